@@ -1,0 +1,92 @@
+# brain_edge. Needs Python >= 3.11 with pip and venv, make, and nothing else: every target sets itself up in .venv.
+#
+#   make demo     a correct brain mask of a real head, and what it cost
+#   make test     the tests that CI runs
+#
+# Variables, each as `make demo NAME=value`:
+#   PYTHON           the Python that .venv is made with                                     [python3]
+#   TORCH_INDEX      an extra package index for PyTorch alone. On Linux the usual index offers the CUDA build of
+#                    torch (gigabytes, of no use here); the CPU build is `2.13.0+cpu` at
+#                    TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#                    pip prefers it to a plain 2.13.0, and the pin torch==2.13.0 accepts it.   [unset]
+#   BRAIN_EDGE_DATA  the folder of real heads and weights for the tests; tests that need it skip, with the
+#                    reason, where it is empty                         [../shared/data, if there is such a folder]
+
+PYTHON ?= python3
+export TORCH_INDEX ?=
+
+ifeq ($(origin BRAIN_EDGE_DATA),undefined)
+BRAIN_EDGE_DATA := $(if $(wildcard ../shared/data/.),$(CURDIR)/../shared/data)
+endif
+ifneq ($(BRAIN_EDGE_DATA),)
+export BRAIN_EDGE_DATA
+else
+unexport BRAIN_EDGE_DATA
+endif
+
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install -c constraints.txt
+PYTEST := $(BIN)/python -m pytest
+# pyproject.toml switches pytest-benchmark off for the tests; the benchmarks switch it on again
+BENCHMARKS := $(PYTEST) -p benchmark -o python_files='test_*.py bench_*.py' benchmarks
+
+# A stamp for each set of extras that is installed: remade when what should be installed has changed.
+FOR_USE := .venv/.installed-convert,report
+FOR_DEVELOPMENT := .venv/.installed-convert,report,dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-all test-wheel venv lint types bench bench-once docs wheel clean
+
+help: ## this list
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+demo: $(FOR_USE) ## convert, quantise and run a real skull-stripper; results in demo/
+	$(BIN)/brain-edge demo -o demo
+
+test: $(FOR_DEVELOPMENT) ## the tests that CI runs
+	$(PYTEST) -m "not full and not wheel"
+
+test-all: $(FOR_DEVELOPMENT) ## every test: also HD-BET v1 (downloads 294 MB), peers, and the wheel
+	$(PYTEST)
+
+test-wheel: $(FOR_DEVELOPMENT) ## the built wheel in clean environments: thin, and with the extras
+	$(PYTEST) -m wheel tests/wheel
+
+venv: $(FOR_DEVELOPMENT) ## install for development into .venv
+
+lint: $(FOR_DEVELOPMENT) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(FOR_DEVELOPMENT) ## mypy, strict
+	$(BIN)/mypy
+
+bench: $(FOR_DEVELOPMENT) ## the benchmarks, timed
+	$(BENCHMARKS) --benchmark-only
+
+bench-once: $(FOR_DEVELOPMENT) ## each benchmark once on its smallest shape, not timed
+	$(BENCHMARKS) --benchmark-disable
+
+docs: $(FOR_DEVELOPMENT) ## write the generated reference pages: commands, JSON Schema
+	$(BIN)/python docs/generate.py
+
+wheel: $(FOR_DEVELOPMENT) ## build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+clean: ## remove what the other targets made, but for .venv
+	rm -rf demo dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find benchmarks brain_edge conversion docs tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch comes first and alone, so that TORCH_INDEX is asked for nothing else.
+.venv/.installed-%: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "PyTorch from $(or $(TORCH_INDEX),the default package index; if that brings nvidia packages, stop: TORCH_INDEX in the Makefile)"
+	$(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	$(PIP_INSTALL) -e '.[$*]'
+	@touch $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import platform, sys; sys.exit(sys.version_info < (3, 11) and \
+	    "brain_edge needs Python 3.11 or newer, $(PYTHON) is " + platform.python_version() + \
+	    ": name another one, make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv

@@ -1,0 +1,6 @@
+"""`python -m brain_edge` is the same program as `brain-edge`."""
+
+from brain_edge.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""`brain-edge cohort create|check|fetch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from brain_edge.cli.options import quiet_option, reporter
+from brain_edge.errors import InputError
+
+
+@click.group("cohort")
+def command() -> None:
+    """Cohorts: which images calibrate and judge a package, with hashes and splits by subject."""
+
+
+@command.command("create")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="TOML", help="Manifest to write."
+)
+@click.option("--name", help="Of the cohort [the folder's name].")
+@click.option(
+    "--by", "grouping", type=click.Choice(["image", "visit"]), default="image", show_default=True, help="A case."
+)
+@click.option("--sequence", "sequences", multiple=True, metavar="NAME", help="Sequences to take, the grid's first.")
+@click.option("--mask-pattern", metavar="PATTERN", help="Where the mask of {image} is, such as {image}_brainmask.")
+@click.option("--seed", default=0, show_default=True, help="Of the split by subject.")
+@click.option("--licence", default="not stated", show_default=True, help="Of the images.")
+@quiet_option
+def create(
+    folder: Path, output: Path, name: str | None, grouping: str, sequences: tuple[str, ...], quiet: bool, **plan: str
+) -> None:
+    """Describe a BIDS data set, or a folder with one subject per sub-folder, as a cohort."""
+    from brain_edge.cohort import CohortPlan, Grouping, create_cohort
+
+    chosen = CohortPlan(name=name or folder.resolve().name, grouping=Grouping(grouping), sequences=sequences, **plan)
+    cohort = create_cohort(folder, output, chosen, reporter(quiet=quiet))
+    counts = ", ".join(f"{count} {split}" for split, count in cohort.counts().items())
+    click.echo(f"{output}: {counts}; SHA-256 {cohort.sha256}")
+
+
+@command.command("check")
+@click.argument("cohort")
+@quiet_option
+def check(cohort: str, quiet: bool) -> None:
+    """Check every file of a cohort: hash, contents, grid of the mask."""
+    from brain_edge.cohort import RefusedCase, check_cohort, load_cohort
+
+    results = check_cohort(load_cohort(cohort), reporter(quiet=quiet))
+    refused = [result for result in results if isinstance(result, RefusedCase)]
+    for result in refused:
+        click.echo(result.problem, err=True)
+    click.echo(f"{len(results) - len(refused)} of {len(results)} cases can be used")
+    if refused:
+        raise InputError(f"{len(refused)} case(s) of the cohort {cohort} cannot be used; the reasons stand above")
+
+
+@command.command("fetch")
+@click.argument("cohort")
+@quiet_option
+def fetch(cohort: str, quiet: bool) -> None:
+    """Download what a cohort takes from the package registry; nothing else ever does."""
+    from brain_edge.cohort import fetch_cohort, load_cohort
+
+    paths = fetch_cohort(load_cohort(cohort), reporter(quiet=quiet))
+    click.echo(f"{len(paths)} file(s) at hand")

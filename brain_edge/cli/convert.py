@@ -1,0 +1,104 @@
+"""`brain-edge convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from brain_edge.cli.options import build_side, quiet_option, reporter
+from brain_edge.cli.run import split_input
+from brain_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from brain_edge.spec import ModelSpec
+    from brain_edge.volume import Study
+    from brain_edge_conversion.recipe import Recipe
+
+
+@click.command("convert")
+@click.argument("source")
+@click.option(
+    "--weights", "weights", multiple=True, metavar="[GRAPH=]FILE", help="Weights file; SOURCE's own otherwise."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="PKG", help="Folder of the package [SOURCE-fp32]."
+)
+@click.option(
+    "--spec", "spec_file", type=click.Path(path_type=Path), metavar="JSON", help="ModelSpec, where SOURCE is no recipe."
+)
+@click.option("--members", metavar="N|all", help="Members of an ensemble [1].")
+@click.option("--flips", is_flag=True, help="Average over the mirrorings of the published program.")
+@click.option("--parity-data", multiple=True, metavar="[SEQUENCE=]FILE", help="Real head to compare with PyTorch on.")
+@click.option("--precision", type=click.Choice(["f32", "bf16"]), default="f32", show_default=True, help="To run in.")
+@click.option("--no-rewrites", is_flag=True, help="Convert the network as it is, for comparison.")
+@click.option("--random-weights", is_flag=True, help="Without trained weights; the package is marked.")
+@click.option("--trust", is_flag=True, help="SOURCE is code; run it.")
+@quiet_option
+def command(
+    source: str,
+    weights: tuple[str, ...],
+    output: Path | None,
+    spec_file: Path | None,
+    members: str | None,
+    flips: bool,
+    parity_data: tuple[str, ...],
+    precision: str,
+    no_rewrites: bool,
+    random_weights: bool,
+    trust: bool,
+    quiet: bool,
+) -> None:
+    """Convert SOURCE to an FP32 package and compare it with PyTorch on a real head.
+
+    SOURCE is a recipe (see `brain-edge recipes`), module:attribute, or a TorchScript file.
+    """
+    with build_side("convert"):
+        from brain_edge_conversion.convert import ConvertOptions, convert
+        from brain_edge_conversion.recipe import Variant
+        from brain_edge_conversion.recipes import load_recipe, recipe_names
+        from brain_edge_conversion.sources import Request, resolve
+    from brain_edge.package import Precision
+
+    report = reporter(quiet=quiet)
+    most = load_recipe(source).members if source in recipe_names() else 1
+    request = Request(
+        source=source,
+        weights={name or "": path for name, path in map(split_input, weights)},
+        spec_file=spec_file,
+        variant=Variant(members=_members(members, most), flips=flips),
+        random_weights=random_weights,
+        trust=trust,
+        report=report,
+    )
+    with build_side("convert"):
+        resolved = resolve(request)
+    target = output or Path(f"{resolved.model.spec.name}-fp32")
+    study = _parity_study(parity_data, resolved.model.spec, resolved.recipe, report)
+    options = ConvertOptions(precision=Precision(precision), rewrites=not no_rewrites, report=report)
+    package = convert(resolved.model, resolved.weights, study, target, options)
+    click.echo(f"{target}: digest {package.digest}")
+
+
+def _members(text: str | None, most: int) -> int | None:
+    if text is None or text == "all":
+        return most if text else None
+    if not text.isdigit():
+        raise UsageError(f"expected a number of members or `all`, got {text!r}")
+    return int(text)
+
+
+def _parity_study(
+    given: tuple[str, ...], spec: ModelSpec, recipe: Recipe | None, report: Callable[[str], None]
+) -> Study:
+    from brain_edge.fetch import fetch
+    from brain_edge.run import assign_inputs, read_study
+
+    if given:
+        return read_study(assign_inputs(map(split_input, given), spec))
+    if recipe is None or recipe.parity_input is None:
+        raise UsageError(f"{spec.name}: give a real head to compare with PyTorch on: --parity-data FILE")
+    return read_study({spec.inputs[0].name: fetch(recipe.parity_input, report=report)})

@@ -1,0 +1,25 @@
+"""`brain-edge demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from brain_edge.cli.options import build_side, quiet_option, reporter, threads_option
+
+
+@click.command("demo")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder."
+)
+@threads_option
+@quiet_option
+def command(output: Path, threads: int | None, quiet: bool) -> None:
+    """Convert, quantise and run deepbet on the MNI152 head; one table and a picture at the end."""
+    with build_side("demo"):
+        from brain_edge_conversion.demo import run_demo
+
+        result = run_demo(output, threads, reporter(quiet=quiet))
+    click.echo(result.table)
+    click.echo(f"\nlook at {result.picture}")

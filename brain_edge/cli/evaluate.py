@@ -1,0 +1,52 @@
+"""`brain-edge evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from brain_edge.cli.options import json_option, quiet_option, reporter, runtime_options, threads_option
+
+
+@click.command("evaluate")
+@click.argument("package")
+@click.argument("cohort")
+@click.option("--split", type=click.Choice(["calibration", "validation", "test"]), help="Only these cases [all].")
+@click.option("--report", type=click.Path(path_type=Path), help="Also write the evaluation (.json).")
+@threads_option
+@quiet_option
+@json_option
+def command(
+    package: str,
+    cohort: str,
+    split: str | None,
+    report: Path | None,
+    threads: int | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Dice, HD95 and volumes of PACKAGE on the cases of COHORT (a shipped name or a .toml file).
+
+    Nothing is downloaded. The result names subjects: it is for you, not for a package.
+    """
+    from brain_edge.cohort import Split, load_cohort
+    from brain_edge.evaluate import evaluate, format_table
+    from brain_edge.io.atomic import atomic_file, require_writable_folder
+    from brain_edge.package import open_package
+
+    if report is not None:
+        require_writable_folder(report.parent)
+    evaluation = evaluate(
+        open_package(package),
+        load_cohort(cohort),
+        Split(split) if split else None,
+        options=runtime_options(threads, resident_graphs=2),
+        report=reporter(quiet=quiet),
+    )
+    text = msgspec.json.format(msgspec.json.encode(evaluation), indent=2)
+    if report is not None:
+        with atomic_file(report) as partial:
+            partial.write_bytes(text)
+    click.echo(text.decode() if as_json else format_table(evaluation))

@@ -1,0 +1,76 @@
+"""`brain-edge quantize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from brain_edge.cli.options import (
+    build_side,
+    find_package,
+    quiet_option,
+    reporter,
+    runtime_options,
+    threads_option,
+)
+from brain_edge.errors import UsageError
+
+
+@click.command("quantize")
+@click.argument("package", required=False)
+@click.option("--max-dice-drop", type=float, required=True, metavar="DROP", help="Greatest mean Dice drop of a label.")
+@click.option("--max-case-drop", type=float, metavar="DROP", help="Greatest drop of one case [twice the mean's].")
+@click.option("--min-int8-share", type=float, default=0.5, show_default=True, help="Of the multiply-adds.")
+@click.option("--calibration", metavar="COHORT", help="Cohort: a shipped name or a .toml file [the recipe's].")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="PKG", help="Folder of the package [PKG-int8]."
+)
+@click.option("--preset", type=click.Choice(["mixed", "performance"]), default="mixed", show_default=True)
+@threads_option
+@quiet_option
+def command(
+    package: str | None,
+    max_dice_drop: float,
+    max_case_drop: float | None,
+    min_int8_share: float,
+    calibration: str | None,
+    output: Path | None,
+    preset: str,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Quantise an FP32 package to INT8; write it only if the masks stay within the budget (else exit 4)."""
+    from brain_edge.cohort import load_cohort
+    from brain_edge.package import open_package
+
+    with build_side("quantize"):
+        from brain_edge_conversion.budget import AccuracyBudget
+        from brain_edge_conversion.quantize import Preset, QuantizeOptions, quantize
+
+    budget = AccuracyBudget(max_dice_drop=max_dice_drop, max_case_drop=max_case_drop, min_int8_share=min_int8_share)
+    options = QuantizeOptions(
+        budget=budget,
+        preset=Preset(preset),
+        runtime=runtime_options(threads, resident_graphs=2),
+        report=reporter(quiet=quiet),
+    )
+    opened = open_package(find_package(package))
+    cohort = load_cohort(calibration or _default_cohort(opened.spec.name))
+    name = opened.folder.resolve().name
+    target = output or opened.folder.resolve().parent / f"{name.removesuffix('-fp32')}-int8"
+    with build_side("quantize"):
+        quantised = quantize(opened, cohort, target, options)
+    if quantised.manifest.accuracy is not None:
+        click.echo(quantised.manifest.accuracy.statement)
+        click.echo(f"{quantised.manifest.accuracy.int8_share:.1%} of the multiply-adds are INT8")
+    click.echo(f"{target}: digest {quantised.digest}")
+
+
+def _default_cohort(model: str) -> str:
+    from brain_edge_conversion.recipes import load_recipe, recipe_names
+
+    cohort = load_recipe(model).cohort if model in recipe_names() else None
+    if cohort is None:
+        raise UsageError(f"{model} has no calibration cohort of its own: name one with --calibration COHORT")
+    return cohort

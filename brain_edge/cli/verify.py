@@ -1,0 +1,28 @@
+"""`brain-edge verify`."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from brain_edge.cli.options import find_package, json_option, runtime_options, threads_option
+
+
+@click.command("verify")
+@click.argument("package", required=False)
+@click.option("--expect-digest", metavar="SHA256", help="Refuse any other package than this one.")
+@threads_option
+@json_option
+def command(package: str | None, expect_digest: str | None, threads: int | None, as_json: bool) -> None:
+    """Check a package on this machine: every hash, and the self-test on a phantom against its shipped mask."""
+    from brain_edge.package import open_package
+    from brain_edge.verify import verify
+
+    result = verify(open_package(find_package(package), expect_digest), runtime_options(threads))
+    if as_json:
+        click.echo(msgspec.json.encode(result).decode())
+        return
+    click.echo(f"files        {result.files} checked")
+    click.echo(f"self-test    Dice {result.dice:.5f} (at least {result.minimum_dice:g} expected)")
+    click.echo(f"runtime      OpenVINO {result.openvino}; this CPU computes {', '.join(result.cpu_capabilities)}")
+    click.echo(f"digest       {result.digest}")

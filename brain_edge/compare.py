@@ -1,0 +1,156 @@
+"""One model against another on the same cases: what quantisation, a rewrite or another precision costs.
+
+Both masks are compared with the reference mask (how much accuracy is lost) and with each other (how much has
+changed at all: opposite errors can hide in a loss of zero).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brain_edge.cohort import load_case
+from brain_edge.cohort.manifest import Split
+from brain_edge.evaluate import segment_case, total_ms
+from brain_edge.metrics import dice, score_labels
+from brain_edge.plausibility import Flag
+from brain_edge.spec import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from brain_edge.cohort import Case
+    from brain_edge.segmenter import Segmenter
+    from brain_edge.volume import Mask
+
+
+class ComparedLabel(Value, frozen=True, kw_only=True):
+    """One label of two masks of the same image, and of its reference mask where there is one.
+
+    Attributes:
+        label: its value.
+        dice_baseline, dice_candidate: against the reference; None without one, or where the label is neither
+            in it nor in the mask.
+        drop: Dice of the baseline minus Dice of the candidate, positive where the candidate is worse. A mask that
+            rightly lacks a label counts as 1 here, so that a lesion which only the candidate invents is a
+            drop of 1. None without a reference, or where the label is in none of the three masks.
+        agreement: Dice between both masks; None where the label is in neither.
+        hd95_baseline_mm, hd95_candidate_mm: against the reference; None where one side is empty.
+        volume_baseline_ml, volume_candidate_ml: false-positive as a whole where the reference lacks the label.
+        reference_volume_ml: None without a reference.
+    """
+
+    label: int
+    dice_baseline: float | None
+    dice_candidate: float | None
+    drop: float | None
+    agreement: float | None
+    hd95_baseline_mm: float | None
+    hd95_candidate_mm: float | None
+    volume_baseline_ml: float
+    volume_candidate_ml: float
+    reference_volume_ml: float | None
+
+    @property
+    def hd95_increase_mm(self) -> float | None:
+        """HD95 of the candidate minus HD95 of the baseline; None where one of them is not defined."""
+        if self.hd95_baseline_mm is None or self.hd95_candidate_mm is None:
+            return None
+        return self.hd95_candidate_mm - self.hd95_baseline_mm
+
+
+class ComparedCase(Value, frozen=True, kw_only=True):
+    """Two models on one case, under its number: nothing here names a patient.
+
+    Attributes:
+        case, split: of the cohort.
+        has_reference: whether Dice and drop could be measured; agreement always is.
+        elapsed_baseline_ms, elapsed_candidate_ms: of the whole segmentations.
+        flags_baseline, flags_candidate: what is not plausible.
+        labels: per label.
+    """
+
+    case: int
+    split: Split
+    has_reference: bool
+    elapsed_baseline_ms: float
+    elapsed_candidate_ms: float
+    flags_baseline: tuple[Flag, ...]
+    flags_candidate: tuple[Flag, ...]
+    labels: tuple[ComparedLabel, ...]
+
+
+def compare(baseline: Segmenter, candidate: Segmenter, cases: Iterable[Case]) -> Iterator[ComparedCase]:
+    """Run two models with the same labels on each case and compare their masks; one case in memory at a time.
+
+    Raises:
+        InputError: a case cannot be used; ask `require_cases` first, since this is found out case by case.
+        ValueError: the models have different labels.
+    """
+    labels = baseline.spec.label_names()
+    if candidate.spec.label_names() != labels:
+        raise ValueError(f"expected two models with the labels {labels}, got {candidate.spec.label_names()}")
+    for case in cases:
+        study, reference = load_case(case)
+        first, second = segment_case(baseline, study), segment_case(candidate, study)
+        yield ComparedCase(
+            case=case.number,
+            split=case.entry.split,
+            has_reference=reference is not None,
+            elapsed_baseline_ms=total_ms(first.elapsed_ms),
+            elapsed_candidate_ms=total_ms(second.elapsed_ms),
+            flags_baseline=first.flags,
+            flags_candidate=second.flags,
+            labels=compare_masks(first.mask, second.mask, reference, tuple(labels)),
+        )
+
+
+def compare_masks(
+    baseline: Mask, candidate: Mask, reference: Mask | None, labels: Sequence[int]
+) -> tuple[ComparedLabel, ...]:
+    """Compare two masks of one image label by label, in the order of `labels`.
+
+    Raises:
+        GeometryError: the masks have different shapes.
+        InputError: a mask holds a value that is not in `labels`.
+    """
+    if reference is None:
+        return tuple(_agreement_only(baseline, candidate, label) for label in labels)
+    # the grid of the reference: masks of one image lie on its grid, which `require_cases` has made sure of
+    first = score_labels(baseline.labels, reference.labels, reference.geometry, labels)
+    second = score_labels(candidate.labels, reference.labels, reference.geometry, labels)
+    return tuple(
+        ComparedLabel(
+            label=a.label,
+            dice_baseline=a.dice,
+            dice_candidate=b.dice,
+            drop=_drop(a.dice, b.dice),
+            agreement=dice(baseline.labels == a.label, candidate.labels == a.label),
+            hd95_baseline_mm=a.hd95_mm,
+            hd95_candidate_mm=b.hd95_mm,
+            volume_baseline_ml=a.volume_ml,
+            volume_candidate_ml=b.volume_ml,
+            reference_volume_ml=a.reference_volume_ml,
+        )
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def _drop(baseline: float | None, candidate: float | None) -> float | None:
+    if baseline is None and candidate is None:
+        return None
+    return (1.0 if baseline is None else baseline) - (1.0 if candidate is None else candidate)
+
+
+def _agreement_only(baseline: Mask, candidate: Mask, label: int) -> ComparedLabel:
+    return ComparedLabel(
+        label=label,
+        dice_baseline=None,
+        dice_candidate=None,
+        drop=None,
+        agreement=dice(baseline.labels == label, candidate.labels == label),
+        hd95_baseline_mm=None,
+        hd95_candidate_mm=None,
+        volume_baseline_ml=baseline.volume_ml(label),
+        volume_candidate_ml=candidate.volume_ml(label),
+        reference_volume_ml=None,
+    )

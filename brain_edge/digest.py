@@ -1,0 +1,30 @@
+"""SHA-256 of files: the one hash that packages, cohorts and downloads are checked with."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+from brain_edge.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes as 64 lower-case hex digits; read in blocks, never whole.
+
+    Raises:
+        InputError: the file is missing or cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def is_sha256(text: str) -> bool:
+    """True for 64 hex digits in lower case, the only spelling that is written and compared."""
+    return re.fullmatch(r"[0-9a-f]{64}", text) is not None

@@ -1,0 +1,88 @@
+"""The one exception tree of brain_edge.
+
+::
+
+    BrainEdgeError                 exit code 1: something failed
+    +-- UsageError                 2: the command or the call is wrong
+    +-- InputError                 3: an input is refused (image, folder, cohort)
+    |   +-- GeometryError          3: an image whose place in the world cannot be trusted
+    |   +-- WeightsError           3: a weights file, checkpoint or source is refused
+    +-- BudgetError                4: the accuracy budget was not met; no package was written
+    +-- PackageError               5: a package is damaged, newer than this program, or not a package
+    +-- BatchError                 6: some cases of a batch failed
+    +-- ParityError                1: OpenVINO and PyTorch disagree; no package was written
+    +-- ImplausibleError           1: the mask is empty, or outside the plausible range under `--strict`
+    +-- OutputError                1: a result could not be written; nothing half-written is left
+    +-- MissingExtraError          1: an optional feature is not installed
+
+A message says what was expected, what came, which file, and what to do next. An exception outside
+this tree is a bug of ours, never the user's doing.
+"""
+
+from typing import ClassVar
+
+
+class BrainEdgeError(Exception):
+    """Root of every error that brain_edge raises on purpose; `exit_code` is what the command returns."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(BrainEdgeError):
+    """The command line or the call asks for something that does not exist or does not go together."""
+
+    exit_code = 2
+
+
+class InputError(BrainEdgeError):
+    """An input file, folder or cohort is refused; nothing was computed from it."""
+
+    exit_code = 3
+
+
+class GeometryError(InputError):
+    """An image whose affine, spacing or shape cannot be trusted."""
+
+
+class WeightsError(InputError):
+    """A weights file, a checkpoint or its source is refused."""
+
+
+class BudgetError(BrainEdgeError):
+    """The accuracy budget was not met; no package was written."""
+
+    exit_code = 4
+
+
+class PackageError(BrainEdgeError):
+    """A package is damaged, of a newer format, has unknown fields, or is not a package."""
+
+    exit_code = 5
+
+
+class BatchError(BrainEdgeError):
+    """Some cases of a batch failed; the others are finished and on disk."""
+
+    exit_code = 6
+
+
+class ParityError(BrainEdgeError):
+    """The converted network does not reproduce PyTorch; no package was written."""
+
+
+class ImplausibleError(BrainEdgeError):
+    """The mask is empty, or outside the plausible range where that was declared an error."""
+
+
+class OutputError(BrainEdgeError):
+    """A result could not be written; no partial file is left behind."""
+
+
+class MissingExtraError(BrainEdgeError):
+    """A feature needs a package that the thin runtime does not install."""
+
+    def __init__(self, feature: str, package: str, extra: str) -> None:
+        super().__init__(f"{feature} needs {package}, which is not installed here: pip install 'brain-edge[{extra}]'")
+        self.feature = feature
+        self.package = package
+        self.extra = extra

@@ -1,0 +1,183 @@
+"""Where the voxels of an image are in the patient: shape, affine, orientation, and moves on the grid.
+
+One convention inside the library: arrays are indexed (I, J, K), an affine maps voxel centres (i, j, k) to
+world coordinates in mm, RAS+ (x to the patient's right, y anterior, z superior), as in NIfTI. DICOM's LPS is
+converted at the edge, in `brain_edge.io`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+
+from brain_edge.errors import GeometryError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Affine: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+Shape: TypeAlias = tuple[int, int, int]
+Vector: TypeAlias = tuple[float, float, float]
+Box: TypeAlias = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""Half-open voxel ranges (start, stop) along I, J, K."""
+
+AXIS_PAIRS: Final = ("LR", "PA", "IS")
+"""World axes x, y, z: the letter of the negative and of the positive direction (RAS+)."""
+
+GRID_TOLERANCE_MM: Final = 1e-2
+"""Two grids are the same when no corner voxel differs by more than this: far below a voxel, far above float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """A regular grid of voxels in the world.
+
+    Attributes:
+        shape: number of voxels along I, J, K; each at least 1.
+        affine: 4 x 4 float64, voxel centre (i, j, k, 1) to world mm (RAS+). Invertible and finite.
+
+    Raises:
+        GeometryError: the affine is not 4 x 4, not finite, singular, or has a zero spacing; a side is empty.
+    """
+
+    shape: Shape
+    affine: Affine
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.affine, dtype=np.float64)
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise GeometryError(f"expected three sides of at least one voxel, got the shape {self.shape}")
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise GeometryError("expected a finite 4 x 4 affine, got one with NaN, infinity or another shape")
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        if spacing.min() <= 0:
+            raise GeometryError(f"expected a positive spacing along each axis, got {_millimetres(spacing)}")
+        # the determinant of the direction cosines is the volume of the unit parallelepiped: 1 if orthogonal
+        if abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
+            raise GeometryError("expected an affine whose axes span space, got a singular one")
+        affine.setflags(write=False)
+        object.__setattr__(self, "shape", tuple(int(side) for side in self.shape))
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def spacing_mm(self) -> Vector:
+        """Distance between voxel centres along I, J, K in mm."""
+        return _vector(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel in millilitres (an oblique, sheared grid included)."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000.0)
+
+    @property
+    def orientation(self) -> str:
+        """The direction in which I, J and K grow, as three letters of RLAPSI: the closest anatomical axes.
+
+        The assignment maximises the sum of squared direction cosines over the six permutations, so that an
+        oblique grid never gets the same anatomical axis twice.
+        """
+        cosines = self.affine[:3, :3] / np.array(self.spacing_mm)
+        best = max(itertools.permutations(range(3)), key=lambda p: sum(cosines[p[k], k] ** 2 for k in range(3)))
+        return "".join(AXIS_PAIRS[world][int(cosines[world, k] > 0)] for k, world in enumerate(best))
+
+    @property
+    def extent_mm(self) -> Vector:
+        """Length of the field of view along I, J, K in mm, from voxel edge to voxel edge."""
+        return _vector(np.array(self.shape) * np.array(self.spacing_mm))
+
+    def corners_mm(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        """World coordinates (8, 3) in mm of the outer corners of the field of view (voxel edges)."""
+        edges = [(-0.5, side - 0.5) for side in self.shape]
+        voxels = np.array([(*corner, 1.0) for corner in itertools.product(*edges)])
+        return np.asarray((voxels @ self.affine.T)[:, :3])
+
+    def same_grid(self, other: Geometry) -> bool:
+        """True when both have the same shape and no corner lies further apart than `GRID_TOLERANCE_MM`."""
+        if self.shape != other.shape:
+            return False
+        return float(np.abs(self.corners_mm() - other.corners_mm()).max()) <= GRID_TOLERANCE_MM
+
+    def reoriented(self, moves: AxisMoves) -> Geometry:
+        """The grid after `moves`: the same voxels at the same place in the world, stored in another order."""
+        affine = np.eye(4)
+        offset = np.zeros(3)
+        for new_axis, (axis, flipped) in enumerate(moves):
+            affine[:3, new_axis] = self.affine[:3, axis] * (-1 if flipped else 1)
+            offset[axis] = self.shape[axis] - 1 if flipped else 0
+        affine[:3, 3] = self.affine[:3, :3] @ offset + self.affine[:3, 3]
+        return Geometry(_shape(self.shape[axis] for axis, _ in moves), affine)
+
+    def cropped(self, box: Box) -> Geometry:
+        """The grid of the voxels in `box`, which may reach outside (then it is padding)."""
+        start = np.array([low for low, _ in box], dtype=np.float64)
+        affine = self.affine.copy()
+        affine[:3, 3] += self.affine[:3, :3] @ start
+        return Geometry(_shape(high - low for low, high in box), affine)
+
+    def resized(self, shape: Sequence[int]) -> Geometry:
+        """The grid of `shape` voxels over the same field of view (voxel edges coincide, centres need not)."""
+        scale = np.array(self.shape, dtype=np.float64) / np.array(shape, dtype=np.float64)
+        affine = self.affine.copy()
+        affine[:3, :3] = self.affine[:3, :3] * scale
+        affine[:3, 3] += self.affine[:3, :3] @ ((scale - 1.0) / 2.0)
+        return Geometry(_shape(shape), affine)
+
+
+AxisMoves: TypeAlias = tuple[tuple[int, bool], tuple[int, bool], tuple[int, bool]]
+"""For each new axis: which old axis it is, and whether it is flipped."""
+
+
+def is_orientation(code: str) -> bool:
+    """True for three letters of RLAPSI that name each anatomical axis once: 48 codes, such as RAS or SPL."""
+    worlds = [next((w for w, pair in enumerate(AXIS_PAIRS) if letter in pair), None) for letter in code]
+    return len(code) == 3 and None not in worlds and len(set(worlds)) == 3
+
+
+def axis_moves(source: str, target: str) -> AxisMoves:
+    """Which old axis becomes which new one, and flipped or not, to go from one orientation to another.
+
+    >>> axis_moves("RAS", "SPL")
+    ((2, False), (1, True), (0, True))
+    """
+    for code in (source, target):
+        if not is_orientation(code):
+            raise GeometryError(f"expected an orientation of three letters such as RAS or SPL, got {code!r}")
+    first, second, third = (_find_axis(source, letter) for letter in target)
+    return (first, second, third)
+
+
+def inverse_moves(moves: AxisMoves) -> AxisMoves:
+    """The moves that undo `moves`."""
+    undo = [(new, flipped) for _, new, flipped in sorted((old, new, flip) for new, (old, flip) in enumerate(moves))]
+    return (undo[0], undo[1], undo[2])
+
+
+def overlap_share(reference: Geometry, other: Geometry) -> float:
+    """Share of the voxel centres of `reference` (on a lattice of about 16^3) that lie inside `other`, 0 to 1."""
+    axes = [np.linspace(0, side - 1, num=min(side, 16)) for side in reference.shape]
+    voxels = np.stack([*np.meshgrid(*axes, indexing="ij"), np.ones([a.size for a in axes])], axis=-1)
+    mapped = voxels.reshape(-1, 4) @ (np.linalg.inv(other.affine) @ reference.affine).T
+    inside = (mapped[:, :3] >= -0.5) & (mapped[:, :3] <= np.array(other.shape) - 0.5)
+    return float(inside.all(axis=1).mean())
+
+
+def _find_axis(source: str, letter: str) -> tuple[int, bool]:
+    pair = next(pair for pair in AXIS_PAIRS if letter in pair)
+    axis = next(k for k, have in enumerate(source) if have in pair)
+    return axis, source[axis] != letter
+
+
+def _shape(sides: object) -> Shape:
+    i, j, k = (int(side) for side in sides)  # type: ignore[attr-defined]
+    return (i, j, k)
+
+
+def _vector(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Vector:
+    return (float(values[0]), float(values[1]), float(values[2]))
+
+
+def _millimetres(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
+    return " x ".join(f"{value:.4g}" for value in values) + " mm"

@@ -1,0 +1,159 @@
+"""Outputs that exist whole or not at all: written beside their place, moved there when they are complete.
+
+What is being written carries a hidden name that starts with `.partial-`, in the same folder, because only
+there is a move one step. A process that is killed outright can leave such a file; nothing takes it for a
+result.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NO_PERMISSION: Final = "there is no permission to write in the folder {folder}; change that or choose another folder"
+_REASONS: Final[dict[int, str]] = {
+    getattr(errno, "EDQUOT", errno.ENOSPC): "the disk quota is used up; free some space",
+    errno.ENOSPC: "the disk is full; free some space or choose a folder on another disk",
+    errno.EFBIG: "it is larger than a file may be here (ulimit -f); raise the limit or choose another folder",
+    errno.EACCES: _NO_PERMISSION,
+    errno.EPERM: _NO_PERMISSION,
+    errno.EROFS: "the folder {folder} is on a read-only disk; choose another folder",
+    errno.ENOENT: "the folder {folder} does not exist; create it first",
+    errno.ENOTDIR: "{folder} is not a folder; correct the path",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+
+
+@contextmanager
+def atomic_file(path: Path | str) -> Iterator[Path]:
+    """A temporary path to write one file to; moved to `path` when the block ends well, removed otherwise.
+
+    The temporary name ends like `path`, so that writers which look at the suffix choose the same format. A
+    file that is there is replaced in one step; a symbolic link is followed.
+
+    Raises:
+        OutputError: the folder is missing or not writable, the disk is full, `path` is no regular file.
+    """
+    target = Path(path).resolve()
+    with _in_words(path, target.parent):
+        _refuse_special(target)
+        partial = _partial(target)
+        partial.touch(exist_ok=False)
+        try:
+            yield partial
+            _flush(partial)
+            partial.replace(target)
+        except BaseException:  # an interrupt too leaves nothing behind
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def atomic_folder(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder to fill; moved to `path` when the block ends well, removed with all in it otherwise.
+
+    Args:
+        path: the folder to be; its parent must exist.
+        overwrite: replace a folder that is there, whatever it holds (the caller knows that it may go). The
+            old folder is removed after the new one is in its place.
+
+    Raises:
+        OutputError: `path` exists and may not be replaced, or its parent cannot be written to.
+    """
+    target = Path(path).resolve()
+    with _in_words(path, target.parent):
+        _refuse_taken(target, overwrite=overwrite)
+        partial = _partial(target)
+        partial.mkdir()
+        try:
+            yield partial
+            for file in partial.rglob("*"):
+                if file.is_file():
+                    _flush(file)
+            _swap_in(partial, target, overwrite=overwrite)
+        except BaseException:  # an interrupt too leaves nothing behind
+            shutil.rmtree(partial, ignore_errors=True)  # the error under way is the one to report
+            raise
+
+
+def require_writable_folder(path: Path | str) -> None:
+    """Make sure that a file can be created in a folder, before minutes are spent on what goes there.
+
+    Raises:
+        OutputError: the folder is missing, is a file, or cannot be written to.
+    """
+    folder = Path(path).resolve()
+    with _in_words(path, folder):
+        probe = _partial(folder / "probe")
+        probe.touch(exist_ok=False)
+        probe.unlink()
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(f".partial-{secrets.token_hex(4)}-{target.name}")
+
+
+def _flush(file: Path) -> None:
+    """Wait until the bytes are on the disk: a failing disk speaks up here, before the file gets its name."""
+    with file.open("r+b" if os.name == "nt" else "rb") as stream:  # Windows flushes only what is writable
+        os.fsync(stream.fileno())
+
+
+def _swap_in(partial: Path, target: Path, *, overwrite: bool) -> None:
+    """Give a finished folder its name; an old one steps aside first and is removed last."""
+    if not (overwrite and target.exists()):
+        partial.rename(target)
+        return
+    old = _partial(target)
+    target.rename(old)
+    try:
+        partial.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old)
+
+
+def _refuse_special(target: Path) -> None:
+    if target.is_dir():
+        raise OutputError(f"{target}: expected the name of a file to write, got a folder; name a file in it")
+    if target.exists() and not target.is_file():
+        raise OutputError(f"{target}: expected a regular file to write, got a device or pipe; name a file")
+
+
+def _refuse_taken(target: Path, *, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise OutputError(f"{target}: expected a folder to write, got a file; choose another name")
+    if not overwrite:
+        raise OutputError(f"{target}: this folder exists already; remove it, choose another name, or allow overwriting")
+
+
+@contextmanager
+def _in_words(path: Path | str, folder: Path) -> Iterator[None]:
+    """Say what the system refused, and what to do about it."""
+    try:
+        yield
+    except OSError as error:
+        reason = _reason(error, folder)
+        raise OutputError(f"{path}: could not be written: {reason} (nothing half-written is left)") from error
+
+
+def _reason(error: OSError, folder: Path) -> str:
+    """What is the matter with `folder`; the system's own words where the error is about another place."""
+    place = error.filename
+    is_elsewhere = isinstance(place, str | os.PathLike) and folder not in Path(place).absolute().parents
+    if is_elsewhere or error.errno not in _REASONS:
+        return str(error)
+    return _REASONS[error.errno].format(folder=folder)

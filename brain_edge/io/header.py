@@ -1,0 +1,251 @@
+"""What the first bytes of an image file say: voxel type, scaling, and the one grid that they agree on.
+
+A NIfTI header states the grid up to three times (sform, qform, pixdim), and programs choose differently.
+Where sform and qform are mirrored, nibabel and ITK take left for right of each other (ITK can choose the qform
+where the sform's code is not 1); where pixdim is another spacing than the sform's, ITK takes the former and
+nibabel the latter. Such files are refused. Where the transforms differ only in where in the world the head
+lies, the sform is used, as nibabel does; outputs carry both on. Messages do not name the file: who opened it
+does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+
+from brain_edge.errors import GeometryError, InputError
+from brain_edge.geometry import Geometry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brain_edge.geometry import Affine, Shape
+
+VoxelType: TypeAlias = np.dtype[Any]
+
+HEADER_BYTES: Final = 540
+"""As much of a file as `parse_header` needs: the longest of the headers (NIfTI-2)."""
+
+SPACING_TOLERANCE: Final = 0.01
+"""Relative difference of two statements of a spacing that rounding in an exporter explains."""
+
+MIRROR_COSINE: Final = 0.7
+"""sform and qform agree on a direction when the cosine between them is at least this: within 45 degrees."""
+
+_MGH_BYTES: Final = 284
+_MGH_GOOD_RAS: Final = slice(28, 30)
+_UNKNOWN_UNIT: Final = 0
+_MILLIMETRES: Final = 2
+_OTHER_UNITS: Final = {1: "metres", 3: "micrometres"}
+
+
+@dataclass(frozen=True, eq=False)
+class ImageHeader:
+    """A header that can be trusted.
+
+    Attributes:
+        geometry: the grid, RAS+ mm.
+        dtype: of a voxel in the file, byte order included.
+        offset: of the first voxel, in bytes.
+        slope, inter: intensity = voxel * slope + inter, in the units of the scanner.
+        fields: nibabel's header.
+    """
+
+    geometry: Geometry
+    dtype: VoxelType
+    offset: int
+    slope: float
+    inter: float
+    fields: Any
+
+    @property
+    def is_scaled(self) -> bool:
+        """True when the voxels in the file are not yet intensities."""
+        return (self.slope, self.inter) != (1.0, 0.0)
+
+    @property
+    def voxel_bytes(self) -> int:
+        """Length of all voxels in the file, in bytes."""
+        return math.prod(self.geometry.shape) * self.dtype.itemsize
+
+
+def parse_header(block: bytes) -> ImageHeader:
+    """Read the header of a NIfTI-1, NIfTI-2 or MGH file from its first `HEADER_BYTES` (uncompressed) bytes.
+
+    The content decides the format, not the name of the file.
+
+    Raises:
+        InputError: another format, damaged, several volumes, a single slice, complex or colour voxels.
+        GeometryError: the grid is missing, contradictory, singular or not in millimetres.
+    """
+    from nibabel.nifti1 import Nifti1Header
+    from nibabel.nifti2 import Nifti2Header
+
+    if len(block) >= 348 and block[344:348] == b"n+1\0":
+        return _parse_nifti(Nifti1Header, block[:348])
+    if len(block) >= 540 and block[4:12] == b"n+2\0\r\n\x1a\n":
+        return _parse_nifti(Nifti2Header, block[:540])
+    if len(block) >= _MGH_BYTES and block[:4] == b"\0\0\0\1":
+        return _parse_mgh(block[:_MGH_BYTES])
+    raise InputError(f"expected a NIfTI (.nii, .nii.gz) or FreeSurfer (.mgz, .mgh) image, got {_describe(block)}")
+
+
+def _describe(block: bytes) -> str:
+    if block[128:132] == b"DICM":
+        return "a DICOM file; give the folder of its series, or convert it with dcm2niix"
+    if block[344:348] == b"ni1\0":
+        return "the header of a .hdr/.img pair; save it as one .nii file"
+    return f"a file that begins with {block[:8]!r}; export or convert the image again"
+
+
+def _parse_nifti(kind: Any, block: bytes) -> ImageHeader:
+    # nibabel's own check would repair a header, and that is to guess
+    fields = kind(block, endianness=_byte_order(block), check=False)
+    count, start = int(fields["dim"][0]), float(fields["vox_offset"])
+    if not 1 <= count <= 7:
+        raise _damaged(f"it states {count} dimensions")
+    if not (math.isfinite(start) and start >= len(block) + 4):
+        raise _damaged(f"voxels start at byte {start:g}")
+    shape = _volume_shape([int(side) for side in fields["dim"][1 : 1 + count]])
+    dtype = _nifti_dtype(fields)
+    slope, inter = _scaling(float(fields["scl_slope"]), float(fields["scl_inter"]))
+    return ImageHeader(_nifti_geometry(fields, shape), dtype, int(start), slope, inter, fields)
+
+
+def _parse_mgh(block: bytes) -> ImageHeader:
+    from nibabel.freesurfer.mghformat import MGHHeader
+
+    if not any(block[_MGH_GOOD_RAS]):
+        raise _no_orientation("goodRASFlag is 0", "mri_convert --in_orientation")
+    fields = MGHHeader(block, check=False)
+    try:
+        dtype = fields.get_data_dtype()
+    except KeyError as error:
+        raise _damaged(f"voxels of type {error}") from error
+    shape = _volume_shape([int(side) for side in fields["dims"]])
+    with np.errstate(all="ignore"):  # what overflows or is NaN is refused as a geometry, in words
+        affine = fields.get_affine()
+    return ImageHeader(_geometry(shape, affine), dtype, _MGH_BYTES, 1.0, 0.0, fields)
+
+
+def _damaged(what: str) -> InputError:
+    return InputError(f"the header is damaged ({what}); export the image again")
+
+
+def _byte_order(block: bytes) -> str:
+    if int.from_bytes(block[:4], "little") == len(block):
+        return "<"
+    if int.from_bytes(block[:4], "big") == len(block):
+        return ">"
+    raise _damaged("it does not state its own length")
+
+
+def _volume_shape(sides: Sequence[int]) -> Shape:
+    """The three spatial sides; further dimensions must be of one."""
+    text = " x ".join(map(str, sides))
+    if min(sides) < 1:
+        raise _damaged(f"it states {text} voxels")
+    if len(sides) < 3 or min(sides[:3]) == 1:
+        raise InputError(f"expected a volume, got a single slice of {text} voxels; give the whole series")
+    volumes = math.prod(sides[3:])
+    if volumes > 1:
+        raise InputError(
+            f"expected one volume, got {volumes} in one file ({text}); choose one of them and save it alone "
+            "(fslroi, fslsplit, or nibabel.four_to_three)"
+        )
+    return (sides[0], sides[1], sides[2])
+
+
+def _scaling(slope: float, inter: float) -> tuple[float, float]:
+    if slope == 0 or math.isnan(slope):  # the standard's and nibabel's way to say: none
+        return 1.0, 0.0
+    if not (math.isfinite(slope) and math.isfinite(inter)):
+        raise _damaged(f"scl_slope is {slope}, scl_inter is {inter}")
+    return slope, inter
+
+
+def _nifti_dtype(fields: Any) -> VoxelType:
+    from nibabel.nifti1 import data_type_codes
+
+    code = int(fields["datatype"])
+    if code not in data_type_codes.dtype:
+        raise _damaged(f"voxels of type {code}")
+    dtype: VoxelType = fields.get_data_dtype()
+    if dtype.kind not in "iuf":
+        raise InputError(
+            f"expected one real number per voxel, got the NIfTI data type {data_type_codes.label[code]}; "
+            "save the magnitude or one channel"
+        )
+    return dtype
+
+
+def _nifti_geometry(fields: Any, shape: Shape) -> Geometry:
+    unit = int(fields["xyzt_units"]) & 7
+    if unit not in (_UNKNOWN_UNIT, _MILLIMETRES):
+        raise GeometryError(
+            f"expected millimetres, got a header in {_OTHER_UNITS.get(unit, f'units of code {unit}')} "
+            "(xyzt_units), which programs read differently; convert it to millimetres"
+        )
+    if fields["pixdim"][0] == 0:
+        fields["pixdim"][0] = 1  # nifti1.h, method 2: a qfac of 0 is to be taken as 1
+    qform = _geometry(shape, _qform(fields)) if fields["qform_code"] > 0 else None
+    sform = _geometry(shape, fields.get_sform()) if fields["sform_code"] > 0 else None
+    if sform is not None:
+        _refuse_other_spacing(sform, fields["pixdim"][1:4])
+    if sform is not None and qform is not None:
+        _refuse_mirrored(sform, qform)
+    chosen = sform or qform
+    if chosen is None:
+        raise _no_orientation("sform_code and qform_code are 0", "fslorient -setsform and -setsformcode")
+    return chosen
+
+
+def _qform(fields: Any) -> Affine:
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        return np.asarray(fields.get_qform(), dtype=np.float64)
+    except (HeaderDataError, ValueError) as error:
+        raise GeometryError(f"the qform is damaged ({error}); export the image again") from error
+
+
+def _geometry(shape: Shape, affine: Affine) -> Geometry:
+    try:
+        return Geometry(shape, affine)
+    except GeometryError as error:
+        raise GeometryError(f"{error}; export the image again") from error
+
+
+def _refuse_other_spacing(sform: Geometry, pixdim: Any) -> None:
+    if np.allclose(sform.spacing_mm, pixdim, rtol=SPACING_TOLERANCE, atol=0):
+        return
+    raise GeometryError(
+        f"expected one spacing, got {_by(sform.spacing_mm)} mm from the sform and {_by(pixdim)} mm from "
+        "pixdim, and programs disagree on which holds; find out, and write the same into both"
+    )
+
+
+def _refuse_mirrored(sform: Geometry, qform: Geometry) -> None:
+    cosines = np.sum(sform.affine[:3, :3] * qform.affine[:3, :3], axis=0)
+    cosines /= np.array(sform.spacing_mm) * np.array(qform.spacing_mm)
+    if cosines.min() >= MIRROR_COSINE:
+        return
+    raise GeometryError(
+        f"expected one orientation, got {sform.orientation} from the sform and {qform.orientation} from the "
+        "qform, and programs disagree on which holds; find out, and copy the right one over the other "
+        "(fslorient -copysform2qform or -copyqform2sform)"
+    )
+
+
+def _no_orientation(why: str, how: str) -> GeometryError:
+    return GeometryError(
+        f"expected an orientation, got none ({why}), so that left and right cannot be told apart; "
+        f"export the series again (dcm2niix), or set it if you know it for certain ({how})"
+    )
+
+
+def _by(sides: Sequence[float]) -> str:
+    return " x ".join(f"{float(side):.4g}" for side in sides)

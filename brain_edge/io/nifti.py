@@ -1,0 +1,291 @@
+"""NIfTI and MGH files in, NIfTI files out, on the grid of the file that came in.
+
+Voxels are decompressed by ISA-L and converted block by block: neither the raw voxels nor a float64 copy of
+them is ever in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+from isal import igzip
+from isal.igzip_lib import IsalError
+
+from brain_edge.errors import GeometryError, InputError, UsageError
+from brain_edge.geometry import Geometry
+from brain_edge.io.atomic import atomic_file
+from brain_edge.io.header import HEADER_BYTES, ImageHeader, parse_header
+from brain_edge.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from brain_edge.volume import FloatArray, Mask
+
+Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
+
+SUFFIXES: Final = (".nii", ".nii.gz")
+"""What can be written."""
+
+DESCRIPTION_BYTES: Final = 79
+"""Room for text in NIfTI's `descrip`."""
+
+_BLOCK_BYTES: Final = 1 << 20  # small enough for the cache: twice as fast as one large read
+_GZIP_LEVEL: Final = 2
+_GZIP_BEST_RATIO: Final = 1032  # DEFLATE cannot do better, so a header that promises more voxels is wrong
+_GRID_FIELDS: Final = (
+    "qform_code",
+    "sform_code",
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("srow_x", "srow_y", "srow_z"),
+    "xyzt_units",
+)
+
+
+def read_volume(path: Path | str) -> Volume:
+    """Read one volume from `.nii`, `.nii.gz`, `.mgz` or `.mgh`.
+
+    Returns:
+        float32 voxels (I, J, K) in Fortran order, scaling applied, with nibabel's header in `header`.
+
+    Raises:
+        InputError: no such file, not such an image, truncated, several volumes, NaN, infinity, empty.
+        GeometryError: the grid is missing, contradictory or singular.
+    """
+    path = Path(path)
+    header, voxels = _read(path, raw=False)
+    return Volume(voxels, header.geometry, str(path), header.fields)
+
+
+def write_mask(mask: Mask, like: Volume, path: Path | str, description: str = "") -> None:
+    """Write a label map (uint8) on the grid of the volume that it was made from, atomically.
+
+    sform, qform, their codes, pixdim and units are those of the file that was read, to the bit; text
+    fields and extensions, which may name the patient, are not copied. Equal masks give equal bytes.
+
+    Args:
+        mask: the labels, on the grid of `like`.
+        like: the volume as `read_volume` returned it; without a NIfTI header, both transforms get code 1.
+        path: ends in `.nii` or `.nii.gz`.
+        description: provenance for `descrip`, ASCII, cut to 79 characters.
+
+    Raises:
+        UsageError: another suffix.
+        GeometryError: the mask lies on another grid.
+        OutputError: it cannot be written.
+    """
+    _require_same_grid(like.geometry, mask.geometry, f"{like.name} and its mask")
+    fields = _fields_like(like.header, like.geometry, mask.labels.dtype)
+    _write(fields, [mask.labels], path, description)
+
+
+def write_image(volume: Volume, path: Path | str, description: str = "") -> None:
+    """Write intensities as a float32 NIfTI on their own grid, atomically.
+
+    Raises:
+        UsageError: another suffix than `.nii` or `.nii.gz`.
+        OutputError: it cannot be written.
+    """
+    fields = _fields_like(volume.header, volume.geometry, np.dtype(np.float32))
+    _write(fields, [volume.voxels], path, description)
+
+
+def write_probabilities(probabilities: FloatArray, like: Volume, path: Path | str, description: str = "") -> None:
+    """Write probabilities (D, I, J, K) as a float32 NIfTI (I, J, K, D) on the grid of `like`, atomically.
+
+    Raises:
+        UsageError: another suffix than `.nii` or `.nii.gz`.
+        GeometryError: the shape is not that of `like`.
+        OutputError: it cannot be written.
+    """
+    if probabilities.shape[1:] != like.geometry.shape:
+        raise GeometryError(
+            f"{like.name}: probabilities have the shape {probabilities.shape}, the grid {like.geometry.shape}"
+        )
+    fields = _fields_like(like.header, like.geometry, np.dtype(np.float32), probabilities.shape[0])
+    _write(fields, probabilities, path, description)
+
+
+def write_stripped(source: Path | str, mask: Mask, path: Path | str, description: str = "") -> None:
+    """Write the image `source` with everything outside of the mask set to zero, atomically.
+
+    Voxel type and `scl_slope` stay, so that every voxel inside is the very number of the file. Only where an
+    intercept moves the zero are intensities written, as float32.
+
+    Raises:
+        UsageError: another suffix than `.nii` or `.nii.gz`.
+        InputError: `source` cannot be read (any more).
+        GeometryError: the mask lies on another grid.
+        OutputError: it cannot be written.
+    """
+    source = Path(source)
+    header, voxels = _read(source, raw=True)
+    _require_same_grid(header.geometry, mask.geometry, f"{source} and its mask")
+    keeps_type = header.inter == 0
+    if not keeps_type:
+        voxels = _intensities(voxels, header).astype(np.float32)
+    voxels[mask.labels == 0] = 0
+    fields = _fields_like(header.fields, header.geometry, voxels.dtype)
+    fields["scl_slope"] = header.slope if keeps_type else 1
+    _write(fields, [voxels], path, description)
+
+
+def _read(path: Path, *, raw: bool) -> tuple[ImageHeader, Array]:
+    """Header and voxels (I, J, K), in Fortran order: float32 intensities, or the numbers of the file."""
+    with _in_words(path), _decompressed(path) as (stream, most_bytes):
+        header = parse_header(stream.read(HEADER_BYTES))
+        if header.offset + header.voxel_bytes > most_bytes:
+            raise _truncated(header)
+        stream.seek(header.offset)
+        dtype = header.dtype.newbyteorder("=") if raw else np.dtype(np.float32)
+        voxels: Array = np.empty(math.prod(header.geometry.shape), dtype)
+        start = 0
+        for block in _blocks(stream, header):
+            with np.errstate(over="ignore", invalid="ignore"):  # infinity is refused by Volume, in words
+                voxels[start : start + block.size] = block if raw else _intensities(block, header)
+            start += block.size
+        _read_to_the_end(stream)
+    return header, voxels.reshape(header.geometry.shape, order="F")
+
+
+def _intensities(voxels: Array, header: ImageHeader) -> Array:
+    """Scaled in float64, because float32 would lose digits of 16-bit voxels with a large intercept."""
+    if not header.is_scaled:
+        return voxels
+    return voxels.astype(np.float64) * header.slope + header.inter
+
+
+def _blocks(stream: IO[bytes], header: ImageHeader) -> Iterator[Array]:
+    """The voxels of a file in the order and type in which they lie there; the buffer is used again."""
+    buffer = bytearray(_BLOCK_BYTES)
+    left = header.voxel_bytes
+    while left:
+        view = memoryview(buffer)[: min(left, _BLOCK_BYTES)]
+        if _fill(view, stream) < len(view):
+            raise _truncated(header)
+        yield np.frombuffer(view, header.dtype)
+        left -= len(view)
+
+
+def _fill(view: memoryview, stream: IO[bytes]) -> int:
+    """Read until `view` is full or the stream ends; how many bytes came."""
+    filled = 0
+    while filled < len(view):
+        count = stream.readinto(view[filled:])  # type: ignore[attr-defined]  # IO[bytes] lacks it
+        if not count:
+            break
+        filled += count
+    return filled
+
+
+def _read_to_the_end(stream: IO[bytes]) -> None:
+    """The checksum of a gzip stream is at its end, and is checked there."""
+    while stream.read(_BLOCK_BYTES):
+        pass
+
+
+@contextmanager
+def _decompressed(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+    """The content of a file, gzip or not, and the most bytes that it can have."""
+    size = path.stat().st_size
+    if not path.is_file():
+        raise InputError(f"expected an image file, got {'a folder' if path.is_dir() else 'a device or pipe'}")
+    if size == 0:
+        raise InputError("expected an image, got an empty file (0 bytes); copy or export it again")
+    with path.open("rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not is_gzip:
+            yield file, size
+            return
+        with igzip.IGzipFile(fileobj=file) as stream:
+            yield stream, size * _GZIP_BEST_RATIO
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """Name the file in every error, and say what the system or gzip did not like."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: there is no such file; check the path") from error
+    except PermissionError as error:
+        raise InputError(f"{path}: there is no permission to read this file; change that") from error
+    except EOFError as error:
+        raise InputError(f"{path}: the file is truncated (its gzip stream has no end); copy it again") from error
+    except (gzip.BadGzipFile, IsalError) as error:  # type: ignore[misc]  # isal's stub declares an instance
+        raise InputError(f"{path}: its gzip stream is damaged ({error}); copy it again") from error
+    except OSError as error:
+        raise InputError(f"{path}: could not be read: {error.strerror or error}") from error
+
+
+def _truncated(header: ImageHeader) -> InputError:
+    sides = " x ".join(map(str, header.geometry.shape))
+    return InputError(
+        f"the file is truncated: its header promises {sides} voxels ({header.voxel_bytes} bytes), "
+        "and it ends before; copy or export it again"
+    )
+
+
+def _require_same_grid(first: Geometry, second: Geometry, what: str) -> None:
+    if not first.same_grid(second):
+        raise GeometryError(f"{what}: expected one grid, got {_in_short(first)} and {_in_short(second)}")
+
+
+def _in_short(geometry: Geometry) -> str:
+    origin = ", ".join(f"{place:.2f}" for place in geometry.affine[:3, 3])
+    return f"{' x '.join(map(str, geometry.shape))} voxels {geometry.orientation} from ({origin}) mm"
+
+
+def _fields_like(source: Any, geometry: Geometry, dtype: np.dtype[Any], channels: int | None = None) -> Any:
+    """A fresh little-endian NIfTI header that has nothing of `source` but the grid."""
+    from nibabel.nifti1 import Nifti1Header
+
+    kind = type(source) if isinstance(source, Nifti1Header) else Nifti1Header  # NIfTI-2 is a subclass
+    fields = kind(endianness="<")
+    fields.set_data_dtype(dtype)
+    fields.set_data_shape(geometry.shape if channels is None else (*geometry.shape, channels))
+    fields["vox_offset"] = len(fields.binaryblock) + 4
+    fields["scl_slope"], fields["scl_inter"] = 1, 0
+    if isinstance(source, Nifti1Header):
+        fields["pixdim"][:4] = source["pixdim"][:4]
+        for name in _GRID_FIELDS:
+            fields[name] = source[name]
+    else:
+        fields.set_xyzt_units("mm")
+        fields.set_qform(geometry.affine, code=1)  # sets pixdim too
+        fields.set_sform(geometry.affine, code=1)
+    written = Geometry(geometry.shape, fields.get_best_affine())
+    _require_same_grid(geometry, written, "the volume and its NIfTI header")
+    return fields
+
+
+def _write(fields: Any, blocks: Iterable[Array], path: Path | str, description: str) -> None:
+    """Header, no extensions, and the blocks one after the other, each in Fortran order."""
+    target = Path(path)
+    if not target.name.lower().endswith(SUFFIXES):
+        raise UsageError(f"{target}: expected an output that ends in {' or '.join(SUFFIXES)}, got {target.name!r}")
+    fields["descrip"] = description.encode("ascii", "replace")[:DESCRIPTION_BYTES]
+    dtype = fields.get_data_dtype()
+    with atomic_file(target) as partial, _compressed(partial) as stream:
+        stream.write(fields.binaryblock + b"\0\0\0\0")
+        for block in blocks:
+            stream.write(block.astype(dtype, copy=False).tobytes(order="F"))
+
+
+@contextmanager
+def _compressed(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to, gzip or not by its name; no time and name in it: equal content is equal bytes."""
+    with path.open("wb") as file:
+        if not path.name.lower().endswith(".gz"):
+            yield file
+            return
+        with igzip.IGzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=file, mtime=0) as stream:
+            yield stream

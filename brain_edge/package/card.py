@@ -1,0 +1,80 @@
+"""The model card of a package, generated from its manifest: `README.md` in the package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brain_edge.package.manifest import WeightsStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from brain_edge.package.manifest import Accuracy, Manifest, Parity
+
+
+def model_card(manifest: Manifest) -> str:
+    """The card as Markdown."""
+    return "\n".join(_lines(manifest)) + "\n"
+
+
+def _lines(manifest: Manifest) -> Iterator[str]:
+    spec = manifest.spec
+    yield f"# {spec.name} ({manifest.number_format})"
+    yield ""
+    yield f"**{manifest.intended_use}**"
+    if manifest.weights_status is WeightsStatus.RANDOM:
+        yield ""
+        yield "**The weights are random. A mask of this package means nothing; it is for measuring speed.**"
+    yield ""
+    yield manifest.card.summary
+    yield ""
+    yield f"- Task: {spec.task}. Inputs: {', '.join(sequence.name for sequence in spec.inputs)}."
+    yield f"- Labels: {', '.join(f'{value} {name}' for value, name in spec.label_names().items())}."
+    yield f"- Networks: {', '.join(spec.graphs)}, computed in {manifest.precision} where not integer."
+    yield f"- Licence of the weights: {manifest.licence.name}, {manifest.licence.holder}. {manifest.licence.notes}".rstrip()
+    yield f"- Cite: {manifest.card.citation}"
+    yield f"- Published figures: {manifest.card.published_figures}"
+    yield f"- Limits: {manifest.card.limits}"
+    yield ""
+    yield from _parity(manifest.parity)
+    yield from _accuracy(manifest.accuracy)
+    yield "## Weights"
+    yield ""
+    for record in manifest.weights:
+        yield f"- {record.graph}: `{record.source}`, SHA-256 `{record.sha256}`"
+    yield ""
+    yield "Check this package with `brain-edge verify`; its digest is printed by `brain-edge info`."
+
+
+def _parity(parity: Parity | None) -> Iterator[str]:
+    if parity is None:
+        return
+    yield "## Against PyTorch (f32, one real volume)"
+    yield ""
+    yield "| network | largest error | relative error | same label |"
+    yield "|---|---|---|---|"
+    for graph in parity.graphs:
+        share = f"{graph.same_label_share:.4%}"
+        yield f"| {graph.graph} | {graph.max_error:.2g} | {graph.relative_error:.2g} | {share} |"
+    yield ""
+    yield f"Dice of the final masks, PyTorch against OpenVINO: {parity.mask_dice:.5f}."
+    yield ""
+
+
+def _accuracy(accuracy: Accuracy | None) -> Iterator[str]:
+    if accuracy is None:
+        return
+    yield "## What quantisation did to the masks"
+    yield ""
+    yield accuracy.statement
+    yield ""
+    yield "| case | split | label | Dice FP32 | Dice INT8 | INT8 against FP32 |"
+    yield "|---|---|---|---|---|---|"
+    for case in accuracy.cases:
+        figures = " | ".join(_figure(value) for value in (case.dice_fp32, case.dice_int8, case.agreement))
+        yield f"| {case.case} | {case.split} | {case.label} | {figures} |"
+    yield ""
+
+
+def _figure(value: float | None) -> str:
+    return "no reference" if value is None else f"{value:.5f}"

@@ -1,0 +1,134 @@
+"""Opening a package: every byte is checked before any of it is loaded, and nothing in it is ever executed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from brain_edge.digest import sha256_of
+from brain_edge.errors import PackageError
+from brain_edge.package.manifest import FORMAT_VERSION, FileRecord, Manifest, graph_path
+
+if TYPE_CHECKING:
+    from brain_edge.spec import ModelSpec
+
+MANIFEST: Final = "manifest.json"
+MAXIMUM_MANIFEST_BYTES: Final = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A package whose files have been checked against its manifest.
+
+    Attributes:
+        folder: where it lies.
+        manifest: what it says of itself.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The steps, networks and labels of the model."""
+        return self.manifest.spec
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical manifest."""
+        return self.manifest.digest
+
+    def graph_file(self, graph: str) -> Path:
+        """The `.xml` of a graph."""
+        return self.folder / graph_path(graph)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files on disk."""
+        return sum(record.size_bytes for record in self.manifest.files.values())
+
+
+def open_package(folder: str | Path, expect_digest: str | None = None) -> ModelPackage:
+    """Read and check a package.
+
+    A hash in the manifest detects damage; only `expect_digest`, received by another way than the package,
+    detects that somebody has changed files and manifest together.
+
+    Raises:
+        PackageError: no package there, a newer format, an unknown field, a missing or changed file, or another
+            digest than expected.
+    """
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    _require_graphs(folder, manifest)
+    if expect_digest is not None and manifest.digest != expect_digest.lower():
+        raise PackageError(
+            f"{folder}: expected a package with the digest {expect_digest}, this one has {manifest.digest}; "
+            "do not use it before you know why"
+        )
+    for name, record in sorted(manifest.files.items()):
+        check_file(folder, name, record)
+    return ModelPackage(folder, manifest)
+
+
+def check_file(folder: Path, name: str, record: FileRecord) -> None:
+    """Compare one file with its record.
+
+    Raises:
+        PackageError: it is missing, has another size or another hash.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise PackageError(f"{path}: this file of the package is missing; copy the whole package again")
+    size_bytes = path.stat().st_size
+    if size_bytes != record.size_bytes or sha256_of(path) != record.sha256:
+        raise PackageError(
+            f"{path}: the file is not the one that the manifest describes ({record.size_bytes} bytes, SHA-256 "
+            f"{record.sha256[:12]}...; {size_bytes} bytes here); the package is damaged, copy it again"
+        )
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise PackageError(f"{folder}: expected a package, a folder with a {MANIFEST}; there is none")
+    if path.stat().st_size > MAXIMUM_MANIFEST_BYTES:
+        raise PackageError(f"{path}: a manifest of more than {MAXIMUM_MANIFEST_BYTES} bytes is not one of ours")
+    text = path.read_bytes()
+    _require_format(path, text)
+    try:
+        return msgspec.json.decode(text, type=Manifest)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise PackageError(f"{path}: not a manifest that this version of brain-edge reads: {error}") from error
+
+
+class _Format(msgspec.Struct):
+    format_version: int
+
+
+def _require_format(path: Path, text: bytes) -> None:
+    """Say "newer" before any field that only a newer version knows is stumbled over."""
+    try:
+        version = msgspec.json.decode(text, type=_Format).format_version
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise PackageError(f"{path}: not a manifest of a package: {error}") from error
+    if version != FORMAT_VERSION:
+        raise PackageError(
+            f"{path}: expected package format {FORMAT_VERSION}, got {version}; "
+            + ("install a newer brain-edge" if version > FORMAT_VERSION else "convert the model again")
+        )
+
+
+def _require_graphs(folder: Path, manifest: Manifest) -> None:
+    needed = {path for graph in manifest.spec.graphs for path in _graph_files(graph)} | {manifest.self_test.mask}
+    unlisted = sorted(needed - set(manifest.files))
+    if unlisted:
+        raise PackageError(f"{folder}: the manifest needs {', '.join(unlisted)} but does not list it with a hash")
+
+
+def _graph_files(graph: str) -> tuple[str, str]:
+    xml = graph_path(graph)
+    return xml, xml.removesuffix(".xml") + ".bin"

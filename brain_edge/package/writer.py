@@ -1,0 +1,35 @@
+"""Writing a package: the manifest is sealed last, over the hashes of everything else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from brain_edge.digest import sha256_of
+from brain_edge.package.card import model_card
+from brain_edge.package.manifest import FileRecord, Manifest
+from brain_edge.package.reader import MANIFEST, ModelPackage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CARD = "README.md"
+
+
+def seal(folder: Path, manifest: Manifest) -> ModelPackage:
+    """Write the model card and the manifest with the hash of every file in `folder`; the package is then whole.
+
+    The caller fills a folder that is not yet in place (`brain_edge.io.atomic.atomic_folder`), so that nobody
+    ever sees a package without its manifest.
+    """
+    (folder / CARD).write_text(model_card(manifest), encoding="utf-8", newline="\n")
+    files = {
+        path.relative_to(folder).as_posix(): FileRecord(sha256=sha256_of(path), size_bytes=path.stat().st_size)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    sealed = msgspec.structs.replace(manifest, files=files)
+    text = msgspec.json.format(msgspec.json.encode(sealed, order="sorted"), indent=2)
+    (folder / MANIFEST).write_bytes(text + b"\n")
+    return ModelPackage(folder, sealed)

@@ -1,0 +1,93 @@
+"""Steps after the network: probabilities to labels, back to the caller's grid, and cleaning up."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+
+from brain_edge.resample import Interpolation
+from brain_edge.steps.frame import Array, Frame, Step
+
+LabelValue = Annotated[int, msgspec.Meta(ge=0, le=255)]
+
+
+class Argmax(Step):
+    """The most probable channel of each voxel; channel k becomes the label `values[k]` (k itself if empty)."""
+
+    values: tuple[LabelValue, ...] = ()
+
+    def apply(self, frame: Frame) -> Frame:
+        """(C, I, J, K) probabilities or logits -> (1, I, J, K) uint8 labels."""
+        # two channels are the usual case, and a comparison is ten times faster than argmax
+        if frame.voxels.shape[0] == 2:
+            winners = (frame.voxels[1] > frame.voxels[0]).astype(np.uint8)
+        else:
+            winners = frame.voxels.argmax(axis=0).astype(np.uint8)
+        if self.values:
+            winners = np.array(self.values, dtype=np.uint8)[winners]
+        return frame.with_voxels(winners[np.newaxis])
+
+
+class Threshold(Step):
+    """Label 1 where one channel is above a value, else 0."""
+
+    channel: Annotated[int, msgspec.Meta(ge=0)]
+    above: float
+
+    def apply(self, frame: Frame) -> Frame:
+        """(C, I, J, K) probabilities -> (1, I, J, K) uint8 labels."""
+        channel = frame.voxels[self.channel : self.channel + 1]
+        return frame.with_voxels((channel > self.above).astype(np.uint8))
+
+
+class Restore(Step):
+    """Back to the caller's own grid: every move of the stage undone, what was cut away is 0.
+
+    Labels come back with `NEAREST`; probabilities (before a threshold) with `LINEAR` or `CUBIC`.
+    """
+
+    interpolation: Interpolation
+
+    def apply(self, frame: Frame) -> Frame:
+        """Undo the trail of the frame."""
+        return frame.undone(self.interpolation)
+
+
+class LargestComponent(Step):
+    """Keep the largest connected component of everything that is not background."""
+
+    connectivity: Literal[6, 18, 26] = 26
+
+    def apply(self, frame: Frame) -> Frame:
+        """Set the labels of the smaller components to 0; an empty map stays empty."""
+        import cc3d
+
+        labels = frame.voxels[0]
+        largest = cc3d.largest_k(labels > 0, k=1, connectivity=self.connectivity)
+        return frame.with_voxels(np.where(largest > 0, labels, np.uint8(0))[np.newaxis])
+
+
+class FillHoles(Step):
+    """Fill the background that the foreground encloses, in 3D or slice by slice, with one label."""
+
+    axis: Literal["volume", "axial", "coronal", "sagittal"] = "volume"
+    value: LabelValue = 1
+
+    def apply(self, frame: Frame) -> Frame:
+        """Fill the holes of the (1, I, J, K) label map."""
+        labels = frame.voxels[0]
+        foreground = np.ascontiguousarray(labels > 0)
+        filled = self._filled(foreground, frame.geometry.orientation)
+        return frame.with_voxels(np.where(filled & ~foreground, np.uint8(self.value), labels)[np.newaxis])
+
+    def _filled(self, foreground: Array, orientation: str) -> Array:
+        import fill_voids
+
+        if self.axis == "volume":
+            return np.asarray(fill_voids.fill(foreground), dtype=bool)
+        normal = {"axial": "IS", "coronal": "PA", "sagittal": "LR"}[self.axis]
+        along = next(k for k, letter in enumerate(orientation) if letter in normal)
+        slices = [fill_voids.fill(np.ascontiguousarray(plane)) for plane in np.moveaxis(foreground, along, 0)]
+        return np.moveaxis(np.stack(slices).astype(bool), 0, along)

@@ -1,0 +1,164 @@
+"""Steps that change intensities, channel by channel, and the statistics they are fitted on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import msgspec
+import numpy as np
+
+from brain_edge.errors import InputError
+from brain_edge.steps.frame import Array, Frame, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Bound: TypeAlias = float | str
+"""A constant, or the name of a statistic that an earlier `FitPercentile` has fitted."""
+
+
+class Region(StrEnum):
+    """Which voxels of a channel a statistic is taken over."""
+
+    ALL = "all"
+    """Every voxel, air included (HD-BET v1, deepbet)."""
+    NONZERO = "nonzero"
+    """Voxels that are not 0: images that are already skull-stripped."""
+    ABOVE_MEAN = "above_mean"
+    """Voxels not below the mean of the channel: the head without the air (BrainMaGe)."""
+
+
+class FitPercentile(Step):
+    """Fit a percentile of each channel, under a name; the voxels stay as they are.
+
+    Linear between order statistics, as numpy and torch do it.
+    """
+
+    name: str
+    percent: Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
+    region: Region = Region.ALL
+
+    def apply(self, frame: Frame) -> Frame:
+        """Add the statistic to the frame."""
+        fitted = tuple(float(np.percentile(_select(c, self.region), self.percent)) for c in frame.voxels)
+        return replace(frame, statistics={**frame.statistics, self.name: fitted})
+
+
+class Clip(Step):
+    """Limit each channel to bounds; None leaves that side open."""
+
+    lower: Bound | None = None
+    upper: Bound | None = None
+
+    def apply(self, frame: Frame) -> Frame:
+        """Clip every channel."""
+        clipped = frame.voxels
+        if self.lower is not None:
+            clipped = np.maximum(clipped, _per_channel(frame, self.lower))
+        if self.upper is not None:
+            clipped = np.minimum(clipped, _per_channel(frame, self.upper))
+        return frame.with_voxels(clipped)
+
+
+class Normalise(Step):
+    """(x - subtract) / divide per channel.
+
+    Raises:
+        InputError: the divisor is zero, so the channel has no contrast to normalise.
+    """
+
+    subtract: Bound = 0.0
+    divide: Bound = 1.0
+
+    def apply(self, frame: Frame) -> Frame:
+        """Normalise every channel."""
+        offsets, divisors = _per_channel(frame, self.subtract), _per_channel(frame, self.divide)
+        return frame.with_voxels(_shift_and_divide(frame.voxels, offsets, divisors, self))
+
+
+class RescaleToUnit(Step):
+    """Clip each channel to [lower, upper] and scale that range to [0, 1].
+
+    Raises:
+        InputError: both bounds are the same value.
+    """
+
+    lower: Bound
+    upper: Bound
+
+    def apply(self, frame: Frame) -> Frame:
+        """Clip and scale every channel."""
+        lower, upper = _per_channel(frame, self.lower), _per_channel(frame, self.upper)
+        scaled = _shift_and_divide(frame.voxels, lower, upper - lower, self)
+        return frame.with_voxels(np.clip(scaled, 0.0, 1.0, out=scaled))
+
+
+class ZScore(Step):
+    """Subtract the mean and divide by the standard deviation of each channel, over a region.
+
+    Over `NONZERO` the voxels that are 0 stay 0. The sums are taken in float64.
+
+    Raises:
+        InputError: the region is empty or constant.
+    """
+
+    region: Region = Region.ALL
+
+    def apply(self, frame: Frame) -> Frame:
+        """Normalise every channel."""
+        regions = [_select(channel, self.region) for channel in frame.voxels]
+        means = _column([float(region.mean(dtype=np.float64)) for region in regions])
+        deviations = _column([float(region.std(dtype=np.float64)) for region in regions])
+        scaled = _shift_and_divide(frame.voxels, means, deviations, self)
+        if self.region is Region.NONZERO:
+            scaled *= frame.voxels != 0
+        return frame.with_voxels(scaled)
+
+
+class Linear(Step):
+    """x * multiply + add, the same for every channel (a data set's published mean and deviation)."""
+
+    multiply: float = 1.0
+    add: float = 0.0
+
+    def apply(self, frame: Frame) -> Frame:
+        """Scale every voxel."""
+        return frame.with_voxels(frame.voxels * np.float32(self.multiply) + np.float32(self.add))
+
+
+def statistics_used(step: Step) -> tuple[str, ...]:
+    """The names of fitted statistics that a step refers to."""
+    parameters = (getattr(step, name) for name in ("lower", "upper", "subtract", "divide") if hasattr(step, name))
+    return tuple(value for value in parameters if isinstance(value, str))
+
+
+def _select(channel: Array, region: Region) -> Array:
+    if region is Region.ALL:
+        return channel
+    selected = channel[channel != 0] if region is Region.NONZERO else channel[channel >= channel.mean(dtype=np.float64)]
+    if selected.size == 0:
+        raise InputError("expected voxels that are not zero to normalise over, got none in one channel")
+    return selected
+
+
+def _per_channel(frame: Frame, bound: Bound) -> Array:
+    """The value of a bound for each channel, (C, 1, 1, 1) float32."""
+    channels = frame.voxels.shape[0]
+    return _column(frame.statistics[bound] if isinstance(bound, str) else [bound] * channels)
+
+
+def _column(values: Sequence[float]) -> Array:
+    return np.array(values, dtype=np.float32).reshape(-1, 1, 1, 1)
+
+
+def _shift_and_divide(voxels: Array, offsets: Array, divisors: Array, step: Step) -> Array:
+    if not divisors.all():
+        raise InputError(
+            f"expected an image with contrast, got the same value wherever the step {type(step).__name__} "
+            "looks; check that the file is the sequence that the network expects"
+        )
+    shifted = voxels - offsets
+    shifted /= divisors
+    return shifted

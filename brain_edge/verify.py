@@ -1,0 +1,71 @@
+"""verify: does this package do here what it did where it was built?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from brain_edge.errors import BrainEdgeError
+from brain_edge.io.nifti import read_volume
+from brain_edge.metrics import dice
+from brain_edge.phantom import make_study
+from brain_edge.runtime.session import cpu_capabilities, runtime_version
+from brain_edge.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from brain_edge.package import ModelPackage
+    from brain_edge.runtime.options import RuntimeOptions
+    from brain_edge.volume import Mask
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """What was checked.
+
+    Attributes:
+        digest: of the package.
+        files: how many files have the hash that the manifest states.
+        dice: of the self-test's mask against the shipped one, least label.
+        minimum_dice: what the package expects.
+        openvino, cpu_capabilities: of this machine.
+    """
+
+    digest: str
+    files: int
+    dice: float
+    minimum_dice: float
+    openvino: str
+    cpu_capabilities: tuple[str, ...]
+
+
+def verify(package: ModelPackage, options: RuntimeOptions) -> Verification:
+    """Run the self-test of an opened package (its hashes have been checked by opening it).
+
+    Raises:
+        BrainEdgeError: the mask of the phantom is not the one that was shipped.
+    """
+    test = package.manifest.self_test
+    study = make_study(test.phantom, [sequence.name for sequence in package.spec.inputs])
+    mask = Segmenter.open(package, options)(study).mask
+    score = _least_dice(mask, package)
+    if score < test.minimum_dice:
+        raise BrainEdgeError(
+            f"{package.folder}: the self-test gives Dice {score:.5f} against the mask that was shipped, expected at "
+            f"least {test.minimum_dice:g}; this machine does not compute what the builder's did, do not use it"
+        )
+    return Verification(
+        digest=package.digest,
+        files=len(package.manifest.files),
+        dice=score,
+        minimum_dice=test.minimum_dice,
+        openvino=runtime_version(),
+        cpu_capabilities=cpu_capabilities(),
+    )
+
+
+def _least_dice(mask: Mask, package: ModelPackage) -> float:
+    expected = read_volume(package.folder / package.manifest.self_test.mask).voxels.astype(np.uint8)
+    labels = np.union1d(np.unique(mask.labels), np.unique(expected))
+    scores = [dice(mask.labels == label, expected == label) for label in labels if label != 0]
+    return min((score for score in scores if score is not None), default=1.0)

@@ -1,0 +1,1 @@
+"""The build side: from PyTorch weights to a package. Never imported by the runtime."""

@@ -1,0 +1,228 @@
+"""One head made into a small cohort, for the demonstration: what a scanner or another patient could change.
+
+A demonstration cohort only: its cases share one anatomy, so it can show that quantisation works, and nothing
+about accuracy on other heads. The order is that of physics: the head lies differently (flip, rotation), its
+tissue has another contrast (gamma), the coils see it unevenly (bias field), the receiver adds noise.
+
+Random numbers are uniform ones of numpy's PCG64: the shortest way from the bits, whose stream numpy promises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import numpy as np
+
+from brain_edge.errors import GeometryError, InputError, UsageError
+from brain_edge.volume import Mask
+
+if TYPE_CHECKING:
+    from brain_edge.geometry import Geometry, Vector
+    from brain_edge.volume import FloatArray, Volume
+
+Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+Range: TypeAlias = tuple[float, float]
+
+BIAS_FIELD_RANGE: Final[Range] = (0.0, 0.4)
+"""0.2 is the strongest field that BrainWeb simulates ("40 % RF": factors of 0.8 to 1.2 over the brain at 1.5 T);
+twice that leaves room for stronger magnets, where coils see a head less evenly."""
+GAMMA_RANGE: Final[Range] = (0.7, 1.5)
+"""That of nnU-Net's training (Isensee et al. 2021): another protocol, still recognisably the same sequence."""
+NOISE_RANGE: Final[Range] = (0.0, 0.09)
+"""BrainWeb simulates up to 9 % of the brightest tissue; beyond that a radiographer repeats the scan."""
+ROTATION_RANGE_DEG: Final[Range] = (-8.0, 8.0)
+"""A head between the pads of a coil tilts by a few degrees; turned further it leaves the field of view."""
+ROBUST_PERCENT: Final = 99.5
+"""Of the voxels above zero: the intensity that stands for 1, so that one hot voxel scales nothing."""
+NEGATIVE_SHARE: Final = 0.01
+"""Share of the robust maximum that interpolation may undershoot; more means values that are no magnitudes."""
+BIAS_ORDER: Final = 3
+"""Total degree of the polynomial in the logarithm: smooth over a head (van Leemput et al. 1999)."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to a head; the values given as defaults change nothing.
+
+    Attributes:
+        seed: of the bias field's shape and of the noise.
+        bias_field: largest logarithm of the factor: 0.2 multiplies by exp(-0.2) to exp(0.2), 0.82 to 1.22.
+        gamma: exponent on intensities of which the robust maximum is 1; below 1 brightens dark tissue.
+        noise: standard deviation in each of the two receiver channels, as a share of the robust maximum.
+        flip_left_right: mirror the head on the middle of the field of view, along the axis closest to left-right.
+            Labels move with it but keep their values: not for tables that tell left from right.
+        rotation_deg: about the world axes x, then y, then z (RAS), through the middle of the field of view.
+
+    Raises:
+        UsageError: a value is outside its range.
+    """
+
+    seed: int = 0
+    bias_field: float = 0.0
+    gamma: float = 1.0
+    noise: float = 0.0
+    flip_left_right: bool = False
+    rotation_deg: Vector = (0.0, 0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        _require_within("bias_field", self.bias_field, BIAS_FIELD_RANGE)
+        _require_within("gamma", self.gamma, GAMMA_RANGE)
+        _require_within("noise", self.noise, NOISE_RANGE)
+        for angle in self.rotation_deg:
+            _require_within("rotation_deg", angle, ROTATION_RANGE_DEG)
+
+
+DEMO_BIAS_FIELD: Final[Range] = (0.05, 0.25)
+DEMO_GAMMA: Final[Range] = (0.8, 1.25)
+DEMO_NOISE: Final[Range] = (0.005, 0.04)
+"""The milder part of the ranges above: a demonstration is to look like everyday heads."""
+
+
+def demo_augmentations(count: int, seed: int) -> tuple[Augmentation, ...]:
+    """Augmentations that spread evenly over the demonstration's ranges, every other one mirrored.
+
+    Each parameter takes one value in each of `count` equal parts of its range, in random order (Latin
+    hypercube; McKay et al. 1979): a handful of cases reaches both ends of every range.
+
+    Raises:
+        UsageError: `count` is less than one.
+    """
+    if count < 1:
+        raise UsageError(f"expected at least one augmentation, got a count of {count}")
+    random = np.random.Generator(np.random.PCG64(seed))
+    bias, gamma, noise, *angles = (
+        _stratified(random, count, span)
+        for span in (DEMO_BIAS_FIELD, DEMO_GAMMA, DEMO_NOISE, *[ROTATION_RANGE_DEG] * 3)
+    )
+    seeds = np.random.SeedSequence(seed).generate_state(count)
+    return tuple(
+        Augmentation(int(seeds[k]), bias[k], gamma[k], noise[k], k % 2 == 1, (angles[0][k], angles[1][k], angles[2][k]))
+        for k in range(count)
+    )
+
+
+def augment(volume: Volume, mask: Mask | None, augmentation: Augmentation) -> tuple[Volume, Mask | None]:
+    """The head under an augmentation, on the same grid, and its mask moved along.
+
+    Voxels that are exactly zero stay zero through contrast, bias and noise: they hold no signal (outside the
+    field of view, or removed by the publisher), and networks trained on stripped heads rely on that.
+
+    Args:
+        volume: magnitude intensities, no signal at zero.
+        mask: labels on the same grid, or None.
+        augmentation: what to do.
+
+    Raises:
+        GeometryError: volume and mask lie on different grids.
+        InputError: the volume has negative intensities beyond what interpolation leaves.
+    """
+    if mask is not None and not volume.geometry.same_grid(mask.geometry):
+        raise GeometryError(
+            f"{volume.name}: expected the mask on the grid of the volume {volume.geometry.shape}, got another "
+            f"grid {mask.geometry.shape}"
+        )
+    voxels = _moved(volume.voxels, volume.geometry, augmentation, order=1)
+    voxels = _measured(voxels, augmentation, volume.name)
+    labels = None if mask is None else _moved(mask.labels, volume.geometry, augmentation, order=0)
+    moved_mask = None if mask is None or labels is None else Mask(labels, mask.geometry)
+    return replace(volume, voxels=voxels, name=f"{volume.name} (augmentation {augmentation.seed})"), moved_mask
+
+
+def rotation_matrix(rotation_deg: Vector) -> Matrix:
+    """Rz @ Ry @ Rx (3 x 3): turns a world vector about x first, each angle counter-clockwise seen from +axis."""
+    matrix = np.eye(3)
+    for axis, angle in enumerate(np.radians(rotation_deg)):
+        first, second = (axis + 1) % 3, (axis + 2) % 3
+        turn = np.eye(3)
+        turn[first, first] = turn[second, second] = np.cos(angle)
+        turn[second, first], turn[first, second] = np.sin(angle), -np.sin(angle)
+        matrix = turn @ matrix
+    return matrix
+
+
+def bias_field(shape: tuple[int, ...], strength: float, random: np.random.Generator) -> FloatArray:
+    """A smooth positive factor (I, J, K) between exp(-strength) and exp(strength), reaching one of the two.
+
+    The logarithm is a polynomial of total degree `BIAS_ORDER` without a constant, its coefficients uniform.
+    """
+    axes = [np.linspace(-1, 1, side, dtype=np.float32) for side in shape]
+    logarithm = np.zeros(shape, dtype=np.float32)
+    for powers in product(range(BIAS_ORDER + 1), repeat=3):
+        if 0 < sum(powers) <= BIAS_ORDER:
+            i, j, k = (axis**power for axis, power in zip(axes, powers, strict=True))
+            coefficient = np.float32(random.uniform(-1, 1))
+            logarithm += coefficient * i[:, None, None] * j[:, None] * k
+    logarithm *= strength / np.abs(logarithm).max()
+    return np.exp(logarithm, out=logarithm)
+
+
+def rician_noise(voxels: FloatArray, sigma: float, random: np.random.Generator) -> FloatArray:
+    """Magnitudes after complex Gaussian noise of `sigma` per channel (Gudbjartsson and Patz 1995).
+
+    Two channels of Gaussian noise are a Rayleigh radius at a uniform angle, so that uniform numbers suffice:
+    |A + r exp(i theta)| = sqrt(A^2 + 2 A r cos(theta) + r^2).
+    """
+    radius = sigma * np.sqrt(-2 * np.log1p(-random.random(voxels.shape, dtype=np.float32)))
+    angle = 2 * np.pi * random.random(voxels.shape, dtype=np.float32)
+    squared = voxels**2 + 2 * voxels * radius * np.cos(angle) + radius**2
+    return np.asarray(np.sqrt(np.maximum(squared, 0)), dtype=np.float32)
+
+
+def _moved(voxels: Any, geometry: Geometry, augmentation: Augmentation, *, order: Literal[0, 1]) -> Any:
+    """Flipped, then rotated with linear (order 1) or nearest (order 0) interpolation; outside is zero."""
+    if augmentation.flip_left_right:
+        voxels = np.flip(voxels, axis=_left_right_axis(geometry))
+    if not any(augmentation.rotation_deg):
+        return np.ascontiguousarray(voxels)
+    from scipy.ndimage import affine_transform
+
+    to_world = geometry.affine[:3, :3]
+    # scipy asks where each output voxel comes from: the inverse rotation, in voxel coordinates
+    matrix = np.linalg.inv(to_world) @ rotation_matrix(augmentation.rotation_deg).T @ to_world
+    middle = (np.array(geometry.shape) - 1) / 2
+    return affine_transform(voxels, matrix, middle - matrix @ middle, order=order, mode="constant", cval=0.0)
+
+
+def _left_right_axis(geometry: Geometry) -> int:
+    return next(axis for axis, letter in enumerate(geometry.orientation) if letter in "LR")
+
+
+def _measured(voxels: FloatArray, augmentation: Augmentation, name: str) -> FloatArray:
+    """Contrast, coil and receiver; returned as it came where none of them changes anything."""
+    if augmentation.gamma == 1 and augmentation.bias_field == 0 and augmentation.noise == 0:
+        return voxels
+    random = np.random.Generator(np.random.PCG64(augmentation.seed))
+    highest = _robust_maximum(voxels, name)
+    signal = voxels > 0
+    unit: FloatArray = (np.maximum(voxels, 0) / highest).astype(np.float32) ** np.float32(augmentation.gamma)
+    if augmentation.bias_field:
+        unit *= bias_field(unit.shape, augmentation.bias_field, random)
+    if augmentation.noise:
+        unit = rician_noise(unit, augmentation.noise, random)
+    return np.asarray(np.where(signal, unit * highest, 0), dtype=np.float32)
+
+
+def _robust_maximum(voxels: FloatArray, name: str) -> np.float32:
+    positive = voxels[voxels > 0]
+    highest = np.float32(np.percentile(positive, ROBUST_PERCENT)) if positive.size else np.float32(0)
+    if voxels.min() < -NEGATIVE_SHARE * highest or highest == 0:
+        raise InputError(
+            f"{name}: expected magnitude intensities, with no signal at zero, got values down to "
+            f"{voxels.min():.4g}; give the image as the scanner made it, before any normalisation"
+        )
+    return highest
+
+
+def _stratified(random: np.random.Generator, count: int, span: Range) -> list[float]:
+    """One value in each of `count` equal parts of a range, in random order."""
+    low, high = span
+    parts = np.argsort(random.random(count))
+    return [float(value) for value in low + (high - low) * (parts + random.random(count)) / count]
+
+
+def _require_within(name: str, value: float, span: Range) -> None:
+    low, high = span
+    if not low <= value <= high:
+        raise UsageError(f"expected {name} between {low:g} and {high:g}, got {value:g}")

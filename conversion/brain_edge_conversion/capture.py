@@ -1,0 +1,69 @@
+"""What the networks of a package really see: their inputs, caught on the way through `Segmenter`, on disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brain_edge.runtime.session import open_sessions
+from brain_edge.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from brain_edge.package import ModelPackage
+    from brain_edge.runtime.options import RuntimeOptions
+    from brain_edge.volume import FloatArray, Study
+    from brain_edge.windows import Session
+
+MAXIMUM_WINDOWS = 8
+"""Inputs that are kept of one study and graph: a sliding window has dozens, alike; taken at equal steps."""
+
+
+def capture_inputs(
+    package: ModelPackage, studies: Iterable[Study], folder: Path, options: RuntimeOptions | None = None
+) -> Mapping[str, list[Path]]:
+    """Run the package on every study and keep the inputs of each graph as `.npy` files in `folder`.
+
+    They go through the disk, because a cohort of whole volumes does not fit into the memory of a workstation.
+    """
+    sessions = open_sessions(package, options)
+    kept: dict[str, list[Path]] = {graph: [] for graph in package.spec.graphs}
+    for number, study in enumerate(studies):
+        recorders = {graph: _Recorder(session, folder, f"{graph}-{number}") for graph, session in sessions.items()}
+        Segmenter(package.spec, recorders)(study)
+        for graph, recorder in recorders.items():
+            kept[graph].extend(_spread(recorder.files, MAXIMUM_WINDOWS))
+    return kept
+
+
+def load_inputs(files: Iterable[Path]) -> Iterator[FloatArray]:
+    """The inputs (1, C, I, J, K) one after the other."""
+    for file in files:
+        yield np.load(file, allow_pickle=False)
+
+
+class _Recorder:
+    """A session that keeps what it is given."""
+
+    def __init__(self, session: Session, folder: Path, name: str) -> None:
+        self._session = session
+        self._folder = folder
+        self._name = name
+        self.files: list[Path] = []
+
+    def __call__(self, batch: FloatArray) -> FloatArray:
+        path = self._folder / f"{self._name}-{len(self.files)}.npy"
+        np.save(path, batch, allow_pickle=False)
+        self.files.append(path)
+        return self._session(batch)
+
+
+def _spread(files: list[Path], most: int) -> list[Path]:
+    """At most `most` of the files, at equal steps; the others are deleted."""
+    chosen = {round(index) for index in np.linspace(0, len(files) - 1, num=min(most, len(files)))}
+    for index in set(range(len(files))) - chosen:
+        files[index].unlink()
+    return [files[index] for index in sorted(chosen)]

@@ -1,0 +1,336 @@
+"""Weights from files that strangers wrote: state dicts as data only, TorchScript only with its hash.
+
+What a file is, is decided by its content; suffixes lie (`.pth` files that hold safetensors are in use).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickletools
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import numpy as np
+import torch
+
+from brain_edge.digest import is_sha256, sha256_of
+from brain_edge.errors import InputError, WeightsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
+
+WRAPPERS: Final = ("state_dict", "model_state_dict", "network_weights")
+"""Keys under which training programs keep the weights (Lightning and MONAI, GaNDLF, nnU-Net v2)."""
+
+PREFIXES: Final = ("module.", "_orig_mod.", "model.", "net.", "network.")
+"""What DataParallel, torch.compile and Lightning modules put before each key."""
+
+SAFE_EXPORT: Final = (
+    "where it was trained, save only the tensors: torch.save(model.state_dict(), 'weights.pt'), "
+    "or safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
+)
+
+_ZIP_MAGIC: Final = b"PK\x03\x04"
+_LISTED: Final = 5
+_LEGACY_PICKLES: Final = 5  # magic number, protocol, system, the object, the storage keys
+_PICKLE_LIMIT_BYTES: Final = 64 * 2**20
+_HARMLESS_GLOBAL: Final = re.compile(
+    r"collections\.OrderedDict|_codecs\.encode|numpy\.(dtype|ndarray|_?core\.multiarray\.(scalar|_reconstruct))"
+    r"|torch\.(_utils\._rebuild_\w+|\w+Storage|storage\.\w+Storage|Size|\w*(float|int|complex|bool)\w*)"
+)
+
+
+class WeightsFormat(StrEnum):
+    """What a weights file is, by its content.
+
+    - SAFETENSORS: a JSON header and raw tensors; holds no code by design.
+    - TORCH_ZIP: written by `torch.save` since PyTorch 1.6; a zip with one pickle and raw tensors.
+    - TORCHSCRIPT: a zip with a program and its weights; loading it is running code.
+    - PICKLE: written by `torch.save` before 1.6, or any other pickle.
+    """
+
+    SAFETENSORS = "safetensors"
+    TORCH_ZIP = "torch.save"
+    TORCHSCRIPT = "TorchScript"
+    PICKLE = "pickle"
+
+
+def weights_format(path: Path) -> WeightsFormat:
+    """What the file is, judged by its first bytes and, for a zip, by its member names.
+
+    Raises:
+        WeightsError: it is missing, truncated, or none of the four.
+    """
+    head = _read(path, 64)
+    if head[:4] == _ZIP_MAGIC:
+        return _zip_format(path)
+    if head[:1] == b"\x80":  # the PROTO opcode with which every pickle since protocol 2 starts
+        return WeightsFormat.PICKLE
+    # safetensors: the length of the header in 8 bytes, then the header, which is a JSON object
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
+        return WeightsFormat.SAFETENSORS
+    raise WeightsError(
+        f"{path}: expected a PyTorch checkpoint or safetensors, got a file of {path.stat().st_size} bytes "
+        f"that starts with {head[:12]!r}; was the download a web page or a Git LFS pointer?"
+    )
+
+
+def load_state_dict(path: Path, sha256: str | None = None) -> dict[str, torch.Tensor]:
+    """The named tensors of a checkpoint, on the CPU, out of the usual wrappers; nothing in it is executed.
+
+    Args:
+        path: .pt, .pth, .ckpt, .model, .bin or .safetensors; the suffix is not looked at.
+        sha256: of the file; checked before it is opened where it is given.
+
+    Raises:
+        WeightsError: the hash is wrong, or the file is missing, truncated, TorchScript, no checkpoint, asks
+            for anything but tensors and plain values, or holds no state dict.
+    """
+    if sha256 is not None:
+        _require_sha256(path, sha256, _sha256_of(path))
+    kind = weights_format(path)
+    if kind is WeightsFormat.TORCHSCRIPT:
+        raise WeightsError(
+            f"{path}: expected a state dict, got a TorchScript archive, which is a program; "
+            f"convert it as one, or {SAFE_EXPORT}"
+        )
+    content = _load_safetensors(path) if kind is WeightsFormat.SAFETENSORS else _load_pickled(path)
+    return _unwrapped(path, content)
+
+
+def fit_state_dict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Load `state` into `module`, each key once; shared `PREFIXES` go only where that helps it to fit.
+
+    A missing `num_batches_tracked` is no fault: it counts training steps, inference never reads it, and
+    PyTorch before 0.4.1 did not save it (HD-BET v1 is such a file).
+
+    Args:
+        module: the network; unchanged where the state is refused.
+        state: tensors by name, as `load_state_dict` returns them.
+        source: what messages call the weights.
+
+    Raises:
+        WeightsError: keys are missing, unexpected or of another shape; the message says which.
+    """
+    wanted = module.state_dict()
+    fitting = _without_prefixes(state, wanted.keys())
+    needed = [key for key in wanted if not key.endswith("num_batches_tracked")]
+    shapes = [
+        f"{key} {tuple(fitting[key].shape)} for {tuple(tensor.shape)}"
+        for key, tensor in wanted.items()
+        if key in fitting and fitting[key].shape != tensor.shape
+    ]
+    faults = [
+        _listing("missing", [key for key in needed if key not in fitting]),
+        _listing("unexpected", [key for key in fitting if key not in wanted]),
+        _listing("differently shaped", shapes),
+    ]
+    if any(faults):
+        raise WeightsError(
+            f"{source}: the weights do not fit {type(module).__name__}: {'; '.join(filter(None, faults))}. "
+            "They belong to another network or to another configuration of it"
+        )
+    module.load_state_dict(fitting, strict=True)
+
+
+def load_torchscript(path: Path, sha256: str | None) -> torch.jit.ScriptModule:
+    """A TorchScript program on the CPU, in the mode (training or evaluation) in which it was saved.
+
+    The bytes that are hashed are the bytes that are loaded: the file cannot be exchanged in between.
+
+    Raises:
+        WeightsError: no hash or another one, or the file is missing, damaged, or not TorchScript.
+    """
+    program = _read(path)
+    actual = hashlib.sha256(program).hexdigest()
+    if sha256 is None:
+        raise WeightsError(
+            f"{path}: TorchScript is code, and is loaded only with the SHA-256 that its publisher vouches "
+            f"for; this file has {actual}"
+        )
+    _require_sha256(path, sha256, actual)
+    kind = weights_format(path)
+    if kind is not WeightsFormat.TORCHSCRIPT:
+        raise WeightsError(f"{path}: expected a TorchScript archive, got a file in the format of {kind}")
+    try:
+        load = cast("Callable[..., torch.jit.ScriptModule]", torch.jit.load)  # ships without annotations
+        return load(io.BytesIO(program), map_location="cpu")
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: the TorchScript archive is damaged ({_first_line(error)})") from error
+
+
+def _zip_format(path: Path) -> WeightsFormat:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+    except zipfile.BadZipFile as error:
+        raise WeightsError(f"{path}: the checkpoint is truncated or damaged ({error}); fetch it again") from error
+    if "constants.pkl" in names:
+        return WeightsFormat.TORCHSCRIPT
+    if "data.pkl" in names:
+        return WeightsFormat.TORCH_ZIP
+    raise WeightsError(f"{path}: expected a checkpoint of torch.save, got another zip archive (no data.pkl)")
+
+
+def _load_safetensors(path: Path) -> Mapping[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return cast("Mapping[str, torch.Tensor]", load_file(path, device="cpu"))
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: the safetensors file is truncated or damaged ({error})") from error
+
+
+def _load_pickled(path: Path) -> object:
+    """What `torch.load` reads with only tensors, plain values and numpy numbers allowed."""
+    try:
+        with torch.serialization.safe_globals(_numpy_reconstructors()), warnings.catch_warnings():
+            # torch warns of protocols it may not support; where that matters it refuses, and so do we
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a hostile or damaged pickle can make the unpickler fail in any way
+        asked_for = _foreign_globals(path)
+        if asked_for:
+            raise WeightsError(
+                f"{path}: loading it would run code: it asks for {asked_for[0]}, and only tensors are taken; "
+                f"{SAFE_EXPORT}"
+            ) from error
+        raise WeightsError(
+            f"{path}: truncated, damaged, or not written by torch.save ({type(error).__name__}: {_first_line(error)})"
+        ) from error
+
+
+def _numpy_reconstructors() -> list[Any]:
+    """What a pickled numpy number or numeric array is rebuilt with, under the names of numpy 1 and 2.
+
+    Training programs log such values beside the weights. The data types are listed one by one: `object`,
+    which could carry anything, is not among them.
+    """
+    rebuild_scalar, rebuild_array = np.float64(0).__reduce__()[0], np.empty(0).__reduce__()[0]
+    named = [
+        (function, f"numpy.{core}.multiarray.{name}")
+        for function, name in ((rebuild_scalar, "scalar"), (rebuild_array, "_reconstruct"))
+        for core in ("core", "_core")
+    ]
+    numeric = np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"
+    return [*named, np.ndarray, np.dtype, *{type(np.dtype(code)) for code in numeric}]
+
+
+def _foreign_globals(path: Path) -> list[str]:
+    """Functions and classes other than tensors that a checkpoint's pickles name. Only for the message.
+
+    A file of the old format is a row of pickles before the raw tensors. What is not a pickle ends the search.
+    """
+    stream = io.BytesIO(_pickle_bytes(path))
+    found: list[str] = []
+    for _ in range(_LEGACY_PICKLES):
+        try:
+            found.extend(_named_globals(stream))
+        except ValueError:
+            break
+    return [name for name in found if not _HARMLESS_GLOBAL.fullmatch(name)]
+
+
+def _pickle_bytes(path: Path) -> bytes:
+    if _read(path, 4) != _ZIP_MAGIC:
+        return _read(path, _PICKLE_LIMIT_BYTES)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
+            with archive.open(name) as stream:
+                return stream.read(_PICKLE_LIMIT_BYTES)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError):  # a damaged pickle names nothing
+        return b""
+
+
+def _named_globals(stream: io.BytesIO) -> list[str]:
+    """The globals of one pickle, as `module.name`, found by disassembling it (PEP 3154 for STACK_GLOBAL)."""
+    found: list[str] = []
+    strings: list[str] = []
+    try:
+        for operation, argument, _ in pickletools.genops(stream):
+            if operation.name in ("GLOBAL", "INST"):
+                found.append(str(argument).replace(" ", "."))
+            elif operation.name == "STACK_GLOBAL":
+                found.append(".".join(strings[-2:]))
+            elif "UNICODE" in operation.name:
+                strings.append(str(argument))
+    except ValueError:
+        if not found:
+            raise
+    return found
+
+
+def _unwrapped(path: Path, content: object) -> dict[str, torch.Tensor]:
+    """The state dict itself, or the one under exactly one of `WRAPPERS`."""
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path}: expected a state dict, got a {type(content).__name__}; {SAFE_EXPORT}")
+    if _is_state_dict(content):
+        return dict(content)
+    wrappers = [key for key in WRAPPERS if _is_state_dict(content.get(key))]
+    if len(wrappers) == 1:
+        return dict(content[wrappers[0]])
+    found = _listing("keys", [str(key) for key in content]) or "an empty dict"
+    problem = f"state dicts under {' and '.join(wrappers)}" if wrappers else "no dict of tensors"
+    raise WeightsError(
+        f"{path}: expected a state dict, or one under one of {', '.join(WRAPPERS)}; got {problem} ({found}); "
+        f"{SAFE_EXPORT}"
+    )
+
+
+def _is_state_dict(content: object) -> bool:
+    if not isinstance(content, Mapping) or not content:
+        return False
+    return all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items())
+
+
+def _without_prefixes(state: Mapping[str, torch.Tensor], wanted: Collection[str]) -> dict[str, torch.Tensor]:
+    """`state` under the names that agree best with `wanted`: as they are, or less prefixes that all share."""
+    candidates = [dict(state)]
+    while prefix := next((p for p in PREFIXES if all(k.startswith(p) for k in candidates[-1])), None):
+        candidates.append({key.removeprefix(prefix): value for key, value in candidates[-1].items()})
+    return max(candidates, key=lambda names: len(set(wanted) & names.keys()))  # the first of the best
+
+
+def _listing(what: str, items: Sequence[str]) -> str:
+    """`2 missing (a, b)`, the first few by name; empty where there is nothing to list."""
+    if not items:
+        return ""
+    more = ", ..." if len(items) > _LISTED else ""
+    return f"{len(items)} {what} ({', '.join(items[:_LISTED])}{more})"
+
+
+def _require_sha256(path: Path, expected: str, actual: str) -> None:
+    if not is_sha256(expected):
+        raise WeightsError(
+            f"{path}: expected a SHA-256 of 64 hex digits in lower case to check it with, got {expected!r}"
+        )
+    if actual != expected:
+        raise WeightsError(f"{path}: expected the SHA-256 {expected}, got {actual}; it is another or a damaged file")
+
+
+def _read(path: Path, limit_bytes: int = -1) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(limit_bytes)
+    except OSError as error:
+        raise WeightsError(f"{path}: the weights file cannot be read ({error.strerror})") from error
+
+
+def _sha256_of(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except InputError as error:
+        raise WeightsError(str(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no further detail"])[0][:200]

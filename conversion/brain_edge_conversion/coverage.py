@@ -1,0 +1,71 @@
+"""How much of a graph became integer: multiply-adds per convolution and matrix product, INT8 or float."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WEIGHTED: Final = frozenset(
+    {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
+)
+TRANSPARENT: Final = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "StridedSlice", "Slice", "Split"})
+"""Operations that move integers without computing: a quantised tensor stays quantised through them."""
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer with weights.
+
+    Attributes:
+        name: of the node in the graph.
+        kind: its operation type.
+        multiply_adds: for the input shape that was asked for.
+        integer: whether its activations are quantised.
+    """
+
+    name: str
+    kind: str
+    multiply_adds: int
+    integer: bool
+
+
+def layer_costs(model: Any, shape: Sequence[int]) -> tuple[LayerCost, ...]:
+    """The cost of every weighted layer of an OpenVINO model for an input of `shape` (1, C, I, J, K).
+
+    The model itself keeps its shapes: the costs are taken from a copy.
+    """
+    sized = model.clone()
+    sized.reshape(list(shape))
+    nodes = [node for node in sized.get_ordered_ops() if node.get_type_name() in WEIGHTED]
+    return tuple(
+        LayerCost(node.get_friendly_name(), node.get_type_name(), _multiply_adds(node), _is_quantised(node))
+        for node in nodes
+    )
+
+
+def int8_share(layers: Sequence[LayerCost]) -> float:
+    """Share of the multiply-adds that are integer, 0 to 1; 1 for a graph without weights."""
+    total = sum(layer.multiply_adds for layer in layers)
+    return sum(layer.multiply_adds for layer in layers if layer.integer) / total if total else 1.0
+
+
+def _multiply_adds(node: Any) -> int:
+    kind = node.get_type_name()
+    inputs, output, weights = (list(port.shape) for port in (node.input_value(0), node.output(0), node.input_value(1)))
+    if kind == "MatMul":
+        return math.prod(output) * int(inputs[-1])
+    # a convolution computes each output from a kernel of inputs, its transpose each input into a kernel of outputs;
+    # weights are (channels, channels, *kernel), or (groups, channels, channels, *kernel)
+    each = inputs if kind.endswith("BackpropData") else output
+    return math.prod(each) * math.prod(weights[2 if kind.startswith("Group") else 1 :])
+
+
+def _is_quantised(node: Any) -> bool:
+    source = node.input_value(0).get_node()
+    while source.get_type_name() in TRANSPARENT:
+        source = source.input_value(0).get_node()
+    return bool(source.get_type_name() == "FakeQuantize")

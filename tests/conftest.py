@@ -1,0 +1,89 @@
+"""What tests share: the folder of real heads, a disk that is nearly full, a user without rights."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+NOBODY = 65534
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real heads and weights (BRAIN_EDGE_DATA)."""
+    place = os.environ.get("BRAIN_EDGE_DATA")
+    if place is None:
+        pytest.skip("needs real heads: set BRAIN_EDGE_DATA to their folder")
+    folder = Path(place)
+    assert folder.is_dir(), f"BRAIN_EDGE_DATA is {place}, which is not a folder"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mri(data_folder: Path) -> Callable[[str], Path]:
+    """Path of a real head, by its name under `mri/`; a file that is not there skips the test."""
+
+    def find(name: str) -> Path:
+        path = data_folder / "mri" / name
+        if not path.exists():
+            pytest.skip(f"needs {name}, which BRAIN_EDGE_DATA does not have")
+        return path
+
+    return find
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 KiB, which is soon full."""
+    with _mounted(tmp_path / "small_disk", "size=64k") as folder:
+        yield folder
+
+
+@pytest.fixture
+def read_only_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk that nobody can write to, not even root."""
+    with _mounted(tmp_path / "read_only_disk", "ro") as folder:
+        yield folder
+
+
+@pytest.fixture
+def without_rights() -> Callable[..., AbstractContextManager[None]]:
+    """A context without root's right to ignore permissions; the folders named as arguments belong to its user."""
+    return _without_rights
+
+
+@contextmanager
+def _without_rights(*folders: Path | str) -> Iterator[None]:
+    if not hasattr(os, "geteuid"):
+        pytest.skip("permissions of another system")
+    user = os.geteuid()
+    if user == 0:
+        for folder in folders:
+            os.chown(folder, NOBODY, -1)
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@contextmanager
+def _mounted(folder: Path, options: str) -> Iterator[Path]:
+    folder.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"cannot mount a disk of its own here: {error}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
