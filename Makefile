@@ -80,7 +80,7 @@ clean: ## remove what the other targets made, but for .venv
 
 # torch comes first and alone, so that TORCH_INDEX is asked for nothing else.
 .venv/.installed-%: pyproject.toml constraints.txt | $(BIN)/pip
-	@echo "PyTorch from $(or $(TORCH_INDEX),the default package index; if that brings nvidia packages, stop: TORCH_INDEX in the Makefile)"
+	@$(if $(TORCH_INDEX),:,echo "PyTorch comes from the default package index. Should it bring nvidia-* packages: stop and read TORCH_INDEX in the Makefile.")
 	$(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 	$(PIP_INSTALL) -e '.[$*]'
 	@touch $@

@@ -104,6 +104,13 @@ def dice(a: BoolArray, b: BoolArray) -> float | None:
     return 2 * int(np.count_nonzero(a & b)) / total if total else None
 
 
+def least_dice(a: IntegerArray, b: IntegerArray) -> float:
+    """Dice of the label on which two label maps agree least; 1 where both hold nothing but background."""
+    present = np.union1d(np.unique(a), np.unique(b))
+    scores = [dice(a == label, b == label) for label in present if label != 0]
+    return min((score for score in scores if score is not None), default=1.0)
+
+
 def hd95_mm(a: BoolArray, b: BoolArray, spacing_mm: Vector) -> float | None:
     """95 % Hausdorff distance of two masks (I, J, K) in mm; None where one of them is empty.
 

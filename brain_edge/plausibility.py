@@ -60,7 +60,7 @@ def check_input(geometry: Geometry, plausible: Plausible) -> tuple[Flag, ...]:
     return tuple(
         Flag(kind, f"{what} of {value:.4g} mm, expected {low:g} to {high:g} mm", value, low, high)
         for kind, what, values, (low, high) in ranges
-        for value in {min(values), max(values)}
+        for value in sorted({min(values), max(values)})
         if not low * (1 - ROUNDING) <= value <= high * (1 + ROUNDING)
     )
 

@@ -12,8 +12,10 @@ STATUS: Final = Path("/proc/self/status")
 def peak_rss_bytes() -> int | None:
     """Greatest resident memory of this process so far (VmHWM), or None where the system does not say."""
     if STATUS.is_file():
-        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
+        # some sandboxes have the file without this line
+        for line in STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     if sys.platform == "win32":
         return None
     import resource

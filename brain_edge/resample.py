@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from brain_edge.volume import FloatArray
 
@@ -31,7 +31,7 @@ class Interpolation(StrEnum):
     """Third-order B-spline through the samples: intensities, as most published programs resample them."""
 
 
-SPLINE_ORDER: Final = {Interpolation.LINEAR: 1, Interpolation.CUBIC: 3}
+SPLINE_ORDER: Final[Mapping[Interpolation, Literal[1, 3]]] = {Interpolation.LINEAR: 1, Interpolation.CUBIC: 3}
 
 
 def resize(
@@ -50,8 +50,13 @@ def resize(
 
 
 def nearest_indices(source: int, target: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """For each of `target` cells, the index of the source cell that contains its centre."""
-    centres = (np.arange(target) + 0.5) * (source / target)
+    """For each of `target` cells, the index of the source cell that contains its centre.
+
+    In torch's arithmetic (`area_pixel_compute_source_index`: float32, multiplied and subtracted in one rounding),
+    because a centre on the border of two cells must fall to the side on which the network was trained.
+    """
+    scale = np.float64(np.float32(source) / np.float32(target))
+    centres = ((np.arange(target) + 0.5) * scale - 0.5).astype(np.float32) + np.float32(0.5)
     return np.minimum(centres.astype(np.intp), source - 1)
 
 
@@ -78,4 +83,5 @@ def _resize_axis(
     rows = np.ascontiguousarray(voxels, dtype=np.float32)
     if axis == voxels.ndim - 1:
         return np.asarray((rows.reshape(-1, source) @ weights.T).reshape(shape))
-    return np.matmul(weights, rows.reshape(-1, source, int(np.prod(shape[axis + 1 :])))).reshape(shape)
+    products = np.matmul(weights, rows.reshape(-1, source, int(np.prod(shape[axis + 1 :]))))
+    return np.asarray(products.reshape(shape))

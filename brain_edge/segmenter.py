@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brain_edge.errors import InputError
+from brain_edge.plan import without_activation
 from brain_edge.plausibility import Flag, check_input, check_mask
 from brain_edge.resample import Interpolation
-from brain_edge.steps import Frame
 from brain_edge.study import assemble
 from brain_edge.volume import FloatArray, Mask, Study, Volume
 from brain_edge.windows import Session, predict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from brain_edge.package import ModelPackage
     from brain_edge.runtime.options import RuntimeOptions
     from brain_edge.spec import ModelSpec, Stage
+    from brain_edge.steps import Frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ class Segmenter:
         self._sessions = sessions
 
     @classmethod
-    def open(cls, package: ModelPackage | str, options: RuntimeOptions | None = None) -> Segmenter:
+    def open(cls, package: ModelPackage | Path | str, options: RuntimeOptions | None = None) -> Segmenter:
         """A segmenter of a package (a folder or an opened package), run by OpenVINO on this CPU."""
         from brain_edge.package import ModelPackage, open_package
         from brain_edge.runtime.session import open_sessions
@@ -103,6 +105,8 @@ class Segmenter:
         self, stage: Stage, start: Frame, clock: _Clock, tick: Callable[[], None] | None, *, keep: bool
     ) -> tuple[Frame, FloatArray | None]:
         """The frame for the next stage (the last one: the result), and the probabilities if they are kept."""
+        if not keep:
+            stage = without_activation(stage)
         frame = start
         for before in stage.before:
             frame = before.apply(frame)
@@ -113,7 +117,7 @@ class Segmenter:
         for after in stage.after:
             frame = after.apply(frame)
         clock.lap(f"{stage.name}: after")
-        if stage is self.spec.stages[-1]:
+        if stage.name == self.spec.stages[-1].name:
             return frame, restored
         findings = {**start.findings, stage.name: frame}
         return replace(start, statistics=frame.statistics, findings=findings), restored

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Meta
 
 from brain_edge.errors import PackageError
-from brain_edge.steps import AfterStep, BeforeStep, CropToStage, FitPercentile, Restore
+from brain_edge.resample import Interpolation
+from brain_edge.steps import AfterStep, Argmax, BeforeStep, CropToStage, FillHoles, FitPercentile, Restore, Threshold
 from brain_edge.steps.intensity import statistics_used
 
 if TYPE_CHECKING:
@@ -63,11 +64,11 @@ class Blending(StrEnum):
     """Less towards the border of the window, where the network has seen less (nnU-Net: sigma = 1/8 side)."""
 
 
-class WholeVolume(Value, tag_field="kind", tag="whole_volume"):
+class WholeVolume(Value, frozen=True, tag_field="kind", tag="whole_volume"):
     """The network sees the whole volume at once, whatever its size."""
 
 
-class SlidingWindow(Value, tag_field="kind", tag="sliding_window"):
+class SlidingWindow(Value, frozen=True, tag_field="kind", tag="sliding_window"):
     """The network sees windows of a fixed shape, which overlap; their outputs are averaged.
 
     Windows start at equal steps of at most `side * (1 - overlap)` voxels, the last one at the border
@@ -79,7 +80,7 @@ class SlidingWindow(Value, tag_field="kind", tag="sliding_window"):
     blending: Blending = Blending.GAUSSIAN
 
 
-class Network(Value):
+class Network(Value, frozen=True):
     """The graphs of one stage and how they are run.
 
     Attributes:
@@ -93,7 +94,7 @@ class Network(Value):
 
     graphs: Annotated[tuple[Name, ...], Meta(min_length=1)]
     channels_in: PositiveInt
-    channels_out: PositiveInt
+    channels_out: Annotated[int, Meta(ge=1, le=256)]
     activation: Activation = Activation.NONE
     execution: WholeVolume | SlidingWindow = msgspec.field(default_factory=WholeVolume)
     flips: Annotated[tuple[tuple[SpatialAxis, ...], ...], Meta(min_length=1)] = ((),)
@@ -104,7 +105,7 @@ class Network(Value):
         return len(self.graphs) * len(self.flips)
 
 
-class Stage(Value):
+class Stage(Value, frozen=True):
     """Steps, a network, steps: one round from an image to a finding."""
 
     name: Name
@@ -113,7 +114,7 @@ class Stage(Value):
     after: tuple[AfterStep, ...]
 
 
-class Sequence(Value):
+class Sequence(Value, frozen=True):
     """One input image of the model.
 
     Attributes:
@@ -125,7 +126,7 @@ class Sequence(Value):
     description: str = ""
 
 
-class Code(Value):
+class Code(Value, frozen=True):
     """A standard code for a label, such as SNOMED CT 12738006 "Brain"."""
 
     scheme: str
@@ -133,7 +134,7 @@ class Code(Value):
     meaning: str
 
 
-class Label(Value):
+class Label(Value, frozen=True):
     """One value of the label map. Background is 0 and is not listed."""
 
     value: Annotated[int, Meta(ge=1, le=255)]
@@ -141,7 +142,7 @@ class Label(Value):
     code: Code | None = None
 
 
-class PlausibleLabel(Value):
+class PlausibleLabel(Value, frozen=True):
     """What a label of a believable mask looks like.
 
     Attributes:
@@ -157,7 +158,7 @@ class PlausibleLabel(Value):
     max_border_share: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
 
 
-class PlausibleInput(Value):
+class PlausibleInput(Value, frozen=True):
     """What an image that the model was made for looks like.
 
     Attributes:
@@ -169,14 +170,14 @@ class PlausibleInput(Value):
     extent_mm: Range
 
 
-class Plausible(Value):
+class Plausible(Value, frozen=True):
     """The ranges outside of which a result is flagged (or refused with `--strict`)."""
 
     inputs: PlausibleInput | None = None
     labels: tuple[PlausibleLabel, ...] = ()
 
 
-class ModelSpec(Value):
+class ModelSpec(Value, frozen=True):
     """Everything that is needed to run a model, but its weights.
 
     Attributes:
@@ -230,7 +231,7 @@ def spec_from_json(text: bytes | str, where: str) -> ModelSpec:
     """
     try:
         return msgspec.json.decode(text, type=ModelSpec)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:  # the second: braces within braces within braces
         raise PackageError(
             f"{where}: this is not a model specification that this version reads ({error}); "
             "a newer brain-edge may have written it"
@@ -252,11 +253,15 @@ def _problems(spec: ModelSpec) -> Iterator[str]:
     for position, stage in enumerate(spec.stages):
         earlier = {before.name for before in spec.stages[:position]}
         yield from _dangling(stage, earlier, fitted)
+        yield from _misfit(stage, len(spec.inputs))
+        yield from _undecided(stage)
     last = spec.stages[-1]
     if sum(isinstance(step, Restore) for step in last.after) != 1:
         yield f"stage {last.name!r} must restore its result to the caller's grid exactly once"
-    unknown = {plausible.label for plausible in spec.plausible.labels} - set(spec.label_names())
-    if unknown:
+    table = set(spec.label_names())
+    if unnamed := _written(last) - {0} - table:
+        yield f"stage {last.name!r} writes labels that the table does not have: {sorted(unnamed)}"
+    if unknown := {plausible.label for plausible in spec.plausible.labels} - table:
         yield f"plausible ranges name labels that the table does not have: {sorted(unknown)}"
 
 
@@ -275,3 +280,44 @@ def _dangling(stage: Stage, earlier: set[str], fitted: set[str]) -> Iterator[str
         for name in statistics_used(step):
             if name not in fitted:
                 yield f"stage {stage.name!r} uses the statistic {name!r}, which nothing has fitted before"
+
+
+def _misfit(stage: Stage, sequences: int) -> Iterator[str]:
+    """Numbers of channels that do not fit each other."""
+    if stage.network.channels_in != sequences:
+        yield f"stage {stage.name!r} takes {stage.network.channels_in} channels, the model has {sequences} sequences"
+    channels = stage.network.channels_out
+    for step in stage.after:
+        if isinstance(step, Argmax) and (channels < 2 or (step.values and len(step.values) != channels)):
+            yield f"stage {stage.name!r} gives {len(step.values)} labels to {channels} channels"
+        if isinstance(step, Threshold) and step.channel >= channels:
+            yield f"stage {stage.name!r} thresholds channel {step.channel}, there are {channels}"
+        if isinstance(step, Argmax | Threshold):
+            channels = 1
+
+
+def _undecided(stage: Stage) -> Iterator[str]:
+    """Clean-up of what are not labels yet, or not labels any more after an interpolation between them."""
+    decided = False
+    for step in stage.after:
+        if isinstance(step, Argmax | Threshold):
+            decided = True
+        elif isinstance(step, Restore):
+            decided = decided and step.interpolation is Interpolation.NEAREST
+        elif not decided:
+            yield f"stage {stage.name!r} has the step {type(step).__name__} where there are no labels"
+    if not decided:
+        yield f"stage {stage.name!r} does not end with labels: decide with Argmax or Threshold, restore with nearest"
+
+
+def _written(stage: Stage) -> set[int]:
+    """The labels that a stage can give."""
+    labels = {0}
+    for step in stage.after:
+        if isinstance(step, Argmax):
+            labels = set(step.values or range(stage.network.channels_out))
+        elif isinstance(step, Threshold):
+            labels = {0, 1}
+        elif isinstance(step, FillHoles):
+            labels.add(step.value)
+    return labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
@@ -14,12 +14,17 @@ from brain_edge.volume import Study, Volume
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brain_edge.geometry import Geometry
+    from brain_edge.geometry import Affine, Geometry, Shape
     from brain_edge.spec import ModelSpec
     from brain_edge.volume import FloatArray
 
+    BoolArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
 MINIMUM_OVERLAP: Final = 0.5
 """Least share of the reference image that another sequence must cover: less is another part of the body."""
+
+EDGE_TOLERANCE: Final = 1e-3
+"""Voxels by which a centre may lie outside and is inside: a float32 affine is not more exact than that."""
 
 
 def assemble(study: Study | Volume, spec: ModelSpec) -> Frame:
@@ -34,20 +39,35 @@ def assemble(study: Study | Volume, spec: ModelSpec) -> Frame:
     if isinstance(study, Volume):
         study = Study({names[0]: study}, names[0])
     _require_sequences(study, names, spec.name)
-    reference = study.volumes[names[0] if study.reference not in names else study.reference]
+    reference = study.volumes[study.reference]
     channels = [_on_grid(study.volumes[name], reference) for name in names]
     return Frame(_stacked(channels), reference.geometry)
 
 
 def resample_onto(volume: Volume, geometry: Geometry) -> FloatArray:
-    """The intensities of `volume` at the voxel centres of `geometry` (I, J, K), linear, 0 outside."""
+    """The intensities of `volume` at the voxel centres of `geometry` (I, J, K), linear, 0 outside.
+
+    Inside is up to the edges of the outermost voxels, as in ITK: between their centres and their edges the
+    nearest value holds.
+    """
     from scipy.ndimage import affine_transform
 
     mapping = np.linalg.inv(volume.geometry.affine) @ geometry.affine
     moved = affine_transform(
-        volume.voxels, mapping[:3, :3], mapping[:3, 3], output_shape=geometry.shape, order=1, mode="constant"
+        volume.voxels, mapping[:3, :3], mapping[:3, 3], output_shape=geometry.shape, order=1, mode="nearest"
     )
+    moved[~_inside(mapping, geometry.shape, volume.geometry.shape)] = 0
     return np.asarray(moved, dtype=np.float32)
+
+
+def _inside(mapping: Affine, shape: Shape, source: Shape) -> BoolArray:
+    """Which voxels (I, J, K) of a grid of `shape` lie in the field of view of a grid of `source` voxels."""
+    i, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    inside = np.ones(shape, dtype=bool)
+    for row, side in zip(mapping[:3], source, strict=True):
+        place = row[0] * i + row[1] * j + row[2] * k + row[3]
+        inside &= (place >= -0.5 - EDGE_TOLERANCE) & (place <= side - 0.5 + EDGE_TOLERANCE)
+    return inside
 
 
 def _require_sequences(study: Study, names: Sequence[str], model: str) -> None:

@@ -23,7 +23,8 @@ class Volume:
     """One image of one sequence.
 
     Attributes:
-        voxels: float32 (I, J, K) in the units of the scanner, scaling (`scl_slope`) applied; finite.
+        voxels: float32 (I, J, K) in the units of the scanner, scaling (`scl_slope`) applied; finite. Another
+            type is converted.
         geometry: the grid of the voxels in the world.
         name: what messages call it (a file name; never shown in a package).
         header: what the reader needs to write a mask that belongs to this file (a NIfTI header), or None.
@@ -39,6 +40,7 @@ class Volume:
     header: Any = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "voxels", np.asarray(self.voxels, dtype=np.float32))
         if self.voxels.shape != self.geometry.shape:
             raise GeometryError(
                 f"{self.name}: voxels have the shape {self.voxels.shape}, the grid {self.geometry.shape}"
@@ -77,12 +79,19 @@ class Study:
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """A label map on a grid: uint8 (I, J, K), 0 is background."""
+    """A label map on a grid: uint8 (I, J, K), 0 is background.
+
+    Raises:
+        GeometryError: labels and grid have different shapes.
+        InputError: the labels are not uint8.
+    """
 
     labels: LabelArray
     geometry: Geometry
 
     def __post_init__(self) -> None:
+        if self.labels.dtype != np.uint8:
+            raise InputError(f"expected labels as uint8, got {self.labels.dtype}; decide them before making a mask")
         if self.labels.shape != self.geometry.shape:
             raise GeometryError(f"labels have the shape {self.labels.shape}, the grid {self.geometry.shape}")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from brain_edge.errors import BrainEdgeError
 from brain_edge.spec import Activation, Blending, Network, SlidingWindow
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class Session(Protocol):
     """A network that is ready to run: OpenVINO's in the runtime, PyTorch's in the parity check.
 
     The contract: input (1, C, I, J, K) float32, C-contiguous; output (1, D, I, J, K) float32 that the caller
-    may keep and change; the same input gives the same output.
+    may change, valid until the next call; the same input gives the same output.
     """
 
     def __call__(self, batch: FloatArray) -> FloatArray:
@@ -33,6 +34,9 @@ def predict(
     """Mean probabilities (D, I, J, K) of all members and mirrorings on the voxels (C, I, J, K).
 
     Members run one after the other, so that only one needs to be in memory; `tick` is called after each pass.
+
+    Raises:
+        BrainEdgeError: a network gives another shape than its specification says, or NaN.
     """
     total: FloatArray | None = None
     for graph, flip in itertools.product(network.graphs, network.flips):
@@ -40,8 +44,11 @@ def predict(
         mirrored = np.flip(voxels, axes) if axes else voxels
         output = _activated(_run(network, sessions[graph], mirrored), network.activation)
         output = np.flip(output, axes) if axes else output
-        # `+=` reuses the first output, so an ensemble costs one array however many members it has
-        total = np.ascontiguousarray(output) if total is None else np.add(total, output, out=total)
+        if network.passes == 1:
+            total = output
+        else:
+            # the sum keeps one array however many passes there are; the session's own array is only lent to us
+            total = np.array(output) if total is None else np.add(total, output, out=total)
         if tick is not None:
             tick()
     if total is None:
@@ -76,29 +83,34 @@ def window_weights(shape: Shape, blending: Blending) -> FloatArray:
 
 def _run(network: Network, session: Session, voxels: FloatArray) -> FloatArray:
     if isinstance(network.execution, SlidingWindow):
-        return _run_windows(network.execution, session, voxels)
-    return _run_once(session, voxels)
+        return _run_windows(network.execution, session, voxels, network.channels_out)
+    return _run_once(session, voxels, network.channels_out)
 
 
-def _run_once(session: Session, voxels: FloatArray) -> FloatArray:
-    return session(np.ascontiguousarray(voxels[np.newaxis], dtype=np.float32))[0]
+def _run_once(session: Session, voxels: FloatArray, channels_out: int) -> FloatArray:
+    output = session(np.ascontiguousarray(voxels[np.newaxis], dtype=np.float32))
+    expected = (1, channels_out, *voxels.shape[1:])
+    if output.shape != expected:
+        raise BrainEdgeError(
+            f"expected {_sides(expected)} numbers from the network, got {_sides(output.shape)}: it does not give back "
+            "the sides it is given (the steps must pad to a multiple) or has other channels than its specification"
+        )
+    if np.isnan(output.max()):
+        raise BrainEdgeError("the network computed NaN (not a number); no mask can be made of that")
+    return np.asarray(output[0])
 
 
-def _run_windows(execution: SlidingWindow, session: Session, voxels: FloatArray) -> FloatArray:
+def _run_windows(execution: SlidingWindow, session: Session, voxels: FloatArray, channels_out: int) -> FloatArray:
     sides = voxels.shape[1:]
     short = [(0, max(0, need - side)) for need, side in zip(execution.shape, sides, strict=True)]
     padded = np.pad(voxels, [(0, 0), *short]) if any(after for _, after in short) else voxels
     weights = window_weights(execution.shape, execution.blending)
-    total: FloatArray | None = None
+    total = np.zeros((channels_out, *padded.shape[1:]), dtype=np.float32)
     counts = np.zeros(padded.shape[1:], dtype=np.float32)
     for place in _window_places(padded.shape[1:], execution):
-        output = _run_once(session, padded[(slice(None), *place)])
-        if total is None:
-            total = np.zeros((output.shape[0], *padded.shape[1:]), dtype=np.float32)
+        output = _run_once(session, padded[(slice(None), *place)], channels_out)
         total[(slice(None), *place)] += output * weights
         counts[place] += weights
-    if total is None:
-        raise AssertionError("a volume always holds one window")
     total /= counts
     return total[(slice(None), *(slice(0, side) for side in sides))]
 
@@ -118,3 +130,7 @@ def _activated(output: FloatArray, activation: Activation) -> FloatArray:
     from scipy.special import expit, softmax
 
     return np.asarray(expit(output) if activation is Activation.SIGMOID else softmax(output, axis=0), np.float32)
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

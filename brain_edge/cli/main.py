@@ -1,18 +1,22 @@
-"""The program: finds a command by name, and turns errors into exit codes in this one place."""
+"""The program: finds a command by name, and ends with the exit code of whatever happened."""
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
 from brain_edge import __version__
-from brain_edge.errors import BrainEdgeError
+from brain_edge.cli.failure import DEBUG, exit_code, show
 
-EXIT_INTERRUPTED: Final = 130
-EXIT_BUG: Final = 1
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROGRAM: Final = "brain-edge"
 
 # Each command lives in a module of its own, imported when it is called: `--help` stays instant, and a
 # workstation without torch never touches the build commands.
@@ -41,6 +45,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"brain_edge.cli.{cmd_name}").command
+        _accept_debug(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -49,10 +54,27 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="brain-edge")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def program(debug: bool) -> None:  # noqa: ARG001, FBT001 - read by `main`, which is outside of click
+def debug_option() -> click.Option:
+    """`--debug`, before or after the name of the command; `brain_edge.cli.failure` reads it outside of click."""
+    return click.Option([DEBUG], is_flag=True, expose_value=False, help="Show the traceback of an error.")
+
+
+def _accept_debug(command: click.Command) -> None:
+    """Give a command, and each command below it, the option `--debug`, once."""
+    if not any(DEBUG in parameter.opts for parameter in command.params):
+        command.params.append(debug_option())
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _accept_debug(below)
+
+
+@click.group(
+    cls=LazyGroup,
+    params=[debug_option()],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name=PROGRAM)
+def program() -> None:
     """A trained brain-MRI network on a hospital CPU: INT8 within a Dice budget, without PyTorch.
 
     Research use only. Not a medical device.
@@ -60,29 +82,29 @@ def program(debug: bool) -> None:  # noqa: ARG001, FBT001 - read by `main`, whic
 
 
 def main() -> NoReturn:
-    """Run the program and exit with the code of `docs/reference/exit-codes.md`."""
+    """Run the program and exit."""
     try:
-        program.main(standalone_mode=False)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; nothing half-written was left", err=True)
-        sys.exit(EXIT_INTERRUPTED)
-    except BrainEdgeError as error:
-        _fail(f"error: {error}", error.exit_code)
-    except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a sentence
-        words = f"{type(error).__name__}: {error}"
-        _fail(f"internal error, a bug of brain-edge: {words}; run with --debug and report it", EXIT_BUG)
+        with _signals_interrupt():
+            program.main(prog_name=PROGRAM, standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as error:
+        show(error)
+        sys.exit(exit_code(error))
     sys.exit(0)
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    if "--debug" in sys.argv:
-        import traceback
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let a request to end (by the system, a scheduler, a closed terminal) unwind as Ctrl-C does.
 
-        traceback.print_exc()
-    click.echo(message, err=True)
-    sys.exit(code)
+    Python's own reaction would be to vanish at once, and to leave a partial file behind. A signal that our
+    caller has chosen to ignore (`nohup`) stays ignored.
+    """
+    wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    taken = [number for number in wanted if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -20,6 +23,11 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
 CACHE_VARIABLE = "BRAIN_EDGE_MODEL_CACHE"
+EXTRA_LIBRARIES: Final = frozenset({"torch", "nncf", "onnx", "safetensors"})
+"""What the extra `convert` installs."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+"""What a sequence or a graph may be called (`brain_edge.spec.Name`)."""
 
 
 def threads_option(function: Decorated) -> Decorated:
@@ -44,6 +52,21 @@ def json_option(function: Decorated) -> Decorated:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(function)
 
 
+def digest_option(function: Decorated) -> Decorated:
+    """`--expect-digest`."""
+    return click.option(
+        "--expect-digest", metavar="SHA256", callback=_whole_digest, help="Refuse any other package than this one."
+    )(function)
+
+
+def _whole_digest(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    from brain_edge.digest import is_sha256
+
+    if value is not None and not is_sha256(value.lower()):
+        raise UsageError(f"expected a whole digest, 64 hex digits as `brain-edge info` prints them, got {value!r}")
+    return value
+
+
 def runtime_options(threads: int | None, resident_graphs: int = 1) -> RuntimeOptions:
     """Runtime options from the command line and the environment."""
     from brain_edge.runtime.options import RuntimeOptions
@@ -52,19 +75,53 @@ def runtime_options(threads: int | None, resident_graphs: int = 1) -> RuntimeOpt
     return RuntimeOptions(threads=threads, cache_folder=Path(cache) if cache else None, resident_graphs=resident_graphs)
 
 
+def print_json(value: Any) -> None:
+    """A result on stdout, indented, numbers and names as they are in the structs."""
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
 def reporter(*, quiet: bool) -> Callable[[str], None]:
     """Where lines of progress go: stderr, or nowhere."""
     return (lambda _line: None) if quiet else (lambda line: click.echo(line, err=True))
 
 
+@dataclass(frozen=True)
+class Progress:
+    """A bar on a terminal, or nothing.
+
+    Attributes:
+        step: to be called after each step.
+        clear: to be called before anything else is written; the bar comes back below it with the next step.
+    """
+
+    step: Callable[[], None]
+    clear: Callable[[], None]
+
+
 @contextmanager
-def progress(label: str, steps: int, *, quiet: bool) -> Iterator[Callable[[], None] | None]:
-    """A progress bar on stderr, on a terminal only; yields what is to be called after each step."""
+def progress(label: str, steps: int, *, quiet: bool) -> Iterator[Progress]:
+    """A progress bar on stderr where that is a terminal; elsewhere nothing, because a bar in a log is noise."""
     if quiet or not sys.stderr.isatty():
-        yield None
+        yield Progress(step=lambda: None, clear=lambda: None)
         return
     with click.progressbar(length=steps, label=label, file=sys.stderr) as bar:
-        yield lambda: bar.update(1)
+        yield Progress(step=lambda: bar.update(1), clear=_clear_line)
+
+
+def _clear_line() -> None:
+    # one column less than there are: a full line would scroll on Windows
+    blank = " " * (shutil.get_terminal_size().columns - 1)
+    click.echo(f"\r{blank}\r", nl=False, err=True)
+
+
+def split_input(text: str) -> tuple[str | None, Path]:
+    """`T1=head.nii.gz` -> ("T1", path); a plain path, or one whose name holds "=", stays whole."""
+    name, equals, rest = text.partition("=")
+    if equals and _NAME.fullmatch(name) and not Path(text).exists():
+        return name, Path(rest)
+    return None, Path(text)
 
 
 def find_package(given: str | None) -> Path:
@@ -87,11 +144,11 @@ def find_package(given: str | None) -> Path:
 
 @contextmanager
 def build_side(feature: str) -> Iterator[None]:
-    """Imports of the build side, where a missing library becomes a sentence with the extra that brings it."""
+    """Everything of the build side, where a missing library becomes a sentence with the extra that brings it."""
     try:
         yield
     except ModuleNotFoundError as error:
         # only a library of the extra is the user's to install; anything else is a bug and keeps its traceback
-        if (error.name or "").split(".")[0] not in {"torch", "nncf", "onnx", "safetensors"}:
+        if (error.name or "").split(".")[0] not in EXTRA_LIBRARIES:
             raise
         raise MissingExtraError(feature, str(error.name), "convert") from error

@@ -26,7 +26,7 @@ from brain_edge.errors import UsageError
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="PKG", help="Folder of the package [PKG-int8]."
 )
-@click.option("--preset", type=click.Choice(["mixed", "performance"]), default="mixed", show_default=True)
+@click.option("--preset", type=click.Choice(["performance", "mixed"]), default="performance", show_default=True)
 @threads_option
 @quiet_option
 def command(

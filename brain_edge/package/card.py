@@ -31,7 +31,8 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield f"- Task: {spec.task}. Inputs: {', '.join(sequence.name for sequence in spec.inputs)}."
     yield f"- Labels: {', '.join(f'{value} {name}' for value, name in spec.label_names().items())}."
     yield f"- Networks: {', '.join(spec.graphs)}, computed in {manifest.precision} where not integer."
-    yield f"- Licence of the weights: {manifest.licence.name}, {manifest.licence.holder}. {manifest.licence.notes}".rstrip()
+    licence = manifest.licence
+    yield f"- Licence of the weights: {licence.name}, {licence.holder}. {licence.notes}".rstrip()
     yield f"- Cite: {manifest.card.citation}"
     yield f"- Published figures: {manifest.card.published_figures}"
     yield f"- Limits: {manifest.card.limits}"

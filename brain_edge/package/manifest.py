@@ -46,14 +46,14 @@ class Precision(StrEnum):
     """16-bit brain floating point, on CPUs that have it natively."""
 
 
-class FileRecord(Value):
+class FileRecord(Value, frozen=True):
     """Size and hash of one file of the package."""
 
     sha256: Sha256
     size_bytes: int
 
 
-class WeightsRecord(Value):
+class WeightsRecord(Value, frozen=True):
     """Where the weights of one graph came from."""
 
     graph: str
@@ -61,7 +61,7 @@ class WeightsRecord(Value):
     sha256: Sha256
 
 
-class Licence(Value):
+class Licence(Value, frozen=True):
     """The licence of the weights: other people's, and theirs to keep."""
 
     name: str
@@ -69,7 +69,7 @@ class Licence(Value):
     notes: str = ""
 
 
-class Card(Value):
+class Card(Value, frozen=True):
     """What a reader should know of the model before using it."""
 
     summary: str
@@ -78,7 +78,7 @@ class Card(Value):
     limits: str
 
 
-class GraphParity(Value):
+class GraphParity(Value, frozen=True):
     """How far a converted graph is from PyTorch on a real volume, in f32.
 
     Attributes:
@@ -94,7 +94,7 @@ class GraphParity(Value):
     same_label_share: float
 
 
-class Parity(Value):
+class Parity(Value, frozen=True):
     """The comparison with PyTorch that conversion could not pass without.
 
     Attributes:
@@ -108,7 +108,7 @@ class Parity(Value):
     mask_dice: float
 
 
-class CaseRecord(Value):
+class CaseRecord(Value, frozen=True):
     """Accuracy of one label in one case, under a number instead of a name.
 
     Attributes:
@@ -132,7 +132,7 @@ class CaseRecord(Value):
     hd95_int8_mm: float | None
 
 
-class Accuracy(Value):
+class Accuracy(Value, frozen=True):
     """What quantisation did to the masks, and on what that was measured.
 
     Attributes:
@@ -155,7 +155,7 @@ class Accuracy(Value):
     cases: tuple[CaseRecord, ...]
 
 
-class SelfTest(Value):
+class SelfTest(Value, frozen=True):
     """A phantom and the mask that this package made of it where it was built.
 
     Attributes:
@@ -169,7 +169,7 @@ class SelfTest(Value):
     minimum_dice: float
 
 
-class Manifest(Value, kw_only=True):
+class Manifest(Value, frozen=True, kw_only=True):
     """Everything about a package; its canonical JSON is what the digest is taken of."""
 
     format_version: Literal[1] = 1

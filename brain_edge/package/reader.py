@@ -101,7 +101,7 @@ def _read_manifest(folder: Path) -> Manifest:
     _require_format(path, text)
     try:
         return msgspec.json.decode(text, type=Manifest)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except msgspec.DecodeError as error:
         raise PackageError(f"{path}: not a manifest that this version of brain-edge reads: {error}") from error
 
 
@@ -113,7 +113,7 @@ def _require_format(path: Path, text: bytes) -> None:
     """Say "newer" before any field that only a newer version knows is stumbled over."""
     try:
         version = msgspec.json.decode(text, type=_Format).format_version
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:  # the second: braces within braces within braces
         raise PackageError(f"{path}: not a manifest of a package: {error}") from error
     if version != FORMAT_VERSION:
         raise PackageError(

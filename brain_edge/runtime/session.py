@@ -57,7 +57,7 @@ class _GraphSession:
     def __call__(self, batch: FloatArray) -> FloatArray:
         request = self._pool.request(self._graph, batch.shape)
         try:
-            output = request.infer({0: batch}, share_inputs=True)[0]
+            output = request.infer({0: batch}, share_inputs=True, share_outputs=True)[0]
         except RuntimeError as error:
             raise BrainEdgeError(_runtime_problem(self._graph, batch.shape, error)) from error
         return np.asarray(output, dtype=np.float32)
@@ -133,8 +133,8 @@ def _openvino() -> Any:
 
 
 def _runtime_problem(graph: str, shape: tuple[int, ...], error: RuntimeError) -> str:
-    first_line = str(error).strip().splitlines()[-1]
+    reason = (str(error).strip().splitlines() or ["it does not say why"])[-1]
     return (
-        f"OpenVINO could not run the graph {graph} on an input of {' x '.join(map(str, shape))}: {first_line}; "
+        f"OpenVINO could not run the graph {graph} on an input of {' x '.join(map(str, shape))}: {reason}; "
         "if memory is short, close other programs or take a package with smaller windows"
     )

@@ -13,7 +13,7 @@ from brain_edge.steps.frame import Array, Frame, Step
 LabelValue = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
-class Argmax(Step):
+class Argmax(Step, frozen=True):
     """The most probable channel of each voxel; channel k becomes the label `values[k]` (k itself if empty)."""
 
     values: tuple[LabelValue, ...] = ()
@@ -30,7 +30,7 @@ class Argmax(Step):
         return frame.with_voxels(winners[np.newaxis])
 
 
-class Threshold(Step):
+class Threshold(Step, frozen=True):
     """Label 1 where one channel is above a value, else 0."""
 
     channel: Annotated[int, msgspec.Meta(ge=0)]
@@ -42,7 +42,7 @@ class Threshold(Step):
         return frame.with_voxels((channel > self.above).astype(np.uint8))
 
 
-class Restore(Step):
+class Restore(Step, frozen=True):
     """Back to the caller's own grid: every move of the stage undone, what was cut away is 0.
 
     Labels come back with `NEAREST`; probabilities (before a threshold) with `LINEAR` or `CUBIC`.
@@ -55,7 +55,7 @@ class Restore(Step):
         return frame.undone(self.interpolation)
 
 
-class LargestComponent(Step):
+class LargestComponent(Step, frozen=True):
     """Keep the largest connected component of everything that is not background."""
 
     connectivity: Literal[6, 18, 26] = 26
@@ -69,7 +69,7 @@ class LargestComponent(Step):
         return frame.with_voxels(np.where(largest > 0, labels, np.uint8(0))[np.newaxis])
 
 
-class FillHoles(Step):
+class FillHoles(Step, frozen=True):
     """Fill the background that the foreground encloses, in 3D or slice by slice, with one label."""
 
     axis: Literal["volume", "axial", "coronal", "sagittal"] = "volume"
@@ -78,7 +78,7 @@ class FillHoles(Step):
     def apply(self, frame: Frame) -> Frame:
         """Fill the holes of the (1, I, J, K) label map."""
         labels = frame.voxels[0]
-        foreground = np.ascontiguousarray(labels > 0)
+        foreground = labels > 0
         filled = self._filled(foreground, frame.geometry.orientation)
         return frame.with_voxels(np.where(filled & ~foreground, np.uint8(self.value), labels)[np.newaxis])
 
@@ -86,7 +86,9 @@ class FillHoles(Step):
         import fill_voids
 
         if self.axis == "volume":
-            return np.asarray(fill_voids.fill(foreground), dtype=bool)
+            # fill_voids 2.1 takes a pocket that opens only at an edge of the image, where two faces meet, for enclosed
+            filled = fill_voids.fill(np.pad(foreground, 1))
+            return np.asarray(filled, dtype=bool)[1:-1, 1:-1, 1:-1]
         normal = {"axial": "IS", "coronal": "PA", "sagittal": "LR"}[self.axis]
         along = next(k for k, letter in enumerate(orientation) if letter in normal)
         slices = [fill_voids.fill(np.ascontiguousarray(plane)) for plane in np.moveaxis(foreground, along, 0)]

@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
-from brain_edge.errors import ImplausibleError
-from brain_edge.geometry import Box, Shape, axis_moves, is_orientation
+from brain_edge.errors import ImplausibleError, PackageError
+from brain_edge.geometry import GRID_TOLERANCE_MM, Box, Shape, axis_moves, is_orientation
 from brain_edge.resample import Interpolation, resize
 from brain_edge.steps.frame import Boxed, Frame, Reordered, Resized, Step, reorder, take_box
 
@@ -26,7 +26,7 @@ class Placement(StrEnum):
     """In the middle; the odd voxel of padding goes to the end (FreeSurfer's conform)."""
 
 
-class Orient(Step):
+class Orient(Step, frozen=True):
     """Store the axes in a given anatomical order, such as RAS, or SPL for a z-y-x array of an LPS image."""
 
     axes: str
@@ -43,7 +43,7 @@ class Orient(Step):
         return frame.moved(reorder(frame.voxels, moves), frame.geometry.reoriented(moves), move)
 
 
-class ResampleToSpacing(Step):
+class ResampleToSpacing(Step, frozen=True):
     """Resample to a target spacing: round(extent / spacing) voxels over the same field of view.
 
     The true spacing is the extent divided by that whole number of voxels, so it differs from the target by at
@@ -61,7 +61,7 @@ class ResampleToSpacing(Step):
         return _resized(frame, (int(sides[0]), int(sides[1]), int(sides[2])), self.interpolation)
 
 
-class ResizeTo(Step):
+class ResizeTo(Step, frozen=True):
     """Resample to a fixed number of voxels over the same field of view, whatever the spacing becomes."""
 
     shape: tuple[Side, Side, Side]
@@ -72,7 +72,7 @@ class ResizeTo(Step):
         return _resized(frame, self.shape, self.interpolation)
 
 
-class PadToMultiple(Step):
+class PadToMultiple(Step, frozen=True):
     """Pad with a value until each side is a multiple of a number and at least a minimum; never cuts."""
 
     multiple_of: Side
@@ -88,7 +88,7 @@ class PadToMultiple(Step):
         return _boxed(frame, placed_box(frame.geometry.shape, wanted, self.placement), self.value)
 
 
-class CropOrPadTo(Step):
+class CropOrPadTo(Step, frozen=True):
     """Cut or pad each axis to a fixed number of voxels."""
 
     shape: tuple[Side, Side, Side]
@@ -100,7 +100,7 @@ class CropOrPadTo(Step):
         return _boxed(frame, placed_box(frame.geometry.shape, self.shape, self.placement), self.value)
 
 
-class CropToStage(Step):
+class CropToStage(Step, frozen=True):
     """Cut to the box around what an earlier stage has found, with a margin: the step that makes a cascade.
 
     The box spans the planes whose share of foreground exceeds `minimum_plane_share`; it is scaled to this
@@ -109,6 +109,7 @@ class CropToStage(Step):
 
     Raises:
         ImplausibleError: the earlier stage has found nothing to crop to.
+        PackageError: the earlier stage has left its finding on a grid of another order or field of view.
     """
 
     stage: str
@@ -118,6 +119,12 @@ class CropToStage(Step):
     def apply(self, frame: Frame) -> Frame:
         """Cut every channel."""
         found = frame.findings[self.stage]
+        if np.abs(found.geometry.corners_mm() - frame.geometry.corners_mm()).max() > GRID_TOLERANCE_MM:
+            msg = (
+                f"expected the finding of stage {self.stage!r} over the field of view that is cropped, in the same "
+                "axis order; this model's steps do not lead there, its specification must be corrected"
+            )
+            raise PackageError(msg)
         spans = [self._span(found, axis, frame.geometry.shape[axis]) for axis in range(3)]
         return _boxed(frame, (spans[0], spans[1], spans[2]), 0.0)
 
@@ -127,10 +134,11 @@ class CropToStage(Step):
         if planes.size == 0:
             msg = f"stage {self.stage!r} has found nothing to crop to: no brain was seen in this image"
             raise ImplausibleError(msg)
-        scale = side / found.voxels.shape[axis + 1]
+        # float32 as there: where a half is rounded, the last digit decides about a voxel
+        scale = np.float32(side) / np.float32(found.voxels.shape[axis + 1])
         low, high = int(planes[0]), int(planes[-1]) + 1
-        centre = round(scale * (low + high) / 2)
-        size = round((1 + 2 * self.margin) * scale * (high - low))
+        centre = np.round(scale * np.float32((low + high) / 2))
+        size = np.round((np.float32(1) + np.float32(2) * np.float32(self.margin)) * (scale * np.float32(high - low)))
         return max(0, int(centre - size / 2)), min(side, int(centre + size / 2))
 
 

@@ -30,7 +30,7 @@ class Region(StrEnum):
     """Voxels not below the mean of the channel: the head without the air (BrainMaGe)."""
 
 
-class FitPercentile(Step):
+class FitPercentile(Step, frozen=True):
     """Fit a percentile of each channel, under a name; the voxels stay as they are.
 
     Linear between order statistics, as numpy and torch do it.
@@ -46,7 +46,7 @@ class FitPercentile(Step):
         return replace(frame, statistics={**frame.statistics, self.name: fitted})
 
 
-class Clip(Step):
+class Clip(Step, frozen=True):
     """Limit each channel to bounds; None leaves that side open."""
 
     lower: Bound | None = None
@@ -62,7 +62,7 @@ class Clip(Step):
         return frame.with_voxels(clipped)
 
 
-class Normalise(Step):
+class Normalise(Step, frozen=True):
     """(x - subtract) / divide per channel.
 
     Raises:
@@ -78,7 +78,7 @@ class Normalise(Step):
         return frame.with_voxels(_shift_and_divide(frame.voxels, offsets, divisors, self))
 
 
-class RescaleToUnit(Step):
+class RescaleToUnit(Step, frozen=True):
     """Clip each channel to [lower, upper] and scale that range to [0, 1].
 
     Raises:
@@ -95,7 +95,7 @@ class RescaleToUnit(Step):
         return frame.with_voxels(np.clip(scaled, 0.0, 1.0, out=scaled))
 
 
-class ZScore(Step):
+class ZScore(Step, frozen=True):
     """Subtract the mean and divide by the standard deviation of each channel, over a region.
 
     Over `NONZERO` the voxels that are 0 stay 0. The sums are taken in float64.
@@ -117,7 +117,7 @@ class ZScore(Step):
         return frame.with_voxels(scaled)
 
 
-class Linear(Step):
+class Linear(Step, frozen=True):
     """x * multiply + add, the same for every channel (a data set's published mean and deviation)."""
 
     multiply: float = 1.0
@@ -137,9 +137,10 @@ def statistics_used(step: Step) -> tuple[str, ...]:
 def _select(channel: Array, region: Region) -> Array:
     if region is Region.ALL:
         return channel
-    selected = channel[channel != 0] if region is Region.NONZERO else channel[channel >= channel.mean(dtype=np.float64)]
+    inside = channel != 0 if region is Region.NONZERO else channel >= channel.mean(dtype=np.float64)
+    selected: Array = channel[inside]
     if selected.size == 0:
-        raise InputError("expected voxels that are not zero to normalise over, got none in one channel")
+        raise InputError(f"expected voxels to normalise over ({region}), got none in one channel")
     return selected
 
 

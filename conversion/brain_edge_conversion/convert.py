@@ -24,7 +24,9 @@ from brain_edge.package import (
 )
 from brain_edge.package.manifest import Parity, WeightsRecord
 from brain_edge.runtime.session import open_sessions
-from brain_edge_conversion.parity import ParityLimits, TorchSession, measure, require_parity
+from brain_edge.spec import canonical_json, spec_from_json
+from brain_edge_conversion.parity import ParityLimits, Side, TorchSession, measure, require_parity
+from brain_edge_conversion.rewrites.binary_head import can_merge, merge_binary_head, with_binary_heads
 from brain_edge_conversion.rewrites.norm_statistics import trapped_norms, use_instance_statistics
 from brain_edge_conversion.selftest import SELF_TEST, write_self_test
 from brain_edge_conversion.trace import save_graph, trace
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from brain_edge.package.manifest import GraphParity
+    from brain_edge.spec import ModelSpec
     from brain_edge.volume import Study, Volume
     from brain_edge_conversion.recipe import GraphSource, ModelSource
 
@@ -80,47 +82,72 @@ def convert(
         WeightsError: a weights file is refused.
     """
     with atomic_folder(target) as draft:
-        networks = {graph.graph: graph.build(weights[graph.graph]) for graph in source.graphs}
-        rewrites = [line for graph in source.graphs for line in _export(graph, networks, source, draft, options)]
-        manifest = _manifest(source, weights, tuple(rewrites), options)
-        package = ModelPackage(draft, manifest)
+        published = {graph.graph: graph.build(weights[graph.graph]) for graph in source.graphs}
+        spec, rewrites = _export(source, published, weights, draft, options)
+        package = ModelPackage(draft, _manifest(source, spec, weights, rewrites, options))
         options.report("comparing with PyTorch on a real volume")
-        parity = _compare(package, networks, study, options.limits)
+        parity = _compare(package, source.spec, published, study, options.limits)
         write_self_test(package)
-        sealed = seal(draft, _with_parity(manifest, parity, study))
+        sealed = seal(draft, msgspec.structs.replace(package.manifest, parity=parity))
     return ModelPackage(target, sealed.manifest)
 
 
 def _export(
-    graph: GraphSource,
-    networks: Mapping[str, nn.Module],
     source: ModelSource,
+    published: Mapping[str, nn.Module],
+    weights: Mapping[str, Path | None],
     draft: Path,
     options: ConvertOptions,
-) -> list[str]:
-    """Rewrite a copy of the published network, trace it, save it; return what was rewritten."""
-    options.report(f"converting {graph.graph}")
-    module = networks[graph.graph]
+) -> tuple[ModelSpec, tuple[str, ...]]:
+    """Rewrite, trace and save every graph; the spec that goes with them, and what was rewritten."""
+    spec = spec_from_json(canonical_json(source.spec), source.spec.name)
+    merged = _mergeable(source) if options.rewrites else frozenset()
+    if merged:
+        spec = with_binary_heads(spec, merged)
+    applied: list[str] = []
+    for graph in source.graphs:
+        options.report(f"converting {graph.graph}")
+        module = published[graph.graph]
+        if options.rewrites:
+            module, lines = _rewritten(graph, module, weights[graph.graph], merge=graph.graph in merged)
+            applied.extend(lines)
+        network = next(stage.network for stage in spec.stages if graph.graph in stage.network.graphs)
+        save_graph(trace(module, network, graph.example_shape), draft / graph_path(graph.graph), spec)
+    return spec, tuple(applied)
+
+
+def _mergeable(source: ModelSource) -> frozenset[str]:
+    """Graphs whose two classes become one channel: every member of their stage must, or their mean means nothing."""
+    heads = {graph.graph for graph in source.graphs if graph.binary_head is not None}
+    stages = [stage for stage in source.spec.stages if can_merge(stage) and heads.issuperset(stage.network.graphs)]
+    return frozenset(graph for stage in stages for graph in stage.network.graphs)
+
+
+def _rewritten(
+    graph: GraphSource, published: nn.Module, weights: Path | None, *, merge: bool
+) -> tuple[nn.Module, list[str]]:
+    """A rewritten copy of a network (the published one is what parity is measured against), and what was done."""
+    module = copy.deepcopy(published) if graph.rewritable is None else graph.rewritable(weights)
     applied = []
-    trapped = trapped_norms(module)
-    if options.rewrites and trapped:
-        module = copy.deepcopy(module)
+    if trapped := trapped_norms(module):
         use_instance_statistics(module, trapped)
         applied.append(f"{graph.graph}: unused running statistics removed from {len(trapped)} norm layers")
-    network = next(stage.network for stage in source.spec.stages if graph.graph in stage.network.graphs)
-    save_graph(trace(module, network, graph.example_shape), draft / graph_path(graph.graph), source.spec)
-    return applied
+    if merge and graph.binary_head is not None:
+        merge_binary_head(module, graph.binary_head)
+        applied.append(f"{graph.graph}: softmax over two classes merged into {graph.binary_head.linear}")
+    return module, applied
 
 
 def _manifest(
     source: ModelSource,
+    spec: ModelSpec,
     weights: Mapping[str, Path | None],
     rewrites: tuple[str, ...],
     options: ConvertOptions,
 ) -> Manifest:
     random = any(path is None for path in weights.values())
     return Manifest(
-        spec=source.spec,
+        spec=spec,
         weights_status=WeightsStatus.RANDOM if random else WeightsStatus.TRAINED,
         number_format=NumberFormat.FP32,
         precision=options.precision,
@@ -147,23 +174,21 @@ def tool_versions() -> dict[str, str]:
 
 
 def _compare(
-    package: ModelPackage, networks: Mapping[str, nn.Module], study: Study, limits: ParityLimits
-) -> tuple[tuple[GraphParity, ...], float]:
+    package: ModelPackage,
+    published_spec: ModelSpec,
+    published: Mapping[str, nn.Module],
+    study: Study,
+    limits: ParityLimits,
+) -> Parity:
     """Parity in f32 whatever precision is deployed: this is about the conversion, not about rounding."""
-    reference = {graph: TorchSession(module) for graph, module in networks.items()}
+    reference = {graph: TorchSession(module) for graph, module in published.items()}
     in_f32 = msgspec.structs.replace(package.manifest, precision=Precision.F32)
     converted = open_sessions(ModelPackage(package.folder, in_f32))
-    graphs, mask_dice = measure(package.spec, reference, converted, study)
-    suspects = {graph: trapped_norms(module) for graph, module in networks.items()}
+    graphs, mask_dice = measure(Side(published_spec, reference), Side(package.spec, converted), study)
+    suspects = {graph: trapped_norms(module) for graph, module in published.items()}
     require_parity(graphs, mask_dice, limits, suspects)
-    return graphs, mask_dice
-
-
-def _with_parity(manifest: Manifest, parity: tuple[tuple[GraphParity, ...], float], study: Study) -> Manifest:
-    graphs, mask_dice = parity
     hashes = tuple(voxel_sha256(volume) for volume in study.volumes.values())
-    record = Parity(input_sha256=hashes, graphs=graphs, mask_dice=mask_dice)
-    return msgspec.structs.replace(manifest, parity=record)
+    return Parity(input_sha256=hashes, graphs=graphs, mask_dice=mask_dice)
 
 
 def voxel_sha256(volume: Volume) -> str:

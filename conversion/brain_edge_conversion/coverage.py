@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 WEIGHTED: Final = frozenset(
     {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
 )
-TRANSPARENT: Final = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "StridedSlice", "Slice", "Split"})
-"""Operations that move integers without computing: a quantised tensor stays quantised through them."""
+TRANSPARENT: Final = frozenset(
+    {"Concat", "MaxPool", "Pad", "Reshape", "Slice", "Split", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze"}
+)
+"""Operations that move integers without computing: what is quantised before them is quantised after them."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,15 @@ def _multiply_adds(node: Any) -> int:
     return math.prod(each) * math.prod(weights[2 if kind.startswith("Group") else 1 :])
 
 
-def _is_quantised(node: Any) -> bool:
-    source = node.input_value(0).get_node()
-    while source.get_type_name() in TRANSPARENT:
-        source = source.input_value(0).get_node()
-    return bool(source.get_type_name() == "FakeQuantize")
+def _is_quantised(layer: Any) -> bool:
+    """Whether the activations that a layer reads come out of a quantiser."""
+    return _gives_integers(layer.input_value(0).get_node())
+
+
+def _gives_integers(node: Any) -> bool:
+    kind = node.get_type_name()
+    if kind not in TRANSPARENT:
+        return bool(kind == "FakeQuantize")
+    # a concatenation is as good as the worst of its parts; the others have one input that carries data
+    parts = node.input_values() if kind == "Concat" else node.input_values()[:1]
+    return all(_gives_integers(part.get_node()) for part in parts)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -34,6 +33,7 @@ from brain_edge_conversion.sources import Request, Resolved, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from brain_edge.volume import Mask
 
@@ -239,7 +239,7 @@ def format_rows(rows: Sequence[Row], threads: int) -> str:
     lines = [
         WARNING,
         "",
-        f"| deepbet, {threads} threads, whole process | Dice (shipped mask) | Dice (PyTorch) | latency | peak memory | disk |",
+        f"| whole process, {threads} threads | Dice (shipped mask) | Dice (PyTorch) | latency | peak memory | disk |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:

@@ -6,19 +6,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import expit
 
 from brain_edge.errors import ParityError
-from brain_edge.metrics import dice
+from brain_edge.metrics import least_dice
 from brain_edge.package.manifest import GraphParity
 from brain_edge.segmenter import Segmenter
+from brain_edge.spec import Activation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import nn
 
-    from brain_edge.spec import ModelSpec
-    from brain_edge.volume import FloatArray, Mask, Study
+    from brain_edge.spec import ModelSpec, Network
+    from brain_edge.volume import FloatArray, Study
     from brain_edge.windows import Session
 
 
@@ -57,20 +59,34 @@ class TorchSession:
         return np.asarray(output.numpy(), dtype=np.float32)
 
 
-class PairedSession:
-    """Runs two sessions on the same input, remembers how far they are apart, and returns the first one's output."""
+@dataclass(frozen=True)
+class Side:
+    """One of the two that are compared: a spec, and a session for each of its graphs."""
 
-    def __init__(self, graph: str, reference: Session, other: Session) -> None:
+    spec: ModelSpec
+    sessions: Mapping[str, Session]
+
+
+class PairedSession:
+    """Runs the published network and the converted graph on the same input and remembers how far they are apart.
+
+    It returns the published network's output. Both are compared as what they mean, probabilities of the same
+    classes: a graph whose two-class softmax was rewritten returns one logit.
+    """
+
+    def __init__(self, graph: str, published: Session, converted: Session, network: Network) -> None:
         self._graph = graph
-        self._reference = reference
-        self._other = other
+        self._published = published
+        self._converted = converted
+        self._network = network
         self._max_error = 0.0
         self._max_output = 0.0
         self._same = self._voxels = 0
 
     def __call__(self, batch: FloatArray) -> FloatArray:
-        """Run both, compare, return the reference's output."""
-        wanted, got = self._reference(batch), self._other(batch)
+        """Run both, compare, return the published network's output."""
+        wanted = self._published(batch)
+        got = _as_published(self._converted(batch), self._network.activation, wanted.shape[1])
         if wanted.shape != got.shape:
             raise ParityError(f"{self._graph}: PyTorch returns the shape {wanted.shape}, OpenVINO {got.shape}")
         # np.maximum keeps a NaN, where the builtin max would lose it
@@ -90,21 +106,16 @@ class PairedSession:
         )
 
 
-def measure(
-    spec: ModelSpec, reference: Mapping[str, Session], converted: Mapping[str, Session], study: Study
-) -> tuple[tuple[GraphParity, ...], float]:
+def measure(published: Side, converted: Side, study: Study) -> tuple[tuple[GraphParity, ...], float]:
     """Per graph how far the outputs are apart on a study, and the Dice of the final masks (least label)."""
-    pairs = {graph: PairedSession(graph, reference[graph], converted[graph]) for graph in spec.graphs}
-    wanted = Segmenter(spec, pairs)(study).mask
-    got = Segmenter(spec, converted)(study).mask
-    return tuple(pairs[graph].parity() for graph in spec.graphs), least_dice(wanted, got)
-
-
-def least_dice(first: Mask, second: Mask) -> float:
-    """Dice of the label on which two masks agree least; 1 where both are empty."""
-    present = np.union1d(np.unique(first.labels), np.unique(second.labels))
-    scores = [dice(first.labels == label, second.labels == label) for label in present if label != 0]
-    return min((score for score in scores if score is not None), default=1.0)
+    networks = {graph: stage.network for stage in converted.spec.stages for graph in stage.network.graphs}
+    pairs = {
+        graph: PairedSession(graph, published.sessions[graph], converted.sessions[graph], networks[graph])
+        for graph in published.spec.graphs
+    }
+    wanted = Segmenter(published.spec, pairs)(study).mask
+    got = Segmenter(converted.spec, converted.sessions)(study).mask
+    return tuple(pair.parity() for pair in pairs.values()), least_dice(wanted.labels, got.labels)
 
 
 def require_parity(
@@ -150,6 +161,14 @@ def _words(graph: GraphParity, limits: ParityLimits, suspects: list[str]) -> str
         f"{graph.same_label_share:.4%} of the voxels (at least {limits.same_label_share:.4%} expected); "
         f"{because}; no package was written"
     )
+
+
+def _as_published(output: FloatArray, activation: Activation, channels: int) -> FloatArray:
+    """What a converted graph returns, (1, D, I, J, K), in the terms of the published network."""
+    if activation is not Activation.SIGMOID or channels != 2:
+        return output
+    foreground = expit(output)
+    return np.concatenate([1 - foreground, foreground], axis=1)
 
 
 def _winners(output: FloatArray) -> FloatArray:

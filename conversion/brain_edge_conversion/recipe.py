@@ -34,6 +34,19 @@ class WeightsFile:
 
 
 @dataclass(frozen=True)
+class BinaryHead:
+    """Where a network ends in a softmax over background and foreground.
+
+    Attributes:
+        linear: name of the last convolution, two channels out.
+        softmax: name of the `nn.Softmax` after it, with nothing in between and nothing after.
+    """
+
+    linear: str
+    softmax: str
+
+
+@dataclass(frozen=True)
 class GraphSource:
     """One network of a model.
 
@@ -43,12 +56,17 @@ class GraphSource:
             program runs it. Conversion is compared with this module.
         weights: the published weights, or None where the user's file is whatever the user says.
         example_shape: spatial shape (I, J, K) that the network accepts, small, for tracing.
+        rewritable: the same network as a module that rewrites can change, where `build` gives TorchScript; None
+            where `build` gives such a module itself.
+        binary_head: where the network ends in a softmax over two classes, or None.
     """
 
     graph: str
     build: Callable[[Path | None], nn.Module]
     weights: WeightsFile | None
     example_shape: Shape
+    rewritable: Callable[[Path | None], nn.Module] | None = None
+    binary_head: BinaryHead | None = None
 
 
 @dataclass(frozen=True)

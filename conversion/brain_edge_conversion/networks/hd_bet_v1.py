@@ -65,6 +65,7 @@ class HdBetV1(nn.Module):
         self.end_conv_2 = _conv(2 * first, 2 * first)
         self.end_conv_2_bn = _norm(2 * first)
         self.seg_layer = _head(2 * first)
+        self.softmax = nn.Softmax(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Probabilities at the input's resolution."""
@@ -79,7 +80,7 @@ class HdBetV1(nn.Module):
         x = torch.cat((skip1, self.up4(x)), dim=1)
         x = _activate(self.end_conv_1_bn(self.end_conv_1(x)), OUTER_SLOPE)
         x = _activate(self.end_conv_2_bn(self.end_conv_2(x)), OUTER_SLOPE)
-        return torch.softmax(self.seg_layer(x), dim=1)
+        return self.softmax(self.seg_layer(x))
 
 
 class _Context(nn.Module):
@@ -143,5 +144,5 @@ def _head(channels: int) -> nn.Conv3d:
 
 
 def _activate(x: Tensor, slope: float) -> Tensor:
-    """LeakyReLU in place: `x` is always the fresh output of a norm, and a copy costs up to 1 GB at 1.5 mm."""
+    """LeakyReLU in place: `x` is always the fresh output of a norm, and a copy takes 550 MB at 128x160x160."""
     return functional.leaky_relu(x, slope, inplace=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -42,6 +41,7 @@ class LinkNet3d(nn.Module):
         self.tp_conv1 = _normed(_transposed(first, first // 2, stride=2, bias=True), first // 2)
         self.conv = _normed(_conv(first // 2, first // 2, bias=True), first // 2)
         self.tp_conv2 = nn.ConvTranspose3d(first // 2, 2, kernel_size=2, stride=2)
+        self.softmax = nn.Softmax(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Probabilities at the input's resolution."""
@@ -53,7 +53,7 @@ class LinkNet3d(nn.Module):
         x = self.up1(x) + level1
         x = self.up2(x) + level0
         x = self.up3(x) + quarter
-        return torch.softmax(self.tp_conv2(self.conv(self.tp_conv1(x))), dim=1)
+        return self.softmax(self.tp_conv2(self.conv(self.tp_conv1(x))))
 
 
 class _Residual(nn.Module):

@@ -30,8 +30,8 @@ from brain_edge.steps import (
     FitPercentile,
     LargestComponent,
     Orient,
-    RescaleToUnit,
     ResampleToSpacing,
+    RescaleToUnit,
     Restore,
 )
 from brain_edge_conversion.recipe import GraphSource, ModelSource, WeightsFile

@@ -78,7 +78,7 @@ SPEC: Final = ModelSpec(
 )
 
 CARD: Final = Card(
-    summary="Skull-stripping of heads with diffuse glioma, modality-agnostic residual 3D U-Net of 8.3 million parameters.",
+    summary="Skull-stripping of heads with diffuse glioma, any modality: residual 3D U-Net, 8.3 million parameters.",
     citation="Thakur et al., NeuroImage 220 (2020) 117081; Thakur, Pati et al., BrainLes 2021",
     published_figures="Dice 0.97198 in FP32 and 0.97118 in INT8 on 132 images of TCGA-GBM (BrainLes 2021)",
     limits="The trained weights are not public in a registry; with random weights only speed can be measured.",

@@ -46,11 +46,10 @@ from brain_edge.steps import (
     Threshold,
     ZScore,
 )
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant, WeightsFile
+from brain_edge_conversion.recipe import BinaryHead, GraphSource, ModelSource, Recipe, Variant, WeightsFile
 from brain_edge_conversion.recipes._labels import BRAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from torch import nn
@@ -119,36 +118,38 @@ LICENCE: Final = Licence(name="MIT", holder="Medical Machine Learning Lab, Unive
 
 def model(_variant: Variant) -> ModelSource:
     """The two networks and their steps; there is nothing to choose."""
-    graphs = (
-        GraphSource(
-            "box",
-            _load(BOX_SHA256),
-            WeightsFile(f"{WHEEL}#data/models/bbox_model.pt", BOX_SHA256),
-            (64, 64, 64),
-        ),
-        GraphSource(
-            "brain",
-            _load(BRAIN_SHA256),
-            WeightsFile(f"{WHEEL}#data/models/model.pt", BRAIN_SHA256),
-            (64, 64, 64),
-        ),
-    )
+    graphs = (_graph("box", "bbox_model.pt", BOX_SHA256), _graph("brain", "model.pt", BRAIN_SHA256))
     return ModelSource(SPEC, graphs, CARD, LICENCE)
 
 
-def _load(sha256: str) -> Callable[[Path | None], nn.Module]:
-    """The published TorchScript; random weights are the published architecture with its weights drawn again."""
+def _graph(name: str, file: str, sha256: str) -> GraphSource:
+    """The published TorchScript, and the same network as a module of ours, which rewrites can change."""
 
-    def build(weights: Path | None) -> nn.Module:
+    def published(weights: Path | None) -> nn.Module:
         from brain_edge_conversion.checkpoint import load_torchscript
 
-        if weights is None:
-            from brain_edge_conversion.networks.linknet3d import LinkNet3d
+        return rewritable(None) if weights is None else load_torchscript(weights, sha256).eval()
 
-            return LinkNet3d().eval()
-        return load_torchscript(weights, sha256).eval()
+    def rewritable(weights: Path | None) -> nn.Module:
+        import torch
 
-    return build
+        from brain_edge_conversion.networks.linknet3d import LinkNet3d
+
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = LinkNet3d()
+        if weights is not None:
+            network.load_state_dict(published(weights).state_dict())
+        return network.eval()
+
+    return GraphSource(
+        graph=name,
+        build=published,
+        weights=WeightsFile(f"{WHEEL}#data/models/{file}", sha256),
+        example_shape=(64, 64, 64),
+        rewritable=rewritable,
+        binary_head=BinaryHead(linear="tp_conv2", softmax="softmax"),
+    )
 
 
 RECIPE: Final = Recipe(

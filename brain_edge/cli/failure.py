@@ -1,0 +1,55 @@
+"""The one place where an error becomes words on stderr and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import click
+
+from brain_edge.errors import BrainEdgeError
+
+EXIT_FAILED: Final = 1
+EXIT_INTERRUPTED: Final = 130
+
+DEBUG: Final = "--debug"
+
+
+def exit_code(error: BaseException) -> int:
+    """What the program ends with because of this error: see `docs/reference/exit-codes.md`."""
+    if isinstance(error, click.exceptions.Exit | click.ClickException | BrainEdgeError):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED
+
+
+def words(error: BaseException) -> str:
+    """What the user is told, in one line."""
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return "interrupted; nothing half-written was left"
+    if isinstance(error, BrainEdgeError):
+        return f"error: {error}"
+    if isinstance(error, MemoryError):
+        return f"error: there is not enough memory ({error}); close other programs or take a larger machine"
+    if isinstance(error, OSError):
+        return f"error: the system refused: {error}"
+    return (
+        f"internal error, a bug of brain-edge: {type(error).__name__}: {error}; "
+        f"run it again with {DEBUG} and report what it says"
+    )
+
+
+def show(error: BaseException, about: str = "") -> None:
+    """Write an error to stderr, after its traceback where that was asked for; `about` is named unless it is already."""
+    if isinstance(error, click.exceptions.Exit):
+        return
+    if isinstance(error, click.ClickException):
+        error.show()
+        return
+    if DEBUG in sys.argv:
+        import traceback
+
+        traceback.print_exception(error)
+    text = words(error)
+    click.echo(text if about in text else f"{about}: {text}", err=True)

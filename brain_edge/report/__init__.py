@@ -1,0 +1,1 @@
+"""What people look at: pictures of masks over anatomy. Needs the extra `report` (matplotlib)."""

@@ -1,0 +1,90 @@
+"""Two classes need one channel: softmax over two logits is the sigmoid of their difference.
+
+    softmax(a, b)[1] = 1 / (1 + exp(a - b)) = sigmoid(b - a)
+
+The last linear layer computes a and b from the same input, so the difference is that layer with the difference of its
+weights: half the output, no softmax, and a runtime that may compare the logit with a threshold instead of computing
+any probability. The rewrite is exact up to the rounding of the weights' difference (4e-6 of logits up to 15 on
+deepbet), and it is what most of the memory of a skull-stripper's last layer is saved with: the output of deepbet is
+two channels of 256^3, kept three times by the plain graph.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import torch
+from torch import nn
+
+from brain_edge.errors import BrainEdgeError
+from brain_edge.spec import Activation, ModelSpec, Stage
+from brain_edge.steps import Argmax, Threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from brain_edge.steps import AfterStep
+    from brain_edge_conversion.recipe import BinaryHead
+
+BACKGROUND: Final = 0
+FOREGROUND: Final = 1
+
+
+def merge_binary_head(module: nn.Module, head: BinaryHead) -> None:
+    """Let the network return the logit of the foreground, (1, 1, I, J, K), in place.
+
+    Raises:
+        BrainEdgeError: the layers are not what `head` says; the recipe is wrong.
+    """
+    linear, softmax = module.get_submodule(head.linear), module.get_submodule(head.softmax)
+    if not isinstance(linear, nn.Conv3d | nn.ConvTranspose3d) or not isinstance(softmax, nn.Softmax):
+        raise BrainEdgeError(
+            f"expected a convolution and a softmax at {head.linear} and {head.softmax}, "
+            f"got {type(linear).__name__} and {type(softmax).__name__}"
+        )
+    if linear.out_channels != 2 or linear.groups != 1:
+        raise BrainEdgeError(f"{head.linear}: expected 2 output channels in one group, got {linear.out_channels}")
+    channel_axis = 1 if isinstance(linear, nn.ConvTranspose3d) else 0
+    linear.weight = _difference(linear.weight, channel_axis)
+    if linear.bias is not None:
+        linear.bias = _difference(linear.bias, 0)
+    linear.out_channels = 1
+    module.set_submodule(head.softmax, nn.Identity())
+
+
+def with_binary_heads(spec: ModelSpec, graphs: Collection[str]) -> ModelSpec:
+    """The spec of a model in which the networks `graphs` return the logit of the foreground."""
+    stages = tuple(_binary(stage) if set(stage.network.graphs) <= set(graphs) else stage for stage in spec.stages)
+    return msgspec.structs.replace(spec, stages=stages)
+
+
+def can_merge(stage: Stage) -> bool:
+    """True where a stage looks at nothing but which of two probabilities is how large."""
+    network = stage.network
+    if network.channels_out != 2 or network.activation is not Activation.NONE:
+        return False
+    return any(isinstance(step, Argmax | Threshold) and _decides_binary(step) for step in stage.after)
+
+
+def _decides_binary(step: Argmax | Threshold) -> bool:
+    if isinstance(step, Argmax):
+        return step.values in ((), (BACKGROUND, FOREGROUND))
+    return step.channel == FOREGROUND
+
+
+def _binary(stage: Stage) -> Stage:
+    network = msgspec.structs.replace(stage.network, channels_out=1, activation=Activation.SIGMOID)
+    return msgspec.structs.replace(stage, network=network, after=tuple(_on_one_channel(step) for step in stage.after))
+
+
+def _on_one_channel(step: AfterStep) -> AfterStep:
+    """The same decision on the probability of the foreground: argmax of two is "more than one half"."""
+    if isinstance(step, Argmax):
+        return Threshold(channel=0, above=0.5)
+    return msgspec.structs.replace(step, channel=0) if isinstance(step, Threshold) else step
+
+
+def _difference(weights: torch.Tensor, axis: int) -> nn.Parameter:
+    chosen = weights.detach().narrow(axis, FOREGROUND, 1) - weights.detach().narrow(axis, BACKGROUND, 1)
+    return nn.Parameter(chosen.contiguous(), requires_grad=False)

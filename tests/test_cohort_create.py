@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from cohorts import SHAPE, head, save
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brain_edge.cohort import CheckedCase, CohortPlan, Grouping, Split, check_cohort, create_cohort, load_cohort
+from brain_edge.cohort.create import assign_splits
+from brain_edge.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MASK = np.ones(SHAPE, np.uint8)
+
+
+def _images(folder: Path, *names: str) -> None:
+    """Write an image or, where the name says so, a mask for each path below the folder."""
+    for name in names:
+        is_mask = "mask" in name or "gold" in name
+        save(folder / name, MASK if is_mask else head(zlib.crc32(name.encode())))
+
+
+def _three_subjects(folder: Path) -> None:
+    _images(folder, "p1/v1_T1.nii.gz", "p1/v1_T1_brainmask.nii.gz", "p1/v2_T1.nii.gz", "p1/v2_T1_brainmask.nii.gz")
+    _images(folder, "p2/v1_T1.nii.gz", "p2/v1_T1_brainmask.nii.gz", "p3/v1_T1.nii.gz")
+
+
+def test_a_plain_folder_becomes_a_cohort_that_checks(tmp_path: Path):
+    _three_subjects(tmp_path)
+    create_cohort(tmp_path, tmp_path / "cohort.toml", CohortPlan("site"))
+    cohort = load_cohort(tmp_path / "cohort.toml")
+    cases = cohort.cases()
+    assert [case.title.partition(": ")[2] for case in cases] == ["p1 v1 T1", "p1 v2 T1", "p2 v1 T1", "p3 v1 T1"]
+    assert [case.has_reference for case in cases] == [True, True, True, False]
+    assert cases[0].entry.inputs["T1"].source == "p1/v1_T1.nii.gz"
+    assert all(isinstance(case, CheckedCase) for case in check_cohort(cohort))
+
+
+def test_a_manifest_elsewhere_names_its_files_by_full_paths(tmp_path: Path):
+    _three_subjects(tmp_path / "heads")
+    (tmp_path / "manifests").mkdir()
+    cohort = create_cohort(tmp_path / "heads", tmp_path / "manifests/site.toml", CohortPlan("site"))
+    assert cohort.cases()[0].entry.inputs["T1"].source == (tmp_path / "heads/p1/v1_T1.nii.gz").resolve().as_posix()
+    assert all(isinstance(case, CheckedCase) for case in check_cohort(load_cohort(cohort.path)))
+
+
+def test_a_subject_behind_a_symbolic_link_is_found_and_named_by_the_link(tmp_path: Path):
+    _three_subjects(tmp_path / "heads")
+    _images(tmp_path / "elsewhere", "T1.nii.gz")
+    (tmp_path / "heads/p4").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    cohort = create_cohort(tmp_path / "heads", tmp_path / "heads/c.toml", CohortPlan("site"))
+    assert cohort.cases()[-1].entry.inputs["T1"].source == "p4/T1.nii.gz"
+
+
+def test_subjects_without_masks_calibrate_because_that_needs_none(tmp_path: Path):
+    _three_subjects(tmp_path)
+    for seed in range(5):
+        cohort = create_cohort(tmp_path, tmp_path / "cohort.toml", CohortPlan("site", seed=seed))
+        assert [case.entry.subject for case in cohort.cases(Split.CALIBRATION)] == ["p3"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_subjects_are_refused_with_the_number_missing(tmp_path: Path, count: int):
+    for number in range(count):
+        _images(tmp_path, f"p{number}/T1.nii.gz")
+    words = rf"expected at least 3 subjects, .* found {count}: {3 - count} more needed"
+    with pytest.raises(InputError, match=words):
+        create_cohort(tmp_path, tmp_path / "cohort.toml", CohortPlan("site"))
+    assert not (tmp_path / "cohort.toml").exists()
+
+
+def test_the_images_of_a_visit_are_one_case_for_a_model_of_several_sequences(tmp_path: Path):
+    for subject in ("p1", "p2", "p3"):
+        _images(tmp_path, *(f"{subject}/{name}.nii.gz" for name in ("T1", "FLAIR", "T2", "gold")))
+    plan = CohortPlan("site", grouping=Grouping.VISIT, sequences=("FLAIR", "T1"), mask_pattern="gold")
+    cohort = create_cohort(tmp_path, tmp_path / "cohort.toml", plan)
+    assert len(cohort.cases()) == 3
+    assert all(list(case.inputs) == ["FLAIR", "T1"] and case.has_reference for case in cohort.cases())
+
+
+def test_a_visit_without_one_of_the_sequences_is_refused(tmp_path: Path):
+    _images(tmp_path, "p1/T1.nii.gz", "p1/T2.nii.gz", "p2/T1.nii.gz", "p3/T1.nii.gz", "p3/T2.nii.gz")
+    plan = CohortPlan("site", grouping=Grouping.VISIT, sequences=("T1", "T2"))
+    with pytest.raises(InputError, match=r"p2: expected one T2 per visit, found 0 \(of T1\)"):
+        create_cohort(tmp_path, tmp_path / "cohort.toml", plan)
+
+
+def test_grouping_by_visit_asks_for_the_sequences(tmp_path: Path):
+    _three_subjects(tmp_path)
+    with pytest.raises(InputError, match="expected the sequences that make up a case"):
+        create_cohort(tmp_path, tmp_path / "cohort.toml", CohortPlan("site", grouping=Grouping.VISIT))
+
+
+def test_a_sequence_that_no_image_has_is_refused_with_those_there_are(tmp_path: Path):
+    _three_subjects(tmp_path)
+    with pytest.raises(InputError, match="there is no sequence FLAIR; found T1"):
+        create_cohort(tmp_path, tmp_path / "cohort.toml", CohortPlan("site", sequences=("FLAIR",)))
+
+
+def test_masks_are_paired_by_a_pattern(tmp_path: Path):
+    for subject in ("p1", "p2", "p3"):
+        _images(tmp_path, f"{subject}/T1.nii.gz", f"{subject}/mask_of_T1.nii.gz")
+    cohort = create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("site", mask_pattern="mask_of_{image}"))
+    assert len(cohort.cases()) == 3
+    assert all(case.has_reference for case in cohort.cases())
+
+
+def test_a_pattern_that_fits_nothing_is_refused(tmp_path: Path):
+    _three_subjects(tmp_path)
+    with pytest.raises(InputError, match=r"no file is called '\{image\}_roi'"):
+        create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("site", mask_pattern="{image}_roi"))
+
+
+def test_a_mask_without_its_image_is_refused(tmp_path: Path):
+    _three_subjects(tmp_path)
+    _images(tmp_path, "p3/v9_T1_brainmask.nii.gz")
+    with pytest.raises(InputError, match=r"v9_T1_brainmask\.nii\.gz: this mask belongs to no image"):
+        create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("site"))
+
+
+def test_an_image_outside_of_a_subjects_folder_is_refused(tmp_path: Path):
+    _three_subjects(tmp_path)
+    _images(tmp_path, "stray.nii.gz")
+    with pytest.raises(InputError, match=r"stray\.nii\.gz: this image has no subject"):
+        create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("site"))
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_folder_without_images_is_refused(tmp_path: Path, exists: bool):
+    folder = tmp_path if exists else tmp_path / "nowhere"
+    with pytest.raises(InputError, match="found none" if exists else "expected a folder of images, there is none"):
+        create_cohort(folder, tmp_path / "c.toml", CohortPlan("site"))
+
+
+def test_an_unusable_image_is_named_and_nothing_is_written(tmp_path: Path):
+    _three_subjects(tmp_path)
+    save(tmp_path / "p2/v1_T1_brainmask.nii.gz", MASK[:-1])
+    with pytest.raises(InputError, match=r"1 of 4 cases cannot be used, .*v1_T1_brainmask\.nii\.gz: .*another grid"):
+        create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("site"))
+    assert not (tmp_path / "c.toml").exists()
+
+
+def test_a_cohort_name_that_no_command_could_take_is_refused(tmp_path: Path):
+    _three_subjects(tmp_path)
+    with pytest.raises(InputError, match=r"matching regex .*name"):
+        create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("my site"))
+
+
+def test_a_manifest_that_cannot_be_written_says_so(tmp_path: Path):
+    _three_subjects(tmp_path)
+    with pytest.raises(OutputError, match="does not exist"):
+        create_cohort(tmp_path, tmp_path / "nowhere/c.toml", CohortPlan("site"))
+
+
+def _bids(folder: Path) -> None:
+    save(folder / "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz", head(1))
+    save(folder / "sub-01/ses-1/anat/sub-01_ses-1_ce-gd_T1w.nii.gz", head(2))
+    save(folder / "sub-01/ses-1/anat/sub-01_ses-1_FLAIR.nii.gz", head(3)[:, :, :-1])
+    save(folder / "sub-01/ses-1/func/sub-01_ses-1_task-rest_bold.nii.gz", head(4))
+    save(folder / "sub-02/anat/sub-02_T1w.nii.gz", head(5))
+    save(folder / "sub-03/anat/sub-03_T1w.nii.gz", head(6))
+    save(folder / "sub-03/anat/sub-03_T1map.nii.gz", head(7))
+    save(folder / "derivatives/tool/sub-01/anat/sub-01_ses-1_desc-brain_mask.nii.gz", MASK)
+    save(folder / "derivatives/tool/sub-03/anat/sub-03_desc-brain_mask.nii.gz", MASK)
+    (folder / "dataset_description.json").write_text('{"Name": "tiny", "BIDSVersion": "1.9.0"}')
+
+
+def test_a_bids_dataset_tells_subject_visit_and_sequence_in_its_names(tmp_path: Path):
+    _bids(tmp_path)
+    cases = create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("bids")).cases()
+    found = {(case.entry.subject, case.entry.visit, *case.inputs): case.has_reference for case in cases}
+    assert found == {
+        ("sub-01", "ses-1", "T1w"): True,
+        ("sub-01", "ses-1", "FLAIR"): False,  # the mask of the visit is not on its grid
+        ("sub-01", "ses-1", "ce-gd_T1w"): False,  # its mask would be called ..._ce-gd_desc-brain_mask
+        ("sub-02", "", "T1w"): False,
+        ("sub-03", "", "T1w"): True,
+    }
+
+
+def test_two_masks_of_one_bids_image_are_refused(tmp_path: Path):
+    _bids(tmp_path)
+    save(tmp_path / "derivatives/other/sub-03/anat/sub-03_desc-brain_mask.nii.gz", MASK)
+    with pytest.raises(InputError, match="is a mask of the same image; keep one of them"):
+        create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("bids"))
+
+
+SUBJECTS = st.dictionaries(st.text(min_size=1, max_size=5), st.booleans(), min_size=3, max_size=40)
+
+
+@given(SUBJECTS, st.integers(0, 2**31))
+def test_every_subject_gets_one_split_and_no_split_is_empty(tmp_path_factory, subjects: dict[str, bool], seed: int):
+    folder = tmp_path_factory.getbasetemp()
+    splits = assign_splits(subjects, seed, folder)
+    assert set(splits) == set(subjects)
+    assert set(splits.values()) == set(Split)
+    backwards = dict(reversed(subjects.items()))
+    assert assign_splits(backwards, seed, folder) == splits
+
+
+def test_the_seed_changes_the_split_and_nothing_else_does(tmp_path: Path):
+    subjects = {f"p{number}": True for number in range(10)}
+    drawn = {tuple(assign_splits(subjects, seed, tmp_path).items()) for seed in range(8)}
+    assert len(drawn) == 8
+    sizes = {split: list(assign_splits(subjects, 0, tmp_path).values()).count(split) for split in Split}
+    assert sizes == {Split.CALIBRATION: 2, Split.VALIDATION: 3, Split.TEST: 5}

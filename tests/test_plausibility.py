@@ -1,0 +1,122 @@
+"""Absurd inputs and absurd masks are flagged, in words and numbers; a good head is not."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+from strategies import shapes
+from tiny_package import SPEC
+
+from brain_edge.geometry import Geometry
+from brain_edge.plausibility import FlagKind, border_share, check_input, check_mask, is_empty
+from brain_edge.spec import Plausible, PlausibleInput, PlausibleLabel, Task
+from brain_edge.volume import Mask
+
+INPUTS = Plausible(inputs=PlausibleInput(spacing_mm=(0.3, 7.0), extent_mm=(100.0, 400.0)))
+CUBE = Geometry((60, 60, 60), np.diag([2.0, 2.0, 2.0, 1.0]))
+
+
+def head(spacing_mm=(1.0, 1.0, 1.0), shape=(180, 220, 180)) -> Geometry:
+    return Geometry(shape, np.diag([*spacing_mm, 1.0]))
+
+
+def mask_of(*boxes: tuple[slice, slice, slice]) -> Mask:
+    labels = np.zeros(CUBE.shape, dtype=np.uint8)
+    for box in boxes:
+        labels[box] = 1
+    return Mask(labels, CUBE)
+
+
+def limited(**limits) -> msgspec.Struct:
+    """The tiny spec with one label and these limits."""
+    label = PlausibleLabel(**{"label": 1, "volume_ml": (0.0, 1e9), **limits})
+    return msgspec.structs.replace(SPEC, plausible=Plausible(labels=(label,)))
+
+
+def box(low: int, high: int) -> tuple[slice, slice, slice]:
+    return (slice(low, high),) * 3
+
+
+class TestInput:
+    def test_a_head_has_no_flag(self):
+        assert check_input(head(), INPUTS) == ()
+        assert check_input(head((0.9, 0.9, 6.0), (256, 256, 30)), INPUTS) == ()
+
+    def test_no_ranges_no_flags(self):
+        assert check_input(head((50.0, 1.0, 1.0)), Plausible()) == ()
+
+    def test_slices_too_thick(self):
+        (flag,) = check_input(head((1.0, 1.0, 8.0), (200, 200, 25)), INPUTS)
+        assert (flag.kind, flag.value, flag.low, flag.high) == (FlagKind.SPACING, 8.0, 0.3, 7.0)
+        assert flag.message == "spacing of 8 mm, expected 0.3 to 7 mm"
+
+    def test_a_field_of_view_too_small_and_one_too_large(self):
+        flags = check_input(head((1.0, 1.0, 1.0), (90, 200, 500)), INPUTS)
+        assert [flag.kind for flag in flags] == [FlagKind.COVERAGE] * 2
+        assert [flag.message for flag in flags] == [
+            "field of view of 90 mm, expected 100 to 400 mm",
+            "field of view of 500 mm, expected 100 to 400 mm",
+        ]
+
+    def test_both_at_once_and_the_same_value_once(self):
+        flags = check_input(head((0.1, 0.1, 0.1), (1500, 1500, 1500)), INPUTS)
+        assert [flag.kind for flag in flags] == [FlagKind.SPACING]
+
+    def test_float32_rounding_of_a_limit_is_no_flag(self):
+        spacing = float(np.float32(0.3)) - 1e-6
+        assert check_input(head((spacing,) * 3, (400, 400, 400)), INPUTS) == ()
+
+
+class TestMask:
+    def test_a_good_one_has_no_flag(self):
+        spec = limited(volume_ml=(60.0, 70.0), max_components=1, max_border_share=0.0)
+        assert check_mask(mask_of(box(20, 40)), spec) == ()
+
+    @pytest.mark.parametrize(("task", "kinds"), [(Task.SKULL_STRIPPING, [FlagKind.EMPTY]), (Task.LESION, [])])
+    def test_an_empty_one_is_flagged_where_something_must_be(self, task, kinds):
+        flags = check_mask(mask_of(), msgspec.structs.replace(limited(volume_ml=(1.0, 2.0)), task=task))
+        assert [flag.kind for flag in flags] == kinds
+        assert is_empty(flags) == bool(kinds)
+        if flags:
+            assert flags[0].message == "the mask is empty; tiny found nothing in this image"
+
+    def test_volume_out_of_range(self):
+        (flag,) = check_mask(mask_of(box(20, 40)), limited(volume_ml=(600.0, 2200.0)))
+        assert flag.kind is FlagKind.VOLUME
+        assert flag.value == pytest.approx(64.0)
+        assert flag.label == 1
+        assert flag.message == "brain of 64.0 ml, expected 600 to 2200 ml"
+        assert not is_empty((flag,))
+
+    def test_pieces(self):
+        (flag,) = check_mask(mask_of(box(2, 5), box(10, 12), box(20, 21)), limited(max_components=2))
+        assert (flag.kind, flag.value, flag.high) == (FlagKind.COMPONENTS, 3, 2)
+        assert flag.message == "brain in 3 pieces, expected at most 2"
+
+    def test_pieces_that_touch_by_a_corner_are_one_as_for_scipy(self):
+        mask = mask_of(box(2, 5), box(5, 8))
+        assert ndimage.label(mask.labels, np.ones((3, 3, 3)))[1] == 1
+        assert check_mask(mask, limited(max_components=1)) == ()
+
+    def test_border(self):
+        (flag,) = check_mask(mask_of((slice(0, 10), slice(20, 30), slice(20, 30))), limited(max_border_share=0.05))
+        assert (flag.kind, flag.value) == (FlagKind.BORDER, pytest.approx(0.1))
+        assert flag.message == "10.0% of brain lies on the border of the image, expected at most 5.0%"
+
+    def test_several_flags_come_together(self):
+        spec = limited(volume_ml=(1.0, 2.0), max_components=1, max_border_share=0.0)
+        flags = check_mask(mask_of(box(0, 20), box(30, 40)), spec)
+        assert [flag.kind for flag in flags] == [FlagKind.VOLUME, FlagKind.BORDER, FlagKind.COMPONENTS]
+
+
+@given(shapes(), st.integers(0, 99))
+def test_border_share_counts_the_outermost_layer(shape, seed):
+    labels = np.random.default_rng(seed).random(shape) < 0.3
+    places = np.stack(np.meshgrid(*(np.arange(side) for side in shape), indexing="ij"))
+    last = np.array(shape).reshape(3, 1, 1, 1) - 1
+    outer = ((places == 0) | (places == last)).any(axis=0)
+    assert border_share(labels) == pytest.approx((labels & outer).sum() / max(1, labels.sum()))

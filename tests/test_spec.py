@@ -1,0 +1,290 @@
+"""A specification survives JSON, holds together, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given, settings
+from strategies import specs
+from tiny_package import CASCADE, RESTORE, SPEC
+
+from brain_edge.errors import PackageError
+from brain_edge.resample import Interpolation
+from brain_edge.spec import (
+    Label,
+    ModelSpec,
+    Network,
+    Plausible,
+    PlausibleLabel,
+    Sequence,
+    Task,
+    canonical_json,
+    json_schema,
+    spec_from_json,
+)
+from brain_edge.steps import (
+    AfterStep,
+    Argmax,
+    BeforeStep,
+    Clip,
+    CropToStage,
+    FillHoles,
+    FitPercentile,
+    LargestComponent,
+    RescaleToUnit,
+    Restore,
+    Step,
+    Threshold,
+)
+from brain_edge_conversion.recipes.deepbet import SPEC as DEEPBET
+
+replace = msgspec.structs.replace
+
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
+
+
+def changed(spec: ModelSpec, change) -> bytes:
+    """The JSON of a spec after `change` has edited its plain dictionaries."""
+    plain = json.loads(canonical_json(spec))
+    change(plain)
+    return json.dumps(plain).encode()
+
+
+class TestRoundTrip:
+    @given(specs())
+    @settings(max_examples=150)
+    def test_any_spec_comes_back_equal(self, spec):
+        assert spec_from_json(canonical_json(spec), "there") == spec
+
+    @given(specs())
+    @settings(max_examples=50)
+    def test_any_spec_satisfies_the_schema(self, spec):
+        VALIDATOR.validate(json.loads(canonical_json(spec)))
+
+    @pytest.mark.parametrize("spec", [DEEPBET, SPEC, CASCADE], ids=lambda spec: spec.name)
+    def test_real_specs_do_both(self, spec):
+        VALIDATOR.validate(json.loads(canonical_json(spec)))
+        assert spec_from_json(canonical_json(spec), "there") == spec
+
+    @given(specs())
+    @settings(max_examples=50)
+    def test_canonical_json_has_one_spelling(self, spec):
+        """Python's own encoder, keys sorted, agrees; so does the JSON of what was read from another spelling."""
+        text = canonical_json(spec)
+        plain = json.loads(text)
+        scattered = json.dumps(plain, indent=3, sort_keys=False).encode()
+        assert canonical_json(spec_from_json(scattered, "there")) == text
+        keys = [*plain]
+        assert keys == sorted(keys)
+        assert b"\n" not in text
+
+    def test_canonical_json_of_the_tiny_spec_is_this(self):
+        """Digests of packages rest on it: a change here makes another digest of every package."""
+        assert canonical_json(SPEC.stages[0].before[:2]) == (
+            b'[{"axes":"RAS","op":"orient","version":1},{"interpolation":"linear","op":"resample_to_spacing",'
+            b'"spacing_mm":[4.0,4.0,4.0],"version":1}]'
+        )
+        assert canonical_json(SPEC.stages[0].network) == (
+            b'{"activation":"none","channels_in":1,"channels_out":2,"execution":{"kind":"whole_volume"},'
+            b'"flips":[[]],"graphs":["tiny"]}'
+        )
+
+
+class TestOperations:
+    def test_every_step_is_in_one_of_the_unions(self):
+        """A step that nobody can read back would be written into a package once and never opened."""
+        listed = {*BeforeStep.__args__, *AfterStep.__args__}
+        assert set(Step.__subclasses__()) == listed
+
+    def test_each_has_a_tag_of_its_own_in_snake_case(self):
+        tags = {kind: kind.__struct_config__.tag for kind in Step.__subclasses__()}
+        assert len(set(tags.values())) == len(tags)
+        assert tags[FitPercentile] == "fit_percentile"
+        assert tags[Argmax] == "argmax"
+
+    def test_a_step_can_neither_be_changed_nor_take_an_unknown_parameter(self):
+        with pytest.raises(AttributeError, match="immutable"):
+            Clip().lower = 3.0
+        with pytest.raises(TypeError, match="Unexpected keyword argument 'minimum'"):
+            Clip(minimum=3.0)
+
+
+def stage(plain, position=0):
+    return plain["stages"][position]
+
+
+STRANGE = {
+    "operation": (lambda p: stage(p)["before"][0].update(op="sharpen"), "Invalid value 'sharpen'"),
+    "operation after the network": (lambda p: stage(p)["after"].append({"op": "orient", "axes": "RAS"}), "'orient'"),
+    "version": (lambda p: stage(p)["before"][0].update(version=2), "Invalid enum value 2"),
+    "field of a step": (lambda p: stage(p)["before"][0].update(sharp=1), "unknown field `sharp`"),
+    "field of the network": (lambda p: stage(p)["network"].update(sharp=1), "unknown field `sharp`"),
+    "field of the spec": (lambda p: p.update(sharp=1), "unknown field `sharp`"),
+    "missing parameter": (lambda p: stage(p)["before"][0].pop("axes"), "missing required field `axes`"),
+    "missing labels": (lambda p: p.pop("labels"), "missing required field `labels`"),
+    "number out of range": (lambda p: stage(p)["before"][2].update(percent=101), "Expected `float` <= 100.0"),
+    "text for a number": (lambda p: stage(p)["network"].update(channels_in="1"), "Expected `int`, got `str`"),
+    "name with a path": (lambda p: stage(p)["network"].update(graphs=["../evil"]), "Expected `str` matching regex"),
+    "execution": (lambda p: stage(p)["network"].update(execution={"kind": "patches"}), "Invalid value 'patches'"),
+    "no input": (lambda p: p.update(inputs=[]), "Expected `array` of length >= 1"),
+    "task": (lambda p: p.update(task="diagnosis"), "Invalid enum value 'diagnosis'"),
+    "label 256": (lambda p: p["labels"][0].update(value=256), "Expected `int` <= 255"),
+    "flip of a fourth axis": (lambda p: stage(p)["network"].update(flips=[[3]]), "Expected `int` <= 2"),
+}
+
+
+class TestStrangeJson:
+    @pytest.mark.parametrize(("change", "words"), STRANGE.values(), ids=STRANGE)
+    def test_is_refused_by_the_reader_and_by_the_schema(self, change, words):
+        text = changed(SPEC, change)
+        sentence = (
+            r"model\.xml: this is not a model specification that this version reads "
+            rf"\(.*{re.escape(words)}.*\); a newer brain-edge may have written it"
+        )
+        with pytest.raises(PackageError, match=sentence):
+            spec_from_json(text, "model.xml")
+        assert not VALIDATOR.is_valid(json.loads(text))
+
+    def test_the_message_says_where(self):
+        with pytest.raises(PackageError, match=r"at `\$\.stages\[0\]\.before\[0\]\.version`"):
+            spec_from_json(changed(SPEC, STRANGE["version"][0]), "model.xml")
+
+    @pytest.mark.parametrize(
+        "text",
+        [b"", b"{", b"\xff", b"[]", b"null", b'{"name":' * 5000, b"[" * 10**5],
+        ids=["empty", "half", "no UTF-8", "array", "null", "deep", "deeper"],
+    )
+    def test_what_is_no_json_of_ours_is_refused(self, text):
+        with pytest.raises(PackageError, match="not a model specification"):
+            spec_from_json(text, "model.xml")
+
+
+def with_steps(*, before=None, after=None, network=None, spec=SPEC, position=-1) -> ModelSpec:
+    """A spec with other steps in one stage."""
+    stages = list(spec.stages)
+    old = stages[position]
+    stages[position] = replace(
+        old,
+        before=old.before if before is None else before,
+        after=old.after if after is None else after,
+        network=network or old.network,
+    )
+    return replace(spec, stages=tuple(stages))
+
+
+LINEAR = Restore(interpolation=Interpolation.LINEAR)
+FOUR = Network(graphs=("tiny",), channels_in=1, channels_out=4)
+
+MISFITS = {
+    "dangling stage": (
+        lambda: with_steps(before=(CropToStage(stage="box"),)),
+        "stage 'brain' crops to stage 'box', which does not run before it",
+    ),
+    "stage that crops to itself": (
+        lambda: with_steps(spec=CASCADE, position=0, before=(CropToStage(stage="box"), *CASCADE.stages[0].before)),
+        "stage 'box' crops to stage 'box', which does not run before it",
+    ),
+    "statistic that nothing fits": (
+        lambda: with_steps(before=(RescaleToUnit(lower=0.0, upper="high"),)),
+        "stage 'brain' uses the statistic 'high', which nothing has fitted before",
+    ),
+    "statistic that is fitted later": (
+        lambda: with_steps(before=(Clip(upper="late"), FitPercentile(name="late", percent=99.0))),
+        "uses the statistic 'late', which nothing has fitted before",
+    ),
+    "no Restore": (lambda: with_steps(after=(Argmax(),)), "must restore its result to the caller's grid exactly once"),
+    "two": (lambda: with_steps(after=(Argmax(), RESTORE, RESTORE)), "to the caller's grid exactly once"),
+    "two labels of one value": (
+        lambda: replace(SPEC, labels=(Label(value=1, name="brain"), Label(value=1, name="head"))),
+        "label '1' is there twice",
+    ),
+    "two sequences of one name": (
+        lambda: replace(SPEC, inputs=(Sequence(name="T1"), Sequence(name="T1"))),
+        "sequence 'T1' is there twice",
+    ),
+    "two stages of one name": (
+        lambda: replace(CASCADE, stages=(CASCADE.stages[0], replace(CASCADE.stages[0], name="box"))),
+        "stage 'box' is there twice",
+    ),
+    "range of a label that is not there": (
+        lambda: replace(SPEC, plausible=Plausible(labels=(PlausibleLabel(label=2, volume_ml=(0.0, 1.0)),))),
+        r"plausible ranges name labels that the table does not have: \[2\]",
+    ),
+    "more sequences than channels": (
+        lambda: replace(SPEC, inputs=(Sequence(name="T1"), Sequence(name="T2"))),
+        "stage 'brain' takes 1 channels, the model has 2 sequences",
+    ),
+    "labels for another number of channels": (
+        lambda: with_steps(after=(Argmax(values=(0, 1, 1)), RESTORE)),
+        "stage 'brain' gives 3 labels to 2 channels",
+    ),
+    "argmax of one channel": (
+        lambda: with_steps(after=(Argmax(), RESTORE), network=replace(FOUR, channels_out=1)),
+        "gives 0 labels to 1 channels",
+    ),
+    "threshold of a channel that is not there": (
+        lambda: with_steps(after=(Threshold(channel=2, above=0.5), RESTORE)),
+        "stage 'brain' thresholds channel 2, there are 2",
+    ),
+    "label without a name": (
+        lambda: with_steps(after=(Argmax(), RESTORE), network=FOUR),
+        r"stage 'brain' writes labels that the table does not have: \[2, 3\]",
+    ),
+    "hole filled with a label without a name": (
+        lambda: with_steps(after=(Argmax(), RESTORE, FillHoles(value=9))),
+        r"writes labels that the table does not have: \[9\]",
+    ),
+    "probabilities instead of labels": (
+        lambda: with_steps(after=(LINEAR,)),
+        "stage 'brain' does not end with labels: decide with Argmax or Threshold, restore with nearest",
+    ),
+    "labels blended on the way back": (lambda: with_steps(after=(Argmax(), LINEAR)), "does not end with labels"),
+    "clean-up of probabilities": (
+        lambda: with_steps(after=(LargestComponent(), Argmax(), RESTORE)),
+        "stage 'brain' has the step LargestComponent where there are no labels",
+    ),
+    "first stage without labels": (
+        lambda: with_steps(spec=CASCADE, position=0, after=()),
+        "stage 'box' does not end with labels",
+    ),
+}
+
+
+class TestPartsThatDoNotFit:
+    @pytest.mark.parametrize(("build", "words"), MISFITS.values(), ids=MISFITS)
+    def test_are_refused_when_built(self, build, words):
+        with pytest.raises(ValueError, match=words):
+            build()
+
+    def test_are_refused_when_read(self):
+        text = changed(SPEC, lambda plain: stage(plain)["after"].pop(1))
+        with pytest.raises(PackageError, match="to the caller's grid exactly once"):
+            spec_from_json(text, "model.xml")
+
+    def test_a_statistic_of_an_earlier_stage_may_be_used(self):
+        assert CASCADE.stages[1].before[-1] == RescaleToUnit(lower="low", upper="high")
+
+    def test_labels_may_be_blended_and_decided_again(self):
+        """HD-BET's way back: the mask of each label, linear, above one half."""
+        with_steps(after=(Argmax(), LINEAR, Threshold(channel=0, above=0.5)))
+
+
+class TestWhatASpecKnows:
+    def test_graphs_are_in_the_order_in_which_they_run(self):
+        assert CASCADE.graphs == ("first", "second")
+        assert DEEPBET.graphs == ("box", "brain")
+
+    def test_passes_are_members_times_mirrorings(self):
+        network = Network(graphs=("a", "b", "c"), channels_in=1, channels_out=2, flips=((), (0,), (1, 2)))
+        assert network.passes == 9
+
+    def test_only_what_a_patient_may_lack_may_be_empty(self):
+        empty = {task: replace(SPEC, task=task).may_be_empty for task in Task}
+        assert empty == {Task.SKULL_STRIPPING: False, Task.TISSUE: False, Task.LESION: True, Task.TUMOUR: True}
+
+    def test_label_names_leave_background_out(self):
+        assert SPEC.label_names() == {1: "brain"}

@@ -1,0 +1,162 @@
+"""A real package in a tenth of a second: one small convolution that finds the brain of the phantom.
+
+The graph is built from opset calls, saved, sealed and run like every other; only nobody has trained it. Its kernel
+has no symmetry, so that a volume in the wrong axis order gives another mask.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from brain_edge.digest import sha256_of
+from brain_edge.io.nifti import write_mask
+from brain_edge.package import Manifest, ModelPackage, NumberFormat, Precision, WeightsStatus, graph_path, seal
+from brain_edge.package.manifest import Card, Licence, SelfTest, WeightsRecord
+from brain_edge.phantom import Phantom, make_study
+from brain_edge.resample import Interpolation
+from brain_edge.segmenter import Segmenter
+from brain_edge.spec import (
+    Label,
+    ModelSpec,
+    Network,
+    Plausible,
+    PlausibleInput,
+    PlausibleLabel,
+    Sequence,
+    Stage,
+    Task,
+)
+from brain_edge.steps import (
+    Argmax,
+    CropToStage,
+    FillHoles,
+    FitPercentile,
+    LargestComponent,
+    Orient,
+    PadToMultiple,
+    ResampleToSpacing,
+    RescaleToUnit,
+    Restore,
+)
+from brain_edge_conversion.trace import save_graph
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PHANTOM = Phantom(shape=(44, 52, 50), spacing_mm=4.0)
+"""A head of 110 000 voxels: large enough for a skull, small enough for a test."""
+
+STEEPNESS = 40.0
+MIDDLE = 0.6
+"""Between neck and grey matter, where the phantom is scaled to 0..1."""
+
+FIT = (FitPercentile(name="low", percent=0.5), FitPercentile(name="high", percent=99.5))
+SCALE = RescaleToUnit(lower="low", upper="high")
+RESAMPLE = ResampleToSpacing(spacing_mm=(4.0, 4.0, 4.0), interpolation=Interpolation.LINEAR)
+RESTORE = Restore(interpolation=Interpolation.NEAREST)
+AFTER = (Argmax(), RESTORE, LargestComponent(), FillHoles())
+
+
+def one_graph(name: str) -> Network:
+    """A network of one tiny graph."""
+    return Network(graphs=(name,), channels_in=1, channels_out=2)
+
+
+STAGE = Stage(
+    name="brain",
+    before=(Orient(axes="RAS"), RESAMPLE, *FIT, SCALE, PadToMultiple(multiple_of=4)),
+    network=one_graph("tiny"),
+    after=AFTER,
+)
+
+SPEC = ModelSpec(
+    name="tiny",
+    task=Task.SKULL_STRIPPING,
+    inputs=(Sequence(name="T1"),),
+    stages=(STAGE,),
+    labels=(Label(value=1, name="brain"),),
+    plausible=Plausible(
+        inputs=PlausibleInput(spacing_mm=(0.5, 6.0), extent_mm=(120.0, 300.0)),
+        labels=(PlausibleLabel(label=1, volume_ml=(600.0, 2200.0), max_components=1, max_border_share=0.05),),
+    ),
+)
+"""One stage, one graph."""
+
+CASCADE = msgspec.structs.replace(
+    SPEC,
+    name="tiny-cascade",
+    stages=(
+        Stage(
+            name="box",
+            before=(Orient(axes="RAS"), RESAMPLE, *FIT, SCALE),
+            network=one_graph("first"),
+            after=(Argmax(), LargestComponent()),
+        ),
+        Stage(
+            name="brain",
+            before=(Orient(axes="RAS"), CropToStage(stage="box", margin=0.1), RESAMPLE, SCALE),
+            network=one_graph("second"),
+            after=AFTER,
+        ),
+    ),
+)
+"""Two stages: the box of the first is what the second sees, in the intensities that the first has fitted."""
+
+
+def tiny_graph() -> Any:
+    """An OpenVINO model (1, 1, I, J, K) -> (1, 2, I, J, K): 3 x 3 x 3 convolution, bias, softmax."""
+    from openvino import Model, PartialShape, Type
+    from openvino import opset13 as ops
+
+    weights, bias = tiny_weights()
+    image = ops.parameter(PartialShape([1, 1, -1, -1, -1]), Type.f32, name="image")
+    ones, pads = [1, 1, 1], [1, 1, 1]
+    convolved = ops.convolution(image, ops.constant(weights), ones, pads, pads, ones)
+    return Model([ops.softmax(ops.add(convolved, ops.constant(bias)), axis=1)], [image], "tiny")
+
+
+def tiny_weights() -> tuple[np.ndarray, np.ndarray]:
+    """Kernel (2, 1, 3, 3, 3) and bias (1, 2, 1, 1, 1) float32: a lopsided mean, against a threshold."""
+    lopsided = 1 + np.arange(27.0).reshape(3, 3, 3) / 27
+    lopsided[1, 1, 1] = 40.0
+    weights = np.zeros((2, 1, 3, 3, 3), dtype=np.float32)
+    weights[1, 0] = STEEPNESS * lopsided / lopsided.sum()
+    bias = np.array([0.0, -STEEPNESS * MIDDLE], dtype=np.float32).reshape(1, 2, 1, 1, 1)
+    return weights, bias
+
+
+def tiny_manifest(spec: ModelSpec = SPEC, **changes: Any) -> Manifest:
+    """What a package of the tiny graph says of itself, before it is sealed."""
+    manifest = Manifest(
+        spec=spec,
+        weights_status=WeightsStatus.TRAINED,
+        number_format=NumberFormat.FP32,
+        precision=Precision.F32,
+        weights=tuple(WeightsRecord(graph=graph, source="written by hand", sha256="0" * 64) for graph in spec.graphs),
+        rewrites=(),
+        made_with={"brain-edge": "0"},
+        licence=Licence(name="Apache-2.0", holder="the authors of brain_edge", notes="nothing was trained"),
+        card=Card(summary="A convolution.", citation="none", published_figures="none", limits="finds a phantom only"),
+        self_test=SelfTest(phantom=PHANTOM, mask="selftest/mask.nii.gz", minimum_dice=0.98),
+    )
+    return msgspec.structs.replace(manifest, **changes)
+
+
+def make_package(folder: Path, spec: ModelSpec = SPEC, **changes: Any) -> ModelPackage:
+    """Build, run once on the phantom and seal a package in `folder`; `changes` are fields of the manifest."""
+    for graph in spec.graphs:
+        save_graph(tiny_graph(), folder / graph_path(graph), spec)
+    manifest = tiny_manifest(spec, **changes)
+    study = make_study(manifest.self_test.phantom, [sequence.name for sequence in spec.inputs])
+    mask = Segmenter.open(ModelPackage(folder, manifest))(study).mask
+    target = folder / manifest.self_test.mask
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_mask(mask, study.volumes[study.reference], target)
+    records = [
+        msgspec.structs.replace(record, sha256=sha256_of(folder / graph_path(record.graph).replace(".xml", ".bin")))
+        for record in manifest.weights
+    ]
+    return seal(folder, msgspec.structs.replace(manifest, weights=tuple(records)))
