@@ -7,7 +7,7 @@
 #   PYTHON           the Python that .venv is made with                                     [python3]
 #   TORCH_INDEX      an extra package index for PyTorch alone. On Linux the usual index offers the CUDA build of
 #                    torch (gigabytes, of no use here); the CPU build is `2.13.0+cpu` at
-#                    TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#                    the address that PyTorch's own install page gives for pip, Linux, CPU.
 #                    pip prefers it to a plain 2.13.0, and the pin torch==2.13.0 accepts it.   [unset]
 #   BRAIN_EDGE_DATA  the folder of real heads and weights for the tests; tests that need it skip, with the
 #                    reason, where it is empty                         [../shared/data, if there is such a folder]

@@ -9,12 +9,13 @@ from brain_edge.errors import OutputError, UsageError
 from brain_edge.inputs import InputKind, image_name, images_in, input_kind
 from brain_edge.io.atomic import require_writable_folder
 from brain_edge.io.nifti import SUFFIXES
-from brain_edge.run import Outputs, RunRecord, assign_inputs, is_same_file, run_case
+from brain_edge.run import Outputs, assign_inputs, is_same_file, run_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from brain_edge.record import RunRecord
     from brain_edge.run import LoadedModel, NamedInput
     from brain_edge.spec import ModelSpec
 
@@ -36,8 +37,34 @@ class FailedCase:
 
 
 def names_folder(output: Path) -> bool:
-    """Whether an output is meant as the folder of a batch: it is one, or it has no suffix."""
+    """Whether an output is meant as the folder of a batch: it is one, or it has no suffix at all."""
+    if output.name.lower().endswith(SUFFIXES):
+        return False
     return output.is_dir() or not output.suffix
+
+
+def plan(given: Sequence[NamedInput], spec: ModelSpec, outputs: Outputs) -> tuple[Job, ...]:
+    """What is to be run: a batch where the mask names a folder, a single case where it names a file.
+
+    Args:
+        given: at least one file or folder.
+        spec: of the model.
+        outputs: where results go.
+
+    Raises:
+        UsageError: several images for one file, or see `plan_batch`.
+        InputError, OutputError: see `plan_batch`.
+    """
+    if names_folder(outputs.mask):
+        return plan_batch(given, spec, outputs)
+    folder = next((path for _, path in given if input_kind(path) is InputKind.FOLDER), None)
+    if folder is not None:
+        raise UsageError(
+            f"{folder} is a folder of images; name a folder for their masks, too, instead of {outputs.mask}"
+        )
+    if len(spec.inputs) == 1 < len(given):
+        raise UsageError(f"{len(given)} images, but {outputs.mask} is one file; name a folder for the masks")
+    return (Job(assign_inputs(given, spec), outputs),)
 
 
 def plan_batch(given: Iterable[NamedInput], spec: ModelSpec, folders: Outputs) -> tuple[Job, ...]:

@@ -1,4 +1,4 @@
-"""The cheapest way to the same labels: what a stage needs not compute because of what follows it."""
+"""The execution plan: the cheapest way to the same labels, and what is known before an image is read."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from brain_edge.spec import Activation, WholeVolume
-from brain_edge.steps import Threshold
+from brain_edge.steps import CropOrPadTo, GridStep, ResizeTo, Threshold
 
 if TYPE_CHECKING:
-    from brain_edge.spec import Stage
+    from collections.abc import Iterator
+
+    from brain_edge.geometry import Shape
+    from brain_edge.spec import ModelSpec, Stage
 
 
 def without_activation(stage: Stage) -> Stage:
@@ -32,3 +35,19 @@ def without_activation(stage: Stage) -> Stage:
         network=msgspec.structs.replace(network, activation=Activation.NONE),
         after=(on_logits, *stage.after[1:]),
     )
+
+
+def known_inputs(spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Graphs whose input shape (1, C, I, J, K) does not depend on the image, in the order in which they run."""
+    for stage in spec.stages:
+        shape = _fixed_shape(stage)
+        if shape is not None:
+            yield from ((graph, (1, stage.network.channels_in, *shape)) for graph in stage.network.graphs)
+
+
+def _fixed_shape(stage: Stage) -> Shape | None:
+    """The spatial shape that a network sees, where the last change of grid fixes it."""
+    if not isinstance(stage.network.execution, WholeVolume):
+        return stage.network.execution.shape
+    last = next((step for step in reversed(stage.before) if isinstance(step, GridStep)), None)
+    return last.shape if isinstance(last, ResizeTo | CropOrPadTo) else None

@@ -106,6 +106,7 @@ def run_case(
     clock = time.perf_counter
     start = clock()
     require_outputs(inputs.values(), outputs, model.package.spec)
+    before_reading = clock()
     study = read_study(inputs)
     after_reading = clock()
     segmentation = _segment(model.segmenter, study, outputs, tick)
@@ -115,7 +116,7 @@ def run_case(
         _write_images(study, inputs, mask, segmentation, hidden, provenance(model.package))
         end = clock()
         times_ms = {
-            "read": (after_reading - start) * 1000,
+            "read": (after_reading - before_reading) * 1000,
             **segmentation.elapsed_ms,
             "write": (end - before_writing) * 1000,
             "total": (end - start) * 1000,
@@ -181,9 +182,9 @@ def require_outputs(inputs: Collection[Path], outputs: Outputs, spec: ModelSpec)
     _require_suffixes(outputs)
     _require_border(outputs.border_mm, spec)
     for path in outputs.paths():
+        require_writable_folder(path.parent)
         if any(is_same_file(path, source) for source in inputs):
             raise UsageError(f"{path}: this output would overwrite an input; choose another name")
-        require_writable_folder(path.parent)
     if outputs.report is not None and outputs.report.suffix.lower() == ".png":
         from brain_edge.report.sheet import require_matplotlib
 
@@ -212,9 +213,7 @@ def _require_border(border_mm: float, spec: ModelSpec) -> None:
         raise UsageError(f"a border can be added to a mask of one label; {spec.name} has {len(spec.labels)}: {names}")
 
 
-def _segment(
-    segmenter: Segmenter, study: Study, outputs: Outputs, tick: Callable[[], None] | None
-) -> Segmentation:
+def _segment(segmenter: Segmenter, study: Study, outputs: Outputs, tick: Callable[[], None] | None) -> Segmentation:
     try:
         segmentation = segmenter(study, probabilities=outputs.probabilities is not None, tick=tick)
         require_plausible(segmentation, strict=outputs.strict)

@@ -113,7 +113,8 @@ class Segmenter:
         clock.lap(f"{stage.name}: before")
         frame = frame.with_voxels(predict(stage.network, self._sessions, frame.voxels, tick))
         clock.lap(f"{stage.name}: network")
-        restored = frame.undone(Interpolation.LINEAR).voxels if keep else None
+        # a copy, because without a resampling on the way back it is the array that the session has only lent
+        restored = np.array(frame.undone(Interpolation.LINEAR).voxels) if keep else None
         for after in stage.after:
             frame = after.apply(frame)
         clock.lap(f"{stage.name}: after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,7 +31,7 @@ def command() -> None:
 @click.option("--licence", default="not stated", show_default=True, help="Of the images.")
 @quiet_option
 def create(
-    folder: Path, output: Path, name: str | None, grouping: str, sequences: tuple[str, ...], quiet: bool, **plan: str
+    folder: Path, output: Path, name: str | None, grouping: str, sequences: tuple[str, ...], quiet: bool, **plan: Any
 ) -> None:
     """Describe a BIDS data set, or a folder with one subject per sub-folder, as a cohort."""
     from brain_edge.cohort import CohortPlan, Grouping, create_cohort

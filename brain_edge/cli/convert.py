@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.options import build_side, quiet_option, reporter
-from brain_edge.cli.run import split_input
+from brain_edge.cli.options import build_side, quiet_option, reporter, split_input
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from brain_edge.spec import ModelSpec
     from brain_edge.volume import Study
@@ -60,33 +59,56 @@ def command(
         from brain_edge_conversion.convert import ConvertOptions, convert
         from brain_edge_conversion.recipe import Variant
         from brain_edge_conversion.recipes import load_recipe, recipe_names
-        from brain_edge_conversion.sources import Request, resolve
+        from brain_edge_conversion.sources import TORCHSCRIPT_SUFFIXES, Request, resolve
     from brain_edge.package import Precision
 
     report = reporter(quiet=quiet)
-    most = load_recipe(source).members if source in recipe_names() else 1
+    is_recipe = source in recipe_names()
+    if is_recipe:
+        _refuse_idle(f"{source} is a recipe and has its own", {"--spec": spec_file})
+    else:
+        _refuse_idle(f"{source} is no recipe", {"--members": members, "--flips": flips})
+    if Path(source).suffix in TORCHSCRIPT_SUFFIXES:
+        _refuse_idle(f"{source} holds its weights", {"--weights": weights, "--random-weights": random_weights})
+    if random_weights:
+        _refuse_idle("there is --random-weights", {"--weights": weights})
     request = Request(
         source=source,
-        weights={name or "": path for name, path in map(split_input, weights)},
+        weights=_weights(weights),
         spec_file=spec_file,
-        variant=Variant(members=_members(members, most), flips=flips),
+        variant=Variant(members=_members(members, load_recipe(source).members if is_recipe else 1), flips=flips),
         random_weights=random_weights,
         trust=trust,
         report=report,
     )
+    options = ConvertOptions(precision=Precision(precision), rewrites=not no_rewrites, report=report)
     with build_side("convert"):
         resolved = resolve(request)
-    target = output or Path(f"{resolved.model.spec.name}-fp32")
-    study = _parity_study(parity_data, resolved.model.spec, resolved.recipe, report)
-    options = ConvertOptions(precision=Precision(precision), rewrites=not no_rewrites, report=report)
-    package = convert(resolved.model, resolved.weights, study, target, options)
+        target = output or Path(f"{resolved.model.spec.name}-fp32")
+        study = _parity_study(parity_data, resolved.model.spec, resolved.recipe, report)
+        package = convert(resolved.model, resolved.weights, study, target, options)
     click.echo(f"{target}: digest {package.digest}")
+
+
+def _refuse_idle(reason: str, options: Mapping[str, object]) -> None:
+    """An option that would do nothing was given for something: say so instead."""
+    idle = [name for name, value in options.items() if value]
+    if idle:
+        raise UsageError(f"{reason}: {', '.join(idle)} would do nothing; leave it out")
+
+
+def _weights(given: tuple[str, ...]) -> dict[str, Path]:
+    """Weights file per graph; the name is empty where none was given."""
+    pairs = [split_input(text) for text in given]
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise UsageError(f"two weights files for one graph: {', '.join(given)}")
+    return {name or "": path for name, path in pairs}
 
 
 def _members(text: str | None, most: int) -> int | None:
     if text is None or text == "all":
         return most if text else None
-    if not text.isdigit():
+    if not text.isdecimal():
         raise UsageError(f"expected a number of members or `all`, got {text!r}")
     return int(text)
 

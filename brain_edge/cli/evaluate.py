@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
-from brain_edge.cli.options import json_option, quiet_option, reporter, runtime_options, threads_option
+from brain_edge.cli.options import json_option, print_json, quiet_option, reporter, runtime_options, threads_option
+from brain_edge.errors import UsageError
 
 
 @click.command("evaluate")
@@ -31,22 +31,29 @@ def command(
 
     Nothing is downloaded. The result names subjects: it is for you, not for a package.
     """
+    import msgspec
+
     from brain_edge.cohort import Split, load_cohort
     from brain_edge.evaluate import evaluate, format_table
     from brain_edge.io.atomic import atomic_file, require_writable_folder
     from brain_edge.package import open_package
 
+    options = runtime_options(threads, resident_graphs=2)
     if report is not None:
+        if report.suffix.lower() != ".json":
+            raise UsageError(f"{report}: expected a report file that ends in .json")
         require_writable_folder(report.parent)
     evaluation = evaluate(
         open_package(package),
         load_cohort(cohort),
         Split(split) if split else None,
-        options=runtime_options(threads, resident_graphs=2),
+        options=options,
         report=reporter(quiet=quiet),
     )
-    text = msgspec.json.format(msgspec.json.encode(evaluation), indent=2)
     if report is not None:
         with atomic_file(report) as partial:
-            partial.write_bytes(text)
-    click.echo(text.decode() if as_json else format_table(evaluation))
+            partial.write_bytes(msgspec.json.format(msgspec.json.encode(evaluation), indent=2))
+    if as_json:
+        print_json(evaluation)
+    else:
+        click.echo(format_table(evaluation))

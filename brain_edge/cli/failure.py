@@ -24,24 +24,25 @@ def exit_code(error: BaseException) -> int:
     return EXIT_FAILED
 
 
-def words(error: BaseException) -> str:
-    """What the user is told, in one line."""
+def words(error: BaseException, about: str = "") -> str:
+    """What the user is told; `about` is named where the error does not name it itself."""
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return "interrupted; nothing half-written was left"
+    place = f"{about}: " if about not in str(error) else ""
     if isinstance(error, BrainEdgeError):
-        return f"error: {error}"
+        return f"error: {place}{error}"
     if isinstance(error, MemoryError):
-        return f"error: there is not enough memory ({error}); close other programs or take a larger machine"
+        return f"error: {place}there is not enough memory ({error}); close other programs or take a larger machine"
     if isinstance(error, OSError):
-        return f"error: the system refused: {error}"
+        return f"error: {place}the system refused: {error}"
     return (
-        f"internal error, a bug of brain-edge: {type(error).__name__}: {error}; "
+        f"internal error, a bug of brain-edge: {place}{type(error).__name__}: {error}; "
         f"run it again with {DEBUG} and report what it says"
     )
 
 
 def show(error: BaseException, about: str = "") -> None:
-    """Write an error to stderr, after its traceback where that was asked for; `about` is named unless it is already."""
+    """Write an error to stderr, after its traceback where that was asked for."""
     if isinstance(error, click.exceptions.Exit):
         return
     if isinstance(error, click.ClickException):
@@ -51,5 +52,4 @@ def show(error: BaseException, about: str = "") -> None:
         import traceback
 
         traceback.print_exception(error)
-    text = words(error)
-    click.echo(text if about in text else f"{about}: {text}", err=True)
+    click.echo(words(error, about), err=True)

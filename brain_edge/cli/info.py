@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
-from brain_edge.cli.options import find_package, json_option
+from brain_edge.cli.options import find_package, json_option, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +24,7 @@ def command(package: str | None, as_json: bool) -> None:
     opened = open_package(find_package(package))
     if as_json:
         whole = {"digest": opened.digest, "size_bytes": opened.size_bytes, "manifest": opened.manifest}
-        click.echo(msgspec.json.format(msgspec.json.encode(whole), indent=2).decode())
+        print_json(whole)
         return
     for name, value in _rows(opened):
         click.echo(f"{name:<12} {value}")

@@ -86,7 +86,7 @@ def main() -> NoReturn:
     try:
         with _signals_interrupt():
             program.main(prog_name=PROGRAM, standalone_mode=False)
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where a bug becomes a sentence
         show(error)
         sys.exit(exit_code(error))
     sys.exit(0)

@@ -34,7 +34,7 @@ def threads_option(function: Decorated) -> Decorated:
     """`--threads`."""
     return click.option(
         "--threads",
-        type=int,
+        type=click.IntRange(min=1),
         metavar="N",
         help="Inference threads [default: physical cores within affinity and cgroup quota].",
     )(function)

@@ -56,10 +56,10 @@ def command(
         report=reporter(quiet=quiet),
     )
     opened = open_package(find_package(package))
-    cohort = load_cohort(calibration or _default_cohort(opened.spec.name))
     name = opened.folder.resolve().name
     target = output or opened.folder.resolve().parent / f"{name.removesuffix('-fp32')}-int8"
     with build_side("quantize"):
+        cohort = load_cohort(calibration or _default_cohort(opened.spec.name))
         quantised = quantize(opened, cohort, target, options)
     if quantised.manifest.accuracy is not None:
         click.echo(quantised.manifest.accuracy.statement)

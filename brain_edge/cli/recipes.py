@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
-from brain_edge.cli.options import json_option
+from brain_edge.cli.options import build_side, json_option, print_json
 
 
 @click.command("recipes")
 @json_option
 def command(as_json: bool) -> None:
     """The models that `convert` knows by name, and whether their weights are public."""
-    from brain_edge_conversion.recipes import load_recipe, recipe_names
+    with build_side("recipes"):
+        from brain_edge_conversion.recipes import load_recipe, recipe_names
 
-    recipes = [load_recipe(name) for name in recipe_names()]
+        recipes = [load_recipe(name) for name in recipe_names()]
     if as_json:
         rows = [{"name": r.name, "summary": r.summary, "weights": r.weights, "members": r.members} for r in recipes]
-        click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+        print_json(rows)
         return
     for recipe in recipes:
         click.echo(f"{recipe.name:<22} {recipe.summary}\n{'':<22} weights: {recipe.weights}")

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brain_edge.batch import FailedCase, Job
-    from brain_edge.cli.options import Progress
     from brain_edge.package import ModelPackage
-    from brain_edge.run import LoadedModel
     from brain_edge.record import RunRecord
+    from brain_edge.run import LoadedModel
 
 FILE = click.Path(path_type=Path)
 
@@ -61,25 +60,108 @@ def command(
 
     INPUT is an image: .nii, .nii.gz or .mgz; T1=..., T2=... for a model of several sequences.
 
-    Where OUT is a folder, each INPUT is a case of its own, or a folder of such images, and NAME.nii.gz becomes
-    NAME_mask.nii.gz in OUT. The other outputs are folders then, too (--report: of pictures). A case that fails
-    does not stop the others; the exit code is 6 in the end.
+    Batch: where OUT is a folder, each INPUT is a case of its own, or a folder of such images, and NAME.nii.gz
+    becomes NAME_mask.nii.gz in OUT. The other outputs must be folders then, too (--report: of pictures). A case
+    that fails does not stop the others; the exit code is 6 in the end.
     """
-    from brain_edge.batch import Job, names_folder, plan_batch
-    from brain_edge.inputs import require_one_case
+    from brain_edge.batch import names_folder, plan
     from brain_edge.package import open_package
-    from brain_edge.run import LoadedModel, Outputs, assign_inputs, require_outputs
+    from brain_edge.run import LoadedModel, Outputs
 
     given = [split_input(text) for text in (*inputs, *more_inputs)]
     if not given:
-        raise UsageError("name at least one input image")
+        raise UsageError("name at least one input image, after the package or with -i")
     wanted = Outputs(**outputs)
     is_batch = names_folder(wanted.mask)
     options = runtime_options(threads, resident_graphs=2 if is_batch else 1)
     opened = open_package(package, expect_digest)
     require_trained(opened, allow_untrained=allow_untrained)
+    jobs = plan(given, opened.spec, wanted)
+    model = LoadedModel.load(opened, options)
     if is_batch:
-        jobs = plan_batch(given, opened.spec, wanted)
-        _run_batch(LoadedModel.load(opened, options), jobs, quiet=quiet, as_json=as_json)
+        _run_many(model, jobs, quiet=quiet, as_json=as_json)
     else:
-        ...
+        _run_one(model, jobs[0], quiet=quiet, as_json=as_json)
+
+
+def require_trained(package: ModelPackage, *, allow_untrained: bool) -> None:
+    """Refuse random weights unless they were asked for, and warn where they were.
+
+    Raises:
+        UsageError: the weights are random.
+    """
+    from brain_edge.package import WeightsStatus
+
+    if package.manifest.weights_status is not WeightsStatus.RANDOM:
+        return
+    if not allow_untrained:
+        raise UsageError(
+            f"{package.folder}: the weights of this package are random, its mask means nothing; "
+            "say --allow-untrained if that is what you want"
+        )
+    click.echo(f"warning: the weights of {package.folder} are random; the mask means nothing", err=True)
+
+
+def _run_one(model: LoadedModel, job: Job, *, quiet: bool, as_json: bool) -> None:
+    from brain_edge.run import run_case
+
+    passes = sum(stage.network.passes for stage in model.package.spec.stages)
+    with progress(model.package.spec.name, passes, quiet=quiet) as bar:
+        record = run_case(model, job.inputs, job.outputs, bar.step)
+    _warn(record)
+    if as_json:
+        print_json(record)
+    elif not quiet:
+        _print_summary(record)
+
+
+def _run_many(model: LoadedModel, jobs: Sequence[Job], *, quiet: bool, as_json: bool) -> None:
+    """Run all, say of each at once what became of it, and fail in the end if any has failed."""
+    from brain_edge.batch import FailedCase, run_batch
+
+    results = []
+    with progress(model.package.spec.name, len(jobs), quiet=quiet) as bar:
+        for result in run_batch(model, jobs):
+            bar.clear()
+            _tell(result, is_silent=quiet or as_json)
+            bar.step()
+            results.append(result)
+    if as_json:
+        print_json([_as_json(result) for result in results])
+    failed = [_image(result) for result in results if isinstance(result, FailedCase)]
+    if failed:
+        raise BatchError(f"{len(failed)} of {len(results)} cases failed, the reasons stand above: {', '.join(failed)}")
+
+
+def _tell(result: RunRecord | FailedCase, *, is_silent: bool) -> None:
+    from brain_edge.batch import FailedCase
+
+    if isinstance(result, FailedCase):
+        failure.show(result.error, about=_image(result))
+        return
+    _warn(result)
+    if not is_silent:
+        _print_summary(result)
+
+
+def _warn(record: RunRecord) -> None:
+    for flag in record.flags:
+        click.echo(f"warning: {next(iter(record.inputs.values()))}: {flag.message}", err=True)
+
+
+def _print_summary(record: RunRecord) -> None:
+    volumes = ", ".join(f"{name} {volume:.1f} ml" for name, volume in record.volumes_ml.items())
+    click.echo(f"{record.mask}: {volumes} ({record.elapsed_ms['total'] / 1000:.1f} s)")
+
+
+def _as_json(result: RunRecord | FailedCase) -> Any:
+    from brain_edge.batch import FailedCase
+
+    if not isinstance(result, FailedCase):
+        return result
+    inputs = {name: str(path) for name, path in result.inputs.items()}
+    return {"inputs": inputs, "error": str(result.error), "exit_code": failure.exit_code(result.error)}
+
+
+def _image(failed: FailedCase) -> str:
+    return str(next(iter(failed.inputs.values())))

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
-from brain_edge.cli.options import find_package, json_option, runtime_options, threads_option
+from brain_edge.cli.options import (
+    digest_option,
+    find_package,
+    json_option,
+    print_json,
+    runtime_options,
+    threads_option,
+)
 
 
 @click.command("verify")
 @click.argument("package", required=False)
-@click.option("--expect-digest", metavar="SHA256", help="Refuse any other package than this one.")
+@digest_option
 @threads_option
 @json_option
 def command(package: str | None, expect_digest: str | None, threads: int | None, as_json: bool) -> None:
@@ -20,7 +26,7 @@ def command(package: str | None, expect_digest: str | None, threads: int | None,
 
     result = verify(open_package(find_package(package), expect_digest), runtime_options(threads))
     if as_json:
-        click.echo(msgspec.json.encode(result).decode())
+        print_json(result)
         return
     click.echo(f"files        {result.files} checked")
     click.echo(f"self-test    Dice {result.dice:.5f} (at least {result.minimum_dice:g} expected)")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from brain_edge.errors import BrainEdgeError, PackageError
+from brain_edge.plan import known_inputs
 from brain_edge.runtime.cpu import default_threads
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.runtime.telemetry import forbid_telemetry
@@ -15,6 +17,7 @@ from brain_edge.spec import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from concurrent.futures import Future
     from pathlib import Path
 
     from brain_edge.package import ModelPackage, Precision
@@ -29,10 +32,13 @@ RT_INFO: Final = "brain_edge"
 def open_sessions(package: ModelPackage, options: RuntimeOptions | None = None) -> Mapping[str, Session]:
     """A session for each graph of a package, in the precision that the package pins.
 
-    Nothing is compiled yet: a graph is compiled for the shape of the first volume it sees, because static shapes
-    are what the CPU plugin optimises for.
+    A graph is compiled for one shape, because static shapes are what the CPU plugin optimises for: in the background
+    and at once where the spec fixes the shape, so that it is ready when the image has been read, and otherwise for
+    the first volume that it sees.
     """
     pool = _Pool(package, options or RuntimeOptions())
+    for graph, shape in known_inputs(package.spec):
+        pool.expect(graph, shape)
     return {graph: _GraphSession(pool, graph) for graph in package.spec.graphs}
 
 
@@ -75,13 +81,20 @@ class _Pool:
             self._core.set_property({"CACHE_DIR": str(options.cache_folder)})
         self._properties = compile_properties(package.manifest.precision, options)
         self._requests: OrderedDict[tuple[str, tuple[int, ...]], Any] = OrderedDict()
+        self._compiler = ThreadPoolExecutor(max_workers=1, thread_name_prefix="brain-edge-compile")
+        self._coming: dict[tuple[str, tuple[int, ...]], Future[Any]] = {}
+
+    def expect(self, graph: str, shape: tuple[int, ...]) -> None:
+        """Begin to compile a graph that will be asked for; what goes wrong is said when it is."""
+        self._coming[graph, shape] = self._compiler.submit(self._compile, graph, shape)
 
     def request(self, graph: str, shape: tuple[int, ...]) -> Any:
         key = (graph, shape)
         if key not in self._requests:
             while len(self._requests) >= self._capacity:
                 self._requests.popitem(last=False)
-            self._requests[key] = self._compile(graph, shape)
+            coming = self._coming.pop(key, None)
+            self._requests[key] = coming.result() if coming is not None else self._compile(graph, shape)
         self._requests.move_to_end(key)
         return self._requests[key]
 

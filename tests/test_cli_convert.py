@@ -1,0 +1,261 @@
+"""`brain-edge convert`, `quantize` and `recipes`: what they refuse, what they need, and one network all the way."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from pathlib import Path  # noqa: TC003 - here, because what follows cannot be sorted
+
+import nibabel
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the build side needs the extra `convert`")
+
+from cli_program import (  # noqa: E402 - after the check that torch is there
+    WITHOUT_BUILD_SIDE,
+    child,
+    make_package,
+    refused,
+    save_phantom,
+    succeed,
+)
+from cohorts import make_case, save_manifest  # noqa: E402
+from tiny_package import CASCADE, PHANTOM, SPEC, tiny_weights  # noqa: E402
+
+from brain_edge.cohort import Split  # noqa: E402
+from brain_edge.package import open_package  # noqa: E402
+from brain_edge.phantom import make_volume  # noqa: E402
+from brain_edge.spec import canonical_json  # noqa: E402
+
+NETWORK = '''
+from torch import nn
+
+class Tiny(nn.Module):
+    """The network of the tiny package."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv3d(1, 2, 3, padding=1)
+
+    def forward(self, image):
+        return self.convolution(image).softmax(1)
+'''
+MODULE = "network_of_a_user"
+SOURCE = f"{MODULE}:Tiny"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A current folder with everything that a user's own network needs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, MODULE, raising=False)
+    (tmp_path / f"{MODULE}.py").write_text(NETWORK)
+    (tmp_path / "spec.json").write_bytes(canonical_json(SPEC))
+    torch.save(state(), tmp_path / "weights.pt")
+    save_phantom(tmp_path / "head.nii.gz")
+    return tmp_path
+
+
+def state() -> dict[str, torch.Tensor]:
+    kernel, bias = tiny_weights()
+    return {"convolution.weight": torch.tensor(kernel), "convolution.bias": torch.tensor(bias.ravel())}
+
+
+def convert(*options: object) -> tuple[object, ...]:
+    return ("convert", SOURCE, "--spec", "spec.json", "--parity-data", "head.nii.gz", "-o", "package", *options)
+
+
+class Evil:
+    """Unpickled by `pickle.load`, this would create a folder."""
+
+    def __reduce__(self):
+        return os.mkdir, ("evil",)
+
+
+def labels(path: str) -> np.ndarray:
+    return np.asarray(nibabel.load(path).dataobj)
+
+
+def save_cohort(folder: Path) -> Path:
+    """Two heads: one to calibrate on, one with the mask that the FP32 package makes of it."""
+    voxels = make_volume(PHANTOM).voxels[::2, ::2, ::2]
+    cases = [make_case(folder, "one", Split.CALIBRATION, voxels=voxels, mask=None)]
+    succeed("run", "package", folder / "one/T1.nii.gz", "-o", folder / "mask.nii.gz", "-q")
+    cases.append(make_case(folder, "two", Split.TEST, voxels=voxels + 1, mask=labels(str(folder / "mask.nii.gz"))))
+    return save_manifest(folder, *cases)
+
+
+# all the way
+
+
+@pytest.mark.usefixtures("here")
+def test_a_users_network_becomes_a_package_that_segments(tmp_path):
+    done = succeed(*convert("--weights", "weights.pt", "--trust"))
+    package = open_package("package")
+    assert done.out == f"package: digest {package.digest}\n"
+    assert "comparing with PyTorch on a real volume" in done.err
+    assert package.manifest.parity.mask_dice == 1.0
+    succeed("run", "package", "head.nii.gz", "-o", "mask.nii.gz")
+    by_hand = make_package(tmp_path / "by-hand").folder
+    succeed("run", by_hand, "head.nii.gz", "-o", "expected.nii.gz")
+    np.testing.assert_array_equal(labels("mask.nii.gz"), labels("expected.nii.gz"))
+
+
+def test_quantisation_within_its_budget_or_exit_4_and_no_package(here):
+    succeed(*convert("--weights", "weights.pt", "--trust", "--quiet"))
+    cohort = save_cohort(here / "cohort")
+    quantise = ("quantize", "package", "--calibration", cohort, "-o", "int8", "--max-dice-drop")
+    said = refused(4, *quantise, "1e-9", "--max-case-drop", "1e-9")
+    assert "the budget is 1e-09" in said
+    assert not (here / "int8").exists()
+    done = succeed(*quantise, "0.2")
+    assert done.out.splitlines()[-1] == f"int8: digest {open_package('int8').digest}"
+    assert "of the multiply-adds are INT8" in done.out
+
+
+# weights
+
+
+@pytest.mark.usefixtures("here")
+def test_weights_of_a_recipe_are_known_by_their_hash():
+    said = refused(3, "convert", "meshnet-tissue", "--weights", "weights.pt", "-o", "package")
+    assert "weights.pt: expected the weights with SHA-256 8b83b35b" in said
+    assert "it is another version or damaged, fetch it again" in said
+    said = refused(3, "convert", "meshnet-tissue", "--weights", "no.pt", "-o", "package")
+    assert "no.pt: there is no such weights file" in said
+    said = refused(3, "convert", "meshnet-tissue", "-o", "package")
+    assert "cannot be fetched: give the file with --weights FILE; model5_gw_ae/model.pth" in said
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_pickle_that_wants_to_run_code_is_refused_and_does_not(here, protocol):
+    (here / "weights.pt").write_bytes(pickle.dumps(Evil(), protocol))
+    said = refused(3, *convert("--weights", "weights.pt", "--trust"))
+    assert f"weights.pt: loading it would run code: it asks for {os.mkdir.__module__}.mkdir" in said
+    assert not (here / "evil").exists()
+    assert not (here / "package").exists()
+
+
+def test_a_state_dict_that_does_not_fit_is_refused_by_its_keys(here):
+    torch.save({"convolution.weight": state()["convolution.weight"], "head.bias": torch.zeros(2)}, here / "weights.pt")
+    said = refused(3, *convert("--weights", "weights.pt", "--trust"))
+    assert "weights.pt: the weights do not fit Tiny: " in said
+    assert "convolution.bias" in said
+    assert "head.bias" in said
+    assert not (here / "package").exists()
+
+
+def test_a_truncated_checkpoint_is_refused(here):
+    whole = (here / "weights.pt").read_bytes()
+    (here / "weights.pt").write_bytes(whole[: len(whole) // 2])
+    assert "truncated or damaged" in refused(3, *convert("--weights", "weights.pt", "--trust"))
+
+
+# usage
+
+
+@pytest.mark.usefixtures("here")
+def test_code_runs_only_when_it_is_trusted():
+    said = refused(2, *convert("--weights", "weights.pt"))
+    assert "is code that would run here; say --trust if you know where it comes from" in said
+    assert MODULE not in sys.modules
+    said = refused(2, "convert", "weights.pt", "--spec", "spec.json")
+    assert "a TorchScript file is code that would run here" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Missing argument 'SOURCE'"),
+        (["deepbeet"], "'deepbeet' is no recipe (brainmage, deepbet,"),
+        (["deepbet", "--members", "3"], "deepbet has 1 member(s), got --members 3"),
+        (["deepbet", "--members", "some"], "expected a number of members or `all`, got 'some'"),
+        (["deepbet", "--flips"], "does not mirror its input; leave out --flips"),
+        (["deepbet", "--spec", "spec.json"], "deepbet is a recipe and has its own: --spec would do nothing"),
+        (["deepbet", "--weights", "weights.pt"], "name each weights file: "),
+        (["meshnet-tissue", "--weights", "a", "--weights", "b"], "two weights files for one graph: a, b"),
+        (
+            ["meshnet-tissue", "--weights", "a", "--random-weights"],
+            "there is --random-weights: --weights would do",
+        ),
+        (["meshnet-tissue", "--random-weights"], "give a real head to compare with PyTorch on: --parity-data FILE"),
+        ([SOURCE, "--members", "2"], f"{SOURCE} is no recipe: --members would do nothing; leave it out"),
+        ([SOURCE, "--trust"], f"{SOURCE} is no recipe: describe its steps with --spec FILE"),
+        ([SOURCE, "--spec", "spec.json", "--trust"], "give its weights with --weights FILE, or say --random-weights"),
+        (["no_such:Net", "--spec", "spec.json", "--trust"], "no_such:Net: "),
+        (["net.pt", "--weights", "weights.pt", "--trust"], "net.pt holds its weights: --weights would do nothing"),
+        ([SOURCE, "--precision", "fp8"], "'fp8' is not one of 'f32', 'bf16'"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_wrong_usage_of_convert(arguments, words):
+    assert words in refused(2, "convert", *arguments)
+
+
+def test_a_cascade_cannot_come_from_one_network(here):
+    (here / "spec.json").write_bytes(canonical_json(CASCADE))
+    said = refused(2, *convert("--weights", "weights.pt", "--trust"))
+    assert "one network is given, the specification names 2" in said
+
+
+def test_a_package_that_is_there_is_not_overwritten(here):
+    (here / "package").mkdir()
+    (here / "package/thesis.txt").write_text("mine")
+    said = refused(1, *convert("--weights", "weights.pt", "--trust"))
+    assert "this folder exists already" in said
+    assert (here / "package/thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Missing option '--max-dice-drop'"),
+        (["--max-dice-drop", "1"], "expected --max-dice-drop between 0 and 1"),
+        (["--max-dice-drop", "0.01", "--min-int8-share", "2"], "expected --min-int8-share between 0 and 1, got 2"),
+        (["--max-dice-drop", "0.01", "--threads", "0"], "0 is not in the range x>=1"),
+        (["--max-dice-drop", "0.01"], "tiny has no calibration cohort of its own: name one with --calibration COHORT"),
+        (["--max-dice-drop", "0.01", "--calibration", "nobody"], "there is no cohort 'nobody'"),
+        (["--max-dice-drop", "0.01", "--preset", "fast"], "'fast' is not one of"),
+    ],
+)
+def test_wrong_usage_of_quantize(tmp_path, arguments, words):
+    package = make_package(tmp_path / "package").folder
+    assert words in refused(2, "quantize", package, *arguments)
+
+
+# what is there, and what is missing
+
+
+def test_recipes_are_listed_with_their_weights():
+    done = succeed("recipes")
+    assert done.out.startswith("brainmage")
+    listed = {recipe["name"]: recipe for recipe in succeed("recipes", "--json").json}
+    assert {"brainmage", "deepbet", "hd-bet-v1", "meshnet-subcortical", "meshnet-tissue"} <= listed.keys()
+    assert listed["hd-bet-v1"]["members"] == 5
+
+
+def test_a_demo_of_no_threads_is_refused():
+    assert "0 is not in the range x>=1" in refused(2, "demo", "--threads", "0")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("convert", "deepbet"), ("quantize", "package", "--max-dice-drop", "0.01"), ("demo",)],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_missing_library_is_named_with_the_extra_that_brings_it(tmp_path, arguments):
+    done = child(*arguments, without=WITHOUT_BUILD_SIDE, cwd=tmp_path)
+    assert (done.code, done.out) == (1, "")
+    wanted = f"error: {arguments[0]} needs torch, which is not installed here: pip install 'brain-edge[convert]'\n"
+    assert done.err == wanted
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_workstation_needs_works_without_the_build_side(tmp_path):
+    make_package(tmp_path / "package")
+    save_phantom(tmp_path / "head.nii.gz")
+    for arguments in (["run", "package", "head.nii.gz", "-o", "mask.nii.gz"], ["verify", "package"], ["recipes"]):
+        done = child(*arguments, without=WITHOUT_BUILD_SIDE, cwd=tmp_path)
+        assert done.code == 0, done.err

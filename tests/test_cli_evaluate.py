@@ -1,0 +1,85 @@
+"""`brain-edge evaluate`: a table for readers, the same figures as JSON for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
+import pytest
+from cli_program import make_package, refused, save_phantom, succeed
+from cohorts import head, make_case, save_manifest
+
+from brain_edge.cohort import Split
+from brain_edge.package import WeightsStatus
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory) -> Path:
+    return make_package(tmp_path_factory.mktemp("tiny")).folder
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory, package) -> Path:
+    """Two heads with the masks that the model makes of them, and one without."""
+    folder = tmp_path_factory.mktemp("cohort")
+    cases = []
+    for number, split in enumerate(Split):
+        voxels = head(number)
+        path = make_case(folder, f"draft{number}", voxels=voxels).inputs["T1"].source
+        succeed("run", package, folder / path, "-o", folder / "mask.nii.gz", "-q")
+        mask = np.asarray(nibabel.load(folder / "mask.nii.gz").dataobj)
+        cases.append(make_case(folder, f"subject-{number}", split, voxels=voxels, mask=mask if number else None))
+    return save_manifest(folder, *cases)
+
+
+def test_a_table_of_figures_on_stdout_and_progress_on_stderr(package, cohort):
+    done = succeed("evaluate", package, cohort)
+    assert done.out.startswith("tiny on tiny, all splits\nWith a reference mask: 2 of 3 cases, 2 subject(s).")
+    brain = next(line for line in done.out.splitlines() if line.startswith("| brain "))
+    assert [cell.strip() for cell in brain.split("|")][2:6] == ["2", "0", "1.0000", "1.0000"]
+    assert "running case 3 of 3" in done.err
+    assert "running case" not in done.out
+
+
+def test_the_same_figures_as_json_in_a_file_too(package, cohort, tmp_path):
+    done = succeed("evaluate", package, cohort, "--json", "--quiet", "--report", tmp_path / "r.json")
+    (summary,) = done.json["summaries"]
+    assert (summary["cases"], summary["mean_dice"]) == (2, 1.0)
+    assert [case["subject"] for case in done.json["without_reference"]] == ["subject-0"]
+    assert (tmp_path / "r.json").read_text().strip() == done.out.strip()
+    assert done.err == ""
+
+
+def test_one_split(package, cohort):
+    done = succeed("evaluate", package, cohort, "--split", "test", "--json")
+    assert [case["subject"] for case in done.json["cases"]] == ["subject-2"]
+
+
+def test_an_accuracy_of_random_weights_is_refused(tmp_path, cohort):
+    untrained = make_package(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM).folder
+    assert "random, so a Dice of its masks is no accuracy" in refused(3, "evaluate", untrained, cohort)
+
+
+def test_what_is_refused(package, cohort, tmp_path):
+    assert "there is no cohort 'nobody'; shipped are" in refused(2, "evaluate", package, "nobody")
+    assert "is not one of 'calibration', 'validation', 'test'" in refused(
+        2, "evaluate", package, cohort, "--split", "train"
+    )
+    assert "expected a report file that ends in .json" in refused(
+        2, "evaluate", package, cohort, "--report", tmp_path / "r.csv"
+    )
+    assert "create it first" in refused(1, "evaluate", package, cohort, "--report", tmp_path / "no/r.json")
+    assert "0 is not in the range x>=1" in refused(2, "evaluate", package, cohort, "--threads", "0")
+    assert "there is none" in refused(5, "evaluate", tmp_path, cohort)
+
+
+def test_a_changed_image_is_refused_before_anything_runs(package, tmp_path):
+    manifest = save_manifest(tmp_path, make_case(tmp_path, "a"), make_case(tmp_path, "b"))
+    save_phantom(tmp_path / "b/T1.nii.gz")
+    done = refused(3, "evaluate", package, manifest)
+    assert "b/T1.nii.gz" in done
+    assert "running case" not in done
