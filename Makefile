@@ -32,7 +32,7 @@ BENCHMARKS := $(PYTEST) -p benchmark -o python_files='test_*.py bench_*.py' benc
 
 # A stamp for each set of extras that is installed: remade when what should be installed has changed.
 FOR_USE := .venv/.installed-convert,report
-FOR_DEVELOPMENT := .venv/.installed-convert,report,dev
+FOR_DEVELOPMENT := .venv/.installed-convert,report,dicom,dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

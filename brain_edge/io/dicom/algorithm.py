@@ -1,0 +1,137 @@
+"""Who made a result: what a DICOM object says of the package, and which packages may not speak at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from brain_edge import __version__
+from brain_edge.errors import PackageError, UsageError
+from brain_edge.io.dicom.codes import coded
+from brain_edge.package.manifest import WeightsStatus
+from brain_edge.steps.decode import Argmax, Threshold
+
+if TYPE_CHECKING:
+    from brain_edge.io.dicom.codes import Coded
+    from brain_edge.package import ModelPackage
+    from brain_edge.plausibility import Flag
+    from brain_edge.spec import ModelSpec
+
+RESEARCH_ONLY: Final = "RESEARCH ONLY"
+"""What every description begins with."""
+
+MANUFACTURER: Final = "brain-edge"
+LONG_STRING: Final = 64
+"""Characters of DICOM's LO."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One label as a segment.
+
+    Attributes:
+        number: of the segment, from 1 without gaps, as DICOM wants it.
+        label: value in the label map.
+        name: of the label.
+        coded: its standard codes.
+    """
+
+    number: int
+    label: int
+    name: str
+    coded: Coded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm:
+    """The facts of a package that go into every DICOM object made with it.
+
+    Attributes:
+        name: of the model.
+        digest: SHA-256 of the package.
+        precision: what the package computes in, such as "int8, f32 where not integer".
+        segments: one per label of its table, in order.
+        channels: label -> channels of the probabilities that make it up.
+    """
+
+    name: str
+    digest: str
+    precision: str
+    segments: tuple[Segment, ...]
+    channels: dict[int, tuple[int, ...]]
+    version: str = __version__
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What identifies the computation beyond name and version."""
+        return {"package_sha256": self.digest, "precision": self.precision}
+
+    @property
+    def series_description(self) -> str:
+        """For SeriesDescription."""
+        return f"{RESEARCH_ONLY} {self.name} {self.precision}"[:LONG_STRING]
+
+
+def algorithm_of(package: ModelPackage) -> Algorithm:
+    """The facts of a package whose results may be written as DICOM.
+
+    Raises:
+        UsageError: its weights are not trained, or it was made to demonstrate or test.
+        PackageError: a label has no standard code.
+    """
+    manifest = package.manifest
+    if manifest.weights_status is not WeightsStatus.TRAINED:
+        raise _refused(package, f"the weights of this package are {manifest.weights_status}, not trained")
+    if manifest.accuracy is not None and manifest.accuracy.demonstration:
+        raise _refused(package, "this package is a demonstration, its accuracy was measured on one head")
+    return Algorithm(
+        name=package.spec.name,
+        digest=package.digest,
+        precision=f"{manifest.number_format}/{manifest.precision}",
+        segments=segments_of(package.spec),
+        channels=_channels(package.spec),
+    )
+
+
+def segments_of(spec: ModelSpec) -> tuple[Segment, ...]:
+    """The label table as segments, by label value.
+
+    Raises:
+        PackageError: a label has no standard code.
+    """
+    labels = sorted(spec.labels, key=lambda label: label.value)
+    return tuple(
+        Segment(number=number, label=label.value, name=label.name, coded=coded(label, spec.task))
+        for number, label in enumerate(labels, start=1)
+    )
+
+
+def content_description(flags: tuple[Flag, ...]) -> str:
+    """For ContentDescription, which has room for the kinds of flag; `remarks` has the sentences."""
+    kinds = ", ".join(sorted({str(flag.kind) for flag in flags}))
+    return f"{RESEARCH_ONLY}; {f'flags: {kinds}' if kinds else 'no flags'}"[:LONG_STRING]
+
+
+def remarks(flags: tuple[Flag, ...], label: int | None = None) -> str:
+    """The flags in full sentences; with a label, those of that label and of the image."""
+    fitting = [flag.message for flag in flags if label is None or flag.label in (None, label)]
+    return "; ".join([RESEARCH_ONLY + ", not for diagnosis or treatment", *fitting])
+
+
+def _channels(spec: ModelSpec) -> dict[int, tuple[int, ...]]:
+    """Which channels of the last network add up to each label."""
+    last = spec.stages[-1]
+    for step in last.after:
+        if isinstance(step, Threshold):
+            return {1: (step.channel,)}
+        if isinstance(step, Argmax):
+            values = step.values or tuple(range(last.network.channels_out))
+            return {label: tuple(k for k, value in enumerate(values) if value == label) for label in set(values) - {0}}
+    raise PackageError(f"{spec.name}: the last stage does not turn probabilities into labels")
+
+
+def _refused(package: ModelPackage, why: str) -> UsageError:
+    return UsageError(
+        f"{package.folder}: {why}; no DICOM is written with it, because it could reach a patient's record "
+        "(write NIfTI instead)"
+    )

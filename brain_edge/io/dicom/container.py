@@ -1,0 +1,168 @@
+"""Where DICOM files lie: a folder, one file, or a zip. Nothing is ever unpacked onto the disk.
+
+Members of a zip are read into memory one at a time, so their names (`../../etc/passwd`, links) lead nowhere.
+A file is named in messages by its place ("file 17 of 120 in name order"), because hospitals name exported
+files after patients.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+import zlib
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from brain_edge.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAXIMUM_FILES: Final = 100_000
+"""More files than this are no study of a head; the folder is probably a whole archive."""
+MAXIMUM_MEMBER_BYTES: Final = 2 * 2**30
+"""A larger member of a zip is refused before it is read: the largest enhanced series have about 1 GiB."""
+
+_DICOM_SUFFIXES: Final = (".dcm", ".ima", ".dicom")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file that may be DICOM.
+
+    Attributes:
+        name: path below the container ("" where the container is the file itself); not for messages.
+        place: what messages call it.
+    """
+
+    name: str
+    place: str
+
+    @property
+    def looks_like_dicom(self) -> bool:
+        """True where the name promises DICOM, so that a file that is not must not be passed over."""
+        return self.name.lower().endswith(_DICOM_SUFFIXES) or not self.name
+
+
+class Container:
+    """An opened folder, file or zip; made by `open_container`."""
+
+    def __init__(self, root: Path, parts: tuple[Part, ...], archive: zipfile.ZipFile | None) -> None:
+        self.root = root
+        self.parts = parts
+        self._archive = archive
+
+    @contextmanager
+    def stream(self, part: Part) -> Iterator[BinaryIO]:
+        """A seekable stream of the bytes of one part.
+
+        Raises:
+            InputError: it cannot be read, or a member of a zip is damaged, encrypted or too large.
+        """
+        try:
+            with self._opened(part) as stream:
+                yield stream
+        except OSError as error:
+            raise InputError(f"{self.root}: {part.place} could not be read: {error.strerror}") from error
+
+    def is_dicom(self, part: Part) -> bool:
+        """True where a part begins as a DICOM file does (PS3.10 section 7.1)."""
+        if self._archive is None:
+            return _has_preamble(self.root / part.name if part.name else self.root)
+        try:
+            with self._archive.open(part.name) as stream:
+                return stream.read(132)[128:] == b"DICM"
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+            return part.looks_like_dicom  # damaged or encrypted: reading it will say so
+
+    @contextmanager
+    def _opened(self, part: Part) -> Iterator[BinaryIO]:
+        if self._archive is None:
+            with (self.root / part.name if part.name else self.root).open("rb") as stream:
+                yield stream
+        else:
+            yield io.BytesIO(self._member(self._archive, part))
+
+    def _member(self, archive: zipfile.ZipFile, part: Part) -> bytes:
+        info = archive.getinfo(part.name)
+        if info.file_size > MAXIMUM_MEMBER_BYTES:
+            raise InputError(
+                f"{self.root}: {part.place} has {info.file_size} bytes, more than the limit of "
+                f"{MAXIMUM_MEMBER_BYTES}; unpack the zip and give the folder"
+            )
+        if info.flag_bits & 0x1:
+            raise InputError(f"{self.root}: {part.place} is encrypted; unpack the zip and give the folder")
+        try:
+            return archive.read(info)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise InputError(f"{self.root}: {part.place} is damaged in the zip; copy or export it again") from error
+
+
+@contextmanager
+def open_container(root: Path | str) -> Iterator[Container]:
+    """List the files of a folder (and of those below), of a zip, or the one file itself, in name order.
+
+    Raises:
+        InputError: there is nothing, too much, or a damaged zip.
+    """
+    root = Path(root)
+    with ExitStack() as stack:
+        archive = None
+        if root.is_dir():
+            names = sorted(_files_below(root))
+        elif not root.is_file():
+            raise InputError(f"{root}: expected a folder, a DICOM file or a zip; there is no such file")
+        elif zipfile.is_zipfile(root) and not _has_preamble(root):
+            archive = stack.enter_context(_open_zip(root))
+            names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+            if len(set(names)) < len(names):
+                raise InputError(f"{root}: the zip holds several files of one name, of which one only can be read")
+        else:
+            names = [""]
+        if len(names) > MAXIMUM_FILES:
+            raise InputError(f"{root}: {len(names)} files are more than one study; give the folder of one study")
+        places = ["the file"] if names == [""] else [f"file {k} of {len(names)} in name order" for k in _count(names)]
+        parts = tuple(Part(name, place) for name, place in zip(names, places, strict=True))
+        yield Container(root, parts, archive)
+
+
+def holds_dicom(path: Path | str) -> bool:
+    """True for a DICOM file, and for a folder or zip with one somewhere in it; needs no extra.
+
+    Raises:
+        InputError: as `open_container`.
+    """
+    with open_container(path) as container:
+        return any(container.is_dicom(part) for part in container.parts)
+
+
+def _count(names: list[str]) -> range:
+    return range(1, len(names) + 1)
+
+
+def _files_below(root: Path) -> Iterator[str]:
+    """Regular files only: a pipe would wait for ever."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = Path(folder, name)
+            if path.is_file():
+                yield str(path.relative_to(root))
+
+
+def _has_preamble(path: Path) -> bool:
+    """True for a DICOM file, which may hold a zip at its end and is still no zip."""
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+@contextmanager
+def _open_zip(root: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        archive = zipfile.ZipFile(root)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(f"{root}: the zip is damaged or truncated; copy it again") from error
+    with archive:
+        yield archive

@@ -1,0 +1,336 @@
+"""What the header of one DICOM file says, as plain values: nothing above this module sees a data set.
+
+Attribute names are those of DICOM PS3.6. No attribute of the Patient module is read here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from brain_edge.errors import InputError
+from brain_edge.io.dicom.library import discreet, import_pydicom
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from brain_edge.io.dicom.container import Container, Part
+
+MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+UID_PATTERN: Final = re.compile(r"[0-9]+(\.[0-9]+)+")
+"""PS3.5 section 9: components of digits. Leading zeros, which it forbids, occur in real archives and do no harm."""
+
+TAGS: Final = (
+    *("ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesDescription", "AcquisitionContrast"),
+    *("ContrastBolusAgent", "ContrastBolusAgentSequence", "ScanningSequence", "SequenceVariant", "ScanOptions"),
+    *("MRAcquisitionType", "SequenceName", "AngioFlag", "RepetitionTime", "EchoTime", "InversionTime"),
+    *("EchoTrainLength", "FlipAngle", "ProtocolName", "TriggerTime", "DiffusionBValue", "PulseSequenceName"),
+    *("EchoPulseSequence", "InversionRecovery", "SpacingBetweenSlices"),
+    *("StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber", "InstanceNumber"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "TemporalPositionIdentifier"),
+    *("ImagesInAcquisition", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns"),
+    *("PixelSpacing", "BitsAllocated", "RescaleIntercept", "RescaleSlope", "LossyImageCompression"),
+    *("ModalityLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One slice as it is stored: a file of a classic series, or a frame of an enhanced one.
+
+    Attributes:
+        part: the file.
+        sop_uid: of the file.
+        number: of the frame in the file, from 0.
+        instance_number: of the file; None where it is not given.
+        position_mm, orientation: LPS, as DICOM has them; None where missing or not numbers.
+        spacing_mm: between rows, between columns.
+        rows, columns: size.
+        slope, intercept: rescale to the units of the series.
+        echo_time_ms, b_value, temporal, acquisition, image_type: what distinguishes frames at one place.
+    """
+
+    part: Part
+    sop_uid: str
+    number: int
+    instance_number: int | None
+    position_mm: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing_mm: tuple[float, ...] | None
+    rows: int
+    columns: int
+    slope: float
+    intercept: float
+    echo_time_ms: float | None
+    b_value: float | None
+    temporal: tuple[float | None, ...]
+    acquisition: int | None
+    image_type: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How the images were acquired, as far as the header tells: the evidence for the sequence type.
+
+    Times in ms, flip angle in degrees; None where the header does not say.
+    """
+
+    scanning_sequence: frozenset[str] = frozenset()
+    variant: frozenset[str] = frozenset()
+    contrast: str = ""
+    image_type: tuple[str, ...] = ()
+    repetition_time_ms: float | None = None
+    echo_time_ms: float | None = None
+    inversion_time_ms: float | None = None
+    flip_angle_deg: float | None = None
+    b_value: float | None = None
+    is_angiography: bool = False
+    contrast_agent: bool = False
+    words: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """One DICOM object of a series."""
+
+    part: Part
+    sop_class: str
+    sop_uid: str
+    series_uid: str
+    study_uid: str
+    frame_of_reference: str
+    transfer_syntax: str
+    modality: str
+    series_number: int | None
+    description: str
+    samples_per_pixel: int
+    photometric: str
+    has_lookup_table: bool
+    is_lossy: bool
+    slice_step_mm: float | None
+    announced: int | None
+    protocol: Protocol
+    frames: tuple[Frame, ...]
+
+
+def read_instances(container: Container) -> tuple[Instance, ...]:
+    """The DICOM objects of a container; other files are passed over, unless their name promises DICOM.
+
+    Raises:
+        InputError: a DICOM file is truncated or damaged, or has identifiers that are no UIDs.
+    """
+    found = []
+    with discreet():
+        for part in container.parts:
+            with container.stream(part) as stream:
+                found.append(_read(stream, part, str(container.root)))
+    return tuple(instance for instance in found if instance is not None)
+
+
+def _read(stream: BinaryIO, part: Part, root: str) -> Instance | None:
+    pydicom = import_pydicom()
+    head = stream.read(132)
+    stream.seek(0)
+    if head[128:] != b"DICM":
+        if part.looks_like_dicom:
+            raise InputError(f"{root}: {part.place} is not DICOM or is truncated (no DICM at byte 128); copy it again")
+        return None
+    try:
+        dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(TAGS))
+        if _text(dataset.file_meta, "MediaStorageSOPClassUID") == MEDIA_DIRECTORY:
+            return None
+        return _instance(dataset, part, root)
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001 - pydicom raises whatever a damaged header trips, and quotes values
+        raise InputError(
+            f"{root}: {part.place} has a damaged or truncated DICOM header ({type(error).__name__}); "
+            "copy or export it again"
+        ) from None
+
+
+def _instance(dataset: Any, part: Part, root: str) -> Instance:
+    uids = {
+        keyword: _uid(dataset, keyword, part, root)
+        for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+    }
+    shared = _first(dataset, "SharedFunctionalGroupsSequence")
+    return Instance(
+        part=part,
+        sop_class=uids["SOPClassUID"],
+        sop_uid=uids["SOPInstanceUID"],
+        series_uid=uids["SeriesInstanceUID"],
+        study_uid=uids["StudyInstanceUID"],
+        frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
+        transfer_syntax=_text(dataset.file_meta, "TransferSyntaxUID"),
+        modality=_text(dataset, "Modality"),
+        series_number=_integer(dataset, "SeriesNumber"),
+        description=_printable(_text(dataset, "SeriesDescription")),
+        samples_per_pixel=_integer(dataset, "SamplesPerPixel") or 0,
+        photometric=_text(dataset, "PhotometricInterpretation"),
+        has_lookup_table="ModalityLUTSequence" in dataset,
+        is_lossy=_text(dataset, "LossyImageCompression") == "01",
+        slice_step_mm=_number(dataset, "SpacingBetweenSlices"),
+        announced=_integer(dataset, "ImagesInAcquisition"),
+        protocol=_protocol(dataset, shared),
+        frames=tuple(_frames(dataset, part, uids["SOPInstanceUID"], shared)),
+    )
+
+
+def _frames(dataset: Any, part: Part, sop_uid: str, shared: Any) -> Iterator[Frame]:
+    """A frame per item of the functional groups; a classic image is one frame."""
+    if "Rows" not in dataset or "Columns" not in dataset:
+        return
+    common: dict[str, Any] = {
+        "part": part,
+        "sop_uid": sop_uid,
+        "instance_number": _integer(dataset, "InstanceNumber"),
+        "rows": _integer(dataset, "Rows") or 0,
+        "columns": _integer(dataset, "Columns") or 0,
+        "acquisition": _integer(dataset, "AcquisitionNumber"),
+    }
+    groups = dataset.get("PerFrameFunctionalGroupsSequence")
+    if groups is None:
+        for number in range(_integer(dataset, "NumberOfFrames") or 1):
+            yield Frame(number=number, **common, **_classic(dataset))
+        return
+    if len(groups) != _integer(dataset, "NumberOfFrames"):
+        raise ValueError(len(groups))  # a frame without its group, or the reverse: `_read` says that it is damaged
+    for number, group in enumerate(groups):
+        yield Frame(number=number, **common, **_enhanced((group, shared)))
+
+
+def _classic(dataset: Any) -> dict[str, Any]:
+    return {
+        "position_mm": _numbers(dataset, "ImagePositionPatient", 3),
+        "orientation": _numbers(dataset, "ImageOrientationPatient", 6),
+        "spacing_mm": _numbers(dataset, "PixelSpacing", 2),
+        "slope": _number(dataset, "RescaleSlope", 1.0),
+        "intercept": _number(dataset, "RescaleIntercept", 0.0),
+        "echo_time_ms": _number(dataset, "EchoTime"),
+        "b_value": _number(dataset, "DiffusionBValue"),
+        "temporal": (_number(dataset, "TemporalPositionIdentifier"), _number(dataset, "TriggerTime")),
+        "image_type": _texts(dataset, "ImageType"),
+    }
+
+
+def _enhanced(groups: tuple[Any, ...]) -> dict[str, Any]:
+    """The same from functional groups (PS3.3 C.7.6.16): the frame's own come before the shared ones."""
+    values = _macro(groups, "PixelValueTransformationSequence")
+    content = _macro(groups, "FrameContentSequence")
+    return {
+        "position_mm": _numbers(_macro(groups, "PlanePositionSequence"), "ImagePositionPatient", 3),
+        "orientation": _numbers(_macro(groups, "PlaneOrientationSequence"), "ImageOrientationPatient", 6),
+        "spacing_mm": _numbers(_macro(groups, "PixelMeasuresSequence"), "PixelSpacing", 2),
+        "slope": _number(values, "RescaleSlope", 1.0),
+        "intercept": _number(values, "RescaleIntercept", 0.0),
+        "echo_time_ms": _number(_macro(groups, "MREchoSequence"), "EffectiveEchoTime"),
+        "b_value": _number(_macro(groups, "MRDiffusionSequence"), "DiffusionBValue"),
+        "temporal": (
+            _number(content, "TemporalPositionIndex"),
+            _number(_macro(groups, "CardiacSynchronizationSequence"), "NominalCardiacTriggerDelayTime"),
+        ),
+        "image_type": _texts(_macro(groups, "MRImageFrameTypeSequence"), "FrameType"),
+    }
+
+
+def _protocol(dataset: Any, shared: Any) -> Protocol:
+    first = _first(dataset, "PerFrameFunctionalGroupsSequence")
+    groups = (shared, first)
+    timing = _macro(groups, "MRTimingAndRelatedParametersSequence")
+    modifier = _macro(groups, "MRModifierSequence")
+    echo = _number(dataset, "EchoTime")
+    inversion = _number(dataset, "InversionTime") or _number(modifier, "InversionTimes")
+    return Protocol(
+        scanning_sequence=_scanning_sequence(dataset, modifier),
+        variant=frozenset(_texts(dataset, "SequenceVariant")),
+        contrast=_text(dataset, "AcquisitionContrast"),
+        image_type=_texts(dataset, "ImageType"),
+        repetition_time_ms=_number(dataset, "RepetitionTime") or _number(timing, "RepetitionTime"),
+        echo_time_ms=echo if echo is not None else _number(_macro(groups, "MREchoSequence"), "EffectiveEchoTime"),
+        inversion_time_ms=inversion or None,  # 0 is what scanners write where there is no inversion
+        flip_angle_deg=_number(dataset, "FlipAngle") or _number(timing, "FlipAngle"),
+        b_value=_number(dataset, "DiffusionBValue"),
+        is_angiography=_text(dataset, "AngioFlag") == "Y",
+        contrast_agent=bool(_text(dataset, "ContrastBolusAgent") or dataset.get("ContrastBolusAgentSequence")),
+        words=_words(dataset),
+    )
+
+
+def _scanning_sequence(dataset: Any, modifier: Any) -> frozenset[str]:
+    """SE, GR, IR, EP: of a classic header, or the same out of the enhanced attributes."""
+    found = set(_texts(dataset, "ScanningSequence"))
+    pulse = _text(dataset, "EchoPulseSequence")
+    found |= {"SPIN": {"SE"}, "GRADIENT": {"GR"}, "BOTH": {"SE", "GR"}}.get(pulse, set())
+    if "YES" in (_text(dataset, "InversionRecovery"), _text(modifier, "InversionRecovery")):
+        found.add("IR")
+    return frozenset(found)
+
+
+def _words(dataset: Any) -> str:
+    keywords = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
+    return " ".join(_printable(_text(dataset, keyword)) for keyword in keywords).lower()
+
+
+def _uid(dataset: Any, keyword: str, part: Part, root: str) -> str:
+    uid = _text(dataset, keyword)
+    if len(uid) > 64 or not UID_PATTERN.fullmatch(uid):
+        raise InputError(
+            f"{root}: {part.place}: expected a DICOM identifier of digits and points in {keyword}, got something "
+            "else; the file was not written by a scanner or PACS, export it again"
+        )
+    return uid
+
+
+def _macro(groups: Iterable[Any], keyword: str) -> Any:
+    """The first item of a functional group macro in the first group that has it, or None."""
+    return next((group[keyword][0] for group in groups if group is not None and group.get(keyword)), None)
+
+
+def _first(dataset: Any, keyword: str) -> Any:
+    items = dataset.get(keyword)
+    return items[0] if items else None
+
+
+def _text(dataset: Any, keyword: str) -> str:
+    value = None if dataset is None else dataset.get(keyword)
+    return "" if value is None else str(value).strip()
+
+
+def _texts(dataset: Any, keyword: str) -> tuple[str, ...]:
+    value = None if dataset is None else dataset.get(keyword)
+    if not value:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(str(item) for item in value)
+
+
+def _numbers(dataset: Any, keyword: str, count: int) -> tuple[float, ...] | None:
+    value = None if dataset is None else dataset.get(keyword)
+    try:
+        numbers = tuple(float(item) for item in value)  # type: ignore[union-attr]  # what is no list is refused
+    except (TypeError, ValueError):
+        return None
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+
+
+def _number(dataset: Any, keyword: str, default: Any = None) -> Any:
+    """A number, the first of several, or the default where there is none."""
+    value = None if dataset is None else dataset.get(keyword)
+    first = value if value is None or isinstance(value, int | float | str) else next(iter(value), None)
+    try:
+        number = float(first)  # type: ignore[arg-type]  # None is a TypeError, which is what is wanted
+    except (TypeError, ValueError):
+        return default
+    return number if math.isfinite(number) else default
+
+
+def _integer(dataset: Any, keyword: str) -> int | None:
+    number = _number(dataset, keyword)
+    return None if number is None else int(number)
+
+
+def _printable(text: str) -> str:
+    """No control characters: a description must not be able to move a terminal's cursor."""
+    return "".join(letter for letter in text if letter.isprintable())[:64]

@@ -1,0 +1,162 @@
+"""A DICOM series as a Volume: every slice decoded, rescaled and put where its position says."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import numpy as np
+
+from brain_edge.errors import BrainEdgeError, InputError
+from brain_edge.io.dicom.container import open_container
+from brain_edge.io.dicom.library import discreet, import_pydicom
+from brain_edge.io.dicom.series import require_readable
+from brain_edge.io.dicom.transfer import require_codec
+from brain_edge.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from brain_edge.io.dicom.container import Container, Part
+    from brain_edge.io.dicom.instance import Frame
+    from brain_edge.io.dicom.series import SeriesInfo
+    from brain_edge.volume import FloatArray
+
+
+_SOP_INSTANCE_UID: Final = 0x00080018
+
+
+@dataclass(frozen=True)
+class DicomSource:
+    """Where a volume came from: all that writing a result beside it needs, and no pixel.
+
+    Attributes:
+        root: the folder, file or zip.
+        name: of the series, for messages.
+        transfer_syntax: of its files.
+        frames: in the order of K.
+    """
+
+    root: Path
+    name: str
+    transfer_syntax: str
+    frames: tuple[Frame, ...]
+
+    def parts(self) -> dict[Part, list[int]]:
+        """The files, in the order of their first slice, and which slices (index along K) each one holds."""
+        found: dict[Part, list[int]] = {}
+        for k, frame in enumerate(self.frames):
+            found.setdefault(frame.part, []).append(k)
+        return found
+
+
+def read_series(info: SeriesInfo) -> Volume:
+    """Decode a series.
+
+    Returns:
+        float32 voxels (I, J, K) = (column, row, slice) in Fortran order, rescale applied, RAS+ affine, and
+        `DicomSource` in `header`.
+
+    Raises:
+        InputError: the series has a problem, a file has changed since it was listed, or its pixels are truncated.
+        MissingExtraError: its codec is not installed.
+    """
+    require_readable(info)
+    assert info.geometry is not None  # noqa: S101 - a readable series has a grid
+    source = DicomSource(info.root, info.name, info.transfer_syntax, info.frames)
+    require_codec(info.transfer_syntax)
+    columns, rows, slices = info.geometry.shape
+    voxels: FloatArray | None = None
+    with open_container(info.root) as container, discreet():
+        for k, plane in _planes(container, source):
+            if voxels is None:  # only now: a damaged header can promise slices that no memory holds
+                voxels = np.empty((slices, rows, columns), dtype=np.float32)
+            voxels[k] = _rescaled(plane, source.frames[k])
+    assert voxels is not None  # noqa: S101 - the same
+    return Volume(voxels.T, info.geometry, f"{info.root}: {info.name}", source)
+
+
+def read_headers(source: DicomSource) -> list[Any]:
+    """The data sets (without pixels) of the files of a series, in the order of their first slice.
+
+    Raises:
+        InputError: a file is gone, or no longer the one that was read.
+    """
+    pydicom = import_pydicom()
+    datasets = []
+    with open_container(source.root) as container, discreet():
+        for part, places in source.parts().items():
+            with container.stream(part) as stream, _in_words(source, part):
+                dataset = pydicom.dcmread(stream, stop_before_pixels=True)
+                _require_unchanged(dataset, source.frames[places[0]], source)
+            datasets.append(dataset)
+    return datasets
+
+
+def _planes(container: Container, source: DicomSource) -> Iterator[tuple[int, Any]]:
+    """Every slice, as its index along K and its stored values (J, I), in the order of the files."""
+    for part, places in source.parts().items():
+        with container.stream(part) as stream, _in_words(source, part):
+            yield from _decoded(stream, source, places)
+
+
+def _decoded(stream: BinaryIO, source: DicomSource, places: list[int]) -> Iterator[tuple[int, Any]]:
+    """The frames of one file."""
+    from pydicom import Dataset
+    from pydicom.pixels.utils import iter_pixels
+
+    frames = [source.frames[k] for k in places]
+    header = Dataset()
+    numbers = [frame.number for frame in frames]
+    inflated = _inflated(stream, source.transfer_syntax)
+    pixels: Any = iter_pixels(inflated, ds_out=header, specific_tags=[_SOP_INSTANCE_UID], indices=numbers)
+    with closing(pixels):  # while the stream is open, because it seeks in it when it ends
+        for k, frame, plane in zip(places, frames, pixels, strict=True):
+            _require_unchanged(header, frame, source)
+            if plane.shape != (frame.rows, frame.columns):
+                raise _changed(source, frame.part)
+            yield k, plane
+
+
+def _rescaled(plane: Any, frame: Frame) -> Any:
+    if frame.slope == 1 and frame.intercept == 0:
+        return plane
+    return plane * frame.slope + frame.intercept  # in float64: float32 would lose digits of a large intercept
+
+
+def _inflated(stream: BinaryIO, transfer_syntax: str) -> BinaryIO:
+    """The stream; where the whole data set is deflated, which `iter_pixels` cannot read, an inflated copy."""
+    pydicom = import_pydicom()
+    if transfer_syntax != pydicom.uid.DeflatedExplicitVRLittleEndian:
+        return stream
+    dataset, copy = pydicom.dcmread(stream), BytesIO()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.save_as(copy)
+    copy.seek(0)
+    return copy
+
+
+def _require_unchanged(dataset: Any, frame: Frame, source: DicomSource) -> None:
+    if str(dataset.get("SOPInstanceUID", "")).strip() != frame.sop_uid:
+        raise _changed(source, frame.part)
+
+
+def _changed(source: DicomSource, part: Part) -> InputError:
+    return InputError(f"{source.root}: {source.name}: {part.place} has changed since it was listed; start again")
+
+
+@contextmanager
+def _in_words(source: DicomSource, part: Part) -> Iterator[None]:
+    """One sentence for whatever a damaged file trips in pydicom or a codec, whose own words may quote the patient."""
+    try:
+        yield
+    except BrainEdgeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - see above
+        raise InputError(
+            f"{source.root}: {source.name}: {part.place} is truncated or damaged (it cannot be decoded: "
+            f"{type(error).__name__}); copy or export it again"
+        ) from None

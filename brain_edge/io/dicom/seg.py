@@ -1,0 +1,172 @@
+"""A label map as DICOM SEG, on the frames of the series that it was made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from brain_edge.errors import GeometryError, InputError, UsageError
+from brain_edge.io.dicom.algorithm import RESEARCH_ONLY, content_description, remarks
+from brain_edge.io.dicom.codes import BRAIN
+from brain_edge.io.dicom.library import import_highdicom
+from brain_edge.io.dicom.target import UTF_8, building, equipment, new_instance, origin_of, save
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from brain_edge.io.dicom.algorithm import Algorithm, Segment
+    from brain_edge.io.dicom.read import DicomSource
+    from brain_edge.plausibility import Flag
+    from brain_edge.segmenter import Segmentation
+    from brain_edge.spec import Code
+    from brain_edge.volume import FloatArray, LabelArray, Volume
+
+SHORT_TEXT: Final = 1024
+"""Characters of DICOM's ST."""
+
+COLOURS: Final = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
+"""Okabe and Ito (2008), told apart with any colour vision; after seven they repeat."""
+
+
+class SegEncoding(StrEnum):
+    """How a SEG stores its segments (0062,0001)."""
+
+    BINARY = "binary"
+    """A bit per voxel and segment; every viewer reads it."""
+    FRACTIONAL = "fractional"
+    """The network's probabilities in 255 steps, before post-processing. Few viewers show them."""
+    LABELMAP = "labelmap"
+    """Segment numbers in one frame per slice (Supplement 243, 2024): small for many labels; few viewers yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegOptions:
+    """How a SEG is written.
+
+    Attributes:
+        encoding: see `SegEncoding`.
+        omit_empty_frames: leave out frames without a voxel. Some viewers have misplaced segments whose frames
+            have gaps (OHIF issues 2833 and 3754); False writes every frame.
+        series_number: of the new series.
+    """
+
+    encoding: SegEncoding = SegEncoding.BINARY
+    omit_empty_frames: bool = True
+    series_number: int = 9901
+
+
+def write_seg(
+    segmentation: Segmentation,
+    volume: Volume,
+    algorithm: Algorithm,
+    path: Path | str,
+    options: SegOptions | None = None,
+) -> None:
+    """Write a segmentation beside the series that it was made from, atomically.
+
+    Every frame has the position, orientation, spacing, size and frame of reference of its source frame, and
+    refers to it; there is no resampling and no reordering of voxels.
+
+    Args:
+        segmentation: mask (and probabilities, for FRACTIONAL) on the grid of `volume`; flags go into descriptions.
+        volume: as `read_series` returned it.
+        algorithm: of the package, by `algorithm_of`, which refuses packages that must not write DICOM.
+        path: of the file.
+        options: encoding and frames.
+
+    Raises:
+        UsageError: the volume is not DICOM, or FRACTIONAL is asked for without probabilities.
+        GeometryError: the mask lies on another grid.
+        InputError: the mask holds a label that the package does not have, or the series has changed.
+        OutputError: it cannot be made or written.
+    """
+    options = options or SegOptions()
+    if not volume.geometry.same_grid(segmentation.mask.geometry):
+        raise GeometryError(f"{volume.name}: expected the mask on the grid of the series, got another grid")
+    origin = origin_of(volume)
+    hd = import_highdicom()
+    with building("segmentation", volume.name):
+        frames = _frame_order(origin.source)
+        pixels = _pixels(segmentation, algorithm, options.encoding)[frames]
+        dataset = hd.seg.Segmentation(
+            source_images=origin.headers,
+            pixel_array=pixels,
+            segmentation_type=options.encoding.name,
+            segment_descriptions=[_describe(segment, algorithm, segmentation.flags) for segment in algorithm.segments],
+            content_label="RESEARCH_ONLY",
+            content_description=content_description(segmentation.flags),
+            omit_empty_frames=options.omit_empty_frames and bool(segmentation.mask.labels.any()),
+            specific_character_set=UTF_8,
+            **new_instance(options.series_number),
+            **equipment(algorithm),
+        )
+        dataset.ContentCreatorName = None  # type 2: there is no human creator
+    save(dataset, path)
+
+
+def _frame_order(source: DicomSource) -> list[int]:
+    """For each frame in the order of the source's files and frames: which slice (K) it is."""
+    return [k for places in source.parts().values() for k in sorted(places, key=lambda k: source.frames[k].number)]
+
+
+def _pixels(segmentation: Segmentation, algorithm: Algorithm, encoding: SegEncoding) -> Any:
+    """(K, J, I) segment numbers, or (K, J, I, segment) probabilities."""
+    if encoding is not SegEncoding.FRACTIONAL:
+        return _segment_numbers(segmentation.mask.labels, algorithm).transpose(2, 1, 0)
+    if segmentation.probabilities is None:
+        raise UsageError("a FRACTIONAL segmentation needs probabilities; run the model with them, or write BINARY")
+    return np.stack([_probability(segmentation.probabilities, algorithm, s) for s in algorithm.segments], axis=-1)
+
+
+def _segment_numbers(labels: LabelArray, algorithm: Algorithm) -> LabelArray:
+    numbers = np.zeros(256, dtype=np.uint8)
+    for segment in algorithm.segments:
+        numbers[segment.label] = segment.number
+    unknown = [int(label) for label in np.unique(labels) if label and not numbers[label]]
+    if unknown:
+        raise InputError(f"the mask holds the labels {unknown}, which {algorithm.name} does not have")
+    return numbers[labels]
+
+
+def _probability(probabilities: FloatArray, algorithm: Algorithm, segment: Segment) -> Any:
+    """(K, J, I) float32 in 0 to 1: the channels of a label added up."""
+    total = sum(probabilities[channel] for channel in algorithm.channels.get(segment.label, ()))
+    if not isinstance(total, np.ndarray):
+        raise UsageError(f"the network has no probability for {segment.name}; write BINARY")
+    low, high = float(total.min()), float(total.max())
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise UsageError(f"expected probabilities from 0 to 1, got {low:.3g} to {high:.3g}; write BINARY")
+    return np.clip(total, 0.0, 1.0).transpose(2, 1, 0)
+
+
+def _describe(segment: Segment, algorithm: Algorithm, flags: tuple[Flag, ...]) -> Any:
+    hd = import_highdicom()
+    description = hd.seg.SegmentDescription(
+        segment_number=segment.number,
+        segment_label=segment.name,
+        segmented_property_category=concept(segment.coded.category.value),
+        segmented_property_type=concept(segment.coded.type),
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=algorithm.name,
+            family=hd.sr.CodedConcept("123110", "DCM", "Artificial Intelligence"),
+            version=algorithm.version,
+            source="brain-edge",
+            parameters=algorithm.parameters,
+        ),
+        tracking_uid=hd.UID(),
+        tracking_id=f"{RESEARCH_ONLY} {segment.name}",
+        anatomic_regions=[concept(BRAIN)] if segment.coded.is_abnormal else None,
+        display_color=hd.color.CIELabColor.from_string(COLOURS[(segment.number - 1) % len(COLOURS)]),
+    )
+    words = f"{remarks(flags, segment.label)}; value {segment.label} of the label map"
+    description.SegmentDescription = words[:SHORT_TEXT]
+    return description
+
+
+def concept(code: Code) -> Any:
+    """A code as highdicom wants it."""
+    return import_highdicom().sr.CodedConcept(code.value, code.scheme, code.meaning)

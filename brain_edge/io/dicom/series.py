@@ -1,0 +1,325 @@
+"""Which series are there, what is each, and which one is meant: listing and choosing, never guessing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from brain_edge.errors import GeometryError, InputError
+from brain_edge.io.dicom.container import open_container
+from brain_edge.io.dicom.instance import read_instances
+from brain_edge.io.dicom.sequence_type import SEQUENCE_NAMES, Finding, SequenceType, classify
+from brain_edge.io.dicom.stack import stack_frames
+from brain_edge.io.dicom.transfer import transfer_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from brain_edge.geometry import Geometry
+    from brain_edge.io.dicom.instance import Frame, Instance
+
+MR_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.4"
+ENHANCED_MR: Final = "1.2.840.10008.5.1.4.1.1.4.1"
+LEGACY_ENHANCED_MR: Final = "1.2.840.10008.5.1.4.1.1.4.4"
+MR_CLASSES: Final = (MR_IMAGE, ENHANCED_MR, LEGACY_ENHANCED_MR)
+
+_LOCALISER_WORDS: Final = frozenset({"localizer", "localiser", "scout", "survey", "loc", "aahead", "3pl", "smartbrain"})
+
+
+class SeriesKind(StrEnum):
+    """What a series is to this program."""
+
+    VOLUME = "volume"
+    """MR slices that make a volume, or should (see `problem`)."""
+    LOCALISER = "localiser"
+    """MR images for planning."""
+    PROJECTION = "projection"
+    """Computed views (MIP), which are no slices of the patient."""
+    OTHER_MODALITY = "other modality"
+    """Images that are not MR."""
+    NOT_IMAGE = "not an image"
+    """Reports, segmentations, presentation states, spectra."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SeriesInfo:
+    """One series of a folder, file or zip.
+
+    Attributes:
+        root: the folder, file or zip.
+        uid, study_uid, frame_of_reference, transfer_syntax: its identifiers; digits and points.
+        number: SeriesNumber, or None.
+        modality: such as MR.
+        description: free text of the header, without control characters; shown in a listing, never in a message.
+        kind: what it is.
+        finding: sequence type and evidence.
+        slices: number of frames.
+        geometry: its grid; None where it has none (then `problem` says why).
+        frames: in the order of K where there is a grid.
+        problem: one sentence why it cannot be read as a volume; empty if it can.
+        notes: what a careful reader should know.
+    """
+
+    root: Path
+    uid: str
+    study_uid: str
+    frame_of_reference: str
+    transfer_syntax: str
+    number: int | None
+    modality: str
+    description: str
+    kind: SeriesKind
+    finding: Finding
+    slices: int
+    geometry: Geometry | None
+    frames: tuple[Frame, ...]
+    problem: str
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """How messages call the series: its number and the end of its UID; nothing about the patient."""
+        number = "without number" if self.number is None else str(self.number)
+        return f"series {number} (UID ...{self.uid[-8:]})"
+
+    @property
+    def sequence(self) -> SequenceType:
+        """The sequence type."""
+        return self.finding.type
+
+    def record(self) -> dict[str, Any]:
+        """What a listing shows, as JSON values."""
+        grid = self.geometry
+        return {
+            "uid": self.uid,
+            "number": self.number,
+            "modality": self.modality,
+            "description": self.description,
+            "kind": str(self.kind),
+            "sequence": str(self.sequence),
+            "evidence": list(self.finding.evidence),
+            "slices": self.slices,
+            "shape": None if grid is None else list(grid.shape),
+            "spacing_mm": None if grid is None else [round(side, 4) for side in grid.spacing_mm],
+            "orientation": None if grid is None else grid.orientation,
+            "problem": self.problem,
+            "notes": list(self.notes),
+        }
+
+
+def list_series(path: Path | str) -> tuple[SeriesInfo, ...]:
+    """Every series of a folder (and the folders below), of a zip, or of one file, sorted by number.
+
+    Headers only are read. A series that cannot be used is listed with its problem.
+
+    Raises:
+        InputError: there is no DICOM, or a file is damaged.
+        MissingExtraError: pydicom is not installed.
+    """
+    with open_container(path) as container:
+        by_series: dict[str, list[Instance]] = {}
+        for instance in read_instances(container):
+            by_series.setdefault(instance.series_uid, []).append(instance)
+    if not by_series:
+        raise InputError(f"{path}: expected DICOM, found none in {len(container.parts)} file(s); give another folder")
+    series = [_describe(Path(path), instances) for instances in by_series.values()]
+    return tuple(sorted(series, key=lambda info: (info.number is None, info.number or 0, info.uid)))
+
+
+def choose_series(
+    series: Sequence[SeriesInfo], *, uid: str | None = None, sequence: str | SequenceType | None = None
+) -> SeriesInfo:
+    """The one series that is meant: by UID, by sequence type, or the only volume there is.
+
+    Series that cannot be read count as well: a T1 with a missing slice is not passed over for another one.
+
+    Args:
+        series: as `list_series` returned them.
+        uid: SeriesInstanceUID.
+        sequence: T1, T1C, T2, FLAIR, or what packages call these; a name that is none of them chooses nothing.
+
+    Raises:
+        InputError: none or several fit, or the one that fits cannot be read.
+    """
+    if uid is not None:
+        fitting = [info for info in series if info.uid == uid]
+        wanted = f"a series with the UID ...{_shown_uid(uid)}"
+    else:
+        volumes = [info for info in series if info.kind is SeriesKind.VOLUME]
+        wanted = "one MR series" if sequence is None else f"one {sequence} series"
+        fitting = volumes if sequence is None else [info for info in volumes if info.sequence is _type_of(sequence)]
+    if len(fitting) != 1:
+        raise InputError(
+            f"{_roots(series)}: expected {wanted}, got {len(fitting) or 'none'}; there are "
+            f"{'; '.join(map(_in_short, series)) or 'no series'}; choose one by its UID (brain-edge info lists them)"
+        )
+    require_readable(fitting[0])
+    return fitting[0]
+
+
+def require_readable(info: SeriesInfo) -> None:
+    """Refuse a series that has a problem.
+
+    Raises:
+        InputError: with the problem.
+    """
+    if info.problem:
+        kind = GeometryError if info.kind is SeriesKind.VOLUME else InputError
+        raise kind(f"{info.root}: {info.name}: {info.problem}")
+
+
+def require_one_study(series: Iterable[SeriesInfo]) -> None:
+    """Refuse sequences of several studies: they may be of several patients.
+
+    Raises:
+        InputError: there are series of more than one study.
+    """
+    chosen = list(series)
+    studies = {info.study_uid for info in chosen}
+    if len(studies) > 1:
+        raise InputError(
+            f"{_roots(chosen)}: expected the sequences of one study, got {len(studies)} studies; "
+            "give the folder of one examination of one patient"
+        )
+
+
+def _describe(root: Path, instances: list[Instance]) -> SeriesInfo:
+    first = instances[0]
+    frames = tuple(frame for instance in instances for frame in instance.frames)
+    kind = _kind(instances)
+    geometry, problem = None, _object_problem(kind, instances)
+    if not problem:
+        try:
+            stack = stack_frames(frames)
+            frames, geometry = stack.frames, stack.geometry
+            problem = _decimation_problem(frames, geometry, first.slice_step_mm)
+        except GeometryError as error:
+            problem = str(error)
+    return SeriesInfo(
+        root=root,
+        uid=first.series_uid,
+        study_uid=first.study_uid,
+        frame_of_reference=first.frame_of_reference,
+        transfer_syntax=first.transfer_syntax,
+        number=first.series_number,
+        modality=first.modality,
+        description=first.description,
+        kind=kind,
+        finding=classify(first.protocol) if kind is SeriesKind.VOLUME else Finding(SequenceType.OTHER, (str(kind),)),
+        slices=len(frames),
+        geometry=geometry,
+        frames=frames,
+        problem=problem,
+        notes=tuple(_notes(instances)),
+    )
+
+
+def _kind(instances: Sequence[Instance]) -> SeriesKind:
+    first = instances[0]
+    if not all(instance.frames for instance in instances):
+        return SeriesKind.NOT_IMAGE
+    if first.modality in ("SEG", "PR", "SR", "RTSTRUCT", "RTDOSE"):
+        return SeriesKind.NOT_IMAGE
+    if first.modality != "MR" or first.sop_class not in MR_CLASSES:
+        return SeriesKind.OTHER_MODALITY
+    types = {part.upper() for instance in instances for part in instance.protocol.image_type}
+    if "LOCALIZER" in types or _LOCALISER_WORDS & set(first.protocol.words.replace("_", " ").split()):
+        return SeriesKind.LOCALISER
+    if types & {"PROJECTION IMAGE", "MIP", "MNIP", "MINIP"}:
+        return SeriesKind.PROJECTION
+    return SeriesKind.VOLUME
+
+
+def _object_problem(kind: SeriesKind, instances: Sequence[Instance]) -> str:
+    """Why this is no volume, before its geometry is looked at; empty if it may be one."""
+    if kind is not SeriesKind.VOLUME:
+        return f"expected an MR volume, got {_KIND_WORDS[kind].format(_modality(instances[0].modality))}"
+    return next(_format_problems(instances), "")
+
+
+_KIND_WORDS: Final = {
+    SeriesKind.LOCALISER: "a localiser (planning images); choose a diagnostic series",
+    SeriesKind.PROJECTION: "computed projections (MIP); choose the original series",
+    SeriesKind.OTHER_MODALITY: "{} images that are no MR slices; this program reads MR only",
+    SeriesKind.NOT_IMAGE: "an object without slices ({}); choose an image series",
+}
+
+
+def _modality(text: str) -> str:
+    return text if text.isascii() and text.isalnum() and len(text) <= 16 else "of an unknown modality"
+
+
+def _format_problems(instances: Sequence[Instance]) -> Iterator[str]:
+    first = instances[0]
+    for attribute, words in (
+        ("sop_class", "kind of object"),
+        ("transfer_syntax", "transfer syntax"),
+        ("frame_of_reference", "frame of reference"),
+        ("study_uid", "study"),
+    ):
+        kinds = len({getattr(instance, attribute) for instance in instances})
+        if kinds > 1:
+            yield f"expected one {words} in a series, got {kinds}; export the series again"
+    if any(len(instance.frames) > 1 for instance in instances) and (first.sop_class == MR_IMAGE or len(instances) > 1):
+        yield "expected one file with many frames or many files with one, got a mixture; export the series again"
+    yield from transfer_problem(first.transfer_syntax)
+    if first.samples_per_pixel != 1 or first.photometric != "MONOCHROME2":
+        yield "expected grey values (MONOCHROME2), got colour, inverted grey or unstated pixels; choose another series"
+    if any(instance.has_lookup_table for instance in instances):
+        yield "expected a linear rescale, got a modality lookup table; export the series without it"
+
+
+def _notes(instances: Sequence[Instance]) -> Iterator[str]:
+    count = sum(len(instance.frames) for instance in instances)
+    announced = {instance.announced for instance in instances}
+    if len(announced) == 1 and (total := announced.pop()) is not None and total > count:
+        yield f"the header announces {total} images in the acquisition, {count} are here: slices may be missing"
+    if any(instance.is_lossy for instance in instances):
+        yield "the images were compressed with loss"
+
+
+def _decimation_problem(frames: Sequence[Frame], geometry: Geometry, announced_mm: float | None) -> str:
+    step = _decimation(frames, geometry.spacing_mm[2], announced_mm)
+    if not step:
+        return ""
+    return (
+        f"expected slices every {announced_mm:.4g} mm as the header says, got only one slice of {step}; "
+        "export the whole series again"
+    )
+
+
+def _decimation(frames: Sequence[Frame], spacing_mm: float, announced_mm: float | None) -> int:
+    """2 where every second slice is missing, 3 for two of three, ...; 0 where nothing says so.
+
+    Both witnesses must agree: the distance in the header and the numbers of the images. One alone misleads,
+    since SpacingBetweenSlices is used for the gap between slices too, and numbers count several echoes.
+    """
+    numbers = [frame.instance_number for frame in frames]
+    steps = {later - former for former, later in pairwise(n for n in numbers if n is not None)}
+    if len(steps) != 1 or None in numbers or not announced_mm:
+        return 0
+    step = abs(steps.pop())
+    return step if step > 1 and math.isclose(spacing_mm, step * announced_mm, rel_tol=0.01) else 0
+
+
+def _type_of(sequence: str | SequenceType) -> SequenceType | None:
+    if isinstance(sequence, SequenceType):
+        return sequence
+    return SEQUENCE_NAMES.get(sequence.upper().replace("_", "").replace("-", ""))
+
+
+def _in_short(info: SeriesInfo) -> str:
+    kind = str(info.sequence) if info.kind is SeriesKind.VOLUME else str(info.kind)
+    return f"{info.name} {kind}, {info.slices} slices{', not readable' if info.problem else ''}"
+
+
+def _roots(series: Iterable[SeriesInfo]) -> str:
+    return ", ".join(sorted({str(info.root) for info in series})) or "DICOM"
+
+
+def _shown_uid(uid: str) -> str:
+    return "".join(letter for letter in uid[-8:] if letter in "0123456789.")

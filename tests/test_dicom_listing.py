@@ -1,0 +1,583 @@
+"""What is in a folder is listed, one series is chosen or refused in words, and nobody learns who the patient is."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+import traceback
+import warnings
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from dicom_series import (
+    CT,
+    FLAIR_PROTOCOL,
+    SECRETS,
+    SHAPE,
+    T1_PROTOCOL,
+    Series,
+    grid,
+    refusal,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+
+from brain_edge.errors import BrainEdgeError, GeometryError
+from brain_edge.io.dicom import (
+    SeriesInfo,
+    SeriesKind,
+    choose_series,
+    holds_dicom,
+    list_series,
+    read_series,
+    require_one_study,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ADDRESS = "1.2.3"
+
+
+def only(path: Path) -> SeriesInfo:
+    (info,) = list_series(path)
+    return info
+
+
+def write(folder: Path, edit: Callable[[int, Dataset], Any], **options: Any) -> Path:
+    return Series(edit=edit, **options).write(folder)
+
+
+def problem(path: Path) -> str:
+    """Why the only series cannot be read; choosing and reading it say the same."""
+    info = only(path)
+    assert info.problem
+    words = refusal(lambda: read_series(choose_series([info], uid=info.uid)))
+    assert info.problem in words
+    return info.problem
+
+
+def edit_last(**attributes: Any) -> Callable[[int, Dataset], Any]:
+    """Change one slice."""
+
+    def edit(k: int, dataset: Dataset) -> None:
+        if k == SHAPE[2] - 1:
+            for keyword, value in attributes.items():
+                setattr(dataset, keyword, value)
+
+    return edit
+
+
+def test_a_listing_says_what_each_series_is_with_the_evidence(tmp_path: Path):
+    study = generate_uid()
+    Series(number=3, protocol=FLAIR_PROTOCOL, study_uid=study, geometry=grid("PSR")).write(tmp_path / "b")
+    Series(number=2, study_uid=study).write(tmp_path / "a")
+    first, second = list_series(tmp_path)
+    assert (first.number, first.sequence, first.slices, first.problem) == (2, "T1", 10, "")
+    record = second.record()
+    assert json.loads(json.dumps(record)) == record
+    assert record["description"] == "t2_flair_tra"
+    assert record["sequence"] == "FLAIR"
+    assert record["evidence"] == ["inversion recovery, TI 2500 ms, TR 9000 ms, TE 95 ms", "the words say FLAIR"]
+    assert record["spacing_mm"] == [1.25, 1.5, 3.0]
+    assert record["orientation"] == "PSL"  # sorted along the normal
+
+
+def test_series_are_chosen_by_uid_or_by_sequence(tmp_path: Path):
+    Series(number=2).write(tmp_path)
+    Series(number=3, protocol=FLAIR_PROTOCOL).write(tmp_path)
+    series = list_series(tmp_path)
+    assert choose_series(series, uid=series[1].uid) is series[1]
+    assert choose_series(series, sequence="T1w") is series[0]
+    assert choose_series(series, sequence="flair") is series[1]
+
+
+def test_two_series_are_refused_unless_one_is_named(tmp_path: Path):
+    Series(number=2).write(tmp_path)
+    Series(number=3).write(tmp_path)
+    series = list_series(tmp_path)
+    words = refusal(lambda: choose_series(series))
+    assert "expected one MR series, got 2; there are series 2 (UID ..." in words
+    assert "T1, 10 slices; series 3" in words
+    assert "choose one by its UID (brain-edge info lists them)" in words
+    assert "expected one T1 series, got 2" in refusal(lambda: choose_series(series, sequence="T1"))
+
+
+@pytest.mark.parametrize("wanted", ["T2", "T1C", "ANYTHING"])
+def test_a_sequence_that_is_not_there_is_refused(tmp_path: Path, wanted: str):
+    Series().write(tmp_path)
+    words = refusal(lambda: choose_series(list_series(tmp_path), sequence=wanted))
+    assert f"expected one {wanted} series, got none" in words
+
+
+def test_an_unknown_uid_is_refused_without_repeating_it(tmp_path: Path):
+    Series().write(tmp_path)
+    words = refusal(lambda: choose_series(list_series(tmp_path), uid="1.2.3\x1b[2J/../9"))
+    assert "a series with the UID ...2..9" in words or "a series with the UID ..." in words
+    assert "\x1b" not in words
+    assert "/.." not in words.removeprefix(str(tmp_path))
+
+
+def test_a_series_with_a_fault_is_not_passed_over_for_another(tmp_path: Path):
+    """Of two T1 series one lacks a slice: the whole one must not be taken in silence."""
+    Series(number=2).write(tmp_path / "a")
+    sorted(Series(number=3).write(tmp_path / "b").iterdir())[4].unlink()
+    words = refusal(lambda: choose_series(list_series(tmp_path), sequence="T1"))
+    assert "got 2" in words
+    assert ", not readable" in words
+
+
+def test_planning_images_and_reports_do_not_stand_in_the_way(tmp_path: Path):
+    """A localiser and a CT beside one MR volume: there is nothing to choose."""
+    Series(number=2).write(tmp_path)
+    Series(number=1, protocol={**T1_PROTOCOL, "SeriesDescription": "localizer"}).write(tmp_path)
+    write(tmp_path, lambda _k, dataset: _make_ct(dataset), number=4)
+    assert choose_series(list_series(tmp_path)).number == 2
+
+
+def _make_ct(dataset: Dataset) -> None:
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CT
+    dataset.Modality = "CT"
+
+
+def test_a_ct_is_refused(tmp_path: Path):
+    write(tmp_path, lambda _k, dataset: _make_ct(dataset))
+    assert problem(tmp_path) == (
+        "expected an MR volume, got CT images that are no MR slices; this program reads MR only"
+    )
+    assert only(tmp_path).kind is SeriesKind.OTHER_MODALITY
+    assert "got none" in refusal(lambda: choose_series(list_series(tmp_path)))
+
+
+def test_a_localiser_is_refused_by_image_type_and_by_words(tmp_path: Path):
+    write(tmp_path / "type", lambda _k, dataset: setattr(dataset, "ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]))
+    Series(protocol={**T1_PROTOCOL, "SeriesDescription": "AAHead_Scout"}).write(tmp_path / "words")
+    for folder in ("type", "words"):
+        assert "got a localiser (planning images)" in problem(tmp_path / folder)
+
+
+def test_projections_are_refused(tmp_path: Path):
+    write(tmp_path, lambda _k, dataset: setattr(dataset, "ImageType", ["DERIVED", "SECONDARY", "PROJECTION IMAGE"]))
+    assert "computed projections (MIP)" in problem(tmp_path)
+
+
+def test_a_missing_slice_is_refused(tmp_path: Path):
+    folder = Series().write(tmp_path, order="kept")
+    sorted(folder.iterdir())[4].unlink()
+    assert problem(folder) == (
+        "expected slices every 3 mm, got a gap after slice 4 of 9 in order of position: "
+        "about 1 slice is missing; export the whole series again"
+    )
+
+
+def test_every_second_slice_missing_is_refused(tmp_path: Path):
+    folder = write(tmp_path, lambda _k, dataset: setattr(dataset, "SpacingBetweenSlices", 3.0))
+    for path in folder.iterdir():
+        if dcmread(path).InstanceNumber % 2:
+            path.unlink()
+    assert "expected slices every 3 mm as the header says, got only one slice of 2" in problem(folder)
+
+
+def test_images_that_the_header_announces_and_that_are_not_here_are_noted(tmp_path: Path):
+    write(tmp_path, lambda _k, dataset: setattr(dataset, "ImagesInAcquisition", 12))
+    (note,) = only(tmp_path).notes
+    assert note == "the header announces 12 images in the acquisition, 10 are here: slices may be missing"
+
+
+def test_a_copied_file_is_refused(tmp_path: Path):
+    folder = Series().write(tmp_path)
+    one = sorted(folder.iterdir())[4]
+    one.with_name("copy.dcm").write_bytes(one.read_bytes())
+    assert "expected one slice at each position, got 1 doubled of 10" in problem(folder)
+
+
+def test_a_series_that_is_there_twice_is_refused(tmp_path: Path):
+    series = Series()
+    datasets = series.datasets()
+    for copy_of in "ab":
+        for k, dataset in enumerate(datasets):
+            dataset.save_as(tmp_path / f"{copy_of}{k}.dcm", enforce_file_format=True)
+    assert "got 2: the same files twice" in problem(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "words"),
+    [
+        ("EchoTime", "a multi-echo series"),
+        ("TemporalPositionIdentifier", "a multi-phase (dynamic) series"),
+        ("TriggerTime", "a multi-phase (dynamic) series"),
+        ("AcquisitionNumber", "a multi-phase series of several acquisitions"),
+        ("DiffusionBValue", "a diffusion series"),
+        ("InstanceNumber", "several volumes that the header does not tell apart"),
+    ],
+)
+def test_several_volumes_in_one_series_are_refused_with_what_distinguishes_them(
+    tmp_path: Path, attribute: str, words: str
+):
+    for number, value in enumerate((1, 2, 3)):
+        series = Series(uid="1.2.3.4", study_uid="1.2.3", frame_of_reference="1.2.5")
+        for k, dataset in enumerate(series.datasets()):
+            setattr(dataset, attribute, value)
+            dataset.save_as(tmp_path / f"{number}-{k}.dcm", enforce_file_format=True)
+    assert f"expected one slice at each position, got 3: {words}" in problem(tmp_path)
+
+
+def test_a_multi_echo_enhanced_object_is_refused(tmp_path: Path):
+    dataset = Series().enhanced()
+    groups = list(dataset.PerFrameFunctionalGroupsSequence)
+    del dataset.SharedFunctionalGroupsSequence[0].MREchoSequence
+    doubled = [copy.deepcopy(group) for _ in range(2) for group in groups]
+    for number, group in enumerate(doubled):
+        echo = Dataset()
+        echo.EffectiveEchoTime = 10.0 if number < len(groups) else 80.0
+        group.MREchoSequence = [echo]
+    dataset.PerFrameFunctionalGroupsSequence = doubled
+    dataset.NumberOfFrames *= 2
+    dataset.PixelData *= 2
+    dataset.save_as(tmp_path / "one.dcm", enforce_file_format=True)
+    assert "got 2: a multi-echo series" in problem(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        (
+            {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]},
+            "expected slices of one orientation, got mixed orientations",
+        ),
+        ({"PixelSpacing": [1.5, 1.3]}, "expected slices of one pixel spacing, got 2 different ones"),
+        ({"Rows": 34, "Columns": 37}, "expected slices of one size in pixels, got 2 different ones"),
+        ({"ImagePositionPatient": None}, "expected ImagePositionPatient in every slice, 1 of 10 have none"),
+        ({"FrameOfReferenceUID": "1.2.77"}, "expected one frame of reference in a series, got 2"),
+        ({"StudyInstanceUID": "1.2.77"}, "expected one study in a series, got 2"),
+    ],
+)
+def test_slices_that_do_not_belong_together_are_refused(tmp_path: Path, attributes: dict[str, Any], words: str):
+    assert words in problem(write(tmp_path, edit_last(**attributes)))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"PhotometricInterpretation": "MONOCHROME1"}, "expected grey values (MONOCHROME2)"),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "expected grey values (MONOCHROME2)"),
+        ({"ModalityLUTSequence": [Dataset()]}, "expected a linear rescale, got a modality lookup table"),
+        ({"PixelSpacing": [0, 0]}, "expected a positive PixelSpacing"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0.5, 0.8, 0]}, "expected rows and columns at a right angle"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 0, 0]}, "expected rows and columns at a right angle"),
+    ],
+)
+def test_pixels_and_directions_that_are_not_understood_are_refused(
+    tmp_path: Path, attributes: dict[str, Any], words: str
+):
+    def edit(_k: int, dataset: Dataset) -> None:
+        for keyword, value in attributes.items():
+            setattr(dataset, keyword, value)
+
+    assert words in problem(write(tmp_path, edit))
+
+
+def move(by: Callable[[int], tuple[float, float, float]]) -> Callable[[int, Dataset], Any]:
+    """Move slice k by so many mm (LPS)."""
+
+    def edit(k: int, dataset: Dataset) -> None:
+        moved = np.array(dataset.ImagePositionPatient, dtype=float) + by(k)
+        dataset.ImagePositionPatient = [f"{place:.6f}" for place in moved]
+
+    return edit
+
+
+def test_uneven_and_sheared_slices_are_refused(tmp_path: Path):
+    assert "expected evenly spaced slices, got steps of 2.5 to 3.5 mm" in problem(
+        write(tmp_path / "a", move(lambda k: (0, 0, 0.5 if k == 4 else 0)))
+    )
+    assert "each one shifted sideways by 0.4 mm (a tilted or sheared stack)" in problem(
+        write(tmp_path / "b", move(lambda k: (0, 0.4 * k, 0)))
+    )
+
+
+def test_positions_rounded_by_an_anonymiser_are_accepted(tmp_path: Path):
+    """Two decimals in millimetres are no gap."""
+    write(tmp_path, move(lambda k: (0, 0, 0.005 * (-1) ** k)))
+    assert not only(tmp_path).problem
+
+
+def test_too_few_slices_are_refused(tmp_path: Path):
+    folder = Series().write(tmp_path)
+    for path in sorted(folder.iterdir())[1:]:
+        path.unlink()
+    assert "expected a volume of at least 3 slices, got 1; give the folder of the series" in problem(folder)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "words"),
+    [
+        ("1.3.46.670589.33.1.4.1", "got a private one; export the series as Explicit VR Little Endian"),
+        ("1.2.840.113619.5.2", "got a private one"),
+        ("1.2.840.10008.1.2.4.100", "got MPEG2 Main Profile / Main Level"),
+    ],
+)
+def test_a_transfer_syntax_that_nobody_decodes_is_refused(tmp_path: Path, syntax: str, words: str):
+    folder = Series().write(tmp_path)
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        old = b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\x00"
+        assert old in content
+        value = syntax.encode() + b"\0" * (len(syntax) % 2)
+        new = b"\x02\x00\x10\x00UI" + len(value).to_bytes(2, "little") + value
+        meta = content[: content.index(old)] + new + content[content.index(old) + len(old) :]
+        length = int.from_bytes(content[140:144], "little") + len(new) - len(old)
+        path.write_bytes(meta[:140] + length.to_bytes(4, "little") + meta[144:])
+    assert words in problem(folder)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "uid"),
+    [
+        ("SeriesInstanceUID", "../../../etc/passwd"),
+        ("SOPInstanceUID", "1.2/../../x"),
+        ("StudyInstanceUID", "1.2.3\x1b]0;x"),
+        ("SeriesInstanceUID", "C:\\temp"),
+        ("SeriesInstanceUID", "1." * 40 + "1"),
+        ("SeriesInstanceUID", ""),
+    ],
+)
+def test_identifiers_that_are_no_uids_are_refused_and_not_repeated(tmp_path: Path, keyword: str, uid: str):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns the writer of such a file
+        write(tmp_path, edit_last(**{keyword: uid}))
+    words = refusal(lambda: list_series(tmp_path))
+    assert f"expected a DICOM identifier of digits and points in {keyword}, got something else" in words
+    assert "passwd" not in words
+    assert "\x1b" not in words
+
+
+def test_objects_that_are_no_images_are_listed_as_such(tmp_path: Path):
+    dataset = Series().header("1.2.840.10008.5.1.4.1.1.88.11")
+    dataset.Modality = "SR"
+    del dataset.Rows, dataset.Columns
+    dataset.save_as(tmp_path / "report.dcm", enforce_file_format=True)
+    assert only(tmp_path).kind is SeriesKind.NOT_IMAGE
+    assert "got an object without slices (SR)" in problem(tmp_path)
+
+
+def test_a_truncated_header_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    folder = Series().write(tmp_path)
+    victim = sorted(folder.iterdir())[2]
+    content = victim.read_bytes()
+    victim.write_bytes(content[: content.index(b"MARKERID") + 4])
+    refused = refusal(lambda: choose_series(list_series(folder)), caplog)
+    assert "file 3 of 10 in name order" in refused or "in SeriesInstanceUID" in refused
+
+
+@pytest.mark.parametrize("content", [b"", b"not DICOM at all" * 20])
+def test_a_file_whose_name_promises_dicom_is_not_passed_over(tmp_path: Path, content: bytes):
+    folder = Series().write(tmp_path)
+    sorted(folder.iterdir())[2].write_bytes(content)
+    assert "file 3 of 10 in name order is not DICOM or is truncated" in refusal(lambda: list_series(folder))
+
+
+def test_other_files_are_passed_over(tmp_path: Path):
+    folder = Series().write(tmp_path)
+    (folder / "README.txt").write_text("hello")
+    (folder / ".DS_Store").write_bytes(b"\0" * 500)
+    assert not only(folder).problem
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_in_the_folder_does_not_hang(tmp_path: Path):
+    folder = Series().write(tmp_path)
+    os.mkfifo(folder / "pipe.dcm")
+    assert not only(folder).problem
+
+
+def test_dicom_is_recognised_by_content_in_files_folders_and_zips(tmp_path: Path):
+    """So that a command can tell a series from a NIfTI file or a folder of them."""
+    folder = Series().write(tmp_path / "deep" / "in")
+    one = next(folder.iterdir())
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "head.nii").write_bytes(b"\0" * 400)
+    for name, content in (("yes.zip", one.read_bytes()), ("no.zip", b"none")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("IM1", content)
+    found = {name: holds_dicom(tmp_path / name) for name in ("deep", "plain", "plain/head.nii", "yes.zip", "no.zip")}
+    assert found == {"deep": True, "plain": False, "plain/head.nii": False, "yes.zip": True, "no.zip": False}
+    assert holds_dicom(one)
+
+
+def test_no_dicom_and_no_folder_are_refused(tmp_path: Path):
+    assert "expected DICOM, found none in 0 file(s)" in refusal(lambda: list_series(tmp_path))
+    assert "there is no such file" in refusal(lambda: list_series(tmp_path / "nowhere"))
+
+
+def test_damaged_encrypted_and_bloated_zips_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = Series().write(tmp_path / "in")
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        for path in sorted(folder.iterdir()):
+            opened.write(path, path.name)
+    content = archive.read_bytes()
+    archive.write_bytes(content[:-10])
+    assert "the file is not DICOM or is truncated" in refusal(lambda: list_series(archive))
+    damaged = bytearray(content)
+    damaged[400] ^= 0xFF
+    archive.write_bytes(damaged)
+    assert "file 1 of 10 in name order is damaged in the zip" in refusal(lambda: list_series(archive))
+    header = content.index(b"PK\x01\x02")
+    locked = bytearray(content)
+    locked[header + 8] |= 1
+    archive.write_bytes(locked)
+    assert "is encrypted; unpack the zip" in refusal(lambda: list_series(archive))
+    archive.write_bytes(content)
+    monkeypatch.setattr("brain_edge.io.dicom.container.MAXIMUM_MEMBER_BYTES", 1000)
+    assert "bytes, more than the limit of 1000; unpack the zip" in refusal(lambda: list_series(archive))
+
+
+def test_a_zip_with_two_files_of_one_name_is_refused(tmp_path: Path):
+    """Two series flattened into one folder: each slice of the first would hide behind one of the second."""
+    folder = Series().write(tmp_path / "in")
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        warnings.simplefilter("ignore")  # zipfile warns the writer
+        for path in folder.iterdir():
+            archive.write(path, "IM0001")
+    assert "the zip holds several files of one name" in refusal(lambda: list_series(tmp_path / "a.zip"))
+
+
+def test_without_the_extra_the_package_to_install_is_named(tmp_path: Path):
+    """And importing the module needs nothing that the thin runtime does not have."""
+    Series().write(tmp_path)
+    program = """
+import sys
+sys.modules["pydicom"] = sys.modules["highdicom"] = None
+from brain_edge.io.dicom import list_series
+from brain_edge.errors import MissingExtraError
+try:
+    list_series(sys.argv[1])
+except MissingExtraError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    assert "reading DICOM needs pydicom, which is not installed here: pip install 'brain-edge[dicom]'" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        ("ISO_IR 192", "Иванова^Марина"),
+        ("ISO_IR 144", "Щукин^Юлий"),
+        ("ISO_IR 126", "Διονυσιος"),
+        ("ISO_IR 138", "שרון^דבורה"),
+        ("ISO_IR 100", "Buc^Jérôme"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+    ],
+)
+def test_names_in_other_alphabets_do_not_disturb_and_do_not_show(
+    tmp_path: Path, charset: Any, name: str, caplog: pytest.LogCaptureFixture
+):
+    def edit(k: int, dataset: Dataset) -> None:
+        dataset.SpecificCharacterSet = charset
+        dataset.PatientName = name
+        if k == 3:
+            dataset.Rows = 3  # something to refuse
+
+    write(tmp_path, edit)
+    words = problem(tmp_path)
+    assert not [part for part in name.replace("=", "^").split("^") if part in words + caplog.text]
+
+
+@pytest.mark.parametrize("charset", ["ISO_IR 13", "no such set", "ISO 2022 IR 999"])
+def test_a_wrong_character_set_is_no_reason_to_warn_or_fail(tmp_path: Path, charset: str):
+    """Warnings are errors in these tests; pydicom's quote the text that it could not decode."""
+    folder = Series().write(tmp_path)
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        value = charset.encode() + b" " * (len(charset) % 2)
+        old = b"CS\x0a\x00ISO_IR 192"
+        assert old in content
+        path.write_bytes(content.replace(old, b"CS" + len(value).to_bytes(2, "little") + value, 1))
+    assert choose_series(list_series(folder)).slices == 10
+
+
+def test_nothing_is_logged_or_warned_about_values_that_break_rules(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+):
+    caplog.set_level(logging.DEBUG)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns the writer
+
+        def edit(_k: int, dataset: Dataset) -> None:
+            dataset.PatientBirthDate = "patientname born 19010203"
+            dataset.PatientID = "MARKERID" * 20
+            dataset.SeriesDescription = "t1 Markerdoctor " * 10
+
+        write(tmp_path, edit)
+    caplog.clear()
+    level = logging.getLogger("pydicom").level
+    volume = read_series(choose_series(list_series(tmp_path)))
+    said = (caplog.text + "".join(capfd.readouterr()) + volume.name).lower()
+    assert not [secret for secret in SECRETS if secret in said]
+    assert logging.getLogger("pydicom").level == level
+
+
+def test_a_description_cannot_move_the_cursor_of_a_terminal(tmp_path: Path):
+    Series(protocol={**T1_PROTOCOL, "SeriesDescription": "t1\x1b[2Jx\x07"}).write(tmp_path)
+    assert only(tmp_path).description.isprintable()
+
+
+def test_sequences_of_two_studies_are_not_one_patient(tmp_path: Path):
+    Series(number=2).write(tmp_path)
+    Series(number=3, protocol=FLAIR_PROTOCOL).write(tmp_path)
+    series = list_series(tmp_path)
+    assert "expected the sequences of one study, got 2 studies" in refusal(lambda: require_one_study(series))
+    require_one_study(series[:1])
+
+
+def test_a_faulty_geometry_is_a_geometry_error(tmp_path: Path):
+    write(tmp_path, move(lambda k: (0, 0, 0.5 if k == 4 else 0)))
+    with pytest.raises(GeometryError, match="evenly spaced"):
+        choose_series(list_series(tmp_path))
+
+
+def test_a_dicom_file_with_a_zip_at_its_end_is_dicom(tmp_path: Path):
+    """A crafted file that is both is read as what its first bytes say."""
+    path = tmp_path / "one.dcm"
+    Series().enhanced().save_as(path, enforce_file_format=True)
+    tail = io.BytesIO()
+    with zipfile.ZipFile(tail, "w") as archive:
+        archive.writestr("x.dcm", b"x" * 200)
+    path.write_bytes(path.read_bytes() + tail.getvalue())
+    assert read_series(only(path)).geometry.shape == SHAPE
+
+
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(place=st.integers(132, 1800), value=st.integers(0, 255), cut=st.booleans())
+def test_no_damaged_byte_trips_anything_but_a_refusal(tmp_path: Path, place: int, value: int, cut: bool):
+    """One wrong byte, or an early end, in the header of one slice: read or refused in words, never a crash."""
+    folder = tmp_path / "in"
+    if not folder.exists():
+        Series().write(folder)
+    victim = sorted(folder.iterdir())[3]
+    whole = victim.read_bytes()
+    damaged = whole[:place] if cut else whole[:place] + bytes([value]) + whole[place + 1 :]
+    victim.write_bytes(damaged)
+    try:
+        read_series(choose_series(list_series(folder)))
+    except BrainEdgeError as error:
+        said = "".join(traceback.format_exception(error)).lower()
+        assert not [secret for secret in SECRETS if secret in said]
+    finally:
+        victim.write_bytes(whole)
