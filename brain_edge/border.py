@@ -25,10 +25,12 @@ def with_border(mask: Mask, border_mm: float) -> Mask:
     """
     if not math.isfinite(border_mm):
         raise UsageError(f"expected a border in mm, got {border_mm}")
+    if border_mm == 0:
+        return mask
     labels = np.unique(mask.labels[mask.labels > 0])
     if labels.size > 1:
         raise UsageError(f"--border needs a mask of one label, this one has {', '.join(map(str, labels))}")
-    if border_mm == 0 or labels.size == 0:
+    if labels.size == 0:
         return mask
     inside = mask.labels > 0
     grown = _distance_mm(inside, mask) <= border_mm if border_mm > 0 else _distance_mm(~inside, mask) > -border_mm

@@ -8,6 +8,7 @@ import pytest
 from phantoms import OBLIQUE, ORIENTATIONS
 from tiny_package import (
     CASCADE,
+    FIT,
     PHANTOM,
     RESAMPLE,
     RESTORE,
@@ -145,6 +146,16 @@ class TestOneStage:
         agree = (result.probabilities[1] > result.probabilities[0]) == (result.mask.labels > 0)
         assert agree.mean() > 0.9, "nearest labels and linear probabilities differ at the border only"
 
+    def test_probabilities_stay_when_the_next_head_is_segmented(self, tmp_path):
+        """Steps that only turn the image leave the output where OpenVINO wrote it, and will write the next one."""
+        stage = replace(STAGE, before=(Orient(axes="LPS"), *FIT, SCALE))
+        segmenter = Segmenter.open(make_package(tmp_path / "tiny", replace(SPEC, stages=(stage,))))
+        volume = make_volume(PHANTOM)
+        first = segmenter(volume, probabilities=True).probabilities
+        kept = first.copy()
+        segmenter(Volume(volume.voxels[::-1], volume.geometry), probabilities=True)
+        np.testing.assert_array_equal(first, kept)
+
     def test_time_is_told_by_stage(self, head):
         elapsed = Segmenter(TILTED, {"tiny": tilted})(head).elapsed_ms
         assert list(elapsed) == ["assemble", "brain: before", "brain: network", "brain: after", "check"]
@@ -273,8 +284,6 @@ def test_missing_graphs_are_refused():
 
 def test_a_step_after_which_the_box_would_lie_elsewhere_is_refused():
     """A cascade whose first stage pads: its box is in another field of view than the one that is cropped."""
-    from tiny_package import FIT
-
     from brain_edge.errors import PackageError
     from brain_edge.steps import PadToMultiple
 

@@ -210,6 +210,13 @@ class TestCropToStage:
         np.testing.assert_array_equal(back[tuple(expected)], cut.voxels[0])
         assert np.count_nonzero(back) == cut.voxels.size
 
+    def test_a_half_is_rounded_in_float32_as_there(self):
+        """1.2 x 55 / 24 x 2 planes are 5.5: in float32 a little more, so 6, in float64 a little less, so 5."""
+        labels = np.zeros((24, 24, 24), dtype=np.uint8)
+        labels[10:12, 10:12, 10:12] = 1
+        cut = CropToStage(stage="box", margin=0.1).apply(self.with_finding((55, 55, 55), labels))
+        assert cut.voxels.shape == (1, 6, 6, 6)
+
     def test_nothing_found_is_refused_in_words(self):
         frame = self.with_finding((20, 20, 20), np.zeros((10, 10, 10), dtype=np.uint8))
         with pytest.raises(ImplausibleError, match="stage 'box' has found nothing to crop to: no brain was seen"):

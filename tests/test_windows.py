@@ -180,6 +180,18 @@ class TestEnsembles:
         result = predict(network(graphs=("a", "b"), activation=Activation.SIGMOID), members, array)
         np.testing.assert_allclose(result, (expit(8) + expit(-2)) / 2, rtol=1e-6)
 
+    @pytest.mark.parametrize("flips", [((), (0,), (1, 2)), ALL_MIRRORINGS])
+    def test_a_session_may_lend_the_same_array_again_and_again(self, flips):
+        """OpenVINO writes every output into the same memory."""
+        array, memory = voxels((1, 4, 5, 6), 12), np.empty((1, 1, 4, 5, 6), dtype=np.float32)
+
+        def lend(batch):
+            memory[:] = np.roll(batch, 1, axis=3)
+            return memory
+
+        expected = predict(network(flips=flips), {"n": lambda batch: np.roll(batch, 1, axis=3)}, array)
+        np.testing.assert_array_equal(predict(network(flips=flips), {"n": lend}, array), expected)
+
     def test_tick_once_for_each_pass(self):
         ticks = []
         ensemble = network(graphs=("a", "b"), flips=ALL_MIRRORINGS)

@@ -115,7 +115,12 @@ def tiny_graph() -> Any:
     image = ops.parameter(PartialShape([1, 1, -1, -1, -1]), Type.f32, name="image")
     ones, pads = [1, 1, 1], [1, 1, 1]
     convolved = ops.convolution(image, ops.constant(weights), ones, pads, pads, ones)
-    return Model([ops.softmax(ops.add(convolved, ops.constant(bias)), axis=1)], [image], "tiny")
+    model = Model([ops.softmax(ops.add(convolved, ops.constant(bias)), axis=1)], [image], "tiny")
+    # names that OpenVINO gives are numbers that go on counting, and the file would differ each time
+    for number, node in enumerate(model.get_ordered_ops()):
+        node.set_friendly_name(f"{node.get_type_name()}_{number}")
+    model.outputs[0].get_tensor().set_names({"probabilities"})
+    return model
 
 
 def tiny_weights() -> tuple[np.ndarray, np.ndarray]:

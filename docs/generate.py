@@ -1,0 +1,209 @@
+"""Write the pages of `docs/reference` that the code itself knows best: commands, steps, recipes, the JSON Schema.
+
+    python docs/generate.py
+
+`make docs` runs it; a test compares what is committed with what it would write. Nothing here depends on the machine,
+the terminal or the day.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+import click
+
+from brain_edge.cli.main import COMMANDS, PROGRAM, program
+from brain_edge.resample import Interpolation
+from brain_edge.spec import json_schema
+from brain_edge.steps import AfterStep, GridStep, IntensityStep, Placement, Region
+from brain_edge_conversion.recipe import Variant
+from brain_edge_conversion.recipes import load_recipe, recipe_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from enum import StrEnum
+
+    from brain_edge.steps import Step
+    from brain_edge_conversion.recipe import Recipe
+
+REFERENCE: Final = Path(__file__).resolve().parent / "reference"
+HELP_WIDTH: Final = 100
+CHOICES: Final = (Interpolation, Placement, Region)
+SECTIONS: Final = re.compile(r"\n\n(Raises|Args|Returns|Attributes):\n")
+
+
+def pages() -> dict[str, str]:
+    """Every generated page: name under `docs/reference` -> text."""
+    writers: Mapping[str, Callable[[], str]] = {
+        "cli.md": lambda: _page(_commands()),
+        "recipes.md": lambda: _page(_recipes()),
+        "steps.md": lambda: _page(_steps()),
+        "spec-schema.json": lambda: json.dumps(json_schema(), indent=2) + "\n",
+    }
+    return {name: write() for name, write in writers.items()}
+
+
+def main() -> None:
+    """Write them all, and say which."""
+    for name, text in pages().items():
+        (REFERENCE / name).write_text(text, encoding="utf-8", newline="\n")
+        click.echo(f"docs/reference/{name}", err=True)
+
+
+def _page(lines: Iterable[str]) -> str:
+    return "\n".join(lines) + "\n"
+
+
+def _commands() -> Iterator[str]:
+    yield "# Commands"
+    yield ""
+    yield f"What `{PROGRAM} --help` and `{PROGRAM} COMMAND --help` print. Results go to stdout, progress and warnings"
+    yield "to stderr; what the program ends with is listed in [exit codes](exit-codes.md)."
+    # not from the terminal that happens to run this
+    root = program.make_context(PROGRAM, ["--help"], resilient_parsing=True, terminal_width=HELP_WIDTH)
+    yield from _help(program, root, 2)
+    for name in COMMANDS:
+        command = program.get_command(root, name)
+        if command is None:
+            raise AssertionError(f"{name} is listed and not there")
+        yield from _with_subcommands(command, click.Context(command, info_name=name, parent=root), 2)
+
+
+def _with_subcommands(command: click.Command, context: click.Context, level: int) -> Iterator[str]:
+    yield from _help(command, context, level)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.commands[name]
+            yield from _with_subcommands(below, click.Context(below, info_name=name, parent=context), level + 1)
+
+
+def _help(command: click.Command, context: click.Context, level: int) -> Iterator[str]:
+    yield from ("", f"{'#' * level} {context.command_path}", "", "```text", command.get_help(context), "```")
+
+
+def _steps() -> Iterator[str]:
+    definitions = json_schema()["$defs"]
+    yield "# Steps"
+    yield ""
+    yield "Every operation that a [specification](../concepts/steps-and-stages.md) may name, from the docstrings of"
+    yield '`brain_edge.steps`. A step is written `{"op": ..., ...}`; `version` may be left out, and is 1 for all of'
+    yield "them. The same as a JSON Schema: [spec-schema.json](spec-schema.json)."
+    groups = {
+        "Before the network: grid": GridStep,
+        "Before the network: intensities": IntensityStep,
+        "After the network": AfterStep,
+    }
+    for title, union in groups.items():
+        yield from ("", f"## {title}")
+        for step in get_args(union):
+            yield from _step(step, definitions[step.__name__])
+    yield from ("", "## Choices")
+    for choice in CHOICES:
+        yield from _choice(choice)
+
+
+def _step(step: type[Step], schema: Mapping[str, Any]) -> Iterator[str]:
+    properties = {name: value for name, value in schema["properties"].items() if name not in ("op", "version")}
+    yield from ("", f"### {step.__name__}", "", f'`"op": "{step.__struct_config__.tag}"`', "")
+    yield from _prose(inspect.getdoc(step) or "")
+    if not properties:
+        return
+    yield from ("", "| parameter | value | default |", "|---|---|---|")
+    for name, value in properties.items():
+        default = f"`{json.dumps(value['default'])}`" if "default" in value else "required"
+        yield f"| `{name}` | {_value(value)} | {default} |"
+
+
+def _prose(docstring: str) -> Iterator[str]:
+    """A docstring as Markdown: a section such as "Raises" becomes a list."""
+    text, *sections = SECTIONS.split(docstring)
+    yield text
+    for title, body in zip(sections[::2], sections[1::2], strict=True):
+        yield from ("", f"{title}:", "")
+        for item in re.split(r"\n(?=    \S)", "\n" + body)[1:]:
+            name, _, words = " ".join(item.split()).partition(": ")
+            yield f"- `{name}`: {words}"
+
+
+def _value(schema: Mapping[str, Any]) -> str:
+    """What a value may be, in words."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "enum" in schema:
+        return ", ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(_value(each) for each in schema["anyOf"])
+    if schema["type"] == "array":
+        fixed = schema.get("prefixItems")
+        return f"{len(fixed)} times {_value(fixed[0])}" if fixed else f"list of {_value(schema['items'])}"
+    return " ".join([schema["type"], *_limits(schema)])
+
+
+def _limits(schema: Mapping[str, Any]) -> Iterator[str]:
+    words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    stated = [f"{word} {schema[key]:g}" for key, word in words.items() if key in schema]
+    if stated:
+        yield f"({', '.join(stated)})"
+
+
+def _choice(choice: type[StrEnum]) -> Iterator[str]:
+    yield from ("", f"### {choice.__name__}", "", inspect.getdoc(choice) or "", "")
+    yield from (f'- `"{value}"`: {words}' for value, words in _members(choice).items())
+
+
+def _members(choice: type[StrEnum]) -> dict[str, str]:
+    """Value -> the sentence below it in the source, which Python itself does not keep."""
+    (definition,) = ast.parse(inspect.getsource(choice)).body
+    if not isinstance(definition, ast.ClassDef):
+        raise TypeError(f"{choice.__name__} is not written as a class")
+    words = [
+        ast.literal_eval(statement.value)
+        for statement in definition.body[1:]
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    ]
+    return {member.value: " ".join(text.split()) for member, text in zip(choice, words, strict=True)}
+
+
+def _recipes() -> Iterator[str]:
+    yield "# Recipes"
+    yield ""
+    yield f"The models that `{PROGRAM} convert` knows by name. The figures are the publishers' own and were measured on"
+    yield "their data; what quantisation cost a package is in its manifest (`brain-edge info`). Research use only: none"
+    yield "of them is a medical device."
+    for name in recipe_names():
+        yield from _recipe(load_recipe(name))
+
+
+def _recipe(recipe: Recipe) -> Iterator[str]:
+    model = recipe.variant(Variant())
+    spec, card, licence = model.spec, model.card, model.licence
+    yield from ("", f"## {recipe.name}", "", card.summary, "")
+    yield f"- Task: {spec.task}"
+    yield f"- Input: {', '.join(f'`{each.name}` ({each.description})' for each in spec.inputs)}"
+    yield f"- Labels: {', '.join(f'{value} {label}' for value, label in spec.label_names().items())}"
+    yield f"- Weights: {recipe.weights}"
+    for graph in recipe.variant(Variant(members=recipe.members)).graphs:
+        if graph.weights is not None:
+            yield f"- SHA-256 of the weights of `{graph.graph}`: `{graph.weights.sha256}`"
+    yield f"- Licence of the weights: {licence.name}, {licence.holder}. {licence.notes}".rstrip()
+    yield f"- Cite: {card.citation}"
+    yield f"- Published figures: {card.published_figures}"
+    yield f"- Limits: {card.limits}"
+    yield f"- Default calibration cohort: `{recipe.cohort}`" if recipe.cohort else "- No default calibration cohort"
+    if recipe.members > 1:
+        yield f"- `--members 1` to `{recipe.members}`, or `all`; 1 unless stated"
+    if recipe.has_flips:
+        yield "- `--flips`: average over the mirrorings of the published program"
+    for stage in spec.stages:
+        before, after = (", ".join(f"`{type(step).__name__}`" for step in part) for part in (stage.before, stage.after))
+        yield f"- Stage `{stage.name}`: {before}; network; {after}"
+
+
+if __name__ == "__main__":
+    main()

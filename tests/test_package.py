@@ -1,0 +1,363 @@
+"""A package: every byte is accounted for, nothing in it is executed, and nobody's name is in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import msgspec
+import numpy as np
+import pytest
+from tiny_package import CASCADE, PHANTOM, RESTORE, SPEC, STAGE, make_package, tiny_manifest
+
+from brain_edge.digest import sha256_of
+from brain_edge.errors import BrainEdgeError, PackageError
+from brain_edge.package import Manifest, NumberFormat, Precision, WeightsStatus, open_package, seal
+from brain_edge.package.card import model_card
+from brain_edge.package.manifest import Accuracy, CaseRecord, GraphParity, Parity
+from brain_edge.phantom import make_volume
+from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.segmenter import Segmenter
+from brain_edge.spec import Task, canonical_json
+from brain_edge.steps import Threshold
+from brain_edge.verify import verify
+
+replace = msgspec.structs.replace
+
+PARITY = Parity(
+    input_sha256=("ab" * 32,),
+    graphs=(GraphParity(graph="tiny", max_error=2e-6, relative_error=3e-7, same_label_share=0.99999),),
+    mask_dice=0.99995,
+)
+ACCURACY = Accuracy(
+    statement="Measured on one head; no statement about others.",
+    max_dice_drop=0.01,
+    worst_mean_drop=0.0021,
+    int8_share=0.97,
+    cohort_sha256="cd" * 32,
+    demonstration=True,
+    cases=(
+        CaseRecord(
+            case=1,
+            split="test",
+            label=1,
+            dice_fp32=0.981,
+            dice_int8=0.979,
+            drop=0.002,
+            agreement=0.996,
+            hd95_fp32_mm=1.0,
+            hd95_int8_mm=1.2,
+        ),
+        CaseRecord(
+            case=2,
+            split="test",
+            label=1,
+            dice_fp32=None,
+            dice_int8=None,
+            drop=None,
+            agreement=0.997,
+            hd95_fp32_mm=None,
+            hd95_int8_mm=None,
+        ),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A whole package; copy it before you change it."""
+    return make_package(tmp_path_factory.mktemp("packages") / "tiny")
+
+
+@pytest.fixture
+def folder(original, tmp_path):
+    """A copy of the package, to be damaged."""
+    return shutil.copytree(original.folder, tmp_path / "tiny")
+
+
+def files_of(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def edit_manifest(folder, change) -> None:
+    """Change the plain dictionaries of a manifest, as somebody with an editor would."""
+    path = folder / "manifest.json"
+    plain = json.loads(path.read_bytes())
+    change(plain)
+    path.write_text(json.dumps(plain))
+
+
+class TestContent:
+    def test_is_what_the_documentation_lists_and_no_code(self, original):
+        names = [path.relative_to(original.folder).as_posix() for path in files_of(original.folder)]
+        assert names == ["README.md", "graphs/tiny.bin", "graphs/tiny.xml", "manifest.json", "selftest/mask.nii.gz"]
+        assert set(original.manifest.files) == set(names) - {"manifest.json"}
+
+    def test_every_hash_and_size_is_that_of_the_file(self, original):
+        for name, record in original.manifest.files.items():
+            path = original.folder / name
+            assert (sha256_of(path), path.stat().st_size) == (record.sha256, record.size_bytes)
+        assert (
+            original.size_bytes
+            == sum(path.stat().st_size for path in files_of(original.folder)[:-2])
+            + (original.folder / "selftest/mask.nii.gz").stat().st_size
+        )
+
+    def test_graphs_carry_the_spec_and_the_labels(self, original):
+        """Where OpenVINO's Model API looks for labels, and where we look for the spec."""
+        import openvino
+
+        model = openvino.Core().read_model(original.graph_file("tiny"))
+        assert model.get_rt_info(["brain_edge", "spec"]).astype(str) == canonical_json(SPEC).decode()
+        assert model.get_rt_info(["model_info", "labels"]).astype(str) == "brain"
+
+    def test_holds_no_name_of_the_folder_in_which_it_was_made(self, tmp_path):
+        """The folder of a cohort is called after a patient more often than not."""
+        package = make_package(tmp_path / "MUSTERMANN_ERIKA" / "tiny")
+        for path in files_of(package.folder):
+            assert b"MUSTERMANN" not in path.read_bytes()
+            assert str(tmp_path).encode() not in path.read_bytes()
+
+
+class TestDigest:
+    def test_is_the_hash_of_the_canonical_manifest(self, original):
+        import hashlib
+
+        assert original.digest == hashlib.sha256(canonical_json(original.manifest)).hexdigest()
+        assert open_package(original.folder).digest == original.digest
+
+    def test_is_the_same_for_the_same_package_made_twice(self, original, tmp_path):
+        again = make_package(tmp_path / "elsewhere" / "another name")
+        assert again.digest == original.digest
+        for path in files_of(original.folder):
+            assert (again.folder / path.relative_to(original.folder)).read_bytes() == path.read_bytes()
+
+    def test_sealing_again_changes_nothing(self, folder, original):
+        assert seal(folder, open_package(folder).manifest).digest == original.digest
+
+    @pytest.mark.parametrize("name", ["graphs/tiny.bin", "graphs/tiny.xml", "selftest/mask.nii.gz"])
+    def test_changes_with_any_file(self, folder, original, name):
+        with (folder / name).open("ab") as file:
+            file.write(b"\n")
+        assert seal(folder, original.manifest).digest != original.digest
+
+    def test_changes_with_any_field(self, original):
+        manifest = original.manifest
+        others = [
+            replace(manifest, precision=Precision.BF16),
+            replace(manifest, weights_status=WeightsStatus.RANDOM),
+            replace(manifest, intended_use="Diagnosis."),
+            replace(manifest, parity=PARITY),
+            replace(manifest, spec=replace(SPEC, name="other")),
+        ]
+        assert len({other.digest for other in (manifest, *others)}) == 1 + len(others)
+
+    def test_does_not_change_with_white_space(self, folder, original):
+        edit_manifest(folder, dict)
+        assert open_package(folder).digest == original.digest
+
+    def test_an_expected_one_is_checked(self, folder, original):
+        assert open_package(folder, original.digest.upper()).digest == original.digest
+        sentence = rf"expected a package with the digest 0{{64}}, this one has {original.digest}; do not use it before"
+        with pytest.raises(PackageError, match=sentence):
+            open_package(folder, "0" * 64)
+
+    def test_an_expected_one_catches_who_changed_file_and_manifest_together(self, folder, original):
+        (folder / "graphs/tiny.bin").write_bytes((folder / "graphs/tiny.bin").read_bytes()[::-1])
+        seal(folder, original.manifest)
+        assert open_package(folder)
+        with pytest.raises(PackageError, match="do not use it before you know why"):
+            open_package(folder, original.digest)
+
+
+class TestDamage:
+    @pytest.mark.parametrize("name", ["README.md", "graphs/tiny.bin", "graphs/tiny.xml", "selftest/mask.nii.gz"])
+    @pytest.mark.parametrize("place", [0, 0.5, -1])
+    def test_one_byte_changed_in_a_file(self, folder, name, place):
+        path = folder / name
+        content = bytearray(path.read_bytes())
+        content[place if isinstance(place, int) else int(place * len(content))] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(PackageError, match=r"is not the one that the manifest describes .* is damaged, copy it"):
+            open_package(folder)
+
+    def test_one_byte_changed_anywhere_in_the_manifest(self, folder, original):
+        """Either it cannot be read, or the digest tells: the manifest cannot hold its own hash."""
+        path = folder / "manifest.json"
+        content = path.read_bytes()
+        refused = told = 0
+        for place in range(0, len(content), 7):
+            damaged = bytearray(content)
+            damaged[place] ^= 1
+            path.write_bytes(damaged)
+            try:
+                opened = open_package(folder)
+            except PackageError:
+                refused += 1
+                continue
+            assert opened.manifest == original.manifest or opened.digest != original.digest
+            told += 1
+        assert refused > told > 0
+
+    @pytest.mark.parametrize("name", ["README.md", "graphs/tiny.bin", "graphs/tiny.xml", "selftest/mask.nii.gz"])
+    def test_a_missing_file(self, folder, name):
+        (folder / name).unlink()
+        with pytest.raises(PackageError, match=rf"{name}: this file of the package is missing; copy the whole package"):
+            open_package(folder)
+
+    def test_a_truncated_file(self, folder):
+        path = folder / "graphs/tiny.bin"
+        path.write_bytes(path.read_bytes()[:-4])
+        with pytest.raises(PackageError, match=r"\(224 bytes, SHA-256 [0-9a-f]{12}\.\.\.; 220 bytes here\)"):
+            open_package(folder)
+
+    def test_no_package_at_all(self, tmp_path):
+        with pytest.raises(PackageError, match=r"expected a package, a folder with a manifest\.json; there is none"):
+            open_package(tmp_path)
+        with pytest.raises(PackageError, match="there is none"):
+            open_package(tmp_path / "nowhere")
+
+    @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"format_version":1,"a":' + b"[" * 10**5])
+    def test_a_manifest_that_is_none(self, folder, text):
+        (folder / "manifest.json").write_bytes(text)
+        with pytest.raises(PackageError, match=r"manifest\.json: not a manifest"):
+            open_package(folder)
+
+    def test_a_manifest_as_large_as_a_network(self, folder):
+        with (folder / "manifest.json").open("ab") as file:
+            file.truncate(33 * 2**20)
+        with pytest.raises(PackageError, match="a manifest of more than 33554432 bytes is not one of ours"):
+            open_package(folder)
+
+
+class TestOtherVersions:
+    def test_newer_format_is_named_before_its_unknown_fields(self, folder):
+        edit_manifest(folder, lambda plain: plain.update(format_version=2, quantum=True))
+        with pytest.raises(PackageError, match="expected package format 1, got 2; install a newer brain-edge"):
+            open_package(folder)
+
+    def test_older_format(self, folder):
+        edit_manifest(folder, lambda plain: plain.update(format_version=0))
+        with pytest.raises(PackageError, match="expected package format 1, got 0; convert the model again"):
+            open_package(folder)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda plain: plain.update(quantum=True), "unknown field `quantum`"),
+            (lambda plain: plain["card"].update(quantum=True), r"unknown field `quantum` - at `\$\.card`"),
+            (lambda plain: plain["spec"]["stages"][0]["before"][0].update(op="sharpen"), "Invalid value 'sharpen'"),
+            (lambda plain: plain["self_test"]["phantom"].update(generator=2), "Invalid enum value 2"),
+            (lambda plain: plain.update(precision="f8"), "Invalid enum value 'f8'"),
+            (lambda plain: plain.pop("licence"), "missing required field `licence`"),
+            (lambda plain: plain["spec"]["stages"][0].update(after=[]), "does not end with labels"),
+        ],
+    )
+    def test_fields_that_this_version_does_not_know(self, folder, change, words):
+        edit_manifest(folder, change)
+        with pytest.raises(PackageError, match=rf"not a manifest that this version of brain-edge reads: .*{words}"):
+            open_package(folder)
+
+
+class TestMalice:
+    @pytest.mark.parametrize(
+        "name",
+        ["../evil", "graphs/../../evil", "/etc/passwd", "..", "C:\\evil", "graphs\\evil", "~/evil", ".hidden", ""],
+    )
+    def test_a_path_that_leads_outside_is_refused(self, folder, original, name):
+        record = {"sha256": "0" * 64, "size_bytes": 1}
+        edit_manifest(folder, lambda plain: plain["files"].update({name: record}))
+        with pytest.raises(PackageError, match="Expected `str` matching regex"):
+            open_package(folder)
+        shutil.copy(original.folder / "manifest.json", folder)
+        edit_manifest(folder, lambda plain: plain["self_test"].update(mask=name))
+        with pytest.raises(PackageError, match="Expected `str` matching regex"):
+            open_package(folder)
+
+    def test_a_graph_without_a_hash_is_refused(self, folder):
+        edit_manifest(folder, lambda plain: plain["files"].pop("graphs/tiny.bin"))
+        with pytest.raises(PackageError, match=r"needs graphs/tiny\.bin but does not list it with a hash"):
+            open_package(folder)
+
+    def test_a_self_test_without_a_hash_is_refused(self, folder):
+        edit_manifest(folder, lambda plain: plain["files"].pop("selftest/mask.nii.gz"))
+        with pytest.raises(PackageError, match=r"needs selftest/mask\.nii\.gz but does not list it"):
+            open_package(folder)
+
+    def test_a_graph_made_for_other_steps_is_refused_when_it_is_loaded(self, folder, original):
+        """Manifest and hashes agree, but the steps are not those that the graph was made with."""
+        before = tuple(step for step in STAGE.before if step is not STAGE.before[1])
+        other = replace(SPEC, stages=(replace(STAGE, before=before),))
+        seal(folder, replace(original.manifest, spec=other))
+        segmenter = Segmenter.open(open_package(folder))
+        sentence = "the graph carries another model specification than the manifest; the parts of this package do not"
+        with pytest.raises(PackageError, match=sentence):
+            segmenter(make_volume(PHANTOM))
+
+
+class TestSelfTest:
+    def test_passes_where_it_was_made(self, original):
+        result = verify(open_package(original.folder), RuntimeOptions(threads=1))
+        assert result.dice > 0.999
+        assert result.files == 4
+        assert result.digest == original.digest
+        assert "FP32" in result.cpu_capabilities
+
+    def test_fails_where_another_mask_comes_out(self, folder, original):
+        from brain_edge.io.nifti import write_mask
+        from brain_edge.volume import Mask
+
+        volume = make_volume(PHANTOM)
+        half = np.zeros(PHANTOM.shape, dtype=np.uint8)
+        half[:, :20] = 1
+        write_mask(Mask(half, volume.geometry), volume, folder / "selftest/mask.nii.gz")
+        package = seal(folder, original.manifest)
+        sentence = r"the self-test gives Dice 0\.\d+ against the mask that was shipped, expected at least 0\.98"
+        with pytest.raises(BrainEdgeError, match=sentence):
+            verify(package, RuntimeOptions(threads=1))
+
+    def test_of_a_model_that_rightly_finds_nothing_in_a_phantom_passes(self, tmp_path):
+        """A lesion network on a healthy phantom: the shipped mask is empty, and that is no broken image."""
+        stage = replace(STAGE, after=(Threshold(channel=1, above=2.0), RESTORE))
+        package = make_package(tmp_path / "lesion", replace(SPEC, task=Task.LESION, stages=(stage,)))
+        assert verify(package, RuntimeOptions(threads=1)).dice == 1.0
+
+    def test_of_a_cascade(self, tmp_path):
+        assert verify(make_package(tmp_path / "cascade", CASCADE), RuntimeOptions(threads=1)).dice > 0.999
+
+
+class TestModelCard:
+    def test_says_what_a_reader_must_know(self, original):
+        card = (original.folder / "README.md").read_text(encoding="utf-8")
+        for words in (
+            "# tiny (fp32)",
+            "**Research use only. Not a medical device; not for diagnosis or treatment.**",
+            "- Task: skull-stripping. Inputs: T1.",
+            "- Labels: 1 brain.",
+            "computed in f32 where not integer",
+            "- Licence of the weights: Apache-2.0, the authors of brain_edge. nothing was trained",
+            "- Limits: finds a phantom only",
+            f"- tiny: `written by hand`, SHA-256 `{original.manifest.weights[0].sha256}`",
+        ):
+            assert words in card
+        assert "random" not in card
+        assert card == model_card(original.manifest)
+
+    def test_random_weights_are_marked_at_the_top(self):
+        lines = model_card(tiny_manifest(weights_status=WeightsStatus.RANDOM)).splitlines()
+        assert lines[4] == (
+            "**The weights are random. A mask of this package means nothing; it is for measuring speed.**"
+        )
+
+    def test_parity_and_accuracy_are_tables_with_numbers_instead_of_names(self):
+        card = model_card(tiny_manifest(parity=PARITY, accuracy=ACCURACY, number_format=NumberFormat.INT8))
+        assert "| tiny | 2e-06 | 3e-07 | 99.9990% |" in card
+        assert "Dice of the final masks, PyTorch against OpenVINO: 0.99995." in card
+        assert "Measured on one head; no statement about others." in card
+        assert "| 1 | test | 1 | 0.98100 | 0.97900 | 0.99600 |" in card
+        assert "| 2 | test | 1 | no reference | no reference | 0.99700 |" in card
+
+
+def test_manifest_comes_back_from_json_as_it_was():
+    manifest = tiny_manifest(parity=PARITY, accuracy=ACCURACY)
+    assert msgspec.json.decode(canonical_json(manifest), type=Manifest) == manifest

@@ -1,0 +1,245 @@
+"""No conversion passes that does not compute what PyTorch computes: judged with networks that are wrong on purpose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from cohorts import threshold_spec
+from scipy.special import expit
+from torch import nn
+
+from brain_edge.errors import BrainEdgeError, ParityError
+from brain_edge.phantom import Phantom, make_study
+from brain_edge.resample import Interpolation
+from brain_edge.spec import Activation, Label, ModelSpec, Network, Sequence, Stage, Task
+from brain_edge.steps import Argmax, CropToStage, LargestComponent, Restore, Threshold
+from brain_edge_conversion.parity import ParityLimits, Side, TorchSession, compare_graphs, require_parity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from brain_edge.windows import Session
+
+SPEC = threshold_spec(0.5)
+STUDY = make_study(Phantom(shape=(22, 26, 24), spacing_mm=8.0), ["T1"])
+RESTORE = Restore(interpolation=Interpolation.NEAREST)
+
+
+def bright(batch: np.ndarray) -> np.ndarray:
+    """The network that was published: a probability (1, 1, I, J, K)."""
+    return np.asarray(expit((batch - 350) / 60), dtype=np.float32)
+
+
+def both_classes(batch: np.ndarray) -> np.ndarray:
+    """The same as a softmax over two classes (1, 2, I, J, K)."""
+    return np.concatenate([1 - bright(batch), bright(batch)], axis=1)
+
+
+def check(
+    published: Session, converted: Session, specs: tuple[ModelSpec, ModelSpec] = (SPEC, SPEC), **limits: float
+) -> tuple[Any, float]:
+    """Compare two networks for the graph `identity`."""
+    sides = (Side(spec, {"identity": session}) for spec, session in zip(specs, (published, converted), strict=True))
+    return require_parity(*sides, STUDY, ParityLimits(**limits), {})
+
+
+def test_the_same_network_differs_by_nothing():
+    (graph,), mask_dice = check(bright, bright)
+    assert (graph.graph, graph.max_error, graph.relative_error, graph.same_label_share) == ("identity", 0.0, 0.0, 1.0)
+    assert mask_dice == 1.0
+
+
+def test_the_error_is_the_largest_difference_over_the_largest_output_of_pytorch():
+    def off(batch: np.ndarray) -> np.ndarray:
+        output = 4 * bright(batch)
+        output[0, 0, 3, 4, 5] += 0.25
+        return output
+
+    (graph,), _ = check(lambda batch: 4 * bright(batch), off)
+    assert graph.max_error == pytest.approx(0.25, rel=1e-5)
+    assert graph.relative_error == pytest.approx(0.25 / (4 * bright(STUDY.volumes["T1"].voxels).max()), rel=1e-5)
+
+
+def flip(batch: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(bright(batch)[:, :, :, ::-1])
+
+
+def not_a_number(batch: np.ndarray) -> np.ndarray:
+    output = bright(batch)
+    output[0, 0, 1, 1, 1] = np.nan
+    return output
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        pytest.param(not_a_number, r"identity: OpenVINO differs from PyTorch by nan", id="one NaN"),
+        pytest.param(lambda batch: np.full_like(batch, np.nan), r"by nan", id="NaN"),
+        pytest.param(lambda batch: bright(batch) + np.inf, r"by inf", id="infinity"),
+        pytest.param(lambda batch: bright(np.roll(batch, 1, axis=2)), r"the same label in 8\d\.\d", id="a voxel off"),
+        pytest.param(flip, r"the same label in \d\d\.\d", id="mirrored"),
+        pytest.param(np.zeros_like, r"by 1 \(relative 1, allowed 0\.5\)", id="all zero"),
+        pytest.param(lambda batch: 1 - bright(batch), r"in 0\.\d+% of the voxels", id="inverted"),
+        pytest.param(
+            lambda batch: bright(batch)[..., :-1],
+            r"returns the shape \(1, 1, 22, 26, 24\), OpenVINO \(1, 1, 22, 26, 23\)",
+            id="another shape",
+        ),
+        pytest.param(
+            both_classes, r"the shape \(1, 1, 22, 26, 24\), OpenVINO \(1, 2, 22, 26, 24\)", id="more channels"
+        ),
+    ],
+)
+def test_a_conversion_is_refused_that_gives(wrong: Callable[[np.ndarray], np.ndarray], words: str):
+    with pytest.raises(ParityError, match=words) as refused:
+        check(bright, wrong)
+    assert refused.value.exit_code == 1
+
+
+def test_one_voxel_may_move_as_far_as_rounding_moves_it_and_no_farther():
+    """OpenVINO's instance norm sums in f32: on a real head a probability at the border moves by 0.2."""
+
+    def off(by: float) -> Callable[[np.ndarray], np.ndarray]:
+        def session(batch: np.ndarray) -> np.ndarray:
+            output = bright(batch)
+            output[0, 0, 0, 0, 0] += by  # air: the label stays
+            return output
+
+        return session
+
+    assert check(bright, off(0.3))[1] == 1.0
+    with pytest.raises(ParityError, match=r"relative 0\.6, allowed 0\.5.*no layer is suspect by its type"):
+        check(bright, off(0.6))
+
+
+def test_masks_are_compared_too():
+    """Networks that agree, between steps that do not."""
+    other = threshold_spec(0.95)
+    with pytest.raises(ParityError, match=r"the masks of PyTorch and OpenVINO agree at Dice 0\.\d{5}, expected 0\.999"):
+        check(bright, bright, (SPEC, other))
+
+
+def test_suspect_layers_are_named_for_the_graph_that_is_wrong():
+    sides = Side(SPEC, {"identity": bright}), Side(SPEC, {"identity": np.zeros_like})
+    suspects = {"identity": ["down.norm", "up.norm"], "another": ["never.named"]}
+    words = r"suspect: 2 normalisation layer\(s\) with running statistics .* \(first: down\.norm\), which OpenVINO"
+    with pytest.raises(ParityError, match=words):
+        require_parity(*sides, STUDY, ParityLimits(), suspects)
+
+
+def test_limits_can_be_narrower():
+    def nearly(batch: np.ndarray) -> np.ndarray:
+        return bright(batch + 1)
+
+    check(bright, nearly, mask_dice=0.99, same_label_share=0.99)
+    with pytest.raises(ParityError, match=r"allowed 0\.001"):
+        check(bright, nearly, mask_dice=0.99, same_label_share=0.99, relative_error=0.001)
+
+
+# --- what is compared is what is meant
+
+
+def two_classes(activation: Activation, channels: int, *decide: Any) -> ModelSpec:
+    stage = Stage(
+        name="only",
+        before=(),
+        network=Network(graphs=("identity",), channels_in=1, channels_out=channels, activation=activation),
+        after=(*decide, RESTORE),
+    )
+    return msgspec.structs.replace(SPEC, stages=(stage,))
+
+
+PUBLISHED = two_classes(Activation.NONE, 2, Argmax())
+MERGED = two_classes(Activation.SIGMOID, 1, Threshold(channel=0, above=0.5))
+
+
+def test_a_merged_logit_is_compared_as_the_probabilities_that_it_stands_for():
+    (graph,), mask_dice = check(both_classes, lambda batch: (batch - 350) / 60, (PUBLISHED, MERGED))
+    assert graph.max_error < 1e-6
+    assert (graph.same_label_share, mask_dice) == (1.0, 1.0)
+
+
+def test_a_merged_logit_of_the_wrong_sign_is_refused():
+    with pytest.raises(ParityError, match=r"by 1 "):
+        check(both_classes, lambda batch: (350 - batch) / 60, (PUBLISHED, MERGED))
+
+
+def test_two_regions_are_not_taken_for_two_classes():
+    """A network of two overlapping regions, each with its own sigmoid, returns two logits on both sides."""
+    regions = two_classes(Activation.SIGMOID, 2, Threshold(channel=1, above=0.5))
+
+    def logits(batch: np.ndarray) -> np.ndarray:
+        return np.concatenate([(batch - 200) / 60, (batch - 350) / 60], axis=1)
+
+    (graph,), mask_dice = check(logits, logits, (regions, regions))
+    assert (graph.max_error, mask_dice) == (0.0, 1.0)
+
+
+def cascade() -> ModelSpec:
+    """A box, then the brain in it."""
+    box = Network(graphs=("box",), channels_in=1, channels_out=1)
+    brain = Network(graphs=("brain",), channels_in=1, channels_out=1)
+    decide = Threshold(channel=0, above=0.5)
+    return ModelSpec(
+        name="cascade",
+        task=Task.SKULL_STRIPPING,
+        inputs=(Sequence(name="T1"),),
+        stages=(
+            Stage(name="box", before=(), network=box, after=(decide, LargestComponent())),
+            Stage(name="brain", before=(CropToStage(stage="box"),), network=brain, after=(decide, RESTORE)),
+        ),
+        labels=(Label(value=1, name="brain"),),
+    )
+
+
+def test_each_graph_of_a_cascade_is_compared_on_what_pytorch_leads_it_to():
+    """The second network sees PyTorch's box, whatever the first one has become."""
+    published = Side(cascade(), {"box": bright, "brain": bright})
+    converted = Side(cascade(), {"box": np.zeros_like, "brain": bright})
+    (box, brain), _ = compare_graphs(published, converted, STUDY)
+    assert (box.graph, brain.graph) == ("box", "brain")
+    assert box.max_error > 0.9
+    assert brain.max_error == 0.0
+
+
+def test_a_broken_first_stage_is_named_and_not_what_it_makes_of_the_second():
+    """Without the order of the checks the words would be "no brain was seen in this image"."""
+    published = Side(cascade(), {"box": bright, "brain": bright})
+    converted = Side(cascade(), {"box": np.zeros_like, "brain": bright})
+    with pytest.raises(ParityError, match=r"^box: OpenVINO differs"):
+        require_parity(published, converted, STUDY, ParityLimits(), {})
+
+
+def test_windows_and_mirrorings_are_all_compared():
+    """An error in any pass counts, not only in the last one."""
+    passes = iter([1.0, 0.0, 0.0, 0.0])
+    network = msgspec.structs.replace(SPEC.stages[0].network, flips=((), (0,), (1,), (2,)))
+    mirrored = msgspec.structs.replace(SPEC, stages=(msgspec.structs.replace(SPEC.stages[0], network=network),))
+    with pytest.raises(ParityError, match=r"by 1 "):
+        check(bright, lambda batch: bright(batch) + np.float32(next(passes)), (mirrored, mirrored))
+
+
+def test_a_published_network_that_computes_nan_is_no_measure_for_another():
+    with pytest.raises(BrainEdgeError, match=r"the network computed NaN"):
+        check(lambda batch: np.full_like(batch, np.nan), bright)
+
+
+# --- PyTorch as a session
+
+
+def test_a_torch_session_runs_the_module_as_it_is_without_gradients():
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.InstanceNorm3d(2, track_running_stats=True))
+    module.train()
+    image = np.random.default_rng(1).normal(size=(1, 1, 6, 7, 8)).astype(np.float32)
+    flipped = image[:, :, ::-1]  # a view with negative strides, which torch refuses
+    output = TorchSession(module)(flipped)
+    expected = module(torch.from_numpy(flipped.copy())).detach().numpy()
+    np.testing.assert_allclose(output, expected, rtol=1e-6)
+    assert output.dtype == np.float32
+    assert module.training
+    output[...] = 0  # the caller may change it

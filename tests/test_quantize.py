@@ -1,0 +1,216 @@
+"""quantize writes an INT8 package whose masks stay within the budget, or no package at all."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+import nibabel as nib
+import numpy as np
+import pytest
+from cohorts import file_entry, save_manifest
+from openvino import Core
+from tiny_package import PHANTOM, SPEC, make_package
+
+from brain_edge.cohort import CaseEntry, Cohort, Split, load_cohort
+from brain_edge.errors import BudgetError, InputError, UsageError
+from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, open_package
+from brain_edge.phantom import make_study
+from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.segmenter import Segmenter
+from brain_edge.verify import verify
+from brain_edge_conversion.budget import AccuracyBudget
+from brain_edge_conversion.quantize import QuantizeOptions, quantize
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from brain_edge.volume import Study
+
+# nncf reads its configuration with a deprecated corner of a library of its own
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+PATIENT = "Smith^John"
+ONE_THREAD = RuntimeOptions(threads=1)
+ROOM = 0.05
+TIGHT = 1e-5
+SPLITS = (Split.CALIBRATION, Split.CALIBRATION, Split.VALIDATION, Split.TEST, Split.TEST)
+
+
+def head(seed: int) -> Study:
+    """A phantom, another noise for another seed."""
+    return make_study(msgspec.structs.replace(PHANTOM, seed=seed), ["T1"])
+
+
+def make_cohort(
+    folder: Path, package: ModelPackage, splits: Sequence[Split] = SPLITS, *, references: bool = True
+) -> Cohort:
+    """One head per split, its seed the number of the case; the references are the masks of the FP32 package."""
+    segment = Segmenter.open(package, ONE_THREAD)
+    cases = []
+    for number, split in enumerate(splits, start=1):
+        volume = head(number).volumes["T1"]
+        image = _save(folder / f"{PATIENT}{number}" / "T1.nii.gz", volume.voxels, volume.geometry.affine)
+        entry = CaseEntry(subject=f"{PATIENT}{number}", split=split, inputs={"T1": file_entry(image, folder)})
+        if references:
+            mask = _save(image.with_name("mask.nii.gz"), segment(volume).mask.labels, volume.geometry.affine)
+            entry = msgspec.structs.replace(entry, reference=file_entry(mask, folder))
+        cases.append(entry)
+    return load_cohort(save_manifest(folder, *cases))
+
+
+def _save(path: Path, voxels: np.ndarray, affine: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(voxels, affine), path)
+    return path
+
+
+def options(max_dice_drop: float, min_int8_share: float = 0.5) -> QuantizeOptions:
+    budget = AccuracyBudget(max_dice_drop=max_dice_drop, min_int8_share=min_int8_share)
+    return QuantizeOptions(budget=budget, runtime=ONE_THREAD)
+
+
+@pytest.fixture(scope="module")
+def fp32(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    return make_package(tmp_path_factory.mktemp("fp32") / "package")
+
+
+@pytest.fixture(scope="module")
+def cohort(fp32: ModelPackage, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return make_cohort(tmp_path_factory.mktemp("cohort"), fp32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("int8")
+
+
+@pytest.fixture(scope="module")
+def int8(fp32: ModelPackage, cohort: Cohort, folder: Path) -> ModelPackage:
+    return quantize(fp32, cohort, folder / "package", options(ROOM))
+
+
+# --- a budget that is met
+
+
+def test_the_package_is_int8_and_says_what_it_was_made_from(int8: ModelPackage, fp32: ModelPackage):
+    manifest = open_package(int8.folder).manifest
+    assert manifest.number_format is NumberFormat.INT8
+    assert manifest.converted_from == fp32.digest
+    assert (manifest.spec, manifest.weights, manifest.card) == (fp32.spec, fp32.manifest.weights, fp32.manifest.card)
+    assert verify(int8, ONE_THREAD).dice > 0.999
+
+
+def test_nothing_but_the_package_is_left(int8: ModelPackage, folder: Path):
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == [int8.folder.name]
+
+
+def test_its_convolution_is_computed_in_bytes(int8: ModelPackage):
+    """Asked of OpenVINO, not of us."""
+    model = Core().read_model(str(int8.graph_file("tiny")))
+    model.reshape([1, 1, 44, 52, 52])
+    compiled = Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
+    precisions = {node["layerType"].astype(str): node["runtimePrecision"].astype(str) for node in nodes}
+    assert precisions["Convolution"] in ("u8", "i8")
+
+
+def test_the_record_is_of_the_masks_that_the_packages_make_of_the_test_cases(
+    int8: ModelPackage, fp32: ModelPackage, cohort: Cohort
+):
+    """Measured once more here, with numpy; neither calibration nor validation cases are among them."""
+    accuracy = int8.manifest.accuracy
+    assert accuracy is not None
+    assert (accuracy.cohort_sha256, accuracy.int8_share, accuracy.demonstration) == (cohort.sha256, 1.0, False)
+    assert [(record.case, record.split, record.label) for record in accuracy.cases] == [(4, "test", 1), (5, "test", 1)]
+    for record in accuracy.cases:
+        study = head(record.case)
+        a, b = (Segmenter.open(each, ONE_THREAD)(study).mask.labels > 0 for each in (fp32, int8))
+        agreement = 2 * np.sum(a & b) / (a.sum() + b.sum())
+        assert record.agreement == pytest.approx(agreement)
+        assert (record.dice_fp32, record.dice_int8) == (1.0, pytest.approx(agreement))
+        assert record.drop == pytest.approx(1 - agreement)
+    assert accuracy.worst_mean_drop == pytest.approx(np.mean([record.drop for record in accuracy.cases]))
+    assert 0 < accuracy.worst_mean_drop <= accuracy.max_dice_drop
+
+
+def test_no_patient_is_in_the_package(int8: ModelPackage, cohort: Cohort):
+    for path in (path for path in int8.folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        for name in (PATIENT, "Smith", str(cohort.path.parent), cohort.manifest.title):
+            assert name.encode() not in content, (path, name)
+    (image,) = int8.folder.rglob("*.nii*")
+    assert set(np.unique(nib.load(image).get_fdata())) == {0, 1}
+
+
+def test_nothing_is_written_to_stdout(
+    fp32: ModelPackage, tmp_path: Path, cohort: Cohort, capfd: pytest.CaptureFixture[str]
+):
+    """NNCF draws its progress there, where the results of the command belong."""
+    quantize(fp32, cohort, tmp_path / "package", options(ROOM))
+    assert capfd.readouterr().out == ""
+
+
+# --- a budget that is missed
+
+
+def test_a_missed_budget_leaves_no_package_and_names_one_that_is_met(fp32: ModelPackage, tmp_path: Path):
+    """Without a test split, so that the second run is judged on the very cases that the first one names."""
+    cohort = make_cohort(tmp_path / "cohort", fp32, (Split.CALIBRATION, Split.VALIDATION))
+    # all of it must be integer: reverting layers to float is no way out
+    words = r"mean drop of label 1 is 0\.\d{5}, the budget is 1e-05"
+    with pytest.raises(BudgetError, match=words) as missed:
+        quantize(fp32, cohort, tmp_path / "package", options(TIGHT, min_int8_share=1.0))
+    assert missed.value.exit_code == 4
+    assert not (tmp_path / "package").exists()
+    named = re.search(r"smallest --max-dice-drop that these cases meet: ([\d.]+\d)", str(missed.value))
+    assert named is not None
+    package = quantize(fp32, cohort, tmp_path / "package", options(float(named[1]), min_int8_share=1.0))
+    assert open_package(package.folder).manifest.number_format is NumberFormat.INT8
+
+
+def test_without_references_the_disagreement_is_what_is_bounded(fp32: ModelPackage, tmp_path: Path):
+    cohort = make_cohort(tmp_path / "cohort", fp32, references=False)
+    package = quantize(fp32, cohort, tmp_path / "package", options(ROOM))
+    accuracy = package.manifest.accuracy
+    assert accuracy is not None
+    assert all(record.dice_fp32 is None and record.drop is None for record in accuracy.cases)
+    disagreements = [1 - record.agreement for record in accuracy.cases if record.agreement is not None]
+    assert accuracy.worst_mean_drop == pytest.approx(np.mean(disagreements))
+    assert len(disagreements) == 2
+
+
+def test_random_weights_have_no_accuracy(cohort: Cohort, tmp_path: Path):
+    """They are quantised for measuring speed, whatever their masks."""
+    package = make_package(tmp_path / "fp32", SPEC, weights_status=WeightsStatus.RANDOM)
+    quantised = quantize(package, cohort, tmp_path / "int8", options(TIGHT))
+    assert quantised.manifest.weights_status is WeightsStatus.RANDOM
+    assert quantised.manifest.number_format is NumberFormat.INT8
+    assert quantised.manifest.accuracy is None
+
+
+# --- what is refused
+
+
+def test_an_int8_package_is_not_quantised_again(int8: ModelPackage, cohort: Cohort, tmp_path: Path):
+    with pytest.raises(UsageError, match=r"expected an FP32 package, this one is int8 already"):
+        quantize(int8, cohort, tmp_path / "package", options(ROOM))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("splits", "missing"),
+    [
+        ((Split.VALIDATION, Split.TEST), "calibration"),
+        ((Split.CALIBRATION, Split.TEST), "validation"),
+    ],
+)
+def test_a_cohort_without_cases_for_a_purpose_is_refused(
+    splits: tuple[Split, ...], missing: str, fp32: ModelPackage, tmp_path: Path
+):
+    cohort = make_cohort(tmp_path, fp32, splits)
+    with pytest.raises(InputError, match=rf"the cohort .*tiny\.toml has no {missing} case"):
+        quantize(fp32, cohort, tmp_path / "package", options(ROOM))
+    assert not (tmp_path / "package").exists()

@@ -1,0 +1,237 @@
+"""OpenVINO runs the graph in the pinned precision, on the threads it is given, and calls nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.special import expit
+from strategies import voxels
+from tiny_package import CASCADE, PHANTOM, make_package, tiny_graph, tiny_weights
+
+from brain_edge.errors import BrainEdgeError, UsageError
+from brain_edge.io.nifti import write_image
+from brain_edge.package import Precision, seal
+from brain_edge.phantom import make_volume
+from brain_edge.runtime.cpu import default_threads
+from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.runtime.session import compile_properties, cpu_capabilities, open_sessions, runtime_version
+
+SHAPE = (1, 1, 12, 10, 14)
+ONE_THREAD = RuntimeOptions(threads=1)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    return make_package(tmp_path_factory.mktemp("packages") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """An input between 0 and 1, as the steps leave it."""
+    return np.clip(voxels(SHAPE, 1) / 200, 0, 1)
+
+
+def by_scipy(batch: np.ndarray) -> np.ndarray:
+    """The tiny graph in float64."""
+    weights, bias = tiny_weights()
+    logits = ndimage.correlate(batch[0, 0].astype(np.float64), weights[1, 0], mode="constant") + bias[0, 1]
+    return np.stack([expit(-logits), expit(logits)])[np.newaxis]
+
+
+def compiled(package, options=ONE_THREAD):
+    """The compiled model of the tiny graph, to ask OpenVINO itself."""
+    session = open_sessions(package, options)["tiny"]
+    return session._pool.request("tiny", SHAPE).get_compiled_model()
+
+
+class TestPrecision:
+    def test_f32_is_what_openvino_says_it_computes_in(self, package):
+        assert compiled(package).get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
+
+    @pytest.mark.skipif("BF16" not in cpu_capabilities(), reason="this CPU has no bf16, so there is nothing to pin")
+    def test_without_the_pin_it_would_be_bf16(self):
+        import openvino
+
+        default = openvino.Core().compile_model(tiny_graph(), "CPU")
+        assert default.get_property("INFERENCE_PRECISION_HINT").to_string() == "bf16"
+
+    def test_f32_is_the_float64_result_to_rounding(self, package, batch):
+        output = open_sessions(package, ONE_THREAD)["tiny"](batch)
+        assert output.dtype == np.float32
+        assert np.isfinite(output).all()
+        np.testing.assert_allclose(output, by_scipy(batch), atol=1e-5)
+
+    @pytest.mark.skipif("BF16" not in cpu_capabilities(), reason="this CPU has no bf16")
+    def test_bf16_is_pinned_as_well_and_coarser(self, tmp_path, batch):
+        coarse = make_package(tmp_path / "bf16", precision=Precision.BF16)
+        assert compiled(coarse).get_property("INFERENCE_PRECISION_HINT").to_string() == "bf16"
+        error = np.abs(open_sessions(coarse, ONE_THREAD)["tiny"](batch) - by_scipy(batch)).max()
+        assert 1e-4 < error < 0.2
+
+
+class TestOptions:
+    @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity mask")
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_threads_are_those_asked_for(self, package, threads):
+        model = compiled(package, RuntimeOptions(threads=threads))
+        assert model.get_property("INFERENCE_NUM_THREADS") == min(threads, len(os.sched_getaffinity(0)))
+
+    def test_threads_are_counted_where_none_are_asked_for(self):
+        assert compile_properties(Precision.F32, RuntimeOptions())["INFERENCE_NUM_THREADS"] == default_threads()
+
+    @pytest.mark.parametrize(("name", "words"), [("threads", "1 thread, got 0"), ("resident_graphs", "1 resident")])
+    def test_less_than_one_is_refused(self, name, words):
+        with pytest.raises(UsageError, match=f"expected at least {words}"):
+            RuntimeOptions(**{name: 0})
+
+    def test_a_cache_folder_keeps_compiled_graphs_and_changes_no_digit(self, package, batch, tmp_path):
+        plain = open_sessions(package, ONE_THREAD)["tiny"](batch)
+        cached = RuntimeOptions(threads=1, cache_folder=tmp_path)
+        for _ in range(2):
+            np.testing.assert_array_equal(open_sessions(package, cached)["tiny"](batch), plain)
+        assert len(list(tmp_path.rglob("*.blob"))) == 1
+
+
+class TestSession:
+    def test_outputs_are_the_callers_to_change(self, package, batch):
+        """Until the next call: the array is lent, because a copy of 256^3 voxels costs as much as a step."""
+        session = open_sessions(package, ONE_THREAD)["tiny"]
+        expected = session(batch).copy()
+        output = session(batch)
+        output += 1
+        np.testing.assert_array_equal(session(batch), expected)
+
+    def test_inputs_are_not_changed(self, package, batch):
+        read_only = batch.copy()
+        read_only.setflags(write=False)
+        open_sessions(package, ONE_THREAD)["tiny"](read_only)
+        np.testing.assert_array_equal(read_only, batch)
+
+    def test_the_same_input_gives_the_same_output_bit_for_bit(self, package, batch):
+        session = open_sessions(package, ONE_THREAD)["tiny"]
+        np.testing.assert_array_equal(session(batch), session(batch))
+        np.testing.assert_array_equal(session(batch), open_sessions(package, ONE_THREAD)["tiny"](batch))
+
+    def test_any_shape_of_volume_is_run(self, package):
+        session = open_sessions(package, ONE_THREAD)["tiny"]
+        for shape in ((1, 1, 5, 6, 7), (1, 1, 3, 3, 3), (1, 1, 16, 8, 4)):
+            array = np.clip(voxels(shape, 2) / 200, 0, 1)
+            np.testing.assert_allclose(session(array), by_scipy(array), atol=1e-5)
+
+    def test_what_openvino_cannot_run_is_said_in_a_sentence(self, package):
+        session = open_sessions(package, ONE_THREAD)["tiny"]
+        with pytest.raises(BrainEdgeError, match=r"run the graph tiny on an input of 1 x 2 x 4 x 4 x 4: .*;"):
+            session(np.zeros((1, 2, 4, 4, 4), dtype=np.float32))
+
+    def test_a_graph_that_is_none_is_said_in_a_sentence(self, tmp_path, batch):
+        package = make_package(tmp_path / "tiny")
+        package.graph_file("tiny").write_text("<net>")
+        resealed = seal(package.folder, package.manifest)
+        with pytest.raises(BrainEdgeError, match="OpenVINO could not run the graph tiny on an input of 1 x 1 x 12"):
+            open_sessions(resealed, ONE_THREAD)["tiny"](batch)
+
+
+class TestPool:
+    SMALL, LARGE = (1, 1, 4, 4, 4), (1, 1, 6, 6, 6)
+
+    @staticmethod
+    def pool(folder, resident_graphs):
+        package = make_package(folder, CASCADE)
+        return open_sessions(package, RuntimeOptions(threads=1, resident_graphs=resident_graphs))["first"]._pool
+
+    def test_one_resident_graph_gives_the_other_back(self, tmp_path):
+        pool = self.pool(tmp_path / "p", 1)
+        first = pool.request("first", self.SMALL)
+        assert pool.request("first", self.SMALL) is first
+        pool.request("second", self.SMALL)
+        assert pool.request("first", self.SMALL) is not first
+
+    def test_two_stay(self, tmp_path):
+        pool = self.pool(tmp_path / "p", 2)
+        first, second = pool.request("first", self.SMALL), pool.request("second", self.SMALL)
+        assert pool.request("first", self.SMALL) is first
+        assert pool.request("second", self.SMALL) is second
+
+    def test_the_least_recently_used_goes_first_and_a_shape_is_a_graph_of_its_own(self, tmp_path):
+        pool = self.pool(tmp_path / "p", 2)
+        first = pool.request("first", self.SMALL)
+        second = pool.request("second", self.SMALL)
+        pool.request("first", self.SMALL)
+        pool.request("first", self.LARGE)
+        assert pool.request("first", self.SMALL) is first
+        assert pool.request("second", self.SMALL) is not second
+
+
+def test_version_and_capabilities_are_openvinos():
+    import openvino
+
+    assert runtime_version() == openvino.get_version()
+    assert "FP32" in cpu_capabilities()
+
+
+AUDITED = """
+import json, os, sys
+package, image, mask, report = sys.argv[1:]
+heard = []
+package_folder = os.path.abspath(package)
+FORBIDDEN = {"pickle.find_class", "subprocess.Popen", "os.system", "socket.connect", "socket.getaddrinfo"}
+def listen(event, arguments):
+    if event in FORBIDDEN:
+        heard.append(event)
+    if event == "import" and str(arguments[1]).startswith(package_folder):
+        heard.append(event)
+sys.addaudithook(listen)
+sys.path.insert(0, os.getcwd())
+from brain_edge import Segmenter, open_package, read_volume, write_mask
+volume = read_volume(image)
+write_mask(Segmenter.open(open_package(package))(volume).mask, volume, mask)
+loaded = [name for name, module in sys.modules.items() if module is not None and "telemetry" in name]
+with open(report, "w") as file:
+    json.dump({"heard": heard, "telemetry": loaded}, file)
+"""
+
+
+@pytest.fixture(scope="module")
+def audited(package, tmp_path_factory):
+    """A run in a process of its own, without CI=true (which would silence telemetry), in a home that is empty."""
+    place = tmp_path_factory.mktemp("audited")
+    home = place / "home"
+    home.mkdir()
+    for name in ("evil.py", "sitecustomize.py", "graphs/evil.py"):
+        (package.folder / name).write_text("raise SystemExit('executed')\n")
+    write_image(make_volume(PHANTOM), place / "head.nii.gz")
+    silent = ("CI", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in silent}
+    environment |= {"HOME": str(home), "USERPROFILE": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    report = place / "report.json"
+    files = [package.folder, place / "head.nii.gz", place / "mask.nii.gz", report]
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", AUDITED, *map(str, files)],
+        check=True,
+        env=environment,
+        cwd=package.folder,
+        timeout=120,
+    )
+    assert (place / "mask.nii.gz").is_file()
+    return {**json.loads(report.read_text()), "home": sorted(home.rglob("*"))}
+
+
+class TestAnAuditedRun:
+    def test_executes_unpickles_and_calls_nothing(self, audited):
+        assert audited["heard"] == []
+
+    def test_loads_no_telemetry(self, audited):
+        """`openvino_telemetry` is installed here, and OpenVINO would import it; its own stub is what is left."""
+        import importlib.util
+
+        assert importlib.util.find_spec("openvino_telemetry") is not None or "openvino_telemetry" in sys.modules
+        assert not [name for name in audited["telemetry"] if name.startswith("openvino_telemetry")]
+
+    def test_leaves_the_home_folder_empty(self, audited):
+        assert audited["home"] == []
