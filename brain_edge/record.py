@@ -10,8 +10,9 @@ from brain_edge import __version__
 from brain_edge.package import WeightsStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from brain_edge.io.dicom import SeriesInfo
     from brain_edge.package import ModelPackage
     from brain_edge.plausibility import Flag
 
@@ -27,13 +28,28 @@ class FlagRecord(msgspec.Struct, frozen=True, kw_only=True):
     label: int | None
 
 
+class SeriesRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The DICOM series that was read, without a word of its free texts.
+
+    Attributes:
+        name: its number and the last digits of its UID.
+        sequence: type as the header tells it.
+        notes: what a careful reader should know.
+    """
+
+    name: str
+    sequence: str
+    notes: list[str]
+
+
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What happened to one case.
 
     Attributes:
         model, digest, weights_status: of the package; `precision` and `number_format` as it was run.
-        inputs: file per sequence.
-        mask: file that was written; `brain` and `probabilities` where they were asked for.
+        inputs: what the user named, per sequence.
+        series: the one that was read, where the input is DICOM.
+        mask: file that was written; `brain`, `probabilities` and `picture` where they were asked for.
         border_mm: added around the mask; the flags are those of the mask without it.
         volumes_ml: per label name.
         flags: what is not plausible.
@@ -49,9 +65,11 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     precision: str
     intended_use: str
     inputs: dict[str, str]
+    series: dict[str, SeriesRecord]
     mask: str
     brain: str | None
     probabilities: str | None
+    picture: str | None
     border_mm: float
     volumes_ml: dict[str, float]
     flags: list[FlagRecord]
@@ -69,6 +87,14 @@ def flag_records(flags: Iterable[Flag]) -> list[FlagRecord]:
         )
         for flag in flags
     ]
+
+
+def series_records(series: Mapping[str, SeriesInfo]) -> dict[str, SeriesRecord]:
+    """Series as they are written."""
+    return {
+        name: SeriesRecord(name=info.name, sequence=info.sequence, notes=list(info.notes))
+        for name, info in series.items()
+    }
 
 
 def provenance(package: ModelPackage) -> str:

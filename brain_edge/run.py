@@ -2,68 +2,55 @@
 
 from __future__ import annotations
 
-import math
 import time
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
+import numpy as np
 
 from brain_edge.border import with_border
-from brain_edge.errors import ImplausibleError, InputError, OutputError, UsageError
-from brain_edge.io.atomic import atomic_file, require_writable_folder
-from brain_edge.io.nifti import SUFFIXES, read_volume, write_mask, write_probabilities, write_stripped
+from brain_edge.errors import ImplausibleError, InputError, UsageError
+from brain_edge.inputs import require_series_choice, series_of
+from brain_edge.io.nifti import read_volume, write_image, write_mask, write_probabilities, write_stripped
+from brain_edge.outputs import hidden, is_dicom_name, require_outputs
 from brain_edge.plausibility import is_empty
 from brain_edge.process import peak_rss_bytes
-from brain_edge.record import RunRecord, flag_records, provenance
+from brain_edge.record import RunRecord, flag_records, provenance, series_records
 from brain_edge.runtime.cpu import default_threads
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.segmenter import Segmenter
-from brain_edge.volume import Mask, Study
+from brain_edge.volume import Study
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping
 
+    from brain_edge.io.dicom import Algorithm, SeriesInfo
+    from brain_edge.outputs import Outputs
     from brain_edge.package import ModelPackage
     from brain_edge.segmenter import Segmentation
     from brain_edge.spec import ModelSpec
+    from brain_edge.volume import Volume
 
     NamedInput: TypeAlias = tuple[str | None, Path]
     """The name of a sequence, where the user gives one, and its file."""
 
-REPORT_SUFFIXES: Final = (".json", ".png")
 
-
-@dataclass(frozen=True, kw_only=True)
-class Outputs:
-    """Where the results of one case go; what is None is not written.
+@dataclass(frozen=True)
+class Job:
+    """One case: files in, files out.
 
     Attributes:
-        mask: label map, `.nii` or `.nii.gz`.
-        brain: the reference image with everything outside the mask set to 0.
-        probabilities: float32 (I, J, K, D).
-        report: `.json` record, or `.png` mosaic.
-        border_mm: added around a mask of one label.
-        strict: flags are errors, and nothing is written.
+        inputs: path per sequence of the model; the first one gives the grid.
+        outputs: where the results go.
+        series: UID or sequence type of the series that is meant, where the user chose in a DICOM input.
     """
 
-    mask: Path
-    brain: Path | None = None
-    probabilities: Path | None = None
-    report: Path | None = None
-    border_mm: float = 0.0
-    strict: bool = False
-
-    def files(self) -> dict[str, Path]:
-        """Every file that will be written, by the name of its field; the mask first."""
-        named = {"mask": self.mask, "brain": self.brain, "probabilities": self.probabilities, "report": self.report}
-        return {name: path for name, path in named.items() if path is not None}
-
-    def paths(self) -> tuple[Path, ...]:
-        """Every file that will be written."""
-        return tuple(self.files().values())
+    inputs: Mapping[str, Path]
+    outputs: Outputs
+    series: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,9 +75,38 @@ class LoadedModel:
         return cls(package, Segmenter.open(package, replace(given, threads=threads)), threads)
 
 
-def run_case(
-    model: LoadedModel, inputs: Mapping[str, Path], outputs: Outputs, tick: Callable[[], None] | None = None
-) -> RunRecord:
+@dataclass(frozen=True, eq=False)
+class _Result:
+    """What was computed for a job, as it will be written.
+
+    Attributes:
+        job: what was asked for.
+        series: the DICOM series among the inputs, by the name of the sequence.
+        study: the images.
+        segmentation: with the border that was asked for.
+        algorithm: for DICOM outputs.
+    """
+
+    job: Job
+    series: Mapping[str, SeriesInfo]
+    study: Study
+    segmentation: Segmentation
+    algorithm: Algorithm | None
+
+    @property
+    def reference(self) -> Volume:
+        """The image that gave the grid."""
+        return self.study.volumes[self.study.reference]
+
+    def notes(self) -> list[str]:
+        """What must be seen beside the mask."""
+        return [
+            *(flag.message for flag in self.segmentation.flags),
+            *(note for info in self.series.values() for note in info.notes),
+        ]
+
+
+def run_case(model: LoadedModel, job: Job, tick: Callable[[], None] | None = None) -> RunRecord:
     """Read, segment, check and write one case.
 
     Every output is checked for being writable before minutes are spent. They appear together, each whole, or
@@ -100,20 +116,25 @@ def run_case(
         InputError: an input is refused.
         ImplausibleError: the mask is empty, or flagged with `strict`; nothing is written.
         OutputError: a result cannot be written.
-        MissingExtraError: a picture was asked for, and matplotlib is not installed.
-        UsageError: outputs that do not go together, with an input, or with the model.
+        MissingExtraError: DICOM or a picture was asked for, and a library for it is not installed.
+        UsageError: outputs that do not go together, with an input, or with the package.
     """
     clock = time.perf_counter
     start = clock()
-    require_outputs(inputs.values(), outputs, model.package.spec)
+    require_outputs(job.inputs, job.outputs, model.package.spec)
+    algorithm = _algorithm(model.package, job.outputs)
     before_reading = clock()
-    study = read_study(inputs)
+    series = series_of(job.inputs, job.series)
+    study = _read(job.inputs, series)
+    if algorithm is not None:
+        _require_writable_beside(study)
     after_reading = clock()
-    segmentation = _segment(model.segmenter, study, outputs, tick)
-    mask = with_border(segmentation.mask, outputs.border_mm)
+    segmentation = _segment(model.segmenter, study, job.outputs, tick)
+    mask = with_border(segmentation.mask, job.outputs.border_mm)
+    result = _Result(job, series, study, replace(segmentation, mask=mask), algorithm)
     before_writing = clock()
-    with _hidden(outputs) as hidden:
-        _write_images(study, inputs, mask, segmentation, hidden, provenance(model.package))
+    with hidden(job.outputs) as files:
+        _write_images(result, model.package, files)
         end = clock()
         times_ms = {
             "read": (after_reading - before_reading) * 1000,
@@ -121,15 +142,19 @@ def run_case(
             "write": (end - before_writing) * 1000,
             "total": (end - start) * 1000,
         }
-        record = _record(model, inputs, outputs, mask, segmentation, times_ms)
-        _write_report(study, mask, record, model.package.spec, hidden.report)
+        record = _record(model, result, times_ms)
+        _write_report(result, record, model.package.spec, files)
     return record
 
 
-def read_study(inputs: Mapping[str, Path]) -> Study:
-    """The sequences of a case from their files; the first one gives the output grid."""
-    volumes = {name: read_volume(path) for name, path in inputs.items()}
-    return Study(volumes, next(iter(volumes)))
+def read_study(inputs: Mapping[str, Path], choices: Mapping[str, str] | None = None) -> Study:
+    """The sequences of a case from their files or DICOM series; the first one gives the output grid.
+
+    Args:
+        inputs: path per sequence.
+        choices: see `brain_edge.inputs.series_of`.
+    """
+    return _read(inputs, series_of(inputs, choices or {}))
 
 
 def assign_inputs(given: Iterable[NamedInput], spec: ModelSpec) -> dict[str, Path]:
@@ -158,6 +183,29 @@ def assign_inputs(given: Iterable[NamedInput], spec: ModelSpec) -> dict[str, Pat
     return {name: chosen[name] for name in names}
 
 
+def assign_series(given: Iterable[tuple[str | None, str]], spec: ModelSpec) -> dict[str, str]:
+    """Match the choices of a series (UID, or sequence type) to the sequences of a model, as `assign_inputs` does.
+
+    Raises:
+        UsageError: unnamed choices for a model of several sequences, two for one sequence, a sequence that is not
+            one of the model's, or what is neither a UID nor a sequence type.
+    """
+    names = [sequence.name for sequence in spec.inputs]
+    chosen: dict[str, str] = {}
+    for given_name, text in given:
+        require_series_choice(text)
+        name = given_name or (names[0] if len(names) == 1 else None)
+        if name not in names:
+            raise UsageError(
+                f"{spec.name} takes {', '.join(names)}; say for which one of them the series {text} is, "
+                f"for example {names[0]}={text}"
+            )
+        if name in chosen:
+            raise UsageError(f"two series for the sequence {name} of one case: {chosen[name]} and {text}")
+        chosen[name] = text
+    return chosen
+
+
 def require_plausible(segmentation: Segmentation, *, strict: bool) -> None:
     """Let no absurd mask pass quietly.
 
@@ -168,54 +216,43 @@ def require_plausible(segmentation: Segmentation, *, strict: bool) -> None:
         raise ImplausibleError("; ".join(flag.message for flag in segmentation.flags))
 
 
-def require_outputs(inputs: Collection[Path], outputs: Outputs, spec: ModelSpec) -> None:
-    """Find out before the work whether its results can be written, and are what this model can give.
+def _algorithm(package: ModelPackage, outputs: Outputs) -> Algorithm | None:
+    """What DICOM outputs say of their maker; None where there are none.
 
     Raises:
-        UsageError: a name twice, a suffix that cannot be written, an input that would be overwritten, or a border
-            for a model of several labels.
-        OutputError: a folder is missing or not writable.
-        MissingExtraError: a picture was asked for, and matplotlib is not installed.
+        UsageError: the package must not write DICOM.
+        PackageError: a label has no standard code.
     """
-    if len({path.resolve() for path in outputs.paths()}) < len(outputs.paths()):
-        raise UsageError(f"two outputs have the same name: {', '.join(map(str, outputs.paths()))}")
-    _require_suffixes(outputs)
-    _require_border(outputs.border_mm, spec)
-    for path in outputs.paths():
-        require_writable_folder(path.parent)
-        if any(is_same_file(path, source) for source in inputs):
-            raise UsageError(f"{path}: this output would overwrite an input; choose another name")
-    if outputs.report is not None and outputs.report.suffix.lower() == ".png":
-        from brain_edge.report.sheet import require_matplotlib
+    if not outputs.dicom():
+        return None
+    from brain_edge.io.dicom import algorithm_of
 
-        require_matplotlib()
+    algorithm = algorithm_of(package)
+    if not outputs.border_mm:
+        return algorithm
+    return replace(algorithm, name=f"{algorithm.name} with border {outputs.border_mm:g} mm")
 
 
-def is_same_file(one: Path, other: Path) -> bool:
-    """Whether two names mean one file, through links and whatever the file system thinks of upper case."""
-    if one.exists() and other.exists():
-        return one.samefile(other)
-    return one.resolve() == other.resolve()
+def _read(inputs: Mapping[str, Path], series: Mapping[str, SeriesInfo]) -> Study:
+    if series:
+        from brain_edge.io.dicom import read_series
+    volumes = {
+        name: read_series(series[name]) if name in series else read_volume(path) for name, path in inputs.items()
+    }
+    return Study(volumes, next(iter(volumes)))
 
 
-def _require_suffixes(outputs: Outputs) -> None:
-    for name, path in outputs.files().items():
-        suffixes = REPORT_SUFFIXES if name == "report" else SUFFIXES
-        if not path.name.lower().endswith(suffixes):
-            raise UsageError(f"{path}: expected a {name} file that ends in {' or '.join(suffixes)}")
+def _require_writable_beside(study: Study) -> None:
+    """Refuse headers that would make an invalid DICOM result now, not when the network has run."""
+    from brain_edge.io.dicom.target import origin_of
 
-
-def _require_border(border_mm: float, spec: ModelSpec) -> None:
-    if not math.isfinite(border_mm):
-        raise UsageError(f"expected a border in mm, got {border_mm}")
-    if border_mm and len(spec.labels) > 1:
-        names = ", ".join(label.name for label in spec.labels)
-        raise UsageError(f"a border can be added to a mask of one label; {spec.name} has {len(spec.labels)}: {names}")
+    origin_of(study.volumes[study.reference])
 
 
 def _segment(segmenter: Segmenter, study: Study, outputs: Outputs, tick: Callable[[], None] | None) -> Segmentation:
+    needs_probabilities = outputs.probabilities is not None or outputs.is_fractional
     try:
-        segmentation = segmenter(study, probabilities=outputs.probabilities is not None, tick=tick)
+        segmentation = segmenter(study, probabilities=needs_probabilities, tick=tick)
         require_plausible(segmentation, strict=outputs.strict)
     except ImplausibleError as error:
         name = study.volumes[study.reference].name
@@ -223,49 +260,73 @@ def _segment(segmenter: Segmenter, study: Study, outputs: Outputs, tick: Callabl
     return segmentation
 
 
-@contextmanager
-def _hidden(outputs: Outputs) -> Iterator[Outputs]:
-    """The same outputs under hidden names; all get their own when the block ends well, the mask last, or none."""
-    with ExitStack() as stack:
-        hidden: dict[str, Any] = {name: stack.enter_context(_staged(path)) for name, path in outputs.files().items()}
-        yield replace(outputs, **hidden)
+def _write_images(result: _Result, package: ModelPackage, files: Outputs) -> None:
+    description, probabilities = provenance(package), result.segmentation.probabilities
+    _write_mask(result, files, description)
+    if files.brain is not None:
+        _write_brain(result, files.brain, description)
+    if files.probabilities is not None and probabilities is not None:
+        write_probabilities(probabilities, result.reference, files.probabilities, description)
+    if files.picture is not None:
+        _write_picture(result, package.spec, files.picture)
 
 
-@contextmanager
-def _staged(path: Path) -> Iterator[Path]:
-    """A hidden file that becomes `path`; errors about it name what the user has asked for."""
-    with atomic_file(path) as partial:
-        try:
-            yield partial
-        except OutputError as error:
-            raise OutputError(str(error).replace(str(partial), str(path))) from error
+def _write_mask(result: _Result, files: Outputs, description: str) -> None:
+    if result.algorithm is None or not is_dicom_name(files.mask):
+        write_mask(result.segmentation.mask, result.reference, files.mask, description)
+        return
+    from brain_edge.io.dicom import write_seg
+
+    write_seg(result.segmentation, result.reference, result.algorithm, files.mask, files.seg)
 
 
-def _write_images(
-    study: Study,
-    inputs: Mapping[str, Path],
-    mask: Mask,
-    segmentation: Segmentation,
-    outputs: Outputs,
-    description: str,
-) -> None:
-    reference = study.volumes[study.reference]
-    write_mask(mask, reference, outputs.mask, description)
-    if outputs.brain is not None:
-        write_stripped(inputs[study.reference], mask, outputs.brain, description)
-    if outputs.probabilities is not None and segmentation.probabilities is not None:
-        write_probabilities(segmentation.probabilities, reference, outputs.probabilities, description)
+def _write_brain(result: _Result, path: Path, description: str) -> None:
+    name, mask = result.study.reference, result.segmentation.mask
+    if name in result.series:
+        brain = np.where(mask.labels, result.reference.voxels, np.float32(0))
+        write_image(replace(result.reference, voxels=brain), path, description)
+    else:
+        write_stripped(result.job.inputs[name], mask, path, description)
 
 
-def _record(
-    model: LoadedModel,
-    inputs: Mapping[str, Path],
-    outputs: Outputs,
-    mask: Mask,
-    segmentation: Segmentation,
-    times_ms: Mapping[str, float],
-) -> RunRecord:
-    package = model.package
+def _write_picture(result: _Result, spec: ModelSpec, path: Path) -> None:
+    """The mosaic as PNG, or as secondary capture."""
+    if result.algorithm is None or not is_dicom_name(path):
+        _write_mosaic(result, spec, path)
+        return
+    from brain_edge.io.dicom import write_picture
+
+    with TemporaryDirectory() as folder:
+        picture = Path(folder, "mosaic.png")
+        _write_mosaic(result, spec, picture)
+        write_picture(picture, result.reference, result.algorithm, path)
+
+
+def _write_mosaic(result: _Result, spec: ModelSpec, path: Path) -> None:
+    from brain_edge.report.mosaic import write_mosaic
+
+    legend, notes = spec.label_names(), result.notes()
+    write_mosaic(result.reference, result.segmentation.mask, path, title=spec.name, legend=legend, notes=notes)
+
+
+def _write_report(result: _Result, record: RunRecord, spec: ModelSpec, files: Outputs) -> None:
+    path = files.report
+    if path is None:
+        return
+    if path.suffix.lower() == ".json":
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
+    elif result.algorithm is not None and is_dicom_name(path):
+        from brain_edge.io.dicom import write_report
+
+        write_report(result.segmentation, result.reference, result.algorithm, files.mask, path)
+    else:
+        _write_mosaic(result, spec, path)
+
+
+def _record(model: LoadedModel, result: _Result, times_ms: Mapping[str, float]) -> RunRecord:
+    package, job, segmentation = model.package, result.job, result.segmentation
+    files = {name: str(path) for name, path in job.outputs.files().items()}
+    names = package.spec.label_names()
     return RunRecord(
         model=package.spec.name,
         digest=package.digest,
@@ -273,27 +334,16 @@ def _record(
         number_format=package.manifest.number_format,
         precision=package.manifest.precision,
         intended_use=package.manifest.intended_use,
-        inputs={name: str(path) for name, path in inputs.items()},
-        mask=str(outputs.mask),
-        brain=None if outputs.brain is None else str(outputs.brain),
-        probabilities=None if outputs.probabilities is None else str(outputs.probabilities),
-        border_mm=outputs.border_mm,
-        volumes_ml={name: mask.volume_ml(value) for value, name in package.spec.label_names().items()},
+        inputs={name: str(path) for name, path in job.inputs.items()},
+        series=series_records(result.series),
+        mask=files["mask"],
+        brain=files.get("brain"),
+        probabilities=files.get("probabilities"),
+        picture=files.get("picture"),
+        border_mm=job.outputs.border_mm,
+        volumes_ml={name: segmentation.mask.volume_ml(value) for value, name in names.items()},
         flags=flag_records(segmentation.flags),
         threads=model.threads,
         elapsed_ms=dict(times_ms),
         peak_rss_bytes=peak_rss_bytes(),
     )
-
-
-def _write_report(study: Study, mask: Mask, record: RunRecord, spec: ModelSpec, path: Path | None) -> None:
-    if path is None:
-        return
-    if path.suffix.lower() == ".json":
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
-    else:
-        from brain_edge.report.mosaic import write_mosaic
-
-        notes = [flag.message for flag in record.flags]
-        reference = study.volumes[study.reference]
-        write_mosaic(reference, mask, path, title=spec.name, legend=spec.label_names(), notes=notes)

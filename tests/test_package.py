@@ -14,7 +14,8 @@ from brain_edge.digest import sha256_of
 from brain_edge.errors import BrainEdgeError, PackageError
 from brain_edge.package import Manifest, NumberFormat, Precision, WeightsStatus, open_package, seal
 from brain_edge.package.card import model_card
-from brain_edge.package.manifest import Accuracy, CaseRecord, GraphParity, Parity
+from brain_edge.package.licence import licence_text
+from brain_edge.package.manifest import Accuracy, CaseRecord, GraphParity, Licence, Parity
 from brain_edge.phantom import make_volume
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.segmenter import Segmenter
@@ -23,6 +24,9 @@ from brain_edge.steps import Threshold
 from brain_edge.verify import verify
 
 replace = msgspec.structs.replace
+
+FILES = ("LICENSE.txt", "README.md", "graphs/tiny.bin", "graphs/tiny.xml", "selftest/mask.nii.gz")
+"""What the manifest of a one-graph package lists."""
 
 PARITY = Parity(
     input_sha256=("ab" * 32,),
@@ -90,7 +94,14 @@ def edit_manifest(folder, change) -> None:
 class TestContent:
     def test_is_what_the_documentation_lists_and_no_code(self, original):
         names = [path.relative_to(original.folder).as_posix() for path in files_of(original.folder)]
-        assert names == ["README.md", "graphs/tiny.bin", "graphs/tiny.xml", "manifest.json", "selftest/mask.nii.gz"]
+        assert names == [
+            "LICENSE.txt",
+            "README.md",
+            "graphs/tiny.bin",
+            "graphs/tiny.xml",
+            "manifest.json",
+            "selftest/mask.nii.gz",
+        ]
         assert set(original.manifest.files) == set(names) - {"manifest.json"}
 
     def test_every_hash_and_size_is_that_of_the_file(self, original):
@@ -171,7 +182,7 @@ class TestDigest:
 
 
 class TestDamage:
-    @pytest.mark.parametrize("name", ["README.md", "graphs/tiny.bin", "graphs/tiny.xml", "selftest/mask.nii.gz"])
+    @pytest.mark.parametrize("name", FILES)
     @pytest.mark.parametrize("place", [0, 0.5, -1])
     def test_one_byte_changed_in_a_file(self, folder, name, place):
         path = folder / name
@@ -199,7 +210,7 @@ class TestDamage:
             told += 1
         assert refused > told > 0
 
-    @pytest.mark.parametrize("name", ["README.md", "graphs/tiny.bin", "graphs/tiny.xml", "selftest/mask.nii.gz"])
+    @pytest.mark.parametrize("name", FILES)
     def test_a_missing_file(self, folder, name):
         (folder / name).unlink()
         with pytest.raises(PackageError, match=rf"{name}: this file of the package is missing; copy the whole package"):
@@ -299,7 +310,7 @@ class TestSelfTest:
     def test_passes_where_it_was_made(self, original):
         result = verify(open_package(original.folder), RuntimeOptions(threads=1))
         assert result.dice > 0.999
-        assert result.files == 4
+        assert result.files == len(FILES)
         assert result.digest == original.digest
         assert "FP32" in result.cpu_capabilities
 
@@ -361,3 +372,14 @@ class TestModelCard:
 def test_manifest_comes_back_from_json_as_it_was():
     manifest = tiny_manifest(parity=PARITY, accuracy=ACCURACY)
     assert msgspec.json.decode(canonical_json(manifest), type=Manifest) == manifest
+
+
+class TestLicence:
+    def test_travels_in_full_where_its_text_is_at_hand(self, original):
+        text = (original.folder / "LICENSE.txt").read_text(encoding="utf-8")
+        assert text.startswith("The weights in this package: Copyright the authors of brain_edge. Licence: Apache-2.0.")
+        assert "TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION" in text
+
+    def test_unknown_says_whom_to_ask(self):
+        text = licence_text(Licence(name="not stated", holder="somebody"))
+        assert "ask the holder before you pass them on" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import time
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.errors import BrainEdgeError
-from harness.machine import load_average
+from harness.machine import busy_cpu_ms, load_average
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+LOOK_S: Final = 1.0
+"""How long the machine is watched at a time."""
 
 LAST_LINES: Final = 8
 """How much of the stderr of a process that failed is shown."""
@@ -49,6 +53,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
         latency_ms: from its start to its end, as the user waits.
         cpu_ms: user and system time of it and its children, which hardly feels other programs on the machine.
         peak_rss_bytes: greatest resident memory, read by the process itself when it has finished.
+        others_cpu_ms: processor time that other programs (and, on a virtual machine, its host) took meanwhile; None
+            where the system does not say.
         load_average: of the last minute, when it was started.
         elapsed_ms: per stage, where the program says.
     """
@@ -57,7 +63,12 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     cpu_ms: float
     peak_rss_bytes: int
     load_average: float | None
+    others_cpu_ms: float | None = None
     elapsed_ms: dict[str, float] = {}
+
+    def disturbance(self, processors: int) -> float | None:
+        """Share of the machine that other programs took meanwhile, 0 to 1; None where unknown."""
+        return None if self.others_cpu_ms is None else self.others_cpu_ms / (self.latency_ms * processors)
 
 
 class _Report(msgspec.Struct):
@@ -65,6 +76,18 @@ class _Report(msgspec.Struct):
 
     peak_rss_bytes: int
     elapsed_ms: dict[str, float] = {}
+
+
+def wait_until_idle(share: float, patience_s: float) -> None:
+    """Wait until other programs take at most a share of the machine, but not longer than the patience."""
+    processors = os.cpu_count() or 1
+    end = time.monotonic() + patience_s
+    while time.monotonic() < end:
+        before = busy_cpu_ms()
+        time.sleep(LOOK_S)
+        after = busy_cpu_ms()
+        if before is None or after is None or after - before <= share * LOOK_S * 1000 * processors:
+            return
 
 
 def run(contender: Contender) -> Sample:
@@ -76,20 +99,22 @@ def run(contender: Contender) -> Sample:
     Raises:
         BrainEdgeError: it failed, or printed something else than its report.
     """
-    load, used = load_average(), _cpu_ms()
+    load, used, busy = load_average(), _cpu_ms(), busy_cpu_ms()
     start = time.perf_counter()
     done = subprocess.run(
         contender.command, env=dict(contender.environment), capture_output=True, text=True, check=False
     )
     latency_ms = (time.perf_counter() - start) * 1000
+    cpu_ms, busy_after = _cpu_ms() - used, busy_cpu_ms()
     if done.returncode != 0:
         last = "\n".join(done.stderr.strip().splitlines()[-LAST_LINES:])
         raise BrainEdgeError(f"{contender.name} failed with exit code {done.returncode}:\n{last}")
     report = _report(contender, done.stdout)
     return Sample(
         latency_ms=latency_ms,
-        cpu_ms=_cpu_ms() - used,
+        cpu_ms=cpu_ms,
         peak_rss_bytes=report.peak_rss_bytes,
+        others_cpu_ms=None if busy is None or busy_after is None else max(0.0, busy_after - busy - cpu_ms),
         load_average=load,
         elapsed_ms=report.elapsed_ms,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,23 +12,73 @@ from brain_edge.cli.options import find_package, json_option, print_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from brain_edge.io.dicom import SeriesInfo
     from brain_edge.package import ModelPackage
 
 
 @click.command("info")
-@click.argument("package", required=False)
+@click.argument("place", required=False, metavar="[PACKAGE|DICOM]")
 @json_option
-def command(package: str | None, as_json: bool) -> None:
-    """What a package is: model, steps, licence, accuracy, digest. Every file is checked on the way."""
+def command(place: str | None, as_json: bool) -> None:
+    """What a package is: model, steps, licence, accuracy, digest. Every file is checked on the way.
+
+    Of DICOM (a folder, a zip, a file): which series it holds, what each one is, and why one cannot be used.
+    """
+    if place is not None and _holds_series(Path(place)):
+        _show_series(Path(place), as_json=as_json)
+    else:
+        _show_package(find_package(place), as_json=as_json)
+
+
+def _holds_series(place: Path) -> bool:
+    from brain_edge.inputs import is_dicom
+
+    return not (place / "manifest.json").is_file() and is_dicom(place)
+
+
+def _show_package(folder: Path, *, as_json: bool) -> None:
     from brain_edge.package import open_package
 
-    opened = open_package(find_package(package))
+    opened = open_package(folder)
     if as_json:
         whole = {"digest": opened.digest, "size_bytes": opened.size_bytes, "manifest": opened.manifest}
         print_json(whole)
         return
-    for name, value in _rows(opened):
+    _print_rows(_rows(opened))
+
+
+def _show_series(place: Path, *, as_json: bool) -> None:
+    from brain_edge.io.dicom import list_series
+
+    listed = list_series(place)
+    if as_json:
+        print_json([info.record() for info in listed])
+        return
+    for info in listed:
+        _print_rows(_series_rows(info))
+
+
+def _print_rows(rows: Iterator[tuple[str, str]]) -> None:
+    for name, value in rows:
         click.echo(f"{name:<12} {value}")
+
+
+def _series_rows(info: SeriesInfo) -> Iterator[tuple[str, str]]:
+    yield "series", f"{'without number' if info.number is None else info.number}: {info.description}".rstrip(": ")
+    yield "  uid", info.uid
+    yield "  kind", f"{info.kind}, {info.modality}"
+    yield "  sequence", f"{info.sequence} ({'; '.join(info.finding.evidence)})"
+    yield "  slices", str(info.slices)
+    if info.geometry is not None:
+        spacing_mm = " x ".join(f"{side:.4g}" for side in info.geometry.spacing_mm)
+        yield (
+            "  grid",
+            f"{' x '.join(map(str, info.geometry.shape))} voxels of {spacing_mm} mm, {info.geometry.orientation}",
+        )
+    if info.problem:
+        yield "  problem", info.problem
+    for note in info.notes:
+        yield "  note", note
 
 
 def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:

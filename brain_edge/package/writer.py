@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from brain_edge.digest import sha256_of
 from brain_edge.package.card import model_card
+from brain_edge.package.licence import licence_text
 from brain_edge.package.manifest import FileRecord, Manifest
 from brain_edge.package.reader import MANIFEST, ModelPackage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CARD = "README.md"
+CARD: Final = "README.md"
+LICENCE: Final = "LICENSE.txt"
 
 
 def seal(folder: Path, manifest: Manifest) -> ModelPackage:
-    """Write the model card and the manifest with the hash of every file in `folder`; the package is then whole.
+    """Write model card, licence and, with the hash of every file, the manifest into `folder`: a whole package.
 
     The caller fills a folder that is not yet in place (`brain_edge.io.atomic.atomic_folder`), so that nobody
     ever sees a package without its manifest.
     """
     (folder / CARD).write_text(model_card(manifest), encoding="utf-8", newline="\n")
+    (folder / LICENCE).write_text(licence_text(manifest.licence), encoding="utf-8", newline="\n")
     files = {
         path.relative_to(folder).as_posix(): FileRecord(sha256=sha256_of(path), size_bytes=path.stat().st_size)
         for path in sorted(folder.rglob("*"))

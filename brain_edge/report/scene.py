@@ -54,7 +54,8 @@ class Plane(NamedTuple):
 
     def cut(self, voxels: np.ndarray[Any, np.dtype[Any]], index: int) -> np.ndarray[Any, np.dtype[Any]]:
         """One slice of (I, J, K) voxels as picture rows (vertical, horizontal)."""
-        return np.asarray(np.take(voxels, index, axis=self.across).T)
+        # np.take would copy the whole volume first
+        return np.asarray(np.moveaxis(voxels, self.across, 0)[index].T)
 
 
 PLANES: Final = (

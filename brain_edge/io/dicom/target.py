@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.errors import BrainEdgeError, InputError, OutputError, UsageError
@@ -117,7 +118,10 @@ def save(dataset: Any, path: Path | str) -> None:
         OutputError: it cannot be written.
     """
     with atomic_file(path) as partial, discreet():
-        dataset.save_as(partial, enforce_file_format=True)
+        # pydicom wraps an error of the disk in a traceback, and its number is lost; so the disk is ours to write to
+        whole = BytesIO()
+        dataset.save_as(whole, enforce_file_format=True)
+        partial.write_bytes(whole.getbuffer())
 
 
 def _require_valid(header: Any, name: str) -> None:

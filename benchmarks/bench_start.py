@@ -1,0 +1,42 @@
+"""Cold start: what is paid before anything is computed. Import time is a feature."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness.timing import Timing
+
+WITHOUT_TELEMETRY = "from brain_edge.runtime.telemetry import forbid_telemetry; forbid_telemetry(); import openvino"
+IMPORTS = {
+    "nothing": "pass",
+    "brain_edge": "import brain_edge",
+    "what run imports": "import brain_edge.cli.run, brain_edge.segmenter, brain_edge.run, brain_edge.package",
+    "openvino": WITHOUT_TELEMETRY,
+    "torch": "import torch",
+}
+
+
+@pytest.mark.parametrize("name", IMPORTS)
+def test_import(timing: Timing, name: str) -> None:
+    """A Python process that imports one thing and ends."""
+    code = f"{IMPORTS[name]}\nimport sys\nprint(*sorted({{'torch', 'nncf', 'onnx'}} & set(sys.modules)))"
+    loaded = _output(["-c", code]).split()
+    assert ("torch" in loaded) == (name == "torch"), f"{name} brought {loaded}"
+    timing.call(lambda: _output(["-c", code]), rounds=7, precision="none")
+
+
+@pytest.mark.parametrize("command", [[], ["run"]], ids=["program", "run"])
+def test_help(timing: Timing, command: list[str]) -> None:
+    """`brain-edge --help` and `brain-edge run --help`."""
+    arguments = ["-m", "brain_edge", *command, "--help"]
+    assert "Usage: " in _output(arguments)
+    timing.call(lambda: _output(arguments), rounds=7, precision="none")
+
+
+def _output(arguments: list[str]) -> str:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True).stdout

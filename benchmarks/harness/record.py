@@ -1,0 +1,217 @@
+"""What is kept of an interleaved comparison: raw samples and all that they depend on; one file a run, never changed.
+
+No path and no name of a head is kept: a file name may hold a patient's.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from brain_edge.errors import BrainEdgeError
+from harness.machine import Machine
+from harness.measure import Sample
+from harness.peers import BENCHMARKS
+from harness.ratios import Ratio, ratio_of_medians
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+RESULTS: Final = BENCHMARKS / "results"
+MINIMUM_ROUNDS: Final = 3
+LIBRARIES: Final = ("brain-edge", "openvino", "numpy", "scipy", "nibabel", "isal", "torch", "nncf")
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """What was checked out; `changed` where tracked files differed from it."""
+
+    id: str
+    changed: bool
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The image, by content: SHA-256 of the file, voxels and spacing."""
+
+    sha256: str
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One contender.
+
+    Attributes:
+        name, precision, package_digest: see `harness.measure.Contender`.
+        dice_published: against the mask of the published program; 1 for that program itself.
+        dice_reference: against the reference mask; None where none was given.
+        samples: one per repeat, in the order of time; sample n of all contenders were taken in the same round.
+    """
+
+    name: str
+    precision: str
+    package_digest: str | None
+    dice_published: float
+    dice_reference: float | None
+    samples: tuple[Sample, ...]
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One interleaved comparison. The first entry is what the others are compared with.
+
+    Attributes:
+        max_disturbance: a round counts if other programs took at most this share of the machine during each of its
+            processes; decided before the run, kept for every reader after it. None: every round counts.
+    """
+
+    schema: Literal[1] = 1
+    benchmark: Literal["interleaved whole processes"] = "interleaved whole processes"
+    model: str
+    started: datetime
+    commit: Commit
+    machine: Machine
+    threads: int
+    max_disturbance: float | None = None
+    versions: dict[str, str]
+    peer_versions: dict[str, str]
+    head: Head
+    reference_sha256: str | None
+    entries: tuple[Entry, ...]
+
+
+def this_commit() -> Commit:
+    """The commit of this checkout."""
+    return Commit(_git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "--untracked-files=no")))
+
+
+def our_versions() -> dict[str, str]:
+    """Of Python and of what our side runs on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
+def file_stem(kind: str, started: datetime) -> str:
+    """Name of a result: the time in UTC, so that names sort by age and never collide, and what it is.
+
+    >>> file_stem("interleaved-deepbet", datetime(2026, 11, 21, 6, 30, tzinfo=UTC))
+    '20261121T063000Z-interleaved-deepbet'
+    """
+    return f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{kind}"
+
+
+def write(run: Run, results: Path = RESULTS) -> Path:
+    """Write a run to a file of its own; an existing file is never opened for writing."""
+    path = results / run.machine.name / f"{file_stem(f'interleaved-{run.model}', run.started)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+    return path
+
+
+def read(path: Path) -> Run:
+    """A run that was written before."""
+    return msgspec.json.decode(path.read_bytes(), type=Run)
+
+
+def quiet_rounds(samples: Sequence[Sequence[Sample]], max_disturbance: float | None, processors: int) -> list[int]:
+    """The rounds that count: numbers of those in which no sample was disturbed by more than is allowed.
+
+    Args:
+        samples: per contender, per round.
+        max_disturbance: see `Run`.
+        processors: of the machine.
+    """
+    rounds = range(len(samples[0]))
+    if max_disturbance is None:
+        return list(rounds)
+    return [
+        number
+        for number in rounds
+        if all((of_one[number].disturbance(processors) or 0.0) <= max_disturbance for of_one in samples)
+    ]
+
+
+def table(run: Run) -> str:
+    """A run as Markdown: medians over the rounds that count, and ratios to the first entry with their intervals.
+
+    Raises:
+        BrainEdgeError: so few rounds count that an interval would mean nothing.
+    """
+    counted = quiet_rounds([entry.samples for entry in run.entries], run.max_disturbance, run.machine.processors)
+    total = len(run.entries[0].samples)
+    if len(counted) < MINIMUM_ROUNDS:
+        raise BrainEdgeError(
+            f"{len(counted)} of {total} rounds count, at least {MINIMUM_ROUNDS} are needed: other programs took more "
+            f"than {run.max_disturbance:.0%} of the machine during the others; repeat when it is idle"
+        )
+    rows = [Row.of(entry, counted) for entry in run.entries]
+    lines = [
+        f"{run.model}, whole cold processes, {run.threads} threads, {run.machine.cpu} ({run.machine.isa}), head of "
+        f"{' x '.join(map(str, run.head.shape))} voxels; {len(counted)} of {total} rounds count, "
+        f"load average {_loads(run)}",
+        "",
+        "| contender | latency | spread | faster | CPU time | peak memory | of the published | Dice published "
+        "| Dice reference |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(_line(row, rows[0]) for row in rows),
+    ]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An entry and its samples of the rounds that count."""
+
+    entry: Entry
+    latency_s: tuple[float, ...]
+    cpu_s: tuple[float, ...]
+    peak_mib: tuple[float, ...]
+
+    @classmethod
+    def of(cls, entry: Entry, counted: Sequence[int]) -> Row:
+        """The row of an entry."""
+        samples = [entry.samples[number] for number in counted]
+        return cls(
+            entry,
+            tuple(sample.latency_ms / 1000 for sample in samples),
+            tuple(sample.cpu_ms / 1000 for sample in samples),
+            tuple(sample.peak_rss_bytes / 2**20 for sample in samples),
+        )
+
+
+def _line(row: Row, first: Row) -> str:
+    compared = row is not first
+    reference = row.entry.dice_reference
+    cells = [
+        row.entry.name,
+        f"{statistics.median(row.latency_s):.2f} s",
+        f"{min(row.latency_s):.2f}-{max(row.latency_s):.2f} s",
+        f"{_interval(ratio_of_medians(first.latency_s, row.latency_s))}x" if compared else "",
+        f"{statistics.median(row.cpu_s):.2f} s",
+        f"{statistics.median(row.peak_mib):.0f} MiB",
+        _interval(ratio_of_medians(row.peak_mib, first.peak_mib)) if compared else "",
+        f"{row.entry.dice_published:.4f}" if compared else "",
+        "" if reference is None else f"{reference:.4f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _interval(ratio: Ratio) -> str:
+    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def _loads(run: Run) -> str:
+    loads = [sample.load_average for entry in run.entries for sample in entry.samples]
+    known = [load for load in loads if load is not None]
+    return f"{min(known):.1f} to {max(known):.1f}" if known else "unknown"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(BENCHMARKS), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

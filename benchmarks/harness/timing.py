@@ -1,0 +1,50 @@
+"""How the suite times: always pedantic, with the conditions beside the samples."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from harness.machine import load_average, this_machine
+from harness.measure import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from harness.measure import Contender, Sample
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Times one thing, and keeps with it what it depends on.
+
+    Attributes:
+        benchmark: the fixture of pytest-benchmark, which has no types.
+        threads: of what is measured.
+    """
+
+    benchmark: Any
+    threads: int
+
+    def call(self, function: Callable[[], object], *, rounds: int, **facts: object) -> None:
+        """Time a call in this process."""
+        self._note(facts)
+        self.benchmark.pedantic(function, rounds=rounds, iterations=1)
+
+    def process(self, contender: Contender, *, rounds: int) -> None:
+        """Time a whole process; keep also its processor time, peak memory and stages, every sample."""
+        samples: list[Sample] = []
+        self._note({"precision": contender.precision, "package_digest": contender.package_digest})
+        self.benchmark.pedantic(lambda: samples.append(run(contender)), rounds=rounds, iterations=1)
+        self.benchmark.extra_info["samples"] = msgspec.to_builtins(samples)
+        peaks = [sample.peak_rss_bytes for sample in samples]
+        self.benchmark.extra_info["peak_rss_bytes"] = statistics.median(peaks)
+
+    def _note(self, facts: Mapping[str, object]) -> None:
+        machine = this_machine()
+        self.benchmark.extra_info.update(
+            threads=self.threads, isa=machine.isa, machine=machine.name, load_average=load_average(), **facts
+        )

@@ -1,0 +1,58 @@
+"""One network alone in a process of its own: from nothing to the first and the second answer, and the peak memory.
+
+python benchmarks/network_process.py openvino deepbet-fp32 brain input.npy output.npy --threads 2 --precision f32
+python benchmarks/network_process.py pytorch  deepbet      brain input.npy output.npy --threads 2
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+from harness.networks import openvino_session, pytorch_session
+
+from brain_edge.process import peak_rss_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@click.command()
+@click.argument("engine", type=click.Choice(["openvino", "pytorch"]))
+@click.argument("model")
+@click.argument("graph")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--threads", type=int, required=True)
+@click.option("--precision", type=click.Choice(["f32", "bf16"]), default="f32")
+@click.option("--cache", type=click.Path(path_type=Path), help="Where OpenVINO keeps compiled graphs.")
+def main(
+    engine: str, model: str, graph: str, source: Path, target: Path, threads: int, precision: str, cache: Path | None
+) -> None:
+    """Run GRAPH of MODEL (a package, or the name of a recipe) twice on SOURCE; its answer goes to TARGET."""
+    batch = np.load(source, allow_pickle=False)
+    start = time.perf_counter()
+    session = (
+        pytorch_session(model, graph, threads)
+        if engine == "pytorch"
+        else openvino_session(Path(model), graph, threads, precision, cache)
+    )
+    opened_ms = (time.perf_counter() - start) * 1000
+    first_ms = _timed(lambda: np.save(target, session(batch)))
+    second_ms = _timed(lambda: session(batch))
+    elapsed_ms = {"open": opened_ms, "first": first_ms, "second": second_ms}
+    click.echo(json.dumps({"peak_rss_bytes": peak_rss_bytes(), "elapsed_ms": elapsed_ms}))
+
+
+def _timed(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return (time.perf_counter() - start) * 1000
+
+
+if __name__ == "__main__":
+    main()
