@@ -79,11 +79,13 @@ def labels(path: str) -> np.ndarray:
 
 
 def save_cohort(folder: Path) -> Path:
-    """Two heads: one to calibrate on, one with the mask that the FP32 package makes of it."""
+    """Three heads: one to calibrate on, two with the mask that the FP32 package makes of them."""
     voxels = make_volume(PHANTOM).voxels[::2, ::2, ::2]
     cases = [make_case(folder, "one", Split.CALIBRATION, voxels=voxels, mask=None)]
     succeed("run", "package", folder / "one/T1.nii.gz", "-o", folder / "mask.nii.gz", "-q")
-    cases.append(make_case(folder, "two", Split.TEST, voxels=voxels + 1, mask=labels(str(folder / "mask.nii.gz"))))
+    mask = labels(str(folder / "mask.nii.gz"))
+    cases.append(make_case(folder, "two", Split.VALIDATION, voxels=voxels + 2, mask=mask))
+    cases.append(make_case(folder, "three", Split.TEST, voxels=voxels + 1, mask=mask))
     return save_manifest(folder, *cases)
 
 

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# nncf reads its configuration with a deprecated corner of a library of its own
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
     "hd-bet-v1": (lambda: HdBetV1(width=2), (32, 48, 32)),
     "linknet3d": (lambda: LinkNet3d(width=4), (64, 96, 64)),

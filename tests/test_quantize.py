@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     from brain_edge.volume import Study
 
-# nncf reads its configuration with a deprecated corner of a library of its own
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
 PATIENT = "Smith^John"
 ONE_THREAD = RuntimeOptions(threads=1)
 ROOM = 0.05

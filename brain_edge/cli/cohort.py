@@ -1,4 +1,4 @@
-"""`brain-edge cohort create|check|fetch`."""
+"""`brain-edge cohort create|check|fetch|synthesise`."""
 
 from __future__ import annotations
 
@@ -67,3 +67,23 @@ def fetch(cohort: str, quiet: bool) -> None:
 
     paths = fetch_cohort(load_cohort(cohort), reporter(quiet=quiet))
     click.echo(f"{len(paths)} file(s) at hand")
+
+
+@command.command("synthesise")
+@click.argument("maps", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="Folder to make."
+)
+@click.option("--per-anatomy", default=2, show_default=True, metavar="N", help="Heads of each label map.")
+@click.option("--merge", is_flag=True, help="The masks have one label, the brain, for all tissues of the maps.")
+@click.option("--shell-mm", default=12.0, show_default=True, help="Skull and scalp around the maps; 0 for none.")
+@click.option("--seed", default=0, show_default=True, help="Of the heads and of the split by label map.")
+@quiet_option
+def synthesise(maps: tuple[Path, ...], output: Path, quiet: bool, **plan: Any) -> None:
+    """Make SYNTHETIC heads of tissue label maps (MAPS, one per person), for sites that may not share images."""
+    from brain_edge.cohort.synthetic_cohort import SyntheticPlan, create_synthetic_cohort
+
+    chosen = SyntheticPlan(name=output.resolve().name, **plan)
+    cohort = create_synthetic_cohort(maps, output, chosen, reporter(quiet=quiet))
+    counts = ", ".join(f"{count} {split}" for split, count in cohort.counts().items())
+    click.echo(f"{cohort.path}: SYNTHETIC, {counts}; SHA-256 {cohort.sha256}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,24 +22,39 @@ from brain_edge.errors import UsageError
 @click.argument("package", required=False)
 @click.option("--max-dice-drop", type=float, required=True, metavar="DROP", help="Greatest mean Dice drop of a label.")
 @click.option("--max-case-drop", type=float, metavar="DROP", help="Greatest drop of one case [twice the mean's].")
+@click.option("--max-disagreement", type=float, metavar="DROP", help="Greatest mean 1 - Dice(FP32, INT8) of a label.")
+@click.option("--max-hd95-increase-mm", type=float, metavar="MM", help="Greatest increase of HD95 in one case.")
 @click.option("--min-int8-share", type=float, default=0.5, show_default=True, help="Of the multiply-adds.")
+@click.option("--confidence", type=float, metavar="P", help="Refuse unless the test subjects bound the next one so.")
 @click.option("--calibration", metavar="COHORT", help="Cohort: a shipped name or a .toml file [the recipe's].")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="PKG", help="Folder of the package [PKG-int8]."
 )
-@click.option("--preset", type=click.Choice(["performance", "mixed"]), default="performance", show_default=True)
+@click.option(
+    "--preset",
+    type=click.Choice(["performance", "mixed"]),
+    default="performance",
+    show_default=True,
+    help="Where the search begins.",
+)
+@click.option(
+    "--report",
+    "report_folder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Figures and a page with pictures of patients.",
+)
 @threads_option
 @quiet_option
 def command(
     package: str | None,
-    max_dice_drop: float,
-    max_case_drop: float | None,
-    min_int8_share: float,
     calibration: str | None,
     output: Path | None,
     preset: str,
+    report_folder: Path | None,
     threads: int | None,
     quiet: bool,
+    **limits: Any,
 ) -> None:
     """Quantise an FP32 package to INT8; write it only if the masks stay within the budget (else exit 4)."""
     from brain_edge.cohort import load_cohort
@@ -48,12 +64,12 @@ def command(
         from brain_edge_conversion.budget import AccuracyBudget
         from brain_edge_conversion.quantize import Preset, QuantizeOptions, quantize
 
-    budget = AccuracyBudget(max_dice_drop=max_dice_drop, max_case_drop=max_case_drop, min_int8_share=min_int8_share)
     options = QuantizeOptions(
-        budget=budget,
+        budget=AccuracyBudget(**limits),
         preset=Preset(preset),
         runtime=runtime_options(threads, resident_graphs=2),
         report=reporter(quiet=quiet),
+        report_folder=report_folder,
     )
     opened = open_package(find_package(package))
     name = opened.folder.resolve().name
@@ -62,8 +78,10 @@ def command(
         cohort = load_cohort(calibration or _default_cohort(opened.spec.name))
         quantised = quantize(opened, cohort, target, options)
     if quantised.manifest.accuracy is not None:
-        click.echo(quantised.manifest.accuracy.statement)
-        click.echo(f"{quantised.manifest.accuracy.int8_share:.1%} of the multiply-adds are INT8")
+        accuracy = quantised.manifest.accuracy
+        for line in (accuracy.statement, accuracy.next_patient, *accuracy.warnings):
+            click.echo(line)
+        click.echo(f"{accuracy.int8_share:.1%} of the multiply-adds are INT8")
     click.echo(f"{target}: digest {quantised.digest}")
 
 

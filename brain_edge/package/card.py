@@ -9,7 +9,7 @@ from brain_edge.package.manifest import WeightsStatus
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from brain_edge.package.manifest import Accuracy, Manifest, Parity
+    from brain_edge.package.manifest import Accuracy, IsaRecord, Manifest, Parity
 
 
 def model_card(manifest: Manifest) -> str:
@@ -67,14 +67,22 @@ def _accuracy(accuracy: Accuracy | None) -> Iterator[str]:
         return
     yield "## What quantisation did to the masks"
     yield ""
-    yield accuracy.statement
-    yield ""
+    for line in (accuracy.statement, accuracy.next_patient, *accuracy.warnings, *map(_isa, accuracy.isas)):
+        if line:
+            yield line
+            yield ""
     yield "| case | split | label | Dice FP32 | Dice INT8 | INT8 against FP32 |"
     yield "|---|---|---|---|---|---|"
     for case in accuracy.cases:
         figures = " | ".join(_figure(value) for value in (case.dice_fp32, case.dice_int8, case.agreement))
         yield f"| {case.case} | {case.split} | {case.label} | {figures} |"
     yield ""
+
+
+def _isa(isa: IsaRecord) -> str:
+    if not isa.verified:
+        return ""  # among the warnings
+    return f"With {isa.isa} instructions only: worst mean drop of a label {_figure(isa.worst_mean_drop)}."
 
 
 def _figure(value: float | None) -> str:

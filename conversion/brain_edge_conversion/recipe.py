@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from brain_edge.errors import UsageError
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from brain_edge.geometry import Shape
     from brain_edge.package.manifest import Card, Licence
     from brain_edge.spec import ModelSpec
+
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
@@ -127,3 +129,12 @@ class Recipe:
         if variant.flips and not self.has_flips:
             raise UsageError(f"the published program of {self.name} does not mirror its input; leave out --flips")
         return self.model(variant)
+
+
+def same_each_time(build: Callable[[], Built]) -> Built:
+    """Build a network whose random weights are the same each time, or two packages of it could not be compared."""
+    import torch
+
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return build()

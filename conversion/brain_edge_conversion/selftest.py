@@ -11,16 +11,16 @@ from brain_edge.segmenter import Segmenter
 if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
 
-PHANTOM: Final = Phantom()
-SELF_TEST: Final = SelfTest(phantom=PHANTOM, mask="selftest/mask.nii.gz", minimum_dice=0.98)
+SELF_TEST: Final = SelfTest(phantom=Phantom(), mask="selftest/mask.nii.gz", minimum_dice=0.98)
 
 
 def write_self_test(package: ModelPackage) -> None:
-    """Segment the phantom with the graphs as they will be deployed, and write the mask into the package."""
+    """Segment the phantom of the manifest with the graphs as they will be deployed; the mask goes into the package."""
     from brain_edge.io.nifti import write_mask
 
-    study = make_study(PHANTOM, [sequence.name for sequence in package.spec.inputs])
+    test = package.manifest.self_test
+    study = make_study(test.phantom, [sequence.name for sequence in package.spec.inputs])
     mask = Segmenter.open(package)(study).mask
-    path = package.folder / SELF_TEST.mask
+    path = package.folder / test.mask
     path.parent.mkdir(parents=True, exist_ok=True)
     write_mask(mask, study.volumes[study.reference], path)

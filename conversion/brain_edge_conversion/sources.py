@@ -6,6 +6,7 @@ The last two are code of somebody else's: they run only when the user has said s
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from brain_edge.errors import InputError, UsageError, WeightsError
 from brain_edge.fetch import fetch
 from brain_edge.package.manifest import Card, Licence
 from brain_edge.spec import spec_from_json
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Variant
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Variant, same_each_time
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 
 if TYPE_CHECKING:
@@ -152,11 +153,12 @@ def _torchscript(path: Path, request: Request) -> Resolved:
 def _attribute(request: Request) -> Resolved:
     from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
 
-    _require_trust(request, f"{request.source}, a Python module")
+    file = _module_file(request.source)
+    _require_trust(request, f"{request.source} in {file} (SHA-256 {sha256_of(file)}), a Python module")
     factory = _import(request.source)
 
     def build(weights: Path | None) -> nn.Module:
-        network: nn.Module = factory()
+        network = _network_from(factory, request.source)
         if weights is not None:
             fit_state_dict(network, load_state_dict(weights), str(weights))
         return network.eval()
@@ -183,14 +185,54 @@ def _user_model(request: Request, build: Callable[[Path | None], nn.Module]) -> 
     return ModelSource(spec, (GraphSource(spec.graphs[0], build, None, side),), USER_CARD, USER_LICENCE)
 
 
+def _network_from(factory: Any, source: str) -> nn.Module:
+    """What the user's class or function builds; its random weights are the same each time."""
+    from torch import nn
+
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise UsageError(
+            f"{source}: expected a class or function that builds the network when it is called without arguments, "
+            f"got an object of {type(factory).__name__}"
+        )
+    try:
+        network = same_each_time(factory)
+    except Exception as error:  # the user's code may fail in any way
+        raise UsageError(f"{source}: building the network failed ({type(error).__name__}: {error})") from error
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"{source}: expected it to build a torch.nn.Module, it gave a {type(network).__name__}")
+    return network
+
+
+def _module_file(source: str) -> Path:
+    """The file of `module:attribute`, found without running anything: not even a package that the module is in.
+
+    Raises:
+        UsageError: there is no such module, or it is not written in Python.
+    """
+    name = source.partition(":")[0]
+    places: list[str] | None = [str(Path.cwd()), *sys.path]
+    found = None
+    for part in filter(None, name.split(".")):
+        found = importlib.machinery.PathFinder.find_spec(part, places)
+        if found is None:
+            break
+        places = list(found.submodule_search_locations or ())
+    file = Path(found.origin) if found is not None and found.origin is not None else None
+    if file is None or file.suffix != ".py":
+        raise UsageError(f"{source}: expected a module and an attribute that builds the network; no module {name!r}")
+    return file
+
+
 def _import(source: str) -> Any:
     module_name, _, attribute = source.partition(":")
     # the user's module usually lies where the command is called, as with `python -m`
     sys.path.insert(0, str(Path.cwd()))
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"{source}: expected a module and an attribute that builds the network: {error}") from error
+    except Exception as error:  # the user's code may fail in any way
+        raise UsageError(
+            f"{source}: expected a module and an attribute that builds the network ({type(error).__name__}: {error})"
+        ) from error
     finally:
         sys.path.pop(0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from brain_edge.errors import BrainEdgeError
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def trace(module: nn.Module, network: Network, example_shape: Shape) -> Any:
-    """An OpenVINO model of a module, (1, C, I, J, K) float32 in, spatial sides left open.
+    """An OpenVINO model of a module, (1, C, I, J, K) float32 in, spatial sides left open; the module stays as it is.
 
     Raises:
         BrainEdgeError: the converter cannot express the network (its words name the operator).
@@ -29,11 +31,16 @@ def trace(module: nn.Module, network: Network, example_shape: Shape) -> Any:
     import torch
 
     example = torch.zeros((1, network.channels_in, *example_shape))
+    # the converter puts what it is given into evaluation mode: a norm that is to run in training mode would change
+    # under the hands of the parity check, which would then compare one wrong network with another
+    module = copy.deepcopy(module)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            # PyTorch's own instance norm branches on shapes, which tracing freezes; parity is checked on other shapes
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # public, unlisted
             traced = ov.convert_model(module, example_input=example)
     except Exception as error:  # the converter raises RuntimeError, errors of its own, and torch's
-        reason = str(error).strip().splitlines()[-1]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise BrainEdgeError(f"OpenVINO cannot convert {type(module).__name__}: {reason}") from error
     if len(traced.inputs) != 1 or len(traced.outputs) != 1:
         raise BrainEdgeError(

@@ -80,7 +80,8 @@ class HdBetV1(nn.Module):
         x = torch.cat((skip1, self.up4(x)), dim=1)
         x = _activate(self.end_conv_1_bn(self.end_conv_1(x)), OUTER_SLOPE)
         x = _activate(self.end_conv_2_bn(self.end_conv_2(x)), OUTER_SLOPE)
-        return self.softmax(self.seg_layer(x))
+        probabilities: Tensor = self.softmax(self.seg_layer(x))
+        return probabilities
 
 
 class _Context(nn.Module):

@@ -53,7 +53,8 @@ class LinkNet3d(nn.Module):
         x = self.up1(x) + level1
         x = self.up2(x) + level0
         x = self.up3(x) + quarter
-        return self.softmax(self.tp_conv2(self.conv(self.tp_conv1(x))))
+        probabilities: Tensor = self.softmax(self.tp_conv2(self.conv(self.tp_conv1(x))))
+        return probabilities
 
 
 class _Residual(nn.Module):

@@ -34,7 +34,7 @@ from brain_edge.steps import (
     RescaleToUnit,
     Restore,
 )
-from brain_edge_conversion.recipe import GraphSource, ModelSource, WeightsFile
+from brain_edge_conversion.recipe import GraphSource, ModelSource, WeightsFile, same_each_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ def _builder(config: str) -> Callable[[Path | None], nn.Module]:
         from brain_edge_conversion.networks import meshnet
 
         chosen: MeshNetConfig = getattr(meshnet, config)
-        network = meshnet.MeshNet(chosen)
+        network = same_each_time(lambda: meshnet.MeshNet(chosen))
         if weights is not None:
             fit_state_dict(network, load_state_dict(weights), weights.name)
         return network.eval()

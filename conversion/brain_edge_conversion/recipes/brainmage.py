@@ -32,7 +32,7 @@ from brain_edge.steps import (
     Restore,
     Threshold,
 )
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant, WeightsFile
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant, WeightsFile, same_each_time
 from brain_edge_conversion.recipes._labels import BRAIN
 
 if TYPE_CHECKING:
@@ -96,15 +96,10 @@ def model(_variant: Variant) -> ModelSource:
 
 def build(weights: Path | None) -> nn.Module:
     """The network in evaluation mode: here the published program does use the running statistics of its norms."""
-    import torch
-
     from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
     from brain_edge_conversion.networks.brainmage import BrainMaGe
 
-    # random weights must be the same each time, or two packages of them could not be compared
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = BrainMaGe()
+    network = same_each_time(BrainMaGe)
     if weights is not None:
         fit_state_dict(network, load_state_dict(weights), weights.name)
     return network.eval()

@@ -46,7 +46,15 @@ from brain_edge.steps import (
     Threshold,
     ZScore,
 )
-from brain_edge_conversion.recipe import BinaryHead, GraphSource, ModelSource, Recipe, Variant, WeightsFile
+from brain_edge_conversion.recipe import (
+    BinaryHead,
+    GraphSource,
+    ModelSource,
+    Recipe,
+    Variant,
+    WeightsFile,
+    same_each_time,
+)
 from brain_edge_conversion.recipes._labels import BRAIN
 
 if TYPE_CHECKING:
@@ -131,13 +139,9 @@ def _graph(name: str, file: str, sha256: str) -> GraphSource:
         return rewritable(None) if weights is None else load_torchscript(weights, sha256).eval()
 
     def rewritable(weights: Path | None) -> nn.Module:
-        import torch
-
         from brain_edge_conversion.networks.linknet3d import LinkNet3d
 
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            network = LinkNet3d()
+        network = same_each_time(LinkNet3d)
         if weights is not None:
             network.load_state_dict(published(weights).state_dict())
         return network.eval()

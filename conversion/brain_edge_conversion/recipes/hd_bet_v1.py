@@ -22,7 +22,15 @@ from brain_edge.package.manifest import Card, Licence
 from brain_edge.resample import Interpolation
 from brain_edge.spec import ModelSpec, Network, Plausible, PlausibleInput, PlausibleLabel, Sequence, Stage, Task
 from brain_edge.steps import Argmax, Orient, PadToMultiple, ResampleToSpacing, Restore, ZScore
-from brain_edge_conversion.recipe import BinaryHead, GraphSource, ModelSource, Recipe, Variant, WeightsFile
+from brain_edge_conversion.recipe import (
+    BinaryHead,
+    GraphSource,
+    ModelSource,
+    Recipe,
+    Variant,
+    WeightsFile,
+    same_each_time,
+)
 from brain_edge_conversion.recipes._labels import BRAIN
 
 if TYPE_CHECKING:
@@ -96,7 +104,7 @@ def build(weights: Path | None) -> nn.Module:
     from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
     from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
 
-    network = HdBetV1().eval()
+    network = same_each_time(HdBetV1).eval()
     if weights is not None:
         fit_state_dict(network, load_state_dict(weights), weights.name)
     for layer in network.modules():

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 BACKGROUND: Final = 0
 FOREGROUND: Final = 1
+CHANNEL_AXES: Final = (1, -4)
+"""Of (1, C, I, J, K)."""
 
 
 def merge_binary_head(module: nn.Module, head: BinaryHead) -> None:
@@ -37,14 +39,18 @@ def merge_binary_head(module: nn.Module, head: BinaryHead) -> None:
     Raises:
         BrainEdgeError: the layers are not what `head` says; the recipe is wrong.
     """
-    linear, softmax = module.get_submodule(head.linear), module.get_submodule(head.softmax)
+    linear, softmax = _layer(module, head.linear), _layer(module, head.softmax)
     if not isinstance(linear, nn.Conv3d | nn.ConvTranspose3d) or not isinstance(softmax, nn.Softmax):
         raise BrainEdgeError(
             f"expected a convolution and a softmax at {head.linear} and {head.softmax}, "
             f"got {type(linear).__name__} and {type(softmax).__name__}"
         )
     if linear.out_channels != 2 or linear.groups != 1:
-        raise BrainEdgeError(f"{head.linear}: expected 2 output channels in one group, got {linear.out_channels}")
+        raise BrainEdgeError(
+            f"{head.linear}: expected 2 output channels in one group, got {linear.out_channels} in {linear.groups}"
+        )
+    if softmax.dim not in CHANNEL_AXES:
+        raise BrainEdgeError(f"{head.softmax}: expected a softmax over the channels, got one over axis {softmax.dim}")
     channel_axis = 1 if isinstance(linear, nn.ConvTranspose3d) else 0
     linear.weight = _difference(linear.weight, channel_axis)
     if linear.bias is not None:
@@ -83,6 +89,13 @@ def _on_one_channel(step: AfterStep) -> AfterStep:
     if isinstance(step, Argmax):
         return Threshold(channel=0, above=0.5)
     return msgspec.structs.replace(step, channel=0) if isinstance(step, Threshold) else step
+
+
+def _layer(module: nn.Module, name: str) -> nn.Module:
+    try:
+        return module.get_submodule(name)
+    except AttributeError as error:
+        raise BrainEdgeError(f"{type(module).__name__} has no layer {name!r}: {error}") from error
 
 
 def _difference(weights: torch.Tensor, axis: int) -> nn.Parameter:

@@ -1,0 +1,84 @@
+"""A scatter plot as SVG text: needs no library, stays sharp, and says its values when pointed at."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+WIDTH, HEIGHT, EDGE = 720, 320, 60
+COLOURS: Final = ("#a40000", "#d39e00")
+
+
+class Point(NamedTuple):
+    """A point and what it is."""
+
+    x: float
+    y: float
+    name: str
+
+
+class _Scale(NamedTuple):
+    """From values to pixels."""
+
+    low: float
+    high: float
+    start_px: float
+    end_px: float
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low)
+        return self.start_px + share * (self.end_px - self.start_px)
+
+
+def scatter_svg(points: Sequence[Point], lines: Mapping[str, float], axes: tuple[str, str]) -> str:
+    """The plot as an `<svg>` element.
+
+    Args:
+        points: what is shown; without any, a sentence.
+        lines: horizontal lines by name.
+        axes: titles of x and y.
+    """
+    if not points:
+        return "<p>No case has a figure to show.</p>"
+    x = _scale([point.x for point in points], EDGE, WIDTH - EDGE)
+    y = _scale([0.0, *lines.values(), *(point.y for point in points)], HEIGHT - EDGE, EDGE / 2)
+    parts = [
+        *_frame(x, y, axes),
+        *_lines(lines, y),
+        *(
+            f'<circle cx="{x(point.x):.1f}" cy="{y(point.y):.1f}" r="4" fill="#0072B2" fill-opacity="0.7">'
+            f"<title>{escape(point.name)}: {point.y:.5f}</title></circle>"
+            for point in points
+        ),
+    ]
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" font-size="12">{"".join(parts)}</svg>'
+
+
+def _scale(values: Sequence[float], start_px: float, end_px: float) -> _Scale:
+    """With a margin on both sides, also where all values are equal."""
+    margin = 0.06 * (max(values) - min(values)) or 0.01
+    return _Scale(min(values) - margin, max(values) + margin, start_px, end_px)
+
+
+def _frame(x: _Scale, y: _Scale, axes: tuple[str, str]) -> list[str]:
+    bottom, left = HEIGHT - EDGE, EDGE
+    ticks = [(low + (high - low) * k / 4) for low, high in ((x.low, x.high), (y.low, y.high)) for k in range(5)]
+    return [
+        f'<path d="M{left} {EDGE / 2}V{bottom}H{WIDTH - EDGE}" fill="none" stroke="#555"/>',
+        *(f'<text x="{x(at):.1f}" y="{bottom + 16}" text-anchor="middle">{at:.4g}</text>' for at in ticks[:5]),
+        *(f'<text x="{left - 6}" y="{y(at) + 4:.1f}" text-anchor="end">{at:.4f}</text>' for at in ticks[5:]),
+        f'<text x="{WIDTH / 2}" y="{HEIGHT - 20}" text-anchor="middle">{escape(axes[0])}</text>',
+        f'<text x="14" y="{HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 14 {HEIGHT / 2})">'
+        f"{escape(axes[1])}</text>",
+    ]
+
+
+def _lines(lines: Mapping[str, float], y: _Scale) -> list[str]:
+    return [
+        f'<path d="M{EDGE} {y(value):.1f}H{WIDTH - EDGE}" stroke="{COLOURS[k % len(COLOURS)]}" stroke-dasharray="6 4"/>'
+        f'<text x="{WIDTH - EDGE}" y="{y(value) - 4:.1f}" text-anchor="end">{escape(name)}</text>'
+        for k, (name, value) in enumerate(lines.items())
+    ]

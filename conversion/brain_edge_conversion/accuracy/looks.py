@@ -1,0 +1,55 @@
+"""How often a test split was looked at: each further candidate judged on it makes its figures a little less new.
+
+An append-only log beside the packages, `.brain-edge-test-looks.jsonl`: the folder that the user has named for results
+is the only one that is written to. Judgements elsewhere are not seen, and the record says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from brain_edge.spec import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from brain_edge.cohort import Case
+
+LOG: Final = ".brain-edge-test-looks.jsonl"
+
+
+class Look(Value, frozen=True):
+    """One judgement: hashes only, of the test images and of the candidate's graphs."""
+
+    test_images: str
+    candidate: str
+
+
+def images_sha256(cases: Sequence[Case]) -> str:
+    """Of the images of these cases: another title or calibration split makes no new test images."""
+    hashes = sorted(entry.sha256 for case in cases for entry in case.inputs.values())
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def record_look(folder: Path, look: Look) -> int:
+    """Write down that a candidate is judged; how many others were judged on these images before it was first.
+
+    The same candidate judged again, after an interruption for one, tells nobody anything new and is not counted.
+    """
+    path = folder / LOG
+    seen = list(dict.fromkeys(entry.candidate for entry in _read(path) if entry.test_images == look.test_images))
+    if look.candidate in seen:
+        return seen.index(look.candidate)
+    with path.open("ab") as log:
+        log.write(msgspec.json.encode(look) + b"\n")
+    return len(seen)
+
+
+def _read(path: Path) -> list[Look]:
+    lines = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+    # what follows the last line end is empty, or a line that a killed process has not finished
+    return [msgspec.json.decode(line, type=Look) for line in lines[:-1]]

@@ -1,0 +1,137 @@
+"""What a candidate does to the masks: every figure through `Segmenter`, one case in memory at a time.
+
+The baseline is the parity-checked package in f32. Its masks are computed once and kept on disk, because every trial
+is compared with the same ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+
+from brain_edge.cohort import load_case
+from brain_edge.compare import compare_masks
+from brain_edge.errors import InputError
+from brain_edge.evaluate import segment_case
+from brain_edge.lesions import lesion_recall
+from brain_edge.package import ModelPackage, Precision
+from brain_edge.package.manifest import CaseRecord
+from brain_edge.segmenter import Segmenter
+from brain_edge.spec import Task
+from brain_edge.volume import Mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from brain_edge.cohort import Case, Cohort
+    from brain_edge.compare import ComparedLabel
+    from brain_edge.geometry import Geometry
+    from brain_edge.runtime.options import RuntimeOptions
+    from brain_edge.spec import ModelSpec
+
+
+LESION_TASKS: Final = frozenset({Task.LESION, Task.TUMOUR})
+"""Tasks whose references have components that a reader counts."""
+
+
+def in_f32(package: ModelPackage) -> ModelPackage:
+    """The package as the baseline runs it, whatever precision is deployed."""
+    return ModelPackage(package.folder, msgspec.structs.replace(package.manifest, precision=Precision.F32))
+
+
+def write_baseline(package: ModelPackage, cases: Iterable[Case], folder: Path, runtime: RuntimeOptions) -> None:
+    """Segment every case in f32 and keep the masks in `folder`.
+
+    Raises:
+        InputError: a label is in no mask and no reference of these cases, so that a budget would not bind it.
+    """
+    segmenter = Segmenter.open(in_f32(package), runtime)
+    unseen = set(segmenter.spec.label_names())
+    for case in cases:
+        study, reference = load_case(case)
+        labels = segment_case(segmenter, study).mask.labels
+        np.savez_compressed(_mask_file(folder, case), labels=labels)
+        unseen.difference_update(np.unique(labels).tolist())
+        if reference is not None:
+            unseen.difference_update(np.unique(reference.labels).tolist())
+    if unseen:
+        raise InputError(_unseen_words(segmenter.spec, min(unseen)))
+
+
+def measure(
+    candidate: ModelPackage, cases: Sequence[Case], folder: Path, subjects: Mapping[int, int], runtime: RuntimeOptions
+) -> tuple[CaseRecord, ...]:
+    """Compare a package, in the precision in which it is deployed, with the baseline and the references.
+
+    Args:
+        candidate: the package to judge.
+        cases: those to judge it on.
+        folder: where `write_baseline` has left the masks of these cases.
+        subjects: case number -> number of the person.
+        runtime: threads.
+    """
+    segmenter = Segmenter.open(candidate, runtime)
+    labels = tuple(segmenter.spec.label_names())
+    records: list[CaseRecord] = []
+    for case in cases:
+        study, reference = load_case(case)
+        mask = segment_case(segmenter, study).mask
+        baseline = read_baseline(folder, case, mask.geometry)
+        compared = compare_masks(baseline, mask, reference, labels)
+        found = [_record(case, label, subjects[case.number]) for label in compared]
+        if reference is not None and segmenter.spec.task in LESION_TASKS:
+            found = [_with_lesions(record, baseline, mask, reference) for record in found]
+        records.extend(found)
+    return tuple(records)
+
+
+def read_baseline(folder: Path, case: Case, geometry: Geometry) -> Mask:
+    """The mask of the baseline, on the grid of the case."""
+    with np.load(_mask_file(folder, case), allow_pickle=False) as saved:
+        return Mask(saved["labels"], geometry)
+
+
+def subject_numbers(cohort: Cohort) -> dict[int, int]:
+    """Case number -> number of the person, in the order of the manifest: what a package may say of a subject."""
+    people = [case.entry.subject.strip().casefold() for case in cohort.cases()]
+    order = {person: number for number, person in enumerate(dict.fromkeys(people), start=1)}
+    return {case.number: order[person] for case, person in zip(cohort.cases(), people, strict=True)}
+
+
+def _mask_file(folder: Path, case: Case) -> Path:
+    return folder / f"baseline-{case.number}.npz"
+
+
+def _record(case: Case, label: ComparedLabel, subject: int) -> CaseRecord:
+    return CaseRecord(
+        case=case.number,
+        split=case.entry.split,
+        label=label.label,
+        dice_fp32=label.dice_baseline,
+        dice_int8=label.dice_candidate,
+        drop=label.drop,
+        agreement=label.agreement,
+        hd95_fp32_mm=label.hd95_baseline_mm,
+        hd95_int8_mm=label.hd95_candidate_mm,
+        subject=subject,
+        volume_fp32_ml=label.volume_baseline_ml,
+        volume_int8_ml=label.volume_candidate_ml,
+        reference_volume_ml=label.reference_volume_ml,
+    )
+
+
+def _with_lesions(record: CaseRecord, baseline: Mask, mask: Mask, reference: Mask) -> CaseRecord:
+    first, second = (
+        lesion_recall(each.labels == record.label, reference.labels == record.label) for each in (baseline, mask)
+    )
+    return msgspec.structs.replace(record, lesions=first.lesions, found_fp32=first.found, found_int8=second.found)
+
+
+def _unseen_words(spec: ModelSpec, label: int) -> str:
+    return (
+        f"the label {label} ({spec.label_names()[label]}) occurs in no reference and no FP32 mask of the cases to be "
+        "judged, so that no budget would bind it; add a case that has it"
+    )

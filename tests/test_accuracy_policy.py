@@ -1,0 +1,108 @@
+"""What the search tries next, decided without a network: simulated searches from their first trial to their end."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brain_edge_conversion.accuracy.ladder import (
+    LADDER,
+    BiasCorrection,
+    FloatEnds,
+    Overflow,
+    Preset,
+    Ranges,
+    ladder_from,
+)
+from brain_edge_conversion.accuracy.policy import Group, Outcome, Rank, Stop, Trial, best, next_trial
+
+GROUPS = tuple(Group(graph="g", layers=(f"layer{number}",)) for number in range(11))
+SHARE = 0.5
+
+
+def simulate(excess_of, share_of=lambda _trial: 1.0, ladder=LADDER, groups=GROUPS) -> tuple[Stop, list[Outcome]]:
+    """Run the policy against a made-up network until it stops."""
+    history: list[Outcome] = []
+    ranked = None
+    for _ in range(50):
+        decision = next_trial(history, ladder, ranked, SHARE)
+        if isinstance(decision, Stop):
+            return decision, history
+        if isinstance(decision, Rank):
+            ranked = groups
+            continue
+        excess, share = excess_of(decision), share_of(decision)
+        met = excess <= 1 and share >= SHARE
+        history.append(Outcome(trial=decision, excess=excess, int8_share=share, met=met))
+    raise AssertionError("the policy does not come to an end")
+
+
+def test_the_fastest_setting_that_meets_the_budget_is_taken_and_nothing_is_tried_after_it():
+    for wanted in range(len(LADDER)):
+        stop, history = simulate(lambda trial, wanted=wanted: 2.0 - (LADDER.index(trial.setting) >= wanted))
+        assert stop.chosen == wanted
+        assert [outcome.trial for outcome in history] == [Trial(setting=rung) for rung in LADDER[: wanted + 1]]
+
+
+@given(needed=st.integers(1, len(GROUPS)), total=st.integers(1, len(GROUPS)))
+def test_as_few_groups_as_will_do_go_back_to_float(needed: int, total: int):
+    """Whatever their number: doubling finds one that will do, halving the least."""
+    stop, history = simulate(lambda trial: 2.0 - (len(trial.reverted) >= needed), groups=GROUPS[:total])
+    if needed > total:
+        assert stop.chosen is None
+        assert stop.reason == "with every group that can be reverted the budget is still missed"
+    else:
+        assert stop.chosen is not None
+        assert history[stop.chosen].trial.reverted == GROUPS[:needed]
+    assert len({len(outcome.trial.reverted) for outcome in history}) == len(history) - len(LADDER) + 1
+
+
+def test_groups_are_reverted_from_the_setting_that_came_closest():
+    def excess_of(trial: Trial) -> float:
+        return 0.5 if trial.reverted else 2.0 + abs(LADDER.index(trial.setting) - 3)
+
+    stop, history = simulate(excess_of)
+    assert stop.chosen is not None
+    assert history[stop.chosen].trial.setting == LADDER[3]
+
+
+def test_of_settings_that_are_equally_close_the_faster_one_is_reverted():
+    outcomes = [Outcome(trial=Trial(setting=rung), excess=3.0, int8_share=1.0, met=False) for rung in LADDER]
+    assert best(outcomes, SHARE) is outcomes[0]
+
+
+def test_reverting_ends_where_too_little_is_left_in_int8():
+    stop, history = simulate(lambda _trial: 2.0, lambda trial: 1.0 - 0.2 * len(trial.reverted))
+    assert stop == Stop(None, "reverting more layers would leave too little in INT8")
+    assert [len(outcome.trial.reverted) for outcome in history[len(LADDER) :]] == [1, 2, 4]
+
+
+def test_a_network_that_cannot_be_quantised_enough_ends_without_reverting_anything():
+    stop, history = simulate(lambda _trial: 0.0, lambda _trial: 0.1)
+    assert stop == Stop(None, "no setting quantises enough of the network")
+    assert len(history) == len(LADDER)
+
+
+def test_a_network_without_groups_ends():
+    stop, _history = simulate(lambda _trial: 2.0, groups=())
+    assert stop.chosen is None
+
+
+def test_the_search_is_short():
+    """Seven settings and at most twice the logarithm of the number of groups."""
+    groups = tuple(Group(graph="g", layers=(str(number),)) for number in range(100))
+    for needed in (1, 37, 100):
+        _stop, history = simulate(lambda trial, needed=needed: 2.0 - (len(trial.reverted) >= needed), groups=groups)
+        assert len(history) <= len(LADDER) + 14
+
+
+def test_the_ladder_covers_every_choice_that_there_is():
+    for choice, of in ((Preset, "preset"), (Ranges, "ranges"), (Overflow, "overflow"), (FloatEnds, "float_ends")):
+        assert {getattr(rung, of) for rung in LADDER} == set(choice)
+    assert {rung.bias_correction for rung in LADDER} == set(BiasCorrection)
+    assert len({rung.title for rung in LADDER}) == len(set(LADDER)) == len(LADDER)
+
+
+def test_a_search_may_begin_at_the_safer_preset():
+    assert ladder_from(Preset.PERFORMANCE) == LADDER
+    assert {rung.preset for rung in ladder_from(Preset.MIXED)} == {Preset.MIXED}

@@ -1,0 +1,140 @@
+"""Every sentence of the record: what it claims follows from what was measured, and no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brain_edge.cohort import CaseEntry, Cohort, CohortManifest, FileEntry, Split
+from brain_edge.package.manifest import Basis, CaseRecord, IsaRecord
+from brain_edge_conversion.accuracy.record import Judgement, accuracy_record
+from brain_edge_conversion.budget import AccuracyBudget, judge
+
+
+def record(case: int, drop: float | None = 0.002, split: str = "test", **fields: Any) -> CaseRecord:
+    """A case of its own subject, with a reference unless its drop is None."""
+    known: dict[str, Any] = {
+        "label": 1,
+        "dice_fp32": None if drop is None else 0.95,
+        "dice_int8": None if drop is None else 0.95 - drop,
+        "agreement": 0.99,
+        "hd95_fp32_mm": None if drop is None else 1.0,
+        "hd95_int8_mm": None if drop is None else 1.0,
+        "reference_volume_ml": None if drop is None else 1000.0,
+        "subject": case,
+    }
+    return CaseRecord(case=case, split=split, drop=drop, **(known | fields))
+
+
+def judgement(records: list[CaseRecord], header: dict[str, bool] | None = None, **fields: Any) -> Judgement:
+    image = FileEntry(source="x.nii.gz", sha256="ab" * 32)
+    entry = CaseEntry(subject="Smith^John", split=Split.TEST, inputs={"T1": image})
+    manifest = CohortManifest(
+        name="c", title="t", licence="CC0", citation="", sequences=("T1",), cases=(entry,), **(header or {})
+    )
+    budget = fields.pop("budget", AccuracyBudget())
+    known: dict[str, Any] = {
+        "isas": (),
+        "searched_on": Split.VALIDATION,
+        "earlier": 0,
+        "trials": (),
+        "floats": (),
+        "threads": 2,
+    }
+    return Judgement(
+        cohort=Cohort("c", Path("c.toml"), manifest),
+        budget=budget,
+        records=records,
+        share=1.0,
+        verdict=judge(records, 1.0, budget),
+        **(known | fields),
+    )
+
+
+def test_with_nineteen_subjects_nothing_is_missing():
+    made = accuracy_record(judgement([record(case) for case in range(1, 20)]))
+    assert made.warnings == ()
+    assert "at most 1/20 = 5%" in made.next_patient
+    assert made.labels[0].interval is not None
+    assert made.basis is Basis.ACCURACY
+
+
+def test_with_eighteen_the_record_says_what_is_missing():
+    made = accuracy_record(judgement([record(case) for case in range(1, 19)]))
+    assert made.warnings == ("18 test subject(s): a statement with 95 % confidence needs 19, 1 more.",)
+
+
+def test_two_cases_of_one_subject_are_one_witness():
+    made = accuracy_record(judgement([record(1, 0.001, subject=7), record(2, 0.004, subject=7)]))
+    assert made.subjects == 1
+    assert "worst seen (0.00400) is at most 1/2" in made.next_patient
+
+
+@pytest.mark.parametrize(
+    ("header", "split", "words"),
+    [
+        ({"demo": True}, "test", "accuracy: demonstration, one head"),
+        ({"synthetic": True}, "test", "no statement about real heads"),
+        ({}, "validation", "search data, no statement about new patients"),
+    ],
+)
+def test_where_nobody_speaks_for_patients_nothing_is_said_about_the_next_one(
+    header: dict[str, bool], split: str, words: str
+):
+    made = accuracy_record(judgement([record(1, split=split)], header))
+    assert words in made.statement
+    assert made.next_patient == "No statement about new patients."
+
+
+def test_without_references_it_is_agreement_and_not_accuracy():
+    made = accuracy_record(judgement([record(1, None), record(2, None)]))
+    assert made.basis is Basis.AGREEMENT
+    assert made.warnings[0] == "No case has a reference mask: the figures are agreement with FP32, not accuracy."
+    assert "worst disagreement with FP32 exceeds" in made.next_patient
+
+
+def test_cases_without_references_are_reported_apart():
+    made = accuracy_record(judgement([record(1), record(2, None, agreement=0.9)]))
+    assert made.subjects == 1
+    assert "1 case(s) without a reference mask are in none of the drops" in made.warnings[-1]
+    assert "disagree with FP32 by 0.10000 at most" in made.warnings[-1]
+
+
+def test_what_the_search_had_to_do_without_and_how_often_the_test_was_looked_at_are_said():
+    made = accuracy_record(judgement([record(1)], {"demo": True}, searched_on=Split.CALIBRATION, earlier=2))
+    assert made.warnings[0].startswith("There is no validation split")
+    assert made.warnings[1].startswith("2 other candidate(s) were judged on these test images before")
+
+
+def test_a_label_that_int8_alone_has_lost_is_named():
+    made = accuracy_record(judgement([record(1, hd95_int8_mm=None), record(2)]))
+    assert made.worst_hd95_increase_mm is None
+    assert "INT8 loses a label that FP32 finds in case(s) 1; HD95 is undefined." in made.warnings
+
+
+def test_a_budget_missed_under_older_instructions_is_missed():
+    isa = IsaRecord(isa="AVX2", verified=True, reason="mean drop of label 1 is 0.02000, the budget is 0.01", met=False)
+    assert judgement([record(1)], isas=(isa,)).failures == (f"under AVX2: {isa.reason}",)
+    unknown = IsaRecord(isa="AVX2", verified=False, reason="not verified: this CPU is aarch64, not x86")
+    blind = judgement([record(1)], isas=(unknown,))
+    assert blind.failures == ()
+    assert accuracy_record(blind).warnings[-1] == "AVX2: not verified: this CPU is aarch64, not x86"
+
+
+def test_the_smallest_budget_is_one_that_older_instructions_meet_too():
+    isa = IsaRecord(isa="AVX2", verified=True, reason="missed", worst_mean_drop=0.02, worst_case_drop=0.03)
+    made = judgement([record(1, 0.015)], isas=(isa,))
+    assert made.smallest_budget == "smallest --max-dice-drop that these cases meet: 0.02000"
+    assert judgement([record(1, 0.002)]).smallest_budget == ""
+
+
+def test_subjects_in_whom_no_label_occurs_do_not_count_for_the_confidence():
+    nowhere = record(3, None, agreement=None, reference_volume_ml=0.0)
+    sure = judgement([record(1), record(2), nowhere], budget=AccuracyBudget(confidence=0.75))
+    assert sure.failures == ("--confidence 0.75 needs 3 test subjects in whom a label occurs, 2 were found",)
+
+
+def test_the_record_names_nobody():
+    assert "Smith" not in repr(accuracy_record(judgement([record(1)])))

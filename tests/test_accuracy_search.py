@@ -1,0 +1,298 @@
+"""A network that plain INT8 breaks is repaired, an interrupted search goes on, and what cannot be met is refused."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+from outlier_package import BLAMED, make_outlier_package, phantom_cohort
+from tiny_package import SPEC, make_package
+
+from brain_edge.cohort import Cohort, Split, load_case
+from brain_edge.errors import BrainEdgeError, BudgetError, InputError
+from brain_edge.evaluate import segment_case
+from brain_edge.metrics import dice
+from brain_edge.package import ModelPackage, Precision, open_package
+from brain_edge.report.accuracy_report import AccuracyReport, read_report
+from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.segmenter import Segmenter
+from brain_edge.spec import Label
+from brain_edge_conversion import quantize as command
+from brain_edge_conversion.accuracy import isa
+from brain_edge_conversion.accuracy.ladder import LADDER, Setting
+from brain_edge_conversion.accuracy.looks import LOG, Look, record_look
+from brain_edge_conversion.accuracy.measure import write_baseline
+from brain_edge_conversion.accuracy.policy import Trial
+from brain_edge_conversion.accuracy.search import candidate_in, quantise_package
+from brain_edge_conversion.budget import AccuracyBudget
+from brain_edge_conversion.capture import capture_inputs
+from brain_edge_conversion.quantize import QuantizeOptions, quantize, work_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+# nncf reads its configuration with a deprecated corner of a library of its own
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+ONE_THREAD = RuntimeOptions(threads=1)
+SPLITS = (Split.CALIBRATION, Split.VALIDATION, Split.TEST, Split.TEST)
+ROOM = 0.02
+
+
+def options(report: Callable[[str], None] = lambda _line: None, **limits: float) -> QuantizeOptions:
+    budget = AccuracyBudget(**({"max_dice_drop": ROOM} | limits))
+    return QuantizeOptions(budget=budget, runtime=ONE_THREAD, report=report)
+
+
+@pytest.fixture(scope="module")
+def fp32(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    return make_outlier_package(tmp_path_factory.mktemp("fp32") / "package")
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return phantom_cohort(tmp_path_factory.mktemp("cohort"), SPLITS)
+
+
+@pytest.fixture(autouse=True)
+def short_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first two settings only: each of the seven breaks this network in the same way."""
+    monkeypatch.setattr(command, "ladder_from", lambda _preset: LADDER[:2])
+
+
+@pytest.fixture(scope="module")
+def repaired(fp32: ModelPackage, cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "ladder_from", lambda _preset: LADDER[:2])
+        return quantize(fp32, cohort, tmp_path_factory.mktemp("repaired") / "int8", options())
+
+
+def drop_on(package: ModelPackage, fp32: ModelPackage, cohort: Cohort, number: int) -> float:
+    """Measured here, without anything that searches or judges."""
+    study, reference = load_case(cohort.cases()[number - 1])
+    masks = [segment_case(Segmenter.open(each, ONE_THREAD), study).mask.labels == 1 for each in (fp32, package)]
+    first, second = (dice(mask, reference.labels == 1) for mask in masks)
+    return first - second
+
+
+@pytest.mark.parametrize("setting", LADDER, ids=lambda setting: setting.title)
+def test_plain_nncf_breaks_the_network_at_every_setting(
+    setting: Setting, fp32: ModelPackage, cohort: Cohort, tmp_path: Path
+):
+    study, _ = load_case(cohort.cases()[0])
+    inputs = capture_inputs(fp32, [study.volumes["T1"]], tmp_path, ONE_THREAD)
+    quantise_package(Trial(setting=setting), fp32, inputs, tmp_path / "plain")
+    assert drop_on(candidate_in(tmp_path / "plain", fp32), fp32, cohort, 3) > 0.5
+
+
+def test_reverting_exactly_the_layer_to_blame_repairs_it(repaired: ModelPackage, fp32: ModelPackage, cohort: Cohort):
+    accuracy = repaired.manifest.accuracy
+    assert accuracy is not None
+    assert [layer.layer for layer in accuracy.float_layers] == [BLAMED]
+    assert accuracy.float_layers[0].reason.startswith("reverted by the search")
+    assert [(trial.met, trial.reverted) for trial in accuracy.trials] == [
+        (False, ()),
+        (False, ()),
+        (True, (f"tiny: {BLAMED}",)),
+    ]
+    assert accuracy.int8_share > 0.95
+    assert drop_on(repaired, fp32, cohort, 3) < ROOM
+
+
+def test_the_digest_is_that_of_the_files(repaired: ModelPackage):
+    """Whatever type a number had when it was computed."""
+    assert open_package(repaired.folder).digest == repaired.digest
+
+
+def test_the_record_is_of_the_test_split_and_says_what_the_search_has_seen(repaired: ModelPackage):
+    accuracy = repaired.manifest.accuracy
+    assert accuracy is not None
+    assert {(record.split, record.subject) for record in accuracy.cases} == {("test", 3), ("test", 4)}
+    assert (accuracy.searched_on, accuracy.subjects, accuracy.earlier_candidates) == ("validation", 2, 0)
+    assert "at most 1/3 = 33%" in accuracy.next_patient
+    assert accuracy.warnings == ("2 test subject(s): a statement with 95 % confidence needs 19, 17 more.",)
+
+
+@pytest.mark.skipif(bool(isa.obstacle(platform.machine(), Precision.F32)), reason="not an x86 CPU")
+def test_the_package_was_measured_under_older_instructions_too(repaired: ModelPackage):
+    accuracy = repaired.manifest.accuracy
+    assert accuracy is not None
+    assert [(record.isa, record.verified, record.met) for record in accuracy.isas] == [("AVX2", True, True)]
+    assert accuracy.isas[0].worst_mean_drop == pytest.approx(accuracy.worst_mean_drop, abs=0.01)
+
+
+def test_where_older_instructions_cannot_be_measured_the_record_says_why():
+    assert isa.obstacle("x86_64", Precision.F32) == isa.obstacle("AMD64", Precision.F32) == ""
+    assert isa.obstacle("aarch64", Precision.F32) == "not verified: this CPU is aarch64, not x86"
+    assert isa.obstacle("x86_64", Precision.BF16) == "not verified: the package runs in bf16, which AVX2 has not"
+
+
+def test_a_child_that_fails_says_why(repaired: ModelPackage, cohort: Cohort, tmp_path: Path):
+    job = isa.make_job(repaired, cohort.cases(Split.TEST), tmp_path / "nowhere", ONE_THREAD)
+    with pytest.raises(BrainEdgeError, match=r"the measurement under AVX2 failed \(exit 1\): .*No such file"):
+        isa.measure_under("AVX2", job)
+
+
+# --- interrupted
+
+
+class Killed(BaseException):
+    """What a test kills a search with."""
+
+
+@pytest.mark.parametrize("at", ["trial 2", "ranking", "judging it again"])
+def test_a_search_that_was_killed_goes_on_and_ends_with_the_same_bytes(
+    at: str, repaired: ModelPackage, fp32: ModelPackage, cohort: Cohort, tmp_path: Path
+):
+    """The digest covers every file, the record and the trail of trials."""
+
+    def kill(line: str) -> None:
+        if line.startswith(at):
+            raise Killed
+
+    with pytest.raises(Killed):
+        quantize(fp32, cohort, tmp_path / "int8", options(kill))
+    assert not (tmp_path / "int8").exists()
+    lines: list[str] = []
+    resumed = quantize(fp32, cohort, tmp_path / "int8", options(lines.append))
+    assert resumed.digest == repaired.digest
+    done = {"trial 2": 1, "ranking": 2}.get(at, 3)
+    assert sum(line.startswith("trial") for line in lines) == 3 - done
+    assert not work_folder(tmp_path / "int8").exists()
+
+
+def test_half_a_line_and_a_damaged_graph_are_done_again(
+    repaired: ModelPackage, fp32: ModelPackage, cohort: Cohort, tmp_path: Path
+):
+    def kill(line: str) -> None:
+        if line.startswith("judging the choice"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        quantize(fp32, cohort, tmp_path / "int8", options(kill))
+    (journal,) = work_folder(tmp_path / "int8").iterdir()
+    with (journal / "trials.jsonl").open("ab") as log:
+        log.write(b'{"outcome": {"tri')
+    (journal / "trial-02/graphs/tiny.bin").write_bytes(b"damaged")
+    lines: list[str] = []
+    assert quantize(fp32, cohort, tmp_path / "int8", options(lines.append)).digest == repaired.digest
+    assert sum(line.startswith("trial") for line in lines) == 1
+
+
+def test_nothing_of_a_patient_is_left_in_the_work_folder(fp32: ModelPackage, cohort: Cohort, tmp_path: Path):
+    def kill(line: str) -> None:
+        if line.startswith("judging the choice"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        quantize(fp32, cohort, tmp_path / "int8", options(kill))
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".json", ".jsonl", ".xml", ".bin"}
+    assert not any(b"MUSTERMANN" in path.read_bytes() for path in files)
+
+
+# --- refused
+
+
+def refused(fp32: ModelPackage, cohort: Cohort, target: Path, **limits: float) -> tuple[str, AccuracyReport]:
+    with pytest.raises(BudgetError) as missed:
+        quantize(fp32, cohort, target, options(**limits))
+    assert missed.value.exit_code == 4
+    assert not target.exists()
+    (report,) = work_folder(target).glob("*/accuracy.json")
+    return str(missed.value), read_report(report)
+
+
+def test_a_budget_that_cannot_be_met_is_refused_with_a_report_and_without_a_look_at_the_test_split(
+    fp32: ModelPackage, cohort: Cohort, tmp_path: Path
+):
+    words, report = refused(fp32, cohort, tmp_path / "int8", max_disagreement=1e-5)
+    assert "mean disagreement of label 1 with FP32 is 0." in words
+    assert (report.met, report.judged_on, report.int8_digest) == (False, "validation", None)
+    assert report.failures
+    assert report.accuracy.next_patient == "No statement about new patients."
+    assert {case.subject for case in report.cases} == {"MUSTERMANN_2"}
+    assert not (tmp_path / LOG).exists()
+
+
+def test_a_budget_that_only_the_test_split_misses_is_refused(fp32: ModelPackage, tmp_path: Path):
+    """The search cannot know that the test head is noisier: its choice is judged once, and refused."""
+    (tmp_path / "data").mkdir()
+    splits = (Split.CALIBRATION, Split.VALIDATION, Split.TEST)
+    harder = phantom_cohort(tmp_path / "data", splits, references=False, noisy={3})
+    words, report = refused(fp32, harder, tmp_path / "int8", max_dice_drop=0.03)
+    assert "mean drop of label 1 is 0." in words
+    assert (report.met, report.judged_on, report.accuracy.trials[-1].met) == (False, "test", True)
+    assert (tmp_path / LOG).read_bytes().count(b"\n") == 1
+
+
+def test_confidence_without_enough_subjects_is_refused_before_anything_runs(
+    fp32: ModelPackage, cohort: Cohort, tmp_path: Path
+):
+    lines: list[str] = []
+    with pytest.raises(BudgetError, match=r"needs 19 test subjects, the cohort .* has 2: 17 more needed"):
+        quantize(fp32, cohort, tmp_path / "int8", options(lines.append, confidence=0.95))
+    assert lines == []
+
+
+def test_confidence_is_refused_where_no_one_speaks_for_patients(fp32: ModelPackage, tmp_path: Path):
+    made = phantom_cohort(tmp_path, SPLITS, synthetic=True)
+    with pytest.raises(BudgetError, match=r"--confidence 0\.5 needs 1 test subjects, .* has 0: 1 more needed"):
+        quantize(fp32, made, tmp_path / "int8", options(confidence=0.5))
+
+
+def test_a_cohort_without_validation_cases_is_refused(fp32: ModelPackage, tmp_path: Path):
+    made = phantom_cohort(tmp_path, (Split.CALIBRATION, Split.TEST))
+    with pytest.raises(InputError, match="has no validation case"):
+        quantize(fp32, made, tmp_path / "int8", options())
+
+
+def test_a_label_that_no_case_has_is_refused_before_the_search(cohort: Cohort, tmp_path: Path):
+    labels = (*SPEC.labels, Label(value=2, name="lesion"))
+    package = make_package(tmp_path / "fp32", msgspec.structs.replace(SPEC, labels=labels))
+    lines: list[str] = []
+    with pytest.raises(InputError, match=r"the label 2 \(lesion\) occurs in no reference and no FP32 mask"):
+        quantize(package, cohort, tmp_path / "int8", options(lines.append))
+    assert not any(line.startswith("trial") for line in lines)
+
+
+# --- how often the test split was looked at
+
+
+def test_other_candidates_are_counted_and_the_same_one_is_not(tmp_path: Path):
+    first, second, elsewhere = Look("t", "a"), Look("t", "b"), Look("u", "c")
+    assert [record_look(tmp_path, look) for look in (first, first, elsewhere, second, first, second)] == [
+        0,
+        0,
+        0,
+        1,
+        0,
+        1,
+    ]
+    with (tmp_path / LOG).open("ab") as log:
+        log.write(b'{"test_im')
+    assert record_look(tmp_path, Look("t", "b")) == 1
+
+
+def test_a_second_package_from_the_same_test_images_says_so(
+    repaired: ModelPackage, fp32: ModelPackage, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(command, "ladder_from", lambda _preset: LADDER[1:2])
+    accuracy = quantize(fp32, cohort, repaired.folder.parent / "second", options()).manifest.accuracy
+    assert accuracy is not None
+    assert accuracy.earlier_candidates == 1
+    assert accuracy.warnings[0].startswith("1 other candidate(s) were judged on these test images before")
+
+
+def test_baseline_masks_are_those_of_the_package(fp32: ModelPackage, cohort: Cohort, tmp_path: Path):
+    cases = cohort.cases(Split.TEST)
+    write_baseline(fp32, cases, tmp_path, ONE_THREAD)
+    for case in cases:
+        labels = np.load(tmp_path / f"baseline-{case.number}.npz")["labels"]
+        study, _ = load_case(case)
+        assert (labels == Segmenter.open(fp32, ONE_THREAD)(study.volumes["T1"]).mask.labels).all()
