@@ -17,11 +17,8 @@ from brain_edge.cli.main import COMMANDS
 
 FOLDER = Path(__file__).parent / "help"
 WIDTH = "100"
-CALLS = [
-    (),
-    *((name,) for name in COMMANDS),
-    *(("cohort", name) for name in ("create", "check", "fetch", "synthesise")),
-]
+COHORT_CALLS = ("create", "check", "fetch", "synthesise")
+CALLS = [(), *((name,) for name in COMMANDS), *(("cohort", name) for name in COHORT_CALLS)]
 HEAVY = ("numpy", "scipy", "nibabel", "openvino", "msgspec", "torch", "nncf", "matplotlib", "brain_edge_conversion")
 
 
