@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.package.manifest import Card, Licence
 from brain_edge.resample import Interpolation
-from brain_edge.spec import ModelSpec, Network, Plausible, PlausibleInput, PlausibleLabel, Sequence, Stage, Task
+from brain_edge.spec import ModelSpec, Network, Sequence, Stage, Task
 from brain_edge.steps import (
     Clip,
     FillHoles,
@@ -33,7 +33,7 @@ from brain_edge.steps import (
     Threshold,
 )
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant, WeightsFile, same_each_time
-from brain_edge_conversion.recipes._labels import BRAIN
+from brain_edge_conversion.recipes._brain import BRAIN, plausible_brain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,10 +71,7 @@ SPEC: Final = ModelSpec(
     inputs=(Sequence(name="image", description="T1w, T1w after contrast, T2w or FLAIR"),),
     stages=(STAGE,),
     labels=(BRAIN,),
-    plausible=Plausible(
-        inputs=PlausibleInput(spacing_mm=(0.3, 7.0), extent_mm=(100.0, 400.0)),
-        labels=(PlausibleLabel(label=1, volume_ml=(600.0, 2200.0), max_components=1, max_border_share=0.05),),
-    ),
+    plausible=plausible_brain(max_components=1),
 )
 
 CARD: Final = Card(

@@ -25,9 +25,6 @@ from brain_edge.resample import Interpolation
 from brain_edge.spec import (
     ModelSpec,
     Network,
-    Plausible,
-    PlausibleInput,
-    PlausibleLabel,
     Sequence,
     Stage,
     Task,
@@ -55,7 +52,7 @@ from brain_edge_conversion.recipe import (
     WeightsFile,
     same_each_time,
 )
-from brain_edge_conversion.recipes._labels import BRAIN
+from brain_edge_conversion.recipes._brain import BRAIN, plausible_brain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,10 +105,7 @@ SPEC: Final = ModelSpec(
     inputs=(Sequence(name="image", description="T1w, one head"),),
     stages=(BOX_STAGE, BRAIN_STAGE),
     labels=(BRAIN,),
-    plausible=Plausible(
-        inputs=PlausibleInput(spacing_mm=(0.3, 7.0), extent_mm=(100.0, 400.0)),
-        labels=(PlausibleLabel(label=1, volume_ml=(600.0, 2200.0), max_components=1, max_border_share=0.05),),
-    ),
+    plausible=plausible_brain(max_components=1),
 )
 
 CARD: Final = Card(

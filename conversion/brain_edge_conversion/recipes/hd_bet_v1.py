@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.package.manifest import Card, Licence
 from brain_edge.resample import Interpolation
-from brain_edge.spec import ModelSpec, Network, Plausible, PlausibleInput, PlausibleLabel, Sequence, Stage, Task
+from brain_edge.spec import ModelSpec, Network, Sequence, Stage, Task
 from brain_edge.steps import Argmax, Orient, PadToMultiple, ResampleToSpacing, Restore, ZScore
 from brain_edge_conversion.recipe import (
     BinaryHead,
@@ -31,7 +31,7 @@ from brain_edge_conversion.recipe import (
     WeightsFile,
     same_each_time,
 )
-from brain_edge_conversion.recipes._labels import BRAIN
+from brain_edge_conversion.recipes._brain import BRAIN, plausible_brain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,10 +90,7 @@ def spec(graphs: tuple[str, ...], flips: tuple[tuple[int, ...], ...]) -> ModelSp
         inputs=(Sequence(name="image", description="T1w, T1w after contrast, T2w or FLAIR"),),
         stages=(stage,),
         labels=(BRAIN,),
-        plausible=Plausible(
-            inputs=PlausibleInput(spacing_mm=(0.3, 7.0), extent_mm=(100.0, 400.0)),
-            labels=(PlausibleLabel(label=1, volume_ml=(600.0, 2200.0), max_components=20, max_border_share=0.05),),
-        ),
+        plausible=plausible_brain(max_components=20),
     )
 
 
