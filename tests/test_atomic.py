@@ -6,6 +6,7 @@ import stat
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -283,3 +284,21 @@ def test_an_output_folder_is_judged_before_work_begins(tmp_path, without_rights)
     with without_rights(), pytest.raises(OutputError, match=r"there is no permission to write in the folder"):
         require_writable_folder(tmp_path / "locked")
     assert OutputError.exit_code == 1
+
+
+@pytest.mark.parametrize("begin", [atomic_file, atomic_folder], ids=["file", "folder"])
+def test_an_interrupt_in_the_instant_after_the_hidden_name_was_made_leaves_nothing(begin, tmp_path, monkeypatch):
+    """A signal may arrive between the making of the name and the block that would remove it."""
+    for maker in ("touch", "mkdir"):
+        make = getattr(Path, maker)
+
+        def interrupted(path: Path, *args: Any, _make: Any = make, **options: Any) -> None:
+            _make(path, *args, **options)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Path, maker, interrupted)
+    with pytest.raises(KeyboardInterrupt), begin(tmp_path / "out.nii.gz"):
+        pytest.fail("the block must not begin")
+    with pytest.raises(KeyboardInterrupt):
+        require_writable_folder(tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -438,17 +438,26 @@ def test_an_interrupted_run_ends_with_130_and_leaves_only_whole_masks(package, h
     count = 300
     for folder in ("in", "out"):
         (here / folder).mkdir()
-    for number in range(count):
-        (here / f"in/{number:03}.nii.gz").symlink_to(here / "head.nii.gz")
+    for case in range(count):
+        (here / f"in/{case:03}.nii.gz").symlink_to(here / "head.nii.gz")
     command = child_command("run", package, "in", "-o", "out")
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=child_environment()) as run:
+    number = getattr(signal, signal_name)
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=child_environment(),
+        # a shell that runs the tests in the background, or under nohup, has its children ignore some signals
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509 - nothing else runs in this test
+    ) as run:
         while run.poll() is None and not (here / "out/000_mask.nii.gz").exists():
             time.sleep(0.005)
-        run.send_signal(getattr(signal, signal_name))
+        run.send_signal(number)
         _, said = run.communicate(timeout=60)
     assert run.returncode == 130, said
     assert said.decode().strip() == "interrupted; nothing half-written was left"
     written = names(here / "out")
     assert 0 < len(written) < count
+    assert not [name for name in written if name.startswith(".") or not name.endswith("_mask.nii.gz")]
     assert len({(here / "out" / name).read_bytes() for name in written}) == 1
     assert all(name.endswith("_mask.nii.gz") and not name.startswith(".") for name in written)

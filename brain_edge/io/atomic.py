@@ -48,8 +48,8 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     with _in_words(path, target.parent):
         _refuse_special(target)
         partial = _partial(target)
-        partial.touch(exist_ok=False)
         try:
+            partial.touch(exist_ok=False)
             yield partial
             _flush(partial)
             partial.replace(target)
@@ -74,8 +74,8 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
     with _in_words(path, target.parent):
         _refuse_taken(target, overwrite=overwrite)
         partial = _partial(target)
-        partial.mkdir()
         try:
+            partial.mkdir()
             yield partial
             for file in partial.rglob("*"):
                 if file.is_file():
@@ -95,8 +95,10 @@ def require_writable_folder(path: Path | str) -> None:
     folder = Path(path).resolve()
     with _in_words(path, folder):
         probe = _partial(folder / "probe")
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        try:
+            probe.touch(exist_ok=False)
+        finally:  # an interrupt may come between the two
+            probe.unlink(missing_ok=True)
 
 
 def _partial(target: Path) -> Path:
