@@ -251,12 +251,16 @@ def _require_writable_beside(study: Study) -> None:
 
 def _segment(segmenter: Segmenter, study: Study, outputs: Outputs, tick: Callable[[], None] | None) -> Segmentation:
     needs_probabilities = outputs.probabilities is not None or outputs.is_fractional
+    name = study.volumes[study.reference].name
     try:
         segmentation = segmenter(study, probabilities=needs_probabilities, tick=tick)
         require_plausible(segmentation, strict=outputs.strict)
     except ImplausibleError as error:
-        name = study.volumes[study.reference].name
         raise ImplausibleError(f"{name}: {error}; nothing was written") from error
+    except InputError as error:
+        if name in str(error):
+            raise
+        raise InputError(f"{name}: {error}") from error  # a step knows voxels, not the file they came from
     return segmentation
 
 
