@@ -6,20 +6,25 @@ changed at all: opposite errors can hide in a loss of zero).
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import TYPE_CHECKING
 
-from brain_edge.cohort import load_case
+from brain_edge.cohort import load_case, require_cases
 from brain_edge.cohort.manifest import Split
-from brain_edge.evaluate import segment_case, total_ms
+from brain_edge.errors import UsageError
+from brain_edge.evaluate import distinct_cases, format_rows, number, segment_case, total_ms
 from brain_edge.metrics import dice, score_labels
 from brain_edge.plausibility import Flag
+from brain_edge.segmenter import Segmenter
 from brain_edge.spec import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from brain_edge.cohort import Case
-    from brain_edge.segmenter import Segmenter
+    from brain_edge.cohort import Case, Cohort
+    from brain_edge.fetch import Report
+    from brain_edge.package import ModelPackage
+    from brain_edge.runtime.options import RuntimeOptions
     from brain_edge.volume import Mask
 
 
@@ -77,6 +82,131 @@ class ComparedCase(Value, frozen=True, kw_only=True):
     flags_baseline: tuple[Flag, ...]
     flags_candidate: tuple[Flag, ...]
     labels: tuple[ComparedLabel, ...]
+
+
+class ComparedSummary(Value, frozen=True, kw_only=True):
+    """One label over the cases of a comparison; None where it could be measured in none of them.
+
+    Attributes:
+        label: its value.
+        cases: in which a mask or the reference has it.
+        with_reference: how many of them have a reference mask, over which the drops are taken.
+        mean_drop, worst_drop: of Dice against the reference.
+        mean_agreement, least_agreement: Dice between both masks, over all cases.
+    """
+
+    label: int
+    cases: int
+    with_reference: int
+    mean_drop: float | None
+    worst_drop: float | None
+    mean_agreement: float | None
+    least_agreement: float | None
+
+
+class Comparison(Value, frozen=True, kw_only=True):
+    """Two packages on the cases of a cohort; nothing here names a patient.
+
+    Attributes:
+        model: name of the specification.
+        baseline_digest, candidate_digest: of the packages.
+        cohort, cohort_sha256: of the images.
+        split: None for all.
+        summaries: per label.
+        cases: each one.
+    """
+
+    model: str
+    baseline_digest: str
+    candidate_digest: str
+    cohort: str
+    cohort_sha256: str
+    split: Split | None
+    summaries: tuple[ComparedSummary, ...]
+    cases: tuple[ComparedCase, ...]
+
+
+def compare_packages(
+    baseline: ModelPackage,
+    candidate: ModelPackage,
+    cohort: Cohort,
+    split: Split | None = None,
+    *,
+    options: RuntimeOptions | None = None,
+    report: Report | None = None,
+) -> Comparison:
+    """Run two packages of one model on the cases of a cohort, each in the precision that it pins.
+
+    Raises:
+        UsageError: the packages have different labels.
+        InputError: the split has no case, or a case cannot be used: said before anything runs.
+    """
+    if baseline.spec.label_names() != candidate.spec.label_names():
+        raise UsageError(
+            f"{baseline.folder}: expected a package with the labels of {candidate.folder}, "
+            f"got {', '.join(baseline.spec.label_names().values())}"
+        )
+    cases = distinct_cases(cohort.cases(split))
+    require_cases(cases, candidate.spec, report)
+    first, second = (Segmenter.open(package, options) for package in (baseline, candidate))
+    compared = tuple(compare(first, second, _told(cases, report)))
+    return Comparison(
+        model=candidate.spec.name,
+        baseline_digest=baseline.digest,
+        candidate_digest=candidate.digest,
+        cohort=cohort.manifest.name,
+        cohort_sha256=cohort.sha256,
+        split=split,
+        summaries=tuple(_summary(label, compared) for label in candidate.spec.label_names()),
+        cases=compared,
+    )
+
+
+def _told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
+    for position, case in enumerate(cases, start=1):
+        if report is not None:
+            report(f"running case {position} of {len(cases)}: {case.title}")
+        yield case
+
+
+def _summary(label: int, cases: Sequence[ComparedCase]) -> ComparedSummary:
+    own = [each for case in cases for each in case.labels if each.label == label]
+    drops = [each.drop for each in own if each.drop is not None]
+    agreements = [each.agreement for each in own if each.agreement is not None]
+    return ComparedSummary(
+        label=label,
+        cases=sum(each.drop is not None or each.agreement is not None for each in own),
+        with_reference=len(drops),
+        mean_drop=fmean(drops) if drops else None,
+        worst_drop=max(drops, default=None),
+        mean_agreement=fmean(agreements) if agreements else None,
+        least_agreement=min(agreements, default=None),
+    )
+
+
+def format_comparison(comparison: Comparison) -> str:
+    """A comparison as Markdown tables that are also aligned for a terminal."""
+    title = f"{comparison.model} on {comparison.cohort}, {comparison.split or 'all splits'}: candidate against baseline"
+    labels = [
+        [str(each.label), str(each.cases), str(each.with_reference)]
+        + [number(value, 5) for value in (each.mean_drop, each.worst_drop, each.mean_agreement, each.least_agreement)]
+        for each in comparison.summaries
+    ]
+    cases = [
+        [str(case.case), case.split, str(each.label)]
+        + [number(value, 5) for value in (each.dice_baseline, each.dice_candidate, each.drop, each.agreement)]
+        + [number(value, 2) for value in (each.hd95_baseline_mm, each.hd95_candidate_mm)]
+        for case in comparison.cases
+        for each in case.labels
+    ]
+    return "\n\n".join((title, format_rows(LABEL_COLUMNS, labels), format_rows(CASE_COLUMNS, cases)))
+
+
+LABEL_COLUMNS = ("Label", "Cases", "With reference", "Mean drop", "Worst drop", "Mean agreement", "Least agreement")
+CASE_COLUMNS = (
+    *("Case", "Split", "Label", "Dice baseline", "Dice candidate", "Drop", "Agreement"),
+    *("HD95 baseline (mm)", "HD95 candidate (mm)"),
+)
 
 
 def compare(baseline: Segmenter, candidate: Segmenter, cases: Iterable[Case]) -> Iterator[ComparedCase]:

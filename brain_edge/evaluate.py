@@ -105,7 +105,7 @@ def evaluate(
             this model: said before anything runs.
     """
     package = None if isinstance(model, Segmenter) else model
-    cases = _distinct(cohort.cases(split))
+    cases = distinct_cases(cohort.cases(split))
     if package is not None:
         _require_trained(package)
     segmenter = model if isinstance(model, Segmenter) else Segmenter.open(model, options)
@@ -141,18 +141,42 @@ def segment_case(segmenter: Segmenter, study: Study) -> Segmentation:
         return Segmentation(empty, (Flag(FlagKind.EMPTY, str(error), 0.0, 0.0, 0.0),))
 
 
+def distinct_cases(cases: Sequence[Case]) -> tuple[Case, ...]:
+    """The cases without those that a demonstration lists again for another split."""
+    first: dict[frozenset[str], Case] = {}
+    for case in cases:
+        first.setdefault(frozenset(entry.sha256 for entry in case.inputs.values()), case)
+    return tuple(first.values())
+
+
 def format_table(evaluation: Evaluation) -> str:
     """An evaluation as Markdown tables that are also aligned for a terminal."""
     title = f"{evaluation.model} on {evaluation.cohort}, {evaluation.split or 'all splits'}"
     blocks = ["\n".join((title, *evaluation.limits))]
     if evaluation.summaries:
         names = {label.value: label.name for label in evaluation.labels}
-        blocks.append(_table(SUMMARY_COLUMNS, [_summary_row(summary, names) for summary in evaluation.summaries]))
-        blocks.append(_table(CASE_COLUMNS, [_case_row(result) for result in evaluation.cases]))
+        blocks.append(format_rows(SUMMARY_COLUMNS, [_summary_row(summary, names) for summary in evaluation.summaries]))
+        blocks.append(format_rows(CASE_COLUMNS, [_case_row(result) for result in evaluation.cases]))
     if evaluation.without_reference:
         blocks.append("Without a reference mask, and in none of the figures above:")
-        blocks.append(_table(OTHER_COLUMNS, [_other_row(result) for result in evaluation.without_reference]))
+        blocks.append(format_rows(OTHER_COLUMNS, [_other_row(result) for result in evaluation.without_reference]))
     return "\n\n".join(blocks)
+
+
+def number(value: float | None, digits: int) -> str:
+    """A dash where a figure is not defined: a 0 would be read as one."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def format_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table that is aligned for a terminal, too."""
+    # a "|" in a subject's name would end its cell
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    lines = [columns, ["-" * width for width in widths], *cells]
+    return "\n".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
+    )
 
 
 SUMMARY_COLUMNS = (
@@ -170,14 +194,6 @@ def _require_trained(package: ModelPackage) -> None:
             f"{package.folder}: the weights of this package are random, so a Dice of its masks is no accuracy; "
             "convert the model with trained weights"
         )
-
-
-def _distinct(cases: Sequence[Case]) -> tuple[Case, ...]:
-    """The cases without those that a demonstration lists again for another split."""
-    first: dict[frozenset[str], Case] = {}
-    for case in cases:
-        first.setdefault(frozenset(entry.sha256 for entry in case.inputs.values()), case)
-    return tuple(first.values())
 
 
 def _told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
@@ -233,12 +249,12 @@ def _summary_row(summary: Summary, names: Mapping[int, str]) -> list[str]:
         names[summary.label],
         str(summary.cases),
         str(summary.absent),
-        _number(summary.mean_dice, 4),
-        _number(summary.worst_dice, 4),
-        _number(summary.hd95_mean_mm, 2),
-        _number(summary.hd95_worst_mm, 2),
+        number(summary.mean_dice, 4),
+        number(summary.worst_dice, 4),
+        number(summary.hd95_mean_mm, 2),
+        number(summary.hd95_worst_mm, 2),
         str(summary.hd95_undefined),
-        _number(summary.mean_volume_difference_ml, 1),
+        number(summary.mean_volume_difference_ml, 1),
     ]
 
 
@@ -246,11 +262,11 @@ def _case_row(result: CaseResult) -> list[str]:
     dices = [score.dice for score in result.scores if score.dice is not None]
     distances = [score.hd95_mm for score in result.scores if score.hd95_mm is not None]
     mean = float(np.mean(dices)) if dices else None
-    return [*_who(result), _number(mean, 4), _number(max(distances, default=None), 2), *_how(result)]
+    return [*_who(result), number(mean, 4), number(max(distances, default=None), 2), *_how(result)]
 
 
 def _other_row(result: CaseResult) -> list[str]:
-    return [*_who(result), _number(sum(result.volume_ml.values()), 1), *_how(result)]
+    return [*_who(result), number(sum(result.volume_ml.values()), 1), *_how(result)]
 
 
 def _who(result: CaseResult) -> list[str]:
@@ -258,19 +274,4 @@ def _who(result: CaseResult) -> list[str]:
 
 
 def _how(result: CaseResult) -> list[str]:
-    return [_number(result.elapsed_ms / 1000.0, 2), ", ".join(flag.kind for flag in result.flags)]
-
-
-def _number(value: float | None, digits: int) -> str:
-    """A dash where a figure is not defined: a 0 would be read as one."""
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    # a "|" in a subject's name would end its cell
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    lines = [columns, ["-" * width for width in widths], *cells]
-    return "\n".join(
-        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
-    )
+    return [number(result.elapsed_ms / 1000.0, 2), ", ".join(flag.kind for flag in result.flags)]

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import InputError, UsageError
+from brain_edge.paths import require_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,8 +38,9 @@ def input_kind(path: Path) -> InputKind:
     Images that lie in a folder themselves say what it is; DICOM may lie anywhere below it.
 
     Raises:
-        InputError: it cannot be looked into.
+        InputError: it cannot be looked into, or its name is no text.
     """
+    require_text(path)
     if path.is_dir():
         has_images = any(_is_image_name(name) for name in _names_in(path))
         return InputKind.DICOM if not has_images and is_dicom(path) else InputKind.FOLDER
@@ -65,16 +67,26 @@ def images_in(folder: Path) -> tuple[Path, ...]:
     """The images of a folder by name: not those of the folders below, and no hidden files.
 
     Raises:
-        InputError: there is none, or the folder cannot be read.
+        InputError: there is none, the folder cannot be read, or a name in it is no text.
     """
     named = [folder / name for name in sorted(_names_in(folder)) if _is_image_name(name)]
-    images = tuple(path for path in named if path.is_file())
+    images = tuple(require_text(path) for path in named if path.is_file())
     if not images:
         raise InputError(
             f"{folder}: expected a folder with images ({', '.join(IMAGE_SUFFIXES)}), found none in it, "
             "and no DICOM either"
         )
     return images
+
+
+def folders_in(folder: Path) -> tuple[Path, ...]:
+    """The folders in a folder by name, without hidden ones.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
+    named = (folder / name for name in sorted(_names_in(folder)) if not name.startswith("."))
+    return tuple(path for path in named if path.is_dir())
 
 
 def image_name(path: Path) -> str:

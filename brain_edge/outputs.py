@@ -11,6 +11,7 @@ from brain_edge.errors import OutputError, UsageError
 from brain_edge.inputs import DICOM_SUFFIX, InputKind, input_kind
 from brain_edge.io.atomic import atomic_file, require_writable_folder
 from brain_edge.io.nifti import SUFFIXES
+from brain_edge.paths import require_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,6 +90,7 @@ def require_outputs(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpe
     Raises:
         UsageError: a name twice, a suffix that cannot be written, an input that would be overwritten, a border
             for a model of several labels, or DICOM without a DICOM input.
+        InputError: a name is no text.
         OutputError: a folder is missing or not writable.
         MissingExtraError: a picture or DICOM was asked for, and a library for it is not installed.
     """
@@ -99,7 +101,7 @@ def require_outputs(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpe
     _require_border(outputs, spec)
     _require_dicom_input(next(iter(inputs.values())), outputs)
     for path in outputs.paths():
-        require_writable_folder(path.parent)
+        require_writable_folder(require_text(path).parent)
         for source in inputs.values():
             _require_apart(path, source)
     _require_libraries(outputs)

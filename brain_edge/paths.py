@@ -7,13 +7,31 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brain_edge.errors import UsageError
+from brain_edge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CACHE_VARIABLE = "BRAIN_EDGE_CACHE"
 """Environment variable that moves the cache, for machines whose home folder is small or read-only."""
+
+
+def require_text(path: Path) -> Path:
+    """The same path, if its name is text: some names are bytes that this system's encoding does not know.
+
+    Such a file can be read, but neither its record nor a list of results could name it.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{path}: expected a name in this system's encoding ({sys.getfilesystemencoding()}), got other bytes; "
+            "rename it, or set PYTHONUTF8=1 if it is text in UTF-8"
+        ) from error
+    return path
 
 
 def cache_folder(kind: str) -> Path:

@@ -7,47 +7,70 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from brain_edge.spec import Activation, WholeVolume
-from brain_edge.steps import CropOrPadTo, GridStep, ResizeTo, Threshold
+from brain_edge.kinds import SlidingWindow, StridedWindows, known_input
+from brain_edge.spec import Activation
+from brain_edge.steps import Argmax, CropAroundStage, CropOrPadTo, GridStep, ResizeTo, Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from brain_edge.geometry import Shape
     from brain_edge.spec import ModelSpec, Stage
+    from brain_edge.steps import AfterStep
 
 
 def without_activation(stage: Stage) -> Stage:
-    """An equivalent stage that compares logits, where a stage compares sigmoids with a threshold at once.
+    """An equivalent stage that decides on logits, where a stage decides on probabilities at once.
 
-    sigmoid(z) > t exactly where z > log(t / (1 - t)). That holds for a single pass over a whole volume; where
-    probabilities are averaged (members, mirrorings, windows) or interpolated before the threshold, they are needed.
+    - argmax: softmax and sigmoid keep the order of the logits of a voxel.
+    - threshold: sigmoid(z) > t exactly where z > log(t / (1 - t)). A softmax depends on the other channels.
+
+    That holds for a single pass without windows that overlap; where probabilities are averaged (members, mirrorings,
+    windows) or interpolated before the decision, they are needed.
     """
-    network, first = stage.network, stage.after[0]
-    plain = network.passes == 1 and isinstance(network.execution, WholeVolume)
-    if not (plain and network.activation is Activation.SIGMOID and isinstance(first, Threshold)):
+    network = stage.network
+    averages = network.passes > 1 or isinstance(network.execution, SlidingWindow | StridedWindows)
+    if averages or network.activation is Activation.NONE or not stage.after:
         return stage
-    if not 0 < first.above < 1:
+    decision = _on_logits(stage.after[0], network.activation)
+    if decision is None:
         return stage
-    on_logits = msgspec.structs.replace(first, above=math.log(first.above / (1 - first.above)))
     return msgspec.structs.replace(
         stage,
         network=msgspec.structs.replace(network, activation=Activation.NONE),
-        after=(on_logits, *stage.after[1:]),
+        after=(decision, *stage.after[1:]),
     )
 
 
+def _on_logits(step: AfterStep, activation: Activation) -> AfterStep | None:
+    """The step that decides on logits what `step` decides on probabilities; None where there is none."""
+    if isinstance(step, Argmax):
+        return step
+    if isinstance(step, Threshold) and activation is Activation.SIGMOID and 0 < step.above < 1:
+        return msgspec.structs.replace(step, above=math.log(step.above / (1 - step.above)))
+    return None
+
+
+def cost_in_words(spec: ModelSpec) -> str | None:
+    """How often networks run for one case, said before they do; None where one network runs once."""
+    passes = {stage.name: stage.network.passes for stage in spec.stages}
+    total = sum(passes.values())
+    if total == 1:
+        return None
+    each = ", ".join(f"{name} {count}" for name, count in passes.items())
+    return f"a case takes {total} passes of a network ({each}), each over the whole volume or all of its windows"
+
+
 def known_inputs(spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Graphs whose input shape (1, C, I, J, K) does not depend on the image, in the order in which they run."""
+    """Graphs whose input shape, (1, C, I, J, K) of a volume, does not depend on the image, in their order."""
     for stage in spec.stages:
-        shape = _fixed_shape(stage)
+        network = stage.network
+        shape = known_input(network.execution, network.channels_in, _fixed_sides(stage))
         if shape is not None:
-            yield from ((graph, (1, stage.network.channels_in, *shape)) for graph in stage.network.graphs)
+            yield from ((graph, shape) for graph in network.graphs)
 
 
-def _fixed_shape(stage: Stage) -> Shape | None:
-    """The spatial shape that a network sees, where the last change of grid fixes it."""
-    if not isinstance(stage.network.execution, WholeVolume):
-        return stage.network.execution.shape
+def _fixed_sides(stage: Stage) -> Shape | None:
+    """The sides (I, J, K) that the steps give, where the last change of grid fixes them."""
     last = next((step for step in reversed(stage.before) if isinstance(step, GridStep)), None)
-    return last.shape if isinstance(last, ResizeTo | CropOrPadTo) else None
+    return last.shape if isinstance(last, ResizeTo | CropOrPadTo | CropAroundStage) else None

@@ -18,7 +18,7 @@ from brain_edge.io.nifti import read_volume, write_image, write_mask, write_prob
 from brain_edge.outputs import hidden, is_dicom_name, require_outputs
 from brain_edge.plausibility import is_empty
 from brain_edge.process import peak_rss_bytes
-from brain_edge.record import RunRecord, flag_records, provenance, series_records
+from brain_edge.record import RunRecord, flag_records, printable, provenance, series_records
 from brain_edge.runtime.cpu import default_threads
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.segmenter import Segmenter
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
     from brain_edge.segmenter import Segmentation
     from brain_edge.spec import ModelSpec
-    from brain_edge.volume import Volume
+    from brain_edge.volume import Mask, Volume
 
     NamedInput: TypeAlias = tuple[str | None, Path]
     """The name of a sequence, where the user gives one, and its file."""
@@ -46,11 +46,13 @@ class Job:
         inputs: path per sequence of the model; the first one gives the grid.
         outputs: where the results go.
         series: UID or sequence type of the series that is meant, where the user chose in a DICOM input.
+        case: its name in a batch.
     """
 
     inputs: Mapping[str, Path]
     outputs: Outputs
     series: Mapping[str, str] = field(default_factory=dict)
+    case: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,23 @@ class _Result:
         ]
 
 
-def run_case(model: LoadedModel, job: Job, tick: Callable[[], None] | None = None) -> RunRecord:
+def run_case(
+    model: LoadedModel,
+    job: Job,
+    tick: Callable[[], None] | None = None,
+    complete: Callable[[RunRecord, Mask, Outputs], None] | None = None,
+) -> RunRecord:
     """Read, segment, check and write one case.
 
     Every output is checked for being writable before minutes are spent. They appear together, each whole, or
     none does.
+
+    Args:
+        model: that is ready to run.
+        job: what is asked for.
+        tick: called after each pass of a network.
+        complete: called when every output is written under a hidden name and none has its own yet, with the mask
+            and these files; what it raises leaves none of them.
 
     Raises:
         InputError: an input is refused.
@@ -144,6 +158,8 @@ def run_case(model: LoadedModel, job: Job, tick: Callable[[], None] | None = Non
         }
         record = _record(model, result, times_ms)
         _write_report(result, record, model.package.spec, files)
+        if complete is not None:
+            complete(record, mask, files)
     return record
 
 
@@ -173,14 +189,14 @@ def assign_inputs(given: Iterable[NamedInput], spec: ModelSpec) -> dict[str, Pat
         if name in chosen:
             raise UsageError(f"two files for the sequence {name} of one case: {chosen[name]} and {path}")
         chosen[name] = path
-    missing = [name for name in names if name not in chosen]
+    missing = [name for name in names if name not in chosen and name not in spec.optional]
     unknown = [name for name in chosen if name not in names]
     if missing or unknown:
         raise InputError(
             f"{spec.name} takes {', '.join(names)}; missing: {', '.join(missing) or 'none'}, "
             f"not wanted: {', '.join(unknown) or 'none'}"
         )
-    return {name: chosen[name] for name in names}
+    return {name: chosen[name] for name in names if name in chosen}
 
 
 def assign_series(given: Iterable[tuple[str | None, str]], spec: ModelSpec) -> dict[str, str]:
@@ -329,7 +345,7 @@ def _write_report(result: _Result, record: RunRecord, spec: ModelSpec, files: Ou
 
 def _record(model: LoadedModel, result: _Result, times_ms: Mapping[str, float]) -> RunRecord:
     package, job, segmentation = model.package, result.job, result.segmentation
-    files = {name: str(path) for name, path in job.outputs.files().items()}
+    files = {name: printable(path) for name, path in job.outputs.files().items()}
     names = package.spec.label_names()
     return RunRecord(
         model=package.spec.name,
@@ -338,7 +354,7 @@ def _record(model: LoadedModel, result: _Result, times_ms: Mapping[str, float]) 
         number_format=package.manifest.number_format,
         precision=package.manifest.precision,
         intended_use=package.manifest.intended_use,
-        inputs={name: str(path) for name, path in job.inputs.items()},
+        inputs={name: printable(path) for name, path in job.inputs.items()},
         series=series_records(result.series),
         mask=files["mask"],
         brain=files.get("brain"),
@@ -346,6 +362,7 @@ def _record(model: LoadedModel, result: _Result, times_ms: Mapping[str, float]) 
         picture=files.get("picture"),
         border_mm=job.outputs.border_mm,
         volumes_ml={name: segmentation.mask.volume_ml(value) for value, name in names.items()},
+        member_agreement=dict(segmentation.member_agreement),
         flags=flag_records(segmentation.flags),
         threads=model.threads,
         elapsed_ms=dict(times_ms),

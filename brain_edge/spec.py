@@ -8,27 +8,30 @@ the OpenVINO IR as canonical JSON, and read back strictly: an unknown operation,
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from brain_edge.consistency import require_consistent
 from brain_edge.errors import PackageError
-from brain_edge.resample import Interpolation
-from brain_edge.steps import AfterStep, Argmax, BeforeStep, CropToStage, FillHoles, FitPercentile, Restore, Threshold
-from brain_edge.steps.intensity import statistics_used
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from brain_edge.kinds import (
+    Blending,
+    Edge,
+    NoiseSlices,
+    PositiveInt,
+    SlicesAlong,
+    SlidingWindow,
+    SpatialAxis,
+    StridedWindows,
+    WholeStack,
+    WholeVolume,
+)
+from brain_edge.steps import AfterStep, BeforeStep
+from brain_edge.value import Value
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")]
-PositiveInt = Annotated[int, Meta(ge=1)]
 Range: TypeAlias = tuple[float, float]
-SpatialAxis = Annotated[int, Meta(ge=0, le=2)]
-
-
-class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of the parts of a spec: immutable, compared by value, strict when read."""
 
 
 class Task(StrEnum):
@@ -42,6 +45,15 @@ class Task(StrEnum):
     """Lesions; a patient may have none."""
     TUMOUR = "tumour"
     """Tumour compartments; a patient may have none."""
+    SYNTHESIS = "synthesis"
+    """No labels: the model makes images, of other images or of noise."""
+
+
+class Missing(StrEnum):
+    """What stands for a sequence that is not given."""
+
+    ZERO = "zero"
+    """Zeros, after the steps: it has no statistics of its own."""
 
 
 class Activation(StrEnum):
@@ -55,31 +67,6 @@ class Activation(StrEnum):
     """Each channel on its own: overlapping regions, or one class."""
 
 
-class Blending(StrEnum):
-    """How much a voxel of a window counts where windows overlap."""
-
-    CONSTANT = "constant"
-    """The same everywhere."""
-    GAUSSIAN = "gaussian"
-    """Less towards the border of the window, where the network has seen less (nnU-Net: sigma = 1/8 side)."""
-
-
-class WholeVolume(Value, frozen=True, tag_field="kind", tag="whole_volume"):
-    """The network sees the whole volume at once, whatever its size."""
-
-
-class SlidingWindow(Value, frozen=True, tag_field="kind", tag="sliding_window"):
-    """The network sees windows of a fixed shape, which overlap; their outputs are averaged.
-
-    Windows start at equal steps of at most `side * (1 - overlap)` voxels, the last one at the border
-    (nnU-Net v2, `compute_steps_for_sliding_window`). A volume smaller than a window is padded with zeros.
-    """
-
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
-    overlap: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.5
-    blending: Blending = Blending.GAUSSIAN
-
-
 class Network(Value, frozen=True):
     """The graphs of one stage and how they are run.
 
@@ -90,14 +77,18 @@ class Network(Value, frozen=True):
         execution: whole volume or windows.
         flips: the mirrorings that are averaged, each a list of spatial axes of the network's input;
             `((),)` is the plain run, eight subsets are all mirrorings of a volume.
+        member_weights: how much each graph counts in the mean; left out where all count the same.
     """
 
     graphs: Annotated[tuple[Name, ...], Meta(min_length=1)]
     channels_in: PositiveInt
     channels_out: Annotated[int, Meta(ge=1, le=256)]
     activation: Activation = Activation.NONE
-    execution: WholeVolume | SlidingWindow = msgspec.field(default_factory=WholeVolume)
+    execution: WholeVolume | SlidingWindow | StridedWindows | SlicesAlong | WholeStack | NoiseSlices = msgspec.field(
+        default_factory=WholeVolume
+    )
     flips: Annotated[tuple[tuple[SpatialAxis, ...], ...], Meta(min_length=1)] = ((),)
+    member_weights: tuple[Annotated[float, Meta(gt=0.0)], ...] | UnsetType = UNSET
 
     @property
     def passes(self) -> int:
@@ -120,10 +111,12 @@ class Sequence(Value, frozen=True):
     Attributes:
         name: what the user calls it: `T1=head.nii.gz`.
         description: the MR sequences it may be.
+        missing: what stands for it where it is not given; left out where the model cannot do without it.
     """
 
     name: Name
     description: str = ""
+    missing: Missing | UnsetType = UNSET
 
 
 class Code(Value, frozen=True):
@@ -185,7 +178,7 @@ class ModelSpec(Value, frozen=True):
         task: what the labels mean.
         inputs: the sequences in channel order; the first one gives the output grid.
         stages: run in order; the last one ends on the caller's grid.
-        labels: the label table.
+        labels: the label table; empty where the model makes images.
         plausible: ranges for flags.
 
     Raises:
@@ -196,12 +189,11 @@ class ModelSpec(Value, frozen=True):
     task: Task
     inputs: Annotated[tuple[Sequence, ...], Meta(min_length=1)]
     stages: Annotated[tuple[Stage, ...], Meta(min_length=1)]
-    labels: Annotated[tuple[Label, ...], Meta(min_length=1)]
+    labels: tuple[Label, ...]
     plausible: Plausible = Plausible()
 
     def __post_init__(self) -> None:
-        for problem in _problems(self):
-            raise ValueError(problem)
+        require_consistent(self)
 
     @property
     def graphs(self) -> tuple[str, ...]:
@@ -212,6 +204,16 @@ class ModelSpec(Value, frozen=True):
     def may_be_empty(self) -> bool:
         """True where a patient may have nothing to segment; an empty mask is an error otherwise."""
         return self.task in (Task.LESION, Task.TUMOUR)
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """The sequences that may be missing."""
+        return tuple(sequence.name for sequence in self.inputs if sequence.missing is not UNSET)
+
+    @property
+    def makes_images(self) -> bool:
+        """True where the result is an image and not a label map."""
+        return self.task is Task.SYNTHESIS
 
     def label_names(self) -> dict[int, str]:
         """Label value -> name, background left out."""
@@ -244,80 +246,31 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ModelSpec", **schema}
 
 
-def _problems(spec: ModelSpec) -> Iterator[str]:
-    """What does not fit together, in words; the first one is raised."""
-    yield from _repeated("sequence", [sequence.name for sequence in spec.inputs])
-    yield from _repeated("stage", [stage.name for stage in spec.stages])
-    yield from _repeated("label", [str(label.value) for label in spec.labels])
-    fitted: set[str] = set()
-    for position, stage in enumerate(spec.stages):
-        earlier = {before.name for before in spec.stages[:position]}
-        yield from _dangling(stage, earlier, fitted)
-        yield from _misfit(stage, len(spec.inputs))
-        yield from _undecided(stage)
-    last = spec.stages[-1]
-    if sum(isinstance(step, Restore) for step in last.after) != 1:
-        yield f"stage {last.name!r} must restore its result to the caller's grid exactly once"
-    table = set(spec.label_names())
-    if unnamed := _written(last) - {0} - table:
-        yield f"stage {last.name!r} writes labels that the table does not have: {sorted(unnamed)}"
-    if unknown := {plausible.label for plausible in spec.plausible.labels} - table:
-        yield f"plausible ranges name labels that the table does not have: {sorted(unknown)}"
-
-
-def _repeated(what: str, names: list[str]) -> Iterator[str]:
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"{what} {name!r} is there twice"
-
-
-def _dangling(stage: Stage, earlier: set[str], fitted: set[str]) -> Iterator[str]:
-    """References of a stage to what is not there; adds the statistics that it fits to `fitted`."""
-    for step in stage.before:
-        if isinstance(step, CropToStage) and step.stage not in earlier:
-            yield f"stage {stage.name!r} crops to stage {step.stage!r}, which does not run before it"
-        if isinstance(step, FitPercentile):
-            fitted.add(step.name)
-        for name in statistics_used(step):
-            if name not in fitted:
-                yield f"stage {stage.name!r} uses the statistic {name!r}, which nothing has fitted before"
-
-
-def _misfit(stage: Stage, sequences: int) -> Iterator[str]:
-    """Numbers of channels that do not fit each other."""
-    if stage.network.channels_in != sequences:
-        yield f"stage {stage.name!r} takes {stage.network.channels_in} channels, the model has {sequences} sequences"
-    channels = stage.network.channels_out
-    for step in stage.after:
-        if isinstance(step, Argmax) and (channels < 2 or (step.values and len(step.values) != channels)):
-            yield f"stage {stage.name!r} gives {len(step.values)} labels to {channels} channels"
-        if isinstance(step, Threshold) and step.channel >= channels:
-            yield f"stage {stage.name!r} thresholds channel {step.channel}, there are {channels}"
-        if isinstance(step, Argmax | Threshold):
-            channels = 1
-
-
-def _undecided(stage: Stage) -> Iterator[str]:
-    """Clean-up of what are not labels yet, or not labels any more after an interpolation between them."""
-    decided = False
-    for step in stage.after:
-        if isinstance(step, Argmax | Threshold):
-            decided = True
-        elif isinstance(step, Restore):
-            decided = decided and step.interpolation is Interpolation.NEAREST
-        elif not decided:
-            yield f"stage {stage.name!r} has the step {type(step).__name__} where there are no labels"
-    if not decided:
-        yield f"stage {stage.name!r} does not end with labels: decide with Argmax or Threshold, restore with nearest"
-
-
-def _written(stage: Stage) -> set[int]:
-    """The labels that a stage can give."""
-    labels = {0}
-    for step in stage.after:
-        if isinstance(step, Argmax):
-            labels = set(step.values or range(stage.network.channels_out))
-        elif isinstance(step, Threshold):
-            labels = {0, 1}
-        elif isinstance(step, FillHoles):
-            labels.add(step.value)
-    return labels
+__all__ = [
+    "Activation",
+    "Blending",
+    "Code",
+    "Edge",
+    "Label",
+    "Missing",
+    "ModelSpec",
+    "Name",
+    "Network",
+    "NoiseSlices",
+    "Plausible",
+    "PlausibleInput",
+    "PlausibleLabel",
+    "Range",
+    "Sequence",
+    "SlicesAlong",
+    "SlidingWindow",
+    "Stage",
+    "StridedWindows",
+    "Task",
+    "Value",
+    "WholeStack",
+    "WholeVolume",
+    "canonical_json",
+    "json_schema",
+    "spec_from_json",
+]

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from brain_edge.errors import InputError
 from brain_edge.geometry import overlap_share
 from brain_edge.steps import Frame
+from brain_edge.steps.regrid import sampled
 from brain_edge.volume import Study, Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brain_edge.geometry import Affine, Geometry, Shape
+    from brain_edge.geometry import Geometry
     from brain_edge.spec import ModelSpec
     from brain_edge.volume import FloatArray
 
-    BoolArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-
 MINIMUM_OVERLAP: Final = 0.5
 """Least share of the reference image that another sequence must cover: less is another part of the body."""
-
-EDGE_TOLERANCE: Final = 1e-3
-"""Voxels by which a centre may lie outside and is inside: a float32 affine is not more exact than that."""
 
 
 def assemble(study: Study | Volume, spec: ModelSpec) -> Frame:
     """The channels (C, I, J, K) that a model expects, in its order, on the grid of the reference sequence.
 
-    A sequence on another grid of the same frame of reference is resampled linearly through its affine.
+    A sequence on another grid of the same frame of reference is resampled linearly through its affine. One that may
+    be missing and is gets no channel before `Frame.complete`.
 
     Raises:
         InputError: a sequence is missing or is not one of the model's, or covers too little of the reference.
@@ -38,10 +35,11 @@ def assemble(study: Study | Volume, spec: ModelSpec) -> Frame:
     names = [sequence.name for sequence in spec.inputs]
     if isinstance(study, Volume):
         study = Study({names[0]: study}, names[0])
-    _require_sequences(study, names, spec.name)
+    _require_sequences(study, names, spec)
     reference = study.volumes[study.reference]
-    channels = [_on_grid(study.volumes[name], reference) for name in names]
-    return Frame(_stacked(channels), reference.geometry)
+    channels = [_on_grid(study.volumes[name], reference) for name in names if name in study.volumes]
+    absent = tuple(position for position, name in enumerate(names) if name not in study.volumes)
+    return Frame(_stacked(channels), reference.geometry, absent=absent)
 
 
 def resample_onto(volume: Volume, geometry: Geometry) -> FloatArray:
@@ -50,32 +48,15 @@ def resample_onto(volume: Volume, geometry: Geometry) -> FloatArray:
     Inside is up to the edges of the outermost voxels, as in ITK: between their centres and their edges the
     nearest value holds.
     """
-    from scipy.ndimage import affine_transform
-
-    mapping = np.linalg.inv(volume.geometry.affine) @ geometry.affine
-    moved = affine_transform(
-        volume.voxels, mapping[:3, :3], mapping[:3, 3], output_shape=geometry.shape, order=1, mode="nearest"
-    )
-    moved[~_inside(mapping, geometry.shape, volume.geometry.shape)] = 0
-    return np.asarray(moved, dtype=np.float32)
+    return np.asarray(sampled(volume.voxels, volume.geometry, geometry, order=1), dtype=np.float32)
 
 
-def _inside(mapping: Affine, shape: Shape, source: Shape) -> BoolArray:
-    """Which voxels (I, J, K) of a grid of `shape` lie in the field of view of a grid of `source` voxels."""
-    i, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]
-    inside = np.ones(shape, dtype=bool)
-    for row, side in zip(mapping[:3], source, strict=True):
-        place = row[0] * i + row[1] * j + row[2] * k + row[3]
-        inside &= (place >= -0.5 - EDGE_TOLERANCE) & (place <= side - 0.5 + EDGE_TOLERANCE)
-    return inside
-
-
-def _require_sequences(study: Study, names: Sequence[str], model: str) -> None:
-    missing = [name for name in names if name not in study.volumes]
+def _require_sequences(study: Study, names: Sequence[str], spec: ModelSpec) -> None:
+    missing = [name for name in names if name not in study.volumes and name not in spec.optional]
     unknown = [name for name in study.volumes if name not in names]
     if missing or unknown:
         raise InputError(
-            f"the model {model} takes {', '.join(names)}, got {', '.join(study.volumes)}; "
+            f"the model {spec.name} takes {', '.join(names)}, got {', '.join(study.volumes)}; "
             f"missing: {', '.join(missing) or 'none'}, not wanted: {', '.join(unknown) or 'none'}. "
             "Name each input, for example T1=head.nii.gz"
         )

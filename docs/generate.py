@@ -19,8 +19,33 @@ import click
 
 from brain_edge.cli.main import COMMANDS, PROGRAM, program
 from brain_edge.resample import Interpolation
-from brain_edge.spec import json_schema
-from brain_edge.steps import AfterStep, GridStep, IntensityStep, Placement, Region
+from brain_edge.spec import (
+    Blending,
+    Edge,
+    Missing,
+    NoiseSlices,
+    SlicesAlong,
+    SlidingWindow,
+    StridedWindows,
+    WholeStack,
+    WholeVolume,
+    json_schema,
+)
+from brain_edge.steps import (
+    ChannelRule,
+    ChannelStep,
+    CleanStep,
+    CombineStep,
+    DecodeStep,
+    GridStep,
+    IntensityStep,
+    OrdinalRule,
+    PaintedRegion,
+    Placement,
+    Region,
+    Scheme,
+    WhenEmpty,
+)
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 
@@ -29,11 +54,14 @@ if TYPE_CHECKING:
     from enum import StrEnum
 
     from brain_edge.steps import Step
+    from brain_edge.value import Value
     from brain_edge_conversion.recipe import Recipe
 
 REFERENCE: Final = Path(__file__).resolve().parent / "reference"
 HELP_WIDTH: Final = 100
-CHOICES: Final = (Interpolation, Placement, Region)
+CHOICES: Final = (Interpolation, Placement, Region, WhenEmpty, OrdinalRule, Blending, Edge, Missing, Scheme)
+PARTS: Final = (PaintedRegion, ChannelRule)
+EXECUTIONS: Final = (WholeVolume, SlidingWindow, StridedWindows, SlicesAlong, WholeStack, NoiseSlices)
 SECTIONS: Final = re.compile(r"\n\n(Raises|Args|Returns|Attributes):\n")
 
 
@@ -96,20 +124,31 @@ def _steps() -> Iterator[str]:
     groups = {
         "Before the network: grid": GridStep,
         "Before the network: intensities": IntensityStep,
-        "After the network": AfterStep,
+        "Before the network: channels": ChannelStep,
+        "After the network: deciding, and the way back": DecodeStep,
+        "After the network: several stages": CombineStep,
+        "After the network: cleaning up": CleanStep,
     }
     for title, union in groups.items():
         yield from ("", f"## {title}")
         for step in get_args(union):
             yield from _step(step, definitions[step.__name__])
+    yield from ("", "## How the network is run", "", "The `execution` of a network, written with its `kind`.")
+    for execution in EXECUTIONS:
+        yield from _step(execution, definitions[execution.__name__])
+    yield from ("", "## Parts")
+    for part in PARTS:
+        yield from _step(part, definitions[part.__name__])
     yield from ("", "## Choices")
     for choice in CHOICES:
         yield from _choice(choice)
 
 
-def _step(step: type[Step], schema: Mapping[str, Any]) -> Iterator[str]:
-    properties = {name: value for name, value in schema["properties"].items() if name not in ("op", "version")}
-    yield from ("", f"### {step.__name__}", "", f'`"op": "{step.__struct_config__.tag}"`', "")
+def _step(step: type[Step | Value], schema: Mapping[str, Any]) -> Iterator[str]:
+    properties = {name: value for name, value in schema["properties"].items() if name not in ("op", "kind", "version")}
+    yield from ("", f"### {step.__name__}", "")
+    if (config := step.__struct_config__).tag is not None:
+        yield from (f'`"{config.tag_field}": "{config.tag}"`', "")
     yield from _prose(inspect.getdoc(step) or "")
     if not properties:
         return

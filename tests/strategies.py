@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 from phantoms import ORIENTATIONS, make_affine
 
 from brain_edge.geometry import Geometry
@@ -15,37 +16,59 @@ from brain_edge.spec import (
     Activation,
     Blending,
     Code,
+    Edge,
     Label,
     ModelSpec,
     Network,
+    NoiseSlices,
     Plausible,
     PlausibleInput,
     PlausibleLabel,
     Sequence,
+    SlicesAlong,
     SlidingWindow,
     Stage,
+    StridedWindows,
     Task,
+    WholeStack,
     WholeVolume,
 )
 from brain_edge.steps import (
+    AppendForeground,
+    AppendStage,
     Argmax,
     Clip,
+    ComponentExtent,
+    CropAroundStage,
+    CropOrPadInPlane,
     CropOrPadTo,
+    CropToForeground,
     CropToStage,
     FillHoles,
     FitPercentile,
+    KeepLargest,
     LargestComponent,
     Linear,
+    MinimumVolume,
     Normalise,
+    OrdinalLevels,
+    OrdinalRule,
     Orient,
     PadToMultiple,
+    PaintedRegion,
+    PaintRegions,
     Placement,
     Region,
+    RemoveSmallComponents,
     ResampleToSpacing,
     RescaleToUnit,
+    ResizeInPlane,
     ResizeTo,
     Restore,
+    StapleStages,
     Threshold,
+    VoteStages,
+    WhenEmpty,
     ZScore,
 )
 
@@ -63,6 +86,7 @@ SLOTS = ("low", "high", "0.5%")
 NUMBERS = st.floats(-1e6, 1e6)
 SHARES = st.floats(0.0, 1.0)
 SIDES = st.integers(1, 4096)
+AXES = st.integers(0, 2)
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,12}", fullmatch=True)
 ORIENTED = st.sampled_from(ORIENTATIONS)
 
@@ -117,6 +141,9 @@ GRID_STEPS = st.one_of(
     st.builds(ResizeTo, shape=st.tuples(SIDES, SIDES, SIDES), interpolation=INTERPOLATIONS),
     st.builds(PadToMultiple, multiple_of=SIDES, placement=st.sampled_from(Placement), value=NUMBERS),
     st.builds(CropOrPadTo, shape=st.tuples(SIDES, SIDES, SIDES), placement=st.sampled_from(Placement)),
+    st.builds(CropToForeground, region=st.sampled_from(Region), margin_voxels=st.integers(0, 4096)),
+    st.builds(ResizeInPlane, axis=AXES, shape=st.tuples(SIDES, SIDES), interpolation=INTERPOLATIONS),
+    st.builds(CropOrPadInPlane, axis=AXES, shape=st.tuples(SIDES, SIDES), value=NUMBERS),
 )
 INTENSITY_STEPS = st.one_of(
     st.builds(FitPercentile, name=NAMES, percent=st.floats(0, 100), region=st.sampled_from(Region)),
@@ -126,17 +153,32 @@ INTENSITY_STEPS = st.one_of(
     st.builds(ZScore, region=st.sampled_from(Region)),
     st.builds(Linear, multiply=NUMBERS, add=NUMBERS),
 )
+SMALL = st.integers(0, 4)
+"""A label that every table of these specifications has, or background."""
+
 CLEANING = st.lists(
     st.builds(LargestComponent, connectivity=st.sampled_from([6, 18, 26]))
-    | st.builds(FillHoles, axis=st.sampled_from(["volume", "axial", "coronal", "sagittal"]), value=st.just(1)),
+    | st.builds(FillHoles, axis=st.sampled_from(["volume", "axial", "coronal", "sagittal"]), value=st.just(1))
+    | st.builds(KeepLargest, of=st.just((1, 2)), replacement=SMALL)
+    | st.builds(MinimumVolume, of=st.just((1,)), voxels=st.floats(0, 1e6), replacement=SMALL)
+    | st.builds(RemoveSmallComponents, of=st.just((2,)), volume_ml=st.floats(0, 1e3), replacement=SMALL)
+    | st.builds(ComponentExtent, of=st.just((3,)), mean_area_above=st.floats(0, 1e3), replacement=SMALL),
     max_size=3,
 )
-EXECUTIONS = st.just(WholeVolume()) | st.builds(
-    SlidingWindow,
-    shape=st.tuples(SIDES, SIDES, SIDES),
-    overlap=st.floats(0, 0.99),
-    blending=st.sampled_from(Blending),
+EXECUTIONS = st.one_of(
+    st.just(WholeVolume()),
+    st.builds(
+        SlidingWindow,
+        shape=st.tuples(SIDES, SIDES, SIDES),
+        overlap=st.floats(0, 0.99),
+        blending=st.sampled_from(Blending),
+    ),
+    shapes(1, 64).map(lambda core: StridedWindows(shape=tuple(side + 8 for side in core), stride=core, core=core)),
+    st.builds(SlicesAlong, axis=AXES, batch=st.integers(1, 99), edge=st.sampled_from(Edge)),
+    st.builds(WholeStack, axis=AXES),
+    st.builds(NoiseSlices, axis=AXES, seed=st.integers(0, 2**63 - 1)),
 )
+WEIGHTS = st.floats(0.01, 100)
 FLIPS = st.lists(
     st.lists(st.integers(0, 2), unique=True, max_size=3).map(tuple), min_size=1, max_size=8, unique=True
 ).map(tuple)
@@ -146,22 +188,47 @@ FLIPS = st.lists(
 def stages(draw: Callable[..., Any], name: str, channels_in: int, earlier: tuple[str, ...]) -> Stage:
     """A stage that decides labels 0 to 4 and ends on the caller's grid."""
     channels_out = draw(st.integers(2, 5))
-    crops = [CropToStage(stage=draw(st.sampled_from(earlier)), margin=draw(SHARES))] if earlier else []
+    crops = [draw(crops_to(earlier))] if earlier else []
+    more = draw(st.lists(st.just(AppendForeground()) | appended(earlier), max_size=2))
+    graphs = tuple(draw(st.lists(NAMES, min_size=1, max_size=3, unique=True)))
+    weights = draw(st.none() | st.lists(WEIGHTS, min_size=len(graphs), max_size=len(graphs)))
     network = Network(
-        graphs=tuple(draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))),
-        channels_in=channels_in,
+        graphs=graphs,
+        channels_in=channels_in + len(more),
         channels_out=channels_out,
         activation=draw(st.sampled_from(Activation)),
         execution=draw(EXECUTIONS),
         flips=draw(FLIPS),
+        member_weights=UNSET if weights is None else tuple(weights),
     )
     values = draw(st.sampled_from([(), tuple(range(channels_out)), (1,) * channels_out]))
     threshold = Threshold(channel=draw(st.integers(0, channels_out - 1)), above=draw(NUMBERS))
-    decide = draw(st.sampled_from([Argmax(values=values), threshold]))
+    paint = PaintRegions(
+        regions=tuple(PaintedRegion(channel=c, above=draw(NUMBERS), label=c) for c in range(channels_out))
+    )
+    levels = OrdinalLevels(rule=draw(st.sampled_from(OrdinalRule)))
+    decide = draw(st.sampled_from([Argmax(values=values), threshold, paint, levels]))
     late, early = Restore(interpolation=Interpolation.NEAREST), Restore(interpolation=draw(INTERPOLATIONS))
     ends = draw(st.sampled_from([(decide, late), (early, decide)]))
     steps = draw(st.lists(GRID_STEPS | INTENSITY_STEPS, max_size=5))
-    return Stage(name=name, before=(*FITS, *crops, *steps), network=network, after=(*ends, *draw(CLEANING)))
+    votes = st.sampled_from([VoteStages(stages=earlier, tie_order=(4, 1)), StapleStages(stages=earlier)])
+    combined = [draw(votes)] if earlier and draw(st.booleans()) else []
+    return Stage(
+        name=name, before=(*FITS, *crops, *steps, *more), network=network, after=(*ends, *combined, *draw(CLEANING))
+    )
+
+
+def crops_to(earlier: tuple[str, ...]) -> st.SearchStrategy[CropToStage | CropAroundStage]:
+    """A crop to one of the stages."""
+    stage = st.sampled_from(earlier)
+    return st.builds(CropToStage, stage=stage, margin=SHARES) | st.builds(
+        CropAroundStage, stage=stage, shape=st.tuples(SIDES, SIDES, SIDES), when_empty=st.sampled_from(WhenEmpty)
+    )
+
+
+def appended(earlier: tuple[str, ...]) -> st.SearchStrategy[AppendStage]:
+    """One of the stages as a channel; nothing to draw where there is none."""
+    return st.builds(AppendStage, stage=st.sampled_from(earlier)) if earlier else st.nothing()
 
 
 @st.composite
@@ -172,7 +239,7 @@ def specs(draw: Callable[..., Any]) -> ModelSpec:
     codes = st.sampled_from([None, Code(scheme="SCT", value="12738006", meaning="Gehirn \N{EN DASH} \u8111")])
     return ModelSpec(
         name=draw(NAMES),
-        task=draw(st.sampled_from(Task)),
+        task=draw(st.sampled_from([task for task in Task if task is not Task.SYNTHESIS])),
         inputs=tuple(Sequence(name=name, description=draw(st.text(max_size=5))) for name in sequences),
         stages=tuple(
             draw(stages(name, len(sequences), tuple(names[:position]))) for position, name in enumerate(names)

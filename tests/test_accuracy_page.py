@@ -15,7 +15,14 @@ from tiny_package import SPEC, make_package
 from brain_edge.cohort import Split
 from brain_edge.package.manifest import Accuracy, Basis, CaseRecord, FloatLayer, IsaRecord, LabelRecord, TrialRecord
 from brain_edge.report.accuracy_page import page, write_page
-from brain_edge.report.accuracy_report import AccuracyReport, NamedCase, read_report, write_report
+from brain_edge.report.accuracy_report import (
+    AccuracyReport,
+    NamedCase,
+    pseudonymous,
+    read_report,
+    with_pictures,
+    write_report,
+)
 from brain_edge.report.scatter import Point, scatter_svg
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge_conversion.budget import AccuracyBudget
@@ -161,6 +168,27 @@ def test_the_scatter_is_well_formed_and_higher_is_more():
 @pytest.mark.parametrize("points", [[], [Point(1.0, 0.0, "only")], [Point(1.0, 0.5, "a"), Point(1.0, 0.5, "b")]])
 def test_the_scatter_of_few_or_equal_points_is_drawn(points: list[Point]):
     assert ("<circle" in scatter_svg(points, {}, ("x", "y"))) is bool(points)
+
+
+def test_a_report_for_others_has_numbers_for_subjects_and_no_picture(tmp_path: Path):
+    (tmp_path / "p.png").write_bytes(b"\x89PNG")
+    shown = with_pictures(REPORT, {4: "p.png"})
+    assert shown.cases[0].picture == "p.png"
+    others = pseudonymous(shown)
+    assert others.accuracy == REPORT.accuracy
+    (case,) = others.cases
+    assert (case.case, case.subject, case.visit, case.sequences, case.picture) == (4, "subject 2", "", ("T1",), None)
+    for text in (write_page(others, tmp_path).read_text(), write_report(others, tmp_path).read_text()):
+        assert "names no subject and shows no image" in text
+        assert not any(word in text for word in ("alert", "a&amp;b", "a&b", "<img", "p.png"))
+
+
+def test_the_kernels_that_ran_are_on_the_page():
+    older = IsaRecord(isa="AVX2", verified=True, met=True, int8_share=0.9, kernels={"jit_avx2_I8": 0.9})
+    ran = replace(ACCURACY, isas=(older,), kernels={"brgconv_avx512_I8": 0.95, "jit_avx512_f32": 0.05})
+    text = Reader(page(replace(REPORT, accuracy=ran), {})).text
+    for words in ("jit_avx2_I8 90.0%", "multiply-adds by brgconv_avx512_I8", "95.0%", "5.0%"):
+        assert words in text
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

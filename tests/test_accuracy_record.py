@@ -41,6 +41,7 @@ def judgement(records: list[CaseRecord], header: dict[str, bool] | None = None, 
         "earlier": 0,
         "trials": (),
         "floats": (),
+        "kernels": {"jit_avx2_I8": 1.0},
         "threads": 2,
     }
     return Judgement(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,9 +28,10 @@ from brain_edge_conversion.accuracy.looks import LOG, Look, record_look
 from brain_edge_conversion.accuracy.measure import write_baseline
 from brain_edge_conversion.accuracy.policy import Trial
 from brain_edge_conversion.accuracy.search import candidate_in, quantise_package
+from brain_edge_conversion.accuracy.workplace import work_folder
 from brain_edge_conversion.budget import AccuracyBudget
 from brain_edge_conversion.capture import capture_inputs
-from brain_edge_conversion.quantize import QuantizeOptions, quantize, work_folder
+from brain_edge_conversion.quantize import QuantizeOptions, quantize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +135,7 @@ def test_where_older_instructions_cannot_be_measured_the_record_says_why():
 
 
 def test_a_child_that_fails_says_why(repaired: ModelPackage, cohort: Cohort, tmp_path: Path):
-    job = isa.make_job(repaired, cohort.cases(Split.TEST), tmp_path / "nowhere", ONE_THREAD)
+    job = isa.make_job(repaired, cohort.cases(Split.TEST), tmp_path / "nowhere", {}, ONE_THREAD)
     with pytest.raises(BrainEdgeError, match=r"the measurement under AVX2 failed \(exit 1\): .*No such file"):
         isa.measure_under("AVX2", job)
 
@@ -145,55 +147,88 @@ class Killed(BaseException):
     """What a test kills a search with."""
 
 
-@pytest.mark.parametrize("at", ["trial 2", "ranking", "judging it again"])
-def test_a_search_that_was_killed_goes_on_and_ends_with_the_same_bytes(
-    at: str, repaired: ModelPackage, fp32: ModelPackage, cohort: Cohort, tmp_path: Path
-):
+POINTS = ("trial 2", "ranking", "judging the choice", "judging it again")
+"""What is said just before: one trial is done, both of the ladder, the repaired one, and the first judgement."""
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """One search that was killed at every point, one after the other, and then left alone.
+
+    Attributes:
+        digest: of the package in the end.
+        trials: how many each attempt has begun.
+        left: suffixes of the files that lay around after the last kill.
+        named: files among them that name a patient.
+        done_again: trials begun after half a line was in the log and a graph was damaged.
+        tidy: nothing but the package was left in the end.
+    """
+
+    digest: str
+    trials: list[int]
+    left: set[str]
+    named: list[str]
+    done_again: int
+    tidy: bool
+
+
+@pytest.fixture(scope="module")
+def resumed(fp32: ModelPackage, cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Resumed:
+    target = tmp_path_factory.mktemp("killed") / "int8"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "ladder_from", lambda _preset: LADDER[:2])
+        trials = [_killed(fp32, cohort, target, point) for point in POINTS]
+        files = [path for path in target.parent.rglob("*") if path.is_file()]
+        named = [path.name for path in files if b"MUSTERMANN" in path.read_bytes()]
+        (journal,) = work_folder(target).glob("*/trials.jsonl")
+        with journal.open("ab") as log:
+            log.write(b'{"outcome": {"tri')
+        (journal.parent / "trial-02/graphs/tiny.bin").write_bytes(b"damaged")
+        lines: list[str] = []
+        package = quantize(fp32, cohort, target, options(lines.append))
+    tidy = not work_folder(target).exists() and [path.name for path in target.parent.iterdir() if path.is_dir()] == [
+        "int8"
+    ]
+    return Resumed(package.digest, trials, {path.suffix for path in files}, named, _begun(lines), tidy)
+
+
+def _killed(fp32: ModelPackage, cohort: Cohort, target: Path, point: str) -> int:
+    """Start or go on until a line is said; how many trials were begun on the way."""
+    lines: list[str] = []
+
+    def kill(line: str) -> None:
+        if line.startswith(point):
+            raise Killed
+        lines.append(line)
+
+    with pytest.raises(Killed):
+        quantize(fp32, cohort, target, options(kill))
+    assert not target.exists()
+    return _begun(lines)
+
+
+def _begun(lines: list[str]) -> int:
+    return sum(line.startswith("trial") for line in lines)
+
+
+def test_a_search_that_was_killed_goes_on_and_ends_with_the_same_bytes(resumed: Resumed, repaired: ModelPackage):
     """The digest covers every file, the record and the trail of trials."""
-
-    def kill(line: str) -> None:
-        if line.startswith(at):
-            raise Killed
-
-    with pytest.raises(Killed):
-        quantize(fp32, cohort, tmp_path / "int8", options(kill))
-    assert not (tmp_path / "int8").exists()
-    lines: list[str] = []
-    resumed = quantize(fp32, cohort, tmp_path / "int8", options(lines.append))
     assert resumed.digest == repaired.digest
-    done = {"trial 2": 1, "ranking": 2}.get(at, 3)
-    assert sum(line.startswith("trial") for line in lines) == 3 - done
-    assert not work_folder(tmp_path / "int8").exists()
+    assert resumed.tidy
 
 
-def test_half_a_line_and_a_damaged_graph_are_done_again(
-    repaired: ModelPackage, fp32: ModelPackage, cohort: Cohort, tmp_path: Path
-):
-    def kill(line: str) -> None:
-        if line.startswith("judging the choice"):
-            raise Killed
-
-    with pytest.raises(Killed):
-        quantize(fp32, cohort, tmp_path / "int8", options(kill))
-    (journal,) = work_folder(tmp_path / "int8").iterdir()
-    with (journal / "trials.jsonl").open("ab") as log:
-        log.write(b'{"outcome": {"tri')
-    (journal / "trial-02/graphs/tiny.bin").write_bytes(b"damaged")
-    lines: list[str] = []
-    assert quantize(fp32, cohort, tmp_path / "int8", options(lines.append)).digest == repaired.digest
-    assert sum(line.startswith("trial") for line in lines) == 1
+def test_no_trial_is_made_twice(resumed: Resumed):
+    """Killed before the second, after both, and after the third, which the last attempt has to do nothing for."""
+    assert resumed.trials == [1, 1, 1, 0]
 
 
-def test_nothing_of_a_patient_is_left_in_the_work_folder(fp32: ModelPackage, cohort: Cohort, tmp_path: Path):
-    def kill(line: str) -> None:
-        if line.startswith("judging the choice"):
-            raise Killed
+def test_half_a_line_and_a_damaged_graph_are_done_again(resumed: Resumed):
+    assert resumed.done_again == 1
 
-    with pytest.raises(Killed):
-        quantize(fp32, cohort, tmp_path / "int8", options(kill))
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {".json", ".jsonl", ".xml", ".bin"}
-    assert not any(b"MUSTERMANN" in path.read_bytes() for path in files)
+
+def test_nothing_of_a_patient_is_left_in_the_work_folder(resumed: Resumed):
+    assert resumed.left == {".json", ".jsonl", ".xml", ".bin"}
+    assert resumed.named == []
 
 
 # --- refused
@@ -204,8 +239,7 @@ def refused(fp32: ModelPackage, cohort: Cohort, target: Path, **limits: float) -
         quantize(fp32, cohort, target, options(**limits))
     assert missed.value.exit_code == 4
     assert not target.exists()
-    (report,) = work_folder(target).glob("*/accuracy.json")
-    return str(missed.value), read_report(report)
+    return str(missed.value), read_report(target.with_name("int8-report") / "accuracy.json")
 
 
 def test_a_budget_that_cannot_be_met_is_refused_with_a_report_and_without_a_look_at_the_test_split(
@@ -216,7 +250,8 @@ def test_a_budget_that_cannot_be_met_is_refused_with_a_report_and_without_a_look
     assert (report.met, report.judged_on, report.int8_digest) == (False, "validation", None)
     assert report.failures
     assert report.accuracy.next_patient == "No statement about new patients."
-    assert {case.subject for case in report.cases} == {"MUSTERMANN_2"}
+    assert {case.subject for case in report.cases} == {"subject 2"}
+    assert not any(b"MUSTERMANN" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert not (tmp_path / LOG).exists()
 
 

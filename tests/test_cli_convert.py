@@ -163,7 +163,8 @@ def test_code_runs_only_when_it_is_trusted():
     said = refused(2, *convert("--weights", "weights.pt"))
     assert "is code that would run here; say --trust if you know where it comes from" in said
     assert MODULE not in sys.modules
-    said = refused(2, "convert", "weights.pt", "--spec", "spec.json")
+    torch.jit.save(torch.jit.script(torch.nn.Conv3d(1, 2, 1)), "net.pt")
+    said = refused(2, "convert", "net.pt", "--spec", "spec.json")
     assert "a TorchScript file is code that would run here" in said
 
 
@@ -171,7 +172,7 @@ def test_code_runs_only_when_it_is_trusted():
     ("arguments", "words"),
     [
         ([], "Missing argument 'SOURCE'"),
-        (["deepbeet"], "'deepbeet' is no recipe (brainmage, deepbet,"),
+        (["deepbeet"], "'deepbeet' is no recipe (brainmage, cascaded-unet, deepbet,"),
         (["deepbet", "--members", "3"], "deepbet has 1 member(s), got --members 3"),
         (["deepbet", "--members", "some"], "expected a number of members or `all`, got 'some'"),
         (["deepbet", "--flips"], "does not mirror its input; leave out --flips"),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import nibabel
 import numpy as np
 import pytest
 from cli_program import make_package, refused, save_phantom, succeed
 from cohorts import head, make_case, save_manifest
+from tiny_package import SPEC
 
 from brain_edge.cohort import Split
 from brain_edge.package import WeightsStatus
+from brain_edge.spec import Label
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +55,27 @@ def test_the_same_figures_as_json_in_a_file_too(package, cohort, tmp_path):
     assert [case["subject"] for case in done.json["without_reference"]] == ["subject-0"]
     assert (tmp_path / "r.json").read_text().strip() == done.out.strip()
     assert done.err == ""
+
+
+def test_what_a_package_loses_against_another(package, cohort):
+    """Against itself: nothing; the case without a reference has an agreement and no drop, and nobody is named."""
+    done = succeed("evaluate", package, cohort, "--baseline", package, "--json")
+    (summary,) = done.json["summaries"]
+    assert (summary["cases"], summary["with_reference"], summary["mean_drop"]) == (3, 2, 0.0)
+    assert (summary["mean_agreement"], summary["least_agreement"]) == (1.0, 1.0)
+    assert done.json["baseline_digest"] == done.json["candidate_digest"]
+    assert "subject-" not in done.out
+    table = succeed("evaluate", package, cohort, "--baseline", package).out
+    assert [cell.strip() for cell in table.splitlines()[4].split("|")][1:5] == ["1", "3", "2", "0.00000"]
+
+
+def test_packages_of_other_labels_are_not_compared(package, cohort, tmp_path):
+    labels = (Label(value=1, name="lesion"),)
+    plausible = msgspec.structs.replace(SPEC.plausible, labels=())
+    other = make_package(tmp_path / "other", msgspec.structs.replace(SPEC, labels=labels, plausible=plausible)).folder
+    said = refused(2, "evaluate", package, cohort, "--baseline", other)
+    assert "expected a package with the labels of" in said
+    assert "got lesion" in said
 
 
 def test_one_split(package, cohort):

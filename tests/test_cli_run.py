@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
+import re
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import msgspec
@@ -14,7 +13,6 @@ import nibabel
 import numpy as np
 import pytest
 from cli_program import (
-    brain_edge,
     child,
     child_command,
     child_environment,
@@ -56,16 +54,6 @@ def voxels(path: Path) -> np.ndarray:
 def names(folder: Path) -> list[str]:
     """Everything in a folder, hidden files too."""
     return sorted(path.name for path in folder.iterdir())
-
-
-def make_batch(folder: Path) -> Path:
-    """Two good heads around a file that is none, and a side-car."""
-    folder.mkdir()
-    save_phantom(folder / "a.nii.gz")
-    (folder / "b.nii.gz").write_bytes(b"no image")
-    save_phantom(folder / "c.nii", seed=7)
-    (folder / "a.json").write_text("{}")
-    return folder
 
 
 # one case
@@ -228,7 +216,13 @@ def test_an_empty_mask_is_always_a_failure(tmp_path, here, spec):
         (["head.nii.gz", "head.nii.gz", "-o", "m.nii"], "2 images, but m.nii is one file; name a folder"),
         ([".", "-o", "m.nii"], ". is a folder of images; name a folder for their masks"),
         ([".", "-o", "."], ".: results would lie among the images"),
+        ([".", "-o", "inside"], "inside: results would lie among the images of ."),
         (["head.nii.gz", "link.nii.gz", "head.nii.gz", "-o", "."], "would both give head_mask.nii.gz"),
+        (["head.nii.gz", "-o", "m.nii", "--shard", "1/2"], "--shard is for a batch, and m.nii is one file"),
+        (["head.nii.gz", "-o", "m.nii", "--at-once", "2"], "--at-once is for a batch"),
+        (["head.nii.gz", "-o", "out", "--shard", "3/2"], "expected a shard from 1/2 to 2/2, got 3/2"),
+        (["head.nii.gz", "-o", "out", "--shard", "1"], "expected a shard such as 1/4 (the first of four), got '1'"),
+        (["head.nii.gz", "-o", "out", "--at-once", "0"], "0 is not in the range x>=1"),
     ],
 )
 def test_wrong_usage_is_said_before_anything_is_written(package, here, arguments, words):
@@ -245,8 +239,9 @@ def test_a_border_is_for_a_model_of_one_label(tmp_path):
     assert "a border can be added to a mask of one label; tiny has 2: brain, other" in said
 
 
-@pytest.mark.parametrize("option", [["-o", "no/mask.nii"], ["-o", "m.nii", "--report", "no/r.json"], ["-o", "no"]])
+@pytest.mark.parametrize("option", [["-o", "no/mask.nii"], ["-o", "m.nii", "--report", "no/r.json"], ["-o", "no/out"]])
 def test_a_missing_output_folder_is_not_made_up(package, here, option):
+    """But the folder of a batch itself, where the one that it lies in is there."""
     said = refused(1, "run", package, "head.nii.gz", *option)
     assert "create it first" in said
     assert names(here) == ["head.nii.gz"]
@@ -300,83 +295,6 @@ def test_a_picture_without_matplotlib_is_refused_before_the_work(package, here):
     assert names(here) == ["head.nii.gz"]
 
 
-# many cases
-
-
-def test_a_failing_case_does_not_stop_the_others(package, here):
-    make_batch(here / "in")
-    (here / "out").mkdir()
-    done = brain_edge("run", package, "in", "-o", "out")
-    assert done.code == 6
-    assert names(here / "out") == ["a_mask.nii.gz", "c_mask.nii.gz"]
-    assert [line.partition(":")[0] for line in done.out.splitlines()] == ["out/a_mask.nii.gz", "out/c_mask.nii.gz"]
-    assert "error: in/b.nii.gz: expected a NIfTI" in done.err
-    assert "error: 1 of 3 cases failed, the reasons stand above: in/b.nii.gz" in done.err
-
-
-def test_the_json_of_a_batch_is_a_list_with_the_failures_in_their_place(package, here):
-    make_batch(here / "in")
-    (here / "out").mkdir()
-    done = brain_edge("run", package, "in", "-o", "out", "--json")
-    assert done.code == 6
-    first, failed, last = done.json
-    assert (first["mask"], last["mask"]) == ("out/a_mask.nii.gz", "out/c_mask.nii.gz")
-    assert failed["inputs"] == {"T1": "in/b.nii.gz"}
-    assert failed["exit_code"] == 3
-    assert failed["error"].startswith("in/b.nii.gz: expected a NIfTI")
-
-
-def test_a_batch_gives_the_masks_of_single_runs_and_exit_code_0(package, here):
-    save_phantom(here / "other.nii.gz", seed=3, shape=(40, 52, 50))
-    (here / "out").mkdir()
-    succeed("run", package, "head.nii.gz", "other.nii.gz", "-o", "out", "--quiet")
-    for name in ("head", "other"):
-        succeed("run", package, f"{name}.nii.gz", "-o", "single.nii.gz")
-        assert (here / f"out/{name}_mask.nii.gz").read_bytes() == (here / "single.nii.gz").read_bytes()
-
-
-def test_the_other_outputs_of_a_batch_go_to_folders(package, here):
-    for name in ("out", "qc"):
-        (here / name).mkdir()
-    options = ("--brain", "out", "--probabilities", "out", "--report", "qc")
-    done = succeed("run", package, "head.nii.gz", "-o", "out", *options, "--json")
-    assert names(here / "out") == ["head_brain.nii.gz", "head_mask.nii.gz", "head_probabilities.nii.gz"]
-    assert names(here / "qc") == ["head_report.png"]
-    assert [record["brain"] for record in done.json] == ["out/head_brain.nii.gz"]
-    said = refused(1, "run", package, "head.nii.gz", "-o", "out", "--brain", "b.nii.gz")
-    assert "b.nii.gz: expected a folder for the results of several images" in said
-
-
-def test_a_mask_of_one_case_never_replaces_the_image_of_another(package, here):
-    save_phantom(here / "head_mask.nii.gz")
-    said = refused(2, "run", package, "head.nii.gz", "head_mask.nii.gz", "-o", ".")
-    assert "head_mask.nii.gz: this output of head.nii.gz would overwrite an input" in said
-
-
-def test_a_folder_without_images_is_refused(package, here):
-    (here / "in").mkdir()
-    (here / "in/._head.nii.gz").touch()
-    said = refused(3, "run", package, "in", "-o", ".")
-    assert "in: expected a folder with images (.nii.gz, .nii, .mgz, .mgh), found none in it" in said
-
-
-@pytest.mark.usefixtures("here")
-def test_a_batch_is_for_models_of_one_sequence(pair):
-    said = refused(2, "run", pair, "T1=head.nii.gz", "T2=head.nii.gz", "-o", ".")
-    assert "tiny-pair takes T1, T2, and a batch needs a model of one sequence" in said
-
-
-def test_a_warning_of_a_batch_names_its_case(package, here):
-    save_phantom(here / "coarse.nii.gz", shape=(26, 30, 28), spacing_mm=7.0)
-    (here / "out").mkdir()
-    done = succeed("run", package, "head.nii.gz", "coarse.nii.gz", "-o", "out")
-    assert "warning: coarse.nii.gz: spacing of 7 mm" in done.err
-    assert "warning: head.nii.gz" not in done.err
-    strict = brain_edge("run", package, "head.nii.gz", "coarse.nii.gz", "-o", "out", "--strict")
-    assert strict.code == 6
-    assert "error: coarse.nii.gz: spacing of 7 mm" in strict.err
-
-
 # two streams
 
 
@@ -413,8 +331,15 @@ def test_on_a_terminal_there_is_a_progress_bar_on_stderr_and_only_results_on_std
     assert "tiny" in shown
     assert "100%" in shown
     assert "brain 1" not in shown
-    out, shown = on_a_terminal("run", package, "head.nii.gz", "-o", "out")
-    assert out.startswith("out/head_mask.nii.gz: brain ")
+
+
+def test_the_bar_of_a_batch_says_how_much_time_is_left(package, here):
+    (here / "in").mkdir()
+    for case in range(150):
+        (here / f"in/{case:03}.nii.gz").symlink_to(here / "head.nii.gz")
+    out, shown = on_a_terminal("run", package, "in", "-o", "out")
+    assert out.count("_mask.nii.gz: brain ") == 150
+    assert re.search(r"\d\d%  00:00:\d\d", shown)
     assert "100%" in shown
 
 
@@ -428,36 +353,3 @@ def test_away_from_a_terminal_there_is_no_bar(package):
     done = child("run", package, "head.nii.gz", "-o", "mask.nii.gz")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("mask.nii.gz: brain ")
-
-
-# interruption
-
-
-@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_an_interrupted_run_ends_with_130_and_leaves_only_whole_masks(package, here, signal_name):
-    count = 300
-    for folder in ("in", "out"):
-        (here / folder).mkdir()
-    for case in range(count):
-        (here / f"in/{case:03}.nii.gz").symlink_to(here / "head.nii.gz")
-    command = child_command("run", package, "in", "-o", "out")
-    number = getattr(signal, signal_name)
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=child_environment(),
-        # a shell that runs the tests in the background, or under nohup, has its children ignore some signals
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509 - nothing else runs in this test
-    ) as run:
-        while run.poll() is None and not (here / "out/000_mask.nii.gz").exists():
-            time.sleep(0.005)
-        run.send_signal(number)
-        _, said = run.communicate(timeout=60)
-    assert run.returncode == 130, said
-    assert said.decode().strip() == "interrupted; nothing half-written was left"
-    written = names(here / "out")
-    assert 0 < len(written) < count
-    assert not [name for name in written if name.startswith(".") or not name.endswith("_mask.nii.gz")]
-    assert len({(here / "out" / name).read_bytes() for name in written}) == 1
-    assert all(name.endswith("_mask.nii.gz") and not name.startswith(".") for name in written)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -27,6 +28,7 @@ from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
 from brain_edge_conversion.parity import ParityLimits, TorchSession
 from brain_edge_conversion.recipe import BinaryHead, GraphSource, ModelSource, same_each_time
 from brain_edge_conversion.rewrites.norm_statistics import trapped_norms
+from brain_edge_conversion.rewrites.outputs import with_one_output
 from brain_edge_conversion.trace import trace
 
 if TYPE_CHECKING:
@@ -225,6 +227,63 @@ def _other_member(_weights: Path | None = None) -> nn.Module:
     return member
 
 
+# --- rewrites of the traced graph
+
+
+class Auxiliary(nn.Module):
+    """Every rewrite at once: a 1x1 after an upsampling, a kernel of 4, dropout, a softmax, a second output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv3d(1, 6, 4, stride=4)
+        self.up = nn.Upsample(scale_factor=2, mode="trilinear")
+        self.narrow = nn.Conv3d(6, 4, 1)
+        self.dropout = nn.Dropout3d(0.2)
+        self.large = nn.ConvTranspose3d(4, 3, 4, 2, 1)
+        self.auxiliary = nn.Conv3d(4, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = self.dropout(self.narrow(self.up(self.down(x))))
+        return {"low": self.auxiliary(x), "full": torch.softmax(20 * self.large(x), dim=1)}
+
+
+def rewritable_source(**of_graph: Any) -> ModelSource:
+    """Three classes, so that the last activation is a softmax that a binary head is not."""
+    two = spec("net")
+    (stage,) = two.stages
+    stage = msgspec.structs.replace(stage, network=msgspec.structs.replace(stage.network, channels_out=3))
+    labels = (*two.labels, Label(value=2, name="other"))
+    three = msgspec.structs.replace(two, task=Task.TISSUE, stages=(stage,), labels=labels)
+    build = lambda _weights: same_each_time(Auxiliary).eval()  # noqa: E731 - a recipe's `build` in one line
+    graph = GraphSource("net", build, None, (32, 32, 32), output="full", **of_graph)
+    return ModelSource(three, (graph,), CARD, LICENCE)
+
+
+def test_all_rewrites_together_give_the_masks_of_pytorch_and_are_on_record(tmp_path: Path):
+    model = rewritable_source()
+    rewritten, plain = (
+        convert(model, random_weights(model), STUDY, tmp_path / name, ConvertOptions(rewrites=rewrites))
+        for name, rewrites in (("rewritten", True), ("plain", False))
+    )
+    assert plain.manifest.rewrites == ()
+    assert plain.spec == model.spec
+    assert rewritten.manifest.rewrites == (
+        "net: all outputs but 'full' left out",
+        "net: 1 dropout layer left out",
+        "net: 1 1x1 convolution moved before the upsampling",
+        "net: 1 transposed convolution made sub-pixel",
+        "net: last softmax left to the runtime",
+    )
+    assert rewritten.spec.stages[0].network.activation is Activation.SOFTMAX
+    network = TorchSession(with_one_output(same_each_time(Auxiliary).eval(), "full"))
+    expected = Segmenter(model.spec, {"net": network})(STUDY, probabilities=True)
+    assert len(np.unique(expected.mask.labels)) == 3
+    for package in (rewritten, plain):
+        got = Segmenter.open(package.folder)(STUDY, probabilities=True)
+        assert agreement(got.mask.labels, expected.mask.labels) > 0.999
+        np.testing.assert_allclose(got.probabilities, expected.probabilities, atol=1e-4)
+
+
 # --- what is refused
 
 
@@ -240,13 +299,18 @@ class Unknown(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         eigenvalues: torch.Tensor = torch.linalg.eigvals(x)
-        return eigenvalues.real
+        return torch.cat([eigenvalues.real, eigenvalues.real], 1)
 
 
 @pytest.mark.parametrize(
     ("network", "words"),
     [
-        (Two, r"expected a network with one input and one output, Two has 1 and 2; give a module whose forward"),
+        (
+            Two,
+            r"expected a network with one output, Two returns 0 \(1 x 1 x 32 x 32 x 32\), 1 \(1 x 1 x 32 x 32 x 32\); "
+            r"name the one that is meant in the recipe",
+        ),
+        (lambda: nn.Dropout(0.5).train(), r"got 1 dropout layer\(s\) in training mode"),
         (Unknown, r"OpenVINO cannot convert Unknown: .*eigvals"),
     ],
 )
@@ -279,4 +343,9 @@ def test_the_user_is_told_what_is_being_done(tmp_path: Path):
     lines: list[str] = []
     model = source()
     convert(model, random_weights(model), STUDY, tmp_path / "package", ConvertOptions(report=lines.append))
-    assert lines == ["converting net", "comparing with PyTorch on a real volume"]
+    assert lines == [
+        "converting net",
+        "rewritten: unused running statistics removed from 27 norm layers",
+        "rewritten: last softmax left to the runtime",
+        "comparing with PyTorch on a real volume",
+    ]

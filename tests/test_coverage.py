@@ -14,9 +14,18 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from brain_edge.spec import Network
+from brain_edge_conversion.accuracy import networks
+from brain_edge_conversion.accuracy.kernels import executed_kernels, newer_than_avx2
 from brain_edge_conversion.accuracy.ladder import LADDER
 from brain_edge_conversion.accuracy.networks import quantise
-from brain_edge_conversion.coverage import LayerCost, int8_share, layer_costs
+from brain_edge_conversion.coverage import (
+    LayerCost,
+    int8_share,
+    is_integer,
+    kernel_shares,
+    layer_costs,
+    with_kernels,
+)
 from brain_edge_conversion.networks.brainmage import BrainMaGe
 from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
 from brain_edge_conversion.networks.linknet3d import LinkNet3d
@@ -161,3 +170,54 @@ def test_the_share_weighs_layers_by_their_multiply_adds():
 
 def test_a_graph_without_weights_has_nothing_left_to_quantise():
     assert int8_share(()) == 1.0
+
+
+# --- the kernels that ran
+
+
+def kernels_in(model: Any, shape: tuple[int, ...]) -> tuple[LayerCost, ...]:
+    costs = layer_costs(model, shape)
+    model.reshape(list(shape))
+    compiled = Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return with_kernels(costs, executed_kernels(compiled.get_runtime_model(), {layer.name for layer in costs}))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_layer_has_a_kernel_and_a_float_graph_no_integer_one(name: str):
+    layers = kernels_in(traced(name), (1, 1, *NETWORKS[name][1]))
+    assert all(layer.kernel for layer in layers)
+    assert not any(is_integer(layer.kernel) for layer in layers)
+    assert sum(kernel_shares(layers).values()) == pytest.approx(1.0)
+
+
+def test_a_quantised_layer_that_the_plugin_runs_in_float_is_not_counted():
+    """As the last transposed convolutions of deepbet under AVX2: their input is quantised, and their kernel is f32."""
+    layers = (LayerCost("a", "Convolution", 90, True), LayerCost("b", "ConvolutionBackpropData", 10, True))
+    assert int8_share(layers) == 1.0
+    ran = with_kernels(layers, {"a": "jit_avx2_I8", "b": "brgconv_avx2_f32"})
+    assert [(layer.quantised, layer.integer) for layer in ran] == [(True, True), (True, False)]
+    assert int8_share(ran) == 0.9
+    assert kernel_shares(ran) == {"jit_avx2_I8": 0.9, "brgconv_avx2_f32": 0.1}
+
+
+def test_a_layer_whose_kernel_is_not_told_is_not_integer():
+    (layer,) = with_kernels((LayerCost("a", "Convolution", 1, quantised=True),), {})
+    assert not layer.integer
+    assert kernel_shares((layer,)) == {"not known": 1.0}
+
+
+def test_kernels_that_need_more_than_avx2_are_told_apart():
+    older = ("jit_avx2_I8", "brgconv_avx2_1x1_f32", "jit_gemm_I8", "ref_any_f32")
+    newer = ("brgconv_avx512_I8", "brgconv_avx512_amx_I8", "brgemm_avx2_vnni_I8")
+    assert newer_than_avx2((*older, *newer)) == sorted(newer)
+    assert newer_than_avx2(older) == []
+
+
+@pytest.mark.parametrize(("channels", "seen"), [(2, (64, 64, 64)), (64, (32, 32, 32))])
+def test_inputs_whose_activations_fill_the_memory_are_cut_to_their_middle(channels: int, seen: tuple[int, ...]):
+    """64 channels of 64^3 are 64 MiB; 20 MiB are allowed, which is 43^3, and 32 the multiple below."""
+    model = trace(nn.Conv3d(1, channels, 1), Network(graphs=("n",), channels_in=1, channels_out=channels), (8, 8, 8))
+    batch = np.arange(64.0**3, dtype=np.float32).reshape(1, 1, 64, 64, 64)
+    cut = networks._as_much_as_fits(batch, model, 20 * 2**20)
+    start = (64 - seen[0]) // 2
+    np.testing.assert_array_equal(cut, batch[:, :, start : 64 - start, start : 64 - start, start : 64 - start])

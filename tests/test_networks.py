@@ -7,18 +7,21 @@ compared with what the published program gave on this machine with the same tens
 from __future__ import annotations
 
 import json
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from brain_edge_conversion.checkpoint import load_state_dict
 from brain_edge_conversion.networks.brainmage import BrainMaGe
 from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
 from brain_edge_conversion.networks.linknet3d import LinkNet3d
 from brain_edge_conversion.networks.meshnet import SUBCORTICAL, TISSUE, Activation, MeshNet, MeshNetConfig
+from brain_edge_conversion.networks.vox2vox import Vox2VoxGenerator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +104,34 @@ def test_linknet3d_gives_the_output_of_the_published_torchscript():
     expected += [0.38599, 0.448829, 0.44412, 0.436289, 0.388234, 0.448829]
     network = filled(LinkNet3d()).eval()
     assert samples(network, (64, 96, 64), 32) == pytest.approx(expected, abs=FORMULA_ERROR)
+
+
+def test_vox2vox_has_the_size_and_the_work_that_the_paper_states():
+    """About 142 million parameters, and 318 GFLOP at 128^3: no published PyTorch weights exist to fit."""
+    with torch.device("meta"):  # shapes only
+        network, image = Vox2VoxGenerator().eval(), torch.zeros(1, 4, 128, 128, 128)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            output = network(image)
+    assert parameters(network) / 1e6 == pytest.approx(142, abs=0.5)
+    assert counter.get_total_flops() / 1e9 == pytest.approx(318, rel=0.02)
+    assert output.shape == image.shape
+
+
+def test_vox2vox_keeps_even_sides_through_its_even_kernels():
+    image = torch.randn(1, 4, 32, 48, 64, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        output = Vox2VoxGenerator(width=2).eval()(image)
+    torch.testing.assert_close(output.sum(dim=1), torch.ones(1, 32, 48, 64))
+
+
+def test_the_wide_convolutions_of_vox2vox_pad_as_pytorch_pads_same():
+    """One zero before and two after, in every axis, as TensorFlow does, too."""
+    padding, convolution = list(Vox2VoxGenerator(width=1).wide1)[:2]
+    image = torch.randn(1, 8, 4, 5, 6, generator=torch.Generator().manual_seed(3))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore", UserWarning)  # "may require a zero-padded copy"
+        expected = functional.conv3d(image, convolution.weight, convolution.bias, padding="same")
+        torch.testing.assert_close(convolution(padding(image)), expected)
 
 
 @pytest.mark.parametrize("activation", Activation)

@@ -59,7 +59,7 @@ def test_the_error_is_the_largest_difference_over_the_largest_output_of_pytorch(
         output[0, 0, 3, 4, 5] += 0.25
         return output
 
-    (graph,), _ = check(lambda batch: 4 * bright(batch), off)
+    (graph,), _ = check(lambda batch: 4 * bright(batch), off, relative_error=0.5)
     assert graph.max_error == pytest.approx(0.25, rel=1e-5)
     assert graph.relative_error == pytest.approx(0.25 / (4 * bright(STUDY.volumes["T1"].voxels).max()), rel=1e-5)
 
@@ -82,7 +82,7 @@ def not_a_number(batch: np.ndarray) -> np.ndarray:
         pytest.param(lambda batch: bright(batch) + np.inf, r"by inf", id="infinity"),
         pytest.param(lambda batch: bright(np.roll(batch, 1, axis=2)), r"the same label in 8\d\.\d", id="a voxel off"),
         pytest.param(flip, r"the same label in \d\d\.\d", id="mirrored"),
-        pytest.param(np.zeros_like, r"by 1 \(relative 1, allowed 0\.5\)", id="all zero"),
+        pytest.param(np.zeros_like, r"by 1 \(relative 1, allowed 0\.0005\)", id="all zero"),
         pytest.param(lambda batch: 1 - bright(batch), r"in 0\.\d+% of the voxels", id="inverted"),
         pytest.param(
             lambda batch: bright(batch)[..., :-1],
@@ -101,8 +101,6 @@ def test_a_conversion_is_refused_that_gives(wrong: Callable[[np.ndarray], np.nda
 
 
 def test_one_voxel_may_move_as_far_as_rounding_moves_it_and_no_farther():
-    """OpenVINO's instance norm sums in f32: on a real head a probability at the border moves by 0.2."""
-
     def off(by: float) -> Callable[[np.ndarray], np.ndarray]:
         def session(batch: np.ndarray) -> np.ndarray:
             output = bright(batch)
@@ -111,9 +109,9 @@ def test_one_voxel_may_move_as_far_as_rounding_moves_it_and_no_farther():
 
         return session
 
-    assert check(bright, off(0.3))[1] == 1.0
-    with pytest.raises(ParityError, match=r"relative 0\.6, allowed 0\.5.*no layer is suspect by its type"):
-        check(bright, off(0.6))
+    assert check(bright, off(0.0004))[1] == 1.0
+    with pytest.raises(ParityError, match=r"relative 0\.0006, allowed 0\.0005.*no layer is suspect by its type"):
+        check(bright, off(0.0006))
 
 
 def test_masks_are_compared_too():
@@ -135,7 +133,7 @@ def test_limits_can_be_narrower():
     def nearly(batch: np.ndarray) -> np.ndarray:
         return bright(batch + 1)
 
-    check(bright, nearly, mask_dice=0.99, same_label_share=0.99)
+    check(bright, nearly, mask_dice=0.99, same_label_share=0.99, relative_error=0.5)
     with pytest.raises(ParityError, match=r"allowed 0\.001"):
         check(bright, nearly, mask_dice=0.99, same_label_share=0.99, relative_error=0.001)
 

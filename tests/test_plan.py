@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.special import expit
+from scipy.special import expit, softmax
 
 from brain_edge.geometry import Geometry
+from brain_edge.kinds import SlicesAlong
 from brain_edge.phantom import Phantom, make_volume
 from brain_edge.plan import without_activation
 from brain_edge.resample import Interpolation
@@ -65,6 +66,27 @@ def test_only_the_activation_and_the_first_threshold_change():
     assert msgspec.structs.replace(planned.network, activation=Activation.SIGMOID) == published.network
 
 
+@pytest.mark.parametrize(
+    ("activation", "activate"), [(Activation.SOFTMAX, lambda z: softmax(z, axis=0)), (Activation.SIGMOID, expit)]
+)
+@settings(deadline=None)
+@given(channels=st.integers(2, 5), seed=st.integers(0, 2**32 - 1))
+def test_the_largest_logit_is_the_largest_probability(activation, activate, channels, seed):
+    logits = np.random.default_rng(seed).normal(0, 3, (channels, 4, 5, 6)).astype(np.float32)
+    published = stage(channels=channels, activation=activation)
+    published = msgspec.structs.replace(published, after=(Argmax(values=tuple(range(channels))), RESTORE))
+    planned = without_activation(published)
+    assert planned.network.activation is Activation.NONE
+    assert planned.after == published.after
+    by_probability = published.after[0].apply(Frame(activate(logits), Geometry(logits.shape[1:], np.eye(4)))).voxels
+    np.testing.assert_array_equal(decided(planned, logits), by_probability)
+
+
+def test_slices_are_not_averaged_so_their_logits_will_do():
+    published = stage(execution=SlicesAlong(axis=2))
+    assert without_activation(published).network.activation is Activation.NONE
+
+
 SOFTMAX = stage(channels=2, channel=1, activation=Activation.SOFTMAX)
 
 
@@ -75,8 +97,8 @@ SOFTMAX = stage(channels=2, channel=1, activation=Activation.SOFTMAX)
         pytest.param(stage(graphs=("one", "two")), id="members are averaged as probabilities"),
         pytest.param(stage(execution=SlidingWindow(shape=(4, 4, 4))), id="windows are averaged as probabilities"),
         pytest.param(stage(activation=Activation.NONE), id="there is no activation"),
-        pytest.param(SOFTMAX, id="a softmax depends on the other channels"),
-        pytest.param(msgspec.structs.replace(SOFTMAX, after=(Argmax(), RESTORE)), id="argmax has no threshold"),
+        pytest.param(SOFTMAX, id="a threshold on a softmax depends on the other channels"),
+        pytest.param(msgspec.structs.replace(SOFTMAX, after=()), id="nothing follows: the images are the result"),
         pytest.param(
             msgspec.structs.replace(
                 stage(), after=(Restore(interpolation=Interpolation.CUBIC), Threshold(channel=0, above=0.5))

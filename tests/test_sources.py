@@ -18,6 +18,7 @@ from brain_edge.digest import sha256_of
 from brain_edge.errors import BrainEdgeError, InputError, PackageError, UsageError, WeightsError
 from brain_edge.package import WeightsStatus, open_package
 from brain_edge.phantom import make_study
+from brain_edge.plan import without_activation
 from brain_edge.segmenter import Segmenter
 from brain_edge.spec import ModelSpec, canonical_json
 from brain_edge_conversion.convert import ConvertOptions, convert
@@ -153,7 +154,8 @@ def test_mirroring_is_refused_where_the_published_program_does_not_mirror():
 
 
 def test_a_source_of_no_kind_is_told_what_there_is():
-    with pytest.raises(UsageError, match=r"'deepbt' is no recipe \(brainmage, deepbet, .*\), no module:attribute, and"):
+    words = r"'deepbt' is no recipe \(brainmage, .*deepbet, .*\), no .*ONNX .*, no module:attribute$"
+    with pytest.raises(UsageError, match=words):
         resolve(Request(source="deepbt"))
 
 
@@ -269,13 +271,14 @@ def test_torchscript_that_is_exchanged_after_it_was_trusted_is_refused(script: P
         built(resolved)
 
 
-def test_a_state_dict_is_not_torchscript(folder: Path):
+def test_a_state_dict_holds_no_network(folder: Path):
     path = saved(folder / "weights.pth", tiny().state_dict())
-    resolved = resolve(Request(source=str(path), spec_file=folder / "spec.json", trust=True))
-    with pytest.raises(
-        WeightsError, match=r"weights\.pth: expected a TorchScript archive, got a file in the format of"
-    ):
-        built(resolved)
+    words = (
+        r"weights\.pth: expected a TorchScript archive or a torch\.export program, got a state dict \(torch\.save\), "
+        r"which holds weights and no network; .* brain-edge convert module:attribute --weights"
+    )
+    with pytest.raises(WeightsError, match=words):
+        resolve(Request(source=str(path), spec_file=folder / "spec.json", trust=True))
 
 
 def test_a_torchscript_file_that_is_missing_is_refused(folder: Path):
@@ -290,7 +293,10 @@ def test_torchscript_becomes_a_package_with_the_masks_of_pytorch(script: Path, f
     manifest = open_package(package.folder).manifest
     assert manifest.weights_status is WeightsStatus.TRAINED
     assert [record.sha256 for record in manifest.weights] == [sha256_of(script)]
-    assert manifest.spec == SPEC
+    # the script ends in the activation that the specification now asks of the runtime, only if probabilities are wanted
+    (line,) = manifest.rewrites
+    assert line.endswith("left to the runtime")
+    assert without_activation(manifest.spec.stages[0]).network == SPEC.stages[0].network
     expected = reference_segmenter(resolved)(STUDY).mask.labels
     assert expected.any()
     np.testing.assert_array_equal(Segmenter.open(package.folder)(STUDY).mask.labels, expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import jsonschema
 import msgspec
@@ -16,11 +17,13 @@ from brain_edge.errors import PackageError
 from brain_edge.resample import Interpolation
 from brain_edge.spec import (
     Label,
+    Missing,
     ModelSpec,
     Network,
     Plausible,
     PlausibleLabel,
     Sequence,
+    SlicesAlong,
     Task,
     canonical_json,
     json_schema,
@@ -28,22 +31,35 @@ from brain_edge.spec import (
 )
 from brain_edge.steps import (
     AfterStep,
+    AppendForeground,
+    AppendStage,
     Argmax,
+    AverageStages,
     BeforeStep,
     Clip,
+    Constants,
+    CropAroundStage,
     CropToStage,
     FillHoles,
     FitPercentile,
+    JoinStages,
     LargestComponent,
+    MinimumVolume,
+    Normalise,
     RescaleToUnit,
     Restore,
     Step,
     Threshold,
+    VoteStages,
 )
+from brain_edge_conversion.recipe import Variant
+from brain_edge_conversion.recipes import load_recipe, recipe_names
 from brain_edge_conversion.recipes.deepbet import SPEC as DEEPBET
 
 replace = msgspec.structs.replace
 
+SPECS = Path(__file__).parent / "specs"
+RECIPES = sorted(path.stem for path in SPECS.glob("*.json"))
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 
 
@@ -81,6 +97,17 @@ class TestRoundTrip:
         keys = [*plain]
         assert keys == sorted(keys)
         assert b"\n" not in text
+
+    @pytest.mark.parametrize("name", RECIPES)
+    def test_specs_of_packages_that_exist_are_spelt_as_they_were(self, name):
+        """What `tests/specs` holds was written before the specification had slices, regions and members of a vote."""
+        kept = (SPECS / f"{name}.json").read_bytes().strip()
+        assert canonical_json(spec_from_json(kept, name)) == kept
+
+    @pytest.mark.parametrize("name", sorted(set(RECIPES) & set(recipe_names())))
+    def test_recipes_still_make_the_packages_that_they_made(self, name):
+        kept = (SPECS / f"{name}.json").read_bytes().strip()
+        assert canonical_json(load_recipe(name).variant(Variant()).spec) == kept
 
     def test_canonical_json_of_the_tiny_spec_is_this(self):
         """Digests of packages rest on it: a change here makes another digest of every package."""
@@ -179,6 +206,25 @@ def with_steps(*, before=None, after=None, network=None, spec=SPEC, position=-1)
 LINEAR = Restore(interpolation=Interpolation.LINEAR)
 FOUR = Network(graphs=("tiny",), channels_in=1, channels_out=4)
 
+PARALLEL = replace(
+    CASCADE,
+    stages=(
+        replace(CASCADE.stages[0], after=(Argmax(), RESTORE)),
+        replace(CASCADE.stages[0], name="brain", after=(Argmax(), RESTORE)),
+    ),
+)
+"""Two members that both leave labels on the caller's grid."""
+
+PROBABLE = replace(PARALLEL, stages=(replace(PARALLEL.stages[0], after=(RESTORE,)), PARALLEL.stages[1]))
+"""The first of them leaves probabilities."""
+
+
+def with_labels_blended() -> ModelSpec:
+    """A generator: what the tiny network gives, restored and not decided."""
+    stages = (replace(SPEC.stages[0], after=(LINEAR,)),)
+    return replace(SPEC, task=Task.SYNTHESIS, stages=stages, labels=(), plausible=Plausible())
+
+
 MISFITS = {
     "dangling stage": (
         lambda: with_steps(before=(CropToStage(stage="box"),)),
@@ -249,7 +295,65 @@ MISFITS = {
     ),
     "first stage without labels": (
         lambda: with_steps(spec=CASCADE, position=0, after=()),
-        "stage 'box' does not end with labels",
+        "stage 'box' does not end with labels: .*; stage 'brain' crops to it",
+    ),
+    "channel of a stage that is not there": (
+        lambda: with_steps(before=(AppendStage(stage="box"),)),
+        "stage 'brain' uses stage 'box', which does not run before it",
+    ),
+    "box around a stage that comes later": (
+        lambda: with_steps(spec=CASCADE, position=0, before=(CropAroundStage(stage="brain", shape=(8, 8, 8)),)),
+        "stage 'box' crops to stage 'brain', which does not run before it",
+    ),
+    "channel that the network does not take": (
+        lambda: with_steps(before=(AppendForeground(),)),
+        "stage 'brain' takes 1 channels, its steps give 2",
+    ),
+    "neighbours that the network does not take": (
+        lambda: with_steps(network=replace(SPEC.stages[0].network, execution=SlicesAlong(axis=0, neighbours=2))),
+        "stage 'brain' takes 1 channels, its steps give 5",
+    ),
+    "constants for another number of sequences": (
+        lambda: with_steps(before=(Constants(name="mean", values=(1.0, 2.0)),)),
+        "stage 'brain' gives 2 constants to 1 channels",
+    ),
+    "statistic of fewer channels than there are now": (
+        lambda: with_steps(
+            before=(FitPercentile(name="top", percent=99.0), AppendForeground(), Normalise(divide="top"))
+        ),
+        "stage 'brain' uses the statistic 'top' of 1 channels on 2; put the step before those that add channels",
+    ),
+    "weights for other members": (
+        lambda: with_steps(network=replace(SPEC.stages[0].network, member_weights=(1.0, 2.0))),
+        "stage 'brain' has 2 member weights for 1 graphs",
+    ),
+    "vote of what are no labels": (
+        lambda: with_steps(spec=PROBABLE, after=(Argmax(), RESTORE, VoteStages(stages=("box",)))),
+        "stage 'box' does not end with labels: .*; stage 'brain' uses it",
+    ),
+    "mean of labels": (
+        lambda: with_steps(spec=PARALLEL, after=(RESTORE, AverageStages(stages=("box",)), Argmax())),
+        "stage 'brain' averages labels with those of stage 'box': vote instead",
+    ),
+    "two label maps": (
+        lambda: with_steps(spec=PARALLEL, after=(Argmax(), RESTORE, JoinStages(stages=("box",)))),
+        "stage 'brain' ends with 2 label maps, one is expected",
+    ),
+    "rule that writes a label without a name": (
+        lambda: with_steps(after=(Argmax(), RESTORE, MinimumVolume(of=(1,), voxels=9, replacement=7))),
+        r"writes labels that the table does not have: \[7\]",
+    ),
+    "first sequence that may be missing": (
+        lambda: replace(SPEC, inputs=(Sequence(name="T1", missing=Missing.ZERO),)),
+        "sequence 'T1' may be missing; it gives the grid and cannot be",
+    ),
+    "labels of a generator": (
+        lambda: replace(SPEC, task=Task.SYNTHESIS),
+        "stage 'brain' ends with labels, a model of the task synthesis must not",
+    ),
+    "table of a generator": (
+        lambda: replace(with_labels_blended(), labels=SPEC.labels),
+        "a model of the task synthesis makes images: it has no table and no ranges of labels",
     ),
 }
 
@@ -283,7 +387,7 @@ class TestWhatASpecKnows:
         assert network.passes == 9
 
     def test_only_what_a_patient_may_lack_may_be_empty(self):
-        empty = {task: replace(SPEC, task=task).may_be_empty for task in Task}
+        empty = {task: replace(SPEC, task=task).may_be_empty for task in Task if task is not Task.SYNTHESIS}
         assert empty == {Task.SKULL_STRIPPING: False, Task.TISSUE: False, Task.LESION: True, Task.TUMOUR: True}
 
     def test_label_names_leave_background_out(self):

@@ -16,8 +16,9 @@ from scipy.special import expit, softmax
 from strategies import shapes, voxels
 
 from brain_edge.errors import BrainEdgeError
+from brain_edge.inference import predict
 from brain_edge.spec import Activation, Blending, Network, SlidingWindow, WholeVolume
-from brain_edge.windows import predict, window_starts, window_weights
+from brain_edge.windows import Tiling, constant_value, finished_blocks, run_many, window_starts, window_weights
 
 OVERLAPS = st.floats(0, 0.9)
 ALL_MIRRORINGS = tuple(axes for count in range(4) for axes in itertools.combinations(range(3), count))
@@ -64,7 +65,7 @@ class TestStarts:
 
 
 class TestWeights:
-    @given(shapes(1, 9), st.sampled_from(Blending))
+    @given(shapes(1, 9), st.sampled_from([Blending.CONSTANT, Blending.GAUSSIAN]))
     def test_count_every_voxel_and_are_symmetric(self, shape, blending):
         weights = window_weights(shape, blending)
         assert weights.shape == shape
@@ -117,7 +118,7 @@ class TestSlidingWindow:
         sliding = network(SlidingWindow(shape=window, overlap=0.5, blending=blending))
         np.testing.assert_allclose(predict(sliding, {"n": local_mean}, array), total / counts, rtol=1e-5)
 
-    @pytest.mark.parametrize("blending", Blending)
+    @pytest.mark.parametrize("blending", [Blending.CONSTANT, Blending.GAUSSIAN])
     def test_is_monais_where_the_windows_fall_on_the_same_voxels(self, blending):
         """Odd windows, which have a middle voxel: in an even one MONAI and nnU-Net take the one after the middle."""
         array = voxels((1, 13, 10, 7), 2)
@@ -246,3 +247,106 @@ def test_the_input_is_not_changed(flips):
     for execution in (WholeVolume(), SlidingWindow(shape=(3, 3, 3))):
         predict(msgspec.structs.replace(network(execution), flips=flips), {"n": identity}, array)
     np.testing.assert_array_equal(array, kept)
+
+
+class TestFinishedBlocks:
+    """Sums in cells are the plain sums, and a cell leaves as soon as nothing reaches it any more."""
+
+    @given(shapes(1, 14), shapes(1, 9), OVERLAPS, st.sampled_from(Blending), st.integers(0, 99))
+    def test_are_the_plain_sums_to_the_bit(self, sides, window, overlap, blending, seed):
+        """The plain way: all windows, in their order, into two arrays as large as the padded volume."""
+        tiling = Tiling.of(sides, SlidingWindow(shape=window, overlap=overlap, blending=blending))
+        outputs = [voxels((2, *window), seed + number) for number in range(tiling.windows)]
+        weights = window_weights(window, blending)
+        large = tuple(max(pair) for pair in zip(sides, window, strict=True))
+        total, counts = np.zeros((2, *large), np.float32), np.zeros(large, np.float32)
+        for place, output in zip(tiling.places(), outputs, strict=True):
+            total[(slice(None), *place)] += output * weights
+            counts[place] += weights
+        expected = (total / counts)[:, : sides[0], : sides[1], : sides[2]]
+        result = np.full((2, *sides), np.nan, np.float32)
+        for place, block in finished_blocks(tiling, blending, outputs):
+            here = result[(slice(None), *place)]
+            assert np.isnan(here).all(), "each voxel is finished once"
+            here[:] = block
+        np.testing.assert_array_equal(result, expected)
+
+    @given(shapes(1, 20), shapes(1, 9), OVERLAPS)
+    def test_live_together_as_long_as_predicted(self, sides, window, overlap):
+        tiling = Tiling.of(sides, SlidingWindow(shape=window, overlap=overlap))
+        started, finished, most = set(), 0, 0
+        left = dict(tiling.visits)
+        size = {cell: np.prod([span.stop - span.start for span in tiling.cell_place(cell)]) for cell in left}
+        assert sum(size.values()) == np.prod(sides), "the cells are the volume"
+        for place in tiling.places():
+            for cell in tiling.cells(place):
+                started.add(cell)
+                most = max(most, sum(size[each] for each in started) - finished)
+                left[cell] -= 1
+                finished += size[cell] if left[cell] == 0 else 0
+        assert not any(left.values())
+        assert tiling.peak_cell_voxels() == most
+
+    def test_of_a_long_volume_are_a_small_part_of_it(self):
+        tiling = Tiling.of((512, 512, 400), SlidingWindow(shape=(64, 64, 64)))
+        assert tiling.order[0] in (0, 1), "rows follow each other along a long axis"
+        assert tiling.peak_cell_voxels() < 0.08 * 512 * 512 * 400
+
+
+class TestConstantWindows:
+    @staticmethod
+    def counted(calls):
+        def session(batch):
+            calls.append(batch)
+            return batch * 2 + 1
+
+        return session
+
+    def test_of_the_background_are_computed_once(self):
+        array = np.zeros((1, 40, 8, 8), np.float32)
+        array[0, 15:20] = voxels((5, 8, 8), 1)
+        sliding, calls = network(SlidingWindow(shape=(8, 8, 8))), []
+        result = predict(sliding, {"n": self.counted(calls)}, array)
+        np.testing.assert_allclose(result, array * 2 + 1, rtol=1e-6)
+        assert len(calls) < Tiling.of((40, 8, 8), sliding.execution).windows
+        assert sum(not batch.any() for batch in calls) == 1
+
+    def test_with_one_other_voxel_are_not(self):
+        batch = np.zeros((1, 2, 4, 4, 4), np.float32)
+        assert constant_value(batch) is not None
+        batch[0, 1, 2, 2, 2] = 1e-30
+        assert constant_value(batch) is None
+
+    def test_negative_zero_is_another_value(self):
+        batch = np.zeros((1, 1, 4, 4, 4), np.float32)
+        batch[0, 0, 1, 1, 1] = -0.0
+        assert constant_value(batch) is None
+
+    @given(st.lists(st.sampled_from([0.0, 1.0, None]), max_size=12), st.integers(1, 4), st.booleans())
+    def test_come_in_their_place_whatever_runs_ahead(self, kinds, ahead, streaming):
+        """A session that takes inputs ahead, as OpenVINO's does, and lends the same memory each time."""
+        batches = [
+            np.full((1, 1, 2, 2, 2), kind, np.float32) if kind is not None else voxels((1, 1, 2, 2, 2), number)
+            for number, kind in enumerate(kinds)
+        ]
+
+        class Session:
+            def __call__(self, batch):
+                return batch * 2
+
+            def run_many(self, inputs):
+                waiting, lent = [], np.empty((1, 1, 2, 2, 2), np.float32)
+                for batch in inputs:
+                    waiting.append(batch)
+                    if len(waiting) > ahead:
+                        lent[:] = waiting.pop(0) * 2
+                        yield lent
+                for batch in waiting:
+                    lent[:] = batch * 2
+                    yield lent
+
+        session = Session() if streaming else Session().__call__
+        outputs = [output.copy() for output in run_many(session, batches)]
+        assert len(outputs) == len(batches)
+        for output, batch in zip(outputs, batches, strict=True):
+            np.testing.assert_array_equal(output, batch * 2)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from brain_edge.spec import ModelSpec
     from brain_edge.volume import Study
     from brain_edge_conversion.recipe import Recipe
+    from brain_edge_conversion.sources import Resolved
 
 
 @click.command("convert")
@@ -35,6 +36,13 @@ if TYPE_CHECKING:
 @click.option("--precision", type=click.Choice(["f32", "bf16"]), default="f32", show_default=True, help="To run in.")
 @click.option("--no-rewrites", is_flag=True, help="Convert the network as it is, for comparison.")
 @click.option("--random-weights", is_flag=True, help="Without trained weights; the package is marked.")
+@click.option(
+    "--report",
+    "account",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER|FILE",
+    help="Write what was rewritten and how far it is from PyTorch; also of a conversion that is refused.",
+)
 @click.option("--trust", is_flag=True, help="SOURCE is code; run it.")
 @quiet_option
 def command(
@@ -48,44 +56,53 @@ def command(
     precision: str,
     no_rewrites: bool,
     random_weights: bool,
+    account: Path | None,
     trust: bool,
     quiet: bool,
 ) -> None:
     """Convert SOURCE to an FP32 package and compare it with PyTorch on a real head.
 
-    SOURCE is a recipe (see `brain-edge recipes`), module:attribute, or a TorchScript file.
+    SOURCE is a recipe (see `brain-edge recipes`), module:attribute, or a file: TorchScript, torch.export or ONNX.
     """
     with build_side("convert"):
+        from brain_edge_conversion.conversion_report import require_report_place
         from brain_edge_conversion.convert import ConvertOptions, convert
         from brain_edge_conversion.recipe import Variant
         from brain_edge_conversion.recipes import load_recipe, recipe_names
-        from brain_edge_conversion.sources import TORCHSCRIPT_SUFFIXES, Request, resolve
+        from brain_edge_conversion.sources import Request, kind_of, resolve
     from brain_edge.package import Precision
 
     report = reporter(quiet=quiet)
-    is_recipe = source in recipe_names()
-    if is_recipe:
-        _refuse_idle(f"{source} is a recipe and has its own", {"--spec": spec_file})
-    else:
-        _refuse_idle(f"{source} is no recipe", {"--members": members, "--flips": flips})
-    if Path(source).suffix in TORCHSCRIPT_SUFFIXES:
-        _refuse_idle(f"{source} holds its weights", {"--weights": weights, "--random-weights": random_weights})
+    given = {
+        "--spec": spec_file,
+        "--members": members,
+        "--flips": flips,
+        "--weights": weights,
+        "--random-weights": random_weights,
+        "--trust": trust,
+    }
+    for option, reason in kind_of(source).idle.items():
+        _refuse_idle(f"{source} {reason}", {option: given[option]})
+    if account is not None:
+        require_report_place(account)
     if random_weights:
         _refuse_idle("there is --random-weights", {"--weights": weights})
+    most = load_recipe(source).members if source in recipe_names() else None
     request = Request(
         source=source,
         weights=_weights(weights),
         spec_file=spec_file,
-        variant=Variant(members=_members(members, load_recipe(source).members if is_recipe else 1), flips=flips),
+        variant=Variant(members=_members(members, most), flips=flips),
         random_weights=random_weights,
         trust=trust,
         report=report,
     )
-    options = ConvertOptions(precision=Precision(precision), rewrites=not no_rewrites, report=report)
+    options = ConvertOptions(precision=Precision(precision), rewrites=not no_rewrites, report=report, account=account)
     with build_side("convert"):
         resolved = resolve(request)
         target = output or Path(f"{resolved.model.spec.name}-fp32")
-        study = _parity_study(parity_data, resolved.model.spec, resolved.recipe, report)
+        study = _stand_in(resolved, report) if random_weights and not parity_data else None
+        study = study or _parity_study(parity_data, resolved.model.spec, resolved.recipe, report)
         package = convert(resolved.model, resolved.weights, study, target, options)
     click.echo(f"{target}: digest {package.digest}")
 
@@ -105,12 +122,24 @@ def _weights(given: tuple[str, ...]) -> dict[str, Path]:
     return {name or "": path for name, path in pairs}
 
 
-def _members(text: str | None, most: int) -> int | None:
+def _members(text: str | None, most: int | None) -> int | None:
+    """How many; None leaves it to the source, whose folds are all taken."""
     if text is None or text == "all":
         return most if text else None
     if not text.isdecimal():
         raise UsageError(f"expected a number of members or `all`, got {text!r}")
     return int(text)
+
+
+def _stand_in(resolved: Resolved, report: Callable[[str], None]) -> Study | None:
+    """The phantom that random weights are compared on, where the recipe names one."""
+    from brain_edge.phantom import make_study
+
+    phantom = None if resolved.recipe is None else resolved.recipe.parity_phantom
+    if phantom is None:
+        return None
+    report("random weights: compared on a generated phantom; for a real head give --parity-data")
+    return make_study(phantom, (sequence.name for sequence in resolved.model.spec.inputs))
 
 
 def _parity_study(

@@ -82,6 +82,8 @@ def _series_rows(info: SeriesInfo) -> Iterator[tuple[str, str]]:
 
 
 def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
+    from brain_edge.plan import cost_in_words
+
     manifest, spec = package.manifest, package.spec
     yield "model", f"{spec.name} ({spec.task})"
     yield "numbers", f"{manifest.number_format}, computed in {manifest.precision} where not integer"
@@ -92,6 +94,8 @@ def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
         yield "stage", f"{stage.name}: {', '.join(type(step).__name__ for step in stage.before)}"
         yield "", f"networks {', '.join(stage.network.graphs)}, {stage.network.passes} pass(es)"
         yield "", ", ".join(type(step).__name__ for step in stage.after)
+    if cost := cost_in_words(spec):
+        yield "cost", cost
     yield "licence", f"{manifest.licence.name}, {manifest.licence.holder} {manifest.licence.notes}".rstrip()
     if manifest.parity is not None:
         yield "parity", f"masks of PyTorch and OpenVINO agree at Dice {manifest.parity.mask_dice:.5f}"

@@ -6,6 +6,7 @@ import signal
 import sys
 from contextlib import contextmanager
 from importlib import import_module
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
@@ -22,6 +23,7 @@ PROGRAM: Final = "brain-edge"
 # workstation without torch never touches the build commands.
 COMMANDS: Final = {
     "run": "segment a head: image in, mask out",
+    "bids": "masks of a BIDS dataset, as BIDS derivatives",
     "info": "what a package is, and its digest",
     "verify": "check a package on this machine: hashes and self-test",
     "evaluate": "Dice and HD95 of a package on a cohort",
@@ -29,6 +31,8 @@ COMMANDS: Final = {
     "quantize": "FP32 to INT8 package within a Dice budget",
     "cohort": "create, check or fetch a cohort of cases",
     "recipes": "the models that can be converted by name",
+    "cache": "compiled graphs that runs have kept, and how to clear them",
+    "wheelhouse": "all that a workstation without network installs from",
     "demo": "everything once, on a real head",
 }
 
@@ -83,6 +87,7 @@ def program() -> None:
 
 def main() -> NoReturn:
     """Run the program and exit."""
+    _show_every_name()
     try:
         with _signals_interrupt():
             program.main(prog_name=PROGRAM, standalone_mode=False)
@@ -90,6 +95,13 @@ def main() -> NoReturn:
         show(error)
         sys.exit(exit_code(error))
     sys.exit(0)
+
+
+def _show_every_name() -> None:
+    """Let what a console lacks be shown as an escape: printing the name of a result must not be what fails."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
 CACHE_VARIABLE = "BRAIN_EDGE_MODEL_CACHE"
-EXTRA_LIBRARIES: Final = frozenset({"torch", "nncf", "onnx", "safetensors"})
+_CACHE_HELP: Final = "Keep compiled graphs in this folder, to start sooner the next time."
+_FOLDER: Final = click.Path(path_type=Path)
+EXTRA_LIBRARIES: Final = frozenset({"torch", "nncf", "onnx", "onnxruntime", "safetensors"})
 """What the extra `convert` installs."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
@@ -67,19 +70,73 @@ def _whole_digest(_context: click.Context, _parameter: click.Parameter, value: s
     return value
 
 
-def runtime_options(threads: int | None, resident_graphs: int = 1) -> RuntimeOptions:
-    """Runtime options from the command line and the environment."""
-    from brain_edge.runtime.options import RuntimeOptions
+def cache_option(function: Decorated) -> Decorated:
+    """`--cache`, where the folder is what the command is about."""
+    return click.option("--cache", type=_FOLDER, envvar=CACHE_VARIABLE, metavar="FOLDER", help=_CACHE_HELP)(function)
 
-    cache = os.environ.get(CACHE_VARIABLE)
-    return RuntimeOptions(threads=threads, cache_folder=Path(cache) if cache else None, resident_graphs=resident_graphs)
+
+def machine_options(function: Decorated) -> Decorated:
+    """`--max-memory` and `--cache`: what a run may take of this machine. `runtime_options` finds them by itself."""
+    memory = click.option(
+        "--max-memory",
+        metavar="SIZE",
+        callback=_remember,
+        expose_value=False,
+        help="Most memory to take, such as 2G; refused where less would not do [default: what is free].",
+    )
+    cache = click.option(
+        "--cache",
+        type=_FOLDER,
+        envvar=CACHE_VARIABLE,
+        metavar="FOLDER",
+        callback=_remember,
+        expose_value=False,
+        help=_CACHE_HELP,
+    )
+    return memory(cache(function))
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    context.meta[f"{__name__}.{parameter.name}"] = value
+
+
+def _remembered(name: str) -> Any:
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(f"{__name__}.{name}")
+
+
+def runtime_options(threads: int | None, resident_graphs: int = 1) -> RuntimeOptions:
+    """Runtime options from the command line and the environment.
+
+    Raises:
+        UsageError: `--max-memory` is no size.
+    """
+    from brain_edge.runtime.options import RuntimeOptions, parse_size
+
+    cache, memory = _remembered("cache") or os.environ.get(CACHE_VARIABLE), _remembered("max_memory")
+    return RuntimeOptions(
+        threads=threads,
+        cache_folder=Path(cache) if cache else None,
+        resident_graphs=resident_graphs,
+        max_memory_bytes=None if memory is None else parse_size(memory, "--max-memory"),
+    )
 
 
 def print_json(value: Any) -> None:
     """A result on stdout, indented, numbers and names as they are in the structs."""
     import msgspec
 
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    click.echo(text if _can_be_shown(text) else json.dumps(json.loads(text), indent=2))
+
+
+def _can_be_shown(text: str) -> bool:
+    """Whether stdout has all letters; a Windows console or a pipe there often has 256, and JSON has escapes."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def reporter(*, quiet: bool) -> Callable[[str], None]:

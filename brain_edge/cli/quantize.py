@@ -42,8 +42,9 @@ from brain_edge.errors import UsageError
     "report_folder",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Figures and a page with pictures of patients.",
+    help="Figures and a page that names subjects and shows the worst cases.",
 )
+@click.option("--without-patients", is_flag=True, help="The report names no subject and shows no picture.")
 @threads_option
 @quiet_option
 def command(
@@ -52,6 +53,7 @@ def command(
     output: Path | None,
     preset: str,
     report_folder: Path | None,
+    without_patients: bool,
     threads: int | None,
     quiet: bool,
     **limits: Any,
@@ -70,7 +72,10 @@ def command(
         runtime=runtime_options(threads, resident_graphs=2),
         report=reporter(quiet=quiet),
         report_folder=report_folder,
+        without_patients=without_patients,
     )
+    if without_patients and report_folder is None:
+        raise UsageError("without --report FOLDER no patient is in any report: --without-patients would do nothing")
     opened = open_package(find_package(package))
     name = opened.folder.resolve().name
     target = output or opened.folder.resolve().parent / f"{name.removesuffix('-fp32')}-int8"

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from brain_edge.cli import failure
+from brain_edge.cli.batch import (
+    BATCH_CHOICES,
+    batch_options,
+    make_batch,
+    print_summary,
+    require_all_done,
+    require_no_choice,
+    run_cases,
+    warn,
+    write_page,
+)
 from brain_edge.cli.options import (
     digest_option,
     json_option,
+    machine_options,
     print_json,
     progress,
     runtime_options,
     split_input,
     threads_option,
 )
-from brain_edge.errors import BatchError, UsageError
+from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from brain_edge.batch import FailedCase
     from brain_edge.outputs import Outputs
     from brain_edge.package import ModelPackage
-    from brain_edge.record import RunRecord
-    from brain_edge.run import Job, LoadedModel
+    from brain_edge.run import NamedInput
+    from brain_edge.runtime.options import RuntimeOptions
+
+    Asked: TypeAlias = tuple[list[NamedInput], Outputs, list[tuple[str | None, str]]]
+    """Inputs, outputs and choices of DICOM series, as the command line names them."""
 
 FILE = click.Path(path_type=Path)
 SEG_ENCODINGS = ("binary", "fractional", "labelmap")
@@ -54,20 +66,18 @@ SEG_ENCODING_HELP = "How a .dcm mask is stored: binary (default), fractional or 
 @click.option("--strict", is_flag=True, help="An implausible input or mask is an error; write nothing.")
 @digest_option
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")
+@batch_options
 @threads_option
+@machine_options
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary; warnings, errors and --json stay.")
 @json_option
 def command(
     package: str,
     inputs: tuple[str, ...],
     more_inputs: tuple[str, ...],
-    series: tuple[str, ...],
     expect_digest: str | None,
     allow_untrained: bool,
-    threads: int | None,
-    quiet: bool,
-    as_json: bool,
-    **outputs: Any,
+    **options: Any,
 ) -> None:
     """Segment a head with the model in the folder PACKAGE.
 
@@ -75,28 +85,33 @@ def command(
     folder, a zip or a file, in which `brain-edge info` lists the series. The series of the sequence's type is taken
     (for an input without one: the only series); nothing is guessed where several fit.
 
-    Batch: where OUT is a folder, each INPUT is a case of its own, or a folder of such images, and NAME.nii.gz
-    becomes NAME_mask.nii.gz in OUT. The other outputs must be folders then, too (--report: of pictures). A case
-    that fails does not stop the others; the exit code is 6 in the end.
+    Batch: where OUT is a folder (it is made if need be), each INPUT is a case, or a folder of such images, and
+    NAME.nii.gz becomes NAME_mask.nii.gz in OUT, beside NAME_record.json and summary.tsv. For several sequences a
+    folder holds NAME_T1.nii.gz, NAME_T2.nii.gz, or a folder per case. The other outputs must be folders then, too
+    (--report: of pictures). Cases that are finished are kept: the same images, package and options. A case that
+    fails does not stop the others; the exit code is 6 in the end, and the next run tries it again.
     """
-    from brain_edge.batch import names_folder, plan
+    from brain_edge.batch import names_folder
     from brain_edge.package import open_package
-    from brain_edge.run import LoadedModel
 
     given = [split_input(text) for text in (*inputs, *more_inputs)]
     if not given:
         raise UsageError("name at least one input image, after the package or with -i")
-    wanted = _outputs(**outputs)
+    telling = {name: options.pop(name) for name in ("quiet", "as_json")}
+    threads, series = options.pop("threads"), [_split_series(text) for text in options.pop("series")]
+    choices = {name: options.pop(name) for name in BATCH_CHOICES}
+    wanted = _outputs(**options)
     is_batch = names_folder(wanted.mask)
-    options = runtime_options(threads, resident_graphs=2 if is_batch else 1)
+    if not is_batch:
+        require_no_choice(choices, wanted.mask)
     opened = open_package(package, expect_digest)
     require_trained(opened, allow_untrained=allow_untrained)
-    jobs = plan(given, opened.spec, wanted, [_split_series(text) for text in series])
-    model = LoadedModel.load(opened, options)
+    _say_cost(opened, quiet=telling["quiet"])
+    runtime = runtime_options(threads, resident_graphs=2 if is_batch else 1)
     if is_batch:
-        _run_many(model, jobs, quiet=quiet, as_json=as_json)
+        _run_batch(opened, runtime, (given, wanted, series), choices, **telling)
     else:
-        _run_one(model, jobs[0], quiet=quiet, as_json=as_json)
+        _run_one(opened, runtime, (given, wanted, series), **telling)
 
 
 def _outputs(*, seg_encoding: str | None, keep_empty_frames: bool, **outputs: Any) -> Outputs:
@@ -114,6 +129,15 @@ def _split_series(text: str) -> tuple[str | None, str]:
     """`T1=1.2.3` -> ("T1", "1.2.3")."""
     name, _, series = text.rpartition("=")
     return name or None, series
+
+
+def _say_cost(package: ModelPackage, *, quiet: bool) -> None:
+    """Of ensembles, mirrorings and cascades: how often networks run, before they do."""
+    from brain_edge.plan import cost_in_words
+
+    cost = cost_in_words(package.spec)
+    if cost is not None and not quiet:
+        click.echo(cost, err=True)
 
 
 def require_trained(package: ModelPackage, *, allow_untrained: bool) -> None:
@@ -134,70 +158,43 @@ def require_trained(package: ModelPackage, *, allow_untrained: bool) -> None:
     click.echo(f"warning: the weights of {package.folder} are random; the mask means nothing", err=True)
 
 
-def _run_one(model: LoadedModel, job: Job, *, quiet: bool, as_json: bool) -> None:
-    from brain_edge.run import run_case
+def _run_one(package: ModelPackage, runtime: RuntimeOptions, asked: Asked, *, quiet: bool, as_json: bool) -> None:
+    from brain_edge.batch import plan_single
+    from brain_edge.run import LoadedModel, run_case
 
-    passes = sum(stage.network.passes for stage in model.package.spec.stages)
-    with progress(model.package.spec.name, passes, quiet=quiet) as bar:
+    given, outputs, series = asked
+    job = plan_single(given, package.spec, outputs, series)
+    model = LoadedModel.load(package, runtime)
+    passes = sum(stage.network.passes for stage in package.spec.stages)
+    with progress(package.spec.name, passes, quiet=quiet) as bar:
         record = run_case(model, job, bar.step)
-    _warn(record)
+    warn(record)
     if as_json:
         print_json(record)
     elif not quiet:
-        _print_summary(record)
+        print_summary(record)
 
 
-def _run_many(model: LoadedModel, jobs: Sequence[Job], *, quiet: bool, as_json: bool) -> None:
+def _run_batch(
+    package: ModelPackage,
+    runtime: RuntimeOptions,
+    asked: Asked,
+    choices: dict[str, Any],
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Run all, say of each at once what became of it, and fail in the end if any has failed."""
-    from brain_edge.batch import FailedCase, run_batch
+    from brain_edge.batch import make_folders, plan_batch
 
-    results = []
-    with progress(model.package.spec.name, len(jobs), quiet=quiet) as bar:
-        for result in run_batch(model, jobs):
-            bar.clear()
-            _tell(result, is_silent=quiet or as_json)
-            bar.step()
-            results.append(result)
-    if as_json:
-        print_json([_as_json(result) for result in results])
-    failed = [_image(result) for result in results if isinstance(result, FailedCase)]
-    if failed:
-        raise BatchError(f"{len(failed)} of {len(results)} cases failed, the reasons stand above: {', '.join(failed)}")
-
-
-def _tell(result: RunRecord | FailedCase, *, is_silent: bool) -> None:
-    from brain_edge.batch import FailedCase
-
-    if isinstance(result, FailedCase):
-        failure.show(result.error, about=_image(result))
-        return
-    _warn(result)
-    if not is_silent:
-        _print_summary(result)
-
-
-def _warn(record: RunRecord) -> None:
-    for flag in record.flags:
-        click.echo(f"warning: {next(iter(record.inputs.values()))}: {flag.message}", err=True)
-    for name, series in record.series.items():
-        for note in series.notes:
-            click.echo(f"warning: {record.inputs[name]}: {series.name}: {note}", err=True)
-
-
-def _print_summary(record: RunRecord) -> None:
-    volumes = ", ".join(f"{name} {volume:.1f} ml" for name, volume in record.volumes_ml.items())
-    origin = "".join(f", {name} is {series.name}" for name, series in record.series.items())
-    click.echo(f"{record.mask}: {volumes} ({record.elapsed_ms['total'] / 1000:.1f} s){origin}")
-
-
-def _as_json(result: RunRecord | FailedCase) -> Any:
-    from brain_edge.batch import FailedCase
-
-    if not isinstance(result, FailedCase):
-        return result
-    inputs = {name: str(path) for name, path in result.inputs.items()}
-    return {"inputs": inputs, "error": str(result.error), "exit_code": failure.exit_code(result.error)}
-
-
-def _image(failed: FailedCase) -> str:
-    return str(next(iter(failed.inputs.values())))
+    given, folders, series = asked
+    has_page = choices.pop("page")
+    if has_page and folders.picture is None:
+        folders = replace(folders, picture=folders.mask)
+    batch = make_batch(folders.mask, **choices)
+    cases = plan_batch(given, package.spec, folders, series)
+    make_folders(folders)
+    results = run_cases(package, cases, batch, runtime, quiet=quiet, as_json=as_json)
+    if has_page:
+        write_page(batch.records, is_silent=quiet or as_json)
+    require_all_done(results)

@@ -59,13 +59,15 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_folder(path: Path | str, *, overwrite: bool = False, draft: Path | None = None) -> Iterator[Path]:
     """A temporary folder to fill; moved to `path` when the block ends well, removed with all in it otherwise.
 
     Args:
         path: the folder to be; its parent must exist.
         overwrite: replace a folder that is there, whatever it holds (the caller knows that it may go). The
             old folder is removed after the new one is in its place.
+        draft: where it is filled, on the same disk, by a caller who alone works there: what a killed process has
+            left in it is removed. A hidden name beside `path` unless given.
 
     Raises:
         OutputError: `path` exists and may not be replaced, or its parent cannot be written to.
@@ -73,8 +75,9 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
     target = Path(path).resolve()
     with _in_words(path, target.parent):
         _refuse_taken(target, overwrite=overwrite)
-        partial = _partial(target)
+        partial = draft or _partial(target)
         try:
+            shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             yield partial
             for file in partial.rglob("*"):

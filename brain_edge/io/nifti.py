@@ -20,6 +20,7 @@ from brain_edge.errors import GeometryError, InputError, UsageError
 from brain_edge.geometry import Geometry
 from brain_edge.io.atomic import atomic_file
 from brain_edge.io.header import HEADER_BYTES, ImageHeader, parse_header
+from brain_edge.process import require_free
 from brain_edge.volume import Volume
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def _read(path: Path, *, raw: bool) -> tuple[ImageHeader, Array]:
         header = parse_header(stream.read(HEADER_BYTES))
         if header.offset + header.voxel_bytes > most_bytes:
             raise _truncated(header)
+        require_free(math.prod(header.geometry.shape) * (header.dtype.itemsize if raw else 4), str(path))
         stream.seek(header.offset)
         dtype = header.dtype.newbyteorder("=") if raw else np.dtype(np.float32)
         voxels: Array = np.empty(math.prod(header.geometry.shape), dtype)

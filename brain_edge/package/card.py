@@ -38,6 +38,7 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield f"- Limits: {manifest.card.limits}"
     yield ""
     yield from _parity(manifest.parity)
+    yield from _rewrites(manifest.rewrites)
     yield from _accuracy(manifest.accuracy)
     yield "## Weights"
     yield ""
@@ -59,6 +60,16 @@ def _parity(parity: Parity | None) -> Iterator[str]:
         yield f"| {graph.graph} | {graph.max_error:.2g} | {graph.relative_error:.2g} | {share} |"
     yield ""
     yield f"Dice of the final masks, PyTorch against OpenVINO: {parity.mask_dice:.5f}."
+    yield ""
+
+
+def _rewrites(rewrites: tuple[str, ...]) -> Iterator[str]:
+    if not rewrites:
+        return
+    yield "Exact rewrites before the comparison, which is against the untouched network:"
+    yield ""
+    for line in rewrites:
+        yield f"- {line}"
     yield ""
 
 

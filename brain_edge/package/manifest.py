@@ -184,6 +184,7 @@ class IsaRecord(Value, frozen=True):
         met: whether the budget is met with these instructions too.
         excess: the largest figure as a share of its limit.
         worst_mean_drop, worst_case_drop, worst_mean_disagreement: as in the record of this CPU.
+        int8_share, kernels: as in the record of this CPU: the proof that other instructions were in force.
     """
 
     isa: str
@@ -194,6 +195,8 @@ class IsaRecord(Value, frozen=True):
     worst_mean_drop: float | None = None
     worst_case_drop: float | None = None
     worst_mean_disagreement: float | None = None
+    int8_share: float | None = None
+    kernels: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 class TrialRecord(Value, frozen=True):
@@ -244,7 +247,8 @@ class Accuracy(Value, frozen=True):
         max_dice_drop: the budget.
         worst_mean_drop: largest mean drop of a label that was measured; of the agreement where no case has a
             reference mask.
-        int8_share: share of the multiply-adds that became integer.
+        int8_share: share of the multiply-adds that are quantised and computed by integer kernels, on this CPU or
+            under other instructions, whichever is less.
         cohort_sha256: of the cohort manifest.
         demonstration: True where one head stands in for many.
         cases: per case and label.
@@ -263,6 +267,7 @@ class Accuracy(Value, frozen=True):
         float_layers: what stayed in floating point.
         cost_factors: per layer type, time in float / time in INT8, by which the search has ranked layers.
         threads: of the measurements.
+        kernels: share of the multiply-adds per kernel of OpenVINO that computed them on this CPU.
     """
 
     statement: str
@@ -291,6 +296,7 @@ class Accuracy(Value, frozen=True):
     float_layers: tuple[FloatLayer, ...] = ()
     cost_factors: dict[str, float] = msgspec.field(default_factory=dict)
     threads: int | None = None
+    kernels: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 class SelfTest(Value, frozen=True):

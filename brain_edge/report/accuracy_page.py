@@ -159,11 +159,14 @@ def _worst_cases(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterat
 
 def _isas(accuracy: Accuracy) -> str:
     return _table(
-        ("instructions", "verified", "met", "worst mean drop", "worst mean disagreement", "remark"),
+        ("instructions", "verified", "met", "worst mean drop", "worst mean disagreement", "INT8", "kernels", "remark"),
         (
             (
                 *(isa.isa, _yes(isa.verified), _yes(isa.met) if isa.verified else "-"),
-                *(_dice(isa.worst_mean_drop), _dice(isa.worst_mean_disagreement), isa.reason),
+                *(_dice(isa.worst_mean_drop), _dice(isa.worst_mean_disagreement)),
+                "-" if isa.int8_share is None else f"{isa.int8_share:.1%}",
+                ", ".join(f"{kernel} {share:.1%}" for kernel, share in isa.kernels.items()),
+                isa.reason,
             )
             for isa in accuracy.isas
         ),
@@ -204,6 +207,7 @@ def _provenance(report: AccuracyReport) -> str:
         ("cohort SHA-256", report.cohort_sha256),
         ("citation", report.citation),
         ("threads", str(report.accuracy.threads)),
+        *((f"multiply-adds by {kernel}", f"{share:.1%}") for kernel, share in report.accuracy.kernels.items()),
         *((f"version of {tool}", version) for tool, version in sorted(report.versions.items())),
         *((f"time f32 / INT8, {kind}", f"{factor:g}") for kind, factor in report.accuracy.cost_factors.items()),
     ]

@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from brain_edge.io.atomic import atomic_file
 from brain_edge.package.manifest import Accuracy, Sha256
 from brain_edge.spec import Label, Value
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 REPORT: Final = "accuracy.json"
 FORMAT_VERSION: Final = 1
+WITH_PATIENTS: Final = (
+    "This report names subjects and may contain images of patients; the package it is about does neither."
+)
+WITHOUT_PATIENTS: Final = "This report names no subject and shows no image of a patient."
 
 
 class NamedCase(Value, frozen=True, kw_only=True):
@@ -52,7 +58,7 @@ class AccuracyReport(Value, frozen=True, kw_only=True):
         versions: of what made the package.
         accuracy: the record, as a package carries it.
         cases: who was judged.
-        warning: that this report names people and may show them.
+        warning: whether this report names people and may show them.
     """
 
     format_version: Literal[1] = 1
@@ -74,9 +80,22 @@ class AccuracyReport(Value, frozen=True, kw_only=True):
     versions: dict[str, str]
     accuracy: Accuracy
     cases: tuple[NamedCase, ...]
-    warning: str = (
-        "This report names subjects and may contain images of patients; the package it is about does neither."
+    warning: str = WITH_PATIENTS
+
+
+def pseudonymous(report: AccuracyReport) -> AccuracyReport:
+    """The report for others: subjects under the numbers that the package has for them, no visit and no picture."""
+    numbers = {record.case: record.subject for record in report.accuracy.cases}
+    cases = tuple(
+        replace(case, subject=f"subject {numbers[case.case]}", visit="", picture=None) for case in report.cases
     )
+    return replace(report, cases=cases, warning=WITHOUT_PATIENTS)
+
+
+def with_pictures(report: AccuracyReport, pictures: Mapping[int, str]) -> AccuracyReport:
+    """The report with the names of the files that show its cases, by case number."""
+    cases = tuple(replace(case, picture=pictures.get(case.case)) for case in report.cases)
+    return replace(report, cases=cases)
 
 
 def write_report(report: AccuracyReport, folder: Path) -> Path:

@@ -6,14 +6,18 @@ is shared by a whole process, is never imported.
 
 from __future__ import annotations
 
+import os
 import textwrap
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from brain_edge.errors import MissingExtraError
 from brain_edge.io.atomic import atomic_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -32,6 +36,10 @@ LINE_PX: Final = 24
 """Height of one line of text."""
 FAMILY: Final = "DejaVu Sans"
 """Comes with matplotlib, so that a picture looks the same on every machine."""
+MATPLOTLIB_FOLDER: Final = "MPLCONFIGDIR"
+"""Environment variable of matplotlib's, for its settings and its list of fonts; else both are below the home folder."""
+_IMPORTING: Final = Lock()
+"""The environment is one for all threads, and cases of a batch make their pictures side by side."""
 PLAIN_TEXT: Final = {"family": FAMILY, "parse_math": False, "usetex": False}
 """A file name with a dollar sign or an underscore is not mathematics, whatever the user's matplotlibrc says."""
 
@@ -43,9 +51,25 @@ def require_matplotlib() -> None:
         MissingExtraError: matplotlib is not installed.
     """
     try:
-        import matplotlib.figure  # noqa: F401 - only whether it is there
+        with _IMPORTING, _home_left_alone():
+            import matplotlib.figure
+            import matplotlib.font_manager  # noqa: F401 - reads every font of the system, and keeps a list of them
     except ImportError as error:
         raise MissingExtraError("a picture of a mask", "matplotlib", "report") from error
+
+
+@contextmanager
+def _home_left_alone() -> Iterator[None]:
+    """Give matplotlib a folder that goes again for its settings and caches, unless the user has named one."""
+    if MATPLOTLIB_FOLDER in os.environ:
+        yield
+        return
+    with TemporaryDirectory() as folder:
+        os.environ[MATPLOTLIB_FOLDER] = folder
+        try:
+            yield
+        finally:
+            del os.environ[MATPLOTLIB_FOLDER]
 
 
 class Font(NamedTuple):

@@ -12,7 +12,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-CGROUP: Final = Path("/sys/fs/cgroup")
+from brain_edge.runtime import cgroup
+
 CPUINFO: Final = Path("/proc/cpuinfo")
 
 
@@ -66,10 +67,16 @@ def _physical_cores(usable: frozenset[int]) -> int | None:
 
 
 def _quota() -> int | None:
-    v2 = CGROUP / "cpu.max"
+    """The tightest quota of all cgroups that this process is in."""
+    quotas = [_quota_in(folder) for folder in cgroup.folders("cpu")]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _quota_in(folder: Path) -> int | None:
+    v2 = folder / "cpu.max"
     if v2.is_file():
         return quota_from_v2(v2.read_text())
-    v1 = CGROUP / "cpu"
-    if (v1 / "cpu.cfs_quota_us").is_file():
-        return quota_from_v1((v1 / "cpu.cfs_quota_us").read_text(), (v1 / "cpu.cfs_period_us").read_text())
+    quota_us, period_us = folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us"
+    if quota_us.is_file() and period_us.is_file():
+        return quota_from_v1(quota_us.read_text(), period_us.read_text())
     return None

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import itertools
+import logging
+from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from brain_edge.errors import BrainEdgeError, PackageError
+from brain_edge import __version__
+from brain_edge.errors import BrainEdgeError, OutputError, PackageError
+from brain_edge.package import Precision, graph_path
 from brain_edge.plan import known_inputs
+from brain_edge.process import return_free_memory
+from brain_edge.runtime import cache
+from brain_edge.runtime.cache import require_cache_folder
 from brain_edge.runtime.cpu import default_threads
+from brain_edge.runtime.graph_memory import graph_memory_of
+from brain_edge.runtime.isa import cpu_fingerprint, isa_limit
+from brain_edge.runtime.norm_sums import sum_norms_by_axis
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.runtime.telemetry import forbid_telemetry
-from brain_edge.spec import canonical_json
+from brain_edge.spec import SlidingWindow, canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from concurrent.futures import Future
     from pathlib import Path
 
-    from brain_edge.package import ModelPackage, Precision
+    from brain_edge.memory import GraphMemory
+    from brain_edge.package import ModelPackage
     from brain_edge.spec import ModelSpec
     from brain_edge.volume import FloatArray
     from brain_edge.windows import Session
 
+FLUSH_DENORMALS: Final = {"CPU_DENORMALS_OPTIMIZATION": True}
+"""Numbers too small for the exponent of a float count as zero: they mean nothing in a network, and cost a hundred times
+the time of others. OpenVINO sets this for the thread that compiles, too, which therefore is never the caller's."""
+
 RT_INFO: Final = "brain_edge"
 """Section of the IR's `rt_info` that holds the canonical JSON of the spec."""
+
+DEFAULT_STREAMS: Final = 2
+"""Windows at a time, each on its share of the threads, which then need not wait for each other between layers; see
+docs/decisions/0013 and benchmarks/bench_streams.py."""
 
 
 def open_sessions(package: ModelPackage, options: RuntimeOptions | None = None) -> Mapping[str, Session]:
@@ -35,11 +55,17 @@ def open_sessions(package: ModelPackage, options: RuntimeOptions | None = None) 
     A graph is compiled for one shape, because static shapes are what the CPU plugin optimises for: in the background
     and at once where the spec fixes the shape, so that it is ready when the image has been read, and otherwise for
     the first volume that it sees.
+
+    Raises:
+        UsageError: the variable that limits the instruction set names none.
+        OutputError: the cache folder cannot be written to.
     """
-    pool = _Pool(package, options or RuntimeOptions())
+    isa_limit()
+    chosen = options or RuntimeOptions()
+    pool = SessionPool(GraphCompiler(package, chosen), chosen.resident_graphs)
     for graph, shape in known_inputs(package.spec):
         pool.expect(graph, shape)
-    return {graph: _GraphSession(pool, graph) for graph in package.spec.graphs}
+    return {graph: GraphSession(pool, graph) for graph in package.spec.graphs}
 
 
 def runtime_version() -> str:
@@ -53,14 +79,15 @@ def cpu_capabilities() -> tuple[str, ...]:
     return tuple(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
-class _GraphSession:
-    """One graph; `Session` of `brain_edge.windows`."""
+class GraphSession:
+    """One graph; `StreamingSession` of `brain_edge.windows`."""
 
-    def __init__(self, pool: _Pool, graph: str) -> None:
+    def __init__(self, pool: SessionPool, graph: str) -> None:
         self._pool = pool
         self._graph = graph
 
     def __call__(self, batch: FloatArray) -> FloatArray:
+        """Run the graph once."""
         request = self._pool.request(self._graph, batch.shape)
         try:
             output = request.infer({0: batch}, share_inputs=True, share_outputs=True)[0]
@@ -68,46 +95,198 @@ class _GraphSession:
             raise BrainEdgeError(_runtime_problem(self._graph, batch.shape, error)) from error
         return np.asarray(output, dtype=np.float32)
 
+    def run_many(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
+        """Outputs in the order of their inputs; each is valid until the next is asked for."""
+        inputs = iter(batches)
+        first = next(inputs, None)
+        if first is None:
+            return
+        requests = self._pool.requests(self._graph, first.shape)
+        if len(requests) == 1:
+            yield from map(self, itertools.chain([first], inputs))
+            return
+        free, waiting = deque(requests), deque[Any]()
+        try:
+            for batch in itertools.chain([first], inputs):
+                if not free:
+                    yield self._awaited(waiting[0], first.shape)
+                    free.append(waiting.popleft())
+                free[0].start_async({0: batch}, share_inputs=True)
+                waiting.append(free.popleft())
+            while waiting:
+                yield self._awaited(waiting[0], first.shape)
+                waiting.popleft()
+        finally:
+            # what the caller does not want any more must not write into memory that it may have given back
+            for request in waiting:
+                request.cancel()
+                with suppress(RuntimeError):
+                    request.wait()
 
-class _Pool:
+    def memory(self, shape: tuple[int, ...]) -> GraphMemory:
+        """What the graph takes for an input of this shape."""
+        return self._pool.memory(self._graph, shape)
+
+    def spare(self) -> bool:
+        """Take less from now on; False where nothing is left to be spared."""
+        return self._pool.spare()
+
+    def release(self) -> None:
+        """Give back the memory of intermediate results; the next call takes it again."""
+        self._pool.release()
+
+    def _awaited(self, request: Any, shape: tuple[int, ...]) -> FloatArray:
+        try:
+            request.wait()
+        except RuntimeError as error:
+            raise BrainEdgeError(_runtime_problem(self._graph, shape, error)) from error
+        return np.asarray(request.get_output_tensor(0).data, dtype=np.float32)
+
+
+class SessionPool:
     """Compiled graphs, the least recently used given back first."""
 
-    def __init__(self, package: ModelPackage, options: RuntimeOptions) -> None:
-        ov = _openvino()
-        self._package = package
-        self._capacity = options.resident_graphs
-        self._core = ov.Core()
-        if options.cache_folder is not None:
-            self._core.set_property({"CACHE_DIR": str(options.cache_folder)})
-        self._properties = compile_properties(package.manifest.precision, options)
-        self._requests: OrderedDict[tuple[str, tuple[int, ...]], Any] = OrderedDict()
-        self._compiler = ThreadPoolExecutor(max_workers=1, thread_name_prefix="brain-edge-compile")
-        self._coming: dict[tuple[str, tuple[int, ...]], Future[Any]] = {}
+    def __init__(self, compiler: GraphCompiler, resident_graphs: int) -> None:
+        self._compiler = compiler
+        self._capacity = resident_graphs
+        self._ready: OrderedDict[tuple[str, tuple[int, ...]], list[Any]] = OrderedDict()
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="brain-edge-compile")
+        self._coming: dict[tuple[str, tuple[int, ...]], Future[list[Any]]] = {}
 
     def expect(self, graph: str, shape: tuple[int, ...]) -> None:
         """Begin to compile a graph that will be asked for; what goes wrong is said when it is."""
-        self._coming[graph, shape] = self._compiler.submit(self._compile, graph, shape)
+        self._coming[graph, shape] = self._worker.submit(self._compiler.requests, graph, shape)
 
     def request(self, graph: str, shape: tuple[int, ...]) -> Any:
-        key = (graph, shape)
-        if key not in self._requests:
-            while len(self._requests) >= self._capacity:
-                self._requests.popitem(last=False)
-            coming = self._coming.pop(key, None)
-            self._requests[key] = coming.result() if coming is not None else self._compile(graph, shape)
-        self._requests.move_to_end(key)
-        return self._requests[key]
+        """A request of a compiled graph."""
+        return self.requests(graph, shape)[0]
 
-    def _compile(self, graph: str, shape: tuple[int, ...]) -> Any:
+    def requests(self, graph: str, shape: tuple[int, ...]) -> list[Any]:
+        """All requests of a compiled graph: one, or one for each stream and one that waits."""
+        key = (graph, shape)
+        if key not in self._ready:
+            while len(self._ready) >= self._capacity:
+                self._ready.popitem(last=False)
+                return_free_memory()
+            if key not in self._coming:
+                # never in the caller's thread, whose small numbers OpenVINO would flush to zero from then on
+                self.expect(graph, shape)
+            self._ready[key] = self._coming.pop(key).result()
+        self._ready.move_to_end(key)
+        return self._ready[key]
+
+    def memory(self, graph: str, shape: tuple[int, ...]) -> GraphMemory:
+        """What a graph takes when it runs, from its execution graph; another one that is ready stays."""
+        key = (graph, shape)
+        coming = self._coming.get(key)
+        requests = coming.result() if coming is not None else self.requests(graph, shape)
+        return graph_memory_of(requests)
+
+    def spare(self) -> bool:
+        """Keep no graph but the one that runs; if that was so, compute one window at a time; False if that was so."""
+        if self._capacity > 1:
+            self._capacity = 1
+            while len(self._ready) > 1:
+                self._ready.popitem(last=False)
+            return True
+        if not self._compiler.use_one_stream():
+            return False
+        self._ready.clear()
+        self._coming.clear()
+        return True
+
+    def release(self) -> None:
+        """Give back the memory of intermediate results of all graphs that are ready."""
+        for requests in self._ready.values():
+            requests[0].get_compiled_model().release_memory()
+        return_free_memory()
+
+
+class GraphCompiler:
+    """Graphs of a package for given shapes: from the cache where it has them, compiled and kept there otherwise."""
+
+    def __init__(
+        self, package: ModelPackage, options: RuntimeOptions, streams: Mapping[str, int] | None = None
+    ) -> None:
+        self._package = package
+        self._options = options
+        self._core = _openvino().Core()
+        self._streams = dict(streams or streams_by_graph(package.spec, options))
+        if options.cache_folder is not None:
+            require_cache_folder(options.cache_folder)
+
+    def requests(self, graph: str, shape: tuple[int, ...]) -> list[Any]:
+        """Infer requests of a compiled graph: one, or one more than its streams where it has several.
+
+        Raises:
+            BrainEdgeError: OpenVINO cannot compile it.
+            PackageError: see `read_graph`.
+        """
+        streams = self._streams[graph]
         try:
-            model = read_graph(self._core, self._package.graph_file(graph), self._package.spec)
-            model.reshape(list(shape))
-            return self._core.compile_model(model, "CPU", self._properties).create_infer_request()
+            compiled = self._compiled(graph, shape, self.properties(graph))
+            return [compiled.create_infer_request() for _ in range(1 if streams == 1 else streams + 1)]
         except RuntimeError as error:
             raise BrainEdgeError(_runtime_problem(graph, shape, error)) from error
 
+    def use_one_stream(self) -> bool:
+        """One window at a time from now on; False where it was so."""
+        changed = any(streams > 1 for streams in self._streams.values())
+        self._streams = dict.fromkeys(self._streams, 1)
+        return changed
 
-def compile_properties(precision: Precision, options: RuntimeOptions) -> dict[str, Any]:
+    def properties(self, graph: str) -> dict[str, Any]:
+        """What a graph is compiled with."""
+        properties = compile_properties(self._package.manifest.precision, self._options, self._streams[graph])
+        return {**properties, **FLUSH_DENORMALS}
+
+    def model(self, graph: str, shape: tuple[int, ...]) -> Any:
+        """The `openvino.Model` of a graph as it is compiled for an input of this shape."""
+        model = read_graph(self._core, self._package.graph_file(graph), self._package.spec)
+        model.reshape(list(shape))
+        if self._package.manifest.precision is Precision.F32:
+            sum_norms_by_axis(model, _openvino().opset13)
+        return model
+
+    def _compiled(self, graph: str, shape: tuple[int, ...], properties: dict[str, Any]) -> Any:
+        folder, key = self._options.cache_folder, self._key(graph, shape, properties)
+        if folder is None or key is None:
+            return self._core.compile_model(self.model(graph, shape), "CPU", properties)
+        blob = cache.load(folder, key)
+        if blob is not None:
+            with suppress(RuntimeError):  # whole, and still not what this OpenVINO takes: it is built again
+                return self._core.import_model(blob, "CPU", properties)
+        compiled = self._core.compile_model(self.model(graph, shape), "CPU", properties)
+        try:
+            cache.store(folder, key, compiled.export_model().getvalue())
+        except OutputError as error:
+            # a full disk costs the next process half a second, not this patient the mask
+            logging.getLogger(__name__).warning("the compiled graph %s was not kept: %s", graph, error)
+        return compiled
+
+    def _key(self, graph: str, shape: tuple[int, ...], properties: dict[str, Any]) -> cache.GraphKey | None:
+        """None for a package that is only being made: its files have no hashes yet."""
+        manifest = self._package.manifest
+        xml = graph_path(graph)
+        files = [manifest.files.get(xml), manifest.files.get(xml.removesuffix(".xml") + ".bin")]
+        hashes = [record.sha256 for record in files if record is not None]
+        if len(hashes) != len(files):
+            return None
+        device = self._core.get_property("CPU", "FULL_DEVICE_NAME")
+        return cache.GraphKey(
+            package_digest=self._package.digest,
+            model=self._package.spec.name,
+            graph=graph,
+            graph_sha256=(hashes[0], hashes[1]),
+            shape=shape,
+            program=__version__,
+            openvino=runtime_version(),
+            isa=f"{device}, flags {cpu_fingerprint()}, at most {isa_limit() or 'all'}",
+            properties={name: str(value) for name, value in properties.items()},
+        )
+
+
+def compile_properties(precision: Precision, options: RuntimeOptions, streams: int = 1) -> dict[str, Any]:
     """OpenVINO's properties for one case at a time, as fast as possible, in exactly the pinned precision.
 
     `EXECUTION_MODE_HINT` stays at its default, because the precision hint alone decides; threads are ours,
@@ -116,9 +295,23 @@ def compile_properties(precision: Precision, options: RuntimeOptions) -> dict[st
     return {
         "INFERENCE_PRECISION_HINT": str(precision),
         "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": options.threads or default_threads(),
         "ENABLE_HYPER_THREADING": False,
     }
+
+
+def streams_by_graph(spec: ModelSpec, options: RuntimeOptions) -> dict[str, int]:
+    """How many windows of each graph are computed at the same time; 1 where it sees the volume as a whole."""
+    threads = options.threads or default_threads()
+    streams = min(options.streams or DEFAULT_STREAMS, threads)
+    windowed = {
+        graph
+        for stage in spec.stages
+        if isinstance(stage.network.execution, SlidingWindow)
+        for graph in stage.network.graphs
+    }
+    return {graph: streams if graph in windowed else 1 for graph in spec.graphs}
 
 
 def read_graph(core: Any, path: Path, spec: ModelSpec) -> Any:

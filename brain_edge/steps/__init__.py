@@ -7,6 +7,10 @@ operation is refused. To add one, write it in its module and name it in the unio
 
 from typing import TypeAlias
 
+from brain_edge.steps.channels import AppendForeground, AppendStage, OneHot
+from brain_edge.steps.combine import AverageStages, JoinStages, StapleStages, VoteStages
+from brain_edge.steps.components import ComponentExtent, KeepLargest, MinimumVolume, RemoveSmallComponents
+from brain_edge.steps.crop import CropAroundStage, CropOrPadInPlane, CropToForeground, ResizeInPlane, WhenEmpty
 from brain_edge.steps.decode import Argmax, FillHoles, LargestComponent, Restore, Threshold
 from brain_edge.steps.frame import Frame, Step
 from brain_edge.steps.grid import (
@@ -19,38 +23,104 @@ from brain_edge.steps.grid import (
     ResizeTo,
 )
 from brain_edge.steps.intensity import Clip, FitPercentile, Linear, Normalise, Region, RescaleToUnit, ZScore
+from brain_edge.steps.landmarks import Constants, MatchLandmarks
+from brain_edge.steps.normalise_each import ChannelRule, NormaliseEach, Scheme
+from brain_edge.steps.regions import (
+    LookUpRegions,
+    OrdinalLevels,
+    OrdinalRule,
+    PaintedRegion,
+    PaintRegions,
+    PrependBackground,
+)
+from brain_edge.steps.storage import TransposeAxes
+from brain_edge.steps.thick_slices import ResampleThickSlices
 
-GridStep: TypeAlias = Orient | ResampleToSpacing | ResizeTo | PadToMultiple | CropOrPadTo | CropToStage
-IntensityStep: TypeAlias = FitPercentile | Clip | Normalise | RescaleToUnit | ZScore | Linear
-BeforeStep: TypeAlias = GridStep | IntensityStep
+GridStep: TypeAlias = (
+    Orient
+    | ResampleToSpacing
+    | ResizeTo
+    | PadToMultiple
+    | CropOrPadTo
+    | CropToStage
+    | CropToForeground
+    | CropAroundStage
+    | ResizeInPlane
+    | CropOrPadInPlane
+    | TransposeAxes
+    | ResampleThickSlices
+)
+IntensityStep: TypeAlias = (
+    FitPercentile | Clip | Normalise | RescaleToUnit | ZScore | Linear | Constants | MatchLandmarks | NormaliseEach
+)
+ChannelStep: TypeAlias = AppendStage | AppendForeground | OneHot
+BeforeStep: TypeAlias = GridStep | IntensityStep | ChannelStep
 """What may stand before the network."""
-AfterStep: TypeAlias = Argmax | Threshold | Restore | LargestComponent | FillHoles
+DecodeStep: TypeAlias = Argmax | Threshold | PaintRegions | LookUpRegions | OrdinalLevels | PrependBackground | Restore
+CombineStep: TypeAlias = JoinStages | AverageStages | VoteStages | StapleStages
+CleanStep: TypeAlias = (
+    LargestComponent | FillHoles | KeepLargest | MinimumVolume | RemoveSmallComponents | ComponentExtent
+)
+AfterStep: TypeAlias = DecodeStep | CombineStep | CleanStep
 """What may stand after it."""
 
 __all__ = [
     "AfterStep",
+    "AppendForeground",
+    "AppendStage",
     "Argmax",
+    "AverageStages",
     "BeforeStep",
+    "ChannelRule",
+    "ChannelStep",
+    "CleanStep",
     "Clip",
+    "CombineStep",
+    "ComponentExtent",
+    "Constants",
+    "CropAroundStage",
+    "CropOrPadInPlane",
     "CropOrPadTo",
+    "CropToForeground",
     "CropToStage",
+    "DecodeStep",
     "FillHoles",
     "FitPercentile",
     "Frame",
     "GridStep",
     "IntensityStep",
+    "JoinStages",
+    "KeepLargest",
     "LargestComponent",
     "Linear",
+    "LookUpRegions",
+    "MatchLandmarks",
+    "MinimumVolume",
     "Normalise",
+    "NormaliseEach",
+    "OneHot",
+    "OrdinalLevels",
+    "OrdinalRule",
     "Orient",
     "PadToMultiple",
+    "PaintRegions",
+    "PaintedRegion",
     "Placement",
+    "PrependBackground",
     "Region",
+    "RemoveSmallComponents",
+    "ResampleThickSlices",
     "ResampleToSpacing",
     "RescaleToUnit",
+    "ResizeInPlane",
     "ResizeTo",
     "Restore",
+    "Scheme",
+    "StapleStages",
     "Step",
     "Threshold",
+    "TransposeAxes",
+    "VoteStages",
+    "WhenEmpty",
     "ZScore",
 ]

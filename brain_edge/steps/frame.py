@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -12,9 +12,12 @@ from brain_edge.geometry import inverse_moves
 from brain_edge.resample import Interpolation, resize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from brain_edge.geometry import AxisMoves, Box, Geometry
+    from brain_edge.steps.outcome import Outcome
+
+Value = TypeVar("Value")
 
 Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
@@ -33,6 +36,10 @@ class Step(
 ):
     """Base of every step: parameters that serialise as `{"op": ..., "version": ..., ...}`, and one function.
 
+    Where the function changes the number of channels, or makes or needs labels, `outcome` says so of any image; where
+    it looks at what earlier stages have left, `stages_used` and `label_stages` name them. A specification is checked
+    with these when it is built and when it is read.
+
     `version` grows when the meaning of an operation changes; a package that names a version this program does
     not know is refused when it is read.
     """
@@ -42,6 +49,22 @@ class Step(
     def apply(self, frame: Frame) -> Frame:
         """The frame after this step; the frame given is not changed."""
         raise NotImplementedError(type(self).__name__)
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """What `apply` makes of a frame of which only `before` is known.
+
+        Raises:
+            MisfitError: the step cannot stand here.
+        """
+        return before
+
+    def stages_used(self) -> tuple[str, ...]:
+        """Earlier stages whose findings the step looks at."""
+        return ()
+
+    def label_stages(self) -> tuple[str, ...]:
+        """Those of them that must have left labels."""
+        return ()
 
 
 class Move(Protocol):
@@ -65,6 +88,8 @@ class Frame:
         trail: the moves made since the native grid, oldest first.
         statistics: fitted values by name, one per channel: fitted on one grid, used on another.
         findings: what earlier stages of a cascade left, by stage name.
+        absent: positions, among the sequences of the model, of optional ones that were not given. `voxels` has no
+            channels for them until `complete`: no statistic can be taken of what is not there.
     """
 
     voxels: Array
@@ -72,6 +97,7 @@ class Frame:
     trail: tuple[Move, ...] = ()
     statistics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     findings: Mapping[str, Frame] = field(default_factory=dict)
+    absent: tuple[int, ...] = ()
 
     def with_voxels(self, voxels: Array) -> Frame:
         """The same place with other values."""
@@ -87,6 +113,19 @@ class Frame:
         for move in reversed(self.trail):
             voxels, geometry = move.undo(voxels, interpolation), move.before
         return replace(self, voxels=voxels, geometry=geometry, trail=())
+
+    def present(self, values: Sequence[Value]) -> list[Value]:
+        """Those of one value per sequence whose sequence is there."""
+        return [value for position, value in enumerate(values) if position not in self.absent]
+
+    def complete(self) -> Frame:
+        """With zeros at the places of absent sequences, as a network must see them; the frame itself if none is."""
+        if not self.absent:
+            return self
+        voxels = self.voxels
+        for position in sorted(self.absent):
+            voxels = np.insert(voxels, position, 0, axis=0)
+        return replace(self, voxels=voxels, absent=())
 
 
 @dataclass(frozen=True, eq=False)

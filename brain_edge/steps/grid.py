@@ -58,7 +58,7 @@ class ResampleToSpacing(Step, frozen=True):
         wanted = np.array(frame.geometry.extent_mm) / np.array(self.spacing_mm)
         # a float32 affine leaves 8.4999995 where 8.5 is meant; numpy then rounds half to even, as the programs do
         sides = np.maximum(np.round(np.round(wanted, 4)), 1).astype(int)
-        return _resized(frame, (int(sides[0]), int(sides[1]), int(sides[2])), self.interpolation)
+        return resized(frame, (int(sides[0]), int(sides[1]), int(sides[2])), self.interpolation)
 
 
 class ResizeTo(Step, frozen=True):
@@ -69,7 +69,7 @@ class ResizeTo(Step, frozen=True):
 
     def apply(self, frame: Frame) -> Frame:
         """Resample every channel."""
-        return _resized(frame, self.shape, self.interpolation)
+        return resized(frame, self.shape, self.interpolation)
 
 
 class PadToMultiple(Step, frozen=True):
@@ -85,7 +85,7 @@ class PadToMultiple(Step, frozen=True):
         sides = zip(frame.geometry.shape, self.minimum, strict=True)
         step = self.multiple_of
         wanted = tuple(-(-max(side, least) // step) * step for side, least in sides)
-        return _boxed(frame, placed_box(frame.geometry.shape, wanted, self.placement), self.value)
+        return boxed(frame, placed_box(frame.geometry.shape, wanted, self.placement), self.value)
 
 
 class CropOrPadTo(Step, frozen=True):
@@ -97,7 +97,7 @@ class CropOrPadTo(Step, frozen=True):
 
     def apply(self, frame: Frame) -> Frame:
         """Cut or pad every channel."""
-        return _boxed(frame, placed_box(frame.geometry.shape, self.shape, self.placement), self.value)
+        return boxed(frame, placed_box(frame.geometry.shape, self.shape, self.placement), self.value)
 
 
 class CropToStage(Step, frozen=True):
@@ -126,7 +126,15 @@ class CropToStage(Step, frozen=True):
             )
             raise PackageError(msg)
         spans = [self._span(found, axis, frame.geometry.shape[axis]) for axis in range(3)]
-        return _boxed(frame, (spans[0], spans[1], spans[2]), 0.0)
+        return boxed(frame, (spans[0], spans[1], spans[2]), 0.0)
+
+    def stages_used(self) -> tuple[str, ...]:
+        """The stage that is cropped to."""
+        return (self.stage,)
+
+    def label_stages(self) -> tuple[str, ...]:
+        """A box is put around labels."""
+        return (self.stage,)
 
     def _span(self, found: Frame, axis: int, side: int) -> tuple[int, int]:
         others = tuple(other for other in range(3) if other != axis)
@@ -149,12 +157,14 @@ def placed_box(shape: Shape, wanted: tuple[int, ...], placement: Placement) -> B
     return (spans[0], spans[1], spans[2])
 
 
-def _resized(frame: Frame, shape: Shape, interpolation: Interpolation) -> Frame:
+def resized(frame: Frame, shape: Shape, interpolation: Interpolation) -> Frame:
+    """The frame resampled to `shape` voxels over the same field of view."""
     voxels = resize(frame.voxels, shape, interpolation)
     return frame.moved(voxels, frame.geometry.resized(shape), Resized(frame.geometry))
 
 
-def _boxed(frame: Frame, box: Box, fill: float) -> Frame:
+def boxed(frame: Frame, box: Box, fill: float) -> Frame:
+    """The frame cut or padded to a box."""
     voxels = take_box(frame.voxels, box, fill)
     return frame.moved(voxels, frame.geometry.cropped(box), Boxed(frame.geometry, box))
 

@@ -14,7 +14,7 @@ from brain_edge.errors import InputError
 from brain_edge.steps.frame import Array, Frame, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 BLOCK: Final = 2**16
 """Voxels per block of a sum: float32 products of one block keep a relative error below 1e-5."""
@@ -46,7 +46,7 @@ class FitPercentile(Step, frozen=True):
 
     def apply(self, frame: Frame) -> Frame:
         """Add the statistic to the frame."""
-        fitted = tuple(float(np.percentile(_select(c, self.region), self.percent)) for c in frame.voxels)
+        fitted = tuple(float(np.percentile(selected(c, self.region), self.percent)) for c in frame.voxels)
         return replace(frame, statistics={**frame.statistics, self.name: fitted})
 
 
@@ -112,13 +112,20 @@ class ZScore(Step, frozen=True):
 
     def apply(self, frame: Frame) -> Frame:
         """Normalise every channel."""
-        regions = [_select(channel, self.region) for channel in frame.voxels]
-        moments = [_mean_and_deviation(region) for region in regions]
+        return frame.with_voxels(self.fitted(frame)(frame.voxels))
+
+    def fitted(self, frame: Frame) -> Callable[[Array], Array]:
+        """The step for any part (C, i, j, k) of these voxels, with the moments of all of them."""
+        moments = [_mean_and_deviation(selected(channel, self.region)) for channel in frame.voxels]
         means, deviations = (_column(values) for values in zip(*moments, strict=True))
-        scaled = _shift_and_divide(frame.voxels, means, deviations, self)
-        if self.region is Region.NONZERO:
-            scaled *= frame.voxels != 0
-        return frame.with_voxels(scaled)
+
+        def scale(voxels: Array) -> Array:
+            scaled = _shift_and_divide(voxels, means, deviations, self)
+            if self.region is Region.NONZERO:
+                scaled *= voxels != 0
+            return scaled
+
+        return scale
 
 
 class Linear(Step, frozen=True):
@@ -140,14 +147,19 @@ def statistics_used(step: Step) -> tuple[str, ...]:
     return tuple(value for value in parameters if isinstance(value, str))
 
 
-def _select(channel: Array, region: Region) -> Array:
+def selected(channel: Array, region: Region) -> Array:
+    """The voxels (N,) of a channel (I, J, K) that belong to a region.
+
+    Raises:
+        InputError: there are none.
+    """
     if region is Region.ALL:
         return channel
     inside = channel != 0 if region is Region.NONZERO else channel >= channel.mean(dtype=np.float64)
-    selected: Array = channel[inside]
-    if selected.size == 0:
+    values: Array = channel[inside]
+    if values.size == 0:
         raise InputError(f"expected voxels to normalise over ({region}), got none in one channel")
-    return selected
+    return values
 
 
 def _mean_and_deviation(values: Array) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from brain_edge.runtime.session import open_sessions
 from brain_edge.segmenter import Segmenter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from brain_edge.package import ModelPackage
@@ -43,6 +43,13 @@ def load_inputs(files: Iterable[Path]) -> Iterator[FloatArray]:
     """The inputs (1, C, I, J, K) one after the other."""
     for file in files:
         yield np.load(file, allow_pickle=False)
+
+
+def middle(batch: FloatArray, sides: Sequence[int]) -> FloatArray:
+    """The middle of an input (1, C, I, J, K), of at most so many voxels per side."""
+    starts = [max(0, (have - wanted) // 2) for have, wanted in zip(batch.shape[2:], sides, strict=True)]
+    window = tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+    return np.ascontiguousarray(batch[(slice(None), slice(None), *window)])
 
 
 class _Recorder:

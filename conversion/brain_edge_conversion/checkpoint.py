@@ -53,12 +53,14 @@ class WeightsFormat(StrEnum):
     - SAFETENSORS: a JSON header and raw tensors; holds no code by design.
     - TORCH_ZIP: written by `torch.save` since PyTorch 1.6; a zip with one pickle and raw tensors.
     - TORCHSCRIPT: a zip with a program and its weights; loading it is running code.
+    - EXPORTED: a zip with a program of `torch.export` and its weights; loading it is running code.
     - PICKLE: written by `torch.save` before 1.6, or any other pickle.
     """
 
     SAFETENSORS = "safetensors"
     TORCH_ZIP = "torch.save"
     TORCHSCRIPT = "TorchScript"
+    EXPORTED = "torch.export"
     PICKLE = "pickle"
 
 
@@ -66,7 +68,7 @@ def weights_format(path: Path) -> WeightsFormat:
     """What the file is, judged by its first bytes and, for a zip, by its member names.
 
     Raises:
-        WeightsError: it is missing, truncated, or none of the four.
+        WeightsError: it is missing, truncated, or none of these.
     """
     head = _read(path, 64)
     if head[:4] == _ZIP_MAGIC:
@@ -96,13 +98,25 @@ def load_state_dict(path: Path, sha256: str | None = None) -> dict[str, torch.Te
     if sha256 is not None:
         _require_sha256(path, sha256, _sha256_of(path))
     kind = weights_format(path)
-    if kind is WeightsFormat.TORCHSCRIPT:
+    if kind in (WeightsFormat.TORCHSCRIPT, WeightsFormat.EXPORTED):
+        archive = "TorchScript archive" if kind is WeightsFormat.TORCHSCRIPT else "torch.export archive"
         raise WeightsError(
-            f"{path}: expected a state dict, got a TorchScript archive, which is a program; "
-            f"convert it as one, or {SAFE_EXPORT}"
+            f"{path}: expected a state dict, got a {archive}, which is a program; convert it as one, or {SAFE_EXPORT}"
         )
     content = _load_safetensors(path) if kind is WeightsFormat.SAFETENSORS else _load_pickled(path)
     return _unwrapped(path, content)
+
+
+def load_checkpoint(path: Path) -> Mapping[str, Any]:
+    """Everything that a training program has put into a checkpoint, by name; nothing in it is executed.
+
+    Raises:
+        WeightsError: it cannot be read as data, or is no mapping of names.
+    """
+    content = _load_pickled(path) if weights_format(path) is not WeightsFormat.SAFETENSORS else _load_safetensors(path)
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path}: expected a checkpoint with names, got a {type(content).__name__}")
+    return content
 
 
 def fit_state_dict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
@@ -172,6 +186,8 @@ def _zip_format(path: Path) -> WeightsFormat:
             names = {name.rpartition("/")[2] for name in archive.namelist()}
     except zipfile.BadZipFile as error:
         raise WeightsError(f"{path}: the checkpoint is truncated or damaged ({error}); fetch it again") from error
+    if {"model.json", "archive_format"} <= names or "serialized_exported_program.json" in names:
+        return WeightsFormat.EXPORTED
     if "constants.pkl" in names:
         return WeightsFormat.TORCHSCRIPT
     if "data.pkl" in names:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import importlib.metadata
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
 
 from brain_edge.digest import sha256_of
+from brain_edge.errors import ParityError
 from brain_edge.io.atomic import atomic_folder
+from brain_edge.kinds import example_input
 from brain_edge.package import (
     Manifest,
     ModelPackage,
@@ -23,21 +26,29 @@ from brain_edge.package import (
     seal,
 )
 from brain_edge.package.manifest import Parity, WeightsRecord
+from brain_edge.plan import cost_in_words, known_inputs
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec import canonical_json, spec_from_json
-from brain_edge_conversion.parity import ParityLimits, Side, TorchSession, require_parity
+from brain_edge_conversion.graph_input import fit_input
+from brain_edge_conversion.parity import Findings, ParityLimits, Side, TorchSession, require_parity
+from brain_edge_conversion.probe import require_usable
 from brain_edge_conversion.rewrites.binary_head import can_merge, merge_binary_head, with_binary_heads
+from brain_edge_conversion.rewrites.dropout import idle_dropouts
+from brain_edge_conversion.rewrites.final_activation import drop_final_activation, final_activation, with_logits
+from brain_edge_conversion.rewrites.graph import rewrite_graph
+from brain_edge_conversion.rewrites.input_affine import fold_input_affine, last_affine, why_not
 from brain_edge_conversion.rewrites.norm_statistics import trapped_norms, use_instance_statistics
+from brain_edge_conversion.rewrites.outputs import with_one_output
 from brain_edge_conversion.selftest import SELF_TEST, write_self_test
 from brain_edge_conversion.trace import save_graph, trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from torch import nn
 
-    from brain_edge.spec import ModelSpec
+    from brain_edge.spec import ModelSpec, Stage
     from brain_edge.volume import Study, Volume
     from brain_edge_conversion.recipe import GraphSource, ModelSource
 
@@ -53,12 +64,14 @@ class ConvertOptions:
         rewrites: apply the exact rewrites; without them the plain conversion is compared and usually refused.
         limits: of the parity check.
         report: told what is being done, one line at a time.
+        account: folder, .json or .html file for the report of the conversion, also of one that is refused.
     """
 
     precision: Precision = Precision.F32
     rewrites: bool = True
     limits: ParityLimits = field(default_factory=ParityLimits)
     report: Callable[[str], None] = lambda _line: None
+    account: Path | None = None
 
 
 def convert(
@@ -81,12 +94,18 @@ def convert(
         ParityError: OpenVINO does not reproduce PyTorch; nothing is written.
         WeightsError: a weights file is refused.
     """
+    if cost := cost_in_words(source.spec):
+        options.report(cost)
     with atomic_folder(target) as draft:
         published = {graph.graph: graph.build(weights[graph.graph]) for graph in source.graphs}
+        for module in published.values():
+            idle_dropouts(module)  # refuses those that run
+        _require_usable(source, published)
         spec, rewrites = _export(source, published, weights, draft, options)
         package = ModelPackage(draft, _manifest(source, spec, weights, rewrites, options))
         options.report("comparing with PyTorch on a real volume")
-        parity = _compare(package, source.spec, published, study, options.limits)
+        with _accounted(package, source, published, options) as findings:
+            parity = _compare(package, source, published, study, (options.limits, findings))
         write_self_test(package)
         sealed = seal(draft, msgspec.structs.replace(package.manifest, parity=parity))
     return ModelPackage(target, sealed.manifest)
@@ -104,16 +123,97 @@ def _export(
     merged = mergeable_graphs(source) if options.rewrites else frozenset()
     if merged:
         spec = with_binary_heads(spec, merged)
+    models: dict[str, Any] = {}
     applied: list[str] = []
     for graph in source.graphs:
         options.report(f"converting {graph.graph}")
         module = published[graph.graph]
-        if options.rewrites:
+        lines: list[str] = []
+        if options.rewrites and graph.read is None:
             module, lines = _rewritten(graph, module, weights[graph.graph], merge=graph.graph in merged)
-            applied.extend(lines)
-        network = next(stage.network for stage in spec.stages if graph.graph in stage.network.graphs)
-        save_graph(trace(module, network, graph.example_shape), draft / graph_path(graph.graph), spec)
+        stage = next(stage for stage in spec.stages if graph.graph in stage.network.graphs)
+        network = stage.network
+        if graph.read is None:
+            model = trace(with_one_output(module, graph.output), network, graph.example_shape)
+        else:
+            model = graph.read(weights[graph.graph])
+            fit_input(model, network, dict(known_inputs(spec)).get(graph.graph))
+        if options.rewrites:
+            lines += rewrite_graph(model, example_input(network.execution, network.channels_in, graph.example_shape))
+            spec, dropped = _with_logits(spec, stage, model)
+            lines += dropped
+        for line in lines:
+            options.report(f"rewritten: {line}")
+        applied += [f"{graph.graph}: {line}" for line in lines]
+        models[graph.graph] = model
+    if options.rewrites:
+        spec, lines = _with_folded_inputs(spec, models, options)
+        applied += lines
+    # every graph carries the spec, which is known when the last of them is traced
+    for name, model in models.items():
+        save_graph(model, draft / graph_path(name), spec)
     return spec, tuple(applied)
+
+
+@contextmanager
+def _accounted(
+    package: ModelPackage, source: ModelSource, published: Mapping[str, nn.Module], options: ConvertOptions
+) -> Iterator[Findings]:
+    """Write the report of a conversion, where one is wanted, whether its parity check passes or refuses."""
+    from brain_edge_conversion.account import account_for
+    from brain_edge_conversion.conversion_report import write_conversion_report
+
+    findings, failure = Findings(), ""
+    try:
+        yield findings
+    except ParityError as error:
+        failure = str(error)
+        raise
+    finally:
+        if options.account is not None and findings.graphs:
+            made = account_for(package, source, published, findings, options.limits, failure)
+            for path in write_conversion_report(made, options.account):
+                options.report(f"report: {path}")
+
+
+def _require_usable(source: ModelSource, published: Mapping[str, nn.Module]) -> None:
+    """Try every network once on noise; see `brain_edge_conversion.probe`."""
+    networks = {graph: stage.network for stage in source.spec.stages for graph in stage.network.graphs}
+    for graph in source.graphs:
+        module = with_one_output(published[graph.graph], graph.output)
+        require_usable(graph.graph, module, networks[graph.graph], graph.example_shape)
+
+
+def _with_logits(spec: ModelSpec, stage: Stage, model: Any) -> tuple[ModelSpec, list[str]]:
+    """Drop the last activation of a graph where its stage does not need it; the spec of that, and what was done."""
+    activation = final_activation(model)
+    on_logits = with_logits(stage, activation)
+    if on_logits is stage:
+        return spec, []
+    drop_final_activation(model)
+    stages = tuple(on_logits if each is stage else each for each in spec.stages)
+    return msgspec.structs.replace(spec, stages=stages), [f"last {activation} left to the runtime"]
+
+
+def _with_folded_inputs(
+    spec: ModelSpec, models: Mapping[str, Any], options: ConvertOptions
+) -> tuple[ModelSpec, list[str]]:
+    """Fold constant changes of intensity into the graphs of their stage; the spec of that, and what was done."""
+    stages, lines = [], []
+    for stage in spec.stages:
+        of_stage = [models[graph] for graph in stage.network.graphs]
+        if (step := last_affine(stage)) is None:
+            stages.append(stage)
+            continue
+        what = f"{stage.name}: last change of intensity, x * {step.multiply:g} + {step.add:g},"
+        if reason := why_not(spec, stage, of_stage):
+            options.report(f"not rewritten: {what} stays a step: {reason}")
+            stages.append(stage)
+            continue
+        stages.append(fold_input_affine(stage, of_stage))
+        options.report(f"rewritten: {what} folded into the first convolution")
+        lines.append(f"{what} folded into the first convolution")
+    return msgspec.structs.replace(spec, stages=tuple(stages)), lines
 
 
 def mergeable_graphs(source: ModelSource) -> frozenset[str]:
@@ -131,10 +231,14 @@ def _rewritten(
     applied = []
     if trapped := trapped_norms(module):
         use_instance_statistics(module, trapped)
-        applied.append(f"{graph.graph}: unused running statistics removed from {len(trapped)} norm layers")
+        applied.append(f"unused running statistics removed from {len(trapped)} norm layers")
     if merge and graph.binary_head is not None:
         merge_binary_head(module, graph.binary_head)
-        applied.append(f"{graph.graph}: softmax over two classes merged into {graph.binary_head.linear}")
+        applied.append(f"softmax over two classes merged into {graph.binary_head.linear}")
+    if graph.output is not None:
+        applied.append(f"all outputs but {graph.output!r} left out")
+    if dropouts := idle_dropouts(module):
+        applied.append(f"{len(dropouts)} dropout layer{'s' if len(dropouts) > 1 else ''} left out")
     return module, applied
 
 
@@ -175,19 +279,22 @@ def tool_versions() -> dict[str, str]:
 
 def _compare(
     package: ModelPackage,
-    published_spec: ModelSpec,
+    source: ModelSource,
     published: Mapping[str, nn.Module],
     study: Study,
-    limits: ParityLimits,
+    judged: tuple[ParityLimits, Findings],
 ) -> Parity:
     """Parity in f32 whatever precision is deployed: this is about the conversion, not about rounding."""
-    reference = {graph: TorchSession(module) for graph, module in published.items()}
+    reference = {
+        graph.graph: TorchSession(with_one_output(published[graph.graph], graph.output)) for graph in source.graphs
+    }
     in_f32 = msgspec.structs.replace(package.manifest, precision=Precision.F32)
     converted = open_sessions(ModelPackage(package.folder, in_f32))
     suspects = {graph: trapped_norms(module) for graph, module in published.items()}
-    sides = Side(published_spec, reference), Side(package.spec, converted)
-    graphs, mask_dice = require_parity(*sides, study, limits, suspects)
-    hashes = tuple(voxel_sha256(volume) for volume in study.volumes.values())
+    sides = Side(source.spec, reference), Side(package.spec, converted)
+    limits, findings = judged
+    hashes = findings.input_sha256 = tuple(voxel_sha256(volume) for volume in study.volumes.values())
+    graphs, mask_dice = require_parity(*sides, study, limits, suspects, findings)
     return Parity(input_sha256=hashes, graphs=graphs, mask_dice=mask_dice)
 
 

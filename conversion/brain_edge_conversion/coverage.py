@@ -1,13 +1,18 @@
-"""How much of a graph became integer: multiply-adds per convolution and matrix product, INT8 or float."""
+"""How much of a graph became integer: multiply-adds per convolution and matrix product, INT8 or float.
+
+A quantiser in a graph is a wish; the kernel that the CPU plugin has chosen is what computes. Both must be integer: some
+transposed convolutions run in f32 although their input is quantised.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 WEIGHTED: Final = frozenset(
     {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
@@ -16,6 +21,8 @@ TRANSPARENT: Final = frozenset(
     {"Concat", "MaxPool", "Pad", "Reshape", "Slice", "Split", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze"}
 )
 """Operations that move integers without computing: what is quantised before them is quantised after them."""
+INTEGER_TYPES: Final = frozenset({"i8", "u8"})
+"""How the names of kernels end that compute in bytes, such as `jit_avx512_I8`."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +33,21 @@ class LayerCost:
         name: of the node in the graph.
         kind: its operation type.
         multiply_adds: for the input shape that was asked for.
-        integer: whether its activations are quantised.
+        quantised: whether its activations are quantised in the graph.
+        kernel: what computes it, as OpenVINO names it; None while it has not been compiled, empty where the compiled
+            graph does not name it.
     """
 
     name: str
     kind: str
     multiply_adds: int
-    integer: bool
+    quantised: bool
+    kernel: str | None = None
+
+    @property
+    def integer(self) -> bool:
+        """Whether it is computed in integers, as far as is known."""
+        return self.quantised and (self.kernel is None or is_integer(self.kernel))
 
 
 def layer_costs(model: Any, shape: Sequence[int]) -> tuple[LayerCost, ...]:
@@ -53,6 +68,25 @@ def int8_share(layers: Sequence[LayerCost]) -> float:
     """Share of the multiply-adds that are integer, 0 to 1; 1 for a graph without weights."""
     total = sum(layer.multiply_adds for layer in layers)
     return sum(layer.multiply_adds for layer in layers if layer.integer) / total if total else 1.0
+
+
+def is_integer(kernel: str) -> bool:
+    """Whether a kernel computes in bytes; its runtime precision may say so where only its input is."""
+    return kernel.rpartition("_")[2].lower() in INTEGER_TYPES
+
+
+def with_kernels(layers: Sequence[LayerCost], kernels: Mapping[str, str]) -> tuple[LayerCost, ...]:
+    """The layers with the kernels that compute them; `kernels` maps names of layers."""
+    return tuple(replace(layer, kernel=kernels.get(layer.name, "")) for layer in layers)
+
+
+def kernel_shares(layers: Sequence[LayerCost]) -> dict[str, float]:
+    """Share of the multiply-adds of each kernel, the largest in front."""
+    sums: defaultdict[str, int] = defaultdict(int)
+    for layer in layers:
+        sums[layer.kernel or "not known"] += layer.multiply_adds
+    total = sum(sums.values())
+    return {kernel: count / total for kernel, count in sorted(sums.items(), key=lambda item: (-item[1], item[0]))}
 
 
 def _multiply_adds(node: Any) -> int:

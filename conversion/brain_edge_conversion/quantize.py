@@ -8,9 +8,7 @@ decision is ours (`docs/decisions/0005-budget-is-measured-through-segmenter.md`)
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,27 +19,37 @@ from brain_edge.errors import BudgetError, UsageError
 from brain_edge.io.atomic import atomic_folder
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, seal
 from brain_edge.report.accuracy_page import write_page
-from brain_edge.report.accuracy_report import AccuracyReport, NamedCase, write_report
+from brain_edge.report.accuracy_report import pseudonymous, with_pictures, write_report
 from brain_edge.report.sheet import require_matplotlib
 from brain_edge.runtime.cpu import default_threads
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge_conversion.accuracy.isa import AVX2, isa_record, make_job
 from brain_edge_conversion.accuracy.journal import Journal, Question
+from brain_edge_conversion.accuracy.kernels import input_shapes
 from brain_edge_conversion.accuracy.ladder import Preset, Setting, ladder_from
 from brain_edge_conversion.accuracy.looks import Look, images_sha256, record_look
 from brain_edge_conversion.accuracy.measure import measure, subject_numbers, write_baseline
 from brain_edge_conversion.accuracy.pictures import draw_cases, worst_cases
 from brain_edge_conversion.accuracy.policy import Trial, best
-from brain_edge_conversion.accuracy.record import Judgement, accuracy_record, speaks_of_patients, trial_record
+from brain_edge_conversion.accuracy.record import (
+    Judgement,
+    accuracy_record,
+    accuracy_report,
+    speaks_of_patients,
+    trial_record,
+)
 from brain_edge_conversion.accuracy.search import Problem, candidate_in, float_layers, quantise_package, search
 from brain_edge_conversion.accuracy.subjects import require_confidence
+from brain_edge_conversion.accuracy.workplace import draft_folder, forget_search, scratch_folder, work_folder
 from brain_edge_conversion.budget import AccuracyBudget, judge
 from brain_edge_conversion.capture import capture_inputs
 from brain_edge_conversion.convert import tool_versions
+from brain_edge_conversion.coverage import kernel_shares
 from brain_edge_conversion.selftest import write_self_test
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from brain_edge.cohort import Case, Cohort
     from brain_edge.package.manifest import Accuracy, CaseRecord, IsaRecord
@@ -50,7 +58,7 @@ if TYPE_CHECKING:
     from brain_edge_conversion.accuracy.journal import Entry
     from brain_edge_conversion.accuracy.policy import Stop
 
-__all__ = ["Preset", "QuantizeOptions", "quantize", "work_folder"]
+__all__ = ["Preset", "QuantizeOptions", "quantize"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +70,9 @@ class QuantizeOptions:
         preset: of NNCF that the search begins with.
         runtime: threads for the measurements.
         report: told what is being done, one line at a time.
-        report_folder: where the report with its page and pictures goes; None writes the figures only, and into the
-            work folder, where the budget is missed.
+        report_folder: where the report goes, with its page and pictures of the worst cases; None writes one only
+            where the budget is missed, beside the package to be and without patients.
+        without_patients: the report names no subject and shows no picture.
     """
 
     budget: AccuracyBudget = field(default_factory=AccuracyBudget)
@@ -71,6 +80,7 @@ class QuantizeOptions:
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
     report: Callable[[str], None] = lambda _line: None
     report_folder: Path | None = None
+    without_patients: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,21 +126,18 @@ def quantize(package: ModelPackage, cohort: Cohort, target: Path, options: Quant
     options = replace(options, runtime=replace(options.runtime, threads=options.runtime.threads or default_threads()))
     if package.manifest.weights_status is WeightsStatus.RANDOM:
         return _quantize_untrained(package, cohort, target, options)
-    if options.report_folder is not None:
+    if options.report_folder is not None and not options.without_patients:
         require_matplotlib()
     plan = plan_cases(cohort)
     _require_subjects(plan, options.budget)
     require_cases(tuple({case.number: case for case in _all_cases(plan)}.values()), package.spec, options.report)
-    with atomic_folder(target) as draft, tempfile.TemporaryDirectory(prefix="brain-edge-") as scratch:
-        journal = Journal(work_folder(target), _question(package, plan, options))
-        sealed = _Quantisation(package, plan, options, journal, Path(scratch)).run(draft, target.resolve().parent)
-    shutil.rmtree(work_folder(target))
+    place = target.resolve()
+    with scratch_folder(place) as scratch:
+        with atomic_folder(target, draft=draft_folder(place)) as draft:
+            journal = Journal(work_folder(place), _question(package, plan, options))
+            sealed = _Quantisation(package, plan, options, journal, scratch).run(draft, place)
+        forget_search(place)
     return ModelPackage(target, sealed.manifest)
-
-
-def work_folder(target: Path) -> Path:
-    """Where a search keeps its trials until the package is written: hidden, beside it."""
-    return target.with_name(f".{target.name}.search")
 
 
 def plan_cases(cohort: Cohort) -> Plan:
@@ -159,23 +166,22 @@ class _Quantisation:
         self._scratch = scratch
         self._subjects = subject_numbers(plan.cohort)
 
-    def run(self, draft: Path, results: Path) -> ModelPackage:
+    def run(self, draft: Path, target: Path) -> ModelPackage:
         """Search, freeze, judge, report; the sealed package, or a refusal."""
         problem = self._prepare()
         stop = search(problem, self._journal)
         if stop.chosen is None:
             judgement, folder = self._judge_search()
-            self._write_report(judgement, stop, candidate_in(folder, self._package), written=False)
-            raise _refusal(judgement)
+            raise self._refused(judgement, stop, candidate_in(folder, self._package), target)
         entry = self._journal.entries[stop.chosen]
         shutil.copytree(self._journal.trial_folder(stop.chosen) / "graphs", draft / "graphs")
         candidate = candidate_in(draft, self._package)
-        judgement = self._judge(candidate, entry, results)
+        judgement = self._judge(candidate, entry, problem, target.parent)
         if judgement.failures:
-            self._write_report(judgement, stop, candidate, written=False)
-            raise _refusal(judgement)
+            raise self._refused(judgement, stop, candidate, target)
         sealed = self._seal(candidate, accuracy_record(judgement))
-        self._write_report(judgement, stop, sealed, written=True)
+        if self._options.report_folder is not None:
+            self._write_report(judgement, stop, sealed, self._options.report_folder)
         return sealed
 
     def _prepare(self) -> Problem:
@@ -199,7 +205,7 @@ class _Quantisation:
             report=options.report,
         )
 
-    def _judge(self, candidate: ModelPackage, entry: Entry, results: Path) -> Judgement:
+    def _judge(self, candidate: ModelPackage, entry: Entry, problem: Problem, results: Path) -> Judgement:
         """Measure the frozen candidate once, here and with the instructions of an older CPU."""
         cases, options = self._plan.judged, self._options
         earlier = record_look(results, _look(candidate, cases)) if cases[0].entry.split is Split.TEST else 0
@@ -208,8 +214,8 @@ class _Quantisation:
             return self._judgement(entry, entry.records, entry.isas, earlier)
         records = measure(candidate, cases, self._scratch, self._subjects, options.runtime)
         options.report(f"judging it again with {AVX2} instructions")
-        job = make_job(candidate, cases, self._scratch, options.runtime)
-        isa = isa_record(AVX2, job, entry.outcome.int8_share, options.budget)
+        job = make_job(candidate, cases, self._scratch, input_shapes(problem.inputs), options.runtime)
+        isa = isa_record(AVX2, job, entry.layers, options.budget)
         return self._judgement(entry, records, (isa,), earlier)
 
     def _judge_search(self) -> tuple[Judgement, Path]:
@@ -239,6 +245,7 @@ class _Quantisation:
             earlier=earlier,
             trials=trials,
             floats=float_layers(entry),
+            kernels=kernel_shares([layer for graph in entry.layers.values() for layer in graph]),
             threads=self._options.runtime.threads or default_threads(),
         )
 
@@ -247,53 +254,24 @@ class _Quantisation:
         write_self_test(package)
         return seal(package.folder, msgspec.structs.replace(package.manifest, accuracy=accuracy))
 
-    def _write_report(self, judgement: Judgement, stop: Stop, candidate: ModelPackage, *, written: bool) -> None:
-        """Figures, page and pictures where they were asked for; where the budget is missed, figures in any case."""
-        folder = self._options.report_folder
-        report = _accuracy_report(self._package, self._plan, judgement, stop, candidate.digest if written else None)
-        if folder is None:
-            if not written:
-                self._options.report(f"report: {write_report(report, self._journal.folder)}")
-            return
+    def _refused(self, judgement: Judgement, stop: Stop, candidate: ModelPackage, target: Path) -> BudgetError:
+        """Write the report of a missed budget; without a folder of its own it shows no patient."""
+        folder = self._options.report_folder or target.with_name(f"{target.name}-report")
+        self._write_report(judgement, stop, candidate, folder)
+        return _refusal(judgement)
+
+    def _write_report(self, judgement: Judgement, stop: Stop, candidate: ModelPackage, folder: Path) -> None:
+        report = accuracy_report(self._package, judgement, stop.reason, None if judgement.failures else candidate)
         folder.mkdir(parents=True, exist_ok=True)
-        worst = worst_cases(judgement.records)
-        cases = [case for case in self._plan.cohort.cases() if case.number in worst]
-        pictures = draw_cases(candidate, cases, self._scratch, folder, self._options.runtime)
-        named = [msgspec.structs.replace(case, picture=pictures.get(case.case)) for case in report.cases]
-        report = msgspec.structs.replace(report, cases=tuple(named))
+        if self._options.without_patients or self._options.report_folder is None:
+            report = pseudonymous(report)
+        else:
+            worst = worst_cases(judgement.records)
+            cases = [case for case in self._plan.cohort.cases() if case.number in worst]
+            drawn = draw_cases(candidate, cases, self._scratch, folder, self._options.runtime)
+            report = with_pictures(report, drawn)
         write_report(report, folder)
         self._options.report(f"report: {write_page(report, folder)}")
-
-
-def _accuracy_report(
-    package: ModelPackage, plan: Plan, judgement: Judgement, stop: Stop, int8_digest: str | None
-) -> AccuracyReport:
-    manifest = plan.cohort.manifest
-    numbers = {record.case for record in judgement.records}
-    return AccuracyReport(
-        met=int8_digest is not None,
-        failures=judgement.failures,
-        smallest_budget=judgement.smallest_budget,
-        search_result=stop.reason,
-        judged_on=judgement.split,
-        model=package.spec.name,
-        fp32_digest=package.digest,
-        int8_digest=int8_digest,
-        labels=package.spec.labels,
-        cohort=manifest.name,
-        cohort_sha256=plan.cohort.sha256,
-        licence=manifest.licence,
-        citation=manifest.citation,
-        synthetic=manifest.synthetic,
-        demonstration=manifest.demo,
-        versions=tool_versions(),
-        accuracy=accuracy_record(judgement),
-        cases=tuple(_named(case) for case in plan.cohort.cases() if case.number in numbers),
-    )
-
-
-def _named(case: Case) -> NamedCase:
-    return NamedCase(case=case.number, subject=case.entry.subject, visit=case.entry.visit, sequences=tuple(case.inputs))
 
 
 def _refusal(judgement: Judgement) -> BudgetError:
@@ -305,8 +283,9 @@ def _quantize_untrained(package: ModelPackage, cohort: Cohort, target: Path, opt
     """Quantise at the fastest setting; there is nothing to judge."""
     cases = cohort.cases(Split.CALIBRATION)
     require_cases(cases, package.spec, options.report)
-    with atomic_folder(target) as draft, tempfile.TemporaryDirectory(prefix="brain-edge-") as scratch:
-        inputs = capture_inputs(package, _studies(cases, package.spec), Path(scratch), options.runtime)
+    place = target.resolve()
+    with scratch_folder(place) as scratch, atomic_folder(target, draft=draft_folder(place)) as draft:
+        inputs = capture_inputs(package, _studies(cases, package.spec), scratch, options.runtime)
         quantise_package(Trial(setting=Setting(preset=options.preset)), package, inputs, draft)
         quantised = _described(candidate_in(draft, package), package)
         write_self_test(quantised)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from brain_edge.errors import UsageError
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from brain_edge.geometry import Shape
     from brain_edge.package.manifest import Card, Licence
+    from brain_edge.phantom import Phantom
     from brain_edge.spec import ModelSpec
+
+    Reader: TypeAlias = Callable[[Path | None], Any]
 
 Built = TypeVar("Built")
 
@@ -61,6 +64,9 @@ class GraphSource:
         rewritable: the same network as a module that rewrites can change, where `build` gives TorchScript; None
             where `build` gives such a module itself.
         binary_head: where the network ends in a softmax over two classes, or None.
+        output: which of several outputs is meant, by position or name; None where the network returns one tensor.
+        read: from a weights file to the OpenVINO model of the same network, where a file holds it and nothing is
+            traced; None where the module of `build` is traced.
     """
 
     graph: str
@@ -69,6 +75,8 @@ class GraphSource:
     example_shape: Shape
     rewritable: Callable[[Path | None], nn.Module] | None = None
     binary_head: BinaryHead | None = None
+    output: int | str | None = None
+    read: Reader | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,8 @@ class Recipe:
         weights: where trained weights come from, in words.
         cohort: name of the default calibration cohort, or None.
         parity_input: source of a public head for the parity check, or None.
+        parity_phantom: what random weights are compared on, where no public head has all sequences; trained weights
+            want a real head.
         members: how many ensemble members there are to choose from.
         has_flips: whether the published program averages over mirrorings.
     """
@@ -115,6 +125,7 @@ class Recipe:
     weights: str
     cohort: str | None = None
     parity_input: str | None = None
+    parity_phantom: Phantom | None = None
     members: int = 1
     has_flips: bool = False
 
@@ -131,10 +142,10 @@ class Recipe:
         return self.model(variant)
 
 
-def same_each_time(build: Callable[[], Built]) -> Built:
+def same_each_time(build: Callable[[], Built], seed: int = 0) -> Built:
     """Build a network whose random weights are the same each time, or two packages of it could not be compared."""
     import torch
 
     with torch.random.fork_rng(devices=()):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return build()

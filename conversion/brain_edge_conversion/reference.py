@@ -18,6 +18,7 @@ from brain_edge.process import peak_rss_bytes
 from brain_edge.run import read_study
 from brain_edge.segmenter import Segmentation, Segmenter
 from brain_edge_conversion.parity import TorchSession
+from brain_edge_conversion.rewrites.outputs import with_one_output
 from brain_edge_conversion.sources import Request, resolve
 
 if TYPE_CHECKING:
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 
 def reference_segmenter(resolved: Resolved) -> Segmenter:
     """A segmenter that runs the published networks in PyTorch on the CPU."""
-    built = {graph.graph: graph.build(resolved.weights[graph.graph]) for graph in resolved.model.graphs}
-    return Segmenter(resolved.model.spec, {graph: TorchSession(module) for graph, module in built.items()})
+    sessions = {
+        graph.graph: TorchSession(with_one_output(graph.build(resolved.weights[graph.graph]), graph.output))
+        for graph in resolved.model.graphs
+    }
+    return Segmenter(resolved.model.spec, sessions)
 
 
 def segment_with_pytorch(resolved: Resolved, study: Study, threads: int | None = None) -> Segmentation:

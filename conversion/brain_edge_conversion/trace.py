@@ -7,30 +7,38 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from brain_edge.errors import BrainEdgeError
+from brain_edge.kinds import example_input, open_shape
 from brain_edge.runtime.session import RT_INFO
 from brain_edge.runtime.telemetry import forbid_telemetry
 from brain_edge.spec import canonical_json
+from brain_edge_conversion.rewrites.outputs import describe_outputs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from brain_edge.geometry import Shape
     from brain_edge.spec import ModelSpec, Network
 
 
 def trace(module: nn.Module, network: Network, example_shape: Shape) -> Any:
-    """An OpenVINO model of a module, (1, C, I, J, K) float32 in, spatial sides left open; the module stays as it is.
+    """An OpenVINO model of a module, its module left as it is; open sides are those of `brain_edge.kinds.open_shape`.
+
+    Args:
+        module: in the state that is to be converted.
+        network: says what its input looks like, (1, C, I, J, K) for volumes.
+        example_shape: sides that it accepts, small.
 
     Raises:
-        BrainEdgeError: the converter cannot express the network (its words name the operator).
+        BrainEdgeError: the converter cannot express the network (its words name the operator), or the network has
+            several inputs or outputs.
     """
     forbid_telemetry()
     import openvino as ov
     import torch
 
-    example = torch.zeros((1, network.channels_in, *example_shape))
+    example = torch.zeros(example_input(network.execution, network.channels_in, example_shape))
     # the converter puts what it is given into evaluation mode: a norm that is to run in training mode would change
     # under the hands of the parity check, which would then compare one wrong network with another
     module = copy.deepcopy(module)
@@ -42,13 +50,27 @@ def trace(module: nn.Module, network: Network, example_shape: Shape) -> Any:
     except Exception as error:  # the converter raises RuntimeError, errors of its own, and torch's
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise BrainEdgeError(f"OpenVINO cannot convert {type(module).__name__}: {reason}") from error
-    if len(traced.inputs) != 1 or len(traced.outputs) != 1:
+    if len(traced.inputs) != 1:
         raise BrainEdgeError(
-            f"expected a network with one input and one output, {type(module).__name__} has "
-            f"{len(traced.inputs)} and {len(traced.outputs)}; give a module whose forward returns the last one only"
+            f"expected a network with one input, {type(module).__name__} has {len(traced.inputs)}; "
+            "give a module whose forward takes all sequences as channels of one tensor"
         )
-    traced.reshape([1, network.channels_in, -1, -1, -1])
+    if len(traced.outputs) != 1:
+        raise BrainEdgeError(
+            f"expected a network with one output, {type(module).__name__} returns {_outputs(module, example)}; "
+            "name the one that is meant in the recipe (`output` of its GraphSource), or give a module whose forward "
+            "returns it alone"
+        )
+    traced.reshape(list(open_shape(network.execution, network.channels_in)))
     return traced
+
+
+def _outputs(module: nn.Module, example: Tensor) -> str:
+    """What a network returns in evaluation mode, in words."""
+    import torch
+
+    with torch.no_grad():
+        return describe_outputs(module.eval()(example))
 
 
 def save_graph(model: Any, path: Path, spec: ModelSpec) -> None:

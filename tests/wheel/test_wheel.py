@@ -7,30 +7,17 @@ are installed: `make test-wheel`.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-import tempfile
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
 import pytest
+from environments import CHECKOUT, Environment, clean_environment
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-CONSTRAINTS = CHECKOUT / "constraints.txt"
 BUILD_SIDE = {"torch", "nncf", "onnx", "safetensors"}
 """Distributions, and top-level modules, that a hospital never has."""
-
-FOREIGN_VARIABLES = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "BRAIN_EDGE_DATA"}
-"""Variables through which the checkout, or its data, could reach the clean environments."""
 
 MNI152_BRAIN_LITRES = (1.6, 2.4)
 """The mask shipped with the demo's head holds 2.08 litres; what is far from it is no brain."""
@@ -38,70 +25,10 @@ MNI152_BRAIN_LITRES = (1.6, 2.4)
 pytestmark = [pytest.mark.wheel, pytest.mark.network, pytest.mark.timeout(1800)]
 
 
-@dataclass(frozen=True)
-class Environment:
-    """A virtual environment, and the folder outside the checkout in which its commands run."""
-
-    folder: Path
-    workplace: Path
-
-    def run(self, program: str, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a program of the environment to its end, whatever that is."""
-        own = {name: value for name, value in os.environ.items() if name not in FOREIGN_VARIABLES}
-        return subprocess.run(
-            [self.folder / "bin" / program, *arguments],
-            cwd=self.workplace,
-            env=own | variables,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def succeed(self, program: str, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a program that must end with 0."""
-        done = self.run(program, *arguments, **variables)
-        assert done.returncode == 0, f"{done.args} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def pip_install(self, *arguments: str | Path) -> None:
-        """Install with the tested versions."""
-        self.succeed("python", "-m", "pip", "install", "--quiet", "-c", CONSTRAINTS, *arguments)
-
-    def distributions(self) -> set[str]:
-        """Names of everything installed."""
-        listed = json.loads(self.succeed("python", "-m", "pip", "list", "--format", "json").stdout)
-        return {entry["name"].lower() for entry in listed}
-
-
-def clean_environment(place: Path, name: str) -> Environment:
-    environment = Environment(folder=place / name, workplace=place / f"{name}-workplace")
-    environment.workplace.mkdir()
-    subprocess.run([sys.executable, "-m", "venv", environment.folder], check=True)
-    return environment
-
-
 def imported_modules(import_times: str) -> set[str]:
     """Top-level names in what `python -X importtime` wrote: lines `import time: self | cumulative | name`."""
     lines = (line for line in import_times.splitlines() if line.startswith("import time:"))
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    """A folder outside the checkout, removed at once: pytest would keep gigabytes of the last three runs."""
-    with tempfile.TemporaryDirectory(prefix="brain-edge-wheel-") as name:
-        folder = Path(name).resolve()
-        assert not folder.is_relative_to(CHECKOUT), f"{folder} is inside the checkout: set TMPDIR to another folder"
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def wheel(place: Path) -> Path:
-    """The wheel, built from the checkout."""
-    built = place / "dist"
-    subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", built, CHECKOUT], check=True)
-    (only,) = built.glob("*.whl")
-    return only
 
 
 @pytest.fixture(scope="module")
@@ -121,14 +48,6 @@ def demo(build_side: Environment) -> Path:
     return build_side.workplace / "demo"
 
 
-@pytest.fixture(scope="module")
-def thin(place: Path, wheel: Path) -> Environment:
-    """The wheel alone, as on a workstation."""
-    environment = clean_environment(place, "thin")
-    environment.pip_install(wheel)
-    return environment
-
-
 def contents(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
         return set(archive.namelist())
@@ -146,6 +65,11 @@ def test_the_wheel_holds_every_shipped_cohort(wheel: Path):
     assert cohorts <= contents(wheel)
 
 
+def test_the_wheel_holds_the_versions_that_were_tested(wheel: Path):
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read("brain_edge/constraints.txt") == (CHECKOUT / "constraints.txt").read_bytes()
+
+
 def test_the_wheel_holds_its_licence_and_notice_and_type_marker(wheel: Path):
     held = {name.partition(".dist-info/")[2] or name for name in contents(wheel)}
     assert {"licenses/LICENSE", "licenses/NOTICE", "brain_edge/py.typed"} <= held
@@ -153,7 +77,7 @@ def test_the_wheel_holds_its_licence_and_notice_and_type_marker(wheel: Path):
 
 def test_the_wheel_holds_no_image_and_no_weights(wheel: Path):
     kinds = {Path(name).suffix for name in contents(wheel)}
-    assert kinds <= {"", ".json", ".md", ".py", ".toml", ".txt", ".typed"}
+    assert kinds <= {"", ".css", ".js", ".json", ".md", ".py", ".toml", ".txt", ".typed"}
 
 
 def test_the_wheel_with_its_extras_converts_a_network_outside_the_checkout(build_side: Environment):

@@ -128,10 +128,10 @@ def _with_contrast(protocol: Protocol, evidence: tuple[str, ...]) -> Finding:
     denied = bool(_NO_CONTRAST.search(protocol.words))
     said = not denied and bool(_CONTRAST.search(protocol.words))
     if protocol.contrast_agent and denied:
-        contradiction = "a contrast agent is recorded (0018,0010), but the words say before or without contrast"
+        contradiction = "a contrast agent is recorded (0016,0010), but the words say before or without contrast"
         return Finding(SequenceType.UNKNOWN, (*evidence, contradiction))
     if protocol.contrast_agent:
-        return Finding(SequenceType.T1C, (*evidence, "a contrast agent is recorded (0018,0010)"))
+        return Finding(SequenceType.T1C, (*evidence, "a contrast agent is recorded (0016,0010)"))
     if said:
         return Finding(SequenceType.T1C, (*evidence, "the words say after contrast"))
     reason = "the words say before or without contrast" if denied else "no contrast agent is recorded"

@@ -10,8 +10,10 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, cast
 
 import msgspec
 
@@ -21,11 +23,13 @@ from brain_edge.package import Manifest, ModelPackage, Precision
 from brain_edge.package.manifest import CaseRecord, IsaRecord
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.spec import Value
+from brain_edge_conversion.accuracy.kernels import newer_than_avx2, package_kernels
 from brain_edge_conversion.accuracy.measure import measure, subject_numbers
 from brain_edge_conversion.budget import judge
+from brain_edge_conversion.coverage import LayerCost, int8_share, kernel_shares, with_kernels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from brain_edge.cohort import Case
     from brain_edge_conversion.budget import AccuracyBudget
@@ -35,6 +39,7 @@ AVX2: Final = "AVX2"
 """What every x86 workstation of the last ten years has."""
 MODULE: Final = "brain_edge_conversion.accuracy.isa"
 X86: Final = frozenset({"x86_64", "amd64"})
+INTERRUPTED: Final = 130
 
 
 class Job(Value, frozen=True):
@@ -46,10 +51,24 @@ class Job(Value, frozen=True):
     cases: tuple[int, ...]
     masks: str
     threads: int | None
+    shapes: dict[str, tuple[int, ...]]
 
 
-def make_job(candidate: ModelPackage, cases: Sequence[Case], masks: Path, runtime: RuntimeOptions) -> Job:
-    """The measurement of a package, sealed or not, on cases of one cohort."""
+class Answer(Value, frozen=True):
+    """What the child found: the masks against the baseline, and per graph and layer the kernel that was in force."""
+
+    records: tuple[CaseRecord, ...]
+    kernels: dict[str, dict[str, str]]
+
+
+def make_job(
+    candidate: ModelPackage,
+    cases: Sequence[Case],
+    masks: Path,
+    shapes: dict[str, tuple[int, ...]],
+    runtime: RuntimeOptions,
+) -> Job:
+    """The measurement of a package, sealed or not, on cases of one cohort; `shapes` are the inputs of its graphs."""
     return Job(
         folder=str(candidate.folder),
         manifest=candidate.manifest,
@@ -57,6 +76,7 @@ def make_job(candidate: ModelPackage, cases: Sequence[Case], masks: Path, runtim
         cases=tuple(case.number for case in cases),
         masks=str(masks),
         threads=runtime.threads,
+        shapes=shapes,
     )
 
 
@@ -72,31 +92,65 @@ def obstacle(machine: str, precision: Precision) -> str:
     return "" if precision is Precision.F32 else f"not verified: the package runs in {precision}, which AVX2 has not"
 
 
-def measure_under(isa: str, job: Job) -> tuple[CaseRecord, ...]:
-    """Run a job in a child process that may use no more than these instructions.
+def measure_under(isa: str, job: Job) -> Answer:
+    """Run a job in a child process that may use no more than these instructions, and that ends with this process.
 
     Raises:
         BrainEdgeError: the child failed; carries its last line.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", MODULE],
-        input=msgspec.json.encode(job),
-        capture_output=True,
-        env={**os.environ, VARIABLE: isa},
-        check=False,
-    )
-    if done.returncode != 0:
-        reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["it does not say why"])[-1]
-        raise BrainEdgeError(f"the measurement under {isa} failed (exit {done.returncode}): {reason}")
-    return msgspec.json.decode(done.stdout, type=tuple[CaseRecord, ...])
+    command = [sys.executable, "-m", MODULE]
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, VARIABLE: isa}
+        ) as child,
+    ):
+        answer, _ = _asked(child, msgspec.json.encode(job) + b"\n"), child.wait()
+        if child.returncode != 0:
+            raise BrainEdgeError(f"the measurement under {isa} failed (exit {child.returncode}): {_last_line(errors)}")
+    return msgspec.json.decode(answer, type=Answer)
 
 
-def isa_record(isa: str, job: Job, share: float, budget: AccuracyBudget) -> IsaRecord:
-    """Measure under other instructions and judge; where that is impossible, the record says why."""
+def _asked(child: subprocess.Popen[bytes], job: bytes) -> bytes:
+    """Give the child its job and wait for all that it says.
+
+    Its stdin stays open meanwhile: a child that reads its end knows that this process is gone.
+    """
+    to_child, from_child = cast("IO[bytes]", child.stdin), cast("IO[bytes]", child.stdout)
+    try:
+        to_child.write(job)
+        to_child.flush()
+    except BrokenPipeError:
+        return b""  # it has failed already; its exit code and its last line say why
+    answer = from_child.read()
+    to_child.close()
+    return answer
+
+
+def _last_line(errors: IO[bytes]) -> str:
+    errors.seek(0)
+    return (errors.read().decode(errors="replace").strip().splitlines() or ["it does not say why"])[-1]
+
+
+def isa_record(isa: str, job: Job, layers: Mapping[str, Sequence[LayerCost]], budget: AccuracyBudget) -> IsaRecord:
+    """Measure under other instructions and judge; where that is impossible, the record says why.
+
+    Args:
+        isa: the instructions.
+        job: what to measure.
+        layers: of each graph; which of them are integer is asked of the kernels that ran in the child.
+        budget: the limits.
+    """
     reason = obstacle(platform.machine(), job.manifest.precision)
     if reason:
         return IsaRecord(isa=isa, verified=False, reason=reason)
-    verdict = judge(measure_under(isa, job), share, budget)
+    answer = measure_under(isa, job)
+    ran = [each for graph in layers for each in with_kernels(layers[graph], answer.kernels[graph])]
+    shares = kernel_shares(ran)
+    newer = newer_than_avx2(shares)
+    if newer:
+        return IsaRecord(isa=isa, verified=False, reason=f"not verified: {newer[0]} ran all the same", kernels=shares)
+    verdict = judge(answer.records, int8_share(ran), budget)
     return IsaRecord(
         isa=isa,
         verified=True,
@@ -106,18 +160,30 @@ def isa_record(isa: str, job: Job, share: float, budget: AccuracyBudget) -> IsaR
         worst_mean_drop=verdict.worst_mean_drop,
         worst_case_drop=verdict.worst_case_drop,
         worst_mean_disagreement=verdict.worst_mean_disagreement,
+        int8_share=int8_share(ran),
+        kernels=shares,
     )
 
 
 def main() -> None:
-    """The child: a job on stdin, records on stdout."""
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    """The child: a job on stdin, the answer on stdout."""
+    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cohort = load_cohort(job.cohort)
     cases = [case for case in cohort.cases() if case.number in job.cases]
     runtime = RuntimeOptions(threads=job.threads, resident_graphs=2)
     candidate = ModelPackage(Path(job.folder), job.manifest)
     records = measure(candidate, cases, Path(job.masks), subject_numbers(cohort), runtime)
-    sys.stdout.buffer.write(msgspec.json.encode(records))
+    answer = Answer(records=records, kernels=package_kernels(candidate, job.shapes, runtime))
+    sys.stdout.buffer.write(msgspec.json.encode(answer))
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of stdin, which comes early only if the parent was killed; nobody wants the answer then."""
+    # not through sys.stdin, whose lock a thread must not hold when the interpreter ends
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import re
 import sys
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.runtime.telemetry import forbid_telemetry
 from brain_edge_conversion.accuracy.ladder import BiasCorrection, FloatEnds, Ranges, Setting
 from brain_edge_conversion.accuracy.policy import Group
-from brain_edge_conversion.capture import load_inputs
+from brain_edge_conversion.capture import load_inputs, middle
 from brain_edge_conversion.coverage import TRANSPARENT, WEIGHTED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
+
+    from brain_edge.volume import FloatArray
+
+LARGEST_ACTIVATION_BYTES: Final = {Ranges.EXTREMES: 512 * 2**20, Ranges.QUANTILES: 256 * 2**20}
+"""Of one layer, while ranges are taken: NNCF keeps activations of several layers at once, and quantiles sort copies."""
+FLOAT_BYTES: Final = 4
+MULTIPLE: Final = 32
+"""What the sides of a cut input are multiples of: networks halve them up to five times."""
 
 
 def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: Collection[str] = ()) -> Any:
@@ -25,7 +34,8 @@ def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: C
 
     Args:
         model: in floating point.
-        inputs: `.npy` files of (1, C, I, J, K), from which the ranges of activations are taken.
+        inputs: `.npy` files of (1, C, I, J, K), from which the ranges of activations are taken; of those
+            whose activations would not fit into memory the middle.
         setting: how.
         keep_float: names of layers that stay in floating point.
     """
@@ -34,7 +44,8 @@ def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: C
 
     nncf.set_log_level(logging.ERROR)
     # a list of paths: NNCF asks for its length and iterates more than once; a volume is loaded when it is used
-    dataset = nncf.Dataset(list(inputs), lambda path: next(load_inputs([path])))
+    most = LARGEST_ACTIVATION_BYTES[setting.ranges]
+    dataset = nncf.Dataset(list(inputs), lambda path: _as_much_as_fits(next(load_inputs([path])), model, most))
     ignored = sorted({*keep_float, *_ends(model, setting.float_ends)})
     # NNCF draws its progress on stdout, which belongs to the results of the command
     with contextlib.redirect_stdout(sys.stderr):
@@ -48,6 +59,22 @@ def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: C
         )
     _name_by_place(quantised, {node.get_friendly_name() for node in model.get_ops()})
     return quantised
+
+
+def _as_much_as_fits(batch: FloatArray, model: Any, most_bytes: int) -> FloatArray:
+    """An input, or the middle of one that makes larger activations; all of it where the model has fixed sides."""
+    bytes_there = _largest_activation_bytes(model, batch.shape) if model.inputs[0].partial_shape.is_dynamic else 0
+    if bytes_there <= most_bytes:
+        return batch
+    scale = (most_bytes / bytes_there) ** (1 / 3)
+    return middle(batch, [max(MULTIPLE, int(side * scale) // MULTIPLE * MULTIPLE) for side in batch.shape[2:]])
+
+
+def _largest_activation_bytes(model: Any, shape: Sequence[int]) -> int:
+    sized = model.clone()
+    sized.reshape(list(shape))
+    layers = (node for node in sized.get_ordered_ops() if node.get_type_name() in WEIGHTED)
+    return max((FLOAT_BYTES * math.prod(layer.output(0).shape) for layer in layers), default=0)
 
 
 def _name_by_place(quantised: Any, published: Collection[str]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from brain_edge.package import ModelPackage, Precision, graph_path
 from brain_edge.runtime.session import compile_properties, read_graph
 from brain_edge_conversion.accuracy.networks import groups, with_float_layers
-from brain_edge_conversion.capture import load_inputs
+from brain_edge_conversion.capture import load_inputs, middle
 from brain_edge_conversion.coverage import layer_costs
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ COST_FACTORS: Final[Mapping[str, float]] = {
 }
 """Time in f32 / time in INT8 on AVX512-VNNI. Convolutions: median of three whole networks (3.4, 3.7, 4.0); the others:
 chains of single layers of 64 to 384 channels, which wait for memory where a layer is grouped or doubles a grid.
-A fixed table, stored with each run, so that the same search takes the same way on every machine."""
+`benchmarks/cost_factors.py` measures such chains on any machine. The table is fixed all the same, and stored with each
+run, so that the same search takes the same way on every machine."""
 
 
 def rank_groups(
@@ -105,6 +106,4 @@ def _middle(batch: FloatArray, model: Any) -> FloatArray:
     """The middle of an input, as much as is looked at; all of it where the graph has fixed sides."""
     if not model.inputs[0].partial_shape.is_dynamic:
         return batch
-    starts = [max(0, (side - PATCH) // 2) for side in batch.shape[2:]]
-    window = tuple(slice(start, start + PATCH) for start in starts)
-    return np.ascontiguousarray(batch[(slice(None), slice(None), *window)])
+    return middle(batch, [PATCH] * 3)

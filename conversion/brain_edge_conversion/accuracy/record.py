@@ -11,6 +11,7 @@ import msgspec
 
 from brain_edge.cohort import Split
 from brain_edge.package.manifest import Accuracy, Basis, FloatLayer, IsaRecord, LabelRecord, TrialRecord
+from brain_edge.report.accuracy_report import AccuracyReport, NamedCase
 from brain_edge_conversion.accuracy.ranking import COST_FACTORS
 from brain_edge_conversion.accuracy.subjects import (
     USUAL_CONFIDENCE,
@@ -20,11 +21,13 @@ from brain_edge_conversion.accuracy.subjects import (
     worst_by_subject,
 )
 from brain_edge_conversion.budget import has_reference, hd95_increase_mm, losses, smallest_budget
+from brain_edge_conversion.convert import tool_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from brain_edge.cohort import Cohort
+    from brain_edge.cohort import Case, Cohort
+    from brain_edge.package import ModelPackage
     from brain_edge.package.manifest import CaseRecord
     from brain_edge_conversion.accuracy.policy import Outcome
     from brain_edge_conversion.budget import AccuracyBudget, Verdict
@@ -45,6 +48,7 @@ class Judgement:
         earlier: how many other candidates were judged on these images before.
         trials: of the search, with the figures of each on the search data.
         floats: layers in floating point.
+        kernels: share of the multiply-adds per kernel, on this CPU.
         threads: of the measurements.
     """
 
@@ -58,6 +62,7 @@ class Judgement:
     earlier: int
     trials: Sequence[TrialRecord]
     floats: Sequence[FloatLayer]
+    kernels: Mapping[str, float]
     threads: int
 
     @property
@@ -131,7 +136,47 @@ def _record(judgement: Judgement) -> Accuracy:
         float_layers=tuple(judgement.floats),
         cost_factors=dict(COST_FACTORS),
         threads=judgement.threads,
+        kernels=dict(judgement.kernels),
     )
+
+
+def accuracy_report(
+    package: ModelPackage, judgement: Judgement, search_result: str, written: ModelPackage | None
+) -> AccuracyReport:
+    """Everything about one quantisation, with the names of the cohort and without pictures.
+
+    Args:
+        package: in floating point.
+        judgement: what was measured.
+        search_result: why the search ended.
+        written: the sealed INT8 package, or None where the budget is missed.
+    """
+    cohort, manifest = judgement.cohort, judgement.cohort.manifest
+    numbers = {record.case for record in judgement.records}
+    return AccuracyReport(
+        met=written is not None,
+        failures=judgement.failures,
+        smallest_budget=judgement.smallest_budget,
+        search_result=search_result,
+        judged_on=judgement.split,
+        model=package.spec.name,
+        fp32_digest=package.digest,
+        int8_digest=None if written is None else written.digest,
+        labels=package.spec.labels,
+        cohort=manifest.name,
+        cohort_sha256=cohort.sha256,
+        licence=manifest.licence,
+        citation=manifest.citation,
+        synthetic=manifest.synthetic,
+        demonstration=manifest.demo,
+        versions=tool_versions(),
+        accuracy=accuracy_record(judgement),
+        cases=tuple(_named(case) for case in cohort.cases() if case.number in numbers),
+    )
+
+
+def _named(case: Case) -> NamedCase:
+    return NamedCase(case=case.number, subject=case.entry.subject, visit=case.entry.visit, sequences=tuple(case.inputs))
 
 
 def trial_record(outcome: Outcome, verdict: Verdict) -> TrialRecord:

@@ -15,13 +15,13 @@ from brain_edge.package.manifest import FloatLayer, IsaRecord
 from brain_edge.runtime.session import read_graph
 from brain_edge_conversion.accuracy.isa import AVX2, isa_record, make_job
 from brain_edge_conversion.accuracy.journal import Entry, hashes
+from brain_edge_conversion.accuracy.kernels import input_shapes, package_kernels
 from brain_edge_conversion.accuracy.measure import measure
 from brain_edge_conversion.accuracy.networks import quantise
 from brain_edge_conversion.accuracy.policy import Outcome, Rank, Stop, next_trial
 from brain_edge_conversion.accuracy.ranking import rank_groups
 from brain_edge_conversion.budget import judge
-from brain_edge_conversion.capture import load_inputs
-from brain_edge_conversion.coverage import LayerCost, int8_share, layer_costs
+from brain_edge_conversion.coverage import LayerCost, int8_share, layer_costs, with_kernels
 from brain_edge_conversion.trace import save_graph
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from brain_edge.cohort import Case
     from brain_edge.runtime.options import RuntimeOptions
     from brain_edge_conversion.accuracy.journal import Journal
-    from brain_edge_conversion.accuracy.ladder import Setting
+    from brain_edge_conversion.accuracy.ladder import FloatEnds, Setting
     from brain_edge_conversion.accuracy.policy import Trial
     from brain_edge_conversion.budget import AccuracyBudget, Verdict
 
@@ -86,13 +86,13 @@ def quantise_package(
     """Quantise every graph of a package into a folder; what became integer, per graph."""
     import openvino as ov
 
-    layers = {}
+    layers, shapes = {}, input_shapes(inputs)
     for graph in package.spec.graphs:
         model = read_graph(ov.Core(), package.graph_file(graph), package.spec)
         keep = {layer for group in trial.reverted if group.graph == graph for layer in group.layers}
         quantised = quantise(model, inputs[graph], trial.setting, keep)
         save_graph(quantised, folder / graph_path(graph), package.spec)
-        layers[graph] = layer_costs(quantised, next(load_inputs(inputs[graph])).shape)
+        layers[graph] = layer_costs(quantised, shapes[graph])
     return layers
 
 
@@ -116,11 +116,7 @@ def float_layers(entry: Entry) -> tuple[FloatLayer, ...]:
             layer=layer.name,
             kind=layer.kind,
             multiply_adds=layer.multiply_adds,
-            reason=(
-                "reverted by the search: its quantisation costs most accuracy per time"
-                if (graph, layer.name) in reverted
-                else f"NNCF leaves it in float, or the setting does (ends in float: {ends})"
-            ),
+            reason=_why_float(layer, ends, is_reverted=(graph, layer.name) in reverted),
         )
         for graph, layers in entry.layers.items()
         for layer in layers
@@ -128,15 +124,25 @@ def float_layers(entry: Entry) -> tuple[FloatLayer, ...]:
     )
 
 
+def _why_float(layer: LayerCost, ends: FloatEnds, *, is_reverted: bool) -> str:
+    if is_reverted:
+        return "reverted by the search: its quantisation costs most accuracy per time"
+    if layer.quantised:
+        return f"quantised, but OpenVINO has no integer kernel for it here and runs {layer.kernel or 'another'}"
+    return f"NNCF leaves it in float, or the setting does (ends in float: {ends})"
+
+
 def _try(trial: Trial, problem: Problem, folder: Path) -> Entry:
     start = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted trial has left
-    layers = quantise_package(trial, problem.package, problem.inputs, folder)
-    share = share_of(layers)
+    quantised = quantise_package(trial, problem.package, problem.inputs, folder)
     candidate = candidate_in(folder, problem.package)
+    kernels = package_kernels(candidate, input_shapes(problem.inputs), problem.runtime)
+    layers = {graph: with_kernels(quantised[graph], kernels[graph]) for graph in quantised}
+    share = share_of(layers)
     records = measure(candidate, problem.cases, problem.masks, problem.subjects, problem.runtime)
     verdict = judge(records, share, problem.budget)
-    isas = _other_isas(candidate, share, problem) if verdict.met else ()
+    isas = _other_isas(candidate, layers, problem) if verdict.met else ()
     return Entry(
         outcome=_outcome(trial, verdict, share, isas),
         records=records,
@@ -147,17 +153,20 @@ def _try(trial: Trial, problem: Problem, folder: Path) -> Entry:
     )
 
 
-def _other_isas(candidate: ModelPackage, share: float, problem: Problem) -> tuple[IsaRecord, ...]:
+def _other_isas(
+    candidate: ModelPackage, layers: Mapping[str, Sequence[LayerCost]], problem: Problem
+) -> tuple[IsaRecord, ...]:
     problem.report(f"measuring again with {AVX2} instructions")
-    job = make_job(candidate, problem.cases, problem.masks, problem.runtime)
-    return (isa_record(AVX2, job, share, problem.budget),)
+    job = make_job(candidate, problem.cases, problem.masks, input_shapes(problem.inputs), problem.runtime)
+    return (isa_record(AVX2, job, layers, problem.budget),)
 
 
 def _outcome(trial: Trial, verdict: Verdict, share: float, isas: Sequence[IsaRecord]) -> Outcome:
     excesses = [verdict.excess, *(isa.excess for isa in isas if isa.excess is not None)]
     met = verdict.met and all(isa.met for isa in isas if isa.verified)
+    shares = [share, *(isa.int8_share for isa in isas if isa.int8_share is not None)]
     # a finite number, since infinity is not JSON
-    return Outcome(trial=trial, excess=min(max(excesses), 1e9), int8_share=share, met=met)
+    return Outcome(trial=trial, excess=min(max(excesses), 1e9), int8_share=min(shares), met=met)
 
 
 def _progress(trial: Trial, problem: Problem, journal: Journal) -> str:

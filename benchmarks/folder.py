@@ -1,0 +1,155 @@
+"""A folder against its images one by one, in one process with the same loaded package; and memory over many cases.
+
+    python benchmarks/folder.py PKG HEAD... --threads 2 --rounds 5 --cases 100
+
+Single runs (`run_case`, one after the other) and the batch (`run_batch`) take turns, so that other programs on the
+machine hit both alike; both have their networks compiled before. The masks of both are compared byte by byte before
+anything is timed. Then one batch of `--cases` images, which are the heads again and again, shows what memory does.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+from harness.machine import this_machine
+from harness.record import our_versions
+
+from brain_edge.batch import Batch, run_batch
+from brain_edge.errors import BrainEdgeError
+from brain_edge.outputs import Outputs
+from brain_edge.package import open_package
+from brain_edge.run import Job, LoadedModel, run_case
+from brain_edge.runtime.options import RuntimeOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brain_edge.package import ModelPackage
+
+RESIDENT: Final = 2
+"""Compiled graphs that stay in memory, as `brain-edge run` has it for a batch."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What both sides share.
+
+    Attributes:
+        package: that is run.
+        heads: images.
+        options: of the runtime.
+        at_once: cases of the batch on their way at once; None is its default.
+        folder: for outputs.
+    """
+
+    package: ModelPackage
+    heads: tuple[Path, ...]
+    options: RuntimeOptions
+    at_once: int | None
+    folder: Path
+
+    def jobs(self, what: str, count: int) -> tuple[Job, ...]:
+        """`count` cases, the heads in turn, with masks in a folder of their own."""
+        place = self.folder / what
+        place.mkdir()
+        (sequence,) = self.package.spec.inputs
+        return tuple(
+            Job(
+                {sequence.name: self.heads[number % len(self.heads)]},
+                Outputs(mask=place / f"{number}_mask.nii.gz"),
+                case=f"{number}",
+            )
+            for number in range(count)
+        )
+
+
+@click.command()
+@click.argument("package", type=click.Path(path_type=Path, exists=True))
+@click.argument("heads", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--threads", default=2, show_default=True, help="Of both sides.")
+@click.option("--at-once", type=int, help="Cases of the batch on their way at once [its default].")
+@click.option("--rounds", default=5, show_default=True, help="Single runs and batch, in turn.")
+@click.option("--per-round", default=8, show_default=True, help="Cases in a round, of each side.")
+@click.option("--cases", default=100, show_default=True, help="Of the batch whose memory is watched; 0 for none.")
+def main(
+    package: Path, heads: tuple[Path, ...], threads: int, at_once: int | None, rounds: int, per_round: int, cases: int
+) -> None:
+    """Compare, watch, and print one JSON object."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = RuntimeOptions(threads=threads, resident_graphs=RESIDENT)
+        setting = Setting(open_package(package), heads, options, at_once, Path(folder))
+        result: dict[str, Any] = {
+            "package_digest": setting.package.digest,
+            "machine": this_machine(),
+            "versions": our_versions(),
+            "threads": threads,
+            "at_once": at_once,
+            **_compare(setting, rounds, per_round),
+            **(_watch(setting, cases) if cases else {}),
+        }
+    click.echo(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
+
+
+def _compare(setting: Setting, rounds: int, count: int) -> dict[str, Any]:
+    """Seconds per case of both sides, round by round; a batch loads its networks in each, and that is counted."""
+    model = LoadedModel.load(setting.package, setting.options)
+    single_s, batch_s = [], []
+    for number in range(rounds + 1):
+        single, batch = setting.jobs(f"single-{number}", count), setting.jobs(f"batch-{number}", count)
+        single_s.append(_timed_single(model, single) / count)
+        batch_s.append(_timed_batch(setting, batch) / count)
+        _require_same(single, batch)
+    single_s, batch_s = single_s[1:], batch_s[1:]  # the first round warms up, and its masks are checked before any time
+    ratios = [one / many for one, many in zip(single_s, batch_s, strict=True)]
+    return {
+        "single_s_per_case": single_s,
+        "batch_s_per_case": batch_s,
+        "throughput_ratio_median": statistics.median(ratios),
+        "throughput_ratios": ratios,
+    }
+
+
+def _timed_single(model: LoadedModel, jobs: Sequence[Job]) -> float:
+    start = time.perf_counter()
+    for job in jobs:
+        run_case(model, job)
+    return time.perf_counter() - start
+
+
+def _timed_batch(setting: Setting, jobs: Sequence[Job]) -> float:
+    start = time.perf_counter()
+    for result in run_batch(setting.package, jobs, _batch(setting, jobs), setting.options):
+        if result.error is not None:
+            raise result.error
+    return time.perf_counter() - start
+
+
+def _watch(setting: Setting, count: int) -> dict[str, Any]:
+    """Resident memory after each case, and how much the last tenth holds more than the second."""
+    jobs = setting.jobs("watched", count)
+    results = run_batch(setting.package, jobs, _batch(setting, jobs), setting.options)
+    rss = [result.record.rss_bytes or 0 for result in results]
+    tenth = max(1, count // 10)
+    early, late = statistics.median(rss[tenth : 2 * tenth]), statistics.median(rss[-tenth:])
+    return {"rss_bytes": rss, "rss_growth_percent": 100 * (late - early) / early}
+
+
+def _batch(setting: Setting, jobs: Sequence[Job]) -> Batch:
+    return Batch(records=jobs[0].outputs.mask.parent, at_once=setting.at_once)
+
+
+def _require_same(single: Sequence[Job], batch: Sequence[Job]) -> None:
+    for one, other in zip(single, batch, strict=True):
+        if one.outputs.mask.read_bytes() != other.outputs.mask.read_bytes():
+            raise BrainEdgeError(f"case {one.case}: a batch gave another mask than a single run; nothing was timed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""What is kept of networks measured alone and in turn: raw samples and all that they depend on; one file a run."""
+
+from __future__ import annotations
+
+import statistics
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from brain_edge.errors import BrainEdgeError
+from harness.machine import Machine
+from harness.measure import Sample
+from harness.ratios import ratio_of_medians
+from harness.record import MINIMUM_ROUNDS, RESULTS, Commit, file_stem, quiet_rounds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class NetworkEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One engine and number format. The first one is PyTorch eager in f32.
+
+    Attributes:
+        name: in tables.
+        correlation: of its answer with PyTorch's, over all voxels and channels.
+        largest_error: of its answer against PyTorch's; probabilities.
+        samples: warm runs; sample n of all entries were taken in the same round.
+    """
+
+    name: str
+    correlation: float
+    largest_error: float
+    samples: tuple[Sample, ...]
+
+
+class NetworkRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One interleaved comparison of a network alone, with random weights.
+
+    Attributes:
+        shape: of the input.
+        target: times as fast as PyTorch that INT8 should be on a CPU with AVX512-VNNI.
+        max_disturbance: see `harness.record.Run`.
+    """
+
+    schema: Literal[1] = 1
+    benchmark: Literal["interleaved networks"] = "interleaved networks"
+    network: str
+    shape: tuple[int, ...]
+    target: float
+    started: datetime
+    commit: Commit
+    machine: Machine
+    threads: int
+    max_disturbance: float
+    versions: dict[str, str]
+    entries: tuple[NetworkEntry, ...]
+
+
+def write_networks(run: NetworkRun, results: Path = RESULTS) -> Path:
+    """Write a run to a file of its own; an existing file is never opened for writing."""
+    path = results / run.machine.name / f"{file_stem(f'network-{run.network}', run.started)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+    return path
+
+
+def read_networks(path: Path) -> NetworkRun:
+    """A run that was written before."""
+    return msgspec.json.decode(path.read_bytes(), type=NetworkRun)
+
+
+def network_table(run: NetworkRun) -> str:
+    """A run as Markdown: medians over the rounds that count, and how many times as fast as PyTorch.
+
+    Raises:
+        BrainEdgeError: so few rounds count that an interval would mean nothing.
+    """
+    counted = quiet_rounds([entry.samples for entry in run.entries], run.max_disturbance, run.machine.processors)
+    if len(counted) < MINIMUM_ROUNDS:
+        raise BrainEdgeError(
+            f"{len(counted)} of {len(run.entries[0].samples)} rounds count, at least {MINIMUM_ROUNDS} are needed; "
+            "repeat when the machine is idle"
+        )
+    first = [run.entries[0].samples[number].latency_ms for number in counted]
+    lines = [
+        f"{run.network} {' x '.join(map(str, run.shape))}, random weights, {run.threads} threads, {run.machine.cpu} "
+        f"({run.machine.isa}); {len(counted)} rounds count; target on AVX512-VNNI {run.target:g}x",
+        "",
+        "| engine | latency | faster than PyTorch | peak memory | correlation | largest error |",
+        "|---|---|---|---|---|---|",
+    ]
+    for entry in run.entries:
+        samples = [entry.samples[number] for number in counted]
+        ratio = ratio_of_medians(first, [sample.latency_ms for sample in samples])
+        lines.append(
+            f"| {entry.name} | {statistics.median(sample.latency_ms for sample in samples) / 1000:.3f} s "
+            f"| {ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})x "
+            f"| {statistics.median(sample.peak_rss_bytes for sample in samples) / 2**20:.0f} MiB "
+            f"| {entry.correlation:.5f} | {entry.largest_error:.2g} |"
+        )
+    return "\n".join(lines)

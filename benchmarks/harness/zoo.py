@@ -1,0 +1,143 @@
+"""Networks that are measured alone, with random weights: speed does not depend on what a network has learnt."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import nn
+
+    from brain_edge.volume import FloatArray
+
+TRACED_SIDE: Final = 64
+QUANTISED_SIDE: Final = 64
+"""Side of the volume that ranges are taken from: calibration at full size takes gigabytes and changes no speed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A network and the volume that it is measured on.
+
+    Attributes:
+        build: the network in the very state in which its program runs it.
+        channels_in: of its input.
+        sides: of its input.
+        target: how many times as fast as PyTorch eager in f32 its INT8 graph should be, with AVX512-VNNI.
+    """
+
+    build: Callable[[], nn.Module]
+    channels_in: int
+    sides: tuple[int, int, int]
+    target: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(1, C, I, J, K)."""
+        return (1, self.channels_in, *self.sides)
+
+
+def brainmage() -> nn.Module:
+    """As in the recipe."""
+    from brain_edge_conversion.recipes.brainmage import build
+
+    return build(None)
+
+
+def hd_bet_v1() -> nn.Module:
+    """As in the recipe: its norms use the statistics of the input."""
+    from brain_edge_conversion.recipes.hd_bet_v1 import build
+
+    return build(None)
+
+
+def vox2vox() -> nn.Module:
+    """The generator."""
+    from brain_edge_conversion.networks.vox2vox import Vox2VoxGenerator
+    from brain_edge_conversion.recipe import same_each_time
+
+    return same_each_time(Vox2VoxGenerator).eval()
+
+
+def nnunet_style() -> nn.Module:
+    """MONAI's DynUNet as nnU-Net plans it for 128^3: six levels of 32 to 320 channels, instance norms."""
+    from monai.networks.nets import DynUNet
+
+    from brain_edge_conversion.recipe import same_each_time
+
+    levels = 6
+    norm = ("INSTANCE", {"affine": True})
+    strides = [1, *[2] * (levels - 1)]
+    filters = [32, 64, 128, 256, 320, 320]
+    return same_each_time(
+        lambda: DynUNet(3, 4, 4, [3] * levels, strides, strides[1:], filters=filters, norm_name=norm)
+    ).eval()
+
+
+ARCHITECTURES: Final = {
+    "brainmage": Architecture(build=brainmage, channels_in=1, sides=(128, 128, 128), target=9.5),
+    "hd-bet-v1": Architecture(build=hd_bet_v1, channels_in=1, sides=(128, 160, 128), target=6.3),
+    "vox2vox": Architecture(build=vox2vox, channels_in=4, sides=(128, 128, 128), target=7.0),
+    "nnunet-style": Architecture(build=nnunet_style, channels_in=4, sides=(128, 128, 128), target=8.0),
+}
+
+
+def phantom_input(architecture: Architecture, side: int | None = None) -> FloatArray:
+    """The phantom head, z-scored, in every channel a little noisier; of the given side, or as it is measured."""
+    from brain_edge.phantom import Phantom, make_volume
+
+    sides = architecture.sides if side is None else (side, side, side)
+    head = make_volume(Phantom(shape=sides, spacing_mm=200.0 / min(sides))).voxels
+    head = (head - head.mean()) / head.std()
+    noise = np.random.default_rng(0)
+    channels = [head + 0.1 * number * noise.standard_normal(head.shape) for number in range(architecture.channels_in)]
+    return np.ascontiguousarray(np.stack(channels)[np.newaxis], dtype=np.float32)
+
+
+def save_graphs(architecture: Architecture, folder: Path, *, rewrites: bool) -> None:
+    """Convert and quantise: `f32.xml` and `int8.xml` with their weights; the rewrites that keep the output as it is.
+
+    The last softmax or sigmoid stays, and so do both channels of a binary head, so that all sides give the same.
+    """
+    import nncf
+    import openvino as ov
+    import torch
+
+    from brain_edge_conversion.rewrites.graph import rewrite_graph
+    from brain_edge_conversion.rewrites.norm_statistics import trapped_norms, use_instance_statistics
+
+    module = copy.deepcopy(architecture.build())
+    use_instance_statistics(module, trapped_norms(module))
+    small = (1, architecture.channels_in, *(TRACED_SIDE,) * 3)
+    model = ov.convert_model(module.eval(), example_input=torch.zeros(small))
+    model.reshape([*small[:2], -1, -1, -1])
+    if rewrites:
+        rewrite_graph(model, small)
+    folder.mkdir(parents=True, exist_ok=True)
+    ov.save_model(model, str(folder / "f32.xml"), compress_to_fp16=False)
+    calibration = nncf.Dataset([phantom_input(architecture, QUANTISED_SIDE)])
+    preset = nncf.QuantizationPreset.PERFORMANCE
+    quantised = nncf.quantize(model, calibration, preset=preset, subset_size=1)
+    ov.save_model(quantised, str(folder / "int8.xml"), compress_to_fp16=False)
+
+
+def compiled(graph: Path, shape: tuple[int, ...], threads: int) -> Any:
+    """A graph compiled as the runtime compiles it, in f32 where it is not integer."""
+    import openvino as ov
+
+    from brain_edge.package import Precision
+    from brain_edge.runtime.norm_sums import sum_norms_by_axis
+    from brain_edge.runtime.options import RuntimeOptions
+    from brain_edge.runtime.session import compile_properties
+
+    core = ov.Core()
+    model = core.read_model(str(graph))
+    model.reshape(list(shape))
+    sum_norms_by_axis(model, ov.opset13)
+    return core.compile_model(model, "CPU", compile_properties(Precision.F32, RuntimeOptions(threads=threads)))

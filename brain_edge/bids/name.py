@@ -1,0 +1,118 @@
+"""File names of BIDS: entities (`sub-01`), a suffix (`T1w`) and an extension, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from brain_edge.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Entities: TypeAlias = "Mapping[str, str]"
+
+SUBJECT: Final = "sub"
+SESSION: Final = "ses"
+
+ENTITY_ORDER: Final = (
+    *("sub", "ses", "task", "acq", "ce", "rec", "dir", "run", "mod", "echo", "flip", "inv", "mt", "part", "space"),
+    *("chunk", "seg", "desc"),
+)
+"""The entities of anatomical images and of what is made of them, in the order of BIDS (`rules.entities`)."""
+
+RAW_ENTITIES: Final = frozenset(ENTITY_ORDER) - {"space", "seg", "desc"}
+"""Those that the name of a raw anatomical image can have (`rules.files.raw.anat`)."""
+
+RAW_SUFFIXES: Final = frozenset(
+    (
+        *("T1w", "T2w", "PDw", "T2starw", "FLAIR", "inplaneT1", "inplaneT2", "PDT2", "angio", "T2star", "FLASH", "PD"),
+        *("T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "PDmap", "MTRmap", "MTsat", "UNIT1", "T1rho"),
+        *("MWFmap", "MTVmap", "Chimap", "S0map", "M0map", "defacemask", "MEGRE", "MESE", "VFA", "IRT1", "MP2RAGE"),
+        *("MPM", "MTS", "MTR"),
+    )
+)
+"""Every suffix of a raw anatomical image (`rules.files.raw.anat`), whether or not a model takes it."""
+
+IMAGE_EXTENSIONS: Final = (".nii.gz", ".nii")
+
+_INDICES: Final = frozenset({"run", "echo", "flip", "inv", "chunk"})
+_LABEL: Final = re.compile(r"[0-9A-Za-z+]+")
+_INDEX: Final = re.compile(r"[0-9]+")
+
+
+@dataclass(frozen=True)
+class BidsName:
+    """The name of one file.
+
+    Attributes:
+        entities: value by key, in the order of BIDS.
+        suffix: what the file is: `T1w`, `mask`.
+        extension: with its point, or "".
+    """
+
+    entities: Entities
+    suffix: str
+    extension: str = ""
+
+    def __str__(self) -> str:
+        """As it stands on disk."""
+        chain = [f"{key}-{value}" for key, value in self.entities.items()]
+        return "_".join((*chain, self.suffix)) + self.extension
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is an image by its extension; hidden files are none."""
+    return name.endswith(IMAGE_EXTENSIONS) and not name.startswith(".")
+
+
+def is_label(text: str) -> bool:
+    """Whether this can be the value of an entity."""
+    return _LABEL.fullmatch(text) is not None
+
+
+def in_order(entities: Entities) -> dict[str, str]:
+    """The same entities in the order that BIDS prescribes."""
+    return {key: entities[key] for key in sorted(entities, key=ENTITY_ORDER.index)}
+
+
+def parse_raw_name(text: str) -> BidsName:
+    """Read the name of a raw anatomical image strictly.
+
+    Raises:
+        InputError: what is wrong with it, beginning with the name.
+    """
+    extension = next((ending for ending in IMAGE_EXTENSIONS if text.endswith(ending)), "")
+    *chain, suffix = text.removesuffix(extension).split("_")
+    if suffix not in RAW_SUFFIXES:
+        raise InputError(f"{text}: {suffix!r} is no suffix of an anatomical image{_meant(suffix)}")
+    pairs = [_pair(text, part) for part in chain]
+    keys = [key for key, _ in pairs]
+    if keys[:1] != [SUBJECT]:
+        raise InputError(f"{text}: expected a name that begins with sub-")
+    if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+        raise InputError(f"{text}: the entity {repeated[0]!r} is there twice")
+    entities = dict(pairs)
+    if list(in_order(entities)) != keys:
+        raise InputError(f"{text}: expected the entities in the order {', '.join(in_order(entities))}")
+    return BidsName(entities, suffix, extension)
+
+
+def _pair(text: str, part: str) -> tuple[str, str]:
+    key, _, value = part.partition("-")
+    if key not in RAW_ENTITIES:
+        known = ", ".join(key for key in ENTITY_ORDER if key in RAW_ENTITIES)
+        raise InputError(f"{text}: {part!r} is no entity of a raw anatomical image ({known})")
+    if key in _INDICES and not _INDEX.fullmatch(value):
+        raise InputError(f"{text}: expected a number after {key}-, got {value!r}")
+    if not is_label(value):
+        raise InputError(f"{text}: expected letters and digits after {key}-, got {value!r}")
+    return key, value
+
+
+def _meant(suffix: str) -> str:
+    """The suffix that somebody may have meant."""
+    plain = re.sub(r"[^a-z0-9]", "", suffix.lower())
+    close = next((known for known in sorted(RAW_SUFFIXES) if known.lower() in (plain, f"{plain}w")), None)
+    return f"; perhaps {close} is meant" if close else ""

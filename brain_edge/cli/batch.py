@@ -1,0 +1,181 @@
+"""What commands that run batches share: their options, the telling, and the end."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from brain_edge.cli import failure
+from brain_edge.cli.options import print_json, progress
+from brain_edge.errors import BatchError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from brain_edge.batch import Batch, CaseResult, RefusedCase
+    from brain_edge.package import ModelPackage
+    from brain_edge.record import RunRecord
+    from brain_edge.run import Job
+    from brain_edge.runtime.options import RuntimeOptions
+
+BATCH_CHOICES: Final = ("shard", "overwrite", "wait", "at_once", "page")
+"""The parameters of `batch_options`."""
+
+Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
+
+
+def batch_options(function: Decorated) -> Decorated:
+    """`--shard`, `--overwrite`, `--wait`, `--at-once` and `--page`."""
+    for option in reversed(
+        (
+            click.option(
+                "--shard", metavar="I/N", help="Of a batch, run part I of N only (1/4 to 4/4, at once or not)."
+            ),
+            click.option("--overwrite", is_flag=True, help="Run finished cases of a batch again."),
+            click.option("--wait", is_flag=True, help="Wait while another batch works in the same folder."),
+            click.option(
+                "--at-once",
+                type=click.IntRange(min=1),
+                metavar="N",
+                help="Cases of a batch on their way at once, each with the memory of one [default: 2].",
+            ),
+            click.option("--page", is_flag=True, help="Also write a picture per case and index.html to look at all."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def make_batch(records: Path, *, shard: str | None = None, **choices: Any) -> Batch:
+    """How a batch is run, from the options of the command line.
+
+    Args:
+        records: folder of the records.
+        shard: such as 1/4.
+        choices: other fields of `Batch`.
+
+    Raises:
+        UsageError: there is no such shard.
+    """
+    from brain_edge.batch import Batch, Shard
+    from brain_edge.batch.shard import parse_shard
+
+    return Batch(records=records, shard=parse_shard(shard) if shard else Shard(), **choices)
+
+
+def require_no_choice(choices: Mapping[str, Any], mask: Path) -> None:
+    """Refuse options of a batch where there is none.
+
+    Raises:
+        UsageError: one was given.
+    """
+    given = next((f"--{name.replace('_', '-')}" for name, value in choices.items() if value), None)
+    if given is not None:
+        raise UsageError(f"{given} is for a batch, and {mask} is one file; name a folder for the results instead")
+
+
+def run_cases(
+    package: ModelPackage,
+    cases: Sequence[Job | RefusedCase],
+    batch: Batch,
+    options: RuntimeOptions,
+    *,
+    quiet: bool,
+    as_json: bool,
+    each: Callable[[CaseResult], CaseResult] = lambda result: result,
+) -> tuple[CaseResult, ...]:
+    """Run a batch, and tell: results on stdout, failures and the bar on stderr. In the order of the cases.
+
+    `each` gets every result as soon as its case has ended, before it is told.
+    """
+    from brain_edge.batch import run_batch
+
+    own = batch.share(cases)
+    ended = []
+    with (
+        closing(run_batch(package, cases, batch, options)) as results,
+        progress(package.spec.name, len(own), quiet=quiet) as bar,
+    ):
+        for result in map(each, results):
+            bar.clear()
+            tell(result, is_silent=quiet or as_json)
+            bar.step()
+            ended.append(result)
+    place = {case.case: number for number, case in enumerate(own)}
+    in_order = tuple(sorted(ended, key=lambda result: place[result.case]))
+    if as_json:
+        print_json([result.record for result in in_order])
+    _tell_kept(in_order, is_silent=quiet or as_json)
+    return in_order
+
+
+def write_page(folder: Path, *, is_silent: bool) -> None:
+    """The page to look through a batch, from the records that lie there."""
+    from brain_edge.report.batch_page import write_batch_page
+
+    path = write_batch_page(folder)
+    if not is_silent:
+        click.echo(f"{path}: open it in a browser")
+
+
+def require_all_done(results: Sequence[CaseResult]) -> None:
+    """End with the list of the cases that failed.
+
+    Raises:
+        BatchError: there are any.
+    """
+    failed = [about(result) for result in results if result.error is not None]
+    if failed:
+        raise BatchError(f"{len(failed)} of {len(results)} cases failed, the reasons stand above: {', '.join(failed)}")
+
+
+def tell(result: CaseResult, *, is_silent: bool) -> None:
+    """What became of one case; one that was kept has been told before."""
+    from brain_edge.batch import Outcome
+
+    if result.error is not None:
+        failure.show(result.error, about=about(result))
+    elif result.outcome is Outcome.NEW and result.record.run is not None:
+        warn(result.record.run)
+        if not is_silent:
+            print_summary(result.record.run)
+
+
+def about(result: CaseResult) -> str:
+    """What a message calls a case: its first image, or its name where it has none."""
+    return str(next(iter(result.inputs.values()), result.case))
+
+
+def warn(record: RunRecord) -> None:
+    """What is not plausible about a case, on stderr."""
+    for flag in record.flags:
+        click.echo(f"warning: {next(iter(record.inputs.values()))}: {flag.message}", err=True)
+    for name, series in record.series.items():
+        for note in series.notes:
+            click.echo(f"warning: {record.inputs[name]}: {series.name}: {note}", err=True)
+
+
+def print_summary(record: RunRecord) -> None:
+    """A case in one line, on stdout."""
+    volumes = ", ".join(f"{name} {volume:.1f} ml" for name, volume in record.volumes_ml.items())
+    origin = "".join(f", {name} is {series.name}" for name, series in record.series.items())
+    click.echo(f"{record.mask}: {volumes} ({record.elapsed_ms['total'] / 1000:.1f} s){origin}")
+
+
+def _tell_kept(results: Sequence[CaseResult], *, is_silent: bool) -> None:
+    from brain_edge import __version__
+    from brain_edge.batch import Outcome
+
+    kept = [result.record for result in results if result.outcome is Outcome.KEPT]
+    if kept and not is_silent:
+        click.echo(f"{len(kept)} of {len(results)} cases were finished before and are kept")
+    others = sorted({record.versions.get("brain_edge", "unknown") for record in kept} - {__version__})
+    if others:
+        click.echo(
+            f"warning: some of them were made by brain-edge {', '.join(others)}, and this is {__version__}; "
+            "--overwrite makes all again",
+            err=True,
+        )

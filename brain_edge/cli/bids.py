@@ -1,0 +1,159 @@
+"""`brain-edge bids`: a BIDS-App over a model package."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from brain_edge.cli.batch import batch_options
+from brain_edge.cli.options import digest_option, find_package, json_option, runtime_options, threads_option
+from brain_edge.cli.run import require_trained
+from brain_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brain_edge.bids.app import Request
+
+PARTICIPANT: Final = "participant"
+LABEL_LISTS: Final = ("--participant-label", "--participant_label", "--session-id", "--session-label")
+"""Options that take a list, as BIDS-Apps write it: `--participant-label 01 02`."""
+
+
+class BidsApp(click.Command):
+    """A command whose lists of labels may be separated by spaces, where they stand after the analysis level."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does, once each label has its own option."""
+        return super().parse_args(ctx, spread(args))
+
+
+def spread(args: Sequence[str]) -> list[str]:
+    """`DIR OUT participant --participant-label 01 02` with the option before each label.
+
+    Before the analysis level a list takes one label, because what follows it could be a folder.
+    """
+    start = args.index(PARTICIPANT) + 1 if PARTICIPANT in args else len(args)
+    spread_out, option = list(args[:start]), ""
+    for position, text in enumerate(args[start:]):
+        if text.startswith("-"):
+            option = text if text in LABEL_LISTS else ""
+        elif option and args[start + position - 1] != option:
+            spread_out.append(option)
+        spread_out.append(text)
+    return spread_out
+
+
+@click.command("bids", cls=BidsApp)
+@click.argument("bids_dir", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("level", metavar=PARTICIPANT)
+@click.option("--package", "-p", metavar="PACKAGE", help="The model [default: the package in the current folder].")
+@click.option(
+    "--participant-label",
+    "--participant_label",
+    "subjects",
+    multiple=True,
+    metavar="LABEL...",
+    help="Subjects: 01 or sub-01, several after participant [default: all].",
+)
+@click.option(
+    "--session-id",
+    "--session-label",
+    "sessions",
+    multiple=True,
+    metavar="LABEL...",
+    help="Sessions, as subjects [default: all].",
+)
+@click.option(
+    "--sequence",
+    "types",
+    multiple=True,
+    metavar="[NAME=]TYPE",
+    help="Images to take: T1w, T1c (after contrast), T2w, PDw, FLAIR [default: what the model says].",
+)
+@click.option("--brain", is_flag=True, help="Also write the images inside the masks.")
+@click.option("--border", "border_mm", default=0.0, metavar="MM", help="Widen the masks by this much, in mm.")
+@click.option("--strict", is_flag=True, help="An implausible input or mask is an error; write no mask.")
+@batch_options
+@click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")
+@digest_option
+@threads_option
+@click.option("--quiet", "-q", is_flag=True, help="No progress, no summary; warnings, errors and --json stay.")
+@json_option
+def command(bids_dir: Path, out: Path, level: str, package: str | None, **options: Any) -> None:
+    """Masks of a BIDS dataset, as BIDS derivatives.
+
+    A BIDS-App: takes the anatomical images of the raw dataset BIDS_DIR whose type the model names (T1w for one), and
+    writes their masks to OUT with the names and metadata that BIDS prescribes. BIDS_DIR is only read; OUT lies
+    outside of it, or is BIDS_DIR/derivatives/NAME. A model of several sequences takes one image of each per session.
+
+    Cases that are finished are not done again; records, summary and page are in OUT/logs. A case that fails does not
+    stop the others; the exit code is 6 in the end.
+    """
+    from brain_edge.bids.app import LOGS, explained, plan_dataset
+    from brain_edge.bids.dataset import open_dataset
+    from brain_edge.bids.description import prepare, require_place
+    from brain_edge.cli.batch import make_batch, require_all_done, run_cases, write_page
+    from brain_edge.package import open_package
+    from brain_edge.report.sheet import require_matplotlib
+
+    _require_participant(level)
+    batch = make_batch(out / LOGS, **{name: options[name] for name in ("shard", "overwrite", "wait", "at_once")})
+    require_place(bids_dir, out)
+    dataset = open_dataset(bids_dir)
+    opened = open_package(find_package(package), options["expect_digest"])
+    require_trained(opened, allow_untrained=options["allow_untrained"])
+    if options["page"]:
+        require_matplotlib()
+    plan = plan_dataset(dataset, out, opened.spec, _request(options))
+    prepare(dataset, out, opened)
+    for note in plan.notes:
+        click.echo(f"note: {note}", err=True)
+    telling = {name: options[name] for name in ("quiet", "as_json")}
+    runtime = runtime_options(options["threads"], resident_graphs=2)
+    explain = partial(explained, plan, opened)
+    results = run_cases(opened, plan.jobs, batch, runtime, **telling, each=explain)
+    if options["page"]:
+        write_page(batch.records, is_silent=any(telling.values()))
+    require_all_done(results)
+
+
+def _require_participant(level: str) -> None:
+    if level != PARTICIPANT:
+        reason = (
+            "masks are made of one participant at a time, and a group has nothing more to be computed; the summary of "
+            "all is OUT/logs/summary.tsv"
+        )
+        raise UsageError(
+            f"expected the analysis level {PARTICIPANT}, got {level!r}" + (f": {reason}" if level == "group" else "")
+        )
+
+
+def _request(options: dict[str, Any]) -> Request:
+    from brain_edge.bids.app import Request
+
+    return Request(
+        subjects=_labels(options["subjects"]),
+        sessions=_labels(options["sessions"]),
+        types=tuple(_split_type(text) for text in options["types"]),
+        brain=options["brain"],
+        pictures=options["page"],
+        border_mm=options["border_mm"],
+        strict=options["strict"],
+    )
+
+
+def _labels(texts: Sequence[str]) -> tuple[str, ...]:
+    """`01 02` and `01,02` are two labels."""
+    return tuple(label for text in texts for label in re.split(r"[\s,]+", text) if label)
+
+
+def _split_type(text: str) -> tuple[str | None, str]:
+    """`T1=T1w` -> ("T1", "T1w")."""
+    name, _, kind = text.rpartition("=")
+    return name or None, kind

@@ -1,0 +1,70 @@
+"""`brain-edge wheelhouse`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from brain_edge.cli.options import json_option, print_json, quiet_option, reporter
+
+PLATFORMS = ("win_amd64", "linux_x86_64", "macosx_arm64")
+"""Those of `brain_edge.wheelhouse.Platform`."""
+
+FOLDER = click.Path(path_type=Path)
+
+
+@click.command("wheelhouse")
+@click.argument("output", type=FOLDER, metavar="OUT")
+@click.option("--platform", type=click.Choice(PLATFORMS), help="Of the workstation [default: as this machine].")
+@click.option("--python", metavar="X.Y", help="Of the workstation, such as 3.12 [default: as here].")
+@click.option(
+    "--with",
+    "extras",
+    multiple=True,
+    type=click.Choice(["report", "dicom"]),
+    help="Also what pictures, or DICOM, need.",
+)
+@click.option("--package", "packages", multiple=True, type=FOLDER, metavar="PKG", help="Also this model package.")
+@click.option(
+    "--wheel", type=FOLDER, metavar="FILE", help="The wheel of this brain-edge [default: built from checkout]."
+)
+@quiet_option
+@json_option
+def command(
+    output: Path,
+    platform: str | None,
+    python: str | None,
+    extras: tuple[str, ...],
+    packages: tuple[Path, ...],
+    wheel: Path | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Make the folder OUT that a workstation without network installs from; downloads with pip.
+
+    It holds every wheel in its tested version, requirements.txt with their hashes, install.py, a README with the
+    steps, the licences, and SHA256SUMS. Send the SHA-256 that is printed by another way than the folder.
+    """
+    import sys
+
+    from brain_edge.wheelhouse import Platform, Target, WheelhousePlan, make_wheelhouse
+    from brain_edge.wheelhouse.target import parse_python, this_platform
+
+    target = Target(
+        Platform(platform) if platform else this_platform(),
+        parse_python(python) if python else sys.version_info[:2],
+    )
+    plan = WheelhousePlan(target, extras, wheel, packages)
+    made = make_wheelhouse(output, plan, reporter(quiet=quiet))
+    if as_json:
+        wheels = [{"name": each.name, "version": each.version, "licence": each.licence} for each in made.wheels]
+        whole = {"folder": str(made.folder), "target": target, "sha256": made.sha256, "size_bytes": made.size_bytes}
+        print_json({**whole, "wheels": wheels, "packages": made.digests})
+        return
+    click.echo(f"folder       {made.folder}")
+    click.echo(f"for          {target}")
+    click.echo(f"wheels       {len(made.wheels)}; everything together {made.size_bytes / 1e6:.0f} MB")
+    for name, digest in made.digests.items():
+        click.echo(f"package      {digest}  {name}")
+    click.echo(f"SHA256SUMS   {made.sha256}")

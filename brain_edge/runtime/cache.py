@@ -1,0 +1,169 @@
+"""Compiled graphs between processes, in a folder of the user's choice, never taken on trust.
+
+OpenVINO's own cache loads an entry whose bytes have changed and computes with it (docs/decisions/0014), so the
+entries are ours: one file each, that names what it was compiled from and for, and carries the SHA-256 of what
+OpenVINO has exported. What does not match is built again and replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from brain_edge.errors import InputError, OutputError
+from brain_edge.io.atomic import atomic_file, require_writable_folder
+from brain_edge.spec import canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SUFFIX: Final = ".compiled"
+MAGIC: Final = b"brain-edge compiled graph 1\n"
+MOST_HEADER_BYTES: Final = 2**16
+
+
+class GraphKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that a compiled graph depends on; an entry serves where every field is the same.
+
+    Attributes:
+        package_digest: of the package that the graph is from.
+        model: its name, for the reader of a list.
+        graph: name of the graph.
+        graph_sha256: of its `.xml` and its `.bin`.
+        shape: of the input (1, C, I, J, K).
+        program: version of brain-edge, which rewrites some graphs before they are compiled.
+        openvino: version of OpenVINO.
+        isa: what the CPU can do, and may do here.
+        properties: precision, threads, streams and the like, as given to OpenVINO.
+    """
+
+    package_digest: str
+    model: str
+    graph: str
+    graph_sha256: tuple[str, str]
+    shape: tuple[int, ...]
+    program: str
+    openvino: str
+    isa: str
+    properties: dict[str, str]
+
+    @property
+    def file_name(self) -> str:
+        """Of the entry: the hash of the key."""
+        return hashlib.sha256(canonical_json(self)).hexdigest()[:40] + SUFFIX
+
+
+class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The second line of an entry."""
+
+    key: GraphKey
+    blob_sha256: str
+    blob_bytes: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of the cache.
+
+    Attributes:
+        path: of the file.
+        size_bytes: of the file.
+        key: what it is, None where that cannot be read.
+    """
+
+    path: Path
+    size_bytes: int
+    key: GraphKey | None
+
+
+def require_cache_folder(folder: Path) -> None:
+    """Make a folder for compiled graphs where there is none, and make sure that it can be written to.
+
+    Raises:
+        OutputError: it cannot be made, is a file, or cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        require_writable_folder(folder)
+    except (OSError, OutputError) as error:
+        raise OutputError(
+            f"{folder}: compiled graphs cannot be kept in this folder ({error}); "
+            "name another one, or run without a cache"
+        ) from error
+
+
+def load(folder: Path, key: GraphKey) -> bytes | None:
+    """What OpenVINO has exported for this key; None where there is no such entry or it is not whole."""
+    path = folder / key.file_name
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    header = _header(content)
+    if header is None or header.key != key:
+        return None
+    blob = memoryview(content)[_header_bytes(content) :]
+    if len(blob) != header.blob_bytes or hashlib.sha256(blob).hexdigest() != header.blob_sha256:
+        return None
+    return bytes(blob)
+
+
+def store(folder: Path, key: GraphKey, blob: bytes) -> None:
+    """Write an entry, atomically; one that is there is replaced.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    header = _Header(key, hashlib.sha256(blob).hexdigest(), len(blob))
+    with atomic_file(folder / key.file_name) as partial, partial.open("wb") as file:
+        file.writelines([MAGIC, canonical_json(header), b"\n", blob])
+
+
+def entries(folder: Path) -> Iterator[Entry]:
+    """The entries of a cache, by file name; only their headers are read.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder of compiled graphs, there is none")
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        with path.open("rb") as file:
+            header = _header(file.read(MOST_HEADER_BYTES))
+        yield Entry(path, path.stat().st_size, None if header is None else header.key)
+
+
+def clear(folder: Path) -> list[Entry]:
+    """Remove every entry, and nothing else; what was removed.
+
+    Raises:
+        InputError: there is no such folder.
+        OutputError: an entry cannot be removed.
+    """
+    removed = []
+    for entry in list(entries(folder)):
+        try:
+            entry.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{entry.path}: could not be removed: {error.strerror}") from error
+        removed.append(entry)
+    return removed
+
+
+def _header_bytes(content: bytes) -> int:
+    return content.index(b"\n", len(MAGIC)) + 1
+
+
+def _header(content: bytes) -> _Header | None:
+    """The header of an entry, None where it is not one of ours."""
+    line, newline, _ = content[len(MAGIC) : MOST_HEADER_BYTES].partition(b"\n")
+    if not content.startswith(MAGIC) or not newline:
+        return None
+    try:
+        return msgspec.json.decode(line, type=_Header)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,111 @@
+"""Install brain-edge from this folder alone: `python install.py FOLDER`. No network, nothing outside FOLDER.
+
+Copied as it is into every wheelhouse. It runs with the workstation's own Python, before anything is installed; so
+it imports the standard library only, and no syntax newer than Python 3.7, which can then say what it lacks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+USAGE = "usage: python install.py FOLDER    (a new folder; removing it later removes everything)"
+
+
+def main() -> None:
+    """Check this Python and every file, make the environment, install, and say how to go on."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a name that the console cannot show
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit(USAGE)
+    folder = Path(sys.argv[1]).absolute()
+    require_this_machine(json.loads((HERE / "wheelhouse.json").read_text(encoding="utf-8")))
+    require_intact()
+    require_new(folder)
+    try:
+        install(folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # half an environment is worse than none
+        raise
+    say(f"installed: {programs(folder) / 'brain-edge'}")
+
+
+def require_this_machine(made_for: dict[str, str]) -> None:
+    """Refuse another Python or system than the wheels were made for; pip would only say that it finds nothing."""
+    here = {
+        "python_version": "{}.{}".format(*sys.version_info[:2]),
+        "sys_platform": sys.platform,
+        "platform_machine": platform.machine(),
+    }
+    wanted = [made_for[name] for name in here]
+    if wanted != list(here.values()):
+        words = f"was made for Python {' '.join(wanted)}, and this is Python {' '.join(here.values())}"
+        sys.exit(
+            f"error: {HERE}: this folder {words}; call it with the right Python, or make a wheelhouse for this one"
+        )
+
+
+def require_intact() -> None:
+    """Compare every file with SHA256SUMS."""
+    lines = (HERE / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    for sha256, name in (line.split("  ", 1) for line in lines):
+        path = HERE / name
+        if not path.is_file():
+            sys.exit(f"error: {path}: expected a file of this wheelhouse, there is none; copy the folder again")
+        if sha256_of(path) != sha256:
+            sys.exit(f"error: {path}: the file was changed or damaged on the way; copy the folder again")
+    say(f"{len(lines)} files are intact")
+
+
+def sha256_of(path: Path) -> str:
+    """64 hex digits; read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def require_new(folder: Path) -> None:
+    """Refuse a folder that holds something, which is never ours to change."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        sys.exit(f"error: {folder}: expected a new folder, this exists; remove it or choose another name")
+
+
+def install(folder: Path) -> None:
+    """Make an environment and fill it from the wheels, each of which must have its hash."""
+    run([sys.executable, "-I", "-m", "venv", str(folder)], "make an environment (is Python's module venv installed?)")
+    pip = [str(programs(folder) / "python"), "-I", "-m", "pip", "--isolated", "--disable-pip-version-check"]
+    only_here = ["--no-index", "--find-links", str(HERE / "wheels"), "--only-binary", ":all:", "--no-cache-dir"]
+    run([*pip, "install", "--quiet", *only_here, "--require-hashes", "-r", str(HERE / "requirements.txt")], "install")
+    run([str(programs(folder) / "brain-edge"), "--version"], "start brain-edge")
+
+
+def programs(folder: Path) -> Path:
+    """Where an environment keeps its programs."""
+    return folder / ("Scripts" if os.name == "nt" else "bin")
+
+
+def run(command: list[str], what: str) -> None:
+    """Run a program to its end, or end here with what it was for."""
+    try:
+        subprocess.run(command, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"error: could not {what}: {error}")
+
+
+def say(line: str) -> None:
+    """One line of progress."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

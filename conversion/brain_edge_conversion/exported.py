@@ -1,0 +1,82 @@
+"""`torch.export` programs (.pt2): loaded only with their hash, and read into OpenVINO without being traced."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from brain_edge.errors import BrainEdgeError, WeightsError
+from brain_edge.runtime.telemetry import forbid_telemetry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def load_exported(path: Path, sha256: str) -> Any:
+    """The `ExportedProgram` of a file, on the CPU. Loading it is running code: the user has to trust it.
+
+    The bytes that are hashed are the bytes that are loaded.
+
+    Raises:
+        WeightsError: another hash, or the file is missing, damaged, or of another version of PyTorch.
+    """
+    import torch
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: the program cannot be read ({error.strerror})") from error
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != sha256:
+        raise WeightsError(f"{path}: expected the SHA-256 {sha256}, got {actual}; it is another or a damaged file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.load(io.BytesIO(content))
+    except Exception as error:  # a damaged archive can fail in any way
+        reason = (str(error).strip().splitlines() or ["no further detail"])[0][:200]
+        raise WeightsError(
+            f"{path}: PyTorch {torch.__version__} does not load this torch.export program ({type(error).__name__}: "
+            f"{reason}); it is damaged or was saved by another version: export it again with this one"
+        ) from error
+
+
+def input_shape(program: Any, source: str) -> tuple[int, ...]:
+    """The shape of the one input, -1 where the program leaves it open.
+
+    Raises:
+        WeightsError: the program takes several inputs, or one that is no tensor.
+    """
+    names = program.graph_signature.user_inputs
+    shapes = [node.meta["val"].shape for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+    if len(names) != 1 or len(shapes) != 1:
+        raise WeightsError(
+            f"{source}: expected a program with one input, this one has {len(names)} ({', '.join(map(str, names))}); "
+            "export a module whose forward takes all sequences as channels of one tensor"
+        )
+    return tuple(side if isinstance(side, int) else -1 for side in shapes[0])
+
+
+def read_exported(program: Any, source: str) -> Any:
+    """The OpenVINO model of a program; its input keeps the sides that the program was exported for.
+
+    Raises:
+        BrainEdgeError: OpenVINO has no equivalent of an operator; its words name it.
+        WeightsError: the program takes several inputs.
+    """
+    forbid_telemetry()
+    import openvino as ov
+
+    shape = input_shape(program, source)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's own deprecations while the program is decomposed
+            return ov.convert_model(program, input=[list(shape)])
+    except Exception as error:  # the converter raises RuntimeError, errors of its own, and torch's
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        remedy = "; export it with fixed sides, those of a window" if -1 in shape[2:] else ""
+        raise BrainEdgeError(
+            f"{source}: OpenVINO cannot convert this torch.export program: {reason}{remedy}"
+        ) from error

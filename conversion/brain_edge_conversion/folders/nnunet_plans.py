@@ -1,0 +1,228 @@
+"""The files of an nnU-Net v2 results folder that are JSON: plans.json and dataset.json, read strictly where it matters.
+
+nnU-Net finds its classes and functions by the names in the plans. Those that are known here are taken by name, all
+others are refused: nothing of nnU-Net is imported.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from brain_edge.errors import InputError
+from brain_edge_conversion.folders.reading import as_type, read_json
+from brain_edge_conversion.networks.nnunet_unet import Sides, UNetPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+MADE_BY: Final = "nnU-Net v2"
+NETWORKS: Final = {"PlainConvUNet": "n_conv_per_stage", "ResidualEncoderUNet": "n_blocks_per_stage"}
+"""The networks that are known, each with the name of its blocks per encoder stage."""
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """One configuration of the plans, inheritance resolved; what is not needed to run it is left out."""
+
+    patch_size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    normalization_schemes: tuple[str, ...]
+    use_mask_for_norm: tuple[bool, ...]
+    preprocessor_name: str = "DefaultPreprocessor"
+    resampling_fn_data: str = ""
+    resampling_fn_data_kwargs: dict[str, Any] = {}
+    resampling_fn_probabilities: str = ""
+    resampling_fn_probabilities_kwargs: dict[str, Any] = {}
+    previous_stage: str | None = None
+
+
+class Plans(msgspec.Struct, frozen=True):
+    """plans.json."""
+
+    configurations: dict[str, dict[str, Any]]
+    transpose_forward: tuple[int, int, int]
+    image_reader_writer: str
+    label_manager: str = "LabelManager"
+    foreground_intensity_properties_per_channel: dict[str, dict[str, float]] = {}
+
+
+class Dataset(msgspec.Struct, frozen=True):
+    """dataset.json."""
+
+    labels: dict[str, int | tuple[int, ...]]
+    channel_names: dict[str, str] = {}
+    modality: dict[str, str] = {}
+    regions_class_order: tuple[int, ...] | None = None
+
+    @property
+    def channels(self) -> list[str]:
+        """The names of the sequences, in channel order."""
+        named = self.channel_names or self.modality
+        return [named[number] for number in sorted(named, key=int)]
+
+
+class _Arguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`arch_kwargs` of the known networks."""
+
+    n_stages: int
+    features_per_stage: tuple[int, ...]
+    conv_op: str
+    kernel_sizes: tuple[Sides, ...]
+    strides: tuple[Sides, ...]
+    n_conv_per_stage_decoder: tuple[int, ...]
+    n_conv_per_stage: tuple[int, ...] = ()
+    n_blocks_per_stage: tuple[int, ...] = ()
+    conv_bias: bool = False
+    norm_op: str | None = None
+    norm_op_kwargs: _NormArguments | None = None
+    dropout_op: str | None = None
+    dropout_op_kwargs: dict[str, Any] | None = None
+    nonlin: str | None = None
+    nonlin_kwargs: _ReluArguments | None = None
+    deep_supervision: bool = False
+
+
+class _NormArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    eps: float = 1e-5
+    affine: bool = False
+
+
+class _ReluArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    negative_slope: float = 0.01
+    inplace: bool = False
+
+
+def read_plans(folder: Path) -> Plans:
+    """plans.json of a results folder.
+
+    Raises:
+        InputError: it is missing or not nnU-Net v2's; plans of version 1 are named.
+    """
+    path = folder / "plans.json"
+    if not path.is_file() and (folder / "plans.pkl").is_file():
+        raise InputError(
+            f"{folder / 'plans.pkl'}: expected plans of nnU-Net v2 (plans.json), got those of version 1, a pickle, "
+            "which is not read; train it with nnU-Net v2, or convert the network as module:attribute with --spec"
+        )
+    plans = read_json(path, Plans, MADE_BY)
+    if sorted(plans.transpose_forward) != [0, 1, 2]:
+        raise InputError(f"{path}: expected transpose_forward to name each axis once, got {plans.transpose_forward}")
+    return plans
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """dataset.json of a results folder.
+
+    Raises:
+        InputError: it is missing, not nnU-Net v2's, or names no channels.
+    """
+    path = folder / "dataset.json"
+    dataset = read_json(path, Dataset, MADE_BY)
+    named = dataset.channel_names or dataset.modality
+    if sorted(named) != sorted(str(number) for number in range(len(named))) or not named:
+        raise InputError(f"{path}: expected channel_names numbered from 0, got {', '.join(named) or 'none'}")
+    return dataset
+
+
+def resolved_configuration(plans: Plans, name: str, path: Path) -> dict[str, Any]:
+    """A configuration with what it inherits.
+
+    Raises:
+        InputError: there is none of that name, or they inherit in a circle.
+    """
+    merged: dict[str, Any] = {}
+    wanted: str | None = name
+    seen: list[str] = []
+    while wanted is not None:
+        if wanted not in plans.configurations or wanted in seen:
+            there = ", ".join(plans.configurations)
+            raise InputError(
+                f"{path}: expected the configuration {wanted}, once, got {there}; take the plans.json "
+                "that lies beside the checkpoints"
+            )
+        seen.append(wanted)
+        merged = {**plans.configurations[wanted], **merged}
+        wanted = plans.configurations[wanted].get("inherits_from")
+    return merged
+
+
+def network_plan(configuration: Mapping[str, Any], path: Path) -> UNetPlan:
+    """The network of a configuration.
+
+    Raises:
+        InputError: it is none of the known ones, or has arguments that are not known.
+    """
+    described = configuration.get("architecture") or _from_old_plans(configuration, path)
+    class_name = str(described.get("network_class_name", ""))
+    short = class_name.rpartition(".")[2]
+    if short not in NETWORKS or not class_name.startswith("dynamic_network_architectures."):
+        raise InputError(
+            f"{path}: expected the network {' or '.join(NETWORKS)}, got {class_name or 'none'}, which is not built "
+            "from plans here; convert it as module:attribute with --spec"
+        )
+    arguments = as_type(described.get("arch_kwargs"), _Arguments, path, MADE_BY)
+    _require_known_layers(arguments, path)
+    blocks = getattr(arguments, NETWORKS[short])
+    stages = arguments.n_stages
+    lengths = [len(each) for each in (arguments.features_per_stage, arguments.kernel_sizes, arguments.strides, blocks)]
+    if lengths != [stages] * 4 or len(arguments.n_conv_per_stage_decoder) != stages - 1:
+        raise InputError(f"{path}: expected {stages} stages throughout the architecture, got lists of other lengths")
+    norm, relu = arguments.norm_op_kwargs or _NormArguments(), arguments.nonlin_kwargs or _ReluArguments()
+    return UNetPlan(
+        residual=short == "ResidualEncoderUNet",
+        features=arguments.features_per_stage,
+        kernels=arguments.kernel_sizes,
+        strides=arguments.strides,
+        encoder_blocks=blocks,
+        decoder_convs=arguments.n_conv_per_stage_decoder,
+        conv_bias=arguments.conv_bias,
+        norm_eps=norm.eps if arguments.norm_op is not None else None,
+        norm_affine=norm.affine,
+        negative_slope=relu.negative_slope,
+    )
+
+
+def _require_known_layers(arguments: _Arguments, path: Path) -> None:
+    for name, layer, wanted in (
+        ("conv_op", arguments.conv_op, ("Conv3d",)),
+        ("norm_op", arguments.norm_op, ("InstanceNorm3d", None)),
+        ("nonlin", arguments.nonlin, ("LeakyReLU",)),
+        ("dropout_op", arguments.dropout_op, ("Dropout", "Dropout3d", None)),  # idle at inference
+    ):
+        short = None if layer is None else layer.rpartition(".")[2]
+        if short not in wanted or (layer is not None and not layer.startswith("torch.nn.")):
+            raise InputError(
+                f"{path}: expected {name} {wanted[0]} of torch.nn, got {layer}; convert the network as "
+                "module:attribute with --spec"
+            )
+
+
+def _from_old_plans(configuration: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """`architecture` of plans written before nnU-Net 2.4, which named only the class and its sizes."""
+    short = configuration.get("UNet_class_name")
+    if short not in NETWORKS:
+        raise InputError(
+            f"{path}: expected an architecture in the plans, got none; convert the network as "
+            "module:attribute with --spec"
+        )
+    convs, stages = configuration["n_conv_per_stage_encoder"], len(configuration["n_conv_per_stage_encoder"])
+    base, most = configuration["UNet_base_num_features"], configuration["unet_max_num_features"]
+    return {
+        "network_class_name": f"dynamic_network_architectures.architectures.unet.{short}",
+        "arch_kwargs": {
+            "n_stages": stages,
+            "features_per_stage": [min(base * 2**stage, most) for stage in range(stages)],
+            "conv_op": f"torch.nn.Conv{len(configuration['patch_size'])}d",
+            "kernel_sizes": configuration["conv_kernel_sizes"],
+            "strides": configuration["pool_op_kernel_sizes"],
+            NETWORKS[short]: convs,
+            "n_conv_per_stage_decoder": configuration["n_conv_per_stage_decoder"],
+            "conv_bias": True,
+            "norm_op": "torch.nn.InstanceNorm3d",
+            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+    }

@@ -1,0 +1,51 @@
+"""JSON files of other programs, and names that they give."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from brain_edge.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+Kind = TypeVar("Kind")
+
+
+def read_json(path: Path, kind: type[Kind], made_by: str) -> Kind:
+    """A JSON file as a type.
+
+    Raises:
+        InputError: it is missing, no JSON, or says something else than the program that makes such files.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file, which {made_by} writes; copy the whole folder")
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(f"{path}: expected what {made_by} writes, got something else ({error})") from error
+
+
+def as_type(value: Any, kind: type[Kind], path: Path, made_by: str) -> Kind:
+    """A part of a JSON file as a type.
+
+    Raises:
+        InputError: it says something that is not understood here.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path}: expected what {made_by} writes, got something else ({error})") from error
+
+
+def plain_names(names: Sequence[str], instead: str) -> list[str]:
+    """The names with `_` for what none may hold here; `instead` and a number where nothing is left, or it is taken."""
+    plain: list[str] = []
+    for number, name in enumerate(names):
+        cleaned = re.sub(r"[^A-Za-z0-9.+-]+", "_", name).strip("_.+-")[:64]
+        plain.append(cleaned if cleaned and cleaned not in plain else f"{instead}{number}")
+    return plain

@@ -1,0 +1,100 @@
+"""What the recipes for brain tumours share: four sequences, three compartments, and no weights that are public.
+
+Their data are those of BraTS: four sequences on one grid of 240 x 240 x 155 voxels of 1 mm, skull-stripped, 0 outside
+of the brain, stored in LPS. An image of another spacing is flagged: the networks see voxels, and the papers resample
+nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from brain_edge.package.manifest import Licence
+from brain_edge.phantom import Phantom
+from brain_edge.spec import (
+    Code,
+    Label,
+    ModelSpec,
+    Plausible,
+    PlausibleInput,
+    PlausibleLabel,
+    Sequence,
+    Stage,
+    Task,
+)
+from brain_edge.steps import PaintedRegion, PaintRegions
+from brain_edge_conversion.recipe import same_each_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import nn
+
+T1: Final = Sequence(name="T1", description="T1w")
+T1C: Final = Sequence(name="T1C", description="T1w after contrast")
+T2: Final = Sequence(name="T2", description="T2w")
+FLAIR: Final = Sequence(name="FLAIR", description="T2w FLAIR")
+SEQUENCES: Final = (T1, T1C, T2, FLAIR)
+"""In the order in which most papers list them; where one does not say, this is chosen."""
+
+NECROSIS_CODE: Final = Code(scheme="SCT", value="6574001", meaning="Necrosis")
+OEDEMA_CODE: Final = Code(scheme="SCT", value="79654002", meaning="Edema")
+NECROSIS: Final = Label(value=1, name="necrosis", code=NECROSIS_CODE)
+OEDEMA: Final = Label(value=2, name="oedema", code=OEDEMA_CODE)
+ENHANCING: Final = Label(value=4, name="enhancing")
+BRATS_LABELS: Final = (NECROSIS, OEDEMA, ENHANCING)
+"""BraTS 2017 to 2021: 1 necrotic and non-enhancing core, 2 oedema, 4 enhancing."""
+
+WHOLE_CORE_ENHANCING: Final = PaintRegions(
+    regions=(
+        PaintedRegion(channel=0, above=0.5, label=OEDEMA.value),
+        PaintedRegion(channel=1, above=0.5, label=NECROSIS.value),
+        PaintedRegion(channel=2, above=0.5, label=ENHANCING.value),
+    )
+)
+"""Channels WT, TC, ET to labels: one region painted over the other, which is the set difference where they nest."""
+
+COHORT: Final = "tcga-fg-6692-tumour"
+STAND_IN: Final = Phantom(shape=(240, 240, 155), spacing_mm=1.0)
+"""The grid of BraTS; the head that a conversion with random weights is compared on, unless a real one is given."""
+
+NO_WEIGHTS: Final = "none are public: bring your own with --weights, or --random-weights to measure speed"
+LIMITS: Final = (
+    "No trained weights are public. With random weights only speed, memory and parity can be measured; there is no "
+    "accuracy. Skull-stripped images on one grid of 1 mm."
+)
+LICENCE: Final = Licence(
+    name="no weights",
+    holder="none",
+    notes="The network was written from its paper; trained weights have the licence of whoever brings them.",
+)
+
+
+def tumour_spec(
+    name: str,
+    *stages: Stage,
+    inputs: tuple[Sequence, ...] = SEQUENCES,
+    labels: tuple[Label, ...] = BRATS_LABELS,
+) -> ModelSpec:
+    """A specification with the ranges of gliomas: any compartment may be absent, none is larger than 400 ml."""
+    limits = tuple(PlausibleLabel(label=label.value, volume_ml=(0.0, 400.0), max_border_share=0.05) for label in labels)
+    ranges = Plausible(inputs=PlausibleInput(spacing_mm=(0.8, 1.25), extent_mm=(100.0, 300.0)), labels=limits)
+    return ModelSpec(name=name, task=Task.TUMOUR, inputs=inputs, stages=stages, labels=labels, plausible=ranges)
+
+
+def loader(build: Callable[[], nn.Module], seed: int = 0) -> Callable[[Path | None], Any]:
+    """From a function that makes a network to what `GraphSource.build` is: a state dict, or random weights by a seed.
+
+    Members of an ensemble have seeds of their own, or they would be the same network.
+    """
+
+    def load(weights: Path | None) -> nn.Module:
+        from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
+
+        network = same_each_time(build, seed)
+        if weights is not None:
+            fit_state_dict(network, load_state_dict(weights), weights.name)
+        return network.eval()
+
+    return load

@@ -1,0 +1,104 @@
+"""Cascaded 3D U-Net: whole tumour, then core, then enhancing tumour; each network sees what the ones before found.
+
+"Cascaded Training Pipeline for 3D Brain Tumor Segmentation", BrainLes 2021.
+
+- Networks: `brain_edge_conversion.networks.cascaded_unet`, which says what the paper leaves open (widths, levels).
+- Inputs: four sequences, then also the whole tumour, then also the core: 4, 5 and 6 channels. Whether a threshold is
+  taken before they are fed back is not stated; chosen: none, the probabilities.
+- Pre-processing: the middle 155 x 160 x 160 voxels, all 155 slices, slices first; normalisation is not stated, and none
+  is done: the first layer's output is normalised in groups.
+- Post-processing: sigmoid above 0.5, the table of conflicts (an enhancing voxel in nothing is background; core alone is
+  necrosis), zeros around it, axes back in order. No mirroring and no ensemble.
+- Order of the four sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR.
+
+Random weights are drawn with a seed of its own for each network.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.package.manifest import Card
+from brain_edge.resample import Interpolation
+from brain_edge.spec import ModelSpec, Network, Stage
+from brain_edge.steps import AppendStage, BeforeStep, CropOrPadTo, JoinStages, LookUpRegions, Orient, Restore
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge_conversion.recipes._tumour import (
+    COHORT,
+    LICENCE,
+    LIMITS,
+    NO_WEIGHTS,
+    STAND_IN,
+    loader,
+    tumour_spec,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from brain_edge.geometry import Shape
+    from brain_edge.steps import AfterStep
+
+CROP: Final = (155, 160, 160)
+WIDTH: Final = 16
+REGIONS: Final = ("wt", "tc", "et")
+CONFLICTS: Final = LookUpRegions(above=(0.5, 0.5, 0.5), labels=(0, 2, 1, 1, 0, 4, 4, 4))
+"""By bits, WT the lowest: nothing, WT, TC, WT+TC, ET, WT+ET, TC+ET, all."""
+
+CARD: Final = Card(
+    summary="Brain tumour compartments of four sequences by three 3D U-Nets in a chain of 1.5 million parameters each.",
+    citation='"Cascaded Training Pipeline for 3D Brain Tumor Segmentation", BrainLes 2021',
+    published_figures="Dice WT/TC/ET 88.84/81.97/75.02 % on the validation cases of BraTS 2021 (the paper)",
+    limits=f"{LIMITS} The paper does not state the widths of its networks; those here are chosen.",
+)
+
+
+def model(_variant: Variant) -> ModelSource:
+    """The three networks and their steps; there is nothing to choose."""
+    return ModelSource(spec(), cascaded_graphs(), CARD, LICENCE)
+
+
+def spec(crop: Shape = CROP) -> ModelSpec:
+    """The chain on a crop (slices, rows, columns)."""
+    cropped = (Orient(axes="SPL"), CropOrPadTo(shape=crop))
+    decide = (JoinStages(stages=("wt", "tc")), CONFLICTS, Restore(interpolation=Interpolation.NEAREST))
+    return tumour_spec(
+        "cascaded-unet",
+        _stage("wt", 4, cropped),
+        _stage("tc", 5, (*cropped, AppendStage(stage="wt"))),
+        _stage("et", 6, (*cropped, AppendStage(stage="wt"), AppendStage(stage="tc")), decide),
+    )
+
+
+def cascaded_graphs(width: int = WIDTH) -> tuple[GraphSource, ...]:
+    """The networks, of the width chosen for the recipe unless stated."""
+    return tuple(
+        GraphSource(region, loader(partial(_network, 4 + number, width), seed=number), None, (19, 24, 24))
+        for number, region in enumerate(REGIONS)
+    )
+
+
+def _stage(region: str, channels_in: int, before: tuple[BeforeStep, ...], after: tuple[AfterStep, ...] = ()) -> Stage:
+    return Stage(
+        name=region,
+        before=before,
+        network=Network(graphs=(region,), channels_in=channels_in, channels_out=1),
+        after=after,
+    )
+
+
+def _network(channels_in: int, width: int) -> nn.Module:
+    from brain_edge_conversion.networks.cascaded_unet import CascadedUNet
+
+    return CascadedUNet(channels_in, width)
+
+
+RECIPE: Final = Recipe(
+    name="cascaded-unet",
+    summary="brain tumour compartments, three 3D U-Nets in a chain; bring the weights",
+    model=model,
+    weights=NO_WEIGHTS,
+    cohort=COHORT,
+    parity_phantom=STAND_IN,
+)

@@ -1,0 +1,121 @@
+"""HarDNet-BTS: harmonic dense blocks with little memory traffic, three nested regions of a tumour.
+
+"HarDNet-BTS: A Harmonic Shortcut Network for Brain Tumor Segmentation", BrainLes 2021.
+
+- Network: `brain_edge_conversion.networks.hardnet_bts`, which says what the paper leaves open (widths, growth, norms,
+  the last activation).
+- Pre-processing: the dark borders common to all sequences cut away; each sequence scaled by its 1 % and 99 %
+  quantiles over the voxels that are not 0. Chosen: zeros up to multiples of 8 at the end.
+- How a whole case is covered is not stated; chosen: the cropped volume at once.
+- Versions V1 (trained on 128^3, Dice and cross-entropy) and V2 (144 x 144 x 128, squared Dice) are the same network
+  with other weights: `--members 2` averages both; one, V1, is the default here. V3, three networks of one region each,
+  is left out: the paper does not say how their two channels are merged with the others'.
+- `--flips`: the mean of all mirrorings. The paper has 16 copies; three axes give eight, the others are not stated.
+- Labels are set differences: necrosis is TC without ET, oedema WT without TC. The threshold is not stated; chosen: 0.5.
+- Order of the four sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR. Storage: as BraTS stores, LPS.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import chain, combinations
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.package.manifest import Card
+from brain_edge.resample import Interpolation
+from brain_edge.spec import ModelSpec, Network, Stage
+from brain_edge.steps import (
+    CropToForeground,
+    FitPercentile,
+    Orient,
+    PadToMultiple,
+    PaintedRegion,
+    PaintRegions,
+    Region,
+    RescaleToUnit,
+    Restore,
+)
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge_conversion.recipes._tumour import (
+    COHORT,
+    ENHANCING,
+    LICENCE,
+    LIMITS,
+    NECROSIS,
+    NO_WEIGHTS,
+    OEDEMA,
+    STAND_IN,
+    loader,
+    tumour_spec,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+VERSIONS: Final = ("v1", "v2")
+WIDTH: Final = 32
+ALL_MIRRORINGS: Final = tuple(chain.from_iterable(combinations(range(3), count) for count in range(4)))
+REGIONS: Final = PaintRegions(
+    regions=(
+        PaintedRegion(channel=2, above=0.5, label=OEDEMA.value),
+        PaintedRegion(channel=1, above=0.5, label=NECROSIS.value),
+        PaintedRegion(channel=0, above=0.5, label=ENHANCING.value),
+    )
+)
+"""Channels ET, TC, WT, painted from the outside in."""
+
+CARD: Final = Card(
+    summary="Brain tumour compartments of four sequences by a U-Net of harmonic dense blocks, 8.7 million parameters.",
+    citation='"HarDNet-BTS: A Harmonic Shortcut Network for Brain Tumor Segmentation", BrainLes 2021',
+    published_figures="Dice ET/TC/WT .8375/.8727/.9220 on the validation cases of BraTS 2021, V1 alone (the paper)",
+    limits=f"{LIMITS} The paper does not state the widths of its deeper blocks; those here are chosen.",
+)
+
+
+def model(variant: Variant) -> ModelSource:
+    """V1, or V1 and V2; mirrored in all eight ways with `flips`."""
+    versions = VERSIONS[: variant.members or 1]
+    flips = ALL_MIRRORINGS if variant.flips else ((),)
+    return ModelSource(spec(versions, flips), hardnet_graphs(versions), CARD, LICENCE)
+
+
+def spec(versions: tuple[str, ...] = VERSIONS[:1], flips: tuple[tuple[int, ...], ...] = ((),)) -> ModelSpec:
+    """The steps around the given versions and mirrorings."""
+    stage = Stage(
+        name="tumour",
+        before=(
+            Orient(axes="LPS"),
+            CropToForeground(),
+            FitPercentile(name="low", percent=1.0, region=Region.NONZERO),
+            FitPercentile(name="high", percent=99.0, region=Region.NONZERO),
+            RescaleToUnit(lower="low", upper="high"),
+            PadToMultiple(multiple_of=8),
+        ),
+        network=Network(graphs=versions, channels_in=4, channels_out=3, flips=flips),
+        after=(REGIONS, Restore(interpolation=Interpolation.NEAREST)),
+    )
+    return tumour_spec("hardnet-bts", stage)
+
+
+def hardnet_graphs(versions: tuple[str, ...] = VERSIONS[:1], width: int = WIDTH) -> tuple[GraphSource, ...]:
+    """The networks, of the width of the paper's first level unless stated."""
+    build = partial(_network, width)
+    return tuple(GraphSource(version, loader(build, seed), None, (32, 32, 32)) for seed, version in enumerate(versions))
+
+
+def _network(width: int) -> nn.Module:
+    from brain_edge_conversion.networks.hardnet_bts import HarDNetBTS
+
+    return HarDNetBTS(width=width)
+
+
+RECIPE: Final = Recipe(
+    name="hardnet-bts",
+    summary="brain tumour compartments, harmonic dense U-Net, 1 or 2 versions; bring the weights",
+    model=model,
+    weights=NO_WEIGHTS,
+    cohort=COHORT,
+    parity_phantom=STAND_IN,
+    members=len(VERSIONS),
+    has_flips=True,
+)

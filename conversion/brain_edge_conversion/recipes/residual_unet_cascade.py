@@ -1,0 +1,145 @@
+"""Residual U-Net with localisation: a whole-tumour network finds a box, three networks look into it.
+
+"Residual 3D U-Net with Localization for Brain Tumor Segmentation", BrainLes 2021.
+
+- Networks: `brain_edge_conversion.networks.residual_unet`, 24 channels for the coarse one and 64 for the fine ones; it
+  says what the paper leaves open (levels, groups, the shortcut).
+- Stage 1: cropped to 192 x 192 x 155 and five empty slices added, 192 x 192 x 160; whole tumour above 0.5. Where the
+  empty slices lie is not stated; chosen: both ends, as the crop is in the middle.
+- Stage 2: 128^3 around what stage 1 found. Chosen: pushed back into the image at its border; the middle of the image
+  where stage 1 finds nothing.
+- Fine networks for WT, TC and ET, each the mean of five folds before the threshold ("regression voting"):
+  `--members all` are fifteen fine networks; one fold is the default here. The coarse network is one: whether it is
+  an ensemble is not stated.
+- Fewer than 600 enhancing voxels: the region is emptied, which leaves the core. Counted on the image's own grid.
+- Normalisation of intensities is not stated and none is done: the first layer is a norm. The order in which regions
+  become one label map is not stated; chosen: one over the other from the outside in.
+- Order of the four sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR. Storage: as BraTS stores, LPS.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.package.manifest import Card
+from brain_edge.resample import Interpolation
+from brain_edge.spec import ModelSpec, Network, Stage
+from brain_edge.steps import (
+    CropAroundStage,
+    CropOrPadTo,
+    JoinStages,
+    MinimumVolume,
+    Orient,
+    Restore,
+    Threshold,
+    WhenEmpty,
+)
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge_conversion.recipes._tumour import (
+    COHORT,
+    ENHANCING,
+    LICENCE,
+    LIMITS,
+    NECROSIS,
+    NO_WEIGHTS,
+    STAND_IN,
+    WHOLE_CORE_ENHANCING,
+    loader,
+    tumour_spec,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from brain_edge.geometry import Shape
+    from brain_edge.steps import AfterStep
+
+FOLDS: Final = 5
+COARSE_SHAPE: Final = (192, 192, 160)
+FINE_SHAPE: Final = (128, 128, 128)
+LEAST_ENHANCING_VOXELS: Final = 600.0
+REGIONS: Final = ("wt", "tc", "et")
+WIDTHS: Final = (24, 64)
+"""Channels of the finest level, of the coarse network and of the fine ones."""
+
+CARD: Final = Card(
+    summary="Brain tumour compartments of four sequences by a cascade of residual U-Nets, 5 and 37 million parameters.",
+    citation='"Residual 3D U-Net with Localization for Brain Tumor Segmentation", BrainLes 2021',
+    published_figures="Dice WT/TC/ET 0.8921/0.8130/0.8064 on the test cases of BraTS 2021, five folds (the paper)",
+    limits=f"{LIMITS} A tumour that reaches further than 128 mm is cut. The paper does not state every layer.",
+)
+
+
+def model(variant: Variant) -> ModelSource:
+    """The first `members` of five folds of each fine network, one unless stated."""
+    folds = variant.members or 1
+    return ModelSource(spec(folds), localisation_graphs(folds), CARD, LICENCE)
+
+
+def spec(
+    folds: int = 1,
+    coarse: Shape = COARSE_SHAPE,
+    fine: Shape = FINE_SHAPE,
+    least_enhancing_voxels: float = LEAST_ENHANCING_VOXELS,
+) -> ModelSpec:
+    """The cascade, on boxes of these shapes."""
+    small = MinimumVolume(of=(ENHANCING.value,), voxels=least_enhancing_voxels, replacement=NECROSIS.value)
+    merged = (JoinStages(stages=("wt", "tc")), WHOLE_CORE_ENHANCING, small)
+    return tumour_spec(
+        "residual-unet-cascade",
+        Stage(
+            name="coarse",
+            before=(Orient(axes="LPS"), CropOrPadTo(shape=coarse)),
+            network=Network(graphs=("coarse",), channels_in=4, channels_out=1),
+            after=(Threshold(channel=0, above=0.5),),
+        ),
+        _fine("wt", folds, fine),
+        _fine("tc", folds, fine),
+        _fine("et", folds, fine, merged),
+    )
+
+
+def localisation_graphs(folds: int = 1, widths: tuple[int, int] = WIDTHS) -> tuple[GraphSource, ...]:
+    """The coarse network and the folds of the fine ones, of the paper's widths unless stated."""
+    coarse, fine = widths
+    names = [name for region in REGIONS for name in _folds(region, folds)]
+    return (
+        _graph("coarse", coarse, 0),
+        *(_graph(name, fine, seed) for seed, name in enumerate(names, start=1)),
+    )
+
+
+def _fine(region: str, folds: int, shape: Shape, merged: tuple[AfterStep, ...] = ()) -> Stage:
+    around = CropAroundStage(stage="coarse", shape=shape, when_empty=WhenEmpty.CENTRE)
+    return Stage(
+        name=region,
+        before=(Orient(axes="LPS"), around),
+        network=Network(graphs=_folds(region, folds), channels_in=4, channels_out=1),
+        after=(Restore(interpolation=Interpolation.LINEAR), *merged),
+    )
+
+
+def _folds(region: str, folds: int) -> tuple[str, ...]:
+    return tuple(f"{region}{fold}" for fold in range(folds))
+
+
+def _graph(name: str, width: int, seed: int) -> GraphSource:
+    return GraphSource(name, loader(partial(_network, width), seed), None, (32, 32, 32))
+
+
+def _network(width: int) -> nn.Module:
+    from brain_edge_conversion.networks.residual_unet import ResidualUNet
+
+    return ResidualUNet(width=width)
+
+
+RECIPE: Final = Recipe(
+    name="residual-unet-cascade",
+    summary="brain tumour compartments, a cascade that looks into a box, 1 to 5 folds; bring the weights",
+    model=model,
+    weights=NO_WEIGHTS,
+    cohort=COHORT,
+    parity_phantom=STAND_IN,
+    members=FOLDS,
+)

@@ -1,0 +1,65 @@
+"""Calibrated Vox2Vox: the generator of Vox2Vox, trained with a Tversky loss for a study of glioblastoma.
+
+Described by its differences to Vox2Vox (see `vox2vox.py` for what the two share): dropout of 0.25 and a Tversky loss
+in place of the generalised Dice, both for training only; BraTS 2020, so the label table is 0, 1 necrotic and
+non-enhancing core, 2 oedema, 4 enhancing; patches of 128^3 in training.
+
+Not stated, chosen here: the steps around the network (those of Vox2Vox), and that the channels are in the order of the
+labels. The paper mentions ensembles of ten models: `--members all`. What "calibrated" does to the probabilities at run
+time is training alone: nothing is rescaled here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from brain_edge.steps import Argmax
+from brain_edge_conversion.recipe import ModelSource, Recipe, Variant
+from brain_edge_conversion.recipes._tumour import (
+    COHORT,
+    FLAIR,
+    LICENCE,
+    NO_WEIGHTS,
+    STAND_IN,
+    T1,
+    T1C,
+    T2,
+    tumour_spec,
+)
+from brain_edge_conversion.recipes.vox2vox import CARD as VOX2VOX_CARD
+from brain_edge_conversion.recipes.vox2vox import CROP, vox2vox_graphs, vox2vox_stage
+
+if TYPE_CHECKING:
+    from brain_edge.spec import ModelSpec
+
+MEMBERS: Final = 10
+CARD: Final = msgspec.structs.replace(
+    VOX2VOX_CARD,
+    summary="Brain tumour compartments of four sequences by a Vox2Vox generator that was trained with a Tversky loss.",
+    published_figures="median Dice WT/TC/ET 93.4/92.6/87.2 % on its training data, ten models (the paper)",
+)
+
+
+def model(variant: Variant) -> ModelSource:
+    """The first `members` of ten models, one unless stated."""
+    count = variant.members or 1
+    return ModelSource(spec(count), vox2vox_graphs(count), CARD, LICENCE)
+
+
+def spec(members: int = 1) -> ModelSpec:
+    """The steps of Vox2Vox with the labels of BraTS."""
+    stage = vox2vox_stage(members, CROP, Argmax(values=(0, 1, 2, 4)))
+    return tumour_spec("vox2vox-calibrated", stage, inputs=(T1, T2, T1C, FLAIR))
+
+
+RECIPE: Final = Recipe(
+    name="vox2vox-calibrated",
+    summary="brain tumour compartments, Vox2Vox with the labels of BraTS, 1 to 10 models; bring the weights",
+    model=model,
+    weights=NO_WEIGHTS,
+    cohort=COHORT,
+    parity_phantom=STAND_IN,
+    members=MEMBERS,
+)

@@ -1,0 +1,79 @@
+"""Modified Vox2Vox: the generator with refined skips as a plain U-Net, tumour compartments of four sequences.
+
+"Multimodal Brain Tumor Segmentation Using Modified UNet Architecture", BrainLes 2021.
+
+- Network: `brain_edge_conversion.networks.modified_vox2vox`, which says what the paper leaves open (its channels).
+- Pre-processing: the middle 160 x 192 x 128 of 240 x 240 x 155 voxels, run whole; each sequence normalised with the
+  background left at 0. The formula is not stated; chosen: mean and deviation of the voxels that are not 0.
+- Sequences FLAIR, T1w, T1w after contrast, T2w; channels necrosis, oedema, enhancing, other.
+- Post-processing: zeros around the crop, nothing else; one model, no mirroring.
+- The fixed crop can cut tissue, which the paper does not look at; what is outside of it is background.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.package.manifest import Card
+from brain_edge.steps import Argmax
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge_conversion.recipes._tumour import (
+    COHORT,
+    FLAIR,
+    LICENCE,
+    LIMITS,
+    NO_WEIGHTS,
+    STAND_IN,
+    T1,
+    T1C,
+    T2,
+    loader,
+    tumour_spec,
+)
+from brain_edge_conversion.recipes.vox2vox import CROP, WIDTH, vox2vox_stage
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from brain_edge.geometry import Shape
+    from brain_edge.spec import ModelSpec
+
+CARD: Final = Card(
+    summary="Brain tumour compartments of four sequences by a U-Net after the generator of Vox2Vox.",
+    citation='"Multimodal Brain Tumor Segmentation Using Modified UNet Architecture", BrainLes 2021',
+    published_figures="Dice ET/WT/TC .73/.87/.76 on the validation cases of BraTS 2021 (the paper)",
+    limits=f"{LIMITS} Tumour outside of the middle 160 x 192 x 128 voxels is not seen. The channels are chosen here.",
+)
+
+
+def model(_variant: Variant) -> ModelSource:
+    """The network and its steps; there is nothing to choose."""
+    return ModelSource(spec(), modified_graphs(), CARD, LICENCE)
+
+
+def spec(crop: Shape = CROP) -> ModelSpec:
+    """The steps around the network, on a crop of that shape."""
+    stage = vox2vox_stage(1, crop, Argmax(values=(1, 2, 4, 0)))
+    return tumour_spec("vox2vox-modified", stage, inputs=(FLAIR, T1, T1C, T2))
+
+
+def modified_graphs(width: int = WIDTH) -> tuple[GraphSource, ...]:
+    """The network, as wide as Vox2Vox unless stated."""
+    return (GraphSource("model0", loader(partial(_network, width)), None, (32, 32, 32)),)
+
+
+def _network(width: int) -> nn.Module:
+    from brain_edge_conversion.networks.modified_vox2vox import ModifiedVox2Vox
+
+    return ModifiedVox2Vox(width=width)
+
+
+RECIPE: Final = Recipe(
+    name="vox2vox-modified",
+    summary="brain tumour compartments, U-Net after the generator of Vox2Vox; bring the weights",
+    model=model,
+    weights=NO_WEIGHTS,
+    cohort=COHORT,
+    parity_phantom=STAND_IN,
+)

@@ -1,0 +1,41 @@
+"""What `convert` is given, resolved: a recipe by name, `module:attribute`, or a file that holds a network.
+
+What is code of somebody else's runs only when the user has said so. A further kind of source is one module that
+defines `KIND`, and its place in `KINDS`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from brain_edge.errors import UsageError
+from brain_edge_conversion.sources import by_recipe, module, nnunet_folder, onnx_file, torch_file
+from brain_edge_conversion.sources.request import Request, Resolved, SourceKind, require_trust
+from brain_edge_conversion.sources.weights import require_sha256
+
+__all__ = ["KINDS", "Request", "Resolved", "SourceKind", "kind_of", "require_sha256", "require_trust", "resolve"]
+
+KINDS: Final = (by_recipe.KIND, nnunet_folder.KIND, onnx_file.KIND, torch_file.KIND, module.KIND)
+"""All kinds in the order in which they are asked; the first that claims a source has it."""
+
+
+def kind_of(source: str) -> SourceKind:
+    """The kind that claims a source.
+
+    Raises:
+        UsageError: none does; the message says which there are.
+    """
+    for kind in KINDS:
+        if kind.claims(source):
+            return kind
+    raise UsageError(f"{source!r} is no {', no '.join(kind.name for kind in KINDS)}")
+
+
+def resolve(request: Request) -> Resolved:
+    """Find out what is meant, and have every weights file on disk.
+
+    Raises:
+        UsageError: no such recipe, a spec is missing, or code that was not trusted.
+        WeightsError: a weights file is missing or is not the one that the recipe knows.
+    """
+    return kind_of(request.source).resolve(request)

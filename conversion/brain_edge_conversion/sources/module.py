@@ -1,0 +1,94 @@
+"""`module:attribute`: a class or function of the user's that builds the network, and a state dict beside it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from brain_edge.digest import sha256_of
+from brain_edge.errors import UsageError
+from brain_edge_conversion.recipe import same_each_time
+from brain_edge_conversion.sources.own import NO_RECIPE, own_model, own_spec
+from brain_edge_conversion.sources.request import Request, Resolved, SourceKind, require_trust
+from brain_edge_conversion.sources.weights import named_weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def _resolve(request: Request) -> Resolved:
+    from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
+
+    file = _module_file(request.source)
+    require_trust(request, f"{request.source} in {file} (SHA-256 {sha256_of(file)}), a Python module")
+    factory = _import(request.source)
+
+    def build(weights: Path | None) -> nn.Module:
+        network = _network_from(factory, request.source)
+        if weights is not None:
+            fit_state_dict(network, load_state_dict(weights), str(weights))
+        return network.eval()
+
+    model = own_model(own_spec(request), build)
+    if not request.weights and not request.random_weights:
+        raise UsageError(f"{request.source}: give its weights with --weights FILE, or say --random-weights")
+    graph = model.graphs[0].graph
+    return Resolved(model, {graph: named_weights(request.weights, [graph]).get(graph)})
+
+
+def _network_from(factory: Any, source: str) -> nn.Module:
+    """What the user's class or function builds; its random weights are the same each time."""
+    from torch import nn
+
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise UsageError(
+            f"{source}: expected a class or function that builds the network when it is called without arguments, "
+            f"got an object of {type(factory).__name__}"
+        )
+    try:
+        network = same_each_time(factory)
+    except Exception as error:  # the user's code may fail in any way
+        raise UsageError(f"{source}: building the network failed ({type(error).__name__}: {error})") from error
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"{source}: expected it to build a torch.nn.Module, it gave a {type(network).__name__}")
+    return network
+
+
+def _module_file(source: str) -> Path:
+    """The file of `module:attribute`, found without running anything: not even a package that the module is in.
+
+    Raises:
+        UsageError: there is no such module, or it is not written in Python.
+    """
+    name = source.partition(":")[0]
+    places: list[str] | None = [str(Path.cwd()), *sys.path]
+    found = None
+    for part in filter(None, name.split(".")):
+        found = importlib.machinery.PathFinder.find_spec(part, places)
+        if found is None:
+            break
+        places = list(found.submodule_search_locations or ())
+    file = Path(found.origin) if found is not None and found.origin is not None else None
+    if file is None or file.suffix != ".py":
+        raise UsageError(f"{source}: expected a module and an attribute that builds the network; no module {name!r}")
+    return file
+
+
+def _import(source: str) -> Any:
+    module_name, _, attribute = source.partition(":")
+    # the user's module usually lies where the command is called, as with `python -m`
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:  # the user's code may fail in any way
+        raise UsageError(
+            f"{source}: expected a module and an attribute that builds the network ({type(error).__name__}: {error})"
+        ) from error
+    finally:
+        sys.path.pop(0)
+
+
+KIND: Final = SourceKind(name="module:attribute", claims=lambda source: ":" in source, resolve=_resolve, idle=NO_RECIPE)

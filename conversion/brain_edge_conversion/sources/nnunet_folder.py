@@ -1,0 +1,137 @@
+"""A results folder of nnU-Net v2: plans and checkpoints are data, nothing of nnU-Net is imported.
+
+A folder of any trainer class is taken as long as its network is the one in its plans.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from brain_edge.errors import InputError, WeightsError
+from brain_edge.package.manifest import Card, Licence
+from brain_edge_conversion.recipe import GraphSource, ModelSource
+from brain_edge_conversion.sources.request import Request, Resolved, SourceKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+    from brain_edge_conversion.networks.nnunet_unet import UNetPlan
+
+MARKERS: Final = ("plans.json", "plans.pkl", "dataset.json")
+CHECKPOINT: Final = "checkpoint_final.pth"
+ALIAS: Final = re.compile(r"(^|\.)(all_modules|decoder\.encoder)\.")
+"""Second names under which dynamic_network_architectures keeps the same tensors."""
+CARD: Final = Card(
+    summary="An nnU-Net v2 of the user's own.",
+    citation="Isensee et al., nnU-Net, Nature Methods 2021, doi:10.1038/s41592-020-01008-z, for the method",
+    published_figures="not stated",
+    limits="not stated",
+)
+
+
+def _claims(source: str) -> bool:
+    folder = Path(source)
+    return folder.is_dir() and (any((folder / name).exists() for name in MARKERS) or any(folder.glob("fold_*")))
+
+
+def _resolve(request: Request) -> Resolved:
+    import msgspec
+
+    from brain_edge_conversion.folders.nnunet_plans import (
+        MADE_BY,
+        Configuration,
+        network_plan,
+        read_dataset,
+        read_plans,
+        resolved_configuration,
+    )
+    from brain_edge_conversion.folders.nnunet_spec import nnunet_network, nnunet_spec, require_default_pipeline
+    from brain_edge_conversion.folders.reading import as_type
+
+    folder = Path(request.source)
+    plans, dataset = read_plans(folder), read_dataset(folder)
+    checkpoints = fold_checkpoints(folder, request.variant.members)
+    trained = _training(next(iter(checkpoints.values())))
+    path = folder / "plans.json"
+    merged = resolved_configuration(plans, trained["configuration"], path)
+    configuration = as_type(merged, Configuration, path, MADE_BY)
+    require_default_pipeline(plans, configuration, path)
+    mirror = tuple(trained["mirror"]) if request.variant.flips else ()
+    network = nnunet_network(configuration, dataset, tuple(checkpoints), mirror)
+    spec = nnunet_spec(folder, plans, configuration, dataset, network)
+    build = partial(_build, network_plan(merged, path), (network.channels_in, network.channels_out))
+    example = (configuration.patch_size[0], configuration.patch_size[1], configuration.patch_size[2])
+    graphs = tuple(GraphSource(graph, build, None, example) for graph in checkpoints)
+    licence = Licence(name="not stated", holder="not stated")
+    request.report(f"{MADE_BY}: {trained['configuration']} of {trained['trainer']}, folds {', '.join(checkpoints)}")
+    card = msgspec.structs.replace(CARD, limits=_limits(plans.image_reader_writer))
+    return Resolved(ModelSource(spec, graphs, card, licence), checkpoints)
+
+
+def fold_checkpoints(folder: Path, members: int | None) -> dict[str, Path]:
+    """The final checkpoint of each fold, by graph; the first `members` of them where that is given.
+
+    Raises:
+        WeightsError: a fold is missing among them, or its training was not finished.
+    """
+    there = sorted(int(path.name[5:]) for path in folder.glob("fold_*") if path.name[5:].isdecimal())
+    if not there and (folder / "fold_all").is_dir():
+        names = ["fold_all"]
+    else:
+        names = [f"fold_{number}" for number in range(members or max(there, default=0) + 1)]
+    for name in names:
+        if not (folder / name / CHECKPOINT).is_file():
+            found = ", ".join(f"fold_{number}" for number in there) or "none"
+            raise WeightsError(
+                f"{folder / name / CHECKPOINT}: there is no such checkpoint, expected those of {', '.join(names)}, got "
+                f"the folders {found}; finish its training or copy it, or take the first N folds with --members N"
+            )
+    return {name: folder / name / CHECKPOINT for name in names}
+
+
+def _training(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of its training: configuration, trainer, and the axes that may be mirrored."""
+    from brain_edge_conversion.checkpoint import load_checkpoint
+
+    content = load_checkpoint(path)
+    arguments = content.get("init_args")
+    configuration = arguments.get("configuration") if isinstance(arguments, dict) else None
+    if not isinstance(configuration, str):
+        raise WeightsError(
+            f"{path}: expected a checkpoint of nnU-Net v2, which names its configuration, got one without init_args; "
+            "convert the network as module:attribute with --spec"
+        )
+    mirror = content.get("inference_allowed_mirroring_axes") or ()
+    return {"configuration": configuration, "trainer": str(content.get("trainer_name")), "mirror": mirror}
+
+
+def _build(plan: UNetPlan, channels: tuple[int, int], weights: Path | None) -> nn.Module:
+    from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
+    from brain_edge_conversion.networks.nnunet_unet import NnunetUNet
+
+    if weights is None:
+        raise InputError("an nnU-Net folder is converted with its own weights")
+    network = NnunetUNet(plan, *channels)
+    state = {name: tensor for name, tensor in load_state_dict(weights).items() if not ALIAS.search(name)}
+    fit_state_dict(network, state, str(weights))
+    return network.eval()
+
+
+def _limits(reader: str) -> str:
+    if reader.endswith("WithReorient"):
+        return "not stated"
+    return "The network sees the axes as a file stores them: images must be stored as the training images were."
+
+
+_IDLE: Final[Mapping[str, str]] = {
+    "--spec": "says its steps itself",
+    "--weights": "holds its weights",
+    "--random-weights": "holds its weights",
+    "--trust": "is read as data and runs nothing",
+}
+KIND: Final = SourceKind("nnU-Net v2 results folder", _claims, _resolve, _IDLE)

@@ -1,0 +1,38 @@
+"""An ONNX file: data, no code. Compared with onnxruntime, since the PyTorch network that it came from is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from brain_edge.digest import sha256_of
+from brain_edge.errors import WeightsError
+from brain_edge_conversion.sources.own import HOLDS_WEIGHTS, NO_RECIPE, own_model, own_spec
+from brain_edge_conversion.sources.request import Request, Resolved, SourceKind
+
+
+def _resolve(request: Request) -> Resolved:
+    from brain_edge_conversion.onnx_graph import OnnxNetwork, load_onnx, read_onnx
+
+    path = Path(request.source)
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file")
+    spec, sha256 = own_spec(request), sha256_of(path)
+
+    def read(_weights: Path | None) -> Any:
+        return read_onnx(load_onnx(path, sha256), str(path))
+
+    def build(_weights: Path | None) -> OnnxNetwork:
+        read(None)  # what OpenVINO lacks is said before what onnxruntime lacks: there is no way round the first
+        return OnnxNetwork(load_onnx(path, sha256), str(path))
+
+    model = own_model(spec, build, read)
+    return Resolved(model, {model.graphs[0].graph: path})
+
+
+KIND: Final = SourceKind(
+    name="ONNX file (.onnx)",
+    claims=lambda source: Path(source).suffix.lower() == ".onnx",
+    resolve=_resolve,
+    idle=NO_RECIPE | HOLDS_WEIGHTS | {"--trust": "is data and runs nothing"},
+)

@@ -1,0 +1,79 @@
+"""A network of the user's own: one graph, and the specification that says what is done around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.errors import InputError, UsageError
+from brain_edge.package.manifest import Card, Licence
+from brain_edge.plan import known_inputs
+from brain_edge.spec import SlidingWindow, StridedWindows, spec_from_json
+from brain_edge_conversion.recipe import GraphSource, ModelSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import nn
+
+    from brain_edge.geometry import Shape
+    from brain_edge.spec import ModelSpec
+    from brain_edge_conversion.recipe import Reader
+    from brain_edge_conversion.sources.request import Request
+
+OWN_CARD: Final = Card(
+    summary="A network of the user's own.",
+    citation="not stated",
+    published_figures="not stated",
+    limits="not stated",
+)
+OWN_LICENCE: Final = Licence(name="not stated", holder="not stated")
+EXAMPLE_SIDE: Final = 64
+"""Side of the volume that a network of the user's is traced with: divisible by 2 six times."""
+
+NO_RECIPE: Final = {"--members": "is no recipe", "--flips": "is no recipe"}
+HOLDS_WEIGHTS: Final = dict.fromkeys(("--weights", "--random-weights"), "holds its weights")
+
+
+def own_spec(request: Request) -> ModelSpec:
+    """The specification of one network that comes with `--spec`.
+
+    Raises:
+        UsageError: none was given, or it names several networks.
+        InputError: there is no such file.
+        PackageError: it is no specification.
+    """
+    if request.spec_file is None:
+        raise UsageError(f"{request.source} is no recipe: describe its steps with --spec FILE (see docs/how-to)")
+    if not request.spec_file.is_file():
+        raise InputError(f"{request.spec_file}: there is no such specification file")
+    spec = spec_from_json(request.spec_file.read_bytes(), str(request.spec_file))
+    if len(spec.graphs) != 1:
+        raise UsageError(
+            f"{request.spec_file}: one network is given, the specification names {len(spec.graphs)}: "
+            f"{', '.join(spec.graphs)}; a cascade or an ensemble needs a recipe"
+        )
+    return spec
+
+
+def own_model(spec: ModelSpec, build: Callable[[Path | None], nn.Module], read: Reader | None = None) -> ModelSource:
+    """The model of one network.
+
+    Args:
+        spec: its steps, which name one graph.
+        build: from its weights to the module that the conversion is compared with.
+        read: see `GraphSource`.
+    """
+    graph = GraphSource(spec.graphs[0], build, None, example_shape(spec), read=read)
+    return ModelSource(spec, (graph,), OWN_CARD, OWN_LICENCE)
+
+
+def example_shape(spec: ModelSpec) -> Shape:
+    """Sides (I, J, K) that the only network of a specification accepts: of its window, or the usual ones."""
+    execution = spec.stages[0].network.execution
+    if isinstance(execution, SlidingWindow | StridedWindows):
+        return execution.shape
+    known = dict(known_inputs(spec)).get(spec.graphs[0])
+    if known is not None and len(known) == 5:
+        return known[2], known[3], known[4]
+    return EXAMPLE_SIDE, EXAMPLE_SIDE, EXAMPLE_SIDE

@@ -1,0 +1,70 @@
+"""A file that PyTorch wrote with a program in it: TorchScript, or a `torch.export` program. Which, says its content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from brain_edge.digest import sha256_of
+from brain_edge.errors import WeightsError
+from brain_edge_conversion.sources.own import HOLDS_WEIGHTS, NO_RECIPE, own_model, own_spec
+from brain_edge_conversion.sources.request import Request, Resolved, SourceKind, require_trust
+
+if TYPE_CHECKING:
+    from brain_edge_conversion.recipe import ModelSource
+
+SUFFIXES: Final = (".pt", ".pth", ".ts", ".pt2")
+WEIGHTS_SUFFIXES: Final = (".ckpt", ".safetensors", ".bin", ".model")
+"""What holds weights and no network; claimed so that the refusal can say so."""
+
+
+def _resolve(request: Request) -> Resolved:
+    from brain_edge_conversion.checkpoint import WeightsFormat, weights_format
+
+    path = Path(request.source)
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file")
+    kind, sha256 = weights_format(path), sha256_of(path)
+    if kind is WeightsFormat.TORCHSCRIPT:
+        require_trust(request, f"{path} (SHA-256 {sha256}), a TorchScript file")
+        model = _torchscript(path, sha256, request)
+    elif kind is WeightsFormat.EXPORTED:
+        require_trust(request, f"{path} (SHA-256 {sha256}), a torch.export program")
+        model = _exported(path, sha256, request)
+    else:
+        raise _only_weights(path, kind)
+    return Resolved(model, {model.graphs[0].graph: path})
+
+
+def _torchscript(path: Path, sha256: str, request: Request) -> ModelSource:
+    from brain_edge_conversion.checkpoint import load_torchscript
+
+    return own_model(own_spec(request), lambda _weights: load_torchscript(path, sha256).eval())
+
+
+def _exported(path: Path, sha256: str, request: Request) -> ModelSource:
+    from brain_edge_conversion.exported import load_exported, read_exported
+
+    def read(_weights: Path | None) -> Any:
+        return read_exported(load_exported(path, sha256), str(path))
+
+    return own_model(own_spec(request), lambda _weights: load_exported(path, sha256).module(), read)
+
+
+def _only_weights(path: Path, kind: str) -> WeightsError:
+    """Why a file is no network: a state dict, or a whole module pickled, which names what it wants to import."""
+    from brain_edge_conversion.checkpoint import load_state_dict
+
+    load_state_dict(path)  # refuses a pickled module, a truncated file and what is no checkpoint, each by its name
+    return WeightsError(
+        f"{path}: expected a TorchScript archive or a torch.export program, got a state dict ({kind}), which holds "
+        f"weights and no network; name the code that builds it: brain-edge convert module:attribute --weights {path}"
+    )
+
+
+KIND: Final = SourceKind(
+    name=f"TorchScript or torch.export file ({', '.join(SUFFIXES)})",
+    claims=lambda source: Path(source).suffix.lower() in SUFFIXES + WEIGHTS_SUFFIXES,
+    resolve=_resolve,
+    idle=NO_RECIPE | HOLDS_WEIGHTS,
+)

@@ -1,0 +1,125 @@
+"""One process per shard of a folder; a dead one holds nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from brain_edge.batch import Shard
+from brain_edge.batch.lock import gate, working
+from brain_edge.errors import OutputError
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from brain_edge.batch import Shard
+from brain_edge.batch.lock import working
+with working(Path(sys.argv[1]), Shard()):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def left_in(folder) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def test_a_lock_leaves_nothing(tmp_path):
+    with working(tmp_path, Shard(2, 3)):
+        assert left_in(tmp_path) == [".brain-edge-2-of-3.lock"]
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_free"),
+    [
+        (Shard(1, 1), Shard(1, 1), False),
+        (Shard(1, 2), Shard(1, 2), False),
+        (Shard(1, 2), Shard(2, 2), True),
+        (Shard(1, 2), Shard(2, 3), False),
+        (Shard(1, 1), Shard(1, 2), False),
+    ],
+)
+def test_only_shards_of_one_division_go_together(tmp_path, one, other, is_free):
+    with working(tmp_path, one):
+        if is_free:
+            with working(tmp_path, other):
+                pass
+        else:
+            words = rf"works in this folder \(shard {one}\); wait for it, or say --wait"
+            with pytest.raises(OutputError, match=words), working(tmp_path, other):
+                pass
+    assert left_in(tmp_path) == []
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(OutputError, match=f"process {holder.pid} on "), working(tmp_path, Shard()):
+            pass
+        holder.kill()
+    assert left_in(tmp_path) == [".brain-edge-1-of-1.lock"]
+    with working(tmp_path, Shard(1, 2)):
+        assert left_in(tmp_path) == [".brain-edge-1-of-2.lock"]
+
+
+def test_whoever_waits_gets_the_lock_when_it_is_free(tmp_path):
+    order = []
+
+    def wait() -> None:
+        with working(tmp_path, Shard(), wait=True):
+            order.append("second")
+
+    with working(tmp_path, Shard()):
+        second = threading.Thread(target=wait)
+        second.start()
+        time.sleep(0.2)
+        order.append("first")
+    second.join(timeout=30)
+    assert order == ["first", "second"]
+
+
+def test_of_many_who_start_together_one_gets_it(tmp_path):
+    """The gate: looking and locking are one step."""
+    start, got = threading.Barrier(16), []
+
+    def try_it() -> None:
+        start.wait()
+        try:
+            with working(tmp_path, Shard()):
+                got.append(True)
+                time.sleep(1)
+        except OutputError:
+            got.append(False)
+
+    threads = [threading.Thread(target=try_it) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert sorted(got) == [False] * 15 + [True]
+    assert left_in(tmp_path) == []
+
+
+def test_the_gate_lets_one_through_at_a_time(tmp_path):
+    inside, most = [0], [0]
+
+    def go() -> None:
+        for _ in range(20):
+            with gate(tmp_path):
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                inside[0] -= 1
+
+    threads = [threading.Thread(target=go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert most == [1]
+    assert left_in(tmp_path) == []

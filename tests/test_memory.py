@@ -1,0 +1,276 @@
+"""What is predicted is what is taken; what does not fit is refused before it is tried."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from cli_program import child_environment
+from strategies import voxels
+from tiny_package import SPEC, STAGE, make_package
+
+from brain_edge.errors import InputError, UsageError
+from brain_edge.geometry import Geometry
+from brain_edge.io.nifti import read_volume, write_image
+from brain_edge.memory import MemoryLimit, predicted_peak_bytes
+from brain_edge.package import open_package
+from brain_edge.process import available_bytes, peak_rss_bytes, require_free, rss_bytes
+from brain_edge.resample import Interpolation
+from brain_edge.runtime import cgroup
+from brain_edge.runtime.options import RuntimeOptions, parse_size
+from brain_edge.runtime.session import open_sessions
+from brain_edge.segmenter import Segmenter
+from brain_edge.spec import SlidingWindow
+from brain_edge.steps import Argmax, Orient, Restore, ZScore
+from brain_edge.volume import Volume
+
+WINDOWED = msgspec.structs.replace(
+    SPEC,
+    name="windowed",
+    stages=(
+        msgspec.structs.replace(
+            STAGE,
+            before=(Orient(axes="RAS"), ZScore()),
+            network=msgspec.structs.replace(STAGE.network, execution=SlidingWindow(shape=(48, 48, 48))),
+            after=(Argmax(), Restore(interpolation=Interpolation.NEAREST)),
+        ),
+    ),
+)
+SIDES = (160, 180, 150)
+
+RUN = """
+import json, sys
+from brain_edge.io.nifti import read_volume
+from brain_edge.process import peak_rss_bytes
+from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.segmenter import Segmenter
+package, head, limit = sys.argv[1:]
+volume = read_volume(head)
+segmenter = Segmenter.open(package, RuntimeOptions(threads=2, max_memory_bytes=int(limit)))
+try:
+    mask = segmenter(volume).mask
+    print(json.dumps({"voxels": int(mask.labels.sum()), "peak": peak_rss_bytes()}))
+except Exception as error:
+    print(json.dumps({"refused": str(error), "peak": peak_rss_bytes()}))
+"""
+
+
+def run(package, head, limit) -> dict:
+    """A run in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(package), str(head), str(limit)],
+        capture_output=True,
+        text=True,
+        env=child_environment(),
+        check=True,
+        timeout=240,
+    )
+    return json.loads(done.stdout)
+
+
+def least_of(refusal: str) -> int:
+    return int(re.search(r"say --max-memory (\d+)M", refusal)[1]) * 2**20
+
+
+def check_the_least_would_do(package, head) -> None:
+    """Refused with a number; with that number it runs, within it, and gives the mask of an unlimited run."""
+    refused = run(package, head, 2**20)
+    assert "and --max-memory allows 1 MiB" in refused["refused"]
+    least = least_of(refused["refused"])
+    done = run(package, head, least)
+    assert "refused" not in done, done
+    assert done["peak"] <= least
+    assert least <= 1.6 * done["peak"], "a limit that is far from what is taken is not honest either"
+    unlimited = run(package, head, 2**40)
+    assert "refused" not in unlimited, unlimited
+    assert abs(unlimited["voxels"] - done["voxels"]) <= 2e-4 * unlimited["voxels"], "threads share windows otherwise"
+
+
+@pytest.fixture(scope="module")
+def windowed(tmp_path_factory):
+    return make_package(tmp_path_factory.mktemp("package") / "windowed", WINDOWED)
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    path = tmp_path_factory.mktemp("head") / "head.nii"
+    write_image(Volume(voxels(SIDES, 1), Geometry(SIDES, np.eye(4))), path)
+    return path
+
+
+@pytest.mark.skipif(peak_rss_bytes() is None, reason="this system does not say what a process takes")
+class TestTheLeastThatWouldDo:
+    def test_of_windows(self, windowed, head):
+        check_the_least_would_do(windowed.folder, head)
+
+    def test_of_a_whole_volume(self, tmp_path, head):
+        stage = msgspec.structs.replace(WINDOWED.stages[0], network=STAGE.network)
+        package = make_package(tmp_path / "whole", msgspec.structs.replace(WINDOWED, stages=(stage,)))
+        check_the_least_would_do(package.folder, head)
+
+    @pytest.mark.data
+    def test_of_deepbet_on_a_real_head(self, mri):
+        package = os.environ.get("BRAIN_EDGE_DEEPBET_INT8")
+        if package is None or not Path(package).is_dir():
+            pytest.skip("needs the INT8 package of deepbet: set BRAIN_EDGE_DEEPBET_INT8 to its folder")
+        check_the_least_would_do(package, mri("brainchop_t1/t1_crop.nii.gz"))
+
+
+class TestSparing:
+    def test_two_windows_at_a_time_become_one_where_two_do_not_fit(self, windowed):
+        sessions = open_sessions(windowed, RuntimeOptions(threads=2))
+        session, shape = sessions["tiny"], (1, 1, 48, 48, 48)
+        two = session.memory(shape)
+        assert (two.streams, two.requests) == (2, 3)
+        assert session.spare()
+        one = session.memory(shape)
+        assert (one.streams, one.requests) == (1, 1)
+        assert one.total_bytes < two.total_bytes
+        assert not session.spare()
+
+    def test_resident_graphs_go_first(self, windowed):
+        session = open_sessions(windowed, RuntimeOptions(threads=2, resident_graphs=3))["tiny"]
+        assert [session.spare() for _ in range(3)] == [True, True, False]
+
+    def test_a_session_that_cannot_say_is_not_judged(self):
+        volume = Volume(voxels((20, 20, 20), 2), Geometry((20, 20, 20), np.eye(4)))
+        spec = msgspec.structs.replace(WINDOWED, plausible=SPEC.plausible)
+        plain = {"tiny": lambda batch: np.concatenate([batch, -batch], axis=1)}
+        assert Segmenter(spec, plain, MemoryLimit(1))(volume).mask.labels.any()
+
+    def test_intermediate_results_are_the_layers_that_live_together(self, windowed):
+        """Convolution of 48^3 voxels to 2 channels of f32, then softmax: no more than both, no less than one."""
+        memory = open_sessions(windowed, RuntimeOptions(threads=1))["tiny"].memory((1, 1, 48, 48, 48))
+        channel = 48**3 * 4
+        assert 2 * channel <= memory.intermediate_bytes <= 5 * channel
+        assert memory.tensor_bytes == 3 * channel
+
+    def test_memory_is_given_back_between_cases(self, windowed):
+        """Ten heads of other sizes in one process: what is held in the end is what was held after the first."""
+        segmenter = Segmenter.open(open_package(windowed.folder), RuntimeOptions(threads=1))
+        held = []
+        for side in (60, 90, 70, 80, 60, 90, 75, 85, 60, 60):
+            segmenter(Volume(voxels((side, 60, 60), 3), Geometry((side, 60, 60), np.eye(4))))
+            segmenter.release()
+            held.append(rss_bytes())
+        assert max(held[2:]) < 1.05 * held[1] + 8 * 2**20
+
+
+class TestTheMachine:
+    def test_has_what_this_process_holds_and_what_is_free(self):
+        assert rss_bytes() < available_bytes() < 2**50
+
+    def test_a_header_that_promises_more_than_there_is_is_refused_before_it_is_read(self, tmp_path, monkeypatch):
+        path = tmp_path / "large.nii.gz"
+        write_image(Volume(voxels((60, 60, 60), 1), Geometry((60, 60, 60), np.eye(4))), path)
+        monkeypatch.setattr("brain_edge.process._free_in_machine", lambda: 2**19)
+        with pytest.raises(InputError, match=r"large\.nii\.gz needs 0 MiB of memory and 0 MiB are free; close"):
+            read_volume(path)
+
+    def test_a_cubic_metre_of_voxels_is_refused_where_four_gigabytes_are_not_free(self, tmp_path, monkeypatch):
+        """A real header and a file of that length: 1000^3 zeros of one byte, compressed."""
+        import nibabel
+
+        header = nibabel.Nifti1Header()
+        header.set_data_shape((1000, 1000, 1000))
+        header.set_data_dtype(np.uint8)
+        header.set_sform(np.eye(4), code=1)
+        header["vox_offset"] = 352
+        path = tmp_path / "large.nii.gz"
+        with gzip.open(path, "wb", compresslevel=1) as file:
+            file.write(header.binaryblock + b"\0\0\0\0")
+            file.write(bytes(10**6))
+        with path.open("ab") as file:
+            file.truncate(10**6)
+        monkeypatch.setattr("brain_edge.process._free_in_machine", lambda: 2**31)
+        with pytest.raises(InputError, match=r"large\.nii\.gz needs 3814 MiB of memory and 2048 MiB are free; close"):
+            read_volume(path)
+
+    @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 2)])
+    def test_a_voxel_or_two_are_done_or_refused_in_words(self, windowed, shape):
+        """One voxel is the same value everywhere, which is no image; two are padded to a window like any other."""
+        array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+        if array.size == 1:
+            with pytest.raises(InputError, match="expected an image, got 0 in every voxel"):
+                Volume(array, Geometry(shape, np.eye(4)))
+            return
+        mask = Segmenter.open(windowed, RuntimeOptions(threads=1))(Volume(array, Geometry(shape, np.eye(4)))).mask
+        assert mask.labels.shape == shape
+
+    def test_what_fits_is_not_refused(self):
+        require_free(2**20, "an image")
+
+
+class TestSizes:
+    @pytest.mark.parametrize(
+        ("text", "size"),
+        [("2G", 2**31), ("800M", 800 * 2**20), ("1.5GiB", 3 * 2**29), ("512k", 2**19), ("2000000000", 2 * 10**9)],
+    )
+    def test_are_read(self, text, size):
+        assert parse_size(text, "--max-memory") == size
+
+    @pytest.mark.parametrize("text", ["", "much", "-1G", "0", "2X", "G"])
+    def test_others_are_refused(self, text):
+        with pytest.raises(UsageError, match="--max-memory: expected a size such as 800M or 2G, got"):
+            parse_size(text, "--max-memory")
+
+
+class TestCgroups:
+    @pytest.fixture
+    def root(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(cgroup, "CGROUP", tmp_path / "cgroup")
+        monkeypatch.setattr(cgroup, "MEMBERSHIP", tmp_path / "self")
+        (tmp_path / "cgroup").mkdir()
+        return tmp_path
+
+    def test_of_version_2_are_those_of_the_process_and_around_it(self, root):
+        (root / "self").write_text("0::/user.slice/job\n")
+        inner = root / "cgroup" / "user.slice" / "job"
+        inner.mkdir(parents=True)
+        assert list(cgroup.folders("cpu")) == [inner, inner.parent, root / "cgroup"]
+
+    def test_of_version_1_lie_below_their_controller(self, root):
+        (root / "self").write_text("4:cpu,cpuacct:/docker/x\n3:memory:/docker/x\n")
+        inner = root / "cgroup" / "memory" / "docker" / "x"
+        inner.mkdir(parents=True)
+        assert list(cgroup.folders("memory"))[-3:] == [inner, inner.parent, root / "cgroup" / "memory"]
+
+    def test_the_tightest_quota_holds(self, root, monkeypatch):
+        from brain_edge.runtime import cpu
+
+        (root / "self").write_text("0::/slice/job\n")
+        inner = root / "cgroup" / "slice" / "job"
+        inner.mkdir(parents=True)
+        (inner / "cpu.max").write_text("max 100000")
+        (inner.parent / "cpu.max").write_text("300000 100000")
+        monkeypatch.setattr(cpu, "_affinity", lambda: frozenset(range(64)))
+        monkeypatch.setattr(cpu, "_physical_cores", lambda usable: len(usable))
+        assert cpu.default_threads() == 3
+
+    def test_the_least_memory_that_is_left_counts(self, root, monkeypatch):
+        from brain_edge import process
+
+        (root / "self").write_text("0::/job\n")
+        inner = root / "cgroup" / "job"
+        inner.mkdir()
+        (inner / "memory.max").write_text(str(2**30))
+        (inner / "memory.current").write_text(str(2**29))
+        (inner / "memory.stat").write_text("anon 5\ninactive_file 1024\n")
+        monkeypatch.setattr(process, "_free_in_machine", lambda: 2**40)
+        assert available_bytes() - rss_bytes() == pytest.approx(2**29 + 1024, abs=2**22)
+
+
+def test_nothing_is_predicted_of_sessions_that_cannot_say():
+    from brain_edge.execution import plan_stage
+
+    stage = WINDOWED.stages[0]
+    ahead = [(stage, plan_stage(stage), (60, 60, 60))]
+    assert predicted_peak_bytes(ahead, (60, 60, 60), {"tiny": lambda batch: batch}) is None

@@ -1,0 +1,297 @@
+"""An nnU-Net v2 results folder becomes a package; what its plans do not say, or say of something else, is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cli_program import save_phantom
+from doc_pages import run_page
+from scipy.ndimage import gaussian_filter
+from skimage.transform import resize as scikit_resize
+
+from brain_edge.errors import InputError, WeightsError
+from brain_edge.geometry import Geometry
+from brain_edge.io.nifti import read_volume
+from brain_edge.kinds import Blending
+from brain_edge.resample import Interpolation
+from brain_edge.segmenter import Segmenter
+from brain_edge.steps import ChannelRule, Frame, NormaliseEach, ResampleThickSlices, Scheme
+from brain_edge.volume import Study
+from brain_edge.windows import window_weights
+from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.networks.nnunet_unet import NnunetUNet, UNetPlan
+from brain_edge_conversion.recipe import Variant
+from brain_edge_conversion.sources import Request, kind_of, resolve
+
+RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
+ARCHITECTURE = {
+    "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+    "arch_kwargs": {
+        "n_stages": 2,
+        "features_per_stage": [4, 8],
+        "conv_op": "torch.nn.modules.conv.Conv3d",
+        "kernel_sizes": [[3, 3, 3], [3, 3, 3]],
+        "strides": [[1, 1, 1], [2, 2, 2]],
+        "n_conv_per_stage": [1, 1],
+        "n_conv_per_stage_decoder": [1],
+        "conv_bias": True,
+        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+        "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+        "dropout_op": None,
+        "dropout_op_kwargs": None,
+        "nonlin": "torch.nn.LeakyReLU",
+        "nonlin_kwargs": {"inplace": True},
+    },
+    "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+}
+CONFIGURATION = {
+    "preprocessor_name": "DefaultPreprocessor",
+    "patch_size": [16, 16, 16],
+    "spacing": [1.5, 1.0, 1.0],
+    "normalization_schemes": ["ZScoreNormalization", "NoNormalization"],
+    "use_mask_for_norm": [True, False],
+    "resampling_fn_data": "resample_data_or_seg_to_shape",
+    "resampling_fn_data_kwargs": RESAMPLING,
+    "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+    "resampling_fn_probabilities_kwargs": RESAMPLING | {"order": 1},
+    "architecture": ARCHITECTURE,
+}
+PLAN = UNetPlan(
+    residual=False,
+    features=(4, 8),
+    kernels=((3, 3, 3),) * 2,
+    strides=((1, 1, 1), (2, 2, 2)),
+    encoder_blocks=(1, 1),
+    decoder_convs=(1,),
+)
+
+
+def make_folder(
+    root: Path,
+    *,
+    configuration: dict[str, Any] | None = None,
+    plans: dict[str, Any] | None = None,
+    dataset: dict[str, Any] | None = None,
+    folds: int = 2,
+) -> Path:
+    """A results folder by hand, with second names of tensors and logged numbers, as nnU-Net's trainer saves them."""
+    folder = root / "Dataset007_Tiny" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    folder.mkdir(parents=True)
+    written = {
+        "configurations": {"base": CONFIGURATION, "3d_fullres": {"inherits_from": "base"} | (configuration or {})},
+        "transpose_forward": [0, 1, 2],
+        "image_reader_writer": "SimpleITKIO",
+    }
+    (folder / "plans.json").write_text(json.dumps(written | (plans or {})))
+    meaning = {
+        "channel_names": {"0": "T1", "1": "FLAIR"},
+        "labels": {"background": 0, "oedema": 1, "core": 2},
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(meaning | (dataset or {})))
+    for fold in range(folds):
+        torch.manual_seed(fold)
+        state = NnunetUNet(PLAN, 2, 3).state_dict()
+        again = {f"decoder.{name}": tensor for name, tensor in state.items() if name.startswith("encoder.")}
+        third = {
+            name.replace(".conv.", ".all_modules.0."): tensor for name, tensor in state.items() if ".conv." in name
+        }
+        content = {
+            "network_weights": state | again | third,
+            "optimizer_state": {},
+            "logging": {"mean_fg_dice": [np.float64(0.5), np.float32(0.25)]},
+            "init_args": {"configuration": "3d_fullres", "fold": fold, "device": torch.device("cpu")},
+            "trainer_name": "nnUNetTrainerMine",
+            "inference_allowed_mirroring_axes": (0, 2),
+        }
+        (folder / f"fold_{fold}").mkdir()
+        torch.save(content, folder / f"fold_{fold}" / "checkpoint_final.pth")
+    return folder
+
+
+def build_all(folder: Path, **options: Any) -> Any:
+    assert kind_of(str(folder)).name == "nnU-Net v2 results folder"
+    resolved = resolve(Request(source=str(folder), **options))
+    for graph in resolved.model.graphs:
+        graph.build(resolved.weights[graph.graph])
+    return resolved.model.spec
+
+
+class TestSpec:
+    def test_all_folds_are_members_and_no_trainer_is_imported(self, tmp_path):
+        spec = build_all(make_folder(tmp_path))
+        assert spec.graphs == ("fold_0", "fold_1")
+        assert [sequence.name for sequence in spec.inputs] == ["T1", "FLAIR"]
+        assert spec.label_names() == {1: "oedema", 2: "core"}
+
+    def test_the_first_folds_and_the_mirrorings_can_be_chosen(self, tmp_path):
+        spec = build_all(make_folder(tmp_path), variant=Variant(members=1, flips=True))
+        assert spec.graphs == ("fold_0",)
+        assert spec.stages[0].network.flips == ((), (0,), (2,), (0, 2))
+
+    def test_regions_are_painted_in_their_order(self, tmp_path):
+        labels = {"background": 0, "whole tumor": [1, 2, 3], "core": [2, 3], "enhancing": [3]}
+        dataset = {"labels": labels, "regions_class_order": [1, 2, 3]}
+        spec = build_all(make_folder(tmp_path, dataset=dataset))
+        assert spec.label_names() == {1: "whole_tumor", 2: "core", 3: "enhancing"}
+        assert [region.label for region in spec.stages[0].after[1].regions] == [1, 2, 3]
+
+    def test_plans_of_before_architecture_are_understood(self, tmp_path):
+        old = {
+            "architecture": None,
+            "UNet_class_name": "PlainConvUNet",
+            "UNet_base_num_features": 4,
+            "unet_max_num_features": 320,
+            "conv_kernel_sizes": [[3, 3, 3], [3, 3, 3]],
+            "pool_op_kernel_sizes": [[1, 1, 1], [2, 2, 2]],
+            "n_conv_per_stage_encoder": [1, 1],
+            "n_conv_per_stage_decoder": [1],
+        }
+        assert build_all(make_folder(tmp_path, configuration=old)).graphs == ("fold_0", "fold_1")
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("what", "words"),
+        [
+            ({"configuration": {"architecture": ARCHITECTURE | {"network_class_name": "my.Net"}}}, "got my.Net, which"),
+            ({"configuration": {"architecture": None}}, "expected an architecture in the plans, got none"),
+            ({"configuration": {"previous_stage": "3d_lowres"}}, "got one of a cascade after 3d_lowres"),
+            ({"configuration": {"patch_size": [16, 16]}}, "expected a 3D configuration"),
+            ({"configuration": {"resampling_fn_data": "resample_torch_fornnunet"}}, "got resample_torch_fornnunet"),
+            ({"configuration": {"normalization_schemes": ["Mine", "Mine"]}}, "got Mine for channel 0"),
+            ({"configuration": {"normalization_schemes": ["CTNormalization"] * 2}}, "foreground_intensity_properties"),
+            ({"plans": {"image_reader_writer": "Tiff3DIO"}}, "got Tiff3DIO"),
+            ({"dataset": {"channel_names": {"0": "T1"}}}, "a normalisation for each of 1 channels"),
+            ({"dataset": {"labels": {"background": 0, "far": 7}}}, "labels numbered from 1 without gaps"),
+            ({"dataset": {"labels": {"background": 0, "a": [1, 2], "b": 2}}}, "regions_class_order"),
+        ],
+    )
+    def test_name_the_file_and_what_is_in_it(self, what, words, tmp_path):
+        with pytest.raises(InputError, match=words):
+            build_all(make_folder(tmp_path, **what))
+
+    def test_plans_of_version_1_are_not_unpickled(self, tmp_path):
+        (tmp_path / "plans.pkl").write_bytes(b"not even a pickle")
+        with pytest.raises(InputError, match=r"got those of version 1, a pickle, which is not read"):
+            build_all(tmp_path)
+
+    def test_a_fold_that_is_missing_is_named(self, tmp_path):
+        folder = make_folder(tmp_path, folds=3)
+        (folder / "fold_1" / "checkpoint_final.pth").unlink()
+        with pytest.raises(WeightsError, match=r"fold_1/checkpoint_final.pth: there is no such checkpoint"):
+            build_all(folder)
+
+    def test_a_network_that_the_plans_do_not_describe_does_not_fit(self, tmp_path):
+        arguments = ARCHITECTURE["arch_kwargs"] | {"n_conv_per_stage": [2, 1]}
+        wider = {"architecture": ARCHITECTURE | {"arch_kwargs": arguments}}
+        with pytest.raises(WeightsError, match="do not fit NnunetUNet: 4 missing"):
+            build_all(make_folder(tmp_path, configuration=wider))
+
+    @pytest.mark.parametrize("name", ["plans.json", "dataset.json"])
+    def test_a_missing_file_is_named(self, name, tmp_path):
+        folder = make_folder(tmp_path)
+        (folder / name).unlink()
+        with pytest.raises(InputError, match=f"{name}: there is no such file"):
+            build_all(folder)
+
+
+class TestHowTo:
+    def test_its_commands_convert_and_run_the_folder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        make_folder(tmp_path, configuration={"patch_size": [48, 48, 48]})
+        for seed, sequence in enumerate(("T1", "FLAIR")):
+            save_phantom(tmp_path / f"head_{sequence}.nii.gz", seed=seed)
+        run_page("convert-an-nnunet-folder.md")
+        assert (tmp_path / "mask.nii.gz").is_file()
+
+
+class TestSteps:
+    def test_weights_are_a_filtered_point_in_half_precision(self):
+        """By scipy's three-dimensional filter, as nnU-Net calls it."""
+        sides = (32, 33, 20)
+        point = np.zeros(sides)
+        point[16, 16, 10] = 1
+        wanted = gaussian_filter(point, [side / 8 for side in sides], mode="constant")
+        held = (wanted / (wanted.max() / 10)).astype(np.float16)
+        held[held == 0] = held[held > 0].min()
+        assert np.array_equal(window_weights(sides, Blending.GAUSSIAN_CUT), held.astype(np.float32))
+
+    def test_cubic_resampling_stays_in_range_as_in_scikit_image(self):
+        voxels = np.random.default_rng(0).normal(size=(1, 20, 18, 16)).astype(np.float32)
+        frame = ResampleThickSlices(spacing_mm=(1.3, 0.8, 1.1)).apply(Frame(voxels, Geometry((20, 18, 16), np.eye(4))))
+        wanted = scikit_resize(voxels[0].astype(float), frame.voxels.shape[1:], 3, mode="edge", anti_aliasing=False)
+        assert np.abs(frame.voxels[0] - wanted).max() < 1e-5
+
+    def test_thick_slices_are_not_mixed(self):
+        voxels = np.random.default_rng(0).normal(size=(1, 20, 18, 6)).astype(np.float32)
+        start = Frame(voxels, Geometry((20, 18, 6), np.diag([1.0, 1.0, 5.0, 1.0])))
+        frame = ResampleThickSlices(spacing_mm=(2.0, 2.0, 2.5)).apply(start)
+        assert frame.voxels.shape == (1, 10, 9, 12)
+        assert np.array_equal(frame.voxels[..., 0::2], frame.voxels[..., 1::2])
+        wanted = scikit_resize(voxels[0, ..., 2].astype(float), (10, 9), 3, mode="edge", anti_aliasing=False)
+        assert np.abs(frame.voxels[0, ..., 4] - wanted).max() < 1e-5
+        assert frame.undone(Interpolation.LINEAR).voxels.shape == voxels.shape
+
+    def test_the_foreground_of_all_channels_is_normalised_with_its_holes(self):
+        voxels = np.zeros((2, 9, 9, 9), dtype=np.float32)
+        voxels[:, 2:7, 2:7, 2:7] = np.arange(250).reshape(2, 5, 5, 5) + 1
+        voxels[:, 4, 4, 4] = 0
+        rules = (ChannelRule(Scheme.Z_SCORE_FOREGROUND), ChannelRule(Scheme.MIN_MAX))
+        got = NormaliseEach(channels=rules).apply(Frame(voxels, Geometry((9, 9, 9), np.eye(4)))).voxels
+        inside = voxels[0, 2:7, 2:7, 2:7]
+        assert np.allclose(got[0, 2:7, 2:7, 2:7], (inside - inside.mean()) / inside.std(), atol=1e-5)
+        assert not got[0, 0].any()
+        assert (got[1].min(), got[1].max()) == (0, 1)
+
+
+@pytest.fixture(scope="module")
+def nnunet_python() -> str:
+    """An interpreter that has nnU-Net: this one, or that of $BRAIN_EDGE_NNUNET_PYTHON."""
+    named = os.environ.get("BRAIN_EDGE_NNUNET_PYTHON")
+    if named is None and find_spec("nnunetv2") is None:
+        pytest.skip("needs nnU-Net: name the python of an environment with nnunetv2 in $BRAIN_EDGE_NNUNET_PYTHON")
+    return named or sys.executable
+
+
+def peer(python: str, *arguments: object) -> str:
+    """What nnU-Net answers, run beside us."""
+    script = Path(__file__).parent / "nnunet_peer.py"
+    ended = subprocess.run([python, script, *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    return ended.stdout.rpartition("RESULT ")[2].strip()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("meaning", "network"), [("labels", "plain"), ("regions", "residual")])
+def test_the_mask_is_that_of_nnunet(meaning, network, nnunet_python, tmp_path):
+    """Planned, trained for two short epochs and predicted by nnU-Net itself: two folds, no mirroring."""
+    import nibabel
+    from nnunet_peer import make_case
+
+    folder = peer(nnunet_python, "train", tmp_path / "nnunet", meaning, network)
+    resolved = resolve(Request(source=folder))
+    for name, spacing_mm in (("finer", (0.8, 0.7, 1.1)), ("thick", (0.9, 1.0, 5.0))):
+        files = [tmp_path / f"{name}_{channel:04d}.nii.gz" for channel in (0, 1)]
+        for path, voxels in zip(files, make_case(11)[0], strict=True):
+            nibabel.save(nibabel.Nifti1Image(voxels, np.diag([*spacing_mm, 1.0])), path)
+        sequences = [sequence.name for sequence in resolved.model.spec.inputs]
+        study = Study(dict(zip(sequences, map(read_volume, files), strict=True)), sequences[0])
+        package = convert(resolved.model, resolved.weights, study, tmp_path / f"{name}-fp32", ConvertOptions())
+        got = Segmenter.open(package)(study).mask.labels
+        peer(nnunet_python, "predict", folder, tmp_path / f"{name}.nii.gz", *files)
+        wanted = np.asarray(nibabel.load(tmp_path / f"{name}.nii.gz").dataobj)
+        for label in (1, 2):
+            either = (wanted == label).sum() + (got == label).sum()
+            assert either == 0 or 2 * ((wanted == label) & (got == label)).sum() / either >= 0.999
+        assert got.any()

@@ -1,0 +1,121 @@
+"""Instance and group norms of half a million voxels are PyTorch's to rounding, on any number of threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino as ov
+import pytest
+import torch
+from openvino import opset13
+
+from brain_edge.runtime.norm_sums import LEAST_SUMMANDS, sum_norms_by_axis
+
+pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+
+SIDES = (1, 16, 64, 80, 96)
+"""With 16 channels the plugin takes the blocked layout, in which it sums a channel in one accumulator."""
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    """Skewed, far from zero, and mostly background: what a sum over a head looks like."""
+    rng = np.random.default_rng(5)
+    foreground = rng.random(SIDES) < 0.3
+    return np.asarray(3 + foreground * rng.gamma(2.0, 2.0, SIDES), dtype=np.float32)
+
+
+def graph(norm: torch.nn.Module) -> ov.Model:
+    """Convolution by the identity, which asks for the blocked layout, and the norm."""
+    convolution = torch.nn.Conv3d(16, 16, 1, bias=False)
+    torch.nn.init.dirac_(convolution.weight)
+    example = torch.zeros(SIDES)
+    model = ov.convert_model(torch.nn.Sequential(convolution, norm).eval(), example_input=example)
+    model.reshape(list(SIDES))
+    return model
+
+
+def computed(model: ov.Model, image: np.ndarray, threads: int) -> np.ndarray:
+    properties = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    return np.array(ov.Core().compile_model(model, "CPU", properties)([image])[0])
+
+
+def relative_error(got: np.ndarray, norm: torch.nn.Module, image: np.ndarray) -> float:
+    wanted = norm.double()(torch.from_numpy(image.astype(np.float64))).detach().numpy()
+    return float(np.abs(got - wanted).max() / np.abs(wanted).max())
+
+
+def group_norm() -> torch.nn.Module:
+    norm = torch.nn.GroupNorm(4, 16)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    return norm
+
+
+NORMS = {
+    "instance": lambda: torch.nn.InstanceNorm3d(16),
+    "affine instance": lambda: torch.nn.InstanceNorm3d(16, affine=True, eps=1e-3),
+    "group": group_norm,
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", NORMS)
+def test_norm_is_pytorchs_in_double_precision_to_rounding(name, threads, image):
+    torch.manual_seed(1)
+    norm = NORMS[name]()
+    model = graph(norm)
+    assert sum_norms_by_axis(model, opset13) == 1
+    assert relative_error(computed(model, image, threads), norm, image) < 2e-6
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_the_plugins_own_norm_is_still_wrong_so_this_is_still_needed(name, image):
+    """Fails on the day on which OpenVINO sums in parts by itself: then this module can go."""
+    torch.manual_seed(1)
+    norm = NORMS[name]()
+    assert relative_error(computed(graph(norm), image, 1), norm, image) > 1e-5
+
+
+def test_a_deviation_with_epsilon_outside_the_root_keeps_it_there(image):
+    parameter = opset13.parameter(list(SIDES), np.float32)
+    norm = opset13.mvn(parameter, np.array([-1, -3, -2]), True, 0.5, "outside_sqrt")
+    model = ov.Model([opset13.result(norm)], [parameter])
+    assert sum_norms_by_axis(model, opset13) == 1
+    exact = image.astype(np.float64)
+    centred = exact - exact.mean((2, 3, 4), keepdims=True)
+    wanted = centred / (exact.std((2, 3, 4), keepdims=True) + 0.5)
+    np.testing.assert_allclose(computed(model, image, 2), wanted, atol=2e-5)
+
+
+def test_the_node_keeps_its_name():
+    model = graph(torch.nn.InstanceNorm3d(16))
+    (name,) = [node.get_friendly_name() for node in model.get_ordered_ops() if node.get_type_name() == "MVN"]
+    sum_norms_by_axis(model, opset13)
+    assert name in [node.get_friendly_name() for node in model.get_ordered_ops()]
+
+
+def mvn_graph(sides: list[int], axes: list[int], *, normalize_variance: bool = True) -> ov.Model:
+    parameter = opset13.parameter(sides, np.float32)
+    norm = opset13.mvn(parameter, np.array(axes), normalize_variance, 1e-5, "inside_sqrt")
+    return ov.Model([opset13.result(norm)], [parameter])
+
+
+@pytest.mark.parametrize(
+    ("what", "model"),
+    [
+        ("a layer norm over a few channels", mvn_graph([1, 6000, LEAST_SUMMANDS - 1], [2])),
+        ("a mean that is only subtracted", mvn_graph([1, 2, 64, 64, 64], [2, 3, 4], normalize_variance=False)),
+        ("axes that are not the last ones", mvn_graph([1, 2, 64, 64, 64], [1, 2, 3])),
+    ],
+)
+def test_other_norms_are_left_alone(what, model):
+    assert sum_norms_by_axis(model, opset13) == 0, what
+    assert "MVN" in {node.get_type_name() for node in model.get_ordered_ops()}
+
+
+def test_a_quantised_graph_keeps_the_norm_that_has_an_int8_kernel():
+    parameter = opset13.parameter([1, 2, 64, 64, 64], np.float32)
+    edges = [np.float32(-1), np.float32(1), np.float32(-1), np.float32(1)]
+    quantised = opset13.fake_quantize(parameter, *edges, 256)
+    norm = opset13.mvn(quantised, np.array([2, 3, 4]), True, 1e-5, "inside_sqrt")
+    assert sum_norms_by_axis(ov.Model([opset13.result(norm)], [parameter]), opset13) == 0

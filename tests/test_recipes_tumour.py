@@ -1,0 +1,185 @@
+"""The recipes of papers without public weights: sizes that the papers state, and packages of narrow networks.
+
+The networks here are narrow and see small crops; steps, names and numbers of graphs are those of the recipes.
+At full width the same is done under the marker `full`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from brain_edge.errors import UsageError, WeightsError
+from brain_edge.package import WeightsStatus
+from brain_edge.phantom import Phantom, make_study
+from brain_edge.plan import cost_in_words
+from brain_edge.runtime.session import open_sessions
+from brain_edge.segmenter import Segmenter
+from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.parity import ParityLimits, TorchSession
+from brain_edge_conversion.recipe import ModelSource, Variant
+from brain_edge_conversion.recipes import (
+    cascaded_unet,
+    hardnet_bts,
+    load_recipe,
+    nnunet_loss_ensemble,
+    residual_unet_cascade,
+    vox2vox,
+    vox2vox_calibrated,
+    vox2vox_modified,
+)
+from brain_edge_conversion.sources import Request, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from brain_edge.spec import ModelSpec
+    from brain_edge_conversion.recipe import GraphSource
+
+NAMES = (
+    "cascaded-unet",
+    "hardnet-bts",
+    "nnunet-loss-ensemble",
+    "residual-unet-cascade",
+    "vox2vox",
+    "vox2vox-calibrated",
+    "vox2vox-modified",
+)
+TIGHT = ParityLimits(relative_error=1e-4)
+FULL = pytest.mark.full
+PHANTOM = Phantom(shape=(48, 56, 40), spacing_mm=4.0)
+
+
+def source(spec: ModelSpec, graphs: tuple[GraphSource, ...]) -> ModelSource:
+    return ModelSource(spec, graphs, vox2vox.CARD, vox2vox.LICENCE)
+
+
+NARROW: dict[str, Callable[[], ModelSource]] = {
+    "vox2vox-ensemble": lambda: source(vox2vox.spec(5, (48, 48, 32)), vox2vox.vox2vox_graphs(5, 4)),
+    "vox2vox-modified": lambda: source(vox2vox_modified.spec((48, 48, 32)), vox2vox_modified.modified_graphs(4)),
+    "cascaded-unet": lambda: source(cascaded_unet.spec((35, 40, 40)), cascaded_unet.cascaded_graphs(8)),
+    "residual-unet-cascade": lambda: source(
+        residual_unet_cascade.spec(2, (48, 48, 40), (32, 32, 32), 5.0),
+        residual_unet_cascade.localisation_graphs(2, (8, 8)),
+    ),
+    "hardnet-bts": lambda: source(
+        hardnet_bts.spec(hardnet_bts.VERSIONS, ((), (0,))), hardnet_bts.hardnet_graphs(hardnet_bts.VERSIONS, 8)
+    ),
+    "nnunet-loss-ensemble": lambda: source(
+        nnunet_loss_ensemble.spec(2, (32, 32, 32)), nnunet_loss_ensemble.nnunet_graphs(2, (4, 8, 16, 16))
+    ),
+}
+QUICK = ("vox2vox-modified", "cascaded-unet")
+"""The others take a minute; the mean of five has a test of its own."""
+
+
+def stand_in(spec: ModelSpec):
+    return make_study(PHANTOM, [sequence.name for sequence in spec.inputs])
+
+
+@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=FULL) for name in NARROW])
+def test_converts_with_random_weights_and_openvino_agrees(name: str, tmp_path: Path):
+    model = NARROW[name]()
+    weights = dict.fromkeys(model.spec.graphs)
+    lines: list[str] = []
+    options = ConvertOptions(limits=TIGHT, report=lines.append)
+    package = convert(model, weights, stand_in(model.spec), tmp_path / "package", options)
+    assert package.manifest.weights_status is WeightsStatus.RANDOM
+    assert tuple(graph.graph for graph in package.manifest.parity.graphs) == model.spec.graphs
+    networks = [line for line in lines if "passes of a network" in line]
+    assert len(networks) == (1 if sum(stage.network.passes for stage in model.spec.stages) > 1 else 0)
+
+
+def test_the_ensemble_is_the_mean_of_its_members_softmax(tmp_path: Path):
+    """Against PyTorch, member by member, before the decision."""
+    model = NARROW["vox2vox-ensemble"]()
+    study = stand_in(model.spec)
+    package = convert(
+        model, dict.fromkeys(model.spec.graphs), study, tmp_path / "package", ConvertOptions(limits=TIGHT)
+    )
+    modules = [graph.build(None) for graph in model.graphs]
+    seen: list[np.ndarray] = []
+
+    def watched(batch: np.ndarray) -> np.ndarray:
+        seen.append(batch.copy())
+        return TorchSession(modules[0])(batch)
+
+    sessions = {graph.graph: TorchSession(module) for graph, module in zip(model.graphs, modules, strict=True)}
+    Segmenter(model.spec, {**sessions, "model0": watched})(study)
+    with torch.no_grad():
+        each = [module(torch.from_numpy(seen[0]))[0].double() for module in modules]
+    expected = torch.stack(each).mean(dim=0).argmax(dim=0).numpy()
+    assert not all(torch.equal(each[0], other) for other in each[1:])
+
+    from brain_edge.inference import predict
+
+    stage = package.manifest.spec.stages[0]
+    got = predict(stage.network, open_sessions(package), seen[0][0])
+    assert np.abs(got - torch.stack(each).mean(dim=0).numpy()).max() < 1e-4
+    assert (got.argmax(axis=0) == expected).mean() > 0.9999
+
+
+def test_members_have_weights_of_their_own_and_the_same_each_time():
+    first, second = vox2vox.vox2vox_graphs(2, width=2)
+    once, again, other = first.build(None), first.build(None), second.build(None)
+    for name, tensor in once.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name])
+    assert not torch.equal(once.down1[0].weight, other.down1[0].weight)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_weights_it_is_said_that_none_can_be_fetched(name: str):
+    with pytest.raises(WeightsError, match=f"the weights of {name} cannot be fetched: give the file with --weights"):
+        resolve(Request(source=name))
+
+
+def test_what_an_ensemble_costs_is_said_in_words():
+    assert cost_in_words(vox2vox.spec(1)) is None
+    assert cost_in_words(vox2vox.spec(5)) == (
+        "a case takes 5 passes of a network (tumour 5), each over the whole volume or all of its windows"
+    )
+    cascade = load_recipe("residual-unet-cascade").variant(Variant(members=5)).spec
+    assert str(cost_in_words(cascade)).startswith("a case takes 16 passes of a network (coarse 1, wt 5, tc 5, et 5)")
+
+
+def test_there_are_no_more_members_than_the_paper_has():
+    with pytest.raises(UsageError, match="vox2vox has 5 member"):
+        load_recipe("vox2vox").variant(Variant(members=6))
+
+
+def test_calibrated_vox2vox_has_the_steps_of_vox2vox_and_the_labels_of_brats():
+    (ours,), (theirs,) = vox2vox_calibrated.spec().stages, vox2vox.spec().stages
+    assert ours.before == theirs.before
+    assert ours.after[0].values == (0, 1, 2, 4)
+    assert vox2vox_calibrated.spec().label_names() == {1: "necrosis", 2: "oedema", 4: "enhancing"}
+    assert vox2vox.spec().label_names() == {1: "oedema", 2: "necrosis", 3: "enhancing"}
+
+
+def test_the_cascade_of_five_folds_is_fifteen_fine_networks_and_a_coarse_one():
+    model = load_recipe("residual-unet-cascade").variant(Variant(members=5))
+    assert len(model.graphs) == 16
+    assert [len(stage.network.graphs) for stage in model.spec.stages] == [1, 5, 5, 5]
+
+
+def test_hardnet_mirrors_in_all_eight_ways():
+    (stage,) = load_recipe("hardnet-bts").variant(Variant(members=2, flips=True)).spec.stages
+    assert stage.network.passes == 16
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_has_a_stand_in_for_random_weights_of_the_grid_that_its_data_have(name: str):
+    assert load_recipe(name).parity_phantom == Phantom(shape=(240, 240, 155), spacing_mm=1.0)
+    assert load_recipe(name).parity_input is None
+
+
+@FULL
+@pytest.mark.parametrize("name", NAMES)
+def test_converts_at_full_width(name: str, tmp_path: Path):
+    resolved = resolve(Request(source=name, random_weights=True))
+    study = make_study(load_recipe(name).parity_phantom, [each.name for each in resolved.model.spec.inputs])
+    package = convert(resolved.model, resolved.weights, study, tmp_path / "package", ConvertOptions(limits=TIGHT))
+    assert package.manifest.weights_status is WeightsStatus.RANDOM

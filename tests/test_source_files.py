@@ -1,0 +1,349 @@
+"""Networks in files: one network by all its routes is one mask, and what cannot be converted is said in a sentence."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from tiny_package import PHANTOM, SPEC
+from torch import nn
+
+from brain_edge.digest import sha256_of
+from brain_edge.errors import BrainEdgeError, UsageError, WeightsError
+from brain_edge.phantom import make_study
+from brain_edge.segmenter import Segmenter
+from brain_edge.spec import SlidingWindow, canonical_json
+from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
+from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.recipe import same_each_time
+from brain_edge_conversion.reference import reference_segmenter
+from brain_edge_conversion.sources import Request, Resolved, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from brain_edge.spec import ModelSpec
+
+onnx = pytest.importorskip("onnx", reason="the extra `convert` brings it")
+pytest.importorskip("onnxruntime", reason="conversions from ONNX are compared with it")
+
+STUDY = make_study(PHANTOM, ["T1"])
+SIDE = 16
+WINDOWS = SlidingWindow(shape=(SIDE, SIDE, SIDE), overlap=0.25)
+
+
+def unet() -> nn.Module:
+    """A U-Net by MONAI, which nobody here wrote."""
+    from monai.networks.nets import UNet
+
+    return same_each_time(
+        lambda: UNet(
+            spatial_dims=3, in_channels=1, out_channels=2, channels=(4, 8, 16), strides=(2, 2), num_res_units=1
+        ).eval()
+    )
+
+
+def convolutions() -> nn.Module:
+    """A network that asks nothing of its sides; those that halve them become expressions that OpenVINO refuses."""
+    return same_each_time(
+        lambda: nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.InstanceNorm3d(4), nn.ReLU(), nn.Conv3d(4, 2, 1)).eval()
+    )
+
+
+def windows_spec(**changes: Any) -> ModelSpec:
+    network = msgspec.structs.replace(SPEC.stages[0].network, execution=WINDOWS, **changes)
+    return msgspec.structs.replace(SPEC, stages=(msgspec.structs.replace(SPEC.stages[0], network=network),))
+
+
+def export_script(network: nn.Module, path: Path) -> None:
+    torch.jit.save(torch.jit.trace(network, torch.zeros(1, 1, SIDE, SIDE, SIDE)), path)
+
+
+def export_program(network: nn.Module, path: Path, *, fixed: bool = True) -> None:
+    sides = None if fixed else (dict.fromkeys((2, 3, 4), torch.export.Dim.AUTO),)
+    program = torch.export.export(network, (torch.rand(1, 1, SIDE, SIDE, SIDE),), dynamic_shapes=sides)
+    torch.export.save(program, path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def export_onnx(network: nn.Module, path: Path, **options: Any) -> None:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # this exporter is deprecated, and needs nothing that is not here
+        torch.onnx.export(network, (torch.zeros(1, 1, SIDE, SIDE, SIDE),), path, dynamo=False, **options)
+
+
+def asked(source: Path | str, spec: ModelSpec, folder: Path, **options: Any) -> Resolved:
+    path = folder / "spec.json"
+    path.write_bytes(canonical_json(spec))
+    return resolve(Request(source=str(source), spec_file=path, **{"trust": True, **options}))
+
+
+def package(source: Path | str, spec: ModelSpec, folder: Path, **options: Any) -> Any:
+    resolved = asked(source, spec, folder, **options)
+    return convert(resolved.model, resolved.weights, STUDY, folder / "package", ConvertOptions())
+
+
+EXPORTS: dict[str, Callable[[nn.Module, Path], None]] = {
+    "net.ts": export_script,
+    "net.pt2": export_program,
+    "net.onnx": export_onnx,
+}
+
+
+@pytest.fixture(scope="module")
+def expected() -> np.ndarray[Any, Any]:
+    """The mask of the module itself, in PyTorch."""
+    from brain_edge_conversion.parity import TorchSession
+
+    return Segmenter(windows_spec(), {"tiny": TorchSession(unet())})(STUDY).mask.labels
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_every_file_gives_the_mask_of_the_module(name: str, expected: np.ndarray[Any, Any], tmp_path: Path):
+    EXPORTS[name](unet(), tmp_path / name)
+    made = package(tmp_path / name, windows_spec(), tmp_path)
+    assert 0.01 < expected.mean() < 0.99
+    got = Segmenter.open(made.folder)(STUDY).mask.labels
+    assert np.mean(got == expected) > 0.999
+    assert [record.sha256 for record in made.manifest.weights] == [sha256_of(tmp_path / name)]
+
+
+@pytest.mark.parametrize("safetensors", [False, True])
+def test_a_state_dict_gives_the_mask_of_the_module(
+    safetensors: bool, expected: np.ndarray[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "unet_of_monai.py").write_text(
+        "from monai.networks.nets import UNet\n\n\ndef build():\n    return UNet(spatial_dims=3, in_channels=1, "
+        "out_channels=2, channels=(4, 8, 16), strides=(2, 2), num_res_units=1)\n"
+    )
+    weights = tmp_path / "weights.any"
+    if safetensors:
+        from safetensors.torch import save_file
+
+        save_file(unet().state_dict(), weights)
+    else:
+        torch.save(nn.DataParallel(unet()).state_dict(), weights)
+    made = package("unet_of_monai:build", windows_spec(), tmp_path, weights={"": weights})
+    assert np.mean(Segmenter.open(made.folder)(STUDY).mask.labels == expected) > 0.999
+
+
+@pytest.mark.parametrize("name", ["net.pt2", "net.onnx"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_open_sides_of_a_file_stay_open(name: str, tmp_path: Path):
+    """The whole volume, which has another size than the example that the file was exported with."""
+    if name == "net.pt2":
+        export_program(convolutions(), tmp_path / name, fixed=False)
+    else:
+        export_onnx(unet(), tmp_path / name, input_names=["x"], dynamic_axes={"x": [2, 3, 4]})
+    resolved = asked(tmp_path / name, SPEC, tmp_path)
+    made = convert(resolved.model, resolved.weights, STUDY, tmp_path / "package", ConvertOptions())
+    wanted = reference_segmenter(resolved)(STUDY).mask.labels
+    assert np.mean(Segmenter.open(made.folder)(STUDY).mask.labels == wanted) > 0.999
+
+
+# --- checkpoints as training programs write them
+
+
+class AttributeDict(dict):  # type: ignore[type-arg]
+    """What Lightning calls the class of its hyper-parameters."""
+
+
+def test_a_checkpoint_with_logged_numpy_numbers_is_read(tmp_path: Path):
+    """The kinds of objects that an nnU-Net trainer logs after an epoch, beside network_weights."""
+    logging = {"mean_fg_dice": [np.float64(0.5)], "dice_per_class_or_region": [[np.float32(0.4)]], "lrs": [0.01]}
+    content = {
+        "network_weights": unet().state_dict(),
+        "logging": logging,
+        "_best_ema": np.float64(0.5),
+        "init_args": {"plans": {"a": [1, 2]}, "fold": 0},
+        "inference_allowed_mirroring_axes": (0, 1, 2),
+        "grad_scaler_state": None,
+    }
+    torch.save(content, tmp_path / "checkpoint_final.pth")
+    fit_state_dict(unet(), load_state_dict(tmp_path / "checkpoint_final.pth"), "checkpoint")
+
+
+def test_lightning_with_plain_hyper_parameters_is_read(tmp_path: Path):
+    state = {f"net.{key}": value for key, value in unet().state_dict().items()}
+    content = {"state_dict": state, "hyper_parameters": {"lr": 0.1}, "pytorch-lightning_version": "2.5", "epoch": 3}
+    torch.save(content, tmp_path / "last.ckpt")
+    fit_state_dict(unet(), load_state_dict(tmp_path / "last.ckpt"), "checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [(argparse.Namespace(lr=1), r"argparse\.Namespace"), (AttributeDict(lr=1), r"test_source_files\.AttributeDict")],
+)
+def test_hyper_parameters_of_a_class_are_refused_by_its_name(parameters: object, name: str, tmp_path: Path):
+    torch.save({"state_dict": unet().state_dict(), "hyper_parameters": parameters}, tmp_path / "last.ckpt")
+    with pytest.raises(WeightsError, match=rf"last\.ckpt: .*asks for {name}, .*torch\.save\(model\.state_dict\(\)"):
+        load_state_dict(tmp_path / "last.ckpt")
+
+
+def test_safetensors_with_other_keys_are_refused_with_the_keys(tmp_path: Path):
+    from safetensors.torch import save_file
+
+    save_file({"encoder.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    words = r"do not fit UNet: \d+ missing \(model\.0.*1 unexpected \(encoder\.weight\)"
+    with pytest.raises(WeightsError, match=words):
+        fit_state_dict(unet(), load_state_dict(tmp_path / "other.safetensors"), "other.safetensors")
+
+
+# --- trust
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_programs_are_code_and_onnx_is_data(tmp_path: Path):
+    export_program(unet(), tmp_path / "net.pt2")
+    words = rf"net\.pt2 \(SHA-256 {sha256_of(tmp_path / 'net.pt2')}\), a torch\.export program is code that would run"
+    with pytest.raises(UsageError, match=words):
+        asked(tmp_path / "net.pt2", windows_spec(), tmp_path, trust=False)
+    export_onnx(unet(), tmp_path / "net.onnx")
+    assert asked(tmp_path / "net.onnx", windows_spec(), tmp_path, trust=False).recipe is None
+
+
+def test_a_program_that_is_exchanged_after_it_was_trusted_is_refused(tmp_path: Path):
+    export_program(unet(), tmp_path / "net.pt2")
+    resolved = asked(tmp_path / "net.pt2", windows_spec(), tmp_path)
+    export_program(nn.Conv3d(1, 2, 1).eval(), tmp_path / "net.pt2")
+    with pytest.raises(WeightsError, match=r"net\.pt2: expected the SHA-256"):
+        resolved.model.graphs[0].build(None)
+
+
+# --- files that are not what they should be
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_truncated_file_is_refused(name: str, tmp_path: Path):
+    EXPORTS[name](unet(), tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError, match=rf"{name}: .*(truncated|damaged)"):
+        package(tmp_path / name, windows_spec(), tmp_path)
+    assert not (tmp_path / "package").exists()
+
+
+def test_a_whole_module_pickled_is_refused_by_what_it_would_import(tmp_path: Path):
+    torch.save(unet(), tmp_path / "net.pt")
+    words = r"net\.pt: loading it would run code: it asks for monai\.networks\.nets\.\w+"
+    with pytest.raises(WeightsError, match=words):
+        asked(tmp_path / "net.pt", windows_spec(), tmp_path)
+
+
+class Noisy(nn.Module):
+    """Dropout that no evaluation mode switches off, because it is a function and not a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv3d(1, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.dropout(self.convolution(x), 0.5, training=True)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_random_behaviour_in_evaluation_mode_is_found(tmp_path: Path):
+    torch.jit.save(torch.jit.script(Noisy().eval()), tmp_path / "net.ts")
+    with pytest.raises(WeightsError, match=r"tiny: the network gives another output each time .*random in evaluation"):
+        package(tmp_path / "net.ts", windows_spec(), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("name", EXPORTS)
+def test_a_wrong_number_of_channels_is_refused(name: str, tmp_path: Path):
+    EXPORTS[name](unet(), tmp_path / name)
+    network = msgspec.structs.replace(SPEC.stages[0].network, execution=WINDOWS, channels_in=2)
+    sequences = (*SPEC.inputs, msgspec.structs.replace(SPEC.inputs[0], name="T2"))
+    stage = msgspec.structs.replace(SPEC.stages[0], network=network)
+    two = msgspec.structs.replace(SPEC, inputs=sequences, stages=(stage,))
+    resolved = asked(tmp_path / name, two, tmp_path)
+    study = make_study(PHANTOM, ["T1", "T2"])
+    with pytest.raises(WeightsError, match=r"tiny: the network does not take an input of \(1, 2, 16, 16, 16\), which"):
+        convert(resolved.model, resolved.weights, study, tmp_path / "package", ConvertOptions())
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_another_number_of_classes_is_refused(tmp_path: Path):
+    export_script(nn.Conv3d(1, 3, 1).eval(), tmp_path / "net.ts")
+    with pytest.raises(WeightsError, match=r"tiny: the network returns 3 channels, the specification says 2; correct"):
+        package(tmp_path / "net.ts", windows_spec(), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["net.pt2", "net.onnx"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_file_of_fixed_sides_is_refused_where_the_steps_give_others(name: str, tmp_path: Path):
+    EXPORTS[name](unet(), tmp_path / name)
+    words = r"give it whatever the image gives|does not take an input of \(1, 1, 64"
+    with pytest.raises(BrainEdgeError, match=words):
+        package(tmp_path / name, SPEC, tmp_path)
+
+
+# --- ONNX
+
+
+def onnx_model(path: Path, nodes: list[Any], *, shape: list[Any] | None, kind: int = onnx.TensorProto.FLOAT) -> Path:
+    helper = onnx.helper
+    ports = [helper.make_tensor_value_info("x", kind, shape)], [helper.make_tensor_value_info("y", kind, None)]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.acme", 1)]
+    model = helper.make_model(helper.make_graph(nodes, "graph", *ports), opset_imports=opsets, ir_version=10)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+AXIS = {"Concat": {"axis": 1}}
+OPEN = [1, 1, "i", "j", "k"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shape", "words"),
+    [
+        (
+            [("Relu", ["x"], ["a"], "first", ""), ("FancyNorm", ["a"], ["y"], "encoder/norm_3", "com.acme")],
+            OPEN,
+            r"net\.onnx: OpenVINO has no equivalent of the operator com\.acme\.FancyNorm \(node encoder/norm_3\); rewr",
+        ),
+        (
+            [("Det", ["x"], ["y"], "", "")],
+            OPEN,
+            r"no equivalent of the operator Det-17 \(node unnamed, gives y\)",
+        ),
+        (
+            [("Concat", ["x", "x"], ["y"], "", "")],
+            None,
+            r"the rank of the input is left open \(dynamic rank\), .* export the network with an example input",
+        ),
+        (
+            [("Concat", ["x", "x"], ["y"], "", "")],
+            [1, 1, "i", "j"],
+            r"does not take an input of \(1, 1, 64, 64, 64\)|expected an input of 5 dimensions",
+        ),
+    ],
+)
+def test_onnx_that_cannot_be_converted_is_refused(
+    nodes: list[Any], shape: list[Any] | None, words: str, tmp_path: Path
+):
+    made = [
+        onnx.helper.make_node(kind, inputs, outputs, name=name, domain=domain, **AXIS.get(kind, {}))
+        for kind, inputs, outputs, name, domain in nodes
+    ]
+    with pytest.raises(WeightsError, match=words):
+        package(onnx_model(tmp_path / "net.onnx", made, shape=shape), SPEC, tmp_path)
+    assert not (tmp_path / "package").exists()
+
+
+def test_onnx_with_weights_in_another_file_is_refused_with_the_way_to_join_them(tmp_path: Path):
+    export_onnx(unet(), tmp_path / "whole.onnx")
+    model = onnx.load(tmp_path / "whole.onnx")
+    onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="net.data", size_threshold=0)
+    with pytest.raises(WeightsError, match=r"net\.onnx: expected an ONNX model with its weights in the file, \d+ ten"):
+        package(tmp_path / "net.onnx", windows_spec(), tmp_path)

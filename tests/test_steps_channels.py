@@ -1,0 +1,92 @@
+"""Channels that are not sequences: what an earlier stage left, the brain mask, the classes of a label map."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from phantoms import OBLIQUE
+from strategies import geometries, voxels
+
+from brain_edge.errors import InputError
+from brain_edge.geometry import Geometry
+from brain_edge.resample import Interpolation
+from brain_edge.steps import (
+    AppendForeground,
+    AppendStage,
+    CropOrPadTo,
+    Frame,
+    OneHot,
+    Orient,
+    Region,
+    ResizeTo,
+    ZScore,
+)
+from brain_edge.steps.outcome import MisfitError, Outcome
+from brain_edge.steps.regrid import onto
+
+
+class TestAppendStage:
+    @given(geometries(), st.integers(1, 3), st.integers(0, 99))
+    def test_on_the_same_grid_nothing_is_interpolated(self, geometry, channels, seed):
+        found = Frame(np.random.default_rng(seed).random((channels, *geometry.shape), dtype=np.float32), geometry)
+        frame = Frame(voxels((2, *geometry.shape), seed), geometry, findings={"wt": found})
+        result = AppendStage(stage="wt").apply(frame).voxels
+        assert result.dtype == np.float32
+        np.testing.assert_array_equal(result, np.concatenate([frame.voxels, found.voxels]))
+
+    @given(geometries(least=2), st.integers(0, 99))
+    def test_labels_on_the_native_grid_follow_the_moves_of_this_stage(self, geometry, seed):
+        """Restored labels, and a later stage that orients and crops: exactly the moved labels, as numbers."""
+        labels = np.random.default_rng(seed).choice([0, 1, 4], (1, *geometry.shape)).astype(np.uint8)
+        frame = Frame(voxels((1, *geometry.shape), seed), geometry, findings={"wt": Frame(labels, geometry)})
+        moved, expected = frame, Frame(labels, geometry)
+        for step in (Orient(axes="SPL"), CropOrPadTo(shape=(5, 6, 7))):
+            moved, expected = step.apply(moved), step.apply(expected)
+        result = AppendStage(stage="wt").apply(moved).voxels[1:]
+        np.testing.assert_array_equal(result, expected.voxels)
+
+    def test_probabilities_of_a_coarser_grid_come_linear(self):
+        coarse = Geometry((10, 11, 12), OBLIQUE)
+        found = Frame(np.random.default_rng(0).random((1, 10, 11, 12), dtype=np.float32), coarse)
+        fine = ResizeTo(shape=(20, 22, 24), interpolation=Interpolation.LINEAR).apply(found)
+        result = onto(found.voxels, coarse, fine.geometry, is_labels=False)
+        np.testing.assert_allclose(result, fine.voxels, atol=1e-4)
+
+    def test_counts_channels(self):
+        before = Outcome(4, findings={"wt": Outcome(1, frozenset({0, 1}))})
+        assert AppendStage(stage="wt").outcome(before).channels == 5
+
+
+class TestAppendForeground:
+    def test_is_one_wherever_any_sequence_is_not_zero(self):
+        """DiNTS: any modality; after a z-score over what is not zero, which leaves the air at zero."""
+        array = voxels((2, 6, 7, 8), 1)
+        array[0, :3], array[1, 2:5] = 0, 0
+        brain = (array != 0).any(axis=0)
+        frame = ZScore(region=Region.NONZERO).apply(Frame(array, Geometry((6, 7, 8), np.eye(4))))
+        result = AppendForeground().apply(frame).voxels
+        np.testing.assert_array_equal(result[:2], frame.voxels)
+        np.testing.assert_array_equal(result[2], brain.astype(np.float32))
+        assert AppendForeground().outcome(Outcome(4)) == Outcome(5)
+
+
+class TestOneHot:
+    @given(geometries(), st.integers(0, 99))
+    def test_has_a_one_for_the_class_of_each_voxel(self, geometry, seed):
+        labels = np.random.default_rng(seed).choice([0, 1, 2, 6], (1, *geometry.shape)).astype(np.float32)
+        result = OneHot(values=(0, 1, 2, 6)).apply(Frame(labels, geometry)).voxels
+        assert result.dtype == np.float32
+        np.testing.assert_array_equal(result.sum(axis=0), 1)
+        np.testing.assert_array_equal(np.array([0, 1, 2, 6])[result.argmax(axis=0)], labels[0])
+
+    def test_a_value_that_is_no_class_is_refused(self):
+        frame = Frame(np.array([0, 1, 7, 2.5], dtype=np.float32).reshape(1, 4, 1, 1), Geometry((4, 1, 1), np.eye(4)))
+        with pytest.raises(InputError, match=r"expected a label map of the values 0, 1, got 2\.5, 7 as well; give the"):
+            OneHot(values=(0, 1)).apply(frame)
+
+    def test_of_several_channels_is_a_misfit(self):
+        with pytest.raises(MisfitError, match="makes classes of 2 channels, one label map is expected"):
+            OneHot(values=(0, 1)).outcome(Outcome(2))
+        assert OneHot(values=(0, 1, 2)).outcome(Outcome(1)) == Outcome(3)
