@@ -27,6 +27,8 @@ endif
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
+# two processes: half of the tests keep one core busy; the tests of a file share what is costly to make, so stay together
+SIDE_BY_SIDE := -n 2 --dist loadfile
 # pyproject.toml switches pytest-benchmark off for the tests; the benchmarks switch it on again
 BENCHMARKS := $(PYTEST) -p benchmark -o python_files='test_*.py bench_*.py' benchmarks
 
@@ -45,10 +47,10 @@ demo: $(FOR_USE) ## convert, quantise and run a real skull-stripper; results in 
 	$(BIN)/brain-edge demo -o demo
 
 test: $(FOR_DEVELOPMENT) ## the tests that CI runs
-	$(PYTEST) -m "not full and not wheel"
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not full and not wheel"
 
 test-all: $(FOR_DEVELOPMENT) ## every test: also HD-BET v1 (downloads 294 MB), peers, and the wheel
-	$(PYTEST)
+	$(PYTEST) $(SIDE_BY_SIDE)
 
 test-wheel: $(FOR_DEVELOPMENT) ## the built wheel in clean environments: thin, and with the extras
 	$(PYTEST) -m wheel tests/wheel

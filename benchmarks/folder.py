@@ -3,8 +3,9 @@
     python benchmarks/folder.py PKG HEAD... --threads 2 --rounds 5 --cases 100
 
 Single runs (`run_case`, one after the other) and the batch (`run_batch`) take turns, so that other programs on the
-machine hit both alike; both have their networks compiled before. The masks of both are compared byte by byte before
-anything is timed. Then one batch of `--cases` images, which are the heads again and again, shows what memory does.
+machine hit both alike; both load the package once in each round, and that counts. The masks of both are compared byte
+by byte before anything is timed. Then one batch of `--cases` images, which are the heads again and again, shows what
+memory does.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Setting:
         options: of the runtime.
         at_once: cases of the batch on their way at once; None is its default.
         folder: for outputs.
+        pictures: write a picture of each case, as a batch with a page has them.
     """
 
     package: ModelPackage
@@ -54,6 +56,7 @@ class Setting:
     options: RuntimeOptions
     at_once: int | None
     folder: Path
+    pictures: bool
 
     def jobs(self, what: str, count: int) -> tuple[Job, ...]:
         """`count` cases, the heads in turn, with masks in a folder of their own."""
@@ -63,7 +66,9 @@ class Setting:
         return tuple(
             Job(
                 {sequence.name: self.heads[number % len(self.heads)]},
-                Outputs(mask=place / f"{number}_mask.nii.gz"),
+                Outputs(
+                    mask=place / f"{number}_mask.nii.gz", picture=place / f"{number}.png" if self.pictures else None
+                ),
                 case=f"{number}",
             )
             for number in range(count)
@@ -77,20 +82,29 @@ class Setting:
 @click.option("--at-once", type=int, help="Cases of the batch on their way at once [its default].")
 @click.option("--rounds", default=5, show_default=True, help="Single runs and batch, in turn.")
 @click.option("--per-round", default=8, show_default=True, help="Cases in a round, of each side.")
+@click.option("--pictures", is_flag=True, help="Both sides draw a picture of each case.")
 @click.option("--cases", default=100, show_default=True, help="Of the batch whose memory is watched; 0 for none.")
 def main(
-    package: Path, heads: tuple[Path, ...], threads: int, at_once: int | None, rounds: int, per_round: int, cases: int
+    package: Path,
+    heads: tuple[Path, ...],
+    threads: int,
+    at_once: int | None,
+    rounds: int,
+    per_round: int,
+    pictures: bool,
+    cases: int,
 ) -> None:
     """Compare, watch, and print one JSON object."""
     with tempfile.TemporaryDirectory() as folder:
         options = RuntimeOptions(threads=threads, resident_graphs=RESIDENT)
-        setting = Setting(open_package(package), heads, options, at_once, Path(folder))
+        setting = Setting(open_package(package), heads, options, at_once, Path(folder), pictures)
         result: dict[str, Any] = {
             "package_digest": setting.package.digest,
             "machine": this_machine(),
             "versions": our_versions(),
             "threads": threads,
             "at_once": at_once,
+            "pictures": pictures,
             **_compare(setting, rounds, per_round),
             **(_watch(setting, cases) if cases else {}),
         }
@@ -98,12 +112,11 @@ def main(
 
 
 def _compare(setting: Setting, rounds: int, count: int) -> dict[str, Any]:
-    """Seconds per case of both sides, round by round; a batch loads its networks in each, and that is counted."""
-    model = LoadedModel.load(setting.package, setting.options)
+    """Seconds per case of both sides, round by round."""
     single_s, batch_s = [], []
     for number in range(rounds + 1):
         single, batch = setting.jobs(f"single-{number}", count), setting.jobs(f"batch-{number}", count)
-        single_s.append(_timed_single(model, single) / count)
+        single_s.append(_timed_single(setting, single) / count)
         batch_s.append(_timed_batch(setting, batch) / count)
         _require_same(single, batch)
     single_s, batch_s = single_s[1:], batch_s[1:]  # the first round warms up, and its masks are checked before any time
@@ -116,8 +129,9 @@ def _compare(setting: Setting, rounds: int, count: int) -> dict[str, Any]:
     }
 
 
-def _timed_single(model: LoadedModel, jobs: Sequence[Job]) -> float:
+def _timed_single(setting: Setting, jobs: Sequence[Job]) -> float:
     start = time.perf_counter()
+    model = LoadedModel.load(setting.package, setting.options)
     for job in jobs:
         run_case(model, job)
     return time.perf_counter() - start

@@ -14,7 +14,7 @@ from brain_edge_conversion.accuracy.ladder import (
     Ranges,
     ladder_from,
 )
-from brain_edge_conversion.accuracy.policy import Group, Outcome, Rank, Stop, Trial, best, next_trial
+from brain_edge_conversion.accuracy.policy import Group, Outcome, Rank, Stop, Trial, best, next_trial, out_of_time
 
 GROUPS = tuple(Group(graph="g", layers=(f"layer{number}",)) for number in range(11))
 SHARE = 0.5
@@ -86,6 +86,16 @@ def test_a_network_that_cannot_be_quantised_enough_ends_without_reverting_anythi
 def test_a_network_without_groups_ends():
     stop, _history = simulate(lambda _trial: 2.0, groups=())
     assert stop.chosen is None
+
+
+def test_when_time_is_over_the_least_float_that_meets_the_budget_is_taken_or_nothing():
+    def outcome(count: int, *, met: bool) -> Outcome:
+        return Outcome(trial=Trial(setting=LADDER[0], reverted=GROUPS[:count]), excess=2.0 - met, int8_share=1, met=met)
+
+    failed = [outcome(count, met=False) for count in (0, 1, 2)]
+    assert out_of_time(failed, 30) == Stop(None, "the time limit of 30 minutes was over after 3 trial(s)")
+    found = [*failed, outcome(8, met=True), outcome(4, met=True)]
+    assert out_of_time(found, 0.5) == Stop(4, "the time limit of 0.5 minutes was over after 5 trial(s)")
 
 
 def test_the_search_is_short():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +13,7 @@ from outlier_package import BLAMED, make_outlier_package, phantom_cohort
 from tiny_package import SPEC, make_package
 
 from brain_edge.cohort import Cohort, Split, load_case
-from brain_edge.errors import BrainEdgeError, BudgetError, InputError
+from brain_edge.errors import BrainEdgeError, BudgetError, InputError, UsageError
 from brain_edge.evaluate import segment_case
 from brain_edge.metrics import dice
 from brain_edge.package import ModelPackage, Precision, open_package
@@ -215,6 +215,27 @@ def test_a_search_that_was_killed_goes_on_and_ends_with_the_same_bytes(resumed: 
     """The digest covers every file, the record and the trail of trials."""
     assert resumed.digest == repaired.digest
     assert resumed.tidy
+
+
+def test_a_search_whose_time_is_over_is_refused_and_goes_on_when_it_is_given_more(
+    fp32: ModelPackage, cohort: Cohort, repaired: ModelPackage, tmp_path: Path
+):
+    """A limit is no part of the question, so nothing that was measured is measured again."""
+    lines: list[str] = []
+    with pytest.raises(BudgetError, match="the accuracy budget is not met"):
+        quantize(fp32, cohort, tmp_path / "int8", replace(options(lines.append), time_limit_min=1e-6))
+    assert lines.count("the time limit of 1e-06 minutes was over after 1 trial(s)") == 1
+    assert _begun(lines) == 1
+    assert "the time limit of 1e-06 minutes" in (tmp_path / "int8-report/accuracy.json").read_text("utf-8")
+    lines.clear()
+    assert quantize(fp32, cohort, tmp_path / "int8", options(lines.append)).digest == repaired.digest
+    assert _begun(lines) == 2
+
+
+@pytest.mark.parametrize("minutes", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_time_limit_is_above_zero(minutes: float):
+    with pytest.raises(UsageError, match="expected a time limit above 0 minutes"):
+        replace(options(), time_limit_min=minutes)
 
 
 def test_no_trial_is_made_twice(resumed: Resumed):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import numpy as np
@@ -49,7 +50,7 @@ def by_scipy(batch: np.ndarray) -> np.ndarray:
 def compiled(package, options=ONE_THREAD):
     """The compiled model of the tiny graph, to ask OpenVINO itself."""
     session = open_sessions(package, options)["tiny"]
-    return session._pool.request("tiny", SHAPE).get_compiled_model()
+    return session._pool.requests("tiny", SHAPE)[0].get_compiled_model()
 
 
 class TestPrecision:
@@ -123,6 +124,22 @@ class TestSession:
         np.testing.assert_array_equal(session(batch), session(batch))
         np.testing.assert_array_equal(session(batch), open_sessions(package, ONE_THREAD)["tiny"](batch))
 
+    def test_threads_share_a_graph_and_get_the_numbers_of_one_thread(self, package, batch):
+        session = open_sessions(package, ONE_THREAD)["tiny"]
+        inputs = [np.clip(batch + shift / 10, 0, 1) for shift in range(4)]
+        expected = [session(each).copy() for each in inputs]
+
+        def outputs_of(each):
+            outputs = [session(each).copy() for _ in range(20)]
+            return outputs, session._pool.requests("tiny", SHAPE)[0]
+
+        with ThreadPoolExecutor(max_workers=len(inputs)) as threads:
+            found = list(threads.map(outputs_of, inputs))
+        for (outputs, _), wanted in zip(found, expected, strict=True):
+            for output in outputs:
+                np.testing.assert_array_equal(output, wanted)
+        assert len(session._pool._ready) == 1
+
     def test_any_shape_of_volume_is_run(self, package):
         session = open_sessions(package, ONE_THREAD)["tiny"]
         for shape in ((1, 1, 5, 6, 7), (1, 1, 3, 3, 3), (1, 1, 16, 8, 4)):
@@ -195,25 +212,25 @@ class TestPool:
 
     def test_one_resident_graph_gives_the_other_back(self, tmp_path):
         pool = self.pool(tmp_path / "p", 1)
-        first = pool.request("first", self.SMALL)
-        assert pool.request("first", self.SMALL) is first
-        pool.request("second", self.SMALL)
-        assert pool.request("first", self.SMALL) is not first
+        first = pool.requests("first", self.SMALL)[0]
+        assert pool.requests("first", self.SMALL)[0] is first
+        pool.requests("second", self.SMALL)[0]
+        assert pool.requests("first", self.SMALL)[0] is not first
 
     def test_two_stay(self, tmp_path):
         pool = self.pool(tmp_path / "p", 2)
-        first, second = pool.request("first", self.SMALL), pool.request("second", self.SMALL)
-        assert pool.request("first", self.SMALL) is first
-        assert pool.request("second", self.SMALL) is second
+        first, second = pool.requests("first", self.SMALL)[0], pool.requests("second", self.SMALL)[0]
+        assert pool.requests("first", self.SMALL)[0] is first
+        assert pool.requests("second", self.SMALL)[0] is second
 
     def test_the_least_recently_used_goes_first_and_a_shape_is_a_graph_of_its_own(self, tmp_path):
         pool = self.pool(tmp_path / "p", 2)
-        first = pool.request("first", self.SMALL)
-        second = pool.request("second", self.SMALL)
-        pool.request("first", self.SMALL)
-        pool.request("first", self.LARGE)
-        assert pool.request("first", self.SMALL) is first
-        assert pool.request("second", self.SMALL) is not second
+        first = pool.requests("first", self.SMALL)[0]
+        second = pool.requests("second", self.SMALL)[0]
+        pool.requests("first", self.SMALL)[0]
+        pool.requests("first", self.LARGE)[0]
+        assert pool.requests("first", self.SMALL)[0] is first
+        assert pool.requests("second", self.SMALL)[0] is not second
 
 
 def test_version_and_capabilities_are_openvinos():

@@ -1,7 +1,7 @@
 """Many cases, a few at once.
 
-Half of a case is work for one core: reading, resampling, components, compressing. Two cases on their way at once,
-each with a network of its own, keep the cores busy: while one is resampled, the network of the other runs. Each case
+Half of a case is work for one core: reading, resampling, components, compressing. Two cases on their way at once
+keep the cores busy: while one is resampled, the network runs for the other; they share the compiled graphs. Each case
 is computed as if it were alone, with the same threads, so that its mask has the same bytes. There are as many heads in
 memory as cases on their way, however long the batch is.
 """
@@ -12,7 +12,7 @@ import queue
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.batch.case import CaseResult, CaseRunner, Stopped, is_disk_full
@@ -178,8 +178,9 @@ def _lanes(
     """The results of `count` lanes, which have ended when the block is left."""
     first = FirstAlone()
 
+    load = _once(lambda: LoadedModel.load(package, options))
+
     def make_runner(require_going: Callable[[], None]) -> CaseRunner:
-        load = cache(lambda: LoadedModel.load(package, options))  # each lane has networks of its own
         return CaseRunner(package, load, batch.records, batch.overwrite, require_going, first)
 
     lanes = _Lanes(make_runner, cases)
@@ -192,6 +193,18 @@ def _lanes(
         lanes.stop()
         for thread in threads:
             thread.join()
+
+
+def _once(make: Callable[[], LoadedModel]) -> Callable[[], LoadedModel]:
+    """What `make` returns, made by the first thread that asks for it, while the others wait."""
+    lock = Lock()
+    made = cache(make)
+
+    def load() -> LoadedModel:
+        with lock:
+            return made()
+
+    return load
 
 
 def _targets(case: Job | RefusedCase, records: Path) -> Iterator[Path]:

@@ -45,6 +45,7 @@ from brain_edge.errors import UsageError
     help="Figures and a page that names subjects and shows the worst cases.",
 )
 @click.option("--without-patients", is_flag=True, help="The report names no subject and shows no picture.")
+@click.option("--time-limit", type=float, metavar="MINUTES", help="Begin no trial after it [none].")
 @threads_option
 @quiet_option
 def command(
@@ -54,6 +55,7 @@ def command(
     preset: str,
     report_folder: Path | None,
     without_patients: bool,
+    time_limit: float | None,
     threads: int | None,
     quiet: bool,
     **limits: Any,
@@ -73,6 +75,7 @@ def command(
         report=reporter(quiet=quiet),
         report_folder=report_folder,
         without_patients=without_patients,
+        time_limit_min=time_limit,
     )
     if without_patients and report_folder is None:
         raise UsageError("without --report FOLDER no patient is in any report: --without-patients would do nothing")

@@ -7,6 +7,8 @@ import logging
 from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import RLock, local
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -88,12 +90,12 @@ class GraphSession:
 
     def __call__(self, batch: FloatArray) -> FloatArray:
         """Run the graph once."""
-        request = self._pool.request(self._graph, batch.shape)
+        request = self._pool.requests(self._graph, batch.shape)[0]
         try:
-            output = request.infer({0: batch}, share_inputs=True, share_outputs=True)[0]
+            request.start_async({0: batch}, share_inputs=True)
         except RuntimeError as error:
             raise BrainEdgeError(_runtime_problem(self._graph, batch.shape, error)) from error
-        return np.asarray(output, dtype=np.float32)
+        return self._awaited(request, batch.shape)
 
     def run_many(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
         """Outputs in the order of their inputs; each is valid until the next is asked for."""
@@ -143,63 +145,105 @@ class GraphSession:
         return np.asarray(request.get_output_tensor(0).data, dtype=np.float32)
 
 
+@dataclass(frozen=True, eq=False)
+class CompiledGraph:
+    """A graph that is ready for one shape.
+
+    Attributes:
+        compiled: OpenVINO's model.
+        streams: passes of it that run at the same time.
+    """
+
+    compiled: Any
+    streams: int
+    _own: local = field(default_factory=local)
+
+    def requests(self) -> list[Any]:
+        """Those of the calling thread: one, or one for each stream and one that waits."""
+        if not hasattr(self._own, "requests"):
+            count = 1 if self.streams == 1 else self.streams + 1
+            self._own.requests = [self.compiled.create_infer_request() for _ in range(count)]
+        requests: list[Any] = self._own.requests
+        return requests
+
+
 class SessionPool:
-    """Compiled graphs, the least recently used given back first."""
+    """Compiled graphs, the least recently used given back first.
+
+    Threads share the graphs, and each has requests of its own: while the network of one case runs on all cores, the
+    next case waits for it and does not fight for them.
+    """
 
     def __init__(self, compiler: GraphCompiler, resident_graphs: int) -> None:
         self._compiler = compiler
         self._capacity = resident_graphs
-        self._ready: OrderedDict[tuple[str, tuple[int, ...]], list[Any]] = OrderedDict()
+        self._ready: OrderedDict[tuple[str, tuple[int, ...]], CompiledGraph] = OrderedDict()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="brain-edge-compile")
-        self._coming: dict[tuple[str, tuple[int, ...]], Future[list[Any]]] = {}
+        self._coming: dict[tuple[str, tuple[int, ...]], Future[CompiledGraph]] = {}
+        self._lock = RLock()
 
-    def expect(self, graph: str, shape: tuple[int, ...]) -> None:
+    def expect(self, graph: str, shape: tuple[int, ...]) -> Future[CompiledGraph]:
         """Begin to compile a graph that will be asked for; what goes wrong is said when it is."""
-        self._coming[graph, shape] = self._worker.submit(self._compiler.requests, graph, shape)
-
-    def request(self, graph: str, shape: tuple[int, ...]) -> Any:
-        """A request of a compiled graph."""
-        return self.requests(graph, shape)[0]
+        with self._lock:
+            if (graph, shape) not in self._coming:
+                # never in the caller's thread, whose small numbers OpenVINO would flush to zero from then on
+                self._coming[graph, shape] = self._worker.submit(self._compiler.compile, graph, shape)
+            return self._coming[graph, shape]
 
     def requests(self, graph: str, shape: tuple[int, ...]) -> list[Any]:
-        """All requests of a compiled graph: one, or one for each stream and one that waits."""
+        """All requests of a compiled graph that the calling thread has: one, or one more than there are streams."""
         key = (graph, shape)
-        if key not in self._ready:
-            while len(self._ready) >= self._capacity:
-                self._ready.popitem(last=False)
-                return_free_memory()
-            if key not in self._coming:
-                # never in the caller's thread, whose small numbers OpenVINO would flush to zero from then on
-                self.expect(graph, shape)
-            self._ready[key] = self._coming.pop(key).result()
-        self._ready.move_to_end(key)
-        return self._ready[key]
+        with self._lock:
+            if key not in self._ready:
+                self._make_room()
+                coming = self.expect(graph, shape)
+            else:
+                self._ready.move_to_end(key)
+                return self._ready[key].requests()
+        try:
+            found = coming.result()
+        finally:
+            with self._lock:
+                self._coming.pop(key, None)
+        with self._lock:
+            if key not in self._ready:
+                self._make_room()
+                self._ready[key] = found
+            return self._ready[key].requests()
 
     def memory(self, graph: str, shape: tuple[int, ...]) -> GraphMemory:
         """What a graph takes when it runs, from its execution graph; another one that is ready stays."""
-        key = (graph, shape)
-        coming = self._coming.get(key)
-        requests = coming.result() if coming is not None else self.requests(graph, shape)
+        coming = self._coming.get((graph, shape))
+        requests = coming.result().requests() if coming is not None else self.requests(graph, shape)
         return graph_memory_of(requests)
 
     def spare(self) -> bool:
         """Keep no graph but the one that runs; if that was so, compute one window at a time; False if that was so."""
-        if self._capacity > 1:
-            self._capacity = 1
-            while len(self._ready) > 1:
-                self._ready.popitem(last=False)
+        with self._lock:
+            if self._capacity > 1:
+                self._capacity = 1
+                while len(self._ready) > 1:
+                    self._ready.popitem(last=False)
+                return True
+            if not self._compiler.use_one_stream():
+                return False
+            self._ready.clear()
+            self._coming.clear()
             return True
-        if not self._compiler.use_one_stream():
-            return False
-        self._ready.clear()
-        self._coming.clear()
-        return True
 
     def release(self) -> None:
         """Give back the memory of intermediate results of all graphs that are ready."""
-        for requests in self._ready.values():
-            requests[0].get_compiled_model().release_memory()
+        with self._lock:
+            ready = list(self._ready.values())
+        for graph in ready:
+            graph.compiled.release_memory()
         return_free_memory()
+
+    def _make_room(self) -> None:
+        """Give back graphs until one more may be ready."""
+        while len(self._ready) >= self._capacity:
+            self._ready.popitem(last=False)
+            return_free_memory()
 
 
 class GraphCompiler:
@@ -215,8 +259,8 @@ class GraphCompiler:
         if options.cache_folder is not None:
             require_cache_folder(options.cache_folder)
 
-    def requests(self, graph: str, shape: tuple[int, ...]) -> list[Any]:
-        """Infer requests of a compiled graph: one, or one more than its streams where it has several.
+    def compile(self, graph: str, shape: tuple[int, ...]) -> CompiledGraph:
+        """A graph, ready for inputs of one shape.
 
         Raises:
             BrainEdgeError: OpenVINO cannot compile it.
@@ -224,8 +268,7 @@ class GraphCompiler:
         """
         streams = self._streams[graph]
         try:
-            compiled = self._compiled(graph, shape, self.properties(graph))
-            return [compiled.create_infer_request() for _ in range(1 if streams == 1 else streams + 1)]
+            return CompiledGraph(self._compiled(graph, shape, self.properties(graph)), streams)
         except RuntimeError as error:
             raise BrainEdgeError(_runtime_problem(graph, shape, error)) from error
 
@@ -298,6 +341,8 @@ def compile_properties(precision: Precision, options: RuntimeOptions, streams: i
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": options.threads or default_threads(),
         "ENABLE_HYPER_THREADING": False,
+        # a thread that is tied to a core waits for what another case, or another program, does there
+        "ENABLE_CPU_PINNING": False,
     }
 
 

@@ -7,6 +7,7 @@ decision is ours (`docs/decisions/0005-budget-is-measured-through-segmenter.md`)
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -73,6 +74,11 @@ class QuantizeOptions:
         report_folder: where the report goes, with its page and pictures of the worst cases; None writes one only
             where the budget is missed, beside the package to be and without patients.
         without_patients: the report names no subject and shows no picture.
+        time_limit_min: minutes after which no trial begins; what was found until then is judged. It is no part of the
+            question that a search answers: with more time an ended one goes on.
+
+    Raises:
+        UsageError: a time limit that is not above zero.
     """
 
     budget: AccuracyBudget = field(default_factory=AccuracyBudget)
@@ -81,6 +87,11 @@ class QuantizeOptions:
     report: Callable[[str], None] = lambda _line: None
     report_folder: Path | None = None
     without_patients: bool = False
+    time_limit_min: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.time_limit_min is not None and not 0 < self.time_limit_min < math.inf:
+            raise UsageError(f"expected a time limit above 0 minutes, got {self.time_limit_min:g}")
 
 
 @dataclass(frozen=True)
@@ -203,6 +214,7 @@ class _Quantisation:
             ladder=ladder_from(options.preset),
             runtime=options.runtime,
             report=options.report,
+            time_limit_min=options.time_limit_min,
         )
 
     def _judge(self, candidate: ModelPackage, entry: Entry, problem: Problem, results: Path) -> Judgement:

@@ -50,7 +50,7 @@ class Entry(Value, frozen=True):
         isas: under other instruction sets, where the budget was met on this CPU.
         layers: of each graph, what is integer.
         files: of the trial's folder, with their SHA-256.
-        elapsed_s: for the estimate of what is left; never decisive.
+        elapsed_s: for the estimate of what is left and for a time limit; otherwise never decisive.
     """
 
     outcome: Outcome

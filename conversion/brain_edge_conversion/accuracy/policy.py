@@ -94,6 +94,13 @@ def next_trial(
     return _revert(history, base.trial, ranked, min_int8_share)
 
 
+def out_of_time(history: Sequence[Outcome], limit_min: float) -> Stop:
+    """The end of a search whose time is over: of what meets the budget that with the fewest groups in float, if any."""
+    met = [index for index, outcome in enumerate(history) if outcome.met]
+    chosen = min(met, key=lambda index: len(history[index].trial.reverted), default=None)
+    return Stop(chosen, f"the time limit of {limit_min:g} minutes was over after {len(history)} trial(s)")
+
+
 def best(outcomes: Sequence[Outcome], min_int8_share: float) -> Outcome | None:
     """The outcome that exceeds its limits least among those that quantise enough; the earlier one if equal."""
     enough = [outcome for outcome in outcomes if outcome.int8_share >= min_int8_share]

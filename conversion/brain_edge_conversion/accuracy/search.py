@@ -18,7 +18,7 @@ from brain_edge_conversion.accuracy.journal import Entry, hashes
 from brain_edge_conversion.accuracy.kernels import input_shapes, package_kernels
 from brain_edge_conversion.accuracy.measure import measure
 from brain_edge_conversion.accuracy.networks import quantise
-from brain_edge_conversion.accuracy.policy import Outcome, Rank, Stop, next_trial
+from brain_edge_conversion.accuracy.policy import Outcome, Rank, Stop, next_trial, out_of_time
 from brain_edge_conversion.accuracy.ranking import rank_groups
 from brain_edge_conversion.budget import judge
 from brain_edge_conversion.coverage import LayerCost, int8_share, layer_costs, with_kernels
@@ -50,6 +50,8 @@ class Problem:
         ladder: settings to try, the fastest first.
         runtime: threads.
         report: told one line at a time.
+        time_limit_min: minutes after which no trial begins, however often the search was interrupted; there is one
+            trial in any case. None for as many as it takes.
     """
 
     package: ModelPackage
@@ -61,6 +63,7 @@ class Problem:
     ladder: Sequence[Setting]
     runtime: RuntimeOptions
     report: Callable[[str], None]
+    time_limit_min: float | None = None
 
 
 def search(problem: Problem, journal: Journal) -> Stop:
@@ -68,6 +71,8 @@ def search(problem: Problem, journal: Journal) -> Stop:
     while True:
         outcomes = [entry.outcome for entry in journal.entries]
         decision = next_trial(outcomes, problem.ladder, journal.ranking, problem.budget.min_int8_share)
+        if not isinstance(decision, Stop) and _is_over(problem.time_limit_min, journal):
+            decision = out_of_time(outcomes, problem.time_limit_min or 0.0)
         if isinstance(decision, Stop):
             problem.report(decision.reason)
             return decision
@@ -78,6 +83,10 @@ def search(problem: Problem, journal: Journal) -> Stop:
             continue
         problem.report(_progress(decision, problem, journal))
         journal.append(_try(decision, problem, journal.trial_folder(len(journal.entries))))
+
+
+def _is_over(limit_min: float | None, journal: Journal) -> bool:
+    return limit_min is not None and 0 < limit_min * 60.0 <= sum(entry.elapsed_s for entry in journal.entries)
 
 
 def quantise_package(
