@@ -51,7 +51,7 @@ RUNTIME = {
 }
 """Everything that `run` loads. A name that is added here is installed and started in every hospital."""
 
-BUILD_SIDE = {"torch", "nncf", "onnx", "monai", "safetensors", "brain_edge_conversion"}
+BUILD_SIDE = {"torch", "nncf", "onnx", "monai", "einops", "unet", "safetensors", "brain_edge_conversion"}
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,9 @@ from torch import nn
 from brain_edge.runtime.telemetry import forbid_telemetry
 from brain_edge.spec import Network
 from brain_edge_conversion.networks.cascaded_unet import SLOPE, CascadedUNet
+from brain_edge_conversion.networks.cbam_unet import Cbam, CbamUNet
 from brain_edge_conversion.networks.hardnet_bts import HarDNetBTS, SoftPool, harmonic_layers
+from brain_edge_conversion.networks.maab_unet3d import AtrousBlock, MaabUNet3D, SkipGate
 from brain_edge_conversion.networks.residual_unet import COARSE_WIDTH, FINE_WIDTH, ResidualUNet
 from brain_edge_conversion.trace import trace
 
@@ -32,6 +36,8 @@ NARROW = {
     "cascaded": (lambda: CascadedUNet(5, width=8, levels=3), (19, 20, 16), 1),
     "residual": (lambda: ResidualUNet(4, width=8, levels=3), (16, 24, 16), 1),
     "hardnet": (lambda: HarDNetBTS(4, width=8), (16, 24, 16), 3),
+    "cbam": (lambda: CbamUNet(4, width=8, stages=3), (16, 24, 16), 3),
+    "maab": (lambda: MaabUNet3D(4, width=8), (16, 24, 16), 3),
 }
 
 
@@ -64,6 +70,56 @@ class TestSizes:
         assert [layer.channels for layer in plan] == [64, 16, 28, 16, 46, 16, 28, 16, 78]
         with torch.device("meta"):
             assert 3e6 < parameters(HarDNetBTS()) < 12e6
+
+    def test_of_the_cbam_u_net(self):
+        widths = [48, 96, 192, 384]
+
+        def stage(a, b):
+            return conv(a, b) + conv(b, b) + 4 * b
+
+        encoders = sum(stage(a, b) for a, b in zip([4, *widths], widths, strict=False))
+        decoders = sum(stage(coarse + fine, fine) for fine, coarse in itertools.pairwise(widths))
+        gates = sum(conv(each, each, 1, bias=True) + conv(2, 1, 7, bias=True) for each in widths[:-1])
+        with torch.device("meta"):
+            counted = parameters(CbamUNet())
+        assert counted == encoders + stage(384, 384) + decoders + gates + conv(48, 3, 1, bias=True)
+
+    def test_of_maab_unet3d(self):
+        def block(a, b, level):
+            return conv(a, b, bias=True) + level * conv(b, b, bias=True) + 2 * b + conv(b, 1, 1, bias=True)
+
+        def gate(coarse, skip):
+            return conv(coarse, skip, 1, bias=True) + conv(skip, skip, 1, bias=True) + 2 * skip + skip + 1
+
+        down = block(4, 16, 1) + block(16, 16, 2) + block(16, 32, 3) + block(32, 64, 4) + block(64, 64, 4)
+        up = conv(64, 32, 2, bias=True) + block(64, 32, 3) + conv(32, 16, 2, bias=True) + block(32, 16, 2)
+        pyramid = conv(64, 64, bias=True) + conv(32, 32, bias=True) + block(64 + 32 + 16, 64, 1)
+        total = down + gate(64, 32) + gate(32, 16) + up + pyramid + conv(64, 3, bias=True)
+        assert parameters(MaabUNet3D()) == total
+
+    def test_of_swin_unetr_is_that_of_the_release_of_its_weights(self):
+        """62.1 million in the release's table, 61.98 in the paper, which does not say for which input."""
+        from brain_edge_conversion.recipes.swin_unetr import swin_graphs
+
+        counted = parameters(swin_graphs()[0].build(None))
+        assert int(counted / 1e5) / 10 == 62.1
+        assert counted == pytest.approx(61.98e6, rel=0.005)
+
+    def test_of_the_nnunet_with_batch_norm_is_that_of_nnunet_without_biases(self):
+        """Batch norms have the parameters of instance norms, and a bias before a norm would be idle."""
+        from brain_edge_conversion.recipes import deepseg_nnunet, nnunet_loss_ensemble
+
+        with torch.device("meta"):
+            ours = deepseg_nnunet._nnunet(deepseg_nnunet.NNUNET_FEATURES)
+            published = nnunet_loss_ensemble._network(nnunet_loss_ensemble.FEATURES)
+        biases = sum(
+            each.bias.numel()
+            for name, each in published.named_modules()
+            if isinstance(each, nn.Conv3d | nn.ConvTranspose3d) and each.bias is not None and "seg_layers" not in name
+        )
+        # nnU-Net keeps a head for deep supervision at each level of the decoder
+        heads = sum(parameters(head) for head in published.decoder.seg_layers[:-1])
+        assert parameters(ours) == parameters(published) - biases - heads
 
 
 @pytest.mark.parametrize(("build", "sides", "channels"), NARROW.values(), ids=NARROW)
@@ -105,3 +161,38 @@ def test_soft_pool_is_its_definition_and_does_not_overflow():
     expected = nn.functional.avg_pool3d(wide * wide.exp(), 2) / nn.functional.avg_pool3d(wide.exp(), 2)
     torch.testing.assert_close(SoftPool()(x), expected.float())
     assert torch.isfinite(SoftPool()(x * 1000)).all()
+
+
+def test_cbam_is_its_formulas():
+    """Gates by numpy from the definition that the paper prints."""
+    gate = seeded(lambda: Cbam(4))
+    x = torch.randn(1, 4, 5, 6, 7)
+    with torch.no_grad():
+        got = gate(x).numpy()
+    weights, bias = (each.detach().numpy() for each in (gate.perceptron.weight[:, :, 0, 0, 0], gate.perceptron.bias))
+    array = x.numpy()
+    mean, most = (weights @ each + bias for each in (array.mean((0, 2, 3, 4)), array.max((0, 2, 3, 4))))
+    array = array / (1 + np.exp(-(mean * most)))[None, :, None, None, None]
+    across = torch.from_numpy(np.stack([array.mean(1), array.max(1)], axis=1))
+    voxels = nn.functional.conv3d(across, gate.voxels.weight, gate.voxels.bias, padding=3).detach().numpy()
+    np.testing.assert_allclose(got, array / (1 + np.exp(-voxels)), rtol=1e-4, atol=1e-6)
+
+
+def test_an_atrous_block_sees_as_far_as_its_largest_dilation():
+    """One voxel reaches the entry's 1, then as far as 8 where all four branches are there."""
+    for level, reach in ((1, 2), (2, 3), (3, 5), (4, 9)):
+        block = seeded(lambda level=level: AtrousBlock(1, 8, level))
+        block.norm = nn.Identity()  # its statistics would see everything
+        x = torch.zeros(1, 1, 25, 25, 25)
+        y = x.clone()
+        y[0, 0, 12, 12, 12] = 1
+        with torch.no_grad():
+            seen = (block(y) - block(x)).abs().amax(dim=(0, 1)) > 0
+        assert int(seen.nonzero()[:, 0].max()) - 12 == reach
+
+
+def test_a_closed_gate_lets_nothing_of_a_skip_pass():
+    gate = seeded(lambda: SkipGate(8, 8))
+    gate.gate.bias.data.fill_(-1e4)
+    with torch.no_grad():
+        assert float(gate(torch.randn(1, 8, 8, 8, 8), torch.randn(1, 8, 4, 4, 4)).abs().max()) == 0

@@ -6,12 +6,14 @@ At full width the same is done under the marker `full`.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 
+from brain_edge.cohort import load_case, load_cohort, study_for
 from brain_edge.errors import UsageError, WeightsError
 from brain_edge.package import WeightsStatus
 from brain_edge.phantom import Phantom, make_study
@@ -23,10 +25,18 @@ from brain_edge_conversion.parity import ParityLimits, TorchSession
 from brain_edge_conversion.recipe import ModelSource, Variant
 from brain_edge_conversion.recipes import (
     cascaded_unet,
+    cbam_attention_unet,
+    deepseg_nnunet,
     hardnet_bts,
     load_recipe,
+    maab_unet3d,
     nnunet_loss_ensemble,
     residual_unet_cascade,
+    swin_unetr,
+    unet_baseline_m1,
+    unet_baseline_m4,
+    unet_baseline_m5,
+    vae_unet,
     vox2vox,
     vox2vox_calibrated,
     vox2vox_modified,
@@ -40,16 +50,24 @@ if TYPE_CHECKING:
     from brain_edge.spec import ModelSpec
     from brain_edge_conversion.recipe import GraphSource
 
+BASELINES = tuple(f"unet-baseline-{which}" for which in ("m1", "m2", "m3", "m4", "m5", "m6", "m6-pair"))
+WITH_LANDMARKS = (*BASELINES, "vae-unet")
 NAMES = (
     "cascaded-unet",
+    "cbam-attention-unet",
+    "deepseg-nnunet",
     "hardnet-bts",
+    "maab-unet3d",
     "nnunet-loss-ensemble",
     "residual-unet-cascade",
+    "swin-unetr",
     "vox2vox",
     "vox2vox-calibrated",
     "vox2vox-modified",
+    *WITH_LANDMARKS,
 )
 TIGHT = ParityLimits(relative_error=1e-4)
+ATTENTION = ParityLimits(relative_error=5e-4)
 FULL = pytest.mark.full
 PHANTOM = Phantom(shape=(48, 56, 40), spacing_mm=4.0)
 
@@ -72,8 +90,21 @@ NARROW: dict[str, Callable[[], ModelSource]] = {
     "nnunet-loss-ensemble": lambda: source(
         nnunet_loss_ensemble.spec(2, (32, 32, 32)), nnunet_loss_ensemble.nnunet_graphs(2, (4, 8, 16, 16))
     ),
+    "cbam-attention-unet": lambda: source(
+        cbam_attention_unet.spec(((), (0,)), (32, 32, 32)), cbam_attention_unet.cbam_graphs(8)
+    ),
+    "maab-unet3d": lambda: source(maab_unet3d.spec(2, 24, 20), maab_unet3d.maab_graphs(2, 8)),
+    "vae-unet": lambda: source(vae_unet.spec(32, 24, 16), vae_unet.vae_graphs(8)),
+    "deepseg-nnunet": lambda: source(
+        deepseg_nnunet.spec(2, (32, 40, 32), 32, 5.0), deepseg_nnunet.ensemble_graphs(2, 4, (4, 8, 8, 8))
+    ),
+    "swin-unetr": lambda: source(swin_unetr.spec(1, 64, 38), swin_unetr.swin_graphs(1, 12, 64)),
+    "unet-baseline-m1": lambda: source(unet_baseline_m1.BASELINE.spec(32), unet_baseline_m1.BASELINE.graphs()),
+    "unet-baseline-m4": lambda: source(NARROW_M4.spec(32), NARROW_M4.graphs()),
+    "unet-baseline-m5": lambda: source(unet_baseline_m5.BASELINE.spec(32), unet_baseline_m5.BASELINE.graphs()),
 }
-QUICK = ("vox2vox-modified", "cascaded-unet")
+NARROW_M4 = dataclasses.replace(unet_baseline_m4.BASELINE, channels=4)
+QUICK = ("vox2vox-modified", "cascaded-unet", "unet-baseline-m1")
 """The others take a minute; the mean of five has a test of its own."""
 
 
@@ -174,6 +205,78 @@ def test_hardnet_mirrors_in_all_eight_ways():
 def test_every_recipe_has_a_stand_in_for_random_weights_of_the_grid_that_its_data_have(name: str):
     assert load_recipe(name).parity_phantom == Phantom(shape=(240, 240, 155), spacing_mm=1.0)
     assert load_recipe(name).parity_input is None
+
+
+@pytest.mark.parametrize("name", WITH_LANDMARKS)
+def test_weights_whose_landmarks_are_not_known_are_refused(name: str, tmp_path: Path):
+    """With other landmarks than those of its training a network sees other images; the words say what to do."""
+    file = tmp_path / "weights.pt"
+    torch.save({}, file)
+    resolved = resolve(Request(source=name, weights={"": file}))
+    with pytest.raises(
+        WeightsError, match=r"weights\.pt: .* step match_landmarks .*_unet|_baseline.*:network with --spec"
+    ):
+        resolved.model.graphs[0].build(resolved.weights["model"])
+
+
+def test_weights_with_landmarks_have_a_way_in():
+    """`module:network` builds what the recipe builds, for `convert ... --spec`."""
+    recipe = load_recipe("unet-baseline-m1").variant(Variant())
+    assert unet_baseline_m1.network().state_dict().keys() == recipe.graphs[0].build(None).state_dict().keys()
+
+
+def test_the_autoencoder_is_cut_off_and_its_weights_still_load():
+    """Against MONAI's own network, which returns the segmentation first."""
+    from monai.networks.nets import SegResNet, SegResNetVAE
+
+    from brain_edge_conversion.networks.vae_unet import VaeUNet
+
+    published = SegResNetVAE((16, 16, 16), init_filters=8, in_channels=4, out_channels=4).eval()
+    ours = VaeUNet(width=8, side=16).eval()
+    ours.load_state_dict(published.state_dict())
+    image = torch.randn(1, 4, 16, 16, 16)
+    with torch.no_grad():
+        expected = published(image)[0]
+        assert torch.equal(ours(image), expected)
+        assert torch.equal(ours.without_autoencoder()(image), expected)
+    segmenter = SegResNet(init_filters=8, in_channels=4, out_channels=4)
+    assert ours.state_dict().keys() == segmenter.state_dict().keys()
+
+
+def test_swin_unetr_sees_the_windows_of_the_published_program():
+    """MONAI's sliding_window_inference on a case of BraTS: 32 windows of 128^3."""
+    from monai.data.utils import dense_patch_slices
+
+    from brain_edge.strided import cores
+
+    (stage,) = swin_unetr.spec().stages
+    ours = cores((240, 240, 155), stage.network.execution).places()
+    step = int(128 * (1 - 0.7))
+    theirs = [tuple(place) for place in dense_patch_slices((240, 240, 155), (128,) * 3, (step,) * 3)]
+    assert len(theirs) == 32
+    assert {tuple(each.start for each in place) for place in ours} == {
+        tuple(int(each.start) for each in place) for place in theirs
+    }
+
+
+def test_deepseg_and_nnunet_agree_by_staple_on_the_callers_grid():
+    *_, last = deepseg_nnunet.spec(5).stages
+    assert [type(step).__name__ for step in last.after] == ["Argmax", "Restore", "StapleStages", "MinimumVolume"]
+    assert last.after[-1].voxels == 200
+    assert len(load_recipe("deepseg-nnunet").variant(Variant(members=5)).graphs) == 15
+
+
+@FULL
+@pytest.mark.data
+@pytest.mark.parametrize("name", NAMES)
+def test_converts_at_full_width_on_a_real_case_of_four_sequences(name: str, tmp_path: Path):
+    """Every network as wide as its recipe, on all windows of a 240 x 240 x 155 head with a glioma."""
+    resolved = resolve(Request(source=name, random_weights=True))
+    (case,) = load_cohort("tcga-fg-6692-tumour").cases()
+    study = study_for(load_case(case)[0], resolved.model.spec)
+    limits = ATTENTION if name == "swin-unetr" else TIGHT
+    package = convert(resolved.model, resolved.weights, study, tmp_path / "package", ConvertOptions(limits=limits))
+    assert package.manifest.weights_status is WeightsStatus.RANDOM
 
 
 @FULL

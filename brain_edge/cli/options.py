@@ -26,8 +26,11 @@ Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 CACHE_VARIABLE = "BRAIN_EDGE_MODEL_CACHE"
 _CACHE_HELP: Final = "Keep compiled graphs in this folder, to start sooner the next time."
 _FOLDER: Final = click.Path(path_type=Path)
-EXTRA_LIBRARIES: Final = frozenset({"torch", "nncf", "onnx", "onnxruntime", "safetensors"})
+EXTRA_LIBRARIES: Final = frozenset({"torch", "nncf", "onnx", "onnxruntime", "safetensors", "yaml", "unet"})
 """What the extra `convert` installs."""
+
+MONAI_LIBRARIES: Final = frozenset({"monai", "einops"})
+"""What the extra `monai` installs beside them."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 """What a sequence or a graph may be called (`brain_edge.spec.Name`)."""
@@ -205,7 +208,9 @@ def build_side(feature: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        # only a library of the extra is the user's to install; anything else is a bug and keeps its traceback
-        if (error.name or "").split(".")[0] not in EXTRA_LIBRARIES:
+        # only a library of an extra is the user's to install; anything else is a bug and keeps its traceback
+        library = (error.name or "").split(".")[0]
+        if library not in EXTRA_LIBRARIES | MONAI_LIBRARIES:
             raise
-        raise MissingExtraError(feature, str(error.name), "convert") from error
+        extra = "monai" if library in MONAI_LIBRARIES else "convert"
+        raise MissingExtraError(feature, str(error.name), extra) from error

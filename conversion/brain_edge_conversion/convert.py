@@ -134,9 +134,11 @@ def _export(
         stage = next(stage for stage in spec.stages if graph.graph in stage.network.graphs)
         network = stage.network
         if graph.read is None:
-            model = trace(with_one_output(module, graph.output), network, graph.example_shape)
+            single = with_one_output(module, graph.output)
+            model = trace(single, network, graph.example_shape, has_fixed_sides=graph.has_fixed_sides)
         else:
             model = graph.read(weights[graph.graph])
+        if graph.read is not None or graph.has_fixed_sides:
             fit_input(model, network, dict(known_inputs(spec)).get(graph.graph))
         if options.rewrites:
             lines += rewrite_graph(model, example_input(network.execution, network.channels_in, graph.example_shape))

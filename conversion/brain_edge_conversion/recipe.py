@@ -67,6 +67,8 @@ class GraphSource:
         output: which of several outputs is meant, by position or name; None where the network returns one tensor.
         read: from a weights file to the OpenVINO model of the same network, where a file holds it and nothing is
             traced; None where the module of `build` is traced.
+        has_fixed_sides: the graph is made for `example_shape` alone, which has to be what the steps give it: a network
+            that makes constants of its input's sides (Swin UNETR).
     """
 
     graph: str
@@ -77,6 +79,7 @@ class GraphSource:
     binary_head: BinaryHead | None = None
     output: int | str | None = None
     read: Reader | None = None
+    has_fixed_sides: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from brain_edge.spec import ModelSpec, Network
 
 
-def trace(module: nn.Module, network: Network, example_shape: Shape) -> Any:
+def trace(module: nn.Module, network: Network, example_shape: Shape, *, has_fixed_sides: bool = False) -> Any:
     """An OpenVINO model of a module, its module left as it is; open sides are those of `brain_edge.kinds.open_shape`.
 
     Args:
         module: in the state that is to be converted.
         network: says what its input looks like, (1, C, I, J, K) for volumes.
         example_shape: sides that it accepts, small.
+        has_fixed_sides: leave none of them open.
 
     Raises:
         BrainEdgeError: the converter cannot express the network (its words name the operator), or the network has
@@ -39,6 +40,8 @@ def trace(module: nn.Module, network: Network, example_shape: Shape) -> Any:
     import torch
 
     example = torch.zeros(example_input(network.execution, network.channels_in, example_shape))
+    # without its shape the converter leaves sides open that a later reshape cannot close again (Swin UNETR)
+    shapes = {"input": [tuple(example.shape)]} if has_fixed_sides else {}
     # the converter puts what it is given into evaluation mode: a norm that is to run in training mode would change
     # under the hands of the parity check, which would then compare one wrong network with another
     module = copy.deepcopy(module)
@@ -46,7 +49,7 @@ def trace(module: nn.Module, network: Network, example_shape: Shape) -> Any:
         with torch.no_grad(), warnings.catch_warnings():
             # PyTorch's own instance norm branches on shapes, which tracing freezes; parity is checked on other shapes
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # public, unlisted
-            traced = ov.convert_model(module, example_input=example)
+            traced = ov.convert_model(module, example_input=example, **shapes)
     except Exception as error:  # the converter raises RuntimeError, errors of its own, and torch's
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise BrainEdgeError(f"OpenVINO cannot convert {type(module).__name__}: {reason}") from error
@@ -61,7 +64,8 @@ def trace(module: nn.Module, network: Network, example_shape: Shape) -> Any:
             "name the one that is meant in the recipe (`output` of its GraphSource), or give a module whose forward "
             "returns it alone"
         )
-    traced.reshape(list(open_shape(network.execution, network.channels_in)))
+    if not has_fixed_sides:
+        traced.reshape(list(open_shape(network.execution, network.channels_in)))
     return traced
 
 

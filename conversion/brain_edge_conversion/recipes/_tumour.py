@@ -3,10 +3,16 @@
 Their data are those of BraTS: four sequences on one grid of 240 x 240 x 155 voxels of 1 mm, skull-stripped, 0 outside
 of the brain, stored in LPS. An image of another spacing is flagged: the networks see voxels, and the papers resample
 nothing.
+
+The docstrings of these recipes name the part of the paper that says something (method, pre-processing, inference,
+results, a table, a figure) and not its number: of the BrainLes volume only the running text was at hand, without the
+numbers of sections and without figures. What the text does not say is called "not stated", and what was chosen for it
+stands beside it.
 """
 
 from __future__ import annotations
 
+from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.package.manifest import Licence
@@ -45,6 +51,10 @@ OEDEMA: Final = Label(value=2, name="oedema", code=OEDEMA_CODE)
 ENHANCING: Final = Label(value=4, name="enhancing")
 BRATS_LABELS: Final = (NECROSIS, OEDEMA, ENHANCING)
 """BraTS 2017 to 2021: 1 necrotic and non-enhancing core, 2 oedema, 4 enhancing."""
+BACKGROUND: Final = 0
+
+ALL_MIRRORINGS: Final = tuple(chain.from_iterable(combinations(range(3), count) for count in range(4)))
+"""Every subset of three axes."""
 
 WHOLE_CORE_ENHANCING: Final = PaintRegions(
     regions=(
@@ -54,6 +64,15 @@ WHOLE_CORE_ENHANCING: Final = PaintRegions(
     )
 )
 """Channels WT, TC, ET to labels: one region painted over the other, which is the set difference where they nest."""
+
+ENHANCING_WHOLE_CORE: Final = PaintRegions(
+    regions=(
+        PaintedRegion(channel=1, above=0.5, label=OEDEMA.value),
+        PaintedRegion(channel=2, above=0.5, label=NECROSIS.value),
+        PaintedRegion(channel=0, above=0.5, label=ENHANCING.value),
+    )
+)
+"""Channels ET, WT, TC to labels, from the outside in."""
 
 COHORT: Final = "tcga-fg-6692-tumour"
 STAND_IN: Final = Phantom(shape=(240, 240, 155), spacing_mm=1.0)

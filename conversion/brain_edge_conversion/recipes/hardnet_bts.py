@@ -2,23 +2,24 @@
 
 "HarDNet-BTS: A Harmonic Shortcut Network for Brain Tumor Segmentation", BrainLes 2021.
 
-- Network: `brain_edge_conversion.networks.hardnet_bts`, which says what the paper leaves open (widths, growth, norms,
-  the last activation).
+- Method, on the network: `brain_edge_conversion.networks.hardnet_bts`, which says what the paper leaves open (widths,
+  growth, norms, the last activation).
 - Pre-processing: the dark borders common to all sequences cut away; each sequence scaled by its 1 % and 99 %
   quantiles over the voxels that are not 0. Chosen: zeros up to multiples of 8 at the end.
 - How a whole case is covered is not stated; chosen: the cropped volume at once.
-- Versions V1 (trained on 128^3, Dice and cross-entropy) and V2 (144 x 144 x 128, squared Dice) are the same network
-  with other weights: `--members 2` averages both; one, V1, is the default here. V3, three networks of one region each,
-  is left out: the paper does not say how their two channels are merged with the others'.
-- `--flips`: the mean of all mirrorings. The paper has 16 copies; three axes give eight, the others are not stated.
-- Labels are set differences: necrosis is TC without ET, oedema WT without TC. The threshold is not stated; chosen: 0.5.
+- Results, on the three versions: V1 (trained on 128^3, Dice and cross-entropy) and V2 (144 x 144 x 128, squared Dice)
+  are the same network with other weights: `--members 2` averages both; one, V1, is the default here. V3, three networks
+  of one region each, is left out: the paper does not say how their two channels are merged with the others'.
+- Results, on test-time augmentation: `--flips` is the mean of all mirrorings. The paper has 16 copies; three axes give
+  eight, the others are not stated.
+- Post-processing: labels are set differences: necrosis is TC without ET, oedema WT without TC. The threshold is not
+  stated; chosen: 0.5.
 - Order of the four sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR. Storage: as BraTS stores, LPS.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from itertools import chain, combinations
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.package.manifest import Card
@@ -37,6 +38,7 @@ from brain_edge.steps import (
 )
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import (
+    ALL_MIRRORINGS,
     COHORT,
     ENHANCING,
     LICENCE,
@@ -54,7 +56,6 @@ if TYPE_CHECKING:
 
 VERSIONS: Final = ("v1", "v2")
 WIDTH: Final = 32
-ALL_MIRRORINGS: Final = tuple(chain.from_iterable(combinations(range(3), count) for count in range(4)))
 REGIONS: Final = PaintRegions(
     regions=(
         PaintedRegion(channel=2, above=0.5, label=OEDEMA.value),

@@ -2,14 +2,15 @@
 
 Cirillo, Abramian, Eklund, "Vox2Vox: 3D-GAN for Brain Tumour Segmentation", BrainLes 2020 (arXiv 2003.13653).
 
-- The generator: `brain_edge_conversion.networks.vox2vox`; about 142 million parameters and 318 GFLOP at
+- Method, on the generator: `brain_edge_conversion.networks.vox2vox`; about 142 million parameters and 318 GFLOP at
   128^3. The discriminator and the dropout are for training only and are not here.
-- The data: T1w, T2w, T1w after contrast, FLAIR, in this order; each channel normalised on its own with the
-  background left at 0. The formula is not stated; chosen: mean and deviation of the voxels that are not 0.
-- Test volumes of 240 x 240 x 155 cropped to 160 x 192 x 128 and run whole. Where the crop lies is not stated; chosen:
-  the middle. What is outside of it is background.
-- Labels as the channels are numbered: 1 oedema, 2 necrotic and non-enhancing core, 3 enhancing.
-- Ensemble: the mean of the softmax of five cross-validation models: `--members all`. One is the default here.
+- Data and pre-processing: T1w, T2w, T1w after contrast, FLAIR, in this order; each channel normalised on its own with
+  the background left at 0. The formula is not stated; chosen: mean and deviation of the voxels that are not 0.
+- Inference: test volumes of 240 x 240 x 155 cropped to 160 x 192 x 128 and run whole. Where the crop lies is not
+  stated; chosen: the middle. What is outside of it is background.
+- Data, on the labels: as the channels are numbered: 1 oedema, 2 necrotic and non-enhancing core, 3 enhancing.
+- Results, on the ensemble: the mean of the softmax of five cross-validation models: `--members all`. One is the default
+  here.
 
 Storage order is not stated; BraTS stores LPS.
 """
@@ -25,7 +26,6 @@ from brain_edge.spec import Label, ModelSpec, Network, Stage
 from brain_edge.steps import Argmax, CropOrPadTo, Orient, Region, Restore, ZScore
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import (
-    COHORT,
     FLAIR,
     LICENCE,
     LIMITS,
@@ -49,6 +49,9 @@ MEMBERS: Final = 5
 CROP: Final = (160, 192, 128)
 WIDTH: Final = 64
 """Channels of the finest level."""
+
+COHORT: Final = "tcga-fg-6692-vox2vox"
+"""The case of the other tumour recipes, with the labels below."""
 
 LABELS: Final = (
     Label(value=1, name="oedema", code=OEDEMA_CODE),

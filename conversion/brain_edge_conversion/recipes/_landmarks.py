@@ -1,0 +1,55 @@
+"""What the recipes share whose images are matched to a histogram that was fitted when the network was trained.
+
+The landmarks of a histogram belong to the weights and are not in a state dict. None are public, so these recipes have a
+stand-in, straight lines from the percentiles to 0..100, that is good for random weights and for nothing else. Weights
+are refused: with other landmarks than those of their training a network sees other images, and nothing would say so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from brain_edge.errors import WeightsError
+from brain_edge.steps import MatchLandmarks, Region
+from brain_edge_conversion.recipes._tumour import loader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import nn
+
+PERCENTS: Final = (1.0, 10.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 90.0, 99.0)
+"""Nyul's, as TorchIO's HistogramStandardization fits them: deciles, quartiles, and 1 % at both ends."""
+
+NO_LANDMARKS: Final = (
+    "none are public: --random-weights to measure speed; weights of your own come with their landmarks, by --spec"
+)
+
+
+def stand_in_landmarks(sequences: int) -> MatchLandmarks:
+    """The step for so many sequences, with landmarks that nothing was fitted to."""
+    first, last = PERCENTS[0], PERCENTS[-1]
+    row = tuple(round(100 * (percent - first) / (last - first), 3) for percent in PERCENTS)
+    return MatchLandmarks(percents=PERCENTS, landmarks=(row,) * sequences, region=Region.NONZERO)
+
+
+def only_random(build: Callable[[], nn.Module], attribute: str) -> Callable[[Path | None], Any]:
+    """What `GraphSource.build` is, for random weights alone.
+
+    Args:
+        build: makes the network.
+        attribute: `module:attribute` that makes it, for those who have weights and landmarks.
+    """
+
+    def load(weights: Path | None) -> nn.Module:
+        if weights is not None:
+            raise WeightsError(
+                f"{weights.name}: expected no weights file here, because its landmarks would be missing: put those of "
+                "its training into the step match_landmarks of a specification (`spec` in the manifest.json of a "
+                f"package made with --random-weights is one) and convert {attribute} with --spec, --weights and --trust"
+            )
+        network: nn.Module = loader(build)(None)
+        return network
+
+    return load

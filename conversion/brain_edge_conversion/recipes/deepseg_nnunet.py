@@ -1,0 +1,178 @@
+"""DeepSeg and nnU-Net with STAPLE: three configurations of two networks, each the mean of its folds, one label map.
+
+"Ensemble CNN Networks for GBM Tumors Segmentation Using Multi-parametric MRI", BrainLes 2021.
+
+- Method, on DeepSeg: a U-Net of five blocks, each two 3 x 3 x 3 convolutions with batch norm and ReLU; max-pooling by
+  2, up-convolutions of 2 x 2 x 2, a 1 x 1 x 1 convolution and a softmax. Chosen: MONAI's `BasicUNet`, which is that,
+  with 32 channels doubled at each block, which are not stated, and the norm between convolution and ReLU. The dropout
+  is for training only. Of its two versions the one on patches of 128^3 (B) is the one here: the results list no other.
+- Method, on nnU-Net (the settings of the winner of BraTS 2020): convolutions of stride 2 on the way down, transposed
+  ones on the way up, 32 channels doubled up to 320, batch norm in place of instance norm, a sigmoid for each of WT, TC,
+  ET. Here MONAI's `DynUNet` on six levels, which is what nnU-Net plans for 128^3. A and B differ in the augmentation of
+  their training, so in their weights alone.
+- Pre-processing: cropped to the brain, brought to 192 x 224 x 160, mean and deviation of the volume, patches of
+  128^3. The text says resized; chosen: cut or filled up with zeros about the middle of the brain, for 1 mm stays 1 mm,
+  and moments of the voxels that are not 0. How patches overlap is not stated; chosen: by 0.5, equal weights.
+- Ensemble: per configuration the mean of five folds, `--members all`; one is the default here. Then STAPLE over
+  the three label maps.
+- Post-processing: fewer than 200 enhancing voxels become necrosis. Counted on the image's own grid.
+- Order of the four sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR. Storage: as BraTS stores, LPS.
+
+DeepSeg's program is TensorFlow's, so its weights fit nothing here. MONAI is in the extra `monai`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.package.manifest import Card
+from brain_edge.resample import Interpolation
+from brain_edge.spec import Activation, Blending, ModelSpec, Network, SlidingWindow, Stage
+from brain_edge.steps import (
+    Argmax,
+    CropOrPadTo,
+    CropToForeground,
+    MinimumVolume,
+    Orient,
+    Region,
+    Restore,
+    StapleStages,
+    ZScore,
+)
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge_conversion.recipes._tumour import (
+    BACKGROUND,
+    BRATS_LABELS,
+    COHORT,
+    ENHANCING,
+    LICENCE,
+    LIMITS,
+    NECROSIS,
+    NO_WEIGHTS,
+    STAND_IN,
+    WHOLE_CORE_ENHANCING,
+    loader,
+    tumour_spec,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from brain_edge.geometry import Shape
+    from brain_edge.steps import AfterStep
+
+FOLDS: Final = 5
+BRAIN: Final = (192, 224, 160)
+PATCH: Final = 128
+LEAST_ENHANCING_VOXELS: Final = 200.0
+DEEPSEG_WIDTH: Final = 32
+NNUNET_FEATURES: Final = (32, 64, 128, 256, 320, 320)
+CONFIGURATIONS: Final = ("nnunet-a", "nnunet-b", "deepseg")
+
+CARD: Final = Card(
+    summary="Brain tumour compartments of four sequences by STAPLE of two nnU-Nets and a DeepSeg, 31 and 23 million "
+    "parameters.",
+    citation='"Ensemble CNN Networks for GBM Tumors Segmentation Using Multi-parametric MRI", BrainLes 2021',
+    published_figures="Dice ET/TC/WT 87.63/87.49/91.87 % on the test cases of BraTS 2021, fifteen networks (the paper)",
+    limits=f"{LIMITS} Brain beyond 192 x 224 x 160 mm is not seen. The paper does not state DeepSeg's widths.",
+)
+
+
+def model(variant: Variant) -> ModelSource:
+    """The first `members` of five folds of each configuration, one unless stated."""
+    folds = variant.members or 1
+    return ModelSource(spec(folds), ensemble_graphs(folds), CARD, LICENCE)
+
+
+def spec(
+    folds: int = 1,
+    brain: Shape = BRAIN,
+    patch: int = PATCH,
+    least_enhancing_voxels: float = LEAST_ENHANCING_VOXELS,
+) -> ModelSpec:
+    """The three configurations and their agreement, in cubic windows."""
+    small = MinimumVolume(of=(ENHANCING.value,), voxels=least_enhancing_voxels, replacement=NECROSIS.value)
+    classes = Argmax(values=(BACKGROUND, *(label.value for label in BRATS_LABELS)))
+    agreed = (StapleStages(stages=CONFIGURATIONS[:-1]), small)
+
+    def stage(name: str, activation: Activation, channels_out: int, *after: AfterStep) -> Stage:
+        network = Network(
+            graphs=_folds(name, folds),
+            channels_in=4,
+            channels_out=channels_out,
+            activation=activation,
+            execution=SlidingWindow(shape=(patch, patch, patch), overlap=0.5, blending=Blending.CONSTANT),
+        )
+        before = (Orient(axes="LPS"), CropToForeground(), CropOrPadTo(shape=brain), ZScore(region=Region.NONZERO))
+        return Stage(name, before, network, after)
+
+    back, regions = Restore(interpolation=Interpolation.NEAREST), len(BRATS_LABELS)
+    first, second, third = CONFIGURATIONS
+    return tumour_spec(
+        "deepseg-nnunet",
+        stage(first, Activation.SIGMOID, regions, WHOLE_CORE_ENHANCING, back),
+        stage(second, Activation.SIGMOID, regions, WHOLE_CORE_ENHANCING, back),
+        stage(third, Activation.SOFTMAX, regions + 1, classes, back, *agreed),
+    )
+
+
+def ensemble_graphs(
+    folds: int = 1, width: int = DEEPSEG_WIDTH, features: tuple[int, ...] = NNUNET_FEATURES
+) -> tuple[GraphSource, ...]:
+    """The networks of all configurations, as wide as the recipe's unless stated."""
+    networks = dict(zip(CONFIGURATIONS, (partial(_nnunet, features),) * 2 + (partial(_deepseg, width),), strict=True))
+    named = [(graph, networks[name]) for name in CONFIGURATIONS for graph in _folds(name, folds)]
+    # two voxels are left at the deepest level: a norm of one voxel would be a constant
+    side = 2 ** max(len(features), 5)
+    return tuple(
+        GraphSource(graph, loader(build, seed), None, (side, side, side)) for seed, (graph, build) in enumerate(named)
+    )
+
+
+def _folds(name: str, folds: int) -> tuple[str, ...]:
+    return tuple(f"{name}{fold}" for fold in range(folds))
+
+
+def _nnunet(features: tuple[int, ...]) -> nn.Module:
+    from monai.networks.nets import DynUNet
+
+    levels = len(features)
+    strides = (1,) + (2,) * (levels - 1)
+    network: nn.Module = DynUNet(
+        spatial_dims=3,
+        in_channels=4,
+        out_channels=len(BRATS_LABELS),
+        kernel_size=(3,) * levels,
+        strides=strides,
+        upsample_kernel_size=strides[1:],
+        filters=features,
+        norm_name=("batch", {"affine": True}),
+    )
+    return network
+
+
+def _deepseg(width: int) -> nn.Module:
+    from monai.networks.nets import BasicUNet
+
+    widths = tuple(width * 2**block for block in range(5))
+    network: nn.Module = BasicUNet(
+        spatial_dims=3,
+        in_channels=4,
+        out_channels=len(BRATS_LABELS) + 1,
+        features=(*widths, width),
+        act="relu",
+        norm="batch",
+    )
+    return network
+
+
+RECIPE: Final = Recipe(
+    name="deepseg-nnunet",
+    summary="brain tumour compartments, STAPLE of two nnU-Nets and a DeepSeg, 1 to 5 folds; bring the weights",
+    model=model,
+    weights=NO_WEIGHTS,
+    cohort=COHORT,
+    parity_phantom=STAND_IN,
+    members=FOLDS,
+)

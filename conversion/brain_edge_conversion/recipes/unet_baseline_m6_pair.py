@@ -1,0 +1,20 @@
+"""U-Net baseline M6 of two sequences, which the paper finds as good as M6 of four; see `_unet_baseline.py`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from brain_edge_conversion.recipes._tumour import FLAIR, T1C
+from brain_edge_conversion.recipes._unet_baseline import Baseline
+
+BASELINE: Final = Baseline(
+    name="unet-baseline-m6-pair",
+    module=__name__,
+    channels=16,
+    preactivation=True,
+    figures="Dice ET/TC/WT 0.623/0.791/0.779 on 312 training cases of BraTS 2021 (the paper)",
+    inputs=(T1C, FLAIR),
+)
+
+network = BASELINE.network
+RECIPE: Final = BASELINE.recipe()
