@@ -1,7 +1,7 @@
 """One network of the cascaded 3D U-Net: whole tumour, then core, then enhancing tumour, each sees the ones before.
 
-"Cascaded Training Pipeline for 3D Brain Tumor Segmentation", BrainLes 2021. Stated there: a level is twice a 3 x 3 x 3
-convolution, group norm of "group size" 8, RReLU; max-pooling by 2 on the way down, trilinear upsampling and
+"Cascaded Training Pipeline for 3D Brain Tumor Segmentation", BrainLes 2021. Stated in its method: a level is twice a 3
+x 3 x 3 convolution, group norm of "group size" 8, RReLU; max-pooling by 2 on the way down, trilinear upsampling and
 concatenation on the way up; one region with a sigmoid; 4, 5 and 6 channels in; 155 slices, so odd sides. Not stated,
 chosen here: three poolings, 16 channels at the finest level and twice as many at each below it, no bias before a norm,
 eight channels per group. No number of parameters is stated that could say whether that is right.

@@ -1,11 +1,11 @@
 """HarDNet-BTS: a 3D U-Net of harmonic dense blocks, made for little memory traffic.
 
 "HarDNet-BTS: A Harmonic Shortcut Network for Brain Tumor Segmentation", BrainLes 2021; the block is that of Chao et
-al., "HarDNet: A Low Memory Traffic Network", ICCV 2019. Stated there: a 3 x 3 x 3 convolution to 32 channels at full
-resolution, one to 64 at half of it, harmonic blocks of 8 and 16 layers below; each halving doubles the channels; three
-skips; Mish; SoftPool on the way down, trilinear upsampling on the way up; three regions ET, TC, WT (with a background
-channel in one version). In the block layer k sees the layers k - 2^n for every 2^n that divides k, and what leaves it
-is its odd layers and the last one.
+al., "HarDNet: A Low Memory Traffic Network", ICCV 2019. Stated in the method: a 3 x 3 x 3 convolution to 32 channels at
+full resolution, one to 64 at half of it, harmonic blocks of 8 and 16 layers below; each halving doubles the channels;
+three skips; Mish; SoftPool on the way down, trilinear upsampling on the way up; three regions ET, TC, WT (with a
+background channel in one version). In the block layer k sees the layers k - 2^n for every 2^n that divides k, and what
+leaves it is its odd layers and the last one.
 
 Not stated, chosen here: instance norm; growth 16 and 24 with the factor 1.7 (the factor of HarDNet's own networks); a
 1 x 1 x 1 convolution behind each block to the width of its level; blocks of 8 layers on the way up but for the finest

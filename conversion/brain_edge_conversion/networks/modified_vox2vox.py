@@ -1,10 +1,10 @@
 """The generator of Vox2Vox with a refined skip at each level, used as a plain U-Net for brain tumours.
 
-"Multimodal Brain Tumor Segmentation Using Modified UNet Architecture", BrainLes 2021. Stated there: kernels of 4 all
-over; four convolutions of stride 2 on the way down; one of stride 1 behind each of them; three more of stride 1 at the
-bottom, each of which takes the one before it and what that one took; three transposed convolutions on the way up, each
-followed by the concatenation of a refined skip, and a last one to four classes; instance norm behind every convolution
-(the last one too) and LeakyReLU of 0.3, at the end a softmax.
+"Multimodal Brain Tumor Segmentation Using Modified UNet Architecture", BrainLes 2021. Stated in its method: kernels of
+4 all over; four convolutions of stride 2 on the way down; one of stride 1 behind each of them; three more of stride 1
+at the bottom, each of which takes the one before it and what that one took; three transposed convolutions on the way
+up, each followed by the concatenation of a refined skip, and a last one to four classes; instance norm behind every
+convolution (the last one too) and LeakyReLU of 0.3, at the end a softmax.
 
 Not stated, chosen here: the channels (a figure that is missing; those of Vox2Vox), scale and shift of the norms, that
 the chain at the bottom starts with the refined and the plain output of the deepest level, and no residual connections:

@@ -1,8 +1,8 @@
 """The residual 3D U-Net of the cascade with localisation: one binary network per region.
 
 "Residual 3D U-Net with Localization for Brain Tumor Segmentation", BrainLes 2021, after the network of Lee et al. for
-SNEMI3D (arXiv 1706.00120). Stated there: a residual block is two times group norm, convolution, ReLU, then a last
-convolution, the shortcut and an activation; max-pooling by 2; transposed convolutions of kernel 3 and stride 2;
+SNEMI3D (arXiv 1706.00120). Stated in the method: a residual block is two times group norm, convolution, ReLU, then a
+last convolution, the shortcut and an activation; max-pooling by 2; transposed convolutions of kernel 3 and stride 2;
 concatenated skips; one channel with a sigmoid; 24 channels at the finest level for the coarse network, 64 for the fine
 ones; sides are padded to multiples of 8.
 

@@ -2,13 +2,14 @@
 
 "Cascaded Training Pipeline for 3D Brain Tumor Segmentation", BrainLes 2021.
 
-- Networks: `brain_edge_conversion.networks.cascaded_unet`, which says what the paper leaves open (widths, levels).
-- Inputs: four sequences, then also the whole tumour, then also the core: 4, 5 and 6 channels. Whether a threshold is
-  taken before they are fed back is not stated; chosen: none, the probabilities.
-- Pre-processing: the middle 155 x 160 x 160 voxels, all 155 slices, slices first; normalisation is not stated, and none
-  is done: the first layer's output is normalised in groups.
-- Post-processing: sigmoid above 0.5, the table of conflicts (an enhancing voxel in nothing is background; core alone is
-  necrosis), zeros around it, axes back in order. No mirroring and no ensemble.
+- Method, on the networks: `brain_edge_conversion.networks.cascaded_unet`, which says what the paper leaves open (widths
+  and levels are in a figure only).
+- Method, on the cascade: four sequences, then also the whole tumour, then also the core: 4, 5 and 6 channels. Whether a
+  threshold is taken before they are fed back is not stated; chosen: none, the probabilities.
+- Pre-processing: no patches; the middle 155 x 160 x 160 voxels, all 155 slices, slices first; normalisation is not
+  stated, and none is done: the first layer's output is normalised in groups.
+- Post-processing, with its table of conflicts: sigmoid above 0.5, then the table (an enhancing voxel in nothing is
+  background; core alone is necrosis), zeros around it, axes back in order. No mirroring and no ensemble.
 - Order of the four sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR.
 
 Random weights are drawn with a seed of its own for each network.

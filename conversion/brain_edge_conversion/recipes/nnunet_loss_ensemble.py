@@ -2,15 +2,14 @@
 
 "nnUNet with Region-Based Training and Loss Ensembles for Brain Tumor Segmentation", BrainLes 2021.
 
-- Network: the stock 3D full-resolution nnU-Net, three channels WT, TC, ET with a sigmoid; here the plain U-Net of
-  nnU-Net's plans. Channels and levels are in a figure only; chosen: what nnU-Net plans for patches of 128^3, 32 to 320
-  channels on six levels.
-  Deep supervision is for training only and is not here.
+- Method, on the network: the stock 3D full-resolution nnU-Net, three channels WT, TC, ET with a sigmoid; here the plain
+  U-Net of nnU-Net's plans. Channels and levels are in a figure only; chosen: what nnU-Net plans for patches of 128^3,
+  32 to 320 channels on six levels. Deep supervision is for training only and is not here.
 - Pre- and post-processing are nnU-Net's defaults, which the paper does not spell out: SimpleITK's array order, the box
   of what is not 0, mean and deviation of the voxels that are not 0, 1 mm as it comes, windows of 128^3 at an overlap of
   0.5 with a Gaussian weight.
-- Ensemble: of ten models (five folds with two losses) the better loss of each fold, five models averaged:
-  `--members all`; one is the default here. Mirrorings are not stated; there are none.
+- Results, on the ensemble: of ten models (five folds with two losses) the better loss of each fold, five models
+  averaged: `--members all`; one is the default here. Mirrorings are not stated; there are none.
 - Order of the four sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR.
 
 A results folder of nnU-Net itself is converted as it is, with its own plans; this recipe is for the paper's network.

@@ -2,16 +2,17 @@
 
 "Residual 3D U-Net with Localization for Brain Tumor Segmentation", BrainLes 2021.
 
-- Networks: `brain_edge_conversion.networks.residual_unet`, 24 channels for the coarse one and 64 for the fine ones; it
-  says what the paper leaves open (levels, groups, the shortcut).
-- Stage 1: cropped to 192 x 192 x 155 and five empty slices added, 192 x 192 x 160; whole tumour above 0.5. Where the
-  empty slices lie is not stated; chosen: both ends, as the crop is in the middle.
-- Stage 2: 128^3 around what stage 1 found. Chosen: pushed back into the image at its border; the middle of the image
-  where stage 1 finds nothing.
-- Fine networks for WT, TC and ET, each the mean of five folds before the threshold ("regression voting"):
-  `--members all` are fifteen fine networks; one fold is the default here. The coarse network is one: whether it is
-  an ensemble is not stated.
-- Fewer than 600 enhancing voxels: the region is emptied, which leaves the core. Counted on the image's own grid.
+- Method, on the network: `brain_edge_conversion.networks.residual_unet`, 24 channels for the coarse one and 64 for the
+  fine ones; it says what the paper leaves open (levels, groups, the shortcut).
+- Method, on the localisation, stage 1: cropped to 192 x 192 x 155 and five empty slices added, 192 x 192 x 160; whole
+  tumour above 0.5. Where the empty slices lie is not stated; chosen: both ends, as the crop is in the middle.
+- The same, stage 2: 128^3 around what stage 1 found. Chosen: pushed back into the image at its border; the middle of
+  the image where stage 1 finds nothing.
+- Results, on the ensemble: fine networks for WT, TC and ET, each the mean of five folds before the threshold
+  ("regression voting"): `--members all` are fifteen fine networks; one fold is the default here. The coarse network is
+  one: whether it is an ensemble is not stated.
+- Post-processing (100, 400 and 600 are compared in the results): fewer than 600 enhancing voxels: the region is
+  emptied, which leaves the core. Counted on the image's own grid.
 - Normalisation of intensities is not stated and none is done: the first layer is a norm. The order in which regions
   become one label map is not stated; chosen: one over the other from the outside in.
 - Order of the four sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR. Storage: as BraTS stores, LPS.

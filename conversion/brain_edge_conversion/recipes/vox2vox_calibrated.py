@@ -1,11 +1,14 @@
 """Calibrated Vox2Vox: the generator of Vox2Vox, trained with a Tversky loss for a study of glioblastoma.
 
-Described by its differences to Vox2Vox (see `vox2vox.py` for what the two share): dropout of 0.25 and a Tversky loss
-in place of the generalised Dice, both for training only; BraTS 2020, so the label table is 0, 1 necrotic and
-non-enhancing core, 2 oedema, 4 enhancing; patches of 128^3 in training.
+Described by its differences to Vox2Vox (see `vox2vox.py` for what the two share):
+
+- Method: dropout of 0.25 and a Tversky loss in place of the generalised Dice, both for training only; patches of 128^3
+  in training.
+- Data: BraTS 2020, so the label table is 0, 1 necrotic and non-enhancing core, 2 oedema, 4 enhancing.
+- Results: ensembles of ten models, `--members all`; one is the default here.
 
 Not stated, chosen here: the steps around the network (those of Vox2Vox), and that the channels are in the order of the
-labels. The paper mentions ensembles of ten models: `--members all`. What "calibrated" does to the probabilities at run
+labels. What "calibrated" does to the probabilities at run
 time is training alone: nothing is rescaled here.
 """
 

@@ -2,10 +2,11 @@
 
 "Multimodal Brain Tumor Segmentation Using Modified UNet Architecture", BrainLes 2021.
 
-- Network: `brain_edge_conversion.networks.modified_vox2vox`, which says what the paper leaves open (its channels).
+- Method, on the network: `brain_edge_conversion.networks.modified_vox2vox`, which says what the paper leaves open (its
+  channels).
 - Pre-processing: the middle 160 x 192 x 128 of 240 x 240 x 155 voxels, run whole; each sequence normalised with the
   background left at 0. The formula is not stated; chosen: mean and deviation of the voxels that are not 0.
-- Sequences FLAIR, T1w, T1w after contrast, T2w; channels necrosis, oedema, enhancing, other.
+- Method, on input and output: FLAIR, T1w, T1w after contrast, T2w; channels necrosis, oedema, enhancing, other.
 - Post-processing: zeros around the crop, nothing else; one model, no mirroring.
 - The fixed crop can cut tissue, which the paper does not look at; what is outside of it is background.
 """
