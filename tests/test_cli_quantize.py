@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import pytest
-from cli_program import make_package, refused
+from cli_program import make_package, refused, succeed
 from cohorts import SHAPE, SPACING_MM, file_entry, head, make_case, save, save_manifest
 
 from brain_edge.cohort import Split
 from brain_edge.digest import sha256_of
+from brain_edge.package import NumberFormat, WeightsStatus, open_package
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,3 +99,29 @@ def test_nan_in_one_volume_of_any_split(package: Path, tmp_path: Path, number: i
 def test_a_report_without_patients_needs_a_folder(package: Path, tmp_path: Path):
     manifest = save_manifest(tmp_path, *three_heads(tmp_path))
     assert "--without-patients would do nothing" in says(package, manifest, 2, "--without-patients")
+
+
+def test_without_a_limit_nothing_is_quantised(package: Path, tmp_path: Path):
+    said = refused(2, "quantize", package, "-o", tmp_path / "int8")
+    assert "say what INT8 may cost: --max-dice-drop DROP, such as 0.01" in said
+
+
+def test_random_weights_are_quantised_for_speed_and_promise_nothing(tmp_path: Path):
+    package = make_package(tmp_path / "net-fp32", weights_status=WeightsStatus.RANDOM).folder
+    said = succeed("quantize", package, "--for-speed", "--quiet").out
+    assert "only speed and memory mean anything" in said
+    quantised = open_package(tmp_path / "net-int8")
+    assert quantised.manifest.number_format is NumberFormat.INT8
+    assert quantised.manifest.weights_status is WeightsStatus.RANDOM
+    assert quantised.manifest.accuracy is None
+
+
+def test_trained_weights_are_not_quantised_for_speed(package: Path, tmp_path: Path):
+    said = refused(2, "quantize", package, "--for-speed", "-o", tmp_path / "int8")
+    assert "expected random weights, these are trained" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_for_speed_there_is_no_budget(package: Path):
+    said = refused(2, "quantize", package, "--for-speed", "--max-dice-drop", "0.01", "--report", "r")
+    assert "there is --for-speed: --report, --max-dice-drop would do nothing" in said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,10 +17,15 @@ from brain_edge.cli.options import (
 )
 from brain_edge.errors import UsageError
 
+if TYPE_CHECKING:
+    from brain_edge.package import ModelPackage
+    from brain_edge.spec import ModelSpec
+    from brain_edge.volume import Study
+
 
 @click.command("quantize")
 @click.argument("package", required=False)
-@click.option("--max-dice-drop", type=float, required=True, metavar="DROP", help="Greatest mean Dice drop of a label.")
+@click.option("--max-dice-drop", type=float, metavar="DROP", help="Greatest mean Dice drop of a label; must be given.")
 @click.option("--max-case-drop", type=float, metavar="DROP", help="Greatest drop of one case [twice the mean's].")
 @click.option("--max-disagreement", type=float, metavar="DROP", help="Greatest mean 1 - Dice(FP32, INT8) of a label.")
 @click.option("--max-hd95-increase-mm", type=float, metavar="MM", help="Greatest increase of HD95 in one case.")
@@ -45,6 +50,7 @@ from brain_edge.errors import UsageError
     help="Figures and a page that names subjects and shows the worst cases.",
 )
 @click.option("--without-patients", is_flag=True, help="The report names no subject and shows no picture.")
+@click.option("--for-speed", is_flag=True, help="Random weights: calibrate on a phantom, promise nothing.")
 @click.option("--time-limit", type=float, metavar="MINUTES", help="Begin no trial after it [none].")
 @threads_option
 @quiet_option
@@ -55,23 +61,41 @@ def command(
     preset: str,
     report_folder: Path | None,
     without_patients: bool,
+    for_speed: bool,
     time_limit: float | None,
     threads: int | None,
     quiet: bool,
     **limits: Any,
 ) -> None:
-    """Quantise an FP32 package to INT8; write it only if the masks stay within the budget (else exit 4)."""
+    """Quantise an FP32 package to INT8; write it only if the masks stay within the budget (else exit 4).
+
+    A package with random weights has no accuracy: --for-speed quantises it for measuring how fast it is.
+    """
     from brain_edge.cohort import load_cohort
     from brain_edge.package import open_package
 
     with build_side("quantize"):
         from brain_edge_conversion.budget import AccuracyBudget
+        from brain_edge_conversion.for_speed import quantize_for_speed
         from brain_edge_conversion.quantize import Preset, QuantizeOptions, quantize
 
+    runtime = runtime_options(threads, resident_graphs=2)
+    if for_speed:
+        _refuse_idle(calibration=calibration, report_folder=report_folder, max_dice_drop=limits["max_dice_drop"])
+        opened = open_package(find_package(package))
+        with build_side("quantize"):
+            quantised = quantize_for_speed(
+                opened, [_phantom(opened.spec)], output or _target(opened), Preset(preset), runtime
+            )
+        click.echo("random weights, calibrated on a phantom: only speed and memory mean anything")
+        click.echo(f"{quantised.folder}: digest {quantised.digest}")
+        return
+    if limits["max_dice_drop"] is None:
+        raise UsageError("say what INT8 may cost: --max-dice-drop DROP, such as 0.01 (or --for-speed, random weights)")
     options = QuantizeOptions(
         budget=AccuracyBudget(**limits),
         preset=Preset(preset),
-        runtime=runtime_options(threads, resident_graphs=2),
+        runtime=runtime,
         report=reporter(quiet=quiet),
         report_folder=report_folder,
         without_patients=without_patients,
@@ -80,8 +104,7 @@ def command(
     if without_patients and report_folder is None:
         raise UsageError("without --report FOLDER no patient is in any report: --without-patients would do nothing")
     opened = open_package(find_package(package))
-    name = opened.folder.resolve().name
-    target = output or opened.folder.resolve().parent / f"{name.removesuffix('-fp32')}-int8"
+    target = output or _target(opened)
     with build_side("quantize"):
         cohort = load_cohort(calibration or _default_cohort(opened.spec.name))
         quantised = quantize(opened, cohort, target, options)
@@ -91,6 +114,27 @@ def command(
             click.echo(line)
         click.echo(f"{accuracy.int8_share:.1%} of the multiply-adds are INT8")
     click.echo(f"{target}: digest {quantised.digest}")
+
+
+def _refuse_idle(**options: object) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    idle = [f"--{name.removesuffix('_folder').replace('_', '-')}" for name in given]
+    if idle:
+        raise UsageError(f"there is --for-speed: {', '.join(idle)} would do nothing; leave it out")
+
+
+def _target(package: ModelPackage) -> Path:
+    folder = package.folder.resolve()
+    return folder.parent / f"{folder.name.removesuffix('-fp32')}-int8"
+
+
+def _phantom(spec: ModelSpec) -> Study:
+    """The head that stands in for an image: the recipe's, or one of the usual size."""
+    from brain_edge.phantom import Phantom, make_study
+    from brain_edge_conversion.recipes import load_recipe, recipe_names
+
+    phantom = load_recipe(spec.name).parity_phantom if spec.name in recipe_names() else None
+    return make_study(phantom or Phantom(), [sequence.name for sequence in spec.inputs])
 
 
 def _default_cohort(model: str) -> str:

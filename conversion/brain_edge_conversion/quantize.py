@@ -27,11 +27,11 @@ from brain_edge.runtime.options import RuntimeOptions
 from brain_edge_conversion.accuracy.isa import AVX2, isa_record, make_job
 from brain_edge_conversion.accuracy.journal import Journal, Question
 from brain_edge_conversion.accuracy.kernels import input_shapes
-from brain_edge_conversion.accuracy.ladder import Preset, Setting, ladder_from
+from brain_edge_conversion.accuracy.ladder import Preset, ladder_from
 from brain_edge_conversion.accuracy.looks import Look, images_sha256, record_look
 from brain_edge_conversion.accuracy.measure import measure, subject_numbers, write_baseline
 from brain_edge_conversion.accuracy.pictures import draw_cases, worst_cases
-from brain_edge_conversion.accuracy.policy import Trial, best
+from brain_edge_conversion.accuracy.policy import best
 from brain_edge_conversion.accuracy.record import (
     Judgement,
     accuracy_record,
@@ -39,13 +39,14 @@ from brain_edge_conversion.accuracy.record import (
     speaks_of_patients,
     trial_record,
 )
-from brain_edge_conversion.accuracy.search import Problem, candidate_in, float_layers, quantise_package, search
+from brain_edge_conversion.accuracy.search import Problem, candidate_in, float_layers, search
 from brain_edge_conversion.accuracy.subjects import require_confidence
 from brain_edge_conversion.accuracy.workplace import draft_folder, forget_search, scratch_folder, work_folder
 from brain_edge_conversion.budget import AccuracyBudget, judge
 from brain_edge_conversion.capture import capture_inputs
 from brain_edge_conversion.convert import tool_versions
 from brain_edge_conversion.coverage import kernel_shares
+from brain_edge_conversion.for_speed import quantize_for_speed
 from brain_edge_conversion.selftest import write_self_test
 
 if TYPE_CHECKING:
@@ -295,14 +296,7 @@ def _quantize_untrained(package: ModelPackage, cohort: Cohort, target: Path, opt
     """Quantise at the fastest setting; there is nothing to judge."""
     cases = cohort.cases(Split.CALIBRATION)
     require_cases(cases, package.spec, options.report)
-    place = target.resolve()
-    with scratch_folder(place) as scratch, atomic_folder(target, draft=draft_folder(place)) as draft:
-        inputs = capture_inputs(package, _studies(cases, package.spec), scratch, options.runtime)
-        quantise_package(Trial(setting=Setting(preset=options.preset)), package, inputs, draft)
-        quantised = _described(candidate_in(draft, package), package)
-        write_self_test(quantised)
-        sealed = seal(draft, quantised.manifest)
-    return ModelPackage(target, sealed.manifest)
+    return quantize_for_speed(package, _studies(cases, package.spec), target, options.preset, options.runtime)
 
 
 def _described(candidate: ModelPackage, package: ModelPackage) -> ModelPackage:
