@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from harness.machine import this_machine
 
 from brain_edge.geometry import Geometry
 from brain_edge.io.nifti import write_image, write_mask
@@ -27,6 +26,7 @@ from brain_edge.package import Manifest, ModelPackage, NumberFormat, Precision, 
 from brain_edge.package.manifest import Card, Licence, SelfTest, WeightsRecord
 from brain_edge.phantom import Phantom, make_study
 from brain_edge.resample import Interpolation
+from brain_edge.runtime.machine import this_machine
 from brain_edge.runtime.session import runtime_version
 from brain_edge.segmenter import Segmenter
 from brain_edge.spec import Label, ModelSpec, Network, Sequence, SlidingWindow, Stage, Task

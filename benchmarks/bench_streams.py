@@ -15,9 +15,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from harness.machine import this_machine
 
 from brain_edge.package import open_package
+from brain_edge.runtime.machine import this_machine
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.runtime.session import GraphCompiler, GraphSession, SessionPool, runtime_version
 

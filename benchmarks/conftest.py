@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from harness.answers import PyTorch
-from harness.machine import this_machine
 from harness.packages import Kind, make_package
 from harness.record import RESULTS, file_stem, our_versions
 from harness.timing import Timing
 
 from brain_edge.fetch import fetch
 from brain_edge.runtime.cpu import default_threads
+from brain_edge.runtime.machine import this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

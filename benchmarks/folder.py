@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
-from harness.machine import this_machine
 from harness.record import our_versions
 
 from brain_edge.batch import Batch, run_batch
@@ -27,6 +26,7 @@ from brain_edge.errors import BrainEdgeError
 from brain_edge.outputs import Outputs
 from brain_edge.package import open_package
 from brain_edge.run import Job, LoadedModel, run_case
+from brain_edge.runtime.machine import this_machine
 from brain_edge.runtime.options import RuntimeOptions
 
 if TYPE_CHECKING:

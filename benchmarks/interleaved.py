@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from harness.answers import brain_of
 from harness.contenders import package_run, published_program
-from harness.machine import this_machine
 from harness.measure import Contender, Sample, run, wait_until_idle
 from harness.packages import Kind, make_package
 from harness.peers import ARCHIVES, prepare, versions
@@ -29,6 +28,7 @@ from brain_edge.errors import BrainEdgeError
 from brain_edge.io.nifti import read_volume
 from brain_edge.metrics import dice
 from brain_edge.package import open_package
+from brain_edge.runtime.machine import this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

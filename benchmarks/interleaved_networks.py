@@ -21,7 +21,7 @@ import click
 import msgspec
 import numpy as np
 from harness.contenders import environment
-from harness.machine import busy_cpu_ms, load_average, this_machine
+from harness.load import busy_cpu_ms, load_average
 from harness.measure import Sample, wait_until_idle
 from harness.network_record import NetworkEntry, NetworkRun, network_table, write_networks
 from harness.peers import BENCHMARKS
@@ -29,6 +29,7 @@ from harness.record import RESULTS, our_versions, quiet_rounds, this_commit
 from harness.zoo import ARCHITECTURES, phantom_input, save_graphs
 
 from brain_edge.errors import BrainEdgeError
+from brain_edge.runtime.machine import this_machine
 
 MINIMUM_CORRELATION: Final = {"PyTorch f32": 1.0, "OpenVINO f32": 0.9999}
 """Of an answer with PyTorch's. INT8 of untrained networks is only checked to be an answer."""

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 import numpy as np
-from harness.machine import this_machine
 from harness.record import our_versions
 
 from brain_edge.package import Precision
+from brain_edge.runtime.machine import this_machine
 from brain_edge.runtime.norm_sums import sum_norms_by_axis
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.runtime.session import compile_properties

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Final
 import click
 import numpy as np
 from harness.answers import brain_of
-from harness.machine import this_machine
 
 from brain_edge.outputs import Outputs
 from brain_edge.package import open_package
 from brain_edge.run import Job, LoadedModel, run_case
+from brain_edge.runtime.machine import this_machine
 from brain_edge.runtime.options import RuntimeOptions
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import UNSET
 
 from brain_edge.cohort import load_case, require_cases, study_for
 from brain_edge.cohort.manifest import Split
@@ -237,6 +238,9 @@ def _limits(cohort: Cohort, package: ModelPackage | None, results: Sequence[Case
     searched = {result.split for result in results} - {Split.TEST}
     if accuracy is not None and accuracy.cohort_sha256 == cohort.sha256 and searched:
         yield "The INT8 settings of this package were chosen on cases of this cohort; only its test split is new to it."
+    tuning = package.manifest.tuning if package else UNSET
+    if tuning and tuning.cohort_sha256 == cohort.sha256 and searched:
+        yield "The settings of this package were tuned on cases of this cohort; only its test split is new to it."
 
 
 def total_ms(elapsed_ms: Mapping[str, float]) -> float:

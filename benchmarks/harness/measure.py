@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.errors import BrainEdgeError
-from harness.machine import busy_cpu_ms, load_average
+from harness.load import busy_cpu_ms, load_average
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

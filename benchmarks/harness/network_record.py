@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from brain_edge.errors import BrainEdgeError
-from harness.machine import Machine
+from brain_edge.runtime.machine import Machine
 from harness.measure import Sample
 from harness.ratios import ratio_of_medians
 from harness.record import MINIMUM_ROUNDS, RESULTS, Commit, file_stem, quiet_rounds

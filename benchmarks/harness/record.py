@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from brain_edge.errors import BrainEdgeError
-from harness.machine import Machine
+from brain_edge.runtime.machine import Machine
 from harness.measure import Sample
 from harness.peers import BENCHMARKS
 from harness.ratios import Ratio, ratio_of_medians

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.machine import load_average, this_machine
+from brain_edge.runtime.machine import this_machine
+from harness.load import load_average
 from harness.measure import run
 
 if TYPE_CHECKING:

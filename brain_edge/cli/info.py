@@ -101,6 +101,9 @@ def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
         yield "parity", f"masks of PyTorch and OpenVINO agree at Dice {manifest.parity.mask_dice:.5f}"
     if manifest.accuracy is not None:
         yield "accuracy", manifest.accuracy.statement
+    if manifest.tuning:
+        yield "tuned", "; ".join(manifest.tuning.changes)
+        yield "", manifest.tuning.statement
     yield "size", f"{package.size_bytes / 2**20:.1f} MiB"
     yield "use", manifest.intended_use
     yield "digest", package.digest

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "evaluate": "Dice and HD95 of a package on a cohort",
     "convert": "PyTorch to an FP32 package, compared with PyTorch",
     "quantize": "FP32 to INT8 package within a Dice budget",
+    "tune": "cheaper settings of a package within a Dice budget",
     "cohort": "create, check or fetch a cohort of cases",
     "recipes": "the models that can be converted by name",
     "cache": "compiled graphs that runs have kept, and how to clear them",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET, UnsetType
+
 from brain_edge.package.manifest import WeightsStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from brain_edge.package.manifest import Accuracy, IsaRecord, Manifest, Parity
+    from brain_edge.package.tuning import Tuning
 
 
 def model_card(manifest: Manifest) -> str:
@@ -40,6 +43,7 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield from _parity(manifest.parity)
     yield from _rewrites(manifest.rewrites)
     yield from _accuracy(manifest.accuracy)
+    yield from _tuning(manifest.tuning)
     yield "## Weights"
     yield ""
     for record in manifest.weights:
@@ -86,6 +90,27 @@ def _accuracy(accuracy: Accuracy | None) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for case in accuracy.cases:
         figures = " | ".join(_figure(value) for value in (case.dice_fp32, case.dice_int8, case.agreement))
+        yield f"| {case.case} | {case.split} | {case.label} | {figures} |"
+    yield ""
+
+
+def _tuning(tuning: Tuning | UnsetType) -> Iterator[str]:
+    if tuning is UNSET:
+        return
+    yield "## What tuning did to the masks"
+    yield ""
+    yield f'Changed in the package `{tuning.tuned_from[:16]}...`, which "full" means below:'
+    yield ""
+    for change in tuning.changes:
+        yield f"- {change}"
+    yield ""
+    for line in (tuning.statement, tuning.next_patient, *tuning.warnings):
+        yield line
+        yield ""
+    yield "| case | split | label | Dice full | Dice tuned | tuned against full |"
+    yield "|---|---|---|---|---|---|"
+    for case in tuning.cases:
+        figures = " | ".join(_figure(value) for value in (case.dice_full, case.dice_tuned, case.agreement))
         yield f"| {case.case} | {case.split} | {case.label} | {figures} |"
     yield ""
 

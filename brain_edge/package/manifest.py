@@ -7,8 +7,9 @@ from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from brain_edge.package.tuning import Tuning
 from brain_edge.phantom import Phantom
 from brain_edge.spec import ModelSpec, Value, canonical_json
 
@@ -330,6 +331,7 @@ class Manifest(Value, frozen=True, kw_only=True):
     parity: Parity | None = None
     accuracy: Accuracy | None = None
     converted_from: Sha256 | None = None
+    tuning: Tuning | UnsetType = UNSET
     intended_use: str = INTENDED_USE
     files: dict[RelativePath, FileRecord] = msgspec.field(default_factory=dict)
 

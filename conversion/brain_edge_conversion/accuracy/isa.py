@@ -6,23 +6,19 @@ which saturate: a package that was judged on a new CPU only may be worse on the 
 
 from __future__ import annotations
 
-import os
 import platform
-import subprocess
 import sys
-import tempfile
-import threading
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from brain_edge.cohort import load_cohort
-from brain_edge.errors import BrainEdgeError
 from brain_edge.package import Manifest, ModelPackage, Precision
 from brain_edge.package.manifest import CaseRecord, IsaRecord
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.spec import Value
+from brain_edge_conversion.accuracy.child import ask_child, job_from_parent
 from brain_edge_conversion.accuracy.kernels import newer_than_avx2, package_kernels
 from brain_edge_conversion.accuracy.measure import measure, subject_numbers
 from brain_edge_conversion.budget import judge
@@ -39,7 +35,6 @@ AVX2: Final = "AVX2"
 """What every x86 workstation of the last ten years has."""
 MODULE: Final = "brain_edge_conversion.accuracy.isa"
 X86: Final = frozenset({"x86_64", "amd64"})
-INTERRUPTED: Final = 130
 
 
 class Job(Value, frozen=True):
@@ -98,38 +93,8 @@ def measure_under(isa: str, job: Job) -> Answer:
     Raises:
         BrainEdgeError: the child failed; carries its last line.
     """
-    command = [sys.executable, "-m", MODULE]
-    with (
-        tempfile.TemporaryFile() as errors,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, VARIABLE: isa}
-        ) as child,
-    ):
-        answer, _ = _asked(child, msgspec.json.encode(job) + b"\n"), child.wait()
-        if child.returncode != 0:
-            raise BrainEdgeError(f"the measurement under {isa} failed (exit {child.returncode}): {_last_line(errors)}")
+    answer = ask_child(MODULE, job, f"the measurement under {isa}", {VARIABLE: isa})
     return msgspec.json.decode(answer, type=Answer)
-
-
-def _asked(child: subprocess.Popen[bytes], job: bytes) -> bytes:
-    """Give the child its job and wait for all that it says.
-
-    Its stdin stays open meanwhile: a child that reads its end knows that this process is gone.
-    """
-    to_child, from_child = cast("IO[bytes]", child.stdin), cast("IO[bytes]", child.stdout)
-    try:
-        to_child.write(job)
-        to_child.flush()
-    except BrokenPipeError:
-        return b""  # it has failed already; its exit code and its last line say why
-    answer = from_child.read()
-    to_child.close()
-    return answer
-
-
-def _last_line(errors: IO[bytes]) -> str:
-    errors.seek(0)
-    return (errors.read().decode(errors="replace").strip().splitlines() or ["it does not say why"])[-1]
 
 
 def isa_record(isa: str, job: Job, layers: Mapping[str, Sequence[LayerCost]], budget: AccuracyBudget) -> IsaRecord:
@@ -167,8 +132,7 @@ def isa_record(isa: str, job: Job, layers: Mapping[str, Sequence[LayerCost]], bu
 
 def main() -> None:
     """The child: a job on stdin, the answer on stdout."""
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    job = msgspec.json.decode(job_from_parent(), type=Job)
     cohort = load_cohort(job.cohort)
     cases = [case for case in cohort.cases() if case.number in job.cases]
     runtime = RuntimeOptions(threads=job.threads, resident_graphs=2)
@@ -176,14 +140,6 @@ def main() -> None:
     records = measure(candidate, cases, Path(job.masks), subject_numbers(cohort), runtime)
     answer = Answer(records=records, kernels=package_kernels(candidate, job.shapes, runtime))
     sys.stdout.buffer.write(msgspec.json.encode(answer))
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of stdin, which comes early only if the parent was killed; nobody wants the answer then."""
-    # not through sys.stdin, whose lock a thread must not hold when the interpreter ends
-    while os.read(sys.stdin.fileno(), 1):
-        pass
-    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from brain_edge.cohort import load_case
 from brain_edge.compare import compare_masks
 from brain_edge.errors import InputError
 from brain_edge.evaluate import segment_case
+from brain_edge.io.atomic import atomic_file
 from brain_edge.lesions import lesion_recall
 from brain_edge.package import ModelPackage, Precision
 from brain_edge.package.manifest import CaseRecord
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from brain_edge.geometry import Geometry
     from brain_edge.runtime.options import RuntimeOptions
     from brain_edge.spec import ModelSpec
+    from brain_edge.volume import LabelArray
 
 
 LESION_TASKS: Final = frozenset({Task.LESION, Task.TUMOUR})
@@ -42,38 +44,55 @@ def in_f32(package: ModelPackage) -> ModelPackage:
     return ModelPackage(package.folder, msgspec.structs.replace(package.manifest, precision=Precision.F32))
 
 
-def write_baseline(package: ModelPackage, cases: Iterable[Case], folder: Path, runtime: RuntimeOptions) -> None:
-    """Segment every case in f32 and keep the masks in `folder`.
+def write_baseline(
+    baseline: ModelPackage | Segmenter, cases: Iterable[Case], folder: Path, runtime: RuntimeOptions
+) -> None:
+    """Segment every case and keep the masks in `folder`; a mask that is there is not made again.
+
+    Args:
+        baseline: a package, which is run in f32, or a segmenter.
+        cases: those to be judged.
+        folder: of one baseline only.
+        runtime: threads, where a package is given.
 
     Raises:
         InputError: a label is in no mask and no reference of these cases, so that a budget would not bind it.
     """
-    segmenter = Segmenter.open(in_f32(package), runtime)
+    segmenter = baseline if isinstance(baseline, Segmenter) else Segmenter.open(in_f32(baseline), runtime)
     unseen = set(segmenter.spec.label_names())
     for case in cases:
         study, reference = load_case(case)
-        labels = segment_case(segmenter, study).mask.labels
-        np.savez_compressed(_mask_file(folder, case), labels=labels)
-        unseen.difference_update(np.unique(labels).tolist())
+        if not _mask_file(folder, case).is_file():
+            _keep(segment_case(segmenter, study).mask, folder, case)
+        unseen.difference_update(np.unique(_kept_labels(folder, case)).tolist())
         if reference is not None:
             unseen.difference_update(np.unique(reference.labels).tolist())
     if unseen:
         raise InputError(_unseen_words(segmenter.spec, min(unseen)))
 
 
+def write_mask_of(segmenter: Segmenter, case: Case, folder: Path) -> None:
+    """Segment one case and keep the mask where `write_baseline` would, in place of one that is there."""
+    _keep(segment_case(segmenter, load_case(case)[0]).mask, folder, case)
+
+
 def measure(
-    candidate: ModelPackage, cases: Sequence[Case], folder: Path, subjects: Mapping[int, int], runtime: RuntimeOptions
+    candidate: ModelPackage | Segmenter,
+    cases: Sequence[Case],
+    folder: Path,
+    subjects: Mapping[int, int],
+    runtime: RuntimeOptions,
 ) -> tuple[CaseRecord, ...]:
     """Compare a package, in the precision in which it is deployed, with the baseline and the references.
 
     Args:
-        candidate: the package to judge.
+        candidate: the package to judge, or a segmenter.
         cases: those to judge it on.
         folder: where `write_baseline` has left the masks of these cases.
         subjects: case number -> number of the person.
-        runtime: threads.
+        runtime: threads, where a package is given.
     """
-    segmenter = Segmenter.open(candidate, runtime)
+    segmenter = candidate if isinstance(candidate, Segmenter) else Segmenter.open(candidate, runtime)
     labels = tuple(segmenter.spec.label_names())
     records: list[CaseRecord] = []
     for case in cases:
@@ -90,8 +109,7 @@ def measure(
 
 def read_baseline(folder: Path, case: Case, geometry: Geometry) -> Mask:
     """The mask of the baseline, on the grid of the case."""
-    with np.load(_mask_file(folder, case), allow_pickle=False) as saved:
-        return Mask(saved["labels"], geometry)
+    return Mask(_kept_labels(folder, case), geometry)
 
 
 def subject_numbers(cohort: Cohort) -> dict[int, int]:
@@ -99,6 +117,17 @@ def subject_numbers(cohort: Cohort) -> dict[int, int]:
     people = [case.entry.subject.strip().casefold() for case in cohort.cases()]
     order = {person: number for number, person in enumerate(dict.fromkeys(people), start=1)}
     return {case.number: order[person] for case, person in zip(cohort.cases(), people, strict=True)}
+
+
+def _keep(mask: Mask, folder: Path, case: Case) -> None:
+    with atomic_file(_mask_file(folder, case)) as partial:
+        np.savez_compressed(partial, labels=mask.labels)
+
+
+def _kept_labels(folder: Path, case: Case) -> LabelArray:
+    with np.load(_mask_file(folder, case), allow_pickle=False) as saved:
+        labels: LabelArray = saved["labels"]
+        return labels
 
 
 def _mask_file(folder: Path, case: Case) -> Path:
@@ -132,6 +161,6 @@ def _with_lesions(record: CaseRecord, baseline: Mask, mask: Mask, reference: Mas
 
 def _unseen_words(spec: ModelSpec, label: int) -> str:
     return (
-        f"the label {label} ({spec.label_names()[label]}) occurs in no reference and no FP32 mask of the cases to be "
-        "judged, so that no budget would bind it; add a case that has it"
+        f"the label {label} ({spec.label_names()[label]}) occurs in no reference and no mask of the baseline "
+        "in the cases to be judged, so that no budget would bind it; add a case that has it"
     )

@@ -20,6 +20,7 @@ from brain_edge_conversion.accuracy.subjects import (
     subjects_needed,
     worst_by_subject,
 )
+from brain_edge_conversion.accuracy.words import speaks_of_patients, statement
 from brain_edge_conversion.budget import has_reference, hd95_increase_mm, losses, smallest_budget
 from brain_edge_conversion.convert import tool_versions
 
@@ -110,7 +111,7 @@ def _record(judgement: Judgement) -> Accuracy:
     budget, verdict = judgement.budget, judgement.verdict
     increase = verdict.worst_hd95_increase_mm
     return Accuracy(
-        statement=_statement(judgement),
+        statement=statement(verdict, judgement.cohort, judgement.split, len(_worst(judgement))),
         max_dice_drop=budget.max_dice_drop,
         worst_mean_drop=verdict.worst_mean_drop,
         int8_share=judgement.share,
@@ -234,27 +235,6 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _worst(judgement: Judgement) -> dict[int, float]:
     return worst_by_subject([(case.subject, drop) for case, drop in losses(judgement.records).items()])
-
-
-def _statement(judgement: Judgement) -> str:
-    verdict, cohort = judgement.verdict, judgement.cohort
-    what = "mean Dice drop" if verdict.by_reference else "mean disagreement with FP32 (no reference masks)"
-    seen = (
-        f"{what} at most {verdict.worst_mean_drop:.5f} per label over the {judgement.split} cases of "
-        f"{len(_worst(judgement))} subject(s)"
-    )
-    if cohort.manifest.demo:
-        return f"accuracy: demonstration, one head: {seen}; no statement about other heads"
-    if cohort.manifest.synthetic:
-        return f"synthetic images: {seen}; no statement about real heads"
-    if judgement.split != Split.TEST:
-        return f"{seen}; search data, no statement about new patients"
-    return seen
-
-
-def speaks_of_patients(cohort: Cohort, split: str) -> bool:
-    """Whether figures on a split say anything about a new patient."""
-    return split == Split.TEST and not cohort.manifest.demo and not cohort.manifest.synthetic
 
 
 def _next_patient(judgement: Judgement) -> str:

@@ -1,4 +1,4 @@
-"""Where a quantisation works: one hidden folder beside the package to be, for one process at a time.
+"""Where a quantisation or a tuning works: one hidden folder beside the package to be, for one process at a time.
 
 In it lie the journal of the search, the package while it is made and, while the process lives, what the networks see
 of the heads. All of it is in one place, so that what a killed process has left is found and removed by the next one.
@@ -58,7 +58,7 @@ def scratch_folder(target: Path) -> Iterator[Path]:
         lock.acquire()
     except Timeout:
         raise OutputError(
-            f"{target}: another process is quantising to this folder; wait for it, or name another one with -o"
+            f"{target}: another process is working on this folder; wait for it, or name another one with -o"
         ) from None
     try:
         for left in (folder / SCRATCH, folder / DRAFT):

@@ -1,4 +1,4 @@
-"""The machine that was measured: everything a reader needs to tell it from theirs, and nothing that names its owner."""
+"""The machine that is measured: all that tells it from another one, and nothing that names its owner."""
 
 from __future__ import annotations
 
@@ -10,18 +10,10 @@ from typing import Final
 
 import msgspec
 
-CPUINFO: Final = Path("/proc/cpuinfo")
+from brain_edge.runtime.cpu import CPUINFO
+from brain_edge.runtime.isa import isa_limit
+
 MEMINFO: Final = Path("/proc/meminfo")
-STAT: Final = Path("/proc/stat")
-IDLE_FIELDS: Final = (3, 4)
-"""Of a line of `/proc/stat`: idle, and waiting for input or output (proc(5))."""
-
-COUNTED_FIELDS: Final = 8
-"""user, nice, system, idle, iowait, irq, softirq, steal; what follows is counted in user and nice already."""
-
-ISA_VARIABLE: Final = "ONEDNN_MAX_CPU_ISA"
-"""What oneDNN (inside OpenVINO and PyTorch) obeys; it reads the variable when a process starts."""
-
 NATIVE: Final = "native"
 
 
@@ -53,7 +45,11 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def this_machine() -> Machine:
-    """The machine that this process runs on."""
+    """The machine that this process runs on.
+
+    Raises:
+        UsageError: the variable that limits the instruction set names none.
+    """
     fields = first_processor(CPUINFO.read_text(encoding="utf-8")) if CPUINFO.is_file() else {}
     cpu = fields.get("model name") or platform.processor() or platform.machine()
     family, model, stepping = (int(fields.get(key, -1)) for key in ("cpu family", "model", "stepping"))
@@ -66,10 +62,22 @@ def this_machine() -> Machine:
         stepping=stepping,
         processors=processors,
         flags=tuple(sorted(fields.get("flags", fields.get("Features", "")).split())),
-        isa=os.environ.get(ISA_VARIABLE, NATIVE),
+        isa=isa_limit() or NATIVE,
         memory_bytes=_memory_bytes(),
         system=f"{platform.system()} {platform.release()}",
     )
+
+
+def differences(first: Machine, second: Machine) -> tuple[str, ...]:
+    """What of two machines differs, in words; their figures are comparable where this is empty."""
+    named = (
+        (field, getattr(first, field), getattr(second, field))
+        for field in Machine.__struct_fields__
+        if field not in ("name", "flags")
+    )
+    words = [f"{field} {one} and {other}" for field, one, other in named if one != other]
+    flags = set(first.flags) ^ set(second.flags)
+    return (*words, *([f"{len(flags)} flags of the CPU"] if flags else []))
 
 
 def first_processor(cpuinfo: str) -> dict[str, str]:
@@ -87,23 +95,6 @@ def folder_name(cpu: str, family: int, model: int, processors: int) -> str:
     """
     words = f"{cpu} family {family} model {model} {processors} processors"
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
-
-
-def load_average() -> float | None:
-    """Runnable processes over the last minute; None where the system does not count them."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-
-
-def busy_cpu_ms() -> float | None:
-    """Time that all processors together have worked, or were kept by the host, since the start of the system.
-
-    None where there is no `/proc/stat`.
-    """
-    if not STAT.is_file():
-        return None
-    ticks = [int(field) for field in STAT.read_text(encoding="utf-8").split("\n", 1)[0].split()[1:]]
-    busy = sum(ticks[:COUNTED_FIELDS]) - sum(ticks[field] for field in IDLE_FIELDS)
-    return busy * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def _memory_bytes() -> int | None:

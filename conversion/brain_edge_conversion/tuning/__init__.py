@@ -1,0 +1,1 @@
+"""What an accuracy budget buys: cheaper settings of a package, tried, measured and chosen. Needs no PyTorch."""

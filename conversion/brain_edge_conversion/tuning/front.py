@@ -1,0 +1,26 @@
+"""The Pareto front: what nothing else beats in everything. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def pareto_front(points: Sequence[Sequence[float]]) -> tuple[int, ...]:
+    """The numbers of the points that no other dominates, in their order; of equal points all stay.
+
+    Args:
+        points: figures of which less is better, in the same order for each.
+
+    >>> pareto_front([(1.0, 3.0), (2.0, 2.0), (2.0, 3.0)])
+    (0, 1)
+    """
+    return tuple(number for number, point in enumerate(points) if not any(dominates(other, point) for other in points))
+
+
+def dominates(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Whether the first is at least as good in every figure and better in one."""
+    pairs = list(zip(first, second, strict=True))
+    return all(one <= other for one, other in pairs) and any(one < other for one, other in pairs)

@@ -1,0 +1,302 @@
+"""tune writes a cheaper package whose masks stay within the budget, or no package at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+import nibabel as nib
+import pytest
+from cohorts import file_entry, save_manifest
+from tiny_ensemble import FIXED, make_ensemble
+from tiny_package import PHANTOM, SPEC, make_package
+
+from brain_edge.cohort import CaseEntry, Cohort, Split, load_cohort
+from brain_edge.compare import compare_masks
+from brain_edge.errors import BudgetError, InputError, PackageError, UsageError
+from brain_edge.evaluate import evaluate
+from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, open_package
+from brain_edge.phantom import make_study
+from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.segmenter import Segmenter
+from brain_edge.verify import verify
+from brain_edge_conversion.budget import AccuracyBudget
+from brain_edge_conversion.tuning.report import TuningReport
+from brain_edge_conversion.tuning.tune import TuneOptions, tune
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATIENT = "Smith^John"
+ONE_THREAD = RuntimeOptions(threads=1)
+SPLITS = (Split.VALIDATION, Split.TEST, Split.TEST)
+ROOM = 0.3
+TIGHT = 1e-5
+
+
+def options(max_dice_drop: float, **changes: object) -> TuneOptions:
+    budget = AccuracyBudget(max_dice_drop=max_dice_drop, max_case_drop=0.9, min_int8_share=0.0)
+    return replace(TuneOptions(budget=budget, rounds=0, runtime=ONE_THREAD), **changes)
+
+
+def make_cohort(folder: Path, package: ModelPackage, splits: tuple[Split, ...] = SPLITS) -> Cohort:
+    """One head per split, its seed the number of the case; the references are the masks of the package as it is."""
+    segment = Segmenter.open(package, ONE_THREAD)
+    cases = []
+    for number, split in enumerate(splits, start=1):
+        volume = make_study(msgspec.structs.replace(PHANTOM, seed=number), ["T1"]).volumes["T1"]
+        place = folder / f"{PATIENT}{number}"
+        place.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(volume.voxels, volume.geometry.affine), place / "T1.nii.gz")
+        nib.save(nib.Nifti1Image(segment(volume).mask.labels, volume.geometry.affine), place / "mask.nii.gz")
+        inputs = {"T1": file_entry(place / "T1.nii.gz", folder)}
+        reference = file_entry(place / "mask.nii.gz", folder)
+        cases.append(CaseEntry(subject=place.name, split=split, inputs=inputs, reference=reference))
+    return load_cohort(save_manifest(folder, *cases))
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    return make_ensemble(tmp_path_factory.mktemp("full") / "package")
+
+
+@pytest.fixture(scope="module")
+def cohort(package: ModelPackage, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return make_cohort(tmp_path_factory.mktemp("cohort"), package)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tuned")
+
+
+@pytest.fixture(scope="module")
+def tuned(package: ModelPackage, cohort: Cohort, folder: Path) -> ModelPackage:
+    return tune(package, cohort, folder / "package", options(ROOM, rounds=1))
+
+
+# --- a budget that is met
+
+
+def test_the_package_is_one_plain_pass_without_needless_padding(tuned: ModelPackage, package: ModelPackage):
+    """The head of the phantom fills its image: a crop saves nothing, so that it is tried and not taken."""
+    manifest = open_package(tuned.folder).manifest
+    assert manifest.spec.stages[0].network.passes == 1
+    assert manifest.tuning.changes == (
+        "1 of 2 members",
+        "1 of 2 mirrorings",
+        "padded to the multiple only",
+    )
+    assert manifest.tuning.tuned_from == package.digest
+    assert [record.graph for record in manifest.weights] == ["first"]
+    assert sorted(path.name for path in (tuned.folder / "graphs").iterdir()) == ["first.bin", "first.xml"]
+
+
+def test_its_self_test_is_its_own(tuned: ModelPackage):
+    assert verify(open_package(tuned.folder), ONE_THREAD).dice > 0.999
+
+
+def test_the_figures_are_those_of_the_package_that_was_written(
+    tuned: ModelPackage, package: ModelPackage, cohort: Cohort
+):
+    """Each drop is the difference of two evaluations, made by another part of the program."""
+    dice = [
+        {case.case: case.scores[0].dice for case in evaluate(each, cohort, Split.TEST, options=ONE_THREAD).cases}
+        for each in (package, open_package(tuned.folder))
+    ]
+    found = {case.case: case for case in tuned.manifest.tuning.cases}
+    assert set(found) == set(dice[0]) == {2, 3}
+    for number, case in found.items():
+        assert case.dice_full == dice[0][number]
+        assert case.dice_tuned == dice[1][number]
+        assert case.drop == pytest.approx(dice[0][number] - dice[1][number], abs=1e-12)
+
+
+def test_its_mask_agrees_with_the_full_one_as_recorded(tuned: ModelPackage, package: ModelPackage):
+    volume = make_study(msgspec.structs.replace(PHANTOM, seed=2), ["T1"]).volumes["T1"]
+    first, second = (Segmenter.open(each, ONE_THREAD)(volume).mask for each in (package, open_package(tuned.folder)))
+    (compared,) = compare_masks(first, second, None, (1,))
+    (case,) = (case for case in tuned.manifest.tuning.cases if case.case == 2)
+    assert case.agreement == compared.agreement
+    assert 0.5 < case.agreement < 1.0
+
+
+def test_operations_are_those_of_passes_and_voxels(tuned: ModelPackage):
+    """64^3 voxels four times, against 44 x 52 x 52 once; 3^3 weights from one channel to two."""
+    tuning = tuned.manifest.tuning
+    assert tuning.operations_full == 4 * 64**3 * 27 * 2
+    assert tuning.operations_tuned == 44 * 52 * 52 * 27 * 2
+
+
+def test_every_trial_has_its_figures_in_the_order_of_the_search(tuned: ModelPackage):
+    trials = tuned.manifest.tuning.trials
+    assert [len(trial.changes) for trial in trials] == [4, 3, 3, 3, 3]
+    assert all(trial.met for trial in trials)
+    cheapest = trials[0].operations
+    assert [trial.operations / cheapest for trial in trials[1:3]] == [2, 2]
+    assert trials[3].operations == 64**3 * 27 * 2
+    assert trials[4].operations == cheapest
+
+
+def test_the_model_card_names_the_changes_and_the_drop(tuned: ModelPackage):
+    card = (tuned.folder / "README.md").read_text(encoding="utf-8")
+    assert "## What tuning did to the masks" in card
+    assert "- 1 of 2 mirrorings" in card
+    assert tuned.manifest.tuning.statement in card
+
+
+def test_no_name_of_a_patient_is_in_the_package_or_its_report(tuned: ModelPackage, folder: Path):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {"manifest.json", "tuning.json", "tuning.md", "front.svg", "front.png"} <= {path.name for path in files}
+    assert tuned.folder in {path.parent for path in files}
+    assert not [path for path in files if PATIENT.encode() in path.read_bytes()]
+
+
+def test_the_report_has_a_time_and_a_peak_of_every_setting(tuned: ModelPackage, folder: Path):
+    report = msgspec.json.decode((folder / "package-tuning/tuning.json").read_bytes(), type=TuningReport)
+    assert report.tuned_digest == tuned.digest
+    assert report.evidence == tuned.manifest.tuning
+    assert [len(setting.samples) for setting in report.settings] == [1] * 6
+    assert all(setting.latency_ms > 0 for setting in report.settings)
+    assert any(setting.on_front for setting in report.settings)
+    assert report.settings[0].changes == ()
+    table = (folder / "package-tuning/tuning.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"^\| \d", table, re.MULTILINE)) == 6
+
+
+def test_nothing_of_the_search_is_left_when_the_package_is_written(tuned: ModelPackage, folder: Path):
+    assert {path.name for path in folder.iterdir()} == {
+        "package",
+        "package-tuning",
+        ".brain-edge-test-looks.jsonl",
+    }
+    assert tuned.folder == folder / "package"
+
+
+def test_a_tuned_package_that_is_evaluated_says_on_which_cases_it_was_tuned(tuned: ModelPackage, cohort: Cohort):
+    limits = evaluate(tuned, cohort, Split.VALIDATION, options=ONE_THREAD).limits
+    assert any("tuned on cases of this cohort" in limit for limit in limits)
+
+
+def test_the_same_search_writes_the_same_package(tuned: ModelPackage, package: ModelPackage, cohort: Cohort, tmp_path):
+    """Byte by byte: no time is in it, and no order of chance."""
+    again = tune(package, cohort, tmp_path / "package", options(ROOM))
+    assert again.digest == tuned.digest
+
+
+# --- a budget that is missed
+
+
+def test_where_nothing_cheaper_will_do_there_is_a_report_and_no_package(cohort: Cohort, tmp_path: Path):
+    """The members differ, and the networks are lopsided, so that each mirroring says something else."""
+    fixed = make_ensemble(tmp_path / "fixed", FIXED)
+    tight = options(TIGHT, budget=AccuracyBudget(max_dice_drop=TIGHT, min_int8_share=0.0))
+    with pytest.raises(BudgetError, match=r"no setting that is cheaper .* meets the budget.*no package was written"):
+        tune(fixed, cohort, tmp_path / "package", tight)
+    assert not (tmp_path / "package").exists()
+    report = json.loads((tmp_path / "package-tuning/tuning.json").read_bytes())
+    assert [setting["met"] for setting in report["settings"]] == [True, False, False, False]
+    assert (report["chosen"], report["tuned_digest"], report["judged_on"]) == (None, None, None)
+
+
+def test_what_changes_no_mask_is_within_every_budget(package: ModelPackage, cohort: Cohort, tmp_path: Path):
+    """Less padding is no matter to a network that sees three voxels."""
+    tight = options(TIGHT, budget=AccuracyBudget(max_dice_drop=TIGHT, min_int8_share=0.0))
+    result = tune(package, cohort, tmp_path / "package", tight)
+    assert result.manifest.tuning.changes == ("padded to the multiple only",)
+    assert {case.drop for case in result.manifest.tuning.cases} == {0.0}
+
+
+# --- refusals
+
+
+def test_random_weights_have_no_accuracy_to_keep(tmp_path: Path, cohort: Cohort):
+    untrained = make_ensemble(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM)
+    with pytest.raises(InputError, match="the weights of this package are random"):
+        tune(untrained, cohort, tmp_path / "package", options(ROOM))
+
+
+def test_a_model_with_nothing_to_make_cheaper(tmp_path: Path, cohort: Cohort):
+    before = tuple(step for step in SPEC.stages[0].before if type(step).__name__ not in ("ResampleToSpacing",))
+    fixed = msgspec.structs.replace(
+        SPEC,
+        stages=(msgspec.structs.replace(SPEC.stages[0], before=(*before, _fixed_grid())),),
+    )
+    plain = make_package(tmp_path / "plain", fixed)
+    with pytest.raises(UsageError, match="nothing can be tuned: one member, no mirroring, no windows, a fixed grid"):
+        tune(plain, cohort, tmp_path / "package", options(ROOM))
+
+
+def _fixed_grid():
+    from brain_edge.resample import Interpolation
+    from brain_edge.steps import ResizeTo
+
+    return ResizeTo(shape=(32, 32, 32), interpolation=Interpolation.NEAREST)
+
+
+def test_a_cohort_without_validation_cases(package: ModelPackage, tmp_path: Path):
+    cohort = make_cohort(tmp_path, package, (Split.TEST,))
+    with pytest.raises(InputError, match="has no validation case"):
+        tune(package, cohort, tmp_path / "package", options(ROOM))
+
+
+def test_an_int8_package_of_another_network(package: ModelPackage, cohort: Cohort, tmp_path: Path):
+    other = make_ensemble(tmp_path / "other", number_format=NumberFormat.INT8, converted_from="0" * 64)
+    with pytest.raises(UsageError, match=r"expected an INT8 package that was quantised from .*package.*made of 0000"):
+        tune(package, cohort, tmp_path / "package", options(ROOM), other)
+
+
+def test_a_damaged_package_is_not_tuned(tmp_path: Path):
+    copy = make_ensemble(tmp_path / "copy")
+    os.truncate(copy.folder / "graphs/first.bin", 8)
+    with pytest.raises(PackageError, match="the package is damaged"):
+        open_package(copy.folder)
+
+
+# --- interruptions and time
+
+
+class PowerCutError(Exception):
+    """The process is gone."""
+
+
+def test_an_interrupted_search_goes_on_where_it_was(package: ModelPackage, cohort: Cohort, tmp_path: Path, tuned):
+    said: list[str] = []
+
+    def until_trial_3(line: str) -> None:
+        said.append(line)
+        if line.startswith("trial 3"):
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        tune(package, cohort, tmp_path / "package", options(ROOM, report=until_trial_3))
+    assert not (tmp_path / "package").exists()
+    lines: list[str] = []
+    again = tune(package, cohort, tmp_path / "package", options(ROOM, report=lines.append))
+    assert [line[:7] for line in lines if line.startswith("trial")] == ["trial 3", "trial 4", "trial 5"]
+    assert not [line for line in lines if line.startswith("segmenting case 1")]
+    assert again.digest == tuned.digest
+
+
+def test_a_time_limit_ends_the_search_with_the_best_so_far_and_says_so(
+    package: ModelPackage, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The clock jumps by an hour with the second trial."""
+    hours = [0.0]
+    monkeypatch.setattr("brain_edge_conversion.tuning.tune.time.monotonic", lambda: hours[0])
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith("trial 2"):
+            hours[0] += 3600.0
+
+    said: list[str] = []
+    result = tune(package, cohort, tmp_path / "package", options(ROOM, time_limit_s=60.0, report=say))
+    assert "the time limit ended the search after 2 trial(s), before its own end" in said
+    assert len(result.manifest.tuning.trials) == 2
+    report = json.loads((tmp_path / "package-tuning/tuning.json").read_bytes())
+    assert report["reason"].startswith("the time limit")

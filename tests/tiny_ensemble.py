@@ -1,0 +1,75 @@
+"""A package of two tiny networks that differ a little, run in two mirrorings: something that can be made cheaper."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from tiny_package import AFTER, FIT, PHANTOM, SCALE, SPEC, STAGE, STEEPNESS, tiny_manifest, tiny_weights
+
+from brain_edge.io.nifti import write_mask
+from brain_edge.package import ModelPackage, graph_path, seal
+from brain_edge.phantom import make_study
+from brain_edge.resample import Interpolation
+from brain_edge.segmenter import Segmenter
+from brain_edge.steps import Orient, PadToMultiple, ResizeTo
+from brain_edge_conversion.trace import save_graph
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from brain_edge.spec import ModelSpec
+
+NETWORK = msgspec.structs.replace(STAGE.network, graphs=("first", "second"), flips=((), (0,)))
+ENSEMBLE = msgspec.structs.replace(
+    SPEC,
+    name="tiny-ensemble",
+    stages=(
+        msgspec.structs.replace(
+            STAGE,
+            before=(Orient(axes="RAS"), *FIT, SCALE, PadToMultiple(multiple_of=4, minimum=(64, 64, 64))),
+            network=NETWORK,
+            after=AFTER,
+        ),
+    ),
+)
+APART = 0.08
+"""How far apart the thresholds of the two networks are, each on its side of the tiny package's."""
+
+
+FIXED = msgspec.structs.replace(
+    ENSEMBLE,
+    stages=(
+        msgspec.structs.replace(
+            ENSEMBLE.stages[0],
+            before=(Orient(axes="RAS"), *FIT, SCALE, ResizeTo(shape=(44, 52, 52), interpolation=Interpolation.NEAREST)),
+        ),
+    ),
+)
+"""The same on a fixed grid, where only members and mirrorings can be left out."""
+
+
+def make_ensemble(folder: Path, spec: ModelSpec = ENSEMBLE, **changes: Any) -> ModelPackage:
+    """Build, run once on the phantom and seal the package; `changes` are fields of the manifest."""
+    for graph, shift in zip(spec.graphs, (APART, -APART), strict=True):
+        save_graph(_graph(shift), folder / graph_path(graph), spec)
+    manifest = tiny_manifest(spec, **changes)
+    study = make_study(PHANTOM, ["T1"])
+    mask = Segmenter.open(ModelPackage(folder, manifest))(study).mask
+    (folder / manifest.self_test.mask).parent.mkdir()
+    write_mask(mask, study.volumes["T1"], folder / manifest.self_test.mask)
+    return seal(folder, manifest)
+
+
+def _graph(shift: float) -> Any:
+    """The tiny graph with a threshold that is moved by a share of the intensities."""
+    from openvino import Model, PartialShape, Type
+    from openvino import opset13 as ops
+
+    weights, bias = tiny_weights()
+    bias = bias + np.array([0.0, STEEPNESS * shift], dtype=np.float32).reshape(bias.shape)
+    image = ops.parameter(PartialShape([1, 1, -1, -1, -1]), Type.f32, name="image")
+    ones, pads = [1, 1, 1], [1, 1, 1]
+    convolved = ops.convolution(image, ops.constant(weights), ones, pads, pads, ones)
+    return Model([ops.softmax(ops.add(convolved, ops.constant(bias)), axis=1)], [image], "member")
