@@ -103,7 +103,8 @@ def test_a_report_without_patients_needs_a_folder(package: Path, tmp_path: Path)
 
 def test_without_a_limit_nothing_is_quantised(package: Path, tmp_path: Path):
     said = refused(2, "quantize", package, "-o", tmp_path / "int8")
-    assert "say what INT8 may cost: --max-dice-drop DROP, such as 0.01" in said
+    assert "Missing option '--max-dice-drop'. Say what INT8 may cost, such as 0.01" in said
+    assert "random weights have nothing to lose: --for-speed" in said
 
 
 def test_random_weights_are_quantised_for_speed_and_promise_nothing(tmp_path: Path):

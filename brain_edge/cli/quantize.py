@@ -91,7 +91,11 @@ def command(
         click.echo(f"{quantised.folder}: digest {quantised.digest}")
         return
     if limits["max_dice_drop"] is None:
-        raise UsageError("say what INT8 may cost: --max-dice-drop DROP, such as 0.01 (or --for-speed, random weights)")
+        raise click.MissingParameter(
+            "Say what INT8 may cost, such as 0.01; random weights have nothing to lose: --for-speed.",
+            param_hint="'--max-dice-drop'",
+            param_type="option",
+        )
     options = QuantizeOptions(
         budget=AccuracyBudget(**limits),
         preset=Preset(preset),
