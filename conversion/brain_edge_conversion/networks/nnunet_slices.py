@@ -1,0 +1,40 @@
+"""nnU-Net's plain U-Net for slices: the one for volumes, on volumes of one slice with kernels of one slice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from brain_edge_conversion.networks.nnunet_unet import NnunetUNet, UNetPlan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class NnunetSlices(nn.Module):
+    """(N, channels_in, H, W), sides multiples of 2^(levels - 1), to logits (N, channels_out, H, W).
+
+    Args:
+        features: channels of each level, finest first.
+        channels_in: MR sequences.
+        channels_out: classes.
+    """
+
+    def __init__(self, features: tuple[int, ...], channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        levels = len(features)
+        plan = UNetPlan(
+            residual=False,
+            features=features,
+            kernels=((1, 3, 3),) * levels,
+            strides=((1, 1, 1), *(((1, 2, 2),) * (levels - 1))),
+            encoder_blocks=(2,) * levels,
+            decoder_convs=(2,) * (levels - 1),
+        )
+        self.unet = NnunetUNet(plan, channels_in, channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        logits: Tensor = self.unet(x.unsqueeze(2)).squeeze(2)
+        return logits

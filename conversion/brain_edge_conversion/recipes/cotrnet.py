@@ -1,0 +1,92 @@
+"""COTRNet: tumour compartments of slices by a U-Net with transformer layers.
+
+"Combining Global Information with Topological Prior for Brain Tumor Segmentation", BrainLes 2021.
+
+- Network: `brain_edge_conversion.networks.cotrnet`, which says what the paper leaves open.
+- Intensities are scaled to [0, 1]; how is not stated; chosen: from the least to the greatest value of each sequence.
+- Every axial slice is resampled from 240 x 240 to 224 x 224, one after the other, and the masks are put together.
+  Interpolation: not stated; chosen: linear, labels back by the nearest.
+- Regions that lie in one another ("single connectivity domain"): chosen: sigmoids above 0.5, painted WT, TC, ET.
+- The largest component of the whole tumour is kept.
+- Order of the sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR. Labels of BraTS 2021.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.package.manifest import Card
+from brain_edge.resample import Interpolation
+from brain_edge.spec import ModelSpec, Network, SlicesAlong, Stage
+from brain_edge.steps import FitPercentile, LargestComponent, Orient, RescaleToUnit, ResizeInPlane, Restore
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge_conversion.recipes._tumour import (
+    COHORT,
+    LICENCE,
+    LIMITS,
+    NO_WEIGHTS,
+    STAND_IN,
+    WHOLE_CORE_ENHANCING,
+    loader,
+    tumour_spec,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SHAPE: Final = (224, 224)
+BATCH: Final = 4
+"""Small, because attention over 56 x 56 pixels takes 39 MB for each head of each slice."""
+WIDTHS: Final = (64, 128, 256, 512)
+DECODER: Final = (256, 128, 64, 64, 32)
+
+CARD: Final = Card(
+    summary="Brain tumour compartments of four sequences by a 2D U-Net on ResNet-18 with four transformer layers.",
+    citation='"Combining Global Information with Topological Prior for Brain Tumor Segmentation", BrainLes 2021',
+    published_figures="Dice ET/TC/WT 78.08/76.18/83.92 % on the test cases of BraTS 2021 (the paper)",
+    limits=f"{LIMITS} The paper states neither where its transformer layers lie nor their size; both are chosen here.",
+)
+
+
+def model(_variant: Variant) -> ModelSource:
+    """The network; there is only one."""
+    return ModelSource(spec(), cotrnet_graphs(), CARD, LICENCE)
+
+
+def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
+    """The steps around it, on slices of that shape."""
+    stage = Stage(
+        name="tumour",
+        before=(
+            Orient(axes="SPL"),
+            FitPercentile(name="least", percent=0.0),
+            FitPercentile(name="greatest", percent=100.0),
+            RescaleToUnit(lower="least", upper="greatest"),
+            ResizeInPlane(axis=0, shape=shape, interpolation=Interpolation.LINEAR),
+        ),
+        network=Network(graphs=("cotrnet",), channels_in=4, channels_out=3, execution=SlicesAlong(axis=0, batch=BATCH)),
+        after=(WHOLE_CORE_ENHANCING, Restore(interpolation=Interpolation.NEAREST), LargestComponent()),
+    )
+    return tumour_spec("cotrnet", stage)
+
+
+def cotrnet_graphs(widths: tuple[int, ...] = WIDTHS, decoder: tuple[int, ...] = DECODER) -> tuple[GraphSource, ...]:
+    """The network, of the chosen width unless stated."""
+    return (GraphSource("cotrnet", loader(partial(_network, widths, decoder)), None, (2, 64, 64)),)
+
+
+def _network(widths: tuple[int, ...], decoder: tuple[int, ...]) -> nn.Module:
+    from brain_edge_conversion.networks.cotrnet import COTRNet
+
+    return COTRNet(widths=widths, decoder=decoder)
+
+
+RECIPE: Final = Recipe(
+    name="cotrnet",
+    summary="brain tumour compartments slice by slice, with attention; bring the weights",
+    model=model,
+    weights=NO_WEIGHTS,
+    cohort=COHORT,
+    parity_phantom=STAND_IN,
+)

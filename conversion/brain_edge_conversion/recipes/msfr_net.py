@@ -1,0 +1,75 @@
+"""MSFR-Net: tumour compartments of slices by a U-Net of multi-scale blocks with attention.
+
+"Automatic Brain Tumor Segmentation Using Multi-scale Features and Attention Mechanism", BrainLes 2021.
+
+- Network: `brain_edge_conversion.networks.msfr_net`, which says what the paper leaves open.
+- Whole axial slices of 240 x 240, nothing is resized; other sides are padded with zeros or cut to that.
+- "Normalised into [0, 1] by z-score" contradicts itself; chosen: mean and deviation of the voxels that are not 0.
+- The masks of the slices are put together. Morphological operations follow which the paper does not name; there are
+  none here.
+- Order of the sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR. Labels of BraTS 2021.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.package.manifest import Card
+from brain_edge.resample import Interpolation
+from brain_edge.spec import ModelSpec, Network, SlicesAlong, Stage
+from brain_edge.steps import Argmax, CropOrPadInPlane, Orient, Region, Restore, ZScore
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge_conversion.recipes._tumour import COHORT, LICENCE, LIMITS, NO_WEIGHTS, STAND_IN, loader, tumour_spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SHAPE: Final = (240, 240)
+BATCH: Final = 8
+WIDTH: Final = 32
+
+CARD: Final = Card(
+    summary="Brain tumour compartments of four sequences by a 2D U-Net of multi-scale blocks with attention.",
+    citation='"Automatic Brain Tumor Segmentation Using Multi-scale Features and Attention Mechanism", BrainLes 2021',
+    published_figures="Dice WT/TC/ET 89.15/83.02/82.08 % on the test cases of BraTS 2021 (the paper)",
+    limits=f"{LIMITS} The paper states neither channels nor its morphological clean-up: the former are chosen, the "
+    "latter is left out.",
+)
+
+
+def model(_variant: Variant) -> ModelSource:
+    """The network; there is only one."""
+    return ModelSource(spec(), msfr_graphs(), CARD, LICENCE)
+
+
+def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
+    """The steps around it, on slices of that shape."""
+    stage = Stage(
+        name="tumour",
+        before=(Orient(axes="SPL"), ZScore(region=Region.NONZERO), CropOrPadInPlane(axis=0, shape=shape)),
+        network=Network(graphs=("msfr",), channels_in=4, channels_out=4, execution=SlicesAlong(axis=0, batch=BATCH)),
+        after=(Argmax(values=(0, 1, 2, 4)), Restore(interpolation=Interpolation.NEAREST)),
+    )
+    return tumour_spec("msfr-net", stage)
+
+
+def msfr_graphs(width: int = WIDTH) -> tuple[GraphSource, ...]:
+    """The network, of the chosen width unless stated."""
+    return (GraphSource("msfr", loader(partial(_network, width)), None, (2, 32, 32)),)
+
+
+def _network(width: int) -> nn.Module:
+    from brain_edge_conversion.networks.msfr_net import MSFRNet
+
+    return MSFRNet(width=width)
+
+
+RECIPE: Final = Recipe(
+    name="msfr-net",
+    summary="brain tumour compartments slice by slice, multi-scale; bring the weights",
+    model=model,
+    weights=NO_WEIGHTS,
+    cohort=COHORT,
+    parity_phantom=STAND_IN,
+)

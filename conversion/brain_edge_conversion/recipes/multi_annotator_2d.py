@@ -1,0 +1,87 @@
+"""Multi-annotator nnU-Net, 2D: how many of three readers would have marked a voxel of a tumour.
+
+"Modeling Multi-annotator Uncertainty as Multi-class Segmentation Problem", BrainLes 2021 (QUBIQ 2020 and 2021).
+
+- Network: the stock nnU-Net, 2D for seven of nine tasks, among them the three of brain tumours: 32 maps at the finest
+  level, doubled at each below it, no map below 4 x 4, instance norms, leaky ReLU. Patch, kernels and upsampling are
+  chosen automatically and not stated; chosen here: whole slices of 256 x 256 on seven levels, at most 512 maps, 3 x 3,
+  transposed convolutions, which is what nnU-Net plans for that.
+- N + 1 channels with a softmax for N readers: class c is "exactly c of them marked it". Brain tumours have three.
+- All four sequences are channels; z-score of each over what is not 0 (nnU-Net's default for skull-stripped images; not
+  stated). Order: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR.
+- The label is the most probable class; at least c readers is label >= c, the certainty label / 3. The largest component
+  of each class is kept only for tasks whose classes all were one component in training; for tumours that is not said,
+  and it is not done.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.package.manifest import Card
+from brain_edge.resample import Interpolation
+from brain_edge.spec import Activation, Label, ModelSpec, Network, SlicesAlong, Stage
+from brain_edge.steps import CropOrPadInPlane, OrdinalLevels, Orient, Region, Restore, ZScore
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge_conversion.recipes._tumour import LICENCE, LIMITS, NO_WEIGHTS, STAND_IN, loader, tumour_spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+READERS: Final = 3
+LABELS: Final = tuple(Label(value=count, name=f"marked-by-{count}") for count in range(1, READERS + 1))
+PLANE: Final = (256, 256)
+BATCH: Final = 8
+FEATURES: Final = (32, 64, 128, 256, 512, 512, 512)
+CITATION: Final = '"Modeling Multi-annotator Uncertainty as Multi-class Segmentation Problem", BrainLes 2021'
+
+CARD: Final = Card(
+    summary="How many of three readers mark a voxel of a brain tumour, by a 2D nnU-Net.",
+    citation=CITATION,
+    published_figures="Dice over ten thresholds 0.9485/0.7808/0.7639 on the three tumour tasks of QUBIQ (the paper)",
+    limits=f"{LIMITS} A label is a number of readers, not a compartment. The plan of the network is chosen.",
+)
+
+
+def model(_variant: Variant) -> ModelSource:
+    """The network; there is only one."""
+    return ModelSource(spec(), annotator_graphs(), CARD, LICENCE)
+
+
+def spec(plane: tuple[int, int] = PLANE) -> ModelSpec:
+    """The steps around it, on slices of that size."""
+    stage = Stage(
+        name="readers",
+        before=(Orient(axes="SPL"), ZScore(region=Region.NONZERO), CropOrPadInPlane(axis=0, shape=plane)),
+        network=Network(
+            graphs=("nnunet",),
+            channels_in=4,
+            channels_out=READERS + 1,
+            activation=Activation.SOFTMAX,
+            execution=SlicesAlong(axis=0, batch=BATCH),
+        ),
+        after=(OrdinalLevels(), Restore(interpolation=Interpolation.NEAREST)),
+    )
+    return tumour_spec("multi-annotator-2d", stage, labels=LABELS)
+
+
+def annotator_graphs(features: tuple[int, ...] = FEATURES) -> tuple[GraphSource, ...]:
+    """The network, of these channels; the example is small, with two pixels at the deepest level."""
+    side = 2 ** len(features)
+    return (GraphSource("nnunet", loader(partial(_network, features)), None, (2, side, side)),)
+
+
+def _network(features: tuple[int, ...]) -> nn.Module:
+    from brain_edge_conversion.networks.nnunet_slices import NnunetSlices
+
+    return NnunetSlices(features, channels_in=4, channels_out=READERS + 1)
+
+
+RECIPE: Final = Recipe(
+    name="multi-annotator-2d",
+    summary="how many of three readers mark a voxel of a tumour, slice by slice; bring the weights",
+    model=model,
+    weights=NO_WEIGHTS,
+    parity_phantom=STAND_IN,
+)

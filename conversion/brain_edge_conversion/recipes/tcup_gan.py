@@ -1,0 +1,133 @@
+"""TCuP-GAN: tumour compartments by a recurrent U-Net that reads the head slice by slice.
+
+Mantha, Sankar, Fortson, "Automated 3D Tumor Segmentation using Temporal Cubic PatchGAN (TCuP-GAN)", BraTS 2023 (arXiv
+2311.14148), and its published source (ramanakumars/TCuPGAN).
+
+- The generator (the paper's LSTM U-Net): `brain_edge_conversion.networks.tcup_gan`, 2.3 million parameters. The
+  discriminator is for training only and is not here.
+- Pre-processing (its data): each channel divided by its 99 % quantile, each slice of 240 x 240 resized to 256 x 256.
+  Over which voxels the quantile is taken is not stated; chosen: all. Interpolation: not stated; chosen: linear.
+- The whole stack goes through at once, 155 slices from the neck up; the direction is not stated.
+- Post-processing (its last paragraphs on inference): a background channel, 1 - the sum of the three; all divided by
+  their sum; the largest wins. Then for WT, TC, ET the components that span at least 5 slices and have a mean area per
+  slice above 125, 75, 20 pixels are kept (glioma; the siblings of this recipe have those of the other three cohorts).
+  On which grid is not stated; chosen: the image's own. What the others become is not stated either; chosen: background
+  for WT, oedema for TC, necrosis for ET, as the regions nest.
+- Labels of BraTS 2023: 1 necrosis, 2 oedema, 3 enhancing. Order of the sequences: not stated; chosen: T1w, T1w after
+  contrast, T2w, FLAIR.
+
+In INT8 the convolutions of the loops stay in floating point; docs/decisions/0020 says what that leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.package.manifest import Card
+from brain_edge.resample import Interpolation
+from brain_edge.spec import Label, ModelSpec, Network, Stage, WholeStack
+from brain_edge.steps import (
+    Argmax,
+    ComponentExtent,
+    FitPercentile,
+    Normalise,
+    Orient,
+    PrependBackground,
+    ResizeInPlane,
+    Restore,
+)
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge_conversion.recipes._tumour import (
+    LICENCE,
+    LIMITS,
+    NECROSIS,
+    NO_WEIGHTS,
+    OEDEMA,
+    STAND_IN,
+    loader,
+    tumour_spec,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+COHORT: Final = "tcga-fg-6692-brats-2023"
+PLANE: Final = (256, 256)
+WIDTHS: Final = (16, 32, 48, 64, 128)
+ENHANCING: Final = Label(value=3, name="enhancing")
+
+
+@dataclass(frozen=True)
+class MeanAreas:
+    """The least mean area of a component per slice, in pixels, for each region."""
+
+    whole: float
+    core: float
+    enhancing: float
+
+
+GLIOMA: Final = MeanAreas(125, 75, 20)
+
+CARD: Final = Card(
+    summary="Brain tumour compartments of four sequences by a U-Net of convolutional LSTMs, 2.3 million parameters.",
+    citation="Mantha, Sankar, Fortson, BraTS 2023 (arXiv 2311.14148)",
+    published_figures="lesion-wise Dice WT/TC/ET 0.83/0.76/0.76 on the validation cases of BraTS 2023 (the paper)",
+    limits=f"{LIMITS} The thresholds of the post-processing count pixels of 1 mm.",
+)
+
+
+def model(variant: Variant) -> ModelSource:
+    """The generator, with the thresholds for gliomas."""
+    return for_cohort("tcup-gan", GLIOMA, variant)
+
+
+def for_cohort(name: str, areas: MeanAreas, _variant: Variant) -> ModelSource:
+    """The same generator with the thresholds of one of the challenge's cohorts."""
+    return ModelSource(spec(name, areas), tcup_gan_graphs(), CARD, LICENCE)
+
+
+def spec(name: str = "tcup-gan", areas: MeanAreas = GLIOMA, plane: tuple[int, int] = PLANE) -> ModelSpec:
+    """The steps around the generator, on slices of that size."""
+    stage = Stage(
+        name="tumour",
+        before=(
+            Orient(axes="SPL"),
+            FitPercentile(name="p99", percent=99.0),
+            Normalise(divide="p99"),
+            ResizeInPlane(axis=0, shape=plane, interpolation=Interpolation.LINEAR),
+        ),
+        network=Network(graphs=("generator",), channels_in=4, channels_out=3, execution=WholeStack(axis=0)),
+        after=(
+            PrependBackground(),
+            Argmax(),
+            Restore(interpolation=Interpolation.NEAREST),
+            ComponentExtent(of=(1, 2, 3), mean_area_above=areas.whole),
+            ComponentExtent(of=(1, 3), mean_area_above=areas.core, replacement=OEDEMA.value),
+            ComponentExtent(of=(3,), mean_area_above=areas.enhancing, replacement=NECROSIS.value),
+        ),
+    )
+    return tumour_spec(name, stage, labels=(NECROSIS, OEDEMA, ENHANCING))
+
+
+def tcup_gan_graphs(widths: tuple[int, ...] = WIDTHS, plane: tuple[int, int] = PLANE) -> tuple[GraphSource, ...]:
+    """The generator, of the paper's width unless stated."""
+    side = 2 ** (len(widths) + 1)
+    return (GraphSource("generator", loader(partial(_generator, widths, plane)), None, (3, side, side)),)
+
+
+def _generator(widths: tuple[int, ...], plane: tuple[int, int]) -> nn.Module:
+    from brain_edge_conversion.networks.tcup_gan import TCuPGANGenerator
+
+    return TCuPGANGenerator(widths=widths, plane=plane)
+
+
+RECIPE: Final = Recipe(
+    name="tcup-gan",
+    summary="brain tumour compartments of four sequences, recurrent over slices; bring the weights",
+    model=model,
+    weights=NO_WEIGHTS,
+    cohort=COHORT,
+    parity_phantom=STAND_IN,
+)

@@ -1,0 +1,25 @@
+"""TCuP-GAN for tumours of children: the generator of `tcup_gan`, with the post-processing's thresholds of that cohort.
+
+Mantha, Sankar, Fortson, BraTS 2023 (arXiv 2311.14148), post-processing: mean areas above 75, 75, 25 pixels for WT, TC,
+ET. The weights were trained on that cohort, too, so they are others than those of `tcup-gan`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from brain_edge_conversion.recipe import Recipe
+from brain_edge_conversion.recipes._tumour import NO_WEIGHTS, STAND_IN
+from brain_edge_conversion.recipes.tcup_gan import MeanAreas, for_cohort
+
+NAME: Final = "tcup-gan-paediatric"
+AREAS: Final = MeanAreas(75, 75, 25)
+
+RECIPE: Final = Recipe(
+    name=NAME,
+    summary="the same for tumours of children",
+    model=partial(for_cohort, NAME, AREAS),
+    weights=NO_WEIGHTS,
+    parity_phantom=STAND_IN,
+)
