@@ -9,9 +9,9 @@ import numpy as np
 
 from brain_edge.errors import BrainEdgeError
 from brain_edge.metrics import least_dice
-from brain_edge.phantom import make_study
 from brain_edge.runtime.session import cpu_capabilities, runtime_version
 from brain_edge.segmenter import Segmenter
+from brain_edge.stand_in import outcome, stand_in
 
 if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
@@ -45,9 +45,8 @@ def verify(package: ModelPackage, options: RuntimeOptions) -> Verification:
         BrainEdgeError: the mask of the phantom is not the one that was shipped.
     """
     test = package.manifest.self_test
-    study = make_study(test.phantom, [sequence.name for sequence in package.spec.inputs])
-    mask = Segmenter.open(package, options)(study).mask
-    score = least_dice(mask.labels, _shipped_labels(package))
+    found = outcome(Segmenter.open(package, options), stand_in(test.phantom, package.spec))
+    score = least_dice(found, _shipped_labels(package))
     if score < test.minimum_dice:
         raise BrainEdgeError(
             f"{package.folder}: the self-test gives Dice {score:.5f} against the mask that was shipped, expected at "

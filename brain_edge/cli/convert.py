@@ -133,13 +133,13 @@ def _members(text: str | None, most: int | None) -> int | None:
 
 def _stand_in(resolved: Resolved, report: Callable[[str], None]) -> Study | None:
     """The phantom that random weights are compared on, where the recipe names one."""
-    from brain_edge.phantom import make_study
+    from brain_edge.stand_in import stand_in
 
     phantom = None if resolved.recipe is None else resolved.recipe.parity_phantom
     if phantom is None:
         return None
     report("random weights: compared on a generated phantom; for a real head give --parity-data")
-    return make_study(phantom, (sequence.name for sequence in resolved.model.spec.inputs))
+    return stand_in(phantom, resolved.model.spec)
 
 
 def _parity_study(

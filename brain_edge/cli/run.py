@@ -43,6 +43,19 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 SEG_ENCODINGS = ("binary", "fractional", "labelmap")
 """Those of `brain_edge.io.dicom.SegEncoding`, which takes too long to import for a `--help`."""
+OF_A_MASK = {
+    "mask": "-o",
+    "brain": "--brain",
+    "probabilities": "--probabilities",
+    "report": "--report",
+    "picture": "--picture",
+    "series": "--series",
+    "seg_encoding": "--seg-encoding",
+    "keep_empty_frames": "--keep-empty-frames",
+    "border_mm": "--border",
+    "strict": "--strict",
+}
+"""Options that say something about a mask, by the name of their parameter."""
 SEG_ENCODING_HELP = "How a .dcm mask is stored: binary (default), fractional or labelmap."
 
 
@@ -50,9 +63,8 @@ SEG_ENCODING_HELP = "How a .dcm mask is stored: binary (default), fractional or 
 @click.argument("package")
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
 @click.option("-i", "--input", "more_inputs", multiple=True, metavar="INPUT", help="An input, as the argument.")
-@click.option(
-    "-o", "--output", "mask", required=True, type=FILE, metavar="OUT", help="Mask (.nii.gz, .nii, .dcm) or folder."
-)
+@click.option("-o", "--output", "mask", type=FILE, metavar="OUT", help="Mask (.nii.gz, .nii, .dcm) or folder.")
+@click.option("--image", type=FILE, metavar="OUT", help="Of a generator: the image that it makes (.nii.gz, .nii).")
 @click.option(
     "--series", multiple=True, metavar="[NAME=]UID", help="Which DICOM series; or by type: T1, T1C, T2, FLAIR."
 )
@@ -75,6 +87,7 @@ def command(
     package: str,
     inputs: tuple[str, ...],
     more_inputs: tuple[str, ...],
+    image: Path | None,
     expect_digest: str | None,
     allow_untrained: bool,
     **options: Any,
@@ -92,19 +105,25 @@ def command(
     fails does not stop the others; the exit code is 6 in the end, and the next run tries it again.
     """
     from brain_edge.batch import names_folder
+    from brain_edge.generate import require_segmenter
     from brain_edge.package import open_package
 
     given = [split_input(text) for text in (*inputs, *more_inputs)]
     if not given:
         raise UsageError("name at least one input image, after the package or with -i")
+    _require_output(image, options)
     telling = {name: options.pop(name) for name in ("quiet", "as_json")}
     threads, series = options.pop("threads"), [_split_series(text) for text in options.pop("series")]
     choices = {name: options.pop(name) for name in BATCH_CHOICES}
+    if image is not None:
+        _run_generator(package, given, image, (threads, expect_digest), allow_untrained=allow_untrained, **telling)
+        return
     wanted = _outputs(**options)
     is_batch = names_folder(wanted.mask)
     if not is_batch:
         require_no_choice(choices, wanted.mask)
     opened = open_package(package, expect_digest)
+    require_segmenter(opened)
     require_trained(opened, allow_untrained=allow_untrained)
     _say_cost(opened, quiet=telling["quiet"])
     runtime = runtime_options(threads, resident_graphs=2 if is_batch else 1)
@@ -112,6 +131,50 @@ def command(
         _run_batch(opened, runtime, (given, wanted, series), choices, **telling)
     else:
         _run_one(opened, runtime, (given, wanted, series), **telling)
+
+
+def _require_output(image: Path | None, options: dict[str, Any]) -> None:
+    """A mask or an image, and beside an image nothing that belongs to a mask.
+
+    Raises:
+        UsageError: neither or both, or an option that does nothing.
+    """
+    if image is None:
+        if options["mask"] is None:
+            raise UsageError("name the mask with -o OUT, or the image that a generator makes with --image OUT")
+        return
+    idle = [option for name, option in OF_A_MASK.items() if options[name]]
+    if idle:
+        raise UsageError(f"there is --image: {', '.join(idle)} would do nothing; leave it out")
+
+
+def _run_generator(
+    package: str,
+    given: list[NamedInput],
+    image: Path,
+    settings: tuple[int | None, str | None],
+    *,
+    allow_untrained: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Make an image; `settings` are the threads and the digest that is expected."""
+    from brain_edge.generate import generate, require_generator
+    from brain_edge.package import open_package
+    from brain_edge.run import LoadedModel, assign_inputs
+
+    threads, expect_digest = settings
+    opened = open_package(package, expect_digest)
+    require_generator(opened)
+    require_trained(opened, allow_untrained=allow_untrained)
+    model = LoadedModel.load(opened, runtime_options(threads))
+    passes = sum(stage.network.passes for stage in opened.spec.stages)
+    with progress(opened.spec.name, passes, quiet=quiet) as bar:
+        record = generate(model, assign_inputs(given, opened.spec), image, bar.step)
+    if as_json:
+        print_json(record)
+    elif not quiet:
+        click.echo(f"{record.image}: synthetic image, {record.elapsed_ms / 1000:.1f} s")
 
 
 def _outputs(*, seg_encoding: str | None, keep_empty_frames: bool, **outputs: Any) -> Outputs:

@@ -13,6 +13,7 @@ from brain_edge.metrics import least_dice
 from brain_edge.package.manifest import GraphParity
 from brain_edge.segmenter import Segmenter
 from brain_edge.spec import Activation
+from brain_edge.stand_in import outcome
 from brain_edge_conversion.rewrites.input_affine import Affine, folded_affine
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from brain_edge.spec import ModelSpec
-    from brain_edge.volume import FloatArray, Mask, Study
+    from brain_edge.volume import FloatArray, LabelArray, Study
     from brain_edge.windows import Session
 
 
@@ -171,8 +172,8 @@ def require_parity(
     for graph in graphs:
         if exceeds(graph, limits):
             raise ParityError(_words(graph, limits, suspects.get(graph.graph, [])))
-    got = Segmenter(converted.spec, converted.sessions)(study).mask
-    mask_dice = findings.mask_dice = least_dice(wanted.labels, got.labels)
+    got = outcome(Segmenter(converted.spec, converted.sessions), study)
+    mask_dice = findings.mask_dice = least_dice(wanted, got)
     if not mask_dice >= limits.mask_dice:
         raise ParityError(
             f"the masks of PyTorch and OpenVINO agree at Dice {mask_dice:.5f}, expected {limits.mask_dice}; "
@@ -181,15 +182,18 @@ def require_parity(
     return graphs, mask_dice
 
 
-def compare_graphs(published: Side, converted: Side, study: Study) -> tuple[tuple[GraphParity, ...], Mask]:
-    """Run the published model on a study, and each converted graph on what its networks see; PyTorch's mask."""
+def compare_graphs(published: Side, converted: Side, study: Study) -> tuple[tuple[GraphParity, ...], LabelArray]:
+    """Run the published model on a study, and each converted graph on what its networks see; PyTorch's mask.
+
+    Of a model that makes images it is what `brain_edge.stand_in.outcome` says.
+    """
     moved = moved_between(published.spec, converted.spec)
     pairs = {
         graph: PairedSession(graph, published.sessions[graph], converted.sessions[graph], moved[graph])
         for graph in published.spec.graphs
     }
-    mask = Segmenter(published.spec, pairs)(study).mask
-    return tuple(pair.parity() for pair in pairs.values()), mask
+    labels = outcome(Segmenter(published.spec, pairs), study)
+    return tuple(pair.parity() for pair in pairs.values()), labels
 
 
 def exceeds(graph: GraphParity, limits: ParityLimits) -> bool:

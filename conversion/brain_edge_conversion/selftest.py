@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.package.manifest import SelfTest
-from brain_edge.phantom import Phantom, make_study
+from brain_edge.phantom import Phantom
 from brain_edge.segmenter import Segmenter
+from brain_edge.stand_in import outcome, stand_in
+from brain_edge.volume import Mask
 
 if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
@@ -19,8 +21,8 @@ def write_self_test(package: ModelPackage) -> None:
     from brain_edge.io.nifti import write_mask
 
     test = package.manifest.self_test
-    study = make_study(test.phantom, [sequence.name for sequence in package.spec.inputs])
-    mask = Segmenter.open(package)(study).mask
+    study = stand_in(test.phantom, package.spec)
+    mask = Mask(outcome(Segmenter.open(package), study), study.geometry)
     path = package.folder / test.mask
     path.parent.mkdir(parents=True, exist_ok=True)
     write_mask(mask, study.volumes[study.reference], path)

@@ -1,0 +1,81 @@
+"""SPADE: an MR image of a label map, slice by slice, a generator of the study of synthetic slices.
+
+Foroozandeh, Eklund, "Synthesizing brain tumor images and annotations by combining progressive growing GAN and SPADE"
+(arXiv 2009.05946): the image-to-image GAN.
+
+- Network: `brain_edge_conversion.networks.spade`.
+- Input: a label map of seven classes, 0 background, 1 necrotic and non-enhancing core, 2 oedema, 3 enhancing, 4 white
+  matter, 5 grey matter, 6 cerebrospinal fluid; axial slices of 240 x 240, padded with background to 256 x 256.
+- Output: one channel of -1 to 1, as tanh gives it; how it was scaled to intensities is not stated. T1w after contrast,
+  since the study's segmenter takes that.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.package.manifest import Card
+from brain_edge.resample import Interpolation
+from brain_edge.spec import ModelSpec, Network, Sequence, SlicesAlong, Stage, Task
+from brain_edge.steps import CropOrPadInPlane, OneHot, Orient, Restore
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge_conversion.recipes._synthetic_slices import CITATION, GENERATOR_LIMITS, PLANE
+from brain_edge_conversion.recipes._tumour import LICENCE, NO_WEIGHTS, STAND_IN, loader
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CLASSES: Final = (0, 1, 2, 3, 4, 5, 6)
+BATCH: Final = 2
+WIDTH: Final = 64
+HIDDEN: Final = 128
+
+CARD: Final = Card(
+    summary="An MR image of a label map of seven classes, slice by slice, by a SPADE generator.",
+    citation=CITATION,
+    published_figures="none of the generator alone",
+    limits=GENERATOR_LIMITS,
+)
+
+
+def model(_variant: Variant) -> ModelSource:
+    """The generator; there is only one."""
+    return ModelSource(spec(), spade_graphs(), CARD, LICENCE)
+
+
+def spec(plane: tuple[int, int] = PLANE) -> ModelSpec:
+    """The steps around it, on slices of that size."""
+    stage = Stage(
+        name="image",
+        before=(Orient(axes="SPL"), CropOrPadInPlane(axis=0, shape=plane), OneHot(values=CLASSES)),
+        network=Network(
+            graphs=("spade",),
+            channels_in=len(CLASSES),
+            channels_out=1,
+            execution=SlicesAlong(axis=0, batch=BATCH),
+        ),
+        after=(Restore(interpolation=Interpolation.NEAREST),),
+    )
+    labels = Sequence(name="labels", description="a label map of the classes 0 to 6")
+    return ModelSpec(name="spade", task=Task.SYNTHESIS, inputs=(labels,), stages=(stage,), labels=())
+
+
+def spade_graphs(width: int = WIDTH, hidden: int = HIDDEN) -> tuple[GraphSource, ...]:
+    """The generator, of the paper's width unless stated."""
+    return (GraphSource("spade", loader(partial(_network, width, hidden)), None, (2, 64, 64)),)
+
+
+def _network(width: int, hidden: int) -> nn.Module:
+    from brain_edge_conversion.networks.spade import SPADEGenerator
+
+    return SPADEGenerator(len(CLASSES), width=width, hidden=hidden)
+
+
+RECIPE: Final = Recipe(
+    name="spade",
+    summary="a generator: an MR image of a label map; bring the weights",
+    model=model,
+    weights=NO_WEIGHTS,
+    parity_phantom=STAND_IN,
+)
