@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from msgspec import UNSET
 
 from brain_edge.cohort import load_case, require_cases, study_for
 from brain_edge.cohort.manifest import Split
-from brain_edge.errors import ImplausibleError, InputError
+from brain_edge.errors import ImplausibleError, InputError, UsageError
+from brain_edge.lesion_wise import LesionWise, RegionSummary, lesion_wise, summarise_region
 from brain_edge.metrics import LabelScore, Summary, score_labels, summarise
 from brain_edge.package.manifest import WeightsStatus
 from brain_edge.plausibility import Flag, FlagKind
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from brain_edge.fetch import Report
     from brain_edge.package import ModelPackage
     from brain_edge.runtime.options import RuntimeOptions
+    from brain_edge.spec import ModelSpec
     from brain_edge.volume import Study
 
 
@@ -42,6 +45,7 @@ class CaseResult(Value, frozen=True, kw_only=True):
         flags: what is not plausible about the image or the mask.
         volume_ml: label name -> volume of the mask.
         scores: per label against the reference mask; empty where there is none.
+        lesion_wise: per region that was asked for, where there is a reference mask.
     """
 
     case: int
@@ -53,6 +57,7 @@ class CaseResult(Value, frozen=True, kw_only=True):
     flags: tuple[Flag, ...]
     volume_ml: dict[str, float]
     scores: tuple[LabelScore, ...] = ()
+    lesion_wise: dict[str, LesionWise] = msgspec.field(default_factory=dict)
 
 
 class Evaluation(Value, frozen=True, kw_only=True):
@@ -68,6 +73,7 @@ class Evaluation(Value, frozen=True, kw_only=True):
         summaries: per label, over `cases` only.
         cases: those with a reference mask.
         without_reference: the others: they ran, and nothing is known about their accuracy.
+        regions: lesion by lesion, those that were asked for.
     """
 
     model: str
@@ -82,6 +88,7 @@ class Evaluation(Value, frozen=True, kw_only=True):
     summaries: tuple[Summary, ...]
     cases: tuple[CaseResult, ...]
     without_reference: tuple[CaseResult, ...]
+    regions: tuple[RegionSummary, ...] = ()
 
 
 def evaluate(
@@ -91,6 +98,7 @@ def evaluate(
     *,
     options: RuntimeOptions | None = None,
     report: Report | None = None,
+    regions: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Evaluation:
     """Run a model on the cases of a cohort and compare its masks with the reference masks.
 
@@ -100,8 +108,10 @@ def evaluate(
         split: which cases; None for all. An image that a demonstration lists in several splits runs once.
         options: how a package is run.
         report: told before each case is checked and before it is run.
+        regions: unions of labels that are also judged lesion by lesion, by name.
 
     Raises:
+        UsageError: a region has a label that the model has not.
         InputError: the weights of the package are random, the split has no case, or a case cannot be used with
             this model: said before anything runs.
     """
@@ -110,8 +120,10 @@ def evaluate(
     if package is not None:
         _require_trained(package)
     segmenter = model if isinstance(model, Segmenter) else Segmenter.open(model, options)
+    wanted = dict(regions or {})
+    _require_labels(wanted, segmenter.spec)
     require_cases(cases, segmenter.spec, report)
-    results = [_judged(segmenter, case) for case in _told(cases, report)]
+    results = [_judged(segmenter, case, wanted) for case in _told(cases, report)]
     scored = tuple(result for result in results if result.scores)
     return Evaluation(
         model=segmenter.spec.name,
@@ -126,6 +138,11 @@ def evaluate(
         summaries=summarise(result.scores for result in scored),
         cases=scored,
         without_reference=tuple(result for result in results if not result.scores),
+        regions=tuple(
+            summarise_region(name, labels, [result.lesion_wise[name] for result in scored])
+            for name, labels in wanted.items()
+            if scored
+        ),
     )
 
 
@@ -157,6 +174,8 @@ def format_table(evaluation: Evaluation) -> str:
     if evaluation.summaries:
         names = {label.value: label.name for label in evaluation.labels}
         blocks.append(format_rows(SUMMARY_COLUMNS, [_summary_row(summary, names) for summary in evaluation.summaries]))
+        if evaluation.regions:
+            blocks.append(format_rows(REGION_COLUMNS, [_region_row(region) for region in evaluation.regions]))
         blocks.append(format_rows(CASE_COLUMNS, [_case_row(result) for result in evaluation.cases]))
     if evaluation.without_reference:
         blocks.append("Without a reference mask, and in none of the figures above:")
@@ -184,6 +203,10 @@ SUMMARY_COLUMNS = (
     *("Label", "Cases", "Absent", "Dice mean", "Dice worst"),
     *("HD95 mean (mm)", "HD95 worst (mm)", "HD95 undefined", "Volume difference (ml)"),
 )
+REGION_COLUMNS = (
+    *("Lesion by lesion", "Labels", "Cases", "Dice mean", "HD95 mean (mm)"),
+    *("Lesions", "Missed", "False"),
+)
 CASE_COLUMNS = ("Case", "Subject", "Visit", "Images", "Dice", "HD95 (mm)", "Time (s)", "Flags")
 """Where a model has several labels: the mean Dice and the largest HD95 of those that are there."""
 OTHER_COLUMNS = ("Case", "Subject", "Visit", "Images", "Volume (ml)", "Time (s)", "Flags")
@@ -197,6 +220,15 @@ def _require_trained(package: ModelPackage) -> None:
         )
 
 
+def _require_labels(regions: Mapping[str, tuple[int, ...]], spec: ModelSpec) -> None:
+    for name, labels in regions.items():
+        if unknown := sorted(set(labels) - set(spec.label_names())):
+            raise UsageError(
+                f"the region {name} has the labels {unknown}, which {spec.name} does not make; it makes "
+                f"{sorted(spec.label_names())}"
+            )
+
+
 def _told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
     for position, case in enumerate(cases, start=1):
         if report is not None:
@@ -204,13 +236,18 @@ def _told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
         yield case
 
 
-def _judged(segmenter: Segmenter, case: Case) -> CaseResult:
+def _judged(segmenter: Segmenter, case: Case, regions: Mapping[str, tuple[int, ...]]) -> CaseResult:
     study, reference = load_case(case)
     found = segment_case(segmenter, study)
     names = segmenter.spec.label_names()
     scores: tuple[LabelScore, ...] = ()
+    by_lesion: dict[str, LesionWise] = {}
     if reference is not None:
         scores = score_labels(found.mask.labels, reference.labels, reference.geometry, tuple(names))
+        by_lesion = {
+            name: lesion_wise(np.isin(found.mask.labels, labels), np.isin(reference.labels, labels), reference.geometry)
+            for name, labels in regions.items()
+        }
     return CaseResult(
         case=case.number,
         subject=case.entry.subject,
@@ -221,6 +258,7 @@ def _judged(segmenter: Segmenter, case: Case) -> CaseResult:
         flags=found.flags,
         volume_ml={name: found.mask.volume_ml(value) for value, name in names.items()},
         scores=scores,
+        lesion_wise=by_lesion,
     )
 
 
@@ -259,6 +297,17 @@ def _summary_row(summary: Summary, names: Mapping[int, str]) -> list[str]:
         number(summary.hd95_worst_mm, 2),
         str(summary.hd95_undefined),
         number(summary.mean_volume_difference_ml, 1),
+    ]
+
+
+def _region_row(region: RegionSummary) -> list[str]:
+    return [
+        region.region,
+        "+".join(map(str, region.labels)),
+        str(region.cases),
+        number(region.mean_dice, 4),
+        number(region.mean_hd95_mm, 2),
+        *map(str, (region.lesions, region.missed, region.false)),
     ]
 
 

@@ -13,7 +13,7 @@ from cohorts import head, make_case, save_manifest
 from tiny_package import SPEC
 
 from brain_edge.cohort import Split
-from brain_edge.package import WeightsStatus
+from brain_edge.package import WeightsStatus, open_package
 from brain_edge.spec import Label
 
 if TYPE_CHECKING:
@@ -107,3 +107,25 @@ def test_a_changed_image_is_refused_before_anything_runs(package, tmp_path):
     done = refused(3, "evaluate", package, manifest)
     assert "b/T1.nii.gz" in done
     assert "running case" not in done
+
+
+def test_lesion_by_lesion_where_it_is_asked_for(package, cohort):
+    name = next(iter(open_package(package).spec.label_names()))
+    done = succeed("evaluate", package, cohort, "--lesion-wise", f"ALL={name}", "--json")
+    (region,) = done.json["regions"]
+    assert (region["region"], region["labels"]) == ("ALL", [name])
+    assert region["cases"] == len(done.json["cases"])
+    assert all("ALL" in case["lesion_wise"] for case in done.json["cases"])
+    assert "Lesion by lesion" in succeed("evaluate", package, cohort, "--lesion-wise", f"ALL={name}").out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("WT", "expected a region and its labels, such as WT=1"),
+        ("WT=1+x", "expected a region and its labels, such as WT=1"),
+        ("WT=77", "the region WT has the labels [77]"),
+    ],
+)
+def test_regions_that_mean_nothing_are_refused(package, cohort, text, words):
+    assert words in refused(2, "evaluate", package, cohort, "--lesion-wise", text)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 @click.argument("cohort")
 @click.option("--split", type=click.Choice(["calibration", "validation", "test"]), help="Only these cases [all].")
 @click.option("--baseline", metavar="PKG", help="Compare with this package: what did PACKAGE lose against it?")
+@click.option(
+    "--lesion-wise", multiple=True, metavar="NAME=LABELS", help="Also lesion by lesion, as BraTS since 2023: WT=1+2+4."
+)
 @click.option("--report", type=click.Path(path_type=Path), help="Also write the evaluation (.json).")
 @threads_option
 @quiet_option
@@ -29,6 +32,7 @@ def command(
     cohort: str,
     split: str | None,
     baseline: str | None,
+    lesion_wise: tuple[str, ...],
     report: Path | None,
     threads: int | None,
     quiet: bool,
@@ -52,10 +56,13 @@ def command(
         if report.suffix.lower() != ".json":
             raise UsageError(f"{report}: expected a report file that ends in .json")
         require_writable_folder(report.parent)
+    regions = _regions(lesion_wise)
+    if regions and baseline is not None:
+        raise UsageError("--lesion-wise judges one package; leave it out with --baseline")
     opened, part, told = open_package(package), Split(split) if split else None, reporter(quiet=quiet)
     evaluation: Evaluation | Comparison
     if baseline is None:
-        evaluation = evaluate(opened, load_cohort(cohort), part, options=options, report=told)
+        evaluation = evaluate(opened, load_cohort(cohort), part, options=options, report=told, regions=regions)
         table = format_table(evaluation)
     else:
         first = open_package(baseline)
@@ -68,3 +75,16 @@ def command(
         print_json(evaluation)
     else:
         click.echo(table)
+
+
+def _regions(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """`WT=1+2+4` -> {"WT": (1, 2, 4)}."""
+    regions: dict[str, tuple[int, ...]] = {}
+    for text in given:
+        name, _, labels = text.partition("=")
+        if not name or not all(label.isdecimal() for label in labels.split("+")):
+            raise UsageError(f"expected a region and its labels, such as WT=1+2+4, got {text!r}")
+        if name in regions:
+            raise UsageError(f"the region {name} is there twice")
+        regions[name] = tuple(int(label) for label in labels.split("+"))
+    return regions

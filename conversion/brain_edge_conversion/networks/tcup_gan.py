@@ -61,6 +61,11 @@ class TCuPGANGenerator(nn.Module):
             for level, (before, width) in enumerate(zip(inputs, upwards, strict=True))
         )
         self.head = nn.Conv2d(classes, classes, 3, padding=1)
+        # PyTorch's own random weights make states so small that the norms divide by next to nothing: f32 itself is
+        # then 2e-4 from f64, and nothing could be compared
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(layer.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Probabilities of the classes, slice by slice."""
