@@ -13,6 +13,7 @@ from openvino import opset13 as ops
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from brain_edge.runtime.operations import is_integer
 from brain_edge.spec import Network
 from brain_edge_conversion.accuracy import networks
 from brain_edge_conversion.accuracy.kernels import executed_kernels, newer_than_avx2
@@ -21,7 +22,6 @@ from brain_edge_conversion.accuracy.networks import quantise
 from brain_edge_conversion.coverage import (
     LayerCost,
     int8_share,
-    is_integer,
     kernel_shares,
     layer_costs,
     with_kernels,

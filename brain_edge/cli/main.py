@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "convert": "PyTorch to an FP32 package, compared with PyTorch",
     "quantize": "FP32 to INT8 package within a Dice budget",
     "tune": "cheaper settings of a package within a Dice budget",
+    "bench": "how fast a package is here, and where its time goes",
     "cohort": "create, check or fetch a cohort of cases",
     "recipes": "the models that can be converted by name",
     "cache": "compiled graphs that runs have kept, and how to clear them",

@@ -6,23 +6,19 @@ transposed convolutions run in f32 although their input is quantised.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from brain_edge.runtime.operations import WEIGHTED, is_integer, multiply_adds
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-WEIGHTED: Final = frozenset(
-    {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
-)
 TRANSPARENT: Final = frozenset(
     {"Concat", "MaxPool", "Pad", "Reshape", "Slice", "Split", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze"}
 )
 """Operations that move integers without computing: what is quantised before them is quantised after them."""
-INTEGER_TYPES: Final = frozenset({"i8", "u8"})
-"""How the names of kernels end that compute in bytes, such as `jit_avx512_I8`."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ def layer_costs(model: Any, shape: Sequence[int]) -> tuple[LayerCost, ...]:
     sized.reshape(list(shape))
     nodes = [node for node in sized.get_ordered_ops() if node.get_type_name() in WEIGHTED]
     return tuple(
-        LayerCost(node.get_friendly_name(), node.get_type_name(), _multiply_adds(node), _is_quantised(node))
+        LayerCost(node.get_friendly_name(), node.get_type_name(), multiply_adds(node), _is_quantised(node))
         for node in nodes
     )
 
@@ -68,11 +64,6 @@ def int8_share(layers: Sequence[LayerCost]) -> float:
     """Share of the multiply-adds that are integer, 0 to 1; 1 for a graph without weights."""
     total = sum(layer.multiply_adds for layer in layers)
     return sum(layer.multiply_adds for layer in layers if layer.integer) / total if total else 1.0
-
-
-def is_integer(kernel: str) -> bool:
-    """Whether a kernel computes in bytes; its runtime precision may say so where only its input is."""
-    return kernel.rpartition("_")[2].lower() in INTEGER_TYPES
 
 
 def with_kernels(layers: Sequence[LayerCost], kernels: Mapping[str, str]) -> tuple[LayerCost, ...]:
@@ -87,18 +78,6 @@ def kernel_shares(layers: Sequence[LayerCost]) -> dict[str, float]:
         sums[layer.kernel or "not known"] += layer.multiply_adds
     total = sum(sums.values())
     return {kernel: count / total for kernel, count in sorted(sums.items(), key=lambda item: (-item[1], item[0]))}
-
-
-def _multiply_adds(node: Any) -> int:
-    kind = node.get_type_name()
-    ports = (node.input_value(0), node.output(0), node.input_value(1))
-    inputs, output, weights = ([int(side) for side in port.shape] for port in ports)
-    if kind == "MatMul":
-        return math.prod(output) * inputs[-2 if node.get_attributes()["transpose_a"] else -1]
-    # a convolution computes each output from a kernel of inputs, its transpose each input into a kernel of outputs;
-    # weights are (channels, channels, *kernel), or (groups, channels, channels, *kernel)
-    each = inputs if kind.endswith("BackpropData") else output
-    return math.prod(each) * math.prod(weights[2 if kind.startswith("Group") else 1 :])
 
 
 def _is_quantised(layer: Any) -> bool:

@@ -16,9 +16,9 @@ import msgspec
 from brain_edge.cohort import load_cohort
 from brain_edge.package import Manifest, ModelPackage, Precision
 from brain_edge.package.manifest import CaseRecord, IsaRecord
+from brain_edge.runtime.child import ask_child, job_from_parent
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.spec import Value
-from brain_edge_conversion.accuracy.child import ask_child, job_from_parent
 from brain_edge_conversion.accuracy.kernels import newer_than_avx2, package_kernels
 from brain_edge_conversion.accuracy.measure import measure, subject_numbers
 from brain_edge_conversion.budget import judge

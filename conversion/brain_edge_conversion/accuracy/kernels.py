@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from brain_edge.package import graph_path
+from brain_edge.runtime.operations import WEIGHTED
 from brain_edge.runtime.session import compile_properties, read_graph
-from brain_edge_conversion.coverage import WEIGHTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

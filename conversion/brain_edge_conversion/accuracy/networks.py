@@ -10,11 +10,12 @@ import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
+from brain_edge.runtime.operations import WEIGHTED
 from brain_edge.runtime.telemetry import forbid_telemetry
 from brain_edge_conversion.accuracy.ladder import BiasCorrection, FloatEnds, Ranges, Setting
 from brain_edge_conversion.accuracy.policy import Group
 from brain_edge_conversion.capture import load_inputs, middle
-from brain_edge_conversion.coverage import TRANSPARENT, WEIGHTED
+from brain_edge_conversion.coverage import TRANSPARENT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

@@ -8,31 +8,21 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.memory import MemoryLimit
 from brain_edge.package import ModelPackage, Precision
-from brain_edge.plan import known_inputs
-from brain_edge.runtime.session import (
-    RT_INFO,
-    GraphCompiler,
-    GraphSession,
-    SessionPool,
-    read_graph,
-    streams_by_graph,
-)
-from brain_edge.segmenter import Segmenter
+from brain_edge.runtime.counted import Input, open_counted
+from brain_edge.runtime.session import RT_INFO, read_graph
 from brain_edge.spec import canonical_json
 from brain_edge_conversion.accuracy.ranking import COST_FACTORS
 from brain_edge_conversion.coverage import layer_costs
 from brain_edge_conversion.tuning.dials import Arithmetic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from brain_edge.memory import GraphMemory
     from brain_edge.runtime.options import RuntimeOptions
+    from brain_edge.segmenter import Segmenter
     from brain_edge.spec import ModelSpec
-    from brain_edge.volume import FloatArray
     from brain_edge_conversion.coverage import LayerCost
     from brain_edge_conversion.tuning.dials import Setting, Space
 
@@ -73,16 +63,7 @@ class Candidate:
             options: of the runtime.
             count: told of each input that a graph is given.
         """
-        pool = SessionPool(
-            GraphCompiler(self.graphs, options, streams_by_graph(self.spec, options)), options.resident_graphs
-        )
-        for graph, shape in known_inputs(self.spec):
-            pool.expect(graph, shape)
-        sessions = {
-            graph: CountedSession(GraphSession(pool, graph), graph, Counter() if count is None else count)
-            for graph in self.spec.graphs
-        }
-        return Segmenter(self.spec, sessions, MemoryLimit(options.max_memory_bytes))
+        return open_counted(self.graphs, options, Counter() if count is None else count, self.spec)
 
     def write_graphs(self, folder: Path) -> None:
         """The graphs that the spec still needs, each carrying this spec."""
@@ -94,49 +75,6 @@ class Candidate:
             target = ModelPackage(folder, self.graphs.manifest).graph_file(graph)
             target.parent.mkdir(parents=True, exist_ok=True)
             ov.save_model(model, str(target), compress_to_fp16=False)
-
-
-@dataclass(frozen=True)
-class Input:
-    """What a graph was given: its name and the shape (1, C, I, J, K), or that of a batch of slices."""
-
-    graph: str
-    shape: tuple[int, ...]
-
-
-class CountedSession:
-    """A session of OpenVINO's that counts its inputs; `StreamingSession` and `MeasuredSession`."""
-
-    def __init__(self, session: GraphSession, graph: str, count: Counter[Input]) -> None:
-        self._session = session
-        self._graph = graph
-        self._count = count
-
-    def __call__(self, batch: FloatArray) -> FloatArray:
-        """Run the graph once."""
-        self._count[Input(self._graph, batch.shape)] += 1
-        return self._session(batch)
-
-    def run_many(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
-        """Outputs in the order of their inputs."""
-        return self._session.run_many(self._counted(batches))
-
-    def memory(self, shape: tuple[int, ...]) -> GraphMemory:
-        """What the graph takes for an input of this shape."""
-        return self._session.memory(shape)
-
-    def spare(self) -> bool:
-        """Take less from now on."""
-        return self._session.spare()
-
-    def release(self) -> None:
-        """Give back the memory of intermediate results."""
-        self._session.release()
-
-    def _counted(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
-        for batch in batches:
-            self._count[Input(self._graph, batch.shape)] += 1
-            yield batch
 
 
 @dataclass

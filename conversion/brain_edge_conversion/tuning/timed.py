@@ -13,9 +13,9 @@ from brain_edge.cohort import load_case, load_cohort
 from brain_edge.evaluate import segment_case
 from brain_edge.package import Manifest, ModelPackage
 from brain_edge.process import peak_rss_bytes
+from brain_edge.runtime.child import ask_child, job_from_parent
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.spec import ModelSpec, Value
-from brain_edge_conversion.accuracy.child import ask_child, job_from_parent
 from brain_edge_conversion.tuning.candidate import Candidate
 
 if TYPE_CHECKING:

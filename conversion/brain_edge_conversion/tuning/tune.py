@@ -23,6 +23,7 @@ from brain_edge.digest import sha256_of
 from brain_edge.errors import BrainEdgeError, BudgetError, InputError, MissingExtraError, UsageError
 from brain_edge.io.atomic import atomic_folder
 from brain_edge.package import ModelPackage, NumberFormat, Precision, WeightsStatus, seal
+from brain_edge.runtime.counted import Input
 from brain_edge.runtime.cpu import default_threads
 from brain_edge.runtime.machine import this_machine
 from brain_edge.runtime.options import RuntimeOptions
@@ -33,7 +34,7 @@ from brain_edge_conversion.accuracy.measure import measure, subject_numbers, wri
 from brain_edge_conversion.accuracy.workplace import draft_folder, forget_search, scratch_folder, work_folder
 from brain_edge_conversion.budget import AccuracyBudget, judge, smallest_budget
 from brain_edge_conversion.selftest import write_self_test
-from brain_edge_conversion.tuning.candidate import Candidate, Input, Ledger
+from brain_edge_conversion.tuning.candidate import Candidate, Ledger
 from brain_edge_conversion.tuning.dials import Arithmetic, space_of
 from brain_edge_conversion.tuning.evidence import ALL_ALLOWED, Judgement, evidence
 from brain_edge_conversion.tuning.journal import Entry, Full, Journal, Question, Round

@@ -1,0 +1,118 @@
+"""bench: a package on this machine, measured through `Segmenter` and, where asked for, layer by layer."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.bench.record import BenchRecord, Profile
+from brain_edge.bench.timed import in_precision, study_of, time_configurations
+from brain_edge.digest import sha256_of
+from brain_edge.package import NumberFormat, Precision
+from brain_edge.runtime.counted import Input, open_counted
+from brain_edge.runtime.cpu import default_threads
+from brain_edge.runtime.machine import this_machine
+from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.runtime.profile import Profiler, measured_peaks
+from brain_edge.runtime.session import cpu_capabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from brain_edge.package import ModelPackage
+
+LIBRARIES: Final = ("brain-edge", "openvino", "numpy", "scipy", "nibabel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """How to measure.
+
+    Attributes:
+        threads: of all measurements; None for one thread up to all physical cores.
+        rounds: processes of each configuration.
+        profile: also where the time of the networks goes.
+        report: told what is being done, one line at a time.
+    """
+
+    threads: int | None = None
+    rounds: int = 4
+    profile: bool = False
+    report: Callable[[str], None] = field(default=lambda _line: None)
+
+
+def bench(package: ModelPackage, images: Mapping[str, Path], options: BenchOptions) -> BenchRecord:
+    """Measure a package.
+
+    Args:
+        package: with any weights; speed does not depend on them.
+        images: sequence -> file; empty for the phantom of the self-test.
+        options: how.
+
+    Raises:
+        InputError: an image is refused.
+        UsageError: a sequence is missing, or the variable that limits the instruction set names none.
+        BrainEdgeError: a process failed.
+    """
+    machine = this_machine()
+    study = study_of(package, images)
+    choices = configurations(package, options.threads, cpu_capabilities())
+    timed = time_configurations(package, images, choices, options.rounds, options.report)
+    profile = None
+    if options.profile:
+        options.report("layer by layer")
+        profile = profile_case(package, images, options.threads or default_threads())
+    return BenchRecord(
+        model=package.spec.name,
+        digest=package.digest,
+        number_format=str(package.manifest.number_format),
+        weights_status=str(package.manifest.weights_status),
+        images=tuple(sha256_of(path) for path in images.values() if path.is_file()),
+        shape=study.geometry.shape,
+        spacing_mm=(study.geometry.spacing_mm[0], study.geometry.spacing_mm[1], study.geometry.spacing_mm[2]),
+        machine=machine,
+        versions={"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+        configurations=timed,
+        profile=profile,
+    )
+
+
+def configurations(
+    package: ModelPackage, threads: int | None, capabilities: Sequence[str]
+) -> tuple[tuple[int, Precision], ...]:
+    """Threads and precisions to measure: the package's own first; bf16 only where the CPU computes it natively."""
+    own = package.manifest.precision
+    allowed = [own]
+    if package.manifest.number_format is NumberFormat.FP32:
+        natively = [Precision.F32, *([Precision.BF16] if "BF16" in capabilities else [])]
+        allowed += [each for each in natively if each is not own]
+    counts = [threads] if threads is not None else list(range(1, default_threads() + 1))
+    return tuple((count, precision) for precision in allowed for count in counts)
+
+
+def profile_case(package: ModelPackage, images: Mapping[str, Path], threads: int) -> Profile:
+    """The layers of all networks for one case, in the package's own precision."""
+    options, count = RuntimeOptions(threads=threads), Counter[Input]()
+    segmenter = open_counted(package, options, count)
+    study = study_of(package, images)
+    if package.spec.makes_images:
+        segmenter.synthesise(study)
+    else:
+        segmenter(study)
+    profiler = Profiler(in_precision(package, package.manifest.precision), options)
+    layers = [layer for seen, times in count.items() for layer in profiler.layers(seen.graph, seen.shape, times)]
+    weighted = sorted({layer.numbers for layer in layers if layer.multiply_adds})
+    return Profile(
+        threads=threads,
+        precision=str(package.manifest.precision),
+        peaks=measured_peaks(options, weighted),
+        layers=tuple(layers),
+    )
+
+
+def _version(name: str) -> str:
+    return importlib.metadata.version(name)

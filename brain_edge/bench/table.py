@@ -1,0 +1,176 @@
+"""A benchmark as tables that are also Markdown. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.bench.record import peak_share, sums
+from brain_edge.errors import InputError
+from brain_edge.evaluate import format_rows
+from brain_edge.runtime.machine import differences
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from brain_edge.bench.record import BenchRecord, Configuration, Profile
+    from brain_edge.runtime.profile import LayerTime
+
+MOST_LAYERS: Final = 30
+"""That a table shows, those that take most time; JSON has all."""
+
+LATENCY_COLUMNS: Final = (
+    *("precision", "threads", "cold (s)", "first case (s)", "warm (s)", "spread", "against itself", "peak (MiB)"),
+)
+LAYER_COLUMNS: Final = ("layer", "kind", "kernel", "times", "G operations", "ms", "of all", "of peak", "MiB moved", "")
+SUM_COLUMNS: Final = ("numbers", "G operations", "ms", "of all", "of peak", "peak (G/s)", "MiB moved")
+COMPARE_COLUMNS: Final = (
+    "precision",
+    "threads",
+    "cold A (s)",
+    "cold B (s)",
+    "A / B",
+    "warm A (s)",
+    "warm B (s)",
+    "A / B",
+)
+
+
+def as_text(record: BenchRecord) -> str:
+    """The record as tables."""
+    machine = record.machine
+    head = (
+        f"{record.model} ({record.number_format}), {' x '.join(map(str, record.shape))} voxels, {machine.cpu} "
+        f"(at most {machine.isa}), OpenVINO {record.versions['openvino']}"
+    )
+    blocks = [head, format_rows(LATENCY_COLUMNS, [_latency_row(each) for each in record.configurations]), _LEGEND]
+    if record.profile is not None:
+        blocks += _profile_blocks(record.profile)
+    return "\n\n".join(blocks)
+
+
+_LEGEND: Final = (
+    "Medians of processes of their own, all configurations in turn. cold: from the start of a process to the mask; "
+    "warm: the same case again. spread: slowest round over fastest; against itself: every second round over the "
+    "others, which should be 1."
+)
+
+
+def compared(first: BenchRecord, second: BenchRecord) -> str:
+    """Two records of one machine side by side.
+
+    Raises:
+        InputError: another machine or other images, or no configuration that both have.
+    """
+    apart = differences(first.machine, second.machine)
+    if apart:
+        raise InputError(
+            "the records are of different machines, whose figures are not comparable: "
+            f"{'; '.join(apart)}; measure both on one machine"
+        )
+    if (first.images, first.shape) != (second.images, second.shape):
+        raise InputError("the records are of different images; measure both with the same --data")
+    others = {each.name: each for each in second.configurations}
+    pairs = [(each, others[each.name]) for each in first.configurations if each.name in others]
+    if not pairs:
+        raise InputError("the records have no configuration in common; measure both with the same --threads")
+    rows = [_compare_row(one, other) for one, other in pairs]
+    return "\n\n".join(
+        [
+            f"A: {first.model} ({first.number_format}) {first.digest[:16]}, "
+            f"B: {second.model} ({second.number_format}) {second.digest[:16]}",
+            format_rows(COMPARE_COLUMNS, rows),
+            "Not interleaved: what is nearer to 1 than the spread of either record is noise.",
+        ]
+    )
+
+
+def _latency_row(each: Configuration) -> list[str]:
+    return [
+        each.precision,
+        str(each.threads),
+        f"{each.median('cold_ms') / 1000:.2f}",
+        f"{each.median('first_ms') / 1000:.2f}",
+        f"{each.median('warm_ms') / 1000:.2f}",
+        f"{each.spread('cold_ms'):.2f}",
+        f"{each.against_itself('cold_ms'):.2f}",
+        f"{each.median('peak_rss_bytes') / 2**20:.0f}",
+    ]
+
+
+def _compare_row(one: Configuration, other: Configuration) -> list[str]:
+    cells = [one.precision, str(one.threads)]
+    for figure in ("cold_ms", "warm_ms"):
+        first, second = one.median(figure), other.median(figure)
+        cells += [f"{first / 1000:.2f}", f"{second / 1000:.2f}", f"{first / second:.2f}"]
+    return cells
+
+
+def _profile_blocks(profile: Profile) -> Iterator[str]:
+    all_ms = sum(layer.time_ms for layer in profile.layers)
+    ranked = sorted(profile.layers, key=lambda layer: -layer.time_ms)[:MOST_LAYERS]
+    yield f"Layers of one case, {profile.threads} thread(s), {profile.precision} where not integer:"
+    yield format_rows(LAYER_COLUMNS, [_layer_row(layer, profile, all_ms) for layer in ranked])
+    left = len(profile.layers) - len(ranked)
+    if left > 0:
+        rest_ms = all_ms - sum(layer.time_ms for layer in ranked)
+        yield f"and {left} more that take {rest_ms:.1f} ms together (--json has them)"
+    yield format_rows(SUM_COLUMNS, [_sum_row(profile, number, all_ms) for number in range(len(sums(profile)))])
+    yield _in_words(profile.layers)
+
+
+def _layer_row(layer: LayerTime, profile: Profile, all_ms: float) -> list[str]:
+    notes = [
+        word
+        for word, said in (("fell back to float", layer.fell_back), ("reference kernel", layer.is_reference))
+        if said
+    ]
+    return [
+        f"{layer.graph}: {layer.name}",
+        layer.kind,
+        layer.kernel,
+        str(layer.times),
+        _giga(layer.multiply_adds),
+        f"{layer.time_ms:.2f}",
+        _share(layer.time_ms, all_ms),
+        _percent(peak_share([layer], profile.peaks)),
+        f"{layer.moved_bytes / 2**20:.1f}",
+        ", ".join(notes),
+    ]
+
+
+def _sum_row(profile: Profile, number: int, all_ms: float) -> list[str]:
+    each = sums(profile)[number]
+    peak = profile.peaks.get(each.numbers)
+    return [
+        each.numbers,
+        _giga(each.multiply_adds),
+        f"{each.time_ms:.1f}",
+        _share(each.time_ms, all_ms),
+        _percent(each.peak_share),
+        "-" if peak is None else f"{peak / 1e9:.1f}",
+        f"{each.moved_bytes / 2**20:.0f}",
+    ]
+
+
+def _in_words(layers: Sequence[LayerTime]) -> str:
+    """What did not run as it should."""
+    fell = [layer for layer in layers if layer.fell_back]
+    slow = [layer for layer in layers if layer.is_reference]
+    return (
+        "Operations are multiply-adds of layers with weights; of peak: their rate over that of small convolutions that "
+        "stay in the caches, measured now. "
+        f"{len(fell)} quantised layer(s) fell back to floating point ({sum(each.time_ms for each in fell):.1f} ms), "
+        f"{len(slow)} node(s) have a reference kernel ({sum(each.time_ms for each in slow):.1f} ms)."
+    )
+
+
+def _giga(count: int) -> str:
+    return f"{count / 1e9:.3f}" if count else "-"
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"

@@ -1,0 +1,117 @@
+"""One case, cold and once more, in a process of its own: what a sample of a benchmark is made of."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from brain_edge.bench.record import Configuration, Sample
+from brain_edge.package import Manifest, ModelPackage, Precision
+from brain_edge.phantom import make_study
+from brain_edge.process import peak_rss_bytes
+from brain_edge.run import read_study
+from brain_edge.runtime.child import ask_child, job_from_parent
+from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from brain_edge.volume import Study
+
+MODULE: Final = "brain_edge.bench.timed"
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What the child is asked to do; without images it takes the phantom of the self-test."""
+
+    folder: str
+    manifest: Manifest
+    images: dict[str, str]
+    threads: int
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What only the child knows."""
+
+    first_ms: float
+    warm_ms: float
+    peak_rss_bytes: int | None
+
+
+def time_configurations(
+    package: ModelPackage,
+    images: Mapping[str, Path],
+    choices: Sequence[tuple[int, Precision]],
+    rounds: int,
+    report: Callable[[str], None],
+) -> tuple[Configuration, ...]:
+    """Samples of all configurations in turn: A B C A B C, so that a slow minute of the machine hits all.
+
+    Raises:
+        BrainEdgeError: a process failed.
+    """
+    samples: list[list[Sample]] = [[] for _ in choices]
+    for number in range(rounds):
+        report(f"round {number + 1} of {rounds}, {len(choices)} configuration(s)")
+        for (threads, precision), taken in zip(choices, samples, strict=True):
+            taken.append(_sample(package, images, threads, precision))
+    return tuple(
+        Configuration(threads=threads, precision=str(precision), samples=tuple(taken))
+        for (threads, precision), taken in zip(choices, samples, strict=True)
+    )
+
+
+def study_of(package: ModelPackage, images: Mapping[str, Path]) -> Study:
+    """The images, or the phantom of the self-test where there are none."""
+    if images:
+        return read_study(images)
+    return make_study(package.manifest.self_test.phantom, [sequence.name for sequence in package.spec.inputs])
+
+
+def in_precision(package: ModelPackage, precision: Precision) -> ModelPackage:
+    """The package as if it were pinned to another precision."""
+    return ModelPackage(package.folder, msgspec.structs.replace(package.manifest, precision=precision))
+
+
+def _sample(package: ModelPackage, images: Mapping[str, Path], threads: int, precision: Precision) -> Sample:
+    job = Job(
+        folder=str(package.folder),
+        manifest=in_precision(package, precision).manifest,
+        images={name: str(path) for name, path in images.items()},
+        threads=threads,
+    )
+    start = time.perf_counter()
+    answer = msgspec.json.decode(ask_child(MODULE, job, "the timed run"), type=Answer)
+    cold_ms = (time.perf_counter() - start) * 1000.0 - answer.warm_ms
+    return Sample(
+        cold_ms=cold_ms, first_ms=answer.first_ms, warm_ms=answer.warm_ms, peak_rss_bytes=answer.peak_rss_bytes
+    )
+
+
+def main() -> None:
+    """The child: a job on stdin, the answer on stdout."""
+    job = msgspec.json.decode(job_from_parent(), type=Job)
+    package = ModelPackage(Path(job.folder), job.manifest)
+    segmenter = Segmenter.open(package, RuntimeOptions(threads=job.threads, resident_graphs=2))
+    study = study_of(package, {name: Path(path) for name, path in job.images.items()})
+    first_ms, warm_ms = (_elapsed_ms(segmenter, study) for _ in range(2))
+    answer = Answer(first_ms=first_ms, warm_ms=warm_ms, peak_rss_bytes=peak_rss_bytes())
+    sys.stdout.buffer.write(msgspec.json.encode(answer))
+
+
+def _elapsed_ms(segmenter: Segmenter, study: Study) -> float:
+    start = time.perf_counter()
+    if segmenter.spec.makes_images:
+        segmenter.synthesise(study)
+    else:
+        segmenter(study)
+    return (time.perf_counter() - start) * 1000.0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""`brain-edge bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from brain_edge.cli.options import (
+    find_package,
+    json_option,
+    print_json,
+    quiet_option,
+    reporter,
+    split_input,
+)
+from brain_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from brain_edge.package import ModelPackage
+
+RECORD = click.Path(path_type=Path)
+
+
+@click.command("bench")
+@click.argument("package", required=False)
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="HEAD",
+    help="Image, or NAME=image for each sequence of several [the phantom of the self-test].",
+)
+@click.option("--profile", is_flag=True, help="Also layer by layer: operations, time, share of this CPU's peak.")
+@click.option("--rounds", type=click.IntRange(min=1), default=4, show_default=True, help="Processes of each kind.")
+@click.option("--compare", nargs=2, type=RECORD, metavar="A B", help="Compare two records of --json instead.")
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Only this number [1 to all physical cores].")
+@json_option
+@quiet_option
+def command(
+    package: str | None,
+    data: tuple[str, ...],
+    profile: bool,
+    rounds: int,
+    compare: tuple[Path, Path] | None,
+    threads: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """How fast a package is on this machine: cold and warm latency, peak memory, by threads and precision."""
+    from brain_edge.bench.measure import BenchOptions, bench
+    from brain_edge.bench.record import read_record
+    from brain_edge.bench.table import as_text, compared
+
+    if compare is not None:
+        if package is not None or data or profile or as_json:
+            raise UsageError("--compare A B compares two records and takes no package, --data, --profile or --json")
+        click.echo(compared(read_record(compare[0]), read_record(compare[1])))
+        return
+    from brain_edge.package import open_package
+
+    opened = open_package(find_package(package))
+    options = BenchOptions(threads=threads, rounds=rounds, profile=profile, report=reporter(quiet=quiet))
+    record = bench(opened, _images(data, opened), options)
+    if as_json:
+        print_json(record)
+    else:
+        click.echo(as_text(record))
+
+
+def _images(data: tuple[str, ...], package: ModelPackage) -> dict[str, Path]:
+    from brain_edge.run import assign_inputs
+
+    return assign_inputs([split_input(text) for text in data], package.spec) if data else {}
