@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 from brain_edge.runtime.operations import WEIGHTED, is_integer, multiply_adds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 TRANSPARENT: Final = frozenset(
     {"Concat", "MaxPool", "Pad", "Reshape", "Slice", "Split", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze"}
 )
 """Operations that move integers without computing: what is quantised before them is quantised after them."""
+
+LOOPS: Final = frozenset({"Loop", "TensorIterator"})
+"""Operations with a graph of their own, which they run many times."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,21 @@ def layer_costs(model: Any, shape: Sequence[int]) -> tuple[LayerCost, ...]:
     sized = model.clone()
     sized.reshape(list(shape))
     nodes = [node for node in sized.get_ordered_ops() if node.get_type_name() in WEIGHTED]
-    return tuple(
+    costs = [
         LayerCost(node.get_friendly_name(), node.get_type_name(), multiply_adds(node), _is_quantised(node))
         for node in nodes
-    )
+    ]
+    return (*costs, *_loop_costs(sized, shape[0]))
+
+
+def _loop_costs(model: Any, rounds: int) -> Iterator[LayerCost]:
+    """The layers in the bodies of loops, which go over the first axis of the input; they are never quantised."""
+    for loop in model.get_ordered_ops():
+        if loop.get_type_name() in LOOPS:
+            for node in loop.get_function().get_ordered_ops():
+                if node.get_type_name() in WEIGHTED:
+                    name = f"{loop.get_friendly_name()}/{node.get_friendly_name()}"
+                    yield LayerCost(name, node.get_type_name(), rounds * multiply_adds(node), quantised=False)
 
 
 def int8_share(layers: Sequence[LayerCost]) -> float:

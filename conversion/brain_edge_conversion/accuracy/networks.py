@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from brain_edge.runtime.operations import WEIGHTED
 from brain_edge.runtime.telemetry import forbid_telemetry
 from brain_edge_conversion.accuracy.ladder import BiasCorrection, FloatEnds, Ranges, Setting
+from brain_edge_conversion.accuracy.loops import loops_of, quantise_around_loops
 from brain_edge_conversion.accuracy.policy import Group
 from brain_edge_conversion.capture import load_inputs, middle
 from brain_edge_conversion.coverage import TRANSPARENT
@@ -31,7 +32,7 @@ MULTIPLE: Final = 32
 
 
 def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: Collection[str] = ()) -> Any:
-    """An OpenVINO model with FakeQuantize nodes; the model itself is left as it is.
+    """An OpenVINO model with FakeQuantize nodes; the model itself is left as it is. Loops stay in floating point.
 
     Args:
         model: in floating point.
@@ -44,20 +45,31 @@ def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: C
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    # a list of paths: NNCF asks for its length and iterates more than once; a volume is loaded when it is used
     most = LARGEST_ACTIVATION_BYTES[setting.ranges]
-    dataset = nncf.Dataset(list(inputs), lambda path: _as_much_as_fits(next(load_inputs([path])), model, most))
+
+    def load(path: Path) -> FloatArray:
+        return _as_much_as_fits(next(load_inputs([path])), model, most)
+
     ignored = sorted({*keep_float, *_ends(model, setting.float_ends)})
-    # NNCF draws its progress on stdout, which belongs to the results of the command
-    with contextlib.redirect_stdout(sys.stderr):
-        quantised = nncf.quantize(
-            model,
-            dataset,
-            preset=nncf.QuantizationPreset(setting.preset.value),
-            subset_size=len(inputs),
-            ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
-            advanced_parameters=_advanced(setting),
-        )
+
+    def by_nncf(graph: Any, dataset: Any) -> Any:
+        # NNCF draws its progress on stdout, which belongs to the results of the command
+        with contextlib.redirect_stdout(sys.stderr):
+            return nncf.quantize(
+                graph,
+                dataset,
+                preset=nncf.QuantizationPreset(setting.preset.value),
+                subset_size=len(inputs),
+                ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
+                advanced_parameters=_advanced(setting),
+            )
+
+    if loops_of(model):
+        batches = (load(path) for path in inputs)
+        quantised = quantise_around_loops(model, batches, lambda graph, values: by_nncf(graph, nncf.Dataset(values)))
+    else:
+        # a list of paths: NNCF asks for its length and iterates more than once; a volume is loaded when it is used
+        quantised = by_nncf(model, nncf.Dataset(list(inputs), load))
     _name_by_place(quantised, {node.get_friendly_name() for node in model.get_ops()})
     return quantised
 

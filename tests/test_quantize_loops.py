@@ -1,0 +1,73 @@
+"""A recurrent graph in INT8: what is around its loops is quantised, the loops stay as they are, and that is counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from brain_edge.runtime.telemetry import forbid_telemetry
+from brain_edge.spec import Network, WholeStack
+from brain_edge_conversion.accuracy.ladder import Setting
+from brain_edge_conversion.accuracy.loops import loops_of, quantise_around_loops
+from brain_edge_conversion.accuracy.networks import quantise
+from brain_edge_conversion.coverage import int8_share, layer_costs
+from brain_edge_conversion.networks.tcup_gan import TCuPGANGenerator
+from brain_edge_conversion.trace import trace
+
+SHAPE = (4, 4, 64, 64)
+BATCH = np.random.default_rng(0).random(SHAPE, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def model():
+    forbid_telemetry()
+    torch.manual_seed(0)
+    network = Network(graphs=("g",), channels_in=4, channels_out=3, execution=WholeStack(axis=0))
+    return trace(TCuPGANGenerator(widths=(4, 8), plane=(64, 64)).eval(), network, (3, 16, 16))
+
+
+def run(model) -> np.ndarray:
+    import openvino as ov
+
+    return ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(BATCH)[0]
+
+
+def test_cut_at_its_loops_and_joined_again_a_graph_is_the_same(model):
+    same = quantise_around_loops(model, [BATCH], lambda graph, _values: graph.clone())
+    np.testing.assert_array_equal(run(same), run(model))
+    assert len(loops_of(same)) == len(loops_of(model)) == 4
+
+
+def test_the_cut_graph_is_given_what_the_loops_give(model):
+    """Run by itself on the values for calibration, it ends in the output of the whole graph."""
+    import openvino as ov
+
+    seen = []
+
+    def watch(graph, values):
+        compiled = ov.Core().compile_model(graph.clone(), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        seen.extend(compiled(each)[0] for each in values)
+        return graph.clone()
+
+    quantise_around_loops(model, [BATCH], watch)
+    np.testing.assert_allclose(seen[0], run(model), atol=1e-6)
+
+
+def test_the_layers_around_the_loops_become_integer_and_those_inside_do_not(model, tmp_path):
+    np.save(tmp_path / "input.npy", BATCH)
+    quantised = quantise(model, [tmp_path / "input.npy"], Setting())
+    costs = layer_costs(quantised, SHAPE)
+    inside = [cost for cost in costs if "Loop" in cost.name]
+    around = [cost for cost in costs if "Loop" not in cost.name]
+    assert len(inside) == 4
+    assert not any(cost.quantised for cost in inside)
+    assert sum(cost.quantised for cost in around) > len(around) / 2
+    assert 0 < int8_share(costs) < 0.9
+    assert np.corrcoef(run(quantised).ravel(), run(model).ravel())[0, 1] > 0.9
+
+
+def test_a_layer_in_a_loop_counts_once_for_each_slice(model):
+    """The first loop: 4 x 4 gates of 3 x 3 over 4 hidden channels, 64 x 64 places, once a slice; inputs before it."""
+    (cost, *_) = [cost for cost in layer_costs(model, SHAPE) if "Loop" in cost.name]
+    assert cost.multiply_adds == SHAPE[0] * 64 * 64 * (4 * 4) * 4 * 9
