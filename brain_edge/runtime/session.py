@@ -6,9 +6,8 @@ import itertools
 import logging
 from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
-from threading import RLock, local
+from contextlib import contextmanager, suppress
+from threading import Lock, RLock, local
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -90,12 +89,12 @@ class GraphSession:
 
     def __call__(self, batch: FloatArray) -> FloatArray:
         """Run the graph once."""
-        request = self._pool.requests(self._graph, batch.shape)[0]
-        try:
-            request.start_async({0: batch}, share_inputs=True)
-        except RuntimeError as error:
-            raise BrainEdgeError(_runtime_problem(self._graph, batch.shape, error)) from error
-        return self._awaited(request, batch.shape)
+        with self._pool.ready(self._graph, batch.shape).running() as requests:
+            try:
+                requests[0].start_async({0: batch}, share_inputs=True)
+            except RuntimeError as error:
+                raise BrainEdgeError(_runtime_problem(self._graph, batch.shape, error)) from error
+            return self._awaited(requests[0], batch.shape)
 
     def run_many(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
         """Outputs in the order of their inputs; each is valid until the next is asked for."""
@@ -103,27 +102,12 @@ class GraphSession:
         first = next(inputs, None)
         if first is None:
             return
-        requests = self._pool.requests(self._graph, first.shape)
-        if len(requests) == 1:
+        ready = self._pool.ready(self._graph, first.shape)
+        if ready.streams == 1:
             yield from map(self, itertools.chain([first], inputs))
             return
-        free, waiting = deque(requests), deque[Any]()
-        try:
-            for batch in itertools.chain([first], inputs):
-                if not free:
-                    yield self._awaited(waiting[0], first.shape)
-                    free.append(waiting.popleft())
-                free[0].start_async({0: batch}, share_inputs=True)
-                waiting.append(free.popleft())
-            while waiting:
-                yield self._awaited(waiting[0], first.shape)
-                waiting.popleft()
-        finally:
-            # what the caller does not want any more must not write into memory that it may have given back
-            for request in waiting:
-                request.cancel()
-                with suppress(RuntimeError):
-                    request.wait()
+        with ready.running() as requests:
+            yield from self._overlapped(requests, itertools.chain([first], inputs), first.shape)
 
     def memory(self, shape: tuple[int, ...]) -> GraphMemory:
         """What the graph takes for an input of this shape."""
@@ -137,6 +121,27 @@ class GraphSession:
         """Give back the memory of intermediate results; the next call takes it again."""
         self._pool.release()
 
+    def _overlapped(
+        self, requests: list[Any], batches: Iterable[FloatArray], shape: tuple[int, ...]
+    ) -> Iterator[FloatArray]:
+        free, waiting = deque(requests), deque[Any]()
+        try:
+            for batch in batches:
+                if not free:
+                    yield self._awaited(waiting[0], shape)
+                    free.append(waiting.popleft())
+                free[0].start_async({0: batch}, share_inputs=True)
+                waiting.append(free.popleft())
+            while waiting:
+                yield self._awaited(waiting[0], shape)
+                waiting.popleft()
+        finally:
+            # what the caller does not want any more must not write into memory that it may have given back
+            for request in waiting:
+                request.cancel()
+                with suppress(RuntimeError):
+                    request.wait()
+
     def _awaited(self, request: Any, shape: tuple[int, ...]) -> FloatArray:
         try:
             request.wait()
@@ -145,18 +150,37 @@ class GraphSession:
         return np.asarray(request.get_output_tensor(0).data, dtype=np.float32)
 
 
-@dataclass(frozen=True, eq=False)
 class CompiledGraph:
-    """A graph that is ready for one shape.
+    """A graph that is ready for one shape, for any thread.
 
-    Attributes:
+    Args:
         compiled: OpenVINO's model.
         streams: passes of it that run at the same time.
     """
 
-    compiled: Any
-    streams: int
-    _own: local = field(default_factory=local)
+    def __init__(self, compiled: Any, streams: int) -> None:
+        self.compiled = compiled
+        self.streams = streams
+        self._own = local()
+        self._lock = Lock()
+        self._running = 0
+
+    @contextmanager
+    def running(self) -> Iterator[list[Any]]:
+        """The requests of the calling thread, while they are in use."""
+        with self._lock:
+            self._running += 1
+        try:
+            yield self.requests()
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    def release(self) -> None:
+        """Give back the memory of intermediate results, unless another thread is about to need it."""
+        with self._lock:
+            if not self._running:
+                self.compiled.release_memory()
 
     def requests(self) -> list[Any]:
         """Those of the calling thread: one, or one for each stream and one that waits."""
@@ -190,8 +214,8 @@ class SessionPool:
                 self._coming[graph, shape] = self._worker.submit(self._compiler.compile, graph, shape)
             return self._coming[graph, shape]
 
-    def requests(self, graph: str, shape: tuple[int, ...]) -> list[Any]:
-        """All requests of a compiled graph that the calling thread has: one, or one more than there are streams."""
+    def ready(self, graph: str, shape: tuple[int, ...]) -> CompiledGraph:
+        """A graph, compiled if it was not."""
         key = (graph, shape)
         with self._lock:
             if key not in self._ready:
@@ -199,7 +223,7 @@ class SessionPool:
                 coming = self.expect(graph, shape)
             else:
                 self._ready.move_to_end(key)
-                return self._ready[key].requests()
+                return self._ready[key]
         try:
             found = coming.result()
         finally:
@@ -209,13 +233,13 @@ class SessionPool:
             if key not in self._ready:
                 self._make_room()
                 self._ready[key] = found
-            return self._ready[key].requests()
+            return self._ready[key]
 
     def memory(self, graph: str, shape: tuple[int, ...]) -> GraphMemory:
         """What a graph takes when it runs, from its execution graph; another one that is ready stays."""
         coming = self._coming.get((graph, shape))
-        requests = coming.result().requests() if coming is not None else self.requests(graph, shape)
-        return graph_memory_of(requests)
+        found = coming.result() if coming is not None else self.ready(graph, shape)
+        return graph_memory_of(found.requests())
 
     def spare(self) -> bool:
         """Keep no graph but the one that runs; if that was so, compute one window at a time; False if that was so."""
@@ -236,7 +260,7 @@ class SessionPool:
         with self._lock:
             ready = list(self._ready.values())
         for graph in ready:
-            graph.compiled.release_memory()
+            graph.release()
         return_free_memory()
 
     def _make_room(self) -> None:
