@@ -134,11 +134,12 @@ def _target(package: ModelPackage) -> Path:
 
 def _phantom(spec: ModelSpec) -> Study:
     """The head that stands in for an image: the recipe's, or one of the usual size."""
-    from brain_edge.phantom import Phantom, make_study
+    from brain_edge.phantom import Phantom
+    from brain_edge.stand_in import stand_in
     from brain_edge_conversion.recipes import load_recipe, recipe_names
 
     phantom = load_recipe(spec.name).parity_phantom if spec.name in recipe_names() else None
-    return make_study(phantom or Phantom(), [sequence.name for sequence in spec.inputs])
+    return stand_in(phantom or Phantom(), spec)
 
 
 def _default_cohort(model: str) -> str:

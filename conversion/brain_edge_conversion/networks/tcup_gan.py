@@ -10,7 +10,7 @@ convolution (kernel 2, stride 2), an instance norm over the whole stack, and Lea
 convolution before each pooling, which the source does not have: with the source the parameters are 2.3 million, with
 the convolutions 2.5. What the source computes and nothing reads is left out: the decoder's own cell states, upsampled.
 
-How it is computed (docs/decisions/0020): all slices lie on the batch axis, the loop over them is TorchScript, so that
+How it is computed (docs/decisions/0021): all slices lie on the batch axis, the loop over them is TorchScript, so that
 it becomes a `Loop` instead of 155 copies, hidden states are pooled inside of it, and where the planes are small the
 convolution of the inputs is done for all slices at once before it.
 """

@@ -16,7 +16,7 @@ Mantha, Sankar, Fortson, "Automated 3D Tumor Segmentation using Temporal Cubic P
 - Labels of BraTS 2023: 1 necrosis, 2 oedema, 3 enhancing. Order of the sequences: not stated; chosen: T1w, T1w after
   contrast, T2w, FLAIR.
 
-In INT8 the convolutions of the loops stay in floating point; docs/decisions/0020 says what that leaves.
+In INT8 the convolutions of the loops stay in floating point; docs/decisions/0021 says what that leaves.
 """
 
 from __future__ import annotations
