@@ -1,5 +1,7 @@
 """Write the pages of `docs/reference` that the code itself knows best: commands, steps, recipes, the JSON Schema.
 
+And the page of operator coverage, from what was recorded under `benchmarks/results/recipe-coverage`.
+
     python docs/generate.py
 
 `make docs` runs it; a test compares what is committed with what it would write. Nothing here depends on the machine,
@@ -12,6 +14,7 @@ import ast
 import inspect
 import json
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -49,6 +52,10 @@ from brain_edge.steps import (
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from harness.coverage_page import coverage_page
+from harness.coverage_record import read_coverage
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from enum import StrEnum
@@ -69,6 +76,7 @@ def pages() -> dict[str, str]:
     """Every generated page: name under `docs/reference` -> text."""
     writers: Mapping[str, Callable[[], str]] = {
         "cli.md": lambda: _page(_commands()),
+        "coverage.md": lambda: _page(coverage_page(recipe_names(), read_coverage())),
         "recipes.md": lambda: _page(_recipes()),
         "steps.md": lambda: _page(_steps()),
         "spec-schema.json": lambda: json.dumps(json_schema(), indent=2) + "\n",

@@ -7,14 +7,16 @@ At full width the same is done under the marker `full`.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 
+from brain_edge.cli.options import build_side
 from brain_edge.cohort import load_case, load_cohort, study_for
-from brain_edge.errors import UsageError, WeightsError
+from brain_edge.errors import MissingExtraError, UsageError, WeightsError
 from brain_edge.package import WeightsStatus
 from brain_edge.phantom import Phantom, make_study
 from brain_edge.plan import cost_in_words
@@ -205,6 +207,23 @@ def test_hardnet_mirrors_in_all_eight_ways():
 def test_every_recipe_has_a_stand_in_for_random_weights_of_the_grid_that_its_data_have(name: str):
     assert load_recipe(name).parity_phantom == Phantom(shape=(240, 240, 155), spacing_mm=1.0)
     assert load_recipe(name).parity_input is None
+
+
+@pytest.mark.parametrize(
+    ("module", "library", "extra"),
+    [("monai.networks", "monai", "monai"), ("einops", "einops", "monai"), ("unet", "unet", "convert")],
+)
+def test_a_network_whose_library_is_missing_names_it_and_its_extra(module: str, library: str, extra: str):
+    words = rf"convert needs {library}, which is not installed here: pip install 'brain-edge\[{extra}\]'"
+    with pytest.raises(MissingExtraError, match=words), build_side("convert"):
+        raise ModuleNotFoundError(name=module)
+
+
+def test_swin_unetr_asks_for_what_monai_would_miss_later(monkeypatch: pytest.MonkeyPatch):
+    """MONAI itself looks for einops when the network runs, and its words name no package of ours."""
+    monkeypatch.setitem(sys.modules, "einops", None)
+    with pytest.raises(ModuleNotFoundError, match="einops"):
+        swin_unetr.swin_graphs()[0].build(None)
 
 
 @pytest.mark.parametrize("name", WITH_LANDMARKS)

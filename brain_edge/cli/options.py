@@ -213,4 +213,4 @@ def build_side(feature: str) -> Iterator[None]:
         if library not in EXTRA_LIBRARIES | MONAI_LIBRARIES:
             raise
         extra = "monai" if library in MONAI_LIBRARIES else "convert"
-        raise MissingExtraError(feature, str(error.name), extra) from error
+        raise MissingExtraError(feature, library, extra) from error

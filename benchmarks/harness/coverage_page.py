@@ -1,0 +1,117 @@
+"""The page of operator coverage: what was recorded of each recipe, and which recipes were not measured."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from harness.coverage_record import GraphCoverage, LayerGroup, RecipeCoverage, Speed
+
+SMALLEST_SHARE: Final = 5e-5
+"""Of the multiply-adds, below which a share is printed as less than 0.01 %."""
+
+NOT_MEASURED: Final = "not measured"
+
+INTRODUCTION: Final = """# Operator coverage
+
+What INT8 quantisation makes of the networks of each recipe: which layers compute in bytes, which stay in floating point
+and why, which exact rewrites were applied, and what that gives in speed. Written by `docs/generate.py` from
+[`benchmarks/results/recipe-coverage`](../../benchmarks/results/recipe-coverage), one file a recipe, which
+`benchmarks/recipe_coverage.py` leaves. A recipe that is not measured is in the table as such.
+
+- **Weights are random** unless the section of a recipe says otherwise: sizes, kernels and speed do not depend on them.
+  There is no accuracy here, and an INT8 graph of random weights has none. A kernel is what OpenVINO chose on the
+  processor that is named; with AVX512-VNNI or AMX it chooses others, and INT8 gains more.
+- **Parity** is that of the FP32 graph with PyTorch: largest difference / largest output, and the share of voxels with
+  the same most probable channel; the section of the recipe says on what they were compared.
+- **GFLOP** are two for each multiply-add of convolutions and matrix products, for the input that the steps give the
+  network (in brackets), or for the timed input where the image decides.
+- **INT8 share** is that of the multiply-adds that an integer kernel computed.
+- **Faster** than PyTorch is the median over the rounds of one interleaved run in one process (PyTorch, OpenVINO f32,
+  OpenVINO INT8, in turn), and in brackets the range over the rounds. The machine was shared with other work, which the
+  range shows: these figures tell the order of things, and no more."""
+
+
+def coverage_page(recipes: Sequence[str], recorded: Mapping[str, RecipeCoverage]) -> Iterator[str]:
+    """The lines of the page; recipes in their order."""
+    yield INTRODUCTION
+    yield ""
+    yield (
+        "| recipe | network | parameters | GFLOP (input) | parity | same label | INT8 share | f32 faster | INT8 faster "
+        "| timed on |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    for name in recipes:
+        if name in recorded:
+            yield from (_row(recorded[name], graph) for graph in recorded[name].graphs)
+        else:
+            yield f"| `{name}` | {NOT_MEASURED} | | | | | | | | |"
+    for name in recipes:
+        if name in recorded:
+            yield from _section(recorded[name])
+
+
+def _row(recipe: RecipeCoverage, graph: GraphCoverage) -> str:
+    parity = next(each for each in recipe.parity.graphs if each.graph == graph.graph)
+    cells = (
+        f"`{recipe.recipe}`",
+        f"`{graph.graph}`",
+        f"{graph.parameters / 1e6:.3g} M",
+        f"{graph.gflop:.3g} ({_sides(graph.shape)})",
+        f"{parity.relative_error:.1e}",
+        f"{parity.same_label_share:.4%}",
+        NOT_MEASURED if graph.int8_share is None else f"{graph.int8_share:.1%}",
+        *(_ratio(graph.speed, engine) for engine in ("OpenVINO f32", "OpenVINO INT8")),
+        "" if graph.speed is None else _sides(graph.speed.shape),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _ratio(speed: Speed | None, engine: str) -> str:
+    """Against PyTorch, with the range over the rounds."""
+    if speed is None:
+        return NOT_MEASURED
+    pairs = zip(speed.samples_ms["PyTorch f32"], speed.samples_ms[engine], strict=True)
+    ratios = [slow / fast for slow, fast in pairs]
+    return f"{statistics.median(ratios):.2g}x ({min(ratios):.2g} to {max(ratios):.2g})"
+
+
+def _section(recipe: RecipeCoverage) -> Iterator[str]:
+    capabilities = ", ".join(each for each in recipe.capabilities if each in ("FP32", "FP16", "BF16", "INT8"))
+    versions = ", ".join(f"{tool} {version}" for tool, version in sorted(recipe.versions.items()))
+    yield from ("", f"## {recipe.recipe}", "")
+    yield f"- Weights: {recipe.weights}. Compared on: {recipe.compared_on}."
+    yield f"- Masks of both agree at Dice {recipe.parity.mask_dice:.5f} (least label)."
+    threads = f"{recipe.threads} thread{'s' if recipe.threads > 1 else ''}"
+    yield f"- Measured {recipe.measured:%Y-%m-%d} on {recipe.processor} ({capabilities}), {threads}; {versions}."
+    yield f"- Rewrites: {'; '.join(recipe.rewrites) or 'none applied'}."
+    for graph in filter(_is_quantised, recipe.graphs):
+        yield from ("", f"`{graph.graph}`:", "", "| layers | operation | share | kernel | computed in | why |")
+        yield "|---|---|---|---|---|---|"
+        yield from map(_layers, graph.layers)
+
+
+def _is_quantised(graph: GraphCoverage) -> bool:
+    return graph.int8_share is not None
+
+
+def _layers(group: LayerGroup) -> str:
+    computed = "INT8" if group.is_integer else "float"
+    why = group.why_float and f"{group.why_float}: `{_names(group.examples)}`{' ...' if group.layers > 3 else ''}"
+    share = f"{group.share:.2%}" if group.share >= SMALLEST_SHARE or not group.share else "under 0.01%"
+    kernel = group.kernel or "not named"
+    return f"| {group.layers} | {group.kind} | {share} | {kernel} | {computed} | {why} |"
+
+
+def _names(examples: Iterable[str]) -> str:
+    return "`, `".join(examples)
+
+
+def _sides(shape: Sequence[int]) -> str:
+    sides = shape[2:] if len(shape) > 2 else shape
+    cube = math.prod(sides) == sides[0] ** len(sides)
+    return f"{sides[0]}^{len(sides)}" if cube and len(set(sides)) == 1 else " x ".join(map(str, sides))

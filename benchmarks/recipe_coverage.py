@@ -1,0 +1,256 @@
+"""What quantisation makes of each layer of a recipe's networks, and how fast that is: one JSON file per recipe.
+
+    brain-edge convert vox2vox --random-weights --parity-data T1=... -o vox2vox-fp32
+    python benchmarks/recipe_coverage.py vox2vox-fp32 --compared-on "the whole case" --threads 1
+    python docs/generate.py
+
+Parity and rewrites are those of the package that is given. Its networks are quantised at the fastest setting, on a
+phantom: that decides kernels and speed and says nothing of accuracy. PyTorch, OpenVINO in f32 and in INT8 run in turn
+in one process, A B C A B C. `docs/reference/coverage.md` is made of these files.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import numpy as np
+from harness.coverage_record import (
+    FOLDER,
+    GraphCoverage,
+    LayerGroup,
+    RecipeCoverage,
+    Speed,
+    processor,
+    write_coverage,
+)
+
+from brain_edge.errors import BrainEdgeError
+from brain_edge.kinds import example_input
+from brain_edge.package import open_package
+from brain_edge.phantom import Phantom, make_volume
+from brain_edge.plan import known_inputs
+from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.runtime.session import cpu_capabilities, open_sessions, read_graph
+from brain_edge_conversion.accuracy.kernels import package_kernels
+from brain_edge_conversion.accuracy.ladder import Setting
+from brain_edge_conversion.accuracy.policy import Trial
+from brain_edge_conversion.accuracy.search import candidate_in, quantise_package
+from brain_edge_conversion.convert import tool_versions
+from brain_edge_conversion.coverage import int8_share, layer_costs, with_kernels
+from brain_edge_conversion.parity import TorchSession
+from brain_edge_conversion.recipe import Variant
+from brain_edge_conversion.recipes import load_recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from brain_edge.package import ModelPackage
+    from brain_edge.spec import Network
+    from brain_edge_conversion.coverage import LayerCost
+    from brain_edge_conversion.recipe import GraphSource
+
+EXAMPLE_SIDE: Final = 64
+"""Of the cube whose cost is told where neither steps nor a plan say how large the input is."""
+NAMED: Final = 3
+"""Layers of a group that are named."""
+
+
+@click.command()
+@click.argument("packages", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--compared-on", required=True, help="What the conversion was compared with PyTorch on, in words.")
+@click.option("--threads", default=2, show_default=True, help="Of every engine.")
+@click.option("--rounds", default=5, show_default=True, help="In which each engine runs once.")
+@click.option(
+    "--side", default=64, show_default=True, help="Of the cube that is timed, where a network lets us choose."
+)
+@click.option("--parity-only", is_flag=True, help="Quantise and time nothing: size, cost, parity, rewrites.")
+@click.option("--folder", default=FOLDER, type=click.Path(path_type=Path), help="Of the JSON files.")
+def main(
+    packages: tuple[Path, ...],
+    compared_on: str,
+    threads: int,
+    rounds: int,
+    side: int,
+    parity_only: bool,
+    folder: Path,
+) -> None:
+    """Measure PACKAGES, made by `convert NAME --random-weights`."""
+    try:
+        for path in packages:
+            package = open_package(path)
+            plan = None if parity_only else Plan(rounds, side)
+            measured = measure(package, compared_on, RuntimeOptions(threads=threads), plan)
+            click.echo(f"written: {write_coverage(measured, folder)}", err=True)
+    except BrainEdgeError as error:
+        sys.exit(f"error: {error}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to time: rounds in which each engine runs once, and the side of the cube."""
+
+    rounds: int
+    side: int
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What became of a network: its layers with the kernels that ran, and its speed."""
+
+    layers: tuple[LayerCost, ...]
+    speed: Speed
+
+
+def measure(package: ModelPackage, compared_on: str, runtime: RuntimeOptions, plan: Plan | None) -> RecipeCoverage:
+    """Every network of a package, one member of each ensemble; without a plan nothing is quantised and timed."""
+    manifest = package.manifest
+    sources = {graph.graph: graph for graph in load_recipe(package.spec.name).variant(Variant()).graphs}
+    known = dict(known_inputs(package.spec))
+    networks = {graph: stage.network for stage in package.spec.stages for graph in stage.network.graphs}
+    side = EXAMPLE_SIDE if plan is None else plan.side
+    shapes = {graph: _timed_shape(networks[graph], source, known.get(graph), side) for graph, source in sources.items()}
+    quantised = {} if plan is None else _quantised(package, sources, shapes, runtime, plan.rounds)
+    if manifest.parity is None:
+        raise AssertionError("a package that convert has made has a parity record")
+    return RecipeCoverage(
+        recipe=package.spec.name,
+        measured=datetime.now(UTC),
+        processor=processor(),
+        capabilities=cpu_capabilities(),
+        threads=runtime.threads or 0,
+        versions=tool_versions(),
+        weights=str(manifest.weights_status),
+        compared_on=compared_on,
+        parity=manifest.parity,
+        rewrites=manifest.rewrites,
+        graphs=tuple(
+            _graph(package, source, known.get(graph, shapes[graph]), quantised.get(graph))
+            for graph, source in sources.items()
+        ),
+    )
+
+
+def _quantised(
+    package: ModelPackage,
+    sources: Mapping[str, GraphSource],
+    shapes: Mapping[str, tuple[int, ...]],
+    runtime: RuntimeOptions,
+    rounds: int,
+) -> dict[str, Quantised]:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        inputs = {graph: [_phantom(shape, folder / f"{graph}.npy")] for graph, shape in shapes.items()}
+        layers = quantise_package(Trial(setting=Setting()), package, inputs, folder)
+        candidate = candidate_in(folder, package)
+        kernels = package_kernels(candidate, shapes, runtime)
+        return {
+            graph: Quantised(
+                layers=with_kernels(layers[graph], kernels[graph]),
+                speed=_speed((package, candidate), source, inputs[graph][0], runtime, rounds),
+            )
+            for graph, source in sources.items()
+        }
+
+
+def _timed_shape(network: Network, source: GraphSource, real: tuple[int, ...] | None, side: int) -> tuple[int, ...]:
+    """Of the input that is quantised on and timed: a cube, or what the graph was made for alone."""
+    if source.has_fixed_sides and real is not None:
+        return real
+    smallest = max(side, *source.example_shape)
+    return example_input(network.execution, network.channels_in, (smallest, smallest, smallest))
+
+
+def _phantom(shape: tuple[int, ...], file: Path) -> Path:
+    """The phantom head, z-scored, in every channel a little noisier, as `.npy`."""
+    sides = shape[2:]
+    head = make_volume(Phantom(shape=(sides[0], sides[1], sides[2]), spacing_mm=200.0 / min(sides))).voxels
+    head = (head - head.mean()) / head.std()
+    noise = np.random.default_rng(0)
+    channels = [head + 0.1 * number * noise.standard_normal(head.shape) for number in range(shape[1])]
+    np.save(file, np.stack(channels)[np.newaxis].astype(np.float32))
+    return file
+
+
+def _graph(
+    package: ModelPackage, source: GraphSource, shape: tuple[int, ...], quantised: Quantised | None
+) -> GraphCoverage:
+    """One network: its size, its cost on what it really sees where that is known, and its layers."""
+    import openvino as ov
+
+    costs = layer_costs(read_graph(ov.Core(), package.graph_file(source.graph), package.spec), shape)
+    return GraphCoverage(
+        graph=source.graph,
+        parameters=sum(each.numel() for each in source.build(None).parameters()),
+        shape=shape,
+        gflop=2e-9 * sum(layer.multiply_adds for layer in costs),
+        int8_share=None if quantised is None else int8_share(quantised.layers),
+        layers=() if quantised is None else tuple(_grouped(quantised.layers)),
+        speed=None if quantised is None else quantised.speed,
+    )
+
+
+def _grouped(layers: Sequence[LayerCost]) -> Iterable[LayerGroup]:
+    """Layers of the same kind with the same kernel, the costliest group first."""
+    groups: dict[tuple[str, str, bool], list[LayerCost]] = {}
+    for layer in layers:
+        groups.setdefault((layer.kind, layer.kernel or "", layer.integer), []).append(layer)
+    total = sum(layer.multiply_adds for layer in layers)
+    made = [
+        LayerGroup(
+            kind=kind,
+            kernel=kernel,
+            is_integer=is_integer,
+            why_float="" if is_integer else _why_float(members[0]),
+            layers=len(members),
+            share=sum(layer.multiply_adds for layer in members) / total,
+            examples=tuple(layer.name for layer in members[:NAMED]),
+        )
+        for (kind, kernel, is_integer), members in groups.items()
+    ]
+    return sorted(made, key=lambda group: -group.share)
+
+
+def _why_float(layer: LayerCost) -> str:
+    if layer.quantised:
+        return "quantised, but this CPU's plugin has no integer kernel for it"
+    return "NNCF does not quantise what it reads"
+
+
+def _speed(
+    packages: tuple[ModelPackage, ModelPackage], source: GraphSource, file: Path, runtime: RuntimeOptions, rounds: int
+) -> Speed:
+    """Each engine once warm, then all in turn."""
+    import torch
+
+    batch = np.load(file)
+    before = torch.get_num_threads()
+    torch.set_num_threads(runtime.threads or before)
+    engines: Mapping[str, Any] = {
+        "PyTorch f32": TorchSession(source.build(None)),
+        "OpenVINO f32": open_sessions(packages[0], runtime)[source.graph],
+        "OpenVINO INT8": open_sessions(packages[1], runtime)[source.graph],
+    }
+    samples: dict[str, list[float]] = {name: [] for name in engines}
+    for number in range(rounds + 1):
+        for name, engine in engines.items():
+            start = time.perf_counter()
+            engine(batch.copy())
+            if number:
+                samples[name].append(1000 * (time.perf_counter() - start))
+    torch.set_num_threads(before)
+    click.echo(
+        f"{source.graph}: { ({name: round(statistics.median(of)) for name, of in samples.items()}) } ms", err=True
+    )
+    return Speed(shape=batch.shape, samples_ms={name: tuple(of) for name, of in samples.items()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The page of operator coverage: what is recorded holds together, and what was not measured is said."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from brain_edge.phantom import Phantom, make_study
+from brain_edge.runtime.options import RuntimeOptions
+from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.recipe import Variant
+from brain_edge_conversion.recipes import load_recipe, recipe_names
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+from harness.coverage_page import coverage_page  # noqa: E402
+from harness.coverage_record import RecipeCoverage, read_coverage, write_coverage  # noqa: E402
+
+RECORDED = read_coverage()
+NAME = "unet-baseline-m1"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> RecipeCoverage:
+    """The smallest recipe, measured as the script does it."""
+    import recipe_coverage
+
+    script: ModuleType = recipe_coverage
+    source = load_recipe(NAME).variant(Variant())
+    study = make_study(Phantom(shape=(48, 56, 40), spacing_mm=4.0), [each.name for each in source.spec.inputs])
+    target = tmp_path_factory.mktemp("package") / "fp32"
+    package = convert(source, {"model": None}, study, target, ConvertOptions())
+    made: RecipeCoverage = script.measure(package, "a phantom", RuntimeOptions(threads=1), script.Plan(2, 16))
+    return made
+
+
+def test_the_layers_of_a_network_add_up(measured: RecipeCoverage):
+    (graph,) = measured.graphs
+    assert sum(group.share for group in graph.layers) == pytest.approx(1)
+    assert graph.int8_share == pytest.approx(sum(group.share for group in graph.layers if group.is_integer))
+    assert sum(group.layers for group in graph.layers) == 11  # two of each block, up and down, and the classifier
+    assert graph.int8_share > 0.5
+    assert all(bool(group.why_float) != group.is_integer for group in graph.layers)
+
+
+def test_cost_is_that_of_the_window_and_speed_of_the_cube(measured: RecipeCoverage):
+    (graph,) = measured.graphs
+    assert graph.speed is not None
+    assert graph.shape == (1, 4, 64, 64, 64)
+    assert graph.speed.shape[2:] == (32, 32, 32)  # what it was traced with is the least
+    assert {len(samples) for samples in graph.speed.samples_ms.values()} == {2}
+
+
+def test_a_record_is_read_back_and_becomes_rows(measured: RecipeCoverage, tmp_path: Path):
+    assert write_coverage(measured, tmp_path).name == f"{NAME}.json"
+    recorded = read_coverage(tmp_path)
+    assert recorded == {NAME: measured}
+    page = "\n".join(coverage_page((NAME, "vox2vox"), recorded))
+    assert "| `vox2vox` | not measured |" in page
+    assert f"| `{NAME}` | `model` | 0.0621 M |" in page
+    assert "- Weights: random. Compared on: a phantom." in page
+
+
+def test_what_was_not_quantised_is_said(measured: RecipeCoverage):
+    graph = msgspec.structs.replace(measured.graphs[0], int8_share=None, layers=(), speed=None)
+    page = list(coverage_page((NAME,), {NAME: msgspec.structs.replace(measured, graphs=(graph,))}))
+    (row,) = [line for line in page if line.startswith(f"| `{NAME}`")]
+    assert row.count("not measured") == 3
+    assert not [line for line in page if "| INT8 |" in line]
+
+
+def test_an_unknown_field_of_a_record_is_refused(measured: RecipeCoverage, tmp_path: Path):
+    file = write_coverage(measured, tmp_path)
+    file.write_bytes(file.read_bytes().replace(b'"threads"', b'"therads"'))
+    with pytest.raises(msgspec.ValidationError, match="therads"):
+        read_coverage(tmp_path)
+
+
+def test_records_belong_to_recipes():
+    assert set(RECORDED) <= set(recipe_names())
+    assert {record.recipe for record in RECORDED.values()} == set(RECORDED)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_what_is_recorded_is_within_the_limits_of_parity(name: str):
+    """1e-4 for convolutions, 5e-4 for attention, and 99.99 % of the voxels."""
+    for graph in RECORDED[name].parity.graphs:
+        assert graph.relative_error <= (5e-4 if name == "swin-unetr" else 1e-4)
+        assert graph.same_label_share >= 0.9999
