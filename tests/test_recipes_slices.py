@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import nibabel
 import numpy as np
 import pytest
 import torch
+from cli_program import succeed
 from phantoms import ORIENTATIONS
 
 from brain_edge.errors import WeightsError
@@ -164,6 +166,43 @@ def test_gives_the_same_mask_in_all_ways_to_store_a_head(name: str, orientation:
     expected = segmenter(study).mask.labels
     got = segmenter(stored(study, orientation)).mask.labels
     np.testing.assert_array_equal(got, reorder(expected[np.newaxis], axis_moves("RAS", orientation))[0])
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "orientation", [each if each in ("RAS", "SAR") else pytest.param(each, marks=FULL) for each in ORIENTATIONS]
+)
+@pytest.mark.parametrize("name", ["unet-2d", "spin", "multi-plane"])
+def test_a_real_case_file_to_file_lies_on_the_grid_of_its_input(
+    name: str, orientation: str, packages, mri: Callable[[str], Path], tmp_path: Path
+):
+    """Every second voxel of a glioma's head, stored in another order by nibabel, gives the mask in that order."""
+    masks = []
+    for codes in ("LPS", orientation):
+        given = {}
+        for sequence in packages(name).spec.inputs:
+            head = nibabel.load(
+                mri(f"tcga_fg_6692/skull_stripped/OtherEXampleFromTCIA_{FILES[sequence.name]}_bet.nii.gz")
+            )
+            given[sequence.name] = tmp_path / f"{codes}-{sequence.name}.nii.gz"
+            nibabel.save(in_order(head.slicer[::2, ::2, ::2], codes), given[sequence.name])
+        mask = tmp_path / f"{codes}-mask.nii.gz"
+        named = [f"{sequence}={path}" for sequence, path in given.items()]
+        succeed("run", packages(name).folder, *named, "-o", mask, "--allow-untrained", "--quiet")
+        made = nibabel.load(mask)
+        np.testing.assert_allclose(made.affine, nibabel.load(next(iter(given.values()))).affine, atol=1e-4)
+        masks.append(made)
+    expected = in_order(masks[0], orientation)
+    np.testing.assert_array_equal(np.asarray(masks[1].dataobj), np.asarray(expected.dataobj))
+
+
+FILES = {"T1": "t1", "T1C": "t1c", "T2": "t2", "FLAIR": "fla"}
+
+
+def in_order(image: nibabel.Nifti1Image, codes: str) -> nibabel.Nifti1Image:
+    """An image whose axes are stored in another order, by nibabel."""
+    have, want = nibabel.io_orientation(image.affine), nibabel.orientations.axcodes2ornt(codes)
+    return image.as_reoriented(nibabel.orientations.ornt_transform(have, want))
 
 
 @pytest.mark.parametrize("name", NAMES)
