@@ -15,6 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from harness.packages import Kind
 
 from brain_edge.package import open_package
 from brain_edge.runtime.machine import this_machine
@@ -22,6 +23,8 @@ from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.runtime.session import GraphCompiler, GraphSession, SessionPool, runtime_version
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from brain_edge.package import ModelPackage
 
 
@@ -45,6 +48,14 @@ def main() -> None:
                 "isa": machine.isa,
             }
             sys.stdout.write(json.dumps(line) + "\n")
+
+
+def test_windows_are_measured_one_and_two_at_a_time(package: Callable[[str, Kind], ModelPackage], threads: int) -> None:
+    """Two small windows, once; not part of the timed suite."""
+    arguments = argparse.Namespace(threads=threads, rounds=1, windows=2)
+    times = measured(package("deepbet", Kind.FP32), "box", 32, arguments)
+    assert set(times) == {"1", "2"}
+    assert min(times.values()) > 0
 
 
 def measured(package: ModelPackage, graph: str, side: int, arguments: argparse.Namespace) -> dict[str, float]:

@@ -80,7 +80,21 @@ def nnunet_style() -> nn.Module:
     ).eval()
 
 
+def tiny() -> nn.Module:
+    """Two convolutions and a norm: says nothing about speed, and shows in seconds that the comparison runs."""
+    from torch import nn
+
+    from brain_edge_conversion.recipe import same_each_time
+
+    return same_each_time(
+        lambda: nn.Sequential(
+            nn.Conv3d(1, 4, 3, padding=1), nn.InstanceNorm3d(4), nn.ReLU(), nn.Conv3d(4, 2, 1), nn.Softmax(dim=1)
+        )
+    ).eval()
+
+
 ARCHITECTURES: Final = {
+    "tiny": Architecture(build=tiny, channels_in=1, sides=(32, 32, 32), target=1.0),
     "brainmage": Architecture(build=brainmage, channels_in=1, sides=(128, 128, 128), target=9.5),
     "hd-bet-v1": Architecture(build=hd_bet_v1, channels_in=1, sides=(128, 160, 128), target=6.3),
     "vox2vox": Architecture(build=vox2vox, channels_in=4, sides=(128, 128, 128), target=7.0),
