@@ -26,7 +26,7 @@ Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 CACHE_VARIABLE = "BRAIN_EDGE_MODEL_CACHE"
 _CACHE_HELP: Final = "Keep compiled graphs in this folder, to start sooner the next time."
 _FOLDER: Final = click.Path(path_type=Path)
-EXTRA_LIBRARIES: Final = frozenset({"torch", "nncf", "onnx", "onnxruntime", "safetensors", "yaml", "unet"})
+EXTRA_LIBRARIES: Final = frozenset({"filelock", "torch", "nncf", "onnx", "onnxruntime", "safetensors", "yaml", "unet"})
 """What the extra `convert` installs."""
 
 MONAI_LIBRARIES: Final = frozenset({"monai", "einops"})
