@@ -36,11 +36,11 @@ from brain_edge_conversion.accuracy.record import (
     Judgement,
     accuracy_record,
     accuracy_report,
-    speaks_of_patients,
     trial_record,
 )
 from brain_edge_conversion.accuracy.search import Problem, candidate_in, float_layers, search
 from brain_edge_conversion.accuracy.subjects import require_confidence
+from brain_edge_conversion.accuracy.words import speaks_of_patients
 from brain_edge_conversion.accuracy.workplace import draft_folder, forget_search, scratch_folder, work_folder
 from brain_edge_conversion.budget import AccuracyBudget, judge
 from brain_edge_conversion.capture import capture_inputs
