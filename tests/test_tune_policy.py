@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from brain_edge_conversion.tuning.dials import Setting
 
-SIZES = st.lists(st.integers(1, 4), min_size=1, max_size=5).filter(lambda sizes: math.prod(sizes) > 1).map(tuple)
+SIZES = st.lists(st.integers(1, 4), min_size=1, max_size=4).filter(lambda sizes: math.prod(sizes) > 1).map(tuple)
 
 
 def cost_of(sizes: tuple[int, ...], setting: Setting) -> float:
