@@ -1,0 +1,196 @@
+"""A recipe without public weights on a whole case, file to file: cold processes in turn, PyTorch and the package.
+
+    python benchmarks/recipe_case.py tcup-gan --rounds 3 T1=t1.nii.gz T1C=t1c.nii.gz T2=t2.nii.gz FLAIR=flair.nii.gz
+
+Weights are random and the same on both sides, so the masks can be compared and mean nothing else. PyTorch runs between
+the very steps of the package (`--engine pytorch` is that process). One JSON file is left under `results/`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+
+from brain_edge.errors import BrainEdgeError
+from brain_edge.metrics import least_dice
+from brain_edge.process import peak_rss_bytes
+
+if TYPE_CHECKING:
+    from harness.measure import Contender, Sample
+
+MINIMUM_DICE = 0.999
+
+
+@click.command()
+@click.argument("recipe")
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--package", type=click.Path(path_type=Path), help="Of this recipe with random weights [converted now].")
+@click.option("--int8", type=click.Path(path_type=Path), help="Also this one.")
+@click.option("--threads", default=2, show_default=True)
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--engine", type=click.Choice(["pytorch"]), help="Be the process of PyTorch.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Mask of that process.")
+def main(
+    recipe: str,
+    inputs: tuple[str, ...],
+    package: Path | None,
+    int8: Path | None,
+    threads: int,
+    rounds: int,
+    engine: str | None,
+    output: Path | None,
+) -> None:
+    """Compare RECIPE in OpenVINO with PyTorch on INPUTS (NAME=FILE)."""
+    try:
+        if engine is not None and output is not None:
+            print(json.dumps(_in_pytorch(recipe, inputs, output, threads)))
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            given = package or _converted(recipe, inputs, folder / "package")
+            _compare(
+                recipe, inputs, _contenders(recipe, inputs, [given, *([int8] if int8 else [])], folder, threads), rounds
+            )
+    except BrainEdgeError as error:
+        sys.exit(f"error: {error}")
+
+
+def _in_pytorch(recipe: str, inputs: tuple[str, ...], output: Path, threads: int) -> dict[str, object]:
+    """Read, segment in PyTorch eager, write."""
+    import torch
+
+    from brain_edge.io.nifti import write_mask
+    from brain_edge.run import assign_inputs, read_study
+    from brain_edge.segmenter import Segmenter
+    from brain_edge_conversion.parity import TorchSession
+    from brain_edge_conversion.sources import Request, resolve
+
+    torch.set_num_threads(threads)
+    model = resolve(Request(source=recipe, random_weights=True)).model
+    named = [(name, Path(path)) for name, path in (text.split("=", 1) for text in inputs)]
+    study = read_study(assign_inputs(named, model.spec))
+    sessions = {graph.graph: TorchSession(graph.build(None)) for graph in model.graphs}
+    start = time.perf_counter()
+    found = Segmenter(model.spec, sessions)(study)
+    elapsed_ms = {**found.elapsed_ms, "segment": (time.perf_counter() - start) * 1000}
+    write_mask(found.mask, study.volumes[study.reference], output)
+    return {"peak_rss_bytes": peak_rss_bytes(), "elapsed_ms": elapsed_ms}
+
+
+def _converted(recipe: str, inputs: tuple[str, ...], folder: Path) -> Path:
+    import subprocess
+
+    parity = [option for text in inputs for option in ("--parity-data", text)]
+    command = [sys.executable, "-m", "brain_edge", "convert", recipe, "--random-weights", *parity, "-o", str(folder)]
+    if subprocess.run(command, check=False).returncode != 0:
+        raise BrainEdgeError(f"{recipe} was not converted")
+    return folder
+
+
+def _contenders(
+    recipe: str, inputs: tuple[str, ...], packages: list[Path], folder: Path, threads: int
+) -> list[Contender]:
+    from harness.contenders import environment
+    from harness.measure import Contender
+
+    from brain_edge.package import open_package
+
+    ours = [sys.executable, "-m", "brain_edge", "run"]
+    made = [
+        Contender(
+            name="PyTorch, our steps",
+            command=[
+                *[sys.executable, str(Path(__file__).resolve()), recipe, *inputs, "--engine", "pytorch"],
+                *["-o", str(folder / "pytorch.nii.gz"), "--threads", str(threads)],
+            ],
+            environment=environment(threads),
+            mask=folder / "pytorch.nii.gz",
+            precision="f32",
+        )
+    ]
+    for number, place in enumerate(packages):
+        opened = open_package(place)
+        mask = folder / f"package-{number}.nii.gz"
+        options = ["-o", str(mask), "--allow-untrained", "--threads", str(threads), "--quiet", "--json"]
+        made.append(
+            Contender(
+                name=f"package, {opened.manifest.number_format.upper()}",
+                command=[*ours, str(place), *inputs, *options],
+                environment=environment(threads),
+                mask=mask,
+                precision=str(opened.manifest.precision),
+                package_digest=opened.digest,
+            )
+        )
+    return made
+
+
+def _compare(recipe: str, inputs: tuple[str, ...], contenders: list[Contender], rounds: int) -> None:
+    import nibabel
+    from harness.measure import run
+    from harness.ratios import ratio_of_medians
+    from harness.record import RESULTS, file_stem, our_versions, this_commit
+
+    from brain_edge.runtime.machine import this_machine
+
+    started = datetime.now(UTC)
+    samples: list[list[Sample]] = [[] for _ in contenders]
+    for number in range(rounds):
+        for contender, of_one in zip(contenders, samples, strict=True):
+            of_one.append(run(contender))
+            click.echo(f"round {number + 1}: {contender.name} {of_one[-1].latency_ms / 1000:.1f} s", err=True)
+    masks = [np.asarray(nibabel.load(contender.mask).dataobj) for contender in contenders]
+    dices = [least_dice(masks[0], mask) for mask in masks]
+    if contenders[1].name.endswith("FP32") and dices[1] < MINIMUM_DICE:
+        raise BrainEdgeError(f"the package's mask agrees with PyTorch's at Dice {dices[1]:.5f}; nothing is recorded")
+    rows = []
+    for contender, of_one, dice in zip(contenders, samples, dices, strict=True):
+        ratio = ratio_of_medians([s.latency_ms for s in samples[0]], [s.latency_ms for s in of_one])
+        rows.append(
+            {
+                "name": contender.name,
+                "precision": contender.precision,
+                "package_digest": contender.package_digest,
+                "dice_with_pytorch": dice,
+                "times_as_fast": [ratio.value, ratio.low, ratio.high],
+                "samples": of_one,
+            }
+        )
+        latency_s = float(np.median([s.latency_ms for s in of_one])) / 1000
+        memory_mib = float(np.median([s.peak_rss_bytes for s in of_one])) / 2**20
+        cpu_s = float(np.median([s.cpu_ms for s in of_one])) / 1000
+        click.echo(
+            f"{contender.name}: {latency_s:.1f} s, {cpu_s:.1f} s of processors, {memory_mib:.0f} MiB, "
+            f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})x, Dice with PyTorch {dice:.5f}"
+        )
+    import msgspec
+
+    machine = this_machine()
+    record = {
+        "schema": 1,
+        "benchmark": "a recipe on a whole case, random weights",
+        "recipe": recipe,
+        "sequences": [text.split("=", 1)[0] for text in inputs],
+        "started": started,
+        "commit": this_commit(),
+        "machine": machine,
+        "versions": our_versions(),
+        "entries": rows,
+    }
+    path = RESULTS / machine.name / f"{file_stem(f'case-{recipe}', started)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    click.echo(f"written: {path}", err=True)
+
+
+if __name__ == "__main__":
+    main()
