@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from brain_edge.value import Value
 
@@ -26,6 +26,16 @@ class Blending(StrEnum):
     """Less towards the border of the window, where the network has seen less (sigma = 1/8 side)."""
     GAUSSIAN_CUT = "gaussian_cut"
     """The same about voxel `side // 2`, nothing beyond four sigmas, in half precision: nnU-Net v2 to the digit."""
+    GAUSSIAN_FLOOR = "gaussian_floor"
+    """`gaussian` of sides whose middle lies between two voxels and so counts less than 1, but never less than 0.001:
+    MONAI to the digit."""
+
+
+class Starts(StrEnum):
+    """Where windows begin."""
+
+    FIXED_STEP = "fixed_step"
+    """Every `int(side * (1 - overlap))` voxels; the last one is pushed back to the border (MONAI)."""
 
 
 class Edge(StrEnum):
@@ -49,12 +59,14 @@ class SlidingWindow(Value, frozen=True, tag_field="kind", tag="sliding_window"):
     """The network sees windows of a fixed shape, which overlap; their outputs are averaged.
 
     Windows start at equal steps of at most `side * (1 - overlap)` voxels, the last one at the border
-    (nnU-Net v2, `compute_steps_for_sliding_window`). A volume smaller than a window is padded with zeros.
+    (nnU-Net v2, `compute_steps_for_sliding_window`), unless `starts` says otherwise. A volume smaller than a window is
+    padded with zeros.
     """
 
     shape: tuple[PositiveInt, PositiveInt, PositiveInt]
     overlap: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.5
     blending: Blending = Blending.GAUSSIAN
+    starts: Starts | UnsetType = UNSET
 
 
 class StridedWindows(Value, frozen=True, tag_field="kind", tag="strided_windows"):

@@ -13,17 +13,21 @@ from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
-from brain_edge.spec import Blending, SlidingWindow
+from brain_edge.spec import Blending, SlidingWindow, Starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from brain_edge.geometry import Shape
     from brain_edge.volume import FloatArray
+
+LEAST_WEIGHT: Final = 1e-3
+"""Of a voxel in the corner of a window, where the one in the middle counts 1."""
 
 Place: TypeAlias = tuple[slice, slice, slice]
 """A box of voxels (I, J, K)."""
@@ -96,14 +100,18 @@ class Source:
         return cut if self.finish is None else self.finish(cut)
 
 
-def window_starts(side: int, window: int, overlap: float) -> tuple[int, ...]:
+def window_starts(side: int, window: int, overlap: float, starts: Starts | UnsetType = UNSET) -> tuple[int, ...]:
     """First voxels of the windows along one axis of `side` >= `window` voxels.
 
-    Equal steps of at most `window * (1 - overlap)`; the first window starts at 0, the last one ends at `side`.
+    Equal steps of at most `window * (1 - overlap)`; the first window starts at 0, the last one ends at `side`. At a
+    fixed step the last one overlaps the one before it by more than the others do (MONAI, `_get_scan_interval` and
+    `dense_patch_slices`).
     """
     span = side - window
     if span <= 0:
         return (0,)
+    if starts is Starts.FIXED_STEP:
+        return (*range(0, span, max(1, int(window * (1 - overlap)))), span)
     count = int(np.ceil(span / max(1.0, window * (1.0 - overlap)))) + 1
     return tuple(round(span * index / (count - 1)) for index in range(count))
 
@@ -112,7 +120,8 @@ def window_weights(shape: Shape, blending: Blending) -> FloatArray:
     """How much each voxel (I, J, K) of a window counts; the centre counts 1, no voxel counts nothing.
 
     Gaussian with a standard deviation of an eighth of the side, as in nnU-Net; its far corners are raised to
-    the least weight that float32 sums can still hold apart.
+    the least weight that float32 sums can still hold apart. With a floor the middle of an even side, which lies
+    between two voxels, is what counts 1.
     """
     if blending is Blending.CONSTANT:
         return np.ones(shape, dtype=np.float32)
@@ -120,7 +129,8 @@ def window_weights(shape: Shape, blending: Blending) -> FloatArray:
         return _cut_weights(shape)
     axes = [np.exp(-0.5 * ((np.arange(side) - (side - 1) / 2) / (side / 8)) ** 2) for side in shape]
     weights = axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]
-    return np.asarray(np.maximum(weights / weights.max(), 1e-3), dtype=np.float32)
+    greatest = 1.0 if blending is Blending.GAUSSIAN_FLOOR else weights.max()
+    return np.asarray(np.maximum(weights / greatest, LEAST_WEIGHT), dtype=np.float32)
 
 
 def _cut_weights(shape: Shape) -> FloatArray:
@@ -153,7 +163,8 @@ class Tiling:
     def of(cls, sides: Shape, execution: SlidingWindow) -> Tiling:
         """The windows of a volume, slowest along the axis that keeps the fewest unfinished voxels."""
         i, j, k = (
-            window_starts(side, window, execution.overlap) for side, window in zip(sides, execution.shape, strict=True)
+            window_starts(side, window, execution.overlap, execution.starts)
+            for side, window in zip(sides, execution.shape, strict=True)
         )
         starts = (i, j, k)
 

@@ -29,6 +29,7 @@ from brain_edge.spec import (
     NoiseSlices,
     SlicesAlong,
     SlidingWindow,
+    Starts,
     StridedWindows,
     WholeStack,
     WholeVolume,
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
 
 REFERENCE: Final = Path(__file__).resolve().parent / "reference"
 HELP_WIDTH: Final = 100
-CHOICES: Final = (Interpolation, Placement, Region, WhenEmpty, OrdinalRule, Blending, Edge, Missing, Scheme)
+CHOICES: Final = (Interpolation, Placement, Region, WhenEmpty, OrdinalRule, Blending, Starts, Edge, Missing, Scheme)
 PARTS: Final = (PaintedRegion, ChannelRule)
 EXECUTIONS: Final = (WholeVolume, SlidingWindow, StridedWindows, SlicesAlong, WholeStack, NoiseSlices)
 SECTIONS: Final = re.compile(r"\n\n(Raises|Args|Returns|Attributes):\n")
@@ -162,7 +163,8 @@ def _step(step: type[Step | Value], schema: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from ("", "| parameter | value | default |", "|---|---|---|")
     for name, value in properties.items():
-        default = f"`{json.dumps(value['default'])}`" if "default" in value else "required"
+        missing = "required" if name in schema.get("required", ()) else "left out"
+        default = f"`{json.dumps(value['default'])}`" if "default" in value else missing
         yield f"| `{name}` | {_value(value)} | {default} |"
 
 

@@ -7,6 +7,7 @@ operation is refused. To add one, write it in its module and name it in the unio
 
 from typing import TypeAlias
 
+from brain_edge.steps.centres import ResampleBetweenCentres
 from brain_edge.steps.channels import AppendForeground, AppendStage, OneHot
 from brain_edge.steps.combine import AverageStages, JoinStages, StapleStages, VoteStages
 from brain_edge.steps.components import ComponentExtent, KeepLargest, MinimumVolume, RemoveSmallComponents
@@ -49,6 +50,7 @@ GridStep: TypeAlias = (
     | CropOrPadInPlane
     | TransposeAxes
     | ResampleThickSlices
+    | ResampleBetweenCentres
 )
 IntensityStep: TypeAlias = (
     FitPercentile | Clip | Normalise | RescaleToUnit | ZScore | Linear | Constants | MatchLandmarks | NormaliseEach
@@ -109,6 +111,7 @@ __all__ = [
     "PrependBackground",
     "Region",
     "RemoveSmallComponents",
+    "ResampleBetweenCentres",
     "ResampleThickSlices",
     "ResampleToSpacing",
     "RescaleToUnit",

@@ -56,6 +56,8 @@ class CropToForeground(Step, frozen=True):
     def _foreground(self, voxels: Array) -> Array:
         if self.region is Region.NONZERO:
             return np.asarray((voxels != 0).any(axis=0))
+        if self.region is Region.POSITIVE:
+            return np.asarray((voxels > 0).any(axis=0))
         if self.region is Region.ABOVE_MEAN:
             means = voxels.mean(axis=(1, 2, 3), dtype=np.float64, keepdims=True)
             return np.asarray((voxels >= means).any(axis=0))

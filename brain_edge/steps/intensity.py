@@ -30,6 +30,8 @@ class Region(StrEnum):
     """Every voxel, air included (HD-BET v1, deepbet)."""
     NONZERO = "nonzero"
     """Voxels that are not 0: images that are already skull-stripped."""
+    POSITIVE = "positive"
+    """Voxels above 0 (MONAI, `is_positive`)."""
     ABOVE_MEAN = "above_mean"
     """Voxels not below the mean of the channel: the head without the air (BrainMaGe)."""
 
@@ -155,11 +157,18 @@ def selected(channel: Array, region: Region) -> Array:
     """
     if region is Region.ALL:
         return channel
-    inside = channel != 0 if region is Region.NONZERO else channel >= channel.mean(dtype=np.float64)
-    values: Array = channel[inside]
+    values: Array = channel[_inside(channel, region)]
     if values.size == 0:
         raise InputError(f"expected voxels to normalise over ({region}), got none in one channel")
     return values
+
+
+def _inside(channel: Array, region: Region) -> Array:
+    if region is Region.NONZERO:
+        return np.asarray(channel != 0)
+    if region is Region.POSITIVE:
+        return np.asarray(channel > 0)
+    return np.asarray(channel >= channel.mean(dtype=np.float64))
 
 
 def _mean_and_deviation(values: Array) -> tuple[float, float]:

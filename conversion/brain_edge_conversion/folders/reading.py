@@ -1,4 +1,4 @@
-"""JSON files of other programs, and names that they give."""
+"""JSON and YAML files of other programs, and names that they give."""
 
 from __future__ import annotations
 
@@ -28,6 +28,23 @@ def read_json(path: Path, kind: type[Kind], made_by: str) -> Kind:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
         raise InputError(f"{path}: expected what {made_by} writes, got something else ({error})") from error
+
+
+def read_yaml(path: Path, made_by: str) -> Any:
+    """A YAML file as plain data; a tag that would build an object is refused.
+
+    Raises:
+        InputError: it is missing, or no YAML.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file, which {made_by} writes; copy the whole folder")
+    try:
+        return yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: expected what {made_by} writes, got something else ({reason})") from error
 
 
 def as_type(value: Any, kind: type[Kind], path: Path, made_by: str) -> Kind:

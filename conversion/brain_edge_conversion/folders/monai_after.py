@@ -1,0 +1,214 @@
+"""Transforms after the network of a MONAI bundle, as steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from brain_edge.errors import InputError
+from brain_edge.resample import Interpolation
+from brain_edge.spec import Activation, Label
+from brain_edge.steps import Argmax, FillHoles, KeepLargest, LookUpRegions, Restore, Threshold
+from brain_edge_conversion.folders.monai_arguments import no_equivalent, one_key, single, taken, unknown
+from brain_edge_conversion.folders.monai_before import short_name
+from brain_edge_conversion.folders.monai_config import ELSEWHERE, Component
+from brain_edge_conversion.folders.reading import plain_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from brain_edge.steps import AfterStep
+
+MOST_REGIONS: Final = 4
+"""Regions that overlap have a label for each combination, which soon are more than anybody reads."""
+CONNECTIVITIES: Final[Mapping[int | None, Any]] = {1: 6, 2: 18, 3: 26, None: 26}
+
+
+@dataclass(frozen=True)
+class After:
+    """What the transforms so far come to.
+
+    Attributes:
+        names: of the channels of the network.
+        preprocessing: what stands in the configuration, for `Invertd` to be compared with.
+        image: the key of the image.
+        activation: from the outputs to probabilities.
+        steps: after the network.
+        labels: the label table; empty where nothing has been decided.
+        is_restored: whether the grid of the image is reached.
+    """
+
+    names: tuple[str, ...]
+    preprocessing: Any
+    image: str
+    activation: Activation = Activation.NONE
+    steps: tuple[AfterStep, ...] = ()
+    labels: tuple[Label, ...] = ()
+    is_restored: bool = False
+
+    def then(self, *steps: AfterStep, **changes: Any) -> After:
+        """With further steps."""
+        return replace(self, steps=(*self.steps, *steps), **changes)
+
+
+def steps_after(transforms: Sequence[Component], start: After, where: str, *, moves: bool) -> After:
+    """What all transforms come to.
+
+    Args:
+        transforms: in their order.
+        start: before the first of them.
+        where: the file, for messages.
+        moves: whether the steps before the network leave the grid of the image.
+
+    Raises:
+        InputError: one has no equivalent, nothing decides, or nothing leads back to the grid of the image.
+    """
+    after, key = start, None
+    for transform in transforms:
+        make = TRANSFORMS.get(short_name(transform))
+        if make is None:
+            raise unknown(transform, TRANSFORMS)
+        if make is _save:
+            after = make(transform, after)
+            continue
+        key = key or one_key(transform)
+        if one_key(transform) != key:
+            raise no_equivalent(transform, f"the key {one_key(transform)!r} ({key!r} is the one before it)")
+        after = make(transform, after)
+    if not after.labels:
+        raise InputError(
+            f"{where}: expected postprocessing that makes labels (AsDiscreted with argmax or threshold), got none; "
+            f"{ELSEWHERE}"
+        )
+    if after.is_restored:
+        return after
+    if moves:
+        raise InputError(
+            f"{where}: expected postprocessing that leads back to the grid of the image (Invertd), got none; "
+            f"{ELSEWHERE}"
+        )
+    return after.then(Restore(interpolation=Interpolation.NEAREST))
+
+
+def _activate(transform: Component, after: After) -> After:
+    given = taken(transform, {"softmax": False, "sigmoid": False}, fixed={"other": (None,), "dim": (0,)})
+    chosen = [name for name, value in given.items() if single(transform, name, value)]
+    if len(chosen) != 1 or after.steps or after.activation is not Activation.NONE:
+        raise no_equivalent(transform, f"{' and '.join(chosen) or 'neither softmax nor sigmoid'} where it stands")
+    return after.then(activation=Activation(chosen[0]))
+
+
+def _decide(transform: Component, after: After) -> After:
+    given = taken(
+        transform,
+        {"argmax": False, "threshold": None},
+        fixed={"to_onehot": (None, [None]), "rounding": (None, [None]), "dim": (0,), "keepdim": (True,)},
+    )
+    chosen = {name: single(transform, name, value) for name, value in given.items()}
+    threshold = chosen["threshold"]
+    if after.labels or bool(chosen["argmax"]) == (threshold is not None):
+        raise no_equivalent(transform, f"argmax {chosen['argmax']!r} and threshold {threshold!r} where it stands")
+    if threshold is None:
+        if len(after.names) < 2:
+            raise no_equivalent(transform, "argmax of one channel")
+        return after.then(Argmax(), labels=_table(dict(enumerate(after.names[1:], start=1))))
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+        raise no_equivalent(transform, f"threshold {threshold!r}")
+    # a voxel at the threshold is in
+    above = float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
+    if len(after.names) == 1:
+        return after.then(Threshold(channel=0, above=above), labels=_table({1: after.names[0]}))
+    if len(after.names) > MOST_REGIONS:
+        raise no_equivalent(transform, f"a threshold for {len(after.names)} regions ({MOST_REGIONS} at most)")
+    entries = range(2 ** len(after.names))
+    step = LookUpRegions(above=(above,) * len(after.names), labels=tuple(entries))
+    return after.then(step, labels=_table({entry: _combination(entry, after.names) for entry in entries if entry}))
+
+
+def _combination(entry: int, names: Sequence[str]) -> str:
+    return "+".join(name for channel, name in enumerate(names) if entry >> channel & 1)
+
+
+def _table(names: Mapping[int, str]) -> tuple[Label, ...]:
+    return tuple(
+        Label(value, name) for value, name in zip(names, plain_names(list(names.values()), "label"), strict=True)
+    )
+
+
+def _invert(transform: Component, after: After) -> After:
+    given = taken(
+        transform,
+        {"orig_keys": None, "nearest_interp": True},
+        fixed={"post_func": (None,)},
+        idle=("transform", "orig_meta_keys", "to_tensor"),
+    )
+    if transform.config.followed(transform.arguments.get("transform"), transform.place) is not after.preprocessing:
+        raise no_equivalent(
+            transform, f"transform {transform.arguments.get('transform')!r} (@preprocessing is expected)"
+        )
+    if single(transform, "orig_keys", given["orig_keys"]) != after.image or after.is_restored:
+        raise no_equivalent(transform, f"orig_keys {given['orig_keys']!r} where it stands")
+    nearest = single(transform, "nearest_interp", given["nearest_interp"])
+    if after.labels and not nearest:
+        raise no_equivalent(transform, "nearest_interp False, which blends labels")
+    interpolation = Interpolation.NEAREST if nearest else Interpolation.LINEAR
+    return after.then(Restore(interpolation=interpolation), is_restored=True)
+
+
+def _keep_largest(transform: Component, after: After) -> After:
+    given = taken(
+        transform,
+        {"applied_labels": None, "independent": True, "connectivity": None},
+        fixed={"is_onehot": (None, False), "num_components": (1,)},
+    )
+    of = _applied(transform, after, given["applied_labels"])
+    connectivity = CONNECTIVITIES[given["connectivity"]]
+    groups = [(label,) for label in of] if given["independent"] else [of]
+    return after.then(*(KeepLargest(of=group, connectivity=connectivity) for group in groups))
+
+
+def _fill_holes(transform: Component, after: After) -> After:
+    given = taken(transform, {"applied_labels": None}, fixed={"connectivity": (1,)})
+    if "connectivity" not in transform.arguments:
+        raise no_equivalent(transform, "holes that end at a corner of background (connectivity 1 is expected)")
+    if _applied(transform, after, given["applied_labels"]) != (1,) or len(after.labels) > 1:
+        raise no_equivalent(transform, "several labels")
+    return after.then(FillHoles())
+
+
+def _applied(transform: Component, after: After, given: Any) -> tuple[int, ...]:
+    """The labels that a clean-up is about."""
+    known = tuple(label.value for label in after.labels)
+    if not known or any(isinstance(step, LookUpRegions) for step in after.steps):
+        raise no_equivalent(transform, "no label map before it")
+    of = known if given is None else tuple(given) if isinstance(given, list) else (given,)
+    if not set(of) <= set(known) or not of:
+        raise no_equivalent(transform, f"applied_labels {given!r} ({', '.join(map(str, known))} are known)")
+    return of
+
+
+def _save(transform: Component, after: After) -> After:
+    if transform.data("scale") is not None:
+        raise no_equivalent(transform, "a scale, which changes labels")
+    return after
+
+
+def _nothing(transform: Component, after: After) -> After:
+    taken(transform, fixed={"data_type": ("tensor", "numpy"), "track_meta": (None, True)}, idle=("wrap_sequence",))
+    return after
+
+
+TRANSFORMS: Final[Mapping[str, Callable[[Component, After], After]]] = {
+    "Activationsd": _activate,
+    "AsDiscreted": _decide,
+    "Invertd": _invert,
+    "KeepLargestConnectedComponentd": _keep_largest,
+    "FillHolesd": _fill_holes,
+    "EnsureTyped": _nothing,
+    "ToTensord": _nothing,
+    "ToDeviced": _nothing,
+    "SaveImaged": _save,
+}
+"""What is understood, by the name of its class."""

@@ -1,0 +1,179 @@
+"""The configuration of a MONAI bundle as data: references are followed, expressions and macros are never evaluated.
+
+MONAI's own parser imports what a configuration names and evaluates the Python in it. Here a component is a name and its
+arguments, and what would have to be run to be known is refused by its place.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from brain_edge.errors import InputError
+from brain_edge_conversion.folders.reading import read_json, read_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+MADE_BY: Final = "a MONAI bundle"
+ELSEWHERE: Final = "convert the network as module:attribute with --spec"
+INFERENCE: Final = ("inference.json", "inference.yaml", "inference.yml")
+REFERENCE: Final = re.compile(r"@(\w+(?:(?:#|::)\w+)*)")
+"""`@name`, or `@name::part::0`, as the whole of a value."""
+KNOWN_MARKS: Final = {"_target_", "_disabled_", "_desc_", "_mode_"}
+DEEPEST: Final = 50
+
+
+@dataclass(frozen=True)
+class Component:
+    """What a configuration would have MONAI build.
+
+    Attributes:
+        target: as it is written: a class, with its modules or without.
+        arguments: by name; nothing in them is resolved yet.
+        place: its id in the file, for messages.
+        config: the file that it stands in.
+    """
+
+    target: str
+    arguments: Mapping[str, Any]
+    place: str
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """The class without its modules."""
+        return self.target.rpartition(".")[2]
+
+    def data(self, argument: str, default: Any = None) -> Any:
+        """An argument that is data all the way down: numbers, strings, lists and mappings of them.
+
+        Raises:
+            InputError: there is a component, an expression or a macro in it.
+        """
+        if argument not in self.arguments:
+            return default
+        return self.config.data(self.arguments[argument], f"{self.place}::{argument}")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One configuration file."""
+
+    path: Path
+    content: Mapping[str, Any]
+
+    def value(self, place: str) -> Any:
+        """What stands at an id such as `preprocessing::transforms::0`, references followed.
+
+        Raises:
+            InputError: nothing does, or references go round in a circle.
+        """
+        return self._at(place, place, 0)
+
+    def followed(self, value: Any, place: str, depth: int = 0) -> Any:
+        """A value, or what it refers to.
+
+        Raises:
+            InputError: it is an expression or a macro, or refers to nothing, or to itself.
+        """
+        if not isinstance(value, str) or value[:1] not in ("@", "$", "%"):
+            return value
+        found = REFERENCE.fullmatch(value)
+        if found is None:
+            kind = "Python" if value.startswith("$") else "a macro or a relative reference"
+            raise InputError(
+                f"{self.path}: expected data at {place}, got {kind} ({value[:60]}), which is not evaluated; write "
+                f"what it comes to, or {ELSEWHERE}"
+            )
+        if depth > DEEPEST:
+            raise InputError(f"{self.path}: the references at {place} go round in a circle ({value})")
+        return self._at(found[1], place, depth + 1)
+
+    def _at(self, target: str, place: str, depth: int) -> Any:
+        value: Any = self.content
+        for part in re.split(r"#|::", target):
+            value = self.followed(value, place, depth)
+            if isinstance(value, dict) and part in value:
+                value = value[part]
+            elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+                value = value[int(part)]
+            else:
+                where = "" if target == place else f", to which {place} refers"
+                raise InputError(f"{self.path}: expected something at {target}{where}, got nothing there")
+        return self.followed(value, place, depth)
+
+    def data(self, value: Any, place: str, depth: int = 0) -> Any:
+        """A value with every reference in it followed, that is data all the way down.
+
+        Raises:
+            InputError: there is a component, an expression or a macro in it.
+        """
+        if depth > DEEPEST:
+            raise InputError(f"{self.path}: the references at {place} go round in a circle")
+        value = self.followed(value, place)
+        if isinstance(value, list):
+            return [self.data(each, f"{place}::{number}", depth + 1) for number, each in enumerate(value)]
+        if isinstance(value, dict):
+            if "_target_" in value:
+                raise InputError(
+                    f"{self.path}: expected data at {place}, got {value['_target_']}, which would be run; {ELSEWHERE}"
+                )
+            return {key: self.data(each, f"{place}::{key}", depth + 1) for key, each in value.items()}
+        return value
+
+    def component(self, value: Any, place: str) -> Component | None:
+        """A value as a component; None where it is switched off.
+
+        Raises:
+            InputError: it is no component, or one that is made in another way than by calling its class.
+        """
+        value = self.followed(value, place)
+        target = self.followed(value.get("_target_"), place) if isinstance(value, dict) else None
+        if not isinstance(target, str):
+            raise InputError(f"{self.path}: expected a component with a _target_ at {place}, got {_short(value)}")
+        disabled = self.followed(value.get("_disabled_", False), place)
+        if disabled in (True, "true", "True"):
+            return None
+        foreign = sorted(key for key in value if key.startswith("_") and key.endswith("_") and key not in KNOWN_MARKS)
+        if foreign or value.get("_mode_", "default") != "default":
+            raise InputError(
+                f"{self.path}: expected {place} ({target}) to be made by calling it, got "
+                f"{', '.join(foreign) or '_mode_'}, which would run something else; {ELSEWHERE}"
+            )
+        arguments = {key: each for key, each in value.items() if key not in KNOWN_MARKS}
+        return Component(target, arguments, place, self)
+
+    def components(self, value: Any, place: str) -> tuple[Component, ...]:
+        """A list of components without those that are switched off."""
+        listed = self.followed(value, place)
+        if not isinstance(listed, list):
+            raise InputError(f"{self.path}: expected a list of transforms at {place}, got {_short(listed)}")
+        found = (self.component(each, f"{place}::{number}") for number, each in enumerate(listed))
+        return tuple(component for component in found if component is not None)
+
+
+def read_inference(folder: Path) -> Config:
+    """The configuration for inference of a bundle.
+
+    Raises:
+        InputError: there is none, or it is neither JSON nor YAML.
+    """
+    paths = [folder / "configs" / name for name in INFERENCE]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise InputError(f"{paths[0]}: there is no such file, which {MADE_BY} has; copy the whole folder")
+    content = _read(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected what {MADE_BY} holds, got {_short(content)}")
+    return Config(path, content)
+
+
+def _read(path: Path) -> Any:
+    return read_json(path, object, MADE_BY) if path.suffix == ".json" else read_yaml(path, MADE_BY)
+
+
+def _short(value: Any) -> str:
+    return "nothing" if value is None else f"{value!r}"[:60]

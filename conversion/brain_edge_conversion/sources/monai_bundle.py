@@ -1,0 +1,86 @@
+"""A MONAI bundle: its configuration is data here, and nothing in it is evaluated or imported.
+
+The network is one of MONAI's classes with the arguments of `network_def` and `models/model.pt`; where a bundle has only
+`models/model.ts` it is a program, and runs when the user trusts it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.digest import sha256_of
+from brain_edge.errors import UsageError, WeightsError
+from brain_edge.package.manifest import Card, Licence
+from brain_edge_conversion.recipe import GraphSource, ModelSource
+from brain_edge_conversion.sources.own import NO_RECIPE, example_shape
+from brain_edge_conversion.sources.request import Request, Resolved, SourceKind, require_trust
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import nn
+
+    from brain_edge_conversion.folders.monai_config import Config
+    from brain_edge_conversion.folders.monai_spec import Metadata
+
+NOT_STATED: Final = "not stated"
+STATE_DICT: Final = Path("models", "model.pt")
+PROGRAM: Final = Path("models", "model.ts")
+
+
+def _claims(source: str) -> bool:
+    configs = Path(source) / "configs"
+    return configs.is_dir() and ((configs / "metadata.json").exists() or any(configs.glob("inference.*")))
+
+
+def _resolve(request: Request) -> Resolved:
+    from brain_edge_conversion.folders.monai_config import read_inference
+    from brain_edge_conversion.folders.monai_spec import GRAPH, bundle_spec, read_metadata
+
+    folder = Path(request.source)
+    config, metadata = read_inference(folder), read_metadata(folder)
+    spec = bundle_spec(folder, config, metadata)
+    build, weights = _network(folder, config, request)
+    graph = GraphSource(GRAPH, build, None, example_shape(spec))
+    request.report(f"MONAI bundle {metadata.name} {metadata.version}, made with MONAI {metadata.monai_version}")
+    return Resolved(ModelSource(spec, (graph,), _card(metadata), Licence(NOT_STATED, NOT_STATED)), {GRAPH: weights})
+
+
+def _network(folder: Path, config: Config, request: Request) -> tuple[Callable[[Path | None], nn.Module], Path]:
+    """What builds the network, and its weights."""
+    from brain_edge_conversion.checkpoint import load_torchscript
+    from brain_edge_conversion.folders.monai_network import build_network, network_arguments
+
+    weights, program = folder / STATE_DICT, folder / PROGRAM
+    if weights.is_file():
+        network = config.component(config.value("network_def"), "network_def")
+        if network is None:
+            raise WeightsError(f"{config.path}: expected a network at network_def, got one that is switched off")
+        if request.trust:
+            raise UsageError(f"{weights}: is read as data and runs nothing: --trust would do nothing; leave it out")
+        arguments = network_arguments(network)
+        return lambda _given: build_network(network.name, arguments, config.path, weights), weights
+    if not program.is_file():
+        raise WeightsError(f"{weights}: there is no such file, and no {PROGRAM.name} beside it; copy the whole bundle")
+    sha256 = sha256_of(program)
+    require_trust(request, f"{program} (SHA-256 {sha256}), a TorchScript file")
+    return lambda _given: load_torchscript(program, sha256).eval(), program
+
+
+def _card(metadata: Metadata) -> Card:
+    return Card(
+        summary=metadata.description or "A MONAI bundle of the user's own.",
+        citation="; ".join(filter(None, (metadata.authors, *metadata.references))) or NOT_STATED,
+        published_figures=NOT_STATED,
+        limits=metadata.intended_use or NOT_STATED,
+    )
+
+
+_IDLE: Final[Mapping[str, str]] = {
+    "--spec": "says its steps itself",
+    "--weights": "holds its weights",
+    "--random-weights": "holds its weights",
+    **dict.fromkeys(NO_RECIPE, "is one network, run once"),
+}
+KIND: Final = SourceKind("MONAI bundle", _claims, _resolve, _IDLE)

@@ -1,0 +1,315 @@
+"""A MONAI bundle becomes a package that gives MONAI's own mask; what is not data, or has no equivalent, is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from doc_pages import run_page
+from monai_bundle import (
+    ARGMAX,
+    BACK,
+    CHANNEL_FIRST,
+    LOAD,
+    NETWORK,
+    NORMALISE,
+    ORIENT,
+    SAVE,
+    SOFTMAX,
+    SPACE,
+    WINDOWS,
+    fitted,
+    make_case,
+    mask_of_monai,
+    metadata,
+    transforms,
+    write_bundle,
+    write_case,
+)
+from strategies import rotation
+
+from brain_edge.errors import InputError, UsageError, WeightsError
+from brain_edge.geometry import Geometry
+from brain_edge.io.nifti import read_volume
+from brain_edge.metrics import least_dice
+from brain_edge.resample import Interpolation
+from brain_edge.segmenter import Segmenter
+from brain_edge.spec import Blending, SlidingWindow, Starts
+from brain_edge.steps import Frame, ResampleBetweenCentres
+from brain_edge.volume import Study
+from brain_edge.windows import Tiling, window_starts, window_weights
+from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.parity import TorchSession
+from brain_edge_conversion.sources import Request, kind_of, resolve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+pytest.importorskip("monai", reason="the extra `monai` brings it")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+SIDES = (38, 46, 27)
+AFFINE = np.array([[-0.9, 0, 0, 40], [0, 0, 1.7, -30], [0, 1.1, 0, -20], [0, 0, 0, 1.0]])
+OBLIQUE = np.eye(4)
+OBLIQUE[:3] = np.float32(np.column_stack([rotation((1, 2, 3), 0.3) @ AFFINE[:3, :3], AFFINE[:3, 3]]))
+SMALL = 1e-5
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    from monai.networks.nets import UNet
+
+    with torch.random.fork_rng(devices=()):
+        arguments = {key: value for key, value in NETWORK.items() if key not in ("_target_", "out_channels")}
+        torch.manual_seed(0)
+        return fitted(UNet(**arguments, out_channels=3))
+
+
+def mask_of_ours(bundle: Path, image: Path) -> np.ndarray[Any, Any]:
+    """By the steps that the bundle is translated to, around MONAI's network in PyTorch."""
+    resolved = resolve(Request(source=str(bundle)))
+    (graph,) = resolved.model.graphs
+    session = TorchSession(graph.build(resolved.weights[graph.graph]))
+    study = Study({"image": read_volume(image)}, "image")
+    return Segmenter(resolved.model.spec, {graph.graph: session})(study).mask.labels
+
+
+class TestMask:
+    @pytest.mark.parametrize(
+        ("config", "sides"),
+        [
+            pytest.param({}, SIDES, id="linear way back of probabilities"),
+            pytest.param({}, SIDES, id="oblique image"),
+            pytest.param({"inferer": WINDOWS | {"mode": "constant", "overlap": 0.25}}, SIDES, id="constant weights"),
+            pytest.param({"inferer": WINDOWS | {"roi_size": [32, 32, 32]}}, (20, 31, 12), id="smaller than a window"),
+            pytest.param({"inferer": {"_target_": "SimpleInferer"}, "preprocessing": transforms(
+                LOAD, CHANNEL_FIRST, ORIENT, NORMALISE,
+                {"_target_": "DivisiblePadd", "keys": "@image", "k": 8},
+            )}, SIDES, id="whole volume"),
+            pytest.param({"postprocessing": transforms(SOFTMAX, ARGMAX, BACK | {"nearest_interp": True}, SAVE)},
+                         SIDES, id="nearest way back of labels"),
+            pytest.param({"preprocessing": transforms(
+                LOAD, CHANNEL_FIRST, ORIENT,
+                {"_target_": "ThresholdIntensityd", "keys": "@image", "threshold": 30.0, "cval": 30.0},
+                {"_target_": "ScaleIntensityRanged", "keys": "@image", "a_min": 30, "a_max": 200, "b_min": 0.0,
+                 "b_max": 1.0, "clip": True},
+                {"_target_": "CropForegroundd", "keys": "@image", "source_key": "@image", "allow_smaller": True,
+                 "margin": 1},
+                SPACE | {"pixdim": [1.25, 1.5, 1.0], "align_corners": True},
+                {"_target_": "SpatialPadd", "keys": "@image", "spatial_size": [40, 40, 40]},
+                NORMALISE | {"nonzero": False},
+            )}, SIDES, id="crop, range and padding"),
+            pytest.param({
+                "preprocessing": transforms(LOAD, CHANNEL_FIRST, {"_target_": "ScaleIntensityd", "keys": ["image"]},
+                                            {"_target_": "NormalizeIntensityD", "keys": "image"}),
+                "postprocessing": transforms(ARGMAX, {"_target_": "KeepLargestConnectedComponentd", "keys": "pred",
+                                                      "applied_labels": [1, 2]}),
+            }, SIDES, id="axes as they are stored, largest components"),
+        ],
+    )  # fmt: skip
+    def test_is_that_of_monai(self, config, sides, network, tmp_path, request):
+        bundle = write_bundle(tmp_path / "bundle", network, config)
+        affine = OBLIQUE if "oblique" in request.node.name else AFFINE
+        image = write_case(tmp_path / "head.nii.gz", sides, affine)
+        (wanted,) = mask_of_monai(bundle, image)
+        assert set(np.unique(wanted)) == {0, 1, 2}
+        assert least_dice(wanted.astype(np.uint8), mask_of_ours(bundle, image)) >= 0.999
+
+    def test_of_regions_that_overlap_has_a_label_for_each_combination(self, network, tmp_path):
+        config = {"postprocessing": transforms(
+            {"_target_": "Activationsd", "keys": "pred", "sigmoid": True}, BACK,
+            {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.4}, SAVE)}  # fmt: skip
+        names = {"0": "Tumor core", "1": "Whole tumor", "2": "Enhancing"}
+        bundle = write_bundle(tmp_path / "bundle", network, config, metadata(names=names))
+        image = write_case(tmp_path / "head.nii.gz", SIDES, AFFINE)
+        wanted = mask_of_monai(bundle, image).astype(np.uint8)
+        assert least_dice(wanted[0] + 2 * wanted[1] + 4 * wanted[2], mask_of_ours(bundle, image)) >= 0.999
+        names_of_labels = resolve(Request(source=str(bundle))).model.spec.label_names()
+        assert (names_of_labels[3], names_of_labels[4]) == ("Tumor_core+Whole_tumor", "Enhancing")
+
+    def test_of_the_package_is_that_of_monai(self, network, tmp_path):
+        """From YAML, through OpenVINO."""
+        bundle = write_bundle(tmp_path / "bundle", network, suffix="yaml")
+        assert kind_of(str(bundle)).name == "MONAI bundle"
+        image = write_case(tmp_path / "head.nii.gz", SIDES, AFFINE)
+        resolved = resolve(Request(source=str(bundle)))
+        study = Study({"image": read_volume(image)}, "image")
+        package = convert(resolved.model, resolved.weights, study, tmp_path / "package", ConvertOptions())
+        got = Segmenter.open(package)(study).mask.labels
+        assert least_dice(mask_of_monai(bundle, image)[0].astype(np.uint8), got) >= 0.999
+        assert package.manifest.card.summary == "Finds a ball in a ball."
+
+
+class TestHowTo:
+    def test_its_commands_convert_and_run_the_bundle(self, network, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        write_bundle(tmp_path / "balls", network)
+        write_case(tmp_path / "head.nii.gz", SIDES, AFFINE)
+        run_page("convert-a-monai-bundle.md")
+        assert (tmp_path / "mask.nii.gz").is_file()
+
+
+FLIP = {"_target_": "Flipd", "keys": "@image", "spatial_axis": 0}
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("config", "words"),
+        [
+            ({"preprocessing": transforms(LOAD, FLIP)}, r"preprocessing::transforms::1, got Flipd, which has no equiv"),
+            ({"preprocessing": transforms(LOAD, SPACE | {"mode": "nearest"})}, r"Spacingd with mode 'nearest'"),
+            ({"preprocessing": transforms(LOAD, SPACE | {"diagonal": True})}, r"Spacingd with diagonal True"),
+            ({"preprocessing": transforms(LOAD, NORMALISE | {"keys": ["image", "label"]})}, r"one is expected"),
+            ({"preprocessing": transforms(LOAD, {"_target_": "scripts.mine.Clean", "keys": "image"})}, "scripts.mine"),
+            ({"preprocessing": transforms(LOAD, {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: x"})},
+             "got Lambdad"),
+            ({"preprocessing": {"_target_": "Compose", "transforms": "$@a + @b"}}, r"got Python \(\$@a \+ @b\), which"),
+            ({"preprocessing": {"_target_": "Compose", "transforms": [], "lazy": True}}, "Compose with lazy True"),
+            ({"preprocessing": "@preprocessing"}, "go round in a circle"),
+            ({"preprocessing": "%../train.json::preprocessing"}, "a macro or a relative reference"),
+            ({"preprocessing": "@nowhere"}, r"expected something at nowhere, to which preprocessing refers"),
+            ({"inferer": WINDOWS | {"sigma_scale": 0.2}}, "SlidingWindowInferer with sigma_scale 0.2"),
+            ({"inferer": WINDOWS | {"roi_size": [96, 96, -1]}}, r"roi_size \[96, 96, -1\]"),
+            ({"inferer": {"_target_": "SliceInferer"}}, "got SliceInferer"),
+            ({"postprocessing": transforms(SOFTMAX, ARGMAX)}, r"leads back to the grid of the image \(Invertd\)"),
+            ({"postprocessing": transforms(SOFTMAX, BACK)}, r"makes labels \(AsDiscreted"),
+            ({"postprocessing": transforms(ARGMAX, BACK)}, "nearest_interp False, which blends labels"),
+            ({"postprocessing": transforms(BACK | {"transform": "@other"}, ARGMAX), "other": {}}, "@preprocessing is"),
+            ({"network_def": NETWORK | {"_target_": "scripts.net.Net"}}, "got scripts.net.Net"),
+            ({"network_def": NETWORK | {"_target_": "torch.hub.load"}}, "got torch.hub.load"),
+            ({"network_def": NETWORK | {"_requires_": "$import os"}}, "got _requires_, which would run something else"),
+            ({"network_def": NETWORK | {"act": {"_target_": "torch.nn.ReLU"}}}, "got torch.nn.ReLU, which would"),
+            ({"network_def": NETWORK | {"channels": "$[8] * 2"}}, r"got Python \(\$\[8\] \* 2\)"),
+        ],
+    )  # fmt: skip
+    def test_name_what_is_there_and_run_nothing(self, config, words, network, tmp_path):
+        with pytest.raises(InputError, match=words):
+            resolve(Request(source=str(write_bundle(tmp_path / "bundle", network, config))))
+
+    def test_weights_of_another_network_are_listed(self, network, tmp_path):
+        wider = {"network_def": NETWORK | {"channels": [8, 32]}}
+        resolved = resolve(Request(source=str(write_bundle(tmp_path / "bundle", network, wider))))
+        with pytest.raises(WeightsError, match=r"model.pt: the weights do not fit UNet: .*differently shaped"):
+            resolved.model.graphs[0].build(None)
+
+    def test_arguments_that_the_class_does_not_take_are_said(self, network, tmp_path):
+        other = {"network_def": NETWORK | {"dimensions": 3}}
+        resolved = resolve(Request(source=str(write_bundle(tmp_path / "bundle", network, other))))
+        with pytest.raises(InputError, match=r"MONAI does not build UNet with these arguments .*dimensions"):
+            resolved.model.graphs[0].build(None)
+
+    def test_a_bundle_of_torchscript_alone_must_be_trusted(self, network, tmp_path):
+        bundle = write_bundle(tmp_path / "bundle", None)
+        with pytest.raises(WeightsError, match=r"model.pt: there is no such file, and no model.ts"):
+            resolve(Request(source=str(bundle)))
+        torch.jit.save(torch.jit.trace(network, torch.zeros(1, 1, 24, 24, 24)), bundle / "models/model.ts")
+        with pytest.raises(UsageError, match=r"model.ts \(SHA-256 [0-9a-f]{64}\), a TorchScript file is code"):
+            resolve(Request(source=str(bundle)))
+        (graph,) = resolve(Request(source=str(bundle), trust=True)).model.graphs
+        assert graph.build(None)(torch.zeros(1, 1, 24, 24, 24)).shape == (1, 3, 24, 24, 24)
+
+    def test_yaml_that_would_build_objects_is_refused(self, network, tmp_path):
+        bundle = write_bundle(tmp_path / "bundle", network, suffix="yaml")
+        (bundle / "configs/inference.yaml").write_text("a: !!python/object/apply:os.getcwd []")
+        with pytest.raises(InputError, match=r"inference.yaml: expected what a MONAI bundle .*python/object/apply"):
+            resolve(Request(source=str(bundle)))
+
+    @pytest.mark.parametrize("name", ["configs/metadata.json", "configs/inference.json"])
+    def test_a_missing_file_is_named(self, name, network, tmp_path):
+        bundle = write_bundle(tmp_path / "bundle", network)
+        (bundle / name).unlink()
+        with pytest.raises(InputError, match=f"{name}: there is no such file"):
+            resolve(Request(source=str(bundle)))
+
+    def test_several_images_in_are_refused(self, network, tmp_path):
+        described = metadata()
+        ports = described["network_data_format"]["inputs"]
+        ports["again"] = ports["image"]
+        bundle = write_bundle(tmp_path / "bundle", network, described=described)
+        with pytest.raises(InputError, match="expected one image in inputs, got image, again"):
+            resolve(Request(source=str(bundle)))
+
+    def test_statistics_of_all_channels_together_are_refused(self, network, tmp_path):
+        config = {"preprocessing": transforms(LOAD, NORMALISE | {"channel_wise": False})}
+        bundle = write_bundle(tmp_path / "bundle", network, config, metadata(channels=2))
+        with pytest.raises(InputError, match="statistics of all 2 channels together"):
+            resolve(Request(source=str(bundle)))
+
+
+class TestSpacing:
+    @pytest.mark.parametrize("affine", [AFFINE, OBLIQUE], ids=["straight", "oblique"])
+    @pytest.mark.parametrize("target", [(2.0, 2.0, 2.0), (1.5, 1.5, 2.0), (0.7, 3.0, 1.1), (0.9, 1.7, 1.1)])
+    def test_there_and_back_is_that_of_monai(self, target, affine):
+        """An oblique image keeps another point, once its affine has been in the float32 of a header."""
+        from monai.data import MetaTensor
+        from monai.transforms import Spacing
+
+        voxels = make_case(5, SIDES)[0]
+        spacing = Spacing(pixdim=target)
+        theirs = spacing(MetaTensor(torch.from_numpy(voxels), affine=torch.from_numpy(affine)))
+        ours = ResampleBetweenCentres(spacing_mm=target).apply(Frame(voxels, Geometry(SIDES, affine)))
+        assert ours.voxels.shape == theirs.shape
+        assert np.abs(ours.voxels - np.asarray(theirs)).max() < SMALL * np.abs(voxels).max()
+        assert np.allclose(ours.geometry.affine, theirs.affine.numpy())
+        back = spacing.inverse(theirs.clone())
+        assert np.abs(ours.undone(Interpolation.LINEAR).voxels - np.asarray(back)).max() < SMALL * np.abs(voxels).max()
+
+    def test_a_sheared_image_is_refused(self):
+        affine = AFFINE.copy()
+        affine[0, 1] = 0.2
+        frame = Frame(make_case(5, SIDES)[0], Geometry(SIDES, affine))
+        with pytest.raises(InputError, match=r"axes are at right angles, got one that is sheared by \d"):
+            ResampleBetweenCentres(spacing_mm=(2.0, 2.0, 2.0)).apply(frame)
+
+
+class TestWindows:
+    @pytest.mark.parametrize(
+        ("side", "window", "overlap"), [(100, 24, 0.5), (61, 20, 0.25), (25, 24, 0.9), (24, 24, 0.1)]
+    )
+    def test_begin_where_those_of_monai_begin(self, side, window, overlap):
+        from monai.data.utils import dense_patch_slices
+        from monai.inferers.utils import _get_scan_interval
+
+        sizes = (side,) * 3, (window,) * 3
+        interval = _get_scan_interval(*sizes, 3, (overlap,) * 3)
+        wanted = sorted({place[0].start for place in dense_patch_slices(*sizes, interval)})
+        assert list(window_starts(side, window, overlap, Starts.FIXED_STEP)) == wanted
+        execution = SlidingWindow((window,) * 3, overlap, Blending.CONSTANT, Starts.FIXED_STEP)
+        assert Tiling.of((side,) * 3, execution).starts == (tuple(wanted),) * 3
+
+    @pytest.mark.parametrize("shape", [(16, 16, 16), (9, 20, 13), (96, 96, 64)])
+    def test_weigh_what_those_of_monai_weigh(self, shape):
+        from monai.data.utils import compute_importance_map
+
+        wanted = compute_importance_map(shape, mode="gaussian", sigma_scale=0.125).numpy()
+        assert np.abs(window_weights(shape, Blending.GAUSSIAN_FLOOR) - wanted).max() < SMALL
+
+
+@pytest.mark.full
+@pytest.mark.data
+@pytest.mark.timeout(1800)
+def test_the_mask_of_a_real_head_is_that_of_monai(mri, tmp_path):
+    """A clinical T1W head with thick slices, at the size of bundles that are published; fitted to nothing real."""
+    from monai.networks.nets import UNet
+
+    described = NETWORK | {"channels": [16, 32, 64], "strides": [2, 2], "out_channels": 3}
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        network = fitted(UNet(**{key: value for key, value in described.items() if key != "_target_"}))
+    config = {"network_def": described, "inferer": WINDOWS | {"roi_size": [96, 96, 96], "overlap": 0.5},
+              "preprocessing": transforms(LOAD, CHANNEL_FIRST, ORIENT, SPACE | {"pixdim": [1.5, 1.5, 2.0]},
+                                          NORMALISE)}  # fmt: skip
+    bundle = write_bundle(tmp_path / "bundle", network, config)
+    image = mri("ms_longitudinal/patient01/study1_T1W.nii.gz")
+    resolved = resolve(Request(source=str(bundle)))
+    study = Study({"image": read_volume(image)}, "image")
+    package = convert(resolved.model, resolved.weights, study, tmp_path / "package", ConvertOptions())
+    wanted = mask_of_monai(bundle, image)[0].astype(np.uint8)
+    got = Segmenter.open(package)(study).mask.labels
+    shares = [float((wanted == label).mean()) for label in (1, 2)]
+    assert min(shares) > 1e-3
+    assert least_dice(wanted, got) >= 0.999
