@@ -69,7 +69,8 @@ def _on_grid(volume: Volume, reference: Volume) -> FloatArray:
     if share < MINIMUM_OVERLAP:
         raise InputError(
             f"{volume.name} covers {share:.0%} of the field of view of {reference.name}, "
-            f"expected at least {MINIMUM_OVERLAP:.0%}: the images do not lie over each other; register them first"
+            f"expected at least {MINIMUM_OVERLAP:.0%}: the images do not lie over each other; register them first "
+            "(docs/how-to/register-sequences.md)"
         )
     return resample_onto(volume, reference.geometry)
 
