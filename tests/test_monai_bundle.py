@@ -131,6 +131,22 @@ class TestMask:
         names_of_labels = resolve(Request(source=str(bundle))).model.spec.label_names()
         assert (names_of_labels[3], names_of_labels[4]) == ("Tumor_core+Whole_tumor", "Enhancing")
 
+    def test_of_regions_that_the_bundle_merges_is_that_of_monai(self, network, tmp_path):
+        """In the words of brats_mri_segmentation, whose Python is recognised and not run."""
+        merge = "$lambda x: torch.where(x[[2]] > 0, 4, torch.where(x[[0]] > 0, 1, torch.where(x[[1]] > 0, 2, 0)))"
+        config = {"imports": ["$import torch"], "postprocessing": transforms(
+            {"_target_": "Activationsd", "keys": "pred", "sigmoid": True}, BACK,
+            {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.4},
+            {"_target_": "Lambdad", "keys": "pred", "func": merge}, SAVE)}  # fmt: skip
+        names = {"0": "Tumor core", "1": "Whole tumor", "2": "Enhancing"}
+        bundle = write_bundle(tmp_path / "bundle", network, config, metadata(names=names))
+        image = write_case(tmp_path / "head.nii.gz", SIDES, AFFINE)
+        (wanted,) = mask_of_monai(bundle, image)
+        assert set(np.unique(wanted)) == {1, 2, 4}
+        assert least_dice(wanted.astype(np.uint8), mask_of_ours(bundle, image)) >= 0.999
+        spec = resolve(Request(source=str(bundle))).model.spec
+        assert spec.label_names() == {4: "Enhancing", 1: "Tumor_core", 2: "Whole_tumor"}
+
     def test_of_the_package_is_that_of_monai(self, network, tmp_path):
         """From YAML, through OpenVINO."""
         bundle = write_bundle(tmp_path / "bundle", network, suffix="yaml")
@@ -179,6 +195,8 @@ class TestRefusals:
             ({"postprocessing": transforms(SOFTMAX, BACK)}, r"makes labels \(AsDiscreted"),
             ({"postprocessing": transforms(ARGMAX, BACK)}, "nearest_interp False, which blends labels"),
             ({"postprocessing": transforms(BACK | {"transform": "@other"}, ARGMAX), "other": {}}, "@preprocessing is"),
+            ({"postprocessing": transforms(ARGMAX, {"_target_": "Lambdad", "keys": "pred", "func": "$lambda x: x"})},
+             r"Lambdad with func '\$lambda x: x', which has no equivalent"),
             ({"network_def": NETWORK | {"_target_": "scripts.net.Net"}}, "got scripts.net.Net"),
             ({"network_def": NETWORK | {"_target_": "torch.hub.load"}}, "got torch.hub.load"),
             ({"network_def": NETWORK | {"_requires_": "$import os"}}, "got _requires_, which would run something else"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST_REGIONS: Final = 4
 """Regions that overlap have a label for each combination, which soon are more than anybody reads."""
+MERGE_BEGINS: Final = "$lambda x:"
+MERGE: Final = re.compile(r"torch\.where\(x\[\[(\d+)\]\] > 0, (\d+), (.*)\)")
 CONNECTIVITIES: Final[Mapping[int | None, Any]] = {1: 6, 2: 18, 3: 26, None: 26}
 
 
@@ -38,6 +41,7 @@ class After:
         steps: after the network.
         labels: the label table; empty where nothing has been decided.
         is_restored: whether the grid of the image is reached.
+        is_merged: whether regions that overlap have become one label for each voxel.
     """
 
     names: tuple[str, ...]
@@ -47,6 +51,7 @@ class After:
     steps: tuple[AfterStep, ...] = ()
     labels: tuple[Label, ...] = ()
     is_restored: bool = False
+    is_merged: bool = False
 
     def then(self, *steps: AfterStep, **changes: Any) -> After:
         """With further steps."""
@@ -137,6 +142,36 @@ def _table(names: Mapping[int, str]) -> tuple[Label, ...]:
     )
 
 
+def _merge(transform: Component, after: After) -> After:
+    """One label for each voxel of regions that overlap, as `brats_mri_segmentation` says it: recognised, not run."""
+    given = transform.arguments.get("func")
+    rules, default = merged_regions(given) if isinstance(given, str) else ((), None)
+    table = after.steps[-1] if after.steps else None
+    taken(transform, idle=("func", "overwrite", "inv_func"))
+    if default is None or not isinstance(table, LookUpRegions) or after.is_merged:
+        raise no_equivalent(transform, f"func {given!r}"[:120])
+    if any(channel >= len(after.names) or not 0 <= label <= 255 for channel, label in rules):
+        raise no_equivalent(transform, f"func {given!r}, which names a region that is not there"[:120])
+    labels = tuple(
+        next((label for channel, label in rules if entry >> channel & 1), default) for entry in range(len(table.labels))
+    )
+    names = {label: after.names[channel] for channel, label in rules if label}
+    merged = LookUpRegions(above=table.above, labels=labels)
+    return replace(after, steps=(*after.steps[:-1], merged), labels=_table(names), is_merged=True)
+
+
+def merged_regions(text: str) -> tuple[tuple[tuple[int, int], ...], int | None]:
+    """The channels and labels of `$lambda x: torch.where(x[[2]] > 0, 4, torch.where(...))`, and the label elsewhere.
+
+    The label elsewhere is None where the text is anything else.
+    """
+    rest, rules = text.removeprefix(MERGE_BEGINS).strip() if text.startswith(MERGE_BEGINS) else "", []
+    while found := MERGE.fullmatch(rest):
+        rules.append((int(found[1]), int(found[2])))
+        rest = found[3].strip()
+    return tuple(rules), 0 if rules and rest == "0" else None
+
+
 def _invert(transform: Component, after: After) -> After:
     given = taken(
         transform,
@@ -181,7 +216,7 @@ def _fill_holes(transform: Component, after: After) -> After:
 def _applied(transform: Component, after: After, given: Any) -> tuple[int, ...]:
     """The labels that a clean-up is about."""
     known = tuple(label.value for label in after.labels)
-    if not known or any(isinstance(step, LookUpRegions) for step in after.steps):
+    if not known or (not after.is_merged and any(isinstance(step, LookUpRegions) for step in after.steps)):
         raise no_equivalent(transform, "no label map before it")
     of = known if given is None else tuple(given) if isinstance(given, list) else (given,)
     if not set(of) <= set(known) or not of:
@@ -204,6 +239,7 @@ TRANSFORMS: Final[Mapping[str, Callable[[Component, After], After]]] = {
     "Activationsd": _activate,
     "AsDiscreted": _decide,
     "Invertd": _invert,
+    "Lambdad": _merge,
     "KeepLargestConnectedComponentd": _keep_largest,
     "FillHolesd": _fill_holes,
     "EnsureTyped": _nothing,
