@@ -24,7 +24,7 @@ def model():
     forbid_telemetry()
     torch.manual_seed(0)
     network = Network(graphs=("g",), channels_in=4, channels_out=3, execution=WholeStack(axis=0))
-    return trace(TCuPGANGenerator(widths=(4, 8), plane=(64, 64)).eval(), network, (3, 16, 16))
+    return trace(TCuPGANGenerator(widths=(4, 8), plane=(16, 16)).eval(), network, (3, 16, 16))
 
 
 def run(model) -> np.ndarray:

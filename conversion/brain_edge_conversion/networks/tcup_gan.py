@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 ENCODER: Final = (16, 32, 48, 64, 128)
-LARGEST_BATCHED_PLANE: Final = 64 * 64
-"""Pixels up to which the inputs of a block are convolved for all slices at once: at 256 x 256 the gates of 155 slices
-would take 2.6 GB."""
+LARGEST_BATCHED_PLANE: Final = 16 * 16
+"""Pixels up to which the inputs of a block are convolved for all slices at once: at 64 x 64 the gates of 155 slices
+take 0.5 GB, and a loop keeps a copy of what it is given."""
 
 
 class TCuPGANGenerator(nn.Module):
