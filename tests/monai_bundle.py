@@ -1,8 +1,17 @@
-"""A MONAI bundle on disk, and the mask that MONAI itself makes with it: its parser, its transforms, its inferer."""
+"""A MONAI bundle on disk, and the mask that MONAI itself makes with it: its parser, its transforms, its inferer.
+
+python monai_bundle.py make FOLDER                          writes a bundle with a network of the usual size
+python monai_bundle.py predict FOLDER OUT.nii.gz IMAGE      prints seconds and the peak memory in bytes
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nibabel
@@ -11,7 +20,7 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 ROI = [24, 24, 24]
 NETWORK = {
@@ -77,13 +86,13 @@ def transforms(*made: dict[str, Any]) -> dict[str, Any]:
     return {"_target_": "Compose", "transforms": list(made)}
 
 
-def fitted(network: nn.Module, channels: int = 1, steps: int = 60) -> nn.Module:
+def fitted(network: nn.Module, channels: int = 1, steps: int = 60, side: int = 24) -> nn.Module:
     """Fitted for so long that the labels of a voxel are no tie: two balls in noise."""
     torch.manual_seed(0)
     weights = torch.tensor([1.0, 2.0, 6.0])
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
     for step in range(steps):
-        image, labels = make_case(step, (24, 24, 24), channels)
+        image, labels = make_case(step, (side, side, side), channels)
         scaled = torch.from_numpy((image - image.mean()) / image.std())
         loss = nn.functional.cross_entropy(network(scaled[None]), torch.from_numpy(labels[None]).long(), weights)
         optimiser.zero_grad()
@@ -133,6 +142,12 @@ def write_bundle(
 
 def mask_of_monai(folder: Path, image: Path) -> np.ndarray:
     """(C, I, J, K) of what MONAI would save: its parser builds all parts from the configuration."""
+    predict = predictor_of_monai(folder)
+    return predict(image)
+
+
+def predictor_of_monai(folder: Path) -> Callable[[Path], np.ndarray]:
+    """The same for any image, with everything loaded."""
     from monai.bundle import ConfigParser
 
     parser = ConfigParser()
@@ -143,7 +158,43 @@ def mask_of_monai(folder: Path, image: Path) -> np.ndarray:
     ]
     network = parser.get_parsed_content("network_def").eval()
     network.load_state_dict(torch.load(folder / "models/model.pt", weights_only=True))
-    data = parser.get_parsed_content("preprocessing")({"image": str(image)})
-    with torch.inference_mode():
-        data["pred"] = parser.get_parsed_content("inferer")(inputs=data["image"][None], network=network)[0]
-    return np.asarray(parser.get_parsed_content("postprocessing")(data)["pred"])
+    before, inferer, after = map(parser.get_parsed_content, ("preprocessing", "inferer", "postprocessing"))
+
+    def predict(image: Path) -> np.ndarray:
+        data = before({"image": str(image)})
+        with torch.inference_mode():
+            data["pred"] = inferer(inputs=data["image"][None], network=network)[0]
+        return np.asarray(after(data)["pred"])
+
+    return predict
+
+
+def make_usual(folder: Path) -> None:
+    """The size of `spleen_ct_segmentation`, whose windows are these; fitted for a few steps."""
+    from monai.networks.nets import UNet
+
+    described = NETWORK | {"channels": [16, 32, 64, 128, 256], "strides": [2, 2, 2, 2], "num_res_units": 2}
+    windows = WINDOWS | {"roi_size": [96, 96, 96], "overlap": 0.5}
+    arguments = {key: value for key, value in described.items() if key not in ("_target_", "out_channels")}
+    torch.manual_seed(0)
+    network = fitted(UNet(**arguments, out_channels=3, norm="batch"), side=32)
+    write_bundle(folder, network, {"network_def": described | {"norm": "batch"}, "inferer": windows})
+
+
+def measured(folder: Path, target: Path, image: Path) -> dict[str, float]:
+    """Seconds of one case, start-up left out, and the peak memory of this process."""
+    torch.set_num_threads(int(os.environ.get("THREADS", "2")))
+    predict = predictor_of_monai(folder)
+    start = time.perf_counter()
+    (labels,) = predict(image)
+    nibabel.save(nibabel.Nifti1Image(labels.astype(np.uint8), nibabel.load(image).affine), target)
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+if __name__ == "__main__":
+    command, *given = map(Path, sys.argv[1:])
+    if command.name == "make":
+        make_usual(*given)
+    else:
+        sys.stdout.write(f"RESULT {json.dumps(measured(*given))}\n")
