@@ -21,6 +21,10 @@ SVG: Final = "front.svg"
 INK, GREY, BLUE, RED, GREEN = "#222222", "#9a9a9a", "#0072B2", "#D55E00", "#009E73"
 LEAST_AREA_PT2: Final = 30.0
 MOST_AREA_PT2: Final = 400.0
+LINE_INCH: Final = 0.16
+"""Of the legend, which names one setting a line."""
+FAR: Final = 2.0
+"""Times the budget: drops beyond are drawn on a logarithmic scale."""
 
 
 def draw(report: TuningReport, folder: Path) -> tuple[Path, Path]:
@@ -36,7 +40,7 @@ def draw(report: TuningReport, folder: Path) -> tuple[Path, Path]:
     from matplotlib.figure import Figure
 
     timed = {number: setting for number, setting in enumerate(report.settings, start=1) if setting.samples}
-    figure = Figure(figsize=(9.0, 5.0), dpi=120, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(9.0, 4.6 + LINE_INCH * len(timed)), dpi=120, facecolor="white", layout="constrained")
     axes = figure.add_subplot()
     _draw_axes(axes, report)
     _draw_front(axes, list(timed.values()))
@@ -48,7 +52,6 @@ def draw(report: TuningReport, folder: Path) -> tuple[Path, Path]:
         fontsize=7,
         frameon=False,
         handlelength=0,
-        ncols=2,
     )
     save(figure, folder / PNG)
     with atomic_file(folder / SVG) as partial:
@@ -89,7 +92,9 @@ def _draw_axes(axes: Axes, report: TuningReport) -> None:
     axes.xaxis.set_minor_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_yscale("symlog", linthresh=2 * report.max_dice_drop)
+    drops = [setting.mean_drop or 0.0 for setting in report.settings]
+    if max(drops) > FAR * report.max_dice_drop:
+        axes.set_yscale("symlog", linthresh=FAR * report.max_dice_drop)
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_xlabel("latency of a whole cold process (s)", color=INK)
     axes.set_ylabel(f"worst mean Dice drop of a label, {report.searched_on}", color=INK)
