@@ -53,7 +53,7 @@ test-all: $(FOR_DEVELOPMENT) ## every test: also HD-BET v1 (downloads 294 MB), p
 	$(PYTEST) $(SIDE_BY_SIDE)
 
 test-wheel: $(FOR_DEVELOPMENT) ## the built wheel in clean environments: thin, and with the extras
-	$(PYTEST) -m wheel tests/wheel
+	$(PYTEST) $(SIDE_BY_SIDE) -m wheel tests/wheel
 
 venv: $(FOR_DEVELOPMENT) ## install for development into .venv
 

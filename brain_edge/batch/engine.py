@@ -1,8 +1,8 @@
 """Many cases, a few at once.
 
-Half of a case is work for one core: reading, resampling, components, compressing. Two cases on their way at once
-keep the cores busy: while one is resampled, the network runs for the other; they share the compiled graphs. Each case
-is computed as if it were alone, with the same threads, so that its mask has the same bytes. There are as many heads in
+Half of a case is work for one core: reading, resampling, components, compressing. Three cases on their way at once
+keep the cores busy, one before the network, one in it, one after it; they share the compiled graphs. Each case is
+computed as if it were alone, with the same threads, so that its mask has the same bytes. There are as many heads in
 memory as cases on their way, however long the batch is.
 """
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
     from brain_edge.run import Job
 
-AT_ONCE: Final = 2
-"""Cases on their way at once; more cost as much memory each, and two keep the cores busy."""
+AT_ONCE: Final = 3
+"""Cases on their way at once; each more costs the memory of a head. `benchmarks/folder.py --at-once N` compares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ def run_batch(
     own = batch.share(cases)
     given = options or RuntimeOptions()
     settled = replace(given, threads=given.threads or default_threads())
-    at_once = batch.at_once or min(AT_ONCE, settled.threads or 1)
+    at_once = batch.at_once or (1 if settled.threads == 1 else AT_ONCE)
     with working(batch.records, batch.shard, wait=batch.wait):
         remove_leftovers(path for case in own for path in _targets(case, batch.records))
         try:

@@ -40,7 +40,7 @@ def batch_options(function: Decorated) -> Decorated:
                 "--at-once",
                 type=click.IntRange(min=1),
                 metavar="N",
-                help="Cases of a batch on their way at once, each with the memory of one [default: 2].",
+                help="Cases of a batch on their way at once, each with the memory of a head [default: 3].",
             ),
             click.option("--page", is_flag=True, help="Also write a picture per case and index.html to look at all."),
         )

@@ -42,8 +42,8 @@ class Environment:
         return done
 
     def pip_install(self, *arguments: str | Path) -> None:
-        """Install with the tested versions."""
-        self.succeed("python", "-m", "pip", "install", "--quiet", "-c", CONSTRAINTS, *arguments)
+        """Install with the tested versions; what is imported compiles itself, most of PyTorch never is."""
+        self.succeed("python", "-m", "pip", "install", "--quiet", "--no-compile", "-c", CONSTRAINTS, *arguments)
 
     def distributions(self) -> set[str]:
         """Names of everything installed."""
