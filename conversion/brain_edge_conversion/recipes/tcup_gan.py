@@ -68,7 +68,7 @@ class MeanAreas:
     enhancing: float
 
 
-GLIOMA: Final = MeanAreas(125, 75, 20)
+GLIOMA: Final = MeanAreas(125.0, 75.0, 20.0)
 
 CARD: Final = Card(
     summary="Brain tumour compartments of four sequences by a U-Net of convolutional LSTMs, 2.3 million parameters.",

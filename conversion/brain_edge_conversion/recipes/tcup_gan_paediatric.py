@@ -14,7 +14,7 @@ from brain_edge_conversion.recipes._tumour import NO_WEIGHTS, STAND_IN
 from brain_edge_conversion.recipes.tcup_gan import MeanAreas, for_cohort
 
 NAME: Final = "tcup-gan-paediatric"
-AREAS: Final = MeanAreas(75, 75, 25)
+AREAS: Final = MeanAreas(75.0, 75.0, 25.0)
 
 RECIPE: Final = Recipe(
     name=NAME,

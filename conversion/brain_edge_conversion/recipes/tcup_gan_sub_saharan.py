@@ -14,7 +14,7 @@ from brain_edge_conversion.recipes._tumour import NO_WEIGHTS, STAND_IN
 from brain_edge_conversion.recipes.tcup_gan import MeanAreas, for_cohort
 
 NAME: Final = "tcup-gan-sub-saharan"
-AREAS: Final = MeanAreas(75, 100, 5)
+AREAS: Final = MeanAreas(75.0, 100.0, 5.0)
 
 RECIPE: Final = Recipe(
     name=NAME,
