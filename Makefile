@@ -29,6 +29,10 @@ PIP_INSTALL := $(BIN)/python -m pip install -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
 # two processes: half of the tests keep one core busy; the tests of a file share what is costly to make, so stay together
 SIDE_BY_SIDE := -n 2 --dist loadfile
+# options of the matrix, each as `make bench NAME=value`: REPETITION (once more, for the noise between runs), MINUTES
+# (start no cell after these; the next call goes on), PACKAGES (a folder of ready packages MODEL-fp32 and MODEL-int8)
+MATRIX := $(BIN)/python benchmarks/matrix.py $(if $(REPETITION),--repetition $(REPETITION)) \
+    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PACKAGES),--packages $(PACKAGES))
 # pyproject.toml switches pytest-benchmark off for the tests; the benchmarks switch it on again
 BENCHMARKS := $(PYTEST) -p benchmark -o python_files='test_*.py bench_*.py' benchmarks
 
@@ -38,7 +42,7 @@ FOR_DEVELOPMENT := .venv/.installed-convert,report,dicom,dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-wheel venv lint types bench bench-once docs wheel clean
+.PHONY: help demo test test-all test-wheel venv lint types bench bench-full bench-suite bench-once docs wheel clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -64,11 +68,19 @@ lint: $(FOR_DEVELOPMENT) ## ruff: rules and format
 types: $(FOR_DEVELOPMENT) ## mypy, strict
 	$(BIN)/mypy
 
-bench: $(FOR_DEVELOPMENT) ## the benchmarks, timed
+bench: $(FOR_DEVELOPMENT) ## the quick suite of benchmarks/matrix.toml, what is recorded left out, and its report
+	$(MATRIX) --suite quick
+	$(BIN)/brain-edge report benchmarks/results -o benchmarks/report
+
+bench-full: $(FOR_DEVELOPMENT) ## the whole matrix, cell by cell; what is recorded is left out
+	$(MATRIX) --suite full
+
+bench-suite: $(FOR_DEVELOPMENT) ## stages, cold start, imports, memory: pytest-benchmark, timed
 	$(BENCHMARKS) --benchmark-only
 
 bench-once: $(FOR_DEVELOPMENT) ## each benchmark once on its smallest shape, not timed
 	$(BENCHMARKS) --benchmark-disable
+	$(BIN)/python benchmarks/matrix.py --suite smallest --busy --again --results .benchmarks/smallest
 
 docs: $(FOR_DEVELOPMENT) ## write the generated reference pages: commands, JSON Schema
 	$(BIN)/python docs/generate.py

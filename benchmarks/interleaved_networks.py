@@ -8,7 +8,6 @@ timed. One JSON file a network is left under `results/`, and a table is printed.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -21,11 +20,10 @@ import click
 import msgspec
 import numpy as np
 from harness.contenders import environment
-from harness.load import busy_cpu_ms, load_average
 from harness.measure import Sample, wait_until_idle
 from harness.network_record import NetworkEntry, NetworkRun, network_table, write_networks
-from harness.peers import BENCHMARKS
 from harness.record import RESULTS, our_versions, quiet_rounds, this_commit
+from harness.server import Server
 from harness.zoo import ARCHITECTURES, phantom_input, save_graphs
 
 from brain_edge.errors import BrainEdgeError
@@ -82,20 +80,20 @@ def main(
         sys.exit(f"error: {error}")
 
 
-def make_engines(network: str, folder: Path, *, plain: bool) -> dict[str, Path | None]:
-    """Names and graphs of what is compared; PyTorch has none. Graphs that are in the folder are taken as they are."""
-    engines: dict[str, Path | None] = {"PyTorch f32": None}
+def make_engines(network: str, folder: Path, *, plain: bool) -> dict[str, tuple[str, Path | None]]:
+    """Names, engines and folders of graphs of what is compared. Graphs that are there are taken as they are."""
+    engines: dict[str, tuple[str, Path | None]] = {"PyTorch f32": ("PyTorch f32", None)}
     for rewrites in (True, False) if plain else (True,):
         of_network = folder / f"{network}-{'rewritten' if rewrites else 'plain'}"
         if not (of_network / "int8.xml").exists():
             click.echo(f"converting and quantising {of_network.name}", err=True)
             save_graphs(ARCHITECTURES[network], of_network, rewrites=rewrites)
         suffix = "" if rewrites else " without rewrites"
-        engines |= {f"OpenVINO f32{suffix}": of_network / "f32.xml", f"OpenVINO INT8{suffix}": of_network / "int8.xml"}
+        engines |= {f"{name}{suffix}": (name, of_network) for name in ("OpenVINO f32", "OpenVINO INT8")}
     return engines
 
 
-def compare(network: str, engines: dict[str, Path | None], plan: Plan, scratch: Path) -> NetworkRun:
+def compare(network: str, engines: dict[str, tuple[str, Path | None]], plan: Plan, scratch: Path) -> NetworkRun:
     """Run all engines in turn until enough rounds count.
 
     Raises:
@@ -106,14 +104,24 @@ def compare(network: str, engines: dict[str, Path | None], plan: Plan, scratch: 
     np.save(source, phantom_input(ARCHITECTURES[network]))
     with ExitStack() as stack:
         servers = [
-            stack.enter_context(Server(name, network, source, scratch / f"output-{number}.npy", graph, plan.threads))
-            for number, (name, graph) in enumerate(engines.items())
+            stack.enter_context(
+                Server(
+                    engine,
+                    network,
+                    source,
+                    scratch / f"output-{number}.npy",
+                    graphs=graphs,
+                    threads=plan.threads,
+                    environment=environment(plan.threads),
+                )
+            )
+            for number, (engine, graphs) in enumerate(engines.values())
         ]
         checks = [_check(server, servers[0]) for server in servers]
         samples = _rounds(servers, plan)
     entries = [
-        NetworkEntry(name=server.name, correlation=correlation, largest_error=error, samples=tuple(of_one))
-        for server, (correlation, error), of_one in zip(servers, checks, samples, strict=True)
+        NetworkEntry(name=name, correlation=correlation, largest_error=error, samples=tuple(of_one))
+        for name, (correlation, error), of_one in zip(engines, checks, samples, strict=True)
     ]
     return NetworkRun(
         network=network,
@@ -127,50 +135,6 @@ def compare(network: str, engines: dict[str, Path | None], plan: Plan, scratch: 
         versions=our_versions(),
         entries=tuple(entries),
     )
-
-
-class Server:
-    """A network that waits in a process of its own; see `network_server.py`."""
-
-    def __init__(self, name: str, network: str, source: Path, target: Path, graph: Path | None, threads: int) -> None:
-        self.name = name
-        self.target = target
-        options = ["--threads", str(threads), *(["--graph", str(graph)] if graph else [])]
-        program = [sys.executable, str(BENCHMARKS / "network_server.py"), network, str(source), str(target)]
-        self._process = subprocess.Popen(
-            [*program, *options], env=environment(threads), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def __enter__(self) -> Server:
-        """Wait until the network is warm, so that no two of them start at the same time."""
-        try:
-            self._read()
-        except BrainEdgeError:
-            self._process.kill()
-            self._process.wait()
-            raise
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._process.communicate()
-
-    def run(self) -> Sample:
-        """Run the network once."""
-        load, busy = load_average(), busy_cpu_ms()
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        seen = msgspec.json.decode(self._read())
-        after = busy_cpu_ms()
-        others = None if busy is None or after is None else max(0.0, after - busy - seen["cpu_ms"])
-        return Sample(**seen, load_average=load, others_cpu_ms=others)
-
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise BrainEdgeError(f"{self.name}: the process ended with exit code {self._process.wait()}")
-        return line
 
 
 def _check(server: Server, reference: Server) -> tuple[float, float]:
@@ -190,7 +154,7 @@ def _rounds(servers: list[Server], plan: Plan) -> list[list[Sample]]:
     for number in range(1, plan.rounds * PATIENT_ROUNDS + 1):
         wait_until_idle(plan.max_disturbance, plan.patience_s)
         for server, of_one in zip(servers, samples, strict=True):
-            of_one.append(server.run())
+            of_one.append(Sample(**msgspec.structs.asdict(server.run())))
         counted = len(quiet_rounds(samples, plan.max_disturbance, this_machine().processors))
         click.echo(f"round {number}: {counted} of {plan.rounds} count", err=True)
         if counted == plan.rounds:

@@ -136,9 +136,9 @@ def _contenders(
 def _compare(recipe: str, inputs: tuple[str, ...], contenders: list[Contender], rounds: int) -> None:
     import nibabel
     from harness.measure import run
-    from harness.ratios import ratio_of_medians
     from harness.record import RESULTS, file_stem, our_versions, this_commit
 
+    from brain_edge.bench.ratios import ratio_of_medians
     from brain_edge.runtime.machine import this_machine
 
     started = datetime.now(UTC)

@@ -89,6 +89,8 @@ def _section(recipe: RecipeCoverage) -> Iterator[str]:
     threads = f"{recipe.threads} thread{'s' if recipe.threads > 1 else ''}"
     yield f"- Measured {recipe.measured:%Y-%m-%d} on {recipe.processor} ({capabilities}), {threads}; {versions}."
     yield f"- Rewrites: {'; '.join(recipe.rewrites) or 'none applied'}."
+    if recipe.note:
+        yield f"- {recipe.note}."
     for graph in filter(_is_quantised, recipe.graphs):
         yield from ("", f"`{graph.graph}`:", "", "| layers | operation | share | kernel | computed in | why |")
         yield "|---|---|---|---|---|---|"

@@ -86,6 +86,7 @@ class RecipeCoverage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         parity: as in the package's manifest.
         rewrites: as in the package's manifest.
         graphs: its networks; members of an ensemble but the first are left out, they are the same network.
+        note: why something was not measured; empty where all was.
     """
 
     recipe: str
@@ -99,6 +100,7 @@ class RecipeCoverage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parity: Parity
     rewrites: tuple[str, ...]
     graphs: tuple[GraphCoverage, ...]
+    note: str = ""
 
 
 def write_coverage(coverage: RecipeCoverage, folder: Path = FOLDER) -> Path:

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -90,25 +91,47 @@ def wait_until_idle(share: float, patience_s: float) -> None:
             return
 
 
-def run(contender: Contender) -> Sample:
-    """Run a contender once.
+class OutOfMemoryError(BrainEdgeError):
+    """A contender ended for want of memory."""
+
+
+NO_MEMORY: Final = (
+    *("MemoryError", "bad_alloc", "Cannot allocate memory", "can't allocate memory", "not enough memory"),
+    *("Unable to allocate", "could not create a memory", "failed to map", "can't start new thread", "out of memory"),
+    *("Resource temporarily unavailable", "could not create a primitive", "Not enough memory", "does not fit"),
+)
+"""What programs say that were refused memory: Python, NumPy, C++, PyTorch, oneDNN, the loader, a thread's stack."""
+
+
+def run(contender: Contender, limit_bytes: int | None = None) -> Sample:
+    """Run a contender once, on request under a limit of its data (RLIMIT_DATA: heap, private mappings, stacks).
 
     What the system accounts to a child (`ru_maxrss`) includes what its parent had in memory when it started the
     child, so a small child of a large parent looks large; hence the child's own word.
 
     Raises:
+        OutOfMemoryError: it failed under the limit and says, or its signal says, that memory was missing.
         BrainEdgeError: it failed, or printed something else than its report.
     """
     load, used, busy = load_average(), _cpu_ms(), busy_cpu_ms()
     start = time.perf_counter()
     done = subprocess.run(
-        contender.command, env=dict(contender.environment), capture_output=True, text=True, check=False
+        contender.command,
+        env=dict(contender.environment),
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=None if limit_bytes is None else partial(_limit_data, limit_bytes),
     )
     latency_ms = (time.perf_counter() - start) * 1000
     cpu_ms, busy_after = _cpu_ms() - used, busy_cpu_ms()
     if done.returncode != 0:
         last = "\n".join(done.stderr.strip().splitlines()[-LAST_LINES:])
-        raise BrainEdgeError(f"{contender.name} failed with exit code {done.returncode}:\n{last}")
+        what = f"{contender.name} failed with exit code {done.returncode}:\n{last}"
+        # a signal under a limit is a library that did not look at what it was given
+        if limit_bytes is not None and (done.returncode < 0 or any(words in done.stderr for words in NO_MEMORY)):
+            raise OutOfMemoryError(what)
+        raise BrainEdgeError(what)
     report = _report(contender, done.stdout)
     return Sample(
         latency_ms=latency_ms,
@@ -127,6 +150,10 @@ def _report(contender: Contender, stdout: str) -> _Report:
         raise BrainEdgeError(
             f"{contender.name}: expected JSON with peak_rss_bytes on stdout ({error}), got {stdout[:200]!r}"
         ) from error
+
+
+def _limit_data(limit_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 
 def _cpu_ms() -> float:

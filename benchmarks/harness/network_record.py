@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from brain_edge.bench.ratios import ratio_of_medians
 from brain_edge.errors import BrainEdgeError
 from brain_edge.runtime.machine import Machine
 from harness.measure import Sample
-from harness.ratios import ratio_of_medians
 from harness.record import MINIMUM_ROUNDS, RESULTS, Commit, file_stem, quiet_rounds
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from brain_edge.bench.ratios import Ratio, ratio_of_medians
 from brain_edge.errors import BrainEdgeError
 from brain_edge.runtime.machine import Machine
 from harness.measure import Sample
 from harness.peers import BENCHMARKS
-from harness.ratios import Ratio, ratio_of_medians
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 RESULTS: Final = BENCHMARKS / "results"
 MINIMUM_ROUNDS: Final = 3
-LIBRARIES: Final = ("brain-edge", "openvino", "numpy", "scipy", "nibabel", "isal", "torch", "nncf")
+LIBRARIES: Final = ("brain-edge", "openvino", "numpy", "scipy", "nibabel", "isal", "torch", "nncf", "onnxruntime")
 
 
 class Commit(msgspec.Struct, frozen=True):

@@ -80,6 +80,14 @@ def nnunet_style() -> nn.Module:
     ).eval()
 
 
+def meshnet() -> nn.Module:
+    """Of the recipe for white and grey matter: nine dilated convolutions of five channels at full resolution."""
+    from brain_edge_conversion.networks.meshnet import TISSUE, MeshNet
+    from brain_edge_conversion.recipe import same_each_time
+
+    return same_each_time(lambda: MeshNet(TISSUE)).eval()
+
+
 def tiny() -> nn.Module:
     """Two convolutions and a norm: says nothing about speed, and shows in seconds that the comparison runs."""
     from torch import nn
@@ -99,6 +107,7 @@ ARCHITECTURES: Final = {
     "hd-bet-v1": Architecture(build=hd_bet_v1, channels_in=1, sides=(128, 160, 128), target=6.3),
     "vox2vox": Architecture(build=vox2vox, channels_in=4, sides=(128, 128, 128), target=7.0),
     "nnunet-style": Architecture(build=nnunet_style, channels_in=4, sides=(128, 128, 128), target=8.0),
+    "meshnet": Architecture(build=meshnet, channels_in=1, sides=(256, 256, 256), target=1.0),
 }
 
 
@@ -141,17 +150,37 @@ def save_graphs(architecture: Architecture, folder: Path, *, rewrites: bool) -> 
     ov.save_model(quantised, str(folder / "int8.xml"), compress_to_fp16=False)
 
 
-def compiled(graph: Path, shape: tuple[int, ...], threads: int) -> Any:
-    """A graph compiled as the runtime compiles it, in f32 where it is not integer."""
+def save_onnx(architecture: Architecture, path: Path) -> None:
+    """The network as PyTorch's own exporter writes it, at the size that is measured: what ONNX Runtime is given."""
+    import torch
+
+    from brain_edge_conversion.rewrites.norm_statistics import trapped_norms, use_instance_statistics
+
+    module = copy.deepcopy(architecture.build())
+    use_instance_statistics(module, trapped_norms(module))
+    example = torch.from_numpy(phantom_input(architecture))
+    torch.onnx.export(module.eval(), (example,), str(path), dynamo=False, opset_version=17)
+
+
+def compiled(graph: Path, shape: tuple[int, ...], threads: int, precision: str = "f32", streams: int = 1) -> Any:
+    """A graph compiled as the runtime compiles it, in the given precision where it is not integer."""
     import openvino as ov
 
     from brain_edge.package import Precision
-    from brain_edge.runtime.norm_sums import sum_norms_by_axis
     from brain_edge.runtime.options import RuntimeOptions
     from brain_edge.runtime.session import compile_properties
 
-    core = ov.Core()
-    model = core.read_model(str(graph))
+    properties = compile_properties(Precision(precision), RuntimeOptions(threads=threads), streams)
+    return ov.Core().compile_model(ready_model(graph, shape), "CPU", properties)
+
+
+def ready_model(graph: Path, shape: tuple[int, ...]) -> Any:
+    """A graph at its size, changed as the runtime changes it before it compiles it."""
+    import openvino as ov
+
+    from brain_edge.runtime.norm_sums import sum_norms_by_axis
+
+    model = ov.Core().read_model(str(graph))
     model.reshape(list(shape))
     sum_norms_by_axis(model, ov.opset13)
-    return core.compile_model(model, "CPU", compile_properties(Precision.F32, RuntimeOptions(threads=threads)))
+    return model

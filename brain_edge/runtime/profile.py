@@ -85,10 +85,24 @@ class Profiler:
             times: how often a case runs it; figures are multiplied by it.
         """
         compiler = GraphCompiler(self.package, self.options, dict.fromkeys(self.package.spec.graphs, 1))
-        model = compiler.model(graph, shape)
-        compiled = _compile(model, compiler.properties(graph))
-        spent_ms = _median_ms(compiled, shape)
-        return tuple(_layers(graph, model, compiled.get_runtime_model(), spent_ms, times))
+        return executed_layers(graph, compiler.model(graph, shape), compiler.properties(graph), shape, times)
+
+
+def executed_layers(
+    graph: str, model: Any, properties: Mapping[str, Any], shape: tuple[int, ...], times: int = 1
+) -> tuple[LayerTime, ...]:
+    """The executed nodes of an OpenVINO model that has this shape already, in their order.
+
+    Args:
+        graph: name in the result.
+        model: uncompiled, static.
+        properties: it is compiled with.
+        shape: of its one input.
+        times: how often a case runs it; figures are multiplied by it.
+    """
+    compiled = _compile(model, properties)
+    spent_ms = _median_ms(compiled, shape)
+    return tuple(_layers(graph, model, compiled.get_runtime_model(), spent_ms, times))
 
 
 def measured_peaks(options: RuntimeOptions, numbers: Sequence[str]) -> dict[str, float]:

@@ -1,0 +1,81 @@
+"""Accuracy cells: Dice and HD95 on real heads against published masks; PyTorch between our steps, and the packages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
+
+from brain_edge.bench.cells import CaseScore, CellEntry, Outcome
+from brain_edge.cohort import load_cohort
+from brain_edge.errors import BrainEdgeError
+from brain_edge.evaluate import Evaluation
+from harness.cell_process import PACKAGES, PYTORCH
+from harness.cell_setting import environment_of, now, run_of
+from harness.peers import BENCHMARKS
+
+if TYPE_CHECKING:
+    from brain_edge.bench.cells import Cell, CellRun
+    from brain_edge.package import ModelPackage
+    from harness.cell_setting import Setting
+
+
+def measure_accuracy(cell: Cell, setting: Setting) -> CellRun:
+    """Judge each contender on all cases of the cohort that have a reference mask; the cohort is the cell's group."""
+    started = now()
+    cohort = load_cohort(cell.group)
+    entries = tuple(_judged(cell, name, setting) for name in cell.contenders)
+    return run_of(cell, setting, started, entries, cohort=cohort.manifest.name, image_sha256=cohort.sha256)
+
+
+def _judged(cell: Cell, name: str, setting: Setting) -> CellEntry:
+    setting.report(f"{cell.id}: judging {name}")
+    entry = CellEntry(name=name, precision="f32")
+    try:
+        package = None if name == PYTORCH else setting.package(cell.subject, PACKAGES[name])
+        evaluation = _evaluation(cell, package)
+    except BrainEdgeError as error:
+        return replace(entry, outcome=Outcome.FAILED, why=str(error))
+    if package is not None:
+        numbers = package.manifest.number_format
+        entry = replace(entry, precision=f"{numbers}, rest in {package.manifest.precision}")
+        entry = replace(entry, package_digest=package.digest)
+    return replace(entry, scores=scores_of(evaluation))
+
+
+def scores_of(evaluation: Evaluation) -> tuple[CaseScore, ...]:
+    """One score a case: of the label, or the least of the labels; subjects under numbers."""
+    subjects = {subject: number for number, subject in enumerate(dict.fromkeys(e.subject for e in evaluation.cases), 1)}
+    found = []
+    for case in evaluation.cases:
+        worst = min(case.scores, key=lambda score: 1.0 if score.dice is None else score.dice)
+        found.append(
+            CaseScore(
+                case=case.case,
+                subject=subjects[case.subject],
+                split=str(case.split),
+                dice=float(worst.dice or 0.0),
+                hd95_mm=worst.hd95_mm,
+            )
+        )
+    return tuple(found)
+
+
+def _evaluation(cell: Cell, package: ModelPackage | None) -> Evaluation:
+    if package is None:
+        command = [str(BENCHMARKS / "pytorch_accuracy.py"), cell.subject, cell.group]
+    else:
+        command = ["-m", "brain_edge", "evaluate", str(package.folder), cell.group, "--json", "--quiet"]
+    done = subprocess.run(
+        [sys.executable, *command, "--threads", str(cell.threads)],
+        env=environment_of(cell),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BrainEdgeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it said nothing")
+    return msgspec.json.decode(done.stdout, type=Evaluation)

@@ -1,0 +1,134 @@
+"""What all cells are measured with: where results, graphs, packages and heads lie, and whom to tell."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
+
+from brain_edge.bench.cells import Cell, CellEntry, CellRun, Commit
+from brain_edge.digest import sha256_of
+from brain_edge.errors import BrainEdgeError
+from brain_edge.package import open_package
+from brain_edge.runtime.machine import NATIVE, this_machine
+from harness.contenders import environment
+from harness.packages import Kind as PackageKind
+from harness.packages import make_package
+from harness.peers import BENCHMARKS
+from harness.record import RESULTS, our_versions, this_commit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from brain_edge.package import ModelPackage
+
+ISA_VARIABLE: Final = "ONEDNN_MAX_CPU_ISA"
+GRAPHS: Final = BENCHMARKS / ".graphs"
+MAKERS: Final = (
+    *("benchmarks/harness/zoo.py", "benchmarks/network_graphs.py"),
+    *("conversion/brain_edge_conversion/rewrites", "conversion/brain_edge_conversion/networks"),
+)
+"""The code that decides what the graphs of a network are: made again when it changes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How a matrix is measured.
+
+    Attributes:
+        repetition: the how-manieth time.
+        max_disturbance, patience_s: as the matrix declares them.
+        results: folder of all machines.
+        head, reference: a public head and its brain mask, of process and memory cells.
+        packages: folder with ready packages named MODEL-fp32 and MODEL-int8; None to make them now.
+        report: told what is being done.
+    """
+
+    repetition: int
+    max_disturbance: float
+    patience_s: float
+    head: Path
+    reference: Path | None
+    results: Path = RESULTS
+    packages: Path | None = None
+    report: Callable[[str], None] = field(default=lambda _line: None)
+
+    def package(self, model: str, kind: PackageKind) -> ModelPackage:
+        """The package of a recipe.
+
+        Raises:
+            BrainEdgeError: it could not be made, or is not in the folder of ready ones.
+        """
+        if self.packages is None:
+            return make_package(model, kind, self.report)
+        return open_package(self.packages / f"{model}-{kind}")
+
+
+def run_of(cell: Cell, setting: Setting, started: datetime, entries: tuple[CellEntry, ...], **facts: Any) -> CellRun:
+    """A cell with its entries and all that they depend on, on this machine under the limit of the cell."""
+    return CellRun(
+        cell=cell,
+        repetition=setting.repetition,
+        started=started,
+        commit=_commit(),
+        machine=replace(this_machine(), isa=cell.isa),
+        max_disturbance=setting.max_disturbance,
+        versions=our_versions(),
+        entries=entries,
+        **facts,
+    )
+
+
+def environment_of(cell: Cell) -> dict[str, str]:
+    """The variables of all processes of a cell: its threads, its limit of the instruction set, no telemetry."""
+    chosen = environment(cell.threads) | {"PYTHONWARNINGS": "ignore"}
+    chosen.pop(ISA_VARIABLE, None)
+    return chosen if cell.isa == NATIVE else chosen | {ISA_VARIABLE: cell.isa}
+
+
+def graphs_of(network: str, report: Callable[[str], None]) -> Path:
+    """The folder with the graphs of a network, made now unless the same code has already made it.
+
+    Raises:
+        BrainEdgeError: they could not be made.
+    """
+    folder = GRAPHS / f"{network}-{_code()}"
+    if not (folder / "int8.xml").exists():
+        report(f"converting and quantising {network}")
+        scratch = folder.with_suffix(".partial")
+        shutil.rmtree(scratch, ignore_errors=True)
+        command = [sys.executable, str(BENCHMARKS / "network_graphs.py"), network, str(scratch)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise BrainEdgeError(f"the graphs of {network} could not be made:\n{done.stderr.strip()[-2000:]}")
+        scratch.rename(folder)
+    return folder
+
+
+def now() -> datetime:
+    """The time in UTC."""
+    return datetime.now(UTC)
+
+
+def _commit() -> Commit:
+    commit = this_commit()
+    return Commit(commit.id, commit.changed)
+
+
+def _code() -> str:
+    digest = hashlib.sha256()
+    root = BENCHMARKS.parent
+    for name in MAKERS:
+        path = root / name
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        digest.update("".join(sha256_of(file) for file in files).encode())
+    digest.update(our_versions()["openvino"].encode() + os.fsencode(our_versions()["nncf"]))
+    return digest.hexdigest()[:12]

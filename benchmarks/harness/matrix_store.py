@@ -1,0 +1,54 @@
+"""Where cells are kept, and which of them need not be measured again. Files are only ever added."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
+
+from brain_edge.bench.cells import Kind, cell_files, read_cell
+from brain_edge.runtime.machine import NATIVE, differences
+from harness.record import file_stem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from brain_edge.bench.cells import Cell, CellRun
+    from brain_edge.runtime.machine import Machine
+
+UNTIMED = frozenset({Kind.ACCURACY, Kind.ROOFLINE, Kind.MEMORY})
+
+
+def write_cell(run: CellRun, results: Path) -> Path:
+    """Write a run to a file of its own; an existing file is never opened for writing."""
+    words = re.sub(r"[^a-z0-9]+", "-", run.cell.id.lower())
+    path = results / run.machine.name / f"{file_stem(f'cell-{words}', run.started)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+    return path
+
+
+def finished(wanted: Iterable[Cell], results: Path, machine: Machine, repetition: int) -> set[str]:
+    """The ids of cells that this very machine has measured in this repetition, as they are declared now, completely."""
+    folder = results / machine.name
+    by_id = {cell.id: cell for cell in wanted}
+    runs = (read_cell(path) for path in cell_files(folder)) if folder.is_dir() else ()
+    return {
+        run.cell.id
+        for run in runs
+        if by_id.get(run.cell.id) == run.cell
+        and run.repetition == repetition
+        and not differences(replace(run.machine, isa=NATIVE), replace(machine, isa=NATIVE))
+        and is_complete(run)
+    }
+
+
+def is_complete(run: CellRun) -> bool:
+    """Whether nothing failed and enough rounds count."""
+    if run.failures:
+        return False
+    return run.cell.kind in UNTIMED or not run.measured or len(run.counted()) >= min(run.cell.rounds, 3)

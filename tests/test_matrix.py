@@ -1,0 +1,208 @@
+"""The benchmark matrix: what is declared becomes cells, what is recorded is not measured again, failures are kept."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from brain_edge.bench.cells import CellEntry, CellSample, Kind, Outcome, latest, read_cell, read_cells
+from brain_edge.errors import BrainEdgeError, InputError
+from brain_edge.runtime.machine import this_machine
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import matrix as program  # noqa: E402
+from harness.cell_setting import Setting, environment_of, run_of  # noqa: E402
+from harness.contenders import THREAD_VARIABLES  # noqa: E402
+from harness.engines import ENGINES, why_engine_not_available  # noqa: E402
+from harness.matrix_plan import (  # noqa: E402
+    MATRIX,
+    Suite,
+    cells,
+    read_matrix,
+    thread_counts,
+    why_isa_not_available,
+)
+from harness.matrix_store import finished, write_cell  # noqa: E402
+from harness.measure import Contender, OutOfMemoryError, run  # noqa: E402
+from harness.zoo import ARCHITECTURES  # noqa: E402
+
+MACHINE = this_machine()
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Setting:
+    return Setting(
+        repetition=1, max_disturbance=0.1, patience_s=0.0, head=tmp_path, reference=None, results=tmp_path / "results"
+    )
+
+
+@pytest.fixture
+def cell():
+    (found,) = [
+        each for each in cells(read_matrix(), Suite.SMALLEST, 2) if each.isa == "native" and each.kind is Kind.NETWORK
+    ]
+    return found
+
+
+def measured(cell, setting, *, latency_ms=100.0, others_cpu_ms=0.0):
+    sample = CellSample(latency_ms=latency_ms, others_cpu_ms=others_cpu_ms)
+    entries = tuple(CellEntry(name=name, samples=(sample,) * cell.rounds) for name in cell.contenders)
+    return run_of(cell, setting, program.now(), entries)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 16])
+@pytest.mark.parametrize("suite", list(Suite))
+def test_what_is_declared_can_be_measured(suite: Suite, cores: int):
+    """Each id once; networks, engines and kinds are known."""
+    found = cells(read_matrix(), suite, cores)
+    assert len({cell.id for cell in found}) == len(found) > 0
+    for cell in found:
+        assert cell.kind in program.MEASURES
+        if cell.kind in (Kind.NETWORK, Kind.ROOFLINE):
+            assert cell.subject in ARCHITECTURES
+            assert set(cell.contenders) <= set(ENGINES)
+
+
+def test_the_quick_suite_is_a_part_of_the_full_one():
+    full = set(cells(read_matrix(), Suite.FULL, 4))
+    assert set(cells(read_matrix(), Suite.QUICK, 4)) < full
+
+
+def test_threads_are_those_of_the_machine():
+    assert thread_counts(["each", "twice"], 3) == (1, 2, 3, 6)
+    assert thread_counts(["cores", 1], 8) == (1, 8)
+
+
+@pytest.mark.parametrize(
+    ("line", "changed", "message"),
+    [
+        ('isa = ["native"]', 'isa = ["AVX9"]', "'AVX9' is no instruction set"),
+        ('kind = "memory"', 'kind = "process"', "limits_mib belongs to declarations of memory"),
+        ('optional = ["torch.compile f32"', 'optional = ["a peer"', "'a peer' is optional and not among"),
+        ("rounds = 5", "round = 5", "unknown field `round`"),
+    ],
+)
+def test_a_matrix_that_cannot_be_is_refused(tmp_path: Path, line: str, changed: str, message: str):
+    text = MATRIX.read_text(encoding="utf-8")
+    assert line in text
+    wrong = tmp_path / "matrix.toml"
+    wrong.write_text(text.replace(line, changed, 1), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_matrix(wrong)
+
+
+def test_what_a_cpu_has_not_is_not_measured():
+    assert "no AVX512_CORE" in why_isa_not_available("AVX512_CORE", ["avx2"])
+    assert why_isa_not_available("AVX2", ["avx2"]) == ""
+    bf16 = ENGINES["OpenVINO bf16"]
+    assert why_engine_not_available(bf16, "native", ["avx512_bf16"]) == ""
+    assert "emulated" in why_engine_not_available(bf16, "AVX2", ["avx512_bf16"])
+    assert "emulated" in why_engine_not_available(bf16, "native", ["avx2"])
+
+
+def test_a_cell_says_its_limits_to_all_its_processes(cell, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    assert "ONEDNN_MAX_CPU_ISA" not in environment_of(cell)
+    limited = environment_of(replace(cell, isa="AVX2", threads=3))
+    assert limited["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    assert {limited[name] for name in THREAD_VARIABLES} == {"3"}
+
+
+def test_a_recorded_cell_is_not_measured_again(cell, setting: Setting):
+    assert finished([cell], setting.results, MACHINE, 1) == set()
+    write_cell(measured(cell, setting), setting.results)
+    assert finished([cell], setting.results, MACHINE, 1) == {cell.id}
+    assert finished([cell], setting.results, MACHINE, 2) == set()
+    assert finished([replace(cell, rounds=99)], setting.results, MACHINE, 1) == set()
+    assert finished([cell], setting.results, replace(MACHINE, stepping=99), 1) == set()
+
+
+def test_a_cell_of_a_busy_machine_is_measured_again(cell, setting: Setting):
+    write_cell(measured(cell, setting, others_cpu_ms=1e6), setting.results)
+    assert finished([cell], setting.results, MACHINE, 1) == set()
+
+
+def test_results_are_only_added(cell, setting: Setting):
+    found = measured(cell, setting)
+    path = write_cell(found, setting.results)
+    assert read_cell(path) == found
+    assert path.parent.name == MACHINE.name
+    assert re.fullmatch(r"\d{8}T\d{6}Z-cell-network-tiny-smallest-native-1-threads\.json", path.name)
+    with pytest.raises(FileExistsError):
+        write_cell(found, setting.results)
+
+
+def test_a_failed_cell_fails_the_run_and_keeps_no_other_from_running(cell, setting: Setting):
+    other = replace(cell, id="network/other", subject="other")
+
+    def broken_or_not(given, given_setting):
+        if given is cell:
+            raise BrainEdgeError("it broke")
+        return measured(given, given_setting)
+
+    left = program.measure_cells([cell, other], setting, {Kind.NETWORK: broken_or_not})
+    assert left.failures == [f"{cell.id}: {name}: it broke" for name in cell.contenders]
+    runs = latest(read_cells(setting.results))
+    assert {entry.outcome for entry in runs[cell.id].entries} == {Outcome.FAILED}
+    assert not runs[other.id].failures
+    assert finished([cell, other], setting.results, MACHINE, 1) == {other.id}
+
+
+def test_cells_that_there_is_no_time_for_are_named(cell, setting: Setting):
+    left = program.measure_cells([cell], setting, {Kind.NETWORK: measured}, limit_s=-1)
+    assert left.not_started == [cell.id]
+
+
+def test_an_instruction_set_that_is_missing_is_recorded(cell, setting: Setting):
+    wanted = replace(cell, isa="AVX512_CORE")
+    if not why_isa_not_available(wanted.isa, MACHINE.flags):
+        pytest.skip("this CPU has AVX512")
+    found = program.measure_cell(wanted, setting, {})
+    assert {entry.outcome for entry in found.entries} == {Outcome.NOT_AVAILABLE}
+    assert found.machine.isa == "AVX512_CORE"
+
+
+@pytest.mark.parametrize(("limit_mib", "fits"), [(100, False), (2000, True)])
+def test_a_memory_limit_is_a_real_one(tmp_path: Path, limit_mib: int, fits: bool):
+    """NumPy takes 400 MiB; a process under 100 MiB does not get them."""
+    code = "import numpy, json; a = numpy.ones(50 * 2**20); print(json.dumps({'peak_rss_bytes': a.nbytes}))"
+    greedy = Contender(
+        name="greedy",
+        command=[sys.executable, "-c", code],
+        environment={"OPENBLAS_NUM_THREADS": "1"},
+        mask=tmp_path,
+        precision="f32",
+    )
+    if fits:
+        assert run(greedy, limit_bytes=limit_mib * 2**20).peak_rss_bytes == 400 * 2**20
+    else:
+        with pytest.raises(OutOfMemoryError, match="greedy failed"):
+            run(greedy, limit_bytes=limit_mib * 2**20)
+
+
+def test_a_file_that_is_no_cell_is_refused(tmp_path: Path):
+    wrong = tmp_path / "1-cell-x.json"
+    wrong.write_text(json.dumps({"schema": 1}), encoding="utf-8")
+    with pytest.raises(InputError, match="expected a cell of the benchmark matrix"):
+        read_cell(wrong)
+    with pytest.raises(InputError, match="found none"):
+        read_cells(tmp_path / "nothing")
+
+
+@pytest.mark.full
+def test_the_smallest_suite_runs(tmp_path: Path):
+    """Every engine opens and answers as PyTorch does; `make bench-once` runs the same."""
+    command = [sys.executable, str(BENCHMARKS / "matrix.py"), "--suite", "smallest", "--busy", "--results", tmp_path]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for found in read_cells(tmp_path):
+        assert not found.failures
+        assert msgspec.json.decode(msgspec.json.encode(found), type=type(found)) == found
