@@ -170,6 +170,17 @@ def test_the_scatter_of_few_or_equal_points_is_drawn(points: list[Point]):
     assert ("<circle" in scatter_svg(points, {}, ("x", "y"))) is bool(points)
 
 
+def test_cases_have_ticks_at_whole_numbers_and_dice_at_round_ones():
+    def ticks(*points: Point) -> list[float]:
+        svg = ET.fromstring(scatter_svg(points, {}, ("x", "y")))  # noqa: S314 - our own text
+        texts = [node.text or "" for node in svg if node.attrib.get("text-anchor") == "middle"]
+        return [float(text) for text in texts if text not in {"x", "y"}]
+
+    assert ticks(Point(2.0, 0.1, "one")) == [2.0]
+    assert ticks(Point(1.0, 0.1, "a"), Point(4.0, 0.2, "b")) == [1.0, 2.0, 3.0, 4.0]
+    assert ticks(Point(0.9, 0.1, "a"), Point(0.95, 0.2, "b")) == [0.9, 0.91, 0.92, 0.93, 0.94, 0.95]
+
+
 def test_a_report_for_others_has_numbers_for_subjects_and_no_picture(tmp_path: Path):
     (tmp_path / "p.png").write_bytes(b"\x89PNG")
     shown = with_pictures(REPORT, {4: "p.png"})

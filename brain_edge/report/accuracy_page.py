@@ -59,8 +59,9 @@ def _sections(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterator[
     yield scatter_svg(_points(report.accuracy), _limit_lines(report.accuracy), _axis(report.accuracy))
     yield _cases(report)
     yield from _worst_cases(report, pictures)
-    yield "<h2>Other instruction sets</h2>"
-    yield _isas(report.accuracy)
+    if report.accuracy.isas:
+        yield "<h2>Other instruction sets</h2>"
+        yield _isas(report.accuracy)
     yield "<h2>The search</h2>"
     yield f"<p>{escape(report.search_result)}. Trials were judged on the {report.accuracy.searched_on} split.</p>"
     yield _trials(report.accuracy)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from html import escape
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-WIDTH, HEIGHT, EDGE = 720, 320, 60
+WIDTH, HEIGHT, EDGE = 720, 320, 70
 COLOURS: Final = ("#a40000", "#d39e00")
 
 
@@ -37,7 +38,7 @@ def scatter_svg(points: Sequence[Point], lines: Mapping[str, float], axes: tuple
     """The plot as an `<svg>` element.
 
     Args:
-        points: what is shown; without any, a sentence.
+        points: what is shown; without any, a sentence. Where all x are whole numbers, so are the ticks.
         lines: horizontal lines by name.
         axes: titles of x and y.
     """
@@ -46,7 +47,7 @@ def scatter_svg(points: Sequence[Point], lines: Mapping[str, float], axes: tuple
     x = _scale([point.x for point in points], EDGE, WIDTH - EDGE)
     y = _scale([0.0, *lines.values(), *(point.y for point in points)], HEIGHT - EDGE, EDGE / 2)
     parts = [
-        *_frame(x, y, axes),
+        *_frame(x, y, axes, least_x=1.0 if all(float(point.x).is_integer() for point in points) else 0.0),
         *_lines(lines, y),
         *(
             f'<circle cx="{x(point.x):.1f}" cy="{y(point.y):.1f}" r="4" fill="#0072B2" fill-opacity="0.7">'
@@ -63,17 +64,24 @@ def _scale(values: Sequence[float], start_px: float, end_px: float) -> _Scale:
     return _Scale(min(values) - margin, max(values) + margin, start_px, end_px)
 
 
-def _frame(x: _Scale, y: _Scale, axes: tuple[str, str]) -> list[str]:
+def _frame(x: _Scale, y: _Scale, axes: tuple[str, str], least_x: float) -> list[str]:
     bottom, left = HEIGHT - EDGE, EDGE
-    ticks = [(low + (high - low) * k / 4) for low, high in ((x.low, x.high), (y.low, y.high)) for k in range(5)]
     return [
         f'<path d="M{left} {EDGE / 2}V{bottom}H{WIDTH - EDGE}" fill="none" stroke="#555"/>',
-        *(f'<text x="{x(at):.1f}" y="{bottom + 16}" text-anchor="middle">{at:.4g}</text>' for at in ticks[:5]),
-        *(f'<text x="{left - 6}" y="{y(at) + 4:.1f}" text-anchor="end">{at:.4f}</text>' for at in ticks[5:]),
+        *(f'<text x="{x(at):.1f}" y="{bottom + 16}" text-anchor="middle">{at:g}</text>' for at in _ticks(x, least_x)),
+        *(f'<text x="{left - 6}" y="{y(at) + 4:.1f}" text-anchor="end">{at:g}</text>' for at in _ticks(y)),
         f'<text x="{WIDTH / 2}" y="{HEIGHT - 20}" text-anchor="middle">{escape(axes[0])}</text>',
-        f'<text x="14" y="{HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 14 {HEIGHT / 2})">'
+        f'<text x="12" y="{HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 12 {HEIGHT / 2})">'
         f"{escape(axes[1])}</text>",
     ]
+
+
+def _ticks(scale: _Scale, least: float = 0.0) -> list[float]:
+    """Round numbers between the ends of a scale, at most eight, `least` or more apart."""
+    finest = max((scale.high - scale.low) / 8, least)
+    power = 10.0 ** floor(log10(finest))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= finest * (1 - 1e-9))
+    return [round(k * step, 12) for k in range(ceil(scale.low / step), floor(scale.high / step) + 1)]
 
 
 def _lines(lines: Mapping[str, float], y: _Scale) -> list[str]:
