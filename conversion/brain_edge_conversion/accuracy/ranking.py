@@ -38,7 +38,8 @@ COST_FACTORS: Final[Mapping[str, float]] = {
 }
 """Time in f32 / time in INT8 on AVX512-VNNI. Convolutions: median of three whole networks (3.4, 3.7, 4.0); the others:
 chains of single layers of 64 to 384 channels, which wait for memory where a layer is grouped or doubles a grid.
-`benchmarks/cost_factors.py` measures such chains on any machine. The table is fixed all the same, and stored with each
+`benchmarks/cost_factors.py` measures such chains on any machine: on one of AVX2 alone (Zen 3, idle) 1.9, 1.0, 1.1, 1.0
+and 0.9, the same order but for MatMul. The table is fixed all the same, and stored with each
 run, so that the same search takes the same way on every machine."""
 
 
