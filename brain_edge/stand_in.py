@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def stand_in(phantom: Phantom, spec: ModelSpec) -> Study:
     """A study of all sequences of a model; a label map where the model takes one."""
     study = make_study(phantom, [sequence.name for sequence in spec.inputs])
-    values = _classes(spec)
+    values = classes_of(spec)
     if values is None:
         return study
     volumes = {
@@ -44,7 +44,7 @@ def outcome(segmenter: Segmenter, study: Study) -> LabelArray:
     return np.asarray(image > image.mean(), dtype=np.uint8)
 
 
-def _classes(spec: ModelSpec) -> tuple[int, ...] | None:
+def classes_of(spec: ModelSpec) -> tuple[int, ...] | None:
     """The values of the label map that a model takes, or None where it takes images."""
     return next((step.values for step in spec.stages[0].before if isinstance(step, OneHot)), None)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from brain_edge.cli.options import quiet_option, reporter
-from brain_edge.errors import InputError
+from brain_edge.cli.options import quiet_option, reporter, runtime_options, threads_option
+from brain_edge.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from brain_edge.cohort.generated import Generator
 
 
 @click.group("cohort")
@@ -74,16 +77,58 @@ def fetch(cohort: str, quiet: bool) -> None:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="Folder to make."
 )
-@click.option("--per-anatomy", default=2, show_default=True, metavar="N", help="Heads of each label map.")
+@click.option(
+    "--per-anatomy", type=int, metavar="N", help="Heads of each label map [2; of a generator 1, there is no other]."
+)
 @click.option("--merge", is_flag=True, help="The masks have one label, the brain, for all tissues of the maps.")
-@click.option("--shell-mm", default=12.0, show_default=True, help="Skull and scalp around the maps; 0 for none.")
+@click.option("--shell-mm", type=float, help="Skull and scalp around the maps; 0 for none [12; none of a generator].")
 @click.option("--seed", default=0, show_default=True, help="Of the heads and of the split by label map.")
+@click.option("--generator", metavar="PKG", help="Package that paints the maps (spade), in place of drawn contrasts.")
+@click.option(
+    "--like",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="MAP",
+    help="Real label map: those of MAPS that are unlike all of these are left out (z-score, see the how-to).",
+)
+@click.option("--allow-untrained", is_flag=True, help="A generator with random weights: its heads are noise.")
+@threads_option
 @quiet_option
-def synthesise(maps: tuple[Path, ...], output: Path, quiet: bool, **plan: Any) -> None:
+def synthesise(
+    maps: tuple[Path, ...],
+    output: Path,
+    generator: str | None,
+    allow_untrained: bool,
+    threads: int | None,
+    quiet: bool,
+    **plan: Any,
+) -> None:
     """Make SYNTHETIC heads of tissue label maps (MAPS, one per person), for sites that may not share images."""
     from brain_edge.cohort.synthetic_cohort import SyntheticPlan, create_synthetic_cohort
 
-    chosen = SyntheticPlan(name=output.resolve().name, **plan)
+    _refuse_idle(
+        generator, {"--shell-mm": plan["shell_mm"]}, {"--allow-untrained": allow_untrained, "--threads": threads}
+    )
+    given = {name: value for name, value in plan.items() if value is not None}
+    painter = None if generator is None else _generator(generator, threads)
+    if painter is not None:
+        given.setdefault("per_anatomy", 1)
+    chosen = SyntheticPlan(name=output.resolve().name, generator=painter, allow_untrained=allow_untrained, **given)
     cohort = create_synthetic_cohort(maps, output, chosen, reporter(quiet=quiet))
     counts = ", ".join(f"{count} {split}" for split, count in cohort.counts().items())
-    click.echo(f"{cohort.path}: SYNTHETIC, {counts}; SHA-256 {cohort.sha256}")
+    noise = ", NOISE OF RANDOM WEIGHTS" if chosen.is_plumbing else ""
+    click.echo(f"{cohort.path}: SYNTHETIC{noise}, {counts}; SHA-256 {cohort.sha256}")
+
+
+def _refuse_idle(generator: str | None, of_drawing: dict[str, Any], of_generator: dict[str, Any]) -> None:
+    """An option that would do nothing: of drawn heads beside a generator, or of a generator that is not there."""
+    beside, others = ("there is", of_drawing) if generator is not None else ("without", of_generator)
+    if idle := [name for name, value in others.items() if value is not None and value is not False]:
+        raise UsageError(f"{beside} --generator: {', '.join(idle)} would do nothing; leave it out")
+
+
+def _generator(package: str, threads: int | None) -> Generator:
+    from brain_edge.cohort.generated import Generator
+    from brain_edge.package import open_package
+
+    return Generator.open(open_package(package), runtime_options(threads))

@@ -9,12 +9,13 @@ import numpy as np
 
 from brain_edge.cohort.cases import Cohort
 from brain_edge.cohort.create import assign_splits
+from brain_edge.cohort.generated import those_like
 from brain_edge.cohort.manifest import CaseEntry, CohortManifest, FileEntry, Split, parse_manifest
 from brain_edge.cohort.reference import read_reference
 from brain_edge.cohort.synthesise import Synthesis, synthesise
 from brain_edge.cohort.toml import format_manifest
 from brain_edge.digest import sha256_of
-from brain_edge.errors import UsageError
+from brain_edge.errors import InputError, UsageError
 from brain_edge.io.atomic import atomic_folder
 from brain_edge.io.nifti import write_image, write_mask
 
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from brain_edge.cohort.generated import Generator
     from brain_edge.fetch import Report
+    from brain_edge.volume import Mask, Volume
 
 SEQUENCE: Final = "synthetic"
 MANIFEST: Final = "cohort.toml"
 DESCRIPTION: Final = "SYNTHETIC, made by brain-edge"
+CITATION: Final = "Contrast synthesis after Billot et al., Medical Image Analysis 86 (2023) 102789 (SynthSeg)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +42,13 @@ class SyntheticPlan:
         per_anatomy: heads made of each label map.
         seed: another seed, other heads and another split.
         shell_mm, merge: as in `Synthesis`.
+        generator: paints the label maps in place of drawn contrasts, the same way each time; None: they are drawn.
+        like: real label maps, of which the paper's filter makes the measure (`brain_edge.cohort.typical`).
+        allow_untrained: a generator with random weights will do, for tests of the plumbing; the cohort says so.
 
     Raises:
-        UsageError: fewer than one head.
+        UsageError: fewer than one head; with a generator more than one, or random weights that were not asked for;
+            without one, maps to compare with.
     """
 
     name: str
@@ -48,10 +56,32 @@ class SyntheticPlan:
     seed: int = 0
     shell_mm: float = 12.0
     merge: bool = False
+    generator: Generator | None = None
+    like: tuple[Path, ...] = ()
+    allow_untrained: bool = False
 
     def __post_init__(self) -> None:
         if self.per_anatomy < 1:
             raise UsageError(f"expected at least one head of each label map, got {self.per_anatomy}")
+        if self.generator is None:
+            if self.like:
+                raise UsageError("label maps are compared with real ones as a generator sees them; name its package")
+            return
+        if self.per_anatomy > 1:
+            raise UsageError(
+                f"a generator makes the same head of a label map each time, {self.per_anatomy} were asked for; "
+                "give more label maps"
+            )
+        if self.generator.is_untrained and not self.allow_untrained:
+            raise UsageError(
+                f"{self.generator.package.folder}: the weights of this package are random, its images are noise and "
+                "calibrate nothing; to test the plumbing alone, say --allow-untrained"
+            )
+
+    @property
+    def is_plumbing(self) -> bool:
+        """Whether the heads are noise."""
+        return self.generator is not None and self.generator.is_untrained
 
 
 def create_synthetic_cohort(
@@ -71,6 +101,8 @@ def create_synthetic_cohort(
         InputError: too few label maps for three splits, or one that cannot be read.
         OutputError: the folder exists or cannot be written.
     """
+    if plan.generator is not None and plan.like:
+        maps = those_like(plan.like, maps, plan.generator, report)
     subjects = {f"synthetic-{number:02d}": path for number, path in enumerate(maps, start=1)}
     splits = assign_splits(dict.fromkeys(subjects, True), plan.seed, folder)
     seeds = (
@@ -82,8 +114,8 @@ def create_synthetic_cohort(
             for repetition, seed in enumerate(row, start=1):
                 if report is not None:
                     report(f"making head {repetition} of {plan.per_anatomy} of {subject}")
-                synthesis = Synthesis(int(seed), plan.shell_mm, plan.merge)
-                cases.append(_make_case(path, draft, subject, str(repetition), (splits[subject], synthesis)))
+                entry = _Place(draft, subject, str(repetition), splits[subject])
+                cases.append(_write_case(*_made(path, int(seed), plan), entry, _description(plan)))
         text = format_manifest(
             _manifest(cases, plan, len(subjects)), f"SYNTHETIC heads, made with the seed {plan.seed}."
         )
@@ -92,20 +124,45 @@ def create_synthetic_cohort(
     return Cohort(str(path), path, parse_manifest(text, str(path)))
 
 
-def _make_case(labels: Path, folder: Path, subject: str, visit: str, how: tuple[Split, Synthesis]) -> CaseEntry:
-    split, synthesis = how
-    volume, mask = synthesise(read_reference(labels, {}), synthesis)
-    image, reference = (folder / subject / f"{visit}_{SEQUENCE}{end}.nii.gz" for end in ("", "_labels"))
-    image.parent.mkdir(exist_ok=True)
-    write_image(volume, image, DESCRIPTION)
-    write_mask(mask, volume, reference, DESCRIPTION)
+@dataclass(frozen=True)
+class _Place:
+    """Where a case goes."""
+
+    folder: Path
+    subject: str
+    visit: str
+    split: Split
+
+
+def _made(labels: Path, seed: int, plan: SyntheticPlan) -> tuple[Volume, Mask]:
+    """A head of a label map: painted where there is a generator, else drawn."""
+    tissues = read_reference(labels, {})
+    try:
+        if plan.generator is not None:
+            return plan.generator.head(tissues, merge=plan.merge)
+        return synthesise(tissues, Synthesis(seed, plan.shell_mm, plan.merge))
+    except InputError as error:
+        # what is made of voxels does not know their file
+        raise InputError(f"{labels}: {error}") from error
+
+
+def _write_case(volume: Volume, mask: Mask, place: _Place, description: str) -> CaseEntry:
+    folder = place.folder / place.subject
+    image, reference = (folder / f"{place.visit}_{SEQUENCE}{end}.nii.gz" for end in ("", "_labels"))
+    folder.mkdir(exist_ok=True)
+    write_image(volume, image, description)
+    write_mask(mask, volume, reference, description)
     return CaseEntry(
-        subject=subject,
-        visit=visit,
-        split=split,
-        inputs={SEQUENCE: _entry(image, folder)},
-        reference=_entry(reference, folder),
+        subject=place.subject,
+        visit=place.visit,
+        split=place.split,
+        inputs={SEQUENCE: _entry(image, place.folder)},
+        reference=_entry(reference, place.folder),
     )
+
+
+def _description(plan: SyntheticPlan) -> str:
+    return DESCRIPTION if plan.generator is None else plan.generator.description
 
 
 def _entry(path: Path, folder: Path) -> FileEntry:
@@ -113,11 +170,19 @@ def _entry(path: Path, folder: Path) -> FileEntry:
 
 
 def _manifest(cases: Sequence[CaseEntry], plan: SyntheticPlan, subjects: int) -> CohortManifest:
+    noise = "NOISE OF RANDOM WEIGHTS, " if plan.is_plumbing else ""
+    title = f"SYNTHETIC: {noise}{len(cases)} heads made of {subjects} label maps"
+    citation = CITATION
+    if plan.generator is not None:
+        manifest = plan.generator.package.manifest
+        title = f"{title} by {manifest.spec.name}, package {plan.generator.package.digest[:16]}"
+        citation = manifest.card.citation
     return CohortManifest(
         name=plan.name,
-        title=f"SYNTHETIC: {len(cases)} heads made of {subjects} label maps",
+        title=title,
         licence="that of the label maps",
-        citation="Contrast synthesis after Billot et al., Medical Image Analysis 86 (2023) 102789 (SynthSeg)",
+        citation=citation,
+        demo=plan.is_plumbing,  # so that no record made with it passes for one of patients
         synthetic=True,
         sequences=(SEQUENCE,),
         cases=tuple(cases),
