@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 import numpy as np
 from harness.coverage_record import (
     FOLDER,
@@ -72,6 +73,7 @@ NAMED: Final = 3
     "--side", default=64, show_default=True, help="Of the cube that is timed, where a network lets us choose."
 )
 @click.option("--parity-only", is_flag=True, help="Quantise and time nothing: size, cost, parity, rewrites.")
+@click.option("--note", default="", help="Why something was not measured, in words.")
 @click.option("--folder", default=FOLDER, type=click.Path(path_type=Path), help="Of the JSON files.")
 def main(
     packages: tuple[Path, ...],
@@ -80,6 +82,7 @@ def main(
     rounds: int,
     side: int,
     parity_only: bool,
+    note: str,
     folder: Path,
 ) -> None:
     """Measure PACKAGES, made by `convert NAME --random-weights`."""
@@ -88,6 +91,7 @@ def main(
             package = open_package(path)
             plan = None if parity_only else Plan(rounds, side)
             measured = measure(package, compared_on, RuntimeOptions(threads=threads), plan)
+            measured = msgspec.structs.replace(measured, note=note)
             click.echo(f"written: {write_coverage(measured, folder)}", err=True)
     except BrainEdgeError as error:
         sys.exit(f"error: {error}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -74,6 +74,66 @@ def test_what_was_not_quantised_is_said(measured: RecipeCoverage):
     (row,) = [line for line in page if line.startswith(f"| `{NAME}`")]
     assert row.count("not measured") == 3
     assert not [line for line in page if "| INT8 |" in line]
+
+
+def test_why_something_was_not_measured_stands_in_the_section(measured: RecipeCoverage):
+    page = list(coverage_page((NAME,), {NAME: msgspec.structs.replace(measured, note="INT8 was not measured: why")}))
+    assert "- INT8 was not measured: why." in page
+    assert not [line for line in coverage_page((NAME,), {NAME: measured}) if line == "- ."]
+
+
+class TestAllRecipesInTurn:
+    def plan(self, tmp_path: Path, **changed: object) -> Any:
+        import coverage_of_all
+
+        data = {name: tmp_path / f"{name}.nii.gz" for name in ("T1", "T1C", "T2", "FLAIR")}
+        usual = {"packages": tmp_path, "data": data, "compared_on": "a case", "threads": 1, "rounds": 2}
+        return coverage_of_all.Plan(**{**usual, "memory_gib": 1.0, "folder": tmp_path, **changed})
+
+    def test_a_step_that_needs_more_memory_than_it_may_take_is_told_from_one_that_fails(self, tmp_path: Path):
+        from coverage_of_all import _limited
+
+        plan = self.plan(tmp_path)
+        many = _limited([sys.executable, "-c", "import numpy; numpy.ones(2**28)"], plan)
+        assert many.code != 0
+        assert many.lacked_memory
+        wrong = _limited([sys.executable, "-c", "raise SystemExit('error: parity')"], plan)
+        assert wrong.code == 1
+        assert not wrong.lacked_memory
+        assert not _limited([sys.executable, "-c", "print('out of memory, not')"], plan).lacked_memory
+
+    def test_weights_that_can_be_fetched_are_and_all_others_are_random(self, tmp_path: Path):
+        from coverage_of_all import _conversion
+
+        data = self.plan(tmp_path).data
+        for name, is_random in (("deepbet", False), ("brainmage", True), ("spin", True)):
+            recipe = load_recipe(name)
+            command = _conversion(recipe, recipe.variant(Variant()), data)
+            assert ("--random-weights" in command) is is_random, name
+
+    def test_a_recipe_is_compared_on_its_sequences_or_on_what_it_names(self, tmp_path: Path):
+        from coverage_of_all import _conversion, compared_on
+
+        plan = self.plan(tmp_path)
+        words = {}
+        for name in ("spin", "swin-unetr", "deepbet", "spade"):
+            recipe = load_recipe(name)
+            model = recipe.variant(Variant())
+            given = _conversion(recipe, model, plan.data).count("--parity-data")
+            words[name] = (given, compared_on(recipe, model, plan))
+        assert words["spin"] == (1, "a case")
+        assert words["swin-unetr"] == (4, "a case")
+        assert words["deepbet"] == (0, f"the head of the recipe, {load_recipe('deepbet').parity_input}")
+        assert words["spade"] == (0, "a generated head")
+
+    def test_the_smallest_comes_first(self):
+        from coverage_of_all import smallest_first
+
+        assert smallest_first(["spin", "unet-baseline-m1", "meshnet-tissue"]) == [
+            "meshnet-tissue",
+            "unet-baseline-m1",
+            "spin",
+        ]
 
 
 def test_an_unknown_field_of_a_record_is_refused(measured: RecipeCoverage, tmp_path: Path):
