@@ -1,4 +1,4 @@
-"""Lesion-wise scores of BraTS 2023, on cases whose answer can be worked out by hand, and on some of the challenge's own.
+"""Lesion-wise scores of BraTS 2023: cases whose answer can be worked out by hand, and some of the challenge's own.
 
 The challenge's program (rachitsaluja/BraTS-2023-Metrics) is in no package registry, so it cannot run beside ours here.
 What it says of five made cases stands below, from its comparison of lesions at commit 0c603fc; on sixty more, with
