@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from brain_edge.kinds import NoiseSlices, SlicesAlong, channels_seen
-from brain_edge.steps import Constants, FitPercentile, Restore
+from brain_edge.steps import Constants, FitMoment, FitPercentile, Restore
 from brain_edge.steps.intensity import statistics_used
 from brain_edge.steps.outcome import MisfitError, Outcome
 
@@ -100,7 +100,7 @@ def _require_stages(stage: Stage, step: Step, known: _Known) -> None:
 
 def _require_statistics(step: Step, outcome: Outcome, known: _Known) -> None:
     """That the statistics a step uses have been fitted, on as many channels; those that it fits are noted."""
-    if isinstance(step, FitPercentile | Constants):
+    if isinstance(step, FitPercentile | FitMoment | Constants):
         known.fitted[step.name] = outcome.channels
     for name in statistics_used(step):
         if name not in known.fitted:

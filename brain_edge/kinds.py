@@ -29,6 +29,9 @@ class Blending(StrEnum):
     GAUSSIAN_FLOOR = "gaussian_floor"
     """`gaussian` of sides whose middle lies between two voxels and so counts less than 1, but never less than 0.001:
     MONAI to the digit."""
+    LAST = "last"
+    """Not at all: a voxel is what the last window says that holds it, half of the overlap cut from each of its inner
+    sides (TorchIO's grid aggregator, `crop`). Only with windows at a fixed step."""
 
 
 class Starts(StrEnum):
@@ -61,12 +64,25 @@ class SlidingWindow(Value, frozen=True, tag_field="kind", tag="sliding_window"):
     Windows start at equal steps of at most `side * (1 - overlap)` voxels, the last one at the border
     (nnU-Net v2, `compute_steps_for_sliding_window`), unless `starts` says otherwise. A volume smaller than a window is
     padded with zeros.
+
+    Raises:
+        ValueError: the last window is to count, and windows have no fixed step.
     """
 
     shape: tuple[PositiveInt, PositiveInt, PositiveInt]
     overlap: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.5
     blending: Blending = Blending.GAUSSIAN
     starts: Starts | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if self.blending is Blending.LAST and self.starts is not Starts.FIXED_STEP:
+            raise ValueError("`blending` last needs `starts` fixed_step: the overlap that is shared must be known")
+
+    @property
+    def fixed_steps(self) -> Shape:
+        """From one window to the next along each axis, in voxels, where windows begin at a fixed step."""
+        i, j, k = (max(1, int(side * (1 - self.overlap))) for side in self.shape)
+        return i, j, k
 
 
 class StridedWindows(Value, frozen=True, tag_field="kind", tag="strided_windows"):

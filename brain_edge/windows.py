@@ -123,7 +123,7 @@ def window_weights(shape: Shape, blending: Blending) -> FloatArray:
     the least weight that float32 sums can still hold apart. With a floor the middle of an even side, which lies
     between two voxels, is what counts 1.
     """
-    if blending is Blending.CONSTANT:
+    if blending in (Blending.CONSTANT, Blending.LAST):
         return np.ones(shape, dtype=np.float32)
     if blending is Blending.GAUSSIAN_CUT:
         return _cut_weights(shape)
@@ -152,12 +152,14 @@ class Tiling:
         window: of a window; may be longer than the volume, which is padded then.
         starts: first voxels of the windows along each axis.
         order: the axes, slowest first.
+        margins: voxels at each inner side of a window that do not count, where windows are not blended.
     """
 
     sides: Shape
     window: Shape
     starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
     order: tuple[int, int, int]
+    margins: Shape = (0, 0, 0)
 
     @classmethod
     def of(cls, sides: Shape, execution: SlidingWindow) -> Tiling:
@@ -176,7 +178,7 @@ class Tiling:
         # the last axis stays the last where possible: along it voxels lie beside each other
         slow = min(range(3), key=lambda axis: (unfinished(axis), axis))
         second, last = (axis for axis in range(3) if axis != slow)
-        return cls(sides, execution.shape, starts, (slow, second, last))
+        return cls(sides, execution.shape, starts, (slow, second, last), _margins(execution))
 
     def places(self) -> Iterator[Place]:
         """The windows in their order; they may reach beyond the end of a volume that is shorter than a window."""
@@ -214,6 +216,14 @@ class Tiling:
         i, j, k = ranges
         yield from itertools.product(i, j, k)
 
+    def counted(self, place: Place) -> Place:
+        """What of a window counts: all of it but the margins at those sides where another window follows."""
+        spans = [
+            slice(span.start + (margin if span.start > 0 else 0), span.stop - (margin if span.stop < side else 0))
+            for span, margin, side in zip(place, self.margins, self.sides, strict=True)
+        ]
+        return spans[0], spans[1], spans[2]
+
     def cell_place(self, cell: tuple[int, int, int]) -> Place:
         """The voxels of a cell."""
         spans = [slice(cuts[number], cuts[number + 1]) for cuts, number in zip(self.cuts, cell, strict=True)]
@@ -241,6 +251,14 @@ class Tiling:
         return peak
 
 
+def _margins(execution: SlidingWindow) -> Shape:
+    """Half of the overlap of two windows along each axis, where they are not blended."""
+    if execution.blending is not Blending.LAST:
+        return 0, 0, 0
+    i, j, k = ((side - step) // 2 for side, step in zip(execution.shape, execution.fixed_steps, strict=True))
+    return i, j, k
+
+
 class _Cell:
     """Weighted sums of the outputs of the windows that reach a piece of the volume."""
 
@@ -253,21 +271,36 @@ class _Cell:
 
     def add(self, window: Place, output: FloatArray, weights: FloatArray) -> None:
         """Add what an output (D, i, j, k) of a window and its weights (i, j, k) have in this cell."""
+        here, there = self._shared(window, window)
+        weight = weights[there]
+        self.total[(slice(None), *here)] += output[(slice(None), *there)] * weight
+        self.counts[here] += weight
+        self.visits_left -= 1
+
+    def put(self, window: Place, counted: Place, output: FloatArray) -> None:
+        """Put what counts of the output (D, i, j, k) of a window in the place of what there was in this cell."""
+        here, there = self._shared(window, counted)
+        self.total[(slice(None), *here)] = output[(slice(None), *there)]
+        self.counts[here] = 1
+        self.visits_left -= 1
+
+    def _shared(self, window: Place, counted: Place) -> tuple[Place, Place]:
+        """The voxels of this cell that are in a part of a window: their places in the cell and in the window."""
         here, there = [], []
-        for mine, its in zip(self.place, window, strict=True):
-            low, high = max(mine.start, its.start), min(mine.stop, its.stop)
+        for mine, its, part in zip(self.place, window, counted, strict=True):
+            low = max(mine.start, part.start)
+            high = max(low, min(mine.stop, part.stop))
             here.append(slice(low - mine.start, high - mine.start))
             there.append(slice(low - its.start, high - its.start))
-        weight = weights[tuple(there)]
-        self.total[(slice(None), *here)] += output[(slice(None), *there)] * weight
-        self.counts[tuple(here)] += weight
-        self.visits_left -= 1
+        return (here[0], here[1], here[2]), (there[0], there[1], there[2])
 
 
 def finished_blocks(
     tiling: Tiling, blending: Blending, outputs: Iterable[FloatArray]
 ) -> Iterator[tuple[Place, FloatArray]]:
     """The weighted mean of the outputs of the windows, cell by cell as each is finished: its place, (D, i, j, k).
+
+    Where windows are not blended it is the output of the last one.
 
     Args:
         tiling: the windows.
@@ -281,7 +314,10 @@ def finished_blocks(
             if number not in cells:
                 cells[number] = _Cell(tiling.cell_place(number), output.shape[0], tiling.visits[number])
             cell = cells[number]
-            cell.add(window, output, weights)
+            if blending is Blending.LAST:
+                cell.put(window, tiling.counted(window), output)
+            else:
+                cell.add(window, output, weights)
             if cell.visits_left == 0:
                 del cells[number]
                 yield cell.place, np.divide(cell.total, cell.counts, out=cell.total)

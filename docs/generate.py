@@ -43,6 +43,7 @@ from brain_edge.steps import (
     DecodeStep,
     GridStep,
     IntensityStep,
+    Moment,
     OrdinalRule,
     PaintedRegion,
     Placement,
@@ -67,7 +68,19 @@ if TYPE_CHECKING:
 
 REFERENCE: Final = Path(__file__).resolve().parent / "reference"
 HELP_WIDTH: Final = 100
-CHOICES: Final = (Interpolation, Placement, Region, WhenEmpty, OrdinalRule, Blending, Starts, Edge, Missing, Scheme)
+CHOICES: Final = (
+    Interpolation,
+    Placement,
+    Region,
+    Moment,
+    WhenEmpty,
+    OrdinalRule,
+    Blending,
+    Starts,
+    Edge,
+    Missing,
+    Scheme,
+)
 PARTS: Final = (PaintedRegion, ChannelRule)
 EXECUTIONS: Final = (WholeVolume, SlidingWindow, StridedWindows, SlicesAlong, WholeStack, NoiseSlices)
 SECTIONS: Final = re.compile(r"\n\n(Raises|Args|Returns|Attributes):\n")

@@ -17,10 +17,11 @@ from strategies import shapes, voxels
 
 from brain_edge.errors import BrainEdgeError
 from brain_edge.inference import predict
-from brain_edge.spec import Activation, Blending, Network, SlidingWindow, WholeVolume
+from brain_edge.spec import Activation, Blending, Network, SlidingWindow, Starts, WholeVolume
 from brain_edge.windows import Tiling, constant_value, finished_blocks, run_many, window_starts, window_weights
 
 OVERLAPS = st.floats(0, 0.9)
+BLENDED = [blending for blending in Blending if blending is not Blending.LAST]
 ALL_MIRRORINGS = tuple(axes for count in range(4) for axes in itertools.combinations(range(3), count))
 
 
@@ -85,7 +86,7 @@ class TestWeights:
 
 
 class TestSlidingWindow:
-    @given(shapes(1, 14), shapes(1, 9), OVERLAPS, st.sampled_from(Blending), st.integers(0, 99))
+    @given(shapes(1, 14), shapes(1, 9), OVERLAPS, st.sampled_from(BLENDED), st.integers(0, 99))
     def test_identity_gives_back_the_volume(self, shape, window, overlap, blending, seed):
         array = voxels((2, *shape), seed)
         sliding = network(SlidingWindow(shape=window, overlap=overlap, blending=blending), channels=2)
@@ -105,7 +106,7 @@ class TestSlidingWindow:
         assert {batch.shape for batch in seen} == {(1, 1, *window)}
         assert set(np.concatenate([batch.ravel() for batch in seen])) - {0.0} == set(index.ravel())
 
-    @pytest.mark.parametrize("blending", Blending)
+    @pytest.mark.parametrize("blending", BLENDED)
     def test_is_a_plain_loop_over_windows(self, blending):
         """A network that sees its neighbours, so that windows disagree where they overlap."""
         array, window = voxels((1, 11, 13, 9), 1), (6, 5, 9)
@@ -117,6 +118,31 @@ class TestSlidingWindow:
             counts[place] += weights
         sliding = network(SlidingWindow(shape=window, overlap=0.5, blending=blending))
         np.testing.assert_allclose(predict(sliding, {"n": local_mean}, array), total / counts, rtol=1e-5)
+
+    @pytest.mark.parametrize(("side", "overlap"), [(6, 0), (6, 2), (7, 4), (8, 6)])
+    def test_unblended_each_voxel_is_of_the_last_window_without_half_the_overlap(self, side, overlap):
+        """As TorchIO's `GridSampler` and `GridAggregator` (`crop`): patches in order, each pasted over those before.
+
+        Of sides that are not the border of the image `overlap // 2` voxels are cut.
+        """
+        array = voxels((1, 11, 13, 8), 1)
+        expected = np.zeros_like(array)
+        starts = [sorted({*range(0, n - side + 1, side - overlap), n - side}) for n in array.shape[1:]]
+        for first in itertools.product(*starts):
+            patch = local_mean(array[(slice(None), *(slice(low, low + side) for low in first))][np.newaxis])[0]
+            cut = [
+                (overlap // 2 * (low > 0), side - overlap // 2 * (low + side < n))
+                for low, n in zip(first, array.shape[1:], strict=True)
+            ]
+            inside = (slice(None), *(slice(*span) for span in cut))
+            there = (slice(low + span[0], low + span[1]) for low, span in zip(first, cut, strict=True))
+            expected[(slice(None), *there)] = patch[inside]
+        execution = SlidingWindow((side,) * 3, overlap / side, Blending.LAST, Starts.FIXED_STEP)
+        np.testing.assert_array_equal(predict(network(execution), {"n": local_mean}, array), expected)
+
+    def test_unblended_windows_have_a_fixed_step(self):
+        with pytest.raises(ValueError, match="`blending` last needs `starts` fixed_step"):
+            SlidingWindow((6, 6, 6), blending=Blending.LAST)
 
     @pytest.mark.parametrize("blending", [Blending.CONSTANT, Blending.GAUSSIAN])
     def test_is_monais_where_the_windows_fall_on_the_same_voxels(self, blending):
@@ -252,7 +278,7 @@ def test_the_input_is_not_changed(flips):
 class TestFinishedBlocks:
     """Sums in cells are the plain sums, and a cell leaves as soon as nothing reaches it any more."""
 
-    @given(shapes(1, 14), shapes(1, 9), OVERLAPS, st.sampled_from(Blending), st.integers(0, 99))
+    @given(shapes(1, 14), shapes(1, 9), OVERLAPS, st.sampled_from(BLENDED), st.integers(0, 99))
     def test_are_the_plain_sums_to_the_bit(self, sides, window, overlap, blending, seed):
         """The plain way: all windows, in their order, into two arrays as large as the padded volume."""
         tiling = Tiling.of(sides, SlidingWindow(shape=window, overlap=overlap, blending=blending))

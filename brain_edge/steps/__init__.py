@@ -23,7 +23,17 @@ from brain_edge.steps.grid import (
     ResampleToSpacing,
     ResizeTo,
 )
-from brain_edge.steps.intensity import Clip, FitPercentile, Linear, Normalise, Region, RescaleToUnit, ZScore
+from brain_edge.steps.intensity import (
+    Clip,
+    FitMoment,
+    FitPercentile,
+    Linear,
+    Moment,
+    Normalise,
+    Region,
+    RescaleToUnit,
+    ZScore,
+)
 from brain_edge.steps.landmarks import Constants, MatchLandmarks
 from brain_edge.steps.normalise_each import ChannelRule, NormaliseEach, Scheme
 from brain_edge.steps.regions import (
@@ -53,7 +63,16 @@ GridStep: TypeAlias = (
     | ResampleBetweenCentres
 )
 IntensityStep: TypeAlias = (
-    FitPercentile | Clip | Normalise | RescaleToUnit | ZScore | Linear | Constants | MatchLandmarks | NormaliseEach
+    FitPercentile
+    | FitMoment
+    | Clip
+    | Normalise
+    | RescaleToUnit
+    | ZScore
+    | Linear
+    | Constants
+    | MatchLandmarks
+    | NormaliseEach
 )
 ChannelStep: TypeAlias = AppendStage | AppendForeground | OneHot
 BeforeStep: TypeAlias = GridStep | IntensityStep | ChannelStep
@@ -87,6 +106,7 @@ __all__ = [
     "CropToStage",
     "DecodeStep",
     "FillHoles",
+    "FitMoment",
     "FitPercentile",
     "Frame",
     "GridStep",
@@ -98,6 +118,7 @@ __all__ = [
     "LookUpRegions",
     "MatchLandmarks",
     "MinimumVolume",
+    "Moment",
     "Normalise",
     "NormaliseEach",
     "OneHot",

@@ -52,6 +52,32 @@ class FitPercentile(Step, frozen=True):
         return replace(frame, statistics={**frame.statistics, self.name: fitted})
 
 
+class Moment(StrEnum):
+    """What `FitMoment` fits."""
+
+    MEAN = "mean"
+    """The mean."""
+    DEVIATION = "deviation"
+    """The (population) standard deviation."""
+
+
+class FitMoment(Step, frozen=True):
+    """Fit the mean or the standard deviation of each channel over a region, under a name; the voxels stay as they are.
+
+    With `Normalise` it is a z-score of every voxel by the moments of some: `ZScore` over `NONZERO` leaves 0 at 0.
+    """
+
+    name: str
+    moment: Moment
+    region: Region = Region.ALL
+
+    def apply(self, frame: Frame) -> Frame:
+        """Add the statistic to the frame."""
+        which = list(Moment).index(self.moment)
+        fitted = tuple(_mean_and_deviation(selected(channel, self.region))[which] for channel in frame.voxels)
+        return replace(frame, statistics={**frame.statistics, self.name: fitted})
+
+
 class Clip(Step, frozen=True):
     """Limit each channel to bounds; None leaves that side open."""
 

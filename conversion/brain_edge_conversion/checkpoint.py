@@ -107,12 +107,36 @@ def load_state_dict(path: Path, sha256: str | None = None) -> dict[str, torch.Te
     return _unwrapped(path, content)
 
 
-def load_checkpoint(path: Path) -> Mapping[str, Any]:
+class ForeignObject:
+    """What stands for an object that a checkpoint holds beside its tensors and that is none of PyTorch's.
+
+    It takes whatever the pickle has for the object and keeps nothing of it: no class of that name is looked up.
+    """
+
+    def __init__(self, *_arguments: object) -> None:
+        pass
+
+    def __setstate__(self, _state: object) -> None:
+        pass
+
+
+def load_checkpoint(path: Path, *, foreign_objects: bool = False) -> Mapping[str, Any]:
     """Everything that a training program has put into a checkpoint, by name; nothing in it is executed.
+
+    Args:
+        path: of the checkpoint.
+        foreign_objects: whether it may hold objects that are none of PyTorch's, such as the tables of a data set. Each
+            is a `ForeignObject` then, also numbers of numpy. Where not, they are refused, and numbers of numpy are
+            numbers.
 
     Raises:
         WeightsError: it cannot be read as data, or is no mapping of names.
     """
+    if foreign_objects:
+        content = _load_with_stand_ins(path)
+        if not isinstance(content, Mapping):
+            raise WeightsError(f"{path}: expected a checkpoint with names, got a {type(content).__name__}")
+        return content
     content = _load_pickled(path) if weights_format(path) is not WeightsFormat.SAFETENSORS else _load_safetensors(path)
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path}: expected a checkpoint with names, got a {type(content).__name__}")
@@ -224,6 +248,25 @@ def _load_pickled(path: Path) -> object:
         ) from error
 
 
+def _load_with_stand_ins(path: Path) -> object:
+    """What `torch.load` reads with only tensors and plain values, and stand-ins for everything else it names.
+
+    torch looks an allowed name up in the list that it was given and nowhere else, so that nothing is imported.
+    """
+    kind = weights_format(path)
+    if kind is not WeightsFormat.TORCH_ZIP:
+        raise WeightsError(f"{path}: expected a checkpoint of torch.save, got a file in the format of {kind}")
+    try:
+        named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        with torch.serialization.safe_globals([(ForeignObject, name) for name in sorted(named)]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a hostile or damaged pickle can make the unpickler fail in any way
+        raise WeightsError(
+            f"{path}: truncated, damaged, or holding what cannot be read as data ({type(error).__name__}: "
+            f"{_first_line(error)}); {SAFE_EXPORT}"
+        ) from error
+
+
 def _numpy_reconstructors() -> list[Any]:
     """What a pickled numpy number or numeric array is rebuilt with, under the names of numpy 1 and 2.
 
@@ -289,9 +332,9 @@ def _unwrapped(path: Path, content: object) -> dict[str, torch.Tensor]:
     """The state dict itself, or the one under exactly one of `WRAPPERS`."""
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path}: expected a state dict, got a {type(content).__name__}; {SAFE_EXPORT}")
-    if _is_state_dict(content):
+    if is_state_dict(content):
         return dict(content)
-    wrappers = [key for key in WRAPPERS if _is_state_dict(content.get(key))]
+    wrappers = [key for key in WRAPPERS if is_state_dict(content.get(key))]
     if len(wrappers) == 1:
         return dict(content[wrappers[0]])
     found = _listing("keys", [str(key) for key in content]) or "an empty dict"
@@ -302,7 +345,8 @@ def _unwrapped(path: Path, content: object) -> dict[str, torch.Tensor]:
     )
 
 
-def _is_state_dict(content: object) -> bool:
+def is_state_dict(content: object) -> bool:
+    """Whether it is a mapping of names to tensors, and holds any."""
     if not isinstance(content, Mapping) or not content:
         return False
     return all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items())

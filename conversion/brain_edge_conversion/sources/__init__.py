@@ -9,13 +9,29 @@ from __future__ import annotations
 from typing import Final
 
 from brain_edge.errors import UsageError
-from brain_edge_conversion.sources import by_recipe, module, monai_bundle, nnunet_folder, onnx_file, torch_file
+from brain_edge_conversion.sources import (
+    by_recipe,
+    gandlf_folder,
+    module,
+    monai_bundle,
+    nnunet_folder,
+    onnx_file,
+    torch_file,
+)
 from brain_edge_conversion.sources.request import Request, Resolved, SourceKind, require_trust
 from brain_edge_conversion.sources.weights import require_sha256
 
 __all__ = ["KINDS", "Request", "Resolved", "SourceKind", "kind_of", "require_sha256", "require_trust", "resolve"]
 
-KINDS: Final = (by_recipe.KIND, nnunet_folder.KIND, monai_bundle.KIND, onnx_file.KIND, torch_file.KIND, module.KIND)
+KINDS: Final = (
+    by_recipe.KIND,
+    nnunet_folder.KIND,
+    monai_bundle.KIND,
+    gandlf_folder.KIND,
+    onnx_file.KIND,
+    torch_file.KIND,
+    module.KIND,
+)
 """All kinds in the order in which they are asked; the first that claims a source has it."""
 
 

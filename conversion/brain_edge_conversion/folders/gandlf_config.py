@@ -1,0 +1,162 @@
+"""The configuration of a GaNDLF model, read strictly where it matters: from the checkpoint, or from a YAML file.
+
+GaNDLF itself reads `parameters.pkl`, a pickle, which is a program; it is never opened here. Since 0.0.14 a checkpoint
+carries the same parameters, which are data and in the order in which they were written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from brain_edge.errors import InputError
+from brain_edge_conversion.folders.reading import as_type, read_yaml
+from brain_edge_conversion.networks.gandlf_unet import Final as FinalLayer
+from brain_edge_conversion.networks.gandlf_unet import GandlfPlan, Norm
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+MADE_BY: Final = "GaNDLF"
+RESIDUAL: Final = {"unet": False, "resunet": True, "residualunet": True}
+"""The networks that are known, by the name of their architecture."""
+FINAL_LAYERS: Final = {
+    "sigmoid": FinalLayer.SIGMOID,
+    "sig": FinalLayer.SIGMOID,
+    "softmax": FinalLayer.SOFTMAX,
+    "soft": FinalLayer.SOFTMAX,
+    "none": FinalLayer.NONE,
+    "logits": FinalLayer.NONE,
+}
+ELSEWHERE: Final = "convert the network as module:attribute with --spec"
+EITHER: Final = "||"
+"""Between the values of a class that stands for several."""
+
+
+class Model(msgspec.Struct, frozen=True):
+    """`model`."""
+
+    architecture: str
+    class_list: list[int | str] | str
+    final_layer: str | None = None
+    dimension: int = 3
+    norm_type: str = "batch"
+    base_filters: int = 32
+    type: str = "torch"
+    converter_type: str | None = None
+    sigmoid_input_multiplier: float = 1.0
+
+
+class Inference(msgspec.Struct, frozen=True):
+    """`inference_mechanism`."""
+
+    grid_aggregator_overlap: str = "crop"
+    patch_overlap: int = 0
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """What is needed of a configuration to run its model."""
+
+    model: Model
+    patch_size: list[int] | int
+    modality: str = "rad"
+    problem_type: str = "segmentation"
+    data_preprocessing: dict[str, Any] | None = None
+    data_postprocessing: dict[str, Any] | None = None
+    data_postprocessing_after_reverse_one_hot_encoding: dict[str, Any] | None = None
+    inference_mechanism: Inference = Inference()
+    grid_aggregator_overlap: str | None = None
+
+    @property
+    def overlap_mode(self) -> str:
+        """How patches are put together: older versions say it at the top."""
+        return self.grid_aggregator_overlap or self.inference_mechanism.grid_aggregator_overlap
+
+
+def read_configuration(folder: Path, checkpoint: Path, kept: Any) -> tuple[Configuration, Path]:
+    """The configuration of a model, and the file that it is from.
+
+    Args:
+        folder: of the model.
+        checkpoint: its file.
+        kept: `parameters` of the checkpoint; None where it has none.
+
+    Raises:
+        InputError: there is none, or it says something that is not understood.
+    """
+    if isinstance(kept, dict):
+        return as_type(kept, Configuration, checkpoint, MADE_BY), checkpoint
+    found = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    if len(found) != 1:
+        pickled = "; parameters.pkl is a pickle, which is a program, and is not opened"
+        raise InputError(
+            f"{folder}: expected a checkpoint with its parameters, or one YAML file of the configuration beside it, "
+            f"got {', '.join(path.name for path in found) or 'neither'}"
+            f"{pickled if (folder / 'parameters.pkl').exists() else ''}; copy the file that it was trained with"
+        )
+    return as_type(read_yaml(found[0], MADE_BY), Configuration, found[0], MADE_BY), found[0]
+
+
+def require_segmentation(configuration: Configuration, path: Path) -> None:
+    """That a model segments volumes, and that its network is known.
+
+    Raises:
+        InputError: it does something else; says what.
+    """
+    model, known = configuration.model, ", ".join(RESIDUAL)
+    for what, wanted, got in (
+        ("modality", ("rad",), configuration.modality.lower()),
+        ("problem_type", ("segmentation",), configuration.problem_type),
+        ("model.type", ("torch",), model.type),
+        ("model.dimension", (3,), model.dimension),
+        ("model.architecture", tuple(RESIDUAL), model.architecture.lower()),
+        ("model.norm_type", tuple(Norm), model.norm_type.lower()),
+        ("model.final_layer", tuple(FINAL_LAYERS), str(model.final_layer).lower()),
+        ("model.converter_type", (None,), model.converter_type),
+    ):
+        if got not in wanted:
+            raise InputError(
+                f"{path}: expected {what} {' or '.join(map(str, wanted))}, got {got}; a network that is none of "
+                f"{known} in 3D has no equivalent here: {ELSEWHERE}"
+            )
+
+
+def network_plan(model: Model, channels_in: int) -> GandlfPlan:
+    """The network of a model that `require_segmentation` has passed."""
+    return GandlfPlan(
+        residual=RESIDUAL[model.architecture.lower()],
+        norm=Norm(model.norm_type.lower()),
+        width=model.base_filters,
+        channels_in=channels_in,
+        channels_out=len(classes(model)),
+        final=FINAL_LAYERS[str(model.final_layer).lower()],
+        sigmoid_multiplier=model.sigmoid_input_multiplier,
+    )
+
+
+def classes(model: Model) -> list[str]:
+    """`class_list` in channel order; a list that is written as text is split and not evaluated."""
+    listed = model.class_list
+    return [str(entry).strip() for entry in (listed.strip("[] ").split(",") if isinstance(listed, str) else listed)]
+
+
+def patch_sides(configuration: Configuration, path: Path) -> tuple[int, int, int]:
+    """The sides of a patch.
+
+    Raises:
+        InputError: they are not three multiples of 16.
+    """
+    given = configuration.patch_size
+    sides = [given] * 3 if isinstance(given, int) else given * 3 if len(given) == 1 else given
+    if len(sides) != 3 or any(side < 16 or side % 16 for side in sides):
+        raise InputError(
+            f"{path}: expected patch_size of three multiples of 16, got {given}; the network halves 4 times"
+        )
+    return sides[0], sides[1], sides[2]
+
+
+def entries(configuration: Configuration) -> Mapping[str, Any]:
+    """`data_preprocessing` in its order."""
+    return configuration.data_preprocessing or {}
