@@ -16,6 +16,7 @@ from brain_edge.plan import known_inputs, without_activation
 from brain_edge.plausibility import Flag, check_input, check_mask
 from brain_edge.resample import Interpolation
 from brain_edge.spec import WholeVolume
+from brain_edge.stage_zero import BrainMasker, find_stage_zero
 from brain_edge.study import assemble
 from brain_edge.volume import FloatArray, Mask, Study, Volume
 
@@ -69,28 +70,48 @@ class Segmenter:
         sessions: a ready network for each graph of the spec. `Segmenter.open` makes OpenVINO's; the parity
             check passes PyTorch's, so that both run between the very same steps.
         memory: the most that may be taken.
+        masker: runs before the first step, where a package names another one as its stage 0.
 
     >>> segmenter = Segmenter.open("deepbet-int8")  # doctest: +SKIP
     >>> segmenter(read_volume("head.nii.gz")).mask.volume_ml(1)  # doctest: +SKIP
     """
 
-    def __init__(self, spec: ModelSpec, sessions: Mapping[str, Session], memory: MemoryLimit | None = None) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        sessions: Mapping[str, Session],
+        memory: MemoryLimit | None = None,
+        masker: BrainMasker | None = None,
+    ) -> None:
         missing = sorted(set(spec.graphs) - set(sessions))
         if missing:
             raise InputError(f"the model {spec.name} needs the graphs {', '.join(missing)}, which were not given")
         self.spec = spec
         self._sessions = sessions
         self._memory = memory or MemoryLimit()
+        self._masker = masker
 
     @classmethod
-    def open(cls, package: ModelPackage | Path | str, options: RuntimeOptions | None = None) -> Segmenter:
-        """A segmenter of a package (a folder or an opened package), run by OpenVINO on this CPU."""
+    def open(
+        cls, package: ModelPackage | Path | str, options: RuntimeOptions | None = None, *, alone: bool = False
+    ) -> Segmenter:
+        """A segmenter of a package (a folder or an opened package), run by OpenVINO on this CPU.
+
+        Args:
+            package: that is run.
+            options: how.
+            alone: without the package that it names as its stage 0, if any: for its self-test.
+
+        Raises:
+            PackageError: a package is damaged, or its stage 0 is not there.
+        """
         from brain_edge.package import ModelPackage, open_package
         from brain_edge.runtime.session import open_sessions
 
         opened = package if isinstance(package, ModelPackage) else open_package(package)
         limit = MemoryLimit(None if options is None else options.max_memory_bytes)
-        return cls(opened.spec, open_sessions(opened, options), limit)
+        masker = None if alone else open_masker(opened, options)
+        return cls(opened.spec, open_sessions(opened, options), limit, masker)
 
     def __call__(
         self,
@@ -114,11 +135,15 @@ class Segmenter:
         if self.spec.makes_images:
             raise UsageError(f"the model {self.spec.name} makes images, a mask was asked for; take one that segments")
         clock = _Clock()
+        flags: tuple[Flag, ...] = ()
+        if self._masker is not None:
+            study, flags = self._masker(_as_study(study, self.spec))
+            clock.lap("stage 0")
         start = assemble(study, self.spec)
         clock.lap("assemble")
         found = self._run_stages(start, clock, tick, keep=probabilities)
         mask = Mask(np.ascontiguousarray(found.frame.voxels[0]), start.geometry)
-        flags = (*check_input(start.geometry, self.spec.plausible), *check_mask(mask, self.spec))
+        flags = (*flags, *check_input(start.geometry, self.spec.plausible), *check_mask(mask, self.spec))
         clock.lap("check")
         return Segmentation(mask, flags, found.probabilities, clock.elapsed_ms, found.member_agreement)
 
@@ -199,6 +224,27 @@ class Segmenter:
             shape = known.get(later.network.graphs[0])
             if shape is not None and isinstance(later.network.execution, WholeVolume):
                 yield later, plan_stage(later), (shape[2], shape[3], shape[4])
+
+
+def open_masker(package: ModelPackage, options: RuntimeOptions | None = None) -> BrainMasker | None:
+    """What runs before a package that names another one as its stage 0; None where it names none.
+
+    Raises:
+        PackageError: the other one is not there, or damaged.
+        UsageError: the options name one for a package that names none.
+    """
+    zero = find_stage_zero(package, None if options is None else options.stage_zero)
+    if zero is None or not package.manifest.stage_zero:
+        return None
+    alone = None if options is None else replace(options, stage_zero=None)
+    return BrainMasker(Segmenter.open(zero, alone), package.manifest.stage_zero.sequence)
+
+
+def _as_study(study: Study | Volume, spec: ModelSpec) -> Study:
+    if isinstance(study, Study):
+        return study
+    name = spec.inputs[0].name
+    return Study({name: study}, name)
 
 
 class _Clock:

@@ -45,7 +45,7 @@ def verify(package: ModelPackage, options: RuntimeOptions) -> Verification:
         BrainEdgeError: the mask of the phantom is not the one that was shipped.
     """
     test = package.manifest.self_test
-    found = outcome(Segmenter.open(package, options), stand_in(test.phantom, package.spec))
+    found = outcome(Segmenter.open(package, options, alone=True), stand_in(test.phantom, package.spec))
     score = least_dice(found, _shipped_labels(package))
     if score < test.minimum_dice:
         raise BrainEdgeError(

@@ -156,7 +156,7 @@ def make_package(folder: Path, spec: ModelSpec = SPEC, **changes: Any) -> ModelP
         save_graph(tiny_graph(), folder / graph_path(graph), spec)
     manifest = tiny_manifest(spec, **changes)
     study = make_study(manifest.self_test.phantom, [sequence.name for sequence in spec.inputs])
-    mask = Segmenter.open(ModelPackage(folder, manifest))(study).mask
+    mask = Segmenter.open(ModelPackage(folder, manifest), alone=True)(study).mask
     target = folder / manifest.self_test.mask
     target.parent.mkdir(parents=True, exist_ok=True)
     write_mask(mask, study.volumes[study.reference], target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from brain_edge.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from brain_edge.package import ModelPackage
     from brain_edge.spec import ModelSpec
     from brain_edge.volume import Study
     from brain_edge_conversion.recipe import Recipe
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
     metavar="FOLDER|FILE",
     help="Write what was rewritten and how far it is from PyTorch; also of a conversion that is refused.",
 )
+@click.option(
+    "--stage-zero", metavar="[SEQUENCE=]PKG", help="A skull-stripper: run it first, see nothing outside of its mask."
+)
 @click.option("--trust", is_flag=True, help="SOURCE is code; run it.")
 @quiet_option
 def command(
@@ -57,6 +62,7 @@ def command(
     no_rewrites: bool,
     random_weights: bool,
     account: Path | None,
+    stage_zero: str | None,
     trust: bool,
     quiet: bool,
 ) -> None:
@@ -71,6 +77,8 @@ def command(
         from brain_edge_conversion.recipes import load_recipe, recipe_names
         from brain_edge_conversion.sources import Request, kind_of, resolve
     from brain_edge.package import Precision
+    from brain_edge.segmenter import Segmenter
+    from brain_edge.stage_zero import BrainMasker, name_stage_zero
 
     report = reporter(quiet=quiet)
     given = {
@@ -98,13 +106,27 @@ def command(
         report=report,
     )
     options = ConvertOptions(precision=Precision(precision), rewrites=not no_rewrites, report=report, account=account)
+    zero = None if stage_zero is None else _opened_stage_zero(stage_zero)
     with build_side("convert"):
         resolved = resolve(request)
         target = output or Path(f"{resolved.model.spec.name}-fp32")
         study = _stand_in(resolved, report) if random_weights and not parity_data else None
         study = study or _parity_study(parity_data, resolved.model.spec, resolved.recipe, report)
+        if zero is not None:
+            sequence, first = zero
+            named = name_stage_zero(first, sequence, resolved.model.spec)
+            study, _ = BrainMasker(Segmenter.open(first), named.sequence)(study)
+            options = replace(options, stage_zero=named)
         package = convert(resolved.model, resolved.weights, study, target, options)
     click.echo(f"{target}: digest {package.digest}")
+
+
+def _opened_stage_zero(text: str) -> tuple[str | None, ModelPackage]:
+    """`T1=PKG`: the sequence that it is shown, where it is named, and the package."""
+    from brain_edge.package import open_package
+
+    sequence, folder = split_input(text)
+    return sequence, open_package(folder)
 
 
 def _refuse_idle(reason: str, options: Mapping[str, object]) -> None:

@@ -89,6 +89,9 @@ def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     yield "numbers", f"{manifest.number_format}, computed in {manifest.precision} where not integer"
     yield "weights", str(manifest.weights_status)
     yield "inputs", ", ".join(sequence.name for sequence in spec.inputs)
+    if manifest.stage_zero:
+        yield "stage 0", f"{manifest.stage_zero.name}, shown {manifest.stage_zero.sequence}"
+        yield "", f"digest {manifest.stage_zero.digest}"
     yield "labels", ", ".join(f"{value} {name}" for value, name in spec.label_names().items())
     for stage in spec.stages:
         yield "stage", f"{stage.name}: {', '.join(type(step).__name__ for step in stage.before)}"

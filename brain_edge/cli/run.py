@@ -76,6 +76,9 @@ SEG_ENCODING_HELP = "How a .dcm mask is stored: binary (default), fractional or 
 @click.option("--keep-empty-frames", is_flag=True, help="Write the frames of a .dcm mask that are empty, too.")
 @click.option("--border", "border_mm", default=0.0, metavar="MM", help="Widen the mask by this much, in mm.")
 @click.option("--strict", is_flag=True, help="An implausible input or mask is an error; write nothing.")
+@click.option(
+    "--stage-zero", type=FILE, metavar="PKG", help="The package that PACKAGE names as its stage 0 [a folder beside it]."
+)
 @digest_option
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")
 @batch_options
@@ -88,6 +91,7 @@ def command(
     inputs: tuple[str, ...],
     more_inputs: tuple[str, ...],
     image: Path | None,
+    stage_zero: Path | None,
     expect_digest: str | None,
     allow_untrained: bool,
     **options: Any,
@@ -107,6 +111,7 @@ def command(
     from brain_edge.batch import names_folder
     from brain_edge.generate import require_segmenter
     from brain_edge.package import open_package
+    from brain_edge.stage_zero import find_stage_zero
 
     given = [split_input(text) for text in (*inputs, *more_inputs)]
     if not given:
@@ -116,6 +121,8 @@ def command(
     threads, series = options.pop("threads"), [_split_series(text) for text in options.pop("series")]
     choices = {name: options.pop(name) for name in BATCH_CHOICES}
     if image is not None:
+        if stage_zero is not None:
+            raise UsageError("there is --image: --stage-zero would do nothing; leave it out")
         _run_generator(package, given, image, (threads, expect_digest), allow_untrained=allow_untrained, **telling)
         return
     wanted = _outputs(**options)
@@ -126,7 +133,8 @@ def command(
     require_segmenter(opened)
     require_trained(opened, allow_untrained=allow_untrained)
     _say_cost(opened, quiet=telling["quiet"])
-    runtime = runtime_options(threads, resident_graphs=2 if is_batch else 1)
+    runtime = replace(runtime_options(threads, resident_graphs=2 if is_batch else 1), stage_zero=stage_zero)
+    find_stage_zero(opened, stage_zero)  # a missing one is no fault of the first case
     if is_batch:
         _run_batch(opened, runtime, (given, wanted, series), choices, **telling)
     else:

@@ -34,6 +34,9 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield f"- Task: {spec.task}. Inputs: {', '.join(sequence.name for sequence in spec.inputs)}."
     yield f"- Labels: {', '.join(f'{value} {name}' for value, name in spec.label_names().items())}."
     yield f"- Networks: {', '.join(spec.graphs)}, computed in {manifest.precision} where not integer."
+    if manifest.stage_zero:
+        zero = manifest.stage_zero
+        yield f"- Runs after {zero.name}, the package with the digest `{zero.digest}`, which is shown {zero.sequence}."
     licence = manifest.licence
     yield f"- Licence of the weights: {licence.name}, {licence.holder}. {licence.notes}".rstrip()
     yield f"- Cite: {manifest.card.citation}"

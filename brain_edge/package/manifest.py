@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from brain_edge.package.tuning import Tuning
 from brain_edge.phantom import Phantom
-from brain_edge.spec import ModelSpec, Value, canonical_json
+from brain_edge.spec import ModelSpec, Name, Value, canonical_json
 
 FORMAT_VERSION: Final = 1
 INTENDED_USE: Final = "Research use only. Not a medical device; not for diagnosis or treatment."
@@ -300,6 +300,20 @@ class Accuracy(Value, frozen=True):
     kernels: dict[str, float] = msgspec.field(default_factory=dict)
 
 
+class StageZero(Value, frozen=True):
+    """The package that runs before this one, a skull-stripper: what lies outside of its mask is 0 here.
+
+    Attributes:
+        name: of its model.
+        digest: of the package; no other one will do.
+        sequence: of this model, which it is shown.
+    """
+
+    name: Name
+    digest: Sha256
+    sequence: Name
+
+
 class SelfTest(Value, frozen=True):
     """A phantom and the mask that this package made of it where it was built.
 
@@ -332,6 +346,7 @@ class Manifest(Value, frozen=True, kw_only=True):
     accuracy: Accuracy | None = None
     converted_from: Sha256 | None = None
     tuning: Tuning | UnsetType = UNSET
+    stage_zero: StageZero | UnsetType = UNSET
     intended_use: str = INTENDED_USE
     files: dict[RelativePath, FileRecord] = msgspec.field(default_factory=dict)
 

@@ -74,6 +74,14 @@ def open_package(folder: str | Path, expect_digest: str | None = None) -> ModelP
     return ModelPackage(folder, manifest)
 
 
+def digest_of(folder: Path) -> str | None:
+    """The digest of the package in a folder, none of whose files but the manifest is looked at; None where none is."""
+    try:
+        return _read_manifest(folder).digest
+    except PackageError:
+        return None
+
+
 def check_file(folder: Path, name: str, record: FileRecord) -> None:
     """Compare one file with its record.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from brain_edge.memory import MemoryLimit
 from brain_edge.plan import known_inputs
 from brain_edge.runtime.session import GraphCompiler, GraphSession, SessionPool, streams_by_graph
-from brain_edge.segmenter import Segmenter
+from brain_edge.segmenter import Segmenter, open_masker
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -45,7 +45,7 @@ def open_counted(
     for graph, shape in known_inputs(steps):
         pool.expect(graph, shape)
     sessions = {graph: CountedSession(GraphSession(pool, graph), graph, count) for graph in steps.graphs}
-    return Segmenter(steps, sessions, MemoryLimit(options.max_memory_bytes))
+    return Segmenter(steps, sessions, MemoryLimit(options.max_memory_bytes), open_masker(package, options))
 
 
 class CountedSession:

@@ -25,6 +25,7 @@ class RuntimeOptions:
             a batch of cases through a cascade of two wants 2.
         max_memory_bytes: of this process at its peak; None takes what the machine has to give. Streams and resident
             graphs are reduced to fit; a study that cannot fit is refused.
+        stage_zero: folder of the package that the package names as its stage 0; None looks beside it.
 
     Raises:
         UsageError: a number below 1.
@@ -35,6 +36,7 @@ class RuntimeOptions:
     cache_folder: Path | None = None
     resident_graphs: int = 1
     max_memory_bytes: int | None = None
+    stage_zero: Path | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:

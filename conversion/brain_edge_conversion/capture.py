@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brain_edge.runtime.session import open_sessions
-from brain_edge.segmenter import Segmenter
+from brain_edge.segmenter import Segmenter, open_masker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,11 +29,11 @@ def capture_inputs(
 
     They go through the disk, because a cohort of whole volumes does not fit into the memory of a workstation.
     """
-    sessions = open_sessions(package, options)
+    sessions, masker = open_sessions(package, options), open_masker(package, options)
     kept: dict[str, list[Path]] = {graph: [] for graph in package.spec.graphs}
     for number, study in enumerate(studies):
         recorders = {graph: _Recorder(session, folder, f"{graph}-{number}") for graph, session in sessions.items()}
-        Segmenter(package.spec, recorders)(study)
+        Segmenter(package.spec, recorders, masker=masker)(study)
         for graph, recorder in recorders.items():
             kept[graph].extend(_spread(recorder.files, MAXIMUM_WINDOWS))
     return kept

