@@ -1,0 +1,298 @@
+"""The benchmark report: recorded cells become tables and figures, and nothing is shown that was not measured."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from cli_program import refused, succeed
+from msgspec.structs import replace
+
+from brain_edge.bench.cells import (
+    CaseScore,
+    Cell,
+    CellEntry,
+    CellRun,
+    CellSample,
+    Commit,
+    Device,
+    Kind,
+    NumberSum,
+    Outcome,
+)
+from brain_edge.report.benchmark_data import accuracy, figures, machines, noise_between_repetitions
+from brain_edge.report.benchmark_page import benchmark_page
+from brain_edge.report.benchmark_report import write_benchmark_report
+from brain_edge.report.published import TABLE_4, over_newer_pytorch
+from brain_edge.runtime.machine import Machine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MACHINE = Machine(
+    name="some-cpu-2-processors",
+    cpu="Some CPU",
+    family=6,
+    model=1,
+    stepping=0,
+    processors=2,
+    flags=("avx2",),
+    isa="native",
+    memory_bytes=8 * 2**30,
+    system="Linux 1",
+)
+OTHER = replace(MACHINE, name="other-cpu-2-processors", cpu="Other CPU", flags=("avx2", "avx512_vnni"))
+STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+PNG = b"\x89PNG\r\n"
+
+
+def entry(name: str, latency_ms: float, *, rounds: int = 3, **facts: object) -> CellEntry:
+    """Of which every second sample is a little slower; INT8 takes a quarter of the memory."""
+    samples = tuple(
+        CellSample(latency_ms=latency_ms * (1 + 0.01 * (number % 2)), peak_rss_bytes=int(1e6 * latency_ms))
+        for number in range(rounds)
+    )
+    return CellEntry(name=name, precision="f32", samples=samples, **facts)
+
+
+def cell_run(entries: tuple[CellEntry, ...], *, machine: Machine = MACHINE, **facts: object) -> CellRun:
+    """A cell of BrainMaGe's network with these contenders, unless told otherwise."""
+    told = {"kind": Kind.NETWORK, "group": "engines", "subject": "brainmage", "threads": 2, "limits_mib": ()} | facts
+    kind, group, subject, threads = (told.pop(name) for name in ("kind", "group", "subject", "threads"))
+    limits = told.pop("limits_mib")
+    cell = Cell(
+        id=f"{kind}/{subject}/{group}/{machine.isa}/{threads}-threads",
+        kind=kind,
+        group=group,
+        subject=subject,
+        isa=machine.isa,
+        threads=threads,
+        contenders=tuple(dict.fromkeys(each.name for each in entries)),
+        limits_mib=limits,
+        rounds=3,
+    )
+    defaults = {
+        "repetition": 1,
+        "started": STARTED,
+        "commit": Commit("0" * 40, changed=False),
+        "max_disturbance": 0.1,
+        "versions": {"openvino": "1", "torch": "2"},
+        "image": (1, 1, 128, 128, 128),
+    }
+    return CellRun(cell=cell, machine=machine, entries=entries, **(defaults | told))
+
+
+def engines(*, pytorch_ms: float = 1000.0, int8_ms: float = 200.0, **facts: object) -> CellRun:
+    return cell_run(
+        (
+            entry("PyTorch f32", pytorch_ms),
+            CellEntry(name="OpenVINO bf16", outcome=Outcome.NOT_AVAILABLE, why="this CPU has no bf16"),
+            entry("OpenVINO f32", 500.0),
+            entry("OpenVINO INT8", int8_ms),
+        ),
+        **facts,
+    )
+
+
+def everything(machine: Machine = MACHINE) -> list[CellRun]:
+    """One cell of each kind."""
+    processes = ("published program", "PyTorch, our steps", "package FP32", "package INT8")
+    timed = tuple(entry(name, 4000.0 / (number + 1)) for number, name in enumerate(processes))
+    scores = tuple(CaseScore(case=n, subject=n // 2, split="test", dice=0.96, hd95_mm=2.5) for n in range(8))
+    sums = (
+        NumberSum(numbers="f32", multiply_adds=10**9, moved_bytes=10**8, time_ms=10.0),
+        NumberSum(numbers="i8", multiply_adds=10**11, moved_bytes=10**9, time_ms=400.0),
+    )
+    return [
+        engines(machine=machine),
+        *(engines(machine=machine, group="scaling", threads=threads) for threads in (1, 2, 4)),
+        engines(machine=replace(machine, isa="AVX2"), group="isa"),
+        cell_run(timed, machine=machine, kind=Kind.PROCESS, group="published", subject="deepbet"),
+        cell_run(
+            tuple(CellEntry(name=name, scores=scores) for name in processes[1:]),
+            machine=machine,
+            kind=Kind.ACCURACY,
+            group="heads",
+            subject="deepbet",
+            cohort="heads",
+        ),
+        cell_run(
+            (
+                entry("package INT8", 900.0, rounds=1, limit_mib=1024),
+                CellEntry(name="package INT8", limit_mib=256, outcome=Outcome.DOES_NOT_FIT, why="MemoryError"),
+            ),
+            machine=machine,
+            kind=Kind.MEMORY,
+            group="ceilings",
+            subject="deepbet",
+            limits_mib=(256, 1024),
+        ),
+        cell_run(
+            (CellEntry(name="OpenVINO INT8", sums=sums),),
+            machine=machine,
+            kind=Kind.ROOFLINE,
+            group="roofline",
+            peaks={"f32": 1e11, "i8": 3e11},
+            bytes_per_s=2e10,
+        ),
+    ]
+
+
+def save(runs: list[CellRun], folder: Path) -> Path:
+    for number, run in enumerate(runs):
+        path = folder / run.machine.name / f"{number:03}-cell-x.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(msgspec.json.encode(run))
+    return folder
+
+
+def page_of(runs: list[CellRun]) -> str:
+    return benchmark_page(machines(runs), (), None)
+
+
+def row_of(page: str, *cells: str) -> list[str]:
+    """The one row of a table that starts with these cells."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    (found,) = [row for row in rows if tuple(row[: len(cells)]) == cells]
+    return found
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    save(everything(), folder / "results")
+    return write_benchmark_report(folder / "results", folder / "page").parent
+
+
+def test_every_figure_is_there_as_svg_and_png(report: Path):
+    stems = {path.stem for path in report.glob("*.svg")}
+    part = MACHINE.name
+    kinds = ("core-scaling", "latency-dice", "memory-latency", "roofline", "isa")
+    assert stems == {"speed-up-by-cpu", *(f"{kind}-{part}" for kind in kinds)}
+    for stem in stems:
+        assert (report / f"{stem}.png").read_bytes().startswith(PNG)
+        assert "<svg" in (report / f"{stem}.svg").read_text(encoding="utf-8")
+
+
+def test_every_link_of_the_page_leads_to_a_file(report: Path):
+    linked = re.findall(r"\]\(([^)]+)\)", (report / "README.md").read_text(encoding="utf-8"))
+    assert linked
+    assert all((report / name).is_file() for name in linked)
+
+
+def test_the_same_results_give_the_same_bytes(report: Path, tmp_path: Path):
+    again = write_benchmark_report(report.parent / "results", tmp_path / "again").parent
+    for path in report.iterdir():
+        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_ratios_are_to_pytorch_of_the_same_cell():
+    page = page_of([engines()])
+    assert row_of(page, "BrainMaGe, network alone", "OpenVINO INT8")[4:6] == ["0.200 s", "5.00x"]
+    assert row_of(page, "BrainMaGe, network alone", "PyTorch f32")[5] == "1"
+
+
+def test_published_figures_are_quotients_of_the_papers_table():
+    """6.1 times PyTorch 1.9 and 18 % more memory, as the paper's text has them rounded."""
+    faster, memory = over_newer_pytorch(TABLE_4[-1])
+    assert faster == pytest.approx(6.13, abs=0.01)
+    assert memory == pytest.approx(1.18, abs=0.005)
+    row = row_of(page_of([engines()]), "published, Intel i7-1185G7, 4 cores", "OpenVINO 2021.4, INT8")
+    assert row[2:] == ["0.97118", "2.7426", "not stated", "6.13x", "not stated", "1.18"]
+
+
+def test_without_a_gpu_its_figures_are_not_measured():
+    page = page_of(everything())
+    assert row_of(page, "BrainMaGe, network alone", "PyTorch on a GPU")[4] == "not measured"
+    assert row_of(page, "deepbet, whole process", "PyTorch on a GPU")[4] == "not measured"
+
+
+def test_a_gpu_is_shown_under_its_name():
+    on_gpu = engines(group="gpu", device=Device(name="Some GPU"))
+    page = page_of([engines(), on_gpu])
+    assert row_of(page, "BrainMaGe, network alone", "OpenVINO INT8 on Some GPU")[4] == "0.200 s"
+    # and takes no part in what the CPU has computed
+    assert row_of(page, "brainmage, 128 x 128 x 128", "2", "OpenVINO INT8")[3] == "0.200 s"
+
+
+def test_two_machines_have_tables_of_their_own():
+    page = page_of([engines(), engines(machine=OTHER, int8_ms=100.0)])
+    first, second = page.split("## Other CPU")
+    assert row_of(first, "BrainMaGe, network alone", "OpenVINO INT8")[4] == "0.200 s"
+    assert row_of(second, "BrainMaGe, network alone", "OpenVINO INT8")[4] == "0.100 s"
+
+
+def test_machines_of_one_name_are_still_two():
+    """The CPU is called the same; its memory is not."""
+    found = machines([engines(), engines(machine=replace(MACHINE, memory_bytes=2**30), int8_ms=100.0)])
+    assert [each.number for each in found] == [1, 2]
+    assert len({each.file_part for each in found}) == len({each.cpu for each in found}) == 2
+
+
+def test_a_limit_of_the_instructions_makes_no_other_machine():
+    assert len(machines([engines(), engines(machine=replace(MACHINE, isa="AVX2"))])) == 1
+
+
+def test_rounds_that_others_have_disturbed_do_not_count():
+    quiet, loud = (CellSample(latency_ms=100.0, others_cpu_ms=took) for took in (0.0, 100.0))
+    run = cell_run((CellEntry(name="PyTorch f32", samples=(quiet, loud, quiet, quiet)),))
+    assert run.counted() == (0, 2, 3)
+    too_few = cell_run((CellEntry(name="PyTorch f32", samples=(quiet, loud, loud, loud)),))
+    assert figures(too_few) == {}
+    assert "too few rounds" in page_of([too_few])
+
+
+def test_a_failure_is_shown_and_not_hidden_by_an_older_success():
+    failed = cell_run((CellEntry(name="PyTorch f32", outcome=Outcome.FAILED, why="it broke"),))
+    page = page_of([engines(), replace(failed, started=STARTED + timedelta(hours=1))])
+    assert row_of(page, "network/brainmage/engines/native/2-threads", "PyTorch f32")[2:] == ["failed", "it broke"]
+
+
+def test_what_does_not_fit_is_said_in_its_place():
+    row = row_of(page_of(everything()), "deepbet", "package INT8")
+    assert row == ["deepbet", "package INT8", "does not fit", "0.900 s"]
+
+
+def test_noise_is_what_differs_between_two_repetitions():
+    first, second = engines(), engines(int8_ms=220.0, repetition=2, started=STARTED + timedelta(hours=1))
+    found = {noise.contender: noise for noise in noise_between_repetitions([first, second])}
+    assert found["OpenVINO f32"].change == pytest.approx(0)
+    assert found["OpenVINO INT8"].change == pytest.approx(0.1)
+    assert not found["OpenVINO INT8"].overlaps
+    assert "The largest change is 10.0% (OpenVINO INT8" in page_of([first, second])
+    assert "the suite was run once" in page_of([first])
+
+
+def test_accuracy_is_the_mean_over_heads_and_names_nobody():
+    scores = tuple(CaseScore(case=1, subject=1, split="test", dice=dice, hd95_mm=None) for dice in (0.9, 1.0))
+    found = accuracy(CellEntry(name="package INT8", scores=scores))
+    assert (found.dice, found.hd95_mm, found.worst_dice, found.heads, found.subjects) == (0.95, None, 0.9, 2, 1)
+    page = page_of(everything())
+    assert row_of(page, "deepbet, whole process", "package INT8")[2:4] == ["0.9600", "2.50"]
+    assert row_of(page, "deepbet, whole process", "published program")[2:4] == ["not measured"] * 2
+
+
+def test_costs_are_the_readers_own(tmp_path: Path):
+    """100 W for 0.2 s are 0.0056 Wh; 1000 over 1000 cases are 1 a case."""
+    save([engines()], tmp_path / "results")
+    costs = tmp_path / "mine.toml"
+    costs.write_text(
+        'currency = "EUR"\nprice_per_kwh = 0.5\n[[device]]\nname = "Some CPU"\nprice = 1000\nyears = 1\n'
+        "cases_per_year = 1000\npower_w = 100\n",
+        encoding="utf-8",
+    )
+    page = write_benchmark_report(tmp_path / "results", tmp_path / "page", costs).read_text(encoding="utf-8")
+    assert row_of(page, "brainmage (network)", "OpenVINO INT8")[4:] == ["0.0056", "0.000003", "1.0000", "1.0000"]
+    assert "mine.toml" in page
+
+
+def test_the_command_writes_a_page_and_refuses_an_empty_folder(tmp_path: Path):
+    save([engines()], tmp_path / "results")
+    told = succeed("report", str(tmp_path / "results"), "-o", str(tmp_path / "page")).out
+    assert str(tmp_path / "page" / "README.md") in told
+    (tmp_path / "nothing").mkdir()
+    assert "found none" in refused(3, "report", str(tmp_path / "nothing"), "-o", str(tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
