@@ -253,7 +253,7 @@ def test_a_failure_is_shown_and_not_hidden_by_an_older_success():
 
 def test_what_does_not_fit_is_said_in_its_place():
     row = row_of(page_of(everything()), "deepbet", "package INT8")
-    assert row == ["deepbet", "package INT8", "does not fit", "0.900 s"]
+    assert row == ["deepbet", "package INT8", "does not fit", "fits, 858 MiB"]
 
 
 def test_noise_is_what_differs_between_two_repetitions():

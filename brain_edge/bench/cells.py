@@ -271,6 +271,16 @@ def read_cell(path: Path) -> CellRun:
         raise InputError(f"{path}: expected a cell of the benchmark matrix: {error}") from error
 
 
+def is_cells(where: Path) -> bool:
+    """Whether a path is a folder, or a file that says it is a cell."""
+    if where.is_dir():
+        return True
+    try:
+        return f'"{BENCHMARK}"'.encode() in where.read_bytes()[:MOST_BYTES]
+    except OSError:
+        return False
+
+
 def cell_files(where: Path) -> tuple[Path, ...]:
     """The cells in a folder and the folders below it, oldest first; a file is taken as it is."""
     if where.is_file():

@@ -297,9 +297,9 @@ def _ceilings(each: OneMachine) -> Iterator[str]:
             rows.append([run.cell.subject, name, *(_fits(by_limit.get(limit)) for limit in limits)])
     yield format_rows(("model", "contender", *(f"{limit} MiB" for limit in limits)), rows)
     yield (
-        "Whole processes under a real limit (RLIMIT_DATA: heap, private mappings and the stacks of threads; it "
-        "counts what is reserved, so it is stricter than resident memory). A cell is the latency under the limit, "
-        "or that it ended for want of memory. One run each, no median."
+        "Whole processes under a real limit (RLIMIT_DATA: heap, private mappings and the stacks of threads; it counts "
+        "what is reserved, so it is stricter than resident memory). A cell says what was resident at most, or that the "
+        "process ended for want of memory. Not timed."
     )
 
 
@@ -307,7 +307,7 @@ def _fits(entry: CellEntry | None) -> str:
     if entry is None:
         return ""
     if entry.outcome is Outcome.MEASURED:
-        return seconds(entry.samples[0].latency_ms)
+        return f"fits, {_mib(entry.samples[0].peak_rss_bytes)}"
     return str(entry.outcome)
 
 

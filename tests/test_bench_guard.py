@@ -1,0 +1,71 @@
+"""The regression guard: ratios to PyTorch of the same run, never times; what noise explains is called noise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from cli_program import brain_edge, refused, succeed
+from msgspec.structs import replace
+from test_benchmark_report import OTHER, engines, save
+
+from brain_edge.bench.guard import HIGHER, LOWER, SAME, changes, repetition_noise, slower
+from brain_edge.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def verdicts(first: list, second: list) -> dict[str, str]:
+    return {change.contender: change.verdict for change in changes(first, second)}
+
+
+def test_a_slower_machine_is_no_slower_program():
+    """Everything takes twice as long, PyTorch too."""
+    before, after = engines(), engines(pytorch_ms=2000.0, int8_ms=400.0)
+    assert verdicts([before], [after])["OpenVINO INT8"] == SAME
+
+
+def test_what_became_slower_than_pytorch_of_its_run_is_found():
+    found = changes([engines()], [engines(int8_ms=300.0)])
+    assert {change.contender: change.verdict for change in found} == {"OpenVINO f32": SAME, "OpenVINO INT8": LOWER}
+    (worse,) = slower(found)
+    assert worse.quotient == pytest.approx(2 / 3)
+    assert verdicts([engines(int8_ms=300.0)], [engines()])["OpenVINO INT8"] == HIGHER
+
+
+def test_what_repetitions_differ_by_is_noise():
+    """The same code has shown a third between two repetitions: a change of a fifth says nothing."""
+    noisy = [engines(), engines(int8_ms=266.0, repetition=2)]
+    assert repetition_noise(noisy) == pytest.approx(0.33, abs=0.01)
+    assert repetition_noise([engines()]) == 0
+    assert verdicts(noisy, [engines(int8_ms=310.0)])["OpenVINO INT8"] == SAME
+    assert verdicts([engines()], [engines(int8_ms=310.0)])["OpenVINO INT8"] == LOWER
+
+
+def test_other_code_is_no_repetition():
+    other = engines(int8_ms=400.0, repetition=2)
+    assert repetition_noise([engines(), replace(other, commit=replace(other.commit, id="1" * 40))]) == 0
+
+
+def test_different_machines_are_refused():
+    with pytest.raises(InputError, match="different machines"):
+        changes([engines()], [engines(machine=OTHER)])
+    with pytest.raises(InputError, match="of several machines"):
+        changes([engines(), engines(machine=OTHER)], [engines()])
+
+
+def test_without_a_common_cell_there_is_nothing_to_say():
+    with pytest.raises(InputError, match="no cell in common"):
+        changes([engines()], [engines(group="isa")])
+
+
+def test_the_command_fails_where_something_became_slower(tmp_path: Path):
+    a, b = save([engines()], tmp_path / "a"), save([engines(int8_ms=300.0)], tmp_path / "b")
+    assert "noise" in succeed("bench", "--compare", a, a).out
+    done = brain_edge("bench", "--compare", a, b)
+    assert done.code == 1
+    assert "SLOWER" in done.out
+    assert "1 of 2 ratios to PyTorch became lower" in done.err
+    (tmp_path / "record.json").write_text("{}", encoding="utf-8")
+    assert "expected a cell" in refused(3, "bench", "--compare", a, tmp_path / "record.json")
