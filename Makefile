@@ -70,7 +70,7 @@ types: $(FOR_DEVELOPMENT) ## mypy, strict
 
 bench: $(FOR_DEVELOPMENT) ## the quick suite of benchmarks/matrix.toml, what is recorded left out, and its report
 	$(MATRIX) --suite quick
-	$(BIN)/brain-edge report benchmarks/results -o benchmarks/report
+	$(BIN)/brain-edge report benchmarks/results -o benchmarks/report --overwrite
 
 bench-full: $(FOR_DEVELOPMENT) ## the whole matrix, cell by cell; what is recorded is left out
 	$(MATRIX) --suite full

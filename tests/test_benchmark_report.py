@@ -251,6 +251,16 @@ def test_a_failure_is_shown_and_not_hidden_by_an_older_success():
     assert row_of(page, "network/brainmage/engines/native/2-threads", "PyTorch f32")[2:] == ["failed", "it broke"]
 
 
+def test_what_was_asked_depends_on_the_instructions():
+    """5x is enough without VNNI; with it 9.5x was asked."""
+    page = page_of([engines(), engines(machine=OTHER)])
+    without, having = page.split("## Other CPU")
+    assert row_of(without, "INT8 over PyTorch f32, a CPU with AVX2")[1] == "at least 5x"
+    assert row_of(without, "INT8 over PyTorch f32, a CPU with AVX2")[3] == "yes"
+    assert row_of(having, "INT8 over PyTorch f32, a CPU with VNNI")[1::2] == ["at least 9.5x", "no"]
+    assert row_of(having, "peak memory of INT8 over f32's")[1:] == ["at most 0.4", "0.40", "yes"]
+
+
 def test_what_does_not_fit_is_said_in_its_place():
     row = row_of(page_of(everything()), "deepbet", "package INT8")
     assert row == ["deepbet", "package INT8", "does not fit", "fits, 858 MiB"]

@@ -1,30 +1,37 @@
-"""Accuracy cells: Dice and HD95 on real heads against published masks; PyTorch between our steps, and the packages."""
+"""Accuracy cells: Dice and HD95 on real heads against published masks; PyTorch between our steps, and the packages.
+
+Calibration heads are not judged: ranges were taken from them, and in the shipped cohorts they have no mask.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from brain_edge.bench.cells import CaseScore, CellEntry, Outcome
-from brain_edge.cohort import load_cohort
+from brain_edge.cohort import Split, load_cohort
 from brain_edge.errors import BrainEdgeError
-from brain_edge.evaluate import Evaluation
+from brain_edge.evaluate import CaseResult, Evaluation
 from harness.cell_process import PACKAGES, PYTORCH
 from harness.cell_setting import environment_of, now, run_of
 from harness.peers import BENCHMARKS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from brain_edge.bench.cells import Cell, CellRun
     from brain_edge.package import ModelPackage
     from harness.cell_setting import Setting
 
+JUDGED: Final = (Split.VALIDATION, Split.TEST)
+
 
 def measure_accuracy(cell: Cell, setting: Setting) -> CellRun:
-    """Judge each contender on all cases of the cohort that have a reference mask; the cohort is the cell's group."""
+    """Judge each contender on the cases of the cohort that have a reference mask; the cohort is the cell's group."""
     started = now()
     cohort = load_cohort(cell.group)
     entries = tuple(_judged(cell, name, setting) for name in cell.contenders)
@@ -36,21 +43,21 @@ def _judged(cell: Cell, name: str, setting: Setting) -> CellEntry:
     entry = CellEntry(name=name, precision="f32")
     try:
         package = None if name == PYTORCH else setting.package(cell.subject, PACKAGES[name])
-        evaluation = _evaluation(cell, package)
+        cases = [case for split in JUDGED for case in _evaluation(cell, package, split).cases]
     except BrainEdgeError as error:
         return replace(entry, outcome=Outcome.FAILED, why=str(error))
     if package is not None:
         numbers = package.manifest.number_format
         entry = replace(entry, precision=f"{numbers}, rest in {package.manifest.precision}")
         entry = replace(entry, package_digest=package.digest)
-    return replace(entry, scores=scores_of(evaluation))
+    return replace(entry, scores=scores_of(cases))
 
 
-def scores_of(evaluation: Evaluation) -> tuple[CaseScore, ...]:
+def scores_of(cases: Sequence[CaseResult]) -> tuple[CaseScore, ...]:
     """One score a case: of the label, or the least of the labels; subjects under numbers."""
-    subjects = {subject: number for number, subject in enumerate(dict.fromkeys(e.subject for e in evaluation.cases), 1)}
+    subjects = {subject: number for number, subject in enumerate(dict.fromkeys(case.subject for case in cases), 1)}
     found = []
-    for case in evaluation.cases:
+    for case in cases:
         worst = min(case.scores, key=lambda score: 1.0 if score.dice is None else score.dice)
         found.append(
             CaseScore(
@@ -64,13 +71,13 @@ def scores_of(evaluation: Evaluation) -> tuple[CaseScore, ...]:
     return tuple(found)
 
 
-def _evaluation(cell: Cell, package: ModelPackage | None) -> Evaluation:
+def _evaluation(cell: Cell, package: ModelPackage | None, split: Split) -> Evaluation:
     if package is None:
         command = [str(BENCHMARKS / "pytorch_accuracy.py"), cell.subject, cell.group]
     else:
         command = ["-m", "brain_edge", "evaluate", str(package.folder), cell.group, "--json", "--quiet"]
     done = subprocess.run(
-        [sys.executable, *command, "--threads", str(cell.threads)],
+        [sys.executable, *command, "--split", str(split), "--threads", str(cell.threads)],
         env=environment_of(cell),
         capture_output=True,
         text=True,

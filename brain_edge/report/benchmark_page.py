@@ -8,6 +8,8 @@ from brain_edge.bench.cells import Kind, Outcome
 from brain_edge.evaluate import format_rows
 from brain_edge.report.benchmark_costs import cost_rows
 from brain_edge.report.benchmark_data import accuracy, figures, noise_between_repetitions
+from brain_edge.report.benchmark_targets import COLUMNS as TARGET_COLUMNS
+from brain_edge.report.benchmark_targets import target_rows
 from brain_edge.report.published import CITATION, CPU, RANGES, TABLE_4, over_newer_pytorch
 from brain_edge.runtime.machine import NATIVE
 
@@ -78,6 +80,10 @@ def _machine(each: OneMachine, drawn: Sequence[Drawn], costs: Costs | None) -> I
     yield "### Accuracy, latency and memory"
     yield _table_4(each)
     yield _table_4_words(each)
+    asked = target_rows(each)
+    if asked:
+        yield "### What was asked"
+        yield format_rows(TARGET_COLUMNS, asked)
     yield from _networks(each)
     yield from _figure(drawn, f"latency-dice-{part}")
     yield from _figure(drawn, f"memory-latency-{part}")
