@@ -10,6 +10,7 @@ import pytest
 from cli_program import refused, save_phantom, succeed
 from tiny_package import make_package
 
+from brain_edge.bench.advice import advice, recommended
 from brain_edge.bench.measure import BenchOptions, bench, configurations
 from brain_edge.bench.record import BenchRecord, Configuration, Profile, Sample, peak_share, sums
 from brain_edge.bench.table import as_text, compared
@@ -182,3 +183,39 @@ def test_refusals(package: ModelPackage, tmp_path: Path):
     assert "takes no package" in refused(2, "bench", package.folder, "--compare", "a", "b")
     assert "cannot be read" in refused(3, "bench", "--compare", tmp_path / "none.json", tmp_path / "a.json")
     assert "expected a record of" in refused(3, "bench", "--compare", tmp_path / "a.json", tmp_path / "a.json")
+
+
+def advised(*configurations: tuple[int, str, list[float]]) -> BenchRecord:
+    """A record with these threads, precisions and warm latencies."""
+    kept = tuple(
+        Configuration(
+            threads=threads,
+            precision=precision,
+            samples=tuple(Sample(cold_ms=2 * ms, first_ms=ms, warm_ms=ms, peak_rss_bytes=1) for ms in warm_ms),
+        )
+        for threads, precision, warm_ms in configurations
+    )
+    return BenchRecord(
+        model="m",
+        digest="0" * 64,
+        number_format="fp32",
+        weights_status="trained",
+        images=(),
+        shape=(1, 1, 1),
+        spacing_mm=(1.0, 1.0, 1.0),
+        machine=this_machine(),
+        versions={"openvino": "1"},
+        configurations=kept,
+    )
+
+
+def test_the_fastest_configuration_is_recommended_and_its_precision_must_be_converted():
+    record = advised((1, "f32", [1000, 1010]), (2, "f32", [500, 505]), (2, "bf16", [250, 252]))
+    assert (recommended(record).threads, recommended(record).precision) == (2, "bf16")
+    assert "should run it with --threads 2 in bf16: 0.25 s a case when warm, 0.50 s cold" in advice(record)
+    assert "convert it again with --precision bf16" in advice(record)
+
+
+def test_threads_that_gain_nothing_are_not_recommended():
+    assert recommended(advised((2, "f32", [500, 505]), (4, "f32", [498, 503]))).threads == 2
+    assert "pins" not in advice(advised((2, "f32", [500, 505])))

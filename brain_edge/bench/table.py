@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.bench.advice import advice
 from brain_edge.bench.record import peak_share, sums
 from brain_edge.errors import InputError
 from brain_edge.evaluate import format_rows
@@ -42,7 +43,12 @@ def as_text(record: BenchRecord) -> str:
         f"{record.model} ({record.number_format}), {' x '.join(map(str, record.shape))} voxels, {machine.cpu} "
         f"(at most {machine.isa}), OpenVINO {record.versions['openvino']}"
     )
-    blocks = [head, format_rows(LATENCY_COLUMNS, [_latency_row(each) for each in record.configurations]), _LEGEND]
+    blocks = [
+        head,
+        format_rows(LATENCY_COLUMNS, [_latency_row(each) for each in record.configurations]),
+        _LEGEND,
+        advice(record),
+    ]
     if record.profile is not None:
         blocks += _profile_blocks(record.profile)
     return "\n\n".join(blocks)

@@ -312,13 +312,16 @@ def _scatter(
     """Points (model, contender, x, y): shape by model, colour by contender."""
     figure, axes = _figure(WIDE)
     models = list(dict.fromkeys(model for model, _, _, _ in points))
+    middle = max(x for _, _, x, _ in points) / 2
     for model, name, x, y in points:
         axes.scatter([x], [y], color=COLOURS.get(name, OTHER), marker=MARKERS[models.index(model)], s=45, zorder=3)
-        axes.annotate(f"{model}, {name}", (x, y), textcoords="offset points", xytext=(7, 4), fontsize=8)
+        # towards the middle, so that no name leaves the frame
+        side, shift = ("right", -7) if x > middle else ("left", 7)
+        axes.annotate(f"{model}, {name}", (x, y), textcoords="offset points", xytext=(shift, 5), ha=side, fontsize=8)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.grid(visible=True, color="#eeeeee")
-    axes.margins(x=0.25, y=0.15)
+    axes.margins(x=0.1, y=0.15)
     axes.set_xlim(left=0)
     if from_zero:
         axes.set_ylim(bottom=0)
