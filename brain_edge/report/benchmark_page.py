@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from brain_edge.bench.cells import Kind, Outcome
 from brain_edge.evaluate import format_rows
 from brain_edge.report.benchmark_costs import cost_rows
-from brain_edge.report.benchmark_data import accuracy, figures, noise_between_repetitions
+from brain_edge.report.benchmark_data import accuracy, best_isa, figures, noise_between_repetitions
 from brain_edge.report.benchmark_targets import COLUMNS as TARGET_COLUMNS
 from brain_edge.report.benchmark_targets import target_rows
 from brain_edge.report.published import CITATION, CPU, RANGES, TABLE_4, over_newer_pytorch
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from brain_edge.report.benchmark_figures import Drawn
 
 NOT_MEASURED: Final = "not measured"
+HYBRIDS: Final = "AVX2-VNNI"
 TABLE_4_COLUMNS: Final = (
     "",
     "engine",
@@ -63,11 +64,12 @@ def _head(all_machines: Sequence[OneMachine]) -> Iterator[str]:
         "bootstrap interval over rounds. Machines are never mixed: each has tables and figures of its own."
     )
     yield "\n".join(f"- {each.cpu}: {len(each.runs)} recorded runs of cells." for each in all_machines)
-    yield (
-        "What was not measured anywhere: client CPUs with AVX2-VNNI (Intel's hybrids since Alder Lake, AMD's client "
-        "Zen 5), which many hospital workstations have. A data-centre GPU, where one is shown, is not a "
-        "workstation's GPU."
-    )
+    if all(best_isa(each.machine) != HYBRIDS for each in all_machines):
+        yield (
+            "No CPU with AVX2-VNNI was measured (Intel's client hybrids since Alder Lake), and many hospital "
+            "workstations have one: what INT8 gains there is not known from this page."
+        )
+    yield "A data-centre GPU, where one is shown, is not a workstation's GPU."
 
 
 def _comparison(drawn: Sequence[Drawn]) -> Iterator[str]:
