@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace as with_fields
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -80,20 +79,18 @@ def main(
     if only_list:
         click.echo("\n".join(f"{'done' if cell.id in done else 'to do':6} {cell.id}" for cell in wanted))
         return
-    head, reference = fetch(HEAD, report=say), fetch(REFERENCE, report=say)
+    todo = [cell for cell in wanted if cell.id not in done]
+    needs_head = any(cell.kind in (Kind.PROCESS, Kind.MEMORY) for cell in todo)
     setting = Setting(
         repetition=repetition,
-        max_disturbance=matrix.max_disturbance,
+        max_disturbance=None if busy else matrix.max_disturbance,
         patience_s=matrix.patience_s,
-        head=head,
-        reference=reference,
+        head=fetch(HEAD, report=say) if needs_head else None,
+        reference=fetch(REFERENCE, report=say) if needs_head else None,
         results=results,
         packages=packages,
         report=say,
     )
-    if busy:
-        setting = with_fields(setting, max_disturbance=float(1000), patience_s=0.0)
-    todo = [cell for cell in wanted if cell.id not in done]
     left = measure_cells(todo, setting, MEASURES, None if minutes is None else minutes * 60)
     say(f"{len(wanted)} cells, {len(done)} were recorded, {len(todo) - len(left.not_started)} measured now")
     for name in left.not_started:

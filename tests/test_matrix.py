@@ -39,9 +39,7 @@ MACHINE = this_machine()
 
 @pytest.fixture
 def setting(tmp_path: Path) -> Setting:
-    return Setting(
-        repetition=1, max_disturbance=0.1, patience_s=0.0, head=tmp_path, reference=None, results=tmp_path / "results"
-    )
+    return Setting(repetition=1, max_disturbance=0.1, patience_s=0.0, results=tmp_path / "results")
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from brain_edge.errors import BrainEdgeError
 from brain_edge.runtime.machine import this_machine
 from harness.cell_setting import environment_of, graphs_of, now, run_of
 from harness.engines import ENGINES, Library, why_engine_not_available
-from harness.measure import wait_until_idle
 from harness.server import Server
 from harness.zoo import ARCHITECTURES, phantom_input
 
@@ -99,7 +98,7 @@ def _rounds(servers: list[Server], cell: Cell, setting: Setting) -> dict[str, li
     samples: dict[str, list[CellSample]] = {server.name: [] for server in servers}
     processors = this_machine().processors
     for number in range(1, cell.rounds * PATIENT_ROUNDS + 1):
-        wait_until_idle(setting.max_disturbance, setting.patience_s)
+        setting.wait()
         for server in servers:
             samples[server.name].append(CellSample(**msgspec.structs.asdict(server.run())))
         counted = len(quiet_rounds(list(samples.values()), setting.max_disturbance, processors))

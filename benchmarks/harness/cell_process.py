@@ -19,7 +19,7 @@ from harness.answers import brain_of
 from harness.cell_network import PATIENT_ROUNDS
 from harness.cell_setting import environment_of, now, run_of
 from harness.contenders import package_run, published_program, pytorch_reference
-from harness.measure import OutOfMemoryError, run, wait_until_idle
+from harness.measure import OutOfMemoryError, run
 from harness.packages import Kind as PackageKind
 from harness.peers import prepare, versions
 
@@ -58,8 +58,8 @@ def measure_process(cell: Cell, setting: Setting) -> CellRun:
         started,
         tuple(entries.values()),
         peer_versions=versions(peer) if peer else {},
-        image=read_volume(setting.head).geometry.shape,
-        image_sha256=sha256_of(setting.head),
+        image=read_volume(setting.given_head).geometry.shape,
+        image_sha256=sha256_of(setting.given_head),
     )
 
 
@@ -73,19 +73,19 @@ def measure_memory(cell: Cell, setting: Setting) -> CellRun:
             for name, contender in contenders.items()
             for limit_mib in sorted(cell.limits_mib, reverse=True)
         ]
-    image = read_volume(setting.head).geometry.shape
-    return run_of(cell, setting, started, tuple(entries), image=image, image_sha256=sha256_of(setting.head))
+    image = read_volume(setting.given_head).geometry.shape
+    return run_of(cell, setting, started, tuple(entries), image=image, image_sha256=sha256_of(setting.given_head))
 
 
 def _contender(cell: Cell, name: str, setting: Setting, peer: Path | None, folder: Path) -> Contender:
     mask = folder / f"{len(name)}-{name.replace(' ', '-').replace(',', '')}.nii.gz"
     if name == PUBLISHED:
         assert peer is not None
-        made = published_program(peer, cell.subject, setting.head, mask, cell.threads)
+        made = published_program(peer, cell.subject, setting.given_head, mask, cell.threads)
     elif name == PYTORCH:
-        made = pytorch_reference(cell.subject, setting.head, mask, cell.threads)
+        made = pytorch_reference(cell.subject, setting.given_head, mask, cell.threads)
     else:
-        made = package_run(setting.package(cell.subject, PACKAGES[name]), setting.head, mask, cell.threads)
+        made = package_run(setting.package(cell.subject, PACKAGES[name]), setting.given_head, mask, cell.threads)
     return with_fields(made, name=name, environment=environment_of(cell))
 
 
@@ -115,7 +115,7 @@ def _rounds(contenders: Mapping[str, Contender], cell: Cell, setting: Setting) -
     samples: dict[str, list[CellSample]] = {name: [] for name in contenders}
     processors = this_machine().processors
     for number in range(1, cell.rounds * PATIENT_ROUNDS + 1):
-        wait_until_idle(setting.max_disturbance, setting.patience_s)
+        setting.wait()
         for name, contender in contenders.items():
             samples[name].append(CellSample(**asdict(run(contender))))
         counted = len(quiet_rounds(list(samples.values()), setting.max_disturbance, processors))

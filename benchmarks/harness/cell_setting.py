@@ -19,6 +19,7 @@ from brain_edge.errors import BrainEdgeError
 from brain_edge.package import open_package
 from brain_edge.runtime.machine import NATIVE, this_machine
 from harness.contenders import environment
+from harness.measure import wait_until_idle
 from harness.packages import Kind as PackageKind
 from harness.packages import make_package
 from harness.peers import BENCHMARKS
@@ -45,21 +46,32 @@ class Setting:
 
     Attributes:
         repetition: the how-manieth time.
-        max_disturbance, patience_s: as the matrix declares them.
+        max_disturbance, patience_s: as the matrix declares them; None: every round counts, nothing is waited for.
         results: folder of all machines.
-        head, reference: a public head and its brain mask, of process and memory cells.
+        head, reference: a public head and its brain mask; only process and memory cells need them.
         packages: folder with ready packages named MODEL-fp32 and MODEL-int8; None to make them now.
         report: told what is being done.
     """
 
     repetition: int
-    max_disturbance: float
+    max_disturbance: float | None
     patience_s: float
-    head: Path
-    reference: Path | None
+    head: Path | None = None
+    reference: Path | None = None
     results: Path = RESULTS
     packages: Path | None = None
     report: Callable[[str], None] = field(default=lambda _line: None)
+
+    @property
+    def given_head(self) -> Path:
+        """The head, for the cells that need it."""
+        assert self.head is not None, "process and memory cells are measured with a head"
+        return self.head
+
+    def wait(self) -> None:
+        """Wait until the machine is idle, not longer than the patience."""
+        if self.max_disturbance is not None:
+            wait_until_idle(self.max_disturbance, self.patience_s)
 
     def package(self, model: str, kind: PackageKind) -> ModelPackage:
         """The package of a recipe.
