@@ -268,6 +268,8 @@ def _limits(cohort: Cohort, package: ModelPackage | None, results: Sequence[Case
     yield f"With a reference mask: {len(judged)} of {len(results)} cases, {len(subjects)} subject(s)."
     if not judged:
         yield "Nothing is known about accuracy on these images."
+    if package is not None and package.manifest.mark:
+        yield f"The weights were {package.manifest.mark}: a Dice on those cases is on what they have seen."
     if cohort.manifest.demo:
         yield "Demonstration: one head stands in for many; no statement about accuracy elsewhere."
     if cohort.manifest.synthetic:

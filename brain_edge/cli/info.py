@@ -87,7 +87,7 @@ def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     manifest, spec = package.manifest, package.spec
     yield "model", f"{spec.name} ({spec.task})"
     yield "numbers", f"{manifest.number_format}, computed in {manifest.precision} where not integer"
-    yield "weights", str(manifest.weights_status)
+    yield "weights", manifest.mark or str(manifest.weights_status)
     yield "inputs", ", ".join(sequence.name for sequence in spec.inputs)
     if manifest.stage_zero:
         yield "stage 0", f"{manifest.stage_zero.name}, shown {manifest.stage_zero.sequence}"

@@ -212,13 +212,15 @@ def _say_cost(package: ModelPackage, *, quiet: bool) -> None:
 
 
 def require_trained(package: ModelPackage, *, allow_untrained: bool) -> None:
-    """Refuse random weights unless they were asked for, and warn where they were.
+    """Refuse random weights unless they were asked for, and warn of them and of those that were fit for testing.
 
     Raises:
         UsageError: the weights are random.
     """
     from brain_edge.package import WeightsStatus
 
+    if package.manifest.mark:
+        click.echo(f"warning: the weights of {package.folder} were {package.manifest.mark}", err=True)
     if package.manifest.weights_status is not WeightsStatus.RANDOM:
         return
     if not allow_untrained:

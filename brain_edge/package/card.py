@@ -28,6 +28,9 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     if manifest.weights_status is WeightsStatus.RANDOM:
         yield ""
         yield "**The weights are random. A mask of this package means nothing; it is for measuring speed.**"
+    if manifest.mark:
+        yield ""
+        yield f"**The weights were {manifest.mark}. A Dice on those cases is on what they have seen.**"
     yield ""
     yield manifest.card.summary
     yield ""

@@ -25,6 +25,8 @@ class WeightsStatus(StrEnum):
 
     TRAINED = "trained"
     """Published or the user's own trained weights."""
+    FIT_FOR_TESTING = "fit-for-testing"
+    """Fit to a few cases to test this program: a Dice may be shown with that mark, and a mask is not for use."""
     RANDOM = "random"
     """Random weights: for speed and plumbing; never evaluated, run only with `--allow-untrained`."""
 
@@ -346,9 +348,26 @@ class Manifest(Value, frozen=True, kw_only=True):
     accuracy: Accuracy | None = None
     converted_from: Sha256 | None = None
     tuning: Tuning | UnsetType = UNSET
+    fitted_on: int | UnsetType = UNSET
+    """Cases that weights were fit to for testing."""
     stage_zero: StageZero | UnsetType = UNSET
     intended_use: str = INTENDED_USE
     files: dict[RelativePath, FileRecord] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse weights that were fit for testing and do not say on how much, and a number without such weights."""
+        if (self.weights_status is WeightsStatus.FIT_FOR_TESTING) != (self.fitted_on is not UNSET):
+            raise ValueError(
+                f"expected `fitted_on` with weights that are {WeightsStatus.FIT_FOR_TESTING} and with no others, "
+                f"they are {self.weights_status}"
+            )
+
+    @property
+    def mark(self) -> str:
+        """What stands beside every figure of weights that were fit for testing; empty for all others."""
+        if self.weights_status is not WeightsStatus.FIT_FOR_TESTING:
+            return ""
+        return f"fit for testing on {self.fitted_on} case{'' if self.fitted_on == 1 else 's'}, not for use"
 
     @property
     def digest(self) -> str:

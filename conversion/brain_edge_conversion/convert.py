@@ -255,10 +255,12 @@ def _manifest(
     rewrites: tuple[str, ...],
     options: ConvertOptions,
 ) -> Manifest:
-    random = any(path is None for path in weights.values())
+    status = _weights_status(source, weights)
+    fitted_on = source.fitted_on if status is WeightsStatus.FIT_FOR_TESTING else None
     return Manifest(
         spec=spec,
-        weights_status=WeightsStatus.RANDOM if random else WeightsStatus.TRAINED,
+        weights_status=status,
+        fitted_on=UNSET if fitted_on is None else fitted_on,
         number_format=NumberFormat.FP32,
         precision=options.precision,
         weights=tuple(_weights_record(graph, weights[graph.graph]) for graph in source.graphs),
@@ -269,6 +271,12 @@ def _manifest(
         self_test=SELF_TEST,
         stage_zero=options.stage_zero or UNSET,
     )
+
+
+def _weights_status(source: ModelSource, weights: Mapping[str, Path | None]) -> WeightsStatus:
+    if any(path is None for path in weights.values()):
+        return WeightsStatus.RANDOM
+    return WeightsStatus.TRAINED if source.fitted_on is None else WeightsStatus.FIT_FOR_TESTING
 
 
 def _weights_record(graph: GraphSource, path: Path | None) -> WeightsRecord:

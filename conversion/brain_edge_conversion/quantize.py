@@ -260,6 +260,7 @@ class _Quantisation:
             floats=float_layers(entry),
             kernels=kernel_shares([layer for graph in entry.layers.values() for layer in graph]),
             threads=self._options.runtime.threads or default_threads(),
+            mark=self._package.manifest.mark,
         )
 
     def _seal(self, candidate: ModelPackage, accuracy: Accuracy) -> ModelPackage:

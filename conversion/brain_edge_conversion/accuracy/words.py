@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from brain_edge_conversion.budget import Verdict
 
 
-def statement(verdict: Verdict, cohort: Cohort, split: str, subjects: int, baseline: str = "FP32") -> str:
+def statement(
+    verdict: Verdict, cohort: Cohort, split: str, subjects: int, baseline: str = "FP32", mark: str = ""
+) -> str:
     """The worst mean drop of a label, and what it says nothing about.
 
     Args:
@@ -20,7 +22,13 @@ def statement(verdict: Verdict, cohort: Cohort, split: str, subjects: int, basel
         split: that was judged.
         subjects: how many people.
         baseline: what masks without a reference are compared with.
+        mark: of weights that were fit for testing; empty for all others.
     """
+    sentence = _measured(verdict, cohort, split, subjects, baseline)
+    return f"weights {mark}: {sentence}" if mark else sentence
+
+
+def _measured(verdict: Verdict, cohort: Cohort, split: str, subjects: int, baseline: str) -> str:
     what = "mean Dice drop" if verdict.by_reference else f"mean disagreement with {baseline} (no reference masks)"
     seen = f"{what} at most {verdict.worst_mean_drop:.5f} per label over the {split} cases of {subjects} subject(s)"
     if cohort.manifest.demo:

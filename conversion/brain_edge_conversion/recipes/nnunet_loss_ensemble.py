@@ -80,12 +80,13 @@ def nnunet_graphs(members: int = 1, features: tuple[int, ...] = FEATURES) -> tup
     """The networks, of nnU-Net's channels unless stated; the example is small, with two voxels at the deepest level."""
     side = 2 ** len(features)
     return tuple(
-        GraphSource(f"fold{n}", loader(lambda: _network(features), seed=n), None, (side, side, side))
+        GraphSource(f"fold{n}", loader(lambda: nnunet(features), seed=n), None, (side, side, side))
         for n in range(members)
     )
 
 
-def _network(features: tuple[int, ...]) -> nn.Module:
+def nnunet(features: tuple[int, ...]) -> nn.Module:
+    """The network, of so many channels on each level."""
     from brain_edge_conversion.networks.nnunet_unet import NnunetUNet, UNetPlan
 
     levels = len(features)

@@ -91,11 +91,12 @@ def vox2vox_stage(members: int, crop: Shape, decision: Argmax) -> Stage:
 
 def vox2vox_graphs(members: int, width: int = WIDTH) -> tuple[GraphSource, ...]:
     """The networks, of the paper's width unless stated."""
-    build = partial(_generator, width)
+    build = partial(vox2vox_generator, width)
     return tuple(GraphSource(f"model{n}", loader(build, seed=n), None, (32, 32, 32)) for n in range(members))
 
 
-def _generator(width: int) -> nn.Module:
+def vox2vox_generator(width: int) -> nn.Module:
+    """The generator, so many channels wide at the finest level."""
     from brain_edge_conversion.networks.vox2vox import Vox2VoxGenerator
 
     return Vox2VoxGenerator(width=width)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import WeightsError
 from brain_edge.fetch import fetch
+from brain_edge_conversion.fitting.shipped import shipped_file
+from brain_edge_conversion.recipe import SHIPPED
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 from brain_edge_conversion.sources.request import Request, Resolved, SourceKind
 from brain_edge_conversion.sources.weights import named_weights, require_sha256
@@ -41,6 +43,10 @@ def _weights_of(graph: GraphSource, given: Path | None, model: ModelSource, requ
             f"the weights of {model.spec.name} cannot be fetched: give the file with --weights FILE{where}. "
             "To convert the bare network, for measuring its speed, say --random-weights"
         )
+    if known.source.startswith(SHIPPED):
+        path = shipped_file(known.source)
+        require_sha256(path, known.sha256)
+        return path
     return fetch(known.source, member_sha256=known.sha256, report=request.report)
 
 

@@ -91,7 +91,14 @@ def _evidence(judgement: Judgement) -> Tuning:
     verdict, budget = judgement.verdict, judgement.budget
     worst = _worst(judgement)
     return Tuning(
-        statement=statement(verdict, judgement.cohort, judgement.split, len(worst), "the package as it was"),
+        statement=statement(
+            verdict,
+            judgement.cohort,
+            judgement.split,
+            len(worst),
+            "the package as it was",
+            judgement.package.manifest.mark,
+        ),
         changes=judgement.space.changes(judgement.setting),
         tuned_from=judgement.package.digest,
         int8_from=None if judgement.int8 is None else judgement.int8.digest,
