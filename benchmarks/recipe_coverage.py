@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
     from brain_edge.package import ModelPackage
     from brain_edge.spec import Network
+    from brain_edge.volume import FloatArray
     from brain_edge_conversion.coverage import LayerCost
     from brain_edge_conversion.recipe import GraphSource
 
@@ -62,6 +63,12 @@ EXAMPLE_SIDE: Final = 64
 """Of the cube whose cost is told where neither steps nor a plan say how large the input is."""
 NAMED: Final = 3
 """Layers of a group that are named."""
+VECTORS: Final = 2
+"""Axes of a batch of vectors."""
+PLANE: Final = 2
+"""Axes of a slice."""
+FEWEST_SLICES: Final = 16
+"""Of the phantom that slices are taken from."""
 
 
 @click.command()
@@ -173,14 +180,28 @@ def _timed_shape(network: Network, source: GraphSource, real: tuple[int, ...] | 
 
 
 def _phantom(shape: tuple[int, ...], file: Path) -> Path:
-    """The phantom head, z-scored, in every channel a little noisier, as `.npy`."""
-    sides = shape[2:]
-    head = make_volume(Phantom(shape=(sides[0], sides[1], sides[2]), spacing_mm=200.0 / min(sides))).voxels
-    head = (head - head.mean()) / head.std()
-    noise = np.random.default_rng(0)
-    channels = [head + 0.1 * number * noise.standard_normal(head.shape) for number in range(shape[1])]
-    np.save(file, np.stack(channels)[np.newaxis].astype(np.float32))
+    """The phantom head, z-scored, in every channel a little noisier, as `.npy`; noise where a network takes vectors."""
+    random = np.random.default_rng(0)
+    if len(shape) == VECTORS:
+        np.save(file, random.standard_normal(shape, dtype=np.float32))
+        return file
+    batch, channels, *sides = shape
+    if len(sides) == PLANE:
+        # slices: the middle ones of a head, first in the batch
+        head = _head((*sides, max(batch, FEWEST_SLICES)))
+        first = (head.shape[2] - batch) // 2
+        head = np.moveaxis(head[:, :, first : first + batch], 2, 0)
+    else:
+        head = _head(tuple(sides))[np.newaxis]
+    noisy = [head + 0.1 * number * random.standard_normal(head.shape) for number in range(channels)]
+    np.save(file, np.stack(noisy, axis=1).astype(np.float32))
     return file
+
+
+def _head(sides: tuple[int, ...]) -> FloatArray:
+    i, j, k = sides
+    head = make_volume(Phantom(shape=(i, j, k), spacing_mm=200.0 / min(i, j))).voxels
+    return np.asarray((head - head.mean()) / head.std(), dtype=np.float32)
 
 
 def _graph(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from brain_edge.phantom import Phantom, make_study
@@ -80,6 +81,18 @@ def test_why_something_was_not_measured_stands_in_the_section(measured: RecipeCo
     page = list(coverage_page((NAME,), {NAME: msgspec.structs.replace(measured, note="INT8 was not measured: why")}))
     assert "- INT8 was not measured: why." in page
     assert not [line for line in coverage_page((NAME,), {NAME: measured}) if line == "- ."]
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 16, 18, 20), (2, 4, 32, 30), (20, 1, 32, 32), (3, 8)])
+def test_what_is_timed_is_a_head_or_slices_of_one_or_noise(shape: tuple[int, ...], tmp_path: Path):
+    from recipe_coverage import _phantom
+
+    batch = np.load(_phantom(shape, tmp_path / "batch.npy"))
+    assert batch.shape == shape
+    assert batch.dtype == np.float32
+    assert all(each.std() > 0.1 for each in batch)  # no slice is air
+    if batch.ndim > 2 and shape[1] > 1:
+        assert not np.array_equal(batch[:, 0], batch[:, 1])
 
 
 class TestAllRecipesInTurn:
