@@ -323,6 +323,11 @@ OPEN = [1, 1, "i", "j", "k"]
             r"the rank of the input is left open \(dynamic rank\), .* export the network with an example input",
         ),
         (
+            [("Conv", ["x", "x"], ["y"], "", "")],  # OpenVINO does not even read it without a rank
+            None,
+            r"net\.onnx: the rank of the input is left open \(dynamic rank\)",
+        ),
+        (
             [("Concat", ["x", "x"], ["y"], "", "")],
             [1, 1, "i", "j"],
             r"does not take an input of \(1, 1, 64, 64, 64\)|expected an input of 5 dimensions",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import zipfile
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -151,6 +152,14 @@ def test_mirroring_is_refused_where_the_published_program_does_not_mirror():
         UsageError, match=r"the published program of deepbet does not mirror its input; leave out --flips"
     ):
         resolve(Request(source="deepbet", variant=Variant(flips=True), random_weights=True))
+
+
+def test_a_folder_or_file_of_no_kind_is_told_what_a_folder_or_file_may_be(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as archive:
+        archive.writestr("bundle/configs/metadata.json", "{}")
+    for source, words in ((tmp_path, "got something else$"), (tmp_path / "bundle.zip", "got a zip file; unpack it")):
+        with pytest.raises(UsageError, match=rf"expected one of these: nnU-Net v2 .*, MONAI bundle, .*\); {words}"):
+            resolve(Request(source=str(source)))
 
 
 def test_a_source_of_no_kind_is_told_what_there_is():

@@ -190,6 +190,7 @@ BRIGHT = msgspec.structs.replace(
 """Voxels that are bright among those of the brain."""
 
 
+@pytest.mark.full
 @pytest.mark.network
 def test_deepbet_is_the_stage_zero_of_a_network(tmp_path, monkeypatch):
     """A real skull-stripper on a real head, by the command line alone; by hand the network is told nothing of it."""

@@ -26,7 +26,8 @@ def load_onnx(path: Path, sha256: str) -> bytes:
     said by the file, which is a stranger's.
 
     Raises:
-        WeightsError: another hash, or the file is missing, truncated, no ONNX model, or has its weights elsewhere.
+        WeightsError: another hash, or the file is missing, truncated, no ONNX model, has its weights elsewhere or an
+            input of any number of axes.
     """
     import onnx
 
@@ -44,6 +45,7 @@ def load_onnx(path: Path, sha256: str) -> bytes:
     if not model.graph.node:
         raise WeightsError(f"{path}: expected an ONNX model, this file is truncated, damaged or none (no nodes)")
     _require_whole(model, path)
+    _require_rank(model, path)
     return content
 
 
@@ -57,6 +59,16 @@ def _require_whole(model: Any, path: Path) -> None:
             f"{outside[0].name}) are in another one; join them in Python, "
             f"onnx.save(onnx.load('{path.name}'), 'whole.onnx'), or export with external_data=False"
         )
+
+
+def _require_rank(model: Any, path: Path) -> None:
+    weights = {tensor.name for tensor in model.graph.initializer}
+    for each in model.graph.input:
+        if each.name not in weights and not each.type.tensor_type.HasField("shape"):
+            raise WeightsError(
+                f"{path}: the rank of the input is left open (dynamic rank), expected five axes of {each.name}; "
+                "export the network with an example input"
+            )
 
 
 def read_onnx(content: bytes, source: str) -> Any:
@@ -130,4 +142,4 @@ class OnnxNetwork(nn.Module):
         try:
             return torch.from_numpy(self._session.run(None, {self._input: x.numpy()})[0])
         except Exception as error:  # onnxruntime's exceptions share no base class
-            raise BrainEdgeError((str(error).strip().splitlines() or ["no further detail"])[-1][:300]) from error
+            raise BrainEdgeError(" ".join(str(error).split())[:300] or "no further detail") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.errors import WeightsError
+from brain_edge.errors import BrainEdgeError, WeightsError
 from brain_edge.kinds import NoiseSlices, example_input
 
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ def _output(graph: str, module: nn.Module, noise: Tensor) -> object:
             return module(noise)
     except Exception as error:  # somebody else's code may fail in any way
         reason = (str(error).strip().splitlines() or ["no further detail"])[-1][:300]
+        said = reason if isinstance(error, BrainEdgeError) else f"{type(error).__name__}: {reason}"
         raise WeightsError(
             f"{graph}: the network does not take an input of {tuple(noise.shape)}, which is what the specification "
-            f"gives it ({type(error).__name__}: {reason}); correct channels_in and the shapes of the steps, or give "
+            f"gives it ({said}); correct channels_in and the shapes of the steps, or give "
             "the network that it describes"
         ) from error

@@ -6,7 +6,9 @@ defines `KIND`, and its place in `KINDS`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
+from zipfile import is_zipfile
 
 from brain_edge.errors import UsageError
 from brain_edge_conversion.sources import (
@@ -44,6 +46,10 @@ def kind_of(source: str) -> SourceKind:
     for kind in KINDS:
         if kind.claims(source):
             return kind
+    if Path(source).exists():
+        known = ", ".join(kind.name for kind in KINDS if kind not in (by_recipe.KIND, module.KIND))
+        what, then = ("a zip file", "; unpack it and name its folder") if is_zipfile(source) else ("something else", "")
+        raise UsageError(f"{source}: expected one of these: {known}; got {what}{then}")
     raise UsageError(f"{source!r} is no {', no '.join(kind.name for kind in KINDS)}")
 
 
