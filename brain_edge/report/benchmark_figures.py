@@ -310,15 +310,20 @@ def _processes(machine: OneMachine) -> dict[str, dict[str, Figures]]:
 def _scatter(
     points: Sequence[tuple[str, str, float, float]], labels: tuple[str, str], *, from_zero: bool = False
 ) -> Figure:
-    """Points (model, contender, x, y): shape by model, colour by contender."""
+    """Points (model, contender, x, y): shape by model, colour by contender, both said beside the axes."""
+    from matplotlib.lines import Line2D
+
     figure, axes = _figure(WIDE)
     models = list(dict.fromkeys(model for model, _, _, _ in points))
-    middle = max(x for _, _, x, _ in points) / 2
     for model, name, x, y in points:
-        axes.scatter([x], [y], color=COLOURS.get(name, OTHER), marker=MARKERS[models.index(model)], s=45, zorder=3)
-        # towards the middle, so that no name leaves the frame
-        side, shift = ("right", -7) if x > middle else ("left", 7)
-        axes.annotate(f"{model}, {name}", (x, y), textcoords="offset points", xytext=(shift, 5), ha=side, fontsize=8)
+        axes.scatter([x], [y], color=COLOURS.get(name, OTHER), marker=MARKERS[models.index(model)], s=60, zorder=3)
+    names = dict.fromkeys(name for _, name, _, _ in points)
+    shapes = [(model, MARKERS[models.index(model)], "#bbbbbb") for model in models]
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, color=colour, label=label)
+        for label, marker, colour in (*shapes, *((name, "s", COLOURS.get(name, OTHER)) for name in names))
+    ]
+    figure.legend(handles=handles, fontsize=8, loc="outside right upper", frameon=False)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.grid(visible=True, color="#eeeeee")
