@@ -41,6 +41,9 @@ COLOURS: Final = {
 
 OTHER: Final = "#9c755f"
 COLOUR_OF_NUMBERS: Final = {"f32": "#4e79a7", "bf16": "#76b7b2", "i8": "#e15759"}
+LEAST_DICE_SPAN: Final = 0.01
+"""Of the axis: differences of a ten-thousandth must not look like differences."""
+
 MARKERS: Final = ("o", "s", "^", "D", "v", "P")
 WIDE: Final = (8.0, 4.4)
 PAPER_NETWORK: Final = "brainmage"
@@ -215,7 +218,11 @@ def latency_against_dice(machine: OneMachine) -> Figure | None:
                 points.append((run.cell.subject, entry.name, of_model[entry.name].latency_ms / 1000, judged.dice))
     if not points:
         return None
-    return _scatter(points, ("latency of a whole process (s)", "mean Dice on real heads"))
+    figure = _scatter(points, ("latency of a whole process (s)", "mean Dice on real heads"))
+    lowest, highest = min(dice for *_, dice in points), max(dice for *_, dice in points)
+    half = max(highest - lowest, LEAST_DICE_SPAN) * 0.6
+    figure.axes[0].set_ylim((lowest + highest) / 2 - half, (lowest + highest) / 2 + half)
+    return figure
 
 
 def memory_against_latency(machine: OneMachine) -> Figure | None:
