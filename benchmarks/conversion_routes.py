@@ -1,18 +1,19 @@
 """One network by every route into a package: conversion time, agreement of the masks, and INT8 coverage.
 
-    python -m benchmarks.conversion_routes
+    python benchmarks/conversion_routes.py
 
 The network is a 3D U-Net by MONAI with random weights; the head is the phantom of the tests' size. Routes are timed in
-one process, in turn, after one conversion that is not counted. Prints a Markdown table and the machine.
+one process, in turn, after one conversion that is not counted; the parity check, which every conversion has, is part of
+it. Prints a Markdown table and writes every sample to `benchmarks/results`.
 """
 
 from __future__ import annotations
 
-import platform
 import sys
 import tempfile
 import time
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -121,10 +122,38 @@ def measure(folder: Path) -> list[tuple[str, Any]]:
     ]
 
 
+def record(rows: list[tuple[str, Any]], started: datetime) -> Path:
+    """Write what was measured, with the machine, threads and versions that it depends on."""
+    import msgspec
+    from harness.record import RESULTS, file_stem, our_versions, this_commit
+
+    from brain_edge.runtime.machine import this_machine
+
+    machine = this_machine()
+    names = ("seconds", "same_label_share", "int8_share")
+    made = {
+        "schema": 1,
+        "benchmark": "routes of one network into a package",
+        "started": started,
+        "commit": this_commit(),
+        "machine": machine,
+        "threads": default_threads(),
+        "versions": our_versions(),
+        "window": [SIDE] * 3,
+        "routes": [{"name": name, **dict(zip(names, values, strict=True))} for name, values in rows],
+    }
+    path = RESULTS / machine.name / f"{file_stem('conversion-routes', started)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
+    return path
+
+
 @click.command()
 def main() -> None:
     """Convert one network by every route and print a table."""
     warnings.simplefilter("ignore")
+    started = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         export_all(folder)
@@ -134,7 +163,7 @@ def main() -> None:
     for route, (seconds, same, share) in rows:
         spread = f"{np.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})"
         click.echo(f"| {route} | {spread} | {same:.4%} | {share:.1%} |")
-    click.echo(f"{platform.processor() or platform.machine()}, {default_threads()} threads, {ROUNDS} rounds in turn")
+    click.echo(f"{default_threads()} threads, {ROUNDS} rounds in turn; written: {record(rows, started)}")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
 
 FOLDER is a results folder of nnU-Net or a MONAI bundle, PYTHON an interpreter that has that library. Both sides are
 whole runs on the same files with the same number of threads and, for nnU-Net, without mirroring, one after the other in
-each round. Each tells its own seconds for the case, start-up left out; memory is that of the whole process. Prints one
-JSON object: per side the seconds of every round, their median and the greatest peak memory, the ratio of the medians
-and the Dice of the masks.
+each round. Each tells its own seconds for the case, start-up left out; memory is that of the whole process. Writes to
+`benchmarks/results` per side every round, the ratio of the medians with its bootstrap interval, and the Dice of the
+label that agrees least; refuses to record masks that agree at less than 0.999. Prints them in short.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
+MINIMUM_DICE = 0.999
+LIBRARIES = ("torch", "monai", "nnunetv2", "numpy")
 OURS = """
 import json, resource, sys, time
 from brain_edge.io.nifti import write_mask
@@ -76,7 +80,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    files = [each.split("=", 1)[1] for each in given.inputs]
+    files, started = [each.split("=", 1)[1] for each in given.inputs], datetime.now(UTC)
     runs: dict[str, list[dict[str, float]]] = {"library": [], "brain_edge": []}
     with tempfile.TemporaryDirectory() as place:
         theirs, ours = Path(place, "theirs.nii.gz"), Path(place, "ours.nii.gz")
@@ -86,16 +90,60 @@ def main() -> None:
             own = [sys.executable, "-c", OURS, given.package, str(ours), str(given.threads), *given.inputs]
             runs["brain_edge"].append(answer(own, given.threads))
         dice = least_dice(theirs, ours)
-    sides = {
-        name: {
-            "seconds": [run["seconds"] for run in each],
-            "median_seconds": statistics.median(run["seconds"] for run in each),
-            "peak_rss_bytes": max(run["peak_rss_bytes"] for run in each),
-        }
-        for name, each in runs.items()
+    if dice < MINIMUM_DICE:
+        sys.exit(f"the masks agree at Dice {dice:.5f}: nothing is recorded")
+    print(record(given, runs, dice, started))
+
+
+def record(given: argparse.Namespace, runs: dict[str, list[dict[str, float]]], dice: float, started: datetime) -> str:
+    """Write what was measured, with the machine, threads and versions that it depends on; the same in short."""
+    import msgspec
+    from harness.record import RESULTS, file_stem, our_versions, this_commit
+
+    from brain_edge.bench.ratios import ratio_of_medians
+    from brain_edge.package import open_package
+    from brain_edge.runtime.machine import this_machine
+
+    kind, machine, package = peer_script(given.folder).stem.split("_")[0], this_machine(), open_package(given.package)
+    seconds = {name: [run["seconds"] for run in each] for name, each in runs.items()}
+    peak = {name: max(run["peak_rss_bytes"] for run in each) for name, each in runs.items()}
+    ratio = ratio_of_medians(seconds["library"], seconds["brain_edge"])
+    made: dict[str, Any] = {
+        "schema": 1,
+        "benchmark": "a folder beside the own predictor of its library",
+        "library": kind,
+        "started": started,
+        "commit": this_commit(),
+        "machine": machine,
+        "threads": given.threads,
+        "versions": our_versions(),
+        "library_versions": versions_of(given.peer_python),
+        "package_digest": package.digest,
+        "number_format": package.manifest.number_format,
+        "sides": runs,
+        "times_as_fast": [ratio.value, ratio.low, ratio.high],
+        "least_dice": dice,
     }
-    ratio = sides["library"]["median_seconds"] / sides["brain_edge"]["median_seconds"]  # type: ignore[operator]
-    print(json.dumps({"sides": sides, "ratio": ratio, "least_dice": dice, "threads": given.threads}, indent=2))
+    path = RESULTS / machine.name / f"{file_stem(f'folder-{kind}', started)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
+    lines = [
+        f"{name}: {statistics.median(of_one):.2f} s ({min(of_one):.2f} to {max(of_one):.2f}), "
+        f"{peak[name] / 2**20:.0f} MiB"
+        for name, of_one in seconds.items()
+    ]
+    faster = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times as fast, least Dice {dice:.5f}"
+    return "\n".join([*lines, faster, f"written: {path}"])
+
+
+def versions_of(python: str) -> dict[str, str]:
+    """The libraries of the other side, those that it has."""
+    asked = "import importlib.metadata as m, json, sys; print(json.dumps({d.name.lower(): d.version for d in "
+    asked += f"m.distributions() if d.name.lower() in {LIBRARIES!r}}}))"
+    ended = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True)
+    found: dict[str, str] = json.loads(ended.stdout)
+    return found
 
 
 if __name__ == "__main__":
