@@ -75,9 +75,17 @@ def test_the_wheel_holds_its_licence_and_notice_and_type_marker(wheel: Path):
     assert {"licenses/LICENSE", "licenses/NOTICE", "brain_edge/py.typed"} <= held
 
 
-def test_the_wheel_holds_no_image_and_no_weights(wheel: Path):
-    kinds = {Path(name).suffix for name in contents(wheel)}
+def test_the_wheel_holds_no_image_and_no_weights_but_the_two_that_are_fit_for_testing(wheel: Path):
+    weights = {f"brain_edge_conversion/fitting/weights/fit-{name}.safetensors" for name in ("nnunet", "vox2vox")}
+    assert weights <= contents(wheel)
+    kinds = {Path(name).suffix for name in contents(wheel) - weights}
     assert kinds <= {"", ".css", ".js", ".json", ".md", ".py", ".toml", ".txt", ".typed"}
+
+
+def test_the_weights_of_the_wheel_are_under_three_megabytes(wheel: Path):
+    with zipfile.ZipFile(wheel) as archive:
+        held = [entry.file_size for entry in archive.infolist() if entry.filename.endswith(".safetensors")]
+    assert sum(held) < 3_000_000
 
 
 def test_the_wheel_with_its_extras_converts_a_network_outside_the_checkout(build_side: Environment):
