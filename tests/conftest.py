@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 if TYPE_CHECKING:
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 NOBODY = 65534
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """No test may leave its thread flushing small numbers to zero, as OpenVINO can: later ones would be wrong."""
+    if not (np.full(4, 1e-40, np.float32) * np.float32(1)).all():
+        pytest.fail(f"{item.nodeid} left this thread with denormal numbers flushed to zero", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ from brain_edge.cohort import Split  # noqa: E402
 from brain_edge.package import open_package  # noqa: E402
 from brain_edge.phantom import make_volume  # noqa: E402
 from brain_edge.spec import canonical_json  # noqa: E402
+from brain_edge_conversion.recipes import recipe_names  # noqa: E402
 
 NETWORK = '''
 from torch import nn
@@ -172,7 +173,7 @@ def test_code_runs_only_when_it_is_trusted():
     ("arguments", "words"),
     [
         ([], "Missing argument 'SOURCE'"),
-        (["deepbeet"], "'deepbeet' is no recipe (brainmage, cascaded-unet, deepbet,"),
+        (["deepbeet"], f"'deepbeet' is no recipe ({', '.join(recipe_names())})"),
         (["deepbet", "--members", "3"], "deepbet has 1 member(s), got --members 3"),
         (["deepbet", "--members", "some"], "expected a number of members or `all`, got 'some'"),
         (["deepbet", "--flips"], "does not mirror its input; leave out --flips"),

@@ -20,7 +20,7 @@ from brain_edge.execution import Decision, execute, plan_stage
 from brain_edge.geometry import Geometry
 from brain_edge.inference import predict
 from brain_edge.resample import Interpolation
-from brain_edge.spec import Activation, Blending, Network, SlidingWindow, Stage, WholeVolume
+from brain_edge.spec import Activation, Blending, Network, SlidingWindow, Stage, Starts, WholeVolume
 from brain_edge.steps import (
     Argmax,
     Clip,
@@ -119,7 +119,19 @@ AFTER = st.sampled_from(
 
 EXECUTIONS = st.one_of(
     st.just(WholeVolume()),
-    st.builds(SlidingWindow, shape=shapes(2, 9), overlap=st.floats(0, 0.8), blending=st.sampled_from(Blending)),
+    st.builds(
+        SlidingWindow,
+        shape=shapes(2, 9),
+        overlap=st.floats(0, 0.8),
+        blending=st.sampled_from([each for each in Blending if each is not Blending.LAST]),
+    ),
+    st.builds(
+        SlidingWindow,
+        shape=shapes(2, 9),
+        overlap=st.floats(0, 0.8),
+        blending=st.just(Blending.LAST),
+        starts=st.just(Starts.FIXED_STEP),
+    ),
 )
 FLIPS = st.sampled_from([((),), ((1,),), ((), (0,), (1, 2))])
 

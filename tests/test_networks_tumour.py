@@ -111,7 +111,7 @@ class TestSizes:
 
         with torch.device("meta"):
             ours = deepseg_nnunet._nnunet(deepseg_nnunet.NNUNET_FEATURES)
-            published = nnunet_loss_ensemble._network(nnunet_loss_ensemble.FEATURES)
+            published = nnunet_loss_ensemble.nnunet(nnunet_loss_ensemble.FEATURES)
         biases = sum(
             each.bias.numel()
             for name, each in published.named_modules()

@@ -18,6 +18,7 @@ from tiny_package import make_package
 
 from brain_edge.cohort import Split
 from brain_edge.package import open_package
+from brain_edge.runtime.child import INTERRUPTED
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge_conversion.accuracy import isa
 from brain_edge_conversion.accuracy.workplace import draft_folder, scratch_folder, work_folder
@@ -44,7 +45,7 @@ def test_a_measurement_ends_when_its_parent_is_gone(tmp_path: Path):
     job = isa.make_job(package, cohort.cases(), tmp_path, {}, RuntimeOptions(threads=1))
     command = [sys.executable, "-m", isa.MODULE]
     done = subprocess.run(command, input=msgspec.json.encode(job) + b"\n", capture_output=True, check=False)
-    assert (done.returncode, done.stdout) == (isa.INTERRUPTED, b"")
+    assert (done.returncode, done.stdout) == (INTERRUPTED, b"")
 
 
 def test_what_a_killed_process_has_left_is_removed_by_the_next_one(tmp_path: Path):
