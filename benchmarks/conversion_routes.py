@@ -124,8 +124,7 @@ def measure(folder: Path) -> list[tuple[str, Any]]:
 
 def record(rows: list[tuple[str, Any]], started: datetime) -> Path:
     """Write what was measured, with the machine, threads and versions that it depends on."""
-    import msgspec
-    from harness.record import RESULTS, file_stem, our_versions, this_commit
+    from harness.record import our_versions, this_commit, write_result
 
     from brain_edge.runtime.machine import this_machine
 
@@ -142,11 +141,7 @@ def record(rows: list[tuple[str, Any]], started: datetime) -> Path:
         "window": [SIDE] * 3,
         "routes": [{"name": name, **dict(zip(names, values, strict=True))} for name, values in rows],
     }
-    path = RESULTS / machine.name / f"{file_stem('conversion-routes', started)}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
-    return path
+    return write_result(made, "conversion-routes", started, machine)
 
 
 @click.command()

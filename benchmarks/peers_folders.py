@@ -97,8 +97,7 @@ def main() -> None:
 
 def record(given: argparse.Namespace, runs: dict[str, list[dict[str, float]]], dice: float, started: datetime) -> str:
     """Write what was measured, with the machine, threads and versions that it depends on; the same in short."""
-    import msgspec
-    from harness.record import RESULTS, file_stem, our_versions, this_commit
+    from harness.record import our_versions, this_commit, write_result
 
     from brain_edge.bench.ratios import ratio_of_medians
     from brain_edge.package import open_package
@@ -124,10 +123,7 @@ def record(given: argparse.Namespace, runs: dict[str, list[dict[str, float]]], d
         "times_as_fast": [ratio.value, ratio.low, ratio.high],
         "least_dice": dice,
     }
-    path = RESULTS / machine.name / f"{file_stem(f'folder-{kind}', started)}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
+    path = write_result(made, f"folder-{kind}", started, machine)
     lines = [
         f"{name}: {statistics.median(of_one):.2f} s ({min(of_one):.2f} to {max(of_one):.2f}), "
         f"{peak[name] / 2**20:.0f} MiB"

@@ -136,7 +136,7 @@ def _contenders(
 def _compare(recipe: str, inputs: tuple[str, ...], contenders: list[Contender], rounds: int) -> None:
     import nibabel
     from harness.measure import run
-    from harness.record import RESULTS, file_stem, our_versions, this_commit
+    from harness.record import our_versions, this_commit, write_result
 
     from brain_edge.bench.ratios import ratio_of_medians
     from brain_edge.runtime.machine import this_machine
@@ -171,8 +171,6 @@ def _compare(recipe: str, inputs: tuple[str, ...], contenders: list[Contender], 
             f"{contender.name}: {latency_s:.1f} s, {cpu_s:.1f} s of processors, {memory_mib:.0f} MiB, "
             f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})x, Dice with PyTorch {dice:.5f}"
         )
-    import msgspec
-
     machine = this_machine()
     record = {
         "schema": 1,
@@ -185,10 +183,7 @@ def _compare(recipe: str, inputs: tuple[str, ...], contenders: list[Contender], 
         "versions": our_versions(),
         "entries": rows,
     }
-    path = RESULTS / machine.name / f"{file_stem(f'case-{recipe}', started)}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    path = write_result(record, f"case-{recipe}", started, machine)
     click.echo(f"written: {path}", err=True)
 
 

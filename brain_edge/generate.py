@@ -100,16 +100,22 @@ def generate(
     )
 
 
-def require_generator(package: ModelPackage) -> None:
+def require_generator(
+    package: ModelPackage, option: str = "--image", remedy: str = "name the mask with -o, or take a generator"
+) -> None:
     """Refuse to make an image with a model that segments.
+
+    Args:
+        package: that is to make it.
+        option: with which the image was asked for.
+        remedy: what to do instead.
 
     Raises:
         UsageError: it does.
     """
     if not package.spec.makes_images:
         raise UsageError(
-            f"{package.folder}: {package.spec.name} makes masks, an image was asked for with --image; name the mask "
-            "with -o, or take a generator"
+            f"{package.folder}: {package.spec.name} makes masks, an image was asked for with {option}; {remedy}"
         )
 
 

@@ -147,7 +147,7 @@ def test_a_generator_makes_one_head_of_a_map(package):
     ("spec", "words"),
     [
         (pgan.spec(), "expected a generator that makes one image of one label map, pgan takes grid"),
-        (spin.spec(), "spin makes masks, an image was asked for"),
+        (spin.spec(), "spin makes masks, an image was asked for with --generator; take a generator"),
     ],
 )
 def test_what_paints_no_label_map_is_refused_before_it_is_loaded(spec: ModelSpec, words: str, package: ModelPackage):

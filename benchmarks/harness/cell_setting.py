@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from brain_edge.bench.cells import Cell, CellEntry, CellRun, Commit
+from brain_edge.bench.cells import Cell, CellEntry, CellRun
 from brain_edge.digest import sha256_of
 from brain_edge.errors import BrainEdgeError
 from brain_edge.package import open_package
@@ -90,7 +90,7 @@ def run_of(cell: Cell, setting: Setting, started: datetime, entries: tuple[CellE
         cell=cell,
         repetition=setting.repetition,
         started=started,
-        commit=_commit(),
+        commit=this_commit(),
         machine=replace(this_machine(), isa=cell.isa),
         max_disturbance=setting.max_disturbance,
         versions=our_versions(),
@@ -128,11 +128,6 @@ def graphs_of(network: str, report: Callable[[str], None]) -> Path:
 def now() -> datetime:
     """The time in UTC."""
     return datetime.now(UTC)
-
-
-def _commit() -> Commit:
-    commit = this_commit()
-    return Commit(commit.id, commit.changed)
 
 
 def _code() -> str:

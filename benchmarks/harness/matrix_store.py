@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec.structs import replace
 
 from brain_edge.bench.cells import Kind, cell_files, read_cell
 from brain_edge.runtime.machine import NATIVE, differences
-from harness.record import file_stem
+from harness.record import write_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,13 +22,9 @@ UNTIMED = frozenset({Kind.ACCURACY, Kind.ROOFLINE, Kind.MEMORY})
 
 
 def write_cell(run: CellRun, results: Path) -> Path:
-    """Write a run to a file of its own; an existing file is never opened for writing."""
+    """Write a run to a file of its own."""
     words = re.sub(r"[^a-z0-9]+", "-", run.cell.id.lower())
-    path = results / run.machine.name / f"{file_stem(f'cell-{words}', run.started)}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
-    return path
+    return write_result(run, f"cell-{words}", run.started, run.machine, results)
 
 
 def finished(wanted: Iterable[Cell], results: Path, machine: Machine, repetition: int) -> set[str]:

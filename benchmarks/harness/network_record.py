@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from brain_edge.bench.cells import Commit
 from brain_edge.bench.ratios import ratio_of_medians
 from brain_edge.errors import BrainEdgeError
 from brain_edge.runtime.machine import Machine
 from harness.measure import Sample
-from harness.record import MINIMUM_ROUNDS, RESULTS, Commit, file_stem, quiet_rounds
+from harness.record import MINIMUM_ROUNDS, RESULTS, quiet_rounds, write_result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,12 +59,8 @@ class NetworkRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_networks(run: NetworkRun, results: Path = RESULTS) -> Path:
-    """Write a run to a file of its own; an existing file is never opened for writing."""
-    path = results / run.machine.name / f"{file_stem(f'network-{run.network}', run.started)}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
-    return path
+    """Write a run to a file of its own."""
+    return write_result(run, f"network-{run.network}", run.started, run.machine, results)
 
 
 def read_networks(path: Path) -> NetworkRun:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from brain_edge.bench.cells import Commit
 from brain_edge.bench.ratios import Ratio, ratio_of_medians
 from brain_edge.errors import BrainEdgeError
 from brain_edge.runtime.machine import Machine
@@ -28,13 +29,6 @@ if TYPE_CHECKING:
 RESULTS: Final = BENCHMARKS / "results"
 MINIMUM_ROUNDS: Final = 3
 LIBRARIES: Final = ("brain-edge", "openvino", "numpy", "scipy", "nibabel", "isal", "torch", "nncf", "onnxruntime")
-
-
-class Commit(msgspec.Struct, frozen=True):
-    """What was checked out; `changed` where tracked files differed from it."""
-
-    id: str
-    changed: bool
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -105,13 +99,18 @@ def file_stem(kind: str, started: datetime) -> str:
     return f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{kind}"
 
 
-def write(run: Run, results: Path = RESULTS) -> Path:
-    """Write a run to a file of its own; an existing file is never opened for writing."""
-    path = results / run.machine.name / f"{file_stem(f'interleaved-{run.model}', run.started)}.json"
+def write_result(result: object, kind: str, started: datetime, machine: Machine, results: Path = RESULTS) -> Path:
+    """Write what was measured on a machine to a file of its own; an existing file is never opened for writing."""
+    path = results / machine.name / f"{file_stem(kind, started)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+        file.write(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
     return path
+
+
+def write(run: Run, results: Path = RESULTS) -> Path:
+    """Write a run to a file of its own."""
+    return write_result(run, f"interleaved-{run.model}", run.started, run.machine, results)
 
 
 def read(path: Path) -> Run:

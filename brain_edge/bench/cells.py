@@ -292,8 +292,10 @@ def read_cells(where: Path) -> tuple[CellRun, ...]:
     """All cells of a folder, oldest first.
 
     Raises:
-        InputError: there is none, or one cannot be read.
+        InputError: the folder or a cell in it is missing, or one cannot be read.
     """
+    if not where.exists():
+        raise InputError(f"{where}: expected a folder of results, found none of that name; correct the path")
     runs = tuple(read_cell(path) for path in cell_files(where))
     if not runs:
         raise InputError(

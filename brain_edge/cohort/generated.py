@@ -55,7 +55,7 @@ class Generator:
         Raises:
             UsageError: the package makes masks, or takes something else than one label map, or makes several images.
         """
-        require_generator(package)
+        require_generator(package, "--generator", "take a generator")
         spec = package.spec
         if classes_of(spec) is None or len(spec.inputs) != 1 or spec.stages[-1].network.channels_out != 1:
             raise UsageError(
