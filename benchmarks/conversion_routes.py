@@ -153,10 +153,12 @@ def main() -> None:
         folder = Path(name)
         export_all(folder)
         rows = measure(folder)
-    click.echo("| route | conversion, s (median, range) | same labels as the module | multiply-adds in INT8 |")
+    click.echo("| route | conversion time over the module's (median, range) | same labels | multiply-adds in INT8 |")
     click.echo("|---|---|---|---|")
+    of_module = rows[0][1][0]
     for route, (seconds, same, share) in rows:
-        spread = f"{np.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})"
+        ratios = [own / module for own, module in zip(seconds, of_module, strict=True)]
+        spread = f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         click.echo(f"| {route} | {spread} | {same:.4%} | {share:.1%} |")
     click.echo(f"{default_threads()} threads, {ROUNDS} rounds in turn; written: {record(rows, started)}")
 
