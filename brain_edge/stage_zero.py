@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.plausibility import Flag
+    from brain_edge.runtime.options import RuntimeOptions
     from brain_edge.segmenter import Segmenter
     from brain_edge.spec import ModelSpec
     from brain_edge.volume import Mask
@@ -101,6 +102,17 @@ def find_stage_zero(package: ModelPackage, given: Path | None = None) -> ModelPa
     )
 
 
+def with_stage_zero(package: ModelPackage, options: RuntimeOptions) -> RuntimeOptions:
+    """The options with the folder of a package's stage 0 in them: for what is made of the package, and lies elsewhere.
+
+    Raises:
+        PackageError: it is not there, another one, or damaged.
+        UsageError: a folder is given for a package that names none.
+    """
+    zero = find_stage_zero(package, options.stage_zero)
+    return replace(options, stage_zero=None if zero is None else zero.folder)
+
+
 def name_stage_zero(package: ModelPackage, sequence: str | None, spec: ModelSpec) -> StageZero:
     """How a new package names its stage 0.
 
@@ -133,4 +145,4 @@ def name_stage_zero(package: ModelPackage, sequence: str | None, spec: ModelSpec
     return StageZero(name=zero.name, digest=package.digest, sequence=shown)
 
 
-__all__ = ["BrainMasker", "StageZero", "find_stage_zero", "inside", "name_stage_zero"]
+__all__ = ["BrainMasker", "StageZero", "find_stage_zero", "inside", "name_stage_zero", "with_stage_zero"]

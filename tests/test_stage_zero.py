@@ -10,8 +10,10 @@ import msgspec
 import numpy as np
 import pytest
 from cli_program import refused, save_phantom, save_specks, succeed
+from cohorts import head, make_case, save_manifest
 from tiny_package import PHANTOM, SPEC, STAGE, make_package
 
+from brain_edge.cohort import Split
 from brain_edge.errors import InputError, PackageError, UsageError
 from brain_edge.fetch import fetch
 from brain_edge.geometry import Geometry
@@ -163,6 +165,60 @@ class TestNaming:
 def _with_inputs(*names: str) -> ModelSpec:
     stage = msgspec.structs.replace(STAGE, network=msgspec.structs.replace(STAGE.network, channels_in=len(names)))
     return msgspec.structs.replace(AFTER, inputs=tuple(Sequence(name=name) for name in names), stages=(stage,))
+
+
+@pytest.fixture(scope="module")
+def cohort(packages, tmp_path_factory) -> Path:
+    """A head for each split, with the mask that both packages make of it together."""
+    folder = tmp_path_factory.mktemp("cohort")
+    segmenter = Segmenter.open(packages[1])
+    cases = []
+    for number, split in enumerate(Split):
+        voxels = head(number)
+        drafted = folder / make_case(folder, f"draft{number}", voxels=voxels).inputs["T1"].source
+        mask = segmenter(read_volume(drafted)).mask.labels
+        cases.append(make_case(folder, f"subject-{number}", split, voxels=voxels, mask=mask))
+    return save_manifest(folder, *cases)
+
+
+@pytest.fixture(scope="module")
+def apart(packages, tmp_path_factory) -> tuple[Path, Path]:
+    """Both packages, not beside each other."""
+    folder = tmp_path_factory.mktemp("apart")
+    return tuple(
+        shutil.copytree(package.folder, folder / name / name)
+        for name, package in zip(("zero", "after"), packages, strict=True)
+    )
+
+
+class TestOtherCommands:
+    """Each shows the network what stage 0 leaves; a new package names the same stage 0."""
+
+    def test_evaluate(self, packages, cohort, apart):
+        (summary,) = succeed("evaluate", packages[1].folder, cohort, "--json", "-q").json["summaries"]
+        assert (summary["cases"], summary["mean_dice"]) == (3, 1.0)
+        zero, after = apart
+        assert "in a folder beside it" in refused(5, "evaluate", after, cohort)
+        told = succeed("evaluate", after, cohort, "--stage-zero", zero, "--json", "-q").json
+        assert told["summaries"][0]["mean_dice"] == 1.0
+
+    def test_quantize(self, packages, cohort, apart, tmp_path):
+        """Calibration, trials and the judgement with AVX2 see it, in folders beside which there is no stage 0."""
+        zero, after = apart
+        command = ("quantize", after, "--calibration", cohort, "--max-dice-drop", "0.3", "-o", tmp_path / "int8", "-q")
+        assert "in a folder beside it" in refused(5, *command)
+        succeed(*command, "--stage-zero", zero)
+        manifest = open_package(tmp_path / "int8").manifest
+        assert manifest.stage_zero == packages[1].manifest.stage_zero
+        (judged,) = manifest.accuracy.cases
+        assert (judged.dice_fp32, manifest.accuracy.isas[0].verified) == (1, True)
+        assert judged.dice_int8 > 0.95
+
+    def test_tune(self, packages, cohort, apart, tmp_path):
+        zero, after = apart
+        options = ("--calibration", cohort, "--max-dice-drop", "0.3", "--rounds", "1", "-o", tmp_path / "tuned", "-q")
+        succeed("tune", after, *options, "--stage-zero", zero)
+        assert open_package(tmp_path / "tuned").manifest.stage_zero == packages[1].manifest.stage_zero
 
 
 MODULE = "network_after_a_skull_stripper"

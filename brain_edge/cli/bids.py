@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from brain_edge.cli.batch import batch_options
-from brain_edge.cli.options import digest_option, find_package, json_option, runtime_options, threads_option
+from brain_edge.cli.options import (
+    digest_option,
+    find_package,
+    json_option,
+    runtime_options,
+    stage_zero_option,
+    threads_option,
+)
 from brain_edge.cli.run import require_trained
 from brain_edge.errors import UsageError
 
@@ -81,6 +88,7 @@ def spread(args: Sequence[str]) -> list[str]:
 @click.option("--strict", is_flag=True, help="An implausible input or mask is an error; write no mask.")
 @batch_options
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")
+@stage_zero_option
 @digest_option
 @threads_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary; warnings, errors and --json stay.")
@@ -101,6 +109,7 @@ def command(bids_dir: Path, out: Path, level: str, package: str | None, **option
     from brain_edge.cli.batch import make_batch, require_all_done, run_cases, write_page
     from brain_edge.package import open_package
     from brain_edge.report.sheet import require_matplotlib
+    from brain_edge.stage_zero import with_stage_zero
 
     _require_participant(level)
     batch = make_batch(out / LOGS, **{name: options[name] for name in ("shard", "overwrite", "wait", "at_once")})
@@ -110,12 +119,12 @@ def command(bids_dir: Path, out: Path, level: str, package: str | None, **option
     require_trained(opened, allow_untrained=options["allow_untrained"])
     if options["page"]:
         require_matplotlib()
+    runtime = with_stage_zero(opened, runtime_options(options["threads"], resident_graphs=2))
     plan = plan_dataset(dataset, out, opened.spec, _request(options))
     prepare(dataset, out, opened)
     for note in plan.notes:
         click.echo(f"note: {note}", err=True)
     telling = {name: options[name] for name in ("quiet", "as_json")}
-    runtime = runtime_options(options["threads"], resident_graphs=2)
     explain = partial(explained, plan, opened)
     results = run_cases(opened, plan.jobs, batch, runtime, **telling, each=explain)
     if options["page"]:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.options import json_option, print_json, quiet_option, reporter, runtime_options, threads_option
+from brain_edge.cli.options import (
+    json_option,
+    print_json,
+    quiet_option,
+    reporter,
+    runtime_options,
+    stage_zero_option,
+    threads_option,
+)
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
     "--lesion-wise", multiple=True, metavar="NAME=LABELS", help="Also lesion by lesion, as BraTS since 2023: WT=1+2+4."
 )
 @click.option("--report", type=click.Path(path_type=Path), help="Also write the evaluation (.json).")
+@stage_zero_option
 @threads_option
 @quiet_option
 @json_option

@@ -99,6 +99,18 @@ def machine_options(function: Decorated) -> Decorated:
     return memory(cache(function))
 
 
+def stage_zero_option(function: Decorated) -> Decorated:
+    """`--stage-zero`. `runtime_options` finds it by itself."""
+    return click.option(
+        "--stage-zero",
+        type=_FOLDER,
+        metavar="PKG",
+        callback=_remember,
+        expose_value=False,
+        help="The package that PACKAGE names as its stage 0 [a folder beside it].",
+    )(function)
+
+
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     context.meta[f"{__name__}.{parameter.name}"] = value
 
@@ -122,6 +134,7 @@ def runtime_options(threads: int | None, resident_graphs: int = 1) -> RuntimeOpt
         cache_folder=Path(cache) if cache else None,
         resident_graphs=resident_graphs,
         max_memory_bytes=None if memory is None else parse_size(memory, "--max-memory"),
+        stage_zero=_remembered("stage_zero"),
     )
 
 

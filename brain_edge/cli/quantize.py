@@ -13,6 +13,7 @@ from brain_edge.cli.options import (
     quiet_option,
     reporter,
     runtime_options,
+    stage_zero_option,
     threads_option,
 )
 from brain_edge.errors import UsageError
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 @click.option("--without-patients", is_flag=True, help="The report names no subject and shows no picture.")
 @click.option("--for-speed", is_flag=True, help="Random weights: calibrate on a phantom, promise nothing.")
 @click.option("--time-limit", type=float, metavar="MINUTES", help="Begin no trial after it [none].")
+@stage_zero_option
 @threads_option
 @quiet_option
 def command(

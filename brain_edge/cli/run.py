@@ -27,6 +27,7 @@ from brain_edge.cli.options import (
     progress,
     runtime_options,
     split_input,
+    stage_zero_option,
     threads_option,
 )
 from brain_edge.errors import UsageError
@@ -76,9 +77,7 @@ SEG_ENCODING_HELP = "How a .dcm mask is stored: binary (default), fractional or 
 @click.option("--keep-empty-frames", is_flag=True, help="Write the frames of a .dcm mask that are empty, too.")
 @click.option("--border", "border_mm", default=0.0, metavar="MM", help="Widen the mask by this much, in mm.")
 @click.option("--strict", is_flag=True, help="An implausible input or mask is an error; write nothing.")
-@click.option(
-    "--stage-zero", type=FILE, metavar="PKG", help="The package that PACKAGE names as its stage 0 [a folder beside it]."
-)
+@stage_zero_option
 @digest_option
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")
 @batch_options
@@ -91,7 +90,6 @@ def command(
     inputs: tuple[str, ...],
     more_inputs: tuple[str, ...],
     image: Path | None,
-    stage_zero: Path | None,
     expect_digest: str | None,
     allow_untrained: bool,
     **options: Any,
@@ -120,8 +118,9 @@ def command(
     telling = {name: options.pop(name) for name in ("quiet", "as_json")}
     threads, series = options.pop("threads"), [_split_series(text) for text in options.pop("series")]
     choices = {name: options.pop(name) for name in BATCH_CHOICES}
+    runtime = runtime_options(threads)
     if image is not None:
-        if stage_zero is not None:
+        if runtime.stage_zero is not None:
             raise UsageError("there is --image: --stage-zero would do nothing; leave it out")
         _run_generator(package, given, image, (threads, expect_digest), allow_untrained=allow_untrained, **telling)
         return
@@ -133,8 +132,8 @@ def command(
     require_segmenter(opened)
     require_trained(opened, allow_untrained=allow_untrained)
     _say_cost(opened, quiet=telling["quiet"])
-    runtime = replace(runtime_options(threads, resident_graphs=2 if is_batch else 1), stage_zero=stage_zero)
-    find_stage_zero(opened, stage_zero)  # a missing one is no fault of the first case
+    runtime = replace(runtime, resident_graphs=2 if is_batch else 1)
+    find_stage_zero(opened, runtime.stage_zero)  # a missing one is no fault of the first case
     if is_batch:
         _run_batch(opened, runtime, (given, wanted, series), choices, **telling)
     else:

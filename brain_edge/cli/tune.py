@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from brain_edge.cli.options import build_side, quiet_option, reporter, runtime_options, threads_option
+from brain_edge.cli.options import (
+    build_side,
+    quiet_option,
+    reporter,
+    runtime_options,
+    stage_zero_option,
+    threads_option,
+)
 from brain_edge.errors import UsageError
 
 
@@ -32,6 +39,7 @@ from brain_edge.errors import UsageError
     "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Timed cold runs of each setting."
 )
 @click.option("--time-limit", type=float, metavar="MINUTES", help="End with the best setting that was found by then.")
+@stage_zero_option
 @threads_option
 @quiet_option
 def command(

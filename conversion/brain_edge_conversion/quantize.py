@@ -24,6 +24,7 @@ from brain_edge.report.accuracy_report import pseudonymous, with_pictures, write
 from brain_edge.report.sheet import require_matplotlib
 from brain_edge.runtime.cpu import default_threads
 from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.stage_zero import with_stage_zero
 from brain_edge_conversion.accuracy.isa import AVX2, isa_record, make_job
 from brain_edge_conversion.accuracy.journal import Journal, Question
 from brain_edge_conversion.accuracy.kernels import input_shapes
@@ -135,7 +136,9 @@ def quantize(package: ModelPackage, cohort: Cohort, target: Path, options: Quant
         BudgetError: the budget was missed, or the confidence needs more subjects; no package is written.
     """
     _require_float(package)
-    options = replace(options, runtime=replace(options.runtime, threads=options.runtime.threads or default_threads()))
+    # candidates lie in folders of their own, beside which there is no stage 0
+    runtime = with_stage_zero(package, options.runtime)
+    options = replace(options, runtime=replace(runtime, threads=runtime.threads or default_threads()))
     if package.manifest.weights_status is WeightsStatus.RANDOM:
         return _quantize_untrained(package, cohort, target, options)
     if options.report_folder is not None and not options.without_patients:

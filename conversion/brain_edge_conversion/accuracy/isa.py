@@ -46,6 +46,7 @@ class Job(Value, frozen=True):
     cases: tuple[int, ...]
     masks: str
     threads: int | None
+    stage_zero: str | None
     shapes: dict[str, tuple[int, ...]]
 
 
@@ -71,6 +72,7 @@ def make_job(
         cases=tuple(case.number for case in cases),
         masks=str(masks),
         threads=runtime.threads,
+        stage_zero=None if runtime.stage_zero is None else str(runtime.stage_zero),
         shapes=shapes,
     )
 
@@ -135,7 +137,8 @@ def main() -> None:
     job = msgspec.json.decode(job_from_parent(), type=Job)
     cohort = load_cohort(job.cohort)
     cases = [case for case in cohort.cases() if case.number in job.cases]
-    runtime = RuntimeOptions(threads=job.threads, resident_graphs=2)
+    zero = None if job.stage_zero is None else Path(job.stage_zero)
+    runtime = RuntimeOptions(threads=job.threads, resident_graphs=2, stage_zero=zero)
     candidate = ModelPackage(Path(job.folder), job.manifest)
     records = measure(candidate, cases, Path(job.masks), subject_numbers(cohort), runtime)
     answer = Answer(records=records, kernels=package_kernels(candidate, job.shapes, runtime))

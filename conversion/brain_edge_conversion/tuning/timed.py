@@ -45,6 +45,7 @@ class Job(Value, frozen=True):
     cohort: str
     case: int
     threads: int | None
+    stage_zero: str | None
 
 
 class Answer(Value, frozen=True):
@@ -66,6 +67,7 @@ def time_candidate(candidate: Candidate, case: Case, runtime: RuntimeOptions) ->
         cohort=case.cohort,
         case=case.number,
         threads=runtime.threads,
+        stage_zero=None if runtime.stage_zero is None else str(runtime.stage_zero),
     )
     start = time.perf_counter()
     answer = msgspec.json.decode(ask_child(MODULE, job, "the timed run"), type=Answer)
@@ -77,7 +79,8 @@ def main() -> None:
     job = msgspec.json.decode(job_from_parent(), type=Job)
     (case,) = (case for case in load_cohort(job.cohort).cases() if case.number == job.case)
     candidate = Candidate(ModelPackage(Path(job.folder), job.manifest), job.spec)
-    segmenter = candidate.open(RuntimeOptions(threads=job.threads))
+    zero = None if job.stage_zero is None else Path(job.stage_zero)
+    segmenter = candidate.open(RuntimeOptions(threads=job.threads, stage_zero=zero))
     segment_case(segmenter, load_case(case)[0])
     sys.stdout.buffer.write(msgspec.json.encode(Answer(peak_rss_bytes=peak_rss_bytes())))
 

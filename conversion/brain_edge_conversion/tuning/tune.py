@@ -28,6 +28,7 @@ from brain_edge.runtime.cpu import default_threads
 from brain_edge.runtime.machine import this_machine
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.runtime.session import cpu_capabilities
+from brain_edge.stage_zero import with_stage_zero
 from brain_edge_conversion.accuracy.isa import AVX2, isa_record, make_job
 from brain_edge_conversion.accuracy.looks import Look, images_sha256, record_look
 from brain_edge_conversion.accuracy.measure import measure, subject_numbers, write_baseline, write_mask_of
@@ -92,7 +93,9 @@ def tune(
         BudgetError: nothing cheaper meets the budget; a report is written, no package.
     """
     space = _space(package, int8)
-    options = replace(options, runtime=replace(options.runtime, threads=options.runtime.threads or default_threads()))
+    # candidates lie in folders of their own, beside which there is no stage 0
+    runtime = with_stage_zero(package, options.runtime)
+    options = replace(options, runtime=replace(runtime, threads=runtime.threads or default_threads()))
     searched = cohort.cases(Split.VALIDATION)
     judged = cohort.cases(Split.TEST) if cohort.counts()[Split.TEST] else searched
     require_cases(tuple({case.number: case for case in (*searched, *judged)}.values()), package.spec, options.report)
