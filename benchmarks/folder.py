@@ -5,7 +5,7 @@
 Single runs (`run_case`, one after the other) and the batch (`run_batch`) take turns, so that other programs on the
 machine hit both alike; both load the package once in each round, and that counts. The masks of both are compared byte
 by byte before anything is timed. Then one batch of `--cases` images, which are the heads again and again, shows what
-memory does.
+memory does. What was measured goes to a file of its own under `results/`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import statistics
 import tempfile
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import msgspec
-from harness.record import our_versions
+from harness.record import our_versions, this_commit, write_result
 
 from brain_edge.batch import Batch, run_batch
 from brain_edge.errors import BrainEdgeError
@@ -94,13 +94,18 @@ def main(
     pictures: bool,
     cases: int,
 ) -> None:
-    """Compare, watch, and print one JSON object."""
+    """Compare, watch, and write the result."""
+    started, machine = datetime.now(UTC), this_machine()
     with tempfile.TemporaryDirectory() as folder:
         options = RuntimeOptions(threads=threads, resident_graphs=RESIDENT)
         setting = Setting(open_package(package), heads, options, at_once, Path(folder), pictures)
         result: dict[str, Any] = {
+            "schema": 1,
+            "benchmark": "a folder against its images one by one",
+            "started": started,
+            "commit": this_commit(),
             "package_digest": setting.package.digest,
-            "machine": this_machine(),
+            "machine": machine,
             "versions": our_versions(),
             "threads": threads,
             "at_once": at_once,
@@ -108,7 +113,9 @@ def main(
             **_compare(setting, rounds, per_round),
             **(_watch(setting, cases) if cases else {}),
         }
-    click.echo(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
+    kind = f"folder-{setting.package.spec.name}{'-with-pictures' if pictures else ''}"
+    path = write_result(result, kind, started, machine)
+    click.echo(f"{path}: {result['throughput_ratio_median']:.2f} times the rate of single runs", err=True)
 
 
 def _compare(setting: Setting, rounds: int, count: int) -> dict[str, Any]:
