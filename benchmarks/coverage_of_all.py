@@ -1,7 +1,7 @@
 r"""A row of the coverage page for every recipe: convert, quantise for speed, time; recipe after recipe, smallest first.
 
     python benchmarks/coverage_of_all.py --packages packages --compared-on "the whole case TCGA-FG-6692" \
-        --data T1=t1.nii.gz --data T1C=t1c.nii.gz --data T2=t2.nii.gz --data FLAIR=flair.nii.gz
+        --data T1=t1.nii.gz --data T1C=t1c.nii.gz --data T2=t2.nii.gz --data FLAIR=flair.nii.gz --data image=head.nii.gz
 
 Stopped and started again it goes on where it was: a recipe that has its record is left out, a package that is there
 already is taken. Each step is a process of its own, which gives its memory back, and may take so much of it and no

@@ -1,7 +1,7 @@
 """A narrow region-based nnU-Net that was fit to one case: to show what INT8 costs this topology, not for use.
 
 Steps, labels and topology are those of the recipe `nnunet-loss-ensemble`; the network is a quarter as wide, has four
-levels of its six and works in windows of 48^3. The weights come with the program; `python -m
+levels of its six and works in windows of 64^3. The weights come with the program; `python -m
 brain_edge_conversion.fitting fit-nnunet` made them, of `tcga-fg-6692-fit`, whose labels are the vote of five
 algorithms. Any Dice of it on that case is on what it has seen.
 """
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 COHORT: Final = "tcga-fg-6692-fit"
 NAME: Final = "fit-nnunet"
 FEATURES: Final = (8, 16, 32, 32)
-PATCH: Final = (48, 48, 48)
-LESSON: Final = Lesson(steps=100, patch=PATCH, head=Head.REGIONS, targets=((1, 2, 4), (1, 4), (4,)), learning_rate=8e-3)
-WEIGHTS: Final = shipped_weights(NAME, "89579b171c0b662c3093766b0c1b3c9aa8b3d324d5ac197034d4eb9e6e51a292")
+PATCH: Final = (64, 64, 64)
+LESSON: Final = Lesson(steps=500, patch=PATCH, head=Head.REGIONS, targets=((1, 2, 4), (1, 4), (4,)), learning_rate=5e-3)
+WEIGHTS: Final = shipped_weights(NAME, "bafca367e04ff9b93f8e044ab8bea171d5cdeaf5ea9c80e07264eaaccd925581")
 CARD: Final = fit_card("a region-based nnU-Net, a quarter as wide and with four levels of six", PUBLISHED.citation)
 
 
