@@ -214,6 +214,12 @@ class TestOtherCommands:
         assert (judged.dice_fp32, manifest.accuracy.isas[0].verified) == (1, True)
         assert judged.dice_int8 > 0.95
 
+    def test_bench(self, apart):
+        zero, after = apart
+        command = ("bench", after, "--rounds", "1", "--threads", "1", "-q")
+        assert "in a folder beside it" in refused(5, *command)
+        assert len(succeed(*command, "--stage-zero", zero, "--json").json["configurations"]) >= 1
+
     def test_tune(self, packages, cohort, apart, tmp_path):
         zero, after = apart
         options = ("--calibration", cohort, "--max-dice-drop", "0.3", "--rounds", "1", "-o", tmp_path / "tuned", "-q")

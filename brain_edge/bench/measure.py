@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.bench.record import BenchRecord, Profile
@@ -18,6 +18,7 @@ from brain_edge.runtime.machine import this_machine
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.runtime.profile import Profiler, measured_peaks
 from brain_edge.runtime.session import cpu_capabilities
+from brain_edge.stage_zero import with_stage_zero
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,12 +38,14 @@ class BenchOptions:
         rounds: processes of each configuration.
         profile: also where the time of the networks goes.
         report: told what is being done, one line at a time.
+        stage_zero: folder of the package that the package names as its stage 0; None looks beside it.
     """
 
     threads: int | None = None
     rounds: int = 4
     profile: bool = False
     report: Callable[[str], None] = field(default=lambda _line: None)
+    stage_zero: Path | None = None
 
 
 def bench(package: ModelPackage, images: Mapping[str, Path], options: BenchOptions) -> BenchRecord:
@@ -61,11 +64,12 @@ def bench(package: ModelPackage, images: Mapping[str, Path], options: BenchOptio
     machine = this_machine()
     study = study_of(package, images)
     choices = configurations(package, options.threads, cpu_capabilities())
-    timed = time_configurations(package, images, choices, options.rounds, options.report)
+    runtime = with_stage_zero(package, RuntimeOptions(threads=options.threads, stage_zero=options.stage_zero))
+    timed = time_configurations(package, images, choices, options.rounds, options.report, runtime.stage_zero)
     profile = None
     if options.profile:
         options.report("layer by layer")
-        profile = profile_case(package, images, options.threads or default_threads())
+        profile = profile_case(package, images, replace(runtime, threads=options.threads or default_threads()))
     return BenchRecord(
         model=package.spec.name,
         digest=package.digest,
@@ -94,9 +98,9 @@ def configurations(
     return tuple((count, precision) for precision in allowed for count in counts)
 
 
-def profile_case(package: ModelPackage, images: Mapping[str, Path], threads: int) -> Profile:
+def profile_case(package: ModelPackage, images: Mapping[str, Path], options: RuntimeOptions) -> Profile:
     """The layers of all networks for one case, in the package's own precision."""
-    options, count = RuntimeOptions(threads=threads), Counter[Input]()
+    count = Counter[Input]()
     segmenter = open_counted(package, options, count)
     study = study_of(package, images)
     if package.spec.makes_images:
@@ -107,7 +111,7 @@ def profile_case(package: ModelPackage, images: Mapping[str, Path], threads: int
     layers = [layer for seen, times in count.items() for layer in profiler.layers(seen.graph, seen.shape, times)]
     weighted = sorted({layer.numbers for layer in layers if layer.multiply_adds})
     return Profile(
-        threads=threads,
+        threads=options.threads or default_threads(),
         precision=str(package.manifest.precision),
         peaks=measured_peaks(options, weighted),
         layers=tuple(layers),

@@ -13,7 +13,9 @@ from brain_edge.cli.options import (
     print_json,
     quiet_option,
     reporter,
+    runtime_options,
     split_input,
+    stage_zero_option,
 )
 from brain_edge.errors import BrainEdgeError, UsageError
 
@@ -35,6 +37,7 @@ RECORD = click.Path(path_type=Path)
 @click.option("--rounds", type=click.IntRange(min=1), default=4, show_default=True, help="Processes of each kind.")
 @click.option("--compare", nargs=2, type=RECORD, metavar="A B", help="Compare two records of --json, or of the matrix.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Only this number [1 to all physical cores].")
+@stage_zero_option
 @json_option
 @quiet_option
 def command(
@@ -69,7 +72,10 @@ def command(
     from brain_edge.package import open_package
 
     opened = open_package(find_package(package))
-    options = BenchOptions(threads=threads, rounds=rounds, profile=profile, report=reporter(quiet=quiet))
+    zero = runtime_options(threads).stage_zero
+    options = BenchOptions(
+        threads=threads, rounds=rounds, profile=profile, report=reporter(quiet=quiet), stage_zero=zero
+    )
     record = bench(opened, _images(data, opened), options)
     if as_json:
         print_json(record)
