@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -128,6 +129,17 @@ def test_a_cell_of_a_busy_machine_is_measured_again(cell, setting: Setting):
     assert finished([cell], setting.results, MACHINE, 1) == set()
 
 
+@pytest.mark.parametrize("kind", [Kind.MEMORY, Kind.ACCURACY])
+def test_what_is_not_timed_may_be_measured_on_a_busy_machine(kind: Kind, cell, setting: Setting):
+    untimed = replace(cell, kind=kind)
+    busy = partial(measured, others_cpu_ms=1e6)
+    assert program.measure_cells([untimed], setting, {kind: busy}).failures == []
+    assert finished([untimed], setting.results, MACHINE, 1) == {cell.id}
+    timed = replace(cell, id="network/timed", subject="timed")
+    left = program.measure_cells([timed], setting, {Kind.NETWORK: busy})
+    assert left.failures == [f"{timed.id}: only 0 rounds count; the machine was busy"]
+
+
 def test_results_are_only_added(cell, setting: Setting):
     found = measured(cell, setting)
     path = write_cell(found, setting.results)
@@ -184,6 +196,20 @@ def test_a_memory_limit_is_a_real_one(tmp_path: Path, limit_mib: int, fits: bool
     else:
         with pytest.raises(OutOfMemoryError, match="greedy failed"):
             run(greedy, limit_bytes=limit_mib * 2**20)
+
+
+@pytest.mark.parametrize("words", ["Failed to allocate 880804032 bytes of memory", "std::bad_alloc", "out of memory"])
+def test_words_for_a_lack_of_memory_count_under_a_limit_alone(tmp_path: Path, words: str):
+    """Those of OpenVINO, of C++ and of others: the contender does not fit. Without a limit it has failed."""
+    code = f"import sys; sys.exit('error: could not run: {words}')"
+    refused = Contender(
+        name="refused", command=[sys.executable, "-c", code], environment={}, mask=tmp_path, precision="f32"
+    )
+    with pytest.raises(OutOfMemoryError, match=words):
+        run(refused, limit_bytes=2**31)
+    with pytest.raises(BrainEdgeError, match=words) as failed:
+        run(refused)
+    assert not isinstance(failed.value, OutOfMemoryError)
 
 
 def test_a_file_that_is_no_cell_is_refused(tmp_path: Path):

@@ -96,11 +96,12 @@ class OutOfMemoryError(BrainEdgeError):
 
 
 NO_MEMORY: Final = (
-    *("MemoryError", "bad_alloc", "Cannot allocate memory", "can't allocate memory", "not enough memory"),
-    *("Unable to allocate", "could not create a memory", "failed to map", "can't start new thread", "out of memory"),
-    *("Resource temporarily unavailable", "could not create a primitive", "Not enough memory", "does not fit"),
+    *("memoryerror", "bad_alloc", "cannot allocate memory", "can't allocate memory", "not enough memory"),
+    *("failed to allocate", "unable to allocate", "could not create a memory", "failed to map", "out of memory"),
+    *("can't start new thread", "resource temporarily unavailable", "could not create a primitive", "does not fit"),
 )
-"""What programs say that were refused memory: Python, NumPy, C++, PyTorch, oneDNN, the loader, a thread's stack."""
+"""What programs say that were refused memory, in small letters: Python, NumPy, C++, PyTorch, OpenVINO, oneDNN, the
+loader, a thread's stack."""
 
 
 def run(contender: Contender, limit_bytes: int | None = None) -> Sample:
@@ -129,7 +130,8 @@ def run(contender: Contender, limit_bytes: int | None = None) -> Sample:
         last = "\n".join(done.stderr.strip().splitlines()[-LAST_LINES:])
         what = f"{contender.name} failed with exit code {done.returncode}:\n{last}"
         # a signal under a limit is a library that did not look at what it was given
-        if limit_bytes is not None and (done.returncode < 0 or any(words in done.stderr for words in NO_MEMORY)):
+        lacked = done.returncode < 0 or any(words in done.stderr.lower() for words in NO_MEMORY)
+        if limit_bytes is not None and lacked:
             raise OutOfMemoryError(what)
         raise BrainEdgeError(what)
     report = _report(contender, done.stdout)
