@@ -96,8 +96,7 @@ class OutOfMemoryError(BrainEdgeError):
 
 
 NO_MEMORY: Final = (
-    *("memoryerror", "bad_alloc", "cannot allocate memory", "can't allocate memory", "not enough memory"),
-    *("failed to allocate", "unable to allocate", "could not create a memory", "failed to map", "out of memory"),
+    *("alloc", "memoryerror", "not enough memory", "out of memory", "could not create a memory", "failed to map"),
     *("can't start new thread", "resource temporarily unavailable", "could not create a primitive", "does not fit"),
 )
 """What programs say that were refused memory, in small letters: Python, NumPy, C++, PyTorch, OpenVINO, oneDNN, the
