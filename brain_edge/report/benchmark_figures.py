@@ -16,11 +16,12 @@ from brain_edge.report.sheet import require_matplotlib
 from brain_edge.runtime.machine import NATIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     from brain_edge.bench.cells import CellRun
     from brain_edge.report.benchmark_data import Figures, OneMachine
@@ -255,15 +256,21 @@ def roofline(machine: OneMachine) -> Figure | None:
             color=COLOUR_OF_NUMBERS.get(kind, OTHER),
             label=f"{kind}: at most {peak / 1e9:.0f} G multiply-adds/s",
         )
-    for marker, run in zip(MARKERS * len(runs), runs, strict=False):
-        for entry in run.measured:
-            _network_point(axes, run, entry.name, marker)
+    models = {run.cell.subject: marker for marker, run in zip(MARKERS * len(runs), runs, strict=False)}
+    placed = [
+        point
+        for run in runs
+        for entry in run.measured
+        if (point := _network_point(axes, run, entry.name, models[run.cell.subject])) is not None
+    ]
     axes.set_xscale("log")
     axes.set_yscale("log")
+    _plain_ticks(axes, [*placed, *(peak / 1e9 for peak in peaks.values())])
     axes.set_xlabel(f"multiply-adds per byte moved (slope: {bytes_per_s / 1e9:.1f} GB/s, measured copy)")
     axes.set_ylabel("G multiply-adds per second")
     axes.grid(visible=True, which="both", color="#eeeeee")
     axes.legend(fontsize=8, loc="lower right")
+    figure.legend(handles=_shapes(models), fontsize=8, loc="outside right upper", frameon=False)
     return figure
 
 
@@ -294,18 +301,19 @@ def per_isa(machine: OneMachine) -> Figure | None:
     return figure
 
 
-def _network_point(axes: Axes, run: CellRun, name: str, marker: str) -> None:
+def _network_point(axes: Axes, run: CellRun, name: str, marker: str) -> float | None:
+    """Drawn; G multiply-adds per second, None where there is nothing to draw."""
     entry = run.entry(name)
     if entry is None or not entry.sums:
-        return
+        return None
     weighted = max(entry.sums, key=lambda each: each.multiply_adds)
     multiply_adds = sum(each.multiply_adds for each in entry.sums)
     moved = sum(each.moved_bytes for each in entry.sums)
     seconds = sum(each.time_ms for each in entry.sums) / 1000
     colour = COLOUR_OF_NUMBERS.get(weighted.numbers, OTHER)
     x, y = multiply_adds / moved, multiply_adds / seconds / 1e9
-    axes.scatter([x], [y], marker=marker, color=colour, zorder=3)
-    axes.annotate(run.cell.subject, (x, y), textcoords="offset points", xytext=(6, -9), fontsize=7)
+    axes.scatter([x], [y], marker=marker, color=colour, s=60, zorder=3)
+    return y
 
 
 def _processes(machine: OneMachine) -> dict[str, dict[str, Figures]]:
@@ -318,19 +326,12 @@ def _scatter(
     points: Sequence[tuple[str, str, float, float]], labels: tuple[str, str], *, from_zero: bool = False
 ) -> Figure:
     """Points (model, contender, x, y): shape by model, colour by contender, both said beside the axes."""
-    from matplotlib.lines import Line2D
-
     figure, axes = _figure(WIDE)
-    models = list(dict.fromkeys(model for model, _, _, _ in points))
+    models = dict(zip(dict.fromkeys(model for model, _, _, _ in points), MARKERS * len(points), strict=False))
     for model, name, x, y in points:
-        axes.scatter([x], [y], color=COLOURS.get(name, OTHER), marker=MARKERS[models.index(model)], s=60, zorder=3)
-    names = dict.fromkeys(name for _, name, _, _ in points)
-    shapes = [(model, MARKERS[models.index(model)], "#bbbbbb") for model in models]
-    handles = [
-        Line2D([], [], linestyle="", marker=marker, color=colour, label=label)
-        for label, marker, colour in (*shapes, *((name, "s", COLOURS.get(name, OTHER)) for name in names))
-    ]
-    figure.legend(handles=handles, fontsize=8, loc="outside right upper", frameon=False)
+        axes.scatter([x], [y], color=COLOURS.get(name, OTHER), marker=models[model], s=60, zorder=3)
+    contenders = {name: COLOURS.get(name, OTHER) for _, name, _, _ in points}
+    figure.legend(handles=_shapes(models, contenders), fontsize=8, loc="outside right upper", frameon=False)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.grid(visible=True, color="#eeeeee")
@@ -339,6 +340,18 @@ def _scatter(
     if from_zero:
         axes.set_ylim(bottom=0)
     return figure
+
+
+def _shapes(models: Mapping[str, str], contenders: Mapping[str, str] | None = None) -> list[Line2D]:
+    """For a legend: the marker of each model, then the colour of each contender."""
+    from matplotlib.lines import Line2D
+
+    shapes = [(model, marker, "#bbbbbb") for model, marker in models.items()]
+    colours = [(name, "s", colour) for name, colour in (contenders or {}).items()]
+    return [
+        Line2D([], [], linestyle="", marker=marker, color=colour, label=label)
+        for label, marker, colour in (*shapes, *colours)
+    ]
 
 
 def _bar(axes: Axes, position: float, of_one: Figures, colour: str) -> None:
@@ -364,7 +377,7 @@ def _legend(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
 
 
 def _plain_ticks(axes: Axes, values: Sequence[float]) -> None:
-    """Seconds as 0.5, 1, 2, 5 instead of powers of ten."""
+    """Numbers such as 0.5, 1, 2, 5 instead of powers of ten."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
     steps = [step * 10.0**power for power in range(-3, 4) for step in (1, 2, 5)]
