@@ -214,6 +214,15 @@ def test_words_for_a_lack_of_memory_count_under_a_limit_alone(tmp_path: Path, wo
     assert not isinstance(failed.value, OutOfMemoryError)
 
 
+def test_what_is_recorded_of_a_failure_names_no_folder(tmp_path: Path):
+    script = tmp_path / "broken.py"
+    script.write_text("raise ValueError('so it broke')")
+    broken = Contender(name="x", command=[sys.executable, str(script)], environment={}, mask=tmp_path, precision="f32")
+    with pytest.raises(BrainEdgeError, match=r'(?s)File "broken\.py", line 1.*so it broke') as failed:
+        run(broken)
+    assert str(tmp_path) not in str(failed.value)
+
+
 def test_a_file_that_is_no_cell_is_refused(tmp_path: Path):
     wrong = tmp_path / "1-cell-x.json"
     wrong.write_text(json.dumps({"schema": 1}), encoding="utf-8")

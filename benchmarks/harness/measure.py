@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import time
@@ -127,7 +128,7 @@ def run(contender: Contender, limit_bytes: int | None = None) -> Sample:
     cpu_ms, busy_after = _cpu_ms() - used, busy_cpu_ms()
     if done.returncode != 0:
         last = "\n".join(done.stderr.strip().splitlines()[-LAST_LINES:])
-        what = f"{contender.name} failed with exit code {done.returncode}:\n{last}"
+        what = f"{contender.name} failed with exit code {done.returncode}:\n{without_folders(last)}"
         # a signal under a limit is a library that did not look at what it was given
         lacked = done.returncode < 0 or any(words in done.stderr.lower() for words in NO_MEMORY)
         if limit_bytes is not None and lacked:
@@ -142,6 +143,11 @@ def run(contender: Contender, limit_bytes: int | None = None) -> Sample:
         load_average=load,
         elapsed_ms=report.elapsed_ms,
     )
+
+
+def without_folders(words: str) -> str:
+    """A traceback with the names of its files alone: it is recorded, and where somebody's files lie is theirs."""
+    return re.sub(r'File "[^"\n]*[/\\\\]([^"\n]+)"', r'File "\1"', words)
 
 
 def _report(contender: Contender, stdout: str) -> _Report:
