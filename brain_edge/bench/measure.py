@@ -65,7 +65,7 @@ def bench(package: ModelPackage, images: Mapping[str, Path], options: BenchOptio
     study = study_of(package, images)
     choices = configurations(package, options.threads, cpu_capabilities())
     runtime = with_stage_zero(package, RuntimeOptions(threads=options.threads, stage_zero=options.stage_zero))
-    timed = time_configurations(package, images, choices, options.rounds, options.report, runtime.stage_zero)
+    timed = time_configurations(package, images, choices, options.rounds, options.report, runtime)
     profile = None
     if options.profile:
         options.report("layer by layer")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,13 +15,13 @@ from brain_edge.package import Manifest, ModelPackage, Precision
 from brain_edge.phantom import make_study
 from brain_edge.process import peak_rss_bytes
 from brain_edge.run import read_study
-from brain_edge.runtime.child import ask_child, job_from_parent
-from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.runtime.child import ChildOptions, ask_child, job_from_parent
 from brain_edge.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from brain_edge.runtime.options import RuntimeOptions
     from brain_edge.volume import Study
 
 MODULE: Final = "brain_edge.bench.timed"
@@ -32,8 +33,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     manifest: Manifest
     images: dict[str, str]
-    threads: int
-    stage_zero: str | None
+    runtime: ChildOptions
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +50,7 @@ def time_configurations(
     choices: Sequence[tuple[int, Precision]],
     rounds: int,
     report: Callable[[str], None],
-    stage_zero: Path | None = None,
+    runtime: RuntimeOptions,
 ) -> tuple[Configuration, ...]:
     """Samples of all configurations in turn: A B C A B C, so that a slow minute of the machine hits all.
 
@@ -61,7 +61,7 @@ def time_configurations(
     for number in range(rounds):
         report(f"round {number + 1} of {rounds}, {len(choices)} configuration(s)")
         for (threads, precision), taken in zip(choices, samples, strict=True):
-            taken.append(_sample(package, images, threads, precision, stage_zero))
+            taken.append(_sample(package, images, precision, replace(runtime, threads=threads)))
     return tuple(
         Configuration(threads=threads, precision=str(precision), samples=tuple(taken))
         for (threads, precision), taken in zip(choices, samples, strict=True)
@@ -80,15 +80,12 @@ def in_precision(package: ModelPackage, precision: Precision) -> ModelPackage:
     return ModelPackage(package.folder, msgspec.structs.replace(package.manifest, precision=precision))
 
 
-def _sample(
-    package: ModelPackage, images: Mapping[str, Path], threads: int, precision: Precision, stage_zero: Path | None
-) -> Sample:
+def _sample(package: ModelPackage, images: Mapping[str, Path], precision: Precision, runtime: RuntimeOptions) -> Sample:
     job = Job(
         folder=str(package.folder),
         manifest=in_precision(package, precision).manifest,
         images={name: str(path) for name, path in images.items()},
-        threads=threads,
-        stage_zero=None if stage_zero is None else str(stage_zero),
+        runtime=ChildOptions.of(runtime),
     )
     start = time.perf_counter()
     answer = msgspec.json.decode(ask_child(MODULE, job, "the timed run"), type=Answer)
@@ -102,8 +99,7 @@ def main() -> None:
     """The child: a job on stdin, the answer on stdout."""
     job = msgspec.json.decode(job_from_parent(), type=Job)
     package = ModelPackage(Path(job.folder), job.manifest)
-    zero = None if job.stage_zero is None else Path(job.stage_zero)
-    segmenter = Segmenter.open(package, RuntimeOptions(threads=job.threads, resident_graphs=2, stage_zero=zero))
+    segmenter = Segmenter.open(package, job.runtime.options(resident_graphs=2))
     study = study_of(package, {name: Path(path) for name, path in job.images.items()})
     first_ms, warm_ms = (_elapsed_ms(segmenter, study) for _ in range(2))
     answer = Answer(first_ms=first_ms, warm_ms=warm_ms, peak_rss_bytes=peak_rss_bytes())

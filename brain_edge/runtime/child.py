@@ -7,16 +7,40 @@ import subprocess
 import sys
 import tempfile
 import threading
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
 
 import msgspec
 
 from brain_edge.errors import BrainEdgeError
+from brain_edge.runtime.options import RuntimeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 INTERRUPTED: Final = 130
+
+
+class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a child needs of the runtime options of its parent; part of a job.
+
+    Attributes:
+        threads: inference threads.
+        stage_zero: folder of the package that runs first.
+    """
+
+    threads: int | None
+    stage_zero: str | None
+
+    @classmethod
+    def of(cls, options: RuntimeOptions) -> ChildOptions:
+        """In the parent."""
+        return cls(threads=options.threads, stage_zero=None if options.stage_zero is None else str(options.stage_zero))
+
+    def options(self, resident_graphs: int = 1) -> RuntimeOptions:
+        """In the child."""
+        zero = None if self.stage_zero is None else Path(self.stage_zero)
+        return RuntimeOptions(threads=self.threads, resident_graphs=resident_graphs, stage_zero=zero)
 
 
 def ask_child(module: str, job: msgspec.Struct, what: str, environment: Mapping[str, str] | None = None) -> bytes:

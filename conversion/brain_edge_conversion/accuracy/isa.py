@@ -16,8 +16,7 @@ import msgspec
 from brain_edge.cohort import load_cohort
 from brain_edge.package import Manifest, ModelPackage, Precision
 from brain_edge.package.manifest import CaseRecord, IsaRecord
-from brain_edge.runtime.child import ask_child, job_from_parent
-from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.runtime.child import ChildOptions, ask_child, job_from_parent
 from brain_edge.spec import Value
 from brain_edge_conversion.accuracy.kernels import newer_than_avx2, package_kernels
 from brain_edge_conversion.accuracy.measure import measure, subject_numbers
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from brain_edge.cohort import Case
+    from brain_edge.runtime.options import RuntimeOptions
     from brain_edge_conversion.budget import AccuracyBudget
 
 VARIABLE: Final = "ONEDNN_MAX_CPU_ISA"
@@ -45,8 +45,7 @@ class Job(Value, frozen=True):
     cohort: str
     cases: tuple[int, ...]
     masks: str
-    threads: int | None
-    stage_zero: str | None
+    runtime: ChildOptions
     shapes: dict[str, tuple[int, ...]]
 
 
@@ -71,8 +70,7 @@ def make_job(
         cohort=cases[0].cohort,
         cases=tuple(case.number for case in cases),
         masks=str(masks),
-        threads=runtime.threads,
-        stage_zero=None if runtime.stage_zero is None else str(runtime.stage_zero),
+        runtime=ChildOptions.of(runtime),
         shapes=shapes,
     )
 
@@ -137,8 +135,7 @@ def main() -> None:
     job = msgspec.json.decode(job_from_parent(), type=Job)
     cohort = load_cohort(job.cohort)
     cases = [case for case in cohort.cases() if case.number in job.cases]
-    zero = None if job.stage_zero is None else Path(job.stage_zero)
-    runtime = RuntimeOptions(threads=job.threads, resident_graphs=2, stage_zero=zero)
+    runtime = job.runtime.options(resident_graphs=2)
     candidate = ModelPackage(Path(job.folder), job.manifest)
     records = measure(candidate, cases, Path(job.masks), subject_numbers(cohort), runtime)
     answer = Answer(records=records, kernels=package_kernels(candidate, job.shapes, runtime))

@@ -13,13 +13,13 @@ from brain_edge.cohort import load_case, load_cohort
 from brain_edge.evaluate import segment_case
 from brain_edge.package import Manifest, ModelPackage
 from brain_edge.process import peak_rss_bytes
-from brain_edge.runtime.child import ask_child, job_from_parent
-from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.runtime.child import ChildOptions, ask_child, job_from_parent
 from brain_edge.spec import ModelSpec, Value
 from brain_edge_conversion.tuning.candidate import Candidate
 
 if TYPE_CHECKING:
     from brain_edge.cohort import Case
+    from brain_edge.runtime.options import RuntimeOptions
 
 MODULE: Final = "brain_edge_conversion.tuning.timed"
 
@@ -44,8 +44,7 @@ class Job(Value, frozen=True):
     spec: ModelSpec
     cohort: str
     case: int
-    threads: int | None
-    stage_zero: str | None
+    runtime: ChildOptions
 
 
 class Answer(Value, frozen=True):
@@ -66,8 +65,7 @@ def time_candidate(candidate: Candidate, case: Case, runtime: RuntimeOptions) ->
         spec=candidate.spec,
         cohort=case.cohort,
         case=case.number,
-        threads=runtime.threads,
-        stage_zero=None if runtime.stage_zero is None else str(runtime.stage_zero),
+        runtime=ChildOptions.of(runtime),
     )
     start = time.perf_counter()
     answer = msgspec.json.decode(ask_child(MODULE, job, "the timed run"), type=Answer)
@@ -79,8 +77,7 @@ def main() -> None:
     job = msgspec.json.decode(job_from_parent(), type=Job)
     (case,) = (case for case in load_cohort(job.cohort).cases() if case.number == job.case)
     candidate = Candidate(ModelPackage(Path(job.folder), job.manifest), job.spec)
-    zero = None if job.stage_zero is None else Path(job.stage_zero)
-    segmenter = candidate.open(RuntimeOptions(threads=job.threads, stage_zero=zero))
+    segmenter = candidate.open(job.runtime.options())
     segment_case(segmenter, load_case(case)[0])
     sys.stdout.buffer.write(msgspec.json.encode(Answer(peak_rss_bytes=peak_rss_bytes())))
 
