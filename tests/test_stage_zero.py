@@ -220,6 +220,10 @@ class TestOtherCommands:
         assert "in a folder beside it" in refused(5, *command)
         assert len(succeed(*command, "--stage-zero", zero, "--json").json["configurations"]) >= 1
 
+    def test_bench_that_compares_records_takes_none(self, apart, tmp_path):
+        said = refused(2, "bench", "--compare", tmp_path / "a", tmp_path / "b", "--stage-zero", apart[0])
+        assert "takes no package, --data, --profile, --stage-zero or --json" in said
+
     def test_tune(self, packages, cohort, apart, tmp_path):
         zero, after = apart
         options = ("--calibration", cohort, "--max-dice-drop", "0.3", "--rounds", "1", "-o", tmp_path / "tuned", "-q")

@@ -61,9 +61,12 @@ def command(
     from brain_edge.bench.record import read_record
     from brain_edge.bench.table import as_text, compared
 
+    zero = runtime_options(threads).stage_zero
     if compare is not None:
-        if package is not None or data or profile or as_json:
-            raise UsageError("--compare A B compares two records and takes no package, --data, --profile or --json")
+        if package is not None or data or profile or as_json or zero is not None:
+            raise UsageError(
+                "--compare A B compares two records and takes no package, --data, --profile, --stage-zero or --json"
+            )
         if any(is_cells(path) for path in compare):
             _guard(*compare)
         else:
@@ -72,7 +75,6 @@ def command(
     from brain_edge.package import open_package
 
     opened = open_package(find_package(package))
-    zero = runtime_options(threads).stage_zero
     options = BenchOptions(
         threads=threads, rounds=rounds, profile=profile, report=reporter(quiet=quiet), stage_zero=zero
     )
