@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from phantoms import OBLIQUE
 from scipy import ndimage
 from strategies import shapes, voxels
@@ -72,6 +73,22 @@ def one_after_the_other(stage: Stage, frame: Frame) -> Frame:
     for step in stage.after:
         frame = step.apply(frame)
     return frame
+
+
+def equal_to_rounding(labels: np.ndarray, stage: Stage, frame: Frame) -> np.ndarray:
+    """Voxels whose label the restored scores allow: exactly one, but where scores tie to rounding.
+
+    A tie is not rare: a saturated sigmoid is 1 in every class, and stays 1 to the last bit when it is interpolated.
+    """
+    restore, decide = stage.after
+    scores = one_after_the_other(structs.replace(stage, after=(restore,)), frame).voxels
+    rounding = 1e-5 * np.abs(scores).max()
+    if isinstance(decide, Threshold):
+        score = scores[decide.channel]
+        return np.where(labels == 1, score > decide.above - rounding, score <= decide.above + rounding)
+    values = decide.values or range(len(scores))
+    chosen = np.select([labels == value for value in values], list(scores), default=-np.inf)
+    return chosen >= scores.max(axis=0) - rounding
 
 
 def as_planned(stage: Stage, frame: Frame, session=three_classes) -> Frame:
@@ -140,7 +157,7 @@ class TestAnyStage:
     @given(st.data(), shapes(2, 12), st.integers(0, 99))
     @settings(max_examples=150)
     def test_gives_the_labels_of_its_steps(self, data, shape, seed):
-        """But for voxels where two classes are equal to rounding, which only an interpolation between them makes."""
+        """But for voxels where two classes are equal to rounding, as an interpolation between them leaves some."""
         planned = stage(
             (*data.draw(GRIDS), *data.draw(INTENSITIES)),
             data.draw(AFTER),
@@ -160,7 +177,7 @@ class TestAnyStage:
         assert ours.geometry.same_grid(theirs.geometry)
         assert ours.trail == theirs.trail
         if plan_stage(planned).decision is Decision.ON_THE_WAY_BACK:
-            assert (ours.voxels != theirs.voxels).mean() <= 0.01
+            assert equal_to_rounding(ours.voxels[0], planned, frame).all()
         else:
             np.testing.assert_array_equal(ours.voxels, theirs.voxels)
 
