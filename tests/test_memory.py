@@ -26,7 +26,7 @@ from brain_edge.process import available_bytes, peak_rss_bytes, require_free, rs
 from brain_edge.resample import Interpolation
 from brain_edge.runtime import cgroup
 from brain_edge.runtime.options import RuntimeOptions, parse_size
-from brain_edge.runtime.session import open_sessions
+from brain_edge.runtime.session import compiled_ahead, open_sessions
 from brain_edge.segmenter import Segmenter
 from brain_edge.spec import SlidingWindow
 from brain_edge.steps import Argmax, Orient, Restore, ZScore
@@ -139,6 +139,17 @@ class TestSparing:
     def test_resident_graphs_go_first(self, windowed):
         session = open_sessions(windowed, RuntimeOptions(threads=2, resident_graphs=3))["tiny"]
         assert [session.spare() for _ in range(3)] == [True, True, False]
+
+    def test_of_an_ensemble_only_what_is_small_is_compiled_before_it_is_asked_for(self, tmp_path, monkeypatch):
+        members = msgspec.structs.replace(WINDOWED.stages[0].network, graphs=("tiny", "second", "third"))
+        stage = msgspec.structs.replace(WINDOWED.stages[0], network=members)
+        package = make_package(tmp_path / "ensemble", msgspec.structs.replace(WINDOWED, stages=(stage,)))
+        assert [graph for graph, _shape in compiled_ahead(package)] == ["tiny", "second", "third"]
+        size = (package.folder / "graphs" / "tiny.bin").stat().st_size
+        monkeypatch.setattr("brain_edge.runtime.session.AHEAD_BYTES", 2 * size)
+        assert [graph for graph, _shape in compiled_ahead(package)] == ["tiny", "second"]
+        monkeypatch.setattr("brain_edge.runtime.session.AHEAD_BYTES", 0)
+        assert [graph for graph, _shape in compiled_ahead(package)] == ["tiny"]
 
     def test_a_session_that_cannot_say_is_not_judged(self):
         volume = Volume(voxels((20, 20, 20), 2), Geometry((20, 20, 20), np.eye(4)))

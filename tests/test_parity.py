@@ -17,7 +17,14 @@ from brain_edge.phantom import Phantom, make_study
 from brain_edge.resample import Interpolation
 from brain_edge.spec import Activation, Label, ModelSpec, Network, Sequence, Stage, Task
 from brain_edge.steps import Argmax, CropToStage, LargestComponent, Restore, Threshold
-from brain_edge_conversion.parity import ParityLimits, Side, TorchSession, compare_graphs, require_parity
+from brain_edge_conversion.parity import (
+    ParityLimits,
+    RecallingSession,
+    Side,
+    TorchSession,
+    compare_graphs,
+    require_parity,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -241,3 +248,25 @@ def test_a_torch_session_runs_the_module_as_it_is_without_gradients():
     assert output.dtype == np.float32
     assert module.training
     output[...] = 0  # the caller may change it
+
+
+def test_no_input_is_computed_twice_by_the_converted_graph():
+    """Beside PyTorch and alone it sees the same input, and answers once."""
+    seen = []
+
+    def counted(batch: np.ndarray) -> np.ndarray:
+        seen.append(batch.tobytes())
+        return both_classes(batch)
+
+    _graphs, mask_dice = check(both_classes, counted, (PUBLISHED, PUBLISHED))
+    assert mask_dice == 1.0
+    assert len(seen) == len(set(seen)) == 1
+
+
+def test_a_graph_is_not_answered_with_what_another_graph_said(tmp_path):
+    batch = np.ones((1, 1, 2, 2, 2), np.float32)
+    one = RecallingSession("one", lambda values: values + 1, tmp_path)
+    two = RecallingSession("two", lambda values: values + 2, tmp_path)
+    for _ in range(2):
+        assert (one(batch).max(), two(batch).max(), one(2 * batch).max()) == (2.0, 3.0, 3.0)
+    assert one(batch.reshape(1, 1, 1, 2, 4)).shape == (1, 1, 1, 2, 4), "the shape is part of the question"

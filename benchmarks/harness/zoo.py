@@ -178,9 +178,9 @@ def ready_model(graph: Path, shape: tuple[int, ...]) -> Any:
     """A graph at its size, changed as the runtime changes it before it compiles it."""
     import openvino as ov
 
-    from brain_edge.runtime.norm_sums import sum_norms_by_axis
+    from brain_edge.runtime.f32 import rewrite_for_f32
 
     model = ov.Core().read_model(str(graph))
     model.reshape(list(shape))
-    sum_norms_by_axis(model, ov.opset13)
+    rewrite_for_f32(model, ov.opset13)
     return model

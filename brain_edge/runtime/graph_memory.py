@@ -41,20 +41,42 @@ def intermediate_bytes(execution_graph: Any) -> int:
     live = peak = 0
     ending: dict[int, int] = {}
     for position, node in enumerate(nodes):
+        taken_over = _added_in_place(node)
         for port, size in enumerate(_result_bytes(node)):
-            live += size
+            live += size - taken_over
             end = last_use.get((node.get_friendly_name(), port), position)
             ending[end] = ending.get(end, 0) + size
+        if taken_over:
+            ending[position] = ending.get(position, 0) - taken_over
         peak = max(peak, live)
         live -= ending.pop(position, 0)
     return peak
 
 
+def _added_in_place(node: Any) -> int:
+    """Bytes of the tensor that a convolution adds its result to: the plugin gives it no memory of its own.
+
+    That is the last of its inputs that is computed, of the size of its output; the plugin adds in place only where
+    nothing else needs that tensor.
+    """
+    if _kind(node) != "Convolution":
+        return 0
+    computed = [value for value in node.input_values() if _kind(value.get_node()) != "Const"]
+    added = computed[-1] if len(computed) > 1 else None
+    if added is None or list(added.get_shape()) != list(node.get_output_shape(0)):
+        return 0
+    return _result_bytes(added.get_node())[int(added.get_index())]
+
+
 def _result_bytes(node: Any) -> list[int]:
     about = node.get_rt_info()
-    kind = about["layerType"].astype(str) if "layerType" in about else node.get_type_name()
-    if kind == "Const" or kind in _TENSORS:
+    if _kind(node) in ("Const", *_TENSORS):
         return []
     formats = about["outputPrecisions"].astype(str).lower().split(",") if "outputPrecisions" in about else []
     sizes = [prod(node.get_output_shape(port)) for port in range(node.get_output_size())]
     return [size * BYTES.get((formats[port : port + 1] or [""])[0].strip(), 4) for port, size in enumerate(sizes)]
+
+
+def _kind(node: Any) -> str:
+    about = node.get_rt_info()
+    return str(about["layerType"].astype(str) if "layerType" in about else node.get_type_name())

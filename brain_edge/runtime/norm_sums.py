@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from brain_edge.runtime.operations import is_quantised
+
 LEAST_SUMMANDS: Final = 4096
 """A norm over fewer numbers (a layer norm over channels) is left alone: its sums are right to 1e-6 as they are."""
-
-_QUANTISER: Final = "FakeQuantize"
 
 
 def sum_norms_by_axis(model: Any, opset: Any) -> int:
@@ -31,12 +31,11 @@ def sum_norms_by_axis(model: Any, opset: Any) -> int:
     Returns:
         How many norms were replaced; 0 in a quantised graph.
     """
-    nodes = list(model.get_ordered_ops())
-    if any(node.get_type_name() == _QUANTISER for node in nodes):
+    if is_quantised(model):
         return 0
     makers = {"MVN": _of_instance_norm, "GroupNormalization": _of_group_norm}
     replaced = 0
-    for node in nodes:
+    for node in list(model.get_ordered_ops()):
         maker = makers.get(node.get_type_name())
         by_axis = maker(node, opset) if maker is not None else None
         if by_axis is None:
@@ -59,35 +58,50 @@ def _of_instance_norm(node: Any, opset: Any) -> Any | None:
     first = len(sides) - len(axes)
     if axes != list(range(first, len(sides))) or prod(sides[first:]) < LEAST_SUMMANDS:
         return None
-    return _normalised(node.input_value(0), sides, first, attributes, opset)
+    data = node.input_value(0)
+    centred = opset.subtract(data, _by_axis(opset.reduce_mean, data, sides, first, opset))
+    length = _by_axis(opset.reduce_l2, centred, sides, first, opset)
+    return opset.multiply(centred, _inverse_deviation(length, prod(sides[first:]), attributes, opset))
 
 
 def _of_group_norm(node: Any, opset: Any) -> Any | None:
-    """GroupNormalization(data, scale, bias) of (N, C, ...); None where the groups are small."""
+    """GroupNormalization(data, scale, bias) of (N, C, ...); None where the groups are small.
+
+    Channels are summed by themselves, and a group's sums are made of theirs: to give the groups an axis of their own
+    would cost a copy of the data in another layout.
+    """
     attributes, sides = node.get_attributes(), list(node.get_input_shape(0))
-    groups = int(attributes["num_groups"])
-    grouped = [sides[0], groups, sides[1] // groups, *sides[2:]]
-    if prod(grouped[2:]) < LEAST_SUMMANDS:
+    groups, summands = int(attributes["num_groups"]), prod(sides[2:])
+    in_group = sides[1] // groups
+    if in_group * summands < LEAST_SUMMANDS:
         return None
-    split = opset.reshape(node.input_value(0), _whole(grouped), False)
+    ones = [1 for _ in sides[2:]]
+
+    def mean_of_group(channels: Any) -> Any:
+        """For each channel, the mean over the channels of its group."""
+        grouped = opset.reshape(channels, _whole([sides[0], groups, in_group]), False)
+        spread = opset.broadcast(opset.reduce_mean(grouped, _whole([2]), True), _whole([sides[0], groups, in_group]))
+        return opset.reshape(spread, _whole([*sides[:2], *ones]), False)
+
+    data = node.input_value(0)
+    centred = opset.subtract(data, mean_of_group(_by_axis(opset.reduce_mean, data, sides, 2, opset)))
+    lengths = _by_axis(opset.reduce_l2, centred, sides, 2, opset)
+    length = opset.sqrt(mean_of_group(opset.multiply(lengths, lengths)))
     attributes = {"eps": attributes["epsilon"], "eps_mode": "inside_sqrt"}
-    joined = opset.reshape(_normalised(split, grouped, 2, attributes, opset), _whole(sides), False)
-    per_channel = _whole([sides[1], *(1 for _ in sides[2:])])
-    scale, bias = (opset.reshape(node.input_value(port), per_channel, False) for port in (1, 2))
-    return opset.add(opset.multiply(joined, scale), bias)
+    scale, bias = (opset.reshape(node.input_value(port), _whole([1, sides[1], *ones]), False) for port in (1, 2))
+    factor = opset.multiply(_inverse_deviation(length, summands, attributes, opset), scale)
+    return opset.add(opset.multiply(centred, factor), bias)
 
 
-def _normalised(data: Any, sides: list[int], first: int, attributes: dict[str, Any], opset: Any) -> Any:
-    """(data - mean) / deviation over the axes from `first` on; the variance from the centred data, in two passes."""
-    centred = opset.subtract(data, _by_axis(opset.reduce_mean, data, sides, first, opset))
-    length = _by_axis(opset.reduce_l2, centred, sides, first, opset)
-    variance = opset.multiply(opset.multiply(length, length), np.float32(1.0 / prod(sides[first:])))
+def _inverse_deviation(length: Any, summands: int, attributes: dict[str, Any], opset: Any) -> Any:
+    """One over the deviation, from the length of the centred data; the variance is right because it has two passes."""
+    variance = opset.multiply(opset.multiply(length, length), np.float32(1.0 / summands))
     epsilon = np.float32(attributes["eps"])
     if attributes["eps_mode"].lower() == "inside_sqrt":
         deviation = opset.sqrt(opset.add(variance, epsilon))
     else:
         deviation = opset.add(opset.sqrt(variance), epsilon)
-    return opset.multiply(centred, opset.divide(np.float32(1), deviation))
+    return opset.divide(np.float32(1), deviation)
 
 
 def _by_axis(reduce: Any, data: Any, sides: list[int], first: int, opset: Any) -> Any:

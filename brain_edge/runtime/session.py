@@ -20,9 +20,9 @@ from brain_edge.process import return_free_memory
 from brain_edge.runtime import cache
 from brain_edge.runtime.cache import require_cache_folder
 from brain_edge.runtime.cpu import default_threads
+from brain_edge.runtime.f32 import rewrite_for_f32
 from brain_edge.runtime.graph_memory import graph_memory_of
 from brain_edge.runtime.isa import cpu_fingerprint, isa_limit
-from brain_edge.runtime.norm_sums import sum_norms_by_axis
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.runtime.telemetry import forbid_telemetry
 from brain_edge.spec import SlidingWindow, canonical_json
@@ -45,6 +45,10 @@ the time of others. OpenVINO sets this for the thread that compiles, too, which 
 RT_INFO: Final = "brain_edge"
 """Section of the IR's `rt_info` that holds the canonical JSON of the spec."""
 
+AHEAD_BYTES: Final = 32 * 2**20
+"""Weights of the graphs that are compiled while the first image is read. Both networks of deepbet are 17 MiB, one
+fold of HD-BET is 62."""
+
 DEFAULT_STREAMS: Final = 2
 """Windows at a time, each on its share of the threads, which then need not wait for each other between layers; see
 docs/decisions/0013 and benchmarks/bench_streams.py."""
@@ -55,7 +59,7 @@ def open_sessions(package: ModelPackage, options: RuntimeOptions | None = None) 
 
     A graph is compiled for one shape, because static shapes are what the CPU plugin optimises for: in the background
     and at once where the spec fixes the shape, so that it is ready when the image has been read, and otherwise for
-    the first volume that it sees.
+    the first volume that it sees. Of many graphs only the first ones are compiled at once, see `AHEAD_BYTES`.
 
     Raises:
         UsageError: the variable that limits the instruction set names none.
@@ -64,9 +68,22 @@ def open_sessions(package: ModelPackage, options: RuntimeOptions | None = None) 
     isa_limit()
     chosen = options or RuntimeOptions()
     pool = SessionPool(GraphCompiler(package, chosen), chosen.resident_graphs)
-    for graph, shape in known_inputs(package.spec):
+    for graph, shape in compiled_ahead(package):
         pool.expect(graph, shape)
     return {graph: GraphSession(pool, graph) for graph in package.spec.graphs}
+
+
+def compiled_ahead(package: ModelPackage) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Graphs of known input that are compiled before they are asked for: the first, and more while they are small.
+
+    All of them at once would hold an ensemble's weights for the whole case, of which one network runs at a time.
+    """
+    ahead = 0
+    for number, (graph, shape) in enumerate(known_inputs(package.spec)):
+        ahead += package.graph_file(graph).with_suffix(".bin").stat().st_size
+        if number and ahead > AHEAD_BYTES:
+            return
+        yield graph, shape
 
 
 def runtime_version() -> str:
@@ -312,7 +329,7 @@ class GraphCompiler:
         model = read_graph(self._core, self._package.graph_file(graph), self._package.spec)
         model.reshape(list(shape))
         if self._package.manifest.precision is Precision.F32:
-            sum_norms_by_axis(model, _openvino().opset13)
+            rewrite_for_f32(model, _openvino().opset13)
         return model
 
     def _compiled(self, graph: str, shape: tuple[int, ...], properties: dict[str, Any]) -> Any:

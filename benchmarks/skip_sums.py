@@ -1,0 +1,125 @@
+"""What a U-Net saves when its skip connections are sums and not concatenations, in f32: memory, time, rounding.
+
+    brain-edge convert hardnet-bts --random-weights -o hardnet-bts
+    python benchmarks/skip_sums.py hardnet-bts hd-bet-v1 --rounds 5
+
+The first network of each package is compiled as the runtime compiles it, once with and once without
+`brain_edge.runtime.skip_sums`; both take turns on the same noise, a cube of `--side` voxels. The memory is that of
+intermediate results, read off the compiled graph. Prints the table of docs/decisions/0024.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+import numpy as np
+from harness.record import our_versions
+
+from brain_edge.package import Precision, open_package
+from brain_edge.runtime.graph_memory import intermediate_bytes
+from brain_edge.runtime.machine import this_machine
+from brain_edge.runtime.norm_sums import sum_norms_by_axis
+from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.runtime.session import compile_properties, read_graph
+from brain_edge.runtime.skip_sums import sum_skips
+
+if TYPE_CHECKING:
+    from brain_edge.package import ModelPackage
+    from brain_edge.volume import FloatArray
+
+MIB: Final = 2**20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network.
+
+    Attributes:
+        network: model and graph.
+        skips: convolutions that are sums now.
+        joined_mib, summed_mib: intermediate results at their peak, without and with the rewrite.
+        difference: largest, relative to the largest output.
+        time_ratios: time with over time without the rewrite, round by round.
+    """
+
+    network: str
+    skips: int
+    joined_mib: float
+    summed_mib: float
+    difference: float
+    time_ratios: list[float]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A graph that is ready to run, and what became of it."""
+
+    request: Any
+    skips: int
+    peak_mib: float
+
+
+@click.command()
+@click.argument("packages", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--side", default=64, show_default=True, help="Of the cube, in voxels.")
+@click.option("--threads", default=2, show_default=True, help="Of OpenVINO.")
+@click.option("--rounds", default=5, show_default=True, help="In which both run once.")
+def main(packages: tuple[Path, ...], side: int, threads: int, rounds: int) -> None:
+    """Compare on each of PACKAGES, and print Markdown and one JSON object."""
+    click.echo("| network | sums | joined (MiB) | summed (MiB) | difference | time summed / joined |")
+    click.echo("|---|---|---|---|---|---|")
+    rows = []
+    for path in packages:
+        rows.append(row := compare(open_package(path), side, threads, rounds))
+        low, high = min(row.time_ratios), max(row.time_ratios)
+        click.echo(
+            f"| {row.network} | {row.skips} | {row.joined_mib:.0f} | {row.summed_mib:.0f} | {row.difference:.1e} "
+            f"| {median(row.time_ratios):.2f} ({low:.2f} to {high:.2f}) |"
+        )
+    about = {"side": side, "threads": threads, "machine": this_machine(), "versions": our_versions(), "rows": rows}
+    click.echo(msgspec.json.encode(about).decode())
+
+
+def compare(package: ModelPackage, side: int, threads: int, rounds: int) -> Row:
+    """The first network of a package."""
+    stage = package.spec.stages[0]
+    graph = stage.network.graphs[0]
+    noise = np.random.default_rng(0).standard_normal((1, stage.network.channels_in, side, side, side), dtype=np.float32)
+    joined, summed = (_compiled(package, graph, noise.shape, threads, rewrite=rewrite) for rewrite in (False, True))
+    outputs = [np.array(each.request.infer({0: noise})[0]) for each in (joined, summed)]
+    ratios = []
+    for number in range(rounds):
+        order = (joined, summed) if number % 2 else (summed, joined)
+        taken = {id(each): _seconds(each.request, noise) for each in order}
+        ratios.append(taken[id(summed)] / taken[id(joined)])
+    difference = float(np.abs(outputs[0] - outputs[1]).max() / np.abs(outputs[0]).max())
+    name = f"{package.spec.name} {graph}"
+    return Row(name, summed.skips, joined.peak_mib, summed.peak_mib, difference, ratios)
+
+
+def _compiled(package: ModelPackage, graph: str, shape: tuple[int, ...], threads: int, *, rewrite: bool) -> Compiled:
+    import openvino as ov
+
+    model = read_graph(ov.Core(), package.graph_file(graph), package.spec)
+    model.reshape(list(shape))
+    skips = sum_skips(model, ov.opset13) if rewrite else 0
+    sum_norms_by_axis(model, ov.opset13)
+    properties = compile_properties(Precision.F32, RuntimeOptions(threads=threads))
+    compiled = ov.Core().compile_model(model, "CPU", properties)
+    return Compiled(compiled.create_infer_request(), skips, intermediate_bytes(compiled.get_runtime_model()) / MIB)
+
+
+def _seconds(request: Any, noise: FloatArray) -> float:
+    start = time.perf_counter()
+    request.infer({0: noise}, share_inputs=True, share_outputs=True)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

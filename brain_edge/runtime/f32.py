@@ -1,0 +1,19 @@
+"""What is done to a graph before it is compiled in f32: the same function, summed better and in less memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from brain_edge.runtime.norm_sums import sum_norms_by_axis
+from brain_edge.runtime.skip_sums import sum_skips
+
+
+def rewrite_for_f32(model: Any, opset: Any) -> None:
+    """Apply the rewrites that only f32 wants; a quantised graph is left as it is.
+
+    Args:
+        model: `openvino.Model` of static shape, changed in place.
+        opset: the operation set to build with, such as `openvino.opset13`.
+    """
+    sum_skips(model, opset)  # first: a norm is one node until its sums are taken apart
+    sum_norms_by_axis(model, opset)
