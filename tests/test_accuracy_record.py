@@ -103,6 +103,16 @@ def test_cases_without_references_are_reported_apart():
     assert "disagree with FP32 by 0.10000 at most" in made.warnings[-1]
 
 
+def test_a_drop_of_zero_with_other_masks_is_luck_and_said_to_be():
+    many = [record(case, 0.0, agreement=0.1) for case in range(1, 20)]
+    made = accuracy_record(judgement(many))
+    assert made.warnings == (
+        "label 1: the INT8 masks differ from FP32's by 0.90000 (1 - Dice) where Dice against the reference drops by "
+        "0.00000: errors that cancel, on these images; --max-disagreement bounds them.",
+    )
+    assert accuracy_record(judgement([record(case, 0.0, agreement=0.901) for case in range(1, 20)])).warnings == ()
+
+
 def test_what_the_search_had_to_do_without_and_how_often_the_test_was_looked_at_are_said():
     made = accuracy_record(judgement([record(1)], {"demo": True}, searched_on=Split.CALIBRATION, earlier=2))
     assert made.warnings[0].startswith("There is no validation split")

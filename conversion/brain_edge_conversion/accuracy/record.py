@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from brain_edge.package.manifest import CaseRecord
     from brain_edge_conversion.accuracy.policy import Outcome
     from brain_edge_conversion.budget import AccuracyBudget, Verdict
+
+HIDDEN: Final = 10
+"""Times the limit on the mean drop: where the masks are further apart than that, a small drop is luck."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,6 +281,14 @@ def _about_labels(judgement: Judgement) -> Iterator[str]:
             f"{len(_numbers(without))} case(s) without a reference mask are in none of the drops; their masks "
             f"disagree with FP32 by {worst:.5f} at most."
         )
+    for label in label_records(judgement.records) if judgement.verdict.by_reference else ():
+        apart = label.mean_disagreement
+        if apart is not None and apart > HIDDEN * judgement.budget.max_dice_drop:
+            yield (
+                f"label {label.label}: the INT8 masks differ from FP32's by {apart:.5f} (1 - Dice) where Dice against "
+                f"the reference drops by {label.mean_drop or 0.0:.5f}: errors that cancel, on these images; "
+                "--max-disagreement bounds them."
+            )
     lost = [record for record in judgement.records if hd95_increase_mm(record) == math.inf]
     if lost:
         yield f"INT8 loses a label that FP32 finds in case(s) {', '.join(map(str, _numbers(lost)))}; HD95 is undefined."
