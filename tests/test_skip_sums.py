@@ -61,6 +61,14 @@ class Shortcut(Decoder):
         return self.last(self.between(joined)) + self.shortcut(joined)
 
 
+class TwoHeads(Decoder):
+    """A norm of the joined tensor that two convolutions read."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        normed = self.between(self.joined(image))
+        return torch.cat([self.last(normed), self.last(torch.relu(normed))], dim=1)
+
+
 class AlsoPooled(Decoder):
     """One of those that read the joined tensor is no convolution, so that it has to be there."""
 
@@ -135,6 +143,14 @@ def test_all_that_read_the_joined_tensor_get_their_sum():
     model = graph(network, (16, 12, 8))
     assert sum_skips(model, opset13) == 2
     assert joins(model) == 0
+    assert_is_pytorchs(network, model, (16, 12, 8))
+
+
+def test_what_two_read_is_computed_once():
+    network = trained(TwoHeads(4, 6, 2, nn.InstanceNorm3d))
+    model = graph(network, (16, 12, 8))
+    assert sum_skips(model, opset13) == 2
+    assert sum(node.get_type_name() == "MVN" for node in model.get_ops()) == 2, "one for each part"
     assert_is_pytorchs(network, model, (16, 12, 8))
 
 

@@ -54,12 +54,13 @@ def sum_skips(model: Any, opset: Any) -> int:
     for node in list(model.get_ordered_ops()):
         if not _is_skip(node):
             continue
-        paths = _paths(node, node)
+        paths = _paths(node)
         if not paths or not all(_is_separable(path, node) for path in paths):
             continue  # where one reader needs the joined tensor it is there anyway
         parts = _latest_first(model, node)
+        made: dict[tuple[str, Span], Any] = {}
         for path in paths:
-            _sum(path, parts, opset)
+            _sum(path, parts, made, opset)
         replaced += len(paths)
     if replaced:
         model.validate_nodes_and_infer_types()
@@ -83,7 +84,7 @@ def _is_skip(node: Any) -> bool:
     )
 
 
-def _paths(top: Any, node: Any, between: tuple[Any, ...] = ()) -> list[Path] | None:
+def _paths(node: Any, between: tuple[Any, ...] = ()) -> list[Path] | None:
     """Every way from a concatenation down to a convolution; None where one of them ends elsewhere."""
     found: list[Path] = []
     for target in node.output(0).get_target_inputs():
@@ -95,7 +96,7 @@ def _paths(top: Any, node: Any, between: tuple[Any, ...] = ()) -> list[Path] | N
             continue
         if reader.get_type_name() not in _BY_CHANNEL:
             return None
-        further = _paths(top, reader, (*between, reader))
+        further = _paths(reader, (*between, reader))
         if further is None:
             return None
         found += further
@@ -132,14 +133,18 @@ def _latest_first(model: Any, join: Any) -> list[Part]:
     return sorted(parts, key=lambda part: -position[part.data.get_node().get_friendly_name()])
 
 
-def _sum(path: Path, parts: list[Part], opset: Any) -> None:
+def _sum(path: Path, parts: list[Part], made: dict[tuple[str, Span], Any], opset: Any) -> None:
+    """Put the sum in the place of the convolution; `made` is what stands before it, which others may read too."""
     node = path.convolution
     weights, about = _required(node, 1), node.get_attributes()
     terms = []
     for number, part in enumerate(parts):
         data = part.data
         for step in path.between:
-            data = _BY_CHANNEL[step.get_type_name()](step, data, part.span, opset)
+            key = (step.get_friendly_name(), part.span)
+            if key not in made:
+                made[key] = _BY_CHANNEL[step.get_type_name()](step, data, part.span, opset)
+            data = made[key]
         first, last = part.span
         share = np.ascontiguousarray(weights[:, first:last])
         geometry = (about["strides"], about["pads_begin"], about["pads_end"], about["dilations"], about["auto_pad"])
