@@ -15,6 +15,9 @@ from brain_edge.memory import GraphMemory
 BYTES: Final = {"f64": 8, "i64": 8, "f32": 4, "i32": 4, "u32": 4, "f16": 2, "bf16": 2, "i8": 1, "u8": 1, "boolean": 1}
 """By the names in an execution graph; what is not named here counts as f32."""
 
+_COPYING: Final = "brgconv"
+"""How the names of those kernels begin."""
+
 _TENSORS: Final = ("Input", "Parameter", "Output", "Result")
 
 
@@ -48,7 +51,7 @@ def intermediate_bytes(execution_graph: Any) -> int:
             ending[end] = ending.get(end, 0) + size
         if taken_over:
             ending[position] = ending.get(position, 0) - taken_over
-        peak = max(peak, live)
+        peak = max(peak, live + _padded_copy_bytes(node))
         live -= ending.pop(position, 0)
     return peak
 
@@ -66,6 +69,20 @@ def _added_in_place(node: Any) -> int:
     if added is None or list(added.get_shape()) != list(node.get_output_shape(0)):
         return 0
     return _result_bytes(added.get_node())[int(added.get_index())]
+
+
+def _padded_copy_bytes(node: Any) -> int:
+    """What a convolution may take for itself while it runs: oneDNN's blocked kernels copy an input that needs padding.
+
+    They do not say whether they will; for a kernel of one voxel they never do.
+    """
+    about = node.get_rt_info()
+    kernel = str(about["primitiveType"].astype(str)) if "primitiveType" in about else ""
+    if _kind(node) != "Convolution" or not kernel.startswith(_COPYING) or "1x1" in kernel:
+        return 0
+    source = node.input_value(0)
+    sizes = _result_bytes(source.get_node())
+    return sizes[int(source.get_index())] if sizes else 0
 
 
 def _result_bytes(node: Any) -> list[int]:
