@@ -119,3 +119,16 @@ def test_a_quantised_graph_keeps_the_norm_that_has_an_int8_kernel():
     quantised = opset13.fake_quantize(parameter, *edges, 256)
     norm = opset13.mvn(quantised, np.array([2, 3, 4]), True, 1e-5, "inside_sqrt")
     assert sum_norms_by_axis(ov.Model([opset13.result(norm)], [parameter]), opset13) == 0
+
+
+def test_a_quantised_graph_has_its_group_norms_summed_because_there_is_no_int8_kernel_for_them(image):
+    parameter = opset13.parameter(list(SIDES), np.float32)
+    edges = [np.float32(edge) for edge in (0, 60, 0, 60)]
+    norm = group_norm()
+    scale, bias = (values.detach().numpy() for values in (norm.weight, norm.bias))
+    quantised = opset13.fake_quantize(parameter, *edges, 256)
+    normed = opset13.group_normalization(quantised, scale, bias, 4, 1e-5)
+    model = ov.Model([opset13.result(normed)], [parameter])
+    assert sum_norms_by_axis(model, opset13) == 1
+    levels = np.round(np.clip(image, 0, 60) * (255 / 60)).astype(np.float32) * np.float32(60 / 255)
+    assert relative_error(computed(model, image, 2), norm, levels) < 1e-4

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from brain_edge.runtime.norm_sums import sum_norms_by_axis
+from brain_edge.runtime.skip_norms import norm_before_joining
 from brain_edge.runtime.skip_sums import sum_skips
 
 
 def rewrite_for_f32(model: Any, opset: Any) -> None:
-    """Apply the rewrites that only f32 wants; a quantised graph is left as it is.
+    """Apply the rewrites that f32 wants, of a whole graph or of what a quantised one has left in floating point.
 
     Args:
         model: `openvino.Model` of static shape, changed in place.
         opset: the operation set to build with, such as `openvino.opset13`.
     """
-    sum_skips(model, opset)  # first: a norm is one node until its sums are taken apart
+    # first what moves norms: each is one node until its sums are taken apart
+    sum_skips(model, opset)
+    norm_before_joining(model, opset)
     sum_norms_by_axis(model, opset)

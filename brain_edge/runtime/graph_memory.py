@@ -35,7 +35,7 @@ def graph_memory_of(requests: list[Any]) -> GraphMemory:
 
 def intermediate_bytes(execution_graph: Any) -> int:
     """The greatest sum of results that are needed at the same time; weights, input and output are not counted."""
-    nodes = list(execution_graph.get_ordered_ops())
+    nodes = sorted(execution_graph.get_ordered_ops(), key=_place)
     last_use: dict[tuple[str, int], int] = {}
     for position, node in enumerate(nodes):
         for port in range(node.get_input_size()):
@@ -54,6 +54,12 @@ def intermediate_bytes(execution_graph: Any) -> int:
         peak = max(peak, live + _padded_copy_bytes(node))
         live -= ending.pop(position, 0)
     return peak
+
+
+def _place(node: Any) -> int:
+    """When the plugin runs a node; the graph's own order is another one where it has several outputs."""
+    about = node.get_rt_info()
+    return int(str(about["execOrder"].astype(str))) if "execOrder" in about else 0
 
 
 def _added_in_place(node: Any) -> int:

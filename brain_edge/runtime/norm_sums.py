@@ -4,8 +4,8 @@ OpenVINO's CPU plugin adds up a whole volume in one f32 accumulator per channel.
 voxel is smaller than half the last digit of the sum, and mean and variance drift: on 128 x 160 x 160 voxels the
 result is off by 1e-3 to 1e-2, more with fewer threads, where PyTorch is off by 1e-6. Here every axis is summed by
 itself, so that no accumulator sees more numbers than an axis has; the time is that of the plugin's own norm
-(docs/decisions/0018). Quantised graphs are left alone, because the plugin has an INT8 kernel for the norm itself, and
-so is every precision but f32, where sums in parts would be rounded to it.
+(docs/decisions/0018). In a quantised graph instance norms are left alone, because the plugin has an INT8 kernel for
+them; it has none for a group norm. Every precision but f32 is left alone, because sums in parts would be rounded to it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def sum_norms_by_axis(model: Any, opset: Any) -> int:
         opset: the operation set to build with, such as `openvino.opset13`.
 
     Returns:
-        How many norms were replaced; 0 in a quantised graph.
+        How many norms were replaced; in a quantised graph only those by group.
     """
-    if is_quantised(model):
-        return 0
-    makers = {"MVN": _of_instance_norm, "GroupNormalization": _of_group_norm}
+    makers = {"GroupNormalization": _of_group_norm}
+    if not is_quantised(model):
+        makers["MVN"] = _of_instance_norm
     replaced = 0
     for node in list(model.get_ordered_ops()):
         maker = makers.get(node.get_type_name())

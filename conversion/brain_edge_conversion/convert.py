@@ -40,6 +40,7 @@ from brain_edge_conversion.rewrites.graph import rewrite_graph
 from brain_edge_conversion.rewrites.input_affine import fold_input_affine, last_affine, why_not
 from brain_edge_conversion.rewrites.norm_statistics import trapped_norms, use_instance_statistics
 from brain_edge_conversion.rewrites.outputs import with_one_output
+from brain_edge_conversion.rewrites.window_attention import attend_in_parts, window_attentions
 from brain_edge_conversion.selftest import SELF_TEST, write_self_test
 from brain_edge_conversion.trace import save_graph, trace
 
@@ -238,6 +239,9 @@ def _rewritten(
     if trapped := trapped_norms(module):
         use_instance_statistics(module, trapped)
         applied.append(f"unused running statistics removed from {len(trapped)} norm layers")
+    if attentions := window_attentions(module):
+        attend_in_parts(module, attentions)
+        applied.append(f"windows of {len(attentions)} attention layers in parts")
     if merge and graph.binary_head is not None:
         merge_binary_head(module, graph.binary_head)
         applied.append(f"softmax over two classes merged into {graph.binary_head.linear}")

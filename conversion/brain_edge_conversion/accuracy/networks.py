@@ -15,6 +15,7 @@ from brain_edge.runtime.telemetry import forbid_telemetry
 from brain_edge_conversion.accuracy.ladder import BiasCorrection, FloatEnds, Ranges, Setting
 from brain_edge_conversion.accuracy.loops import loops_of, quantise_around_loops
 from brain_edge_conversion.accuracy.policy import Group
+from brain_edge_conversion.accuracy.statistics_order import statistics_while_computing
 from brain_edge_conversion.capture import load_inputs, middle
 from brain_edge_conversion.coverage import TRANSPARENT
 
@@ -54,7 +55,7 @@ def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: C
 
     def by_nncf(graph: Any, dataset: Any) -> Any:
         # NNCF draws its progress on stdout, which belongs to the results of the command
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), statistics_while_computing(graph):
             return nncf.quantize(
                 graph,
                 dataset,

@@ -1,0 +1,181 @@
+"""What lies between a skip connection and the convolutions that read it, and how to compute it part by part.
+
+A skip connection joins two results, (N, C, ...), in their channels. Activations, constant factors, norms by channel
+and norms by group work on each part as on the whole, so that a rewrite may take them apart; `skip_sums` and
+`skip_norms` do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+CHANNELS: Final = 1
+"""Axis of the channels in (N, C, ...)."""
+PARTS: Final = 2
+"""Of a skip connection. A dense block joins many small results, and would be as many sums."""
+
+Span = tuple[int, int]
+"""First and last-plus-one channel of a part."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """A convolution and the nodes between it and a concatenation, from there on."""
+
+    between: tuple[Any, ...]
+    convolution: Any
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of two that are joined: its tensor, and the channels that it becomes."""
+
+    data: Any
+    span: Span
+
+
+def is_skip(node: Any) -> bool:
+    """Whether a node joins two images in their channels."""
+    return (
+        node.get_type_name() == "Concat"
+        and node.get_input_size() == PARTS
+        and len(node.get_output_shape(0)) > CHANNELS + 1
+        and node.get_attributes()["axis"] in (CHANNELS, CHANNELS - len(node.get_output_shape(0)))
+    )
+
+
+def paths_from(node: Any, between: tuple[Any, ...] = ()) -> list[Path] | None:
+    """Every way from a concatenation down to a convolution; None where one of them ends elsewhere."""
+    found: list[Path] = []
+    for target in node.output(0).get_target_inputs():
+        reader = target.get_node()
+        if target.get_index() != 0:
+            return None
+        if reader.get_type_name() == "Convolution":
+            found.append(Path(between, reader))
+            continue
+        if reader.get_type_name() not in BY_CHANNEL:
+            return None
+        further = paths_from(reader, (*between, reader))
+        if further is None:
+            return None
+        found += further
+    return found
+
+
+def is_separable(path: Path, join: Any) -> bool:
+    """Whether each part can pass by itself: all parameters are constants, and no group has channels of both."""
+    first = int(join.get_input_shape(0)[CHANNELS])
+    channels = int(join.get_output_shape(0)[CHANNELS])
+    for node in path.between:
+        if not all(is_constant(node, port) for port in range(1, node.get_input_size())):
+            return False
+        if node.get_type_name() == "GroupNormalization" and first % (channels // _groups(node)):
+            return False
+        if node.get_type_name() == "MVN" and _spans_channels(node):
+            return False
+    return True
+
+
+def _spans_channels(node: Any) -> bool:
+    rank = len(node.get_input_shape(0))
+    return any(int(axis) % rank <= CHANNELS for axis in constant_of(node, 1).ravel())
+
+
+def latest_first(model: Any, join: Any) -> list[Part]:
+    """The parts, that which is computed last first: it is then used at once, and the other one is there already."""
+    position = {node.get_friendly_name(): number for number, node in enumerate(model.get_ordered_ops())}
+    parts, first = [], 0
+    for port in range(PARTS):
+        last = first + int(join.get_input_shape(port)[CHANNELS])
+        parts.append(Part(join.input_value(port), (first, last)))
+        first = last
+    return sorted(parts, key=lambda part: -position[part.data.get_node().get_friendly_name()])
+
+
+def computed_on(part: Part, between: tuple[Any, ...], made: dict[tuple[str, Span], Any], opset: Any) -> Any:
+    """What the nodes of a path make of one part; `made` is what they made before, where paths have nodes in common."""
+    data = part.data
+    for step in between:
+        key = (step.get_friendly_name(), part.span)
+        if key not in made:
+            made[key] = BY_CHANNEL[step.get_type_name()](step, data, part.span, opset)
+        data = made[key]
+    return data
+
+
+def is_constant(node: Any, port: int) -> bool:
+    """Whether an input of a node is a constant."""
+    return bool(node.input_value(port).get_node().get_type_name() == "Constant")
+
+
+def constant_of(node: Any, port: int) -> Any:
+    """The values of a constant input."""
+    return node.input_value(port).get_node().get_data()
+
+
+def _groups(node: Any) -> int:
+    return int(node.get_attributes()["num_groups"])
+
+
+def _share(node: Any, port: int, span: Span, axis: int) -> Any:
+    """What a constant input holds for some channels; the whole of it where all channels have the same."""
+    values = constant_of(node, port)
+    if axis < 0 or values.ndim <= axis or values.shape[axis] == 1:
+        return values
+    return np.take(values, range(*span), axis=axis)
+
+
+def _activation(node: Any, data: Any, _span: Span, opset: Any) -> Any:
+    return {"Relu": opset.relu, "Mish": opset.mish}[node.get_type_name()](data)
+
+
+def _prelu(node: Any, data: Any, span: Span, opset: Any) -> Any:
+    # a slope of one axis is of the channels, whatever the rank of the data
+    slope = constant_of(node, 1)
+    return opset.prelu(data, _share(node, 1, span, 0 if slope.ndim == 1 else CHANNELS))
+
+
+def _arithmetic(node: Any, data: Any, span: Span, opset: Any) -> Any:
+    # axes are aligned at the end, as numpy does
+    axis = constant_of(node, 1).ndim - len(node.get_input_shape(0)) + CHANNELS
+    return {"Multiply": opset.multiply, "Add": opset.add}[node.get_type_name()](data, _share(node, 1, span, axis))
+
+
+def _instance_norm(node: Any, data: Any, _span: Span, opset: Any) -> Any:
+    about = node.get_attributes()
+    return opset.mvn(data, constant_of(node, 1), about["normalize_variance"], about["eps"], about["eps_mode"])
+
+
+def _group_norm(node: Any, data: Any, span: Span, opset: Any) -> Any:
+    per_group = int(node.get_input_shape(0)[CHANNELS]) // _groups(node)
+    scale, bias = (_share(node, port, span, 0) for port in (1, 2))
+    groups = (span[1] - span[0]) // per_group
+    return opset.group_normalization(data, scale, bias, groups, node.get_attributes()["epsilon"])
+
+
+def _quantiser(node: Any, data: Any, span: Span, opset: Any) -> Any:
+    limits = []
+    for port in range(1, node.get_input_size()):
+        values = constant_of(node, port)
+        limits.append(_share(node, port, span, values.ndim - len(node.get_input_shape(0)) + CHANNELS))
+    return opset.fake_quantize(data, *limits, node.get_attributes()["levels"])
+
+
+BY_CHANNEL: Final[Mapping[str, Callable[[Any, Any, Span, Any], Any]]] = {
+    "Relu": _activation,
+    "Mish": _activation,
+    "PRelu": _prelu,
+    "Multiply": _arithmetic,
+    "Add": _arithmetic,
+    "MVN": _instance_norm,
+    "GroupNormalization": _group_norm,
+    "FakeQuantize": _quantiser,
+}
+"""Nodes that make of some channels what they make of them among all, each as a function that does so."""
