@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 from brain_edge.errors import InputError
 from brain_edge.execution import Decision
 from brain_edge.process import available_bytes, peak_rss_bytes, return_free_memory, rss_bytes
-from brain_edge.spec import SlidingWindow, WholeVolume
+from brain_edge.spec import SlidingWindow, StridedWindows, WholeVolume
+from brain_edge.strided import cores
 from brain_edge.way_back import SLAB_BYTES
 from brain_edge.windows import Tiling
 
@@ -165,9 +166,9 @@ def predicted_peak_bytes(
 
 def graph_memory(network: Network, sides: Shape, sessions: Mapping[str, Session]) -> int | None:
     """Of the largest graph of a stage; they run one after the other. None where its input is no volume or window."""
-    if not isinstance(network.execution, WholeVolume | SlidingWindow):
+    if not isinstance(network.execution, WholeVolume | SlidingWindow | StridedWindows):
         return None
-    seen = network.execution.shape if isinstance(network.execution, SlidingWindow) else sides
+    seen = sides if isinstance(network.execution, WholeVolume) else network.execution.shape
     largest = 0
     for graph in network.graphs:
         session = sessions[graph]
@@ -181,15 +182,19 @@ def network_bytes(network: Network, plan: StagePlan, sides: Shape, graph_bytes: 
     """While the network runs: graph, sums of windows, and what is kept of its output."""
     output = network.channels_out * prod(sides) * FLOAT_BYTES
     sums = 0
-    if isinstance(network.execution, SlidingWindow):
+    if isinstance(network.execution, SlidingWindow | StridedWindows):
         window = prod(network.execution.shape) * FLOAT_BYTES
-        cells = Tiling.of(sides, network.execution).peak_cell_voxels() * FLOAT_BYTES
+        cells = _tiling(sides, network.execution).peak_cell_voxels() * FLOAT_BYTES
         # the sums and their weights; a window times its weights; the output for a constant window
         sums = cells * (network.channels_out + 1) + window * (network.channels_out * 2 + network.channels_in * 2)
     keeps_all = network.passes > 1 or (sums > 0 and plan.decision is not Decision.IN_BLOCKS)
     # the labels of all together, and those of each pass where there are several
     labels = prod(sides) * (1 + (network.passes if network.passes > 1 else 0))
     return graph_bytes + sums + (output if keeps_all else 0) + labels
+
+
+def _tiling(sides: Shape, execution: SlidingWindow | StridedWindows) -> Tiling:
+    return Tiling.of(sides, execution) if isinstance(execution, SlidingWindow) else cores(sides, execution)
 
 
 def after_bytes(stage: Stage, plan: StagePlan, sides: Shape, native: Shape) -> int:
@@ -209,7 +214,7 @@ def _fits_easily(stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape
     roughly = 0
     for stage, plan, sides in stages:
         execution = stage.network.execution
-        seen = execution.shape if isinstance(execution, SlidingWindow) else sides
+        seen = execution.shape if isinstance(execution, SlidingWindow | StridedWindows) else sides
         graphs = 2 * ORDINARY_CHANNELS * FLOAT_BYTES * prod(seen)
         sums = 2 * stage.network.channels_out * prod(sides) * FLOAT_BYTES
         roughly = max(roughly, graphs + sums, after_bytes(stage, plan, sides, native))

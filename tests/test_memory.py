@@ -28,7 +28,7 @@ from brain_edge.runtime import cgroup
 from brain_edge.runtime.options import RuntimeOptions, parse_size
 from brain_edge.runtime.session import compiled_ahead, open_sessions
 from brain_edge.segmenter import Segmenter
-from brain_edge.spec import SlidingWindow
+from brain_edge.spec import SlidingWindow, StridedWindows
 from brain_edge.steps import Argmax, Orient, Restore, ZScore
 from brain_edge.volume import Volume
 
@@ -110,6 +110,15 @@ def head(tmp_path_factory):
 class TestTheLeastThatWouldDo:
     def test_of_windows(self, windowed, head):
         check_the_least_would_do(windowed.folder, head)
+
+    def test_of_windows_that_keep_their_core(self, tmp_path, head):
+        network = msgspec.structs.replace(
+            WINDOWED.stages[0].network,
+            execution=StridedWindows(shape=(48, 48, 48), stride=(20, 20, 20), core=(40, 40, 40)),
+        )
+        stage = msgspec.structs.replace(WINDOWED.stages[0], network=network)
+        package = make_package(tmp_path / "strided", msgspec.structs.replace(WINDOWED, stages=(stage,)))
+        check_the_least_would_do(package.folder, head)
 
     def test_of_a_whole_volume(self, tmp_path, head):
         stage = msgspec.structs.replace(WINDOWED.stages[0], network=STAGE.network)

@@ -43,15 +43,28 @@ class AttentionInParts(nn.Module):
             x: (windows, tokens, channels), of all images of a batch.
             mask: (windows of an image, tokens, tokens), added to the product; None where windows are not shifted.
         """
+        if mask is None:
+            return torch.cat(self._parts(x, None))
+        if mask.shape[0] != x.shape[0]:
+            # several images share the mask, and a part would be none of whole images
+            attended: Tensor = self.attention(x, mask)
+            return attended
+        # only windows at the seam of a shift are masked: for all others the mask would be a large constant of zeros.
+        # Which they are follows from the sides of the volume, so that lists of numbers are what the tracer shall see
+        masked: list[bool] = mask.flatten(1).ne(0).any(1).tolist()
+        inside = [window for window, at_seam in enumerate(masked) if not at_seam]
+        seam = [window for window, at_seam in enumerate(masked) if at_seam]
+        joined = torch.cat([*self._parts(x[inside], None), *self._parts(x[seam], mask[seam])])
+        place = {window: number for number, window in enumerate([*inside, *seam])}
+        return joined[[place[window] for window in range(len(masked))]]
+
+    def _parts(self, x: Tensor, mask: Tensor | None) -> list[Tensor]:
         windows, tokens = int(x.shape[0]), int(x.shape[1])
         in_part = max(1, self.most_bytes // (self.heads * tokens * tokens * FLOAT_BYTES))
-        if mask is not None and int(mask.shape[0]) != windows:
-            in_part = windows  # several images share the mask, and a part would be none of whole images
-        parts = [
+        return [
             self.attention(x[first : first + in_part], None if mask is None else mask[first : first + in_part])
             for first in range(0, windows, in_part)
         ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def window_attentions(module: nn.Module) -> list[str]:
