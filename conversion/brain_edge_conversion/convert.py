@@ -239,7 +239,8 @@ def _rewritten(
     if trapped := trapped_norms(module):
         use_instance_statistics(module, trapped)
         applied.append(f"unused running statistics removed from {len(trapped)} norm layers")
-    if attentions := window_attentions(module):
+    # the tracer sees how many windows there are, and so they have to be as many in every image
+    if graph.has_fixed_sides and (attentions := window_attentions(module)):
         attend_in_parts(module, attentions)
         applied.append(f"windows of {len(attentions)} attention layers in parts")
     if merge and graph.binary_head is not None:
