@@ -10,7 +10,6 @@ both alike. Prints the table of docs/decisions/0018.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 import numpy as np
+from harness.in_turn import time_ratios
 from harness.record import our_versions
 
 from brain_edge.package import Precision
@@ -83,12 +83,7 @@ def compare(shape: tuple[int, ...], rounds: int) -> tuple[list[Row], float]:
 def _row(noise: FloatArray, exact: np.ndarray, layout: str, threads: int, rounds: int) -> Row:
     plugin, by_axis = _request(noise.shape, layout, threads), _request(noise.shape, layout, threads, replace=True)
     errors = [_error(request.infer({0: noise})[0], exact) for request in (plugin, by_axis)]
-    ratios = []
-    for number in range(rounds):
-        order = (plugin, by_axis) if number % 2 else (by_axis, plugin)
-        taken = {request: _seconds(request, noise) for request in order}
-        ratios.append(taken[by_axis] / taken[plugin])
-    return Row(layout, threads, *errors, ratios)
+    return Row(layout, threads, *errors, time_ratios(by_axis, plugin, noise, rounds))
 
 
 def _request(shape: tuple[int, ...], layout: str, threads: int, *, replace: bool = False) -> Any:
@@ -136,12 +131,6 @@ def _pytorch(data: FloatArray) -> np.ndarray:
 
 def _error(found: np.ndarray, exact: np.ndarray) -> float:
     return float(np.abs(found - exact).max())
-
-
-def _seconds(request: Any, noise: FloatArray) -> float:
-    start = time.perf_counter()
-    request.infer({0: noise}, share_inputs=True, share_outputs=True)
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ intermediate results, read off the compiled graph. Prints the table of docs/deci
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 import numpy as np
+from harness.in_turn import time_ratios
 from harness.record import our_versions
 
 from brain_edge.package import Precision, open_package
@@ -31,7 +31,6 @@ from brain_edge.runtime.skip_sums import sum_skips
 
 if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
-    from brain_edge.volume import FloatArray
 
 MIB: Final = 2**20
 
@@ -93,11 +92,7 @@ def compare(package: ModelPackage, side: int, threads: int, rounds: int) -> Row:
     noise = np.random.default_rng(0).standard_normal((1, stage.network.channels_in, side, side, side), dtype=np.float32)
     joined, summed = (_compiled(package, graph, noise.shape, threads, rewrite=rewrite) for rewrite in (False, True))
     outputs = [np.array(each.request.infer({0: noise})[0]) for each in (joined, summed)]
-    ratios = []
-    for number in range(rounds):
-        order = (joined, summed) if number % 2 else (summed, joined)
-        taken = {id(each): _seconds(each.request, noise) for each in order}
-        ratios.append(taken[id(summed)] / taken[id(joined)])
+    ratios = time_ratios(summed.request, joined.request, noise, rounds)
     difference = float(np.abs(outputs[0] - outputs[1]).max() / np.abs(outputs[0]).max())
     name = f"{package.spec.name} {graph}"
     return Row(name, summed.skips, joined.peak_mib, summed.peak_mib, difference, ratios)
@@ -113,12 +108,6 @@ def _compiled(package: ModelPackage, graph: str, shape: tuple[int, ...], threads
     properties = compile_properties(Precision.F32, RuntimeOptions(threads=threads))
     compiled = ov.Core().compile_model(model, "CPU", properties)
     return Compiled(compiled.create_infer_request(), skips, intermediate_bytes(compiled.get_runtime_model()) / MIB)
-
-
-def _seconds(request: Any, noise: FloatArray) -> float:
-    start = time.perf_counter()
-    request.infer({0: noise}, share_inputs=True, share_outputs=True)
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brain_edge.runtime.operations import QUANTISER, is_quantised
-from brain_edge.runtime.skip_paths import CHANNELS, computed_on, is_separable, is_skip, latest_first, paths_from
+from brain_edge.runtime.skip_paths import CHANNELS, computed_on, is_separable, is_skip, parts_of, paths_from
 
 if TYPE_CHECKING:
     from brain_edge.runtime.skip_paths import Path, Span
@@ -35,8 +35,7 @@ def norm_before_joining(model: Any, opset: Any) -> int:
         paths = paths_from(node) if is_skip(node) else None
         if not paths:
             continue
-        # in the order of the channels, which the weights expect
-        parts = sorted(latest_first(model, node), key=lambda part: part.span)
+        parts = parts_of(node)  # in the order of the channels, which the weights expect
         made: dict[tuple[str, Span], Any] = {}
         for path in paths:
             if not (_ends_in_bytes(path) and is_separable(path, node)):

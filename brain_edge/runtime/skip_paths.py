@@ -88,15 +88,14 @@ def _spans_channels(node: Any) -> bool:
     return any(int(axis) % rank <= CHANNELS for axis in constant_of(node, 1).ravel())
 
 
-def latest_first(model: Any, join: Any) -> list[Part]:
-    """The parts, that which is computed last first: it is then used at once, and the other one is there already."""
-    position = {node.get_friendly_name(): number for number, node in enumerate(model.get_ordered_ops())}
+def parts_of(join: Any) -> list[Part]:
+    """What is joined, in the order of the channels."""
     parts, first = [], 0
     for port in range(PARTS):
         last = first + int(join.get_input_shape(port)[CHANNELS])
         parts.append(Part(join.input_value(port), (first, last)))
         first = last
-    return sorted(parts, key=lambda part: -position[part.data.get_node().get_friendly_name()])
+    return parts
 
 
 def computed_on(part: Part, between: tuple[Any, ...], made: dict[tuple[str, Span], Any], opset: Any) -> Any:

@@ -22,7 +22,7 @@ from brain_edge.runtime.skip_paths import (
     is_constant,
     is_separable,
     is_skip,
-    latest_first,
+    parts_of,
     paths_from,
 )
 
@@ -49,7 +49,7 @@ def sum_skips(model: Any, opset: Any) -> int:
         paths = paths_from(node)
         if not paths or not all(is_separable(path, node) and is_constant(path.convolution, 1) for path in paths):
             continue  # where one reader needs the joined tensor it is there anyway
-        parts = latest_first(model, node)
+        parts = _latest_first(model, parts_of(node))
         made: dict[tuple[str, Span], Any] = {}
         for path in paths:
             _sum(path, parts, made, opset)
@@ -57,6 +57,12 @@ def sum_skips(model: Any, opset: Any) -> int:
     if replaced:
         model.validate_nodes_and_infer_types()
     return replaced
+
+
+def _latest_first(model: Any, parts: list[Part]) -> list[Part]:
+    """The part that is computed last first: it is then used at once, and the other one is there already."""
+    position = {node.get_friendly_name(): number for number, node in enumerate(model.get_ordered_ops())}
+    return sorted(parts, key=lambda part: -position[part.data.get_node().get_friendly_name()])
 
 
 def _sum(path: Path, parts: list[Part], made: dict[tuple[str, Span], Any], opset: Any) -> None:

@@ -2,8 +2,8 @@
 
 NNCF adds an output for every statistic that it takes, behind the outputs of the network, and OpenVINO computes outputs
 in their order. So the whole network runs first, and every activation of which a statistic is still to be taken waits
-for that until the end: 20 GiB for Swin UNETR at 128^3, which computes in 2. Here the same outputs stand in the order in
-which the network reaches what they are taken of; NNCF looks them up by name.
+for that until the end, more than 20 GiB for Swin UNETR at 128^3 (docs/decisions/0026). Here the same outputs stand in
+the order in which the network reaches what they are taken of; NNCF looks them up by name.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 MONAI's `WindowAttention` (`monai/networks/nets/swin_unetr.py`) multiplies queries and keys of all windows of a volume
 in one product. At the first level of Swin UNETR, 64^3 tokens in windows of 7^3, that is 1000 windows x 3 heads x 343^2
 numbers, 1.3 GiB, and its softmax is another. Here the windows go through the same layer a part at a time and are joined
-again: every number is computed from the same ones as before. Quantising needs it too, because NNCF keeps several such
-products when it takes their ranges.
+again: every number is computed from the same ones as before (docs/decisions/0025).
 """
 
 from __future__ import annotations
