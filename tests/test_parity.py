@@ -250,7 +250,7 @@ def test_a_torch_session_runs_the_module_as_it_is_without_gradients():
     output[...] = 0  # the caller may change it
 
 
-def test_no_input_is_computed_twice_by_the_converted_graph():
+def test_no_input_is_computed_twice_by_a_converted_graph_that_recalls(tmp_path):
     """Beside PyTorch and alone it sees the same input, and answers once."""
     seen = []
 
@@ -258,7 +258,7 @@ def test_no_input_is_computed_twice_by_the_converted_graph():
         seen.append(batch.tobytes())
         return both_classes(batch)
 
-    _graphs, mask_dice = check(both_classes, counted, (PUBLISHED, PUBLISHED))
+    _graphs, mask_dice = check(both_classes, RecallingSession("tiny", counted, tmp_path), (PUBLISHED, PUBLISHED))
     assert mask_dice == 1.0
     assert len(seen) == len(set(seen)) == 1
 

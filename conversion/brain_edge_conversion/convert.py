@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import importlib.metadata
+import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -31,7 +33,7 @@ from brain_edge.plan import cost_in_words, known_inputs
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec import canonical_json, spec_from_json
 from brain_edge_conversion.graph_input import fit_input
-from brain_edge_conversion.parity import Findings, ParityLimits, Side, TorchSession, require_parity
+from brain_edge_conversion.parity import Findings, ParityLimits, RecallingSession, Side, TorchSession, require_parity
 from brain_edge_conversion.probe import require_usable
 from brain_edge_conversion.rewrites.binary_head import can_merge, merge_binary_head, with_binary_heads
 from brain_edge_conversion.rewrites.dropout import idle_dropouts
@@ -46,7 +48,6 @@ from brain_edge_conversion.trace import save_graph, trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from torch import nn
 
@@ -311,10 +312,13 @@ def _compare(
     in_f32 = msgspec.structs.replace(package.manifest, precision=Precision.F32)
     converted = open_sessions(ModelPackage(package.folder, in_f32))
     suspects = {graph: trapped_norms(module) for graph, module in published.items()}
-    sides = Side(source.spec, reference), Side(package.spec, converted)
     limits, findings = judged
     hashes = findings.input_sha256 = tuple(voxel_sha256(volume) for volume in study.volumes.values())
-    graphs, mask_dice = require_parity(*sides, study, limits, suspects, findings)
+    # beside the graphs: on the disk that the package needs anyway, and gone with a draft that is given up
+    with tempfile.TemporaryDirectory(dir=package.folder) as answers:
+        recalling = {graph: RecallingSession(graph, session, Path(answers)) for graph, session in converted.items()}
+        sides = Side(source.spec, reference), Side(package.spec, recalling)
+        graphs, mask_dice = require_parity(*sides, study, limits, suspects, findings)
     return Parity(input_sha256=hashes, graphs=graphs, mask_dice=mask_dice)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from brain_edge_conversion.rewrites.input_affine import Affine, folded_affine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from torch import nn
 
@@ -199,16 +198,12 @@ def require_parity(
         ParityError: OpenVINO does not reproduce PyTorch; names the graph, the figures, and the suspect layers.
     """
     findings = findings or Findings()
-    with tempfile.TemporaryDirectory(prefix="brain-edge-parity-") as folder:
-        recalled = {
-            graph: RecallingSession(graph, session, Path(folder)) for graph, session in converted.sessions.items()
-        }
-        graphs, wanted = compare_graphs(published, replace(converted, sessions=recalled), study)
-        findings.graphs = graphs
-        for graph in graphs:
-            if exceeds(graph, limits):
-                raise ParityError(_words(graph, limits, suspects.get(graph.graph, [])))
-        got = outcome(Segmenter(converted.spec, recalled), study)
+    graphs, wanted = compare_graphs(published, converted, study)
+    findings.graphs = graphs
+    for graph in graphs:
+        if exceeds(graph, limits):
+            raise ParityError(_words(graph, limits, suspects.get(graph.graph, [])))
+    got = outcome(Segmenter(converted.spec, converted.sessions), study)
     mask_dice = findings.mask_dice = least_dice(wanted, got)
     if not mask_dice >= limits.mask_dice:
         raise ParityError(
