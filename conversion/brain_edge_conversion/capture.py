@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from brain_edge.package import ModelPackage
     from brain_edge.runtime.options import RuntimeOptions
+    from brain_edge.spec import ModelSpec
     from brain_edge.volume import FloatArray, Study, Volume
     from brain_edge.windows import Session
 
@@ -27,9 +28,12 @@ def capture_inputs(
 ) -> Mapping[str, list[Path]]:
     """Run the package on every study and keep the inputs of each graph as `.npy` files in `folder`.
 
-    They go through the disk, because a cohort of whole volumes does not fit into the memory of a workstation.
+    They go through the disk, because a cohort of whole volumes does not fit into the memory of a workstation. What
+    the last stage answers changes no input, so its networks are run for one input of each shape and not for all.
     """
-    sessions, masker = open_sessions(package, options), open_masker(package, options)
+    sessions, masker = dict(open_sessions(package, options)), open_masker(package, options)
+    for graph in _unread(package.spec):
+        sessions[graph] = _OneAnswer(sessions[graph])
     kept: dict[str, list[Path]] = {graph: [] for graph in package.spec.graphs}
     for number, study in enumerate(studies):
         recorders = {graph: _Recorder(session, folder, f"{graph}-{number}") for graph, session in sessions.items()}
@@ -50,6 +54,25 @@ def middle(batch: FloatArray, sides: Sequence[int]) -> FloatArray:
     starts = [max(0, (have - wanted) // 2) for have, wanted in zip(batch.shape[2:], sides, strict=True)]
     window = tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
     return np.ascontiguousarray(batch[(slice(None), slice(None), *window)])
+
+
+def _unread(spec: ModelSpec) -> Iterable[str]:
+    """Graphs whose answers no network sees: those of the last stage that no earlier one has."""
+    *earlier, last = spec.stages
+    return set(last.network.graphs).difference(*(stage.network.graphs for stage in earlier))
+
+
+class _OneAnswer:
+    """A session that computes once for each shape of an input, and answers all others of the shape the same."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._answers: dict[tuple[int, ...], FloatArray] = {}
+
+    def __call__(self, batch: FloatArray) -> FloatArray:
+        if batch.shape not in self._answers:
+            self._answers[batch.shape] = self._session(batch).copy()
+        return self._answers[batch.shape].copy()
 
 
 class _Recorder:

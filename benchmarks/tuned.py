@@ -1,0 +1,131 @@
+"""What a tuned HD-BET v1 is worth: against the published program in its default mode and in its fastest, file to file.
+
+    brain-edge convert hd-bet-v1 --members all --flips -o ensemble
+    brain-edge tune ensemble --calibration cohort.toml --max-dice-drop 0.01 -o tuned
+    python benchmarks/tuned.py tuned --head head.nii.gz --rounds 5
+
+The default mode (five networks, eight mirrorings) takes minutes and runs in the first rounds only; a ratio to it says
+of how many. Dice with its mask is of the whole path, also of the published program's own way back to the image, which
+is off by a voxel (docs/concepts). The evidence on several heads, against the same ensemble between our steps, is the
+package's own (`tuning` of its manifest). One JSON file is left under `results/`.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+from harness.answers import brain_of
+from harness.cold_turns import in_words, ratio_in_words, take_turns, times_as_fast
+from harness.contenders import package_run, published_program
+from harness.peers import prepare, versions
+from harness.record import our_versions, this_commit, write_result
+
+from brain_edge.digest import sha256_of
+from brain_edge.errors import BrainEdgeError
+from brain_edge.metrics import dice
+from brain_edge.package import open_package
+from brain_edge.runtime.machine import this_machine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.measure import Contender, Sample
+
+MINIMUM_DICE: Final = 0.95
+"""With the mask of the default mode; a wrong answer is not recorded. The published ways back differ by a voxel."""
+
+
+@click.command()
+@click.argument("packages", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--head", type=click.Path(path_type=Path, exists=True), required=True, help="NIfTI file.")
+@click.option("--reference", type=click.Path(path_type=Path, exists=True), help="Its brain mask.")
+@click.option("--threads", default=2, show_default=True, help="Of every contender.")
+@click.option("--rounds", default=5, show_default=True, help="In which all but the default mode run once.")
+@click.option("--default-rounds", default=1, show_default=True, help="In which the default mode runs, too.")
+def main(
+    packages: tuple[Path, ...], head: Path, reference: Path | None, threads: int, rounds: int, default_rounds: int
+) -> None:
+    """Compare PACKAGES of HD-BET v1 with its published program on one head."""
+    started = datetime.now(UTC)
+    try:
+        python = prepare("hd-bet-v1", lambda line: click.echo(line, err=True))
+        with tempfile.TemporaryDirectory() as scratch:
+            contenders = _contenders(python, packages, head, threads, Path(scratch))
+            samples = take_turns(contenders, [default_rounds, *[rounds] * (len(contenders) - 1)])
+            rows = [_row(*each, contenders, samples, reference) for each in zip(contenders, samples, strict=True)]
+        machine = this_machine()
+        record = {
+            "schema": 1,
+            "benchmark": "tuned packages against the published program, whole processes",
+            "model": "hd-bet-v1",
+            "started": started,
+            "commit": this_commit(),
+            "machine": machine,
+            "threads": threads,
+            "versions": our_versions(),
+            "peer_versions": versions(python),
+            "head_sha256": sha256_of(head),
+            "entries": rows,
+        }
+        click.echo(f"written: {write_result(record, 'tuned-hd-bet-v1', started, machine)}", err=True)
+    except BrainEdgeError as error:
+        sys.exit(f"error: {error}")
+
+
+def _contenders(python: Path, packages: Sequence[Path], head: Path, threads: int, folder: Path) -> list[Contender]:
+    """The published program by default, in its fastest mode, then the packages."""
+    modes = {"hd-bet-v1-default": "published, default mode", "hd-bet-v1": "published, one fold, no mirroring"}
+    published = [
+        replace(published_program(python, mode, head, folder / f"{mode}.nii.gz", threads), name=name)
+        for mode, name in modes.items()
+    ]
+    ours = [
+        package_run(open_package(place), head, folder / f"{number}.nii.gz", threads)
+        for number, place in enumerate(packages)
+    ]
+    return [*published, *(replace(one, name=f"{one.name}, package {n}") for n, one in enumerate(ours, start=1))]
+
+
+def _row(
+    contender: Contender,
+    of_one: Sequence[Sample],
+    contenders: Sequence[Contender],
+    samples: Sequence[Sequence[Sample]],
+    reference: Path | None,
+) -> dict[str, object]:
+    """What is recorded of a contender, and one line of it.
+
+    Raises:
+        BrainEdgeError: its mask is another one than that of the default mode.
+    """
+    default = contenders[0]
+    mask = brain_of(contender.mask)
+    agreement = dice(mask, brain_of(default.mask)) or 0.0
+    if agreement < MINIMUM_DICE:
+        raise BrainEdgeError(
+            f"{contender.name}: Dice {agreement:.4f} with the default mode's mask, nothing is recorded"
+        )
+    truth = None if reference is None else dice(mask, brain_of(reference))
+    peers = zip(contenders[:2], samples[:2], strict=True)
+    ratios = {peer.name: times_as_fast(of_peer, of_one) for peer, of_peer in peers}
+    in_all = "; ".join(f"{ratio_in_words(ratio)} of {name}" for name, ratio in ratios.items())
+    click.echo(f"{contender.name}: {in_words(of_one)}, {in_all}, Dice with the default mode {agreement:.4f}")
+    return {
+        "name": contender.name,
+        "precision": contender.precision,
+        "package_digest": contender.package_digest,
+        "dice_with_default": agreement,
+        "dice_with_reference": truth,
+        "times_as_fast_as": {name: [ratio.value, ratio.low, ratio.high] for name, ratio in ratios.items()},
+        "samples": of_one,
+    }
+
+
+if __name__ == "__main__":
+    main()
