@@ -46,8 +46,16 @@ MINIMUM_DICE: Final = 0.95
 @click.option("--head", type=click.Path(path_type=Path, exists=True), required=True, help="NIfTI file.")
 @click.option("--reference", type=click.Path(path_type=Path, exists=True), help="Its brain mask.")
 @click.option("--threads", default=2, show_default=True, help="Of every contender.")
-@click.option("--rounds", default=5, show_default=True, help="In which all but the default mode run once.")
-@click.option("--default-rounds", default=1, show_default=True, help="In which the default mode runs, too.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="In which all but the default mode run once."
+)
+@click.option(
+    "--default-rounds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="In which the default mode runs, too.",
+)
 def main(
     packages: tuple[Path, ...], head: Path, reference: Path | None, threads: int, rounds: int, default_rounds: int
 ) -> None:
