@@ -22,7 +22,7 @@ from harness.record import our_versions
 
 from brain_edge.package import Precision
 from brain_edge.runtime.machine import this_machine
-from brain_edge.runtime.norm_sums import sum_norms_by_axis
+from brain_edge.runtime.norm_sums import sum_by_axis
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.runtime.session import compile_properties
 
@@ -94,7 +94,7 @@ def _request(shape: tuple[int, ...], layout: str, threads: int, *, replace: bool
     norm = ops.mvn(_BEFORE[layout](data), [2, 3, 4], True, EPSILON, "inside_sqrt")
     model = ov.Model([norm], [data], "norm")
     if replace:
-        sum_norms_by_axis(model, ops)
+        sum_by_axis(model, ops)
     properties = compile_properties(Precision.F32, RuntimeOptions(threads=threads))
     return ov.Core().compile_model(model, "CPU", properties).create_infer_request()
 

@@ -24,7 +24,7 @@ from harness.record import our_versions
 from brain_edge.package import Precision, open_package
 from brain_edge.runtime.graph_memory import intermediate_bytes
 from brain_edge.runtime.machine import this_machine
-from brain_edge.runtime.norm_sums import sum_norms_by_axis
+from brain_edge.runtime.norm_sums import sum_by_axis
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.runtime.session import compile_properties, read_graph
 from brain_edge.runtime.skip_sums import sum_skips
@@ -104,7 +104,7 @@ def _compiled(package: ModelPackage, graph: str, shape: tuple[int, ...], threads
     model = read_graph(ov.Core(), package.graph_file(graph), package.spec)
     model.reshape(list(shape))
     skips = sum_skips(model, ov.opset13) if rewrite else 0
-    sum_norms_by_axis(model, ov.opset13)
+    sum_by_axis(model, ov.opset13)
     properties = compile_properties(Precision.F32, RuntimeOptions(threads=threads))
     compiled = ov.Core().compile_model(model, "CPU", properties)
     return Compiled(compiled.create_infer_request(), skips, intermediate_bytes(compiled.get_runtime_model()) / MIB)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from brain_edge.runtime.norm_sums import sum_norms_by_axis
+from brain_edge.runtime.norm_sums import sum_by_axis
 from brain_edge.runtime.skip_norms import norm_before_joining
 from brain_edge.runtime.skip_sums import sum_skips
 
@@ -19,4 +19,4 @@ def rewrite_for_f32(model: Any, opset: Any) -> None:
     # first what moves norms: each is one node until its sums are taken apart
     sum_skips(model, opset)
     norm_before_joining(model, opset)
-    sum_norms_by_axis(model, opset)
+    sum_by_axis(model, opset)

@@ -1,11 +1,12 @@
-"""Instance and group norms whose sums are right: a rewrite of a graph just before it is compiled in f32.
+"""Norms and means of volumes whose sums are right: a rewrite of a graph just before it is compiled in f32.
 
 OpenVINO's CPU plugin adds up a whole volume in one f32 accumulator per channel. After some millions of voxels a
 voxel is smaller than half the last digit of the sum, and mean and variance drift: on 128 x 160 x 160 voxels the
-result is off by 1e-3 to 1e-2, more with fewer threads, where PyTorch is off by 1e-6. Here every axis is summed by
-itself, so that no accumulator sees more numbers than an axis has; the time is that of the plugin's own norm
-(docs/decisions/0018). In a quantised graph instance norms are left alone, because the plugin has an INT8 kernel for
-them; it has none for a group norm. Every precision but f32 is left alone, because sums in parts would be rounded to it.
+result is off by 1e-3 to 1e-2, more with fewer threads, where PyTorch is off by 1e-6. Means of volumes, which gates of
+channels are made of (CBAM, squeeze and excitation), drift in the same way. Here every axis is summed by itself, so that
+no accumulator sees more numbers than an axis has; the time is that of the plugin's own norm (docs/decisions/0018). In a
+quantised graph instance norms are left alone, because the plugin has an INT8 kernel for them; it has none for a group
+norm. Every precision but f32 is left alone, because sums in parts would be rounded to it.
 """
 
 from __future__ import annotations
@@ -18,22 +19,22 @@ import numpy as np
 from brain_edge.runtime.operations import is_quantised
 
 LEAST_SUMMANDS: Final = 4096
-"""A norm over fewer numbers (a layer norm over channels) is left alone: its sums are right to 1e-6 as they are."""
+"""What is summed over fewer numbers (a layer norm over channels) is left alone: right to 1e-6 as it is."""
 
 
-def sum_norms_by_axis(model: Any, opset: Any) -> int:
-    """Replace the norms of a graph of static shape by the same norms with sums axis by axis.
+def sum_by_axis(model: Any, opset: Any) -> int:
+    """Replace the norms and means of a graph of static shape by the same with sums axis by axis.
 
     Args:
         model: `openvino.Model`, changed in place.
         opset: the operation set to build with, such as `openvino.opset13`.
 
     Returns:
-        How many norms were replaced; in a quantised graph only those by group.
+        How many were replaced; in a quantised graph only norms by group.
     """
     makers = {"GroupNormalization": _of_group_norm}
     if not is_quantised(model):
-        makers["MVN"] = _of_instance_norm
+        makers |= {"MVN": _of_instance_norm, "ReduceMean": _of_mean}
     replaced = 0
     for node in list(model.get_ordered_ops()):
         maker = makers.get(node.get_type_name())
@@ -48,17 +49,27 @@ def sum_norms_by_axis(model: Any, opset: Any) -> int:
     return replaced
 
 
+def _of_mean(node: Any, opset: Any) -> Any | None:
+    """ReduceMean over the last two axes or more; None where it is another one, or a small one."""
+    first = _first_summed(node)
+    if first is None:
+        return None
+    sides = list(node.get_input_shape(0))
+    if first == len(sides) - 1:
+        return None
+    mean = _by_axis(opset.reduce_mean, node.input_value(0), sides, first, opset)
+    return opset.reshape(mean, _whole(list(node.get_output_shape(0))), False)
+
+
 def _of_instance_norm(node: Any, opset: Any) -> Any | None:
     """MVN over the last axes of its input; None where it is another one, or a small one."""
     attributes = node.get_attributes()
     if node.get_input_size() != 2 or not attributes["normalize_variance"]:
         return None
-    sides = list(node.get_input_shape(0))
-    axes = sorted(int(axis) % len(sides) for axis in node.input_value(1).get_node().data.ravel())
-    first = len(sides) - len(axes)
-    if axes != list(range(first, len(sides))) or prod(sides[first:]) < LEAST_SUMMANDS:
+    first = _first_summed(node)
+    if first is None:
         return None
-    data = node.input_value(0)
+    data, sides = node.input_value(0), list(node.get_input_shape(0))
     centred = opset.subtract(data, _by_axis(opset.reduce_mean, data, sides, first, opset))
     length = _by_axis(opset.reduce_l2, centred, sides, first, opset)
     return opset.multiply(centred, _inverse_deviation(length, prod(sides[first:]), attributes, opset))
@@ -91,6 +102,17 @@ def _of_group_norm(node: Any, opset: Any) -> Any | None:
     scale, bias = (opset.reshape(node.input_value(port), _whole([1, sides[1], *ones]), False) for port in (1, 2))
     factor = opset.multiply(_inverse_deviation(length, summands, attributes, opset), scale)
     return opset.add(opset.multiply(centred, factor), bias)
+
+
+def _first_summed(node: Any) -> int | None:
+    """The axis from which on a node sums all; None where it sums others, or so few numbers that they may stay."""
+    axes, shape = node.input_value(1).get_node(), node.get_input_partial_shape(0)
+    if axes.get_type_name() != "Constant" or shape.is_dynamic:
+        return None
+    sides = list(shape.to_shape())
+    summed = sorted(int(axis) % len(sides) for axis in axes.data.ravel())
+    first = len(sides) - len(summed)
+    return first if summed == list(range(first, len(sides))) and prod(sides[first:]) >= LEAST_SUMMANDS else None
 
 
 def _inverse_deviation(length: Any, summands: int, attributes: dict[str, Any], opset: Any) -> Any:
