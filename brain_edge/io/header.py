@@ -191,8 +191,9 @@ def _nifti_geometry(fields: Any, shape: Shape) -> Geometry:
         )
     if fields["pixdim"][0] == 0:
         fields["pixdim"][0] = 1  # nifti1.h, method 2: a qfac of 0 is to be taken as 1
-    qform = _geometry(shape, _qform(fields)) if fields["qform_code"] > 0 else None
-    sform = _geometry(shape, fields.get_sform()) if fields["sform_code"] > 0 else None
+    with np.errstate(invalid="ignore"):  # a signalling NaN is refused as a geometry, in words
+        qform = _geometry(shape, _qform(fields)) if fields["qform_code"] > 0 else None
+        sform = _geometry(shape, fields.get_sform()) if fields["sform_code"] > 0 else None
     if sform is not None:
         _refuse_other_spacing(sform, fields["pixdim"][1:4])
     if sform is not None and qform is not None:
