@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from harness.measure import Contender, Sample
 
+MODEL: Final = "hd-bet-v1"
+
 MINIMUM_DICE: Final = 0.95
 """With the mask of the default mode; a wrong answer is not recorded. The published ways back differ by a voxel."""
 
@@ -62,7 +64,7 @@ def main(
     """Compare PACKAGES of HD-BET v1 with its published program on one head."""
     started = datetime.now(UTC)
     try:
-        python = prepare("hd-bet-v1", lambda line: click.echo(line, err=True))
+        python = prepare(MODEL, lambda line: click.echo(line, err=True))
         with tempfile.TemporaryDirectory() as scratch:
             contenders = _contenders(python, packages, head, threads, Path(scratch))
             samples = take_turns(contenders, [default_rounds, *[rounds] * (len(contenders) - 1)])
@@ -71,7 +73,7 @@ def main(
         record = {
             "schema": 1,
             "benchmark": "tuned packages against the published program, whole processes",
-            "model": "hd-bet-v1",
+            "model": MODEL,
             "started": started,
             "commit": this_commit(),
             "machine": machine,
@@ -81,22 +83,23 @@ def main(
             "head_sha256": sha256_of(head),
             "entries": rows,
         }
-        click.echo(f"written: {write_result(record, 'tuned-hd-bet-v1', started, machine)}", err=True)
+        click.echo(f"written: {write_result(record, f"tuned-{MODEL}", started, machine)}", err=True)
     except BrainEdgeError as error:
         sys.exit(f"error: {error}")
 
 
 def _contenders(python: Path, packages: Sequence[Path], head: Path, threads: int, folder: Path) -> list[Contender]:
     """The published program by default, in its fastest mode, then the packages."""
-    modes = {"hd-bet-v1-default": "published, default mode", "hd-bet-v1": "published, one fold, no mirroring"}
+    modes = {f"{MODEL}-default": "published, default mode", MODEL: "published, one fold, no mirroring"}
     published = [
         replace(published_program(python, mode, head, folder / f"{mode}.nii.gz", threads), name=name)
         for mode, name in modes.items()
     ]
-    ours = [
-        package_run(open_package(place), head, folder / f"{number}.nii.gz", threads)
-        for number, place in enumerate(packages)
-    ]
+    opened = [open_package(place) for place in packages]
+    for package in opened:
+        if package.spec.name != MODEL:
+            raise BrainEdgeError(f"{package.folder}: expected a package of {MODEL}, this is one of {package.spec.name}")
+    ours = [package_run(one, head, folder / f"{number}.nii.gz", threads) for number, one in enumerate(opened)]
     return [*published, *(replace(one, name=f"{one.name}, package {n}") for n, one in enumerate(ours, start=1))]
 
 

@@ -58,13 +58,20 @@ class ChannelGate(torch.nn.Module):
         return x * x.mean(dim=(2, 3, 4), keepdim=True)
 
 
+class VolumeMean(torch.nn.Module):
+    """(N, C, I, J, K) to (N, C): the axes that are summed are gone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(dim=(2, 3, 4))
+
+
 NORMS = {
     "instance": lambda: torch.nn.InstanceNorm3d(16),
     "affine instance": lambda: torch.nn.InstanceNorm3d(16, affine=True, eps=1e-3),
     "group": group_norm,
     "mean": ChannelGate,
     "pooled to one voxel": lambda: torch.nn.AdaptiveAvgPool3d(1),
-    "mean without axes": lambda: torch.nn.Sequential(torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten()),
+    "pooled to a vector": VolumeMean,
 }
 
 

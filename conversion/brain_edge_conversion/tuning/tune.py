@@ -370,9 +370,10 @@ def _space(package: ModelPackage, int8: ModelPackage | None) -> Space:
         _require_same_network(package, int8)
     space = space_of(package.spec, tuple(_arithmetic(package, int8)))
     if space.is_empty:
+        is_int8 = package.manifest.number_format is NumberFormat.INT8
+        advice = "it is INT8 already" if is_int8 else "quantise it and give the result with --int8"
         raise UsageError(
-            f"{package.folder}: nothing can be tuned: one member, no mirroring, no windows, a fixed grid; quantise it "
-            "and give the result with --int8"
+            f"{package.folder}: nothing can be tuned: one member, no mirroring, no windows, a fixed grid; {advice}"
         )
     return space
 
