@@ -83,7 +83,8 @@ def main(
             "head_sha256": sha256_of(head),
             "entries": rows,
         }
-        click.echo(f"written: {write_result(record, f"tuned-{MODEL}", started, machine)}", err=True)
+        path = write_result(record, f"tuned-{MODEL}", started, machine)
+        click.echo(f"written: {path}", err=True)
     except BrainEdgeError as error:
         sys.exit(f"error: {error}")
 

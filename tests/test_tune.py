@@ -224,6 +224,9 @@ def test_a_model_with_nothing_to_make_cheaper(tmp_path: Path, cohort: Cohort):
     plain = make_package(tmp_path / "plain", fixed)
     with pytest.raises(UsageError, match="nothing can be tuned: one member, no mirroring, no windows, a fixed grid"):
         tune(plain, cohort, tmp_path / "package", options(ROOM))
+    quantised = ModelPackage(plain.folder, msgspec.structs.replace(plain.manifest, number_format=NumberFormat.INT8))
+    with pytest.raises(UsageError, match=r"nothing can be tuned: .*, a fixed grid; it is INT8 already"):
+        tune(quantised, cohort, tmp_path / "package", options(ROOM))
 
 
 def _fixed_grid():
