@@ -21,11 +21,13 @@ THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_T
 MODEL_CACHE: Final = "BRAIN_EDGE_MODEL_CACHE"
 
 
-def published_program(python: Path, model: str, head: Path, mask: Path, threads: int) -> Contender:
-    """The published program of a model, in its own environment."""
+def published_program(
+    python: Path, model: str, head: Path, mask: Path, threads: int, weights: Path | None = None
+) -> Contender:
+    """The published program of a model, in its own environment; with a weights file if it brings none."""
     return Contender(
         name="published program",
-        command=[str(python), str(PROGRAM), model, str(head), str(mask)],
+        command=[str(python), str(PROGRAM), model, str(head), str(mask), *([str(weights)] if weights else [])],
         environment=environment(threads),
         mask=mask,
         precision="f32",

