@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
+from published_steps import input_of_hd_bet
 from torch import nn
 
 from brain_edge.cohort import load_cohort
@@ -162,13 +163,9 @@ def published_mask(path: Path, weights: Path) -> np.ndarray:
     image = SimpleITK.ReadImage(str(path), SimpleITK.sitkFloat32)
     stored = SimpleITK.GetArrayFromImage(image)  # z, y, x
     zoom = np.array(image.GetSpacing()[::-1]) / 1.5
-    sides = np.round(zoom * stored.shape).astype(int)
-    small = resize(stored, sides, order=3, mode="edge", anti_aliasing=False) if (zoom != 1).any() else stored
-    seen = (small - small.mean()) / small.std()
-    padded = np.zeros([max(128, -(-side // 16) * 16) for side in sides], dtype=np.float32)
-    inside = tuple(slice(side) for side in sides)
-    padded[inside] = seen
+    padded, sides = input_of_hd_bet(stored, zoom)
     probabilities = _published_network(weights)(torch.from_numpy(padded)[None, None])[0].numpy()
+    inside = tuple(slice(side) for side in sides)
     labels = probabilities[(slice(None), *inside)].argmax(axis=0)
     back = np.round(sides / zoom).astype(int)
     regridded = resize(labels, back, order=0, mode="edge", anti_aliasing=False) if (zoom != 1).any() else labels

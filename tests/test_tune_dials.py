@@ -14,7 +14,9 @@ from brain_edge.resample import Interpolation
 from brain_edge.spec import Activation, SlidingWindow, StridedWindows, WholeVolume, canonical_json, spec_from_json
 from brain_edge.steps import (
     Argmax,
+    Clip,
     CropToForeground,
+    FitPercentile,
     LargestComponent,
     Orient,
     PadToMultiple,
@@ -63,7 +65,9 @@ def test_the_cheapest_setting_of_it_is_one_plain_pass_over_the_head():
     (stage,) = space.changed(floor).stages
     assert stage.network.graphs == ("fold0",)
     assert stage.network.flips == ((),)
-    assert [type(step) for step in stage.before] == [Orient, ResampleToSpacing, ZScore, CropToForeground, PadToMultiple]
+    fits = [FitPercentile, FitPercentile]
+    resamples = [ResampleToSpacing, Clip, ZScore]
+    assert [type(step) for step in stage.before] == [Orient, *fits, *resamples, CropToForeground, PadToMultiple]
     assert stage.before[-1] == PadToMultiple(multiple_of=16)
     assert space.numbers(floor) is Arithmetic.INT8
     assert space.changes(floor)[-1] == "networks in INT8"

