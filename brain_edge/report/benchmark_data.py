@@ -190,7 +190,7 @@ class Noise:
 
 
 def noise_between_repetitions(runs: Iterable[CellRun]) -> tuple[Noise, ...]:
-    """The ratios of every cell that was measured in two repetitions: the first two of them that have figures."""
+    """The ratios of every cell that was measured in two repetitions: the last two of them that have figures."""
     by_cell: dict[str, dict[int, CellRun]] = {}
     for run in runs:
         if run.device is None and run.cell.kind in (Kind.NETWORK, Kind.PROCESS) and figures(run):
@@ -199,7 +199,7 @@ def noise_between_repetitions(runs: Iterable[CellRun]) -> tuple[Noise, ...]:
     for cell, repetitions in by_cell.items():
         if len(repetitions) < 2:
             continue
-        one, other = (repetitions[number] for number in sorted(repetitions)[:2])
+        one, other = sorted(repetitions.values(), key=lambda run: run.started)[-2:]
         before, after = figures(one), figures(other)
         hours = abs((other.started - one.started).total_seconds()) / 3600
         for name in before.keys() & after.keys():

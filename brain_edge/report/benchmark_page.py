@@ -11,12 +11,14 @@ from brain_edge.report.benchmark_data import best_isa, figures, noise_between_re
 from brain_edge.report.benchmark_speed import networks, scaling, table_4, table_4_words
 from brain_edge.report.benchmark_targets import COLUMNS as TARGET_COLUMNS
 from brain_edge.report.benchmark_targets import target_rows
+from brain_edge.report.benchmark_turns import whole_cases
 from brain_edge.report.benchmark_words import NOT_MEASURED, interval, mib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from brain_edge.bench.cells import CellEntry
+    from brain_edge.bench.turns import Turns
     from brain_edge.report.benchmark_costs import Costs
     from brain_edge.report.benchmark_data import OneMachine
     from brain_edge.report.benchmark_figures import Drawn
@@ -25,17 +27,20 @@ HYBRIDS: Final = "AVX2-VNNI"
 MOST_WORDS: Final = 160
 
 
-def benchmark_page(all_machines: Sequence[OneMachine], drawn: Sequence[Drawn], costs: Costs | None) -> str:
+def benchmark_page(
+    all_machines: Sequence[OneMachine], drawn: Sequence[Drawn], costs: Costs | None, turns: Sequence[Turns] = ()
+) -> str:
     """The whole page.
 
     Args:
         all_machines: each with its cells.
         drawn: figures that lie beside the page.
         costs: the reader's own prices and powers; None without.
+        turns: whole processes outside the matrix, oldest first.
     """
     blocks = [*_head(all_machines), *_comparison(drawn)]
     for each in all_machines:
-        blocks += [f"## {each.cpu}", *_machine(each, drawn, costs)]
+        blocks += [f"## {each.cpu}", *_machine(each, drawn, costs, turns)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -63,7 +68,7 @@ def _comparison(drawn: Sequence[Drawn]) -> Iterator[str]:
     yield from _figure(drawn, "speed-up-by-cpu")
 
 
-def _machine(each: OneMachine, drawn: Sequence[Drawn], costs: Costs | None) -> Iterator[str]:
+def _machine(each: OneMachine, drawn: Sequence[Drawn], costs: Costs | None, turns: Sequence[Turns]) -> Iterator[str]:
     part = each.file_part
     yield _facts(each)
     yield "### Accuracy, latency and memory"
@@ -73,6 +78,7 @@ def _machine(each: OneMachine, drawn: Sequence[Drawn], costs: Costs | None) -> I
     if asked:
         yield "### What was asked"
         yield format_rows(TARGET_COLUMNS, asked)
+    yield from whole_cases(each.machine, turns)
     yield from networks(each)
     yield from _figure(drawn, f"latency-dice-{part}")
     yield from _figure(drawn, f"memory-latency-{part}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.bench.cells import read_cells
+from brain_edge.bench.turns import read_turns
 from brain_edge.io.atomic import atomic_folder
 from brain_edge.report.benchmark_costs import read_costs
 from brain_edge.report.benchmark_data import machines
@@ -32,8 +33,9 @@ def write_benchmark_report(results: Path, folder: Path, costs: Path | None = Non
         MissingExtraError: matplotlib is not installed.
     """
     found = machines(read_cells(results))
+    turns = read_turns(results)
     stated = read_costs(costs) if costs is not None else None
     with atomic_folder(folder, overwrite=overwrite) as draft:
         drawn = draw_all(found, draft)
-        (draft / PAGE).write_text(benchmark_page(found, drawn, stated), encoding="utf-8")
+        (draft / PAGE).write_text(benchmark_page(found, drawn, stated, turns), encoding="utf-8")
     return folder / PAGE
