@@ -14,7 +14,7 @@ This file runs where brain_edge is not installed, so it imports nothing of it, b
   `test_ma.py` of CBICA/BrainMaGe, with the same libraries for each (nibabel, NumPy, scikit-image, SciPy), around the
   network of this project, which has its layers and the names of its weights. Its images are stored in LPS; others are
   turned for it. Components are counted by one pass over the labels, where the original makes one for each of them:
-  random weights leave thousands, and that is not held against it either.
+  random weights leave hundreds, and that is not held against it either.
 
 Threads come from OMP_NUM_THREADS. The programs print as they go; that is sent to stderr.
 """

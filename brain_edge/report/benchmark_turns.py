@@ -38,7 +38,7 @@ def whole_cases(machine: Machine, turns: Iterable[Turns]) -> Iterator[str]:
         "the rounds that both took part in. `brainmage` and the tumour networks have random weights, the same on both "
         "sides; INT8 of those is quantised for speed. An interval wants "
         f"{MINIMUM_ROUNDS} rounds. Recorded by `benchmarks/recipe_case.py` and `benchmarks/tuned.py`, which compare "
-        "the masks first, and record nothing where they differ."
+        "the masks first and record nothing where they differ; of INT8 with random weights that would mean nothing."
     )
 
 
