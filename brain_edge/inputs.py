@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import InputError, UsageError
-from brain_edge.paths import require_text
+from brain_edge.paths import may_be_file, require_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ def images_in(folder: Path) -> tuple[Path, ...]:
         InputError: there is none, the folder cannot be read, or a name in it is no text.
     """
     named = [folder / name for name in sorted(_names_in(folder)) if _is_image_name(name)]
-    images = tuple(require_text(path) for path in named if path.is_file())
+    images = tuple(require_text(path) for path in named if may_be_file(path))
     if not images:
         raise InputError(
             f"{folder}: expected a folder with images ({', '.join(IMAGE_SUFFIXES)}), found none in it, "
@@ -119,6 +119,7 @@ def series_of(inputs: Mapping[str, Path], choices: Mapping[str, str]) -> dict[st
     Raises:
         UsageError: a choice for an input that is no DICOM, or one series for two sequences.
         InputError: none or several series fit, one cannot be read, or they are of several studies.
+        GeometryError: they are of several frames of reference.
         MissingExtraError: pydicom is not installed.
     """
     dicom = {name: path for name, path in inputs.items() if input_kind(path) is InputKind.DICOM}
@@ -128,11 +129,12 @@ def series_of(inputs: Mapping[str, Path], choices: Mapping[str, str]) -> dict[st
         )
     if not dicom:
         return {}
-    from brain_edge.io.dicom import list_series, require_one_study
+    from brain_edge.io.dicom import list_series, require_one_frame_of_reference, require_one_study
 
     listed = {path: list_series(path) for path in set(dicom.values())}
     chosen = {name: _choose(listed[path], name, choices.get(name)) for name, path in dicom.items()}
     require_one_study(chosen.values())
+    require_one_frame_of_reference(chosen.values())
     if len({info.uid for info in chosen.values()}) < len(chosen):
         raise UsageError(f"one series was chosen for two of {', '.join(chosen)}; choose a series for each")
     return chosen

@@ -11,6 +11,7 @@ from brain_edge.errors import OutputError, UsageError
 from brain_edge.inputs import DICOM_SUFFIX, InputKind, input_kind
 from brain_edge.io.atomic import atomic_file, require_writable_folder
 from brain_edge.io.nifti import SUFFIXES
+from brain_edge.label_channels import label_channels
 from brain_edge.paths import require_text
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def require_outputs(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpe
         raise UsageError(f"two outputs have the same name: {', '.join(map(str, outputs.paths()))}")
     _require_suffixes(outputs)
     _require_seg(outputs)
+    _require_probabilities(outputs, spec)
     _require_border(outputs, spec)
     _require_dicom_input(next(iter(inputs.values())), outputs)
     for path in outputs.paths():
@@ -150,6 +152,14 @@ def _require_seg(outputs: Outputs) -> None:
         raise UsageError(
             f"{outputs.report}: a structured report refers to the segments of a DICOM SEG; name a mask that ends in "
             f"{DICOM_SUFFIX} instead of {outputs.mask}, or a report that ends in .json"
+        )
+
+
+def _require_probabilities(outputs: Outputs, spec: ModelSpec) -> None:
+    if outputs.is_fractional and set(label_channels(spec.stages[-1])) != set(spec.label_names()):
+        raise UsageError(
+            f"{outputs.mask}: a fractional SEG holds the probability of each label, and {spec.name} makes labels of "
+            "regions, levels or several networks, which have none; write binary or labelmap, --probabilities beside it"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,18 @@ def require_text(path: Path) -> Path:
             "rename it, or set PYTHONUTF8=1 if it is text in UTF-8"
         ) from error
     return path
+
+
+def may_be_file(path: Path) -> bool:
+    """Whether a name is a file, or nobody can tell: then whoever opens it says why it cannot be read.
+
+    A link that leads nowhere, or a share that does not answer, is an input that is missing and no absent one. Folders,
+    pipes and devices are no files.
+    """
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
 
 
 def cache_folder(kind: str) -> Path:

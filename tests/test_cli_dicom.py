@@ -285,6 +285,16 @@ def test_two_sequences_are_picked_out_of_one_folder(tmp_path, study):
     assert "expected the sequences of one study, got 2 studies" in said
 
 
+def test_sequences_between_which_the_patient_has_moved_are_refused(tmp_path, here):
+    pair = make_pair_package(tmp_path / "pair").folder
+    uid = head().study_uid
+    head(study_uid=uid, number=3).write(here / "study/T1")
+    head(study_uid=uid, number=4, protocol=T2_PROTOCOL).write(here / "study/T2")
+    said = refused(3, "run", pair, "T1=study", "T2=study", "-o", "no.dcm")
+    assert "expected sequences of one frame of reference, got 2" in said
+    assert not (here / "no.dcm").exists()
+
+
 @pytest.mark.parametrize(
     ("choice", "code", "words"),
     [

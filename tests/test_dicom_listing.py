@@ -9,9 +9,11 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 import traceback
 import warnings
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,12 +42,12 @@ from brain_edge.io.dicom import (
     holds_dicom,
     list_series,
     read_series,
+    require_one_frame_of_reference,
     require_one_study,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 ADDRESS = "1.2.3"
 
@@ -542,6 +544,43 @@ def test_sequences_of_two_studies_are_not_one_patient(tmp_path: Path):
     series = list_series(tmp_path)
     assert "expected the sequences of one study, got 2 studies" in refusal(lambda: require_one_study(series))
     require_one_study(series[:1])
+
+
+def test_sequences_of_two_frames_of_reference_have_no_common_coordinates(tmp_path: Path):
+    """The patient was taken out and laid down anew between them; positions say nothing of each other."""
+    first = Series(number=2)
+    first.write(tmp_path)
+    Series(number=3, protocol=FLAIR_PROTOCOL, study_uid=first.study_uid).write(tmp_path)
+    series = list_series(tmp_path)
+    require_one_study(series)
+    with pytest.raises(
+        GeometryError, match=r"expected sequences of one frame of reference, got 2 in series 2 .*register"
+    ):
+        require_one_frame_of_reference(series)
+    require_one_frame_of_reference(series[:1])
+
+
+def test_a_slice_that_is_a_link_to_nowhere_is_not_passed_over(tmp_path: Path):
+    """The volume would be shorter by it, and nothing in the other headers would say so."""
+    folder = tmp_path / "series"
+    Series().write(folder)
+    files = sorted(folder.iterdir())
+    files[-1].unlink()
+    assert list_series(folder)[0].slices == len(files) - 1
+    files[-1].symlink_to(tmp_path / "not-fetched")
+    words = refusal(lambda: list_series(folder))
+    assert f"file {len(files)} of {len(files)} in name order could not be read: No such file" in words
+
+
+def test_a_folder_of_slices_that_cannot_be_opened_is_not_passed_over(without_rights: Callable[..., Any]):
+    with tempfile.TemporaryDirectory() as name:  # other users cannot look into pytest's folders
+        place = Path(name)
+        place.chmod(0o755)
+        Series().write(place / "a")
+        (place / "b").mkdir(mode=0o000)
+        with without_rights():
+            assert "a folder in it could not be read: Permission denied" in refusal(lambda: list_series(place))
+        (place / "b").chmod(0o755)
 
 
 def test_a_faulty_geometry_is_a_geometry_error(tmp_path: Path):

@@ -15,6 +15,7 @@ import numpy as np
 
 from brain_edge.errors import InputError
 from brain_edge.geometry import Geometry
+from brain_edge.paths import may_be_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,7 +85,7 @@ def _files(folder: Path) -> Iterator[Path]:
     # the first level by itself, because rglob does not enter a subject's folder that is a symbolic link
     for path in sorted({*folder.glob("*"), *folder.glob("*/**/*")}):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.name.endswith(IMAGE_SUFFIXES) and path.is_file() and not hidden:
+        if path.name.endswith(IMAGE_SUFFIXES) and may_be_file(path) and not hidden:
             yield path
 
 

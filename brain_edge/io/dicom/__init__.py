@@ -7,7 +7,14 @@ from brain_edge.io.dicom.report_sr import write_report
 from brain_edge.io.dicom.secondary_capture import write_picture
 from brain_edge.io.dicom.seg import SegEncoding, SegOptions, write_seg
 from brain_edge.io.dicom.sequence_type import SequenceType
-from brain_edge.io.dicom.series import SeriesInfo, SeriesKind, choose_series, list_series, require_one_study
+from brain_edge.io.dicom.series import (
+    SeriesInfo,
+    SeriesKind,
+    choose_series,
+    list_series,
+    require_one_frame_of_reference,
+    require_one_study,
+)
 
 __all__ = [
     "RESEARCH_ONLY",
@@ -23,6 +30,7 @@ __all__ = [
     "holds_dicom",
     "list_series",
     "read_series",
+    "require_one_frame_of_reference",
     "require_one_study",
     "write_picture",
     "write_report",

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from brain_edge import __version__
-from brain_edge.errors import PackageError, UsageError
+from brain_edge.errors import UsageError
 from brain_edge.io.dicom.codes import coded
+from brain_edge.label_channels import label_channels
 from brain_edge.package.manifest import WeightsStatus
-from brain_edge.steps.decode import Argmax, Threshold
 
 if TYPE_CHECKING:
     from brain_edge.io.dicom.codes import Coded
@@ -51,7 +51,7 @@ class Algorithm:
         digest: SHA-256 of the package.
         precision: what the package computes in, such as "int8, f32 where not integer".
         segments: one per label of its table, in order.
-        channels: label -> channels of the probabilities that make it up.
+        channels: label -> channels of the probabilities that make it up; see `label_channels`.
     """
 
     name: str
@@ -89,7 +89,7 @@ def algorithm_of(package: ModelPackage) -> Algorithm:
         digest=package.digest,
         precision=f"{manifest.number_format}/{manifest.precision}",
         segments=segments_of(package.spec),
-        channels=_channels(package.spec),
+        channels=label_channels(package.spec.stages[-1]),
     )
 
 
@@ -116,18 +116,6 @@ def remarks(flags: tuple[Flag, ...], label: int | None = None) -> str:
     """The flags in full sentences; with a label, those of that label and of the image."""
     fitting = [flag.message for flag in flags if label is None or flag.label in (None, label)]
     return "; ".join([RESEARCH_ONLY + ", not for diagnosis or treatment", *fitting])
-
-
-def _channels(spec: ModelSpec) -> dict[int, tuple[int, ...]]:
-    """Which channels of the last network add up to each label."""
-    last = spec.stages[-1]
-    for step in last.after:
-        if isinstance(step, Threshold):
-            return {1: (step.channel,)}
-        if isinstance(step, Argmax):
-            values = step.values or tuple(range(last.network.channels_out))
-            return {label: tuple(k for k, value in enumerate(values) if value == label) for label in set(values) - {0}}
-    raise PackageError(f"{spec.name}: the last stage does not turn probabilities into labels")
 
 
 def _refused(package: ModelPackage, why: str) -> UsageError:

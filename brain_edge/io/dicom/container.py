@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from brain_edge.errors import InputError
+from brain_edge.paths import may_be_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,12 +67,16 @@ class Container:
             with self._opened(part) as stream:
                 yield stream
         except OSError as error:
-            raise InputError(f"{self.root}: {part.place} could not be read: {error.strerror}") from error
+            raise InputError(
+                f"{self.root}: {part.place} could not be read: {error.strerror}; fetch or copy it again"
+            ) from error
 
     def is_dicom(self, part: Part) -> bool:
         """True where a part begins as a DICOM file does (PS3.10 section 7.1)."""
         if self._archive is None:
-            return _has_preamble(self.root / part.name if part.name else self.root)
+            path = self.root / part.name if part.name else self.root
+            # a link that leads nowhere: reading it will say so
+            return _has_preamble(path) if path.exists() else part.looks_like_dicom
         try:
             with self._archive.open(part.name) as stream:
                 return stream.read(132)[128:] == b"DICM"
@@ -144,11 +149,17 @@ def _count(names: list[str]) -> range:
 
 
 def _files_below(root: Path) -> Iterator[str]:
-    """Regular files only: a pipe would wait for ever."""
-    for folder, _, names in os.walk(root):
+    """Files, also those that cannot be read: passed over, they would be slices that are missing. A pipe would wait."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(
+            f"{root}: a folder in it could not be read: {error.strerror}; make it readable, or give a copy"
+        ) from error
+
+    for folder, _, names in os.walk(root, onerror=refuse):
         for name in names:
             path = Path(folder, name)
-            if path.is_file():
+            if may_be_file(path):
                 yield str(path.relative_to(root))
 
 

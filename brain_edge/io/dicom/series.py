@@ -187,6 +187,22 @@ def require_one_study(series: Iterable[SeriesInfo]) -> None:
         )
 
 
+def require_one_frame_of_reference(series: Iterable[SeriesInfo]) -> None:
+    """Refuse sequences whose coordinates have nothing to do with each other (C.7.4.1): the patient lay anew between.
+
+    Raises:
+        GeometryError: there are series of more than one frame of reference.
+    """
+    chosen = list(series)
+    frames = {info.frame_of_reference for info in chosen}
+    if len(frames) > 1:
+        raise GeometryError(
+            f"{_roots(chosen)}: expected sequences of one frame of reference, got {len(frames)} in "
+            f"{', '.join(info.name for info in chosen)}: their positions cannot be compared; register them first "
+            "(docs/how-to/register-sequences.md)"
+        )
+
+
 def _describe(root: Path, instances: list[Instance]) -> SeriesInfo:
     first = instances[0]
     frames = tuple(frame for instance in instances for frame in instance.frames)
