@@ -103,6 +103,8 @@ class CaseStatus(StrEnum):
 
     DONE = "done"
     FAILED = "failed"
+    WRITING = "writing"
+    """Its outputs are taking their names. A run that was killed then leaves this: it is run again."""
 
 
 class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,11 +129,11 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaseRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One case of a batch, as `NAME_record.json`; it is written last, so that a case with it is whole.
+    """One case of a batch, as `NAME_record.json`; "done" is written last, so that a case with it is whole.
 
     Attributes:
         case: its name, unique in the batch.
-        status: done or failed.
+        status: done, failed, or in the moment when the outputs appear, writing.
         inputs: per sequence.
         series: choices of DICOM series.
         digest: of the package.
@@ -181,7 +183,7 @@ def write_case_record(record: CaseRecord, path: Path) -> None:
 
 
 def read_case_record(path: Path) -> CaseRecord | None:
-    """A record; None where there is none, or a damaged one, or one of another format: its case is run again."""
+    """A record; None where there is none, or a damaged one, or one of another format."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=CaseRecord)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -189,20 +191,21 @@ def read_case_record(path: Path) -> CaseRecord | None:
 
 
 def read_case_records(folder: Path) -> tuple[CaseRecord, ...]:
-    """The records of all cases in a folder, by name of the case; damaged ones are left out."""
+    """The records of all cases in a folder that have ended, by name of the case; damaged ones are left out."""
     paths = (path for path in folder.glob(f"*{RECORD_SUFFIX}") if not path.name.startswith("."))
-    records = (read_case_record(path) for path in paths)
-    return tuple(sorted((record for record in records if record is not None), key=lambda record: record.case))
+    records = [record for path in paths if (record := read_case_record(path)) is not None]
+    ended = [record for record in records if record.status is not CaseStatus.WRITING]
+    return tuple(sorted(ended, key=lambda record: record.case))
 
 
 def input_record(path: Path) -> FileRecord:
     """An input by its content, as far as it can be read."""
-    if not path.is_file():
-        return FileRecord(path=printable(path), size_bytes=None, sha256=None)
     try:
-        return FileRecord(path=printable(path), size_bytes=path.stat().st_size, sha256=sha256_of(path))
+        if path.is_file():
+            return FileRecord(path=printable(path), size_bytes=path.stat().st_size, sha256=sha256_of(path))
     except (OSError, InputError):
-        return FileRecord(path=printable(path), size_bytes=None, sha256=None)
+        pass  # the reader, which comes next, says why
+    return FileRecord(path=printable(path), size_bytes=None, sha256=None)
 
 
 def output_record(content: Path, name: Path, folder: Path) -> FileRecord:

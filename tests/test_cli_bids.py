@@ -194,6 +194,31 @@ def test_a_model_of_two_sequences_does_the_complete_sessions_and_names_what_othe
     assert validate(tmp_path / "out") == {"error": set(), "warning": ONLY_WARNING}
 
 
+def test_images_of_types_that_a_model_does_not_declare_get_masks_of_their_own(work, tmp_path):
+    """It declares T1w and is told FLAIR, too: both images of a session would have one name for their masks."""
+    raw = phantom_dataset(tmp_path / "raw", ["sub-01_T1w", "sub-01_FLAIR"])
+    call = (
+        "bids",
+        raw,
+        tmp_path / "out",
+        "participant",
+        "-p",
+        work / "tiny",
+        "--sequence",
+        "T1w",
+        "--sequence",
+        "FLAIR",
+    )
+    succeed(*call)
+    masks = {path.name: path for path in (tmp_path / "out").rglob("*_mask.json")}
+    assert {name: json.loads(path.read_text())["Sources"] for name, path in masks.items()} == {
+        "sub-01_space-orig_desc-brain_mask.json": ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"],
+        "sub-01_space-orig_desc-brainFLAIR_mask.json": ["bids:raw:sub-01/anat/sub-01_FLAIR.nii.gz"],
+    }
+    assert "2 of 2 cases were finished before and are kept" in succeed(*call).out
+    assert validate(tmp_path / "out") == {"error": set(), "warning": ONLY_WARNING}
+
+
 def test_a_broken_image_fails_alone_and_leaves_valid_derivatives(work, raw, tmp_path):
     (raw / "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz").write_bytes(b"no image")
     save_specks(raw / "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz")

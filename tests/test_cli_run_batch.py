@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import nibabel
 import numpy as np
 import pytest
@@ -32,7 +34,7 @@ from brain_edge.batch import Shard
 from brain_edge.batch.lock import working
 from brain_edge.digest import sha256_of
 from brain_edge.package import open_package
-from brain_edge.record import CaseStatus, read_case_record, read_case_records
+from brain_edge.record import CaseStatus, input_record, read_case_record, read_case_records, write_case_record
 
 SUMMARY = ("summary.json", "summary.tsv")
 
@@ -387,7 +389,7 @@ def test_a_mask_that_was_changed_by_somebody_else_is_left_alone_and_told(package
     for used in (package, package, other_package):
         done = brain_edge("run", used, "head.nii.gz", "-o", "out")
         assert done.code == 6
-        assert "head_mask.nii.gz: this mask, or another output of the case, is not what was written" in done.err
+        assert "head_mask.nii.gz: this mask, or another output of the case, is not what a recorded run" in done.err
         assert mask.read_bytes() == changed
     assert json.loads((here / "out/summary.json").read_text())["rows"][0]["status"] == "failed"
     succeed("run", package, "head.nii.gz", "-o", "out", "--overwrite")
@@ -405,11 +407,63 @@ def test_an_earlier_mask_stays_where_its_case_fails_now(package, here):
     assert outcomes(succeed("run", package, "head.nii.gz", "-o", "out")) == ["head_mask.nii.gz"]
 
 
-@pytest.mark.parametrize("text", ["", "{}", "not JSON", "\xff"])
-def test_a_damaged_record_only_costs_a_run(package, here, text):
-    succeed("run", package, "head.nii.gz", "-o", "out")
-    (here / "out/head_record.json").write_bytes(text.encode("latin-1"))
+@pytest.mark.parametrize("text", [None, "", "{}", "not JSON", "\xff"])
+def test_a_mask_that_no_record_tells_of_is_left_alone(package, here, text):
+    """It may be a reader's own, under the name that ours would have."""
+    (here / "out").mkdir()
+    mask = here / "out/head_mask.nii.gz"
+    mask.write_bytes(b"by a reader")
+    if text is not None:
+        (here / "out/head_record.json").write_bytes(text.encode("latin-1"))
+    for _ in range(2):
+        done = brain_edge("run", package, "head.nii.gz", "-o", "out")
+        assert done.code == 6
+        assert "was corrected by hand, damaged or made by another program, and is left as it is" in done.err
+        assert mask.read_bytes() == b"by a reader"
+    mask.unlink()
     assert outcomes(succeed("run", package, "head.nii.gz", "-o", "out")) == ["head_mask.nii.gz"]
+
+
+def test_another_output_that_no_record_tells_of_is_left_alone(package, here):
+    succeed("run", package, "head.nii.gz", "-o", "out")
+    (here / "out/head_brain.nii.gz").write_bytes(b"by a reader")
+    assert brain_edge("run", package, "head.nii.gz", "-o", "out", "--brain", "out").code == 6
+    assert (here / "out/head_brain.nii.gz").read_bytes() == b"by a reader"
+    succeed("run", package, "head.nii.gz", "-o", "out", "--brain", "out", "--overwrite")
+    assert (here / "out/head_brain.nii.gz").read_bytes() != b"by a reader"
+
+
+def test_outputs_that_a_killed_run_had_just_named_are_its_own(package, here):
+    """Killed between the first output and the last word on the case: it is run again, and nobody has to say so."""
+    succeed("run", package, "head.nii.gz", "-o", "out", "--brain", "out")
+    record = read_case_record(here / "out/head_record.json")
+    write_case_record(msgspec.structs.replace(record, status=CaseStatus.WRITING), here / "out/head_record.json")
+    (here / "out/head_mask.nii.gz").unlink()
+    assert read_case_records(here / "out") == ()
+    done = succeed("run", package, "head.nii.gz", "-o", "out", "--brain", "out")
+    assert outcomes(done) == ["head_mask.nii.gz"]
+    assert read_case_record(here / "out/head_record.json").status is CaseStatus.DONE
+
+
+def test_an_image_that_cannot_be_reached_is_a_case_that_fails(package, here, monkeypatch):
+    """A link to nowhere (data that was not fetched), and a share that does not answer."""
+    make_links(here, 3)
+    (here / "in/001.nii.gz").unlink()
+    (here / "in/001.nii.gz").symlink_to(here / "not-fetched")
+    stat = Path.stat
+
+    def stale(path: Path, **options: bool) -> os.stat_result:
+        if path.name == "002.nii.gz":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return stat(path, **options)
+
+    done = brain_edge("run", package, "in", "-o", "out")
+    assert done.code == 6
+    assert "001.nii.gz" in done.err
+    rows = json.loads((here / "out/summary.json").read_text())["rows"]
+    assert [row["status"] for row in rows] == ["done", "failed", "done"]
+    monkeypatch.setattr(Path, "stat", stale)
+    assert input_record(here / "in/002.nii.gz").sha256 is None
 
 
 # several processes

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from brain_edge import __version__
 from brain_edge.batch.memory import give_back, rss_bytes
 from brain_edge.batch.planning import RefusedCase
-from brain_edge.batch.resume import Standing, standing
+from brain_edge.batch.resume import Standing, is_as_recorded, standing
 from brain_edge.errors import BrainEdgeError, OutputError
 from brain_edge.outliers import measure
 from brain_edge.record import (
@@ -120,6 +120,7 @@ class _Attempt:
         self._started = datetime.now(UTC)
         self._inputs = {name: input_record(path) for name, path in job.inputs.items()}
         self._earlier = read_case_record(self._path)
+        self._written: dict[str, FileRecord] = {}
 
     def keep(self) -> CaseResult | None:
         """The result of an earlier run, where that is what this one would make.
@@ -132,8 +133,9 @@ class _Attempt:
         place = standing(self._earlier, self._job, self._inputs, self._runner.package.digest, self._runner.folder)
         if place is Standing.CHANGED:
             raise OutputError(
-                f"{self._job.outputs.mask}: this mask, or another output of the case, is not what was written; it "
-                "was corrected by hand or damaged, and is left as it is: move it away, or replace it with --overwrite"
+                f"{self._job.outputs.mask}: this mask, or another output of the case, is not what a recorded run has "
+                "written: it was corrected by hand, damaged or made by another program, and is left as it is; move it "
+                "away, or replace it with --overwrite"
             )
         if place is Standing.OPEN or self._earlier is None:
             return None
@@ -150,7 +152,6 @@ class _Attempt:
             raise job.error
         for path in job.outputs.paths():
             _make_parents(path)
-        written: dict[str, FileRecord] = {}
         measures: dict[str, LabelMeasure] = {}
 
         def complete(run: RunRecord, mask: Mask, files: Outputs) -> None:
@@ -158,9 +159,9 @@ class _Attempt:
             for label, measured in measure(mask, self._runner.package.spec.label_names()).items():
                 measures[label] = replace(measured, agreement=run.member_agreement.get(label))
             for kind, name in job.outputs.files().items():
-                written[kind] = output_record(files.files()[kind], name, self._runner.folder)
-            # from here until the new record is there, the case counts as open
-            self._path.unlink(missing_ok=True)
+                self._written[kind] = output_record(files.files()[kind], name, self._runner.folder)
+            # until the last record replaces this one the case counts as open, and its new outputs as our own
+            write_case_record(self._record(CaseStatus.WRITING, self._written), self._path)
 
         with self._runner.first.turn() as passed:
 
@@ -170,14 +171,13 @@ class _Attempt:
 
             self._runner.require_going()
             run = run_case(self._runner.load(), job, tick, complete)
-        record = self._record(CaseStatus.DONE, written, run=run, measures=measures)
+        record = self._record(CaseStatus.DONE, self._written, run=run, measures=measures)
         write_case_record(record, self._path)
         return CaseResult(job.case, job.inputs, Outcome.NEW, record)
 
     def fail(self, error: Exception) -> CaseResult:
         """Record why there is no result; the next run tries again."""
-        in_place = self._earlier.outputs if self._earlier is not None and self._path.exists() else {}
-        record = self._record(CaseStatus.FAILED, in_place, error=error)
+        record = self._record(CaseStatus.FAILED, self._in_place(), error=error)
         try:
             write_case_record(record, self._path)
         except OutputError as second:
@@ -185,6 +185,14 @@ class _Attempt:
             if is_disk_full(second):
                 error = second
         return CaseResult(self._job.case, self._job.inputs, Outcome.FAILED, record, error)
+
+    def _in_place(self) -> dict[str, FileRecord]:
+        """What lies there of this case: an earlier run's outputs; where new ones had begun to appear, some of both."""
+        earlier = {} if self._earlier is None else self._earlier.outputs
+        if not self._written:
+            return earlier
+        found = [*earlier.items(), *self._written.items()]
+        return {kind: file for kind, file in found if is_as_recorded(file, self._runner.folder / file.path)}
 
     def _record(
         self,

@@ -221,6 +221,12 @@ def _require_names(cases: Sequence[Job | RefusedCase]) -> None:
         if case.case.casefold() in seen:
             raise UsageError(f"two cases are called {case.case}; give each a name of its own")
         seen.add(case.case.casefold())
+    owners: dict[Path, str] = {}
+    for case in cases:
+        for path in () if isinstance(case, RefusedCase) else case.outputs.paths():
+            owner = owners.setdefault(path.resolve(), case.case)
+            if owner != case.case:
+                raise UsageError(f"{path}: {owner} and {case.case} would both write this; run them into two folders")
 
 
 def _make_folder(folder: Path) -> None:

@@ -26,7 +26,7 @@ class Standing(StrEnum):
     FINISHED = "finished"
     """Its outputs are there, and are what a run would make now."""
     CHANGED = "changed"
-    """An output is there, and is not what was written: corrected by hand, or damaged. Not ours to replace."""
+    """An output is there that no record says was written so: corrected by hand, damaged, somebody else's. It stays."""
     OPEN = "open"
     """It is to be run."""
 
@@ -43,15 +43,20 @@ def standing(
         digest: of the package.
         folder: of the record.
     """
-    if record is None:
-        return Standing.OPEN
-    wanted = {kind: path for kind, path in job.outputs.files().items() if _is_recorded(record, kind, path, folder)}
-    if any(path.exists() and not _is_as_recorded(record.outputs[kind], path) for kind, path in wanted.items()):
+    wanted = job.outputs.files()
+    there = {kind: path for kind, path in wanted.items() if path.exists()}
+    written = {} if record is None else record.outputs
+    if any(not _is_own(written.get(kind), path, folder) for kind, path in there.items()):
         return Standing.CHANGED
-    is_whole = len(wanted) == len(job.outputs.files()) and all(path.exists() for path in wanted.values())
-    if record.status is CaseStatus.DONE and is_whole and _asks_the_same(record, job, inputs, digest):
+    is_done = record is not None and record.status is CaseStatus.DONE and len(there) == len(wanted)
+    if record is not None and is_done and _asks_the_same(record, job, inputs, digest):
         return Standing.FINISHED
     return Standing.OPEN
+
+
+def is_as_recorded(file: FileRecord, path: Path) -> bool:
+    """Whether a file has the bytes that a record states."""
+    return path.is_file() and path.stat().st_size == file.size_bytes and sha256_of(path) == file.sha256
 
 
 def remove_leftovers(outputs: Iterable[Path]) -> None:
@@ -66,12 +71,8 @@ def remove_leftovers(outputs: Iterable[Path]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _is_recorded(record: CaseRecord, kind: str, path: Path, folder: Path) -> bool:
-    return kind in record.outputs and record.outputs[kind].path == relative_path(path, folder)
-
-
-def _is_as_recorded(file: FileRecord, path: Path) -> bool:
-    return path.is_file() and path.stat().st_size == file.size_bytes and sha256_of(path) == file.sha256
+def _is_own(file: FileRecord | None, path: Path, folder: Path) -> bool:
+    return file is not None and file.path == relative_path(path, folder) and is_as_recorded(file, path)
 
 
 def _asks_the_same(record: CaseRecord, job: Job, inputs: Mapping[str, FileRecord], digest: str) -> bool:

@@ -56,7 +56,8 @@ def derivative_name(case: BidsCase, spec: ModelSpec) -> BidsName:
     """
     is_mask = spec.task is Task.SKULL_STRIPPING
     suffixes = {kind.suffix for kinds in declared_types(spec).values() for kind in kinds}
-    tells_apart = len(case.images) == 1 and len(suffixes) != 1
+    # a user may give a model types that it does not declare: then two images of a session would share a name
+    tells_apart = len(case.images) == 1 and suffixes != {case.reference.name.suffix}
     description = (BRAIN if is_mask else "") + (case.reference.name.suffix if tells_apart else "")
     entities = {**case.entities, "space": "orig", **({"desc": description} if description else {})}
     return BidsName(in_order(entities), "mask" if is_mask else "dseg")
