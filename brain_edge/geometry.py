@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -158,9 +158,15 @@ def inverse_moves(moves: AxisMoves) -> AxisMoves:
 def overlap_share(reference: Geometry, other: Geometry) -> float:
     """Share of the voxel centres of `reference` (on a lattice of about 16^3) that lie inside `other`, 0 to 1."""
     axes = [np.linspace(0, side - 1, num=min(side, 16)) for side in reference.shape]
-    voxels = np.stack([*np.meshgrid(*axes, indexing="ij"), np.ones([a.size for a in axes])], axis=-1)
-    mapped = voxels.reshape(-1, 4) @ (np.linalg.inv(other.affine) @ reference.affine).T
-    inside = (mapped[:, :3] >= -0.5) & (mapped[:, :3] <= np.array(other.shape) - 0.5)
+    voxels = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    return share_inside(voxels, reference, other)
+
+
+def share_inside(voxels: np.ndarray[Any, Any], reference: Geometry, other: Geometry) -> float:
+    """Share of voxels (N, 3) of `reference`, N at least 1, that lie inside `other`, up to the edges of its voxels."""
+    matrix = np.linalg.inv(other.affine) @ reference.affine
+    mapped = voxels @ matrix[:3, :3].T + matrix[:3, 3]
+    inside = (mapped >= -0.5) & (mapped <= np.array(other.shape) - 0.5)
     return float(inside.all(axis=1).mean())
 
 

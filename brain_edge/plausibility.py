@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from brain_edge.geometry import share_inside
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from brain_edge.geometry import Geometry
     from brain_edge.spec import ModelSpec, Plausible, PlausibleLabel
-    from brain_edge.volume import LabelArray, Mask
+    from brain_edge.volume import LabelArray, Mask, Study, Volume
 
 
 class FlagKind(StrEnum):
@@ -22,7 +24,7 @@ class FlagKind(StrEnum):
     SPACING = "spacing"
     """The voxels are finer or coarser than those the model was made for."""
     COVERAGE = "coverage"
-    """The field of view is too small to hold a head, or larger than one."""
+    """The field of view is too small to hold a head, or larger than one; or a sequence does not cover the head."""
     EMPTY = "empty"
     """Nothing was segmented where something must be."""
     VOLUME = "volume"
@@ -49,20 +51,56 @@ ROUNDING: Final = 1e-3
 """Relative slack on spacing and extent, so that a float32 header of 0.2999 mm is 0.3 mm."""
 
 
-def check_input(geometry: Geometry, plausible: Plausible) -> tuple[Flag, ...]:
-    """Flags on the grid of the reference sequence."""
+LATTICE: Final = 32
+"""Voxels along each side of an image in which its head is looked for."""
+LEAST_COVER: Final = 0.95
+"""Of the head, by each sequence: where one ends, a network sees 0 in its place. Some neck may be missing."""
+
+
+def check_input(study: Study, plausible: Plausible) -> tuple[Flag, ...]:
+    """Flags on the grid of each sequence, and on how much of the head in the reference it covers."""
+    flags = list(_check_grid(study.geometry, plausible, ""))
+    for name, volume in study.volumes.items():
+        if not volume.geometry.same_grid(study.geometry):
+            flags.extend(_check_grid(volume.geometry, plausible, f"{name}: "))
+            flags.extend(_check_cover(name, volume.geometry, study))
+    return tuple(flags)
+
+
+def _check_grid(geometry: Geometry, plausible: Plausible, name: str) -> Iterator[Flag]:
     if plausible.inputs is None:
-        return ()
+        return
     ranges = (
         (FlagKind.SPACING, "spacing", geometry.spacing_mm, plausible.inputs.spacing_mm),
         (FlagKind.COVERAGE, "field of view", geometry.extent_mm, plausible.inputs.extent_mm),
     )
-    return tuple(
-        Flag(kind, f"{what} of {value:.4g} mm, expected {low:g} to {high:g} mm", value, low, high)
-        for kind, what, values, (low, high) in ranges
-        for value in sorted({min(values), max(values)})
-        if not low * (1 - ROUNDING) <= value <= high * (1 + ROUNDING)
-    )
+    for kind, what, values, (low, high) in ranges:
+        for value in sorted({min(values), max(values)}):
+            if not low * (1 - ROUNDING) <= value <= high * (1 + ROUNDING):
+                words = f"{name}{what} of {value:.4g} mm, expected {low:g} to {high:g} mm"
+                yield Flag(kind, words, value, low, high)
+
+
+def _check_cover(name: str, geometry: Geometry, study: Study) -> Iterator[Flag]:
+    share = head_share(study.volumes[study.reference], geometry)
+    if share < LEAST_COVER:
+        words = (
+            f"{name} covers {share:.0%} of the head in {study.reference}, expected at least {LEAST_COVER:.0%}: "
+            "where it ends the network saw 0"
+        )
+        yield Flag(FlagKind.COVERAGE, words, share, LEAST_COVER, 1.0)
+
+
+def head_share(reference: Volume, other: Geometry) -> float:
+    """Share of the head in an image (its voxels above the mean, on a lattice) that lies inside another grid, 0 to 1."""
+    sides = reference.voxels.shape
+    axes = [np.linspace(0, side - 1, num=min(side, LATTICE)).round().astype(int) for side in sides]
+    seen = reference.voxels[np.ix_(*axes)]
+    places = np.argwhere(seen > reference.voxels.mean(dtype=np.float64))
+    if not places.size:
+        return 1.0
+    voxels = np.stack([axis[places[:, number]] for number, axis in enumerate(axes)], axis=-1)
+    return share_inside(voxels, reference.geometry, other)
 
 
 def check_mask(mask: Mask, spec: ModelSpec) -> tuple[Flag, ...]:

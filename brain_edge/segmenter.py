@@ -143,7 +143,7 @@ class Segmenter:
         clock.lap("assemble")
         found = self._run_stages(start, clock, tick, keep=probabilities)
         mask = Mask(np.ascontiguousarray(found.frame.voxels[0]), start.geometry)
-        flags = (*flags, *check_input(start.geometry, self.spec.plausible), *check_mask(mask, self.spec))
+        flags = (*flags, *check_input(_as_study(study, self.spec), self.spec.plausible), *check_mask(mask, self.spec))
         clock.lap("check")
         return Segmentation(mask, flags, found.probabilities, clock.elapsed_ms, found.member_agreement)
 

@@ -12,9 +12,9 @@ from strategies import shapes
 from tiny_package import SPEC
 
 from brain_edge.geometry import Geometry
-from brain_edge.plausibility import FlagKind, border_share, check_input, check_mask, is_empty
+from brain_edge.plausibility import Flag, FlagKind, border_share, check_input, check_mask, head_share, is_empty
 from brain_edge.spec import Plausible, PlausibleInput, PlausibleLabel, Task
-from brain_edge.volume import Mask
+from brain_edge.volume import Mask, Study, Volume
 
 INPUTS = Plausible(inputs=PlausibleInput(spacing_mm=(0.3, 7.0), extent_mm=(100.0, 400.0)))
 CUBE = Geometry((60, 60, 60), np.diag([2.0, 2.0, 2.0, 1.0]))
@@ -41,21 +41,70 @@ def box(low: int, high: int) -> tuple[slice, slice, slice]:
     return (slice(low, high),) * 3
 
 
+def image(spacing_mm=(1.0, 1.0, 1.0), shape=(180, 220, 180)) -> Study:
+    """A study of one image, bright in its middle."""
+    grid = head(spacing_mm, shape)
+    voxels = np.zeros(grid.shape, np.float32)
+    voxels[tuple(slice(side // 4, side - side // 4) for side in grid.shape)] = 100
+    return Study.of(T1=Volume(voxels, grid))
+
+
+def beside(geometry: Geometry) -> tuple[Flag, ...]:
+    """The flags of a second sequence on this grid, beside `image()`, whose head lies from 45 to 134 mm along x."""
+    first = image().volumes["T1"]
+    voxels = np.zeros(geometry.shape, np.float32)
+    voxels[0, 0, 0] = 1
+    second = Volume(voxels, geometry)
+    return check_input(Study.of(T1=first, T2=second), INPUTS)
+
+
+def moved(geometry: Geometry, x_mm: float) -> Geometry:
+    affine = np.array(geometry.affine)
+    affine[0, 3] += x_mm
+    return Geometry(geometry.shape, affine)
+
+
+class TestSequences:
+    def test_a_sequence_that_covers_the_head_has_no_flag(self):
+        assert beside(head()) == ()
+        assert beside(moved(head(), 40.0)) == ()
+        assert beside(head((2.0, 2.0, 5.0), (90, 110, 36))) == ()
+
+    def test_a_sequence_that_ends_within_the_head_is_flagged(self):
+        """Above the half of the field of view that is asked for: the network would see 0 where there is brain."""
+        (flag,) = beside(moved(head(), 72.0))
+        assert flag.kind is FlagKind.COVERAGE
+        assert flag.value == pytest.approx((134 - 72) / 90, abs=0.03)
+        assert flag.message == (
+            f"T2 covers {flag.value:.0%} of the head in T1, expected at least 95%: where it ends the network saw 0"
+        )
+
+    def test_the_grid_of_each_sequence_is_judged(self):
+        (flag,) = beside(head((1.0, 1.0, 9.0), (180, 220, 20)))
+        assert flag.message == "T2: spacing of 9 mm, expected 0.3 to 7 mm"
+
+    def test_where_no_head_is_found_nothing_is_said(self):
+        voxels = np.zeros((70, 70, 70), np.float32)
+        voxels[1, 1, 1] = 1  # between the voxels that are looked at
+        speck = Volume(voxels, head(shape=(70, 70, 70)))
+        assert head_share(speck, moved(speck.geometry, 1000.0)) == 1.0
+
+
 class TestInput:
     def test_a_head_has_no_flag(self):
-        assert check_input(head(), INPUTS) == ()
-        assert check_input(head((0.9, 0.9, 6.0), (256, 256, 30)), INPUTS) == ()
+        assert check_input(image(), INPUTS) == ()
+        assert check_input(image((0.9, 0.9, 6.0), (256, 256, 30)), INPUTS) == ()
 
     def test_no_ranges_no_flags(self):
-        assert check_input(head((50.0, 1.0, 1.0)), Plausible()) == ()
+        assert check_input(image((50.0, 1.0, 1.0), (20, 20, 20)), Plausible()) == ()
 
     def test_slices_too_thick(self):
-        (flag,) = check_input(head((1.0, 1.0, 8.0), (200, 200, 25)), INPUTS)
+        (flag,) = check_input(image((1.0, 1.0, 8.0), (200, 200, 25)), INPUTS)
         assert (flag.kind, flag.value, flag.low, flag.high) == (FlagKind.SPACING, 8.0, 0.3, 7.0)
         assert flag.message == "spacing of 8 mm, expected 0.3 to 7 mm"
 
     def test_a_field_of_view_too_small_and_one_too_large(self):
-        flags = check_input(head((1.0, 1.0, 1.0), (90, 200, 500)), INPUTS)
+        flags = check_input(image((1.0, 1.0, 1.0), (90, 200, 500)), INPUTS)
         assert [flag.kind for flag in flags] == [FlagKind.COVERAGE] * 2
         assert [flag.message for flag in flags] == [
             "field of view of 90 mm, expected 100 to 400 mm",
@@ -63,12 +112,14 @@ class TestInput:
         ]
 
     def test_both_at_once_and_the_same_value_once(self):
-        flags = check_input(head((0.1, 0.1, 0.1), (1500, 1500, 1500)), INPUTS)
+        small = Plausible(inputs=PlausibleInput(spacing_mm=(0.3, 7.0), extent_mm=(1.0, 400.0)))
+        flags = check_input(image((0.1, 0.1, 0.1), (40, 40, 40)), small)
         assert [flag.kind for flag in flags] == [FlagKind.SPACING]
 
     def test_float32_rounding_of_a_limit_is_no_flag(self):
         spacing = float(np.float32(0.3)) - 1e-6
-        assert check_input(head((spacing,) * 3, (400, 400, 400)), INPUTS) == ()
+        small = Plausible(inputs=PlausibleInput(spacing_mm=(0.3, 7.0), extent_mm=(1.0, 400.0)))
+        assert check_input(image((spacing,) * 3, (40, 40, 40)), small) == ()
 
 
 class TestMask:
