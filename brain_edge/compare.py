@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 from brain_edge.cohort import load_case, require_cases
 from brain_edge.cohort.manifest import Split
 from brain_edge.errors import UsageError
-from brain_edge.evaluate import distinct_cases, format_rows, number, segment_case, total_ms
+from brain_edge.evaluate import (
+    distinct_cases,
+    format_rows,
+    limits_of_cohort,
+    limits_of_package,
+    number,
+    require_trained,
+    segment_case,
+    total_ms,
+)
 from brain_edge.metrics import dice, score_labels
 from brain_edge.plausibility import Flag
 from brain_edge.segmenter import Segmenter
@@ -37,7 +46,9 @@ class ComparedLabel(Value, frozen=True, kw_only=True):
             in it nor in the mask.
         drop: Dice of the baseline minus Dice of the candidate, positive where the candidate is worse. A mask that
             rightly lacks a label counts as 1 here, so that a lesion which only the candidate invents is a
-            drop of 1. None without a reference, or where the label is in none of the three masks.
+            drop of 1. One that only the baseline invents is a drop of 0: as a gain of 1 a single stray voxel would
+            pay, in a mean, for losses in dozens of other cases. None without a reference, or where the label is in
+            none of the three masks.
         agreement: Dice between both masks; None where the label is in neither.
         hd95_baseline_mm, hd95_candidate_mm: against the reference; None where one side is empty.
         volume_baseline_ml, volume_candidate_ml: false-positive as a whole where the reference lacks the label.
@@ -112,6 +123,7 @@ class Comparison(Value, frozen=True, kw_only=True):
         baseline_digest, candidate_digest: of the packages.
         cohort, cohort_sha256: of the images.
         split: None for all.
+        limits: what the figures do not say, in sentences.
         summaries: per label.
         cases: each one.
     """
@@ -122,6 +134,7 @@ class Comparison(Value, frozen=True, kw_only=True):
     cohort: str
     cohort_sha256: str
     split: Split | None
+    limits: tuple[str, ...]
     summaries: tuple[ComparedSummary, ...]
     cases: tuple[ComparedCase, ...]
 
@@ -139,8 +152,11 @@ def compare_packages(
 
     Raises:
         UsageError: the packages have different labels.
-        InputError: the split has no case, or a case cannot be used: said before anything runs.
+        InputError: the weights of a package are random, the split has no case, or a case cannot be used: said before
+            anything runs.
     """
+    for package in (baseline, candidate):
+        require_trained(package)
     if baseline.spec.label_names() != candidate.spec.label_names():
         raise UsageError(
             f"{baseline.folder}: expected a package with the labels of {candidate.folder}, "
@@ -157,6 +173,7 @@ def compare_packages(
         cohort=cohort.manifest.name,
         cohort_sha256=cohort.sha256,
         split=split,
+        limits=tuple(dict.fromkeys(_limits((baseline, candidate), cohort, compared))),
         summaries=tuple(_summary(label, compared) for label in candidate.spec.label_names()),
         cases=compared,
     )
@@ -167,6 +184,16 @@ def _told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
         if report is not None:
             report(f"running case {position} of {len(cases)}: {case.title}")
         yield case
+
+
+def _limits(packages: Iterable[ModelPackage], cohort: Cohort, cases: Sequence[ComparedCase]) -> Iterator[str]:
+    known = sum(case.has_reference for case in cases)
+    yield f"With a reference mask: {known} of {len(cases)} cases."
+    if not known:
+        yield "Nothing is known about accuracy on these images, only how far the masks agree."
+    yield from limits_of_cohort(cohort)
+    for package in packages:
+        yield from limits_of_package(package, cohort, {case.split for case in cases})
 
 
 def _summary(label: int, cases: Sequence[ComparedCase]) -> ComparedSummary:
@@ -199,7 +226,9 @@ def format_comparison(comparison: Comparison) -> str:
         for case in comparison.cases
         for each in case.labels
     ]
-    return "\n\n".join((title, format_rows(LABEL_COLUMNS, labels), format_rows(CASE_COLUMNS, cases)))
+    return "\n\n".join(
+        ("\n".join((title, *comparison.limits)), format_rows(LABEL_COLUMNS, labels), format_rows(CASE_COLUMNS, cases))
+    )
 
 
 LABEL_COLUMNS = ("Label", "Cases", "With reference", "Mean drop", "Worst drop", "Mean agreement", "Least agreement")
@@ -266,9 +295,9 @@ def compare_masks(
 
 
 def _drop(baseline: float | None, candidate: float | None) -> float | None:
-    if baseline is None and candidate is None:
-        return None
-    return (1.0 if baseline is None else baseline) - (1.0 if candidate is None else candidate)
+    if candidate is None:
+        return None if baseline is None else 0.0
+    return (1.0 if baseline is None else baseline) - candidate
 
 
 def _agreement_only(baseline: Mask, candidate: Mask, label: int) -> ComparedLabel:

@@ -7,11 +7,10 @@ both sides is left out, and a model that finds no brain at all scores 0.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
-from msgspec import UNSET
 
 from brain_edge.cohort import load_case, require_cases, study_for
 from brain_edge.cohort.manifest import Split
@@ -27,12 +26,17 @@ from brain_edge.volume import Mask
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from brain_edge.cohort import Case, Cohort
+    from brain_edge.cohort import Case, CheckedCase, Cohort
     from brain_edge.fetch import Report
     from brain_edge.package import ModelPackage
     from brain_edge.runtime.options import RuntimeOptions
     from brain_edge.spec import ModelSpec
     from brain_edge.volume import Study
+
+
+ONE_MM: Final = 1.0
+SLACK_MM: Final = 0.2
+"""From the voxels of the challenge that lesion-wise figures come from."""
 
 
 class CaseResult(Value, frozen=True, kw_only=True):
@@ -118,11 +122,11 @@ def evaluate(
     package = None if isinstance(model, Segmenter) else model
     cases = distinct_cases(cohort.cases(split))
     if package is not None:
-        _require_trained(package)
+        require_trained(package)
     segmenter = model if isinstance(model, Segmenter) else Segmenter.open(model, options)
     wanted = dict(regions or {})
     _require_labels(wanted, segmenter.spec)
-    require_cases(cases, segmenter.spec, report)
+    checked = require_cases(cases, segmenter.spec, report)
     results = [_judged(segmenter, case, wanted) for case in _told(cases, report)]
     scored = tuple(result for result in results if result.scores)
     return Evaluation(
@@ -133,7 +137,7 @@ def evaluate(
         licence=cohort.manifest.licence,
         citation=cohort.manifest.citation,
         split=split,
-        limits=tuple(_limits(cohort, package, results)),
+        limits=(*_limits(cohort, package, results), *(_lesion_limits(checked) if wanted else ())),
         labels=segmenter.spec.labels,
         summaries=summarise(result.scores for result in scored),
         cases=scored,
@@ -212,7 +216,12 @@ CASE_COLUMNS = ("Case", "Subject", "Visit", "Images", "Dice", "HD95 (mm)", "Time
 OTHER_COLUMNS = ("Case", "Subject", "Visit", "Images", "Volume (ml)", "Time (s)", "Flags")
 
 
-def _require_trained(package: ModelPackage) -> None:
+def require_trained(package: ModelPackage) -> None:
+    """Refuse to measure the accuracy of noise.
+
+    Raises:
+        InputError: the weights of a package are random.
+    """
     if package.manifest.weights_status is WeightsStatus.RANDOM:
         raise InputError(
             f"{package.folder}: the weights of this package are random, so a Dice of its masks is no accuracy; "
@@ -268,19 +277,40 @@ def _limits(cohort: Cohort, package: ModelPackage | None, results: Sequence[Case
     yield f"With a reference mask: {len(judged)} of {len(results)} cases, {len(subjects)} subject(s)."
     if not judged:
         yield "Nothing is known about accuracy on these images."
-    if package is not None and package.manifest.mark:
-        yield f"The weights were {package.manifest.mark}: a Dice on those cases is on what they have seen."
+    yield from limits_of_cohort(cohort)
+    if package is not None:
+        yield from limits_of_package(package, cohort, {result.split for result in results})
+
+
+def limits_of_cohort(cohort: Cohort) -> Iterator[str]:
+    """What figures on a cohort do not say, whatever the model."""
     if cohort.manifest.demo:
         yield "Demonstration: one head stands in for many; no statement about accuracy elsewhere."
     if cohort.manifest.synthetic:
         yield "The images are synthetic; no statement about accuracy on real ones."
-    accuracy = package.manifest.accuracy if package else None
-    searched = {result.split for result in results} - {Split.TEST}
+
+
+def limits_of_package(package: ModelPackage, cohort: Cohort, splits: set[Split]) -> Iterator[str]:
+    """What figures of a package on some splits of a cohort do not say, because it has seen these cases before."""
+    if package.manifest.mark:
+        yield f"The weights were {package.manifest.mark}: a Dice on those cases is on what they have seen."
+    accuracy = package.manifest.accuracy
+    searched = splits - {Split.TEST}
     if accuracy is not None and accuracy.cohort_sha256 == cohort.sha256 and searched:
         yield "The INT8 settings of this package were chosen on cases of this cohort; only its test split is new to it."
-    tuning = package.manifest.tuning if package else UNSET
+    tuning = package.manifest.tuning
     if tuning and tuning.cohort_sha256 == cohort.sha256 and searched:
         yield "The settings of this package were tuned on cases of this cohort; only its test split is new to it."
+
+
+def _lesion_limits(cases: Sequence[CheckedCase]) -> Iterator[str]:
+    other = [case for case in cases if any(abs(side - ONE_MM) > SLACK_MM for side in case.spacing_mm)]
+    if other:
+        largest = max(max(case.spacing_mm) for case in other)
+        yield (
+            "Lesion by lesion: lesions are joined over three voxels, as by the challenge's program on voxels of 1 mm; "
+            f"{len(other)} of {len(cases)} cases have others (of up to {largest:.3g} mm), where it joins other lesions."
+        )
 
 
 def total_ms(elapsed_ms: Mapping[str, float]) -> float:

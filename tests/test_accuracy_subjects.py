@@ -71,6 +71,15 @@ def test_the_interval_is_that_of_scipy():
     assert interval == pytest.approx((theirs.low, theirs.high), abs=3e-5)
 
 
+def test_the_interval_is_of_the_mean_that_the_budget_binds():
+    """One subject came twelve times, and its cases weigh twelve times in the mean over cases."""
+    drops = [*((subject, 0.001) for subject in range(11)), *((11, 0.02) for _ in range(12))]
+    interval = mean_interval(drops)
+    assert interval is not None
+    mean = float(np.mean([drop for _, drop in drops]))
+    assert interval[0] < mean < interval[1]
+
+
 def test_a_second_visit_is_no_second_witness():
     once = [(subject, 0.001 * subject) for subject in range(12)]
     assert mean_interval([*once, *once]) == pytest.approx(mean_interval(once))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -136,6 +137,29 @@ def test_a_budget_that_is_met_because_nothing_was_quantised_is_not_met(share: fl
 def test_a_budget_over_cases_without_any_label_would_bind_nothing(cases: list[CaseRecord]):
     with pytest.raises(UsageError, match="no case of the cohort has a label to compare; the budget would bind nothing"):
         judge(cases, ALL, AccuracyBudget())
+
+
+def test_a_label_of_cases_that_do_not_decide_is_refused():
+    """One case with a reference decides for all without, and a label that is in those only is bound by nothing."""
+    cases = [with_reference(1, 0.0), without_reference(2, 0.99), without_reference(2, 0.0, label=2)]
+    with pytest.raises(UsageError, match="the label 2 occurs in cases without a reference mask only"):
+        judge(cases, ALL, AccuracyBudget())
+    cases.append(with_reference(3, 0.0, label=2))
+    assert judge(cases, ALL, AccuracyBudget()).met
+
+
+@pytest.mark.parametrize(("dice", "refused"), [((0.0, 0.0), True), ((0.01, 0.005), True), ((0.0, 0.9), False)])
+def test_what_fp32_does_not_have_right_no_budget_can_keep(dice: tuple[float, float], refused: bool):
+    """A cohort whose labels are numbered the other way round: FP32 has Dice 0, and INT8 nothing to lose."""
+    cases = [
+        msgspec.structs.replace(with_reference(number, 0.0), dice_fp32=each, dice_int8=each)
+        for number, each in enumerate(dice)
+    ]
+    if refused:
+        with pytest.raises(UsageError, match="would let INT8 lose all of it; see that the cohort numbers its labels"):
+            judge(cases, ALL, AccuracyBudget(max_dice_drop=0.01))
+    else:
+        assert judge(cases, ALL, AccuracyBudget(max_dice_drop=0.01)).met
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from cli_program import make_package, refused, save_phantom, succeed
 from cohorts import head, make_case, save_manifest
 from tiny_package import SPEC
 
-from brain_edge.cohort import Split
+from brain_edge.cohort import Split, load_cohort
+from brain_edge.cohort.toml import format_manifest
 from brain_edge.package import WeightsStatus, open_package
 from brain_edge.spec import Label
 
@@ -65,8 +66,27 @@ def test_what_a_package_loses_against_another(package, cohort):
     assert (summary["mean_agreement"], summary["least_agreement"]) == (1.0, 1.0)
     assert done.json["baseline_digest"] == done.json["candidate_digest"]
     assert "subject-" not in done.out
+    assert done.json["limits"] == ["With a reference mask: 2 of 3 cases."]
     table = succeed("evaluate", package, cohort, "--baseline", package).out
-    assert [cell.strip() for cell in table.splitlines()[4].split("|")][1:5] == ["1", "3", "2", "0.00000"]
+    assert table.splitlines()[1] == "With a reference mask: 2 of 3 cases."
+    assert [cell.strip() for cell in table.splitlines()[5].split("|")][1:5] == ["1", "3", "2", "0.00000"]
+
+
+def test_a_comparison_says_what_its_figures_do_not_as_an_evaluation_does(package, cohort, tmp_path):
+    demo = cohort.with_name("demo.toml")
+    demo.write_text(format_manifest(msgspec.structs.replace(load_cohort(cohort).manifest, demo=True)))
+    limits = succeed("evaluate", package, demo, "--baseline", package, "--json").json["limits"]
+    assert "Demonstration: one head stands in for many; no statement about accuracy elsewhere." in limits
+    untrained = make_package(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM).folder
+    for pair in ((package, untrained), (untrained, package)):
+        said = refused(3, "evaluate", pair[0], cohort, "--baseline", pair[1])
+        assert "the weights of this package are random, so a Dice of its masks is no accuracy" in said
+
+
+def test_lesion_by_lesion_figures_say_where_the_voxels_are_not_those_of_the_challenge(package, cohort):
+    done = succeed("evaluate", package, cohort, "--lesion-wise", "brain=1")
+    assert "3 of 3 cases have others (of up to 16 mm), where it joins other lesions." in done.out
+    assert "Lesion by lesion: lesions are joined" not in succeed("evaluate", package, cohort).out
 
 
 def test_packages_of_other_labels_are_not_compared(package, cohort, tmp_path):

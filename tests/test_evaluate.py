@@ -287,6 +287,14 @@ def test_a_lesion_that_only_the_candidate_invents_is_a_drop_of_one():
     assert label.hd95_increase_mm is None
 
 
+def test_a_lesion_that_only_the_baseline_invents_is_no_gain():
+    """A gain of 1 would pay, in a mean, for losses in dozens of other cases."""
+    (label,) = compare_masks(_mask((1, 1, 1)), _mask(), _mask(), (1,))
+    assert (label.dice_baseline, label.dice_candidate, label.drop, label.agreement) == (0.0, None, 0.0, 0.0)
+    (both,) = compare_masks(_mask((1, 1, 1)), _mask((2, 2, 2)), _mask(), (1,))
+    assert both.drop == 0.0
+
+
 def test_a_label_that_is_in_none_of_the_three_masks_has_no_drop():
     (label,) = compare_masks(_mask(), _mask(), _mask(), (1,))
     assert (label.drop, label.agreement) == (None, None)

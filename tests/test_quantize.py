@@ -179,16 +179,14 @@ def test_without_references_the_disagreement_is_what_is_bounded(fp32: ModelPacka
     assert len(disagreements) == 2
 
 
-def test_random_weights_have_no_accuracy(cohort: Cohort, tmp_path: Path):
-    """They are quantised for measuring speed, whatever their masks."""
-    package = make_package(tmp_path / "fp32", SPEC, weights_status=WeightsStatus.RANDOM)
-    quantised = quantize(package, cohort, tmp_path / "int8", options(TIGHT))
-    assert quantised.manifest.weights_status is WeightsStatus.RANDOM
-    assert quantised.manifest.number_format is NumberFormat.INT8
-    assert quantised.manifest.accuracy is None
-
-
 # --- what is refused
+
+
+def test_random_weights_have_no_accuracy_that_a_budget_could_bind(cohort: Cohort, tmp_path: Path):
+    package = make_package(tmp_path / "fp32", SPEC, weights_status=WeightsStatus.RANDOM)
+    with pytest.raises(UsageError, match=r"are random, so that no budget can be judged; --for-speed quantises it"):
+        quantize(package, cohort, tmp_path / "int8", options(ROOM))
+    assert not (tmp_path / "int8").exists()
 
 
 def test_an_int8_package_is_not_quantised_again(int8: ModelPackage, cohort: Cohort, tmp_path: Path):

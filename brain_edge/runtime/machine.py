@@ -80,6 +80,11 @@ def differences(first: Machine, second: Machine) -> tuple[str, ...]:
     return (*words, *([f"{len(flags)} flags of the CPU"] if flags else []))
 
 
+def arithmetic_of(machine: Machine) -> str:
+    """What decides the numbers that a machine computes, and how fast: CPU and instructions, not memory or kernel."""
+    return f"{machine.name}, stepping {machine.stepping}, {machine.isa}: {' '.join(machine.flags)}"
+
+
 def first_processor(cpuinfo: str) -> dict[str, str]:
     """The fields of the first processor in a Linux `/proc/cpuinfo`."""
     first = cpuinfo.strip().split("\n\n")[0]

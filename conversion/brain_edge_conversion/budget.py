@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from brain_edge.package.manifest import CaseRecord
 
@@ -117,12 +117,15 @@ def judge(cases: Sequence[CaseRecord], share: float, budget: AccuracyBudget) -> 
     others are bound by the limit on the disagreement only, in means of their own.
 
     Raises:
-        UsageError: no case has a label to compare, so that the budget would bind nothing.
+        UsageError: the budget would bind nothing, or not one of the labels: no case that decides has it, or FP32 has so
+            little of it right that all of it may be lost.
     """
     by_reference = any(has_reference(case) for case in cases)
     drops = losses(cases)
     if not drops:
         raise UsageError("no case of the cohort has a label to compare; the budget would bind nothing")
+    _require_decided(cases, drops)
+    _require_accurate(drops, budget)
     limits = [*_drop_limits(drops, budget), *_disagreement_limits(cases, budget), *_distance_limits(cases, budget)]
     failures = [limit.failure for limit in limits if not limit.met]
     if share < budget.min_int8_share:
@@ -138,6 +141,35 @@ def judge(cases: Sequence[CaseRecord], share: float, budget: AccuracyBudget) -> 
         worst_hd95_increase_mm=max(increases, default=None),
         excess=max(limit.excess for limit in limits),
     )
+
+
+def _require_decided(cases: Sequence[CaseRecord], drops: Mapping[CaseRecord, float]) -> None:
+    seen = {case.label for case in cases if case.agreement is not None}
+    for label in sorted(seen - {case.label for case in drops}):
+        raise UsageError(
+            f"the label {label} occurs in cases without a reference mask only, and those with one decide: no limit on "
+            "the drop would bind it; add a reference mask that has it, or judge without any"
+        )
+
+
+def _require_accurate(drops: Mapping[CaseRecord, float], budget: AccuracyBudget) -> None:
+    """What FP32 does not have, INT8 cannot lose: such a label would meet every budget."""
+    for label, known in baseline_dice(drops).items():
+        if fmean(known) <= budget.max_dice_drop and max(known) <= budget.case_limit:
+            raise UsageError(
+                f"FP32 itself has a mean Dice of {fmean(known):.5f} with the references in the label {label}, so that "
+                f"a budget of {budget.max_dice_drop:g} would let INT8 lose all of it; see that the cohort numbers its "
+                "labels as the model does (`labels` in its manifest)"
+            )
+
+
+def baseline_dice(cases: Iterable[CaseRecord]) -> Mapping[int, list[float]]:
+    """Label -> Dice of FP32 in the cases whose reference has it."""
+    by_label: dict[int, list[float]] = defaultdict(list)
+    for case in cases:
+        if case.dice_fp32 is not None and case.reference_volume_ml != 0:
+            by_label[case.label].append(case.dice_fp32)
+    return by_label
 
 
 def losses(cases: Sequence[CaseRecord]) -> Mapping[CaseRecord, float]:

@@ -23,6 +23,7 @@ from brain_edge.report.accuracy_page import write_page
 from brain_edge.report.accuracy_report import pseudonymous, with_pictures, write_report
 from brain_edge.report.sheet import require_matplotlib
 from brain_edge.runtime.cpu import default_threads
+from brain_edge.runtime.machine import arithmetic_of, this_machine
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.stage_zero import with_stage_zero
 from brain_edge_conversion.accuracy.isa import AVX2, isa_record, make_job
@@ -47,7 +48,6 @@ from brain_edge_conversion.budget import AccuracyBudget, judge
 from brain_edge_conversion.capture import capture_inputs
 from brain_edge_conversion.convert import tool_versions
 from brain_edge_conversion.coverage import kernel_shares
-from brain_edge_conversion.for_speed import quantize_for_speed
 from brain_edge_conversion.selftest import write_self_test
 
 if TYPE_CHECKING:
@@ -121,8 +121,6 @@ class Plan:
 def quantize(package: ModelPackage, cohort: Cohort, target: Path, options: QuantizeOptions) -> ModelPackage:
     """Quantise every graph of a package and write the result if, and only if, it meets the budget.
 
-    A package with random weights has no accuracy: it is quantised for measuring speed, and carries no record.
-
     Args:
         package: FP32, checked against PyTorch.
         cohort: its calibration split sets the ranges of the activations, its validation split judges the trials of
@@ -131,16 +129,19 @@ def quantize(package: ModelPackage, cohort: Cohort, target: Path, options: Quant
         options: budget and preset.
 
     Raises:
-        UsageError: the package is quantised already.
+        UsageError: the package is quantised already, its weights are random, or the budget would not bind a label.
         InputError: the cohort lacks a split that is needed, or one of its files is refused.
         BudgetError: the budget was missed, or the confidence needs more subjects; no package is written.
     """
     _require_float(package)
+    if package.manifest.weights_status is WeightsStatus.RANDOM:
+        raise UsageError(
+            f"{package.folder}: the weights of this package are random, so that no budget can be judged; --for-speed "
+            "quantises it for measuring how fast it is"
+        )
     # candidates lie in folders of their own, beside which there is no stage 0
     runtime = with_stage_zero(package, options.runtime)
     options = replace(options, runtime=replace(runtime, threads=runtime.threads or default_threads()))
-    if package.manifest.weights_status is WeightsStatus.RANDOM:
-        return _quantize_untrained(package, cohort, target, options)
     if options.report_folder is not None and not options.without_patients:
         require_matplotlib()
     plan = plan_cases(cohort)
@@ -296,13 +297,6 @@ def _refusal(judgement: Judgement) -> BudgetError:
     return BudgetError(f"the accuracy budget is not met: {'; '.join(reasons)}; no package was written")
 
 
-def _quantize_untrained(package: ModelPackage, cohort: Cohort, target: Path, options: QuantizeOptions) -> ModelPackage:
-    """Quantise at the fastest setting; there is nothing to judge."""
-    cases = cohort.cases(Split.CALIBRATION)
-    require_cases(cases, package.spec, options.report)
-    return quantize_for_speed(package, _studies(cases, package.spec), target, options.preset, options.runtime)
-
-
 def _described(candidate: ModelPackage, package: ModelPackage) -> ModelPackage:
     """A candidate that says what it was made of and with."""
     manifest = msgspec.structs.replace(
@@ -319,6 +313,7 @@ def _question(package: ModelPackage, plan: Plan, options: QuantizeOptions) -> Qu
         ladder=ladder_from(options.preset),
         versions=tool_versions(),
         threads=options.runtime.threads or default_threads(),
+        machine=arithmetic_of(this_machine()),
     )
 
 

@@ -31,7 +31,10 @@ QUESTION: Final = "question.json"
 
 
 class Question(Value, frozen=True):
-    """What a search is about: another answer in any field may change the outcome of a trial."""
+    """What a search is about: another answer in any field may change the outcome of a trial.
+
+    The machine is one of them (`arithmetic_of`): INT8 gives other masks with other instructions, and times are its own.
+    """
 
     package: str
     cohort: str
@@ -39,6 +42,7 @@ class Question(Value, frozen=True):
     ladder: tuple[Setting, ...]
     versions: dict[str, str]
     threads: int
+    machine: str
 
 
 class Entry(Value, frozen=True):

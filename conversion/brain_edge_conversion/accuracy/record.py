@@ -21,7 +21,7 @@ from brain_edge_conversion.accuracy.subjects import (
     worst_by_subject,
 )
 from brain_edge_conversion.accuracy.words import speaks_of_patients, statement
-from brain_edge_conversion.budget import has_reference, hd95_increase_mm, losses, smallest_budget
+from brain_edge_conversion.budget import baseline_dice, has_reference, hd95_increase_mm, losses, smallest_budget
 from brain_edge_conversion.convert import tool_versions
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 HIDDEN: Final = 10
 """Times the limit on the mean drop: where the masks are further apart than that, a small drop is luck."""
+LOW_DICE: Final = 0.5
+"""Of FP32 itself: below, a small drop says little of a label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,6 +283,12 @@ def _about_labels(judgement: Judgement) -> Iterator[str]:
             f"{len(_numbers(without))} case(s) without a reference mask are in none of the drops; their masks "
             f"disagree with FP32 by {worst:.5f} at most."
         )
+    for number, known in baseline_dice(judgement.records).items():
+        if fmean(known) < LOW_DICE:
+            yield (
+                f"label {number}: FP32 itself has a mean Dice of {fmean(known):.5f} with the references; that INT8 "
+                "loses little of it says little."
+            )
     for label in label_records(judgement.records) if judgement.verdict.by_reference else ():
         apart = label.mean_disagreement
         if apart is not None and apart > HIDDEN * judgement.budget.max_dice_drop:

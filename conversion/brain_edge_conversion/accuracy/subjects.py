@@ -75,16 +75,18 @@ def next_patient(worst: Mapping[int, float], what: str) -> str:
 
 
 def mean_interval(drops: Sequence[tuple[int, float]]) -> tuple[float, float] | None:
-    """95 % percentile bootstrap interval of the mean over subjects of their mean drop; None below 10 subjects.
+    """95 % percentile bootstrap interval of the mean drop over all cases; None below 10 subjects.
 
-    Subjects are drawn, not cases: two visits of one person are not two witnesses (Efron and Tibshirani 1993, 13.3).
+    Subjects are drawn, not cases: two visits of one person are not two witnesses (Efron and Tibshirani 1993, 13.3). Of
+    those that are drawn all cases are pooled, as in the mean that the budget binds: who came more often weighs more.
     """
     by_subject: defaultdict[int, list[float]] = defaultdict(list)
     for subject, drop in drops:
         by_subject[subject].append(drop)
     if len(by_subject) < BOOTSTRAP_SUBJECTS:
         return None
-    means = np.array([np.mean(values) for values in by_subject.values()])
-    draws = np.random.Generator(np.random.PCG64(SEED)).integers(0, len(means), (BOOTSTRAP_SAMPLES, len(means)))
-    low, high = np.percentile(means[draws].mean(axis=1), [2.5, 97.5])
+    sums = np.array([sum(values) for values in by_subject.values()])
+    counts = np.array([len(values) for values in by_subject.values()])
+    draws = np.random.Generator(np.random.PCG64(SEED)).integers(0, len(sums), (BOOTSTRAP_SAMPLES, len(sums)))
+    low, high = np.percentile(sums[draws].sum(axis=1) / counts[draws].sum(axis=1), [2.5, 97.5])
     return float(low), float(high)

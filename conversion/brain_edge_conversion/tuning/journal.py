@@ -30,13 +30,17 @@ Line = TypeVar("Line", bound=Value)
 
 
 class Question(Value, frozen=True):
-    """What a tuning is about: another answer in any field may change what a trial shows."""
+    """What a tuning is about: another answer in any field may change what a trial shows.
+
+    The machine is one of them (`arithmetic_of`): INT8 gives other masks with other instructions, and times are its own.
+    """
 
     package: str
     int8: str | None
     cohort: str
     dials: tuple[tuple[str, ...], ...]
     threads: int
+    machine: str
     versions: dict[str, str]
 
 

@@ -25,7 +25,7 @@ from brain_edge.io.atomic import atomic_folder
 from brain_edge.package import ModelPackage, NumberFormat, Precision, WeightsStatus, seal
 from brain_edge.runtime.counted import Input
 from brain_edge.runtime.cpu import default_threads
-from brain_edge.runtime.machine import this_machine
+from brain_edge.runtime.machine import arithmetic_of, this_machine
 from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.runtime.session import cpu_capabilities
 from brain_edge.stage_zero import with_stage_zero
@@ -428,6 +428,7 @@ def _question(
             tuple(map(str, space.arithmetic)),
         ),
         threads=options.runtime.threads or default_threads(),
+        machine=arithmetic_of(this_machine()),
         versions=_versions(),
     )
 
