@@ -27,6 +27,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
         files: how many files have the hash that the manifest states.
         dice: of the self-test's mask against the shipped one, least label.
         minimum_dice: what the package expects.
+        empty: both masks are, so that the self-test shows that the package runs, and not what it computes.
         openvino, cpu_capabilities: of this machine.
     """
 
@@ -34,6 +35,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     files: int
     dice: float
     minimum_dice: float
+    empty: bool
     openvino: str
     cpu_capabilities: tuple[str, ...]
 
@@ -46,7 +48,8 @@ def verify(package: ModelPackage, options: RuntimeOptions) -> Verification:
     """
     test = package.manifest.self_test
     found = outcome(Segmenter.open(package, options, alone=True), stand_in(test.phantom, package.spec))
-    score = least_dice(found, _shipped_labels(package))
+    shipped = _shipped_labels(package)
+    score = least_dice(found, shipped)
     if score < test.minimum_dice:
         raise BrainEdgeError(
             f"{package.folder}: the self-test gives Dice {score:.5f} against the mask that was shipped, expected at "
@@ -57,6 +60,7 @@ def verify(package: ModelPackage, options: RuntimeOptions) -> Verification:
         files=len(package.manifest.files),
         dice=score,
         minimum_dice=test.minimum_dice,
+        empty=not (found.any() or shipped.any()),
         openvino=runtime_version(),
         cpu_capabilities=cpu_capabilities(),
     )

@@ -260,6 +260,23 @@ def test_weights_that_do_not_fit_are_refused_with_their_keys_and_change_nothing(
     assert same(module.state_dict(), before)
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64])
+def test_quantised_weights_without_their_scales_are_refused(dtype: torch.dtype):
+    """A cast would make most of them 0 without a word."""
+    module = network()
+    state = module.state_dict() | {"0.weight": module.state_dict()["0.weight"].to(dtype)}
+    with pytest.raises(WeightsError, match=rf"1 not in floating point \(0\.weight {dtype}\)\. They belong"):
+        fit_state_dict(module, state, "weights.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_are_taken(dtype: torch.dtype):
+    module, other = network(), network()
+    fit_state_dict(module, {key: value.to(dtype) for key, value in other.state_dict().items()}, "weights.pt")
+    for key, value in module.state_dict().items():
+        torch.testing.assert_close(value, other.state_dict()[key], rtol=1e-2, atol=1e-2)
+
+
 def test_of_many_faults_the_first_five_are_listed_and_all_are_counted():
     with pytest.raises(WeightsError, match=r"8 missing \(0\.weight, .*\.\.\.\); 9 unexpected \(k0, k1, k2, k3, k4, "):
         fit_state_dict(network(), {f"k{i}": torch.zeros(1) for i in range(9)}, "weights.pt")

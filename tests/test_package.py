@@ -363,7 +363,12 @@ class TestModelCard:
     def test_parity_and_accuracy_are_tables_with_numbers_instead_of_names(self):
         card = model_card(tiny_manifest(parity=PARITY, accuracy=ACCURACY, number_format=NumberFormat.INT8))
         assert "| tiny | 2e-06 | 3e-07 | 99.9990% |" in card
-        assert "Dice of the final masks, PyTorch against OpenVINO: 0.99995." in card
+        assert "Final masks, PyTorch against OpenVINO: Dice 0.99995." in card
+        assert "These are figures of the FP32 package" not in card
+        made_of = model_card(tiny_manifest(parity=PARITY, converted_from="ab" * 32, number_format=NumberFormat.INT8))
+        assert "These are figures of the FP32 package `abababababababab...`, which this one was made of" in made_of
+        nothing = model_card(tiny_manifest(parity=msgspec.structs.replace(PARITY, mask_dice=None)))
+        assert "PyTorch against OpenVINO: both masks were empty on the volume that was compared" in nothing
         assert "Measured on one head; no statement about others." in card
         assert "| 1 | test | 1 | 0.98100 | 0.97900 | 0.99600 |" in card
         assert "| 2 | test | 1 | no reference | no reference | 0.99700 |" in card

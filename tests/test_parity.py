@@ -250,6 +250,39 @@ def test_a_torch_session_runs_the_module_as_it_is_without_gradients():
     output[...] = 0  # the caller may change it
 
 
+class Clamping(nn.Module):
+    """Changes what it is given, where a tracer does not see it."""
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        batch.data.clamp_(0, 400)
+        return torch.sigmoid((batch - 350) / 60)
+
+
+def test_a_network_that_changes_its_input_does_not_change_what_the_other_side_is_given():
+    """Both would agree on an input that nobody has given them."""
+    batch = np.full((1, 1, 2, 2, 2), 600, np.float32)
+    TorchSession(Clamping())(batch)
+    assert batch.min() == 600
+    with pytest.raises(ParityError, match=r"identity: OpenVINO differs from PyTorch"):
+        check(TorchSession(Clamping()), bright)
+
+
+def test_a_network_that_gives_one_value_everywhere_is_nothing_to_compare():
+    with pytest.raises(
+        ParityError, match=r"identity: PyTorch returns 0\.25 in every voxel, so that there is nothing to"
+    ):
+        check(lambda batch: np.full_like(batch, 0.25), lambda batch: np.full_like(batch, 0.25))
+
+
+def test_two_empty_masks_are_no_agreement():
+    def faint(batch: np.ndarray) -> np.ndarray:
+        return bright(batch) * np.float32(0.4)
+
+    (graph,), mask_dice = check(faint, faint)
+    assert graph.max_error == 0.0
+    assert mask_dice is None
+
+
 def test_no_input_is_computed_twice_by_a_converted_graph_that_recalls(tmp_path):
     """Beside PyTorch and alone it sees the same input, and answers once."""
     seen = []

@@ -29,6 +29,9 @@ def command(package: str | None, expect_digest: str | None, threads: int | None,
         print_json(result)
         return
     click.echo(f"files        {result.files} checked")
-    click.echo(f"self-test    Dice {result.dice:.5f} (at least {result.minimum_dice:g} expected)")
+    if result.empty:
+        click.echo("self-test    it runs; both masks are empty, which says nothing of what it computes")
+    else:
+        click.echo(f"self-test    Dice {result.dice:.5f} (at least {result.minimum_dice:g} expected)")
     click.echo(f"runtime      OpenVINO {result.openvino}; this CPU computes {', '.join(result.cpu_capabilities)}")
     click.echo(f"digest       {result.digest}")

@@ -46,7 +46,7 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield f"- Published figures: {manifest.card.published_figures}"
     yield f"- Limits: {manifest.card.limits}"
     yield ""
-    yield from _parity(manifest.parity)
+    yield from _parity(manifest)
     yield from _rewrites(manifest.rewrites)
     yield from _accuracy(manifest.accuracy)
     yield from _tuning(manifest.tuning)
@@ -58,18 +58,32 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield "Check this package with `brain-edge verify`; its digest is printed by `brain-edge info`."
 
 
-def _parity(parity: Parity | None) -> Iterator[str]:
+def masks_in_words(parity: Parity) -> str:
+    """What the comparison of the final masks has shown."""
+    if parity.mask_dice is None:
+        return "both masks were empty on the volume that was compared, which tests nothing"
+    return f"Dice {parity.mask_dice:.5f}"
+
+
+def _parity(manifest: Manifest) -> Iterator[str]:
+    parity = manifest.parity
     if parity is None:
         return
     yield "## Against PyTorch (f32, one real volume)"
     yield ""
+    if manifest.converted_from is not None:
+        yield (
+            f"These are figures of the FP32 package `{manifest.converted_from[:16]}...`, which this one was made of. "
+            "How far this one is from it is measured in masks, below."
+        )
+        yield ""
     yield "| network | largest error | relative error | same label |"
     yield "|---|---|---|---|"
     for graph in parity.graphs:
         share = f"{graph.same_label_share:.4%}"
         yield f"| {graph.graph} | {graph.max_error:.2g} | {graph.relative_error:.2g} | {share} |"
     yield ""
-    yield f"Dice of the final masks, PyTorch against OpenVINO: {parity.mask_dice:.5f}."
+    yield f"Final masks, PyTorch against OpenVINO: {masks_in_words(parity)}."
     yield ""
 
 

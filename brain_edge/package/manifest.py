@@ -103,12 +103,13 @@ class Parity(Value, frozen=True):
     Attributes:
         input_sha256: of the image that was used; the image itself is not named and not shipped.
         graphs: per graph.
-        mask_dice: Dice of the final masks, PyTorch against OpenVINO between the same steps, least label.
+        mask_dice: Dice of the final masks, PyTorch against OpenVINO between the same steps, least label; None where
+            both were empty, which tests nothing.
     """
 
     input_sha256: tuple[Sha256, ...]
     graphs: tuple[GraphParity, ...]
-    mask_dice: float
+    mask_dice: float | None
 
 
 class CaseRecord(Value, frozen=True):

@@ -155,7 +155,8 @@ def fit_state_dict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], s
         source: what messages call the weights.
 
     Raises:
-        WeightsError: keys are missing, unexpected or of another shape; the message says which.
+        WeightsError: keys are missing, unexpected, of another shape, or hold no real numbers where the network has them
+            (quantised weights need their scales, which a cast would lose without a word); the message says which.
     """
     wanted = module.state_dict()
     fitting = _without_prefixes(state, wanted.keys())
@@ -165,10 +166,16 @@ def fit_state_dict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], s
         for key, tensor in wanted.items()
         if key in fitting and fitting[key].shape != tensor.shape
     ]
+    kinds = [
+        f"{key} {fitting[key].dtype}"
+        for key, tensor in wanted.items()
+        if key in fitting and tensor.is_floating_point() and not fitting[key].is_floating_point()
+    ]
     faults = [
         _listing("missing", [key for key in needed if key not in fitting]),
         _listing("unexpected", [key for key in fitting if key not in wanted]),
         _listing("differently shaped", shapes),
+        _listing("not in floating point", kinds),
     ]
     if any(faults):
         raise WeightsError(

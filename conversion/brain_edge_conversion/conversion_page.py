@@ -53,7 +53,8 @@ def _outputs(report: ConversionReport) -> str:
     ]
     limit = ("allowed", "", f"{allowed.relative_error:g}", f"{allowed.same_label_share:.4%}")
     heads = ("graph", "largest error", "relative to the largest output", "voxels with the same label")
-    dice = "not reached" if report.mask_dice is None else f"{report.mask_dice:.5f}"
+    missing = "both masks are empty, which tests nothing" if report.passed else "not reached"
+    dice = missing if report.mask_dice is None else f"{report.mask_dice:.5f}"
     return (
         _table(heads, [*rows, limit])
         + f"<p>Dice of the final masks, least label: {dice} (at least {allowed.mask_dice:g}).</p>"

@@ -39,7 +39,8 @@ class ConversionReport(msgspec.Struct, frozen=True, kw_only=True):
         failure: why not, in the words of the command; empty where one was.
         allowed: limits of the parity check.
         graphs: how far each graph is from the published network; empty where it was not reached.
-        mask_dice: Dice of the final masks through all steps, least label; None where it was not reached.
+        mask_dice: Dice of the final masks through all steps, least label; None where it was not reached, or both are
+            empty.
         input_sha256: of the voxels that both ran on; no image is named or shown.
         rewrites: what was rewritten, in words.
         operators: per graph, how many nodes of each type the package holds.

@@ -126,7 +126,7 @@ def _outputs_of_layers(module: nn.Module, names: Sequence[str], batch: FloatArra
 def _run(module: nn.Module, batch: FloatArray, hooks: Sequence[Any]) -> None:
     try:
         with torch.no_grad():
-            module(torch.from_numpy(batch))
+            module(torch.from_numpy(batch.copy()))  # it may work in place
     finally:
         for hook in hooks:
             hook.remove()

@@ -57,8 +57,10 @@ class TorchSession:
         """Run the module once, without gradients."""
         import torch
 
+        # a copy of its own: a network may change its input in place, and the other side is given the same array
+        own = torch.from_numpy(np.array(batch, dtype=np.float32, order="C"))
         with torch.no_grad():
-            output = self._module(torch.from_numpy(np.ascontiguousarray(batch)))
+            output = self._module(own)
         return np.asarray(output.numpy(), dtype=np.float32)
 
 
@@ -132,6 +134,7 @@ class PairedSession:
         self._max_error = 0.0
         self._max_output = 0.0
         self._same = self._voxels = 0
+        self._lowest, self._highest = np.inf, -np.inf
 
     def __call__(self, batch: FloatArray) -> FloatArray:
         """Run both, compare, return the published network's output."""
@@ -143,13 +146,24 @@ class PairedSession:
             raise ParityError(f"{self._graph}: PyTorch returns the shape {wanted.shape}, OpenVINO {got.shape}")
         # np.maximum keeps a NaN, where the builtin max would lose it
         self._max_error = float(np.maximum(self._max_error, np.abs(wanted - got).max()))
+        self._lowest = min(self._lowest, float(wanted.min()))
+        self._highest = max(self._highest, float(wanted.max()))
         self._max_output = max(self._max_output, float(np.abs(wanted).max()))
         self._same += int(np.count_nonzero(_winners(wanted) == _winners(got)))
         self._voxels += wanted.size // wanted.shape[1]
         return wanted
 
     def parity(self) -> GraphParity:
-        """What was seen so far."""
+        """What was seen so far.
+
+        Raises:
+            ParityError: the published network gave one value everywhere, so that nothing was compared.
+        """
+        if self._lowest == self._highest:
+            raise ParityError(
+                f"{self._graph}: PyTorch returns {self._lowest:g} in every voxel, so that there is nothing to compare; "
+                "check the weights, and that the volume is one that the model is for"
+            )
         return GraphParity(
             graph=self._graph,
             max_error=self._max_error,
@@ -164,7 +178,7 @@ class Findings:
 
     Attributes:
         graphs: how far each graph is.
-        mask_dice: of the final masks, least label; None where the graphs were refused already.
+        mask_dice: of the final masks, least label; None where the graphs were refused already, or both are empty.
         input_sha256: of the voxels that both sides ran on.
     """
 
@@ -180,8 +194,10 @@ def require_parity(
     limits: ParityLimits,
     suspects: Mapping[str, list[str]],
     findings: Findings | None = None,
-) -> tuple[tuple[GraphParity, ...], float]:
+) -> tuple[tuple[GraphParity, ...], float | None]:
     """Compare both sides on a study; how far apart each graph is, and the Dice of the final masks (least label).
+
+    Two masks without a label agree and say nothing: then the Dice is None.
 
     The graphs are judged before the converted model segments anything: a stage that goes wrong may leave the next
     one nothing to look at, and the words for that would hide the cause.
@@ -204,8 +220,8 @@ def require_parity(
         if exceeds(graph, limits):
             raise ParityError(_words(graph, limits, suspects.get(graph.graph, [])))
     got = outcome(Segmenter(converted.spec, converted.sessions), study)
-    mask_dice = findings.mask_dice = least_dice(wanted, got)
-    if not mask_dice >= limits.mask_dice:
+    mask_dice = findings.mask_dice = least_dice(wanted, got) if wanted.any() or got.any() else None
+    if mask_dice is not None and not mask_dice >= limits.mask_dice:
         raise ParityError(
             f"the masks of PyTorch and OpenVINO agree at Dice {mask_dice:.5f}, expected {limits.mask_dice}; "
             "no package was written"

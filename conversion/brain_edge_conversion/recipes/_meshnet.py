@@ -3,6 +3,8 @@
 Fedorov et al., "End-to-end learning of brain tissue segmentation from imperfect labeling", IJCNN 2017; brainchop
 (MIT, neuroneural/brainchop) runs these networks in a browser. The head is conformed as FreeSurfer does it: 1 mm,
 LIA, 256^3 with the head in the middle; intensities are clipped to their 2 % and 98 % quantiles and scaled to 0..1.
+
+Chosen here, not stated there for these networks: of all labels together the largest component is kept.
 """
 
 from __future__ import annotations
@@ -85,7 +87,10 @@ def meshnet_source(
         summary=summary,
         citation="Fedorov et al., IJCNN 2017; Masoud et al., JOSS 8 (2023) 5098 (brainchop)",
         published_figures="none for these weights",
-        limits="T1w heads of about 1 mm; brainchop's own cropping and clean-up are not reproduced.",
+        limits=(
+            "T1w heads of about 1 mm; brainchop's own cropping and clean-up are not reproduced. Labels apart from the "
+            "largest component of all labels are removed, which is our choice."
+        ),
     )
     return ModelSource(spec, (GraphSource("meshnet", _builder(config), weights, (32, 32, 32)),), card, LICENCE)
 
