@@ -48,6 +48,24 @@ def test_other_code_is_no_repetition():
     assert repetition_noise([engines(), replace(other, commit=replace(other.commit, id="1" * 40))]) == 0
 
 
+def test_code_that_differs_from_its_commit_is_no_repetition():
+    """A change that halves the speed would be the noise that excuses it."""
+    changed = engines(int8_ms=400.0, repetition=2)
+    changed = replace(changed, commit=replace(changed.commit, changed=True))
+    assert repetition_noise([engines(), changed]) == 0
+    assert verdicts([engines()], [engines(), changed])["OpenVINO INT8"] == LOWER
+
+
+def test_ratios_to_another_contender_or_on_another_image_are_refused():
+    without = replace(engines(), entries=engines().entries[2:])
+    with pytest.raises(
+        InputError, match="the ratios are to PyTorch f32 in the first result and to OpenVINO f32 in the"
+    ):
+        changes([engines()], [without])
+    with pytest.raises(InputError, match="the two results are of different images"):
+        changes([engines()], [engines(image=(1, 1, 64, 64, 64))])
+
+
 def test_different_machines_are_refused():
     with pytest.raises(InputError, match="different machines"):
         changes([engines()], [engines(machine=OTHER)])

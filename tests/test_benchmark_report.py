@@ -272,8 +272,37 @@ def test_noise_is_what_differs_between_two_repetitions():
     assert found["OpenVINO f32"].change == pytest.approx(0)
     assert found["OpenVINO INT8"].change == pytest.approx(0.1)
     assert not found["OpenVINO INT8"].overlaps
-    assert "The largest change is 10.0% (OpenVINO INT8" in page_of([first, second])
+    shown = page_of([first, second])
+    assert "The largest change is 10.0% (OpenVINO INT8" in shown
+    assert "These two figures are of the 2 pairs whose runs are of one commit." in shown
     assert "the suite was run once" in page_of([first])
+
+
+def test_what_two_commits_differ_by_is_not_called_noise_alone():
+    first = engines()
+    second = engines(int8_ms=220.0, repetition=2, commit=Commit("1" * 40, changed=True))
+    shown = page_of([first, second])
+    assert "No pair is of one commit: what was changed between two runs is in their difference, too." in shown
+    assert (
+        row_of(shown, "network/brainmage/engines/native/2-threads", "OpenVINO f32")[-1] == "0000000 and 1111111 changed"
+    )
+
+
+def test_times_beside_other_work_are_not_quoted():
+    """`--busy` is for trying; a later run of that kind does not take the place of a quiet one either."""
+    busy = engines(int8_ms=100.0, max_disturbance=None, started=STARTED + timedelta(hours=1))
+    assert page_of([engines(), busy]) == page_of([engines()])
+
+
+def test_without_pytorch_nothing_is_as_fast_as_it():
+    """It failed, and the others were timed all the same."""
+    processes = ("published program", "package FP32", "package INT8")
+    timed = tuple(entry(name, 4000.0 / (number + 1)) for number, name in enumerate(processes))
+    failed = CellEntry(name="PyTorch, our steps", outcome=Outcome.FAILED, why="it broke")
+    page = page_of([cell_run((*timed, failed), kind=Kind.PROCESS, group="published", subject="deepbet")])
+    for name in processes:
+        row = row_of(page, "deepbet, whole process", name)
+        assert (row[5], row[7]) == ("no PyTorch to compare with",) * 2
 
 
 def test_accuracy_is_the_mean_over_heads_and_names_nobody():

@@ -54,6 +54,15 @@ def test_a_ratio_of_fewer_than_three_rounds_has_no_interval_but_their_number():
     assert row_of(shown, "vox2vox", "INT8")[4] == "100.00x, rounds: 1"
 
 
+def test_rounds_beside_other_work_do_not_count():
+    busy = CellSample(latency_ms=100.0, others_cpu_ms=140.0)  # 70 % of two processors
+    quiet = CellSample(latency_ms=100.0, others_cpu_ms=2.0)
+    first, second = TurnEntry(name="PyTorch", samples=(quiet, busy)), TurnEntry(name="INT8", samples=(busy, busy))
+    shown = page(run(first, second))
+    assert row_of(shown, "vox2vox", "PyTorch")[2:] == ["1", "0.100 s", "", "-"]
+    assert row_of(shown, "vox2vox", "INT8")[2:] == ["0", "not quiet", "", "-"]
+
+
 def test_the_last_run_of_a_model_is_shown_and_those_of_other_machines_are_not():
     other = msgspec.structs.replace(run(entry("elsewhere", 1)), machine=msgspec.structs.replace(MACHINE, model=99))
     shown = page(run(entry("of yesterday", 1)), run(entry("of today", 1), hours=1), other)

@@ -28,7 +28,10 @@ def write_cell(run: CellRun, results: Path) -> Path:
 
 
 def finished(wanted: Iterable[Cell], results: Path, machine: Machine, repetition: int) -> set[str]:
-    """The ids of cells that this very machine has measured in this repetition, as they are declared now, completely."""
+    """The ids of cells that this very machine has measured in this repetition, as they are declared now, completely.
+
+    What was measured beside other work (`--busy`) is not measured.
+    """
     folder = results / machine.name
     by_id = {cell.id: cell for cell in wanted}
     runs = (read_cell(path) for path in cell_files(folder)) if folder.is_dir() else ()
@@ -38,6 +41,7 @@ def finished(wanted: Iterable[Cell], results: Path, machine: Machine, repetition
         if by_id.get(run.cell.id) == run.cell
         and run.repetition == repetition
         and not differences(replace(run.machine, isa=NATIVE), replace(machine, isa=NATIVE))
+        and (run.max_disturbance is not None or run.cell.kind in UNTIMED)
         and is_complete(run)
     }
 

@@ -64,7 +64,8 @@ def changes(first: Sequence[CellRun], second: Sequence[CellRun]) -> tuple[Change
     """What differs between two sets of cells of one machine.
 
     Raises:
-        InputError: they are of different machines, or have no contender in common that was measured in both.
+        InputError: they are of different machines, a cell compares with another contender or on another image, or they
+            have no contender in common that was measured in both.
     """
     apart = differences(_machine(first), _machine(second))
     if apart:
@@ -73,7 +74,10 @@ def changes(first: Sequence[CellRun], second: Sequence[CellRun]) -> tuple[Change
             f"{'; '.join(apart)}; measure both on one machine"
         )
     noise = max(repetition_noise(first), repetition_noise(second))
-    before, after = (ratios(latest(_timed(runs)).values()) for runs in (first, second))
+    earlier, later = (latest(_timed(runs)) for runs in (first, second))
+    for cell in earlier.keys() & later.keys():
+        _require_same_question(earlier[cell], later[cell])
+    before, after = (ratios(runs.values()) for runs in (earlier, later))
     common = [key for key in before if key in after]
     if not common:
         raise InputError("the results have no cell in common that was measured in both with enough rounds that count")
@@ -98,10 +102,13 @@ def ratios(runs: Iterable[CellRun]) -> dict[tuple[str, str], Ratio]:
 
 
 def repetition_noise(runs: Sequence[CellRun]) -> float:
-    """The largest relative difference of a ratio between repetitions of the same cells at one commit; 0 without any."""
+    """The largest relative difference of a ratio between repetitions of the same cells at one commit; 0 without any.
+
+    Code that differs from its commit is nobody's repetition: what was changed would pass for noise.
+    """
     largest = 0.0
     for commit in {run.commit.id for run in runs}:
-        of_commit = [run for run in _timed(runs) if run.commit.id == commit]
+        of_commit = [run for run in _timed(runs) if run.commit.id == commit and not run.commit.changed]
         by_repetition = [
             ratios(latest(run for run in of_commit if run.repetition == number).values())
             for number in sorted({run.repetition for run in of_commit})
@@ -132,6 +139,17 @@ def changes_table(found: Sequence[Change]) -> str:
 def slower(found: Iterable[Change]) -> tuple[Change, ...]:
     """Those that became slower."""
     return tuple(each for each in found if each.verdict == LOWER)
+
+
+def _require_same_question(first: CellRun, second: CellRun) -> None:
+    base = [next((entry.name for entry in run.measured if entry.samples), "none") for run in (first, second)]
+    if base[0] != base[1]:
+        raise InputError(
+            f"{first.cell.id}: the ratios are to {base[0]} in the first result and to {base[1]} in the second, and are "
+            "not comparable; measure that cell again"
+        )
+    if (first.image, first.image_sha256) != (second.image, second.image_sha256):
+        raise InputError(f"{first.cell.id}: the two results are of different images; measure both on one")
 
 
 def _timed(runs: Iterable[CellRun]) -> list[CellRun]:

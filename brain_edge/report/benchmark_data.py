@@ -19,9 +19,10 @@ from brain_edge.runtime.machine import NATIVE, differences
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from brain_edge.bench.cells import CellEntry, CellRun
+    from brain_edge.bench.cells import CellEntry, CellRun, Commit
     from brain_edge.runtime.machine import Machine
 
+TIMED: Final = frozenset({Kind.NETWORK, Kind.PROCESS})
 ISA_OF_FLAG: Final = (
     ("amx_int8", "AMX"),
     ("avx512_vnni", "AVX512-VNNI"),
@@ -101,9 +102,12 @@ class Figures:
 
 
 def machines(runs: Iterable[CellRun]) -> tuple[OneMachine, ...]:
-    """The runs by machine: two are one machine only where nothing that matters differs."""
+    """The runs by machine: two are one machine only where nothing that matters differs.
+
+    Times that were taken beside other work (`--busy`: for trying, not for quoting) are left out.
+    """
     found: list[list[CellRun]] = []
-    for run in sorted(runs, key=lambda run: run.started):
+    for run in sorted(filter(_is_quotable, runs), key=lambda run: run.started):
         native = replace(run.machine, isa=NATIVE)
         for group in found:
             if not differences(replace(group[0].machine, isa=NATIVE), native):
@@ -118,6 +122,10 @@ def machines(runs: Iterable[CellRun]) -> tuple[OneMachine, ...]:
         counts[machine.name] += 1
         kept.append(OneMachine(machine, tuple(group), counts[machine.name]))
     return tuple(kept)
+
+
+def _is_quotable(run: CellRun) -> bool:
+    return run.max_disturbance is not None or run.device is not None or run.cell.kind not in TIMED
 
 
 def best_isa(machine: Machine) -> str:
@@ -170,6 +178,7 @@ class Noise:
         cell, contender: which.
         first, second: times as fast as the first contender, in either.
         hours: between them.
+        commits: of either; what lies between two of them is in the difference, too.
     """
 
     cell: str
@@ -177,6 +186,12 @@ class Noise:
     first: Ratio
     second: Ratio
     hours: float
+    commits: tuple[Commit, Commit]
+
+    @property
+    def is_noise_alone(self) -> bool:
+        """Whether both ran the same code."""
+        return self.commits[0] == self.commits[1] and not self.commits[0].changed
 
     @property
     def change(self) -> float:
@@ -205,7 +220,8 @@ def noise_between_repetitions(runs: Iterable[CellRun]) -> tuple[Noise, ...]:
         for name in before.keys() & after.keys():
             first, second = before[name].faster, after[name].faster
             if first is not None and second is not None:
-                found.append(Noise(cell=cell, contender=name, first=first, second=second, hours=hours))
+                commits = one.commit, other.commit
+                found.append(Noise(cell=cell, contender=name, first=first, second=second, hours=hours, commits=commits))
     return tuple(sorted(found, key=lambda each: (each.cell, each.contender)))
 
 

@@ -17,7 +17,7 @@ from brain_edge.report.benchmark_words import NOT_MEASURED, interval, mib
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from brain_edge.bench.cells import CellEntry
+    from brain_edge.bench.cells import CellEntry, Commit
     from brain_edge.bench.turns import Turns
     from brain_edge.report.benchmark_costs import Costs
     from brain_edge.report.benchmark_data import OneMachine
@@ -144,15 +144,22 @@ def _noise(each: OneMachine) -> Iterator[str]:
     if not found:
         yield f"{NOT_MEASURED}: the suite was run once on this machine (`make bench REPETITION=2` runs it again)."
         return
-    worst = max(found, key=lambda noise: noise.change)
+    same = [noise for noise in found if noise.is_noise_alone]
+    told = same or found
+    worst = max(told, key=lambda noise: noise.change)
     apart = sum(not noise.overlaps for noise in found)
     hours = sorted(noise.hours for noise in found)
     yield (
         f"{len(found)} ratios were measured twice, {hours[0]:.1f} to {hours[-1]:.1f} hours apart. The largest "
         f"change is {worst.change:.1%} ({worst.contender}, {worst.cell}); the median change "
-        f"{sorted(noise.change for noise in found)[len(found) // 2]:.1%}. The 95 % intervals of {apart} of them do "
+        f"{sorted(noise.change for noise in told)[len(told) // 2]:.1%}. The 95 % intervals of {apart} of all do "
         "not overlap: an interval covers the noise within a run, not all of that between runs. A difference below "
-        f"{worst.change:.1%} between two runs of this suite is noise."
+        f"{worst.change:.1%} between two runs of this suite is noise. "
+        + (
+            f"These two figures are of the {len(same)} pairs whose runs are of one commit."
+            if same
+            else "No pair is of one commit: what was changed between two runs is in their difference, too."
+        )
     )
     rows = [
         [
@@ -162,10 +169,16 @@ def _noise(each: OneMachine) -> Iterator[str]:
             interval(noise.second),
             f"{noise.change:.1%}",
             f"{noise.hours:.1f}",
+            "one" if noise.is_noise_alone else " and ".join(_commit(commit) for commit in noise.commits),
         ]
         for noise in found
     ]
-    yield format_rows(("cell", "contender", "faster, first run", "second run", "change", "hours between"), rows)
+    columns = ("cell", "contender", "faster, first run", "second run", "change", "hours between", "commits")
+    yield format_rows(columns, rows)
+
+
+def _commit(commit: Commit) -> str:
+    return commit.id[:7] + (" changed" if commit.changed else "")
 
 
 def _costs(each: OneMachine, costs: Costs | None) -> Iterator[str]:

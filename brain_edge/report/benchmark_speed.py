@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from brain_edge.bench.cells import Kind
 from brain_edge.evaluate import format_rows
 from brain_edge.report.benchmark_data import accuracy, figures
-from brain_edge.report.benchmark_words import NOT_MEASURED, interval, mib, outcome, seconds
+from brain_edge.report.benchmark_words import NO_PYTORCH, NOT_MEASURED, interval, mib, outcome, seconds
 from brain_edge.report.published import CITATION, CPU, RANGES, TABLE_4, over_newer_pytorch
 from brain_edge.runtime.machine import NATIVE
 
@@ -84,17 +84,13 @@ def _time_cells(run: CellRun | None, name: str, found: Mapping[str, Figures], ba
     if of_one is None:
         entry = next((each for each in run.entries if each.name == name), None) if run is not None else None
         return [outcome(entry), "", "", ""]
-    is_base = of_one is base or base is None
-    return [
-        seconds(of_one.latency_ms),
-        "1" if is_base else f"{base.latency_ms / of_one.latency_ms:.2f}x" if base else "",
-        mib(of_one.peak_bytes),
-        "1"
-        if is_base
-        else f"{of_one.peak_bytes / base.peak_bytes:.2f}"
-        if base and base.peak_bytes and of_one.peak_bytes
-        else "",
-    ]
+    faster, memory = NO_PYTORCH, NO_PYTORCH
+    if of_one is base:
+        faster, memory = "1", "1"
+    elif base is not None:
+        faster = f"{base.latency_ms / of_one.latency_ms:.2f}x"
+        memory = f"{of_one.peak_bytes / base.peak_bytes:.2f}" if base.peak_bytes and of_one.peak_bytes else ""
+    return [seconds(of_one.latency_ms), faster, mib(of_one.peak_bytes), memory]
 
 
 def _gpu_cells(each: OneMachine, subject: str, *, whole: bool = False) -> list[str]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from brain_edge.bench.ratios import Ratio
 
 NOT_MEASURED: Final = "not measured"
+NO_PYTORCH: Final = "no PyTorch to compare with"
 
 
 def outcome(entry: CellEntry | None) -> str:
