@@ -72,9 +72,10 @@ def _parity(manifest: Manifest) -> Iterator[str]:
     yield "## Against PyTorch (f32, one real volume)"
     yield ""
     if manifest.converted_from is not None:
+        measured = "is measured in masks, below" if manifest.accuracy or manifest.tuning else "was not measured"
         yield (
             f"These are figures of the FP32 package `{manifest.converted_from[:16]}...`, which this one was made of. "
-            "How far this one is from it is measured in masks, below."
+            f"How far this one is from it {measured}."
         )
         yield ""
     yield "| network | largest error | relative error | same label |"
