@@ -173,7 +173,7 @@ def compare_packages(
         cohort=cohort.manifest.name,
         cohort_sha256=cohort.sha256,
         split=split,
-        limits=tuple(dict.fromkeys(_limits((baseline, candidate), cohort, compared))),
+        limits=tuple(dict.fromkeys(_limits((baseline, candidate), cohort, cases))),
         summaries=tuple(_summary(label, compared) for label in candidate.spec.label_names()),
         cases=compared,
     )
@@ -186,14 +186,14 @@ def _told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
         yield case
 
 
-def _limits(packages: Iterable[ModelPackage], cohort: Cohort, cases: Sequence[ComparedCase]) -> Iterator[str]:
+def _limits(packages: Iterable[ModelPackage], cohort: Cohort, cases: Sequence[Case]) -> Iterator[str]:
     known = sum(case.has_reference for case in cases)
     yield f"With a reference mask: {known} of {len(cases)} cases."
     if not known:
         yield "Nothing is known about accuracy on these images, only how far the masks agree."
     yield from limits_of_cohort(cohort)
     for package in packages:
-        yield from limits_of_package(package, cohort, {case.split for case in cases})
+        yield from limits_of_package(package, cohort, cases)
 
 
 def _summary(label: int, cases: Sequence[ComparedCase]) -> ComparedSummary:

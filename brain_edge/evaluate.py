@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from brain_edge.cohort import Case, CheckedCase, Cohort
     from brain_edge.fetch import Report
     from brain_edge.package import ModelPackage
+    from brain_edge.package.manifest import Accuracy
     from brain_edge.runtime.options import RuntimeOptions
     from brain_edge.spec import ModelSpec
     from brain_edge.volume import Study
@@ -137,7 +138,7 @@ def evaluate(
         licence=cohort.manifest.licence,
         citation=cohort.manifest.citation,
         split=split,
-        limits=(*_limits(cohort, package, results), *(_lesion_limits(checked) if wanted else ())),
+        limits=(*_limits(cohort, package, cases, results), *(_lesion_limits(checked) if wanted else ())),
         labels=segmenter.spec.labels,
         summaries=summarise(result.scores for result in scored),
         cases=scored,
@@ -271,7 +272,9 @@ def _judged(segmenter: Segmenter, case: Case, regions: Mapping[str, tuple[int, .
     )
 
 
-def _limits(cohort: Cohort, package: ModelPackage | None, results: Sequence[CaseResult]) -> Iterator[str]:
+def _limits(
+    cohort: Cohort, package: ModelPackage | None, cases: Sequence[Case], results: Sequence[CaseResult]
+) -> Iterator[str]:
     judged = [result for result in results if result.scores]
     subjects = {result.subject for result in judged}
     yield f"With a reference mask: {len(judged)} of {len(results)} cases, {len(subjects)} subject(s)."
@@ -279,7 +282,7 @@ def _limits(cohort: Cohort, package: ModelPackage | None, results: Sequence[Case
         yield "Nothing is known about accuracy on these images."
     yield from limits_of_cohort(cohort)
     if package is not None:
-        yield from limits_of_package(package, cohort, {result.split for result in results})
+        yield from limits_of_package(package, cohort, cases)
 
 
 def limits_of_cohort(cohort: Cohort) -> Iterator[str]:
@@ -290,17 +293,25 @@ def limits_of_cohort(cohort: Cohort) -> Iterator[str]:
         yield "The images are synthetic; no statement about accuracy on real ones."
 
 
-def limits_of_package(package: ModelPackage, cohort: Cohort, splits: set[Split]) -> Iterator[str]:
-    """What figures of a package on some splits of a cohort do not say, because it has seen these cases before."""
+def limits_of_package(package: ModelPackage, cohort: Cohort, cases: Sequence[Case]) -> Iterator[str]:
+    """What figures of a package on some cases of a cohort do not say, because it has seen them before."""
     if package.manifest.mark:
         yield f"The weights were {package.manifest.mark}: a Dice on those cases is on what they have seen."
     accuracy = package.manifest.accuracy
-    searched = splits - {Split.TEST}
-    if accuracy is not None and accuracy.cohort_sha256 == cohort.sha256 and searched:
+    searched = {case.entry.split for case in cases} - {Split.TEST}
+    is_new = accuracy is None or accuracy.cohort_sha256 != cohort.sha256
+    if accuracy is not None and is_new and (known := _known_images(accuracy, cases)):
+        yield f"{known} of these cases are images that the INT8 settings were chosen on, in another cohort."
+    if not is_new and searched:
         yield "The INT8 settings of this package were chosen on cases of this cohort; only its test split is new to it."
     tuning = package.manifest.tuning
     if tuning and tuning.cohort_sha256 == cohort.sha256 and searched:
         yield "The settings of this package were tuned on cases of this cohort; only its test split is new to it."
+
+
+def _known_images(accuracy: Accuracy, cases: Sequence[Case]) -> int:
+    seen = set(accuracy.seen_images or ())
+    return sum(any(image.sha256 in seen for image in case.entry.inputs.values()) for case in cases)
 
 
 def _lesion_limits(cases: Sequence[CheckedCase]) -> Iterator[str]:

@@ -84,6 +84,6 @@ def test_the_command_fails_where_something_became_slower(tmp_path: Path):
     done = brain_edge("bench", "--compare", a, b)
     assert done.code == 1
     assert "SLOWER" in done.out
-    assert "1 of 2 ratios to PyTorch became lower" in done.err
+    assert "1 of 2 ratios to the first contender of their cell became lower" in done.err
     (tmp_path / "record.json").write_text("{}", encoding="utf-8")
     assert "expected a cell" in refused(3, "bench", "--compare", a, tmp_path / "record.json")

@@ -162,6 +162,14 @@ def test_what_fp32_does_not_have_right_no_budget_can_keep(dice: tuple[float, flo
         assert judge(cases, ALL, AccuracyBudget(max_dice_drop=0.01)).met
 
 
+def test_nothing_is_promised_of_a_label_that_is_unbound():
+    cases = [with_reference(1, 0.0), with_reference(1, 0.9, label=2)]
+    assert not judge(cases, ALL, AccuracyBudget()).met
+    assert judge(cases, ALL, AccuracyBudget(unbound=(2,))).met
+    with pytest.raises(UsageError, match="the budget would bind nothing"):
+        judge(cases, ALL, AccuracyBudget(unbound=(1, 2)))
+
+
 @pytest.mark.parametrize(
     ("limits", "words"),
     [

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,15 @@ def test_a_manifest_is_read_as_it_is_written_down():
 def test_a_subject_in_two_splits_is_refused_however_it_is_spelled():
     text = HEADER + _case("Patient01", "calibration", 1) + _case("patient01", "test", 2, visit="2")
     with pytest.raises(InputError, match=r"x\.toml: the subject patient01 is in the splits calibration and test"):
+        parse_manifest(text, "x.toml")
+
+
+def test_a_name_whose_accents_are_letters_of_their_own_is_the_same_name():
+    """As a zip of macOS writes it; on Linux it is another text."""
+    names = [unicodedata.normalize(form, "Müller") for form in ("NFC", "NFD")]
+    assert names[0] != names[1]
+    text = HEADER + _case(names[0], "calibration", 1) + _case(names[1], "test", 2, visit="2")
+    with pytest.raises(InputError, match="is in the splits calibration and test"):
         parse_manifest(text, "x.toml")
 
 

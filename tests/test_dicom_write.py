@@ -52,6 +52,7 @@ from brain_edge.io.nifti import read_volume
 from brain_edge.outputs import Outputs, require_outputs
 from brain_edge.package import ModelPackage, WeightsStatus
 from brain_edge.package.manifest import Accuracy
+from brain_edge.package.tuning import Tuning
 from brain_edge.phantom import Phantom, make_volume
 from brain_edge.plausibility import Flag, FlagKind
 from brain_edge.report.mosaic import write_mosaic
@@ -458,11 +459,23 @@ def demonstration() -> Accuracy:
     )
 
 
+def tuning_of_a_demonstration() -> Tuning:
+    known = {"tuned_from": "0" * 64, "cohort_sha256": "0" * 64, "int8_from": None, "demonstration": True}
+    needed = {
+        "statement": "", "changes": (), "by_reference": True, "max_dice_drop": 0.01, "max_case_drop": 0.02,
+        "worst_mean_drop": 0.0, "worst_case_drop": 0.0, "worst_mean_disagreement": 0.0, "operations_full": 2.0,
+        "operations_tuned": 1.0, "searched_on": "validation", "subjects": 1, "next_patient": "",
+        "earlier_candidates": 0, "warnings": (), "cases": (), "trials": (), "threads": 1,
+    }  # fmt: skip
+    return Tuning(**known, **needed)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"weights_status": WeightsStatus.RANDOM}, "the weights of this package are random, not trained"),
         ({"accuracy": demonstration()}, "this package is a demonstration, its accuracy was measured on one head"),
+        ({"tuning": tuning_of_a_demonstration()}, "this package is a demonstration, it was tuned on one head"),
     ],
 )
 def test_packages_that_mean_nothing_write_no_dicom(changes: dict[str, Any], words: str):

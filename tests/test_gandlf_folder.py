@@ -264,6 +264,8 @@ class TestRefusals:
             ({"model": {**MODEL, "class_list": "__import__('os').abort()"}}, "expected class_list"),
             ({"patch_size": [16, 16, 20]}, "three multiples of 16, got"),
             ({"data_postprocessing": {"fill_holes": None}}, "data_postprocessing has fill_holes"),
+            ({"patch_sampler": {"type": "uniform", "enable_padding": True}}, "patch_sampler has enable_padding"),
+            ({"enable_padding": True}, "by which every image is padded before its intensities are normalised"),
             ({"inference_mechanism": {"patch_overlap": 3}}, "an even patch_overlap"),
             ({"inference_mechanism": {"grid_aggregator_overlap": "hann"}}, "got hann and 0"),
         ],

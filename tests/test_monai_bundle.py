@@ -41,7 +41,7 @@ from brain_edge.resample import Interpolation
 from brain_edge.segmenter import Segmenter
 from brain_edge.spec import Blending, SlidingWindow, Starts
 from brain_edge.steps import Frame, ResampleBetweenCentres
-from brain_edge.volume import Study
+from brain_edge.volume import Study, Volume
 from brain_edge.windows import Tiling, window_starts, window_weights
 from brain_edge_conversion.convert import ConvertOptions, convert
 from brain_edge_conversion.parity import TorchSession
@@ -60,6 +60,7 @@ AFFINE = np.array([[-0.9, 0, 0, 40], [0, 0, 1.7, -30], [0, 1.1, 0, -20], [0, 0, 
 OBLIQUE = np.eye(4)
 OBLIQUE[:3] = np.float32(np.column_stack([rotation((1, 2, 3), 0.3) @ AFFINE[:3, :3], AFFINE[:3, 3]]))
 SMALL = 1e-5
+LARGEST = {"_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1, 2]}
 SPACED_BY_MONAI = """
 import ast, sys, numpy, torch
 from monai.data import MetaTensor
@@ -124,6 +125,16 @@ class TestMask:
                 "postprocessing": transforms(ARGMAX, {"_target_": "KeepLargestConnectedComponentd", "keys": "pred",
                                                       "applied_labels": [1, 2]}),
             }, SIDES, id="axes as they are stored, largest components"),
+            pytest.param({
+                "preprocessing": transforms(LOAD, CHANNEL_FIRST, NORMALISE | {"nonzero": False}),
+                "inferer": WINDOWS | {"roi_size": [32, 32, 32]},
+                "postprocessing": transforms(SOFTMAX, ARGMAX, LARGEST, SAVE),
+            }, (40, 36, 10), id="largest components, smaller than a window"),
+            pytest.param({
+                "preprocessing": transforms(LOAD, CHANNEL_FIRST, NORMALISE | {"nonzero": False}),
+                "inferer": WINDOWS | {"roi_size": [32, 32, 32]},
+                "postprocessing": transforms(SOFTMAX, ARGMAX, LARGEST, BACK | {"nearest_interp": True}, SAVE),
+            }, (40, 36, 10), id="largest components before the way back of a grid that was kept"),
         ],
     )  # fmt: skip
     def test_is_that_of_monai(self, config, sides, network, tmp_path, request):
@@ -184,6 +195,26 @@ class TestHowTo:
         assert (tmp_path / "mask.nii.gz").is_file()
 
 
+def test_components_are_not_looked_for_in_the_padding_of_a_window(network, tmp_path):
+    """0 after a z-score is tissue to a network: what it finds in the padding would be the largest component."""
+    bundle = write_bundle(tmp_path / "bundle", network, {
+        "preprocessing": transforms(LOAD, CHANNEL_FIRST, NORMALISE | {"nonzero": False}),
+        "inferer": WINDOWS | {"roi_size": [32, 32, 32]},
+        "postprocessing": transforms(SOFTMAX, ARGMAX, LARGEST, SAVE),
+    })  # fmt: skip
+    spec = resolve(Request(source=str(bundle))).model.spec
+    voxels = np.random.default_rng(0).normal(100, 5, (40, 36, 10)).astype(np.float32)
+    voxels[10:16, 10:16, 3:7] = 300
+
+    def bright_or_padding(batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        found = ((batch > 2) | (batch == 0)).astype(np.float32)
+        return np.concatenate([1 - found, 2 * found, np.zeros_like(found)], axis=1)
+
+    volume = Volume(voxels, Geometry(voxels.shape, np.diag([1, 1, 4, 1.0])))
+    mask = Segmenter(spec, {spec.graphs[0]: bright_or_padding})(volume).mask
+    np.testing.assert_array_equal(mask.labels == 1, voxels == 300)
+
+
 FLIP = {"_target_": "Flipd", "keys": "@image", "spatial_axis": 0}
 
 
@@ -193,6 +224,8 @@ class TestRefusals:
         [
             ({"preprocessing": transforms(LOAD, FLIP)}, r"preprocessing::transforms::1, got Flipd, which has no equiv"),
             ({"preprocessing": transforms(LOAD, SPACE | {"mode": "nearest"})}, r"Spacingd with mode 'nearest'"),
+            ({"postprocessing": transforms(SOFTMAX, ARGMAX, LARGEST, BACK | {"nearest_interp": True})},
+             r"expected a clean-up \(KeepLargest\) after Invertd, got it before"),
             ({"preprocessing": transforms(LOAD, SPACE | {"diagonal": True})}, r"Spacingd with diagonal True"),
             ({"preprocessing": transforms(LOAD, NORMALISE | {"keys": ["image", "label"]})}, r"one is expected"),
             ({"preprocessing": transforms(LOAD, {"_target_": "scripts.mine.Clean", "keys": "image"})}, "scripts.mine"),

@@ -138,6 +138,16 @@ class TestSpec:
         assert spec.graphs == ("fold_0",)
         assert spec.stages[0].network.flips == ((), (0,), (2,), (0, 2))
 
+    @pytest.mark.parametrize("suffix", ["json", "pkl"])
+    def test_a_post_processing_that_is_not_applied_is_told(self, tmp_path, suffix):
+        folder, said = make_folder(tmp_path), []
+        assert "post-processing" not in resolve(Request(source=str(folder))).model.card.limits
+        (folder / "crossval_results_folds_0_1").mkdir()
+        (folder / f"crossval_results_folds_0_1/postprocessing.{suffix}").write_text("{}")
+        found = resolve(Request(source=str(folder), report=said.append))
+        assert f"(crossval_results_folds_0_1/postprocessing.{suffix}) is not applied." in found.model.card.limits
+        assert any(line.startswith("warning: The post-processing") for line in said)
+
     def test_regions_are_painted_in_their_order(self, tmp_path):
         labels = {"background": 0, "whole tumor": [1, 2, 3], "core": [2, 3], "enhancing": [3]}
         dataset = {"labels": labels, "regions_class_order": [1, 2, 3]}

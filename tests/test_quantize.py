@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,6 +16,7 @@ from tiny_package import PHANTOM, SPEC, make_package
 
 from brain_edge.cohort import CaseEntry, Cohort, Split, load_cohort
 from brain_edge.errors import BudgetError, InputError, UsageError
+from brain_edge.evaluate import evaluate
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, open_package
 from brain_edge.phantom import make_study
 from brain_edge.runtime.options import RuntimeOptions
@@ -180,6 +182,28 @@ def test_without_references_the_disagreement_is_what_is_bounded(fp32: ModelPacka
 
 
 # --- what is refused
+
+
+def test_a_label_that_is_unbound_must_be_one_of_the_model(fp32: ModelPackage, cohort: Cohort, tmp_path: Path):
+    budget = AccuracyBudget(max_dice_drop=ROOM, unbound=(7,))
+    with pytest.raises(UsageError, match=r"expected --unbound to name a label of tiny \(1\), got 7"):
+        quantize(fp32, cohort, tmp_path / "package", QuantizeOptions(budget=budget, runtime=ONE_THREAD))
+
+
+def test_the_images_that_settings_were_chosen_on_are_known_in_another_cohort(int8: ModelPackage, cohort: Cohort):
+    accuracy = int8.manifest.accuracy
+    assert accuracy is not None
+    named = {
+        split: {image.sha256 for case in cohort.cases(split) for image in case.entry.inputs.values()} for split in Split
+    }
+    assert set(accuracy.seen_images or ()) == named[Split.CALIBRATION] | named[Split.VALIDATION]
+    entries = [msgspec.structs.replace(case.entry, split=Split.TEST) for case in cohort.cases(Split.VALIDATION)]
+    manifest = msgspec.structs.replace(cohort.manifest, title="another", cases=tuple(entries))
+    moved = replace(cohort, manifest=manifest)
+    limits = evaluate(int8, moved, Split.TEST, options=ONE_THREAD).limits
+    assert (
+        f"{len(entries)} of these cases are images that the INT8 settings were chosen on, in another cohort." in limits
+    )
 
 
 def test_random_weights_have_no_accuracy_that_a_budget_could_bind(cohort: Cohort, tmp_path: Path):

@@ -53,8 +53,8 @@ def command(
     """How fast a package is on this machine: cold and warm latency, peak memory, by threads and precision.
 
     --compare takes two records of --json, or two results (files, folders) of the benchmark matrix: these by their
-    ratios to PyTorch of the same run, so that the speed of the machine cancels; exit code 1 where one became lower than
-    noise explains.
+    ratios to the first contender of the same cell and run, so that the speed of the machine cancels; exit code 1 where
+    one became lower than noise explains.
     """
     from brain_edge.bench.cells import is_cells
     from brain_edge.bench.measure import BenchOptions, bench
@@ -100,8 +100,8 @@ def _guard(first: Path, second: Path) -> None:
     if worse:
         least = min(worse, key=lambda each: each.quotient)
         raise BrainEdgeError(
-            f"{len(worse)} of {len(found)} ratios to PyTorch became lower than noise explains, most of all that of "
-            f"{least.contender} in {least.cell}: {least.quotient:.2f} of what it was"
+            f"{len(worse)} of {len(found)} ratios to the first contender of their cell became lower than noise "
+            f"explains, most of all that of {least.contender} in {least.cell}: {least.quotient:.2f} of what it was"
         )
 
 

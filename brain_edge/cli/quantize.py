@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 @click.option("--max-hd95-increase-mm", type=float, metavar="MM", help="Greatest increase of HD95 in one case.")
 @click.option("--min-int8-share", type=float, default=0.5, show_default=True, help="Of the multiply-adds.")
 @click.option("--confidence", type=float, metavar="P", help="Refuse unless the test subjects bound the next one so.")
+@click.option(
+    "--unbound", type=int, multiple=True, metavar="LABEL", help="Promise nothing of a label; may be repeated."
+)
 @click.option("--calibration", metavar="COHORT", help="Cohort: a shipped name or a .toml file [the recipe's].")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="PKG", help="Folder of the package [PKG-int8]."

@@ -99,7 +99,8 @@ def assign_splits(subjects: Mapping[str, bool], seed: int, folder: Path) -> dict
     """Give each subject a split, in an order drawn from the seed.
 
     Subjects without a mask for each of their cases go first, and so into calibration, which needs none. The
-    order is that of a hash, the same on every machine; adding a subject does not reshuffle the others.
+    order is that of a hash, the same on every machine, and stays when a subject is added; where it is cut into splits
+    does not: a subject next to a border may change its split, and packages that exist have seen it in the other one.
 
     Args:
         subjects: name -> whether every case has a reference mask.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+import unicodedata
 from collections import defaultdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -162,11 +163,18 @@ def _unlisted_sequences(manifest: CohortManifest) -> Iterator[str]:
             )
 
 
+def person_key(subject: str) -> str:
+    """What the spellings of a subject have in common.
+
+    "Patient01" and "patient01 " are one person, and so is a name whose accents a system writes apart.
+    """
+    return unicodedata.normalize("NFC", subject.strip()).casefold()
+
+
 def _shared_subjects(manifest: CohortManifest) -> Iterator[str]:
     splits: defaultdict[str, list[Split]] = defaultdict(list)
     for case in manifest.cases:
-        # "Patient01" and "patient01 " are one person, however the folder was typed
-        seen = splits[case.subject.strip().casefold()]
+        seen = splits[person_key(case.subject)]
         if case.split not in seen:
             seen.append(case.split)
         if len(seen) > 1:

@@ -272,6 +272,7 @@ class Accuracy(Value, frozen=True):
         cost_factors: per layer type, time in float / time in INT8, by which the search has ranked layers.
         threads: of the measurements.
         kernels: share of the multiply-adds per kernel of OpenVINO that computed them on this CPU.
+        seen_images: SHA-256 of the image files that ranges and settings were chosen on; unset in older packages.
     """
 
     statement: str
@@ -301,6 +302,7 @@ class Accuracy(Value, frozen=True):
     cost_factors: dict[str, float] = msgspec.field(default_factory=dict)
     threads: int | None = None
     kernels: dict[str, float] = msgspec.field(default_factory=dict)
+    seen_images: tuple[Sha256, ...] | UnsetType = UNSET
 
 
 class StageZero(Value, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from brain_edge.value import Value
 
@@ -81,6 +81,7 @@ class Tuning(Value, frozen=True, kw_only=True):
         cases: per case and label.
         trials: of the search, in their order.
         threads: of the measurements.
+        demonstration: True where one head stands in for many; unset where it is not one, and in older packages.
     """
 
     statement: str
@@ -105,3 +106,4 @@ class Tuning(Value, frozen=True, kw_only=True):
     cases: tuple[TunedCase, ...]
     trials: tuple[TunedTrial, ...]
     threads: int
+    demonstration: bool | UnsetType = UNSET

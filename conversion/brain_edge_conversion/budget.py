@@ -36,6 +36,7 @@ class AccuracyBudget:
             can hide in a drop of zero, never in this.
         max_hd95_increase_mm: greatest increase of the HD95 of any single case; None reports it only.
         confidence: with which the worst drop seen is to hold for the next subject; None makes no such claim.
+        unbound: labels that nothing is promised of, because the network has not learnt them.
 
     Raises:
         UsageError: a limit that cannot bind, or that nothing can meet.
@@ -47,6 +48,7 @@ class AccuracyBudget:
     max_disagreement: float | None = None
     max_hd95_increase_mm: float | None = None
     confidence: float | None = None
+    unbound: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _require_drop("--max-dice-drop", self.max_dice_drop)
@@ -114,12 +116,13 @@ def judge(cases: Sequence[CaseRecord], share: float, budget: AccuracyBudget) -> 
     """Compare measured cases with a budget.
 
     Cases with and without reference masks are never pooled: where any case has a reference, those decide, and the
-    others are bound by the limit on the disagreement only, in means of their own.
+    others are bound by the limit on the disagreement only, in means of their own. Unbound labels are not looked at.
 
     Raises:
         UsageError: the budget would bind nothing, or not one of the labels: no case that decides has it, or FP32 has so
             little of it right that all of it may be lost.
     """
+    cases = [case for case in cases if case.label not in budget.unbound]
     by_reference = any(has_reference(case) for case in cases)
     drops = losses(cases)
     if not drops:
@@ -159,7 +162,7 @@ def _require_accurate(drops: Mapping[CaseRecord, float], budget: AccuracyBudget)
             raise UsageError(
                 f"FP32 itself has a mean Dice of {fmean(known):.5f} with the references in the label {label}, so that "
                 f"a budget of {budget.max_dice_drop:g} would let INT8 lose all of it; see that the cohort numbers its "
-                "labels as the model does (`labels` in its manifest)"
+                f"labels as the model does (`labels` in its manifest), or promise nothing of it: --unbound {label}"
             )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from brain_edge.cohort import Split, load_case, require_cases, study_for
+from brain_edge.cohort.manifest import person_key
 from brain_edge.digest import sha256_of
 from brain_edge.errors import BudgetError, UsageError
 from brain_edge.io.atomic import atomic_folder
@@ -139,6 +140,7 @@ def quantize(package: ModelPackage, cohort: Cohort, target: Path, options: Quant
             f"{package.folder}: the weights of this package are random, so that no budget can be judged; --for-speed "
             "quantises it for measuring how fast it is"
         )
+    _require_labels(package, options.budget)
     # candidates lie in folders of their own, beside which there is no stage 0
     runtime = with_stage_zero(package, options.runtime)
     options = replace(options, runtime=replace(runtime, threads=runtime.threads or default_threads()))
@@ -208,7 +210,7 @@ class _Quantisation:
         inputs = capture_inputs(self._package, studies, self._scratch, options.runtime)
         options.report("segmenting with FP32, the baseline of every comparison")
         for cases in {plan.searched[0].entry.split: plan.searched, plan.judged[0].entry.split: plan.judged}.values():
-            write_baseline(self._package, cases, self._scratch, options.runtime)
+            write_baseline(self._package, cases, self._scratch, options.runtime, options.budget.unbound)
         return Problem(
             package=self._package,
             inputs=inputs,
@@ -317,6 +319,15 @@ def _question(package: ModelPackage, plan: Plan, options: QuantizeOptions) -> Qu
     )
 
 
+def _require_labels(package: ModelPackage, budget: AccuracyBudget) -> None:
+    labels = package.spec.label_names()
+    if unknown := sorted(set(budget.unbound) - set(labels)):
+        raise UsageError(
+            f"expected --unbound to name a label of {package.spec.name} ({', '.join(map(str, labels))}), "
+            f"got {unknown[0]}"
+        )
+
+
 def _look(candidate: ModelPackage, cases: Sequence[Case]) -> Look:
     graphs = (candidate.graph_file(graph) for graph in candidate.spec.graphs)
     hashes = "+".join(sha256_of(file.with_suffix(suffix)) for file in graphs for suffix in (".xml", ".bin"))
@@ -330,7 +341,7 @@ def _all_cases(plan: Plan) -> tuple[Case, ...]:
 def _require_subjects(plan: Plan, budget: AccuracyBudget) -> None:
     """Refuse a confidence that the test split cannot give."""
     judged = [case for case in plan.judged if case.has_reference] or plan.judged
-    people = {case.entry.subject.strip().casefold() for case in judged}
+    people = {person_key(case.entry.subject) for case in judged}
     counts = speaks_of_patients(plan.cohort, plan.judged[0].entry.split)
     require_confidence(budget.confidence, len(people) if counts else 0, f"the cohort {plan.cohort.called}")
 

@@ -84,6 +84,8 @@ def algorithm_of(package: ModelPackage) -> Algorithm:
         raise _refused(package, f"the weights of this package are {manifest.weights_status}, not trained")
     if manifest.accuracy is not None and manifest.accuracy.demonstration:
         raise _refused(package, "this package is a demonstration, its accuracy was measured on one head")
+    if manifest.tuning and manifest.tuning.demonstration:
+        raise _refused(package, "this package is a demonstration, it was tuned on one head")
     return Algorithm(
         name=package.spec.name,
         digest=package.digest,

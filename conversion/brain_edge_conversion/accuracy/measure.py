@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from brain_edge.cohort import load_case
+from brain_edge.cohort.manifest import person_key
 from brain_edge.compare import compare_masks
 from brain_edge.errors import InputError
 from brain_edge.evaluate import segment_case
@@ -45,7 +46,11 @@ def in_f32(package: ModelPackage) -> ModelPackage:
 
 
 def write_baseline(
-    baseline: ModelPackage | Segmenter, cases: Iterable[Case], folder: Path, runtime: RuntimeOptions
+    baseline: ModelPackage | Segmenter,
+    cases: Iterable[Case],
+    folder: Path,
+    runtime: RuntimeOptions,
+    unbound: tuple[int, ...] = (),
 ) -> None:
     """Segment every case and keep the masks in `folder`; a mask that is there is not made again.
 
@@ -54,12 +59,13 @@ def write_baseline(
         cases: those to be judged.
         folder: of one baseline only.
         runtime: threads, where a package is given.
+        unbound: labels that may be in none of them.
 
     Raises:
-        InputError: a label is in no mask and no reference of these cases, so that a budget would not bind it.
+        InputError: another label is in no mask and no reference of these cases, so that a budget would not bind it.
     """
     segmenter = baseline if isinstance(baseline, Segmenter) else Segmenter.open(in_f32(baseline), runtime)
-    unseen = set(segmenter.spec.label_names())
+    unseen = set(segmenter.spec.label_names()) - set(unbound)
     for case in cases:
         study, reference = load_case(case)
         if not _mask_file(folder, case).is_file():
@@ -114,7 +120,7 @@ def read_baseline(folder: Path, case: Case, geometry: Geometry) -> Mask:
 
 def subject_numbers(cohort: Cohort) -> dict[int, int]:
     """Case number -> number of the person, in the order of the manifest: what a package may say of a subject."""
-    people = [case.entry.subject.strip().casefold() for case in cohort.cases()]
+    people = [person_key(case.entry.subject) for case in cohort.cases()]
     order = {person: number for number, person in enumerate(dict.fromkeys(people), start=1)}
     return {case.number: order[person] for case, person in zip(cohort.cases(), people, strict=True)}
 

@@ -145,7 +145,14 @@ def _record(judgement: Judgement) -> Accuracy:
         cost_factors=dict(COST_FACTORS),
         threads=judgement.threads,
         kernels=dict(judgement.kernels),
+        seen_images=_seen_images(judgement.cohort),
     )
+
+
+def _seen_images(cohort: Cohort) -> tuple[str, ...]:
+    """The images that ranges and settings were chosen on, whatever the cohort that names them later is called."""
+    seen = [case for case in cohort.cases() if case.entry.split is not Split.TEST]
+    return tuple(sorted({image.sha256 for case in seen for image in case.entry.inputs.values()}))
 
 
 def accuracy_report(
@@ -283,6 +290,8 @@ def _about_labels(judgement: Judgement) -> Iterator[str]:
             f"{len(_numbers(without))} case(s) without a reference mask are in none of the drops; their masks "
             f"disagree with FP32 by {worst:.5f} at most."
         )
+    for number in judgement.budget.unbound:
+        yield f"label {number} is bound by no limit, as was asked: nothing is promised of it."
     for number, known in baseline_dice(judgement.records).items():
         if fmean(known) < LOW_DICE:
             yield (

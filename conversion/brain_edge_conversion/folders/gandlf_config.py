@@ -68,6 +68,17 @@ class Configuration(msgspec.Struct, frozen=True):
     data_postprocessing_after_reverse_one_hot_encoding: dict[str, Any] | None = None
     inference_mechanism: Inference = Inference()
     grid_aggregator_overlap: str | None = None
+    patch_sampler: dict[str, Any] | str | None = None
+    enable_padding: bool = False
+
+    @property
+    def pads_subjects(self) -> bool:
+        """Whether every subject is padded by half a patch before its transforms, at inference too.
+
+        Older versions say it at the top.
+        """
+        sampler = self.patch_sampler if isinstance(self.patch_sampler, dict) else {}
+        return self.enable_padding or bool(sampler.get("enable_padding"))
 
     @property
     def overlap_mode(self) -> str:

@@ -55,6 +55,7 @@ def gandlf_spec(folder: Path, configuration: Configuration, path: Path, channels
     Raises:
         InputError: an entry has no equivalent; it is named.
     """
+    _require_no_padding(configuration, path)
     _require_no_postprocessing(configuration, path)
     decide, labels = _decision(configuration.model, path)
     network = Network(
@@ -198,6 +199,14 @@ def _windows(configuration: Configuration, path: Path) -> SlidingWindow:
     while int(sides[0] * (1 - share)) < sides[0] - overlap:
         share = math.nextafter(share, 0.0)
     return SlidingWindow(sides, share, blending, Starts.FIXED_STEP)
+
+
+def _require_no_padding(configuration: Configuration, path: Path) -> None:
+    if configuration.pads_subjects:
+        raise InputError(
+            f"{path}: patch_sampler has enable_padding, by which every image is padded before its intensities are "
+            f"normalised; that has no equivalent among the steps; {ELSEWHERE}"
+        )
 
 
 def _require_no_postprocessing(configuration: Configuration, path: Path) -> None:

@@ -58,7 +58,7 @@ class After:
         return replace(self, steps=(*self.steps, *steps), **changes)
 
 
-def steps_after(transforms: Sequence[Component], start: After, where: str, *, moves: bool) -> After:
+def steps_after(transforms: Sequence[Component], start: After, where: str, *, moves: bool, pads: bool) -> After:
     """What all transforms come to.
 
     Args:
@@ -66,9 +66,11 @@ def steps_after(transforms: Sequence[Component], start: After, where: str, *, mo
         start: before the first of them.
         where: the file, for messages.
         moves: whether the steps before the network leave the grid of the image.
+        pads: whether an image that is smaller than a window is padded.
 
     Raises:
-        InputError: one has no equivalent, nothing decides, or nothing leads back to the grid of the image.
+        InputError: one has no equivalent, nothing decides, nothing leads back to the grid of the image, or a clean-up
+            would see the padding.
     """
     after, key = start, None
     for transform in transforms:
@@ -87,14 +89,30 @@ def steps_after(transforms: Sequence[Component], start: After, where: str, *, mo
             f"{where}: expected postprocessing that makes labels (AsDiscreted with argmax or threshold), got none; "
             f"{ELSEWHERE}"
         )
-    if after.is_restored:
-        return after
-    if moves:
+    if moves and not after.is_restored:
         raise InputError(
             f"{where}: expected postprocessing that leads back to the grid of the image (Invertd), got none; "
             f"{ELSEWHERE}"
         )
-    return after.then(Restore(interpolation=Interpolation.NEAREST))
+    return _without_padding(after, where, moves=moves) if pads or not after.is_restored else after
+
+
+def _without_padding(after: After, where: str, *, moves: bool) -> After:
+    """MONAI takes the padding of a window away before any transform: no clean-up may look for components in it."""
+    steps = list(after.steps)
+    clean = next((n for n, step in enumerate(steps) if isinstance(step, KeepLargest | FillHoles)), len(steps))
+    restored = next((n for n, step in enumerate(steps) if isinstance(step, Restore)), len(steps))
+    if after.is_restored and restored <= clean:
+        return after
+    if moves:
+        raise InputError(
+            f"{where}: expected a clean-up ({type(steps[clean]).__name__}) after Invertd, got it before, where an "
+            f"image smaller than a window would still have its padding here, which MONAI has taken away; {ELSEWHERE}"
+        )
+    # padding is all that there is to undo: a label map without it is the same before and after
+    kept: list[AfterStep] = [step for step in steps if not isinstance(step, Restore)]
+    kept.insert(clean, Restore(interpolation=Interpolation.NEAREST))
+    return replace(after, steps=tuple(kept), is_restored=True)
 
 
 def _activate(transform: Component, after: After) -> After:

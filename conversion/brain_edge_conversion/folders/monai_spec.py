@@ -95,7 +95,7 @@ def bundle_spec(folder: Path, config: Config, metadata: Metadata) -> ModelSpec:
     start = After(names=_names(result, "label"), preprocessing=preprocessing, image=key)
     # nothing of an image is moved where it is only padded for the windows, which MONAI undoes by itself
     moves = any(type(step).__name__ not in MOVING_NOTHING for step in before)
-    after = steps_after(_transforms(config, "postprocessing"), start, str(config.path), moves=moves)
+    after = steps_after(_transforms(config, "postprocessing"), start, str(config.path), moves=moves, pads=bool(padding))
     network = Network(
         graphs=(GRAPH,),
         channels_in=len(channels),

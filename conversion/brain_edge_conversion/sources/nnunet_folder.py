@@ -26,11 +26,12 @@ MARKERS: Final = ("plans.json", "plans.pkl", "dataset.json")
 CHECKPOINT: Final = "checkpoint_final.pth"
 ALIAS: Final = re.compile(r"(^|\.)(all_modules|decoder\.encoder)\.")
 """Second names under which dynamic_network_architectures keeps the same tensors."""
+NOT_STATED: Final = "not stated"
 CARD: Final = Card(
     summary="An nnU-Net v2 of the user's own.",
     citation="Isensee et al., nnU-Net, Nature Methods 2021, doi:10.1038/s41592-020-01008-z, for the method",
     published_figures="not stated",
-    limits="not stated",
+    limits=NOT_STATED,
 )
 
 
@@ -69,7 +70,12 @@ def _resolve(request: Request) -> Resolved:
     graphs = tuple(GraphSource(graph, build, None, example) for graph in checkpoints)
     licence = Licence(name="not stated", holder="not stated")
     request.report(f"{MADE_BY}: {trained['configuration']} of {trained['trainer']}, folds {', '.join(checkpoints)}")
-    card = msgspec.structs.replace(CARD, limits=_limits(plans.image_reader_writer))
+    limits = _limits(plans.image_reader_writer)
+    if found := _postprocessing(folder):
+        left = f"The post-processing that nnU-Net has found for this configuration ({found}) is not applied."
+        request.report(f"warning: {left} Compare with masks to which nnUNetv2_apply_postprocessing was not applied")
+        limits = left if limits == NOT_STATED else f"{limits} {left}"
+    card = msgspec.structs.replace(CARD, limits=limits)
     return Resolved(ModelSource(spec, graphs, card, licence), checkpoints)
 
 
@@ -122,9 +128,15 @@ def _build(plan: UNetPlan, channels: tuple[int, int], weights: Path | None) -> n
     return network.eval()
 
 
+def _postprocessing(folder: Path) -> str:
+    """What `nnUNetv2_find_best_configuration` has left, as a path in the folder; empty where there is nothing."""
+    found = sorted(folder.glob("crossval_results_folds_*/postprocessing.*"))
+    return found[0].relative_to(folder).as_posix() if found else ""
+
+
 def _limits(reader: str) -> str:
     if reader.endswith("WithReorient"):
-        return "not stated"
+        return NOT_STATED
     return "The network sees the axes as a file stores them: images must be stored as the training images were."
 
 

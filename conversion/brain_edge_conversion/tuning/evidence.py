@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import UNSET
 
 from brain_edge.package.tuning import TunedCase, TunedTrial, Tuning
 from brain_edge_conversion.accuracy.subjects import USUAL_CONFIDENCE, next_patient, subjects_needed, worst_by_subject
@@ -114,6 +115,7 @@ def _evidence(judgement: Judgement) -> Tuning:
         operations_full=judgement.operations[0],
         operations_tuned=judgement.operations[1],
         cohort_sha256=judgement.cohort.sha256,
+        demonstration=judgement.cohort.manifest.demo or UNSET,
         searched_on=judgement.searched_on,
         subjects=len(worst),
         next_patient=_next_patient(judgement, worst),
