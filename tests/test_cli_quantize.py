@@ -126,3 +126,4 @@ def test_trained_weights_are_not_quantised_for_speed(package: Path, tmp_path: Pa
 def test_for_speed_there_is_no_budget(package: Path):
     said = refused(2, "quantize", package, "--for-speed", "--max-dice-drop", "0.01", "--report", "r")
     assert "there is --for-speed: --report, --max-dice-drop would do nothing" in said
+    assert "--unbound would do nothing" in refused(2, "quantize", package, "--for-speed", "--unbound", "1")

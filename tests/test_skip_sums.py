@@ -133,7 +133,8 @@ def test_a_skip_connection_is_a_sum_and_nothing_is_joined(between):
 def test_any_widths_kernels_and_dilations(kept, upsampled, out, between, kernel, dilation, sides, seed):
     network = trained(Decoder(kept, upsampled, out, BETWEEN[between], kernel, dilation), seed)
     model = graph(network, sides)
-    assert sum_skips(model, opset13) == 1
+    # per channel of what is joined: the weights that would be copied, and the voxels that would not
+    assert sum_skips(model, opset13) == (out * kernel**3 <= prod(sides))
     assert_is_pytorchs(network, model, sides, seed)
 
 
@@ -207,3 +208,10 @@ def test_the_peak_falls_by_a_part_of_the_joined_tensor_and_the_sum_takes_no_memo
     after = intermediate_bytes(compiled(model).get_runtime_model())
     assert after <= 65 * channel
     assert before - after >= 15 * channel
+
+
+def test_weights_that_are_larger_than_what_is_joined_are_not_copied():
+    """Deep in a wide network: the sum would save little and keep its shares of the weights beside them."""
+    network = trained(Decoder(8, 8, 16, BETWEEN["nothing"]))
+    assert sum_skips(graph(network, (4, 4, 4)), opset13) == 0
+    assert sum_skips(graph(network, (32, 32, 32)), opset13) == 1

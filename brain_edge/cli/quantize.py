@@ -86,7 +86,12 @@ def command(
 
     runtime = runtime_options(threads, resident_graphs=2)
     if for_speed:
-        _refuse_idle(calibration=calibration, report_folder=report_folder, max_dice_drop=limits["max_dice_drop"])
+        _refuse_idle(
+            calibration=calibration,
+            report_folder=report_folder,
+            max_dice_drop=limits["max_dice_drop"],
+            unbound=limits["unbound"] or None,
+        )
         opened = open_package(find_package(package))
         with build_side("quantize"):
             quantised = quantize_for_speed(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from brain_edge.bench.cells import MINIMUM_ROUNDS, Kind, latest
+from brain_edge.bench.guard import TIMED
 from brain_edge.bench.ratios import Ratio, ratio_of_medians
 from brain_edge.runtime.machine import NATIVE, differences
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from brain_edge.bench.cells import CellEntry, CellRun, Commit
     from brain_edge.runtime.machine import Machine
 
-TIMED: Final = frozenset({Kind.NETWORK, Kind.PROCESS})
 ISA_OF_FLAG: Final = (
     ("amx_int8", "AMX"),
     ("avx512_vnni", "AVX512-VNNI"),

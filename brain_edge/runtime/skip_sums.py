@@ -49,6 +49,8 @@ def sum_skips(model: Any, opset: Any) -> int:
         paths = paths_from(node)
         if not paths or not all(is_separable(path, node) and is_constant(path.convolution, 1) for path in paths):
             continue  # where one reader needs the joined tensor it is there anyway
+        if sum(_bytes(path.convolution.input(1)) for path in paths) > _bytes(node.output(0)):
+            continue  # deep in a wide network weights are larger than what is joined, and their shares are copies
         parts = _latest_first(model, parts_of(node))
         made: dict[tuple[str, Span], Any] = {}
         for path in paths:
@@ -57,6 +59,11 @@ def sum_skips(model: Any, opset: Any) -> int:
     if replaced:
         model.validate_nodes_and_infer_types()
     return replaced
+
+
+def _bytes(port: Any) -> int:
+    """Of an input or output of static shape."""
+    return int(np.prod(list(port.get_shape()))) * int(port.get_element_type().size)
 
 
 def _latest_first(model: Any, parts: list[Part]) -> list[Part]:
