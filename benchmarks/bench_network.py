@@ -12,7 +12,7 @@ from harness.networks import openvino_session, pytorch_session
 from harness.packages import Kind
 from harness.peers import BENCHMARKS
 
-from brain_edge.metrics import dice
+from brain_edge.image.metrics import dice
 from brain_edge.runtime.session import cpu_capabilities
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.timing import Timing
 
     from brain_edge.package import ModelPackage
-    from brain_edge.windows import Session
+    from brain_edge.runtime.protocol import Session
 
     Package = Callable[[str, Kind], ModelPackage]
 

@@ -11,16 +11,16 @@ import pytest
 from scipy import ndimage
 from skimage.transform import resize
 
+from brain_edge.engine.assembly import assemble
+from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.io.nifti import read_volume, write_image
-from brain_edge.phantom import Phantom, make_volume
-from brain_edge.steps import FillHoles, LargestComponent, ResampleToSpacing
-from brain_edge.study import assemble
+from brain_edge.spec.steps import FillHoles, LargestComponent, ResampleToSpacing
 from brain_edge_conversion.recipes import hd_bet_v1
 
 if TYPE_CHECKING:
     from harness.timing import Timing
 
-    from brain_edge.steps import Frame
+    from brain_edge.spec.steps import Frame
 
 SMALL = Phantom(shape=(44, 52, 50), spacing_mm=4.0)
 SPEC = hd_bet_v1.spec(("fold0",), ((),))

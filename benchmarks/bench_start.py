@@ -16,7 +16,8 @@ WITHOUT_TELEMETRY = "from brain_edge.runtime.telemetry import forbid_telemetry; 
 IMPORTS = {
     "nothing": "pass",
     "brain_edge": "import brain_edge",
-    "what run imports": "import brain_edge.cli.run, brain_edge.segmenter, brain_edge.run, brain_edge.package",
+    "what run imports": "import brain_edge.cli.run, brain_edge.package\n"
+    "import brain_edge.engine.segmenter, brain_edge.jobs.case",
     "openvino": WITHOUT_TELEMETRY,
     "torch": "import torch",
 }

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from harness.packages import Kind
 
+from brain_edge.machine.description import this_machine
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
-from brain_edge.runtime.machine import this_machine
-from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.runtime.session import GraphCompiler, GraphSession, SessionPool, runtime_version
 
 if TYPE_CHECKING:

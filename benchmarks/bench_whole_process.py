@@ -16,7 +16,7 @@ from harness.measure import run
 from harness.packages import Kind
 from harness.peers import prepare
 
-from brain_edge.metrics import dice
+from brain_edge.image.metrics import dice
 
 if TYPE_CHECKING:
     from collections.abc import Callable

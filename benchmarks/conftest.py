@@ -16,9 +16,9 @@ from harness.packages import Kind, make_package
 from harness.record import RESULTS, file_stem, our_versions
 from harness.timing import Timing
 
-from brain_edge.fetch import fetch
-from brain_edge.runtime.cpu import default_threads
-from brain_edge.runtime.machine import this_machine
+from brain_edge.deploy.fetch import fetch
+from brain_edge.machine.cpu import default_threads
+from brain_edge.machine.description import this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -102,7 +102,7 @@ def network_input(
     tmp_path_factory: pytest.TempPathFactory, head: Path, package: Callable[[str, Kind], ModelPackage]
 ) -> Callable[[str, str], Path]:
     """File with what a network of a model sees of the head, (1, C, I, J, K) float32."""
-    from brain_edge.run import read_study
+    from brain_edge.jobs.case import read_study
     from brain_edge_conversion.capture import capture_inputs
 
     caught: dict[str, Mapping[str, list[Path]]] = {}

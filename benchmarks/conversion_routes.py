@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import numpy as np
 
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.image.phantom import Phantom, make_study
+from brain_edge.machine.cpu import default_threads
 from brain_edge.package import graph_path
-from brain_edge.phantom import Phantom, make_study
-from brain_edge.runtime.cpu import default_threads
-from brain_edge.segmenter import Segmenter
 from brain_edge.spec import canonical_json, spec_from_json
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from brain_edge.image.volume import Study
     from brain_edge.package import ModelPackage
-    from brain_edge.volume import Study
 
 SIDE: Final = 64
 ROUNDS: Final = 3
@@ -126,7 +126,7 @@ def record(rows: list[tuple[str, Any]], started: datetime) -> Path:
     """Write what was measured, with the machine, threads and versions that it depends on."""
     from harness.record import our_versions, this_commit, write_result
 
-    from brain_edge.runtime.machine import this_machine
+    from brain_edge.machine.description import this_machine
 
     machine = this_machine()
     names = ("seconds", "same_label_share", "int8_share")

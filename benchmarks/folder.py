@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from harness.record import our_versions, this_commit, write_result
 
-from brain_edge.batch import Batch, run_batch
 from brain_edge.errors import BrainEdgeError
-from brain_edge.outputs import Outputs
+from brain_edge.jobs.batch import Batch, run_batch
+from brain_edge.jobs.case import Job, LoadedModel, run_case
+from brain_edge.jobs.outputs import Outputs
+from brain_edge.machine.description import this_machine
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
-from brain_edge.run import Job, LoadedModel, run_case
-from brain_edge.runtime.machine import this_machine
-from brain_edge.runtime.options import RuntimeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -391,7 +391,7 @@ def words_of(contender: Contender) -> str:
 def record(
     name: str, device: torch.device, rounds: int, started: datetime, entries: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The cell; `brain_edge.bench.cells.CellRun` reads it."""
+    """The cell; `brain_edge.bench.matrix.cells.CellRun` reads it."""
     return {
         "schema": 1,
         "benchmark": "matrix cell",
@@ -433,7 +433,7 @@ def device_facts(device: torch.device) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """As `brain_edge.runtime.machine.this_machine` says it."""
+    """As `brain_edge.machine.description.this_machine` says it."""
     info, memory = Path("/proc/cpuinfo"), Path("/proc/meminfo")
     lines = info.read_text().split("\n\n")[0].splitlines() if info.is_file() else []
     fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}

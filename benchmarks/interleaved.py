@@ -23,12 +23,12 @@ from harness.packages import Kind, make_package
 from harness.peers import ARCHIVES, prepare, versions
 from harness.record import Entry, Head, Run, our_versions, quiet_rounds, table, this_commit, write
 
-from brain_edge.digest import sha256_of
 from brain_edge.errors import BrainEdgeError
+from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume
-from brain_edge.metrics import dice
+from brain_edge.machine.description import this_machine
 from brain_edge.package import open_package
-from brain_edge.runtime.machine import this_machine
+from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

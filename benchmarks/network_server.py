@@ -20,12 +20,12 @@ import numpy as np
 from harness.engines import ENGINES, Engine, Library
 from harness.zoo import ARCHITECTURES, compiled
 
-from brain_edge.process import peak_rss_bytes
+from brain_edge.machine.process import peak_rss_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from brain_edge.volume import FloatArray
+    from brain_edge.image.volume import FloatArray
 
 
 @click.command()

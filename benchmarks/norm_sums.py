@@ -3,9 +3,9 @@
     python benchmarks/norm_sums.py --rounds 7
 
 The same skewed noise goes through the norm of OpenVINO's plugin, through the one that the runtime puts in its place
-(`brain_edge.runtime.norm_sums`) and through PyTorch's; once as it comes (planar layout) and once behind a convolution,
-which leaves its result in the blocked layout. Plugin and runtime take turns, so that other programs on the machine hit
-both alike. Prints the table of docs/decisions/0018.
+(`brain_edge.runtime.rewrites.norm_sums`) and through PyTorch's; once as it comes (planar layout) and once behind a
+convolution, which leaves its result in the blocked layout. Plugin and runtime take turns, so that other programs on
+the machine hit both alike. Prints the table of docs/decisions/0018.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import numpy as np
 from harness.in_turn import time_ratios
 from harness.record import our_versions
 
+from brain_edge.machine.description import this_machine
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
-from brain_edge.runtime.machine import this_machine
-from brain_edge.runtime.norm_sums import sum_by_axis
-from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.runtime.rewrites.norm_sums import sum_by_axis
 from brain_edge.runtime.session import compile_properties
 
 if TYPE_CHECKING:
-    from brain_edge.volume import FloatArray
+    from brain_edge.image.volume import FloatArray
 
 CHANNELS: Final = 16
 EPSILON: Final = 1e-5

@@ -29,9 +29,9 @@ LIBRARIES = ("torch", "monai", "nnunetv2", "numpy")
 OURS = """
 import json, resource, sys, time
 from brain_edge.io.nifti import write_mask
-from brain_edge.run import read_study
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.segmenter import Segmenter
+from brain_edge.jobs.case import read_study
+from brain_edge.machine.options import RuntimeOptions
+from brain_edge.engine.segmenter import Segmenter
 from pathlib import Path
 package, target, threads, *files = sys.argv[1:]
 segmenter = Segmenter.open(package, RuntimeOptions(threads=int(threads)))
@@ -59,7 +59,7 @@ def least_dice(wanted: Path, got: Path) -> float:
     import nibabel
     import numpy as np
 
-    from brain_edge.metrics import least_dice as of_labels
+    from brain_edge.image.metrics import least_dice as of_labels
 
     first, second = (np.asarray(nibabel.load(path).dataobj).astype(np.uint8) for path in (wanted, got))
     return of_labels(first, second)
@@ -99,9 +99,9 @@ def record(given: argparse.Namespace, runs: dict[str, list[dict[str, float]]], d
     """Write what was measured, with the machine, threads and versions that it depends on; the same in short."""
     from harness.record import our_versions, this_commit, write_result
 
-    from brain_edge.bench.ratios import ratio_of_medians
+    from brain_edge.bench.matrix.ratios import ratio_of_medians
+    from brain_edge.machine.description import this_machine
     from brain_edge.package import open_package
-    from brain_edge.runtime.machine import this_machine
 
     kind, machine, package = peer_script(given.folder).stem.split("_")[0], this_machine(), open_package(given.package)
     seconds = {name: [run["seconds"] for run in each] for name, each in runs.items()}

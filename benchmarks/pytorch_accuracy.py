@@ -10,8 +10,8 @@ import sys
 import click
 import msgspec
 
-from brain_edge.cohort import Split, load_cohort
-from brain_edge.evaluate import evaluate
+from brain_edge.evaluation.cohort import Split, load_cohort
+from brain_edge.evaluation.evaluate import evaluate
 from brain_edge_conversion.reference import reference_segmenter
 from brain_edge_conversion.sources import Request, resolve
 

@@ -27,9 +27,9 @@ from harness.peers import WRITTEN_OUT
 
 from brain_edge.cli.options import split_input
 from brain_edge.errors import BrainEdgeError
-from brain_edge.metrics import least_dice
+from brain_edge.image.metrics import least_dice
+from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.package import open_package
-from brain_edge.process import peak_rss_bytes
 
 if TYPE_CHECKING:
     from harness.measure import Contender
@@ -77,9 +77,9 @@ def _in_pytorch(recipe: str, inputs: tuple[str, ...], output: Path, threads: int
     """Read, segment in PyTorch eager, write."""
     import torch
 
+    from brain_edge.engine.segmenter import Segmenter
     from brain_edge.io.nifti import write_mask
-    from brain_edge.run import assign_inputs, read_study
-    from brain_edge.segmenter import Segmenter
+    from brain_edge.jobs.case import assign_inputs, read_study
     from brain_edge_conversion.parity import TorchSession
     from brain_edge_conversion.sources import Request, resolve
 
@@ -161,7 +161,7 @@ def _compare(recipe: str, package: ModelPackage, contenders: list[Contender], ro
     from harness.cold_turns import in_words, ratio_in_words, take_turns, times_as_fast
     from harness.record import our_versions, this_commit, write_result
 
-    from brain_edge.runtime.machine import this_machine
+    from brain_edge.machine.description import this_machine
 
     started = datetime.now(UTC)
     samples = take_turns(contenders, [rounds] * len(contenders))

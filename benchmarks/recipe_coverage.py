@@ -34,12 +34,12 @@ from harness.coverage_record import (
 )
 
 from brain_edge.errors import BrainEdgeError
-from brain_edge.kinds import example_input
+from brain_edge.image.phantom import Phantom, make_volume
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
-from brain_edge.phantom import Phantom, make_volume
-from brain_edge.plan import known_inputs
-from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.runtime.session import cpu_capabilities, open_sessions, read_graph
+from brain_edge.spec.execution import example_input
+from brain_edge.spec.plan import known_inputs
 from brain_edge_conversion.accuracy.kernels import package_kernels
 from brain_edge_conversion.accuracy.ladder import Setting
 from brain_edge_conversion.accuracy.policy import Trial
@@ -53,9 +53,9 @@ from brain_edge_conversion.recipes import load_recipe
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from brain_edge.image.volume import FloatArray
     from brain_edge.package import ModelPackage
     from brain_edge.spec import Network
-    from brain_edge.volume import FloatArray
     from brain_edge_conversion.coverage import LayerCost
     from brain_edge_conversion.recipe import GraphSource
 

@@ -4,8 +4,8 @@
     python benchmarks/skip_sums.py hardnet-bts hd-bet-v1 --rounds 5
 
 The first network of each package is compiled as the runtime compiles it, once with and once without
-`brain_edge.runtime.skip_sums`; both take turns on the same noise, a cube of `--side` voxels. The memory is that of
-intermediate results, read off the compiled graph. Prints the table of docs/decisions/0024.
+`brain_edge.runtime.rewrites.skip_sums`; both take turns on the same noise, a cube of `--side` voxels. The memory is
+that of intermediate results, read off the compiled graph. Prints the table of docs/decisions/0024.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import numpy as np
 from harness.in_turn import time_ratios
 from harness.record import our_versions
 
+from brain_edge.machine.description import this_machine
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision, open_package
 from brain_edge.runtime.graph_memory import intermediate_bytes
-from brain_edge.runtime.machine import this_machine
-from brain_edge.runtime.norm_sums import sum_by_axis
-from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.runtime.rewrites.norm_sums import sum_by_axis
+from brain_edge.runtime.rewrites.skip_sums import sum_skips
 from brain_edge.runtime.session import compile_properties, read_graph
-from brain_edge.runtime.skip_sums import sum_skips
 
 if TYPE_CHECKING:
     from brain_edge.package import ModelPackage

@@ -24,11 +24,11 @@ import click
 import numpy as np
 from harness.answers import brain_of
 
-from brain_edge.outputs import Outputs
+from brain_edge.jobs.case import Job, LoadedModel, run_case
+from brain_edge.jobs.outputs import Outputs
+from brain_edge.machine.description import this_machine
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
-from brain_edge.run import Job, LoadedModel, run_case
-from brain_edge.runtime.machine import this_machine
-from brain_edge.runtime.options import RuntimeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ INSTALLERS: Final = frozenset({"pip", "setuptools"})
 IMPORTS: Final = {
     "Python alone": "pass",
     "import brain_edge": "import brain_edge",
-    "all that `run` imports": "import brain_edge.run, brain_edge.package, brain_edge.runtime.session",
+    "all that `run` imports": "import brain_edge.jobs.case, brain_edge.package, brain_edge.runtime.session",
 }
 
 

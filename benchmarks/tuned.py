@@ -26,11 +26,11 @@ from harness.contenders import package_run, published_program
 from harness.peers import prepare, versions
 from harness.record import our_versions, this_commit, write_result
 
-from brain_edge.digest import sha256_of
 from brain_edge.errors import BrainEdgeError
-from brain_edge.metrics import dice
+from brain_edge.image.metrics import dice
+from brain_edge.machine.description import this_machine
 from brain_edge.package import open_package
-from brain_edge.runtime.machine import this_machine
+from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,27 +10,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from brain_edge.engine.segmenter import Segmentation, Segmenter
     from brain_edge.errors import BrainEdgeError
+    from brain_edge.image.volume import Mask, Study, Volume
     from brain_edge.io.nifti import read_volume, write_mask
+    from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage, open_package
-    from brain_edge.runtime.options import RuntimeOptions
-    from brain_edge.segmenter import Segmentation, Segmenter
     from brain_edge.spec import ModelSpec
-    from brain_edge.volume import Mask, Study, Volume
 
 __version__ = "0.1.0"
 
 # Names are resolved on first use, so that `brain-edge --help` does not wait for numpy and openvino.
 _HOMES = {
     "BrainEdgeError": "errors",
-    "Mask": "volume",
+    "Mask": "image.volume",
     "ModelPackage": "package",
     "ModelSpec": "spec",
-    "RuntimeOptions": "runtime.options",
-    "Segmentation": "segmenter",
-    "Segmenter": "segmenter",
-    "Study": "volume",
-    "Volume": "volume",
+    "RuntimeOptions": "machine.options",
+    "Segmentation": "engine.segmenter",
+    "Segmenter": "engine.segmenter",
+    "Study": "image.volume",
+    "Volume": "image.volume",
     "open_package": "package",
     "read_volume": "io.nifti",
     "write_mask": "io.nifti",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import click
 
 from brain_edge.cli.main import COMMANDS, PROGRAM, program
-from brain_edge.resample import Interpolation
+from brain_edge.image.resample import Interpolation
 from brain_edge.spec import (
     Blending,
     Edge,
@@ -35,7 +35,7 @@ from brain_edge.spec import (
     WholeVolume,
     json_schema,
 )
-from brain_edge.steps import (
+from brain_edge.spec.steps import (
     ChannelRule,
     ChannelStep,
     CleanStep,
@@ -62,8 +62,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from enum import StrEnum
 
-    from brain_edge.steps import Step
-    from brain_edge.value import Value
+    from brain_edge.spec.base import Value
+    from brain_edge.spec.steps import Step
     from brain_edge_conversion.recipe import Recipe
 
 REFERENCE: Final = Path(__file__).resolve().parent / "reference"
@@ -141,8 +141,8 @@ def _steps() -> Iterator[str]:
     yield "# Steps"
     yield ""
     yield "Every operation that a [specification](../concepts/steps-and-stages.md) may name, from the docstrings of"
-    yield '`brain_edge.steps`. A step is written `{"op": ..., ...}`; `version` may be left out, and is 1 for all of'
-    yield "them. The same as a JSON Schema: [spec-schema.json](spec-schema.json)."
+    yield '`brain_edge.spec.steps`. A step is written `{"op": ..., ...}`; `version` may be left out, and is 1 for'
+    yield "all of them. The same as a JSON Schema: [spec-schema.json](spec-schema.json)."
     groups = {
         "Before the network: grid": GridStep,
         "Before the network: intensities": IntensityStep,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from brain_edge.outliers import LabelMeasure
-from brain_edge.report.batch_view import BatchView, CaseView, Mark, in_viewing_order, with_outliers
+from brain_edge.jobs.outliers import LabelMeasure
+from brain_edge.jobs.pictures.batch_view import BatchView, CaseView, Mark, in_viewing_order, with_outliers
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,12 +17,12 @@ import pytest
 from tiny_package import PHANTOM, SPEC, STAGE, make_package, tiny_manifest, tiny_weights
 
 from brain_edge.cli import main
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.image.phantom import make_study, make_volume
+from brain_edge.image.volume import Volume
 from brain_edge.io.nifti import write_image, write_mask
 from brain_edge.package import ModelPackage, graph_path, seal
-from brain_edge.phantom import make_study, make_volume
-from brain_edge.segmenter import Segmenter
 from brain_edge.spec import Sequence
-from brain_edge.volume import Volume
 from brain_edge_conversion.trace import save_graph
 
 if TYPE_CHECKING:

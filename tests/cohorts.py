@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 
-from brain_edge.cohort import CaseEntry, CohortManifest, FileEntry, Split
-from brain_edge.cohort.toml import format_manifest
-from brain_edge.digest import sha256_of
-from brain_edge.phantom import Phantom, make_volume
-from brain_edge.resample import Interpolation
-from brain_edge.segmenter import Segmenter
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.evaluation.cohort import CaseEntry, CohortManifest, FileEntry, Split
+from brain_edge.evaluation.cohort.toml import format_manifest
+from brain_edge.image.phantom import Phantom, make_volume
+from brain_edge.image.resample import Interpolation
+from brain_edge.package.digest import sha256_of
 from brain_edge.spec import Label, ModelSpec, Network, Sequence, Stage, Task
-from brain_edge.steps import Restore
-from brain_edge.steps.decode import Threshold
+from brain_edge.spec.steps import Restore
+from brain_edge.spec.steps.decode import Threshold
 
 if TYPE_CHECKING:
     from pathlib import Path

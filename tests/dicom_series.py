@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from brain_edge.errors import BrainEdgeError
-from brain_edge.geometry import Geometry, axis_moves, is_orientation
+from brain_edge.image.geometry import Geometry, axis_moves, is_orientation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 
-from brain_edge.geometry import Geometry, axis_moves, is_orientation
-from brain_edge.volume import Mask, Volume
+from brain_edge.image.geometry import Geometry, axis_moves, is_orientation
+from brain_edge.image.volume import Mask, Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

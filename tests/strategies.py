@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from phantoms import ORIENTATIONS, make_affine
 
-from brain_edge.geometry import Geometry
-from brain_edge.resample import Interpolation
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.resample import Interpolation
 from brain_edge.spec import (
     Activation,
     Blending,
@@ -34,7 +34,7 @@ from brain_edge.spec import (
     WholeStack,
     WholeVolume,
 )
-from brain_edge.steps import (
+from brain_edge.spec.steps import (
     AppendForeground,
     AppendStage,
     Argmax,

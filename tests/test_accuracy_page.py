@@ -12,10 +12,9 @@ import pytest
 from outlier_package import phantom_cohort
 from tiny_package import SPEC, make_package
 
-from brain_edge.cohort import Split
-from brain_edge.package.manifest import Accuracy, Basis, CaseRecord, FloatLayer, IsaRecord, LabelRecord, TrialRecord
-from brain_edge.report.accuracy_page import page, write_page
-from brain_edge.report.accuracy_report import (
+from brain_edge.evaluation.cohort import Split
+from brain_edge.evaluation.report.accuracy_page import page, write_page
+from brain_edge.evaluation.report.accuracy_report import (
     AccuracyReport,
     NamedCase,
     pseudonymous,
@@ -23,8 +22,9 @@ from brain_edge.report.accuracy_report import (
     with_pictures,
     write_report,
 )
-from brain_edge.report.scatter import Point, scatter_svg
-from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.evaluation.report.scatter import Point, scatter_svg
+from brain_edge.machine.options import RuntimeOptions
+from brain_edge.package.manifest import Accuracy, Basis, CaseRecord, FloatLayer, IsaRecord, LabelRecord, TrialRecord
 from brain_edge_conversion.budget import AccuracyBudget
 from brain_edge_conversion.quantize import QuantizeOptions, quantize
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from brain_edge.cohort import CaseEntry, Cohort, CohortManifest, FileEntry, Split
+from brain_edge.evaluation.cohort import CaseEntry, Cohort, CohortManifest, FileEntry, Split
 from brain_edge.package.manifest import Basis, CaseRecord, IsaRecord
 from brain_edge_conversion.accuracy.record import Judgement, accuracy_record
 from brain_edge_conversion.budget import AccuracyBudget, judge

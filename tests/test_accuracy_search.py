@@ -12,14 +12,14 @@ import pytest
 from outlier_package import BLAMED, make_outlier_package, phantom_cohort
 from tiny_package import SPEC, make_package
 
-from brain_edge.cohort import Cohort, Split, load_case
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError, BudgetError, InputError, UsageError
-from brain_edge.evaluate import segment_case
-from brain_edge.metrics import dice
+from brain_edge.evaluation.cohort import Cohort, Split, load_case
+from brain_edge.evaluation.evaluate import segment_case
+from brain_edge.evaluation.report.accuracy_report import AccuracyReport, read_report
+from brain_edge.image.metrics import dice
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, Precision, open_package
-from brain_edge.report.accuracy_report import AccuracyReport, read_report
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.segmenter import Segmenter
 from brain_edge.spec import Label
 from brain_edge_conversion import quantize as command
 from brain_edge_conversion.accuracy import isa

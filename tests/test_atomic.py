@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from brain_edge.errors import InputError, OutputError
-from brain_edge.io.atomic import atomic_file, atomic_folder, require_writable_folder
+from brain_edge.machine.atomic import atomic_file, atomic_folder, require_writable_folder
 
 
 def names(folder: Path) -> list[str]:

@@ -17,9 +17,9 @@ from scipy.stats import kstest, rice
 from skimage.exposure import adjust_gamma
 
 from brain_edge.errors import GeometryError, InputError, UsageError
-from brain_edge.geometry import Geometry
-from brain_edge.phantom import Phantom, make_volume
-from brain_edge.volume import Mask, Volume
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.phantom import Phantom, make_volume
+from brain_edge.image.volume import Mask, Volume
 from brain_edge_conversion.augment import (
     DEMO_BIAS_FIELD,
     DEMO_GAMMA,

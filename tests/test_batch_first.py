@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from brain_edge.batch.first import FirstAlone
+from brain_edge.jobs.batch.first_pass import FirstAlone
 
 
 def test_the_second_begins_when_the_first_has_passed():

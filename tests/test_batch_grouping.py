@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brain_edge.batch.grouping import group
 from brain_edge.errors import InputError
+from brain_edge.jobs.batch.grouping import group
 
 SEQUENCES = ("T1", "T1C", "T2", "FLAIR")
 SPELLINGS = {

@@ -9,15 +9,15 @@ import time
 
 import pytest
 
-from brain_edge.batch import Shard
-from brain_edge.batch.lock import gate, working
 from brain_edge.errors import OutputError
+from brain_edge.jobs.batch import Shard
+from brain_edge.jobs.batch.lock import gate, working
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from brain_edge.batch import Shard
-from brain_edge.batch.lock import working
+from brain_edge.jobs.batch import Shard
+from brain_edge.jobs.batch.lock import working
 with working(Path(sys.argv[1]), Shard()):
     print("held", flush=True)
     time.sleep(60)

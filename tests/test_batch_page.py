@@ -11,9 +11,9 @@ from urllib.parse import unquote
 import pytest
 from batch_views import DIGEST, HOSTILE, HOSTILE_LINK, make_batch, make_case
 
-from brain_edge.outliers import LabelMeasure
-from brain_edge.report.batch_page import page
-from brain_edge.report.batch_view import BatchView, CaseView, Mark, Status, in_viewing_order
+from brain_edge.jobs.outliers import LabelMeasure
+from brain_edge.jobs.pictures.batch_page import page
+from brain_edge.jobs.pictures.batch_view import BatchView, CaseView, Mark, Status, in_viewing_order
 
 if TYPE_CHECKING:
     from pathlib import Path

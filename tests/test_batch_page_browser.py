@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from batch_views import HOSTILE, make_batch
 
-from brain_edge.report.batch_page import page as page_of
+from brain_edge.jobs.pictures.batch_page import page as page_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

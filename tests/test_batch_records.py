@@ -10,8 +10,11 @@ import pytest
 from PIL import Image
 
 from brain_edge.errors import InputError
-from brain_edge.outliers import LabelMeasure
-from brain_edge.record import (
+from brain_edge.jobs.outliers import LabelMeasure
+from brain_edge.jobs.pictures.batch_page import write_batch_page
+from brain_edge.jobs.pictures.batch_records import read_batch
+from brain_edge.jobs.pictures.batch_view import Status
+from brain_edge.jobs.record import (
     CaseRecord,
     CaseStatus,
     ErrorRecord,
@@ -21,9 +24,6 @@ from brain_edge.record import (
     record_path,
     write_case_record,
 )
-from brain_edge.report.batch_page import write_batch_page
-from brain_edge.report.batch_records import read_batch
-from brain_edge.report.batch_view import Status
 
 if TYPE_CHECKING:
     from pathlib import Path

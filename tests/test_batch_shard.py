@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brain_edge.batch import Shard
-from brain_edge.batch.shard import parse_shard
 from brain_edge.errors import UsageError
+from brain_edge.jobs.batch import Shard
+from brain_edge.jobs.batch.shard import parse_shard
 
 CASES = st.sets(st.text(min_size=1), max_size=40)
 

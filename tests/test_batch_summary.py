@@ -9,8 +9,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brain_edge.batch.summary import Row, as_tsv, write_summary
-from brain_edge.record import CaseStatus, printable
+from brain_edge.jobs.batch.summary import Row, as_tsv, write_summary
+from brain_edge.jobs.record import CaseStatus, printable
 
 ROW = Row(
     case="a",

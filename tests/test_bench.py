@@ -10,16 +10,16 @@ import pytest
 from cli_program import refused, save_phantom, succeed
 from tiny_package import make_package
 
+from brain_edge.bench import profile as profiling
 from brain_edge.bench.advice import advice, recommended
 from brain_edge.bench.measure import BenchOptions, bench, configurations
+from brain_edge.bench.profile import LayerTime, Profiler, measured_peaks
 from brain_edge.bench.record import BenchRecord, Configuration, Profile, Sample, peak_share, sums
 from brain_edge.bench.table import as_text, compared
 from brain_edge.errors import InputError
+from brain_edge.machine.description import differences, this_machine
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import NumberFormat, Precision
-from brain_edge.runtime import profile as profiling
-from brain_edge.runtime.machine import differences, this_machine
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.runtime.profile import LayerTime, Profiler, measured_peaks
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from cli_program import brain_edge, refused, succeed
 from msgspec.structs import replace
 from test_benchmark_report import OTHER, engines, save
 
-from brain_edge.bench.guard import HIGHER, LOWER, SAME, changes, repetition_noise, slower
+from brain_edge.bench.matrix.guard import HIGHER, LOWER, SAME, changes, repetition_noise, slower
 from brain_edge.errors import InputError
 
 if TYPE_CHECKING:

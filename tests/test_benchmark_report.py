@@ -11,7 +11,7 @@ import pytest
 from cli_program import refused, succeed
 from msgspec.structs import replace
 
-from brain_edge.bench.cells import (
+from brain_edge.bench.matrix.cells import (
     CaseScore,
     Cell,
     CellEntry,
@@ -23,11 +23,11 @@ from brain_edge.bench.cells import (
     NumberSum,
     Outcome,
 )
-from brain_edge.report.benchmark_data import accuracy, figures, machines, noise_between_repetitions
-from brain_edge.report.benchmark_page import benchmark_page
-from brain_edge.report.benchmark_report import write_benchmark_report
-from brain_edge.report.published import TABLE_4, over_newer_pytorch
-from brain_edge.runtime.machine import Machine
+from brain_edge.bench.matrix.data import accuracy, figures, machines, noise_between_repetitions
+from brain_edge.bench.matrix.page import benchmark_page
+from brain_edge.bench.matrix.published import TABLE_4, over_newer_pytorch
+from brain_edge.bench.matrix.report import write_benchmark_report
+from brain_edge.machine.description import Machine
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from test_benchmark_report import MACHINE, row_of
 
-from brain_edge.bench.cells import CellSample, Commit
-from brain_edge.bench.turns import TurnEntry, Turns, read_turns
+from brain_edge.bench.matrix.cells import CellSample, Commit
+from brain_edge.bench.matrix.turns import TurnEntry, Turns, read_turns
+from brain_edge.bench.matrix.turns_table import whole_cases
 from brain_edge.errors import InputError
-from brain_edge.report.benchmark_turns import whole_cases
 
 RECORDED = Path(__file__).parents[1] / "benchmarks/results"
 

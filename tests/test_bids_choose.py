@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from tiny_package import SPEC, STAGE
 
-from brain_edge.bids.choose import ImageType, choose, declared_types, types_in, types_of
-from brain_edge.bids.dataset import BidsImage
-from brain_edge.bids.derivative import brain_name, case_folder, derivative_name, lookup_table
-from brain_edge.bids.name import parse_raw_name
 from brain_edge.errors import InputError, UsageError
+from brain_edge.jobs.bids.choose import ImageType, choose, declared_types, types_in, types_of
+from brain_edge.jobs.bids.dataset import BidsImage
+from brain_edge.jobs.bids.derivative import brain_name, case_folder, derivative_name, lookup_table
+from brain_edge.jobs.bids.name import parse_raw_name
 from brain_edge.spec import Label, Sequence, Task
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from bids_dataset import describe_dataset, place
 
-from brain_edge.bids.dataset import find_images, open_dataset
-from brain_edge.bids.ignore import IgnoreRules
 from brain_edge.errors import InputError, UsageError
+from brain_edge.jobs.bids.dataset import find_images, open_dataset
+from brain_edge.jobs.bids.ignore import IgnoreRules
 
 NAMES = ("sub-01_ses-1_T1w", "sub-01_ses-1_FLAIR", "sub-01_ses-2_T1w", "sub-02_ses-1_T1w", "sub-10_T1w")
 

@@ -8,9 +8,9 @@ import pytest
 from bids_dataset import contents, describe_dataset
 from tiny_package import make_package
 
-from brain_edge.bids.dataset import open_dataset
-from brain_edge.bids.description import dataset_description, prepare, require_place
 from brain_edge.errors import OutputError, UsageError
+from brain_edge.jobs.bids.dataset import open_dataset
+from brain_edge.jobs.bids.description import dataset_description, prepare, require_place
 
 
 @pytest.fixture(scope="module")

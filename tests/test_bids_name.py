@@ -7,8 +7,8 @@ from bids_dataset import describe_dataset, phantom_dataset, validate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brain_edge.bids.name import ENTITY_ORDER, RAW_SUFFIXES, BidsName, in_order, is_image_name, parse_raw_name
 from brain_edge.errors import InputError
+from brain_edge.jobs.bids.name import ENTITY_ORDER, RAW_SUFFIXES, BidsName, in_order, is_image_name, parse_raw_name
 
 LABELS = st.text("0123456789abcXYZ", min_size=1, max_size=6)
 NAMES = st.builds(

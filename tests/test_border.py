@@ -13,10 +13,10 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from strategies import geometries
 
-from brain_edge.border import with_border
 from brain_edge.errors import UsageError
-from brain_edge.geometry import Geometry
-from brain_edge.volume import Mask
+from brain_edge.image.border import with_border
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.volume import Mask
 
 
 def ball(spacing_mm=(1.0, 1.25, 3.0), label=1) -> Mask:

@@ -15,12 +15,12 @@ from scipy.ndimage import binary_fill_holes, generate_binary_structure
 from scipy.ndimage import label as components
 from scipy.special import expit
 
-from brain_edge.cohort import fetch_cohort, load_cohort
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import WeightsError
-from brain_edge.metrics import dice
+from brain_edge.evaluation.cohort import fetch_cohort, load_cohort
+from brain_edge.image.metrics import dice
+from brain_edge.image.phantom import Phantom, make_study, make_volume
 from brain_edge.package import NumberFormat, WeightsStatus
-from brain_edge.phantom import Phantom, make_study, make_volume
-from brain_edge.segmenter import Segmenter
 from brain_edge_conversion.convert import ConvertOptions, convert
 from brain_edge_conversion.networks.brainmage import BrainMaGe
 from brain_edge_conversion.quantize import QuantizeOptions, quantize

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tiny_package import CASCADE, PHANTOM, SPEC, make_package
 
-from brain_edge.phantom import make_study
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.image.phantom import make_study
 from brain_edge.runtime.session import open_sessions
-from brain_edge.segmenter import Segmenter
 from brain_edge.spec import SlidingWindow
 from brain_edge_conversion.capture import MAXIMUM_WINDOWS, capture_inputs, load_inputs
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from brain_edge.image.volume import Study
     from brain_edge.package import ModelPackage
-    from brain_edge.volume import Study
 
 WINDOW = SlidingWindow(shape=(24, 24, 24), overlap=0.5)
 

@@ -14,8 +14,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="the build side needs the extra `convert`")
 safetensors_torch = pytest.importorskip("safetensors.torch", reason="the extra `convert` brings it")
 
-from brain_edge.digest import sha256_of  # noqa: E402
 from brain_edge.errors import WeightsError  # noqa: E402
+from brain_edge.package.digest import sha256_of  # noqa: E402
 from brain_edge_conversion.checkpoint import (  # noqa: E402 - after the check that torch is there
     PREFIXES,
     WRAPPERS,

@@ -9,7 +9,7 @@ import pytest
 from cli_program import brain_edge, refused, save_phantom, succeed
 from cohorts import SHAPE, head, save
 
-from brain_edge.cohort import load_cohort
+from brain_edge.evaluation.cohort import load_cohort
 
 if TYPE_CHECKING:
     from pathlib import Path

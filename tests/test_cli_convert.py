@@ -24,9 +24,9 @@ from cli_program import (  # noqa: E402 - after the check that torch is there
 from cohorts import make_case, save_manifest  # noqa: E402
 from tiny_package import CASCADE, PHANTOM, SPEC, tiny_weights  # noqa: E402
 
-from brain_edge.cohort import Split  # noqa: E402
+from brain_edge.evaluation.cohort import Split  # noqa: E402
+from brain_edge.image.phantom import make_volume  # noqa: E402
 from brain_edge.package import open_package  # noqa: E402
-from brain_edge.phantom import make_volume  # noqa: E402
 from brain_edge.spec import canonical_json  # noqa: E402
 from brain_edge_conversion.recipes import recipe_names  # noqa: E402
 

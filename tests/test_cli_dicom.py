@@ -20,10 +20,10 @@ from pydicom.uid import JPEGLSLossless
 from tiny_package import SPEC
 
 from brain_edge.cli.run import SEG_ENCODINGS
+from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.io.dicom import SegEncoding
 from brain_edge.package import WeightsStatus
 from brain_edge.package.manifest import Accuracy
-from brain_edge.phantom import Phantom, make_volume
 from brain_edge.spec import Sequence
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from cli_program import make_package, refused, save_phantom, succeed
 from cohorts import head, make_case, save_manifest
 from tiny_package import SPEC
 
-from brain_edge.cohort import Split, load_cohort
-from brain_edge.cohort.toml import format_manifest
+from brain_edge.evaluation.cohort import Split, load_cohort
+from brain_edge.evaluation.cohort.toml import format_manifest
 from brain_edge.package import WeightsStatus, open_package
 from brain_edge.spec import Label
 

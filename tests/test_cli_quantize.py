@@ -10,14 +10,14 @@ import pytest
 from cli_program import make_package, refused, succeed
 from cohorts import SHAPE, SPACING_MM, file_entry, head, make_case, save, save_manifest
 
-from brain_edge.cohort import Split
-from brain_edge.digest import sha256_of
+from brain_edge.evaluation.cohort import Split
 from brain_edge.package import NumberFormat, WeightsStatus, open_package
+from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from brain_edge.cohort import CaseEntry
+    from brain_edge.evaluation.cohort import CaseEntry
 
 
 @pytest.fixture(scope="module")

@@ -30,11 +30,11 @@ from cli_program import (
     succeed,
 )
 
-from brain_edge.batch import Shard
-from brain_edge.batch.lock import working
-from brain_edge.digest import sha256_of
+from brain_edge.jobs.batch import Shard
+from brain_edge.jobs.batch.lock import working
+from brain_edge.jobs.record import CaseStatus, input_record, read_case_record, read_case_records, write_case_record
 from brain_edge.package import open_package
-from brain_edge.record import CaseStatus, input_record, read_case_record, read_case_records, write_case_record
+from brain_edge.package.digest import sha256_of
 
 SUMMARY = ("summary.json", "summary.tsv")
 

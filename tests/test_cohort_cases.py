@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from cohorts import SHAPE, file_entry, head, make_case, save, save_manifest, threshold_spec
 
-from brain_edge.cohort import (
+from brain_edge.errors import InputError, UsageError
+from brain_edge.evaluation.cohort import (
     CaseEntry,
     CheckedCase,
     RefusedCase,
@@ -23,14 +24,13 @@ from brain_edge.cohort import (
     shipped_cohorts,
     study_for,
 )
-from brain_edge.errors import InputError, UsageError
-from brain_edge.volume import Study, Volume
+from brain_edge.image.volume import Study, Volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from brain_edge.cohort import Cohort
+    from brain_edge.evaluation.cohort import Cohort
 
 
 def _cohort(folder: Path, *cases: CaseEntry, **header: object) -> Cohort:

@@ -9,9 +9,17 @@ from cohorts import SHAPE, head, save
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brain_edge.cohort import CheckedCase, CohortPlan, Grouping, Split, check_cohort, create_cohort, load_cohort
-from brain_edge.cohort.create import assign_splits
 from brain_edge.errors import InputError, OutputError
+from brain_edge.evaluation.cohort import (
+    CheckedCase,
+    CohortPlan,
+    Grouping,
+    Split,
+    check_cohort,
+    create_cohort,
+    load_cohort,
+)
+from brain_edge.evaluation.cohort.create import assign_splits
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from cli_program import brain_edge
 
-from brain_edge.cohort import check_cohort, load_cohort
-from brain_edge.cohort.check import CheckedCase
-from brain_edge.cohort.generated import Generator
-from brain_edge.cohort.reference import read_reference
-from brain_edge.cohort.synthesise import FULL_SCALE
-from brain_edge.cohort.synthetic_cohort import SyntheticPlan, create_synthetic_cohort
-from brain_edge.cohort.typical import LARGEST_DEVIATION, TypicalSlices, atypical
+from brain_edge.engine.phantom_study import stand_in
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import GeometryError, InputError, UsageError
+from brain_edge.evaluation.cohort import check_cohort, load_cohort
+from brain_edge.evaluation.cohort.check import CheckedCase
+from brain_edge.evaluation.cohort.generated import Generator
+from brain_edge.evaluation.cohort.reference import read_reference
+from brain_edge.evaluation.cohort.synthesise import FULL_SCALE
+from brain_edge.evaluation.cohort.synthetic_cohort import SyntheticPlan, create_synthetic_cohort
+from brain_edge.evaluation.cohort.typical import LARGEST_DEVIATION, TypicalSlices, atypical
+from brain_edge.image.phantom import Phantom
+from brain_edge.image.volume import Volume
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage
-from brain_edge.phantom import Phantom
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.segmenter import Segmenter
-from brain_edge.stand_in import stand_in
-from brain_edge.volume import Volume
 from brain_edge_conversion.convert import ConvertOptions, convert
 from brain_edge_conversion.parity import TorchSession
 from brain_edge_conversion.recipe import ModelSource

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brain_edge.cohort import CaseEntry, CohortManifest, FileEntry, Split, parse_manifest, read_manifest
-from brain_edge.cohort.toml import format_manifest
 from brain_edge.errors import InputError
+from brain_edge.evaluation.cohort import CaseEntry, CohortManifest, FileEntry, Split, parse_manifest, read_manifest
+from brain_edge.evaluation.cohort.toml import format_manifest
 
 HEADER = """
 name = "tiny"

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from cli_program import brain_edge
 
-from brain_edge.cohort import Split, check_cohort, load_cohort
-from brain_edge.cohort.check import CheckedCase
-from brain_edge.cohort.synthesise import FULL_SCALE, Synthesis, synthesise
-from brain_edge.cohort.synthetic_cohort import SyntheticPlan, create_synthetic_cohort
 from brain_edge.errors import InputError, UsageError
-from brain_edge.geometry import Geometry
-from brain_edge.volume import Mask
+from brain_edge.evaluation.cohort import Split, check_cohort, load_cohort
+from brain_edge.evaluation.cohort.check import CheckedCase
+from brain_edge.evaluation.cohort.synthesise import FULL_SCALE, Synthesis, synthesise
+from brain_edge.evaluation.cohort.synthetic_cohort import SyntheticPlan, create_synthetic_cohort
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.volume import Mask
 
 if TYPE_CHECKING:
     from pathlib import Path

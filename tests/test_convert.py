@@ -12,17 +12,17 @@ from test_rewrite_norm_statistics import published_state, randomised
 from tiny_package import PHANTOM
 from torch import nn
 
-from brain_edge.digest import sha256_of
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError, OutputError, ParityError, WeightsError
+from brain_edge.image.phantom import make_study
+from brain_edge.image.resample import Interpolation
+from brain_edge.jobs.verify import verify
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import NumberFormat, Precision, WeightsStatus, open_package
+from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Card, Licence
-from brain_edge.phantom import make_study
-from brain_edge.resample import Interpolation
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.segmenter import Segmenter
 from brain_edge.spec import Activation, Label, ModelSpec, Network, Sequence, Stage, Task
-from brain_edge.steps import Argmax, Orient, PadToMultiple, ResampleToSpacing, Restore, Threshold, ZScore
-from brain_edge.verify import verify
+from brain_edge.spec.steps import Argmax, Orient, PadToMultiple, ResampleToSpacing, Restore, Threshold, ZScore
 from brain_edge_conversion.convert import ConvertOptions, convert
 from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
 from brain_edge_conversion.parity import ParityLimits, TorchSession

@@ -21,15 +21,15 @@ import torch
 from phantoms import ORIENTATIONS
 from torch.nn import functional
 
-from brain_edge.cohort import fetch_cohort, load_cohort
-from brain_edge.cohort.reference import read_reference
-from brain_edge.fetch import fetch
+from brain_edge.deploy.fetch import fetch
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.evaluation.cohort import fetch_cohort, load_cohort
+from brain_edge.evaluation.cohort.reference import read_reference
+from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume
-from brain_edge.metrics import dice
+from brain_edge.jobs.verify import verify
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import NumberFormat, open_package
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.segmenter import Segmenter
-from brain_edge.verify import verify
 from brain_edge_conversion.budget import AccuracyBudget
 from brain_edge_conversion.convert import ConvertOptions, convert
 from brain_edge_conversion.quantize import QuantizeOptions, quantize
@@ -134,7 +134,7 @@ def _find(source: str) -> Path:
 
 
 def _study(path: Path) -> Any:
-    from brain_edge.run import read_study
+    from brain_edge.jobs.case import read_study
 
     return read_study({"image": path})
 

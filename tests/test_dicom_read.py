@@ -30,14 +30,14 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from brain_edge.geometry import Geometry
+from brain_edge.image.geometry import Geometry
 from brain_edge.io.dicom import DicomSource, SeriesInfo, choose_series, list_series, read_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from brain_edge.volume import Volume
+    from brain_edge.image.volume import Volume
 
 
 def read(path: Path) -> Volume:

@@ -33,8 +33,11 @@ from pydicom.uid import ExplicitVRBigEndian, JPEGLSLossless
 from tiny_package import SPEC, make_package, tiny_manifest
 
 from brain_edge import __version__
+from brain_edge.engine.segmenter import Segmentation, Segmenter
 from brain_edge.errors import GeometryError, InputError, OutputError, UsageError
-from brain_edge.geometry import Geometry
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.phantom import Phantom, make_volume
+from brain_edge.image.volume import Mask, Volume
 from brain_edge.io.dicom import (
     Algorithm,
     SegEncoding,
@@ -49,18 +52,15 @@ from brain_edge.io.dicom import (
 )
 from brain_edge.io.dicom.secondary_capture import BANNER
 from brain_edge.io.nifti import read_volume
-from brain_edge.outputs import Outputs, require_outputs
+from brain_edge.jobs.outputs import Outputs, require_outputs
+from brain_edge.jobs.pictures.mosaic import write_mosaic
 from brain_edge.package import ModelPackage, WeightsStatus
 from brain_edge.package.manifest import Accuracy
 from brain_edge.package.tuning import Tuning
-from brain_edge.phantom import Phantom, make_volume
-from brain_edge.plausibility import Flag, FlagKind
-from brain_edge.report.mosaic import write_mosaic
-from brain_edge.segmenter import Segmentation, Segmenter
 from brain_edge.spec import Activation, Label, Task
-from brain_edge.steps import Argmax, PaintRegions
-from brain_edge.steps.regions import PaintedRegion
-from brain_edge.volume import Mask, Volume
+from brain_edge.spec.plausibility import Flag, FlagKind
+from brain_edge.spec.steps import Argmax, PaintRegions
+from brain_edge.spec.steps.regions import PaintedRegion
 
 if TYPE_CHECKING:
     from collections.abc import Callable

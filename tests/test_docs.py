@@ -18,7 +18,7 @@ from tiny_package import make_package
 import brain_edge
 from brain_edge import errors
 from brain_edge.cli.main import COMMANDS, PROGRAM, program
-from brain_edge.cohort.manifest import CaseEntry, CohortManifest, parse_manifest
+from brain_edge.evaluation.cohort.manifest import CaseEntry, CohortManifest, parse_manifest
 from brain_edge.package import Manifest
 from brain_edge.spec import spec_from_json
 from brain_edge_conversion.parity import ParityLimits

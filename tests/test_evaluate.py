@@ -8,11 +8,15 @@ import pytest
 from cohorts import SHAPE, SPACING_MM, Identity, head, make_case, save_manifest, threshold_model, threshold_spec
 from scipy.spatial.distance import dice as scipy_dissimilarity
 
-from brain_edge.cohort import CaseEntry, Split, load_cohort
-from brain_edge.compare import ComparedCase, compare, compare_masks
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import ImplausibleError, InputError
-from brain_edge.evaluate import Evaluation, evaluate, format_table
-from brain_edge.geometry import Geometry
+from brain_edge.evaluation.cohort import CaseEntry, Split, load_cohort
+from brain_edge.evaluation.compare import ComparedCase, compare, compare_masks
+from brain_edge.evaluation.evaluate import Evaluation, evaluate, format_table
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.phantom import Phantom
+from brain_edge.image.volume import Mask
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, graph_path, open_package, seal
 from brain_edge.package.manifest import (
     Accuracy,
@@ -24,17 +28,13 @@ from brain_edge.package.manifest import (
     SelfTest,
     WeightsStatus,
 )
-from brain_edge.phantom import Phantom
-from brain_edge.plausibility import FlagKind
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.segmenter import Segmenter
 from brain_edge.spec import Task, canonical_json
-from brain_edge.volume import Mask
+from brain_edge.spec.plausibility import FlagKind
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from brain_edge.cohort import Cohort
+    from brain_edge.evaluation.cohort import Cohort
 
 
 def _cohort(folder: Path, *cases: CaseEntry, **header: object) -> Cohort:

@@ -16,13 +16,14 @@ from phantoms import OBLIQUE
 from scipy import ndimage
 from strategies import shapes, voxels
 
+from brain_edge.engine.execution import Decision, execute, plan_stage
+from brain_edge.engine.inference import predict
+from brain_edge.engine.restoring import can_be_restored_in_slabs, restored_slab, restored_slabs
 from brain_edge.errors import InputError
-from brain_edge.execution import Decision, execute, plan_stage
-from brain_edge.geometry import Geometry
-from brain_edge.inference import predict
-from brain_edge.resample import Interpolation
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.resample import Interpolation
 from brain_edge.spec import Activation, Blending, Network, SlidingWindow, Stage, Starts, WholeVolume
-from brain_edge.steps import (
+from brain_edge.spec.steps import (
     Argmax,
     Clip,
     CropOrPadTo,
@@ -40,7 +41,6 @@ from brain_edge.steps import (
     Threshold,
     ZScore,
 )
-from brain_edge.way_back import can_be_restored_in_slabs, restored_slab, restored_slabs
 
 NEAREST, LINEAR, CUBIC = (Restore(interpolation=each) for each in Interpolation)
 WINDOWS = SlidingWindow(shape=(5, 6, 4))
@@ -273,7 +273,7 @@ class TestMemory:
         assert peak < 0.35 * whole
 
     def test_restored_probabilities_are_a_slab_at_a_time(self, monkeypatch):
-        monkeypatch.setattr("brain_edge.way_back.SLAB_BYTES", 3 * 3 * 36 * 32 * 4)
+        monkeypatch.setattr("brain_edge.engine.restoring.SLAB_BYTES", 3 * 3 * 36 * 32 * 4)
         frame = ResizeTo(shape=(10, 9, 8), interpolation=Interpolation.LINEAR).apply(frame_of(self.SIDES, 4))
         frame = frame.with_voxels(voxels((3, 10, 9, 8), 5))
         slabs = list(restored_slabs(frame, Interpolation.LINEAR))

@@ -16,9 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 
-from brain_edge.digest import is_sha256, sha256_of
-from brain_edge.errors import InputError, OutputError
-from brain_edge.fetch import (
+from brain_edge.deploy.fetch import (
     KNOWN_ARCHIVES,
     PinnedArchive,
     PypiSource,
@@ -30,7 +28,9 @@ from brain_edge.fetch import (
     normalised_name,
     pinned_archive,
 )
-from brain_edge.paths import cache_folder, user_cache
+from brain_edge.errors import InputError, OutputError
+from brain_edge.machine.paths import cache_folder, user_cache
+from brain_edge.package.digest import is_sha256, sha256_of
 
 DEEPBET = "pypi:deepbet==1.0.2#data/models/model.pt"
 DEEPBET_MEMBER_SHA256 = "de8ee7c69654d0dd3935dc4a5d84571d8ecf4637a6bfc01df399c4c2bc86e0fd"

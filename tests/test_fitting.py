@@ -15,17 +15,17 @@ from cohorts import head, make_case, save_manifest
 from tiny_package import PHANTOM, make_package, tiny_manifest
 from torch import nn
 
-from brain_edge.cohort import load_cohort
 from brain_edge.errors import InputError, UsageError, WeightsError
-from brain_edge.evaluate import evaluate, format_table
+from brain_edge.evaluation.cohort import load_cohort
+from brain_edge.evaluation.evaluate import evaluate, format_table
+from brain_edge.image.phantom import Phantom, make_study, make_volume
+from brain_edge.image.volume import Mask
 from brain_edge.io.dicom.algorithm import algorithm_of
 from brain_edge.io.nifti import write_image
 from brain_edge.package import WeightsStatus
 from brain_edge.package.card import model_card
 from brain_edge.package.manifest import CaseRecord, Manifest
-from brain_edge.phantom import Phantom, make_study, make_volume
 from brain_edge.spec import canonical_json
-from brain_edge.volume import Mask
 from brain_edge_conversion.accuracy.words import statement
 from brain_edge_conversion.budget import AccuracyBudget, judge
 from brain_edge_conversion.convert import ConvertOptions, convert
@@ -39,7 +39,7 @@ from brain_edge_conversion.sources import Request, resolve
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from brain_edge.cohort import Cohort
+    from brain_edge.evaluation.cohort import Cohort
 
 FITS = ("fit-nnunet", "fit-vox2vox")
 MARK = "fit for testing on 3 cases, not for use"

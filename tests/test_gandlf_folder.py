@@ -21,9 +21,9 @@ from torch import nn
 from torch.nn import functional
 
 from brain_edge.errors import InputError, WeightsError
-from brain_edge.geometry import Geometry
+from brain_edge.image.geometry import Geometry
 from brain_edge.io.nifti import read_volume
-from brain_edge.steps import Frame
+from brain_edge.spec.steps import Frame
 from brain_edge_conversion.checkpoint import ForeignObject, load_checkpoint
 from brain_edge_conversion.folders.gandlf_spec import steps_before
 from brain_edge_conversion.networks.gandlf_unet import Final, GandlfPlan, GandlfUNet, Norm

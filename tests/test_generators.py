@@ -10,13 +10,13 @@ import pytest
 import torch
 from cli_program import brain_edge
 
+from brain_edge.engine.phantom_study import outcome, stand_in
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.image.phantom import Phantom
 from brain_edge.io.nifti import write_image
+from brain_edge.jobs.verify import verify
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
-from brain_edge.phantom import Phantom
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.segmenter import Segmenter
-from brain_edge.stand_in import outcome, stand_in
-from brain_edge.verify import verify
 from brain_edge_conversion.convert import ConvertOptions, convert
 from brain_edge_conversion.parity import ParityLimits, TorchSession
 from brain_edge_conversion.recipe import ModelSource

@@ -15,9 +15,9 @@ from phantoms import OBLIQUE, ORIENTATIONS, SHAPE, make_affine
 from strategies import geometries, shapes, voxels
 
 from brain_edge.errors import GeometryError
-from brain_edge.geometry import Geometry, axis_moves, inverse_moves, is_orientation, overlap_share
-from brain_edge.resample import Interpolation, resize
-from brain_edge.steps.frame import reorder
+from brain_edge.image.geometry import Geometry, axis_moves, inverse_moves, is_orientation, overlap_share
+from brain_edge.image.resample import Interpolation, resize
+from brain_edge.spec.steps.frame import reorder
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from brain_edge.bench.cells import Outcome, read_cells
+from brain_edge.bench.matrix.cells import Outcome, read_cells
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))

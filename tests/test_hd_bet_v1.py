@@ -20,16 +20,16 @@ import torch
 from published_steps import input_of_hd_bet
 from torch import nn
 
-from brain_edge.cohort import load_cohort
-from brain_edge.cohort.reference import read_reference
+from brain_edge.deploy.fetch import fetch
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import ParityError
-from brain_edge.fetch import fetch
+from brain_edge.evaluation.cohort import load_cohort
+from brain_edge.evaluation.cohort.reference import read_reference
+from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume
-from brain_edge.metrics import dice
+from brain_edge.jobs.case import read_study
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import NumberFormat
-from brain_edge.run import read_study
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.segmenter import Segmenter
 from brain_edge_conversion.budget import AccuracyBudget
 from brain_edge_conversion.convert import ConvertOptions, convert
 from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1

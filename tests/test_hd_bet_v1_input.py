@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from published_steps import input_of_hd_bet
 
-from brain_edge.phantom import Phantom, make_volume
-from brain_edge.segmenter import Segmenter
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge_conversion.recipes.hd_bet_v1 import spec
 
 SPEC = spec(("fold0",), ((),))

@@ -11,8 +11,8 @@ import pytest
 from tiny_package import PHANTOM, make_package
 
 import brain_edge
+from brain_edge.image.phantom import make_volume
 from brain_edge.io.nifti import write_image
-from brain_edge.phantom import make_volume
 
 RECORD = """
 import json, runpy, sys

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from tiny_package import SPEC
 
-from brain_edge.geometry import Geometry
-from brain_edge.label_channels import label_channels
-from brain_edge.resample import Interpolation
-from brain_edge.steps import (
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.resample import Interpolation
+from brain_edge.spec.label_channels import label_channels
+from brain_edge.spec.steps import (
     AfterStep,
     Argmax,
     AverageStages,

@@ -13,8 +13,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from brain_edge.errors import GeometryError
-from brain_edge.geometry import Geometry
-from brain_edge.lesion_wise import LesionWise, lesion_wise
+from brain_edge.evaluation.lesion_wise import LesionWise, lesion_wise
+from brain_edge.image.geometry import Geometry
 
 SHAPE = (40, 40, 40)
 GRID = Geometry(SHAPE, np.eye(4))

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import label
 
 from brain_edge.errors import GeometryError
-from brain_edge.lesions import LesionRecall, lesion_recall
+from brain_edge.evaluation.lesions import LesionRecall, lesion_recall
 
 MASKS = arrays(bool, (6, 5, 4), elements=st.sampled_from([False, False, False, True]))
 

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from brain_edge.bench.cells import CellEntry, CellSample, Kind, Outcome, latest, read_cell, read_cells
+from brain_edge.bench.matrix.cells import CellEntry, CellSample, Kind, Outcome, latest, read_cell, read_cells
 from brain_edge.errors import BrainEdgeError, InputError
-from brain_edge.runtime.machine import this_machine
+from brain_edge.machine.description import this_machine
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))

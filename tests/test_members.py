@@ -8,13 +8,13 @@ from phantoms import OBLIQUE
 from strategies import voxels
 from test_execution import LINEAR, NEAREST, stage, three_classes
 
-from brain_edge.geometry import Geometry
-from brain_edge.inference import predict
-from brain_edge.metrics import dice
-from brain_edge.segmenter import Segmenter
+from brain_edge.engine.inference import predict
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.metrics import dice
+from brain_edge.image.volume import Volume
 from brain_edge.spec import Label, ModelSpec, Sequence, SlidingWindow, Task, WholeVolume
-from brain_edge.steps import Argmax, LargestComponent
-from brain_edge.volume import Volume
+from brain_edge.spec.steps import Argmax, LargestComponent
 
 NAMES = {1: "one", 2: "two"}
 HEAD = Volume(voxels((9, 11, 8), 4), Geometry((9, 11, 8), OBLIQUE), "head")

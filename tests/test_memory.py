@@ -17,20 +17,20 @@ from cli_program import child_environment
 from strategies import voxels
 from tiny_package import SPEC, STAGE, make_package
 
+from brain_edge.engine.memory import MemoryLimit, predicted_peak_bytes
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import InputError, UsageError
-from brain_edge.geometry import Geometry
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.resample import Interpolation
+from brain_edge.image.volume import Volume
 from brain_edge.io.nifti import read_volume, write_image
-from brain_edge.memory import MemoryLimit, predicted_peak_bytes
+from brain_edge.machine import cgroup
+from brain_edge.machine.options import RuntimeOptions, parse_size
+from brain_edge.machine.process import available_bytes, peak_rss_bytes, require_free, rss_bytes
 from brain_edge.package import open_package
-from brain_edge.process import available_bytes, peak_rss_bytes, require_free, rss_bytes
-from brain_edge.resample import Interpolation
-from brain_edge.runtime import cgroup
-from brain_edge.runtime.options import RuntimeOptions, parse_size
 from brain_edge.runtime.session import compiled_ahead, open_sessions
-from brain_edge.segmenter import Segmenter
 from brain_edge.spec import SlidingWindow, StridedWindows
-from brain_edge.steps import Argmax, Orient, Restore, ZScore
-from brain_edge.volume import Volume
+from brain_edge.spec.steps import Argmax, Orient, Restore, ZScore
 
 WINDOWED = msgspec.structs.replace(
     SPEC,
@@ -49,9 +49,9 @@ SIDES = (160, 180, 150)
 RUN = """
 import json, sys
 from brain_edge.io.nifti import read_volume
-from brain_edge.process import peak_rss_bytes
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.segmenter import Segmenter
+from brain_edge.machine.process import peak_rss_bytes
+from brain_edge.machine.options import RuntimeOptions
+from brain_edge.engine.segmenter import Segmenter
 package, head, limit = sys.argv[1:]
 volume = read_volume(head)
 segmenter = Segmenter.open(package, RuntimeOptions(threads=2, max_memory_bytes=int(limit)))
@@ -191,7 +191,7 @@ class TestTheMachine:
     def test_a_header_that_promises_more_than_there_is_is_refused_before_it_is_read(self, tmp_path, monkeypatch):
         path = tmp_path / "large.nii.gz"
         write_image(Volume(voxels((60, 60, 60), 1), Geometry((60, 60, 60), np.eye(4))), path)
-        monkeypatch.setattr("brain_edge.process._free_in_machine", lambda: 2**19)
+        monkeypatch.setattr("brain_edge.machine.process._free_in_machine", lambda: 2**19)
         with pytest.raises(InputError, match=r"large\.nii\.gz needs 0 MiB of memory and 0 MiB are free; close"):
             read_volume(path)
 
@@ -210,7 +210,7 @@ class TestTheMachine:
             file.write(bytes(10**6))
         with path.open("ab") as file:
             file.truncate(10**6)
-        monkeypatch.setattr("brain_edge.process._free_in_machine", lambda: 2**31)
+        monkeypatch.setattr("brain_edge.machine.process._free_in_machine", lambda: 2**31)
         with pytest.raises(InputError, match=r"large\.nii\.gz needs 3814 MiB of memory and 2048 MiB are free; close"):
             read_volume(path)
 
@@ -264,7 +264,7 @@ class TestCgroups:
         assert list(cgroup.folders("memory"))[-3:] == [inner, inner.parent, root / "cgroup" / "memory"]
 
     def test_the_tightest_quota_holds(self, root, monkeypatch):
-        from brain_edge.runtime import cpu
+        from brain_edge.machine import cpu
 
         (root / "self").write_text("0::/slice/job\n")
         inner = root / "cgroup" / "slice" / "job"
@@ -276,7 +276,7 @@ class TestCgroups:
         assert cpu.default_threads() == 3
 
     def test_the_least_memory_that_is_left_counts(self, root, monkeypatch):
-        from brain_edge import process
+        from brain_edge.machine import process
 
         (root / "self").write_text("0::/job\n")
         inner = root / "cgroup" / "job"
@@ -289,7 +289,7 @@ class TestCgroups:
 
 
 def test_nothing_is_predicted_of_sessions_that_cannot_say():
-    from brain_edge.execution import plan_stage
+    from brain_edge.engine.execution import plan_stage
 
     stage = WINDOWED.stages[0]
     ahead = [(stage, plan_stage(stage), (60, 60, 60))]

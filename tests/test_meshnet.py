@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.io.nifti import read_volume
-from brain_edge.run import read_study
-from brain_edge.segmenter import Segmenter
+from brain_edge.jobs.case import read_study
 from brain_edge_conversion.convert import ConvertOptions, convert
 from brain_edge_conversion.sources import Request, Resolved, resolve
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import gaussian_filter
 
-from brain_edge import metrics
 from brain_edge.errors import GeometryError, InputError
-from brain_edge.geometry import Geometry
-from brain_edge.metrics import Presence, dice, hd95_mm, score_labels, summarise, volume_difference_ml
+from brain_edge.image import metrics
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.metrics import Presence, dice, hd95_mm, score_labels, summarise, volume_difference_ml
 
 SPACING_MM = (0.9, 1.3, 4.0)
 K_D_TREE, DISTANCE_TRANSFORM = 2.0, 0.0

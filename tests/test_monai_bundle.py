@@ -33,16 +33,16 @@ from monai_bundle import (
 )
 from strategies import rotation
 
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.engine.windows import Tiling, window_starts, window_weights
 from brain_edge.errors import InputError, UsageError, WeightsError
-from brain_edge.geometry import Geometry
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.metrics import least_dice
+from brain_edge.image.resample import Interpolation
+from brain_edge.image.volume import Study, Volume
 from brain_edge.io.nifti import read_volume
-from brain_edge.metrics import least_dice
-from brain_edge.resample import Interpolation
-from brain_edge.segmenter import Segmenter
 from brain_edge.spec import Blending, SlidingWindow, Starts
-from brain_edge.steps import Frame, ResampleBetweenCentres
-from brain_edge.volume import Study, Volume
-from brain_edge.windows import Tiling, window_starts, window_weights
+from brain_edge.spec.steps import Frame, ResampleBetweenCentres
 from brain_edge_conversion.convert import ConvertOptions, convert
 from brain_edge_conversion.parity import TorchSession
 from brain_edge_conversion.sources import Request, kind_of, resolve

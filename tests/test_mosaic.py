@@ -21,9 +21,10 @@ from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from brain_edge.errors import GeometryError, InputError, MissingExtraError, OutputError
-from brain_edge.geometry import Geometry
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.volume import Mask, Volume
 from brain_edge.io.nifti import read_volume
-from brain_edge.report.mosaic import (
+from brain_edge.jobs.pictures.mosaic import (
     COLOURS,
     Words,
     compose,
@@ -31,8 +32,7 @@ from brain_edge.report.mosaic import (
     write_comparison_mosaic,
     write_mosaic,
 )
-from brain_edge.report.scene import MARGIN_MM, PLANES, choose_slices, make_scene, tilt_deg
-from brain_edge.volume import Mask, Volume
+from brain_edge.jobs.pictures.scene import MARGIN_MM, PLANES, choose_slices, make_scene, tilt_deg
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -323,9 +323,9 @@ def test_without_matplotlib_the_extra_is_named(
 def test_pyplot_is_never_imported_and_matplotlib_only_when_drawing() -> None:
     """In a child process: the module costs no matplotlib, a picture no pyplot."""
     code = """
-import sys, tempfile, numpy as np, brain_edge.report.mosaic as m
-from brain_edge.phantom import Phantom, make_volume
-from brain_edge.volume import Mask
+import sys, tempfile, numpy as np, brain_edge.jobs.pictures.mosaic as m
+from brain_edge.image.phantom import Phantom, make_volume
+from brain_edge.image.volume import Mask
 assert "matplotlib" not in sys.modules
 v = make_volume(Phantom(shape=(16, 16, 16), spacing_mm=12.0))
 with tempfile.TemporaryDirectory() as d:

@@ -27,9 +27,9 @@ from phantoms import (
 from scipy.spatial.transform import Rotation
 
 from brain_edge.errors import GeometryError, InputError, OutputError, UsageError
-from brain_edge.geometry import Geometry
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.volume import Mask, Volume
 from brain_edge.io.nifti import read_volume, write_mask, write_probabilities, write_stripped
-from brain_edge.volume import Mask, Volume
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,15 +18,15 @@ from doc_pages import run_page
 from scipy.ndimage import gaussian_filter
 from skimage.transform import resize as scikit_resize
 
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.engine.windows import window_weights
 from brain_edge.errors import InputError, WeightsError
-from brain_edge.geometry import Geometry
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.resample import Interpolation
+from brain_edge.image.volume import Study
 from brain_edge.io.nifti import read_volume
-from brain_edge.kinds import Blending
-from brain_edge.resample import Interpolation
-from brain_edge.segmenter import Segmenter
-from brain_edge.steps import ChannelRule, Frame, NormaliseEach, ResampleThickSlices, Scheme
-from brain_edge.volume import Study
-from brain_edge.windows import window_weights
+from brain_edge.spec.execution import Blending
+from brain_edge.spec.steps import ChannelRule, Frame, NormaliseEach, ResampleThickSlices, Scheme
 from brain_edge_conversion.convert import ConvertOptions, convert
 from brain_edge_conversion.networks.nnunet_unet import NnunetUNet, UNetPlan
 from brain_edge_conversion.recipe import Variant

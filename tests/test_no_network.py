@@ -17,9 +17,9 @@ from cohorts import make_case, save_manifest
 from sealed import listen
 from tiny_package import PHANTOM, SPEC, make_package, tiny_weights
 
-from brain_edge.cohort import Split
+from brain_edge.evaluation.cohort import Split
+from brain_edge.image.phantom import make_volume
 from brain_edge.package import open_package
-from brain_edge.phantom import make_volume
 from brain_edge.spec import canonical_json
 
 NETWORK = """

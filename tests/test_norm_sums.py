@@ -8,7 +8,7 @@ import pytest
 import torch
 from openvino import opset13
 
-from brain_edge.runtime.norm_sums import LEAST_SUMMANDS, sum_by_axis
+from brain_edge.runtime.rewrites.norm_sums import LEAST_SUMMANDS, sum_by_axis
 
 pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 

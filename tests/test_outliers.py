@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 from scipy.spatial import distance
 
-from brain_edge.geometry import Geometry
+from brain_edge.engine.agreement import member_agreement
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.volume import Mask
 from brain_edge.io.nifti import read_volume
-from brain_edge.outliers import (
+from brain_edge.jobs.outliers import (
     FAR,
     LEAST_AGREEMENT,
     LEAST_BORDER_SHARE,
@@ -23,10 +25,8 @@ from brain_edge.outliers import (
     OutlierKind,
     find_outliers,
     measure,
-    member_agreement,
     robust_z,
 )
-from brain_edge.volume import Mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from tiny_package import CASCADE, PHANTOM, RESTORE, SPEC, STAGE, make_package, tiny_manifest
 
-from brain_edge.digest import sha256_of
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError, PackageError
+from brain_edge.image.phantom import make_volume
+from brain_edge.jobs.verify import verify
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Manifest, NumberFormat, Precision, WeightsStatus, open_package, seal
 from brain_edge.package.card import model_card
+from brain_edge.package.digest import sha256_of
 from brain_edge.package.licence import licence_text
 from brain_edge.package.manifest import Accuracy, CaseRecord, GraphParity, Licence, Parity
-from brain_edge.phantom import make_volume
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.segmenter import Segmenter
 from brain_edge.spec import Task, canonical_json
-from brain_edge.steps import Threshold
-from brain_edge.verify import verify
+from brain_edge.spec.steps import Threshold
 
 replace = msgspec.structs.replace
 
@@ -315,8 +315,8 @@ class TestSelfTest:
         assert "FP32" in result.cpu_capabilities
 
     def test_fails_where_another_mask_comes_out(self, folder, original):
+        from brain_edge.image.volume import Mask
         from brain_edge.io.nifti import write_mask
-        from brain_edge.volume import Mask
 
         volume = make_volume(PHANTOM)
         half = np.zeros(PHANTOM.shape, dtype=np.uint8)

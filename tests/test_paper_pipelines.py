@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from phantoms import ORIENTATIONS, make_affine
 
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import ImplausibleError, InputError, UsageError
-from brain_edge.geometry import Geometry, axis_moves
-from brain_edge.resample import Interpolation
-from brain_edge.segmenter import Segmenter
+from brain_edge.image.geometry import Geometry, axis_moves
+from brain_edge.image.resample import Interpolation
+from brain_edge.image.volume import Study, Volume
 from brain_edge.spec import (
     Activation,
     Edge,
@@ -36,7 +37,7 @@ from brain_edge.spec import (
     json_schema,
     spec_from_json,
 )
-from brain_edge.steps import (
+from brain_edge.spec.steps import (
     Argmax,
     AverageStages,
     BeforeStep,
@@ -67,8 +68,7 @@ from brain_edge.steps import (
     WhenEmpty,
     ZScore,
 )
-from brain_edge.steps.frame import reorder
-from brain_edge.volume import Study, Volume
+from brain_edge.spec.steps.frame import reorder
 from brain_edge_conversion.recipes import cascaded_unet, residual_unet_cascade
 
 replace = msgspec.structs.replace

@@ -13,10 +13,10 @@ from scipy.special import expit
 from torch import nn
 
 from brain_edge.errors import BrainEdgeError, ParityError
-from brain_edge.phantom import Phantom, make_study
-from brain_edge.resample import Interpolation
+from brain_edge.image.phantom import Phantom, make_study
+from brain_edge.image.resample import Interpolation
 from brain_edge.spec import Activation, Label, ModelSpec, Network, Sequence, Stage, Task
-from brain_edge.steps import Argmax, CropToStage, LargestComponent, Restore, Threshold
+from brain_edge.spec.steps import Argmax, CropToStage, LargestComponent, Restore, Threshold
 from brain_edge_conversion.parity import (
     ParityLimits,
     RecallingSession,
@@ -29,7 +29,7 @@ from brain_edge_conversion.parity import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from brain_edge.windows import Session
+    from brain_edge.runtime.protocol import Session
 
 SPEC = threshold_spec(0.5)
 STUDY = make_study(Phantom(shape=(22, 26, 24), spacing_mm=8.0), ["T1"])

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from brain_edge.phantom import HEAD, Phantom, make_study, make_volume
+from brain_edge.image.phantom import HEAD, Phantom, make_study, make_volume
 
 SMALL = Phantom(shape=(24, 28, 26), spacing_mm=8.0)
 

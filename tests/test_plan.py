@@ -11,14 +11,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
-from brain_edge.geometry import Geometry
-from brain_edge.kinds import SlicesAlong
-from brain_edge.phantom import Phantom, make_volume
-from brain_edge.plan import without_activation
-from brain_edge.resample import Interpolation
-from brain_edge.segmenter import Segmenter
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.phantom import Phantom, make_volume
+from brain_edge.image.resample import Interpolation
 from brain_edge.spec import Activation, Label, ModelSpec, Network, Sequence, SlidingWindow, Stage, Task
-from brain_edge.steps import Argmax, Frame, LargestComponent, Restore, Threshold
+from brain_edge.spec.execution import SlicesAlong
+from brain_edge.spec.plan import without_activation
+from brain_edge.spec.steps import Argmax, Frame, LargestComponent, Restore, Threshold
 
 RESTORE = Restore(interpolation=Interpolation.NEAREST)
 ROUNDING = 1e-4

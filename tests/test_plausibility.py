@@ -11,10 +11,10 @@ from scipy import ndimage
 from strategies import shapes
 from tiny_package import SPEC
 
-from brain_edge.geometry import Geometry
-from brain_edge.plausibility import Flag, FlagKind, border_share, check_input, check_mask, head_share, is_empty
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.volume import Mask, Study, Volume
 from brain_edge.spec import Plausible, PlausibleInput, PlausibleLabel, Task
-from brain_edge.volume import Mask, Study, Volume
+from brain_edge.spec.plausibility import Flag, FlagKind, border_share, check_input, check_mask, head_share, is_empty
 
 INPUTS = Plausible(inputs=PlausibleInput(spacing_mm=(0.3, 7.0), extent_mm=(100.0, 400.0)))
 CUBE = Geometry((60, 60, 60), np.diag([2.0, 2.0, 2.0, 1.0]))

@@ -14,14 +14,14 @@ from cohorts import file_entry, save_manifest
 from openvino import Core
 from tiny_package import PHANTOM, SPEC, make_package
 
-from brain_edge.cohort import CaseEntry, Cohort, Split, load_cohort
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BudgetError, InputError, UsageError
-from brain_edge.evaluate import evaluate
+from brain_edge.evaluation.cohort import CaseEntry, Cohort, Split, load_cohort
+from brain_edge.evaluation.evaluate import evaluate
+from brain_edge.image.phantom import make_study
+from brain_edge.jobs.verify import verify
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, open_package
-from brain_edge.phantom import make_study
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.segmenter import Segmenter
-from brain_edge.verify import verify
 from brain_edge_conversion.budget import AccuracyBudget
 from brain_edge_conversion.quantize import QuantizeOptions, quantize
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from brain_edge.volume import Study
+    from brain_edge.image.volume import Study
 
 PATIENT = "Smith^John"
 ONE_THREAD = RuntimeOptions(threads=1)

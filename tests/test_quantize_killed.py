@@ -16,10 +16,10 @@ from cli_program import child_command, refused
 from outlier_package import phantom_cohort
 from tiny_package import make_package
 
-from brain_edge.cohort import Split
+from brain_edge.bench.child import INTERRUPTED
+from brain_edge.evaluation.cohort import Split
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
-from brain_edge.runtime.child import INTERRUPTED
-from brain_edge.runtime.options import RuntimeOptions
 from brain_edge_conversion.accuracy import isa
 from brain_edge_conversion.accuracy.workplace import draft_folder, scratch_folder, work_folder
 

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from brain_edge.phantom import Phantom, make_study
-from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.image.phantom import Phantom, make_study
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge_conversion.convert import ConvertOptions, convert
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 import torch
 
-from brain_edge.cohort import shipped_cohorts
-from brain_edge.digest import is_sha256
+from brain_edge.deploy.fetch import PypiSource, pinned_archive
 from brain_edge.errors import UsageError
-from brain_edge.fetch import PypiSource, pinned_archive
+from brain_edge.evaluation.cohort import shipped_cohorts
+from brain_edge.package.digest import is_sha256
 from brain_edge.spec import Task, canonical_json, json_schema, spec_from_json
 from brain_edge_conversion import recipes
 from brain_edge_conversion.recipe import SHIPPED, Variant

@@ -14,13 +14,13 @@ import torch
 from cli_program import succeed
 from phantoms import ORIENTATIONS
 
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import WeightsError
-from brain_edge.geometry import axis_moves
+from brain_edge.image.geometry import axis_moves
+from brain_edge.image.phantom import Phantom, make_study
+from brain_edge.image.volume import Study, Volume
 from brain_edge.package import WeightsStatus
-from brain_edge.phantom import Phantom, make_study
-from brain_edge.segmenter import Segmenter
-from brain_edge.steps.frame import reorder
-from brain_edge.volume import Study, Volume
+from brain_edge.spec.steps.frame import reorder
 from brain_edge_conversion.convert import ConvertOptions, convert
 from brain_edge_conversion.networks.tcup_gan import ConvLSTM
 from brain_edge_conversion.parity import ParityLimits

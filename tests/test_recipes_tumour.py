@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from brain_edge.cli.options import build_side
-from brain_edge.cohort import load_case, load_cohort, study_for
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import MissingExtraError, UsageError, WeightsError
+from brain_edge.evaluation.cohort import load_case, load_cohort, study_for
+from brain_edge.image.phantom import Phantom, make_study
 from brain_edge.package import WeightsStatus
-from brain_edge.phantom import Phantom, make_study
-from brain_edge.plan import cost_in_words
 from brain_edge.runtime.session import open_sessions
-from brain_edge.segmenter import Segmenter
+from brain_edge.spec.plan import cost_in_words
 from brain_edge_conversion.convert import ConvertOptions, convert
 from brain_edge_conversion.parity import ParityLimits, TorchSession
 from brain_edge_conversion.recipe import ModelSource, Variant
@@ -148,7 +148,7 @@ def test_the_ensemble_is_the_mean_of_its_members_softmax(tmp_path: Path):
     expected = torch.stack(each).mean(dim=0).argmax(dim=0).numpy()
     assert not all(torch.equal(each[0], other) for other in each[1:])
 
-    from brain_edge.inference import predict
+    from brain_edge.engine.inference import predict
 
     stage = package.manifest.spec.stages[0]
     got = predict(stage.network, open_sessions(package), seen[0][0])
@@ -266,7 +266,7 @@ def test_swin_unetr_sees_the_windows_of_the_published_program():
     """MONAI's sliding_window_inference on a case of BraTS: 32 windows of 128^3."""
     from monai.data.utils import dense_patch_slices
 
-    from brain_edge.strided import cores
+    from brain_edge.engine.strided import cores
 
     (stage,) = swin_unetr.spec().stages
     ours = cores((240, 240, 155), stage.network.execution).places()

@@ -13,10 +13,10 @@ from doc_pages import HOW_TO, run_page
 from strategies import rotation
 from tiny_package import PHANTOM
 
-from brain_edge.geometry import Geometry
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.phantom import make_study
+from brain_edge.image.volume import Volume
 from brain_edge.io.nifti import read_volume, write_image
-from brain_edge.phantom import make_study
-from brain_edge.volume import Volume
 
 pytest.importorskip("SimpleITK", reason="the how-to registers with it")
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 from skimage.transform import resize as skimage_resize
 from strategies import shapes, voxels
 
-from brain_edge.resample import SPLINE_ORDER, Interpolation, axis_weights, nearest_indices, resize
+from brain_edge.image.resample import SPLINE_ORDER, Interpolation, axis_weights, nearest_indices, resize
 
 SMOOTH = [Interpolation.LINEAR, Interpolation.CUBIC]
 TOLERANCE = 2e-6

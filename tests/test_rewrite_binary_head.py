@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from brain_edge.errors import BrainEdgeError
-from brain_edge.geometry import Geometry
-from brain_edge.resample import Interpolation
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.resample import Interpolation
 from brain_edge.spec import Activation, Label, ModelSpec, Network, Sequence, Stage, Task
-from brain_edge.steps import Argmax, CropToStage, FillHoles, Frame, LargestComponent, Restore, Threshold
+from brain_edge.spec.steps import Argmax, CropToStage, FillHoles, Frame, LargestComponent, Restore, Threshold
 from brain_edge_conversion.convert import mergeable_graphs
 from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
 from brain_edge_conversion.networks.linknet3d import LinkNet3d

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from openvino import opset13 as ops
 from torch.nn import functional
 
-from brain_edge.geometry import Geometry
-from brain_edge.resample import Interpolation
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.resample import Interpolation
 from brain_edge.spec import Label, Missing, ModelSpec, Network, Sequence, SlidingWindow, Stage, Task
-from brain_edge.steps import Argmax, Clip, Frame, Linear, Normalise, Restore, ZScore
+from brain_edge.spec.steps import Argmax, Clip, Frame, Linear, Normalise, Restore, ZScore
 from brain_edge_conversion.rewrites.input_affine import (
     Affine,
     fold_input_affine,

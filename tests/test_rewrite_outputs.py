@@ -13,9 +13,9 @@ from scipy.special import expit, softmax
 from torch import nn
 
 from brain_edge.errors import BrainEdgeError, WeightsError
-from brain_edge.resample import Interpolation
+from brain_edge.image.resample import Interpolation
 from brain_edge.spec import Activation, Network, SlidingWindow, Stage
-from brain_edge.steps import Argmax, Restore, Threshold
+from brain_edge.spec.steps import Argmax, Restore, Threshold
 from brain_edge_conversion.rewrites.dropout import idle_dropouts
 from brain_edge_conversion.rewrites.final_activation import drop_final_activation, final_activation, with_logits
 from brain_edge_conversion.rewrites.outputs import OneOutput, describe_outputs, with_one_output

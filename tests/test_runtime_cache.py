@@ -16,10 +16,10 @@ from strategies import voxels
 from tiny_package import CASCADE, make_package
 
 from brain_edge.errors import InputError, OutputError, UsageError
+from brain_edge.machine.isa import KNOWN_ISAS, isa_limit
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
 from brain_edge.runtime import cache
-from brain_edge.runtime.isa import KNOWN_ISAS, isa_limit
-from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.runtime.session import open_sessions
 
 KEY = cache.GraphKey(

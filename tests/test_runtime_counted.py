@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from tiny_package import PHANTOM, SPEC, STAGE, make_package
 
-from brain_edge.phantom import make_study
-from brain_edge.runtime.counted import Input, open_counted
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.segmenter import Segmenter
+from brain_edge.bench.counted import Input, open_counted
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.engine.windows import Tiling
+from brain_edge.image.phantom import make_study
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.spec import SlidingWindow, WholeVolume
-from brain_edge.windows import Tiling
 
 if TYPE_CHECKING:
     from pathlib import Path

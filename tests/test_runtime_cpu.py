@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brain_edge.process import peak_rss_bytes
-from brain_edge.runtime.cpu import default_threads, physical_cores, quota_from_v1, quota_from_v2
+from brain_edge.machine.cpu import default_threads, physical_cores, quota_from_v1, quota_from_v2
+from brain_edge.machine.process import peak_rss_bytes
 
 TWO_CORES_WITH_HYPER_THREADING = """\
 processor\t: 0
@@ -114,7 +114,7 @@ class TestHere:
     def test_a_process_on_one_processor_gets_one_thread(self):
         code = (
             "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-            "from brain_edge.runtime.cpu import default_threads; print(default_threads())"
+            "from brain_edge.machine.cpu import default_threads; print(default_threads())"
         )
         result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
         assert result.stdout.strip() == "1"
@@ -122,7 +122,7 @@ class TestHere:
     def test_peak_memory_is_of_this_process(self):
         """In a child, whose peak is not yet that of the whole test run: 64 MiB more are seen."""
         code = (
-            "from brain_edge.process import peak_rss_bytes; first = peak_rss_bytes();"
+            "from brain_edge.machine.process import peak_rss_bytes; first = peak_rss_bytes();"
             "block = b'x' * 2**26; print(peak_rss_bytes() - first)"
         )
         result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -18,11 +18,11 @@ from strategies import voxels
 from tiny_package import CASCADE, PHANTOM, SPEC, STAGE, make_package, tiny_graph, tiny_weights
 
 from brain_edge.errors import BrainEdgeError, UsageError
+from brain_edge.image.phantom import make_volume
 from brain_edge.io.nifti import write_image
+from brain_edge.machine.cpu import default_threads
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision, seal
-from brain_edge.phantom import make_volume
-from brain_edge.runtime.cpu import default_threads
-from brain_edge.runtime.options import RuntimeOptions
 from brain_edge.runtime.session import compile_properties, cpu_capabilities, open_sessions, runtime_version
 from brain_edge.spec import SlidingWindow
 

@@ -20,17 +20,26 @@ from tiny_package import (
     tiny_weights,
 )
 
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import ImplausibleError, InputError
-from brain_edge.geometry import Geometry, axis_moves
-from brain_edge.phantom import Phantom, make_study, make_volume
-from brain_edge.plausibility import FlagKind
-from brain_edge.resample import Interpolation
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.segmenter import Segmenter
+from brain_edge.image.geometry import Geometry, axis_moves
+from brain_edge.image.phantom import Phantom, make_study, make_volume
+from brain_edge.image.resample import Interpolation
+from brain_edge.image.volume import Study, Volume
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.spec import Activation, Plausible, PlausibleInput, Sequence
-from brain_edge.steps import Argmax, CropToStage, FitPercentile, LargestComponent, Orient, ResizeTo, Threshold, ZScore
-from brain_edge.steps.frame import reorder
-from brain_edge.volume import Study, Volume
+from brain_edge.spec.plausibility import FlagKind
+from brain_edge.spec.steps import (
+    Argmax,
+    CropToStage,
+    FitPercentile,
+    LargestComponent,
+    Orient,
+    ResizeTo,
+    Threshold,
+    ZScore,
+)
+from brain_edge.spec.steps.frame import reorder
 
 replace = msgspec.structs.replace
 
@@ -285,7 +294,7 @@ def test_missing_graphs_are_refused():
 def test_a_step_after_which_the_box_would_lie_elsewhere_is_refused():
     """A cascade whose first stage pads: its box is in another field of view than the one that is cropped."""
     from brain_edge.errors import PackageError
-    from brain_edge.steps import PadToMultiple
+    from brain_edge.spec.steps import PadToMultiple
 
     first = replace(CASCADE.stages[0], before=(*FIT, SCALE, PadToMultiple(multiple_of=16)))
     second = replace(CASCADE.stages[1], before=(CropToStage(stage="box"), SCALE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from brain_edge.report.sheet import MATPLOTLIB_FOLDER, require_matplotlib
+from brain_edge.jobs.pictures.sheet import MATPLOTLIB_FOLDER, require_matplotlib
 
 
 def test_threads_that_look_for_matplotlib_do_not_take_its_folder_from_each_other(monkeypatch):

@@ -7,9 +7,9 @@ import openvino as ov
 import pytest
 from openvino import opset13
 
-from brain_edge.runtime.f32 import rewrite_for_f32
 from brain_edge.runtime.graph_memory import intermediate_bytes
-from brain_edge.runtime.skip_norms import norm_before_joining
+from brain_edge.runtime.rewrites.f32 import rewrite_for_f32
+from brain_edge.runtime.rewrites.skip_norms import norm_before_joining
 
 SIDES = (32, 32, 32)
 CHANNEL_BYTES = 4 * int(np.prod(SIDES))

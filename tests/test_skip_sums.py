@@ -14,7 +14,7 @@ from openvino import opset13
 from torch import nn
 
 from brain_edge.runtime.graph_memory import intermediate_bytes
-from brain_edge.runtime.skip_sums import sum_skips
+from brain_edge.runtime.rewrites.skip_sums import sum_skips
 
 pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 

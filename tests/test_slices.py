@@ -15,10 +15,17 @@ from scipy import ndimage
 from strategies import shapes, voxels
 from tiny_package import AFTER, FIT, PHANTOM, RESAMPLE, RESTORE, SCALE, SPEC, tiny_manifest
 
+from brain_edge.engine.inference import predict
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError
-from brain_edge.geometry import axis_moves
-from brain_edge.inference import predict
-from brain_edge.kinds import (
+from brain_edge.image.geometry import axis_moves
+from brain_edge.image.phantom import make_volume
+from brain_edge.image.volume import Volume
+from brain_edge.machine.options import RuntimeOptions
+from brain_edge.package import ModelPackage, graph_path
+from brain_edge.runtime.session import open_sessions
+from brain_edge.spec import Network, Stage
+from brain_edge.spec.execution import (
     Edge,
     NoiseSlices,
     SlicesAlong,
@@ -30,15 +37,8 @@ from brain_edge.kinds import (
     known_input,
     open_shape,
 )
-from brain_edge.package import ModelPackage, graph_path
-from brain_edge.phantom import make_volume
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.runtime.session import open_sessions
-from brain_edge.segmenter import Segmenter
-from brain_edge.spec import Network, Stage
-from brain_edge.steps import Argmax, CropOrPadInPlane, Orient
-from brain_edge.steps.frame import reorder
-from brain_edge.volume import Volume
+from brain_edge.spec.steps import Argmax, CropOrPadInPlane, Orient
+from brain_edge.spec.steps.frame import reorder
 from brain_edge_conversion.parity import TorchSession
 from brain_edge_conversion.trace import save_graph, trace
 

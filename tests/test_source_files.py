@@ -12,10 +12,10 @@ import torch
 from tiny_package import PHANTOM, SPEC
 from torch import nn
 
-from brain_edge.digest import sha256_of
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError, UsageError, WeightsError
-from brain_edge.phantom import make_study
-from brain_edge.segmenter import Segmenter
+from brain_edge.image.phantom import make_study
+from brain_edge.package.digest import sha256_of
 from brain_edge.spec import SlidingWindow, canonical_json
 from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
 from brain_edge_conversion.convert import ConvertOptions, convert

@@ -15,13 +15,13 @@ import torch
 from tiny_package import PHANTOM, SPEC, one_graph, tiny_weights
 from torch import nn
 
-from brain_edge.digest import sha256_of
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError, InputError, PackageError, UsageError, WeightsError
+from brain_edge.image.phantom import make_study
 from brain_edge.package import WeightsStatus, open_package
-from brain_edge.phantom import make_study
-from brain_edge.plan import without_activation
-from brain_edge.segmenter import Segmenter
+from brain_edge.package.digest import sha256_of
 from brain_edge.spec import ModelSpec, canonical_json
+from brain_edge.spec.plan import without_activation
 from brain_edge_conversion.convert import ConvertOptions, convert
 from brain_edge_conversion.networks.meshnet import TISSUE, MeshNet
 from brain_edge_conversion.recipe import Variant

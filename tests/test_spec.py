@@ -14,7 +14,7 @@ from strategies import specs
 from tiny_package import CASCADE, RESTORE, SPEC
 
 from brain_edge.errors import PackageError
-from brain_edge.resample import Interpolation
+from brain_edge.image.resample import Interpolation
 from brain_edge.spec import (
     Label,
     Missing,
@@ -29,7 +29,7 @@ from brain_edge.spec import (
     json_schema,
     spec_from_json,
 )
-from brain_edge.steps import (
+from brain_edge.spec.steps import (
     AfterStep,
     AppendForeground,
     AppendStage,

@@ -13,22 +13,22 @@ from cli_program import refused, save_phantom, save_specks, succeed
 from cohorts import head, make_case, save_manifest
 from tiny_package import PHANTOM, SPEC, STAGE, make_package
 
-from brain_edge.cohort import Split
+from brain_edge.deploy.fetch import fetch
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.engine.stage_zero import find_stage_zero, inside, name_stage_zero
 from brain_edge.errors import InputError, PackageError, UsageError
-from brain_edge.fetch import fetch
-from brain_edge.geometry import Geometry
+from brain_edge.evaluation.cohort import Split
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.phantom import make_volume
+from brain_edge.image.resample import Interpolation
+from brain_edge.image.volume import Mask, Study, Volume
 from brain_edge.io.nifti import read_volume
+from brain_edge.jobs.verify import verify
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import WeightsStatus, open_package
 from brain_edge.package.manifest import StageZero
-from brain_edge.phantom import make_volume
-from brain_edge.resample import Interpolation
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.segmenter import Segmenter
 from brain_edge.spec import Activation, Label, Network, Sequence, Task, canonical_json
-from brain_edge.stage_zero import find_stage_zero, inside, name_stage_zero
-from brain_edge.steps import Region, Restore, Threshold, ZScore
-from brain_edge.verify import verify
-from brain_edge.volume import Mask, Study, Volume
+from brain_edge.spec.steps import Region, Restore, Threshold, ZScore
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import SimpleITK
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from brain_edge.staple import staple
+from brain_edge.spec.steps.staple import staple
 
 
 def raters(truth: np.ndarray, labels: list[int], errors: list[float], seed: int) -> list[np.ndarray]:

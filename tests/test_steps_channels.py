@@ -10,9 +10,9 @@ from phantoms import OBLIQUE
 from strategies import geometries, voxels
 
 from brain_edge.errors import InputError
-from brain_edge.geometry import Geometry
-from brain_edge.resample import Interpolation
-from brain_edge.steps import (
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.resample import Interpolation
+from brain_edge.spec.steps import (
     AppendForeground,
     AppendStage,
     CropOrPadTo,
@@ -23,8 +23,8 @@ from brain_edge.steps import (
     ResizeTo,
     ZScore,
 )
-from brain_edge.steps.outcome import MisfitError, Outcome
-from brain_edge.steps.regrid import onto
+from brain_edge.spec.steps.outcome import MisfitError, Outcome
+from brain_edge.spec.steps.regrid import onto
 
 
 class TestAppendStage:

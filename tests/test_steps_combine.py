@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from strategies import shapes
 
 from brain_edge.errors import PackageError
-from brain_edge.geometry import Geometry
-from brain_edge.steps import AverageStages, Frame, JoinStages, StapleStages, VoteStages
-from brain_edge.steps.outcome import MisfitError, Outcome
+from brain_edge.image.geometry import Geometry
+from brain_edge.spec.steps import AverageStages, Frame, JoinStages, StapleStages, VoteStages
+from brain_edge.spec.steps.outcome import MisfitError, Outcome
 
 
 def framed(arrays: list[np.ndarray], affine: np.ndarray | None = None) -> Frame:

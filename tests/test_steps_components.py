@@ -10,10 +10,10 @@ from phantoms import ORIENTATIONS, make_affine
 from scipy import ndimage
 from strategies import shapes
 
-from brain_edge.geometry import Geometry, axis_moves
-from brain_edge.steps import ComponentExtent, Frame, KeepLargest, MinimumVolume, RemoveSmallComponents
-from brain_edge.steps.frame import reorder
-from brain_edge.steps.outcome import MisfitError, Outcome
+from brain_edge.image.geometry import Geometry, axis_moves
+from brain_edge.spec.steps import ComponentExtent, Frame, KeepLargest, MinimumVolume, RemoveSmallComponents
+from brain_edge.spec.steps.frame import reorder
+from brain_edge.spec.steps.outcome import MisfitError, Outcome
 
 FULL = np.ones((3, 3, 3))
 NCR, ED, ET = 1, 2, 4

@@ -10,9 +10,9 @@ from phantoms import ORIENTATIONS, make_affine
 from strategies import INTERPOLATIONS, geometries, shapes, voxels
 
 from brain_edge.errors import ImplausibleError, InputError
-from brain_edge.geometry import Geometry, axis_moves
-from brain_edge.resample import Interpolation, resize
-from brain_edge.steps import (
+from brain_edge.image.geometry import Geometry, axis_moves
+from brain_edge.image.resample import Interpolation, resize
+from brain_edge.spec.steps import (
     CropAroundStage,
     CropOrPadInPlane,
     CropToForeground,
@@ -23,7 +23,7 @@ from brain_edge.steps import (
     ResizeInPlane,
     WhenEmpty,
 )
-from brain_edge.steps.frame import reorder, take_box
+from brain_edge.spec.steps.frame import reorder, take_box
 
 AXES = st.integers(0, 2)
 PLANES = st.tuples(st.integers(1, 15), st.integers(1, 15))

@@ -12,9 +12,9 @@ from phantoms import OBLIQUE, ORIENTATIONS, make_affine, make_head
 from strategies import INTERPOLATIONS, ORIENTED, geometries, shapes, voxels
 
 from brain_edge.errors import ImplausibleError, PackageError
-from brain_edge.geometry import Geometry
-from brain_edge.resample import Interpolation, resize
-from brain_edge.steps import (
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.resample import Interpolation, resize
+from brain_edge.spec.steps import (
     CropOrPadTo,
     CropToStage,
     Frame,
@@ -24,8 +24,8 @@ from brain_edge.steps import (
     ResampleToSpacing,
     ResizeTo,
 )
-from brain_edge.steps.frame import take_box
-from brain_edge.steps.grid import placed_box
+from brain_edge.spec.steps.frame import take_box
+from brain_edge.spec.steps.grid import placed_box
 
 
 def framed(array: np.ndarray, affine: np.ndarray | None = None) -> Frame:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from strategies import geometries, voxels
 
 from brain_edge.errors import InputError
-from brain_edge.geometry import Geometry
-from brain_edge.resample import Interpolation, resize
-from brain_edge.steps import (
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.resample import Interpolation, resize
+from brain_edge.spec.steps import (
     Clip,
     FitPercentile,
     Frame,
@@ -23,7 +23,7 @@ from brain_edge.steps import (
     ResizeTo,
     ZScore,
 )
-from brain_edge.steps.intensity import statistics_used
+from brain_edge.spec.steps.intensity import statistics_used
 
 SHAPE = (2, 7, 8, 9)
 

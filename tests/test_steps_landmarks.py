@@ -10,10 +10,10 @@ from skimage.exposure import match_histograms
 from strategies import shapes, voxels
 
 from brain_edge.errors import InputError
-from brain_edge.geometry import Geometry
-from brain_edge.steps import Clip, Constants, Frame, MatchLandmarks, Normalise, Region
-from brain_edge.steps.landmarks import piecewise_linear
-from brain_edge.steps.outcome import MisfitError, Outcome
+from brain_edge.image.geometry import Geometry
+from brain_edge.spec.steps import Clip, Constants, Frame, MatchLandmarks, Normalise, Region
+from brain_edge.spec.steps.landmarks import piecewise_linear
+from brain_edge.spec.steps.outcome import MisfitError, Outcome
 
 PERCENTS = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 99.0)
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import shapes
 
-from brain_edge.geometry import Geometry
-from brain_edge.steps import (
+from brain_edge.image.geometry import Geometry
+from brain_edge.spec.steps import (
     Frame,
     LookUpRegions,
     OrdinalLevels,
@@ -20,7 +20,7 @@ from brain_edge.steps import (
     PaintRegions,
     PrependBackground,
 )
-from brain_edge.steps.outcome import MisfitError, Outcome
+from brain_edge.spec.steps.outcome import MisfitError, Outcome
 
 WT, TC, ET = 0, 1, 2
 

@@ -13,12 +13,12 @@ from monai.inferers import sliding_window_inference
 from scipy import ndimage
 from strategies import shapes, voxels
 
+from brain_edge.engine.inference import predict
+from brain_edge.engine.strided import strided_starts
+from brain_edge.engine.windows import window_weights
 from brain_edge.errors import BrainEdgeError
-from brain_edge.inference import predict
-from brain_edge.kinds import Blending, StridedWindows
 from brain_edge.spec import Network
-from brain_edge.strided import strided_starts
-from brain_edge.windows import window_weights
+from brain_edge.spec.execution import Blending, StridedWindows
 
 
 def network(execution: StridedWindows, channels: int = 1) -> Network:

@@ -13,12 +13,12 @@ from strategies import geometries, rotation, voxels
 from test_geometry import to_sitk
 from tiny_package import SPEC
 
+from brain_edge.engine.assembly import assemble, resample_onto
 from brain_edge.errors import GeometryError, InputError
-from brain_edge.geometry import Geometry, axis_moves
+from brain_edge.image.geometry import Geometry, axis_moves
+from brain_edge.image.volume import Mask, Study, Volume
 from brain_edge.spec import Sequence
-from brain_edge.steps.frame import reorder
-from brain_edge.study import assemble, resample_onto
-from brain_edge.volume import Mask, Study, Volume
+from brain_edge.spec.steps.frame import reorder
 
 T1, T2 = Sequence(name="T1"), Sequence(name="T2")
 STAGE = SPEC.stages[0]

@@ -15,15 +15,15 @@ from cohorts import file_entry, save_manifest
 from tiny_ensemble import FIXED, make_ensemble
 from tiny_package import PHANTOM, SPEC, make_package
 
-from brain_edge.cohort import CaseEntry, Cohort, Split, load_cohort
-from brain_edge.compare import compare_masks
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BudgetError, InputError, PackageError, UsageError
-from brain_edge.evaluate import evaluate
+from brain_edge.evaluation.cohort import CaseEntry, Cohort, Split, load_cohort
+from brain_edge.evaluation.compare import compare_masks
+from brain_edge.evaluation.evaluate import evaluate
+from brain_edge.image.phantom import make_study
+from brain_edge.jobs.verify import verify
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, open_package
-from brain_edge.phantom import make_study
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.segmenter import Segmenter
-from brain_edge.verify import verify
 from brain_edge_conversion.budget import AccuracyBudget
 from brain_edge_conversion.tuning.report import TuningReport
 from brain_edge_conversion.tuning.tune import TuneOptions, tune
@@ -230,8 +230,8 @@ def test_a_model_with_nothing_to_make_cheaper(tmp_path: Path, cohort: Cohort):
 
 
 def _fixed_grid():
-    from brain_edge.resample import Interpolation
-    from brain_edge.steps import ResizeTo
+    from brain_edge.image.resample import Interpolation
+    from brain_edge.spec.steps import ResizeTo
 
     return ResizeTo(shape=(32, 32, 32), interpolation=Interpolation.NEAREST)
 

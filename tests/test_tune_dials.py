@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_package import CASCADE, SPEC, STAGE
 
-from brain_edge.resample import Interpolation
+from brain_edge.image.resample import Interpolation
 from brain_edge.spec import Activation, SlidingWindow, StridedWindows, WholeVolume, canonical_json, spec_from_json
-from brain_edge.steps import (
+from brain_edge.spec.steps import (
     Argmax,
     Clip,
     CropToForeground,

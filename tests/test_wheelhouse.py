@@ -20,11 +20,11 @@ from tiny_package import make_package
 
 from brain_edge import __version__
 from brain_edge.cli.wheelhouse import PLATFORMS
+from brain_edge.deploy.wheelhouse import Platform, Target
+from brain_edge.deploy.wheelhouse.make import INSTALLER
+from brain_edge.deploy.wheelhouse.target import parse_python, this_platform
+from brain_edge.deploy.wheelhouse.wheels import missing, parse_pins, read_wheel, requirements
 from brain_edge.errors import InputError, UsageError
-from brain_edge.wheelhouse import Platform, Target
-from brain_edge.wheelhouse.make import INSTALLER
-from brain_edge.wheelhouse.target import parse_python, this_platform
-from brain_edge.wheelhouse.wheels import missing, parse_pins, read_wheel, requirements
 
 ROOT = Path(__file__).resolve().parent.parent
 WINDOWS = Target(Platform.WINDOWS, (3, 12))

@@ -15,10 +15,10 @@ from scipy import ndimage
 from scipy.special import expit, softmax
 from strategies import shapes, voxels
 
+from brain_edge.engine.inference import predict
+from brain_edge.engine.windows import Tiling, constant_value, finished_blocks, run_many, window_starts, window_weights
 from brain_edge.errors import BrainEdgeError
-from brain_edge.inference import predict
 from brain_edge.spec import Activation, Blending, Network, SlidingWindow, Starts, WholeVolume
-from brain_edge.windows import Tiling, constant_value, finished_blocks, run_many, window_starts, window_weights
 
 OVERLAPS = st.floats(0, 0.9)
 BLENDED = [blending for blending in Blending if blending is not Blending.LAST]

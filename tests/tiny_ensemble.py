@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 from tiny_package import AFTER, FIT, PHANTOM, SCALE, SPEC, STAGE, STEEPNESS, tiny_manifest, tiny_weights
 
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.image.phantom import make_study
+from brain_edge.image.resample import Interpolation
 from brain_edge.io.nifti import write_mask
 from brain_edge.package import ModelPackage, graph_path, seal
-from brain_edge.phantom import make_study
-from brain_edge.resample import Interpolation
-from brain_edge.segmenter import Segmenter
-from brain_edge.steps import Orient, PadToMultiple, ResizeTo
+from brain_edge.spec.steps import Orient, PadToMultiple, ResizeTo
 from brain_edge_conversion.trace import save_graph
 
 if TYPE_CHECKING:

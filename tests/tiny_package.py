@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from brain_edge.digest import sha256_of
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.image.phantom import Phantom, make_study
+from brain_edge.image.resample import Interpolation
 from brain_edge.io.nifti import write_mask
 from brain_edge.package import Manifest, ModelPackage, NumberFormat, Precision, WeightsStatus, graph_path, seal
+from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Card, Licence, SelfTest, WeightsRecord
-from brain_edge.phantom import Phantom, make_study
-from brain_edge.resample import Interpolation
-from brain_edge.segmenter import Segmenter
 from brain_edge.spec import (
     Label,
     ModelSpec,
@@ -29,7 +29,7 @@ from brain_edge.spec import (
     Stage,
     Task,
 )
-from brain_edge.steps import (
+from brain_edge.spec.steps import (
     Argmax,
     CropToStage,
     FillHoles,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brain_edge.cohort.reference import read_reference
+from brain_edge.evaluation.cohort.reference import read_reference
 from harness.contenders import pytorch_reference
 from harness.measure import run
 from harness.networks import pytorch_session
@@ -14,8 +14,8 @@ from harness.networks import pytorch_session
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from brain_edge.metrics import BoolArray
-    from brain_edge.volume import FloatArray
+    from brain_edge.image.metrics import BoolArray
+    from brain_edge.image.volume import FloatArray
 
 
 class PyTorch:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from brain_edge.bench.cells import CaseScore, CellEntry, Outcome
-from brain_edge.cohort import Split, load_cohort
+from brain_edge.bench.matrix.cells import CaseScore, CellEntry, Outcome
 from brain_edge.errors import BrainEdgeError
-from brain_edge.evaluate import CaseResult, Evaluation
+from brain_edge.evaluation.cohort import Split, load_cohort
+from brain_edge.evaluation.evaluate import CaseResult, Evaluation
 from harness.cell_process import PACKAGES, PYTORCH
 from harness.cell_setting import environment_of, now, run_of
 from harness.peers import BENCHMARKS
@@ -23,7 +23,7 @@ from harness.peers import BENCHMARKS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brain_edge.bench.cells import Cell, CellRun
+    from brain_edge.bench.matrix.cells import Cell, CellRun
     from brain_edge.package import ModelPackage
     from harness.cell_setting import Setting
 

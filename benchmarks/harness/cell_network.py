@@ -11,16 +11,16 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from brain_edge.bench.cells import CellEntry, CellSample, Outcome, quiet_rounds
+from brain_edge.bench.matrix.cells import CellEntry, CellSample, Outcome, quiet_rounds
 from brain_edge.errors import BrainEdgeError
-from brain_edge.runtime.machine import this_machine
+from brain_edge.machine.description import this_machine
 from harness.cell_setting import environment_of, graphs_of, now, run_of
 from harness.engines import ENGINES, Library, why_engine_not_available
 from harness.server import Server
 from harness.zoo import ARCHITECTURES, phantom_input
 
 if TYPE_CHECKING:
-    from brain_edge.bench.cells import Cell, CellRun
+    from brain_edge.bench.matrix.cells import Cell, CellRun
     from harness.cell_setting import Setting
 
 PATIENT_ROUNDS: Final = 2

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import asdict, replace
 
-from brain_edge.bench.cells import CellEntry, CellSample, Outcome, quiet_rounds
-from brain_edge.digest import sha256_of
+from brain_edge.bench.matrix.cells import CellEntry, CellSample, Outcome, quiet_rounds
 from brain_edge.errors import BrainEdgeError
+from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume
-from brain_edge.metrics import dice
-from brain_edge.runtime.machine import this_machine
+from brain_edge.machine.description import this_machine
+from brain_edge.package.digest import sha256_of
 from harness.answers import brain_of
 from harness.cell_network import PATIENT_ROUNDS
 from harness.cell_setting import environment_of, now, run_of
@@ -26,7 +26,7 @@ from harness.peers import prepare, versions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from brain_edge.bench.cells import Cell, CellRun
+    from brain_edge.bench.matrix.cells import Cell, CellRun
     from harness.cell_setting import Setting
     from harness.measure import Contender
 

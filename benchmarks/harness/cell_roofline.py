@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from brain_edge.bench.cells import CellEntry, NumberSum, Outcome
-from brain_edge.runtime.machine import this_machine
+from brain_edge.bench.matrix.cells import CellEntry, NumberSum, Outcome
+from brain_edge.machine.description import this_machine
 from harness.cell_setting import environment_of, graphs_of, now, run_of
 from harness.engines import ENGINES, why_engine_not_available
 from harness.peers import BENCHMARKS
 from harness.zoo import ARCHITECTURES
 
 if TYPE_CHECKING:
-    from brain_edge.bench.cells import Cell, CellRun
+    from brain_edge.bench.matrix.cells import Cell, CellRun
     from harness.cell_setting import Setting
 
 

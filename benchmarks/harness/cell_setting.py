@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from brain_edge.bench.cells import Cell, CellEntry, CellRun
-from brain_edge.digest import sha256_of
+from brain_edge.bench.matrix.cells import Cell, CellEntry, CellRun
 from brain_edge.errors import BrainEdgeError
+from brain_edge.machine.description import NATIVE, this_machine
 from brain_edge.package import open_package
-from brain_edge.runtime.machine import NATIVE, this_machine
+from brain_edge.package.digest import sha256_of
 from harness.contenders import environment
 from harness.measure import wait_until_idle
 from harness.packages import Kind as PackageKind

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.bench.ratios import Ratio, ratio_of_medians
+from brain_edge.bench.matrix.ratios import Ratio, ratio_of_medians
 from harness.measure import run
 
 if TYPE_CHECKING:

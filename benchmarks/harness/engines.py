@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.runtime.machine import NATIVE
+from brain_edge.machine.description import NATIVE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from brain_edge.volume import FloatArray
+    from brain_edge.image.volume import FloatArray
 
 
 def time_ratios(changed: Any, plain: Any, data: FloatArray, rounds: int) -> list[float]:

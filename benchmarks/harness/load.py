@@ -1,4 +1,4 @@
-"""How busy the machine is that is measured; what machine it is: `brain_edge.runtime.machine`."""
+"""How busy the machine is that is measured; what machine it is: `brain_edge.machine.description`."""
 
 from __future__ import annotations
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from brain_edge.bench.cells import Cell, Kind
+from brain_edge.bench.matrix.cells import Cell, Kind
 from brain_edge.errors import InputError
-from brain_edge.runtime.isa import KNOWN_ISAS
-from brain_edge.runtime.machine import NATIVE
+from brain_edge.machine.description import NATIVE
+from brain_edge.machine.isa import KNOWN_ISAS
 from harness.peers import BENCHMARKS
 
 if TYPE_CHECKING:

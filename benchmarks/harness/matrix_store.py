@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from brain_edge.bench.cells import Kind, cell_files, read_cell
-from brain_edge.runtime.machine import NATIVE, differences
+from brain_edge.bench.matrix.cells import Kind, cell_files, read_cell
+from brain_edge.machine.description import NATIVE, differences
 from harness.record import write_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from brain_edge.bench.cells import Cell, CellRun
-    from brain_edge.runtime.machine import Machine
+    from brain_edge.bench.matrix.cells import Cell, CellRun
+    from brain_edge.machine.description import Machine
 
 UNTIMED = frozenset({Kind.ACCURACY, Kind.ROOFLINE, Kind.MEMORY})
 

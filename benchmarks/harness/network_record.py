@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from brain_edge.bench.cells import Commit
-from brain_edge.bench.ratios import ratio_of_medians
+from brain_edge.bench.matrix.cells import Commit
+from brain_edge.bench.matrix.ratios import ratio_of_medians
 from brain_edge.errors import BrainEdgeError
-from brain_edge.runtime.machine import Machine
+from brain_edge.machine.description import Machine
 from harness.measure import Sample
 from harness.record import MINIMUM_ROUNDS, RESULTS, quiet_rounds, write_result
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from brain_edge.windows import Session
+    from brain_edge.runtime.protocol import Session
 
 
 def openvino_session(package: Path, graph: str, threads: int, precision: str, cache: Path | None) -> Session:
     """A graph of a package, compiled when it is first called."""
     import msgspec
 
+    from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage, Precision, open_package
-    from brain_edge.runtime.options import RuntimeOptions
     from brain_edge.runtime.session import open_sessions
 
     opened = open_package(package)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.digest import sha256_of
+from brain_edge.deploy.fetch import KNOWN_ARCHIVES, download
 from brain_edge.errors import BrainEdgeError
-from brain_edge.fetch import KNOWN_ARCHIVES, download
+from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from brain_edge.runtime.machine import this_machine
+from brain_edge.machine.description import this_machine
 from harness.load import load_average
 from harness.measure import run
 

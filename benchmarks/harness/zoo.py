@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from brain_edge.volume import FloatArray
+    from brain_edge.image.volume import FloatArray
 
 TRACED_SIDE: Final = 64
 QUANTISED_SIDE: Final = 64
@@ -113,7 +113,7 @@ ARCHITECTURES: Final = {
 
 def phantom_input(architecture: Architecture, side: int | None = None) -> FloatArray:
     """The phantom head, z-scored, in every channel a little noisier; of the given side, or as it is measured."""
-    from brain_edge.phantom import Phantom, make_volume
+    from brain_edge.image.phantom import Phantom, make_volume
 
     sides = architecture.sides if side is None else (side, side, side)
     head = make_volume(Phantom(shape=sides, spacing_mm=200.0 / min(sides))).voxels
@@ -166,8 +166,8 @@ def compiled(graph: Path, shape: tuple[int, ...], threads: int, precision: str =
     """A graph compiled as the runtime compiles it, in the given precision where it is not integer."""
     import openvino as ov
 
+    from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import Precision
-    from brain_edge.runtime.options import RuntimeOptions
     from brain_edge.runtime.session import compile_properties
 
     properties = compile_properties(Precision(precision), RuntimeOptions(threads=threads), streams)
@@ -178,7 +178,7 @@ def ready_model(graph: Path, shape: tuple[int, ...]) -> Any:
     """A graph at its size, changed as the runtime changes it before it compiles it."""
     import openvino as ov
 
-    from brain_edge.runtime.f32 import rewrite_for_f32
+    from brain_edge.runtime.rewrites.f32 import rewrite_for_f32
 
     model = ov.Core().read_model(str(graph))
     model.reshape(list(shape))

@@ -8,17 +8,17 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.bench.counted import Input, open_counted
+from brain_edge.bench.profile import Profiler, measured_peaks
 from brain_edge.bench.record import BenchRecord, Profile
 from brain_edge.bench.timed import in_precision, study_of, time_configurations
-from brain_edge.digest import sha256_of
+from brain_edge.engine.stage_zero import with_stage_zero
+from brain_edge.machine.cpu import default_threads
+from brain_edge.machine.description import this_machine
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import NumberFormat, Precision
-from brain_edge.runtime.counted import Input, open_counted
-from brain_edge.runtime.cpu import default_threads
-from brain_edge.runtime.machine import this_machine
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.runtime.profile import Profiler, measured_peaks
+from brain_edge.package.digest import sha256_of
 from brain_edge.runtime.session import cpu_capabilities
-from brain_edge.stage_zero import with_stage_zero
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from brain_edge.bench.profile import LayerTime
 from brain_edge.errors import InputError
-from brain_edge.runtime.machine import Machine
-from brain_edge.runtime.profile import LayerTime
+from brain_edge.machine.description import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

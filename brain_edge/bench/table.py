@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 from brain_edge.bench.advice import advice
 from brain_edge.bench.record import peak_share, sums
 from brain_edge.errors import InputError
-from brain_edge.evaluate import format_rows
-from brain_edge.runtime.machine import differences
+from brain_edge.evaluation.evaluate import format_rows
+from brain_edge.machine.description import differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from brain_edge.bench.profile import LayerTime
     from brain_edge.bench.record import BenchRecord, Configuration, Profile
-    from brain_edge.runtime.profile import LayerTime
 
 MOST_LAYERS: Final = 30
 """That a table shows, those that take most time; JSON has all."""

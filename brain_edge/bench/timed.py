@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from brain_edge.bench.child import ChildOptions, ask_child, job_from_parent
 from brain_edge.bench.record import Configuration, Sample
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.image.phantom import make_study
+from brain_edge.jobs.case import read_study
+from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.package import Manifest, ModelPackage, Precision
-from brain_edge.phantom import make_study
-from brain_edge.process import peak_rss_bytes
-from brain_edge.run import read_study
-from brain_edge.runtime.child import ChildOptions, ask_child, job_from_parent
-from brain_edge.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from brain_edge.runtime.options import RuntimeOptions
-    from brain_edge.volume import Study
+    from brain_edge.image.volume import Study
+    from brain_edge.machine.options import RuntimeOptions
 
 MODULE: Final = "brain_edge.bench.timed"
 

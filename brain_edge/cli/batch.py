@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from brain_edge.batch import Batch, CaseResult, RefusedCase
+    from brain_edge.jobs.batch import Batch, CaseResult, RefusedCase
+    from brain_edge.jobs.case import Job
+    from brain_edge.jobs.record import RunRecord
+    from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
-    from brain_edge.record import RunRecord
-    from brain_edge.run import Job
-    from brain_edge.runtime.options import RuntimeOptions
 
 BATCH_CHOICES: Final = ("shard", "overwrite", "wait", "at_once", "page")
 """The parameters of `batch_options`."""
@@ -60,8 +60,8 @@ def make_batch(records: Path, *, shard: str | None = None, **choices: Any) -> Ba
     Raises:
         UsageError: there is no such shard.
     """
-    from brain_edge.batch import Batch, Shard
-    from brain_edge.batch.shard import parse_shard
+    from brain_edge.jobs.batch import Batch, Shard
+    from brain_edge.jobs.batch.shard import parse_shard
 
     return Batch(records=records, shard=parse_shard(shard) if shard else Shard(), **choices)
 
@@ -91,7 +91,7 @@ def run_cases(
 
     `each` gets every result as soon as its case has ended, before it is told.
     """
-    from brain_edge.batch import run_batch
+    from brain_edge.jobs.batch import run_batch
 
     own = batch.share(cases)
     ended = []
@@ -114,7 +114,7 @@ def run_cases(
 
 def write_page(folder: Path, *, is_silent: bool) -> None:
     """The page to look through a batch, from the records that lie there."""
-    from brain_edge.report.batch_page import write_batch_page
+    from brain_edge.jobs.pictures.batch_page import write_batch_page
 
     path = write_batch_page(folder)
     if not is_silent:
@@ -134,7 +134,7 @@ def require_all_done(results: Sequence[CaseResult]) -> None:
 
 def tell(result: CaseResult, *, is_silent: bool) -> None:
     """What became of one case; one that was kept has been told before."""
-    from brain_edge.batch import Outcome
+    from brain_edge.jobs.batch import Outcome
 
     if result.error is not None:
         failure.show(result.error, about=about(result))
@@ -167,7 +167,7 @@ def print_summary(record: RunRecord) -> None:
 
 def _tell_kept(results: Sequence[CaseResult], *, is_silent: bool) -> None:
     from brain_edge import __version__
-    from brain_edge.batch import Outcome
+    from brain_edge.jobs.batch import Outcome
 
     kept = [result.record for result in results if result.outcome is Outcome.KEPT]
     if kept and not is_silent:

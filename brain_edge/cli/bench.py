@@ -56,7 +56,7 @@ def command(
     ratios to the first contender of the same cell and run, so that the speed of the machine cancels; exit code 1 where
     one became lower than noise explains.
     """
-    from brain_edge.bench.cells import is_cells
+    from brain_edge.bench.matrix.cells import is_cells
     from brain_edge.bench.measure import BenchOptions, bench
     from brain_edge.bench.record import read_record
     from brain_edge.bench.table import as_text, compared
@@ -91,8 +91,8 @@ def _guard(first: Path, second: Path) -> None:
     Raises:
         BrainEdgeError: something did.
     """
-    from brain_edge.bench.cells import read_cells
-    from brain_edge.bench.guard import changes, changes_table, slower
+    from brain_edge.bench.matrix.cells import read_cells
+    from brain_edge.bench.matrix.guard import changes, changes_table, slower
 
     found = changes(read_cells(first), read_cells(second))
     click.echo(changes_table(found))
@@ -106,6 +106,6 @@ def _guard(first: Path, second: Path) -> None:
 
 
 def _images(data: tuple[str, ...], package: ModelPackage) -> dict[str, Path]:
-    from brain_edge.run import assign_inputs
+    from brain_edge.jobs.case import assign_inputs
 
     return assign_inputs([split_input(text) for text in data], package.spec) if data else {}

@@ -24,7 +24,7 @@ from brain_edge.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brain_edge.bids.app import Request
+    from brain_edge.jobs.bids.app import Request
 
 PARTICIPANT: Final = "participant"
 LABEL_LISTS: Final = ("--participant-label", "--participant_label", "--session-id", "--session-label")
@@ -103,13 +103,13 @@ def command(bids_dir: Path, out: Path, level: str, package: str | None, **option
     Cases that are finished are not done again; records, summary and page are in OUT/logs. A case that fails does not
     stop the others; the exit code is 6 in the end.
     """
-    from brain_edge.bids.app import LOGS, explained, plan_dataset
-    from brain_edge.bids.dataset import open_dataset
-    from brain_edge.bids.description import prepare, require_place
     from brain_edge.cli.batch import make_batch, require_all_done, run_cases, write_page
+    from brain_edge.engine.stage_zero import with_stage_zero
+    from brain_edge.jobs.bids.app import LOGS, explained, plan_dataset
+    from brain_edge.jobs.bids.dataset import open_dataset
+    from brain_edge.jobs.bids.description import prepare, require_place
+    from brain_edge.jobs.pictures.sheet import require_matplotlib
     from brain_edge.package import open_package
-    from brain_edge.report.sheet import require_matplotlib
-    from brain_edge.stage_zero import with_stage_zero
 
     _require_participant(level)
     batch = make_batch(out / LOGS, **{name: options[name] for name in ("shard", "overwrite", "wait", "at_once")})
@@ -144,7 +144,7 @@ def _require_participant(level: str) -> None:
 
 
 def _request(options: dict[str, Any]) -> Request:
-    from brain_edge.bids.app import Request
+    from brain_edge.jobs.bids.app import Request
 
     return Request(
         subjects=_labels(options["subjects"]),

@@ -11,7 +11,7 @@ from brain_edge.cli.options import quiet_option, reporter, runtime_options, thre
 from brain_edge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from brain_edge.cohort.generated import Generator
+    from brain_edge.evaluation.cohort.generated import Generator
 
 
 @click.group("cohort")
@@ -37,7 +37,7 @@ def create(
     folder: Path, output: Path, name: str | None, grouping: str, sequences: tuple[str, ...], quiet: bool, **plan: Any
 ) -> None:
     """Describe a BIDS data set, or a folder with one subject per sub-folder, as a cohort."""
-    from brain_edge.cohort import CohortPlan, Grouping, create_cohort
+    from brain_edge.evaluation.cohort import CohortPlan, Grouping, create_cohort
 
     chosen = CohortPlan(name=name or folder.resolve().name, grouping=Grouping(grouping), sequences=sequences, **plan)
     cohort = create_cohort(folder, output, chosen, reporter(quiet=quiet))
@@ -50,7 +50,7 @@ def create(
 @quiet_option
 def check(cohort: str, quiet: bool) -> None:
     """Check every file of a cohort: hash, contents, grid of the mask."""
-    from brain_edge.cohort import RefusedCase, check_cohort, load_cohort
+    from brain_edge.evaluation.cohort import RefusedCase, check_cohort, load_cohort
 
     results = check_cohort(load_cohort(cohort), reporter(quiet=quiet))
     refused = [result for result in results if isinstance(result, RefusedCase)]
@@ -66,7 +66,7 @@ def check(cohort: str, quiet: bool) -> None:
 @quiet_option
 def fetch(cohort: str, quiet: bool) -> None:
     """Download what a cohort takes from the package registry; nothing else ever does."""
-    from brain_edge.cohort import fetch_cohort, load_cohort
+    from brain_edge.evaluation.cohort import fetch_cohort, load_cohort
 
     paths = fetch_cohort(load_cohort(cohort), reporter(quiet=quiet))
     click.echo(f"{len(paths)} file(s) at hand")
@@ -104,7 +104,7 @@ def synthesise(
     **plan: Any,
 ) -> None:
     """Make SYNTHETIC heads of tissue label maps (MAPS, one per person), for sites that may not share images."""
-    from brain_edge.cohort.synthetic_cohort import SyntheticPlan, create_synthetic_cohort
+    from brain_edge.evaluation.cohort.synthetic_cohort import SyntheticPlan, create_synthetic_cohort
 
     _refuse_idle(
         generator, {"--shell-mm": plan["shell_mm"]}, {"--allow-untrained": allow_untrained, "--threads": threads}
@@ -128,7 +128,7 @@ def _refuse_idle(generator: str | None, of_drawing: dict[str, Any], of_generator
 
 
 def _generator(package: str, threads: int | None) -> Generator:
-    from brain_edge.cohort.generated import Generator
+    from brain_edge.evaluation.cohort.generated import Generator
     from brain_edge.package import open_package
 
     return Generator.open(open_package(package), runtime_options(threads))

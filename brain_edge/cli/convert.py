@@ -14,9 +14,9 @@ from brain_edge.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from brain_edge.image.volume import Study
     from brain_edge.package import ModelPackage
     from brain_edge.spec import ModelSpec
-    from brain_edge.volume import Study
     from brain_edge_conversion.recipe import Recipe
     from brain_edge_conversion.sources import Resolved
 
@@ -76,9 +76,9 @@ def command(
         from brain_edge_conversion.recipe import Variant
         from brain_edge_conversion.recipes import load_recipe, recipe_names
         from brain_edge_conversion.sources import Request, kind_of, resolve
+    from brain_edge.engine.segmenter import Segmenter
+    from brain_edge.engine.stage_zero import BrainMasker, name_stage_zero
     from brain_edge.package import Precision
-    from brain_edge.segmenter import Segmenter
-    from brain_edge.stage_zero import BrainMasker, name_stage_zero
 
     report = reporter(quiet=quiet)
     given = {
@@ -155,7 +155,7 @@ def _members(text: str | None, most: int | None) -> int | None:
 
 def _stand_in(resolved: Resolved, report: Callable[[str], None]) -> Study | None:
     """The phantom that random weights are compared on, where the recipe names one."""
-    from brain_edge.stand_in import stand_in
+    from brain_edge.engine.phantom_study import stand_in
 
     phantom = None if resolved.recipe is None else resolved.recipe.parity_phantom
     if phantom is None:
@@ -167,8 +167,8 @@ def _stand_in(resolved: Resolved, report: Callable[[str], None]) -> Study | None
 def _parity_study(
     given: tuple[str, ...], spec: ModelSpec, recipe: Recipe | None, report: Callable[[str], None]
 ) -> Study:
-    from brain_edge.fetch import fetch
-    from brain_edge.run import assign_inputs, read_study
+    from brain_edge.deploy.fetch import fetch
+    from brain_edge.jobs.case import assign_inputs, read_study
 
     if given:
         return read_study(assign_inputs(map(split_input, given), spec))

@@ -19,8 +19,8 @@ from brain_edge.cli.options import (
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from brain_edge.compare import Comparison
-    from brain_edge.evaluate import Evaluation
+    from brain_edge.evaluation.compare import Comparison
+    from brain_edge.evaluation.evaluate import Evaluation
 
 
 @click.command("evaluate")
@@ -54,10 +54,10 @@ def command(
     """
     import msgspec
 
-    from brain_edge.cohort import Split, load_cohort
-    from brain_edge.compare import compare_packages, format_comparison
-    from brain_edge.evaluate import evaluate, format_table
-    from brain_edge.io.atomic import atomic_file, require_writable_folder
+    from brain_edge.evaluation.cohort import Split, load_cohort
+    from brain_edge.evaluation.compare import compare_packages, format_comparison
+    from brain_edge.evaluation.evaluate import evaluate, format_table
+    from brain_edge.machine.atomic import atomic_file, require_writable_folder
     from brain_edge.package import open_package
 
     options = runtime_options(threads, resident_graphs=2)

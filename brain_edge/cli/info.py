@@ -31,7 +31,7 @@ def command(place: str | None, as_json: bool) -> None:
 
 
 def _holds_series(place: Path) -> bool:
-    from brain_edge.inputs import is_dicom
+    from brain_edge.io.inputs import is_dicom
 
     return not (place / "manifest.json").is_file() and is_dicom(place)
 
@@ -83,7 +83,7 @@ def _series_rows(info: SeriesInfo) -> Iterator[tuple[str, str]]:
 
 def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     from brain_edge.package.card import masks_in_words
-    from brain_edge.plan import cost_in_words
+    from brain_edge.spec.plan import cost_in_words
 
     manifest, spec = package.manifest, package.spec
     yield "model", f"{spec.name} ({spec.task})"

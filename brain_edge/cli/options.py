@@ -19,7 +19,7 @@ from brain_edge.errors import MissingExtraError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from brain_edge.runtime.options import RuntimeOptions
+    from brain_edge.machine.options import RuntimeOptions
 
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
@@ -66,7 +66,7 @@ def digest_option(function: Decorated) -> Decorated:
 
 
 def _whole_digest(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    from brain_edge.digest import is_sha256
+    from brain_edge.package.digest import is_sha256
 
     if value is not None and not is_sha256(value.lower()):
         raise UsageError(f"expected a whole digest, 64 hex digits as `brain-edge info` prints them, got {value!r}")
@@ -126,7 +126,7 @@ def runtime_options(threads: int | None, resident_graphs: int = 1) -> RuntimeOpt
     Raises:
         UsageError: `--max-memory` is no size.
     """
-    from brain_edge.runtime.options import RuntimeOptions, parse_size
+    from brain_edge.machine.options import RuntimeOptions, parse_size
 
     cache, memory = _remembered("cache") or os.environ.get(CACHE_VARIABLE), _remembered("max_memory")
     return RuntimeOptions(

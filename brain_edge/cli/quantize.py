@@ -19,9 +19,9 @@ from brain_edge.cli.options import (
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
+    from brain_edge.image.volume import Study
     from brain_edge.package import ModelPackage
     from brain_edge.spec import ModelSpec
-    from brain_edge.volume import Study
 
 
 @click.command("quantize")
@@ -76,7 +76,7 @@ def command(
 
     A package with random weights has no accuracy: --for-speed quantises it for measuring how fast it is.
     """
-    from brain_edge.cohort import load_cohort
+    from brain_edge.evaluation.cohort import load_cohort
     from brain_edge.package import open_package
 
     with build_side("quantize"):
@@ -144,8 +144,8 @@ def _target(package: ModelPackage) -> Path:
 
 def _phantom(spec: ModelSpec) -> Study:
     """The head that stands in for an image: the recipe's, or one of the usual size."""
-    from brain_edge.phantom import Phantom
-    from brain_edge.stand_in import stand_in
+    from brain_edge.engine.phantom_study import stand_in
+    from brain_edge.image.phantom import Phantom
     from brain_edge_conversion.recipes import load_recipe, recipe_names
 
     phantom = load_recipe(spec.name).parity_phantom if spec.name in recipe_names() else None

@@ -19,6 +19,6 @@ def command(results: Path, output: Path, costs: Path | None, overwrite: bool) ->
 
     Nothing is measured. Each machine has tables and figures of its own; what was not measured is said, never estimated.
     """
-    from brain_edge.report.benchmark_report import write_benchmark_report
+    from brain_edge.bench.matrix.report import write_benchmark_report
 
     click.echo(write_benchmark_report(results, output, costs, overwrite=overwrite))

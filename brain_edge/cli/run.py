@@ -33,10 +33,10 @@ from brain_edge.cli.options import (
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from brain_edge.outputs import Outputs
+    from brain_edge.jobs.case import NamedInput
+    from brain_edge.jobs.outputs import Outputs
+    from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
-    from brain_edge.run import NamedInput
-    from brain_edge.runtime.options import RuntimeOptions
 
     Asked: TypeAlias = tuple[list[NamedInput], Outputs, list[tuple[str | None, str]]]
     """Inputs, outputs and choices of DICOM series, as the command line names them."""
@@ -106,10 +106,10 @@ def command(
     (--report: of pictures). Cases that are finished are kept: the same images, package and options. A case that
     fails does not stop the others; the exit code is 6 in the end, and the next run tries it again.
     """
-    from brain_edge.batch import names_folder
-    from brain_edge.generate import require_segmenter
+    from brain_edge.engine.stage_zero import find_stage_zero
+    from brain_edge.jobs.batch import names_folder
+    from brain_edge.jobs.generate import require_segmenter
     from brain_edge.package import open_package
-    from brain_edge.stage_zero import find_stage_zero
 
     given = [split_input(text) for text in (*inputs, *more_inputs)]
     if not given:
@@ -166,9 +166,9 @@ def _run_generator(
     as_json: bool,
 ) -> None:
     """Make an image; `settings` are the threads and the digest that is expected."""
-    from brain_edge.generate import generate, require_generator
+    from brain_edge.jobs.case import LoadedModel, assign_inputs
+    from brain_edge.jobs.generate import generate, require_generator
     from brain_edge.package import open_package
-    from brain_edge.run import LoadedModel, assign_inputs
 
     threads, expect_digest = settings
     opened = open_package(package, expect_digest)
@@ -185,7 +185,7 @@ def _run_generator(
 
 
 def _outputs(*, seg_encoding: str | None, keep_empty_frames: bool, **outputs: Any) -> Outputs:
-    from brain_edge.outputs import Outputs
+    from brain_edge.jobs.outputs import Outputs
 
     if seg_encoding is None and not keep_empty_frames:
         return Outputs(**outputs)
@@ -203,7 +203,7 @@ def _split_series(text: str) -> tuple[str | None, str]:
 
 def _say_cost(package: ModelPackage, *, quiet: bool) -> None:
     """Of ensembles, mirrorings and cascades: how often networks run, before they do."""
-    from brain_edge.plan import cost_in_words
+    from brain_edge.spec.plan import cost_in_words
 
     cost = cost_in_words(package.spec)
     if cost is not None and not quiet:
@@ -231,8 +231,8 @@ def require_trained(package: ModelPackage, *, allow_untrained: bool) -> None:
 
 
 def _run_one(package: ModelPackage, runtime: RuntimeOptions, asked: Asked, *, quiet: bool, as_json: bool) -> None:
-    from brain_edge.batch import plan_single
-    from brain_edge.run import LoadedModel, run_case
+    from brain_edge.jobs.batch import plan_single
+    from brain_edge.jobs.case import LoadedModel, run_case
 
     given, outputs, series = asked
     job = plan_single(given, package.spec, outputs, series)
@@ -257,7 +257,7 @@ def _run_batch(
     as_json: bool,
 ) -> None:
     """Run all, say of each at once what became of it, and fail in the end if any has failed."""
-    from brain_edge.batch import make_folders, plan_batch
+    from brain_edge.jobs.batch import make_folders, plan_batch
 
     given, folders, series = asked
     has_page = choices.pop("page")

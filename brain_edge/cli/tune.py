@@ -59,7 +59,7 @@ def command(
 
     Settings are tried on the validation cases of the cohort; the choice is judged once on its test cases.
     """
-    from brain_edge.cohort import load_cohort
+    from brain_edge.evaluation.cohort import load_cohort
     from brain_edge.package import open_package
 
     with build_side("tune"):

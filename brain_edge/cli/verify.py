@@ -21,8 +21,8 @@ from brain_edge.cli.options import (
 @json_option
 def command(package: str | None, expect_digest: str | None, threads: int | None, as_json: bool) -> None:
     """Check a package on this machine: every hash, and the self-test on a phantom against its shipped mask."""
+    from brain_edge.jobs.verify import verify
     from brain_edge.package import open_package
-    from brain_edge.verify import verify
 
     result = verify(open_package(find_package(package), expect_digest), runtime_options(threads))
     if as_json:

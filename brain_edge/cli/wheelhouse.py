@@ -9,7 +9,7 @@ import click
 from brain_edge.cli.options import json_option, print_json, quiet_option, reporter
 
 PLATFORMS = ("win_amd64", "linux_x86_64", "macosx_arm64")
-"""Those of `brain_edge.wheelhouse.Platform`."""
+"""Those of `brain_edge.deploy.wheelhouse.Platform`."""
 
 FOLDER = click.Path(path_type=Path)
 
@@ -48,8 +48,8 @@ def command(
     """
     import sys
 
-    from brain_edge.wheelhouse import Platform, Target, WheelhousePlan, make_wheelhouse
-    from brain_edge.wheelhouse.target import parse_python, this_platform
+    from brain_edge.deploy.wheelhouse import Platform, Target, WheelhousePlan, make_wheelhouse
+    from brain_edge.deploy.wheelhouse.target import parse_python, this_platform
 
     target = Target(
         Platform(platform) if platform else this_platform(),

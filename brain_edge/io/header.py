@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from brain_edge.errors import GeometryError, InputError
-from brain_edge.geometry import Geometry
+from brain_edge.image.geometry import Geometry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brain_edge.geometry import Affine, Shape
+    from brain_edge.image.geometry import Affine, Shape
 
 VoxelType: TypeAlias = np.dtype[Any]
 

@@ -17,16 +17,16 @@ from isal import igzip
 from isal.igzip_lib import IsalError
 
 from brain_edge.errors import GeometryError, InputError, UsageError
-from brain_edge.geometry import Geometry
-from brain_edge.io.atomic import atomic_file
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.volume import Volume
 from brain_edge.io.header import HEADER_BYTES, ImageHeader, parse_header
-from brain_edge.process import require_free
-from brain_edge.volume import Volume
+from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.process import require_free
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from brain_edge.volume import FloatArray, Mask
+    from brain_edge.image.volume import FloatArray, Mask
 
 Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 

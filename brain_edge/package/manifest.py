@@ -9,8 +9,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from brain_edge.image.phantom import Phantom
 from brain_edge.package.tuning import Tuning
-from brain_edge.phantom import Phantom
 from brain_edge.spec import ModelSpec, Name, Value, canonical_json
 
 FORMAT_VERSION: Final = 1

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.digest import sha256_of
 from brain_edge.errors import PackageError
+from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import FORMAT_VERSION, FileRecord, Manifest, graph_path
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from brain_edge.value import Value
+from brain_edge.spec.base import Value
 
 
 class TunedCase(Value, frozen=True):

@@ -1,1 +1,1 @@
-"""Running the graphs of a package on this CPU: threads, options, and the only module that imports openvino."""
+"""Running the graphs of a package on this CPU: sessions, compiled graphs, their cache and rewrites."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.errors import InputError, OutputError
-from brain_edge.io.atomic import atomic_file, require_writable_folder
+from brain_edge.machine.atomic import atomic_file, require_writable_folder
 from brain_edge.spec import canonical_json
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any, Final
 
-from brain_edge.memory import GraphMemory
+from brain_edge.runtime.protocol import GraphMemory
 
 BYTES: Final = {"f64": 8, "i64": 8, "f32": 4, "i32": 4, "u32": 4, "f16": 2, "bf16": 2, "i8": 1, "u8": 1, "boolean": 1}
 """By the names in an execution graph; what is not named here counts as f32."""

@@ -14,29 +14,28 @@ import numpy as np
 
 from brain_edge import __version__
 from brain_edge.errors import BrainEdgeError, OutputError, PackageError
+from brain_edge.machine.cpu import default_threads
+from brain_edge.machine.isa import cpu_fingerprint, isa_limit
+from brain_edge.machine.options import RuntimeOptions
+from brain_edge.machine.process import return_free_memory
 from brain_edge.package import Precision, graph_path
-from brain_edge.plan import known_inputs
-from brain_edge.process import return_free_memory
 from brain_edge.runtime import cache
 from brain_edge.runtime.cache import require_cache_folder
-from brain_edge.runtime.cpu import default_threads
-from brain_edge.runtime.f32 import rewrite_for_f32
 from brain_edge.runtime.graph_memory import graph_memory_of
-from brain_edge.runtime.isa import cpu_fingerprint, isa_limit
-from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.runtime.rewrites.f32 import rewrite_for_f32
 from brain_edge.runtime.telemetry import forbid_telemetry
 from brain_edge.spec import SlidingWindow, canonical_json
+from brain_edge.spec.plan import known_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from concurrent.futures import Future
     from pathlib import Path
 
-    from brain_edge.memory import GraphMemory
+    from brain_edge.image.volume import FloatArray
     from brain_edge.package import ModelPackage
+    from brain_edge.runtime.protocol import GraphMemory, Session
     from brain_edge.spec import ModelSpec
-    from brain_edge.volume import FloatArray
-    from brain_edge.windows import Session
 
 FLUSH_DENORMALS: Final = {"CPU_DENORMALS_OPTIMIZATION": True}
 """Numbers too small for the exponent of a float count as zero: they mean nothing in a network, and cost a hundred times
@@ -98,7 +97,7 @@ def cpu_capabilities() -> tuple[str, ...]:
 
 
 class GraphSession:
-    """One graph; `StreamingSession` of `brain_edge.windows`."""
+    """One graph; `StreamingSession` of `brain_edge.engine.windows`."""
 
     def __init__(self, pool: SessionPool, graph: str) -> None:
         self._pool = pool

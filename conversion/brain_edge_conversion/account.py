@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from brain_edge.kinds import example_input
 from brain_edge.package import graph_path
 from brain_edge.runtime.telemetry import forbid_telemetry
+from brain_edge.spec.execution import example_input
 from brain_edge_conversion.conversion_report import Allowed, ConversionReport, operators_of
 from brain_edge_conversion.divergence import find_divergence
 from brain_edge_conversion.parity import exceeds, moved_between

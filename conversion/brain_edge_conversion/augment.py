@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import numpy as np
 
 from brain_edge.errors import GeometryError, InputError, UsageError
-from brain_edge.volume import Mask
+from brain_edge.image.volume import Mask
 
 if TYPE_CHECKING:
-    from brain_edge.geometry import Geometry, Vector
-    from brain_edge.volume import FloatArray, Volume
+    from brain_edge.image.geometry import Geometry, Vector
+    from brain_edge.image.volume import FloatArray, Volume
 
 Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 Range: TypeAlias = tuple[float, float]

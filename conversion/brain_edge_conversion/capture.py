@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brain_edge.engine.segmenter import Segmenter, open_masker
 from brain_edge.runtime.session import open_sessions
-from brain_edge.segmenter import Segmenter, open_masker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from brain_edge.image.volume import FloatArray, Study, Volume
+    from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
-    from brain_edge.runtime.options import RuntimeOptions
+    from brain_edge.runtime.protocol import Session
     from brain_edge.spec import ModelSpec
-    from brain_edge.volume import FloatArray, Study, Volume
-    from brain_edge.windows import Session
 
 MAXIMUM_WINDOWS = 8
 """Inputs that are kept of one study and graph: a sliding window has dozens, alike; taken at equal steps."""

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import numpy as np
 import torch
 
-from brain_edge.digest import is_sha256, sha256_of
 from brain_edge.errors import InputError, WeightsError
+from brain_edge.package.digest import is_sha256, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

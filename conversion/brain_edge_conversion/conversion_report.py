@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from brain_edge.errors import UsageError
-from brain_edge.io.atomic import atomic_file
+from brain_edge.machine.atomic import atomic_file
 from brain_edge.package.manifest import GraphParity
 from brain_edge_conversion.conversion_page import page
 from brain_edge_conversion.divergence import Divergence

@@ -15,10 +15,8 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
-from brain_edge.digest import sha256_of
 from brain_edge.errors import ParityError
-from brain_edge.io.atomic import atomic_folder
-from brain_edge.kinds import example_input
+from brain_edge.machine.atomic import atomic_folder
 from brain_edge.package import (
     Manifest,
     ModelPackage,
@@ -28,10 +26,12 @@ from brain_edge.package import (
     graph_path,
     seal,
 )
+from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Parity, WeightsRecord
-from brain_edge.plan import cost_in_words, known_inputs
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec import canonical_json, spec_from_json
+from brain_edge.spec.execution import example_input
+from brain_edge.spec.plan import cost_in_words, known_inputs
 from brain_edge_conversion.graph_input import fit_input
 from brain_edge_conversion.parity import Findings, ParityLimits, RecallingSession, Side, TorchSession, require_parity
 from brain_edge_conversion.probe import require_usable
@@ -51,9 +51,9 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from brain_edge.image.volume import Study, Volume
     from brain_edge.package.manifest import StageZero
     from brain_edge.spec import ModelSpec, Stage
-    from brain_edge.volume import Study, Volume
     from brain_edge_conversion.recipe import GraphSource, ModelSource
 
 TOOLS: Final = ("openvino", "torch", "nncf", "brain-edge")

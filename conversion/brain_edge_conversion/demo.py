@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.cohort import CaseEntry, CohortManifest, FileEntry, Split, load_cohort
-from brain_edge.cohort.reference import read_reference
-from brain_edge.cohort.toml import format_manifest
-from brain_edge.digest import sha256_of
+from brain_edge.deploy.fetch import PypiSource, archive_path, fetch, pinned_archive
 from brain_edge.errors import BrainEdgeError
-from brain_edge.fetch import PypiSource, archive_path, fetch, pinned_archive
+from brain_edge.evaluation.cohort import CaseEntry, CohortManifest, FileEntry, Split, load_cohort
+from brain_edge.evaluation.cohort.reference import read_reference
+from brain_edge.evaluation.cohort.toml import format_manifest
+from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume, write_image, write_stripped
-from brain_edge.metrics import dice
+from brain_edge.jobs.case import read_study
+from brain_edge.machine.cpu import default_threads
 from brain_edge.package import open_package
-from brain_edge.run import read_study
-from brain_edge.runtime.cpu import default_threads
+from brain_edge.package.digest import sha256_of
 from brain_edge_conversion.augment import augment, demo_augmentations
 from brain_edge_conversion.budget import AccuracyBudget
 from brain_edge_conversion.convert import ConvertOptions, convert, tool_versions
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from brain_edge.volume import Mask
+    from brain_edge.image.volume import Mask
 
     Report = Callable[[str], None]
 
@@ -255,7 +255,7 @@ def format_rows(rows: Sequence[Row], threads: int) -> str:
 
 def _write_results(folder: Path, rows: Sequence[Row], head: Path, threads: int) -> None:
     """The stripped brain, the picture and the figures beside the masks."""
-    from brain_edge.report.mosaic import write_mosaic
+    from brain_edge.jobs.pictures.mosaic import write_mosaic
 
     volume, mask = read_volume(head), read_reference(folder / "mask.nii.gz", {})
     write_stripped(head, mask, folder / "brain.nii.gz", WARNING)

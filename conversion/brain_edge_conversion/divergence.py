@@ -20,7 +20,7 @@ from brain_edge.runtime.telemetry import forbid_telemetry
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brain_edge.volume import FloatArray
+    from brain_edge.image.volume import FloatArray
 
 _AT_ONCE: Final = 8
 """Layers that are kept in memory at the same time; a whole network of feature maps would not fit."""

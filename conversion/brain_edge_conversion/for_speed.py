@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from brain_edge.errors import UsageError
-from brain_edge.io.atomic import atomic_folder
+from brain_edge.machine.atomic import atomic_folder
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, seal
 from brain_edge_conversion.accuracy.ladder import Preset, Setting
 from brain_edge_conversion.accuracy.policy import Trial
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from brain_edge.runtime.options import RuntimeOptions
-    from brain_edge.volume import Study, Volume
+    from brain_edge.image.volume import Study, Volume
+    from brain_edge.machine.options import RuntimeOptions
 
 
 def quantize_for_speed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brain_edge.errors import WeightsError
-from brain_edge.kinds import open_shape
+from brain_edge.spec.execution import open_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

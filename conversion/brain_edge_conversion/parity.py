@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import expit, softmax
 
+from brain_edge.engine.phantom_study import outcome
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import ParityError
-from brain_edge.metrics import least_dice
+from brain_edge.image.metrics import least_dice
 from brain_edge.package.manifest import GraphParity
-from brain_edge.segmenter import Segmenter
 from brain_edge.spec import Activation
-from brain_edge.stand_in import outcome
 from brain_edge_conversion.rewrites.input_affine import Affine, folded_affine
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from brain_edge.image.volume import FloatArray, LabelArray, Study
+    from brain_edge.runtime.protocol import Session
     from brain_edge.spec import ModelSpec
-    from brain_edge.volume import FloatArray, LabelArray, Study
-    from brain_edge.windows import Session
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class ParityLimits:
     """How far OpenVINO in f32 may be from PyTorch.
 
     Tight limits are possible because the runtime sums the norms of a whole volume axis by axis
-    (`brain_edge.runtime.norm_sums`): the trained networks here are within 4e-5, PyTorch itself within 2e-5 of f64.
-    Attention networks have been seen at 3e-4. Norms on the wrong statistics are off by 1 (HD-BET v1).
+    (`brain_edge.runtime.rewrites.norm_sums`): the trained networks here are within 4e-5, PyTorch itself within
+    2e-5 of f64. Attention networks have been seen at 3e-4. Norms on the wrong statistics are off by 1 (HD-BET v1).
 
     Attributes:
         relative_error: largest absolute difference / largest absolute output, per graph.
@@ -232,7 +232,7 @@ def require_parity(
 def compare_graphs(published: Side, converted: Side, study: Study) -> tuple[tuple[GraphParity, ...], LabelArray]:
     """Run the published model on a study, and each converted graph on what its networks see; PyTorch's mask.
 
-    Of a model that makes images it is what `brain_edge.stand_in.outcome` says.
+    Of a model that makes images it is what `brain_edge.engine.phantom_study.outcome` says.
     """
     moved = moved_between(published.spec, converted.spec)
     pairs = {

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import BrainEdgeError, WeightsError
-from brain_edge.kinds import NoiseSlices, example_input
+from brain_edge.spec.execution import NoiseSlices, example_input
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from brain_edge.geometry import Shape
+    from brain_edge.image.geometry import Shape
     from brain_edge.spec import Network
 
 REPEATABLE: Final = 1e-4

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from brain_edge.cohort import Split, load_case, require_cases, study_for
-from brain_edge.cohort.manifest import person_key
-from brain_edge.digest import sha256_of
+from brain_edge.engine.stage_zero import with_stage_zero
 from brain_edge.errors import BudgetError, UsageError
-from brain_edge.io.atomic import atomic_folder
+from brain_edge.evaluation.cohort import Split, load_case, require_cases, study_for
+from brain_edge.evaluation.cohort.manifest import person_key
+from brain_edge.evaluation.report.accuracy_page import write_page
+from brain_edge.evaluation.report.accuracy_report import pseudonymous, with_pictures, write_report
+from brain_edge.jobs.pictures.sheet import require_matplotlib
+from brain_edge.machine.atomic import atomic_folder
+from brain_edge.machine.cpu import default_threads
+from brain_edge.machine.description import arithmetic_of, this_machine
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, seal
-from brain_edge.report.accuracy_page import write_page
-from brain_edge.report.accuracy_report import pseudonymous, with_pictures, write_report
-from brain_edge.report.sheet import require_matplotlib
-from brain_edge.runtime.cpu import default_threads
-from brain_edge.runtime.machine import arithmetic_of, this_machine
-from brain_edge.runtime.options import RuntimeOptions
-from brain_edge.stage_zero import with_stage_zero
+from brain_edge.package.digest import sha256_of
 from brain_edge_conversion.accuracy.isa import AVX2, isa_record, make_job
 from brain_edge_conversion.accuracy.journal import Journal, Question
 from brain_edge_conversion.accuracy.kernels import input_shapes
@@ -55,10 +55,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from brain_edge.cohort import Case, Cohort
+    from brain_edge.evaluation.cohort import Case, Cohort
+    from brain_edge.image.volume import Study, Volume
     from brain_edge.package.manifest import Accuracy, CaseRecord, IsaRecord
     from brain_edge.spec import ModelSpec
-    from brain_edge.volume import Study, Volume
     from brain_edge_conversion.accuracy.journal import Entry
     from brain_edge_conversion.accuracy.policy import Stop
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from brain_edge.geometry import Shape
+    from brain_edge.image.geometry import Shape
+    from brain_edge.image.phantom import Phantom
     from brain_edge.package.manifest import Card, Licence
-    from brain_edge.phantom import Phantom
     from brain_edge.spec import ModelSpec
 
     Reader: TypeAlias = Callable[[Path | None], Any]

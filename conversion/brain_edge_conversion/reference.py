@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from brain_edge.engine.segmenter import Segmentation, Segmenter
 from brain_edge.io.nifti import write_mask
-from brain_edge.process import peak_rss_bytes
-from brain_edge.run import read_study
-from brain_edge.segmenter import Segmentation, Segmenter
+from brain_edge.jobs.case import read_study
+from brain_edge.machine.process import peak_rss_bytes
 from brain_edge_conversion.parity import TorchSession
 from brain_edge_conversion.rewrites.outputs import with_one_output
 from brain_edge_conversion.sources import Request, resolve
 
 if TYPE_CHECKING:
-    from brain_edge.volume import Study
+    from brain_edge.image.volume import Study
     from brain_edge_conversion.sources import Resolved
 
 

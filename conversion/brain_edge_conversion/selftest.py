@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.engine.phantom_study import outcome, stand_in
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.image.phantom import Phantom
+from brain_edge.image.volume import Mask
 from brain_edge.package.manifest import SelfTest
-from brain_edge.phantom import Phantom
-from brain_edge.segmenter import Segmenter
-from brain_edge.stand_in import outcome, stand_in
-from brain_edge.volume import Mask
 
 if TYPE_CHECKING:
     from brain_edge.package import ModelPackage

@@ -7,10 +7,10 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from brain_edge.errors import BrainEdgeError
-from brain_edge.kinds import example_input, open_shape
 from brain_edge.runtime.session import RT_INFO
 from brain_edge.runtime.telemetry import forbid_telemetry
 from brain_edge.spec import canonical_json
+from brain_edge.spec.execution import example_input, open_shape
 from brain_edge_conversion.rewrites.outputs import describe_outputs
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from brain_edge.geometry import Shape
+    from brain_edge.image.geometry import Shape
     from brain_edge.spec import ModelSpec, Network
 
 
 def trace(module: nn.Module, network: Network, example_shape: Shape, *, has_fixed_sides: bool = False) -> Any:
-    """An OpenVINO model of a module, its module left as it is; open sides are those of `brain_edge.kinds.open_shape`.
+    """An OpenVINO model of a module, its module left as it is; open sides as `spec.execution.open_shape` has.
 
     Args:
         module: in the state that is to be converted.

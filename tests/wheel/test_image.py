@@ -24,8 +24,8 @@ from dockerfile import copied, only, stages
 from sealed import WITHOUT_ROUTES, require_namespaces, sealed_environment
 from tiny_package import PHANTOM, make_package
 
+from brain_edge.image.phantom import make_volume
 from brain_edge.io.nifti import write_image
-from brain_edge.phantom import make_volume
 
 PLACES = ("/src", "/wheel", "/opt/brain-edge")
 

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # helpers that all
 from sealed import WITHOUT_ROUTES, require_namespaces, sealed_environment
 from tiny_package import PHANTOM, make_package
 
+from brain_edge.image.phantom import make_volume
 from brain_edge.io.nifti import write_image
-from brain_edge.phantom import make_volume
 
 if TYPE_CHECKING:
     from environments import Environment

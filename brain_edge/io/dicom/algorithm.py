@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 from brain_edge import __version__
 from brain_edge.errors import UsageError
 from brain_edge.io.dicom.codes import coded
-from brain_edge.label_channels import label_channels
 from brain_edge.package.manifest import WeightsStatus
+from brain_edge.spec.label_channels import label_channels
 
 if TYPE_CHECKING:
     from brain_edge.io.dicom.codes import Coded
     from brain_edge.package import ModelPackage
-    from brain_edge.plausibility import Flag
     from brain_edge.spec import ModelSpec
+    from brain_edge.spec.plausibility import Flag
 
 RESEARCH_ONLY: Final = "RESEARCH ONLY"
 """What every description begins with."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from brain_edge.errors import InputError
-from brain_edge.paths import may_be_file
+from brain_edge.machine.paths import may_be_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import numpy as np
 
 from brain_edge.errors import BrainEdgeError, InputError
+from brain_edge.image.volume import Volume
 from brain_edge.io.dicom.container import open_container
 from brain_edge.io.dicom.library import discreet, import_pydicom
 from brain_edge.io.dicom.series import require_readable
 from brain_edge.io.dicom.transfer import require_codec
-from brain_edge.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from brain_edge.image.volume import FloatArray
     from brain_edge.io.dicom.container import Container, Part
     from brain_edge.io.dicom.instance import Frame
     from brain_edge.io.dicom.series import SeriesInfo
-    from brain_edge.volume import FloatArray
 
 
 _SOP_INSTANCE_UID: Final = 0x00080018

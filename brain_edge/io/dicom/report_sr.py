@@ -15,9 +15,9 @@ from brain_edge.spec import Code
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from brain_edge.engine.segmenter import Segmentation
+    from brain_edge.image.volume import Volume
     from brain_edge.io.dicom.algorithm import Algorithm, Segment
-    from brain_edge.segmenter import Segmentation
-    from brain_edge.volume import Volume
 
 SERIES_NUMBER: Final = 9902
 

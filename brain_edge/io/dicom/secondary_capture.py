@@ -14,8 +14,8 @@ from brain_edge.io.dicom.target import UTF_8, building, equipment, new_instance,
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from brain_edge.image.volume import Volume
     from brain_edge.io.dicom.algorithm import Algorithm
-    from brain_edge.volume import Volume
 
 SERIES_NUMBER: Final = 9903
 BANNER_SHARE: Final = 0.04

@@ -17,12 +17,12 @@ from brain_edge.io.dicom.target import UTF_8, building, equipment, new_instance,
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from brain_edge.engine.segmenter import Segmentation
+    from brain_edge.image.volume import FloatArray, LabelArray, Volume
     from brain_edge.io.dicom.algorithm import Algorithm, Segment
     from brain_edge.io.dicom.read import DicomSource
-    from brain_edge.plausibility import Flag
-    from brain_edge.segmenter import Segmentation
     from brain_edge.spec import Code
-    from brain_edge.volume import FloatArray, LabelArray, Volume
+    from brain_edge.spec.plausibility import Flag
 
 SHORT_TEXT: Final = 1024
 """Characters of DICOM's ST."""

@@ -19,7 +19,7 @@ from brain_edge.io.dicom.transfer import transfer_problem
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from brain_edge.geometry import Geometry
+    from brain_edge.image.geometry import Geometry
     from brain_edge.io.dicom.instance import Frame, Instance
 
 MR_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.4"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from brain_edge.errors import GeometryError
-from brain_edge.geometry import Geometry
+from brain_edge.image.geometry import Geometry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,18 +9,18 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.errors import BrainEdgeError, InputError, OutputError, UsageError
-from brain_edge.io.atomic import atomic_file
 from brain_edge.io.dicom.algorithm import MANUFACTURER
 from brain_edge.io.dicom.instance import UID_PATTERN
 from brain_edge.io.dicom.library import discreet, import_highdicom
 from brain_edge.io.dicom.read import DicomSource, read_headers
+from brain_edge.machine.atomic import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from brain_edge.image.volume import Volume
     from brain_edge.io.dicom.algorithm import Algorithm
-    from brain_edge.volume import Volume
 
 UTF_8: Final = "ISO_IR 192"
 """Names in every alphabet are written in Unicode, whatever character set the source uses."""

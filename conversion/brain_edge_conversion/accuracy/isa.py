@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.cohort import load_cohort
+from brain_edge.bench.child import ChildOptions, ask_child, job_from_parent
+from brain_edge.evaluation.cohort import load_cohort
 from brain_edge.package import Manifest, ModelPackage, Precision
 from brain_edge.package.manifest import CaseRecord, IsaRecord
-from brain_edge.runtime.child import ChildOptions, ask_child, job_from_parent
 from brain_edge.spec import Value
 from brain_edge_conversion.accuracy.kernels import newer_than_avx2, package_kernels
 from brain_edge_conversion.accuracy.measure import measure, subject_numbers
@@ -26,8 +26,8 @@ from brain_edge_conversion.coverage import LayerCost, int8_share, kernel_shares,
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from brain_edge.cohort import Case
-    from brain_edge.runtime.options import RuntimeOptions
+    from brain_edge.evaluation.cohort import Case
+    from brain_edge.machine.options import RuntimeOptions
     from brain_edge_conversion.budget import AccuracyBudget
 
 VARIABLE: Final = "ONEDNN_MAX_CPU_ISA"

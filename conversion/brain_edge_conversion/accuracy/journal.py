@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.digest import sha256_of
-from brain_edge.io.atomic import atomic_file
+from brain_edge.machine.atomic import atomic_file
 from brain_edge.package import graph_path
+from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import CaseRecord, IsaRecord
 from brain_edge.spec import Value
 from brain_edge_conversion.accuracy.ladder import Setting

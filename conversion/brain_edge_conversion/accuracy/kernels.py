@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
-    from brain_edge.runtime.options import RuntimeOptions
 
 MORE_THAN_AVX2: Final = ("avx512", "avx10", "amx", "vnni")
 """What stands in the names of kernels that a CPU with no more than AVX2 could not run."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from brain_edge.cohort import Case
+    from brain_edge.evaluation.cohort import Case
 
 LOG: Final = ".brain-edge-test-looks.jsonl"
 

@@ -15,7 +15,7 @@ from brain_edge_conversion.coverage import LOOPS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from brain_edge.volume import FloatArray
+    from brain_edge.image.volume import FloatArray
 
     Values = dict[str, FloatArray]
     """What a graph of several inputs is given, by their names."""

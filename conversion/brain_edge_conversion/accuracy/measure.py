@@ -11,29 +11,29 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
-from brain_edge.cohort import load_case
-from brain_edge.cohort.manifest import person_key
-from brain_edge.compare import compare_masks
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import InputError
-from brain_edge.evaluate import segment_case
-from brain_edge.io.atomic import atomic_file
-from brain_edge.lesions import lesion_recall
+from brain_edge.evaluation.cohort import load_case
+from brain_edge.evaluation.cohort.manifest import person_key
+from brain_edge.evaluation.compare import compare_masks
+from brain_edge.evaluation.evaluate import segment_case
+from brain_edge.evaluation.lesions import lesion_recall
+from brain_edge.image.volume import Mask
+from brain_edge.machine.atomic import atomic_file
 from brain_edge.package import ModelPackage, Precision
 from brain_edge.package.manifest import CaseRecord
-from brain_edge.segmenter import Segmenter
 from brain_edge.spec import Task
-from brain_edge.volume import Mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from brain_edge.cohort import Case, Cohort
-    from brain_edge.compare import ComparedLabel
-    from brain_edge.geometry import Geometry
-    from brain_edge.runtime.options import RuntimeOptions
+    from brain_edge.evaluation.cohort import Case, Cohort
+    from brain_edge.evaluation.compare import ComparedLabel
+    from brain_edge.image.geometry import Geometry
+    from brain_edge.image.volume import LabelArray
+    from brain_edge.machine.options import RuntimeOptions
     from brain_edge.spec import ModelSpec
-    from brain_edge.volume import LabelArray
 
 
 LESION_TASKS: Final = frozenset({Task.LESION, Task.TUMOUR})

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-    from brain_edge.volume import FloatArray
+    from brain_edge.image.volume import FloatArray
 
 LARGEST_ACTIVATION_BYTES: Final = {Ranges.EXTREMES: 512 * 2**20, Ranges.QUANTILES: 256 * 2**20}
 """Of one layer, while ranges are taken: NNCF keeps activations of several layers at once, and quantiles sort copies."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.cohort import load_case
-from brain_edge.evaluate import segment_case
-from brain_edge.report.mosaic import write_comparison_mosaic
-from brain_edge.segmenter import Segmenter
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.evaluation.cohort import load_case
+from brain_edge.evaluation.evaluate import segment_case
+from brain_edge.jobs.pictures.mosaic import write_comparison_mosaic
 from brain_edge_conversion.accuracy.measure import read_baseline
 from brain_edge_conversion.budget import losses
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from brain_edge.cohort import Case
+    from brain_edge.evaluation.cohort import Case
+    from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
     from brain_edge.package.manifest import CaseRecord
-    from brain_edge.runtime.options import RuntimeOptions
 
 MOST: Final = 3
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from brain_edge.runtime.options import RuntimeOptions
-    from brain_edge.volume import FloatArray
+    from brain_edge.image.volume import FloatArray
+    from brain_edge.machine.options import RuntimeOptions
     from brain_edge_conversion.accuracy.policy import Group
 
 PATCH: Final = 96

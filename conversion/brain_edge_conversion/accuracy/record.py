@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.cohort import Split
+from brain_edge.evaluation.cohort import Split
+from brain_edge.evaluation.report.accuracy_report import AccuracyReport, NamedCase
 from brain_edge.package.manifest import Accuracy, Basis, FloatLayer, IsaRecord, LabelRecord, TrialRecord
-from brain_edge.report.accuracy_report import AccuracyReport, NamedCase
 from brain_edge_conversion.accuracy.ranking import COST_FACTORS
 from brain_edge_conversion.accuracy.subjects import (
     USUAL_CONFIDENCE,
@@ -27,7 +27,7 @@ from brain_edge_conversion.convert import tool_versions
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from brain_edge.cohort import Case, Cohort
+    from brain_edge.evaluation.cohort import Case, Cohort
     from brain_edge.package import ModelPackage
     from brain_edge.package.manifest import CaseRecord
     from brain_edge_conversion.accuracy.policy import Outcome

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from brain_edge.cohort import Case
-    from brain_edge.runtime.options import RuntimeOptions
+    from brain_edge.evaluation.cohort import Case
+    from brain_edge.machine.options import RuntimeOptions
     from brain_edge_conversion.accuracy.journal import Journal
     from brain_edge_conversion.accuracy.ladder import FloatEnds, Setting
     from brain_edge_conversion.accuracy.policy import Trial

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brain_edge.cohort import Split
+from brain_edge.evaluation.cohort import Split
 
 if TYPE_CHECKING:
-    from brain_edge.cohort import Cohort
+    from brain_edge.evaluation.cohort import Cohort
     from brain_edge_conversion.budget import Verdict
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from filelock import FileLock, Timeout
 
 from brain_edge.errors import OutputError
-from brain_edge.io.atomic import require_writable_folder
+from brain_edge.machine.atomic import require_writable_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cohort import load_case, load_cohort, study_for
-from brain_edge.digest import sha256_of
 from brain_edge.errors import BrainEdgeError
-from brain_edge.evaluate import distinct_cases
-from brain_edge.volume import Study
+from brain_edge.evaluation.cohort import load_case, load_cohort, study_for
+from brain_edge.evaluation.evaluate import distinct_cases
+from brain_edge.image.volume import Study
+from brain_edge.package.digest import sha256_of
 from brain_edge_conversion.fitting.fit import example, fit
 from brain_edge_conversion.fitting.shipped import FOLDER
 from brain_edge_conversion.recipe import Variant
@@ -22,7 +22,7 @@ from brain_edge_conversion.recipes import load_recipe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from brain_edge.cohort import Cohort
+    from brain_edge.evaluation.cohort import Cohort
     from brain_edge.spec import ModelSpec
     from brain_edge_conversion.fitting.fit import Example
     from brain_edge_conversion.fitting.lesson import Lesson

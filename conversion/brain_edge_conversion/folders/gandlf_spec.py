@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from brain_edge.errors import InputError
-from brain_edge.resample import Interpolation
+from brain_edge.image.resample import Interpolation
 from brain_edge.spec import Blending, Label, ModelSpec, Network, Sequence, SlidingWindow, Stage, Starts, Task
-from brain_edge.steps import (
+from brain_edge.spec.steps import (
     Clip,
     FitMoment,
     FitPercentile,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from brain_edge.steps import BeforeStep
+    from brain_edge.spec.steps import BeforeStep
     from brain_edge_conversion.folders.gandlf_config import Configuration, Model
 
 GRAPH: Final = "network"

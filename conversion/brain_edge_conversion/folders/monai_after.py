@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from brain_edge.errors import InputError
-from brain_edge.resample import Interpolation
+from brain_edge.image.resample import Interpolation
 from brain_edge.spec import Activation, Label
-from brain_edge.steps import Argmax, FillHoles, KeepLargest, LookUpRegions, Restore, Threshold
+from brain_edge.spec.steps import Argmax, FillHoles, KeepLargest, LookUpRegions, Restore, Threshold
 from brain_edge_conversion.folders.monai_arguments import no_equivalent, one_key, single, taken, unknown
 from brain_edge_conversion.folders.monai_before import short_name
 from brain_edge_conversion.folders.monai_config import ELSEWHERE, Component
@@ -20,7 +20,7 @@ from brain_edge_conversion.folders.reading import plain_names
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from brain_edge.steps import AfterStep
+    from brain_edge.spec.steps import AfterStep
 
 MOST_REGIONS: Final = 4
 """Regions that overlap have a label for each combination, which soon are more than anybody reads."""

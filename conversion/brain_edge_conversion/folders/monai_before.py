@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.errors import InputError
-from brain_edge.geometry import is_orientation
-from brain_edge.steps import (
+from brain_edge.image.geometry import is_orientation
+from brain_edge.spec.steps import (
     Clip,
     CropToForeground,
     FitPercentile,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias
 
-    from brain_edge.steps import BeforeStep
+    from brain_edge.spec.steps import BeforeStep
 
     Steps: TypeAlias = Sequence[BeforeStep]
 

@@ -18,7 +18,7 @@ from brain_edge.spec import (
     Task,
     WholeVolume,
 )
-from brain_edge.steps import PadToMultiple, Placement
+from brain_edge.spec.steps import PadToMultiple, Placement
 from brain_edge_conversion.folders.monai_after import After, steps_after
 from brain_edge_conversion.folders.monai_arguments import no_equivalent, taken, three, unknown
 from brain_edge_conversion.folders.monai_before import steps_before
@@ -28,7 +28,7 @@ from brain_edge_conversion.folders.reading import plain_names, read_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from brain_edge.steps import BeforeStep
+    from brain_edge.spec.steps import BeforeStep
 
 GRAPH: Final = "network"
 WINDOWS: Final = ("SlidingWindowInferer", "SlidingWindowInfererAdapt")

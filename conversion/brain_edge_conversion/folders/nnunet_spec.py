@@ -6,9 +6,9 @@ from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.errors import InputError
-from brain_edge.resample import Interpolation
+from brain_edge.image.resample import Interpolation
 from brain_edge.spec import Activation, Blending, Label, ModelSpec, Network, Sequence, SlidingWindow, Stage, Task
-from brain_edge.steps import (
+from brain_edge.spec.steps import (
     Argmax,
     ChannelRule,
     CropToForeground,
@@ -28,7 +28,7 @@ from brain_edge_conversion.folders.reading import plain_names
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from brain_edge.steps import AfterStep, BeforeStep
+    from brain_edge.spec.steps import AfterStep, BeforeStep
     from brain_edge_conversion.folders.nnunet_plans import Configuration, Dataset, Plans
 
 STORED_ORDER: Final = ("SimpleITKIO", "NibabelIO")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.errors import WeightsError
-from brain_edge.steps import MatchLandmarks, Region
+from brain_edge.spec.steps import MatchLandmarks, Region
 from brain_edge_conversion.recipes._tumour import loader
 
 if TYPE_CHECKING:

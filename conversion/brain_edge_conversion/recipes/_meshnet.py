@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card, Licence
-from brain_edge.resample import Interpolation
 from brain_edge.spec import (
     Activation,
     Label,
@@ -25,7 +25,7 @@ from brain_edge.spec import (
     Stage,
     Task,
 )
-from brain_edge.steps import (
+from brain_edge.spec.steps import (
     Argmax,
     BeforeStep,
     CropOrPadTo,

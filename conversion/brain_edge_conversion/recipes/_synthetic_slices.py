@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
-from brain_edge.resample import Interpolation
 from brain_edge.spec import Label, ModelSpec, Network, PlausibleLabel, SlicesAlong, Stage
-from brain_edge.steps import Argmax, CropOrPadInPlane, Orient, Restore
+from brain_edge.spec.steps import Argmax, CropOrPadInPlane, Orient, Restore
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe
 from brain_edge_conversion.recipes._tumour import (
     LICENCE,

@@ -15,8 +15,8 @@ from __future__ import annotations
 from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any, Final
 
+from brain_edge.image.phantom import Phantom
 from brain_edge.package.manifest import Licence
-from brain_edge.phantom import Phantom
 from brain_edge.spec import (
     Code,
     Label,
@@ -28,7 +28,7 @@ from brain_edge.spec import (
     Stage,
     Task,
 )
-from brain_edge.steps import PaintedRegion, PaintRegions
+from brain_edge.spec.steps import PaintedRegion, PaintRegions
 from brain_edge_conversion.recipe import same_each_time
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
-from brain_edge.resample import Interpolation
 from brain_edge.spec import ModelSpec, Network, Stage
-from brain_edge.steps import AppendStage, BeforeStep, CropOrPadTo, JoinStages, LookUpRegions, Orient, Restore
+from brain_edge.spec.steps import AppendStage, BeforeStep, CropOrPadTo, JoinStages, LookUpRegions, Orient, Restore
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import (
     COHORT,
@@ -38,8 +38,8 @@ from brain_edge_conversion.recipes._tumour import (
 if TYPE_CHECKING:
     from torch import nn
 
-    from brain_edge.geometry import Shape
-    from brain_edge.steps import AfterStep
+    from brain_edge.image.geometry import Shape
+    from brain_edge.spec.steps import AfterStep
 
 CROP: Final = (155, 160, 160)
 WIDTH: Final = 16

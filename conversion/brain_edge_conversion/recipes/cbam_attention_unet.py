@@ -19,10 +19,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
-from brain_edge.resample import Interpolation
 from brain_edge.spec import Blending, ModelSpec, Network, SlidingWindow, Stage
-from brain_edge.steps import CropToForeground, FitPercentile, Orient, Region, RescaleToUnit, Restore
+from brain_edge.spec.steps import CropToForeground, FitPercentile, Orient, Region, RescaleToUnit, Restore
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import (
     ALL_MIRRORINGS,
@@ -39,7 +39,7 @@ from brain_edge_conversion.recipes._tumour import (
 if TYPE_CHECKING:
     from torch import nn
 
-    from brain_edge.geometry import Shape
+    from brain_edge.image.geometry import Shape
 
 PATCH: Final = (128, 128, 128)
 WIDTH: Final = 48

@@ -22,10 +22,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
-from brain_edge.resample import Interpolation
 from brain_edge.spec import ModelSpec, Network, Stage
-from brain_edge.steps import (
+from brain_edge.spec.steps import (
     CropToForeground,
     FitPercentile,
     Orient,

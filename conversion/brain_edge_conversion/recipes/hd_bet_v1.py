@@ -19,10 +19,10 @@ from __future__ import annotations
 from itertools import chain, combinations
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card, Licence
-from brain_edge.resample import Interpolation
 from brain_edge.spec import ModelSpec, Network, Sequence, Stage, Task
-from brain_edge.steps import Argmax, Clip, FitPercentile, Orient, PadToMultiple, ResampleToSpacing, Restore, ZScore
+from brain_edge.spec.steps import Argmax, Clip, FitPercentile, Orient, PadToMultiple, ResampleToSpacing, Restore, ZScore
 from brain_edge_conversion.recipe import (
     BinaryHead,
     GraphSource,

@@ -19,10 +19,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
-from brain_edge.resample import Interpolation
 from brain_edge.spec import Activation, Label, ModelSpec, Network, SlicesAlong, Stage
-from brain_edge.steps import CropOrPadInPlane, OrdinalLevels, Orient, Region, Restore, ZScore
+from brain_edge.spec.steps import CropOrPadInPlane, OrdinalLevels, Orient, Region, Restore, ZScore
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import LICENCE, LIMITS, NO_WEIGHTS, STAND_IN, loader, tumour_spec
 

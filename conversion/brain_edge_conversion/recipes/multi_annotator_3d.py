@@ -14,10 +14,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
-from brain_edge.resample import Interpolation
 from brain_edge.spec import Activation, Blending, ModelSpec, Network, SlidingWindow, Stage
-from brain_edge.steps import CropToForeground, OrdinalLevels, Orient, Region, Restore, ZScore
+from brain_edge.spec.steps import CropToForeground, OrdinalLevels, Orient, Region, Restore, ZScore
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import LICENCE, LIMITS, NO_WEIGHTS, STAND_IN, loader, tumour_spec
 from brain_edge_conversion.recipes.multi_annotator_2d import CITATION, LABELS, READERS
@@ -25,7 +25,7 @@ from brain_edge_conversion.recipes.multi_annotator_2d import CITATION, LABELS, R
 if TYPE_CHECKING:
     from torch import nn
 
-    from brain_edge.geometry import Shape
+    from brain_edge.image.geometry import Shape
 
 PATCH: Final = (128, 128, 128)
 FEATURES: Final = (32, 64, 128, 256, 320, 320)

@@ -23,10 +23,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
-from brain_edge.resample import Interpolation
 from brain_edge.spec import ModelSpec, Network, Stage
-from brain_edge.steps import (
+from brain_edge.spec.steps import (
     CropAroundStage,
     CropOrPadTo,
     JoinStages,
@@ -53,8 +53,8 @@ from brain_edge_conversion.recipes._tumour import (
 if TYPE_CHECKING:
     from torch import nn
 
-    from brain_edge.geometry import Shape
-    from brain_edge.steps import AfterStep
+    from brain_edge.image.geometry import Shape
+    from brain_edge.spec.steps import AfterStep
 
 FOLDS: Final = 5
 COARSE_SHAPE: Final = (192, 192, 160)

@@ -15,10 +15,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
-from brain_edge.resample import Interpolation
 from brain_edge.spec import ModelSpec, Network, Sequence, SlicesAlong, Stage, Task
-from brain_edge.steps import CropOrPadInPlane, OneHot, Orient, Restore
+from brain_edge.spec.steps import CropOrPadInPlane, OneHot, Orient, Restore
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._synthetic_slices import CITATION, GENERATOR_LIMITS, PLANE
 from brain_edge_conversion.recipes._tumour import LICENCE, NO_WEIGHTS, STAND_IN, loader

@@ -18,8 +18,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
-from brain_edge.resample import Interpolation
 from brain_edge.spec import (
     Edge,
     Label,
@@ -32,7 +32,7 @@ from brain_edge.spec import (
     Stage,
     Task,
 )
-from brain_edge.steps import Linear, Orient, Restore, Threshold
+from brain_edge.spec.steps import Linear, Orient, Restore, Threshold
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import LICENCE, NO_WEIGHTS, STAND_IN, T1, loader
 

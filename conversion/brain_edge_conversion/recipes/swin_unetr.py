@@ -29,10 +29,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card, Licence
-from brain_edge.resample import Interpolation
 from brain_edge.spec import Activation, ModelSpec, Network, Stage, StridedWindows
-from brain_edge.steps import Orient, PaintedRegion, PaintRegions, Region, Restore, ZScore
+from brain_edge.spec.steps import Orient, PaintedRegion, PaintRegions, Region, Restore, ZScore
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import (
     COHORT,

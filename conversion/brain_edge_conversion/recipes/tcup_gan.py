@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
-from brain_edge.resample import Interpolation
 from brain_edge.spec import Label, ModelSpec, Network, Stage, WholeStack
-from brain_edge.steps import (
+from brain_edge.spec.steps import (
     Argmax,
     ComponentExtent,
     FitPercentile,

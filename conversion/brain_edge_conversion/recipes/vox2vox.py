@@ -20,10 +20,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
-from brain_edge.resample import Interpolation
 from brain_edge.spec import Label, ModelSpec, Network, Stage
-from brain_edge.steps import Argmax, CropOrPadTo, Orient, Region, Restore, ZScore
+from brain_edge.spec.steps import Argmax, CropOrPadTo, Orient, Region, Restore, ZScore
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import (
     FLAIR,
@@ -43,7 +43,7 @@ from brain_edge_conversion.recipes._tumour import (
 if TYPE_CHECKING:
     from torch import nn
 
-    from brain_edge.geometry import Shape
+    from brain_edge.image.geometry import Shape
 
 MEMBERS: Final = 5
 CROP: Final = (160, 192, 128)

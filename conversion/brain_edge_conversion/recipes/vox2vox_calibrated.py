@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.steps import Argmax
+from brain_edge.spec.steps import Argmax
 from brain_edge_conversion.recipe import ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import (
     COHORT,

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.package.manifest import Card
-from brain_edge.steps import Argmax
+from brain_edge.spec.steps import Argmax
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import (
     COHORT,
@@ -37,7 +37,7 @@ from brain_edge_conversion.recipes.vox2vox import CROP, WIDTH, vox2vox_stage
 if TYPE_CHECKING:
     from torch import nn
 
-    from brain_edge.geometry import Shape
+    from brain_edge.image.geometry import Shape
     from brain_edge.spec import ModelSpec
 
 CARD: Final = Card(

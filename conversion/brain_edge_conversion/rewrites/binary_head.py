@@ -19,12 +19,12 @@ from torch import nn
 
 from brain_edge.errors import BrainEdgeError
 from brain_edge.spec import Activation, ModelSpec, Stage
-from brain_edge.steps import Argmax, Threshold
+from brain_edge.spec.steps import Argmax, Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from brain_edge.steps import AfterStep
+    from brain_edge.spec.steps import AfterStep
     from brain_edge_conversion.recipe import BinaryHead
 
 BACKGROUND: Final = 0

@@ -2,9 +2,9 @@
 
 Softmax and sigmoid keep the order of the logits of a voxel, so an argmax of them is an argmax of the logits, and a
 threshold on a sigmoid is one on the logit. The specification then says that the graph ends in logits; the runtime
-(`brain_edge.plan.without_activation`) compares those, and computes probabilities only where somebody asks for them.
-The activation stays in the graph where the runtime would have to make up for it: probabilities that are averaged over
-members, mirrorings or windows, or interpolated before they are compared.
+(`brain_edge.spec.plan.without_activation`) compares those, and computes probabilities only where somebody asks for
+them. The activation stays in the graph where the runtime would have to make up for it: probabilities that are averaged
+over members, mirrorings or windows, or interpolated before they are compared.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from brain_edge.plan import without_activation
 from brain_edge.spec import Activation, Stage
+from brain_edge.spec.plan import without_activation
 from brain_edge_conversion.rewrites.nodes import kind, producer
 
 CHANNEL_AXIS: Final = 1

@@ -18,8 +18,8 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
-from brain_edge.kinds import NoiseSlices, WholeVolume
-from brain_edge.steps import Linear, Normalise
+from brain_edge.spec.execution import NoiseSlices, WholeVolume
+from brain_edge.spec.steps import Linear, Normalise
 from brain_edge_conversion.rewrites.nodes import added_bias, kind, only_consumer, per_channel, producer, weights
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from brain_edge.image.volume import FloatArray
     from brain_edge.spec import ModelSpec, Stage
-    from brain_edge.steps import BeforeStep
-    from brain_edge.volume import FloatArray
+    from brain_edge.spec.steps import BeforeStep
 
 
 @dataclass(frozen=True)

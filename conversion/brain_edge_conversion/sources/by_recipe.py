@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.deploy.fetch import fetch
 from brain_edge.errors import WeightsError
-from brain_edge.fetch import fetch
 from brain_edge_conversion.fitting.shipped import shipped_file
 from brain_edge_conversion.recipe import SHIPPED
 from brain_edge_conversion.recipes import load_recipe, recipe_names

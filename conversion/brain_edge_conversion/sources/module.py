@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from brain_edge.digest import sha256_of
 from brain_edge.errors import UsageError
+from brain_edge.package.digest import sha256_of
 from brain_edge_conversion.recipe import same_each_time
 from brain_edge_conversion.sources.own import NO_RECIPE, own_model, own_spec
 from brain_edge_conversion.sources.request import Request, Resolved, SourceKind, require_trust

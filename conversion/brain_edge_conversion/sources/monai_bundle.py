@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.digest import sha256_of
 from brain_edge.errors import UsageError, WeightsError
+from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Card, Licence
 from brain_edge_conversion.recipe import GraphSource, ModelSource
 from brain_edge_conversion.sources.own import NO_RECIPE, example_shape

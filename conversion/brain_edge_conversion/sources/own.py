@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import InputError, UsageError
 from brain_edge.package.manifest import Card, Licence
-from brain_edge.plan import known_inputs
 from brain_edge.spec import SlidingWindow, StridedWindows, spec_from_json
+from brain_edge.spec.plan import known_inputs
 from brain_edge_conversion.recipe import GraphSource, ModelSource
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from brain_edge.geometry import Shape
+    from brain_edge.image.geometry import Shape
     from brain_edge.spec import ModelSpec
     from brain_edge_conversion.recipe import Reader
     from brain_edge_conversion.sources.request import Request

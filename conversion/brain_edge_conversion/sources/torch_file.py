@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from brain_edge.digest import sha256_of
 from brain_edge.errors import WeightsError
+from brain_edge.package.digest import sha256_of
 from brain_edge_conversion.sources.own import HOLDS_WEIGHTS, NO_RECIPE, own_model, own_spec
 from brain_edge_conversion.sources.request import Request, Resolved, SourceKind, require_trust
 

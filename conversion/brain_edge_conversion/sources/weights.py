@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brain_edge.digest import sha256_of
 from brain_edge.errors import UsageError, WeightsError
+from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

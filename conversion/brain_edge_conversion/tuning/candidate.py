@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from brain_edge.bench.counted import Input, open_counted
 from brain_edge.package import ModelPackage, Precision
-from brain_edge.runtime.counted import Input, open_counted
 from brain_edge.runtime.session import RT_INFO, read_graph
 from brain_edge.spec import canonical_json
 from brain_edge_conversion.accuracy.ranking import COST_FACTORS
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from brain_edge.runtime.options import RuntimeOptions
-    from brain_edge.segmenter import Segmenter
+    from brain_edge.engine.segmenter import Segmenter
+    from brain_edge.machine.options import RuntimeOptions
     from brain_edge.spec import ModelSpec
     from brain_edge_conversion.coverage import LayerCost
     from brain_edge_conversion.tuning.dials import Setting, Space

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgspec
 from msgspec import UNSET
 
-from brain_edge.execution import DECIDING_STEPS
-from brain_edge.resample import Interpolation
+from brain_edge.engine.execution import DECIDING_STEPS
+from brain_edge.image.resample import Interpolation
 from brain_edge.spec import SlidingWindow, StridedWindows, WholeVolume
-from brain_edge.steps import (
+from brain_edge.spec.steps import (
     CropAroundStage,
     CropOrPadTo,
     CropToForeground,

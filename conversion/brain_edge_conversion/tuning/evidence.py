@@ -16,7 +16,7 @@ from brain_edge_conversion.budget import has_reference, judge, losses
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from brain_edge.cohort import Cohort
+    from brain_edge.evaluation.cohort import Cohort
     from brain_edge.package import ModelPackage
     from brain_edge.package.manifest import CaseRecord, IsaRecord
     from brain_edge_conversion.budget import AccuracyBudget, Verdict

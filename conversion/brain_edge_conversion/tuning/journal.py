@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from brain_edge.io.atomic import atomic_file
+from brain_edge.machine.atomic import atomic_file
 from brain_edge.package.manifest import CaseRecord
 from brain_edge.spec import Value
 from brain_edge_conversion.tuning.timed import Sample

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.io.atomic import atomic_file
-from brain_edge.report.sheet import require_matplotlib, save
+from brain_edge.jobs.pictures.sheet import require_matplotlib, save
+from brain_edge.machine.atomic import atomic_file
 from brain_edge_conversion.tuning.front import pareto_front
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.evaluate import format_rows
-from brain_edge.io.atomic import atomic_file
+from brain_edge.evaluation.evaluate import format_rows
+from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.description import Machine
 from brain_edge.package.tuning import Tuning
-from brain_edge.runtime.machine import Machine
 from brain_edge.spec import Value
 from brain_edge_conversion.budget import DROP_STEP
 from brain_edge_conversion.tuning.front import pareto_front

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.cohort import load_case, load_cohort
-from brain_edge.evaluate import segment_case
+from brain_edge.bench.child import ChildOptions, ask_child, job_from_parent
+from brain_edge.evaluation.cohort import load_case, load_cohort
+from brain_edge.evaluation.evaluate import segment_case
+from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.package import Manifest, ModelPackage
-from brain_edge.process import peak_rss_bytes
-from brain_edge.runtime.child import ChildOptions, ask_child, job_from_parent
 from brain_edge.spec import ModelSpec, Value
 from brain_edge_conversion.tuning.candidate import Candidate
 
 if TYPE_CHECKING:
-    from brain_edge.cohort import Case
-    from brain_edge.runtime.options import RuntimeOptions
+    from brain_edge.evaluation.cohort import Case
+    from brain_edge.machine.options import RuntimeOptions
 
 MODULE: Final = "brain_edge_conversion.tuning.timed"
 

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import UNSET
 
-from brain_edge.cohort import Split, require_cases
-from brain_edge.digest import sha256_of
+from brain_edge.bench.counted import Input
+from brain_edge.engine.stage_zero import with_stage_zero
 from brain_edge.errors import BrainEdgeError, BudgetError, InputError, MissingExtraError, UsageError
-from brain_edge.io.atomic import atomic_folder
+from brain_edge.evaluation.cohort import Split, require_cases
+from brain_edge.machine.atomic import atomic_folder
+from brain_edge.machine.cpu import default_threads
+from brain_edge.machine.description import arithmetic_of, this_machine
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, NumberFormat, Precision, WeightsStatus, seal
-from brain_edge.runtime.counted import Input
-from brain_edge.runtime.cpu import default_threads
-from brain_edge.runtime.machine import arithmetic_of, this_machine
-from brain_edge.runtime.options import RuntimeOptions
+from brain_edge.package.digest import sha256_of
 from brain_edge.runtime.session import cpu_capabilities
-from brain_edge.stage_zero import with_stage_zero
 from brain_edge_conversion.accuracy.isa import AVX2, isa_record, make_job
 from brain_edge_conversion.accuracy.looks import Look, images_sha256, record_look
 from brain_edge_conversion.accuracy.measure import measure, subject_numbers, write_baseline, write_mask_of
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from brain_edge.cohort import Case, Cohort
+    from brain_edge.evaluation.cohort import Case, Cohort
     from brain_edge.package import Manifest
     from brain_edge_conversion.tuning.dials import Setting, Space
 

@@ -1,0 +1,83 @@
+"""What networks are given while a case runs: sessions that count their inputs, by graph and shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from brain_edge.engine.memory import MemoryLimit
+from brain_edge.engine.segmenter import Segmenter, open_masker
+from brain_edge.runtime.session import GraphCompiler, GraphSession, SessionPool, streams_by_graph
+from brain_edge.spec.plan import known_inputs
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterable, Iterator
+
+    from brain_edge.image.volume import FloatArray
+    from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.package import ModelPackage
+    from brain_edge.runtime.protocol import GraphMemory
+    from brain_edge.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a graph was given: its name and the shape (1, C, I, J, K), or that of a batch of slices."""
+
+    graph: str
+    shape: tuple[int, ...]
+
+
+def open_counted(
+    package: ModelPackage, options: RuntimeOptions, count: Counter[Input], spec: ModelSpec | None = None
+) -> Segmenter:
+    """A segmenter as `Segmenter.open` makes it, which counts what its networks are given.
+
+    Args:
+        package: whose graphs are run.
+        options: of the runtime.
+        count: is told of every input.
+        spec: the steps between which they are run; the package's own unless given.
+    """
+    steps = spec or package.spec
+    pool = SessionPool(GraphCompiler(package, options, streams_by_graph(steps, options)), options.resident_graphs)
+    for graph, shape in known_inputs(steps):
+        pool.expect(graph, shape)
+    sessions = {graph: CountedSession(GraphSession(pool, graph), graph, count) for graph in steps.graphs}
+    return Segmenter(steps, sessions, MemoryLimit(options.max_memory_bytes), open_masker(package, options))
+
+
+class CountedSession:
+    """A session of OpenVINO's that counts its inputs; `StreamingSession` and `MeasuredSession`."""
+
+    def __init__(self, session: GraphSession, graph: str, count: Counter[Input]) -> None:
+        self._session = session
+        self._graph = graph
+        self._count = count
+
+    def __call__(self, batch: FloatArray) -> FloatArray:
+        """Run the graph once."""
+        self._count[Input(self._graph, batch.shape)] += 1
+        return self._session(batch)
+
+    def run_many(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
+        """Outputs in the order of their inputs."""
+        return self._session.run_many(self._counted(batches))
+
+    def memory(self, shape: tuple[int, ...]) -> GraphMemory:
+        """What the graph takes for an input of this shape."""
+        return self._session.memory(shape)
+
+    def spare(self) -> bool:
+        """Take less from now on."""
+        return self._session.spare()
+
+    def release(self) -> None:
+        """Give back the memory of intermediate results."""
+        self._session.release()
+
+    def _counted(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
+        for batch in batches:
+            self._count[Input(self._graph, batch.shape)] += 1
+            yield batch

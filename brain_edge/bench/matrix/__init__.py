@@ -1,0 +1,1 @@
+"""The recorded cells of the benchmark matrix, and the report that is rendered from them."""

@@ -1,0 +1,310 @@
+"""What is kept of one cell of the benchmark matrix: raw samples and all that they depend on; one file a run.
+
+A cell is one interleaved group: all its contenders run in turn, so that ratios to the first of them hold where times do
+not. `benchmarks/matrix.py` and `benchmarks/gpu_baseline.py` write these files, `brain-edge report` and
+`brain-edge bench --compare` read them. No file name of an image and no name of a subject is in them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from brain_edge.errors import InputError
+from brain_edge.machine.description import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+BENCHMARK: Final = "matrix cell"
+MINIMUM_ROUNDS: Final = 3
+"""Rounds that must count before a ratio is shown with an interval."""
+
+MOST_BYTES: Final = 16 * 2**20
+"""A cell is kilobytes; what is larger is none."""
+
+
+class Kind(StrEnum):
+    """What a cell measures."""
+
+    NETWORK = "network"
+    """A network alone, warm, with random weights; each engine ready in a process of its own."""
+    PROCESS = "process"
+    """Whole cold processes, from an image file to a mask file."""
+    MEMORY = "memory"
+    """Whole processes under a real limit of their memory."""
+    ACCURACY = "accuracy"
+    """Dice and HD95 against published masks of real heads; nothing is timed."""
+    ROOFLINE = "roofline"
+    """Operations, bytes and time of a network by the numbers it computes with; peaks of the machine."""
+
+
+class Outcome(StrEnum):
+    """What became of a contender."""
+
+    MEASURED = "measured"
+    """It has samples, and its answer was checked before."""
+    NOT_AVAILABLE = "not available"
+    """This machine cannot: its CPU lacks the instructions, or there is no such device."""
+    DOES_NOT_FIT = "does not fit"
+    """It ended for want of memory under the limit."""
+    NOT_SUPPORTED = "not supported"
+    """A peer that the matrix allows to be absent could not run this network; `why` is its own word."""
+    FAILED = "failed"
+    """It crashed, or gave a wrong answer: the cell has failed, and so has the run."""
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """One cell as it is declared.
+
+    Attributes:
+        id: unique in the matrix, such as `network/brainmage/engines/native/2-threads`.
+        kind: what is measured.
+        group: name of the declaration that it comes from.
+        subject: network or recipe.
+        isa: limit of the instruction set, or `native`.
+        threads: of every contender.
+        contenders: in turn; the first is what the others are compared with.
+        limits_mib: memory limits, of a memory cell.
+        rounds: that should count.
+        optional: contenders whose failure is shown and does not fail the cell.
+    """
+
+    id: str
+    kind: Kind
+    group: str
+    subject: str
+    isa: str
+    threads: int
+    contenders: tuple[str, ...]
+    limits_mib: tuple[int, ...] = ()
+    rounds: int = 5
+    optional: tuple[str, ...] = ()
+
+
+class CellSample(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of one contender.
+
+    Attributes:
+        latency_ms: of all its inputs.
+        cpu_ms: user and system time of it and its children.
+        peak_rss_bytes: greatest resident memory of its process so far.
+        others_cpu_ms: processor time that other programs took meanwhile; None where the system does not say.
+        load_average: of the last minute, when it was started.
+        elapsed_ms: per stage, where the program says.
+        device_peak_bytes: greatest memory on the device, of a GPU.
+    """
+
+    latency_ms: float
+    cpu_ms: float | None = None
+    peak_rss_bytes: int | None = None
+    others_cpu_ms: float | None = None
+    load_average: float | None = None
+    elapsed_ms: dict[str, float] = {}
+    device_peak_bytes: int | None = None
+
+    def disturbance(self, processors: int) -> float:
+        """Share of the machine that other programs took meanwhile, 0 to 1; 0 where unknown."""
+        return (self.others_cpu_ms or 0.0) / (self.latency_ms * processors)
+
+
+class CaseScore(msgspec.Struct, frozen=True, kw_only=True):
+    """One real head: its number in the cohort, and the mask against the reference; HD95 None where undefined."""
+
+    case: int
+    subject: int
+    split: str
+    dice: float
+    hd95_mm: float | None
+
+
+class NumberSum(msgspec.Struct, frozen=True, kw_only=True):
+    """All layers of a network that compute with the same numbers, for one input.
+
+    Attributes:
+        numbers: i8, bf16, f32 and so on.
+        multiply_adds, moved_bytes, time_ms: sums; bytes are inputs, weights and outputs of each layer, each once.
+    """
+
+    numbers: str
+    multiply_adds: int
+    moved_bytes: int
+    time_ms: float
+
+
+class CellEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One contender of a cell, and what became of it.
+
+    Attributes:
+        name: as the matrix declares it.
+        precision: in which it computes, in words.
+        outcome: measured, or why not.
+        why: in words where it was not measured.
+        inputs: computed at the same time in one sample; latency per input is latency over this.
+        limit_mib: of its memory; None without.
+        package_digest: of the package that it runs.
+        correlation, largest_error: of its answer with the first contender's (network cells).
+        dice_first: of its mask with the first contender's (process cells).
+        dice_reference: of its mask with the reference mask, where there is one.
+        samples: one a round; sample n of all contenders were taken in the same round.
+        scores: one a head (accuracy cells).
+        sums: by numbers (roofline cells).
+    """
+
+    name: str
+    precision: str = ""
+    outcome: Outcome = Outcome.MEASURED
+    why: str = ""
+    inputs: int = 1
+    limit_mib: int | None = None
+    package_digest: str | None = None
+    correlation: float | None = None
+    largest_error: float | None = None
+    dice_first: float | None = None
+    dice_reference: float | None = None
+    samples: tuple[CellSample, ...] = ()
+    scores: tuple[CaseScore, ...] = ()
+    sums: tuple[NumberSum, ...] = ()
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """What was checked out; `changed` where tracked files differed from it."""
+
+    id: str
+    changed: bool
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """What computes where it is not the CPU."""
+
+    name: str
+    memory_bytes: int | None = None
+    driver: str = ""
+
+
+class CellRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One measurement of one cell.
+
+    Attributes:
+        cell: as it was declared then.
+        repetition: the how-manieth time the matrix is measured; noise between runs is what differs between them.
+        device: None for the CPU of the machine.
+        max_disturbance: what others may take of the machine in a round that counts, 0 to 1; None: every round counts.
+        versions, peer_versions: of our side, and of the environment of the published programs.
+        image: of what was measured: voxels of the input; empty where there are several.
+        image_sha256: of the image file, or of the manifest of a cohort.
+        cohort: its name, of an accuracy cell.
+        peaks: multiply-adds per second that convolutions reach, by numbers (roofline cells).
+        bytes_per_s: that a copy of a large array moves (roofline cells).
+        entries: one per contender.
+    """
+
+    schema: Literal[1] = 1
+    benchmark: Literal["matrix cell"] = "matrix cell"
+    cell: Cell
+    repetition: int
+    started: datetime
+    commit: Commit
+    machine: Machine
+    device: Device | None = None
+    max_disturbance: float | None
+    versions: dict[str, str]
+    peer_versions: dict[str, str] = {}
+    image: tuple[int, ...] = ()
+    image_sha256: str | None = None
+    cohort: str | None = None
+    peaks: dict[str, float] = {}
+    bytes_per_s: float | None = None
+    entries: tuple[CellEntry, ...]
+
+    @property
+    def failures(self) -> tuple[CellEntry, ...]:
+        """The contenders that fail the cell."""
+        return tuple(entry for entry in self.entries if entry.outcome is Outcome.FAILED)
+
+    @property
+    def measured(self) -> tuple[CellEntry, ...]:
+        """The contenders with figures."""
+        return tuple(entry for entry in self.entries if entry.outcome is Outcome.MEASURED)
+
+    def counted(self) -> tuple[int, ...]:
+        """Numbers of the rounds in which no contender was disturbed by more than is allowed."""
+        timed = [entry.samples for entry in self.measured if entry.samples]
+        return quiet_rounds(timed, self.max_disturbance, self.machine.processors) if timed else ()
+
+    def entry(self, name: str) -> CellEntry | None:
+        """The contender of that name, where it was measured."""
+        return next((entry for entry in self.measured if entry.name == name), None)
+
+
+def quiet_rounds(
+    samples: Sequence[Sequence[CellSample]], max_disturbance: float | None, processors: int
+) -> tuple[int, ...]:
+    """The rounds that count; of contenders with unequal numbers of samples only the rounds that all have."""
+    rounds = range(min(len(of_one) for of_one in samples))
+    if max_disturbance is None:
+        return tuple(rounds)
+    return tuple(
+        number
+        for number in rounds
+        if all(of_one[number].disturbance(processors) <= max_disturbance for of_one in samples)
+    )
+
+
+def read_cell(path: Path) -> CellRun:
+    """A cell that was written before.
+
+    Raises:
+        InputError: it cannot be read, or is no cell.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path}: expected a cell of the benchmark matrix, this file is far too large")
+        return msgspec.json.decode(path.read_bytes(), type=CellRun)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except msgspec.DecodeError as error:
+        raise InputError(f"{path}: expected a cell of the benchmark matrix: {error}") from error
+
+
+def is_cells(where: Path) -> bool:
+    """Whether a path is a folder, or a file that says it is a cell."""
+    if where.is_dir():
+        return True
+    try:
+        return f'"{BENCHMARK}"'.encode() in where.read_bytes()[:MOST_BYTES]
+    except OSError:
+        return False
+
+
+def cell_files(where: Path) -> tuple[Path, ...]:
+    """The cells in a folder and the folders below it, oldest first; a file is taken as it is."""
+    if where.is_file():
+        return (where,)
+    return tuple(sorted(where.rglob("*-cell-*.json"), key=lambda path: (path.name, path.parent)))
+
+
+def read_cells(where: Path) -> tuple[CellRun, ...]:
+    """All cells of a folder, oldest first.
+
+    Raises:
+        InputError: the folder or a cell in it is missing, or one cannot be read.
+    """
+    if not where.exists():
+        raise InputError(f"{where}: expected a folder of results, found none of that name; correct the path")
+    runs = tuple(read_cell(path) for path in cell_files(where))
+    if not runs:
+        raise InputError(
+            f"{where}: expected results of the benchmark matrix (files named *-cell-*.json), found none; "
+            "`make bench` records them"
+        )
+    return runs
+
+
+def latest(runs: Iterable[CellRun]) -> dict[str, CellRun]:
+    """Of each cell the run that was measured last, failed or not: a failure is not hidden by an older success."""
+    return {run.cell.id: run for run in sorted(runs, key=lambda run: run.started)}

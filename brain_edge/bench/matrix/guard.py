@@ -1,0 +1,169 @@
+"""Whether something became slower between two recorded runs of the benchmark matrix. Pure.
+
+Times of two runs are not compared: the machine had other clocks, other neighbours. Ratios to the first contender
+(PyTorch) of the same cell are, because that one ran in turn with the others. A ratio is called lower only where the
+bootstrap intervals of both runs leave no doubt and the change is larger than what repetitions of one code differ by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from brain_edge.bench.matrix.cells import MINIMUM_ROUNDS, Kind, latest
+from brain_edge.bench.matrix.ratios import Ratio, ratio_of_medians
+from brain_edge.errors import InputError
+from brain_edge.evaluation.evaluate import format_rows
+from brain_edge.machine.description import NATIVE, differences
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from brain_edge.bench.matrix.cells import CellRun
+    from brain_edge.machine.description import Machine
+
+TIMED: Final = frozenset({Kind.NETWORK, Kind.PROCESS})
+COLUMNS: Final = ("cell", "contender", "faster in A", "faster in B", "B / A", "verdict")
+SAME, LOWER, HIGHER = "noise", "SLOWER", "faster"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A ratio to the first contender in two runs.
+
+    Attributes:
+        cell, contender: which.
+        first, second: times as fast as the first contender, in A and in B.
+        noise: relative difference that repetitions of the matrix have shown; 0 where there are none.
+    """
+
+    cell: str
+    contender: str
+    first: Ratio
+    second: Ratio
+    noise: float
+
+    @property
+    def quotient(self) -> float:
+        """Of B to A; below 1 it became slower."""
+        return self.second.value / self.first.value
+
+    @property
+    def verdict(self) -> str:
+        """Slower, faster, or noise."""
+        if self.second.high < self.first.low and self.quotient < 1 / (1 + self.noise):
+            return LOWER
+        if self.second.low > self.first.high and self.quotient > 1 + self.noise:
+            return HIGHER
+        return SAME
+
+
+def changes(first: Sequence[CellRun], second: Sequence[CellRun]) -> tuple[Change, ...]:
+    """What differs between two sets of cells of one machine.
+
+    Raises:
+        InputError: they are of different machines, a cell compares with another contender or on another image, or they
+            have no contender in common that was measured in both.
+    """
+    apart = differences(_machine(first), _machine(second))
+    if apart:
+        raise InputError(
+            "the results are of different machines, whose ratios are not comparable: "
+            f"{'; '.join(apart)}; measure both on one machine"
+        )
+    noise = max(repetition_noise(first), repetition_noise(second))
+    earlier, later = (latest(_timed(runs)) for runs in (first, second))
+    for cell in earlier.keys() & later.keys():
+        _require_same_question(earlier[cell], later[cell])
+    before, after = (ratios(runs.values()) for runs in (earlier, later))
+    common = [key for key in before if key in after]
+    if not common:
+        raise InputError("the results have no cell in common that was measured in both with enough rounds that count")
+    return tuple(
+        Change(cell=key[0], contender=key[1], first=before[key], second=after[key], noise=noise) for key in common
+    )
+
+
+def ratios(runs: Iterable[CellRun]) -> dict[tuple[str, str], Ratio]:
+    """How many times as fast as the first contender, by cell and contender, over the rounds that count."""
+    found = {}
+    for run in runs:
+        counted = run.counted()
+        timed = [entry for entry in run.measured if entry.samples]
+        if len(counted) < MINIMUM_ROUNDS:
+            continue
+        base = [timed[0].samples[number].latency_ms / timed[0].inputs for number in counted]
+        for entry in timed[1:]:
+            own = [entry.samples[number].latency_ms / entry.inputs for number in counted]
+            found[run.cell.id, entry.name] = ratio_of_medians(base, own)
+    return found
+
+
+def repetition_noise(runs: Sequence[CellRun]) -> float:
+    """The largest relative difference of a ratio between repetitions of the same cells at one commit; 0 without any.
+
+    Code that differs from its commit is nobody's repetition: what was changed would pass for noise.
+    """
+    largest = 0.0
+    for commit in {run.commit.id for run in runs}:
+        of_commit = [run for run in _timed(runs) if run.commit.id == commit and not run.commit.changed]
+        by_repetition = [
+            ratios(latest(run for run in of_commit if run.repetition == number).values())
+            for number in sorted({run.repetition for run in of_commit})
+        ]
+        for key in {key for found in by_repetition for key in found}:
+            values = [found[key].value for found in by_repetition if key in found]
+            largest = max(largest, max(values) / min(values) - 1)
+    return largest
+
+
+def changes_table(found: Sequence[Change]) -> str:
+    """The changes as a table, those that became slower first, and what counts as noise."""
+    rows = [
+        [each.cell, each.contender, _words(each.first), _words(each.second), f"{each.quotient:.3f}", each.verdict]
+        for each in sorted(found, key=lambda each: (each.verdict != LOWER, each.quotient))
+    ]
+    noise = found[0].noise
+    seen = f"{noise:.1%}, the largest difference between repetitions" if noise else "unknown: nothing was repeated"
+    return "\n\n".join(
+        [
+            format_rows(COLUMNS, rows),
+            "Ratios to the first contender of the same cell and run, with 95 % intervals. Slower or faster is said "
+            f"only where the intervals do not overlap and the change is larger than the noise between runs ({seen}).",
+        ]
+    )
+
+
+def slower(found: Iterable[Change]) -> tuple[Change, ...]:
+    """Those that became slower."""
+    return tuple(each for each in found if each.verdict == LOWER)
+
+
+def _require_same_question(first: CellRun, second: CellRun) -> None:
+    base = [next((entry.name for entry in run.measured if entry.samples), "none") for run in (first, second)]
+    if base[0] != base[1]:
+        raise InputError(
+            f"{first.cell.id}: the ratios are to {base[0]} in the first result and to {base[1]} in the second, and are "
+            "not comparable; measure that cell again"
+        )
+    if (first.image, first.image_sha256) != (second.image, second.image_sha256):
+        raise InputError(f"{first.cell.id}: the two results are of different images; measure both on one")
+
+
+def _timed(runs: Iterable[CellRun]) -> list[CellRun]:
+    return [run for run in runs if run.cell.kind in TIMED and run.device is None]
+
+
+def _machine(runs: Sequence[CellRun]) -> Machine:
+    """The one machine of all cells, whatever limits of the instruction set they ran under."""
+    native = [replace(run.machine, isa=NATIVE) for run in runs]
+    mixed = [words for each in native[1:] for words in differences(native[0], each)]
+    if mixed:
+        raise InputError(f"one of the two results is of several machines ({mixed[0]}); name the folder of one machine")
+    return native[0]
+
+
+def _words(ratio: Ratio) -> str:
+    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})x"

@@ -1,0 +1,229 @@
+"""The recorded cells of the benchmark matrix as a page in Markdown. Pure: measures nothing, draws nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.bench.matrix.cells import Kind, Outcome
+from brain_edge.bench.matrix.costs import cost_rows
+from brain_edge.bench.matrix.data import best_isa, figures, noise_between_repetitions
+from brain_edge.bench.matrix.speed import networks, scaling, table_4, table_4_words
+from brain_edge.bench.matrix.targets import COLUMNS as TARGET_COLUMNS
+from brain_edge.bench.matrix.targets import target_rows
+from brain_edge.bench.matrix.turns_table import whole_cases
+from brain_edge.bench.matrix.words import NOT_MEASURED, interval, mib
+from brain_edge.evaluation.evaluate import format_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from brain_edge.bench.matrix.cells import CellEntry, Commit
+    from brain_edge.bench.matrix.costs import Costs
+    from brain_edge.bench.matrix.data import OneMachine
+    from brain_edge.bench.matrix.figures import Drawn
+    from brain_edge.bench.matrix.turns import Turns
+
+HYBRIDS: Final = "AVX2-VNNI"
+MOST_WORDS: Final = 160
+
+
+def benchmark_page(
+    all_machines: Sequence[OneMachine], drawn: Sequence[Drawn], costs: Costs | None, turns: Sequence[Turns] = ()
+) -> str:
+    """The whole page.
+
+    Args:
+        all_machines: each with its cells.
+        drawn: figures that lie beside the page.
+        costs: the reader's own prices and powers; None without.
+        turns: whole processes outside the matrix, oldest first.
+    """
+    blocks = [*_head(all_machines), *_comparison(drawn)]
+    for each in all_machines:
+        blocks += [f"## {each.cpu}", *_machine(each, drawn, costs, turns)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _head(all_machines: Sequence[OneMachine]) -> Iterator[str]:
+    yield "# Benchmarks: CPU configurations, peers, GPU baselines"
+    yield (
+        "*Written by `brain-edge report` from recorded results; nothing on this page is typed in by hand but what is "
+        "marked as published. How to measure and what is recorded: `benchmarks/README.md`.*"
+    )
+    yield (
+        "Contenders of a group run in turn, A B C A B C, so that ratios within a group hold where times do not; a "
+        "round counts if other programs took little of the machine. Latencies are medians, ratios have a 95 % "
+        "bootstrap interval over rounds. Machines are never mixed: each has tables and figures of its own."
+    )
+    yield "\n".join(f"- {each.cpu}: {len(each.runs)} recorded runs of cells." for each in all_machines)
+    if all(best_isa(each.machine) != HYBRIDS for each in all_machines):
+        yield (
+            "No CPU with AVX2-VNNI was measured (Intel's client hybrids since Alder Lake), and many hospital "
+            "workstations have one: what INT8 gains there is not known from this page."
+        )
+    yield "A data-centre GPU, where one is shown, is not a workstation's GPU."
+
+
+def _comparison(drawn: Sequence[Drawn]) -> Iterator[str]:
+    yield from _figure(drawn, "speed-up-by-cpu")
+
+
+def _machine(each: OneMachine, drawn: Sequence[Drawn], costs: Costs | None, turns: Sequence[Turns]) -> Iterator[str]:
+    part = each.file_part
+    yield _facts(each)
+    yield "### Accuracy, latency and memory"
+    yield table_4(each)
+    yield table_4_words(each)
+    asked = target_rows(each)
+    if asked:
+        yield "### What was asked"
+        yield format_rows(TARGET_COLUMNS, asked)
+    yield from whole_cases(each.machine, turns)
+    yield from networks(each)
+    yield from _figure(drawn, f"latency-dice-{part}")
+    yield from _figure(drawn, f"memory-latency-{part}")
+    yield from _figure(drawn, f"core-scaling-{part}")
+    yield from scaling(each)
+    yield from _figure(drawn, f"isa-{part}")
+    yield from _figure(drawn, f"roofline-{part}")
+    yield from _ceilings(each)
+    yield from _noise(each)
+    yield from _costs(each, costs)
+    yield from _missing(each)
+
+
+def _facts(each: OneMachine) -> str:
+    last = each.runs[-1]
+    versions = ", ".join(
+        f"{name} {last.versions[name]}"
+        for name in ("python", "openvino", "nncf", "torch", "onnxruntime")
+        if name in last.versions
+    )
+    commits = sorted({f"{run.commit.id[:12]}{' and changes' if run.commit.changed else ''}" for run in each.runs})
+    memory = each.machine.memory_bytes
+    return (
+        f"{each.machine.system}, {'unknown' if memory is None else f'{memory / 2**30:.0f} GiB of'} memory; {versions}; "
+        f"commit {', '.join(commits)}; measured from {each.runs[0].started:%Y-%m-%d %H:%M} to "
+        f"{last.started:%Y-%m-%d %H:%M} UTC."
+    )
+
+
+# --- memory, noise, costs, what is missing ---------------------------------------------------------------------------
+
+
+def _ceilings(each: OneMachine) -> Iterator[str]:
+    runs = each.last(Kind.MEMORY)
+    if not runs:
+        return
+    yield "### Memory ceilings"
+    limits = sorted({limit for run in runs for limit in run.cell.limits_mib})
+    rows = []
+    for run in runs:
+        for name in run.cell.contenders:
+            by_limit = {entry.limit_mib: entry for entry in run.entries if entry.name == name}
+            rows.append([run.cell.subject, name, *(_fits(by_limit.get(limit)) for limit in limits)])
+    yield format_rows(("model", "contender", *(f"{limit} MiB" for limit in limits)), rows)
+    yield (
+        "Whole processes under a real limit (RLIMIT_DATA: heap, private mappings and the stacks of threads; it counts "
+        "what is reserved, so it is stricter than resident memory). A cell says what was resident at most, or that the "
+        "process ended for want of memory. Not timed."
+    )
+
+
+def _fits(entry: CellEntry | None) -> str:
+    if entry is None:
+        return ""
+    if entry.outcome is Outcome.MEASURED:
+        return f"fits, {mib(entry.samples[0].peak_rss_bytes)}"
+    return str(entry.outcome)
+
+
+def _noise(each: OneMachine) -> Iterator[str]:
+    yield "### Noise between runs of the suite"
+    found = noise_between_repetitions(each.runs)
+    if not found:
+        yield f"{NOT_MEASURED}: the suite was run once on this machine (`make bench REPETITION=2` runs it again)."
+        return
+    same = [noise for noise in found if noise.is_noise_alone]
+    told = same or found
+    worst = max(told, key=lambda noise: noise.change)
+    apart = sum(not noise.overlaps for noise in found)
+    hours = sorted(noise.hours for noise in found)
+    yield (
+        f"{len(found)} ratios were measured twice, {hours[0]:.1f} to {hours[-1]:.1f} hours apart. The largest "
+        f"change is {worst.change:.1%} ({worst.contender}, {worst.cell}); the median change "
+        f"{sorted(noise.change for noise in told)[len(told) // 2]:.1%}. The 95 % intervals of {apart} of all do "
+        "not overlap: an interval covers the noise within a run, not all of that between runs. A difference below "
+        f"{worst.change:.1%} between two runs of this suite is noise. "
+        + (
+            f"These two figures are of the {len(same)} pairs whose runs are of one commit."
+            if same
+            else "No pair is of one commit: what was changed between two runs is in their difference, too."
+        )
+    )
+    rows = [
+        [
+            noise.cell,
+            noise.contender,
+            interval(noise.first),
+            interval(noise.second),
+            f"{noise.change:.1%}",
+            f"{noise.hours:.1f}",
+            "one" if noise.is_noise_alone else " and ".join(_commit(commit) for commit in noise.commits),
+        ]
+        for noise in found
+    ]
+    columns = ("cell", "contender", "faster, first run", "second run", "change", "hours between", "commits")
+    yield format_rows(columns, rows)
+
+
+def _commit(commit: Commit) -> str:
+    return commit.id[:7] + (" changed" if commit.changed else "")
+
+
+def _costs(each: OneMachine, costs: Costs | None) -> Iterator[str]:
+    yield "### Price and energy per case"
+    if costs is None:
+        yield (
+            "Not computed: prices and powers are the reader's (`--costs FILE`, a TOML such as "
+            "`benchmarks/costs.example.toml`)."
+        )
+        return
+    columns, rows = cost_rows(each, costs)
+    if not rows:
+        yield f"The file of costs names no device of this machine; its names are: {', '.join(costs.names)}."
+        return
+    yield format_rows(columns, rows)
+    yield f"From the reader's own numbers ({costs.source}), not ours."
+
+
+def _missing(each: OneMachine) -> Iterator[str]:
+    """Every contender that has no figures, and why, in the last run of its cell."""
+    rows = []
+    for kind in Kind:
+        for run in each.last(kind):
+            counted = run.counted()
+            for entry in run.entries:
+                too_few = bool(entry.samples) and kind in (Kind.NETWORK, Kind.PROCESS) and not figures(run)
+                if too_few:
+                    rows.append(
+                        [run.cell.id, entry.name, "too few rounds", f"{len(counted)} of {len(entry.samples)} count"]
+                    )
+                elif entry.outcome is not Outcome.MEASURED and entry.outcome is not Outcome.DOES_NOT_FIT:
+                    rows.append([run.cell.id, entry.name, str(entry.outcome), _short(entry.why)])
+    yield "### What has no figures, and why"
+    yield (
+        format_rows(("cell", "contender", "outcome", "why"), rows) if rows else "Nothing: every declared contender ran."
+    )
+
+
+def _figure(drawn: Sequence[Drawn], stem: str) -> Iterator[str]:
+    for each in drawn:
+        if each.stem == stem:
+            yield f"![{each.title}]({each.stem}.png)"
+            yield f"*{each.title}. {each.caption}* [SVG]({each.stem}.svg)"
+
+
+def _short(why: str) -> str:
+    words = " ".join(why.split())
+    return words if len(words) <= MOST_WORDS else f"{words[:MOST_WORDS]} ..."

@@ -1,0 +1,197 @@
+"""Tables of the benchmark report about accuracy, latency, memory: as in the source paper, and by engine. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.bench.matrix.cells import Kind
+from brain_edge.bench.matrix.data import accuracy, figures
+from brain_edge.bench.matrix.published import CITATION, CPU, RANGES, TABLE_4, over_newer_pytorch
+from brain_edge.bench.matrix.words import NO_PYTORCH, NOT_MEASURED, interval, mib, outcome, seconds
+from brain_edge.evaluation.evaluate import format_rows
+from brain_edge.machine.description import NATIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from brain_edge.bench.matrix.cells import Cell, CellEntry, CellRun
+    from brain_edge.bench.matrix.data import Accuracy, Figures, OneMachine
+
+TABLE_4_COLUMNS: Final = (
+    *("", "engine", "Dice", "HD95 (mm)", "latency", "faster than PyTorch", "peak memory", "of PyTorch"),
+)
+PYTORCH_NAMES: Final = ("PyTorch f32", "PyTorch, our steps")
+
+
+# --- the paper's Table 4 ---------------------------------------------------------------------------------------------
+
+
+def table_4(each: OneMachine) -> str:
+    """The source paper's Table 4 as published, then the same figures of this machine."""
+    rows: list[list[str]] = []
+    for row in TABLE_4:
+        faster, memory = over_newer_pytorch(row)
+        first = row.engine.startswith("PyTorch 1.9")
+        rows.append(
+            [
+                f"published, {CPU}",
+                row.engine,
+                f"{row.dice:.5f}",
+                f"{row.hd95_mm:.4f}",
+                "not stated",
+                "1 (of this column)" if first else f"{faster:.2f}x",
+                "not stated",
+                "1 (of this column)" if first else f"{memory:.2f}",
+            ]
+        )
+    network = each.engines("brainmage")
+    if network is not None:
+        rows += _rows_of("BrainMaGe, network alone", network, {}, ("PyTorch f32", "OpenVINO f32", "OpenVINO INT8"))
+        rows.append(["BrainMaGe, network alone", *_gpu_cells(each, "brainmage")])
+    judged = {run.cell.subject: run for run in each.last(Kind.ACCURACY)}
+    timed = {
+        run.cell.subject: run
+        for run in each.last(Kind.PROCESS)
+        if run.cell.group == "published" and run.cell.isa == NATIVE
+    }
+    for model in dict.fromkeys([*timed, *judged]):
+        scores = (
+            {entry.name: found for entry in judged[model].measured if (found := accuracy(entry))}
+            if model in judged
+            else {}
+        )
+        run = timed.get(model)
+        names = run.cell.contenders if run is not None else judged[model].cell.contenders
+        rows += _rows_of(f"{model}, whole process", run, scores, names)
+        rows.append([f"{model}, whole process", *_gpu_cells(each, model, whole=True)])
+    return format_rows(TABLE_4_COLUMNS, rows)
+
+
+def _rows_of(what: str, run: CellRun | None, scores: Mapping[str, Accuracy], names: Sequence[str]) -> list[list[str]]:
+    found = figures(run) if run is not None else {}
+    base = next((found[name] for name in PYTORCH_NAMES if name in found), None)
+    return [[what, name, *_accuracy_cells(scores.get(name)), *_time_cells(run, name, found, base)] for name in names]
+
+
+def _accuracy_cells(score: Accuracy | None) -> list[str]:
+    if score is None:
+        return [NOT_MEASURED, NOT_MEASURED]
+    return [f"{score.dice:.4f}", "-" if score.hd95_mm is None else f"{score.hd95_mm:.2f}"]
+
+
+def _time_cells(run: CellRun | None, name: str, found: Mapping[str, Figures], base: Figures | None) -> list[str]:
+    of_one = found.get(name)
+    if of_one is None:
+        entry = next((each for each in run.entries if each.name == name), None) if run is not None else None
+        return [outcome(entry), "", "", ""]
+    faster, memory = NO_PYTORCH, NO_PYTORCH
+    if of_one is base:
+        faster, memory = "1", "1"
+    elif base is not None:
+        faster = f"{base.latency_ms / of_one.latency_ms:.2f}x"
+        memory = f"{of_one.peak_bytes / base.peak_bytes:.2f}" if base.peak_bytes and of_one.peak_bytes else ""
+    return [seconds(of_one.latency_ms), faster, mib(of_one.peak_bytes), memory]
+
+
+def _gpu_cells(each: OneMachine, subject: str, *, whole: bool = False) -> list[str]:
+    """A row for the GPU: its device and its best figure, or that there is none."""
+    runs = [] if whole else [run for run in each.on_device if run.cell.subject == subject and figures(run)]
+    if not runs:
+        return ["PyTorch on a GPU", *[NOT_MEASURED] * 3, "", NOT_MEASURED, ""]
+    run = runs[-1]
+    best = min(figures(run).values(), key=lambda of_one: of_one.latency_ms)
+    name = f"{best.entry.name} on {run.device.name if run.device else run.machine.cpu}"
+    return [name, NOT_MEASURED, NOT_MEASURED, seconds(best.latency_ms), "", mib(best.peak_bytes), ""]
+
+
+def table_4_words(each: OneMachine) -> str:
+    """What the rows of that table are of, and what they are not."""
+    cohorts = [
+        f"{run.cell.subject}: {run.cohort}, {found.heads} heads of {found.subjects} people"
+        for run in each.last(Kind.ACCURACY)
+        if (found := next((score for entry in run.measured if (score := accuracy(entry))), None))
+    ]
+    judged = "; ".join(cohorts) or "not recorded on this machine"
+    ranges = "; ".join(f"{row.cpus} {row.fp32:g}x in FP32 and {row.int8:g}x in INT8" for row in RANGES)
+    return (
+        f"Published: {CITATION}, Table 4, 132 images of TCGA-GBM, its ratios divided by those of PyTorch 1.9.0 (the "
+        f"table itself divides by PyTorch 1.5.1: {', '.join(f'{row.faster:g}' for row in TABLE_4)} times as fast, "
+        f"memory {', '.join(f'{row.memory:g}' for row in TABLE_4)}). Over its five CPUs, baseline not restated: "
+        f"{ranges}. BrainMaGe's trained weights are not at hand, so its rows have no accuracy; random weights, "
+        f"128^3. Accuracy is the mean over real heads against the publishers' masks ({judged}); heads on which a "
+        "package was calibrated or searched are named in its own accuracy report. Whole processes: from the MNI152 "
+        "head in a file to a mask in a file. The GPU baseline is measured by `benchmarks/gpu_baseline.py`, never "
+        "estimated."
+    )
+
+
+# --- networks alone --------------------------------------------------------------------------------------------------
+
+
+def networks(each: OneMachine) -> Iterator[str]:
+    """Every engine on every network, on all physical cores."""
+    runs = [
+        run for run in each.last(Kind.NETWORK) if run.cell.isa == NATIVE and run.cell.group in ("engines", "streams")
+    ]
+    if not runs:
+        return
+    yield "### Networks alone: engines and precisions"
+    rows = []
+    for run in runs:
+        found = figures(run)
+        rows += [[*_what(run), entry.name, *_network_cells(entry, found.get(entry.name))] for entry in run.entries]
+        rows.append([*_what(run), *_gpu_network(each, run.cell.subject)])
+    columns = (
+        "network",
+        "threads",
+        "engine",
+        "latency",
+        "faster (95 % interval)",
+        "peak memory",
+        "of PyTorch",
+        "correlation",
+    )
+    yield format_rows(columns, rows)
+    yield (
+        "Random weights from a fixed seed, a phantom as input, warm; correlation with PyTorch's answer, checked before "
+        "anything is timed (INT8 of an untrained network has no accuracy: its correlation is only recorded). With two "
+        "streams two inputs are computed at once on the same threads; latency is per input."
+    )
+
+
+def _what(run: CellRun) -> list[str]:
+    return [f"{run.cell.subject}, {' x '.join(map(str, run.image[2:]))}", str(run.cell.threads)]
+
+
+def _network_cells(entry: CellEntry, of_one: Figures | None) -> list[str]:
+    if of_one is None:
+        return [outcome(entry), "", "", "", ""]
+    return [
+        seconds(of_one.latency_ms),
+        "" if of_one.faster is None else interval(of_one.faster),
+        mib(of_one.peak_bytes),
+        "" if of_one.memory is None else f"{of_one.memory:.2f}",
+        "" if entry.correlation is None else f"{entry.correlation:.5f}",
+    ]
+
+
+def _gpu_network(each: OneMachine, network: str) -> list[str]:
+    cells = _gpu_cells(each, network)
+    return [cells[0], cells[3], "", cells[5], "", ""]
+
+
+def scaling(each: OneMachine) -> Iterator[str]:
+    """Threads and limits of the instruction set."""
+    runs = [run for run in each.last(Kind.NETWORK) if run.cell.group in ("scaling", "isa")]
+    rows: list[list[str]] = []
+    for run in sorted(runs, key=lambda run: _order(run.cell)):
+        found, what = figures(run), [run.cell.subject, run.cell.isa, str(run.cell.threads)]
+        rows += [[*what, entry.name, *_network_cells(entry, found.get(entry.name))[:3]] for entry in run.entries]
+    if rows:
+        yield "### Threads and instruction sets"
+        figures_of_one = ("latency", "faster than PyTorch (95 % interval)", "peak memory")
+        yield format_rows(("network", "instructions", "threads", "engine", *figures_of_one), rows)
+
+
+def _order(cell: Cell) -> tuple[str, bool, str, int]:
+    return cell.subject, cell.isa != NATIVE, cell.isa, cell.threads

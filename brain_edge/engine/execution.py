@@ -1,0 +1,205 @@
+"""How a stage is executed: the same result as its steps one after the other, in less memory.
+
+The plan is made from the steps alone, before an image is read. What it does not know it leaves as it is: a step that
+is not listed here is applied to the whole volume, in its order. See `docs/concepts/execution.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from brain_edge.engine.inference import predict, predicted_blocks
+from brain_edge.engine.restoring import can_be_restored_in_slabs, restored_slabs
+from brain_edge.engine.windows import Source
+from brain_edge.spec import SlidingWindow
+from brain_edge.spec.steps import (
+    Argmax,
+    Clip,
+    Linear,
+    LookUpRegions,
+    Normalise,
+    OrdinalLevels,
+    PaintRegions,
+    RescaleToUnit,
+    Restore,
+    Threshold,
+    ZScore,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from brain_edge.engine.agreement import MemberLabels
+    from brain_edge.runtime.protocol import Session
+    from brain_edge.spec import Stage
+    from brain_edge.spec.steps import AfterStep, BeforeStep, Frame, Step
+    from brain_edge.spec.steps.frame import Array
+
+POINTWISE_STEPS: Final = (Clip, Normalise, RescaleToUnit, Linear, ZScore)
+"""Steps before the network that change each voxel by itself, once their statistics are known."""
+
+DECIDING_STEPS: Final = (Argmax, Threshold, PaintRegions, LookUpRegions, OrdinalLevels)
+"""Steps after the network that make labels of probabilities, each voxel by itself."""
+
+
+class Decision(StrEnum):
+    """When probabilities become labels."""
+
+    AT_THE_END = "at the end"
+    """The steps after the network are applied to the whole volume, one after the other."""
+    IN_BLOCKS = "in blocks"
+    """Each finished block of probabilities is decided at once; only labels exist for the whole volume."""
+    ON_THE_WAY_BACK = "on the way back"
+    """Probabilities of the network's grid are kept, restored slab by slab, and each slab is decided at once."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """The steps of a stage, sorted by how they are executed.
+
+    Attributes:
+        whole: steps before the network that are applied to the whole volume, in their order.
+        in_windows: steps after these that are applied to each window as it is cut.
+        decision: when probabilities become labels.
+        decide: the step that makes them, unless `AT_THE_END`.
+        restore: the step before it, where `ON_THE_WAY_BACK`.
+        after: the steps that remain, in their order.
+    """
+
+    whole: tuple[BeforeStep, ...]
+    in_windows: tuple[BeforeStep, ...]
+    decision: Decision
+    decide: AfterStep | None
+    restore: Restore | None
+    after: tuple[AfterStep, ...]
+
+    def all_at_once(self, frame: Frame) -> tuple[StagePlan, Frame]:
+        """The plan with nothing left to the windows, and the frame to which that has been applied, complete."""
+        for step in self.in_windows:
+            frame = step.apply(frame)
+        return replace(self, whole=(*self.whole, *self.in_windows), in_windows=()), frame.complete()
+
+
+def plan_stage(stage: Stage, *, keep_probabilities: bool = False) -> StagePlan:
+    """The plan of a stage; where the caller wants the probabilities themselves they are kept whole."""
+    lazy = _pointwise_from(stage.before) if isinstance(stage.network.execution, SlidingWindow) else len(stage.before)
+    whole, in_windows = stage.before[:lazy], stage.before[lazy:]
+    first, *others = stage.after or (None,)
+    if keep_probabilities:
+        return StagePlan(whole, in_windows, Decision.AT_THE_END, None, None, stage.after)
+    if type(first) in DECIDING_STEPS:
+        return StagePlan(whole, in_windows, Decision.IN_BLOCKS, first, None, tuple(others))
+    if isinstance(first, Restore) and others and type(others[0]) in DECIDING_STEPS:
+        return StagePlan(whole, in_windows, Decision.ON_THE_WAY_BACK, others[0], first, tuple(others[1:]))
+    return StagePlan(whole, in_windows, Decision.AT_THE_END, None, None, stage.after)
+
+
+def source_of(plan: StagePlan, frame: Frame) -> Source:
+    """What the network's windows are cut from, given the frame after the steps on the whole volume."""
+    if not plan.in_windows:
+        return Source(frame.voxels)
+    finishers = [_finisher(step, frame) for step in plan.in_windows]
+
+    def finish(cut: Array) -> Array:
+        for finisher in finishers:
+            cut = finisher(cut)
+        return cut
+
+    return Source(frame.voxels, finish)
+
+
+def execute(
+    plan: StagePlan,
+    stage: Stage,
+    sessions: Mapping[str, Session],
+    frame: Frame,
+    tick: Callable[[], None] | None = None,
+    members: MemberLabels | None = None,
+) -> Frame:
+    """Network and decision of a stage: the frame to which the steps `plan.after` are still to be applied.
+
+    Args:
+        plan: of this stage.
+        stage: whose network it is.
+        sessions: by graph.
+        frame: after the steps `plan.whole`.
+        tick: called after each pass of the network.
+        members: is given the labels of each pass and of all together, where there are several and the plan decides.
+    """
+    source, decide = source_of(plan, frame), plan.decide
+    if decide is None:
+        return frame.with_voxels(predict(stage.network, sessions, source, tick))
+
+    def decided(block: Array) -> Array:
+        return decide.apply(frame.with_voxels(block)).voxels
+
+    see = members.watcher(decided) if members is not None and stage.network.passes > 1 else None
+    if plan.decision is Decision.IN_BLOCKS:
+        labels = _Labels(source.sides)
+        for place, block in predicted_blocks(stage.network, sessions, source, tick, see):
+            labels.put(place, decided(block))
+        if members is not None:
+            members.together = labels.voxels[0]
+        return frame.with_voxels(labels.voxels)
+    probabilities = frame.with_voxels(predict(stage.network, sessions, source, tick, see))
+    if members is not None and see is not None:
+        members.together = decided(probabilities.voxels)[0]
+    if plan.restore is None or not can_be_restored_in_slabs(frame):
+        return decide.apply(plan.restore.apply(probabilities) if plan.restore is not None else probabilities)
+    return _decided_on_the_way_back(decide, plan.restore, probabilities)
+
+
+def _decided_on_the_way_back(decide: Step, restore: Restore, probabilities: Frame) -> Frame:
+    native = probabilities.trail[0].before if probabilities.trail else probabilities.geometry
+    labels = _Labels(native.shape)
+    for planes, slab in restored_slabs(probabilities, restore.interpolation):
+        place = (planes, slice(0, native.shape[1]), slice(0, native.shape[2]))
+        labels.put(place, _decided(decide, probabilities, slab))
+    return replace(probabilities, voxels=labels.voxels, geometry=native, trail=())
+
+
+class _Labels:
+    """A label map (1, I, J, K) that is filled block by block, of the type that the first block has."""
+
+    def __init__(self, sides: Sequence[int]) -> None:
+        self._sides = tuple(sides)
+        self._voxels: Array | None = None
+
+    def put(self, place: tuple[slice, slice, slice], block: Array) -> None:
+        if self._voxels is None:
+            self._voxels = np.empty((block.shape[0], *self._sides), dtype=block.dtype)
+        self._voxels[(slice(None), *place)] = block
+
+    @property
+    def voxels(self) -> Array:
+        if self._voxels is None:
+            raise AssertionError("a volume without voxels cannot be built")
+        return self._voxels
+
+
+def _decided(decide: Step, frame: Frame, block: Array) -> Array:
+    return decide.apply(frame.with_voxels(block)).voxels
+
+
+def _pointwise_from(before: Sequence[BeforeStep]) -> int:
+    """From which step on all steps can be applied window by window.
+
+    A z-score looks at the volume that reaches it, so it can only be the first of them.
+    """
+    for position in reversed(range(len(before))):
+        if type(before[position]) not in POINTWISE_STEPS:
+            return position + 1
+        if isinstance(before[position], ZScore):
+            return position
+    return 0
+
+
+def _finisher(step: BeforeStep, frame: Frame) -> Callable[[Array], Array]:
+    """A step with its statistics, to be applied to any part of the volume."""
+    if isinstance(step, ZScore):
+        return step.fitted(frame)
+    return lambda cut: step.apply(frame.with_voxels(cut)).voxels

@@ -1,0 +1,158 @@
+"""Run the networks of a stage: whole or in windows, mirrored or not, one member or an ensemble."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from msgspec import UNSET
+
+from brain_edge.engine.network_output import require_output
+from brain_edge.engine.slices import slice_blocks
+from brain_edge.engine.strided import strided_blocks
+from brain_edge.engine.windows import Place, Source, Tiling, finished_blocks, run_many
+from brain_edge.spec import Activation, Network, SlidingWindow, StridedWindows, WholeVolume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import TypeAlias
+
+    from brain_edge.image.volume import FloatArray
+    from brain_edge.runtime.protocol import Session
+
+    See: TypeAlias = Callable[[int, Place, FloatArray], None]
+    """Told the number of a pass, a place (I, J, K), and the probabilities (D, i, j, k) there."""
+
+BLOCK_BYTES: Final = 2**24
+"""Probabilities that are worked on at a time; small against the caches of a server, large against Python's overhead."""
+
+
+def predict(
+    network: Network,
+    sessions: Mapping[str, Session],
+    voxels: FloatArray | Source,
+    tick: Callable[[], None] | None = None,
+    see: See | None = None,
+) -> FloatArray:
+    """Mean probabilities (D, I, J, K) of all members, by their weights, and mirrorings on the voxels (C, I, J, K).
+
+    Members run one after the other, so that only one needs to be in memory; `tick` is called after each pass. Where
+    there are several, `see` is shown each block of each pass: the number of the pass, the place, the probabilities.
+
+    Raises:
+        BrainEdgeError: a network gives another shape than its specification says, or NaN.
+    """
+    source = voxels if isinstance(voxels, Source) else Source(voxels)
+    if network.passes == 1 and isinstance(network.execution, WholeVolume):
+        return _whole_pass(network, sessions, source, tick)
+    total = np.empty((network.channels_out, *source.sides), dtype=np.float32)
+    members = itertools.product(zip(network.graphs, member_shares(network), strict=True), network.flips)
+    for number, ((graph, share), flip) in enumerate(members):
+        # the sum keeps one array however many passes there are, and each pass hands over block by block
+        mirrored = np.flip(total, tuple(axis + 1 for axis in flip)) if flip else total
+        for place, block in probability_blocks(network, sessions[graph], source.mirrored(flip)):
+            here = mirrored[(slice(None), *place)]
+            counted = block if share == 1 else block * share
+            np.copyto(here, counted) if number == 0 else np.add(here, counted, out=here)
+            if see is not None:
+                see(number, *_unmirrored(place, block, source.sides, flip))
+        if tick is not None:
+            tick()
+    return total if network.passes == 1 else np.divide(total, np.float32(network.passes), out=total)
+
+
+def member_shares(network: Network) -> list[np.float32]:
+    """How much the output of each graph counts, 1 on average; exactly 1 where all count the same."""
+    if network.member_weights is UNSET:
+        return [np.float32(1)] * len(network.graphs)
+    weights = np.array(network.member_weights)
+    return list((weights / weights.mean()).astype(np.float32))
+
+
+def predicted_blocks(
+    network: Network,
+    sessions: Mapping[str, Session],
+    source: Source,
+    tick: Callable[[], None] | None = None,
+    see: See | None = None,
+) -> Iterator[tuple[Place, FloatArray]]:
+    """What `predict` returns, block by block: places (I, J, K) that cover the volume once, and (D, i, j, k) there.
+
+    A block is valid until the next. Where a network makes one pass, the probabilities of the whole volume never
+    exist; where several are averaged, they are in memory and the blocks are views.
+    """
+    if network.passes > 1:
+        yield from _slabs(predict(network, sessions, source, tick, see))
+        return
+    (graph,), (flip,) = network.graphs, network.flips
+    for place, block in probability_blocks(network, sessions[graph], source.mirrored(flip)):
+        yield _unmirrored(place, block, source.sides, flip)
+    if tick is not None:
+        tick()
+
+
+def probability_blocks(network: Network, session: Session, source: Source) -> Iterator[tuple[Place, FloatArray]]:
+    """One pass of one member over what it sees, block by block."""
+    execution = network.execution
+    if isinstance(execution, SlidingWindow):
+        tiling = Tiling.of(source.sides, execution)
+        outputs = run_many(session, (source.cut(place) for place in tiling.places()))
+        checked = (_checked(output, network.channels_out, tiling.window) for output in outputs)
+        blocks = finished_blocks(tiling, execution.blending, checked)
+    elif isinstance(execution, StridedWindows):
+        blocks = strided_blocks(execution, network.channels_out, session, source)
+    elif not isinstance(execution, WholeVolume):
+        blocks = slice_blocks(network, execution, session, source)
+    else:
+        blocks = _slabs(_checked(session(source.whole()), network.channels_out, source.sides))
+    for place, block in blocks:
+        yield place, activated(block, network.activation)
+
+
+def activated(output: FloatArray, activation: Activation) -> FloatArray:
+    """Probabilities from the output (D, I, J, K) of a graph."""
+    if activation is Activation.NONE:
+        return output
+    from scipy.special import expit, softmax
+
+    return np.asarray(expit(output) if activation is Activation.SIGMOID else softmax(output, axis=0), np.float32)
+
+
+def _whole_pass(
+    network: Network, sessions: Mapping[str, Session], source: Source, tick: Callable[[], None] | None
+) -> FloatArray:
+    """A single pass over the whole volume: the very array of the session, where nothing has to be done to it."""
+    (graph,), (flip,) = network.graphs, network.flips
+    mirrored = source.mirrored(flip)
+    output = activated(
+        _checked(sessions[graph](mirrored.whole()), network.channels_out, source.sides), network.activation
+    )
+    if tick is not None:
+        tick()
+    return np.flip(output, tuple(axis + 1 for axis in flip)) if flip else output
+
+
+def _slabs(volume: FloatArray) -> Iterator[tuple[Place, FloatArray]]:
+    """A volume (D, I, J, K) in slabs along I."""
+    side = volume.shape[1]
+    planes = max(1, BLOCK_BYTES // max(1, volume.nbytes // side))
+    for first in range(0, side, planes):
+        last = min(first + planes, side)
+        yield (slice(first, last), slice(0, volume.shape[2]), slice(0, volume.shape[3])), volume[:, first:last]
+
+
+def _unmirrored(
+    place: Place, block: FloatArray, sides: tuple[int, int, int], flip: tuple[int, ...]
+) -> tuple[Place, FloatArray]:
+    """Where a block of a mirrored volume lies in the volume itself, and the block as it lies there."""
+    spans = [
+        slice(side - span.stop, side - span.start) if axis in flip else span
+        for axis, (span, side) in enumerate(zip(place, sides, strict=True))
+    ]
+    return (spans[0], spans[1], spans[2]), np.flip(block, tuple(axis + 1 for axis in flip))
+
+
+def _checked(batch: FloatArray, channels_out: int, sides: tuple[int, ...]) -> FloatArray:
+    """The output (D, I, J, K) of a network, where it is one."""
+    return np.asarray(require_output(batch, (1, channels_out, *sides))[0])

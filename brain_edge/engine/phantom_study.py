@@ -1,0 +1,55 @@
+"""What a model is tried on where there is no patient: the phantom as each of its inputs, and what it makes of it.
+
+Conversion, the self-test of a package and `verify` all ask here, so that they speak of the same study.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brain_edge.image.phantom import make_study
+from brain_edge.image.volume import Study
+from brain_edge.spec.steps import OneHot
+
+if TYPE_CHECKING:
+    from brain_edge.engine.segmenter import Segmenter
+    from brain_edge.image.phantom import Phantom
+    from brain_edge.image.volume import FloatArray, LabelArray
+    from brain_edge.spec import ModelSpec
+
+
+def stand_in(phantom: Phantom, spec: ModelSpec) -> Study:
+    """A study of all sequences of a model; a label map where the model takes one."""
+    study = make_study(phantom, [sequence.name for sequence in spec.inputs])
+    values = classes_of(spec)
+    if values is None:
+        return study
+    volumes = {
+        name: replace(volume, voxels=_in_classes(volume.voxels, values)) for name, volume in study.volumes.items()
+    }
+    return Study(volumes, study.reference)
+
+
+def outcome(segmenter: Segmenter, study: Study) -> LabelArray:
+    """What two runs of a model are compared by, (I, J, K) uint8.
+
+    The mask; of a model that makes images where its image, or the mean of its images, is above its own mean.
+    """
+    if not segmenter.spec.makes_images:
+        return segmenter(study).mask.labels
+    image = np.mean([volume.voxels for volume in segmenter.synthesise(study)], axis=0, dtype=np.float64)
+    return np.asarray(image > image.mean(), dtype=np.uint8)
+
+
+def classes_of(spec: ModelSpec) -> tuple[int, ...] | None:
+    """The values of the label map that a model takes, or None where it takes images."""
+    return next((step.values for step in spec.stages[0].before if isinstance(step, OneHot)), None)
+
+
+def _in_classes(voxels: FloatArray, values: tuple[int, ...]) -> FloatArray:
+    """Intensities cut into as many equal steps as there are classes."""
+    steps = np.floor(voxels / max(float(voxels.max()), 1.0) * len(values)).clip(0, len(values) - 1)
+    return np.asarray(np.array(values, dtype=np.float32)[steps.astype(np.intp)])

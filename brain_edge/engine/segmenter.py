@@ -1,0 +1,261 @@
+"""Segmenter: from a study to a label map on the study's own grid, through every step of a spec."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brain_edge.engine.agreement import MemberLabels
+from brain_edge.engine.assembly import assemble
+from brain_edge.engine.execution import execute, plan_stage
+from brain_edge.engine.memory import MemoryLimit
+from brain_edge.engine.stage_zero import BrainMasker, find_stage_zero
+from brain_edge.errors import InputError, UsageError
+from brain_edge.image.resample import Interpolation
+from brain_edge.image.volume import FloatArray, Mask, Study, Volume
+from brain_edge.runtime.protocol import MeasuredSession
+from brain_edge.spec import WholeVolume
+from brain_edge.spec.plan import known_inputs, without_activation
+from brain_edge.spec.plausibility import Flag, check_input, check_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from brain_edge.engine.execution import StagePlan
+    from brain_edge.image.geometry import Shape
+    from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.package import ModelPackage
+    from brain_edge.runtime.protocol import Session
+    from brain_edge.spec import ModelSpec, Stage
+    from brain_edge.spec.steps import Frame
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What a model says about a study.
+
+    Attributes:
+        mask: labels on the grid of the reference sequence.
+        flags: what is not plausible about the input or the mask; empty for most heads.
+        probabilities: (D, I, J, K) float32 of the last network on the same grid, where asked for.
+        elapsed_ms: time per stage and step group, in milliseconds.
+        member_agreement: least Dice of a pass of the last network (a member of an ensemble, a mirroring) with all
+            together on the network's grid, by the name of the label; empty where it runs once.
+    """
+
+    mask: Mask
+    flags: tuple[Flag, ...] = ()
+    probabilities: FloatArray | None = None
+    elapsed_ms: Mapping[str, float] = field(default_factory=dict)
+    member_agreement: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What a stage leaves: the frame for the next stage or the result; of the last one what `Segmentation` has."""
+
+    frame: Frame
+    probabilities: FloatArray | None = None
+    member_agreement: Mapping[str, float] = field(default_factory=dict)
+
+
+class Segmenter:
+    """A model that is ready to run: call it with a study or a volume.
+
+    Args:
+        spec: the steps.
+        sessions: a ready network for each graph of the spec. `Segmenter.open` makes OpenVINO's; the parity
+            check passes PyTorch's, so that both run between the very same steps.
+        memory: the most that may be taken.
+        masker: runs before the first step, where a package names another one as its stage 0.
+
+    >>> segmenter = Segmenter.open("deepbet-int8")  # doctest: +SKIP
+    >>> segmenter(read_volume("head.nii.gz")).mask.volume_ml(1)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        sessions: Mapping[str, Session],
+        memory: MemoryLimit | None = None,
+        masker: BrainMasker | None = None,
+    ) -> None:
+        missing = sorted(set(spec.graphs) - set(sessions))
+        if missing:
+            raise InputError(f"the model {spec.name} needs the graphs {', '.join(missing)}, which were not given")
+        self.spec = spec
+        self._sessions = sessions
+        self._memory = memory or MemoryLimit()
+        self._masker = masker
+
+    @classmethod
+    def open(
+        cls, package: ModelPackage | Path | str, options: RuntimeOptions | None = None, *, alone: bool = False
+    ) -> Segmenter:
+        """A segmenter of a package (a folder or an opened package), run by OpenVINO on this CPU.
+
+        Args:
+            package: that is run.
+            options: how.
+            alone: without the package that it names as its stage 0, if any: for its self-test.
+
+        Raises:
+            PackageError: a package is damaged, or its stage 0 is not there.
+        """
+        from brain_edge.package import ModelPackage, open_package
+        from brain_edge.runtime.session import open_sessions
+
+        opened = package if isinstance(package, ModelPackage) else open_package(package)
+        limit = MemoryLimit(None if options is None else options.max_memory_bytes)
+        masker = None if alone else open_masker(opened, options)
+        return cls(opened.spec, open_sessions(opened, options), limit, masker)
+
+    def __call__(
+        self,
+        study: Study | Volume,
+        *,
+        probabilities: bool = False,
+        tick: Callable[[], None] | None = None,
+    ) -> Segmentation:
+        """Segment one study.
+
+        Args:
+            study: the sequences by name; a single volume stands for the only sequence of the model.
+            probabilities: also return the probabilities of the last network on the study's grid.
+            tick: called after each pass of a network, for a progress bar.
+
+        Raises:
+            InputError: a sequence is missing, or the images do not lie over each other.
+            ImplausibleError: a cascade found nothing to crop to.
+            UsageError: the model makes images.
+        """
+        if self.spec.makes_images:
+            raise UsageError(f"the model {self.spec.name} makes images, a mask was asked for; take one that segments")
+        clock = _Clock()
+        flags: tuple[Flag, ...] = ()
+        if self._masker is not None:
+            study, flags = self._masker(_as_study(study, self.spec))
+            clock.lap("stage 0")
+        start = assemble(study, self.spec)
+        clock.lap("assemble")
+        found = self._run_stages(start, clock, tick, keep=probabilities)
+        mask = Mask(np.ascontiguousarray(found.frame.voxels[0]), start.geometry)
+        flags = (*flags, *check_input(_as_study(study, self.spec), self.spec.plausible), *check_mask(mask, self.spec))
+        clock.lap("check")
+        return Segmentation(mask, flags, found.probabilities, clock.elapsed_ms, found.member_agreement)
+
+    def synthesise(self, study: Study | Volume, *, tick: Callable[[], None] | None = None) -> tuple[Volume, ...]:
+        """The images that a generator makes of a study, one per channel, on the grid of the study.
+
+        Args:
+            study: what the generator is conditioned on, such as a label map; it gives the grid in any case.
+            tick: called after each pass of a network, for a progress bar.
+
+        Raises:
+            InputError: a sequence is missing, or an image came out the same everywhere.
+            UsageError: the model segments.
+        """
+        if not self.spec.makes_images:
+            raise UsageError(f"the model {self.spec.name} makes masks, an image was asked for; take a generator")
+        start = assemble(study, self.spec)
+        frame = self._run_stages(start, _Clock(), tick, keep=False).frame
+        names = [f"{self.spec.name}-{channel}" for channel in range(frame.voxels.shape[0])]
+        return tuple(
+            Volume(np.array(voxels), start.geometry, name) for voxels, name in zip(frame.voxels, names, strict=True)
+        )
+
+    def _run_stages(self, start: Frame, clock: _Clock, tick: Callable[[], None] | None, *, keep: bool) -> _Found:
+        """What the last stage leaves, with its probabilities if they are kept."""
+        found = _Found(start)
+        for stage in self.spec.stages:
+            last = stage is self.spec.stages[-1]
+            found = self._run_stage(stage, found.frame, clock, tick, keep=keep and last)
+        return found
+
+    def release(self) -> None:
+        """Give back the memory that is only needed while a network runs; the next study takes it again."""
+        for session in self._sessions.values():
+            if isinstance(session, MeasuredSession):
+                session.release()
+
+    def _run_stage(
+        self, stage: Stage, start: Frame, clock: _Clock, tick: Callable[[], None] | None, *, keep: bool
+    ) -> _Found:
+        """The frame for the next stage (the last one: the result), and the probabilities if they are kept."""
+        last = stage is self.spec.stages[-1]
+        if not keep:
+            stage = without_activation(stage)
+        plan = plan_stage(stage, keep_probabilities=keep)
+        frame = start
+        self._memory.require_copy(frame.voxels.nbytes)
+        for before in plan.whole:
+            frame = before.apply(frame)
+        if frame.absent:
+            # what is not there gets its zeros after all steps, so nothing can be left to the windows
+            plan, frame = plan.all_at_once(frame)
+        clock.lap(f"{stage.name}: before")
+        is_short = self._memory.require(self._ahead(stage, plan, frame), start.geometry.shape, self._sessions)
+        members = MemberLabels(frame.geometry.shape) if last and stage.network.passes > 1 else None
+        frame = execute(plan, stage, self._sessions, frame, tick, members)
+        if is_short:
+            self.release()
+        clock.lap(f"{stage.name}: network")
+        # a copy, because without a resampling on the way back it is the array that the session has only lent
+        restored = np.array(frame.undone(Interpolation.LINEAR).voxels) if keep else None
+        for after in plan.after:
+            frame = after.apply(frame)
+        clock.lap(f"{stage.name}: after")
+        if last:
+            return _Found(frame, restored, members.agreement(self.spec.label_names()) if members is not None else {})
+        # numbers may still be the array that the session has only lent
+        found = frame if frame.voxels.dtype == np.uint8 else frame.with_voxels(np.array(frame.voxels))
+        findings = {**start.findings, stage.name: found}
+        return _Found(replace(start, statistics=frame.statistics, findings=findings))
+
+    def _ahead(self, stage: Stage, plan: StagePlan, frame: Frame) -> Iterator[tuple[Stage, StagePlan, Shape]]:
+        """This stage and those after it of which it is known what they will see."""
+        yield stage, plan, frame.geometry.shape
+        known = dict(known_inputs(self.spec))
+        position = next(at for at, each in enumerate(self.spec.stages) if each.name == stage.name)
+        for later in self.spec.stages[position + 1 :]:
+            shape = known.get(later.network.graphs[0])
+            if shape is not None and isinstance(later.network.execution, WholeVolume):
+                yield later, plan_stage(later), (shape[2], shape[3], shape[4])
+
+
+def open_masker(package: ModelPackage, options: RuntimeOptions | None = None) -> BrainMasker | None:
+    """What runs before a package that names another one as its stage 0; None where it names none.
+
+    Raises:
+        PackageError: the other one is not there, or damaged.
+        UsageError: the options name one for a package that names none.
+    """
+    zero = find_stage_zero(package, None if options is None else options.stage_zero)
+    if zero is None or not package.manifest.stage_zero:
+        return None
+    alone = None if options is None else replace(options, stage_zero=None)
+    return BrainMasker(Segmenter.open(zero, alone), package.manifest.stage_zero.sequence)
+
+
+def _as_study(study: Study | Volume, spec: ModelSpec) -> Study:
+    if isinstance(study, Study):
+        return study
+    name = spec.inputs[0].name
+    return Study({name: study}, name)
+
+
+class _Clock:
+    """Time between laps, in milliseconds by name."""
+
+    def __init__(self) -> None:
+        self.elapsed_ms: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.elapsed_ms[name] = (now - self._last) * 1000.0
+        self._last = now

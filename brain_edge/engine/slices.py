@@ -1,0 +1,112 @@
+"""Run 2D, 2.5D, recurrent and noise-driven networks over a volume: slices in, finished slabs of slices out.
+
+Slices go to the network in equal batches, so that the cores are busy and a graph is compiled for one shape, and what
+is in memory at a time is one batch. The slabs come back at their place in the volume: restacked in the order in which
+the slices lie, whatever the network's own order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from brain_edge.engine.network_output import require_output
+from brain_edge.engine.windows import run_many
+from brain_edge.spec.execution import Edge, NoiseSlices, SlicesAlong, WholeStack, batch_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from brain_edge.engine.windows import Place, Source
+    from brain_edge.image.volume import FloatArray
+    from brain_edge.runtime.protocol import Session
+    from brain_edge.spec import Network
+
+Indices: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.intp]]
+SliceWise: TypeAlias = SlicesAlong | WholeStack | NoiseSlices
+
+
+def slice_blocks(
+    network: Network, execution: SliceWise, session: Session, source: Source
+) -> Iterator[tuple[Place, FloatArray]]:
+    """The output of a network slab by slab: its place (I, J, K), and the numbers (D, i, j, k) there.
+
+    A slab is valid until the next.
+
+    Raises:
+        BrainEdgeError: the network gives another shape than its specification says, or NaN.
+    """
+    slices = source.sides[execution.axis]
+    size = slices if isinstance(execution, WholeStack) else batch_size(slices, execution.batch)
+    plane = [side for axis, side in enumerate(source.sides) if axis != execution.axis]
+    expected = (size, network.channels_out, *plane)
+    outputs = run_many(session, _batches(network, execution, source, size))
+    for first, output in zip(range(0, slices, size), outputs, strict=True):
+        count = min(size, slices - first)
+        slab = np.moveaxis(require_output(output, expected)[:count], 0, execution.axis + 1)
+        yield _slab_place(source, execution.axis, first, count), slab
+
+
+def neighbouring(slices: int, wanted: Indices, edge: Edge) -> Indices:
+    """The numbers of the slices that stand for `wanted` ones, some of which lie beyond the first or the last.
+
+    Where the edge is a constant, any number stands for what it replaces.
+    """
+    if edge is Edge.MIRROR and slices > 1:
+        period = 2 * (slices - 1)
+        wanted = np.abs((wanted + slices - 1) % period - (slices - 1))
+    return np.asarray(np.clip(wanted, 0, slices - 1))
+
+
+def _batches(network: Network, execution: SliceWise, source: Source, size: int) -> Iterator[FloatArray]:
+    slices = source.sides[execution.axis]
+    if isinstance(execution, NoiseSlices):
+        noise = np.random.default_rng(execution.seed).standard_normal((slices, network.channels_in), dtype=np.float32)
+        yield from (_filled_up(noise[first : first + size], size) for first in range(0, slices, size))
+        return
+    fill = _beyond(execution, source)
+    for first in range(0, slices, size):
+        yield _filled_up(_planes(execution, source, first, min(size, slices - first), fill), size)
+
+
+def _planes(
+    execution: SlicesAlong | WholeStack, source: Source, first: int, count: int, fill: FloatArray
+) -> FloatArray:
+    """`count` slices from `first` on with their neighbours, (count, C * (2 n + 1), H, W)."""
+    reach, edge = (execution.neighbours, execution.edge) if isinstance(execution, SlicesAlong) else (0, Edge.REPEAT)
+    slices = source.sides[execution.axis]
+    wanted = np.arange(first - reach, first + count + reach)
+    cut = np.take(source.voxels, neighbouring(slices, wanted, edge), axis=execution.axis + 1)
+    planes = np.moveaxis(cut if source.finish is None else source.finish(cut), execution.axis + 1, 0)
+    if edge in (Edge.ZERO, Edge.MEAN):
+        planes[(wanted < 0) | (wanted >= slices)] = fill
+    if reach == 0:
+        return planes
+    shifted = [planes[offset : offset + count] for offset in range(2 * reach + 1)]
+    return np.asarray(np.stack(shifted, axis=2).reshape(count, -1, *planes.shape[2:]))
+
+
+def _beyond(execution: SliceWise, source: Source) -> FloatArray:
+    """What is beyond the ends, for each channel (C, 1, 1)."""
+    channels = source.voxels.shape[0]
+    if not (isinstance(execution, SlicesAlong) and execution.edge is Edge.MEAN):
+        return np.zeros((channels, 1, 1), dtype=np.float32)
+    voxels = source.voxels if source.finish is None else source.finish(source.voxels)
+    means = [channel.mean(dtype=np.float64) for channel in voxels]
+    return np.array(means, dtype=np.float32).reshape(channels, 1, 1)
+
+
+def _filled_up(batch: FloatArray, size: int) -> FloatArray:
+    """A batch of exactly `size`, float32 and C-contiguous, zeros at its end where it is short."""
+    if batch.shape[0] == size:
+        return np.ascontiguousarray(batch, dtype=np.float32)
+    filled = np.zeros((size, *batch.shape[1:]), dtype=np.float32)
+    filled[: batch.shape[0]] = batch
+    return filled
+
+
+def _slab_place(source: Source, axis: int, first: int, count: int) -> Place:
+    spans = [slice(0, side) for side in source.sides]
+    spans[axis] = slice(first, first + count)
+    return spans[0], spans[1], spans[2]

@@ -1,0 +1,206 @@
+"""Cohorts by name or file, their cases, and the images behind them: one case in memory at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.errors import InputError, UsageError
+from brain_edge.evaluation.cohort.manifest import CohortManifest, Split, read_manifest
+from brain_edge.evaluation.cohort.reference import read_reference
+from brain_edge.evaluation.cohort.sources import fetch_file, find_file
+from brain_edge.image.volume import Mask, Study, Volume
+from brain_edge.io.nifti import read_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brain_edge.deploy.fetch import Report
+    from brain_edge.evaluation.cohort.manifest import CaseEntry, FileEntry
+    from brain_edge.spec import ModelSpec
+
+SUFFIX: Final = ".toml"
+FOLDER: Final = "calibration_data"
+"""Where shipped manifests lie: in the root of a checkout, and inside `brain_edge` where it is installed."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case of a cohort, with all that is needed to find its files.
+
+    Attributes:
+        number: from 1, in the order of the manifest: what packages call it instead of a name.
+        cohort: what the user calls the cohort.
+        folder: of the manifest.
+        entry: subject, visit, split and files.
+        inputs: the images in the order of the cohort's sequences; the first one gives the grid.
+        labels: value in the reference file -> label of the model; empty: as they are.
+    """
+
+    number: int
+    cohort: str
+    folder: Path
+    entry: CaseEntry
+    inputs: Mapping[str, FileEntry]
+    labels: Mapping[int, int]
+
+    @property
+    def title(self) -> str:
+        """What messages call it: cohort, subject, visit and sequences."""
+        return f"{self.cohort}: {self.entry.title}"
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether accuracy can be measured on it; agreement always can."""
+        return self.entry.reference is not None
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A manifest that has been read and checked; no image has been opened yet.
+
+    Attributes:
+        called: what the user calls it, a name or a path.
+        path: of the manifest.
+        manifest: what it says.
+    """
+
+    called: str
+    path: Path
+    manifest: CohortManifest
+
+    @property
+    def sha256(self) -> str:
+        """Of the canonical content of the manifest, and through its hashes of every image."""
+        return self.manifest.sha256
+
+    def cases(self, split: Split | None = None) -> tuple[Case, ...]:
+        """The cases of one split, or of all.
+
+        Raises:
+            InputError: the split has none.
+        """
+        numbered = enumerate(self.manifest.cases, start=1)
+        wanted = ((number, entry) for number, entry in numbered if split in (None, entry.split))
+        chosen = tuple(self._case(number, entry) for number, entry in wanted)
+        if not chosen:
+            counts = ", ".join(f"{split}: {count}" for split, count in self.counts().items())
+            raise InputError(f"the cohort {self.called} has no {split} case ({counts}); add some to {self.path}")
+        return chosen
+
+    def counts(self) -> dict[Split, int]:
+        """How many cases each split has."""
+        splits = [entry.split for entry in self.manifest.cases]
+        return {split: splits.count(split) for split in Split}
+
+    def _case(self, number: int, entry: CaseEntry) -> Case:
+        inputs = {name: entry.inputs[name] for name in self.manifest.sequences if name in entry.inputs}
+        return Case(number, self.called, self.path.parent, entry, inputs, self.manifest.relabelling)
+
+
+@dataclass(frozen=True)
+class ResolvedCase:
+    """The local files of a case, their hashes checked.
+
+    Attributes:
+        inputs: sequence name -> image, the one that gives the grid first.
+        reference: label map, or None.
+    """
+
+    inputs: Mapping[str, Path]
+    reference: Path | None
+
+
+def load_cohort(name_or_path: str | Path) -> Cohort:
+    """A shipped cohort by its name, or a manifest by its path (which ends in `.toml`).
+
+    Raises:
+        UsageError: there is no shipped cohort of that name.
+        InputError: the manifest cannot be read, or its cases do not go together.
+    """
+    called = str(name_or_path)
+    if isinstance(name_or_path, Path) or called.endswith(SUFFIX):
+        path = Path(name_or_path)
+    elif called in shipped_cohorts():
+        path = _shipped_folder() / (called + SUFFIX)
+    else:
+        raise UsageError(
+            f"there is no cohort {called!r}; shipped are {', '.join(shipped_cohorts())}, "
+            "and a path that ends in .toml reads a manifest of your own"
+        )
+    return Cohort(called, path, read_manifest(path))
+
+
+def shipped_cohorts() -> tuple[str, ...]:
+    """The names of the cohorts that come with the program."""
+    return tuple(sorted(path.stem for path in _shipped_folder().glob(f"*{SUFFIX}")))
+
+
+def fetch_cohort(cohort: Cohort, report: Report | None = None) -> tuple[Path, ...]:
+    """Download what the cohort takes from a package registry, unless it is there; returns those files.
+
+    Raises:
+        InputError: a file could not be downloaded, or its hash does not match.
+    """
+    files = [file for case in cohort.manifest.cases for file in (*case.inputs.values(), case.reference)]
+    paths = [fetch_file(file, report) for file in dict.fromkeys(files) if file is not None]
+    return tuple(path for path in paths if path is not None)
+
+
+def resolve(case: Case) -> ResolvedCase:
+    """Find the files of a case and check every hash; nothing is downloaded.
+
+    Raises:
+        InputError: a file is missing or changed, its variable is not set, or its archive is not in the cache.
+    """
+    inputs = {name: find_file(entry, case.folder, case.cohort) for name, entry in case.inputs.items()}
+    reference = case.entry.reference
+    return ResolvedCase(inputs, find_file(reference, case.folder, case.cohort) if reference else None)
+
+
+def load_case(case: Case) -> tuple[Study, Mask | None]:
+    """Read the images of a case and its reference mask, which lies on the grid of the first image.
+
+    Raises:
+        InputError: as in `resolve`; an image or the mask is refused, or the mask is on another grid.
+    """
+    files = resolve(case)
+    study = Study({name: read_volume(path) for name, path in files.inputs.items()}, next(iter(files.inputs)))
+    if files.reference is None:
+        return study, None
+    mask = read_reference(files.reference, case.labels)
+    if not mask.geometry.same_grid(study.geometry):
+        raise InputError(
+            f"{files.reference}: the reference mask lies on another grid ({_grid(mask)}) than "
+            f"{study.reference} of {case.title} ({_grid(study)}); resample it to that image first"
+        )
+    return study, mask
+
+
+def study_for(study: Study, spec: ModelSpec) -> Study | Volume:
+    """What a model is given of a case.
+
+    A model of one channel takes a case of one image, whatever the image is called; any other model takes its
+    own sequences by name and leaves the rest of the case.
+    """
+    if len(spec.inputs) == len(study.volumes) == 1:
+        return study.volumes[study.reference]
+    names = [sequence.name for sequence in spec.inputs if sequence.name in study.volumes]
+    if not names:
+        return study
+    reference = study.reference if study.reference in names else names[0]
+    return Study({name: study.volumes[name] for name in names}, reference)
+
+
+def _shipped_folder() -> Path:
+    package = Path(__file__).resolve().parents[2]
+    inside = package / FOLDER
+    return inside if inside.is_dir() else package.parent / FOLDER
+
+
+def _grid(image: Mask | Study) -> str:
+    geometry = image.geometry
+    sides = " x ".join(map(str, geometry.shape))
+    spacing = " x ".join(f"{side:.3g}" for side in geometry.spacing_mm)
+    return f"{sides} voxels of {spacing} mm, {geometry.orientation}"

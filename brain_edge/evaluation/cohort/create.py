@@ -1,0 +1,202 @@
+"""Describe a folder of images as a cohort: find cases, split the subjects, hash files, write it down."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.errors import InputError
+from brain_edge.evaluation.cohort.cases import Cohort
+from brain_edge.evaluation.cohort.check import RefusedCase, check_cohort
+from brain_edge.evaluation.cohort.discover import find_images
+from brain_edge.evaluation.cohort.manifest import CaseEntry, CohortManifest, FileEntry, Split, parse_manifest
+from brain_edge.evaluation.cohort.toml import format_manifest
+from brain_edge.machine.atomic import atomic_file
+from brain_edge.package.digest import sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from brain_edge.deploy.fetch import Report
+    from brain_edge.evaluation.cohort.discover import FoundImage
+
+MINIMUM_SUBJECTS: Final = len(Split)
+CALIBRATION_SHARE: Final = 0.2
+VALIDATION_SHARE: Final = 0.3
+"""Shares of the subjects; the rest, about half, is the test split, whose worth grows with its subjects."""
+
+
+class Grouping(StrEnum):
+    """What a case is."""
+
+    IMAGE = "image"
+    """Each image on its own: for models of one channel."""
+    VISIT = "visit"
+    """The images of one visit together: for models of several sequences."""
+
+
+@dataclass(frozen=True)
+class CohortPlan:
+    """How a folder becomes a cohort.
+
+    Attributes:
+        name: of the cohort: letters, digits and `_.+-`.
+        grouping: what a case is.
+        sequences: the sequences to take, the one that gives the grid first; empty: all that are found, which
+            is only possible where each image is a case.
+        mask_pattern: see `find_images`.
+        seed: another seed, another split of the subjects.
+        licence: of the images, for the reader of a report.
+    """
+
+    name: str
+    grouping: Grouping = Grouping.IMAGE
+    sequences: tuple[str, ...] = ()
+    mask_pattern: str | None = None
+    seed: int = 0
+    licence: str = "not stated"
+
+
+def create_cohort(folder: Path, output: Path, plan: CohortPlan, report: Report | None = None) -> Cohort:
+    """Write a manifest of the images below a folder, each of which is read and checked first.
+
+    Args:
+        folder: a BIDS dataset, or a plain folder with one folder per subject.
+        output: the manifest, `.toml`; sources are relative to it where it lies in or above the folder.
+        plan: how.
+        report: told before each case is checked.
+
+    Raises:
+        InputError: too few subjects, or images or masks that cannot be used; nothing is written.
+        OutputError: the manifest cannot be written.
+    """
+    found = _wanted(find_images(folder, plan.mask_pattern), plan, folder)
+    splits = assign_splits(_subjects(found), plan.seed, folder)
+    sources = _sources(found, folder, output)
+    entries = [_entry(images, splits, sources) for images in _grouped(found, plan)]
+    manifest = CohortManifest(
+        name=plan.name,
+        title=f"{len(entries)} cases of {len(splits)} subjects",
+        licence=plan.licence,
+        citation="",
+        sequences=plan.sequences or tuple(sorted({image.sequence for image in found})),
+        cases=tuple(entries),
+    )
+    text = format_manifest(manifest, f"Subjects were split by the seed {plan.seed}.")
+    # the text is read back, so that whatever a manifest must be is checked before one is written
+    cohort = Cohort(str(output), output, parse_manifest(text, str(output)))
+    _require_usable(cohort, report)
+    with atomic_file(output) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+    return cohort
+
+
+def assign_splits(subjects: Mapping[str, bool], seed: int, folder: Path) -> dict[str, Split]:
+    """Give each subject a split, in an order drawn from the seed.
+
+    Subjects without a mask for each of their cases go first, and so into calibration, which needs none. The
+    order is that of a hash, the same on every machine, and stays when a subject is added; where it is cut into splits
+    does not: a subject next to a border may change its split, and packages that exist have seen it in the other one.
+
+    Args:
+        subjects: name -> whether every case has a reference mask.
+        seed: of the order.
+        folder: for the message.
+
+    Raises:
+        InputError: fewer subjects than splits.
+    """
+    missing = MINIMUM_SUBJECTS - len(subjects)
+    if missing > 0:
+        raise InputError(
+            f"{folder}: expected at least {MINIMUM_SUBJECTS} subjects, one for each of {', '.join(Split)}, "
+            f"found {len(subjects)}: {missing} more needed"
+        )
+    drawn = sorted(subjects, key=lambda subject: (subjects[subject], _draw(seed, subject)))
+    first = max(1, round(CALIBRATION_SHARE * len(drawn)))
+    second = first + max(1, round(VALIDATION_SHARE * len(drawn)))
+    parts = zip(Split, (drawn[:first], drawn[first:second], drawn[second:]), strict=True)
+    return {subject: split for split, members in parts for subject in members}
+
+
+def _draw(seed: int, subject: str) -> str:
+    return hashlib.sha256(f"{seed}:{subject}".encode()).hexdigest()
+
+
+def _wanted(found: Iterable[FoundImage], plan: CohortPlan, folder: Path) -> tuple[FoundImage, ...]:
+    images = tuple(found)
+    if not plan.sequences:
+        if plan.grouping is Grouping.VISIT:
+            raise InputError(
+                f"{folder}: expected the sequences that make up a case, the one that gives the grid first; name them"
+            )
+        return images
+    there = sorted({image.sequence for image in images})
+    absent = [name for name in plan.sequences if name not in there]
+    if absent:
+        raise InputError(f"{folder}: there is no sequence {absent[0]}; found {', '.join(there)}")
+    return tuple(image for image in images if image.sequence in plan.sequences)
+
+
+def _subjects(found: Iterable[FoundImage]) -> dict[str, bool]:
+    masked: defaultdict[str, list[bool]] = defaultdict(list)
+    for image in found:
+        masked[image.subject].append(image.mask is not None)
+    return {subject: all(masks) for subject, masks in masked.items()}
+
+
+def _grouped(found: Iterable[FoundImage], plan: CohortPlan) -> tuple[tuple[FoundImage, ...], ...]:
+    """The images of each case, the one that gives the grid first."""
+    groups: defaultdict[tuple[str, ...], list[FoundImage]] = defaultdict(list)
+    for image in found:
+        own = (image.sequence, str(image.path)) if plan.grouping is Grouping.IMAGE else ()
+        groups[(image.subject, image.visit, *own)].append(image)
+    if plan.grouping is Grouping.IMAGE:
+        return tuple(map(tuple, groups.values()))
+    return tuple(_complete(images, plan.sequences) for images in groups.values())
+
+
+def _complete(images: list[FoundImage], sequences: tuple[str, ...]) -> tuple[FoundImage, ...]:
+    have = [image.sequence for image in images]
+    for name in sequences:
+        if have.count(name) != 1:
+            where = f"{images[0].subject} {images[0].visit}".strip()
+            raise InputError(f"{where}: expected one {name} per visit, found {have.count(name)} (of {', '.join(have)})")
+    return tuple(sorted(images, key=lambda image: sequences.index(image.sequence)))
+
+
+def _sources(found: Iterable[FoundImage], folder: Path, output: Path) -> dict[Path, str]:
+    """What the manifest calls each file; links below the folder are kept, since data managers move their targets."""
+    root, base = folder.resolve(), output.parent.resolve()
+    prefix = root.relative_to(base) if root.is_relative_to(base) else root
+    paths = [path for image in found for path in (image.path, image.mask) if path is not None]
+    return {path: (prefix / path.relative_to(folder)).as_posix() for path in paths}
+
+
+def _entry(images: tuple[FoundImage, ...], splits: Mapping[str, Split], sources: Mapping[Path, str]) -> CaseEntry:
+    first = images[0]
+    return CaseEntry(
+        subject=first.subject,
+        visit=first.visit,
+        split=splits[first.subject],
+        inputs={image.sequence: _file(image.path, sources) for image in images},
+        reference=None if first.mask is None else _file(first.mask, sources),
+    )
+
+
+def _file(path: Path, sources: Mapping[Path, str]) -> FileEntry:
+    return FileEntry(source=sources[path], sha256=sha256_of(path))
+
+
+def _require_usable(cohort: Cohort, report: Report | None) -> None:
+    checked = check_cohort(cohort, report)
+    refused = [case for case in checked if isinstance(case, RefusedCase)]
+    if refused:
+        raise InputError(
+            f"{len(refused)} of {len(checked)} cases cannot be used, so no manifest was written; "
+            f"the first one: {refused[0].problem}"
+        )

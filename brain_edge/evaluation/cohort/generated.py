@@ -1,0 +1,155 @@
+"""Heads that a generator package makes of label maps (SPADE): label maps, slices, volumes.
+
+The generator paints what the analytic synthesiser draws (`brain_edge.evaluation.cohort.synthesise`): it has learnt
+what a scanner makes of each class, and knows no other contrast. Its image is stretched to full scale, because a
+generator ends in numbers of its own (tanh), and is 0 outside of the label map, as the skull-stripped images are that
+it was trained on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brain_edge.engine.assembly import assemble
+from brain_edge.engine.phantom_study import classes_of
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.errors import InputError, UsageError
+from brain_edge.evaluation.cohort.reference import read_reference
+from brain_edge.evaluation.cohort.synthesise import FULL_SCALE
+from brain_edge.evaluation.cohort.typical import LARGEST_NORM, TypicalSlices, atypical
+from brain_edge.image.volume import Mask, Volume
+from brain_edge.jobs.generate import require_generator
+from brain_edge.jobs.record import provenance
+from brain_edge.package import WeightsStatus
+from brain_edge.spec import SlicesAlong
+from brain_edge.spec.steps import OneHot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from brain_edge.deploy.fetch import Report
+    from brain_edge.evaluation.cohort.typical import Slices
+    from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.package import ModelPackage
+
+
+@dataclass(frozen=True, eq=False)
+class Generator:
+    """A package that makes images of label maps, ready to run.
+
+    Attributes:
+        package: of one label map in, one image out.
+        segmenter: the same, with its networks loaded.
+    """
+
+    package: ModelPackage
+    segmenter: Segmenter
+
+    @classmethod
+    def open(cls, package: ModelPackage, options: RuntimeOptions | None = None) -> Generator:
+        """A generator of an opened package, run by OpenVINO on this CPU.
+
+        Raises:
+            UsageError: the package makes masks, or takes something else than one label map, or makes several images.
+        """
+        require_generator(package, "--generator", "take a generator")
+        spec = package.spec
+        if classes_of(spec) is None or len(spec.inputs) != 1 or spec.stages[-1].network.channels_out != 1:
+            raise UsageError(
+                f"{package.folder}: expected a generator that makes one image of one label map, {spec.name} takes "
+                f"{', '.join(sequence.name for sequence in spec.inputs)} and makes "
+                f"{spec.stages[-1].network.channels_out} image(s)"
+            )
+        return cls(package, Segmenter.open(package, options))
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether what it makes means nothing."""
+        return self.package.manifest.weights_status is WeightsStatus.RANDOM
+
+    @property
+    def description(self) -> str:
+        """What the header of every file says."""
+        return f"SYNTHETIC {provenance(self.package)}"
+
+    def head(self, tissues: Mask, *, merge: bool) -> tuple[Volume, Mask]:
+        """The image of a label map (I, J, K), and its reference mask, on the grid of the map.
+
+        Args:
+            tissues: labels that the generator was trained on.
+            merge: the reference mask has one label for all of them.
+
+        Raises:
+            InputError: the label map is empty, or holds a class that the generator does not know.
+        """
+        if not tissues.labels.any():
+            raise InputError("expected tissues in the label map, every voxel is 0")
+        (made,) = self.segmenter.synthesise(_as_volume(tissues))
+        low, high = made.voxels.min(), made.voxels.max()
+        stretched = np.where(tissues.labels > 0, FULL_SCALE * ((made.voxels - low) / (high - low)), np.float32(0))
+        reference = tissues.labels > 0 if merge else tissues.labels
+        return (
+            Volume(stretched, tissues.geometry, f"synthetic, {self.package.spec.name}"),
+            Mask(np.ascontiguousarray(reference, dtype=np.uint8), tissues.geometry),
+        )
+
+    def slices(self, tissues: Mask) -> Slices:
+        """The slices (S, I, J) of a label map as the network sees them, before they become one channel per class.
+
+        Raises:
+            UsageError: the generator does not work slice by slice.
+        """
+        first = self.package.spec.stages[0]
+        if not isinstance(first.network.execution, SlicesAlong):
+            raise UsageError(
+                f"{self.package.folder}: {self.package.spec.name} does not make slices, none can be judged"
+            )
+        frame = assemble(_as_volume(tissues), self.package.spec)
+        for step in first.before:
+            if isinstance(step, OneHot):
+                break
+            frame = step.apply(frame)
+        return np.moveaxis(frame.voxels[0], first.network.execution.axis, 0)
+
+
+def those_like(
+    real: Sequence[Path], maps: Sequence[Path], generator: Generator, report: Report | None = None
+) -> tuple[Path, ...]:
+    """The label maps of which every slice is like those of real ones; see `brain_edge.evaluation.cohort.typical`.
+
+    A map is left out as a whole: a head without some of its slices is none.
+
+    Raises:
+        InputError: a map cannot be read, or no real map holds a label.
+    """
+    typical = TypicalSlices.of(_slices(real, generator))
+    kept = []
+    for path, slices in zip(maps, _slices(maps, generator), strict=True):
+        deviations = typical.deviations(slices)
+        far = atypical(deviations)
+        if far == 0:
+            kept.append(path)
+        elif report is not None:
+            report(
+                f"{path} is left out: {far} of its {len(deviations)} slices have a z-score against {typical.slices} "
+                f"real ones whose norm is above {LARGEST_NORM:g}"
+            )
+    return tuple(kept)
+
+
+def _slices(maps: Sequence[Path], generator: Generator) -> Iterator[Slices]:
+    for path in maps:
+        tissues = read_reference(path, {})
+        try:
+            yield generator.slices(tissues)
+        except InputError as error:
+            # what looks at voxels does not know their file
+            raise InputError(f"{path}: {error}") from error
+
+
+def _as_volume(tissues: Mask) -> Volume:
+    return Volume(tissues.labels.astype(np.float32), tissues.geometry, "label map")

@@ -1,0 +1,81 @@
+"""Reference masks: label maps by people or other programs, in whatever voxel type they were saved.
+
+They are not read with `read_volume`, because a lesion mask without a lesion is a good reference and an image
+without contrast is not a good image.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from brain_edge.errors import GeometryError, InputError
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.volume import Mask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from brain_edge.image.volume import LabelArray
+
+Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
+
+
+def read_reference(path: Path, labels: Mapping[int, int]) -> Mask:
+    """Read a label map (I, J, K) and give its values the labels of the model.
+
+    Args:
+        path: a NIfTI or MGH file with whole numbers in any voxel type.
+        labels: value in the file -> label; a value that is not listed is refused. Empty: values are kept.
+
+    Raises:
+        InputError: not an image, several volumes, fractions (probabilities), a value without a label.
+        GeometryError: the grid cannot be trusted.
+    """
+    values, geometry = _read(path)
+    return Mask(_relabelled(values, labels, path), geometry)
+
+
+def _read(path: Path) -> tuple[Array, Geometry]:
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        image = nibabel.load(path)
+        values = np.asanyarray(image.dataobj)
+    except (ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
+        raise InputError(f"{path}: expected a reference mask, cannot read an image ({error})") from error
+    if values.ndim < 3 or math.prod(values.shape[3:]) != 1:
+        raise InputError(f"{path}: expected a reference mask of one volume, got the shape {values.shape}")
+    try:
+        return values.reshape(values.shape[:3]), Geometry(values.shape[:3], image.affine)
+    except GeometryError as error:
+        raise GeometryError(f"{path}: {error}") from error
+
+
+def _relabelled(values: Array, labels: Mapping[int, int], path: Path) -> LabelArray:
+    present = np.unique(values)
+    if not np.isfinite(present).all() or (present != np.round(present)).any():
+        raise InputError(
+            f"{path}: expected a reference mask of whole numbers, got fractions or NaN between "
+            f"{present.min():g} and {present.max():g}; threshold it first"
+        )
+    table = labels or {value: value for value in range(1, 256)}
+    strange = [int(value) for value in present if value != 0 and int(value) not in table]
+    if strange:
+        raise InputError(
+            f"{path}: the reference mask holds the value {strange[0]}, expected "
+            f"{_listed(labels) if labels else '0 to 255'}; say in the cohort's `labels` what it means"
+        )
+    relabelled = np.zeros(values.shape, dtype=np.uint8)
+    for value in (int(value) for value in present if value != 0):
+        relabelled[values == value] = table[value]
+    return relabelled
+
+
+def _listed(labels: Mapping[int, int]) -> str:
+    return ", ".join(str(value) for value in (0, *sorted(labels)))

@@ -1,0 +1,315 @@
+"""One model against another on the same cases: what quantisation, a rewrite or another precision costs.
+
+Both masks are compared with the reference mask (how much accuracy is lost) and with each other (how much has
+changed at all: opposite errors can hide in a loss of zero).
+"""
+
+from __future__ import annotations
+
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.errors import UsageError
+from brain_edge.evaluation.cohort import load_case, require_cases
+from brain_edge.evaluation.cohort.manifest import Split
+from brain_edge.evaluation.evaluate import (
+    distinct_cases,
+    format_rows,
+    limits_of_cohort,
+    limits_of_package,
+    number,
+    require_trained,
+    segment_case,
+    total_ms,
+)
+from brain_edge.image.metrics import dice, score_labels
+from brain_edge.spec import Value
+from brain_edge.spec.plausibility import Flag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from brain_edge.deploy.fetch import Report
+    from brain_edge.evaluation.cohort import Case, Cohort
+    from brain_edge.image.volume import Mask
+    from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.package import ModelPackage
+
+
+class ComparedLabel(Value, frozen=True, kw_only=True):
+    """One label of two masks of the same image, and of its reference mask where there is one.
+
+    Attributes:
+        label: its value.
+        dice_baseline, dice_candidate: against the reference; None without one, or where the label is neither
+            in it nor in the mask.
+        drop: Dice of the baseline minus Dice of the candidate, positive where the candidate is worse. A mask that
+            rightly lacks a label counts as 1 here, so that a lesion which only the candidate invents is a
+            drop of 1. One that only the baseline invents is a drop of 0: as a gain of 1 a single stray voxel would
+            pay, in a mean, for losses in dozens of other cases. None without a reference, or where the label is in
+            none of the three masks.
+        agreement: Dice between both masks; None where the label is in neither.
+        hd95_baseline_mm, hd95_candidate_mm: against the reference; None where one side is empty.
+        volume_baseline_ml, volume_candidate_ml: false-positive as a whole where the reference lacks the label.
+        reference_volume_ml: None without a reference.
+    """
+
+    label: int
+    dice_baseline: float | None
+    dice_candidate: float | None
+    drop: float | None
+    agreement: float | None
+    hd95_baseline_mm: float | None
+    hd95_candidate_mm: float | None
+    volume_baseline_ml: float
+    volume_candidate_ml: float
+    reference_volume_ml: float | None
+
+    @property
+    def hd95_increase_mm(self) -> float | None:
+        """HD95 of the candidate minus HD95 of the baseline; None where one of them is not defined."""
+        if self.hd95_baseline_mm is None or self.hd95_candidate_mm is None:
+            return None
+        return self.hd95_candidate_mm - self.hd95_baseline_mm
+
+
+class ComparedCase(Value, frozen=True, kw_only=True):
+    """Two models on one case, under its number: nothing here names a patient.
+
+    Attributes:
+        case, split: of the cohort.
+        has_reference: whether Dice and drop could be measured; agreement always is.
+        elapsed_baseline_ms, elapsed_candidate_ms: of the whole segmentations.
+        flags_baseline, flags_candidate: what is not plausible.
+        labels: per label.
+    """
+
+    case: int
+    split: Split
+    has_reference: bool
+    elapsed_baseline_ms: float
+    elapsed_candidate_ms: float
+    flags_baseline: tuple[Flag, ...]
+    flags_candidate: tuple[Flag, ...]
+    labels: tuple[ComparedLabel, ...]
+
+
+class ComparedSummary(Value, frozen=True, kw_only=True):
+    """One label over the cases of a comparison; None where it could be measured in none of them.
+
+    Attributes:
+        label: its value.
+        cases: in which a mask or the reference has it.
+        with_reference: how many of them have a reference mask, over which the drops are taken.
+        mean_drop, worst_drop: of Dice against the reference.
+        mean_agreement, least_agreement: Dice between both masks, over all cases.
+    """
+
+    label: int
+    cases: int
+    with_reference: int
+    mean_drop: float | None
+    worst_drop: float | None
+    mean_agreement: float | None
+    least_agreement: float | None
+
+
+class Comparison(Value, frozen=True, kw_only=True):
+    """Two packages on the cases of a cohort; nothing here names a patient.
+
+    Attributes:
+        model: name of the specification.
+        baseline_digest, candidate_digest: of the packages.
+        cohort, cohort_sha256: of the images.
+        split: None for all.
+        limits: what the figures do not say, in sentences.
+        summaries: per label.
+        cases: each one.
+    """
+
+    model: str
+    baseline_digest: str
+    candidate_digest: str
+    cohort: str
+    cohort_sha256: str
+    split: Split | None
+    limits: tuple[str, ...]
+    summaries: tuple[ComparedSummary, ...]
+    cases: tuple[ComparedCase, ...]
+
+
+def compare_packages(
+    baseline: ModelPackage,
+    candidate: ModelPackage,
+    cohort: Cohort,
+    split: Split | None = None,
+    *,
+    options: RuntimeOptions | None = None,
+    report: Report | None = None,
+) -> Comparison:
+    """Run two packages of one model on the cases of a cohort, each in the precision that it pins.
+
+    Raises:
+        UsageError: the packages have different labels.
+        InputError: the weights of a package are random, the split has no case, or a case cannot be used: said before
+            anything runs.
+    """
+    for package in (baseline, candidate):
+        require_trained(package)
+    if baseline.spec.label_names() != candidate.spec.label_names():
+        raise UsageError(
+            f"{baseline.folder}: expected a package with the labels of {candidate.folder}, "
+            f"got {', '.join(baseline.spec.label_names().values())}"
+        )
+    cases = distinct_cases(cohort.cases(split))
+    require_cases(cases, candidate.spec, report)
+    first, second = (Segmenter.open(package, options) for package in (baseline, candidate))
+    compared = tuple(compare(first, second, _told(cases, report)))
+    return Comparison(
+        model=candidate.spec.name,
+        baseline_digest=baseline.digest,
+        candidate_digest=candidate.digest,
+        cohort=cohort.manifest.name,
+        cohort_sha256=cohort.sha256,
+        split=split,
+        limits=tuple(dict.fromkeys(_limits((baseline, candidate), cohort, cases))),
+        summaries=tuple(_summary(label, compared) for label in candidate.spec.label_names()),
+        cases=compared,
+    )
+
+
+def _told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
+    for position, case in enumerate(cases, start=1):
+        if report is not None:
+            report(f"running case {position} of {len(cases)}: {case.title}")
+        yield case
+
+
+def _limits(packages: Iterable[ModelPackage], cohort: Cohort, cases: Sequence[Case]) -> Iterator[str]:
+    known = sum(case.has_reference for case in cases)
+    yield f"With a reference mask: {known} of {len(cases)} cases."
+    if not known:
+        yield "Nothing is known about accuracy on these images, only how far the masks agree."
+    yield from limits_of_cohort(cohort)
+    for package in packages:
+        yield from limits_of_package(package, cohort, cases)
+
+
+def _summary(label: int, cases: Sequence[ComparedCase]) -> ComparedSummary:
+    own = [each for case in cases for each in case.labels if each.label == label]
+    drops = [each.drop for each in own if each.drop is not None]
+    agreements = [each.agreement for each in own if each.agreement is not None]
+    return ComparedSummary(
+        label=label,
+        cases=sum(each.drop is not None or each.agreement is not None for each in own),
+        with_reference=len(drops),
+        mean_drop=fmean(drops) if drops else None,
+        worst_drop=max(drops, default=None),
+        mean_agreement=fmean(agreements) if agreements else None,
+        least_agreement=min(agreements, default=None),
+    )
+
+
+def format_comparison(comparison: Comparison) -> str:
+    """A comparison as Markdown tables that are also aligned for a terminal."""
+    title = f"{comparison.model} on {comparison.cohort}, {comparison.split or 'all splits'}: candidate against baseline"
+    labels = [
+        [str(each.label), str(each.cases), str(each.with_reference)]
+        + [number(value, 5) for value in (each.mean_drop, each.worst_drop, each.mean_agreement, each.least_agreement)]
+        for each in comparison.summaries
+    ]
+    cases = [
+        [str(case.case), case.split, str(each.label)]
+        + [number(value, 5) for value in (each.dice_baseline, each.dice_candidate, each.drop, each.agreement)]
+        + [number(value, 2) for value in (each.hd95_baseline_mm, each.hd95_candidate_mm)]
+        for case in comparison.cases
+        for each in case.labels
+    ]
+    return "\n\n".join(
+        ("\n".join((title, *comparison.limits)), format_rows(LABEL_COLUMNS, labels), format_rows(CASE_COLUMNS, cases))
+    )
+
+
+LABEL_COLUMNS = ("Label", "Cases", "With reference", "Mean drop", "Worst drop", "Mean agreement", "Least agreement")
+CASE_COLUMNS = (
+    *("Case", "Split", "Label", "Dice baseline", "Dice candidate", "Drop", "Agreement"),
+    *("HD95 baseline (mm)", "HD95 candidate (mm)"),
+)
+
+
+def compare(baseline: Segmenter, candidate: Segmenter, cases: Iterable[Case]) -> Iterator[ComparedCase]:
+    """Run two models with the same labels on each case and compare their masks; one case in memory at a time.
+
+    Raises:
+        InputError: a case cannot be used; ask `require_cases` first, since this is found out case by case.
+        ValueError: the models have different labels.
+    """
+    labels = baseline.spec.label_names()
+    if candidate.spec.label_names() != labels:
+        raise ValueError(f"expected two models with the labels {labels}, got {candidate.spec.label_names()}")
+    for case in cases:
+        study, reference = load_case(case)
+        first, second = segment_case(baseline, study), segment_case(candidate, study)
+        yield ComparedCase(
+            case=case.number,
+            split=case.entry.split,
+            has_reference=reference is not None,
+            elapsed_baseline_ms=total_ms(first.elapsed_ms),
+            elapsed_candidate_ms=total_ms(second.elapsed_ms),
+            flags_baseline=first.flags,
+            flags_candidate=second.flags,
+            labels=compare_masks(first.mask, second.mask, reference, tuple(labels)),
+        )
+
+
+def compare_masks(
+    baseline: Mask, candidate: Mask, reference: Mask | None, labels: Sequence[int]
+) -> tuple[ComparedLabel, ...]:
+    """Compare two masks of one image label by label, in the order of `labels`.
+
+    Raises:
+        GeometryError: the masks have different shapes.
+        InputError: a mask holds a value that is not in `labels`.
+    """
+    if reference is None:
+        return tuple(_agreement_only(baseline, candidate, label) for label in labels)
+    # the grid of the reference: masks of one image lie on its grid, which `require_cases` has made sure of
+    first = score_labels(baseline.labels, reference.labels, reference.geometry, labels)
+    second = score_labels(candidate.labels, reference.labels, reference.geometry, labels)
+    return tuple(
+        ComparedLabel(
+            label=a.label,
+            dice_baseline=a.dice,
+            dice_candidate=b.dice,
+            drop=_drop(a.dice, b.dice),
+            agreement=dice(baseline.labels == a.label, candidate.labels == a.label),
+            hd95_baseline_mm=a.hd95_mm,
+            hd95_candidate_mm=b.hd95_mm,
+            volume_baseline_ml=a.volume_ml,
+            volume_candidate_ml=b.volume_ml,
+            reference_volume_ml=a.reference_volume_ml,
+        )
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def _drop(baseline: float | None, candidate: float | None) -> float | None:
+    if candidate is None:
+        return None if baseline is None else 0.0
+    return (1.0 if baseline is None else baseline) - candidate
+
+
+def _agreement_only(baseline: Mask, candidate: Mask, label: int) -> ComparedLabel:
+    return ComparedLabel(
+        label=label,
+        dice_baseline=None,
+        dice_candidate=None,
+        drop=None,
+        agreement=dice(baseline.labels == label, candidate.labels == label),
+        hd95_baseline_mm=None,
+        hd95_candidate_mm=None,
+        volume_baseline_ml=baseline.volume_ml(label),
+        volume_candidate_ml=candidate.volume_ml(label),
+        reference_volume_ml=None,
+    )

@@ -1,0 +1,373 @@
+"""Accuracy of a model on a cohort, measured through `Segmenter`.
+
+One case is in memory at a time. Every case is checked before the first one runs. What cannot be measured is
+counted and said, never averaged: cases without a reference mask are listed apart, a label that is absent on
+both sides is left out, and a model that finds no brain at all scores 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+
+from brain_edge.engine.segmenter import Segmentation, Segmenter
+from brain_edge.errors import ImplausibleError, InputError, UsageError
+from brain_edge.evaluation.cohort import load_case, require_cases, study_for
+from brain_edge.evaluation.cohort.manifest import Split
+from brain_edge.evaluation.lesion_wise import LesionWise, RegionSummary, lesion_wise, summarise_region
+from brain_edge.image.metrics import LabelScore, Summary, score_labels, summarise
+from brain_edge.image.volume import Mask
+from brain_edge.package.manifest import WeightsStatus
+from brain_edge.spec import Label, Value
+from brain_edge.spec.plausibility import Flag, FlagKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from brain_edge.deploy.fetch import Report
+    from brain_edge.evaluation.cohort import Case, CheckedCase, Cohort
+    from brain_edge.image.volume import Study
+    from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.package import ModelPackage
+    from brain_edge.package.manifest import Accuracy
+    from brain_edge.spec import ModelSpec
+
+
+ONE_MM: Final = 1.0
+SLACK_MM: Final = 0.2
+"""From the voxels of the challenge that lesion-wise figures come from."""
+
+
+class CaseResult(Value, frozen=True, kw_only=True):
+    """One case of an evaluation. It names the subject: for reports, never for a package.
+
+    Attributes:
+        case: its number in the cohort, which stands for it where no name may be.
+        subject, visit, sequences, split: as the manifest says.
+        elapsed_ms: of the whole segmentation; the first case of a shape includes compiling the network for it.
+        flags: what is not plausible about the image or the mask.
+        volume_ml: label name -> volume of the mask.
+        scores: per label against the reference mask; empty where there is none.
+        lesion_wise: per region that was asked for, where there is a reference mask.
+    """
+
+    case: int
+    subject: str
+    visit: str
+    sequences: tuple[str, ...]
+    split: Split
+    elapsed_ms: float
+    flags: tuple[Flag, ...]
+    volume_ml: dict[str, float]
+    scores: tuple[LabelScore, ...] = ()
+    lesion_wise: dict[str, LesionWise] = msgspec.field(default_factory=dict)
+
+
+class Evaluation(Value, frozen=True, kw_only=True):
+    """A model on the cases of a cohort.
+
+    Attributes:
+        model: name of the specification.
+        package_digest: of the package, or None where a segmenter was given.
+        cohort, cohort_sha256, licence, citation: of the images.
+        split: the one that was judged; None for the whole cohort.
+        limits: what the figures do not say, in sentences.
+        labels: of the model.
+        summaries: per label, over `cases` only.
+        cases: those with a reference mask.
+        without_reference: the others: they ran, and nothing is known about their accuracy.
+        regions: lesion by lesion, those that were asked for.
+    """
+
+    model: str
+    package_digest: str | None
+    cohort: str
+    cohort_sha256: str
+    licence: str
+    citation: str
+    split: Split | None
+    limits: tuple[str, ...]
+    labels: tuple[Label, ...]
+    summaries: tuple[Summary, ...]
+    cases: tuple[CaseResult, ...]
+    without_reference: tuple[CaseResult, ...]
+    regions: tuple[RegionSummary, ...] = ()
+
+
+def evaluate(
+    model: ModelPackage | Segmenter,
+    cohort: Cohort,
+    split: Split | None = None,
+    *,
+    options: RuntimeOptions | None = None,
+    report: Report | None = None,
+    regions: Mapping[str, tuple[int, ...]] | None = None,
+) -> Evaluation:
+    """Run a model on the cases of a cohort and compare its masks with the reference masks.
+
+    Args:
+        model: an opened package, or a segmenter with sessions of the caller's own.
+        cohort: nothing of it is downloaded here.
+        split: which cases; None for all. An image that a demonstration lists in several splits runs once.
+        options: how a package is run.
+        report: told before each case is checked and before it is run.
+        regions: unions of labels that are also judged lesion by lesion, by name.
+
+    Raises:
+        UsageError: a region has a label that the model has not.
+        InputError: the weights of the package are random, the split has no case, or a case cannot be used with
+            this model: said before anything runs.
+    """
+    package = None if isinstance(model, Segmenter) else model
+    cases = distinct_cases(cohort.cases(split))
+    if package is not None:
+        require_trained(package)
+    segmenter = model if isinstance(model, Segmenter) else Segmenter.open(model, options)
+    wanted = dict(regions or {})
+    _require_labels(wanted, segmenter.spec)
+    checked = require_cases(cases, segmenter.spec, report)
+    results = [_judged(segmenter, case, wanted) for case in _told(cases, report)]
+    scored = tuple(result for result in results if result.scores)
+    return Evaluation(
+        model=segmenter.spec.name,
+        package_digest=package.digest if package else None,
+        cohort=cohort.manifest.name,
+        cohort_sha256=cohort.sha256,
+        licence=cohort.manifest.licence,
+        citation=cohort.manifest.citation,
+        split=split,
+        limits=(*_limits(cohort, package, cases, results), *(_lesion_limits(checked) if wanted else ())),
+        labels=segmenter.spec.labels,
+        summaries=summarise(result.scores for result in scored),
+        cases=scored,
+        without_reference=tuple(result for result in results if not result.scores),
+        regions=tuple(
+            summarise_region(name, labels, [result.lesion_wise[name] for result in scored])
+            for name, labels in wanted.items()
+            if scored
+        ),
+    )
+
+
+def segment_case(segmenter: Segmenter, study: Study) -> Segmentation:
+    """The mask of a case; an empty one, with a flag, where a cascade has found nothing to look into.
+
+    Finding no brain in a head is a result, and a bad one: it must lower the mean instead of ending the run.
+    """
+    given = study_for(study, segmenter.spec)
+    try:
+        return segmenter(given)
+    except ImplausibleError as error:
+        empty = Mask(np.zeros(given.geometry.shape, dtype=np.uint8), given.geometry)
+        return Segmentation(empty, (Flag(FlagKind.EMPTY, str(error), 0.0, 0.0, 0.0),))
+
+
+def distinct_cases(cases: Sequence[Case]) -> tuple[Case, ...]:
+    """The cases without those that a demonstration lists again for another split."""
+    first: dict[frozenset[str], Case] = {}
+    for case in cases:
+        first.setdefault(frozenset(entry.sha256 for entry in case.inputs.values()), case)
+    return tuple(first.values())
+
+
+def format_table(evaluation: Evaluation) -> str:
+    """An evaluation as Markdown tables that are also aligned for a terminal."""
+    title = f"{evaluation.model} on {evaluation.cohort}, {evaluation.split or 'all splits'}"
+    blocks = ["\n".join((title, *evaluation.limits))]
+    if evaluation.summaries:
+        names = {label.value: label.name for label in evaluation.labels}
+        blocks.append(format_rows(SUMMARY_COLUMNS, [_summary_row(summary, names) for summary in evaluation.summaries]))
+        if evaluation.regions:
+            blocks.append(format_rows(REGION_COLUMNS, [_region_row(region) for region in evaluation.regions]))
+        blocks.append(format_rows(CASE_COLUMNS, [_case_row(result) for result in evaluation.cases]))
+    if evaluation.without_reference:
+        blocks.append("Without a reference mask, and in none of the figures above:")
+        blocks.append(format_rows(OTHER_COLUMNS, [_other_row(result) for result in evaluation.without_reference]))
+    return "\n\n".join(blocks)
+
+
+def number(value: float | None, digits: int) -> str:
+    """A dash where a figure is not defined: a 0 would be read as one."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def format_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table that is aligned for a terminal, too."""
+    # a "|" in a subject's name would end its cell
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    lines = [columns, ["-" * width for width in widths], *cells]
+    return "\n".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
+    )
+
+
+SUMMARY_COLUMNS = (
+    *("Label", "Cases", "Absent", "Dice mean", "Dice worst"),
+    *("HD95 mean (mm)", "HD95 worst (mm)", "HD95 undefined", "Volume difference (ml)"),
+)
+REGION_COLUMNS = (
+    *("Lesion by lesion", "Labels", "Cases", "Dice mean", "HD95 mean (mm)"),
+    *("Lesions", "Missed", "False"),
+)
+CASE_COLUMNS = ("Case", "Subject", "Visit", "Images", "Dice", "HD95 (mm)", "Time (s)", "Flags")
+"""Where a model has several labels: the mean Dice and the largest HD95 of those that are there."""
+OTHER_COLUMNS = ("Case", "Subject", "Visit", "Images", "Volume (ml)", "Time (s)", "Flags")
+
+
+def require_trained(package: ModelPackage) -> None:
+    """Refuse to measure the accuracy of noise.
+
+    Raises:
+        InputError: the weights of a package are random.
+    """
+    if package.manifest.weights_status is WeightsStatus.RANDOM:
+        raise InputError(
+            f"{package.folder}: the weights of this package are random, so a Dice of its masks is no accuracy; "
+            "convert the model with trained weights"
+        )
+
+
+def _require_labels(regions: Mapping[str, tuple[int, ...]], spec: ModelSpec) -> None:
+    for name, labels in regions.items():
+        if unknown := sorted(set(labels) - set(spec.label_names())):
+            raise UsageError(
+                f"the region {name} has the labels {unknown}, which {spec.name} does not make; it makes "
+                f"{sorted(spec.label_names())}"
+            )
+
+
+def _told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
+    for position, case in enumerate(cases, start=1):
+        if report is not None:
+            report(f"running case {position} of {len(cases)}: {case.title}")
+        yield case
+
+
+def _judged(segmenter: Segmenter, case: Case, regions: Mapping[str, tuple[int, ...]]) -> CaseResult:
+    study, reference = load_case(case)
+    found = segment_case(segmenter, study)
+    names = segmenter.spec.label_names()
+    scores: tuple[LabelScore, ...] = ()
+    by_lesion: dict[str, LesionWise] = {}
+    if reference is not None:
+        scores = score_labels(found.mask.labels, reference.labels, reference.geometry, tuple(names))
+        by_lesion = {
+            name: lesion_wise(np.isin(found.mask.labels, labels), np.isin(reference.labels, labels), reference.geometry)
+            for name, labels in regions.items()
+        }
+    return CaseResult(
+        case=case.number,
+        subject=case.entry.subject,
+        visit=case.entry.visit,
+        sequences=tuple(case.inputs),
+        split=case.entry.split,
+        elapsed_ms=total_ms(found.elapsed_ms),
+        flags=found.flags,
+        volume_ml={name: found.mask.volume_ml(value) for value, name in names.items()},
+        scores=scores,
+        lesion_wise=by_lesion,
+    )
+
+
+def _limits(
+    cohort: Cohort, package: ModelPackage | None, cases: Sequence[Case], results: Sequence[CaseResult]
+) -> Iterator[str]:
+    judged = [result for result in results if result.scores]
+    subjects = {result.subject for result in judged}
+    yield f"With a reference mask: {len(judged)} of {len(results)} cases, {len(subjects)} subject(s)."
+    if not judged:
+        yield "Nothing is known about accuracy on these images."
+    yield from limits_of_cohort(cohort)
+    if package is not None:
+        yield from limits_of_package(package, cohort, cases)
+
+
+def limits_of_cohort(cohort: Cohort) -> Iterator[str]:
+    """What figures on a cohort do not say, whatever the model."""
+    if cohort.manifest.demo:
+        yield "Demonstration: one head stands in for many; no statement about accuracy elsewhere."
+    if cohort.manifest.synthetic:
+        yield "The images are synthetic; no statement about accuracy on real ones."
+
+
+def limits_of_package(package: ModelPackage, cohort: Cohort, cases: Sequence[Case]) -> Iterator[str]:
+    """What figures of a package on some cases of a cohort do not say, because it has seen them before."""
+    if package.manifest.mark:
+        yield f"The weights were {package.manifest.mark}: a Dice on those cases is on what they have seen."
+    accuracy = package.manifest.accuracy
+    searched = {case.entry.split for case in cases} - {Split.TEST}
+    is_new = accuracy is None or accuracy.cohort_sha256 != cohort.sha256
+    if accuracy is not None and is_new and (known := _known_images(accuracy, cases)):
+        yield f"{known} of these cases are images that the INT8 settings were chosen on, in another cohort."
+    if not is_new and searched:
+        yield "The INT8 settings of this package were chosen on cases of this cohort; only its test split is new to it."
+    tuning = package.manifest.tuning
+    if tuning and tuning.cohort_sha256 == cohort.sha256 and searched:
+        yield "The settings of this package were tuned on cases of this cohort; only its test split is new to it."
+
+
+def _known_images(accuracy: Accuracy, cases: Sequence[Case]) -> int:
+    seen = set(accuracy.seen_images or ())
+    return sum(any(image.sha256 in seen for image in case.entry.inputs.values()) for case in cases)
+
+
+def _lesion_limits(cases: Sequence[CheckedCase]) -> Iterator[str]:
+    other = [case for case in cases if any(abs(side - ONE_MM) > SLACK_MM for side in case.spacing_mm)]
+    if other:
+        largest = max(max(case.spacing_mm) for case in other)
+        yield (
+            "Lesion by lesion: lesions are joined over three voxels, as by the challenge's program on voxels of 1 mm; "
+            f"{len(other)} of {len(cases)} cases have others (of up to {largest:.3g} mm), where it joins other lesions."
+        )
+
+
+def total_ms(elapsed_ms: Mapping[str, float]) -> float:
+    """Time of a whole segmentation in milliseconds."""
+    return sum(elapsed_ms.values())
+
+
+def _summary_row(summary: Summary, names: Mapping[int, str]) -> list[str]:
+    return [
+        names[summary.label],
+        str(summary.cases),
+        str(summary.absent),
+        number(summary.mean_dice, 4),
+        number(summary.worst_dice, 4),
+        number(summary.hd95_mean_mm, 2),
+        number(summary.hd95_worst_mm, 2),
+        str(summary.hd95_undefined),
+        number(summary.mean_volume_difference_ml, 1),
+    ]
+
+
+def _region_row(region: RegionSummary) -> list[str]:
+    return [
+        region.region,
+        "+".join(map(str, region.labels)),
+        str(region.cases),
+        number(region.mean_dice, 4),
+        number(region.mean_hd95_mm, 2),
+        *map(str, (region.lesions, region.missed, region.false)),
+    ]
+
+
+def _case_row(result: CaseResult) -> list[str]:
+    dices = [score.dice for score in result.scores if score.dice is not None]
+    distances = [score.hd95_mm for score in result.scores if score.hd95_mm is not None]
+    mean = float(np.mean(dices)) if dices else None
+    return [*_who(result), number(mean, 4), number(max(distances, default=None), 2), *_how(result)]
+
+
+def _other_row(result: CaseResult) -> list[str]:
+    return [*_who(result), number(sum(result.volume_ml.values()), 1), *_how(result)]
+
+
+def _who(result: CaseResult) -> list[str]:
+    return [str(result.case), result.subject, result.visit, "+".join(result.sequences)]
+
+
+def _how(result: CaseResult) -> list[str]:
+    return [number(result.elapsed_ms / 1000.0, 2), ", ".join(flag.kind for flag in result.flags)]

@@ -1,0 +1,40 @@
+"""Lesion-wise recall: how many of the lesions that a reader has drawn a mask touches, however large they are.
+
+Dice of a patient with many lesions is that of the largest ones; a small lesion that is lost costs nothing there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from brain_edge.errors import GeometryError
+
+if TYPE_CHECKING:
+    from brain_edge.image.metrics import BoolArray
+
+
+class LesionRecall(NamedTuple):
+    """Of one label in one case: how many lesions the reference has, and how many of them a mask touches."""
+
+    found: int
+    lesions: int
+
+
+def lesion_recall(mask: BoolArray, reference: BoolArray) -> LesionRecall:
+    """Count the components of a reference (I, J, K) that share a voxel with a mask.
+
+    Components are 26-connected, as in the lesion-wise metrics of the MSSEG and BraTS challenges: voxels that meet at
+    a corner belong to one lesion.
+
+    Raises:
+        GeometryError: the masks have different shapes.
+    """
+    import cc3d
+
+    if mask.shape != reference.shape:
+        raise GeometryError(f"expected masks on one grid, got the shapes {mask.shape} and {reference.shape}")
+    components, count = cc3d.connected_components(reference.astype(np.uint8), connectivity=26, return_N=True)
+    touched = np.unique(components[mask])
+    return LesionRecall(int(np.count_nonzero(touched)), int(count))

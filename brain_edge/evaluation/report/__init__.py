@@ -1,0 +1,1 @@
+"""The accuracy report of one quantisation: its data, its page, its scatter plot."""

@@ -1,0 +1,263 @@
+"""The accuracy report as one HTML page: figures, a scatter of the losses and the worst cases, readable offline.
+
+Everything is in the one file, pictures too, so that a page that shows patients cannot lose the warning above them.
+"""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.evaluation.report.scatter import Point, scatter_svg
+from brain_edge.machine.atomic import atomic_file
+from brain_edge.package.manifest import Basis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from brain_edge.evaluation.report.accuracy_report import AccuracyReport
+    from brain_edge.package.manifest import Accuracy, CaseRecord
+
+PAGE: Final = "accuracy.html"
+STYLE: Final = """
+body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222; }
+table { border-collapse: collapse; margin: 0.5em 0 1.5em; }
+th, td { border: 1px solid #bbb; padding: 0.2em 0.6em; text-align: right; }
+th { background: #eee; } td:first-child, th:first-child, .text td { text-align: left; }
+.warning { background: #fff3cd; border-left: 0.4em solid #d39e00; padding: 0.5em 1em; }
+.missed { color: #a40000; } img { max-width: 100%; } code { word-break: break-all; }
+"""
+
+
+def write_page(report: AccuracyReport, folder: Path) -> Path:
+    """Write the page into the folder of a report, with the pictures that the report names; the path of the page."""
+    path = folder / PAGE
+    pictures = {case.case: folder / case.picture for case in report.cases if case.picture is not None}
+    with atomic_file(path) as partial:
+        partial.write_text(page(report, pictures), encoding="utf-8")
+    return path
+
+
+def page(report: AccuracyReport, pictures: Mapping[int, Path]) -> str:
+    """The HTML of a report; `pictures` maps a case number to a PNG."""
+    title = escape(f"{report.model}: INT8 against FP32 on {report.cohort}")
+    body = "\n".join(_sections(report, pictures))
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _sections(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterator[str]:
+    yield from _warnings(report, pictures)
+    yield from _verdict(report)
+    yield "<h2>Per label</h2>"
+    yield _labels(report)
+    yield "<h2>Per case</h2>"
+    yield scatter_svg(_points(report.accuracy), _limit_lines(report.accuracy), _axis(report.accuracy))
+    yield _cases(report)
+    yield from _worst_cases(report, pictures)
+    if report.accuracy.isas:
+        yield "<h2>Other instruction sets</h2>"
+        yield _isas(report.accuracy)
+    yield "<h2>The search</h2>"
+    yield f"<p>{escape(report.search_result)}. Trials were judged on the {report.accuracy.searched_on} split.</p>"
+    yield _trials(report.accuracy)
+    yield "<h2>Layers in floating point</h2>"
+    yield _floats(report.accuracy)
+    yield "<h2>Where it comes from</h2>"
+    yield _provenance(report)
+
+
+def _warnings(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterator[str]:
+    words = [report.warning]
+    if pictures:
+        words.append("This page CONTAINS PATIENT IMAGES: treat it like the images themselves.")
+    if report.synthetic:
+        words.append("SYNTHETIC IMAGES: no figure here says anything about real heads.")
+    if report.demonstration:
+        words.append("DEMONSTRATION on one head: no figure here says anything about other heads.")
+    words += report.accuracy.warnings
+    yield f'<div class="warning">{"".join(f"<p>{escape(line)}</p>" for line in words)}</div>'
+
+
+def _verdict(report: AccuracyReport) -> Iterator[str]:
+    accuracy = report.accuracy
+    if report.met:
+        yield "<h2>The budget is met</h2>"
+    else:
+        yield '<h2 class="missed">The budget is not met; no package was written</h2>'
+        yield f"<ul>{''.join(f'<li>{escape(failure)}</li>' for failure in report.failures)}</ul>"
+        yield f"<p>{escape(report.smallest_budget)}</p>"
+    yield f"<p>{escape(accuracy.statement)}.</p><p>{escape(accuracy.next_patient)}</p>"
+    yield f"<p>Judged on the {escape(report.judged_on)} split; basis: {accuracy.basis}.</p>"
+    yield _table(("what", "measured", "limit"), _limit_rows(accuracy))
+
+
+def _limit_rows(accuracy: Accuracy) -> Iterator[Sequence[str]]:
+    what = "drop" if accuracy.basis is Basis.ACCURACY else "disagreement"
+    yield f"worst mean {what} of a label", _dice(accuracy.worst_mean_drop), _dice(accuracy.max_dice_drop)
+    yield f"worst {what} of one case", _dice(accuracy.worst_case_drop), _dice(accuracy.max_case_drop)
+    yield "worst mean disagreement", _dice(accuracy.worst_mean_disagreement), _dice(accuracy.max_disagreement)
+    yield "worst HD95 increase (mm)", _mm(accuracy.worst_hd95_increase_mm), _mm(accuracy.max_hd95_increase_mm)
+    yield "multiply-adds in INT8 (at least)", f"{accuracy.int8_share:.1%}", f"{accuracy.min_int8_share:.1%}"
+
+
+def _labels(report: AccuracyReport) -> str:
+    columns = (
+        *("label", "cases", "absent", "mean drop", "worst drop", "95 % interval of the mean"),
+        *("mean disagreement", "mean HD95 increase (mm)", "false-positive (ml)", "lesions found FP32", "INT8"),
+    )
+    names = {label.value: label.name for label in report.labels}
+    return _table(
+        columns,
+        (
+            (
+                *(f"{record.label} {names.get(record.label, '')}", str(record.cases), str(record.absent)),
+                *(_dice(record.mean_drop), _dice(record.worst_drop)),
+                "-" if record.interval is None else " to ".join(map(_dice, record.interval)),
+                *(_dice(record.mean_disagreement), _mm(record.mean_hd95_increase_mm)),
+                f"{record.false_positive_ml:.2f}",
+                *(_of(record.found_fp32, record.lesions), _of(record.found_int8, record.lesions)),
+            )
+            for record in report.accuracy.labels
+        ),
+    )
+
+
+def _cases(report: AccuracyReport) -> str:
+    columns = (
+        *("case", "subject", "visit", "label", "Dice FP32", "Dice INT8", "drop"),
+        *("INT8 against FP32", "HD95 FP32 (mm)", "HD95 INT8 (mm)"),
+    )
+    who = {case.case: case for case in report.cases}
+    return _table(
+        columns,
+        (
+            (
+                *(str(record.case), who[record.case].subject, who[record.case].visit, str(record.label)),
+                *map(_dice, (record.dice_fp32, record.dice_int8, record.drop, record.agreement)),
+                *(_mm(record.hd95_fp32_mm), _mm(record.hd95_int8_mm)),
+            )
+            for record in report.accuracy.cases
+        ),
+    )
+
+
+def _worst_cases(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterator[str]:
+    if not pictures:
+        return
+    yield "<h2>Worst cases</h2>"
+    for case in report.cases:
+        if case.case in pictures:
+            data = base64.b64encode(pictures[case.case].read_bytes()).decode()
+            name = escape(f"case {case.case}: {case.subject} {case.visit}")
+            picture = f'<img alt="{name}" src="data:image/png;base64,{data}">'
+            yield f"<figure>{picture}<figcaption>{name}</figcaption></figure>"
+
+
+def _isas(accuracy: Accuracy) -> str:
+    return _table(
+        ("instructions", "verified", "met", "worst mean drop", "worst mean disagreement", "INT8", "kernels", "remark"),
+        (
+            (
+                *(isa.isa, _yes(isa.verified), _yes(isa.met) if isa.verified else "-"),
+                *(_dice(isa.worst_mean_drop), _dice(isa.worst_mean_disagreement)),
+                "-" if isa.int8_share is None else f"{isa.int8_share:.1%}",
+                ", ".join(f"{kernel} {share:.1%}" for kernel, share in isa.kernels.items()),
+                isa.reason,
+            )
+            for isa in accuracy.isas
+        ),
+    )
+
+
+def _trials(accuracy: Accuracy) -> str:
+    return _table(
+        ("trial", "setting", "layers reverted", "INT8", "worst mean drop", "worst case", "share of its limit", "met"),
+        (
+            (
+                *(str(number), trial.setting, str(len(trial.reverted)), f"{trial.int8_share:.1%}"),
+                *(_dice(trial.worst_mean_drop), _dice(trial.worst_case_drop)),
+                *(f"{trial.excess:.2f}", _yes(trial.met)),
+            )
+            for number, trial in enumerate(accuracy.trials, start=1)
+        ),
+    )
+
+
+def _floats(accuracy: Accuracy) -> str:
+    if not accuracy.float_layers:
+        return "<p>None: every layer with weights is INT8.</p>"
+    return _table(
+        ("graph", "layer", "type", "multiply-adds", "reason"),
+        (
+            (layer.graph, layer.layer, layer.kind, f"{layer.multiply_adds:,}", layer.reason)
+            for layer in accuracy.float_layers
+        ),
+    )
+
+
+def _provenance(report: AccuracyReport) -> str:
+    rows = [
+        ("FP32 package", report.fp32_digest),
+        ("INT8 package", report.int8_digest or "not written"),
+        ("cohort", f"{report.cohort}, {report.licence}"),
+        ("cohort SHA-256", report.cohort_sha256),
+        ("citation", report.citation),
+        ("threads", str(report.accuracy.threads)),
+        *((f"multiply-adds by {kernel}", f"{share:.1%}") for kernel, share in report.accuracy.kernels.items()),
+        *((f"version of {tool}", version) for tool, version in sorted(report.versions.items())),
+        *((f"time f32 / INT8, {kind}", f"{factor:g}") for kind, factor in report.accuracy.cost_factors.items()),
+    ]
+    return _table(("what", "which"), rows)
+
+
+def _points(accuracy: Accuracy) -> list[Point]:
+    """One point per case and label: Dice of FP32, or the case where that is unknown, against what was lost."""
+    if accuracy.basis is Basis.ACCURACY:
+        scored = [record for record in accuracy.cases if record.dice_fp32 is not None and record.drop is not None]
+        return [Point(record.dice_fp32 or 0.0, record.drop or 0.0, _name(record)) for record in scored]
+    return [
+        Point(record.case, 1.0 - record.agreement, _name(record))
+        for record in accuracy.cases
+        if record.agreement is not None
+    ]
+
+
+def _limit_lines(accuracy: Accuracy) -> dict[str, float]:
+    lines = {"limit of the mean": accuracy.max_dice_drop}
+    return lines if accuracy.max_case_drop is None else {**lines, "limit of one case": accuracy.max_case_drop}
+
+
+def _axis(accuracy: Accuracy) -> tuple[str, str]:
+    known = accuracy.basis is Basis.ACCURACY
+    return ("Dice of FP32", "drop") if known else ("case", "disagreement with FP32")
+
+
+def _name(record: CaseRecord) -> str:
+    return f"case {record.case}, label {record.label}"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    lines = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>\n" for row in rows)
+    return f"<table>\n<tr>{head}</tr>\n{lines}</table>"
+
+
+def _dice(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5f}"
+
+
+def _mm(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _of(found: int | None, lesions: int | None) -> str:
+    return "-" if found is None else f"{found} of {lesions}"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

@@ -1,0 +1,111 @@
+"""The accuracy report of one quantisation: everything that was decided, and on what, in one schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from brain_edge.machine.atomic import atomic_file
+from brain_edge.package.manifest import Accuracy, Sha256
+from brain_edge.spec import Label, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+REPORT: Final = "accuracy.json"
+FORMAT_VERSION: Final = 1
+WITH_PATIENTS: Final = (
+    "This report names subjects and may contain images of patients; the package it is about does neither."
+)
+WITHOUT_PATIENTS: Final = "This report names no subject and shows no image of a patient."
+
+
+class NamedCase(Value, frozen=True, kw_only=True):
+    """Who a case number stands for: in a report, never in a package.
+
+    Attributes:
+        case: its number.
+        subject, visit, sequences: as the manifest of the cohort says.
+        picture: file beside the report, or None.
+    """
+
+    case: int
+    subject: str
+    visit: str
+    sequences: tuple[str, ...]
+    picture: str | None = None
+
+
+class AccuracyReport(Value, frozen=True, kw_only=True):
+    """One quantisation, met or not.
+
+    Attributes:
+        format_version: of this schema.
+        met: whether a package was written.
+        failures: every limit that was missed, in words.
+        smallest_budget: the smallest limits that the measured drops meet, in words; empty where they are met.
+        search_result: why the search ended.
+        judged_on: the split of the figures; the test split is only looked at once the search has found a candidate.
+        model: name of the specification.
+        fp32_digest: of the package that was quantised.
+        int8_digest: of the package that was written.
+        labels: of the model.
+        cohort, cohort_sha256, licence, citation: of the images.
+        synthetic, demonstration: what the images are.
+        versions: of what made the package.
+        accuracy: the record, as a package carries it.
+        cases: who was judged.
+        warning: whether this report names people and may show them.
+    """
+
+    format_version: Literal[1] = 1
+    met: bool
+    failures: tuple[str, ...]
+    smallest_budget: str
+    search_result: str
+    judged_on: str
+    model: str
+    fp32_digest: Sha256
+    int8_digest: Sha256 | None
+    labels: tuple[Label, ...]
+    cohort: str
+    cohort_sha256: Sha256
+    licence: str
+    citation: str
+    synthetic: bool
+    demonstration: bool
+    versions: dict[str, str]
+    accuracy: Accuracy
+    cases: tuple[NamedCase, ...]
+    warning: str = WITH_PATIENTS
+
+
+def pseudonymous(report: AccuracyReport) -> AccuracyReport:
+    """The report for others: subjects under the numbers that the package has for them, no visit and no picture."""
+    numbers = {record.case: record.subject for record in report.accuracy.cases}
+    cases = tuple(
+        replace(case, subject=f"subject {numbers[case.case]}", visit="", picture=None) for case in report.cases
+    )
+    return replace(report, cases=cases, warning=WITHOUT_PATIENTS)
+
+
+def with_pictures(report: AccuracyReport, pictures: Mapping[int, str]) -> AccuracyReport:
+    """The report with the names of the files that show its cases, by case number."""
+    cases = tuple(replace(case, picture=pictures.get(case.case)) for case in report.cases)
+    return replace(report, cases=cases)
+
+
+def write_report(report: AccuracyReport, folder: Path) -> Path:
+    """Write the report as JSON into a folder that exists; the path of the file."""
+    path = folder / REPORT
+    with atomic_file(path) as partial:
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    return path
+
+
+def read_report(path: Path) -> AccuracyReport:
+    """Read a report back."""
+    return msgspec.json.decode(path.read_bytes(), type=AccuracyReport)

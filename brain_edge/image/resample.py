@@ -1,0 +1,87 @@
+"""Separable resampling of a regular grid: one small matrix per axis, applied by matrix product.
+
+A grid resized over the same field of view needs the same weights in every row, so interpolating is three
+matrix products instead of a spline evaluated at every voxel. The weights come from `scipy.ndimage.zoom` of
+the identity (`mode="nearest"`, `grid_mode=True`), so the result equals `skimage.transform.resize(mode="edge",
+anti_aliasing=False, clip=False)` to float32 rounding; see `docs/decisions/0003-separable-resampling.md`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from brain_edge.image.volume import FloatArray
+
+
+class Interpolation(StrEnum):
+    """How a value between voxel centres is found."""
+
+    NEAREST = "nearest"
+    """The voxel whose cell contains the point (`torch`'s "nearest-exact"): labels, and networks trained so."""
+    LINEAR = "linear"
+    """Between the two neighbours along each axis: probabilities, smooth images."""
+    CUBIC = "cubic"
+    """Third-order B-spline through the samples: intensities, as most published programs resample them."""
+
+
+SPLINE_ORDER: Final[Mapping[Interpolation, Literal[1, 3]]] = {Interpolation.LINEAR: 1, Interpolation.CUBIC: 3}
+
+
+def resize(
+    voxels: np.ndarray[Any, np.dtype[Any]], shape: Sequence[int], interpolation: Interpolation
+) -> np.ndarray[Any, np.dtype[Any]]:
+    """Resample (C, I, J, K) voxels to (C, *shape) over the same field of view, voxel edges aligned.
+
+    Nearest keeps the data type; linear and cubic give float32. Axes that shrink most go first, because each
+    product then works on what the one before has left.
+    """
+    order = sorted(range(3), key=lambda axis: shape[axis] / voxels.shape[axis + 1])
+    for axis in order:
+        if voxels.shape[axis + 1] != shape[axis]:
+            voxels = _resize_axis(voxels, axis + 1, shape[axis], interpolation)
+    return voxels
+
+
+def nearest_indices(source: int, target: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """For each of `target` cells, the index of the source cell that contains its centre.
+
+    In torch's arithmetic (`area_pixel_compute_source_index`: float32, multiplied and subtracted in one rounding),
+    because a centre on the border of two cells must fall to the side on which the network was trained.
+    """
+    scale = np.float64(np.float32(source) / np.float32(target))
+    centres = ((np.arange(target) + 0.5) * scale - 0.5).astype(np.float32) + np.float32(0.5)
+    return np.minimum(centres.astype(np.intp), source - 1)
+
+
+@lru_cache(maxsize=32)
+def axis_weights(source: int, target: int, interpolation: Interpolation) -> FloatArray:
+    """Interpolation weights (target, source) float32 along one axis; every row sums to one."""
+    from scipy.ndimage import zoom
+
+    weights = zoom(
+        np.eye(source), (target / source, 1), order=SPLINE_ORDER[interpolation], mode="nearest", grid_mode=True
+    ).astype(np.float32)
+    weights.setflags(write=False)
+    return np.asarray(weights)
+
+
+def _resize_axis(
+    voxels: np.ndarray[Any, np.dtype[Any]], axis: int, target: int, interpolation: Interpolation
+) -> np.ndarray[Any, np.dtype[Any]]:
+    source = voxels.shape[axis]
+    if interpolation is Interpolation.NEAREST:
+        return np.take(voxels, nearest_indices(source, target), axis=axis)
+    weights = axis_weights(source, target, interpolation)
+    shape = (*voxels.shape[:axis], target, *voxels.shape[axis + 1 :])
+    rows = np.ascontiguousarray(voxels, dtype=np.float32)
+    if axis == voxels.ndim - 1:
+        return np.asarray((rows.reshape(-1, source) @ weights.T).reshape(shape))
+    products = np.matmul(weights, rows.reshape(-1, source, int(np.prod(shape[axis + 1 :]))))
+    return np.asarray(products.reshape(shape))

@@ -1,0 +1,1 @@
+"""Work on files: one case, a batch, a BIDS dataset; the outputs, records and pictures that a case leaves."""

@@ -1,0 +1,256 @@
+"""One case of a batch: kept, run or failed, and its record written last."""
+
+from __future__ import annotations
+
+import errno
+import platform
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from brain_edge import __version__
+from brain_edge.errors import BrainEdgeError, OutputError
+from brain_edge.jobs.batch.planning import RefusedCase
+from brain_edge.jobs.batch.resume import Standing, is_as_recorded, standing
+from brain_edge.jobs.case import run_case
+from brain_edge.jobs.outliers import measure
+from brain_edge.jobs.record import (
+    CaseRecord,
+    CaseStatus,
+    ErrorRecord,
+    input_record,
+    output_record,
+    printable,
+    read_case_record,
+    record_path,
+    write_case_record,
+)
+from brain_edge.machine.process import return_free_memory, rss_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from brain_edge.image.volume import Mask
+    from brain_edge.jobs.batch.first_pass import FirstAlone
+    from brain_edge.jobs.case import Job, LoadedModel
+    from brain_edge.jobs.outliers import LabelMeasure
+    from brain_edge.jobs.outputs import Outputs
+    from brain_edge.jobs.record import FileRecord, RunRecord
+    from brain_edge.package import ModelPackage
+
+
+class Outcome(StrEnum):
+    """What became of a case in this run."""
+
+    NEW = "new"
+    KEPT = "kept"
+    """Finished by an earlier run."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """A case after its run.
+
+    Attributes:
+        case: its name.
+        inputs: as they were named, per sequence.
+        outcome: what became of it.
+        record: as it lies on disk.
+        error: why it failed.
+    """
+
+    case: str
+    inputs: Mapping[str, Path]
+    outcome: Outcome
+    record: CaseRecord
+    error: Exception | None = None
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the batch is to end
+    """The batch ends before this case does."""
+
+
+@dataclass(frozen=True)
+class CaseRunner:
+    """Everything that a case needs beside its job.
+
+    Attributes:
+        package: of the model.
+        load: the model ready to run, called with the first case that is open.
+        folder: of the records.
+        overwrite: run finished cases again.
+        require_going: raises `Stopped` when the batch is to end.
+        first: shared by all that run at once.
+    """
+
+    package: ModelPackage
+    load: Callable[[], LoadedModel]
+    folder: Path
+    overwrite: bool
+    require_going: Callable[[], None]
+    first: FirstAlone
+
+    def __call__(self, job: Job | RefusedCase) -> CaseResult:
+        """Keep or run a case; whatever is wrong with it is in the result.
+
+        Raises:
+            Stopped: the batch is to end.
+        """
+        attempt = _Attempt(self, job)
+        try:
+            return attempt.keep() or attempt.run()
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug that one case meets must not cost a night of others
+            return attempt.fail(error)
+        finally:
+            return_free_memory()
+
+
+class _Attempt:
+    """One case on its way."""
+
+    def __init__(self, runner: CaseRunner, job: Job | RefusedCase) -> None:
+        self._runner = runner
+        self._job = job
+        self._path = record_path(runner.folder, job.case)
+        self._started = datetime.now(UTC)
+        self._inputs = {name: input_record(path) for name, path in job.inputs.items()}
+        self._earlier = read_case_record(self._path)
+        self._written: dict[str, FileRecord] = {}
+
+    def keep(self) -> CaseResult | None:
+        """The result of an earlier run, where that is what this one would make.
+
+        Raises:
+            OutputError: an output has been changed since.
+        """
+        if isinstance(self._job, RefusedCase) or self._runner.overwrite:
+            return None
+        place = standing(self._earlier, self._job, self._inputs, self._runner.package.digest, self._runner.folder)
+        if place is Standing.CHANGED:
+            raise OutputError(
+                f"{self._job.outputs.mask}: this mask, or another output of the case, is not what a recorded run has "
+                "written: it was corrected by hand, damaged or made by another program, and is left as it is; move it "
+                "away, or replace it with --overwrite"
+            )
+        if place is Standing.OPEN or self._earlier is None:
+            return None
+        return CaseResult(self._job.case, self._job.inputs, Outcome.KEPT, self._earlier)
+
+    def run(self) -> CaseResult:
+        """Segment and write, the record last.
+
+        Raises:
+            Exception: whatever is wrong.
+        """
+        job = self._job
+        if isinstance(job, RefusedCase):
+            raise job.error
+        for path in job.outputs.paths():
+            _make_parents(path)
+        measures: dict[str, LabelMeasure] = {}
+
+        def complete(run: RunRecord, mask: Mask, files: Outputs) -> None:
+            self._runner.require_going()
+            for label, measured in measure(mask, self._runner.package.spec.label_names()).items():
+                measures[label] = replace(measured, agreement=run.member_agreement.get(label))
+            for kind, name in job.outputs.files().items():
+                self._written[kind] = output_record(files.files()[kind], name, self._runner.folder)
+            # until the last record replaces this one the case counts as open, and its new outputs as our own
+            write_case_record(self._record(CaseStatus.WRITING, self._written), self._path)
+
+        with self._runner.first.turn() as passed:
+
+            def tick() -> None:
+                passed()
+                self._runner.require_going()
+
+            self._runner.require_going()
+            run = run_case(self._runner.load(), job, tick, complete)
+        record = self._record(CaseStatus.DONE, self._written, run=run, measures=measures)
+        write_case_record(record, self._path)
+        return CaseResult(job.case, job.inputs, Outcome.NEW, record)
+
+    def fail(self, error: Exception) -> CaseResult:
+        """Record why there is no result; the next run tries again."""
+        record = self._record(CaseStatus.FAILED, self._in_place(), error=error)
+        try:
+            write_case_record(record, self._path)
+        except OutputError as second:
+            error.add_note(f"and its record: {second}")
+            if is_disk_full(second):
+                error = second
+        return CaseResult(self._job.case, self._job.inputs, Outcome.FAILED, record, error)
+
+    def _in_place(self) -> dict[str, FileRecord]:
+        """What lies there of this case: an earlier run's outputs; where new ones had begun to appear, some of both."""
+        earlier = {} if self._earlier is None else self._earlier.outputs
+        if not self._written:
+            return earlier
+        found = [*earlier.items(), *self._written.items()]
+        return {kind: file for kind, file in found if is_as_recorded(file, self._runner.folder / file.path)}
+
+    def _record(
+        self,
+        status: CaseStatus,
+        outputs: Mapping[str, FileRecord],
+        *,
+        run: RunRecord | None = None,
+        measures: Mapping[str, LabelMeasure] | None = None,
+        error: Exception | None = None,
+    ) -> CaseRecord:
+        job = None if isinstance(self._job, RefusedCase) else self._job
+        return CaseRecord(
+            case=printable(self._job.case),
+            status=status,
+            inputs=self._inputs,
+            series=dict(job.series) if job else {},
+            digest=self._runner.package.digest,
+            border_mm=job.outputs.border_mm if job else 0.0,
+            strict=job.outputs.strict if job else False,
+            outputs=dict(outputs),
+            run=run,
+            measures=dict(measures or {}),
+            error=_error_record(error) if error is not None else None,
+            started=self._started,
+            finished=datetime.now(UTC),
+            rss_bytes=rss_bytes(),
+            versions=_versions(),
+        )
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether a failure comes from a disk, or a quota, without room: every other case would meet it, too."""
+    full = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in full:
+            return True
+        error = error.__cause__
+    return False
+
+
+def _make_parents(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: its folder could not be created ({error.strerror}); correct the path") from error
+
+
+def _error_record(error: Exception) -> ErrorRecord:
+    is_ours = isinstance(error, BrainEdgeError)
+    message = str(error) if is_ours else f"{type(error).__name__}: {error}"
+    return ErrorRecord(
+        message=printable(message),
+        kind=type(error).__name__,
+        exit_code=error.exit_code if isinstance(error, BrainEdgeError) else 1,
+    )
+
+
+def _versions() -> dict[str, str]:
+    from brain_edge.runtime.session import runtime_version
+
+    return {"brain_edge": __version__, "openvino": runtime_version(), "python": platform.python_version()}

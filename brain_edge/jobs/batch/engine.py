@@ -1,0 +1,237 @@
+"""Many cases, a few at once.
+
+Half of a case is work for one core: reading, resampling, components, compressing. Three cases on their way at once
+keep the cores busy, one before the network, one in it, one after it; they share the compiled graphs. Each case is
+computed as if it were alone, with the same threads, so that its mask has the same bytes. There are as many heads in
+memory as cases on their way, however long the batch is.
+"""
+
+from __future__ import annotations
+
+import queue
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.errors import BatchError, OutputError, UsageError
+from brain_edge.jobs.batch.case import CaseResult, CaseRunner, Stopped, is_disk_full
+from brain_edge.jobs.batch.first_pass import FirstAlone
+from brain_edge.jobs.batch.lock import working
+from brain_edge.jobs.batch.planning import RefusedCase
+from brain_edge.jobs.batch.resume import remove_leftovers
+from brain_edge.jobs.batch.shard import Shard
+from brain_edge.jobs.batch.summary import write_summary
+from brain_edge.jobs.case import LoadedModel
+from brain_edge.jobs.record import record_path
+from brain_edge.machine.atomic import require_writable_folder
+from brain_edge.machine.cpu import default_threads
+from brain_edge.machine.options import RuntimeOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from pathlib import Path
+
+    from brain_edge.jobs.case import Job
+    from brain_edge.package import ModelPackage
+
+AT_ONCE: Final = 3
+"""Cases on their way at once; each more costs the memory of a head. `benchmarks/folder.py --at-once N` compares."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """How a batch is run.
+
+    Attributes:
+        records: folder of the records and of the summary; it is made where it is missing.
+        shard: the part that is run.
+        overwrite: run finished cases again, and replace outputs that were changed.
+        wait: where another process works in the folder, wait instead of refusing.
+        at_once: cases on their way at once; by default `AT_ONCE` where there are two threads or more.
+
+    Raises:
+        UsageError: fewer than one case at once.
+    """
+
+    records: Path
+    shard: Shard = Shard()  # noqa: RUF009 - frozen
+    overwrite: bool = False
+    wait: bool = False
+    at_once: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.at_once is not None and self.at_once < 1:
+            raise UsageError(f"expected at least 1 case at once, got {self.at_once}")
+
+    def share(self, cases: Sequence[Job | RefusedCase]) -> tuple[Job | RefusedCase, ...]:
+        """The cases of this part."""
+        return tuple(case for case in cases if self.shard.holds(case.case))
+
+
+def run_batch(
+    package: ModelPackage,
+    cases: Sequence[Job | RefusedCase],
+    batch: Batch,
+    options: RuntimeOptions | None = None,
+) -> Generator[CaseResult]:
+    """Run every case of the shard that is not finished, and yield what became of each, as they end.
+
+    The model is loaded with the first case that is open. The summary is written in the end, after an interrupt too;
+    close the iterator (`contextlib.closing`) where it is not read to its end.
+
+    Args:
+        package: of the model.
+        cases: of all shards, each with a name of its own.
+        batch: how, and where the records go.
+        options: of the runtime.
+
+    Raises:
+        OutputError: the folder of the records cannot be written to, or another process works in it.
+        BatchError: the disk is full, and the rest was not tried.
+        UsageError: two cases have one name.
+    """
+    _require_names(cases)
+    _make_folder(batch.records)
+    own = batch.share(cases)
+    given = options or RuntimeOptions()
+    settled = replace(given, threads=given.threads or default_threads())
+    at_once = batch.at_once or (1 if settled.threads == 1 else AT_ONCE)
+    with working(batch.records, batch.shard, wait=batch.wait):
+        remove_leftovers(path for case in own for path in _targets(case, batch.records))
+        try:
+            with _lanes(package, own, batch, settled, min(at_once, len(own))) as results:
+                yield from _until_full(results, len(own))
+        finally:
+            write_summary(batch.records)
+
+
+def _until_full(results: Iterator[CaseResult], count: int) -> Iterator[CaseResult]:
+    """All results, or those until the disk is full.
+
+    Raises:
+        BatchError: the disk is full.
+    """
+    for number, result in enumerate(results, start=1):
+        yield result
+        if is_disk_full(result.error) and number < count:
+            raise BatchError(
+                f"stopped, because there is no room for results: {count - number} of {count} cases were not finished; "
+                "free some space and run it again, what is finished is kept"
+            )
+
+
+class _Lanes:
+    """Threads that take one case after the other."""
+
+    def __init__(
+        self, make_runner: Callable[[Callable[[], None]], CaseRunner], cases: Sequence[Job | RefusedCase]
+    ) -> None:
+        self._make_runner = make_runner
+        self._waiting: queue.SimpleQueue[Job | RefusedCase] = queue.SimpleQueue()
+        for case in cases:
+            self._waiting.put(case)
+        self._count = len(cases)
+        self._results: queue.SimpleQueue[CaseResult | BaseException] = queue.SimpleQueue()
+        self._stop = Event()
+
+    def work(self) -> None:
+        """Take cases until there are none; any error that is not of a case ends the batch."""
+        try:
+            runner = self._make_runner(self._require_going)
+            while not self._stop.is_set():
+                self._results.put(runner(self._waiting.get_nowait()))
+        except (Stopped, queue.Empty):
+            return
+        except BaseException as error:  # noqa: BLE001 - raised where the results are read
+            self._results.put(error)
+
+    def results(self) -> Iterator[CaseResult]:
+        """What became of each case, as they end."""
+        for _ in range(self._count):
+            result = self._next()
+            if isinstance(result, BaseException):
+                raise result
+            yield result
+
+    def stop(self) -> None:
+        """Let each lane end at the next moment at which nothing is half-written."""
+        self._stop.set()
+
+    def _next(self) -> CaseResult | BaseException:
+        while True:
+            try:
+                return self._results.get(timeout=1)  # Windows hears Ctrl-C only between two waits
+            except queue.Empty:
+                continue
+
+    def _require_going(self) -> None:
+        if self._stop.is_set():
+            raise Stopped
+
+
+@contextmanager
+def _lanes(
+    package: ModelPackage, cases: Sequence[Job | RefusedCase], batch: Batch, options: RuntimeOptions, count: int
+) -> Iterator[Iterator[CaseResult]]:
+    """The results of `count` lanes, which have ended when the block is left."""
+    first = FirstAlone()
+
+    load = _once(lambda: LoadedModel.load(package, options))
+
+    def make_runner(require_going: Callable[[], None]) -> CaseRunner:
+        return CaseRunner(package, load, batch.records, batch.overwrite, require_going, first)
+
+    lanes = _Lanes(make_runner, cases)
+    threads = [Thread(target=lanes.work, name=f"brain-edge-case-{number}") for number in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield lanes.results()
+    finally:
+        lanes.stop()
+        for thread in threads:
+            thread.join()
+
+
+def _once(make: Callable[[], LoadedModel]) -> Callable[[], LoadedModel]:
+    """What `make` returns, made by the first thread that asks for it, while the others wait."""
+    lock = Lock()
+    made = cache(make)
+
+    def load() -> LoadedModel:
+        with lock:
+            return made()
+
+    return load
+
+
+def _targets(case: Job | RefusedCase, records: Path) -> Iterator[Path]:
+    yield record_path(records, case.case)
+    if not isinstance(case, RefusedCase):
+        yield from case.outputs.paths()
+
+
+def _require_names(cases: Sequence[Job | RefusedCase]) -> None:
+    seen: set[str] = set()
+    for case in cases:
+        if not case.case or "/" in case.case or "\\" in case.case or case.case.startswith("."):
+            raise UsageError(f"expected a case with a name that can be part of a file name, got {case.case!r}")
+        if case.case.casefold() in seen:
+            raise UsageError(f"two cases are called {case.case}; give each a name of its own")
+        seen.add(case.case.casefold())
+    owners: dict[Path, str] = {}
+    for case in cases:
+        for path in () if isinstance(case, RefusedCase) else case.outputs.paths():
+            owner = owners.setdefault(path.resolve(), case.case)
+            if owner != case.case:
+                raise UsageError(f"{path}: {owner} and {case.case} would both write this; run them into two folders")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: this folder could not be created ({error.strerror}); correct the path") from error
+    require_writable_folder(folder)

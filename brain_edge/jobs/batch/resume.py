@@ -1,0 +1,85 @@
+"""What an earlier run has left: finished cases, changed outputs, files that were being written when it was killed."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.jobs.record import CaseStatus, relative_path
+from brain_edge.package.digest import sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from brain_edge.jobs.case import Job
+    from brain_edge.jobs.record import CaseRecord, FileRecord
+
+_PARTIAL: Final = re.compile(r"(?:\.partial-[0-9a-f]{8}-)+(.+)")
+"""Names of `brain_edge.machine.atomic`; a file that is staged by two layers has two of these before its own."""
+
+
+class Standing(StrEnum):
+    """How far a case is."""
+
+    FINISHED = "finished"
+    """Its outputs are there, and are what a run would make now."""
+    CHANGED = "changed"
+    """An output is there that no record says was written so: corrected by hand, damaged, somebody else's. It stays."""
+    OPEN = "open"
+    """It is to be run."""
+
+
+def standing(
+    record: CaseRecord | None, job: Job, inputs: Mapping[str, FileRecord], digest: str, folder: Path
+) -> Standing:
+    """How far a case is, by the content of files, never by their dates.
+
+    Args:
+        record: that an earlier run has left, if any.
+        job: what is asked for now.
+        inputs: the images by content.
+        digest: of the package.
+        folder: of the record.
+    """
+    wanted = job.outputs.files()
+    there = {kind: path for kind, path in wanted.items() if path.exists()}
+    written = {} if record is None else record.outputs
+    if any(not _is_own(written.get(kind), path, folder) for kind, path in there.items()):
+        return Standing.CHANGED
+    is_done = record is not None and record.status is CaseStatus.DONE and len(there) == len(wanted)
+    if record is not None and is_done and _asks_the_same(record, job, inputs, digest):
+        return Standing.FINISHED
+    return Standing.OPEN
+
+
+def is_as_recorded(file: FileRecord, path: Path) -> bool:
+    """Whether a file has the bytes that a record states."""
+    return path.is_file() and path.stat().st_size == file.size_bytes and sha256_of(path) == file.sha256
+
+
+def remove_leftovers(outputs: Iterable[Path]) -> None:
+    """Remove what a killed process was writing to these names; the caller alone writes to them."""
+    by_folder: dict[Path, set[str]] = {}
+    for path in outputs:
+        by_folder.setdefault(path.resolve().parent, set()).add(path.name)
+    for folder, names in by_folder.items():
+        for path in folder.iterdir() if folder.is_dir() else ():
+            found = _PARTIAL.fullmatch(path.name)
+            if found is not None and found[1] in names:
+                path.unlink(missing_ok=True)
+
+
+def _is_own(file: FileRecord | None, path: Path, folder: Path) -> bool:
+    return file is not None and file.path == relative_path(path, folder) and is_as_recorded(file, path)
+
+
+def _asks_the_same(record: CaseRecord, job: Job, inputs: Mapping[str, FileRecord], digest: str) -> bool:
+    hashes = {name: file.sha256 for name, file in inputs.items()}
+    return (
+        None not in hashes.values()
+        and hashes == {name: file.sha256 for name, file in record.inputs.items()}
+        and (record.digest, record.series) == (digest, dict(job.series))
+        and (record.border_mm, record.strict) == (job.outputs.border_mm, job.outputs.strict)
+    )

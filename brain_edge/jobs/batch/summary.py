@@ -1,0 +1,132 @@
+"""The table of a batch, from the records of its cases: whatever shard or run they are from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from brain_edge.jobs.batch.lock import gate
+from brain_edge.jobs.batch.resume import remove_leftovers
+from brain_edge.jobs.record import CaseStatus, read_case_records
+from brain_edge.machine.atomic import atomic_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from brain_edge.jobs.record import CaseRecord
+
+TABLE: Final = "summary.tsv"
+SUMMARY: Final = "summary.json"
+NOT_AVAILABLE: Final = "n/a"
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A case in short.
+
+    Attributes:
+        case, status: as in its record.
+        input: the image that gave the grid.
+        mask: relative to the folder of the summary; None of a failed case.
+        volumes_ml: by the name of the label.
+        flags: what is not plausible, in words.
+        error: why it failed.
+        elapsed_ms: of the whole case.
+        digest: of the package.
+    """
+
+    case: str
+    status: CaseStatus
+    input: str | None
+    mask: str | None
+    volumes_ml: dict[str, float]
+    flags: list[str]
+    error: str | None
+    elapsed_ms: float | None
+    digest: str
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """All cases of a folder.
+
+    Attributes:
+        digest: of the package, None where cases are of several.
+        cases, done, failed: how many.
+        rows: by name of the case.
+        format_version: of this file.
+    """
+
+    digest: str | None
+    cases: int
+    done: int
+    failed: int
+    rows: list[Row]
+    format_version: int = 1
+
+
+def summarise(records: Sequence[CaseRecord]) -> Summary:
+    """The cases in short."""
+    digests = {record.digest for record in records}
+    done = sum(record.status is CaseStatus.DONE for record in records)
+    return Summary(
+        digest=digests.pop() if len(digests) == 1 else None,
+        cases=len(records),
+        done=done,
+        failed=len(records) - done,
+        rows=[_row(record) for record in records],
+    )
+
+
+def write_summary(folder: Path) -> Summary:
+    """Write `summary.tsv` and `summary.json` from all records of a folder; each appears whole.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    paths = (folder / TABLE, folder / SUMMARY)
+    with gate(folder):  # one shard at a time: the last one to end sees the records of all
+        remove_leftovers(paths)
+        summary = summarise(read_case_records(folder))
+        with atomic_file(paths[0]) as partial:
+            partial.write_text(as_tsv(summary.rows), encoding="utf-8", newline="\n")
+        with atomic_file(paths[1]) as partial:
+            partial.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2))
+    return summary
+
+
+def as_tsv(rows: Iterable[Row]) -> str:
+    """One line per case under a header; a column per label, in ml; n/a where there is nothing."""
+    rows = list(rows)
+    labels = list(dict.fromkeys(label for row in rows for label in row.volumes_ml))
+    header = ["case", "status", *(f"volume_ml_{label}" for label in labels), "flags", "error", "seconds", "mask"]
+    lines = [[*header, "input", "digest"], *(_cells(row, labels) for row in rows)]
+    return "".join("\t".join(map(_cell, line)) + "\n" for line in lines)
+
+
+def _row(record: CaseRecord) -> Row:
+    run = record.run
+    mask = record.outputs.get("mask")
+    return Row(
+        case=record.case,
+        status=record.status,
+        input=next((file.path for file in record.inputs.values()), None),
+        mask=mask.path if mask is not None and run is not None else None,
+        volumes_ml=run.volumes_ml if run is not None else {},
+        flags=[flag.message for flag in run.flags] if run is not None else [],
+        error=record.error.message if record.error is not None else None,
+        elapsed_ms=run.elapsed_ms["total"] if run is not None else None,
+        digest=record.digest,
+    )
+
+
+def _cells(row: Row, labels: Sequence[str]) -> list[Any]:
+    volumes = [f"{row.volumes_ml[label]:.3f}" if label in row.volumes_ml else None for label in labels]
+    seconds = None if row.elapsed_ms is None else f"{row.elapsed_ms / 1000:.2f}"
+    flags = "; ".join(row.flags)
+    return [row.case, row.status, *volumes, flags, row.error, seconds, row.mask, row.input, row.digest]
+
+
+def _cell(value: Any) -> str:
+    """In one line and one column, whatever a message or a file name holds."""
+    return " ".join(str(value).split()) if value else NOT_AVAILABLE

@@ -1,0 +1,157 @@
+"""From a raw dataset to the jobs of a batch, and from their records to the files that explain their masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.errors import InputError, UsageError
+from brain_edge.jobs.batch import Outcome, RefusedCase
+from brain_edge.jobs.bids.choose import choose, types_of, visit_of
+from brain_edge.jobs.bids.dataset import find_images, listed
+from brain_edge.jobs.bids.derivative import (
+    EXTENSION,
+    brain_name,
+    brain_sidecar,
+    case_folder,
+    derivative_name,
+    lookup_table,
+    sidecar,
+)
+from brain_edge.jobs.bids.description import as_json, write_if_changed
+from brain_edge.jobs.bids.name import BidsName
+from brain_edge.jobs.case import Job
+from brain_edge.jobs.outputs import Outputs
+from brain_edge.spec import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from brain_edge.jobs.batch import CaseResult
+    from brain_edge.jobs.bids.choose import BidsCase, Choice
+    from brain_edge.jobs.bids.dataset import BidsImage, RawDataset
+    from brain_edge.package import ModelPackage
+    from brain_edge.spec import ModelSpec
+
+LOGS: Final = "logs"
+"""Records, summary, page and pictures of a batch: BIDS does not look into this folder of a dataset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is wanted of a dataset.
+
+    Attributes:
+        subjects, sessions: labels with or without `sub-`, `ses-`; none means all.
+        types: sequence (None for the only one) and type of image, where the user says it.
+        brain: also write the image inside the mask.
+        pictures: also make a mosaic of each case.
+        border_mm, strict: see `brain_edge.jobs.outputs.Outputs`.
+    """
+
+    subjects: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    types: tuple[tuple[str | None, str], ...] = ()
+    brain: bool = False
+    pictures: bool = False
+    border_mm: float = 0.0
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class BidsPlan:
+    """What will be done.
+
+    Attributes:
+        out: root of the derivatives.
+        jobs: for the batch; visits that cannot be a case among them.
+        cases: by the name of their job.
+        notes: what is left out, in words.
+    """
+
+    out: Path
+    jobs: tuple[Job | RefusedCase, ...]
+    cases: Mapping[str, BidsCase]
+    notes: tuple[str, ...]
+
+
+def plan_dataset(dataset: RawDataset, out: Path, spec: ModelSpec, request: Request) -> BidsPlan:
+    """Find the images that a model takes, and decide what comes of them.
+
+    Raises:
+        UsageError, InputError: see `find_images`, `types_of` and `choose`.
+    """
+    types = types_of(spec, request.types)
+    if request.brain:
+        _require_brain(spec)
+    images = find_images(dataset, request.subjects, request.sessions)
+    choice = choose(types, images, dataset.folder)
+    cases = {_case_name(case): case for case in choice.cases}
+    jobs = [Job(case.inputs(), _outputs(case, out, spec, request), case=name) for name, case in cases.items()]
+    refused = [
+        RefusedCase(unfit.visit.replace("/", "_"), unfit.inputs, InputError(f"{unfit.visit}: {unfit.reason}"))
+        for unfit in choice.unfit
+    ]
+    return BidsPlan(out, (*jobs, *refused), cases, tuple(_notes(images, choice)))
+
+
+def explained(plan: BidsPlan, package: ModelPackage, result: CaseResult) -> CaseResult:
+    """The same result, once the `.json` and `.tsv` beside its outputs are written; those that are right already stay.
+
+    The record of the case is what they are made from, so a run that was killed before they were written makes them
+    the next time, without the network.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    record = result.record.run
+    if result.outcome is Outcome.FAILED or record is None:
+        return result
+    case = plan.cases[result.case]
+    base, name = _base(case, plan.out), derivative_name(case, package.spec)
+    write_if_changed(base / f"{name}.json", as_json(sidecar(case, package, record)))
+    if package.spec.task is not Task.SKULL_STRIPPING:
+        write_if_changed(base / f"{name}.tsv", lookup_table(package.spec))
+    if record.brain is not None:
+        write_if_changed(base / f"{brain_name(case)}.json", as_json(brain_sidecar(case, package, record)))
+    return result
+
+
+def _require_brain(spec: ModelSpec) -> None:
+    if spec.task is not Task.SKULL_STRIPPING:
+        raise UsageError(f"{spec.name} gives no brain mask but labels ({spec.task}); leave out --brain")
+
+
+def _case_name(case: BidsCase) -> str:
+    """What records and messages call a case: its image, or its visit where it takes several."""
+    name = case.reference.name
+    if len(case.images) > 1:
+        return visit_of(case.reference).replace("/", "_")
+    return str(BidsName(name.entities, name.suffix))
+
+
+def _base(case: BidsCase, out: Path) -> Path:
+    return out.joinpath(*case_folder(case).parts)
+
+
+def _outputs(case: BidsCase, out: Path, spec: ModelSpec, request: Request) -> Outputs:
+    base = _base(case, out)
+    return Outputs(
+        mask=base / f"{derivative_name(case, spec)}{EXTENSION}",
+        brain=base / f"{brain_name(case)}{EXTENSION}" if request.brain else None,
+        picture=out / LOGS / f"{_case_name(case)}_picture.png" if request.pictures else None,
+        border_mm=request.border_mm,
+        strict=request.strict,
+    )
+
+
+def _notes(images: Sequence[BidsImage], choice: Choice) -> Iterator[str]:
+    """What a user might have expected to be done, and is not."""
+    if choice.left_out:
+        names = [image.path.name for image in choice.left_out]
+        yield f"left out, because the model does not take their type: {listed(names)}"
+    done = {visit_of(case.reference) for case in choice.cases} | {unfit.visit for unfit in choice.unfit}
+    without = [visit for visit in dict.fromkeys(map(visit_of, images)) if visit not in done]
+    if without:
+        yield f"without an image that the model takes: {listed(without)}"

@@ -1,0 +1,190 @@
+"""What a derivative dataset says of itself: `dataset_description.json`, `README.md`, and whether it is ours."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from brain_edge import __version__
+from brain_edge.errors import OutputError, UsageError
+from brain_edge.jobs.bids.dataset import DESCRIPTION
+from brain_edge.jobs.bids.derivative import RAW
+from brain_edge.machine.atomic import atomic_file
+
+if TYPE_CHECKING:
+    from brain_edge.jobs.bids.dataset import RawDataset
+    from brain_edge.package import ModelPackage
+
+BIDS_VERSION: Final = "1.11.1"
+"""Of the rules that names and metadata follow."""
+
+PIPELINE: Final = "brain-edge"
+DERIVATIVES: Final = "derivatives"
+INSIDE_ALLOWED: Final = ("sourcedata", "rawbids")
+"""Folders of a derivative dataset in which its raw dataset may lie."""
+
+
+def require_place(raw: Path, out: Path) -> None:
+    """Refuse an output folder that would change the raw dataset, or mix with it.
+
+    BIDS keeps derivatives apart, or in `derivatives/NAME` of the dataset ("Storage of derived datasets").
+
+    Raises:
+        UsageError: the output is the dataset, lies elsewhere in it, or around it.
+    """
+    dataset, place = raw.resolve(), out.resolve()
+    if place == dataset:
+        raise UsageError(f"{out}: this is the raw dataset, which is only read; choose another folder")
+    if dataset in place.parents:
+        parts = place.relative_to(dataset).parts
+        if parts[0] != DERIVATIVES or len(parts) == 1:
+            raise UsageError(
+                f"{out}: this lies in the raw dataset, which is only read; choose a folder outside of it, or "
+                f"{raw / DERIVATIVES / PIPELINE}, the place that BIDS has for derivatives"
+            )
+    if place in dataset.parents and dataset.relative_to(place).parts[0] not in INSIDE_ALLOWED:
+        raise UsageError(f"{out}: the raw dataset lies in this folder, and results would lie around it; choose another")
+
+
+def dataset_description(dataset: RawDataset, out: Path, package: ModelPackage) -> dict[str, Any]:
+    """The description of the derivatives of a dataset.
+
+    The licence is that of the raw dataset, where it names one: its terms hold for what is made of it.
+    """
+    raw = dataset.description
+    link = _link(dataset.folder, out)
+    source = {"URL": link} | {key: raw[field] for key, field in (("DOI", "DatasetDOI"),) if raw.get(field)}
+    return {
+        "Name": f"{package.spec.name} on {dataset.name}",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        **({"License": raw["License"]} if raw.get("License") else {}),
+        "GeneratedBy": [
+            {
+                "Name": PIPELINE,
+                "Version": __version__,
+                "Description": f"Runs the model {package.spec.name} ({package.spec.task}) on CPU. "
+                f"{package.manifest.intended_use}",
+            },
+            {
+                "Name": package.spec.name,
+                "Version": f"sha256:{package.digest}",
+                "Description": f"Model package, named by its digest. {package.manifest.card.summary}",
+            },
+        ],
+        "SourceDatasets": [source],
+        "DatasetLinks": {RAW: link},
+    }
+
+
+def prepare(dataset: RawDataset, out: Path, package: ModelPackage) -> None:
+    """Make the derivative dataset, or make sure that it is the one of this package and this dataset.
+
+    Raises:
+        OutputError: it cannot be written, holds something else, or was made by another package or of another dataset.
+        UsageError: see `require_place`.
+    """
+    require_place(dataset.folder, out)
+    wanted = dataset_description(dataset, out, package)
+    path = out / DESCRIPTION
+    if path.exists():
+        _require_same(_read(path), wanted, out)
+    elif out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+        raise OutputError(
+            f"{out}: expected an empty folder, or derivatives of the same model and dataset; there is something else "
+            "in it; choose another folder"
+        )
+    _make_folder(dataset.folder, out)
+    write_if_changed(path, as_json(wanted))  # first: a folder with it is ours, should we be killed before the other
+    write_if_changed(out / "README.md", readme(dataset, package))
+
+
+def readme(dataset: RawDataset, package: ModelPackage) -> str:
+    """The README of a derivative dataset."""
+    manifest, card, licence = package.manifest, package.manifest.card, package.manifest.licence
+    return f"""# {package.spec.name} on {dataset.name}
+
+Made by brain-edge {__version__} (`brain-edge bids`) with the model package {package.spec.name},
+digest `{package.digest}`.
+
+**{manifest.intended_use}**
+
+{card.summary}
+
+- Limits: {card.limits}
+- Cite: {card.citation}
+- Licence of the model: {licence.name}, {licence.holder}. The images and what is made of them keep the terms of the raw
+  dataset.
+
+`sub-*/` holds masks (`_mask`) or label maps (`_dseg`, with a table of their labels), each on the grid of its image.
+The `.json` beside it names this image (`Sources`), volumes in ml, and flags: what is not plausible about image or
+mask. `logs/` holds the record of each case and the summary.
+"""
+
+
+def as_json(value: Any) -> str:
+    """A JSON file as people read it."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+
+
+def write_if_changed(path: Path, text: str) -> None:
+    """Write a small text file atomically, unless it is there with just this content.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    content = text.encode()
+    if path.is_file() and path.read_bytes() == content:
+        return
+    with atomic_file(path) as partial:
+        partial.write_bytes(content)
+
+
+def _link(raw: Path, out: Path) -> str:
+    """From the derivatives to the raw dataset: relative, so that both can be moved together, where there is a way."""
+    try:
+        return Path(os.path.relpath(raw.resolve(), out.resolve())).as_posix()
+    except ValueError:  # another drive of Windows
+        return raw.resolve().as_uri()
+
+
+def _read(path: Path) -> Any:
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError) as error:
+        raise OutputError(f"{path}: this is no description of derivatives ({error}); choose another folder") from error
+
+
+def _require_same(found: Any, wanted: dict[str, Any], out: Path) -> None:
+    """A folder holds the masks of one package, or nobody could tell which mask is whose."""
+    makers, links = ([], {}) if not isinstance(found, dict) else (found.get("GeneratedBy"), found.get("DatasetLinks"))
+    model = wanted["GeneratedBy"][1]
+    versions = [(maker.get("Name"), maker.get("Version")) for maker in makers or [] if isinstance(maker, dict)]
+    if (model["Name"], model["Version"]) not in versions:
+        names = ", ".join(f"{name} {version}" for name, version in versions) or "nobody"
+        raise OutputError(
+            f"{out}: expected derivatives of {model['Name']} {model['Version']}, these are of {names}; "
+            "choose another folder for another package"
+        )
+    if links != wanted["DatasetLinks"]:
+        raise OutputError(
+            f"{out}: expected derivatives of the dataset {wanted['DatasetLinks'][RAW]}, these are of "
+            f"{(links or {}).get(RAW, 'another one')}; choose another folder for another dataset"
+        )
+
+
+def _make_folder(raw: Path, out: Path) -> None:
+    """BIDS-Apps make their output folder; here also the folder `derivatives`, but none above."""
+    parents = out.resolve().parents
+    try:
+        if raw.resolve() in parents:
+            out.mkdir(parents=True, exist_ok=True)
+        else:
+            out.mkdir(exist_ok=True)
+    except FileNotFoundError as error:
+        raise OutputError(f"{out}: the folder {out.parent} does not exist; create it first") from error
+    except OSError as error:
+        raise OutputError(f"{out}: this folder could not be made: {error.strerror or error}; choose another") from error

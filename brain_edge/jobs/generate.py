@@ -1,0 +1,149 @@
+"""run for a model that makes images: files in, one image out, with a record of what happened."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+
+from brain_edge import __version__
+from brain_edge.errors import InputError, UsageError
+from brain_edge.io.nifti import SUFFIXES, write_image, write_probabilities
+from brain_edge.jobs.case import read_study
+from brain_edge.jobs.outputs import is_same_file
+from brain_edge.jobs.record import printable, provenance
+from brain_edge.machine.atomic import require_writable_folder
+from brain_edge.machine.process import peak_rss_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from brain_edge.engine.segmenter import Segmenter
+    from brain_edge.image.volume import Study, Volume
+    from brain_edge.jobs.case import LoadedModel
+    from brain_edge.package import ModelPackage
+
+SYNTHETIC: Final = "synthetic"
+"""Stands in the description of every image that a model has made, before the model's name."""
+
+
+class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened to one image.
+
+    Attributes:
+        model, digest, weights_status, intended_use: of the package.
+        inputs: what the user named, per sequence.
+        image: file that was written.
+        channels: of it; the file is 4D where there are several.
+        synthetic: always true: no patient looks like this.
+        threads: of the inference.
+        elapsed_ms: of reading, making and writing.
+        peak_rss_bytes: of this process so far.
+    """
+
+    model: str
+    digest: str
+    weights_status: str
+    intended_use: str
+    inputs: dict[str, str]
+    image: str
+    channels: int
+    synthetic: bool
+    threads: int
+    elapsed_ms: float
+    peak_rss_bytes: int | None
+    brain_edge: str = __version__
+
+
+def generate(
+    model: LoadedModel, inputs: Mapping[str, Path], image: Path, tick: Callable[[], None] | None = None
+) -> ImageRecord:
+    """Read, make and write one image on the grid of the input.
+
+    Args:
+        model: that is ready to run.
+        inputs: path per sequence.
+        image: `.nii` or `.nii.gz`; it appears whole or not at all.
+        tick: called after each pass of a network.
+
+    Raises:
+        InputError: an input is refused.
+        OutputError: the image cannot be written.
+        UsageError: the model segments, or the output does not go with the input.
+    """
+    start = time.perf_counter()
+    require_generator(model.package)
+    _require_output(image, inputs)
+    study = read_study(inputs)
+    made = _made(model.segmenter, study, tick)
+    description = f"{SYNTHETIC} {provenance(model.package)}"
+    if len(made) == 1:
+        write_image(made[0], image, description)
+    else:
+        reference = study.volumes[study.reference]
+        write_probabilities(np.stack([volume.voxels for volume in made]), reference, image, description)
+    return ImageRecord(
+        model=model.package.spec.name,
+        digest=model.package.digest,
+        weights_status=model.package.manifest.weights_status,
+        intended_use=model.package.manifest.intended_use,
+        inputs={name: printable(path) for name, path in inputs.items()},
+        image=printable(image),
+        channels=len(made),
+        synthetic=True,
+        threads=model.threads,
+        elapsed_ms=(time.perf_counter() - start) * 1000,
+        peak_rss_bytes=peak_rss_bytes(),
+    )
+
+
+def require_generator(
+    package: ModelPackage, option: str = "--image", remedy: str = "name the mask with -o, or take a generator"
+) -> None:
+    """Refuse to make an image with a model that segments.
+
+    Args:
+        package: that is to make it.
+        option: with which the image was asked for.
+        remedy: what to do instead.
+
+    Raises:
+        UsageError: it does.
+    """
+    if not package.spec.makes_images:
+        raise UsageError(
+            f"{package.folder}: {package.spec.name} makes masks, an image was asked for with {option}; {remedy}"
+        )
+
+
+def require_segmenter(package: ModelPackage) -> None:
+    """Refuse to make a mask with a model that makes images.
+
+    Raises:
+        UsageError: it does.
+    """
+    if package.spec.makes_images:
+        raise UsageError(
+            f"{package.folder}: {package.spec.name} makes images, a mask was asked for with -o; name the image with "
+            "--image, or take a model that segments"
+        )
+
+
+def _made(segmenter: Segmenter, study: Study, tick: Callable[[], None] | None) -> tuple[Volume, ...]:
+    try:
+        return segmenter.synthesise(study, tick=tick)
+    except InputError as error:
+        # a step knows voxels, not the file they came from
+        raise InputError(f"{study.volumes[study.reference].name}: {error}") from error
+
+
+def _require_output(image: Path, inputs: Mapping[str, Path]) -> None:
+    if not image.name.lower().endswith(SUFFIXES):
+        raise UsageError(f"{image}: expected an image file that ends in {' or '.join(SUFFIXES)}")
+    for source in inputs.values():
+        if is_same_file(image, source):
+            raise UsageError(f"{image}: this output would overwrite an input; choose another name")
+    require_writable_folder(image.parent)

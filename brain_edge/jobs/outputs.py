@@ -1,0 +1,199 @@
+"""What one case can give: which files, whether they go together, and that all of them appear or none."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from brain_edge.errors import OutputError, UsageError
+from brain_edge.io.inputs import DICOM_SUFFIX, InputKind, input_kind
+from brain_edge.io.nifti import SUFFIXES
+from brain_edge.machine.atomic import atomic_file, require_writable_folder
+from brain_edge.machine.paths import require_text
+from brain_edge.spec.label_channels import label_channels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from brain_edge.io.dicom import SegOptions
+    from brain_edge.spec import ModelSpec
+
+MASK_SUFFIXES: Final = (*SUFFIXES, DICOM_SUFFIX)
+
+_SUFFIXES: Final = {
+    "mask": MASK_SUFFIXES,
+    "brain": SUFFIXES,
+    "probabilities": SUFFIXES,
+    "report": (".json", ".png", DICOM_SUFFIX),
+    "picture": (".png", DICOM_SUFFIX),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Where the results of one case go; what is None is not written.
+
+    Attributes:
+        mask: label map, `.nii` or `.nii.gz`; or DICOM SEG, `.dcm`.
+        brain: the reference image with everything outside the mask set to 0.
+        probabilities: float32 (I, J, K, D).
+        report: `.json` record, `.png` mosaic, or `.dcm` structured report, which refers to the SEG.
+        picture: mosaic as `.png`, or as secondary capture, `.dcm`.
+        seg: how a SEG is written; None is the default, and right where there is none.
+        border_mm: added around a mask of one label.
+        strict: flags are errors, and nothing is written.
+    """
+
+    mask: Path
+    brain: Path | None = None
+    probabilities: Path | None = None
+    report: Path | None = None
+    picture: Path | None = None
+    seg: SegOptions | None = None
+    border_mm: float = 0.0
+    strict: bool = False
+
+    def files(self) -> dict[str, Path]:
+        """Every file that will be written, by the name of its field; the mask first."""
+        named = {name: getattr(self, name) for name in _SUFFIXES}
+        return {name: path for name, path in named.items() if path is not None}
+
+    def paths(self) -> tuple[Path, ...]:
+        """Every file that will be written."""
+        return tuple(self.files().values())
+
+    def dicom(self) -> tuple[Path, ...]:
+        """Those that will be DICOM."""
+        return tuple(path for path in self.paths() if is_dicom_name(path))
+
+    @property
+    def is_fractional(self) -> bool:
+        """Whether the SEG holds the probabilities of the network instead of its mask."""
+        return self.seg is not None and self.seg.encoding == "fractional"
+
+
+def is_dicom_name(path: Path) -> bool:
+    """Whether an output of this name is DICOM."""
+    return path.name.lower().endswith(DICOM_SUFFIX)
+
+
+def require_outputs(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpec) -> None:
+    """Find out before the work whether its results can be written, and are what this model and input can give.
+
+    Args:
+        inputs: path per sequence; the first one gives the grid.
+        outputs: what is asked for.
+        spec: of the model.
+
+    Raises:
+        UsageError: a name twice, a suffix that cannot be written, an input that would be overwritten, a border
+            for a model of several labels, or DICOM without a DICOM input.
+        InputError: a name is no text.
+        OutputError: a folder is missing or not writable.
+        MissingExtraError: a picture or DICOM was asked for, and a library for it is not installed.
+    """
+    if len({path.resolve() for path in outputs.paths()}) < len(outputs.paths()):
+        raise UsageError(f"two outputs have the same name: {', '.join(map(str, outputs.paths()))}")
+    _require_suffixes(outputs)
+    _require_seg(outputs)
+    _require_probabilities(outputs, spec)
+    _require_border(outputs, spec)
+    _require_dicom_input(next(iter(inputs.values())), outputs)
+    for path in outputs.paths():
+        require_writable_folder(require_text(path).parent)
+        for source in inputs.values():
+            _require_apart(path, source)
+    _require_libraries(outputs)
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two names mean one file, through links and whatever the file system thinks of upper case."""
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
+
+
+@contextmanager
+def hidden(outputs: Outputs) -> Iterator[Outputs]:
+    """The same outputs under hidden names; all get their own when the block ends well, the mask last, or none."""
+    with ExitStack() as stack:
+        files: dict[str, Any] = {name: stack.enter_context(_staged(path)) for name, path in outputs.files().items()}
+        yield replace(outputs, **files)
+
+
+@contextmanager
+def _staged(path: Path) -> Iterator[Path]:
+    """A hidden file that becomes `path`; errors about it name what the user has asked for."""
+    with atomic_file(path) as partial:
+        try:
+            yield partial
+        except OutputError as error:
+            raise OutputError(str(error).replace(str(partial), str(path))) from error
+
+
+def _require_suffixes(outputs: Outputs) -> None:
+    for name, path in outputs.files().items():
+        suffixes = _SUFFIXES[name]
+        if not path.name.lower().endswith(suffixes):
+            raise UsageError(f"{path}: expected a {name} file that ends in {' or '.join(suffixes)}")
+
+
+def _require_seg(outputs: Outputs) -> None:
+    if is_dicom_name(outputs.mask):
+        return
+    if outputs.seg is not None:
+        raise UsageError(
+            f"{outputs.mask}: how a SEG is written was said, but this is none; name a mask that ends in .dcm"
+        )
+    if outputs.report is not None and is_dicom_name(outputs.report):
+        raise UsageError(
+            f"{outputs.report}: a structured report refers to the segments of a DICOM SEG; name a mask that ends in "
+            f"{DICOM_SUFFIX} instead of {outputs.mask}, or a report that ends in .json"
+        )
+
+
+def _require_probabilities(outputs: Outputs, spec: ModelSpec) -> None:
+    if outputs.is_fractional and set(label_channels(spec.stages[-1])) != set(spec.label_names()):
+        raise UsageError(
+            f"{outputs.mask}: a fractional SEG holds the probability of each label, and {spec.name} makes labels of "
+            "regions, levels or several networks, which have none; write binary or labelmap, --probabilities beside it"
+        )
+
+
+def _require_border(outputs: Outputs, spec: ModelSpec) -> None:
+    if not math.isfinite(outputs.border_mm):
+        raise UsageError(f"expected a border in mm, got {outputs.border_mm}")
+    if outputs.border_mm and len(spec.labels) > 1:
+        names = ", ".join(label.name for label in spec.labels)
+        raise UsageError(f"a border can be added to a mask of one label; {spec.name} has {len(spec.labels)}: {names}")
+    if outputs.border_mm and outputs.is_fractional:
+        raise UsageError("a border can be added to a mask, not to the probabilities of a fractional SEG; write binary")
+
+
+def _require_dicom_input(reference: Path, outputs: Outputs) -> None:
+    if outputs.dicom() and input_kind(reference) is not InputKind.DICOM:
+        raise UsageError(
+            f"{outputs.dicom()[0]}: a DICOM result lies beside the DICOM series that it was made from, and {reference} "
+            f"is none; give the series, or write {SUFFIXES[-1]}"
+        )
+
+
+def _require_apart(output: Path, source: Path) -> None:
+    if is_same_file(output, source):
+        raise UsageError(f"{output}: this output would overwrite an input; choose another name")
+    if source.is_dir() and source.resolve() in output.resolve().parents:
+        raise UsageError(f"{output}: this output would lie among the files of {source}; choose another folder")
+
+
+def _require_libraries(outputs: Outputs) -> None:
+    if outputs.picture is not None or (outputs.report is not None and outputs.report.suffix.lower() == ".png"):
+        from brain_edge.jobs.pictures.sheet import require_matplotlib
+
+        require_matplotlib()
+    if outputs.dicom():
+        from brain_edge.io.dicom.library import import_highdicom
+
+        import_highdicom()

@@ -1,0 +1,332 @@
+"""A picture to judge a mask by: its contours over the anatomy, in slices of three planes, as one PNG.
+
+All panels have one scale in mm, and the pixels themselves say which side is which, how large each region is,
+and that this is research: a picture loses its file name and its page, but never its pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from brain_edge.errors import GeometryError, InputError
+from brain_edge.jobs.pictures.scene import CONVENTION, MARGIN_MM, PLANES, make_scene, tilt_deg
+from brain_edge.jobs.pictures.sheet import (
+    ALERT,
+    BACKGROUND,
+    EDGE_PX,
+    FAINT,
+    GAP_PX,
+    LINE_PX,
+    PALE,
+    PLAIN_TEXT,
+    WIDTH_PX,
+    Block,
+    Font,
+    Line,
+    assembled,
+    require_matplotlib,
+    save,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from brain_edge.image.geometry import Geometry
+    from brain_edge.image.volume import Mask, Volume
+    from brain_edge.jobs.pictures.scene import BoolArray, Plane, Scene
+    from brain_edge.jobs.pictures.sheet import Sheet
+
+RESEARCH_USE_ONLY: Final = "RESEARCH USE ONLY"
+NOTHING_SHOWN: Final = "No anatomy is shown: the picture was to be cut to the mask, and the mask is empty."
+OBLIQUE_DEG: Final = 1.0
+"""From this tilt on the picture says that its planes are not the anatomical ones."""
+
+TITLE_FONT: Final = Font(17, weight="bold")
+WARNING_FONT: Final = Font(15, ALERT, "bold")
+ALERT_FONT: Final = Font(12, ALERT, "bold")
+LEGEND_FONT: Final = Font(12)
+FAINT_FONT: Final = Font(colour=FAINT)
+
+COLOURS: Final = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
+"""Okabe and Ito (2008), told apart with any colour vision; those that stand out best from grey come first."""
+DASHES: Final[tuple[tuple[float, ...], ...]] = ((), (3.0, 1.2), (1.0, 1.2), (4.0, 1.0, 1.0, 1.0))
+"""Line patterns in line widths, for contours beyond the seventh: 28 different lines."""
+
+CONTOUR_PT: Final = 1.3
+COLUMNS: Final = 5
+LARGEST_PANEL_PX: Final = 520
+"""A slab of a few slices is not blown up to the width of a cell if it would become taller than this."""
+SCALE_BAR_MM: Final = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Contour:
+    """One region to outline: bool (I, J, K) on the grid of the volume, and what the legend says about it."""
+
+    region: BoolArray
+    caption: str
+    line: Line
+
+
+class Words(NamedTuple):
+    """What is written above and, where it must be seen, below the slices."""
+
+    title: str
+    alerts: Sequence[str]
+
+
+def write_mosaic(
+    volume: Volume,
+    mask: Mask,
+    path: Path | str,
+    *,
+    title: str,
+    legend: Mapping[int, str],
+    notes: Sequence[str] = (),
+    around_mask: bool = False,
+) -> None:
+    """Draw the contour of every label over the anatomy and write the picture as PNG.
+
+    Args:
+        volume: the anatomy.
+        mask: labels on the same grid. An empty one gives a picture that says so.
+        path: of the PNG, replaced in one step if it is there.
+        title: shown as it is, without mathematics.
+        legend: name of every label in the mask; those that do not occur are listed with 0 ml.
+        notes: lines that must be seen, such as the flags of a segmentation.
+        around_mask: show only what lies within `MARGIN_MM` of the mask, so that the face is not in the
+            picture. If the mask is empty, no anatomy is shown at all.
+
+    Raises:
+        GeometryError: volume and mask lie on different grids.
+        InputError: the mask holds a label without a name.
+        MissingExtraError: matplotlib is not installed.
+        OutputError: the file cannot be written.
+    """
+    require_matplotlib()
+    _require_same_grid(volume, {"mask": mask})
+    _require_names(mask, legend, volume.name)
+    contours = label_contours(mask, legend)
+    alerts = [] if mask.labels.any() else ["EMPTY MASK: no voxel is labelled."]
+    save(compose(volume, contours, Words(title, [*alerts, *notes]), around_mask=around_mask), path)
+
+
+def write_comparison_mosaic(
+    volume: Volume,
+    masks: Mapping[str, Mask],
+    path: Path | str,
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    around_mask: bool = False,
+) -> None:
+    """Draw the outlines of several masks of one head, such as reference, PyTorch and INT8, and write a PNG.
+
+    All labels of a mask count as one region. Later masks are drawn over earlier ones with thinner lines, so
+    that where outlines coincide each can still be seen. Arguments and errors are those of `write_mosaic`.
+    """
+    require_matplotlib()
+    _require_same_grid(volume, {f"mask {name!r}": mask for name, mask in masks.items()})
+    contours = [
+        _contour(mask.labels > 0, name, mask.geometry, line._replace(width_pt=max(3.1 - 1.1 * k, 0.9)))
+        for k, ((name, mask), line) in enumerate(zip(masks.items(), _lines(len(masks)), strict=True))
+    ]
+    alerts = [f"EMPTY MASK: no voxel is labelled in {name}." for name, mask in masks.items() if not mask.labels.any()]
+    save(compose(volume, contours, Words(title, [*alerts, *notes]), around_mask=around_mask), path)
+
+
+def label_contours(mask: Mask, legend: Mapping[int, str]) -> list[Contour]:
+    """A contour for each label of the legend, background apart."""
+    names = {label: name for label, name in sorted(legend.items()) if label != 0}
+    return [
+        _contour(mask.labels == label, name, mask.geometry, line)
+        for (label, name), line in zip(names.items(), _lines(len(names)), strict=True)
+    ]
+
+
+def compose(volume: Volume, contours: Sequence[Contour], words: Words, *, around_mask: bool) -> Figure:
+    """The whole picture: title, rows of slices, legend, alerts, and what is needed to read it."""
+    scene = make_scene(volume, [contour.region for contour in contours], around_mask=around_mask)
+    remarks = _remarks(volume.geometry, cut=around_mask) if scene else [NOTHING_SHOWN]
+    blocks = [
+        _title(words.title),
+        *_rows(scene, [contour.line for contour in contours]),
+        _legend(contours),
+        _paragraph(words.alerts, ALERT_FONT),
+        _paragraph(remarks, FAINT_FONT),
+    ]
+    return assembled(blocks)
+
+
+def _require_same_grid(volume: Volume, masks: Mapping[str, Mask]) -> None:
+    for name, mask in masks.items():
+        if not volume.geometry.same_grid(mask.geometry):
+            raise GeometryError(
+                f"{volume.name}: expected the {name} on the grid of the volume {volume.geometry.shape}, got another "
+                f"grid {mask.geometry.shape}; map it back to the volume before drawing it"
+            )
+
+
+def _require_names(mask: Mask, legend: Mapping[int, str], name: str) -> None:
+    unnamed = set(np.flatnonzero(np.bincount(mask.labels.ravel())).tolist()) - {0, *legend}
+    if unnamed:
+        raise InputError(
+            f"{name}: expected a name in the legend for every label of the mask, got none for "
+            f"{', '.join(map(str, sorted(unnamed)))}; take the label table of the model that made the mask"
+        )
+
+
+def _contour(region: BoolArray, name: str, geometry: Geometry, line: Line) -> Contour:
+    volume_ml = float(np.count_nonzero(region)) * geometry.voxel_volume_ml
+    digits = 2 if 0 < volume_ml < 10 else 1 if volume_ml else 0
+    return Contour(region, f"{name}  {volume_ml:.{digits}f} ml", line)
+
+
+def _lines(count: int) -> list[Line]:
+    """A line for each of `count` contours; after 28 they repeat."""
+    return [Line(COLOURS[k % len(COLOURS)], DASHES[k // len(COLOURS) % len(DASHES)], CONTOUR_PT) for k in range(count)]
+
+
+def _remarks(geometry: Geometry, *, cut: bool) -> list[str]:
+    """What a reader must know to read the slices."""
+    remarks = [f"{CONVENTION} Slice numbers are voxel indices of the file, from 0."]
+    tilt = tilt_deg(geometry)
+    if tilt >= OBLIQUE_DEG:
+        remarks.append(f"Oblique acquisition: its planes lie up to {tilt:.0f}° off the anatomical ones.")
+    if cut:
+        remarks.append(f"Only the mask and {MARGIN_MM:g} mm around it are shown.")
+    return remarks
+
+
+def _title(title: str) -> Block:
+    warning_px = WARNING_FONT.width_px(RESEARCH_USE_ONLY) + 4 * GAP_PX
+    lines = TITLE_FONT.wrapped([title], WIDTH_PX - 2 * EDGE_PX - warning_px) or [""]
+    pitch_px = 1.4 * LINE_PX
+
+    def draw(sheet: Sheet, top: float) -> None:
+        sheet.text(WIDTH_PX - EDGE_PX, top + 3, RESEARCH_USE_ONLY, WARNING_FONT, ha="right")
+        for k, line in enumerate(lines):
+            sheet.text(EDGE_PX, top + pitch_px * k, line, TITLE_FONT)
+
+    return Block(pitch_px * len(lines) + GAP_PX, draw)
+
+
+def _rows(scene: Scene | None, lines: Sequence[Line]) -> list[Block]:
+    """One row of panels for each plane, all to one scale, and the bar that tells it."""
+    if scene is None:
+        return []
+    cell_px = (WIDTH_PX - 2 * EDGE_PX - (COLUMNS - 1) * GAP_PX) / COLUMNS
+    sizes_mm = [scene.size_mm(plane) for plane in PLANES]
+    scale = min(min(cell_px / width, LARGEST_PANEL_PX / height) for width, height in sizes_mm)
+    return [_scale_bar(scale), *(_row(scene, plane, lines, scale) for plane in PLANES)]
+
+
+def _row(scene: Scene, plane: Plane, lines: Sequence[Line], scale: float) -> Block:
+    width_px, height_px = (scale * side for side in scene.size_mm(plane))
+    slices = scene.slices[PLANES.index(plane)]
+    pitch_px = (WIDTH_PX - 2 * EDGE_PX + GAP_PX) / COLUMNS
+    window = scene.window()
+
+    def draw(sheet: Sheet, top: float) -> None:
+        sheet.text(EDGE_PX, top, plane.name, FAINT_FONT)
+        for column, index in enumerate(slices):
+            left = EDGE_PX + column * pitch_px + (pitch_px - GAP_PX - width_px) / 2
+            axes = sheet.panel(left, top + LINE_PX, (width_px, height_px), _extent_mm(scene, plane))
+            _draw_slice(axes, scene, plane, index, window)
+            _draw_contours(axes, scene, plane, index, lines)
+            _draw_letters(axes, plane, scene.place(plane, index))
+
+    return Block(LINE_PX + height_px + 2 * GAP_PX, draw)
+
+
+def _extent_mm(scene: Scene, plane: Plane) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of a picture, its first voxel's outer corner at (0, 0)."""
+    width, height = scene.size_mm(plane)
+    return (0.0, width, 0.0, height) if plane.upwards else (0.0, width, height, 0.0)
+
+
+def _draw_slice(axes: Axes, scene: Scene, plane: Plane, index: int, window: tuple[float, float]) -> None:
+    axes.imshow(
+        plane.cut(scene.anatomy, index),
+        cmap="gray",
+        vmin=window[0],
+        vmax=window[1],
+        origin="lower" if plane.upwards else "upper",
+        extent=_extent_mm(scene, plane),
+        aspect="auto",  # the panel has the shape of the slice in mm
+        interpolation="bilinear",
+    )
+
+
+def _draw_contours(axes: Axes, scene: Scene, plane: Plane, index: int, lines: Sequence[Line]) -> None:
+    steps = [scene.spacing_mm[axis] for axis in plane.sides]
+    for region, line in zip(scene.regions, lines, strict=True):
+        # a rim of background closes contours at the border of the image
+        cut = np.pad(plane.cut(region, index), 1).astype(np.float32)
+        if not cut.any():
+            continue
+        x_mm, y_mm = ((np.arange(n) - 0.5) * step for n, step in zip(cut.shape[::-1], steps, strict=True))
+        style = {"colors": [line.colour], "linewidths": line.width_pt, "linestyles": [line.style()]}
+        axes.contour(x_mm, y_mm, cut, levels=[0.5], **style)
+
+
+def _draw_letters(axes: Axes, plane: Plane, place: str) -> None:
+    from matplotlib.patheffects import withStroke
+
+    places = (
+        (0.01, 0.5, "left", "center"),
+        (0.99, 0.5, "right", "center"),
+        (0.5, 0.99, "center", "top"),
+        (0.5, 0.01, "center", "bottom"),
+        (0.01, 0.01, "left", "bottom"),
+    )
+    halo = [withStroke(linewidth=2.0, foreground=BACKGROUND)]
+    for (x, y, ha, va), text in zip(places, (*plane.letters, place), strict=True):
+        style: dict[str, Any] = {"color": PALE, "fontsize": 9, "ha": ha, "va": va, "path_effects": halo, **PLAIN_TEXT}
+        axes.text(x, y, text, transform=axes.transAxes, **style)
+
+
+def _scale_bar(scale: float) -> Block:
+    """The bar that tells the scale; it stands on the right of the line on which the first row is named."""
+    length_px = SCALE_BAR_MM * scale
+
+    def draw(sheet: Sheet, top: float) -> None:
+        left, middle = WIDTH_PX - EDGE_PX - length_px, top + LINE_PX / 3
+        sheet.rule(left, middle, length_px, Line(FAINT, (), 2.0))
+        sheet.text(left - GAP_PX, middle, f"{SCALE_BAR_MM} mm", FAINT_FONT, ha="right", va="center_baseline")
+
+    return Block(0, draw)
+
+
+def _legend(contours: Sequence[Contour]) -> Block:
+    """A line and a caption for each contour, in as many columns as the longest caption allows."""
+    swatch_px = 44
+    longest_px = max((LEGEND_FONT.width_px(contour.caption) for contour in contours), default=0)
+    column_px = swatch_px + 4 * GAP_PX + longest_px
+    columns = max(1, int((WIDTH_PX - 2 * EDGE_PX) // column_px))
+
+    def draw(sheet: Sheet, top: float) -> None:
+        for k, contour in enumerate(contours):
+            x, y = EDGE_PX + k % columns * column_px, top + LINE_PX * (k // columns + 0.5)
+            sheet.rule(x, y, swatch_px, contour.line._replace(width_pt=max(contour.line.width_pt, 2.0)))
+            sheet.text(x + swatch_px + GAP_PX, y, contour.caption, LEGEND_FONT, va="center_baseline")
+
+    return Block(LINE_PX * -(-len(contours) // columns) + 2 * GAP_PX, draw)
+
+
+def _paragraph(sentences: Sequence[str], font: Font) -> Block:
+    """Text below the pictures, each sentence on a line of its own, wrapped where it is too long."""
+    lines = font.wrapped(sentences, WIDTH_PX - 2 * EDGE_PX)
+
+    def draw(sheet: Sheet, top: float) -> None:
+        for k, line in enumerate(lines):
+            sheet.text(EDGE_PX, top + LINE_PX * k, line, font)
+
+    return Block(LINE_PX * len(lines), draw)

@@ -1,0 +1,175 @@
+"""A black sheet that text, lines and pictures are placed on, in pixels from the upper left corner.
+
+This is all that is asked of matplotlib's figures; the Agg canvas needs no display, and `pyplot`, whose state
+is shared by a whole process, is never imported.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from brain_edge.errors import MissingExtraError
+from brain_edge.machine.atomic import atomic_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BACKGROUND: Final = "black"
+PALE: Final = "#E8E8E8"
+FAINT: Final = "#A8A8A8"
+ALERT: Final = "#F0E442"
+
+DPI: Final = 100
+COMPRESS_LEVEL: Final = 3
+"""Of zlib, from 0 to 9: with pillow's usual 6 a picture takes twice as long to encode and is no smaller."""
+WIDTH_PX: Final = 1800
+EDGE_PX: Final = 28
+GAP_PX: Final = 8
+LINE_PX: Final = 24
+"""Height of one line of text."""
+FAMILY: Final = "DejaVu Sans"
+"""Comes with matplotlib, so that a picture looks the same on every machine."""
+MATPLOTLIB_FOLDER: Final = "MPLCONFIGDIR"
+"""Environment variable of matplotlib's, for its settings and its list of fonts; else both are below the home folder."""
+_IMPORTING: Final = Lock()
+"""The environment is one for all threads, and cases of a batch make their pictures side by side."""
+PLAIN_TEXT: Final = {"family": FAMILY, "parse_math": False, "usetex": False}
+"""A file name with a dollar sign or an underscore is not mathematics, whatever the user's matplotlibrc says."""
+
+
+def require_matplotlib() -> None:
+    """Make sure that pictures can be drawn, before anything is computed for them.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        with _IMPORTING, _home_left_alone():
+            import matplotlib.figure
+            import matplotlib.font_manager  # noqa: F401 - reads every font of the system, and keeps a list of them
+    except ImportError as error:
+        raise MissingExtraError("a picture of a mask", "matplotlib", "report") from error
+
+
+@contextmanager
+def _home_left_alone() -> Iterator[None]:
+    """Give matplotlib a folder that goes again for its settings and caches, unless the user has named one."""
+    if MATPLOTLIB_FOLDER in os.environ:
+        yield
+        return
+    with TemporaryDirectory() as folder:
+        os.environ[MATPLOTLIB_FOLDER] = folder
+        try:
+            yield
+        finally:
+            del os.environ[MATPLOTLIB_FOLDER]
+
+
+class Font(NamedTuple):
+    """How text is written."""
+
+    size_pt: float = 11
+    colour: str = PALE
+    weight: str = "normal"
+
+    def width_px(self, text: str) -> float:
+        """Width of one line as it is drawn: hinted, so not in proportion to its size."""
+        from matplotlib.backends.backend_agg import RendererAgg
+        from matplotlib.font_manager import FontProperties
+
+        properties = FontProperties(family=FAMILY, weight=self.weight, size=self.size_pt)
+        width_px, _, _ = RendererAgg(1, 1, DPI).get_text_width_height_descent(text, properties, ismath=False)
+        return float(width_px)
+
+    def wrapped(self, sentences: Iterable[str], width_px: float) -> list[str]:
+        """Lines that fit a width, each sentence on lines of its own; a word that does not fit is broken."""
+        return [line for sentence in sentences for line in self._wrapped(sentence, width_px)]
+
+    def _wrapped(self, sentence: str, width_px: float) -> list[str]:
+        characters = max(len(sentence), 1)
+        lines = textwrap.wrap(sentence, characters)
+        while characters > 1 and any(self.width_px(line) > width_px for line in lines):
+            characters = int(characters * 0.95)
+            lines = textwrap.wrap(sentence, characters)
+        return lines
+
+
+class Line(NamedTuple):
+    """How a contour is drawn; `dashes` is empty for an unbroken line."""
+
+    colour: str
+    dashes: tuple[float, ...]
+    width_pt: float
+
+    def style(self) -> Any:
+        """As matplotlib wants it."""
+        return (0, self.dashes) if self.dashes else "solid"
+
+
+class Sheet:
+    """A black figure of `WIDTH_PX` to draw blocks on."""
+
+    def __init__(self, height_px: float) -> None:
+        from matplotlib.figure import Figure
+
+        self.height_px = height_px
+        self.figure: Figure = Figure(figsize=(WIDTH_PX / DPI, height_px / DPI), dpi=DPI, facecolor=BACKGROUND)
+
+    def text(self, x_px: float, y_px: float, text: str, font: Font, *, ha: str = "left", va: str = "top") -> None:
+        """Write one line, its upper left corner at a place unless the alignments say otherwise."""
+        style: dict[str, Any] = {"color": font.colour, "fontsize": font.size_pt, "weight": font.weight, **PLAIN_TEXT}
+        self.figure.text(x_px / WIDTH_PX, 1 - y_px / self.height_px, text, ha=ha, va=va, **style)
+
+    def rule(self, x_px: float, y_px: float, length_px: float, line: Line) -> None:
+        """Draw a horizontal line."""
+        from matplotlib.lines import Line2D
+
+        y = 1 - y_px / self.height_px
+        ends = (x_px / WIDTH_PX, (x_px + length_px) / WIDTH_PX)
+        style = {"color": line.colour, "linestyle": line.style(), "linewidth": line.width_pt}
+        self.figure.add_artist(Line2D(ends, (y, y), **style))
+
+    def panel(self, x_px: float, y_px: float, size_px: tuple[float, float], extent_mm: tuple[float, ...]) -> Axes:
+        """Axes in mm without frame or ticks; `extent_mm` is left, right, bottom, top."""
+        width, height = size_px
+        place = (x_px / WIDTH_PX, 1 - (y_px + height) / self.height_px, width / WIDTH_PX, height / self.height_px)
+        axes = self.figure.add_axes(place, xlim=extent_mm[:2], ylim=extent_mm[2:])
+        axes.set_axis_off()
+        return axes
+
+
+class Block(NamedTuple):
+    """A strip of the picture: its height, and how to draw it on a sheet at a distance from the top."""
+
+    height_px: float
+    draw: Callable[[Sheet, float], None]
+
+
+def assembled(blocks: Sequence[Block]) -> Figure:
+    """The figure with the blocks one below the other."""
+    sheet = Sheet(2 * EDGE_PX + sum(block.height_px for block in blocks))
+    top = float(EDGE_PX)
+    for block in blocks:
+        block.draw(sheet, top)
+        top += block.height_px
+    return sheet.figure
+
+
+def save(figure: Figure, path: Path | str) -> None:
+    """Write the figure as PNG: in one step, and the same bytes for the same picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with atomic_file(path) as partial:
+        # not savefig, which the user's matplotlibrc can change; matplotlib's version stays out of the bytes
+        FigureCanvasAgg(figure).print_png(
+            partial, metadata={"Software": "brain_edge"}, pil_kwargs={"compress_level": COMPRESS_LEVEL}
+        )

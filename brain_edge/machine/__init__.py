@@ -1,0 +1,1 @@
+"""This machine and this process: CPU, instruction sets, memory, cgroups, places of files, options of a run."""

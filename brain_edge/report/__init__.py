@@ -1,1 +1,0 @@
-"""What people look at: pictures of masks over anatomy. Needs the extra `report` (matplotlib)."""

@@ -1,0 +1,54 @@
+"""Group norms of a skip connection before it is joined: a rewrite of a quantised graph just before it is compiled.
+
+The plugin has no integer kernel for a group norm. Behind a skip connection it turns the joined bytes into floating
+point, at full resolution the largest tensor of the network, and then copies that into a layout in which groups have an
+axis. A group norm none of whose groups has channels of both parts works on each part as on the whole: here the parts
+are normed and quantised by themselves and joined as bytes, so that the largest tensor in floating point is a part
+(docs/decisions/0024).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from brain_edge.runtime.operations import QUANTISER, is_quantised
+from brain_edge.runtime.rewrites.skip_paths import CHANNELS, computed_on, is_separable, is_skip, parts_of, paths_from
+
+if TYPE_CHECKING:
+    from brain_edge.runtime.rewrites.skip_paths import Path, Span
+
+
+def norm_before_joining(model: Any, opset: Any) -> int:
+    """Move concatenations of quantised graphs behind the group norms that read them.
+
+    Args:
+        model: `openvino.Model` of static shape, changed in place.
+        opset: the operation set to build with, such as `openvino.opset13`.
+
+    Returns:
+        How many group norms were taken apart; 0 in a graph that is not quantised.
+    """
+    if not is_quantised(model):
+        return 0
+    moved = 0
+    for node in list(model.get_ordered_ops()):
+        paths = paths_from(node) if is_skip(node) else None
+        if not paths:
+            continue
+        parts = parts_of(node)  # in the order of the channels, which the weights expect
+        made: dict[tuple[str, Span], Any] = {}
+        for path in paths:
+            if not (_ends_in_bytes(path) and is_separable(path, node)):
+                continue
+            joined = opset.concat([computed_on(part, path.between, made, opset) for part in parts], CHANNELS)
+            joined.set_friendly_name(f"{path.between[-1].get_friendly_name()}/joined")
+            path.convolution.input(0).replace_source_output(joined.output(0))
+            moved += 1
+    if moved:
+        model.validate_nodes_and_infer_types()
+    return moved
+
+
+def _ends_in_bytes(path: Path) -> bool:
+    kinds = [node.get_type_name() for node in path.between]
+    return "GroupNormalization" in kinds and kinds[-1] == QUANTISER

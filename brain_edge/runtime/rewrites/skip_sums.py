@@ -1,0 +1,90 @@
+"""Skip connections without their concatenation: a rewrite of a graph just before it is compiled in f32.
+
+A U-Net joins what it has upsampled with what it has kept, and convolves both: at full resolution the joined tensor is
+the largest of the network, and it is a copy of two that are there already. A convolution is linear in its channels,
+so that of the joined tensor is the sum of one convolution of each part, with its share of the weights; OpenVINO adds
+the second one in place. What stands between the two, norms by channel or group and activations, works on each part
+as on the whole. The result is the same but for rounding, the arithmetic too, and a decoder's peak falls by the joined
+tensor (docs/decisions/0024, benchmarks/skip_sums.py). Quantised graphs are left alone: there the parts would be added
+in floating point, four times as large as the bytes that were joined; see `skip_norms`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brain_edge.runtime.operations import is_quantised
+from brain_edge.runtime.rewrites.skip_paths import (
+    computed_on,
+    constant_of,
+    is_constant,
+    is_separable,
+    is_skip,
+    parts_of,
+    paths_from,
+)
+
+if TYPE_CHECKING:
+    from brain_edge.runtime.rewrites.skip_paths import Part, Path, Span
+
+
+def sum_skips(model: Any, opset: Any) -> int:
+    """Replace convolutions of two joined results by sums of two convolutions.
+
+    Args:
+        model: `openvino.Model` of static shape, changed in place.
+        opset: the operation set to build with, such as `openvino.opset13`.
+
+    Returns:
+        How many convolutions were replaced; 0 in a quantised graph.
+    """
+    if is_quantised(model):
+        return 0
+    replaced = 0
+    for node in list(model.get_ordered_ops()):
+        if not is_skip(node):
+            continue
+        paths = paths_from(node)
+        if not paths or not all(is_separable(path, node) and is_constant(path.convolution, 1) for path in paths):
+            continue  # where one reader needs the joined tensor it is there anyway
+        if sum(_bytes(path.convolution.input(1)) for path in paths) > _bytes(node.output(0)):
+            continue  # deep in a wide network weights are larger than what is joined, and their shares are copies
+        parts = _latest_first(model, parts_of(node))
+        made: dict[tuple[str, Span], Any] = {}
+        for path in paths:
+            _sum(path, parts, made, opset)
+        replaced += len(paths)
+    if replaced:
+        model.validate_nodes_and_infer_types()
+    return replaced
+
+
+def _bytes(port: Any) -> int:
+    """Of an input or output of static shape."""
+    return int(np.prod(list(port.get_shape()))) * int(port.get_element_type().size)
+
+
+def _latest_first(model: Any, parts: list[Part]) -> list[Part]:
+    """The part that is computed last first: it is then used at once, and the other one is there already."""
+    position = {node.get_friendly_name(): number for number, node in enumerate(model.get_ordered_ops())}
+    return sorted(parts, key=lambda part: -position[part.data.get_node().get_friendly_name()])
+
+
+def _sum(path: Path, parts: list[Part], made: dict[tuple[str, Span], Any], opset: Any) -> None:
+    """Put the sum in the place of the convolution; `made` is what stands before it, which others may read too."""
+    node = path.convolution
+    weights, about = constant_of(node, 1), node.get_attributes()
+    terms = []
+    for number, part in enumerate(parts):
+        data = computed_on(part, path.between, made, opset)
+        first, last = part.span
+        share = np.ascontiguousarray(weights[:, first:last])
+        geometry = (about["strides"], about["pads_begin"], about["pads_end"], about["dilations"], about["auto_pad"])
+        term = opset.convolution(data, share, *geometry)
+        term.set_friendly_name(f"{node.get_friendly_name()}/part{number}")
+        terms.append(term)
+    total = opset.add(*terms)
+    total.set_friendly_name(node.get_friendly_name())
+    node.output(0).replace(total.output(0))

@@ -1,0 +1,162 @@
+"""Do the parts of a specification fit together? Said in words, before any image or weight is read.
+
+Every function here returns nothing and raises `ValueError`, which msgspec turns into an error with the path when a
+specification is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+
+from brain_edge.spec.execution import NoiseSlices, SlicesAlong, channels_seen
+from brain_edge.spec.steps import Constants, FitMoment, FitPercentile, Restore
+from brain_edge.spec.steps.intensity import statistics_used
+from brain_edge.spec.steps.outcome import MisfitError, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brain_edge.spec.model import ModelSpec, Stage
+    from brain_edge.spec.steps import Step
+
+
+@dataclass
+class _Known:
+    """What is known on the way through the stages.
+
+    Attributes:
+        sequences: how many images the model takes.
+        findings: what each stage so far leaves.
+        fitted: the channels of each statistic that has been fitted.
+    """
+
+    sequences: int
+    findings: dict[str, Outcome] = field(default_factory=dict)
+    fitted: dict[str, int] = field(default_factory=dict)
+
+
+def require_consistent(spec: ModelSpec) -> None:
+    """Go through a specification as a frame would, with what is known of it before there is one.
+
+    Raises:
+        ValueError: what does not fit together, in words.
+    """
+    _require_names(spec)
+    known = _Known(len(spec.inputs))
+    for stage in spec.stages:
+        try:
+            known.findings[stage.name] = _outcome(stage, known)
+        except MisfitError as error:
+            raise ValueError(f"stage {stage.name!r} {error}") from error
+    _require_end(spec, known.findings[spec.stages[-1].name])
+
+
+def _require_names(spec: ModelSpec) -> None:
+    _require_once("sequence", [sequence.name for sequence in spec.inputs])
+    _require_once("stage", [stage.name for stage in spec.stages])
+    _require_once("label", [str(label.value) for label in spec.labels])
+    if spec.inputs[0].missing is not UNSET:
+        raise ValueError(f"sequence {spec.inputs[0].name!r} may be missing; it gives the grid and cannot be")
+
+
+def _require_once(what: str, names: list[str]) -> None:
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{what} {name!r} is there twice")
+
+
+def _outcome(stage: Stage, known: _Known) -> Outcome:
+    """What a stage leaves.
+
+    Raises:
+        MisfitError: words that continue "stage 'x' ...".
+    """
+    start = Outcome(known.sequences, findings=dict(known.findings))
+    _require_channels(stage, _through(stage, stage.before, start, known), known)
+    return _through(stage, stage.after, start.with_channels(stage.network.channels_out), known)
+
+
+def _through(stage: Stage, steps: Sequence[Step], start: Outcome, known: _Known) -> Outcome:
+    outcome = start
+    for step in steps:
+        _require_stages(stage, step, known)
+        _require_statistics(step, outcome, known)
+        outcome = step.outcome(outcome)
+    return outcome
+
+
+def _require_stages(stage: Stage, step: Step, known: _Known) -> None:
+    """That the findings a step looks at are there, and are labels where it needs labels."""
+    verb = "crops to" if type(step).__name__.startswith("Crop") else "uses"
+    for name in step.stages_used():
+        if name not in known.findings:
+            raise MisfitError(f"{verb} stage {name!r}, which does not run before it")
+    for name in step.label_stages():
+        if known.findings[name].labels is None:
+            raise ValueError(f"{_without_labels(name)}; stage {stage.name!r} {verb} it")
+
+
+def _require_statistics(step: Step, outcome: Outcome, known: _Known) -> None:
+    """That the statistics a step uses have been fitted, on as many channels; those that it fits are noted."""
+    if isinstance(step, FitPercentile | FitMoment | Constants):
+        known.fitted[step.name] = outcome.channels
+    for name in statistics_used(step):
+        if name not in known.fitted:
+            raise MisfitError(f"uses the statistic {name!r}, which nothing has fitted before")
+        if known.fitted[name] != outcome.channels:
+            raise MisfitError(
+                f"uses the statistic {name!r} of {known.fitted[name]} channels on {outcome.channels}; "
+                "put the step before those that add channels"
+            )
+
+
+def _require_channels(stage: Stage, seen: Outcome, known: _Known) -> None:
+    """That a network takes what its steps give, and that each of its graphs has a weight where any has."""
+    network = stage.network
+    weights = network.member_weights
+    if weights is not UNSET and len(weights) != len(network.graphs):
+        raise MisfitError(f"has {len(weights)} member weights for {len(network.graphs)} graphs")
+    given = channels_seen(network.execution, seen.channels)
+    if network.channels_in == given or isinstance(network.execution, NoiseSlices):
+        return
+    if seen.channels == known.sequences and not isinstance(network.execution, SlicesAlong):
+        raise MisfitError(f"takes {network.channels_in} channels, the model has {known.sequences} sequences")
+    raise MisfitError(f"takes {network.channels_in} channels, its steps give {given}")
+
+
+def _require_end(spec: ModelSpec, end: Outcome) -> None:
+    """That the last stage leaves what the model is for, on the caller's grid."""
+    last = spec.stages[-1]
+    if spec.makes_images:
+        _require_image(spec, end)
+    elif end.labels is None:
+        raise ValueError(_without_labels(last.name))
+    if sum(isinstance(step, Restore) for step in last.after) != 1:
+        raise ValueError(f"stage {last.name!r} must restore its result to the caller's grid exactly once")
+    if end.labels is not None:
+        _require_table(spec, end.channels, end.labels)
+
+
+def _require_table(spec: ModelSpec, maps: int, written: frozenset[int]) -> None:
+    if maps != 1:
+        raise ValueError(f"stage {spec.stages[-1].name!r} ends with {maps} label maps, one is expected")
+    table = set(spec.label_names())
+    if unnamed := written - {0} - table:
+        raise ValueError(
+            f"stage {spec.stages[-1].name!r} writes labels that the table does not have: {sorted(unnamed)}"
+        )
+    if unknown := {plausible.label for plausible in spec.plausible.labels} - table:
+        raise ValueError(f"plausible ranges name labels that the table does not have: {sorted(unknown)}")
+
+
+def _require_image(spec: ModelSpec, end: Outcome) -> None:
+    if end.labels is not None:
+        raise ValueError(f"stage {spec.stages[-1].name!r} ends with labels, a model of the task {spec.task} must not")
+    if spec.labels or spec.plausible.labels:
+        raise ValueError(f"a model of the task {spec.task} makes images: it has no table and no ranges of labels")
+
+
+def _without_labels(stage: str) -> str:
+    return f"stage {stage!r} does not end with labels: decide with Argmax or Threshold, restore with nearest"

@@ -1,0 +1,146 @@
+"""Is this input one that the model was made for, and is this mask one that a head can have?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from brain_edge.image.geometry import share_inside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from brain_edge.image.geometry import Geometry
+    from brain_edge.image.volume import LabelArray, Mask, Study, Volume
+    from brain_edge.spec.model import ModelSpec, Plausible, PlausibleLabel
+
+
+class FlagKind(StrEnum):
+    """What is out of its range."""
+
+    SPACING = "spacing"
+    """The voxels are finer or coarser than those the model was made for."""
+    COVERAGE = "coverage"
+    """The field of view is too small to hold a head, or larger than one; or a sequence does not cover the head."""
+    EMPTY = "empty"
+    """Nothing was segmented where something must be."""
+    VOLUME = "volume"
+    """A label is smaller or larger than it is in people."""
+    COMPONENTS = "components"
+    """A label falls into too many pieces."""
+    BORDER = "border"
+    """A label touches the border of the image: it may be cut off, or spill over."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One implausible thing, in words and as numbers for JSON."""
+
+    kind: FlagKind
+    message: str
+    value: float
+    low: float
+    high: float
+    label: int | None = None
+
+
+ROUNDING: Final = 1e-3
+"""Relative slack on spacing and extent, so that a float32 header of 0.2999 mm is 0.3 mm."""
+
+
+LATTICE: Final = 32
+"""Voxels along each side of an image in which its head is looked for."""
+LEAST_COVER: Final = 0.95
+"""Of the head, by each sequence: where one ends, a network sees 0 in its place. Some neck may be missing."""
+
+
+def check_input(study: Study, plausible: Plausible) -> tuple[Flag, ...]:
+    """Flags on the grid of each sequence, and on how much of the head in the reference it covers."""
+    flags = list(_check_grid(study.geometry, plausible, ""))
+    for name, volume in study.volumes.items():
+        if not volume.geometry.same_grid(study.geometry):
+            flags.extend(_check_grid(volume.geometry, plausible, f"{name}: "))
+            flags.extend(_check_cover(name, volume.geometry, study))
+    return tuple(flags)
+
+
+def _check_grid(geometry: Geometry, plausible: Plausible, name: str) -> Iterator[Flag]:
+    if plausible.inputs is None:
+        return
+    ranges = (
+        (FlagKind.SPACING, "spacing", geometry.spacing_mm, plausible.inputs.spacing_mm),
+        (FlagKind.COVERAGE, "field of view", geometry.extent_mm, plausible.inputs.extent_mm),
+    )
+    for kind, what, values, (low, high) in ranges:
+        for value in sorted({min(values), max(values)}):
+            if not low * (1 - ROUNDING) <= value <= high * (1 + ROUNDING):
+                words = f"{name}{what} of {value:.4g} mm, expected {low:g} to {high:g} mm"
+                yield Flag(kind, words, value, low, high)
+
+
+def _check_cover(name: str, geometry: Geometry, study: Study) -> Iterator[Flag]:
+    share = head_share(study.volumes[study.reference], geometry)
+    if share < LEAST_COVER:
+        words = (
+            f"{name} covers {share:.0%} of the head in {study.reference}, expected at least {LEAST_COVER:.0%}: "
+            "where it ends the network saw 0"
+        )
+        yield Flag(FlagKind.COVERAGE, words, share, LEAST_COVER, 1.0)
+
+
+def head_share(reference: Volume, other: Geometry) -> float:
+    """Share of the head in an image (its voxels above the mean, on a lattice) that lies inside another grid, 0 to 1."""
+    sides = reference.voxels.shape
+    axes = [np.linspace(0, side - 1, num=min(side, LATTICE)).round().astype(int) for side in sides]
+    seen = reference.voxels[np.ix_(*axes)]
+    places = np.argwhere(seen > reference.voxels.mean(dtype=np.float64))
+    if not places.size:
+        return 1.0
+    voxels = np.stack([axis[places[:, number]] for number, axis in enumerate(axes)], axis=-1)
+    return share_inside(voxels, reference.geometry, other)
+
+
+def check_mask(mask: Mask, spec: ModelSpec) -> tuple[Flag, ...]:
+    """Flags on a label map: an empty one first, then each label that has a plausible range."""
+    if not mask.labels.any():
+        if spec.may_be_empty:
+            return ()
+        return (Flag(FlagKind.EMPTY, f"the mask is empty; {spec.name} found nothing in this image", 0.0, 0.0, 0.0),)
+    return tuple(flag for limits in spec.plausible.labels for flag in _check_label(mask, limits, spec))
+
+
+def is_empty(flags: tuple[Flag, ...]) -> bool:
+    """True where a mask that must not be empty is."""
+    return any(flag.kind is FlagKind.EMPTY for flag in flags)
+
+
+def border_share(label: LabelArray) -> float:
+    """Share of the voxels of a boolean map (I, J, K) that lie in the outermost layer of the image."""
+    total = int(np.count_nonzero(label))
+    inner = int(np.count_nonzero(label[1:-1, 1:-1, 1:-1]))
+    return (total - inner) / total if total else 0.0
+
+
+def _check_label(mask: Mask, limits: PlausibleLabel, spec: ModelSpec) -> Iterator[Flag]:
+    name = spec.label_names()[limits.label]
+    present = mask.labels == limits.label
+    low, high = limits.volume_ml
+    volume_ml = mask.volume_ml(limits.label)
+    if not low <= volume_ml <= high:
+        words = f"{name} of {volume_ml:.1f} ml, expected {low:g} to {high:g} ml"
+        yield Flag(FlagKind.VOLUME, words, volume_ml, low, high, limits.label)
+    if limits.max_border_share is not None and (share := border_share(present)) > limits.max_border_share:
+        words = f"{share:.1%} of {name} lies on the border of the image, expected at most {limits.max_border_share:.1%}"
+        yield Flag(FlagKind.BORDER, words, share, 0.0, limits.max_border_share, limits.label)
+    if limits.max_components is not None and (pieces := _components(present)) > limits.max_components:
+        words = f"{name} in {pieces} pieces, expected at most {limits.max_components}"
+        yield Flag(FlagKind.COMPONENTS, words, pieces, 1, limits.max_components, limits.label)
+
+
+def _components(present: LabelArray) -> int:
+    import cc3d
+
+    return int(cc3d.connected_components(present, connectivity=26, return_N=True)[1])

@@ -1,0 +1,101 @@
+"""Steps that give the network more channels than there are sequences; they stand after the intensity steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import numpy as np
+
+from brain_edge.errors import InputError
+from brain_edge.spec.steps.frame import Array, Frame, Step
+from brain_edge.spec.steps.outcome import MisfitError, Outcome
+from brain_edge.spec.steps.regrid import onto
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LabelValue = Annotated[int, msgspec.Meta(ge=0, le=255)]
+
+
+class AppendStage(Step, frozen=True):
+    """What an earlier stage has left, as further channels: its labels as numbers, or its probabilities.
+
+    Brought onto this grid through the world where it lies on another: labels from the nearest voxel, probabilities
+    linear, 0 outside. On the same grid nothing is interpolated (cascaded U-Net, BraTS 2021: each region is an input
+    of the next network).
+    """
+
+    stage: str
+
+    def apply(self, frame: Frame) -> Frame:
+        """(C, I, J, K) -> (C + n, I, J, K)."""
+        found = frame.findings[self.stage]
+        is_labels = found.voxels.dtype == np.uint8
+        added = onto(found.voxels, found.geometry, frame.geometry, is_labels=is_labels)
+        return appended(frame, added)
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """More channels."""
+        return before.with_channels(before.channels + before.findings[self.stage].channels)
+
+    def stages_used(self) -> tuple[str, ...]:
+        """The stage whose finding is appended."""
+        return (self.stage,)
+
+
+class AppendForeground(Step, frozen=True):
+    """One more channel, the brain mask of a skull-stripped study: 1 where any sequence is not 0 (DiNTS, BraTS 2021).
+
+    After a normalisation that leaves background 0, such as `z_score` over `nonzero`.
+    """
+
+    def apply(self, frame: Frame) -> Frame:
+        """(C, I, J, K) -> (C + 1, I, J, K)."""
+        return appended(frame, (frame.voxels != 0).any(axis=0, keepdims=True))
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """One more channel."""
+        return before.with_channels(before.channels + 1)
+
+
+class OneHot(Step, frozen=True):
+    """A label map as one channel per class, 1 where the voxel has that value: the input of a generator (SPADE).
+
+    Raises:
+        InputError: the image holds a value that is none of the classes.
+    """
+
+    values: Annotated[tuple[LabelValue, ...], msgspec.Meta(min_length=2)]
+
+    def apply(self, frame: Frame) -> Frame:
+        """(1, I, J, K) -> (len(values), I, J, K) float32."""
+        classes = np.array(self.values, dtype=frame.voxels.dtype).reshape(-1, 1, 1, 1)
+        hot = frame.voxels == classes
+        if not hot.any(axis=0).all():
+            raise InputError(
+                f"expected a label map of the values {_listed(self.values)}, got {_strange(frame.voxels, self.values)} "
+                "as well; give the label map that this generator was trained on"
+            )
+        return frame.with_voxels(hot.astype(np.float32))
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """One channel per class."""
+        if before.channels != 1:
+            raise MisfitError(f"makes classes of {before.channels} channels, one label map is expected")
+        return before.with_channels(len(self.values))
+
+
+def appended(frame: Frame, channels: Array) -> Frame:
+    """The frame with further channels (n, I, J, K) after its own, as float32."""
+    joined = [frame.voxels.astype(np.float32, copy=False), channels.astype(np.float32, copy=False)]
+    return frame.with_voxels(np.concatenate(joined))
+
+
+def _strange(voxels: Array, values: Sequence[int]) -> str:
+    """The first few values that are none of the classes."""
+    return _listed(np.setdiff1d(voxels, values)[:3].tolist())
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

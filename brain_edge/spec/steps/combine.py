@@ -1,0 +1,200 @@
+"""Steps that put the findings of several stages together: their own stage is always the last of them.
+
+The stages are members with pipelines of their own: other windows, other planes, other networks for other regions.
+Members that share their steps are graphs of one stage, whose probabilities are averaged there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import numpy as np
+
+from brain_edge.errors import PackageError
+from brain_edge.spec.steps.decode import LabelValue
+from brain_edge.spec.steps.frame import Array, Frame, Step
+from brain_edge.spec.steps.outcome import MisfitError, Outcome, known_labels, one_label_map
+from brain_edge.spec.steps.staple import staple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Names = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+Weight = Annotated[float, msgspec.Meta(gt=0.0)]
+
+
+class JoinStages(Step, frozen=True):
+    """The channels of earlier stages, in the order named, before this stage's own: one network per region.
+
+    Raises:
+        PackageError: the stages have left their findings on different grids.
+    """
+
+    stages: Names
+
+    def apply(self, frame: Frame) -> Frame:
+        """(C, I, J, K) -> all channels (n, I, J, K)."""
+        return frame.with_voxels(np.concatenate(members(frame, self.stages)))
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """All their channels; labels stay labels where all of them are."""
+        found = [*(before.findings[name] for name in self.stages), before]
+        joined = before.with_channels(sum(each.channels for each in found))
+        labels = [each.labels for each in found if each.labels is not None]
+        if not labels:
+            return joined
+        if len(labels) < len(found):
+            raise MisfitError("joins labels to what are not labels")
+        return Outcome(joined.channels, frozenset().union(*labels), before.findings)
+
+    def stages_used(self) -> tuple[str, ...]:
+        """The stages whose channels are joined."""
+        return self.stages
+
+
+class AverageStages(Step, frozen=True):
+    """The weighted mean of the probabilities of earlier stages and of this one.
+
+    Attributes:
+        stages: earlier ones, with as many channels as this one.
+        weights: one for each of `stages`, in order, then this stage's own; empty for the plain mean.
+
+    Raises:
+        PackageError: the stages have left their findings on different grids.
+    """
+
+    stages: Names
+    weights: tuple[Weight, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.weights and len(self.weights) != len(self.stages) + 1:
+            msg = f"expected {len(self.stages) + 1} weights, the last one for this stage itself"
+            raise ValueError(f"{msg}, got {len(self.weights)}")
+
+    def apply(self, frame: Frame) -> Frame:
+        """(C, I, J, K) of each -> (C, I, J, K)."""
+        weights = np.array(self.weights or [1.0] * (len(self.stages) + 1))
+        weights /= weights.sum()
+        mean = np.zeros(frame.voxels.shape, dtype=np.float32)
+        for voxels, weight in zip(members(frame, self.stages), weights, strict=True):
+            mean += voxels * np.float32(weight)
+        return frame.with_voxels(mean)
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """The same channels."""
+        for name in self.stages:
+            found = before.findings[name]
+            if found.labels is not None or before.labels is not None:
+                raise MisfitError(f"averages labels with those of stage {name!r}: vote instead")
+            if found.channels != before.channels:
+                raise MisfitError(f"averages {before.channels} channels with the {found.channels} of stage {name!r}")
+        return before
+
+    def stages_used(self) -> tuple[str, ...]:
+        """The stages that are averaged."""
+        return self.stages
+
+
+class VoteStages(Step, frozen=True):
+    """The label that most of the stages give, earlier ones and this one: a hard vote (multi-plane UNet++).
+
+    Of labels with as many votes each the one that stands first in `tie_order` wins; labels that it does not name come
+    after, the lower first.
+
+    Raises:
+        PackageError: the stages have left their findings on different grids.
+    """
+
+    stages: Names
+    tie_order: tuple[LabelValue, ...] = ()
+
+    def apply(self, frame: Frame) -> Frame:
+        """(1, I, J, K) of each -> (1, I, J, K)."""
+        maps = members(frame, self.stages)
+        most = np.zeros(frame.voxels.shape, dtype=np.uint8)
+        winners = np.zeros(frame.voxels.shape, dtype=np.uint8)
+        for label in ordered(_present(maps), self.tie_order):
+            votes = sum((one == label).astype(np.uint8) for one in maps)
+            winners[votes > most] = label
+            most = np.maximum(most, votes)
+        return frame.with_voxels(winners)
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """The labels of all."""
+        return _labels_of_all(self, self.stages, before)
+
+    def stages_used(self) -> tuple[str, ...]:
+        """The stages that vote."""
+        return self.stages
+
+    def label_stages(self) -> tuple[str, ...]:
+        """Votes are labels."""
+        return self.stages
+
+
+class StapleStages(Step, frozen=True):
+    """The most probable label by STAPLE of the label maps of earlier stages and this one (DeepSeg + nnU-Net).
+
+    Each map is trusted as far as it agrees with the truth that is estimated with it. Of two labels that are equally
+    probable the lower one wins.
+
+    Raises:
+        PackageError: the stages have left their findings on different grids.
+    """
+
+    stages: Names
+
+    def apply(self, frame: Frame) -> Frame:
+        """(1, I, J, K) of each -> (1, I, J, K)."""
+        maps = members(frame, self.stages)
+        return frame.with_voxels(staple(maps, ordered(_present(maps), ())))
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """The labels of all."""
+        return _labels_of_all(self, self.stages, before)
+
+    def stages_used(self) -> tuple[str, ...]:
+        """The stages whose maps are combined."""
+        return self.stages
+
+    def label_stages(self) -> tuple[str, ...]:
+        """They are labels."""
+        return self.stages
+
+
+def members(frame: Frame, stages: Sequence[str]) -> list[Array]:
+    """The voxels of earlier stages, then the frame's own, all on one grid.
+
+    Raises:
+        PackageError: they are not.
+    """
+    for name in stages:
+        if not frame.findings[name].geometry.same_grid(frame.geometry):
+            msg = (
+                f"expected the finding of stage {name!r} on the grid of what it is put together with; this model's "
+                "steps do not lead there (a `restore` in each stage does), its specification must be corrected"
+            )
+            raise PackageError(msg)
+    return [*(frame.findings[name].voxels for name in stages), frame.voxels]
+
+
+def ordered(labels: Sequence[int], first: Sequence[int]) -> list[int]:
+    """Labels in the order of `first`, then the others, the lower first."""
+    return [*(label for label in first if label in labels), *sorted(set(labels) - set(first))]
+
+
+def _present(maps: Sequence[Array]) -> list[int]:
+    """The values that occur in label maps."""
+    counts = sum(np.bincount(one.reshape(-1), minlength=256) for one in maps)
+    return [int(value) for value in np.flatnonzero(counts)]
+
+
+def _labels_of_all(step: Step, stages: Sequence[str], before: Outcome) -> Outcome:
+    labels = one_label_map(before, step)
+    for name in stages:
+        found = before.findings[name]
+        if found.channels != 1:
+            raise MisfitError(f"needs one label map of stage {name!r}, which leaves {found.channels}")
+        labels |= known_labels(found, step)
+    return before.with_labels(labels)

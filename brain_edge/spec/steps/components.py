@@ -1,0 +1,197 @@
+"""Clean-up of single labels: what is too small, too thin or too far from the rest gets another label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+import numpy as np
+
+from brain_edge.spec.steps.decode import LabelValue, Plane, stacked_axis
+from brain_edge.spec.steps.frame import Array, Frame, Step
+from brain_edge.spec.steps.outcome import Outcome, one_label_map
+
+if TYPE_CHECKING:
+    from brain_edge.image.geometry import Geometry
+
+Foreground = Annotated[int, msgspec.Meta(ge=1, le=255)]
+Labels = Annotated[tuple[Foreground, ...], msgspec.Meta(min_length=1)]
+Connectivity = Literal[6, 18, 26]
+Voxels = Annotated[float, msgspec.Meta(ge=0.0)]
+Millilitres = Annotated[float, msgspec.Meta(ge=0.0)]
+
+BOTH_OR_NEITHER = "give the least size either in `voxels` or in `volume_ml`"
+
+
+class MinimumVolume(Step, frozen=True):
+    """Where some labels together are smaller than a size, all of them become another label.
+
+    Rules for a small enhancing tumour: fewer than 200 (DeepSeg + nnU-Net), 500 or 750 (five-model ensemble) voxels
+    become necrosis; fewer than 600 are taken out of the region, which leaves the core, necrosis too (residual U-Net
+    with localisation). In voxels of the grid on which the step stands; those papers count on 1 mm, so that on other
+    grids 600 voxels are 0.6 ml.
+
+    Attributes:
+        of: the labels that are counted together.
+        voxels: least number of voxels, or None.
+        volume_ml: least volume, or None.
+        replacement: the label they become.
+    """
+
+    of: Labels
+    voxels: Voxels | None = None
+    volume_ml: Millilitres | None = None
+    replacement: LabelValue = 0
+
+    def __post_init__(self) -> None:
+        _require_one_size(self.voxels, self.volume_ml)
+
+    def apply(self, frame: Frame) -> Frame:
+        """Look at the (1, I, J, K) label map as a whole."""
+        inside = among(frame.voxels[0], self.of)
+        if np.count_nonzero(inside) >= least_voxels(self.voxels, self.volume_ml, frame.geometry):
+            return frame
+        return relabelled(frame, inside, self.replacement)
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """The same labels, and the replacement."""
+        return before.with_labels(one_label_map(before, self) | {self.replacement})
+
+
+class RemoveSmallComponents(Step, frozen=True):
+    """Connected components of some labels that are smaller than a size become another label.
+
+    Attributes:
+        of: the labels whose union falls into components.
+        voxels: least number of voxels of a component, or None.
+        volume_ml: least volume of a component, or None.
+        replacement: the label that smaller ones become.
+        connectivity: faces, edges or corners.
+    """
+
+    of: Labels
+    voxels: Voxels | None = None
+    volume_ml: Millilitres | None = None
+    replacement: LabelValue = 0
+    connectivity: Connectivity = 26
+
+    def __post_init__(self) -> None:
+        _require_one_size(self.voxels, self.volume_ml)
+
+    def apply(self, frame: Frame) -> Frame:
+        """Look at each component of the (1, I, J, K) label map."""
+        components = connected(among(frame.voxels[0], self.of), self.connectivity)
+        sizes = np.bincount(components.reshape(-1))
+        is_small = sizes < least_voxels(self.voxels, self.volume_ml, frame.geometry)
+        is_small[0] = False
+        return relabelled(frame, is_small[components], self.replacement)
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """The same labels, and the replacement."""
+        return before.with_labels(one_label_map(before, self) | {self.replacement})
+
+
+class KeepLargest(Step, frozen=True):
+    """Keep the largest connected component of the union of some labels; the rest of them becomes another label.
+
+    For one label alone, where every class was a single component in training (multi-annotator nnU-Net).
+    """
+
+    of: Labels
+    replacement: LabelValue = 0
+    connectivity: Connectivity = 26
+
+    def apply(self, frame: Frame) -> Frame:
+        """Look at each component of the (1, I, J, K) label map."""
+        components = connected(among(frame.voxels[0], self.of), self.connectivity)
+        sizes = np.bincount(components.reshape(-1))
+        is_smaller = np.arange(sizes.size) != sizes[1:].argmax() + 1 if sizes.size > 1 else np.zeros(1, dtype=bool)
+        is_smaller[0] = False
+        return relabelled(frame, is_smaller[components], self.replacement)
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """The same labels, and the replacement."""
+        return before.with_labels(one_label_map(before, self) | {self.replacement})
+
+
+class ComponentExtent(Step, frozen=True):
+    """Keep the components of some labels that are large in their slices and reach over enough of them (TCuP-GAN).
+
+    A component stays where its voxels per slice that it touches are more than `mean_area_above` and it touches at
+    least `minimum_slices`. In pixels and slices of the grid on which the step stands: the paper's are those of its
+    256 x 256 network or of 1 mm, which it does not say.
+
+    Attributes:
+        of: the labels whose union falls into components.
+        mean_area_above: pixels.
+        minimum_slices: slices.
+        plane: of the slices.
+        replacement: the label that the others become; what becomes of them is not stated in the paper.
+        connectivity: faces, edges or corners.
+    """
+
+    of: Labels
+    mean_area_above: Annotated[float, msgspec.Meta(ge=0.0)]
+    minimum_slices: Annotated[int, msgspec.Meta(ge=1)] = 5
+    plane: Plane = "axial"
+    replacement: LabelValue = 0
+    connectivity: Connectivity = 26
+
+    def apply(self, frame: Frame) -> Frame:
+        """Look at each component of the (1, I, J, K) label map."""
+        components = connected(among(frame.voxels[0], self.of), self.connectivity)
+        sizes = np.bincount(components.reshape(-1))
+        slices = _slices_touched(components, stacked_axis(self.plane, frame.geometry.orientation), sizes.size)
+        is_thin = (sizes <= self.mean_area_above * slices) | (slices < self.minimum_slices)
+        is_thin[0] = False
+        return relabelled(frame, is_thin[components], self.replacement)
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """The same labels, and the replacement."""
+        return before.with_labels(one_label_map(before, self) | {self.replacement})
+
+
+def among(labels: Array, values: tuple[int, ...]) -> Array:
+    """Where a label map (I, J, K) holds one of some values."""
+    is_among = np.zeros(256, dtype=bool)
+    is_among[list(values)] = True
+    return np.asarray(is_among[labels])
+
+
+def connected(inside: Array, connectivity: Connectivity) -> Array:
+    """The number of the component of each voxel (I, J, K), 0 outside."""
+    import cc3d
+
+    # cc3d 4.1 fails on a single row of voxels (two sides of 1); an empty plane beside it changes nothing
+    sides = inside.shape
+    wide = np.pad(inside, [(0, 1 if side == 1 else 0) for side in sides]) if min(sides) == 1 else inside
+    numbers = cc3d.connected_components(wide, connectivity=connectivity)
+    return np.asarray(numbers[: sides[0], : sides[1], : sides[2]])
+
+
+def relabelled(frame: Frame, inside: Array, label: int) -> Frame:
+    """The label map with one label wherever `inside` (I, J, K) is true."""
+    return frame.with_voxels(np.where(inside, np.uint8(label), frame.voxels[0])[np.newaxis])
+
+
+def least_voxels(voxels: float | None, volume_ml: float | None, geometry: Geometry) -> float:
+    """A least size in voxels of a grid; a volume a hair's breadth below a whole number of voxels is that number."""
+    if voxels is not None:
+        return voxels
+    if volume_ml is None:
+        raise AssertionError(BOTH_OR_NEITHER)
+    return float(np.round(volume_ml / geometry.voxel_volume_ml, 4))
+
+
+def _slices_touched(components: Array, axis: int, count: int) -> Array:
+    """In how many slices along an axis each component (and background, number 0) lies."""
+    planes = np.moveaxis(components, axis, 0)
+    touched = np.zeros(count, dtype=np.int64)
+    for plane in planes:
+        touched += np.bincount(plane.reshape(-1), minlength=count) > 0
+    return touched
+
+
+def _require_one_size(voxels: float | None, volume_ml: float | None) -> None:
+    if (voxels is None) == (volume_ml is None):
+        raise ValueError(BOTH_OR_NEITHER)

@@ -1,0 +1,154 @@
+"""Boxes: around what is not air, around what an earlier stage has found, and in the plane of the slices."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import numpy as np
+
+from brain_edge.errors import ImplausibleError, InputError
+from brain_edge.image.resample import Interpolation
+from brain_edge.spec.steps.frame import Array, Frame, Step
+from brain_edge.spec.steps.grid import Placement, Side, boxed, placed_box, resized
+from brain_edge.spec.steps.intensity import Region
+from brain_edge.spec.steps.regrid import onto
+
+if TYPE_CHECKING:
+    from brain_edge.image.geometry import Box, Shape
+
+Axis = Annotated[int, msgspec.Meta(ge=0, le=2)]
+
+
+class WhenEmpty(StrEnum):
+    """What is cropped to where an earlier stage has found nothing."""
+
+    REFUSE = "refuse"
+    """Nothing: a head without it is not one that this model was made for."""
+    CENTRE = "centre"
+    """The middle of the image: a patient may have none (a tumour), and the later stages may say so."""
+
+
+class CropToForeground(Step, frozen=True):
+    """Cut to the box around the voxels of a region in any channel, with a margin in voxels, not beyond the image.
+
+    `nonzero` is the box of a skull-stripped brain (nnU-Net's crop, "remove the dark borders").
+
+    Raises:
+        InputError: there are no such voxels.
+    """
+
+    region: Region = Region.NONZERO
+    margin_voxels: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 0
+
+    def apply(self, frame: Frame) -> Frame:
+        """Cut every channel."""
+        box = bounding_box(self._foreground(frame.voxels))
+        if box is None:
+            raise InputError("expected an image with a foreground to crop to, got 0 in every voxel")
+        spans = [
+            (max(0, low - self.margin_voxels), min(side, high + self.margin_voxels))
+            for (low, high), side in zip(box, frame.geometry.shape, strict=True)
+        ]
+        return boxed(frame, (spans[0], spans[1], spans[2]), 0.0)
+
+    def _foreground(self, voxels: Array) -> Array:
+        if self.region is Region.NONZERO:
+            return np.asarray((voxels != 0).any(axis=0))
+        if self.region is Region.POSITIVE:
+            return np.asarray((voxels > 0).any(axis=0))
+        if self.region is Region.ABOVE_MEAN:
+            means = voxels.mean(axis=(1, 2, 3), dtype=np.float64, keepdims=True)
+            return np.asarray((voxels >= means).any(axis=0))
+        return np.ones(voxels.shape[1:], dtype=bool)
+
+
+class CropAroundStage(Step, frozen=True):
+    """Cut a box of fixed shape around what an earlier stage has found, so that the network's shape stays fixed.
+
+    The middle of the box is the middle of the finding's bounding box. It is pushed back where it would leave the
+    image, and filled with 0 along axes that are shorter than it (residual U-Net with localisation, BraTS 2021:
+    128^3 around the whole tumour; where it lies at the border is not stated there).
+
+    Raises:
+        ImplausibleError: the earlier stage has found nothing, and `when_empty` is `refuse`.
+    """
+
+    stage: str
+    shape: tuple[Side, Side, Side]
+    when_empty: WhenEmpty = WhenEmpty.REFUSE
+
+    def apply(self, frame: Frame) -> Frame:
+        """Cut every channel."""
+        found = frame.findings[self.stage]
+        labels = onto(found.voxels[:1], found.geometry, frame.geometry, is_labels=True)
+        box = bounding_box(labels[0] > 0)
+        if box is None and self.when_empty is WhenEmpty.REFUSE:
+            raise ImplausibleError(f"stage {self.stage!r} has found nothing to crop to in this image")
+        return boxed(frame, self._around(box, frame.geometry.shape), 0.0)
+
+    def stages_used(self) -> tuple[str, ...]:
+        """The stage that is cropped to."""
+        return (self.stage,)
+
+    def label_stages(self) -> tuple[str, ...]:
+        """A box is put around labels."""
+        return (self.stage,)
+
+    def _around(self, found: Box | None, sides: Shape) -> Box:
+        middle = placed_box(sides, self.shape, Placement.CENTRE)
+        if found is None:
+            return middle
+        starts = [
+            min(max(0, (low + high - want) // 2), side - want) if want <= side else start
+            for (low, high), want, side, (start, _) in zip(found, self.shape, sides, middle, strict=True)
+        ]
+        spans = [(start, start + want) for start, want in zip(starts, self.shape, strict=True)]
+        return (spans[0], spans[1], spans[2])
+
+
+class ResizeInPlane(Step, frozen=True):
+    """Resample every slice along `axis` to a fixed number of voxels over the same field of view.
+
+    `shape` are the sides of the slice, in the order of the axes that are left.
+    """
+
+    axis: Axis
+    shape: tuple[Side, Side]
+    interpolation: Interpolation
+
+    def apply(self, frame: Frame) -> Frame:
+        """Resample every slice of every channel."""
+        return resized(frame, _in_plane(self.axis, self.shape, frame.geometry.shape), self.interpolation)
+
+
+class CropOrPadInPlane(Step, frozen=True):
+    """Cut or pad every slice along `axis` to a fixed number of voxels; the number of slices stays."""
+
+    axis: Axis
+    shape: tuple[Side, Side]
+    placement: Placement = Placement.CENTRE
+    value: float = 0.0
+
+    def apply(self, frame: Frame) -> Frame:
+        """Cut or pad every slice of every channel."""
+        wanted = _in_plane(self.axis, self.shape, frame.geometry.shape)
+        return boxed(frame, placed_box(frame.geometry.shape, wanted, self.placement), self.value)
+
+
+def bounding_box(inside: Array) -> Box | None:
+    """The smallest box around the voxels (I, J, K) that are true, or None where none is."""
+    spans = []
+    for axis in range(3):
+        planes = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
+        if planes.size == 0:
+            return None
+        spans.append((int(planes[0]), int(planes[-1]) + 1))
+    return (spans[0], spans[1], spans[2])
+
+
+def _in_plane(axis: int, plane: tuple[int, int], sides: Shape) -> Shape:
+    wanted = list(plane)
+    wanted.insert(axis, sides[axis])
+    return (wanted[0], wanted[1], wanted[2])

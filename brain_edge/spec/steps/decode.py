@@ -1,0 +1,127 @@
+"""Steps after the network: probabilities to labels, back to the caller's grid, and cleaning up."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+
+from brain_edge.image.resample import Interpolation
+from brain_edge.spec.steps.frame import Array, Frame, Step
+from brain_edge.spec.steps.outcome import MisfitError, Outcome, one_label_map
+
+Plane = Literal["axial", "coronal", "sagittal"]
+
+LabelValue = Annotated[int, msgspec.Meta(ge=0, le=255)]
+
+
+class Argmax(Step, frozen=True):
+    """The most probable channel of each voxel; channel k becomes the label `values[k]` (k itself if empty)."""
+
+    values: tuple[LabelValue, ...] = ()
+
+    def apply(self, frame: Frame) -> Frame:
+        """(C, I, J, K) probabilities or logits -> (1, I, J, K) uint8 labels."""
+        # two channels are the usual case, and a comparison is ten times faster than argmax
+        if frame.voxels.shape[0] == 2:
+            winners = (frame.voxels[1] > frame.voxels[0]).astype(np.uint8)
+        else:
+            winners = frame.voxels.argmax(axis=0).astype(np.uint8)
+        if self.values:
+            winners = np.array(self.values, dtype=np.uint8)[winners]
+        return frame.with_voxels(winners[np.newaxis])
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """Labels."""
+        if before.channels < 2 or (self.values and len(self.values) != before.channels):
+            raise MisfitError(f"gives {len(self.values)} labels to {before.channels} channels")
+        return before.with_labels(set(self.values or range(before.channels)))
+
+
+class Threshold(Step, frozen=True):
+    """Label 1 where one channel is above a value, else 0."""
+
+    channel: Annotated[int, msgspec.Meta(ge=0)]
+    above: float
+
+    def apply(self, frame: Frame) -> Frame:
+        """(C, I, J, K) probabilities -> (1, I, J, K) uint8 labels."""
+        channel = frame.voxels[self.channel : self.channel + 1]
+        return frame.with_voxels((channel > self.above).astype(np.uint8))
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """The label 1."""
+        if self.channel >= before.channels:
+            raise MisfitError(f"thresholds channel {self.channel}, there are {before.channels}")
+        return before.with_labels({1})
+
+
+class Restore(Step, frozen=True):
+    """Back to the caller's own grid: every move of the stage undone, what was cut away is 0.
+
+    Labels come back with `NEAREST`; probabilities (before a threshold) with `LINEAR` or `CUBIC`.
+    """
+
+    interpolation: Interpolation
+
+    def apply(self, frame: Frame) -> Frame:
+        """Undo the trail of the frame."""
+        return frame.undone(self.interpolation)
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """Labels stay labels only where no value between two of them can arise."""
+        return before if self.interpolation is Interpolation.NEAREST else before.blended()
+
+
+class LargestComponent(Step, frozen=True):
+    """Keep the largest connected component of everything that is not background."""
+
+    connectivity: Literal[6, 18, 26] = 26
+
+    def apply(self, frame: Frame) -> Frame:
+        """Set the labels of the smaller components to 0; an empty map stays empty."""
+        import cc3d
+
+        labels = frame.voxels[0]
+        largest = cc3d.largest_k(labels > 0, k=1, connectivity=self.connectivity)
+        return frame.with_voxels(np.where(largest > 0, labels, np.uint8(0))[np.newaxis])
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """The same labels."""
+        return before.with_labels(one_label_map(before, self))
+
+
+class FillHoles(Step, frozen=True):
+    """Fill the background that the foreground encloses, in 3D or slice by slice, with one label."""
+
+    axis: Literal["volume", "axial", "coronal", "sagittal"] = "volume"
+    value: LabelValue = 1
+
+    def apply(self, frame: Frame) -> Frame:
+        """Fill the holes of the (1, I, J, K) label map."""
+        labels = frame.voxels[0]
+        foreground = labels > 0
+        filled = self._filled(foreground, frame.geometry.orientation)
+        return frame.with_voxels(np.where(filled & ~foreground, np.uint8(self.value), labels)[np.newaxis])
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """The same labels, and the one that fills."""
+        return before.with_labels(one_label_map(before, self) | {self.value})
+
+    def _filled(self, foreground: Array, orientation: str) -> Array:
+        import fill_voids
+
+        if self.axis == "volume":
+            # fill_voids 2.1 takes a pocket that opens only at an edge of the image, where two faces meet, for enclosed
+            filled = fill_voids.fill(np.pad(foreground, 1))
+            return np.asarray(filled, dtype=bool)[1:-1, 1:-1, 1:-1]
+        along = stacked_axis(self.axis, orientation)
+        slices = [fill_voids.fill(np.ascontiguousarray(plane)) for plane in np.moveaxis(foreground, along, 0)]
+        return np.moveaxis(np.stack(slices).astype(bool), 0, along)
+
+
+def stacked_axis(plane: Plane, orientation: str) -> int:
+    """The array axis along which the slices of an anatomical plane lie one above the other."""
+    normal = {"axial": "IS", "coronal": "PA", "sagittal": "LR"}[plane]
+    return next(axis for axis, letter in enumerate(orientation) if letter in normal)

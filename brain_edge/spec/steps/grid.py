@@ -1,0 +1,181 @@
+"""Steps that move the voxels to another grid; each remembers its own way back."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+import numpy as np
+
+from brain_edge.errors import ImplausibleError, PackageError
+from brain_edge.image.geometry import GRID_TOLERANCE_MM, Box, Shape, axis_moves, is_orientation
+from brain_edge.image.resample import Interpolation, resize
+from brain_edge.spec.steps.frame import Boxed, Frame, Reordered, Resized, Step, reorder, take_box
+
+Side = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+Spacing = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
+
+
+class Placement(StrEnum):
+    """Where the image lies in a larger grid."""
+
+    START = "start"
+    """At the first voxel; padding follows at the end of each axis (HD-BET v1)."""
+    CENTRE = "centre"
+    """In the middle; the odd voxel of padding goes to the end (FreeSurfer's conform)."""
+
+
+class Orient(Step, frozen=True):
+    """Store the axes in a given anatomical order, such as RAS, or SPL for a z-y-x array of an LPS image."""
+
+    axes: str
+
+    def __post_init__(self) -> None:
+        if not is_orientation(self.axes):
+            msg = f"`axes` must name each anatomical axis once, such as RAS or SPL, got {self.axes!r}"
+            raise ValueError(msg)
+
+    def apply(self, frame: Frame) -> Frame:
+        """Permute and flip; a view, no voxel is copied."""
+        moves = axis_moves(frame.geometry.orientation, self.axes)
+        move = Reordered(frame.geometry, moves)
+        return frame.moved(reorder(frame.voxels, moves), frame.geometry.reoriented(moves), move)
+
+
+class ResampleToSpacing(Step, frozen=True):
+    """Resample to a target spacing: round(extent / spacing) voxels over the same field of view.
+
+    The true spacing is the extent divided by that whole number of voxels, so it differs from the target by at
+    most half a voxel over the whole extent; the way back is then exact.
+    """
+
+    spacing_mm: tuple[Spacing, Spacing, Spacing]
+    interpolation: Interpolation
+
+    def apply(self, frame: Frame) -> Frame:
+        """Resample every channel."""
+        wanted = np.array(frame.geometry.extent_mm) / np.array(self.spacing_mm)
+        # a float32 affine leaves 8.4999995 where 8.5 is meant; numpy then rounds half to even, as the programs do
+        sides = np.maximum(np.round(np.round(wanted, 4)), 1).astype(int)
+        return resized(frame, (int(sides[0]), int(sides[1]), int(sides[2])), self.interpolation)
+
+
+class ResizeTo(Step, frozen=True):
+    """Resample to a fixed number of voxels over the same field of view, whatever the spacing becomes."""
+
+    shape: tuple[Side, Side, Side]
+    interpolation: Interpolation
+
+    def apply(self, frame: Frame) -> Frame:
+        """Resample every channel."""
+        return resized(frame, self.shape, self.interpolation)
+
+
+class PadToMultiple(Step, frozen=True):
+    """Pad with a value until each side is a multiple of a number and at least a minimum; never cuts."""
+
+    multiple_of: Side
+    minimum: tuple[Side, Side, Side] = (1, 1, 1)
+    placement: Placement = Placement.START
+    value: float = 0.0
+
+    def apply(self, frame: Frame) -> Frame:
+        """Pad every channel."""
+        sides = zip(frame.geometry.shape, self.minimum, strict=True)
+        step = self.multiple_of
+        wanted = tuple(-(-max(side, least) // step) * step for side, least in sides)
+        return boxed(frame, placed_box(frame.geometry.shape, wanted, self.placement), self.value)
+
+
+class CropOrPadTo(Step, frozen=True):
+    """Cut or pad each axis to a fixed number of voxels."""
+
+    shape: tuple[Side, Side, Side]
+    placement: Placement = Placement.CENTRE
+    value: float = 0.0
+
+    def apply(self, frame: Frame) -> Frame:
+        """Cut or pad every channel."""
+        return boxed(frame, placed_box(frame.geometry.shape, self.shape, self.placement), self.value)
+
+
+class CropToStage(Step, frozen=True):
+    """Cut to the box around what an earlier stage has found, with a margin: the step that makes a cascade.
+
+    The box spans the planes whose share of foreground exceeds `minimum_plane_share`; it is scaled to this
+    grid, widened by `margin` of its own size on each side, rounded, and cut at the border (deepbet 1.0.2,
+    `bet.py`, `get_bbox_with_margin`). Both grids must have the same axis order and field of view.
+
+    Raises:
+        ImplausibleError: the earlier stage has found nothing to crop to.
+        PackageError: the earlier stage has left its finding on a grid of another order or field of view.
+    """
+
+    stage: str
+    margin: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
+    minimum_plane_share: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
+
+    def apply(self, frame: Frame) -> Frame:
+        """Cut every channel."""
+        found = frame.findings[self.stage]
+        if np.abs(found.geometry.corners_mm() - frame.geometry.corners_mm()).max() > GRID_TOLERANCE_MM:
+            msg = (
+                f"expected the finding of stage {self.stage!r} over the field of view that is cropped, in the same "
+                "axis order; this model's steps do not lead there, its specification must be corrected"
+            )
+            raise PackageError(msg)
+        spans = [self._span(found, axis, frame.geometry.shape[axis]) for axis in range(3)]
+        return boxed(frame, (spans[0], spans[1], spans[2]), 0.0)
+
+    def stages_used(self) -> tuple[str, ...]:
+        """The stage that is cropped to."""
+        return (self.stage,)
+
+    def label_stages(self) -> tuple[str, ...]:
+        """A box is put around labels."""
+        return (self.stage,)
+
+    def _span(self, found: Frame, axis: int, side: int) -> tuple[int, int]:
+        others = tuple(other for other in range(3) if other != axis)
+        planes = np.flatnonzero((found.voxels[0] > 0).mean(axis=others) > self.minimum_plane_share)
+        if planes.size == 0:
+            msg = f"stage {self.stage!r} has found nothing to crop to: no brain was seen in this image"
+            raise ImplausibleError(msg)
+        # float32 as there: where a half is rounded, the last digit decides about a voxel
+        scale = np.float32(side) / np.float32(found.voxels.shape[axis + 1])
+        low, high = int(planes[0]), int(planes[-1]) + 1
+        centre = np.round(scale * np.float32((low + high) / 2))
+        size = np.round((np.float32(1) + np.float32(2) * np.float32(self.margin)) * (scale * np.float32(high - low)))
+        return max(0, int(centre - size / 2)), min(side, int(centre + size / 2))
+
+
+def placed_box(shape: Shape, wanted: tuple[int, ...], placement: Placement) -> Box:
+    """The box of `wanted` voxels in a grid of `shape`, negative where it reaches outside."""
+    starts = [0 if placement is Placement.START else -((w - s) // 2) for s, w in zip(shape, wanted, strict=True)]
+    spans = [(start, start + side) for start, side in zip(starts, wanted, strict=True)]
+    return (spans[0], spans[1], spans[2])
+
+
+def resized(frame: Frame, shape: Shape, interpolation: Interpolation) -> Frame:
+    """The frame resampled to `shape` voxels over the same field of view."""
+    voxels = resize(frame.voxels, shape, interpolation)
+    return frame.moved(voxels, frame.geometry.resized(shape), Resized(frame.geometry))
+
+
+def boxed(frame: Frame, box: Box, fill: float) -> Frame:
+    """The frame cut or padded to a box."""
+    voxels = take_box(frame.voxels, box, fill)
+    return frame.moved(voxels, frame.geometry.cropped(box), Boxed(frame.geometry, box))
+
+
+__all__ = [
+    "CropOrPadTo",
+    "CropToStage",
+    "Orient",
+    "PadToMultiple",
+    "Placement",
+    "ResampleToSpacing",
+    "ResizeTo",
+    "placed_box",
+]

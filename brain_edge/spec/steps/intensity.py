@@ -1,0 +1,239 @@
+"""Steps that change intensities, channel by channel, and the statistics they are fitted on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+
+import msgspec
+import numpy as np
+
+from brain_edge.errors import InputError
+from brain_edge.spec.steps.frame import Array, Frame, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+BLOCK: Final = 2**16
+"""Voxels per block of a sum: float32 products of one block keep a relative error below 1e-5."""
+
+Bound: TypeAlias = float | str
+"""A constant, or the name of a statistic that an earlier `FitPercentile` has fitted."""
+
+
+class Region(StrEnum):
+    """Which voxels of a channel a statistic is taken over."""
+
+    ALL = "all"
+    """Every voxel, air included (HD-BET v1, deepbet)."""
+    NONZERO = "nonzero"
+    """Voxels that are not 0: images that are already skull-stripped."""
+    POSITIVE = "positive"
+    """Voxels above 0 (MONAI, `is_positive`)."""
+    ABOVE_MEAN = "above_mean"
+    """Voxels not below the mean of the channel: the head without the air (BrainMaGe)."""
+
+
+class FitPercentile(Step, frozen=True):
+    """Fit a percentile of each channel, under a name; the voxels stay as they are.
+
+    Linear between order statistics, as numpy and torch do it.
+    """
+
+    name: str
+    percent: Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
+    region: Region = Region.ALL
+
+    def apply(self, frame: Frame) -> Frame:
+        """Add the statistic to the frame."""
+        fitted = tuple(_percentile(selected(channel, self.region), self.percent) for channel in frame.voxels)
+        return replace(frame, statistics={**frame.statistics, self.name: fitted})
+
+
+class Moment(StrEnum):
+    """What `FitMoment` fits."""
+
+    MEAN = "mean"
+    """The mean."""
+    DEVIATION = "deviation"
+    """The (population) standard deviation."""
+
+
+class FitMoment(Step, frozen=True):
+    """Fit the mean or the standard deviation of each channel over a region, under a name; the voxels stay as they are.
+
+    With `Normalise` it is a z-score of every voxel by the moments of some: `ZScore` over `NONZERO` leaves 0 at 0.
+    """
+
+    name: str
+    moment: Moment
+    region: Region = Region.ALL
+
+    def apply(self, frame: Frame) -> Frame:
+        """Add the statistic to the frame."""
+        which = list(Moment).index(self.moment)
+        fitted = tuple(_mean_and_deviation(selected(channel, self.region))[which] for channel in frame.voxels)
+        return replace(frame, statistics={**frame.statistics, self.name: fitted})
+
+
+class Clip(Step, frozen=True):
+    """Limit each channel to bounds; None leaves that side open."""
+
+    lower: Bound | None = None
+    upper: Bound | None = None
+
+    def apply(self, frame: Frame) -> Frame:
+        """Clip every channel."""
+        clipped = frame.voxels
+        if self.lower is not None:
+            clipped = np.maximum(clipped, _per_channel(frame, self.lower))
+        if self.upper is not None:
+            clipped = np.minimum(clipped, _per_channel(frame, self.upper))
+        return frame.with_voxels(clipped)
+
+
+class Normalise(Step, frozen=True):
+    """(x - subtract) / divide per channel.
+
+    Raises:
+        InputError: the divisor is zero, so the channel has no contrast to normalise.
+    """
+
+    subtract: Bound = 0.0
+    divide: Bound = 1.0
+
+    def apply(self, frame: Frame) -> Frame:
+        """Normalise every channel."""
+        offsets, divisors = _per_channel(frame, self.subtract), _per_channel(frame, self.divide)
+        return frame.with_voxels(_shift_and_divide(frame.voxels, offsets, divisors, self))
+
+
+class RescaleToUnit(Step, frozen=True):
+    """Clip each channel to [lower, upper] and scale that range to [0, 1].
+
+    Raises:
+        InputError: both bounds are the same value.
+    """
+
+    lower: Bound
+    upper: Bound
+
+    def apply(self, frame: Frame) -> Frame:
+        """Clip and scale every channel."""
+        lower, upper = _per_channel(frame, self.lower), _per_channel(frame, self.upper)
+        scaled = _shift_and_divide(frame.voxels, lower, upper - lower, self)
+        return frame.with_voxels(np.clip(scaled, 0.0, 1.0, out=scaled))
+
+
+class ZScore(Step, frozen=True):
+    """Subtract the mean and divide by the standard deviation of each channel, over a region.
+
+    Over `NONZERO` the voxels that are 0 stay 0.
+
+    Raises:
+        InputError: the region is empty or constant.
+    """
+
+    region: Region = Region.ALL
+
+    def apply(self, frame: Frame) -> Frame:
+        """Normalise every channel."""
+        return frame.with_voxels(self.fitted(frame)(frame.voxels))
+
+    def fitted(self, frame: Frame) -> Callable[[Array], Array]:
+        """The step for any part (C, i, j, k) of these voxels, with the moments of all of them."""
+        moments = [_mean_and_deviation(selected(channel, self.region)) for channel in frame.voxels]
+        means, deviations = (_column(values) for values in zip(*moments, strict=True))
+
+        def scale(voxels: Array) -> Array:
+            scaled = _shift_and_divide(voxels, means, deviations, self)
+            if self.region is Region.NONZERO:
+                scaled *= voxels != 0
+            return scaled
+
+        return scale
+
+
+class Linear(Step, frozen=True):
+    """x * multiply + add, the same for every channel (a data set's published mean and deviation)."""
+
+    multiply: float = 1.0
+    add: float = 0.0
+
+    def apply(self, frame: Frame) -> Frame:
+        """Scale every voxel."""
+        scaled = frame.voxels * np.float32(self.multiply)
+        scaled += np.float32(self.add)
+        return frame.with_voxels(scaled)
+
+
+def statistics_used(step: Step) -> tuple[str, ...]:
+    """The names of fitted statistics that a step refers to."""
+    parameters = (getattr(step, name) for name in ("lower", "upper", "subtract", "divide") if hasattr(step, name))
+    return tuple(value for value in parameters if isinstance(value, str))
+
+
+def selected(channel: Array, region: Region) -> Array:
+    """The voxels (N,) of a channel (I, J, K) that belong to a region.
+
+    Raises:
+        InputError: there are none.
+    """
+    if region is Region.ALL:
+        return channel
+    values: Array = channel[_inside(channel, region)]
+    if values.size == 0:
+        raise InputError(f"expected voxels to normalise over ({region}), got none in one channel")
+    return values
+
+
+def _inside(channel: Array, region: Region) -> Array:
+    if region is Region.NONZERO:
+        return np.asarray(channel != 0)
+    if region is Region.POSITIVE:
+        return np.asarray(channel > 0)
+    return np.asarray(channel >= channel.mean(dtype=np.float64))
+
+
+def _percentile(values: Array, percent: float) -> float:
+    """The ends need no order: fifty times as fast, and every volume that is resampled with a clip asks for both."""
+    ends = {0.0: np.min, 100.0: np.max}
+    return float(ends[percent](values) if percent in ends else np.percentile(values, percent))
+
+
+def _mean_and_deviation(values: Array) -> tuple[float, float]:
+    """Mean and (population) standard deviation, summed in float64 over blocks.
+
+    `numpy.std` in float64 makes a float64 copy of the whole volume, which was the peak of the memory of deepbet's
+    preprocessing; a block fits into the cache.
+    """
+    mean = float(values.mean(dtype=np.float64))
+    flat = values.reshape(-1)
+    squares = 0.0
+    for start in range(0, flat.size, BLOCK):
+        centred = flat[start : start + BLOCK] - np.float32(mean)
+        squares += float(np.dot(centred, centred))
+    return mean, math.sqrt(squares / flat.size)
+
+
+def _per_channel(frame: Frame, bound: Bound) -> Array:
+    """The value of a bound for each channel, (C, 1, 1, 1) float32."""
+    channels = frame.voxels.shape[0]
+    return _column(frame.statistics[bound] if isinstance(bound, str) else [bound] * channels)
+
+
+def _column(values: Sequence[float]) -> Array:
+    return np.array(values, dtype=np.float32).reshape(-1, 1, 1, 1)
+
+
+def _shift_and_divide(voxels: Array, offsets: Array, divisors: Array, step: Step) -> Array:
+    if not divisors.all():
+        raise InputError(
+            f"expected an image with contrast, got the same value wherever the step {type(step).__name__} "
+            "looks; check that the file is the sequence that the network expects"
+        )
+    shifted = voxels - offsets
+    shifted /= divisors
+    return shifted

@@ -1,0 +1,149 @@
+"""From overlapping regions, or ordered classes, to one label map."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+import numpy as np
+
+from brain_edge.spec.base import Value
+from brain_edge.spec.steps.decode import LabelValue
+from brain_edge.spec.steps.frame import Array, Frame, Step
+from brain_edge.spec.steps.outcome import MisfitError, Outcome
+
+Channel = Annotated[int, msgspec.Meta(ge=0, le=255)]
+TABLE_CHANNELS = 8
+
+
+class PaintedRegion(Value, frozen=True):
+    """Where a channel is above a value, the label map takes a label.
+
+    Attributes:
+        channel: of the network's output.
+        above: strictly above it.
+        label: what is painted; 0 takes away what was painted before.
+    """
+
+    channel: Channel
+    above: float
+    label: LabelValue
+
+
+class PaintRegions(Step, frozen=True):
+    """Paint regions one over the other, in order: the last one that holds a voxel gives its label.
+
+    BraTS regions become labels by painting the whole tumour with the oedema's label, the core over it with the
+    necrosis', the enhancing part over that: where regions nest, this is the set difference (oedema = whole minus
+    core), and where they contradict each other the later one is right (nnU-Net, region-based training; HarDNet-BTS;
+    nnSegNet's sequential thresholds, with a threshold for each region).
+    """
+
+    regions: Annotated[tuple[PaintedRegion, ...], msgspec.Meta(min_length=1)]
+
+    def apply(self, frame: Frame) -> Frame:
+        """(C, I, J, K) probabilities -> (1, I, J, K) uint8 labels."""
+        labels = np.zeros(frame.voxels.shape[1:], dtype=np.uint8)
+        for region in self.regions:
+            labels[frame.voxels[region.channel] > region.above] = region.label
+        return frame.with_voxels(labels[np.newaxis])
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """The labels that are painted."""
+        for region in self.regions:
+            if region.channel >= before.channels:
+                raise MisfitError(f"paints channel {region.channel}, there are {before.channels}")
+        return before.with_labels({region.label for region in self.regions})
+
+
+class LookUpRegions(Step, frozen=True):
+    """One label for each combination of regions: a conflict table (cascaded U-Net, BraTS 2021).
+
+    Channel c is in where it is above `above[c]`, and counts 2^c; the label is the entry at the sum. For the regions
+    WT, TC, ET the table of that paper is (0, 2, 1, 1, 0, 4, 4, 4): ET alone is background.
+
+    Attributes:
+        above: one value per channel.
+        labels: 2^C labels.
+    """
+
+    above: Annotated[tuple[float, ...], msgspec.Meta(min_length=1, max_length=TABLE_CHANNELS)]
+    labels: tuple[LabelValue, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != 2 ** len(self.above):
+            msg = f"expected {2 ** len(self.above)} labels for the combinations of {len(self.above)} regions"
+            raise ValueError(f"{msg}, got {len(self.labels)}")
+
+    def apply(self, frame: Frame) -> Frame:
+        """(C, I, J, K) probabilities -> (1, I, J, K) uint8 labels."""
+        entries = np.zeros(frame.voxels.shape[1:], dtype=np.uint8)
+        for channel, (values, above) in enumerate(zip(frame.voxels, self.above, strict=True)):
+            entries |= (values > above).astype(np.uint8) << channel
+        return frame.with_voxels(np.array(self.labels, dtype=np.uint8)[entries][np.newaxis])
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """The labels of the table."""
+        if before.channels != len(self.above):
+            raise MisfitError(f"has a table for {len(self.above)} regions, there are {before.channels}")
+        return before.with_labels(set(self.labels))
+
+
+class OrdinalRule(StrEnum):
+    """How a probability of each level becomes one level."""
+
+    ARGMAX = "argmax"
+    """The most probable level; the lower one of two that are equally probable."""
+    EXPECTED = "expected"
+    """The mean level, rounded; a half goes up."""
+
+
+class OrdinalLevels(Step, frozen=True):
+    """Levels that have an order: channel c is "exactly c of N annotators marked it" (multi-annotator nnU-Net).
+
+    The label is the level. The mask of at least c annotators is label >= c, the certainty label / N.
+    """
+
+    rule: OrdinalRule = OrdinalRule.ARGMAX
+
+    def apply(self, frame: Frame) -> Frame:
+        """(N + 1, I, J, K) probabilities -> (1, I, J, K) uint8 levels 0 to N."""
+        if self.rule is OrdinalRule.ARGMAX:
+            return frame.with_voxels(frame.voxels.argmax(axis=0).astype(np.uint8)[np.newaxis])
+        return frame.with_voxels(np.floor(_mean_level(frame.voxels) + np.float32(0.5)).astype(np.uint8)[np.newaxis])
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """A label for each level."""
+        if before.channels < 2:
+            raise MisfitError("has levels of one channel, at least two are expected")
+        return before.with_labels(set(range(before.channels)))
+
+
+class PrependBackground(Step, frozen=True):
+    """A channel before the others for what none of them is, 1 - their sum, not below 0; all then divided by their sum.
+
+    The way from sigmoids of classes that exclude each other to an argmax (TCuP-GAN).
+    """
+
+    def apply(self, frame: Frame) -> Frame:
+        """(C, I, J, K) -> (C + 1, I, J, K), which sums to one."""
+        total = frame.voxels.sum(axis=0, keepdims=True, dtype=np.float32)
+        background = np.maximum(np.float32(1) - total, np.float32(0))
+        joined = np.concatenate([background, frame.voxels])
+        joined /= total + background
+        return frame.with_voxels(joined)
+
+    def outcome(self, before: Outcome) -> Outcome:
+        """One more channel."""
+        return before.with_channels(before.channels + 1)
+
+
+def _mean_level(probabilities: Array) -> Array:
+    """The expected level (I, J, K), one channel at a time: a product with all of them would be another volume each."""
+    total = np.zeros(probabilities.shape[1:], dtype=np.float32)
+    weighted = np.zeros_like(total)
+    for level, channel in enumerate(probabilities):
+        total += channel
+        weighted += np.float32(level) * channel
+    return np.asarray(weighted / np.maximum(total, np.finfo(np.float32).tiny))

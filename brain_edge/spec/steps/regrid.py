@@ -1,0 +1,68 @@
+"""Voxels of one grid at the places of another, through the world."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from brain_edge.image.geometry import GRID_TOLERANCE_MM
+from brain_edge.spec.steps.frame import Array, take_box
+
+if TYPE_CHECKING:
+    from brain_edge.image.geometry import Affine, Box, Geometry, Shape
+
+    BoolArray = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+EDGE_TOLERANCE: Final = 1e-3
+"""Voxels by which a centre may lie outside and is inside: a float32 affine is not more exact than that."""
+
+
+def onto(voxels: Array, source: Geometry, target: Geometry, *, is_labels: bool) -> Array:
+    """The voxels (C, I, J, K) of `source` on the grid `target`, 0 outside.
+
+    Labels come from the nearest voxel, numbers are linear. Nothing is interpolated where one grid is a box of the
+    other.
+    """
+    if source.same_grid(target):
+        return voxels
+    box = _common_box(source, target)
+    if box is not None:
+        return take_box(voxels, box)
+    return np.stack([sampled(channel, source, target, order=0 if is_labels else 1) for channel in voxels])
+
+
+def sampled(voxels: Array, source: Geometry, target: Geometry, *, order: Literal[0, 1]) -> Array:
+    """The voxels (I, J, K) of `source` at the voxel centres of `target` by a spline of `order`, 0 outside.
+
+    Inside is up to the edges of the outermost voxels, as in ITK: between their centres and their edges the
+    nearest value holds.
+    """
+    from scipy.ndimage import affine_transform
+
+    mapping = np.linalg.inv(source.affine) @ target.affine
+    moved: np.ndarray[Any, Any] = affine_transform(
+        voxels, mapping[:3, :3], mapping[:3, 3], output_shape=target.shape, order=order, mode="nearest"
+    )
+    moved[~_inside(mapping, target.shape, source.shape)] = 0
+    return moved
+
+
+def _common_box(source: Geometry, target: Geometry) -> Box | None:
+    """The box of `source` that `target` is, or None where it is no box of whole voxels."""
+    mapping = np.linalg.inv(source.affine) @ target.affine
+    start = np.round(mapping[:3, 3]).astype(int)
+    spans = [(int(low), int(low) + side) for low, side in zip(start, target.shape, strict=True)]
+    box = (spans[0], spans[1], spans[2])
+    difference = np.abs(source.cropped(box).corners_mm() - target.corners_mm()).max()
+    return box if difference <= GRID_TOLERANCE_MM else None
+
+
+def _inside(mapping: Affine, shape: Shape, source: Shape) -> BoolArray:
+    """Which voxels (I, J, K) of a grid of `shape` lie in the field of view of a grid of `source` voxels."""
+    i, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    inside = np.ones(shape, dtype=bool)
+    for row, side in zip(mapping[:3], source, strict=True):
+        place = row[0] * i + row[1] * j + row[2] * k + row[3]
+        inside &= (place >= -0.5 - EDGE_TOLERANCE) & (place <= side - 0.5 + EDGE_TOLERANCE)
+    return inside
