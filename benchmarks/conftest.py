@@ -103,7 +103,7 @@ def network_input(
 ) -> Callable[[str, str], Path]:
     """File with what a network of a model sees of the head, (1, C, I, J, K) float32."""
     from brain_edge.jobs.case import read_study
-    from brain_edge_conversion.capture import capture_inputs
+    from brain_edge_conversion.budget.capture import capture_inputs
 
     caught: dict[str, Mapping[str, list[Path]]] = {}
 

@@ -74,7 +74,7 @@ def export_all(folder: Path) -> None:
 
 def converted(source: str, folder: Path, study: Study, target: Path) -> tuple[float, ModelPackage]:
     """Seconds and package of one conversion, comparison included."""
-    from brain_edge_conversion.convert import ConvertOptions, convert
+    from brain_edge_conversion.convert.convert import ConvertOptions, convert
     from brain_edge_conversion.sources import Request, resolve
 
     weights = {"": folder / "weights.pt"} if ":" in source else {}
@@ -89,7 +89,7 @@ def int8_share_of(package: ModelPackage) -> float:
     import nncf
     import openvino as ov
 
-    from brain_edge_conversion.coverage import int8_share, layer_costs
+    from brain_edge_conversion.budget.coverage import int8_share, layer_costs
 
     model = ov.Core().read_model(package.folder / graph_path("net"))
     shape = (1, 1, SIDE, SIDE, SIDE)

@@ -22,10 +22,10 @@ from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
 from brain_edge.runtime.operations import is_integer
 from brain_edge.runtime.session import compile_properties, cpu_capabilities, runtime_version
-from brain_edge_conversion.accuracy.kernels import executed_kernels
-from brain_edge_conversion.accuracy.ladder import LADDER
-from brain_edge_conversion.accuracy.networks import quantise
-from brain_edge_conversion.coverage import layer_costs
+from brain_edge_conversion.budget.coverage import layer_costs
+from brain_edge_conversion.budget.kernels import executed_kernels
+from brain_edge_conversion.quantize.ladder import LADDER
+from brain_edge_conversion.quantize.networks import quantise
 
 if TYPE_CHECKING:
     from collections.abc import Callable

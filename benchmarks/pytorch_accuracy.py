@@ -12,7 +12,7 @@ import msgspec
 
 from brain_edge.evaluation.cohort import Split, load_cohort
 from brain_edge.evaluation.evaluate import evaluate
-from brain_edge_conversion.reference import reference_segmenter
+from brain_edge_conversion.demo.published_network import reference_segmenter
 from brain_edge_conversion.sources import Request, resolve
 
 

@@ -80,7 +80,7 @@ def _in_pytorch(recipe: str, inputs: tuple[str, ...], output: Path, threads: int
     from brain_edge.engine.segmenter import Segmenter
     from brain_edge.io.nifti import write_mask
     from brain_edge.jobs.case import assign_inputs, read_study
-    from brain_edge_conversion.parity import TorchSession
+    from brain_edge_conversion.convert.parity import TorchSession
     from brain_edge_conversion.sources import Request, resolve
 
     torch.set_num_threads(threads)

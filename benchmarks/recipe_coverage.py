@@ -40,13 +40,13 @@ from brain_edge.package import open_package
 from brain_edge.runtime.session import cpu_capabilities, open_sessions, read_graph
 from brain_edge.spec.execution import example_input
 from brain_edge.spec.plan import known_inputs
-from brain_edge_conversion.accuracy.kernels import package_kernels
-from brain_edge_conversion.accuracy.ladder import Setting
-from brain_edge_conversion.accuracy.policy import Trial
-from brain_edge_conversion.accuracy.search import candidate_in, quantise_package
-from brain_edge_conversion.convert import tool_versions
-from brain_edge_conversion.coverage import int8_share, layer_costs, with_kernels
-from brain_edge_conversion.parity import TorchSession
+from brain_edge_conversion.budget.coverage import int8_share, layer_costs, with_kernels
+from brain_edge_conversion.budget.kernels import package_kernels
+from brain_edge_conversion.convert.convert import tool_versions
+from brain_edge_conversion.convert.parity import TorchSession
+from brain_edge_conversion.quantize.ladder import Setting
+from brain_edge_conversion.quantize.policy import Trial
+from brain_edge_conversion.quantize.search import candidate_in, quantise_package
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from brain_edge.image.volume import FloatArray
     from brain_edge.package import ModelPackage
     from brain_edge.spec import Network
-    from brain_edge_conversion.coverage import LayerCost
+    from brain_edge_conversion.budget.coverage import LayerCost
     from brain_edge_conversion.recipe import GraphSource
 
 EXAMPLE_SIDE: Final = 64

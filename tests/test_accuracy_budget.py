@@ -8,8 +8,8 @@ import pytest
 
 from brain_edge.errors import UsageError
 from brain_edge.package.manifest import CaseRecord
-from brain_edge_conversion.accuracy.record import label_records
-from brain_edge_conversion.budget import AccuracyBudget, hd95_increase_mm, judge
+from brain_edge_conversion.budget.budget import AccuracyBudget, hd95_increase_mm, judge
+from brain_edge_conversion.quantize.record import label_records
 
 
 def record(case: int, drop: float | None = 0.0, agreement: float | None = 1.0, **fields) -> CaseRecord:

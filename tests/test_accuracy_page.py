@@ -25,8 +25,8 @@ from brain_edge.evaluation.report.accuracy_report import (
 from brain_edge.evaluation.report.scatter import Point, scatter_svg
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package.manifest import Accuracy, Basis, CaseRecord, FloatLayer, IsaRecord, LabelRecord, TrialRecord
-from brain_edge_conversion.budget import AccuracyBudget
-from brain_edge_conversion.quantize import QuantizeOptions, quantize
+from brain_edge_conversion.budget.budget import AccuracyBudget
+from brain_edge_conversion.quantize.quantize import QuantizeOptions, quantize
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brain_edge_conversion.accuracy.ladder import (
+from brain_edge_conversion.quantize.ladder import (
     LADDER,
     BiasCorrection,
     FloatEnds,
@@ -14,7 +14,7 @@ from brain_edge_conversion.accuracy.ladder import (
     Ranges,
     ladder_from,
 )
-from brain_edge_conversion.accuracy.policy import Group, Outcome, Rank, Stop, Trial, best, next_trial, out_of_time
+from brain_edge_conversion.quantize.policy import Group, Outcome, Rank, Stop, Trial, best, next_trial, out_of_time
 
 GROUPS = tuple(Group(graph="g", layers=(f"layer{number}",)) for number in range(11))
 SHARE = 0.5

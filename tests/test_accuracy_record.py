@@ -9,8 +9,8 @@ import pytest
 
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, CohortManifest, FileEntry, Split
 from brain_edge.package.manifest import Basis, CaseRecord, IsaRecord
-from brain_edge_conversion.accuracy.record import Judgement, accuracy_record
-from brain_edge_conversion.budget import AccuracyBudget, judge
+from brain_edge_conversion.budget.budget import AccuracyBudget, judge
+from brain_edge_conversion.quantize.record import Judgement, accuracy_record
 
 
 def record(case: int, drop: float | None = 0.002, split: str = "test", **fields: Any) -> CaseRecord:

@@ -21,17 +21,17 @@ from brain_edge.image.metrics import dice
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, Precision, open_package
 from brain_edge.spec import Label
-from brain_edge_conversion import quantize as command
-from brain_edge_conversion.accuracy import isa
-from brain_edge_conversion.accuracy.ladder import LADDER, Setting
-from brain_edge_conversion.accuracy.looks import LOG, Look, record_look
-from brain_edge_conversion.accuracy.measure import write_baseline
-from brain_edge_conversion.accuracy.policy import Trial
-from brain_edge_conversion.accuracy.search import candidate_in, quantise_package
-from brain_edge_conversion.accuracy.workplace import work_folder
-from brain_edge_conversion.budget import AccuracyBudget
-from brain_edge_conversion.capture import capture_inputs
-from brain_edge_conversion.quantize import QuantizeOptions, quantize
+from brain_edge_conversion.budget import isa
+from brain_edge_conversion.budget.budget import AccuracyBudget
+from brain_edge_conversion.budget.capture import capture_inputs
+from brain_edge_conversion.budget.measure import write_baseline
+from brain_edge_conversion.budget.test_looks import LOG, Look, record_look
+from brain_edge_conversion.budget.work_folder import work_folder
+from brain_edge_conversion.quantize import quantize as command
+from brain_edge_conversion.quantize.ladder import LADDER, Setting
+from brain_edge_conversion.quantize.policy import Trial
+from brain_edge_conversion.quantize.quantize import QuantizeOptions, quantize
+from brain_edge_conversion.quantize.search import candidate_in, quantise_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from openvino import opset13
 
 from brain_edge.runtime.graph_memory import intermediate_bytes
 from brain_edge.runtime.telemetry import forbid_telemetry
-from brain_edge_conversion.accuracy.statistics_order import in_order_of_computation, statistics_while_computing
+from brain_edge_conversion.quantize.statistics_order import in_order_of_computation, statistics_while_computing
 
 forbid_telemetry()
 import nncf  # noqa: E402  # only once it cannot send anything

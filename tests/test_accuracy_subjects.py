@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
 from brain_edge.errors import BudgetError
-from brain_edge_conversion.accuracy.subjects import (
+from brain_edge_conversion.budget.subjects import (
     exceedance,
     mean_interval,
     next_patient,

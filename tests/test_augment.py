@@ -20,7 +20,7 @@ from brain_edge.errors import GeometryError, InputError, UsageError
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.image.volume import Mask, Volume
-from brain_edge_conversion.augment import (
+from brain_edge_conversion.demo.augment import (
     DEMO_BIAS_FIELD,
     DEMO_GAMMA,
     DEMO_NOISE,

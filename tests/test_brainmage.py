@@ -21,9 +21,9 @@ from brain_edge.evaluation.cohort import fetch_cohort, load_cohort
 from brain_edge.image.metrics import dice
 from brain_edge.image.phantom import Phantom, make_study, make_volume
 from brain_edge.package import NumberFormat, WeightsStatus
-from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.networks.brainmage import BrainMaGe
-from brain_edge_conversion.quantize import QuantizeOptions, quantize
+from brain_edge_conversion.quantize.quantize import QuantizeOptions, quantize
 from brain_edge_conversion.recipes.brainmage import SPEC, build
 from brain_edge_conversion.sources import Request, resolve
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from brain_edge.errors import UsageError
 from brain_edge.package.manifest import CaseRecord
-from brain_edge_conversion.budget import AccuracyBudget, judge, smallest_budget
+from brain_edge_conversion.budget.budget import AccuracyBudget, judge, smallest_budget
 
 ALL = 1.0
 """Every multiply-add is INT8."""

@@ -13,7 +13,7 @@ from brain_edge.engine.segmenter import Segmenter
 from brain_edge.image.phantom import make_study
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec import SlidingWindow
-from brain_edge_conversion.capture import MAXIMUM_WINDOWS, capture_inputs, load_inputs
+from brain_edge_conversion.budget.capture import MAXIMUM_WINDOWS, capture_inputs, load_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,7 +124,7 @@ def test_only_networks_whose_answers_another_one_sees_run_for_every_input(tmp_pa
         spies.update(made)
         return made
 
-    monkeypatch.setattr("brain_edge_conversion.capture.open_sessions", spied)
+    monkeypatch.setattr("brain_edge_conversion.budget.capture.open_sessions", spied)
     package = make_package(tmp_path / "cascade", CASCADE)
     kept = capture_inputs(package, [study(1), study(2)], scratch)
     assert len(spies["first"].seen) == 2

@@ -16,7 +16,7 @@ safetensors_torch = pytest.importorskip("safetensors.torch", reason="the extra `
 
 from brain_edge.errors import WeightsError  # noqa: E402
 from brain_edge.package.digest import sha256_of  # noqa: E402
-from brain_edge_conversion.checkpoint import (  # noqa: E402 - after the check that torch is there
+from brain_edge_conversion.weights.checkpoint import (  # noqa: E402 - after the check that torch is there
     PREFIXES,
     WRAPPERS,
     WeightsFormat,

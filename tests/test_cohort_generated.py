@@ -24,8 +24,8 @@ from brain_edge.image.phantom import Phantom
 from brain_edge.image.volume import Volume
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage
-from brain_edge_conversion.convert import ConvertOptions, convert
-from brain_edge_conversion.parity import TorchSession
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.parity import TorchSession
 from brain_edge_conversion.recipe import ModelSource
 from brain_edge_conversion.recipes import pgan, spade, spin
 

@@ -12,10 +12,10 @@ from test_convert import STUDY, random_weights, rewritable_source, source, spec,
 from torch import nn
 
 from brain_edge.errors import ParityError, UsageError
-from brain_edge_conversion.conversion_report import ConversionReport, require_report_place
-from brain_edge_conversion.convert import ConvertOptions, convert
-from brain_edge_conversion.divergence import find_divergence
-from brain_edge_conversion.trace import trace
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.divergence import find_divergence
+from brain_edge_conversion.convert.report import ConversionReport, require_report_place
+from brain_edge_conversion.convert.trace import trace
 
 if TYPE_CHECKING:
     from pathlib import Path

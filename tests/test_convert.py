@@ -23,13 +23,13 @@ from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Card, Licence
 from brain_edge.spec import Activation, Label, ModelSpec, Network, Sequence, Stage, Task
 from brain_edge.spec.steps import Argmax, Orient, PadToMultiple, ResampleToSpacing, Restore, Threshold, ZScore
-from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.parity import ParityLimits, TorchSession
+from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms
+from brain_edge_conversion.convert.rewrites.outputs import with_one_output
+from brain_edge_conversion.convert.trace import trace
 from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
-from brain_edge_conversion.parity import ParityLimits, TorchSession
 from brain_edge_conversion.recipe import BinaryHead, GraphSource, ModelSource, same_each_time
-from brain_edge_conversion.rewrites.norm_statistics import trapped_norms
-from brain_edge_conversion.rewrites.outputs import with_one_output
-from brain_edge_conversion.trace import trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

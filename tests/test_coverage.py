@@ -15,23 +15,23 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brain_edge.runtime.operations import is_integer
 from brain_edge.spec import Network
-from brain_edge_conversion.accuracy import networks
-from brain_edge_conversion.accuracy.kernels import executed_kernels, newer_than_avx2
-from brain_edge_conversion.accuracy.ladder import LADDER
-from brain_edge_conversion.accuracy.networks import quantise
-from brain_edge_conversion.coverage import (
+from brain_edge_conversion.budget.coverage import (
     LayerCost,
     int8_share,
     kernel_shares,
     layer_costs,
     with_kernels,
 )
+from brain_edge_conversion.budget.kernels import executed_kernels, newer_than_avx2
+from brain_edge_conversion.convert.rewrites.norm_statistics import use_instance_statistics
+from brain_edge_conversion.convert.trace import trace
 from brain_edge_conversion.networks.brainmage import BrainMaGe
 from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
 from brain_edge_conversion.networks.linknet3d import LinkNet3d
 from brain_edge_conversion.networks.meshnet import TISSUE, MeshNet
-from brain_edge_conversion.rewrites.norm_statistics import use_instance_statistics
-from brain_edge_conversion.trace import trace
+from brain_edge_conversion.quantize import networks
+from brain_edge_conversion.quantize.ladder import LADDER
+from brain_edge_conversion.quantize.networks import quantise
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -30,10 +30,10 @@ from brain_edge.io.nifti import read_volume
 from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import NumberFormat, open_package
-from brain_edge_conversion.budget import AccuracyBudget
-from brain_edge_conversion.convert import ConvertOptions, convert
-from brain_edge_conversion.quantize import QuantizeOptions, quantize
-from brain_edge_conversion.reference import reference_segmenter
+from brain_edge_conversion.budget.budget import AccuracyBudget
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
+from brain_edge_conversion.demo.published_network import reference_segmenter
+from brain_edge_conversion.quantize.quantize import QuantizeOptions, quantize
 from brain_edge_conversion.sources import Request, Resolved, resolve
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from brain_edge.cli.main import COMMANDS, PROGRAM, program
 from brain_edge.evaluation.cohort.manifest import CaseEntry, CohortManifest, parse_manifest
 from brain_edge.package import Manifest
 from brain_edge.spec import spec_from_json
-from brain_edge_conversion.parity import ParityLimits
+from brain_edge_conversion.convert.parity import ParityLimits
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ from brain_edge.package import WeightsStatus
 from brain_edge.package.card import model_card
 from brain_edge.package.manifest import CaseRecord, Manifest
 from brain_edge.spec import canonical_json
-from brain_edge_conversion.accuracy.words import statement
-from brain_edge_conversion.budget import AccuracyBudget, judge
-from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.budget.budget import AccuracyBudget, judge
+from brain_edge_conversion.budget.statement import statement
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.fitting.fit import example, fit
 from brain_edge_conversion.fitting.lesson import Head, Lesson
 from brain_edge_conversion.fitting.shipped import FOLDER, shipped_file

@@ -24,10 +24,10 @@ from brain_edge.errors import InputError, WeightsError
 from brain_edge.image.geometry import Geometry
 from brain_edge.io.nifti import read_volume
 from brain_edge.spec.steps import Frame
-from brain_edge_conversion.checkpoint import ForeignObject, load_checkpoint
 from brain_edge_conversion.folders.gandlf_spec import steps_before
 from brain_edge_conversion.networks.gandlf_unet import Final, GandlfPlan, GandlfUNet, Norm
 from brain_edge_conversion.sources import Request, kind_of, resolve
+from brain_edge_conversion.weights.checkpoint import ForeignObject, load_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,8 +17,8 @@ from brain_edge.io.nifti import write_image
 from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
-from brain_edge_conversion.convert import ConvertOptions, convert
-from brain_edge_conversion.parity import ParityLimits, TorchSession
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.parity import ParityLimits, TorchSession
 from brain_edge_conversion.recipe import ModelSource
 from brain_edge_conversion.recipes import pgan, spade, spin
 

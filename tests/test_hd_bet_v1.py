@@ -30,12 +30,12 @@ from brain_edge.io.nifti import read_volume
 from brain_edge.jobs.case import read_study
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import NumberFormat
-from brain_edge_conversion.budget import AccuracyBudget
-from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.budget.budget import AccuracyBudget
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.parity import ParityLimits
+from brain_edge_conversion.demo.published_network import reference_segmenter
 from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
-from brain_edge_conversion.parity import ParityLimits
-from brain_edge_conversion.quantize import Preset, QuantizeOptions, quantize
-from brain_edge_conversion.reference import reference_segmenter
+from brain_edge_conversion.quantize.quantize import Preset, QuantizeOptions, quantize
 from brain_edge_conversion.sources import Request, Resolved, resolve
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.io.nifti import read_volume
 from brain_edge.jobs.case import read_study
-from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.sources import Request, Resolved, resolve
 
 if TYPE_CHECKING:

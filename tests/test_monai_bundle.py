@@ -43,8 +43,8 @@ from brain_edge.image.volume import Study, Volume
 from brain_edge.io.nifti import read_volume
 from brain_edge.spec import Blending, SlidingWindow, Starts
 from brain_edge.spec.steps import Frame, ResampleBetweenCentres
-from brain_edge_conversion.convert import ConvertOptions, convert
-from brain_edge_conversion.parity import TorchSession
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.parity import TorchSession
 from brain_edge_conversion.sources import Request, kind_of, resolve
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from brain_edge_conversion.checkpoint import load_state_dict
 from brain_edge_conversion.networks.brainmage import BrainMaGe
 from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
 from brain_edge_conversion.networks.linknet3d import LinkNet3d
 from brain_edge_conversion.networks.meshnet import SUBCORTICAL, TISSUE, Activation, MeshNet, MeshNetConfig
 from brain_edge_conversion.networks.vox2vox import Vox2VoxGenerator
+from brain_edge_conversion.weights.checkpoint import load_state_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,12 +11,12 @@ from torch import nn
 
 from brain_edge.runtime.telemetry import forbid_telemetry
 from brain_edge.spec import Network
+from brain_edge_conversion.convert.trace import trace
 from brain_edge_conversion.networks.cascaded_unet import SLOPE, CascadedUNet
 from brain_edge_conversion.networks.cbam_unet import Cbam, CbamUNet
 from brain_edge_conversion.networks.hardnet_bts import HarDNetBTS, SoftPool, harmonic_layers
 from brain_edge_conversion.networks.maab_unet3d import AtrousBlock, MaabUNet3D, SkipGate
 from brain_edge_conversion.networks.residual_unet import COARSE_WIDTH, FINE_WIDTH, ResidualUNet
-from brain_edge_conversion.trace import trace
 
 
 def parameters(module: nn.Module) -> int:

@@ -27,7 +27,7 @@ from brain_edge.image.volume import Study
 from brain_edge.io.nifti import read_volume
 from brain_edge.spec.execution import Blending
 from brain_edge.spec.steps import ChannelRule, Frame, NormaliseEach, ResampleThickSlices, Scheme
-from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.networks.nnunet_unet import NnunetUNet, UNetPlan
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.sources import Request, kind_of, resolve

@@ -17,7 +17,7 @@ from brain_edge.image.phantom import Phantom, make_study
 from brain_edge.image.resample import Interpolation
 from brain_edge.spec import Activation, Label, ModelSpec, Network, Sequence, Stage, Task
 from brain_edge.spec.steps import Argmax, CropToStage, LargestComponent, Restore, Threshold
-from brain_edge_conversion.parity import (
+from brain_edge_conversion.convert.parity import (
     ParityLimits,
     RecallingSession,
     Side,

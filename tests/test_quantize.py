@@ -22,8 +22,8 @@ from brain_edge.image.phantom import make_study
 from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, open_package
-from brain_edge_conversion.budget import AccuracyBudget
-from brain_edge_conversion.quantize import QuantizeOptions, quantize
+from brain_edge_conversion.budget.budget import AccuracyBudget
+from brain_edge_conversion.quantize.quantize import QuantizeOptions, quantize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,8 +20,8 @@ from brain_edge.bench.child import INTERRUPTED
 from brain_edge.evaluation.cohort import Split
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
-from brain_edge_conversion.accuracy import isa
-from brain_edge_conversion.accuracy.workplace import draft_folder, scratch_folder, work_folder
+from brain_edge_conversion.budget import isa
+from brain_edge_conversion.budget.work_folder import draft_folder, scratch_folder, work_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,12 +8,12 @@ import torch
 
 from brain_edge.runtime.telemetry import forbid_telemetry
 from brain_edge.spec import Network, WholeStack
-from brain_edge_conversion.accuracy.ladder import Setting
-from brain_edge_conversion.accuracy.loops import loops_of, quantise_around_loops
-from brain_edge_conversion.accuracy.networks import quantise
-from brain_edge_conversion.coverage import int8_share, layer_costs
+from brain_edge_conversion.budget.coverage import int8_share, layer_costs
+from brain_edge_conversion.convert.trace import trace
 from brain_edge_conversion.networks.tcup_gan import TCuPGANGenerator
-from brain_edge_conversion.trace import trace
+from brain_edge_conversion.quantize.ladder import Setting
+from brain_edge_conversion.quantize.loops import loops_of, quantise_around_loops
+from brain_edge_conversion.quantize.networks import quantise
 
 SHAPE = (4, 4, 64, 64)
 BATCH = np.random.default_rng(0).random(SHAPE, dtype=np.float32)

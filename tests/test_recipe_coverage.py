@@ -12,7 +12,7 @@ import pytest
 
 from brain_edge.image.phantom import Phantom, make_study
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 

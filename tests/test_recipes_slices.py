@@ -21,9 +21,9 @@ from brain_edge.image.phantom import Phantom, make_study
 from brain_edge.image.volume import Study, Volume
 from brain_edge.package import WeightsStatus
 from brain_edge.spec.steps.frame import reorder
-from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.parity import ParityLimits
 from brain_edge_conversion.networks.tcup_gan import ConvLSTM
-from brain_edge_conversion.parity import ParityLimits
 from brain_edge_conversion.recipe import ModelSource
 from brain_edge_conversion.recipes import (
     _synthetic_slices,

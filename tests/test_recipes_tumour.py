@@ -22,8 +22,8 @@ from brain_edge.image.phantom import Phantom, make_study
 from brain_edge.package import WeightsStatus
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec.plan import cost_in_words
-from brain_edge_conversion.convert import ConvertOptions, convert
-from brain_edge_conversion.parity import ParityLimits, TorchSession
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.parity import ParityLimits, TorchSession
 from brain_edge_conversion.recipe import ModelSource, Variant
 from brain_edge_conversion.recipes import (
     cascaded_unet,

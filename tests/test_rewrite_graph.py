@@ -15,12 +15,12 @@ from torch import nn
 from torch.nn import functional
 
 from brain_edge.spec import Network
+from brain_edge_conversion.convert.rewrites.graph import rewrite_graph
+from brain_edge_conversion.convert.rewrites.pointwise_upsampling import commute_pointwise_upsampling
+from brain_edge_conversion.convert.rewrites.sub_pixel import make_sub_pixel, plan_axis
+from brain_edge_conversion.convert.trace import trace
 from brain_edge_conversion.networks.brainmage import BrainMaGe
 from brain_edge_conversion.networks.vox2vox import Vox2VoxGenerator
-from brain_edge_conversion.rewrites.graph import rewrite_graph
-from brain_edge_conversion.rewrites.pointwise_upsampling import commute_pointwise_upsampling
-from brain_edge_conversion.rewrites.sub_pixel import make_sub_pixel, plan_axis
-from brain_edge_conversion.trace import trace
 
 ROUNDING = 3e-6
 """Of float32, relative to the largest output or 1: sums of up to 9 x 3^3 products of either sign, in another order."""

@@ -17,7 +17,7 @@ from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation
 from brain_edge.spec import Label, Missing, ModelSpec, Network, Sequence, SlidingWindow, Stage, Task
 from brain_edge.spec.steps import Argmax, Clip, Frame, Linear, Normalise, Restore, ZScore
-from brain_edge_conversion.rewrites.input_affine import (
+from brain_edge_conversion.convert.rewrites.input_affine import (
     Affine,
     fold_input_affine,
     folded_affine,

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from brain_edge.errors import WeightsError
-from brain_edge_conversion.networks.brainmage import BrainMaGe
-from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
-from brain_edge_conversion.networks.linknet3d import LinkNet3d
-from brain_edge_conversion.rewrites.norm_statistics import (
+from brain_edge_conversion.convert.rewrites.norm_statistics import (
     norms_with_running_statistics,
     trapped_norms,
     use_instance_statistics,
 )
+from brain_edge_conversion.networks.brainmage import BrainMaGe
+from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
+from brain_edge_conversion.networks.linknet3d import LinkNet3d
 
 NORMS_OF_HD_BET = 27
 

@@ -16,9 +16,9 @@ from brain_edge.errors import BrainEdgeError, WeightsError
 from brain_edge.image.resample import Interpolation
 from brain_edge.spec import Activation, Network, SlidingWindow, Stage
 from brain_edge.spec.steps import Argmax, Restore, Threshold
-from brain_edge_conversion.rewrites.dropout import idle_dropouts
-from brain_edge_conversion.rewrites.final_activation import drop_final_activation, final_activation, with_logits
-from brain_edge_conversion.rewrites.outputs import OneOutput, describe_outputs, with_one_output
+from brain_edge_conversion.convert.rewrites.dropout import idle_dropouts
+from brain_edge_conversion.convert.rewrites.final_activation import drop_final_activation, final_activation, with_logits
+from brain_edge_conversion.convert.rewrites.outputs import OneOutput, describe_outputs, with_one_output
 
 RESTORE = Restore(interpolation=Interpolation.NEAREST)
 IMAGE = torch.randn(1, 2, 4, 5, 6, generator=torch.Generator().manual_seed(0))

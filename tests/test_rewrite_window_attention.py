@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from brain_edge_conversion.rewrites.window_attention import AttentionInParts, attend_in_parts, window_attentions
+from brain_edge_conversion.convert.rewrites.window_attention import AttentionInParts, attend_in_parts, window_attentions
 
 swin = pytest.importorskip("monai.networks.nets.swin_unetr", reason="needs MONAI, whose layer this is about")
 

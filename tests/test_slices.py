@@ -39,8 +39,8 @@ from brain_edge.spec.execution import (
 )
 from brain_edge.spec.steps import Argmax, CropOrPadInPlane, Orient
 from brain_edge.spec.steps.frame import reorder
-from brain_edge_conversion.parity import TorchSession
-from brain_edge_conversion.trace import save_graph, trace
+from brain_edge_conversion.convert.parity import TorchSession
+from brain_edge_conversion.convert.trace import save_graph, trace
 
 replace = msgspec.structs.replace
 AXES = st.integers(0, 2)

@@ -17,11 +17,11 @@ from brain_edge.errors import BrainEdgeError, UsageError, WeightsError
 from brain_edge.image.phantom import make_study
 from brain_edge.package.digest import sha256_of
 from brain_edge.spec import SlidingWindow, canonical_json
-from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
-from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
+from brain_edge_conversion.demo.published_network import reference_segmenter
 from brain_edge_conversion.recipe import same_each_time
-from brain_edge_conversion.reference import reference_segmenter
 from brain_edge_conversion.sources import Request, Resolved, resolve
+from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +100,7 @@ EXPORTS: dict[str, Callable[[nn.Module, Path], None]] = {
 @pytest.fixture(scope="module")
 def expected() -> np.ndarray[Any, Any]:
     """The mask of the module itself, in PyTorch."""
-    from brain_edge_conversion.parity import TorchSession
+    from brain_edge_conversion.convert.parity import TorchSession
 
     return Segmenter(windows_spec(), {"tiny": TorchSession(unet())})(STUDY).mask.labels
 

@@ -22,10 +22,10 @@ from brain_edge.package import WeightsStatus, open_package
 from brain_edge.package.digest import sha256_of
 from brain_edge.spec import ModelSpec, canonical_json
 from brain_edge.spec.plan import without_activation
-from brain_edge_conversion.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
+from brain_edge_conversion.demo.published_network import reference_segmenter
 from brain_edge_conversion.networks.meshnet import TISSUE, MeshNet
 from brain_edge_conversion.recipe import Variant
-from brain_edge_conversion.reference import reference_segmenter
 from brain_edge_conversion.sources import Request, Resolved, resolve
 
 if TYPE_CHECKING:

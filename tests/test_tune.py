@@ -24,9 +24,9 @@ from brain_edge.image.phantom import make_study
 from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, open_package
-from brain_edge_conversion.budget import AccuracyBudget
-from brain_edge_conversion.tuning.report import TuningReport
-from brain_edge_conversion.tuning.tune import TuneOptions, tune
+from brain_edge_conversion.budget.budget import AccuracyBudget
+from brain_edge_conversion.tune.report import TuningReport
+from brain_edge_conversion.tune.tune import TuneOptions, tune
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -288,7 +288,7 @@ def test_a_time_limit_ends_the_search_with_the_best_so_far_and_says_so(
 ):
     """The clock jumps by an hour with the second trial."""
     hours = [0.0]
-    monkeypatch.setattr("brain_edge_conversion.tuning.tune.time.monotonic", lambda: hours[0])
+    monkeypatch.setattr("brain_edge_conversion.tune.tune.time.monotonic", lambda: hours[0])
 
     def say(line: str) -> None:
         said.append(line)

@@ -26,7 +26,7 @@ from brain_edge.spec.steps import (
     ZScore,
 )
 from brain_edge_conversion.recipes import hd_bet_v1
-from brain_edge_conversion.tuning.dials import Arithmetic, Space, kept_members, space_of
+from brain_edge_conversion.tune.settings import Arithmetic, Space, kept_members, space_of
 
 MIRRORINGS = hd_bet_v1.ALL_MIRRORINGS
 FIVE_FOLDS = hd_bet_v1.spec(tuple(f"fold{fold}" for fold in range(5)), MIRRORINGS)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brain_edge_conversion.tuning.front import dominates, pareto_front
-from brain_edge_conversion.tuning.policy import Outcome, Stop, cheapest, next_setting
+from brain_edge_conversion.tune.front import dominates, pareto_front
+from brain_edge_conversion.tune.policy import Outcome, Stop, cheapest, next_setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from brain_edge_conversion.tuning.dials import Setting
+    from brain_edge_conversion.tune.settings import Setting
 
 SIZES = st.lists(st.integers(1, 4), min_size=1, max_size=4).filter(lambda sizes: math.prod(sizes) > 1).map(tuple)
 

@@ -41,7 +41,7 @@ from brain_edge.spec.steps import (
     RescaleToUnit,
     Restore,
 )
-from brain_edge_conversion.trace import save_graph
+from brain_edge_conversion.convert.trace import save_graph
 
 if TYPE_CHECKING:
     from pathlib import Path

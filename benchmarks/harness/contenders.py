@@ -36,7 +36,7 @@ def published_program(
 
 def pytorch_reference(model: str, head: Path, mask: Path, threads: int) -> Contender:
     """The published networks in PyTorch, between the steps that the packages run."""
-    module = [sys.executable, "-m", "brain_edge_conversion.reference"]
+    module = [sys.executable, "-m", "brain_edge_conversion.demo.published_network"]
     return Contender(
         name="PyTorch, our steps",
         command=[*module, model, str(head), "-o", str(mask), "--threads", str(threads)],

@@ -27,7 +27,7 @@ def pytorch_session(recipe: str, graph: str, threads: int) -> Session:
     """The published network of a recipe, eager."""
     import torch
 
-    from brain_edge_conversion.parity import TorchSession
+    from brain_edge_conversion.convert.parity import TorchSession
     from brain_edge_conversion.sources import Request, resolve
 
     torch.set_num_threads(threads)

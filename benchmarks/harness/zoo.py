@@ -132,8 +132,8 @@ def save_graphs(architecture: Architecture, folder: Path, *, rewrites: bool) -> 
     import openvino as ov
     import torch
 
-    from brain_edge_conversion.rewrites.graph import rewrite_graph
-    from brain_edge_conversion.rewrites.norm_statistics import trapped_norms, use_instance_statistics
+    from brain_edge_conversion.convert.rewrites.graph import rewrite_graph
+    from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms, use_instance_statistics
 
     module = copy.deepcopy(architecture.build())
     use_instance_statistics(module, trapped_norms(module))
@@ -154,7 +154,7 @@ def save_onnx(architecture: Architecture, path: Path) -> None:
     """The network as PyTorch's own exporter writes it, at the size that is measured: what ONNX Runtime is given."""
     import torch
 
-    from brain_edge_conversion.rewrites.norm_statistics import trapped_norms, use_instance_statistics
+    from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms, use_instance_statistics
 
     module = copy.deepcopy(architecture.build())
     use_instance_statistics(module, trapped_norms(module))

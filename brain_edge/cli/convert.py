@@ -71,8 +71,8 @@ def command(
     SOURCE is a recipe (see `brain-edge recipes`), module:attribute, or a file: TorchScript, torch.export or ONNX.
     """
     with build_side("convert"):
-        from brain_edge_conversion.conversion_report import require_report_place
-        from brain_edge_conversion.convert import ConvertOptions, convert
+        from brain_edge_conversion.convert.convert import ConvertOptions, convert
+        from brain_edge_conversion.convert.report import require_report_place
         from brain_edge_conversion.recipe import Variant
         from brain_edge_conversion.recipes import load_recipe, recipe_names
         from brain_edge_conversion.sources import Request, kind_of, resolve

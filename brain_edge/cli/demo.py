@@ -18,7 +18,7 @@ from brain_edge.cli.options import build_side, quiet_option, reporter, threads_o
 def command(output: Path, threads: int | None, quiet: bool) -> None:
     """Convert, quantise and run deepbet on the MNI152 head; one table and a picture at the end."""
     with build_side("demo"):
-        from brain_edge_conversion.demo import run_demo
+        from brain_edge_conversion.demo.demo import run_demo
 
         result = run_demo(output, threads, reporter(quiet=quiet))
     click.echo(result.table)

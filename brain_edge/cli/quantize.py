@@ -80,9 +80,9 @@ def command(
     from brain_edge.package import open_package
 
     with build_side("quantize"):
-        from brain_edge_conversion.budget import AccuracyBudget
-        from brain_edge_conversion.for_speed import quantize_for_speed
-        from brain_edge_conversion.quantize import Preset, QuantizeOptions, quantize
+        from brain_edge_conversion.budget.budget import AccuracyBudget
+        from brain_edge_conversion.quantize.for_speed import quantize_for_speed
+        from brain_edge_conversion.quantize.quantize import Preset, QuantizeOptions, quantize
 
     runtime = runtime_options(threads, resident_graphs=2)
     if for_speed:

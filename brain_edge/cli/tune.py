@@ -63,8 +63,8 @@ def command(
     from brain_edge.package import open_package
 
     with build_side("tune"):
-        from brain_edge_conversion.budget import AccuracyBudget
-        from brain_edge_conversion.tuning.tune import TuneOptions, tune
+        from brain_edge_conversion.budget.budget import AccuracyBudget
+        from brain_edge_conversion.tune.tune import TuneOptions, tune
 
     if time_limit is not None and not 0 < time_limit < float("inf"):
         raise UsageError(f"expected --time-limit of more than 0 minutes, got {time_limit:g}")

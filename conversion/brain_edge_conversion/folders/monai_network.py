@@ -52,7 +52,7 @@ def build_network(name: str, arguments: Mapping[str, Any], config: Path, weights
         InputError: its class does not take these arguments.
         WeightsError: the weights are of another network.
     """
-    from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
+    from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
 
     try:
         from monai.networks import nets

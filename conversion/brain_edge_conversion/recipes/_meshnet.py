@@ -97,8 +97,8 @@ def meshnet_source(
 
 def _builder(config: str) -> Callable[[Path | None], nn.Module]:
     def build(weights: Path | None) -> nn.Module:
-        from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
         from brain_edge_conversion.networks import meshnet
+        from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
 
         chosen: MeshNetConfig = getattr(meshnet, config)
         network = same_each_time(lambda: meshnet.MeshNet(chosen))

@@ -109,7 +109,7 @@ def loader(build: Callable[[], nn.Module], seed: int = 0) -> Callable[[Path | No
     """
 
     def load(weights: Path | None) -> nn.Module:
-        from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
+        from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
 
         network = same_each_time(build, seed)
         if weights is not None:

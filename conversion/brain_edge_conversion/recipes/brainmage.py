@@ -103,8 +103,8 @@ def model(_variant: Variant) -> ModelSource:
 
 def build(weights: Path | None) -> nn.Module:
     """The network in evaluation mode: here the published program does use the running statistics of its norms."""
-    from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
     from brain_edge_conversion.networks.brainmage import BrainMaGe
+    from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
 
     network = same_each_time(BrainMaGe)
     if weights is None:

@@ -128,7 +128,7 @@ def _graph(name: str, file: str, sha256: str) -> GraphSource:
     """The published TorchScript, and the same network as a module of ours, which rewrites can change."""
 
     def published(weights: Path | None) -> nn.Module:
-        from brain_edge_conversion.checkpoint import load_torchscript
+        from brain_edge_conversion.weights.checkpoint import load_torchscript
 
         return rewritable(None) if weights is None else load_torchscript(weights, sha256).eval()
 

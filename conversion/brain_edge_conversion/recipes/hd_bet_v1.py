@@ -102,8 +102,8 @@ def build(weights: Path | None) -> nn.Module:
     """The network as the program runs it: norms in training mode, so that they use the statistics of the input."""
     from torch import nn
 
-    from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
     from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
+    from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
 
     network = same_each_time(HdBetV1).eval()
     if weights is not None:

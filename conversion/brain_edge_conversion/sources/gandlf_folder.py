@@ -76,7 +76,7 @@ def best_checkpoint(folder: Path) -> Path:
 
 def _content(path: Path) -> Mapping[str, Any]:
     """What is in a checkpoint. GaNDLF keeps the tables of its data sets there, which are not looked at."""
-    from brain_edge_conversion.checkpoint import load_checkpoint
+    from brain_edge_conversion.weights.checkpoint import load_checkpoint
 
     content = load_checkpoint(path, foreign_objects=True)
     if "model_state_dict" not in content:
@@ -99,8 +99,8 @@ def _channels_in(content: Mapping[str, Any], path: Path) -> int:
 
 
 def _build(plan: GandlfPlan, weights: Path | None) -> nn.Module:
-    from brain_edge_conversion.checkpoint import fit_state_dict, is_state_dict
     from brain_edge_conversion.networks.gandlf_unet import GandlfUNet
+    from brain_edge_conversion.weights.checkpoint import fit_state_dict, is_state_dict
 
     if weights is None:
         raise InputError("a GaNDLF folder is converted with its own weights")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _resolve(request: Request) -> Resolved:
-    from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
+    from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
 
     file = _module_file(request.source)
     require_trust(request, f"{request.source} in {file} (SHA-256 {sha256_of(file)}), a Python module")

@@ -49,8 +49,8 @@ def _resolve(request: Request) -> Resolved:
 
 def _network(folder: Path, config: Config, request: Request) -> tuple[Callable[[Path | None], nn.Module], Path]:
     """What builds the network, and its weights."""
-    from brain_edge_conversion.checkpoint import load_torchscript
     from brain_edge_conversion.folders.monai_network import build_network, network_arguments
+    from brain_edge_conversion.weights.checkpoint import load_torchscript
 
     weights, program = folder / STATE_DICT, folder / PROGRAM
     if weights.is_file():

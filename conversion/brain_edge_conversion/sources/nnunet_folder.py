@@ -102,7 +102,7 @@ def fold_checkpoints(folder: Path, members: int | None) -> dict[str, Path]:
 
 def _training(path: Path) -> dict[str, Any]:
     """What a checkpoint says of its training: configuration, trainer, and the axes that may be mirrored."""
-    from brain_edge_conversion.checkpoint import load_checkpoint
+    from brain_edge_conversion.weights.checkpoint import load_checkpoint
 
     content = load_checkpoint(path)
     arguments = content.get("init_args")
@@ -117,8 +117,8 @@ def _training(path: Path) -> dict[str, Any]:
 
 
 def _build(plan: UNetPlan, channels: tuple[int, int], weights: Path | None) -> nn.Module:
-    from brain_edge_conversion.checkpoint import fit_state_dict, load_state_dict
     from brain_edge_conversion.networks.nnunet_unet import NnunetUNet
+    from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
 
     if weights is None:
         raise InputError("an nnU-Net folder is converted with its own weights")

@@ -12,7 +12,7 @@ from brain_edge_conversion.sources.request import Request, Resolved, SourceKind
 
 
 def _resolve(request: Request) -> Resolved:
-    from brain_edge_conversion.onnx_graph import OnnxNetwork, load_onnx, read_onnx
+    from brain_edge_conversion.weights.onnx_graph import OnnxNetwork, load_onnx, read_onnx
 
     path = Path(request.source)
     if not path.is_file():

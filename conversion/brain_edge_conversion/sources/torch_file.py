@@ -19,7 +19,7 @@ WEIGHTS_SUFFIXES: Final = (".ckpt", ".safetensors", ".bin", ".model")
 
 
 def _resolve(request: Request) -> Resolved:
-    from brain_edge_conversion.checkpoint import WeightsFormat, weights_format
+    from brain_edge_conversion.weights.checkpoint import WeightsFormat, weights_format
 
     path = Path(request.source)
     if not path.is_file():
@@ -37,13 +37,13 @@ def _resolve(request: Request) -> Resolved:
 
 
 def _torchscript(path: Path, sha256: str, request: Request) -> ModelSource:
-    from brain_edge_conversion.checkpoint import load_torchscript
+    from brain_edge_conversion.weights.checkpoint import load_torchscript
 
     return own_model(own_spec(request), lambda _weights: load_torchscript(path, sha256).eval())
 
 
 def _exported(path: Path, sha256: str, request: Request) -> ModelSource:
-    from brain_edge_conversion.exported import load_exported, read_exported
+    from brain_edge_conversion.weights.exported_program import load_exported, read_exported
 
     def read(_weights: Path | None) -> Any:
         return read_exported(load_exported(path, sha256), str(path))
@@ -53,7 +53,7 @@ def _exported(path: Path, sha256: str, request: Request) -> ModelSource:
 
 def _only_weights(path: Path, kind: str) -> WeightsError:
     """Why a file is no network: a state dict, or a whole module pickled, which names what it wants to import."""
-    from brain_edge_conversion.checkpoint import load_state_dict
+    from brain_edge_conversion.weights.checkpoint import load_state_dict
 
     load_state_dict(path)  # refuses a pickled module, a truncated file and what is no checkpoint, each by its name
     return WeightsError(

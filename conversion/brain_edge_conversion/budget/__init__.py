@@ -1,0 +1,1 @@
+"""The accuracy budget: what a candidate does to the masks, and the verdict on it."""

@@ -1,0 +1,62 @@
+"""The worst cases as pictures: reference, FP32 and INT8 over the anatomy. For the report, never for a package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.evaluation.cohort import load_case
+from brain_edge.evaluation.evaluate import segment_case
+from brain_edge.jobs.pictures.mosaic import write_comparison_mosaic
+from brain_edge_conversion.budget.budget import losses
+from brain_edge_conversion.budget.measure import read_baseline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from brain_edge.evaluation.cohort import Case
+    from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.package import ModelPackage
+    from brain_edge.package.manifest import CaseRecord
+
+MOST: Final = 3
+
+
+def worst_cases(records: Sequence[CaseRecord]) -> tuple[int, ...]:
+    """Numbers of the cases that lose most in any label, the worst in front."""
+    worst: dict[int, float] = {}
+    for record, loss in losses(records).items():
+        worst[record.case] = max(loss, worst.get(record.case, loss))
+    return tuple(sorted(worst, key=lambda case: -worst[case])[:MOST])
+
+
+def draw_cases(
+    candidate: ModelPackage, cases: Iterable[Case], masks: Path, folder: Path, runtime: RuntimeOptions
+) -> dict[int, str]:
+    """Draw cases into a folder; case number -> name of the file.
+
+    Args:
+        candidate: the INT8 package, sealed or not.
+        cases: what to draw.
+        masks: where the baseline's masks lie.
+        folder: of the report.
+        runtime: threads.
+    """
+    segmenter = Segmenter.open(candidate, runtime)
+    return {case.number: _draw(segmenter, case, masks, folder) for case in cases}
+
+
+def _draw(segmenter: Segmenter, case: Case, masks: Path, folder: Path) -> str:
+    study, reference = load_case(case)
+    mask = segment_case(segmenter, study).mask
+    shown = {} if reference is None else {"reference": reference}
+    name = f"case-{case.number}.png"
+    write_comparison_mosaic(
+        study.volumes[study.reference],
+        {**shown, "FP32": read_baseline(masks, case, mask.geometry), "INT8": mask},
+        folder / name,
+        title=f"{segmenter.spec.name}, case {case.number}: FP32 and INT8",
+        notes=["CONTAINS PATIENT IMAGES"],
+    )
+    return name

@@ -1,0 +1,289 @@
+"""The numerical comparison without which no conversion passes: PyTorch and OpenVINO between the same steps."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from brain_edge.engine.phantom_study import outcome
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.errors import ParityError
+from brain_edge.image.metrics import least_dice
+from brain_edge.package.manifest import GraphParity
+from brain_edge.spec import Activation
+from brain_edge_conversion.convert.rewrites.input_affine import Affine, folded_affine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import nn
+
+    from brain_edge.image.volume import FloatArray, LabelArray, Study
+    from brain_edge.runtime.protocol import Session
+    from brain_edge.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class ParityLimits:
+    """How far OpenVINO in f32 may be from PyTorch.
+
+    Tight limits are possible because the runtime sums the norms of a whole volume axis by axis
+    (`brain_edge.runtime.rewrites.norm_sums`): the trained networks here are within 4e-5, PyTorch itself within
+    2e-5 of f64. Attention networks have been seen at 3e-4. Norms on the wrong statistics are off by 1 (HD-BET v1).
+
+    Attributes:
+        relative_error: largest absolute difference / largest absolute output, per graph.
+        same_label_share: share of voxels whose most probable channel is the same, per graph.
+        mask_dice: Dice of the final masks, least label.
+    """
+
+    relative_error: float = 5e-4
+    same_label_share: float = 0.9999
+    mask_dice: float = 0.999
+
+
+class TorchSession:
+    """A PyTorch module as a `Session`: the same contract as OpenVINO's, so that it runs inside `Segmenter`."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+
+    def __call__(self, batch: FloatArray) -> FloatArray:
+        """Run the module once, without gradients."""
+        import torch
+
+        # a copy of its own: a network may change its input in place, and the other side is given the same array
+        own = torch.from_numpy(np.array(batch, dtype=np.float32, order="C"))
+        with torch.no_grad():
+            output = self._module(own)
+        return np.asarray(output.numpy(), dtype=np.float32)
+
+
+class RecallingSession:
+    """A session that computes no input twice: what it has answered lies in a folder, by graph and hash of the input.
+
+    The converted model sees most of its inputs twice, beside PyTorch and alone. Only inputs that are the same bit by
+    bit are recalled, so that nothing is assumed about what the steps or an earlier stage make of a difference.
+
+    Args:
+        graph: its name.
+        session: computes what is not known yet.
+        folder: of the answers.
+    """
+
+    def __init__(self, graph: str, session: Session, folder: Path) -> None:
+        self._graph = graph
+        self._session = session
+        self._folder = folder
+
+    def __call__(self, batch: FloatArray) -> FloatArray:
+        """Recall the output, or run the graph and keep it."""
+        values = np.ascontiguousarray(batch, dtype=np.float32)
+        name = f"{self._graph}-{'x'.join(map(str, values.shape))}-{hashlib.sha256(values.data).hexdigest()}.npy"
+        file = self._folder / name
+        if file.exists():
+            return np.asarray(np.load(file), dtype=np.float32)
+        output = self._session(batch)
+        np.save(file, output)
+        return output
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two that are compared: a spec, and a session for each of its graphs."""
+
+    spec: ModelSpec
+    sessions: Mapping[str, Session]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What the rewrites have moved between a graph and its steps.
+
+    Attributes:
+        activation: what the published graph ends in and the converted one leaves to the runtime.
+        affine: the last change of intensity, which the converted graph does itself; None where its steps do it.
+    """
+
+    activation: Activation = Activation.NONE
+    affine: Affine | None = None
+
+
+class PairedSession:
+    """Runs the published network and the converted graph on the same input and remembers how far they are apart.
+
+    It returns the published network's output. Both are compared as what they mean, probabilities of the same
+    classes: a graph that was rewritten returns logits, of two classes only one.
+
+    Args:
+        graph: its name.
+        published, converted: the two sessions.
+        moved: what one side leaves to its steps and the other does itself.
+    """
+
+    def __init__(self, graph: str, published: Session, converted: Session, moved: Moved) -> None:
+        self._graph = graph
+        self._published = published
+        self._converted = converted
+        self._moved = moved
+        self._max_error = 0.0
+        self._max_output = 0.0
+        self._same = self._voxels = 0
+        self._lowest, self._highest = np.inf, -np.inf
+
+    def __call__(self, batch: FloatArray) -> FloatArray:
+        """Run both, compare, return the published network's output."""
+        wanted = self._published(batch)
+        affine = self._moved.affine
+        seen = batch if affine is None else affine.undone(batch)
+        got = _as_published(self._converted(seen), self._moved.activation, wanted.shape[1])
+        if wanted.shape != got.shape:
+            raise ParityError(f"{self._graph}: PyTorch returns the shape {wanted.shape}, OpenVINO {got.shape}")
+        # np.maximum keeps a NaN, where the builtin max would lose it
+        self._max_error = float(np.maximum(self._max_error, np.abs(wanted - got).max()))
+        self._lowest = min(self._lowest, float(wanted.min()))
+        self._highest = max(self._highest, float(wanted.max()))
+        self._max_output = max(self._max_output, float(np.abs(wanted).max()))
+        self._same += int(np.count_nonzero(_winners(wanted) == _winners(got)))
+        self._voxels += wanted.size // wanted.shape[1]
+        return wanted
+
+    def parity(self) -> GraphParity:
+        """What was seen so far.
+
+        Raises:
+            ParityError: the published network gave one value everywhere, so that nothing was compared.
+        """
+        if self._lowest == self._highest:
+            raise ParityError(
+                f"{self._graph}: PyTorch returns {self._lowest:g} in every voxel, so that there is nothing to compare; "
+                "check the weights, and that the volume is one that the model is for"
+            )
+        return GraphParity(
+            graph=self._graph,
+            max_error=self._max_error,
+            relative_error=self._max_error / self._max_output if self._max_output else self._max_error,
+            same_label_share=self._same / self._voxels,
+        )
+
+
+@dataclass
+class Findings:
+    """What a parity check has found by the time that it passes or refuses.
+
+    Attributes:
+        graphs: how far each graph is.
+        mask_dice: of the final masks, least label; None where the graphs were refused already, or both are empty.
+        input_sha256: of the voxels that both sides ran on.
+    """
+
+    graphs: tuple[GraphParity, ...] = ()
+    mask_dice: float | None = None
+    input_sha256: tuple[str, ...] = ()
+
+
+def require_parity(
+    published: Side,
+    converted: Side,
+    study: Study,
+    limits: ParityLimits,
+    suspects: Mapping[str, list[str]],
+    findings: Findings | None = None,
+) -> tuple[tuple[GraphParity, ...], float | None]:
+    """Compare both sides on a study; how far apart each graph is, and the Dice of the final masks (least label).
+
+    Two masks without a label agree and say nothing: then the Dice is None.
+
+    The graphs are judged before the converted model segments anything: a stage that goes wrong may leave the next
+    one nothing to look at, and the words for that would hide the cause.
+
+    Args:
+        published: PyTorch.
+        converted: OpenVINO, with the same graphs.
+        study: real images.
+        limits: what is allowed.
+        suspects: per graph, layers whose conversion is known to go wrong silently.
+        findings: filled as far as the check comes.
+
+    Raises:
+        ParityError: OpenVINO does not reproduce PyTorch; names the graph, the figures, and the suspect layers.
+    """
+    findings = findings or Findings()
+    graphs, wanted = compare_graphs(published, converted, study)
+    findings.graphs = graphs
+    for graph in graphs:
+        if exceeds(graph, limits):
+            raise ParityError(_words(graph, limits, suspects.get(graph.graph, [])))
+    got = outcome(Segmenter(converted.spec, converted.sessions), study)
+    mask_dice = findings.mask_dice = least_dice(wanted, got) if wanted.any() or got.any() else None
+    if mask_dice is not None and not mask_dice >= limits.mask_dice:
+        raise ParityError(
+            f"the masks of PyTorch and OpenVINO agree at Dice {mask_dice:.5f}, expected {limits.mask_dice}; "
+            "no package was written"
+        )
+    return graphs, mask_dice
+
+
+def compare_graphs(published: Side, converted: Side, study: Study) -> tuple[tuple[GraphParity, ...], LabelArray]:
+    """Run the published model on a study, and each converted graph on what its networks see; PyTorch's mask.
+
+    Of a model that makes images it is what `brain_edge.engine.phantom_study.outcome` says.
+    """
+    moved = moved_between(published.spec, converted.spec)
+    pairs = {
+        graph: PairedSession(graph, published.sessions[graph], converted.sessions[graph], moved[graph])
+        for graph in published.spec.graphs
+    }
+    labels = outcome(Segmenter(published.spec, pairs), study)
+    return tuple(pair.parity() for pair in pairs.values()), labels
+
+
+def exceeds(graph: GraphParity, limits: ParityLimits) -> bool:
+    """Whether a graph is further from PyTorch than allowed."""
+    # written so that a NaN exceeds
+    within = graph.relative_error <= limits.relative_error and graph.same_label_share >= limits.same_label_share
+    return not within
+
+
+def _words(graph: GraphParity, limits: ParityLimits, suspects: list[str]) -> str:
+    because = (
+        f"suspect: {len(suspects)} normalisation layer(s) with running statistics that PyTorch runs on the "
+        f"statistics of the input (first: {suspects[0]}), which OpenVINO silently replaces"
+        if suspects
+        else "no layer is suspect by its type"
+    )
+    return (
+        f"{graph.graph}: OpenVINO differs from PyTorch by {graph.max_error:.3g} "
+        f"(relative {graph.relative_error:.3g}, allowed {limits.relative_error:g}) and gives the same label in "
+        f"{graph.same_label_share:.4%} of the voxels (at least {limits.same_label_share:.4%} expected); "
+        f"{because}; no package was written"
+    )
+
+
+def moved_between(published: ModelSpec, converted: ModelSpec) -> dict[str, Moved]:
+    """Per graph, what two specifications of the same stages do not share."""
+    moved: dict[str, Moved] = {}
+    for before, after in zip(published.stages, converted.stages, strict=True):
+        same = before.network.activation is after.network.activation
+        activation = Activation.NONE if same else after.network.activation
+        moved |= dict.fromkeys(after.network.graphs, Moved(activation, folded_affine(before, after)))
+    return moved
+
+
+def _as_published(output: FloatArray, activation: Activation, channels: int) -> FloatArray:
+    """What a converted graph returns, (1, D, I, J, K), in the terms of the published network."""
+    if activation is Activation.NONE:
+        return output
+    probabilities = expit(output) if activation is Activation.SIGMOID else softmax(output, axis=1)
+    merged = activation is Activation.SIGMOID and output.shape[1] == 1 and channels == 2
+    return np.concatenate([1 - probabilities, probabilities], axis=1) if merged else probabilities
+
+
+def _winners(output: FloatArray) -> np.ndarray[Any, Any]:
+    """The most probable channel of each voxel; for one channel, whether it is above one half."""
+    return output.argmax(axis=1) if output.shape[1] > 1 else output[:, 0] > 0.5

@@ -1,0 +1,57 @@
+"""The last softmax or sigmoid leaves the graph where its stage only asks which logit is largest, or above what.
+
+Softmax and sigmoid keep the order of the logits of a voxel, so an argmax of them is an argmax of the logits, and a
+threshold on a sigmoid is one on the logit. The specification then says that the graph ends in logits; the runtime
+(`brain_edge.spec.plan.without_activation`) compares those, and computes probabilities only where somebody asks for
+them. The activation stays in the graph where the runtime would have to make up for it: probabilities that are averaged
+over members, mirrorings or windows, or interpolated before they are compared.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from brain_edge.spec import Activation, Stage
+from brain_edge.spec.plan import without_activation
+from brain_edge_conversion.convert.rewrites.nodes import kind, producer
+
+CHANNEL_AXIS: Final = 1
+
+TRANSPARENT: Final = frozenset({"Convert", "Identity"})
+"""Operations that leave the values of a float32 graph as they are."""
+
+
+def final_activation(model: Any) -> Activation:
+    """What an OpenVINO graph of one output ends in."""
+    last = _last(model)
+    if kind(last) == "Sigmoid":
+        return Activation.SIGMOID
+    if kind(last) == "Softmax":
+        axis, rank = int(last.get_attributes()["axis"]), len(last.get_output_partial_shape(0))
+        return Activation.SOFTMAX if axis % rank == CHANNEL_AXIS else Activation.NONE
+    return Activation.NONE
+
+
+def with_logits(stage: Stage, activation: Activation) -> Stage:
+    """The stage, its graph's last activation left to the runtime, if the runtime needs none of it; else unchanged."""
+    if stage.network.activation is not Activation.NONE or activation is Activation.NONE:
+        return stage
+    network = msgspec.structs.replace(stage.network, activation=activation)
+    on_logits = msgspec.structs.replace(stage, network=network)
+    return stage if without_activation(on_logits) is on_logits else on_logits
+
+
+def drop_final_activation(model: Any) -> None:
+    """Let a graph that ends in a softmax or sigmoid (`final_activation`) return its logits, in place."""
+    result = model.get_results()[0]
+    result.input(0).replace_source_output(_last(model).input_value(0))
+    model.validate_nodes_and_infer_types()
+
+
+def _last(model: Any) -> Any:
+    node = producer(model.get_results()[0], 0)
+    while kind(node) in TRANSPARENT:
+        node = producer(node, 0)
+    return node

@@ -1,0 +1,1 @@
+"""The demonstration: everything once, on real weights and a real head."""

@@ -1,0 +1,64 @@
+"""INT8 without a budget: of a network with random weights there is nothing to judge, only speed to measure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from brain_edge.errors import UsageError
+from brain_edge.machine.atomic import atomic_folder
+from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, seal
+from brain_edge_conversion.budget.capture import capture_inputs
+from brain_edge_conversion.budget.work_folder import draft_folder, scratch_folder
+from brain_edge_conversion.convert.convert import tool_versions
+from brain_edge_conversion.convert.self_test import write_self_test
+from brain_edge_conversion.quantize.ladder import Preset, Setting
+from brain_edge_conversion.quantize.policy import Trial
+from brain_edge_conversion.quantize.search import quantise_package
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from brain_edge.image.volume import Study, Volume
+    from brain_edge.machine.options import RuntimeOptions
+
+
+def quantize_for_speed(
+    package: ModelPackage,
+    studies: Iterable[Study | Volume],
+    target: Path,
+    preset: Preset,
+    runtime: RuntimeOptions,
+) -> ModelPackage:
+    """Quantise every graph at the fastest setting; the package says that its weights are random and has no accuracy.
+
+    Args:
+        package: FP32, with random weights.
+        studies: images that set the ranges of the activations; a phantom will do.
+        target: the folder of the INT8 package; it appears whole or not at all.
+        preset: of NNCF.
+        runtime: for running the package on the studies.
+
+    Raises:
+        UsageError: the weights are trained: what they lose has to be measured.
+    """
+    if package.manifest.weights_status is not WeightsStatus.RANDOM:
+        raise UsageError(
+            f"{package.folder}: expected random weights, these are trained: say with --max-dice-drop what INT8 may cost"
+        )
+    place = target.resolve()
+    with scratch_folder(place) as scratch, atomic_folder(target, draft=draft_folder(place)) as draft:
+        inputs = capture_inputs(package, studies, scratch, runtime)
+        quantise_package(Trial(setting=Setting(preset=preset)), package, inputs, draft)
+        manifest = msgspec.structs.replace(
+            package.manifest,
+            number_format=NumberFormat.INT8,
+            made_with=tool_versions(),
+            converted_from=package.digest,
+        )
+        quantised = ModelPackage(draft, manifest)
+        write_self_test(quantised)
+        sealed = seal(draft, quantised.manifest)
+    return ModelPackage(target, sealed.manifest)

@@ -1,0 +1,197 @@
+"""The mechanism: OpenVINO graphs in, quantised graphs out. The only module that calls NNCF."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import re
+import sys
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+from brain_edge.runtime.operations import WEIGHTED
+from brain_edge.runtime.telemetry import forbid_telemetry
+from brain_edge_conversion.budget.capture import load_inputs, middle
+from brain_edge_conversion.budget.coverage import TRANSPARENT
+from brain_edge_conversion.quantize.ladder import BiasCorrection, FloatEnds, Ranges, Setting
+from brain_edge_conversion.quantize.loops import loops_of, quantise_around_loops
+from brain_edge_conversion.quantize.policy import Group
+from brain_edge_conversion.quantize.statistics_order import statistics_while_computing
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from brain_edge.image.volume import FloatArray
+
+LARGEST_ACTIVATION_BYTES: Final = {Ranges.EXTREMES: 512 * 2**20, Ranges.QUANTILES: 256 * 2**20}
+"""Of one layer, while ranges are taken: NNCF keeps activations of several layers at once, and quantiles sort copies."""
+FLOAT_BYTES: Final = 4
+MULTIPLE: Final = 32
+"""What the sides of a cut input are multiples of: networks halve them up to five times."""
+
+
+def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: Collection[str] = ()) -> Any:
+    """An OpenVINO model with FakeQuantize nodes; the model itself is left as it is. Loops stay in floating point.
+
+    Args:
+        model: in floating point.
+        inputs: `.npy` files of (1, C, I, J, K), from which the ranges of activations are taken; of those
+            whose activations would not fit into memory the middle.
+        setting: how.
+        keep_float: names of layers that stay in floating point.
+    """
+    forbid_telemetry()
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    most = LARGEST_ACTIVATION_BYTES[setting.ranges]
+
+    def load(path: Path) -> FloatArray:
+        return _as_much_as_fits(next(load_inputs([path])), model, most)
+
+    ignored = sorted({*keep_float, *_ends(model, setting.float_ends)})
+
+    def by_nncf(graph: Any, dataset: Any) -> Any:
+        # NNCF draws its progress on stdout, which belongs to the results of the command
+        with contextlib.redirect_stdout(sys.stderr), statistics_while_computing(graph):
+            return nncf.quantize(
+                graph,
+                dataset,
+                preset=nncf.QuantizationPreset(setting.preset.value),
+                subset_size=len(inputs),
+                ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
+                advanced_parameters=_advanced(setting),
+            )
+
+    if loops_of(model):
+        batches = (load(path) for path in inputs)
+        quantised = quantise_around_loops(model, batches, lambda graph, values: by_nncf(graph, nncf.Dataset(values)))
+    else:
+        # a list of paths: NNCF asks for its length and iterates more than once; a volume is loaded when it is used
+        quantised = by_nncf(model, nncf.Dataset(list(inputs), load))
+    _name_by_place(quantised, {node.get_friendly_name() for node in model.get_ops()})
+    return quantised
+
+
+def _as_much_as_fits(batch: FloatArray, model: Any, most_bytes: int) -> FloatArray:
+    """An input, or the middle of one that makes larger activations; all of it where the model has fixed sides."""
+    bytes_there = _largest_activation_bytes(model, batch.shape) if model.inputs[0].partial_shape.is_dynamic else 0
+    if bytes_there <= most_bytes:
+        return batch
+    scale = (most_bytes / bytes_there) ** (1 / 3)
+    return middle(batch, [max(MULTIPLE, int(side * scale) // MULTIPLE * MULTIPLE) for side in batch.shape[2:]])
+
+
+def _largest_activation_bytes(model: Any, shape: Sequence[int]) -> int:
+    sized = model.clone()
+    sized.reshape(list(shape))
+    layers = (node for node in sized.get_ordered_ops() if node.get_type_name() in WEIGHTED)
+    return max((FLOAT_BYTES * math.prod(layer.output(0).shape) for layer in layers), default=0)
+
+
+def _name_by_place(quantised: Any, published: Collection[str]) -> None:
+    """Name new nodes by their place: OpenVINO counts those of a whole process, and no two files would be alike."""
+    for place, node in enumerate(quantised.get_ordered_ops()):
+        name, kind = node.get_friendly_name(), node.get_type_name()
+        if name not in published and re.fullmatch(rf"{kind}_\d+", name):
+            node.set_friendly_name(f"{kind}_int8_{place}")
+
+
+def _advanced(setting: Setting) -> Any:
+    import nncf
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    ranges = {
+        Ranges.EXTREMES: RangeEstimatorParametersSet.MEAN_MINMAX,
+        Ranges.QUANTILES: RangeEstimatorParametersSet.MEAN_QUANTILE,
+    }
+    return nncf.AdvancedQuantizationParameters(
+        overflow_fix=nncf.OverflowFix(setting.overflow.value),
+        disable_bias_correction=setting.bias_correction is BiasCorrection.NONE,
+        activations_range_estimator_params=ranges[setting.ranges],
+    )
+
+
+def _ends(model: Any, ends: FloatEnds) -> set[str]:
+    """Names of the layers with weights that have none before them (stem) or after them (head)."""
+    if ends is FloatEnds.NONE:
+        return set()
+    layers = weighted_layers(model)
+    before = {layer.get_friendly_name(): _weighted_ancestors(layer) for layer in layers}
+    followed = set().union(*before.values()) if before else set()
+    heads = set(before) - followed
+    stems = {name for name, ancestors in before.items() if not ancestors}
+    return heads | stems if ends is FloatEnds.STEM_AND_HEAD else heads
+
+
+def weighted_layers(model: Any) -> list[Any]:
+    """The convolutions and matrix products of a model, in their order."""
+    return [node for node in model.get_ordered_ops() if node.get_type_name() in WEIGHTED]
+
+
+def _weighted_ancestors(layer: Any) -> set[str]:
+    """The closest layers with weights that feed a layer's activations."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    ahead = [layer.input_value(0).get_node()]
+    while ahead:
+        node = ahead.pop()
+        name = node.get_friendly_name()
+        if name in seen:
+            continue
+        seen.add(name)
+        if node.get_type_name() in WEIGHTED:
+            found.add(name)
+        else:
+            ahead.extend(value.get_node() for value in node.input_values())
+    return found
+
+
+def groups(quantised: Any, graph: str) -> tuple[Group, ...]:
+    """The layers of a quantised model that read integers, those that share a quantiser together."""
+    members: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for layer in weighted_layers(quantised):
+        quantisers = tuple(node.get_friendly_name() for _, node in _quantisers(layer))
+        if quantisers:
+            members[quantisers].append(layer.get_friendly_name())
+    return tuple(Group(graph=graph, layers=tuple(names)) for names in members.values())
+
+
+def with_float_layers(quantised: Any, original: Any, names: Collection[str]) -> Any:
+    """A copy of a quantised model in which some layers compute in float, on the weights of the original.
+
+    Made in a moment where NNCF would need a calibration: for ranking only, since biases stay as they were corrected,
+    and a quantiser that is read through a concatenation is removed for all its readers.
+    """
+    model = quantised.clone()
+    published = {layer.get_friendly_name(): layer for layer in weighted_layers(original)}
+    for layer in weighted_layers(model):
+        if layer.get_friendly_name() in names:
+            for reader, quantiser in list(_quantisers(layer)):
+                reader.replace_source_output(quantiser.input_value(0))
+            _copy_weights(published[layer.get_friendly_name()], layer)
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def _copy_weights(source: Any, layer: Any) -> None:
+    from openvino import opset13
+
+    weights = source.input_value(1).get_node()
+    # a matrix product of two activations has no weights to copy
+    if weights.get_type_name() == "Constant":
+        layer.input(1).replace_source_output(opset13.constant(weights.data.copy()).output(0))
+
+
+def _quantisers(layer: Any) -> Iterator[tuple[Any, Any]]:
+    """Each quantiser of a layer's activations, with the input that reads it."""
+    ahead = [layer.input(0)]
+    while ahead:
+        reader = ahead.pop()
+        node = reader.get_source_output().get_node()
+        if node.get_type_name() == "FakeQuantize":
+            yield reader, node
+        elif node.get_type_name() in TRANSPARENT:
+            ahead.extend(node.inputs() if node.get_type_name() == "Concat" else node.inputs()[:1])

@@ -1,0 +1,110 @@
+"""Which layers are to blame: the error that a graph loses when a group of layers is float, per time that this costs.
+
+Cheap on purpose: on the middle of a few cached inputs, without NNCF and without masks. What it says is only the order
+in which groups are tried on whole volumes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from brain_edge.package import ModelPackage, Precision, graph_path
+from brain_edge.runtime.session import compile_properties, read_graph
+from brain_edge_conversion.budget.capture import load_inputs, middle
+from brain_edge_conversion.budget.coverage import layer_costs
+from brain_edge_conversion.quantize.networks import groups, with_float_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from brain_edge.image.volume import FloatArray
+    from brain_edge.machine.options import RuntimeOptions
+    from brain_edge_conversion.quantize.policy import Group
+
+PATCH: Final = 96
+"""Voxels per side that are looked at, a multiple of what networks halve."""
+PATCHES: Final = 2
+"""Inputs per graph."""
+
+COST_FACTORS: Final[Mapping[str, float]] = {
+    "Convolution": 3.7,
+    "ConvolutionBackpropData": 1.2,
+    "GroupConvolution": 1.2,
+    "GroupConvolutionBackpropData": 1.2,
+    "MatMul": 4.1,
+}
+"""Time in f32 / time in INT8 on AVX512-VNNI. Convolutions: median of three whole networks (3.4, 3.7, 4.0); the others:
+chains of single layers of 64 to 384 channels, which wait for memory where a layer is grouped or doubles a grid.
+`benchmarks/cost_factors.py` measures such chains on any machine: on one of AVX2 alone (Zen 3, idle) 1.9, 1.0, 1.1, 1.0
+and 0.9, the same order but for MatMul. The table is fixed all the same, and stored with each
+run, so that the same search takes the same way on every machine."""
+
+
+def rank_groups(
+    package: ModelPackage,
+    trial: Path,
+    inputs: Mapping[str, Sequence[Path]],
+    runtime: RuntimeOptions,
+    report: Callable[[str], None],
+) -> tuple[Group, ...]:
+    """All groups of the quantised graphs in `trial`, the one that gains most per cost in front."""
+    scored: list[tuple[float, Group]] = []
+    for graph in package.spec.graphs:
+        scored.extend(_scored(_Graph(package, trial, graph, runtime), inputs[graph], report))
+    # sorted is stable: equal scores stay in the order of the graph
+    return tuple(group for _, group in sorted(scored, key=lambda item: item[0], reverse=True))
+
+
+class _Graph:
+    """A graph in float and quantised, and how far any variant of it is from float."""
+
+    def __init__(self, package: ModelPackage, trial: Path, graph: str, runtime: RuntimeOptions) -> None:
+        import openvino as ov
+
+        self.name = graph
+        self._core = ov.Core()
+        self._properties = compile_properties(Precision.F32, runtime)
+        self.original = read_graph(self._core, package.graph_file(graph), package.spec)
+        self.quantised = self._core.read_model(str(trial / graph_path(graph)))
+
+    def outputs(self, model: Any, patches: Sequence[FloatArray]) -> list[FloatArray]:
+        """Of a variant, one per patch."""
+        sized = model.clone()
+        sized.reshape(list(patches[0].shape))
+        request = self._core.compile_model(sized, "CPU", self._properties).create_infer_request()
+        return [np.array(request.infer({0: patch})[0]) for patch in patches]
+
+    def error(self, model: Any, patches: Sequence[FloatArray], wanted: Sequence[FloatArray]) -> float:
+        """Mean absolute difference from the outputs of the float graph."""
+        got = self.outputs(model, patches)
+        return float(np.mean([np.abs(a - b).mean() for a, b in zip(got, wanted, strict=True)]))
+
+
+def _scored(graph: _Graph, inputs: Sequence[Path], report: Callable[[str], None]) -> list[tuple[float, Group]]:
+    """Every group of a graph with its share of the error that goes, per multiply-add that becomes dearer."""
+    patches = [_middle(batch, graph.original) for batch in load_inputs(inputs[:PATCHES])]
+    patches = [patch for patch in patches if patch.shape == patches[0].shape]
+    wanted = graph.outputs(graph.original, patches)
+    whole = graph.error(graph.quantised, patches, wanted)
+    costs = {
+        layer.name: layer.multiply_adds * (COST_FACTORS[layer.kind] - 1)
+        for layer in layer_costs(graph.quantised, patches[0].shape)
+    }
+    candidates = groups(graph.quantised, graph.name)
+    report(f"ranking {len(candidates)} group(s) of layers of {graph.name}")
+    scored = []
+    for group in candidates:
+        left = graph.error(with_float_layers(graph.quantised, graph.original, group.layers), patches, wanted)
+        gain = (whole - left) / whole if whole > 0 else 0.0
+        scored.append((gain / sum(costs[layer] for layer in group.layers), group))
+    return scored
+
+
+def _middle(batch: FloatArray, model: Any) -> FloatArray:
+    """The middle of an input, as much as is looked at; all of it where the graph has fixed sides."""
+    if not model.inputs[0].partial_shape.is_dynamic:
+        return batch
+    return middle(batch, [PATCH] * 3)

@@ -1,0 +1,109 @@
+"""A setting made real: the graphs of a package between other steps, in other numbers, with every operation counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from brain_edge.bench.counted import Input, open_counted
+from brain_edge.package import ModelPackage, Precision
+from brain_edge.runtime.session import RT_INFO, read_graph
+from brain_edge.spec import canonical_json
+from brain_edge_conversion.budget.coverage import layer_costs
+from brain_edge_conversion.quantize.ranking import COST_FACTORS
+from brain_edge_conversion.tune.settings import Arithmetic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from brain_edge.engine.segmenter import Segmenter
+    from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.spec import ModelSpec
+    from brain_edge_conversion.budget.coverage import LayerCost
+    from brain_edge_conversion.tune.settings import Setting, Space
+
+BF16_FACTOR: Final = 2.0
+"""Time in f32 / time in bf16 where the CPU computes it natively: three whole networks gave 1.9, 2.1 and 2.2."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A setting of a package.
+
+    Attributes:
+        graphs: the package whose graphs are run: the one that is tuned, or its INT8 package.
+        spec: the steps between which they are run.
+    """
+
+    graphs: ModelPackage
+    spec: ModelSpec
+
+    @classmethod
+    def of(cls, space: Space, setting: Setting, package: ModelPackage, int8: ModelPackage | None) -> Candidate:
+        """The candidate of a setting.
+
+        Raises:
+            ValueError: the steps do not fit together any more.
+        """
+        arithmetic = space.numbers(setting)
+        graphs = int8 if arithmetic is Arithmetic.INT8 and int8 is not None else package
+        if arithmetic is Arithmetic.BF16:
+            manifest = msgspec.structs.replace(package.manifest, precision=Precision.BF16)
+            graphs = ModelPackage(package.folder, manifest)
+        return cls(graphs, space.changed(setting))
+
+    def open(self, options: RuntimeOptions, count: Counter[Input] | None = None) -> Segmenter:
+        """A segmenter as `Segmenter.open` would make it of a package with this spec.
+
+        Args:
+            options: of the runtime.
+            count: told of each input that a graph is given.
+        """
+        return open_counted(self.graphs, options, Counter() if count is None else count, self.spec)
+
+    def write_graphs(self, folder: Path) -> None:
+        """The graphs that the spec still needs, each carrying this spec."""
+        import openvino as ov
+
+        for graph in self.spec.graphs:
+            model = read_graph(ov.Core(), self.graphs.graph_file(graph), self.graphs.spec)
+            model.set_rt_info(canonical_json(self.spec).decode(), [RT_INFO, "spec"])
+            target = ModelPackage(folder, self.graphs.manifest).graph_file(graph)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            ov.save_model(model, str(target), compress_to_fp16=False)
+
+
+@dataclass
+class Ledger:
+    """What networks cost, in multiply-adds of f32; asks each graph once for each shape."""
+
+    _known: dict[tuple[Path, Input], tuple[LayerCost, ...]] = field(default_factory=dict)
+
+    def layers(self, graphs: ModelPackage, seen: Input) -> tuple[LayerCost, ...]:
+        """The cost of each layer of a graph for an input."""
+        key = (graphs.folder, seen)
+        if key not in self._known:
+            import openvino as ov
+
+            model = read_graph(ov.Core(), graphs.graph_file(seen.graph), graphs.spec)
+            self._known[key] = layer_costs(model, seen.shape)
+        return self._known[key]
+
+    def operations(self, graphs: ModelPackage, count: Mapping[Input, int]) -> float:
+        """Multiply-adds for the inputs that were counted; those in other numbers as their share of the time in f32."""
+        is_f32 = graphs.manifest.precision is Precision.F32
+        return sum(
+            times * layer.multiply_adds / _factor(layer, is_f32=is_f32)
+            for seen, times in count.items()
+            for layer in self.layers(graphs, seen)
+        )
+
+
+def _factor(layer: LayerCost, *, is_f32: bool) -> float:
+    if layer.quantised:
+        return COST_FACTORS[layer.kind]
+    return 1.0 if is_f32 else BF16_FACTOR

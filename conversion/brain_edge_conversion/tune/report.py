@@ -1,0 +1,199 @@
+"""The report of a tuning: every setting that was tried, with its times, and the front of those that nothing beats.
+
+It names no subject and shows no picture: cases have numbers.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from brain_edge.evaluation.evaluate import format_rows
+from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.description import Machine
+from brain_edge.package.tuning import Tuning
+from brain_edge.spec import Value
+from brain_edge_conversion.budget.budget import DROP_STEP
+from brain_edge_conversion.tune.front import pareto_front
+from brain_edge_conversion.tune.timed import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+REPORT: Final = "tuning.json"
+TABLE: Final = "tuning.md"
+UNKNOWN_BYTES: Final = 0
+"""Where a system does not say its memory: the same for all settings, so that it decides nothing on the front."""
+
+
+class SettingReport(Value, frozen=True, kw_only=True):
+    """One setting, the package as it is among them.
+
+    Attributes:
+        title: what differs from the package as it is.
+        changes: the same, one by one; empty for the package as it is.
+        operations: of the networks over all cases that were searched, in multiply-adds of f32; None where it could
+            not be run.
+        mean_drop, worst_drop: the worst mean of a label and the worst case, on search data.
+        mean_disagreement: worst mean of 1 - Dice with the package as it is.
+        met: whether the budget is met on search data.
+        samples: cold processes on one case, one a round; sample n of all settings were taken in the same round.
+        latency_ms, peak_rss_bytes: medians of the samples.
+        on_front: whether no other setting is at least as good in latency, memory, mean and worst drop.
+        problem: why it could not be run.
+    """
+
+    title: str
+    changes: tuple[str, ...]
+    operations: float | None
+    mean_drop: float | None
+    worst_drop: float | None
+    mean_disagreement: float | None
+    met: bool
+    samples: tuple[Sample, ...] = ()
+    latency_ms: float | None = None
+    peak_rss_bytes: int | None = None
+    on_front: bool = False
+    problem: str = ""
+
+
+class TuningReport(Value, frozen=True, kw_only=True):
+    """A tuning from its question to its end.
+
+    Attributes:
+        model, package_digest: what was tuned.
+        max_dice_drop, max_case_drop: the budget.
+        cohort_sha256: of its manifest.
+        searched_on, judged_on: splits; the second is None where nothing was judged.
+        reason: why the search ended.
+        failures: limits that were missed; empty where a package was written.
+        chosen: title of the choice, or None.
+        tuned_digest: of the package that was written, or None.
+        settings: the package as it is, then the trials in their order.
+        evidence: of the choice on the split it was judged on; None where nothing was judged.
+        machine: that the times are of.
+        threads: of all measurements.
+        versions: of what measured.
+    """
+
+    model: str
+    package_digest: str
+    max_dice_drop: float
+    max_case_drop: float
+    cohort_sha256: str
+    searched_on: str
+    judged_on: str | None
+    reason: str
+    failures: tuple[str, ...]
+    chosen: str | None
+    tuned_digest: str | None
+    settings: tuple[SettingReport, ...]
+    evidence: Tuning | None
+    machine: Machine
+    threads: int
+    versions: dict[str, str]
+
+
+def with_times(settings: Sequence[SettingReport], samples: Sequence[Sequence[Sample]]) -> tuple[SettingReport, ...]:
+    """The settings with their samples, their medians and the front.
+
+    Args:
+        settings: in any order.
+        samples: of each; empty for one that could not be run.
+    """
+    timed = [_timed(setting, each) for setting, each in zip(settings, samples, strict=True)]
+    measured = [number for number, setting in enumerate(timed) if setting.latency_ms is not None]
+    front = {measured[place] for place in pareto_front([_figures(timed[number]) for number in measured])}
+    return tuple(msgspec.structs.replace(setting, on_front=number in front) for number, setting in enumerate(timed))
+
+
+def write_report(report: TuningReport, folder: Path) -> Path:
+    """Write the report as JSON and as a table into a folder that exists; the path of the table."""
+    with atomic_file(folder / REPORT) as partial:
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    with atomic_file(folder / TABLE) as partial:
+        partial.write_text(as_markdown(report), encoding="utf-8", newline="\n")
+    return folder / TABLE
+
+
+def as_markdown(report: TuningReport) -> str:
+    """The report as a page."""
+    full = report.settings[0]
+    rows = [[str(number), *_row(setting, full, report)] for number, setting in enumerate(report.settings, start=1)]
+    lines = [
+        f"# Tuning of {report.model}",
+        "",
+        f"Budget: mean Dice drop of a label at most {report.max_dice_drop:g}, of a single case at most "
+        f"{report.max_case_drop:g}. Searched on the {report.searched_on} cases. {_ended(report)}",
+        "",
+        format_rows(COLUMNS, rows),
+        "",
+        f"Latency and peak memory are medians of whole cold processes on one case, {report.threads} thread(s), "
+        f"{report.machine.cpu} ({report.machine.isa}). They are reported, and decided nothing: operations did. "
+        "`front`: no other setting is at least as good in latency, memory, mean and worst drop.",
+        "",
+    ]
+    problems = [f"- {setting.title}: {setting.problem}" for setting in report.settings if setting.problem]
+    if problems:
+        lines += ["Could not be run:", "", *problems, ""]
+    if report.evidence is not None:
+        lines += [f"Judged on the {report.judged_on} cases: {report.evidence.statement}.", ""]
+    return "\n".join(lines)
+
+
+COLUMNS: Final = (
+    *("", "setting", "operations", "fewer", "latency (s)", "faster", "peak (MiB)"),
+    *("mean drop", "worst drop", "disagreement", "budget", ""),
+)
+
+
+def _row(setting: SettingReport, full: SettingReport, report: TuningReport) -> list[str]:
+    marks = [word for word, said in (("chosen", setting.title == report.chosen), ("front", setting.on_front)) if said]
+    return [
+        setting.title,
+        _number(setting.operations, 1e9, ".1f") + ("" if setting.operations is None else " G"),
+        _ratio(full.operations, setting.operations),
+        _number(setting.latency_ms, 1000.0, ".2f"),
+        _ratio(full.latency_ms, setting.latency_ms),
+        _number(setting.peak_rss_bytes, 2.0**20, ".0f"),
+        _number(setting.mean_drop, 1.0, ".5f"),
+        _number(setting.worst_drop, 1.0, ".5f"),
+        _number(setting.mean_disagreement, 1.0, ".5f"),
+        "" if not setting.changes else "met" if setting.met else "missed",
+        ", ".join(marks),
+    ]
+
+
+def _number(value: float | None, unit: float, digits: str) -> str:
+    return "-" if value is None else f"{value / unit:{digits}}"
+
+
+def _ratio(before: float | None, after: float | None) -> str:
+    return "-" if not before or not after else f"{before / after:.1f}x"
+
+
+def _ended(report: TuningReport) -> str:
+    if report.failures:
+        return f"No package was written: {'; '.join(report.failures)}."
+    return f"Chosen: {report.chosen} ({report.reason})."
+
+
+def _timed(setting: SettingReport, samples: Sequence[Sample]) -> SettingReport:
+    if not samples:
+        return setting
+    peaks = [sample.peak_rss_bytes for sample in samples if sample.peak_rss_bytes is not None]
+    return msgspec.structs.replace(
+        setting,
+        samples=tuple(samples),
+        latency_ms=statistics.median(sample.latency_ms for sample in samples),
+        peak_rss_bytes=round(statistics.median(peaks)) if peaks else None,
+    )
+
+
+def _figures(setting: SettingReport) -> tuple[float, float, float, float]:
+    """What the front is about; drops in the digits in which they are shown."""
+    steps = [round((drop or 0.0) / DROP_STEP) for drop in (setting.mean_drop, setting.worst_drop)]
+    return (setting.latency_ms or 0.0, float(setting.peak_rss_bytes or UNKNOWN_BYTES), float(steps[0]), float(steps[1]))

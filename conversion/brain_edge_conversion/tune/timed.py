@@ -1,0 +1,86 @@
+"""One case in one cold process: what a setting costs a user in time and memory. Reported, never decisive."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from brain_edge.bench.child import ChildOptions, ask_child, job_from_parent
+from brain_edge.evaluation.cohort import load_case, load_cohort
+from brain_edge.evaluation.evaluate import segment_case
+from brain_edge.machine.process import peak_rss_bytes
+from brain_edge.package import Manifest, ModelPackage
+from brain_edge.spec import ModelSpec, Value
+from brain_edge_conversion.tune.candidate import Candidate
+
+if TYPE_CHECKING:
+    from brain_edge.evaluation.cohort import Case
+    from brain_edge.machine.options import RuntimeOptions
+
+MODULE: Final = "brain_edge_conversion.tune.timed"
+
+
+class Sample(Value, frozen=True):
+    """One cold process.
+
+    Attributes:
+        latency_ms: from its start to the mask.
+        peak_rss_bytes: its greatest resident memory; None where the system does not say.
+    """
+
+    latency_ms: float
+    peak_rss_bytes: int | None
+
+
+class Job(Value, frozen=True):
+    """What the child is asked to do: files and numbers only."""
+
+    folder: str
+    manifest: Manifest
+    spec: ModelSpec
+    cohort: str
+    case: int
+    runtime: ChildOptions
+
+
+class Answer(Value, frozen=True):
+    """What only the child knows."""
+
+    peak_rss_bytes: int | None
+
+
+def time_candidate(candidate: Candidate, case: Case, runtime: RuntimeOptions) -> Sample:
+    """Run a candidate on a case in a process of its own.
+
+    Raises:
+        BrainEdgeError: it failed.
+    """
+    job = Job(
+        folder=str(candidate.graphs.folder),
+        manifest=candidate.graphs.manifest,
+        spec=candidate.spec,
+        cohort=case.cohort,
+        case=case.number,
+        runtime=ChildOptions.of(runtime),
+    )
+    start = time.perf_counter()
+    answer = msgspec.json.decode(ask_child(MODULE, job, "the timed run"), type=Answer)
+    return Sample((time.perf_counter() - start) * 1000.0, answer.peak_rss_bytes)
+
+
+def main() -> None:
+    """The child: a job on stdin, the answer on stdout."""
+    job = msgspec.json.decode(job_from_parent(), type=Job)
+    (case,) = (case for case in load_cohort(job.cohort).cases() if case.number == job.case)
+    candidate = Candidate(ModelPackage(Path(job.folder), job.manifest), job.spec)
+    segmenter = candidate.open(job.runtime.options())
+    segment_case(segmenter, load_case(case)[0])
+    sys.stdout.buffer.write(msgspec.json.encode(Answer(peak_rss_bytes=peak_rss_bytes())))
+
+
+if __name__ == "__main__":
+    main()

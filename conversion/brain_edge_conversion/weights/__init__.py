@@ -1,0 +1,1 @@
+"""Weights from files that strangers wrote: read as data."""
