@@ -30,11 +30,11 @@ from brain_edge_conversion.budget.budget import AccuracyBudget, judge
 from brain_edge_conversion.budget.statement import statement
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.fitting.fit import example, fit
-from brain_edge_conversion.fitting.lesson import Head, Lesson
-from brain_edge_conversion.fitting.shipped import FOLDER, shipped_file
 from brain_edge_conversion.recipe import ModelSource, Variant
 from brain_edge_conversion.recipes import load_recipe, nnunet_loss_ensemble, vox2vox
 from brain_edge_conversion.sources import Request, resolve
+from brain_edge_conversion.weights.lesson import Head, Lesson
+from brain_edge_conversion.weights.shipped import FOLDER, shipped_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,11 +24,14 @@ from brain_edge.image.phantom import make_study
 from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, open_package
+from brain_edge.runtime.session import cpu_capabilities
 from brain_edge_conversion.budget.budget import AccuracyBudget
+from brain_edge_conversion.tune import tune as tuning
 from brain_edge_conversion.tune.report import TuningReport
 from brain_edge_conversion.tune.tune import TuneOptions, tune
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 PATIENT = "Smith^John"
@@ -57,6 +60,14 @@ def make_cohort(folder: Path, package: ModelPackage, splits: tuple[Split, ...] =
         reference = file_entry(place / "mask.nii.gz", folder)
         cases.append(CaseEntry(subject=place.name, split=split, inputs=inputs, reference=reference))
     return load_cohort(save_manifest(folder, *cases))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_bf16() -> Iterator[None]:
+    """A CPU that computes FP32 and INT8 natively, whatever this one can: bf16 is one more setting where it is there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "cpu_capabilities", lambda: ("FP32", "INT8"))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -301,3 +312,10 @@ def test_a_time_limit_ends_the_search_with_the_best_so_far_and_says_so(
     assert len(result.manifest.tuning.trials) == 2
     report = json.loads((tmp_path / "package-tuning/tuning.json").read_bytes())
     assert report["reason"].startswith("the time limit")
+
+
+@pytest.mark.skipif("BF16" not in cpu_capabilities(), reason="this CPU has no bf16")
+def test_bf16_is_one_more_setting_where_the_cpu_has_it(package, cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "cpu_capabilities", lambda: ("FP32", "BF16", "INT8"))
+    tune(package, cohort, tmp_path / "bf16", options(ROOM))
+    assert "networks in bf16" in open_package(tmp_path / "bf16").manifest.tuning.changes

@@ -15,9 +15,9 @@ from brain_edge.evaluation.evaluate import distinct_cases
 from brain_edge.image.volume import Study
 from brain_edge.package.digest import sha256_of
 from brain_edge_conversion.fitting.fit import example, fit
-from brain_edge_conversion.fitting.shipped import FOLDER
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe
+from brain_edge_conversion.weights.shipped import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from brain_edge.evaluation.cohort import Cohort
     from brain_edge.spec import ModelSpec
     from brain_edge_conversion.fitting.fit import Example
-    from brain_edge_conversion.fitting.lesson import Lesson
+    from brain_edge_conversion.weights.lesson import Lesson
 
 
 @click.command()

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from brain_edge.engine.assembly import assemble
 from brain_edge.errors import InputError
 from brain_edge.spec.steps.regrid import sampled
-from brain_edge_conversion.fitting.lesson import Head
 from brain_edge_conversion.recipe import same_each_time
+from brain_edge_conversion.weights.lesson import Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from brain_edge.image.volume import Mask, Study
     from brain_edge.spec import ModelSpec
-    from brain_edge_conversion.fitting.lesson import Lesson
+    from brain_edge_conversion.weights.lesson import Lesson
 
 Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge_conversion.fitting.lesson import Head, Lesson
-from brain_edge_conversion.fitting.shipped import FITTED_CASES, fit_card, fit_licence, shipped_weights
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import STAND_IN, loader
 from brain_edge_conversion.recipes.nnunet_loss_ensemble import CARD as PUBLISHED
 from brain_edge_conversion.recipes.nnunet_loss_ensemble import nnunet, spec
+from brain_edge_conversion.weights.lesson import Head, Lesson
+from brain_edge_conversion.weights.shipped import FITTED_CASES, fit_card, fit_licence, shipped_weights
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge_conversion.fitting.lesson import Head, Lesson
-from brain_edge_conversion.fitting.shipped import FITTED_CASES, fit_card, fit_licence, shipped_weights
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import STAND_IN, loader
 from brain_edge_conversion.recipes.vox2vox import spec, vox2vox_generator
+from brain_edge_conversion.weights.lesson import Head, Lesson
+from brain_edge_conversion.weights.shipped import FITTED_CASES, fit_card, fit_licence, shipped_weights
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.deploy.fetch import fetch
 from brain_edge.errors import WeightsError
-from brain_edge_conversion.fitting.shipped import shipped_file
 from brain_edge_conversion.recipe import SHIPPED
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 from brain_edge_conversion.sources.request import Request, Resolved, SourceKind
 from brain_edge_conversion.sources.weights import named_weights, require_sha256
+from brain_edge_conversion.weights.shipped import shipped_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import Final
 from brain_edge.package.manifest import Card, Licence
 from brain_edge_conversion.recipe import SHIPPED, WeightsFile
 
-FOLDER: Final = Path(__file__).parent / "weights"
+FOLDER: Final = Path(__file__).parents[1] / "fitting" / "weights"
 FITTED_CASES: Final = 1
 """The labelled tumours that are at hand: TCGA-FG-6692."""
 

@@ -1,0 +1,131 @@
+"""The rooms of both packages: their one direction, no circles, and who may import a heavy library.
+
+The order stands in `docs/concepts/architecture.md`, lowest room first; the imports are read from the code, those for
+types alone and those inside of functions included.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "concepts" / "architecture.md"
+PACKAGES = {
+    "brain_edge": ROOT / "brain_edge",
+    "brain_edge_conversion": ROOT / "conversion" / "brain_edge_conversion",
+}
+FACE = {"__init__", "__main__"}
+"""What is no room: the public names and the program may look into every room."""
+
+HEAVY = {
+    "highdicom": {"io/dicom/library"},
+    "isal": {"io/nifti"},
+    "matplotlib": {"bench/matrix/figures", "jobs/pictures/mosaic", "jobs/pictures/sheet"},
+    "nibabel": {"evaluation/cohort/discover", "evaluation/cohort/reference", "io/header", "io/nifti", "jobs/verify"},
+    "openvino": {"bench/profile", "runtime/session"},
+    "packaging": {"deploy/wheelhouse/wheels"},
+    "pydicom": {"io/dicom/library", "io/dicom/read", "io/dicom/transfer"},
+    "torch": set(),
+    "nncf": set(),
+    "onnx": set(),
+    "onnxruntime": set(),
+    "monai": set(),
+}
+"""The modules of brain_edge that import a library which is heavy, optional or of the build side."""
+
+
+def imported(path: Path, module: str) -> Iterator[str]:
+    """Every dotted name that a file imports, relative ones resolved."""
+    package = module.split(".") if path.stem == "__init__" else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def modules(root: Path) -> dict[str, Path]:
+    """The files of a package by the dotted name of their module."""
+    names = {path: (root.name, *path.relative_to(root).with_suffix("").parts) for path in sorted(root.rglob("*.py"))}
+    return {".".join(part for part in parts if part != "__init__"): path for path, parts in names.items()}
+
+
+def upward(root: Path, order: list[str]) -> list[str]:
+    """The imports from a room into itself or one below are right; the others, in words."""
+    known = modules(root)
+    found = []
+    for module, path in known.items():
+        room = module.partition(".")[2].partition(".")[0] or "__init__"
+        for name in imported(path, module) if room not in FACE else ():
+            top, _, rest = name.partition(".")
+            other = rest.partition(".")[0]
+            if top == root.name and other in order and order.index(other) > order.index(room):
+                found.append(f"{module} ({room}) imports {name} ({other})")
+    return found
+
+
+def order_of(name: str) -> list[str]:
+    """The rooms of a package as the page lists them, lowest first."""
+    section = PAGE.read_text(encoding="utf-8").partition(f"## `{name}`")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_page_lists_every_room_once(name):
+    root = PACKAGES[name]
+    rooms = {path.stem for path in root.iterdir() if path.suffix == ".py"} - FACE
+    rooms |= {path.name for path in root.iterdir() if (path / "__init__.py").is_file()}
+    assert sorted(order_of(name)) == sorted(rooms)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_no_room_imports_from_one_above_it(name):
+    assert upward(PACKAGES[name], order_of(name)) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from brain_edge.cli import main",
+        "import brain_edge.cli.main",
+        "from ..cli import main",
+        "def late():\n    from brain_edge import cli",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from brain_edge.cli.main import program",
+    ],
+)
+def test_a_planted_upward_import_is_found(tmp_path, line):
+    root = tmp_path / "brain_edge"
+    (root / "image").mkdir(parents=True)
+    (root / "image" / "volume.py").write_text(line)
+    assert len(upward(root, order_of("brain_edge"))) == 1
+
+
+@pytest.mark.parametrize("library", HEAVY)
+def test_a_heavy_library_is_imported_only_by_the_modules_that_wrap_it(library):
+    root = PACKAGES["brain_edge"]
+    users = {
+        path.relative_to(root).with_suffix("").as_posix()
+        for module, path in modules(root).items()
+        if any(name.partition(".")[0] == library for name in imported(path, module))
+    }
+    assert users == HEAVY[library]
+
+
+def test_the_runtime_reaches_the_build_side_from_the_command_line_alone():
+    root = PACKAGES["brain_edge"]
+    users = {
+        module
+        for module, path in modules(root).items()
+        if any(name.partition(".")[0] == "brain_edge_conversion" for name in imported(path, module))
+    }
+    assert all(user.startswith("brain_edge.cli.") for user in users), users
