@@ -284,6 +284,7 @@ def test_a_brain_needs_a_skull_stripper(work, tmp_path):
 
 @pytest.mark.data
 @pytest.mark.network
+@pytest.mark.full  # more than a minute: deepbet on real heads; the validator sees tiny packages above
 def test_the_validator_passes_deepbet_on_real_heads(tmp_path, mri):
     """Four subjects with one or two visits, T1w, T2w and FLAIR; deepbet takes the T1w of three of them."""
     succeed("convert", "deepbet", "-o", tmp_path / "deepbet", "--quiet")

@@ -224,6 +224,7 @@ class TestOtherCommands:
         said = refused(2, "bench", "--compare", tmp_path / "a", tmp_path / "b", "--stage-zero", apart[0])
         assert "takes no package, --data, --profile, --stage-zero or --json" in said
 
+    @pytest.mark.full  # a search of its own; quantize and evaluate with a stage 0 stay
     def test_tune(self, packages, cohort, apart, tmp_path):
         zero, after = apart
         options = ("--calibration", cohort, "--max-dice-drop", "0.3", "--rounds", "1", "-o", tmp_path / "tuned", "-q")
