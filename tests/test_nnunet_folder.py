@@ -216,7 +216,7 @@ class TestRefusals:
 
 
 class TestHowTo:
-    @pytest.mark.full  # four minutes: an ensemble of folds with all mirrorings, converted, judged and run
+    @pytest.mark.full  # four minutes: an ensemble of folds with all mirrorings, compared and run
     def test_its_commands_convert_and_run_the_folder(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         make_folder(tmp_path, configuration={"patch_size": [48, 48, 48]})

@@ -74,7 +74,7 @@ def page(batch: BatchView) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("brain_edge.report").joinpath(name).read_text(encoding="utf-8")
+    return files("brain_edge.jobs.pictures").joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:
