@@ -7,12 +7,12 @@ import math
 import pytest
 
 from brain_edge.errors import UsageError
-from brain_edge.package.manifest import CaseRecord
+from brain_edge.package.manifest import AccuracyCase
 from brain_edge_conversion.budget.budget import AccuracyBudget, hd95_increase_mm, judge
 from brain_edge_conversion.quantize.record import label_records
 
 
-def record(case: int, drop: float | None = 0.0, agreement: float | None = 1.0, **fields) -> CaseRecord:
+def record(case: int, drop: float | None = 0.0, agreement: float | None = 1.0, **fields) -> AccuracyCase:
     """A case with a reference; `reference_volume_ml=None` makes it one without."""
     known = {
         "hd95_fp32_mm": 1.0,
@@ -21,14 +21,14 @@ def record(case: int, drop: float | None = 0.0, agreement: float | None = 1.0, *
         "dice_fp32": 0.9,
         "dice_int8": 0.9,
     }
-    return CaseRecord(case=case, split="test", label=1, drop=drop, agreement=agreement, **(known | fields))
+    return AccuracyCase(case=case, split="test", label=1, drop=drop, agreement=agreement, **(known | fields))
 
 
-def without_reference(case: int, agreement: float) -> CaseRecord:
+def without_reference(case: int, agreement: float) -> AccuracyCase:
     return record(case, None, agreement, hd95_fp32_mm=None, hd95_int8_mm=None, reference_volume_ml=None)
 
 
-def failures(cases: list[CaseRecord], **limits: float) -> list[str]:
+def failures(cases: list[AccuracyCase], **limits: float) -> list[str]:
     return list(judge(cases, 1.0, AccuracyBudget(**({"max_dice_drop": 0.01} | limits))).failures)
 
 

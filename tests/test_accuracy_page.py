@@ -24,7 +24,7 @@ from brain_edge.evaluation.report.accuracy_report import (
 )
 from brain_edge.evaluation.report.scatter import Point, scatter_svg
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.package.manifest import Accuracy, Basis, CaseRecord, FloatLayer, IsaRecord, LabelRecord, TrialRecord
+from brain_edge.package.manifest import Accuracy, AccuracyCase, Basis, FloatLayer, IsaRecord, LabelRecord, TrialRecord
 from brain_edge_conversion.budget.budget import AccuracyBudget
 from brain_edge_conversion.quantize.quantize import QuantizeOptions, quantize
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 replace = msgspec.structs.replace
 
-CASE = CaseRecord(
+CASE = AccuracyCase(
     case=4,
     split="test",
     label=1,

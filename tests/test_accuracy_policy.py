@@ -14,15 +14,15 @@ from brain_edge_conversion.quantize.ladder import (
     Ranges,
     ladder_from,
 )
-from brain_edge_conversion.quantize.policy import Group, Outcome, Rank, Stop, Trial, best, next_trial, out_of_time
+from brain_edge_conversion.quantize.policy import Group, Rank, Stop, Trial, TrialOutcome, best, next_trial, out_of_time
 
 GROUPS = tuple(Group(graph="g", layers=(f"layer{number}",)) for number in range(11))
 SHARE = 0.5
 
 
-def simulate(excess_of, share_of=lambda _trial: 1.0, ladder=LADDER, groups=GROUPS) -> tuple[Stop, list[Outcome]]:
+def simulate(excess_of, share_of=lambda _trial: 1.0, ladder=LADDER, groups=GROUPS) -> tuple[Stop, list[TrialOutcome]]:
     """Run the policy against a made-up network until it stops."""
-    history: list[Outcome] = []
+    history: list[TrialOutcome] = []
     ranked = None
     for _ in range(50):
         decision = next_trial(history, ladder, ranked, SHARE)
@@ -33,7 +33,7 @@ def simulate(excess_of, share_of=lambda _trial: 1.0, ladder=LADDER, groups=GROUP
             continue
         excess, share = excess_of(decision), share_of(decision)
         met = excess <= 1 and share >= SHARE
-        history.append(Outcome(trial=decision, excess=excess, int8_share=share, met=met))
+        history.append(TrialOutcome(trial=decision, excess=excess, int8_share=share, met=met))
     raise AssertionError("the policy does not come to an end")
 
 
@@ -67,7 +67,7 @@ def test_groups_are_reverted_from_the_setting_that_came_closest():
 
 
 def test_of_settings_that_are_equally_close_the_faster_one_is_reverted():
-    outcomes = [Outcome(trial=Trial(setting=rung), excess=3.0, int8_share=1.0, met=False) for rung in LADDER]
+    outcomes = [TrialOutcome(trial=Trial(setting=rung), excess=3.0, int8_share=1.0, met=False) for rung in LADDER]
     assert best(outcomes, SHARE) is outcomes[0]
 
 
@@ -89,8 +89,10 @@ def test_a_network_without_groups_ends():
 
 
 def test_when_time_is_over_the_least_float_that_meets_the_budget_is_taken_or_nothing():
-    def outcome(count: int, *, met: bool) -> Outcome:
-        return Outcome(trial=Trial(setting=LADDER[0], reverted=GROUPS[:count]), excess=2.0 - met, int8_share=1, met=met)
+    def outcome(count: int, *, met: bool) -> TrialOutcome:
+        return TrialOutcome(
+            trial=Trial(setting=LADDER[0], reverted=GROUPS[:count]), excess=2.0 - met, int8_share=1, met=met
+        )
 
     failed = [outcome(count, met=False) for count in (0, 1, 2)]
     assert out_of_time(failed, 30) == Stop(None, "the time limit of 30 minutes was over after 3 trial(s)")

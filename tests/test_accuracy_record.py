@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, CohortManifest, FileEntry, Split
-from brain_edge.package.manifest import Basis, CaseRecord, IsaRecord
+from brain_edge.package.manifest import AccuracyCase, Basis, IsaRecord
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge
 from brain_edge_conversion.quantize.record import Judgement, accuracy_record
 
 
-def record(case: int, drop: float | None = 0.002, split: str = "test", **fields: Any) -> CaseRecord:
+def record(case: int, drop: float | None = 0.002, split: str = "test", **fields: Any) -> AccuracyCase:
     """A case of its own subject, with a reference unless its drop is None."""
     known: dict[str, Any] = {
         "label": 1,
@@ -25,10 +25,10 @@ def record(case: int, drop: float | None = 0.002, split: str = "test", **fields:
         "reference_volume_ml": None if drop is None else 1000.0,
         "subject": case,
     }
-    return CaseRecord(case=case, split=split, drop=drop, **(known | fields))
+    return AccuracyCase(case=case, split=split, drop=drop, **(known | fields))
 
 
-def judgement(records: list[CaseRecord], header: dict[str, bool] | None = None, **fields: Any) -> Judgement:
+def judgement(records: list[AccuracyCase], header: dict[str, bool] | None = None, **fields: Any) -> Judgement:
     image = FileEntry(source="x.nii.gz", sha256="ab" * 32)
     entry = CaseEntry(subject="Smith^John", split=Split.TEST, inputs={"T1": image})
     manifest = CohortManifest(

@@ -10,17 +10,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from brain_edge.errors import UsageError
-from brain_edge.package.manifest import CaseRecord
+from brain_edge.package.manifest import AccuracyCase
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge, smallest_budget
 
 ALL = 1.0
 """Every multiply-add is INT8."""
 
 
-def with_reference(case: int, drop: float | None, label: int = 1, agreement: float | None = 0.99) -> CaseRecord:
+def with_reference(case: int, drop: float | None, label: int = 1, agreement: float | None = 0.99) -> AccuracyCase:
     """A case that was measured against a reference mask."""
     dice = None if drop is None else 0.95
-    return CaseRecord(
+    return AccuracyCase(
         case=case,
         split="test",
         label=label,
@@ -33,7 +33,7 @@ def with_reference(case: int, drop: float | None, label: int = 1, agreement: flo
     )
 
 
-def without_reference(case: int, agreement: float | None, label: int = 1) -> CaseRecord:
+def without_reference(case: int, agreement: float | None, label: int = 1) -> AccuracyCase:
     """A case of which only the agreement of both masks is known."""
     return with_reference(case, None, label, agreement)
 
@@ -104,7 +104,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("cases", "limits", "failures"), TABLE)
-def test_verdict(cases: list[CaseRecord], limits: dict[str, float], failures: list[str]):
+def test_verdict(cases: list[AccuracyCase], limits: dict[str, float], failures: list[str]):
     verdict = judge(cases, ALL, AccuracyBudget(**({"max_dice_drop": 0.01} | limits)))
     assert list(verdict.failures) == failures
     assert verdict.met is not bool(failures)
@@ -118,7 +118,7 @@ def test_verdict(cases: list[CaseRecord], limits: dict[str, float], failures: li
         ([with_reference(1, -0.004), with_reference(2, -0.002)], True, -0.003, -0.002),
     ],
 )
-def test_the_verdict_says_what_was_measured(cases: list[CaseRecord], by_reference: bool, mean: float, case: float):
+def test_the_verdict_says_what_was_measured(cases: list[AccuracyCase], by_reference: bool, mean: float, case: float):
     verdict = judge(cases, ALL, AccuracyBudget())
     assert verdict.by_reference is by_reference
     assert verdict.worst_mean_drop == pytest.approx(mean)
@@ -134,7 +134,7 @@ def test_a_budget_that_is_met_because_nothing_was_quantised_is_not_met(share: fl
 
 
 @pytest.mark.parametrize("cases", [[], [without_reference(1, None), with_reference(2, None, agreement=None)]])
-def test_a_budget_over_cases_without_any_label_would_bind_nothing(cases: list[CaseRecord]):
+def test_a_budget_over_cases_without_any_label_would_bind_nothing(cases: list[AccuracyCase]):
     with pytest.raises(UsageError, match="no case of the cohort has a label to compare; the budget would bind nothing"):
         judge(cases, ALL, AccuracyBudget())
 

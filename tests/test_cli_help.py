@@ -17,7 +17,7 @@ from brain_edge.cli.main import COMMANDS
 
 FOLDER = Path(__file__).parent / "help"
 WIDTH = "100"
-COHORT_CALLS = ("create", "check", "fetch", "synthesise")
+COHORT_CALLS = ("create", "check", "fetch", "synthesize")
 CALLS = [(), *((name,) for name in COMMANDS), *(("cohort", name) for name in COHORT_CALLS)]
 HEAVY = ("numpy", "scipy", "nibabel", "openvino", "msgspec", "torch", "nncf", "matplotlib", "brain_edge_conversion")
 

@@ -17,7 +17,7 @@ from brain_edge.evaluation.cohort import check_cohort, load_cohort
 from brain_edge.evaluation.cohort.check import CheckedCase
 from brain_edge.evaluation.cohort.generated import Generator
 from brain_edge.evaluation.cohort.reference import read_reference
-from brain_edge.evaluation.cohort.synthesise import FULL_SCALE
+from brain_edge.evaluation.cohort.synthesize import FULL_SCALE
 from brain_edge.evaluation.cohort.synthetic_cohort import SyntheticPlan, create_synthetic_cohort
 from brain_edge.evaluation.cohort.typical import LARGEST_DEVIATION, TypicalSlices, atypical
 from brain_edge.image.phantom import Phantom
@@ -83,7 +83,7 @@ def test_a_head_is_what_pytorch_makes_of_its_label_map(package, tmp_path: Path):
     model = narrow_spade()
     sessions = {graph.graph: TorchSession(graph.build(None)) for graph in model.graphs}
     labels = Volume(anatomy(0).astype(np.float32), tissues.geometry)
-    (painted,) = Segmenter(model.spec, sessions).synthesise(labels)
+    (painted,) = Segmenter(model.spec, sessions).synthesize(labels)
     low, high = painted.voxels.min(), painted.voxels.max()
     expected = FULL_SCALE * (painted.voxels - low) / (high - low) * (anatomy(0) > 0)
     np.testing.assert_allclose(volume.voxels, expected, atol=1e-3 * FULL_SCALE)
@@ -109,7 +109,7 @@ def test_a_cohort_is_marked_and_noise_is_called_noise(package, tmp_path: Path):
 
 def test_random_weights_are_refused_unless_plumbing_is_tested(package, tmp_path: Path):
     maps = save_maps(tmp_path / "maps", [anatomy(number) for number in range(3)])
-    done = brain_edge("cohort", "synthesise", *maps, "-o", tmp_path / "made", "--generator", package.folder)
+    done = brain_edge("cohort", "synthesize", *maps, "-o", tmp_path / "made", "--generator", package.folder)
     assert done.code == 2
     assert "the weights of this package are random, its images are noise and calibrate nothing" in done.err
     assert not (tmp_path / "made").exists()
@@ -118,7 +118,7 @@ def test_random_weights_are_refused_unless_plumbing_is_tested(package, tmp_path:
 def test_the_command_says_that_it_made_noise(package, tmp_path: Path):
     maps = save_maps(tmp_path / "maps", [anatomy(number) for number in range(3)])
     options = ["--generator", package.folder, "--allow-untrained", "--threads", 1, "-q"]
-    done = brain_edge("cohort", "synthesise", *maps, "-o", tmp_path / "made", *options)
+    done = brain_edge("cohort", "synthesize", *maps, "-o", tmp_path / "made", *options)
     assert done.code == 0, done.err
     assert "SYNTHETIC, NOISE OF RANDOM WEIGHTS, 1 calibration, 1 validation, 1 test" in done.out
 
@@ -133,7 +133,7 @@ def test_the_command_says_that_it_made_noise(package, tmp_path: Path):
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(options: list, words: str, tmp_path: Path):
-    done = brain_edge("cohort", "synthesise", "a.nii.gz", "-o", tmp_path / "made", *options)
+    done = brain_edge("cohort", "synthesize", "a.nii.gz", "-o", tmp_path / "made", *options)
     assert done.code == 2
     assert words in done.err
 

@@ -24,7 +24,7 @@ from brain_edge.io.dicom.algorithm import algorithm_of
 from brain_edge.io.nifti import write_image
 from brain_edge.package import WeightsStatus
 from brain_edge.package.card import model_card
-from brain_edge.package.manifest import CaseRecord, Manifest
+from brain_edge.package.manifest import AccuracyCase, Manifest
 from brain_edge.spec import canonical_json
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge
 from brain_edge_conversion.budget.statement import statement
@@ -144,7 +144,7 @@ class TestTheMark:
         cohort = cohort_of(tmp_path, None)
         hd95 = {"hd95_fp32_mm": None, "hd95_int8_mm": None}
         dice = {"dice_fp32": 0.9, "dice_int8": 0.89, "drop": 0.01, "agreement": 0.99}
-        verdict = judge([CaseRecord(case=1, split="test", label=1, **dice, **hd95)], 1.0, AccuracyBudget())
+        verdict = judge([AccuracyCase(case=1, split="test", label=1, **dice, **hd95)], 1.0, AccuracyBudget())
         said = statement(verdict, cohort, "test", 1, mark=MARK)
         assert said == f"weights {MARK}: {statement(verdict, cohort, 'test', 1)}"
 

@@ -25,7 +25,7 @@ from brain_edge.image.geometry import Geometry
 from brain_edge.io.nifti import read_volume
 from brain_edge.spec.steps import Frame
 from brain_edge_conversion.folders.gandlf_spec import steps_before
-from brain_edge_conversion.networks.gandlf_unet import Final, GandlfPlan, GandlfUNet, Norm
+from brain_edge_conversion.networks.gandlf_unet import GandlfPlan, GandlfUNet, Norm, OutputActivation
 from brain_edge_conversion.sources import Request, kind_of, resolve
 from brain_edge_conversion.weights.checkpoint import ForeignObject, load_checkpoint
 
@@ -85,7 +85,7 @@ def plan_of(model: Mapping[str, Any], channels_in: int) -> GandlfPlan:
         width=model["base_filters"],
         channels_in=channels_in,
         channels_out=len(model["class_list"]),
-        final=Final(model["final_layer"]),
+        final=OutputActivation(model["final_layer"]),
     )
 
 

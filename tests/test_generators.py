@@ -73,7 +73,7 @@ class TestAGenerator:
         assert done.code == 0, done.err
         model = SOURCES[name]()
         sessions = {graph.graph: TorchSession(graph.build(None)) for graph in model.graphs}
-        (expected,) = Segmenter(model.spec, sessions).synthesise(stand_in(PHANTOM, model.spec))
+        (expected,) = Segmenter(model.spec, sessions).synthesize(stand_in(PHANTOM, model.spec))
         made = nibabel.load(image)
         np.testing.assert_allclose(made.get_fdata(), expected.voxels, atol=1e-4)
         np.testing.assert_allclose(made.affine, expected.geometry.affine)
@@ -140,7 +140,7 @@ def test_the_outcome_of_a_segmenter_is_its_mask_and_of_a_generator_where_its_ima
     np.testing.assert_array_equal(outcome(segmenter, study), segmenter(study).mask.labels)
     generator = Segmenter.open(packages("spade"))
     labels = stand_in(PHANTOM, packages("spade").spec)
-    (image,) = generator.synthesise(labels)
+    (image,) = generator.synthesize(labels)
     np.testing.assert_array_equal(outcome(generator, labels), image.voxels > image.voxels.mean(dtype=np.float64))
 
 

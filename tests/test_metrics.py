@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from brain_edge.errors import GeometryError, InputError
 from brain_edge.image import metrics
 from brain_edge.image.geometry import Geometry
-from brain_edge.image.metrics import Presence, dice, hd95_mm, score_labels, summarise, volume_difference_ml
+from brain_edge.image.metrics import Presence, dice, hd95_mm, score_labels, summarize, volume_difference_ml
 
 SPACING_MM = (0.9, 1.3, 4.0)
 K_D_TREE, DISTANCE_TRANSFORM = 2.0, 0.0
@@ -290,7 +290,7 @@ def test_a_summary_counts_what_it_leaves_out() -> None:
             (label_map(), label_map()),
         ]
     )
-    (summary,) = summarise([half, exact, missed, nowhere])
+    (summary,) = summarize([half, exact, missed, nowhere])
     assert (summary.label, summary.cases, summary.absent, summary.hd95_undefined) == (1, 3, 1, 1)
     assert (summary.mean_dice, summary.worst_dice) == (pytest.approx((0.5 + 1.0 + 0.0) / 3), 0.0)
     assert (summary.hd95_mean_mm, summary.hd95_worst_mm) == (1.0, 2.0)
@@ -299,7 +299,7 @@ def test_a_summary_counts_what_it_leaves_out() -> None:
 
 def test_a_label_in_no_case_has_no_means() -> None:
     case = score_labels(label_map(l1=(0, 1)), label_map(l1=(0, 1)), GRID, (1, 2))
-    first, second = summarise([case, case])
+    first, second = summarize([case, case])
     assert (first.cases, first.absent, first.mean_dice) == (2, 0, 1.0)
     assert (second.cases, second.absent, second.hd95_undefined) == (0, 2, 0)
     assert second.mean_dice is second.worst_dice is second.hd95_mean_mm is second.hd95_worst_mm is None
@@ -309,4 +309,4 @@ def test_a_label_in_no_case_has_no_means() -> None:
 def test_cases_scored_for_other_labels_are_refused() -> None:
     one, two = (score_labels(label_map(), label_map(), GRID, labels) for labels in [(1,), (1, 2)])
     with pytest.raises(ValueError, match=r"same labels in every case, got \[\(1,\), \(1, 2\)\]"):
-        summarise([one, two])
+        summarize([one, two])

@@ -19,7 +19,7 @@ from brain_edge.package import Manifest, NumberFormat, Precision, WeightsStatus,
 from brain_edge.package.card import model_card
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.licence import licence_text
-from brain_edge.package.manifest import Accuracy, CaseRecord, GraphParity, Licence, Parity
+from brain_edge.package.manifest import Accuracy, AccuracyCase, GraphParity, Licence, Parity
 from brain_edge.spec import Task, canonical_json
 from brain_edge.spec.steps import Threshold
 
@@ -41,7 +41,7 @@ ACCURACY = Accuracy(
     cohort_sha256="cd" * 32,
     demonstration=True,
     cases=(
-        CaseRecord(
+        AccuracyCase(
             case=1,
             split="test",
             label=1,
@@ -52,7 +52,7 @@ ACCURACY = Accuracy(
             hd95_fp32_mm=1.0,
             hd95_int8_mm=1.2,
         ),
-        CaseRecord(
+        AccuracyCase(
             case=2,
             split="test",
             label=1,

@@ -554,7 +554,7 @@ class TestGenerators:
         values = np.array([10.0, 20.0, 30.0, 50.0], dtype=np.float32)
         (image,) = Segmenter(
             SPADE, {"spade": lambda batch: np.tensordot(values, batch, axes=(0, 1))[:, None]}
-        ).synthesise(given)
+        ).synthesize(given)
         assert image.geometry.same_grid(given.geometry)
         assert image.name == "spade-0"
         expected = np.select([given.voxels == 4, given.voxels == 2, given.voxels == 1], [50, 30, 20], 10)
@@ -563,7 +563,7 @@ class TestGenerators:
     def test_make_the_same_image_of_the_same_seed(self):
         plane = (SHAPE[1], SHAPE[0])
         spread = lambda batch: np.multiply.outer(batch[:, 0], np.ones((1, *plane))).astype(np.float32)  # noqa: E731
-        first, second = (Segmenter(PGAN, {"pgan": spread}).synthesise(study().volumes["T1"])[0] for _ in range(2))
+        first, second = (Segmenter(PGAN, {"pgan": spread}).synthesize(study().volumes["T1"])[0] for _ in range(2))
         np.testing.assert_array_equal(first.voxels, second.voxels)
         assert first.geometry.shape == SHAPE
 
@@ -573,11 +573,11 @@ class TestGenerators:
         ):
             Segmenter(SPADE, {"spade": level(0)})(self.label_map())
         with pytest.raises(UsageError, match="the model spin makes masks, an image was asked for; take a generator"):
-            Segmenter(SPIN, {"spin": level(0)}).synthesise(study(names=("T1",)))
+            Segmenter(SPIN, {"spin": level(0)}).synthesize(study(names=("T1",)))
 
     def test_an_image_that_is_no_label_map_is_refused(self):
         with pytest.raises(InputError, match="expected a label map of the values 0, 1, 2, 4, got"):
-            Segmenter(SPADE, {"spade": level(0)}).synthesise(study(names=("T1",)).volumes["T1"])
+            Segmenter(SPADE, {"spade": level(0)}).synthesize(study(names=("T1",)).volumes["T1"])
 
 
 class TestMissingSequences:

@@ -23,7 +23,7 @@ from brain_edge.spec.steps import (
     ResizeTo,
     ZScore,
 )
-from brain_edge.spec.steps.outcome import MisfitError, Outcome
+from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 from brain_edge.spec.steps.regrid import onto
 
 
@@ -55,7 +55,7 @@ class TestAppendStage:
         np.testing.assert_allclose(result, fine.voxels, atol=1e-4)
 
     def test_counts_channels(self):
-        before = Outcome(4, findings={"wt": Outcome(1, frozenset({0, 1}))})
+        before = KnownFrame(4, findings={"wt": KnownFrame(1, frozenset({0, 1}))})
         assert AppendStage(stage="wt").outcome(before).channels == 5
 
 
@@ -69,7 +69,7 @@ class TestAppendForeground:
         result = AppendForeground().apply(frame).voxels
         np.testing.assert_array_equal(result[:2], frame.voxels)
         np.testing.assert_array_equal(result[2], brain.astype(np.float32))
-        assert AppendForeground().outcome(Outcome(4)) == Outcome(5)
+        assert AppendForeground().outcome(KnownFrame(4)) == KnownFrame(5)
 
 
 class TestOneHot:
@@ -88,5 +88,5 @@ class TestOneHot:
 
     def test_of_several_channels_is_a_misfit(self):
         with pytest.raises(MisfitError, match="makes classes of 2 channels, one label map is expected"):
-            OneHot(values=(0, 1)).outcome(Outcome(2))
-        assert OneHot(values=(0, 1, 2)).outcome(Outcome(1)) == Outcome(3)
+            OneHot(values=(0, 1)).outcome(KnownFrame(2))
+        assert OneHot(values=(0, 1, 2)).outcome(KnownFrame(1)) == KnownFrame(3)

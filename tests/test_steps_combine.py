@@ -14,7 +14,7 @@ from strategies import shapes
 from brain_edge.errors import PackageError
 from brain_edge.image.geometry import Geometry
 from brain_edge.spec.steps import AverageStages, Frame, JoinStages, StapleStages, VoteStages
-from brain_edge.spec.steps.outcome import MisfitError, Outcome
+from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 
 
 def framed(arrays: list[np.ndarray], affine: np.ndarray | None = None) -> Frame:
@@ -39,12 +39,12 @@ class TestJoin:
         np.testing.assert_array_equal(result, np.concatenate([arrays[1], arrays[0], arrays[2]]))
 
     def test_counts_channels_and_keeps_labels_labels(self):
-        numbers, labels = Outcome(2), Outcome(1, frozenset({0, 3}))
-        assert JoinStages(stages=("a",)).outcome(Outcome(1, findings={"a": numbers})).channels == 3
-        before = Outcome(1, frozenset({0, 1}), {"a": labels})
+        numbers, labels = KnownFrame(2), KnownFrame(1, frozenset({0, 3}))
+        assert JoinStages(stages=("a",)).outcome(KnownFrame(1, findings={"a": numbers})).channels == 3
+        before = KnownFrame(1, frozenset({0, 1}), {"a": labels})
         assert JoinStages(stages=("a",)).outcome(before).labels == {0, 1, 3}
         with pytest.raises(MisfitError, match="joins labels to what are not labels"):
-            JoinStages(stages=("a",)).outcome(Outcome(1, findings={"a": labels}))
+            JoinStages(stages=("a",)).outcome(KnownFrame(1, findings={"a": labels}))
 
 
 class TestAverage:
@@ -64,9 +64,9 @@ class TestAverage:
             AverageStages(stages=("a",), weights=(1.0,))
         step = AverageStages(stages=("a",))
         with pytest.raises(MisfitError, match="averages 2 channels with the 3 of stage 'a'"):
-            step.outcome(Outcome(2, findings={"a": Outcome(3)}))
+            step.outcome(KnownFrame(2, findings={"a": KnownFrame(3)}))
         with pytest.raises(MisfitError, match="averages labels with those of stage 'a': vote instead"):
-            step.outcome(Outcome(1, findings={"a": Outcome(1, frozenset({0, 1}))}))
+            step.outcome(KnownFrame(1, findings={"a": KnownFrame(1, frozenset({0, 1}))}))
 
 
 class TestVote:
@@ -111,13 +111,13 @@ class TestStaple:
 
 @pytest.mark.parametrize("step", [VoteStages(stages=("a",)), StapleStages(stages=("a",))])
 def test_votes_are_single_label_maps(step):
-    labels = Outcome(1, frozenset({0, 1}))
-    found = Outcome(1, frozenset({0, 2}))
-    assert step.outcome(Outcome(1, labels.labels, {"a": found})).labels == {0, 1, 2}
+    labels = KnownFrame(1, frozenset({0, 1}))
+    found = KnownFrame(1, frozenset({0, 2}))
+    assert step.outcome(KnownFrame(1, labels.labels, {"a": found})).labels == {0, 1, 2}
     with pytest.raises(MisfitError, match="where there are no labels"):
-        step.outcome(Outcome(1, findings={"a": found}))
+        step.outcome(KnownFrame(1, findings={"a": found}))
     with pytest.raises(MisfitError, match="needs one label map of stage 'a', which leaves 2"):
-        step.outcome(Outcome(1, labels.labels, {"a": Outcome(2, frozenset({0, 1}))}))
+        step.outcome(KnownFrame(1, labels.labels, {"a": KnownFrame(2, frozenset({0, 1}))}))
 
 
 @pytest.mark.parametrize("kind", [JoinStages, AverageStages, VoteStages, StapleStages])

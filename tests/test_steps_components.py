@@ -13,7 +13,7 @@ from strategies import shapes
 from brain_edge.image.geometry import Geometry, axis_moves
 from brain_edge.spec.steps import ComponentExtent, Frame, KeepLargest, MinimumVolume, RemoveSmallComponents
 from brain_edge.spec.steps.frame import reorder
-from brain_edge.spec.steps.outcome import MisfitError, Outcome
+from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 
 FULL = np.ones((3, 3, 3))
 NCR, ED, ET = 1, 2, 4
@@ -147,11 +147,11 @@ class TestAll:
         np.testing.assert_array_equal(step.apply(frame).voxels, frame.voxels)
 
     def test_say_which_labels_they_write_and_need_labels(self, step):
-        assert step.outcome(Outcome(1, frozenset({0, ET}))) == Outcome(1, frozenset({0, 3, ET}))
+        assert step.outcome(KnownFrame(1, frozenset({0, ET}))) == KnownFrame(1, frozenset({0, 3, ET}))
         with pytest.raises(MisfitError, match=f"has the step {type(step).__name__} where there are no labels"):
-            step.outcome(Outcome(1))
+            step.outcome(KnownFrame(1))
         with pytest.raises(MisfitError, match=f"has the step {type(step).__name__} where there are 2 label maps"):
-            step.outcome(Outcome(2, frozenset({0, ET})))
+            step.outcome(KnownFrame(2, frozenset({0, ET})))
 
 
 @pytest.mark.parametrize("kind", [MinimumVolume, RemoveSmallComponents])

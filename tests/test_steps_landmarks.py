@@ -12,8 +12,8 @@ from strategies import shapes, voxels
 from brain_edge.errors import InputError
 from brain_edge.image.geometry import Geometry
 from brain_edge.spec.steps import Clip, Constants, Frame, MatchLandmarks, Normalise, Region
+from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 from brain_edge.spec.steps.landmarks import piecewise_linear
-from brain_edge.spec.steps.outcome import MisfitError, Outcome
 
 PERCENTS = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 99.0)
 
@@ -39,7 +39,7 @@ class TestConstants:
 
     def test_are_one_for_each_channel(self):
         with pytest.raises(MisfitError, match="gives 2 constants to 4 channels"):
-            Constants(name="mean", values=(1.0, 2.0)).outcome(Outcome(4))
+            Constants(name="mean", values=(1.0, 2.0)).outcome(KnownFrame(4))
 
 
 class TestMatchLandmarks:
@@ -99,4 +99,4 @@ class TestMatchLandmarks:
             ):
                 MatchLandmarks(percents=(1.0, 99.0), landmarks=(marks,))
         with pytest.raises(MisfitError, match="gives 1 rows of landmarks to 4 channels"):
-            MatchLandmarks(percents=(1.0, 99.0), landmarks=((0.0, 1.0),)).outcome(Outcome(4))
+            MatchLandmarks(percents=(1.0, 99.0), landmarks=((0.0, 1.0),)).outcome(KnownFrame(4))

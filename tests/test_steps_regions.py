@@ -20,7 +20,7 @@ from brain_edge.spec.steps import (
     PaintRegions,
     PrependBackground,
 )
-from brain_edge.spec.steps.outcome import MisfitError, Outcome
+from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 
 WT, TC, ET = 0, 1, 2
 
@@ -84,8 +84,8 @@ class TestPaintRegions:
 
     def test_a_channel_that_is_not_there_is_a_misfit(self):
         with pytest.raises(MisfitError, match="paints channel 2, there are 2"):
-            brats((2, 1, 4)).outcome(Outcome(2))
-        assert brats((2, 1, 4)).outcome(Outcome(3)) == Outcome(1, frozenset({0, 1, 2, 4}))
+            brats((2, 1, 4)).outcome(KnownFrame(2))
+        assert brats((2, 1, 4)).outcome(KnownFrame(3)) == KnownFrame(1, frozenset({0, 1, 2, 4}))
 
 
 class TestLookUpRegions:
@@ -123,7 +123,7 @@ class TestLookUpRegions:
         with pytest.raises(ValueError, match="expected 4 labels for the combinations of 2 regions, got 3"):
             LookUpRegions(above=(0.5, 0.5), labels=(0, 1, 2))
         with pytest.raises(MisfitError, match="has a table for 2 regions, there are 3"):
-            LookUpRegions(above=(0.5, 0.5), labels=(0, 1, 2, 3)).outcome(Outcome(3))
+            LookUpRegions(above=(0.5, 0.5), labels=(0, 1, 2, 3)).outcome(KnownFrame(3))
 
 
 class TestOrdinalLevels:
@@ -146,9 +146,9 @@ class TestOrdinalLevels:
         assert levels == {OrdinalRule.ARGMAX: 0, OrdinalRule.EXPECTED: 2}
 
     def test_have_a_label_for_each_level(self):
-        assert OrdinalLevels().outcome(Outcome(4)) == Outcome(1, frozenset({0, 1, 2, 3}))
+        assert OrdinalLevels().outcome(KnownFrame(4)) == KnownFrame(1, frozenset({0, 1, 2, 3}))
         with pytest.raises(MisfitError, match="has levels of one channel, at least two are expected"):
-            OrdinalLevels().outcome(Outcome(1))
+            OrdinalLevels().outcome(KnownFrame(1))
 
 
 class TestPrependBackground:
@@ -162,7 +162,7 @@ class TestPrependBackground:
         np.testing.assert_allclose(result.sum(axis=0), 1, rtol=1e-5)
 
     def test_adds_a_channel(self):
-        assert PrependBackground().outcome(Outcome(3)) == Outcome(4)
+        assert PrependBackground().outcome(KnownFrame(3)) == KnownFrame(4)
 
 
 def test_no_step_changes_what_it_is_given():

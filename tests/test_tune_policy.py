@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brain_edge_conversion.tune.front import dominates, pareto_front
-from brain_edge_conversion.tune.policy import Outcome, Stop, cheapest, next_setting
+from brain_edge_conversion.tune.policy import SettingOutcome, Stop, cheapest, next_setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,16 +25,16 @@ def cost_of(sizes: tuple[int, ...], setting: Setting) -> float:
     return math.prod(2.0 ** (size - 1 - level) for size, level in zip(sizes, setting, strict=True))
 
 
-def simulate(sizes: tuple[int, ...], excess_of: Callable[[Setting], float]) -> tuple[Stop, list[Outcome]]:
+def simulate(sizes: tuple[int, ...], excess_of: Callable[[Setting], float]) -> tuple[Stop, list[SettingOutcome]]:
     """Run the policy against a made-up model until it stops."""
-    history: list[Outcome] = []
+    history: list[SettingOutcome] = []
     for _ in range(math.prod(sizes) + 1):
         decision = next_setting(sizes, history)
         if isinstance(decision, Stop):
             return decision, history
         excess = excess_of(decision)
         operations = math.inf if math.isinf(excess) else cost_of(sizes, decision)
-        history.append(Outcome(decision, operations, 0, excess, met=excess <= 1))
+        history.append(SettingOutcome(decision, operations, 0, excess, met=excess <= 1))
     raise AssertionError("the policy does not come to an end")
 
 
@@ -120,16 +120,16 @@ def test_where_nothing_will_do_nothing_is_chosen(sizes):
 
 
 def test_of_two_settings_with_the_same_operations_the_one_that_resamples_less_is_taken():
-    dear = Outcome((1, 0), 10.0, 0, 0.5, met=True)
-    assert cheapest([dear, Outcome((1, 1), 10.0, 1, 0.5, met=True)]) == (1, 1)
-    assert cheapest([Outcome((1, 1), 10.0, 1, 0.5, met=False), dear]) == (1, 0)
+    dear = SettingOutcome((1, 0), 10.0, 0, 0.5, met=True)
+    assert cheapest([dear, SettingOutcome((1, 1), 10.0, 1, 0.5, met=True)]) == (1, 1)
+    assert cheapest([SettingOutcome((1, 1), 10.0, 1, 0.5, met=False), dear]) == (1, 0)
 
 
 def test_what_saves_nothing_is_not_changed():
     """A crop that finds no air takes nothing away, and is left out."""
     stop, _ = simulate((2, 2), lambda _setting: 0.5)
     assert stop.chosen == (1, 1)
-    same = [Outcome(setting, 10.0, 0, 0.5, met=True) for setting in ((1, 1), (0, 1), (1, 0))]
+    same = [SettingOutcome(setting, 10.0, 0, 0.5, met=True) for setting in ((1, 1), (0, 1), (1, 0))]
     assert cheapest(same) == (0, 1)
 
 

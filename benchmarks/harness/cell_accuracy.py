@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from brain_edge.bench.matrix.cells import CaseScore, CellEntry, Outcome
 from brain_edge.errors import BrainEdgeError
 from brain_edge.evaluation.cohort import Split, load_cohort
-from brain_edge.evaluation.evaluate import CaseResult, Evaluation
+from brain_edge.evaluation.evaluate import CaseScores, Evaluation
 from harness.cell_process import PACKAGES, PYTORCH
 from harness.cell_setting import environment_of, now, run_of
 from harness.peers import BENCHMARKS
@@ -53,7 +53,7 @@ def _judged(cell: Cell, name: str, setting: Setting) -> CellEntry:
     return replace(entry, scores=scores_of(cases))
 
 
-def scores_of(cases: Sequence[CaseResult]) -> tuple[CaseScore, ...]:
+def scores_of(cases: Sequence[CaseScores]) -> tuple[CaseScore, ...]:
     """One score a case: of the label, or the least of the labels; subjects under numbers."""
     subjects = {subject: number for number, subject in enumerate(dict.fromkeys(case.subject for case in cases), 1)}
     found = []

@@ -104,7 +104,7 @@ def profile_case(package: ModelPackage, images: Mapping[str, Path], options: Run
     segmenter = open_counted(package, options, count)
     study = study_of(package, images)
     if package.spec.makes_images:
-        segmenter.synthesise(study)
+        segmenter.synthesize(study)
     else:
         segmenter(study)
     profiler = Profiler(in_precision(package, package.manifest.precision), options)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MODULE: Final = "brain_edge.bench.timed"
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class TimingQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """What the child is asked to do; without images it takes the phantom of the self-test."""
 
     folder: str
@@ -36,7 +36,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     runtime: ChildOptions
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class TimingAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What only the child knows."""
 
     first_ms: float
@@ -81,14 +81,14 @@ def in_precision(package: ModelPackage, precision: Precision) -> ModelPackage:
 
 
 def _sample(package: ModelPackage, images: Mapping[str, Path], precision: Precision, runtime: RuntimeOptions) -> Sample:
-    job = Job(
+    job = TimingQuestion(
         folder=str(package.folder),
         manifest=in_precision(package, precision).manifest,
         images={name: str(path) for name, path in images.items()},
         runtime=ChildOptions.of(runtime),
     )
     start = time.perf_counter()
-    answer = msgspec.json.decode(ask_child(MODULE, job, "the timed run"), type=Answer)
+    answer = msgspec.json.decode(ask_child(MODULE, job, "the timed run"), type=TimingAnswer)
     cold_ms = (time.perf_counter() - start) * 1000.0 - answer.warm_ms
     return Sample(
         cold_ms=cold_ms, first_ms=answer.first_ms, warm_ms=answer.warm_ms, peak_rss_bytes=answer.peak_rss_bytes
@@ -97,19 +97,19 @@ def _sample(package: ModelPackage, images: Mapping[str, Path], precision: Precis
 
 def main() -> None:
     """The child: a job on stdin, the answer on stdout."""
-    job = msgspec.json.decode(job_from_parent(), type=Job)
+    job = msgspec.json.decode(job_from_parent(), type=TimingQuestion)
     package = ModelPackage(Path(job.folder), job.manifest)
     segmenter = Segmenter.open(package, job.runtime.options(resident_graphs=2))
     study = study_of(package, {name: Path(path) for name, path in job.images.items()})
     first_ms, warm_ms = (_elapsed_ms(segmenter, study) for _ in range(2))
-    answer = Answer(first_ms=first_ms, warm_ms=warm_ms, peak_rss_bytes=peak_rss_bytes())
+    answer = TimingAnswer(first_ms=first_ms, warm_ms=warm_ms, peak_rss_bytes=peak_rss_bytes())
     sys.stdout.buffer.write(msgspec.json.encode(answer))
 
 
 def _elapsed_ms(segmenter: Segmenter, study: Study) -> float:
     start = time.perf_counter()
     if segmenter.spec.makes_images:
-        segmenter.synthesise(study)
+        segmenter.synthesize(study)
     else:
         segmenter(study)
     return (time.perf_counter() - start) * 1000.0

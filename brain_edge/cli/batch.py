@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from brain_edge.jobs.batch import Batch, CaseResult, RefusedCase
+    from brain_edge.jobs.batch import Batch, CaseResult, UnplannedCase
     from brain_edge.jobs.case import Job
     from brain_edge.jobs.record import RunRecord
     from brain_edge.machine.options import RuntimeOptions
@@ -79,7 +79,7 @@ def require_no_choice(choices: Mapping[str, Any], mask: Path) -> None:
 
 def run_cases(
     package: ModelPackage,
-    cases: Sequence[Job | RefusedCase],
+    cases: Sequence[Job | UnplannedCase],
     batch: Batch,
     options: RuntimeOptions,
     *,
@@ -134,11 +134,11 @@ def require_all_done(results: Sequence[CaseResult]) -> None:
 
 def tell(result: CaseResult, *, is_silent: bool) -> None:
     """What became of one case; one that was kept has been told before."""
-    from brain_edge.jobs.batch import Outcome
+    from brain_edge.jobs.batch import CaseOutcome
 
     if result.error is not None:
         failure.show(result.error, about=about(result))
-    elif result.outcome is Outcome.NEW and result.record.run is not None:
+    elif result.outcome is CaseOutcome.NEW and result.record.run is not None:
         warn(result.record.run)
         if not is_silent:
             print_summary(result.record.run)
@@ -167,9 +167,9 @@ def print_summary(record: RunRecord) -> None:
 
 def _tell_kept(results: Sequence[CaseResult], *, is_silent: bool) -> None:
     from brain_edge import __version__
-    from brain_edge.jobs.batch import Outcome
+    from brain_edge.jobs.batch import CaseOutcome
 
-    kept = [result.record for result in results if result.outcome is Outcome.KEPT]
+    kept = [result.record for result in results if result.outcome is CaseOutcome.KEPT]
     if kept and not is_silent:
         click.echo(f"{len(kept)} of {len(results)} cases were finished before and are kept")
     others = sorted({record.versions.get("brain_edge", "unknown") for record in kept} - {__version__})

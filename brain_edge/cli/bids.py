@@ -24,7 +24,7 @@ from brain_edge.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brain_edge.jobs.bids.app import Request
+    from brain_edge.jobs.bids.app import BidsRequest
 
 PARTICIPANT: Final = "participant"
 LABEL_LISTS: Final = ("--participant-label", "--participant_label", "--session-id", "--session-label")
@@ -143,10 +143,10 @@ def _require_participant(level: str) -> None:
         )
 
 
-def _request(options: dict[str, Any]) -> Request:
-    from brain_edge.jobs.bids.app import Request
+def _request(options: dict[str, Any]) -> BidsRequest:
+    from brain_edge.jobs.bids.app import BidsRequest
 
-    return Request(
+    return BidsRequest(
         subjects=_labels(options["subjects"]),
         sessions=_labels(options["sessions"]),
         types=tuple(_split_type(text) for text in options["types"]),

@@ -1,4 +1,4 @@
-"""`brain-edge cohort create|check|fetch|synthesise`."""
+"""`brain-edge cohort create|check|fetch|synthesize`."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def fetch(cohort: str, quiet: bool) -> None:
     click.echo(f"{len(paths)} file(s) at hand")
 
 
-@command.command("synthesise")
+@command.command("synthesize")
 @click.argument("maps", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="Folder to make."
@@ -94,7 +94,7 @@ def fetch(cohort: str, quiet: bool) -> None:
 @click.option("--allow-untrained", is_flag=True, help="A generator with random weights: its heads are noise.")
 @threads_option
 @quiet_option
-def synthesise(
+def synthesize(
     maps: tuple[Path, ...],
     output: Path,
     generator: str | None,

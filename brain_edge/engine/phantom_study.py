@@ -40,7 +40,7 @@ def outcome(segmenter: Segmenter, study: Study) -> LabelArray:
     """
     if not segmenter.spec.makes_images:
         return segmenter(study).mask.labels
-    image = np.mean([volume.voxels for volume in segmenter.synthesise(study)], axis=0, dtype=np.float64)
+    image = np.mean([volume.voxels for volume in segmenter.synthesize(study)], axis=0, dtype=np.float64)
     return np.asarray(image > image.mean(), dtype=np.uint8)
 
 

@@ -148,7 +148,7 @@ class Segmenter:
         clock.lap("check")
         return Segmentation(mask, flags, found.probabilities, clock.elapsed_ms, found.member_agreement)
 
-    def synthesise(self, study: Study | Volume, *, tick: Callable[[], None] | None = None) -> tuple[Volume, ...]:
+    def synthesize(self, study: Study | Volume, *, tick: Callable[[], None] | None = None) -> tuple[Volume, ...]:
         """The images that a generator makes of a study, one per channel, on the grid of the study.
 
         Args:

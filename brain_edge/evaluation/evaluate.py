@@ -16,8 +16,8 @@ from brain_edge.engine.segmenter import Segmentation, Segmenter
 from brain_edge.errors import ImplausibleError, InputError, UsageError
 from brain_edge.evaluation.cohort import load_case, require_cases, study_for
 from brain_edge.evaluation.cohort.manifest import Split
-from brain_edge.evaluation.lesion_wise import LesionWise, RegionSummary, lesion_wise, summarise_region
-from brain_edge.image.metrics import LabelScore, Summary, score_labels, summarise
+from brain_edge.evaluation.lesion_wise import LesionWise, RegionSummary, lesion_wise, summarize_region
+from brain_edge.image.metrics import LabelScore, ScoreSummary, score_labels, summarize
 from brain_edge.image.volume import Mask
 from brain_edge.package.manifest import WeightsStatus
 from brain_edge.spec import Label, Value
@@ -40,7 +40,7 @@ SLACK_MM: Final = 0.2
 """From the voxels of the challenge that lesion-wise figures come from."""
 
 
-class CaseResult(Value, frozen=True, kw_only=True):
+class CaseScores(Value, frozen=True, kw_only=True):
     """One case of an evaluation. It names the subject: for reports, never for a package.
 
     Attributes:
@@ -90,9 +90,9 @@ class Evaluation(Value, frozen=True, kw_only=True):
     split: Split | None
     limits: tuple[str, ...]
     labels: tuple[Label, ...]
-    summaries: tuple[Summary, ...]
-    cases: tuple[CaseResult, ...]
-    without_reference: tuple[CaseResult, ...]
+    summaries: tuple[ScoreSummary, ...]
+    cases: tuple[CaseScores, ...]
+    without_reference: tuple[CaseScores, ...]
     regions: tuple[RegionSummary, ...] = ()
 
 
@@ -140,11 +140,11 @@ def evaluate(
         split=split,
         limits=(*_limits(cohort, package, cases, results), *(_lesion_limits(checked) if wanted else ())),
         labels=segmenter.spec.labels,
-        summaries=summarise(result.scores for result in scored),
+        summaries=summarize(result.scores for result in scored),
         cases=scored,
         without_reference=tuple(result for result in results if not result.scores),
         regions=tuple(
-            summarise_region(name, labels, [result.lesion_wise[name] for result in scored])
+            summarize_region(name, labels, [result.lesion_wise[name] for result in scored])
             for name, labels in wanted.items()
             if scored
         ),
@@ -246,7 +246,7 @@ def _told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
         yield case
 
 
-def _judged(segmenter: Segmenter, case: Case, regions: Mapping[str, tuple[int, ...]]) -> CaseResult:
+def _judged(segmenter: Segmenter, case: Case, regions: Mapping[str, tuple[int, ...]]) -> CaseScores:
     study, reference = load_case(case)
     found = segment_case(segmenter, study)
     names = segmenter.spec.label_names()
@@ -258,7 +258,7 @@ def _judged(segmenter: Segmenter, case: Case, regions: Mapping[str, tuple[int, .
             name: lesion_wise(np.isin(found.mask.labels, labels), np.isin(reference.labels, labels), reference.geometry)
             for name, labels in regions.items()
         }
-    return CaseResult(
+    return CaseScores(
         case=case.number,
         subject=case.entry.subject,
         visit=case.entry.visit,
@@ -273,7 +273,7 @@ def _judged(segmenter: Segmenter, case: Case, regions: Mapping[str, tuple[int, .
 
 
 def _limits(
-    cohort: Cohort, package: ModelPackage | None, cases: Sequence[Case], results: Sequence[CaseResult]
+    cohort: Cohort, package: ModelPackage | None, cases: Sequence[Case], results: Sequence[CaseScores]
 ) -> Iterator[str]:
     judged = [result for result in results if result.scores]
     subjects = {result.subject for result in judged}
@@ -329,7 +329,7 @@ def total_ms(elapsed_ms: Mapping[str, float]) -> float:
     return sum(elapsed_ms.values())
 
 
-def _summary_row(summary: Summary, names: Mapping[int, str]) -> list[str]:
+def _summary_row(summary: ScoreSummary, names: Mapping[int, str]) -> list[str]:
     return [
         names[summary.label],
         str(summary.cases),
@@ -354,20 +354,20 @@ def _region_row(region: RegionSummary) -> list[str]:
     ]
 
 
-def _case_row(result: CaseResult) -> list[str]:
+def _case_row(result: CaseScores) -> list[str]:
     dices = [score.dice for score in result.scores if score.dice is not None]
     distances = [score.hd95_mm for score in result.scores if score.hd95_mm is not None]
     mean = float(np.mean(dices)) if dices else None
     return [*_who(result), number(mean, 4), number(max(distances, default=None), 2), *_how(result)]
 
 
-def _other_row(result: CaseResult) -> list[str]:
+def _other_row(result: CaseScores) -> list[str]:
     return [*_who(result), number(sum(result.volume_ml.values()), 1), *_how(result)]
 
 
-def _who(result: CaseResult) -> list[str]:
+def _who(result: CaseScores) -> list[str]:
     return [str(result.case), result.subject, result.visit, "+".join(result.sequences)]
 
 
-def _how(result: CaseResult) -> list[str]:
+def _how(result: CaseScores) -> list[str]:
     return [number(result.elapsed_ms / 1000.0, 2), ", ".join(flag.kind for flag in result.flags)]

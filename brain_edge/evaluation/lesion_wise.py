@@ -77,7 +77,7 @@ class RegionSummary(Value, frozen=True, kw_only=True):
     false: int
 
 
-def summarise_region(region: str, labels: tuple[int, ...], cases: Sequence[LesionWise]) -> RegionSummary:
+def summarize_region(region: str, labels: tuple[int, ...], cases: Sequence[LesionWise]) -> RegionSummary:
     """The figures of a region over cases, of which there is one at least."""
     return RegionSummary(
         region=region,

@@ -67,7 +67,7 @@ class LabelScore:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ScoreSummary:
     """One label over the cases of a cohort; a mean over no case is None.
 
     Attributes:
@@ -160,7 +160,7 @@ def score_labels(
     return tuple(_score(label, prediction == label, reference == label, geometry) for label in labels)
 
 
-def summarise(cases: Iterable[Sequence[LabelScore]]) -> tuple[Summary, ...]:
+def summarize(cases: Iterable[Sequence[LabelScore]]) -> tuple[ScoreSummary, ...]:
     """Summarise the scores of each case (as `score_labels` returns them) into one summary per label.
 
     Raises:
@@ -194,11 +194,11 @@ def _presence(predicted: bool, expected: bool) -> Presence:
     return Presence.REFERENCE_ONLY if expected else Presence.NEITHER
 
 
-def _summary(scores: Sequence[LabelScore]) -> Summary:
+def _summary(scores: Sequence[LabelScore]) -> ScoreSummary:
     present = [score for score in scores if score.presence is not Presence.NEITHER]
     dices = [score.dice for score in present if score.dice is not None]
     distances = [score.hd95_mm for score in present if score.hd95_mm is not None]
-    return Summary(
+    return ScoreSummary(
         label=scores[0].label,
         cases=len(present),
         absent=len(scores) - len(present),

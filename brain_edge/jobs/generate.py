@@ -134,7 +134,7 @@ def require_segmenter(package: ModelPackage) -> None:
 
 def _made(segmenter: Segmenter, study: Study, tick: Callable[[], None] | None) -> tuple[Volume, ...]:
     try:
-        return segmenter.synthesise(study, tick=tick)
+        return segmenter.synthesize(study, tick=tick)
     except InputError as error:
         # a step knows voxels, not the file they came from
         raise InputError(f"{study.volumes[study.reference].name}: {error}") from error

@@ -49,7 +49,7 @@ class Precision(StrEnum):
     """16-bit brain floating point, on CPUs that have it natively."""
 
 
-class FileRecord(Value, frozen=True):
+class PackageFile(Value, frozen=True):
     """Size and hash of one file of the package."""
 
     sha256: Sha256
@@ -112,7 +112,7 @@ class Parity(Value, frozen=True):
     mask_dice: float | None
 
 
-class CaseRecord(Value, frozen=True):
+class AccuracyCase(Value, frozen=True):
     """Accuracy of one label in one case, under a number instead of a name.
 
     Attributes:
@@ -281,7 +281,7 @@ class Accuracy(Value, frozen=True):
     int8_share: float
     cohort_sha256: Sha256
     demonstration: bool
-    cases: tuple[CaseRecord, ...]
+    cases: tuple[AccuracyCase, ...]
     basis: Basis = Basis.ACCURACY
     max_case_drop: float | None = None
     max_disagreement: float | None = None
@@ -355,7 +355,7 @@ class Manifest(Value, frozen=True, kw_only=True):
     """Cases that weights were fit to for testing."""
     stage_zero: StageZero | UnsetType = UNSET
     intended_use: str = INTENDED_USE
-    files: dict[RelativePath, FileRecord] = msgspec.field(default_factory=dict)
+    files: dict[RelativePath, PackageFile] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse weights that were fit for testing and do not say on how much, and a number without such weights."""

@@ -10,7 +10,7 @@ import msgspec
 
 from brain_edge.errors import PackageError
 from brain_edge.package.digest import sha256_of
-from brain_edge.package.manifest import FORMAT_VERSION, FileRecord, Manifest, graph_path
+from brain_edge.package.manifest import FORMAT_VERSION, Manifest, PackageFile, graph_path
 
 if TYPE_CHECKING:
     from brain_edge.spec import ModelSpec
@@ -82,7 +82,7 @@ def digest_of(folder: Path) -> str | None:
         return None
 
 
-def check_file(folder: Path, name: str, record: FileRecord) -> None:
+def check_file(folder: Path, name: str, record: PackageFile) -> None:
     """Compare one file with its record.
 
     Raises:

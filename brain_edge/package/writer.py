@@ -9,7 +9,7 @@ import msgspec
 from brain_edge.package.card import model_card
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.licence import licence_text
-from brain_edge.package.manifest import FileRecord, Manifest
+from brain_edge.package.manifest import Manifest, PackageFile
 from brain_edge.package.reader import MANIFEST, ModelPackage
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def seal(folder: Path, manifest: Manifest) -> ModelPackage:
     (folder / CARD).write_text(model_card(manifest), encoding="utf-8", newline="\n")
     (folder / LICENCE).write_text(licence_text(manifest.licence), encoding="utf-8", newline="\n")
     files = {
-        path.relative_to(folder).as_posix(): FileRecord(sha256=sha256_of(path), size_bytes=path.stat().st_size)
+        path.relative_to(folder).as_posix(): PackageFile(sha256=sha256_of(path), size_bytes=path.stat().st_size)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from brain_edge.spec.execution import NoiseSlices, SlicesAlong, channels_seen
 from brain_edge.spec.steps import Constants, FitMoment, FitPercentile, Restore
 from brain_edge.spec.steps.intensity import statistics_used
-from brain_edge.spec.steps.outcome import MisfitError, Outcome
+from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ class _Known:
     """
 
     sequences: int
-    findings: dict[str, Outcome] = field(default_factory=dict)
+    findings: dict[str, KnownFrame] = field(default_factory=dict)
     fitted: dict[str, int] = field(default_factory=dict)
 
 
@@ -67,18 +67,18 @@ def _require_once(what: str, names: list[str]) -> None:
         raise ValueError(f"{what} {name!r} is there twice")
 
 
-def _outcome(stage: Stage, known: _Known) -> Outcome:
+def _outcome(stage: Stage, known: _Known) -> KnownFrame:
     """What a stage leaves.
 
     Raises:
         MisfitError: words that continue "stage 'x' ...".
     """
-    start = Outcome(known.sequences, findings=dict(known.findings))
+    start = KnownFrame(known.sequences, findings=dict(known.findings))
     _require_channels(stage, _through(stage, stage.before, start, known), known)
     return _through(stage, stage.after, start.with_channels(stage.network.channels_out), known)
 
 
-def _through(stage: Stage, steps: Sequence[Step], start: Outcome, known: _Known) -> Outcome:
+def _through(stage: Stage, steps: Sequence[Step], start: KnownFrame, known: _Known) -> KnownFrame:
     outcome = start
     for step in steps:
         _require_stages(stage, step, known)
@@ -98,7 +98,7 @@ def _require_stages(stage: Stage, step: Step, known: _Known) -> None:
             raise ValueError(f"{_without_labels(name)}; stage {stage.name!r} {verb} it")
 
 
-def _require_statistics(step: Step, outcome: Outcome, known: _Known) -> None:
+def _require_statistics(step: Step, outcome: KnownFrame, known: _Known) -> None:
     """That the statistics a step uses have been fitted, on as many channels; those that it fits are noted."""
     if isinstance(step, FitPercentile | FitMoment | Constants):
         known.fitted[step.name] = outcome.channels
@@ -112,7 +112,7 @@ def _require_statistics(step: Step, outcome: Outcome, known: _Known) -> None:
             )
 
 
-def _require_channels(stage: Stage, seen: Outcome, known: _Known) -> None:
+def _require_channels(stage: Stage, seen: KnownFrame, known: _Known) -> None:
     """That a network takes what its steps give, and that each of its graphs has a weight where any has."""
     network = stage.network
     weights = network.member_weights
@@ -126,7 +126,7 @@ def _require_channels(stage: Stage, seen: Outcome, known: _Known) -> None:
     raise MisfitError(f"takes {network.channels_in} channels, its steps give {given}")
 
 
-def _require_end(spec: ModelSpec, end: Outcome) -> None:
+def _require_end(spec: ModelSpec, end: KnownFrame) -> None:
     """That the last stage leaves what the model is for, on the caller's grid."""
     last = spec.stages[-1]
     if spec.makes_images:
@@ -151,7 +151,7 @@ def _require_table(spec: ModelSpec, maps: int, written: frozenset[int]) -> None:
         raise ValueError(f"plausible ranges name labels that the table does not have: {sorted(unknown)}")
 
 
-def _require_image(spec: ModelSpec, end: Outcome) -> None:
+def _require_image(spec: ModelSpec, end: KnownFrame) -> None:
     if end.labels is not None:
         raise ValueError(f"stage {spec.stages[-1].name!r} ends with labels, a model of the task {spec.task} must not")
     if spec.labels or spec.plausible.labels:

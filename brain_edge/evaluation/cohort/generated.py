@@ -1,6 +1,6 @@
 """Heads that a generator package makes of label maps (SPADE): label maps, slices, volumes.
 
-The generator paints what the analytic synthesiser draws (`brain_edge.evaluation.cohort.synthesise`): it has learnt
+The generator paints what the analytic synthesiser draws (`brain_edge.evaluation.cohort.synthesize`): it has learnt
 what a scanner makes of each class, and knows no other contrast. Its image is stretched to full scale, because a
 generator ends in numbers of its own (tanh), and is 0 outside of the label map, as the skull-stripped images are that
 it was trained on.
@@ -18,7 +18,7 @@ from brain_edge.engine.phantom_study import classes_of
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import InputError, UsageError
 from brain_edge.evaluation.cohort.reference import read_reference
-from brain_edge.evaluation.cohort.synthesise import FULL_SCALE
+from brain_edge.evaluation.cohort.synthesize import FULL_SCALE
 from brain_edge.evaluation.cohort.typical import LARGEST_NORM, TypicalSlices, atypical
 from brain_edge.image.volume import Mask, Volume
 from brain_edge.jobs.generate import require_generator
@@ -88,7 +88,7 @@ class Generator:
         """
         if not tissues.labels.any():
             raise InputError("expected tissues in the label map, every voxel is 0")
-        (made,) = self.segmenter.synthesise(_as_volume(tissues))
+        (made,) = self.segmenter.synthesize(_as_volume(tissues))
         low, high = made.voxels.min(), made.voxels.max()
         stretched = np.where(tissues.labels > 0, FULL_SCALE * ((made.voxels - low) / (high - low)), np.float32(0))
         reference = tissues.labels > 0 if merge else tissues.labels

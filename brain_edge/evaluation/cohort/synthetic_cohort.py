@@ -13,7 +13,7 @@ from brain_edge.evaluation.cohort.create import assign_splits
 from brain_edge.evaluation.cohort.generated import those_like
 from brain_edge.evaluation.cohort.manifest import CaseEntry, CohortManifest, FileEntry, Split, parse_manifest
 from brain_edge.evaluation.cohort.reference import read_reference
-from brain_edge.evaluation.cohort.synthesise import Synthesis, synthesise
+from brain_edge.evaluation.cohort.synthesize import Synthesis, synthesize
 from brain_edge.evaluation.cohort.toml import format_manifest
 from brain_edge.io.nifti import write_image, write_mask
 from brain_edge.machine.atomic import atomic_folder
@@ -140,7 +140,7 @@ def _made(labels: Path, seed: int, plan: SyntheticPlan) -> tuple[Volume, Mask]:
     try:
         if plan.generator is not None:
             return plan.generator.head(tissues, merge=plan.merge)
-        return synthesise(tissues, Synthesis(seed, plan.shell_mm, plan.merge))
+        return synthesize(tissues, Synthesis(seed, plan.shell_mm, plan.merge))
     except InputError as error:
         # what is made of voxels does not know their file
         raise InputError(f"{labels}: {error}") from error

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.evaluation.report.accuracy_report import AccuracyReport
-    from brain_edge.package.manifest import Accuracy, CaseRecord
+    from brain_edge.package.manifest import Accuracy, AccuracyCase
 
 PAGE: Final = "accuracy.html"
 STYLE: Final = """
@@ -237,7 +237,7 @@ def _axis(accuracy: Accuracy) -> tuple[str, str]:
     return ("Dice of FP32", "drop") if known else ("case", "disagreement with FP32")
 
 
-def _name(record: CaseRecord) -> str:
+def _name(record: AccuracyCase) -> str:
     return f"case {record.case}, label {record.label}"
 
 

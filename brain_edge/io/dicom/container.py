@@ -31,7 +31,7 @@ _DICOM_SUFFIXES: Final = (".dcm", ".ima", ".dicom")
 
 
 @dataclass(frozen=True)
-class Part:
+class DicomPart:
     """One file that may be DICOM.
 
     Attributes:
@@ -51,13 +51,13 @@ class Part:
 class Container:
     """An opened folder, file or zip; made by `open_container`."""
 
-    def __init__(self, root: Path, parts: tuple[Part, ...], archive: zipfile.ZipFile | None) -> None:
+    def __init__(self, root: Path, parts: tuple[DicomPart, ...], archive: zipfile.ZipFile | None) -> None:
         self.root = root
         self.parts = parts
         self._archive = archive
 
     @contextmanager
-    def stream(self, part: Part) -> Iterator[BinaryIO]:
+    def stream(self, part: DicomPart) -> Iterator[BinaryIO]:
         """A seekable stream of the bytes of one part.
 
         Raises:
@@ -71,7 +71,7 @@ class Container:
                 f"{self.root}: {part.place} could not be read: {error.strerror}; fetch or copy it again"
             ) from error
 
-    def is_dicom(self, part: Part) -> bool:
+    def is_dicom(self, part: DicomPart) -> bool:
         """True where a part begins as a DICOM file does (PS3.10 section 7.1)."""
         if self._archive is None:
             path = self.root / part.name if part.name else self.root
@@ -84,14 +84,14 @@ class Container:
             return part.looks_like_dicom  # damaged or encrypted: reading it will say so
 
     @contextmanager
-    def _opened(self, part: Part) -> Iterator[BinaryIO]:
+    def _opened(self, part: DicomPart) -> Iterator[BinaryIO]:
         if self._archive is None:
             with (self.root / part.name if part.name else self.root).open("rb") as stream:
                 yield stream
         else:
             yield io.BytesIO(self._member(self._archive, part))
 
-    def _member(self, archive: zipfile.ZipFile, part: Part) -> bytes:
+    def _member(self, archive: zipfile.ZipFile, part: DicomPart) -> bytes:
         info = archive.getinfo(part.name)
         if info.file_size > MAXIMUM_MEMBER_BYTES:
             raise InputError(
@@ -130,7 +130,7 @@ def open_container(root: Path | str) -> Iterator[Container]:
         if len(names) > MAXIMUM_FILES:
             raise InputError(f"{root}: {len(names)} files are more than one study; give the folder of one study")
         places = ["the file"] if names == [""] else [f"file {k} of {len(names)} in name order" for k in _count(names)]
-        parts = tuple(Part(name, place) for name, place in zip(names, places, strict=True))
+        parts = tuple(DicomPart(name, place) for name, place in zip(names, places, strict=True))
         yield Container(root, parts, archive)
 
 

@@ -16,7 +16,7 @@ from brain_edge.io.dicom.library import discreet, import_pydicom
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from brain_edge.io.dicom.container import Container, Part
+    from brain_edge.io.dicom.container import Container, DicomPart
 
 MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 UID_PATTERN: Final = re.compile(r"[0-9]+(\.[0-9]+)+")
@@ -37,7 +37,7 @@ TAGS: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frame:
+class DicomFrame:
     """One slice as it is stored: a file of a classic series, or a frame of an enhanced one.
 
     Attributes:
@@ -52,7 +52,7 @@ class Frame:
         echo_time_ms, b_value, temporal, acquisition, image_type: what distinguishes frames at one place.
     """
 
-    part: Part
+    part: DicomPart
     sop_uid: str
     number: int
     instance_number: int | None
@@ -95,7 +95,7 @@ class Protocol:
 class Instance:
     """One DICOM object of a series."""
 
-    part: Part
+    part: DicomPart
     sop_class: str
     sop_uid: str
     series_uid: str
@@ -112,7 +112,7 @@ class Instance:
     slice_step_mm: float | None
     announced: int | None
     protocol: Protocol
-    frames: tuple[Frame, ...]
+    frames: tuple[DicomFrame, ...]
 
 
 def read_instances(container: Container) -> tuple[Instance, ...]:
@@ -129,7 +129,7 @@ def read_instances(container: Container) -> tuple[Instance, ...]:
     return tuple(instance for instance in found if instance is not None)
 
 
-def _read(stream: BinaryIO, part: Part, root: str) -> Instance | None:
+def _read(stream: BinaryIO, part: DicomPart, root: str) -> Instance | None:
     pydicom = import_pydicom()
     head = stream.read(132)
     stream.seek(0)
@@ -151,7 +151,7 @@ def _read(stream: BinaryIO, part: Part, root: str) -> Instance | None:
         ) from None
 
 
-def _instance(dataset: Any, part: Part, root: str) -> Instance:
+def _instance(dataset: Any, part: DicomPart, root: str) -> Instance:
     uids = {
         keyword: _uid(dataset, keyword, part, root)
         for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
@@ -179,7 +179,7 @@ def _instance(dataset: Any, part: Part, root: str) -> Instance:
     )
 
 
-def _frames(dataset: Any, part: Part, sop_uid: str, shared: Any) -> Iterator[Frame]:
+def _frames(dataset: Any, part: DicomPart, sop_uid: str, shared: Any) -> Iterator[DicomFrame]:
     """A frame per item of the functional groups; a classic image is one frame."""
     if "Rows" not in dataset or "Columns" not in dataset:
         return
@@ -194,12 +194,12 @@ def _frames(dataset: Any, part: Part, sop_uid: str, shared: Any) -> Iterator[Fra
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if groups is None:
         for number in range(_integer(dataset, "NumberOfFrames") or 1):
-            yield Frame(number=number, **common, **_classic(dataset))
+            yield DicomFrame(number=number, **common, **_classic(dataset))
         return
     if len(groups) != _integer(dataset, "NumberOfFrames"):
         raise ValueError(len(groups))  # a frame without its group, or the reverse: `_read` says that it is damaged
     for number, group in enumerate(groups):
-        yield Frame(number=number, **common, **_enhanced((group, shared)))
+        yield DicomFrame(number=number, **common, **_enhanced((group, shared)))
 
 
 def _classic(dataset: Any) -> dict[str, Any]:
@@ -274,7 +274,7 @@ def _words(dataset: Any) -> str:
     return " ".join(_printable(_text(dataset, keyword)) for keyword in keywords).lower()
 
 
-def _uid(dataset: Any, keyword: str, part: Part, root: str) -> str:
+def _uid(dataset: Any, keyword: str, part: DicomPart, root: str) -> str:
     uid = _text(dataset, keyword)
     if len(uid) > 64 or not UID_PATTERN.fullmatch(uid):
         raise InputError(

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.image.volume import FloatArray
-    from brain_edge.io.dicom.container import Container, Part
-    from brain_edge.io.dicom.instance import Frame
+    from brain_edge.io.dicom.container import Container, DicomPart
+    from brain_edge.io.dicom.instance import DicomFrame
     from brain_edge.io.dicom.series import SeriesInfo
 
 
@@ -43,11 +43,11 @@ class DicomSource:
     root: Path
     name: str
     transfer_syntax: str
-    frames: tuple[Frame, ...]
+    frames: tuple[DicomFrame, ...]
 
-    def parts(self) -> dict[Part, list[int]]:
+    def parts(self) -> dict[DicomPart, list[int]]:
         """The files, in the order of their first slice, and which slices (index along K) each one holds."""
-        found: dict[Part, list[int]] = {}
+        found: dict[DicomPart, list[int]] = {}
         for k, frame in enumerate(self.frames):
             found.setdefault(frame.part, []).append(k)
         return found
@@ -121,7 +121,7 @@ def _decoded(stream: BinaryIO, source: DicomSource, places: list[int]) -> Iterat
             yield k, plane
 
 
-def _rescaled(plane: Any, frame: Frame) -> Any:
+def _rescaled(plane: Any, frame: DicomFrame) -> Any:
     if frame.slope == 1 and frame.intercept == 0:
         return plane
     return plane * frame.slope + frame.intercept  # in float64: float32 would lose digits of a large intercept
@@ -139,17 +139,17 @@ def _inflated(stream: BinaryIO, transfer_syntax: str) -> BinaryIO:
     return copy
 
 
-def _require_unchanged(dataset: Any, frame: Frame, source: DicomSource) -> None:
+def _require_unchanged(dataset: Any, frame: DicomFrame, source: DicomSource) -> None:
     if str(dataset.get("SOPInstanceUID", "")).strip() != frame.sop_uid:
         raise _changed(source, frame.part)
 
 
-def _changed(source: DicomSource, part: Part) -> InputError:
+def _changed(source: DicomSource, part: DicomPart) -> InputError:
     return InputError(f"{source.root}: {source.name}: {part.place} has changed since it was listed; start again")
 
 
 @contextmanager
-def _in_words(source: DicomSource, part: Part) -> Iterator[None]:
+def _in_words(source: DicomSource, part: DicomPart) -> Iterator[None]:
     """One sentence for whatever a damaged file trips in pydicom or a codec, whose own words may quote the patient."""
     try:
         yield

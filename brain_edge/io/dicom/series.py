@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from brain_edge.image.geometry import Geometry
-    from brain_edge.io.dicom.instance import Frame, Instance
+    from brain_edge.io.dicom.instance import DicomFrame, Instance
 
 MR_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR: Final = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -76,7 +76,7 @@ class SeriesInfo:
     finding: Finding
     slices: int
     geometry: Geometry | None
-    frames: tuple[Frame, ...]
+    frames: tuple[DicomFrame, ...]
     problem: str
     notes: tuple[str, ...]
 
@@ -298,7 +298,7 @@ def _notes(instances: Sequence[Instance]) -> Iterator[str]:
         yield "the images were compressed with loss"
 
 
-def _decimation_problem(frames: Sequence[Frame], geometry: Geometry, announced_mm: float | None) -> str:
+def _decimation_problem(frames: Sequence[DicomFrame], geometry: Geometry, announced_mm: float | None) -> str:
     step = _decimation(frames, geometry.spacing_mm[2], announced_mm)
     if not step:
         return ""
@@ -308,7 +308,7 @@ def _decimation_problem(frames: Sequence[Frame], geometry: Geometry, announced_m
     )
 
 
-def _decimation(frames: Sequence[Frame], spacing_mm: float, announced_mm: float | None) -> int:
+def _decimation(frames: Sequence[DicomFrame], spacing_mm: float, announced_mm: float | None) -> int:
     """2 where every second slice is missing, 3 for two of three, ...; 0 where nothing says so.
 
     Both witnesses must agree: the distance in the header and the numbers of the images. One alone misleads,

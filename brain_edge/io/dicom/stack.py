@@ -18,7 +18,7 @@ from brain_edge.image.geometry import Geometry
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brain_edge.io.dicom.instance import Frame
+    from brain_edge.io.dicom.instance import DicomFrame
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -42,11 +42,11 @@ STEP_TOLERANCE: Final = 0.02
 class Stack:
     """Frames in the order of K, and their grid (RAS+)."""
 
-    frames: tuple[Frame, ...]
+    frames: tuple[DicomFrame, ...]
     geometry: Geometry
 
 
-def stack_frames(frames: Sequence[Frame]) -> Stack:
+def stack_frames(frames: Sequence[DicomFrame]) -> Stack:
     """Sort slices by position and find their grid.
 
     Raises:
@@ -69,7 +69,7 @@ def stack_frames(frames: Sequence[Frame]) -> Stack:
     return Stack(tuple(frames[k] for k in order), _grid(frames[order[0]], directions, step, len(frames)))
 
 
-def _grid(first: Frame, directions: Array, step: Array, slices: int) -> Geometry:
+def _grid(first: DicomFrame, directions: Array, step: Array, slices: int) -> Geometry:
     row_mm, column_mm = first.spacing_mm or (0.0, 0.0)
     lps = np.eye(4)
     lps[:3, 0] = directions[0] * column_mm  # I counts columns: along a row
@@ -79,7 +79,7 @@ def _grid(first: Frame, directions: Array, step: Array, slices: int) -> Geometry
     return Geometry((first.columns, first.rows, slices), np.diag([*LPS_TO_RAS, 1.0]) @ lps)
 
 
-def _require_attributes(frames: Sequence[Frame]) -> None:
+def _require_attributes(frames: Sequence[DicomFrame]) -> None:
     for name, keyword in (
         ("position_mm", "ImagePositionPatient"),
         ("orientation", "ImageOrientationPatient"),
@@ -103,7 +103,7 @@ def _require_same(what: str, values: Sequence[tuple[float, ...]]) -> None:
         )
 
 
-def _directions(frames: Sequence[Frame]) -> Array:
+def _directions(frames: Sequence[DicomFrame]) -> Array:
     """The directions of rows and columns, (2, 3), orthonormal."""
     cosines = np.array([frame.orientation for frame in frames]).reshape(-1, 2, 3)
     gram = cosines[0] @ cosines[0].T
@@ -116,7 +116,7 @@ def _directions(frames: Sequence[Frame]) -> Array:
     return np.asarray(cosines[0], dtype=np.float64)
 
 
-def _require_single(frames: Sequence[Frame], places: Array) -> None:
+def _require_single(frames: Sequence[DicomFrame], places: Array) -> None:
     """One slice at each place; `frames` and `places` are sorted."""
     starts = np.flatnonzero(np.diff(places, prepend=-np.inf) > SAME_PLACE_MM)
     counts = np.diff([*starts, len(frames)])
@@ -133,7 +133,7 @@ def _require_single(frames: Sequence[Frame], places: Array) -> None:
     )
 
 
-def _why_several(frames: Sequence[Frame]) -> str:
+def _why_several(frames: Sequence[DicomFrame]) -> str:
     """What distinguishes frames at one place."""
 
     def differ(name: str) -> bool:

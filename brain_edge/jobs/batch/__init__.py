@@ -4,18 +4,18 @@
 `docs/how-to/batches.md`.
 """
 
-from brain_edge.jobs.batch.case import CaseResult, Outcome
+from brain_edge.jobs.batch.case import CaseOutcome, CaseResult
 from brain_edge.jobs.batch.engine import Batch, run_batch
-from brain_edge.jobs.batch.planning import RefusedCase, make_folders, names_folder, plan_batch, plan_single
+from brain_edge.jobs.batch.planning import UnplannedCase, make_folders, names_folder, plan_batch, plan_single
 from brain_edge.jobs.batch.shard import Shard
 from brain_edge.jobs.batch.summary import write_summary
 
 __all__ = [
     "Batch",
+    "CaseOutcome",
     "CaseResult",
-    "Outcome",
-    "RefusedCase",
     "Shard",
+    "UnplannedCase",
     "make_folders",
     "names_folder",
     "plan_batch",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from brain_edge import __version__
 from brain_edge.errors import BrainEdgeError, OutputError
-from brain_edge.jobs.batch.planning import RefusedCase
+from brain_edge.jobs.batch.planning import UnplannedCase
 from brain_edge.jobs.batch.resume import Standing, is_as_recorded, standing
 from brain_edge.jobs.case import run_case
 from brain_edge.jobs.outliers import measure
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
 
 
-class Outcome(StrEnum):
+class CaseOutcome(StrEnum):
     """What became of a case in this run."""
 
     NEW = "new"
@@ -64,7 +64,7 @@ class CaseResult:
 
     case: str
     inputs: Mapping[str, Path]
-    outcome: Outcome
+    outcome: CaseOutcome
     record: CaseRecord
     error: Exception | None = None
 
@@ -93,7 +93,7 @@ class CaseRunner:
     require_going: Callable[[], None]
     first: FirstAlone
 
-    def __call__(self, job: Job | RefusedCase) -> CaseResult:
+    def __call__(self, job: Job | UnplannedCase) -> CaseResult:
         """Keep or run a case; whatever is wrong with it is in the result.
 
         Raises:
@@ -113,7 +113,7 @@ class CaseRunner:
 class _Attempt:
     """One case on its way."""
 
-    def __init__(self, runner: CaseRunner, job: Job | RefusedCase) -> None:
+    def __init__(self, runner: CaseRunner, job: Job | UnplannedCase) -> None:
         self._runner = runner
         self._job = job
         self._path = record_path(runner.folder, job.case)
@@ -128,7 +128,7 @@ class _Attempt:
         Raises:
             OutputError: an output has been changed since.
         """
-        if isinstance(self._job, RefusedCase) or self._runner.overwrite:
+        if isinstance(self._job, UnplannedCase) or self._runner.overwrite:
             return None
         place = standing(self._earlier, self._job, self._inputs, self._runner.package.digest, self._runner.folder)
         if place is Standing.CHANGED:
@@ -139,7 +139,7 @@ class _Attempt:
             )
         if place is Standing.OPEN or self._earlier is None:
             return None
-        return CaseResult(self._job.case, self._job.inputs, Outcome.KEPT, self._earlier)
+        return CaseResult(self._job.case, self._job.inputs, CaseOutcome.KEPT, self._earlier)
 
     def run(self) -> CaseResult:
         """Segment and write, the record last.
@@ -148,7 +148,7 @@ class _Attempt:
             Exception: whatever is wrong.
         """
         job = self._job
-        if isinstance(job, RefusedCase):
+        if isinstance(job, UnplannedCase):
             raise job.error
         for path in job.outputs.paths():
             _make_parents(path)
@@ -173,7 +173,7 @@ class _Attempt:
             run = run_case(self._runner.load(), job, tick, complete)
         record = self._record(CaseStatus.DONE, self._written, run=run, measures=measures)
         write_case_record(record, self._path)
-        return CaseResult(job.case, job.inputs, Outcome.NEW, record)
+        return CaseResult(job.case, job.inputs, CaseOutcome.NEW, record)
 
     def fail(self, error: Exception) -> CaseResult:
         """Record why there is no result; the next run tries again."""
@@ -184,7 +184,7 @@ class _Attempt:
             error.add_note(f"and its record: {second}")
             if is_disk_full(second):
                 error = second
-        return CaseResult(self._job.case, self._job.inputs, Outcome.FAILED, record, error)
+        return CaseResult(self._job.case, self._job.inputs, CaseOutcome.FAILED, record, error)
 
     def _in_place(self) -> dict[str, FileRecord]:
         """What lies there of this case: an earlier run's outputs; where new ones had begun to appear, some of both."""
@@ -203,7 +203,7 @@ class _Attempt:
         measures: Mapping[str, LabelMeasure] | None = None,
         error: Exception | None = None,
     ) -> CaseRecord:
-        job = None if isinstance(self._job, RefusedCase) else self._job
+        job = None if isinstance(self._job, UnplannedCase) else self._job
         return CaseRecord(
             case=printable(self._job.case),
             status=status,

@@ -19,7 +19,7 @@ from brain_edge.errors import BatchError, OutputError, UsageError
 from brain_edge.jobs.batch.case import CaseResult, CaseRunner, Stopped, is_disk_full
 from brain_edge.jobs.batch.first_pass import FirstAlone
 from brain_edge.jobs.batch.lock import working
-from brain_edge.jobs.batch.planning import RefusedCase
+from brain_edge.jobs.batch.planning import UnplannedCase
 from brain_edge.jobs.batch.resume import remove_leftovers
 from brain_edge.jobs.batch.shard import Shard
 from brain_edge.jobs.batch.summary import write_summary
@@ -65,14 +65,14 @@ class Batch:
         if self.at_once is not None and self.at_once < 1:
             raise UsageError(f"expected at least 1 case at once, got {self.at_once}")
 
-    def share(self, cases: Sequence[Job | RefusedCase]) -> tuple[Job | RefusedCase, ...]:
+    def share(self, cases: Sequence[Job | UnplannedCase]) -> tuple[Job | UnplannedCase, ...]:
         """The cases of this part."""
         return tuple(case for case in cases if self.shard.holds(case.case))
 
 
 def run_batch(
     package: ModelPackage,
-    cases: Sequence[Job | RefusedCase],
+    cases: Sequence[Job | UnplannedCase],
     batch: Batch,
     options: RuntimeOptions | None = None,
 ) -> Generator[CaseResult]:
@@ -126,10 +126,10 @@ class _Lanes:
     """Threads that take one case after the other."""
 
     def __init__(
-        self, make_runner: Callable[[Callable[[], None]], CaseRunner], cases: Sequence[Job | RefusedCase]
+        self, make_runner: Callable[[Callable[[], None]], CaseRunner], cases: Sequence[Job | UnplannedCase]
     ) -> None:
         self._make_runner = make_runner
-        self._waiting: queue.SimpleQueue[Job | RefusedCase] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Job | UnplannedCase] = queue.SimpleQueue()
         for case in cases:
             self._waiting.put(case)
         self._count = len(cases)
@@ -173,7 +173,7 @@ class _Lanes:
 
 @contextmanager
 def _lanes(
-    package: ModelPackage, cases: Sequence[Job | RefusedCase], batch: Batch, options: RuntimeOptions, count: int
+    package: ModelPackage, cases: Sequence[Job | UnplannedCase], batch: Batch, options: RuntimeOptions, count: int
 ) -> Iterator[Iterator[CaseResult]]:
     """The results of `count` lanes, which have ended when the block is left."""
     first = FirstAlone()
@@ -207,13 +207,13 @@ def _once(make: Callable[[], LoadedModel]) -> Callable[[], LoadedModel]:
     return load
 
 
-def _targets(case: Job | RefusedCase, records: Path) -> Iterator[Path]:
+def _targets(case: Job | UnplannedCase, records: Path) -> Iterator[Path]:
     yield record_path(records, case.case)
-    if not isinstance(case, RefusedCase):
+    if not isinstance(case, UnplannedCase):
         yield from case.outputs.paths()
 
 
-def _require_names(cases: Sequence[Job | RefusedCase]) -> None:
+def _require_names(cases: Sequence[Job | UnplannedCase]) -> None:
     seen: set[str] = set()
     for case in cases:
         if not case.case or "/" in case.case or "\\" in case.case or case.case.startswith("."):
@@ -223,7 +223,7 @@ def _require_names(cases: Sequence[Job | RefusedCase]) -> None:
         seen.add(case.case.casefold())
     owners: dict[Path, str] = {}
     for case in cases:
-        for path in () if isinstance(case, RefusedCase) else case.outputs.paths():
+        for path in () if isinstance(case, UnplannedCase) else case.outputs.paths():
             owner = owners.setdefault(path.resolve(), case.case)
             if owner != case.case:
                 raise UsageError(f"{path}: {owner} and {case.case} would both write this; run them into two folders")

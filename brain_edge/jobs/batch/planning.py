@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RefusedCase:
+class UnplannedCase:
     """A case that cannot be run, as its images are named: it is a failed one, and does not stop the others.
 
     Attributes:
@@ -80,7 +80,7 @@ def plan_batch(
     spec: ModelSpec,
     folders: Outputs,
     series: Sequence[tuple[str | None, str]] = (),
-) -> tuple[Job | RefusedCase, ...]:
+) -> tuple[Job | UnplannedCase, ...]:
     """The cases among what was named, in the order in which they were named, those of a folder by their names.
 
     A model of one sequence: each file is a case, and each image of a folder. One of several sequences: the files by
@@ -195,10 +195,10 @@ def _inputs_or_error(found: Group) -> Mapping[str, Path] | InputError:
         return error
 
 
-def _with_outputs(found: _Found, folders: Outputs) -> Job | RefusedCase:
+def _with_outputs(found: _Found, folders: Outputs) -> Job | UnplannedCase:
     case, inputs = found
     if isinstance(inputs, BrainEdgeError):
-        return RefusedCase(case, {}, inputs)
+        return UnplannedCase(case, {}, inputs)
     outputs = replace(
         folders,
         mask=folders.mask / f"{case}_mask.nii.gz",
@@ -240,7 +240,7 @@ def _require_outside(folder: Path, outputs: Outputs) -> None:
             )
 
 
-def _require_apart(cases: Sequence[Job | RefusedCase], records: Path) -> None:
+def _require_apart(cases: Sequence[Job | UnplannedCase], records: Path) -> None:
     """No output may be that of another case or any case's input; names are compared as Windows and macOS do."""
     makers: dict[str, int] = {}
     images = {_key(path) for case in cases for path in case.inputs.values()}
@@ -258,7 +258,7 @@ def _require_apart(cases: Sequence[Job | RefusedCase], records: Path) -> None:
                 )
 
 
-def _source(case: Job | RefusedCase) -> str:
+def _source(case: Job | UnplannedCase) -> str:
     return str(next(iter(case.inputs.values()), case.case))
 
 

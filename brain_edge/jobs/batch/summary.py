@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
     """All cases of a folder.
 
     Attributes:
@@ -65,11 +65,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     format_version: int = 1
 
 
-def summarise(records: Sequence[CaseRecord]) -> Summary:
+def summarize(records: Sequence[CaseRecord]) -> BatchSummary:
     """The cases in short."""
     digests = {record.digest for record in records}
     done = sum(record.status is CaseStatus.DONE for record in records)
-    return Summary(
+    return BatchSummary(
         digest=digests.pop() if len(digests) == 1 else None,
         cases=len(records),
         done=done,
@@ -78,7 +78,7 @@ def summarise(records: Sequence[CaseRecord]) -> Summary:
     )
 
 
-def write_summary(folder: Path) -> Summary:
+def write_summary(folder: Path) -> BatchSummary:
     """Write `summary.tsv` and `summary.json` from all records of a folder; each appears whole.
 
     Raises:
@@ -87,7 +87,7 @@ def write_summary(folder: Path) -> Summary:
     paths = (folder / TABLE, folder / SUMMARY)
     with gate(folder):  # one shard at a time: the last one to end sees the records of all
         remove_leftovers(paths)
-        summary = summarise(read_case_records(folder))
+        summary = summarize(read_case_records(folder))
         with atomic_file(paths[0]) as partial:
             partial.write_text(as_tsv(summary.rows), encoding="utf-8", newline="\n")
         with atomic_file(paths[1]) as partial:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import InputError, UsageError
-from brain_edge.jobs.batch import Outcome, RefusedCase
+from brain_edge.jobs.batch import CaseOutcome, UnplannedCase
 from brain_edge.jobs.bids.choose import choose, types_of, visit_of
 from brain_edge.jobs.bids.dataset import find_images, listed
 from brain_edge.jobs.bids.derivative import (
@@ -39,7 +39,7 @@ LOGS: Final = "logs"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class BidsRequest:
     """What is wanted of a dataset.
 
     Attributes:
@@ -71,12 +71,12 @@ class BidsPlan:
     """
 
     out: Path
-    jobs: tuple[Job | RefusedCase, ...]
+    jobs: tuple[Job | UnplannedCase, ...]
     cases: Mapping[str, BidsCase]
     notes: tuple[str, ...]
 
 
-def plan_dataset(dataset: RawDataset, out: Path, spec: ModelSpec, request: Request) -> BidsPlan:
+def plan_dataset(dataset: RawDataset, out: Path, spec: ModelSpec, request: BidsRequest) -> BidsPlan:
     """Find the images that a model takes, and decide what comes of them.
 
     Raises:
@@ -90,7 +90,7 @@ def plan_dataset(dataset: RawDataset, out: Path, spec: ModelSpec, request: Reque
     cases = {_case_name(case): case for case in choice.cases}
     jobs = [Job(case.inputs(), _outputs(case, out, spec, request), case=name) for name, case in cases.items()]
     refused = [
-        RefusedCase(unfit.visit.replace("/", "_"), unfit.inputs, InputError(f"{unfit.visit}: {unfit.reason}"))
+        UnplannedCase(unfit.visit.replace("/", "_"), unfit.inputs, InputError(f"{unfit.visit}: {unfit.reason}"))
         for unfit in choice.unfit
     ]
     return BidsPlan(out, (*jobs, *refused), cases, tuple(_notes(images, choice)))
@@ -106,7 +106,7 @@ def explained(plan: BidsPlan, package: ModelPackage, result: CaseResult) -> Case
         OutputError: they cannot be written.
     """
     record = result.record.run
-    if result.outcome is Outcome.FAILED or record is None:
+    if result.outcome is CaseOutcome.FAILED or record is None:
         return result
     case = plan.cases[result.case]
     base, name = _base(case, plan.out), derivative_name(case, package.spec)
@@ -135,7 +135,7 @@ def _base(case: BidsCase, out: Path) -> Path:
     return out.joinpath(*case_folder(case).parts)
 
 
-def _outputs(case: BidsCase, out: Path, spec: ModelSpec, request: Request) -> Outputs:
+def _outputs(case: BidsCase, out: Path, spec: ModelSpec, request: BidsRequest) -> Outputs:
     base = _base(case, out)
     return Outputs(
         mask=base / f"{derivative_name(case, spec)}{EXTENSION}",

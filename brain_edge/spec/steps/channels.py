@@ -9,7 +9,7 @@ import numpy as np
 
 from brain_edge.errors import InputError
 from brain_edge.spec.steps.frame import Array, Frame, Step
-from brain_edge.spec.steps.outcome import MisfitError, Outcome
+from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 from brain_edge.spec.steps.regrid import onto
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class AppendStage(Step, frozen=True):
         added = onto(found.voxels, found.geometry, frame.geometry, is_labels=is_labels)
         return appended(frame, added)
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """More channels."""
         return before.with_channels(before.channels + before.findings[self.stage].channels)
 
@@ -54,7 +54,7 @@ class AppendForeground(Step, frozen=True):
         """(C, I, J, K) -> (C + 1, I, J, K)."""
         return appended(frame, (frame.voxels != 0).any(axis=0, keepdims=True))
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """One more channel."""
         return before.with_channels(before.channels + 1)
 
@@ -79,7 +79,7 @@ class OneHot(Step, frozen=True):
             )
         return frame.with_voxels(hot.astype(np.float32))
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """One channel per class."""
         if before.channels != 1:
             raise MisfitError(f"makes classes of {before.channels} channels, one label map is expected")

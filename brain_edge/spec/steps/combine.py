@@ -14,7 +14,7 @@ import numpy as np
 from brain_edge.errors import PackageError
 from brain_edge.spec.steps.decode import LabelValue
 from brain_edge.spec.steps.frame import Array, Frame, Step
-from brain_edge.spec.steps.outcome import MisfitError, Outcome, known_labels, one_label_map
+from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError, known_labels, one_label_map
 from brain_edge.spec.steps.staple import staple
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class JoinStages(Step, frozen=True):
         """(C, I, J, K) -> all channels (n, I, J, K)."""
         return frame.with_voxels(np.concatenate(members(frame, self.stages)))
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """All their channels; labels stay labels where all of them are."""
         found = [*(before.findings[name] for name in self.stages), before]
         joined = before.with_channels(sum(each.channels for each in found))
@@ -46,7 +46,7 @@ class JoinStages(Step, frozen=True):
             return joined
         if len(labels) < len(found):
             raise MisfitError("joins labels to what are not labels")
-        return Outcome(joined.channels, frozenset().union(*labels), before.findings)
+        return KnownFrame(joined.channels, frozenset().union(*labels), before.findings)
 
     def stages_used(self) -> tuple[str, ...]:
         """The stages whose channels are joined."""
@@ -81,7 +81,7 @@ class AverageStages(Step, frozen=True):
             mean += voxels * np.float32(weight)
         return frame.with_voxels(mean)
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same channels."""
         for name in self.stages:
             found = before.findings[name]
@@ -120,7 +120,7 @@ class VoteStages(Step, frozen=True):
             most = np.maximum(most, votes)
         return frame.with_voxels(winners)
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """The labels of all."""
         return _labels_of_all(self, self.stages, before)
 
@@ -150,7 +150,7 @@ class StapleStages(Step, frozen=True):
         maps = members(frame, self.stages)
         return frame.with_voxels(staple(maps, ordered(_present(maps), ())))
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """The labels of all."""
         return _labels_of_all(self, self.stages, before)
 
@@ -190,7 +190,7 @@ def _present(maps: Sequence[Array]) -> list[int]:
     return [int(value) for value in np.flatnonzero(counts)]
 
 
-def _labels_of_all(step: Step, stages: Sequence[str], before: Outcome) -> Outcome:
+def _labels_of_all(step: Step, stages: Sequence[str], before: KnownFrame) -> KnownFrame:
     labels = one_label_map(before, step)
     for name in stages:
         found = before.findings[name]

@@ -9,7 +9,7 @@ import numpy as np
 
 from brain_edge.spec.steps.decode import LabelValue, Plane, stacked_axis
 from brain_edge.spec.steps.frame import Array, Frame, Step
-from brain_edge.spec.steps.outcome import Outcome, one_label_map
+from brain_edge.spec.steps.known_frame import KnownFrame, one_label_map
 
 if TYPE_CHECKING:
     from brain_edge.image.geometry import Geometry
@@ -53,7 +53,7 @@ class MinimumVolume(Step, frozen=True):
             return frame
         return relabelled(frame, inside, self.replacement)
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same labels, and the replacement."""
         return before.with_labels(one_label_map(before, self) | {self.replacement})
 
@@ -86,7 +86,7 @@ class RemoveSmallComponents(Step, frozen=True):
         is_small[0] = False
         return relabelled(frame, is_small[components], self.replacement)
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same labels, and the replacement."""
         return before.with_labels(one_label_map(before, self) | {self.replacement})
 
@@ -109,7 +109,7 @@ class KeepLargest(Step, frozen=True):
         is_smaller[0] = False
         return relabelled(frame, is_smaller[components], self.replacement)
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same labels, and the replacement."""
         return before.with_labels(one_label_map(before, self) | {self.replacement})
 
@@ -146,7 +146,7 @@ class ComponentExtent(Step, frozen=True):
         is_thin[0] = False
         return relabelled(frame, is_thin[components], self.replacement)
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same labels, and the replacement."""
         return before.with_labels(one_label_map(before, self) | {self.replacement})
 

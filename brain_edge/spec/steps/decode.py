@@ -9,7 +9,7 @@ import numpy as np
 
 from brain_edge.image.resample import Interpolation
 from brain_edge.spec.steps.frame import Array, Frame, Step
-from brain_edge.spec.steps.outcome import MisfitError, Outcome, one_label_map
+from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError, one_label_map
 
 Plane = Literal["axial", "coronal", "sagittal"]
 
@@ -32,7 +32,7 @@ class Argmax(Step, frozen=True):
             winners = np.array(self.values, dtype=np.uint8)[winners]
         return frame.with_voxels(winners[np.newaxis])
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """Labels."""
         if before.channels < 2 or (self.values and len(self.values) != before.channels):
             raise MisfitError(f"gives {len(self.values)} labels to {before.channels} channels")
@@ -50,7 +50,7 @@ class Threshold(Step, frozen=True):
         channel = frame.voxels[self.channel : self.channel + 1]
         return frame.with_voxels((channel > self.above).astype(np.uint8))
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """The label 1."""
         if self.channel >= before.channels:
             raise MisfitError(f"thresholds channel {self.channel}, there are {before.channels}")
@@ -69,7 +69,7 @@ class Restore(Step, frozen=True):
         """Undo the trail of the frame."""
         return frame.undone(self.interpolation)
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """Labels stay labels only where no value between two of them can arise."""
         return before if self.interpolation is Interpolation.NEAREST else before.blended()
 
@@ -87,7 +87,7 @@ class LargestComponent(Step, frozen=True):
         largest = cc3d.largest_k(labels > 0, k=1, connectivity=self.connectivity)
         return frame.with_voxels(np.where(largest > 0, labels, np.uint8(0))[np.newaxis])
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same labels."""
         return before.with_labels(one_label_map(before, self))
 
@@ -105,7 +105,7 @@ class FillHoles(Step, frozen=True):
         filled = self._filled(foreground, frame.geometry.orientation)
         return frame.with_voxels(np.where(filled & ~foreground, np.uint8(self.value), labels)[np.newaxis])
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same labels, and the one that fills."""
         return before.with_labels(one_label_map(before, self) | {self.value})
 

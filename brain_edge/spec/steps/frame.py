@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from brain_edge.image.geometry import AxisMoves, Box, Geometry
-    from brain_edge.spec.steps.outcome import Outcome
+    from brain_edge.spec.steps.known_frame import KnownFrame
 
 Value = TypeVar("Value")
 
@@ -50,7 +50,7 @@ class Step(
         """The frame after this step; the frame given is not changed."""
         raise NotImplementedError(type(self).__name__)
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """What `apply` makes of a frame of which only `before` is known.
 
         Raises:

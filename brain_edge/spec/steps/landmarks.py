@@ -11,7 +11,7 @@ import numpy as np
 from brain_edge.errors import InputError
 from brain_edge.spec.steps.frame import Array, Frame, Step
 from brain_edge.spec.steps.intensity import Region, selected
-from brain_edge.spec.steps.outcome import MisfitError, Outcome
+from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 
 Percent = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
 
@@ -30,7 +30,7 @@ class Constants(Step, frozen=True):
         values = tuple(frame.present(self.values))
         return replace(frame, statistics={**frame.statistics, self.name: values})
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same channels."""
         return _one_each(before, len(self.values), "constants")
 
@@ -69,7 +69,7 @@ class MatchLandmarks(Step, frozen=True):
         pairs = zip(frame.voxels, frame.present(self.landmarks), strict=True)
         return frame.with_voxels(np.stack([self._mapped(channel, np.array(marks)) for channel, marks in pairs]))
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same channels."""
         return _one_each(before, len(self.landmarks), "rows of landmarks")
 
@@ -96,7 +96,7 @@ def piecewise_linear(values: Array, knots: Array, targets: Array) -> Array:
     return mapped
 
 
-def _one_each(before: Outcome, given: int, what: str) -> Outcome:
+def _one_each(before: KnownFrame, given: int, what: str) -> KnownFrame:
     if given != before.channels:
         raise MisfitError(f"gives {given} {what} to {before.channels} channels")
     return before

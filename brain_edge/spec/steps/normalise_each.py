@@ -11,7 +11,7 @@ import numpy as np
 from brain_edge.errors import InputError
 from brain_edge.spec.base import Value
 from brain_edge.spec.steps.frame import Array, Frame, Step
-from brain_edge.spec.steps.outcome import MisfitError, Outcome
+from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 
 
 class Scheme(StrEnum):
@@ -56,7 +56,7 @@ class NormaliseEach(Step, frozen=True):
         normalised = [_normalised(channel, rule, foreground) for channel, rule in zip(frame.voxels, rules, strict=True)]
         return frame.with_voxels(np.stack(normalised))
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same channels."""
         if len(self.channels) != before.channels:
             raise MisfitError(f"gives {len(self.channels)} rules to {before.channels} channels")

@@ -11,7 +11,7 @@ import numpy as np
 from brain_edge.spec.base import Value
 from brain_edge.spec.steps.decode import LabelValue
 from brain_edge.spec.steps.frame import Array, Frame, Step
-from brain_edge.spec.steps.outcome import MisfitError, Outcome
+from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 
 Channel = Annotated[int, msgspec.Meta(ge=0, le=255)]
 TABLE_CHANNELS = 8
@@ -49,7 +49,7 @@ class PaintRegions(Step, frozen=True):
             labels[frame.voxels[region.channel] > region.above] = region.label
         return frame.with_voxels(labels[np.newaxis])
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """The labels that are painted."""
         for region in self.regions:
             if region.channel >= before.channels:
@@ -83,7 +83,7 @@ class LookUpRegions(Step, frozen=True):
             entries |= (values > above).astype(np.uint8) << channel
         return frame.with_voxels(np.array(self.labels, dtype=np.uint8)[entries][np.newaxis])
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """The labels of the table."""
         if before.channels != len(self.above):
             raise MisfitError(f"has a table for {len(self.above)} regions, there are {before.channels}")
@@ -113,7 +113,7 @@ class OrdinalLevels(Step, frozen=True):
             return frame.with_voxels(frame.voxels.argmax(axis=0).astype(np.uint8)[np.newaxis])
         return frame.with_voxels(np.floor(_mean_level(frame.voxels) + np.float32(0.5)).astype(np.uint8)[np.newaxis])
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """A label for each level."""
         if before.channels < 2:
             raise MisfitError("has levels of one channel, at least two are expected")
@@ -134,7 +134,7 @@ class PrependBackground(Step, frozen=True):
         joined /= total + background
         return frame.with_voxels(joined)
 
-    def outcome(self, before: Outcome) -> Outcome:
+    def outcome(self, before: KnownFrame) -> KnownFrame:
         """One more channel."""
         return before.with_channels(before.channels + 1)
 

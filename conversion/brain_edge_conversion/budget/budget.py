@@ -13,7 +13,7 @@ from brain_edge.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from brain_edge.package.manifest import CaseRecord
+    from brain_edge.package.manifest import AccuracyCase
 
 
 DROP_STEP: Final = 1e-5
@@ -112,7 +112,7 @@ class Verdict:
         return not self.failures
 
 
-def judge(cases: Sequence[CaseRecord], share: float, budget: AccuracyBudget) -> Verdict:
+def judge(cases: Sequence[AccuracyCase], share: float, budget: AccuracyBudget) -> Verdict:
     """Compare measured cases with a budget.
 
     Cases with and without reference masks are never pooled: where any case has a reference, those decide, and the
@@ -146,7 +146,7 @@ def judge(cases: Sequence[CaseRecord], share: float, budget: AccuracyBudget) -> 
     )
 
 
-def _require_decided(cases: Sequence[CaseRecord], drops: Mapping[CaseRecord, float]) -> None:
+def _require_decided(cases: Sequence[AccuracyCase], drops: Mapping[AccuracyCase, float]) -> None:
     seen = {case.label for case in cases if case.agreement is not None}
     for label in sorted(seen - {case.label for case in drops}):
         raise UsageError(
@@ -155,7 +155,7 @@ def _require_decided(cases: Sequence[CaseRecord], drops: Mapping[CaseRecord, flo
         )
 
 
-def _require_accurate(drops: Mapping[CaseRecord, float], budget: AccuracyBudget) -> None:
+def _require_accurate(drops: Mapping[AccuracyCase, float], budget: AccuracyBudget) -> None:
     """What FP32 does not have, INT8 cannot lose: such a label would meet every budget."""
     for label, known in baseline_dice(drops).items():
         if fmean(known) <= budget.max_dice_drop and max(known) <= budget.case_limit:
@@ -166,7 +166,7 @@ def _require_accurate(drops: Mapping[CaseRecord, float], budget: AccuracyBudget)
             )
 
 
-def baseline_dice(cases: Iterable[CaseRecord]) -> Mapping[int, list[float]]:
+def baseline_dice(cases: Iterable[AccuracyCase]) -> Mapping[int, list[float]]:
     """Label -> Dice of FP32 in the cases whose reference has it."""
     by_label: dict[int, list[float]] = defaultdict(list)
     for case in cases:
@@ -175,18 +175,18 @@ def baseline_dice(cases: Iterable[CaseRecord]) -> Mapping[int, list[float]]:
     return by_label
 
 
-def losses(cases: Sequence[CaseRecord]) -> Mapping[CaseRecord, float]:
+def losses(cases: Sequence[AccuracyCase]) -> Mapping[AccuracyCase, float]:
     """What decides: the drop of the cases with a reference, or where there are none, the disagreement of all."""
     by_reference = any(has_reference(case) for case in cases)
     return {case: drop for case in cases if (drop := _drop(case, by_reference=by_reference)) is not None}
 
 
-def has_reference(case: CaseRecord) -> bool:
+def has_reference(case: AccuracyCase) -> bool:
     """Whether a case was measured against a reference mask, even one that lacks this label."""
     return case.reference_volume_ml is not None or case.drop is not None
 
 
-def hd95_increase_mm(case: CaseRecord) -> float | None:
+def hd95_increase_mm(case: AccuracyCase) -> float | None:
     """HD95 of INT8 minus HD95 of FP32; infinite where INT8 alone lost the label; None where FP32 has none."""
     if case.hd95_fp32_mm is None:
         return None
@@ -212,7 +212,7 @@ class _Limit:
         return 1.0 if self.met else 1.0 + self.value  # an increase of 0 mm was asked for
 
 
-def _drop_limits(drops: Mapping[CaseRecord, float], budget: AccuracyBudget) -> tuple[_Limit, _Limit]:
+def _drop_limits(drops: Mapping[AccuracyCase, float], budget: AccuracyBudget) -> tuple[_Limit, _Limit]:
     """The worst mean of a label, and the worst single case."""
     label, mean = max(_means_by_label(drops).items(), key=lambda item: item[1])
     worst = max(drops, key=lambda case: drops[case])
@@ -224,7 +224,7 @@ def _drop_limits(drops: Mapping[CaseRecord, float], budget: AccuracyBudget) -> t
     return _Limit(mean, budget.max_dice_drop, words), _Limit(drops[worst], budget.case_limit, case_words)
 
 
-def _disagreement_limits(cases: Sequence[CaseRecord], budget: AccuracyBudget) -> Iterator[_Limit]:
+def _disagreement_limits(cases: Sequence[AccuracyCase], budget: AccuracyBudget) -> Iterator[_Limit]:
     """The worst mean of a label, of the cases with a reference and of those without."""
     if budget.max_disagreement is None:
         return
@@ -236,7 +236,7 @@ def _disagreement_limits(cases: Sequence[CaseRecord], budget: AccuracyBudget) ->
             yield _Limit(mean, budget.max_disagreement, f"{words}, the limit is {budget.max_disagreement:g}")
 
 
-def _distance_limits(cases: Sequence[CaseRecord], budget: AccuracyBudget) -> Iterator[_Limit]:
+def _distance_limits(cases: Sequence[AccuracyCase], budget: AccuracyBudget) -> Iterator[_Limit]:
     increases = {case: increase for case in cases if (increase := hd95_increase_mm(case)) is not None}
     if budget.max_hd95_increase_mm is None or not increases:
         return
@@ -246,7 +246,7 @@ def _distance_limits(cases: Sequence[CaseRecord], budget: AccuracyBudget) -> Ite
     yield _Limit(increases[worst], budget.max_hd95_increase_mm, words)
 
 
-def _disagreements(cases: Sequence[CaseRecord]) -> Mapping[CaseRecord, float]:
+def _disagreements(cases: Sequence[AccuracyCase]) -> Mapping[AccuracyCase, float]:
     return {case: 1.0 - case.agreement for case in cases if case.agreement is not None}
 
 
@@ -271,14 +271,14 @@ def _rounded_up(drop: float) -> float:
     return rounded if rounded >= drop else round((steps + 1) * DROP_STEP, 5)  # the division may have rounded down
 
 
-def _drop(case: CaseRecord, *, by_reference: bool) -> float | None:
+def _drop(case: AccuracyCase, *, by_reference: bool) -> float | None:
     """Dice that is lost (negative where it is won), or None where this case says nothing."""
     if by_reference:
         return case.drop
     return None if case.agreement is None else 1.0 - case.agreement
 
 
-def _means_by_label(drops: Mapping[CaseRecord, float]) -> Mapping[int, float]:
+def _means_by_label(drops: Mapping[AccuracyCase, float]) -> Mapping[int, float]:
     by_label: dict[int, list[float]] = defaultdict(list)
     for case, drop in drops.items():
         by_label[case.label].append(drop)

@@ -16,7 +16,7 @@ import msgspec
 from brain_edge.bench.child import ChildOptions, ask_child, job_from_parent
 from brain_edge.evaluation.cohort import load_cohort
 from brain_edge.package import Manifest, ModelPackage, Precision
-from brain_edge.package.manifest import CaseRecord, IsaRecord
+from brain_edge.package.manifest import AccuracyCase, IsaRecord
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import judge
 from brain_edge_conversion.budget.coverage import LayerCost, int8_share, kernel_shares, with_kernels
@@ -37,7 +37,7 @@ MODULE: Final = "brain_edge_conversion.budget.isa"
 X86: Final = frozenset({"x86_64", "amd64"})
 
 
-class Job(Value, frozen=True):
+class IsaQuestion(Value, frozen=True):
     """What the child is asked to do: files and numbers only, since it shares nothing else with its parent."""
 
     folder: str
@@ -49,10 +49,10 @@ class Job(Value, frozen=True):
     shapes: dict[str, tuple[int, ...]]
 
 
-class Answer(Value, frozen=True):
+class IsaAnswer(Value, frozen=True):
     """What the child found: the masks against the baseline, and per graph and layer the kernel that was in force."""
 
-    records: tuple[CaseRecord, ...]
+    records: tuple[AccuracyCase, ...]
     kernels: dict[str, dict[str, str]]
 
 
@@ -62,9 +62,9 @@ def make_job(
     masks: Path,
     shapes: dict[str, tuple[int, ...]],
     runtime: RuntimeOptions,
-) -> Job:
+) -> IsaQuestion:
     """The measurement of a package, sealed or not, on cases of one cohort; `shapes` are the inputs of its graphs."""
-    return Job(
+    return IsaQuestion(
         folder=str(candidate.folder),
         manifest=candidate.manifest,
         cohort=cases[0].cohort,
@@ -87,17 +87,19 @@ def obstacle(machine: str, precision: Precision) -> str:
     return "" if precision is Precision.F32 else f"not verified: the package runs in {precision}, which AVX2 has not"
 
 
-def measure_under(isa: str, job: Job) -> Answer:
+def measure_under(isa: str, job: IsaQuestion) -> IsaAnswer:
     """Run a job in a child process that may use no more than these instructions, and that ends with this process.
 
     Raises:
         BrainEdgeError: the child failed; carries its last line.
     """
     answer = ask_child(MODULE, job, f"the measurement under {isa}", {VARIABLE: isa})
-    return msgspec.json.decode(answer, type=Answer)
+    return msgspec.json.decode(answer, type=IsaAnswer)
 
 
-def isa_record(isa: str, job: Job, layers: Mapping[str, Sequence[LayerCost]], budget: AccuracyBudget) -> IsaRecord:
+def isa_record(
+    isa: str, job: IsaQuestion, layers: Mapping[str, Sequence[LayerCost]], budget: AccuracyBudget
+) -> IsaRecord:
     """Measure under other instructions and judge; where that is impossible, the record says why.
 
     Args:
@@ -132,13 +134,13 @@ def isa_record(isa: str, job: Job, layers: Mapping[str, Sequence[LayerCost]], bu
 
 def main() -> None:
     """The child: a job on stdin, the answer on stdout."""
-    job = msgspec.json.decode(job_from_parent(), type=Job)
+    job = msgspec.json.decode(job_from_parent(), type=IsaQuestion)
     cohort = load_cohort(job.cohort)
     cases = [case for case in cohort.cases() if case.number in job.cases]
     runtime = job.runtime.options(resident_graphs=2)
     candidate = ModelPackage(Path(job.folder), job.manifest)
     records = measure(candidate, cases, Path(job.masks), subject_numbers(cohort), runtime)
-    answer = Answer(records=records, kernels=package_kernels(candidate, job.shapes, runtime))
+    answer = IsaAnswer(records=records, kernels=package_kernels(candidate, job.shapes, runtime))
     sys.stdout.buffer.write(msgspec.json.encode(answer))
 
 

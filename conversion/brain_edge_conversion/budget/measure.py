@@ -21,7 +21,7 @@ from brain_edge.evaluation.lesions import lesion_recall
 from brain_edge.image.volume import Mask
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.package import ModelPackage, Precision
-from brain_edge.package.manifest import CaseRecord
+from brain_edge.package.manifest import AccuracyCase
 from brain_edge.spec import Task
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def measure(
     folder: Path,
     subjects: Mapping[int, int],
     runtime: RuntimeOptions,
-) -> tuple[CaseRecord, ...]:
+) -> tuple[AccuracyCase, ...]:
     """Compare a package, in the precision in which it is deployed, with the baseline and the references.
 
     Args:
@@ -100,7 +100,7 @@ def measure(
     """
     segmenter = candidate if isinstance(candidate, Segmenter) else Segmenter.open(candidate, runtime)
     labels = tuple(segmenter.spec.label_names())
-    records: list[CaseRecord] = []
+    records: list[AccuracyCase] = []
     for case in cases:
         study, reference = load_case(case)
         mask = segment_case(segmenter, study).mask
@@ -140,8 +140,8 @@ def _mask_file(folder: Path, case: Case) -> Path:
     return folder / f"baseline-{case.number}.npz"
 
 
-def _record(case: Case, label: ComparedLabel, subject: int) -> CaseRecord:
-    return CaseRecord(
+def _record(case: Case, label: ComparedLabel, subject: int) -> AccuracyCase:
+    return AccuracyCase(
         case=case.number,
         split=case.entry.split,
         label=label.label,
@@ -158,7 +158,7 @@ def _record(case: Case, label: ComparedLabel, subject: int) -> CaseRecord:
     )
 
 
-def _with_lesions(record: CaseRecord, baseline: Mask, mask: Mask, reference: Mask) -> CaseRecord:
+def _with_lesions(record: AccuracyCase, baseline: Mask, mask: Mask, reference: Mask) -> AccuracyCase:
     first, second = (
         lesion_recall(each.labels == record.label, reference.labels == record.label) for each in (baseline, mask)
     )

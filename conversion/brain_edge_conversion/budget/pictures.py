@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from brain_edge.evaluation.cohort import Case
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
-    from brain_edge.package.manifest import CaseRecord
+    from brain_edge.package.manifest import AccuracyCase
 
 MOST: Final = 3
 
 
-def worst_cases(records: Sequence[CaseRecord]) -> tuple[int, ...]:
+def worst_cases(records: Sequence[AccuracyCase]) -> tuple[int, ...]:
     """Numbers of the cases that lose most in any label, the worst in front."""
     worst: dict[int, float] = {}
     for record, loss in losses(records).items():

@@ -12,8 +12,7 @@ import msgspec
 
 from brain_edge.errors import InputError
 from brain_edge_conversion.folders.reading import as_type, read_yaml
-from brain_edge_conversion.networks.gandlf_unet import Final as FinalLayer
-from brain_edge_conversion.networks.gandlf_unet import GandlfPlan, Norm
+from brain_edge_conversion.networks.gandlf_unet import GandlfPlan, Norm, OutputActivation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,12 +22,12 @@ MADE_BY: Final = "GaNDLF"
 RESIDUAL: Final = {"unet": False, "resunet": True, "residualunet": True}
 """The networks that are known, by the name of their architecture."""
 FINAL_LAYERS: Final = {
-    "sigmoid": FinalLayer.SIGMOID,
-    "sig": FinalLayer.SIGMOID,
-    "softmax": FinalLayer.SOFTMAX,
-    "soft": FinalLayer.SOFTMAX,
-    "none": FinalLayer.NONE,
-    "logits": FinalLayer.NONE,
+    "sigmoid": OutputActivation.SIGMOID,
+    "sig": OutputActivation.SIGMOID,
+    "softmax": OutputActivation.SOFTMAX,
+    "soft": OutputActivation.SOFTMAX,
+    "none": OutputActivation.NONE,
+    "logits": OutputActivation.NONE,
 }
 ELSEWHERE: Final = "convert the network as module:attribute with --spec"
 EITHER: Final = "||"
@@ -56,7 +55,7 @@ class Inference(msgspec.Struct, frozen=True):
     patch_overlap: int = 0
 
 
-class Configuration(msgspec.Struct, frozen=True):
+class GandlfConfiguration(msgspec.Struct, frozen=True):
     """What is needed of a configuration to run its model."""
 
     model: Model
@@ -86,7 +85,7 @@ class Configuration(msgspec.Struct, frozen=True):
         return self.grid_aggregator_overlap or self.inference_mechanism.grid_aggregator_overlap
 
 
-def read_configuration(folder: Path, checkpoint: Path, kept: Any) -> tuple[Configuration, Path]:
+def read_configuration(folder: Path, checkpoint: Path, kept: Any) -> tuple[GandlfConfiguration, Path]:
     """The configuration of a model, and the file that it is from.
 
     Args:
@@ -98,7 +97,7 @@ def read_configuration(folder: Path, checkpoint: Path, kept: Any) -> tuple[Confi
         InputError: there is none, or it says something that is not understood.
     """
     if isinstance(kept, dict):
-        return as_type(kept, Configuration, checkpoint, MADE_BY), checkpoint
+        return as_type(kept, GandlfConfiguration, checkpoint, MADE_BY), checkpoint
     found = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
     if len(found) != 1:
         pickled = "; parameters.pkl is a pickle, which is a program, and is not opened"
@@ -107,10 +106,10 @@ def read_configuration(folder: Path, checkpoint: Path, kept: Any) -> tuple[Confi
             f"got {', '.join(path.name for path in found) or 'neither'}"
             f"{pickled if (folder / 'parameters.pkl').exists() else ''}; copy the file that it was trained with"
         )
-    return as_type(read_yaml(found[0], MADE_BY), Configuration, found[0], MADE_BY), found[0]
+    return as_type(read_yaml(found[0], MADE_BY), GandlfConfiguration, found[0], MADE_BY), found[0]
 
 
-def require_segmentation(configuration: Configuration, path: Path) -> None:
+def require_segmentation(configuration: GandlfConfiguration, path: Path) -> None:
     """That a model segments volumes, and that its network is known.
 
     Raises:
@@ -153,7 +152,7 @@ def classes(model: Model) -> list[str]:
     return [str(entry).strip() for entry in (listed.strip("[] ").split(",") if isinstance(listed, str) else listed)]
 
 
-def patch_sides(configuration: Configuration, path: Path) -> tuple[int, int, int]:
+def patch_sides(configuration: GandlfConfiguration, path: Path) -> tuple[int, int, int]:
     """The sides of a patch.
 
     Raises:
@@ -168,6 +167,6 @@ def patch_sides(configuration: Configuration, path: Path) -> tuple[int, int, int
     return sides[0], sides[1], sides[2]
 
 
-def entries(configuration: Configuration) -> Mapping[str, Any]:
+def entries(configuration: GandlfConfiguration) -> Mapping[str, Any]:
     """`data_preprocessing` in its order."""
     return configuration.data_preprocessing or {}

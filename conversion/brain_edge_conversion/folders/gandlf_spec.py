@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.spec.steps import BeforeStep
-    from brain_edge_conversion.folders.gandlf_config import Configuration, Model
+    from brain_edge_conversion.folders.gandlf_config import GandlfConfiguration, Model
 
 GRAPH: Final = "network"
 HALF: Final = float(np.nextafter(np.float32(0.5), np.float32(0)))
@@ -43,7 +43,7 @@ IN_TRAINING_ONLY: Final = ("crop_external_zero_planes",)
 """Entries that GaNDLF skips when it infers."""
 
 
-def gandlf_spec(folder: Path, configuration: Configuration, path: Path, channels_in: int) -> ModelSpec:
+def gandlf_spec(folder: Path, configuration: GandlfConfiguration, path: Path, channels_in: int) -> ModelSpec:
     """The specification of a model.
 
     Args:
@@ -185,7 +185,7 @@ ENTRIES: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[BeforeStep, ...]
 """What is understood; None for values that it is not understood with."""
 
 
-def _windows(configuration: Configuration, path: Path) -> SlidingWindow:
+def _windows(configuration: GandlfConfiguration, path: Path) -> SlidingWindow:
     sides, overlap = patch_sides(configuration, path), configuration.inference_mechanism.patch_overlap
     blending = BLENDINGS.get(configuration.overlap_mode)
     if blending is None or overlap < 0 or overlap % 2 or overlap >= min(sides) or (overlap and len(set(sides)) > 1):
@@ -201,7 +201,7 @@ def _windows(configuration: Configuration, path: Path) -> SlidingWindow:
     return SlidingWindow(sides, share, blending, Starts.FIXED_STEP)
 
 
-def _require_no_padding(configuration: Configuration, path: Path) -> None:
+def _require_no_padding(configuration: GandlfConfiguration, path: Path) -> None:
     if configuration.pads_subjects:
         raise InputError(
             f"{path}: patch_sampler has enable_padding, by which every image is padded before its intensities are "
@@ -209,7 +209,7 @@ def _require_no_padding(configuration: Configuration, path: Path) -> None:
         )
 
 
-def _require_no_postprocessing(configuration: Configuration, path: Path) -> None:
+def _require_no_postprocessing(configuration: GandlfConfiguration, path: Path) -> None:
     given = {
         **(configuration.data_postprocessing or {}),
         **(configuration.data_postprocessing_after_reverse_one_hot_encoding or {}),

@@ -23,7 +23,7 @@ NETWORKS: Final = {"PlainConvUNet": "n_conv_per_stage", "ResidualEncoderUNet": "
 """The networks that are known, each with the name of its blocks per encoder stage."""
 
 
-class Configuration(msgspec.Struct, frozen=True):
+class NnunetConfiguration(msgspec.Struct, frozen=True):
     """One configuration of the plans, inheritance resolved; what is not needed to run it is left out."""
 
     patch_size: tuple[int, ...]

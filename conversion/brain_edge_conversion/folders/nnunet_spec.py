@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.spec.steps import AfterStep, BeforeStep
-    from brain_edge_conversion.folders.nnunet_plans import Configuration, Dataset, Plans
+    from brain_edge_conversion.folders.nnunet_plans import Dataset, NnunetConfiguration, Plans
 
 STORED_ORDER: Final = ("SimpleITKIO", "NibabelIO")
 """Readers that give the array as it is stored, last axis first."""
@@ -39,7 +39,7 @@ RESAMPLING: Final = "resample_data_or_seg_to_shape"
 
 
 def nnunet_spec(
-    folder: Path, plans: Plans, configuration: Configuration, dataset: Dataset, network: Network
+    folder: Path, plans: Plans, configuration: NnunetConfiguration, dataset: Dataset, network: Network
 ) -> ModelSpec:
     """The specification of a results folder.
 
@@ -74,7 +74,7 @@ def nnunet_spec(
 
 
 def nnunet_network(
-    configuration: Configuration, dataset: Dataset, graphs: tuple[str, ...], mirror: tuple[int, ...]
+    configuration: NnunetConfiguration, dataset: Dataset, graphs: tuple[str, ...], mirror: tuple[int, ...]
 ) -> Network:
     """How the folds are run: windows of the patch size by half, the mean of their logits."""
     return Network(
@@ -105,7 +105,7 @@ def _three(values: tuple[Any, ...]) -> tuple[Any, Any, Any]:
     return values[0], values[1], values[2]
 
 
-def require_default_pipeline(plans: Plans, configuration: Configuration, path: Path) -> None:
+def require_default_pipeline(plans: Plans, configuration: NnunetConfiguration, path: Path) -> None:
     """That a configuration is run in nnU-Net's own way, in 3D and on images alone.
 
     Raises:
@@ -150,7 +150,7 @@ def _array_order(plans: Plans, path: Path) -> BeforeStep:
     return TransposeAxes(axes=(2 - first, 2 - second, 2 - third))
 
 
-def _rules(plans: Plans, configuration: Configuration, dataset: Dataset, path: Path) -> tuple[ChannelRule, ...]:
+def _rules(plans: Plans, configuration: NnunetConfiguration, dataset: Dataset, path: Path) -> tuple[ChannelRule, ...]:
     count = len(dataset.channels)
     schemes, masks = configuration.normalization_schemes, configuration.use_mask_for_norm
     if not len(schemes) == len(masks) == count:

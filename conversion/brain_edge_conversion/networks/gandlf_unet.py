@@ -26,7 +26,7 @@ class Norm(StrEnum):
     """Over space; in evaluation mode the same as `batch`, with running statistics of its own training."""
 
 
-class Final(StrEnum):
+class OutputActivation(StrEnum):
     """`final_layer`."""
 
     SIGMOID = "sigmoid"
@@ -55,7 +55,7 @@ class GandlfPlan:
     width: int
     channels_in: int
     channels_out: int
-    final: Final
+    final: OutputActivation
     sigmoid_multiplier: float = 1.0
 
     def norm_of(self, channels: int) -> nn.Module:
@@ -191,9 +191,9 @@ class _Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv0(_activate(self.in_0(x)))
-        if self.final is Final.SOFTMAX:
+        if self.final is OutputActivation.SOFTMAX:
             return functional.softmax(x, dim=1)
-        if self.final is Final.SIGMOID:
+        if self.final is OutputActivation.SIGMOID:
             return torch.sigmoid(x if self.multiplier == 1 else self.multiplier * x)
         return x
 

@@ -14,12 +14,12 @@ import msgspec
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.package import graph_path
 from brain_edge.package.digest import sha256_of
-from brain_edge.package.manifest import CaseRecord, IsaRecord
+from brain_edge.package.manifest import AccuracyCase, IsaRecord
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import AccuracyBudget
 from brain_edge_conversion.budget.coverage import LayerCost
 from brain_edge_conversion.quantize.ladder import Setting
-from brain_edge_conversion.quantize.policy import Group, Outcome
+from brain_edge_conversion.quantize.policy import Group, TrialOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,8 +57,8 @@ class Entry(Value, frozen=True):
         elapsed_s: for the estimate of what is left and for a time limit; otherwise never decisive.
     """
 
-    outcome: Outcome
-    records: tuple[CaseRecord, ...]
+    outcome: TrialOutcome
+    records: tuple[AccuracyCase, ...]
     isas: tuple[IsaRecord, ...]
     layers: dict[str, tuple[LayerCost, ...]]
     files: dict[str, str]

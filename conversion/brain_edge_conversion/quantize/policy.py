@@ -30,7 +30,7 @@ class Trial(Value, frozen=True):
     reverted: tuple[Group, ...] = ()
 
 
-class Outcome(Value, frozen=True):
+class TrialOutcome(Value, frozen=True):
     """What became of a trial.
 
     Attributes:
@@ -70,7 +70,7 @@ Decision: TypeAlias = Trial | Rank | Stop
 
 
 def next_trial(
-    history: Sequence[Outcome], ladder: Sequence[Setting], ranked: Sequence[Group] | None, min_int8_share: float
+    history: Sequence[TrialOutcome], ladder: Sequence[Setting], ranked: Sequence[Group] | None, min_int8_share: float
 ) -> Decision:
     """What to do after `history`.
 
@@ -94,20 +94,20 @@ def next_trial(
     return _revert(history, base.trial, ranked, min_int8_share)
 
 
-def out_of_time(history: Sequence[Outcome], limit_min: float) -> Stop:
+def out_of_time(history: Sequence[TrialOutcome], limit_min: float) -> Stop:
     """The end of a search whose time is over: of what meets the budget that with the fewest groups in float, if any."""
     met = [index for index, outcome in enumerate(history) if outcome.met]
     chosen = min(met, key=lambda index: len(history[index].trial.reverted), default=None)
     return Stop(chosen, f"the time limit of {limit_min:g} minutes was over after {len(history)} trial(s)")
 
 
-def best(outcomes: Sequence[Outcome], min_int8_share: float) -> Outcome | None:
+def best(outcomes: Sequence[TrialOutcome], min_int8_share: float) -> TrialOutcome | None:
     """The outcome that exceeds its limits least among those that quantise enough; the earlier one if equal."""
     enough = [outcome for outcome in outcomes if outcome.int8_share >= min_int8_share]
     return min(enough, key=lambda outcome: outcome.excess, default=None)
 
 
-def _revert(history: Sequence[Outcome], base: Trial, ranked: Sequence[Group], min_int8_share: float) -> Decision:
+def _revert(history: Sequence[TrialOutcome], base: Trial, ranked: Sequence[Group], min_int8_share: float) -> Decision:
     """Double the number of reverted groups until the budget is met, then halve the interval that is left."""
     tried = {len(outcome.trial.reverted): index for index, outcome in enumerate(history) if outcome.trial.reverted}
     met = min((count for count, index in tried.items() if history[index].met), default=None)

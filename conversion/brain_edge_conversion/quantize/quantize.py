@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     from brain_edge.evaluation.cohort import Case, Cohort
     from brain_edge.image.volume import Study, Volume
-    from brain_edge.package.manifest import Accuracy, CaseRecord, IsaRecord
+    from brain_edge.package.manifest import Accuracy, AccuracyCase, IsaRecord
     from brain_edge.spec import ModelSpec
     from brain_edge_conversion.quantize.journal import Entry
     from brain_edge_conversion.quantize.policy import Stop
@@ -98,7 +98,7 @@ class QuantizeOptions:
 
 
 @dataclass(frozen=True)
-class Plan:
+class QuantizePlan:
     """Which cases of a cohort are used for what.
 
     Attributes:
@@ -158,7 +158,7 @@ def quantize(package: ModelPackage, cohort: Cohort, target: Path, options: Quant
     return ModelPackage(target, sealed.manifest)
 
 
-def plan_cases(cohort: Cohort) -> Plan:
+def plan_cases(cohort: Cohort) -> QuantizePlan:
     """Who is used for what.
 
     Raises:
@@ -168,14 +168,14 @@ def plan_cases(cohort: Cohort) -> Plan:
     is_one_head = cohort.manifest.demo and not counts[Split.VALIDATION]
     searched = calibration if is_one_head else cohort.cases(Split.VALIDATION)
     judged = cohort.cases(Split.TEST) if counts[Split.TEST] else searched
-    return Plan(cohort, calibration, searched, judged)
+    return QuantizePlan(cohort, calibration, searched, judged)
 
 
 class _Quantisation:
     """One run, from calibration inputs to a sealed package in a draft folder."""
 
     def __init__(
-        self, package: ModelPackage, plan: Plan, options: QuantizeOptions, journal: Journal, scratch: Path
+        self, package: ModelPackage, plan: QuantizePlan, options: QuantizeOptions, journal: Journal, scratch: Path
     ) -> None:
         self._package = package
         self._plan = plan
@@ -246,7 +246,7 @@ class _Quantisation:
         return self._judgement(entry, entry.records, entry.isas, 0), self._journal.trial_folder(number)
 
     def _judgement(
-        self, entry: Entry, records: Sequence[CaseRecord], isas: Sequence[IsaRecord], earlier: int
+        self, entry: Entry, records: Sequence[AccuracyCase], isas: Sequence[IsaRecord], earlier: int
     ) -> Judgement:
         budget, share = self._options.budget, entry.outcome.int8_share
         trials = [
@@ -307,7 +307,7 @@ def _described(candidate: ModelPackage, package: ModelPackage) -> ModelPackage:
     return ModelPackage(candidate.folder, manifest)
 
 
-def _question(package: ModelPackage, plan: Plan, options: QuantizeOptions) -> Question:
+def _question(package: ModelPackage, plan: QuantizePlan, options: QuantizeOptions) -> Question:
     return Question(
         package=package.digest,
         cohort=plan.cohort.sha256,
@@ -334,11 +334,11 @@ def _look(candidate: ModelPackage, cases: Sequence[Case]) -> Look:
     return Look(test_images=images_sha256(cases), candidate=hashes)
 
 
-def _all_cases(plan: Plan) -> tuple[Case, ...]:
+def _all_cases(plan: QuantizePlan) -> tuple[Case, ...]:
     return (*plan.calibration, *plan.searched, *plan.judged)
 
 
-def _require_subjects(plan: Plan, budget: AccuracyBudget) -> None:
+def _require_subjects(plan: QuantizePlan, budget: AccuracyBudget) -> None:
     """Refuse a confidence that the test split cannot give."""
     judged = [case for case in plan.judged if case.has_reference] or plan.judged
     people = {person_key(case.entry.subject) for case in judged}

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from brain_edge.evaluation.cohort import Case, Cohort
     from brain_edge.package import ModelPackage
-    from brain_edge.package.manifest import CaseRecord
+    from brain_edge.package.manifest import AccuracyCase
     from brain_edge_conversion.budget.budget import AccuracyBudget, Verdict
-    from brain_edge_conversion.quantize.policy import Outcome
+    from brain_edge_conversion.quantize.policy import TrialOutcome
 
 HIDDEN: Final = 10
 """Times the limit on the mean drop: where the masks are further apart than that, a small drop is luck."""
@@ -61,7 +61,7 @@ class Judgement:
 
     cohort: Cohort
     budget: AccuracyBudget
-    records: Sequence[CaseRecord]
+    records: Sequence[AccuracyCase]
     share: float
     verdict: Verdict
     isas: Sequence[IsaRecord]
@@ -194,7 +194,7 @@ def _named(case: Case) -> NamedCase:
     return NamedCase(case=case.number, subject=case.entry.subject, visit=case.entry.visit, sequences=tuple(case.inputs))
 
 
-def trial_record(outcome: Outcome, verdict: Verdict) -> TrialRecord:
+def trial_record(outcome: TrialOutcome, verdict: Verdict) -> TrialRecord:
     """One trial, in the words of the manifest."""
     return TrialRecord(
         setting=outcome.trial.setting.title,
@@ -207,7 +207,7 @@ def trial_record(outcome: Outcome, verdict: Verdict) -> TrialRecord:
     )
 
 
-def label_records(records: Sequence[CaseRecord]) -> tuple[LabelRecord, ...]:
+def label_records(records: Sequence[AccuracyCase]) -> tuple[LabelRecord, ...]:
     """Per label over the cases that decide: those with a reference, or all where none has one."""
     by_reference = any(has_reference(record) for record in records)
     judged = [record for record in records if has_reference(record) == by_reference]
@@ -215,7 +215,7 @@ def label_records(records: Sequence[CaseRecord]) -> tuple[LabelRecord, ...]:
     return tuple(_label([record for record in judged if record.label == label]) for label in labels)
 
 
-def _label(records: Sequence[CaseRecord]) -> LabelRecord:
+def _label(records: Sequence[AccuracyCase]) -> LabelRecord:
     present = [record for record in records if record.drop is not None or record.agreement is not None]
     drops = [record.drop for record in present if record.drop is not None]
     disagreements = [1.0 - record.agreement for record in present if record.agreement is not None]
@@ -311,5 +311,5 @@ def _about_labels(judgement: Judgement) -> Iterator[str]:
         yield f"INT8 loses a label that FP32 finds in case(s) {', '.join(map(str, _numbers(lost)))}; HD95 is undefined."
 
 
-def _numbers(records: Iterable[CaseRecord]) -> list[int]:
+def _numbers(records: Iterable[AccuracyCase]) -> list[int]:
     return sorted({record.case for record in records})

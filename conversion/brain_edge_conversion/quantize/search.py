@@ -21,7 +21,7 @@ from brain_edge_conversion.budget.measure import measure
 from brain_edge_conversion.convert.trace import save_graph
 from brain_edge_conversion.quantize.journal import Entry, hashes
 from brain_edge_conversion.quantize.networks import quantise
-from brain_edge_conversion.quantize.policy import Outcome, Rank, Stop, next_trial, out_of_time
+from brain_edge_conversion.quantize.policy import Rank, Stop, TrialOutcome, next_trial, out_of_time
 from brain_edge_conversion.quantize.ranking import rank_groups
 
 if TYPE_CHECKING:
@@ -170,12 +170,12 @@ def _other_isas(
     return (isa_record(AVX2, job, layers, problem.budget),)
 
 
-def _outcome(trial: Trial, verdict: Verdict, share: float, isas: Sequence[IsaRecord]) -> Outcome:
+def _outcome(trial: Trial, verdict: Verdict, share: float, isas: Sequence[IsaRecord]) -> TrialOutcome:
     excesses = [verdict.excess, *(isa.excess for isa in isas if isa.excess is not None)]
     met = verdict.met and all(isa.met for isa in isas if isa.verified)
     shares = [share, *(isa.int8_share for isa in isas if isa.int8_share is not None)]
     # a finite number, since infinity is not JSON
-    return Outcome(trial=trial, excess=min(max(excesses), 1e9), int8_share=min(shares), met=met)
+    return TrialOutcome(trial=trial, excess=min(max(excesses), 1e9), int8_share=min(shares), met=met)
 
 
 def _progress(trial: Trial, problem: Problem, journal: Journal) -> str:

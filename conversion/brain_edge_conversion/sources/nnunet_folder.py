@@ -45,7 +45,7 @@ def _resolve(request: Request) -> Resolved:
 
     from brain_edge_conversion.folders.nnunet_plans import (
         MADE_BY,
-        Configuration,
+        NnunetConfiguration,
         network_plan,
         read_dataset,
         read_plans,
@@ -60,7 +60,7 @@ def _resolve(request: Request) -> Resolved:
     trained = _training(next(iter(checkpoints.values())))
     path = folder / "plans.json"
     merged = resolved_configuration(plans, trained["configuration"], path)
-    configuration = as_type(merged, Configuration, path, MADE_BY)
+    configuration = as_type(merged, NnunetConfiguration, path, MADE_BY)
     require_default_pipeline(plans, configuration, path)
     mirror = tuple(trained["mirror"]) if request.variant.flips else ()
     network = nnunet_network(configuration, dataset, tuple(checkpoints), mirror)

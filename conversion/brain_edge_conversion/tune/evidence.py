@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from brain_edge.evaluation.cohort import Cohort
     from brain_edge.package import ModelPackage
-    from brain_edge.package.manifest import CaseRecord, IsaRecord
+    from brain_edge.package.manifest import AccuracyCase, IsaRecord
     from brain_edge_conversion.budget.budget import AccuracyBudget, Verdict
     from brain_edge_conversion.tune.journal import Entry
     from brain_edge_conversion.tune.settings import Setting, Space
@@ -56,7 +56,7 @@ class Judgement:
     searched_on: str
     entries: Sequence[Entry]
     operations: tuple[float, float]
-    records: Sequence[CaseRecord]
+    records: Sequence[AccuracyCase]
     isas: Sequence[IsaRecord]
     earlier: int
     threads: int
@@ -163,7 +163,7 @@ def _warnings(judgement: Judgement, worst: dict[int, float]) -> Iterator[str]:
             yield f"{isa.isa}: {isa.reason}"
 
 
-def _case(record: CaseRecord) -> TunedCase:
+def _case(record: AccuracyCase) -> TunedCase:
     return TunedCase(
         case=record.case,
         split=record.split,

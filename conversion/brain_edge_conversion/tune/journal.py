@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from brain_edge.machine.atomic import atomic_file
-from brain_edge.package.manifest import CaseRecord
+from brain_edge.package.manifest import AccuracyCase
 from brain_edge.spec import Value
-from brain_edge_conversion.tune.timed import Sample
+from brain_edge_conversion.tune.timed import ProcessSample
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ class Entry(Value, frozen=True):
 
     setting: tuple[int, ...]
     operations: float | None
-    records: tuple[CaseRecord, ...]
+    records: tuple[AccuracyCase, ...]
     problem: str = ""
     elapsed_s: float = 0.0
 
@@ -73,7 +73,7 @@ class Round(Value, frozen=True):
     """One cold run of each setting, one after the other; only a whole round is kept."""
 
     settings: tuple[tuple[int, ...], ...]
-    samples: tuple[Sample, ...]
+    samples: tuple[ProcessSample, ...]
 
 
 class Journal:

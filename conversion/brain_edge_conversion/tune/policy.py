@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SettingOutcome:
     """What a trial has shown.
 
     Attributes:
@@ -54,7 +54,7 @@ class Stop:
     reason: str
 
 
-def next_setting(sizes: Sequence[int], history: Sequence[Outcome]) -> Setting | Stop:
+def next_setting(sizes: Sequence[int], history: Sequence[SettingOutcome]) -> Setting | Stop:
     """The setting to try next, never one that was tried and never the package as it is.
 
     Args:
@@ -79,7 +79,7 @@ def next_setting(sizes: Sequence[int], history: Sequence[Outcome]) -> Setting | 
     return Stop(best, "one step cheaper on any dial, and the budget is missed or nothing gained")
 
 
-def cheapest(history: Sequence[Outcome]) -> Setting:
+def cheapest(history: Sequence[SettingOutcome]) -> Setting:
     """The cheapest setting that meets the budget.
 
     Raises:
@@ -98,7 +98,7 @@ def _first_settings(sizes: Sequence[int]) -> Iterator[Setting]:
             yield probe
 
 
-def _climb(sizes: Sequence[int], tried: dict[Setting, Outcome]) -> Iterator[Setting]:
+def _climb(sizes: Sequence[int], tried: dict[Setting, SettingOutcome]) -> Iterator[Setting]:
     """From the cheapest of all up, one level at a time, without the package as it is at the end."""
     floor = tuple(size - 1 for size in sizes)
     dials = [dial for dial, size in enumerate(sizes) if size > 1]
@@ -111,7 +111,7 @@ def _climb(sizes: Sequence[int], tried: dict[Setting, Outcome]) -> Iterator[Sett
                 yield setting
 
 
-def _gain(floor: Outcome, probe: Outcome | None) -> float:
+def _gain(floor: SettingOutcome, probe: SettingOutcome | None) -> float:
     """How much nearer to the budget a dial brings, for each operation that it adds; an only dial brings all."""
     if probe is None:
         return math.inf

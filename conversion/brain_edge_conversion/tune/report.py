@@ -17,7 +17,7 @@ from brain_edge.package.tuning import Tuning
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import DROP_STEP
 from brain_edge_conversion.tune.front import pareto_front
-from brain_edge_conversion.tune.timed import Sample
+from brain_edge_conversion.tune.timed import ProcessSample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ class SettingReport(Value, frozen=True, kw_only=True):
     worst_drop: float | None
     mean_disagreement: float | None
     met: bool
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[ProcessSample, ...] = ()
     latency_ms: float | None = None
     peak_rss_bytes: int | None = None
     on_front: bool = False
@@ -97,7 +97,9 @@ class TuningReport(Value, frozen=True, kw_only=True):
     versions: dict[str, str]
 
 
-def with_times(settings: Sequence[SettingReport], samples: Sequence[Sequence[Sample]]) -> tuple[SettingReport, ...]:
+def with_times(
+    settings: Sequence[SettingReport], samples: Sequence[Sequence[ProcessSample]]
+) -> tuple[SettingReport, ...]:
     """The settings with their samples, their medians and the front.
 
     Args:
@@ -181,7 +183,7 @@ def _ended(report: TuningReport) -> str:
     return f"Chosen: {report.chosen} ({report.reason})."
 
 
-def _timed(setting: SettingReport, samples: Sequence[Sample]) -> SettingReport:
+def _timed(setting: SettingReport, samples: Sequence[ProcessSample]) -> SettingReport:
     if not samples:
         return setting
     peaks = [sample.peak_rss_bytes for sample in samples if sample.peak_rss_bytes is not None]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MODULE: Final = "brain_edge_conversion.tune.timed"
 
 
-class Sample(Value, frozen=True):
+class ProcessSample(Value, frozen=True):
     """One cold process.
 
     Attributes:
@@ -36,7 +36,7 @@ class Sample(Value, frozen=True):
     peak_rss_bytes: int | None
 
 
-class Job(Value, frozen=True):
+class SettingQuestion(Value, frozen=True):
     """What the child is asked to do: files and numbers only."""
 
     folder: str
@@ -47,19 +47,19 @@ class Job(Value, frozen=True):
     runtime: ChildOptions
 
 
-class Answer(Value, frozen=True):
+class SettingAnswer(Value, frozen=True):
     """What only the child knows."""
 
     peak_rss_bytes: int | None
 
 
-def time_candidate(candidate: Candidate, case: Case, runtime: RuntimeOptions) -> Sample:
+def time_candidate(candidate: Candidate, case: Case, runtime: RuntimeOptions) -> ProcessSample:
     """Run a candidate on a case in a process of its own.
 
     Raises:
         BrainEdgeError: it failed.
     """
-    job = Job(
+    job = SettingQuestion(
         folder=str(candidate.graphs.folder),
         manifest=candidate.graphs.manifest,
         spec=candidate.spec,
@@ -68,18 +68,18 @@ def time_candidate(candidate: Candidate, case: Case, runtime: RuntimeOptions) ->
         runtime=ChildOptions.of(runtime),
     )
     start = time.perf_counter()
-    answer = msgspec.json.decode(ask_child(MODULE, job, "the timed run"), type=Answer)
-    return Sample((time.perf_counter() - start) * 1000.0, answer.peak_rss_bytes)
+    answer = msgspec.json.decode(ask_child(MODULE, job, "the timed run"), type=SettingAnswer)
+    return ProcessSample((time.perf_counter() - start) * 1000.0, answer.peak_rss_bytes)
 
 
 def main() -> None:
     """The child: a job on stdin, the answer on stdout."""
-    job = msgspec.json.decode(job_from_parent(), type=Job)
+    job = msgspec.json.decode(job_from_parent(), type=SettingQuestion)
     (case,) = (case for case in load_cohort(job.cohort).cases() if case.number == job.case)
     candidate = Candidate(ModelPackage(Path(job.folder), job.manifest), job.spec)
     segmenter = candidate.open(job.runtime.options())
     segment_case(segmenter, load_case(case)[0])
-    sys.stdout.buffer.write(msgspec.json.encode(Answer(peak_rss_bytes=peak_rss_bytes())))
+    sys.stdout.buffer.write(msgspec.json.encode(SettingAnswer(peak_rss_bytes=peak_rss_bytes())))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from brain_edge_conversion.convert.self_test import write_self_test
 from brain_edge_conversion.tune.candidate import Candidate, Ledger
 from brain_edge_conversion.tune.evidence import ALL_ALLOWED, Judgement, evidence
 from brain_edge_conversion.tune.journal import Entry, Full, Journal, Question, Round
-from brain_edge_conversion.tune.policy import Outcome, Stop, cheapest, next_setting
+from brain_edge_conversion.tune.policy import SettingOutcome, Stop, cheapest, next_setting
 from brain_edge_conversion.tune.report import SettingReport, TuningReport, with_times, write_report
 from brain_edge_conversion.tune.settings import Arithmetic, space_of
 from brain_edge_conversion.tune.timed import time_candidate
@@ -194,18 +194,18 @@ class _Tuning:
         operations = self._ledger.operations(candidate.graphs, count)
         return Entry(setting, operations, records, elapsed_s=time.monotonic() - start)
 
-    def _outcomes(self) -> list[Outcome]:
+    def _outcomes(self) -> list[SettingOutcome]:
         return [self._outcome(entry) for entry in self._journal.entries]
 
-    def _outcome(self, entry: Entry) -> Outcome:
+    def _outcome(self, entry: Entry) -> SettingOutcome:
         resampling = self._space.resampling(entry.setting)
         if entry.operations is None:
-            return Outcome(entry.setting, math.inf, resampling, math.inf, met=False)
+            return SettingOutcome(entry.setting, math.inf, resampling, math.inf, met=False)
         verdict = judge(entry.records, ALL_ALLOWED, self._options.budget)
         full = sum(self._journal.full[number] for number in {record.case for record in entry.records})
         # what does as much as the package as it is buys nothing, whatever it keeps
         gains = entry.operations < full or (entry.operations == full and resampling > 0)
-        return Outcome(entry.setting, entry.operations, resampling, verdict.excess, met=verdict.met and gains)
+        return SettingOutcome(entry.setting, entry.operations, resampling, verdict.excess, met=verdict.met and gains)
 
     def _timed(self, cases: Sequence[Case]) -> tuple[SettingReport, ...]:
         """Each setting in cold processes, in turn, on the first case."""

@@ -14,7 +14,7 @@ class MisfitError(ValueError):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class KnownFrame:
     """What a step leaves, whatever the image.
 
     Attributes:
@@ -26,22 +26,22 @@ class Outcome:
 
     channels: int
     labels: frozenset[int] | None = None
-    findings: Mapping[str, Outcome] = field(default_factory=dict)
+    findings: Mapping[str, KnownFrame] = field(default_factory=dict)
 
-    def with_labels(self, labels: Set[int]) -> Outcome:
+    def with_labels(self, labels: Set[int]) -> KnownFrame:
         """One label map of these values; background is always among them."""
         return replace(self, channels=1, labels=frozenset(labels) | {0})
 
-    def with_channels(self, channels: int) -> Outcome:
+    def with_channels(self, channels: int) -> KnownFrame:
         """Numbers in another number of channels."""
         return replace(self, channels=channels, labels=None)
 
-    def blended(self) -> Outcome:
+    def blended(self) -> KnownFrame:
         """The same channels, no labels any more."""
         return replace(self, labels=None)
 
 
-def known_labels(outcome: Outcome, step: object) -> frozenset[int]:
+def known_labels(outcome: KnownFrame, step: object) -> frozenset[int]:
     """The labels of an outcome.
 
     Raises:
@@ -52,7 +52,7 @@ def known_labels(outcome: Outcome, step: object) -> frozenset[int]:
     return outcome.labels
 
 
-def one_label_map(outcome: Outcome, step: object) -> frozenset[int]:
+def one_label_map(outcome: KnownFrame, step: object) -> frozenset[int]:
     """The labels of an outcome that is a single label map.
 
     Raises:

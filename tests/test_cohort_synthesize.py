@@ -12,7 +12,7 @@ from cli_program import brain_edge
 from brain_edge.errors import InputError, UsageError
 from brain_edge.evaluation.cohort import Split, check_cohort, load_cohort
 from brain_edge.evaluation.cohort.check import CheckedCase
-from brain_edge.evaluation.cohort.synthesise import FULL_SCALE, Synthesis, synthesise
+from brain_edge.evaluation.cohort.synthesize import FULL_SCALE, Synthesis, synthesize
 from brain_edge.evaluation.cohort.synthetic_cohort import SyntheticPlan, create_synthetic_cohort
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.volume import Mask
@@ -43,7 +43,7 @@ def centre_mm(mask: Mask, label: int) -> np.ndarray:
 def test_the_mask_lies_where_the_anatomy_was_or_mirrored_on_the_middle(seed: int):
     """However thick the slices are: a grid that is off by half a slice would move it."""
     source = anatomy()
-    _, mask = synthesise(source, Synthesis(seed))
+    _, mask = synthesize(source, Synthesis(seed))
     found, expected = centre_mm(mask, 2), centre_mm(source, 2)
     mirrored = expected * (-1, 1, 1)
     spacing = max(mask.geometry.spacing_mm)
@@ -53,7 +53,7 @@ def test_the_mask_lies_where_the_anatomy_was_or_mirrored_on_the_middle(seed: int
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_tissues_can_be_told_apart_from_air(seed: int):
-    volume, mask = synthesise(anatomy(), Synthesis(seed, shell_mm=0))
+    volume, mask = synthesize(anatomy(), Synthesis(seed, shell_mm=0))
     assert volume.geometry.same_grid(mask.geometry)
     inside, outside = volume.voxels[mask.labels == 2], volume.voxels[mask.labels == 0]
     assert np.median(inside) > np.median(outside)
@@ -61,7 +61,7 @@ def test_tissues_can_be_told_apart_from_air(seed: int):
 
 
 def test_the_same_seed_gives_the_same_head_and_another_one_another():
-    first, again, other = (synthesise(anatomy(), Synthesis(seed))[0].voxels for seed in (3, 3, 4))
+    first, again, other = (synthesize(anatomy(), Synthesis(seed))[0].voxels for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert first.shape != other.shape or not np.array_equal(first, other)
 
@@ -70,26 +70,26 @@ def test_contrast_is_drawn():
     """Brighter inside in some heads, darker in others: no network can rely on it."""
     brighter = []
     for seed in range(12):
-        volume, mask = synthesise(anatomy(), Synthesis(seed))
+        volume, mask = synthesize(anatomy(), Synthesis(seed))
         brighter.append(volume.voxels[mask.labels == 2].mean() > volume.voxels[mask.labels == 1].mean())
     assert {True, False} == set(brighter)
 
 
 def test_a_shell_puts_tissue_around_the_brain_that_is_in_no_mask():
-    bare, wrapped = (synthesise(anatomy(), Synthesis(1, shell_mm=shell)) for shell in (0, 12))
+    bare, wrapped = (synthesize(anatomy(), Synthesis(1, shell_mm=shell)) for shell in (0, 12))
     assert set(np.unique(wrapped[1].labels)) == set(np.unique(bare[1].labels)) == {0, 1, 2}
     tissue = [np.count_nonzero(volume.voxels > 0.09 * FULL_SCALE) for volume, _ in (bare, wrapped)]
     assert tissue[1] > 1.5 * tissue[0]
 
 
 def test_tissues_can_be_merged_into_one_brain():
-    (_, apart), (_, merged) = (synthesise(anatomy(), Synthesis(2, merge=merge)) for merge in (False, True))
+    (_, apart), (_, merged) = (synthesize(anatomy(), Synthesis(2, merge=merge)) for merge in (False, True))
     np.testing.assert_array_equal(merged.labels, (apart.labels > 0).astype(np.uint8))
 
 
 def test_an_empty_map_is_refused():
     with pytest.raises(InputError, match="expected tissues in the label map, every voxel is 0"):
-        synthesise(Mask(np.zeros(SHAPE, np.uint8), Geometry(SHAPE, AFFINE)), Synthesis(1))
+        synthesize(Mask(np.zeros(SHAPE, np.uint8), Geometry(SHAPE, AFFINE)), Synthesis(1))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_heads_of_one_anatomy_are_in_one_split_and_nobody_is_named(tmp_path: Pat
 
 def test_too_few_anatomies_are_refused_and_leave_nothing(tmp_path: Path):
     maps = save_maps(tmp_path / "maps", 2)
-    done = brain_edge("cohort", "synthesise", *maps, "-o", tmp_path / "made")
+    done = brain_edge("cohort", "synthesize", *maps, "-o", tmp_path / "made")
     assert done.code == 3
     assert "found 2: 1 more needed" in done.err
     assert not (tmp_path / "made").exists()
@@ -146,6 +146,6 @@ def test_too_few_anatomies_are_refused_and_leave_nothing(tmp_path: Path):
 
 def test_the_command_says_what_it_made(tmp_path: Path):
     maps = save_maps(tmp_path / "maps", 3)
-    done = brain_edge("cohort", "synthesise", *maps, "-o", tmp_path / "made", "--per-anatomy", 1, "--merge", "-q")
+    done = brain_edge("cohort", "synthesize", *maps, "-o", tmp_path / "made", "--per-anatomy", 1, "--merge", "-q")
     assert done.code == 0, done.err
     assert "SYNTHETIC, 1 calibration, 1 validation, 1 test" in done.out

@@ -66,7 +66,7 @@ class Synthesis:
             raise UsageError(f"expected a shell of 0 to {THICKEST_SHELL_MM:g} mm, got {self.shell_mm:g}")
 
 
-def synthesise(tissues: Mask, synthesis: Synthesis) -> tuple[Volume, Mask]:
+def synthesize(tissues: Mask, synthesis: Synthesis) -> tuple[Volume, Mask]:
     """A made image of a real anatomy, and its reference mask on the same grid, which may be coarser than the map's.
 
     Args:
