@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from brain_edge.errors import InputError, OutputError
+from brain_edge.errors import InputError, OutputError, UsageError
 from brain_edge.machine.atomic import atomic_file, atomic_folder, require_writable_folder
 
 
@@ -213,7 +213,7 @@ def test_a_folder_that_exists_is_kept_unless_overwriting_was_asked_for(tmp_path)
     (tmp_path / "package").mkdir()
     fill(tmp_path / "package", "old")
     with (
-        pytest.raises(OutputError, match=r"package: this folder exists already; remove it, choose another name"),
+        pytest.raises(UsageError, match=r"package: this folder exists already; remove it, choose another name"),
         atomic_folder(tmp_path / "package"),
     ):
         pytest.fail("nothing can be written there")

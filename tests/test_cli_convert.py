@@ -207,7 +207,7 @@ def test_a_cascade_cannot_come_from_one_network(here):
 def test_a_package_that_is_there_is_not_overwritten(here):
     (here / "package").mkdir()
     (here / "package/thesis.txt").write_text("mine")
-    said = refused(1, *convert("--weights", "weights.pt", "--trust"))
+    said = refused(2, *convert("--weights", "weights.pt", "--trust"))
     assert "this folder exists already" in said
     assert (here / "package/thesis.txt").read_text() == "mine"
 

@@ -374,7 +374,7 @@ def test_packages_that_mean_nothing_write_no_dicom_and_are_told_so_before_readin
         cases=(),
     )
     demonstration = make_package(tmp_path / "demonstration", accuracy=accuracy).folder
-    said = refused(2, "run", untrained, "series", "-o", "seg.dcm", "--allow-untrained")
+    said = refused(3, "run", untrained, "series", "-o", "seg.dcm", "--allow-untrained")
     assert "the weights of this package are random, not trained; no DICOM is written with it" in said
     said = refused(2, "run", demonstration, "series", "-o", "m.nii.gz", "--picture", "sc.dcm")
     assert "this package is a demonstration" in said

@@ -148,7 +148,7 @@ def test_the_digest_that_was_received_by_another_way_is_compared(package):
 
 def test_random_weights_run_only_where_that_is_asked_for_and_are_marked(tmp_path, here):
     untrained = make_package(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM).folder
-    said = refused(2, "run", untrained, "head.nii.gz", "-o", "mask.nii.gz")
+    said = refused(3, "run", untrained, "head.nii.gz", "-o", "mask.nii.gz")
     assert "random, its mask means nothing; say --allow-untrained" in said
     assert not (here / "mask.nii.gz").exists()
     done = succeed("run", untrained, "head.nii.gz", "-o", "mask.nii.gz", "--allow-untrained", "--json")

@@ -110,7 +110,7 @@ def test_a_cohort_is_marked_and_noise_is_called_noise(package, tmp_path: Path):
 def test_random_weights_are_refused_unless_plumbing_is_tested(package, tmp_path: Path):
     maps = save_maps(tmp_path / "maps", [anatomy(number) for number in range(3)])
     done = brain_edge("cohort", "synthesize", *maps, "-o", tmp_path / "made", "--generator", package.folder)
-    assert done.code == 2
+    assert done.code == 3
     assert "the weights of this package are random, its images are noise and calibrate nothing" in done.err
     assert not (tmp_path / "made").exists()
 

@@ -13,7 +13,7 @@ from tiny_package import PHANTOM
 from torch import nn
 
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.errors import BrainEdgeError, OutputError, ParityError, WeightsError
+from brain_edge.errors import BrainEdgeError, ParityError, UsageError, WeightsError
 from brain_edge.image.phantom import make_study
 from brain_edge.image.resample import Interpolation
 from brain_edge.jobs.verify import verify
@@ -334,7 +334,7 @@ def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path: Path):
 def test_a_package_that_is_there_is_not_replaced(package_folder: Path):
     before = open_package(package_folder).digest
     model = source()
-    with pytest.raises(OutputError, match="this folder exists already"):
+    with pytest.raises(UsageError, match="this folder exists already"):
         convert(model, random_weights(model), STUDY, package_folder, ConvertOptions())
     assert open_package(package_folder).digest == before
 

@@ -9,7 +9,7 @@ from cohorts import SHAPE, SPACING_MM, Identity, head, make_case, save_manifest,
 from scipy.spatial.distance import dice as scipy_dissimilarity
 
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.errors import ImplausibleError, InputError
+from brain_edge.errors import ImplausibleError, InputError, WeightsError
 from brain_edge.evaluation.cohort import CaseEntry, Split, load_cohort
 from brain_edge.evaluation.compare import ComparedCase, compare, compare_masks
 from brain_edge.evaluation.evaluate import Evaluation, evaluate, format_table
@@ -195,7 +195,7 @@ def _package(folder: Path, status: WeightsStatus, accuracy: Accuracy | None = No
 def test_a_package_with_random_weights_is_refused_before_any_image_is_read(tmp_path: Path):
     cohort = _cohort(tmp_path, make_case(tmp_path, "a"))
     (tmp_path / "a/T1.nii.gz").unlink()
-    with pytest.raises(InputError, match="the weights of this package are random, so a Dice of its masks is no"):
+    with pytest.raises(WeightsError, match="the weights of this package are random, so a Dice of its masks is no"):
         evaluate(_package(tmp_path, WeightsStatus.RANDOM), cohort)
 
 

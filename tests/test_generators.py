@@ -87,7 +87,7 @@ class TestAGenerator:
     def test_is_not_run_with_random_weights_unless_that_is_said(self, name, packages, given, tmp_path):
         image = tmp_path / "image.nii.gz"
         done = brain_edge("run", packages(name).folder, given(name), "--image", image)
-        assert done.code == 2
+        assert done.code == 3
         assert "the weights of this package are random" in done.err
         assert not image.exists()
 

@@ -15,7 +15,7 @@ from openvino import Core
 from tiny_package import PHANTOM, SPEC, make_package
 
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.errors import BudgetError, InputError, UsageError
+from brain_edge.errors import BudgetError, InputError, UsageError, WeightsError
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, Split, load_cohort
 from brain_edge.evaluation.evaluate import evaluate
 from brain_edge.image.phantom import make_study
@@ -208,7 +208,7 @@ def test_the_images_that_settings_were_chosen_on_are_known_in_another_cohort(int
 
 def test_random_weights_have_no_accuracy_that_a_budget_could_bind(cohort: Cohort, tmp_path: Path):
     package = make_package(tmp_path / "fp32", SPEC, weights_status=WeightsStatus.RANDOM)
-    with pytest.raises(UsageError, match=r"are random, so that no budget can be judged; --for-speed quantises it"):
+    with pytest.raises(WeightsError, match=r"are random, so that no budget can be judged; --for-speed quantises it"):
         quantize(package, cohort, tmp_path / "int8", options(ROOM))
     assert not (tmp_path / "int8").exists()
 

@@ -16,7 +16,7 @@ from tiny_package import PHANTOM, SPEC, STAGE, make_package
 from brain_edge.deploy.fetch import fetch
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.engine.stage_zero import find_stage_zero, inside, name_stage_zero
-from brain_edge.errors import InputError, PackageError, UsageError
+from brain_edge.errors import InputError, PackageError, UsageError, WeightsError
 from brain_edge.evaluation.cohort import Split
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.phantom import make_volume
@@ -158,7 +158,7 @@ class TestNaming:
         with pytest.raises(UsageError, match="expected one without a stage 0 of its own"):
             name_stage_zero(type(packages[0])(packages[0].folder, named), None, SPEC)
         untrained = make_package(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM)
-        with pytest.raises(UsageError, match="expected trained weights, got random ones"):
+        with pytest.raises(WeightsError, match="are random, expected trained ones for --stage-zero"):
             name_stage_zero(untrained, None, SPEC)
 
 

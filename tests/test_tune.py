@@ -16,7 +16,7 @@ from tiny_ensemble import FIXED, make_ensemble
 from tiny_package import PHANTOM, SPEC, make_package
 
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.errors import BudgetError, InputError, PackageError, UsageError
+from brain_edge.errors import BudgetError, InputError, PackageError, UsageError, WeightsError
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, Split, load_cohort
 from brain_edge.evaluation.compare import compare_masks
 from brain_edge.evaluation.evaluate import evaluate
@@ -222,7 +222,7 @@ def test_what_changes_no_mask_is_within_every_budget(package: ModelPackage, coho
 
 def test_random_weights_have_no_accuracy_to_keep(tmp_path: Path, cohort: Cohort):
     untrained = make_ensemble(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM)
-    with pytest.raises(InputError, match="the weights of this package are random"):
+    with pytest.raises(WeightsError, match="the weights of this package are random"):
         tune(untrained, cohort, tmp_path / "package", options(ROOM))
 
 

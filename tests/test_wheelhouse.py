@@ -224,7 +224,7 @@ class TestWhatIsRefused:
 @pytest.mark.usefixtures("index")
 def test_a_folder_that_exists_is_not_written_to(own, tmp_path):
     (tmp_path / "out").mkdir()
-    assert "this folder exists already" in refused(1, "wheelhouse", tmp_path / "out", "--wheel", own)
+    assert "this folder exists already" in refused(2, "wheelhouse", tmp_path / "out", "--wheel", own)
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -18,7 +18,7 @@ from brain_edge.cli.options import (
     stage_zero_option,
     threads_option,
 )
-from brain_edge.cli.run import require_trained
+from brain_edge.cli.run import accept_weights
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def command(bids_dir: Path, out: Path, level: str, package: str | None, **option
     require_place(bids_dir, out)
     dataset = open_dataset(bids_dir)
     opened = open_package(find_package(package), options["expect_digest"])
-    require_trained(opened, allow_untrained=options["allow_untrained"])
+    accept_weights(opened, allow_untrained=options["allow_untrained"])
     if options["page"]:
         require_matplotlib()
     runtime = with_stage_zero(opened, runtime_options(options["threads"], resident_graphs=2))

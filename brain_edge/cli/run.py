@@ -130,7 +130,7 @@ def command(
         require_no_choice(choices, wanted.mask)
     opened = open_package(package, expect_digest)
     require_segmenter(opened)
-    require_trained(opened, allow_untrained=allow_untrained)
+    accept_weights(opened, allow_untrained=allow_untrained)
     _say_cost(opened, quiet=telling["quiet"])
     runtime = replace(runtime, resident_graphs=2 if is_batch else 1)
     find_stage_zero(opened, runtime.stage_zero)  # a missing one is no fault of the first case
@@ -173,7 +173,7 @@ def _run_generator(
     threads, expect_digest = settings
     opened = open_package(package, expect_digest)
     require_generator(opened)
-    require_trained(opened, allow_untrained=allow_untrained)
+    accept_weights(opened, allow_untrained=allow_untrained)
     model = LoadedModel.load(opened, runtime_options(threads))
     passes = sum(stage.network.passes for stage in opened.spec.stages)
     with progress(opened.spec.name, passes, quiet=quiet) as bar:
@@ -210,23 +210,20 @@ def _say_cost(package: ModelPackage, *, quiet: bool) -> None:
         click.echo(cost, err=True)
 
 
-def require_trained(package: ModelPackage, *, allow_untrained: bool) -> None:
+def accept_weights(package: ModelPackage, *, allow_untrained: bool) -> None:
     """Refuse random weights unless they were asked for, and warn of them and of those that were fit for testing.
 
     Raises:
-        UsageError: the weights are random.
+        WeightsError: the weights are random.
     """
-    from brain_edge.package import WeightsStatus
+    from brain_edge.package.trained import is_random, require_trained
 
     if package.manifest.mark:
         click.echo(f"warning: the weights of {package.folder} were {package.manifest.mark}", err=True)
-    if package.manifest.weights_status is not WeightsStatus.RANDOM:
+    if not is_random(package):
         return
     if not allow_untrained:
-        raise UsageError(
-            f"{package.folder}: the weights of this package are random, its mask means nothing; "
-            "say --allow-untrained if that is what you want"
-        )
+        require_trained(package, "its mask means nothing; say --allow-untrained if that is what you want")
     click.echo(f"warning: the weights of {package.folder} are random; the mask means nothing", err=True)
 
 

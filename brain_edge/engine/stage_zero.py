@@ -14,8 +14,9 @@ from msgspec import UNSET
 
 from brain_edge.errors import ImplausibleError, InputError, PackageError, UsageError
 from brain_edge.image.volume import Study, Volume
-from brain_edge.package.manifest import StageZero, WeightsStatus
+from brain_edge.package.manifest import StageZero
 from brain_edge.package.reader import ModelPackage, digest_of, open_package
+from brain_edge.package.trained import require_trained
 from brain_edge.spec import Task
 from brain_edge.spec.steps.regrid import onto
 
@@ -122,20 +123,21 @@ def name_stage_zero(package: ModelPackage, sequence: str | None, spec: ModelSpec
         spec: of the new model.
 
     Raises:
-        UsageError: it strips no skulls, asks for several sequences or a stage 0 of its own, is untrained, or which
-            sequence it is shown is not clear.
+        UsageError: it strips no skulls, asks for several sequences or a stage 0 of its own, or which sequence it is
+            shown is not clear.
+        WeightsError: its weights are random.
     """
     zero, names = package.spec, [each.name for each in spec.inputs]
     faults = {
         "a package that strips skulls": (zero.task is Task.SKULL_STRIPPING, f"one for {zero.task}"),
         "one of a single sequence": (len(zero.inputs) == 1, f"one of {len(zero.inputs)}"),
         "one without a stage 0 of its own": (package.manifest.stage_zero is UNSET, "one that names another package"),
-        "trained weights": (package.manifest.weights_status is not WeightsStatus.RANDOM, "random ones"),
         "it before a network that segments": (not spec.makes_images, "one that makes images"),
     }
     for wanted, (holds, got) in faults.items():
         if not holds:
             raise UsageError(f"--stage-zero {package.folder}: expected {wanted}, got {got}; leave it out")
+    require_trained(package, "expected trained ones for --stage-zero; leave it out")
     shown = sequence or (zero.inputs[0].name if zero.inputs[0].name in names else names[0] if len(names) == 1 else None)
     if shown not in names:
         raise UsageError(

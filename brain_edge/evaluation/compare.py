@@ -14,16 +14,17 @@ from brain_edge.errors import UsageError
 from brain_edge.evaluation.cohort import load_case, require_cases
 from brain_edge.evaluation.cohort.manifest import Split
 from brain_edge.evaluation.evaluate import (
+    NO_ACCURACY,
     distinct_cases,
     format_rows,
     limits_of_cohort,
     limits_of_package,
     number,
-    require_trained,
     segment_case,
     total_ms,
 )
 from brain_edge.image.metrics import dice, score_labels
+from brain_edge.package.trained import require_trained
 from brain_edge.spec import Value
 from brain_edge.spec.plausibility import Flag
 
@@ -152,11 +153,12 @@ def compare_packages(
 
     Raises:
         UsageError: the packages have different labels.
-        InputError: the weights of a package are random, the split has no case, or a case cannot be used: said before
+        WeightsError: the weights of a package are random.
+        InputError: the split has no case, or a case cannot be used: said before
             anything runs.
     """
     for package in (baseline, candidate):
-        require_trained(package)
+        require_trained(package, NO_ACCURACY)
     if baseline.spec.label_names() != candidate.spec.label_names():
         raise UsageError(
             f"{baseline.folder}: expected a package with the labels of {candidate.folder}, "

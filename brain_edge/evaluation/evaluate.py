@@ -13,13 +13,13 @@ import msgspec
 import numpy as np
 
 from brain_edge.engine.segmenter import Segmentation, Segmenter
-from brain_edge.errors import ImplausibleError, InputError, UsageError
+from brain_edge.errors import ImplausibleError, UsageError
 from brain_edge.evaluation.cohort import load_case, require_cases, study_for
 from brain_edge.evaluation.cohort.manifest import Split
 from brain_edge.evaluation.lesion_wise import LesionWise, RegionSummary, lesion_wise, summarize_region
 from brain_edge.image.metrics import LabelScore, ScoreSummary, score_labels, summarize
 from brain_edge.image.volume import Mask
-from brain_edge.package.manifest import WeightsStatus
+from brain_edge.package.trained import require_trained
 from brain_edge.spec import Label, Value
 from brain_edge.spec.plausibility import Flag, FlagKind
 
@@ -117,13 +117,14 @@ def evaluate(
 
     Raises:
         UsageError: a region has a label that the model has not.
-        InputError: the weights of the package are random, the split has no case, or a case cannot be used with
+        WeightsError: the weights of the package are random.
+        InputError: the split has no case, or a case cannot be used with
             this model: said before anything runs.
     """
     package = None if isinstance(model, Segmenter) else model
     cases = distinct_cases(cohort.cases(split))
     if package is not None:
-        require_trained(package)
+        require_trained(package, NO_ACCURACY)
     segmenter = model if isinstance(model, Segmenter) else Segmenter.open(model, options)
     wanted = dict(regions or {})
     _require_labels(wanted, segmenter.spec)
@@ -212,22 +213,10 @@ REGION_COLUMNS = (
     *("Lesion by lesion", "Labels", "Cases", "Dice mean", "HD95 mean (mm)"),
     *("Lesions", "Missed", "False"),
 )
+NO_ACCURACY: Final = "so a Dice of its masks is no accuracy; convert the model with trained weights"
 CASE_COLUMNS = ("Case", "Subject", "Visit", "Images", "Dice", "HD95 (mm)", "Time (s)", "Flags")
 """Where a model has several labels: the mean Dice and the largest HD95 of those that are there."""
 OTHER_COLUMNS = ("Case", "Subject", "Visit", "Images", "Volume (ml)", "Time (s)", "Flags")
-
-
-def require_trained(package: ModelPackage) -> None:
-    """Refuse to measure the accuracy of noise.
-
-    Raises:
-        InputError: the weights of a package are random.
-    """
-    if package.manifest.weights_status is WeightsStatus.RANDOM:
-        raise InputError(
-            f"{package.folder}: the weights of this package are random, so a Dice of its masks is no accuracy; "
-            "convert the model with trained weights"
-        )
 
 
 def _require_labels(regions: Mapping[str, tuple[int, ...]], spec: ModelSpec) -> None:

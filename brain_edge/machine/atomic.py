@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.errors import OutputError
+from brain_edge.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,8 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False, draft: Path | No
             left in it is removed. A hidden name beside `path` unless given.
 
     Raises:
-        OutputError: `path` exists and may not be replaced, or its parent cannot be written to.
+        UsageError: the folder exists and may not be replaced.
+        OutputError: `path` is a file, or its parent cannot be written to.
     """
     target = Path(path).resolve()
     with _in_words(path, target.parent):
@@ -142,7 +143,7 @@ def _refuse_taken(target: Path, *, overwrite: bool) -> None:
     if not target.is_dir():
         raise OutputError(f"{target}: expected a folder to write, got a file; choose another name")
     if not overwrite:
-        raise OutputError(f"{target}: this folder exists already; remove it, choose another name, or allow overwriting")
+        raise UsageError(f"{target}: this folder exists already; remove it, choose another name, or allow overwriting")
 
 
 @contextmanager

@@ -71,7 +71,8 @@ def make_wheelhouse(output: Path, plan: WheelhousePlan, report: Report) -> Wheel
         UsageError: no wheel is given outside of a checkout, or two packages have one name.
         InputError: a wheel is missing, damaged or untested.
         PackageError: a model package is damaged.
-        OutputError: the folder exists or cannot be written.
+        UsageError: the folder exists already.
+        OutputError: the folder cannot be written.
     """
     packages = [open_package(folder) for folder in plan.packages]
     names = [package.folder.resolve().name for package in packages]

@@ -18,6 +18,7 @@ from brain_edge.evaluation.cohort.toml import format_manifest
 from brain_edge.io.nifti import write_image, write_mask
 from brain_edge.machine.atomic import atomic_folder
 from brain_edge.package.digest import sha256_of
+from brain_edge.package.trained import require_trained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +48,9 @@ class SyntheticPlan:
         allow_untrained: a generator with random weights will do, for tests of the plumbing; the cohort says so.
 
     Raises:
-        UsageError: fewer than one head; with a generator more than one, or random weights that were not asked for;
-            without one, maps to compare with.
+        UsageError: fewer than one head; with a generator more than one; without one, maps to compare
+            with.
+        WeightsError: a generator with random weights that was not asked for.
     """
 
     name: str
@@ -73,9 +75,9 @@ class SyntheticPlan:
                 "give more label maps"
             )
         if self.generator.is_untrained and not self.allow_untrained:
-            raise UsageError(
-                f"{self.generator.package.folder}: the weights of this package are random, its images are noise and "
-                "calibrate nothing; to test the plumbing alone, say --allow-untrained"
+            require_trained(
+                self.generator.package,
+                "its images are noise and calibrate nothing; to test the plumbing alone, say --allow-untrained",
             )
 
     @property
@@ -99,7 +101,8 @@ def create_synthetic_cohort(
 
     Raises:
         InputError: too few label maps for three splits, or one that cannot be read.
-        OutputError: the folder exists or cannot be written.
+        UsageError: the folder exists already.
+        OutputError: the folder cannot be written.
     """
     if plan.generator is not None and plan.like:
         maps = those_like(plan.like, maps, plan.generator, report)

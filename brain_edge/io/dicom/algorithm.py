@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from brain_edge import __version__
-from brain_edge.errors import UsageError
+from brain_edge.errors import UsageError, WeightsError
 from brain_edge.io.dicom.codes import coded
 from brain_edge.package.manifest import WeightsStatus
 from brain_edge.spec.label_channels import label_channels
@@ -76,16 +76,17 @@ def algorithm_of(package: ModelPackage) -> Algorithm:
     """The facts of a package whose results may be written as DICOM.
 
     Raises:
-        UsageError: its weights are not trained, or it was made to demonstrate or test.
+        WeightsError: its weights are not trained.
+        UsageError: it was made to demonstrate.
         PackageError: a label has no standard code.
     """
     manifest = package.manifest
     if manifest.weights_status is not WeightsStatus.TRAINED:
-        raise _refused(package, f"the weights of this package are {manifest.weights_status}, not trained")
+        raise WeightsError(_refusal(package, f"the weights of this package are {manifest.weights_status}, not trained"))
     if manifest.accuracy is not None and manifest.accuracy.demonstration:
-        raise _refused(package, "this package is a demonstration, its accuracy was measured on one head")
+        raise UsageError(_refusal(package, "this package is a demonstration, its accuracy was measured on one head"))
     if manifest.tuning and manifest.tuning.demonstration:
-        raise _refused(package, "this package is a demonstration, it was tuned on one head")
+        raise UsageError(_refusal(package, "this package is a demonstration, it was tuned on one head"))
     return Algorithm(
         name=package.spec.name,
         digest=package.digest,
@@ -120,8 +121,8 @@ def remarks(flags: tuple[Flag, ...], label: int | None = None) -> str:
     return "; ".join([RESEARCH_ONLY + ", not for diagnosis or treatment", *fitting])
 
 
-def _refused(package: ModelPackage, why: str) -> UsageError:
-    return UsageError(
+def _refusal(package: ModelPackage, why: str) -> str:
+    return (
         f"{package.folder}: {why}; no DICOM is written with it, because it could reach a patient's record "
         "(write NIfTI instead)"
     )

@@ -25,8 +25,9 @@ from brain_edge.machine.atomic import atomic_folder
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import arithmetic_of, this_machine
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, seal
+from brain_edge.package import ModelPackage, NumberFormat, seal
 from brain_edge.package.digest import sha256_of
+from brain_edge.package.trained import require_trained
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge
 from brain_edge_conversion.budget.capture import capture_inputs
 from brain_edge_conversion.budget.coverage import kernel_shares
@@ -130,16 +131,13 @@ def quantize(package: ModelPackage, cohort: Cohort, target: Path, options: Quant
         options: budget and preset.
 
     Raises:
-        UsageError: the package is quantised already, its weights are random, or the budget would not bind a label.
+        UsageError: the package is quantised already, or the budget would not bind a label.
+        WeightsError: the weights are random.
         InputError: the cohort lacks a split that is needed, or one of its files is refused.
         BudgetError: the budget was missed, or the confidence needs more subjects; no package is written.
     """
     _require_float(package)
-    if package.manifest.weights_status is WeightsStatus.RANDOM:
-        raise UsageError(
-            f"{package.folder}: the weights of this package are random, so that no budget can be judged; --for-speed "
-            "quantises it for measuring how fast it is"
-        )
+    require_trained(package, "so that no budget can be judged; --for-speed quantises it for measuring how fast it is")
     _require_labels(package, options.budget)
     # candidates lie in folders of their own, beside which there is no stage 0
     runtime = with_stage_zero(package, options.runtime)

@@ -20,14 +20,15 @@ from msgspec import UNSET
 
 from brain_edge.bench.counted import Input
 from brain_edge.engine.stage_zero import with_stage_zero
-from brain_edge.errors import BrainEdgeError, BudgetError, InputError, MissingExtraError, UsageError
+from brain_edge.errors import BrainEdgeError, BudgetError, MissingExtraError, UsageError
 from brain_edge.evaluation.cohort import Split, require_cases
 from brain_edge.machine.atomic import atomic_folder
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import arithmetic_of, this_machine
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.package import ModelPackage, NumberFormat, Precision, WeightsStatus, seal
+from brain_edge.package import ModelPackage, NumberFormat, Precision, seal
 from brain_edge.package.digest import sha256_of
+from brain_edge.package.trained import require_trained
 from brain_edge.runtime.session import cpu_capabilities
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge, smallest_budget
 from brain_edge_conversion.budget.isa import AVX2, isa_record, make_job
@@ -89,7 +90,8 @@ def tune(
 
     Raises:
         UsageError: there is nothing to tune, or the packages do not belong together.
-        InputError: random weights, no validation case, or a file of the cohort is refused.
+        WeightsError: the weights are random.
+        InputError: no validation case, or a file of the cohort is refused.
         BudgetError: nothing cheaper meets the budget; a report is written, no package.
     """
     space = _space(package, int8)
@@ -357,15 +359,11 @@ def _space(package: ModelPackage, int8: ModelPackage | None) -> Space:
 
     Raises:
         UsageError: it has none, it makes images, or the INT8 package was not made of it.
-        InputError: its weights are random.
+        WeightsError: its weights are random.
     """
     if package.spec.makes_images:
         raise UsageError(f"{package.folder}: the model {package.spec.name} makes images; a Dice budget binds masks")
-    if package.manifest.weights_status is WeightsStatus.RANDOM:
-        raise InputError(
-            f"{package.folder}: the weights of this package are random, so that its masks have no accuracy to keep; "
-            "convert the model with trained weights"
-        )
+    require_trained(package, "so that its masks have no accuracy to keep; convert the model with trained weights")
     if int8 is not None:
         _require_same_network(package, int8)
     space = space_of(package.spec, tuple(_arithmetic(package, int8)))

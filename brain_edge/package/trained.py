@@ -1,0 +1,30 @@
+"""Random weights are refused in one place, with one class of error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brain_edge.errors import WeightsError
+from brain_edge.package.manifest import WeightsStatus
+
+if TYPE_CHECKING:
+    from brain_edge.package.reader import ModelPackage
+
+
+def is_random(package: ModelPackage) -> bool:
+    """Whether a package was converted without weights, so that its masks mean nothing."""
+    return package.manifest.weights_status is WeightsStatus.RANDOM
+
+
+def require_trained(package: ModelPackage, consequence: str) -> None:
+    """Refuse random weights.
+
+    Args:
+        package: opened package whose weights are about to be trusted.
+        consequence: end of the sentence: what random weights spoil, and what to do instead.
+
+    Raises:
+        WeightsError: the weights are random.
+    """
+    if is_random(package):
+        raise WeightsError(f"{package.folder}: the weights of this package are random, {consequence}")
