@@ -35,7 +35,7 @@ ISA_VARIABLE: Final = "ONEDNN_MAX_CPU_ISA"
 GRAPHS: Final = BENCHMARKS / ".graphs"
 MAKERS: Final = (
     *("benchmarks/harness/zoo.py", "benchmarks/network_graphs.py"),
-    *("conversion/brain_edge_conversion/rewrites", "conversion/brain_edge_conversion/networks"),
+    *("conversion/brain_edge_conversion/convert/rewrites", "conversion/brain_edge_conversion/networks"),
 )
 """The code that decides what the graphs of a network are: made again when it changes."""
 
