@@ -26,6 +26,7 @@ FACE = {"__init__", "__main__"}
 """What is no room: the public names and the program may look into every room."""
 
 HEAVY = {
+    "cc3d": {"image/components"},
     "highdicom": {"io/dicom/library"},
     "isal": {"io/nifti"},
     "matplotlib": {"bench/matrix/figures", "jobs/pictures/mosaic", "jobs/pictures/sheet"},

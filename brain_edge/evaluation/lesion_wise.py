@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from brain_edge.errors import GeometryError
+from brain_edge.image.components import components
 from brain_edge.image.metrics import dice, hd95_mm
 from brain_edge.spec.base import Value
 
@@ -97,12 +98,10 @@ def lesion_wise(prediction: BoolArray, reference: BoolArray, geometry: Geometry)
     Raises:
         GeometryError: a mask does not have the shape of the grid.
     """
-    import cc3d
-
     for name, mask in (("prediction", prediction), ("reference", reference)):
         if mask.shape != geometry.shape:
             raise GeometryError(f"the {name} has the shape {mask.shape}, its grid {geometry.shape}")
-    found, count = cc3d.connected_components(prediction.astype(np.uint8), connectivity=26, return_N=True)
+    found, count = components(prediction.astype(np.uint8))
     touched: set[int] = set()
     scores: list[tuple[float, float]] = []
     missed = 0
@@ -122,9 +121,7 @@ def lesion_wise(prediction: BoolArray, reference: BoolArray, geometry: Geometry)
 
 
 def _lesions(reference: BoolArray) -> list[BoolArray]:
-    import cc3d
-
-    joined, count = cc3d.connected_components(_dilated(reference).astype(np.uint8), connectivity=26, return_N=True)
+    joined, count = components(_dilated(reference).astype(np.uint8))
     numbers: IntegerArray = np.where(reference, joined, 0)
     return [numbers == number for number in range(1, int(count) + 1)]
 

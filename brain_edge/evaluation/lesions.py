@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from brain_edge.errors import GeometryError
+from brain_edge.image.components import components
 
 if TYPE_CHECKING:
     from brain_edge.image.metrics import BoolArray
@@ -31,10 +32,8 @@ def lesion_recall(mask: BoolArray, reference: BoolArray) -> LesionRecall:
     Raises:
         GeometryError: the masks have different shapes.
     """
-    import cc3d
-
     if mask.shape != reference.shape:
         raise GeometryError(f"expected masks on one grid, got the shapes {mask.shape} and {reference.shape}")
-    components, count = cc3d.connected_components(reference.astype(np.uint8), connectivity=26, return_N=True)
-    touched = np.unique(components[mask])
+    lesions, count = components(reference.astype(np.uint8))
+    touched = np.unique(lesions[mask])
     return LesionRecall(int(np.count_nonzero(touched)), int(count))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from brain_edge.image.components import components
 from brain_edge.spec.plausibility import border_share
 
 if TYPE_CHECKING:
@@ -215,9 +216,7 @@ def _disagreeing(label: str, agreement: float | None) -> Outlier | None:
 
 def _components(labels: LabelArray) -> dict[int, int]:
     """Number of pieces of each label; one pass, however many labels there are."""
-    import cc3d
-
-    pieces, count = cc3d.connected_components(labels, connectivity=26, return_N=True)
+    pieces, count = components(labels)
     label_of = np.zeros(count + 1, dtype=np.uint8)
     label_of[pieces] = labels  # each piece has one label, so that the order of writing does not matter
     found, counts = np.unique(label_of[1:], return_counts=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from brain_edge.image.components import components
 from brain_edge.image.geometry import share_inside
 
 if TYPE_CHECKING:
@@ -141,6 +142,4 @@ def _check_label(mask: Mask, limits: PlausibleLabel, spec: ModelSpec) -> Iterato
 
 
 def _components(present: LabelArray) -> int:
-    import cc3d
-
-    return int(cc3d.connected_components(present, connectivity=26, return_N=True)[1])
+    return components(present)[1]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
 
+from brain_edge.image.components import Connectivity, components
 from brain_edge.spec.steps.decode import LabelValue, Plane, stacked_axis
 from brain_edge.spec.steps.frame import Array, Frame, Step
 from brain_edge.spec.steps.known_frame import KnownFrame, one_label_map
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 Foreground = Annotated[int, msgspec.Meta(ge=1, le=255)]
 Labels = Annotated[tuple[Foreground, ...], msgspec.Meta(min_length=1)]
-Connectivity = Literal[6, 18, 26]
 Voxels = Annotated[float, msgspec.Meta(ge=0.0)]
 Millilitres = Annotated[float, msgspec.Meta(ge=0.0)]
 
@@ -80,11 +80,11 @@ class RemoveSmallComponents(Step, frozen=True):
 
     def apply(self, frame: Frame) -> Frame:
         """Look at each component of the (1, I, J, K) label map."""
-        components = connected(among(frame.voxels[0], self.of), self.connectivity)
-        sizes = np.bincount(components.reshape(-1))
+        numbers, _ = components(among(frame.voxels[0], self.of), self.connectivity)
+        sizes = np.bincount(numbers.reshape(-1))
         is_small = sizes < least_voxels(self.voxels, self.volume_ml, frame.geometry)
         is_small[0] = False
-        return relabelled(frame, is_small[components], self.replacement)
+        return relabelled(frame, is_small[numbers], self.replacement)
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same labels, and the replacement."""
@@ -103,11 +103,11 @@ class KeepLargest(Step, frozen=True):
 
     def apply(self, frame: Frame) -> Frame:
         """Look at each component of the (1, I, J, K) label map."""
-        components = connected(among(frame.voxels[0], self.of), self.connectivity)
-        sizes = np.bincount(components.reshape(-1))
+        numbers, _ = components(among(frame.voxels[0], self.of), self.connectivity)
+        sizes = np.bincount(numbers.reshape(-1))
         is_smaller = np.arange(sizes.size) != sizes[1:].argmax() + 1 if sizes.size > 1 else np.zeros(1, dtype=bool)
         is_smaller[0] = False
-        return relabelled(frame, is_smaller[components], self.replacement)
+        return relabelled(frame, is_smaller[numbers], self.replacement)
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same labels, and the replacement."""
@@ -139,12 +139,12 @@ class ComponentExtent(Step, frozen=True):
 
     def apply(self, frame: Frame) -> Frame:
         """Look at each component of the (1, I, J, K) label map."""
-        components = connected(among(frame.voxels[0], self.of), self.connectivity)
-        sizes = np.bincount(components.reshape(-1))
-        slices = _slices_touched(components, stacked_axis(self.plane, frame.geometry.orientation), sizes.size)
+        numbers, _ = components(among(frame.voxels[0], self.of), self.connectivity)
+        sizes = np.bincount(numbers.reshape(-1))
+        slices = _slices_touched(numbers, stacked_axis(self.plane, frame.geometry.orientation), sizes.size)
         is_thin = (sizes <= self.mean_area_above * slices) | (slices < self.minimum_slices)
         is_thin[0] = False
-        return relabelled(frame, is_thin[components], self.replacement)
+        return relabelled(frame, is_thin[numbers], self.replacement)
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same labels, and the replacement."""
@@ -156,17 +156,6 @@ def among(labels: Array, values: tuple[int, ...]) -> Array:
     is_among = np.zeros(256, dtype=bool)
     is_among[list(values)] = True
     return np.asarray(is_among[labels])
-
-
-def connected(inside: Array, connectivity: Connectivity) -> Array:
-    """The number of the component of each voxel (I, J, K), 0 outside."""
-    import cc3d
-
-    # cc3d 4.1 fails on a single row of voxels (two sides of 1); an empty plane beside it changes nothing
-    sides = inside.shape
-    wide = np.pad(inside, [(0, 1 if side == 1 else 0) for side in sides]) if min(sides) == 1 else inside
-    numbers = cc3d.connected_components(wide, connectivity=connectivity)
-    return np.asarray(numbers[: sides[0], : sides[1], : sides[2]])
 
 
 def relabelled(frame: Frame, inside: Array, label: int) -> Frame:
@@ -183,9 +172,9 @@ def least_voxels(voxels: float | None, volume_ml: float | None, geometry: Geomet
     return float(np.round(volume_ml / geometry.voxel_volume_ml, 4))
 
 
-def _slices_touched(components: Array, axis: int, count: int) -> Array:
+def _slices_touched(numbers: Array, axis: int, count: int) -> Array:
     """In how many slices along an axis each component (and background, number 0) lies."""
-    planes = np.moveaxis(components, axis, 0)
+    planes = np.moveaxis(numbers, axis, 0)
     touched = np.zeros(count, dtype=np.int64)
     for plane in planes:
         touched += np.bincount(plane.reshape(-1), minlength=count) > 0

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 
+from brain_edge.image.components import largest
 from brain_edge.image.resample import Interpolation
 from brain_edge.spec.steps.frame import Array, Frame, Step
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError, one_label_map
@@ -81,11 +82,9 @@ class LargestComponent(Step, frozen=True):
 
     def apply(self, frame: Frame) -> Frame:
         """Set the labels of the smaller components to 0; an empty map stays empty."""
-        import cc3d
-
         labels = frame.voxels[0]
-        largest = cc3d.largest_k(labels > 0, k=1, connectivity=self.connectivity)
-        return frame.with_voxels(np.where(largest > 0, labels, np.uint8(0))[np.newaxis])
+        kept = largest(labels > 0, self.connectivity)
+        return frame.with_voxels(np.where(kept, labels, np.uint8(0))[np.newaxis])
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same labels."""
