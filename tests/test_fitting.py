@@ -15,7 +15,7 @@ from cohorts import head, make_case, save_manifest
 from tiny_package import PHANTOM, make_package, tiny_manifest
 from torch import nn
 
-from brain_edge.errors import InputError, UsageError, WeightsError
+from brain_edge.errors import InputError, WeightsError
 from brain_edge.evaluation.cohort import load_cohort
 from brain_edge.evaluation.evaluate import evaluate, format_table
 from brain_edge.image.phantom import Phantom, make_study, make_volume
@@ -157,7 +157,7 @@ class TestTheMark:
         assert b"RESEARCH ONLY FIT FOR TESTING" in nib.load(tmp_path / "mask.nii.gz").header["descrip"].item()
 
     def test_keeps_a_package_out_of_dicom(self, tmp_path: Path):
-        with pytest.raises(UsageError, match="the weights of this package are fit-for-testing, not trained"):
+        with pytest.raises(WeightsError, match="the weights of this package are fit-for-testing, not trained"):
             algorithm_of(make_package(tmp_path / "package", **MARKED))
 
     def test_is_told_by_info(self, tmp_path: Path):
@@ -190,7 +190,7 @@ class TestTheShippedFits:
         assert all(tensor.dtype == torch.float32 for tensor in network.state_dict().values())
 
     def test_another_file_in_their_place_is_refused(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-        from brain_edge_conversion.fitting import shipped
+        from brain_edge_conversion.weights import shipped
 
         for name in FITS:
             (tmp_path / f"{name}.safetensors").write_bytes(b"other")
