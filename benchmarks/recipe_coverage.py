@@ -38,7 +38,6 @@ from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
 from brain_edge.runtime.session import cpu_capabilities, open_sessions, read_graph
-from brain_edge.spec.execution import example_input
 from brain_edge.spec.plan import known_inputs
 from brain_edge_conversion.budget.coverage import int8_share, layer_costs, with_kernels
 from brain_edge_conversion.budget.kernels import package_kernels
@@ -176,7 +175,7 @@ def _timed_shape(network: Network, source: GraphSource, real: tuple[int, ...] | 
     if source.has_fixed_sides and real is not None:
         return real
     smallest = max(side, *source.example_shape)
-    return example_input(network.execution, network.channels_in, (smallest, smallest, smallest))
+    return network.execution.example_input(network.channels_in, (smallest, smallest, smallest))
 
 
 def _phantom(shape: tuple[int, ...], file: Path) -> Path:

@@ -15,41 +15,24 @@ import inspect
 import json
 import re
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
+from msgspec import Struct, structs
 
 from brain_edge.cli.main import COMMANDS, PROGRAM, program
-from brain_edge.image.resample import Interpolation
-from brain_edge.spec import (
-    Blending,
-    Edge,
-    Missing,
-    NoiseSlices,
-    SlicesAlong,
-    SlidingWindow,
-    Starts,
-    StridedWindows,
-    WholeStack,
-    WholeVolume,
-    json_schema,
-)
+from brain_edge.spec import Network, Sequence, json_schema
 from brain_edge.spec.steps import (
-    ChannelRule,
+    AfterStep,
+    BeforeStep,
     ChannelStep,
     CleanStep,
     CombineStep,
     DecodeStep,
     GridStep,
     IntensityStep,
-    Moment,
-    OrdinalRule,
-    PaintedRegion,
-    Placement,
-    Region,
-    Scheme,
-    WhenEmpty,
 )
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
@@ -60,29 +43,13 @@ from harness.coverage_record import read_coverage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from enum import StrEnum
 
-    from brain_edge.spec.base import Value
-    from brain_edge.spec.steps import Step
     from brain_edge_conversion.recipe import Recipe
 
 REFERENCE: Final = Path(__file__).resolve().parent / "reference"
 HELP_WIDTH: Final = 100
-CHOICES: Final = (
-    Interpolation,
-    Placement,
-    Region,
-    Moment,
-    WhenEmpty,
-    OrdinalRule,
-    Blending,
-    Starts,
-    Edge,
-    Missing,
-    Scheme,
-)
-PARTS: Final = (PaintedRegion, ChannelRule)
-EXECUTIONS: Final = (WholeVolume, SlidingWindow, StridedWindows, SlicesAlong, WholeStack, NoiseSlices)
+STEPS: Final = get_args(BeforeStep) + get_args(AfterStep)
+EXECUTIONS: Final = get_args(next(field.type for field in structs.fields(Network) if field.name == "execution"))
 SECTIONS: Final = re.compile(r"\n\n(Raises|Args|Returns|Attributes):\n")
 
 
@@ -143,7 +110,7 @@ def _steps() -> Iterator[str]:
     yield "Every operation that a [specification](../concepts/steps-and-stages.md) may name, from the docstrings of"
     yield '`brain_edge.spec.steps`. A step is written `{"op": ..., ...}`; `version` may be left out, and is 1 for'
     yield "all of them. The same as a JSON Schema: [spec-schema.json](spec-schema.json)."
-    groups = {
+    places = {
         "Before the network: grid": GridStep,
         "Before the network: intensities": IntensityStep,
         "Before the network: channels": ChannelStep,
@@ -151,22 +118,36 @@ def _steps() -> Iterator[str]:
         "After the network: several stages": CombineStep,
         "After the network: cleaning up": CleanStep,
     }
-    for title, union in groups.items():
+    for title, place in places.items():
         yield from ("", f"## {title}")
-        for step in get_args(union):
-            yield from _step(step, definitions[step.__name__])
+        for step in STEPS:
+            if issubclass(step, place):
+                yield from _step(step, definitions[step.__name__])
     yield from ("", "## How the network is run", "", "The `execution` of a network, written with its `kind`.")
     for execution in EXECUTIONS:
         yield from _step(execution, definitions[execution.__name__])
+    roots = (*STEPS, *EXECUTIONS, Sequence)
+    named = [each for each in dict.fromkeys(each for root in roots for each in _named_in(root)) if each not in roots]
     yield from ("", "## Parts")
-    for part in PARTS:
-        yield from _step(part, definitions[part.__name__])
+    for part in named:
+        if issubclass(part, Struct):
+            yield from _step(part, definitions[part.__name__])
     yield from ("", "## Choices")
-    for choice in CHOICES:
-        yield from _choice(choice)
+    for choice in named:
+        if issubclass(choice, StrEnum):
+            yield from _choice(choice)
 
 
-def _step(step: type[Step | Value], schema: Mapping[str, Any]) -> Iterator[str]:
+def _named_in(declared: Any) -> Iterator[type[Struct | StrEnum]]:
+    """The structs and choices that occur in a type: itself, its parts, the parameters of a struct."""
+    if isinstance(declared, type) and issubclass(declared, Struct | StrEnum):
+        yield declared
+    is_struct = isinstance(declared, type) and issubclass(declared, Struct)
+    for part in [field.type for field in structs.fields(declared)] if is_struct else get_args(declared):
+        yield from _named_in(part)
+
+
+def _step(step: type[Struct], schema: Mapping[str, Any]) -> Iterator[str]:
     properties = {name: value for name, value in schema["properties"].items() if name not in ("op", "kind", "version")}
     yield from ("", f"### {step.__name__}", "")
     if (config := step.__struct_config__).tag is not None:
@@ -229,6 +210,8 @@ def _members(choice: type[StrEnum]) -> dict[str, str]:
         for statement in definition.body[1:]
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
     ]
+    if len(words) != len(choice):
+        raise TypeError(f"{choice.__name__}: expected a sentence below each of {len(choice)} members, got {len(words)}")
     return {member.value: " ".join(text.split()) for member, text in zip(choice, words, strict=True)}
 
 

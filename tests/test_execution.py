@@ -18,7 +18,7 @@ from strategies import shapes, voxels
 
 from brain_edge.engine.execution import Decision, execute, plan_stage
 from brain_edge.engine.inference import predict
-from brain_edge.engine.restoring import can_be_restored_in_slabs, restored_slab, restored_slabs
+from brain_edge.engine.restoring import can_be_restored_in_slabs, restored_slabs
 from brain_edge.errors import InputError
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation
@@ -27,8 +27,11 @@ from brain_edge.spec.steps import (
     Argmax,
     Clip,
     CropOrPadTo,
+    DecodeStep,
     FitPercentile,
     Frame,
+    GridStep,
+    IntensityStep,
     LargestComponent,
     Linear,
     Normalise,
@@ -41,6 +44,7 @@ from brain_edge.spec.steps import (
     Threshold,
     ZScore,
 )
+from brain_edge.spec.steps.moves import Move, Rest
 
 NEAREST, LINEAR, CUBIC = (Restore(interpolation=each) for each in Interpolation)
 WINDOWS = SlidingWindow(shape=(5, 6, 4))
@@ -191,7 +195,7 @@ class TestAnyStage:
         axis = data.draw(st.integers(0, 2))
         first = data.draw(st.integers(0, shape[axis] - 1))
         last = data.draw(st.integers(first + 1, shape[axis]))
-        slab = restored_slab(frame.voxels, frame.trail, axis, (first, last), interpolation)
+        slab = Rest(frame.voxels, frame.trail, interpolation).slab(axis, (first, last))
         expected = np.moveaxis(np.moveaxis(whole, axis + 1, 0)[first:last], 0, axis + 1)
         np.testing.assert_allclose(slab, expected, atol=3e-6 * np.abs(frame.voxels).max(), rtol=0)
         if interpolation is Interpolation.NEAREST:
@@ -222,12 +226,14 @@ class TestPlan:
         assert plan.whole == before[:-2], "the z-score is of the clipped volume"
         assert plan.in_windows == before[-2:]
 
-    def test_a_step_that_it_does_not_know_stays_where_it_is(self):
-        class Blur(ZScore, frozen=True):
-            """Unknown to the planner, though its parent is not."""
+    def test_a_step_that_says_nothing_stays_where_it_is(self):
+        class Blur(IntensityStep, frozen=True):
+            def apply(self, frame):
+                return ZScore().apply(frame)
 
-        class Merge(Argmax, frozen=True):
-            """Another unknown one."""
+        class Merge(DecodeStep, frozen=True):
+            def apply(self, frame):
+                return Argmax().apply(frame)
 
         unknown = stage((Blur(), Linear()), (Merge(), NEAREST), WINDOWS)
         plan = plan_stage(unknown)
@@ -236,15 +242,12 @@ class TestPlan:
         frame = frame_of((7, 8, 9), 1)
         np.testing.assert_array_equal(as_planned(unknown, frame).voxels, one_after_the_other(unknown, frame).voxels)
 
-    def test_a_move_that_it_does_not_know_is_undone_as_a_whole(self):
-        class Rotated:
-            def __init__(self, before):
-                self.before = before
-
+    def test_a_move_that_says_nothing_is_undone_as_a_whole(self):
+        class Rotated(Move):
             def undo(self, array, interpolation):  # noqa: ARG002
                 return array[:, ::-1]
 
-        class Rotate(Linear, frozen=True):
+        class Rotate(GridStep, frozen=True):
             def apply(self, frame):
                 return frame.moved(frame.voxels[:, ::-1], frame.geometry, Rotated(frame.geometry))
 

@@ -17,7 +17,7 @@ from strategies import geometries, shapes, voxels
 from brain_edge.errors import GeometryError
 from brain_edge.image.geometry import Geometry, axis_moves, inverse_moves, is_orientation, overlap_share
 from brain_edge.image.resample import Interpolation, resize
-from brain_edge.spec.steps.frame import reorder
+from brain_edge.spec.steps.moves import reorder
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 

@@ -34,7 +34,7 @@ from monai_bundle import (
 from strategies import rotation
 
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.engine.windows import Tiling, window_starts, window_weights
+from brain_edge.engine.windows import window_weights
 from brain_edge.errors import InputError, UsageError, WeightsError
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.metrics import least_dice
@@ -43,6 +43,7 @@ from brain_edge.image.volume import Study, Volume
 from brain_edge.io.nifti import read_volume
 from brain_edge.spec import Blending, SlidingWindow, Starts
 from brain_edge.spec.steps import Frame, ResampleBetweenCentres
+from brain_edge.spec.windowed import window_starts
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.convert.parity import TorchSession
 from brain_edge_conversion.sources import Request, kind_of, resolve
@@ -365,7 +366,7 @@ class TestWindows:
         wanted = sorted({place[0].start for place in dense_patch_slices(*sizes, interval)})
         assert list(window_starts(side, window, overlap, Starts.FIXED_STEP)) == wanted
         execution = SlidingWindow((window,) * 3, overlap, Blending.CONSTANT, Starts.FIXED_STEP)
-        assert Tiling.of((side,) * 3, execution).starts == (tuple(wanted),) * 3
+        assert execution.tiling((side,) * 3).starts == (tuple(wanted),) * 3
 
     @pytest.mark.parametrize("shape", [(16, 16, 16), (9, 20, 13), (96, 96, 64)])
     def test_weigh_what_those_of_monai_weigh(self, shape):

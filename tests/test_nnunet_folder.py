@@ -25,7 +25,7 @@ from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation
 from brain_edge.image.volume import Study
 from brain_edge.io.nifti import read_volume
-from brain_edge.spec.execution import Blending
+from brain_edge.spec import Blending
 from brain_edge.spec.steps import ChannelRule, Frame, NormaliseEach, ResampleThickSlices, Scheme
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.networks.nnunet_unet import NnunetUNet, UNetPlan

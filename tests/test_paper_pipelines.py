@@ -68,7 +68,7 @@ from brain_edge.spec.steps import (
     WhenEmpty,
     ZScore,
 )
-from brain_edge.spec.steps.frame import reorder
+from brain_edge.spec.steps.moves import reorder
 from brain_edge_conversion.recipes import cascaded_unet, residual_unet_cascade
 
 replace = msgspec.structs.replace

@@ -20,7 +20,7 @@ from brain_edge.image.geometry import axis_moves
 from brain_edge.image.phantom import Phantom, make_study
 from brain_edge.image.volume import Study, Volume
 from brain_edge.package import WeightsStatus
-from brain_edge.spec.steps.frame import reorder
+from brain_edge.spec.steps.moves import reorder
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.convert.parity import ParityLimits
 from brain_edge_conversion.networks.tcup_gan import ConvLSTM

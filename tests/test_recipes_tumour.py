@@ -266,10 +266,8 @@ def test_swin_unetr_sees_the_windows_of_the_published_program():
     """MONAI's sliding_window_inference on a case of BraTS: 32 windows of 128^3."""
     from monai.data.utils import dense_patch_slices
 
-    from brain_edge.engine.strided import cores
-
     (stage,) = swin_unetr.spec().stages
-    ours = cores((240, 240, 155), stage.network.execution).places()
+    ours = stage.network.execution.tiling((240, 240, 155)).places()
     step = int(128 * (1 - 0.7))
     theirs = [tuple(place) for place in dense_patch_slices((240, 240, 155), (128,) * 3, (step,) * 3)]
     assert len(theirs) == 32

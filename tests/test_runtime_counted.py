@@ -12,7 +12,6 @@ from tiny_package import PHANTOM, SPEC, STAGE, make_package
 
 from brain_edge.bench.counted import Input, open_counted
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.engine.windows import Tiling
 from brain_edge.image.phantom import make_study
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.spec import SlidingWindow, WholeVolume
@@ -44,7 +43,7 @@ def test_each_window_is_counted_once_however_many_are_computed_at_a_time(package
     count = Counter[Input]()
     study = make_study(PHANTOM, ["T1"])
     mask = open_counted(package, options, count)(study).mask
-    windows = len(list(Tiling.of(PADDED, WINDOWS).places()))
+    windows = len(list(WINDOWS.tiling(PADDED).places()))
     assert count == {Input("tiny", (1, 1, 32, 32, 32)): windows}
     np.testing.assert_array_equal(mask.labels, Segmenter.open(package, options)(study).mask.labels)
 

@@ -39,7 +39,7 @@ from brain_edge.spec.steps import (
     Threshold,
     ZScore,
 )
-from brain_edge.spec.steps.frame import reorder
+from brain_edge.spec.steps.moves import reorder
 
 replace = msgspec.structs.replace
 

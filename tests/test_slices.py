@@ -24,21 +24,10 @@ from brain_edge.image.volume import Volume
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, graph_path
 from brain_edge.runtime.session import open_sessions
-from brain_edge.spec import Network, Stage
-from brain_edge.spec.execution import (
-    Edge,
-    NoiseSlices,
-    SlicesAlong,
-    SlidingWindow,
-    WholeStack,
-    WholeVolume,
-    batch_size,
-    example_input,
-    known_input,
-    open_shape,
-)
+from brain_edge.spec import Edge, Network, NoiseSlices, SlicesAlong, SlidingWindow, Stage, WholeStack, WholeVolume
+from brain_edge.spec.execution import batch_size
 from brain_edge.spec.steps import Argmax, CropOrPadInPlane, Orient
-from brain_edge.spec.steps.frame import reorder
+from brain_edge.spec.steps.moves import reorder
 from brain_edge_conversion.convert.parity import TorchSession
 from brain_edge_conversion.convert.trace import save_graph, trace
 
@@ -90,7 +79,7 @@ class TestSlices:
 
         execution = SlicesAlong(axis=axis, batch=batch)
         predict(network(execution), {"n": note}, voxels((1, *shape), 0))
-        assert seen == {known_input(execution, 1, shape)}
+        assert seen == {execution.known_input(1, shape)}
 
     def test_mirrorings_turn_the_volume_and_not_the_slice(self):
         """Along the axis of the slices a mirroring changes nothing for a 2D network."""
@@ -193,17 +182,17 @@ class TestShapes:
             NoiseSlices(axis=0): (-1, 4),
         }
         for execution, expected in kinds.items():
-            assert open_shape(execution, 4) == expected
-            example = example_input(execution, 4, (16, 24, 32))
+            assert execution.open_shape(4) == expected
+            example = execution.example_input(4, (16, 24, 32))
             assert len(example) == len(expected)
             assert all(want in (-1, got) for want, got in zip(expected, example, strict=True))
-        assert example_input(SlicesAlong(axis=2), 4, (64, 48, 16)) == (2, 4, 64, 48)
-        assert example_input(WholeStack(axis=0), 4, (16, 64, 48)) == (16, 4, 64, 48)
+        assert SlicesAlong(axis=2).example_input(4, (64, 48, 16)) == (2, 4, 64, 48)
+        assert WholeStack(axis=0).example_input(4, (16, 64, 48)) == (16, 4, 64, 48)
 
     def test_of_a_stack_are_known_where_the_sides_are(self):
-        assert known_input(WholeStack(axis=2), 4, (256, 240, 155)) == (155, 4, 256, 240)
-        assert known_input(NoiseSlices(axis=0, batch=16), 512, (155, 256, 256)) == (16, 512)
-        assert known_input(SlicesAlong(axis=1), 4, None) is None
+        assert WholeStack(axis=2).known_input(4, (256, 240, 155)) == (155, 4, 256, 240)
+        assert NoiseSlices(axis=0, batch=16).known_input(512, (155, 256, 256)) == (16, 512)
+        assert SlicesAlong(axis=1).known_input(4, None) is None
 
 
 # a package whose network sees axial slices of the phantom, two at a time

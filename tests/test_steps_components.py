@@ -12,8 +12,8 @@ from strategies import shapes
 
 from brain_edge.image.geometry import Geometry, axis_moves
 from brain_edge.spec.steps import ComponentExtent, Frame, KeepLargest, MinimumVolume, RemoveSmallComponents
-from brain_edge.spec.steps.frame import reorder
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
+from brain_edge.spec.steps.moves import reorder
 
 FULL = np.ones((3, 3, 3))
 NCR, ED, ET = 1, 2, 4

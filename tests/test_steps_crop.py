@@ -23,7 +23,7 @@ from brain_edge.spec.steps import (
     ResizeInPlane,
     WhenEmpty,
 )
-from brain_edge.spec.steps.frame import reorder, take_box
+from brain_edge.spec.steps.moves import reorder, take_box
 
 AXES = st.integers(0, 2)
 PLANES = st.tuples(st.integers(1, 15), st.integers(1, 15))

@@ -17,7 +17,7 @@ from strategies import shapes, voxels
 from brain_edge.image.geometry import Geometry, axis_moves
 from brain_edge.image.resample import Interpolation, resize
 from brain_edge.spec.steps import Argmax, FillHoles, Frame, LargestComponent, Orient, ResizeTo, Restore, Threshold
-from brain_edge.spec.steps.frame import reorder
+from brain_edge.spec.steps.moves import reorder
 
 CONNECTIVITY = {6: 1, 18: 2, 26: 3}
 """Neighbours of a voxel: the number for scipy's and skimage's `connectivity`."""

@@ -24,8 +24,8 @@ from brain_edge.spec.steps import (
     ResampleToSpacing,
     ResizeTo,
 )
-from brain_edge.spec.steps.frame import take_box
 from brain_edge.spec.steps.grid import placed_box
+from brain_edge.spec.steps.moves import take_box
 
 
 def framed(array: np.ndarray, affine: np.ndarray | None = None) -> Frame:

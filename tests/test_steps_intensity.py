@@ -23,7 +23,6 @@ from brain_edge.spec.steps import (
     ResizeTo,
     ZScore,
 )
-from brain_edge.spec.steps.intensity import statistics_used
 
 SHAPE = (2, 7, 8, 9)
 
@@ -114,10 +113,10 @@ class TestFitAndUse:
         np.testing.assert_allclose(result, frame.voxels * 0.226 + 0.449, rtol=1e-6)
 
     def test_statistics_used_are_those_that_a_step_names(self):
-        assert statistics_used(RescaleToUnit(lower="low", upper="high")) == ("low", "high")
-        assert statistics_used(Clip(lower=0.0, upper="high")) == ("high",)
-        assert statistics_used(Normalise(subtract="mean")) == ("mean",)
-        assert statistics_used(ZScore()) == ()
+        assert RescaleToUnit(lower="low", upper="high").statistics_used() == ("low", "high")
+        assert Clip(lower=0.0, upper="high").statistics_used() == ("high",)
+        assert Normalise(subtract="mean").statistics_used() == ("mean",)
+        assert ZScore().statistics_used() == ()
 
 
 class TestOrderIsTheModel:

@@ -14,11 +14,10 @@ from scipy import ndimage
 from strategies import shapes, voxels
 
 from brain_edge.engine.inference import predict
-from brain_edge.engine.strided import strided_starts
 from brain_edge.engine.windows import window_weights
 from brain_edge.errors import BrainEdgeError
 from brain_edge.spec import Network
-from brain_edge.spec.execution import Blending, StridedWindows
+from brain_edge.spec.windowed import Blending, StridedWindows, strided_starts
 
 
 def network(execution: StridedWindows, channels: int = 1) -> Network:

@@ -18,7 +18,7 @@ from brain_edge.errors import GeometryError, InputError
 from brain_edge.image.geometry import Geometry, axis_moves
 from brain_edge.image.volume import Mask, Study, Volume
 from brain_edge.spec import Sequence
-from brain_edge.spec.steps.frame import reorder
+from brain_edge.spec.steps.moves import reorder
 
 T1, T2 = Sequence(name="T1"), Sequence(name="T2")
 STAGE = SPEC.stages[0]

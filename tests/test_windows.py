@@ -16,9 +16,10 @@ from scipy.special import expit, softmax
 from strategies import shapes, voxels
 
 from brain_edge.engine.inference import predict
-from brain_edge.engine.windows import Tiling, constant_value, finished_blocks, run_many, window_starts, window_weights
+from brain_edge.engine.windows import constant_value, finished_blocks, run_many, window_weights
 from brain_edge.errors import BrainEdgeError
 from brain_edge.spec import Activation, Blending, Network, SlidingWindow, Starts, WholeVolume
+from brain_edge.spec.windowed import window_starts
 
 OVERLAPS = st.floats(0, 0.9)
 BLENDED = [blending for blending in Blending if blending is not Blending.LAST]
@@ -281,7 +282,7 @@ class TestFinishedBlocks:
     @given(shapes(1, 14), shapes(1, 9), OVERLAPS, st.sampled_from(BLENDED), st.integers(0, 99))
     def test_are_the_plain_sums_to_the_bit(self, sides, window, overlap, blending, seed):
         """The plain way: all windows, in their order, into two arrays as large as the padded volume."""
-        tiling = Tiling.of(sides, SlidingWindow(shape=window, overlap=overlap, blending=blending))
+        tiling = SlidingWindow(shape=window, overlap=overlap, blending=blending).tiling(sides)
         outputs = [voxels((2, *window), seed + number) for number in range(tiling.windows)]
         weights = window_weights(window, blending)
         large = tuple(max(pair) for pair in zip(sides, window, strict=True))
@@ -299,7 +300,7 @@ class TestFinishedBlocks:
 
     @given(shapes(1, 20), shapes(1, 9), OVERLAPS)
     def test_live_together_as_long_as_predicted(self, sides, window, overlap):
-        tiling = Tiling.of(sides, SlidingWindow(shape=window, overlap=overlap))
+        tiling = SlidingWindow(shape=window, overlap=overlap).tiling(sides)
         started, finished, most = set(), 0, 0
         left = dict(tiling.visits)
         size = {cell: np.prod([span.stop - span.start for span in tiling.cell_place(cell)]) for cell in left}
@@ -314,7 +315,7 @@ class TestFinishedBlocks:
         assert tiling.peak_cell_voxels() == most
 
     def test_of_a_long_volume_are_a_small_part_of_it(self):
-        tiling = Tiling.of((512, 512, 400), SlidingWindow(shape=(64, 64, 64)))
+        tiling = SlidingWindow(shape=(64, 64, 64)).tiling((512, 512, 400))
         assert tiling.order[0] in (0, 1), "rows follow each other along a long axis"
         assert tiling.peak_cell_voxels() < 0.08 * 512 * 512 * 400
 
@@ -334,7 +335,7 @@ class TestConstantWindows:
         sliding, calls = network(SlidingWindow(shape=(8, 8, 8))), []
         result = predict(sliding, {"n": self.counted(calls)}, array)
         np.testing.assert_allclose(result, array * 2 + 1, rtol=1e-6)
-        assert len(calls) < Tiling.of((40, 8, 8), sliding.execution).windows
+        assert len(calls) < sliding.execution.tiling((40, 8, 8)).windows
         assert sum(not batch.any() for batch in calls) == 1
 
     def test_with_one_other_voxel_are_not(self):

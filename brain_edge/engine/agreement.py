@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from brain_edge.engine.inference import See
-    from brain_edge.engine.windows import Place
     from brain_edge.image.volume import FloatArray, LabelArray
+    from brain_edge.spec.tiling import Place
 
 
 @dataclass(eq=False)

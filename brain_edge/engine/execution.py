@@ -1,49 +1,31 @@
 """How a stage is executed: the same result as its steps one after the other, in less memory.
 
-The plan is made from the steps alone, before an image is read. What it does not know it leaves as it is: a step that
-is not listed here is applied to the whole volume, in its order. See `docs/concepts/execution.md`.
+The plan is made from what the steps say of themselves, before an image is read: one that says nothing is applied to the
+whole volume, in its order. See `docs/concepts/execution.md`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from brain_edge.engine.inference import predict, predicted_blocks
 from brain_edge.engine.restoring import can_be_restored_in_slabs, restored_slabs
 from brain_edge.engine.windows import Source
-from brain_edge.spec import SlidingWindow
-from brain_edge.spec.steps import (
-    Argmax,
-    Clip,
-    Linear,
-    LookUpRegions,
-    Normalise,
-    OrdinalLevels,
-    PaintRegions,
-    RescaleToUnit,
-    Restore,
-    Threshold,
-    ZScore,
-)
+from brain_edge.spec.steps.step import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from brain_edge.engine.agreement import MemberLabels
+    from brain_edge.image.resample import Interpolation
     from brain_edge.runtime.protocol import Session
     from brain_edge.spec import Stage
     from brain_edge.spec.steps import AfterStep, BeforeStep, Frame, Step
     from brain_edge.spec.steps.frame import Array
-
-POINTWISE_STEPS: Final = (Clip, Normalise, RescaleToUnit, Linear, ZScore)
-"""Steps before the network that change each voxel by itself, once their statistics are known."""
-
-DECIDING_STEPS: Final = (Argmax, Threshold, PaintRegions, LookUpRegions, OrdinalLevels)
-"""Steps after the network that make labels of probabilities, each voxel by itself."""
 
 
 class Decision(StrEnum):
@@ -74,7 +56,7 @@ class StagePlan:
     in_windows: tuple[BeforeStep, ...]
     decision: Decision
     decide: AfterStep | None
-    restore: Restore | None
+    restore: AfterStep | None
     after: tuple[AfterStep, ...]
 
     def all_at_once(self, frame: Frame) -> tuple[StagePlan, Frame]:
@@ -86,14 +68,14 @@ class StagePlan:
 
 def plan_stage(stage: Stage, *, keep_probabilities: bool = False) -> StagePlan:
     """The plan of a stage; where the caller wants the probabilities themselves they are kept whole."""
-    lazy = _pointwise_from(stage.before) if isinstance(stage.network.execution, SlidingWindow) else len(stage.before)
+    lazy = _pointwise_from(stage.before) if stage.network.execution.is_streamed else len(stage.before)
     whole, in_windows = stage.before[:lazy], stage.before[lazy:]
     first, *others = stage.after or (None,)
     if keep_probabilities:
         return StagePlan(whole, in_windows, Decision.AT_THE_END, None, None, stage.after)
-    if type(first) in DECIDING_STEPS:
+    if first is not None and _decides_any_block(first):
         return StagePlan(whole, in_windows, Decision.IN_BLOCKS, first, None, tuple(others))
-    if isinstance(first, Restore) and others and type(others[0]) in DECIDING_STEPS:
+    if first is not None and first.way_back() is not None and others and _decides_any_block(others[0]):
         return StagePlan(whole, in_windows, Decision.ON_THE_WAY_BACK, others[0], first, tuple(others[1:]))
     return StagePlan(whole, in_windows, Decision.AT_THE_END, None, None, stage.after)
 
@@ -102,7 +84,7 @@ def source_of(plan: StagePlan, frame: Frame) -> Source:
     """What the network's windows are cut from, given the frame after the steps on the whole volume."""
     if not plan.in_windows:
         return Source(frame.voxels)
-    finishers = [_finisher(step, frame) for step in plan.in_windows]
+    finishers = [step.fitted(frame) for step in plan.in_windows]
 
     def finish(cut: Array) -> Array:
         for finisher in finishers:
@@ -148,15 +130,16 @@ def execute(
     probabilities = frame.with_voxels(predict(stage.network, sessions, source, tick, see))
     if members is not None and see is not None:
         members.together = decided(probabilities.voxels)[0]
-    if plan.restore is None or not can_be_restored_in_slabs(frame):
+    way_back = None if plan.restore is None else plan.restore.way_back()
+    if way_back is None or not can_be_restored_in_slabs(frame):
         return decide.apply(plan.restore.apply(probabilities) if plan.restore is not None else probabilities)
-    return _decided_on_the_way_back(decide, plan.restore, probabilities)
+    return _decided_on_the_way_back(decide, way_back, probabilities)
 
 
-def _decided_on_the_way_back(decide: Step, restore: Restore, probabilities: Frame) -> Frame:
+def _decided_on_the_way_back(decide: Step, way_back: Interpolation, probabilities: Frame) -> Frame:
     native = probabilities.trail[0].before if probabilities.trail else probabilities.geometry
     labels = _Labels(native.shape)
-    for planes, slab in restored_slabs(probabilities, restore.interpolation):
+    for planes, slab in restored_slabs(probabilities, way_back):
         place = (planes, slice(0, native.shape[1]), slice(0, native.shape[2]))
         labels.put(place, _decided(decide, probabilities, slab))
     return replace(probabilities, voxels=labels.voxels, geometry=native, trail=())
@@ -185,21 +168,18 @@ def _decided(decide: Step, frame: Frame, block: Array) -> Array:
     return decide.apply(frame.with_voxels(block)).voxels
 
 
+def _decides_any_block(step: Step) -> bool:
+    return step.decides and step.scope is Scope.VOXEL
+
+
 def _pointwise_from(before: Sequence[BeforeStep]) -> int:
     """From which step on all steps can be applied window by window.
 
-    A z-score looks at the volume that reaches it, so it can only be the first of them.
+    One that is fitted looks at the volume that reaches it, so it can only be the first of them.
     """
     for position in reversed(range(len(before))):
-        if type(before[position]) not in POINTWISE_STEPS:
+        if before[position].scope is Scope.VOLUME:
             return position + 1
-        if isinstance(before[position], ZScore):
+        if before[position].scope is Scope.FITTED:
             return position
     return 0
-
-
-def _finisher(step: BeforeStep, frame: Frame) -> Callable[[Array], Array]:
-    """A step with its statistics, to be applied to any part of the volume."""
-    if isinstance(step, ZScore):
-        return step.fitted(frame)
-    return lambda cut: step.apply(frame.with_voxels(cut)).voxels

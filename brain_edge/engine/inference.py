@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 import numpy as np
 from msgspec import UNSET
 
 from brain_edge.engine.network_output import require_output
 from brain_edge.engine.slices import slice_blocks
-from brain_edge.engine.strided import strided_blocks
-from brain_edge.engine.windows import Place, Source, Tiling, finished_blocks, run_many
-from brain_edge.spec import Activation, Network, SlidingWindow, StridedWindows, WholeVolume
+from brain_edge.engine.windows import Source, window_blocks
+from brain_edge.spec import (
+    Activation,
+    Network,
+    NoiseSlices,
+    SlicesAlong,
+    SlidingWindow,
+    StridedWindows,
+    WholeStack,
+    WholeVolume,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
 
     from brain_edge.image.volume import FloatArray
     from brain_edge.runtime.protocol import Session
+    from brain_edge.spec.tiling import Place
 
     See: TypeAlias = Callable[[int, Place, FloatArray], None]
     """Told the number of a pass, a place (I, J, K), and the probabilities (D, i, j, k) there."""
@@ -44,7 +53,7 @@ def predict(
         BrainEdgeError: a network gives another shape than its specification says, or NaN.
     """
     source = voxels if isinstance(voxels, Source) else Source(voxels)
-    if network.passes == 1 and isinstance(network.execution, WholeVolume):
+    if network.passes == 1 and network.execution.sees_volume:
         return _whole_pass(network, sessions, source, tick)
     total = np.empty((network.channels_out, *source.sides), dtype=np.float32)
     members = itertools.product(zip(network.graphs, member_shares(network), strict=True), network.flips)
@@ -95,17 +104,15 @@ def predicted_blocks(
 def probability_blocks(network: Network, session: Session, source: Source) -> Iterator[tuple[Place, FloatArray]]:
     """One pass of one member over what it sees, block by block."""
     execution = network.execution
-    if isinstance(execution, SlidingWindow):
-        tiling = Tiling.of(source.sides, execution)
-        outputs = run_many(session, (source.cut(place) for place in tiling.places()))
-        checked = (_checked(output, network.channels_out, tiling.window) for output in outputs)
-        blocks = finished_blocks(tiling, execution.blending, checked)
-    elif isinstance(execution, StridedWindows):
-        blocks = strided_blocks(execution, network.channels_out, session, source)
-    elif not isinstance(execution, WholeVolume):
-        blocks = slice_blocks(network, execution, session, source)
-    else:
-        blocks = _slabs(_checked(session(source.whole()), network.channels_out, source.sides))
+    match execution:
+        case WholeVolume():
+            blocks = _slabs(_checked(session(source.whole()), network.channels_out, source.sides))
+        case SlidingWindow() | StridedWindows():
+            blocks = window_blocks(execution, network.channels_out, session, source)
+        case SlicesAlong() | WholeStack() | NoiseSlices():
+            blocks = slice_blocks(network, execution, session, source)
+        case _:
+            assert_never(execution)
     for place, block in blocks:
         yield place, activated(block, network.activation)
 

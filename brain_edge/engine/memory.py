@@ -13,12 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.engine.execution import Decision
 from brain_edge.engine.restoring import SLAB_BYTES
-from brain_edge.engine.strided import cores
-from brain_edge.engine.windows import Tiling
 from brain_edge.errors import InputError
 from brain_edge.machine.process import available_bytes, peak_rss_bytes, return_free_memory, rss_bytes
 from brain_edge.runtime.protocol import MeasuredSession
-from brain_edge.spec import SlidingWindow, StridedWindows, WholeVolume
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -131,9 +128,9 @@ def predicted_peak_bytes(
 
 def graph_memory(network: Network, sides: Shape, sessions: Mapping[str, Session]) -> int | None:
     """Of the largest graph of a stage; they run one after the other. None where its input is no volume or window."""
-    if not isinstance(network.execution, WholeVolume | SlidingWindow | StridedWindows):
+    seen = network.execution.seen(sides)
+    if seen is None:
         return None
-    seen = sides if isinstance(network.execution, WholeVolume) else network.execution.shape
     largest = 0
     for graph in network.graphs:
         session = sessions[graph]
@@ -146,20 +143,16 @@ def graph_memory(network: Network, sides: Shape, sessions: Mapping[str, Session]
 def network_bytes(network: Network, plan: StagePlan, sides: Shape, graph_bytes: int) -> int:
     """While the network runs: graph, sums of windows, and what is kept of its output."""
     output = network.channels_out * prod(sides) * FLOAT_BYTES
-    sums = 0
-    if isinstance(network.execution, SlidingWindow | StridedWindows):
-        window = prod(network.execution.shape) * FLOAT_BYTES
-        cells = _tiling(sides, network.execution).peak_cell_voxels() * FLOAT_BYTES
+    sums, tiling = 0, network.execution.tiling(sides)
+    if tiling is not None:
+        window = prod(network.execution.seen(sides) or sides) * FLOAT_BYTES
+        cells = tiling.peak_cell_voxels() * FLOAT_BYTES
         # the sums and their weights; a window times its weights; the output for a constant window
         sums = cells * (network.channels_out + 1) + window * (network.channels_out * 2 + network.channels_in * 2)
     keeps_all = network.passes > 1 or (sums > 0 and plan.decision is not Decision.IN_BLOCKS)
     # the labels of all together, and those of each pass where there are several
     labels = prod(sides) * (1 + (network.passes if network.passes > 1 else 0))
     return graph_bytes + sums + (output if keeps_all else 0) + labels
-
-
-def _tiling(sides: Shape, execution: SlidingWindow | StridedWindows) -> Tiling:
-    return Tiling.of(sides, execution) if isinstance(execution, SlidingWindow) else cores(sides, execution)
 
 
 def after_bytes(stage: Stage, plan: StagePlan, sides: Shape, native: Shape) -> int:
@@ -178,8 +171,7 @@ def _fits_easily(stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape
     """Whether there is so much more memory than an ordinary network takes that a closer look is not worth its time."""
     roughly = 0
     for stage, plan, sides in stages:
-        execution = stage.network.execution
-        seen = execution.shape if isinstance(execution, SlidingWindow | StridedWindows) else sides
+        seen = stage.network.execution.seen(sides) or sides
         graphs = 2 * ORDINARY_CHANNELS * FLOAT_BYTES * prod(seen)
         sums = 2 * stage.network.channels_out * prod(sides) * FLOAT_BYTES
         roughly = max(roughly, graphs + sums, after_bytes(stage, plan, sides, native))

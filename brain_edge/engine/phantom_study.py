@@ -12,7 +12,6 @@ import numpy as np
 
 from brain_edge.image.phantom import make_study
 from brain_edge.image.volume import Study
-from brain_edge.spec.steps import OneHot
 
 if TYPE_CHECKING:
     from brain_edge.engine.segmenter import Segmenter
@@ -46,7 +45,7 @@ def outcome(segmenter: Segmenter, study: Study) -> LabelArray:
 
 def classes_of(spec: ModelSpec) -> tuple[int, ...] | None:
     """The values of the label map that a model takes, or None where it takes images."""
-    return next((step.values for step in spec.stages[0].before if isinstance(step, OneHot)), None)
+    return next(filter(None, (step.label_values() for step in spec.stages[0].before)), None)
 
 
 def _in_classes(voxels: FloatArray, values: tuple[int, ...]) -> FloatArray:

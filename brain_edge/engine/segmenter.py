@@ -17,8 +17,7 @@ from brain_edge.errors import InputError, UsageError
 from brain_edge.image.resample import Interpolation
 from brain_edge.image.volume import FloatArray, Mask, Study, Volume
 from brain_edge.runtime.protocol import MeasuredSession
-from brain_edge.spec import WholeVolume
-from brain_edge.spec.plan import known_inputs, without_activation
+from brain_edge.spec.plan import fixed_sides, without_activation
 from brain_edge.spec.plausibility import Flag, check_input, check_mask
 
 if TYPE_CHECKING:
@@ -219,12 +218,11 @@ class Segmenter:
     def _ahead(self, stage: Stage, plan: StagePlan, frame: Frame) -> Iterator[tuple[Stage, StagePlan, Shape]]:
         """This stage and those after it of which it is known what they will see."""
         yield stage, plan, frame.geometry.shape
-        known = dict(known_inputs(self.spec))
         position = next(at for at, each in enumerate(self.spec.stages) if each.name == stage.name)
         for later in self.spec.stages[position + 1 :]:
-            shape = known.get(later.network.graphs[0])
-            if shape is not None and isinstance(later.network.execution, WholeVolume):
-                yield later, plan_stage(later), (shape[2], shape[3], shape[4])
+            sides = fixed_sides(later.before)
+            if sides is not None and later.network.execution.sees_volume:
+                yield later, plan_stage(later), sides
 
 
 def open_masker(package: ModelPackage, options: RuntimeOptions | None = None) -> BrainMasker | None:

@@ -13,18 +13,19 @@ import numpy as np
 
 from brain_edge.engine.network_output import require_output
 from brain_edge.engine.windows import run_many
-from brain_edge.spec.execution import Edge, NoiseSlices, SlicesAlong, WholeStack, batch_size
+from brain_edge.spec import Edge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from brain_edge.engine.windows import Place, Source
+    from brain_edge.engine.windows import Source
     from brain_edge.image.volume import FloatArray
     from brain_edge.runtime.protocol import Session
     from brain_edge.spec import Network
+    from brain_edge.spec.execution import SliceWise
+    from brain_edge.spec.tiling import Place
 
 Indices: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.intp]]
-SliceWise: TypeAlias = SlicesAlong | WholeStack | NoiseSlices
 
 
 def slice_blocks(
@@ -38,7 +39,7 @@ def slice_blocks(
         BrainEdgeError: the network gives another shape than its specification says, or NaN.
     """
     slices = source.sides[execution.axis]
-    size = slices if isinstance(execution, WholeStack) else batch_size(slices, execution.batch)
+    size = execution.batch_of(slices)
     plane = [side for axis, side in enumerate(source.sides) if axis != execution.axis]
     expected = (size, network.channels_out, *plane)
     outputs = run_many(session, _batches(network, execution, source, size))
@@ -61,20 +62,18 @@ def neighbouring(slices: int, wanted: Indices, edge: Edge) -> Indices:
 
 def _batches(network: Network, execution: SliceWise, source: Source, size: int) -> Iterator[FloatArray]:
     slices = source.sides[execution.axis]
-    if isinstance(execution, NoiseSlices):
-        noise = np.random.default_rng(execution.seed).standard_normal((slices, network.channels_in), dtype=np.float32)
-        yield from (_filled_up(noise[first : first + size], size) for first in range(0, slices, size))
+    drawn = execution.drawn(slices, network.channels_in)
+    if drawn is not None:
+        yield from (_filled_up(drawn[first : first + size], size) for first in range(0, slices, size))
         return
     fill = _beyond(execution, source)
     for first in range(0, slices, size):
         yield _filled_up(_planes(execution, source, first, min(size, slices - first), fill), size)
 
 
-def _planes(
-    execution: SlicesAlong | WholeStack, source: Source, first: int, count: int, fill: FloatArray
-) -> FloatArray:
+def _planes(execution: SliceWise, source: Source, first: int, count: int, fill: FloatArray) -> FloatArray:
     """`count` slices from `first` on with their neighbours, (count, C * (2 n + 1), H, W)."""
-    reach, edge = (execution.neighbours, execution.edge) if isinstance(execution, SlicesAlong) else (0, Edge.REPEAT)
+    reach, edge = execution.reach()
     slices = source.sides[execution.axis]
     wanted = np.arange(first - reach, first + count + reach)
     cut = np.take(source.voxels, neighbouring(slices, wanted, edge), axis=execution.axis + 1)
@@ -90,7 +89,7 @@ def _planes(
 def _beyond(execution: SliceWise, source: Source) -> FloatArray:
     """What is beyond the ends, for each channel (C, 1, 1)."""
     channels = source.voxels.shape[0]
-    if not (isinstance(execution, SlicesAlong) and execution.edge is Edge.MEAN):
+    if execution.reach()[1] is not Edge.MEAN:
         return np.zeros((channels, 1, 1), dtype=np.float32)
     voxels = source.voxels if source.finish is None else source.finish(source.voxels)
     means = [channel.mean(dtype=np.float64) for channel in voxels]

@@ -1,4 +1,4 @@
-"""Where the windows of a volume lie, and how their outputs become finished blocks while most are still to come.
+"""Run a network over the windows of a volume: their outputs become finished blocks while most are still to come.
 
 Windows run in rows: along the last of three axes first, then along the second, and along the slowest axis last. The
 outputs of overlapping windows are summed in cells, the pieces between the borders of all windows. A cell is allocated
@@ -8,17 +8,14 @@ that a later window still changes are in memory: about (window - step) planes of
 
 from __future__ import annotations
 
-import itertools
-from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from msgspec import UNSET, UnsetType
 
-from brain_edge.spec import Blending, SlidingWindow, Starts
+from brain_edge.engine.network_output import require_output
+from brain_edge.spec import Blending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,12 +23,11 @@ if TYPE_CHECKING:
     from brain_edge.image.geometry import Shape
     from brain_edge.image.volume import FloatArray
     from brain_edge.runtime.protocol import Session
+    from brain_edge.spec import SlidingWindow, StridedWindows
+    from brain_edge.spec.tiling import Place, Tiling
 
 LEAST_WEIGHT: Final = 1e-3
 """Of a voxel in the corner of a window, where the one in the middle counts 1."""
-
-Place: TypeAlias = tuple[slice, slice, slice]
-"""A box of voxels (I, J, K)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,34 +59,21 @@ class Source:
         return np.ascontiguousarray(self._finished(self.voxels)[np.newaxis], dtype=np.float32)
 
     def cut(self, place: Place) -> FloatArray:
-        """A window as the input of a network (1, C, i, j, k); zeros where it reaches beyond the end of the volume."""
-        inside = self._finished(self.voxels[(slice(None), *place)])
+        """A window as the input of a network (1, C, i, j, k); zeros where it reaches beyond the volume."""
+        parts = [slice(max(0, span.start), min(side, span.stop)) for span, side in zip(place, self.sides, strict=True)]
+        inside = self._finished(self.voxels[:, parts[0], parts[1], parts[2]])
         sides = tuple(span.stop - span.start for span in place)
         if inside.shape[1:] == sides:
             return np.ascontiguousarray(inside[np.newaxis], dtype=np.float32)
         padded = np.zeros((1, inside.shape[0], *sides), dtype=np.float32)
-        i, j, k = inside.shape[1:]
-        padded[0, :, :i, :j, :k] = inside
+        i, j, k = (
+            slice(part.start - span.start, part.stop - span.start) for part, span in zip(parts, place, strict=True)
+        )
+        padded[0, :, i, j, k] = inside
         return padded
 
     def _finished(self, cut: FloatArray) -> FloatArray:
         return cut if self.finish is None else self.finish(cut)
-
-
-def window_starts(side: int, window: int, overlap: float, starts: Starts | UnsetType = UNSET) -> tuple[int, ...]:
-    """First voxels of the windows along one axis of `side` >= `window` voxels.
-
-    Equal steps of at most `window * (1 - overlap)`; the first window starts at 0, the last one ends at `side`. At a
-    fixed step the last one overlaps the one before it by more than the others do (MONAI, `_get_scan_interval` and
-    `dense_patch_slices`).
-    """
-    span = side - window
-    if span <= 0:
-        return (0,)
-    if starts is Starts.FIXED_STEP:
-        return (*range(0, span, max(1, int(window * (1 - overlap)))), span)
-    count = int(np.ceil(span / max(1.0, window * (1.0 - overlap)))) + 1
-    return tuple(round(span * index / (count - 1)) for index in range(count))
 
 
 def window_weights(shape: Shape, blending: Blending) -> FloatArray:
@@ -118,122 +101,6 @@ def _cut_weights(shape: Shape) -> FloatArray:
     weights = axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]
     held = (10 * weights / weights.max()).astype(np.float16)
     return np.asarray(np.where(held == 0, held[held > 0].min(), held), dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """The windows of a volume, the order in which they run, and the cells that they share.
-
-    Attributes:
-        sides: of the volume (I, J, K).
-        window: of a window; may be longer than the volume, which is padded then.
-        starts: first voxels of the windows along each axis.
-        order: the axes, slowest first.
-        margins: voxels at each inner side of a window that do not count, where windows are not blended.
-    """
-
-    sides: Shape
-    window: Shape
-    starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
-    order: tuple[int, int, int]
-    margins: Shape = (0, 0, 0)
-
-    @classmethod
-    def of(cls, sides: Shape, execution: SlidingWindow) -> Tiling:
-        """The windows of a volume, slowest along the axis that keeps the fewest unfinished voxels."""
-        i, j, k = (
-            window_starts(side, window, execution.overlap, execution.starts)
-            for side, window in zip(sides, execution.shape, strict=True)
-        )
-        starts = (i, j, k)
-
-        def unfinished(axis: int) -> int:
-            steps = [after - before for before, after in itertools.pairwise(starts[axis])]
-            kept = execution.shape[axis] - min(steps, default=execution.shape[axis])
-            return kept * int(np.prod([side for other, side in enumerate(sides) if other != axis]))
-
-        # the last axis stays the last where possible: along it voxels lie beside each other
-        slow = min(range(3), key=lambda axis: (unfinished(axis), axis))
-        second, last = (axis for axis in range(3) if axis != slow)
-        return cls(sides, execution.shape, starts, (slow, second, last), _margins(execution))
-
-    def places(self) -> Iterator[Place]:
-        """The windows in their order; they may reach beyond the end of a volume that is shorter than a window."""
-        for at in itertools.product(*(self.starts[axis] for axis in self.order)):
-            start = [0, 0, 0]
-            for axis, first in zip(self.order, at, strict=True):
-                start[axis] = first
-            spans = [slice(first, first + side) for first, side in zip(start, self.window, strict=True)]
-            yield spans[0], spans[1], spans[2]
-
-    @property
-    def windows(self) -> int:
-        """How many there are."""
-        return int(np.prod([len(starts) for starts in self.starts]))
-
-    @cached_property
-    def cuts(self) -> tuple[tuple[int, ...], ...]:
-        """Along each axis, the borders of the cells: every first voxel of a window and every end; 0 and the side.
-
-        Cells are not cut along the fastest axis, where nothing is gained by it.
-        """
-        cuts = []
-        for axis, starts in enumerate(self.starts):
-            ends = {min(first + self.window[axis], self.sides[axis]) for first in starts}
-            cuts.append((0, self.sides[axis]) if axis == self.order[2] else tuple(sorted({*starts, *ends})))
-        return tuple(cuts)
-
-    def cells(self, place: Place) -> Iterator[tuple[int, int, int]]:
-        """The cells that a window reaches, each as its number along each axis."""
-        ranges = []
-        for cuts, span, side in zip(self.cuts, place, self.sides, strict=True):
-            whole = len(cuts) == 2
-            low, high = (0, 1) if whole else (bisect_left(cuts, span.start), bisect_left(cuts, min(span.stop, side)))
-            ranges.append(range(low, high))
-        i, j, k = ranges
-        yield from itertools.product(i, j, k)
-
-    def counted(self, place: Place) -> Place:
-        """What of a window counts: all of it but the margins at those sides where another window follows."""
-        spans = [
-            slice(span.start + (margin if span.start > 0 else 0), span.stop - (margin if span.stop < side else 0))
-            for span, margin, side in zip(place, self.margins, self.sides, strict=True)
-        ]
-        return spans[0], spans[1], spans[2]
-
-    def cell_place(self, cell: tuple[int, int, int]) -> Place:
-        """The voxels of a cell."""
-        spans = [slice(cuts[number], cuts[number + 1]) for cuts, number in zip(self.cuts, cell, strict=True)]
-        return spans[0], spans[1], spans[2]
-
-    @cached_property
-    def visits(self) -> dict[tuple[int, int, int], int]:
-        """How many windows reach each cell."""
-        counted: dict[tuple[int, int, int], int] = {}
-        for place in self.places():
-            for cell in self.cells(place):
-                counted[cell] = counted.get(cell, 0) + 1
-        return counted
-
-    def peak_cell_voxels(self) -> int:
-        """Voxels of all cells that are in memory at the same time, at most."""
-        left, live, peak = dict(self.visits), 0, 0
-        for place in self.places():
-            for cell in self.cells(place):
-                voxels = int(np.prod([span.stop - span.start for span in self.cell_place(cell)]))
-                live += voxels if left[cell] == self.visits[cell] else 0
-                peak = max(peak, live)
-                left[cell] -= 1
-                live -= voxels if left[cell] == 0 else 0
-        return peak
-
-
-def _margins(execution: SlidingWindow) -> Shape:
-    """Half of the overlap of two windows along each axis, where they are not blended."""
-    if execution.blending is not Blending.LAST:
-        return 0, 0, 0
-    i, j, k = ((side - step) // 2 for side, step in zip(execution.shape, execution.fixed_steps, strict=True))
-    return i, j, k
 
 
 class _Cell:
@@ -270,6 +137,27 @@ class _Cell:
             here.append(slice(low - mine.start, high - mine.start))
             there.append(slice(low - its.start, high - its.start))
         return (here[0], here[1], here[2]), (there[0], there[1], there[2])
+
+
+def window_blocks(
+    execution: SlidingWindow | StridedWindows, channels_out: int, session: Session, source: Source
+) -> Iterator[tuple[Place, FloatArray]]:
+    """The blended output of the windows, block by block: its place (I, J, K), and the numbers (D, i, j, k) there.
+
+    Raises:
+        BrainEdgeError: the network gives another shape than its specification says, or NaN.
+    """
+    tiling, margin = execution.tiling(source.sides), execution.margin
+    outputs = run_many(session, (source.cut(_widened(place, margin)) for place in tiling.places()))
+    expected = (1, channels_out, *execution.shape)
+    i, j, k = (slice(edge, side - edge) for edge, side in zip(margin, execution.shape, strict=True))
+    kept = (require_output(output, expected)[0, :, i, j, k] for output in outputs)
+    yield from finished_blocks(tiling, execution.blending, kept)
+
+
+def _widened(place: Place, margin: Shape) -> Place:
+    i, j, k = (slice(span.start - edge, span.stop + edge) for span, edge in zip(place, margin, strict=True))
+    return i, j, k
 
 
 def finished_blocks(

@@ -16,7 +16,7 @@ class Session(Protocol):
 
     The contract: input (1, C, I, J, K) float32, C-contiguous; output (1, D, I, J, K) float32 that the caller
     may change, valid until the next call; the same input gives the same output. Networks that see slices take
-    (N, C, H, W) and give (N, D, H, W), generators take (N, C) (`brain_edge.spec.execution.open_shape`).
+    (N, C, H, W) and give (N, D, H, W), generators take (N, C) (`Execution.open_shape`).
 
     A session may also have `run_many(batches)`, see `StreamingSession`.
     """

@@ -24,7 +24,7 @@ from brain_edge.runtime.cache import require_cache_folder
 from brain_edge.runtime.graph_memory import graph_memory_of
 from brain_edge.runtime.rewrites.f32 import rewrite_for_f32
 from brain_edge.runtime.telemetry import forbid_telemetry
-from brain_edge.spec import SlidingWindow, canonical_json
+from brain_edge.spec import canonical_json
 from brain_edge.spec.plan import known_inputs
 
 if TYPE_CHECKING:
@@ -390,12 +390,7 @@ def streams_by_graph(spec: ModelSpec, options: RuntimeOptions) -> dict[str, int]
     """How many windows of each graph are computed at the same time; 1 where it sees the volume as a whole."""
     threads = options.threads or default_threads()
     streams = min(options.streams or DEFAULT_STREAMS, threads)
-    windowed = {
-        graph
-        for stage in spec.stages
-        if isinstance(stage.network.execution, SlidingWindow)
-        for graph in stage.network.graphs
-    }
+    windowed = {graph for stage in spec.stages if stage.network.execution.is_streamed for graph in stage.network.graphs}
     return {graph: streams if graph in windowed else 1 for graph in spec.graphs}
 
 

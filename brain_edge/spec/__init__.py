@@ -1,19 +1,8 @@
 """What a model is, as one value that serialises: inputs, steps, networks, labels, plausible ranges."""
 
 from brain_edge.spec.base import Value
-from brain_edge.spec.execution import (
-    Blending,
-    Edge,
-    NoiseSlices,
-    SlicesAlong,
-    SlidingWindow,
-    Starts,
-    StridedWindows,
-    WholeStack,
-    WholeVolume,
-)
+from brain_edge.spec.execution import Activation, Edge, NoiseSlices, SlicesAlong, WholeStack, WholeVolume
 from brain_edge.spec.model import (
-    Activation,
     Code,
     Label,
     Missing,
@@ -31,6 +20,7 @@ from brain_edge.spec.model import (
     json_schema,
     spec_from_json,
 )
+from brain_edge.spec.windowed import Blending, SlidingWindow, Starts, StridedWindows
 
 __all__ = [
     "Activation",

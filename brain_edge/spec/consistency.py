@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from brain_edge.spec.execution import NoiseSlices, SlicesAlong, channels_seen
-from brain_edge.spec.steps import Constants, FitMoment, FitPercentile, Restore
-from brain_edge.spec.steps.intensity import statistics_used
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 
 if TYPE_CHECKING:
@@ -89,20 +86,17 @@ def _through(stage: Stage, steps: Sequence[Step], start: KnownFrame, known: _Kno
 
 def _require_stages(stage: Stage, step: Step, known: _Known) -> None:
     """That the findings a step looks at are there, and are labels where it needs labels."""
-    verb = "crops to" if type(step).__name__.startswith("Crop") else "uses"
     for name in step.stages_used():
         if name not in known.findings:
-            raise MisfitError(f"{verb} stage {name!r}, which does not run before it")
+            raise MisfitError(f"{step.stage_verb} stage {name!r}, which does not run before it")
     for name in step.label_stages():
         if known.findings[name].labels is None:
-            raise ValueError(f"{_without_labels(name)}; stage {stage.name!r} {verb} it")
+            raise ValueError(f"{_without_labels(name)}; stage {stage.name!r} {step.stage_verb} it")
 
 
 def _require_statistics(step: Step, outcome: KnownFrame, known: _Known) -> None:
     """That the statistics a step uses have been fitted, on as many channels; those that it fits are noted."""
-    if isinstance(step, FitPercentile | FitMoment | Constants):
-        known.fitted[step.name] = outcome.channels
-    for name in statistics_used(step):
+    for name in step.statistics_used():
         if name not in known.fitted:
             raise MisfitError(f"uses the statistic {name!r}, which nothing has fitted before")
         if known.fitted[name] != outcome.channels:
@@ -110,6 +104,7 @@ def _require_statistics(step: Step, outcome: KnownFrame, known: _Known) -> None:
                 f"uses the statistic {name!r} of {known.fitted[name]} channels on {outcome.channels}; "
                 "put the step before those that add channels"
             )
+    known.fitted.update(dict.fromkeys(step.statistics_fitted(), outcome.channels))
 
 
 def _require_channels(stage: Stage, seen: KnownFrame, known: _Known) -> None:
@@ -118,10 +113,10 @@ def _require_channels(stage: Stage, seen: KnownFrame, known: _Known) -> None:
     weights = network.member_weights
     if weights is not UNSET and len(weights) != len(network.graphs):
         raise MisfitError(f"has {len(weights)} member weights for {len(network.graphs)} graphs")
-    given = channels_seen(network.execution, seen.channels)
-    if network.channels_in == given or isinstance(network.execution, NoiseSlices):
+    given = network.execution.channels_seen(seen.channels)
+    if network.channels_in == given or not network.execution.reads_image:
         return
-    if seen.channels == known.sequences and not isinstance(network.execution, SlicesAlong):
+    if given == seen.channels == known.sequences:
         raise MisfitError(f"takes {network.channels_in} channels, the model has {known.sequences} sequences")
     raise MisfitError(f"takes {network.channels_in} channels, its steps give {given}")
 
@@ -133,7 +128,7 @@ def _require_end(spec: ModelSpec, end: KnownFrame) -> None:
         _require_image(spec, end)
     elif end.labels is None:
         raise ValueError(_without_labels(last.name))
-    if sum(isinstance(step, Restore) for step in last.after) != 1:
+    if sum(step.way_back() is not None for step in last.after) != 1:
         raise ValueError(f"stage {last.name!r} must restore its result to the caller's grid exactly once")
     if end.labels is not None:
         _require_table(spec, end.channels, end.labels)

@@ -1,44 +1,45 @@
-"""How a network is run over a volume, as data: whole, in windows, slice by slice, as one stack, or from noise."""
+"""How a network is run over a volume, as data: what each way states of itself, the whole volume, slices, or noise.
+
+Windows are in `brain_edge.spec.windowed`. The ways are a closed union, that of `Network.execution`: what one does with
+voxels is work of the engine, chosen in `brain_edge.engine.inference.probability_blocks` by a match that must name each.
+Everything else that a program has to know of a way is here, as a class attribute or a method of it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from msgspec import UNSET, Meta, UnsetType
+import numpy as np
+from msgspec import Meta
 
 from brain_edge.spec.base import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from brain_edge.image.geometry import Shape
+    from brain_edge.image.volume import FloatArray
+    from brain_edge.spec.tiling import Tiling
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 SpatialAxis = Annotated[int, Meta(ge=0, le=2)]
 BatchSize = Annotated[int, Meta(ge=1, le=1024)]
 
-
-class Blending(StrEnum):
-    """How much a voxel of a window counts where windows overlap."""
-
-    CONSTANT = "constant"
-    """The same everywhere."""
-    GAUSSIAN = "gaussian"
-    """Less towards the border of the window, where the network has seen less (sigma = 1/8 side)."""
-    GAUSSIAN_CUT = "gaussian_cut"
-    """The same about voxel `side // 2`, nothing beyond four sigmas, in half precision: nnU-Net v2 to the digit."""
-    GAUSSIAN_FLOOR = "gaussian_floor"
-    """`gaussian` of sides whose middle lies between two voxels and so counts less than 1, but never less than 0.001:
-    MONAI to the digit."""
-    LAST = "last"
-    """Not at all: a voxel is what the last window says that holds it, half of the overlap cut from each of its inner
-    sides (TorchIO's grid aggregator, `crop`). Only with windows at a fixed step."""
+EXAMPLE_SLICES = 2
+"""In the batch with which a graph of slices is traced: one alone could be taken for no batch."""
 
 
-class Starts(StrEnum):
-    """Where windows begin."""
+class Activation(StrEnum):
+    """What is applied to the output of the graph to get probabilities."""
 
-    FIXED_STEP = "fixed_step"
-    """Every `int(side * (1 - overlap))` voxels; the last one is pushed back to the border (MONAI)."""
+    NONE = "none"
+    """Nothing: the graph already ends in probabilities."""
+    SOFTMAX = "softmax"
+    """Channels exclude each other and sum to one."""
+    SIGMOID = "sigmoid"
+    """Each channel on its own: overlapping regions, or one class."""
 
 
 class Edge(StrEnum):
@@ -54,64 +55,121 @@ class Edge(StrEnum):
     """The mean of the channel over the whole volume (SPiN, "mean padding")."""
 
 
-class WholeVolume(Value, frozen=True, tag_field="kind", tag="whole_volume"):
-    """The network sees the whole volume at once, whatever its size."""
+@dataclass(frozen=True)
+class Cheaper:
+    """A way to run the same network for less.
 
-
-class SlidingWindow(Value, frozen=True, tag_field="kind", tag="sliding_window"):
-    """The network sees windows of a fixed shape, which overlap; their outputs are averaged.
-
-    Windows start at equal steps of at most `side * (1 - overlap)` voxels, the last one at the border
-    (nnU-Net v2, `compute_steps_for_sliding_window`), unless `starts` says otherwise. A volume smaller than a window is
-    padded with zeros.
-
-    Raises:
-        ValueError: the last window is to count, and windows have no fixed step.
+    Attributes:
+        title: what differs, in words.
+        execution: instead.
+        multiple_of: what the sides of the volume are to be padded to first; 1 where to nothing.
     """
 
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
-    overlap: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.5
-    blending: Blending = Blending.GAUSSIAN
-    starts: Starts | UnsetType = UNSET
+    title: str
+    execution: Execution
+    multiple_of: int = 1
 
-    def __post_init__(self) -> None:
-        if self.blending is Blending.LAST and self.starts is not Starts.FIXED_STEP:
-            raise ValueError("`blending` last needs `starts` fixed_step: the overlap that is shared must be known")
+
+class Execution(Value, frozen=True, tag_field="kind"):
+    """Base of every way to run a network: what it states of itself, for a graph of `channels_in` (C) channels.
+
+    The input of a graph is (N, C, ...): (1, C, I, J, K) of a volume or a window, (N, C, H, W) of slices.
+    """
+
+    sees_volume: ClassVar[bool] = False
+    """The input is the volume itself: nothing is cut, and nothing is filled up around it."""
+    takes_any_box: ClassVar[bool] = False
+    """A box of the image may be given in its place: nothing but the image says what the network sees."""
+    reads_image: ClassVar[bool] = True
+    """The input is made of the image; elsewhere the image only gives the grid."""
+    averages: ClassVar[bool] = False
+    """The output at a voxel is a mean over several inputs, so that probabilities are needed and not logits."""
+    is_streamed: ClassVar[bool] = False
+    """Several inputs of one volume are computed at the same time."""
+
+    def channels_seen(self, channels: int) -> int:
+        """Channels that a graph is given where the steps give `channels`."""
+        return channels
+
+    def open_shape(self, channels_in: int) -> tuple[int, ...]:
+        """The input shape of a graph, -1 where it depends on the image."""
+        return (1, channels_in, -1, -1, -1)
+
+    def example_input(self, channels_in: int, sides: Shape) -> tuple[int, ...]:
+        """The shape of an input for tracing a graph on a volume of `sides` (I, J, K)."""
+        return (1, channels_in, *sides)
+
+    def known_input(self, channels_in: int, sides: Shape | None) -> tuple[int, ...] | None:
+        """The input shape of a graph that follows from the sides that the steps fix; None where the image decides."""
+        return None if sides is None else (1, channels_in, *sides)
+
+    def seen(self, sides: Shape) -> Shape | None:  # noqa: ARG002 - of those kinds that see no box
+        """Sides (i, j, k) of the box that a graph sees of a volume of `sides`; None where it sees no box."""
+        return None
+
+    def tiling(self, sides: Shape) -> Tiling | None:  # noqa: ARG002 - of those kinds that have no windows
+        """Where the windows of a volume of `sides` lie; None where there are none."""
+        return None
 
     @property
-    def fixed_steps(self) -> Shape:
-        """From one window to the next along each axis, in voxels, where windows begin at a fixed step."""
-        i, j, k = (max(1, int(side * (1 - self.overlap))) for side in self.shape)
-        return i, j, k
+    def slice_axis(self) -> int | None:
+        """The axis along which the network sees slices of the image, each by itself; None where it does not."""
+        return None
+
+    def cheaper(self) -> Iterator[Cheaper]:
+        """What costs less, the nearest first; nothing where nothing does."""
+        yield from ()
 
 
-class StridedWindows(Value, frozen=True, tag_field="kind", tag="strided_windows"):
-    """Windows of a fixed shape at a fixed stride, of which only the core in the middle is kept.
+class WholeVolume(Execution, frozen=True, tag="whole_volume"):
+    """The network sees the whole volume at once, whatever its size."""
 
-    The cores start at 0, `stride`, 2 `stride`, ..., the last one ends at the border (MONAI, and "stride 64" of a
-    paper); where a window reaches beyond the volume, which it does on every side when its core is smaller, it sees
-    zeros. Where cores overlap, they are averaged with the weights of `blending`.
+    sees_volume: ClassVar[bool] = True
+    takes_any_box: ClassVar[bool] = True
 
-    Raises:
-        ValueError: the core is larger than the window, lies off its middle, or leaves gaps.
+    def seen(self, sides: Shape) -> Shape:
+        """All of it."""
+        return sides
+
+
+class SliceWise(Execution, frozen=True):
+    """Base of the ways that go through the volume along one axis.
+
+    Attributes:
+        axis: of the network's input along which the slices lie.
     """
 
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
-    stride: tuple[PositiveInt, PositiveInt, PositiveInt]
-    core: tuple[PositiveInt, PositiveInt, PositiveInt]
-    blending: Blending = Blending.CONSTANT
+    axis: SpatialAxis
 
-    def __post_init__(self) -> None:
-        for side, step, kept in zip(self.shape, self.stride, self.core, strict=True):
-            if kept > side or (side - kept) % 2:
-                msg = f"a core of {kept} voxels does not lie in the middle of a window of {side}"
-                raise ValueError(msg)
-            if step > kept:
-                msg = f"cores of {kept} voxels at a stride of {step} leave gaps"
-                raise ValueError(msg)
+    def batch_of(self, slices: int) -> int:
+        """Slices (N) of one input, where there are `slices`."""
+        return slices
+
+    def reach(self) -> tuple[int, Edge]:
+        """Slices on each side that come along as further channels, and what is beyond the ends."""
+        return 0, Edge.REPEAT
+
+    def drawn(self, slices: int, channels_in: int) -> FloatArray | None:  # noqa: ARG002 - of what reads the image
+        """What the graph is given instead of the image, (slices, C); None where it is given the image."""
+        return None
+
+    def open_shape(self, channels_in: int) -> tuple[int, ...]:
+        """Neither the number of slices nor their sides are known."""
+        return (-1, channels_in, -1, -1)
+
+    def example_input(self, channels_in: int, sides: Shape) -> tuple[int, ...]:
+        """A batch of two slices."""
+        return self._input(EXAMPLE_SLICES, channels_in, sides)
+
+    def known_input(self, channels_in: int, sides: Shape | None) -> tuple[int, ...] | None:
+        """A batch of slices of a volume of `sides`."""
+        return None if sides is None else self._input(self.batch_of(sides[self.axis]), channels_in, sides)
+
+    def _input(self, count: int, channels_in: int, sides: Shape) -> tuple[int, ...]:
+        return (count, channels_in, *(side for axis, side in enumerate(sides) if axis != self.axis))
 
 
-class SlicesAlong(Value, frozen=True, tag_field="kind", tag="slices_along"):
+class SlicesAlong(SliceWise, frozen=True, tag="slices_along"):
     """A 2D network sees the slices along an axis, several at a time, (N, C, H, W); H and W are the axes left, in order.
 
     With `neighbours` (2.5D) a slice comes with that many on each side as further channels: those of the first
@@ -125,75 +183,61 @@ class SlicesAlong(Value, frozen=True, tag_field="kind", tag="slices_along"):
         edge: what is beyond the ends; means nothing without neighbours.
     """
 
-    axis: SpatialAxis
     batch: BatchSize = 16
     neighbours: Annotated[int, Meta(ge=0, le=32)] = 0
     edge: Edge = Edge.REPEAT
 
+    def channels_seen(self, channels: int) -> int:
+        """Those of the neighbours too."""
+        return channels * (2 * self.neighbours + 1)
 
-class WholeStack(Value, frozen=True, tag_field="kind", tag="whole_stack"):
+    @property
+    def slice_axis(self) -> int:
+        """The axis."""
+        return self.axis
+
+    def batch_of(self, slices: int) -> int:
+        """Equal batches."""
+        return batch_size(slices, self.batch)
+
+    def reach(self) -> tuple[int, Edge]:
+        """The neighbours."""
+        return self.neighbours, self.edge
+
+
+class WholeStack(SliceWise, frozen=True, tag="whole_stack"):
     """A recurrent network sees all slices along an axis at once and in order, (T, C, H, W) -> (T, D, H, W)."""
 
-    axis: SpatialAxis
+    def example_input(self, channels_in: int, sides: Shape) -> tuple[int, ...]:
+        """The whole stack, because tracing may unroll the recurrence."""
+        return self._input(sides[self.axis], channels_in, sides)
 
 
-class NoiseSlices(Value, frozen=True, tag_field="kind", tag="noise_slices"):
+class NoiseSlices(SliceWise, frozen=True, tag="noise_slices"):
     """A generator makes a slice (D, H, W) of `channels_in` normal numbers, (N, C); the input only gives the grid.
 
     The numbers are drawn from `seed` (numpy's PCG64, slice by slice), so that the same package makes the same images.
     """
 
-    axis: SpatialAxis
+    reads_image: ClassVar[bool] = False
+
     batch: BatchSize = 16
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
 
-
-Execution: TypeAlias = WholeVolume | SlidingWindow | StridedWindows | SlicesAlong | WholeStack | NoiseSlices
-
-
-def channels_seen(execution: Execution, channels: int) -> int:
-    """Channels that a graph is given where the steps give `channels`."""
-    return channels * (2 * execution.neighbours + 1) if isinstance(execution, SlicesAlong) else channels
-
-
-def open_shape(execution: Execution, channels_in: int) -> tuple[int, ...]:
-    """The input shape of a graph, -1 where it depends on the image."""
-    if isinstance(execution, SlicesAlong | WholeStack):
-        return (-1, channels_in, -1, -1)
-    if isinstance(execution, NoiseSlices):
+    def open_shape(self, channels_in: int) -> tuple[int, ...]:
+        """Numbers have no sides."""
         return (-1, channels_in)
-    return (1, channels_in, -1, -1, -1)
 
+    def batch_of(self, slices: int) -> int:
+        """Equal batches."""
+        return batch_size(slices, self.batch)
 
-def example_input(execution: Execution, channels_in: int, sides: Shape) -> tuple[int, ...]:
-    """The shape of an input for tracing a graph on a volume of `sides` (I, J, K); a batch of slices is two.
+    def drawn(self, slices: int, channels_in: int) -> FloatArray:
+        """The numbers of each slice."""
+        return np.random.default_rng(self.seed).standard_normal((slices, channels_in), dtype=np.float32)
 
-    A recurrent graph gets the whole stack, because tracing may unroll it.
-    """
-    if isinstance(execution, NoiseSlices):
-        return (2, channels_in)
-    if isinstance(execution, SlicesAlong | WholeStack):
-        plane = [side for axis, side in enumerate(sides) if axis != execution.axis]
-        return (sides[execution.axis] if isinstance(execution, WholeStack) else 2, channels_in, *plane)
-    return (1, channels_in, *sides)
-
-
-def known_input(execution: Execution, channels_in: int, sides: Shape | None) -> tuple[int, ...] | None:
-    """The input shape of a graph that follows from the sides that its steps fix, or None where it depends on the image.
-
-    Windows fix it by themselves.
-    """
-    if isinstance(execution, SlidingWindow | StridedWindows):
-        return (1, channels_in, *execution.shape)
-    if sides is None:
-        return None
-    if isinstance(execution, WholeVolume):
-        return (1, channels_in, *sides)
-    slices, plane = sides[execution.axis], [side for axis, side in enumerate(sides) if axis != execution.axis]
-    if isinstance(execution, WholeStack):
-        return (slices, channels_in, *plane)
-    size = batch_size(slices, execution.batch)
-    return (size, channels_in) if isinstance(execution, NoiseSlices) else (size, channels_in, *plane)
+    def _input(self, count: int, channels_in: int, sides: Shape) -> tuple[int, ...]:  # noqa: ARG002
+        return (count, channels_in)
 
 
 def batch_size(slices: int, most: int) -> int:

@@ -17,16 +17,16 @@ from brain_edge.errors import PackageError
 from brain_edge.spec.base import Value
 from brain_edge.spec.consistency import require_consistent
 from brain_edge.spec.execution import (
+    Activation,
     NoiseSlices,
     PositiveInt,
     SlicesAlong,
-    SlidingWindow,
     SpatialAxis,
-    StridedWindows,
     WholeStack,
     WholeVolume,
 )
 from brain_edge.spec.steps import AfterStep, BeforeStep
+from brain_edge.spec.windowed import SlidingWindow, StridedWindows
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")]
 Range: TypeAlias = tuple[float, float]
@@ -52,17 +52,6 @@ class Missing(StrEnum):
 
     ZERO = "zero"
     """Zeros, after the steps: it has no statistics of its own."""
-
-
-class Activation(StrEnum):
-    """What is applied to the output of the graph to get probabilities."""
-
-    NONE = "none"
-    """Nothing: the graph already ends in probabilities."""
-    SOFTMAX = "softmax"
-    """Channels exclude each other and sum to one."""
-    SIGMOID = "sigmoid"
-    """Each channel on its own: overlapping regions, or one class."""
 
 
 class Network(Value, frozen=True):

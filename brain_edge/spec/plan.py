@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from brain_edge.spec import Activation
-from brain_edge.spec.execution import SlidingWindow, StridedWindows, known_input
-from brain_edge.spec.steps import Argmax, CropAroundStage, CropOrPadTo, GridStep, ResizeTo, Threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from brain_edge.image.geometry import Shape
     from brain_edge.spec import ModelSpec, Stage
-    from brain_edge.spec.steps import AfterStep
+    from brain_edge.spec.steps import Step
 
 
 def without_activation(stage: Stage) -> Stage:
-    """An equivalent stage that decides on logits, where a stage decides on probabilities at once.
-
-    - argmax: softmax and sigmoid keep the order of the logits of a voxel.
-    - threshold: sigmoid(z) > t exactly where z > log(t / (1 - t)). A softmax depends on the other channels.
+    """An equivalent stage that decides on logits, where a stage decides on probabilities at once, by `on_logits`.
 
     That holds for a single pass without windows that overlap; where probabilities are averaged (members, mirrorings,
     windows) or interpolated before the decision, they are needed.
     """
     network = stage.network
-    averages = network.passes > 1 or isinstance(network.execution, SlidingWindow | StridedWindows)
+    averages = network.passes > 1 or network.execution.averages
     if averages or network.activation is Activation.NONE or not stage.after:
         return stage
-    decision = _on_logits(stage.after[0], network.activation)
+    decision = stage.after[0].on_logits(network.activation)
     if decision is None:
         return stage
     return msgspec.structs.replace(
@@ -40,15 +34,6 @@ def without_activation(stage: Stage) -> Stage:
         network=msgspec.structs.replace(network, activation=Activation.NONE),
         after=(decision, *stage.after[1:]),
     )
-
-
-def _on_logits(step: AfterStep, activation: Activation) -> AfterStep | None:
-    """The step that decides on logits what `step` decides on probabilities; None where there is none."""
-    if isinstance(step, Argmax):
-        return step
-    if isinstance(step, Threshold) and activation is Activation.SIGMOID and 0 < step.above < 1:
-        return msgspec.structs.replace(step, above=math.log(step.above / (1 - step.above)))
-    return None
 
 
 def cost_in_words(spec: ModelSpec) -> str | None:
@@ -65,12 +50,14 @@ def known_inputs(spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Graphs whose input shape, (1, C, I, J, K) of a volume, does not depend on the image, in their order."""
     for stage in spec.stages:
         network = stage.network
-        shape = known_input(network.execution, network.channels_in, _fixed_sides(stage))
+        shape = network.execution.known_input(network.channels_in, fixed_sides(stage.before))
         if shape is not None:
             yield from ((graph, shape) for graph in network.graphs)
 
 
-def _fixed_sides(stage: Stage) -> Shape | None:
-    """The sides (I, J, K) that the steps give, where the last change of grid fixes them."""
-    last = next((step for step in reversed(stage.before) if isinstance(step, GridStep)), None)
-    return last.shape if isinstance(last, ResizeTo | CropOrPadTo | CropAroundStage) else None
+def fixed_sides(before: Iterable[Step]) -> Shape | None:
+    """The sides (I, J, K) that the steps before a network give, whatever the image; None where the image decides."""
+    sides: Shape | None = None
+    for step in before:
+        sides = step.sides_after(sides)
+    return sides

@@ -24,8 +24,6 @@ from brain_edge.image.volume import Mask, Volume
 from brain_edge.jobs.generate import require_generator
 from brain_edge.jobs.record import provenance
 from brain_edge.package import WeightsStatus
-from brain_edge.spec import SlicesAlong
-from brain_edge.spec.steps import OneHot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -104,16 +102,17 @@ class Generator:
             UsageError: the generator does not work slice by slice.
         """
         first = self.package.spec.stages[0]
-        if not isinstance(first.network.execution, SlicesAlong):
+        axis = first.network.execution.slice_axis
+        if axis is None:
             raise UsageError(
                 f"{self.package.folder}: {self.package.spec.name} does not make slices, none can be judged"
             )
         frame = assemble(_as_volume(tissues), self.package.spec)
         for step in first.before:
-            if isinstance(step, OneHot):
+            if step.label_values() is not None:
                 break
             frame = step.apply(frame)
-        return np.moveaxis(frame.voxels[0], first.network.execution.axis, 0)
+        return np.moveaxis(frame.voxels[0], axis, 0)
 
 
 def those_like(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 import numpy as np
 
 from brain_edge.image.geometry import AXIS_PAIRS, axis_moves
-from brain_edge.spec.steps.frame import reorder, take_box
+from brain_edge.spec.steps.moves import reorder, take_box
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,13 +11,15 @@ import numpy as np
 from brain_edge.errors import InputError
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation
-from brain_edge.spec.steps.frame import Array, Frame, Step
 from brain_edge.spec.steps.grid import Spacing
+from brain_edge.spec.steps.moves import Move
+from brain_edge.spec.steps.step import GridStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from brain_edge.image.geometry import Shape
+    from brain_edge.spec.steps.frame import Array, Frame
 
 SAME_SPACING_MM: Final = 1e-3
 """A spacing that is no further from the target is kept (MONAI, `AFFINE_TOL`)."""
@@ -25,7 +27,7 @@ SHEAR_VOXELS: Final = 1e-2
 """How far the axes of an image may lead away from right angles, over the whole image."""
 
 
-class ResampleBetweenCentres(Step, frozen=True):
+class ResampleBetweenCentres(GridStep, frozen=True):
     """Resample to a target spacing from the centre of the first voxel on: round((n - 1) * spacing / target) + 1 voxels.
 
     Linear. The spacing is the target to the digit, so the field of view is not what it was at either end; beyond the
@@ -53,10 +55,9 @@ class ResampleBetweenCentres(Step, frozen=True):
 
 
 @dataclass(frozen=True, eq=False)
-class CentresResampled:
+class CentresResampled(Move):
     """Resampled to a spacing between centres."""
 
-    before: Geometry
     after: Geometry
 
     def undo(self, voxels: Array, interpolation: Interpolation) -> Array:

@@ -8,17 +8,19 @@ import msgspec
 import numpy as np
 
 from brain_edge.errors import InputError
-from brain_edge.spec.steps.frame import Array, Frame, Step
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 from brain_edge.spec.steps.regrid import onto
+from brain_edge.spec.steps.step import ChannelStep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from brain_edge.spec.steps.frame import Array, Frame
+
 LabelValue = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
-class AppendStage(Step, frozen=True):
+class AppendStage(ChannelStep, frozen=True):
     """What an earlier stage has left, as further channels: its labels as numbers, or its probabilities.
 
     Brought onto this grid through the world where it lies on another: labels from the nearest voxel, probabilities
@@ -44,7 +46,7 @@ class AppendStage(Step, frozen=True):
         return (self.stage,)
 
 
-class AppendForeground(Step, frozen=True):
+class AppendForeground(ChannelStep, frozen=True):
     """One more channel, the brain mask of a skull-stripped study: 1 where any sequence is not 0 (DiNTS, BraTS 2021).
 
     After a normalisation that leaves background 0, such as `z_score` over `nonzero`.
@@ -59,7 +61,7 @@ class AppendForeground(Step, frozen=True):
         return before.with_channels(before.channels + 1)
 
 
-class OneHot(Step, frozen=True):
+class OneHot(ChannelStep, frozen=True):
     """A label map as one channel per class, 1 where the voxel has that value: the input of a generator (SPADE).
 
     Raises:
@@ -84,6 +86,10 @@ class OneHot(Step, frozen=True):
         if before.channels != 1:
             raise MisfitError(f"makes classes of {before.channels} channels, one label map is expected")
         return before.with_channels(len(self.values))
+
+    def label_values(self) -> tuple[int, ...]:
+        """The classes."""
+        return self.values
 
 
 def appended(frame: Frame, channels: Array) -> Frame:

@@ -13,18 +13,20 @@ import numpy as np
 
 from brain_edge.errors import PackageError
 from brain_edge.spec.steps.decode import LabelValue
-from brain_edge.spec.steps.frame import Array, Frame, Step
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError, known_labels, one_label_map
 from brain_edge.spec.steps.staple import staple
+from brain_edge.spec.steps.step import CombineStep, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from brain_edge.spec.steps.frame import Array, Frame
 
 Names = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 Weight = Annotated[float, msgspec.Meta(gt=0.0)]
 
 
-class JoinStages(Step, frozen=True):
+class JoinStages(CombineStep, frozen=True):
     """The channels of earlier stages, in the order named, before this stage's own: one network per region.
 
     Raises:
@@ -53,7 +55,7 @@ class JoinStages(Step, frozen=True):
         return self.stages
 
 
-class AverageStages(Step, frozen=True):
+class AverageStages(CombineStep, frozen=True):
     """The weighted mean of the probabilities of earlier stages and of this one.
 
     Attributes:
@@ -96,7 +98,7 @@ class AverageStages(Step, frozen=True):
         return self.stages
 
 
-class VoteStages(Step, frozen=True):
+class VoteStages(CombineStep, frozen=True):
     """The label that most of the stages give, earlier ones and this one: a hard vote (multi-plane UNet++).
 
     Of labels with as many votes each the one that stands first in `tie_order` wins; labels that it does not name come
@@ -133,7 +135,7 @@ class VoteStages(Step, frozen=True):
         return self.stages
 
 
-class StapleStages(Step, frozen=True):
+class StapleStages(CombineStep, frozen=True):
     """The most probable label by STAPLE of the label maps of earlier stages and this one (DeepSeg + nnU-Net).
 
     Each map is trusted as far as it agrees with the truth that is estimated with it. Of two labels that are equally

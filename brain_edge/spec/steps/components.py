@@ -9,11 +9,12 @@ import numpy as np
 
 from brain_edge.image.components import Connectivity, components
 from brain_edge.spec.steps.decode import LabelValue, Plane, stacked_axis
-from brain_edge.spec.steps.frame import Array, Frame, Step
 from brain_edge.spec.steps.known_frame import KnownFrame, one_label_map
+from brain_edge.spec.steps.step import CleanStep
 
 if TYPE_CHECKING:
     from brain_edge.image.geometry import Geometry
+    from brain_edge.spec.steps.frame import Array, Frame
 
 Foreground = Annotated[int, msgspec.Meta(ge=1, le=255)]
 Labels = Annotated[tuple[Foreground, ...], msgspec.Meta(min_length=1)]
@@ -23,7 +24,7 @@ Millilitres = Annotated[float, msgspec.Meta(ge=0.0)]
 BOTH_OR_NEITHER = "give the least size either in `voxels` or in `volume_ml`"
 
 
-class MinimumVolume(Step, frozen=True):
+class MinimumVolume(CleanStep, frozen=True):
     """Where some labels together are smaller than a size, all of them become another label.
 
     Rules for a small enhancing tumour: fewer than 200 (DeepSeg + nnU-Net), 500 or 750 (five-model ensemble) voxels
@@ -58,7 +59,7 @@ class MinimumVolume(Step, frozen=True):
         return before.with_labels(one_label_map(before, self) | {self.replacement})
 
 
-class RemoveSmallComponents(Step, frozen=True):
+class RemoveSmallComponents(CleanStep, frozen=True):
     """Connected components of some labels that are smaller than a size become another label.
 
     Attributes:
@@ -91,7 +92,7 @@ class RemoveSmallComponents(Step, frozen=True):
         return before.with_labels(one_label_map(before, self) | {self.replacement})
 
 
-class KeepLargest(Step, frozen=True):
+class KeepLargest(CleanStep, frozen=True):
     """Keep the largest connected component of the union of some labels; the rest of them becomes another label.
 
     For one label alone, where every class was a single component in training (multi-annotator nnU-Net).
@@ -114,7 +115,7 @@ class KeepLargest(Step, frozen=True):
         return before.with_labels(one_label_map(before, self) | {self.replacement})
 
 
-class ComponentExtent(Step, frozen=True):
+class ComponentExtent(CleanStep, frozen=True):
     """Keep the components of some labels that are large in their slices and reach over enough of them (TCuP-GAN).
 
     A component stays where its voxels per slice that it touches are more than `mean_area_above` and it touches at

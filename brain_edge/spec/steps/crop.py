@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 import numpy as np
 
 from brain_edge.errors import ImplausibleError, InputError
 from brain_edge.image.resample import Interpolation
-from brain_edge.spec.steps.frame import Array, Frame, Step
-from brain_edge.spec.steps.grid import Placement, Side, boxed, placed_box, resized
+from brain_edge.spec.steps.grid import Placement, Side, boxed, nearest_instead, placed_box, resized
 from brain_edge.spec.steps.intensity import Region
 from brain_edge.spec.steps.regrid import onto
+from brain_edge.spec.steps.step import GridStep, Saving, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from brain_edge.image.geometry import Box, Shape
+    from brain_edge.spec.steps.frame import Array, Frame
 
 Axis = Annotated[int, msgspec.Meta(ge=0, le=2)]
 
@@ -30,7 +33,7 @@ class WhenEmpty(StrEnum):
     """The middle of the image: a patient may have none (a tumour), and the later stages may say so."""
 
 
-class CropToForeground(Step, frozen=True):
+class CropToForeground(GridStep, frozen=True):
     """Cut to the box around the voxels of a region in any channel, with a margin in voxels, not beyond the image.
 
     `nonzero` is the box of a skull-stripped brain (nnU-Net's crop, "remove the dark borders").
@@ -38,6 +41,8 @@ class CropToForeground(Step, frozen=True):
     Raises:
         InputError: there are no such voxels.
     """
+
+    follows_content: ClassVar[bool] = True
 
     region: Region = Region.NONZERO
     margin_voxels: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 0
@@ -64,7 +69,7 @@ class CropToForeground(Step, frozen=True):
         return np.ones(voxels.shape[1:], dtype=bool)
 
 
-class CropAroundStage(Step, frozen=True):
+class CropAroundStage(GridStep, frozen=True):
     """Cut a box of fixed shape around what an earlier stage has found, so that the network's shape stays fixed.
 
     The middle of the box is the middle of the finding's bounding box. It is pushed back where it would leave the
@@ -74,6 +79,9 @@ class CropAroundStage(Step, frozen=True):
     Raises:
         ImplausibleError: the earlier stage has found nothing, and `when_empty` is `refuse`.
     """
+
+    follows_content: ClassVar[bool] = True
+    stage_verb: ClassVar[str] = "crops to"
 
     stage: str
     shape: tuple[Side, Side, Side]
@@ -87,6 +95,10 @@ class CropAroundStage(Step, frozen=True):
         if box is None and self.when_empty is WhenEmpty.REFUSE:
             raise ImplausibleError(f"stage {self.stage!r} has found nothing to crop to in this image")
         return boxed(frame, self._around(box, frame.geometry.shape), 0.0)
+
+    def sides_after(self, before: Shape | None) -> Shape:  # noqa: ARG002 - whatever they were
+        """The fixed ones."""
+        return self.shape
 
     def stages_used(self) -> tuple[str, ...]:
         """The stage that is cropped to."""
@@ -108,7 +120,7 @@ class CropAroundStage(Step, frozen=True):
         return (spans[0], spans[1], spans[2])
 
 
-class ResizeInPlane(Step, frozen=True):
+class ResizeInPlane(GridStep, frozen=True):
     """Resample every slice along `axis` to a fixed number of voxels over the same field of view.
 
     `shape` are the sides of the slice, in the order of the axes that are left.
@@ -122,8 +134,12 @@ class ResizeInPlane(Step, frozen=True):
         """Resample every slice of every channel."""
         return resized(frame, _in_plane(self.axis, self.shape, frame.geometry.shape), self.interpolation)
 
+    def cheaper(self) -> Mapping[Saving, Step]:
+        """The nearest voxel; linear costs as much as cubic here."""
+        return nearest_instead(self, self.interpolation)
 
-class CropOrPadInPlane(Step, frozen=True):
+
+class CropOrPadInPlane(GridStep, frozen=True):
     """Cut or pad every slice along `axis` to a fixed number of voxels; the number of slices stays."""
 
     axis: Axis

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import msgspec
 import numpy as np
 
 from brain_edge.image.components import largest
 from brain_edge.image.resample import Interpolation
-from brain_edge.spec.steps.frame import Array, Frame, Step
+from brain_edge.spec.execution import Activation
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError, one_label_map
+from brain_edge.spec.steps.step import CleanStep, DecodeStep, Scope, Sources, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brain_edge.spec.steps.frame import Array, Frame
 
 Plane = Literal["axial", "coronal", "sagittal"]
 
 LabelValue = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
-class Argmax(Step, frozen=True):
+class Argmax(DecodeStep, frozen=True):
     """The most probable channel of each voxel; channel k becomes the label `values[k]` (k itself if empty)."""
+
+    scope: ClassVar[Scope] = Scope.VOXEL
+    decides: ClassVar[bool] = True
 
     values: tuple[LabelValue, ...] = ()
 
@@ -39,9 +49,27 @@ class Argmax(Step, frozen=True):
             raise MisfitError(f"gives {len(self.values)} labels to {before.channels} channels")
         return before.with_labels(set(self.values or range(before.channels)))
 
+    def channels_of(self, sources: Sources) -> Mapping[int, tuple[int, ...]]:
+        """Several channels may have the same label."""
+        found: dict[int, tuple[int, ...]] = {}
+        for value, own in zip(self.values or range(len(sources)), sources, strict=True):
+            found[value] = found.get(value, ()) + own
+        return {value: own for value, own in found.items() if value}
 
-class Threshold(Step, frozen=True):
+    def on_logits(self, activation: Activation) -> Self:  # noqa: ARG002 - softmax and sigmoid
+        """The same: they keep the order of the logits of a voxel."""
+        return self
+
+    def on_foreground(self) -> Step | None:
+        """More than one half, where it tells background from foreground."""
+        return Threshold(channel=0, above=0.5) if self.values in ((), (0, 1)) else None
+
+
+class Threshold(DecodeStep, frozen=True):
     """Label 1 where one channel is above a value, else 0."""
+
+    scope: ClassVar[Scope] = Scope.VOXEL
+    decides: ClassVar[bool] = True
 
     channel: Annotated[int, msgspec.Meta(ge=0)]
     above: float
@@ -57,8 +85,22 @@ class Threshold(Step, frozen=True):
             raise MisfitError(f"thresholds channel {self.channel}, there are {before.channels}")
         return before.with_labels({1})
 
+    def channels_of(self, sources: Sources) -> Mapping[int, tuple[int, ...]]:
+        """The one that it looks at."""
+        return {1: sources[self.channel]}
 
-class Restore(Step, frozen=True):
+    def on_logits(self, activation: Activation) -> Self | None:
+        """sigmoid(z) > t exactly where z > log(t / (1 - t)); a softmax depends on the other channels."""
+        if activation is not Activation.SIGMOID or not 0 < self.above < 1:
+            return None
+        return msgspec.structs.replace(self, above=math.log(self.above / (1 - self.above)))
+
+    def on_foreground(self) -> Step | None:
+        """The same threshold, where it looks at the foreground."""
+        return msgspec.structs.replace(self, channel=0) if self.channel == 1 else None
+
+
+class Restore(DecodeStep, frozen=True):
     """Back to the caller's own grid: every move of the stage undone, what was cut away is 0.
 
     Labels come back with `NEAREST`; probabilities (before a threshold) with `LINEAR` or `CUBIC`.
@@ -74,8 +116,16 @@ class Restore(Step, frozen=True):
         """Labels stay labels only where no value between two of them can arise."""
         return before if self.interpolation is Interpolation.NEAREST else before.blended()
 
+    def channels_of(self, sources: Sources) -> Sources:
+        """The same on another grid."""
+        return sources
 
-class LargestComponent(Step, frozen=True):
+    def way_back(self) -> Interpolation:
+        """Its own interpolation."""
+        return self.interpolation
+
+
+class LargestComponent(CleanStep, frozen=True):
     """Keep the largest connected component of everything that is not background."""
 
     connectivity: Literal[6, 18, 26] = 26
@@ -91,7 +141,7 @@ class LargestComponent(Step, frozen=True):
         return before.with_labels(one_label_map(before, self))
 
 
-class FillHoles(Step, frozen=True):
+class FillHoles(CleanStep, frozen=True):
     """Fill the background that the foreground encloses, in 3D or slice by slice, with one label."""
 
     axis: Literal["volume", "axial", "coronal", "sagittal"] = "volume"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 import numpy as np
@@ -11,7 +11,13 @@ import numpy as np
 from brain_edge.errors import ImplausibleError, PackageError
 from brain_edge.image.geometry import GRID_TOLERANCE_MM, Box, Shape, axis_moves, is_orientation
 from brain_edge.image.resample import Interpolation, resize
-from brain_edge.spec.steps.frame import Boxed, Frame, Reordered, Resized, Step, reorder, take_box
+from brain_edge.spec.steps.moves import Boxed, Reordered, Resized, reorder, take_box
+from brain_edge.spec.steps.step import GridStep, Saving, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brain_edge.spec.steps.frame import Frame
 
 Side = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 Spacing = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
@@ -26,7 +32,7 @@ class Placement(StrEnum):
     """In the middle; the odd voxel of padding goes to the end (FreeSurfer's conform)."""
 
 
-class Orient(Step, frozen=True):
+class Orient(GridStep, frozen=True):
     """Store the axes in a given anatomical order, such as RAS, or SPL for a z-y-x array of an LPS image."""
 
     axes: str
@@ -43,7 +49,7 @@ class Orient(Step, frozen=True):
         return frame.moved(reorder(frame.voxels, moves), frame.geometry.reoriented(moves), move)
 
 
-class ResampleToSpacing(Step, frozen=True):
+class ResampleToSpacing(GridStep, frozen=True):
     """Resample to a target spacing: round(extent / spacing) voxels over the same field of view.
 
     The true spacing is the extent divided by that whole number of voxels, so it differs from the target by at
@@ -60,8 +66,12 @@ class ResampleToSpacing(Step, frozen=True):
         sides = np.maximum(np.round(np.round(wanted, 4)), 1).astype(int)
         return resized(frame, (int(sides[0]), int(sides[1]), int(sides[2])), self.interpolation)
 
+    def cheaper(self) -> Mapping[Saving, Step]:
+        """The nearest voxel; linear costs as much as cubic here."""
+        return nearest_instead(self, self.interpolation)
 
-class ResizeTo(Step, frozen=True):
+
+class ResizeTo(GridStep, frozen=True):
     """Resample to a fixed number of voxels over the same field of view, whatever the spacing becomes."""
 
     shape: tuple[Side, Side, Side]
@@ -71,9 +81,19 @@ class ResizeTo(Step, frozen=True):
         """Resample every channel."""
         return resized(frame, self.shape, self.interpolation)
 
+    def sides_after(self, before: Shape | None) -> Shape:  # noqa: ARG002 - whatever they were
+        """The fixed ones."""
+        return self.shape
 
-class PadToMultiple(Step, frozen=True):
+    def cheaper(self) -> Mapping[Saving, Step]:
+        """The nearest voxel; linear costs as much as cubic here."""
+        return nearest_instead(self, self.interpolation)
+
+
+class PadToMultiple(GridStep, frozen=True):
     """Pad with a value until each side is a multiple of a number and at least a minimum; never cuts."""
+
+    only_pads: ClassVar[bool] = True
 
     multiple_of: Side
     minimum: tuple[Side, Side, Side] = (1, 1, 1)
@@ -87,8 +107,14 @@ class PadToMultiple(Step, frozen=True):
         wanted = tuple(-(-max(side, least) // step) * step for side, least in sides)
         return boxed(frame, placed_box(frame.geometry.shape, wanted, self.placement), self.value)
 
+    def cheaper(self) -> Mapping[Saving, Step]:
+        """No minimum, where that is more than the multiple asks for."""
+        if all(least <= self.multiple_of for least in self.minimum):
+            return {}
+        return {Saving.PADDING: msgspec.structs.replace(self, minimum=(1, 1, 1))}
 
-class CropOrPadTo(Step, frozen=True):
+
+class CropOrPadTo(GridStep, frozen=True):
     """Cut or pad each axis to a fixed number of voxels."""
 
     shape: tuple[Side, Side, Side]
@@ -99,8 +125,12 @@ class CropOrPadTo(Step, frozen=True):
         """Cut or pad every channel."""
         return boxed(frame, placed_box(frame.geometry.shape, self.shape, self.placement), self.value)
 
+    def sides_after(self, before: Shape | None) -> Shape:  # noqa: ARG002 - whatever they were
+        """The fixed ones."""
+        return self.shape
 
-class CropToStage(Step, frozen=True):
+
+class CropToStage(GridStep, frozen=True):
     """Cut to the box around what an earlier stage has found, with a margin: the step that makes a cascade.
 
     The box spans the planes whose share of foreground exceeds `minimum_plane_share`; it is scaled to this
@@ -111,6 +141,9 @@ class CropToStage(Step, frozen=True):
         ImplausibleError: the earlier stage has found nothing to crop to.
         PackageError: the earlier stage has left its finding on a grid of another order or field of view.
     """
+
+    follows_content: ClassVar[bool] = True
+    stage_verb: ClassVar[str] = "crops to"
 
     stage: str
     margin: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
@@ -161,6 +194,13 @@ def resized(frame: Frame, shape: Shape, interpolation: Interpolation) -> Frame:
     """The frame resampled to `shape` voxels over the same field of view."""
     voxels = resize(frame.voxels, shape, interpolation)
     return frame.moved(voxels, frame.geometry.resized(shape), Resized(frame.geometry))
+
+
+def nearest_instead(step: Step, interpolation: Interpolation) -> Mapping[Saving, Step]:
+    """What is cheaper than a step that interpolates: the same with the `interpolation` nearest."""
+    if interpolation is Interpolation.NEAREST:
+        return {}
+    return {Saving.RESAMPLING: msgspec.structs.replace(step, interpolation=Interpolation.NEAREST)}
 
 
 def boxed(frame: Frame, box: Box, fill: float) -> Frame:

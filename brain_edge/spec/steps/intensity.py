@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 import msgspec
 import numpy as np
 
 from brain_edge.errors import InputError
-from brain_edge.spec.steps.frame import Array, Frame, Step
+from brain_edge.spec.steps.step import Bound, FittedName, IntensityStep, Scope, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from brain_edge.spec.steps.frame import Array, Frame
+
 BLOCK: Final = 2**16
 """Voxels per block of a sum: float32 products of one block keep a relative error below 1e-5."""
-
-Bound: TypeAlias = float | str
-"""A constant, or the name of a statistic that an earlier `FitPercentile` has fitted."""
 
 
 class Region(StrEnum):
@@ -36,13 +35,13 @@ class Region(StrEnum):
     """Voxels not below the mean of the channel: the head without the air (BrainMaGe)."""
 
 
-class FitPercentile(Step, frozen=True):
+class FitPercentile(IntensityStep, frozen=True):
     """Fit a percentile of each channel, under a name; the voxels stay as they are.
 
     Linear between order statistics, as numpy and torch do it.
     """
 
-    name: str
+    name: FittedName
     percent: Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
     region: Region = Region.ALL
 
@@ -61,13 +60,13 @@ class Moment(StrEnum):
     """The (population) standard deviation."""
 
 
-class FitMoment(Step, frozen=True):
+class FitMoment(IntensityStep, frozen=True):
     """Fit the mean or the standard deviation of each channel over a region, under a name; the voxels stay as they are.
 
     With `Normalise` it is a z-score of every voxel by the moments of some: `ZScore` over `NONZERO` leaves 0 at 0.
     """
 
-    name: str
+    name: FittedName
     moment: Moment
     region: Region = Region.ALL
 
@@ -78,8 +77,10 @@ class FitMoment(Step, frozen=True):
         return replace(frame, statistics={**frame.statistics, self.name: fitted})
 
 
-class Clip(Step, frozen=True):
+class Clip(IntensityStep, frozen=True):
     """Limit each channel to bounds; None leaves that side open."""
+
+    scope: ClassVar[Scope] = Scope.VOXEL
 
     lower: Bound | None = None
     upper: Bound | None = None
@@ -94,12 +95,14 @@ class Clip(Step, frozen=True):
         return frame.with_voxels(clipped)
 
 
-class Normalise(Step, frozen=True):
+class Normalise(IntensityStep, frozen=True):
     """(x - subtract) / divide per channel.
 
     Raises:
         InputError: the divisor is zero, so the channel has no contrast to normalise.
     """
+
+    scope: ClassVar[Scope] = Scope.VOXEL
 
     subtract: Bound = 0.0
     divide: Bound = 1.0
@@ -109,13 +112,21 @@ class Normalise(Step, frozen=True):
         offsets, divisors = _per_channel(frame, self.subtract), _per_channel(frame, self.divide)
         return frame.with_voxels(_shift_and_divide(frame.voxels, offsets, divisors, self))
 
+    def affine(self) -> tuple[float, float] | None:
+        """Of constants alone."""
+        if isinstance(self.subtract, str) or isinstance(self.divide, str) or not self.divide:
+            return None
+        return 1 / self.divide, -self.subtract / self.divide
 
-class RescaleToUnit(Step, frozen=True):
+
+class RescaleToUnit(IntensityStep, frozen=True):
     """Clip each channel to [lower, upper] and scale that range to [0, 1].
 
     Raises:
         InputError: both bounds are the same value.
     """
+
+    scope: ClassVar[Scope] = Scope.VOXEL
 
     lower: Bound
     upper: Bound
@@ -127,7 +138,7 @@ class RescaleToUnit(Step, frozen=True):
         return frame.with_voxels(np.clip(scaled, 0.0, 1.0, out=scaled))
 
 
-class ZScore(Step, frozen=True):
+class ZScore(IntensityStep, frozen=True):
     """Subtract the mean and divide by the standard deviation of each channel, over a region.
 
     Over `NONZERO` the voxels that are 0 stay 0.
@@ -135,6 +146,8 @@ class ZScore(Step, frozen=True):
     Raises:
         InputError: the region is empty or constant.
     """
+
+    scope: ClassVar[Scope] = Scope.FITTED
 
     region: Region = Region.ALL
 
@@ -156,8 +169,10 @@ class ZScore(Step, frozen=True):
         return scale
 
 
-class Linear(Step, frozen=True):
+class Linear(IntensityStep, frozen=True):
     """x * multiply + add, the same for every channel (a data set's published mean and deviation)."""
+
+    scope: ClassVar[Scope] = Scope.VOXEL
 
     multiply: float = 1.0
     add: float = 0.0
@@ -168,11 +183,9 @@ class Linear(Step, frozen=True):
         scaled += np.float32(self.add)
         return frame.with_voxels(scaled)
 
-
-def statistics_used(step: Step) -> tuple[str, ...]:
-    """The names of fitted statistics that a step refers to."""
-    parameters = (getattr(step, name) for name in ("lower", "upper", "subtract", "divide") if hasattr(step, name))
-    return tuple(value for value in parameters if isinstance(value, str))
+    def affine(self) -> tuple[float, float]:
+        """It is one."""
+        return self.multiply, self.add
 
 
 def selected(channel: Array, region: Region) -> Array:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
 
 from brain_edge.errors import InputError
-from brain_edge.spec.steps.frame import Array, Frame, Step
 from brain_edge.spec.steps.intensity import Region, selected
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
+from brain_edge.spec.steps.step import FittedName, IntensityStep
+
+if TYPE_CHECKING:
+    from brain_edge.spec.steps.frame import Array, Frame
 
 Percent = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
 
 
-class Constants(Step, frozen=True):
+class Constants(IntensityStep, frozen=True):
     """A statistic of the training data, one value per sequence, under a name; the voxels stay as they are.
 
     `clip`, `normalise` and `rescale_to_unit` use it as they use what `fit_percentile` has fitted.
     """
 
-    name: str
+    name: FittedName
     values: Annotated[tuple[float, ...], msgspec.Meta(min_length=1)]
 
     def apply(self, frame: Frame) -> Frame:
@@ -35,7 +38,7 @@ class Constants(Step, frozen=True):
         return _one_each(before, len(self.values), "constants")
 
 
-class MatchLandmarks(Step, frozen=True):
+class MatchLandmarks(IntensityStep, frozen=True):
     """Map percentiles of each channel to fixed intensities, linear between them and beyond the outermost ones.
 
     The landmarks are the mean percentiles of a training set (Nyul and Udupa; TorchIO's HistogramStandardization) or

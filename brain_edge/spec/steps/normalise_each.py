@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
 
 from brain_edge.errors import InputError
 from brain_edge.spec.base import Value
-from brain_edge.spec.steps.frame import Array, Frame, Step
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
+from brain_edge.spec.steps.step import IntensityStep
+
+if TYPE_CHECKING:
+    from brain_edge.spec.steps.frame import Array, Frame
 
 
 class Scheme(StrEnum):
@@ -39,7 +42,7 @@ class ChannelRule(Value, frozen=True):
     divide: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0
 
 
-class NormaliseEach(Step, frozen=True):
+class NormaliseEach(IntensityStep, frozen=True):
     """Normalise each channel by its own rule (nnU-Net v2, `normalization_schemes` and `use_mask_for_norm`).
 
     Raises:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 import numpy as np
 
 from brain_edge.spec.base import Value
 from brain_edge.spec.steps.decode import LabelValue
-from brain_edge.spec.steps.frame import Array, Frame, Step
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
+from brain_edge.spec.steps.step import DecodeStep, Scope, Sources
+
+if TYPE_CHECKING:
+    from brain_edge.spec.steps.frame import Array, Frame
 
 Channel = Annotated[int, msgspec.Meta(ge=0, le=255)]
 TABLE_CHANNELS = 8
@@ -31,7 +34,7 @@ class PaintedRegion(Value, frozen=True):
     label: LabelValue
 
 
-class PaintRegions(Step, frozen=True):
+class PaintRegions(DecodeStep, frozen=True):
     """Paint regions one over the other, in order: the last one that holds a voxel gives its label.
 
     BraTS regions become labels by painting the whole tumour with the oedema's label, the core over it with the
@@ -39,6 +42,9 @@ class PaintRegions(Step, frozen=True):
     core), and where they contradict each other the later one is right (nnU-Net, region-based training; HarDNet-BTS;
     nnSegNet's sequential thresholds, with a threshold for each region).
     """
+
+    scope: ClassVar[Scope] = Scope.VOXEL
+    decides: ClassVar[bool] = True
 
     regions: Annotated[tuple[PaintedRegion, ...], msgspec.Meta(min_length=1)]
 
@@ -57,7 +63,7 @@ class PaintRegions(Step, frozen=True):
         return before.with_labels({region.label for region in self.regions})
 
 
-class LookUpRegions(Step, frozen=True):
+class LookUpRegions(DecodeStep, frozen=True):
     """One label for each combination of regions: a conflict table (cascaded U-Net, BraTS 2021).
 
     Channel c is in where it is above `above[c]`, and counts 2^c; the label is the entry at the sum. For the regions
@@ -67,6 +73,9 @@ class LookUpRegions(Step, frozen=True):
         above: one value per channel.
         labels: 2^C labels.
     """
+
+    scope: ClassVar[Scope] = Scope.VOXEL
+    decides: ClassVar[bool] = True
 
     above: Annotated[tuple[float, ...], msgspec.Meta(min_length=1, max_length=TABLE_CHANNELS)]
     labels: tuple[LabelValue, ...]
@@ -99,11 +108,14 @@ class OrdinalRule(StrEnum):
     """The mean level, rounded; a half goes up."""
 
 
-class OrdinalLevels(Step, frozen=True):
+class OrdinalLevels(DecodeStep, frozen=True):
     """Levels that have an order: channel c is "exactly c of N annotators marked it" (multi-annotator nnU-Net).
 
     The label is the level. The mask of at least c annotators is label >= c, the certainty label / N.
     """
+
+    scope: ClassVar[Scope] = Scope.VOXEL
+    decides: ClassVar[bool] = True
 
     rule: OrdinalRule = OrdinalRule.ARGMAX
 
@@ -120,7 +132,7 @@ class OrdinalLevels(Step, frozen=True):
         return before.with_labels(set(range(before.channels)))
 
 
-class PrependBackground(Step, frozen=True):
+class PrependBackground(DecodeStep, frozen=True):
     """A channel before the others for what none of them is, 1 - their sum, not below 0; all then divided by their sum.
 
     The way from sigmoids of classes that exclude each other to an argmax (TCuP-GAN).
@@ -137,6 +149,10 @@ class PrependBackground(Step, frozen=True):
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """One more channel."""
         return before.with_channels(before.channels + 1)
+
+    def channels_of(self, sources: Sources) -> Sources:
+        """Background is none of them."""
+        return ((), *sources)
 
 
 def _mean_level(probabilities: Array) -> Array:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from brain_edge.image.geometry import GRID_TOLERANCE_MM
-from brain_edge.spec.steps.frame import Array, take_box
+from brain_edge.spec.steps.moves import take_box
 
 if TYPE_CHECKING:
     from brain_edge.image.geometry import Affine, Box, Geometry, Shape
+    from brain_edge.spec.steps.frame import Array
 
     BoolArray = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 

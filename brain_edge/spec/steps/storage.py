@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import msgspec
 
-from brain_edge.spec.steps.frame import Frame, Reordered, Step, reorder
+from brain_edge.spec.steps.moves import Reordered, reorder
+from brain_edge.spec.steps.step import GridStep
+
+if TYPE_CHECKING:
+    from brain_edge.spec.steps.frame import Frame
 
 Axis: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2)]
 
 
-class TransposeAxes(Step, frozen=True):
+class TransposeAxes(GridStep, frozen=True):
     """Put the stored axes into another order: axis n is then the one that was `axes[n]`; none is flipped.
 
     For programs that do not look at the orientation: nnU-Net sees a NIfTI as it is stored, last axis first, (2, 1, 0).

@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from brain_edge.image.resample import Interpolation, resize
-from brain_edge.spec.steps.frame import Array, Frame, Move, Resized, Step
 from brain_edge.spec.steps.grid import Spacing
+from brain_edge.spec.steps.moves import Move, Resized
+from brain_edge.spec.steps.step import GridStep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brain_edge.image.geometry import Geometry, Shape
+    from brain_edge.image.geometry import Shape
+    from brain_edge.spec.steps.frame import Array, Frame
 
 THICK: Final = 3.0
 """A spacing this much coarser than the finest one is that of thick slices (nnU-Net, `ANISO_THRESHOLD`)."""
 
 
-class ResampleThickSlices(Step, frozen=True):
+class ResampleThickSlices(GridStep, frozen=True):
     """Resample to a target spacing: round(extent / spacing) voxels over the same field of view, cubic.
 
     Where one axis is more than three times coarser than the finest one, before or else after, the slices across it are
@@ -47,10 +49,9 @@ class ResampleThickSlices(Step, frozen=True):
 
 
 @dataclass(frozen=True, eq=False)
-class SlicesResized:
+class SlicesResized(Move):
     """Resampled such that the way back does not mix the slices across an axis."""
 
-    before: Geometry
     axis: int
 
     def undo(self, voxels: Array, interpolation: Interpolation) -> Array:

@@ -8,7 +8,6 @@ import numpy as np
 
 from brain_edge.package import graph_path
 from brain_edge.runtime.telemetry import forbid_telemetry
-from brain_edge.spec.execution import example_input
 from brain_edge_conversion.convert.divergence import find_divergence
 from brain_edge_conversion.convert.parity import exceeds, moved_between
 from brain_edge_conversion.convert.report import Allowed, ConversionReport, operators_of
@@ -76,7 +75,7 @@ def _divergences(
     sides = {graph.graph: graph.example_shape for graph in source.graphs}
     moved = moved_between(source.spec, package.spec)
     for name, model in models.items():
-        shape = example_input(networks[name].execution, networks[name].channels_in, sides[name])
+        shape = networks[name].execution.example_input(networks[name].channels_in, sides[name])
         noise = np.random.default_rng(_SEED).standard_normal(shape, np.float32)
         affine = moved[name].affine
         seen = noise if affine is None else affine.undone(noise)

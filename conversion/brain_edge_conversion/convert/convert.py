@@ -30,7 +30,6 @@ from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Parity, WeightsRecord
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec import canonical_json, spec_from_json
-from brain_edge.spec.execution import example_input
 from brain_edge.spec.plan import cost_in_words, known_inputs
 from brain_edge_conversion.convert.graph_input import fit_input
 from brain_edge_conversion.convert.parity import (
@@ -154,7 +153,7 @@ def _export(
         if graph.read is not None or graph.has_fixed_sides:
             fit_input(model, network, dict(known_inputs(spec)).get(graph.graph))
         if options.rewrites:
-            lines += rewrite_graph(model, example_input(network.execution, network.channels_in, graph.example_shape))
+            lines += rewrite_graph(model, network.execution.example_input(network.channels_in, graph.example_shape))
             spec, dropped = _with_logits(spec, stage, model)
             lines += dropped
         for line in lines:

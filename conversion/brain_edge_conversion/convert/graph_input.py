@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brain_edge.errors import WeightsError
-from brain_edge.spec.execution import open_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +29,7 @@ def fit_input(model: Any, network: Network, known: tuple[int, ...] | None) -> No
     port = model.input(0)
     if port.element_type.get_type_name() != "f32":
         raise WeightsError(f"expected a graph that takes float32, this one takes {port.element_type.get_type_name()}")
-    wanted = open_shape(network.execution, network.channels_in)
+    wanted = network.execution.open_shape(network.channels_in)
     given = _sides(port.partial_shape, "input", len(wanted))
     shape = tuple(_one_side(mine, theirs) for mine, theirs in zip(given, wanted, strict=True))
     if any(mine not in (-1, theirs) for mine, theirs in zip(given, wanted, strict=True) if theirs != -1):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import BrainEdgeError, WeightsError
-from brain_edge.spec.execution import NoiseSlices, example_input
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,12 +31,12 @@ def require_usable(graph: str, module: nn.Module, network: Network, sides: Shape
     """
     import torch
 
-    shape = example_input(network.execution, network.channels_in, sides)
+    shape = network.execution.example_input(network.channels_in, sides)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     first, second = (_output(graph, module, noise) for _ in range(2))
     if not isinstance(first, torch.Tensor) or not isinstance(second, torch.Tensor):
         return  # what it returns instead is said where it is traced
-    if not isinstance(network.execution, NoiseSlices) and first.ndim > 1 and first.shape[1] != network.channels_out:
+    if network.execution.reads_image and first.ndim > 1 and first.shape[1] != network.channels_out:
         raise WeightsError(
             f"{graph}: the network returns {first.shape[1]} channels, the specification says {network.channels_out}; "
             "correct channels_out, or give the network that it describes"

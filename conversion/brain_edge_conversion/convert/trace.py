@@ -10,7 +10,6 @@ from brain_edge.errors import BrainEdgeError
 from brain_edge.runtime.session import RT_INFO
 from brain_edge.runtime.telemetry import forbid_telemetry
 from brain_edge.spec import canonical_json
-from brain_edge.spec.execution import example_input, open_shape
 from brain_edge_conversion.convert.rewrites.outputs import describe_outputs
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def trace(module: nn.Module, network: Network, example_shape: Shape, *, has_fixed_sides: bool = False) -> Any:
-    """An OpenVINO model of a module, its module left as it is; open sides as `spec.execution.open_shape` has.
+    """An OpenVINO model of a module, its module left as it is; open sides as `Execution.open_shape` has.
 
     Args:
         module: in the state that is to be converted.
@@ -39,7 +38,7 @@ def trace(module: nn.Module, network: Network, example_shape: Shape, *, has_fixe
     import openvino as ov
     import torch
 
-    example = torch.zeros(example_input(network.execution, network.channels_in, example_shape))
+    example = torch.zeros(network.execution.example_input(network.channels_in, example_shape))
     # without its shape the converter leaves sides open that a later reshape cannot close again (Swin UNETR)
     shapes = {"input": [tuple(example.shape)]} if has_fixed_sides else {}
     # the converter puts what it is given into evaluation mode: a norm that is to run in training mode would change
@@ -65,7 +64,7 @@ def trace(module: nn.Module, network: Network, example_shape: Shape, *, has_fixe
             "returns it alone"
         )
     if not has_fixed_sides:
-        traced.reshape(list(open_shape(network.execution, network.channels_in)))
+        traced.reshape(list(network.execution.open_shape(network.channels_in)))
     return traced
 
 

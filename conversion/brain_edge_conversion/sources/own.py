@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import InputError, UsageError
 from brain_edge.package.manifest import Card, Licence
-from brain_edge.spec import SlidingWindow, StridedWindows, spec_from_json
-from brain_edge.spec.plan import known_inputs
+from brain_edge.spec import spec_from_json
+from brain_edge.spec.plan import fixed_sides
 from brain_edge_conversion.recipe import GraphSource, ModelSource
 
 if TYPE_CHECKING:
@@ -70,10 +70,5 @@ def own_model(spec: ModelSpec, build: Callable[[Path | None], nn.Module], read: 
 
 def example_shape(spec: ModelSpec) -> Shape:
     """Sides (I, J, K) that the only network of a specification accepts: of its window, or the usual ones."""
-    execution = spec.stages[0].network.execution
-    if isinstance(execution, SlidingWindow | StridedWindows):
-        return execution.shape
-    known = dict(known_inputs(spec)).get(spec.graphs[0])
-    if known is not None and len(known) == 5:
-        return known[2], known[3], known[4]
-    return EXAMPLE_SIDE, EXAMPLE_SIDE, EXAMPLE_SIDE
+    usual = (EXAMPLE_SIDE, EXAMPLE_SIDE, EXAMPLE_SIDE)
+    return spec.stages[0].network.execution.seen(fixed_sides(spec.stages[0].before) or usual) or usual

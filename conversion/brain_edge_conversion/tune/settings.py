@@ -14,36 +14,20 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgspec
 from msgspec import UNSET
 
-from brain_edge.engine.execution import DECIDING_STEPS
 from brain_edge.image.resample import Interpolation
-from brain_edge.spec import SlidingWindow, StridedWindows, WholeVolume
-from brain_edge.spec.steps import (
-    CropAroundStage,
-    CropOrPadTo,
-    CropToForeground,
-    CropToStage,
-    GridStep,
-    PadToMultiple,
-    Placement,
-    Region,
-    ResampleToSpacing,
-    ResizeInPlane,
-    ResizeTo,
-    Restore,
-)
+from brain_edge.spec.plan import fixed_sides
+from brain_edge.spec.steps import CropToForeground, PadToMultiple, Placement, Region, Restore
+from brain_edge.spec.steps.step import Saving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from brain_edge.spec import ModelSpec, Network, Stage
+    from brain_edge.spec.execution import Cheaper
 
 Setting: TypeAlias = tuple[int, ...]
 """The level of each dial; 0 is the package's own."""
 
-OVERLAPS: Final = (0.5, 0.25, 0.0)
-"""Of windows: what is tried below the package's own."""
-LARGEST_MULTIPLE: Final = 32
-"""What the sides of a whole volume are padded to, where windows say no less of a network: networks halve five times."""
 HEAD_MARGIN_VOXELS: Final = 4
 """Around the box of the voxels that are not below the mean; on a network's grid of 1 to 1.5 mm, half a centimetre."""
 
@@ -221,113 +205,71 @@ def _with_flips(flips: tuple[tuple[int, ...], ...]) -> Callable[[Stage], Stage]:
 
 
 def _windows(stage: Stage) -> Iterator[Level]:
-    """Windows that overlap less, then the whole volume at once."""
+    """What the execution says is cheaper: windows that overlap less, then the whole volume at once."""
     yield OWN
-    execution = stage.network.execution
-    if isinstance(execution, StridedWindows) and execution.stride != execution.core:
-        wider = msgspec.structs.replace(execution, stride=execution.core)
-        yield Level("windows side by side", lambda stage: _with_network(stage, execution=wider))
-    if not isinstance(execution, SlidingWindow):
-        return
-    for overlap in OVERLAPS:
-        if overlap < execution.overlap:
-            yield Level(f"windows that overlap by {overlap:.0%}", _with_overlap(overlap))
-    yield Level("the whole volume instead of windows", _as_whole)
+    for cheaper in stage.network.execution.cheaper():
+        yield Level(cheaper.title, _run_as(cheaper))
 
 
-def _with_overlap(overlap: float) -> Callable[[Stage], Stage]:
+def _run_as(cheaper: Cheaper) -> Callable[[Stage], Stage]:
     def change(stage: Stage) -> Stage:
-        execution = msgspec.structs.replace(stage.network.execution, overlap=overlap)
-        return _with_network(stage, execution=execution)
+        changed = _with_network(stage, execution=cheaper.execution)
+        if cheaper.multiple_of == 1:
+            return changed
+        pad = PadToMultiple(multiple_of=cheaper.multiple_of, placement=Placement.CENTRE)
+        return msgspec.structs.replace(changed, before=(*changed.before, pad))
 
     return change
-
-
-def _as_whole(stage: Stage) -> Stage:
-    """All at once, padded with zeros (as windows are) to what the sides of the windows show that the network can do."""
-    execution = stage.network.execution
-    assert isinstance(execution, SlidingWindow)  # noqa: S101 - `_windows` offers this for nothing else
-    multiple = math.gcd(*execution.shape, LARGEST_MULTIPLE)
-    pad = PadToMultiple(multiple_of=multiple, placement=Placement.CENTRE)
-    whole = _with_network(stage, execution=WholeVolume())
-    return msgspec.structs.replace(whole, before=(*whole.before, pad)) if multiple > 1 else whole
 
 
 def _padding(stage: Stage) -> Iterator[Level]:
     """No more padding than the network needs."""
     yield OWN
-    if any(_pads_to_minimum(step) for step in stage.before):
-        yield Level("padded to the multiple only", _without_minimum)
+    yield from _saved(stage, Saving.PADDING, "padded to the multiple only")
 
 
-def _pads_to_minimum(step: object) -> bool:
-    return isinstance(step, PadToMultiple) and any(least > step.multiple_of for least in step.minimum)
+def _ways_in(stage: Stage) -> Iterator[Level]:
+    """Nearest neighbours instead of products of matrices."""
+    yield OWN
+    yield from _saved(stage, Saving.RESAMPLING, "resampled to nearest neighbours")
 
 
-def _without_minimum(stage: Stage) -> Stage:
-    before = [
-        msgspec.structs.replace(step, minimum=(1, 1, 1)) if isinstance(step, PadToMultiple) else step
-        for step in stage.before
-    ]
-    return msgspec.structs.replace(stage, before=tuple(before))
+def _saved(stage: Stage, saving: Saving, title: str) -> Iterator[Level]:
+    """What the steps before the network say is cheaper, all at once."""
+
+    def change(stage: Stage) -> Stage:
+        before = tuple(step.cheaper().get(saving, step) for step in stage.before)
+        return msgspec.structs.replace(stage, before=before)
+
+    if any(saving in step.cheaper() for step in stage.before):
+        yield Level(title, change)
 
 
 def _crops(stage: Stage) -> Iterator[Level]:
     """A box around the head, where the network would see the air beside it and nothing fixes what it sees."""
     yield OWN
-    seen_whole = isinstance(stage.network.execution, WholeVolume | SlidingWindow)
-    grids = [step for step in stage.before if isinstance(step, GridStep)]
-    if not seen_whole or any(isinstance(step, CropToForeground | CropToStage | CropAroundStage) for step in grids):
-        return
-    last = next((step for step in reversed(grids) if not isinstance(step, PadToMultiple)), None)
-    if not isinstance(last, ResizeTo | CropOrPadTo):
+    follows = any(step.follows_content for step in stage.before)
+    fixed = fixed_sides(step for step in stage.before if not step.only_pads) is not None
+    if stage.network.execution.takes_any_box and not follows and not fixed:
         yield Level("cropped to the head", _cropped)
 
 
 def _cropped(stage: Stage) -> Stage:
     """Cropped behind everything that is fitted to the whole image, and before it is padded."""
     place = len(stage.before)
-    while place and isinstance(stage.before[place - 1], PadToMultiple):
+    while place and stage.before[place - 1].only_pads:
         place -= 1
     crop = CropToForeground(region=Region.ABOVE_MEAN, margin_voxels=HEAD_MARGIN_VOXELS)
     return msgspec.structs.replace(stage, before=(*stage.before[:place], crop, *stage.before[place:]))
 
 
-def _ways_in(stage: Stage) -> Iterator[Level]:
-    """Nearest neighbours instead of products of matrices; linear costs as much as cubic here, so it is not offered."""
-    yield OWN
-    if any(_interpolates(step) for step in stage.before):
-        yield Level("resampled to nearest neighbours", _nearest_in)
-
-
-def _interpolates(step: object) -> bool:
-    return (
-        isinstance(step, ResampleToSpacing | ResizeTo | ResizeInPlane)
-        and step.interpolation is not Interpolation.NEAREST
-    )
-
-
-def _nearest_in(stage: Stage) -> Stage:
-    before = [
-        msgspec.structs.replace(step, interpolation=Interpolation.NEAREST)
-        if isinstance(step, ResampleToSpacing | ResizeTo | ResizeInPlane)
-        else step
-        for step in stage.before
-    ]
-    return msgspec.structs.replace(stage, before=tuple(before))
-
-
 def _ways_back(stage: Stage) -> Iterator[Level]:
     """Labels by nearest neighbours instead of interpolated probabilities."""
     yield OWN
-    if _restores_probabilities(stage):
-        yield Level("labels mapped back instead of probabilities", _labels_back)
-
-
-def _restores_probabilities(stage: Stage) -> bool:
     first, *others = stage.after or (None,)
-    interpolates = isinstance(first, Restore) and first.interpolation is not Interpolation.NEAREST
-    return interpolates and bool(others) and isinstance(others[0], DECIDING_STEPS)
+    interpolation = None if first is None else first.way_back()
+    if interpolation not in (None, Interpolation.NEAREST) and others and others[0].decides:
+        yield Level("labels mapped back instead of probabilities", _labels_back)
 
 
 def _labels_back(stage: Stage) -> Stage:

@@ -19,12 +19,10 @@ from torch import nn
 
 from brain_edge.errors import BrainEdgeError
 from brain_edge.spec import Activation, ModelSpec, Stage
-from brain_edge.spec.steps import Argmax, Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from brain_edge.spec.steps import AfterStep
     from brain_edge_conversion.recipe import BinaryHead
 
 BACKGROUND: Final = 0
@@ -70,25 +68,13 @@ def can_merge(stage: Stage) -> bool:
     network = stage.network
     if network.channels_out != 2 or network.activation is not Activation.NONE:
         return False
-    return any(isinstance(step, Argmax | Threshold) and _decides_binary(step) for step in stage.after)
-
-
-def _decides_binary(step: Argmax | Threshold) -> bool:
-    if isinstance(step, Argmax):
-        return step.values in ((), (BACKGROUND, FOREGROUND))
-    return step.channel == FOREGROUND
+    return any(step.on_foreground() is not None for step in stage.after)
 
 
 def _binary(stage: Stage) -> Stage:
     network = msgspec.structs.replace(stage.network, channels_out=1, activation=Activation.SIGMOID)
-    return msgspec.structs.replace(stage, network=network, after=tuple(_on_one_channel(step) for step in stage.after))
-
-
-def _on_one_channel(step: AfterStep) -> AfterStep:
-    """The same decision on the probability of the foreground: argmax of two is "more than one half"."""
-    if isinstance(step, Argmax):
-        return Threshold(channel=0, above=0.5)
-    return msgspec.structs.replace(step, channel=0) if isinstance(step, Threshold) else step
+    after = tuple(step.on_foreground() or step for step in stage.after)
+    return msgspec.structs.replace(stage, network=network, after=after)
 
 
 def _layer(module: nn.Module, name: str) -> nn.Module:

@@ -18,8 +18,6 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
-from brain_edge.spec.execution import NoiseSlices, WholeVolume
-from brain_edge.spec.steps import Linear, Normalise
 from brain_edge_conversion.convert.rewrites.nodes import added_bias, kind, only_consumer, per_channel, producer, weights
 
 if TYPE_CHECKING:
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
     from brain_edge.image.volume import FloatArray
     from brain_edge.spec import ModelSpec, Stage
-    from brain_edge.spec.steps import BeforeStep
 
 
 @dataclass(frozen=True)
@@ -46,9 +43,8 @@ class Affine:
 
 def last_affine(stage: Stage) -> Affine | None:
     """The constant change of intensity with which the steps before a network end."""
-    step = stage.before[-1] if stage.before else None
-    affine = _affine(step) if step is not None else None
-    return None if affine is None or affine.multiply == 0 else affine
+    found = stage.before[-1].affine() if stage.before else None
+    return None if found is None or found[0] == 0 else Affine(*found)
 
 
 def folded_affine(published: Stage, converted: Stage) -> Affine | None:
@@ -59,13 +55,13 @@ def folded_affine(published: Stage, converted: Stage) -> Affine | None:
 def why_not(spec: ModelSpec, stage: Stage, models: Sequence[Any]) -> str | None:
     """Why the last change of intensity of a stage cannot go into its graphs; None where it can."""
     affine = last_affine(stage)
-    if affine is None or isinstance(stage.network.execution, NoiseSlices):
+    if affine is None or not stage.network.execution.reads_image:
         return "there is none"
     if any(_first_convolution(model) is None for model in models):
         return "the network does not begin with one convolution of constant weights"
     if affine.add == 0:
         return None
-    if not isinstance(stage.network.execution, WholeVolume):
+    if not stage.network.execution.sees_volume:
         return "windows are filled up with zeros after it, which a shift would change"
     if any(sequence.missing is not UNSET for sequence in spec.inputs):
         return "zeros stand for a missing sequence after it, which a shift would change"
@@ -83,14 +79,6 @@ def fold_input_affine(stage: Stage, models: Sequence[Any]) -> Stage:
         _fold(_first_convolution(model), affine)
         model.validate_nodes_and_infer_types()
     return msgspec.structs.replace(stage, before=stage.before[:-1])
-
-
-def _affine(step: BeforeStep) -> Affine | None:
-    if isinstance(step, Linear):
-        return Affine(step.multiply, step.add)
-    if isinstance(step, Normalise) and not isinstance(step.subtract, str) and not isinstance(step.divide, str):
-        return Affine(1 / step.divide, -step.subtract / step.divide) if step.divide else None
-    return None
 
 
 def _first_convolution(model: Any) -> Any | None:
