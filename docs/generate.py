@@ -127,7 +127,9 @@ def _steps() -> Iterator[str]:
     for execution in EXECUTIONS:
         yield from _step(execution, definitions[execution.__name__])
     roots = (*STEPS, *EXECUTIONS, Sequence)
-    named = [each for each in dict.fromkeys(each for root in roots for each in _named_in(root)) if each not in roots]
+    named = sorted(
+        {each for root in roots for each in _named_in(root)}.difference(roots), key=lambda each: each.__name__
+    )
     yield from ("", "## Parts")
     for part in named:
         if issubclass(part, Struct):

@@ -10,14 +10,12 @@ import numpy as np
 
 from brain_edge.errors import ImplausibleError, InputError
 from brain_edge.image.resample import Interpolation
-from brain_edge.spec.steps.grid import Placement, Side, boxed, nearest_instead, placed_box, resized
+from brain_edge.spec.steps.grid import Placement, Side, boxed, placed_box, resized
 from brain_edge.spec.steps.intensity import Region
 from brain_edge.spec.steps.regrid import onto
-from brain_edge.spec.steps.step import GridStep, Saving, Step
+from brain_edge.spec.steps.step import GridStep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from brain_edge.image.geometry import Box, Shape
     from brain_edge.spec.steps.frame import Array, Frame
 
@@ -133,10 +131,6 @@ class ResizeInPlane(GridStep, frozen=True):
     def apply(self, frame: Frame) -> Frame:
         """Resample every slice of every channel."""
         return resized(frame, _in_plane(self.axis, self.shape, frame.geometry.shape), self.interpolation)
-
-    def cheaper(self) -> Mapping[Saving, Step]:
-        """The nearest voxel; linear costs as much as cubic here."""
-        return nearest_instead(self, self.interpolation)
 
 
 class CropOrPadInPlane(GridStep, frozen=True):

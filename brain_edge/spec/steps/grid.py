@@ -66,10 +66,6 @@ class ResampleToSpacing(GridStep, frozen=True):
         sides = np.maximum(np.round(np.round(wanted, 4)), 1).astype(int)
         return resized(frame, (int(sides[0]), int(sides[1]), int(sides[2])), self.interpolation)
 
-    def cheaper(self) -> Mapping[Saving, Step]:
-        """The nearest voxel; linear costs as much as cubic here."""
-        return nearest_instead(self, self.interpolation)
-
 
 class ResizeTo(GridStep, frozen=True):
     """Resample to a fixed number of voxels over the same field of view, whatever the spacing becomes."""
@@ -84,10 +80,6 @@ class ResizeTo(GridStep, frozen=True):
     def sides_after(self, before: Shape | None) -> Shape:  # noqa: ARG002 - whatever they were
         """The fixed ones."""
         return self.shape
-
-    def cheaper(self) -> Mapping[Saving, Step]:
-        """The nearest voxel; linear costs as much as cubic here."""
-        return nearest_instead(self, self.interpolation)
 
 
 class PadToMultiple(GridStep, frozen=True):
@@ -196,26 +188,7 @@ def resized(frame: Frame, shape: Shape, interpolation: Interpolation) -> Frame:
     return frame.moved(voxels, frame.geometry.resized(shape), Resized(frame.geometry))
 
 
-def nearest_instead(step: Step, interpolation: Interpolation) -> Mapping[Saving, Step]:
-    """What is cheaper than a step that interpolates: the same with the `interpolation` nearest."""
-    if interpolation is Interpolation.NEAREST:
-        return {}
-    return {Saving.RESAMPLING: msgspec.structs.replace(step, interpolation=Interpolation.NEAREST)}
-
-
 def boxed(frame: Frame, box: Box, fill: float) -> Frame:
     """The frame cut or padded to a box."""
     voxels = take_box(frame.voxels, box, fill)
     return frame.moved(voxels, frame.geometry.cropped(box), Boxed(frame.geometry, box))
-
-
-__all__ = [
-    "CropOrPadTo",
-    "CropToStage",
-    "Orient",
-    "PadToMultiple",
-    "Placement",
-    "ResampleToSpacing",
-    "ResizeTo",
-    "placed_box",
-]

@@ -101,7 +101,7 @@ def _without_padding(after: After, where: str, *, moves: bool) -> After:
     """MONAI takes the padding of a window away before any transform: no clean-up may look for components in it."""
     steps = list(after.steps)
     clean = next((n for n, step in enumerate(steps) if isinstance(step, KeepLargest | FillHoles)), len(steps))
-    restored = next((n for n, step in enumerate(steps) if isinstance(step, Restore)), len(steps))
+    restored = next((n for n, step in enumerate(steps) if step.way_back() is not None), len(steps))
     if after.is_restored and restored <= clean:
         return after
     if moves:
@@ -110,7 +110,7 @@ def _without_padding(after: After, where: str, *, moves: bool) -> After:
             f"image smaller than a window would still have its padding here, which MONAI has taken away; {ELSEWHERE}"
         )
     # padding is all that there is to undo: a label map without it is the same before and after
-    kept: list[AfterStep] = [step for step in steps if not isinstance(step, Restore)]
+    kept: list[AfterStep] = [step for step in steps if step.way_back() is None]
     kept.insert(clean, Restore(interpolation=Interpolation.NEAREST))
     return replace(after, steps=tuple(kept), is_restored=True)
 
