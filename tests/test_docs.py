@@ -199,7 +199,7 @@ class TestExamples:
         make_package(tmp_path / "deepbet-int8")
         monkeypatch.chdir(tmp_path)
         for text in blocks(page, "python"):
-            exec(compile(text, name_of(page), "exec"), {"__name__": "example"})  # noqa: S102 - our own pages
+            exec(compile(text, name_of(page), "exec", dont_inherit=True), {"__name__": "example"})  # noqa: S102 - our own pages
 
     def test_the_network_of_the_how_to_is_converted_and_run(self, tmp_path, monkeypatch):
         """Its commands as they stand, beside the two files of the page, weights and a head of two sequences."""
