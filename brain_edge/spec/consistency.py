@@ -89,8 +89,7 @@ def _require_stages(stage: Stage, step: Step, known: _Known) -> None:
     for name in step.stages_used():
         if name not in known.findings:
             raise MisfitError(f"{step.stage_verb} stage {name!r}, which does not run before it")
-    for name in step.label_stages():
-        if known.findings[name].labels is None:
+        if step.takes_labels and known.findings[name].labels is None:
             raise ValueError(f"{_without_labels(name)}; stage {stage.name!r} {step.stage_verb} it")
 
 

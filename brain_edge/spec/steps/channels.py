@@ -10,14 +10,12 @@ import numpy as np
 from brain_edge.errors import InputError
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 from brain_edge.spec.steps.regrid import onto
-from brain_edge.spec.steps.step import ChannelStep
+from brain_edge.spec.steps.step import ChannelStep, LabelValue, StageName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brain_edge.spec.steps.frame import Array, Frame
-
-LabelValue = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
 class AppendStage(ChannelStep, frozen=True):
@@ -28,7 +26,7 @@ class AppendStage(ChannelStep, frozen=True):
     of the next network).
     """
 
-    stage: str
+    stage: StageName
 
     def apply(self, frame: Frame) -> Frame:
         """(C, I, J, K) -> (C + n, I, J, K)."""
@@ -40,10 +38,6 @@ class AppendStage(ChannelStep, frozen=True):
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """More channels."""
         return before.with_channels(before.channels + before.findings[self.stage].channels)
-
-    def stages_used(self) -> tuple[str, ...]:
-        """The stage whose finding is appended."""
-        return (self.stage,)
 
 
 class AppendForeground(ChannelStep, frozen=True):

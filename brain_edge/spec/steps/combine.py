@@ -6,23 +6,22 @@ Members that share their steps are graphs of one stage, whose probabilities are 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 import numpy as np
 
 from brain_edge.errors import PackageError
-from brain_edge.spec.steps.decode import LabelValue
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError, known_labels, one_label_map
 from brain_edge.spec.steps.staple import staple
-from brain_edge.spec.steps.step import CombineStep, Step
+from brain_edge.spec.steps.step import CombineStep, LabelValue, StageName, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brain_edge.spec.steps.frame import Array, Frame
 
-Names = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+Names = Annotated[tuple[StageName, ...], msgspec.Meta(min_length=1)]
 Weight = Annotated[float, msgspec.Meta(gt=0.0)]
 
 
@@ -49,10 +48,6 @@ class JoinStages(CombineStep, frozen=True):
         if len(labels) < len(found):
             raise MisfitError("joins labels to what are not labels")
         return KnownFrame(joined.channels, frozenset().union(*labels), before.findings)
-
-    def stages_used(self) -> tuple[str, ...]:
-        """The stages whose channels are joined."""
-        return self.stages
 
 
 class AverageStages(CombineStep, frozen=True):
@@ -93,10 +88,6 @@ class AverageStages(CombineStep, frozen=True):
                 raise MisfitError(f"averages {before.channels} channels with the {found.channels} of stage {name!r}")
         return before
 
-    def stages_used(self) -> tuple[str, ...]:
-        """The stages that are averaged."""
-        return self.stages
-
 
 class VoteStages(CombineStep, frozen=True):
     """The label that most of the stages give, earlier ones and this one: a hard vote (multi-plane UNet++).
@@ -107,6 +98,8 @@ class VoteStages(CombineStep, frozen=True):
     Raises:
         PackageError: the stages have left their findings on different grids.
     """
+
+    takes_labels: ClassVar[bool] = True
 
     stages: Names
     tie_order: tuple[LabelValue, ...] = ()
@@ -126,14 +119,6 @@ class VoteStages(CombineStep, frozen=True):
         """The labels of all."""
         return _labels_of_all(self, self.stages, before)
 
-    def stages_used(self) -> tuple[str, ...]:
-        """The stages that vote."""
-        return self.stages
-
-    def label_stages(self) -> tuple[str, ...]:
-        """Votes are labels."""
-        return self.stages
-
 
 class StapleStages(CombineStep, frozen=True):
     """The most probable label by STAPLE of the label maps of earlier stages and this one (DeepSeg + nnU-Net).
@@ -145,6 +130,8 @@ class StapleStages(CombineStep, frozen=True):
         PackageError: the stages have left their findings on different grids.
     """
 
+    takes_labels: ClassVar[bool] = True
+
     stages: Names
 
     def apply(self, frame: Frame) -> Frame:
@@ -155,14 +142,6 @@ class StapleStages(CombineStep, frozen=True):
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """The labels of all."""
         return _labels_of_all(self, self.stages, before)
-
-    def stages_used(self) -> tuple[str, ...]:
-        """The stages whose maps are combined."""
-        return self.stages
-
-    def label_stages(self) -> tuple[str, ...]:
-        """They are labels."""
-        return self.stages
 
 
 def members(frame: Frame, stages: Sequence[str]) -> list[Array]:

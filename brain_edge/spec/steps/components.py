@@ -8,9 +8,8 @@ import msgspec
 import numpy as np
 
 from brain_edge.image.components import Connectivity, components
-from brain_edge.spec.steps.decode import LabelValue, Plane, stacked_axis
-from brain_edge.spec.steps.known_frame import KnownFrame, one_label_map
-from brain_edge.spec.steps.step import CleanStep
+from brain_edge.spec.steps.decode import Plane, stacked_axis
+from brain_edge.spec.steps.step import CleanStep, LabelValue
 
 if TYPE_CHECKING:
     from brain_edge.image.geometry import Geometry
@@ -54,10 +53,6 @@ class MinimumVolume(CleanStep, frozen=True):
             return frame
         return relabelled(frame, inside, self.replacement)
 
-    def outcome(self, before: KnownFrame) -> KnownFrame:
-        """The same labels, and the replacement."""
-        return before.with_labels(one_label_map(before, self) | {self.replacement})
-
 
 class RemoveSmallComponents(CleanStep, frozen=True):
     """Connected components of some labels that are smaller than a size become another label.
@@ -87,10 +82,6 @@ class RemoveSmallComponents(CleanStep, frozen=True):
         is_small[0] = False
         return relabelled(frame, is_small[numbers], self.replacement)
 
-    def outcome(self, before: KnownFrame) -> KnownFrame:
-        """The same labels, and the replacement."""
-        return before.with_labels(one_label_map(before, self) | {self.replacement})
-
 
 class KeepLargest(CleanStep, frozen=True):
     """Keep the largest connected component of the union of some labels; the rest of them becomes another label.
@@ -109,10 +100,6 @@ class KeepLargest(CleanStep, frozen=True):
         is_smaller = np.arange(sizes.size) != sizes[1:].argmax() + 1 if sizes.size > 1 else np.zeros(1, dtype=bool)
         is_smaller[0] = False
         return relabelled(frame, is_smaller[numbers], self.replacement)
-
-    def outcome(self, before: KnownFrame) -> KnownFrame:
-        """The same labels, and the replacement."""
-        return before.with_labels(one_label_map(before, self) | {self.replacement})
 
 
 class ComponentExtent(CleanStep, frozen=True):
@@ -146,10 +133,6 @@ class ComponentExtent(CleanStep, frozen=True):
         is_thin = (sizes <= self.mean_area_above * slices) | (slices < self.minimum_slices)
         is_thin[0] = False
         return relabelled(frame, is_thin[numbers], self.replacement)
-
-    def outcome(self, before: KnownFrame) -> KnownFrame:
-        """The same labels, and the replacement."""
-        return before.with_labels(one_label_map(before, self) | {self.replacement})
 
 
 def among(labels: Array, values: tuple[int, ...]) -> Array:

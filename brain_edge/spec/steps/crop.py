@@ -13,7 +13,7 @@ from brain_edge.image.resample import Interpolation
 from brain_edge.spec.steps.grid import Placement, Side, boxed, placed_box, resized
 from brain_edge.spec.steps.intensity import Region
 from brain_edge.spec.steps.regrid import onto
-from brain_edge.spec.steps.step import GridStep
+from brain_edge.spec.steps.step import GridStep, StageName
 
 if TYPE_CHECKING:
     from brain_edge.image.geometry import Box, Shape
@@ -80,8 +80,9 @@ class CropAroundStage(GridStep, frozen=True):
 
     follows_content: ClassVar[bool] = True
     stage_verb: ClassVar[str] = "crops to"
+    takes_labels: ClassVar[bool] = True
 
-    stage: str
+    stage: StageName
     shape: tuple[Side, Side, Side]
     when_empty: WhenEmpty = WhenEmpty.REFUSE
 
@@ -97,14 +98,6 @@ class CropAroundStage(GridStep, frozen=True):
     def sides_after(self, before: Shape | None) -> Shape:  # noqa: ARG002 - whatever they were
         """The fixed ones."""
         return self.shape
-
-    def stages_used(self) -> tuple[str, ...]:
-        """The stage that is cropped to."""
-        return (self.stage,)
-
-    def label_stages(self) -> tuple[str, ...]:
-        """A box is put around labels."""
-        return (self.stage,)
 
     def _around(self, found: Box | None, sides: Shape) -> Box:
         middle = placed_box(sides, self.shape, Placement.CENTRE)

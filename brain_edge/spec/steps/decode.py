@@ -11,8 +11,8 @@ import numpy as np
 from brain_edge.image.components import largest
 from brain_edge.image.resample import Interpolation
 from brain_edge.spec.execution import Activation
-from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError, one_label_map
-from brain_edge.spec.steps.step import CleanStep, DecodeStep, Scope, Sources, Step
+from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
+from brain_edge.spec.steps.step import CleanStep, DecodeStep, LabelValue, Scope, Sources, Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from brain_edge.spec.steps.frame import Array, Frame
 
 Plane = Literal["axial", "coronal", "sagittal"]
-
-LabelValue = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
 class Argmax(DecodeStep, frozen=True):
@@ -136,10 +134,6 @@ class LargestComponent(CleanStep, frozen=True):
         kept = largest(labels > 0, self.connectivity)
         return frame.with_voxels(np.where(kept, labels, np.uint8(0))[np.newaxis])
 
-    def outcome(self, before: KnownFrame) -> KnownFrame:
-        """The same labels."""
-        return before.with_labels(one_label_map(before, self))
-
 
 class FillHoles(CleanStep, frozen=True):
     """Fill the background that the foreground encloses, in 3D or slice by slice, with one label."""
@@ -153,10 +147,6 @@ class FillHoles(CleanStep, frozen=True):
         foreground = labels > 0
         filled = self._filled(foreground, frame.geometry.orientation)
         return frame.with_voxels(np.where(filled & ~foreground, np.uint8(self.value), labels)[np.newaxis])
-
-    def outcome(self, before: KnownFrame) -> KnownFrame:
-        """The same labels, and the one that fills."""
-        return before.with_labels(one_label_map(before, self) | {self.value})
 
     def _filled(self, foreground: Array, orientation: str) -> Array:
         import fill_voids

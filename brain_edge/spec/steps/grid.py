@@ -12,7 +12,7 @@ from brain_edge.errors import ImplausibleError, PackageError
 from brain_edge.image.geometry import GRID_TOLERANCE_MM, Box, Shape, axis_moves, is_orientation
 from brain_edge.image.resample import Interpolation, resize
 from brain_edge.spec.steps.moves import Boxed, Reordered, Resized, reorder, take_box
-from brain_edge.spec.steps.step import GridStep, Saving, Step
+from brain_edge.spec.steps.step import GridStep, Saving, StageName, Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,8 +136,9 @@ class CropToStage(GridStep, frozen=True):
 
     follows_content: ClassVar[bool] = True
     stage_verb: ClassVar[str] = "crops to"
+    takes_labels: ClassVar[bool] = True
 
-    stage: str
+    stage: StageName
     margin: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
     minimum_plane_share: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
 
@@ -152,14 +153,6 @@ class CropToStage(GridStep, frozen=True):
             raise PackageError(msg)
         spans = [self._span(found, axis, frame.geometry.shape[axis]) for axis in range(3)]
         return boxed(frame, (spans[0], spans[1], spans[2]), 0.0)
-
-    def stages_used(self) -> tuple[str, ...]:
-        """The stage that is cropped to."""
-        return (self.stage,)
-
-    def label_stages(self) -> tuple[str, ...]:
-        """A box is put around labels."""
-        return (self.stage,)
 
     def _span(self, found: Frame, axis: int, side: int) -> tuple[int, int]:
         others = tuple(other for other in range(3) if other != axis)

@@ -9,9 +9,8 @@ import msgspec
 import numpy as np
 
 from brain_edge.spec.base import Value
-from brain_edge.spec.steps.decode import LabelValue
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
-from brain_edge.spec.steps.step import DecodeStep, Scope, Sources
+from brain_edge.spec.steps.step import DecodeStep, LabelValue, Scope, Sources
 
 if TYPE_CHECKING:
     from brain_edge.spec.steps.frame import Array, Frame

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, TypeAlias,
 import msgspec
 
 from brain_edge.image.resample import Interpolation
+from brain_edge.spec.steps.known_frame import KnownFrame, one_label_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     from brain_edge.image.geometry import Shape
     from brain_edge.spec.execution import Activation
     from brain_edge.spec.steps.frame import Array, Frame
-    from brain_edge.spec.steps.known_frame import KnownFrame
 
 Sources: TypeAlias = tuple[tuple[int, ...], ...]
 """For each channel those of the network's output whose probabilities add up to it."""
 
 StatisticName = Annotated[str, msgspec.Meta(description="The name of a statistic that an earlier step has fitted.")]
 FittedName = Annotated[str, msgspec.Meta(description="The name under which a statistic is fitted.")]
+StageName = Annotated[str, msgspec.Meta(description="The name of an earlier stage.")]
+LabelValue = Annotated[int, msgspec.Meta(ge=0, le=255)]
 Bound: TypeAlias = float | StatisticName
 """A constant, or the name of a statistic that an earlier step has fitted."""
 
@@ -101,6 +103,8 @@ class Step(
     """All that was there stays, and stays where it is in the world."""
     follows_content: ClassVar[bool] = False
     """It looks for what is in the image and leaves a box around that."""
+    takes_labels: ClassVar[bool] = False
+    """The stages that it looks at must have left labels."""
     stage_verb: ClassVar[str] = "uses"
     """What it does with the stages it looks at, as a message says it."""
 
@@ -145,12 +149,8 @@ class Step(
         return tuple(name for field in _declared(type(self), kind) for name in _names(getattr(self, field)))
 
     def stages_used(self) -> tuple[str, ...]:
-        """Earlier stages whose findings the step looks at."""
-        return ()
-
-    def label_stages(self) -> tuple[str, ...]:
-        """Those of them that must have left labels."""
-        return ()
+        """Earlier stages whose findings it looks at: each name in a parameter that is declared with `StageName`."""
+        return self._named(StageName)
 
     def label_values(self) -> tuple[int, ...] | None:
         """The values of the label map that it takes; None where it takes numbers."""
@@ -209,3 +209,8 @@ class CombineStep(Step, frozen=True):
 
 class CleanStep(Step, frozen=True):
     """A step after the network that mends a label map."""
+
+    def outcome(self, before: KnownFrame) -> KnownFrame:
+        """The same labels, and those it writes: each parameter that is declared as a `LabelValue`."""
+        written = {getattr(self, name) for name in _declared(type(self), LabelValue)}
+        return before.with_labels(one_label_map(before, self) | written)
