@@ -166,7 +166,7 @@ def one_byte(folder: Path) -> None:
 
 
 def newer_format(folder: Path) -> None:
-    edited(folder, lambda manifest: manifest.update(format_version=2, spec="whatever that will be"))
+    edited(folder, lambda manifest: manifest.update(format_version=3, spec="whatever that will be"))
 
 
 def unknown_field(folder: Path) -> None:

@@ -9,17 +9,19 @@ import shutil
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
 from brain_edge.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.package import ModelPackage
 
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
@@ -34,6 +36,28 @@ MONAI_LIBRARIES: Final = frozenset({"monai", "einops"})
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 """What a sequence or a graph may be called (`brain_edge.spec.Name`)."""
+
+
+def collected(
+    name: str, make: Callable[..., object], options: Sequence[Callable[[Any], Any]]
+) -> Callable[[Decorated], Decorated]:
+    """Options that travel as one object: the command is given `make(**values)` as its parameter `name`."""
+
+    def decorate(function: Decorated) -> Decorated:
+        own: list[str] = []
+
+        @wraps(function)
+        def command(*arguments: Any, **values: Any) -> Any:
+            values[name] = make(**{each: values.pop(each) for each in own})
+            return function(*arguments, **values)
+
+        before = len(getattr(function, "__click_params__", ()))
+        decorated = reduce(lambda inner, option: option(inner), reversed(options), cast("Decorated", command))
+        parameters: list[click.Parameter] = vars(decorated)["__click_params__"]
+        own += [str(parameter.name) for parameter in parameters[before:]]
+        return decorated
+
+    return decorate
 
 
 def threads_option(function: Decorated) -> Decorated:
@@ -144,6 +168,19 @@ def print_json(value: Any) -> None:
 
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     click.echo(text if _can_be_shown(text) else json.dumps(json.loads(text), indent=2))
+
+
+def print_evidence(package: ModelPackage) -> None:
+    """What making a package cheaper did to its masks, and where the package lies, on stdout."""
+    evidence = package.manifest.evidence
+    if evidence is not None:
+        for line in (*evidence.changes, evidence.statement, evidence.next_patient, *evidence.warnings):
+            click.echo(line)
+        if evidence.operations_baseline and evidence.operations_candidate:
+            fewer = evidence.operations_baseline / evidence.operations_candidate
+            click.echo(f"{fewer:.1f} times fewer operations (of f32) than {evidence.change.baseline}")
+        click.echo(f"{evidence.int8_share:.1%} of the multiply-adds are INT8")
+    click.echo(f"{package.folder}: digest {package.digest}")
 
 
 def _can_be_shown(text: str) -> bool:
