@@ -202,7 +202,7 @@ def test_the_images_that_settings_were_chosen_on_are_known_in_another_cohort(int
     moved = replace(cohort, manifest=manifest)
     limits = evaluate(int8, moved, Split.TEST, options=ONE_THREAD).limits
     assert (
-        f"{len(entries)} of these cases are images that the settings of the package were chosen on, in another cohort."
+        f"{len(entries)} of the cases are images that the settings of the package were chosen on, in another cohort."
         in limits
     )
 

@@ -291,7 +291,7 @@ def limits_of_package(package: ModelPackage, cohort: Cohort, cases: Sequence[Cas
         return
     if evidence.cohort_sha256 != cohort.sha256:
         if known := _known_images(evidence, cases):
-            yield f"{known} of these cases are images that the settings of the package were chosen on, in another cohort."
+            yield f"{known} of the cases are images that the settings of the package were chosen on, in another cohort."
     elif {case.entry.split for case in cases} - {Split.TEST}:
         yield "The settings of this package were chosen on cases of this cohort; only its test split is new to it."
 

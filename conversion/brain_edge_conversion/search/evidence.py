@@ -169,7 +169,7 @@ def _about_the_data(judgement: Judgement) -> Iterator[str]:
         yield f"No case has a reference mask: the figures are agreement with {baseline}, not accuracy."
     if judgement.baseline.manifest.evidence is not None:
         yield (
-            f"The baseline is the result of a {judgement.baseline.manifest.evidence.change.noun} itself; what that cost "
+            f"The baseline is the result of {judgement.baseline.manifest.evidence.change.noun} itself; what that cost "
             "its own record says, and it comes on top of the figures here."
         )
     if judgement.searched_on is Split.CALIBRATION:
