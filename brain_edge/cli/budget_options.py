@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from brain_edge_conversion.budget.budget import AccuracyBudget
 
 _LIMITS = (
-    click.option("--max-dice-drop", type=float, metavar="DROP", help="Greatest mean Dice drop of a label."),
+    click.option(
+        "--max-dice-drop", type=float, metavar="DROP", help="Greatest mean Dice drop of a label; must be given."
+    ),
     click.option("--max-case-drop", type=float, metavar="DROP", help="Greatest drop of one case [twice the mean's]."),
     click.option(
         "--max-disagreement", type=float, metavar="DROP", help="Greatest mean 1 - Dice(before, after) of a label."

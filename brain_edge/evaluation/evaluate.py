@@ -286,9 +286,12 @@ def limits_of_package(package: ModelPackage, cohort: Cohort, cases: Sequence[Cas
     """What figures of a package on some cases of a cohort do not say, because it has seen them before."""
     if package.manifest.mark:
         yield f"The weights were {package.manifest.mark}: a Dice on those cases is on what they have seen."
-    evidence = package.manifest.evidence
-    if evidence is None:
-        return
+    chain = () if package.manifest.evidence is None else package.manifest.evidence.chain
+    for evidence in chain:
+        yield from _limits_of_evidence(evidence, cohort, cases)
+
+
+def _limits_of_evidence(evidence: Evidence, cohort: Cohort, cases: Sequence[Case]) -> Iterator[str]:
     if evidence.cohort_sha256 != cohort.sha256:
         if known := _known_images(evidence, cases):
             yield f"{known} of the cases are images that the settings of the package were chosen on, in another cohort."

@@ -46,7 +46,8 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield from _parity(manifest)
     yield from _rewrites(manifest.rewrites)
-    yield from _evidence(manifest.evidence)
+    for evidence in () if manifest.evidence is None else manifest.evidence.chain:
+        yield from _evidence(evidence)
     yield "## Weights"
     yield ""
     for record in manifest.weights:
@@ -95,9 +96,7 @@ def _rewrites(rewrites: tuple[str, ...]) -> Iterator[str]:
     yield ""
 
 
-def _evidence(evidence: Evidence | None) -> Iterator[str]:
-    if evidence is None:
-        return
+def _evidence(evidence: Evidence) -> Iterator[str]:
     baseline, candidate = evidence.change.baseline, evidence.change.candidate
     yield f"## What {evidence.change.noun} did to the masks"
     yield ""

@@ -227,6 +227,7 @@ class Evidence(Value, frozen=True, kw_only=True):
         change: how the candidate was made.
         changes: what differs from the baseline, in words.
         baseline: digest of the package whose masks are the baseline.
+        before: what made the baseline itself, where it was made cheaper too: that comes on top of these figures.
         graphs_from: digest of another package whose graphs were taken; None where they were made of the baseline's.
         statement: one plain sentence with its limits.
         limits: the budget.
@@ -259,6 +260,7 @@ class Evidence(Value, frozen=True, kw_only=True):
     change: Change
     changes: tuple[str, ...]
     baseline: Sha256
+    before: Evidence | None = None
     graphs_from: Sha256 | None = None
     statement: str
     limits: Limits
@@ -286,3 +288,8 @@ class Evidence(Value, frozen=True, kw_only=True):
     cost_factors: dict[str, float] = msgspec.field(default_factory=dict)
     kernels: dict[str, float] = msgspec.field(default_factory=dict)
     threads: int
+
+    @property
+    def chain(self) -> tuple[Evidence, ...]:
+        """This evidence, and that of its baseline, and so on back to a package that nothing made cheaper."""
+        return (self, *(() if self.before is None else self.before.chain))

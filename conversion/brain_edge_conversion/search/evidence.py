@@ -43,6 +43,7 @@ def _evidence(judgement: Judgement) -> Evidence:
         change=judgement.change,
         changes=facts.changes,
         baseline=judgement.baseline.digest,
+        before=judgement.baseline.manifest.evidence,
         graphs_from=facts.graphs_from,
         statement=statement(
             verdict,
@@ -170,7 +171,7 @@ def _about_the_data(judgement: Judgement) -> Iterator[str]:
     if judgement.baseline.manifest.evidence is not None:
         yield (
             f"The baseline is the result of {judgement.baseline.manifest.evidence.change.noun} itself; what that cost "
-            "its own record says, and it comes on top of the figures here."
+            "stands in `before`, and it comes on top of the figures here."
         )
     if judgement.searched_on is Split.CALIBRATION:
         also = " that the ranges were taken from" if judgement.change is Change.QUANTIZED else ""

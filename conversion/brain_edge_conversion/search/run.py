@@ -1,7 +1,7 @@
 """The search for a cheaper package: try, write down, freeze, judge once, and write the package or a refusal.
 
 It asks its space what to try, never shows it the test split, and decides with the budget alone
-(`docs/decisions/0030-one-search-one-evidence.md`).
+(`docs/decisions/0031-one-search-one-evidence.md`).
 """
 
 from __future__ import annotations
