@@ -1,6 +1,6 @@
 """Peak memory of a sliding-window run over a large volume with many labels, in a process of its own.
 
-    python benchmarks/bench_memory.py [--shape 512 512 400] [--labels 20] [--threads 2]
+    python -m benchmarks bench_memory [--shape 512 512 400] [--labels 20] [--threads 2]
 
 The network is small and its weights are random (the package says so); quantised to INT8 on noise, since no accuracy is
 claimed. The volume is float32, the windows are 64^3 with half of them overlapping, weighted by a Gaussian. What is

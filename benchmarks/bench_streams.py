@@ -1,6 +1,6 @@
 """Windows of a package one at a time on all threads, and several at a time on fewer threads each.
 
-    python benchmarks/bench_streams.py PACKAGE [--side 64 96] [--threads 2] [--rounds 5]
+    python -m benchmarks bench_streams PACKAGE [--side 64 96] [--threads 2] [--rounds 5]
 
 One line of JSON per graph and window: medians of interleaved rounds, in milliseconds per window.
 """
@@ -15,11 +15,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from harness.packages import Kind
 
 from brain_edge.machine.description import this_machine
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.package import open_package
+from brain_edge.package import NumberFormat, open_package
 from brain_edge.runtime.session import GraphCompiler, GraphSession, SessionPool, runtime_version
 
 if TYPE_CHECKING:
@@ -50,10 +49,12 @@ def main() -> None:
             sys.stdout.write(json.dumps(line) + "\n")
 
 
-def test_windows_are_measured_one_and_two_at_a_time(package: Callable[[str, Kind], ModelPackage], threads: int) -> None:
+def test_windows_are_measured_one_and_two_at_a_time(
+    package: Callable[[str, NumberFormat], ModelPackage], threads: int
+) -> None:
     """Two small windows, once; not part of the timed suite."""
     arguments = argparse.Namespace(threads=threads, rounds=1, windows=2)
-    times = measured(package("deepbet", Kind.FP32), "box", 32, arguments)
+    times = measured(package("deepbet", NumberFormat.FP32), "box", 32, arguments)
     assert set(times) == {"1", "2"}
     assert min(times.values()) > 0
 

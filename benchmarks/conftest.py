@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from harness.answers import PyTorch
-from harness.packages import Kind, make_package
-from harness.record import RESULTS, file_stem, our_versions
-from harness.timing import Timing
 
+from benchmarks.harness.answers import PyTorch
+from benchmarks.harness.packages import make_package
+from benchmarks.harness.record import RESULTS, file_stem, our_versions
+from benchmarks.harness.timing import Timing
 from brain_edge.deploy.fetch import fetch
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import this_machine
+from brain_edge.package import NumberFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,7 +81,7 @@ def head() -> Path:
 
 
 @pytest.fixture(scope="session")
-def package() -> Callable[[str, Kind], ModelPackage]:
+def package() -> Callable[[str, NumberFormat], ModelPackage]:
     """The package of a model."""
     return lambda model, kind: make_package(model, kind, _say)
 
@@ -99,7 +100,7 @@ def pytorch(tmp_path_factory: pytest.TempPathFactory, head: Path, threads: int) 
 
 @pytest.fixture(scope="session")
 def network_input(
-    tmp_path_factory: pytest.TempPathFactory, head: Path, package: Callable[[str, Kind], ModelPackage]
+    tmp_path_factory: pytest.TempPathFactory, head: Path, package: Callable[[str, NumberFormat], ModelPackage]
 ) -> Callable[[str, str], Path]:
     """File with what a network of a model sees of the head, (1, C, I, J, K) float32."""
     from brain_edge.jobs.case import read_study
@@ -109,7 +110,7 @@ def network_input(
 
     def find(model: str, graph: str) -> Path:
         if model not in caught:
-            opened = package(model, Kind.FP32)
+            opened = package(model, NumberFormat.FP32)
             study = read_study({opened.spec.inputs[0].name: head})
             caught[model] = capture_inputs(opened, [study], tmp_path_factory.mktemp(model))
         return caught[model][graph][0]

@@ -1,6 +1,6 @@
 """One network by every route into a package: conversion time, agreement of the masks, and INT8 coverage.
 
-    python benchmarks/conversion_routes.py
+    python -m benchmarks conversion_routes
 
 The network is a 3D U-Net by MONAI with random weights; the head is the phantom of the tests' size. Routes are timed in
 one process, in turn, after one conversion that is not counted; the parity check, which every conversion has, is part of
@@ -124,8 +124,7 @@ def measure(folder: Path) -> list[tuple[str, Any]]:
 
 def record(rows: list[tuple[str, Any]], started: datetime) -> Path:
     """Write what was measured, with the machine, threads and versions that it depends on."""
-    from harness.record import our_versions, this_commit, write_result
-
+    from benchmarks.harness.record import our_versions, this_commit, write_result
     from brain_edge.machine.description import this_machine
 
     machine = this_machine()

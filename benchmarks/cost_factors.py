@@ -1,6 +1,6 @@
 """Time in f32 / time in INT8 per type of layer: what `COST_FACTORS` of the search are taken from.
 
-    python benchmarks/cost_factors.py --threads 2
+    python -m benchmarks cost_factors --threads 2
 
 Chains of three layers with ReLU between them, quantised as the search does it, f32 and INT8 in turn. A chain counts
 only if every layer of its INT8 graph ran in an integer kernel: the last column says what ran.
@@ -37,7 +37,7 @@ WARM_UP: Final = 2
 
 
 def _weights(*shape: int) -> np.ndarray:
-    return (np.random.default_rng(1).normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+    return np.asarray(np.random.default_rng(1).normal(size=shape) / np.sqrt(np.prod(shape[1:])), np.float32)
 
 
 def _convolution(node: Any, channels: int) -> Any:

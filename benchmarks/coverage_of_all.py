@@ -1,6 +1,6 @@
 r"""A row of the coverage page for every recipe: convert, quantise for speed, time; recipe after recipe, smallest first.
 
-    python benchmarks/coverage_of_all.py --packages packages --compared-on "the whole case TCGA-FG-6692" \
+    python -m benchmarks coverage_of_all --packages packages --compared-on "the whole case TCGA-FG-6692" \
         --data T1=t1.nii.gz --data T1C=t1c.nii.gz --data T2=t2.nii.gz --data FLAIR=flair.nii.gz --data image=head.nii.gz
 
 Stopped and started again it goes on where it was: a recipe that has its record is left out, a package that is there
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from harness.coverage_record import FOLDER, read_coverage
 
+from benchmarks.harness.coverage_record import FOLDER, read_coverage
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 

@@ -1,6 +1,6 @@
 """A folder against its images one by one, in one process with the same loaded package; and memory over many cases.
 
-    python benchmarks/folder.py PKG HEAD... --threads 2 --rounds 5 --cases 100
+    python -m benchmarks folder PKG HEAD... --threads 2 --rounds 5 --cases 100
 
 Single runs (`run_case`, one after the other) and the batch (`run_batch`) take turns, so that other programs on the
 machine hit both alike; both load the package once in each round, and that counts. The masks of both are compared byte
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from harness.record import our_versions, this_commit, write_result
 
+from benchmarks.harness.record import our_versions, this_commit, write_result
 from brain_edge.errors import BrainEdgeError
 from brain_edge.jobs.batch import Batch, run_batch
 from brain_edge.jobs.case import Job, LoadedModel, run_case

@@ -5,7 +5,7 @@
     python gpu_baseline.py tiny --device cpu     to see that it runs; recorded as what it is, a CPU
 
 Needs Python 3.11, torch and NumPy, and nothing of brain_edge: copy this file to the machine with the GPU, run it, and
-copy `results/` back beside the others. `brain-edge report` then shows the device in rows of its own.
+copy `results/` back beside the others. `python -m benchmarks report` then shows the device in rows of its own.
 
 Measured are FP32, TF32, AMP in bf16 and fp16, channels-last, torch.compile; and the copies of the input to the device
 and of the answer back, as contenders of their own. All in turn, A B C A B C, after each has run warm. Networks, shapes
@@ -66,7 +66,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return x + self.conv2(leaky(self.norm2(self.conv1(leaky(self.norm1(x))))))
+        made: Tensor = x + self.conv2(leaky(self.norm2(self.conv1(leaky(self.norm1(x))))))
+        return made
 
 
 class BrainMaGe(nn.Module):
@@ -139,7 +140,8 @@ class Vox2Vox(nn.Module):
 
     def _wide(self, number: int, x: Tensor) -> Tensor:
         """Kernel 4, stride 1, "same": one voxel before, two after."""
-        return self.wides[number](functional.pad(x, (1, 2, 1, 2, 1, 2)))
+        made: Tensor = self.wides[number](functional.pad(x, (1, 2, 1, 2, 1, 2)))
+        return made
 
 
 class HdBet(nn.Module):
@@ -216,7 +218,8 @@ class NnUnet(nn.Module):
         x = skips.pop()
         for up, merge in zip(self.ups, self.merges, strict=True):
             x = merge(torch.cat((up(x), skips.pop()), dim=1))
-        return self.last(x)
+        made: Tensor = self.last(x)
+        return made
 
 
 class MeshNet(nn.Sequential):
@@ -307,7 +310,8 @@ def arithmetic(contender: Contender) -> Iterator[None]:
 def make_call(contender: Contender, network: nn.Module, given: Tensor, device: torch.device) -> Callable[[], Tensor]:
     """One call computes one answer; without copies it stays on the device."""
     layout = torch.channels_last_3d if contender.channels_last else torch.contiguous_format
-    placed = network.to(device=device, memory_format=layout)
+    placed: Any = network.to(device)
+    placed = placed.to(memory_format=layout)
     run: Any = torch.compile(placed) if contender.compiled else placed
     resident = given.to(device).contiguous(memory_format=layout)
     host = given.pin_memory() if device.type == "cuda" else given
@@ -345,7 +349,8 @@ def measure(name: str, device: torch.device, rounds: int, warm: int) -> dict[str
     entries: dict[str, dict[str, Any]] = {}
     calls: dict[str, Callable[[], Tensor]] = {}
     for contender in CONTENDERS:
-        entries[contender.name] = entry = {"name": contender.name, "precision": words_of(contender)}
+        entry: dict[str, Any] = {"name": contender.name, "precision": words_of(contender)}
+        entries[contender.name] = entry
         try:
             call = make_call(contender, built(case), given, device)
             with arithmetic(contender):
@@ -391,7 +396,7 @@ def words_of(contender: Contender) -> str:
 def record(
     name: str, device: torch.device, rounds: int, started: datetime, entries: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The cell; `brain_edge.bench.matrix.cells.CellRun` reads it."""
+    """The cell; `benchmarks.harness.cell_record.CellRun` reads it."""
     return {
         "schema": 1,
         "benchmark": "matrix cell",
@@ -417,7 +422,7 @@ def record(
             "torch": torch.__version__,
             "numpy": np.__version__,
             "cuda": str(torch.version.cuda),
-            "cudnn": str(torch.backends.cudnn.version()),
+            "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
         },
         "image": [1, CASES[name].channels, *CASES[name].sides],
         "entries": entries,
@@ -505,7 +510,7 @@ def write(run: dict[str, Any], results: Path) -> Path:
     """One file a run; an existing file is never opened for writing."""
     words = re.sub(r"[^a-z0-9]+", "-", run["cell"]["id"].lower())
     started = datetime.fromisoformat(run["started"])
-    path = results / run["machine"]["name"] / f"{started:%Y%m%dT%H%M%SZ}-cell-{words}.json"
+    path: Path = results / run["machine"]["name"] / f"{started:%Y%m%dT%H%M%SZ}-cell-{words}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x") as file:
         json.dump(run, file, indent=1)

@@ -1,6 +1,6 @@
 """The published program against our packages, as whole cold processes in turn: A B C A B C.
 
-    python benchmarks/interleaved.py deepbet --head head.nii.gz --threads 2 --repeats 7
+    python -m benchmarks interleaved deepbet --head head.nii.gz --threads 2 --repeats 7
 
 Drift and other programs on the machine hit all contenders of a round alike, so ratios hold where times do not. Every
 mask is checked before anything is timed. One JSON file is left under `results/`, and a table is printed.
@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from harness.answers import brain_of
-from harness.contenders import package_run, published_program
-from harness.measure import Contender, Sample, run, wait_until_idle
-from harness.packages import Kind, make_package
-from harness.peers import ARCHIVES, prepare, versions
-from harness.record import Entry, Head, Run, our_versions, quiet_rounds, table, this_commit, write
 
+from benchmarks.harness.answers import brain_of
+from benchmarks.harness.contenders import package_run, published_program
+from benchmarks.harness.measure import Contender, Sample, run, wait_until_idle
+from benchmarks.harness.packages import make_package
+from benchmarks.harness.peers import ARCHIVES, prepare, versions
+from benchmarks.harness.record import Entry, Head, Run, our_versions, quiet_rounds, table, this_commit, write
 from brain_edge.errors import BrainEdgeError
 from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume
 from brain_edge.machine.description import this_machine
-from brain_edge.package import open_package
+from brain_edge.package import NumberFormat, open_package
 from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def main(fp32: Path | None, int8: Path | None, calibration: str | None, **option
     plan = Plan(**options)
     try:
         packages = (
-            open_package(fp32) if fp32 else make_package(plan.model, Kind.FP32, _say),
-            open_package(int8) if int8 else make_package(plan.model, Kind.INT8, _say, calibration),
+            open_package(fp32) if fp32 else make_package(plan.model, NumberFormat.FP32, _say),
+            open_package(int8) if int8 else make_package(plan.model, NumberFormat.INT8, _say, calibration),
         )
         result = compare(plan, prepare(plan.model, _say), packages)
         _say(f"written: {write(result)}")

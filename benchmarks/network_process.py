@@ -1,7 +1,7 @@
 """One network alone in a process of its own: from nothing to the first and the second answer, and the peak memory.
 
-python benchmarks/network_process.py openvino deepbet-fp32 brain input.npy output.npy --threads 2 --precision f32
-python benchmarks/network_process.py pytorch  deepbet      brain input.npy output.npy --threads 2
+python -m benchmarks network_process openvino deepbet-fp32 brain input.npy output.npy --threads 2 --precision f32
+python -m benchmarks network_process pytorch  deepbet      brain input.npy output.npy --threads 2
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from harness.networks import openvino_session, pytorch_session
 
+from benchmarks.harness.networks import openvino_session, pytorch_session
 from brain_edge.machine.process import peak_rss_bytes
 
 if TYPE_CHECKING:

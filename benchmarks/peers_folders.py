@@ -1,6 +1,6 @@
 """Speed and memory of a converted folder beside the own predictor of its library, on one CPU, in turns.
 
-    python benchmarks/peers_folders.py FOLDER PACKAGE PYTHON T1=case_0000.nii.gz FLAIR=case_0001.nii.gz
+    python -m benchmarks peers_folders FOLDER PACKAGE PYTHON T1=case_0000.nii.gz FLAIR=case_0001.nii.gz
 
 FOLDER is a results folder of nnU-Net or a MONAI bundle, PYTHON an interpreter that has that library. Both sides are
 whole runs on the same files with the same number of threads and, for nnU-Net, without mirroring, one after the other in
@@ -97,9 +97,8 @@ def main() -> None:
 
 def record(given: argparse.Namespace, runs: dict[str, list[dict[str, float]]], dice: float, started: datetime) -> str:
     """Write what was measured, with the machine, threads and versions that it depends on; the same in short."""
-    from harness.record import our_versions, this_commit, write_result
-
-    from brain_edge.bench.matrix.ratios import ratio_of_medians
+    from benchmarks.harness.ratios import ratio_of_medians
+    from benchmarks.harness.record import our_versions, this_commit, write_result
     from brain_edge.machine.description import this_machine
     from brain_edge.package import open_package
 
@@ -129,7 +128,7 @@ def record(given: argparse.Namespace, runs: dict[str, list[dict[str, float]]], d
         f"{peak[name] / 2**20:.0f} MiB"
         for name, of_one in seconds.items()
     ]
-    faster = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times as fast, least Dice {dice:.5f}"
+    faster = f"{ratio} times as fast, least Dice {dice:.5f}"
     return "\n".join([*lines, faster, f"written: {path}"])
 
 

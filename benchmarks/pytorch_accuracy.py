@@ -1,6 +1,6 @@
 """What `brain-edge evaluate --json` prints, of the published PyTorch network between our steps.
 
-python benchmarks/pytorch_accuracy.py deepbet ms-longitudinal --split test --threads 2
+python -m benchmarks pytorch_accuracy deepbet ms-longitudinal --split test --threads 2
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What quantisation makes of each layer of a recipe's networks, and how fast that is: one JSON file per recipe.
 
     brain-edge convert vox2vox --random-weights --parity-data T1=... -o vox2vox-fp32
-    python benchmarks/recipe_coverage.py vox2vox-fp32 --compared-on "the whole case" --threads 1
+    python -m benchmarks recipe_coverage vox2vox-fp32 --compared-on "the whole case" --threads 1
     python docs/generate.py
 
 Parity and rewrites are those of the package that is given. Its networks are quantised at the fastest setting, on a
@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 import numpy as np
-from brain_edge_conversion.quantize.search import candidate_in, quantise_package
-from harness.coverage_record import (
+
+from benchmarks.harness.coverage_record import (
     FOLDER,
     GraphCoverage,
     LayerGroup,
@@ -33,7 +33,6 @@ from harness.coverage_record import (
     processor,
     write_coverage,
 )
-
 from brain_edge.errors import BrainEdgeError
 from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.machine.options import RuntimeOptions
@@ -47,6 +46,7 @@ from brain_edge_conversion.convert.convert import tool_versions
 from brain_edge_conversion.convert.parity import TorchSession
 from brain_edge_conversion.quantize.ladder import Setting
 from brain_edge_conversion.quantize.policy import Trial
+from brain_edge_conversion.quantize.space import candidate_in, quantise_package
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe
 

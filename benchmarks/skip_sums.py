@@ -1,7 +1,7 @@
 """What a U-Net saves when its skip connections are sums and not concatenations, in f32: memory, time, rounding.
 
     brain-edge convert hardnet-bts --random-weights -o hardnet-bts
-    python benchmarks/skip_sums.py hardnet-bts hd-bet-v1 --rounds 5
+    python -m benchmarks skip_sums hardnet-bts hd-bet-v1 --rounds 5
 
 The first network of each package is compiled as the runtime compiles it, once with and once without
 `brain_edge.runtime.rewrites.skip_sums`; both take turns on the same noise, a cube of `--side` voxels. The memory is
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 import numpy as np
-from harness.in_turn import time_ratios
-from harness.record import our_versions
 
+from benchmarks.harness.in_turn import time_ratios
+from benchmarks.harness.record import our_versions
 from brain_edge.machine.description import this_machine
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision, open_package

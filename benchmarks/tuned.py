@@ -2,7 +2,7 @@
 
     brain-edge convert hd-bet-v1 --members all --flips -o ensemble
     brain-edge tune ensemble --calibration cohort.toml --max-dice-drop 0.01 -o tuned
-    python benchmarks/tuned.py tuned --head head.nii.gz --rounds 5
+    python -m benchmarks tuned tuned --head head.nii.gz --rounds 5
 
 The default mode (five networks, eight mirrorings) takes minutes and runs in the first rounds only; a ratio to it says
 of how many. Dice with its mask is of the whole path, also of the published program's own way back to the image, which
@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from harness.answers import brain_of
-from harness.cold_turns import in_words, ratio_in_words, take_turns, times_as_fast
-from harness.contenders import package_run, published_program
-from harness.peers import prepare, versions
-from harness.record import our_versions, this_commit, write_result
 
+from benchmarks.harness.answers import brain_of
+from benchmarks.harness.cold_turns import in_words, take_turns, times_as_fast
+from benchmarks.harness.contenders import package_run, published_program
+from benchmarks.harness.peers import prepare, versions
+from benchmarks.harness.record import our_versions, this_commit, write_result
 from brain_edge.errors import BrainEdgeError
 from brain_edge.image.metrics import dice
 from brain_edge.machine.description import this_machine
@@ -35,7 +35,7 @@ from brain_edge.package.digest import sha256_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.measure import Contender, Sample
+    from benchmarks.harness.measure import Contender, Sample
 
 MODEL: Final = "hd-bet-v1"
 
@@ -126,7 +126,7 @@ def _row(
     truth = None if reference is None else dice(mask, brain_of(reference))
     peers = zip(contenders[:2], samples[:2], strict=True)
     ratios = {peer.name: times_as_fast(of_peer, of_one) for peer, of_peer in peers}
-    in_all = "; ".join(f"{ratio_in_words(ratio)} of {name}" for name, ratio in ratios.items())
+    in_all = "; ".join(f"{ratio}x of {name}" for name, ratio in ratios.items())
     click.echo(f"{contender.name}: {in_words(of_one)}, {in_all}, Dice with the default mode {agreement:.4f}")
     return {
         "name": contender.name,

@@ -29,7 +29,7 @@ HEAVY = {
     "cc3d": {"image/components"},
     "highdicom": {"io/dicom/library"},
     "isal": {"io/nifti"},
-    "matplotlib": {"bench/matrix/figures", "jobs/pictures/mosaic", "jobs/pictures/sheet"},
+    "matplotlib": {"jobs/pictures/mosaic", "jobs/pictures/sheet"},
     "nibabel": {"evaluation/cohort/discover", "evaluation/cohort/reference", "io/header", "io/nifti", "jobs/verify"},
     "openvino": {"bench/profile", "runtime/session"},
     "packaging": {"deploy/wheelhouse/wheels"},

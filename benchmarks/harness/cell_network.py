@@ -11,17 +11,18 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from brain_edge.bench.matrix.cells import CellEntry, CellSample, Outcome, quiet_rounds
 from brain_edge.errors import BrainEdgeError
 from brain_edge.machine.description import this_machine
-from harness.cell_setting import environment_of, graphs_of, now, run_of
-from harness.engines import ENGINES, Library, why_engine_not_available
-from harness.server import Server
-from harness.zoo import ARCHITECTURES, phantom_input
+
+from .cell_record import CellEntry, CellSample, EntryOutcome, quiet_rounds
+from .cell_setting import environment_of, graphs_of, now, run_of
+from .engines import ENGINES, Library, why_engine_not_available
+from .server import Server
+from .zoo import ARCHITECTURES, phantom_input
 
 if TYPE_CHECKING:
-    from brain_edge.bench.matrix.cells import Cell, CellRun
-    from harness.cell_setting import Setting
+    from .cell_record import Cell, CellRun
+    from .cell_setting import Setting
 
 PATIENT_ROUNDS: Final = 2
 """Rounds that are run at most, per round that should count."""
@@ -41,9 +42,9 @@ def measure_network(cell: Cell, setting: Setting) -> CellRun:
             if server is not None:
                 entry = _checked(entry, server, servers[0] if servers else server)
             entries[name] = entry
-            if server is not None and entry.outcome is Outcome.MEASURED:
+            if server is not None and entry.outcome is EntryOutcome.MEASURED:
                 servers.append(server)
-        if entries[cell.contenders[0]].outcome is Outcome.MEASURED:
+        if entries[cell.contenders[0]].outcome is EntryOutcome.MEASURED:
             samples = _rounds(servers, cell, setting)
             entries |= {name: replace(entries[name], samples=tuple(of_one)) for name, of_one in samples.items()}
     return run_of(cell, setting, started, tuple(entries.values()), image=ARCHITECTURES[cell.subject].shape)
@@ -56,11 +57,11 @@ def _opened(
     entry = CellEntry(name=name, precision=engine.words, inputs=engine.streams)
     missing = why_engine_not_available(engine, cell.isa, this_machine().flags)
     if missing:
-        return replace(entry, outcome=Outcome.NOT_AVAILABLE, why=missing), None
+        return replace(entry, outcome=EntryOutcome.NOT_AVAILABLE, why=missing), None
     refused = graphs / "f32.onnx.refused"
     if engine.library is Library.ONNX_RUNTIME and refused.exists():
         why = f"PyTorch's exporter to ONNX refused: {refused.read_text(encoding='utf-8')}"
-        return replace(entry, outcome=Outcome.NOT_SUPPORTED, why=why), None
+        return replace(entry, outcome=EntryOutcome.NOT_SUPPORTED, why=why), None
     setting.report(f"{cell.id}: opening {name}")
     try:
         server = Server(
@@ -74,7 +75,7 @@ def _opened(
         )
         return entry, stack.enter_context(server)
     except BrainEdgeError as error:
-        outcome = Outcome.NOT_SUPPORTED if name in cell.optional else Outcome.FAILED
+        outcome = EntryOutcome.NOT_SUPPORTED if name in cell.optional else EntryOutcome.FAILED
         return replace(entry, outcome=outcome, why=str(error)), None
 
 
@@ -83,13 +84,13 @@ def _checked(entry: CellEntry, server: Server, first: Server) -> CellEntry:
     got, expected = np.load(server.target), np.load(first.target)
     if got.shape != expected.shape or not np.isfinite(got).all():
         why = f"its answer has the shape {got.shape}, expected {expected.shape} and finite numbers"
-        return replace(entry, outcome=Outcome.FAILED, why=why)
+        return replace(entry, outcome=EntryOutcome.FAILED, why=why)
     correlation = float(np.corrcoef(got.ravel(), expected.ravel())[0, 1])
     error = float(np.abs(got - expected).max())
     least = ENGINES[server.name].least_correlation
     if not correlation >= least:
         why = f"its answer correlates with {first.name}'s at {correlation:.6f}, expected {least}; not timed"
-        return replace(entry, outcome=Outcome.FAILED, why=why, correlation=correlation, largest_error=error)
+        return replace(entry, outcome=EntryOutcome.FAILED, why=why, correlation=correlation, largest_error=error)
     return replace(entry, correlation=correlation, largest_error=error)
 
 

@@ -6,24 +6,23 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from brain_edge.bench.matrix.cells import Cell, CellEntry, CellRun
+from benchmarks import BENCHMARKS, program
 from brain_edge.errors import BrainEdgeError
 from brain_edge.machine.description import NATIVE, this_machine
-from brain_edge.package import open_package
+from brain_edge.package import NumberFormat, open_package
 from brain_edge.package.digest import sha256_of
-from harness.contenders import environment
-from harness.measure import wait_until_idle
-from harness.packages import Kind as PackageKind
-from harness.packages import make_package
-from harness.peers import BENCHMARKS
-from harness.record import RESULTS, our_versions, this_commit
+
+from .cell_record import Cell, CellEntry, CellRun
+from .contenders import environment
+from .measure import wait_until_idle
+from .packages import make_package
+from .record import RESULTS, our_versions, this_commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +72,7 @@ class Setting:
         if self.max_disturbance is not None:
             wait_until_idle(self.max_disturbance, self.patience_s)
 
-    def package(self, model: str, kind: PackageKind) -> ModelPackage:
+    def package(self, model: str, kind: NumberFormat) -> ModelPackage:
         """The package of a recipe.
 
         Raises:
@@ -117,7 +116,7 @@ def graphs_of(network: str, report: Callable[[str], None]) -> Path:
         report(f"converting and quantising {network}")
         scratch = folder.with_suffix(".partial")
         shutil.rmtree(scratch, ignore_errors=True)
-        command = [sys.executable, str(BENCHMARKS / "network_graphs.py"), network, str(scratch)]
+        command = program("network_graphs", network, scratch)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BrainEdgeError(f"the graphs of {network} could not be made:\n{done.stderr.strip()[-2000:]}")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.bench.matrix.ratios import Ratio, ratio_of_medians
-from harness.measure import run
+from .measure import run
+from .ratios import Ratio, ratio_of_medians
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.measure import Contender, Sample
+    from .measure import Contender, Sample
 
 
 def take_turns(contenders: Sequence[Contender], rounds: Sequence[int]) -> list[list[Sample]]:
@@ -44,8 +44,3 @@ def in_words(samples: Sequence[Sample]) -> str:
     cpu_s = statistics.median(sample.cpu_ms for sample in samples) / 1000
     memory_mib = statistics.median(sample.peak_rss_bytes for sample in samples) / 2**20
     return f"{latency_s:.1f} s, {cpu_s:.1f} s of processors, {memory_mib:.0f} MiB"
-
-
-def ratio_in_words(ratio: Ratio) -> str:
-    """With its interval."""
-    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})x"

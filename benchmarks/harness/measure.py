@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.errors import BrainEdgeError
-from harness.load import busy_cpu_ms, load_average
+
+from .load import busy_cpu_ms, load_average
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

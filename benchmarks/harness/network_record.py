@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from brain_edge.bench.matrix.cells import Commit
-from brain_edge.bench.matrix.ratios import ratio_of_medians
 from brain_edge.errors import BrainEdgeError
 from brain_edge.machine.description import Machine
-from harness.measure import Sample
-from harness.record import MINIMUM_ROUNDS, RESULTS, quiet_rounds, write_result
+
+from .cell_record import Commit
+from .measure import Sample
+from .ratios import ratio_of_medians
+from .record import MINIMUM_ROUNDS, RESULTS, quiet_rounds, write_result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +94,7 @@ def network_table(run: NetworkRun) -> str:
         ratio = ratio_of_medians(first, [sample.latency_ms for sample in samples])
         lines.append(
             f"| {entry.name} | {statistics.median(sample.latency_ms for sample in samples) / 1000:.3f} s "
-            f"| {ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})x "
+            f"| {ratio}x "
             f"| {statistics.median(sample.peak_rss_bytes for sample in samples) / 2**20:.0f} MiB "
             f"| {entry.correlation:.5f} | {entry.largest_error:.2g} |"
         )

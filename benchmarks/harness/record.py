@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from brain_edge.bench.matrix.cells import Commit
-from brain_edge.bench.matrix.ratios import Ratio, ratio_of_medians
+from benchmarks import BENCHMARKS
 from brain_edge.errors import BrainEdgeError
 from brain_edge.machine.description import Machine
-from harness.measure import Sample
-from harness.peers import BENCHMARKS
+
+from .cell_record import Commit
+from .measure import Sample
+from .ratios import ratio_of_medians
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,18 +192,14 @@ def _line(row: Row, first: Row) -> str:
         row.entry.name,
         f"{statistics.median(row.latency_s):.2f} s",
         f"{min(row.latency_s):.2f}-{max(row.latency_s):.2f} s",
-        f"{_interval(ratio_of_medians(first.latency_s, row.latency_s))}x" if compared else "",
+        f"{ratio_of_medians(first.latency_s, row.latency_s)}x" if compared else "",
         f"{statistics.median(row.cpu_s):.2f} s",
         f"{statistics.median(row.peak_mib):.0f} MiB",
-        _interval(ratio_of_medians(row.peak_mib, first.peak_mib)) if compared else "",
+        str(ratio_of_medians(row.peak_mib, first.peak_mib)) if compared else "",
         f"{row.entry.dice_published:.4f}" if compared else "",
         "" if reference is None else f"{reference:.4f}",
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def _interval(ratio: Ratio) -> str:
-    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
 
 
 def _loads(run: Run) -> str:

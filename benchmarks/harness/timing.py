@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from brain_edge.machine.description import this_machine
-from harness.load import load_average
-from harness.measure import run
+
+from .load import load_average
+from .measure import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from harness.measure import Contender, Sample
+    from .measure import Contender, Sample
 
 
 @dataclass(frozen=True)

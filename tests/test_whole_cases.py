@@ -9,21 +9,20 @@ import msgspec
 import pytest
 from test_benchmark_report import MACHINE, row_of
 
-from brain_edge.bench.matrix.cells import CellSample, Commit
-from brain_edge.bench.matrix.turns import TurnEntry, Turns, read_turns
-from brain_edge.bench.matrix.turns_table import whole_cases
+from benchmarks.harness.cell_record import CellSample, Commit
+from benchmarks.report.whole_cases import WholeCaseEntry, WholeCaseRun, read_whole_cases, whole_case_table
 from brain_edge.errors import InputError
 
 RECORDED = Path(__file__).parents[1] / "benchmarks/results"
 
 
-def entry(name: str, *latencies_ms: float) -> TurnEntry:
+def entry(name: str, *latencies_ms: float) -> WholeCaseEntry:
     samples = tuple(CellSample(latency_ms=each, peak_rss_bytes=2**20 * round(each)) for each in latencies_ms)
-    return TurnEntry(name=name, samples=samples)
+    return WholeCaseEntry(name=name, samples=samples)
 
 
-def run(*entries: TurnEntry, recipe: str = "vox2vox", hours: float = 0.0) -> Turns:
-    return Turns(
+def run(*entries: WholeCaseEntry, recipe: str = "vox2vox", hours: float = 0.0) -> WholeCaseRun:
+    return WholeCaseRun(
         benchmark="whole cases",
         recipe=recipe,
         started=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hours),
@@ -33,12 +32,12 @@ def run(*entries: TurnEntry, recipe: str = "vox2vox", hours: float = 0.0) -> Tur
     )
 
 
-def page(*turns: Turns) -> str:
-    return "\n\n".join(whole_cases(MACHINE, turns))
+def page(*runs: WholeCaseRun) -> str:
+    return "\n\n".join(whole_case_table(MACHINE, runs))
 
 
 def test_every_recorded_run_is_read_and_has_a_subject():
-    found = read_turns(RECORDED)
+    found = read_whole_cases(RECORDED)
     assert {"brainmage", "hd-bet-v1", "vox2vox"} <= {each.subject for each in found}
     assert [each.started for each in found] == sorted(each.started for each in found)
 
@@ -57,7 +56,10 @@ def test_a_ratio_of_fewer_than_three_rounds_has_no_interval_but_their_number():
 def test_rounds_beside_other_work_do_not_count():
     busy = CellSample(latency_ms=100.0, others_cpu_ms=140.0)  # 70 % of two processors
     quiet = CellSample(latency_ms=100.0, others_cpu_ms=2.0)
-    first, second = TurnEntry(name="PyTorch", samples=(quiet, busy)), TurnEntry(name="INT8", samples=(busy, busy))
+    first, second = (
+        WholeCaseEntry(name="PyTorch", samples=(quiet, busy)),
+        WholeCaseEntry(name="INT8", samples=(busy, busy)),
+    )
     shown = page(run(first, second))
     assert row_of(shown, "vox2vox", "PyTorch")[2:] == ["1", "0.100 s", "", "-"]
     assert row_of(shown, "vox2vox", "INT8")[2:] == ["0", "not quiet", "", "-"]
@@ -80,4 +82,4 @@ def test_a_file_that_is_no_such_run_is_refused(tmp_path: Path, broken: str):
     path = tmp_path / "20260101T000000Z-case-vox2vox.json"
     path.write_text(broken, encoding="utf-8")
     with pytest.raises(InputError, match=rf"{path.name}: expected whole processes in turn"):
-        read_turns(tmp_path)
+        read_whole_cases(tmp_path)

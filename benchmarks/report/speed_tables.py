@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.bench.matrix.cells import Kind
-from brain_edge.bench.matrix.data import accuracy, figures
-from brain_edge.bench.matrix.published import CITATION, CPU, RANGES, TABLE_4, over_newer_pytorch
-from brain_edge.bench.matrix.words import NO_PYTORCH, NOT_MEASURED, interval, mib, outcome, seconds
+from benchmarks.harness.cell_record import Kind
 from brain_edge.evaluation.evaluate import format_rows
 from brain_edge.machine.description import NATIVE
+
+from .formatting import NO_PYTORCH, NOT_MEASURED, mib, outcome, seconds
+from .source_paper import CITATION, CPU, RANGES, TABLE_4, over_newer_pytorch
+from .summaries import accuracy, figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from brain_edge.bench.matrix.cells import Cell, CellEntry, CellRun
-    from brain_edge.bench.matrix.data import Accuracy, Figures, OneMachine
+    from benchmarks.harness.cell_record import Cell, CellEntry, CellRun
+
+    from .summaries import Accuracy, Figures, OneMachine
 
 TABLE_4_COLUMNS: Final = (
     *("", "engine", "Dice", "HD95 (mm)", "latency", "faster than PyTorch", "peak memory", "of PyTorch"),
@@ -120,8 +122,8 @@ def table_4_words(each: OneMachine) -> str:
         f"{ranges}. BrainMaGe's trained weights are not at hand, so its rows have no accuracy; random weights, "
         f"128^3. Accuracy is the mean over real heads against the publishers' masks ({judged}); heads on which a "
         "package was calibrated or searched are named in its own accuracy report. Whole processes: from the MNI152 "
-        "head in a file to a mask in a file. The GPU baseline is measured by `benchmarks/gpu_baseline.py`, never "
-        "estimated."
+        "head in a file to a mask in a file. The GPU baseline is measured by `python -m benchmarks gpu_baseline`, "
+        "never estimated."
     )
 
 
@@ -168,7 +170,7 @@ def _network_cells(entry: CellEntry, of_one: Figures | None) -> list[str]:
         return [outcome(entry), "", "", "", ""]
     return [
         seconds(of_one.latency_ms),
-        "" if of_one.faster is None else interval(of_one.faster),
+        "" if of_one.faster is None else f"{of_one.faster}x",
         mib(of_one.peak_bytes),
         "" if of_one.memory is None else f"{of_one.memory:.2f}",
         "" if entry.correlation is None else f"{entry.correlation:.5f}",

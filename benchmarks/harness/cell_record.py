@@ -1,8 +1,8 @@
 """What is kept of one cell of the benchmark matrix: raw samples and all that they depend on; one file a run.
 
 A cell is one interleaved group: all its contenders run in turn, so that ratios to the first of them hold where times do
-not. `benchmarks/matrix.py` and `benchmarks/gpu_baseline.py` write these files, `brain-edge report` and
-`brain-edge bench --compare` read them. No file name of an image and no name of a subject is in them.
+not. `matrix` and `gpu_baseline` write these files, `report` and `compare` read them. No file name of an image and no
+name of a subject is in them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-BENCHMARK: Final = "matrix cell"
 MINIMUM_ROUNDS: Final = 3
 """Rounds that must count before a ratio is shown with an interval."""
 
@@ -43,7 +42,10 @@ class Kind(StrEnum):
     """Operations, bytes and time of a network by the numbers it computes with; peaks of the machine."""
 
 
-class Outcome(StrEnum):
+TIMED: Final = frozenset({Kind.NETWORK, Kind.PROCESS})
+
+
+class EntryOutcome(StrEnum):
     """What became of a contender."""
 
     MEASURED = "measured"
@@ -157,7 +159,7 @@ class CellEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     precision: str = ""
-    outcome: Outcome = Outcome.MEASURED
+    outcome: EntryOutcome = EntryOutcome.MEASURED
     why: str = ""
     inputs: int = 1
     limit_mib: int | None = None
@@ -224,12 +226,12 @@ class CellRun(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def failures(self) -> tuple[CellEntry, ...]:
         """The contenders that fail the cell."""
-        return tuple(entry for entry in self.entries if entry.outcome is Outcome.FAILED)
+        return tuple(entry for entry in self.entries if entry.outcome is EntryOutcome.FAILED)
 
     @property
     def measured(self) -> tuple[CellEntry, ...]:
         """The contenders with figures."""
-        return tuple(entry for entry in self.entries if entry.outcome is Outcome.MEASURED)
+        return tuple(entry for entry in self.entries if entry.outcome is EntryOutcome.MEASURED)
 
     def counted(self) -> tuple[int, ...]:
         """Numbers of the rounds in which no contender was disturbed by more than is allowed."""
@@ -269,16 +271,6 @@ def read_cell(path: Path) -> CellRun:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except msgspec.DecodeError as error:
         raise InputError(f"{path}: expected a cell of the benchmark matrix: {error}") from error
-
-
-def is_cells(where: Path) -> bool:
-    """Whether a path is a folder, or a file that says it is a cell."""
-    if where.is_dir():
-        return True
-    try:
-        return f'"{BENCHMARK}"'.encode() in where.read_bytes()[:MOST_BYTES]
-    except OSError:
-        return False
 
 
 def cell_files(where: Path) -> tuple[Path, ...]:
