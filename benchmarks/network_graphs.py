@@ -28,7 +28,3 @@ def main(network: str, folder: Path) -> None:
     except Exception as error:  # noqa: BLE001 - a peer's exporter may refuse in any way; its words are kept
         words = str(error).strip() or type(error).__name__
         (folder / ONNX_REFUSED).write_text(words.splitlines()[0], encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

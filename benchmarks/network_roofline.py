@@ -78,7 +78,3 @@ def copied_bytes_per_s(threads: int) -> float:
             list(pool.map(lambda pair: np.copyto(pair[1], pair[0]), parts))  # NumPy lets the others run meanwhile
             fastest_s = min(fastest_s, time.perf_counter() - start)
     return 2 * COPIED_BYTES / fastest_s
-
-
-if __name__ == "__main__":
-    main()

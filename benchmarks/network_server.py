@@ -110,7 +110,3 @@ def _openvino(engine: Engine, graph: Path, batch: FloatArray, threads: int) -> C
 def _cpu_ms() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return (used.ru_utime + used.ru_stime) * 1000
-
-
-if __name__ == "__main__":
-    main()

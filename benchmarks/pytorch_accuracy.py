@@ -28,7 +28,3 @@ def main(recipe: str, cohort: str, split: str, threads: int) -> None:
     torch.set_num_threads(threads)
     segmenter = reference_segmenter(resolve(Request(source=recipe)))
     sys.stdout.buffer.write(msgspec.json.encode(evaluate(segmenter, load_cohort(cohort), Split(split))))
-
-
-if __name__ == "__main__":
-    main()

@@ -59,18 +59,15 @@ def main(
     output: Path | None,
 ) -> None:
     """Compare RECIPE in OpenVINO with PyTorch on INPUTS: NAME=FILE, or one FILE where there is one sequence."""
-    try:
-        if engine is not None and output is not None:
-            print(json.dumps(_in_pytorch(recipe, inputs, output, threads)))
-            return
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            given = package or _converted(recipe, inputs, folder / "package")
-            ours = _contenders(recipe, inputs, [given, *([int8] if int8 else [])], folder, threads)
-            published = _published(recipe, inputs, folder, threads) if recipe in WRITTEN_OUT else []
-            _compare(recipe, open_package(given), [*published, *ours], rounds)
-    except BrainEdgeError as error:
-        sys.exit(f"error: {error}")
+    if engine is not None and output is not None:
+        print(json.dumps(_in_pytorch(recipe, inputs, output, threads)))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        given = package or _converted(recipe, inputs, folder / "package")
+        ours = _contenders(recipe, inputs, [given, *([int8] if int8 else [])], folder, threads)
+        published = _published(recipe, inputs, folder, threads) if recipe in WRITTEN_OUT else []
+        _compare(recipe, open_package(given), [*published, *ours], rounds)
 
 
 def _in_pytorch(recipe: str, inputs: tuple[str, ...], output: Path, threads: int) -> dict[str, object]:
@@ -159,9 +156,8 @@ def _published(recipe: str, inputs: tuple[str, ...], folder: Path, threads: int)
 def _compare(recipe: str, package: ModelPackage, contenders: list[Contender], rounds: int) -> None:
     import nibabel
 
-    from benchmarks.harness.cold_turns import in_words, take_turns, times_as_fast
-    from benchmarks.harness.record import our_versions, this_commit, write_result
-    from brain_edge.machine.description import this_machine
+    from benchmarks.harness.in_turn import in_words, take_turns, times_as_fast
+    from benchmarks.harness.record import write_record
 
     started = datetime.now(UTC)
     samples = take_turns(contenders, [rounds] * len(contenders))
@@ -185,21 +181,12 @@ def _compare(recipe: str, package: ModelPackage, contenders: list[Contender], ro
             }
         )
         click.echo(f"{contender.name}: {in_words(of_one)}, {ratio}x, Dice with the first {dice:.5f}")
-    machine = this_machine()
-    record = {
-        "schema": 1,
-        "benchmark": "a recipe on a whole case, random weights",
-        "recipe": recipe,
-        "sequences": [sequence.name for sequence in package.spec.inputs],
-        "started": started,
-        "commit": this_commit(),
-        "machine": machine,
-        "versions": our_versions(),
-        "entries": rows,
-    }
-    path = write_result(record, f"case-{recipe}", started, machine)
+    path = write_record(
+        "a recipe on a whole case, random weights",
+        f"case-{recipe}",
+        started,
+        recipe=recipe,
+        sequences=[sequence.name for sequence in package.spec.inputs],
+        entries=rows,
+    )
     click.echo(f"written: {path}", err=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -36,7 +36,7 @@ MIB: Final = 2**20
 
 
 @dataclass(frozen=True)
-class Row:
+class SkipComparison:
     """One network.
 
     Attributes:
@@ -85,7 +85,7 @@ def main(packages: tuple[Path, ...], side: int, threads: int, rounds: int) -> No
     click.echo(msgspec.json.encode(about).decode())
 
 
-def compare(package: ModelPackage, side: int, threads: int, rounds: int) -> Row:
+def compare(package: ModelPackage, side: int, threads: int, rounds: int) -> SkipComparison:
     """The first network of a package."""
     stage = package.spec.stages[0]
     graph = stage.network.graphs[0]
@@ -95,7 +95,7 @@ def compare(package: ModelPackage, side: int, threads: int, rounds: int) -> Row:
     ratios = time_ratios(summed.request, joined.request, noise, rounds)
     difference = float(np.abs(outputs[0] - outputs[1]).max() / np.abs(outputs[0]).max())
     name = f"{package.spec.name} {graph}"
-    return Row(name, summed.skips, joined.peak_mib, summed.peak_mib, difference, ratios)
+    return SkipComparison(name, summed.skips, joined.peak_mib, summed.peak_mib, difference, ratios)
 
 
 def _compiled(package: ModelPackage, graph: str, shape: tuple[int, ...], threads: int, *, rewrite: bool) -> Compiled:
@@ -108,7 +108,3 @@ def _compiled(package: ModelPackage, graph: str, shape: tuple[int, ...], threads
     properties = compile_properties(Precision.F32, RuntimeOptions(threads=threads))
     compiled = ov.Core().compile_model(model, "CPU", properties)
     return Compiled(compiled.create_infer_request(), skips, intermediate_bytes(compiled.get_runtime_model()) / MIB)
-
-
-if __name__ == "__main__":
-    main()

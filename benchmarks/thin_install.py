@@ -164,7 +164,3 @@ def _timed(command: Sequence[str]) -> tuple[float, str]:
 def _spread(samples_ms: Sequence[float]) -> str:
     low, middle, high = min(samples_ms), statistics.median(samples_ms), max(samples_ms)
     return f"{middle / 1000:.2f} s ({low / 1000:.2f} to {high / 1000:.2f})"
-
-
-if __name__ == "__main__":
-    main()

@@ -16,12 +16,12 @@ from benchmarks.harness.cell_record import (
     Cell,
     CellEntry,
     CellRun,
-    CellSample,
     Commit,
     Device,
     EntryOutcome,
     Kind,
     NumberSum,
+    RunSample,
 )
 from benchmarks.report import write_benchmark_report
 from benchmarks.report.page import benchmark_page
@@ -52,7 +52,7 @@ PNG = b"\x89PNG\r\n"
 def entry(name: str, latency_ms: float, *, rounds: int = 3, **facts: object) -> CellEntry:
     """Of which every second sample is a little slower; INT8 takes a quarter of the memory."""
     samples = tuple(
-        CellSample(latency_ms=latency_ms * (1 + 0.01 * (number % 2)), peak_rss_bytes=int(1e6 * latency_ms))
+        RunSample(latency_ms=latency_ms * (1 + 0.01 * (number % 2)), peak_rss_bytes=int(1e6 * latency_ms))
         for number in range(rounds)
     )
     return CellEntry(name=name, precision="f32", samples=samples, **facts)
@@ -237,7 +237,7 @@ def test_a_limit_of_the_instructions_makes_no_other_machine():
 
 
 def test_rounds_that_others_have_disturbed_do_not_count():
-    quiet, loud = (CellSample(latency_ms=100.0, others_cpu_ms=took) for took in (0.0, 100.0))
+    quiet, loud = (RunSample(latency_ms=100.0, others_cpu_ms=took) for took in (0.0, 100.0))
     run = cell_run((CellEntry(name="PyTorch f32", samples=(quiet, loud, quiet, quiet)),))
     assert run.counted() == (0, 2, 3)
     too_few = cell_run((CellEntry(name="PyTorch f32", samples=(quiet, loud, loud, loud)),))

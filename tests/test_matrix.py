@@ -14,8 +14,8 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks import matrix, program
-from benchmarks.harness.cell_record import CellEntry, CellSample, EntryOutcome, Kind, latest, read_cell, read_cells
-from benchmarks.harness.cell_setting import Setting, environment_of, run_of
+from benchmarks.harness.cell_record import CellEntry, EntryOutcome, Kind, RunSample, latest, read_cell, read_cells
+from benchmarks.harness.cell_setting import MatrixSetting, environment_of, run_of
 from benchmarks.harness.contenders import THREAD_VARIABLES
 from benchmarks.harness.engines import ENGINES, why_engine_not_available
 from benchmarks.harness.matrix_plan import (
@@ -39,8 +39,8 @@ MACHINE = this_machine()
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Setting:
-    return Setting(repetition=1, max_disturbance=0.1, patience_s=0.0, results=tmp_path / "results")
+def setting(tmp_path: Path) -> MatrixSetting:
+    return MatrixSetting(repetition=1, max_disturbance=0.1, patience_s=0.0, results=tmp_path / "results")
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def cell():
 
 
 def measured(cell, setting, *, latency_ms=100.0, others_cpu_ms=0.0):
-    sample = CellSample(latency_ms=latency_ms, others_cpu_ms=others_cpu_ms)
+    sample = RunSample(latency_ms=latency_ms, others_cpu_ms=others_cpu_ms)
     entries = tuple(CellEntry(name=name, samples=(sample,) * cell.rounds) for name in cell.contenders)
     return run_of(cell, setting, matrix.now(), entries)
 
@@ -115,7 +115,7 @@ def test_a_cell_says_its_limits_to_all_its_processes(cell, monkeypatch: pytest.M
     assert {limited[name] for name in THREAD_VARIABLES} == {"3"}
 
 
-def test_a_recorded_cell_is_not_measured_again(cell, setting: Setting):
+def test_a_recorded_cell_is_not_measured_again(cell, setting: MatrixSetting):
     assert finished([cell], setting.results, MACHINE, 1) == set()
     write_cell(measured(cell, setting), setting.results)
     assert finished([cell], setting.results, MACHINE, 1) == {cell.id}
@@ -124,13 +124,13 @@ def test_a_recorded_cell_is_not_measured_again(cell, setting: Setting):
     assert finished([cell], setting.results, replace(MACHINE, stepping=99), 1) == set()
 
 
-def test_a_cell_of_a_busy_machine_is_measured_again(cell, setting: Setting):
+def test_a_cell_of_a_busy_machine_is_measured_again(cell, setting: MatrixSetting):
     write_cell(measured(cell, setting, others_cpu_ms=1e6), setting.results)
     assert finished([cell], setting.results, MACHINE, 1) == set()
 
 
 @pytest.mark.parametrize("kind", [Kind.MEMORY, Kind.ACCURACY])
-def test_what_is_not_timed_may_be_measured_on_a_busy_machine(kind: Kind, cell, setting: Setting):
+def test_what_is_not_timed_may_be_measured_on_a_busy_machine(kind: Kind, cell, setting: MatrixSetting):
     untimed = replace(cell, kind=kind)
     busy = partial(measured, others_cpu_ms=1e6)
     assert matrix.measure_cells([untimed], setting, {kind: busy}).failures == []
@@ -140,7 +140,7 @@ def test_what_is_not_timed_may_be_measured_on_a_busy_machine(kind: Kind, cell, s
     assert left.failures == [f"{timed.id}: only 0 rounds count; the machine was busy"]
 
 
-def test_results_are_only_added(cell, setting: Setting):
+def test_results_are_only_added(cell, setting: MatrixSetting):
     found = measured(cell, setting)
     path = write_cell(found, setting.results)
     assert read_cell(path) == found
@@ -150,7 +150,7 @@ def test_results_are_only_added(cell, setting: Setting):
         write_cell(found, setting.results)
 
 
-def test_a_failed_cell_fails_the_run_and_keeps_no_other_from_running(cell, setting: Setting):
+def test_a_failed_cell_fails_the_run_and_keeps_no_other_from_running(cell, setting: MatrixSetting):
     other = replace(cell, id="network/other", subject="other")
 
     def broken_or_not(given, given_setting):
@@ -166,12 +166,12 @@ def test_a_failed_cell_fails_the_run_and_keeps_no_other_from_running(cell, setti
     assert finished([cell, other], setting.results, MACHINE, 1) == {other.id}
 
 
-def test_cells_that_there_is_no_time_for_are_named(cell, setting: Setting):
+def test_cells_that_there_is_no_time_for_are_named(cell, setting: MatrixSetting):
     left = matrix.measure_cells([cell], setting, {Kind.NETWORK: measured}, limit_s=-1)
     assert left.not_started == [cell.id]
 
 
-def test_an_instruction_set_that_is_missing_is_recorded(cell, setting: Setting):
+def test_an_instruction_set_that_is_missing_is_recorded(cell, setting: MatrixSetting):
     wanted = replace(cell, isa="AVX512_CORE")
     if not why_isa_not_available(wanted.isa, MACHINE.flags):
         pytest.skip("this CPU has AVX512")

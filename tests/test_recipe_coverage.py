@@ -33,7 +33,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> RecipeCoverage:
     study = make_study(Phantom(shape=(48, 56, 40), spacing_mm=4.0), [each.name for each in source.spec.inputs])
     target = tmp_path_factory.mktemp("package") / "fp32"
     package = convert(source, {"model": None}, study, target, ConvertOptions())
-    return recipe_coverage.measure(package, "a phantom", RuntimeOptions(threads=1), recipe_coverage.Plan(2, 16))
+    return recipe_coverage.measure(package, "a phantom", RuntimeOptions(threads=1), recipe_coverage.SpeedTest(2, 16))
 
 
 def test_the_layers_of_a_network_add_up(measured: RecipeCoverage):
@@ -88,36 +88,38 @@ def test_what_is_timed_is_a_head_or_slices_of_one_or_noise(shape: tuple[int, ...
 
 
 class TestAllRecipesInTurn:
-    def plan(self, tmp_path: Path, **changed: object) -> Any:
+    def options(self, tmp_path: Path, **changed: object) -> Any:
         data = {name: tmp_path / f"{name}.nii.gz" for name in ("T1", "T1C", "T2", "FLAIR")}
         usual = {"packages": tmp_path, "data": data, "compared_on": "a case", "threads": 1, "rounds": 2}
-        return coverage_of_all.Plan(**{**usual, "memory_gib": 1.0, "folder": tmp_path, **changed})
+        return coverage_of_all.CoverageOptions(**{**usual, "memory_gib": 1.0, "folder": tmp_path, **changed})
 
     def test_a_step_that_needs_more_memory_than_it_may_take_is_told_from_one_that_fails(self, tmp_path: Path):
-        plan = self.plan(tmp_path)
-        many = coverage_of_all._limited([sys.executable, "-c", "import numpy; numpy.ones(2**28)"], plan)
+        options = self.options(tmp_path)
+        many = coverage_of_all._limited([sys.executable, "-c", "import numpy; numpy.ones(2**28)"], options)
         assert many.code != 0
         assert many.lacked_memory
-        wrong = coverage_of_all._limited([sys.executable, "-c", "raise SystemExit('error: parity')"], plan)
+        wrong = coverage_of_all._limited([sys.executable, "-c", "raise SystemExit('error: parity')"], options)
         assert wrong.code == 1
         assert not wrong.lacked_memory
-        assert not coverage_of_all._limited([sys.executable, "-c", "print('out of memory, not')"], plan).lacked_memory
+        assert not coverage_of_all._limited(
+            [sys.executable, "-c", "print('out of memory, not')"], options
+        ).lacked_memory
 
     def test_weights_that_can_be_fetched_are_and_all_others_are_random(self, tmp_path: Path):
-        data = self.plan(tmp_path).data
+        data = self.options(tmp_path).data
         for name, is_random in (("deepbet", False), ("brainmage", True), ("spin", True)):
             recipe = load_recipe(name)
             command = coverage_of_all._conversion(recipe, recipe.variant(Variant()), data)
             assert ("--random-weights" in command) is is_random, name
 
     def test_a_recipe_is_compared_on_its_sequences_or_on_what_it_names(self, tmp_path: Path):
-        plan = self.plan(tmp_path)
+        options = self.options(tmp_path)
         words = {}
         for name in ("spin", "swin-unetr", "deepbet", "spade"):
             recipe = load_recipe(name)
             model = recipe.variant(Variant())
-            given = coverage_of_all._conversion(recipe, model, plan.data).count("--parity-data")
-            words[name] = (given, coverage_of_all.compared_on(recipe, model, plan))
+            given = coverage_of_all._conversion(recipe, model, options.data).count("--parity-data")
+            words[name] = (given, coverage_of_all.compared_on(recipe, model, options))
         assert words["spin"] == (1, "a case")
         assert words["swin-unetr"] == (4, "a case")
         assert words["deepbet"] == (0, f"the head of the recipe, {load_recipe('deepbet').parity_input}")

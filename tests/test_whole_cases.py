@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from test_benchmark_report import MACHINE, row_of
 
-from benchmarks.harness.cell_record import CellSample, Commit
+from benchmarks.harness.cell_record import Commit, RunSample
 from benchmarks.report.whole_cases import WholeCaseEntry, WholeCaseRun, read_whole_cases, whole_case_table
 from brain_edge.errors import InputError
 
@@ -17,7 +17,7 @@ RECORDED = Path(__file__).parents[1] / "benchmarks/results"
 
 
 def entry(name: str, *latencies_ms: float) -> WholeCaseEntry:
-    samples = tuple(CellSample(latency_ms=each, peak_rss_bytes=2**20 * round(each)) for each in latencies_ms)
+    samples = tuple(RunSample(latency_ms=each, peak_rss_bytes=2**20 * round(each)) for each in latencies_ms)
     return WholeCaseEntry(name=name, samples=samples)
 
 
@@ -54,8 +54,8 @@ def test_a_ratio_of_fewer_than_three_rounds_has_no_interval_but_their_number():
 
 
 def test_rounds_beside_other_work_do_not_count():
-    busy = CellSample(latency_ms=100.0, others_cpu_ms=140.0)  # 70 % of two processors
-    quiet = CellSample(latency_ms=100.0, others_cpu_ms=2.0)
+    busy = RunSample(latency_ms=100.0, others_cpu_ms=140.0)  # 70 % of two processors
+    quiet = RunSample(latency_ms=100.0, others_cpu_ms=2.0)
     first, second = (
         WholeCaseEntry(name="PyTorch", samples=(quiet, busy)),
         WholeCaseEntry(name="INT8", samples=(busy, busy)),

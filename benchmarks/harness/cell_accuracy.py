@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
 
     from .cell_record import Cell, CellRun
-    from .cell_setting import Setting
+    from .cell_setting import MatrixSetting
 
 JUDGED: Final = (Split.VALIDATION, Split.TEST)
 
 
-def measure_accuracy(cell: Cell, setting: Setting) -> CellRun:
+def measure_accuracy(cell: Cell, setting: MatrixSetting) -> CellRun:
     """Judge each contender on the cases of the cohort that have a reference mask; the cohort is the cell's group."""
     started = now()
     cohort = load_cohort(cell.group)
@@ -40,7 +40,7 @@ def measure_accuracy(cell: Cell, setting: Setting) -> CellRun:
     return run_of(cell, setting, started, entries, cohort=cohort.manifest.name, image_sha256=cohort.sha256)
 
 
-def _judged(cell: Cell, name: str, setting: Setting) -> CellEntry:
+def _judged(cell: Cell, name: str, setting: MatrixSetting) -> CellEntry:
     setting.report(f"{cell.id}: judging {name}")
     entry = CellEntry(name=name, precision="f32")
     try:

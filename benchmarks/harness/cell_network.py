@@ -5,16 +5,15 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 from msgspec.structs import replace
 
 from brain_edge.errors import BrainEdgeError
 from brain_edge.machine.description import this_machine
 
-from .cell_record import CellEntry, CellSample, EntryOutcome, quiet_rounds
+from .cell_record import CellEntry, EntryOutcome
 from .cell_setting import environment_of, graphs_of, now, run_of
 from .engines import ENGINES, Library, why_engine_not_available
 from .server import Server
@@ -22,13 +21,10 @@ from .zoo import ARCHITECTURES, phantom_input
 
 if TYPE_CHECKING:
     from .cell_record import Cell, CellRun
-    from .cell_setting import Setting
-
-PATIENT_ROUNDS: Final = 2
-"""Rounds that are run at most, per round that should count."""
+    from .cell_setting import MatrixSetting
 
 
-def measure_network(cell: Cell, setting: Setting) -> CellRun:
+def measure_network(cell: Cell, setting: MatrixSetting) -> CellRun:
     """Open all engines, compare their answers with the first one's, and run them in turn until enough rounds count."""
     started = now()
     graphs = graphs_of(cell.subject, setting.report)
@@ -45,13 +41,12 @@ def measure_network(cell: Cell, setting: Setting) -> CellRun:
             if server is not None and entry.outcome is EntryOutcome.MEASURED:
                 servers.append(server)
         if entries[cell.contenders[0]].outcome is EntryOutcome.MEASURED:
-            samples = _rounds(servers, cell, setting)
-            entries |= {name: replace(entries[name], samples=tuple(of_one)) for name, of_one in samples.items()}
+            entries = setting.sampled(cell, entries, {server.name: server.run for server in servers})
     return run_of(cell, setting, started, tuple(entries.values()), image=ARCHITECTURES[cell.subject].shape)
 
 
 def _opened(
-    cell: Cell, name: str, source: Path, target: Path, graphs: Path, stack: ExitStack, setting: Setting
+    cell: Cell, name: str, source: Path, target: Path, graphs: Path, stack: ExitStack, setting: MatrixSetting
 ) -> tuple[CellEntry, Server | None]:
     engine = ENGINES[name]
     entry = CellEntry(name=name, precision=engine.words, inputs=engine.streams)
@@ -92,18 +87,3 @@ def _checked(entry: CellEntry, server: Server, first: Server) -> CellEntry:
         why = f"its answer correlates with {first.name}'s at {correlation:.6f}, expected {least}; not timed"
         return replace(entry, outcome=EntryOutcome.FAILED, why=why, correlation=correlation, largest_error=error)
     return replace(entry, correlation=correlation, largest_error=error)
-
-
-def _rounds(servers: list[Server], cell: Cell, setting: Setting) -> dict[str, list[CellSample]]:
-    """Samples per engine, per round; every round is kept."""
-    samples: dict[str, list[CellSample]] = {server.name: [] for server in servers}
-    processors = this_machine().processors
-    for number in range(1, cell.rounds * PATIENT_ROUNDS + 1):
-        setting.wait()
-        for server in servers:
-            samples[server.name].append(CellSample(**msgspec.structs.asdict(server.run())))
-        counted = len(quiet_rounds(list(samples.values()), setting.max_disturbance, processors))
-        setting.report(f"{cell.id}: round {number}, {counted} of {cell.rounds} count")
-        if counted == cell.rounds:
-            break
-    return samples

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace as with_fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from brain_edge.errors import BrainEdgeError
 from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume
-from brain_edge.machine.description import this_machine
 from brain_edge.package import NumberFormat
 from brain_edge.package.digest import sha256_of
 
 from .answers import brain_of
-from .cell_network import PATIENT_ROUNDS
-from .cell_record import CellEntry, CellSample, EntryOutcome, quiet_rounds
+from .cell_record import CellEntry, EntryOutcome
 from .cell_setting import environment_of, now, run_of
 from .contenders import package_run, published_program, pytorch_reference
 from .measure import OutOfMemoryError, run
 from .peers import prepare, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .cell_record import Cell, CellRun
-    from .cell_setting import Setting
+    from .cell_setting import MatrixSetting
     from .measure import Contender
 
 MINIMUM_DICE: Final = 0.98
@@ -39,7 +36,7 @@ PYTORCH: Final = "PyTorch, our steps"
 PACKAGES: Final = {"package FP32": NumberFormat.FP32, "package INT8": NumberFormat.INT8}
 
 
-def measure_process(cell: Cell, setting: Setting) -> CellRun:
+def measure_process(cell: Cell, setting: MatrixSetting) -> CellRun:
     """Run each contender once, compare the masks, then run all in turn until enough rounds count."""
     started = now()
     peer = prepare(cell.subject, setting.report) if PUBLISHED in cell.contenders else None
@@ -51,8 +48,7 @@ def measure_process(cell: Cell, setting: Setting) -> CellRun:
             entries[name] = _checked(entries[name], contender, contenders[cell.contenders[0]], setting)
         timed = {name: each for name, each in contenders.items() if entries[name].outcome is EntryOutcome.MEASURED}
         if cell.contenders[0] in timed:
-            samples = _rounds(timed, cell, setting)
-            entries |= {name: replace(entries[name], samples=tuple(of_one)) for name, of_one in samples.items()}
+            entries = setting.sampled(cell, entries, {name: partial(run, each) for name, each in timed.items()})
     return run_of(
         cell,
         setting,
@@ -64,7 +60,7 @@ def measure_process(cell: Cell, setting: Setting) -> CellRun:
     )
 
 
-def measure_memory(cell: Cell, setting: Setting) -> CellRun:
+def measure_memory(cell: Cell, setting: MatrixSetting) -> CellRun:
     """Run each contender under each limit, the largest first; under what is smaller than one that failed, too."""
     started = now()
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +74,7 @@ def measure_memory(cell: Cell, setting: Setting) -> CellRun:
     return run_of(cell, setting, started, tuple(entries), image=image, image_sha256=sha256_of(setting.given_head))
 
 
-def _contender(cell: Cell, name: str, setting: Setting, peer: Path | None, folder: Path) -> Contender:
+def _contender(cell: Cell, name: str, setting: MatrixSetting, peer: Path | None, folder: Path) -> Contender:
     mask = folder / f"{len(name)}-{name.replace(' ', '-').replace(',', '')}.nii.gz"
     if name == PUBLISHED:
         assert peer is not None
@@ -94,7 +90,7 @@ def _entry(name: str, contender: Contender) -> CellEntry:
     return CellEntry(name=name, precision=contender.precision, package_digest=contender.package_digest)
 
 
-def _checked(entry: CellEntry, contender: Contender, first: Contender, setting: Setting) -> CellEntry:
+def _checked(entry: CellEntry, contender: Contender, first: Contender, setting: MatrixSetting) -> CellEntry:
     """The entry with the agreement of its mask; failed where it made none, or another one."""
     try:
         run(contender)
@@ -112,21 +108,7 @@ def _checked(entry: CellEntry, contender: Contender, first: Contender, setting: 
     return judged
 
 
-def _rounds(contenders: Mapping[str, Contender], cell: Cell, setting: Setting) -> dict[str, list[CellSample]]:
-    samples: dict[str, list[CellSample]] = {name: [] for name in contenders}
-    processors = this_machine().processors
-    for number in range(1, cell.rounds * PATIENT_ROUNDS + 1):
-        setting.wait()
-        for name, contender in contenders.items():
-            samples[name].append(CellSample(**asdict(run(contender))))
-        counted = len(quiet_rounds(list(samples.values()), setting.max_disturbance, processors))
-        setting.report(f"{cell.id}: round {number}, {counted} of {cell.rounds} count")
-        if counted == cell.rounds:
-            break
-    return samples
-
-
-def _limited(entry: CellEntry, contender: Contender, limit_mib: int, setting: Setting) -> CellEntry:
+def _limited(entry: CellEntry, contender: Contender, limit_mib: int, setting: MatrixSetting) -> CellEntry:
     """The entry under a limit: what it took, or that it did not fit."""
     setting.report(f"{entry.name} in {limit_mib} MiB")
     limited = replace(entry, limit_mib=limit_mib)
@@ -136,4 +118,4 @@ def _limited(entry: CellEntry, contender: Contender, limit_mib: int, setting: Se
         return replace(limited, outcome=EntryOutcome.DOES_NOT_FIT, why=str(error))
     except BrainEdgeError as error:
         return replace(limited, outcome=EntryOutcome.FAILED, why=str(error))
-    return replace(limited, samples=(CellSample(**asdict(sample)),))
+    return replace(limited, samples=(sample,))

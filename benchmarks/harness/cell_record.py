@@ -16,8 +16,10 @@ import msgspec
 from brain_edge.errors import InputError
 from brain_edge.machine.description import Machine
 
+from .sample import RunSample, quiet_rounds
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
 MINIMUM_ROUNDS: Final = 3
@@ -88,32 +90,6 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     optional: tuple[str, ...] = ()
 
 
-class CellSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of one contender.
-
-    Attributes:
-        latency_ms: of all its inputs.
-        cpu_ms: user and system time of it and its children.
-        peak_rss_bytes: greatest resident memory of its process so far.
-        others_cpu_ms: processor time that other programs took meanwhile; None where the system does not say.
-        load_average: of the last minute, when it was started.
-        elapsed_ms: per stage, where the program says.
-        device_peak_bytes: greatest memory on the device, of a GPU.
-    """
-
-    latency_ms: float
-    cpu_ms: float | None = None
-    peak_rss_bytes: int | None = None
-    others_cpu_ms: float | None = None
-    load_average: float | None = None
-    elapsed_ms: dict[str, float] = {}
-    device_peak_bytes: int | None = None
-
-    def disturbance(self, processors: int) -> float:
-        """Share of the machine that other programs took meanwhile, 0 to 1; 0 where unknown."""
-        return (self.others_cpu_ms or 0.0) / (self.latency_ms * processors)
-
-
 class CaseScore(msgspec.Struct, frozen=True, kw_only=True):
     """One real head: its number in the cohort, and the mask against the reference; HD95 None where undefined."""
 
@@ -168,7 +144,7 @@ class CellEntry(msgspec.Struct, frozen=True, kw_only=True):
     largest_error: float | None = None
     dice_first: float | None = None
     dice_reference: float | None = None
-    samples: tuple[CellSample, ...] = ()
+    samples: tuple[RunSample, ...] = ()
     scores: tuple[CaseScore, ...] = ()
     sums: tuple[NumberSum, ...] = ()
 
@@ -241,20 +217,6 @@ class CellRun(msgspec.Struct, frozen=True, kw_only=True):
     def entry(self, name: str) -> CellEntry | None:
         """The contender of that name, where it was measured."""
         return next((entry for entry in self.measured if entry.name == name), None)
-
-
-def quiet_rounds(
-    samples: Sequence[Sequence[CellSample]], max_disturbance: float | None, processors: int
-) -> tuple[int, ...]:
-    """The rounds that count; of contenders with unequal numbers of samples only the rounds that all have."""
-    rounds = range(min(len(of_one) for of_one in samples))
-    if max_disturbance is None:
-        return tuple(rounds)
-    return tuple(
-        number
-        for number in rounds
-        if all(of_one[number].disturbance(processors) <= max_disturbance for of_one in samples)
-    )
 
 
 def read_cell(path: Path) -> CellRun:

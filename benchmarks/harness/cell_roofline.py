@@ -18,7 +18,7 @@ from .zoo import ARCHITECTURES
 
 if TYPE_CHECKING:
     from .cell_record import Cell, CellRun
-    from .cell_setting import Setting
+    from .cell_setting import MatrixSetting
 
 
 class _Profiled(msgspec.Struct):
@@ -29,7 +29,7 @@ class _Profiled(msgspec.Struct):
     bytes_per_s: float
 
 
-def measure_roofline(cell: Cell, setting: Setting) -> CellRun:
+def measure_roofline(cell: Cell, setting: MatrixSetting) -> CellRun:
     """Profile the engines that this CPU has, in one process."""
     started = now()
     entries = {name: _entry(cell, name) for name in cell.contenders}

@@ -20,17 +20,22 @@ from brain_edge.package.digest import sha256_of
 
 from .cell_record import Cell, CellEntry, CellRun
 from .contenders import environment
-from .measure import wait_until_idle
+from .in_turn import Rounds, quiet_turns
 from .packages import make_package
 from .record import RESULTS, our_versions, this_commit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from brain_edge.package import ModelPackage
 
+    from .sample import RunSample
+
 ISA_VARIABLE: Final = "ONEDNN_MAX_CPU_ISA"
+PATIENT_ROUNDS: Final = 2
+"""Rounds that are run at most, per round that should count."""
+
 GRAPHS: Final = BENCHMARKS / ".graphs"
 MAKERS: Final = (
     *("benchmarks/harness/zoo.py", "benchmarks/network_graphs.py"),
@@ -40,7 +45,7 @@ MAKERS: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class MatrixSetting:
     """How a matrix is measured.
 
     Attributes:
@@ -67,10 +72,19 @@ class Setting:
         assert self.head is not None, "process and memory cells are measured with a head"
         return self.head
 
-    def wait(self) -> None:
-        """Wait until the machine is idle, not longer than the patience."""
-        if self.max_disturbance is not None:
-            wait_until_idle(self.max_disturbance, self.patience_s)
+    def sampled(
+        self, cell: Cell, entries: Mapping[str, CellEntry], runs: Mapping[str, Callable[[], RunSample]]
+    ) -> dict[str, CellEntry]:
+        """The entries of a cell, with the samples of those that ran in turn until enough rounds count."""
+        rounds = Rounds(
+            counting=cell.rounds,
+            most=PATIENT_ROUNDS,
+            max_disturbance=self.max_disturbance,
+            patience_s=self.patience_s,
+        )
+        samples = quiet_turns(list(runs.values()), rounds, lambda line: self.report(f"{cell.id}: {line}"))
+        timed = zip(runs, samples, strict=True)
+        return {**entries, **{name: replace(entries[name], samples=tuple(of_one)) for name, of_one in timed}}
 
     def package(self, model: str, kind: NumberFormat) -> ModelPackage:
         """The package of a recipe.
@@ -83,7 +97,9 @@ class Setting:
         return open_package(self.packages / f"{model}-{kind}")
 
 
-def run_of(cell: Cell, setting: Setting, started: datetime, entries: tuple[CellEntry, ...], **facts: Any) -> CellRun:
+def run_of(
+    cell: Cell, setting: MatrixSetting, started: datetime, entries: tuple[CellEntry, ...], **facts: Any
+) -> CellRun:
     """A cell with its entries and all that they depend on, on this machine under the limit of the cell."""
     return CellRun(
         cell=cell,

@@ -12,22 +12,13 @@ from benchmarks import program
 from brain_edge.errors import BrainEdgeError
 
 from .load import busy_cpu_ms, load_average
+from .sample import RunSample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 LONGEST_REASON: Final = 300
-
-
-class Answered(msgspec.Struct, frozen=True, kw_only=True):
-    """One run, as the server and the machine say."""
-
-    latency_ms: float
-    cpu_ms: float
-    peak_rss_bytes: int | None
-    load_average: float | None
-    others_cpu_ms: float | None
 
 
 class Server:
@@ -86,7 +77,7 @@ class Server:
         self._process.communicate()
         self._said.close()
 
-    def run(self) -> Answered:
+    def run(self) -> RunSample:
         """Run the network once.
 
         Raises:
@@ -99,7 +90,7 @@ class Server:
         seen = msgspec.json.decode(self._read())
         after = busy_cpu_ms()
         others = None if busy is None or after is None else max(0.0, after - busy - seen["cpu_ms"])
-        return Answered(**seen, load_average=load, others_cpu_ms=others)
+        return RunSample(**seen, load_average=load, others_cpu_ms=others)
 
     def _read(self) -> str:
         assert self._process.stdout is not None

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from benchmarks.harness.cell_record import MINIMUM_ROUNDS, MOST_BYTES, CellSample, Commit, quiet_rounds
+from benchmarks.harness.cell_record import MINIMUM_ROUNDS, MOST_BYTES, Commit
 from benchmarks.harness.ratios import ratio_of_medians
+from benchmarks.harness.sample import RunSample, quiet_rounds
 from brain_edge.errors import InputError
 from brain_edge.evaluation.evaluate import format_rows
 from brain_edge.machine.description import Machine, differences
@@ -33,7 +34,7 @@ class WholeCaseEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One contender: its name, and a sample of each round that it took part in, the first rounds of all."""
 
     name: str
-    samples: tuple[CellSample, ...]
+    samples: tuple[RunSample, ...]
 
 
 class WholeCaseRun(msgspec.Struct, frozen=True, kw_only=True):
