@@ -41,8 +41,8 @@ from brain_edge.spec.execution import example_input
 from brain_edge.spec.plan import known_inputs
 from brain_edge_conversion.budget.coverage import int8_share, layer_costs, with_kernels
 from brain_edge_conversion.budget.kernels import package_kernels
-from brain_edge_conversion.convert.convert import tool_versions
 from brain_edge_conversion.convert.parity import TorchSession
+from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.quantize.ladder import Setting
 from brain_edge_conversion.quantize.policy import Trial
 from brain_edge_conversion.quantize.space import candidate_in, quantise_package

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from benchmarks.harness.cell_record import Cell, CellEntry, CellRun
 
-    from .summaries import Accuracy, Figures, OneMachine
+    from .summaries import AccuracyMeans, Figures, OneMachine
 
 TABLE_4_COLUMNS: Final = (
     *("", "engine", "Dice", "HD95 (mm)", "latency", "faster than PyTorch", "peak memory", "of PyTorch"),
@@ -69,13 +69,15 @@ def table_4(each: OneMachine) -> str:
     return format_rows(TABLE_4_COLUMNS, rows)
 
 
-def _rows_of(what: str, run: CellRun | None, scores: Mapping[str, Accuracy], names: Sequence[str]) -> list[list[str]]:
+def _rows_of(
+    what: str, run: CellRun | None, scores: Mapping[str, AccuracyMeans], names: Sequence[str]
+) -> list[list[str]]:
     found = figures(run) if run is not None else {}
     base = next((found[name] for name in PYTORCH_NAMES if name in found), None)
     return [[what, name, *_accuracy_cells(scores.get(name)), *_time_cells(run, name, found, base)] for name in names]
 
 
-def _accuracy_cells(score: Accuracy | None) -> list[str]:
+def _accuracy_cells(score: AccuracyMeans | None) -> list[str]:
     if score is None:
         return [NOT_MEASURED, NOT_MEASURED]
     return [f"{score.dice:.4f}", "-" if score.hd95_mm is None else f"{score.hd95_mm:.2f}"]

@@ -225,7 +225,7 @@ def noise_between_repetitions(runs: Iterable[CellRun]) -> tuple[Noise, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accuracy:
+class AccuracyMeans:
     """Means over real heads; HD95 over those where it is defined.
 
     Attributes:
@@ -240,13 +240,13 @@ class Accuracy:
     subjects: int
 
 
-def accuracy(entry: CellEntry) -> Accuracy | None:
+def accuracy(entry: CellEntry) -> AccuracyMeans | None:
     """The means of a contender of an accuracy cell; None without scores."""
     if not entry.scores:
         return None
     distances = [score.hd95_mm for score in entry.scores if score.hd95_mm is not None]
     dices = [score.dice for score in entry.scores]
-    return Accuracy(
+    return AccuracyMeans(
         dice=statistics.mean(dices),
         hd95_mm=statistics.mean(distances) if distances else None,
         worst_dice=min(dices),
