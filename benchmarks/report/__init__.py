@@ -45,7 +45,8 @@ def write_benchmark_report(results: Path, folder: Path, costs: Path | None = Non
 
     Raises:
         InputError: there are no cells, or a file is refused.
-        OutputError: the folder is there already, or cannot be written.
+        UsageError: the folder is there already.
+        OutputError: it cannot be written.
         MissingExtraError: matplotlib is not installed.
     """
     found = machines(read_cells(results))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from brain_edge import __version__
-from brain_edge.errors import BrainEdgeError, OutputError, PackageError
+from brain_edge.errors import BrainEdgeError, PackageError
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.isa import cpu_fingerprint, isa_limit
 from brain_edge.machine.options import RuntimeOptions
@@ -342,7 +342,7 @@ class GraphCompiler:
         compiled = self._core.compile_model(self.model(graph, shape), "CPU", properties)
         try:
             cache.store(folder, key, compiled.export_model().getvalue())
-        except OutputError as error:
+        except BrainEdgeError as error:
             # a full disk costs the next process half a second, not this patient the mask
             logging.getLogger(__name__).warning("the compiled graph %s was not kept: %s", graph, error)
         return compiled
