@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from benchmarks.harness.timing import Timing
 
-WITHOUT_TELEMETRY = "from brain_edge.runtime.telemetry import forbid_telemetry; forbid_telemetry(); import openvino"
+WITHOUT_TELEMETRY = "from brain_edge.runtime.library import forbid_telemetry; forbid_telemetry(); import openvino"
 IMPORTS = {
     "nothing": "pass",
     "brain_edge": "import brain_edge",

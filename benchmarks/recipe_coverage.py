@@ -36,7 +36,8 @@ from benchmarks.harness.in_turn import timed_calls
 from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
-from brain_edge.runtime.session import cpu_capabilities, open_sessions, read_graph
+from brain_edge.runtime.graph_file import read_graph
+from brain_edge.runtime.session import cpu_capabilities, open_sessions
 from brain_edge.spec.execution import example_input
 from brain_edge.spec.plan import known_inputs
 from brain_edge_conversion.budget.coverage import int8_share, layer_costs, with_kernels
@@ -203,9 +204,7 @@ def _graph(
     package: ModelPackage, source: GraphSource, shape: tuple[int, ...], quantised: Quantised | None
 ) -> GraphCoverage:
     """One network: its size, its cost on what it really sees where that is known, and its layers."""
-    import openvino as ov
-
-    costs = layer_costs(read_graph(ov.Core(), package.graph_file(source.graph), package.spec), shape)
+    costs = layer_costs(read_graph(package.graph_file(source.graph), package.spec), shape)
     return GraphCoverage(
         graph=source.graph,
         parameters=sum(each.numel() for each in source.build(None).parameters()),

@@ -24,10 +24,11 @@ from benchmarks.harness.record import our_versions
 from brain_edge.machine.description import this_machine
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision, open_package
+from brain_edge.runtime.graph_file import read_graph
 from brain_edge.runtime.graph_memory import intermediate_bytes
 from brain_edge.runtime.rewrites.norm_sums import sum_by_axis
 from brain_edge.runtime.rewrites.skip_sums import sum_skips
-from brain_edge.runtime.session import compile_properties, read_graph
+from brain_edge.runtime.session import compile_properties
 
 if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
@@ -101,7 +102,7 @@ def compare(package: ModelPackage, side: int, threads: int, rounds: int) -> Skip
 def _compiled(package: ModelPackage, graph: str, shape: tuple[int, ...], threads: int, *, rewrite: bool) -> Compiled:
     import openvino as ov
 
-    model = read_graph(ov.Core(), package.graph_file(graph), package.spec)
+    model = read_graph(package.graph_file(graph), package.spec)
     model.reshape(list(shape))
     skips = sum_skips(model, ov.opset13) if rewrite else 0
     sum_by_axis(model, ov.opset13)

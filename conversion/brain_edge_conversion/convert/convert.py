@@ -27,6 +27,7 @@ from brain_edge.package import (
 )
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Parity, WeightsRecord
+from brain_edge.runtime.graph_file import save_graph
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec import canonical_json, spec_from_json
 from brain_edge.spec.execution import example_input
@@ -50,7 +51,7 @@ from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms
 from brain_edge_conversion.convert.rewrites.outputs import with_one_output
 from brain_edge_conversion.convert.rewrites.window_attention import attend_in_parts, window_attentions
 from brain_edge_conversion.convert.self_test import SELF_TEST, write_self_test
-from brain_edge_conversion.convert.trace import save_graph, trace
+from brain_edge_conversion.convert.trace import trace
 from brain_edge_conversion.convert.versions import tool_versions
 
 if TYPE_CHECKING:
