@@ -14,7 +14,6 @@ import ast
 import inspect
 import json
 import re
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -22,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import click
 from msgspec import Struct, structs
 
+from benchmarks.harness.coverage_page import coverage_page
+from benchmarks.harness.coverage_record import read_coverage
 from brain_edge.cli.main import COMMANDS, PROGRAM, program
 from brain_edge.spec import Network, Sequence, json_schema
 from brain_edge.spec.steps import (
@@ -36,10 +37,6 @@ from brain_edge.spec.steps import (
 )
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-from harness.coverage_page import coverage_page
-from harness.coverage_record import read_coverage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -207,7 +207,7 @@ def test_the_packages_are_what_they_say(packages: tuple[ModelPackage, ModelPacka
 
 
 def test_nearly_all_of_it_became_integer(packages: tuple[ModelPackage, ModelPackage]):
-    accuracy = packages[1].manifest.accuracy
+    accuracy = packages[1].manifest.evidence
     assert accuracy is not None
     assert accuracy.int8_share > 0.95
     assert accuracy.worst_mean_drop <= accuracy.max_dice_drop

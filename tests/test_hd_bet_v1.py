@@ -219,9 +219,9 @@ def test_the_packages_are_what_they_say(packages: tuple[ModelPackage, ModelPacka
     assert fp32.manifest.parity is not None
     assert fp32.manifest.parity.mask_dice >= FP32_DICE
     assert int8.manifest.number_format is NumberFormat.INT8
-    assert int8.manifest.accuracy is not None
-    assert int8.manifest.accuracy.int8_share > 0.99
-    assert int8.manifest.accuracy.worst_mean_drop <= 0.01
+    assert int8.manifest.evidence is not None
+    assert int8.manifest.evidence.int8_share > 0.99
+    assert int8.manifest.evidence.worst_mean_drop <= 0.01
     assert int8.size_bytes < 0.3 * fp32.size_bytes
 
 

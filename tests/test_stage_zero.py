@@ -210,9 +210,9 @@ class TestOtherCommands:
         succeed(*command, "--stage-zero", zero)
         manifest = open_package(tmp_path / "int8").manifest
         assert manifest.stage_zero == packages[1].manifest.stage_zero
-        (judged,) = manifest.accuracy.cases
-        assert (judged.dice_fp32, manifest.accuracy.isas[0].verified) == (1, True)
-        assert judged.dice_int8 > 0.95
+        (judged,) = manifest.evidence.cases
+        assert (judged.dice_baseline, manifest.evidence.isas[0].verified) == (1, True)
+        assert judged.dice_candidate > 0.95
 
     def test_bench(self, apart):
         zero, after = apart

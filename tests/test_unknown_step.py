@@ -35,7 +35,8 @@ from brain_edge.spec.plan import fixed_sides, without_activation
 from brain_edge.spec.steps import Frame, ResizeTo, Restore, ZScore
 from brain_edge_conversion.tune.settings import space_of
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 WINDOWS = SlidingWindow(shape=(5, 6, 4), overlap=0.5)
 LINEAR = Restore(interpolation=Interpolation.LINEAR)
 BEFORE = (Twice(interpolation=Interpolation.LINEAR), FitMiddle(called="halfway"), Soften(knee="halfway"))
@@ -184,7 +185,7 @@ def listed(tmp_path_factory) -> tuple[str, dict[str, str]]:
     faces.write_text(faces.read_text("utf-8").replace("\nif TYPE_CHECKING:", f"{LINE}\nif TYPE_CHECKING:"), "utf-8")
     known = canonical_json(spec_of(*BEFORE)).decode()
     environment = child_environment()
-    environment["PYTHONPATH"] = os.pathsep.join([str(folder), environment.get("PYTHONPATH", "")])
+    environment["PYTHONPATH"] = os.pathsep.join([str(folder), str(ROOT), environment.get("PYTHONPATH", "")])
     child = subprocess.run(
         [sys.executable, "-c", READ, DOCS / "generate.py"],
         input=json.dumps([known, known.replace('"called":"halfway"', '"called":"low"')]),

@@ -11,7 +11,7 @@ from brain_edge.package.card import masks_in_words
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from harness.coverage_record import GraphCoverage, LayerGroup, RecipeCoverage, Speed
+    from .coverage_record import GraphCoverage, LayerGroup, RecipeCoverage, Speed
 
 SMALLEST_SHARE: Final = 5e-5
 """Of the multiply-adds, below which a share is printed as less than 0.01 %."""

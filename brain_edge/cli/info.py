@@ -104,11 +104,9 @@ def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     if manifest.parity is not None:
         made_of = f"of FP32 {manifest.converted_from[:16]}..., " if manifest.converted_from else ""
         yield "parity", f"{made_of}masks of PyTorch against OpenVINO: {masks_in_words(manifest.parity)}"
-    if manifest.accuracy is not None:
-        yield "accuracy", manifest.accuracy.statement
-    if manifest.tuning:
-        yield "tuned", "; ".join(manifest.tuning.changes)
-        yield "", manifest.tuning.statement
+    if manifest.evidence is not None:
+        yield manifest.evidence.change, "; ".join(manifest.evidence.changes)
+        yield "accuracy", manifest.evidence.statement
     yield "size", f"{package.size_bytes / 2**20:.1f} MiB"
     yield "use", manifest.intended_use
     yield "digest", package.digest

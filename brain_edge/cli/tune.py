@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from brain_edge.cli.budget_options import budget_options, require_budget
 from brain_edge.cli.options import (
     build_side,
+    print_evidence,
     quiet_option,
     reporter,
-    runtime_options,
+    runtime_from,
     stage_zero_option,
     threads_option,
 )
-from brain_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from brain_edge.cli.budget_options import Limits
+    from brain_edge.machine.options import RuntimeOptions
 
 
 @click.command("tune")
 @click.argument("package")
 @click.option("--calibration", required=True, metavar="COHORT", help="Cohort: a shipped name or a .toml file.")
-@click.option("--max-dice-drop", type=float, required=True, metavar="DROP", help="Greatest mean Dice drop of a label.")
-@click.option("--max-case-drop", type=float, metavar="DROP", help="Greatest drop of one case [twice the mean's].")
+@budget_options(shares=False)
 @click.option(
     "--int8", type=click.Path(path_type=Path), metavar="PKG", help="INT8 package that was quantised from this one."
 )
@@ -33,26 +38,28 @@ from brain_edge.errors import UsageError
     "report_folder",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Where table, JSON and plot go [beside the package, -tuning].",
+    help="Figures, times and a page that names subjects and shows the worst cases [beside the package, without].",
 )
+@click.option("--without-patients", is_flag=True, help="The report names no subject and shows no picture.")
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Timed cold runs of each setting."
 )
-@click.option("--time-limit", type=float, metavar="MINUTES", help="End with the best setting that was found by then.")
+@click.option("--time-limit", type=float, metavar="MINUTES", help="Begin no trial after it [none].")
 @stage_zero_option
 @threads_option
 @quiet_option
+@runtime_from("threads", "stage_zero", resident_graphs=2)
 def command(
     package: str,
+    limits: Limits,
     calibration: str,
-    max_dice_drop: float,
-    max_case_drop: float | None,
     int8: Path | None,
     output: Path | None,
     report_folder: Path | None,
+    without_patients: bool,
     rounds: int,
     time_limit: float | None,
-    threads: int | None,
+    runtime: RuntimeOptions,
     quiet: bool,
 ) -> None:
     """Make a package cheaper to run within a Dice budget: members, mirrorings, windows, crop, INT8 (else exit 4).
@@ -63,29 +70,19 @@ def command(
     from brain_edge.package import open_package
 
     with build_side("tune"):
-        from brain_edge_conversion.budget.budget import AccuracyBudget
         from brain_edge_conversion.tune.tune import TuneOptions, tune
 
-    if time_limit is not None and not 0 < time_limit < float("inf"):
-        raise UsageError(f"expected --time-limit of more than 0 minutes, got {time_limit:g}")
     options = TuneOptions(
-        budget=AccuracyBudget(max_dice_drop=max_dice_drop, max_case_drop=max_case_drop, min_int8_share=0.0),
+        budget=require_budget(limits, "Say what a cheaper setting may cost, such as 0.01.", min_int8_share=0.0),
         rounds=rounds,
-        time_limit_s=None if time_limit is None else time_limit * 60,
-        runtime=runtime_options(threads, resident_graphs=2),
+        runtime=runtime,
         report=reporter(quiet=quiet),
         report_folder=report_folder,
+        without_patients=without_patients,
+        time_limit_min=time_limit,
     )
     opened = open_package(package)
     folder = opened.folder.resolve()
     target = output or folder.with_name(f"{folder.name}-tuned")
-    tuned = tune(opened, load_cohort(calibration), target, options, None if int8 is None else open_package(int8))
-    tuning = tuned.manifest.tuning
-    if tuning:
-        for change in tuning.changes:
-            click.echo(change)
-        fewer = tuning.operations_full / tuning.operations_tuned
-        click.echo(f"{fewer:.1f} times fewer operations (of f32) than the package as it was")
-        for line in (tuning.statement, tuning.next_patient, *tuning.warnings):
-            click.echo(line)
-    click.echo(f"{target}: digest {tuned.digest}")
+    taken = None if int8 is None else open_package(int8)
+    print_evidence(tune(opened, load_cohort(calibration), target, options, taken))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from brain_edge.image.volume import Study
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
-    from brain_edge.package.manifest import Accuracy
+    from brain_edge.package.evidence import Evidence
     from brain_edge.spec import ModelSpec
 
 
@@ -286,20 +286,21 @@ def limits_of_package(package: ModelPackage, cohort: Cohort, cases: Sequence[Cas
     """What figures of a package on some cases of a cohort do not say, because it has seen them before."""
     if package.manifest.mark:
         yield f"The weights were {package.manifest.mark}: a Dice on those cases is on what they have seen."
-    accuracy = package.manifest.accuracy
-    searched = {case.entry.split for case in cases} - {Split.TEST}
-    is_new = accuracy is None or accuracy.cohort_sha256 != cohort.sha256
-    if accuracy is not None and is_new and (known := _known_images(accuracy, cases)):
-        yield f"{known} of these cases are images that the INT8 settings were chosen on, in another cohort."
-    if not is_new and searched:
-        yield "The INT8 settings of this package were chosen on cases of this cohort; only its test split is new to it."
-    tuning = package.manifest.tuning
-    if tuning and tuning.cohort_sha256 == cohort.sha256 and searched:
-        yield "The settings of this package were tuned on cases of this cohort; only its test split is new to it."
+    chain = () if package.manifest.evidence is None else package.manifest.evidence.chain
+    for evidence in chain:
+        yield from _limits_of_evidence(evidence, cohort, cases)
 
 
-def _known_images(accuracy: Accuracy, cases: Sequence[Case]) -> int:
-    seen = set(accuracy.seen_images or ())
+def _limits_of_evidence(evidence: Evidence, cohort: Cohort, cases: Sequence[Case]) -> Iterator[str]:
+    if evidence.cohort_sha256 != cohort.sha256:
+        if known := _known_images(evidence, cases):
+            yield f"{known} of the cases are images that the settings of the package were chosen on, in another cohort."
+    elif {case.entry.split for case in cases} - {Split.TEST}:
+        yield "The settings of this package were chosen on cases of this cohort; only its test split is new to it."
+
+
+def _known_images(evidence: Evidence, cases: Sequence[Case]) -> int:
+    seen = set(evidence.seen_images)
     return sum(any(image.sha256 in seen for image in case.entry.inputs.values()) for case in cases)
 
 

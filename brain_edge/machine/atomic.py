@@ -42,7 +42,8 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     file that is there is replaced in one step; a symbolic link is followed.
 
     Raises:
-        OutputError: the folder is missing or not writable, the disk is full, `path` is no regular file.
+        UsageError: there is something at `path` that is no regular file.
+        OutputError: the folder is missing or not writable, the disk is full.
     """
     target = Path(path).resolve()
     with _in_words(path, target.parent):
@@ -70,8 +71,8 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False, draft: Path | No
             left in it is removed. A hidden name beside `path` unless given.
 
     Raises:
-        UsageError: the folder exists and may not be replaced.
-        OutputError: `path` is a file, or its parent cannot be written to.
+        UsageError: `path` is a file, or a folder that may not be replaced.
+        OutputError: its parent cannot be written to.
     """
     target = Path(path).resolve()
     with _in_words(path, target.parent):
@@ -88,6 +89,28 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False, draft: Path | No
         except BaseException:  # an interrupt too leaves nothing behind
             shutil.rmtree(partial, ignore_errors=True)  # the error under way is the one to report
             raise
+
+
+def require_no_file(folder: Path | str) -> None:
+    """Refuse a file where a folder is to be, before minutes are spent on what goes there.
+
+    Raises:
+        UsageError: there is a file of that name.
+    """
+    if (target := Path(folder).resolve()).exists() and not target.is_dir():
+        raise UsageError(f"{target}: expected a folder to write, got a file; choose another name")
+
+
+def require_file_place(path: Path | str) -> None:
+    """Make sure that a file can be written, before minutes are spent on what goes into it.
+
+    Raises:
+        UsageError: there is something at `path` that is no regular file.
+        OutputError: its folder is missing, is a file, or cannot be written to.
+    """
+    target = Path(path).resolve()
+    _refuse_special(target)
+    require_writable_folder(target.parent)
 
 
 def require_writable_folder(path: Path | str) -> None:
@@ -132,17 +155,14 @@ def _swap_in(partial: Path, target: Path, *, overwrite: bool) -> None:
 
 def _refuse_special(target: Path) -> None:
     if target.is_dir():
-        raise OutputError(f"{target}: expected the name of a file to write, got a folder; name a file in it")
+        raise UsageError(f"{target}: expected the name of a file to write, got a folder; name a file in it")
     if target.exists() and not target.is_file():
-        raise OutputError(f"{target}: expected a regular file to write, got a device or pipe; name a file")
+        raise UsageError(f"{target}: expected a regular file to write, got a device or pipe; name a file")
 
 
 def _refuse_taken(target: Path, *, overwrite: bool) -> None:
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise OutputError(f"{target}: expected a folder to write, got a file; choose another name")
-    if not overwrite:
+    require_no_file(target)
+    if target.exists() and not overwrite:
         raise UsageError(f"{target}: this folder exists already; remove it, choose another name, or allow overwriting")
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET, UnsetType
-
 from brain_edge.package.manifest import WeightsStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from brain_edge.package.manifest import Accuracy, IsaRecord, Manifest, Parity
-    from brain_edge.package.tuning import Tuning
+    from brain_edge.package.evidence import Evidence, IsaRecord
+    from brain_edge.package.manifest import Manifest, Parity
 
 
 def model_card(manifest: Manifest) -> str:
@@ -48,8 +46,8 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield from _parity(manifest)
     yield from _rewrites(manifest.rewrites)
-    yield from _accuracy(manifest.accuracy)
-    yield from _tuning(manifest.tuning)
+    for evidence in () if manifest.evidence is None else manifest.evidence.chain:
+        yield from _evidence(evidence)
     yield "## Weights"
     yield ""
     for record in manifest.weights:
@@ -72,7 +70,7 @@ def _parity(manifest: Manifest) -> Iterator[str]:
     yield "## Against PyTorch (f32, one real volume)"
     yield ""
     if manifest.converted_from is not None:
-        measured = "is measured in masks, below" if manifest.accuracy or manifest.tuning else "was not measured"
+        measured = "is measured in masks, below" if manifest.evidence else "was not measured"
         yield (
             f"These are figures of the FP32 package `{manifest.converted_from[:16]}...`, which this one was made of. "
             f"How far this one is from it {measured}."
@@ -98,40 +96,23 @@ def _rewrites(rewrites: tuple[str, ...]) -> Iterator[str]:
     yield ""
 
 
-def _accuracy(accuracy: Accuracy | None) -> Iterator[str]:
-    if accuracy is None:
-        return
-    yield "## What quantisation did to the masks"
+def _evidence(evidence: Evidence) -> Iterator[str]:
+    baseline, candidate = evidence.change.baseline, evidence.change.candidate
+    yield f"## What {evidence.change.noun} did to the masks"
     yield ""
-    for line in (accuracy.statement, accuracy.next_patient, *accuracy.warnings, *map(_isa, accuracy.isas)):
+    yield f"Baseline of every figure: {baseline}, `{evidence.baseline[:16]}...`. Changed:"
+    yield ""
+    for change in evidence.changes:
+        yield f"- {change}"
+    yield ""
+    for line in (evidence.statement, evidence.next_patient, *evidence.warnings, *map(_isa, evidence.isas)):
         if line:
             yield line
             yield ""
-    yield "| case | split | label | Dice FP32 | Dice INT8 | INT8 against FP32 |"
+    yield f"| case | split | label | Dice of {baseline} | Dice of {candidate} | agreement |"
     yield "|---|---|---|---|---|---|"
-    for case in accuracy.cases:
-        figures = " | ".join(_figure(value) for value in (case.dice_fp32, case.dice_int8, case.agreement))
-        yield f"| {case.case} | {case.split} | {case.label} | {figures} |"
-    yield ""
-
-
-def _tuning(tuning: Tuning | UnsetType) -> Iterator[str]:
-    if tuning is UNSET:
-        return
-    yield "## What tuning did to the masks"
-    yield ""
-    yield f'Changed in the package `{tuning.tuned_from[:16]}...`, which "full" means below:'
-    yield ""
-    for change in tuning.changes:
-        yield f"- {change}"
-    yield ""
-    for line in (tuning.statement, tuning.next_patient, *tuning.warnings):
-        yield line
-        yield ""
-    yield "| case | split | label | Dice full | Dice tuned | tuned against full |"
-    yield "|---|---|---|---|---|---|"
-    for case in tuning.cases:
-        figures = " | ".join(_figure(value) for value in (case.dice_full, case.dice_tuned, case.agreement))
+    for case in evidence.cases:
+        figures = " | ".join(_figure(value) for value in (case.dice_baseline, case.dice_candidate, case.agreement))
         yield f"| {case.case} | {case.split} | {case.label} | {figures} |"
     yield ""
 

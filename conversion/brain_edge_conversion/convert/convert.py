@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib.metadata
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -28,6 +27,7 @@ from brain_edge.package import (
 )
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Parity, WeightsRecord
+from brain_edge.runtime.graph_file import save_graph
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec import canonical_json, spec_from_json
 from brain_edge.spec.plan import cost_in_words, known_inputs
@@ -50,7 +50,8 @@ from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms
 from brain_edge_conversion.convert.rewrites.outputs import with_one_output
 from brain_edge_conversion.convert.rewrites.window_attention import attend_in_parts, window_attentions
 from brain_edge_conversion.convert.self_test import SELF_TEST, write_self_test
-from brain_edge_conversion.convert.trace import save_graph, trace
+from brain_edge_conversion.convert.trace import trace
+from brain_edge_conversion.convert.versions import tool_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -61,8 +62,6 @@ if TYPE_CHECKING:
     from brain_edge.package.manifest import StageZero
     from brain_edge.spec import ModelSpec, Stage
     from brain_edge_conversion.recipe import GraphSource, ModelSource
-
-TOOLS: Final = ("openvino", "torch", "nncf", "brain-edge")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,11 +296,6 @@ def _weights_record(graph: GraphSource, path: Path | None) -> WeightsRecord:
     # never the path: a folder name may hold a user's or a patient's name
     described = graph.weights.source if graph.weights is not None else "a file of the user"
     return WeightsRecord(graph=graph.graph, source=described, sha256=sha256_of(path))
-
-
-def tool_versions() -> dict[str, str]:
-    """The versions of what made a package."""
-    return {tool: importlib.metadata.version(tool) for tool in TOOLS}
 
 
 def _compare(

@@ -11,11 +11,11 @@ from brain_edge.machine.atomic import atomic_folder
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, seal
 from brain_edge_conversion.budget.capture import capture_inputs
 from brain_edge_conversion.budget.work_folder import draft_folder, scratch_folder
-from brain_edge_conversion.convert.convert import tool_versions
 from brain_edge_conversion.convert.self_test import write_self_test
+from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.quantize.ladder import Preset, Setting
 from brain_edge_conversion.quantize.policy import Trial
-from brain_edge_conversion.quantize.search import quantise_package
+from brain_edge_conversion.quantize.space import TOOLS, quantise_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +55,7 @@ def quantize_for_speed(
         manifest = msgspec.structs.replace(
             package.manifest,
             number_format=NumberFormat.INT8,
-            made_with=tool_versions(),
+            made_with=package.manifest.made_with | tool_versions(TOOLS),
             converted_from=package.digest,
         )
         quantised = ModelPackage(draft, manifest)
