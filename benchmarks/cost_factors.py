@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import numpy as np
 
+from brain_edge.bench.operations import is_integer
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
-from brain_edge.runtime.operations import is_integer
 from brain_edge.runtime.session import compile_properties, cpu_capabilities, runtime_version
 from brain_edge_conversion.budget.coverage import layer_costs
 from brain_edge_conversion.budget.kernels import executed_kernels

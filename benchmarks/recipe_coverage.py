@@ -38,11 +38,11 @@ from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
 from brain_edge.runtime.session import cpu_capabilities, open_sessions, read_graph
-from brain_edge.spec.execution import example_input
 from brain_edge.spec.plan import known_inputs
 from brain_edge_conversion.budget.coverage import int8_share, layer_costs, with_kernels
 from brain_edge_conversion.budget.kernels import package_kernels
 from brain_edge_conversion.convert.convert import tool_versions
+from brain_edge_conversion.convert.graph_input import example_input
 from brain_edge_conversion.convert.parity import TorchSession
 from brain_edge_conversion.quantize.ladder import Setting
 from brain_edge_conversion.quantize.policy import Trial

@@ -17,7 +17,7 @@ from brain_edge.image.geometry import Geometry
 from brain_edge.image.phantom import Phantom
 from brain_edge.image.volume import Mask
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.package import ModelPackage, graph_path, open_package, seal
+from brain_edge.package import ModelPackage, graph_path, open_package
 from brain_edge.package.manifest import (
     Accuracy,
     Card,
@@ -30,6 +30,7 @@ from brain_edge.package.manifest import (
 )
 from brain_edge.spec import Task, canonical_json
 from brain_edge.spec.plausibility import FlagKind
+from brain_edge_conversion.sealing.writer import seal
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,13 +15,14 @@ from brain_edge.errors import BrainEdgeError, PackageError
 from brain_edge.image.phantom import make_volume
 from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.package import Manifest, NumberFormat, Precision, WeightsStatus, open_package, seal
-from brain_edge.package.card import model_card
+from brain_edge.package import Manifest, NumberFormat, Precision, WeightsStatus, open_package
 from brain_edge.package.digest import sha256_of
-from brain_edge.package.licence import licence_text
 from brain_edge.package.manifest import Accuracy, AccuracyCase, GraphParity, Licence, Parity
 from brain_edge.spec import Task, canonical_json
 from brain_edge.spec.steps import Threshold
+from brain_edge_conversion.sealing.card import model_card
+from brain_edge_conversion.sealing.licence import licence_text
+from brain_edge_conversion.sealing.writer import seal
 
 replace = msgspec.structs.replace
 

@@ -15,7 +15,7 @@ from tiny_package import PHANTOM, SPEC, STAGE, make_package
 
 from brain_edge.deploy.fetch import fetch
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.engine.stage_zero import find_stage_zero, inside, name_stage_zero
+from brain_edge.engine.stage_zero import find_stage_zero, inside
 from brain_edge.errors import InputError, PackageError, UsageError, WeightsError
 from brain_edge.evaluation.cohort import Split
 from brain_edge.image.geometry import Geometry
@@ -29,6 +29,7 @@ from brain_edge.package import WeightsStatus, open_package
 from brain_edge.package.manifest import StageZero
 from brain_edge.spec import Activation, Label, Network, Sequence, Task, canonical_json
 from brain_edge.spec.steps import Region, Restore, Threshold, ZScore
+from brain_edge_conversion.convert.stage_zero import name_stage_zero
 
 if TYPE_CHECKING:
     from pathlib import Path

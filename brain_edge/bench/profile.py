@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
+from brain_edge.bench.operations import WEIGHTED, is_integer, is_reference, kernel_type, multiply_adds
 from brain_edge.package import Precision
-from brain_edge.runtime.operations import WEIGHTED, is_integer, is_reference, kernel_type, multiply_adds
 from brain_edge.runtime.session import GraphCompiler, compile_properties
 
 if TYPE_CHECKING:

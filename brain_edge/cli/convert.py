@@ -73,11 +73,12 @@ def command(
     with build_side("convert"):
         from brain_edge_conversion.convert.convert import ConvertOptions, convert
         from brain_edge_conversion.convert.report import require_report_place
+        from brain_edge_conversion.convert.stage_zero import name_stage_zero
         from brain_edge_conversion.recipe import Variant
         from brain_edge_conversion.recipes import load_recipe, recipe_names
         from brain_edge_conversion.sources import Request, kind_of, resolve
     from brain_edge.engine.segmenter import Segmenter
-    from brain_edge.engine.stage_zero import BrainMasker, name_stage_zero
+    from brain_edge.engine.stage_zero import BrainMasker
     from brain_edge.package import Precision
 
     report = reporter(quiet=quiet)

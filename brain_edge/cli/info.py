@@ -82,7 +82,6 @@ def _series_rows(info: SeriesInfo) -> Iterator[tuple[str, str]]:
 
 
 def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
-    from brain_edge.package.card import masks_in_words
     from brain_edge.spec.plan import cost_in_words
 
     manifest, spec = package.manifest, package.spec
@@ -103,7 +102,7 @@ def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     yield "licence", f"{manifest.licence.name}, {manifest.licence.holder} {manifest.licence.notes}".rstrip()
     if manifest.parity is not None:
         made_of = f"of FP32 {manifest.converted_from[:16]}..., " if manifest.converted_from else ""
-        yield "parity", f"{made_of}masks of PyTorch against OpenVINO: {masks_in_words(manifest.parity)}"
+        yield "parity", f"{made_of}masks of PyTorch against OpenVINO: {manifest.parity.masks_in_words}"
     if manifest.accuracy is not None:
         yield "accuracy", manifest.accuracy.statement
     if manifest.tuning:

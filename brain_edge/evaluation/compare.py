@@ -23,7 +23,8 @@ from brain_edge.evaluation.evaluate import (
     segment_case,
     total_ms,
 )
-from brain_edge.image.metrics import dice, score_labels
+from brain_edge.evaluation.scores import score_labels
+from brain_edge.image.metrics import dice
 from brain_edge.package.trained import require_trained
 from brain_edge.spec import Value
 from brain_edge.spec.plausibility import Flag

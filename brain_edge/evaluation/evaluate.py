@@ -17,7 +17,7 @@ from brain_edge.errors import ImplausibleError, UsageError
 from brain_edge.evaluation.cohort import load_case, require_cases, study_for
 from brain_edge.evaluation.cohort.manifest import Split
 from brain_edge.evaluation.lesion_wise import LesionWise, RegionSummary, lesion_wise, summarize_region
-from brain_edge.image.metrics import LabelScore, ScoreSummary, score_labels, summarize
+from brain_edge.evaluation.scores import LabelScore, ScoreSummary, score_labels, summarize
 from brain_edge.image.volume import Mask
 from brain_edge.package.trained import require_trained
 from brain_edge.spec import Label, Value

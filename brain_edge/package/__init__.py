@@ -2,7 +2,6 @@
 
 from brain_edge.package.manifest import Manifest, NumberFormat, Precision, WeightsStatus, graph_path
 from brain_edge.package.reader import ModelPackage, open_package
-from brain_edge.package.writer import seal
 
 __all__ = [
     "Manifest",
@@ -12,5 +11,4 @@ __all__ = [
     "WeightsStatus",
     "graph_path",
     "open_package",
-    "seal",
 ]

@@ -111,6 +111,13 @@ class Parity(Value, frozen=True):
     graphs: tuple[GraphParity, ...]
     mask_dice: float | None
 
+    @property
+    def masks_in_words(self) -> str:
+        """What the comparison of the final masks has shown."""
+        if self.mask_dice is None:
+            return "both masks were empty on the volume that was compared, which tests nothing"
+        return f"Dice {self.mask_dice:.5f}"
+
 
 class AccuracyCase(Value, frozen=True):
     """Accuracy of one label in one case, under a number instead of a name.

@@ -165,19 +165,6 @@ def open_shape(execution: Execution, channels_in: int) -> tuple[int, ...]:
     return (1, channels_in, -1, -1, -1)
 
 
-def example_input(execution: Execution, channels_in: int, sides: Shape) -> tuple[int, ...]:
-    """The shape of an input for tracing a graph on a volume of `sides` (I, J, K); a batch of slices is two.
-
-    A recurrent graph gets the whole stack, because tracing may unroll it.
-    """
-    if isinstance(execution, NoiseSlices):
-        return (2, channels_in)
-    if isinstance(execution, SlicesAlong | WholeStack):
-        plane = [side for axis, side in enumerate(sides) if axis != execution.axis]
-        return (sides[execution.axis] if isinstance(execution, WholeStack) else 2, channels_in, *plane)
-    return (1, channels_in, *sides)
-
-
 def known_input(execution: Execution, channels_in: int, sides: Shape | None) -> tuple[int, ...] | None:
     """The input shape of a graph that follows from the sides that its steps fix, or None where it depends on the image.
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from brain_edge.bench.operations import WEIGHTED
 from brain_edge.package import graph_path
-from brain_edge.runtime.operations import WEIGHTED
 from brain_edge.runtime.session import compile_properties, read_graph
 
 if TYPE_CHECKING:

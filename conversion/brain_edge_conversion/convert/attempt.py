@@ -8,8 +8,8 @@ import numpy as np
 
 from brain_edge.package import graph_path
 from brain_edge.runtime.telemetry import forbid_telemetry
-from brain_edge.spec.execution import example_input
 from brain_edge_conversion.convert.divergence import find_divergence
+from brain_edge_conversion.convert.graph_input import example_input
 from brain_edge_conversion.convert.parity import exceeds, moved_between
 from brain_edge_conversion.convert.report import Allowed, ConversionReport, operators_of
 

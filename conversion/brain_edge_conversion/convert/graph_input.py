@@ -1,16 +1,31 @@
-"""A graph that was read from a file, and what the specification says of its input: both must mean the same."""
+"""The input of a graph: of what shape it is traced, and whether that of a file is what the specification says."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from brain_edge.errors import WeightsError
-from brain_edge.spec.execution import open_shape
+from brain_edge.spec.execution import NoiseSlices, SlicesAlong, WholeStack, open_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from brain_edge.image.geometry import Shape
     from brain_edge.spec import Network
+    from brain_edge.spec.execution import Execution
+
+
+def example_input(execution: Execution, channels_in: int, sides: Shape) -> tuple[int, ...]:
+    """The shape of an input for tracing a graph on a volume of `sides` (I, J, K); a batch of slices is two.
+
+    A recurrent graph gets the whole stack, because tracing may unroll it.
+    """
+    if isinstance(execution, NoiseSlices):
+        return (2, channels_in)
+    if isinstance(execution, SlicesAlong | WholeStack):
+        plane = [side for axis, side in enumerate(sides) if axis != execution.axis]
+        return (sides[execution.axis] if isinstance(execution, WholeStack) else 2, channels_in, *plane)
+    return (1, channels_in, *sides)
 
 
 def fit_input(model: Any, network: Network, known: tuple[int, ...] | None) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import BrainEdgeError, WeightsError
-from brain_edge.spec.execution import NoiseSlices, example_input
+from brain_edge.spec.execution import NoiseSlices
+from brain_edge_conversion.convert.graph_input import example_input
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

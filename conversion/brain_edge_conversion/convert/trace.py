@@ -10,7 +10,8 @@ from brain_edge.errors import BrainEdgeError
 from brain_edge.runtime.session import RT_INFO
 from brain_edge.runtime.telemetry import forbid_telemetry
 from brain_edge.spec import canonical_json
-from brain_edge.spec.execution import example_input, open_shape
+from brain_edge.spec.execution import open_shape
+from brain_edge_conversion.convert.graph_input import example_input
 from brain_edge_conversion.convert.rewrites.outputs import describe_outputs
 
 if TYPE_CHECKING:

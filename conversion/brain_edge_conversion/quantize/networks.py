@@ -10,7 +10,7 @@ import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from brain_edge.runtime.operations import WEIGHTED
+from brain_edge.bench.operations import WEIGHTED
 from brain_edge.runtime.telemetry import forbid_telemetry
 from brain_edge_conversion.budget.capture import load_inputs, middle
 from brain_edge_conversion.budget.coverage import TRANSPARENT

@@ -25,7 +25,7 @@ from brain_edge.machine.atomic import atomic_folder
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import arithmetic_of, this_machine
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.package import ModelPackage, NumberFormat, seal
+from brain_edge.package import ModelPackage, NumberFormat
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.trained import require_trained
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge
@@ -51,6 +51,7 @@ from brain_edge_conversion.quantize.record import (
     trial_record,
 )
 from brain_edge_conversion.quantize.search import Problem, candidate_in, float_layers, search
+from brain_edge_conversion.sealing.writer import seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -26,7 +26,7 @@ from brain_edge.machine.atomic import atomic_folder
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import arithmetic_of, this_machine
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.package import ModelPackage, NumberFormat, Precision, seal
+from brain_edge.package import ModelPackage, NumberFormat, Precision
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.trained import require_trained
 from brain_edge.runtime.session import cpu_capabilities
@@ -36,6 +36,7 @@ from brain_edge_conversion.budget.measure import measure, subject_numbers, write
 from brain_edge_conversion.budget.test_looks import Look, images_sha256, record_look
 from brain_edge_conversion.budget.work_folder import draft_folder, forget_search, scratch_folder, work_folder
 from brain_edge_conversion.convert.self_test import write_self_test
+from brain_edge_conversion.sealing.writer import seal
 from brain_edge_conversion.tune.candidate import Candidate, Ledger
 from brain_edge_conversion.tune.evidence import ALL_ALLOWED, Judgement, evidence
 from brain_edge_conversion.tune.journal import Entry, Full, Journal, Question, Round

@@ -11,7 +11,7 @@ from brain_edge.package.manifest import WeightsStatus
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from brain_edge.package.manifest import Accuracy, IsaRecord, Manifest, Parity
+    from brain_edge.package.manifest import Accuracy, IsaRecord, Manifest
     from brain_edge.package.tuning import Tuning
 
 
@@ -58,13 +58,6 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield "Check this package with `brain-edge verify`; its digest is printed by `brain-edge info`."
 
 
-def masks_in_words(parity: Parity) -> str:
-    """What the comparison of the final masks has shown."""
-    if parity.mask_dice is None:
-        return "both masks were empty on the volume that was compared, which tests nothing"
-    return f"Dice {parity.mask_dice:.5f}"
-
-
 def _parity(manifest: Manifest) -> Iterator[str]:
     parity = manifest.parity
     if parity is None:
@@ -84,7 +77,7 @@ def _parity(manifest: Manifest) -> Iterator[str]:
         share = f"{graph.same_label_share:.4%}"
         yield f"| {graph.graph} | {graph.max_error:.2g} | {graph.relative_error:.2g} | {share} |"
     yield ""
-    yield f"Final masks, PyTorch against OpenVINO: {masks_in_words(parity)}."
+    yield f"Final masks, PyTorch against OpenVINO: {parity.masks_in_words}."
     yield ""
 
 

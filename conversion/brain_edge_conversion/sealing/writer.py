@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.package.card import model_card
 from brain_edge.package.digest import sha256_of
-from brain_edge.package.licence import licence_text
 from brain_edge.package.manifest import Manifest, PackageFile
 from brain_edge.package.reader import MANIFEST, ModelPackage
+from brain_edge_conversion.sealing.card import model_card
+from brain_edge_conversion.sealing.licence import licence_text
 
 if TYPE_CHECKING:
     from pathlib import Path

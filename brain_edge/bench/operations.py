@@ -14,14 +14,6 @@ INTEGER_TYPES: Final = frozenset({"i8", "u8"})
 REFERENCE: Final = "ref"
 """How the names of kernels begin that are written to be right, not fast."""
 
-QUANTISER: Final = "FakeQuantize"
-"""Node that a quantised graph has before what it computes in bytes."""
-
-
-def is_quantised(model: Any) -> bool:
-    """Whether an OpenVINO model computes anything in bytes."""
-    return any(node.get_type_name() == QUANTISER for node in model.get_ops())
-
 
 def multiply_adds(node: Any) -> int:
     """Of one weighted layer of an OpenVINO model of static shapes."""
