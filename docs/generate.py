@@ -33,7 +33,6 @@ from brain_edge.spec import (
     StridedWindows,
     WholeStack,
     WholeVolume,
-    json_schema,
 )
 from brain_edge.spec.steps import (
     ChannelRule,
@@ -53,6 +52,7 @@ from brain_edge.spec.steps import (
 )
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
+from brain_edge_conversion.specification import json_schema
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from harness.coverage_page import coverage_page

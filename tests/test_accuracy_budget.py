@@ -7,7 +7,7 @@ import math
 import pytest
 
 from brain_edge.errors import UsageError
-from brain_edge.package.manifest import AccuracyCase
+from brain_edge.evaluation.evidence import AccuracyCase
 from brain_edge_conversion.budget.budget import AccuracyBudget, hd95_increase_mm, judge
 from brain_edge_conversion.quantize.record import label_records
 

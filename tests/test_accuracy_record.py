@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, CohortManifest, FileEntry, Split
-from brain_edge.package.manifest import AccuracyCase, Basis, IsaRecord
+from brain_edge.evaluation.evidence import AccuracyCase, Basis, IsaRecord
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge
 from brain_edge_conversion.quantize.record import Judgement, accuracy_record
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,12 +28,16 @@ FACE = {"__init__", "__main__"}
 
 HEAVY = {
     "cc3d": {"image/components"},
+    "filelock": {"jobs/batch/lock"},
     "highdicom": {"io/dicom/library"},
     "isal": {"io/nifti"},
+    "jinja2": {"jobs/pictures/batch_page"},
     "matplotlib": {"bench/matrix/figures", "jobs/pictures/mosaic", "jobs/pictures/sheet"},
     "nibabel": {"evaluation/cohort/discover", "evaluation/cohort/reference", "io/header", "io/nifti", "jobs/verify"},
     "openvino": {"bench/profile", "runtime/session"},
     "packaging": {"deploy/wheelhouse/wheels"},
+    "pathspec": {"jobs/bids/dataset"},
+    "psutil": {"machine/process"},
     "pydicom": {"io/dicom/library", "io/dicom/read", "io/dicom/transfer"},
     "torch": set(),
     "nncf": set(),
@@ -130,3 +135,43 @@ def test_the_runtime_reaches_the_build_side_from_the_command_line_alone():
         if any(name.partition(".")[0] == "brain_edge_conversion" for name in imported(path, module))
     }
     assert all(user.startswith("brain_edge.cli.") for user in users), users
+
+
+MOST_LINES = 17_000
+"""That the commands of a hospital may reach: what one of them does not need lies where it is needed."""
+
+
+@pytest.fixture
+def reachable(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+    from reachable import reachable
+
+    return reachable
+
+
+def test_a_hospital_reaches_no_more_lines_than_it_should(reachable):
+    files = reachable()
+    assert {f"brain_edge/cli/{name}.py" for name in ("main", "run", "info", "verify", "bids", "cache")} <= files.keys()
+    assert not {path for path in files if path.split("/")[1] in ("bench", "deploy", "evaluation")}
+    assert sum(files.values()) < MOST_LINES
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("from brain_edge.image import volume", True),
+        ("def late():\n    import brain_edge.image.volume", True),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from brain_edge.image.volume import Volume", True),
+        ("from brain_edge_conversion.image import volume", False),
+    ],
+)
+def test_what_is_imported_late_or_for_its_types_counts(tmp_path, reachable, line, found):
+    package = tmp_path / "brain_edge"
+    for place, text in (("cli/main", line), ("image/__init__", "\n"), ("image/volume", "\n\n"), ("engine", "\n")):
+        path = package / f"{place}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    assert set(reachable(tmp_path, ())) == {
+        "brain_edge/cli/main.py",
+        *(("brain_edge/image/__init__.py", "brain_edge/image/volume.py") if found else ()),
+    }

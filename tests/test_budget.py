@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from brain_edge.errors import UsageError
-from brain_edge.package.manifest import AccuracyCase
+from brain_edge.evaluation.evidence import AccuracyCase
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge, smallest_budget
 
 ALL = 1.0

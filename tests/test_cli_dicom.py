@@ -20,10 +20,10 @@ from pydicom.uid import JPEGLSLossless
 from tiny_package import SPEC
 
 from brain_edge.cli.run import SEG_ENCODINGS
+from brain_edge.evaluation.evidence import Accuracy, spelt
 from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.io.dicom import SegEncoding
 from brain_edge.package import WeightsStatus
-from brain_edge.package.manifest import Accuracy
 from brain_edge.spec import Sequence
 
 if TYPE_CHECKING:
@@ -373,7 +373,7 @@ def test_packages_that_mean_nothing_write_no_dicom_and_are_told_so_before_readin
         demonstration=True,
         cases=(),
     )
-    demonstration = make_package(tmp_path / "demonstration", accuracy=accuracy).folder
+    demonstration = make_package(tmp_path / "demonstration", accuracy=spelt(accuracy)).folder
     said = refused(3, "run", untrained, "series", "-o", "seg.dcm", "--allow-untrained")
     assert "the weights of this package are random, not trained; no DICOM is written with it" in said
     said = refused(2, "run", demonstration, "series", "-o", "m.nii.gz", "--picture", "sc.dcm")

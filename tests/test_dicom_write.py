@@ -55,8 +55,6 @@ from brain_edge.io.nifti import read_volume
 from brain_edge.jobs.outputs import Outputs, require_outputs
 from brain_edge.jobs.pictures.mosaic import write_mosaic
 from brain_edge.package import ModelPackage, WeightsStatus
-from brain_edge.package.manifest import Accuracy
-from brain_edge.package.tuning import Tuning
 from brain_edge.spec import Activation, Label, Task
 from brain_edge.spec.plausibility import Flag, FlagKind
 from brain_edge.spec.steps import Argmax, PaintRegions
@@ -447,35 +445,15 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, algorithm: Algorithm):
     assert "expected a picture (PNG), could not read it" in words
 
 
-def demonstration() -> Accuracy:
-    return Accuracy(
-        statement="one head",
-        max_dice_drop=0.01,
-        **{
-            name: {"cases": (), "cohort_sha256": "0" * 64, "demonstration": True}.get(name, 0.0)
-            for name in Accuracy.__struct_fields__
-            if name not in ("statement", "max_dice_drop")
-        },
-    )
-
-
-def tuning_of_a_demonstration() -> Tuning:
-    known = {"tuned_from": "0" * 64, "cohort_sha256": "0" * 64, "int8_from": None, "demonstration": True}
-    needed = {
-        "statement": "", "changes": (), "by_reference": True, "max_dice_drop": 0.01, "max_case_drop": 0.02,
-        "worst_mean_drop": 0.0, "worst_case_drop": 0.0, "worst_mean_disagreement": 0.0, "operations_full": 2.0,
-        "operations_tuned": 1.0, "searched_on": "validation", "subjects": 1, "next_patient": "",
-        "earlier_candidates": 0, "warnings": (), "cases": (), "trials": (), "threads": 1,
-    }  # fmt: skip
-    return Tuning(**known, **needed)
+DEMONSTRATION = {"statement": "one head", "demonstration": True}
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"weights_status": WeightsStatus.RANDOM}, "the weights of this package are random, not trained"),
-        ({"accuracy": demonstration()}, "this package is a demonstration, its accuracy was measured on one head"),
-        ({"tuning": tuning_of_a_demonstration()}, "this package is a demonstration, it was tuned on one head"),
+        ({"accuracy": DEMONSTRATION}, "this package is a demonstration, its accuracy was measured on one head"),
+        ({"tuning": DEMONSTRATION}, "this package is a demonstration, it was tuned on one head"),
     ],
 )
 def test_packages_that_mean_nothing_write_no_dicom(changes: dict[str, Any], words: str):

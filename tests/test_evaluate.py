@@ -13,21 +13,13 @@ from brain_edge.errors import ImplausibleError, InputError, WeightsError
 from brain_edge.evaluation.cohort import CaseEntry, Split, load_cohort
 from brain_edge.evaluation.compare import ComparedCase, compare, compare_masks
 from brain_edge.evaluation.evaluate import Evaluation, evaluate, format_table
+from brain_edge.evaluation.evidence import Accuracy, spelt
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.phantom import Phantom
 from brain_edge.image.volume import Mask
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, graph_path, open_package
-from brain_edge.package.manifest import (
-    Accuracy,
-    Card,
-    Licence,
-    Manifest,
-    NumberFormat,
-    Precision,
-    SelfTest,
-    WeightsStatus,
-)
+from brain_edge.package.manifest import Card, Licence, Manifest, NumberFormat, Precision, SelfTest, WeightsStatus
 from brain_edge.spec import Task, canonical_json
 from brain_edge.spec.plausibility import FlagKind
 from brain_edge_conversion.sealing.writer import seal
@@ -187,7 +179,7 @@ def _package(folder: Path, status: WeightsStatus, accuracy: Accuracy | None = No
         licence=Licence(name="CC0", holder="nobody"),
         card=Card(summary="", citation="", published_figures="", limits=""),
         self_test=SelfTest(phantom=Phantom(), mask="self_test.nii.gz", minimum_dice=0.99),
-        accuracy=accuracy,
+        accuracy=None if accuracy is None else spelt(accuracy),
     )
     seal(folder / "package", manifest)
     return open_package(folder / "package")

@@ -18,12 +18,13 @@ from torch import nn
 from brain_edge.errors import InputError, WeightsError
 from brain_edge.evaluation.cohort import load_cohort
 from brain_edge.evaluation.evaluate import evaluate, format_table
+from brain_edge.evaluation.evidence import AccuracyCase
 from brain_edge.image.phantom import Phantom, make_study, make_volume
 from brain_edge.image.volume import Mask
 from brain_edge.io.dicom.algorithm import algorithm_of
 from brain_edge.io.nifti import write_image
 from brain_edge.package import WeightsStatus
-from brain_edge.package.manifest import AccuracyCase, Manifest
+from brain_edge.package.manifest import Manifest
 from brain_edge.spec import canonical_json
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge
 from brain_edge_conversion.budget.statement import statement

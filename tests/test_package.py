@@ -12,12 +12,14 @@ from tiny_package import CASCADE, PHANTOM, RESTORE, SPEC, STAGE, make_package, t
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError, PackageError
+from brain_edge.evaluation.evidence import Accuracy, AccuracyCase, accuracy_of, spelt
+from brain_edge.evaluation.tuning import tuning_of
 from brain_edge.image.phantom import make_volume
 from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Manifest, NumberFormat, Precision, WeightsStatus, open_package
 from brain_edge.package.digest import sha256_of
-from brain_edge.package.manifest import Accuracy, AccuracyCase, GraphParity, Licence, Parity
+from brain_edge.package.manifest import GraphParity, Licence, Parity
 from brain_edge.spec import Task, canonical_json
 from brain_edge.spec.steps import Threshold
 from brain_edge_conversion.sealing.card import model_card
@@ -362,7 +364,7 @@ class TestModelCard:
         )
 
     def test_parity_and_accuracy_are_tables_with_numbers_instead_of_names(self):
-        card = model_card(tiny_manifest(parity=PARITY, accuracy=ACCURACY, number_format=NumberFormat.INT8))
+        card = model_card(tiny_manifest(parity=PARITY, accuracy=spelt(ACCURACY), number_format=NumberFormat.INT8))
         assert "| tiny | 2e-06 | 3e-07 | 99.9990% |" in card
         assert "Final masks, PyTorch against OpenVINO: Dice 0.99995." in card
         assert "These are figures of the FP32 package" not in card
@@ -376,8 +378,29 @@ class TestModelCard:
 
 
 def test_manifest_comes_back_from_json_as_it_was():
-    manifest = tiny_manifest(parity=PARITY, accuracy=ACCURACY)
+    manifest = tiny_manifest(parity=PARITY, accuracy=spelt(ACCURACY))
     assert msgspec.json.decode(canonical_json(manifest), type=Manifest) == manifest
+
+
+class TestFindings:
+    def test_are_held_as_they_were_written_and_read_with_their_types(self):
+        manifest = tiny_manifest(accuracy=spelt(ACCURACY))
+        again = msgspec.json.decode(canonical_json(manifest), type=Manifest)
+        assert accuracy_of(again) == ACCURACY
+        assert canonical_json(ACCURACY) in canonical_json(again), "the digest is that of the record with its types"
+        assert (again.quantised.statement, again.quantised.demonstration) == (ACCURACY.statement, True)
+        assert (again.tuned, tuning_of(again)) == (None, None)
+
+    @pytest.mark.parametrize("found", [{}, {"statement": 1}, {"statement": "", "changes": 7}])
+    def test_without_words_are_refused_with_the_manifest(self, found):
+        text = canonical_json(tiny_manifest()).replace(b'"accuracy":null', b'"accuracy":' + msgspec.json.encode(found))
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.json.decode(text, type=Manifest)
+
+    def test_of_another_version_are_refused_where_they_are_looked_at(self):
+        manifest = tiny_manifest(accuracy={**spelt(ACCURACY), "mood": "good"})
+        with pytest.raises(PackageError, match=r"a record of Accuracy in the manifest that this version reads.*mood"):
+            accuracy_of(manifest)
 
 
 class TestLicence:

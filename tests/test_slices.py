@@ -34,11 +34,10 @@ from brain_edge.spec.execution import (
     WholeVolume,
     batch_size,
     known_input,
-    open_shape,
 )
 from brain_edge.spec.steps import Argmax, CropOrPadInPlane, Orient
 from brain_edge.spec.steps.frame import reorder
-from brain_edge_conversion.convert.graph_input import example_input
+from brain_edge_conversion.convert.graph_input import example_input, open_shape
 from brain_edge_conversion.convert.parity import TorchSession
 from brain_edge_conversion.convert.trace import save_graph, trace
 

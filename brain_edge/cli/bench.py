@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from brain_edge.cli.building import quiet_option, reporter
 from brain_edge.cli.options import (
     find_package,
     json_option,
     print_json,
-    quiet_option,
-    reporter,
     runtime_options,
     split_input,
     stage_zero_option,

@@ -15,6 +15,7 @@ from brain_edge.cli.options import (
     find_package,
     json_option,
     runtime_options,
+    split_named,
     stage_zero_option,
     threads_option,
 )
@@ -149,7 +150,7 @@ def _request(options: dict[str, Any]) -> BidsRequest:
     return BidsRequest(
         subjects=_labels(options["subjects"]),
         sessions=_labels(options["sessions"]),
-        types=tuple(_split_type(text) for text in options["types"]),
+        types=tuple(split_named(text) for text in options["types"]),
         brain=options["brain"],
         pictures=options["page"],
         border_mm=options["border_mm"],
@@ -160,9 +161,3 @@ def _request(options: dict[str, Any]) -> BidsRequest:
 def _labels(texts: Sequence[str]) -> tuple[str, ...]:
     """`01 02` and `01,02` are two labels."""
     return tuple(label for text in texts for label in re.split(r"[\s,]+", text) if label)
-
-
-def _split_type(text: str) -> tuple[str | None, str]:
-    """`T1=T1w` -> ("T1", "T1w")."""
-    name, _, kind = text.rpartition("=")
-    return name or None, kind

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brain_edge.cli.options import quiet_option, reporter, runtime_options, threads_option
+from brain_edge.cli.building import quiet_option, reporter
+from brain_edge.cli.options import runtime_options, threads_option
 from brain_edge.errors import InputError, UsageError
 
 if TYPE_CHECKING:

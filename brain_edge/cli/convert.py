@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.options import build_side, quiet_option, reporter, split_input
+from brain_edge.cli.building import build_side, quiet_option, reporter
+from brain_edge.cli.options import split_input
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from brain_edge.errors import MissingExtraError, UsageError
+from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,12 +26,6 @@ Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 CACHE_VARIABLE = "BRAIN_EDGE_MODEL_CACHE"
 _CACHE_HELP: Final = "Keep compiled graphs in this folder, to start sooner the next time."
 _FOLDER: Final = click.Path(path_type=Path)
-EXTRA_LIBRARIES: Final = frozenset({"filelock", "torch", "nncf", "onnx", "onnxruntime", "safetensors", "yaml", "unet"})
-"""What the extra `convert` installs."""
-
-MONAI_LIBRARIES: Final = frozenset({"monai", "einops"})
-"""What the extra `monai` installs beside them."""
-
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 """What a sequence or a graph may be called (`brain_edge.spec.Name`)."""
 
@@ -44,13 +38,6 @@ def threads_option(function: Decorated) -> Decorated:
         metavar="N",
         help="Inference threads [default: physical cores within affinity and cgroup quota].",
     )(function)
-
-
-def quiet_option(function: Decorated) -> Decorated:
-    """`--quiet`."""
-    return click.option("--quiet", "-q", is_flag=True, help="No progress on stderr; warnings and errors stay.")(
-        function
-    )
 
 
 def json_option(function: Decorated) -> Decorated:
@@ -155,11 +142,6 @@ def _can_be_shown(text: str) -> bool:
     return True
 
 
-def reporter(*, quiet: bool) -> Callable[[str], None]:
-    """Where lines of progress go: stderr, or nowhere."""
-    return (lambda _line: None) if quiet else (lambda line: click.echo(line, err=True))
-
-
 @dataclass(frozen=True)
 class Progress:
     """A bar on a terminal, or nothing.
@@ -197,6 +179,12 @@ def split_input(text: str) -> tuple[str | None, Path]:
     return None, Path(text)
 
 
+def split_named(text: str) -> tuple[str | None, str]:
+    """`T1=T1w` -> ("T1", "T1w"); without a name it is of the only sequence."""
+    name, _, value = text.rpartition("=")
+    return name or None, value
+
+
 def find_package(given: str | None) -> Path:
     """The package that was named, or the one in the current folder.
 
@@ -213,17 +201,3 @@ def find_package(given: str | None) -> Path:
         found = ", ".join(path.name for path in inside) or "none"
         raise UsageError(f"name the package: the current folder should be one or hold exactly one, it holds {found}")
     return inside[0]
-
-
-@contextmanager
-def build_side(feature: str) -> Iterator[None]:
-    """Everything of the build side, where a missing library becomes a sentence with the extra that brings it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        # only a library of an extra is the user's to install; anything else is a bug and keeps its traceback
-        library = (error.name or "").split(".")[0]
-        if library not in EXTRA_LIBRARIES | MONAI_LIBRARIES:
-            raise
-        extra = "monai" if library in MONAI_LIBRARIES else "convert"
-        raise MissingExtraError(feature, library, extra) from error

@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brain_edge.cli.options import (
-    build_side,
-    find_package,
-    quiet_option,
-    reporter,
-    runtime_options,
-    stage_zero_option,
-    threads_option,
-)
+from brain_edge.cli.building import build_side, quiet_option, reporter
+from brain_edge.cli.options import find_package, runtime_options, stage_zero_option, threads_option
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,6 +70,7 @@ def command(
     A package with random weights has no accuracy: --for-speed quantises it for measuring how fast it is.
     """
     from brain_edge.evaluation.cohort import load_cohort
+    from brain_edge.evaluation.evidence import accuracy_of
     from brain_edge.package import open_package
 
     with build_side("quantize"):
@@ -122,8 +116,8 @@ def command(
     with build_side("quantize"):
         cohort = load_cohort(calibration or _default_cohort(opened.spec.name))
         quantised = quantize(opened, cohort, target, options)
-    if quantised.manifest.accuracy is not None:
-        accuracy = quantised.manifest.accuracy
+    accuracy = accuracy_of(quantised.manifest)
+    if accuracy is not None:
         for line in (accuracy.statement, accuracy.next_patient, *accuracy.warnings):
             click.echo(line)
         click.echo(f"{accuracy.int8_share:.1%} of the multiply-adds are INT8")

@@ -27,6 +27,7 @@ from brain_edge.cli.options import (
     progress,
     runtime_options,
     split_input,
+    split_named,
     stage_zero_option,
     threads_option,
 )
@@ -44,18 +45,10 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 SEG_ENCODINGS = ("binary", "fractional", "labelmap")
 """Those of `brain_edge.io.dicom.SegEncoding`, which takes too long to import for a `--help`."""
-OF_A_MASK = {
-    "mask": "-o",
-    "brain": "--brain",
-    "probabilities": "--probabilities",
-    "report": "--report",
-    "picture": "--picture",
-    "series": "--series",
-    "seg_encoding": "--seg-encoding",
-    "keep_empty_frames": "--keep-empty-frames",
-    "border_mm": "--border",
-    "strict": "--strict",
-}
+OF_A_MASK = (
+    *("mask", "brain", "probabilities", "report", "picture", "series", "seg_encoding", "keep_empty_frames"),
+    *("border_mm", "strict"),
+)
 """Options that say something about a mask, by the name of their parameter."""
 SEG_ENCODING_HELP = "How a .dcm mask is stored: binary (default), fractional or labelmap."
 
@@ -116,7 +109,7 @@ def command(
         raise UsageError("name at least one input image, after the package or with -i")
     _require_output(image, options)
     telling = {name: options.pop(name) for name in ("quiet", "as_json")}
-    threads, series = options.pop("threads"), [_split_series(text) for text in options.pop("series")]
+    threads, series = options.pop("threads"), [split_named(text) for text in options.pop("series")]
     choices = {name: options.pop(name) for name in BATCH_CHOICES}
     runtime = runtime_options(threads)
     if image is not None:
@@ -150,7 +143,7 @@ def _require_output(image: Path | None, options: dict[str, Any]) -> None:
         if options["mask"] is None:
             raise UsageError("name the mask with -o OUT, or the image that a generator makes with --image OUT")
         return
-    idle = [option for name, option in OF_A_MASK.items() if options[name]]
+    idle = [each.opts[0] for each in command.params if each.name in OF_A_MASK and options[each.name]]
     if idle:
         raise UsageError(f"there is --image: {', '.join(idle)} would do nothing; leave it out")
 
@@ -193,12 +186,6 @@ def _outputs(*, seg_encoding: str | None, keep_empty_frames: bool, **outputs: An
 
     encoding = SegEncoding(seg_encoding or SegEncoding.BINARY)
     return Outputs(**outputs, seg=SegOptions(encoding=encoding, omit_empty_frames=not keep_empty_frames))
-
-
-def _split_series(text: str) -> tuple[str | None, str]:
-    """`T1=1.2.3` -> ("T1", "1.2.3")."""
-    name, _, series = text.rpartition("=")
-    return name or None, series
 
 
 def _say_cost(package: ModelPackage, *, quiet: bool) -> None:

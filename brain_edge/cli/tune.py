@@ -6,14 +6,8 @@ from pathlib import Path
 
 import click
 
-from brain_edge.cli.options import (
-    build_side,
-    quiet_option,
-    reporter,
-    runtime_options,
-    stage_zero_option,
-    threads_option,
-)
+from brain_edge.cli.building import quiet_option, reporter
+from brain_edge.cli.options import runtime_options, stage_zero_option, threads_option
 from brain_edge.errors import UsageError
 
 
@@ -60,11 +54,10 @@ def command(
     Settings are tried on the validation cases of the cohort; the choice is judged once on its test cases.
     """
     from brain_edge.evaluation.cohort import load_cohort
+    from brain_edge.evaluation.tuning import tuning_of
     from brain_edge.package import open_package
-
-    with build_side("tune"):
-        from brain_edge_conversion.budget.budget import AccuracyBudget
-        from brain_edge_conversion.tune.tune import TuneOptions, tune
+    from brain_edge_conversion.budget.budget import AccuracyBudget
+    from brain_edge_conversion.tune.tune import TuneOptions, tune
 
     if time_limit is not None and not 0 < time_limit < float("inf"):
         raise UsageError(f"expected --time-limit of more than 0 minutes, got {time_limit:g}")
@@ -80,8 +73,8 @@ def command(
     folder = opened.folder.resolve()
     target = output or folder.with_name(f"{folder.name}-tuned")
     tuned = tune(opened, load_cohort(calibration), target, options, None if int8 is None else open_package(int8))
-    tuning = tuned.manifest.tuning
-    if tuning:
+    tuning = tuning_of(tuned.manifest)
+    if tuning is not None:
         for change in tuning.changes:
             click.echo(change)
         fewer = tuning.operations_full / tuning.operations_tuned

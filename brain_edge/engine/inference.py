@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from msgspec import UNSET
 
-from brain_edge.engine.network_output import require_output
 from brain_edge.engine.slices import slice_blocks
 from brain_edge.engine.strided import strided_blocks
-from brain_edge.engine.windows import Place, Source, Tiling, finished_blocks, run_many
+from brain_edge.engine.windows import Place, Source, Tiling, finished_blocks, require_output, run_many
 from brain_edge.spec import Activation, Network, SlidingWindow, StridedWindows, WholeVolume
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from brain_edge.engine.execution import Decision
 from brain_edge.engine.restoring import SLAB_BYTES
 from brain_edge.engine.strided import cores
 from brain_edge.engine.windows import Tiling
-from brain_edge.errors import InputError
+from brain_edge.errors import InputError, UsageError
 from brain_edge.machine.process import available_bytes, peak_rss_bytes, return_free_memory, rss_bytes
 from brain_edge.runtime.protocol import MeasuredSession
 from brain_edge.spec import SlidingWindow, StridedWindows, WholeVolume
@@ -48,9 +48,19 @@ class MemoryLimit:
 
     Attributes:
         limit_bytes: what the user allows; None for what the machine has to give.
+
+    Raises:
+        UsageError: the user allows something, and this system does not say what a process takes.
     """
 
     limit_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit_bytes is not None and rss_bytes() is None:
+            raise UsageError(
+                "--max-memory: this system does not say what a process takes (on Linux /proc does), so that no limit "
+                "can be kept; leave it out"
+            )
 
     def require(
         self, stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape, sessions: Mapping[str, Session]
@@ -123,10 +133,7 @@ def predicted_peak_bytes(
             max(network_bytes(stage.network, plan, sides, graphs), after_bytes(stage, plan, sides, native))
         )
     now = rss_bytes()  # only now: what is compiled is in it
-    so_far = peak_rss_bytes()
-    if now is None or so_far is None:
-        return None
-    return max(so_far, int((now + max(increments, default=0)) * MARGIN))
+    return None if now is None else max(peak_rss_bytes(), int((now + max(increments, default=0)) * MARGIN))
 
 
 def graph_memory(network: Network, sides: Shape, sessions: Mapping[str, Session]) -> int | None:

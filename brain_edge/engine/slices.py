@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from brain_edge.engine.network_output import require_output
-from brain_edge.engine.windows import run_many
+from brain_edge.engine.windows import require_output, run_many
 from brain_edge.spec.execution import Edge, NoiseSlices, SlicesAlong, WholeStack, batch_size
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brain_edge.engine.network_output import require_output
-from brain_edge.engine.windows import Tiling, finished_blocks, run_many
+from brain_edge.engine.windows import Tiling, finished_blocks, require_output, run_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 from msgspec import UNSET, UnsetType
 
+from brain_edge.errors import BrainEdgeError
 from brain_edge.spec import Blending, SlidingWindow, Starts
 
 if TYPE_CHECKING:
@@ -165,11 +166,6 @@ class Tiling:
                 start[axis] = first
             spans = [slice(first, first + side) for first, side in zip(start, self.window, strict=True)]
             yield spans[0], spans[1], spans[2]
-
-    @property
-    def windows(self) -> int:
-        """How many there are."""
-        return int(np.prod([len(starts) for starts in self.starts]))
 
     @cached_property
     def cuts(self) -> tuple[tuple[int, ...], ...]:
@@ -342,3 +338,20 @@ def constant_value(batch: FloatArray) -> bytes | None:
     if not (channels[:, -1:] == first).all() or not (channels == first).all():
         return None
     return first.tobytes()
+
+
+def require_output(output: FloatArray, expected: tuple[int, ...]) -> FloatArray:
+    """The output of a network, where it has the shape that its specification promises and holds numbers.
+
+    Raises:
+        BrainEdgeError: another shape, or NaN.
+    """
+    if output.shape != expected:
+        wanted, got = (" x ".join(map(str, shape)) for shape in (expected, output.shape))
+        raise BrainEdgeError(
+            f"expected {wanted} numbers from the network, got {got}: it does not give back the sides it is given (the "
+            "steps must pad to a multiple) or has other channels than its specification"
+        )
+    if np.isnan(output.max()):
+        raise BrainEdgeError("the network computed NaN (not a number); no mask can be made of that")
+    return output

@@ -16,8 +16,10 @@ from brain_edge.engine.segmenter import Segmentation, Segmenter
 from brain_edge.errors import ImplausibleError, UsageError
 from brain_edge.evaluation.cohort import load_case, require_cases, study_for
 from brain_edge.evaluation.cohort.manifest import Split
+from brain_edge.evaluation.evidence import accuracy_of
 from brain_edge.evaluation.lesion_wise import LesionWise, RegionSummary, lesion_wise, summarize_region
 from brain_edge.evaluation.scores import LabelScore, ScoreSummary, score_labels, summarize
+from brain_edge.evaluation.tuning import tuning_of
 from brain_edge.image.volume import Mask
 from brain_edge.package.trained import require_trained
 from brain_edge.spec import Label, Value
@@ -28,10 +30,10 @@ if TYPE_CHECKING:
 
     from brain_edge.deploy.fetch import Report
     from brain_edge.evaluation.cohort import Case, CheckedCase, Cohort
+    from brain_edge.evaluation.evidence import Accuracy
     from brain_edge.image.volume import Study
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
-    from brain_edge.package.manifest import Accuracy
     from brain_edge.spec import ModelSpec
 
 
@@ -286,14 +288,14 @@ def limits_of_package(package: ModelPackage, cohort: Cohort, cases: Sequence[Cas
     """What figures of a package on some cases of a cohort do not say, because it has seen them before."""
     if package.manifest.mark:
         yield f"The weights were {package.manifest.mark}: a Dice on those cases is on what they have seen."
-    accuracy = package.manifest.accuracy
+    accuracy = accuracy_of(package.manifest)
     searched = {case.entry.split for case in cases} - {Split.TEST}
     is_new = accuracy is None or accuracy.cohort_sha256 != cohort.sha256
     if accuracy is not None and is_new and (known := _known_images(accuracy, cases)):
         yield f"{known} of these cases are images that the INT8 settings were chosen on, in another cohort."
     if not is_new and searched:
         yield "The INT8 settings of this package were chosen on cases of this cohort; only its test split is new to it."
-    tuning = package.manifest.tuning
+    tuning = tuning_of(package.manifest)
     if tuning and tuning.cohort_sha256 == cohort.sha256 and searched:
         yield "The settings of this package were tuned on cases of this cohort; only its test split is new to it."
 

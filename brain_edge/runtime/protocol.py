@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from brain_edge.image.volume import FloatArray
 
 
@@ -16,23 +14,15 @@ class Session(Protocol):
 
     The contract: input (1, C, I, J, K) float32, C-contiguous; output (1, D, I, J, K) float32 that the caller
     may change, valid until the next call; the same input gives the same output. Networks that see slices take
-    (N, C, H, W) and give (N, D, H, W), generators take (N, C) (`brain_edge.spec.execution.open_shape`).
+    (N, C, H, W) and give (N, D, H, W), generators take (N, C) (`brain_edge.spec.execution`).
 
-    A session may also have `run_many(batches)`, see `StreamingSession`.
+    A session may also have `run_many(batches)`, which computes the next inputs while the caller works on an output: the
+    outputs of inputs of one shape, in their order, each valid until the next is asked for. Inputs are taken a few ahead
+    and are not to be changed afterwards.
     """
 
     def __call__(self, batch: FloatArray) -> FloatArray:
         """Run the network once."""
-
-
-class StreamingSession(Session, Protocol):
-    """A session that computes the next inputs while the caller works on an output."""
-
-    def run_many(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
-        """The outputs of the inputs, all of one shape, in their order; each is valid until the next is asked for.
-
-        Inputs are taken a few ahead of the outputs and are not to be changed by the caller afterwards.
-        """
 
 
 @dataclass(frozen=True)

@@ -156,15 +156,6 @@ def channels_seen(execution: Execution, channels: int) -> int:
     return channels * (2 * execution.neighbours + 1) if isinstance(execution, SlicesAlong) else channels
 
 
-def open_shape(execution: Execution, channels_in: int) -> tuple[int, ...]:
-    """The input shape of a graph, -1 where it depends on the image."""
-    if isinstance(execution, SlicesAlong | WholeStack):
-        return (-1, channels_in, -1, -1)
-    if isinstance(execution, NoiseSlices):
-        return (-1, channels_in)
-    return (1, channels_in, -1, -1, -1)
-
-
 def known_input(execution: Execution, channels_in: int, sides: Shape | None) -> tuple[int, ...] | None:
     """The input shape of a graph that follows from the sides that its steps fix, or None where it depends on the image.
 

@@ -10,7 +10,7 @@ from brain_edge.bench.matrix.data import machines
 from brain_edge.bench.matrix.figures import draw_all
 from brain_edge.bench.matrix.page import benchmark_page
 from brain_edge.bench.matrix.turns import read_turns
-from brain_edge.machine.atomic import atomic_folder
+from brain_edge.machine.atomic_folder import atomic_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

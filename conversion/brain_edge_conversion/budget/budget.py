@@ -13,7 +13,7 @@ from brain_edge.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from brain_edge.package.manifest import AccuracyCase
+    from brain_edge.evaluation.evidence import AccuracyCase
 
 
 DROP_STEP: Final = 1e-5

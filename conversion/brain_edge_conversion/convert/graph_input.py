@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brain_edge.errors import WeightsError
-from brain_edge.spec.execution import NoiseSlices, SlicesAlong, WholeStack, open_shape
+from brain_edge.spec.execution import NoiseSlices, SlicesAlong, WholeStack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from brain_edge.image.geometry import Shape
     from brain_edge.spec import Network
     from brain_edge.spec.execution import Execution
+
+
+def open_shape(execution: Execution, channels_in: int) -> tuple[int, ...]:
+    """The input shape of a graph, -1 where it depends on the image."""
+    if isinstance(execution, SlicesAlong | WholeStack):
+        return (-1, channels_in, -1, -1)
+    if isinstance(execution, NoiseSlices):
+        return (-1, channels_in)
+    return (1, channels_in, -1, -1, -1)
 
 
 def example_input(execution: Execution, channels_in: int, sides: Shape) -> tuple[int, ...]:

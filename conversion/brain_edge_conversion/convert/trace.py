@@ -10,8 +10,7 @@ from brain_edge.errors import BrainEdgeError
 from brain_edge.runtime.session import RT_INFO
 from brain_edge.runtime.telemetry import forbid_telemetry
 from brain_edge.spec import canonical_json
-from brain_edge.spec.execution import open_shape
-from brain_edge_conversion.convert.graph_input import example_input
+from brain_edge_conversion.convert.graph_input import example_input, open_shape
 from brain_edge_conversion.convert.rewrites.outputs import describe_outputs
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def trace(module: nn.Module, network: Network, example_shape: Shape, *, has_fixed_sides: bool = False) -> Any:
-    """An OpenVINO model of a module, its module left as it is; open sides as `spec.execution.open_shape` has.
+    """An OpenVINO model of a module, its module left as it is; open sides as `open_shape` has.
 
     Args:
         module: in the state that is to be converted.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from brain_edge.errors import UsageError
-from brain_edge.machine.atomic import atomic_folder
+from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus
 from brain_edge_conversion.budget.capture import capture_inputs
 from brain_edge_conversion.budget.work_folder import draft_folder, scratch_folder

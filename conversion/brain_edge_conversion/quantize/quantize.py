@@ -18,10 +18,11 @@ from brain_edge.engine.stage_zero import with_stage_zero
 from brain_edge.errors import BudgetError, UsageError
 from brain_edge.evaluation.cohort import Split, load_case, require_cases, study_for
 from brain_edge.evaluation.cohort.manifest import person_key
+from brain_edge.evaluation.evidence import spelt
 from brain_edge.evaluation.report.accuracy_page import write_page
 from brain_edge.evaluation.report.accuracy_report import pseudonymous, with_pictures, write_report
 from brain_edge.jobs.pictures.sheet import require_matplotlib
-from brain_edge.machine.atomic import atomic_folder
+from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import arithmetic_of, this_machine
 from brain_edge.machine.options import RuntimeOptions
@@ -58,8 +59,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Case, Cohort
+    from brain_edge.evaluation.evidence import Accuracy, AccuracyCase, IsaRecord
     from brain_edge.image.volume import Study, Volume
-    from brain_edge.package.manifest import Accuracy, AccuracyCase, IsaRecord
     from brain_edge.spec import ModelSpec
     from brain_edge_conversion.quantize.journal import Entry
     from brain_edge_conversion.quantize.policy import Stop
@@ -271,7 +272,7 @@ class _Quantisation:
     def _seal(self, candidate: ModelPackage, accuracy: Accuracy) -> ModelPackage:
         package = _described(candidate, self._package)
         write_self_test(package)
-        return seal(package.folder, msgspec.structs.replace(package.manifest, accuracy=accuracy))
+        return seal(package.folder, msgspec.structs.replace(package.manifest, accuracy=spelt(accuracy)))
 
     def _refused(self, judgement: Judgement, stop: Stop, candidate: ModelPackage, target: Path) -> BudgetError:
         """Write the report of a missed budget; without a folder of its own it shows no patient."""

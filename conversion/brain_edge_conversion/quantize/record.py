@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.evaluation.cohort import Split
+from brain_edge.evaluation.evidence import Accuracy, Basis, FloatLayer, IsaRecord, LabelRecord, TrialRecord
 from brain_edge.evaluation.report.accuracy_report import AccuracyReport, NamedCase
-from brain_edge.package.manifest import Accuracy, Basis, FloatLayer, IsaRecord, LabelRecord, TrialRecord
 from brain_edge_conversion.budget.budget import baseline_dice, has_reference, hd95_increase_mm, losses, smallest_budget
 from brain_edge_conversion.budget.statement import speaks_of_patients, statement
 from brain_edge_conversion.budget.subjects import (
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from brain_edge.evaluation.cohort import Case, Cohort
+    from brain_edge.evaluation.evidence import AccuracyCase
     from brain_edge.package import ModelPackage
-    from brain_edge.package.manifest import AccuracyCase
     from brain_edge_conversion.budget.budget import AccuracyBudget, Verdict
     from brain_edge_conversion.quantize.policy import TrialOutcome
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from brain_edge.evaluation.evidence import FloatLayer, IsaRecord
 from brain_edge.package import ModelPackage, NumberFormat, graph_path
-from brain_edge.package.manifest import FloatLayer, IsaRecord
 from brain_edge.runtime.session import read_graph
 from brain_edge_conversion.budget.budget import judge
 from brain_edge_conversion.budget.coverage import LayerCost, int8_share, layer_costs, with_kernels

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET, UnsetType
-
+from brain_edge.evaluation.evidence import accuracy_of
+from brain_edge.evaluation.tuning import tuning_of
 from brain_edge.package.manifest import WeightsStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from brain_edge.package.manifest import Accuracy, IsaRecord, Manifest
-    from brain_edge.package.tuning import Tuning
+    from brain_edge.evaluation.evidence import Accuracy, IsaRecord
+    from brain_edge.evaluation.tuning import Tuning
+    from brain_edge.package.manifest import Manifest
 
 
 def model_card(manifest: Manifest) -> str:
@@ -48,8 +49,8 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield from _parity(manifest)
     yield from _rewrites(manifest.rewrites)
-    yield from _accuracy(manifest.accuracy)
-    yield from _tuning(manifest.tuning)
+    yield from _accuracy(accuracy_of(manifest))
+    yield from _tuning(tuning_of(manifest))
     yield "## Weights"
     yield ""
     for record in manifest.weights:
@@ -108,8 +109,8 @@ def _accuracy(accuracy: Accuracy | None) -> Iterator[str]:
     yield ""
 
 
-def _tuning(tuning: Tuning | UnsetType) -> Iterator[str]:
-    if tuning is UNSET:
+def _tuning(tuning: Tuning | None) -> Iterator[str]:
+    if tuning is None:
         return
     yield "## What tuning did to the masks"
     yield ""

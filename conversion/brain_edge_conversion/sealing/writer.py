@@ -22,7 +22,7 @@ LICENCE: Final = "LICENSE.txt"
 def seal(folder: Path, manifest: Manifest) -> ModelPackage:
     """Write model card, licence and, with the hash of every file, the manifest into `folder`: a whole package.
 
-    The caller fills a folder that is not yet in place (`brain_edge.machine.atomic.atomic_folder`), so that nobody
+    The caller fills a folder that is not yet in place (`brain_edge.machine.atomic_folder`), so that nobody
     ever sees a package without its manifest.
     """
     (folder / CARD).write_text(model_card(manifest), encoding="utf-8", newline="\n")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET
 
-from brain_edge.package.tuning import TunedCase, TunedTrial, Tuning
+from brain_edge.evaluation.tuning import TunedCase, TunedTrial, Tuning
 from brain_edge_conversion.budget.budget import has_reference, judge, losses
 from brain_edge_conversion.budget.statement import speaks_of_patients, statement
 from brain_edge_conversion.budget.subjects import USUAL_CONFIDENCE, next_patient, subjects_needed, worst_by_subject
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from brain_edge.evaluation.cohort import Cohort
+    from brain_edge.evaluation.evidence import AccuracyCase, IsaRecord
     from brain_edge.package import ModelPackage
-    from brain_edge.package.manifest import AccuracyCase, IsaRecord
     from brain_edge_conversion.budget.budget import AccuracyBudget, Verdict
     from brain_edge_conversion.tune.journal import Entry
     from brain_edge_conversion.tune.settings import Setting, Space

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
+from brain_edge.evaluation.evidence import AccuracyCase
 from brain_edge.machine.atomic import atomic_file
-from brain_edge.package.manifest import AccuracyCase
 from brain_edge.spec import Value
 from brain_edge_conversion.tune.timed import ProcessSample
 

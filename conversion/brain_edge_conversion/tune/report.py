@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.evaluation.evaluate import format_rows
+from brain_edge.evaluation.tuning import Tuning
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.machine.description import Machine
-from brain_edge.package.tuning import Tuning
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import DROP_STEP
 from brain_edge_conversion.tune.front import pareto_front

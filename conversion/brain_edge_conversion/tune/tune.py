@@ -22,7 +22,8 @@ from brain_edge.bench.counted import Input
 from brain_edge.engine.stage_zero import with_stage_zero
 from brain_edge.errors import BrainEdgeError, BudgetError, MissingExtraError, UsageError
 from brain_edge.evaluation.cohort import Split, require_cases
-from brain_edge.machine.atomic import atomic_folder
+from brain_edge.evaluation.evidence import spelt
+from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import arithmetic_of, this_machine
 from brain_edge.machine.options import RuntimeOptions
@@ -150,7 +151,7 @@ class _Tuning:
             failures = (*judgement.failures, *_proposal(judgement))
             self._write(report(failures=failures, judgement=judgement), folder)
             raise _refusal(failures)
-        manifest = msgspec.structs.replace(candidate.manifest, tuning=evidence(judgement))
+        manifest = msgspec.structs.replace(candidate.manifest, tuning=spelt(evidence(judgement)))
         write_self_test(candidate)
         sealed = seal(draft, manifest)
         self._write(report(judgement=judgement, digest=sealed.digest), folder)

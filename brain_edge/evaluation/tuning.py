@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from brain_edge.evaluation.evidence import typed
 from brain_edge.spec.base import Value
+
+if TYPE_CHECKING:
+    from brain_edge.package.manifest import Manifest
 
 
 class TunedCase(Value, frozen=True):
@@ -107,3 +111,12 @@ class Tuning(Value, frozen=True, kw_only=True):
     trials: tuple[TunedTrial, ...]
     threads: int
     demonstration: bool | UnsetType = UNSET
+
+
+def tuning_of(manifest: Manifest) -> Tuning | None:
+    """What tuning did to the masks of a package; None where it was not tuned.
+
+    Raises:
+        PackageError: it is not what this version writes.
+    """
+    return None if manifest.tuning is UNSET else typed(manifest.tuning, Tuning, manifest.spec.name)
