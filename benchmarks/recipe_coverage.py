@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 import numpy as np
+from brain_edge_conversion.quantize.search import candidate_in, quantise_package
 from harness.coverage_record import (
     FOLDER,
     GraphCoverage,
@@ -46,7 +47,6 @@ from brain_edge_conversion.convert.graph_input import example_input
 from brain_edge_conversion.convert.parity import TorchSession
 from brain_edge_conversion.quantize.ladder import Setting
 from brain_edge_conversion.quantize.policy import Trial
-from brain_edge_conversion.quantize.search import candidate_in, quantise_package
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe
 

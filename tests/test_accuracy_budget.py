@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
+from evidences import accuracy_case
 
 from brain_edge.errors import UsageError
-from brain_edge.evaluation.evidence import AccuracyCase
-from brain_edge_conversion.budget.budget import AccuracyBudget, hd95_increase_mm, judge
-from brain_edge_conversion.quantize.record import label_records
+from brain_edge_conversion.budget.budget import AccuracyBudget, judge
+from brain_edge_conversion.search.evidence import label_records
+
+if TYPE_CHECKING:
+    from brain_edge.evaluation.evidence import AccuracyCase
 
 
 def record(case: int, drop: float | None = 0.0, agreement: float | None = 1.0, **fields) -> AccuracyCase:
     """A case with a reference; `reference_volume_ml=None` makes it one without."""
     known = {
-        "hd95_fp32_mm": 1.0,
-        "hd95_int8_mm": 1.0,
+        "hd95_baseline_mm": 1.0,
+        "hd95_candidate_mm": 1.0,
         "reference_volume_ml": 1000.0,
-        "dice_fp32": 0.9,
-        "dice_int8": 0.9,
+        "dice_baseline": 0.9,
+        "dice_candidate": 0.9,
     }
-    return AccuracyCase(case=case, split="test", label=1, drop=drop, agreement=agreement, **(known | fields))
+    return accuracy_case(case, drop=drop, agreement=agreement, **(known | fields))
 
 
 def without_reference(case: int, agreement: float) -> AccuracyCase:
-    return record(case, None, agreement, hd95_fp32_mm=None, hd95_int8_mm=None, reference_volume_ml=None)
+    return record(case, None, agreement, hd95_baseline_mm=None, hd95_candidate_mm=None, reference_volume_ml=None)
 
 
 def failures(cases: list[AccuracyCase], **limits: float) -> list[str]:
@@ -37,7 +41,7 @@ def test_opposite_errors_that_hide_in_a_drop_of_zero_are_seen_by_the_disagreemen
     cases = [record(1, drop=0.0, agreement=0.93)]
     assert failures(cases) == []
     assert failures(cases, max_disagreement=0.05) == [
-        "mean disagreement of label 1 with FP32 is 0.07000 over the cases with a reference, the limit is 0.05"
+        "mean disagreement of label 1 with the baseline is 0.07000 over the cases with a reference, the limit is 0.05"
     ]
     assert judge(cases, 1.0, AccuracyBudget()).worst_mean_disagreement == pytest.approx(0.07)
 
@@ -46,7 +50,8 @@ def test_cases_with_and_without_references_are_not_pooled_in_the_disagreement_ei
     """Nine good cases with references would hide the bad one without."""
     cases = [*(record(number, agreement=1.0) for number in range(1, 10)), without_reference(10, 0.9)]
     assert failures(cases, max_disagreement=0.05) == [
-        "mean disagreement of label 1 with FP32 is 0.10000 over the cases without a reference, the limit is 0.05"
+        "mean disagreement of label 1 with the baseline is 0.10000 over the cases without a reference, the limit is "
+        "0.05"
     ]
     assert judge(cases, 1.0, AccuracyBudget()).worst_mean_disagreement == 0.0
 
@@ -66,14 +71,14 @@ def test_a_case_with_a_reference_that_lacks_the_label_is_still_one_with_a_refere
     ],
 )
 def test_the_distance_can_be_bounded_case_by_case(int8_mm: float | None, words: list[str]):
-    cases = [record(1, hd95_int8_mm=int8_mm), record(2, hd95_int8_mm=0.1)]
+    cases = [record(1, hd95_candidate_mm=int8_mm), record(2, hd95_candidate_mm=0.1)]
     assert failures(cases, max_hd95_increase_mm=0.5) == words
     assert failures(cases) == []
 
 
 def test_a_label_that_neither_mask_has_grows_by_nothing():
-    assert hd95_increase_mm(record(1, hd95_fp32_mm=None, hd95_int8_mm=3.0)) is None
-    assert hd95_increase_mm(record(1, hd95_int8_mm=None)) == math.inf
+    assert record(1, hd95_baseline_mm=None, hd95_candidate_mm=3.0).hd95_increase_mm is None
+    assert record(1, hd95_candidate_mm=None).hd95_increase_mm == math.inf
 
 
 def test_excess_says_how_far_the_worst_figure_is_from_its_limit():
@@ -82,7 +87,7 @@ def test_excess_says_how_far_the_worst_figure_is_from_its_limit():
     assert judge([record(1, drop=0.005, agreement=0.94)], 1.0, limited).excess == pytest.approx(3.0)
     still = AccuracyBudget(max_dice_drop=0.01, max_hd95_increase_mm=0)
     assert judge([record(1)], 1.0, still).excess == 1.0
-    assert judge([record(1, hd95_int8_mm=1.5)], 1.0, still).excess > 1.0
+    assert judge([record(1, hd95_candidate_mm=1.5)], 1.0, still).excess > 1.0
 
 
 @pytest.mark.parametrize(
@@ -102,9 +107,11 @@ def test_a_limit_that_cannot_bind_is_refused(limits: dict[str, float], words: st
 
 
 def test_a_label_that_is_nowhere_is_left_out_and_counted_and_one_that_is_invented_is_measured_in_ml():
-    nowhere = record(1, drop=None, agreement=None, reference_volume_ml=0.0, volume_int8_ml=0.0)
-    invented = record(2, drop=1.0, agreement=0.0, reference_volume_ml=0.0, volume_int8_ml=7.5, hd95_fp32_mm=None)
-    (label,) = label_records([nowhere, invented, record(3, drop=0.1, volume_int8_ml=900.0)])
+    nowhere = record(1, drop=None, agreement=None, reference_volume_ml=0.0, volume_candidate_ml=0.0)
+    invented = record(
+        2, drop=1.0, agreement=0.0, reference_volume_ml=0.0, volume_candidate_ml=7.5, hd95_baseline_mm=None
+    )
+    (label,) = label_records([nowhere, invented, record(3, drop=0.1, volume_candidate_ml=900.0)])
     assert (label.cases, label.absent) == (2, 1)
     assert label.mean_drop == pytest.approx(0.55)
     assert label.worst_drop == 1.0
@@ -113,8 +120,8 @@ def test_a_label_that_is_nowhere_is_left_out_and_counted_and_one_that_is_invente
 
 
 def test_lesions_are_counted_over_all_cases_of_models_that_find_lesions():
-    lesions = [record(case, lesions=3, found_fp32=3, found_int8=case) for case in (1, 2)]
+    lesions = [record(case, lesions=3, found_baseline=3, found_candidate=case) for case in (1, 2)]
     (label,) = label_records(lesions)
-    assert (label.lesions, label.found_fp32, label.found_int8) == (6, 6, 3)
+    assert (label.lesions, label.found_baseline, label.found_candidate) == (6, 6, 3)
     (label,) = label_records([record(1)])
     assert label.lesions is None

@@ -9,20 +9,12 @@ from xml.etree import ElementTree as ET
 import jsonschema
 import msgspec
 import pytest
+from evidences import accuracy_case, evidence
 from outlier_package import phantom_cohort
 from tiny_package import SPEC, make_package
 
 from brain_edge.evaluation.cohort import Split
-from brain_edge.evaluation.evidence import (
-    Accuracy,
-    AccuracyCase,
-    Basis,
-    FloatLayer,
-    IsaRecord,
-    LabelRecord,
-    TrialRecord,
-    accuracy_of,
-)
+from brain_edge.evaluation.evidence import Basis, FloatLayer, IsaRecord, LabelRecord, TrialRecord, evidence_in
 from brain_edge.evaluation.report.accuracy_page import page, write_page
 from brain_edge.evaluation.report.accuracy_report import (
     AccuracyReport,
@@ -42,33 +34,42 @@ if TYPE_CHECKING:
 
 replace = msgspec.structs.replace
 
-CASE = AccuracyCase(
-    case=4,
-    split="test",
-    label=1,
-    dice_fp32=0.96,
-    dice_int8=0.94,
+CASE = accuracy_case(
+    4,
+    dice_baseline=0.96,
+    dice_candidate=0.94,
     drop=0.02,
     agreement=0.97,
-    hd95_fp32_mm=1.0,
-    hd95_int8_mm=None,
+    hd95_baseline_mm=1.0,
     subject=2,
 )
-ACCURACY = Accuracy(
+EVIDENCE = evidence(
     statement="mean Dice drop at most 0.02000",
-    max_dice_drop=0.01,
     worst_mean_drop=0.02,
     int8_share=0.994,
-    cohort_sha256="cd" * 32,
-    demonstration=False,
     cases=(CASE,),
-    max_case_drop=0.02,
     next_patient="At most 1/2.",
     warnings=("1 test subject(s): too few.",),
-    searched_on="validation",
-    labels=(LabelRecord(1, 1, 0, 0.02, 0.02, 0.03, 0.03, None, 0.0, (0.01, 0.03)),),
+    labels=(
+        LabelRecord(
+            label=1,
+            cases=1,
+            absent=0,
+            mean_drop=0.02,
+            worst_drop=0.02,
+            mean_disagreement=0.03,
+            worst_disagreement=0.03,
+            mean_hd95_increase_mm=None,
+            false_positive_ml=0.0,
+            interval=(0.01, 0.03),
+        ),
+    ),
     isas=(IsaRecord(isa="AVX2", verified=False, reason="not verified: this CPU is aarch64, not x86"),),
-    trials=(TrialRecord("mixed preset", (), 1.0, 0.03, 0.03, 3.0, False),),
+    trials=(
+        TrialRecord(
+            changes=("mixed preset",), int8_share=1.0, worst_mean_drop=0.03, worst_case_drop=0.03, excess=3.0, met=False
+        ),
+    ),
     float_layers=(FloatLayer("tiny", "conv<1>", "Convolution", 1_000_000, "reverted by the search"),),
 )
 REPORT = AccuracyReport(
@@ -78,17 +79,14 @@ REPORT = AccuracyReport(
     search_result="a setting of the ladder meets the budget",
     judged_on="test",
     model="tiny",
-    fp32_digest="ab" * 32,
-    int8_digest=None,
+    candidate=None,
     labels=SPEC.labels,
     cohort="heads",
-    cohort_sha256="cd" * 32,
     licence="CC0",
     citation="",
     synthetic=False,
-    demonstration=False,
     versions={"openvino": "1"},
-    accuracy=ACCURACY,
+    evidence=EVIDENCE,
     cases=(NamedCase(case=4, subject="<script>alert(1)</script>", visit="a&b", sequences=("T1",)),),
 )
 
@@ -120,7 +118,7 @@ def test_every_figure_is_on_the_page():
     expected = ("0.96000", "0.94000", "0.02000", "0.97000", "1.00", "99.4%", "0.01000 to 0.03000", "cd" * 32, "ab" * 32)
     for figure in expected:
         assert figure in read.text
-    for words in (*REPORT.failures, REPORT.smallest_budget, *ACCURACY.warnings, REPORT.warning, "conv<1>", "1,000,000"):
+    for words in (*REPORT.failures, REPORT.smallest_budget, *EVIDENCE.warnings, REPORT.warning, "conv<1>", "1,000,000"):
         assert words in read.text
 
 
@@ -148,20 +146,23 @@ def test_a_page_with_pictures_says_that_it_shows_patients(tmp_path: Path):
 
 @pytest.mark.parametrize(("mark", "words"), [("synthetic", "SYNTHETIC IMAGES"), ("demonstration", "DEMONSTRATION")])
 def test_images_that_are_no_patients_are_marked(mark: str, words: str):
-    assert words in page(replace(REPORT, **{mark: True}), {})
+    marked = {"synthetic": {"synthetic": True}, "demonstration": {"evidence": replace(EVIDENCE, demonstration=True)}}
+    assert words in page(replace(REPORT, **marked[mark]), {})
     assert words not in page(REPORT, {})
 
 
 def test_met_and_missed_are_told_apart():
     assert "The budget is not met; no package was written" in page(REPORT, {})
-    met = page(replace(REPORT, met=True, failures=(), int8_digest="ef" * 32), {})
+    met = page(replace(REPORT, met=True, failures=(), candidate="ef" * 32), {})
     assert "The budget is met" in met
     assert "ef" * 32 in met
 
 
 def test_without_references_the_scatter_shows_the_disagreement():
-    blind = replace(ACCURACY, basis=Basis.AGREEMENT, cases=(replace(CASE, dice_fp32=None, dice_int8=None, drop=None),))
-    html = page(replace(REPORT, accuracy=blind), {})
+    blind = replace(
+        EVIDENCE, basis=Basis.AGREEMENT, cases=(replace(CASE, dice_baseline=None, dice_candidate=None, drop=None),)
+    )
+    html = page(replace(REPORT, evidence=blind), {})
     assert "disagreement with FP32</text>" in html
     assert "case 4, label 1: 0.03000" in html
 
@@ -195,7 +196,7 @@ def test_a_report_for_others_has_numbers_for_subjects_and_no_picture(tmp_path: P
     shown = with_pictures(REPORT, {4: "p.png"})
     assert shown.cases[0].picture == "p.png"
     others = pseudonymous(shown)
-    assert others.accuracy == REPORT.accuracy
+    assert others.evidence == REPORT.evidence
     (case,) = others.cases
     assert (case.case, case.subject, case.visit, case.sequences, case.picture) == (4, "subject 2", "", ("T1",), None)
     for text in (write_page(others, tmp_path).read_text(), write_report(others, tmp_path).read_text()):
@@ -205,8 +206,8 @@ def test_a_report_for_others_has_numbers_for_subjects_and_no_picture(tmp_path: P
 
 def test_the_kernels_that_ran_are_on_the_page():
     older = IsaRecord(isa="AVX2", verified=True, met=True, int8_share=0.9, kernels={"jit_avx2_I8": 0.9})
-    ran = replace(ACCURACY, isas=(older,), kernels={"brgconv_avx512_I8": 0.95, "jit_avx512_f32": 0.05})
-    text = Reader(page(replace(REPORT, accuracy=ran), {})).text
+    ran = replace(EVIDENCE, isas=(older,), kernels={"brgconv_avx512_I8": 0.95, "jit_avx512_f32": 0.05})
+    text = Reader(page(replace(REPORT, evidence=ran), {})).text
     for words in ("jit_avx2_I8 90.0%", "multiply-adds by brgconv_avx512_I8", "95.0%", "5.0%"):
         assert words in text
 
@@ -222,6 +223,6 @@ def test_a_run_leaves_figures_page_and_pictures_where_they_were_asked_for(tmp_pa
     written = quantize(package, cohort, tmp_path / "int8", options)
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"accuracy.json", "accuracy.html", "case-3.png"}
     report = read_report(tmp_path / "report/accuracy.json")
-    assert (report.met, report.int8_digest, report.accuracy) == (True, written.digest, accuracy_of(written.manifest))
+    assert (report.met, report.candidate, report.evidence) == (True, written.digest, evidence_in(written.manifest))
     assert [(case.subject, case.picture) for case in report.cases] == [("MUSTERMANN_3", "case-3.png")]
     assert not any(b"MUSTERMANN" in path.read_bytes() for path in written.folder.rglob("*") if path.is_file())

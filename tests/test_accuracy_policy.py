@@ -14,7 +14,8 @@ from brain_edge_conversion.quantize.ladder import (
     Ranges,
     ladder_from,
 )
-from brain_edge_conversion.quantize.policy import Group, Rank, Stop, Trial, TrialOutcome, best, next_trial, out_of_time
+from brain_edge_conversion.quantize.policy import Group, Rank, Trial, TrialOutcome, best, least_reverted, next_trial
+from brain_edge_conversion.search.space import Stop
 
 GROUPS = tuple(Group(graph="g", layers=(f"layer{number}",)) for number in range(11))
 SHARE = 0.5
@@ -40,7 +41,7 @@ def simulate(excess_of, share_of=lambda _trial: 1.0, ladder=LADDER, groups=GROUP
 def test_the_fastest_setting_that_meets_the_budget_is_taken_and_nothing_is_tried_after_it():
     for wanted in range(len(LADDER)):
         stop, history = simulate(lambda trial, wanted=wanted: 2.0 - (LADDER.index(trial.setting) >= wanted))
-        assert stop.chosen == wanted
+        assert stop.chosen == Trial(setting=LADDER[wanted])
         assert [outcome.trial for outcome in history] == [Trial(setting=rung) for rung in LADDER[: wanted + 1]]
 
 
@@ -53,7 +54,7 @@ def test_as_few_groups_as_will_do_go_back_to_float(needed: int, total: int):
         assert stop.reason == "with every group that can be reverted the budget is still missed"
     else:
         assert stop.chosen is not None
-        assert history[stop.chosen].trial.reverted == GROUPS[:needed]
+        assert stop.chosen.reverted == GROUPS[:needed]
     assert len({len(outcome.trial.reverted) for outcome in history}) == len(history) - len(LADDER) + 1
 
 
@@ -61,9 +62,9 @@ def test_groups_are_reverted_from_the_setting_that_came_closest():
     def excess_of(trial: Trial) -> float:
         return 0.5 if trial.reverted else 2.0 + abs(LADDER.index(trial.setting) - 3)
 
-    stop, history = simulate(excess_of)
+    stop, _ = simulate(excess_of)
     assert stop.chosen is not None
-    assert history[stop.chosen].trial.setting == LADDER[3]
+    assert stop.chosen.setting == LADDER[3]
 
 
 def test_of_settings_that_are_equally_close_the_faster_one_is_reverted():
@@ -95,9 +96,9 @@ def test_when_time_is_over_the_least_float_that_meets_the_budget_is_taken_or_not
         )
 
     failed = [outcome(count, met=False) for count in (0, 1, 2)]
-    assert out_of_time(failed, 30) == Stop(None, "the time limit of 30 minutes was over after 3 trial(s)")
+    assert least_reverted(failed) is None
     found = [*failed, outcome(8, met=True), outcome(4, met=True)]
-    assert out_of_time(found, 0.5) == Stop(4, "the time limit of 0.5 minutes was over after 5 trial(s)")
+    assert least_reverted(found) == found[4].trial
 
 
 def test_the_search_is_short():

@@ -6,26 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evidences import accuracy_case
+from tiny_package import tiny_manifest
 
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, CohortManifest, FileEntry, Split
-from brain_edge.evaluation.evidence import AccuracyCase, Basis, IsaRecord
-from brain_edge_conversion.budget.budget import AccuracyBudget, judge
-from brain_edge_conversion.quantize.record import Judgement, accuracy_record
+from brain_edge.evaluation.evidence import AccuracyCase, Basis, Change, IsaRecord
+from brain_edge.package import ModelPackage
+from brain_edge_conversion.budget.budget import AccuracyBudget
+from brain_edge_conversion.search.evidence import evidence_of
+from brain_edge_conversion.search.judgement import Judgement
+from brain_edge_conversion.search.space import Facts
 
 
 def record(case: int, drop: float | None = 0.002, split: str = "test", **fields: Any) -> AccuracyCase:
     """A case of its own subject, with a reference unless its drop is None."""
     known: dict[str, Any] = {
         "label": 1,
-        "dice_fp32": None if drop is None else 0.95,
-        "dice_int8": None if drop is None else 0.95 - drop,
+        "dice_baseline": None if drop is None else 0.95,
+        "dice_candidate": None if drop is None else 0.95 - drop,
         "agreement": 0.99,
-        "hd95_fp32_mm": None if drop is None else 1.0,
-        "hd95_int8_mm": None if drop is None else 1.0,
+        "hd95_baseline_mm": None if drop is None else 1.0,
+        "hd95_candidate_mm": None if drop is None else 1.0,
         "reference_volume_ml": None if drop is None else 1000.0,
         "subject": case,
     }
-    return AccuracyCase(case=case, split=split, drop=drop, **(known | fields))
+    return accuracy_case(case, split=split, drop=drop, **(known | fields))
 
 
 def judgement(records: list[AccuracyCase], header: dict[str, bool] | None = None, **fields: Any) -> Judgement:
@@ -40,7 +45,8 @@ def judgement(records: list[AccuracyCase], header: dict[str, bool] | None = None
         "searched_on": Split.VALIDATION,
         "earlier": 0,
         "trials": (),
-        "floats": (),
+        "facts": Facts(changes=("performance preset",)),
+        "versions": {},
         "kernels": {"jit_avx2_I8": 1.0},
         "threads": 2,
     }
@@ -49,13 +55,14 @@ def judgement(records: list[AccuracyCase], header: dict[str, bool] | None = None
         budget=budget,
         records=records,
         share=1.0,
-        verdict=judge(records, 1.0, budget),
+        change=Change.QUANTIZED,
+        baseline=ModelPackage(Path("fp32"), tiny_manifest()),
         **(known | fields),
     )
 
 
 def test_with_nineteen_subjects_nothing_is_missing():
-    made = accuracy_record(judgement([record(case) for case in range(1, 20)]))
+    made = evidence_of(judgement([record(case) for case in range(1, 20)]))
     assert made.warnings == ()
     assert "at most 1/20 = 5%" in made.next_patient
     assert made.labels[0].interval is not None
@@ -63,12 +70,12 @@ def test_with_nineteen_subjects_nothing_is_missing():
 
 
 def test_with_eighteen_the_record_says_what_is_missing():
-    made = accuracy_record(judgement([record(case) for case in range(1, 19)]))
+    made = evidence_of(judgement([record(case) for case in range(1, 19)]))
     assert made.warnings == ("18 test subject(s): a statement with 95 % confidence needs 19, 1 more.",)
 
 
 def test_two_cases_of_one_subject_are_one_witness():
-    made = accuracy_record(judgement([record(1, 0.001, subject=7), record(2, 0.004, subject=7)]))
+    made = evidence_of(judgement([record(1, 0.001, subject=7), record(2, 0.004, subject=7)]))
     assert made.subjects == 1
     assert "worst seen (0.00400) is at most 1/2" in made.next_patient
 
@@ -84,20 +91,20 @@ def test_two_cases_of_one_subject_are_one_witness():
 def test_where_nobody_speaks_for_patients_nothing_is_said_about_the_next_one(
     header: dict[str, bool], split: str, words: str
 ):
-    made = accuracy_record(judgement([record(1, split=split)], header))
+    made = evidence_of(judgement([record(1, split=split)], header))
     assert words in made.statement
     assert made.next_patient == "No statement about new patients."
 
 
 def test_without_references_it_is_agreement_and_not_accuracy():
-    made = accuracy_record(judgement([record(1, None), record(2, None)]))
+    made = evidence_of(judgement([record(1, None), record(2, None)]))
     assert made.basis is Basis.AGREEMENT
     assert made.warnings[0] == "No case has a reference mask: the figures are agreement with FP32, not accuracy."
     assert "worst disagreement with FP32 exceeds" in made.next_patient
 
 
 def test_cases_without_references_are_reported_apart():
-    made = accuracy_record(judgement([record(1), record(2, None, agreement=0.9)]))
+    made = evidence_of(judgement([record(1), record(2, None, agreement=0.9)]))
     assert made.subjects == 1
     assert "1 case(s) without a reference mask are in none of the drops" in made.warnings[-1]
     assert "disagree with FP32 by 0.10000 at most" in made.warnings[-1]
@@ -105,22 +112,22 @@ def test_cases_without_references_are_reported_apart():
 
 def test_a_drop_of_zero_with_other_masks_is_luck_and_said_to_be():
     many = [record(case, 0.0, agreement=0.1) for case in range(1, 20)]
-    made = accuracy_record(judgement(many))
+    made = evidence_of(judgement(many))
     assert made.warnings == (
-        "label 1: the INT8 masks differ from FP32's by 0.90000 (1 - Dice) where Dice against the reference drops by "
-        "0.00000: errors that cancel, on these images; --max-disagreement bounds them.",
+        "label 1: the masks of INT8 differ from those of FP32 by 0.90000 (1 - Dice) where Dice against the reference "
+        "drops by 0.00000: errors that cancel, on these images; --max-disagreement bounds them.",
     )
-    assert accuracy_record(judgement([record(case, 0.0, agreement=0.901) for case in range(1, 20)])).warnings == ()
+    assert evidence_of(judgement([record(case, 0.0, agreement=0.901) for case in range(1, 20)])).warnings == ()
 
 
 def test_what_the_search_had_to_do_without_and_how_often_the_test_was_looked_at_are_said():
-    made = accuracy_record(judgement([record(1)], {"demo": True}, searched_on=Split.CALIBRATION, earlier=2))
+    made = evidence_of(judgement([record(1)], {"demo": True}, searched_on=Split.CALIBRATION, earlier=2))
     assert made.warnings[0].startswith("There is no validation split")
     assert made.warnings[1].startswith("2 other candidate(s) were judged on these test images before")
 
 
 def test_a_label_that_int8_alone_has_lost_is_named():
-    made = accuracy_record(judgement([record(1, hd95_int8_mm=None), record(2)]))
+    made = evidence_of(judgement([record(1, hd95_candidate_mm=None), record(2)]))
     assert made.worst_hd95_increase_mm is None
     assert "INT8 loses a label that FP32 finds in case(s) 1; HD95 is undefined." in made.warnings
 
@@ -131,7 +138,7 @@ def test_a_budget_missed_under_older_instructions_is_missed():
     unknown = IsaRecord(isa="AVX2", verified=False, reason="not verified: this CPU is aarch64, not x86")
     blind = judgement([record(1)], isas=(unknown,))
     assert blind.failures == ()
-    assert accuracy_record(blind).warnings[-1] == "AVX2: not verified: this CPU is aarch64, not x86"
+    assert evidence_of(blind).warnings[-1] == "AVX2: not verified: this CPU is aarch64, not x86"
 
 
 def test_the_smallest_budget_is_one_that_older_instructions_meet_too():
@@ -148,4 +155,4 @@ def test_subjects_in_whom_no_label_occurs_do_not_count_for_the_confidence():
 
 
 def test_the_record_names_nobody():
-    assert "Smith" not in repr(accuracy_record(judgement([record(1)])))
+    assert "Smith" not in repr(evidence_of(judgement([record(1)])))

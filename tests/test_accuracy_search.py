@@ -16,7 +16,7 @@ from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError, BudgetError, InputError, UsageError
 from brain_edge.evaluation.cohort import Cohort, Split, load_case
 from brain_edge.evaluation.evaluate import segment_case
-from brain_edge.evaluation.evidence import accuracy_of
+from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.evaluation.report.accuracy_report import AccuracyReport, read_report
 from brain_edge.image.metrics import dice
 from brain_edge.machine.options import RuntimeOptions
@@ -32,7 +32,7 @@ from brain_edge_conversion.quantize import quantize as command
 from brain_edge_conversion.quantize.ladder import LADDER, Setting
 from brain_edge_conversion.quantize.policy import Trial
 from brain_edge_conversion.quantize.quantize import QuantizeOptions, quantize
-from brain_edge_conversion.quantize.search import candidate_in, quantise_package
+from brain_edge_conversion.quantize.space import candidate_in, quantise_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,16 +94,16 @@ def test_plain_nncf_breaks_the_network_at_every_setting(
 
 
 def test_reverting_exactly_the_layer_to_blame_repairs_it(repaired: ModelPackage, fp32: ModelPackage, cohort: Cohort):
-    accuracy = accuracy_of(repaired.manifest)
-    assert accuracy is not None
-    assert [layer.layer for layer in accuracy.float_layers] == [BLAMED]
-    assert accuracy.float_layers[0].reason.startswith("reverted by the search")
-    assert [(trial.met, trial.reverted) for trial in accuracy.trials] == [
+    evidence = evidence_in(repaired.manifest)
+    assert evidence is not None
+    assert [layer.layer for layer in evidence.float_layers] == [BLAMED]
+    assert evidence.float_layers[0].reason.startswith("reverted by the search")
+    assert [(trial.met, trial.reverted) for trial in evidence.trials] == [
         (False, ()),
         (False, ()),
         (True, (f"tiny: {BLAMED}",)),
     ]
-    assert accuracy.int8_share > 0.95
+    assert evidence.int8_share > 0.95
     assert drop_on(repaired, fp32, cohort, 3) < ROOM
 
 
@@ -113,20 +113,20 @@ def test_the_digest_is_that_of_the_files(repaired: ModelPackage):
 
 
 def test_the_record_is_of_the_test_split_and_says_what_the_search_has_seen(repaired: ModelPackage):
-    accuracy = accuracy_of(repaired.manifest)
-    assert accuracy is not None
-    assert {(record.split, record.subject) for record in accuracy.cases} == {("test", 3), ("test", 4)}
-    assert (accuracy.searched_on, accuracy.subjects, accuracy.earlier_candidates) == ("validation", 2, 0)
-    assert "at most 1/3 = 33%" in accuracy.next_patient
-    assert accuracy.warnings == ("2 test subject(s): a statement with 95 % confidence needs 19, 17 more.",)
+    evidence = evidence_in(repaired.manifest)
+    assert evidence is not None
+    assert {(record.split, record.subject) for record in evidence.cases} == {("test", 3), ("test", 4)}
+    assert (evidence.searched_on, evidence.subjects, evidence.earlier_candidates) == ("validation", 2, 0)
+    assert "at most 1/3 = 33%" in evidence.next_patient
+    assert evidence.warnings == ("2 test subject(s): a statement with 95 % confidence needs 19, 17 more.",)
 
 
 @pytest.mark.skipif(bool(isa.obstacle(platform.machine(), Precision.F32)), reason="not an x86 CPU")
 def test_the_package_was_measured_under_older_instructions_too(repaired: ModelPackage):
-    accuracy = accuracy_of(repaired.manifest)
-    assert accuracy is not None
-    assert [(record.isa, record.verified, record.met) for record in accuracy.isas] == [("AVX2", True, True)]
-    assert accuracy.isas[0].worst_mean_drop == pytest.approx(accuracy.worst_mean_drop, abs=0.01)
+    evidence = evidence_in(repaired.manifest)
+    assert evidence is not None
+    assert [(record.isa, record.verified, record.met) for record in evidence.isas] == [("AVX2", True, True)]
+    assert evidence.isas[0].worst_mean_drop == pytest.approx(evidence.worst_mean_drop, abs=0.01)
 
 
 def test_where_older_instructions_cannot_be_measured_the_record_says_why():
@@ -235,7 +235,7 @@ def test_a_search_whose_time_is_over_is_refused_and_goes_on_when_it_is_given_mor
 
 @pytest.mark.parametrize("minutes", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_time_limit_is_above_zero(minutes: float):
-    with pytest.raises(UsageError, match="expected a time limit above 0 minutes"):
+    with pytest.raises(UsageError, match="expected --time-limit of more than 0 minutes"):
         replace(options(), time_limit_min=minutes)
 
 
@@ -268,10 +268,10 @@ def test_a_budget_that_cannot_be_met_is_refused_with_a_report_and_without_a_look
     fp32: ModelPackage, cohort: Cohort, tmp_path: Path
 ):
     words, report = refused(fp32, cohort, tmp_path / "int8", max_disagreement=1e-5)
-    assert "mean disagreement of label 1 with FP32 is 0." in words
-    assert (report.met, report.judged_on, report.int8_digest) == (False, "validation", None)
+    assert "mean disagreement of label 1 with the baseline is 0." in words
+    assert (report.met, report.judged_on, report.candidate) == (False, "validation", None)
     assert report.failures
-    assert report.accuracy.next_patient == "No statement about new patients."
+    assert report.evidence.next_patient == "No statement about new patients."
     assert {case.subject for case in report.cases} == {"subject 2"}
     assert not any(b"MUSTERMANN" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert not (tmp_path / LOG).exists()
@@ -284,7 +284,7 @@ def test_a_budget_that_only_the_test_split_misses_is_refused(fp32: ModelPackage,
     harder = phantom_cohort(tmp_path / "data", splits, references=False, noisy={3})
     words, report = refused(fp32, harder, tmp_path / "int8", max_dice_drop=0.03)
     assert "mean drop of label 1 is 0." in words
-    assert (report.met, report.judged_on, report.accuracy.trials[-1].met) == (False, "test", True)
+    assert (report.met, report.judged_on, report.evidence.trials[-1].met) == (False, "test", True)
     assert (tmp_path / LOG).read_bytes().count(b"\n") == 1
 
 
@@ -340,10 +340,10 @@ def test_a_second_package_from_the_same_test_images_says_so(
     repaired: ModelPackage, fp32: ModelPackage, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(command, "ladder_from", lambda _preset: LADDER[1:2])
-    accuracy = accuracy_of(quantize(fp32, cohort, repaired.folder.parent / "second", options()).manifest)
-    assert accuracy is not None
-    assert accuracy.earlier_candidates == 1
-    assert accuracy.warnings[0].startswith("1 other candidate(s) were judged on these test images before")
+    evidence = evidence_in(quantize(fp32, cohort, repaired.folder.parent / "second", options()).manifest)
+    assert evidence is not None
+    assert evidence.earlier_candidates == 1
+    assert evidence.warnings[0].startswith("1 other candidate(s) were judged on these test images before")
 
 
 def test_baseline_masks_are_those_of_the_package(fp32: ModelPackage, cohort: Cohort, tmp_path: Path):

@@ -122,5 +122,5 @@ def test_the_bare_network_is_converted_and_quantised_and_says_that_nobody_has_tr
     int8 = quantize(fp32, cohort, tmp_path / "int8", QuantizeOptions())
     assert int8.manifest.number_format is NumberFormat.INT8
     assert int8.manifest.weights_status is WeightsStatus.RANDOM
-    assert int8.manifest.accuracy is None
+    assert int8.manifest.evidence is None
     assert int8.size_bytes < 0.35 * fp32.size_bytes

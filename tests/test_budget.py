@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from evidences import accuracy_case
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from brain_edge.errors import UsageError
-from brain_edge.evaluation.evidence import AccuracyCase
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge, smallest_budget
+
+if TYPE_CHECKING:
+    from brain_edge.evaluation.evidence import AccuracyCase
 
 ALL = 1.0
 """Every multiply-add is INT8."""
@@ -20,16 +24,14 @@ ALL = 1.0
 def with_reference(case: int, drop: float | None, label: int = 1, agreement: float | None = 0.99) -> AccuracyCase:
     """A case that was measured against a reference mask."""
     dice = None if drop is None else 0.95
-    return AccuracyCase(
-        case=case,
-        split="test",
-        label=label,
-        dice_fp32=dice,
-        dice_int8=None if dice is None or drop is None else dice - drop,
+    return accuracy_case(
+        case,
+        label,
+        reference_volume_ml=None if drop is None else 1000.0,
+        dice_baseline=dice,
+        dice_candidate=None if dice is None or drop is None else dice - drop,
         drop=drop,
         agreement=agreement,
-        hd95_fp32_mm=None,
-        hd95_int8_mm=None,
     )
 
 
@@ -152,11 +154,13 @@ def test_a_label_of_cases_that_do_not_decide_is_refused():
 def test_what_fp32_does_not_have_right_no_budget_can_keep(dice: tuple[float, float], refused: bool):
     """A cohort whose labels are numbered the other way round: FP32 has Dice 0, and INT8 nothing to lose."""
     cases = [
-        msgspec.structs.replace(with_reference(number, 0.0), dice_fp32=each, dice_int8=each)
+        msgspec.structs.replace(with_reference(number, 0.0), dice_baseline=each, dice_candidate=each)
         for number, each in enumerate(dice)
     ]
     if refused:
-        with pytest.raises(UsageError, match="would let INT8 lose all of it; see that the cohort numbers its labels"):
+        with pytest.raises(
+            UsageError, match="would let the candidate lose all of it; see that the cohort numbers its labels"
+        ):
             judge(cases, ALL, AccuracyBudget(max_dice_drop=0.01))
     else:
         assert judge(cases, ALL, AccuracyBudget(max_dice_drop=0.01)).met

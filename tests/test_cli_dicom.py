@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from cli_program import child, make_package, make_pair_package, refused, save_phantom, succeed
 from dicom_series import CT, FLAIR_PROTOCOL, SECRETS, SHAPE, T1_PROTOCOL, Series, by_dcm2niix, errors_of
+from evidences import evidence
 from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless
 from tiny_package import SPEC
 
 from brain_edge.cli.run import SEG_ENCODINGS
-from brain_edge.evaluation.evidence import Accuracy, spelt
+from brain_edge.evaluation.evidence import spelt
 from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.io.dicom import SegEncoding
 from brain_edge.package import WeightsStatus
@@ -364,16 +365,7 @@ def test_packages_that_mean_nothing_write_no_dicom_and_are_told_so_before_readin
     """An input that cannot be read shows that nothing was read."""
     (here / "series/s2-000.dcm").write_bytes(b"")
     untrained = make_package(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM).folder
-    accuracy = Accuracy(
-        statement="one head",
-        max_dice_drop=0.01,
-        worst_mean_drop=0.0,
-        int8_share=1.0,
-        cohort_sha256="0" * 64,
-        demonstration=True,
-        cases=(),
-    )
-    demonstration = make_package(tmp_path / "demonstration", accuracy=spelt(accuracy)).folder
+    demonstration = make_package(tmp_path / "demonstration", evidence=spelt(evidence(demonstration=True))).folder
     said = refused(3, "run", untrained, "series", "-o", "seg.dcm", "--allow-untrained")
     assert "the weights of this package are random, not trained; no DICOM is written with it" in said
     said = refused(2, "run", demonstration, "series", "-o", "m.nii.gz", "--picture", "sc.dcm")

@@ -166,7 +166,7 @@ def one_byte(folder: Path) -> None:
 
 
 def newer_format(folder: Path) -> None:
-    edited(folder, lambda manifest: manifest.update(format_version=2, spec="whatever that will be"))
+    edited(folder, lambda manifest: manifest.update(format_version=3, spec="whatever that will be"))
 
 
 def unknown_field(folder: Path) -> None:
@@ -191,7 +191,7 @@ def no_json(folder: Path) -> None:
 
 BAD_PACKAGES = [
     (one_byte, "graphs/tiny.bin: the file is not the one that the manifest describes"),
-    (newer_format, "manifest.json: expected package format 1, got 2; install a newer brain-edge"),
+    (newer_format, "manifest.json: expected package format 2, got 3; install a newer brain-edge"),
     (unknown_field, "manifest.json: not a manifest that this version of brain-edge reads: Object contains unknown fi"),
     (unknown_field_of_a_step, "unknown field `speed` - at `$.spec.stages[0].before[0]`"),
     (missing_file, "graphs/tiny.bin: this file of the package is missing; copy the whole package again"),

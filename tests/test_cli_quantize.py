@@ -114,7 +114,7 @@ def test_random_weights_are_quantised_for_speed_and_promise_nothing(tmp_path: Pa
     quantised = open_package(tmp_path / "net-int8")
     assert quantised.manifest.number_format is NumberFormat.INT8
     assert quantised.manifest.weights_status is WeightsStatus.RANDOM
-    assert quantised.manifest.accuracy is None
+    assert quantised.manifest.evidence is None
 
 
 def test_trained_weights_are_not_quantised_for_speed(package: Path, tmp_path: Path):

@@ -161,7 +161,7 @@ def test_the_manifest_says_where_everything_came_from(package_folder: Path):
     assert record.sha256 == sha256_of(package_folder.parent / "Smith_John_1970.pt")
     assert set(manifest.made_with) == {"openvino", "torch", "nncf", "brain-edge"}
     assert (manifest.card, manifest.licence) == (CARD, LICENCE)
-    assert manifest.accuracy is None
+    assert manifest.evidence is None
 
 
 def test_parity_is_on_record_with_the_hash_of_the_image_and_not_its_name(package_folder: Path):

@@ -27,6 +27,7 @@ from dicom_series import (
     on_grid,
     refusal,
 )
+from evidences import evidence
 from PIL import Image
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRBigEndian, JPEGLSLossless
@@ -35,6 +36,7 @@ from tiny_package import SPEC, make_package, tiny_manifest
 from brain_edge import __version__
 from brain_edge.engine.segmenter import Segmentation, Segmenter
 from brain_edge.errors import GeometryError, InputError, OutputError, UsageError, WeightsError
+from brain_edge.evaluation.evidence import spelt
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.image.volume import Mask, Volume
@@ -445,15 +447,14 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, algorithm: Algorithm):
     assert "expected a picture (PNG), could not read it" in words
 
 
-DEMONSTRATION = {"statement": "one head", "demonstration": True}
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"weights_status": WeightsStatus.RANDOM}, "the weights of this package are random, not trained"),
-        ({"accuracy": DEMONSTRATION}, "this package is a demonstration, its accuracy was measured on one head"),
-        ({"tuning": DEMONSTRATION}, "this package is a demonstration, it was tuned on one head"),
+        (
+            {"evidence": spelt(evidence(demonstration=True))},
+            "this package is a demonstration, its accuracy was measured on one head",
+        ),
     ],
 )
 def test_packages_that_mean_nothing_write_no_dicom(changes: dict[str, Any], words: str):

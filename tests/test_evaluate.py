@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 from cohorts import SHAPE, SPACING_MM, Identity, head, make_case, save_manifest, threshold_model, threshold_spec
+from evidences import evidence
 from scipy.spatial.distance import dice as scipy_dissimilarity
 
 from brain_edge.engine.segmenter import Segmenter
@@ -13,7 +14,7 @@ from brain_edge.errors import ImplausibleError, InputError, WeightsError
 from brain_edge.evaluation.cohort import CaseEntry, Split, load_cohort
 from brain_edge.evaluation.compare import ComparedCase, compare, compare_masks
 from brain_edge.evaluation.evaluate import Evaluation, evaluate, format_table
-from brain_edge.evaluation.evidence import Accuracy, spelt
+from brain_edge.evaluation.evidence import spelt
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.phantom import Phantom
 from brain_edge.image.volume import Mask
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Cohort
+    from brain_edge.evaluation.evidence import Evidence
 
 
 def _cohort(folder: Path, *cases: CaseEntry, **header: object) -> Cohort:
@@ -156,7 +158,7 @@ def test_flags_of_the_plausibility_check_reach_the_report(tmp_path: Path):
     assert [flag.kind for flag in evaluation.without_reference[0].flags] == [FlagKind.EMPTY]
 
 
-def _package(folder: Path, status: WeightsStatus, accuracy: Accuracy | None = None) -> ModelPackage:
+def _package(folder: Path, status: WeightsStatus, record: Evidence | None = None) -> ModelPackage:
     """A package whose network is `max(x, x)`, made with OpenVINO and opened like any other."""
     import openvino as ov
     from openvino import opset13
@@ -179,7 +181,7 @@ def _package(folder: Path, status: WeightsStatus, accuracy: Accuracy | None = No
         licence=Licence(name="CC0", holder="nobody"),
         card=Card(summary="", citation="", published_figures="", limits=""),
         self_test=SelfTest(phantom=Phantom(), mask="self_test.nii.gz", minimum_dice=0.99),
-        accuracy=None if accuracy is None else spelt(accuracy),
+        evidence=None if record is None else spelt(record),
     )
     seal(folder / "package", manifest)
     return open_package(folder / "package")
@@ -195,16 +197,7 @@ def test_a_package_with_random_weights_is_refused_before_any_image_is_read(tmp_p
 @pytest.mark.parametrize(("split", "said"), [(None, True), (Split.TEST, False)])
 def test_a_package_judged_on_what_it_was_made_with_says_so(tmp_path: Path, split: Split | None, said: bool):
     cohort = _cohort(tmp_path, make_case(tmp_path, "a", Split.VALIDATION), make_case(tmp_path, "b", Split.TEST))
-    accuracy = Accuracy(
-        statement="",
-        max_dice_drop=0.01,
-        worst_mean_drop=0.0,
-        int8_share=1.0,
-        cohort_sha256=cohort.sha256,
-        demonstration=False,
-        cases=(),
-    )
-    package = _package(tmp_path, WeightsStatus.TRAINED, accuracy)
+    package = _package(tmp_path, WeightsStatus.TRAINED, evidence(cohort_sha256=cohort.sha256))
     evaluation = evaluate(package, cohort, split, options=RuntimeOptions(threads=1))
     assert evaluation.package_digest == package.digest
     assert any("were chosen on cases of this cohort" in line for line in evaluation.limits) is said

@@ -12,13 +12,13 @@ import pytest
 import torch
 from cli_program import brain_edge
 from cohorts import head, make_case, save_manifest
+from evidences import accuracy_case
 from tiny_package import PHANTOM, make_package, tiny_manifest
 from torch import nn
 
 from brain_edge.errors import InputError, WeightsError
 from brain_edge.evaluation.cohort import load_cohort
 from brain_edge.evaluation.evaluate import evaluate, format_table
-from brain_edge.evaluation.evidence import AccuracyCase
 from brain_edge.image.phantom import Phantom, make_study, make_volume
 from brain_edge.image.volume import Mask
 from brain_edge.io.dicom.algorithm import algorithm_of
@@ -143,11 +143,11 @@ class TestTheMark:
 
     def test_begins_the_statement_of_a_budget(self, tmp_path: Path):
         cohort = cohort_of(tmp_path, None)
-        hd95 = {"hd95_fp32_mm": None, "hd95_int8_mm": None}
-        dice = {"dice_fp32": 0.9, "dice_int8": 0.89, "drop": 0.01, "agreement": 0.99}
-        verdict = judge([AccuracyCase(case=1, split="test", label=1, **dice, **hd95)], 1.0, AccuracyBudget())
-        said = statement(verdict, cohort, "test", 1, mark=MARK)
-        assert said == f"weights {MARK}: {statement(verdict, cohort, 'test', 1)}"
+        hd95 = {"hd95_baseline_mm": None, "hd95_candidate_mm": None}
+        dice = {"dice_baseline": 0.9, "dice_candidate": 0.89, "drop": 0.01, "agreement": 0.99}
+        verdict = judge([accuracy_case(1, **dice, **hd95)], 1.0, AccuracyBudget())
+        said = statement(verdict, cohort, "test", 1, "FP32", MARK)
+        assert said == f"weights {MARK}: {statement(verdict, cohort, 'test', 1, 'FP32', '')}"
 
     def test_is_in_the_header_of_every_mask_and_said_by_run(self, tmp_path: Path):
         package = make_package(tmp_path / "package", **MARKED).folder

@@ -8,12 +8,12 @@ import shutil
 import msgspec
 import numpy as np
 import pytest
+from evidences import accuracy_case, evidence
 from tiny_package import CASCADE, PHANTOM, RESTORE, SPEC, STAGE, make_package, tiny_manifest
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError, PackageError
-from brain_edge.evaluation.evidence import Accuracy, AccuracyCase, accuracy_of, spelt
-from brain_edge.evaluation.tuning import tuning_of
+from brain_edge.evaluation.evidence import evidence_in, spelt
 from brain_edge.image.phantom import make_volume
 from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
@@ -36,36 +36,14 @@ PARITY = Parity(
     graphs=(GraphParity(graph="tiny", max_error=2e-6, relative_error=3e-7, same_label_share=0.99999),),
     mask_dice=0.99995,
 )
-ACCURACY = Accuracy(
+EVIDENCE = evidence(
     statement="Measured on one head; no statement about others.",
-    max_dice_drop=0.01,
     worst_mean_drop=0.0021,
     int8_share=0.97,
-    cohort_sha256="cd" * 32,
     demonstration=True,
     cases=(
-        AccuracyCase(
-            case=1,
-            split="test",
-            label=1,
-            dice_fp32=0.981,
-            dice_int8=0.979,
-            drop=0.002,
-            agreement=0.996,
-            hd95_fp32_mm=1.0,
-            hd95_int8_mm=1.2,
-        ),
-        AccuracyCase(
-            case=2,
-            split="test",
-            label=1,
-            dice_fp32=None,
-            dice_int8=None,
-            drop=None,
-            agreement=0.997,
-            hd95_fp32_mm=None,
-            hd95_int8_mm=None,
-        ),
+        accuracy_case(1, dice_baseline=0.981, dice_candidate=0.979, drop=0.002, agreement=0.996),
+        accuracy_case(2, agreement=0.997),
     ),
 )
 
@@ -231,7 +209,7 @@ class TestDamage:
         with pytest.raises(PackageError, match="there is none"):
             open_package(tmp_path / "nowhere")
 
-    @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"format_version":1,"a":' + b"[" * 10**5])
+    @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"format_version":2,"a":' + b"[" * 10**5])
     def test_a_manifest_that_is_none(self, folder, text):
         (folder / "manifest.json").write_bytes(text)
         with pytest.raises(PackageError, match=r"manifest\.json: not a manifest"):
@@ -246,13 +224,13 @@ class TestDamage:
 
 class TestOtherVersions:
     def test_newer_format_is_named_before_its_unknown_fields(self, folder):
-        edit_manifest(folder, lambda plain: plain.update(format_version=2, quantum=True))
-        with pytest.raises(PackageError, match="expected package format 1, got 2; install a newer brain-edge"):
+        edit_manifest(folder, lambda plain: plain.update(format_version=3, quantum=True))
+        with pytest.raises(PackageError, match="expected package format 2, got 3; install a newer brain-edge"):
             open_package(folder)
 
     def test_older_format(self, folder):
-        edit_manifest(folder, lambda plain: plain.update(format_version=0))
-        with pytest.raises(PackageError, match="expected package format 1, got 0; convert the model again"):
+        edit_manifest(folder, lambda plain: plain.update(format_version=1))
+        with pytest.raises(PackageError, match="expected package format 2, got 1; convert the model again"):
             open_package(folder)
 
     @pytest.mark.parametrize(
@@ -364,7 +342,7 @@ class TestModelCard:
         )
 
     def test_parity_and_accuracy_are_tables_with_numbers_instead_of_names(self):
-        card = model_card(tiny_manifest(parity=PARITY, accuracy=spelt(ACCURACY), number_format=NumberFormat.INT8))
+        card = model_card(tiny_manifest(parity=PARITY, evidence=spelt(EVIDENCE), number_format=NumberFormat.INT8))
         assert "| tiny | 2e-06 | 3e-07 | 99.9990% |" in card
         assert "Final masks, PyTorch against OpenVINO: Dice 0.99995." in card
         assert "These are figures of the FP32 package" not in card
@@ -378,29 +356,29 @@ class TestModelCard:
 
 
 def test_manifest_comes_back_from_json_as_it_was():
-    manifest = tiny_manifest(parity=PARITY, accuracy=spelt(ACCURACY))
+    manifest = tiny_manifest(parity=PARITY, evidence=spelt(EVIDENCE))
     assert msgspec.json.decode(canonical_json(manifest), type=Manifest) == manifest
 
 
 class TestFindings:
     def test_are_held_as_they_were_written_and_read_with_their_types(self):
-        manifest = tiny_manifest(accuracy=spelt(ACCURACY))
-        again = msgspec.json.decode(canonical_json(manifest), type=Manifest)
-        assert accuracy_of(again) == ACCURACY
-        assert canonical_json(ACCURACY) in canonical_json(again), "the digest is that of the record with its types"
-        assert (again.quantised.statement, again.quantised.demonstration) == (ACCURACY.statement, True)
-        assert (again.tuned, tuning_of(again)) == (None, None)
+        again = msgspec.json.decode(canonical_json(tiny_manifest(evidence=spelt(EVIDENCE))), type=Manifest)
+        assert evidence_in(again) == EVIDENCE
+        assert canonical_json(EVIDENCE) in canonical_json(again), "the digest is that of the record with its types"
+        found = again.found
+        assert (found.change, found.changes, found.statement) == (EVIDENCE.change, EVIDENCE.changes, EVIDENCE.statement)
+        assert [each.demonstration for each in found.chain] == [each.demonstration for each in EVIDENCE.chain]
 
-    @pytest.mark.parametrize("found", [{}, {"statement": 1}, {"statement": "", "changes": 7}])
+    @pytest.mark.parametrize("found", [{}, {"change": "", "changes": [], "statement": 1}])
     def test_without_words_are_refused_with_the_manifest(self, found):
-        text = canonical_json(tiny_manifest()).replace(b'"accuracy":null', b'"accuracy":' + msgspec.json.encode(found))
+        text = canonical_json(tiny_manifest()).replace(b'"evidence":null', b'"evidence":' + msgspec.json.encode(found))
         with pytest.raises(msgspec.ValidationError):
             msgspec.json.decode(text, type=Manifest)
 
     def test_of_another_version_are_refused_where_they_are_looked_at(self):
-        manifest = tiny_manifest(accuracy={**spelt(ACCURACY), "mood": "good"})
-        with pytest.raises(PackageError, match=r"a record of Accuracy in the manifest that this version reads.*mood"):
-            accuracy_of(manifest)
+        manifest = tiny_manifest(evidence={**spelt(EVIDENCE), "mood": "good"})
+        with pytest.raises(PackageError, match=r"expected evidence in the manifest that this version reads.*mood"):
+            evidence_in(manifest)
 
 
 class TestLicence:

@@ -18,7 +18,7 @@ from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BudgetError, InputError, UsageError, WeightsError
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, Split, load_cohort
 from brain_edge.evaluation.evaluate import evaluate
-from brain_edge.evaluation.evidence import accuracy_of
+from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.image.phantom import make_study
 from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
@@ -121,7 +121,7 @@ def test_the_record_is_of_the_masks_that_the_packages_make_of_the_test_cases(
     int8: ModelPackage, fp32: ModelPackage, cohort: Cohort
 ):
     """Measured once more here, with numpy; neither calibration nor validation cases are among them."""
-    accuracy = accuracy_of(int8.manifest)
+    accuracy = evidence_in(int8.manifest)
     assert accuracy is not None
     assert (accuracy.cohort_sha256, accuracy.int8_share, accuracy.demonstration) == (cohort.sha256, 1.0, False)
     assert [(record.case, record.split, record.label) for record in accuracy.cases] == [(4, "test", 1), (5, "test", 1)]
@@ -130,10 +130,10 @@ def test_the_record_is_of_the_masks_that_the_packages_make_of_the_test_cases(
         a, b = (Segmenter.open(each, ONE_THREAD)(study).mask.labels > 0 for each in (fp32, int8))
         agreement = 2 * np.sum(a & b) / (a.sum() + b.sum())
         assert record.agreement == pytest.approx(agreement)
-        assert (record.dice_fp32, record.dice_int8) == (1.0, pytest.approx(agreement))
+        assert (record.dice_baseline, record.dice_candidate) == (1.0, pytest.approx(agreement))
         assert record.drop == pytest.approx(1 - agreement)
     assert accuracy.worst_mean_drop == pytest.approx(np.mean([record.drop for record in accuracy.cases]))
-    assert 0 < accuracy.worst_mean_drop <= accuracy.max_dice_drop
+    assert 0 < accuracy.worst_mean_drop <= accuracy.limits.max_dice_drop
 
 
 def test_no_patient_is_in_the_package(int8: ModelPackage, cohort: Cohort):
@@ -174,9 +174,9 @@ def test_a_missed_budget_leaves_no_package_and_names_one_that_is_met(fp32: Model
 def test_without_references_the_disagreement_is_what_is_bounded(fp32: ModelPackage, tmp_path: Path):
     cohort = make_cohort(tmp_path / "cohort", fp32, references=False)
     package = quantize(fp32, cohort, tmp_path / "package", options(ROOM))
-    accuracy = accuracy_of(package.manifest)
+    accuracy = evidence_in(package.manifest)
     assert accuracy is not None
-    assert all(record.dice_fp32 is None and record.drop is None for record in accuracy.cases)
+    assert all(record.dice_baseline is None and record.drop is None for record in accuracy.cases)
     disagreements = [1 - record.agreement for record in accuracy.cases if record.agreement is not None]
     assert accuracy.worst_mean_drop == pytest.approx(np.mean(disagreements))
     assert len(disagreements) == 2
@@ -192,7 +192,7 @@ def test_a_label_that_is_unbound_must_be_one_of_the_model(fp32: ModelPackage, co
 
 
 def test_the_images_that_settings_were_chosen_on_are_known_in_another_cohort(int8: ModelPackage, cohort: Cohort):
-    accuracy = accuracy_of(int8.manifest)
+    accuracy = evidence_in(int8.manifest)
     assert accuracy is not None
     named = {
         split: {image.sha256 for case in cohort.cases(split) for image in case.entry.inputs.values()} for split in Split
@@ -203,7 +203,8 @@ def test_the_images_that_settings_were_chosen_on_are_known_in_another_cohort(int
     moved = replace(cohort, manifest=manifest)
     limits = evaluate(int8, moved, Split.TEST, options=ONE_THREAD).limits
     assert (
-        f"{len(entries)} of these cases are images that the INT8 settings were chosen on, in another cohort." in limits
+        f"{len(entries)} of the cases are images that the settings of the package were chosen on, in another cohort."
+        in limits
     )
 
 

@@ -18,7 +18,7 @@ from brain_edge.engine.segmenter import Segmenter
 from brain_edge.engine.stage_zero import find_stage_zero, inside
 from brain_edge.errors import InputError, PackageError, UsageError, WeightsError
 from brain_edge.evaluation.cohort import Split
-from brain_edge.evaluation.evidence import accuracy_of
+from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.phantom import make_volume
 from brain_edge.image.resample import Interpolation
@@ -212,9 +212,9 @@ class TestOtherCommands:
         succeed(*command, "--stage-zero", zero)
         manifest = open_package(tmp_path / "int8").manifest
         assert manifest.stage_zero == packages[1].manifest.stage_zero
-        (judged,) = accuracy_of(manifest).cases
-        assert (judged.dice_fp32, accuracy_of(manifest).isas[0].verified) == (1, True)
-        assert judged.dice_int8 > 0.95
+        (judged,) = evidence_in(manifest).cases
+        assert (judged.dice_baseline, evidence_in(manifest).isas[0].verified) == (1, True)
+        assert judged.dice_candidate > 0.95
 
     def test_bench(self, apart):
         zero, after = apart

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from brain_edge.errors import BudgetError, InputError, PackageError, UsageError,
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, Split, load_cohort
 from brain_edge.evaluation.compare import compare_masks
 from brain_edge.evaluation.evaluate import evaluate
-from brain_edge.evaluation.tuning import tuning_of
+from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.image.phantom import make_study
 from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
@@ -98,12 +99,12 @@ def test_the_package_is_one_plain_pass_without_needless_padding(tuned: ModelPack
     """The head of the phantom fills its image: a crop saves nothing, so that it is tried and not taken."""
     manifest = open_package(tuned.folder).manifest
     assert manifest.spec.stages[0].network.passes == 1
-    assert tuning_of(manifest).changes == (
+    assert evidence_in(manifest).changes == (
         "1 of 2 members",
         "1 of 2 mirrorings",
         "padded to the multiple only",
     )
-    assert tuning_of(manifest).tuned_from == package.digest
+    assert evidence_in(manifest).baseline == package.digest
     assert [record.graph for record in manifest.weights] == ["first"]
     assert sorted(path.name for path in (tuned.folder / "graphs").iterdir()) == ["first.bin", "first.xml"]
 
@@ -120,11 +121,11 @@ def test_the_figures_are_those_of_the_package_that_was_written(
         {case.case: case.scores[0].dice for case in evaluate(each, cohort, Split.TEST, options=ONE_THREAD).cases}
         for each in (package, open_package(tuned.folder))
     ]
-    found = {case.case: case for case in tuning_of(tuned.manifest).cases}
+    found = {case.case: case for case in evidence_in(tuned.manifest).cases}
     assert set(found) == set(dice[0]) == {2, 3}
     for number, case in found.items():
-        assert case.dice_full == dice[0][number]
-        assert case.dice_tuned == dice[1][number]
+        assert case.dice_baseline == dice[0][number]
+        assert case.dice_candidate == dice[1][number]
         assert case.drop == pytest.approx(dice[0][number] - dice[1][number], abs=1e-12)
 
 
@@ -132,20 +133,20 @@ def test_its_mask_agrees_with_the_full_one_as_recorded(tuned: ModelPackage, pack
     volume = make_study(msgspec.structs.replace(PHANTOM, seed=2), ["T1"]).volumes["T1"]
     first, second = (Segmenter.open(each, ONE_THREAD)(volume).mask for each in (package, open_package(tuned.folder)))
     (compared,) = compare_masks(first, second, None, (1,))
-    (case,) = (case for case in tuning_of(tuned.manifest).cases if case.case == 2)
+    (case,) = (case for case in evidence_in(tuned.manifest).cases if case.case == 2)
     assert case.agreement == compared.agreement
     assert 0.5 < case.agreement < 1.0
 
 
 def test_operations_are_those_of_passes_and_voxels(tuned: ModelPackage):
     """64^3 voxels four times, against 44 x 52 x 52 once; 3^3 weights from one channel to two."""
-    tuning = tuning_of(tuned.manifest)
-    assert tuning.operations_full == 4 * 64**3 * 27 * 2
-    assert tuning.operations_tuned == 44 * 52 * 52 * 27 * 2
+    tuning = evidence_in(tuned.manifest)
+    assert tuning.operations_baseline == 4 * 64**3 * 27 * 2
+    assert tuning.operations_candidate == 44 * 52 * 52 * 27 * 2
 
 
 def test_every_trial_has_its_figures_in_the_order_of_the_search(tuned: ModelPackage):
-    trials = tuning_of(tuned.manifest).trials
+    trials = evidence_in(tuned.manifest).trials
     assert [len(trial.changes) for trial in trials] == [4, 3, 3, 3, 3]
     assert all(trial.met for trial in trials)
     cheapest = trials[0].operations
@@ -158,32 +159,39 @@ def test_the_model_card_names_the_changes_and_the_drop(tuned: ModelPackage):
     card = (tuned.folder / "README.md").read_text(encoding="utf-8")
     assert "## What tuning did to the masks" in card
     assert "- 1 of 2 mirrorings" in card
-    assert tuning_of(tuned.manifest).statement in card
+    assert evidence_in(tuned.manifest).statement in card
 
 
 def test_no_name_of_a_patient_is_in_the_package_or_its_report(tuned: ModelPackage, folder: Path):
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert {"manifest.json", "tuning.json", "tuning.md", "front.svg", "front.png"} <= {path.name for path in files}
+    assert {
+        "manifest.json",
+        "accuracy.json",
+        "accuracy.html",
+        "tuning.json",
+        "tuning.md",
+        "front.svg",
+        "front.png",
+    } <= {path.name for path in files}
     assert tuned.folder in {path.parent for path in files}
     assert not [path for path in files if PATIENT.encode() in path.read_bytes()]
 
 
 def test_the_report_has_a_time_and_a_peak_of_every_setting(tuned: ModelPackage, folder: Path):
-    report = msgspec.json.decode((folder / "package-tuning/tuning.json").read_bytes(), type=TuningReport)
-    assert report.tuned_digest == tuned.digest
-    assert report.evidence == tuning_of(tuned.manifest)
+    report = msgspec.json.decode((folder / "package-report/tuning.json").read_bytes(), type=TuningReport)
+    assert report.candidate == tuned.digest
     assert [len(setting.samples) for setting in report.settings] == [1] * 6
     assert all(setting.latency_ms > 0 for setting in report.settings)
     assert any(setting.on_front for setting in report.settings)
     assert report.settings[0].changes == ()
-    table = (folder / "package-tuning/tuning.md").read_text(encoding="utf-8")
+    table = (folder / "package-report/tuning.md").read_text(encoding="utf-8")
     assert len(re.findall(r"^\| \d", table, re.MULTILINE)) == 6
 
 
 def test_nothing_of_the_search_is_left_when_the_package_is_written(tuned: ModelPackage, folder: Path):
     assert {path.name for path in folder.iterdir()} == {
         "package",
-        "package-tuning",
+        "package-report",
         ".brain-edge-test-looks.jsonl",
     }
     assert tuned.folder == folder / "package"
@@ -191,7 +199,7 @@ def test_nothing_of_the_search_is_left_when_the_package_is_written(tuned: ModelP
 
 def test_a_tuned_package_that_is_evaluated_says_on_which_cases_it_was_tuned(tuned: ModelPackage, cohort: Cohort):
     limits = evaluate(tuned, cohort, Split.VALIDATION, options=ONE_THREAD).limits
-    assert any("tuned on cases of this cohort" in limit for limit in limits)
+    assert any("were chosen on cases of this cohort" in limit for limit in limits)
 
 
 # --- a budget that is missed
@@ -204,9 +212,9 @@ def test_where_nothing_cheaper_will_do_there_is_a_report_and_no_package(cohort: 
     with pytest.raises(BudgetError, match=r"no setting that is cheaper .* meets the budget.*no package was written"):
         tune(fixed, cohort, tmp_path / "package", tight)
     assert not (tmp_path / "package").exists()
-    report = json.loads((tmp_path / "package-tuning/tuning.json").read_bytes())
+    report = json.loads((tmp_path / "package-report/tuning.json").read_bytes())
     assert [setting["met"] for setting in report["settings"]] == [True, False, False, False]
-    assert (report["chosen"], report["tuned_digest"], report["judged_on"]) == (None, None, None)
+    assert (report["chosen"], report["candidate"]) == (None, None)
 
 
 @pytest.mark.full
@@ -214,8 +222,8 @@ def test_what_changes_no_mask_is_within_every_budget(package: ModelPackage, coho
     """Less padding is no matter to a network that sees three voxels."""
     tight = options(TIGHT, budget=AccuracyBudget(max_dice_drop=TIGHT, min_int8_share=0.0))
     result = tune(package, cohort, tmp_path / "package", tight)
-    assert tuning_of(result.manifest).changes == ("padded to the multiple only",)
-    assert {case.drop for case in tuning_of(result.manifest).cases} == {0.0}
+    assert evidence_in(result.manifest).changes == ("padded to the multiple only",)
+    assert {case.drop for case in evidence_in(result.manifest).cases} == {0.0}
 
 
 # --- refusals
@@ -298,20 +306,14 @@ def test_an_interrupted_search_goes_on_where_it_was_and_ends_with_the_same_packa
 def test_a_time_limit_ends_the_search_with_the_best_so_far_and_says_so(
     package: ModelPackage, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The clock jumps by an hour with the second trial."""
-    hours = [0.0]
-    monkeypatch.setattr("brain_edge_conversion.tune.tune.time.monotonic", lambda: hours[0])
-
-    def say(line: str) -> None:
-        said.append(line)
-        if line.startswith("trial 2"):
-            hours[0] += 3600.0
-
+    """Each look at the clock takes half a minute, so that a trial does."""
+    clock = itertools.count(0.0, 30.0)
+    monkeypatch.setattr("brain_edge_conversion.tune.space.time.monotonic", lambda: next(clock))
     said: list[str] = []
-    result = tune(package, cohort, tmp_path / "package", options(ROOM, time_limit_s=60.0, report=say))
-    assert "the time limit ended the search after 2 trial(s), before its own end" in said
-    assert len(tuning_of(result.manifest).trials) == 2
-    report = json.loads((tmp_path / "package-tuning/tuning.json").read_bytes())
+    result = tune(package, cohort, tmp_path / "package", options(ROOM, time_limit_min=1.0, report=said.append))
+    assert "the time limit of 1 minutes was over after 2 trial(s)" in said
+    assert len(evidence_in(result.manifest).trials) == 2
+    report = json.loads((tmp_path / "package-report/tuning.json").read_bytes())
     assert report["reason"].startswith("the time limit")
 
 
@@ -319,4 +321,4 @@ def test_a_time_limit_ends_the_search_with_the_best_so_far_and_says_so(
 def test_bf16_is_one_more_setting_where_the_cpu_has_it(package, cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "cpu_capabilities", lambda: ("FP32", "BF16", "INT8"))
     tune(package, cohort, tmp_path / "bf16", options(ROOM))
-    assert "networks in bf16" in tuning_of(open_package(tmp_path / "bf16").manifest).changes
+    assert "networks in bf16" in evidence_in(open_package(tmp_path / "bf16").manifest).changes

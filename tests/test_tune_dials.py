@@ -27,7 +27,7 @@ from brain_edge.spec.steps import (
 )
 from brain_edge_conversion.recipes import hd_bet_v1
 from brain_edge_conversion.specification import spec_from_json
-from brain_edge_conversion.tune.settings import Arithmetic, Space, kept_members, space_of
+from brain_edge_conversion.tune.settings import Arithmetic, Dials, dials_of, kept_members
 
 MIRRORINGS = hd_bet_v1.ALL_MIRRORINGS
 FIVE_FOLDS = hd_bet_v1.spec(tuple(f"fold{fold}" for fold in range(5)), MIRRORINGS)
@@ -39,11 +39,11 @@ def changed(network=None, **stage):
     return msgspec.structs.replace(SPEC, stages=(msgspec.structs.replace(STAGE, network=network, **stage),))
 
 
-def titles(space: Space) -> dict[str, list[str]]:
+def titles(space: Dials) -> dict[str, list[str]]:
     return {dial.title: [level.title for level in dial.levels[1:]] for dial in space.dials}
 
 
-def at(space: Space, **levels: int) -> msgspec.Struct:
+def at(space: Dials, **levels: int) -> msgspec.Struct:
     """The only stage with these dials turned; spaces in titles are underscores."""
     setting = [levels.get(dial.title.replace(" ", "_"), 0) for dial in space.dials]
     (stage,) = space.changed((*setting, 0)).stages
@@ -51,7 +51,7 @@ def at(space: Space, **levels: int) -> msgspec.Struct:
 
 
 def test_the_dials_of_an_ensemble_with_mirrorings_padded_to_128():
-    assert titles(space_of(FIVE_FOLDS)) == {
+    assert titles(dials_of(FIVE_FOLDS)) == {
         "members": ["3 of 5 members", "2 of 5 members", "1 of 5 members"],
         "mirrorings": ["4 of 8 mirrorings", "2 of 8 mirrorings", "1 of 8 mirrorings"],
         "padding": ["padded to the multiple only"],
@@ -61,7 +61,7 @@ def test_the_dials_of_an_ensemble_with_mirrorings_padded_to_128():
 
 
 def test_the_cheapest_setting_of_it_is_one_plain_pass_over_the_head():
-    space = space_of(FIVE_FOLDS, (Arithmetic.OWN, Arithmetic.INT8))
+    space = dials_of(FIVE_FOLDS, (Arithmetic.OWN, Arithmetic.INT8))
     floor = tuple(size - 1 for size in space.sizes)
     (stage,) = space.changed(floor).stages
     assert stage.network.graphs == ("fold0",)
@@ -89,7 +89,7 @@ def specs():
 @pytest.mark.parametrize("spec", specs())
 @given(data=st.data())
 def test_every_setting_is_a_specification_that_is_read_back(spec, data):
-    space = space_of(spec)
+    space = dials_of(spec)
     setting = tuple(data.draw(st.integers(0, size - 1)) for size in space.sizes)
     tuned = space.changed(setting)
     assert spec_from_json(canonical_json(tuned), "here") == tuned
@@ -100,14 +100,14 @@ def test_every_setting_is_a_specification_that_is_read_back(spec, data):
 
 @pytest.mark.parametrize("spec", specs())
 def test_settings_differ_from_each_other_and_have_names_of_their_own(spec):
-    space = space_of(spec)
+    space = dials_of(spec)
     settings = list(itertools.product(*map(range, space.sizes)))
     assert len({canonical_json(space.changed(setting)) for setting in settings}) == len(settings)
     assert len({space.title(setting) for setting in settings}) == len(settings)
 
 
 def test_windows_overlap_less_and_then_are_the_whole_volume_padded_to_what_their_sides_divide_by():
-    space = space_of(changed({"execution": SlidingWindow(shape=(32, 48, 32), overlap=0.3)}))
+    space = dials_of(changed({"execution": SlidingWindow(shape=(32, 48, 32), overlap=0.3)}))
     assert titles(space)["windows"] == [
         "windows that overlap by 25%",
         "windows that overlap by 0%",
@@ -120,35 +120,35 @@ def test_windows_overlap_less_and_then_are_the_whole_volume_padded_to_what_their
 
 def test_strided_windows_lie_side_by_side():
     execution = StridedWindows(shape=(32, 32, 32), stride=(8, 8, 8), core=(16, 16, 16))
-    assert at(space_of(changed({"execution": execution})), windows=1).network.execution.stride == (16, 16, 16)
+    assert at(dials_of(changed({"execution": execution})), windows=1).network.execution.stride == (16, 16, 16)
 
 
 def test_a_grid_that_is_fixed_is_not_cropped():
     before = (ResizeTo(shape=(32, 32, 32), interpolation=Interpolation.NEAREST),)
-    assert "crop" not in titles(space_of(changed(before=before)))
+    assert "crop" not in titles(dials_of(changed(before=before)))
 
 
 def test_a_stage_that_is_cropped_already_is_not_cropped_again():
-    crops = [dial.stage for dial in space_of(CASCADE).dials if dial.title == "crop"]
+    crops = [dial.stage for dial in dials_of(CASCADE).dials if dial.title == "crop"]
     assert crops == ["box"]
 
 
 def test_probabilities_that_were_interpolated_are_decided_before_they_go_back():
     after = (Restore(interpolation=Interpolation.LINEAR), Argmax(), LargestComponent())
     network = {"activation": Activation.SOFTMAX}
-    stage = at(space_of(changed(network, after=after)), way_back=1)
+    stage = at(dials_of(changed(network, after=after)), way_back=1)
     assert stage.after == (Argmax(), Restore(interpolation=Interpolation.NEAREST), LargestComponent())
 
 
 def test_the_members_that_count_most_stay_in_their_order():
     network = msgspec.structs.replace(STAGE.network, graphs=("a", "b", "c", "d"), member_weights=(1.0, 3.0, 2.0, 3.0))
     assert [kept_members(network, count) for count in (1, 2, 3)] == [(1,), (1, 3), (1, 2, 3)]
-    space = space_of(changed({"graphs": network.graphs, "member_weights": network.member_weights}))
+    space = dials_of(changed({"graphs": network.graphs, "member_weights": network.member_weights}))
     assert at(space, members=1).network.member_weights == (3.0, 3.0)
 
 
 def test_a_model_of_one_pass_on_a_fixed_grid_has_nothing_to_tune_but_its_numbers():
     before = (Orient(axes="RAS"), ResizeTo(shape=(32, 32, 32), interpolation=Interpolation.NEAREST))
     spec = changed(before=before)
-    assert space_of(spec).is_empty
-    assert not space_of(spec, (Arithmetic.OWN, Arithmetic.INT8)).is_empty
+    assert dials_of(spec).is_empty
+    assert not dials_of(spec, (Arithmetic.OWN, Arithmetic.INT8)).is_empty

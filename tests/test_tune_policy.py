@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brain_edge_conversion.search.space import Stop
 from brain_edge_conversion.tune.front import dominates, pareto_front
-from brain_edge_conversion.tune.policy import SettingOutcome, Stop, cheapest, next_setting
+from brain_edge_conversion.tune.policy import SettingOutcome, cheapest, next_setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from functools import reduce, wraps
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
 from brain_edge.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from brain_edge.cli.options import Decorated
+    from brain_edge.package import ModelPackage
 
 EXTRA_LIBRARIES: Final = frozenset({"torch", "nncf", "onnx", "onnxruntime", "safetensors", "yaml", "unet"})
 """What the extra `convert` installs."""
@@ -45,3 +47,40 @@ def build_side(feature: str) -> Iterator[None]:
             raise
         extra = "monai" if library in MONAI_LIBRARIES else "convert"
         raise MissingExtraError(feature, library, extra) from error
+
+
+def collected(
+    name: str, make: Callable[..., object], options: Sequence[Callable[[Any], Any]]
+) -> Callable[[Decorated], Decorated]:
+    """Options that travel as one object: the command is given `make(**values)` as its parameter `name`."""
+
+    def decorate(function: Decorated) -> Decorated:
+        own: list[str] = []
+
+        @wraps(function)
+        def command(*arguments: Any, **values: Any) -> Any:
+            values[name] = make(**{each: values.pop(each) for each in own})
+            return function(*arguments, **values)
+
+        before = len(getattr(function, "__click_params__", ()))
+        decorated = reduce(lambda inner, option: option(inner), reversed(options), cast("Decorated", command))
+        parameters: list[click.Parameter] = vars(decorated)["__click_params__"]
+        own += [str(parameter.name) for parameter in parameters[before:]]
+        return decorated
+
+    return decorate
+
+
+def print_evidence(package: ModelPackage) -> None:
+    """What making a package cheaper did to its masks, and where the package lies, on stdout."""
+    from brain_edge.evaluation.evidence import evidence_in
+
+    evidence = evidence_in(package.manifest)
+    if evidence is not None:
+        for line in (*evidence.changes, evidence.statement, evidence.next_patient, *evidence.warnings):
+            click.echo(line)
+        if evidence.operations_baseline and evidence.operations_candidate:
+            fewer = evidence.operations_baseline / evidence.operations_candidate
+            click.echo(f"{fewer:.1f} times fewer operations (of f32) than {evidence.change.baseline}")
+        click.echo(f"{evidence.int8_share:.1%} of the multiply-adds are INT8")
+    click.echo(f"{package.folder}: digest {package.digest}")

@@ -103,11 +103,9 @@ def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     if manifest.parity is not None:
         made_of = f"of FP32 {manifest.converted_from[:16]}..., " if manifest.converted_from else ""
         yield "parity", f"{made_of}masks of PyTorch against OpenVINO: {manifest.parity.masks_in_words}"
-    if manifest.quantised is not None:
-        yield "accuracy", manifest.quantised.statement
-    if manifest.tuned is not None:
-        yield "tuned", "; ".join(manifest.tuned.changes)
-        yield "", manifest.tuned.statement
+    if manifest.found is not None:
+        yield manifest.found.change, "; ".join(manifest.found.changes)
+        yield "accuracy", manifest.found.statement
     yield "size", f"{package.size_bytes / 2**20:.1f} MiB"
     yield "use", manifest.intended_use
     yield "digest", package.digest

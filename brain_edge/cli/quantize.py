@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.building import build_side, quiet_option, reporter
+from brain_edge.cli.budget_options import budget_options
+from brain_edge.cli.building import build_side, print_evidence, quiet_option, reporter
 from brain_edge.cli.options import find_package, runtime_options, stage_zero_option, threads_option
 from brain_edge.errors import UsageError
 
@@ -15,19 +16,12 @@ if TYPE_CHECKING:
     from brain_edge.image.volume import Study
     from brain_edge.package import ModelPackage
     from brain_edge.spec import ModelSpec
+    from brain_edge_conversion.budget.budget import AccuracyBudget
 
 
 @click.command("quantize")
 @click.argument("package", required=False)
-@click.option("--max-dice-drop", type=float, metavar="DROP", help="Greatest mean Dice drop of a label; must be given.")
-@click.option("--max-case-drop", type=float, metavar="DROP", help="Greatest drop of one case [twice the mean's].")
-@click.option("--max-disagreement", type=float, metavar="DROP", help="Greatest mean 1 - Dice(FP32, INT8) of a label.")
-@click.option("--max-hd95-increase-mm", type=float, metavar="MM", help="Greatest increase of HD95 in one case.")
-@click.option("--min-int8-share", type=float, default=0.5, show_default=True, help="Of the multiply-adds.")
-@click.option("--confidence", type=float, metavar="P", help="Refuse unless the test subjects bound the next one so.")
-@click.option(
-    "--unbound", type=int, multiple=True, metavar="LABEL", help="Promise nothing of a label; may be repeated."
-)
+@budget_options(shares=True)
 @click.option("--calibration", metavar="COHORT", help="Cohort: a shipped name or a .toml file [the recipe's].")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="PKG", help="Folder of the package [PKG-int8]."
@@ -54,6 +48,7 @@ if TYPE_CHECKING:
 @quiet_option
 def command(
     package: str | None,
+    budget: AccuracyBudget | None,
     calibration: str | None,
     output: Path | None,
     preset: str,
@@ -63,45 +58,35 @@ def command(
     time_limit: float | None,
     threads: int | None,
     quiet: bool,
-    **limits: Any,
 ) -> None:
     """Quantise an FP32 package to INT8; write it only if the masks stay within the budget (else exit 4).
 
     A package with random weights has no accuracy: --for-speed quantises it for measuring how fast it is.
     """
     from brain_edge.evaluation.cohort import load_cohort
-    from brain_edge.evaluation.evidence import accuracy_of
     from brain_edge.package import open_package
 
     with build_side("quantize"):
-        from brain_edge_conversion.budget.budget import AccuracyBudget
         from brain_edge_conversion.quantize.for_speed import quantize_for_speed
         from brain_edge_conversion.quantize.quantize import Preset, QuantizeOptions, quantize
 
     runtime = runtime_options(threads, resident_graphs=2)
     if for_speed:
-        _refuse_idle(
-            calibration=calibration,
-            report_folder=report_folder,
-            max_dice_drop=limits["max_dice_drop"],
-            unbound=limits["unbound"] or None,
-        )
+        _refuse_idle(calibration=calibration, report_folder=report_folder, max_dice_drop=budget, time_limit=time_limit)
         opened = open_package(find_package(package))
-        with build_side("quantize"):
-            quantised = quantize_for_speed(
-                opened, [_phantom(opened.spec)], output or _target(opened), Preset(preset), runtime
-            )
+        target = output or _target(opened)
+        quantised = quantize_for_speed(opened, [_phantom(opened.spec)], target, Preset(preset), runtime)
         click.echo("random weights, calibrated on a phantom: only speed and memory mean anything")
         click.echo(f"{quantised.folder}: digest {quantised.digest}")
         return
-    if limits["max_dice_drop"] is None:
+    if budget is None:
         raise click.MissingParameter(
             "Say what INT8 may cost, such as 0.01; random weights have nothing to lose: --for-speed.",
             param_hint="'--max-dice-drop'",
             param_type="option",
         )
     options = QuantizeOptions(
-        budget=AccuracyBudget(**limits),
+        budget=budget,
         preset=Preset(preset),
         runtime=runtime,
         report=reporter(quiet=quiet),
@@ -109,19 +94,10 @@ def command(
         without_patients=without_patients,
         time_limit_min=time_limit,
     )
-    if without_patients and report_folder is None:
-        raise UsageError("without --report FOLDER no patient is in any report: --without-patients would do nothing")
     opened = open_package(find_package(package))
-    target = output or _target(opened)
+    cohort = load_cohort(calibration or _default_cohort(opened.spec.name))
     with build_side("quantize"):
-        cohort = load_cohort(calibration or _default_cohort(opened.spec.name))
-        quantised = quantize(opened, cohort, target, options)
-    accuracy = accuracy_of(quantised.manifest)
-    if accuracy is not None:
-        for line in (accuracy.statement, accuracy.next_patient, *accuracy.warnings):
-            click.echo(line)
-        click.echo(f"{accuracy.int8_share:.1%} of the multiply-adds are INT8")
-    click.echo(f"{target}: digest {quantised.digest}")
+        print_evidence(quantize(opened, cohort, output or _target(opened), options))
 
 
 def _refuse_idle(**options: object) -> None:

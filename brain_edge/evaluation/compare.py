@@ -23,6 +23,7 @@ from brain_edge.evaluation.evaluate import (
     segment_case,
     total_ms,
 )
+from brain_edge.evaluation.evidence import ComparedLabel
 from brain_edge.evaluation.scores import score_labels
 from brain_edge.image.metrics import dice
 from brain_edge.package.trained import require_trained
@@ -37,43 +38,6 @@ if TYPE_CHECKING:
     from brain_edge.image.volume import Mask
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
-
-
-class ComparedLabel(Value, frozen=True, kw_only=True):
-    """One label of two masks of the same image, and of its reference mask where there is one.
-
-    Attributes:
-        label: its value.
-        dice_baseline, dice_candidate: against the reference; None without one, or where the label is neither
-            in it nor in the mask.
-        drop: Dice of the baseline minus Dice of the candidate, positive where the candidate is worse. A mask that
-            rightly lacks a label counts as 1 here, so that a lesion which only the candidate invents is a
-            drop of 1. One that only the baseline invents is a drop of 0: as a gain of 1 a single stray voxel would
-            pay, in a mean, for losses in dozens of other cases. None without a reference, or where the label is in
-            none of the three masks.
-        agreement: Dice between both masks; None where the label is in neither.
-        hd95_baseline_mm, hd95_candidate_mm: against the reference; None where one side is empty.
-        volume_baseline_ml, volume_candidate_ml: false-positive as a whole where the reference lacks the label.
-        reference_volume_ml: None without a reference.
-    """
-
-    label: int
-    dice_baseline: float | None
-    dice_candidate: float | None
-    drop: float | None
-    agreement: float | None
-    hd95_baseline_mm: float | None
-    hd95_candidate_mm: float | None
-    volume_baseline_ml: float
-    volume_candidate_ml: float
-    reference_volume_ml: float | None
-
-    @property
-    def hd95_increase_mm(self) -> float | None:
-        """HD95 of the candidate minus HD95 of the baseline; None where one of them is not defined."""
-        if self.hd95_baseline_mm is None or self.hd95_candidate_mm is None:
-            return None
-        return self.hd95_candidate_mm - self.hd95_baseline_mm
 
 
 class ComparedCase(Value, frozen=True, kw_only=True):

@@ -16,10 +16,9 @@ from brain_edge.engine.segmenter import Segmentation, Segmenter
 from brain_edge.errors import ImplausibleError, UsageError
 from brain_edge.evaluation.cohort import load_case, require_cases, study_for
 from brain_edge.evaluation.cohort.manifest import Split
-from brain_edge.evaluation.evidence import accuracy_of
+from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.evaluation.lesion_wise import LesionWise, RegionSummary, lesion_wise, summarize_region
 from brain_edge.evaluation.scores import LabelScore, ScoreSummary, score_labels, summarize
-from brain_edge.evaluation.tuning import tuning_of
 from brain_edge.image.volume import Mask
 from brain_edge.package.trained import require_trained
 from brain_edge.spec import Label, Value
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from brain_edge.deploy.fetch import Report
     from brain_edge.evaluation.cohort import Case, CheckedCase, Cohort
-    from brain_edge.evaluation.evidence import Accuracy
+    from brain_edge.evaluation.evidence import Evidence
     from brain_edge.image.volume import Study
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
@@ -288,20 +287,21 @@ def limits_of_package(package: ModelPackage, cohort: Cohort, cases: Sequence[Cas
     """What figures of a package on some cases of a cohort do not say, because it has seen them before."""
     if package.manifest.mark:
         yield f"The weights were {package.manifest.mark}: a Dice on those cases is on what they have seen."
-    accuracy = accuracy_of(package.manifest)
-    searched = {case.entry.split for case in cases} - {Split.TEST}
-    is_new = accuracy is None or accuracy.cohort_sha256 != cohort.sha256
-    if accuracy is not None and is_new and (known := _known_images(accuracy, cases)):
-        yield f"{known} of these cases are images that the INT8 settings were chosen on, in another cohort."
-    if not is_new and searched:
-        yield "The INT8 settings of this package were chosen on cases of this cohort; only its test split is new to it."
-    tuning = tuning_of(package.manifest)
-    if tuning and tuning.cohort_sha256 == cohort.sha256 and searched:
-        yield "The settings of this package were tuned on cases of this cohort; only its test split is new to it."
+    found = evidence_in(package.manifest)
+    for evidence in () if found is None else found.chain:
+        yield from _limits_of_evidence(evidence, cohort, cases)
 
 
-def _known_images(accuracy: Accuracy, cases: Sequence[Case]) -> int:
-    seen = set(accuracy.seen_images or ())
+def _limits_of_evidence(evidence: Evidence, cohort: Cohort, cases: Sequence[Case]) -> Iterator[str]:
+    if evidence.cohort_sha256 != cohort.sha256:
+        if known := _known_images(evidence, cases):
+            yield f"{known} of the cases are images that the settings of the package were chosen on, in another cohort."
+    elif {case.entry.split for case in cases} - {Split.TEST}:
+        yield "The settings of this package were chosen on cases of this cohort; only its test split is new to it."
+
+
+def _known_images(evidence: Evidence, cases: Sequence[Case]) -> int:
+    seen = set(evidence.seen_images)
     return sum(any(image.sha256 in seen for image in case.entry.inputs.values()) for case in cases)
 
 

@@ -1,63 +1,119 @@
-"""What a package says of its accuracy after quantisation: per case, per label, and how the search came there.
+"""What made a package cheaper did to its masks: a candidate against its baseline, and on what that was measured.
 
-A manifest holds it as it was written, because a run needs its statement alone; here it has types.
+A manifest holds it as it was written, because a run needs its words alone; here it has types. One record for every
+way of making a package cheaper. No time is in it: the same measurement gives the same package on
+every machine.
 """
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from brain_edge.errors import PackageError
-from brain_edge.package.manifest import Sha256
-from brain_edge.spec import Value
+from brain_edge.package.digest import Sha256
+from brain_edge.spec.base import Value
 
 if TYPE_CHECKING:
     from brain_edge.package.manifest import Manifest
 
-Record = TypeVar("Record", bound=Value)
+
+class Change(StrEnum):
+    """How a candidate was made of its baseline."""
+
+    QUANTIZED = "quantized"
+    """The graphs compute in INT8."""
+    TUNED = "tuned"
+    """The same model in cheaper settings."""
+
+    @property
+    def noun(self) -> str:
+        """The making, in words."""
+        return "quantisation" if self is Change.QUANTIZED else "tuning"
+
+    @property
+    def baseline(self) -> str:
+        """The baseline, in words."""
+        return "FP32" if self is Change.QUANTIZED else "the package as it was"
+
+    @property
+    def candidate(self) -> str:
+        """The candidate, in words."""
+        return "INT8" if self is Change.QUANTIZED else "the tuned package"
 
 
-class AccuracyCase(Value, frozen=True):
-    """Accuracy of one label in one case, under a number instead of a name.
+class Basis(StrEnum):
+    """What a drop was measured against."""
+
+    ACCURACY = "accuracy"
+    """Reference masks."""
+    AGREEMENT = "agreement"
+    """The masks of the baseline: nothing is known of accuracy."""
+
+
+class ComparedLabel(Value, frozen=True, kw_only=True):
+    """One label of two masks of the same image, and of its reference mask where there is one.
+
+    Attributes:
+        label: its value.
+        dice_baseline, dice_candidate: against the reference; None without one, or where the label is neither
+            in it nor in the mask.
+        drop: Dice of the baseline minus Dice of the candidate, positive where the candidate is worse. A mask that
+            rightly lacks a label counts as 1 here, so that a lesion which only the candidate invents is a
+            drop of 1. One that only the baseline invents is a drop of 0: as a gain of 1 a single stray voxel would
+            pay, in a mean, for losses in dozens of other cases. None without a reference, or where the label is in
+            none of the three masks.
+        agreement: Dice of the candidate's mask against the baseline's; None where neither has the label.
+        hd95_baseline_mm, hd95_candidate_mm: against the reference; None where one side is empty.
+        volume_baseline_ml, volume_candidate_ml: false-positive as a whole where the reference lacks the label.
+        reference_volume_ml: None without a reference.
+        lesions: components of the reference, of models whose labels are lesions; None without a reference.
+        found_baseline, found_candidate: how many of them the mask touches.
+    """
+
+    label: int
+    dice_baseline: float | None
+    dice_candidate: float | None
+    drop: float | None
+    agreement: float | None
+    hd95_baseline_mm: float | None
+    hd95_candidate_mm: float | None
+    volume_baseline_ml: float
+    volume_candidate_ml: float
+    reference_volume_ml: float | None
+    lesions: int | None = None
+    found_baseline: int | None = None
+    found_candidate: int | None = None
+
+    @property
+    def hd95_increase_mm(self) -> float | None:
+        """HD95 of the candidate minus that of the baseline; infinite where the candidate alone lost the label.
+
+        None where the baseline has none.
+        """
+        if self.hd95_baseline_mm is None:
+            return None
+        return math.inf if self.hd95_candidate_mm is None else self.hd95_candidate_mm - self.hd95_baseline_mm
+
+
+class AccuracyCase(ComparedLabel, frozen=True, kw_only=True):
+    """One label in one case, under a number instead of a name.
 
     Attributes:
         case: its number in the cohort.
         split: calibration, validation or test.
-        label: value of the label.
-        dice_fp32, dice_int8: against the reference mask; None where the case has none or the label is nowhere.
-        drop: Dice lost to quantisation, negative where it was won; None without a reference.
-        agreement: Dice of the INT8 mask against the FP32 mask; None where neither has the label.
-        hd95_fp32_mm, hd95_int8_mm: against the reference mask; None where one side is empty.
         subject: a number that cases of one person share.
-        volume_fp32_ml, volume_int8_ml: of the label; false-positive as a whole where the reference lacks it.
-        reference_volume_ml: None without a reference.
-        lesions: components of the reference, of models whose labels are lesions; None without a reference.
-        found_fp32, found_int8: how many of them the mask touches.
     """
 
     case: int
     split: str
-    label: int
-    dice_fp32: float | None
-    dice_int8: float | None
-    drop: float | None
-    agreement: float | None
-    hd95_fp32_mm: float | None
-    hd95_int8_mm: float | None
-    subject: int = 0
-    volume_fp32_ml: float | None = None
-    volume_int8_ml: float | None = None
-    reference_volume_ml: float | None = None
-    lesions: int | None = None
-    found_fp32: int | None = None
-    found_int8: int | None = None
+    subject: int
 
 
-class LabelRecord(Value, frozen=True):
+class LabelRecord(Value, frozen=True, kw_only=True):
     """One label over the judged cases.
 
     Attributes:
@@ -65,10 +121,10 @@ class LabelRecord(Value, frozen=True):
         cases: how many were judged: the label is in the reference or in one of the masks.
         absent: how many were left out, because it is in none of them.
         mean_drop, worst_drop: of the judged cases; None where none has a reference.
-        mean_disagreement, worst_disagreement: of 1 - Dice(FP32, INT8).
+        mean_disagreement, worst_disagreement: of 1 - Dice(baseline, candidate).
         mean_hd95_increase_mm: where both sides are defined.
-        false_positive_ml: volume that INT8 finds in cases whose reference lacks the label.
-        lesions, found_fp32, found_int8: over all judged cases; None for models whose labels are no lesions.
+        false_positive_ml: volume that the candidate finds in cases whose reference lacks the label.
+        lesions, found_baseline, found_candidate: over all judged cases; None for models whose labels are no lesions.
         interval: 95 % bootstrap interval of the mean drop over subjects; None below 10 subjects.
     """
 
@@ -83,12 +139,12 @@ class LabelRecord(Value, frozen=True):
     false_positive_ml: float
     interval: tuple[float, float] | None
     lesions: int | None = None
-    found_fp32: int | None = None
-    found_int8: int | None = None
+    found_baseline: int | None = None
+    found_candidate: int | None = None
 
 
 class IsaRecord(Value, frozen=True):
-    """The frozen package measured again with the instructions of another CPU.
+    """The frozen candidate measured again with the instructions of another CPU.
 
     Attributes:
         isa: value of oneDNN's ONEDNN_MAX_CPU_ISA, in a process of its own.
@@ -112,25 +168,30 @@ class IsaRecord(Value, frozen=True):
     kernels: dict[str, float] = msgspec.field(default_factory=dict)
 
 
-class TrialRecord(Value, frozen=True):
-    """One trial of the search, judged on search data.
+class TrialRecord(Value, frozen=True, kw_only=True):
+    """One trial of the search, judged on search data; figures are None where it could not be run.
 
     Attributes:
-        setting: how NNCF was asked to quantise.
+        changes: what was changed, in words.
         reverted: layers that were kept in floating point because the search found them to blame.
-        int8_share: of the multiply-adds.
+        operations: of the networks over all cases that were searched, in multiply-adds of f32; None where the search
+            does not count them.
+        int8_share: of the multiply-adds; None where the search does not count them.
         worst_mean_drop, worst_case_drop: on the search data.
         excess: the largest figure as a share of its limit.
         met: whether the budget was met on the search data.
+        problem: why it could not be run.
     """
 
-    setting: str
-    reverted: tuple[str, ...]
-    int8_share: float
-    worst_mean_drop: float
-    worst_case_drop: float
-    excess: float
+    changes: tuple[str, ...]
+    reverted: tuple[str, ...] = ()
+    operations: float | None = None
+    int8_share: float | None = None
+    worst_mean_drop: float | None
+    worst_case_drop: float | None
+    excess: float | None
     met: bool
+    problem: str = ""
 
 
 class FloatLayer(Value, frozen=True):
@@ -143,107 +204,121 @@ class FloatLayer(Value, frozen=True):
     reason: str
 
 
-class Basis(StrEnum):
-    """What a drop was measured against."""
-
-    ACCURACY = "accuracy"
-    """Reference masks."""
-    AGREEMENT = "agreement"
-    """The masks of the FP32 package: nothing is known of accuracy."""
-
-
-class Accuracy(Value, frozen=True):
-    """What quantisation did to the masks, and on what that was measured.
+class Limits(Value, frozen=True, kw_only=True):
+    """The budget as it was asked for; None where nothing was asked.
 
     Attributes:
+        max_dice_drop: greatest mean drop of any label.
+        max_case_drop: greatest drop of any single case.
+        max_disagreement: greatest mean of 1 - Dice(baseline, candidate) of any label.
+        max_hd95_increase_mm: greatest increase of HD95 of any single case.
+        min_int8_share: least share of the multiply-adds that is integer.
+        confidence: with which the worst drop seen was to hold for the next subject.
+        unbound: labels of which nothing is promised.
+    """
+
+    max_dice_drop: float
+    max_case_drop: float
+    max_disagreement: float | None = None
+    max_hd95_increase_mm: float | None = None
+    min_int8_share: float = 0.0
+    confidence: float | None = None
+    unbound: tuple[int, ...] = ()
+
+
+class Evidence(Value, frozen=True, kw_only=True):
+    """A candidate against its baseline, the limits it had to keep, and on what it was measured.
+
+    Attributes:
+        change: how the candidate was made.
+        changes: what differs from the baseline, in words.
+        baseline: digest of the package whose masks are the baseline.
+        before: what made the baseline itself, where it was made cheaper too: that comes on top of these figures.
+        graphs_from: digest of another package whose graphs were taken; None where they were made of the baseline's.
         statement: one plain sentence with its limits.
-        max_dice_drop: the budget.
-        worst_mean_drop: largest mean drop of a label that was measured; of the agreement where no case has a
-            reference mask.
+        limits: the budget.
+        basis: whether drops are against reference masks.
+        worst_mean_drop: largest mean drop of a label; of the disagreement where no case has a reference mask.
+        worst_case_drop, worst_mean_disagreement, worst_hd95_increase_mm: the other figures that were judged.
         int8_share: share of the multiply-adds that are quantised and computed by integer kernels, on this CPU or
             under other instructions, whichever is less.
+        operations_baseline, operations_candidate: of the networks over all cases that were searched, in multiply-adds
+            of f32; None where the search does not count them.
         cohort_sha256: of the cohort manifest.
         demonstration: True where one head stands in for many.
-        cases: per case and label.
-        basis: whether drops are against reference masks.
-        max_case_drop, max_disagreement, max_hd95_increase_mm, min_int8_share: the rest of the budget.
-        worst_case_drop, worst_mean_disagreement, worst_hd95_increase_mm: what was measured against it.
-        next_patient: what the figures say about a new subject, in one sentence.
-        warnings: what they do not say.
-        subjects: how many people were judged.
         searched_on: the split that the search has seen.
+        seen_images: SHA-256 of the image files that ranges and settings were chosen on.
+        subjects: how many people were judged.
+        next_patient: what the figures say about a new subject, in one sentence.
         earlier_candidates: how many other packages were judged on the same test images before this one, as far as
             the folder of the package knows.
+        warnings: what the figures do not say.
+        cases: per case and label.
         labels: per label.
         isas: the same measurement under other instruction sets.
         trials: of the search, in their order.
         float_layers: what stayed in floating point.
         cost_factors: per layer type, time in float / time in INT8, by which the search has ranked layers.
-        threads: of the measurements.
         kernels: share of the multiply-adds per kernel of OpenVINO that computed them on this CPU.
-        seen_images: SHA-256 of the image files that ranges and settings were chosen on; unset in older packages.
+        threads: of the measurements.
     """
 
+    change: Change
+    changes: tuple[str, ...]
+    baseline: Sha256
+    before: Evidence | None = None
+    graphs_from: Sha256 | None = None
     statement: str
-    max_dice_drop: float
+    limits: Limits
+    basis: Basis
     worst_mean_drop: float
+    worst_case_drop: float
+    worst_mean_disagreement: float | None
+    worst_hd95_increase_mm: float | None = None
     int8_share: float
+    operations_baseline: float | None = None
+    operations_candidate: float | None = None
     cohort_sha256: Sha256
     demonstration: bool
+    searched_on: str
+    seen_images: tuple[Sha256, ...]
+    subjects: int
+    next_patient: str
+    earlier_candidates: int
+    warnings: tuple[str, ...]
     cases: tuple[AccuracyCase, ...]
-    basis: Basis = Basis.ACCURACY
-    max_case_drop: float | None = None
-    max_disagreement: float | None = None
-    max_hd95_increase_mm: float | None = None
-    min_int8_share: float = 0.0
-    worst_case_drop: float | None = None
-    worst_mean_disagreement: float | None = None
-    worst_hd95_increase_mm: float | None = None
-    next_patient: str = ""
-    warnings: tuple[str, ...] = ()
-    subjects: int = 0
-    searched_on: str = ""
-    earlier_candidates: int = 0
-    labels: tuple[LabelRecord, ...] = ()
+    labels: tuple[LabelRecord, ...]
     isas: tuple[IsaRecord, ...] = ()
     trials: tuple[TrialRecord, ...] = ()
     float_layers: tuple[FloatLayer, ...] = ()
     cost_factors: dict[str, float] = msgspec.field(default_factory=dict)
-    threads: int | None = None
     kernels: dict[str, float] = msgspec.field(default_factory=dict)
-    seen_images: tuple[Sha256, ...] | UnsetType = UNSET
+    threads: int
+
+    @property
+    def chain(self) -> tuple[Evidence, ...]:
+        """This evidence, and that of its baseline, and so on back to a package that nothing made cheaper."""
+        return (self, *(() if self.before is None else self.before.chain))
 
 
-def accuracy_of(manifest: Manifest) -> Accuracy | None:
-    """What quantisation did to the masks of a package; None where nothing was measured.
+def evidence_in(manifest: Manifest) -> Evidence | None:
+    """The evidence of a package with its types; None where it has none.
 
     Raises:
         PackageError: it is not what this version writes.
     """
-    return None if manifest.accuracy is None else typed(manifest.accuracy, Accuracy, manifest.spec.name)
-
-
-def spelt(record: Value) -> dict[str, Any]:
-    """A record as a manifest holds it, the same before it was written and after it was read."""
-    spelling: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(record))
-    return spelling
-
-
-def typed(found: dict[str, Any], kind: type[Record], name: str) -> Record:
-    """A record of a manifest with its types.
-
-    Args:
-        found: as the manifest holds it.
-        kind: what it should be.
-        name: of the model.
-
-    Raises:
-        PackageError: it is something else.
-    """
+    if manifest.evidence is None:
+        return None
     try:
-        return msgspec.convert(found, kind)
+        return msgspec.convert(manifest.evidence, Evidence)
     except msgspec.ValidationError as error:
         raise PackageError(
-            f"{name}: expected a record of {kind.__name__} in the manifest that this version reads, got another one "
+            f"{manifest.spec.name}: expected evidence in the manifest that this version reads, got another one "
             f"({error}); make the package again"
         ) from error
+
+
+def spelt(evidence: Evidence) -> dict[str, Any]:
+    """Evidence as a manifest holds it, the same before it was written and after it was read."""
+    spelling: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(evidence))
+    return spelling

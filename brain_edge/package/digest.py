@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta
 
 from brain_edge.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+"""64 hex digits in lower case, the only spelling that is written and compared."""
 
 
 def sha256_of(path: Path) -> str:

@@ -10,12 +10,12 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from brain_edge.image.phantom import Phantom
+from brain_edge.package.digest import Sha256
 from brain_edge.spec import ModelSpec, Name, Value, canonical_json
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 INTENDED_USE: Final = "Research use only. Not a medical device; not for diagnosis or treatment."
 
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 RelativePath = Annotated[str, Meta(pattern=r"^(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.+/-]*$")]
 
 
@@ -119,17 +119,26 @@ class Parity(Value, frozen=True):
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """What a run reads of a measurement that its package tells of; `brain_edge.evaluation` knows the rest.
+    """What a run reads of the evidence in a package; `brain_edge.evaluation.evidence` knows the rest.
 
     Attributes:
+        change: how the package was made of another one.
+        changes: what differs from that, in words.
         statement: one plain sentence with its limits.
         demonstration: True where one head stands in for many.
-        changes: of a tuned package, in words.
+        before: the same of that other package, where it has evidence of its own.
     """
 
+    change: str
+    changes: tuple[str, ...]
     statement: str
     demonstration: bool = False
-    changes: tuple[str, ...] = ()
+    before: Findings | None = None
+
+    @property
+    def chain(self) -> tuple[Findings, ...]:
+        """This evidence, and that of its baseline, and so on back to a package that nothing made cheaper."""
+        return (self, *(() if self.before is None else self.before.chain))
 
 
 class StageZero(Value, frozen=True):
@@ -163,7 +172,7 @@ class SelfTest(Value, frozen=True):
 class Manifest(Value, frozen=True, kw_only=True):
     """Everything about a package; its canonical JSON is what the digest is taken of."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     spec: ModelSpec
     weights_status: WeightsStatus
     number_format: NumberFormat
@@ -175,11 +184,10 @@ class Manifest(Value, frozen=True, kw_only=True):
     card: Card
     self_test: SelfTest
     parity: Parity | None = None
-    accuracy: dict[str, Any] | None = None
-    """What quantisation did to the masks: a `brain_edge.evaluation.evidence.Accuracy`."""
+    evidence: dict[str, Any] | None = None
+    """What made the package cheaper than the one it came from, and what that did to its masks: an
+    `brain_edge.evaluation.evidence.Evidence`."""
     converted_from: Sha256 | None = None
-    tuning: dict[str, Any] | UnsetType = UNSET
-    """What tuning did to them: a `brain_edge.evaluation.tuning.Tuning`."""
     fitted_on: int | UnsetType = UNSET
     """Cases that weights were fit to for testing."""
     stage_zero: StageZero | UnsetType = UNSET
@@ -193,17 +201,12 @@ class Manifest(Value, frozen=True, kw_only=True):
                 f"expected `fitted_on` with weights that are {WeightsStatus.FIT_FOR_TESTING} and with no others, "
                 f"they are {self.weights_status}"
             )
-        _ = self.quantised, self.tuned
+        _ = self.found
 
     @property
-    def quantised(self) -> Findings | None:
-        """What `accuracy` says in short; None where nothing was measured."""
-        return None if self.accuracy is None else msgspec.convert(self.accuracy, Findings)
-
-    @property
-    def tuned(self) -> Findings | None:
-        """What `tuning` says in short; None where the package was not tuned."""
-        return None if self.tuning is UNSET else msgspec.convert(self.tuning, Findings)
+    def found(self) -> Findings | None:
+        """What `evidence` says in short; None where the package was not made of another one."""
+        return None if self.evidence is None else msgspec.convert(self.evidence, Findings)
 
     @property
     def mark(self) -> str:

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from brain_edge.errors import InputError
-from brain_edge.package.manifest import Sha256
+from brain_edge.package.digest import Sha256
 from brain_edge.spec import Name, Value, canonical_json
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import base64
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.evaluation.evidence import Basis
+from brain_edge.evaluation.evidence import Basis, Change
 from brain_edge.evaluation.report.scatter import Point, scatter_svg
 from brain_edge.machine.atomic import atomic_file
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from brain_edge.evaluation.evidence import Accuracy, AccuracyCase
+    from brain_edge.evaluation.evidence import AccuracyCase, Evidence
     from brain_edge.evaluation.report.accuracy_report import AccuracyReport
 
 PAGE: Final = "accuracy.html"
@@ -42,7 +42,8 @@ def write_page(report: AccuracyReport, folder: Path) -> Path:
 
 def page(report: AccuracyReport, pictures: Mapping[int, Path]) -> str:
     """The HTML of a report; `pictures` maps a case number to a PNG."""
-    title = escape(f"{report.model}: INT8 against FP32 on {report.cohort}")
+    change = report.evidence.change
+    title = escape(f"{report.model}: {change.candidate} against {change.baseline} on {report.cohort}")
     body = "\n".join(_sections(report, pictures))
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>'
@@ -56,17 +57,18 @@ def _sections(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterator[
     yield "<h2>Per label</h2>"
     yield _labels(report)
     yield "<h2>Per case</h2>"
-    yield scatter_svg(_points(report.accuracy), _limit_lines(report.accuracy), _axis(report.accuracy))
+    yield scatter_svg(_points(report.evidence), _limit_lines(report.evidence), _axis(report.evidence))
     yield _cases(report)
     yield from _worst_cases(report, pictures)
-    if report.accuracy.isas:
+    if report.evidence.isas:
         yield "<h2>Other instruction sets</h2>"
-        yield _isas(report.accuracy)
+        yield _isas(report.evidence)
     yield "<h2>The search</h2>"
-    yield f"<p>{escape(report.search_result)}. Trials were judged on the {report.accuracy.searched_on} split.</p>"
-    yield _trials(report.accuracy)
-    yield "<h2>Layers in floating point</h2>"
-    yield _floats(report.accuracy)
+    yield f"<p>{escape(report.search_result)}. Trials were judged on the {report.evidence.searched_on} split.</p>"
+    yield _trials(report.evidence)
+    if report.evidence.change is Change.QUANTIZED:
+        yield "<h2>Layers in floating point</h2>"
+        yield _floats(report.evidence)
     yield "<h2>Where it comes from</h2>"
     yield _provenance(report)
 
@@ -77,38 +79,40 @@ def _warnings(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterator[
         words.append("This page CONTAINS PATIENT IMAGES: treat it like the images themselves.")
     if report.synthetic:
         words.append("SYNTHETIC IMAGES: no figure here says anything about real heads.")
-    if report.demonstration:
+    if report.evidence.demonstration:
         words.append("DEMONSTRATION on one head: no figure here says anything about other heads.")
-    words += report.accuracy.warnings
+    words += report.evidence.warnings
     yield f'<div class="warning">{"".join(f"<p>{escape(line)}</p>" for line in words)}</div>'
 
 
 def _verdict(report: AccuracyReport) -> Iterator[str]:
-    accuracy = report.accuracy
+    evidence = report.evidence
     if report.met:
         yield "<h2>The budget is met</h2>"
     else:
         yield '<h2 class="missed">The budget is not met; no package was written</h2>'
         yield f"<ul>{''.join(f'<li>{escape(failure)}</li>' for failure in report.failures)}</ul>"
         yield f"<p>{escape(report.smallest_budget)}</p>"
-    yield f"<p>{escape(accuracy.statement)}.</p><p>{escape(accuracy.next_patient)}</p>"
-    yield f"<p>Judged on the {escape(report.judged_on)} split; basis: {accuracy.basis}.</p>"
-    yield _table(("what", "measured", "limit"), _limit_rows(accuracy))
+    yield f"<p>{escape(evidence.statement)}.</p><p>{escape(evidence.next_patient)}</p>"
+    yield f"<p>Judged on the {escape(report.judged_on)} split; basis: {evidence.basis}.</p>"
+    yield _table(("what", "measured", "limit"), _limit_rows(evidence))
 
 
-def _limit_rows(accuracy: Accuracy) -> Iterator[Sequence[str]]:
-    what = "drop" if accuracy.basis is Basis.ACCURACY else "disagreement"
-    yield f"worst mean {what} of a label", _dice(accuracy.worst_mean_drop), _dice(accuracy.max_dice_drop)
-    yield f"worst {what} of one case", _dice(accuracy.worst_case_drop), _dice(accuracy.max_case_drop)
-    yield "worst mean disagreement", _dice(accuracy.worst_mean_disagreement), _dice(accuracy.max_disagreement)
-    yield "worst HD95 increase (mm)", _mm(accuracy.worst_hd95_increase_mm), _mm(accuracy.max_hd95_increase_mm)
-    yield "multiply-adds in INT8 (at least)", f"{accuracy.int8_share:.1%}", f"{accuracy.min_int8_share:.1%}"
+def _limit_rows(evidence: Evidence) -> Iterator[Sequence[str]]:
+    what = "drop" if evidence.basis is Basis.ACCURACY else "disagreement"
+    yield f"worst mean {what} of a label", _dice(evidence.worst_mean_drop), _dice(evidence.limits.max_dice_drop)
+    yield f"worst {what} of one case", _dice(evidence.worst_case_drop), _dice(evidence.limits.max_case_drop)
+    yield "worst mean disagreement", _dice(evidence.worst_mean_disagreement), _dice(evidence.limits.max_disagreement)
+    yield "worst HD95 increase (mm)", _mm(evidence.worst_hd95_increase_mm), _mm(evidence.limits.max_hd95_increase_mm)
+    yield "multiply-adds in INT8 (at least)", f"{evidence.int8_share:.1%}", f"{evidence.limits.min_int8_share:.1%}"
 
 
 def _labels(report: AccuracyReport) -> str:
+    change = report.evidence.change
     columns = (
         *("label", "cases", "absent", "mean drop", "worst drop", "95 % interval of the mean"),
-        *("mean disagreement", "mean HD95 increase (mm)", "false-positive (ml)", "lesions found FP32", "INT8"),
+        *("mean disagreement", "mean HD95 increase (mm)", "false-positive (ml)", f"lesions found by {change.baseline}"),
+        f"by {change.candidate}",
     )
     names = {label.value: label.name for label in report.labels}
     return _table(
@@ -120,17 +124,19 @@ def _labels(report: AccuracyReport) -> str:
                 "-" if record.interval is None else " to ".join(map(_dice, record.interval)),
                 *(_dice(record.mean_disagreement), _mm(record.mean_hd95_increase_mm)),
                 f"{record.false_positive_ml:.2f}",
-                *(_of(record.found_fp32, record.lesions), _of(record.found_int8, record.lesions)),
+                *(_of(record.found_baseline, record.lesions), _of(record.found_candidate, record.lesions)),
             )
-            for record in report.accuracy.labels
+            for record in report.evidence.labels
         ),
     )
 
 
 def _cases(report: AccuracyReport) -> str:
+    change = report.evidence.change
     columns = (
-        *("case", "subject", "visit", "label", "Dice FP32", "Dice INT8", "drop"),
-        *("INT8 against FP32", "HD95 FP32 (mm)", "HD95 INT8 (mm)"),
+        *("case", "subject", "visit", "label", f"Dice {change.baseline}", f"Dice {change.candidate}", "drop"),
+        *(f"{change.candidate} against {change.baseline}",),
+        *(f"HD95 {change.baseline} (mm)", f"HD95 {change.candidate} (mm)"),
     )
     who = {case.case: case for case in report.cases}
     return _table(
@@ -138,10 +144,10 @@ def _cases(report: AccuracyReport) -> str:
         (
             (
                 *(str(record.case), who[record.case].subject, who[record.case].visit, str(record.label)),
-                *map(_dice, (record.dice_fp32, record.dice_int8, record.drop, record.agreement)),
-                *(_mm(record.hd95_fp32_mm), _mm(record.hd95_int8_mm)),
+                *map(_dice, (record.dice_baseline, record.dice_candidate, record.drop, record.agreement)),
+                *(_mm(record.hd95_baseline_mm), _mm(record.hd95_candidate_mm)),
             )
-            for record in report.accuracy.cases
+            for record in report.evidence.cases
         ),
     )
 
@@ -158,7 +164,7 @@ def _worst_cases(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterat
             yield f"<figure>{picture}<figcaption>{name}</figcaption></figure>"
 
 
-def _isas(accuracy: Accuracy) -> str:
+def _isas(evidence: Evidence) -> str:
     return _table(
         ("instructions", "verified", "met", "worst mean drop", "worst mean disagreement", "INT8", "kernels", "remark"),
         (
@@ -169,72 +175,76 @@ def _isas(accuracy: Accuracy) -> str:
                 ", ".join(f"{kernel} {share:.1%}" for kernel, share in isa.kernels.items()),
                 isa.reason,
             )
-            for isa in accuracy.isas
+            for isa in evidence.isas
         ),
     )
 
 
-def _trials(accuracy: Accuracy) -> str:
+def _trials(evidence: Evidence) -> str:
     return _table(
-        ("trial", "setting", "layers reverted", "INT8", "worst mean drop", "worst case", "share of its limit", "met"),
+        (
+            *("trial", "what", "layers reverted", "INT8", "operations (G)"),
+            *("worst mean drop", "worst case", "share of its limit", "met"),
+        ),
         (
             (
-                *(str(number), trial.setting, str(len(trial.reverted)), f"{trial.int8_share:.1%}"),
+                *(str(number), ", ".join(trial.changes), str(len(trial.reverted))),
+                "-" if trial.int8_share is None else f"{trial.int8_share:.1%}",
+                "-" if trial.operations is None else f"{trial.operations / 1e9:.1f}",
                 *(_dice(trial.worst_mean_drop), _dice(trial.worst_case_drop)),
-                *(f"{trial.excess:.2f}", _yes(trial.met)),
+                *(_mm(trial.excess), trial.problem or _yes(trial.met)),
             )
-            for number, trial in enumerate(accuracy.trials, start=1)
+            for number, trial in enumerate(evidence.trials, start=1)
         ),
     )
 
 
-def _floats(accuracy: Accuracy) -> str:
-    if not accuracy.float_layers:
+def _floats(evidence: Evidence) -> str:
+    if not evidence.float_layers:
         return "<p>None: every layer with weights is INT8.</p>"
     return _table(
         ("graph", "layer", "type", "multiply-adds", "reason"),
         (
             (layer.graph, layer.layer, layer.kind, f"{layer.multiply_adds:,}", layer.reason)
-            for layer in accuracy.float_layers
+            for layer in evidence.float_layers
         ),
     )
 
 
 def _provenance(report: AccuracyReport) -> str:
     rows = [
-        ("FP32 package", report.fp32_digest),
-        ("INT8 package", report.int8_digest or "not written"),
+        ("baseline", report.evidence.baseline),
+        ("candidate", report.candidate or "not written"),
         ("cohort", f"{report.cohort}, {report.licence}"),
-        ("cohort SHA-256", report.cohort_sha256),
+        ("cohort SHA-256", report.evidence.cohort_sha256),
         ("citation", report.citation),
-        ("threads", str(report.accuracy.threads)),
-        *((f"multiply-adds by {kernel}", f"{share:.1%}") for kernel, share in report.accuracy.kernels.items()),
+        ("threads", str(report.evidence.threads)),
+        *((f"multiply-adds by {kernel}", f"{share:.1%}") for kernel, share in report.evidence.kernels.items()),
         *((f"version of {tool}", version) for tool, version in sorted(report.versions.items())),
-        *((f"time f32 / INT8, {kind}", f"{factor:g}") for kind, factor in report.accuracy.cost_factors.items()),
+        *((f"time f32 / INT8, {kind}", f"{factor:g}") for kind, factor in report.evidence.cost_factors.items()),
     ]
     return _table(("what", "which"), rows)
 
 
-def _points(accuracy: Accuracy) -> list[Point]:
-    """One point per case and label: Dice of FP32, or the case where that is unknown, against what was lost."""
-    if accuracy.basis is Basis.ACCURACY:
-        scored = [record for record in accuracy.cases if record.dice_fp32 is not None and record.drop is not None]
-        return [Point(record.dice_fp32 or 0.0, record.drop or 0.0, _name(record)) for record in scored]
+def _points(evidence: Evidence) -> list[Point]:
+    """One point per case and label: Dice of the baseline, or the case where that is unknown, against what was lost."""
+    if evidence.basis is Basis.ACCURACY:
+        scored = [record for record in evidence.cases if record.dice_baseline is not None and record.drop is not None]
+        return [Point(record.dice_baseline or 0.0, record.drop or 0.0, _name(record)) for record in scored]
     return [
         Point(record.case, 1.0 - record.agreement, _name(record))
-        for record in accuracy.cases
+        for record in evidence.cases
         if record.agreement is not None
     ]
 
 
-def _limit_lines(accuracy: Accuracy) -> dict[str, float]:
-    lines = {"limit of the mean": accuracy.max_dice_drop}
-    return lines if accuracy.max_case_drop is None else {**lines, "limit of one case": accuracy.max_case_drop}
+def _limit_lines(evidence: Evidence) -> dict[str, float]:
+    return {"limit of the mean": evidence.limits.max_dice_drop, "limit of one case": evidence.limits.max_case_drop}
 
 
-def _axis(accuracy: Accuracy) -> tuple[str, str]:
-    known = accuracy.basis is Basis.ACCURACY
-    return ("Dice of FP32", "drop") if known else ("case", "disagreement with FP32")
+def _axis(evidence: Evidence) -> tuple[str, str]:
+    known, baseline = evidence.basis is Basis.ACCURACY, evidence.change.baseline
+    return (f"Dice of {baseline}", "drop") if known else ("case", f"disagreement with {baseline}")
 
 
 def _name(record: AccuracyCase) -> str:

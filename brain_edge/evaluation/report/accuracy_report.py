@@ -1,4 +1,4 @@
-"""The accuracy report of one quantisation: everything that was decided, and on what, in one schema."""
+"""The accuracy report of one search for a cheaper package: everything that was decided, and on what, in one schema."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 from msgspec.structs import replace
 
-from brain_edge.evaluation.evidence import Accuracy
+from brain_edge.evaluation.evidence import Evidence
 from brain_edge.machine.atomic import atomic_file
-from brain_edge.package.manifest import Sha256
+from brain_edge.package.digest import Sha256
 from brain_edge.spec import Label, Value
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REPORT: Final = "accuracy.json"
-FORMAT_VERSION: Final = 1
 WITH_PATIENTS: Final = (
     "This report names subjects and may contain images of patients; the package it is about does neither."
 )
@@ -41,7 +40,7 @@ class NamedCase(Value, frozen=True, kw_only=True):
 
 
 class AccuracyReport(Value, frozen=True, kw_only=True):
-    """One quantisation, met or not.
+    """One search, met or not.
 
     Attributes:
         format_version: of this schema.
@@ -51,42 +50,38 @@ class AccuracyReport(Value, frozen=True, kw_only=True):
         search_result: why the search ended.
         judged_on: the split of the figures; the test split is only looked at once the search has found a candidate.
         model: name of the specification.
-        fp32_digest: of the package that was quantised.
-        int8_digest: of the package that was written.
+        candidate: digest of the package that was written, or None.
         labels: of the model.
-        cohort, cohort_sha256, licence, citation: of the images.
-        synthetic, demonstration: what the images are.
+        cohort, licence, citation: of the images.
+        synthetic: whether nobody was imaged.
         versions: of what made the package.
-        accuracy: the record, as a package carries it.
+        evidence: as a package carries it.
         cases: who was judged.
         warning: whether this report names people and may show them.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     met: bool
     failures: tuple[str, ...]
     smallest_budget: str
     search_result: str
     judged_on: str
     model: str
-    fp32_digest: Sha256
-    int8_digest: Sha256 | None
+    candidate: Sha256 | None
     labels: tuple[Label, ...]
     cohort: str
-    cohort_sha256: Sha256
     licence: str
     citation: str
     synthetic: bool
-    demonstration: bool
     versions: dict[str, str]
-    accuracy: Accuracy
+    evidence: Evidence
     cases: tuple[NamedCase, ...]
     warning: str = WITH_PATIENTS
 
 
 def pseudonymous(report: AccuracyReport) -> AccuracyReport:
     """The report for others: subjects under the numbers that the package has for them, no visit and no picture."""
-    numbers = {record.case: record.subject for record in report.accuracy.cases}
+    numbers = {record.case: record.subject for record in report.evidence.cases}
     cases = tuple(
         replace(case, subject=f"subject {numbers[case.case]}", visit="", picture=None) for case in report.cases
     )

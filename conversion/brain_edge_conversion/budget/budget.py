@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import UsageError
+from brain_edge.evaluation.evidence import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,15 +26,15 @@ HALF: Final = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyBudget:
-    """How much Dice quantisation may cost; Dice is between 0 and 1, and so is every limit.
+    """How much Dice a cheaper package may cost; Dice is between 0 and 1, and so is every limit.
 
     Attributes:
         max_dice_drop: greatest mean drop of any label.
         max_case_drop: greatest drop of any single case; twice the mean's limit unless stated.
         min_int8_share: least share of the multiply-adds that must be integer: a package that meets its budget
             because nothing was quantised is refused.
-        max_disagreement: greatest mean of 1 - Dice(FP32, INT8) of any label; None reports it only. Opposite errors
-            can hide in a drop of zero, never in this.
+        max_disagreement: greatest mean of 1 - Dice(baseline, candidate) of any label; None reports it only. Opposite
+            errors can hide in a drop of zero, never in this.
         max_hd95_increase_mm: greatest increase of the HD95 of any single case; None reports it only.
         confidence: with which the worst drop seen is to hold for the next subject; None makes no such claim.
         unbound: labels that nothing is promised of, because the network has not learnt them.
@@ -72,6 +73,19 @@ class AccuracyBudget:
             raise UsageError(f"expected --confidence between 0 and 1 (such as 0.95), got {self.confidence:g}")
 
     @property
+    def limits(self) -> Limits:
+        """The budget as a package carries it."""
+        return Limits(
+            max_dice_drop=self.max_dice_drop,
+            max_case_drop=self.case_limit,
+            max_disagreement=self.max_disagreement,
+            max_hd95_increase_mm=self.max_hd95_increase_mm,
+            min_int8_share=self.min_int8_share,
+            confidence=self.confidence,
+            unbound=self.unbound,
+        )
+
+    @property
     def case_limit(self) -> float:
         """The limit for a single case."""
         return 2 * self.max_dice_drop if self.max_case_drop is None else self.max_case_drop
@@ -92,7 +106,7 @@ class Verdict:
         worst_mean_drop: of any label.
         worst_case_drop: of any case and label.
         by_reference: True where drops are against reference masks; False where no case has one, and the drop
-            is the disagreement with the FP32 package.
+            is the disagreement with the baseline.
         worst_mean_disagreement: of any label, over the cases that were judged.
         worst_hd95_increase_mm: of any case and label; None where it is defined nowhere.
         excess: the largest figure as a share of its limit; 1 or less where every limit on the masks is met.
@@ -119,8 +133,8 @@ def judge(cases: Sequence[AccuracyCase], share: float, budget: AccuracyBudget) -
     others are bound by the limit on the disagreement only, in means of their own. Unbound labels are not looked at.
 
     Raises:
-        UsageError: the budget would bind nothing, or not one of the labels: no case that decides has it, or FP32 has so
-            little of it right that all of it may be lost.
+        UsageError: the budget would bind nothing, or not one of the labels: no case that decides has it, or the
+            baseline has so little of it right that all of it may be lost.
     """
     cases = [case for case in cases if case.label not in budget.unbound]
     by_reference = any(has_reference(case) for case in cases)
@@ -134,7 +148,7 @@ def judge(cases: Sequence[AccuracyCase], share: float, budget: AccuracyBudget) -
     if share < budget.min_int8_share:
         failures.append(f"{share:.1%} of the multiply-adds are INT8, expected at least {budget.min_int8_share:.1%}")
     judged = [case for case in cases if has_reference(case) == by_reference]
-    increases = [increase for case in cases if (increase := hd95_increase_mm(case)) is not None]
+    increases = [increase for case in cases if (increase := case.hd95_increase_mm) is not None]
     return Verdict(
         failures=tuple(failures),
         worst_mean_drop=limits[0].value,
@@ -156,22 +170,23 @@ def _require_decided(cases: Sequence[AccuracyCase], drops: Mapping[AccuracyCase,
 
 
 def _require_accurate(drops: Mapping[AccuracyCase, float], budget: AccuracyBudget) -> None:
-    """What FP32 does not have, INT8 cannot lose: such a label would meet every budget."""
+    """What the baseline does not have, the candidate cannot lose: such a label would meet every budget."""
     for label, known in baseline_dice(drops).items():
         if fmean(known) <= budget.max_dice_drop and max(known) <= budget.case_limit:
             raise UsageError(
-                f"FP32 itself has a mean Dice of {fmean(known):.5f} with the references in the label {label}, so that "
-                f"a budget of {budget.max_dice_drop:g} would let INT8 lose all of it; see that the cohort numbers its "
-                f"labels as the model does (`labels` in its manifest), or promise nothing of it: --unbound {label}"
+                f"the baseline itself has a mean Dice of {fmean(known):.5f} with the references in the label {label}, "
+                f"so that a budget of {budget.max_dice_drop:g} would let the candidate lose all of it; see that the "
+                "cohort numbers its labels as the model does (`labels` in its manifest), or promise nothing of it: "
+                f"--unbound {label}"
             )
 
 
 def baseline_dice(cases: Iterable[AccuracyCase]) -> Mapping[int, list[float]]:
-    """Label -> Dice of FP32 in the cases whose reference has it."""
+    """Label -> Dice of the baseline in the cases whose reference has it."""
     by_label: dict[int, list[float]] = defaultdict(list)
     for case in cases:
-        if case.dice_fp32 is not None and case.reference_volume_ml != 0:
-            by_label[case.label].append(case.dice_fp32)
+        if case.dice_baseline is not None and case.reference_volume_ml != 0:
+            by_label[case.label].append(case.dice_baseline)
     return by_label
 
 
@@ -184,13 +199,6 @@ def losses(cases: Sequence[AccuracyCase]) -> Mapping[AccuracyCase, float]:
 def has_reference(case: AccuracyCase) -> bool:
     """Whether a case was measured against a reference mask, even one that lacks this label."""
     return case.reference_volume_ml is not None or case.drop is not None
-
-
-def hd95_increase_mm(case: AccuracyCase) -> float | None:
-    """HD95 of INT8 minus HD95 of FP32; infinite where INT8 alone lost the label; None where FP32 has none."""
-    if case.hd95_fp32_mm is None:
-        return None
-    return math.inf if case.hd95_int8_mm is None else case.hd95_int8_mm - case.hd95_fp32_mm
 
 
 @dataclass(frozen=True)
@@ -232,12 +240,12 @@ def _disagreement_limits(cases: Sequence[AccuracyCase], budget: AccuracyBudget) 
         means = _means_by_label(_disagreements([case for case in cases if has_reference(case) is known]))
         if means:
             label, mean = max(means.items(), key=lambda item: item[1])
-            words = f"mean disagreement of label {label} with FP32 is {mean:.5f} over the {what}"
+            words = f"mean disagreement of label {label} with the baseline is {mean:.5f} over the {what}"
             yield _Limit(mean, budget.max_disagreement, f"{words}, the limit is {budget.max_disagreement:g}")
 
 
 def _distance_limits(cases: Sequence[AccuracyCase], budget: AccuracyBudget) -> Iterator[_Limit]:
-    increases = {case: increase for case in cases if (increase := hd95_increase_mm(case)) is not None}
+    increases = {case: increase for case in cases if (increase := case.hd95_increase_mm) is not None}
     if budget.max_hd95_increase_mm is None or not increases:
         return
     worst = max(increases, key=lambda case: increases[case])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Case, Cohort
-    from brain_edge.evaluation.compare import ComparedLabel
+    from brain_edge.evaluation.evidence import ComparedLabel
     from brain_edge.image.geometry import Geometry
     from brain_edge.image.volume import LabelArray
     from brain_edge.machine.options import RuntimeOptions
@@ -141,28 +141,16 @@ def _mask_file(folder: Path, case: Case) -> Path:
 
 
 def _record(case: Case, label: ComparedLabel, subject: int) -> AccuracyCase:
-    return AccuracyCase(
-        case=case.number,
-        split=case.entry.split,
-        label=label.label,
-        dice_fp32=label.dice_baseline,
-        dice_int8=label.dice_candidate,
-        drop=label.drop,
-        agreement=label.agreement,
-        hd95_fp32_mm=label.hd95_baseline_mm,
-        hd95_int8_mm=label.hd95_candidate_mm,
-        subject=subject,
-        volume_fp32_ml=label.volume_baseline_ml,
-        volume_int8_ml=label.volume_candidate_ml,
-        reference_volume_ml=label.reference_volume_ml,
-    )
+    return AccuracyCase(case=case.number, split=case.entry.split, subject=subject, **msgspec.structs.asdict(label))
 
 
 def _with_lesions(record: AccuracyCase, baseline: Mask, mask: Mask, reference: Mask) -> AccuracyCase:
     first, second = (
         lesion_recall(each.labels == record.label, reference.labels == record.label) for each in (baseline, mask)
     )
-    return msgspec.structs.replace(record, lesions=first.lesions, found_fp32=first.found, found_int8=second.found)
+    return msgspec.structs.replace(
+        record, lesions=first.lesions, found_baseline=first.found, found_candidate=second.found
+    )
 
 
 def _unseen_words(spec: ModelSpec, label: int) -> str:

@@ -1,4 +1,4 @@
-"""The worst cases as pictures: reference, FP32 and INT8 over the anatomy. For the report, never for a package."""
+"""The worst cases as pictures, for a report: reference, baseline and candidate over the anatomy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Case
-    from brain_edge.evaluation.evidence import AccuracyCase
+    from brain_edge.evaluation.evidence import AccuracyCase, Change
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
 
@@ -32,31 +32,32 @@ def worst_cases(records: Sequence[AccuracyCase]) -> tuple[int, ...]:
 
 
 def draw_cases(
-    candidate: ModelPackage, cases: Iterable[Case], masks: Path, folder: Path, runtime: RuntimeOptions
+    candidate: ModelPackage, change: Change, cases: Iterable[Case], masks: Path, folder: Path, runtime: RuntimeOptions
 ) -> dict[int, str]:
     """Draw cases into a folder; case number -> name of the file.
 
     Args:
-        candidate: the INT8 package, sealed or not.
+        candidate: the package, sealed or not.
+        change: how it was made.
         cases: what to draw.
         masks: where the baseline's masks lie.
         folder: of the report.
         runtime: threads.
     """
     segmenter = Segmenter.open(candidate, runtime)
-    return {case.number: _draw(segmenter, case, masks, folder) for case in cases}
+    return {case.number: _draw(segmenter, change, case, masks, folder) for case in cases}
 
 
-def _draw(segmenter: Segmenter, case: Case, masks: Path, folder: Path) -> str:
+def _draw(segmenter: Segmenter, change: Change, case: Case, masks: Path, folder: Path) -> str:
     study, reference = load_case(case)
     mask = segment_case(segmenter, study).mask
     shown = {} if reference is None else {"reference": reference}
     name = f"case-{case.number}.png"
     write_comparison_mosaic(
         study.volumes[study.reference],
-        {**shown, "FP32": read_baseline(masks, case, mask.geometry), "INT8": mask},
+        {**shown, change.baseline: read_baseline(masks, case, mask.geometry), change.candidate: mask},
         folder / name,
-        title=f"{segmenter.spec.name}, case {case.number}: FP32 and INT8",
+        title=f"{segmenter.spec.name}, case {case.number}: {change.baseline} and {change.candidate}",
         notes=["CONTAINS PATIENT IMAGES"],
     )
     return name

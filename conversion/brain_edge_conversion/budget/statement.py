@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from brain_edge_conversion.budget.budget import Verdict
 
 
-def statement(
-    verdict: Verdict, cohort: Cohort, split: str, subjects: int, baseline: str = "FP32", mark: str = ""
-) -> str:
+def statement(verdict: Verdict, cohort: Cohort, split: str, subjects: int, baseline: str, mark: str) -> str:
     """The worst mean drop of a label, and what it says nothing about.
 
     Args:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from brain_edge.package.digest import sha256_of
 from brain_edge.spec import Value
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Case
+    from brain_edge.package import ModelPackage
 
 LOG: Final = ".brain-edge-test-looks.jsonl"
 
@@ -27,6 +29,13 @@ class Look(Value, frozen=True):
 
     test_images: str
     candidate: str
+
+
+def look_at(candidate: ModelPackage, cases: Sequence[Case]) -> Look:
+    """The judgement of a candidate on test cases: a candidate is its graphs, whose files carry the spec."""
+    graphs = (candidate.graph_file(graph) for graph in candidate.spec.graphs)
+    hashes = "+".join(sha256_of(file.with_suffix(suffix)) for file in graphs for suffix in (".xml", ".bin"))
+    return Look(test_images=images_sha256(cases), candidate=hashes)
 
 
 def images_sha256(cases: Sequence[Case]) -> str:

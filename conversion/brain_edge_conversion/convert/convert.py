@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib.metadata
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -43,6 +42,7 @@ from brain_edge_conversion.convert.rewrites.outputs import with_one_output
 from brain_edge_conversion.convert.rewrites.window_attention import attend_in_parts, window_attentions
 from brain_edge_conversion.convert.self_test import SELF_TEST, write_self_test
 from brain_edge_conversion.convert.trace import save_graph, trace
+from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.sealing.writer import seal
 from brain_edge_conversion.specification import spec_from_json
 
@@ -55,8 +55,6 @@ if TYPE_CHECKING:
     from brain_edge.package.manifest import StageZero
     from brain_edge.spec import ModelSpec, Stage
     from brain_edge_conversion.recipe import GraphSource, ModelSource
-
-TOOLS: Final = ("openvino", "torch", "nncf", "brain-edge")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,11 +289,6 @@ def _weights_record(graph: GraphSource, path: Path | None) -> WeightsRecord:
     # never the path: a folder name may hold a user's or a patient's name
     described = graph.weights.source if graph.weights is not None else "a file of the user"
     return WeightsRecord(graph=graph.graph, source=described, sha256=sha256_of(path))
-
-
-def tool_versions() -> dict[str, str]:
-    """The versions of what made a package."""
-    return {tool: importlib.metadata.version(tool) for tool in TOOLS}
 
 
 def _compare(

@@ -26,7 +26,8 @@ from brain_edge.machine.cpu import default_threads
 from brain_edge.package import open_package
 from brain_edge.package.digest import sha256_of
 from brain_edge_conversion.budget.budget import AccuracyBudget
-from brain_edge_conversion.convert.convert import ConvertOptions, convert, tool_versions
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.demo.augment import augment, demo_augmentations
 from brain_edge_conversion.quantize.quantize import QuantizeOptions, quantize
 from brain_edge_conversion.sources import Request, Resolved, resolve

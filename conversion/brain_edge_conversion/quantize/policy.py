@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from brain_edge.spec import Value
 from brain_edge_conversion.quantize.ladder import Setting
+from brain_edge_conversion.search.space import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,20 +54,7 @@ class Rank:
     base: Trial
 
 
-@dataclass(frozen=True)
-class Stop:
-    """Nothing more to try.
-
-    Attributes:
-        chosen: index of the outcome that is taken, or None where none meets the budget.
-        reason: in words.
-    """
-
-    chosen: int | None
-    reason: str
-
-
-Decision: TypeAlias = Trial | Rank | Stop
+Decision: TypeAlias = "Trial | Rank | Stop[Trial]"
 
 
 def next_trial(
@@ -81,9 +69,9 @@ def next_trial(
         min_int8_share: a trial below it ends the search, since whatever follows quantises less still.
     """
     rungs = [outcome for outcome in history if not outcome.trial.reverted]
-    for index, outcome in enumerate(history):
-        if outcome.met and not outcome.trial.reverted:
-            return Stop(index, "a setting of the ladder meets the budget")
+    for outcome in rungs:
+        if outcome.met:
+            return Stop(outcome.trial, "a setting of the ladder meets the budget")
     if len(rungs) < len(ladder):
         return Trial(setting=ladder[len(rungs)])
     base = best(rungs, min_int8_share)
@@ -94,11 +82,10 @@ def next_trial(
     return _revert(history, base.trial, ranked, min_int8_share)
 
 
-def out_of_time(history: Sequence[TrialOutcome], limit_min: float) -> Stop:
-    """The end of a search whose time is over: of what meets the budget that with the fewest groups in float, if any."""
-    met = [index for index, outcome in enumerate(history) if outcome.met]
-    chosen = min(met, key=lambda index: len(history[index].trial.reverted), default=None)
-    return Stop(chosen, f"the time limit of {limit_min:g} minutes was over after {len(history)} trial(s)")
+def least_reverted(history: Sequence[TrialOutcome]) -> Trial | None:
+    """Of what meets the budget the trial with the fewest groups in float; None where nothing does."""
+    met = [outcome.trial for outcome in history if outcome.met]
+    return min(met, key=lambda trial: len(trial.reverted), default=None)
 
 
 def best(outcomes: Sequence[TrialOutcome], min_int8_share: float) -> TrialOutcome | None:
@@ -121,7 +108,9 @@ def _revert(history: Sequence[TrialOutcome], base: Trial, ranked: Sequence[Group
     below = max((count for count in tried if count < met and not history[tried[count]].met), default=0)
     if met - below > 1:
         return _prefix(base, ranked, (met + below) // 2)
-    return Stop(tried[met], f"{met} group(s) of layers in floating point meet the budget, {below} do not")
+    return Stop(
+        history[tried[met]].trial, f"{met} group(s) of layers in floating point meet the budget, {below} do not"
+    )
 
 
 def _prefix(base: Trial, ranked: Sequence[Group], count: int) -> Trial:

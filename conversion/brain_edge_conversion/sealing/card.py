@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brain_edge.evaluation.evidence import accuracy_of
-from brain_edge.evaluation.tuning import tuning_of
+from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.package.manifest import WeightsStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from brain_edge.evaluation.evidence import Accuracy, IsaRecord
-    from brain_edge.evaluation.tuning import Tuning
+    from brain_edge.evaluation.evidence import Evidence, IsaRecord
     from brain_edge.package.manifest import Manifest
 
 
@@ -49,8 +47,9 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield from _parity(manifest)
     yield from _rewrites(manifest.rewrites)
-    yield from _accuracy(accuracy_of(manifest))
-    yield from _tuning(tuning_of(manifest))
+    evidence_of_all = evidence_in(manifest)
+    for evidence in () if evidence_of_all is None else evidence_of_all.chain:
+        yield from _evidence(evidence)
     yield "## Weights"
     yield ""
     for record in manifest.weights:
@@ -66,7 +65,7 @@ def _parity(manifest: Manifest) -> Iterator[str]:
     yield "## Against PyTorch (f32, one real volume)"
     yield ""
     if manifest.converted_from is not None:
-        measured = "is measured in masks, below" if manifest.accuracy or manifest.tuning else "was not measured"
+        measured = "is measured in masks, below" if manifest.evidence else "was not measured"
         yield (
             f"These are figures of the FP32 package `{manifest.converted_from[:16]}...`, which this one was made of. "
             f"How far this one is from it {measured}."
@@ -92,40 +91,23 @@ def _rewrites(rewrites: tuple[str, ...]) -> Iterator[str]:
     yield ""
 
 
-def _accuracy(accuracy: Accuracy | None) -> Iterator[str]:
-    if accuracy is None:
-        return
-    yield "## What quantisation did to the masks"
+def _evidence(evidence: Evidence) -> Iterator[str]:
+    baseline, candidate = evidence.change.baseline, evidence.change.candidate
+    yield f"## What {evidence.change.noun} did to the masks"
     yield ""
-    for line in (accuracy.statement, accuracy.next_patient, *accuracy.warnings, *map(_isa, accuracy.isas)):
+    yield f"Baseline of every figure: {baseline}, `{evidence.baseline[:16]}...`. Changed:"
+    yield ""
+    for change in evidence.changes:
+        yield f"- {change}"
+    yield ""
+    for line in (evidence.statement, evidence.next_patient, *evidence.warnings, *map(_isa, evidence.isas)):
         if line:
             yield line
             yield ""
-    yield "| case | split | label | Dice FP32 | Dice INT8 | INT8 against FP32 |"
+    yield f"| case | split | label | Dice of {baseline} | Dice of {candidate} | agreement |"
     yield "|---|---|---|---|---|---|"
-    for case in accuracy.cases:
-        figures = " | ".join(_figure(value) for value in (case.dice_fp32, case.dice_int8, case.agreement))
-        yield f"| {case.case} | {case.split} | {case.label} | {figures} |"
-    yield ""
-
-
-def _tuning(tuning: Tuning | None) -> Iterator[str]:
-    if tuning is None:
-        return
-    yield "## What tuning did to the masks"
-    yield ""
-    yield f'Changed in the package `{tuning.tuned_from[:16]}...`, which "full" means below:'
-    yield ""
-    for change in tuning.changes:
-        yield f"- {change}"
-    yield ""
-    for line in (tuning.statement, tuning.next_patient, *tuning.warnings):
-        yield line
-        yield ""
-    yield "| case | split | label | Dice full | Dice tuned | tuned against full |"
-    yield "|---|---|---|---|---|---|"
-    for case in tuning.cases:
-        figures = " | ".join(_figure(value) for value in (case.dice_full, case.dice_tuned, case.agreement))
+    for case in evidence.cases:
+        figures = " | ".join(_figure(value) for value in (case.dice_baseline, case.dice_candidate, case.agreement))
         yield f"| {case.case} | {case.split} | {case.label} | {figures} |"
     yield ""
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.spec import ModelSpec
     from brain_edge_conversion.budget.coverage import LayerCost
-    from brain_edge_conversion.tune.settings import Setting, Space
+    from brain_edge_conversion.tune.settings import Dials, Setting
 
 BF16_FACTOR: Final = 2.0
 """Time in f32 / time in bf16 where the CPU computes it natively: three whole networks gave 1.9, 2.1 and 2.2."""
@@ -43,18 +43,18 @@ class Candidate:
     spec: ModelSpec
 
     @classmethod
-    def of(cls, space: Space, setting: Setting, package: ModelPackage, int8: ModelPackage | None) -> Candidate:
+    def of(cls, dials: Dials, setting: Setting, package: ModelPackage, int8: ModelPackage | None) -> Candidate:
         """The candidate of a setting.
 
         Raises:
             ValueError: the steps do not fit together any more.
         """
-        arithmetic = space.numbers(setting)
+        arithmetic = dials.numbers(setting)
         graphs = int8 if arithmetic is Arithmetic.INT8 and int8 is not None else package
         if arithmetic is Arithmetic.BF16:
             manifest = msgspec.structs.replace(package.manifest, precision=Precision.BF16)
             graphs = ModelPackage(package.folder, manifest)
-        return cls(graphs, space.changed(setting))
+        return cls(graphs, dials.changed(setting))
 
     def open(self, options: RuntimeOptions, count: Counter[Input] | None = None) -> Segmenter:
         """A segmenter as `Segmenter.open` would make it of a package with this spec.

@@ -13,6 +13,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from brain_edge_conversion.search.space import Stop
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -46,15 +48,7 @@ class SettingOutcome:
         return self.operations, -self.resampling, sum(self.setting), self.setting
 
 
-@dataclass(frozen=True)
-class Stop:
-    """The end of a search: the setting that is chosen, or None, and why it ends."""
-
-    chosen: Setting | None
-    reason: str
-
-
-def next_setting(sizes: Sequence[int], history: Sequence[SettingOutcome]) -> Setting | Stop:
+def next_setting(sizes: Sequence[int], history: Sequence[SettingOutcome]) -> Setting | Stop[Setting]:
     """The setting to try next, never one that was tried and never the package as it is.
 
     Args:

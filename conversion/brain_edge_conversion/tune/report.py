@@ -1,4 +1,4 @@
-"""The report of a tuning: every setting that was tried, with its times, and the front of those that nothing beats.
+"""The settings of a tuning with their times, and the front of those that nothing beats.
 
 It names no subject and shows no picture: cases have numbers.
 """
@@ -11,17 +11,25 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.evaluation.evaluate import format_rows
-from brain_edge.evaluation.tuning import Tuning
 from brain_edge.machine.atomic import atomic_file
-from brain_edge.machine.description import Machine
+from brain_edge.machine.cpu import default_threads
+from brain_edge.machine.description import Machine, this_machine
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import DROP_STEP
+from brain_edge_conversion.convert.versions import tool_versions
+from brain_edge_conversion.search.judgement import outcome_of
 from brain_edge_conversion.tune.front import pareto_front
 from brain_edge_conversion.tune.timed import ProcessSample
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from brain_edge.package import ModelPackage
+    from brain_edge_conversion.budget.budget import AccuracyBudget
+    from brain_edge_conversion.search.journal import Entry
+    from brain_edge_conversion.search.space import Ending, TrialSetup
+    from brain_edge_conversion.tune.settings import Dials, Setting
 
 REPORT: Final = "tuning.json"
 TABLE: Final = "tuning.md"
@@ -61,40 +69,104 @@ class SettingReport(Value, frozen=True, kw_only=True):
 
 
 class TuningReport(Value, frozen=True, kw_only=True):
-    """A tuning from its question to its end.
+    """The settings of a tuning, with their times; what they did to the masks is in the report beside it.
 
     Attributes:
-        model, package_digest: what was tuned.
+        model, baseline: what was tuned, and its digest.
         max_dice_drop, max_case_drop: the budget.
-        cohort_sha256: of its manifest.
-        searched_on, judged_on: splits; the second is None where nothing was judged.
+        searched_on: split of the figures.
         reason: why the search ended.
         failures: limits that were missed; empty where a package was written.
         chosen: title of the choice, or None.
-        tuned_digest: of the package that was written, or None.
+        candidate: digest of the package that was written, or None.
         settings: the package as it is, then the trials in their order.
-        evidence: of the choice on the split it was judged on; None where nothing was judged.
         machine: that the times are of.
         threads: of all measurements.
         versions: of what measured.
     """
 
     model: str
-    package_digest: str
+    baseline: str
     max_dice_drop: float
     max_case_drop: float
-    cohort_sha256: str
     searched_on: str
-    judged_on: str | None
     reason: str
     failures: tuple[str, ...]
     chosen: str | None
-    tuned_digest: str | None
+    candidate: str | None
     settings: tuple[SettingReport, ...]
-    evidence: Tuning | None
     machine: Machine
     threads: int
     versions: dict[str, str]
+
+
+def tuning_report(
+    package: ModelPackage,
+    dials: Dials,
+    setup: TrialSetup[Setting],
+    ending: Ending[Setting],
+    settings: tuple[SettingReport, ...],
+) -> TuningReport:
+    """A tuning, from its question to its end."""
+    budget = setup.options.budget
+    return TuningReport(
+        model=package.spec.name,
+        baseline=package.digest,
+        max_dice_drop=budget.max_dice_drop,
+        max_case_drop=budget.case_limit,
+        searched_on=setup.splits.searched_on,
+        reason=ending.stop.reason,
+        failures=ending.failures,
+        chosen=None if ending.stop.chosen is None else dials.title(ending.stop.chosen),
+        candidate=ending.digest,
+        settings=settings,
+        machine=this_machine(),
+        threads=setup.options.runtime.threads or default_threads(),
+        versions=tool_versions(("openvino", "brain-edge")),
+    )
+
+
+def setting_reports(
+    dials: Dials,
+    entries: Sequence[Entry[Setting]],
+    budget: AccuracyBudget,
+    operations: float,
+    samples: Mapping[Setting, Sequence[ProcessSample]],
+) -> tuple[SettingReport, ...]:
+    """The package as it is, then the trials in their order, with times and front.
+
+    Args:
+        dials: what was turned.
+        entries: the trials.
+        budget: the limits.
+        operations: of the package as it is.
+        samples: cold processes of each setting that could be run.
+    """
+    full = SettingReport(
+        title=dials.title(dials.full),
+        changes=(),
+        operations=operations,
+        mean_drop=0.0,
+        worst_drop=0.0,
+        mean_disagreement=0.0,
+        met=True,
+    )
+    rows = [full, *(_setting_report(dials, entry, budget) for entry in entries)]
+    return with_times(rows, [samples.get(each, ()) for each in (dials.full, *(entry.choice for entry in entries))])
+
+
+def _setting_report(dials: Dials, entry: Entry[Setting], budget: AccuracyBudget) -> SettingReport:
+    verdict = outcome_of(entry, budget).verdict if entry.ran else None
+    return SettingReport(
+        title=dials.title(entry.choice),
+        changes=dials.changes(entry.choice),
+        operations=entry.operations,
+        mean_drop=None if verdict is None else verdict.worst_mean_drop,
+        worst_drop=None if verdict is None else verdict.worst_case_drop,
+        mean_disagreement=None if verdict is None else verdict.worst_mean_disagreement,
+        met=verdict is not None and verdict.met,
+        problem=entry.problem,
+    )
 
 
 def with_times(
@@ -112,7 +184,7 @@ def with_times(
     return tuple(msgspec.structs.replace(setting, on_front=number in front) for number, setting in enumerate(timed))
 
 
-def write_report(report: TuningReport, folder: Path) -> Path:
+def write_tuning(report: TuningReport, folder: Path) -> Path:
     """Write the report as JSON and as a table into a folder that exists; the path of the table."""
     with atomic_file(folder / REPORT) as partial:
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
@@ -141,8 +213,6 @@ def as_markdown(report: TuningReport) -> str:
     problems = [f"- {setting.title}: {setting.problem}" for setting in report.settings if setting.problem]
     if problems:
         lines += ["Could not be run:", "", *problems, ""]
-    if report.evidence is not None:
-        lines += [f"Judged on the {report.judged_on} cases: {report.evidence.statement}.", ""]
     return "\n".join(lines)
 
 

@@ -85,7 +85,7 @@ class Dial:
 
 
 @dataclass(frozen=True)
-class Space:
+class Dials:
     """All settings of a package.
 
     Attributes:
@@ -102,6 +102,12 @@ class Space:
     def sizes(self) -> tuple[int, ...]:
         """How many levels each dial of a setting has."""
         return (*(len(dial.levels) for dial in self.dials), len(self.arithmetic))
+
+    @property
+    def words(self) -> tuple[tuple[str, ...], ...]:
+        """Every dial with the titles of its levels."""
+        dials = ((dial.stage, *(level.title for level in dial.levels)) for dial in self.dials)
+        return (*dials, tuple(map(str, self.arithmetic)))
 
     @property
     def full(self) -> Setting:
@@ -151,10 +157,10 @@ class Space:
         return ", ".join(self.changes(setting)) or "the package as it is"
 
 
-def space_of(spec: ModelSpec, arithmetic: Sequence[Arithmetic] = (Arithmetic.OWN,)) -> Space:
+def dials_of(spec: ModelSpec, arithmetic: Sequence[Arithmetic] = (Arithmetic.OWN,)) -> Dials:
     """The dials of a specification, each with what is cheaper than its own setting; none where nothing is."""
     dials = [dial for stage in spec.stages for dial in _dials(stage) if len(dial.levels) > 1]
-    return Space(spec, tuple(dials), tuple(arithmetic))
+    return Dials(spec, tuple(dials), tuple(arithmetic))
 
 
 def kept_members(network: Network, count: int) -> tuple[int, ...]:

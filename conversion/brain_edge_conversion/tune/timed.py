@@ -1,4 +1,4 @@
-"""One case in one cold process: what a setting costs a user in time and memory. Reported, never decisive."""
+"""Settings in cold processes, in turn: what each costs a user in time and memory. Reported, never decisive."""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ from brain_edge.evaluation.evaluate import segment_case
 from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.package import Manifest, ModelPackage
 from brain_edge.spec import ModelSpec, Value
+from brain_edge_conversion.search.journal import Log
 from brain_edge_conversion.tune.candidate import Candidate
+from brain_edge_conversion.tune.settings import Setting
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from brain_edge.evaluation.cohort import Case
     from brain_edge.machine.options import RuntimeOptions
+    from brain_edge_conversion.search.space import TrialSetup
 
 MODULE: Final = "brain_edge_conversion.tune.timed"
+ROUNDS: Final = "rounds.jsonl"
 
 
 class ProcessSample(Value, frozen=True):
@@ -51,6 +57,32 @@ class SettingAnswer(Value, frozen=True):
     """What only the child knows."""
 
     peak_rss_bytes: int | None
+
+
+class Round(Value, frozen=True):
+    """One cold run of each setting, one after the other; only a whole round is kept."""
+
+    settings: tuple[Setting, ...]
+    samples: tuple[ProcessSample, ...]
+
+
+def time_settings(
+    candidates: Mapping[Setting, Candidate], setup: TrialSetup[Setting], rounds: int
+) -> dict[Setting, list[ProcessSample]]:
+    """Run each candidate on the first case that was searched, in rounds; no second round begins when time is over."""
+    options, settings = setup.options, tuple(candidates)
+    log = Log(setup.journal.folder / ROUNDS, Round)
+    limit_min = options.time_limit_min
+    while True:
+        taken = [timed for timed in log if timed.settings == settings]
+        spent_ms = sum(sample.latency_ms for timed in log for sample in timed.samples)
+        is_over = limit_min is not None and setup.journal.elapsed_s * 1000.0 + spent_ms > limit_min * 60_000.0
+        if len(taken) >= rounds or (taken and is_over):
+            return {setting: [timed.samples[place] for timed in taken] for place, setting in enumerate(settings)}
+        options.report(f"timing {len(settings)} settings, round {len(taken) + 1} of {rounds}")
+        case = setup.splits.searched[0]
+        samples = tuple(time_candidate(candidate, case, options.runtime) for candidate in candidates.values())
+        log.append(Round(settings, samples))
 
 
 def time_candidate(candidate: Candidate, case: Case, runtime: RuntimeOptions) -> ProcessSample:

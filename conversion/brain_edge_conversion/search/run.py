@@ -1,0 +1,248 @@
+"""The search for a cheaper package: try, write down, freeze, judge once, and write the package or a refusal.
+
+It asks its space what to try, never shows it the test split, and decides with the budget alone
+(`docs/decisions/0031-one-search-one-evidence.md`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from statistics import fmean
+from typing import TYPE_CHECKING, Generic
+
+import msgspec
+
+from brain_edge.bench.counted import Input, open_counted
+from brain_edge.engine.stage_zero import with_stage_zero
+from brain_edge.errors import BudgetError
+from brain_edge.evaluation.cohort import Split
+from brain_edge.evaluation.evidence import spelt
+from brain_edge.jobs.pictures.sheet import require_matplotlib
+from brain_edge.machine.atomic_folder import atomic_folder
+from brain_edge.machine.cpu import default_threads
+from brain_edge.machine.description import arithmetic_of, this_machine
+from brain_edge.package import ModelPackage
+from brain_edge_conversion.budget.coverage import int8_share, kernel_shares
+from brain_edge_conversion.budget.isa import AVX2, isa_record, make_job
+from brain_edge_conversion.budget.measure import measure, subject_numbers
+from brain_edge_conversion.budget.test_looks import look_at, record_look
+from brain_edge_conversion.budget.work_folder import draft_folder, forget_search, scratch_folder, work_folder
+from brain_edge_conversion.convert.self_test import write_self_test
+from brain_edge_conversion.convert.versions import tool_versions
+from brain_edge_conversion.sealing.writer import seal
+from brain_edge_conversion.search.evidence import evidence_of, trial_record
+from brain_edge_conversion.search.journal import Choice, Journal, Question
+from brain_edge_conversion.search.judgement import Judgement, outcome_of
+from brain_edge_conversion.search.report import write_search_report
+from brain_edge_conversion.search.space import Ending, Stop, TrialSetup
+from brain_edge_conversion.search.splits import require_search, split_cohort
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from brain_edge.evaluation.cohort import Cohort
+    from brain_edge.evaluation.evidence import AccuracyCase, IsaRecord
+    from brain_edge_conversion.budget.coverage import LayerCost
+    from brain_edge_conversion.search.journal import Entry
+    from brain_edge_conversion.search.options import SearchOptions
+    from brain_edge_conversion.search.space import Space
+
+MASKS = "masks"
+"""Folder of a journal for the baseline's masks, where they outlive an interruption."""
+
+
+def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: SearchOptions) -> ModelPackage:
+    """Search a space and write the candidate if, and only if, it meets the budget.
+
+    Args:
+        space: what can be made of a package.
+        cohort: its validation split judges the trials, its test split (else its validation split) the choice.
+        target: the folder of the new package; it appears whole or not at all.
+        options: budget, threads, time, report.
+
+    Raises:
+        UsageError: the budget would not bind a label.
+        InputError: the cohort lacks a split that is needed, or one of its files is refused.
+        BudgetError: the budget was missed, or the confidence needs more subjects; a report is written, no package.
+    """
+    # candidates lie in folders of their own, beside which there is no stage 0
+    runtime = with_stage_zero(space.package, options.runtime)
+    options = replace(options, runtime=replace(runtime, threads=runtime.threads or default_threads()))
+    if options.names_patients:
+        require_matplotlib()
+    splits = split_cohort(cohort, calibrates=space.traits.calibrates)
+    require_search(splits, space.package.spec, options.budget, options.report)
+    place = target.resolve()
+    with scratch_folder(place) as scratch:
+        with atomic_folder(target, draft=draft_folder(place)) as draft:
+            journal = Journal(work_folder(place), _question(space, cohort, options), space.traits.entry)
+            masks = journal.folder / MASKS if space.traits.keeps_masks else scratch
+            masks.mkdir(exist_ok=True)
+            setup = TrialSetup(
+                splits=splits,
+                subjects=subject_numbers(cohort),
+                masks=masks,
+                scratch=scratch,
+                journal=journal,
+                options=options,
+            )
+            sealed = _Search(space, setup).run(draft, place)
+        forget_search(place)
+    return ModelPackage(target, sealed.manifest)
+
+
+def _question(space: Space[Choice], cohort: Cohort, options: SearchOptions) -> Question:
+    return Question(
+        change=space.traits.change,
+        package=space.package.digest,
+        cohort=cohort.sha256,
+        space=space.question(options),
+        versions=tool_versions(space.traits.tools),
+        threads=_threads(options),
+        machine=arithmetic_of(this_machine()),
+    )
+
+
+def _threads(options: SearchOptions) -> int:
+    return options.runtime.threads or default_threads()
+
+
+class _Search(Generic[Choice]):
+    """One run, from the masks of the baseline to a sealed package in a draft folder."""
+
+    def __init__(self, space: Space[Choice], setup: TrialSetup[Choice]) -> None:
+        self._space = space
+        self._setup = setup
+        self._splits = setup.splits
+        self._journal = setup.journal
+        self._options = setup.options
+
+    def run(self, draft: Path, target: Path) -> ModelPackage:
+        """Search, freeze, judge, report; the sealed package, or a refusal."""
+        self._space.prepare(self._setup)
+        self._options.report(f"segmenting with {self._space.traits.change.baseline}, the baseline of every comparison")
+        for cases in self._splits.compared:
+            self._space.segment_baseline(cases)
+        stop = self._try_until_done()
+        if stop.chosen is None:
+            raise self._none_found(stop, target)
+        entry, trial = self._journal.entry(stop.chosen)
+        candidate = self._space.write(entry, trial, draft)
+        judgement = self._judge(candidate, entry, target.parent)
+        if judgement.failures:
+            raise self._refused(stop, judgement, candidate, target)
+        write_self_test(candidate)
+        sealed = seal(draft, msgspec.structs.replace(candidate.manifest, evidence=spelt(evidence_of(judgement))))
+        if self._options.report_folder is not None or self._space.traits.reports_always:
+            self._write_report(Ending(stop, digest=sealed.digest), judgement, sealed, target)
+        return sealed
+
+    def _try_until_done(self) -> Stop[Choice]:
+        """Try until the space stops or the time is over; every trial is in the journal before the next one begins."""
+        limit_min = self._options.time_limit_min
+        while True:
+            entries = list(self._journal.entries)
+            decision = self._space.next(entries)
+            if not isinstance(decision, Stop) and limit_min and 0 < limit_min * 60.0 <= self._journal.elapsed_s:
+                words = f"the time limit of {limit_min:g} minutes was over after {len(entries)} trial(s)"
+                decision = Stop(self._space.best_so_far(entries), words)
+            if isinstance(decision, Stop):
+                self._options.report(decision.reason)
+                return decision
+            self._options.report(self._progress(decision, entries))
+            self._journal.entries.append(self._space.attempt(decision, self._journal.trial_folder(len(entries))))
+
+    def _progress(self, choice: Choice, entries: Sequence[Entry[Choice]]) -> str:
+        words = f"trial {len(entries) + 1}: {self._space.title(choice)}"
+        ran = [outcome_of(entry, self._options.budget).verdict for entry in entries if entry.ran]
+        if not ran:
+            return words
+        closest = min(ran, key=lambda verdict: verdict.excess)
+        minutes = fmean(entry.elapsed_s for entry in entries) / 60
+        return f"{words}; mean drop so far {closest.worst_mean_drop:.5f}; about {minutes:.1f} min per trial"
+
+    def _judge(self, candidate: ModelPackage, entry: Entry[Choice], results: Path) -> Judgement:
+        """Measure the frozen candidate once, here and with the instructions of an older CPU."""
+        options, cases = self._options, self._splits.judged
+        split = self._splits.judged_on
+        earlier = record_look(results, look_at(candidate, cases)) if split is Split.TEST else 0
+        options.report(f"judging the choice on {len(cases)} {split} case(s)")
+        if cases == self._splits.searched and entry.isas:
+            return self._judgement(entry, entry.records, entry.isas, earlier)
+        seen = Counter[Input]()
+        segmenter = open_counted(candidate, options.runtime, seen)
+        records = measure(segmenter, cases, self._setup.masks, self._setup.subjects, options.runtime)
+        options.report(f"judging it again with {AVX2} instructions")
+        layers, shapes = self._space.layers(entry, candidate, {each.graph: each.shape for each in seen})
+        job = make_job(candidate, cases, self._setup.masks, shapes, options.runtime)
+        isas = (isa_record(AVX2, job, layers, options.budget),)
+        if not entry.layers:
+            entry = msgspec.structs.replace(entry, layers=dict(layers), int8_share=int8_share(_all(layers)))
+        return self._judgement(entry, records, isas, earlier)
+
+    def _judgement(
+        self, entry: Entry[Choice], records: Sequence[AccuracyCase], isas: Sequence[IsaRecord], earlier: int
+    ) -> Judgement:
+        space, budget = self._space, self._options.budget
+        trials = [
+            trial_record(each, space.facts(each), outcome_of(each, budget) if each.ran else None)
+            for each in self._journal.entries
+        ]
+        return Judgement(
+            change=space.traits.change,
+            baseline=space.package,
+            cohort=self._splits.cohort,
+            budget=budget,
+            records=records,
+            share=entry.int8_share,
+            isas=isas,
+            kernels=kernel_shares(_all(entry.layers)),
+            searched_on=self._splits.searched_on,
+            earlier=earlier,
+            trials=trials,
+            facts=space.facts(entry),
+            threads=_threads(self._options),
+            versions=tool_versions(space.traits.tools),
+        )
+
+    def _none_found(self, stop: Stop[Choice], target: Path) -> BudgetError:
+        """A refusal about the closest trial, on search data: the test split was not looked at."""
+        closest = self._space.closest(list(self._journal.entries))
+        if closest is None:
+            self._space.finish(Ending(stop, failures=(stop.reason,)), self._report_folder(target))
+            return _refusal([stop.reason])
+        judgement = self._judgement(closest, closest.records, closest.isas, 0)
+        _, trial = self._journal.entry(closest.choice)
+        return self._refused(
+            stop, judgement, self._space.write(closest, trial, self._setup.scratch / "closest"), target
+        )
+
+    def _refused(self, stop: Stop[Choice], judgement: Judgement, candidate: ModelPackage, target: Path) -> BudgetError:
+        why = () if stop.chosen is not None else (stop.reason,)
+        failures = tuple(filter(None, (*why, *judgement.failures, judgement.smallest_budget)))
+        self._write_report(Ending(stop, failures=failures), judgement, candidate, target)
+        return _refusal(failures)
+
+    def _report_folder(self, target: Path) -> Path:
+        """Where the report goes; without a folder of its own it shows no patient."""
+        folder = self._options.report_folder or target.with_name(f"{target.name}-report")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _write_report(
+        self, ending: Ending[Choice], judgement: Judgement, candidate: ModelPackage, target: Path
+    ) -> None:
+        folder = self._report_folder(target)
+        page = write_search_report(ending, judgement, candidate, self._setup, folder)
+        self._options.report(f"report: {page}")
+        self._space.finish(ending, folder)
+
+
+def _all(layers: Mapping[str, Sequence[LayerCost]]) -> list[LayerCost]:
+    return [layer for graph in layers.values() for layer in graph]
+
+
+def _refusal(failures: Sequence[str]) -> BudgetError:
+    return BudgetError(f"the accuracy budget is not met: {'; '.join(failures)}; no package was written")
