@@ -31,7 +31,7 @@ PYTEST := $(BIN)/python -m pytest
 SIDE_BY_SIDE := -n 2 --dist loadfile
 # options of the matrix, each as `make bench NAME=value`: REPETITION (once more, for the noise between runs), MINUTES
 # (start no cell after these; the next call goes on), PACKAGES (a folder of ready packages MODEL-fp32 and MODEL-int8)
-MATRIX := $(BIN)/python benchmarks/matrix.py $(if $(REPETITION),--repetition $(REPETITION)) \
+MATRIX := $(BIN)/python -m benchmarks matrix $(if $(REPETITION),--repetition $(REPETITION)) \
     $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PACKAGES),--packages $(PACKAGES))
 # pyproject.toml switches pytest-benchmark off for the tests; the benchmarks switch it on again
 BENCHMARKS := $(PYTEST) -p benchmark -o python_files='test_*.py bench_*.py' benchmarks
@@ -68,9 +68,9 @@ lint: $(FOR_DEVELOPMENT) ## ruff: rules and format
 types: $(FOR_DEVELOPMENT) ## mypy, strict
 	$(BIN)/mypy
 
-bench: $(FOR_DEVELOPMENT) ## the quick suite of benchmarks/matrix.toml, what is recorded left out, and its report
+bench: $(FOR_DEVELOPMENT) ## the quick suite of benchmarks/matrix.toml, what is recorded left out, and .benchmarks/report
 	$(MATRIX) --suite quick
-	$(BIN)/brain-edge report benchmarks/results -o benchmarks/report --overwrite
+	$(BIN)/python -m benchmarks report benchmarks/results -o .benchmarks/report --overwrite
 
 bench-full: $(FOR_DEVELOPMENT) ## the whole matrix, cell by cell; what is recorded is left out
 	$(MATRIX) --suite full
@@ -80,7 +80,7 @@ bench-suite: $(FOR_DEVELOPMENT) ## stages, cold start, imports, memory: pytest-b
 
 bench-once: $(FOR_DEVELOPMENT) ## each benchmark once on its smallest shape, not timed
 	$(BENCHMARKS) --benchmark-disable
-	$(BIN)/python benchmarks/matrix.py --suite smallest --busy --again --results .benchmarks/smallest
+	$(BIN)/python -m benchmarks matrix --suite smallest --busy --again --results .benchmarks/smallest
 
 docs: $(FOR_DEVELOPMENT) ## write the generated reference pages: commands, JSON Schema
 	$(BIN)/python docs/generate.py

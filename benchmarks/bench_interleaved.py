@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
-from harness.network_record import read_networks
-from harness.peers import BENCHMARKS
-from harness.record import MINIMUM_ROUNDS
+from benchmarks import program
+from benchmarks.harness.network_record import read_networks
+from benchmarks.harness.record import MINIMUM_ROUNDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 def test_networks_are_compared_in_turn(tmp_path: Path) -> None:
     """The smallest network, PyTorch against f32 and INT8, also on a busy machine; not part of the timed suite."""
     options = ["--threads", "1", "--rounds", str(MINIMUM_ROUNDS), "--max-disturbance", "1000", "--patience", "0"]
-    program = [sys.executable, str(BENCHMARKS / "interleaved_networks.py"), "tiny", "--results", str(tmp_path)]
-    done = subprocess.run([*program, *options], capture_output=True, text=True, check=False)
+    command = program("interleaved_networks", "tiny", "--results", tmp_path, *options)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (written,) = tmp_path.rglob("*.json")
     result = read_networks(written)

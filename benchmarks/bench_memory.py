@@ -1,6 +1,6 @@
 """Peak memory of a sliding-window run over a large volume with many labels, in a process of its own.
 
-    python benchmarks/bench_memory.py [--shape 512 512 400] [--labels 20] [--threads 2]
+    python -m benchmarks bench_memory [--shape 512 512 400] [--labels 20] [--threads 2]
 
 The network is small and its weights are random (the package says so); quantised to INT8 on noise, since no accuracy is
 claimed. The volume is float32, the windows are 64^3 with half of them overlapping, weighted by a Gaussian. What is
@@ -9,15 +9,14 @@ measured is what it is about: the resident memory of `brain-edge run`, from its 
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+import click
 import numpy as np
 
 from brain_edge.engine.segmenter import Segmenter
@@ -39,24 +38,29 @@ WINDOW: Final = 64
 PHANTOM: Final = Phantom(shape=(70, 80, 66), spacing_mm=3.0)
 
 
-def main() -> None:
+@click.command()
+@click.option("--shape", type=(int, int, int), default=(512, 512, 400), show_default=True)
+@click.option("--labels", default=20, show_default=True)
+@click.option("--threads", default=2, show_default=True)
+@click.option("--max-memory", help="As of `brain-edge run`.")
+def main(shape: tuple[int, int, int], labels: int, threads: int, max_memory: str | None) -> None:
     """Build, run, print one line of JSON; exit 1 where the target is missed."""
-    arguments = _arguments()
     with tempfile.TemporaryDirectory() as folder:
-        package = make_package(Path(folder, "package"), arguments.labels)
-        head = make_head(Path(folder, "head.nii"), tuple(arguments.shape))
-        record = _run(package, head, arguments)
+        package = make_package(Path(folder, "package"), labels)
+        head = make_head(Path(folder, "head.nii"), shape)
+        limit = ["--max-memory", max_memory] if max_memory else []
+        record = _run(package, head, "--threads", str(threads), *limit)
     peak = int(record["peak_rss_bytes"])
     machine = this_machine()
     report = {
-        "shape": arguments.shape,
-        "labels": arguments.labels,
+        "shape": shape,
+        "labels": labels,
         "window": WINDOW,
         "peak_rss_mib": round(peak / 2**20),
         "target_mib": TARGET_BYTES // 2**20,
         "total_s": round(record["elapsed_ms"]["total"] / 1000, 1),
         "elapsed_ms": {name: round(value) for name, value in record["elapsed_ms"].items()},
-        "threads": arguments.threads,
+        "threads": threads,
         "precision": f"{record['number_format']}, rest in {record['precision']}",
         "openvino": runtime_version(),
         "machine": machine.name,
@@ -71,7 +75,7 @@ def make_package(folder: Path, labels: int) -> ModelPackage:
     import nncf
     import openvino
 
-    from brain_edge_conversion.convert.trace import save_graph
+    from brain_edge.runtime.graph_file import save_graph
 
     spec = _spec(labels)
     noise = [np.random.default_rng(seed).normal(size=(1, 1, 32, 32, 32)).astype(np.float32) for seed in range(3)]
@@ -134,28 +138,9 @@ def _graph(labels: int) -> Any:
     return Model([node], [image], "random")
 
 
-def _run(package: ModelPackage, head: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def _run(package: ModelPackage, head: Path, *options: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "brain_edge", "run", str(package.folder), str(head)]
-    options = ["-o", str(head.with_name("mask.nii.gz")), "--threads", str(arguments.threads)]
-    memory = ["--max-memory", arguments.max_memory] if arguments.max_memory else []
-    done = subprocess.run(
-        [*command, *options, *memory, "--allow-untrained", "--quiet", "--json"],
-        check=True,
-        stdout=subprocess.PIPE,
-        env=dict(os.environ),
-    )
+    output = ["-o", str(head.with_name("mask.nii.gz")), "--allow-untrained", "--quiet", "--json"]
+    done = subprocess.run([*command, *output, *options], check=True, stdout=subprocess.PIPE)
     record: dict[str, Any] = json.loads(done.stdout)
     return record
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", type=int, nargs=3, default=(512, 512, 400))
-    parser.add_argument("--labels", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--max-memory", help="as of `brain-edge run`")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()

@@ -5,27 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from harness.answers import foreground, load
-from harness.contenders import environment
-from harness.measure import Contender, run
-from harness.networks import openvino_session, pytorch_session
-from harness.packages import Kind
-from harness.peers import BENCHMARKS
 
+from benchmarks import program
+from benchmarks.harness.answers import foreground, load
+from benchmarks.harness.contenders import environment
+from benchmarks.harness.measure import Contender, run
+from benchmarks.harness.networks import openvino_session, pytorch_session
 from brain_edge.image.metrics import dice
+from brain_edge.package import NumberFormat
 from brain_edge.runtime.session import cpu_capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness.answers import PyTorch
-    from harness.timing import Timing
-
+    from benchmarks.harness.answers import PyTorch
+    from benchmarks.harness.timing import Timing
     from brain_edge.package import ModelPackage
     from brain_edge.runtime.protocol import Session
 
-    Package = Callable[[str, Kind], ModelPackage]
+    Package = Callable[[str, NumberFormat], ModelPackage]
 
 pytestmark = pytest.mark.timeout(3600)  # the first run converts and quantises
 
@@ -43,7 +42,7 @@ def network(package: Package, threads: int) -> Callable[[str, str, str], Session
         if number_format == "pytorch":
             return pytorch_session(model, graph, threads)
         require_native(number_format)
-        kind = Kind.INT8 if number_format == "int8" else Kind.FP32
+        kind = NumberFormat.INT8 if number_format == "int8" else NumberFormat.FP32
         precision = "bf16" if number_format == "bf16" else "f32"
         return openvino_session(package(model, kind).folder, graph, threads, precision, None)
 
@@ -94,10 +93,9 @@ def test_cold_network(
 @pytest.fixture
 def network_process(package: Package, threads: int, tmp_path: Path) -> Callable[..., Contender]:
     """The command that runs one network in a process of its own."""
-    import sys
 
     def command(model: str, graph: str, number_format: str, source: Path, *, cached: bool) -> Contender:
-        kind = Kind.INT8 if number_format == "int8" else Kind.FP32
+        kind = NumberFormat.INT8 if number_format == "int8" else NumberFormat.FP32
         engine, name = ("openvino", str(package(model, kind).folder))
         if number_format == "pytorch":
             if cached:
@@ -105,12 +103,11 @@ def network_process(package: Package, threads: int, tmp_path: Path) -> Callable[
             engine, name = "pytorch", model
         require_native(number_format)
         target = tmp_path / "output.npy"
-        options = ["--threads", str(threads), "--precision", "bf16" if number_format == "bf16" else "f32"]
-        cache = ["--cache", str(tmp_path / "cache")] if cached else []
-        program = [sys.executable, str(BENCHMARKS / "network_process.py"), engine, name, graph, str(source)]
+        options = ["--threads", threads, "--precision", "bf16" if number_format == "bf16" else "f32"]
+        cache = ["--cache", tmp_path / "cache"] if cached else []
         return Contender(
             name=f"{model} {graph} {number_format}",
-            command=[*program, str(target), *options, *cache],
+            command=program("network_process", engine, name, graph, source, target, *options, *cache),
             environment=environment(threads),
             mask=target,
             precision=number_format,

@@ -18,8 +18,7 @@ from brain_edge.spec.steps import FillHoles, LargestComponent, ResampleToSpacing
 from brain_edge_conversion.recipes import hd_bet_v1
 
 if TYPE_CHECKING:
-    from harness.timing import Timing
-
+    from benchmarks.harness.timing import Timing
     from brain_edge.spec.steps import Frame
 
 SMALL = Phantom(shape=(44, 52, 50), spacing_mm=4.0)

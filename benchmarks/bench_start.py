@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness.timing import Timing
+    from benchmarks.harness.timing import Timing
 
-WITHOUT_TELEMETRY = "from brain_edge.runtime.telemetry import forbid_telemetry; forbid_telemetry(); import openvino"
+WITHOUT_TELEMETRY = "from brain_edge.runtime.library import forbid_telemetry; forbid_telemetry(); import openvino"
 IMPORTS = {
     "nothing": "pass",
     "brain_edge": "import brain_edge",

@@ -10,22 +10,21 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from harness.answers import brain_of
-from harness.contenders import package_run, published_program, pytorch_reference
-from harness.measure import run
-from harness.packages import Kind
-from harness.peers import prepare
 
+from benchmarks.harness.answers import brain_of
+from benchmarks.harness.contenders import package_run, published_program, pytorch_reference
+from benchmarks.harness.measure import run
+from benchmarks.harness.peers import prepare
 from brain_edge.image.metrics import dice
+from brain_edge.package import NumberFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness.answers import PyTorch
-    from harness.measure import Contender
-    from harness.timing import Timing
-
+    from benchmarks.harness.answers import PyTorch
+    from benchmarks.harness.measure import Contender
+    from benchmarks.harness.timing import Timing
     from brain_edge.package import ModelPackage
 
 pytestmark = pytest.mark.timeout(3600)  # the first run installs PyTorch for the peers, converts and quantises
@@ -36,7 +35,7 @@ MINIMUM_DICE = {"FP32": 0.999, "INT8": 0.99, "PyTorch": 1.0, "published": 0.98}
 
 @pytest.fixture
 def contender(
-    head: Path, tmp_path: Path, threads: int, package: Callable[[str, Kind], ModelPackage]
+    head: Path, tmp_path: Path, threads: int, package: Callable[[str, NumberFormat], ModelPackage]
 ) -> Callable[[str, str], Contender]:
     """A contender by model and name."""
     mask = tmp_path / "mask.nii.gz"
@@ -47,7 +46,7 @@ def contender(
         if name == "published":
             python = prepare(model, lambda line: print(line, file=sys.__stderr__))
             return published_program(python, model, head, mask, threads)
-        return package_run(package(model, Kind(name.lower())), head, mask, threads)
+        return package_run(package(model, NumberFormat(name.lower())), head, mask, threads)
 
     return find
 

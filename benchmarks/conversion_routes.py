@@ -1,6 +1,6 @@
 """One network by every route into a package: conversion time, agreement of the masks, and INT8 coverage.
 
-    python benchmarks/conversion_routes.py
+    python -m benchmarks conversion_routes
 
 The network is a 3D U-Net by MONAI with random weights; the head is the phantom of the tests' size. Routes are timed in
 one process, in turn, after one conversion that is not counted; the parity check, which every conversion has, is part of
@@ -124,25 +124,18 @@ def measure(folder: Path) -> list[tuple[str, Any]]:
 
 
 def record(rows: list[tuple[str, Any]], started: datetime) -> Path:
-    """Write what was measured, with the machine, threads and versions that it depends on."""
-    from harness.record import our_versions, this_commit, write_result
+    """Write what was measured."""
+    from benchmarks.harness.record import write_record
 
-    from brain_edge.machine.description import this_machine
-
-    machine = this_machine()
     names = ("seconds", "same_label_share", "int8_share")
-    made = {
-        "schema": 1,
-        "benchmark": "routes of one network into a package",
-        "started": started,
-        "commit": this_commit(),
-        "machine": machine,
-        "threads": default_threads(),
-        "versions": our_versions(),
-        "window": [SIDE] * 3,
-        "routes": [{"name": name, **dict(zip(names, values, strict=True))} for name, values in rows],
-    }
-    return write_result(made, "conversion-routes", started, machine)
+    return write_record(
+        "routes of one network into a package",
+        "conversion-routes",
+        started,
+        threads=default_threads(),
+        window=[SIDE] * 3,
+        routes=[{"name": name, **dict(zip(names, values, strict=True))} for name, values in rows],
+    )
 
 
 @click.command()
@@ -162,7 +155,3 @@ def main() -> None:
         spread = f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         click.echo(f"| {route} | {spread} | {same:.4%} | {share:.1%} |")
     click.echo(f"{default_threads()} threads, {ROUNDS} rounds in turn; written: {record(rows, started)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Time in f32 / time in INT8 per type of layer: what `COST_FACTORS` of the search are taken from.
 
-    python benchmarks/cost_factors.py --threads 2
+    python -m benchmarks cost_factors --threads 2
 
 Chains of three layers with ReLU between them, quantised as the search does it, f32 and INT8 in turn. A chain counts
 only if every layer of its INT8 graph ran in an integer kernel: the last column says what ran.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import numpy as np
 
+from benchmarks.harness.in_turn import timed_calls
 from brain_edge.bench.operations import is_integer
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
@@ -37,7 +38,7 @@ WARM_UP: Final = 2
 
 
 def _weights(*shape: int) -> np.ndarray:
-    return (np.random.default_rng(1).normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+    return np.asarray(np.random.default_rng(1).normal(size=shape) / np.sqrt(np.prod(shape[1:])), np.float32)
 
 
 def _convolution(node: Any, channels: int) -> Any:
@@ -92,18 +93,6 @@ def _chain(kind: str, channels: int) -> Any:
     return Model([node], [image], kind)
 
 
-def _milliseconds(requests: list[Any], batch: np.ndarray, repeats: int) -> list[float]:
-    """Median latency of each, in turn: a slow minute hits all of them."""
-    times: list[list[float]] = [[] for _ in requests]
-    for turn in range(WARM_UP + repeats):
-        for request, own in zip(requests, times, strict=True):
-            start = time.perf_counter()
-            request.infer({0: batch})
-            if turn >= WARM_UP:
-                own.append((time.perf_counter() - start) * 1e3)
-    return [median(own) for own in times]
-
-
 def measure(kind: str, channels: int, options: RuntimeOptions, repeats: int) -> tuple[float, float, list[str]]:
     """Latency in ms in f32 and quantised, and the kernels of the quantised layers."""
     import openvino as ov
@@ -117,7 +106,9 @@ def measure(kind: str, channels: int, options: RuntimeOptions, repeats: int) -> 
         ov.Core().compile_model(model, "CPU", compile_properties(Precision.F32, options))
         for model in (original, quantised)
     ]
-    times = _milliseconds([each.create_infer_request() for each in compiled], batch, repeats)
+    requests = [each.create_infer_request() for each in compiled]
+    calls = {name: partial(request.infer, {0: batch}) for name, request in zip(("f32", "INT8"), requests, strict=True)}
+    times = [median(of_one) for of_one in timed_calls(calls, repeats, WARM_UP).values()]
     names = {layer.name for layer in layer_costs(quantised, batch.shape)}
     return times[0], times[1], sorted(set(executed_kernels(compiled[1].get_runtime_model(), names).values()))
 
@@ -139,7 +130,3 @@ def main(threads: int, repeats: int) -> None:
             row = f"{first:.2f} | {second:.2f} | {first / second:.2f} | {', '.join(kernels)}"
             click.echo(f"| {kind} | {channels} | {row} |")
         click.echo(f"| {kind} | median | | | {median(factors):.1f} | |" if factors else f"| {kind} | no INT8 kernel |")
-
-
-if __name__ == "__main__":
-    main()

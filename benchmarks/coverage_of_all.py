@@ -1,6 +1,6 @@
 r"""A row of the coverage page for every recipe: convert, quantise for speed, time; recipe after recipe, smallest first.
 
-    python benchmarks/coverage_of_all.py --packages packages --compared-on "the whole case TCGA-FG-6692" \
+    python -m benchmarks coverage_of_all --packages packages --compared-on "the whole case TCGA-FG-6692" \
         --data T1=t1.nii.gz --data T1C=t1c.nii.gz --data T2=t2.nii.gz --data FLAIR=flair.nii.gz --data image=head.nii.gz
 
 Stopped and started again it goes on where it was: a recipe that has its record is left out, a package that is there
@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from harness.coverage_record import FOLDER, read_coverage
 
+from benchmarks import program
+from benchmarks.harness.coverage_record import FOLDER, read_coverage
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from brain_edge_conversion.recipe import ModelSource, Recipe
 
-ROW: Final = Path(__file__).with_name("recipe_coverage.py")
 GIB: Final = 2**30
 OUT_OF_MEMORY: Final = re.compile(r"MemoryError|bad_alloc|allocate memory|DefaultCPUAllocator|out of memory", re.I)
 KILLED: Final = -9
@@ -39,7 +39,7 @@ KILLED: Final = -9
 
 
 @dataclass(frozen=True)
-class Plan:
+class CoverageOptions:
     """How every recipe is measured.
 
     Attributes:
@@ -83,13 +83,13 @@ class Done:
 @click.option("--memory-gib", default=12.0, show_default=True, help="That a step may take.")
 @click.option("--again", is_flag=True, help="Also recipes that have a record.")
 @click.option("--folder", default=FOLDER, type=click.Path(path_type=Path), help="Of the records.")
-def main(names: tuple[str, ...], data: tuple[str, ...], again: bool, **options: object) -> None:
+def main(names: tuple[str, ...], data: tuple[str, ...], again: bool, **given: object) -> None:
     """Measure the recipes NAMES [all], smallest first."""
     images = {name: Path(path) for name, path in (text.split("=", 1) for text in data)}
-    plan = Plan(data=images, **options)  # type: ignore[arg-type]  # click has checked them
-    recorded = {} if again else read_coverage(plan.folder)
+    options = CoverageOptions(data=images, **given)  # type: ignore[arg-type]  # click has checked them
+    recorded = {} if again else read_coverage(options.folder)
     wanted = [name for name in names or recipe_names() if name not in recorded]
-    failed = [name for name in smallest_first(wanted) if not measure(load_recipe(name), plan)]
+    failed = [name for name in smallest_first(wanted) if not measure(load_recipe(name), options)]
     if failed:
         sys.exit(f"error: without a record: {', '.join(failed)}; the reasons stand above")
 
@@ -107,21 +107,21 @@ def smallest_first(names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: sizes.get(name, 0))
 
 
-def measure(recipe: Recipe, plan: Plan) -> bool:
+def measure(recipe: Recipe, options: CoverageOptions) -> bool:
     """Convert and record one recipe; whether there is a record now."""
     model = recipe.variant(Variant())
-    package = plan.packages / recipe.name
+    package = options.packages / recipe.name
     if not package.exists():
         click.echo(f"{recipe.name}: converting", err=True)
-        if _told(_limited([*_conversion(recipe, model, plan.data), "-o", str(package)], plan)).code != 0:
+        if _told(_limited([*_conversion(recipe, model, options.data), "-o", str(package)], options)).code != 0:
             return False
     click.echo(f"{recipe.name}: quantising and timing", err=True)
-    row = [sys.executable, str(ROW), str(package), "--compared-on", compared_on(recipe, model, plan)]
-    row += ["--threads", str(plan.threads), "--folder", str(plan.folder)]
-    done = _told(_limited([*row, "--rounds", str(plan.rounds)], plan))
+    row = program("recipe_coverage", package, "--compared-on", compared_on(recipe, model, options))
+    row += ["--threads", str(options.threads), "--folder", str(options.folder)]
+    done = _told(_limited([*row, "--rounds", str(options.rounds)], options))
     if done.lacked_memory:
-        note = f"INT8 was not measured: it takes more than the {plan.memory_gib:g} GiB of memory that it was given"
-        done = _told(_limited([*row, "--parity-only", "--note", note], plan))
+        note = f"INT8 was not measured: it takes more than the {options.memory_gib:g} GiB of memory that it was given"
+        done = _told(_limited([*row, "--parity-only", "--note", note], options))
     return done.code == 0
 
 
@@ -140,15 +140,15 @@ def _given(model: ModelSource, data: Mapping[str, Path]) -> dict[str, Path]:
     return {name: data[name] for name in wanted} if data.keys() >= set(wanted) else {}
 
 
-def compared_on(recipe: Recipe, model: ModelSource, plan: Plan) -> str:
+def compared_on(recipe: Recipe, model: ModelSource, options: CoverageOptions) -> str:
     """What parity is checked on, in words."""
-    if _given(model, plan.data):
-        return plan.compared_on
+    if _given(model, options.data):
+        return options.compared_on
     return "a generated head" if recipe.parity_input is None else f"the head of the recipe, {recipe.parity_input}"
 
 
-def _limited(command: Sequence[str], plan: Plan) -> Done:
-    limit = int(plan.memory_gib * GIB)
+def _limited(command: Sequence[str], options: CoverageOptions) -> Done:
+    limit = int(options.memory_gib * GIB)
     restrict = partial(resource.setrlimit, resource.RLIMIT_DATA, (limit, limit))
     done = subprocess.run(command, check=False, capture_output=True, text=True, preexec_fn=restrict)
     return Done(done.returncode, done.stdout + done.stderr)
@@ -157,7 +157,3 @@ def _limited(command: Sequence[str], plan: Plan) -> Done:
 def _told(done: Done) -> Done:
     click.echo("\n".join(done.messages.splitlines()[-3:]), err=True)
     return done
-
-
-if __name__ == "__main__":
-    main()

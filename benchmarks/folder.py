@@ -1,6 +1,6 @@
 """A folder against its images one by one, in one process with the same loaded package; and memory over many cases.
 
-    python benchmarks/folder.py PKG HEAD... --threads 2 --rounds 5 --cases 100
+    python -m benchmarks folder PKG HEAD... --threads 2 --rounds 5 --cases 100
 
 Single runs (`run_case`, one after the other) and the batch (`run_batch`) take turns, so that other programs on the
 machine hit both alike; both load the package once in each round, and that counts. The masks of both are compared byte
@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from harness.record import our_versions, this_commit, write_result
 
+from benchmarks.harness.record import write_record
 from brain_edge.errors import BrainEdgeError
 from brain_edge.jobs.batch import Batch, run_batch
 from brain_edge.jobs.case import Job, LoadedModel, run_case
 from brain_edge.jobs.outputs import Outputs
-from brain_edge.machine.description import this_machine
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
 
@@ -39,7 +38,7 @@ RESIDENT: Final = 2
 
 
 @dataclass(frozen=True)
-class Setting:
+class FolderComparison:
     """What both sides share.
 
     Attributes:
@@ -95,36 +94,32 @@ def main(
     cases: int,
 ) -> None:
     """Compare, watch, and write the result."""
-    started, machine = datetime.now(UTC), this_machine()
+    started = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as folder:
         options = RuntimeOptions(threads=threads, resident_graphs=RESIDENT)
-        setting = Setting(open_package(package), heads, options, at_once, Path(folder), pictures)
-        result: dict[str, Any] = {
-            "schema": 1,
-            "benchmark": "a folder against its images one by one",
-            "started": started,
-            "commit": this_commit(),
-            "package_digest": setting.package.digest,
-            "machine": machine,
-            "versions": our_versions(),
-            "threads": threads,
-            "at_once": at_once,
-            "pictures": pictures,
-            **_compare(setting, rounds, per_round),
-            **(_watch(setting, cases) if cases else {}),
-        }
-    kind = f"folder-{setting.package.spec.name}{'-with-pictures' if pictures else ''}"
-    path = write_result(result, kind, started, machine)
-    click.echo(f"{path}: {result['throughput_ratio_median']:.2f} times the rate of single runs", err=True)
+        sides = FolderComparison(open_package(package), heads, options, at_once, Path(folder), pictures)
+        figures = _compare(sides, rounds, per_round) | (_watch(sides, cases) if cases else {})
+    kind = f"folder-{sides.package.spec.name}{'-with-pictures' if pictures else ''}"
+    path = write_record(
+        "a folder against its images one by one",
+        kind,
+        started,
+        package_digest=sides.package.digest,
+        threads=threads,
+        at_once=at_once,
+        pictures=pictures,
+        **figures,
+    )
+    click.echo(f"{path}: {figures['throughput_ratio_median']:.2f} times the rate of single runs", err=True)
 
 
-def _compare(setting: Setting, rounds: int, count: int) -> dict[str, Any]:
+def _compare(sides: FolderComparison, rounds: int, count: int) -> dict[str, Any]:
     """Seconds per case of both sides, round by round."""
     single_s, batch_s = [], []
     for number in range(rounds + 1):
-        single, batch = setting.jobs(f"single-{number}", count), setting.jobs(f"batch-{number}", count)
-        single_s.append(_timed_single(setting, single) / count)
-        batch_s.append(_timed_batch(setting, batch) / count)
+        single, batch = sides.jobs(f"single-{number}", count), sides.jobs(f"batch-{number}", count)
+        single_s.append(_timed_single(sides, single) / count)
+        batch_s.append(_timed_batch(sides, batch) / count)
         _require_same(single, batch)
     single_s, batch_s = single_s[1:], batch_s[1:]  # the first round warms up, and its masks are checked before any time
     ratios = [one / many for one, many in zip(single_s, batch_s, strict=True)]
@@ -136,41 +131,37 @@ def _compare(setting: Setting, rounds: int, count: int) -> dict[str, Any]:
     }
 
 
-def _timed_single(setting: Setting, jobs: Sequence[Job]) -> float:
+def _timed_single(sides: FolderComparison, jobs: Sequence[Job]) -> float:
     start = time.perf_counter()
-    model = LoadedModel.load(setting.package, setting.options)
+    model = LoadedModel.load(sides.package, sides.options)
     for job in jobs:
         run_case(model, job)
     return time.perf_counter() - start
 
 
-def _timed_batch(setting: Setting, jobs: Sequence[Job]) -> float:
+def _timed_batch(sides: FolderComparison, jobs: Sequence[Job]) -> float:
     start = time.perf_counter()
-    for result in run_batch(setting.package, jobs, _batch(setting, jobs), setting.options):
+    for result in run_batch(sides.package, jobs, _batch(sides, jobs), sides.options):
         if result.error is not None:
             raise result.error
     return time.perf_counter() - start
 
 
-def _watch(setting: Setting, count: int) -> dict[str, Any]:
+def _watch(sides: FolderComparison, count: int) -> dict[str, Any]:
     """Resident memory after each case, and how much the last tenth holds more than the second."""
-    jobs = setting.jobs("watched", count)
-    results = run_batch(setting.package, jobs, _batch(setting, jobs), setting.options)
+    jobs = sides.jobs("watched", count)
+    results = run_batch(sides.package, jobs, _batch(sides, jobs), sides.options)
     rss = [result.record.rss_bytes or 0 for result in results]
     tenth = max(1, count // 10)
     early, late = statistics.median(rss[tenth : 2 * tenth]), statistics.median(rss[-tenth:])
     return {"rss_bytes": rss, "rss_growth_percent": 100 * (late - early) / early}
 
 
-def _batch(setting: Setting, jobs: Sequence[Job]) -> Batch:
-    return Batch(records=jobs[0].outputs.mask.parent, at_once=setting.at_once)
+def _batch(sides: FolderComparison, jobs: Sequence[Job]) -> Batch:
+    return Batch(records=jobs[0].outputs.mask.parent, at_once=sides.at_once)
 
 
 def _require_same(single: Sequence[Job], batch: Sequence[Job]) -> None:
     for one, other in zip(single, batch, strict=True):
         if one.outputs.mask.read_bytes() != other.outputs.mask.read_bytes():
             raise BrainEdgeError(f"case {one.case}: a batch gave another mask than a single run; nothing was timed")
-
-
-if __name__ == "__main__":
-    main()

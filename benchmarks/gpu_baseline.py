@@ -5,7 +5,7 @@
     python gpu_baseline.py tiny --device cpu     to see that it runs; recorded as what it is, a CPU
 
 Needs Python 3.11, torch and NumPy, and nothing of brain_edge: copy this file to the machine with the GPU, run it, and
-copy `results/` back beside the others. `brain-edge report` then shows the device in rows of its own.
+copy `results/` back beside the others. `python -m benchmarks report` then shows the device in rows of its own.
 
 Measured are FP32, TF32, AMP in bf16 and fp16, channels-last, torch.compile; and the copies of the input to the device
 and of the answer back, as contenders of their own. All in turn, A B C A B C, after each has run warm. Networks, shapes
@@ -66,7 +66,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return x + self.conv2(leaky(self.norm2(self.conv1(leaky(self.norm1(x))))))
+        made: Tensor = x + self.conv2(leaky(self.norm2(self.conv1(leaky(self.norm1(x))))))
+        return made
 
 
 class BrainMaGe(nn.Module):
@@ -139,7 +140,8 @@ class Vox2Vox(nn.Module):
 
     def _wide(self, number: int, x: Tensor) -> Tensor:
         """Kernel 4, stride 1, "same": one voxel before, two after."""
-        return self.wides[number](functional.pad(x, (1, 2, 1, 2, 1, 2)))
+        made: Tensor = self.wides[number](functional.pad(x, (1, 2, 1, 2, 1, 2)))
+        return made
 
 
 class HdBet(nn.Module):
@@ -216,7 +218,8 @@ class NnUnet(nn.Module):
         x = skips.pop()
         for up, merge in zip(self.ups, self.merges, strict=True):
             x = merge(torch.cat((up(x), skips.pop()), dim=1))
-        return self.last(x)
+        made: Tensor = self.last(x)
+        return made
 
 
 class MeshNet(nn.Sequential):
@@ -238,7 +241,7 @@ class Tiny(nn.Sequential):
 
 
 @dataclass(frozen=True)
-class Case:
+class NetworkInput:
     """A network and the input that it is measured on, as in the CPU cells."""
 
     build: Callable[[], nn.Module]
@@ -247,12 +250,12 @@ class Case:
 
 
 CASES = {
-    "brainmage": Case(BrainMaGe, 1, (128, 128, 128)),
-    "hd-bet-v1": Case(HdBet, 1, (128, 160, 128)),
-    "vox2vox": Case(Vox2Vox, 4, (128, 128, 128)),
-    "nnunet-style": Case(NnUnet, 4, (128, 128, 128)),
-    "meshnet": Case(MeshNet, 1, (256, 256, 256)),
-    "tiny": Case(Tiny, 1, (32, 32, 32)),
+    "brainmage": NetworkInput(BrainMaGe, 1, (128, 128, 128)),
+    "hd-bet-v1": NetworkInput(HdBet, 1, (128, 160, 128)),
+    "vox2vox": NetworkInput(Vox2Vox, 4, (128, 128, 128)),
+    "nnunet-style": NetworkInput(NnUnet, 4, (128, 128, 128)),
+    "meshnet": NetworkInput(MeshNet, 1, (256, 256, 256)),
+    "tiny": NetworkInput(Tiny, 1, (32, 32, 32)),
 }
 
 
@@ -260,7 +263,7 @@ CASES = {
 
 
 @dataclass(frozen=True)
-class Contender:
+class ComputeMode:
     """A way to compute.
 
     Attributes:
@@ -284,30 +287,31 @@ class Contender:
 
 AMP = 0.98
 CONTENDERS = (
-    Contender("PyTorch FP32"),
-    Contender("PyTorch FP32, with copies", copies=True),
-    Contender("PyTorch TF32", tf32=True, least=0.999),
-    Contender("PyTorch AMP bf16", dtype=torch.bfloat16, least=AMP),
-    Contender("PyTorch AMP fp16", dtype=torch.float16, least=AMP),
-    Contender("PyTorch AMP fp16, channels-last", dtype=torch.float16, channels_last=True, least=AMP),
-    Contender("PyTorch AMP fp16, channels-last, with copies", torch.float16, False, True, False, True, AMP),
-    Contender("torch.compile FP32", compiled=True),
-    Contender("torch.compile AMP fp16", dtype=torch.float16, compiled=True, least=AMP),
+    ComputeMode("PyTorch FP32"),
+    ComputeMode("PyTorch FP32, with copies", copies=True),
+    ComputeMode("PyTorch TF32", tf32=True, least=0.999),
+    ComputeMode("PyTorch AMP bf16", dtype=torch.bfloat16, least=AMP),
+    ComputeMode("PyTorch AMP fp16", dtype=torch.float16, least=AMP),
+    ComputeMode("PyTorch AMP fp16, channels-last", dtype=torch.float16, channels_last=True, least=AMP),
+    ComputeMode("PyTorch AMP fp16, channels-last, with copies", torch.float16, False, True, False, True, AMP),
+    ComputeMode("torch.compile FP32", compiled=True),
+    ComputeMode("torch.compile AMP fp16", dtype=torch.float16, compiled=True, least=AMP),
 )
 
 
 @contextlib.contextmanager
-def arithmetic(contender: Contender) -> Iterator[None]:
+def arithmetic(contender: ComputeMode) -> Iterator[None]:
     """Whether products may be TF32; both switches, or convolutions would differ from matrix products."""
     torch.backends.cuda.matmul.allow_tf32 = contender.tf32
     torch.backends.cudnn.allow_tf32 = contender.tf32
     yield
 
 
-def make_call(contender: Contender, network: nn.Module, given: Tensor, device: torch.device) -> Callable[[], Tensor]:
+def make_call(contender: ComputeMode, network: nn.Module, given: Tensor, device: torch.device) -> Callable[[], Tensor]:
     """One call computes one answer; without copies it stays on the device."""
     layout = torch.channels_last_3d if contender.channels_last else torch.contiguous_format
-    placed = network.to(device=device, memory_format=layout)
+    placed: Any = network.to(device)
+    placed = placed.to(memory_format=layout)
     run: Any = torch.compile(placed) if contender.compiled else placed
     resident = given.to(device).contiguous(memory_format=layout)
     host = given.pin_memory() if device.type == "cuda" else given
@@ -321,7 +325,7 @@ def make_call(contender: Contender, network: nn.Module, given: Tensor, device: t
     return call
 
 
-def timed(call: Callable[[], Tensor], contender: Contender, device: torch.device) -> dict[str, Any]:
+def timed(call: Callable[[], Tensor], contender: ComputeMode, device: torch.device) -> dict[str, Any]:
     """One sample: from before the call until the device has nothing left to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -345,7 +349,8 @@ def measure(name: str, device: torch.device, rounds: int, warm: int) -> dict[str
     entries: dict[str, dict[str, Any]] = {}
     calls: dict[str, Callable[[], Tensor]] = {}
     for contender in CONTENDERS:
-        entries[contender.name] = entry = {"name": contender.name, "precision": words_of(contender)}
+        entry: dict[str, Any] = {"name": contender.name, "precision": words_of(contender)}
+        entries[contender.name] = entry
         try:
             call = make_call(contender, built(case), given, device)
             with arithmetic(contender):
@@ -372,13 +377,13 @@ def measure(name: str, device: torch.device, rounds: int, warm: int) -> dict[str
     return record(name, device, rounds, started, list(entries.values()))
 
 
-def built(case: Case) -> nn.Module:
+def built(case: NetworkInput) -> nn.Module:
     """The network, with the same weights each time."""
     torch.manual_seed(SEED)
     return case.build().eval()
 
 
-def words_of(contender: Contender) -> str:
+def words_of(contender: ComputeMode) -> str:
     """What it computes in."""
     if contender.dtype is not None:
         return f"autocast {str(contender.dtype).removeprefix('torch.')}"
@@ -391,7 +396,7 @@ def words_of(contender: Contender) -> str:
 def record(
     name: str, device: torch.device, rounds: int, started: datetime, entries: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The cell; `brain_edge.bench.matrix.cells.CellRun` reads it."""
+    """The cell; `benchmarks.harness.cell_record.CellRun` reads it."""
     return {
         "schema": 1,
         "benchmark": "matrix cell",
@@ -417,7 +422,7 @@ def record(
             "torch": torch.__version__,
             "numpy": np.__version__,
             "cuda": str(torch.version.cuda),
-            "cudnn": str(torch.backends.cudnn.version()),
+            "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
         },
         "image": [1, CASES[name].channels, *CASES[name].sides],
         "entries": entries,
@@ -505,7 +510,7 @@ def write(run: dict[str, Any], results: Path) -> Path:
     """One file a run; an existing file is never opened for writing."""
     words = re.sub(r"[^a-z0-9]+", "-", run["cell"]["id"].lower())
     started = datetime.fromisoformat(run["started"])
-    path = results / run["machine"]["name"] / f"{started:%Y%m%dT%H%M%SZ}-cell-{words}.json"
+    path: Path = results / run["machine"]["name"] / f"{started:%Y%m%dT%H%M%SZ}-cell-{words}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x") as file:
         json.dump(run, file, indent=1)

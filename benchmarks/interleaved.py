@@ -1,6 +1,6 @@
 """The published program against our packages, as whole cold processes in turn: A B C A B C.
 
-    python benchmarks/interleaved.py deepbet --head head.nii.gz --threads 2 --repeats 7
+    python -m benchmarks interleaved deepbet --head head.nii.gz --threads 2 --repeats 7
 
 Drift and other programs on the machine hit all contenders of a round alike, so ratios hold where times do not. Every
 mask is checked before anything is timed. One JSON file is left under `results/`, and a table is printed.
@@ -8,26 +8,35 @@ mask is checked before anything is timed. One JSON file is left under `results/`
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from harness.answers import brain_of
-from harness.contenders import package_run, published_program
-from harness.measure import Contender, Sample, run, wait_until_idle
-from harness.packages import Kind, make_package
-from harness.peers import ARCHIVES, prepare, versions
-from harness.record import Entry, Head, Run, our_versions, quiet_rounds, table, this_commit, write
 
+from benchmarks.harness.answers import brain_of
+from benchmarks.harness.contenders import package_run, published_program
+from benchmarks.harness.in_turn import Rounds, quiet_turns
+from benchmarks.harness.measure import Contender, run
+from benchmarks.harness.packages import make_package
+from benchmarks.harness.peers import ARCHIVES, prepare, versions
+from benchmarks.harness.record import (
+    HeadContent,
+    InterleavedEntry,
+    InterleavedRun,
+    our_versions,
+    table,
+    this_commit,
+    write,
+)
 from brain_edge.errors import BrainEdgeError
 from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume
 from brain_edge.machine.description import this_machine
-from brain_edge.package import open_package
+from brain_edge.package import NumberFormat, open_package
 from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
@@ -38,28 +47,16 @@ if TYPE_CHECKING:
 MINIMUM_DICE: Final = 0.98
 """Against the published program's own mask, which may be off by a voxel (docs/concepts); below it nothing is timed."""
 
-PATIENT_ROUNDS: Final = 3
-"""Rounds that are run at most, per round that should count."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is compared, and how often.
-
-    Attributes:
-        model, head, reference, threads: see the options of the program.
-        repeats: rounds that count; at most `PATIENT_ROUNDS` times as many are run.
-        max_disturbance: what other programs may take of the machine, for a round to count.
-        patience_s: how long to wait for an idle machine before a round.
-    """
+class PublishedComparison:
+    """What is compared, on what and how often; see the options of the program."""
 
     model: str
     head: Path
     reference: Path | None
     threads: int
-    repeats: int
-    max_disturbance: float
-    patience_s: float
+    rounds: Rounds
 
 
 @click.command()
@@ -75,22 +72,28 @@ class Plan:
 @click.option("--fp32", type=click.Path(path_type=Path), help="FP32 package [converted now].")
 @click.option("--int8", type=click.Path(path_type=Path), help="INT8 package [quantised now].")
 @click.option("--calibration", metavar="COHORT", help="Cohort, where the INT8 package is made now.")
-def main(fp32: Path | None, int8: Path | None, calibration: str | None, **options: Any) -> None:
+def main(
+    fp32: Path | None,
+    int8: Path | None,
+    calibration: str | None,
+    repeats: int,
+    max_disturbance: float,
+    patience_s: float,
+    **options: Any,
+) -> None:
     """Compare the published program of MODEL with its FP32 and INT8 packages on one head."""
-    plan = Plan(**options)
-    try:
-        packages = (
-            open_package(fp32) if fp32 else make_package(plan.model, Kind.FP32, _say),
-            open_package(int8) if int8 else make_package(plan.model, Kind.INT8, _say, calibration),
-        )
-        result = compare(plan, prepare(plan.model, _say), packages)
-        _say(f"written: {write(result)}")
-        click.echo(table(result))
-    except BrainEdgeError as error:
-        sys.exit(f"error: {error}")
+    rounds = Rounds(counting=repeats, most=3, max_disturbance=max_disturbance, patience_s=patience_s)
+    asked = PublishedComparison(rounds=rounds, **options)
+    packages = (
+        open_package(fp32) if fp32 else make_package(asked.model, NumberFormat.FP32, _say),
+        open_package(int8) if int8 else make_package(asked.model, NumberFormat.INT8, _say, calibration),
+    )
+    result = compare(asked, prepare(asked.model, _say), packages)
+    _say(f"written: {write(result)}")
+    click.echo(table(result))
 
 
-def compare(plan: Plan, peer_python: Path, packages: Sequence[ModelPackage]) -> Run:
+def compare(asked: PublishedComparison, peer_python: Path, packages: Sequence[ModelPackage]) -> InterleavedRun:
     """Run the published program and the packages in turn.
 
     Raises:
@@ -98,11 +101,11 @@ def compare(plan: Plan, peer_python: Path, packages: Sequence[ModelPackage]) -> 
     """
     started = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as folder:
-        contenders = _contenders(plan, peer_python, packages, Path(folder))
-        agreement = _check(contenders, plan.reference)
-        samples = _rounds(contenders, plan)
+        contenders = _contenders(asked, peer_python, packages, Path(folder))
+        agreement = _check(contenders, asked.reference)
+        samples = quiet_turns([partial(run, each) for each in contenders], asked.rounds, _say)
     entries = (
-        Entry(
+        InterleavedEntry(
             name=contender.name,
             precision=contender.precision,
             package_digest=contender.package_digest,
@@ -112,25 +115,27 @@ def compare(plan: Plan, peer_python: Path, packages: Sequence[ModelPackage]) -> 
         )
         for contender, of_one in zip(contenders, samples, strict=True)
     )
-    return Run(
-        model=plan.model,
+    return InterleavedRun(
+        model=asked.model,
         started=started,
         commit=this_commit(),
         machine=this_machine(),
-        threads=plan.threads,
-        max_disturbance=plan.max_disturbance,
+        threads=asked.threads,
+        max_disturbance=asked.rounds.max_disturbance,
         versions=our_versions(),
         peer_versions=versions(peer_python),
-        head=_describe(plan.head),
-        reference_sha256=sha256_of(plan.reference) if plan.reference else None,
+        head=_describe(asked.head),
+        reference_sha256=sha256_of(asked.reference) if asked.reference else None,
         entries=tuple(entries),
     )
 
 
-def _contenders(plan: Plan, peer_python: Path, packages: Sequence[ModelPackage], folder: Path) -> tuple[Contender, ...]:
-    published = published_program(peer_python, plan.model, plan.head, folder / "published.nii.gz", plan.threads)
+def _contenders(
+    asked: PublishedComparison, peer_python: Path, packages: Sequence[ModelPackage], folder: Path
+) -> tuple[Contender, ...]:
+    published = published_program(peer_python, asked.model, asked.head, folder / "published.nii.gz", asked.threads)
     runs = [
-        package_run(package, plan.head, folder / f"mask-{number}.nii.gz", plan.threads)
+        package_run(package, asked.head, folder / f"mask-{number}.nii.gz", asked.threads)
         for number, package in enumerate(packages)
     ]
     return published, *runs
@@ -156,29 +161,10 @@ def _check(contenders: Sequence[Contender], reference: Path | None) -> dict[str,
     return agreement
 
 
-def _rounds(contenders: Sequence[Contender], plan: Plan) -> Sequence[Sequence[Sample]]:
-    """Samples per contender, per round, until enough rounds count or patience ends; every round is kept."""
-    samples: list[list[Sample]] = [[] for _ in contenders]
-    processors = this_machine().processors
-    for number in range(1, plan.repeats * PATIENT_ROUNDS + 1):
-        wait_until_idle(plan.max_disturbance, plan.patience_s)
-        for contender, of_one in zip(contenders, samples, strict=True):
-            of_one.append(run(contender))
-        counted = len(quiet_rounds(samples, plan.max_disturbance, processors))
-        _say(f"round {number}: {counted} of {plan.repeats} count")
-        if counted == plan.repeats:
-            break
-    return samples
-
-
-def _describe(path: Path) -> Head:
+def _describe(path: Path) -> HeadContent:
     geometry = read_volume(path).geometry
-    return Head(sha256_of(path), geometry.shape, geometry.spacing_mm)
+    return HeadContent(sha256_of(path), geometry.shape, geometry.spacing_mm)
 
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Networks alone against PyTorch eager in f32, each engine ready in a process of its own, in turn: A B C A B C.
 
-    python benchmarks/interleaved_networks.py brainmage vox2vox --threads 2 --rounds 7
+    python -m benchmarks interleaved_networks brainmage vox2vox --threads 2 --rounds 7
 
 Weights are random and inputs are phantoms, so that anybody can repeat it. Answers are compared before anything is
 timed. One JSON file a network is left under `results/`, and a table is printed.
@@ -8,42 +8,27 @@ timed. One JSON file a network is left under `results/`, and a table is printed.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
-import msgspec
 import numpy as np
-from harness.contenders import environment
-from harness.measure import Sample, wait_until_idle
-from harness.network_record import NetworkEntry, NetworkRun, network_table, write_networks
-from harness.record import RESULTS, our_versions, quiet_rounds, this_commit
-from harness.server import Server
-from harness.zoo import ARCHITECTURES, phantom_input, save_graphs
 
+from benchmarks.harness.contenders import environment
+from benchmarks.harness.in_turn import Rounds, quiet_turns
+from benchmarks.harness.network_record import NetworkEntry, NetworkRun, network_table, write_networks
+from benchmarks.harness.record import RESULTS, our_versions, this_commit
+from benchmarks.harness.server import Server
+from benchmarks.harness.zoo import ARCHITECTURES, phantom_input, save_graphs
 from brain_edge.errors import BrainEdgeError
 from brain_edge.machine.description import this_machine
 
 MINIMUM_CORRELATION: Final = {"PyTorch f32": 1.0, "OpenVINO f32": 0.9999}
 """Of an answer with PyTorch's. INT8 of untrained networks is only checked to be an answer."""
-
-PATIENT_ROUNDS: Final = 3
-"""Rounds that are run at most, per round that should count."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How to measure; see the options of the program."""
-
-    threads: int
-    rounds: int
-    max_disturbance: float
-    patience_s: float
 
 
 @click.command()
@@ -68,16 +53,13 @@ def main(
     plain: bool,
 ) -> None:
     """Compare NETWORKS in OpenVINO, f32 and INT8, with PyTorch eager."""
-    plan = Plan(threads=threads, rounds=rounds, max_disturbance=max_disturbance, patience_s=patience_s)
-    try:
-        for network in networks:
-            with tempfile.TemporaryDirectory() as scratch:
-                engines = make_engines(network, graphs or Path(scratch), plain=plain)
-                result = compare(network, engines, plan, Path(scratch))
-            click.echo(f"written: {write_networks(result, results)}", err=True)
-            click.echo(network_table(result) + "\n")
-    except BrainEdgeError as error:
-        sys.exit(f"error: {error}")
+    wanted = Rounds(counting=rounds, most=3, max_disturbance=max_disturbance, patience_s=patience_s)
+    for network in networks:
+        with tempfile.TemporaryDirectory() as scratch:
+            engines = make_engines(network, graphs or Path(scratch), plain=plain)
+            result = compare(network, engines, threads, wanted, Path(scratch))
+        click.echo(f"written: {write_networks(result, results)}", err=True)
+        click.echo(network_table(result) + "\n")
 
 
 def make_engines(network: str, folder: Path, *, plain: bool) -> dict[str, tuple[str, Path | None]]:
@@ -93,7 +75,9 @@ def make_engines(network: str, folder: Path, *, plain: bool) -> dict[str, tuple[
     return engines
 
 
-def compare(network: str, engines: dict[str, tuple[str, Path | None]], plan: Plan, scratch: Path) -> NetworkRun:
+def compare(
+    network: str, engines: dict[str, tuple[str, Path | None]], threads: int, rounds: Rounds, scratch: Path
+) -> NetworkRun:
     """Run all engines in turn until enough rounds count.
 
     Raises:
@@ -111,14 +95,14 @@ def compare(network: str, engines: dict[str, tuple[str, Path | None]], plan: Pla
                     source,
                     scratch / f"output-{number}.npy",
                     graphs=graphs,
-                    threads=plan.threads,
-                    environment=environment(plan.threads),
+                    threads=threads,
+                    environment=environment(threads),
                 )
             )
             for number, (engine, graphs) in enumerate(engines.values())
         ]
         checks = [_check(server, servers[0]) for server in servers]
-        samples = _rounds(servers, plan)
+        samples = quiet_turns([server.run for server in servers], rounds, partial(click.echo, err=True))
     entries = [
         NetworkEntry(name=name, correlation=correlation, largest_error=error, samples=tuple(of_one))
         for name, (correlation, error), of_one in zip(engines, checks, samples, strict=True)
@@ -130,8 +114,8 @@ def compare(network: str, engines: dict[str, tuple[str, Path | None]], plan: Pla
         started=started,
         commit=this_commit(),
         machine=this_machine(),
-        threads=plan.threads,
-        max_disturbance=plan.max_disturbance,
+        threads=threads,
+        max_disturbance=rounds.max_disturbance,
         versions=our_versions(),
         entries=tuple(entries),
     )
@@ -146,21 +130,3 @@ def _check(server: Server, reference: Server) -> tuple[float, float]:
             f"{server.name}: its answer correlates with PyTorch's at {correlation:.6f}; a wrong answer is not timed"
         )
     return correlation, float(np.abs(got - expected).max())
-
-
-def _rounds(servers: list[Server], plan: Plan) -> list[list[Sample]]:
-    """Samples per server, per round; every round is kept."""
-    samples: list[list[Sample]] = [[] for _ in servers]
-    for number in range(1, plan.rounds * PATIENT_ROUNDS + 1):
-        wait_until_idle(plan.max_disturbance, plan.patience_s)
-        for server, of_one in zip(servers, samples, strict=True):
-            of_one.append(Sample(**msgspec.structs.asdict(server.run())))
-        counted = len(quiet_rounds(samples, plan.max_disturbance, this_machine().processors))
-        click.echo(f"round {number}: {counted} of {plan.rounds} count", err=True)
-        if counted == plan.rounds:
-            break
-    return samples
-
-
-if __name__ == "__main__":
-    main()

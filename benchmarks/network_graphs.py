@@ -1,6 +1,6 @@
 """Convert and quantise a network of the zoo, and export it to ONNX: `f32.xml`, `int8.xml`, `f32.onnx` in a folder.
 
-    python benchmarks/network_graphs.py brainmage FOLDER
+    python -m benchmarks network_graphs brainmage FOLDER
 
 In a process of its own, so that what converts does not stay in memory while something is measured.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from harness.zoo import ARCHITECTURES, save_graphs, save_onnx
+
+from benchmarks.harness.zoo import ARCHITECTURES, save_graphs, save_onnx
 
 ONNX_REFUSED = "f32.onnx.refused"
 """Why PyTorch's exporter would not: what ONNX Runtime has no graph of, the others still have."""
@@ -27,7 +28,3 @@ def main(network: str, folder: Path) -> None:
     except Exception as error:  # noqa: BLE001 - a peer's exporter may refuse in any way; its words are kept
         words = str(error).strip() or type(error).__name__
         (folder / ONNX_REFUSED).write_text(words.splitlines()[0], encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """One network alone in a process of its own: from nothing to the first and the second answer, and the peak memory.
 
-python benchmarks/network_process.py openvino deepbet-fp32 brain input.npy output.npy --threads 2 --precision f32
-python benchmarks/network_process.py pytorch  deepbet      brain input.npy output.npy --threads 2
+python -m benchmarks network_process openvino deepbet-fp32 brain input.npy output.npy --threads 2 --precision f32
+python -m benchmarks network_process pytorch  deepbet      brain input.npy output.npy --threads 2
 """
 
 from __future__ import annotations
@@ -9,16 +9,13 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from harness.networks import openvino_session, pytorch_session
 
+from benchmarks.harness.networks import openvino_session, pytorch_session
+from benchmarks.harness.sample import milliseconds
 from brain_edge.machine.process import peak_rss_bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 @click.command()
@@ -42,17 +39,7 @@ def main(
         else openvino_session(Path(model), graph, threads, precision, cache)
     )
     opened_ms = (time.perf_counter() - start) * 1000
-    first_ms = _timed(lambda: np.save(target, session(batch)))
-    second_ms = _timed(lambda: session(batch))
+    first_ms = milliseconds(lambda: np.save(target, session(batch)))
+    second_ms = milliseconds(lambda: session(batch))
     elapsed_ms = {"open": opened_ms, "first": first_ms, "second": second_ms}
     click.echo(json.dumps({"peak_rss_bytes": peak_rss_bytes(), "elapsed_ms": elapsed_ms}))
-
-
-def _timed(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return (time.perf_counter() - start) * 1000
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Operations, bytes and time of one network, layer by layer, summed by numbers; and what this machine reaches at best.
 
-    python benchmarks/network_roofline.py brainmage --graphs FOLDER --threads 2 --engine "OpenVINO INT8" ...
+    python -m benchmarks network_roofline brainmage --graphs FOLDER --threads 2 --engine "OpenVINO INT8" ...
 
 Prints JSON: `sums` by engine, `peaks` (multiply-adds per second of small convolutions, by numbers) and `bytes_per_s`
 (of a copy of an array that no cache holds).
@@ -16,10 +16,10 @@ from typing import Final
 import click
 import msgspec
 import numpy as np
-from harness.engines import ENGINES
-from harness.zoo import ARCHITECTURES, ready_model
 
-from brain_edge.bench.matrix.cells import NumberSum
+from benchmarks.harness.cell_record import NumberSum
+from benchmarks.harness.engines import ENGINES
+from benchmarks.harness.zoo import ARCHITECTURES, ready_model
 from brain_edge.bench.profile import LayerTime, executed_layers, measured_peaks
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
@@ -78,7 +78,3 @@ def copied_bytes_per_s(threads: int) -> float:
             list(pool.map(lambda pair: np.copyto(pair[1], pair[0]), parts))  # NumPy lets the others run meanwhile
             fastest_s = min(fastest_s, time.perf_counter() - start)
     return 2 * COPIED_BYTES / fastest_s
-
-
-if __name__ == "__main__":
-    main()

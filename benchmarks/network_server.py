@@ -1,6 +1,6 @@
 """One network that is kept ready in a process of its own and runs once for each line on stdin.
 
-python benchmarks/network_server.py brainmage input.npy output.npy --engine "OpenVINO INT8" --graphs FOLDER --threads 2
+python -m benchmarks network_server brainmage input.npy output.npy --engine "OpenVINO INT8" --graphs FOLDER --threads 2
 
 So engines are measured in turn, and none shares memory, threads or caches with another. Each line of stdout is JSON:
 the first when the network is warm and its answer lies in the output file, then one for each run.
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-from harness.engines import ENGINES, Engine, Library
-from harness.zoo import ARCHITECTURES, compiled
 
+from benchmarks.harness.engines import ENGINES, Engine, Library
+from benchmarks.harness.zoo import ARCHITECTURES, compiled
 from brain_edge.machine.process import peak_rss_bytes
 
 if TYPE_CHECKING:
@@ -110,7 +110,3 @@ def _openvino(engine: Engine, graph: Path, batch: FloatArray, threads: int) -> C
 def _cpu_ms() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return (used.ru_utime + used.ru_stime) * 1000
-
-
-if __name__ == "__main__":
-    main()

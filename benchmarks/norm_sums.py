@@ -1,6 +1,6 @@
 """How far an instance norm over a whole volume is from float64, and what summing it by axis costs.
 
-    python benchmarks/norm_sums.py --rounds 7
+    python -m benchmarks norm_sums --rounds 7
 
 The same skewed noise goes through the norm of OpenVINO's plugin, through the one that the runtime puts in its place
 (`brain_edge.runtime.rewrites.norm_sums`) and through PyTorch's; once as it comes (planar layout) and once behind a
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 import numpy as np
-from harness.in_turn import time_ratios
-from harness.record import our_versions
 
+from benchmarks.harness.in_turn import time_ratios
+from benchmarks.harness.record import our_versions
 from brain_edge.machine.description import this_machine
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
@@ -35,7 +35,7 @@ THREADS: Final = (1, 2)
 
 
 @dataclass(frozen=True)
-class Row:
+class NormComparison:
     """One layout on one number of threads.
 
     Attributes:
@@ -71,7 +71,7 @@ def main(sides: str, rounds: int) -> None:
     click.echo(msgspec.json.encode(about).decode())
 
 
-def compare(shape: tuple[int, ...], rounds: int) -> tuple[list[Row], float]:
+def compare(shape: tuple[int, ...], rounds: int) -> tuple[list[NormComparison], float]:
     """All rows, and the error of PyTorch's own norm."""
     noise = np.random.default_rng(0).gamma(2.0, 1.0, shape).astype(np.float32)
     exact = _normalised(noise)
@@ -80,10 +80,10 @@ def compare(shape: tuple[int, ...], rounds: int) -> tuple[list[Row], float]:
     )
 
 
-def _row(noise: FloatArray, exact: np.ndarray, layout: str, threads: int, rounds: int) -> Row:
+def _row(noise: FloatArray, exact: np.ndarray, layout: str, threads: int, rounds: int) -> NormComparison:
     plugin, by_axis = _request(noise.shape, layout, threads), _request(noise.shape, layout, threads, replace=True)
-    errors = [_error(request.infer({0: noise})[0], exact) for request in (plugin, by_axis)]
-    return Row(layout, threads, *errors, time_ratios(by_axis, plugin, noise, rounds))
+    first, second = (_error(request.infer({0: noise})[0], exact) for request in (plugin, by_axis))
+    return NormComparison(layout, threads, first, second, time_ratios(by_axis, plugin, noise, rounds))
 
 
 def _request(shape: tuple[int, ...], layout: str, threads: int, *, replace: bool = False) -> Any:
@@ -131,7 +131,3 @@ def _pytorch(data: FloatArray) -> np.ndarray:
 
 def _error(found: np.ndarray, exact: np.ndarray) -> float:
     return float(np.abs(found - exact).max())
-
-
-if __name__ == "__main__":
-    main()

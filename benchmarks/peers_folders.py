@@ -1,6 +1,6 @@
 """Speed and memory of a converted folder beside the own predictor of its library, on one CPU, in turns.
 
-    python benchmarks/peers_folders.py FOLDER PACKAGE PYTHON T1=case_0000.nii.gz FLAIR=case_0001.nii.gz
+    python -m benchmarks peers_folders FOLDER PACKAGE PYTHON T1=case_0000.nii.gz FLAIR=case_0001.nii.gz
 
 FOLDER is a results folder of nnU-Net or a MONAI bundle, PYTHON an interpreter that has that library. Both sides are
 whole runs on the same files with the same number of threads and, for nnU-Net, without mirroring, one after the other in
@@ -11,7 +11,6 @@ label that agrees least; refuses to record masks that agree at less than 0.999. 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -20,7 +19,12 @@ import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+
+import click
+
+from benchmarks.harness.ratios import ratio_of_medians
+from benchmarks.harness.record import write_record
+from brain_edge.package import open_package
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
@@ -70,67 +74,48 @@ def peer_script(folder: str) -> Path:
     return TESTS / ("monai_bundle.py" if Path(folder, "configs").is_dir() else "nnunet_peer.py")
 
 
-def main() -> None:
-    """Run both sides in turns."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder")
-    parser.add_argument("package")
-    parser.add_argument("peer_python")
-    parser.add_argument("inputs", nargs="+", help="NAME=FILE in channel order")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args()
-    files, started = [each.split("=", 1)[1] for each in given.inputs], datetime.now(UTC)
+@click.command()
+@click.argument("folder")
+@click.argument("package")
+@click.argument("peer_python")
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--threads", default=2, show_default=True)
+def main(folder: str, package: str, peer_python: str, inputs: tuple[str, ...], rounds: int, threads: int) -> None:
+    """Run both sides in turns on INPUTS, NAME=FILE in channel order."""
+    files, started = [each.split("=", 1)[1] for each in inputs], datetime.now(UTC)
     runs: dict[str, list[dict[str, float]]] = {"library": [], "brain_edge": []}
     with tempfile.TemporaryDirectory() as place:
         theirs, ours = Path(place, "theirs.nii.gz"), Path(place, "ours.nii.gz")
-        for _ in range(given.rounds):
-            peer = [given.peer_python, str(peer_script(given.folder)), "predict", given.folder, str(theirs), *files]
-            runs["library"].append(answer(peer, given.threads))
-            own = [sys.executable, "-c", OURS, given.package, str(ours), str(given.threads), *given.inputs]
-            runs["brain_edge"].append(answer(own, given.threads))
+        for _ in range(rounds):
+            peer = [peer_python, str(peer_script(folder)), "predict", folder, str(theirs), *files]
+            runs["library"].append(answer(peer, threads))
+            own = [sys.executable, "-c", OURS, package, str(ours), str(threads), *inputs]
+            runs["brain_edge"].append(answer(own, threads))
         dice = least_dice(theirs, ours)
     if dice < MINIMUM_DICE:
         sys.exit(f"the masks agree at Dice {dice:.5f}: nothing is recorded")
-    print(record(given, runs, dice, started))
-
-
-def record(given: argparse.Namespace, runs: dict[str, list[dict[str, float]]], dice: float, started: datetime) -> str:
-    """Write what was measured, with the machine, threads and versions that it depends on; the same in short."""
-    from harness.record import our_versions, this_commit, write_result
-
-    from brain_edge.bench.matrix.ratios import ratio_of_medians
-    from brain_edge.machine.description import this_machine
-    from brain_edge.package import open_package
-
-    kind, machine, package = peer_script(given.folder).stem.split("_")[0], this_machine(), open_package(given.package)
     seconds = {name: [run["seconds"] for run in each] for name, each in runs.items()}
-    peak = {name: max(run["peak_rss_bytes"] for run in each) for name, each in runs.items()}
     ratio = ratio_of_medians(seconds["library"], seconds["brain_edge"])
-    made: dict[str, Any] = {
-        "schema": 1,
-        "benchmark": "a folder beside the own predictor of its library",
-        "library": kind,
-        "started": started,
-        "commit": this_commit(),
-        "machine": machine,
-        "threads": given.threads,
-        "versions": our_versions(),
-        "library_versions": versions_of(given.peer_python),
-        "package_digest": package.digest,
-        "number_format": package.manifest.number_format,
-        "sides": runs,
-        "times_as_fast": [ratio.value, ratio.low, ratio.high],
-        "least_dice": dice,
-    }
-    path = write_result(made, f"folder-{kind}", started, machine)
-    lines = [
-        f"{name}: {statistics.median(of_one):.2f} s ({min(of_one):.2f} to {max(of_one):.2f}), "
-        f"{peak[name] / 2**20:.0f} MiB"
-        for name, of_one in seconds.items()
-    ]
-    faster = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times as fast, least Dice {dice:.5f}"
-    return "\n".join([*lines, faster, f"written: {path}"])
+    kind, opened = peer_script(folder).stem.split("_")[0], open_package(package)
+    path = write_record(
+        "a folder beside the own predictor of its library",
+        f"folder-{kind}",
+        started,
+        library=kind,
+        threads=threads,
+        library_versions=versions_of(peer_python),
+        package_digest=opened.digest,
+        number_format=opened.manifest.number_format,
+        sides=runs,
+        times_as_fast=[ratio.value, ratio.low, ratio.high],
+        least_dice=dice,
+    )
+    for name, of_one in seconds.items():
+        peak_mib = max(run["peak_rss_bytes"] for run in runs[name]) / 2**20
+        spread = f"{statistics.median(of_one):.2f} s ({min(of_one):.2f} to {max(of_one):.2f})"
+        click.echo(f"{name}: {spread}, {peak_mib:.0f} MiB")
+    click.echo(f"{ratio} times as fast, least Dice {dice:.5f}\nwritten: {path}")
 
 
 def versions_of(python: str) -> dict[str, str]:
@@ -140,7 +125,3 @@ def versions_of(python: str) -> dict[str, str]:
     ended = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True)
     found: dict[str, str] = json.loads(ended.stdout)
     return found
-
-
-if __name__ == "__main__":
-    main()

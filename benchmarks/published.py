@@ -27,7 +27,10 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def deepbet(head: str, mask: str) -> None:
@@ -96,7 +99,7 @@ def _network_of_brainmage() -> Any:
     return module.BrainMaGe()
 
 
-PROGRAMS = {
+PROGRAMS: dict[str, Callable[..., None]] = {
     "brainmage": brainmage,
     "deepbet": deepbet,
     "hd-bet-v1": functools.partial(hd_bet_v1, mode="fast", do_tta=False),
@@ -113,7 +116,7 @@ def report() -> dict[str, Any]:
     return {"peak_rss_bytes": peak_kb * 1024, "threads": torch.get_num_threads()}
 
 
-def main(program: str, *files: str) -> None:
+def run(program: str, *files: str) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         PROGRAMS[program](*files)
     print(json.dumps(report()))
@@ -124,4 +127,4 @@ if __name__ == "__main__":
     wanted = 3 if sys.argv[1:2] == ["brainmage"] else 2
     if given != wanted or sys.argv[1] not in PROGRAMS or not Path(sys.argv[2]).is_file():
         sys.exit(f"usage: published.py {'|'.join(PROGRAMS)} HEAD MASK [WEIGHTS of brainmage]")
-    main(*sys.argv[1:])
+    run(*sys.argv[1:])

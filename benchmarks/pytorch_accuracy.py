@@ -1,6 +1,6 @@
 """What `brain-edge evaluate --json` prints, of the published PyTorch network between our steps.
 
-python benchmarks/pytorch_accuracy.py deepbet ms-longitudinal --split test --threads 2
+python -m benchmarks pytorch_accuracy deepbet ms-longitudinal --split test --threads 2
 """
 
 from __future__ import annotations
@@ -28,7 +28,3 @@ def main(recipe: str, cohort: str, split: str, threads: int) -> None:
     torch.set_num_threads(threads)
     segmenter = reference_segmenter(resolve(Request(source=recipe)))
     sys.stdout.buffer.write(msgspec.json.encode(evaluate(segmenter, load_cohort(cohort), Split(split))))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,12 @@
 """A recipe without public weights on a whole case, file to file: cold processes in turn, PyTorch and the package.
 
-    python benchmarks/recipe_case.py tcup-gan --rounds 3 T1=t1.nii.gz T1C=t1c.nii.gz T2=t2.nii.gz FLAIR=flair.nii.gz
+    python -m benchmarks recipe_case tcup-gan --rounds 3 T1=t1.nii.gz T1C=t1c.nii.gz T2=t2.nii.gz FLAIR=flair.nii.gz
 
 Weights are random and the same on both sides, so the masks can be compared and mean nothing else. PyTorch runs between
 the very steps of the package (`--engine pytorch` is that process). Where `published.py` follows the recipe's program,
 that runs too and is what the others are compared with:
 
-    python benchmarks/recipe_case.py brainmage --rounds 5 --package brainmage-fp32 --int8 brainmage-int8 head.nii.gz
+    python -m benchmarks recipe_case brainmage --rounds 5 --package brainmage-fp32 --int8 brainmage-int8 head.nii.gz
 
 One JSON file is left under `results/`.
 """
@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from harness.peers import WRITTEN_OUT
 
+from benchmarks import program
+from benchmarks.harness.peers import WRITTEN_OUT
 from brain_edge.cli.options import split_input
 from brain_edge.errors import BrainEdgeError
 from brain_edge.image.metrics import least_dice
@@ -32,8 +33,7 @@ from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.package import open_package
 
 if TYPE_CHECKING:
-    from harness.measure import Contender
-
+    from benchmarks.harness.measure import Contender
     from brain_edge.package import ModelPackage
 
 MINIMUM_DICE = 0.999
@@ -59,18 +59,15 @@ def main(
     output: Path | None,
 ) -> None:
     """Compare RECIPE in OpenVINO with PyTorch on INPUTS: NAME=FILE, or one FILE where there is one sequence."""
-    try:
-        if engine is not None and output is not None:
-            print(json.dumps(_in_pytorch(recipe, inputs, output, threads)))
-            return
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            given = package or _converted(recipe, inputs, folder / "package")
-            ours = _contenders(recipe, inputs, [given, *([int8] if int8 else [])], folder, threads)
-            published = _published(recipe, inputs, folder, threads) if recipe in WRITTEN_OUT else []
-            _compare(recipe, open_package(given), [*published, *ours], rounds)
-    except BrainEdgeError as error:
-        sys.exit(f"error: {error}")
+    if engine is not None and output is not None:
+        print(json.dumps(_in_pytorch(recipe, inputs, output, threads)))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        given = package or _converted(recipe, inputs, folder / "package")
+        ours = _contenders(recipe, inputs, [given, *([int8] if int8 else [])], folder, threads)
+        published = _published(recipe, inputs, folder, threads) if recipe in WRITTEN_OUT else []
+        _compare(recipe, open_package(given), [*published, *ours], rounds)
 
 
 def _in_pytorch(recipe: str, inputs: tuple[str, ...], output: Path, threads: int) -> dict[str, object]:
@@ -107,15 +104,15 @@ def _converted(recipe: str, inputs: tuple[str, ...], folder: Path) -> Path:
 def _contenders(
     recipe: str, inputs: tuple[str, ...], packages: list[Path], folder: Path, threads: int
 ) -> list[Contender]:
-    from harness.contenders import environment
-    from harness.measure import Contender
+    from benchmarks.harness.contenders import environment
+    from benchmarks.harness.measure import Contender
 
     ours = [sys.executable, "-m", "brain_edge", "run"]
     made = [
         Contender(
             name="PyTorch, our steps",
             command=[
-                *[sys.executable, str(Path(__file__).resolve()), recipe, *inputs, "--engine", "pytorch"],
+                *program("recipe_case", recipe, *inputs, "--engine", "pytorch"),
                 *["-o", str(folder / "pytorch.nii.gz"), "--threads", str(threads)],
             ],
             environment=environment(threads),
@@ -143,9 +140,9 @@ def _contenders(
 def _published(recipe: str, inputs: tuple[str, ...], folder: Path, threads: int) -> list[Contender]:
     """The published program, on a weights file with the very weights that the others have."""
     import torch
-    from harness.contenders import published_program
-    from harness.peers import prepare_environment
 
+    from benchmarks.harness.contenders import published_program
+    from benchmarks.harness.peers import prepare_environment
     from brain_edge_conversion.sources import Request, resolve
 
     (graph,) = resolve(Request(source=recipe, random_weights=True)).model.graphs
@@ -158,10 +155,9 @@ def _published(recipe: str, inputs: tuple[str, ...], folder: Path, threads: int)
 
 def _compare(recipe: str, package: ModelPackage, contenders: list[Contender], rounds: int) -> None:
     import nibabel
-    from harness.cold_turns import in_words, ratio_in_words, take_turns, times_as_fast
-    from harness.record import our_versions, this_commit, write_result
 
-    from brain_edge.machine.description import this_machine
+    from benchmarks.harness.in_turn import in_words, take_turns, times_as_fast
+    from benchmarks.harness.record import write_record
 
     started = datetime.now(UTC)
     samples = take_turns(contenders, [rounds] * len(contenders))
@@ -184,22 +180,13 @@ def _compare(recipe: str, package: ModelPackage, contenders: list[Contender], ro
                 "samples": of_one,
             }
         )
-        click.echo(f"{contender.name}: {in_words(of_one)}, {ratio_in_words(ratio)}, Dice with the first {dice:.5f}")
-    machine = this_machine()
-    record = {
-        "schema": 1,
-        "benchmark": "a recipe on a whole case, random weights",
-        "recipe": recipe,
-        "sequences": [sequence.name for sequence in package.spec.inputs],
-        "started": started,
-        "commit": this_commit(),
-        "machine": machine,
-        "versions": our_versions(),
-        "entries": rows,
-    }
-    path = write_result(record, f"case-{recipe}", started, machine)
+        click.echo(f"{contender.name}: {in_words(of_one)}, {ratio}x, Dice with the first {dice:.5f}")
+    path = write_record(
+        "a recipe on a whole case, random weights",
+        f"case-{recipe}",
+        started,
+        recipe=recipe,
+        sequences=[sequence.name for sequence in package.spec.inputs],
+        entries=rows,
+    )
     click.echo(f"written: {path}", err=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """What quantisation makes of each layer of a recipe's networks, and how fast that is: one JSON file per recipe.
 
     brain-edge convert vox2vox --random-weights --parity-data T1=... -o vox2vox-fp32
-    python benchmarks/recipe_coverage.py vox2vox-fp32 --compared-on "the whole case" --threads 1
+    python -m benchmarks recipe_coverage vox2vox-fp32 --compared-on "the whole case" --threads 1
     python docs/generate.py
 
 Parity and rewrites are those of the package that is given. Its networks are quantised at the fastest setting, on a
@@ -12,19 +12,18 @@ in one process, A B C A B C. `docs/reference/coverage.md` is made of these files
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 import numpy as np
-from brain_edge_conversion.quantize.search import candidate_in, quantise_package
-from harness.coverage_record import (
+
+from benchmarks.harness.coverage_record import (
     FOLDER,
     GraphCoverage,
     LayerGroup,
@@ -33,20 +32,21 @@ from harness.coverage_record import (
     processor,
     write_coverage,
 )
-
-from brain_edge.errors import BrainEdgeError
+from benchmarks.harness.in_turn import timed_calls
 from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
-from brain_edge.runtime.session import cpu_capabilities, open_sessions, read_graph
+from brain_edge.runtime.graph_file import read_graph
+from brain_edge.runtime.session import cpu_capabilities, open_sessions
 from brain_edge.spec.plan import known_inputs
 from brain_edge_conversion.budget.coverage import int8_share, layer_costs, with_kernels
 from brain_edge_conversion.budget.kernels import package_kernels
-from brain_edge_conversion.convert.convert import tool_versions
 from brain_edge_conversion.convert.graph_input import example_input
 from brain_edge_conversion.convert.parity import TorchSession
+from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.quantize.ladder import Setting
 from brain_edge_conversion.quantize.policy import Trial
+from brain_edge_conversion.quantize.space import candidate_in, quantise_package
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe
 
@@ -93,19 +93,15 @@ def main(
     folder: Path,
 ) -> None:
     """Measure PACKAGES, made by `convert NAME --random-weights`."""
-    try:
-        for path in packages:
-            package = open_package(path)
-            plan = None if parity_only else Plan(rounds, side)
-            measured = measure(package, compared_on, RuntimeOptions(threads=threads), plan)
-            measured = msgspec.structs.replace(measured, note=note)
-            click.echo(f"written: {write_coverage(measured, folder)}", err=True)
-    except BrainEdgeError as error:
-        sys.exit(f"error: {error}")
+    for path in packages:
+        test = None if parity_only else SpeedTest(rounds, side)
+        measured = measure(open_package(path), compared_on, RuntimeOptions(threads=threads), test)
+        written = write_coverage(msgspec.structs.replace(measured, note=note), folder)
+        click.echo(f"written: {written}", err=True)
 
 
 @dataclass(frozen=True)
-class Plan:
+class SpeedTest:
     """How to time: rounds in which each engine runs once, and the side of the cube."""
 
     rounds: int
@@ -120,15 +116,15 @@ class Quantised:
     speed: Speed
 
 
-def measure(package: ModelPackage, compared_on: str, runtime: RuntimeOptions, plan: Plan | None) -> RecipeCoverage:
-    """Every network of a package, one member of each ensemble; without a plan nothing is quantised and timed."""
+def measure(package: ModelPackage, compared_on: str, runtime: RuntimeOptions, test: SpeedTest | None) -> RecipeCoverage:
+    """Every network of a package, one member of each ensemble; without a test nothing is quantised and timed."""
     manifest = package.manifest
     sources = {graph.graph: graph for graph in load_recipe(package.spec.name).variant(Variant()).graphs}
     known = dict(known_inputs(package.spec))
     networks = {graph: stage.network for stage in package.spec.stages for graph in stage.network.graphs}
-    side = EXAMPLE_SIDE if plan is None else plan.side
+    side = EXAMPLE_SIDE if test is None else test.side
     shapes = {graph: _timed_shape(networks[graph], source, known.get(graph), side) for graph, source in sources.items()}
-    quantised = {} if plan is None else _quantised(package, sources, shapes, runtime, plan.rounds)
+    quantised = {} if test is None else _quantised(package, sources, shapes, runtime, test.rounds)
     if manifest.parity is None:
         raise AssertionError("a package that convert has made has a parity record")
     return RecipeCoverage(
@@ -208,9 +204,7 @@ def _graph(
     package: ModelPackage, source: GraphSource, shape: tuple[int, ...], quantised: Quantised | None
 ) -> GraphCoverage:
     """One network: its size, its cost on what it really sees where that is known, and its layers."""
-    import openvino as ov
-
-    costs = layer_costs(read_graph(ov.Core(), package.graph_file(source.graph), package.spec), shape)
+    costs = layer_costs(read_graph(package.graph_file(source.graph), package.spec), shape)
     return GraphCoverage(
         graph=source.graph,
         parameters=sum(each.numel() for each in source.build(None).parameters()),
@@ -263,19 +257,11 @@ def _speed(
         "OpenVINO f32": open_sessions(packages[0], runtime)[source.graph],
         "OpenVINO INT8": open_sessions(packages[1], runtime)[source.graph],
     }
-    samples: dict[str, list[float]] = {name: [] for name in engines}
-    for number in range(rounds + 1):
-        for name, engine in engines.items():
-            start = time.perf_counter()
-            engine(batch.copy())
-            if number:
-                samples[name].append(1000 * (time.perf_counter() - start))
+    samples = timed_calls(
+        {name: partial(lambda each: each(batch.copy()), engine) for name, engine in engines.items()}, rounds
+    )
     torch.set_num_threads(before)
     click.echo(
         f"{source.graph}: { ({name: round(statistics.median(of)) for name, of in samples.items()}) } ms", err=True
     )
     return Speed(shape=batch.shape, samples_ms={name: tuple(of) for name, of in samples.items()})
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """What a U-Net saves when its skip connections are sums and not concatenations, in f32: memory, time, rounding.
 
     brain-edge convert hardnet-bts --random-weights -o hardnet-bts
-    python benchmarks/skip_sums.py hardnet-bts hd-bet-v1 --rounds 5
+    python -m benchmarks skip_sums hardnet-bts hd-bet-v1 --rounds 5
 
 The first network of each package is compiled as the runtime compiles it, once with and once without
 `brain_edge.runtime.rewrites.skip_sums`; both take turns on the same noise, a cube of `--side` voxels. The memory is
@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 import numpy as np
-from harness.in_turn import time_ratios
-from harness.record import our_versions
 
+from benchmarks.harness.in_turn import time_ratios
+from benchmarks.harness.record import our_versions
 from brain_edge.machine.description import this_machine
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision, open_package
+from brain_edge.runtime.graph_file import read_graph
 from brain_edge.runtime.graph_memory import intermediate_bytes
 from brain_edge.runtime.rewrites.norm_sums import sum_by_axis
 from brain_edge.runtime.rewrites.skip_sums import sum_skips
-from brain_edge.runtime.session import compile_properties, read_graph
+from brain_edge.runtime.session import compile_properties
 
 if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
@@ -36,7 +37,7 @@ MIB: Final = 2**20
 
 
 @dataclass(frozen=True)
-class Row:
+class SkipComparison:
     """One network.
 
     Attributes:
@@ -85,7 +86,7 @@ def main(packages: tuple[Path, ...], side: int, threads: int, rounds: int) -> No
     click.echo(msgspec.json.encode(about).decode())
 
 
-def compare(package: ModelPackage, side: int, threads: int, rounds: int) -> Row:
+def compare(package: ModelPackage, side: int, threads: int, rounds: int) -> SkipComparison:
     """The first network of a package."""
     stage = package.spec.stages[0]
     graph = stage.network.graphs[0]
@@ -95,20 +96,16 @@ def compare(package: ModelPackage, side: int, threads: int, rounds: int) -> Row:
     ratios = time_ratios(summed.request, joined.request, noise, rounds)
     difference = float(np.abs(outputs[0] - outputs[1]).max() / np.abs(outputs[0]).max())
     name = f"{package.spec.name} {graph}"
-    return Row(name, summed.skips, joined.peak_mib, summed.peak_mib, difference, ratios)
+    return SkipComparison(name, summed.skips, joined.peak_mib, summed.peak_mib, difference, ratios)
 
 
 def _compiled(package: ModelPackage, graph: str, shape: tuple[int, ...], threads: int, *, rewrite: bool) -> Compiled:
     import openvino as ov
 
-    model = read_graph(ov.Core(), package.graph_file(graph), package.spec)
+    model = read_graph(package.graph_file(graph), package.spec)
     model.reshape(list(shape))
     skips = sum_skips(model, ov.opset13) if rewrite else 0
     sum_by_axis(model, ov.opset13)
     properties = compile_properties(Precision.F32, RuntimeOptions(threads=threads))
     compiled = ov.Core().compile_model(model, "CPU", properties)
     return Compiled(compiled.create_infer_request(), skips, intermediate_bytes(compiled.get_runtime_model()) / MIB)
-
-
-if __name__ == "__main__":
-    main()

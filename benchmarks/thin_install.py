@@ -1,6 +1,6 @@
 """What a hospital's installation costs: size on disk, start, time to the first mask, memory.
 
-    python benchmarks/thin_install.py ENVIRONMENT PACKAGE HEAD --threads 2
+    python -m benchmarks thin_install ENVIRONMENT PACKAGE HEAD --threads 2
 
 ENVIRONMENT is one that holds the wheel and nothing else, such as `install.py` of a wheelhouse makes it. Every process
 is cold; they run in turn. The mask is compared with that of this checkout before anything is timed. Prints Markdown.
@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 import numpy as np
-from harness.answers import brain_of
 
+from benchmarks.harness.answers import brain_of
 from brain_edge.jobs.case import Job, LoadedModel, run_case
 from brain_edge.jobs.outputs import Outputs
 from brain_edge.machine.description import this_machine
@@ -164,7 +164,3 @@ def _timed(command: Sequence[str]) -> tuple[float, str]:
 def _spread(samples_ms: Sequence[float]) -> str:
     low, middle, high = min(samples_ms), statistics.median(samples_ms), max(samples_ms)
     return f"{middle / 1000:.2f} s ({low / 1000:.2f} to {high / 1000:.2f})"
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,7 @@
 
     brain-edge convert hd-bet-v1 --members all --flips -o ensemble
     brain-edge tune ensemble --calibration cohort.toml --max-dice-drop 0.01 -o tuned
-    python benchmarks/tuned.py tuned --head head.nii.gz --rounds 5
+    python -m benchmarks tuned tuned --head head.nii.gz --rounds 5
 
 The default mode (five networks, eight mirrorings) takes minutes and runs in the first rounds only; a ratio to it says
 of how many. Dice with its mask is of the whole path, also of the published program's own way back to the image, which
@@ -12,30 +12,30 @@ package's own (`tuning` of its manifest). One JSON file is left under `results/`
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from harness.answers import brain_of
-from harness.cold_turns import in_words, ratio_in_words, take_turns, times_as_fast
-from harness.contenders import package_run, published_program
-from harness.peers import prepare, versions
-from harness.record import our_versions, this_commit, write_result
 
+from benchmarks.harness.answers import brain_of
+from benchmarks.harness.contenders import package_run, published_program
+from benchmarks.harness.in_turn import in_words, take_turns, times_as_fast
+from benchmarks.harness.peers import prepare, versions
+from benchmarks.harness.record import write_record
 from brain_edge.errors import BrainEdgeError
 from brain_edge.image.metrics import dice
-from brain_edge.machine.description import this_machine
 from brain_edge.package import open_package
 from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.measure import Contender, Sample
+    from benchmarks.harness.measure import Contender
+    from benchmarks.harness.sample import RunSample
 
 MODEL: Final = "hd-bet-v1"
 
@@ -63,30 +63,22 @@ def main(
 ) -> None:
     """Compare PACKAGES of HD-BET v1 with its published program on one head."""
     started = datetime.now(UTC)
-    try:
-        python = prepare(MODEL, lambda line: click.echo(line, err=True))
-        with tempfile.TemporaryDirectory() as scratch:
-            contenders = _contenders(python, packages, head, threads, Path(scratch))
-            samples = take_turns(contenders, [default_rounds, *[rounds] * (len(contenders) - 1)])
-            rows = [_row(*each, contenders, samples, reference) for each in zip(contenders, samples, strict=True)]
-        machine = this_machine()
-        record = {
-            "schema": 1,
-            "benchmark": "tuned packages against the published program, whole processes",
-            "model": MODEL,
-            "started": started,
-            "commit": this_commit(),
-            "machine": machine,
-            "threads": threads,
-            "versions": our_versions(),
-            "peer_versions": versions(python),
-            "head_sha256": sha256_of(head),
-            "entries": rows,
-        }
-        path = write_result(record, f"tuned-{MODEL}", started, machine)
-        click.echo(f"written: {path}", err=True)
-    except BrainEdgeError as error:
-        sys.exit(f"error: {error}")
+    python = prepare(MODEL, partial(click.echo, err=True))
+    with tempfile.TemporaryDirectory() as scratch:
+        contenders = _contenders(python, packages, head, threads, Path(scratch))
+        samples = take_turns(contenders, [default_rounds, *[rounds] * (len(contenders) - 1)])
+        rows = [_row(*each, contenders, samples, reference) for each in zip(contenders, samples, strict=True)]
+    path = write_record(
+        "tuned packages against the published program, whole processes",
+        f"tuned-{MODEL}",
+        started,
+        model=MODEL,
+        threads=threads,
+        peer_versions=versions(python),
+        head_sha256=sha256_of(head),
+        entries=rows,
+    )
+    click.echo(f"written: {path}", err=True)
 
 
 def _contenders(python: Path, packages: Sequence[Path], head: Path, threads: int, folder: Path) -> list[Contender]:
@@ -106,9 +98,9 @@ def _contenders(python: Path, packages: Sequence[Path], head: Path, threads: int
 
 def _row(
     contender: Contender,
-    of_one: Sequence[Sample],
+    of_one: Sequence[RunSample],
     contenders: Sequence[Contender],
-    samples: Sequence[Sequence[Sample]],
+    samples: Sequence[Sequence[RunSample]],
     reference: Path | None,
 ) -> dict[str, object]:
     """What is recorded of a contender, and one line of it.
@@ -126,7 +118,7 @@ def _row(
     truth = None if reference is None else dice(mask, brain_of(reference))
     peers = zip(contenders[:2], samples[:2], strict=True)
     ratios = {peer.name: times_as_fast(of_peer, of_one) for peer, of_peer in peers}
-    in_all = "; ".join(f"{ratio_in_words(ratio)} of {name}" for name, ratio in ratios.items())
+    in_all = "; ".join(f"{ratio}x of {name}" for name, ratio in ratios.items())
     click.echo(f"{contender.name}: {in_words(of_one)}, {in_all}, Dice with the default mode {agreement:.4f}")
     return {
         "name": contender.name,
@@ -137,7 +129,3 @@ def _row(
         "times_as_fast_as": {name: [ratio.value, ratio.low, ratio.high] for name, ratio in ratios.items()},
         "samples": of_one,
     }
-
-
-if __name__ == "__main__":
-    main()

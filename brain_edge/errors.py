@@ -3,10 +3,10 @@
 ::
 
     BrainEdgeError                 exit code 1: something failed
-    +-- UsageError                 2: the command or the call is wrong
+    +-- UsageError                 2: the command or the call is wrong, or names an output that is there already
     +-- InputError                 3: an input is refused (image, folder, cohort)
     |   +-- GeometryError          3: an image whose place in the world cannot be trusted
-    |   +-- WeightsError           3: a weights file, checkpoint or source is refused
+    |   +-- WeightsError           3: a weights file, checkpoint or source is refused, or a package has random weights
     +-- BudgetError                4: the accuracy budget was not met; no package was written
     +-- PackageError               5: a package is damaged, newer than this program, or not a package
     +-- BatchError                 6: some cases of a batch failed
@@ -29,7 +29,7 @@ class BrainEdgeError(Exception):
 
 
 class UsageError(BrainEdgeError):
-    """The command line or the call asks for something that does not exist or does not go together."""
+    """The command or the call asks for what does not exist or go together, or for an output that is there already."""
 
     exit_code = 2
 
@@ -45,7 +45,7 @@ class GeometryError(InputError):
 
 
 class WeightsError(InputError):
-    """A weights file, a checkpoint or its source is refused."""
+    """A weights file, a checkpoint or its source is refused, or the weights of a package are random."""
 
 
 class BudgetError(BrainEdgeError):

@@ -14,12 +14,13 @@ import ast
 import inspect
 import json
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
 
+from benchmarks.harness.coverage_page import coverage_page
+from benchmarks.harness.coverage_record import read_coverage
 from brain_edge.cli.main import COMMANDS, PROGRAM, program
 from brain_edge.image.resample import Interpolation
 from brain_edge.spec import (
@@ -53,10 +54,6 @@ from brain_edge.spec.steps import (
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 from brain_edge_conversion.specification import json_schema
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-from harness.coverage_page import coverage_page
-from harness.coverage_record import read_coverage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

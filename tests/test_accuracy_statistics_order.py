@@ -10,7 +10,7 @@ import pytest
 from openvino import opset13
 
 from brain_edge.runtime.graph_memory import intermediate_bytes
-from brain_edge.runtime.telemetry import forbid_telemetry
+from brain_edge.runtime.library import forbid_telemetry
 from brain_edge_conversion.quantize.statistics_order import in_order_of_computation, statistics_while_computing
 
 forbid_telemetry()
@@ -71,7 +71,7 @@ def quantised(*, in_order: bool) -> dict[str, np.ndarray]:
     batches = [np.random.default_rng(1).standard_normal(SIDES).astype(np.float32)]
     model = network()
     if in_order:
-        with statistics_while_computing(model):
+        with statistics_while_computing(engine, model):
             made = nncf.quantize(model, nncf.Dataset(batches))
     else:
         made = nncf.quantize(model, nncf.Dataset(batches))
@@ -88,6 +88,6 @@ def test_the_quantised_network_is_the_same():
 
 def test_nncf_is_left_as_it_was_even_after_an_error():
     before = engine.OVNativeEngine
-    with pytest.raises(ZeroDivisionError), statistics_while_computing(network()):
+    with pytest.raises(ZeroDivisionError), statistics_while_computing(engine, network()):
         _ = 1 // (engine.OVNativeEngine is before)
     assert engine.OVNativeEngine is before

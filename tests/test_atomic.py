@@ -111,7 +111,7 @@ def test_a_file_cannot_be_a_folder(tmp_path):
 def test_a_folder_is_not_replaced_by_a_file(tmp_path):
     (tmp_path / "out").mkdir()
     with (
-        pytest.raises(OutputError, match=r"expected the name of a file to write, got a folder"),
+        pytest.raises(UsageError, match=r"expected the name of a file to write, got a folder"),
         atomic_file(tmp_path / "out"),
     ):
         pytest.fail("nothing can be written there")
@@ -121,7 +121,7 @@ def test_a_folder_is_not_replaced_by_a_file(tmp_path):
 def test_a_device_is_not_replaced_by_a_file():
     """Else root's `-o /dev/null` would end as a regular file for the whole machine."""
     with (
-        pytest.raises(OutputError, match=r"expected a regular file to write, got a device or pipe"),
+        pytest.raises(UsageError, match=r"expected a regular file to write, got a device or pipe"),
         atomic_file("/dev/null"),
     ):
         pytest.fail("nothing can be written there")
@@ -249,7 +249,7 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_pa
 def test_a_file_is_not_replaced_by_a_folder(tmp_path):
     (tmp_path / "package").write_text("a file")
     with (
-        pytest.raises(OutputError, match=r"expected a folder to write, got a file"),
+        pytest.raises(UsageError, match=r"expected a folder to write, got a file"),
         atomic_folder(tmp_path / "package", overwrite=True),
     ):
         pytest.fail("nothing can be written there")

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from cli_program import refused, succeed
 from msgspec.structs import replace
+from test_benchmark_programs import benchmarks
 
-from brain_edge.bench.matrix.cells import (
+from benchmarks.harness.cell_record import (
     CaseScore,
     Cell,
     CellEntry,
     CellRun,
-    CellSample,
     Commit,
     Device,
+    EntryOutcome,
     Kind,
     NumberSum,
-    Outcome,
+    RunSample,
 )
-from brain_edge.bench.matrix.data import accuracy, figures, machines, noise_between_repetitions
-from brain_edge.bench.matrix.page import benchmark_page
-from brain_edge.bench.matrix.published import TABLE_4, over_newer_pytorch
-from brain_edge.bench.matrix.report import write_benchmark_report
+from benchmarks.report import write_benchmark_report
+from benchmarks.report.page import benchmark_page
+from benchmarks.report.source_paper import TABLE_4, over_newer_pytorch
+from benchmarks.report.summaries import accuracy, figures, machines, noise_between_repetitions
 from brain_edge.machine.description import Machine
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ PNG = b"\x89PNG\r\n"
 def entry(name: str, latency_ms: float, *, rounds: int = 3, **facts: object) -> CellEntry:
     """Of which every second sample is a little slower; INT8 takes a quarter of the memory."""
     samples = tuple(
-        CellSample(latency_ms=latency_ms * (1 + 0.01 * (number % 2)), peak_rss_bytes=int(1e6 * latency_ms))
+        RunSample(latency_ms=latency_ms * (1 + 0.01 * (number % 2)), peak_rss_bytes=int(1e6 * latency_ms))
         for number in range(rounds)
     )
     return CellEntry(name=name, precision="f32", samples=samples, **facts)
@@ -89,7 +89,7 @@ def engines(*, pytorch_ms: float = 1000.0, int8_ms: float = 200.0, **facts: obje
     return cell_run(
         (
             entry("PyTorch f32", pytorch_ms),
-            CellEntry(name="OpenVINO bf16", outcome=Outcome.NOT_AVAILABLE, why="this CPU has no bf16"),
+            CellEntry(name="OpenVINO bf16", outcome=EntryOutcome.NOT_AVAILABLE, why="this CPU has no bf16"),
             entry("OpenVINO f32", 500.0),
             entry("OpenVINO INT8", int8_ms),
         ),
@@ -122,7 +122,7 @@ def everything(machine: Machine = MACHINE) -> list[CellRun]:
         cell_run(
             (
                 entry("package INT8", 900.0, rounds=1, limit_mib=1024),
-                CellEntry(name="package INT8", limit_mib=256, outcome=Outcome.DOES_NOT_FIT, why="MemoryError"),
+                CellEntry(name="package INT8", limit_mib=256, outcome=EntryOutcome.DOES_NOT_FIT, why="MemoryError"),
             ),
             machine=machine,
             kind=Kind.MEMORY,
@@ -237,7 +237,7 @@ def test_a_limit_of_the_instructions_makes_no_other_machine():
 
 
 def test_rounds_that_others_have_disturbed_do_not_count():
-    quiet, loud = (CellSample(latency_ms=100.0, others_cpu_ms=took) for took in (0.0, 100.0))
+    quiet, loud = (RunSample(latency_ms=100.0, others_cpu_ms=took) for took in (0.0, 100.0))
     run = cell_run((CellEntry(name="PyTorch f32", samples=(quiet, loud, quiet, quiet)),))
     assert run.counted() == (0, 2, 3)
     too_few = cell_run((CellEntry(name="PyTorch f32", samples=(quiet, loud, loud, loud)),))
@@ -246,7 +246,7 @@ def test_rounds_that_others_have_disturbed_do_not_count():
 
 
 def test_a_failure_is_shown_and_not_hidden_by_an_older_success():
-    failed = cell_run((CellEntry(name="PyTorch f32", outcome=Outcome.FAILED, why="it broke"),))
+    failed = cell_run((CellEntry(name="PyTorch f32", outcome=EntryOutcome.FAILED, why="it broke"),))
     page = page_of([engines(), replace(failed, started=STARTED + timedelta(hours=1))])
     assert row_of(page, "network/brainmage/engines/native/2-threads", "PyTorch f32")[2:] == ["failed", "it broke"]
 
@@ -298,7 +298,7 @@ def test_without_pytorch_nothing_is_as_fast_as_it():
     """It failed, and the others were timed all the same."""
     processes = ("published program", "package FP32", "package INT8")
     timed = tuple(entry(name, 4000.0 / (number + 1)) for number, name in enumerate(processes))
-    failed = CellEntry(name="PyTorch, our steps", outcome=Outcome.FAILED, why="it broke")
+    failed = CellEntry(name="PyTorch, our steps", outcome=EntryOutcome.FAILED, why="it broke")
     page = page_of([cell_run((*timed, failed), kind=Kind.PROCESS, group="published", subject="deepbet")])
     for name in processes:
         row = row_of(page, "deepbet, whole process", name)
@@ -330,8 +330,10 @@ def test_costs_are_the_readers_own(tmp_path: Path):
 
 def test_the_command_writes_a_page_and_refuses_an_empty_folder(tmp_path: Path):
     save([engines()], tmp_path / "results")
-    told = succeed("report", str(tmp_path / "results"), "-o", str(tmp_path / "page")).out
-    assert str(tmp_path / "page" / "README.md") in told
+    told = benchmarks("report", tmp_path / "results", "-o", tmp_path / "page")
+    assert told.out.strip() == str(tmp_path / "page" / "README.md"), told.err
     (tmp_path / "nothing").mkdir()
-    assert "found none" in refused(3, "report", str(tmp_path / "nothing"), "-o", str(tmp_path / "other"))
+    done = benchmarks("report", tmp_path / "nothing", "-o", tmp_path / "other")
+    assert (done.code, done.out) == (3, "")
+    assert "found none" in done.err
     assert not (tmp_path / "other").exists()

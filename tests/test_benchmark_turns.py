@@ -1,83 +1,66 @@
-"""Whole processes in turn outside the matrix: read as they were recorded, tabulated with what their rounds allow."""
+"""Contenders of a benchmark run in turn: until enough rounds count, and no longer than patience lasts."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from functools import partial
 
-import msgspec
 import pytest
-from test_benchmark_report import MACHINE, row_of
 
-from brain_edge.bench.matrix.cells import CellSample, Commit
-from brain_edge.bench.matrix.turns import TurnEntry, Turns, read_turns
-from brain_edge.bench.matrix.turns_table import whole_cases
-from brain_edge.errors import InputError
+from benchmarks.harness.in_turn import Rounds, quiet_turns, time_ratios, timed_calls
+from benchmarks.harness.sample import RunSample, median, quiet_rounds
 
-RECORDED = Path(__file__).parents[1] / "benchmarks/results"
+QUIET, BUSY = (RunSample(latency_ms=100.0, others_cpu_ms=took) for took in (0.0, 1e6))
 
 
-def entry(name: str, *latencies_ms: float) -> TurnEntry:
-    samples = tuple(CellSample(latency_ms=each, peak_rss_bytes=2**20 * round(each)) for each in latencies_ms)
-    return TurnEntry(name=name, samples=samples)
+def turns(*taken: RunSample, limit: float | None = 0.1) -> tuple[str, list[list[RunSample]]]:
+    """The order in which A and B ran, where A is quiet and B's samples are `taken`, and what they gave."""
+    order, samples = [], iter(taken)
+
+    def run(name: str) -> RunSample:
+        order.append(name)
+        return QUIET if name == "A" else next(samples)
+
+    rounds = Rounds(counting=2, most=2, max_disturbance=limit, patience_s=0.0)
+    found = quiet_turns([partial(run, "A"), partial(run, "B")], rounds, lambda _line: None)
+    return "".join(order), found
 
 
-def run(*entries: TurnEntry, recipe: str = "vox2vox", hours: float = 0.0) -> Turns:
-    return Turns(
-        benchmark="whole cases",
-        recipe=recipe,
-        started=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hours),
-        commit=Commit("0" * 40, changed=False),
-        machine=MACHINE,
-        entries=entries,
-    )
+def test_no_round_is_run_after_enough_count_and_all_are_kept():
+    order, (first, second) = turns(QUIET, BUSY, QUIET)
+    assert order == "ABABAB"
+    assert second == [QUIET, BUSY, QUIET]
+    assert quiet_rounds([first, second], 0.1, processors=2) == (0, 2)
 
 
-def page(*turns: Turns) -> str:
-    return "\n\n".join(whole_cases(MACHINE, turns))
+def test_on_a_busy_machine_patience_ends():
+    assert turns(*[BUSY] * 4)[0] == "ABABABAB"
 
 
-def test_every_recorded_run_is_read_and_has_a_subject():
-    found = read_turns(RECORDED)
-    assert {"brainmage", "hd-bet-v1", "vox2vox"} <= {each.subject for each in found}
-    assert [each.started for each in found] == sorted(each.started for each in found)
+def test_without_a_limit_every_round_counts():
+    assert turns(*[BUSY] * 2, limit=None)[0] == "ABAB"
 
 
-def test_ratios_are_to_the_first_contender_and_have_an_interval():
-    shown = page(run(entry("PyTorch", 900, 1000, 1100), entry("INT8", 225, 250, 275)))
-    assert row_of(shown, "vox2vox", "PyTorch")[2:] == ["3", "1.000 s", "", "1000 MiB"]
-    assert row_of(shown, "vox2vox", "INT8")[2:] == ["3", "0.250 s", "4.00 (4.00 to 4.00)x", "250 MiB"]
+def test_calls_are_timed_in_turn_without_the_warm_up():
+    order: list[str] = []
+    found = timed_calls({name: partial(order.append, name) for name in "AB"}, rounds=3, warm_up=2)
+    assert "".join(order) == "AB" * 5
+    assert {name: len(of_one) for name, of_one in found.items()} == {"A": 3, "B": 3}
 
 
-def test_a_ratio_of_fewer_than_three_rounds_has_no_interval_but_their_number():
-    shown = page(run(entry("default mode", 9000), entry("INT8", 90, 10, 10)))
-    assert row_of(shown, "vox2vox", "INT8")[4] == "100.00x, rounds: 1"
+def test_which_of_two_requests_begins_changes_with_the_round():
+    order: list[str] = []
+
+    class Request:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def infer(self, _given: object, **_options: bool) -> None:
+            order.append(self.name)
+
+    assert len(time_ratios(Request("A"), Request("B"), None, rounds=3)) == 3
+    assert "".join(order) == "ABBAAB"
 
 
-def test_rounds_beside_other_work_do_not_count():
-    busy = CellSample(latency_ms=100.0, others_cpu_ms=140.0)  # 70 % of two processors
-    quiet = CellSample(latency_ms=100.0, others_cpu_ms=2.0)
-    first, second = TurnEntry(name="PyTorch", samples=(quiet, busy)), TurnEntry(name="INT8", samples=(busy, busy))
-    shown = page(run(first, second))
-    assert row_of(shown, "vox2vox", "PyTorch")[2:] == ["1", "0.100 s", "", "-"]
-    assert row_of(shown, "vox2vox", "INT8")[2:] == ["0", "not quiet", "", "-"]
-
-
-def test_the_last_run_of_a_model_is_shown_and_those_of_other_machines_are_not():
-    other = msgspec.structs.replace(run(entry("elsewhere", 1)), machine=msgspec.structs.replace(MACHINE, model=99))
-    shown = page(run(entry("of yesterday", 1)), run(entry("of today", 1), hours=1), other)
-    assert "of today" in shown
-    assert "of yesterday" not in shown
-    assert "elsewhere" not in shown
-
-
-def test_without_runs_there_is_no_section():
-    assert page() == ""
-
-
-@pytest.mark.parametrize("broken", ["{", "{}", msgspec.json.encode(run()).decode()], ids=["cut", "empty", "no entries"])
-def test_a_file_that_is_no_such_run_is_refused(tmp_path: Path, broken: str):
-    path = tmp_path / "20260101T000000Z-case-vox2vox.json"
-    path.write_text(broken, encoding="utf-8")
-    with pytest.raises(InputError, match=rf"{path.name}: expected whole processes in turn"):
-        read_turns(tmp_path)
+def test_a_median_is_of_the_samples_that_have_the_figure():
+    samples = [RunSample(latency_ms=1.0, cpu_ms=value) for value in (2.0, None, 4.0)]
+    assert median(samples, "cpu_ms") == pytest.approx(3.0)

@@ -104,24 +104,24 @@ def test_derivatives_of_another_package_or_dataset_are_not_mixed_in(tmp_path, ra
     other_model = {**mine, "GeneratedBy": [{"Name": "brain-edge", "Version": "0"}]}
     path.write_text(json.dumps(other_model))
     with pytest.raises(
-        OutputError, match=r"expected derivatives of tiny sha256:.*, these are of brain-edge 0; choose an"
+        UsageError, match=r"expected derivatives of tiny sha256:.*, these are of brain-edge 0; choose an"
     ):
         prepare(raw, out, package)
     path.write_text(json.dumps({**mine, "DatasetLinks": {"raw": "../other"}}))
-    with pytest.raises(OutputError, match=r"expected derivatives of the dataset \.\./raw, these are of \.\./other"):
+    with pytest.raises(UsageError, match=r"expected derivatives of the dataset \.\./raw, these are of \.\./other"):
         prepare(raw, out, package)
     path.write_text("[")
-    with pytest.raises(OutputError, match="this is no description of derivatives"):
+    with pytest.raises(UsageError, match="this is no description of derivatives"):
         prepare(raw, out, package)
     path.write_text("[]")
-    with pytest.raises(OutputError, match="these are of nobody"):
+    with pytest.raises(UsageError, match="these are of nobody"):
         prepare(raw, out, package)
 
 
 def test_a_folder_with_something_else_in_it_is_refused_and_stays(tmp_path, raw, package):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/letter.txt").write_text("dear")
-    with pytest.raises(OutputError, match="expected an empty folder, or derivatives of the same model and dataset"):
+    with pytest.raises(UsageError, match="expected an empty folder, or derivatives of the same model and dataset"):
         prepare(raw, tmp_path / "out", package)
     assert set(contents(tmp_path / "out")) == {"letter.txt"}
 

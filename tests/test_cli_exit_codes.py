@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,15 +20,33 @@ import msgspec
 import nibabel
 import numpy as np
 import pytest
-from cli_program import brain_edge, child, child_command, child_environment, make_package, make_pair_package, refused
+from bids_dataset import contents, phantom_dataset
+from cli_program import (
+    brain_edge,
+    child,
+    child_command,
+    child_environment,
+    make_package,
+    make_pair_package,
+    refused,
+    save_phantom,
+)
+from cohorts import save_manifest
 from phantoms import make_affine, make_head, make_nifti, save_head, save_with_fields
+from test_cli_quantize import three_heads
+from test_cohort_generated import narrow_spade
+from tiny_ensemble import make_ensemble
 
 from brain_edge import errors
 from brain_edge.cli.failure import exit_code, words
+from brain_edge.cli.main import program
+from brain_edge.engine.phantom_study import stand_in
+from brain_edge.image.phantom import Phantom
+from brain_edge.package import WeightsStatus
+from brain_edge_conversion.convert.convert import ConvertOptions, convert
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from brain_edge.errors import BrainEdgeError
 
@@ -208,6 +228,123 @@ def test_a_spoilt_package_is_refused_with_5_by_every_command(package, here, spoi
     for arguments in (["run", "spoilt", "head.nii.gz", "-o", "mask.nii.gz"], ["info", "spoilt"], ["verify", "spoilt"]):
         assert said in refused(5, *arguments)
     assert not (here / "mask.nii.gz").exists()
+
+
+# every command: random weights, and outputs whose place is taken
+
+UNTRAINED = {
+    "run package": "run {untrained} {head} -o {new}.nii.gz",
+    "bids package": "bids {raw} {new} participant --package {untrained}",
+    "evaluate package": "evaluate {untrained} {cohort}",
+    "evaluate baseline": "evaluate {package} {cohort} --baseline {untrained}",
+    "convert stage_zero": "convert {model} --random-weights --parity-data {head} --stage-zero {untrained} -o {new}",
+    "quantize package": "quantize {untrained} --calibration {cohort} --max-dice-drop 0.1 -o {new}",
+    "tune package": "tune {untrained} --calibration {cohort} --max-dice-drop 0.1 -o {new}",
+    "cohort synthesize generator": "cohort synthesize {head} {head} {head} -o {new} --generator {generator}",
+}
+"""A call for each parameter that names a package whose masks or images are going to be trusted."""
+
+TAKEN = {
+    "run mask": "run {package} {images} -o {file}",
+    "run image": "run {generator} {head} --image {folder}.nii.gz --allow-untrained",
+    "run brain": "run {package} {head} -o {new}.nii.gz --brain {folder}.nii.gz",
+    "run probabilities": "run {package} {head} -o {new}.nii.gz --probabilities {folder}.nii.gz",
+    "run report": "run {package} {head} -o {new}.nii.gz --report {folder}.json",
+    "run picture": "run {package} {head} -o {new}.nii.gz --picture {folder}.png",
+    "run cache": "run {package} {head} -o {new}.nii.gz --cache {file}",
+    "bids out": "bids {raw} {folder} participant --package {package}",
+    "evaluate report": "evaluate {package} {cohort} --report {folder}.json",
+    "convert output": "convert {model} --random-weights --parity-data {head} -o {folder}",
+    "convert account": "convert {model} --random-weights --parity-data {head} -o {new} --report {file}",
+    "quantize output": "quantize {package} --calibration {cohort} --max-dice-drop 0.1 -o {folder}",
+    "quantize report_folder": "quantize {package} --calibration {cohort} --max-dice-drop 0.1 -o {new} --report {file}",
+    "tune output": "tune {ensemble} --calibration {cohort} --max-dice-drop 0.1 -o {folder}",
+    "tune report_folder": "tune {ensemble} --calibration {cohort} --max-dice-drop 0.1 -o {new} --report {file}",
+    "report output": "report {results} -o {folder}",
+    "cohort create output": "cohort create {images} -o {folder}.toml",
+    "cohort synthesize output": "cohort synthesize {head} {head} {head} -o {folder}",
+    "wheelhouse output": "wheelhouse {folder}",
+    "demo output": "demo -o {file}",
+}
+"""A call for each parameter that names an output: a folder is there, or a file where a folder is to be."""
+
+READ = {
+    *("run inputs", "bids bids_dir", "bids level", "evaluate cohort", "convert source", "convert spec_file"),
+    *("bench compare", "report results", "report costs", "cohort check cohort", "cohort create folder"),
+    *("cohort fetch cohort", "cohort synthesize maps", "cohort synthesize like", "wheelhouse wheel", "recipes"),
+    *("cache clear cache", "cache list cache", "cache path cache"),
+    # random weights do not matter: what a package is, whether it is whole, how fast it is
+    *("info place", "verify package", "bench package", "wheelhouse packages"),
+    # bound by a digest, to what was trained
+    *(f"{command} stage_zero" for command in ("run", "bids", "evaluate", "quantize", "tune", "bench")),
+    "tune int8",
+}
+"""What is read alone, and not refused for random weights."""
+
+
+def names(command: click.Command, path: str, context: click.Context) -> set[str]:
+    """All that a user names: command and parameter, of each argument, path and package; a command without any, too."""
+    if isinstance(command, click.Group):
+        below = {name: command.get_command(context, name) for name in command.list_commands(context)}
+        return set().union(*(names(each, f"{path} {name}", context) for name, each in below.items() if each))
+    found = {
+        f"{path} {each.name}".strip()
+        for each in command.params
+        if isinstance(each, click.Argument)
+        or isinstance(each.type, click.Path)
+        or "PKG" in (each.metavar or "")
+        or each.name == "package"
+    }
+    return found or {path.strip()}
+
+
+def test_the_tables_hold_whatever_a_command_can_be_given():
+    assert names(program, "", click.Context(program)) == {*UNTRAINED, *TAKEN, *READ}
+    assert len({*UNTRAINED, *TAKEN, *READ}) == len(UNTRAINED) + len(TAKEN) + len(READ)
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory, package) -> dict[str, Path | str]:
+    """What the calls of the tables name, but for their outputs."""
+    home = tmp_path_factory.mktemp("given")
+    model = narrow_spade()
+    study = stand_in(Phantom(shape=(40, 48, 2), spacing_mm=4.0), model.spec)
+    convert(model, dict.fromkeys(model.spec.graphs), study, home / "generator", ConvertOptions())
+    phantom_dataset(home / "raw", ["sub-01_ses-1_T1w"])
+    (home / "images").mkdir()
+    return {
+        "package": package,
+        "untrained": make_package(home / "untrained", weights_status=WeightsStatus.RANDOM).folder,
+        "ensemble": make_ensemble(home / "ensemble").folder,
+        "generator": home / "generator",
+        "model": "meshnet-tissue",
+        "head": save_phantom(home / "head.nii.gz"),
+        "raw": home / "raw",
+        "images": save_phantom(home / "images/head.nii.gz").parent,
+        "cohort": save_manifest(home, *three_heads(home)),
+        "results": Path(__file__).parents[1] / "benchmarks/results",
+    }
+
+
+@pytest.mark.parametrize("call", UNTRAINED.values(), ids=UNTRAINED)
+def test_random_weights_are_refused_with_3(given, here, call):
+    done = brain_edge(*call.format(**given, new=here / "new").split())
+    assert done.code == 3, done.err
+    assert "the weights of this package are random, " in done.err
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("call", TAKEN.values(), ids=TAKEN)
+def test_an_output_whose_place_is_taken_is_refused_with_2_and_kept(given, here, call):
+    for suffix in ("", ".nii.gz", ".json", ".png", ".toml"):
+        (here / f"folder{suffix}").mkdir()
+        (here / f"folder{suffix}/thesis.txt").write_text("mine")
+    (here / "file").write_text("mine")
+    before = contents(here)
+    done = brain_edge(*call.format(**given, **{name: here / name for name in ("folder", "file", "new")}).split())
+    assert done.code == 2, done.err
+    assert re.search(rf"^error: {here}/(folder|file).*(exists already|expected|something else)", done.err, re.MULTILINE)
+    assert contents(here) == before
 
 
 # the one place

@@ -183,7 +183,7 @@ def test_the_other_outputs_of_a_batch_go_to_folders(package, here):
     (record,) = done.json
     assert record["outputs"]["brain"]["path"] == "head_brain.nii.gz"
     assert record["outputs"]["report"]["path"] == "../qc/head_report.png"
-    said = refused(1, "run", package, "head.nii.gz", "-o", "out", "--brain", "b.nii.gz")
+    said = refused(2, "run", package, "head.nii.gz", "-o", "out", "--brain", "b.nii.gz")
     assert "b.nii.gz: expected a folder for the results of several images" in said
 
 

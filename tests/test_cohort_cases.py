@@ -7,8 +7,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 from cohorts import SHAPE, file_entry, head, make_case, save, save_manifest, threshold_spec
+from phantoms import save_with_fields
 
-from brain_edge.errors import InputError, UsageError
+from brain_edge.errors import GeometryError, InputError, UsageError
 from brain_edge.evaluation.cohort import (
     CaseEntry,
     CheckedCase,
@@ -172,13 +173,21 @@ def test_a_mask_that_is_no_image_is_refused(tmp_path: Path):
     (tmp_path / "mask.nii.gz").write_bytes(b"not an image")
     reference = file_entry(tmp_path / "mask.nii.gz", tmp_path)
     (case,) = _cohort(tmp_path, msgspec.structs.replace(entry, reference=reference)).cases()
-    with pytest.raises(InputError, match=r"mask\.nii\.gz: expected a reference mask, cannot read"):
+    with pytest.raises(InputError, match=r"mask\.nii\.gz: expected a NIfTI .* image, got a file that begins with"):
+        load_case(case)
+
+
+def test_a_mask_whose_place_in_the_world_is_not_known_is_refused(tmp_path: Path):
+    path = save_with_fields(tmp_path / "mask.nii", np.ones(SHAPE, np.uint8), sform_code=0, qform_code=0)
+    entry = msgspec.structs.replace(make_case(tmp_path, "a"), reference=file_entry(path, tmp_path))
+    (case,) = _cohort(tmp_path, entry).cases()
+    with pytest.raises(GeometryError, match=r"mask\.nii: expected an orientation, got none"):
         load_case(case)
 
 
 def test_a_mask_of_several_volumes_is_refused(tmp_path: Path):
     (case,) = _cohort(tmp_path, make_case(tmp_path, "a", mask=np.ones((*SHAPE, 2), np.uint8))).cases()
-    with pytest.raises(InputError, match="expected a reference mask of one volume"):
+    with pytest.raises(InputError, match="expected one volume, got 2 in one file"):
         load_case(case)
 
 

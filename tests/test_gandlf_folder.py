@@ -285,6 +285,11 @@ class TestRefusals:
         (folder / "resunet_best.pth.tar").rename(folder / "resunet_latest.pth.tar")
         assert "expected one checkpoint NAME_best.pth.tar, got none" in refused(3, "convert", folder, "-o", "package")
 
+    def test_a_network_without_its_weights(self, tmp_path):
+        (graph,) = resolve(Request(source=str(make_folder(tmp_path)))).model.graphs
+        with pytest.raises(WeightsError, match="a GaNDLF folder is converted with its own weights"):
+            graph.build(None)
+
     def test_an_option_that_would_do_nothing(self, tmp_path):
         assert "is read as data and runs nothing" in refused(
             2, "convert", make_folder(tmp_path), "--trust", "-o", tmp_path / "package"

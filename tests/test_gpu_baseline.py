@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch import nn
 
-from brain_edge.bench.matrix.cells import Outcome, read_cells
+from benchmarks import BENCHMARKS, program
+from benchmarks import gpu_baseline as script
+from benchmarks.harness.cell_record import EntryOutcome, read_cells
+from benchmarks.harness.zoo import ARCHITECTURES
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-import gpu_baseline as script  # noqa: E402
-from harness.zoo import ARCHITECTURES  # noqa: E402
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def in_order_of_use(network: nn.Module, given: torch.Tensor) -> list[nn.Module]:
@@ -63,7 +64,7 @@ def test_no_network_of_the_cpu_cells_is_left_out():
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(BENCHMARKS / "gpu_baseline.py"), *arguments]
+    command = program("gpu_baseline", *arguments)
     given = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1"}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=given)
 
@@ -84,7 +85,7 @@ def test_on_a_cpu_it_records_a_cpu(tmp_path: Path):
     assert found.device is not None
     assert found.device.name.startswith("CPU, not a GPU")
     assert [entry.name for entry in found.entries] == [contender.name for contender in script.CONTENDERS]
-    assert found.entries[0].outcome is Outcome.MEASURED
+    assert found.entries[0].outcome is EntryOutcome.MEASURED
     assert {len(entry.samples) for entry in found.measured} == {3}
 
 
@@ -92,4 +93,6 @@ def test_it_needs_nothing_of_ours():
     """It is copied to machines where only torch and NumPy are."""
     code = f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import gpu_baseline; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not [name for name in done.stdout.split() if name.startswith(("brain_edge", "monai", "harness", "msgspec"))]
+    assert not [
+        name for name in done.stdout.split() if name.startswith(("brain_edge", "monai", "benchmarks", "msgspec"))
+    ]

@@ -7,23 +7,18 @@ import re
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
-from brain_edge.bench.matrix.cells import CellEntry, CellSample, Kind, Outcome, latest, read_cell, read_cells
-from brain_edge.errors import BrainEdgeError, InputError
-from brain_edge.machine.description import this_machine
-
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-import matrix as program  # noqa: E402
-from harness.cell_setting import Setting, environment_of, run_of  # noqa: E402
-from harness.contenders import THREAD_VARIABLES  # noqa: E402
-from harness.engines import ENGINES, why_engine_not_available  # noqa: E402
-from harness.matrix_plan import (  # noqa: E402
+from benchmarks import matrix, program
+from benchmarks.harness.cell_record import CellEntry, EntryOutcome, Kind, RunSample, latest, read_cell, read_cells
+from benchmarks.harness.cell_setting import MatrixSetting, environment_of, run_of
+from benchmarks.harness.contenders import THREAD_VARIABLES
+from benchmarks.harness.engines import ENGINES, why_engine_not_available
+from benchmarks.harness.matrix_plan import (
     MATRIX,
     Suite,
     cells,
@@ -31,16 +26,21 @@ from harness.matrix_plan import (  # noqa: E402
     thread_counts,
     why_isa_not_available,
 )
-from harness.matrix_store import finished, write_cell  # noqa: E402
-from harness.measure import Contender, OutOfMemoryError, run  # noqa: E402
-from harness.zoo import ARCHITECTURES  # noqa: E402
+from benchmarks.harness.matrix_store import finished, write_cell
+from benchmarks.harness.measure import Contender, OutOfMemoryError, run
+from benchmarks.harness.zoo import ARCHITECTURES
+from brain_edge.errors import BrainEdgeError, InputError
+from brain_edge.machine.description import this_machine
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MACHINE = this_machine()
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Setting:
-    return Setting(repetition=1, max_disturbance=0.1, patience_s=0.0, results=tmp_path / "results")
+def setting(tmp_path: Path) -> MatrixSetting:
+    return MatrixSetting(repetition=1, max_disturbance=0.1, patience_s=0.0, results=tmp_path / "results")
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def cell():
 
 
 def measured(cell, setting, *, latency_ms=100.0, others_cpu_ms=0.0):
-    sample = CellSample(latency_ms=latency_ms, others_cpu_ms=others_cpu_ms)
+    sample = RunSample(latency_ms=latency_ms, others_cpu_ms=others_cpu_ms)
     entries = tuple(CellEntry(name=name, samples=(sample,) * cell.rounds) for name in cell.contenders)
-    return run_of(cell, setting, program.now(), entries)
+    return run_of(cell, setting, matrix.now(), entries)
 
 
 @pytest.mark.parametrize("cores", [1, 2, 16])
@@ -64,7 +64,7 @@ def test_what_is_declared_can_be_measured(suite: Suite, cores: int):
     found = cells(read_matrix(), suite, cores)
     assert len({cell.id for cell in found}) == len(found) > 0
     for cell in found:
-        assert cell.kind in program.MEASURES
+        assert cell.kind in matrix.MEASURES
         if cell.kind in (Kind.NETWORK, Kind.ROOFLINE):
             assert cell.subject in ARCHITECTURES
             assert set(cell.contenders) <= set(ENGINES)
@@ -115,7 +115,7 @@ def test_a_cell_says_its_limits_to_all_its_processes(cell, monkeypatch: pytest.M
     assert {limited[name] for name in THREAD_VARIABLES} == {"3"}
 
 
-def test_a_recorded_cell_is_not_measured_again(cell, setting: Setting):
+def test_a_recorded_cell_is_not_measured_again(cell, setting: MatrixSetting):
     assert finished([cell], setting.results, MACHINE, 1) == set()
     write_cell(measured(cell, setting), setting.results)
     assert finished([cell], setting.results, MACHINE, 1) == {cell.id}
@@ -124,23 +124,23 @@ def test_a_recorded_cell_is_not_measured_again(cell, setting: Setting):
     assert finished([cell], setting.results, replace(MACHINE, stepping=99), 1) == set()
 
 
-def test_a_cell_of_a_busy_machine_is_measured_again(cell, setting: Setting):
+def test_a_cell_of_a_busy_machine_is_measured_again(cell, setting: MatrixSetting):
     write_cell(measured(cell, setting, others_cpu_ms=1e6), setting.results)
     assert finished([cell], setting.results, MACHINE, 1) == set()
 
 
 @pytest.mark.parametrize("kind", [Kind.MEMORY, Kind.ACCURACY])
-def test_what_is_not_timed_may_be_measured_on_a_busy_machine(kind: Kind, cell, setting: Setting):
+def test_what_is_not_timed_may_be_measured_on_a_busy_machine(kind: Kind, cell, setting: MatrixSetting):
     untimed = replace(cell, kind=kind)
     busy = partial(measured, others_cpu_ms=1e6)
-    assert program.measure_cells([untimed], setting, {kind: busy}).failures == []
+    assert matrix.measure_cells([untimed], setting, {kind: busy}).failures == []
     assert finished([untimed], setting.results, MACHINE, 1) == {cell.id}
     timed = replace(cell, id="network/timed", subject="timed")
-    left = program.measure_cells([timed], setting, {Kind.NETWORK: busy})
+    left = matrix.measure_cells([timed], setting, {Kind.NETWORK: busy})
     assert left.failures == [f"{timed.id}: only 0 rounds count; the machine was busy"]
 
 
-def test_results_are_only_added(cell, setting: Setting):
+def test_results_are_only_added(cell, setting: MatrixSetting):
     found = measured(cell, setting)
     path = write_cell(found, setting.results)
     assert read_cell(path) == found
@@ -150,7 +150,7 @@ def test_results_are_only_added(cell, setting: Setting):
         write_cell(found, setting.results)
 
 
-def test_a_failed_cell_fails_the_run_and_keeps_no_other_from_running(cell, setting: Setting):
+def test_a_failed_cell_fails_the_run_and_keeps_no_other_from_running(cell, setting: MatrixSetting):
     other = replace(cell, id="network/other", subject="other")
 
     def broken_or_not(given, given_setting):
@@ -158,25 +158,25 @@ def test_a_failed_cell_fails_the_run_and_keeps_no_other_from_running(cell, setti
             raise BrainEdgeError("it broke")
         return measured(given, given_setting)
 
-    left = program.measure_cells([cell, other], setting, {Kind.NETWORK: broken_or_not})
+    left = matrix.measure_cells([cell, other], setting, {Kind.NETWORK: broken_or_not})
     assert left.failures == [f"{cell.id}: {name}: it broke" for name in cell.contenders]
     runs = latest(read_cells(setting.results))
-    assert {entry.outcome for entry in runs[cell.id].entries} == {Outcome.FAILED}
+    assert {entry.outcome for entry in runs[cell.id].entries} == {EntryOutcome.FAILED}
     assert not runs[other.id].failures
     assert finished([cell, other], setting.results, MACHINE, 1) == {other.id}
 
 
-def test_cells_that_there_is_no_time_for_are_named(cell, setting: Setting):
-    left = program.measure_cells([cell], setting, {Kind.NETWORK: measured}, limit_s=-1)
+def test_cells_that_there_is_no_time_for_are_named(cell, setting: MatrixSetting):
+    left = matrix.measure_cells([cell], setting, {Kind.NETWORK: measured}, limit_s=-1)
     assert left.not_started == [cell.id]
 
 
-def test_an_instruction_set_that_is_missing_is_recorded(cell, setting: Setting):
+def test_an_instruction_set_that_is_missing_is_recorded(cell, setting: MatrixSetting):
     wanted = replace(cell, isa="AVX512_CORE")
     if not why_isa_not_available(wanted.isa, MACHINE.flags):
         pytest.skip("this CPU has AVX512")
-    found = program.measure_cell(wanted, setting, {})
-    assert {entry.outcome for entry in found.entries} == {Outcome.NOT_AVAILABLE}
+    found = matrix.measure_cell(wanted, setting, {})
+    assert {entry.outcome for entry in found.entries} == {EntryOutcome.NOT_AVAILABLE}
     assert found.machine.isa == "AVX512_CORE"
 
 
@@ -235,8 +235,8 @@ def test_a_file_that_is_no_cell_is_refused(tmp_path: Path):
 @pytest.mark.full
 def test_the_smallest_suite_runs(tmp_path: Path):
     """Every engine opens and answers as PyTorch does; `make bench-once` runs the same."""
-    command = [sys.executable, str(BENCHMARKS / "matrix.py"), "--suite", "smallest", "--busy", "--results", tmp_path]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    command = program("matrix", "--suite", "smallest", "--busy", "--results", tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for found in read_cells(tmp_path):
         assert not found.failures

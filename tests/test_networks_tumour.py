@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from brain_edge.runtime.telemetry import forbid_telemetry
+from brain_edge.runtime.library import forbid_telemetry
 from brain_edge.spec import Network
 from brain_edge_conversion.convert.trace import trace
 from brain_edge_conversion.networks.cascaded_unet import SLOPE, CascadedUNet

@@ -201,6 +201,11 @@ class TestRefusals:
         with pytest.raises(WeightsError, match=r"fold_1/checkpoint_final.pth: there is no such checkpoint"):
             build_all(folder)
 
+    def test_a_network_without_its_weights(self, tmp_path):
+        graph, *_ = resolve(Request(source=str(make_folder(tmp_path)))).model.graphs
+        with pytest.raises(WeightsError, match="an nnU-Net folder is converted with its own weights"):
+            graph.build(None)
+
     def test_a_network_that_the_plans_do_not_describe_does_not_fit(self, tmp_path):
         arguments = ARCHITECTURE["arch_kwargs"] | {"n_conv_per_stage": [2, 1]}
         wider = {"architecture": ARCHITECTURE | {"arch_kwargs": arguments}}

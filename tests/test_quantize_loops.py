@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from brain_edge.runtime.telemetry import forbid_telemetry
+from brain_edge.runtime.library import forbid_telemetry
 from brain_edge.spec import Network, WholeStack
 from brain_edge_conversion.budget.coverage import int8_share, layer_costs
 from brain_edge_conversion.convert.trace import trace

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,12 +16,11 @@ from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from pathlib import Path
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-from harness.coverage_page import coverage_page  # noqa: E402
-from harness.coverage_record import RecipeCoverage, read_coverage, write_coverage  # noqa: E402
+from benchmarks import coverage_of_all, recipe_coverage
+from benchmarks.harness.coverage_page import coverage_page
+from benchmarks.harness.coverage_record import RecipeCoverage, read_coverage, write_coverage
 
 RECORDED = read_coverage()
 NAME = "unet-baseline-m1"
@@ -31,15 +29,11 @@ NAME = "unet-baseline-m1"
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> RecipeCoverage:
     """The smallest recipe, measured as the script does it."""
-    import recipe_coverage
-
-    script: ModuleType = recipe_coverage
     source = load_recipe(NAME).variant(Variant())
     study = make_study(Phantom(shape=(48, 56, 40), spacing_mm=4.0), [each.name for each in source.spec.inputs])
     target = tmp_path_factory.mktemp("package") / "fp32"
     package = convert(source, {"model": None}, study, target, ConvertOptions())
-    made: RecipeCoverage = script.measure(package, "a phantom", RuntimeOptions(threads=1), script.Plan(2, 16))
-    return made
+    return recipe_coverage.measure(package, "a phantom", RuntimeOptions(threads=1), recipe_coverage.SpeedTest(2, 16))
 
 
 def test_the_layers_of_a_network_add_up(measured: RecipeCoverage):
@@ -85,9 +79,7 @@ def test_why_something_was_not_measured_stands_in_the_section(measured: RecipeCo
 
 @pytest.mark.parametrize("shape", [(1, 4, 16, 18, 20), (2, 4, 32, 30), (20, 1, 32, 32), (3, 8)])
 def test_what_is_timed_is_a_head_or_slices_of_one_or_noise(shape: tuple[int, ...], tmp_path: Path):
-    from recipe_coverage import _phantom
-
-    batch = np.load(_phantom(shape, tmp_path / "batch.npy"))
+    batch = np.load(recipe_coverage._phantom(shape, tmp_path / "batch.npy"))
     assert batch.shape == shape
     assert batch.dtype == np.float32
     assert all(each.std() > 0.1 for each in batch)  # no slice is air
@@ -96,53 +88,45 @@ def test_what_is_timed_is_a_head_or_slices_of_one_or_noise(shape: tuple[int, ...
 
 
 class TestAllRecipesInTurn:
-    def plan(self, tmp_path: Path, **changed: object) -> Any:
-        import coverage_of_all
-
+    def options(self, tmp_path: Path, **changed: object) -> Any:
         data = {name: tmp_path / f"{name}.nii.gz" for name in ("T1", "T1C", "T2", "FLAIR")}
         usual = {"packages": tmp_path, "data": data, "compared_on": "a case", "threads": 1, "rounds": 2}
-        return coverage_of_all.Plan(**{**usual, "memory_gib": 1.0, "folder": tmp_path, **changed})
+        return coverage_of_all.CoverageOptions(**{**usual, "memory_gib": 1.0, "folder": tmp_path, **changed})
 
     def test_a_step_that_needs_more_memory_than_it_may_take_is_told_from_one_that_fails(self, tmp_path: Path):
-        from coverage_of_all import _limited
-
-        plan = self.plan(tmp_path)
-        many = _limited([sys.executable, "-c", "import numpy; numpy.ones(2**28)"], plan)
+        options = self.options(tmp_path)
+        many = coverage_of_all._limited([sys.executable, "-c", "import numpy; numpy.ones(2**28)"], options)
         assert many.code != 0
         assert many.lacked_memory
-        wrong = _limited([sys.executable, "-c", "raise SystemExit('error: parity')"], plan)
+        wrong = coverage_of_all._limited([sys.executable, "-c", "raise SystemExit('error: parity')"], options)
         assert wrong.code == 1
         assert not wrong.lacked_memory
-        assert not _limited([sys.executable, "-c", "print('out of memory, not')"], plan).lacked_memory
+        assert not coverage_of_all._limited(
+            [sys.executable, "-c", "print('out of memory, not')"], options
+        ).lacked_memory
 
     def test_weights_that_can_be_fetched_are_and_all_others_are_random(self, tmp_path: Path):
-        from coverage_of_all import _conversion
-
-        data = self.plan(tmp_path).data
+        data = self.options(tmp_path).data
         for name, is_random in (("deepbet", False), ("brainmage", True), ("spin", True)):
             recipe = load_recipe(name)
-            command = _conversion(recipe, recipe.variant(Variant()), data)
+            command = coverage_of_all._conversion(recipe, recipe.variant(Variant()), data)
             assert ("--random-weights" in command) is is_random, name
 
     def test_a_recipe_is_compared_on_its_sequences_or_on_what_it_names(self, tmp_path: Path):
-        from coverage_of_all import _conversion, compared_on
-
-        plan = self.plan(tmp_path)
+        options = self.options(tmp_path)
         words = {}
         for name in ("spin", "swin-unetr", "deepbet", "spade"):
             recipe = load_recipe(name)
             model = recipe.variant(Variant())
-            given = _conversion(recipe, model, plan.data).count("--parity-data")
-            words[name] = (given, compared_on(recipe, model, plan))
+            given = coverage_of_all._conversion(recipe, model, options.data).count("--parity-data")
+            words[name] = (given, coverage_of_all.compared_on(recipe, model, options))
         assert words["spin"] == (1, "a case")
         assert words["swin-unetr"] == (4, "a case")
         assert words["deepbet"] == (0, f"the head of the recipe, {load_recipe('deepbet').parity_input}")
         assert words["spade"] == (0, "a generated head")
 
     def test_the_smallest_comes_first(self):
-        from coverage_of_all import smallest_first
-
-        assert smallest_first(["spin", "unet-baseline-m1", "meshnet-tissue"]) == [
+        assert coverage_of_all.smallest_first(["spin", "unet-baseline-m1", "meshnet-tissue"]) == [
             "meshnet-tissue",
             "unet-baseline-m1",
             "spin",

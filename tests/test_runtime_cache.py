@@ -162,8 +162,10 @@ class TestTheFolder:
 
     def test_that_is_a_file_is_refused(self, package, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(OutputError, match=r"file: compiled graphs cannot be kept in this folder .* or run without"):
+        with pytest.raises(UsageError, match=r"file: expected a folder to write, got a file; choose another name"):
             output(package, tmp_path / "file")
+        with pytest.raises(OutputError, match=r"cache: compiled graphs cannot be kept in this folder"):
+            output(package, tmp_path / "file/cache")
 
     def test_that_is_not_there_cannot_be_listed(self, tmp_path):
         with pytest.raises(InputError, match="expected a folder of compiled graphs, there is none"):
@@ -192,7 +194,7 @@ class TestTheCommand:
     def test_a_folder_that_cannot_be_written_is_refused(self, package, tmp_path):
         head, mask = save_phantom(tmp_path / "head.nii.gz"), tmp_path / "mask.nii.gz"
         (tmp_path / "file").write_text("")
-        words = refused(1, "run", package.folder, head, "-o", mask, "--cache", tmp_path / "file")
+        words = refused(1, "run", package.folder, head, "-o", mask, "--cache", tmp_path / "file/cache")
         assert "compiled graphs cannot be kept in this folder" in words
         assert not mask.exists()
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brain_edge.evaluation.cohort.reference import read_reference
-from harness.contenders import pytorch_reference
-from harness.measure import run
-from harness.networks import pytorch_session
+
+from .contenders import pytorch_reference
+from .measure import run
+from .networks import pytorch_session
 
 if TYPE_CHECKING:
     from pathlib import Path

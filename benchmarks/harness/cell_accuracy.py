@@ -12,25 +12,27 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from brain_edge.bench.matrix.cells import CaseScore, CellEntry, Outcome
+from benchmarks import program
 from brain_edge.errors import BrainEdgeError
 from brain_edge.evaluation.cohort import Split, load_cohort
 from brain_edge.evaluation.evaluate import CaseScores, Evaluation
-from harness.cell_process import PACKAGES, PYTORCH
-from harness.cell_setting import environment_of, now, run_of
-from harness.peers import BENCHMARKS
+
+from .cell_process import PACKAGES, PYTORCH
+from .cell_record import CaseScore, CellEntry, EntryOutcome
+from .cell_setting import environment_of, now, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brain_edge.bench.matrix.cells import Cell, CellRun
     from brain_edge.package import ModelPackage
-    from harness.cell_setting import Setting
+
+    from .cell_record import Cell, CellRun
+    from .cell_setting import MatrixSetting
 
 JUDGED: Final = (Split.VALIDATION, Split.TEST)
 
 
-def measure_accuracy(cell: Cell, setting: Setting) -> CellRun:
+def measure_accuracy(cell: Cell, setting: MatrixSetting) -> CellRun:
     """Judge each contender on the cases of the cohort that have a reference mask; the cohort is the cell's group."""
     started = now()
     cohort = load_cohort(cell.group)
@@ -38,14 +40,14 @@ def measure_accuracy(cell: Cell, setting: Setting) -> CellRun:
     return run_of(cell, setting, started, entries, cohort=cohort.manifest.name, image_sha256=cohort.sha256)
 
 
-def _judged(cell: Cell, name: str, setting: Setting) -> CellEntry:
+def _judged(cell: Cell, name: str, setting: MatrixSetting) -> CellEntry:
     setting.report(f"{cell.id}: judging {name}")
     entry = CellEntry(name=name, precision="f32")
     try:
         package = None if name == PYTORCH else setting.package(cell.subject, PACKAGES[name])
         cases = [case for split in JUDGED for case in _evaluation(cell, package, split).cases]
     except BrainEdgeError as error:
-        return replace(entry, outcome=Outcome.FAILED, why=str(error))
+        return replace(entry, outcome=EntryOutcome.FAILED, why=str(error))
     if package is not None:
         numbers = package.manifest.number_format
         entry = replace(entry, precision=f"{numbers}, rest in {package.manifest.precision}")
@@ -73,11 +75,11 @@ def scores_of(cases: Sequence[CaseScores]) -> tuple[CaseScore, ...]:
 
 def _evaluation(cell: Cell, package: ModelPackage | None, split: Split) -> Evaluation:
     if package is None:
-        command = [str(BENCHMARKS / "pytorch_accuracy.py"), cell.subject, cell.group]
+        command = program("pytorch_accuracy", cell.subject, cell.group)
     else:
-        command = ["-m", "brain_edge", "evaluate", str(package.folder), cell.group, "--json", "--quiet"]
+        command = [sys.executable, "-m", "brain_edge", "evaluate", str(package.folder), cell.group, "--json", "--quiet"]
     done = subprocess.run(
-        [sys.executable, *command, "--split", str(split), "--threads", str(cell.threads)],
+        [*command, "--split", str(split), "--threads", str(cell.threads)],
         env=environment_of(cell),
         capture_output=True,
         text=True,

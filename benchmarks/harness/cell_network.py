@@ -5,29 +5,26 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from brain_edge.bench.matrix.cells import CellEntry, CellSample, Outcome, quiet_rounds
 from brain_edge.errors import BrainEdgeError
 from brain_edge.machine.description import this_machine
-from harness.cell_setting import environment_of, graphs_of, now, run_of
-from harness.engines import ENGINES, Library, why_engine_not_available
-from harness.server import Server
-from harness.zoo import ARCHITECTURES, phantom_input
+
+from .cell_record import CellEntry, EntryOutcome
+from .cell_setting import environment_of, graphs_of, now, run_of
+from .engines import ENGINES, Library, why_engine_not_available
+from .server import Server
+from .zoo import ARCHITECTURES, phantom_input
 
 if TYPE_CHECKING:
-    from brain_edge.bench.matrix.cells import Cell, CellRun
-    from harness.cell_setting import Setting
-
-PATIENT_ROUNDS: Final = 2
-"""Rounds that are run at most, per round that should count."""
+    from .cell_record import Cell, CellRun
+    from .cell_setting import MatrixSetting
 
 
-def measure_network(cell: Cell, setting: Setting) -> CellRun:
+def measure_network(cell: Cell, setting: MatrixSetting) -> CellRun:
     """Open all engines, compare their answers with the first one's, and run them in turn until enough rounds count."""
     started = now()
     graphs = graphs_of(cell.subject, setting.report)
@@ -41,26 +38,25 @@ def measure_network(cell: Cell, setting: Setting) -> CellRun:
             if server is not None:
                 entry = _checked(entry, server, servers[0] if servers else server)
             entries[name] = entry
-            if server is not None and entry.outcome is Outcome.MEASURED:
+            if server is not None and entry.outcome is EntryOutcome.MEASURED:
                 servers.append(server)
-        if entries[cell.contenders[0]].outcome is Outcome.MEASURED:
-            samples = _rounds(servers, cell, setting)
-            entries |= {name: replace(entries[name], samples=tuple(of_one)) for name, of_one in samples.items()}
+        if entries[cell.contenders[0]].outcome is EntryOutcome.MEASURED:
+            entries = setting.sampled(cell, entries, {server.name: server.run for server in servers})
     return run_of(cell, setting, started, tuple(entries.values()), image=ARCHITECTURES[cell.subject].shape)
 
 
 def _opened(
-    cell: Cell, name: str, source: Path, target: Path, graphs: Path, stack: ExitStack, setting: Setting
+    cell: Cell, name: str, source: Path, target: Path, graphs: Path, stack: ExitStack, setting: MatrixSetting
 ) -> tuple[CellEntry, Server | None]:
     engine = ENGINES[name]
     entry = CellEntry(name=name, precision=engine.words, inputs=engine.streams)
     missing = why_engine_not_available(engine, cell.isa, this_machine().flags)
     if missing:
-        return replace(entry, outcome=Outcome.NOT_AVAILABLE, why=missing), None
+        return replace(entry, outcome=EntryOutcome.NOT_AVAILABLE, why=missing), None
     refused = graphs / "f32.onnx.refused"
     if engine.library is Library.ONNX_RUNTIME and refused.exists():
         why = f"PyTorch's exporter to ONNX refused: {refused.read_text(encoding='utf-8')}"
-        return replace(entry, outcome=Outcome.NOT_SUPPORTED, why=why), None
+        return replace(entry, outcome=EntryOutcome.NOT_SUPPORTED, why=why), None
     setting.report(f"{cell.id}: opening {name}")
     try:
         server = Server(
@@ -74,7 +70,7 @@ def _opened(
         )
         return entry, stack.enter_context(server)
     except BrainEdgeError as error:
-        outcome = Outcome.NOT_SUPPORTED if name in cell.optional else Outcome.FAILED
+        outcome = EntryOutcome.NOT_SUPPORTED if name in cell.optional else EntryOutcome.FAILED
         return replace(entry, outcome=outcome, why=str(error)), None
 
 
@@ -83,26 +79,11 @@ def _checked(entry: CellEntry, server: Server, first: Server) -> CellEntry:
     got, expected = np.load(server.target), np.load(first.target)
     if got.shape != expected.shape or not np.isfinite(got).all():
         why = f"its answer has the shape {got.shape}, expected {expected.shape} and finite numbers"
-        return replace(entry, outcome=Outcome.FAILED, why=why)
+        return replace(entry, outcome=EntryOutcome.FAILED, why=why)
     correlation = float(np.corrcoef(got.ravel(), expected.ravel())[0, 1])
     error = float(np.abs(got - expected).max())
     least = ENGINES[server.name].least_correlation
     if not correlation >= least:
         why = f"its answer correlates with {first.name}'s at {correlation:.6f}, expected {least}; not timed"
-        return replace(entry, outcome=Outcome.FAILED, why=why, correlation=correlation, largest_error=error)
+        return replace(entry, outcome=EntryOutcome.FAILED, why=why, correlation=correlation, largest_error=error)
     return replace(entry, correlation=correlation, largest_error=error)
-
-
-def _rounds(servers: list[Server], cell: Cell, setting: Setting) -> dict[str, list[CellSample]]:
-    """Samples per engine, per round; every round is kept."""
-    samples: dict[str, list[CellSample]] = {server.name: [] for server in servers}
-    processors = this_machine().processors
-    for number in range(1, cell.rounds * PATIENT_ROUNDS + 1):
-        setting.wait()
-        for server in servers:
-            samples[server.name].append(CellSample(**msgspec.structs.asdict(server.run())))
-        counted = len(quiet_rounds(list(samples.values()), setting.max_disturbance, processors))
-        setting.report(f"{cell.id}: round {number}, {counted} of {cell.rounds} count")
-        if counted == cell.rounds:
-            break
-    return samples

@@ -4,41 +4,39 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace as with_fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
-from brain_edge.bench.matrix.cells import CellEntry, CellSample, Outcome, quiet_rounds
 from brain_edge.errors import BrainEdgeError
 from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume
-from brain_edge.machine.description import this_machine
+from brain_edge.package import NumberFormat
 from brain_edge.package.digest import sha256_of
-from harness.answers import brain_of
-from harness.cell_network import PATIENT_ROUNDS
-from harness.cell_setting import environment_of, now, run_of
-from harness.contenders import package_run, published_program, pytorch_reference
-from harness.measure import OutOfMemoryError, run
-from harness.packages import Kind as PackageKind
-from harness.peers import prepare, versions
+
+from .answers import brain_of
+from .cell_record import CellEntry, EntryOutcome
+from .cell_setting import environment_of, now, run_of
+from .contenders import package_run, published_program, pytorch_reference
+from .measure import OutOfMemoryError, run
+from .peers import prepare, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from brain_edge.bench.matrix.cells import Cell, CellRun
-    from harness.cell_setting import Setting
-    from harness.measure import Contender
+    from .cell_record import Cell, CellRun
+    from .cell_setting import MatrixSetting
+    from .measure import Contender
 
 MINIMUM_DICE: Final = 0.98
 """Of a mask with the first contender's; a published program may be off by a voxel. Below it nothing is timed."""
 
 PUBLISHED: Final = "published program"
 PYTORCH: Final = "PyTorch, our steps"
-PACKAGES: Final = {"package FP32": PackageKind.FP32, "package INT8": PackageKind.INT8}
+PACKAGES: Final = {"package FP32": NumberFormat.FP32, "package INT8": NumberFormat.INT8}
 
 
-def measure_process(cell: Cell, setting: Setting) -> CellRun:
+def measure_process(cell: Cell, setting: MatrixSetting) -> CellRun:
     """Run each contender once, compare the masks, then run all in turn until enough rounds count."""
     started = now()
     peer = prepare(cell.subject, setting.report) if PUBLISHED in cell.contenders else None
@@ -48,10 +46,9 @@ def measure_process(cell: Cell, setting: Setting) -> CellRun:
         for name, contender in contenders.items():
             setting.report(f"{cell.id}: checking {name}")
             entries[name] = _checked(entries[name], contender, contenders[cell.contenders[0]], setting)
-        timed = {name: each for name, each in contenders.items() if entries[name].outcome is Outcome.MEASURED}
+        timed = {name: each for name, each in contenders.items() if entries[name].outcome is EntryOutcome.MEASURED}
         if cell.contenders[0] in timed:
-            samples = _rounds(timed, cell, setting)
-            entries |= {name: replace(entries[name], samples=tuple(of_one)) for name, of_one in samples.items()}
+            entries = setting.sampled(cell, entries, {name: partial(run, each) for name, each in timed.items()})
     return run_of(
         cell,
         setting,
@@ -63,7 +60,7 @@ def measure_process(cell: Cell, setting: Setting) -> CellRun:
     )
 
 
-def measure_memory(cell: Cell, setting: Setting) -> CellRun:
+def measure_memory(cell: Cell, setting: MatrixSetting) -> CellRun:
     """Run each contender under each limit, the largest first; under what is smaller than one that failed, too."""
     started = now()
     with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +74,7 @@ def measure_memory(cell: Cell, setting: Setting) -> CellRun:
     return run_of(cell, setting, started, tuple(entries), image=image, image_sha256=sha256_of(setting.given_head))
 
 
-def _contender(cell: Cell, name: str, setting: Setting, peer: Path | None, folder: Path) -> Contender:
+def _contender(cell: Cell, name: str, setting: MatrixSetting, peer: Path | None, folder: Path) -> Contender:
     mask = folder / f"{len(name)}-{name.replace(' ', '-').replace(',', '')}.nii.gz"
     if name == PUBLISHED:
         assert peer is not None
@@ -93,46 +90,32 @@ def _entry(name: str, contender: Contender) -> CellEntry:
     return CellEntry(name=name, precision=contender.precision, package_digest=contender.package_digest)
 
 
-def _checked(entry: CellEntry, contender: Contender, first: Contender, setting: Setting) -> CellEntry:
+def _checked(entry: CellEntry, contender: Contender, first: Contender, setting: MatrixSetting) -> CellEntry:
     """The entry with the agreement of its mask; failed where it made none, or another one."""
     try:
         run(contender)
     except BrainEdgeError as error:
-        return replace(entry, outcome=Outcome.FAILED, why=str(error))
+        return replace(entry, outcome=EntryOutcome.FAILED, why=str(error))
     mask = brain_of(contender.mask)
     if not first.mask.exists():
-        return replace(entry, outcome=Outcome.FAILED, why=f"{first.name} made no mask to compare with")
+        return replace(entry, outcome=EntryOutcome.FAILED, why=f"{first.name} made no mask to compare with")
     same = dice(mask, brain_of(first.mask)) or 0.0
     truth = brain_of(setting.reference) if setting.reference else None
     judged = replace(entry, dice_first=same, dice_reference=None if truth is None else dice(mask, truth))
     if same < MINIMUM_DICE:
         why = f"its mask agrees with that of the {first.name} at Dice {same:.4f}, expected {MINIMUM_DICE}; not timed"
-        return replace(judged, outcome=Outcome.FAILED, why=why)
+        return replace(judged, outcome=EntryOutcome.FAILED, why=why)
     return judged
 
 
-def _rounds(contenders: Mapping[str, Contender], cell: Cell, setting: Setting) -> dict[str, list[CellSample]]:
-    samples: dict[str, list[CellSample]] = {name: [] for name in contenders}
-    processors = this_machine().processors
-    for number in range(1, cell.rounds * PATIENT_ROUNDS + 1):
-        setting.wait()
-        for name, contender in contenders.items():
-            samples[name].append(CellSample(**asdict(run(contender))))
-        counted = len(quiet_rounds(list(samples.values()), setting.max_disturbance, processors))
-        setting.report(f"{cell.id}: round {number}, {counted} of {cell.rounds} count")
-        if counted == cell.rounds:
-            break
-    return samples
-
-
-def _limited(entry: CellEntry, contender: Contender, limit_mib: int, setting: Setting) -> CellEntry:
+def _limited(entry: CellEntry, contender: Contender, limit_mib: int, setting: MatrixSetting) -> CellEntry:
     """The entry under a limit: what it took, or that it did not fit."""
     setting.report(f"{entry.name} in {limit_mib} MiB")
     limited = replace(entry, limit_mib=limit_mib)
     try:
         sample = run(contender, limit_bytes=limit_mib * 2**20)
     except OutOfMemoryError as error:
-        return replace(limited, outcome=Outcome.DOES_NOT_FIT, why=str(error))
+        return replace(limited, outcome=EntryOutcome.DOES_NOT_FIT, why=str(error))
     except BrainEdgeError as error:
-        return replace(limited, outcome=Outcome.FAILED, why=str(error))
-    return replace(limited, samples=(CellSample(**asdict(sample)),))
+        return replace(limited, outcome=EntryOutcome.FAILED, why=str(error))
+    return replace(limited, samples=(sample,))

@@ -6,32 +6,36 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from brain_edge.bench.matrix.cells import Cell, CellEntry, CellRun
+from benchmarks import BENCHMARKS, program
 from brain_edge.errors import BrainEdgeError
 from brain_edge.machine.description import NATIVE, this_machine
-from brain_edge.package import open_package
+from brain_edge.package import NumberFormat, open_package
 from brain_edge.package.digest import sha256_of
-from harness.contenders import environment
-from harness.measure import wait_until_idle
-from harness.packages import Kind as PackageKind
-from harness.packages import make_package
-from harness.peers import BENCHMARKS
-from harness.record import RESULTS, our_versions, this_commit
+
+from .cell_record import Cell, CellEntry, CellRun
+from .contenders import environment
+from .in_turn import Rounds, quiet_turns
+from .packages import make_package
+from .record import RESULTS, our_versions, this_commit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from brain_edge.package import ModelPackage
 
+    from .sample import RunSample
+
 ISA_VARIABLE: Final = "ONEDNN_MAX_CPU_ISA"
+PATIENT_ROUNDS: Final = 2
+"""Rounds that are run at most, per round that should count."""
+
 GRAPHS: Final = BENCHMARKS / ".graphs"
 MAKERS: Final = (
     *("benchmarks/harness/zoo.py", "benchmarks/network_graphs.py"),
@@ -41,7 +45,7 @@ MAKERS: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class MatrixSetting:
     """How a matrix is measured.
 
     Attributes:
@@ -68,12 +72,21 @@ class Setting:
         assert self.head is not None, "process and memory cells are measured with a head"
         return self.head
 
-    def wait(self) -> None:
-        """Wait until the machine is idle, not longer than the patience."""
-        if self.max_disturbance is not None:
-            wait_until_idle(self.max_disturbance, self.patience_s)
+    def sampled(
+        self, cell: Cell, entries: Mapping[str, CellEntry], runs: Mapping[str, Callable[[], RunSample]]
+    ) -> dict[str, CellEntry]:
+        """The entries of a cell, with the samples of those that ran in turn until enough rounds count."""
+        rounds = Rounds(
+            counting=cell.rounds,
+            most=PATIENT_ROUNDS,
+            max_disturbance=self.max_disturbance,
+            patience_s=self.patience_s,
+        )
+        samples = quiet_turns(list(runs.values()), rounds, lambda line: self.report(f"{cell.id}: {line}"))
+        timed = zip(runs, samples, strict=True)
+        return {**entries, **{name: replace(entries[name], samples=tuple(of_one)) for name, of_one in timed}}
 
-    def package(self, model: str, kind: PackageKind) -> ModelPackage:
+    def package(self, model: str, kind: NumberFormat) -> ModelPackage:
         """The package of a recipe.
 
         Raises:
@@ -84,7 +97,9 @@ class Setting:
         return open_package(self.packages / f"{model}-{kind}")
 
 
-def run_of(cell: Cell, setting: Setting, started: datetime, entries: tuple[CellEntry, ...], **facts: Any) -> CellRun:
+def run_of(
+    cell: Cell, setting: MatrixSetting, started: datetime, entries: tuple[CellEntry, ...], **facts: Any
+) -> CellRun:
     """A cell with its entries and all that they depend on, on this machine under the limit of the cell."""
     return CellRun(
         cell=cell,
@@ -117,7 +132,7 @@ def graphs_of(network: str, report: Callable[[str], None]) -> Path:
         report(f"converting and quantising {network}")
         scratch = folder.with_suffix(".partial")
         shutil.rmtree(scratch, ignore_errors=True)
-        command = [sys.executable, str(BENCHMARKS / "network_graphs.py"), network, str(scratch)]
+        command = program("network_graphs", network, scratch)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BrainEdgeError(f"the graphs of {network} could not be made:\n{done.stderr.strip()[-2000:]}")

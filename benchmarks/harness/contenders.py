@@ -6,9 +6,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from harness.measure import Contender
-from harness.peers import FOLDER as PEERS
-from harness.peers import PROGRAM
+from .measure import Contender
+from .peers import FOLDER as PEERS
+from .peers import PROGRAM
 
 if TYPE_CHECKING:
     from pathlib import Path

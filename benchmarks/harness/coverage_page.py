@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from harness.coverage_record import GraphCoverage, LayerGroup, RecipeCoverage, Speed
+    from .coverage_record import GraphCoverage, LayerGroup, RecipeCoverage, Speed
 
 SMALLEST_SHARE: Final = 5e-5
 """Of the multiply-adds, below which a share is printed as less than 0.01 %."""

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from brain_edge.bench.matrix.cells import Cell, Kind
+from benchmarks import BENCHMARKS
 from brain_edge.errors import InputError
 from brain_edge.machine.description import NATIVE
 from brain_edge.machine.isa import KNOWN_ISAS
-from harness.peers import BENCHMARKS
+
+from .cell_record import Cell, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from brain_edge.bench.matrix.cells import Kind, cell_files, read_cell
 from brain_edge.machine.description import NATIVE, differences
-from harness.record import write_result
+
+from .cell_record import TIMED, cell_files, read_cell
+from .record import write_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from brain_edge.bench.matrix.cells import Cell, CellRun
     from brain_edge.machine.description import Machine
 
-UNTIMED = frozenset({Kind.ACCURACY, Kind.ROOFLINE, Kind.MEMORY})
+    from .cell_record import Cell, CellRun
 
 
 def write_cell(run: CellRun, results: Path) -> Path:
@@ -41,7 +41,7 @@ def finished(wanted: Iterable[Cell], results: Path, machine: Machine, repetition
         if by_id.get(run.cell.id) == run.cell
         and run.repetition == repetition
         and not differences(replace(run.machine, isa=NATIVE), replace(machine, isa=NATIVE))
-        and (run.max_disturbance is not None or run.cell.kind in UNTIMED)
+        and (run.max_disturbance is not None or run.cell.kind not in TIMED)
         and is_complete(run)
     }
 
@@ -50,4 +50,4 @@ def is_complete(run: CellRun) -> bool:
     """Whether nothing failed and enough rounds count."""
     if run.failures:
         return False
-    return run.cell.kind in UNTIMED or not run.measured or len(run.counted()) >= min(run.cell.rounds, 3)
+    return run.cell.kind not in TIMED or not run.measured or len(run.counted()) >= min(run.cell.rounds, 3)

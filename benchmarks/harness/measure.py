@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.errors import BrainEdgeError
-from harness.load import busy_cpu_ms, load_average
+
+from .load import busy_cpu_ms, load_average
+from .sample import RunSample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,31 +50,6 @@ class Contender:
     package_digest: str | None = None
 
 
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One cold process.
-
-    Attributes:
-        latency_ms: from its start to its end, as the user waits.
-        cpu_ms: user and system time of it and its children, which hardly feels other programs on the machine.
-        peak_rss_bytes: greatest resident memory, read by the process itself when it has finished.
-        others_cpu_ms: processor time that other programs (and, on a virtual machine, its host) took meanwhile; None
-            where the system does not say.
-        load_average: of the last minute, when it was started.
-        elapsed_ms: per stage, where the program says.
-    """
-
-    latency_ms: float
-    cpu_ms: float
-    peak_rss_bytes: int
-    load_average: float | None
-    others_cpu_ms: float | None = None
-    elapsed_ms: dict[str, float] = {}
-
-    def disturbance(self, processors: int) -> float | None:
-        """Share of the machine that other programs took meanwhile, 0 to 1; None where unknown."""
-        return None if self.others_cpu_ms is None else self.others_cpu_ms / (self.latency_ms * processors)
-
-
 class _Report(msgspec.Struct):
     """What of a contender's stdout is read; `brain-edge run --json` says much more."""
 
@@ -104,7 +81,7 @@ NO_MEMORY: Final = (
 loader, a thread's stack."""
 
 
-def run(contender: Contender, limit_bytes: int | None = None) -> Sample:
+def run(contender: Contender, limit_bytes: int | None = None) -> RunSample:
     """Run a contender once, on request under a limit of its data (RLIMIT_DATA: heap, private mappings, stacks).
 
     What the system accounts to a child (`ru_maxrss`) includes what its parent had in memory when it started the
@@ -135,7 +112,7 @@ def run(contender: Contender, limit_bytes: int | None = None) -> Sample:
             raise OutOfMemoryError(what)
         raise BrainEdgeError(what)
     report = _report(contender, done.stdout)
-    return Sample(
+    return RunSample(
         latency_ms=latency_ms,
         cpu_ms=cpu_ms,
         peak_rss_bytes=report.peak_rss_bytes,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import statistics
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from brain_edge.bench.matrix.cells import Commit
-from brain_edge.bench.matrix.ratios import ratio_of_medians
 from brain_edge.errors import BrainEdgeError
 from brain_edge.machine.description import Machine
-from harness.measure import Sample
-from harness.record import MINIMUM_ROUNDS, RESULTS, quiet_rounds, write_result
+
+from .cell_record import Commit
+from .ratios import ratio_of_medians
+from .record import MINIMUM_ROUNDS, RESULTS, write_result
+from .sample import RunSample, median, quiet_rounds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ class NetworkEntry(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     correlation: float
     largest_error: float
-    samples: tuple[Sample, ...]
+    samples: tuple[RunSample, ...]
 
 
 class NetworkRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class NetworkRun(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         shape: of the input.
         target: times as fast as PyTorch that INT8 should be on a CPU with AVX512-VNNI.
-        max_disturbance: see `harness.record.Run`.
+        max_disturbance: see `harness.record.InterleavedRun`.
     """
 
     schema: Literal[1] = 1
@@ -53,7 +53,7 @@ class NetworkRun(msgspec.Struct, frozen=True, kw_only=True):
     commit: Commit
     machine: Machine
     threads: int
-    max_disturbance: float
+    max_disturbance: float | None
     versions: dict[str, str]
     entries: tuple[NetworkEntry, ...]
 
@@ -92,9 +92,9 @@ def network_table(run: NetworkRun) -> str:
         samples = [entry.samples[number] for number in counted]
         ratio = ratio_of_medians(first, [sample.latency_ms for sample in samples])
         lines.append(
-            f"| {entry.name} | {statistics.median(sample.latency_ms for sample in samples) / 1000:.3f} s "
-            f"| {ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})x "
-            f"| {statistics.median(sample.peak_rss_bytes for sample in samples) / 2**20:.0f} MiB "
+            f"| {entry.name} | {median(samples, 'latency_ms') / 1000:.3f} s "
+            f"| {ratio}x "
+            f"| {median(samples, 'peak_rss_bytes') / 2**20:.0f} MiB "
             f"| {entry.correlation:.5f} | {entry.largest_error:.2g} |"
         )
     return "\n".join(lines)

@@ -6,12 +6,11 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from benchmarks import BENCHMARKS
 from brain_edge.errors import BrainEdgeError
-from brain_edge.package import open_package
-from harness.peers import BENCHMARKS
+from brain_edge.package import NumberFormat, open_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,46 +21,42 @@ if TYPE_CHECKING:
 FOLDER: Final = BENCHMARKS / ".packages"
 SOURCES: Final = (BENCHMARKS.parent / "brain_edge", BENCHMARKS.parent / "conversion")
 MAX_DICE_DROP: Final = 0.01
+"""Budget of the INT8 packages."""
 
 
-class Kind(StrEnum):
-    """Which of the two packages of a model."""
-
-    FP32 = "fp32"
-    """As converted."""
-    INT8 = "int8"
-    """Quantised within a budget of `MAX_DICE_DROP`."""
-
-
-def make_package(model: str, kind: Kind, report: Callable[[str], None], calibration: str | None = None) -> ModelPackage:
+def make_package(
+    model: str, numbers: NumberFormat, report: Callable[[str], None], calibration: str | None = None
+) -> ModelPackage:
     """The package of a recipe, converted or quantised now unless the same code has already made it.
 
     Args:
         model: name of the recipe.
-        kind: FP32 or INT8.
+        numbers: FP32 or INT8.
         report: told before anything that takes minutes.
         calibration: cohort for INT8; the recipe's own by default.
 
     Raises:
         BrainEdgeError: the command failed.
     """
-    target = FOLDER / f"{model}-{kind}"
+    target = FOLDER / f"{model}-{numbers}"
     stamp = target.with_suffix(".made-by")
-    recipe = f"{_code()} {calibration if kind is Kind.INT8 else None}"
+    recipe = f"{_code()} {calibration if numbers is NumberFormat.INT8 else None}"
     if not (target.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == recipe):
-        _make(model, kind, target, report, calibration)
+        _make(model, numbers, target, report, calibration)
         stamp.write_text(recipe, encoding="utf-8")
     return open_package(target)
 
 
-def _make(model: str, kind: Kind, target: Path, report: Callable[[str], None], calibration: str | None) -> None:
+def _make(
+    model: str, numbers: NumberFormat, target: Path, report: Callable[[str], None], calibration: str | None
+) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(exist_ok=True)
-    if kind is Kind.FP32:
+    if numbers is NumberFormat.FP32:
         report(f"converting {model}")
         _brain_edge("convert", model, "-o", str(target), "--quiet")
         return
-    source = make_package(model, Kind.FP32, report)
+    source = make_package(model, NumberFormat.FP32, report)
     report(f"quantising {model}")
     cohort = ["--calibration", calibration] if calibration else []
     budget = ["--max-dice-drop", str(MAX_DICE_DROP)]

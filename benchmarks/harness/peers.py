@@ -10,19 +10,19 @@ import os
 import subprocess
 import sys
 import venv
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from benchmarks import BENCHMARKS
 from brain_edge.deploy.fetch import KNOWN_ARCHIVES, download
 from brain_edge.errors import BrainEdgeError
 from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-BENCHMARKS: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = BENCHMARKS / ".peers"
 REQUIREMENTS: Final = BENCHMARKS / "peers.txt"
 CONSTRAINTS: Final = BENCHMARKS.parent / "constraints.txt"

@@ -8,19 +8,19 @@ from __future__ import annotations
 import platform
 import statistics
 import subprocess
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from brain_edge.bench.matrix.cells import Commit
-from brain_edge.bench.matrix.ratios import Ratio, ratio_of_medians
+from benchmarks import BENCHMARKS
 from brain_edge.errors import BrainEdgeError
-from brain_edge.machine.description import Machine
-from harness.measure import Sample
-from harness.peers import BENCHMARKS
+from brain_edge.machine.description import Machine, this_machine
+
+from .cell_record import Commit
+from .ratios import ratio_of_medians
+from .sample import RunSample, median, quiet_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ MINIMUM_ROUNDS: Final = 3
 LIBRARIES: Final = ("brain-edge", "openvino", "numpy", "scipy", "nibabel", "isal", "torch", "nncf", "onnxruntime")
 
 
-class Head(msgspec.Struct, frozen=True):
+class HeadContent(msgspec.Struct, frozen=True):
     """The image, by content: SHA-256 of the file, voxels and spacing."""
 
     sha256: str
@@ -39,7 +39,7 @@ class Head(msgspec.Struct, frozen=True):
     spacing_mm: tuple[float, float, float]
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class InterleavedEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One contender.
 
     Attributes:
@@ -54,10 +54,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     package_digest: str | None
     dice_published: float
     dice_reference: float | None
-    samples: tuple[Sample, ...]
+    samples: tuple[RunSample, ...]
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class InterleavedRun(msgspec.Struct, frozen=True, kw_only=True):
     """One interleaved comparison. The first entry is what the others are compared with.
 
     Attributes:
@@ -75,9 +75,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     max_disturbance: float | None = None
     versions: dict[str, str]
     peer_versions: dict[str, str]
-    head: Head
+    head: HeadContent
     reference_sha256: str | None
-    entries: tuple[Entry, ...]
+    entries: tuple[InterleavedEntry, ...]
 
 
 def this_commit() -> Commit:
@@ -108,35 +108,31 @@ def write_result(result: object, kind: str, started: datetime, machine: Machine,
     return path
 
 
-def write(run: Run, results: Path = RESULTS) -> Path:
+def write_record(benchmark: str, kind: str, started: datetime, **facts: object) -> Path:
+    """Write what was measured now on this machine, with all that it depends on; the path of the file.
+
+    Args:
+        benchmark: what was measured, in words.
+        kind: the same as a part of the file's name.
+        started: when it began.
+        facts: the results.
+    """
+    machine = this_machine()
+    about = {"started": started, "commit": this_commit(), "machine": machine, "versions": our_versions()}
+    return write_result({"schema": 1, "benchmark": benchmark, **about, **facts}, kind, started, machine)
+
+
+def write(run: InterleavedRun, results: Path = RESULTS) -> Path:
     """Write a run to a file of its own."""
     return write_result(run, f"interleaved-{run.model}", run.started, run.machine, results)
 
 
-def read(path: Path) -> Run:
+def read(path: Path) -> InterleavedRun:
     """A run that was written before."""
-    return msgspec.json.decode(path.read_bytes(), type=Run)
+    return msgspec.json.decode(path.read_bytes(), type=InterleavedRun)
 
 
-def quiet_rounds(samples: Sequence[Sequence[Sample]], max_disturbance: float | None, processors: int) -> list[int]:
-    """The rounds that count: numbers of those in which no sample was disturbed by more than is allowed.
-
-    Args:
-        samples: per contender, per round.
-        max_disturbance: see `Run`.
-        processors: of the machine.
-    """
-    rounds = range(len(samples[0]))
-    if max_disturbance is None:
-        return list(rounds)
-    return [
-        number
-        for number in rounds
-        if all((of_one[number].disturbance(processors) or 0.0) <= max_disturbance for of_one in samples)
-    ]
-
-
-def table(run: Run) -> str:
+def table(run: InterleavedRun) -> str:
     """A run as Markdown: medians over the rounds that count, and ratios to the first entry with their intervals.
 
     Raises:
@@ -149,7 +145,6 @@ def table(run: Run) -> str:
             f"{len(counted)} of {total} rounds count, at least {MINIMUM_ROUNDS} are needed: other programs took more "
             f"than {run.max_disturbance:.0%} of the machine during the others; repeat when it is idle"
         )
-    rows = [Row.of(entry, counted) for entry in run.entries]
     lines = [
         f"{run.model}, whole cold processes, {run.threads} threads, {run.machine.cpu} ({run.machine.isa}), head of "
         f"{' x '.join(map(str, run.head.shape))} voxels; {len(counted)} of {total} rounds count, "
@@ -158,54 +153,31 @@ def table(run: Run) -> str:
         "| contender | latency | spread | faster | CPU time | peak memory | of the published | Dice published "
         "| Dice reference |",
         "|---|---|---|---|---|---|---|---|---|",
-        *(_line(row, rows[0]) for row in rows),
+        *(_row(entry, run.entries[0], counted) for entry in run.entries),
     ]
     return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class Row:
-    """An entry and its samples of the rounds that count."""
-
-    entry: Entry
-    latency_s: tuple[float, ...]
-    cpu_s: tuple[float, ...]
-    peak_mib: tuple[float, ...]
-
-    @classmethod
-    def of(cls, entry: Entry, counted: Sequence[int]) -> Row:
-        """The row of an entry."""
-        samples = [entry.samples[number] for number in counted]
-        return cls(
-            entry,
-            tuple(sample.latency_ms / 1000 for sample in samples),
-            tuple(sample.cpu_ms / 1000 for sample in samples),
-            tuple(sample.peak_rss_bytes / 2**20 for sample in samples),
-        )
-
-
-def _line(row: Row, first: Row) -> str:
-    compared = row is not first
-    reference = row.entry.dice_reference
+def _row(entry: InterleavedEntry, first: InterleavedEntry, counted: Sequence[int]) -> str:
+    samples, base = ([each.samples[number] for number in counted] for each in (entry, first))
+    latency_s, first_s = ([sample.latency_ms / 1000 for sample in each] for each in (samples, base))
+    peaks, first_peaks = ([float(sample.peak_rss_bytes or 0) for sample in each] for each in (samples, base))
+    compared = entry is not first
     cells = [
-        row.entry.name,
-        f"{statistics.median(row.latency_s):.2f} s",
-        f"{min(row.latency_s):.2f}-{max(row.latency_s):.2f} s",
-        f"{_interval(ratio_of_medians(first.latency_s, row.latency_s))}x" if compared else "",
-        f"{statistics.median(row.cpu_s):.2f} s",
-        f"{statistics.median(row.peak_mib):.0f} MiB",
-        _interval(ratio_of_medians(row.peak_mib, first.peak_mib)) if compared else "",
-        f"{row.entry.dice_published:.4f}" if compared else "",
-        "" if reference is None else f"{reference:.4f}",
+        entry.name,
+        f"{statistics.median(latency_s):.2f} s",
+        f"{min(latency_s):.2f}-{max(latency_s):.2f} s",
+        f"{ratio_of_medians(first_s, latency_s)}x" if compared else "",
+        f"{median(samples, 'cpu_ms') / 1000:.2f} s",
+        f"{median(samples, 'peak_rss_bytes') / 2**20:.0f} MiB",
+        str(ratio_of_medians(peaks, first_peaks)) if compared else "",
+        f"{entry.dice_published:.4f}" if compared else "",
+        "" if entry.dice_reference is None else f"{entry.dice_reference:.4f}",
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _interval(ratio: Ratio) -> str:
-    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-
-
-def _loads(run: Run) -> str:
+def _loads(run: InterleavedRun) -> str:
     loads = [sample.load_average for entry in run.entries for sample in entry.samples]
     known = [load for load in loads if load is not None]
     return f"{min(known):.1f} to {max(known):.1f}" if known else "unknown"

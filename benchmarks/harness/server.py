@@ -1,34 +1,24 @@
-"""Networks that wait in processes of their own, so that engines are measured in turn; see `network_server.py`."""
+"""Networks that wait in processes of their own, so that engines are measured in turn: the program `network_server`."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from benchmarks import program
 from brain_edge.errors import BrainEdgeError
-from harness.load import busy_cpu_ms, load_average
-from harness.peers import BENCHMARKS
+
+from .load import busy_cpu_ms, load_average
+from .sample import RunSample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-PROGRAM: Final = BENCHMARKS / "network_server.py"
 LONGEST_REASON: Final = 300
-
-
-class Answered(msgspec.Struct, frozen=True, kw_only=True):
-    """One run, as the server and the machine say."""
-
-    latency_ms: float
-    cpu_ms: float
-    peak_rss_bytes: int | None
-    load_average: float | None
-    others_cpu_ms: float | None
 
 
 class Server:
@@ -56,11 +46,11 @@ class Server:
     ) -> None:
         self.name = name
         self.target = target
-        options = ["--engine", name, "--threads", str(threads), *(["--graphs", str(graphs)] if graphs else [])]
+        options = ["--engine", name, "--threads", threads, *(["--graphs", graphs] if graphs else [])]
         # what it says is read only where it has failed, and a pipe that nobody reads would stop it
         self._said = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), network, str(source), str(target), *options],
+            program("network_server", network, source, target, *options),
             env=dict(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -87,7 +77,7 @@ class Server:
         self._process.communicate()
         self._said.close()
 
-    def run(self) -> Answered:
+    def run(self) -> RunSample:
         """Run the network once.
 
         Raises:
@@ -100,7 +90,7 @@ class Server:
         seen = msgspec.json.decode(self._read())
         after = busy_cpu_ms()
         others = None if busy is None or after is None else max(0.0, after - busy - seen["cpu_ms"])
-        return Answered(**seen, load_average=load, others_cpu_ms=others)
+        return RunSample(**seen, load_average=load, others_cpu_ms=others)
 
     def _read(self) -> str:
         assert self._process.stdout is not None

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from brain_edge.machine.description import this_machine
-from harness.load import load_average
-from harness.measure import run
+
+from .load import load_average
+from .measure import run
+from .sample import median
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from harness.measure import Contender, Sample
+    from .measure import Contender
+    from .sample import RunSample
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,11 @@ class Timing:
 
     def process(self, contender: Contender, *, rounds: int) -> None:
         """Time a whole process; keep also its processor time, peak memory and stages, every sample."""
-        samples: list[Sample] = []
+        samples: list[RunSample] = []
         self._note({"precision": contender.precision, "package_digest": contender.package_digest})
         self.benchmark.pedantic(lambda: samples.append(run(contender)), rounds=rounds, iterations=1)
         self.benchmark.extra_info["samples"] = msgspec.to_builtins(samples)
-        peaks = [sample.peak_rss_bytes for sample in samples]
-        self.benchmark.extra_info["peak_rss_bytes"] = statistics.median(peaks)
+        self.benchmark.extra_info["peak_rss_bytes"] = median(samples, "peak_rss_bytes")
 
     def _note(self, facts: Mapping[str, object]) -> None:
         machine = this_machine()

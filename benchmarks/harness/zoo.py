@@ -75,9 +75,10 @@ def nnunet_style() -> nn.Module:
     norm = ("INSTANCE", {"affine": True})
     strides = [1, *[2] * (levels - 1)]
     filters = [32, 64, 128, 256, 320, 320]
-    return same_each_time(
+    made: nn.Module = same_each_time(
         lambda: DynUNet(3, 4, 4, [3] * levels, strides, strides[1:], filters=filters, norm_name=norm)
-    ).eval()
+    )
+    return made.eval()
 
 
 def meshnet() -> nn.Module:

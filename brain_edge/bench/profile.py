@@ -16,6 +16,7 @@ import numpy as np
 
 from brain_edge.bench.operations import WEIGHTED, is_integer, is_reference, kernel_type, multiply_adds
 from brain_edge.package import Precision
+from brain_edge.runtime.library import compile_model, import_openvino, operations
 from brain_edge.runtime.session import GraphCompiler, compile_properties
 
 if TYPE_CHECKING:
@@ -141,11 +142,9 @@ def _rate(kind: str, channels: int, side: int, options: RuntimeOptions) -> float
 
 def _convolutions(channels: int, *, quantised: bool) -> Any:
     """Two convolutions with a ReLU between them, as a network has them."""
-    from openvino import Model, PartialShape, Type
-    from openvino import opset13 as ops
-
+    ov, ops = import_openvino(), operations()
     rng = np.random.default_rng(SEED)
-    image = ops.parameter(PartialShape([1, channels, -1, -1, -1]), Type.f32, name="image")
+    image = ops.parameter(ov.PartialShape([1, channels, -1, -1, -1]), ov.Type.f32, name="image")
     value: Any = image
     ones = [1, 1, 1]
     for _ in range(2):
@@ -153,7 +152,7 @@ def _convolutions(channels: int, *, quantised: bool) -> Any:
         if quantised:
             value, weights = _quantised(ops, value, 0.0, 4.0), _quantised(ops, weights, -4.0, 4.0)
         value = ops.relu(ops.convolution(value, weights, ones, ones, ones, ones))
-    return Model([value], [image], "peak")
+    return ov.Model([value], [image], "peak")
 
 
 def _quantised(ops: Any, value: Any, low: float, high: float) -> Any:
@@ -164,14 +163,12 @@ def _quantised(ops: Any, value: Any, low: float, high: float) -> Any:
 
 
 def _compile(model: Any, properties: Mapping[str, Any], shape: tuple[int, ...] | None = None) -> Any:
-    import openvino as ov
-
     if shape is not None:
         model.reshape(list(shape))
     counted = {**properties, "PERF_COUNT": True}
     # in a thread that ends: OpenVINO flushes the small numbers of the thread that compiles to zero from then on
     with ThreadPoolExecutor(max_workers=1) as worker:
-        return worker.submit(ov.Core().compile_model, model, "CPU", counted).result()
+        return worker.submit(compile_model, model, counted).result()
 
 
 def _median_ms(compiled: Any, shape: tuple[int, ...]) -> dict[str, float]:

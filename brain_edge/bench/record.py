@@ -148,6 +148,8 @@ def _sum(kind: str, layers: Sequence[LayerTime], peaks: dict[str, float]) -> Typ
 MOST_BYTES: Final = 64 * 2**20
 """A record is kilobytes; what is larger is none."""
 
+OF_THE_MATRIX: Final = "folders and files of the benchmark matrix are compared by `python -m benchmarks compare A B`"
+
 
 def read_record(path: Path) -> BenchRecord:
     """A record that `bench --json` has printed.
@@ -160,6 +162,6 @@ def read_record(path: Path) -> BenchRecord:
             raise InputError(f"{path}: expected a record of `brain-edge bench --json`, this file is far too large")
         return msgspec.json.decode(path.read_bytes(), type=BenchRecord)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {OF_THE_MATRIX}") from error
     except msgspec.DecodeError as error:
-        raise InputError(f"{path}: expected a record of `brain-edge bench --json`: {error}") from error
+        raise InputError(f"{path}: expected a record of `brain-edge bench --json`: {error}; {OF_THE_MATRIX}") from error

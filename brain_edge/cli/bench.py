@@ -16,7 +16,7 @@ from brain_edge.cli.options import (
     split_input,
     stage_zero_option,
 )
-from brain_edge.errors import BrainEdgeError, UsageError
+from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
@@ -34,7 +34,7 @@ RECORD = click.Path(path_type=Path)
 )
 @click.option("--profile", is_flag=True, help="Also layer by layer: operations, time, share of this CPU's peak.")
 @click.option("--rounds", type=click.IntRange(min=1), default=4, show_default=True, help="Processes of each kind.")
-@click.option("--compare", nargs=2, type=RECORD, metavar="A B", help="Compare two records of --json, or of the matrix.")
+@click.option("--compare", nargs=2, type=RECORD, metavar="A B", help="Compare two records of --json.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Only this number [1 to all physical cores].")
 @stage_zero_option
 @json_option
@@ -49,13 +49,7 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """How fast a package is on this machine: cold and warm latency, peak memory, by threads and precision.
-
-    --compare takes two records of --json, or two results (files, folders) of the benchmark matrix: these by their
-    ratios to the first contender of the same cell and run, so that the speed of the machine cancels; exit code 1 where
-    one became lower than noise explains.
-    """
-    from brain_edge.bench.matrix.cells import is_cells
+    """How fast a package is on this machine: cold and warm latency, peak memory, by threads and precision."""
     from brain_edge.bench.measure import BenchOptions, bench
     from brain_edge.bench.record import read_record
     from brain_edge.bench.table import as_text, compared
@@ -66,10 +60,7 @@ def command(
             raise UsageError(
                 "--compare A B compares two records and takes no package, --data, --profile, --stage-zero or --json"
             )
-        if any(is_cells(path) for path in compare):
-            _guard(*compare)
-        else:
-            click.echo(compared(read_record(compare[0]), read_record(compare[1])))
+        click.echo(compared(read_record(compare[0]), read_record(compare[1])))
         return
     from brain_edge.package import open_package
 
@@ -82,26 +73,6 @@ def command(
         print_json(record)
     else:
         click.echo(as_text(record))
-
-
-def _guard(first: Path, second: Path) -> None:
-    """Say what became slower between two recorded runs of the benchmark matrix.
-
-    Raises:
-        BrainEdgeError: something did.
-    """
-    from brain_edge.bench.matrix.cells import read_cells
-    from brain_edge.bench.matrix.guard import changes, changes_table, slower
-
-    found = changes(read_cells(first), read_cells(second))
-    click.echo(changes_table(found))
-    worse = slower(found)
-    if worse:
-        least = min(worse, key=lambda each: each.quotient)
-        raise BrainEdgeError(
-            f"{len(worse)} of {len(found)} ratios to the first contender of their cell became lower than noise "
-            f"explains, most of all that of {least.contender} in {least.cell}: {least.quotient:.2f} of what it was"
-        )
 
 
 def _images(data: tuple[str, ...], package: ModelPackage) -> dict[str, Path]:

@@ -31,7 +31,6 @@ COMMANDS: Final = {
     "quantize": "FP32 to INT8 package within a Dice budget",
     "tune": "cheaper settings of a package within a Dice budget",
     "bench": "how fast a package is here, and where its time goes",
-    "report": "benchmark results as a page with tables and figures",
     "cohort": "create, check or fetch a cohort of cases",
     "recipes": "the models that can be converted by name",
     "cache": "compiled graphs that runs have kept, and how to clear them",

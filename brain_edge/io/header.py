@@ -1,4 +1,4 @@
-"""What the first bytes of an image file say: voxel type, scaling, and the one grid that they agree on.
+"""The first bytes of an image file: voxel type, scaling, and the one grid that they agree on. The door to nibabel.
 
 A NIfTI header states the grid up to three times (sform, qform, pixdim), and programs choose differently.
 Where sform and qform are mirrored, nibabel and ITK take left for right of each other (ITK can choose the qform
@@ -40,6 +40,14 @@ _MGH_GOOD_RAS: Final = slice(28, 30)
 _UNKNOWN_UNIT: Final = 0
 _MILLIMETRES: Final = 2
 _OTHER_UNITS: Final = {1: "metres", 3: "micrometres"}
+
+_GRID_FIELDS: Final = (
+    "qform_code",
+    "sform_code",
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("srow_x", "srow_y", "srow_z"),
+    "xyzt_units",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,3 +258,51 @@ def _no_orientation(why: str, how: str) -> GeometryError:
 
 def _by(sides: Sequence[float]) -> str:
     return " x ".join(f"{float(side):.4g}" for side in sides)
+
+
+def fields_like(source: Any, geometry: Geometry, dtype: np.dtype[Any], channels: int | None = None) -> Any:
+    """A fresh little-endian NIfTI header that has nothing of `source` but the grid.
+
+    Args:
+        source: fields of the header of the image; of another format or None, both transforms get code 1.
+        geometry: of the image.
+        dtype: of a voxel.
+        channels: length of a fourth axis; None for none.
+
+    Raises:
+        GeometryError: the header cannot hold the grid.
+    """
+    from nibabel.nifti1 import Nifti1Header
+
+    kind = type(source) if isinstance(source, Nifti1Header) else Nifti1Header  # NIfTI-2 is a subclass
+    fields = kind(endianness="<")
+    fields.set_data_dtype(dtype)
+    fields.set_data_shape(geometry.shape if channels is None else (*geometry.shape, channels))
+    fields["vox_offset"] = len(fields.binaryblock) + 4
+    fields["scl_slope"], fields["scl_inter"] = 1, 0
+    if isinstance(source, Nifti1Header):
+        fields["pixdim"][:4] = source["pixdim"][:4]
+        for name in _GRID_FIELDS:
+            fields[name] = source[name]
+    else:
+        fields.set_xyzt_units("mm")
+        fields.set_qform(geometry.affine, code=1)  # sets pixdim too
+        fields.set_sform(geometry.affine, code=1)
+    written = Geometry(geometry.shape, fields.get_best_affine())
+    require_same_grid(geometry, written, "the volume and its NIfTI header")
+    return fields
+
+
+def require_same_grid(first: Geometry, second: Geometry, what: str) -> None:
+    """Refuse another grid.
+
+    Raises:
+        GeometryError: the grids differ; `what` says whose they are.
+    """
+    if not first.same_grid(second):
+        raise GeometryError(f"{what}: expected one grid, got {_in_short(first)} and {_in_short(second)}")
+
+
+def _in_short(geometry: Geometry) -> str:
+    origin = ", ".join(f"{place:.2f}" for place in geometry.affine[:3, 3])
+    return f"{' x '.join(map(str, geometry.shape))} voxels {geometry.orientation} from ({origin}) mm"

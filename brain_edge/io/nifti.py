@@ -17,15 +17,15 @@ from isal import igzip
 from isal.igzip_lib import IsalError
 
 from brain_edge.errors import GeometryError, InputError, UsageError
-from brain_edge.image.geometry import Geometry
 from brain_edge.image.volume import Volume
-from brain_edge.io.header import HEADER_BYTES, ImageHeader, parse_header
+from brain_edge.io.header import HEADER_BYTES, ImageHeader, fields_like, parse_header, require_same_grid
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.machine.process import require_free
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from brain_edge.image.geometry import Geometry
     from brain_edge.image.volume import FloatArray, Mask
 
 Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
@@ -39,13 +39,6 @@ DESCRIPTION_BYTES: Final = 79
 _BLOCK_BYTES: Final = 1 << 20  # small enough for the cache: twice as fast as one large read
 _GZIP_LEVEL: Final = 2
 _GZIP_BEST_RATIO: Final = 1032  # DEFLATE cannot do better, so a header that promises more voxels is wrong
-_GRID_FIELDS: Final = (
-    "qform_code",
-    "sform_code",
-    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
-    *("srow_x", "srow_y", "srow_z"),
-    "xyzt_units",
-)
 
 
 def read_volume(path: Path | str) -> Volume:
@@ -61,6 +54,32 @@ def read_volume(path: Path | str) -> Volume:
     path = Path(path)
     header, voxels = _read(path, raw=False)
     return Volume(voxels, header.geometry, str(path), header.fields)
+
+
+def read_numbers(path: Path | str) -> tuple[Array, Geometry]:
+    """Read the numbers of one volume, scaling applied: of a label map, which may be empty as no image may.
+
+    Returns:
+        Numbers (I, J, K) in Fortran order, of the file's own type or float64, and the grid.
+
+    Raises:
+        InputError: as of `read_volume`, but for what the voxels hold.
+        GeometryError: the grid is missing, contradictory or singular.
+    """
+    header, voxels = _read(Path(path), raw=True)
+    return _intensities(voxels, header), header.geometry
+
+
+def read_geometry(path: Path | str) -> Geometry:
+    """Read the grid of one volume, from its header alone.
+
+    Raises:
+        InputError: no such file, or not such an image.
+        GeometryError: the grid is missing, contradictory or singular.
+    """
+    path = Path(path)
+    with _in_words(path), _decompressed(path) as (stream, _):
+        return parse_header(stream.read(HEADER_BYTES)).geometry
 
 
 def write_mask(mask: Mask, like: Volume, path: Path | str, description: str = "") -> None:
@@ -80,8 +99,8 @@ def write_mask(mask: Mask, like: Volume, path: Path | str, description: str = ""
         GeometryError: the mask lies on another grid.
         OutputError: it cannot be written.
     """
-    _require_same_grid(like.geometry, mask.geometry, f"{like.name} and its mask")
-    fields = _fields_like(like.header, like.geometry, mask.labels.dtype)
+    require_same_grid(like.geometry, mask.geometry, f"{like.name} and its mask")
+    fields = fields_like(like.header, like.geometry, mask.labels.dtype)
     _write(fields, [mask.labels], path, description)
 
 
@@ -92,7 +111,7 @@ def write_image(volume: Volume, path: Path | str, description: str = "") -> None
         UsageError: another suffix than `.nii` or `.nii.gz`.
         OutputError: it cannot be written.
     """
-    fields = _fields_like(volume.header, volume.geometry, np.dtype(np.float32))
+    fields = fields_like(volume.header, volume.geometry, np.dtype(np.float32))
     _write(fields, [volume.voxels], path, description)
 
 
@@ -108,7 +127,7 @@ def write_probabilities(probabilities: FloatArray, like: Volume, path: Path | st
         raise GeometryError(
             f"{like.name}: probabilities have the shape {probabilities.shape}, the grid {like.geometry.shape}"
         )
-    fields = _fields_like(like.header, like.geometry, np.dtype(np.float32), probabilities.shape[0])
+    fields = fields_like(like.header, like.geometry, np.dtype(np.float32), probabilities.shape[0])
     _write(fields, probabilities, path, description)
 
 
@@ -126,12 +145,12 @@ def write_stripped(source: Path | str, mask: Mask, path: Path | str, description
     """
     source = Path(source)
     header, voxels = _read(source, raw=True)
-    _require_same_grid(header.geometry, mask.geometry, f"{source} and its mask")
+    require_same_grid(header.geometry, mask.geometry, f"{source} and its mask")
     keeps_type = header.inter == 0
     if not keeps_type:
         voxels = _intensities(voxels, header).astype(np.float32)
     voxels[mask.labels == 0] = 0
-    fields = _fields_like(header.fields, header.geometry, voxels.dtype)
+    fields = fields_like(header.fields, header.geometry, voxels.dtype)
     fields["scl_slope"] = header.slope if keeps_type else 1
     _write(fields, [voxels], path, description)
 
@@ -234,39 +253,6 @@ def _truncated(header: ImageHeader) -> InputError:
         f"the file is truncated: its header promises {sides} voxels ({header.voxel_bytes} bytes), "
         "and it ends before; copy or export it again"
     )
-
-
-def _require_same_grid(first: Geometry, second: Geometry, what: str) -> None:
-    if not first.same_grid(second):
-        raise GeometryError(f"{what}: expected one grid, got {_in_short(first)} and {_in_short(second)}")
-
-
-def _in_short(geometry: Geometry) -> str:
-    origin = ", ".join(f"{place:.2f}" for place in geometry.affine[:3, 3])
-    return f"{' x '.join(map(str, geometry.shape))} voxels {geometry.orientation} from ({origin}) mm"
-
-
-def _fields_like(source: Any, geometry: Geometry, dtype: np.dtype[Any], channels: int | None = None) -> Any:
-    """A fresh little-endian NIfTI header that has nothing of `source` but the grid."""
-    from nibabel.nifti1 import Nifti1Header
-
-    kind = type(source) if isinstance(source, Nifti1Header) else Nifti1Header  # NIfTI-2 is a subclass
-    fields = kind(endianness="<")
-    fields.set_data_dtype(dtype)
-    fields.set_data_shape(geometry.shape if channels is None else (*geometry.shape, channels))
-    fields["vox_offset"] = len(fields.binaryblock) + 4
-    fields["scl_slope"], fields["scl_inter"] = 1, 0
-    if isinstance(source, Nifti1Header):
-        fields["pixdim"][:4] = source["pixdim"][:4]
-        for name in _GRID_FIELDS:
-            fields[name] = source[name]
-    else:
-        fields.set_xyzt_units("mm")
-        fields.set_qform(geometry.affine, code=1)  # sets pixdim too
-        fields.set_sform(geometry.affine, code=1)
-    written = Geometry(geometry.shape, fields.get_best_affine())
-    _require_same_grid(geometry, written, "the volume and its NIfTI header")
-    return fields
 
 
 def _write(fields: Any, blocks: Iterable[Array], path: Path | str, description: str) -> None:

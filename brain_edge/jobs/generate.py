@@ -14,7 +14,7 @@ from brain_edge.io.nifti import SUFFIXES, write_image, write_probabilities
 from brain_edge.jobs.case import read_study
 from brain_edge.jobs.outputs import is_same_file
 from brain_edge.jobs.record import printable, provenance
-from brain_edge.machine.atomic import require_writable_folder
+from brain_edge.machine.atomic import require_file_place
 from brain_edge.machine.process import peak_rss_bytes
 
 if TYPE_CHECKING:
@@ -146,4 +146,4 @@ def _require_output(image: Path, inputs: Mapping[str, Path]) -> None:
     for source in inputs.values():
         if is_same_file(image, source):
             raise UsageError(f"{image}: this output would overwrite an input; choose another name")
-    require_writable_folder(image.parent)
+    require_file_place(image)

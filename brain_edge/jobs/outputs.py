@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from brain_edge.errors import OutputError, UsageError
 from brain_edge.io.inputs import DICOM_SUFFIX, InputKind, input_kind
 from brain_edge.io.nifti import SUFFIXES
-from brain_edge.machine.atomic import atomic_file, require_writable_folder
+from brain_edge.machine.atomic import atomic_file, require_file_place
 from brain_edge.machine.paths import require_text
 from brain_edge.spec.label_channels import label_channels
 
@@ -103,7 +103,7 @@ def require_outputs(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpe
     _require_border(outputs, spec)
     _require_dicom_input(next(iter(inputs.values())), outputs)
     for path in outputs.paths():
-        require_writable_folder(require_text(path).parent)
+        require_file_place(require_text(path))
         for source in inputs.values():
             _require_apart(path, source)
     _require_libraries(outputs)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.errors import OutputError
+from brain_edge.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,8 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     file that is there is replaced in one step; a symbolic link is followed.
 
     Raises:
-        OutputError: the folder is missing or not writable, the disk is full, `path` is no regular file.
+        UsageError: there is something at `path` that is no regular file.
+        OutputError: the folder is missing or not writable, the disk is full.
     """
     target = Path(path).resolve()
     with in_words(path, target.parent):
@@ -55,6 +56,28 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
         except BaseException:  # an interrupt too leaves nothing behind
             partial.unlink(missing_ok=True)
             raise
+
+
+def require_no_file(folder: Path | str) -> None:
+    """Refuse a file where a folder is to be, before minutes are spent on what goes there.
+
+    Raises:
+        UsageError: there is a file of that name.
+    """
+    if (target := Path(folder).resolve()).exists() and not target.is_dir():
+        raise UsageError(f"{target}: expected a folder to write, got a file; choose another name")
+
+
+def require_file_place(path: Path | str) -> None:
+    """Make sure that a file can be written, before minutes are spent on what goes into it.
+
+    Raises:
+        UsageError: there is something at `path` that is no regular file.
+        OutputError: its folder is missing, is a file, or cannot be written to.
+    """
+    target = Path(path).resolve()
+    _refuse_special(target)
+    require_writable_folder(target.parent)
 
 
 def require_writable_folder(path: Path | str) -> None:
@@ -85,9 +108,9 @@ def flush(file: Path) -> None:
 
 def _refuse_special(target: Path) -> None:
     if target.is_dir():
-        raise OutputError(f"{target}: expected the name of a file to write, got a folder; name a file in it")
+        raise UsageError(f"{target}: expected the name of a file to write, got a folder; name a file in it")
     if target.exists() and not target.is_file():
-        raise OutputError(f"{target}: expected a regular file to write, got a device or pipe; name a file")
+        raise UsageError(f"{target}: expected a regular file to write, got a device or pipe; name a file")
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brain_edge.errors import OutputError, UsageError
-from brain_edge.machine.atomic import flush, in_words, partial_name
+from brain_edge.errors import UsageError
+from brain_edge.machine.atomic import flush, in_words, partial_name, require_no_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +26,8 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False, draft: Path | No
             left in it is removed. A hidden name beside `path` unless given.
 
     Raises:
-        UsageError: the folder exists and may not be replaced.
-        OutputError: `path` is a file, or its parent cannot be written to.
+        UsageError: `path` is a file, or a folder that may not be replaced.
+        OutputError: its parent cannot be written to.
     """
     target = Path(path).resolve()
     with in_words(path, target.parent):
@@ -62,9 +62,6 @@ def _swap_in(partial: Path, target: Path, *, overwrite: bool) -> None:
 
 
 def _refuse_taken(target: Path, *, overwrite: bool) -> None:
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise OutputError(f"{target}: expected a folder to write, got a file; choose another name")
-    if not overwrite:
+    require_no_file(target)
+    if target.exists() and not overwrite:
         raise UsageError(f"{target}: this folder exists already; remove it, choose another name, or allow overwriting")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.errors import InputError, OutputError
-from brain_edge.machine.atomic import atomic_file, require_writable_folder
+from brain_edge.machine.atomic import atomic_file, require_no_file, require_writable_folder
 from brain_edge.spec import canonical_json
 
 if TYPE_CHECKING:
@@ -84,8 +84,10 @@ def require_cache_folder(folder: Path) -> None:
     """Make a folder for compiled graphs where there is none, and make sure that it can be written to.
 
     Raises:
-        OutputError: it cannot be made, is a file, or cannot be written to.
+        UsageError: it is a file.
+        OutputError: it cannot be made, or cannot be written to.
     """
+    require_no_file(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         require_writable_folder(folder)

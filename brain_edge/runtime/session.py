@@ -1,4 +1,4 @@
-"""OpenVINO: the only module of the runtime that imports it."""
+"""Sessions: the graphs of a package, compiled by OpenVINO for the shapes that come."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from brain_edge import __version__
-from brain_edge.errors import BrainEdgeError, OutputError, PackageError
+from brain_edge.errors import BrainEdgeError
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.isa import cpu_fingerprint, isa_limit
 from brain_edge.machine.options import RuntimeOptions
@@ -21,16 +21,16 @@ from brain_edge.machine.process import return_free_memory
 from brain_edge.package import Precision, graph_path
 from brain_edge.runtime import cache
 from brain_edge.runtime.cache import require_cache_folder
+from brain_edge.runtime.graph_file import read_graph
 from brain_edge.runtime.graph_memory import graph_memory_of
+from brain_edge.runtime.library import import_openvino, operations
 from brain_edge.runtime.rewrites.f32 import rewrite_for_f32
-from brain_edge.runtime.telemetry import forbid_telemetry
-from brain_edge.spec import SlidingWindow, canonical_json
+from brain_edge.spec import SlidingWindow
 from brain_edge.spec.plan import known_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from concurrent.futures import Future
-    from pathlib import Path
 
     from brain_edge.image.volume import FloatArray
     from brain_edge.package import ModelPackage
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 FLUSH_DENORMALS: Final = {"CPU_DENORMALS_OPTIMIZATION": True}
 """Numbers too small for the exponent of a float count as zero: they mean nothing in a network, and cost a hundred times
 the time of others. OpenVINO sets this for the thread that compiles, too, which therefore is never the caller's."""
-
-RT_INFO: Final = "brain_edge"
-"""Section of the IR's `rt_info` that holds the canonical JSON of the spec."""
 
 AHEAD_BYTES: Final = 32 * 2**20
 """Weights of the graphs that are compiled while the first image is read. Both networks of deepbet are 17 MiB, one
@@ -87,12 +84,12 @@ def compiled_ahead(package: ModelPackage) -> Iterator[tuple[str, tuple[int, ...]
 
 def runtime_version() -> str:
     """The version of OpenVINO that computes here."""
-    return str(_openvino().get_version())
+    return str(import_openvino().get_version())
 
 
 def cpu_capabilities() -> tuple[str, ...]:
     """What OpenVINO's CPU plugin says this CPU computes natively, such as FP32, BF16, INT8."""
-    ov = _openvino()
+    ov = import_openvino()
     return tuple(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
@@ -294,7 +291,7 @@ class GraphCompiler:
     ) -> None:
         self._package = package
         self._options = options
-        self._core = _openvino().Core()
+        self._core = import_openvino().Core()
         self._streams = dict(streams or streams_by_graph(package.spec, options))
         if options.cache_folder is not None:
             require_cache_folder(options.cache_folder)
@@ -325,10 +322,10 @@ class GraphCompiler:
 
     def model(self, graph: str, shape: tuple[int, ...]) -> Any:
         """The `openvino.Model` of a graph as it is compiled for an input of this shape."""
-        model = read_graph(self._core, self._package.graph_file(graph), self._package.spec)
+        model = read_graph(self._package.graph_file(graph), self._package.spec)
         model.reshape(list(shape))
         if self._package.manifest.precision is Precision.F32:
-            rewrite_for_f32(model, _openvino().opset13)
+            rewrite_for_f32(model, operations())
         return model
 
     def _compiled(self, graph: str, shape: tuple[int, ...], properties: dict[str, Any]) -> Any:
@@ -342,7 +339,7 @@ class GraphCompiler:
         compiled = self._core.compile_model(self.model(graph, shape), "CPU", properties)
         try:
             cache.store(folder, key, compiled.export_model().getvalue())
-        except OutputError as error:
+        except BrainEdgeError as error:
             # a full disk costs the next process half a second, not this patient the mask
             logging.getLogger(__name__).warning("the compiled graph %s was not kept: %s", graph, error)
         return compiled
@@ -397,30 +394,6 @@ def streams_by_graph(spec: ModelSpec, options: RuntimeOptions) -> dict[str, int]
         for graph in stage.network.graphs
     }
     return {graph: streams if graph in windowed else 1 for graph in spec.graphs}
-
-
-def read_graph(core: Any, path: Path, spec: ModelSpec) -> Any:
-    """Read an IR and compare the spec that it carries with the manifest's.
-
-    Raises:
-        PackageError: the graph was made for another spec than the manifest states.
-    """
-    model = core.read_model(str(path))
-    key = [RT_INFO, "spec"]
-    carried = model.get_rt_info(key).astype(str) if model.has_rt_info(key) else None
-    if carried != canonical_json(spec).decode():
-        raise PackageError(
-            f"{path}: the graph carries another model specification than the manifest; "
-            "the parts of this package do not belong together, convert or copy it again"
-        )
-    return model
-
-
-def _openvino() -> Any:
-    forbid_telemetry()
-    import openvino
-
-    return openvino
 
 
 def _runtime_problem(graph: str, shape: tuple[int, ...], error: RuntimeError) -> str:

@@ -125,7 +125,7 @@ def test_a_wheel_that_was_changed_on_the_way_is_refused_by_us_and_by_pip(made: d
     done = subprocess.run(
         [sys.executable, copy / "install.py", tmp_path / "new"], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert f"error: {wheel}: the file was changed or damaged on the way; copy the folder again" in done.stderr
     assert not (tmp_path / "new").exists()
     pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--no-index", "--find-links", wheel.parent]

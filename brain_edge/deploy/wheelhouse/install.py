@@ -2,6 +2,7 @@
 
 Copied as it is into every wheelhouse. It runs with the workstation's own Python, before anything is installed; so
 it imports the standard library only, and no syntax newer than Python 3.7, which can then say what it lacks.
+Exit codes as of brain-edge: 2 the wrong call, Python or folder, 3 a file is missing or damaged, 1 it failed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 HERE = Path(__file__).resolve().parent
 USAGE = "usage: python install.py FOLDER    (a new folder; removing it later removes everything)"
@@ -24,7 +26,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a name that the console cannot show
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        sys.exit(USAGE)
+        end(2, USAGE)
     folder = Path(sys.argv[1]).absolute()
     require_this_machine(json.loads((HERE / "wheelhouse.json").read_text(encoding="utf-8")))
     require_intact()
@@ -47,9 +49,7 @@ def require_this_machine(made_for: dict[str, str]) -> None:
     wanted = [made_for[name] for name in here]
     if wanted != list(here.values()):
         words = f"was made for Python {' '.join(wanted)}, and this is Python {' '.join(here.values())}"
-        sys.exit(
-            f"error: {HERE}: this folder {words}; call it with the right Python, or make a wheelhouse for this one"
-        )
+        end(2, f"error: {HERE}: this folder {words}; call it with the right Python, or make a wheelhouse for this one")
 
 
 def require_intact() -> None:
@@ -58,9 +58,9 @@ def require_intact() -> None:
     for sha256, name in (line.split("  ", 1) for line in lines):
         path = HERE / name
         if not path.is_file():
-            sys.exit(f"error: {path}: expected a file of this wheelhouse, there is none; copy the folder again")
+            end(3, f"error: {path}: expected a file of this wheelhouse, there is none; copy the folder again")
         if sha256_of(path) != sha256:
-            sys.exit(f"error: {path}: the file was changed or damaged on the way; copy the folder again")
+            end(3, f"error: {path}: the file was changed or damaged on the way; copy the folder again")
     say(f"{len(lines)} files are intact")
 
 
@@ -76,7 +76,7 @@ def sha256_of(path: Path) -> str:
 def require_new(folder: Path) -> None:
     """Refuse a folder that holds something, which is never ours to change."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        sys.exit(f"error: {folder}: expected a new folder, this exists; remove it or choose another name")
+        end(2, f"error: {folder}: expected a new folder, this exists; remove it or choose another name")
 
 
 def install(folder: Path) -> None:
@@ -98,7 +98,13 @@ def run(command: list[str], what: str) -> None:
     try:
         subprocess.run(command, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"error: could not {what}: {error}")
+        end(1, f"error: could not {what}: {error}")
+
+
+def end(code: int, sentence: str) -> NoReturn:
+    """Say on stderr why nothing was installed, and end."""
+    sys.stderr.write(sentence + "\n")
+    sys.exit(code)
 
 
 def say(line: str) -> None:

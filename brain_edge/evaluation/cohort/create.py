@@ -14,7 +14,7 @@ from brain_edge.evaluation.cohort.check import RefusedCase, check_cohort
 from brain_edge.evaluation.cohort.discover import find_images
 from brain_edge.evaluation.cohort.manifest import CaseEntry, CohortManifest, FileEntry, Split, parse_manifest
 from brain_edge.evaluation.cohort.toml import format_manifest
-from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.atomic import atomic_file, require_file_place
 from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
@@ -72,8 +72,10 @@ def create_cohort(folder: Path, output: Path, plan: CohortPlan, report: Report |
 
     Raises:
         InputError: too few subjects, or images or masks that cannot be used; nothing is written.
+        UsageError: `output` is there and no file.
         OutputError: the manifest cannot be written.
     """
+    require_file_place(output)
     found = _wanted(find_images(folder, plan.mask_pattern), plan, folder)
     splits = assign_splits(_subjects(found), plan.seed, folder)
     sources = _sources(found, folder, output)

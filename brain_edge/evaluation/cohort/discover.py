@@ -11,10 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from brain_edge.errors import InputError
-from brain_edge.image.geometry import Geometry
+from brain_edge.io.nifti import read_geometry
 from brain_edge.machine.paths import may_be_file
 
 if TYPE_CHECKING:
@@ -132,7 +130,7 @@ def _bids_image(path: Path, mask: Path | None) -> FoundImage:
     visit = "_".join(entity for entity in entities if entity.startswith(_BIDS_VISIT))
     kind = [entity for entity in entities if not entity.startswith(_BIDS_VISIT)]
     # T1w and FLAIR of one visit share the name of a mask, which belongs to those images whose grid it is on
-    fits = mask is not None and _geometry(mask).same_grid(_geometry(path))
+    fits = mask is not None and read_geometry(mask).same_grid(read_geometry(path))
     return FoundImage(path, subject, visit, _as_name("_".join((*kind, suffix))), mask if fits else None)
 
 
@@ -151,17 +149,6 @@ def _only_masks(wanted: set[str], candidates: Iterable[Path]) -> dict[str, Path]
 def _entities(path: Path) -> str:
     """`sub-01_ses-2` of `sub-01_ses-2_T1w.nii.gz`."""
     return image_stem(path).rpartition("_")[0]
-
-
-def _geometry(path: Path) -> Geometry:
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-
-    try:
-        image = nibabel.load(path)
-    except (ImageFileError, OSError) as error:
-        raise InputError(f"{path}: expected an image ({error})") from error
-    return Geometry(image.shape[:3], np.asarray(image.affine))
 
 
 def _as_name(text: str) -> str:

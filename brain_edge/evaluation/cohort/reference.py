@@ -6,15 +6,13 @@ without contrast is not a good image.
 
 from __future__ import annotations
 
-import math
-import zlib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from brain_edge.errors import GeometryError, InputError
-from brain_edge.image.geometry import Geometry
+from brain_edge.errors import InputError
 from brain_edge.image.volume import Mask
+from brain_edge.io.nifti import read_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,25 +34,8 @@ def read_reference(path: Path, labels: Mapping[int, int]) -> Mask:
         InputError: not an image, several volumes, fractions (probabilities), a value without a label.
         GeometryError: the grid cannot be trusted.
     """
-    values, geometry = _read(path)
+    values, geometry = read_numbers(path)
     return Mask(_relabelled(values, labels, path), geometry)
-
-
-def _read(path: Path) -> tuple[Array, Geometry]:
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-
-    try:
-        image = nibabel.load(path)
-        values = np.asanyarray(image.dataobj)
-    except (ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
-        raise InputError(f"{path}: expected a reference mask, cannot read an image ({error})") from error
-    if values.ndim < 3 or math.prod(values.shape[3:]) != 1:
-        raise InputError(f"{path}: expected a reference mask of one volume, got the shape {values.shape}")
-    try:
-        return values.reshape(values.shape[:3]), Geometry(values.shape[:3], image.affine)
-    except GeometryError as error:
-        raise GeometryError(f"{path}: {error}") from error
 
 
 def _relabelled(values: Array, labels: Mapping[int, int], path: Path) -> LabelArray:

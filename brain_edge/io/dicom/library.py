@@ -27,7 +27,7 @@ def import_pydicom() -> Any:
         MissingExtraError: it is not installed.
     """
     try:
-        import pydicom
+        import pydicom.pixels
     except ImportError as error:
         raise MissingExtraError("reading DICOM", "pydicom", "dicom") from error
     return pydicom

@@ -105,14 +105,11 @@ def _planes(container: Container, source: DicomSource) -> Iterator[tuple[int, An
 
 def _decoded(stream: BinaryIO, source: DicomSource, places: list[int]) -> Iterator[tuple[int, Any]]:
     """The frames of one file."""
-    from pydicom import Dataset
-    from pydicom.pixels.utils import iter_pixels
-
+    pydicom = import_pydicom()
     frames = [source.frames[k] for k in places]
-    header = Dataset()
-    numbers = [frame.number for frame in frames]
-    inflated = _inflated(stream, source.transfer_syntax)
-    pixels: Any = iter_pixels(inflated, ds_out=header, specific_tags=[_SOP_INSTANCE_UID], indices=numbers)
+    header = pydicom.Dataset()
+    asked = {"ds_out": header, "specific_tags": [_SOP_INSTANCE_UID], "indices": [frame.number for frame in frames]}
+    pixels: Any = pydicom.pixels.iter_pixels(_inflated(stream, source.transfer_syntax), **asked)
     with closing(pixels):  # while the stream is open, because it seeks in it when it ends
         for k, frame, plane in zip(places, frames, pixels, strict=True):
             _require_unchanged(header, frame, source)

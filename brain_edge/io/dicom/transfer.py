@@ -56,9 +56,7 @@ def require_codec(transfer_syntax: str) -> None:
 
 def _decoder(transfer_syntax: str) -> Any:
     """The decoder of pydicom, or None where it has none."""
-    from pydicom.pixels.decoders.base import get_decoder
-
     try:
-        return get_decoder(transfer_syntax)
+        return import_pydicom().pixels.get_decoder(transfer_syntax)
     except NotImplementedError:
         return None

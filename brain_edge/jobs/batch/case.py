@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from brain_edge import __version__
-from brain_edge.errors import BrainEdgeError, OutputError
+from brain_edge.errors import BrainEdgeError, OutputError, UsageError
 from brain_edge.jobs.batch.planning import UnplannedCase
 from brain_edge.jobs.batch.resume import Standing, is_as_recorded, standing
 from brain_edge.jobs.case import run_case
@@ -126,13 +126,13 @@ class _Attempt:
         """The result of an earlier run, where that is what this one would make.
 
         Raises:
-            OutputError: an output has been changed since.
+            UsageError: an output has been changed since.
         """
         if isinstance(self._job, UnplannedCase) or self._runner.overwrite:
             return None
         place = standing(self._earlier, self._job, self._inputs, self._runner.package.digest, self._runner.folder)
         if place is Standing.CHANGED:
-            raise OutputError(
+            raise UsageError(
                 f"{self._job.outputs.mask}: this mask, or another output of the case, is not what a recorded run has "
                 "written: it was corrected by hand, damaged or made by another program, and is left as it is; move it "
                 "away, or replace it with --overwrite"
@@ -180,7 +180,7 @@ class _Attempt:
         record = self._record(CaseStatus.FAILED, self._in_place(), error=error)
         try:
             write_case_record(record, self._path)
-        except OutputError as second:
+        except BrainEdgeError as second:
             error.add_note(f"and its record: {second}")
             if is_disk_full(second):
                 error = second

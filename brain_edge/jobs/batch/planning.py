@@ -95,9 +95,9 @@ def plan_batch(
         series: must be empty; a choice of DICOM series is for a single case.
 
     Raises:
-        UsageError: DICOM, or outputs that would meet each other or an input, or would lie among the images.
+        UsageError: DICOM, an output that is no folder, or outputs that would meet each other or an input, or would lie
+            among the images.
         InputError: a folder without images.
-        OutputError: an output is no folder.
         MissingExtraError: pictures were asked for, and matplotlib is not installed.
     """
     _require_no_dicom(given, folders, series)
@@ -225,7 +225,7 @@ def _require_no_dicom(given: Iterable[NamedInput], folders: Outputs, series: Seq
 
 def _require_folder_name(path: Path) -> None:
     if not (path.is_dir() or names_folder(path)) or path.is_file():
-        raise OutputError(
+        raise UsageError(
             f"{path}: expected a folder for the results of several images, and there is none of that name "
             f"(for a single mask, name a file that ends in {' or '.join(SUFFIXES)})"
         )

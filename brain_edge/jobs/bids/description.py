@@ -85,8 +85,8 @@ def prepare(dataset: RawDataset, out: Path, package: ModelPackage) -> None:
     """Make the derivative dataset, or make sure that it is the one of this package and this dataset.
 
     Raises:
-        OutputError: it cannot be written, holds something else, or was made by another package or of another dataset.
-        UsageError: see `require_place`.
+        OutputError: it cannot be written.
+        UsageError: it holds something else, or was made by another package or of another dataset; see `require_place`.
     """
     require_place(dataset.folder, out)
     wanted = dataset_description(dataset, out, package)
@@ -94,7 +94,7 @@ def prepare(dataset: RawDataset, out: Path, package: ModelPackage) -> None:
     if path.exists():
         _require_same(_read(path), wanted, out)
     elif out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
-        raise OutputError(
+        raise UsageError(
             f"{out}: expected an empty folder, or derivatives of the same model and dataset; there is something else "
             "in it; choose another folder"
         )
@@ -139,7 +139,7 @@ def _read(path: Path) -> Any:
     try:
         return msgspec.json.decode(path.read_bytes())
     except (OSError, msgspec.DecodeError) as error:
-        raise OutputError(f"{path}: this is no description of derivatives ({error}); choose another folder") from error
+        raise UsageError(f"{path}: this is no description of derivatives ({error}); choose another folder") from error
 
 
 def _require_same(found: Any, wanted: dict[str, Any], out: Path) -> None:
@@ -149,12 +149,12 @@ def _require_same(found: Any, wanted: dict[str, Any], out: Path) -> None:
     versions = [(maker.get("Name"), maker.get("Version")) for maker in makers or [] if isinstance(maker, dict)]
     if (model["Name"], model["Version"]) not in versions:
         names = ", ".join(f"{name} {version}" for name, version in versions) or "nobody"
-        raise OutputError(
+        raise UsageError(
             f"{out}: expected derivatives of {model['Name']} {model['Version']}, these are of {names}; "
             "choose another folder for another package"
         )
     if links != wanted["DatasetLinks"]:
-        raise OutputError(
+        raise UsageError(
             f"{out}: expected derivatives of the dataset {wanted['DatasetLinks'][RAW]}, these are of "
             f"{(links or {}).get(RAW, 'another one')}; choose another folder for another dataset"
         )

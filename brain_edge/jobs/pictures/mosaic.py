@@ -7,7 +7,7 @@ and that this is research: a picture loses its file name and its page, but never
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -15,13 +15,10 @@ from brain_edge.errors import GeometryError, InputError
 from brain_edge.jobs.pictures.scene import CONVENTION, MARGIN_MM, PLANES, make_scene, tilt_deg
 from brain_edge.jobs.pictures.sheet import (
     ALERT,
-    BACKGROUND,
     EDGE_PX,
     FAINT,
     GAP_PX,
     LINE_PX,
-    PALE,
-    PLAIN_TEXT,
     WIDTH_PX,
     Block,
     Font,
@@ -35,13 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from brain_edge.image.geometry import Geometry
     from brain_edge.image.volume import Mask, Volume
     from brain_edge.jobs.pictures.scene import BoolArray, Plane, Scene
-    from brain_edge.jobs.pictures.sheet import Sheet
+    from brain_edge.jobs.pictures.sheet import Extent, Panel, Sheet
 
 RESEARCH_USE_ONLY: Final = "RESEARCH USE ONLY"
 NOTHING_SHOWN: Final = "No anatomy is shown: the picture was to be cut to the mask, and the mask is empty."
@@ -115,7 +109,7 @@ def write_mosaic(
     _require_names(mask, legend, volume.name)
     contours = label_contours(mask, legend)
     alerts = [] if mask.labels.any() else ["EMPTY MASK: no voxel is labelled."]
-    save(compose(volume, contours, Words(title, [*alerts, *notes]), around_mask=around_mask), path)
+    save(compose(volume, contours, Words(title, [*alerts, *notes]), around_mask=around_mask).figure, path)
 
 
 def label_contours(mask: Mask, legend: Mapping[int, str]) -> list[Contour]:
@@ -127,7 +121,7 @@ def label_contours(mask: Mask, legend: Mapping[int, str]) -> list[Contour]:
     ]
 
 
-def compose(volume: Volume, contours: Sequence[Contour], words: Words, *, around_mask: bool) -> Figure:
+def compose(volume: Volume, contours: Sequence[Contour], words: Words, *, around_mask: bool) -> Sheet:
     """The whole picture: title, rows of slices, legend, alerts, and what is needed to read it."""
     scene = make_scene(volume, [contour.region for contour in contours], around_mask=around_mask)
     remarks = _remarks(volume.geometry, cut=around_mask) if scene else [NOTHING_SHOWN]
@@ -219,34 +213,21 @@ def _row(scene: Scene, plane: Plane, lines: Sequence[Line], scale: float) -> Blo
         sheet.text(EDGE_PX, top, plane.name, FAINT_FONT)
         for column, index in enumerate(slices):
             left = EDGE_PX + column * pitch_px + (pitch_px - GAP_PX - width_px) / 2
-            axes = sheet.panel(left, top + LINE_PX, (width_px, height_px), _extent_mm(scene, plane))
-            _draw_slice(axes, scene, plane, index, window)
-            _draw_contours(axes, scene, plane, index, lines)
-            _draw_letters(axes, plane, scene.place(plane, index))
+            panel = sheet.panel(left, top + LINE_PX, (width_px, height_px), _extent_mm(scene, plane))
+            panel.picture(plane.cut(scene.anatomy, index), window)
+            _draw_contours(panel, scene, plane, index, lines)
+            _draw_letters(panel, plane, scene.place(plane, index))
 
     return Block(LINE_PX + height_px + 2 * GAP_PX, draw)
 
 
-def _extent_mm(scene: Scene, plane: Plane) -> tuple[float, float, float, float]:
+def _extent_mm(scene: Scene, plane: Plane) -> Extent:
     """Left, right, bottom and top of a picture, its first voxel's outer corner at (0, 0)."""
     width, height = scene.size_mm(plane)
     return (0.0, width, 0.0, height) if plane.upwards else (0.0, width, height, 0.0)
 
 
-def _draw_slice(axes: Axes, scene: Scene, plane: Plane, index: int, window: tuple[float, float]) -> None:
-    axes.imshow(
-        plane.cut(scene.anatomy, index),
-        cmap="gray",
-        vmin=window[0],
-        vmax=window[1],
-        origin="lower" if plane.upwards else "upper",
-        extent=_extent_mm(scene, plane),
-        aspect="auto",  # the panel has the shape of the slice in mm
-        interpolation="bilinear",
-    )
-
-
-def _draw_contours(axes: Axes, scene: Scene, plane: Plane, index: int, lines: Sequence[Line]) -> None:
+def _draw_contours(panel: Panel, scene: Scene, plane: Plane, index: int, lines: Sequence[Line]) -> None:
     steps = [scene.spacing_mm[axis] for axis in plane.sides]
     for region, line in zip(scene.regions, lines, strict=True):
         # a rim of background closes contours at the border of the image
@@ -254,13 +235,10 @@ def _draw_contours(axes: Axes, scene: Scene, plane: Plane, index: int, lines: Se
         if not cut.any():
             continue
         x_mm, y_mm = ((np.arange(n) - 0.5) * step for n, step in zip(cut.shape[::-1], steps, strict=True))
-        style = {"colors": [line.colour], "linewidths": line.width_pt, "linestyles": [line.style()]}
-        axes.contour(x_mm, y_mm, cut, levels=[0.5], **style)
+        panel.contour(x_mm, y_mm, cut, line)
 
 
-def _draw_letters(axes: Axes, plane: Plane, place: str) -> None:
-    from matplotlib.patheffects import withStroke
-
+def _draw_letters(panel: Panel, plane: Plane, place: str) -> None:
     places = (
         (0.01, 0.5, "left", "center"),
         (0.99, 0.5, "right", "center"),
@@ -268,10 +246,8 @@ def _draw_letters(axes: Axes, plane: Plane, place: str) -> None:
         (0.5, 0.01, "center", "bottom"),
         (0.01, 0.01, "left", "bottom"),
     )
-    halo = [withStroke(linewidth=2.0, foreground=BACKGROUND)]
     for (x, y, ha, va), text in zip(places, (*plane.letters, place), strict=True):
-        style: dict[str, Any] = {"color": PALE, "fontsize": 9, "ha": ha, "va": va, "path_effects": halo, **PLAIN_TEXT}
-        axes.text(x, y, text, transform=axes.transAxes, **style)
+        panel.letters(x, y, text, ha, va)
 
 
 def _scale_bar(scale: float) -> Block:

@@ -11,7 +11,7 @@ import textwrap
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from brain_edge.errors import MissingExtraError
 from brain_edge.machine.atomic import atomic_file
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy import float64
+    from numpy.typing import NDArray
+
+    from brain_edge.image.volume import FloatArray
+
+    Places: TypeAlias = NDArray[float64]
 
 BACKGROUND: Final = "black"
 PALE: Final = "#E8E8E8"
@@ -72,6 +78,10 @@ def _home_left_alone() -> Iterator[None]:
             yield
         finally:
             del os.environ[MATPLOTLIB_FOLDER]
+
+
+Extent: TypeAlias = tuple[float, float, float, float]
+"""Left, right, bottom and top of a panel."""
 
 
 class Font(NamedTuple):
@@ -138,13 +148,46 @@ class Sheet:
         style = {"color": line.colour, "linestyle": line.style(), "linewidth": line.width_pt}
         self.figure.add_artist(Line2D(ends, (y, y), **style))
 
-    def panel(self, x_px: float, y_px: float, size_px: tuple[float, float], extent_mm: tuple[float, ...]) -> Axes:
-        """Axes in mm without frame or ticks; `extent_mm` is left, right, bottom, top."""
+    def panel(self, x_px: float, y_px: float, size_px: tuple[float, float], extent_mm: Extent) -> Panel:
+        """A panel in mm without frame or ticks."""
         width, height = size_px
         place = (x_px / WIDTH_PX, 1 - (y_px + height) / self.height_px, width / WIDTH_PX, height / self.height_px)
         axes = self.figure.add_axes(place, xlim=extent_mm[:2], ylim=extent_mm[2:])
         axes.set_axis_off()
-        return axes
+        return Panel(axes, extent_mm)
+
+
+class Panel(NamedTuple):
+    """A part of a sheet that a slice is shown in, its sides in mm."""
+
+    axes: Axes
+    extent_mm: Extent
+
+    def picture(self, pixels: FloatArray, window: tuple[float, float]) -> None:
+        """Show grey values (rows, columns), from black to white in a window; the first row where y is 0."""
+        self.axes.imshow(
+            pixels,
+            cmap="gray",
+            vmin=window[0],
+            vmax=window[1],
+            origin="lower" if self.extent_mm[2] == 0 else "upper",
+            extent=self.extent_mm,
+            aspect="auto",  # the panel has the shape of the slice in mm
+            interpolation="bilinear",
+        )
+
+    def contour(self, x_mm: Places, y_mm: Places, values: FloatArray, line: Line) -> None:
+        """Draw where values (rows, columns) at these places cross one half."""
+        style = {"colors": [line.colour], "linewidths": line.width_pt, "linestyles": [line.style()]}
+        self.axes.contour(x_mm, y_mm, values, levels=[0.5], **style)
+
+    def letters(self, x: float, y: float, text: str, ha: str, va: str) -> None:
+        """Write on the picture, with a halo; from (0, 0) in the lower left corner to (1, 1)."""
+        from matplotlib.patheffects import withStroke
+
+        halo = [withStroke(linewidth=2.0, foreground=BACKGROUND)]
+        style: dict[str, Any] = {"color": PALE, "fontsize": 9, "ha": ha, "va": va, "path_effects": halo, **PLAIN_TEXT}
+        self.axes.text(x, y, text, transform=self.axes.transAxes, **style)
 
 
 class Block(NamedTuple):
@@ -154,14 +197,14 @@ class Block(NamedTuple):
     draw: Callable[[Sheet, float], None]
 
 
-def assembled(blocks: Sequence[Block]) -> Figure:
-    """The figure with the blocks one below the other."""
+def assembled(blocks: Sequence[Block]) -> Sheet:
+    """A sheet with the blocks one below the other."""
     sheet = Sheet(2 * EDGE_PX + sum(block.height_px for block in blocks))
     top = float(EDGE_PX)
     for block in blocks:
         block.draw(sheet, top)
         top += block.height_px
-    return sheet.figure
+    return sheet
 
 
 def save(figure: Figure, path: Path | str) -> None:

@@ -37,4 +37,4 @@ def write_comparison_mosaic(
         for k, ((name, mask), line) in enumerate(zip(masks.items(), contour_lines(len(masks)), strict=True))
     ]
     alerts = [f"EMPTY MASK: no voxel is labelled in {name}." for name, mask in masks.items() if not mask.labels.any()]
-    save(compose(volume, contours, Words(title, [*alerts, *notes]), around_mask=around_mask), path)
+    save(compose(volume, contours, Words(title, [*alerts, *notes]), around_mask=around_mask).figure, path)

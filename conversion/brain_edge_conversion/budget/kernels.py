@@ -12,7 +12,9 @@ import numpy as np
 
 from brain_edge.bench.operations import WEIGHTED
 from brain_edge.package import graph_path
-from brain_edge.runtime.session import compile_properties, read_graph
+from brain_edge.runtime.graph_file import read_graph
+from brain_edge.runtime.library import compile_model
+from brain_edge.runtime.session import compile_properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,16 +36,13 @@ def package_kernels(
     package: ModelPackage, shapes: Mapping[str, Sequence[int]], runtime: RuntimeOptions
 ) -> dict[str, dict[str, str]]:
     """Per graph, layer with weights -> kernel, as this process would run the package on inputs of these shapes."""
-    import openvino as ov
-
-    core = ov.Core()
     properties = compile_properties(package.manifest.precision, runtime)
     found = {}
     for graph in package.spec.graphs:
-        model = read_graph(core, package.folder / graph_path(graph), package.spec)
+        model = read_graph(package.folder / graph_path(graph), package.spec)
         model.reshape(list(shapes[graph]))
         layers = {node.get_friendly_name() for node in model.get_ops() if node.get_type_name() in WEIGHTED}
-        found[graph] = executed_kernels(core.compile_model(model, "CPU", properties).get_runtime_model(), layers)
+        found[graph] = executed_kernels(compile_model(model, properties).get_runtime_model(), layers)
     return found
 
 

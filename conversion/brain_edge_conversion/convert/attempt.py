@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from brain_edge.package import graph_path
-from brain_edge.runtime.telemetry import forbid_telemetry
+from brain_edge.runtime.library import read_model
 from brain_edge_conversion.convert.divergence import find_divergence
 from brain_edge_conversion.convert.graph_input import example_input
 from brain_edge_conversion.convert.parity import exceeds, moved_between
@@ -44,11 +44,7 @@ def account_for(
         limits: that it was judged by.
         failure: its refusal in words, empty where it passed.
     """
-    forbid_telemetry()
-    import openvino as ov
-
-    core = ov.Core()
-    models = {graph: core.read_model(package.folder / graph_path(graph)) for graph in package.spec.graphs}
+    models = {graph: read_model(package.folder / graph_path(graph)) for graph in package.spec.graphs}
     wrong = [graph.graph for graph in findings.graphs if exceeds(graph, limits)]
     return ConversionReport(
         model=package.spec.name,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from brain_edge.runtime.telemetry import forbid_telemetry
+from brain_edge.runtime.library import compile_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,14 +146,11 @@ def _last_nodes(model: Any, names: Sequence[str]) -> dict[str, Any]:
 
 def _outputs_of_nodes(model: Any, nodes: Sequence[Any], batch: FloatArray) -> list[FloatArray]:
     """What some nodes of a graph give, in f32; the graph stays as it is."""
-    forbid_telemetry()
-    import openvino as ov
-
     own = model.clone()
     own.reshape(list(batch.shape))
     by_name = {node.get_friendly_name(): node for node in own.get_ordered_ops()}
     first = len(own.outputs)
     own.add_outputs([by_name[node.get_friendly_name()].output(0) for node in nodes])
-    compiled = ov.Core().compile_model(own, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = compile_model(own, {"INFERENCE_PRECISION_HINT": "f32"})
     results = compiled(batch)
     return [np.array(results[number]) for number in range(first, first + len(nodes))]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from brain_edge.errors import UsageError
-from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.atomic import atomic_file, require_no_file
 from brain_edge.package.manifest import GraphParity
 from brain_edge_conversion.convert.divergence import Divergence
 from brain_edge_conversion.convert.report_page import page
@@ -76,10 +76,12 @@ def require_report_place(place: Path) -> None:
     """Refuse a place for a report before anything is computed.
 
     Raises:
-        UsageError: a file that is neither JSON nor HTML.
+        UsageError: a file that is neither JSON nor HTML, or a file where a folder is to be.
     """
     if not place.is_dir() and place.suffix not in ("", ".json", ".html"):
         raise UsageError(f"{place}: expected --report FOLDER, or a file that ends in .json or .html")
+    if place.suffix == "":
+        require_no_file(place)
 
 
 def write_conversion_report(report: ConversionReport, place: Path) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""From a PyTorch module to an OpenVINO IR file. The build side's door to `openvino`'s converter."""
+"""From a PyTorch module to an OpenVINO graph."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from brain_edge.errors import BrainEdgeError
-from brain_edge.runtime.session import RT_INFO
-from brain_edge.runtime.telemetry import forbid_telemetry
-from brain_edge.spec import canonical_json
+from brain_edge.runtime.library import import_openvino
 from brain_edge_conversion.convert.graph_input import example_input, open_shape
 from brain_edge_conversion.convert.rewrites.outputs import describe_outputs
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor, nn
 
     from brain_edge.image.geometry import Shape
-    from brain_edge.spec import ModelSpec, Network
+    from brain_edge.spec import Network
 
 
 def trace(module: nn.Module, network: Network, example_shape: Shape, *, has_fixed_sides: bool = False) -> Any:
@@ -35,8 +31,6 @@ def trace(module: nn.Module, network: Network, example_shape: Shape, *, has_fixe
         BrainEdgeError: the converter cannot express the network (its words name the operator), or the network has
             several inputs or outputs.
     """
-    forbid_telemetry()
-    import openvino as ov
     import torch
 
     example = torch.zeros(example_input(network.execution, network.channels_in, example_shape))
@@ -49,7 +43,7 @@ def trace(module: nn.Module, network: Network, example_shape: Shape, *, has_fixe
         with torch.no_grad(), warnings.catch_warnings():
             # PyTorch's own instance norm branches on shapes, which tracing freezes; parity is checked on other shapes
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # public, unlisted
-            traced = ov.convert_model(module, example_input=example, **shapes)
+            traced = import_openvino().convert_model(module, example_input=example, **shapes)
     except Exception as error:  # the converter raises RuntimeError, errors of its own, and torch's
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise BrainEdgeError(f"OpenVINO cannot convert {type(module).__name__}: {reason}") from error
@@ -75,18 +69,3 @@ def _outputs(module: nn.Module, example: Tensor) -> str:
 
     with torch.no_grad():
         return describe_outputs(module.eval()(example))
-
-
-def save_graph(model: Any, path: Path, spec: ModelSpec) -> None:
-    """Write `.xml` and `.bin` in full precision, with the spec and the labels in the model's `rt_info`.
-
-    `model_info` is where OpenVINO's Model API looks for labels.
-    """
-    import openvino as ov
-
-    names = spec.label_names()
-    model.set_rt_info(canonical_json(spec).decode(), [RT_INFO, "spec"])
-    model.set_rt_info("1", [RT_INFO, "format_version"])
-    model.set_rt_info(" ".join(names[value] for value in sorted(names)), ["model_info", "labels"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ov.save_model(model, str(path), compress_to_fp16=False)

@@ -22,6 +22,7 @@ from brain_edge.evaluation.cohort.toml import format_manifest
 from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume, write_image, write_stripped
 from brain_edge.jobs.case import read_study
+from brain_edge.machine.atomic import require_no_file
 from brain_edge.machine.cpu import default_threads
 from brain_edge.package import open_package
 from brain_edge.package.digest import sha256_of
@@ -98,10 +99,12 @@ def run_demo(folder: Path, threads: int | None, report: Report) -> DemoResult:
     """Fetch, convert, quantise, run and compare; everything is left in `folder`.
 
     Raises:
+        UsageError: `folder` is a file.
         InputError: a download failed.
         BudgetError: INT8 misses the budget (it does not, on the machines that we know).
     """
     threads = threads or default_threads()
+    require_no_file(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _announce(report)
     resolved = resolve(Request(source=RECIPE, report=report))

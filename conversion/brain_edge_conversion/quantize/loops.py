@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from brain_edge.runtime.library import compile_model, import_openvino, operations
 from brain_edge_conversion.budget.coverage import LOOPS
 
 if TYPE_CHECKING:
@@ -49,13 +50,12 @@ def quantise_around_loops(
 
 def _what_loops_give(model: Any, batch: FloatArray) -> Values:
     """The inputs of the cut graph: the batch, and what each loop gives for it."""
-    import openvino as ov
-    from openvino import opset13 as ops
-
     watched = model.clone()
     ports = dict(_ports(loops_of(watched)))
-    graph = ov.Model([ops.result(port) for port in ports.values()], watched.get_parameters(), "watched")
-    given = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(batch)
+    graph = import_openvino().Model(
+        [operations().result(port) for port in ports.values()], watched.get_parameters(), "watched"
+    )
+    given = compile_model(graph, {"INFERENCE_PRECISION_HINT": "f32"})(batch)
     return {_ENTRANCE: batch, **{name: np.array(given[place]) for place, name in enumerate(ports)}}
 
 
@@ -69,9 +69,7 @@ def _ports(loops: Sequence[Any]) -> Iterator[tuple[str, Any]]:
 
 def _cut(model: Any) -> tuple[Any, list[Any]]:
     """The graph without its loops, and the loops; the model itself is used up."""
-    import openvino as ov
-    from openvino import opset13 as ops
-
+    ops = operations()
     (entrance,), (end,), loops = model.get_parameters(), model.get_results(), loops_of(model)
     parameters, results = [_named(entrance, _ENTRANCE)], [end]
     end.set_friendly_name(_EXIT)
@@ -85,13 +83,11 @@ def _cut(model: Any) -> tuple[Any, list[Any]]:
                 result = ops.result(value)
                 result.set_friendly_name(f"{_TAKEN}-{place}-{number}")
                 results.append(result)
-    return ov.Model(results, parameters, "around"), loops
+    return import_openvino().Model(results, parameters, "around"), loops
 
 
 def _joined(quantised: Any, loops: Sequence[Any]) -> Any:
     """The quantised graph with its loops in their places."""
-    import openvino as ov
-
     parameters = {node.get_friendly_name(): node for node in quantised.get_parameters()}
     results = {node.get_friendly_name(): node for node in quantised.get_results()}
     for place, loop in enumerate(loops):
@@ -102,7 +98,7 @@ def _joined(quantised: Any, loops: Sequence[Any]) -> Any:
         for number in range(loop.get_output_size()):
             if (parameter := parameters.get(f"{_GIVEN}-{place}-{number}")) is not None:
                 _hand_over(parameter.output(0), loop.output(number))
-    return ov.Model([results[_EXIT]], [parameters[_ENTRANCE]], "quantised")
+    return import_openvino().Model([results[_EXIT]], [parameters[_ENTRANCE]], "quantised")
 
 
 def _named(parameter: Any, name: str) -> Any:

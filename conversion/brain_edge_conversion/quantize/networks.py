@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.bench.operations import WEIGHTED
-from brain_edge.runtime.telemetry import forbid_telemetry
+from brain_edge.runtime.library import forbid_telemetry, operations
 from brain_edge_conversion.budget.capture import load_inputs, middle
 from brain_edge_conversion.budget.coverage import TRANSPARENT
 from brain_edge_conversion.quantize.ladder import BiasCorrection, FloatEnds, Ranges, Setting
@@ -44,6 +44,7 @@ def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: C
     """
     forbid_telemetry()
     import nncf
+    from nncf.openvino import engine
 
     nncf.set_log_level(logging.ERROR)
     most = LARGEST_ACTIVATION_BYTES[setting.ranges]
@@ -55,7 +56,7 @@ def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: C
 
     def by_nncf(graph: Any, dataset: Any) -> Any:
         # NNCF draws its progress on stdout, which belongs to the results of the command
-        with contextlib.redirect_stdout(sys.stderr), statistics_while_computing(graph):
+        with contextlib.redirect_stdout(sys.stderr), statistics_while_computing(engine, graph):
             return nncf.quantize(
                 graph,
                 dataset,
@@ -177,12 +178,10 @@ def with_float_layers(quantised: Any, original: Any, names: Collection[str]) -> 
 
 
 def _copy_weights(source: Any, layer: Any) -> None:
-    from openvino import opset13
-
     weights = source.input_value(1).get_node()
     # a matrix product of two activations has no weights to copy
     if weights.get_type_name() == "Constant":
-        layer.input(1).replace_source_output(opset13.constant(weights.data.copy()).output(0))
+        layer.input(1).replace_source_output(operations().constant(weights.data.copy()).output(0))
 
 
 def _quantisers(layer: Any) -> Iterator[tuple[Any, Any]]:

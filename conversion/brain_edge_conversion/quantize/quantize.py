@@ -49,7 +49,7 @@ def quantize(package: ModelPackage, cohort: Cohort, target: Path, options: Quant
         options: budget and preset.
 
     Raises:
-        UsageError: the package is quantised already, or the budget would not bind a label.
+        UsageError: the package is INT8 already, the budget would not bind a label, or the report's folder is a file.
         WeightsError: the weights are random.
         InputError: the cohort lacks a split that is needed, or one of its files is refused.
         BudgetError: the budget was missed, or the confidence needs more subjects; no package is written.

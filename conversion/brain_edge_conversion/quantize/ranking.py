@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from brain_edge.package import ModelPackage, Precision, graph_path
-from brain_edge.runtime.session import compile_properties, read_graph
+from brain_edge.runtime.graph_file import read_graph
+from brain_edge.runtime.library import compile_model, read_model
+from brain_edge.runtime.session import compile_properties
 from brain_edge_conversion.budget.capture import load_inputs, middle
 from brain_edge_conversion.budget.coverage import layer_costs
 from brain_edge_conversion.quantize.networks import groups, with_float_layers
@@ -62,19 +64,16 @@ class _Graph:
     """A graph in float and quantised, and how far any variant of it is from float."""
 
     def __init__(self, package: ModelPackage, trial: Path, graph: str, runtime: RuntimeOptions) -> None:
-        import openvino as ov
-
         self.name = graph
-        self._core = ov.Core()
         self._properties = compile_properties(Precision.F32, runtime)
-        self.original = read_graph(self._core, package.graph_file(graph), package.spec)
-        self.quantised = self._core.read_model(str(trial / graph_path(graph)))
+        self.original = read_graph(package.graph_file(graph), package.spec)
+        self.quantised = read_model(trial / graph_path(graph))
 
     def outputs(self, model: Any, patches: Sequence[FloatArray]) -> list[FloatArray]:
         """Of a variant, one per patch."""
         sized = model.clone()
         sized.reshape(list(patches[0].shape))
-        request = self._core.compile_model(sized, "CPU", self._properties).create_infer_request()
+        request = compile_model(sized, self._properties).create_infer_request()
         return [np.array(request.infer({0: patch})[0]) for patch in patches]
 
     def error(self, model: Any, patches: Sequence[FloatArray], wanted: Sequence[FloatArray]) -> float:

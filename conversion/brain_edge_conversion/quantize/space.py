@@ -11,7 +11,7 @@ import msgspec
 from brain_edge.evaluation.cohort import load_case, study_for
 from brain_edge.evaluation.evidence import Change, FloatLayer, IsaRecord
 from brain_edge.package import ModelPackage, NumberFormat, graph_path
-from brain_edge.runtime.session import read_graph
+from brain_edge.runtime.graph_file import read_graph, save_graph
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge
 from brain_edge_conversion.budget.capture import capture_inputs
@@ -19,7 +19,6 @@ from brain_edge_conversion.budget.coverage import LayerCost, int8_share, layer_c
 from brain_edge_conversion.budget.isa import AVX2, isa_record, make_job
 from brain_edge_conversion.budget.kernels import input_shapes, package_kernels
 from brain_edge_conversion.budget.measure import measure, write_baseline
-from brain_edge_conversion.convert.trace import save_graph
 from brain_edge_conversion.convert.versions import TOOLS, tool_versions
 from brain_edge_conversion.quantize.ladder import Setting
 from brain_edge_conversion.quantize.networks import quantise
@@ -182,11 +181,9 @@ def quantise_package(
     trial: Trial, package: ModelPackage, inputs: Mapping[str, Sequence[Path]], folder: Path
 ) -> dict[str, tuple[LayerCost, ...]]:
     """Quantise every graph of a package into a folder; what became integer, per graph."""
-    import openvino as ov
-
     layers, shapes = {}, input_shapes(inputs)
     for graph in package.spec.graphs:
-        model = read_graph(ov.Core(), package.graph_file(graph), package.spec)
+        model = read_graph(package.graph_file(graph), package.spec)
         keep = {layer for group in trial.reverted if group.graph == graph for layer in group.layers}
         quantised = quantise(model, inputs[graph], trial.setting, keep)
         save_graph(quantised, folder / graph_path(graph), package.spec)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from brain_edge.runtime.library import import_openvino
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -22,13 +24,11 @@ def in_order_of_computation(model: Any, order: Mapping[str, int]) -> Any:
         model: `openvino.Model`, a network and what NNCF has added to it.
         order: position of each node of the network itself, by friendly name, as it is computed.
     """
-    import openvino as ov
-
     if model.get_sinks() or model.get_variables():
         return model  # one with a memory between its runs: left as it is
     results = model.get_results()
     reached = {result.get_friendly_name(): _last_needed(result, order) for result in results}
-    return ov.Model(
+    return import_openvino().Model(
         sorted(results, key=lambda result: reached[result.get_friendly_name()]),
         model.get_parameters(),
         model.get_friendly_name(),
@@ -36,10 +36,8 @@ def in_order_of_computation(model: Any, order: Mapping[str, int]) -> Any:
 
 
 @contextmanager
-def statistics_while_computing(network: Any) -> Iterator[None]:
-    """While this lasts NNCF runs models with many outputs in the order of `network`, an `openvino.Model`."""
-    from nncf.openvino import engine
-
+def statistics_while_computing(engine: Any, network: Any) -> Iterator[None]:
+    """While this lasts NNCF, whose module `nncf.openvino.engine` is, runs outputs in the order of `network`."""
     order = {node.get_friendly_name(): place for place, node in enumerate(network.get_ordered_ops())}
     plain = engine.OVNativeEngine
 

@@ -19,6 +19,7 @@ from brain_edge.errors import BudgetError
 from brain_edge.evaluation.cohort import Split
 from brain_edge.evaluation.evidence import spelt
 from brain_edge.jobs.pictures.sheet import require_matplotlib
+from brain_edge.machine.atomic import require_no_file
 from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import arithmetic_of, this_machine
@@ -63,13 +64,15 @@ def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: Se
         options: budget, threads, time, report.
 
     Raises:
-        UsageError: the budget would not bind a label.
+        UsageError: the budget would not bind a label, or the report's folder is a file.
         InputError: the cohort lacks a split that is needed, or one of its files is refused.
         BudgetError: the budget was missed, or the confidence needs more subjects; a report is written, no package.
     """
     # candidates lie in folders of their own, beside which there is no stage 0
     runtime = with_stage_zero(space.package, options.runtime)
     options = replace(options, runtime=replace(runtime, threads=runtime.threads or default_threads()))
+    if options.report_folder is not None:
+        require_no_file(options.report_folder)
     if options.names_patients:
         require_matplotlib()
     splits = split_cohort(cohort, calibrates=space.traits.calibrates)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from brain_edge.errors import InputError, WeightsError
+from brain_edge.errors import WeightsError
 from brain_edge.package.manifest import Card, Licence
 from brain_edge_conversion.recipe import GraphSource, ModelSource
 from brain_edge_conversion.sources.request import Request, Resolved, SourceKind
@@ -103,7 +103,7 @@ def _build(plan: GandlfPlan, weights: Path | None) -> nn.Module:
     from brain_edge_conversion.weights.checkpoint import fit_state_dict, is_state_dict
 
     if weights is None:
-        raise InputError("a GaNDLF folder is converted with its own weights")
+        raise WeightsError("a GaNDLF folder is converted with its own weights")
     state = _content(weights)["model_state_dict"]
     if not is_state_dict(state):
         raise WeightsError(f"{weights}: expected tensors by name in model_state_dict, got other objects among them")

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from brain_edge.errors import InputError, WeightsError
+from brain_edge.errors import WeightsError
 from brain_edge.package.manifest import Card, Licence
 from brain_edge_conversion.recipe import GraphSource, ModelSource
 from brain_edge_conversion.sources.request import Request, Resolved, SourceKind
@@ -121,7 +121,7 @@ def _build(plan: UNetPlan, channels: tuple[int, int], weights: Path | None) -> n
     from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
 
     if weights is None:
-        raise InputError("an nnU-Net folder is converted with its own weights")
+        raise WeightsError("an nnU-Net folder is converted with its own weights")
     network = NnunetUNet(plan, *channels)
     state = {name: tensor for name, tensor in load_state_dict(weights).items() if not ALIAS.search(name)}
     fit_state_dict(network, state, str(weights))

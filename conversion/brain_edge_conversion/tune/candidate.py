@@ -10,8 +10,7 @@ import msgspec
 
 from brain_edge.bench.counted import Input, open_counted
 from brain_edge.package import ModelPackage, Precision
-from brain_edge.runtime.session import RT_INFO, read_graph
-from brain_edge.spec import canonical_json
+from brain_edge.runtime.graph_file import read_graph, save_graph
 from brain_edge_conversion.budget.coverage import layer_costs
 from brain_edge_conversion.quantize.ranking import COST_FACTORS
 from brain_edge_conversion.tune.settings import Arithmetic
@@ -67,14 +66,9 @@ class Candidate:
 
     def write_graphs(self, folder: Path) -> None:
         """The graphs that the spec still needs, each carrying this spec."""
-        import openvino as ov
-
         for graph in self.spec.graphs:
-            model = read_graph(ov.Core(), self.graphs.graph_file(graph), self.graphs.spec)
-            model.set_rt_info(canonical_json(self.spec).decode(), [RT_INFO, "spec"])
-            target = ModelPackage(folder, self.graphs.manifest).graph_file(graph)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            ov.save_model(model, str(target), compress_to_fp16=False)
+            model = read_graph(self.graphs.graph_file(graph), self.graphs.spec)
+            save_graph(model, ModelPackage(folder, self.graphs.manifest).graph_file(graph), self.spec)
 
 
 @dataclass
@@ -87,9 +81,7 @@ class Ledger:
         """The cost of each layer of a graph for an input."""
         key = (graphs.folder, seen)
         if key not in self._known:
-            import openvino as ov
-
-            model = read_graph(ov.Core(), graphs.graph_file(seen.graph), graphs.spec)
+            model = read_graph(graphs.graph_file(seen.graph), graphs.spec)
             self._known[key] = layer_costs(model, seen.shape)
         return self._known[key]
 

@@ -61,7 +61,7 @@ def tune(
         int8: a package that was quantised from this one, whose graphs may then be taken.
 
     Raises:
-        UsageError: there is nothing to tune, or the packages do not belong together.
+        UsageError: there is nothing to tune, the packages do not belong together, or the report's folder is a file.
         WeightsError: the weights are random.
         InputError: no validation case, or a file of the cohort is refused.
         BudgetError: nothing cheaper meets the budget; a report is written, no package.

@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from brain_edge.errors import BrainEdgeError, WeightsError
-from brain_edge.runtime.telemetry import forbid_telemetry
+from brain_edge.runtime.library import import_openvino
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,14 +66,11 @@ def read_exported(program: Any, source: str) -> Any:
         BrainEdgeError: OpenVINO has no equivalent of an operator; its words name it.
         WeightsError: the program takes several inputs.
     """
-    forbid_telemetry()
-    import openvino as ov
-
     shape = input_shape(program, source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's own deprecations while the program is decomposed
-            return ov.convert_model(program, input=[list(shape)])
+            return import_openvino().convert_model(program, input=[list(shape)])
     except Exception as error:  # the converter raises RuntimeError, errors of its own, and torch's
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         remedy = "; export it with fixed sides, those of a window" if -1 in shape[2:] else ""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from brain_edge.errors import BrainEdgeError, WeightsError
-from brain_edge.runtime.telemetry import forbid_telemetry
+from brain_edge.runtime.library import read_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,11 +78,8 @@ def read_onnx(content: bytes, source: str) -> Any:
         WeightsError: OpenVINO has no equivalent of an operator (its name and the names of its nodes are said), or
             cannot read the model.
     """
-    forbid_telemetry()
-    import openvino as ov
-
     try:
-        return ov.Core().read_model(content)
+        return read_model(content)
     except RuntimeError as error:
         unknown = _UNKNOWN_OPERATIONS.search(str(error))
         if unknown is None:

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
+from brain_edge.runtime.library import operations
 from brain_edge.spec.execution import NoiseSlices, WholeVolume
 from brain_edge.spec.steps import Linear, Normalise
 from brain_edge_conversion.convert.rewrites.nodes import added_bias, kind, only_consumer, per_channel, producer, weights
@@ -108,20 +109,18 @@ def _pads(convolution: Any) -> bool:
 
 
 def _fold(convolution: Any, affine: Affine) -> None:
-    from openvino import opset13 as ops
-
     kernel = weights(convolution)
     if kernel is None:
         raise AssertionError("`why_not` has looked at the weights")
     scaled = np.asarray(kernel * np.float64(affine.multiply), dtype=np.float32)
-    convolution.input(1).replace_source_output(ops.constant(scaled).output(0))
+    convolution.input(1).replace_source_output(operations().constant(scaled).output(0))
     if affine.add == 0:
         return
     shift = affine.add * kernel.sum(axis=tuple(range(1, kernel.ndim)), dtype=np.float64)
-    _add(convolution, np.asarray(shift, dtype=np.float32), ops)
+    _add(convolution, np.asarray(shift, dtype=np.float32))
 
 
-def _add(convolution: Any, shift: npt.NDArray[np.float32], ops: Any) -> None:
+def _add(convolution: Any, shift: npt.NDArray[np.float32]) -> None:
     """Add numbers (C,) to what a convolution gives, to its bias if it has one."""
     axes = len(convolution.get_output_partial_shape(0)) - 2
     last = convolution
@@ -129,6 +128,6 @@ def _add(convolution: Any, shift: npt.NDArray[np.float32], ops: Any) -> None:
         last, numbers = bias
         shift = shift + numbers
     readers = list(last.output(0).get_target_inputs())
-    shifted = ops.add(convolution.output(0), per_channel(shift, axes))
+    shifted = operations().add(convolution.output(0), per_channel(shift, axes))
     for reader in readers:
         reader.replace_source_output(shifted.output(0))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
+from brain_edge.runtime.library import operations
 from brain_edge_conversion.convert.rewrites.nodes import (
     added_bias,
     constant,
@@ -87,7 +88,7 @@ def _commuted(upsampling: Any) -> str | None:
     kernel = _pointwise_weights(convolution) if convolution is not None else None
     if convolution is None or kernel is None:
         return None
-    from openvino import opset13 as ops
+    ops = operations()
 
     ones = [1] * (kernel.ndim - 2)
     first = ops.convolution(upsampling.input_value(0), kernel, ones, [0 for _ in ones], [0 for _ in ones], ones)

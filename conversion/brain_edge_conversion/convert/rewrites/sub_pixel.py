@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brain_edge.runtime.library import operations
 from brain_edge_conversion.convert.rewrites.nodes import added_bias, kind, per_channel, weights
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _rewritten(node: Any) -> bool:
     plans = _plans(node, kernel.shape[2:]) if kernel is not None else None
     if kernel is None or plans is None:
         return False
-    from openvino import opset13 as ops
+    ops = operations()
 
     stride = int(node.get_attributes()["strides"][0])
     ones = [1] * len(plans)
@@ -110,7 +111,7 @@ def _rewritten(node: Any) -> bool:
         biased = ops.add(convolved, per_channel(np.tile(numbers, stride ** len(plans)), len(plans)))
         biased.set_friendly_name(last.get_friendly_name())
     interleaved = ops.depth_to_space(biased, "blocks_first", stride)
-    last.output(0).replace(_cut(interleaved, plans, ops).output(0))
+    last.output(0).replace(_cut(interleaved, plans).output(0))
     return True
 
 
@@ -129,7 +130,7 @@ def _plans(node: Any, sides: Sequence[int]) -> list[AxisPlan] | None:
     return known if pays else None
 
 
-def _cut(interleaved: Any, plans: Sequence[AxisPlan], ops: Any) -> Any:
+def _cut(interleaved: Any, plans: Sequence[AxisPlan]) -> Any:
     """Without the voxels that the padding takes away."""
     if not any(plan.cut_begin or plan.cut_end for plan in plans):
         return interleaved
@@ -137,7 +138,7 @@ def _cut(interleaved: Any, plans: Sequence[AxisPlan], ops: Any) -> Any:
     # an end of 0 would be the first voxel; the largest number is the end of any axis
     stops = np.array([-plan.cut_end or np.iinfo(np.int64).max for plan in plans], dtype=np.int64)
     axes = np.arange(2, 2 + len(plans), dtype=np.int64)
-    return ops.slice(interleaved, starts, stops, np.ones_like(starts), axes)
+    return operations().slice(interleaved, starts, stops, np.ones_like(starts), axes)
 
 
 def _phases(axes: int, stride: int) -> list[tuple[slice, ...]]:

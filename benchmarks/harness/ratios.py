@@ -24,6 +24,9 @@ class Ratio:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
 
 def ratio_of_medians(numerators: Sequence[float], denominators: Sequence[float]) -> Ratio:
     """Median of the numerators over median of the denominators, of interleaved pairs.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from cli_program import brain_edge, refused, succeed
+from cli_program import refused
 from msgspec.structs import replace
+from test_benchmark_programs import benchmarks
 from test_benchmark_report import OTHER, engines, save
 
-from brain_edge.bench.matrix.guard import HIGHER, LOWER, SAME, changes, repetition_noise, slower
+from benchmarks.compare import HIGHER, LOWER, SAME, changes, repetition_noise, slower
 from brain_edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -80,10 +81,19 @@ def test_without_a_common_cell_there_is_nothing_to_say():
 
 def test_the_command_fails_where_something_became_slower(tmp_path: Path):
     a, b = save([engines()], tmp_path / "a"), save([engines(int8_ms=300.0)], tmp_path / "b")
-    assert "noise" in succeed("bench", "--compare", a, a).out
-    done = brain_edge("bench", "--compare", a, b)
+    assert "noise" in benchmarks("compare", a, a).out
+    done = benchmarks("compare", a, b)
     assert done.code == 1
     assert "SLOWER" in done.out
     assert "1 of 2 ratios to the first contender of their cell became lower" in done.err
     (tmp_path / "record.json").write_text("{}", encoding="utf-8")
-    assert "expected a cell" in refused(3, "bench", "--compare", a, tmp_path / "record.json")
+    done = benchmarks("compare", a, tmp_path / "record.json")
+    assert (done.code, done.out) == (3, "")
+    assert "expected a cell" in done.err
+
+
+def test_the_command_of_packages_compares_no_cells_and_names_the_one_that_does(tmp_path: Path):
+    folder = save([engines()], tmp_path)
+    (cell,) = folder.rglob("*-cell-*.json")
+    for matrix in (folder, cell):
+        assert "by `python -m benchmarks compare A B`" in refused(3, "bench", "--compare", matrix, matrix)

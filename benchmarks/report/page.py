@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.bench.matrix.cells import Kind, Outcome
-from brain_edge.bench.matrix.costs import cost_rows
-from brain_edge.bench.matrix.data import best_isa, figures, noise_between_repetitions
-from brain_edge.bench.matrix.speed import networks, scaling, table_4, table_4_words
-from brain_edge.bench.matrix.targets import COLUMNS as TARGET_COLUMNS
-from brain_edge.bench.matrix.targets import target_rows
-from brain_edge.bench.matrix.turns_table import whole_cases
-from brain_edge.bench.matrix.words import NOT_MEASURED, interval, mib
+from benchmarks.harness.cell_record import TIMED, EntryOutcome, Kind
 from brain_edge.evaluation.evaluate import format_rows
+
+from .costs import cost_rows
+from .formatting import NOT_MEASURED, mib
+from .speed_tables import networks, scaling, table_4, table_4_words
+from .summaries import best_isa, figures, noise_between_repetitions
+from .targets import COLUMNS as TARGET_COLUMNS
+from .targets import target_rows
+from .whole_cases import whole_case_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from brain_edge.bench.matrix.cells import CellEntry, Commit
-    from brain_edge.bench.matrix.costs import Costs
-    from brain_edge.bench.matrix.data import OneMachine
-    from brain_edge.bench.matrix.figures import Drawn
-    from brain_edge.bench.matrix.turns import Turns
+    from benchmarks.harness.cell_record import CellEntry, Commit
+
+    from .costs import Costs
+    from .figures import Drawn
+    from .summaries import OneMachine
+    from .whole_cases import WholeCaseRun
 
 HYBRIDS: Final = "AVX2-VNNI"
 MOST_WORDS: Final = 160
 
 
 def benchmark_page(
-    all_machines: Sequence[OneMachine], drawn: Sequence[Drawn], costs: Costs | None, turns: Sequence[Turns] = ()
+    all_machines: Sequence[OneMachine], drawn: Sequence[Drawn], costs: Costs | None, cases: Sequence[WholeCaseRun] = ()
 ) -> str:
     """The whole page.
 
@@ -36,19 +38,19 @@ def benchmark_page(
         all_machines: each with its cells.
         drawn: figures that lie beside the page.
         costs: the reader's own prices and powers; None without.
-        turns: whole processes outside the matrix, oldest first.
+        cases: whole processes outside the matrix, oldest first.
     """
     blocks = [*_head(all_machines), *_comparison(drawn)]
     for each in all_machines:
-        blocks += [f"## {each.cpu}", *_machine(each, drawn, costs, turns)]
+        blocks += [f"## {each.cpu}", *_machine(each, drawn, costs, cases)]
     return "\n\n".join(blocks) + "\n"
 
 
 def _head(all_machines: Sequence[OneMachine]) -> Iterator[str]:
     yield "# Benchmarks: CPU configurations, peers, GPU baselines"
     yield (
-        "*Written by `brain-edge report` from recorded results; nothing on this page is typed in by hand but what is "
-        "marked as published. How to measure and what is recorded: `benchmarks/README.md`.*"
+        "*Written by `python -m benchmarks report` from recorded results; nothing on this page is typed in by hand "
+        "but what is marked as published. How to measure and what is recorded: `benchmarks/README.md`.*"
     )
     yield (
         "Contenders of a group run in turn, A B C A B C, so that ratios within a group hold where times do not; a "
@@ -68,7 +70,9 @@ def _comparison(drawn: Sequence[Drawn]) -> Iterator[str]:
     yield from _figure(drawn, "speed-up-by-cpu")
 
 
-def _machine(each: OneMachine, drawn: Sequence[Drawn], costs: Costs | None, turns: Sequence[Turns]) -> Iterator[str]:
+def _machine(
+    each: OneMachine, drawn: Sequence[Drawn], costs: Costs | None, cases: Sequence[WholeCaseRun]
+) -> Iterator[str]:
     part = each.file_part
     yield _facts(each)
     yield "### Accuracy, latency and memory"
@@ -78,7 +82,7 @@ def _machine(each: OneMachine, drawn: Sequence[Drawn], costs: Costs | None, turn
     if asked:
         yield "### What was asked"
         yield format_rows(TARGET_COLUMNS, asked)
-    yield from whole_cases(each.machine, turns)
+    yield from whole_case_table(each.machine, cases)
     yield from networks(each)
     yield from _figure(drawn, f"latency-dice-{part}")
     yield from _figure(drawn, f"memory-latency-{part}")
@@ -133,7 +137,7 @@ def _ceilings(each: OneMachine) -> Iterator[str]:
 def _fits(entry: CellEntry | None) -> str:
     if entry is None:
         return ""
-    if entry.outcome is Outcome.MEASURED:
+    if entry.outcome is EntryOutcome.MEASURED:
         return f"fits, {mib(entry.samples[0].peak_rss_bytes)}"
     return str(entry.outcome)
 
@@ -165,8 +169,8 @@ def _noise(each: OneMachine) -> Iterator[str]:
         [
             noise.cell,
             noise.contender,
-            interval(noise.first),
-            interval(noise.second),
+            f"{noise.first}x",
+            f"{noise.second}x",
             f"{noise.change:.1%}",
             f"{noise.hours:.1f}",
             "one" if noise.is_noise_alone else " and ".join(_commit(commit) for commit in noise.commits),
@@ -204,12 +208,12 @@ def _missing(each: OneMachine) -> Iterator[str]:
         for run in each.last(kind):
             counted = run.counted()
             for entry in run.entries:
-                too_few = bool(entry.samples) and kind in (Kind.NETWORK, Kind.PROCESS) and not figures(run)
+                too_few = bool(entry.samples) and kind in TIMED and not figures(run)
                 if too_few:
                     rows.append(
                         [run.cell.id, entry.name, "too few rounds", f"{len(counted)} of {len(entry.samples)} count"]
                     )
-                elif entry.outcome is not Outcome.MEASURED and entry.outcome is not Outcome.DOES_NOT_FIT:
+                elif entry.outcome is not EntryOutcome.MEASURED and entry.outcome is not EntryOutcome.DOES_NOT_FIT:
                     rows.append([run.cell.id, entry.name, str(entry.outcome), _short(entry.why)])
     yield "### What has no figures, and why"
     yield (

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.bench.matrix.cells import Kind
-from brain_edge.bench.matrix.data import figures
+from benchmarks.harness.cell_record import Kind
 from brain_edge.errors import InputError
+
+from .summaries import figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from brain_edge.bench.matrix.cells import CellRun
-    from brain_edge.bench.matrix.data import OneMachine
+    from benchmarks.harness.cell_record import CellRun
+
+    from .summaries import OneMachine
 
 MS_PER_HOUR: Final = 3_600_000.0
 

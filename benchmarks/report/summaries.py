@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from brain_edge.bench.matrix.cells import MINIMUM_ROUNDS, Kind, latest
-from brain_edge.bench.matrix.guard import TIMED
-from brain_edge.bench.matrix.ratios import Ratio, ratio_of_medians
+from benchmarks.harness.cell_record import MINIMUM_ROUNDS, TIMED, Kind, latest
+from benchmarks.harness.ratios import Ratio, ratio_of_medians
 from brain_edge.machine.description import NATIVE, differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from brain_edge.bench.matrix.cells import CellEntry, CellRun, Commit
+    from benchmarks.harness.cell_record import CellEntry, CellRun, Commit
     from brain_edge.machine.description import Machine
 
 ISA_OF_FLAG: Final = (
@@ -208,7 +207,7 @@ def noise_between_repetitions(runs: Iterable[CellRun]) -> tuple[Noise, ...]:
     """The ratios of every cell that was measured in two repetitions: the last two of them that have figures."""
     by_cell: dict[str, dict[int, CellRun]] = {}
     for run in runs:
-        if run.device is None and run.cell.kind in (Kind.NETWORK, Kind.PROCESS) and figures(run):
+        if run.device is None and run.cell.kind in TIMED and figures(run):
             by_cell.setdefault(run.cell.id, {})[run.repetition] = run
     found = []
     for cell, repetitions in by_cell.items():
@@ -226,7 +225,7 @@ def noise_between_repetitions(runs: Iterable[CellRun]) -> tuple[Noise, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accuracy:
+class AccuracyMeans:
     """Means over real heads; HD95 over those where it is defined.
 
     Attributes:
@@ -241,13 +240,13 @@ class Accuracy:
     subjects: int
 
 
-def accuracy(entry: CellEntry) -> Accuracy | None:
+def accuracy(entry: CellEntry) -> AccuracyMeans | None:
     """The means of a contender of an accuracy cell; None without scores."""
     if not entry.scores:
         return None
     distances = [score.hd95_mm for score in entry.scores if score.hd95_mm is not None]
     dices = [score.dice for score in entry.scores]
-    return Accuracy(
+    return AccuracyMeans(
         dice=statistics.mean(dices),
         hd95_mm=statistics.mean(distances) if distances else None,
         worst_dice=min(dices),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.bench.matrix.data import figures
-from brain_edge.bench.matrix.ratios import ratio_of_medians
+from benchmarks.harness.ratios import ratio_of_medians
+
+from .summaries import figures
 
 if TYPE_CHECKING:
-    from brain_edge.bench.matrix.data import Figures, OneMachine
+    from .summaries import Figures, OneMachine
 
 COLUMNS: Final = ("BrainMaGe's network", "asked", "measured", "met")
 INT8_WITH_VNNI: Final = 9.5
@@ -37,7 +38,7 @@ def target_rows(machine: OneMachine) -> list[list[str]]:
 def _speed(what: str, least: float, of_one: Figures) -> list[str]:
     ratio = of_one.faster or ratio_of_medians([1.0], [1.0])
     met = "yes" if ratio.low >= least else "no" if ratio.high < least else "within the interval"
-    return [what, f"at least {least:g}x", f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})x", met]
+    return [what, f"at least {least:g}x", f"{ratio}x", met]
 
 
 def _memory(what: str, most: float, of_one: Figures, other: Figures) -> list[str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.bench.matrix.cells import Outcome
+from benchmarks.harness.cell_record import EntryOutcome
 
 if TYPE_CHECKING:
-    from brain_edge.bench.matrix.cells import CellEntry
-    from brain_edge.bench.matrix.ratios import Ratio
+    from benchmarks.harness.cell_record import CellEntry
 
 NOT_MEASURED: Final = "not measured"
 NO_PYTORCH: Final = "no PyTorch to compare with"
@@ -16,17 +15,12 @@ NO_PYTORCH: Final = "no PyTorch to compare with"
 
 def outcome(entry: CellEntry | None) -> str:
     """Why a contender has no figures."""
-    return NOT_MEASURED if entry is None or entry.outcome is Outcome.MEASURED else str(entry.outcome)
+    return NOT_MEASURED if entry is None or entry.outcome is EntryOutcome.MEASURED else str(entry.outcome)
 
 
 def seconds(latency_ms: float) -> str:
     """With as many digits as mean something."""
     return f"{latency_ms / 1000:.3f} s" if latency_ms < 10_000 else f"{latency_ms / 1000:.2f} s"
-
-
-def interval(ratio: Ratio) -> str:
-    """A ratio and its interval."""
-    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})x"
 
 
 def mib(count: float | None) -> str:

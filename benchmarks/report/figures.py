@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.bench.matrix.cells import Kind
-from brain_edge.bench.matrix.data import accuracy, best_isa, figures
-from brain_edge.bench.matrix.published import RANGES, TABLE_4, over_newer_pytorch
+from benchmarks.harness.cell_record import Kind
 from brain_edge.jobs.pictures.sheet import require_matplotlib
 from brain_edge.machine.description import NATIVE
+
+from .source_paper import RANGES, TABLE_4, over_newer_pytorch
+from .summaries import accuracy, best_isa, figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from brain_edge.bench.matrix.cells import CellRun
-    from brain_edge.bench.matrix.data import Figures, OneMachine
+    from benchmarks.harness.cell_record import CellRun
+
+    from .summaries import Figures, OneMachine
 
 COLOURS: Final = {
     "published program": "#222222",

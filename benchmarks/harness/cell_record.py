@@ -1,8 +1,8 @@
 """What is kept of one cell of the benchmark matrix: raw samples and all that they depend on; one file a run.
 
 A cell is one interleaved group: all its contenders run in turn, so that ratios to the first of them hold where times do
-not. `benchmarks/matrix.py` and `benchmarks/gpu_baseline.py` write these files, `brain-edge report` and
-`brain-edge bench --compare` read them. No file name of an image and no name of a subject is in them.
+not. `matrix` and `gpu_baseline` write these files, `report` and `compare` read them. No file name of an image and no
+name of a subject is in them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import msgspec
 from brain_edge.errors import InputError
 from brain_edge.machine.description import Machine
 
+from .sample import RunSample, quiet_rounds
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
-BENCHMARK: Final = "matrix cell"
 MINIMUM_ROUNDS: Final = 3
 """Rounds that must count before a ratio is shown with an interval."""
 
@@ -43,7 +44,10 @@ class Kind(StrEnum):
     """Operations, bytes and time of a network by the numbers it computes with; peaks of the machine."""
 
 
-class Outcome(StrEnum):
+TIMED: Final = frozenset({Kind.NETWORK, Kind.PROCESS})
+
+
+class EntryOutcome(StrEnum):
     """What became of a contender."""
 
     MEASURED = "measured"
@@ -84,32 +88,6 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     limits_mib: tuple[int, ...] = ()
     rounds: int = 5
     optional: tuple[str, ...] = ()
-
-
-class CellSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of one contender.
-
-    Attributes:
-        latency_ms: of all its inputs.
-        cpu_ms: user and system time of it and its children.
-        peak_rss_bytes: greatest resident memory of its process so far.
-        others_cpu_ms: processor time that other programs took meanwhile; None where the system does not say.
-        load_average: of the last minute, when it was started.
-        elapsed_ms: per stage, where the program says.
-        device_peak_bytes: greatest memory on the device, of a GPU.
-    """
-
-    latency_ms: float
-    cpu_ms: float | None = None
-    peak_rss_bytes: int | None = None
-    others_cpu_ms: float | None = None
-    load_average: float | None = None
-    elapsed_ms: dict[str, float] = {}
-    device_peak_bytes: int | None = None
-
-    def disturbance(self, processors: int) -> float:
-        """Share of the machine that other programs took meanwhile, 0 to 1; 0 where unknown."""
-        return (self.others_cpu_ms or 0.0) / (self.latency_ms * processors)
 
 
 class CaseScore(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,7 +135,7 @@ class CellEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     precision: str = ""
-    outcome: Outcome = Outcome.MEASURED
+    outcome: EntryOutcome = EntryOutcome.MEASURED
     why: str = ""
     inputs: int = 1
     limit_mib: int | None = None
@@ -166,7 +144,7 @@ class CellEntry(msgspec.Struct, frozen=True, kw_only=True):
     largest_error: float | None = None
     dice_first: float | None = None
     dice_reference: float | None = None
-    samples: tuple[CellSample, ...] = ()
+    samples: tuple[RunSample, ...] = ()
     scores: tuple[CaseScore, ...] = ()
     sums: tuple[NumberSum, ...] = ()
 
@@ -224,12 +202,12 @@ class CellRun(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def failures(self) -> tuple[CellEntry, ...]:
         """The contenders that fail the cell."""
-        return tuple(entry for entry in self.entries if entry.outcome is Outcome.FAILED)
+        return tuple(entry for entry in self.entries if entry.outcome is EntryOutcome.FAILED)
 
     @property
     def measured(self) -> tuple[CellEntry, ...]:
         """The contenders with figures."""
-        return tuple(entry for entry in self.entries if entry.outcome is Outcome.MEASURED)
+        return tuple(entry for entry in self.entries if entry.outcome is EntryOutcome.MEASURED)
 
     def counted(self) -> tuple[int, ...]:
         """Numbers of the rounds in which no contender was disturbed by more than is allowed."""
@@ -239,20 +217,6 @@ class CellRun(msgspec.Struct, frozen=True, kw_only=True):
     def entry(self, name: str) -> CellEntry | None:
         """The contender of that name, where it was measured."""
         return next((entry for entry in self.measured if entry.name == name), None)
-
-
-def quiet_rounds(
-    samples: Sequence[Sequence[CellSample]], max_disturbance: float | None, processors: int
-) -> tuple[int, ...]:
-    """The rounds that count; of contenders with unequal numbers of samples only the rounds that all have."""
-    rounds = range(min(len(of_one) for of_one in samples))
-    if max_disturbance is None:
-        return tuple(rounds)
-    return tuple(
-        number
-        for number in rounds
-        if all(of_one[number].disturbance(processors) <= max_disturbance for of_one in samples)
-    )
 
 
 def read_cell(path: Path) -> CellRun:
@@ -269,16 +233,6 @@ def read_cell(path: Path) -> CellRun:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except msgspec.DecodeError as error:
         raise InputError(f"{path}: expected a cell of the benchmark matrix: {error}") from error
-
-
-def is_cells(where: Path) -> bool:
-    """Whether a path is a folder, or a file that says it is a cell."""
-    if where.is_dir():
-        return True
-    try:
-        return f'"{BENCHMARK}"'.encode() in where.read_bytes()[:MOST_BYTES]
-    except OSError:
-        return False
 
 
 def cell_files(where: Path) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""Whether something became slower between two recorded runs of the benchmark matrix. Pure.
+"""Whether something became slower between two recorded runs of the benchmark matrix.
 
 Times of two runs are not compared: the machine had other clocks, other neighbours. Ratios to the first contender
 (PyTorch) of the same cell are, because that one ran in turn with the others. A ratio is called lower only where the
@@ -8,25 +8,46 @@ bootstrap intervals of both runs leave no doubt and the change is larger than wh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import click
 from msgspec.structs import replace
 
-from brain_edge.bench.matrix.cells import MINIMUM_ROUNDS, Kind, latest
-from brain_edge.bench.matrix.ratios import Ratio, ratio_of_medians
-from brain_edge.errors import InputError
+from benchmarks.harness.cell_record import MINIMUM_ROUNDS, TIMED, latest, read_cells
+from benchmarks.harness.ratios import Ratio, ratio_of_medians
+from brain_edge.errors import BrainEdgeError, InputError
 from brain_edge.evaluation.evaluate import format_rows
 from brain_edge.machine.description import NATIVE, differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from brain_edge.bench.matrix.cells import CellRun
+    from benchmarks.harness.cell_record import CellRun
     from brain_edge.machine.description import Machine
 
-TIMED: Final = frozenset({Kind.NETWORK, Kind.PROCESS})
 COLUMNS: Final = ("cell", "contender", "faster in A", "faster in B", "B / A", "verdict")
 SAME, LOWER, HIGHER = "noise", "SLOWER", "faster"
+RESULTS: Final = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("first", metavar="A", type=RESULTS)
+@click.argument("second", metavar="B", type=RESULTS)
+def main(first: Path, second: Path) -> None:
+    """Whether something became slower from the results A to the results B (files or folders of one machine).
+
+    Exit code 1 where a ratio to the first contender of its cell became lower than noise explains.
+    """
+    found = changes(read_cells(first), read_cells(second))
+    click.echo(changes_table(found))
+    worse = slower(found)
+    if worse:
+        least = min(worse, key=lambda each: each.quotient)
+        raise BrainEdgeError(
+            f"{len(worse)} of {len(found)} ratios to the first contender of their cell became lower than noise "
+            f"explains, most of all that of {least.contender} in {least.cell}: {least.quotient:.2f} of what it was"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

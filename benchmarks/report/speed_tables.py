@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.bench.matrix.cells import Kind
-from brain_edge.bench.matrix.data import accuracy, figures
-from brain_edge.bench.matrix.published import CITATION, CPU, RANGES, TABLE_4, over_newer_pytorch
-from brain_edge.bench.matrix.words import NO_PYTORCH, NOT_MEASURED, interval, mib, outcome, seconds
+from benchmarks.harness.cell_record import Kind
 from brain_edge.evaluation.evaluate import format_rows
 from brain_edge.machine.description import NATIVE
+
+from .formatting import NO_PYTORCH, NOT_MEASURED, mib, outcome, seconds
+from .source_paper import CITATION, CPU, RANGES, TABLE_4, over_newer_pytorch
+from .summaries import accuracy, figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from brain_edge.bench.matrix.cells import Cell, CellEntry, CellRun
-    from brain_edge.bench.matrix.data import Accuracy, Figures, OneMachine
+    from benchmarks.harness.cell_record import Cell, CellEntry, CellRun
+
+    from .summaries import AccuracyMeans, Figures, OneMachine
 
 TABLE_4_COLUMNS: Final = (
     *("", "engine", "Dice", "HD95 (mm)", "latency", "faster than PyTorch", "peak memory", "of PyTorch"),
@@ -67,13 +69,15 @@ def table_4(each: OneMachine) -> str:
     return format_rows(TABLE_4_COLUMNS, rows)
 
 
-def _rows_of(what: str, run: CellRun | None, scores: Mapping[str, Accuracy], names: Sequence[str]) -> list[list[str]]:
+def _rows_of(
+    what: str, run: CellRun | None, scores: Mapping[str, AccuracyMeans], names: Sequence[str]
+) -> list[list[str]]:
     found = figures(run) if run is not None else {}
     base = next((found[name] for name in PYTORCH_NAMES if name in found), None)
     return [[what, name, *_accuracy_cells(scores.get(name)), *_time_cells(run, name, found, base)] for name in names]
 
 
-def _accuracy_cells(score: Accuracy | None) -> list[str]:
+def _accuracy_cells(score: AccuracyMeans | None) -> list[str]:
     if score is None:
         return [NOT_MEASURED, NOT_MEASURED]
     return [f"{score.dice:.4f}", "-" if score.hd95_mm is None else f"{score.hd95_mm:.2f}"]
@@ -120,8 +124,8 @@ def table_4_words(each: OneMachine) -> str:
         f"{ranges}. BrainMaGe's trained weights are not at hand, so its rows have no accuracy; random weights, "
         f"128^3. Accuracy is the mean over real heads against the publishers' masks ({judged}); heads on which a "
         "package was calibrated or searched are named in its own accuracy report. Whole processes: from the MNI152 "
-        "head in a file to a mask in a file. The GPU baseline is measured by `benchmarks/gpu_baseline.py`, never "
-        "estimated."
+        "head in a file to a mask in a file. The GPU baseline is measured by `python -m benchmarks gpu_baseline`, "
+        "never estimated."
     )
 
 
@@ -168,7 +172,7 @@ def _network_cells(entry: CellEntry, of_one: Figures | None) -> list[str]:
         return [outcome(entry), "", "", "", ""]
     return [
         seconds(of_one.latency_ms),
-        "" if of_one.faster is None else interval(of_one.faster),
+        "" if of_one.faster is None else f"{of_one.faster}x",
         mib(of_one.peak_bytes),
         "" if of_one.memory is None else f"{of_one.memory:.2f}",
         "" if entry.correlation is None else f"{entry.correlation:.5f}",

@@ -1,0 +1,131 @@
+"""Whole processes in turn outside the matrix: recipes on whole cases, tuned packages; one file a run, and their table.
+
+The programs `recipe_case` and `tuned` write these files.
+"""
+
+from __future__ import annotations
+
+import statistics
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from benchmarks.harness.cell_record import MINIMUM_ROUNDS, MOST_BYTES, Commit
+from benchmarks.harness.ratios import ratio_of_medians
+from benchmarks.harness.sample import RunSample, quiet_rounds
+from brain_edge.errors import InputError
+from brain_edge.evaluation.evaluate import format_rows
+from brain_edge.machine.description import Machine, differences
+
+from .formatting import mib, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+PATTERNS: Final = ("*-case-*.json", "*-tuned-*.json")
+MOST_DISTURBANCE: Final = 0.1
+"""What others may take of the machine in a round that counts, as the matrix declares it for its cells."""
+COLUMNS: Final = ("model", "contender", "rounds", "latency", "faster (95 % interval)", "peak memory")
+
+
+class WholeCaseEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One contender: its name, and a sample of each round that it took part in, the first rounds of all."""
+
+    name: str
+    samples: tuple[RunSample, ...]
+
+
+class WholeCaseRun(msgspec.Struct, frozen=True, kw_only=True):
+    """Contenders that ran in turn, each as a whole cold process; the first is what the others are compared with.
+
+    Attributes:
+        benchmark: what was compared, in words.
+        recipe, model: of what; a file says one of them.
+    """
+
+    benchmark: str
+    recipe: str = ""
+    model: str = ""
+    started: datetime
+    commit: Commit
+    machine: Machine
+    entries: tuple[WholeCaseEntry, ...]
+
+    @property
+    def subject(self) -> str:
+        """The model."""
+        return self.recipe or self.model
+
+
+def read_whole_cases(where: Path) -> tuple[WholeCaseRun, ...]:
+    """All such runs in a folder and the folders below it, oldest first; () where there are none.
+
+    Raises:
+        InputError: a file cannot be read, or is none.
+    """
+    if not where.is_dir():
+        return ()
+    found = {path for each in PATTERNS for path in where.rglob(each)}
+    return tuple(_read(path) for path in sorted(found, key=lambda path: (path.name, path.parent)))
+
+
+def _read(path: Path) -> WholeCaseRun:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path}: expected whole processes in turn, this file is far too large")
+        found = msgspec.json.decode(path.read_bytes(), type=WholeCaseRun)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except msgspec.DecodeError as error:
+        raise InputError(f"{path}: expected whole processes in turn: {error}") from error
+    if not found.entries or not all(entry.samples for entry in found.entries):
+        raise InputError(f"{path}: expected whole processes in turn, a contender has no samples; remove the file")
+    return found
+
+
+def whole_case_table(machine: Machine, runs: Iterable[WholeCaseRun]) -> Iterator[str]:
+    """The last run of each comparison and model on a machine; nothing where there is none.
+
+    Args:
+        machine: whose runs are shown.
+        runs: of any machine, oldest first.
+    """
+    ours = {(run.subject, run.benchmark): run for run in runs if not differences(run.machine, machine)}
+    if not ours:
+        return
+    yield "### Whole cases, file to file"
+    rows = [_row(run, entry) for _, run in sorted(ours.items()) for entry in run.entries]
+    yield format_rows(COLUMNS, rows)
+    yield (
+        "Cold processes in turn, from image files to a mask file; ratios to the first contender of a model, over "
+        "the rounds that both took part in and in which other programs took at most "
+        f"{MOST_DISTURBANCE:.0%} of the machine. `brainmage` and the tumour networks have random weights, the same on "
+        "both sides; INT8 of those is quantised for speed. An interval wants "
+        f"{MINIMUM_ROUNDS} rounds. Recorded by `python -m benchmarks recipe_case` and `python -m benchmarks tuned`, "
+        "which compare the masks first and record nothing where they differ; of INT8 with random weights that would "
+        "mean nothing."
+    )
+
+
+def _row(run: WholeCaseRun, entry: WholeCaseEntry) -> list[str]:
+    first = run.entries[0]
+    processors = run.machine.processors
+    own = [entry.samples[number].latency_ms for number in quiet_rounds([entry.samples], MOST_DISTURBANCE, processors)]
+    both = quiet_rounds([first.samples, entry.samples], MOST_DISTURBANCE, processors)
+    peaks = [float(sample.peak_rss_bytes) for sample in entry.samples if sample.peak_rss_bytes is not None]
+    return [
+        run.subject,
+        entry.name,
+        str(len(own)),
+        seconds(statistics.median(own)) if own else "not quiet",
+        "" if entry is first or not both else _faster(first, entry, both),
+        mib(statistics.median(peaks) if peaks else None),
+    ]
+
+
+def _faster(first: WholeCaseEntry, entry: WholeCaseEntry, both: Sequence[int]) -> str:
+    times_ms = [[each.samples[number].latency_ms for number in both] for each in (first, entry)]
+    faster = ratio_of_medians(*times_ms)
+    return f"{faster}x" if len(both) >= MINIMUM_ROUNDS else f"{faster.value:.2f}x, rounds: {len(both)}"

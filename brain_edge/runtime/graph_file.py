@@ -1,0 +1,47 @@
+"""The IR file of a graph, which carries the specification of the model that it belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from brain_edge.errors import PackageError
+from brain_edge.runtime.library import import_openvino, read_model
+from brain_edge.spec import canonical_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from brain_edge.spec import ModelSpec
+
+RT_INFO: Final = "brain_edge"
+"""Section of the IR's `rt_info` that holds the canonical JSON of the spec."""
+
+
+def read_graph(path: Path, spec: ModelSpec) -> Any:
+    """Read an IR and compare the spec that it carries with the manifest's.
+
+    Raises:
+        PackageError: the graph was made for another spec than the manifest states.
+    """
+    model = read_model(path)
+    key = [RT_INFO, "spec"]
+    carried = model.get_rt_info(key).astype(str) if model.has_rt_info(key) else None
+    if carried != canonical_json(spec).decode():
+        raise PackageError(
+            f"{path}: the graph carries another model specification than the manifest; "
+            "the parts of this package do not belong together, convert or copy it again"
+        )
+    return model
+
+
+def save_graph(model: Any, path: Path, spec: ModelSpec) -> None:
+    """Write `.xml` and `.bin` in full precision, with the spec and the labels in the model's `rt_info`.
+
+    `model_info` is where OpenVINO's Model API looks for labels.
+    """
+    names = spec.label_names()
+    model.set_rt_info(canonical_json(spec).decode(), [RT_INFO, "spec"])
+    model.set_rt_info("1", [RT_INFO, "format_version"])
+    model.set_rt_info(" ".join(names[value] for value in sorted(names)), ["model_info", "labels"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    import_openvino().save_model(model, str(path), compress_to_fp16=False)
