@@ -75,7 +75,7 @@ def make_package(folder: Path, labels: int) -> ModelPackage:
     import nncf
     import openvino
 
-    from brain_edge.runtime.graph_file import save_graph
+    from brain_edge_conversion.sealing.graph import save_graph
 
     spec = _spec(labels)
     noise = [np.random.default_rng(seed).normal(size=(1, 1, 32, 32, 32)).astype(np.float32) for seed in range(3)]

@@ -1,6 +1,6 @@
 """How much of `brain_edge` a hospital's commands can reach: files and lines, by room.
 
-    python benchmarks/reachable.py
+    python -m benchmarks reachable
 
 The imports are read from the code: those inside of functions and those for types alone count, and so does the
 `__init__` of every package on the way. Commands are found by name, so that one command does not reach another; the

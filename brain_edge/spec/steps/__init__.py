@@ -7,45 +7,59 @@ operation is refused. To add one, write it in its module and name it in the unio
 
 from typing import TypeAlias
 
-from brain_edge.spec.steps.centres import ResampleBetweenCentres
-from brain_edge.spec.steps.channels import AppendForeground, AppendStage, OneHot
-from brain_edge.spec.steps.combine import AverageStages, JoinStages, StapleStages, VoteStages
-from brain_edge.spec.steps.components import ComponentExtent, KeepLargest, MinimumVolume, RemoveSmallComponents
-from brain_edge.spec.steps.crop import CropAroundStage, CropOrPadInPlane, CropToForeground, ResizeInPlane, WhenEmpty
-from brain_edge.spec.steps.decode import Argmax, FillHoles, LargestComponent, Restore, Threshold
-from brain_edge.spec.steps.frame import Frame, Step
-from brain_edge.spec.steps.grid import (
-    CropOrPadTo,
-    CropToStage,
-    Orient,
-    PadToMultiple,
-    Placement,
-    ResampleToSpacing,
-    ResizeTo,
-)
-from brain_edge.spec.steps.intensity import (
-    Clip,
-    FitMoment,
-    FitPercentile,
-    Linear,
-    Moment,
-    Normalise,
-    Region,
-    RescaleToUnit,
-    ZScore,
-)
-from brain_edge.spec.steps.landmarks import Constants, MatchLandmarks
-from brain_edge.spec.steps.normalise_each import ChannelRule, NormaliseEach, Scheme
-from brain_edge.spec.steps.regions import (
-    LookUpRegions,
-    OrdinalLevels,
-    OrdinalRule,
-    PaintedRegion,
-    PaintRegions,
-    PrependBackground,
-)
-from brain_edge.spec.steps.storage import TransposeAxes
-from brain_edge.spec.steps.thick_slices import ResampleThickSlices
+from brain_edge.spec.steps.centres import ResampleBetweenCentres as ResampleBetweenCentres
+from brain_edge.spec.steps.channels import AppendForeground as AppendForeground
+from brain_edge.spec.steps.channels import AppendStage as AppendStage
+from brain_edge.spec.steps.channels import OneHot as OneHot
+from brain_edge.spec.steps.combine import AverageStages as AverageStages
+from brain_edge.spec.steps.combine import JoinStages as JoinStages
+from brain_edge.spec.steps.combine import StapleStages as StapleStages
+from brain_edge.spec.steps.combine import VoteStages as VoteStages
+from brain_edge.spec.steps.components import ComponentExtent as ComponentExtent
+from brain_edge.spec.steps.components import KeepLargest as KeepLargest
+from brain_edge.spec.steps.components import MinimumVolume as MinimumVolume
+from brain_edge.spec.steps.components import RemoveSmallComponents as RemoveSmallComponents
+from brain_edge.spec.steps.crop import CropAroundStage as CropAroundStage
+from brain_edge.spec.steps.crop import CropOrPadInPlane as CropOrPadInPlane
+from brain_edge.spec.steps.crop import CropToForeground as CropToForeground
+from brain_edge.spec.steps.crop import ResizeInPlane as ResizeInPlane
+from brain_edge.spec.steps.crop import WhenEmpty as WhenEmpty
+from brain_edge.spec.steps.decode import Argmax as Argmax
+from brain_edge.spec.steps.decode import FillHoles as FillHoles
+from brain_edge.spec.steps.decode import LargestComponent as LargestComponent
+from brain_edge.spec.steps.decode import Restore as Restore
+from brain_edge.spec.steps.decode import Threshold as Threshold
+from brain_edge.spec.steps.frame import Frame as Frame
+from brain_edge.spec.steps.frame import Step as Step
+from brain_edge.spec.steps.grid import CropOrPadTo as CropOrPadTo
+from brain_edge.spec.steps.grid import CropToStage as CropToStage
+from brain_edge.spec.steps.grid import Orient as Orient
+from brain_edge.spec.steps.grid import PadToMultiple as PadToMultiple
+from brain_edge.spec.steps.grid import Placement as Placement
+from brain_edge.spec.steps.grid import ResampleToSpacing as ResampleToSpacing
+from brain_edge.spec.steps.grid import ResizeTo as ResizeTo
+from brain_edge.spec.steps.intensity import Clip as Clip
+from brain_edge.spec.steps.intensity import FitMoment as FitMoment
+from brain_edge.spec.steps.intensity import FitPercentile as FitPercentile
+from brain_edge.spec.steps.intensity import Linear as Linear
+from brain_edge.spec.steps.intensity import Moment as Moment
+from brain_edge.spec.steps.intensity import Normalise as Normalise
+from brain_edge.spec.steps.intensity import Region as Region
+from brain_edge.spec.steps.intensity import RescaleToUnit as RescaleToUnit
+from brain_edge.spec.steps.intensity import ZScore as ZScore
+from brain_edge.spec.steps.landmarks import Constants as Constants
+from brain_edge.spec.steps.landmarks import MatchLandmarks as MatchLandmarks
+from brain_edge.spec.steps.normalise_each import ChannelRule as ChannelRule
+from brain_edge.spec.steps.normalise_each import NormaliseEach as NormaliseEach
+from brain_edge.spec.steps.normalise_each import Scheme as Scheme
+from brain_edge.spec.steps.regions import LookUpRegions as LookUpRegions
+from brain_edge.spec.steps.regions import OrdinalLevels as OrdinalLevels
+from brain_edge.spec.steps.regions import OrdinalRule as OrdinalRule
+from brain_edge.spec.steps.regions import PaintedRegion as PaintedRegion
+from brain_edge.spec.steps.regions import PaintRegions as PaintRegions
+from brain_edge.spec.steps.regions import PrependBackground as PrependBackground
+from brain_edge.spec.steps.storage import TransposeAxes as TransposeAxes
+from brain_edge.spec.steps.thick_slices import ResampleThickSlices as ResampleThickSlices
 
 GridStep: TypeAlias = (
     Orient
@@ -84,67 +98,3 @@ CleanStep: TypeAlias = (
 )
 AfterStep: TypeAlias = DecodeStep | CombineStep | CleanStep
 """What may stand after it."""
-
-__all__ = [
-    "AfterStep",
-    "AppendForeground",
-    "AppendStage",
-    "Argmax",
-    "AverageStages",
-    "BeforeStep",
-    "ChannelRule",
-    "ChannelStep",
-    "CleanStep",
-    "Clip",
-    "CombineStep",
-    "ComponentExtent",
-    "Constants",
-    "CropAroundStage",
-    "CropOrPadInPlane",
-    "CropOrPadTo",
-    "CropToForeground",
-    "CropToStage",
-    "DecodeStep",
-    "FillHoles",
-    "FitMoment",
-    "FitPercentile",
-    "Frame",
-    "GridStep",
-    "IntensityStep",
-    "JoinStages",
-    "KeepLargest",
-    "LargestComponent",
-    "Linear",
-    "LookUpRegions",
-    "MatchLandmarks",
-    "MinimumVolume",
-    "Moment",
-    "Normalise",
-    "NormaliseEach",
-    "OneHot",
-    "OrdinalLevels",
-    "OrdinalRule",
-    "Orient",
-    "PadToMultiple",
-    "PaintRegions",
-    "PaintedRegion",
-    "Placement",
-    "PrependBackground",
-    "Region",
-    "RemoveSmallComponents",
-    "ResampleBetweenCentres",
-    "ResampleThickSlices",
-    "ResampleToSpacing",
-    "RescaleToUnit",
-    "ResizeInPlane",
-    "ResizeTo",
-    "Restore",
-    "Scheme",
-    "StapleStages",
-    "Step",
-    "Threshold",
-    "TransposeAxes",
-    "VoteStages",
-    "WhenEmpty",
-    "ZScore",
-]

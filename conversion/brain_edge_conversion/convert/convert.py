@@ -19,7 +19,6 @@ from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.package import Manifest, ModelPackage, NumberFormat, Precision, WeightsStatus, graph_path
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Parity, WeightsRecord
-from brain_edge.runtime.graph_file import save_graph
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec import canonical_json
 from brain_edge.spec.plan import cost_in_words, known_inputs
@@ -44,6 +43,7 @@ from brain_edge_conversion.convert.rewrites.window_attention import attend_in_pa
 from brain_edge_conversion.convert.self_test import SELF_TEST, write_self_test
 from brain_edge_conversion.convert.trace import trace
 from brain_edge_conversion.convert.versions import tool_versions
+from brain_edge_conversion.sealing.graph import save_graph
 from brain_edge_conversion.sealing.writer import seal
 from brain_edge_conversion.specification import spec_from_json
 
