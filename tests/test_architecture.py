@@ -61,7 +61,12 @@ there.
 """
 
 WHOLE_OPENVINO = {
-    *("brain_edge.runtime.session", "brain_edge.bench.profile", "brain_edge_conversion.sealing.graph"),
+    *(
+        "brain_edge.runtime.session",
+        "brain_edge.bench.operations",
+        "brain_edge.bench.profile",
+        "brain_edge_conversion.sealing.graph",
+    ),
     *(f"brain_edge_conversion.{each}" for each in ("convert.trace", "weights.exported_program")),
     *(f"brain_edge_conversion.quantize.{each}" for each in ("loops", "statistics_order")),
 }

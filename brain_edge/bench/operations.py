@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from brain_edge.runtime.library import import_openvino
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 WEIGHTED: Final = frozenset(
     {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
@@ -46,3 +51,12 @@ def is_integer(kernel: str) -> bool:
 def is_reference(kernel: str) -> bool:
     """Whether a kernel is the plugin's reference implementation."""
     return kernel.startswith(REFERENCE)
+
+
+def compile_model(model: Any, properties: Mapping[str, Any]) -> Any:
+    """An `openvino.Model`, compiled for this CPU.
+
+    Raises:
+        RuntimeError: OpenVINO cannot compile it.
+    """
+    return import_openvino().Core().compile_model(model, "CPU", properties)
