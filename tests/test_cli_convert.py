@@ -246,13 +246,14 @@ def test_a_demo_of_no_threads_is_refused():
 
 @pytest.mark.parametrize(
     "arguments",
-    [("convert", "deepbet"), ("quantize", "package", "--max-dice-drop", "0.01"), ("demo",)],
-    ids=lambda arguments: arguments[0],
+    [("torch", "convert", "deepbet"), ("nncf", "quantize", "package", "--max-dice-drop", "0.01"), ("torch", "demo")],
+    ids=lambda arguments: arguments[1],
 )
 def test_a_missing_library_is_named_with_the_extra_that_brings_it(tmp_path, arguments):
+    library, *arguments = arguments
     done = child(*arguments, without=WITHOUT_BUILD_SIDE, cwd=tmp_path)
     assert (done.code, done.out) == (1, "")
-    wanted = f"error: {arguments[0]} needs torch, which is not installed here: pip install 'brain-edge[convert]'\n"
+    wanted = f"error: {arguments[0]} needs {library}, which is not installed here: pip install 'brain-edge[convert]'\n"
     assert done.err == wanted
     assert list(tmp_path.iterdir()) == []
 

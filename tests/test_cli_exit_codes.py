@@ -260,7 +260,6 @@ TAKEN = {
     "quantize report_folder": "quantize {package} --calibration {cohort} --max-dice-drop 0.1 -o {new} --report {file}",
     "tune output": "tune {ensemble} --calibration {cohort} --max-dice-drop 0.1 -o {folder}",
     "tune report_folder": "tune {ensemble} --calibration {cohort} --max-dice-drop 0.1 -o {new} --report {file}",
-    "report output": "report {results} -o {folder}",
     "cohort create output": "cohort create {images} -o {folder}.toml",
     "cohort synthesize output": "cohort synthesize {head} {head} {head} -o {folder}",
     "wheelhouse output": "wheelhouse {folder}",
@@ -270,7 +269,7 @@ TAKEN = {
 
 READ = {
     *("run inputs", "bids bids_dir", "bids level", "evaluate cohort", "convert source", "convert spec_file"),
-    *("bench compare", "report results", "report costs", "cohort check cohort", "cohort create folder"),
+    *("bench compare", "cohort check cohort", "cohort create folder"),
     *("cohort fetch cohort", "cohort synthesize maps", "cohort synthesize like", "wheelhouse wheel", "recipes"),
     *("cache clear cache", "cache list cache", "cache path cache"),
     # random weights do not matter: what a package is, whether it is whole, how fast it is

@@ -3,32 +3,73 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from brain_edge.cli import failure
-from brain_edge.cli.options import print_json, progress
+from brain_edge.cli.options import gathered, print_json, progress
 from brain_edge.errors import BatchError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from brain_edge.cli.options import Telling
     from brain_edge.jobs.batch import Batch, CaseResult, UnplannedCase
     from brain_edge.jobs.case import Job
     from brain_edge.jobs.record import RunRecord
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
 
-BATCH_CHOICES: Final = ("shard", "overwrite", "wait", "at_once", "page")
-"""The parameters of `batch_options`."""
-
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
 
+@dataclass(frozen=True)
+class BatchChoices:
+    """How a batch is run, as it was typed.
+
+    Attributes:
+        shard: such as 1/4; None for all.
+        overwrite: run finished cases again.
+        wait: while another batch works in the same folder.
+        at_once: cases on their way at once; None for the usual number.
+        page: also write pictures and a page to look at all.
+    """
+
+    shard: str | None
+    overwrite: bool
+    wait: bool
+    at_once: int | None
+    page: bool
+
+    def batch(self, records: Path) -> Batch:
+        """The batch whose records lie in a folder.
+
+        Raises:
+            UsageError: there is no such shard.
+        """
+        from brain_edge.jobs.batch import Batch, Shard
+        from brain_edge.jobs.batch.shard import parse_shard
+
+        shard = parse_shard(self.shard) if self.shard else Shard()
+        return Batch(records=records, shard=shard, overwrite=self.overwrite, wait=self.wait, at_once=self.at_once)
+
+    def require_none(self, mask: Path) -> None:
+        """Refuse options of a batch where there is none.
+
+        Raises:
+            UsageError: one was given.
+        """
+        given = next((f"--{name.replace('_', '-')}" for name, value in asdict(self).items() if value), None)
+        if given is not None:
+            raise UsageError(f"{given} is for a batch, and {mask} is one file; name a folder for the results instead")
+
+
 def batch_options(function: Decorated) -> Decorated:
-    """`--shard`, `--overwrite`, `--wait`, `--at-once` and `--page`."""
+    """`--shard`, `--overwrite`, `--wait`, `--at-once` and `--page`: the parameter `choices` of a command."""
+    function = gathered("choices", BatchChoices)(function)
     for option in reversed(
         (
             click.option(
@@ -49,42 +90,12 @@ def batch_options(function: Decorated) -> Decorated:
     return function
 
 
-def make_batch(records: Path, *, shard: str | None = None, **choices: Any) -> Batch:
-    """How a batch is run, from the options of the command line.
-
-    Args:
-        records: folder of the records.
-        shard: such as 1/4.
-        choices: other fields of `Batch`.
-
-    Raises:
-        UsageError: there is no such shard.
-    """
-    from brain_edge.jobs.batch import Batch, Shard
-    from brain_edge.jobs.batch.shard import parse_shard
-
-    return Batch(records=records, shard=parse_shard(shard) if shard else Shard(), **choices)
-
-
-def require_no_choice(choices: Mapping[str, Any], mask: Path) -> None:
-    """Refuse options of a batch where there is none.
-
-    Raises:
-        UsageError: one was given.
-    """
-    given = next((f"--{name.replace('_', '-')}" for name, value in choices.items() if value), None)
-    if given is not None:
-        raise UsageError(f"{given} is for a batch, and {mask} is one file; name a folder for the results instead")
-
-
 def run_cases(
     package: ModelPackage,
     cases: Sequence[Job | UnplannedCase],
     batch: Batch,
     options: RuntimeOptions,
-    *,
-    quiet: bool,
-    as_json: bool,
+    telling: Telling,
     each: Callable[[CaseResult], CaseResult] = lambda result: result,
 ) -> tuple[CaseResult, ...]:
     """Run a batch, and tell: results on stdout, failures and the bar on stderr. In the order of the cases.
@@ -97,27 +108,27 @@ def run_cases(
     ended = []
     with (
         closing(run_batch(package, cases, batch, options)) as results,
-        progress(package.spec.name, len(own), quiet=quiet) as bar,
+        progress(package.spec.name, len(own), quiet=telling.quiet) as bar,
     ):
         for result in map(each, results):
             bar.clear()
-            tell(result, is_silent=quiet or as_json)
+            tell(result, is_silent=telling.is_silent)
             bar.step()
             ended.append(result)
     place = {case.case: number for number, case in enumerate(own)}
     in_order = tuple(sorted(ended, key=lambda result: place[result.case]))
-    if as_json:
+    if telling.as_json:
         print_json([result.record for result in in_order])
-    _tell_kept(in_order, is_silent=quiet or as_json)
+    _tell_kept(in_order, is_silent=telling.is_silent)
     return in_order
 
 
-def write_page(folder: Path, *, is_silent: bool) -> None:
+def write_page(folder: Path, telling: Telling) -> None:
     """The page to look through a batch, from the records that lie there."""
     from brain_edge.jobs.pictures.batch_page import write_batch_page
 
     path = write_batch_page(folder)
-    if not is_silent:
+    if not telling.is_silent:
         click.echo(f"{path}: open it in a browser")
 
 

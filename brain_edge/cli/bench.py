@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.building import quiet_option, reporter
-from brain_edge.cli.options import (
-    find_package,
-    json_option,
-    print_json,
-    runtime_options,
-    split_input,
-    stage_zero_option,
-)
+from brain_edge.cli.options import find_package, json_option, print_json, split_input, stage_zero_option
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +39,7 @@ def command(
     rounds: int,
     compare: tuple[Path, Path] | None,
     threads: int | None,
+    stage_zero: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -54,9 +48,8 @@ def command(
     from brain_edge.bench.record import read_record
     from brain_edge.bench.table import as_text, compared
 
-    zero = runtime_options(threads).stage_zero
     if compare is not None:
-        if package is not None or data or profile or as_json or zero is not None:
+        if package is not None or data or profile or as_json or stage_zero is not None:
             raise UsageError(
                 "--compare A B compares two records and takes no package, --data, --profile, --stage-zero or --json"
             )
@@ -66,7 +59,7 @@ def command(
 
     opened = open_package(find_package(package))
     options = BenchOptions(
-        threads=threads, rounds=rounds, profile=profile, report=reporter(quiet=quiet), stage_zero=zero
+        threads=threads, rounds=rounds, profile=profile, report=reporter(quiet=quiet), stage_zero=stage_zero
     )
     record = bench(opened, _images(data, opened), options)
     if as_json:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -13,10 +14,10 @@ from brain_edge.cli.batch import batch_options
 from brain_edge.cli.options import (
     digest_option,
     find_package,
-    json_option,
-    runtime_options,
-    split_named,
+    gathered,
+    runtime_from,
     stage_zero_option,
+    telling_options,
     threads_option,
 )
 from brain_edge.cli.run import accept_weights
@@ -25,7 +26,10 @@ from brain_edge.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from brain_edge.cli.batch import BatchChoices
+    from brain_edge.cli.options import Telling
     from brain_edge.jobs.bids.app import BidsRequest
+    from brain_edge.machine.options import RuntimeOptions
 
 PARTICIPANT: Final = "participant"
 LABEL_LISTS: Final = ("--participant-label", "--participant_label", "--session-id", "--session-label")
@@ -54,6 +58,32 @@ def spread(args: Sequence[str]) -> list[str]:
             spread_out.append(option)
         spread_out.append(text)
     return spread_out
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is taken of a dataset and made of it, as it was typed; `BidsRequest` says what each is."""
+
+    subjects: tuple[str, ...]
+    sessions: tuple[str, ...]
+    types: tuple[str, ...]
+    brain: bool
+    border_mm: float
+    strict: bool
+
+    def request(self, *, pictures: bool) -> BidsRequest:
+        """What is asked of the dataset; `pictures` for a page."""
+        from brain_edge.jobs.bids.app import BidsRequest
+
+        return BidsRequest(
+            subjects=_labels(self.subjects),
+            sessions=_labels(self.sessions),
+            types=tuple(_split_type(text) for text in self.types),
+            brain=self.brain,
+            pictures=pictures,
+            border_mm=self.border_mm,
+            strict=self.strict,
+        )
 
 
 @click.command("bids", cls=BidsApp)
@@ -92,9 +122,21 @@ def spread(args: Sequence[str]) -> list[str]:
 @stage_zero_option
 @digest_option
 @threads_option
-@click.option("--quiet", "-q", is_flag=True, help="No progress, no summary; warnings, errors and --json stay.")
-@json_option
-def command(bids_dir: Path, out: Path, level: str, package: str | None, **options: Any) -> None:
+@telling_options
+@gathered("selection", Selection)
+@runtime_from("threads", "stage_zero", resident_graphs=2)
+def command(
+    bids_dir: Path,
+    out: Path,
+    level: str,
+    package: str | None,
+    selection: Selection,
+    choices: BatchChoices,
+    allow_untrained: bool,
+    expect_digest: str | None,
+    runtime: RuntimeOptions,
+    telling: Telling,
+) -> None:
     """Masks of a BIDS dataset, as BIDS derivatives.
 
     A BIDS-App: takes the anatomical images of the raw dataset BIDS_DIR whose type the model names (T1w for one), and
@@ -104,7 +146,7 @@ def command(bids_dir: Path, out: Path, level: str, package: str | None, **option
     Cases that are finished are not done again; records, summary and page are in OUT/logs. A case that fails does not
     stop the others; the exit code is 6 in the end.
     """
-    from brain_edge.cli.batch import make_batch, require_all_done, run_cases, write_page
+    from brain_edge.cli.batch import require_all_done, run_cases, write_page
     from brain_edge.engine.stage_zero import with_stage_zero
     from brain_edge.jobs.bids.app import LOGS, explained, plan_dataset
     from brain_edge.jobs.bids.dataset import open_dataset
@@ -113,23 +155,22 @@ def command(bids_dir: Path, out: Path, level: str, package: str | None, **option
     from brain_edge.package import open_package
 
     _require_participant(level)
-    batch = make_batch(out / LOGS, **{name: options[name] for name in ("shard", "overwrite", "wait", "at_once")})
+    batch = choices.batch(out / LOGS)
     require_place(bids_dir, out)
     dataset = open_dataset(bids_dir)
-    opened = open_package(find_package(package), options["expect_digest"])
-    accept_weights(opened, allow_untrained=options["allow_untrained"])
-    if options["page"]:
+    opened = open_package(find_package(package), expect_digest)
+    accept_weights(opened, allow_untrained=allow_untrained)
+    if choices.page:
         require_matplotlib()
-    runtime = with_stage_zero(opened, runtime_options(options["threads"], resident_graphs=2))
-    plan = plan_dataset(dataset, out, opened.spec, _request(options))
+    runtime = with_stage_zero(opened, runtime)
+    plan = plan_dataset(dataset, out, opened.spec, selection.request(pictures=choices.page))
     prepare(dataset, out, opened)
     for note in plan.notes:
         click.echo(f"note: {note}", err=True)
-    telling = {name: options[name] for name in ("quiet", "as_json")}
     explain = partial(explained, plan, opened)
-    results = run_cases(opened, plan.jobs, batch, runtime, **telling, each=explain)
-    if options["page"]:
-        write_page(batch.records, is_silent=any(telling.values()))
+    results = run_cases(opened, plan.jobs, batch, runtime, telling, explain)
+    if choices.page:
+        write_page(batch.records, telling)
     require_all_done(results)
 
 
@@ -144,20 +185,12 @@ def _require_participant(level: str) -> None:
         )
 
 
-def _request(options: dict[str, Any]) -> BidsRequest:
-    from brain_edge.jobs.bids.app import BidsRequest
-
-    return BidsRequest(
-        subjects=_labels(options["subjects"]),
-        sessions=_labels(options["sessions"]),
-        types=tuple(split_named(text) for text in options["types"]),
-        brain=options["brain"],
-        pictures=options["page"],
-        border_mm=options["border_mm"],
-        strict=options["strict"],
-    )
-
-
 def _labels(texts: Sequence[str]) -> tuple[str, ...]:
     """`01 02` and `01,02` are two labels."""
     return tuple(label for text in texts for label in re.split(r"[\s,]+", text) if label)
+
+
+def _split_type(text: str) -> tuple[str | None, str]:
+    """`T1=T1w` -> ("T1", "T1w")."""
+    name, _, kind = text.rpartition("=")
+    return name or None, kind

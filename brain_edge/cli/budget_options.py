@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import asdict, dataclass, fields
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.building import build_side, collected
+from brain_edge.cli.building import build_side
+from brain_edge.cli.options import gathered
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,31 +39,73 @@ _SHARE = click.option(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The limits of a budget as they were typed; None where one was not. `AccuracyBudget` says what each is."""
+
+    max_dice_drop: float | None
+    max_case_drop: float | None
+    max_disagreement: float | None
+    max_hd95_increase_mm: float | None
+    confidence: float | None
+    unbound: tuple[int, ...]
+    min_int8_share: float | None = None
+
+    def budget(self, min_int8_share: float) -> AccuracyBudget | None:
+        """The budget, or None where nothing was stated.
+
+        Args:
+            min_int8_share: where none was typed.
+
+        Raises:
+            UsageError: a limit without the one that every budget has, or one that cannot bind.
+        """
+        if self.max_dice_drop is None:
+            self._require_nothing()
+            return None
+        with build_side("an accuracy budget"):
+            from brain_edge_conversion.budget.budget import AccuracyBudget
+
+        return AccuracyBudget(
+            max_dice_drop=self.max_dice_drop,
+            max_case_drop=self.max_case_drop,
+            max_disagreement=self.max_disagreement,
+            max_hd95_increase_mm=self.max_hd95_increase_mm,
+            confidence=self.confidence,
+            unbound=self.unbound,
+            min_int8_share=min_int8_share if self.min_int8_share is None else self.min_int8_share,
+        )
+
+    def _require_nothing(self) -> None:
+        idle = [f"--{name.replace('_', '-')}" for name, value in asdict(self).items() if value not in (None, ())]
+        if idle:
+            raise UsageError(f"{', '.join(idle)} would do nothing without --max-dice-drop: state that too")
+
+
 def budget_options(*, shares: bool) -> Callable[[Decorated], Decorated]:
-    """The options of a budget, which a command is given as its parameter `budget`, None where none was stated.
+    """The options of a budget, which a command is given as its parameter `limits`.
 
     Args:
         shares: whether a least share of INT8 can be asked for; elsewhere the budget binds none.
     """
-    limits = (*_LIMITS, _SHARE) if shares else _LIMITS
-    return collected("budget", partial(_budget, usual_share=None if shares else 0.0), limits)
+    options = (*_LIMITS, _SHARE) if shares else _LIMITS
+    names = tuple(field.name for field in fields(Limits) if shares or field.name != "min_int8_share")
+
+    def decorate(function: Decorated) -> Decorated:
+        return reduce(
+            lambda inner, option: option(inner), reversed(options), gathered("limits", Limits, *names)(function)
+        )
+
+    return decorate
 
 
-def _budget(
-    *,
-    usual_share: float | None,
-    max_dice_drop: float | None,
-    unbound: tuple[int, ...],
-    **limits: float | None,
-) -> AccuracyBudget | None:
-    with build_side("an accuracy budget"):
-        from brain_edge_conversion.budget.budget import AccuracyBudget
+def require_budget(limits: Limits, what: str, min_int8_share: float) -> AccuracyBudget:
+    """The budget that was stated.
 
-    stated = {name: value for name, value in {"min_int8_share": usual_share, **limits}.items() if value is not None}
-    if max_dice_drop is not None:
-        return AccuracyBudget(max_dice_drop=max_dice_drop, unbound=unbound, **stated)
-    given = [f"--{name.replace('_', '-')}" for name, value in limits.items() if value is not None]
-    if given or unbound:
-        idle = ", ".join([*given, *["--unbound"] * bool(unbound)])
-        raise UsageError(f"{idle} would do nothing without --max-dice-drop: state that too")
-    return None
+    Raises:
+        MissingParameter: none was; `what` says what to do.
+    """
+    budget = limits.budget(min_int8_share)
+    if budget is None:
+        raise click.MissingParameter(what, param_hint="'--max-dice-drop'", param_type="option")
+    return budget

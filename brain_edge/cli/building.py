@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import reduce, wraps
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from brain_edge.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from brain_edge.cli.options import Decorated
     from brain_edge.package import ModelPackage
@@ -47,28 +46,6 @@ def build_side(feature: str) -> Iterator[None]:
             raise
         extra = "monai" if library in MONAI_LIBRARIES else "convert"
         raise MissingExtraError(feature, library, extra) from error
-
-
-def collected(
-    name: str, make: Callable[..., object], options: Sequence[Callable[[Any], Any]]
-) -> Callable[[Decorated], Decorated]:
-    """Options that travel as one object: the command is given `make(**values)` as its parameter `name`."""
-
-    def decorate(function: Decorated) -> Decorated:
-        own: list[str] = []
-
-        @wraps(function)
-        def command(*arguments: Any, **values: Any) -> Any:
-            values[name] = make(**{each: values.pop(each) for each in own})
-            return function(*arguments, **values)
-
-        before = len(getattr(function, "__click_params__", ()))
-        decorated = reduce(lambda inner, option: option(inner), reversed(options), cast("Decorated", command))
-        parameters: list[click.Parameter] = vars(decorated)["__click_params__"]
-        own += [str(parameter.name) for parameter in parameters[before:]]
-        return decorated
-
-    return decorate
 
 
 def print_evidence(package: ModelPackage) -> None:

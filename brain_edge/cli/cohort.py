@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from brain_edge.cli.building import quiet_option, reporter
-from brain_edge.cli.options import runtime_options, threads_option
+from brain_edge.cli.options import runtime_from, threads_option
 from brain_edge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from brain_edge.evaluation.cohort.generated import Generator
+    from brain_edge.machine.options import RuntimeOptions
 
 
 @click.group("cohort")
@@ -35,12 +36,27 @@ def command() -> None:
 @click.option("--licence", default="not stated", show_default=True, help="Of the images.")
 @quiet_option
 def create(
-    folder: Path, output: Path, name: str | None, grouping: str, sequences: tuple[str, ...], quiet: bool, **plan: Any
+    folder: Path,
+    output: Path,
+    name: str | None,
+    grouping: str,
+    sequences: tuple[str, ...],
+    mask_pattern: str | None,
+    seed: int,
+    licence: str,
+    quiet: bool,
 ) -> None:
     """Describe a BIDS data set, or a folder with one subject per sub-folder, as a cohort."""
     from brain_edge.evaluation.cohort import CohortPlan, Grouping, create_cohort
 
-    chosen = CohortPlan(name=name or folder.resolve().name, grouping=Grouping(grouping), sequences=sequences, **plan)
+    chosen = CohortPlan(
+        name=name or folder.resolve().name,
+        grouping=Grouping(grouping),
+        sequences=sequences,
+        mask_pattern=mask_pattern,
+        seed=seed,
+        licence=licence,
+    )
     cohort = create_cohort(folder, output, chosen, reporter(quiet=quiet))
     counts = ", ".join(f"{count} {split}" for split, count in cohort.counts().items())
     click.echo(f"{output}: {counts}; SHA-256 {cohort.sha256}")
@@ -95,41 +111,53 @@ def fetch(cohort: str, quiet: bool) -> None:
 @click.option("--allow-untrained", is_flag=True, help="A generator with random weights: its heads are noise.")
 @threads_option
 @quiet_option
+@runtime_from("threads")
 def synthesize(
     maps: tuple[Path, ...],
     output: Path,
+    per_anatomy: int | None,
+    merge: bool,
+    shell_mm: float | None,
+    seed: int,
     generator: str | None,
+    like: tuple[Path, ...],
     allow_untrained: bool,
-    threads: int | None,
+    runtime: RuntimeOptions,
     quiet: bool,
-    **plan: Any,
 ) -> None:
     """Make SYNTHETIC heads of tissue label maps (MAPS, one per person), for sites that may not share images."""
     from brain_edge.evaluation.cohort.synthetic_cohort import SyntheticPlan, create_synthetic_cohort
 
     _refuse_idle(
-        generator, {"--shell-mm": plan["shell_mm"]}, {"--allow-untrained": allow_untrained, "--threads": threads}
+        generator, {"--shell-mm": shell_mm}, {"--allow-untrained": allow_untrained, "--threads": runtime.threads}
     )
-    given = {name: value for name, value in plan.items() if value is not None}
-    painter = None if generator is None else _generator(generator, threads)
-    if painter is not None:
-        given.setdefault("per_anatomy", 1)
-    chosen = SyntheticPlan(name=output.resolve().name, generator=painter, allow_untrained=allow_untrained, **given)
+    painter = None if generator is None else _generator(generator, runtime)
+    usual = SyntheticPlan.per_anatomy if painter is None else 1
+    chosen = SyntheticPlan(
+        name=output.resolve().name,
+        generator=painter,
+        allow_untrained=allow_untrained,
+        per_anatomy=usual if per_anatomy is None else per_anatomy,
+        shell_mm=SyntheticPlan.shell_mm if shell_mm is None else shell_mm,
+        merge=merge,
+        seed=seed,
+        like=like,
+    )
     cohort = create_synthetic_cohort(maps, output, chosen, reporter(quiet=quiet))
     counts = ", ".join(f"{count} {split}" for split, count in cohort.counts().items())
     noise = ", NOISE OF RANDOM WEIGHTS" if chosen.is_plumbing else ""
     click.echo(f"{cohort.path}: SYNTHETIC{noise}, {counts}; SHA-256 {cohort.sha256}")
 
 
-def _refuse_idle(generator: str | None, of_drawing: dict[str, Any], of_generator: dict[str, Any]) -> None:
+def _refuse_idle(generator: str | None, of_drawing: dict[str, object], of_generator: dict[str, object]) -> None:
     """An option that would do nothing: of drawn heads beside a generator, or of a generator that is not there."""
     beside, others = ("there is", of_drawing) if generator is not None else ("without", of_generator)
     if idle := [name for name, value in others.items() if value is not None and value is not False]:
         raise UsageError(f"{beside} --generator: {', '.join(idle)} would do nothing; leave it out")
 
 
-def _generator(package: str, threads: int | None) -> Generator:
+def _generator(package: str, runtime: RuntimeOptions) -> Generator:
     from brain_edge.evaluation.cohort.generated import Generator
     from brain_edge.package import open_package
 
-    return Generator.open(open_package(package), runtime_options(threads))
+    return Generator.open(open_package(package), runtime)

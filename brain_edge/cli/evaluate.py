@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.building import quiet_option, reporter
-from brain_edge.cli.options import json_option, print_json, runtime_options, stage_zero_option, threads_option
+from brain_edge.cli.options import json_option, print_json, runtime_from, stage_zero_option, threads_option
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from brain_edge.evaluation.compare import Comparison
     from brain_edge.evaluation.evaluate import Evaluation
+    from brain_edge.machine.options import RuntimeOptions
 
 
 @click.command("evaluate")
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @threads_option
 @quiet_option
 @json_option
+@runtime_from("threads", "stage_zero", resident_graphs=2)
 def command(
     package: str,
     cohort: str,
@@ -36,7 +38,7 @@ def command(
     baseline: str | None,
     lesion_wise: tuple[str, ...],
     report: Path | None,
-    threads: int | None,
+    runtime: RuntimeOptions,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -53,7 +55,6 @@ def command(
     from brain_edge.machine.atomic import atomic_file, require_file_place
     from brain_edge.package import open_package
 
-    options = runtime_options(threads, resident_graphs=2)
     if report is not None:
         if report.suffix.lower() != ".json":
             raise UsageError(f"{report}: expected a report file that ends in .json")
@@ -64,11 +65,11 @@ def command(
     opened, part, told = open_package(package), Split(split) if split else None, reporter(quiet=quiet)
     evaluation: Evaluation | Comparison
     if baseline is None:
-        evaluation = evaluate(opened, load_cohort(cohort), part, options=options, report=told, regions=regions)
+        evaluation = evaluate(opened, load_cohort(cohort), part, options=runtime, report=told, regions=regions)
         table = format_table(evaluation)
     else:
         first = open_package(baseline)
-        evaluation = compare_packages(first, opened, load_cohort(cohort), part, options=options, report=told)
+        evaluation = compare_packages(first, opened, load_cohort(cohort), part, options=runtime, report=told)
         table = format_comparison(evaluation)
     if report is not None:
         with atomic_file(report) as partial:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -9,8 +10,9 @@ import shutil
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
@@ -28,6 +30,27 @@ _CACHE_HELP: Final = "Keep compiled graphs in this folder, to start sooner the n
 _FOLDER: Final = click.Path(path_type=Path)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 """What a sequence or a graph may be called (`brain_edge.spec.Name`)."""
+
+
+def gathered(name: str, make: Callable[..., object], *fields: str) -> Callable[[Decorated], Decorated]:
+    """Options that travel as one object: the command is given `make(**values)` as its parameter `name`.
+
+    Args:
+        name: of the parameter.
+        make: takes the options by name, such as a frozen dataclass with one field for each.
+        fields: names of the options; all parameters of `make` unless given.
+    """
+    taken = fields or tuple(inspect.signature(make).parameters)
+
+    def decorate(function: Decorated) -> Decorated:
+        @wraps(function)
+        def command(**values: Any) -> Any:
+            values[name] = make(**{field: values.pop(field) for field in taken})
+            return function(**values)
+
+        return cast("Decorated", command)
+
+    return decorate
 
 
 def threads_option(function: Decorated) -> Decorated:
@@ -65,64 +88,78 @@ def cache_option(function: Decorated) -> Decorated:
     return click.option("--cache", type=_FOLDER, envvar=CACHE_VARIABLE, metavar="FOLDER", help=_CACHE_HELP)(function)
 
 
-def machine_options(function: Decorated) -> Decorated:
-    """`--max-memory` and `--cache`: what a run may take of this machine. `runtime_options` finds them by itself."""
-    memory = click.option(
+def memory_option(function: Decorated) -> Decorated:
+    """`--max-memory`."""
+    return click.option(
         "--max-memory",
         metavar="SIZE",
-        callback=_remember,
-        expose_value=False,
         help="Most memory to take, such as 2G; refused where less would not do [default: what is free].",
-    )
-    cache = click.option(
-        "--cache",
-        type=_FOLDER,
-        envvar=CACHE_VARIABLE,
-        metavar="FOLDER",
-        callback=_remember,
-        expose_value=False,
-        help=_CACHE_HELP,
-    )
-    return memory(cache(function))
+    )(function)
 
 
 def stage_zero_option(function: Decorated) -> Decorated:
-    """`--stage-zero`. `runtime_options` finds it by itself."""
+    """`--stage-zero`."""
     return click.option(
         "--stage-zero",
         type=_FOLDER,
         metavar="PKG",
-        callback=_remember,
-        expose_value=False,
         help="The package that PACKAGE names as its stage 0 [a folder beside it].",
     )(function)
 
 
-def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    context.meta[f"{__name__}.{parameter.name}"] = value
+def runtime_from(*fields: str, resident_graphs: int = 1) -> Callable[[Decorated], Decorated]:
+    """The parameter `runtime` of a command: `RuntimeOptions` from its options and the environment.
 
-
-def _remembered(name: str) -> Any:
-    context = click.get_current_context(silent=True)
-    return None if context is None else context.meta.get(f"{__name__}.{name}")
-
-
-def runtime_options(threads: int | None, resident_graphs: int = 1) -> RuntimeOptions:
-    """Runtime options from the command line and the environment.
-
-    Raises:
-        UsageError: `--max-memory` is no size.
+    Args:
+        fields: which of `threads`, `stage_zero`, `max_memory` and `cache` the command has.
+        resident_graphs: compiled graphs that stay in memory.
     """
+    return gathered("runtime", partial(_runtime, resident_graphs=resident_graphs), *fields)
+
+
+def _runtime(
+    *,
+    resident_graphs: int,
+    threads: int | None,
+    stage_zero: Path | None = None,
+    max_memory: str | None = None,
+    cache: Path | None = None,
+) -> RuntimeOptions:
     from brain_edge.machine.options import RuntimeOptions, parse_size
 
-    cache, memory = _remembered("cache") or os.environ.get(CACHE_VARIABLE), _remembered("max_memory")
     return RuntimeOptions(
         threads=threads,
-        cache_folder=Path(cache) if cache else None,
+        cache_folder=cache or (Path(environ) if (environ := os.environ.get(CACHE_VARIABLE)) else None),
         resident_graphs=resident_graphs,
-        max_memory_bytes=None if memory is None else parse_size(memory, "--max-memory"),
-        stage_zero=_remembered("stage_zero"),
+        max_memory_bytes=None if max_memory is None else parse_size(max_memory, "--max-memory"),
+        stage_zero=stage_zero,
     )
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What a command that runs cases tells.
+
+    Attributes:
+        quiet: no progress and no summary.
+        as_json: the result as JSON on stdout.
+    """
+
+    quiet: bool
+    as_json: bool
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing but warnings, errors and JSON is told."""
+        return self.quiet or self.as_json
+
+
+def telling_options(function: Decorated) -> Decorated:
+    """`--quiet` and `--json` of a command that runs cases: its parameter `telling`."""
+    quiet = click.option(
+        "--quiet", "-q", is_flag=True, help="No progress, no summary; warnings, errors and --json stay."
+    )
+    return quiet(json_option(gathered("telling", Telling)(function)))
 
 
 def print_json(value: Any) -> None:
@@ -177,12 +214,6 @@ def split_input(text: str) -> tuple[str | None, Path]:
     if equals and _NAME.fullmatch(name) and not Path(text).exists():
         return name, Path(rest)
     return None, Path(text)
-
-
-def split_named(text: str) -> tuple[str | None, str]:
-    """`T1=T1w` -> ("T1", "T1w"); without a name it is of the only sequence."""
-    name, _, value = text.rpartition("=")
-    return name or None, value
 
 
 def find_package(given: str | None) -> Path:

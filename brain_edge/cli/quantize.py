@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.budget_options import budget_options
+from brain_edge.cli.budget_options import budget_options, require_budget
 from brain_edge.cli.building import build_side, print_evidence, quiet_option, reporter
-from brain_edge.cli.options import find_package, runtime_options, stage_zero_option, threads_option
+from brain_edge.cli.options import find_package, runtime_from, stage_zero_option, threads_option
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
+    from brain_edge.cli.budget_options import Limits
     from brain_edge.image.volume import Study
+    from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
     from brain_edge.spec import ModelSpec
-    from brain_edge_conversion.budget.budget import AccuracyBudget
 
 
 @click.command("quantize")
@@ -46,9 +47,10 @@ if TYPE_CHECKING:
 @stage_zero_option
 @threads_option
 @quiet_option
+@runtime_from("threads", "stage_zero", resident_graphs=2)
 def command(
     package: str | None,
-    budget: AccuracyBudget | None,
+    limits: Limits,
     calibration: str | None,
     output: Path | None,
     preset: str,
@@ -56,7 +58,7 @@ def command(
     without_patients: bool,
     for_speed: bool,
     time_limit: float | None,
-    threads: int | None,
+    runtime: RuntimeOptions,
     quiet: bool,
 ) -> None:
     """Quantise an FP32 package to INT8; write it only if the masks stay within the budget (else exit 4).
@@ -68,25 +70,26 @@ def command(
 
     with build_side("quantize"):
         from brain_edge_conversion.quantize.for_speed import quantize_for_speed
+        from brain_edge_conversion.quantize.networks import import_nncf
         from brain_edge_conversion.quantize.quantize import Preset, QuantizeOptions, quantize
 
-    runtime = runtime_options(threads, resident_graphs=2)
+        import_nncf()
     if for_speed:
-        _refuse_idle(calibration=calibration, report_folder=report_folder, max_dice_drop=budget, time_limit=time_limit)
+        _refuse_idle(
+            calibration=calibration,
+            report_folder=report_folder,
+            max_dice_drop=limits.budget(0.5),
+            time_limit=time_limit,
+        )
         opened = open_package(find_package(package))
         target = output or _target(opened)
         quantised = quantize_for_speed(opened, [_phantom(opened.spec)], target, Preset(preset), runtime)
         click.echo("random weights, calibrated on a phantom: only speed and memory mean anything")
         click.echo(f"{quantised.folder}: digest {quantised.digest}")
         return
-    if budget is None:
-        raise click.MissingParameter(
-            "Say what INT8 may cost, such as 0.01; random weights have nothing to lose: --for-speed.",
-            param_hint="'--max-dice-drop'",
-            param_type="option",
-        )
+    advice = "Say what INT8 may cost, such as 0.01; random weights have nothing to lose: --for-speed."
     options = QuantizeOptions(
-        budget=budget,
+        budget=require_budget(limits, advice, min_int8_share=0.5),
         preset=Preset(preset),
         runtime=runtime,
         report=reporter(quiet=quiet),
@@ -96,8 +99,7 @@ def command(
     )
     opened = open_package(find_package(package))
     cohort = load_cohort(calibration or _default_cohort(opened.spec.name))
-    with build_side("quantize"):
-        print_evidence(quantize(opened, cohort, output or _target(opened), options))
+    print_evidence(quantize(opened, cohort, output or _target(opened), options))
 
 
 def _refuse_idle(**options: object) -> None:

@@ -2,55 +2,122 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import click
 
 from brain_edge.cli.batch import (
-    BATCH_CHOICES,
     batch_options,
-    make_batch,
     print_summary,
     require_all_done,
-    require_no_choice,
     run_cases,
     warn,
     write_page,
 )
 from brain_edge.cli.options import (
+    cache_option,
     digest_option,
-    json_option,
-    machine_options,
+    gathered,
+    memory_option,
     print_json,
     progress,
-    runtime_options,
+    runtime_from,
     split_input,
-    split_named,
     stage_zero_option,
+    telling_options,
     threads_option,
 )
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
+    from brain_edge.cli.batch import BatchChoices
+    from brain_edge.cli.options import Telling
     from brain_edge.jobs.case import NamedInput
     from brain_edge.jobs.outputs import Outputs
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
 
-    Asked: TypeAlias = tuple[list[NamedInput], Outputs, list[tuple[str | None, str]]]
-    """Inputs, outputs and choices of DICOM series, as the command line names them."""
-
 FILE = click.Path(path_type=Path)
 SEG_ENCODINGS = ("binary", "fractional", "labelmap")
 """Those of `brain_edge.io.dicom.SegEncoding`, which takes too long to import for a `--help`."""
-OF_A_MASK = (
-    *("mask", "brain", "probabilities", "report", "picture", "series", "seg_encoding", "keep_empty_frames"),
-    *("border_mm", "strict"),
-)
-"""Options that say something about a mask, by the name of their parameter."""
 SEG_ENCODING_HELP = "How a .dcm mask is stored: binary (default), fractional or labelmap."
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """What is written of a mask and how, as it was typed; `Outputs` says what each is."""
+
+    mask: Path | None
+    brain: Path | None
+    probabilities: Path | None
+    report: Path | None
+    picture: Path | None
+    series: tuple[str, ...]
+    seg_encoding: str | None
+    keep_empty_frames: bool
+    border_mm: float
+    strict: bool
+
+    def outputs(self) -> Outputs:
+        """The files or folders.
+
+        Raises:
+            UsageError: the mask is not named.
+        """
+        from brain_edge.jobs.outputs import Outputs
+
+        if self.mask is None:
+            raise UsageError("name the mask with -o OUT, or the image that a generator makes with --image OUT")
+        outputs = Outputs(
+            mask=self.mask,
+            brain=self.brain,
+            probabilities=self.probabilities,
+            report=self.report,
+            picture=self.picture,
+            border_mm=self.border_mm,
+            strict=self.strict,
+        )
+        if self.seg_encoding is None and not self.keep_empty_frames:
+            return outputs
+        from brain_edge.io.dicom import SegEncoding, SegOptions
+
+        encoding = SegEncoding(self.seg_encoding or SegEncoding.BINARY)
+        return replace(outputs, seg=SegOptions(encoding=encoding, omit_empty_frames=not self.keep_empty_frames))
+
+    def require_none(self) -> None:
+        """Refuse what says something about a mask where an image is made.
+
+        Raises:
+            UsageError: something was given.
+        """
+        spelt = {"mask": "-o", "border_mm": "--border"}
+        given = [name for name, value in asdict(self).items() if value]
+        if given:
+            idle = ", ".join(spelt.get(name, f"--{name.replace('_', '-')}") for name in given)
+            raise UsageError(f"there is --image: {idle} would do nothing; leave it out")
+
+
+@dataclass(frozen=True)
+class CaseRun:
+    """Cases as the command line names them, and how they are run.
+
+    Attributes:
+        package: of the model.
+        runtime: threads, memory, stage 0.
+        given: inputs, each with the name of a sequence where there is one.
+        outputs: files of one case, or folders of a batch.
+        series: choices of DICOM series.
+        telling: what is told.
+    """
+
+    package: ModelPackage
+    runtime: RuntimeOptions
+    given: list[NamedInput]
+    outputs: Outputs
+    series: list[tuple[str | None, str]]
+    telling: Telling
 
 
 @click.command("run")
@@ -75,17 +142,22 @@ SEG_ENCODING_HELP = "How a .dcm mask is stored: binary (default), fractional or 
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")
 @batch_options
 @threads_option
-@machine_options
-@click.option("--quiet", "-q", is_flag=True, help="No progress, no summary; warnings, errors and --json stay.")
-@json_option
+@memory_option
+@cache_option
+@telling_options
+@gathered("asked", MaskOptions)
+@runtime_from("threads", "stage_zero", "max_memory", "cache")
 def command(
     package: str,
     inputs: tuple[str, ...],
     more_inputs: tuple[str, ...],
     image: Path | None,
+    asked: MaskOptions,
     expect_digest: str | None,
     allow_untrained: bool,
-    **options: Any,
+    choices: BatchChoices,
+    runtime: RuntimeOptions,
+    telling: Telling,
 ) -> None:
     """Segment a head with the model in the folder PACKAGE.
 
@@ -101,91 +173,58 @@ def command(
     """
     from brain_edge.engine.stage_zero import find_stage_zero
     from brain_edge.jobs.batch import names_folder
-    from brain_edge.jobs.generate import require_segmenter
+    from brain_edge.jobs.generate import require_generator, require_segmenter
     from brain_edge.package import open_package
 
     given = [split_input(text) for text in (*inputs, *more_inputs)]
     if not given:
         raise UsageError("name at least one input image, after the package or with -i")
-    _require_output(image, options)
-    telling = {name: options.pop(name) for name in ("quiet", "as_json")}
-    threads, series = options.pop("threads"), [split_named(text) for text in options.pop("series")]
-    choices = {name: options.pop(name) for name in BATCH_CHOICES}
-    runtime = runtime_options(threads)
     if image is not None:
+        asked.require_none()
         if runtime.stage_zero is not None:
             raise UsageError("there is --image: --stage-zero would do nothing; leave it out")
-        _run_generator(package, given, image, (threads, expect_digest), allow_untrained=allow_untrained, **telling)
+        opened = open_package(package, expect_digest)
+        require_generator(opened)
+        accept_weights(opened, allow_untrained=allow_untrained)
+        _run_generator(opened, runtime, given, image, telling)
         return
-    wanted = _outputs(**options)
-    is_batch = names_folder(wanted.mask)
+    outputs = asked.outputs()
+    is_batch = names_folder(outputs.mask)
     if not is_batch:
-        require_no_choice(choices, wanted.mask)
+        choices.require_none(outputs.mask)
     opened = open_package(package, expect_digest)
     require_segmenter(opened)
     accept_weights(opened, allow_untrained=allow_untrained)
-    _say_cost(opened, quiet=telling["quiet"])
+    _say_cost(opened, quiet=telling.quiet)
     runtime = replace(runtime, resident_graphs=2 if is_batch else 1)
     find_stage_zero(opened, runtime.stage_zero)  # a missing one is no fault of the first case
+    run = CaseRun(opened, runtime, given, outputs, [_split_series(text) for text in asked.series], telling)
     if is_batch:
-        _run_batch(opened, runtime, (given, wanted, series), choices, **telling)
+        _run_batch(run, choices)
     else:
-        _run_one(opened, runtime, (given, wanted, series), **telling)
-
-
-def _require_output(image: Path | None, options: dict[str, Any]) -> None:
-    """A mask or an image, and beside an image nothing that belongs to a mask.
-
-    Raises:
-        UsageError: neither or both, or an option that does nothing.
-    """
-    if image is None:
-        if options["mask"] is None:
-            raise UsageError("name the mask with -o OUT, or the image that a generator makes with --image OUT")
-        return
-    idle = [each.opts[0] for each in command.params if each.name in OF_A_MASK and options[each.name]]
-    if idle:
-        raise UsageError(f"there is --image: {', '.join(idle)} would do nothing; leave it out")
+        _run_one(run)
 
 
 def _run_generator(
-    package: str,
-    given: list[NamedInput],
-    image: Path,
-    settings: tuple[int | None, str | None],
-    *,
-    allow_untrained: bool,
-    quiet: bool,
-    as_json: bool,
+    package: ModelPackage, runtime: RuntimeOptions, given: list[NamedInput], image: Path, telling: Telling
 ) -> None:
-    """Make an image; `settings` are the threads and the digest that is expected."""
     from brain_edge.jobs.case import LoadedModel, assign_inputs
-    from brain_edge.jobs.generate import generate, require_generator
-    from brain_edge.package import open_package
+    from brain_edge.jobs.generate import generate
 
-    threads, expect_digest = settings
-    opened = open_package(package, expect_digest)
-    require_generator(opened)
-    accept_weights(opened, allow_untrained=allow_untrained)
-    model = LoadedModel.load(opened, runtime_options(threads))
-    passes = sum(stage.network.passes for stage in opened.spec.stages)
-    with progress(opened.spec.name, passes, quiet=quiet) as bar:
-        record = generate(model, assign_inputs(given, opened.spec), image, bar.step)
-    if as_json:
+    model = LoadedModel.load(package, runtime)
+    passes = sum(stage.network.passes for stage in package.spec.stages)
+    with progress(package.spec.name, passes, quiet=telling.quiet) as bar:
+        record = generate(model, assign_inputs(given, package.spec), image, bar.step)
+    if telling.as_json:
         print_json(record)
-    elif not quiet:
+    elif not telling.quiet:
         click.echo(f"{record.image}: synthetic image, {record.elapsed_ms / 1000:.1f} s")
 
 
-def _outputs(*, seg_encoding: str | None, keep_empty_frames: bool, **outputs: Any) -> Outputs:
-    from brain_edge.jobs.outputs import Outputs
-
-    if seg_encoding is None and not keep_empty_frames:
-        return Outputs(**outputs)
-    from brain_edge.io.dicom import SegEncoding, SegOptions
-
-    encoding = SegEncoding(seg_encoding or SegEncoding.BINARY)
-    return Outputs(**outputs, seg=SegOptions(encoding=encoding, omit_empty_frames=not keep_empty_frames))
+def _split_series(text: str) -> tuple[str | None, str]:
+    """`T1=1.2.3` -> ("T1", "1.2.3")."""
+    name, _, series = text.rpartition("=")
+    return name or None, series
 
 
 def _say_cost(package: ModelPackage, *, quiet: bool) -> None:
@@ -214,43 +253,33 @@ def accept_weights(package: ModelPackage, *, allow_untrained: bool) -> None:
     click.echo(f"warning: the weights of {package.folder} are random; the mask means nothing", err=True)
 
 
-def _run_one(package: ModelPackage, runtime: RuntimeOptions, asked: Asked, *, quiet: bool, as_json: bool) -> None:
+def _run_one(run: CaseRun) -> None:
     from brain_edge.jobs.batch import plan_single
     from brain_edge.jobs.case import LoadedModel, run_case
 
-    given, outputs, series = asked
-    job = plan_single(given, package.spec, outputs, series)
-    model = LoadedModel.load(package, runtime)
-    passes = sum(stage.network.passes for stage in package.spec.stages)
-    with progress(package.spec.name, passes, quiet=quiet) as bar:
+    job = plan_single(run.given, run.package.spec, run.outputs, run.series)
+    model = LoadedModel.load(run.package, run.runtime)
+    passes = sum(stage.network.passes for stage in run.package.spec.stages)
+    with progress(run.package.spec.name, passes, quiet=run.telling.quiet) as bar:
         record = run_case(model, job, bar.step)
     warn(record)
-    if as_json:
+    if run.telling.as_json:
         print_json(record)
-    elif not quiet:
+    elif not run.telling.quiet:
         print_summary(record)
 
 
-def _run_batch(
-    package: ModelPackage,
-    runtime: RuntimeOptions,
-    asked: Asked,
-    choices: dict[str, Any],
-    *,
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def _run_batch(run: CaseRun, choices: BatchChoices) -> None:
     """Run all, say of each at once what became of it, and fail in the end if any has failed."""
     from brain_edge.jobs.batch import make_folders, plan_batch
 
-    given, folders, series = asked
-    has_page = choices.pop("page")
-    if has_page and folders.picture is None:
+    folders = run.outputs
+    if choices.page and folders.picture is None:
         folders = replace(folders, picture=folders.mask)
-    batch = make_batch(folders.mask, **choices)
-    cases = plan_batch(given, package.spec, folders, series)
+    batch = choices.batch(folders.mask)
+    cases = plan_batch(run.given, run.package.spec, folders, run.series)
     make_folders(folders)
-    results = run_cases(package, cases, batch, runtime, quiet=quiet, as_json=as_json)
-    if has_page:
-        write_page(batch.records, is_silent=quiet or as_json)
+    results = run_cases(run.package, cases, batch, run.runtime, run.telling)
+    if choices.page:
+        write_page(batch.records, run.telling)
     require_all_done(results)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.budget_options import budget_options
+from brain_edge.cli.budget_options import budget_options, require_budget
 from brain_edge.cli.building import build_side, print_evidence, quiet_option, reporter
-from brain_edge.cli.options import runtime_options, stage_zero_option, threads_option
+from brain_edge.cli.options import runtime_from, stage_zero_option, threads_option
 
 if TYPE_CHECKING:
-    from brain_edge_conversion.budget.budget import AccuracyBudget
+    from brain_edge.cli.budget_options import Limits
+    from brain_edge.machine.options import RuntimeOptions
 
 
 @click.command("tune")
@@ -40,9 +41,10 @@ if TYPE_CHECKING:
 @stage_zero_option
 @threads_option
 @quiet_option
+@runtime_from("threads", "stage_zero", resident_graphs=2)
 def command(
     package: str,
-    budget: AccuracyBudget | None,
+    limits: Limits,
     calibration: str,
     int8: Path | None,
     output: Path | None,
@@ -50,7 +52,7 @@ def command(
     without_patients: bool,
     rounds: int,
     time_limit: float | None,
-    threads: int | None,
+    runtime: RuntimeOptions,
     quiet: bool,
 ) -> None:
     """Make a package cheaper to run within a Dice budget: members, mirrorings, windows, crop, INT8 (else exit 4).
@@ -63,14 +65,10 @@ def command(
     with build_side("tune"):
         from brain_edge_conversion.tune.tune import TuneOptions, tune
 
-    if budget is None:
-        raise click.MissingParameter(
-            "Say what a cheaper setting may cost, such as 0.01.", param_hint="'--max-dice-drop'", param_type="option"
-        )
     options = TuneOptions(
-        budget=budget,
+        budget=require_budget(limits, "Say what a cheaper setting may cost, such as 0.01.", min_int8_share=0.0),
         rounds=rounds,
-        runtime=runtime_options(threads, resident_graphs=2),
+        runtime=runtime,
         report=reporter(quiet=quiet),
         report_folder=report_folder,
         without_patients=without_patients,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from brain_edge.cli.options import (
@@ -9,9 +11,12 @@ from brain_edge.cli.options import (
     find_package,
     json_option,
     print_json,
-    runtime_options,
+    runtime_from,
     threads_option,
 )
+
+if TYPE_CHECKING:
+    from brain_edge.machine.options import RuntimeOptions
 
 
 @click.command("verify")
@@ -19,12 +24,13 @@ from brain_edge.cli.options import (
 @digest_option
 @threads_option
 @json_option
-def command(package: str | None, expect_digest: str | None, threads: int | None, as_json: bool) -> None:
+@runtime_from("threads")
+def command(package: str | None, expect_digest: str | None, runtime: RuntimeOptions, as_json: bool) -> None:
     """Check a package on this machine: every hash, and the self-test on a phantom against its shipped mask."""
     from brain_edge.jobs.verify import verify
     from brain_edge.package import open_package
 
-    result = verify(open_package(find_package(package), expect_digest), runtime_options(threads))
+    result = verify(open_package(find_package(package), expect_digest), runtime)
     if as_json:
         print_json(result)
         return

@@ -15,7 +15,7 @@ from brain_edge_conversion.convert.self_test import write_self_test
 from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.quantize.ladder import Preset, Setting
 from brain_edge_conversion.quantize.policy import Trial
-from brain_edge_conversion.quantize.space import quantise_package
+from brain_edge_conversion.quantize.space import TOOLS, quantise_package
 from brain_edge_conversion.sealing.writer import seal
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def quantize_for_speed(
         manifest = msgspec.structs.replace(
             package.manifest,
             number_format=NumberFormat.INT8,
-            made_with=tool_versions(),
+            made_with=package.manifest.made_with | tool_versions(TOOLS),
             converted_from=package.digest,
         )
         quantised = ModelPackage(draft, manifest)

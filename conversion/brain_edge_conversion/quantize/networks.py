@@ -32,6 +32,19 @@ MULTIPLE: Final = 32
 """What the sides of a cut input are multiples of: networks halve them up to five times."""
 
 
+def import_nncf() -> Any:
+    """The module nncf; asked for before hours are spent on what it is needed for in the end.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    forbid_telemetry()
+    import nncf
+    import nncf.openvino.engine
+
+    return nncf
+
+
 def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: Collection[str] = ()) -> Any:
     """An OpenVINO model with FakeQuantize nodes; the model itself is left as it is. Loops stay in floating point.
 
@@ -42,10 +55,7 @@ def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: C
         setting: how.
         keep_float: names of layers that stay in floating point.
     """
-    forbid_telemetry()
-    import nncf
-    from nncf.openvino import engine
-
+    nncf = import_nncf()
     nncf.set_log_level(logging.ERROR)
     most = LARGEST_ACTIVATION_BYTES[setting.ranges]
 
@@ -56,7 +66,7 @@ def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: C
 
     def by_nncf(graph: Any, dataset: Any) -> Any:
         # NNCF draws its progress on stdout, which belongs to the results of the command
-        with contextlib.redirect_stdout(sys.stderr), statistics_while_computing(engine, graph):
+        with contextlib.redirect_stdout(sys.stderr), statistics_while_computing(nncf.openvino.engine, graph):
             return nncf.quantize(
                 graph,
                 dataset,

@@ -19,7 +19,7 @@ from brain_edge_conversion.budget.coverage import LayerCost, int8_share, layer_c
 from brain_edge_conversion.budget.isa import AVX2, isa_record, make_job
 from brain_edge_conversion.budget.kernels import input_shapes, package_kernels
 from brain_edge_conversion.budget.measure import measure, write_baseline
-from brain_edge_conversion.convert.versions import TOOLS, tool_versions
+from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.quantize.ladder import Setting
 from brain_edge_conversion.quantize.networks import quantise
 from brain_edge_conversion.quantize.policy import Group, Rank, Trial, TrialOutcome, best, least_reverted, next_trial
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from brain_edge_conversion.search.space import Ending, Stop, TrialSetup
 
 RANKING: Final = "ranking.jsonl"
+TOOLS: Final = ("openvino", "nncf", "brain-edge")
+"""What quantises and measures; PyTorch is not needed any more."""
 
 
 class Int8Question(Value, frozen=True):
@@ -147,7 +149,9 @@ class Int8Space:
         """Copy the graphs of the trial; the package says what it was made of and with."""
         shutil.copytree(trial / "graphs", draft / "graphs")
         manifest = msgspec.structs.replace(
-            candidate_in(draft, self.package).manifest, made_with=tool_versions(), converted_from=self.package.digest
+            candidate_in(draft, self.package).manifest,
+            made_with=self.package.manifest.made_with | tool_versions(TOOLS),
+            converted_from=self.package.digest,
         )
         return ModelPackage(draft, manifest)
 
