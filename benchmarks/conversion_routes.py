@@ -24,7 +24,8 @@ from brain_edge.engine.segmenter import Segmenter
 from brain_edge.image.phantom import Phantom, make_study
 from brain_edge.machine.cpu import default_threads
 from brain_edge.package import graph_path
-from brain_edge.spec import canonical_json, spec_from_json
+from brain_edge.spec import canonical_json
+from brain_edge_conversion.specification import spec_from_json
 
 if TYPE_CHECKING:
     from torch import nn

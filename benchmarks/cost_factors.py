@@ -19,9 +19,9 @@ import click
 import numpy as np
 
 from benchmarks.harness.in_turn import timed_calls
+from brain_edge.bench.operations import is_integer
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
-from brain_edge.runtime.operations import is_integer
 from brain_edge.runtime.session import compile_properties, cpu_capabilities, runtime_version
 from brain_edge_conversion.budget.coverage import layer_costs
 from brain_edge_conversion.budget.kernels import executed_kernels

@@ -24,7 +24,7 @@ from msgspec import Struct, structs
 from benchmarks.harness.coverage_page import coverage_page
 from benchmarks.harness.coverage_record import read_coverage
 from brain_edge.cli.main import COMMANDS, PROGRAM, program
-from brain_edge.spec import Network, Sequence, json_schema
+from brain_edge.spec import Network, Sequence
 from brain_edge.spec.steps import (
     AfterStep,
     BeforeStep,
@@ -37,6 +37,7 @@ from brain_edge.spec.steps import (
 )
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
+from brain_edge_conversion.specification import json_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

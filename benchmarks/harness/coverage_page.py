@@ -6,8 +6,6 @@ import math
 import statistics
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.package.card import masks_in_words
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -87,7 +85,7 @@ def _section(recipe: RecipeCoverage) -> Iterator[str]:
     versions = ", ".join(f"{tool} {version}" for tool, version in sorted(recipe.versions.items()))
     yield from ("", f"## {recipe.recipe}", "")
     yield f"- Weights: {recipe.weights}. Compared on: {recipe.compared_on}."
-    yield f"- Masks of both: {masks_in_words(recipe.parity)}."
+    yield f"- Masks of both: {recipe.parity.masks_in_words}."
     threads = f"{recipe.threads} thread{'s' if recipe.threads > 1 else ''}"
     yield f"- Measured {recipe.measured:%Y-%m-%d} on {recipe.processor} ({capabilities}), {threads}; {versions}."
     yield f"- Rewrites: {'; '.join(recipe.rewrites) or 'none applied'}."

@@ -23,8 +23,9 @@ from brain_edge.evaluation.evaluate import (
     segment_case,
     total_ms,
 )
-from brain_edge.image.metrics import dice, score_labels
-from brain_edge.package.evidence import ComparedLabel
+from brain_edge.evaluation.evidence import ComparedLabel
+from brain_edge.evaluation.scores import score_labels
+from brain_edge.image.metrics import dice
 from brain_edge.package.trained import require_trained
 from brain_edge.spec import Value
 from brain_edge.spec.plausibility import Flag

@@ -16,8 +16,9 @@ from brain_edge.engine.segmenter import Segmentation, Segmenter
 from brain_edge.errors import ImplausibleError, UsageError
 from brain_edge.evaluation.cohort import load_case, require_cases, study_for
 from brain_edge.evaluation.cohort.manifest import Split
+from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.evaluation.lesion_wise import LesionWise, RegionSummary, lesion_wise, summarize_region
-from brain_edge.image.metrics import LabelScore, ScoreSummary, score_labels, summarize
+from brain_edge.evaluation.scores import LabelScore, ScoreSummary, score_labels, summarize
 from brain_edge.image.volume import Mask
 from brain_edge.package.trained import require_trained
 from brain_edge.spec import Label, Value
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 
     from brain_edge.deploy.fetch import Report
     from brain_edge.evaluation.cohort import Case, CheckedCase, Cohort
+    from brain_edge.evaluation.evidence import Evidence
     from brain_edge.image.volume import Study
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
-    from brain_edge.package.evidence import Evidence
     from brain_edge.spec import ModelSpec
 
 
@@ -286,8 +287,8 @@ def limits_of_package(package: ModelPackage, cohort: Cohort, cases: Sequence[Cas
     """What figures of a package on some cases of a cohort do not say, because it has seen them before."""
     if package.manifest.mark:
         yield f"The weights were {package.manifest.mark}: a Dice on those cases is on what they have seen."
-    chain = () if package.manifest.evidence is None else package.manifest.evidence.chain
-    for evidence in chain:
+    found = evidence_in(package.manifest)
+    for evidence in () if found is None else found.chain:
         yield from _limits_of_evidence(evidence, cohort, cases)
 
 

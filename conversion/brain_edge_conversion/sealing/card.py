@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.package.manifest import WeightsStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from brain_edge.package.evidence import Evidence, IsaRecord
-    from brain_edge.package.manifest import Manifest, Parity
+    from brain_edge.evaluation.evidence import Evidence, IsaRecord
+    from brain_edge.package.manifest import Manifest
 
 
 def model_card(manifest: Manifest) -> str:
@@ -46,7 +47,8 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield from _parity(manifest)
     yield from _rewrites(manifest.rewrites)
-    for evidence in () if manifest.evidence is None else manifest.evidence.chain:
+    evidence_of_all = evidence_in(manifest)
+    for evidence in () if evidence_of_all is None else evidence_of_all.chain:
         yield from _evidence(evidence)
     yield "## Weights"
     yield ""
@@ -54,13 +56,6 @@ def _lines(manifest: Manifest) -> Iterator[str]:
         yield f"- {record.graph}: `{record.source}`, SHA-256 `{record.sha256}`"
     yield ""
     yield "Check this package with `brain-edge verify`; its digest is printed by `brain-edge info`."
-
-
-def masks_in_words(parity: Parity) -> str:
-    """What the comparison of the final masks has shown."""
-    if parity.mask_dice is None:
-        return "both masks were empty on the volume that was compared, which tests nothing"
-    return f"Dice {parity.mask_dice:.5f}"
 
 
 def _parity(manifest: Manifest) -> Iterator[str]:
@@ -82,7 +77,7 @@ def _parity(manifest: Manifest) -> Iterator[str]:
         share = f"{graph.same_label_share:.4%}"
         yield f"| {graph.graph} | {graph.max_error:.2g} | {graph.relative_error:.2g} | {share} |"
     yield ""
-    yield f"Final masks, PyTorch against OpenVINO: {masks_in_words(parity)}."
+    yield f"Final masks, PyTorch against OpenVINO: {parity.masks_in_words}."
     yield ""
 
 
