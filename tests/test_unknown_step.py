@@ -158,7 +158,8 @@ READ = """
 import importlib.util, json, sys
 from pathlib import Path
 from brain_edge.errors import PackageError
-from brain_edge.spec import canonical_json, spec_from_json
+from brain_edge.spec import canonical_json
+from brain_edge_conversion.specification import spec_from_json
 known, unknown = json.load(sys.stdin)
 assert canonical_json(spec_from_json(known, "known")).decode() == known
 try:
