@@ -12,6 +12,7 @@ def accuracy_case(case: int = 1, label: int = 1, **fields: Any) -> AccuracyCase:
     known: dict[str, Any] = {
         "split": "test",
         "subject": case,
+        "voxel_diagonal_mm": 1.7,
         "dice_baseline": None,
         "dice_candidate": None,
         "drop": None,
@@ -32,6 +33,7 @@ def evidence(**fields: Any) -> Evidence:
         "changes": ("performance preset",),
         "baseline": "ab" * 32,
         "statement": "one head",
+        "bounds": "mean drop of a label at most 0.01",
         "limits": Limits(max_dice_drop=0.01, max_case_drop=0.02),
         "basis": Basis.ACCURACY,
         "worst_mean_drop": 0.0,

@@ -28,7 +28,10 @@ _LIMITS = (
     ),
     click.option("--max-hd95-increase-mm", type=float, metavar="MM", help="Greatest increase of HD95 in one case."),
     click.option(
-        "--confidence", type=float, metavar="P", help="Refuse unless the test subjects bound the next one so."
+        "--confidence", type=float, metavar="P", help="Refuse unless the test subjects are enough for this confidence."
+    ),
+    click.option(
+        "--max-exceedance", type=float, metavar="SHARE", help="With it: of subjects beyond the case's limit [0.1]."
     ),
     click.option(
         "--unbound", type=int, multiple=True, metavar="LABEL", help="Promise nothing of a label; may be repeated."
@@ -48,6 +51,7 @@ class Limits:
     max_disagreement: float | None
     max_hd95_increase_mm: float | None
     confidence: float | None
+    max_exceedance: float | None
     unbound: tuple[int, ...]
     min_int8_share: float | None = None
 
@@ -72,6 +76,7 @@ class Limits:
             max_disagreement=self.max_disagreement,
             max_hd95_increase_mm=self.max_hd95_increase_mm,
             confidence=self.confidence,
+            max_exceedance=self.max_exceedance,
             unbound=self.unbound,
             min_int8_share=min_int8_share if self.min_int8_share is None else self.min_int8_share,
         )

@@ -54,7 +54,13 @@ def print_evidence(package: ModelPackage) -> None:
 
     evidence = evidence_in(package.manifest)
     if evidence is not None:
-        for line in (*evidence.changes, evidence.statement, evidence.next_patient, *evidence.warnings):
+        for line in (
+            *evidence.changes,
+            evidence.statement,
+            f"within: {evidence.bounds}",
+            evidence.next_patient,
+            *evidence.warnings,
+        ):
             click.echo(line)
         if evidence.operations_baseline and evidence.operations_candidate:
             fewer = evidence.operations_baseline / evidence.operations_candidate

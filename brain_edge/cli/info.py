@@ -106,6 +106,7 @@ def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     if manifest.found is not None:
         yield manifest.found.change, "; ".join(manifest.found.changes)
         yield "accuracy", manifest.found.statement
+        yield "within", manifest.found.bounds
     yield "size", f"{package.size_bytes / 2**20:.1f} MiB"
     yield "use", manifest.intended_use
     yield "digest", package.digest

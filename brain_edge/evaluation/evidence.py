@@ -104,6 +104,7 @@ class AccuracyCase(ComparedLabel, frozen=True, kw_only=True):
 
     Attributes:
         case: its number in the cohort.
+        voxel_diagonal_mm: of its grid.
         split: calibration, validation or test.
         subject: a number that cases of one person share.
     """
@@ -111,6 +112,7 @@ class AccuracyCase(ComparedLabel, frozen=True, kw_only=True):
     case: int
     split: str
     subject: int
+    voxel_diagonal_mm: float
 
 
 class LabelRecord(Value, frozen=True, kw_only=True):
@@ -120,6 +122,8 @@ class LabelRecord(Value, frozen=True, kw_only=True):
         label: its value.
         cases: how many were judged: the label is in the reference or in one of the masks.
         absent: how many were left out, because it is in none of them.
+        nothing_to_lose: in how many the baseline has nothing of it right, so that they are in no drop.
+        lowest_dice_baseline: of the baseline in any case; None where none has a reference.
         mean_drop, worst_drop: of the judged cases; None where none has a reference.
         mean_disagreement, worst_disagreement: of 1 - Dice(baseline, candidate).
         mean_hd95_increase_mm: where both sides are defined.
@@ -131,6 +135,8 @@ class LabelRecord(Value, frozen=True, kw_only=True):
     label: int
     cases: int
     absent: int
+    nothing_to_lose: int = 0
+    lowest_dice_baseline: float | None = None
     mean_drop: float | None
     worst_drop: float | None
     mean_disagreement: float | None
@@ -213,7 +219,7 @@ class Limits(Value, frozen=True, kw_only=True):
         max_disagreement: greatest mean of 1 - Dice(baseline, candidate) of any label.
         max_hd95_increase_mm: greatest increase of HD95 of any single case.
         min_int8_share: least share of the multiply-adds that is integer.
-        confidence: with which the worst drop seen was to hold for the next subject.
+        confidence, max_exceedance: with which at most which share of all subjects was to exceed `max_case_drop`.
         unbound: labels of which nothing is promised.
     """
 
@@ -223,6 +229,7 @@ class Limits(Value, frozen=True, kw_only=True):
     max_hd95_increase_mm: float | None = None
     min_int8_share: float = 0.0
     confidence: float | None = None
+    max_exceedance: float | None = None
     unbound: tuple[int, ...] = ()
 
 
@@ -237,6 +244,7 @@ class Evidence(Value, frozen=True, kw_only=True):
         graphs_from: digest of another package whose graphs were taken; None where they were made of the baseline's.
         statement: one plain sentence with its limits.
         limits: the budget.
+        bounds: every limit, share and exclusion, in words.
         basis: whether drops are against reference masks.
         worst_mean_drop: largest mean drop of a label; of the disagreement where no case has a reference mask.
         worst_case_drop, worst_mean_disagreement, worst_hd95_increase_mm: the other figures that were judged.
@@ -270,6 +278,7 @@ class Evidence(Value, frozen=True, kw_only=True):
     graphs_from: Sha256 | None = None
     statement: str
     limits: Limits
+    bounds: str
     basis: Basis
     worst_mean_drop: float
     worst_case_drop: float

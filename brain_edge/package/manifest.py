@@ -124,13 +124,15 @@ class Findings(msgspec.Struct, frozen=True):
     Attributes:
         change: how the package was made of another one.
         changes: what differs from that, in words.
-        statement: one plain sentence with its limits.
+        bounds: every limit that was kept, in words.
+        statement: one plain sentence on what was measured.
         demonstration: True where one head stands in for many.
         before: the same of that other package, where it has evidence of its own.
     """
 
     change: str
     changes: tuple[str, ...]
+    bounds: str
     statement: str
     demonstration: bool = False
     before: Findings | None = None

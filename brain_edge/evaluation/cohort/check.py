@@ -65,6 +65,11 @@ def check_case(case: Case, spec: ModelSpec | None = None) -> CheckedCase:
                 f"{spec.inputs[0].name} first in the cohort's `sequences`, with masks on its grid"
             )
         _require_declared(case, labels or (), spec)
+        if labels == () and not spec.may_be_empty:
+            raise InputError(
+                f"{case.title}: the reference mask is empty, which that of {spec.name} never is; correct it, or leave "
+                "it out of the cohort"
+            )
     return CheckedCase(case, study.geometry.shape, study.geometry.spacing_mm, labels)
 
 

@@ -110,7 +110,15 @@ def _limit_rows(evidence: Evidence) -> Iterator[Sequence[str]]:
 def _labels(report: AccuracyReport) -> str:
     change = report.evidence.change
     columns = (
-        *("label", "cases", "absent", "mean drop", "worst drop", "95 % interval of the mean"),
+        *(
+            "label",
+            "cases",
+            "absent",
+            f"lowest Dice of {change.baseline}",
+            "mean drop",
+            "worst drop",
+            "95 % interval of the mean",
+        ),
         *("mean disagreement", "mean HD95 increase (mm)", "false-positive (ml)", f"lesions found by {change.baseline}"),
         f"by {change.candidate}",
     )
@@ -120,6 +128,7 @@ def _labels(report: AccuracyReport) -> str:
         (
             (
                 *(f"{record.label} {names.get(record.label, '')}", str(record.cases), str(record.absent)),
+                _dice(record.lowest_dice_baseline),
                 *(_dice(record.mean_drop), _dice(record.worst_drop)),
                 "-" if record.interval is None else " to ".join(map(_dice, record.interval)),
                 *(_dice(record.mean_disagreement), _mm(record.mean_hd95_increase_mm)),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import UsageError
 from brain_edge.evaluation.evidence import Limits
+from brain_edge_conversion.budget.subjects import USUAL_EXCEEDANCE, mean_over_subjects, subjects_needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 DROP_STEP: Final = 1e-5
 """Steps in which a budget is proposed: the digits in which Dice is printed."""
+
+USUAL_DISAGREEMENT: Final = 3
+"""Times the limit of the mean drop: opposite errors that cancel may be larger than their sum, and not much larger."""
+USUAL_HD95_INCREASE_MM: Final = 2.0
+"""What a reader sees at the border of a mask on voxels of 1 mm."""
+LOWEST_DICE: Final = 0.1
+"""Of the baseline: below, its label and that of the references are hardly the same thing."""
 
 HALF: Final = 0.5
 """From here on the limit for a single case, twice the mean's, would allow everything."""
@@ -33,10 +41,13 @@ class AccuracyBudget:
         max_case_drop: greatest drop of any single case; twice the mean's limit unless stated.
         min_int8_share: least share of the multiply-adds that must be integer: a package that meets its budget
             because nothing was quantised is refused.
-        max_disagreement: greatest mean of 1 - Dice(baseline, candidate) of any label; None reports it only. Opposite
-            errors can hide in a drop of zero, never in this.
-        max_hd95_increase_mm: greatest increase of the HD95 of any single case; None reports it only.
-        confidence: with which the worst drop seen is to hold for the next subject; None makes no such claim.
+        max_disagreement: greatest mean of 1 - Dice(baseline, candidate) of any label; three times the limit of the
+            mean drop unless stated. Opposite errors can hide in a drop of zero, never in this.
+        max_hd95_increase_mm: greatest increase of the HD95 of any single case; 2 mm or a voxel's diagonal, whichever is
+            more, unless stated.
+        confidence: with which no more than `max_exceedance` of all subjects are to exceed the limit for a single case;
+            None makes no such claim.
+        max_exceedance: that share, 0 to 1; 0.1 where a confidence is stated without one.
         unbound: labels that nothing is promised of, because the network has not learnt them.
 
     Raises:
@@ -49,6 +60,7 @@ class AccuracyBudget:
     max_disagreement: float | None = None
     max_hd95_increase_mm: float | None = None
     confidence: float | None = None
+    max_exceedance: float | None = None
     unbound: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -76,6 +88,33 @@ class AccuracyBudget:
             raise UsageError(f"expected --max-hd95-increase-mm of 0 mm or more, got {self.max_hd95_increase_mm:g}")
         if self.confidence is not None and not 0 < self.confidence < 1:
             raise UsageError(f"expected --confidence between 0 and 1 (such as 0.95), got {self.confidence:g}")
+        if self.max_exceedance is not None:
+            if not 0 < self.max_exceedance < 1:
+                raise UsageError(
+                    f"expected --max-exceedance between 0 and 1 (such as 0.1), got {self.max_exceedance:g}"
+                )
+            if self.confidence is None:
+                raise UsageError("--max-exceedance would bind nothing without --confidence: state both")
+
+    @property
+    def disagreement_limit(self) -> float:
+        """The limit for the mean disagreement."""
+        usual = min(USUAL_DISAGREEMENT * self.max_dice_drop, 1.0)
+        return usual if self.max_disagreement is None else self.max_disagreement
+
+    def hd95_limit_mm(self, case: AccuracyCase) -> float:
+        """The limit for the increase of HD95 in a case."""
+        usual = max(USUAL_HD95_INCREASE_MM, case.voxel_diagonal_mm)
+        return usual if self.max_hd95_increase_mm is None else self.max_hd95_increase_mm
+
+    @property
+    def subjects_needed(self) -> int:
+        """How many test subjects the confidence needs; 0 where none was asked for."""
+        if self.confidence is None:
+            return 0
+        return subjects_needed(
+            self.confidence, USUAL_EXCEEDANCE if self.max_exceedance is None else self.max_exceedance
+        )
 
     @property
     def limits(self) -> Limits:
@@ -83,10 +122,11 @@ class AccuracyBudget:
         return Limits(
             max_dice_drop=self.max_dice_drop,
             max_case_drop=self.case_limit,
-            max_disagreement=self.max_disagreement,
+            max_disagreement=self.disagreement_limit,
             max_hd95_increase_mm=self.max_hd95_increase_mm,
             min_int8_share=self.min_int8_share,
             confidence=self.confidence,
+            max_exceedance=self.max_exceedance,
             unbound=self.unbound,
         )
 
@@ -134,8 +174,10 @@ class Verdict:
 def judge(cases: Sequence[AccuracyCase], share: float, budget: AccuracyBudget) -> Verdict:
     """Compare measured cases with a budget.
 
-    Cases with and without reference masks are never pooled: where any case has a reference, those decide, and the
-    others are bound by the limit on the disagreement only, in means of their own. Unbound labels are not looked at.
+    Means are over subjects, each with the mean of its cases: who came more often does not weigh more. Where the
+    baseline has nothing of a label right, a case is in no drop. Cases with and without reference masks are never pooled:
+    where any case has a reference, those decide, and the others are bound by the limit on the disagreement only, in
+    means of their own. Unbound labels are not looked at.
 
     Raises:
         UsageError: the budget would bind nothing, or not one of the labels: no case that decides has it, or the
@@ -144,10 +186,10 @@ def judge(cases: Sequence[AccuracyCase], share: float, budget: AccuracyBudget) -
     cases = [case for case in cases if case.label not in budget.unbound]
     by_reference = any(has_reference(case) for case in cases)
     drops = losses(cases)
+    _require_accurate(cases, budget)
     if not drops:
         raise UsageError("no case of the cohort has a label to compare; the budget would bind nothing")
     _require_decided(cases, drops)
-    _require_accurate(drops, budget)
     limits = [*_drop_limits(drops, budget), *_disagreement_limits(cases, budget), *_distance_limits(cases, budget)]
     failures = [limit.failure for limit in limits if not limit.met]
     if share < budget.min_int8_share:
@@ -169,19 +211,21 @@ def _require_decided(cases: Sequence[AccuracyCase], drops: Mapping[AccuracyCase,
     seen = {case.label for case in cases if case.agreement is not None}
     for label in sorted(seen - {case.label for case in drops}):
         raise UsageError(
-            f"the label {label} occurs in cases without a reference mask only, and those with one decide: no limit on "
-            "the drop would bind it; add a reference mask that has it, or judge without any"
+            f"the label {label} occurs in cases without a reference mask only, or where the baseline has none of it "
+            "right, and the others decide: no limit on the drop would bind it; add a reference mask that has it, or "
+            "judge without any"
         )
 
 
-def _require_accurate(drops: Mapping[AccuracyCase, float], budget: AccuracyBudget) -> None:
+def _require_accurate(cases: Sequence[AccuracyCase], budget: AccuracyBudget) -> None:
     """What the baseline does not have, the candidate cannot lose: such a label would meet every budget."""
-    for label, known in baseline_dice(drops).items():
-        if fmean(known) <= budget.max_dice_drop and max(known) <= budget.case_limit:
+    for label, known in baseline_dice(cases).items():
+        lost_in_all = fmean(known) <= budget.max_dice_drop and max(known) <= budget.case_limit
+        if lost_in_all or fmean(known) < LOWEST_DICE:
             raise UsageError(
                 f"the baseline itself has a mean Dice of {fmean(known):.5f} with the references in the label {label}, "
-                f"so that a budget of {budget.max_dice_drop:g} would let the candidate lose all of it; see that the "
-                "cohort numbers its labels as the model does (`labels` in its manifest), or promise nothing of it: "
+                f"so that a budget of {budget.max_dice_drop:g} would promise nothing; see that the cohort "
+                "numbers its labels as the model does (`labels` in its manifest), or promise nothing of it: "
                 f"--unbound {label}"
             )
 
@@ -204,6 +248,11 @@ def losses(cases: Sequence[AccuracyCase]) -> Mapping[AccuracyCase, float]:
 def has_reference(case: AccuracyCase) -> bool:
     """Whether a case was measured against a reference mask, even one that lacks this label."""
     return case.reference_volume_ml is not None or case.drop is not None
+
+
+def nothing_to_lose(case: AccuracyCase) -> bool:
+    """Whether the baseline has nothing of a label right: such a case would pay for what is lost in others."""
+    return case.dice_baseline == 0.0
 
 
 @dataclass(frozen=True)
@@ -239,24 +288,23 @@ def _drop_limits(drops: Mapping[AccuracyCase, float], budget: AccuracyBudget) ->
 
 def _disagreement_limits(cases: Sequence[AccuracyCase], budget: AccuracyBudget) -> Iterator[_Limit]:
     """The worst mean of a label, of the cases with a reference and of those without."""
-    if budget.max_disagreement is None:
-        return
     for known, what in ((True, "cases with a reference"), (False, "cases without a reference")):
         means = _means_by_label(_disagreements([case for case in cases if has_reference(case) is known]))
         if means:
             label, mean = max(means.items(), key=lambda item: item[1])
             words = f"mean disagreement of label {label} with the baseline is {mean:.5f} over the {what}"
-            yield _Limit(mean, budget.max_disagreement, f"{words}, the limit is {budget.max_disagreement:g}")
+            yield _Limit(mean, budget.disagreement_limit, f"{words}, the limit is {budget.disagreement_limit:g}")
 
 
 def _distance_limits(cases: Sequence[AccuracyCase], budget: AccuracyBudget) -> Iterator[_Limit]:
     increases = {case: increase for case in cases if (increase := case.hd95_increase_mm) is not None}
-    if budget.max_hd95_increase_mm is None or not increases:
+    if not increases:
         return
-    worst = max(increases, key=lambda case: increases[case])
+    worst = max(increases, key=lambda case: increases[case] - budget.hd95_limit_mm(case))
+    limit = budget.hd95_limit_mm(worst)
     grown = f"grows by {increases[worst]:.2f} mm" if increases[worst] < math.inf else "is lost with the label"
-    words = f"HD95 of case {worst.case}, label {worst.label} {grown}, the limit is {budget.max_hd95_increase_mm:g} mm"
-    yield _Limit(increases[worst], budget.max_hd95_increase_mm, words)
+    words = f"HD95 of case {worst.case}, label {worst.label} {grown}, the limit is {limit:.3g} mm"
+    yield _Limit(increases[worst], limit, words)
 
 
 def _disagreements(cases: Sequence[AccuracyCase]) -> Mapping[AccuracyCase, float]:
@@ -287,12 +335,12 @@ def _rounded_up(drop: float) -> float:
 def _drop(case: AccuracyCase, *, by_reference: bool) -> float | None:
     """Dice that is lost (negative where it is won), or None where this case says nothing."""
     if by_reference:
-        return case.drop
+        return None if nothing_to_lose(case) else case.drop
     return None if case.agreement is None else 1.0 - case.agreement
 
 
 def _means_by_label(drops: Mapping[AccuracyCase, float]) -> Mapping[int, float]:
-    by_label: dict[int, list[float]] = defaultdict(list)
+    by_label: dict[int, list[tuple[int, float]]] = defaultdict(list)
     for case, drop in drops.items():
-        by_label[case.label].append(drop)
-    return {label: fmean(values) for label, values in by_label.items()}
+        by_label[case.label].append((case.subject, drop))
+    return {label: mean_over_subjects(pairs) for label, pairs in by_label.items()}

@@ -106,7 +106,8 @@ def measure(
         mask = segment_case(segmenter, study).mask
         baseline = read_baseline(folder, case, mask.geometry)
         compared = compare_masks(baseline, mask, reference, labels)
-        found = [_record(case, label, subjects[case.number]) for label in compared]
+        diagonal_mm = float(np.linalg.norm(mask.geometry.spacing_mm))
+        found = [_record(case, label, subjects[case.number], diagonal_mm) for label in compared]
         if reference is not None and segmenter.spec.task in LESION_TASKS:
             found = [_with_lesions(record, baseline, mask, reference) for record in found]
         records.extend(found)
@@ -140,8 +141,9 @@ def _mask_file(folder: Path, case: Case) -> Path:
     return folder / f"baseline-{case.number}.npz"
 
 
-def _record(case: Case, label: ComparedLabel, subject: int) -> AccuracyCase:
-    return AccuracyCase(case=case.number, split=case.entry.split, subject=subject, **msgspec.structs.asdict(label))
+def _record(case: Case, label: ComparedLabel, subject: int, diagonal_mm: float) -> AccuracyCase:
+    about = {"case": case.number, "split": case.entry.split, "subject": subject, "voxel_diagonal_mm": diagonal_mm}
+    return AccuracyCase(**about, **msgspec.structs.asdict(label))
 
 
 def _with_lesions(record: AccuracyCase, baseline: Mask, mask: Mask, reference: Mask) -> AccuracyCase:

@@ -1,14 +1,17 @@
-"""What the test subjects say about the next one.
+"""What the test subjects say about others.
 
-Exchangeability alone: if a new subject comes from the population of the n test subjects, each of the n + 1 is as
-likely as any other to have the worst drop (order statistics; conformal prediction with n scores). So the worst of n
-is exceeded with probability 1 / (n + 1) at most, averaged over test sets and subjects, not for one given patient.
+The question is which share of all subjects exceeds the limit for a single case. A sealed package has been seen to
+exceed it in none of its n test subjects. If each subject of the population exceeds it with probability p, that happens
+with probability (1 - p)^n; so every p for which it is less than 1 - confidence is ruled out (exact binomial, one-sided:
+Clopper and Pearson 1934). The limit is fixed before the test subjects are looked at, so being sealed is no condition:
+of all cohorts that are drawn, refused ones counted, at most a share of 1 - confidence leads to a false statement.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
+from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,44 +19,58 @@ import numpy as np
 from brain_edge.errors import BudgetError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from brain_edge_conversion.budget.budget import AccuracyBudget
 
 USUAL_CONFIDENCE: Final = 0.95
+USUAL_EXCEEDANCE: Final = 0.1
 BOOTSTRAP_SUBJECTS: Final = 10
 """Below this a bootstrap interval of the mean is narrower than it should be: it only knows the values it has seen."""
 BOOTSTRAP_SAMPLES: Final = 10_000
 SEED: Final = 20261121
 
 
-def exceedance(subjects: int) -> float:
-    """Greatest probability that a new subject is worse than the worst of these."""
-    return 1 / (subjects + 1)
+def exceedance(subjects: int, confidence: float = USUAL_CONFIDENCE) -> float:
+    """Greatest share of a population that may exceed a limit which none of these subjects has exceeded.
 
-
-def subjects_needed(confidence: float) -> int:
-    """The least number of test subjects with which the worst seen bounds a new one with this confidence.
-
-    >>> subjects_needed(0.95), subjects_needed(0.9), subjects_needed(0.5)
-    (19, 9, 1)
+    >>> round(exceedance(19), 3), round(exceedance(29), 3)
+    (0.146, 0.098)
     """
-    # 1 / (1 - 0.95) is 20 minus or plus a rounding error, which must not cost or give a subject
-    return math.ceil(round(1 / (1 - confidence), 9)) - 1
+    return float(1 - (1 - confidence) ** (1 / subjects))
 
 
-def require_confidence(confidence: float | None, subjects: int, where: str) -> None:
+def subjects_needed(confidence: float, share: float) -> int:
+    """The least number of test subjects, none above the limit, that bounds the share which exceeds the limit.
+
+    >>> subjects_needed(0.95, 0.1), subjects_needed(0.95, 0.05), subjects_needed(0.9, 0.5)
+    (29, 59, 4)
+    """
+    # a rounding error must not cost or give a subject
+    return math.ceil(round(math.log(1 - confidence) / math.log(1 - share), 9))
+
+
+def require_confidence(budget: AccuracyBudget, subjects: int, where: str) -> None:
     """Refuse a confidence that so few subjects cannot give, before anything is computed.
 
     Raises:
         BudgetError: names how many subjects are missing.
     """
-    if confidence is None:
-        return
-    missing = subjects_needed(confidence) - subjects
+    missing = budget.subjects_needed - subjects
     if missing > 0:
         raise BudgetError(
-            f"--confidence {confidence:g} needs {subjects_needed(confidence)} test subjects, {where} has {subjects}: "
-            f"{missing} more needed; no package was written"
+            f"--confidence {budget.confidence:g} that at most {budget.max_exceedance or USUAL_EXCEEDANCE:.0%} of "
+            f"subjects exceed the limit needs {budget.subjects_needed} test subjects, {where} has {subjects}: {missing} more "
+            "needed; no package was written"
         )
+
+
+def mean_over_subjects(drops: Iterable[tuple[int, float]]) -> float:
+    """The mean over subjects of the mean of each: (subject, drop) pairs, at least one."""
+    by_subject: defaultdict[int, list[float]] = defaultdict(list)
+    for subject, drop in drops:
+        by_subject[subject].append(drop)
+    return fmean(fmean(values) for values in by_subject.values())
 
 
 def worst_by_subject(drops: Sequence[tuple[int, float]]) -> dict[int, float]:
@@ -64,29 +81,37 @@ def worst_by_subject(drops: Sequence[tuple[int, float]]) -> dict[int, float]:
     return worst
 
 
-def next_patient(worst: Mapping[int, float], what: str) -> str:
-    """One plain sentence; `what` names the figure ("drop" or "disagreement with FP32")."""
-    count = len(worst)
+def next_patient(worst: Mapping[int, float], limit: float, what: str) -> str:
+    """One plain sentence about other subjects.
+
+    Args:
+        worst: of each test subject.
+        limit: that its drop was not to exceed.
+        what: names the figure ("drop" or "disagreement with FP32").
+    """
+    count, above = len(worst), sum(drop > limit for drop in worst.values())
+    if above:
+        return (
+            f"The worst {what} of {above} of {count} test subject(s) exceeds the limit for a single case ({limit:g})."
+        )
     return (
-        f"For a new subject from the same population as these {count} test subject(s), the probability that its worst "
-        f"{what} exceeds the worst seen ({max(worst.values()):.5f}) is at most 1/{count + 1} = {exceedance(count):.0%} "
-        "(on average over subjects and test sets, not for one given patient)."
+        f"With {USUAL_CONFIDENCE:.0%} confidence, the worst {what} of at most {exceedance(count):.1%} of all subjects "
+        f"of the same population exceeds {limit:g}: none of these {count} test subject(s) does (exact binomial)."
     )
 
 
 def mean_interval(drops: Sequence[tuple[int, float]]) -> tuple[float, float] | None:
-    """95 % percentile bootstrap interval of the mean drop over all cases; None below 10 subjects.
+    """95 % percentile bootstrap interval of the mean drop over subjects; None below 10 subjects.
 
-    Subjects are drawn, not cases: two visits of one person are not two witnesses (Efron and Tibshirani 1993, 13.3). Of
-    those that are drawn all cases are pooled, as in the mean that the budget binds: who came more often weighs more.
+    Subjects are drawn, each with the mean of its cases, as in the mean that the budget binds: two visits of one person
+    are not two witnesses (Efron and Tibshirani 1993, 13.3).
     """
     by_subject: defaultdict[int, list[float]] = defaultdict(list)
     for subject, drop in drops:
         by_subject[subject].append(drop)
     if len(by_subject) < BOOTSTRAP_SUBJECTS:
         return None
-    sums = np.array([sum(values) for values in by_subject.values()])
-    counts = np.array([len(values) for values in by_subject.values()])
-    draws = np.random.Generator(np.random.PCG64(SEED)).integers(0, len(sums), (BOOTSTRAP_SAMPLES, len(sums)))
-    low, high = np.percentile(sums[draws].sum(axis=1) / counts[draws].sum(axis=1), [2.5, 97.5])
+    means = np.array([fmean(values) for values in by_subject.values()])
+    draws = np.random.Generator(np.random.PCG64(SEED)).integers(0, len(means), (BOOTSTRAP_SAMPLES, len(means)))
+    low, high = np.percentile(means[draws].mean(axis=1), [2.5, 97.5])
     return float(low), float(high)

@@ -33,9 +33,17 @@ class QuantizeOptions(SearchOptions):
 
     Attributes:
         preset: of NNCF that the search begins with.
+
+    Raises:
+        UsageError: the budget asks for no share of INT8.
     """
 
     preset: Preset = Preset.PERFORMANCE
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.budget.min_int8_share:
+            raise UsageError("expected --min-int8-share above 0: a package with nothing in INT8 is not quantised")
 
 
 def quantize(package: ModelPackage, cohort: Cohort, target: Path, options: QuantizeOptions) -> ModelPackage:

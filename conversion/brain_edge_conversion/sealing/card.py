@@ -104,7 +104,13 @@ def _evidence(evidence: Evidence) -> Iterator[str]:
     for change in evidence.changes:
         yield f"- {change}"
     yield ""
-    for line in (evidence.statement, evidence.next_patient, *evidence.warnings, *map(_isa, evidence.isas)):
+    for line in (
+        evidence.statement,
+        f"Within: {evidence.bounds}.",
+        evidence.next_patient,
+        *evidence.warnings,
+        *map(_isa, evidence.isas),
+    ):
         if line:
             yield line
             yield ""

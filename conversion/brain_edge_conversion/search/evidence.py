@@ -10,9 +10,16 @@ import msgspec
 
 from brain_edge.evaluation.cohort import Split
 from brain_edge.evaluation.evidence import AccuracyCase, Basis, Change, Evidence, LabelRecord, TrialRecord, evidence_in
-from brain_edge_conversion.budget.budget import baseline_dice, has_reference
+from brain_edge_conversion.budget.budget import baseline_dice, has_reference, nothing_to_lose
 from brain_edge_conversion.budget.statement import speaks_of_patients, statement
-from brain_edge_conversion.budget.subjects import USUAL_CONFIDENCE, mean_interval, next_patient, subjects_needed
+from brain_edge_conversion.budget.subjects import (
+    USUAL_CONFIDENCE,
+    USUAL_EXCEEDANCE,
+    mean_interval,
+    mean_over_subjects,
+    next_patient,
+    subjects_needed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -45,6 +52,7 @@ def _evidence(judgement: Judgement) -> Evidence:
         baseline=judgement.baseline.digest,
         before=evidence_in(judgement.baseline.manifest),
         graphs_from=facts.graphs_from,
+        bounds=_bounds(judgement),
         statement=statement(
             verdict,
             judgement.cohort,
@@ -79,6 +87,26 @@ def _evidence(judgement: Judgement) -> Evidence:
         kernels=dict(judgement.kernels),
         threads=judgement.threads,
     )
+
+
+def _bounds(judgement: Judgement) -> str:
+    """Every limit, share and exclusion, in words."""
+    limits, budget = judgement.budget.limits, judgement.budget
+    hd95 = (
+        "2 mm or a voxel's diagonal" if limits.max_hd95_increase_mm is None else f"{limits.max_hd95_increase_mm:g} mm"
+    )
+    words = [
+        f"mean drop of a label at most {limits.max_dice_drop:g}",
+        f"of a single case {limits.max_case_drop:g}",
+        f"mean disagreement {budget.disagreement_limit:g}",
+        f"HD95 grows by at most {hd95}",
+    ]
+    if judgement.change is Change.QUANTIZED:
+        words.append(f"at least {limits.min_int8_share:.0%} in INT8 ({judgement.share:.1%} are)")
+    if budget.confidence is not None:
+        words.append(f"{budget.subjects_needed} subjects for a confidence of {budget.confidence:g}")
+    words += [f"label {label} bound by nothing" for label in limits.unbound]
+    return "; ".join(words)
 
 
 def _seen_images(cohort: Cohort) -> tuple[str, ...]:
@@ -118,21 +146,25 @@ def label_records(records: Sequence[AccuracyCase]) -> tuple[LabelRecord, ...]:
 
 def _label(records: Sequence[AccuracyCase]) -> LabelRecord:
     present = [record for record in records if record.drop is not None or record.agreement is not None]
-    drops = [record.drop for record in present if record.drop is not None]
-    disagreements = [1.0 - record.agreement for record in present if record.agreement is not None]
+    lost = [(each.subject, each.drop) for each in present if each.drop is not None and not nothing_to_lose(each)]
+    apart = [(each.subject, 1.0 - each.agreement) for each in present if each.agreement is not None]
     # a label that INT8 alone has lost is no number; it is a warning of its own
     increases = [value for record in present if (value := record.hd95_increase_mm) is not None and value < math.inf]
     return LabelRecord(
         label=records[0].label,
         cases=len(present),
         absent=len(records) - len(present),
-        mean_drop=_mean(drops),
-        worst_drop=max(drops, default=None),
-        mean_disagreement=_mean(disagreements),
-        worst_disagreement=max(disagreements, default=None),
+        nothing_to_lose=sum(map(nothing_to_lose, present)),
+        lowest_dice_baseline=min(
+            (each.dice_baseline for each in present if each.dice_baseline is not None), default=None
+        ),
+        mean_drop=mean_over_subjects(lost) if lost else None,
+        worst_drop=max((drop for _, drop in lost), default=None),
+        mean_disagreement=mean_over_subjects(apart) if apart else None,
+        worst_disagreement=max((drop for _, drop in apart), default=None),
         mean_hd95_increase_mm=_mean(increases),
         false_positive_ml=sum(record.volume_candidate_ml for record in present if record.reference_volume_ml == 0),
-        interval=mean_interval([(record.subject, record.drop) for record in present if record.drop is not None]),
+        interval=mean_interval(lost),
         lesions=_total([record.lesions for record in present]),
         found_baseline=_total([record.found_baseline for record in present]),
         found_candidate=_total([record.found_candidate for record in present]),
@@ -152,7 +184,7 @@ def _next_patient(judgement: Judgement) -> str:
     if not speaks_of_patients(judgement.cohort, judgement.split):
         return "No statement about new patients."
     what = "drop" if judgement.verdict.by_reference else f"disagreement with {judgement.change.baseline}"
-    return next_patient(judgement.worst_by_subject, what)
+    return next_patient(judgement.worst_by_subject, judgement.budget.case_limit, what)
 
 
 def _warnings(judgement: Judgement) -> Iterator[str]:
@@ -182,9 +214,13 @@ def _about_the_data(judgement: Judgement) -> Iterator[str]:
             f"{judgement.earlier} other candidate(s) were judged on these test images before, as far as the folder of "
             "the package knows; each look makes the figures less new."
         )
-    subjects, needed = len(judgement.worst_by_subject), subjects_needed(USUAL_CONFIDENCE)
+    subjects = len(judgement.worst_by_subject)
+    needed = subjects_needed(USUAL_CONFIDENCE, USUAL_EXCEEDANCE)
     if speaks_of_patients(judgement.cohort, judgement.split) and subjects < needed:
-        yield f"{subjects} test subject(s): a statement with 95 % confidence needs {needed}, {needed - subjects} more."
+        yield (
+            f"{subjects} test subject(s): that at most 10 % of all subjects exceed the limit needs {needed}, "
+            f"{needed - subjects} more (95 % confidence)."
+        )
 
 
 def _about_labels(judgement: Judgement) -> Iterator[str]:
@@ -195,6 +231,13 @@ def _about_labels(judgement: Judgement) -> Iterator[str]:
         yield (
             f"{len(_numbers(without))} case(s) without a reference mask are in none of the drops; their masks "
             f"disagree with {baseline} by {worst:.5f} at most."
+        )
+    blind = [record for record in judgement.records if nothing_to_lose(record)]
+    for number in sorted({record.label for record in blind}):
+        cases = ", ".join(map(str, _numbers(record for record in blind if record.label == number)))
+        yield (
+            f"label {number}: {baseline} itself has nothing right in case(s) {cases}, so that nothing could be lost: "
+            "they are in no drop and witness nothing."
         )
     for number in judgement.budget.unbound:
         yield f"label {number} is bound by no limit, as was asked: nothing is promised of it."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from brain_edge.evaluation.cohort import Split
 from brain_edge_conversion.budget.budget import judge, losses, smallest_budget
-from brain_edge_conversion.budget.subjects import subjects_needed, worst_by_subject
+from brain_edge_conversion.budget.subjects import worst_by_subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -115,8 +115,7 @@ class Judgement:
 
     def _missing_subjects(self) -> Iterator[str]:
         """A test subject in whom no label occurs is in the cohort, but says nothing about the next one."""
-        needed = subjects_needed(self.budget.confidence) if self.budget.confidence is not None else 0
-        found = len(self.worst_by_subject)
+        needed, found = self.budget.subjects_needed, len(self.worst_by_subject)
         if self.split == Split.TEST and found < needed:
             yield (
                 f"--confidence {self.budget.confidence:g} needs {needed} test subjects in whom a label occurs, "

@@ -93,6 +93,6 @@ def require_search(splits: Splits, spec: ModelSpec, budget: AccuracyBudget, repo
     judged = [case for case in splits.judged if case.has_reference] or splits.judged
     people = {person_key(case.entry.subject) for case in judged}
     counts = speaks_of_patients(splits.cohort, splits.judged_on)
-    require_confidence(budget.confidence, len(people) if counts else 0, f"the cohort {splits.cohort.called}")
+    require_confidence(budget, len(people) if counts else 0, f"the cohort {splits.cohort.called}")
     used = {case.number: case for cases in (splits.calibration, *splits.compared) for case in cases}
     require_cases(tuple(used.values()), spec, report)
