@@ -347,7 +347,7 @@ def test_a_second_package_from_the_same_test_images_says_so(
 
 def test_baseline_masks_are_those_of_the_package(fp32: ModelPackage, cohort: Cohort, tmp_path: Path):
     cases = cohort.cases(Split.TEST)
-    write_baseline(fp32, cases, tmp_path, ONE_THREAD)
+    write_baseline(Segmenter.open(fp32, ONE_THREAD), cases, tmp_path)
     for case in cases:
         labels = np.load(tmp_path / f"baseline-{case.number}.npz")["labels"]
         study, _ = load_case(case)

@@ -108,10 +108,7 @@ def main() -> None:
 
 def _elapsed_ms(segmenter: Segmenter, study: Study) -> float:
     start = time.perf_counter()
-    if segmenter.spec.makes_images:
-        segmenter.synthesize(study)
-    else:
-        segmenter(study)
+    segmenter.run(study)
     return (time.perf_counter() - start) * 1000.0
 
 

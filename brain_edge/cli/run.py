@@ -208,13 +208,14 @@ def command(
 def _run_generator(
     package: ModelPackage, runtime: RuntimeOptions, given: list[NamedInput], image: Path, telling: Telling
 ) -> None:
-    from brain_edge.jobs.case import LoadedModel, assign_inputs
+    from brain_edge.engine.segmenter import Segmenter
+    from brain_edge.jobs.case import assign_inputs
     from brain_edge.jobs.generate import generate
 
-    model = LoadedModel.load(package, runtime)
+    segmenter = Segmenter.open(package, runtime)
     passes = sum(stage.network.passes for stage in package.spec.stages)
     with progress(package.spec.name, passes, quiet=telling.quiet) as bar:
-        record = generate(model, assign_inputs(given, package.spec), image, bar.step)
+        record = generate(segmenter, assign_inputs(given, package.spec), image, bar.step)
     if telling.as_json:
         print_json(record)
     elif not telling.quiet:
@@ -254,14 +255,15 @@ def accept_weights(package: ModelPackage, *, allow_untrained: bool) -> None:
 
 
 def _run_one(run: CaseRun) -> None:
+    from brain_edge.engine.segmenter import Segmenter
     from brain_edge.jobs.batch import plan_single
-    from brain_edge.jobs.case import LoadedModel, run_case
+    from brain_edge.jobs.case import run_case
 
     job = plan_single(run.given, run.package.spec, run.outputs, run.series)
-    model = LoadedModel.load(run.package, run.runtime)
+    segmenter = Segmenter.open(run.package, run.runtime)
     passes = sum(stage.network.passes for stage in run.package.spec.stages)
     with progress(run.package.spec.name, passes, quiet=run.telling.quiet) as bar:
-        record = run_case(model, job, bar.step)
+        record = run_case(segmenter, job, bar.step)
     warn(record)
     if run.telling.as_json:
         print_json(record)

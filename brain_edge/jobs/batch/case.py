@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from brain_edge.engine.segmenter import WarmSegmenter
     from brain_edge.image.volume import Mask
     from brain_edge.jobs.batch.first_pass import FirstAlone
-    from brain_edge.jobs.case import Job, LoadedModel
+    from brain_edge.jobs.case import Job
     from brain_edge.jobs.outliers import LabelMeasure
     from brain_edge.jobs.outputs import Outputs
     from brain_edge.jobs.record import FileRecord, RunRecord
@@ -79,7 +80,7 @@ class CaseRunner:
 
     Attributes:
         package: of the model.
-        load: the model ready to run, called with the first case that is open.
+        warm: the package ready to run, called with the first case that is open.
         folder: of the records.
         overwrite: run finished cases again.
         require_going: raises `Stopped` when the batch is to end.
@@ -87,7 +88,7 @@ class CaseRunner:
     """
 
     package: ModelPackage
-    load: Callable[[], LoadedModel]
+    warm: Callable[[], WarmSegmenter]
     folder: Path
     overwrite: bool
     require_going: Callable[[], None]
@@ -170,7 +171,7 @@ class _Attempt:
                 self._runner.require_going()
 
             self._runner.require_going()
-            run = run_case(self._runner.load(), job, tick, complete)
+            run = run_case(self._runner.warm(), job, tick, complete)
         record = self._record(CaseStatus.DONE, self._written, run=run, measures=measures)
         write_case_record(record, self._path)
         return CaseResult(job.case, job.inputs, CaseOutcome.NEW, record)

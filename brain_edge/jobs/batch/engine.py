@@ -15,6 +15,7 @@ from functools import cache
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BatchError, OutputError, UsageError
 from brain_edge.jobs.batch.case import CaseResult, CaseRunner, Stopped, is_disk_full
 from brain_edge.jobs.batch.first_pass import FirstAlone
@@ -23,7 +24,6 @@ from brain_edge.jobs.batch.planning import UnplannedCase
 from brain_edge.jobs.batch.resume import remove_leftovers
 from brain_edge.jobs.batch.shard import Shard
 from brain_edge.jobs.batch.summary import write_summary
-from brain_edge.jobs.case import LoadedModel
 from brain_edge.jobs.record import record_path
 from brain_edge.machine.atomic import require_writable_folder
 from brain_edge.machine.cpu import default_threads
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
+    from brain_edge.engine.segmenter import WarmSegmenter
     from brain_edge.jobs.case import Job
     from brain_edge.package import ModelPackage
 
@@ -178,10 +179,10 @@ def _lanes(
     """The results of `count` lanes, which have ended when the block is left."""
     first = FirstAlone()
 
-    load = _once(lambda: LoadedModel.load(package, options))
+    warm = _once(lambda: Segmenter.open(package, options))
 
     def make_runner(require_going: Callable[[], None]) -> CaseRunner:
-        return CaseRunner(package, load, batch.records, batch.overwrite, require_going, first)
+        return CaseRunner(package, warm, batch.records, batch.overwrite, require_going, first)
 
     lanes = _Lanes(make_runner, cases)
     threads = [Thread(target=lanes.work, name=f"brain-edge-case-{number}") for number in range(count)]
@@ -195,16 +196,16 @@ def _lanes(
             thread.join()
 
 
-def _once(make: Callable[[], LoadedModel]) -> Callable[[], LoadedModel]:
+def _once(make: Callable[[], WarmSegmenter]) -> Callable[[], WarmSegmenter]:
     """What `make` returns, made by the first thread that asks for it, while the others wait."""
     lock = Lock()
     made = cache(make)
 
-    def load() -> LoadedModel:
+    def once() -> WarmSegmenter:
         with lock:
             return made()
 
-    return load
+    return once
 
 
 def _targets(case: Job | UnplannedCase, records: Path) -> Iterator[Path]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.bench.child import ChildOptions, ask_child, job_from_parent
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.evaluation.cohort import load_cohort
 from brain_edge.package import Manifest, ModelPackage, Precision
 from brain_edge.package.evidence import AccuracyCase, IsaRecord
@@ -139,7 +140,7 @@ def main() -> None:
     cases = [case for case in cohort.cases() if case.number in job.cases]
     runtime = job.runtime.options(resident_graphs=2)
     candidate = ModelPackage(Path(job.folder), job.manifest)
-    records = measure(candidate, cases, Path(job.masks), subject_numbers(cohort), runtime)
+    records = measure(Segmenter.open(candidate, runtime), cases, Path(job.masks), subject_numbers(cohort))
     answer = IsaAnswer(records=records, kernels=package_kernels(candidate, job.shapes, runtime))
     sys.stdout.buffer.write(msgspec.json.encode(answer))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.evaluation.cohort import load_case, study_for
 from brain_edge.package import ModelPackage, NumberFormat, graph_path
 from brain_edge.package.evidence import Change, FloatLayer, IsaRecord
@@ -18,7 +19,7 @@ from brain_edge_conversion.budget.capture import capture_inputs
 from brain_edge_conversion.budget.coverage import LayerCost, int8_share, layer_costs, with_kernels
 from brain_edge_conversion.budget.isa import AVX2, isa_record, make_job
 from brain_edge_conversion.budget.kernels import input_shapes, package_kernels
-from brain_edge_conversion.budget.measure import measure, write_baseline
+from brain_edge_conversion.budget.measure import in_f32, measure, write_baseline
 from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.quantize.ladder import Setting
 from brain_edge_conversion.quantize.networks import quantise
@@ -88,7 +89,8 @@ class Int8Space:
     def segment_baseline(self, cases: Sequence[Case]) -> None:
         """Keep the masks of the FP32 package."""
         options = self._options
-        write_baseline(self.package, cases, self._setup.masks, options.runtime, options.budget.unbound)
+        baseline = Segmenter.open(in_f32(self.package), options.runtime)
+        write_baseline(baseline, cases, self._setup.masks, options.budget.unbound)
 
     def next(self, entries: Sequence[Entry[Trial]]) -> Trial | Stop[Trial]:
         """What the policy says; groups of layers are ranked when it asks for them."""
@@ -128,7 +130,7 @@ class Int8Space:
         layers = {graph: with_kernels(quantised[graph], kernels[graph]) for graph in quantised}
         share = int8_share([layer for graph in layers.values() for layer in graph])
         cases = setup.splits.searched
-        records = measure(candidate, cases, setup.masks, setup.subjects, options.runtime)
+        records = measure(Segmenter.open(candidate, options.runtime), cases, setup.masks, setup.subjects)
         isas: tuple[IsaRecord, ...] = ()
         if judge(records, share, options.budget).met:
             options.report(f"measuring again with {AVX2} instructions")

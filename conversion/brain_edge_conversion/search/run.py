@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Generic
 
 import msgspec
 
-from brain_edge.bench.counted import Input, open_counted
+from brain_edge.bench.counted import Input, counted
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.engine.stage_zero import with_stage_zero
 from brain_edge.errors import BudgetError
 from brain_edge.evaluation.cohort import Split
@@ -172,8 +173,8 @@ class _Search(Generic[Choice]):
         if cases == self._splits.searched and entry.isas:
             return self._judgement(entry, entry.records, entry.isas, earlier)
         seen = Counter[Input]()
-        segmenter = open_counted(candidate, options.runtime, seen)
-        records = measure(segmenter, cases, self._setup.masks, self._setup.subjects, options.runtime)
+        segmenter = Segmenter.open(candidate, options.runtime, wrap=counted(seen))
+        records = measure(segmenter, cases, self._setup.masks, self._setup.subjects)
         options.report(f"judging it again with {AVX2} instructions")
         layers, shapes = self._space.layers(entry, candidate, {each.graph: each.shape for each in seen})
         job = make_job(candidate, cases, self._setup.masks, shapes, options.runtime)

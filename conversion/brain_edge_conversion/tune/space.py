@@ -104,7 +104,7 @@ class SettingsSpace:
                 count.clear()
                 write_mask_of(segmenter, case, masks)
                 self._costs.append(BaselineCost(case.number, self._ledger.operations(self.package, count)))
-        write_baseline(segmenter, cases, masks, self._options.runtime, self._options.budget.unbound)
+        write_baseline(segmenter, cases, masks, self._options.budget.unbound)
 
     def next(self, entries: Sequence[Entry[Setting]]) -> Setting | Stop[Setting]:
         """What the policy says."""
@@ -130,7 +130,7 @@ class SettingsSpace:
         try:
             candidate = self._candidate(choice)
             segmenter = candidate.open(self._options.runtime, count)
-            records = measure(segmenter, setup.splits.searched, setup.masks, setup.subjects, self._options.runtime)
+            records = measure(segmenter, setup.splits.searched, setup.masks, setup.subjects)
         except (BrainEdgeError, ValueError) as error:
             return Entry(choice=choice, problem=str(error), elapsed_s=time.monotonic() - start)
         operations = self._ledger.operations(candidate.graphs, count)
