@@ -18,6 +18,7 @@ from brain_edge.image.resample import Interpolation
 from brain_edge.image.volume import FloatArray, Mask, Study, Volume
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
+from brain_edge.machine.process import return_free_memory
 from brain_edge.package import ModelPackage, open_package
 from brain_edge.runtime.protocol import MeasuredSession
 from brain_edge.runtime.session import open_sessions
@@ -186,11 +187,14 @@ class Segmenter:
         return self.synthesize(study) if self.spec.makes_images else self(study)
 
     def _run_stages(self, start: Frame, clock: _Clock, tick: Callable[[], None] | None, *, keep: bool) -> _Found:
-        """What the last stage leaves, with its probabilities if they are kept."""
+        """What the last stage leaves, with its probabilities if they are kept; what the others took is given back."""
         found = _Found(start)
-        for stage in self.spec.stages:
-            last = stage is self.spec.stages[-1]
-            found = self._run_stage(stage, found.frame, clock, tick, keep=keep and last)
+        try:
+            for stage in self.spec.stages:
+                last = stage is self.spec.stages[-1]
+                found = self._run_stage(stage, found.frame, clock, tick, keep=keep and last)
+        finally:
+            return_free_memory()
         return found
 
     def release(self) -> None:

@@ -13,6 +13,7 @@ from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import FORMAT_VERSION, Manifest, PackageFile, graph_path
 
 if TYPE_CHECKING:
+    from brain_edge.package.manifest import Precision
     from brain_edge.spec import ModelSpec
 
 MANIFEST: Final = "manifest.json"
@@ -40,6 +41,10 @@ class ModelPackage:
     def digest(self) -> str:
         """SHA-256 of the canonical manifest."""
         return self.manifest.digest
+
+    def in_precision(self, precision: Precision) -> ModelPackage:
+        """The package as if it were pinned to another precision."""
+        return ModelPackage(self.folder, msgspec.structs.replace(self.manifest, precision=precision))
 
     def graph_file(self, graph: str) -> Path:
         """The `.xml` of a graph."""

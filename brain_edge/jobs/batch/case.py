@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import platform
+import traceback
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -26,7 +27,7 @@ from brain_edge.jobs.record import (
     record_path,
     write_case_record,
 )
-from brain_edge.machine.process import return_free_memory, rss_bytes
+from brain_edge.machine.process import rss_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -107,8 +108,6 @@ class CaseRunner:
             raise
         except Exception as error:  # noqa: BLE001 - a bug that one case meets must not cost a night of others
             return attempt.fail(error)
-        finally:
-            return_free_memory()
 
 
 class _Attempt:
@@ -178,6 +177,7 @@ class _Attempt:
 
     def fail(self, error: Exception) -> CaseResult:
         """Record why there is no result; the next run tries again."""
+        _let_go(error)
         record = self._record(CaseStatus.FAILED, self._in_place(), error=error)
         try:
             write_case_record(record, self._path)
@@ -232,6 +232,13 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empty the frames that an error has come through: they hold the images of its case as long as it is kept."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _make_parents(path: Path) -> None:

@@ -19,7 +19,6 @@ from brain_edge.evaluation.evaluate import segment_case
 from brain_edge.evaluation.lesions import lesion_recall
 from brain_edge.image.volume import Mask
 from brain_edge.machine.atomic import atomic_file
-from brain_edge.package import ModelPackage, Precision
 from brain_edge.package.evidence import AccuracyCase
 from brain_edge.spec import Task
 
@@ -39,16 +38,11 @@ LESION_TASKS: Final = frozenset({Task.LESION, Task.TUMOUR})
 """Tasks whose references have components that a reader counts."""
 
 
-def in_f32(package: ModelPackage) -> ModelPackage:
-    """The package as the baseline runs it, whatever precision is deployed."""
-    return ModelPackage(package.folder, msgspec.structs.replace(package.manifest, precision=Precision.F32))
-
-
 def write_baseline(baseline: Segmenter, cases: Iterable[Case], folder: Path, unbound: tuple[int, ...] = ()) -> None:
     """Segment every case and keep the masks in `folder`; a mask that is there is not made again.
 
     Args:
-        baseline: of a package `in_f32`, or of the package as it is.
+        baseline: what candidates are compared with.
         cases: those to be judged.
         folder: of one baseline only.
         unbound: labels that may be in none of them.

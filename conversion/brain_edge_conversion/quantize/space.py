@@ -10,7 +10,7 @@ import msgspec
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.evaluation.cohort import load_case, study_for
-from brain_edge.package import ModelPackage, NumberFormat, graph_path
+from brain_edge.package import ModelPackage, NumberFormat, Precision, graph_path
 from brain_edge.package.evidence import Change, FloatLayer, IsaRecord
 from brain_edge.runtime.graph_file import read_graph, save_graph
 from brain_edge.spec import Value
@@ -19,7 +19,7 @@ from brain_edge_conversion.budget.capture import capture_inputs
 from brain_edge_conversion.budget.coverage import LayerCost, int8_share, layer_costs, with_kernels
 from brain_edge_conversion.budget.isa import AVX2, isa_record, make_job
 from brain_edge_conversion.budget.kernels import input_shapes, package_kernels
-from brain_edge_conversion.budget.measure import in_f32, measure, write_baseline
+from brain_edge_conversion.budget.measure import measure, write_baseline
 from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.quantize.ladder import Setting
 from brain_edge_conversion.quantize.networks import quantise
@@ -89,7 +89,7 @@ class Int8Space:
     def segment_baseline(self, cases: Sequence[Case]) -> None:
         """Keep the masks of the FP32 package."""
         options = self._options
-        baseline = Segmenter.open(in_f32(self.package), options.runtime)
+        baseline = Segmenter.open(self.package.in_precision(Precision.F32), options.runtime)
         write_baseline(baseline, cases, self._setup.masks, options.budget.unbound)
 
     def next(self, entries: Sequence[Entry[Trial]]) -> Trial | Stop[Trial]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from brain_edge.bench.counted import Input, counted
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.package import ModelPackage, Precision
@@ -52,8 +50,7 @@ class Candidate:
         arithmetic = dials.numbers(setting)
         graphs = int8 if arithmetic is Arithmetic.INT8 and int8 is not None else package
         if arithmetic is Arithmetic.BF16:
-            manifest = msgspec.structs.replace(package.manifest, precision=Precision.BF16)
-            graphs = ModelPackage(package.folder, manifest)
+            graphs = package.in_precision(Precision.BF16)
         return cls(graphs, dials.changed(setting))
 
     def open(self, options: RuntimeOptions, count: Counter[Input] | None = None) -> WarmSegmenter:
