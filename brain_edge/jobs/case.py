@@ -17,7 +17,7 @@ from brain_edge.image.volume import Study
 from brain_edge.io.inputs import require_series_choice, series_of
 from brain_edge.io.nifti import read_volume, write_image, write_mask, write_probabilities, write_stripped
 from brain_edge.jobs.outputs import hidden, is_dicom_name, require_outputs
-from brain_edge.jobs.record import RunRecord, flag_records, printable, provenance, series_records
+from brain_edge.jobs.record import RunRecord, printable, provenance, series_records
 from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.spec.plausibility import is_empty
 
@@ -339,7 +339,7 @@ def _record(segmenter: WarmSegmenter, result: _Result, times_ms: Mapping[str, fl
         border_mm=job.outputs.border_mm,
         volumes_ml={name: segmentation.mask.volume_ml(value) for value, name in names.items()},
         member_agreement=dict(segmentation.member_agreement),
-        flags=flag_records(segmentation.flags),
+        flags=segmentation.flags,
         threads=segmenter.threads,
         elapsed_ms=dict(times_ms),
         peak_rss_bytes=peak_rss_bytes(),

@@ -16,10 +16,10 @@ from brain_edge.evaluation.cohort import load_case
 from brain_edge.evaluation.cohort.manifest import person_key
 from brain_edge.evaluation.compare import compare_masks
 from brain_edge.evaluation.evaluate import segment_case
+from brain_edge.evaluation.evidence import AccuracyCase
 from brain_edge.evaluation.lesions import lesion_recall
 from brain_edge.image.volume import Mask
 from brain_edge.machine.atomic import atomic_file
-from brain_edge.package.evidence import AccuracyCase
 from brain_edge.spec import Task
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from brain_edge.engine.segmenter import Segmenter
     from brain_edge.evaluation.cohort import Case, Cohort
+    from brain_edge.evaluation.evidence import ComparedLabel
     from brain_edge.image.geometry import Geometry
     from brain_edge.image.volume import LabelArray
-    from brain_edge.package.evidence import ComparedLabel
     from brain_edge.spec import ModelSpec
 
 

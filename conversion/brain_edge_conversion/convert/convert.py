@@ -15,21 +15,12 @@ import numpy as np
 from msgspec import UNSET
 
 from brain_edge.errors import ParityError
-from brain_edge.machine.atomic import atomic_folder
-from brain_edge.package import (
-    Manifest,
-    ModelPackage,
-    NumberFormat,
-    Precision,
-    WeightsStatus,
-    graph_path,
-    seal,
-)
+from brain_edge.machine.atomic_folder import atomic_folder
+from brain_edge.package import Manifest, ModelPackage, NumberFormat, Precision, WeightsStatus, graph_path
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Parity, WeightsRecord
-from brain_edge.runtime.graph_file import save_graph
 from brain_edge.runtime.session import open_sessions
-from brain_edge.spec import canonical_json, spec_from_json
+from brain_edge.spec import canonical_json
 from brain_edge.spec.plan import cost_in_words, known_inputs
 from brain_edge_conversion.convert.graph_input import fit_input
 from brain_edge_conversion.convert.parity import (
@@ -52,6 +43,9 @@ from brain_edge_conversion.convert.rewrites.window_attention import attend_in_pa
 from brain_edge_conversion.convert.self_test import SELF_TEST, write_self_test
 from brain_edge_conversion.convert.trace import trace
 from brain_edge_conversion.convert.versions import tool_versions
+from brain_edge_conversion.sealing.graph import save_graph
+from brain_edge_conversion.sealing.writer import seal
+from brain_edge_conversion.specification import spec_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
