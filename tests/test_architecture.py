@@ -73,6 +73,19 @@ WHOLE_OPENVINO = {
 """The modules that ask for all of openvino: for a core to keep, its converter, or to make a model. For the others there
 are the functions of `runtime/library`: an import elsewhere could be the first one, and call home."""
 
+ONLY_MAKERS = {
+    "WarmSegmenter": "brain_edge.engine.segmenter",
+    # PyTorch's networks between the same steps
+    "Segmenter": "brain_edge_conversion.convert.parity brain_edge_conversion.demo.published_network",
+    # the parity check asks graph by graph
+    "open_sessions": "brain_edge.engine.segmenter brain_edge_conversion.convert.convert",
+    **dict.fromkeys(("GraphSession", "SessionPool", "CompiledGraph"), "brain_edge.runtime.session"),
+    # the profiler compiles a graph again, with counters
+    "GraphCompiler": "brain_edge.runtime.session brain_edge.bench.profile",
+    "run_case": "brain_edge.cli.run brain_edge.jobs.batch.case",
+}
+"""Who calls what runs a case, or what it is made of. Everybody else calls `Segmenter.open`."""
+
 
 @cache
 def imported(path: Path, module: str) -> tuple[str, ...]:
@@ -120,6 +133,17 @@ def importing(name: str, what: str) -> set[str]:
     }
 
 
+def calling(what: str) -> set[str]:
+    """The modules of both packages that call a function or class by this name, as such or of a module."""
+    return {
+        module
+        for root in PACKAGES.values()
+        for module, path in modules(root).items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and what in (getattr(node.func, "id", None), getattr(node.func, "attr", None))
+    }
+
+
 def order_of(name: str) -> list[str]:
     """The rooms of a package as the page lists them, lowest first."""
     section = PAGE.read_text(encoding="utf-8").partition(f"## `{name}`")[2].partition("\n## ")[0]
@@ -164,6 +188,11 @@ def test_a_heavy_library_is_imported_only_by_the_module_that_wraps_it(name, libr
 def test_few_modules_ask_for_all_of_openvino():
     door = "brain_edge.runtime.library.import_openvino"
     assert set().union(*(importing(name, door) for name in PACKAGES)) == WHOLE_OPENVINO
+
+
+@pytest.mark.parametrize("what", ONLY_MAKERS)
+def test_there_is_no_second_way_to_run_a_case(what):
+    assert calling(what) == set(ONLY_MAKERS[what].split())
 
 
 def test_the_runtime_reaches_the_build_side_from_the_command_line_alone():
