@@ -73,12 +73,10 @@ class _Found:
 class Segmenter:
     """A model that is ready to run: call it with a study or a volume.
 
-    `Segmenter.open` makes one of a package. Only the parity check constructs one itself, of PyTorch's sessions, so that
-    both run between the very same steps.
-
     Args:
         spec: the steps.
-        sessions: a ready network for each graph of the spec.
+        sessions: a ready network for each graph of the spec. `Segmenter.open` makes OpenVINO's; the parity
+            check passes PyTorch's, so that both run between the very same steps.
         memory: the most that may be taken.
         masker: runs before the first step, where a package names another one as its stage 0.
 
@@ -253,30 +251,19 @@ class WarmSegmenter(Segmenter):
     Opened once, each graph compiled once for a shape and kept from study to study; memory that a study has freed goes
     back to the system after it. Threads may share one.
 
-    Args:
-        package: as opened.
-        options: how.
-        alone, spec, wrap: see `Segmenter.open`, which makes these.
-
     Attributes:
-        package: the same.
-        threads: that its networks run on; a number that the options leave open is settled here.
+        package: as opened.
+        threads: that its networks run on.
     """
 
     def __init__(
         self, package: ModelPackage, options: RuntimeOptions, *, alone: bool, spec: ModelSpec | None, wrap: Wrap | None
     ) -> None:
-        self.package = package
-        self.threads = options.threads or default_threads()
-        settled = replace(options, threads=self.threads)
-        masker = None if alone else _masker(package, settled)
-        sessions = open_sessions(package, settled, spec)
-        super().__init__(
-            spec or package.spec,
-            sessions if wrap is None else {graph: wrap(graph, session) for graph, session in sessions.items()},
-            MemoryLimit(options.max_memory_bytes),
-            masker,
-        )
+        self.package, self.threads = package, options.threads or default_threads()
+        limit, masker = MemoryLimit(options.max_memory_bytes), None if alone else _masker(package, options)
+        made = open_sessions(package, options, spec)
+        sessions = made if wrap is None else {graph: wrap(graph, session) for graph, session in made.items()}
+        super().__init__(spec or package.spec, sessions, limit, masker)
 
 
 def _masker(package: ModelPackage, options: RuntimeOptions) -> BrainMasker | None:

@@ -56,12 +56,8 @@ def open_sessions(
 
     A graph is compiled for one shape, because static shapes are what the CPU plugin optimises for: in the background
     and at once where the spec fixes the shape, so that it is ready when the image has been read, and otherwise for
-    the first volume that it sees. Of many graphs only the first ones are compiled at once, see `AHEAD_BYTES`.
-
-    Args:
-        package: whose graphs are run.
-        options: how.
-        spec: the steps between which they are run; the package's own unless given.
+    the first volume that it sees. Of many graphs only the first ones are compiled at once, see `AHEAD_BYTES`. The spec
+    is the package's own unless given.
 
     Raises:
         UsageError: the variable that limits the instruction set names none.

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import queue
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.engine.segmenter import Segmenter
@@ -97,12 +97,11 @@ def run_batch(
     _make_folder(batch.records)
     own = batch.share(cases)
     given = options or RuntimeOptions()
-    settled = replace(given, threads=given.threads or default_threads())
-    at_once = batch.at_once or (1 if settled.threads == 1 else AT_ONCE)
+    at_once = batch.at_once or (1 if (given.threads or default_threads()) == 1 else AT_ONCE)
     with working(batch.records, batch.shard, wait=batch.wait):
         remove_leftovers(path for case in own for path in _targets(case, batch.records))
         try:
-            with _lanes(package, own, batch, settled, min(at_once, len(own))) as results:
+            with _lanes(package, own, batch, given, min(at_once, len(own))) as results:
                 yield from _until_full(results, len(own))
         finally:
             write_summary(batch.records)
@@ -179,7 +178,9 @@ def _lanes(
     """The results of `count` lanes, which have ended when the block is left."""
     first = FirstAlone()
 
-    warm = _once(lambda: Segmenter.open(package, options))
+    @cache  # asked in turn: a second case asks when the first has passed the network
+    def warm() -> WarmSegmenter:
+        return Segmenter.open(package, options)
 
     def make_runner(require_going: Callable[[], None]) -> CaseRunner:
         return CaseRunner(package, warm, batch.records, batch.overwrite, require_going, first)
@@ -194,18 +195,6 @@ def _lanes(
         lanes.stop()
         for thread in threads:
             thread.join()
-
-
-def _once(make: Callable[[], WarmSegmenter]) -> Callable[[], WarmSegmenter]:
-    """What `make` returns, made by the first thread that asks for it, while the others wait."""
-    lock = Lock()
-    made = cache(make)
-
-    def once() -> WarmSegmenter:
-        with lock:
-            return made()
-
-    return once
 
 
 def _targets(case: Job | UnplannedCase, records: Path) -> Iterator[Path]:
