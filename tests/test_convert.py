@@ -27,7 +27,7 @@ from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.convert.parity import ParityLimits, TorchSession
 from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms
 from brain_edge_conversion.convert.rewrites.outputs import with_one_output
-from brain_edge_conversion.convert.trace import trace
+from brain_edge_conversion.convert.trace import trace_network
 from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
 from brain_edge_conversion.recipe import BinaryHead, GraphSource, ModelSource, same_each_time
 
@@ -121,7 +121,7 @@ def test_tracing_leaves_the_published_network_as_it_was():
     """OpenVINO's converter calls `eval()` on what it is given. Parity would compare two wrong networks, and pass."""
     module = trapped_network()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    trace(module, spec("net").stages[0].network, (32, 32, 32))
+    trace_network(module, spec("net").stages[0].network, (32, 32, 32))
     assert len(trapped_norms(module)) == 27
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
 

@@ -5,15 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import BrainEdgeError, WeightsError
+from brain_edge_conversion.convert.draft import Probed, onward, stage_of
+from brain_edge_conversion.convert.rewrites.dropout import idle_dropouts
+from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms
+from brain_edge_conversion.convert.rewrites.outputs import with_one_output
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from brain_edge.image.geometry import Shape
     from brain_edge.spec import Network
+    from brain_edge_conversion.convert.draft import Built
 
 REPEATABLE: Final = 1e-4
 """Largest difference of two passes / largest output. Threads move sums by 1e-6; dropout moves outputs by tenths."""
+
+
+def probe(draft: Built) -> Probed:
+    """Try every network once.
+
+    Raises:
+        WeightsError: it is random, or does not fit the specification.
+    """
+    for module in draft.published.values():
+        idle_dropouts(module)  # refuses those that run
+    for graph in draft.source.graphs:
+        module = with_one_output(draft.published[graph.graph], graph.output)
+        network = stage_of(draft.source.spec, graph.graph).network
+        require_usable(graph.graph, module, network, graph.example_shape)
+    suspects = {graph: trapped_norms(module) for graph, module in draft.published.items()}
+    return onward(draft, Probed, suspects=suspects)
 
 
 def require_usable(graph: str, module: nn.Module, network: Network, sides: Shape) -> None:
