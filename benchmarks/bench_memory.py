@@ -26,11 +26,12 @@ from brain_edge.image.resample import Interpolation
 from brain_edge.image.volume import Volume
 from brain_edge.io.nifti import write_image, write_mask
 from brain_edge.machine.description import this_machine
-from brain_edge.package import Manifest, ModelPackage, NumberFormat, Precision, WeightsStatus, graph_path, seal
+from brain_edge.package import Manifest, ModelPackage, NumberFormat, Precision, WeightsStatus, graph_path
 from brain_edge.package.manifest import Card, Licence, SelfTest, WeightsRecord
 from brain_edge.runtime.session import runtime_version
 from brain_edge.spec import Label, ModelSpec, Network, Sequence, SlidingWindow, Stage, Task
 from brain_edge.spec.steps import Argmax, Orient, Restore, ZScore
+from brain_edge_conversion.sealing.writer import seal
 
 TARGET_BYTES: Final = int(1.5 * 2**30)
 WINDOW: Final = 64
@@ -74,7 +75,7 @@ def make_package(folder: Path, labels: int) -> ModelPackage:
     import nncf
     import openvino
 
-    from brain_edge.runtime.graph_file import save_graph
+    from brain_edge_conversion.sealing.graph import save_graph
 
     spec = _spec(labels)
     noise = [np.random.default_rng(seed).normal(size=(1, 1, 32, 32, 32)).astype(np.float32) for seed in range(3)]

@@ -15,9 +15,10 @@ from tiny_package import PHANTOM, SPEC, STEEPNESS, make_package
 
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, Split, load_cohort
 from brain_edge.image.phantom import HEAD, make_volume
-from brain_edge.package import ModelPackage, graph_path, open_package, seal
-from brain_edge.runtime.graph_file import save_graph
+from brain_edge.package import ModelPackage, graph_path, open_package
 from brain_edge_conversion.convert.self_test import write_self_test
+from brain_edge_conversion.sealing.graph import save_graph
+from brain_edge_conversion.sealing.writer import seal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

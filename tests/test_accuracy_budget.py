@@ -13,7 +13,7 @@ from brain_edge_conversion.budget.budget import AccuracyBudget, judge
 from brain_edge_conversion.search.evidence import label_records
 
 if TYPE_CHECKING:
-    from brain_edge.package.evidence import AccuracyCase
+    from brain_edge.evaluation.evidence import AccuracyCase
 
 
 def record(case: int, drop: float | None = 0.0, agreement: float | None = 1.0, **fields) -> AccuracyCase:

@@ -14,6 +14,7 @@ from outlier_package import phantom_cohort
 from tiny_package import SPEC, make_package
 
 from brain_edge.evaluation.cohort import Split
+from brain_edge.evaluation.evidence import Basis, FloatLayer, IsaRecord, LabelRecord, TrialRecord, evidence_in
 from brain_edge.evaluation.report.accuracy_page import page, write_page
 from brain_edge.evaluation.report.accuracy_report import (
     AccuracyReport,
@@ -25,7 +26,6 @@ from brain_edge.evaluation.report.accuracy_report import (
 )
 from brain_edge.evaluation.report.scatter import Point, scatter_svg
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.package.evidence import Basis, FloatLayer, IsaRecord, LabelRecord, TrialRecord
 from brain_edge_conversion.budget.budget import AccuracyBudget
 from brain_edge_conversion.quantize.quantize import QuantizeOptions, quantize
 
@@ -223,6 +223,6 @@ def test_a_run_leaves_figures_page_and_pictures_where_they_were_asked_for(tmp_pa
     written = quantize(package, cohort, tmp_path / "int8", options)
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"accuracy.json", "accuracy.html", "case-3.png"}
     report = read_report(tmp_path / "report/accuracy.json")
-    assert (report.met, report.candidate, report.evidence) == (True, written.digest, written.manifest.evidence)
+    assert (report.met, report.candidate, report.evidence) == (True, written.digest, evidence_in(written.manifest))
     assert [(case.subject, case.picture) for case in report.cases] == [("MUSTERMANN_3", "case-3.png")]
     assert not any(b"MUSTERMANN" in path.read_bytes() for path in written.folder.rglob("*") if path.is_file())

@@ -16,6 +16,7 @@ from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError, BudgetError, InputError, UsageError
 from brain_edge.evaluation.cohort import Cohort, Split, load_case
 from brain_edge.evaluation.evaluate import segment_case
+from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.evaluation.report.accuracy_report import AccuracyReport, read_report
 from brain_edge.image.metrics import dice
 from brain_edge.machine.options import RuntimeOptions
@@ -93,7 +94,7 @@ def test_plain_nncf_breaks_the_network_at_every_setting(
 
 
 def test_reverting_exactly_the_layer_to_blame_repairs_it(repaired: ModelPackage, fp32: ModelPackage, cohort: Cohort):
-    evidence = repaired.manifest.evidence
+    evidence = evidence_in(repaired.manifest)
     assert evidence is not None
     assert [layer.layer for layer in evidence.float_layers] == [BLAMED]
     assert evidence.float_layers[0].reason.startswith("reverted by the search")
@@ -112,7 +113,7 @@ def test_the_digest_is_that_of_the_files(repaired: ModelPackage):
 
 
 def test_the_record_is_of_the_test_split_and_says_what_the_search_has_seen(repaired: ModelPackage):
-    evidence = repaired.manifest.evidence
+    evidence = evidence_in(repaired.manifest)
     assert evidence is not None
     assert {(record.split, record.subject) for record in evidence.cases} == {("test", 3), ("test", 4)}
     assert (evidence.searched_on, evidence.subjects, evidence.earlier_candidates) == ("validation", 2, 0)
@@ -122,7 +123,7 @@ def test_the_record_is_of_the_test_split_and_says_what_the_search_has_seen(repai
 
 @pytest.mark.skipif(bool(isa.obstacle(platform.machine(), Precision.F32)), reason="not an x86 CPU")
 def test_the_package_was_measured_under_older_instructions_too(repaired: ModelPackage):
-    evidence = repaired.manifest.evidence
+    evidence = evidence_in(repaired.manifest)
     assert evidence is not None
     assert [(record.isa, record.verified, record.met) for record in evidence.isas] == [("AVX2", True, True)]
     assert evidence.isas[0].worst_mean_drop == pytest.approx(evidence.worst_mean_drop, abs=0.01)
@@ -339,7 +340,7 @@ def test_a_second_package_from_the_same_test_images_says_so(
     repaired: ModelPackage, fp32: ModelPackage, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(command, "ladder_from", lambda _preset: LADDER[1:2])
-    evidence = quantize(fp32, cohort, repaired.folder.parent / "second", options()).manifest.evidence
+    evidence = evidence_in(quantize(fp32, cohort, repaired.folder.parent / "second", options()).manifest)
     assert evidence is not None
     assert evidence.earlier_candidates == 1
     assert evidence.warnings[0].startswith("1 other candidate(s) were judged on these test images before")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.reachable import reachable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,16 +31,21 @@ FACE = {"__init__", "__main__"}
 HEAVY = {
     "brain_edge": {
         "cc3d": "image.components",
+        "filelock": "jobs.batch.lock",
         "highdicom": "io.dicom.library",
         "isal": "io.nifti",
+        "jinja2": "jobs.pictures.batch_page",
         "matplotlib": "jobs.pictures.sheet",
         "nibabel": "io.header",
         "openvino": "runtime.library",
         "packaging": "deploy.wheelhouse.wheels",
+        "pathspec": "jobs.bids.dataset",
+        "psutil": "machine.process",
         "pydicom": "io.dicom.library",
         **dict.fromkeys(("torch", "nncf", "onnx", "onnxruntime", "monai"), ""),
     },
     "brain_edge_conversion": {
+        "filelock": "budget.work_folder",
         "matplotlib": "tune.plot",
         "nncf": "quantize.networks",
         "onnx": "weights.onnx_graph",
@@ -54,7 +61,12 @@ there.
 """
 
 WHOLE_OPENVINO = {
-    *("brain_edge.runtime.session", "brain_edge.runtime.graph_file", "brain_edge.bench.profile"),
+    *(
+        "brain_edge.runtime.session",
+        "brain_edge.bench.operations",
+        "brain_edge.bench.profile",
+        "brain_edge_conversion.sealing.graph",
+    ),
     *(f"brain_edge_conversion.{each}" for each in ("convert.trace", "weights.exported_program")),
     *(f"brain_edge_conversion.quantize.{each}" for each in ("loops", "statistics_order")),
 }
@@ -157,3 +169,35 @@ def test_few_modules_ask_for_all_of_openvino():
 def test_the_runtime_reaches_the_build_side_from_the_command_line_alone():
     users = importing("brain_edge", "brain_edge_conversion")
     assert all(user.startswith("brain_edge.cli.") for user in users), users
+
+
+MOST_LINES = 17_000
+"""That the commands of a hospital may reach: what one of them does not need lies where it is needed."""
+
+
+def test_a_hospital_reaches_no_more_lines_than_it_should():
+    files = reachable()
+    assert {f"brain_edge/cli/{name}.py" for name in ("main", "run", "info", "verify", "bids", "cache")} <= files.keys()
+    assert not {path for path in files if path.split("/")[1] in ("bench", "deploy", "evaluation")}
+    assert sum(files.values()) < MOST_LINES
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("from brain_edge.image import volume", True),
+        ("def late():\n    import brain_edge.image.volume", True),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from brain_edge.image.volume import Volume", True),
+        ("from brain_edge_conversion.image import volume", False),
+    ],
+)
+def test_what_is_imported_late_or_for_its_types_counts(tmp_path, line, found):
+    package = tmp_path / "brain_edge"
+    for place, text in (("cli/main", line), ("image/__init__", "\n"), ("image/volume", "\n\n"), ("engine", "\n")):
+        path = package / f"{place}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    assert set(reachable(tmp_path, ())) == {
+        "brain_edge/cli/main.py",
+        *(("brain_edge/image/__init__.py", "brain_edge/image/volume.py") if found else ()),
+    }

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from brain_edge.errors import InputError, OutputError, UsageError
-from brain_edge.machine.atomic import atomic_file, atomic_folder, require_writable_folder
+from brain_edge.machine.atomic import atomic_file, require_writable_folder
+from brain_edge.machine.atomic_folder import atomic_folder
 
 
 def names(folder: Path) -> list[str]:

@@ -12,27 +12,26 @@ from PIL import Image
 from brain_edge.errors import InputError
 from brain_edge.jobs.outliers import LabelMeasure
 from brain_edge.jobs.pictures.batch_page import write_batch_page
-from brain_edge.jobs.pictures.batch_records import read_batch
-from brain_edge.jobs.pictures.batch_view import Status
+from brain_edge.jobs.pictures.batch_view import Status, read_batch
 from brain_edge.jobs.record import (
     CaseRecord,
     CaseStatus,
     ErrorRecord,
     FileRecord,
-    FlagRecord,
     RunRecord,
     record_path,
     write_case_record,
 )
+from brain_edge.spec.plausibility import Flag, FlagKind
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DIGEST = "c8" * 32
-FLAG = FlagRecord(kind="spacing", message="spacing of 8 mm, expected 1 to 7 mm", value=8, low=1, high=7, label=None)
+FLAG = Flag(FlagKind.SPACING, "spacing of 8 mm, expected 1 to 7 mm", value=8, low=1, high=7)
 
 
-def record(case: str, volume_ml: float, *flags: FlagRecord, picture: str = "none.png") -> CaseRecord:
+def record(case: str, volume_ml: float, *flags: Flag, picture: str = "none.png") -> CaseRecord:
     run = RunRecord(
         model="tiny",
         digest=DIGEST,

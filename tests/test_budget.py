@@ -15,7 +15,7 @@ from brain_edge.errors import UsageError
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge, smallest_budget
 
 if TYPE_CHECKING:
-    from brain_edge.package.evidence import AccuracyCase
+    from brain_edge.evaluation.evidence import AccuracyCase
 
 ALL = 1.0
 """Every multiply-add is INT8."""

@@ -21,6 +21,7 @@ from pydicom.uid import JPEGLSLossless
 from tiny_package import SPEC
 
 from brain_edge.cli.run import SEG_ENCODINGS
+from brain_edge.evaluation.evidence import spelt
 from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.io.dicom import SegEncoding
 from brain_edge.package import WeightsStatus
@@ -364,7 +365,7 @@ def test_packages_that_mean_nothing_write_no_dicom_and_are_told_so_before_readin
     """An input that cannot be read shows that nothing was read."""
     (here / "series/s2-000.dcm").write_bytes(b"")
     untrained = make_package(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM).folder
-    demonstration = make_package(tmp_path / "demonstration", evidence=evidence(demonstration=True)).folder
+    demonstration = make_package(tmp_path / "demonstration", evidence=spelt(evidence(demonstration=True))).folder
     said = refused(3, "run", untrained, "series", "-o", "seg.dcm", "--allow-untrained")
     assert "the weights of this package are random, not trained; no DICOM is written with it" in said
     said = refused(2, "run", demonstration, "series", "-o", "m.nii.gz", "--picture", "sc.dcm")

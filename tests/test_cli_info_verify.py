@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_program import make_package, refused, succeed
 
-from brain_edge.package import ModelPackage, open_package, seal
+from brain_edge.package import ModelPackage, open_package
+from brain_edge_conversion.sealing.writer import seal
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -49,12 +49,6 @@ def test_it_needs_neither_pytorch_nor_nncf_and_says_what_it_changed(place: Path,
     assert "times fewer operations (of f32) than the package as it was" in done.out
 
 
-def test_where_the_extra_is_missing_it_is_named(place: Path, tmp_path: Path):
-    done = child(*_tune(place, tmp_path, "--max-dice-drop", "0.1"), without=("filelock",))
-    assert done.code == 1
-    assert "pip install 'brain-edge[convert]'" in done.err
-
-
 @pytest.mark.parametrize("budget", ["0", "-0.01", "1", "1.5", "nan"])
 def test_a_budget_that_nothing_meets_or_everything(place: Path, tmp_path: Path, budget: str):
     said = refused(2, *_tune(place, tmp_path, "--max-dice-drop", budget))

@@ -13,7 +13,7 @@ from openvino import opset13 as ops
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from brain_edge.runtime.operations import is_integer
+from brain_edge.bench.operations import is_integer
 from brain_edge.spec import Network
 from brain_edge_conversion.budget.coverage import (
     LayerCost,

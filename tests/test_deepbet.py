@@ -25,6 +25,7 @@ from brain_edge.deploy.fetch import fetch
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.evaluation.cohort import fetch_cohort, load_cohort
 from brain_edge.evaluation.cohort.reference import read_reference
+from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume
 from brain_edge.jobs.verify import verify
@@ -207,7 +208,7 @@ def test_the_packages_are_what_they_say(packages: tuple[ModelPackage, ModelPacka
 
 
 def test_nearly_all_of_it_became_integer(packages: tuple[ModelPackage, ModelPackage]):
-    accuracy = packages[1].manifest.evidence
+    accuracy = evidence_in(packages[1].manifest)
     assert accuracy is not None
     assert accuracy.int8_share > 0.95
     assert accuracy.worst_mean_drop <= accuracy.max_dice_drop

@@ -36,6 +36,7 @@ from tiny_package import SPEC, make_package, tiny_manifest
 from brain_edge import __version__
 from brain_edge.engine.segmenter import Segmentation, Segmenter
 from brain_edge.errors import GeometryError, InputError, OutputError, UsageError, WeightsError
+from brain_edge.evaluation.evidence import spelt
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.phantom import Phantom, make_volume
 from brain_edge.image.volume import Mask, Volume
@@ -451,7 +452,7 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, algorithm: Algorithm):
     [
         ({"weights_status": WeightsStatus.RANDOM}, "the weights of this package are random, not trained"),
         (
-            {"evidence": evidence(demonstration=True)},
+            {"evidence": spelt(evidence(demonstration=True))},
             "this package is a demonstration, its accuracy was measured on one head",
         ),
     ],

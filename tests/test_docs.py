@@ -20,9 +20,9 @@ from brain_edge import errors
 from brain_edge.cli.main import COMMANDS, PROGRAM, program
 from brain_edge.evaluation.cohort.manifest import CaseEntry, CohortManifest, parse_manifest
 from brain_edge.package import Manifest
-from brain_edge.spec import spec_from_json
 from brain_edge_conversion.convert.parity import ParityLimits
 from brain_edge_conversion.recipes import load_recipe, recipe_names
+from brain_edge_conversion.specification import spec_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

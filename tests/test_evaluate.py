@@ -14,20 +14,22 @@ from brain_edge.errors import ImplausibleError, InputError, WeightsError
 from brain_edge.evaluation.cohort import CaseEntry, Split, load_cohort
 from brain_edge.evaluation.compare import ComparedCase, compare, compare_masks
 from brain_edge.evaluation.evaluate import Evaluation, evaluate, format_table
+from brain_edge.evaluation.evidence import spelt
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.phantom import Phantom
 from brain_edge.image.volume import Mask
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.package import ModelPackage, graph_path, open_package, seal
+from brain_edge.package import ModelPackage, graph_path, open_package
 from brain_edge.package.manifest import Card, Licence, Manifest, NumberFormat, Precision, SelfTest, WeightsStatus
 from brain_edge.spec import Task, canonical_json
 from brain_edge.spec.plausibility import FlagKind
+from brain_edge_conversion.sealing.writer import seal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Cohort
-    from brain_edge.package.evidence import Evidence
+    from brain_edge.evaluation.evidence import Evidence
 
 
 def _cohort(folder: Path, *cases: CaseEntry, **header: object) -> Cohort:
@@ -179,7 +181,7 @@ def _package(folder: Path, status: WeightsStatus, record: Evidence | None = None
         licence=Licence(name="CC0", holder="nobody"),
         card=Card(summary="", citation="", published_figures="", limits=""),
         self_test=SelfTest(phantom=Phantom(), mask="self_test.nii.gz", minimum_dice=0.99),
-        evidence=record,
+        evidence=None if record is None else spelt(record),
     )
     seal(folder / "package", manifest)
     return open_package(folder / "package")

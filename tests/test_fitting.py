@@ -24,7 +24,6 @@ from brain_edge.image.volume import Mask
 from brain_edge.io.dicom.algorithm import algorithm_of
 from brain_edge.io.nifti import write_image
 from brain_edge.package import WeightsStatus
-from brain_edge.package.card import model_card
 from brain_edge.package.manifest import Manifest
 from brain_edge.spec import canonical_json
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge
@@ -33,6 +32,7 @@ from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.fitting.fit import example, fit
 from brain_edge_conversion.recipe import ModelSource, Variant
 from brain_edge_conversion.recipes import load_recipe, nnunet_loss_ensemble, vox2vox
+from brain_edge_conversion.sealing.card import model_card
 from brain_edge_conversion.sources import Request, resolve
 from brain_edge_conversion.weights.lesson import Head, Lesson
 from brain_edge_conversion.weights.shipped import FOLDER, shipped_file

@@ -25,6 +25,7 @@ from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import ParityError
 from brain_edge.evaluation.cohort import load_cohort
 from brain_edge.evaluation.cohort.reference import read_reference
+from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume
 from brain_edge.jobs.case import read_study
@@ -220,8 +221,8 @@ def test_the_packages_are_what_they_say(packages: tuple[ModelPackage, ModelPacka
     assert fp32.manifest.parity.mask_dice >= FP32_DICE
     assert int8.manifest.number_format is NumberFormat.INT8
     assert int8.manifest.evidence is not None
-    assert int8.manifest.evidence.int8_share > 0.99
-    assert int8.manifest.evidence.worst_mean_drop <= 0.01
+    assert evidence_in(int8.manifest).int8_share > 0.99
+    assert evidence_in(int8.manifest).worst_mean_drop <= 0.01
     assert int8.size_bytes < 0.3 * fp32.size_bytes
 
 

@@ -46,6 +46,7 @@ RUNTIME = {
     "numpy",
     "openvino",
     "packaging",  # of nibabel
+    "psutil",
     "scipy",
     "typing_extensions",  # of nibabel
 }

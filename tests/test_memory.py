@@ -26,7 +26,7 @@ from brain_edge.image.volume import Volume
 from brain_edge.io.nifti import read_volume, write_image
 from brain_edge.machine import cgroup
 from brain_edge.machine.options import RuntimeOptions, parse_size
-from brain_edge.machine.process import available_bytes, peak_rss_bytes, require_free, rss_bytes
+from brain_edge.machine.process import available_bytes, require_free, rss_bytes
 from brain_edge.package import open_package
 from brain_edge.runtime.session import compiled_ahead, open_sessions
 from brain_edge.spec import SlidingWindow, StridedWindows
@@ -52,7 +52,7 @@ from brain_edge.io.nifti import read_volume
 from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.engine.segmenter import Segmenter
-package, head, limit = sys.argv[1:]
+package, head, limit = sys.argv[1:4]
 volume = read_volume(head)
 segmenter = Segmenter.open(package, RuntimeOptions(threads=2, max_memory_bytes=int(limit)))
 try:
@@ -63,10 +63,36 @@ except Exception as error:
 """
 
 
-def run(package, head, limit) -> dict:
+HIDE_PROC = """
+import pathlib, sys
+
+def hidden(method):
+    def asked(path, *arguments, **options):
+        if str(path).startswith("/proc"):
+            raise FileNotFoundError(2, "hidden", str(path))
+        return method(path, *arguments, **options)
+    return asked
+
+def watch(event, arguments):
+    if event == "open" and str(arguments[0]).startswith("/proc"):
+        frame = sys._getframe(1)
+        while frame.f_code.co_filename.endswith(("pathlib.py", "<frozen codecs>")):
+            frame = frame.f_back
+        if "brain_edge" in frame.f_globals.get("__name__", ""):
+            raise SystemExit(f"{frame.f_code.co_filename} opens {arguments[0]}")
+
+pathlib.Path.stat, pathlib.Path.open = hidden(pathlib.Path.stat), hidden(pathlib.Path.open)
+sys.addaudithook(watch)
+"""
+"""No /proc for the code of this package, as on macOS and Windows; psutil asks the system in its own way."""
+
+HIDE_FROM_PSUTIL = "import psutil; psutil.PROCFS_PATH = '/nowhere'"
+
+
+def run(package, head, limit, before="") -> dict:
     """A run in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(package), str(head), str(limit)],
+        [sys.executable, "-c", f"{before}\n{RUN}", str(package), str(head), str(limit)],
         capture_output=True,
         text=True,
         env=child_environment(),
@@ -80,16 +106,16 @@ def least_of(refusal: str) -> int:
     return int(re.search(r"say --max-memory (\d+)M", refusal)[1]) * 2**20
 
 
-def check_the_least_would_do(package, head) -> None:
+def check_the_least_would_do(package, head, before="") -> None:
     """Refused with a number; with that number it runs, within it, and gives the mask of an unlimited run."""
-    refused = run(package, head, 2**20)
+    refused = run(package, head, 2**20, before)
     assert "and --max-memory allows 1 MiB" in refused["refused"]
     least = least_of(refused["refused"])
-    done = run(package, head, least)
+    done = run(package, head, least, before)
     assert "refused" not in done, done
     assert done["peak"] <= least
     assert least <= 1.6 * done["peak"], "a limit that is far from what is taken is not honest either"
-    unlimited = run(package, head, 2**40)
+    unlimited = run(package, head, 2**40, before)
     assert "refused" not in unlimited, unlimited
     assert abs(unlimited["voxels"] - done["voxels"]) <= 2e-4 * unlimited["voxels"], "threads share windows otherwise"
 
@@ -106,10 +132,27 @@ def head(tmp_path_factory):
     return path
 
 
-@pytest.mark.skipif(peak_rss_bytes() is None, reason="this system does not say what a process takes")
 class TestTheLeastThatWouldDo:
     def test_of_windows(self, windowed, head):
         check_the_least_would_do(windowed.folder, head)
+
+    def test_of_windows_where_there_is_no_proc_for_us(self, windowed, head):
+        """As on Windows and macOS: the limit is kept by what psutil says."""
+        check_the_least_would_do(windowed.folder, head, HIDE_PROC)
+
+    def test_is_not_promised_where_the_system_says_nothing(self, windowed, head):
+        """Neither file nor library tells what the process takes: refused in a sentence, and no limit is well."""
+        with pytest.raises(subprocess.CalledProcessError) as failed:
+            run(windowed.folder, head, 2**40, HIDE_FROM_PSUTIL)
+        assert "UsageError: --max-memory: this system does not say what a process takes" in failed.value.stderr
+        unlimited = RUN.replace("max_memory_bytes=int(limit)", "max_memory_bytes=None")
+        command = [sys.executable, "-c", f"{HIDE_FROM_PSUTIL}\n{unlimited}", windowed.folder, head, "0"]
+        assert (
+            "voxels"
+            in subprocess.run(
+                command, capture_output=True, text=True, env=child_environment(), check=True, timeout=240
+            ).stdout
+        )
 
     def test_of_windows_that_keep_their_core(self, tmp_path, head):
         network = msgspec.structs.replace(

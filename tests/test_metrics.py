@@ -12,9 +12,10 @@ from hypothesis.extra import numpy as hnp
 from scipy.ndimage import gaussian_filter
 
 from brain_edge.errors import GeometryError, InputError
-from brain_edge.image import metrics
+from brain_edge.evaluation import scores
+from brain_edge.evaluation.scores import Presence, hd95_mm, score_labels, summarize, volume_difference_ml
 from brain_edge.image.geometry import Geometry
-from brain_edge.image.metrics import Presence, dice, hd95_mm, score_labels, summarize, volume_difference_ml
+from brain_edge.image.metrics import dice
 
 SPACING_MM = (0.9, 1.3, 4.0)
 K_D_TREE, DISTANCE_TRANSFORM = 2.0, 0.0
@@ -71,7 +72,7 @@ def monai_dice(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.parametrize("sigma", [0.0, 1.0, 3.0])
 def test_hd95_is_monais(way: float, spacing: tuple, sigma: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """From noise to smooth blobs, by either way of finding the closest surface voxel."""
-    monkeypatch.setattr(metrics, "SPARSE_SURFACE_SHARE", way)
+    monkeypatch.setattr(scores, "SPARSE_SURFACE_SHARE", way)
     for seed in range(3):
         a, b = blob(seed, sigma=sigma), blob(seed + 100, sigma=sigma)
         assert hd95_mm(a, b, spacing) == pytest.approx(monai_hd95(a, b, spacing), abs=1e-4)

@@ -29,10 +29,10 @@ from brain_edge.jobs.pictures.mosaic import (
     Words,
     compose,
     label_contours,
-    write_comparison_mosaic,
     write_mosaic,
 )
 from brain_edge.jobs.pictures.scene import MARGIN_MM, PLANES, choose_slices, make_scene, tilt_deg
+from brain_edge_conversion.budget.comparison import write_comparison_mosaic
 
 if TYPE_CHECKING:
     from collections.abc import Callable

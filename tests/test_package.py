@@ -13,16 +13,18 @@ from tiny_package import CASCADE, PHANTOM, RESTORE, SPEC, STAGE, make_package, t
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError, PackageError
+from brain_edge.evaluation.evidence import evidence_in, spelt
 from brain_edge.image.phantom import make_volume
 from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.package import Manifest, NumberFormat, Precision, WeightsStatus, open_package, seal
-from brain_edge.package.card import model_card
+from brain_edge.package import Manifest, NumberFormat, Precision, WeightsStatus, open_package
 from brain_edge.package.digest import sha256_of
-from brain_edge.package.licence import licence_text
 from brain_edge.package.manifest import GraphParity, Licence, Parity
 from brain_edge.spec import Task, canonical_json
 from brain_edge.spec.steps import Threshold
+from brain_edge_conversion.sealing.card import model_card
+from brain_edge_conversion.sealing.licence import licence_text
+from brain_edge_conversion.sealing.writer import seal
 
 replace = msgspec.structs.replace
 
@@ -340,7 +342,7 @@ class TestModelCard:
         )
 
     def test_parity_and_accuracy_are_tables_with_numbers_instead_of_names(self):
-        card = model_card(tiny_manifest(parity=PARITY, evidence=EVIDENCE, number_format=NumberFormat.INT8))
+        card = model_card(tiny_manifest(parity=PARITY, evidence=spelt(EVIDENCE), number_format=NumberFormat.INT8))
         assert "| tiny | 2e-06 | 3e-07 | 99.9990% |" in card
         assert "Final masks, PyTorch against OpenVINO: Dice 0.99995." in card
         assert "These are figures of the FP32 package" not in card
@@ -354,8 +356,29 @@ class TestModelCard:
 
 
 def test_manifest_comes_back_from_json_as_it_was():
-    manifest = tiny_manifest(parity=PARITY, evidence=EVIDENCE)
+    manifest = tiny_manifest(parity=PARITY, evidence=spelt(EVIDENCE))
     assert msgspec.json.decode(canonical_json(manifest), type=Manifest) == manifest
+
+
+class TestFindings:
+    def test_are_held_as_they_were_written_and_read_with_their_types(self):
+        again = msgspec.json.decode(canonical_json(tiny_manifest(evidence=spelt(EVIDENCE))), type=Manifest)
+        assert evidence_in(again) == EVIDENCE
+        assert canonical_json(EVIDENCE) in canonical_json(again), "the digest is that of the record with its types"
+        found = again.found
+        assert (found.change, found.changes, found.statement) == (EVIDENCE.change, EVIDENCE.changes, EVIDENCE.statement)
+        assert [each.demonstration for each in found.chain] == [each.demonstration for each in EVIDENCE.chain]
+
+    @pytest.mark.parametrize("found", [{}, {"change": "", "changes": [], "statement": 1}])
+    def test_without_words_are_refused_with_the_manifest(self, found):
+        text = canonical_json(tiny_manifest()).replace(b'"evidence":null', b'"evidence":' + msgspec.json.encode(found))
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.json.decode(text, type=Manifest)
+
+    def test_of_another_version_are_refused_where_they_are_looked_at(self):
+        manifest = tiny_manifest(evidence={**spelt(EVIDENCE), "mood": "good"})
+        with pytest.raises(PackageError, match=r"expected evidence in the manifest that this version reads.*mood"):
+            evidence_in(manifest)
 
 
 class TestLicence:

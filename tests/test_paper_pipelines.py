@@ -34,8 +34,6 @@ from brain_edge.spec import (
     Task,
     WholeStack,
     canonical_json,
-    json_schema,
-    spec_from_json,
 )
 from brain_edge.spec.steps import (
     Argmax,
@@ -70,6 +68,7 @@ from brain_edge.spec.steps import (
 )
 from brain_edge.spec.steps.moves import reorder
 from brain_edge_conversion.recipes import cascaded_unet, residual_unet_cascade
+from brain_edge_conversion.specification import json_schema, spec_from_json
 
 replace = msgspec.structs.replace
 

@@ -18,6 +18,7 @@ from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BudgetError, InputError, UsageError, WeightsError
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, Split, load_cohort
 from brain_edge.evaluation.evaluate import evaluate
+from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.image.phantom import make_study
 from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
@@ -120,7 +121,7 @@ def test_the_record_is_of_the_masks_that_the_packages_make_of_the_test_cases(
     int8: ModelPackage, fp32: ModelPackage, cohort: Cohort
 ):
     """Measured once more here, with numpy; neither calibration nor validation cases are among them."""
-    accuracy = int8.manifest.evidence
+    accuracy = evidence_in(int8.manifest)
     assert accuracy is not None
     assert (accuracy.cohort_sha256, accuracy.int8_share, accuracy.demonstration) == (cohort.sha256, 1.0, False)
     assert [(record.case, record.split, record.label) for record in accuracy.cases] == [(4, "test", 1), (5, "test", 1)]
@@ -173,7 +174,7 @@ def test_a_missed_budget_leaves_no_package_and_names_one_that_is_met(fp32: Model
 def test_without_references_the_disagreement_is_what_is_bounded(fp32: ModelPackage, tmp_path: Path):
     cohort = make_cohort(tmp_path / "cohort", fp32, references=False)
     package = quantize(fp32, cohort, tmp_path / "package", options(ROOM))
-    accuracy = package.manifest.evidence
+    accuracy = evidence_in(package.manifest)
     assert accuracy is not None
     assert all(record.dice_baseline is None and record.drop is None for record in accuracy.cases)
     disagreements = [1 - record.agreement for record in accuracy.cases if record.agreement is not None]
@@ -191,7 +192,7 @@ def test_a_label_that_is_unbound_must_be_one_of_the_model(fp32: ModelPackage, co
 
 
 def test_the_images_that_settings_were_chosen_on_are_known_in_another_cohort(int8: ModelPackage, cohort: Cohort):
-    accuracy = int8.manifest.evidence
+    accuracy = evidence_in(int8.manifest)
     assert accuracy is not None
     named = {
         split: {image.sha256 for case in cohort.cases(split) for image in case.entry.inputs.values()} for split in Split

@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import psutil
 import pytest
 from cli_program import child_command, refused
 from outlier_package import phantom_cohort
@@ -25,6 +25,7 @@ from brain_edge_conversion.budget.work_folder import draft_folder, scratch_folde
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 SPLITS = (Split.CALIBRATION, Split.VALIDATION, Split.TEST)
 SOON_S = 60
@@ -91,13 +92,12 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.full
 @pytest.mark.network
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks /proc for the children of a process")
 @pytest.mark.parametrize("point", KILLED_AT)
 def test_deepbet_killed_and_started_again_is_the_same_package(point: str, uninterrupted: Path):
     folder = uninterrupted / point.replace(" ", "-")
     folder.mkdir()
     children = _kill(quantise(folder), KILLED_AT[point])
-    until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+    until(lambda: not any(map(psutil.pid_exists, children)))
     assert (len(children) == 1) is ("child" in point)
     assert not (folder / "int8").exists()
     subprocess.run(child_command(*quantise(folder)), check=True, stdout=subprocess.DEVNULL)
@@ -111,11 +111,11 @@ def _kill(arguments: tuple[str, ...], line: str) -> list[int]:
     with subprocess.Popen(child_command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         assert any(said.decode(errors="replace").startswith(line) for said in process.stderr)
-        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        killed = psutil.Process(process.pid)
         if "measuring" in line:
-            until(lambda: bool(listed.read_text().split()))
+            until(lambda: bool(killed.children()))
         time.sleep(2)
-        children = [int(each) for each in listed.read_text().split()]
+        children = [child.pid for child in killed.children()]
         os.kill(process.pid, signal.SIGKILL)
     return children
 

@@ -16,10 +16,11 @@ from brain_edge.deploy.fetch import PypiSource, pinned_archive
 from brain_edge.errors import UsageError
 from brain_edge.evaluation.cohort import shipped_cohorts
 from brain_edge.package.digest import is_sha256
-from brain_edge.spec import Task, canonical_json, json_schema, spec_from_json
+from brain_edge.spec import Task, canonical_json
 from brain_edge_conversion import recipes
 from brain_edge_conversion.recipe import SHIPPED, Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
+from brain_edge_conversion.specification import json_schema, spec_from_json
 
 if TYPE_CHECKING:
     from brain_edge_conversion.recipe import ModelSource

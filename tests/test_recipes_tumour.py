@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from brain_edge.cli.options import build_side
+from brain_edge.cli.building import build_side
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import MissingExtraError, UsageError, WeightsError
 from brain_edge.evaluation.cohort import load_case, load_cohort, study_for

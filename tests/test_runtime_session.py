@@ -22,9 +22,10 @@ from brain_edge.image.phantom import make_volume
 from brain_edge.io.nifti import write_image
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.package import Precision, seal
+from brain_edge.package import Precision
 from brain_edge.runtime.session import compile_properties, cpu_capabilities, open_sessions, runtime_version
 from brain_edge.spec import SlidingWindow
+from brain_edge_conversion.sealing.writer import seal
 
 SHAPE = (1, 1, 12, 10, 14)
 ONE_THREAD = RuntimeOptions(threads=1)

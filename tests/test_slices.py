@@ -23,7 +23,6 @@ from brain_edge.image.phantom import make_volume
 from brain_edge.image.volume import Volume
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, graph_path
-from brain_edge.runtime.graph_file import save_graph
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec import Edge, Network, NoiseSlices, SlicesAlong, SlidingWindow, Stage, WholeStack, WholeVolume
 from brain_edge.spec.execution import batch_size
@@ -31,6 +30,7 @@ from brain_edge.spec.steps import Argmax, CropOrPadInPlane, Orient
 from brain_edge.spec.steps.moves import reorder
 from brain_edge_conversion.convert.parity import TorchSession
 from brain_edge_conversion.convert.trace import trace_network
+from brain_edge_conversion.sealing.graph import save_graph
 
 replace = msgspec.structs.replace
 AXES = st.integers(0, 2)

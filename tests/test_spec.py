@@ -26,8 +26,6 @@ from brain_edge.spec import (
     SlicesAlong,
     Task,
     canonical_json,
-    json_schema,
-    spec_from_json,
 )
 from brain_edge.spec.steps import (
     AfterStep,
@@ -55,6 +53,7 @@ from brain_edge.spec.steps import (
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 from brain_edge_conversion.recipes.deepbet import SPEC as DEEPBET
+from brain_edge_conversion.specification import json_schema, spec_from_json
 
 replace = msgspec.structs.replace
 

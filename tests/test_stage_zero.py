@@ -15,9 +15,10 @@ from tiny_package import PHANTOM, SPEC, STAGE, make_package
 
 from brain_edge.deploy.fetch import fetch
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.engine.stage_zero import find_stage_zero, inside, name_stage_zero
+from brain_edge.engine.stage_zero import find_stage_zero, inside
 from brain_edge.errors import InputError, PackageError, UsageError, WeightsError
 from brain_edge.evaluation.cohort import Split
+from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.phantom import make_volume
 from brain_edge.image.resample import Interpolation
@@ -29,6 +30,7 @@ from brain_edge.package import WeightsStatus, open_package
 from brain_edge.package.manifest import StageZero
 from brain_edge.spec import Activation, Label, Network, Sequence, Task, canonical_json
 from brain_edge.spec.steps import Region, Restore, Threshold, ZScore
+from brain_edge_conversion.convert.stage_zero import name_stage_zero
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -210,8 +212,8 @@ class TestOtherCommands:
         succeed(*command, "--stage-zero", zero)
         manifest = open_package(tmp_path / "int8").manifest
         assert manifest.stage_zero == packages[1].manifest.stage_zero
-        (judged,) = manifest.evidence.cases
-        assert (judged.dice_baseline, manifest.evidence.isas[0].verified) == (1, True)
+        (judged,) = evidence_in(manifest).cases
+        assert (judged.dice_baseline, evidence_in(manifest).isas[0].verified) == (1, True)
         assert judged.dice_candidate > 0.95
 
     def test_bench(self, apart):

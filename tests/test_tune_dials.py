@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiny_package import CASCADE, SPEC, STAGE
 
 from brain_edge.image.resample import Interpolation
-from brain_edge.spec import Activation, SlidingWindow, StridedWindows, WholeVolume, canonical_json, spec_from_json
+from brain_edge.spec import Activation, SlidingWindow, StridedWindows, WholeVolume, canonical_json
 from brain_edge.spec.steps import (
     Argmax,
     Clip,
@@ -26,6 +26,7 @@ from brain_edge.spec.steps import (
     ZScore,
 )
 from brain_edge_conversion.recipes import hd_bet_v1
+from brain_edge_conversion.specification import spec_from_json
 from brain_edge_conversion.tune.settings import Arithmetic, Dials, dials_of, kept_members
 
 MIRRORINGS = hd_bet_v1.ALL_MIRRORINGS

@@ -17,7 +17,7 @@ from cli_program import brain_edge, child_command, child_environment, save_phant
 from tiny_package import make_package
 
 from brain_edge.cli.options import print_json, split_input
-from brain_edge.machine.paths import user_cache
+from brain_edge.deploy.cache_folder import user_cache
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*(ROOT / "brain_edge").rglob("*.py"), *(ROOT / "conversion").rglob("*.py")])

@@ -12,9 +12,10 @@ from brain_edge.engine.segmenter import Segmenter
 from brain_edge.image.phantom import make_study
 from brain_edge.image.resample import Interpolation
 from brain_edge.io.nifti import write_mask
-from brain_edge.package import ModelPackage, graph_path, seal
-from brain_edge.runtime.graph_file import save_graph
+from brain_edge.package import ModelPackage, graph_path
 from brain_edge.spec.steps import Orient, PadToMultiple, ResizeTo
+from brain_edge_conversion.sealing.graph import save_graph
+from brain_edge_conversion.sealing.writer import seal
 
 if TYPE_CHECKING:
     from pathlib import Path

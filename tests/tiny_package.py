@@ -15,10 +15,9 @@ from brain_edge.engine.segmenter import Segmenter
 from brain_edge.image.phantom import Phantom, make_study
 from brain_edge.image.resample import Interpolation
 from brain_edge.io.nifti import write_mask
-from brain_edge.package import Manifest, ModelPackage, NumberFormat, Precision, WeightsStatus, graph_path, seal
+from brain_edge.package import Manifest, ModelPackage, NumberFormat, Precision, WeightsStatus, graph_path
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Card, Licence, SelfTest, WeightsRecord
-from brain_edge.runtime.graph_file import save_graph
 from brain_edge.spec import (
     Label,
     ModelSpec,
@@ -42,6 +41,8 @@ from brain_edge.spec.steps import (
     RescaleToUnit,
     Restore,
 )
+from brain_edge_conversion.sealing.graph import save_graph
+from brain_edge_conversion.sealing.writer import seal
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from benchmarks.harness.cell_record import read_cells
-from brain_edge.machine.atomic import atomic_folder
+from brain_edge.machine.atomic_folder import atomic_folder
 
 from .costs import read_costs
 from .figures import draw_all

@@ -49,7 +49,7 @@ def open_counted(
 
 
 class CountedSession:
-    """A session of OpenVINO's that counts its inputs; `StreamingSession` and `MeasuredSession`."""
+    """A session of OpenVINO's that counts its inputs; with `run_many`, and a `MeasuredSession`."""
 
     def __init__(self, session: GraphSession, graph: str, count: Counter[Input]) -> None:
         self._session = session

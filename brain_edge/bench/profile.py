@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
+from brain_edge.bench.operations import WEIGHTED, compile_model, is_integer, is_reference, kernel_type, multiply_adds
 from brain_edge.package import Precision
-from brain_edge.runtime.library import compile_model, import_openvino, operations
-from brain_edge.runtime.operations import WEIGHTED, is_integer, is_reference, kernel_type, multiply_adds
+from brain_edge.runtime.library import import_openvino, operations
 from brain_edge.runtime.session import GraphCompiler, compile_properties
 
 if TYPE_CHECKING:

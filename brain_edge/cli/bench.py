@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.options import (
-    find_package,
-    json_option,
-    print_json,
-    quiet_option,
-    reporter,
-    split_input,
-    stage_zero_option,
-)
+from brain_edge.cli.building import quiet_option, reporter
+from brain_edge.cli.options import find_package, json_option, print_json, split_input, stage_zero_option
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:

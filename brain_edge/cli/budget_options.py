@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.options import build_side, gathered
+from brain_edge.cli.building import build_side
+from brain_edge.cli.options import gathered
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.options import quiet_option, reporter, runtime_from, threads_option
+from brain_edge.cli.building import quiet_option, reporter
+from brain_edge.cli.options import runtime_from, threads_option
 from brain_edge.errors import InputError, UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.options import build_side, quiet_option, reporter, split_input
+from brain_edge.cli.building import build_side, quiet_option, reporter
+from brain_edge.cli.options import split_input
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,11 +74,12 @@ def command(
     with build_side("convert"):
         from brain_edge_conversion.convert.convert import ConvertOptions, convert
         from brain_edge_conversion.convert.report import require_report_place
+        from brain_edge_conversion.convert.stage_zero import name_stage_zero
         from brain_edge_conversion.recipe import Variant
         from brain_edge_conversion.recipes import load_recipe, recipe_names
         from brain_edge_conversion.sources import Request, kind_of, resolve
     from brain_edge.engine.segmenter import Segmenter
-    from brain_edge.engine.stage_zero import BrainMasker, name_stage_zero
+    from brain_edge.engine.stage_zero import BrainMasker
     from brain_edge.package import Precision
 
     report = reporter(quiet=quiet)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from brain_edge.cli.options import build_side, quiet_option, reporter, threads_option
+from brain_edge.cli.building import build_side, quiet_option, reporter
+from brain_edge.cli.options import threads_option
 
 
 @click.command("demo")

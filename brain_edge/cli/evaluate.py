@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.options import (
-    json_option,
-    print_json,
-    quiet_option,
-    reporter,
-    runtime_from,
-    stage_zero_option,
-    threads_option,
-)
+from brain_edge.cli.building import quiet_option, reporter
+from brain_edge.cli.options import json_option, print_json, runtime_from, stage_zero_option, threads_option
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:

@@ -82,7 +82,6 @@ def _series_rows(info: SeriesInfo) -> Iterator[tuple[str, str]]:
 
 
 def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
-    from brain_edge.package.card import masks_in_words
     from brain_edge.spec.plan import cost_in_words
 
     manifest, spec = package.manifest, package.spec
@@ -103,10 +102,10 @@ def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     yield "licence", f"{manifest.licence.name}, {manifest.licence.holder} {manifest.licence.notes}".rstrip()
     if manifest.parity is not None:
         made_of = f"of FP32 {manifest.converted_from[:16]}..., " if manifest.converted_from else ""
-        yield "parity", f"{made_of}masks of PyTorch against OpenVINO: {masks_in_words(manifest.parity)}"
-    if manifest.evidence is not None:
-        yield manifest.evidence.change, "; ".join(manifest.evidence.changes)
-        yield "accuracy", manifest.evidence.statement
+        yield "parity", f"{made_of}masks of PyTorch against OpenVINO: {manifest.parity.masks_in_words}"
+    if manifest.found is not None:
+        yield manifest.found.change, "; ".join(manifest.found.changes)
+        yield "accuracy", manifest.found.statement
     yield "size", f"{package.size_bytes / 2**20:.1f} MiB"
     yield "use", manifest.intended_use
     yield "digest", package.digest

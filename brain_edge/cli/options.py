@@ -16,25 +16,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from brain_edge.errors import MissingExtraError, UsageError
+from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from brain_edge.machine.options import RuntimeOptions
-    from brain_edge.package import ModelPackage
 
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
 CACHE_VARIABLE = "BRAIN_EDGE_MODEL_CACHE"
 _CACHE_HELP: Final = "Keep compiled graphs in this folder, to start sooner the next time."
 _FOLDER: Final = click.Path(path_type=Path)
-EXTRA_LIBRARIES: Final = frozenset({"filelock", "torch", "nncf", "onnx", "onnxruntime", "safetensors", "yaml", "unet"})
-"""What the extra `convert` installs."""
-
-MONAI_LIBRARIES: Final = frozenset({"monai", "einops"})
-"""What the extra `monai` installs beside them."""
-
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 """What a sequence or a graph may be called (`brain_edge.spec.Name`)."""
 
@@ -68,13 +61,6 @@ def threads_option(function: Decorated) -> Decorated:
         metavar="N",
         help="Inference threads [default: physical cores within affinity and cgroup quota].",
     )(function)
-
-
-def quiet_option(function: Decorated) -> Decorated:
-    """`--quiet`."""
-    return click.option("--quiet", "-q", is_flag=True, help="No progress on stderr; warnings and errors stay.")(
-        function
-    )
 
 
 def json_option(function: Decorated) -> Decorated:
@@ -184,19 +170,6 @@ def print_json(value: Any) -> None:
     click.echo(text if _can_be_shown(text) else json.dumps(json.loads(text), indent=2))
 
 
-def print_evidence(package: ModelPackage) -> None:
-    """What making a package cheaper did to its masks, and where the package lies, on stdout."""
-    evidence = package.manifest.evidence
-    if evidence is not None:
-        for line in (*evidence.changes, evidence.statement, evidence.next_patient, *evidence.warnings):
-            click.echo(line)
-        if evidence.operations_baseline and evidence.operations_candidate:
-            fewer = evidence.operations_baseline / evidence.operations_candidate
-            click.echo(f"{fewer:.1f} times fewer operations (of f32) than {evidence.change.baseline}")
-        click.echo(f"{evidence.int8_share:.1%} of the multiply-adds are INT8")
-    click.echo(f"{package.folder}: digest {package.digest}")
-
-
 def _can_be_shown(text: str) -> bool:
     """Whether stdout has all letters; a Windows console or a pipe there often has 256, and JSON has escapes."""
     try:
@@ -204,11 +177,6 @@ def _can_be_shown(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def reporter(*, quiet: bool) -> Callable[[str], None]:
-    """Where lines of progress go: stderr, or nowhere."""
-    return (lambda _line: None) if quiet else (lambda line: click.echo(line, err=True))
 
 
 @dataclass(frozen=True)
@@ -264,17 +232,3 @@ def find_package(given: str | None) -> Path:
         found = ", ".join(path.name for path in inside) or "none"
         raise UsageError(f"name the package: the current folder should be one or hold exactly one, it holds {found}")
     return inside[0]
-
-
-@contextmanager
-def build_side(feature: str) -> Iterator[None]:
-    """Everything of the build side, where a missing library becomes a sentence with the extra that brings it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        # only a library of an extra is the user's to install; anything else is a bug and keeps its traceback
-        library = (error.name or "").split(".")[0]
-        if library not in EXTRA_LIBRARIES | MONAI_LIBRARIES:
-            raise
-        extra = "monai" if library in MONAI_LIBRARIES else "convert"
-        raise MissingExtraError(feature, library, extra) from error

@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.budget_options import budget_options, require_budget
-from brain_edge.cli.options import (
-    build_side,
-    find_package,
-    print_evidence,
-    quiet_option,
-    reporter,
-    runtime_from,
-    stage_zero_option,
-    threads_option,
-)
+from brain_edge.cli.building import build_side, print_evidence, quiet_option, reporter
+from brain_edge.cli.options import find_package, runtime_from, stage_zero_option, threads_option
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:

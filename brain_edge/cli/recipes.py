@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from brain_edge.cli.options import build_side, json_option, print_json
+from brain_edge.cli.building import build_side
+from brain_edge.cli.options import json_option, print_json
 
 
 @click.command("recipes")

@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.budget_options import budget_options, require_budget
-from brain_edge.cli.options import (
-    build_side,
-    print_evidence,
-    quiet_option,
-    reporter,
-    runtime_from,
-    stage_zero_option,
-    threads_option,
-)
+from brain_edge.cli.building import build_side, print_evidence, quiet_option, reporter
+from brain_edge.cli.options import runtime_from, stage_zero_option, threads_option
 
 if TYPE_CHECKING:
     from brain_edge.cli.budget_options import Limits

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from brain_edge.cli.options import json_option, print_json, quiet_option, reporter
+from brain_edge.cli.building import quiet_option, reporter
+from brain_edge.cli.options import json_option, print_json
 
 PLATFORMS = ("win_amd64", "linux_x86_64", "macosx_arm64")
 """Those of `brain_edge.deploy.wheelhouse.Platform`."""

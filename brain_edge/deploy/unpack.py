@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
 
+from brain_edge.deploy.cache_folder import CACHE_VARIABLE
 from brain_edge.errors import InputError, OutputError
-from brain_edge.machine.paths import CACHE_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

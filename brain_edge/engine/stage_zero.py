@@ -14,10 +14,7 @@ from msgspec import UNSET
 
 from brain_edge.errors import ImplausibleError, InputError, PackageError, UsageError
 from brain_edge.image.volume import Study, Volume
-from brain_edge.package.manifest import StageZero
 from brain_edge.package.reader import ModelPackage, digest_of, open_package
-from brain_edge.package.trained import require_trained
-from brain_edge.spec import Task
 from brain_edge.spec.steps.regrid import onto
 
 if TYPE_CHECKING:
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
     from brain_edge.engine.segmenter import Segmenter
     from brain_edge.image.volume import Mask
     from brain_edge.machine.options import RuntimeOptions
-    from brain_edge.spec import ModelSpec
     from brain_edge.spec.plausibility import Flag
 
 
@@ -112,39 +108,3 @@ def with_stage_zero(package: ModelPackage, options: RuntimeOptions) -> RuntimeOp
     """
     zero = find_stage_zero(package, options.stage_zero)
     return replace(options, stage_zero=None if zero is None else zero.folder)
-
-
-def name_stage_zero(package: ModelPackage, sequence: str | None, spec: ModelSpec) -> StageZero:
-    """How a new package names its stage 0.
-
-    Args:
-        package: the skull-stripper.
-        sequence: of the new model, which it is shown; may be left out where it is clear.
-        spec: of the new model.
-
-    Raises:
-        UsageError: it strips no skulls, asks for several sequences or a stage 0 of its own, or which sequence it is
-            shown is not clear.
-        WeightsError: its weights are random.
-    """
-    zero, names = package.spec, [each.name for each in spec.inputs]
-    faults = {
-        "a package that strips skulls": (zero.task is Task.SKULL_STRIPPING, f"one for {zero.task}"),
-        "one of a single sequence": (len(zero.inputs) == 1, f"one of {len(zero.inputs)}"),
-        "one without a stage 0 of its own": (package.manifest.stage_zero is UNSET, "one that names another package"),
-        "it before a network that segments": (not spec.makes_images, "one that makes images"),
-    }
-    for wanted, (holds, got) in faults.items():
-        if not holds:
-            raise UsageError(f"--stage-zero {package.folder}: expected {wanted}, got {got}; leave it out")
-    require_trained(package, "expected trained ones for --stage-zero; leave it out")
-    shown = sequence or (zero.inputs[0].name if zero.inputs[0].name in names else names[0] if len(names) == 1 else None)
-    if shown not in names:
-        raise UsageError(
-            f"--stage-zero {package.folder}: expected one of the sequences {', '.join(names)} for it to see, got "
-            f"{shown or 'none'}; say which, for example --stage-zero {names[0]}={package.folder}"
-        )
-    return StageZero(name=zero.name, digest=package.digest, sequence=shown)
-
-
-__all__ = ["BrainMasker", "StageZero", "find_stage_zero", "inside", "name_stage_zero", "with_stage_zero"]

@@ -10,8 +10,8 @@ After the challenge's own program (rachitsaluja/BraTS-2023-Metrics, `metrics.py`
   that touches no lesion. Lesions of at most 50 mm^3 are left out, with what touches them.
 - The figures of a case are the means over lesions and false components. Where there is neither, Dice is 1, HD95 0 mm.
 
-HD95 is that of `brain_edge.image.metrics`, between voxel centres; the challenge's program weighs its surface elements,
-which differs by fractions of a voxel.
+HD95 is that of `brain_edge.evaluation.scores`, between voxel centres; the challenge's program weighs its surface
+elements, which differs by fractions of a voxel.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from brain_edge.errors import GeometryError
+from brain_edge.evaluation.scores import hd95_mm
 from brain_edge.image.components import components
-from brain_edge.image.metrics import dice, hd95_mm
+from brain_edge.image.metrics import dice
 from brain_edge.spec.base import Value
 
 if TYPE_CHECKING:

@@ -1,96 +1,18 @@
-"""How well two label maps agree: Dice, HD95, volumes, per label and case, and their summary over cases.
+"""How far two label maps agree: Dice, which a run asks for. What a cohort is scored by is in `evaluation.scores`.
 
-Everything here is pure: arrays and numbers in, numbers out. What is not defined (the Dice of two empty masks,
-the distance to an empty one) is None, never a number that a mean would swallow; the summary counts it.
+Everything here is pure. The Dice of two empty masks is not defined: None, never a number that a mean would swallow.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from brain_edge.errors import GeometryError, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from brain_edge.image.geometry import Geometry, Vector
+from brain_edge.errors import GeometryError
 
 BoolArray: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
-FloatArray: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 IntegerArray: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any]]]
-
-HD95_PERCENTILE: Final = 95.0
-"""Linear interpolation between the two closest ranks, as `numpy.percentile` and MONAI do it."""
-
-SPARSE_SURFACE_SHARE: Final = 0.05
-"""Share of a box, as surface voxels, up to which a k-d tree beats a distance transform (measured)."""
-
-
-class Presence(StrEnum):
-    """On which side of a comparison a label occurs."""
-
-    BOTH = "both"
-    """Every metric is defined."""
-    PREDICTION_ONLY = "prediction_only"
-    """Dice 0, HD95 undefined; the predicted volume is false-positive as a whole."""
-    REFERENCE_ONLY = "reference_only"
-    """Dice 0, HD95 undefined; the label was missed as a whole."""
-    NEITHER = "neither"
-    """Nothing to judge: the case is left out of this label's means, and counted."""
-
-
-@dataclass(frozen=True)
-class LabelScore:
-    """One label of one case.
-
-    Attributes:
-        label: its value in both masks.
-        presence: on which sides it occurs, and so which metrics are defined.
-        dice: 0 to 1; None where the label is on neither side.
-        hd95_mm: see `hd95_mm`; None unless the label is on both sides.
-        volume_ml: volume in the prediction; the false-positive volume where the reference lacks the label.
-        reference_volume_ml: volume in the reference.
-        volume_difference_ml: prediction minus reference.
-    """
-
-    label: int
-    presence: Presence
-    dice: float | None
-    hd95_mm: float | None
-    volume_ml: float
-    reference_volume_ml: float
-    volume_difference_ml: float
-
-
-@dataclass(frozen=True)
-class ScoreSummary:
-    """One label over the cases of a cohort; a mean over no case is None.
-
-    Attributes:
-        label: its value in the masks.
-        cases: how many were scored: the label is in the prediction, the reference or both.
-        absent: how many were left out, because the label is on neither side.
-        mean_dice: mean over the scored cases, a label found on one side only counting as 0.
-        worst_dice: the lowest of them.
-        hd95_mean_mm: mean over the scored cases where it is defined.
-        hd95_worst_mm: the highest of them.
-        hd95_undefined: how many scored cases have none, because one side is empty.
-        mean_volume_difference_ml: mean of prediction minus reference over the scored cases.
-    """
-
-    label: int
-    cases: int
-    absent: int
-    mean_dice: float | None
-    worst_dice: float | None
-    hd95_mean_mm: float | None
-    hd95_worst_mm: float | None
-    hd95_undefined: int
-    mean_volume_difference_ml: float | None
 
 
 def dice(a: BoolArray, b: BoolArray) -> float | None:
@@ -99,7 +21,7 @@ def dice(a: BoolArray, b: BoolArray) -> float | None:
     Raises:
         GeometryError: the masks have different shapes.
     """
-    _check_comparable(a, b)
+    require_comparable(a, b)
     total = int(np.count_nonzero(a)) + int(np.count_nonzero(b))
     return 2 * int(np.count_nonzero(a & b)) / total if total else None
 
@@ -111,146 +33,15 @@ def least_dice(a: IntegerArray, b: IntegerArray) -> float:
     return min((score for score in scores if score is not None), default=1.0)
 
 
-def hd95_mm(a: BoolArray, b: BoolArray, spacing_mm: Vector) -> float | None:
-    """95 % Hausdorff distance of two masks (I, J, K) in mm; None where one of them is empty.
-
-    The greater of the two directed 95th percentiles of the distance from a surface voxel of one mask to the
-    closest surface voxel of the other, centre to centre on orthogonal axes, as MONAI defines it. A surface
-    voxel has at least one of its six neighbours outside the mask, or outside the volume.
+def require_comparable(a: BoolArray, b: BoolArray) -> None:
+    """Make sure that two arrays are masks of one shape.
 
     Raises:
-        GeometryError: the masks have different shapes.
+        GeometryError: they have different shapes.
+        TypeError: one of them is no mask.
     """
-    from scipy.ndimage import find_objects
-
-    _check_comparable(a, b)
-    if not (a.any() and b.any()):
-        return None
-    # no margin is needed around the box: erosion takes what lies outside an array as background
-    (box,) = find_objects((a | b).view(np.uint8))
-    surfaces = _surface(a[box]), _surface(b[box])
-    directed = (_surface_distances_mm(*pair, spacing_mm) for pair in (surfaces, surfaces[::-1]))
-    return max(float(np.percentile(distances, HD95_PERCENTILE)) for distances in directed)
-
-
-def volume_difference_ml(a: BoolArray, b: BoolArray, voxel_volume_ml: float) -> float:
-    """Volume of `b` minus volume of `a` in ml: positive where `b` is the larger one."""
-    return (int(np.count_nonzero(b)) - int(np.count_nonzero(a))) * voxel_volume_ml
-
-
-def score_labels(
-    prediction: IntegerArray, reference: IntegerArray, geometry: Geometry, labels: Sequence[int]
-) -> tuple[LabelScore, ...]:
-    """Compare two label maps (I, J, K) on one grid, label by label, in the order of `labels`.
-
-    Args:
-        prediction: the label map to judge; 0 is background.
-        reference: the label map it is judged against.
-        geometry: the grid of both; its spacing and voxel volume give mm and ml.
-        labels: the declared foreground values.
-
-    Raises:
-        GeometryError: a label map does not have the shape of the grid.
-        InputError: a label map holds a value that is neither background nor declared.
-    """
-    for name, mask in (("prediction", prediction), ("reference", reference)):
-        if mask.shape != geometry.shape:
-            raise GeometryError(f"the {name} has the shape {mask.shape}, its grid {geometry.shape}")
-        _check_declared(name, mask, labels)
-    return tuple(_score(label, prediction == label, reference == label, geometry) for label in labels)
-
-
-def summarize(cases: Iterable[Sequence[LabelScore]]) -> tuple[ScoreSummary, ...]:
-    """Summarise the scores of each case (as `score_labels` returns them) into one summary per label.
-
-    Raises:
-        ValueError: the cases were not scored for the same labels, so that a mean would hide the missing ones.
-    """
-    scored = [tuple(case) for case in cases]
-    labels = {tuple(score.label for score in case) for case in scored}
-    if len(labels) > 1:
-        raise ValueError(f"expected the same labels in every case, got {sorted(labels)}")
-    return tuple(_summary(scores) for scores in zip(*scored, strict=True))
-
-
-def _score(label: int, prediction: BoolArray, reference: BoolArray, geometry: Geometry) -> LabelScore:
-    predicted, expected = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
-    return LabelScore(
-        label=label,
-        presence=_presence(predicted > 0, expected > 0),
-        dice=dice(prediction, reference),
-        hd95_mm=hd95_mm(prediction, reference, geometry.spacing_mm),
-        volume_ml=predicted * geometry.voxel_volume_ml,
-        reference_volume_ml=expected * geometry.voxel_volume_ml,
-        volume_difference_ml=volume_difference_ml(reference, prediction, geometry.voxel_volume_ml),
-    )
-
-
-def _presence(predicted: bool, expected: bool) -> Presence:
-    if predicted and expected:
-        return Presence.BOTH
-    if predicted:
-        return Presence.PREDICTION_ONLY
-    return Presence.REFERENCE_ONLY if expected else Presence.NEITHER
-
-
-def _summary(scores: Sequence[LabelScore]) -> ScoreSummary:
-    present = [score for score in scores if score.presence is not Presence.NEITHER]
-    dices = [score.dice for score in present if score.dice is not None]
-    distances = [score.hd95_mm for score in present if score.hd95_mm is not None]
-    return ScoreSummary(
-        label=scores[0].label,
-        cases=len(present),
-        absent=len(scores) - len(present),
-        mean_dice=_mean(dices),
-        worst_dice=min(dices, default=None),
-        hd95_mean_mm=_mean(distances),
-        hd95_worst_mm=max(distances, default=None),
-        hd95_undefined=len(present) - len(distances),
-        mean_volume_difference_ml=_mean([score.volume_difference_ml for score in present]),
-    )
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
-
-
-def _check_comparable(a: BoolArray, b: BoolArray) -> None:
     # numpy would broadcast a mask of another shape and combine labels bit by bit, both without a word
     if a.shape != b.shape:
         raise GeometryError(f"expected masks on one grid, got the shapes {a.shape} and {b.shape}; regrid one")
     if a.dtype != np.bool_ or b.dtype != np.bool_:
         raise TypeError(f"expected boolean masks, got {a.dtype} and {b.dtype}; compare with one label first")
-
-
-def _check_declared(name: str, mask: IntegerArray, labels: Sequence[int]) -> None:
-    undeclared = sorted(set(np.unique(mask).tolist()) - {0, *labels})
-    if undeclared:
-        raise InputError(
-            f"expected the declared labels {list(labels)} and 0 for background, but the {name} also holds "
-            f"{undeclared}; relabel it, or declare what it holds"
-        )
-
-
-def _surface(mask: BoolArray) -> BoolArray:
-    from scipy.ndimage import binary_erosion
-
-    return mask & ~binary_erosion(mask)
-
-
-def _surface_distances_mm(surface: BoolArray, other: BoolArray, spacing_mm: Vector) -> FloatArray:
-    """Distance (voxels of `surface`,) in mm from each voxel of `surface` to the closest of `other`.
-
-    Exact in two ways, as neither suits all masks: a k-d tree takes 0.1 s for two brains in 256^3, but over a
-    minute for noise; a distance transform 7 s at most, but 4 s where a stray voxel makes the box the volume.
-    """
-    from scipy.ndimage import distance_transform_edt
-    from scipy.spatial import KDTree
-
-    points, spacing = np.argwhere(surface), np.array(spacing_mm)
-    if len(points) + np.count_nonzero(other) < SPARSE_SURFACE_SHARE * surface.size:
-        tree = KDTree(np.argwhere(other) * spacing, compact_nodes=False, balanced_tree=False)
-        return np.asarray(tree.query(points * spacing)[0])
-    # indices alone take a quarter of the memory of scipy's dense distances
-    closest = distance_transform_edt(~other, sampling=spacing, return_distances=False, return_indices=True)
-    return np.asarray(np.linalg.norm((closest[:, surface].T - points) * spacing, axis=1))

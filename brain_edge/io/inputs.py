@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from brain_edge.io.dicom import SequenceType, SeriesInfo
+    from brain_edge.io.dicom import SeriesInfo
 
 IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mgz", ".mgh")
 """What a folder is searched for; the longest of those that share an end first."""
@@ -103,8 +103,9 @@ def require_series_choice(text: str) -> None:
         UsageError: it is neither a UID nor the name of a sequence type.
     """
     from brain_edge.io.dicom.instance import UID_PATTERN
+    from brain_edge.io.dicom.sequence_type import sequence_type_of
 
-    if not (UID_PATTERN.fullmatch(text) or _sequence_type(text)):
+    if not (UID_PATTERN.fullmatch(text) or sequence_type_of(text)):
         raise UsageError(f"expected a series as its UID (digits and points), or T1, T1C, T2 or FLAIR, got {text!r}")
 
 
@@ -142,15 +143,10 @@ def series_of(inputs: Mapping[str, Path], choices: Mapping[str, str]) -> dict[st
 
 def _choose(listed: Sequence[SeriesInfo], name: str, choice: str | None) -> SeriesInfo:
     from brain_edge.io.dicom import choose_series
+    from brain_edge.io.dicom.sequence_type import sequence_type_of
 
-    sequence = _sequence_type(name if choice is None else choice)
+    sequence = sequence_type_of(name if choice is None else choice)
     return choose_series(listed, uid=None if sequence else choice, sequence=sequence)
-
-
-def _sequence_type(text: str) -> SequenceType | None:
-    from brain_edge.io.dicom.sequence_type import SEQUENCE_NAMES
-
-    return SEQUENCE_NAMES.get(text.upper().replace("_", "").replace("-", ""))
 
 
 def _names_in(folder: Path) -> list[str]:

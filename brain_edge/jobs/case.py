@@ -18,7 +18,7 @@ from brain_edge.image.volume import Study
 from brain_edge.io.inputs import require_series_choice, series_of
 from brain_edge.io.nifti import read_volume, write_image, write_mask, write_probabilities, write_stripped
 from brain_edge.jobs.outputs import hidden, is_dicom_name, require_outputs
-from brain_edge.jobs.record import RunRecord, flag_records, printable, provenance, series_records
+from brain_edge.jobs.record import RunRecord, printable, provenance, series_records
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.machine.process import peak_rss_bytes
@@ -363,7 +363,7 @@ def _record(model: LoadedModel, result: _Result, times_ms: Mapping[str, float]) 
         border_mm=job.outputs.border_mm,
         volumes_ml={name: segmentation.mask.volume_ml(value) for value, name in names.items()},
         member_agreement=dict(segmentation.member_agreement),
-        flags=flag_records(segmentation.flags),
+        flags=segmentation.flags,
         threads=model.threads,
         elapsed_ms=dict(times_ms),
         peak_rss_bytes=peak_rss_bytes(),

@@ -16,28 +16,17 @@ from brain_edge.jobs.outliers import LabelMeasure
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.package import WeightsStatus
 from brain_edge.package.digest import sha256_of
+from brain_edge.spec.plausibility import Flag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from brain_edge.io.dicom import SeriesInfo
     from brain_edge.package import ModelPackage
-    from brain_edge.spec.plausibility import Flag
 
 
 UNFIT: Final = {WeightsStatus.RANDOM: "UNTRAINED ", WeightsStatus.FIT_FOR_TESTING: "FIT FOR TESTING "}
 """What stands before the name of the program in every file that such weights have made."""
-
-
-class FlagRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A flag as JSON."""
-
-    kind: str
-    message: str
-    value: float
-    low: float
-    high: float
-    label: int | None
 
 
 class SeriesRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +76,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     border_mm: float
     volumes_ml: dict[str, float]
     member_agreement: dict[str, float]
-    flags: list[FlagRecord]
+    flags: tuple[Flag, ...]
     threads: int
     elapsed_ms: dict[str, float]
     peak_rss_bytes: int | None
@@ -225,16 +214,6 @@ def relative_path(path: Path, folder: Path) -> str:
 def printable(text: Path | str) -> str:
     """A name as text that can be written; bytes that are no UTF-8 become backslash escapes."""
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def flag_records(flags: Iterable[Flag]) -> list[FlagRecord]:
-    """Flags as they are written."""
-    return [
-        FlagRecord(
-            kind=flag.kind, message=flag.message, value=flag.value, low=flag.low, high=flag.high, label=flag.label
-        )
-        for flag in flags
-    ]
 
 
 def series_records(series: Mapping[str, SeriesInfo]) -> dict[str, SeriesRecord]:

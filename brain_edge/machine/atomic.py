@@ -1,4 +1,4 @@
-"""Outputs that exist whole or not at all: written beside their place, moved there when they are complete.
+"""Files that exist whole or not at all: written beside their place, moved there when they are complete.
 
 What is being written carries a hidden name that starts with `.partial-`, in the same folder, because only
 there is a move one step. A process that is killed outright can leave such a file; nothing takes it for a
@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -46,48 +45,16 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
         OutputError: the folder is missing or not writable, the disk is full.
     """
     target = Path(path).resolve()
-    with _in_words(path, target.parent):
+    with in_words(path, target.parent):
         _refuse_special(target)
-        partial = _partial(target)
+        partial = partial_name(target)
         try:
             partial.touch(exist_ok=False)
             yield partial
-            _flush(partial)
+            flush(partial)
             partial.replace(target)
         except BaseException:  # an interrupt too leaves nothing behind
             partial.unlink(missing_ok=True)
-            raise
-
-
-@contextmanager
-def atomic_folder(path: Path | str, *, overwrite: bool = False, draft: Path | None = None) -> Iterator[Path]:
-    """A temporary folder to fill; moved to `path` when the block ends well, removed with all in it otherwise.
-
-    Args:
-        path: the folder to be; its parent must exist.
-        overwrite: replace a folder that is there, whatever it holds (the caller knows that it may go). The
-            old folder is removed after the new one is in its place.
-        draft: where it is filled, on the same disk, by a caller who alone works there: what a killed process has
-            left in it is removed. A hidden name beside `path` unless given.
-
-    Raises:
-        UsageError: `path` is a file, or a folder that may not be replaced.
-        OutputError: its parent cannot be written to.
-    """
-    target = Path(path).resolve()
-    with _in_words(path, target.parent):
-        _refuse_taken(target, overwrite=overwrite)
-        partial = draft or _partial(target)
-        try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            yield partial
-            for file in partial.rglob("*"):
-                if file.is_file():
-                    _flush(file)
-            _swap_in(partial, target, overwrite=overwrite)
-        except BaseException:  # an interrupt too leaves nothing behind
-            shutil.rmtree(partial, ignore_errors=True)  # the error under way is the one to report
             raise
 
 
@@ -120,37 +87,23 @@ def require_writable_folder(path: Path | str) -> None:
         OutputError: the folder is missing, is a file, or cannot be written to.
     """
     folder = Path(path).resolve()
-    with _in_words(path, folder):
-        probe = _partial(folder / "probe")
+    with in_words(path, folder):
+        probe = partial_name(folder / "probe")
         try:
             probe.touch(exist_ok=False)
         finally:  # an interrupt may come between the two
             probe.unlink(missing_ok=True)
 
 
-def _partial(target: Path) -> Path:
+def partial_name(target: Path) -> Path:
+    """The hidden name of what becomes `target`."""
     return target.with_name(f".partial-{secrets.token_hex(4)}-{target.name}")
 
 
-def _flush(file: Path) -> None:
+def flush(file: Path) -> None:
     """Wait until the bytes are on the disk: a failing disk speaks up here, before the file gets its name."""
     with file.open("r+b" if os.name == "nt" else "rb") as stream:  # Windows flushes only what is writable
         os.fsync(stream.fileno())
-
-
-def _swap_in(partial: Path, target: Path, *, overwrite: bool) -> None:
-    """Give a finished folder its name; an old one steps aside first and is removed last."""
-    if not (overwrite and target.exists()):
-        partial.rename(target)
-        return
-    old = _partial(target)
-    target.rename(old)
-    try:
-        partial.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
-    shutil.rmtree(old)
 
 
 def _refuse_special(target: Path) -> None:
@@ -160,14 +113,8 @@ def _refuse_special(target: Path) -> None:
         raise UsageError(f"{target}: expected a regular file to write, got a device or pipe; name a file")
 
 
-def _refuse_taken(target: Path, *, overwrite: bool) -> None:
-    require_no_file(target)
-    if target.exists() and not overwrite:
-        raise UsageError(f"{target}: this folder exists already; remove it, choose another name, or allow overwriting")
-
-
 @contextmanager
-def _in_words(path: Path | str, folder: Path) -> Iterator[None]:
+def in_words(path: Path | str, folder: Path) -> Iterator[None]:
     """Say what the system refused, and what to do about it."""
     try:
         yield

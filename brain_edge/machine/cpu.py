@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from brain_edge.machine import cgroup
+from brain_edge.machine import cgroup, process
 
 CPUINFO: Final = Path("/proc/cpuinfo")
 
@@ -63,7 +63,8 @@ def _affinity() -> frozenset[int]:
 
 
 def _physical_cores(usable: frozenset[int]) -> int | None:
-    return physical_cores(CPUINFO.read_text(), usable) if CPUINFO.is_file() else None
+    # psutil counts all of the machine's, not those of the affinity mask: for systems without one
+    return physical_cores(CPUINFO.read_text(), usable) if CPUINFO.is_file() else process.physical_cores()
 
 
 def _quota() -> int | None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import re
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from brain_edge.machine.cpu import CPUINFO
 from brain_edge.machine.isa import isa_limit
+from brain_edge.machine.process import total_bytes
 
-MEMINFO: Final = Path("/proc/meminfo")
 NATIVE: Final = "native"
 
 
@@ -63,7 +62,7 @@ def this_machine() -> Machine:
         processors=processors,
         flags=tuple(sorted(fields.get("flags", fields.get("Features", "")).split())),
         isa=isa_limit() or NATIVE,
-        memory_bytes=_memory_bytes(),
+        memory_bytes=total_bytes(),
         system=f"{platform.system()} {platform.release()}",
     )
 
@@ -100,10 +99,3 @@ def folder_name(cpu: str, family: int, model: int, processors: int) -> str:
     """
     words = f"{cpu} family {family} model {model} {processors} processors"
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
-
-
-def _memory_bytes() -> int | None:
-    if not MEMINFO.is_file():
-        return None
-    total = re.search(r"^MemTotal:\s+(\d+) kB", MEMINFO.read_text(encoding="utf-8"), re.MULTILINE)
-    return int(total.group(1)) * 1024 if total else None

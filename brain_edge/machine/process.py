@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import psutil
 
 from brain_edge.errors import InputError
 from brain_edge.machine import cgroup
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Answer = TypeVar("Answer")
 STATUS: Final = Path("/proc/self/status")
-MEMINFO: Final = Path("/proc/meminfo")
 _LIMITS: Final = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 """Of cgroup version 2 and 1."""
 
 
-def peak_rss_bytes() -> int | None:
-    """Greatest resident memory of this process so far (VmHWM), or None where the system does not say."""
-    peak = _status_bytes("VmHWM")
-    if peak is not None:
-        return peak
+def peak_rss_bytes() -> int:
+    """Greatest resident memory of this process so far."""
     if sys.platform == "win32":
-        return None
+        return int(psutil.Process().memory_info().peak_wset)
+    # on Linux getrusage begins with the peak of the process that started this one; some sandboxes have no VmHWM
+    status = STATUS.read_text() if STATUS.is_file() else ""
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    if found is not None:
+        return int(found[1]) * 1024
     import resource
 
     # kilobytes on Linux and the BSDs, bytes on macOS
@@ -41,8 +49,8 @@ def return_free_memory() -> None:
 
 
 def rss_bytes() -> int | None:
-    """Resident memory of this process now (VmRSS), or None where the system does not say."""
-    return _status_bytes("VmRSS")
+    """Resident memory of this process now, or None where the system does not say."""
+    return _told(lambda: psutil.Process().memory_info().rss)
 
 
 def available_bytes() -> int | None:
@@ -66,13 +74,26 @@ def require_free(needed_bytes: int, what: str) -> None:
         )
 
 
+def total_bytes() -> int | None:
+    """Memory of the machine, or None where the system does not say."""
+    return _told(lambda: psutil.virtual_memory().total)
+
+
+def physical_cores() -> int | None:
+    """Cores of the machine, not counting hyper-threads; None where the system does not say."""
+    return _told(lambda: psutil.cpu_count(logical=False))
+
+
 def _free_in_machine() -> int | None:
-    if not MEMINFO.is_file():
+    return _told(lambda: psutil.virtual_memory().available)
+
+
+def _told(question: Callable[[], Answer]) -> Answer | None:
+    """What psutil says, or None where the system keeps it from it: a Linux without /proc, for one."""
+    try:
+        return question()
+    except (OSError, psutil.Error):
         return None
-    for line in MEMINFO.read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
 
 
 def _free_in_cgroup() -> int | None:
@@ -93,13 +114,3 @@ def _reclaimable(folder: Path) -> int:
         return 0
     fields = dict(line.split() for line in stat.read_text().splitlines() if len(line.split()) == 2)
     return int(fields.get("inactive_file", fields.get("total_inactive_file", "0")))
-
-
-def _status_bytes(name: str) -> int | None:
-    """A line of `/proc/self/status`; some sandboxes have the file without it."""
-    if not STATUS.is_file():
-        return None
-    for line in STATUS.read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    return None

@@ -1,16 +1,9 @@
 """The package: a folder that holds a model, everything needed to run it, and what is known about it."""
 
-from brain_edge.package.manifest import Manifest, NumberFormat, Precision, WeightsStatus, graph_path
-from brain_edge.package.reader import ModelPackage, open_package
-from brain_edge.package.writer import seal
-
-__all__ = [
-    "Manifest",
-    "ModelPackage",
-    "NumberFormat",
-    "Precision",
-    "WeightsStatus",
-    "graph_path",
-    "open_package",
-    "seal",
-]
+from brain_edge.package.manifest import Manifest as Manifest
+from brain_edge.package.manifest import NumberFormat as NumberFormat
+from brain_edge.package.manifest import Precision as Precision
+from brain_edge.package.manifest import WeightsStatus as WeightsStatus
+from brain_edge.package.manifest import graph_path as graph_path
+from brain_edge.package.reader import ModelPackage as ModelPackage
+from brain_edge.package.reader import open_package as open_package

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from brain_edge.image.phantom import Phantom
 from brain_edge.package.digest import Sha256
-from brain_edge.package.evidence import Evidence
 from brain_edge.spec import ModelSpec, Name, Value, canonical_json
 
 FORMAT_VERSION: Final = 2
@@ -111,6 +110,36 @@ class Parity(Value, frozen=True):
     graphs: tuple[GraphParity, ...]
     mask_dice: float | None
 
+    @property
+    def masks_in_words(self) -> str:
+        """What the comparison of the final masks has shown."""
+        if self.mask_dice is None:
+            return "both masks were empty on the volume that was compared, which tests nothing"
+        return f"Dice {self.mask_dice:.5f}"
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """What a run reads of the evidence in a package; `brain_edge.evaluation.evidence` knows the rest.
+
+    Attributes:
+        change: how the package was made of another one.
+        changes: what differs from that, in words.
+        statement: one plain sentence with its limits.
+        demonstration: True where one head stands in for many.
+        before: the same of that other package, where it has evidence of its own.
+    """
+
+    change: str
+    changes: tuple[str, ...]
+    statement: str
+    demonstration: bool = False
+    before: Findings | None = None
+
+    @property
+    def chain(self) -> tuple[Findings, ...]:
+        """This evidence, and that of its baseline, and so on back to a package that nothing made cheaper."""
+        return (self, *(() if self.before is None else self.before.chain))
+
 
 class StageZero(Value, frozen=True):
     """The package that runs before this one, a skull-stripper: what lies outside of its mask is 0 here.
@@ -155,8 +184,9 @@ class Manifest(Value, frozen=True, kw_only=True):
     card: Card
     self_test: SelfTest
     parity: Parity | None = None
-    evidence: Evidence | None = None
-    """What made the package cheaper than the one it came from, and what that did to its masks."""
+    evidence: dict[str, Any] | None = None
+    """What made the package cheaper than the one it came from, and what that did to its masks: an
+    `brain_edge.evaluation.evidence.Evidence`."""
     converted_from: Sha256 | None = None
     fitted_on: int | UnsetType = UNSET
     """Cases that weights were fit to for testing."""
@@ -165,12 +195,18 @@ class Manifest(Value, frozen=True, kw_only=True):
     files: dict[RelativePath, PackageFile] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse weights that were fit for testing and do not say on how much, and a number without such weights."""
+        """Refuse weights that were fit for testing and do not say on how much, the reverse, findings without words."""
         if (self.weights_status is WeightsStatus.FIT_FOR_TESTING) != (self.fitted_on is not UNSET):
             raise ValueError(
                 f"expected `fitted_on` with weights that are {WeightsStatus.FIT_FOR_TESTING} and with no others, "
                 f"they are {self.weights_status}"
             )
+        _ = self.found
+
+    @property
+    def found(self) -> Findings | None:
+        """What `evidence` says in short; None where the package was not made of another one."""
+        return None if self.evidence is None else msgspec.convert(self.evidence, Findings)
 
     @property
     def mark(self) -> str:

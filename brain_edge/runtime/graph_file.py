@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.errors import PackageError
-from brain_edge.runtime.library import import_openvino, read_model
+from brain_edge.runtime.library import read_model
 from brain_edge.spec import canonical_json
 
 if TYPE_CHECKING:
@@ -32,16 +32,3 @@ def read_graph(path: Path, spec: ModelSpec) -> Any:
             "the parts of this package do not belong together, convert or copy it again"
         )
     return model
-
-
-def save_graph(model: Any, path: Path, spec: ModelSpec) -> None:
-    """Write `.xml` and `.bin` in full precision, with the spec and the labels in the model's `rt_info`.
-
-    `model_info` is where OpenVINO's Model API looks for labels.
-    """
-    names = spec.label_names()
-    model.set_rt_info(canonical_json(spec).decode(), [RT_INFO, "spec"])
-    model.set_rt_info("1", [RT_INFO, "format_version"])
-    model.set_rt_info(" ".join(names[value] for value in sorted(names)), ["model_info", "labels"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    import_openvino().save_model(model, str(path), compress_to_fp16=False)

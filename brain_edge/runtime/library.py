@@ -13,7 +13,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -42,12 +41,3 @@ def read_model(source: Path | bytes) -> Any:
         RuntimeError: OpenVINO cannot read it.
     """
     return import_openvino().Core().read_model(source)
-
-
-def compile_model(model: Any, properties: Mapping[str, Any]) -> Any:
-    """An `openvino.Model`, compiled for this CPU.
-
-    Raises:
-        RuntimeError: OpenVINO cannot compile it.
-    """
-    return import_openvino().Core().compile_model(model, "CPU", properties)

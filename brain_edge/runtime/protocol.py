@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from brain_edge.image.volume import FloatArray
 
 
@@ -18,21 +16,13 @@ class Session(Protocol):
     may change, valid until the next call; the same input gives the same output. Networks that see slices take
     (N, C, H, W) and give (N, D, H, W), generators take (N, C) (`Execution.open_shape`).
 
-    A session may also have `run_many(batches)`, see `StreamingSession`.
+    A session may also have `run_many(batches)`, which computes the next inputs while the caller works on an output: the
+    outputs of inputs of one shape, in their order, each valid until the next is asked for. Inputs are taken a few ahead
+    and are not to be changed afterwards.
     """
 
     def __call__(self, batch: FloatArray) -> FloatArray:
         """Run the network once."""
-
-
-class StreamingSession(Session, Protocol):
-    """A session that computes the next inputs while the caller works on an output."""
-
-    def run_many(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
-        """The outputs of the inputs, all of one shape, in their order; each is valid until the next is asked for.
-
-        Inputs are taken a few ahead of the outputs and are not to be changed by the caller afterwards.
-        """
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def cpu_capabilities() -> tuple[str, ...]:
 
 
 class GraphSession:
-    """One graph; `StreamingSession` of `brain_edge.engine.windows`."""
+    """One graph; a `brain_edge.runtime.protocol.Session` with `run_many`."""
 
     def __init__(self, pool: SessionPool, graph: str) -> None:
         self._pool = pool

@@ -13,7 +13,6 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from brain_edge.errors import PackageError
 from brain_edge.spec.base import Value
 from brain_edge.spec.consistency import require_consistent
 from brain_edge.spec.execution import (
@@ -210,24 +209,3 @@ class ModelSpec(Value, frozen=True):
 def canonical_json(value: Any) -> bytes:
     """The one spelling of a value as JSON: keys sorted, no white space, UTF-8. Digests are taken of this."""
     return msgspec.json.encode(value, order="sorted")
-
-
-def spec_from_json(text: bytes | str, where: str) -> ModelSpec:
-    """Read a spec strictly.
-
-    Raises:
-        PackageError: unknown operation, field or version, a value out of range, parts that do not fit.
-    """
-    try:
-        return msgspec.json.decode(text, type=ModelSpec)
-    except (msgspec.DecodeError, RecursionError) as error:  # the second: braces within braces within braces
-        raise PackageError(
-            f"{where}: this is not a model specification that this version reads ({error}); "
-            "a newer brain-edge may have written it"
-        ) from error
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of ModelSpec, generated from the types."""
-    schema = msgspec.json.schema(ModelSpec)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ModelSpec", **schema}

@@ -12,7 +12,7 @@ import brain_edge
 from brain_edge.deploy.wheelhouse.fill import fill, own_wheel
 from brain_edge.deploy.wheelhouse.texts import licences, readme
 from brain_edge.errors import OutputError, UsageError
-from brain_edge.machine.atomic import atomic_folder
+from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.package import open_package
 from brain_edge.package.digest import sha256_of
 

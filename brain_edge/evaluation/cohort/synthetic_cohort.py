@@ -16,7 +16,7 @@ from brain_edge.evaluation.cohort.reference import read_reference
 from brain_edge.evaluation.cohort.synthesize import Synthesis, synthesize
 from brain_edge.evaluation.cohort.toml import format_manifest
 from brain_edge.io.nifti import write_image, write_mask
-from brain_edge.machine.atomic import atomic_folder
+from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.trained import require_trained
 

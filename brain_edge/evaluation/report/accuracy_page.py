@@ -9,16 +9,16 @@ import base64
 from html import escape
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.evaluation.evidence import Basis, Change
 from brain_edge.evaluation.report.scatter import Point, scatter_svg
 from brain_edge.machine.atomic import atomic_file
-from brain_edge.package.evidence import Basis, Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from brain_edge.evaluation.evidence import AccuracyCase, Evidence
     from brain_edge.evaluation.report.accuracy_report import AccuracyReport
-    from brain_edge.package.evidence import AccuracyCase, Evidence
 
 PAGE: Final = "accuracy.html"
 STYLE: Final = """

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 from msgspec.structs import replace
 
+from brain_edge.evaluation.evidence import Evidence
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.package.digest import Sha256
-from brain_edge.package.evidence import Evidence
 from brain_edge.spec import Label, Value
 
 if TYPE_CHECKING:

@@ -1,38 +1,20 @@
 """DICOM in, DICOM out: MR series to a Volume, and results as SEG, SR and secondary capture (extra `dicom`)."""
 
-from brain_edge.io.dicom.algorithm import RESEARCH_ONLY, Algorithm, algorithm_of
-from brain_edge.io.dicom.container import holds_dicom
-from brain_edge.io.dicom.read import DicomSource, read_series
-from brain_edge.io.dicom.report_sr import write_report
-from brain_edge.io.dicom.secondary_capture import write_picture
-from brain_edge.io.dicom.seg import SegEncoding, SegOptions, write_seg
-from brain_edge.io.dicom.sequence_type import SequenceType
-from brain_edge.io.dicom.series import (
-    SeriesInfo,
-    SeriesKind,
-    choose_series,
-    list_series,
-    require_one_frame_of_reference,
-    require_one_study,
-)
-
-__all__ = [
-    "RESEARCH_ONLY",
-    "Algorithm",
-    "DicomSource",
-    "SegEncoding",
-    "SegOptions",
-    "SequenceType",
-    "SeriesInfo",
-    "SeriesKind",
-    "algorithm_of",
-    "choose_series",
-    "holds_dicom",
-    "list_series",
-    "read_series",
-    "require_one_frame_of_reference",
-    "require_one_study",
-    "write_picture",
-    "write_report",
-    "write_seg",
-]
+from brain_edge.io.dicom.algorithm import RESEARCH_ONLY as RESEARCH_ONLY
+from brain_edge.io.dicom.algorithm import Algorithm as Algorithm
+from brain_edge.io.dicom.algorithm import algorithm_of as algorithm_of
+from brain_edge.io.dicom.container import holds_dicom as holds_dicom
+from brain_edge.io.dicom.read import DicomSource as DicomSource
+from brain_edge.io.dicom.read import read_series as read_series
+from brain_edge.io.dicom.report_sr import write_report as write_report
+from brain_edge.io.dicom.secondary_capture import write_picture as write_picture
+from brain_edge.io.dicom.seg import SegEncoding as SegEncoding
+from brain_edge.io.dicom.seg import SegOptions as SegOptions
+from brain_edge.io.dicom.seg import write_seg as write_seg
+from brain_edge.io.dicom.sequence_type import SequenceType as SequenceType
+from brain_edge.io.dicom.series import SeriesInfo as SeriesInfo
+from brain_edge.io.dicom.series import SeriesKind as SeriesKind
+from brain_edge.io.dicom.series import choose_series as choose_series
+from brain_edge.io.dicom.series import list_series as list_series
+from brain_edge.io.dicom.series import require_one_frame_of_reference as require_one_frame_of_reference
+from brain_edge.io.dicom.series import require_one_study as require_one_study

@@ -83,7 +83,7 @@ def algorithm_of(package: ModelPackage) -> Algorithm:
     manifest = package.manifest
     if manifest.weights_status is not WeightsStatus.TRAINED:
         raise WeightsError(_refusal(package, f"the weights of this package are {manifest.weights_status}, not trained"))
-    if manifest.evidence is not None and any(each.demonstration for each in manifest.evidence.chain):
+    if manifest.found is not None and any(each.demonstration for each in manifest.found.chain):
         raise UsageError(_refusal(package, "this package is a demonstration, its accuracy was measured on one head"))
     return Algorithm(
         name=package.spec.name,

@@ -51,6 +51,11 @@ SEQUENCE_NAMES: Final = {
 """What packages call their inputs."""
 
 
+def sequence_type_of(name: str) -> SequenceType | None:
+    """The type that an input of this name takes; None where the name is no type."""
+    return SEQUENCE_NAMES.get(name.upper().replace("_", "").replace("-", ""))
+
+
 @dataclass(frozen=True)
 class Finding:
     """A sequence type and the sentences that speak for it, which quote no free text of the header."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from brain_edge.errors import GeometryError, InputError
 from brain_edge.io.dicom.container import open_container
 from brain_edge.io.dicom.instance import read_instances
-from brain_edge.io.dicom.sequence_type import SEQUENCE_NAMES, Finding, SequenceType, classify
+from brain_edge.io.dicom.sequence_type import Finding, SequenceType, classify, sequence_type_of
 from brain_edge.io.dicom.stack import stack_frames
 from brain_edge.io.dicom.transfer import transfer_problem
 
@@ -151,7 +151,9 @@ def choose_series(
     else:
         volumes = [info for info in series if info.kind is SeriesKind.VOLUME]
         wanted = "one MR series" if sequence is None else f"one {sequence} series"
-        fitting = volumes if sequence is None else [info for info in volumes if info.sequence is _type_of(sequence)]
+        fitting = (
+            volumes if sequence is None else [info for info in volumes if info.sequence is sequence_type_of(sequence)]
+        )
     if len(fitting) != 1:
         raise InputError(
             f"{_roots(series)}: expected {wanted}, got {len(fitting) or 'none'}; there are "
@@ -320,12 +322,6 @@ def _decimation(frames: Sequence[DicomFrame], spacing_mm: float, announced_mm: f
         return 0
     step = abs(steps.pop())
     return step if step > 1 and math.isclose(spacing_mm, step * announced_mm, rel_tol=0.01) else 0
-
-
-def _type_of(sequence: str | SequenceType) -> SequenceType | None:
-    if isinstance(sequence, SequenceType):
-        return sequence
-    return SEQUENCE_NAMES.get(sequence.upper().replace("_", "").replace("-", ""))
 
 
 def _in_short(info: SeriesInfo) -> str:

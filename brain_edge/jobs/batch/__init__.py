@@ -4,22 +4,14 @@
 `docs/how-to/batches.md`.
 """
 
-from brain_edge.jobs.batch.case import CaseOutcome, CaseResult
-from brain_edge.jobs.batch.engine import Batch, run_batch
-from brain_edge.jobs.batch.planning import UnplannedCase, make_folders, names_folder, plan_batch, plan_single
-from brain_edge.jobs.batch.shard import Shard
-from brain_edge.jobs.batch.summary import write_summary
-
-__all__ = [
-    "Batch",
-    "CaseOutcome",
-    "CaseResult",
-    "Shard",
-    "UnplannedCase",
-    "make_folders",
-    "names_folder",
-    "plan_batch",
-    "plan_single",
-    "run_batch",
-    "write_summary",
-]
+from brain_edge.jobs.batch.case import CaseOutcome as CaseOutcome
+from brain_edge.jobs.batch.case import CaseResult as CaseResult
+from brain_edge.jobs.batch.engine import Batch as Batch
+from brain_edge.jobs.batch.engine import run_batch as run_batch
+from brain_edge.jobs.batch.planning import UnplannedCase as UnplannedCase
+from brain_edge.jobs.batch.planning import make_folders as make_folders
+from brain_edge.jobs.batch.planning import names_folder as names_folder
+from brain_edge.jobs.batch.planning import plan_batch as plan_batch
+from brain_edge.jobs.batch.planning import plan_single as plan_single
+from brain_edge.jobs.batch.shard import Shard as Shard
+from brain_edge.jobs.batch.summary import write_summary as write_summary

@@ -8,7 +8,7 @@ passed a network before a second one begins.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Event, Lock
 from typing import TYPE_CHECKING
 
@@ -29,28 +29,14 @@ class FirstAlone:
 
         Where a thread leaves without that, because its image is refused for instance, the next one is the first.
         """
-        if self._over.is_set():
-            yield _nothing
-            return
-        self._lock.acquire()
-        holds = [True]
+        with ExitStack() as held:
+            if not self._over.is_set():
+                held.enter_context(self._lock)
+            if self._over.is_set():  # before, or while this one has waited
+                held.close()
 
-        def passed() -> None:
-            self._over.set()
-            release()
+            def passed() -> None:
+                self._over.set()
+                held.close()
 
-        def release() -> None:
-            if holds:
-                holds.clear()
-                self._lock.release()
-
-        try:
-            if self._over.is_set():
-                release()
             yield passed
-        finally:
-            release()
-
-
-def _nothing() -> None:
-    pass

@@ -10,25 +10,26 @@ from __future__ import annotations
 import os
 import re
 import socket
-import sys
 import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import OutputError
 from brain_edge.jobs.batch.shard import Shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from filelock import FileLock
 
 GATE: Final = ".brain-edge-gate.lock"
 _NAME: Final = ".brain-edge-{shard.number}-of-{shard.count}.lock"
 _PATTERN: Final = re.compile(r"\.brain-edge-([0-9]+)-of-([0-9]+)\.lock")
 _PATIENCE_S: Final = 0.5
-_BEYOND: Final = 1 << 30
-"""Where Windows locks a byte: past the text, which others may read meanwhile."""
+_TEXT_AT: Final = 1
+"""Where a lock file names its owner: Windows locks the first byte, and nobody else can read that."""
 
 
 @contextmanager
@@ -43,18 +44,19 @@ def working(folder: Path, shard: Shard, *, wait: bool = False) -> Iterator[None]
     Raises:
         OutputError: another process works on it, or on a part that overlaps it.
     """
-    own = folder / _NAME.format(shard=shard)
-    stream = _take(folder, own, shard)
-    while stream is None:
+    own = _lock(folder / _NAME.format(shard=shard))
+    while (holder := _take(folder, own, shard)) is not None:
         if not wait:
-            raise OutputError(_busy(folder, shard))
+            raise OutputError(
+                f"{folder}: {holder}; wait for it, or say --wait, or choose another folder (shards "
+                "of one division may run at once: --shard 1/2 and --shard 2/2)"
+            )
         time.sleep(_PATIENCE_S)
-        stream = _take(folder, own, shard)
     try:
         yield
     finally:
-        with gate(folder), stream:
-            _remove(own, stream)
+        with gate(folder):
+            _remove(own)
 
 
 @contextmanager
@@ -64,116 +66,76 @@ def gate(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: the folder cannot be written to, or is on a disk without locks.
     """
-    path = folder / GATE
-    stream = _opened(path)
-    while not (_lock(stream) and _is_at(stream, path)):
-        stream.close()  # the one who held it has removed it, and others may hold the next one
-        time.sleep(0.01)
-        stream = _opened(path)
+    lock = _lock(folder / GATE)
+    _acquired(lock, blocking=True)
     try:
         yield
     finally:
-        with suppress(PermissionError):  # Windows keeps a file that others have opened; the last one removes it
-            _remove(path, stream)
-        stream.close()
+        _remove(lock)
 
 
-def _is_at(stream: IO[str], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _take(folder: Path, own: Path, shard: Shard) -> IO[str] | None:
-    """The lock of this shard, or None while somebody holds it or one that overlaps it."""
+def _take(folder: Path, own: FileLock, shard: Shard) -> str | None:
+    """Take the lock of a shard, or say who holds it or one that overlaps it; locks of dead processes are removed."""
     with gate(folder):
-        if _holder(folder, shard) is not None:
-            return None
-        stream = _opened(own)
-        if not _lock(stream):
+        for path in sorted(folder.iterdir()):
+            found = _PATTERN.fullmatch(path.name)
+            held = Shard(int(found[1]), int(found[2])) if found else None
+            if held is None or _removed(path) or not (held == shard or held.count != shard.count):
+                continue
+            with path.open("rb") as stream:
+                stream.seek(_TEXT_AT)
+                return f"{stream.read().decode()} works in this folder (shard {held})"
+        if not _acquired(own):
             raise AssertionError("a lock that nobody held was taken behind the gate")
-        stream.truncate()
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        stream.write(f"process {os.getpid()} on {socket.gethostname()} since {started}")
-        stream.flush()
-        return stream
-
-
-def _holder(folder: Path, shard: Shard) -> Path | None:
-    """The lock of a living process that excludes this shard; locks of dead ones are removed."""
-    for path in sorted(folder.iterdir()):
-        found = _PATTERN.fullmatch(path.name)
-        if found is None or not _is_held(path):
-            continue
-        if Shard(int(found[1]), int(found[2])) == shard or int(found[2]) != shard.count:
-            return path
     return None
 
 
-def _is_held(path: Path) -> bool:
-    with _opened(path) as stream:
-        if not _lock(stream):
-            return True
-        _remove(path, stream)
-    return False
+def _removed(path: Path) -> bool:
+    """Remove a lock file, unless a living process holds it."""
+    lock = _lock(path)
+    is_free = _acquired(lock)
+    if is_free:
+        _remove(lock)
+    return is_free
 
 
-def _remove(path: Path, stream: IO[str]) -> None:
-    """Remove a lock file that we hold; Windows lets nobody remove an open one, and nobody else can take it here."""
-    if sys.platform == "win32":
-        stream.close()
-    path.unlink(missing_ok=True)
+def _remove(lock: FileLock) -> None:
+    """Give a lock back, and its name; Windows lets nobody remove an open file, and filelock removes it there."""
+    with suppress(PermissionError):
+        Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
 
 
-def _busy(folder: Path, shard: Shard) -> str:
-    with gate(folder):
-        holder = _holder(folder, shard)
-    owner = "another process, which has just ended" if holder is None else holder.read_text(encoding="utf-8")
-    what = "" if holder is None else f" (shard {holder.name[12:-5].replace('-of-', '/')})"
-    return (
-        f"{folder}: {owner} works in this folder{what}; wait for it, or say --wait, or choose another folder "
-        "(shards of one division may run at once: --shard 1/2 and --shard 2/2)"
-    )
+def _lock(path: Path) -> FileLock:
+    from filelock import FileLock
+
+    return FileLock(path, poll_interval=0.01, fallback_to_soft=False, on_acquired=_sign)
 
 
-def _opened(path: Path) -> IO[str]:
+def _sign(descriptor: int) -> None:
+    """Write into a lock file who holds it."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    text = f"process {os.getpid()} on {socket.gethostname()} since {started}".encode()
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.write(descriptor, b" " * _TEXT_AT + text)
+    os.truncate(descriptor, _TEXT_AT + len(text))
+
+
+def _acquired(lock: FileLock, *, blocking: bool = False) -> bool:
+    """Whether a lock is ours now.
+
+    Raises:
+        OutputError: the folder cannot be written to, or is on a disk without locks.
+    """
+    from filelock import Timeout
+
     try:
-        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
+        lock.acquire(blocking=blocking)
+    except Timeout:
+        return False
     except OSError as error:
         raise OutputError(
-            f"{path.parent}: this folder of results cannot be written to ({error.strerror}); "
-            "change that or choose another folder"
+            f"{Path(lock.lock_file).parent}: no file can be locked in this folder of results ({error.strerror}); "
+            "make it writable, or choose another one"
         ) from error
-
-
-if sys.platform == "win32":
-
-    def _lock(stream: IO[str]) -> bool:
-        """Lock a file until it is closed, unless somebody else has."""
-        import msvcrt
-
-        stream.seek(_BEYOND)
-        try:
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        finally:
-            stream.seek(0)
-        return True
-
-else:
-
-    def _lock(stream: IO[str]) -> bool:
-        """Lock a file until it is closed, unless somebody else has."""
-        import fcntl
-
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            raise OutputError(
-                f"{stream.name}: this disk has no locks ({error.strerror}); choose another one"
-            ) from error
-        return True
+    return True

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from pathspec import GitIgnoreSpec
 
 from brain_edge.errors import InputError, UsageError
-from brain_edge.jobs.bids.ignore import IgnoreRules
 from brain_edge.jobs.bids.name import SESSION, SUBJECT, BidsName, is_image_name, is_label, parse_raw_name
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class RawDataset:
 
     folder: Path
     description: Mapping[str, Any]
-    ignored: IgnoreRules
+    ignored: GitIgnoreSpec
 
     @property
     def name(self) -> str:
@@ -90,7 +90,7 @@ class RawDataset:
 
     def _labels(self, folder: Path, key: str) -> tuple[str, ...]:
         named = [path for path in _entries(folder) if path.name.startswith(f"{key}-") and path.is_dir()]
-        folders = [path for path in named if not self.ignored.matches(self.relative(path), is_folder=True)]
+        folders = [path for path in named if not self.ignored.match_file(f"{self.relative(path)}/")]
         labels = tuple(path.name.removeprefix(f"{key}-") for path in folders)
         _require_names(
             f"{self.relative(path)}: expected letters and digits after {key}-"
@@ -172,10 +172,10 @@ def _description(path: Path) -> dict[str, Any]:
     return content
 
 
-def _ignore_rules(path: Path) -> IgnoreRules:
+def _ignore_rules(path: Path) -> GitIgnoreSpec:
     try:
-        return IgnoreRules.read(path.read_text(encoding="utf-8")) if path.is_file() else IgnoreRules()
-    except (OSError, UnicodeDecodeError, re.error) as error:
+        return GitIgnoreSpec.from_lines(path.read_text(encoding="utf-8").splitlines() if path.is_file() else ())
+    except (OSError, ValueError, re.error) as error:
         raise InputError(
             f"{path}: expected the patterns of a .gitignore in UTF-8, could not read it: {error}"
         ) from error
@@ -230,7 +230,7 @@ def _images_in(dataset: RawDataset, visit: Path, problems: list[str]) -> Iterato
 
 def _image_files(dataset: RawDataset, folder: Path) -> list[Path]:
     images = [path for path in _entries(folder) if is_image_name(path.name)]
-    return [path for path in images if not dataset.ignored.matches(dataset.relative(path))]
+    return [path for path in images if not dataset.ignored.match_file(dataset.relative(path))]
 
 
 def _entries(folder: Path) -> list[Path]:

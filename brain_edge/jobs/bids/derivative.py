@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.jobs.bids.choose import declared_types
 from brain_edge.jobs.bids.dataset import ANAT
-from brain_edge.jobs.bids.name import SESSION, SUBJECT, BidsName, in_order
+from brain_edge.jobs.bids.name import SESSION, SUBJECT, TABLES, BidsName, in_order
 from brain_edge.spec import Task
 
 if TYPE_CHECKING:
@@ -30,23 +30,7 @@ RAW: Final = "raw"
 BRAIN: Final = "brain"
 EXTENSION: Final = ".nii.gz"
 
-STANDARD_LABELS: Final = {
-    "background": (0, "BG"),
-    "gray-matter": (1, "GM"),
-    "white-matter": (2, "WM"),
-    "csf": (3, "CSF"),
-    "cerebrospinal-fluid": (3, "CSF"),
-    "bone": (4, "B"),
-    "soft-tissue": (5, "ST"),
-    "non-brain": (6, "NB"),
-    "lesion": (7, "L"),
-    "cortical-gray-matter": (8, "CGM"),
-    "subcortical-gray-matter": (9, "SGM"),
-    "brainstem": (10, "BS"),
-    "brain-stem": (10, "BS"),
-    "cerebellum": (11, "CBM"),
-}
-"""Number and abbreviation of the structures that BIDS knows (table "Common image-derived labels"), by name."""
+STANDARD_LABELS: Final[dict[str, tuple[int, str]]] = TABLES["standard_labels"]
 
 
 def derivative_name(case: BidsCase, spec: ModelSpec) -> BidsName:

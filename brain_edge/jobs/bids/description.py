@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -104,25 +105,8 @@ def prepare(dataset: RawDataset, out: Path, package: ModelPackage) -> None:
 
 def readme(dataset: RawDataset, package: ModelPackage) -> str:
     """The README of a derivative dataset."""
-    manifest, card, licence = package.manifest, package.manifest.card, package.manifest.licence
-    return f"""# {package.spec.name} on {dataset.name}
-
-Made by brain-edge {__version__} (`brain-edge bids`) with the model package {package.spec.name},
-digest `{package.digest}`.
-
-**{manifest.intended_use}**
-
-{card.summary}
-
-- Limits: {card.limits}
-- Cite: {card.citation}
-- Licence of the model: {licence.name}, {licence.holder}. The images and what is made of them keep the terms of the raw
-  dataset.
-
-`sub-*/` holds masks (`_mask`) or label maps (`_dseg`, with a table of their labels), each on the grid of its image.
-The `.json` beside it names this image (`Sources`), volumes in ml, and flags: what is not plausible about image or
-mask. `logs/` holds the record of each case and the summary.
-"""
+    text = files("brain_edge.jobs.bids").joinpath("derivatives.md").read_text(encoding="utf-8")
+    return text.format(dataset=dataset, package=package, manifest=package.manifest, version=__version__)
 
 
 def as_json(value: Any) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from brain_edge.errors import InputError
@@ -16,25 +18,13 @@ Entities: TypeAlias = "Mapping[str, str]"
 SUBJECT: Final = "sub"
 SESSION: Final = "ses"
 
-ENTITY_ORDER: Final = (
-    *("sub", "ses", "task", "acq", "ce", "rec", "dir", "run", "mod", "echo", "flip", "inv", "mt", "part", "space"),
-    *("chunk", "seg", "desc"),
-)
-"""The entities of anatomical images and of what is made of them, in the order of BIDS (`rules.entities`)."""
-
+TABLES: Final = tomllib.loads(files("brain_edge.jobs.bids").joinpath("tables.toml").read_text(encoding="utf-8"))
+"""Of BIDS, as the file says."""
+ENTITY_ORDER: Final = tuple(TABLES["entity_order"])
 RAW_ENTITIES: Final = frozenset(ENTITY_ORDER) - {"space", "seg", "desc"}
 """Those that the name of a raw anatomical image can have (`rules.files.raw.anat`)."""
 
-RAW_SUFFIXES: Final = frozenset(
-    (
-        *("T1w", "T2w", "PDw", "T2starw", "FLAIR", "inplaneT1", "inplaneT2", "PDT2", "angio", "T2star", "FLASH", "PD"),
-        *("T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "PDmap", "MTRmap", "MTsat", "UNIT1", "T1rho"),
-        *("MWFmap", "MTVmap", "Chimap", "S0map", "M0map", "defacemask", "MEGRE", "MESE", "VFA", "IRT1", "MP2RAGE"),
-        *("MPM", "MTS", "MTR"),
-    )
-)
-"""Every suffix of a raw anatomical image (`rules.files.raw.anat`), whether or not a model takes it."""
-
+RAW_SUFFIXES: Final = frozenset(TABLES["raw_suffixes"])
 IMAGE_EXTENSIONS: Final = (".nii.gz", ".nii")
 
 _INDICES: Final = frozenset({"run", "echo", "flip", "inv", "chunk"})

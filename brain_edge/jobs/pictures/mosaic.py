@@ -105,34 +105,10 @@ def write_mosaic(
         OutputError: the file cannot be written.
     """
     require_matplotlib()
-    _require_same_grid(volume, {"mask": mask})
+    require_same_grid(volume, mask, "mask")
     _require_names(mask, legend, volume.name)
     contours = label_contours(mask, legend)
     alerts = [] if mask.labels.any() else ["EMPTY MASK: no voxel is labelled."]
-    save(compose(volume, contours, Words(title, [*alerts, *notes]), around_mask=around_mask).figure, path)
-
-
-def write_comparison_mosaic(
-    volume: Volume,
-    masks: Mapping[str, Mask],
-    path: Path | str,
-    *,
-    title: str,
-    notes: Sequence[str] = (),
-    around_mask: bool = False,
-) -> None:
-    """Draw the outlines of several masks of one head, such as reference, PyTorch and INT8, and write a PNG.
-
-    All labels of a mask count as one region. Later masks are drawn over earlier ones with thinner lines, so
-    that where outlines coincide each can still be seen. Arguments and errors are those of `write_mosaic`.
-    """
-    require_matplotlib()
-    _require_same_grid(volume, {f"mask {name!r}": mask for name, mask in masks.items()})
-    contours = [
-        _contour(mask.labels > 0, name, mask.geometry, line._replace(width_pt=max(3.1 - 1.1 * k, 0.9)))
-        for k, ((name, mask), line) in enumerate(zip(masks.items(), _lines(len(masks)), strict=True))
-    ]
-    alerts = [f"EMPTY MASK: no voxel is labelled in {name}." for name, mask in masks.items() if not mask.labels.any()]
     save(compose(volume, contours, Words(title, [*alerts, *notes]), around_mask=around_mask).figure, path)
 
 
@@ -140,8 +116,8 @@ def label_contours(mask: Mask, legend: Mapping[int, str]) -> list[Contour]:
     """A contour for each label of the legend, background apart."""
     names = {label: name for label, name in sorted(legend.items()) if label != 0}
     return [
-        _contour(mask.labels == label, name, mask.geometry, line)
-        for (label, name), line in zip(names.items(), _lines(len(names)), strict=True)
+        contour_of(mask.labels == label, name, mask.geometry, line)
+        for (label, name), line in zip(names.items(), contour_lines(len(names)), strict=True)
     ]
 
 
@@ -159,13 +135,17 @@ def compose(volume: Volume, contours: Sequence[Contour], words: Words, *, around
     return assembled(blocks)
 
 
-def _require_same_grid(volume: Volume, masks: Mapping[str, Mask]) -> None:
-    for name, mask in masks.items():
-        if not volume.geometry.same_grid(mask.geometry):
-            raise GeometryError(
-                f"{volume.name}: expected the {name} on the grid of the volume {volume.geometry.shape}, got another "
-                f"grid {mask.geometry.shape}; map it back to the volume before drawing it"
-            )
+def require_same_grid(volume: Volume, mask: Mask, name: str) -> None:
+    """Make sure that a mask lies on the grid of the volume that it is drawn over.
+
+    Raises:
+        GeometryError: it does not.
+    """
+    if not volume.geometry.same_grid(mask.geometry):
+        raise GeometryError(
+            f"{volume.name}: expected the {name} on the grid of the volume {volume.geometry.shape}, got another "
+            f"grid {mask.geometry.shape}; map it back to the volume before drawing it"
+        )
 
 
 def _require_names(mask: Mask, legend: Mapping[int, str], name: str) -> None:
@@ -177,13 +157,14 @@ def _require_names(mask: Mask, legend: Mapping[int, str], name: str) -> None:
         )
 
 
-def _contour(region: BoolArray, name: str, geometry: Geometry, line: Line) -> Contour:
+def contour_of(region: BoolArray, name: str, geometry: Geometry, line: Line) -> Contour:
+    """The outline of a region, its volume in the caption."""
     volume_ml = float(np.count_nonzero(region)) * geometry.voxel_volume_ml
     digits = 2 if 0 < volume_ml < 10 else 1 if volume_ml else 0
     return Contour(region, f"{name}  {volume_ml:.{digits}f} ml", line)
 
 
-def _lines(count: int) -> list[Line]:
+def contour_lines(count: int) -> list[Line]:
     """A line for each of `count` contours; after 28 they repeat."""
     return [Line(COLOURS[k % len(COLOURS)], DASHES[k // len(COLOURS) % len(DASHES)], CONTOUR_PT) for k in range(count)]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from brain_edge.runtime.operations import QUANTISER, is_quantised
+from brain_edge.runtime.rewrites.quantised import QUANTISER, is_quantised
 from brain_edge.runtime.rewrites.skip_paths import CHANNELS, computed_on, is_separable, is_skip, parts_of, paths_from
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brain_edge.runtime.operations import is_quantised
+from brain_edge.runtime.rewrites.quantised import is_quantised
 from brain_edge.runtime.rewrites.skip_paths import (
     computed_on,
     constant_of,

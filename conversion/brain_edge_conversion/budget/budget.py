@@ -9,12 +9,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import UsageError
-from brain_edge.package.evidence import Limits
+from brain_edge.evaluation.evidence import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from brain_edge.package.evidence import AccuracyCase
+    from brain_edge.evaluation.evidence import AccuracyCase
 
 
 DROP_STEP: Final = 1e-5

@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from brain_edge.runtime.operations import WEIGHTED, is_integer, multiply_adds
+from brain_edge.bench.operations import WEIGHTED, is_integer, multiply_adds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -15,8 +15,8 @@ import msgspec
 
 from brain_edge.bench.child import ChildOptions, ask_child, job_from_parent
 from brain_edge.evaluation.cohort import load_cohort
+from brain_edge.evaluation.evidence import AccuracyCase, IsaRecord
 from brain_edge.package import Manifest, ModelPackage, Precision
-from brain_edge.package.evidence import AccuracyCase, IsaRecord
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import judge
 from brain_edge_conversion.budget.coverage import LayerCost, int8_share, kernel_shares, with_kernels

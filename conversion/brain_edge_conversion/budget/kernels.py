@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from brain_edge.bench.operations import WEIGHTED, compile_model
 from brain_edge.package import graph_path
 from brain_edge.runtime.graph_file import read_graph
-from brain_edge.runtime.library import compile_model
-from brain_edge.runtime.operations import WEIGHTED
 from brain_edge.runtime.session import compile_properties
 
 if TYPE_CHECKING:

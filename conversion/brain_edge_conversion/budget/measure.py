@@ -17,11 +17,11 @@ from brain_edge.evaluation.cohort import load_case
 from brain_edge.evaluation.cohort.manifest import person_key
 from brain_edge.evaluation.compare import compare_masks
 from brain_edge.evaluation.evaluate import segment_case
+from brain_edge.evaluation.evidence import AccuracyCase
 from brain_edge.evaluation.lesions import lesion_recall
 from brain_edge.image.volume import Mask
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.package import ModelPackage, Precision
-from brain_edge.package.evidence import AccuracyCase
 from brain_edge.spec import Task
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Case, Cohort
+    from brain_edge.evaluation.evidence import ComparedLabel
     from brain_edge.image.geometry import Geometry
     from brain_edge.image.volume import LabelArray
     from brain_edge.machine.options import RuntimeOptions
-    from brain_edge.package.evidence import ComparedLabel
     from brain_edge.spec import ModelSpec
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.evaluation.cohort import load_case
 from brain_edge.evaluation.evaluate import segment_case
-from brain_edge.jobs.pictures.mosaic import write_comparison_mosaic
 from brain_edge_conversion.budget.budget import losses
+from brain_edge_conversion.budget.comparison import write_comparison_mosaic
 from brain_edge_conversion.budget.measure import read_baseline
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Case
+    from brain_edge.evaluation.evidence import AccuracyCase, Change
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
-    from brain_edge.package.evidence import AccuracyCase, Change
 
 MOST: Final = 3
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brain_edge.machine.atomic import atomic_folder
+from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.package import ModelPackage
 from brain_edge_conversion.convert.account import account_for
 from brain_edge_conversion.convert.build import build

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from brain_edge.runtime.library import compile_model
+from brain_edge.bench.operations import compile_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

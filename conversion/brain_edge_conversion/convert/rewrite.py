@@ -8,12 +8,13 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from brain_edge.spec import canonical_json, spec_from_json
+from brain_edge.spec import canonical_json
 from brain_edge_conversion.convert.draft import Rewrite, Rewritten, onward
 from brain_edge_conversion.convert.rewrites.binary_head import merge_binary_head, mergeable_graphs, with_binary_heads
 from brain_edge_conversion.convert.rewrites.dropout import idle_dropouts
 from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms, use_instance_statistics
 from brain_edge_conversion.convert.rewrites.window_attention import attend_in_parts, window_attentions
+from brain_edge_conversion.specification import spec_from_json
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,10 +9,10 @@ from msgspec import UNSET
 from brain_edge.package import Manifest, ModelPackage, NumberFormat, WeightsStatus, graph_path
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import WeightsRecord
-from brain_edge.runtime.graph_file import save_graph
 from brain_edge_conversion.convert.draft import Saved, onward
 from brain_edge_conversion.convert.self_test import SELF_TEST
 from brain_edge_conversion.convert.versions import tool_versions
+from brain_edge_conversion.sealing.graph import save_graph
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brain_edge.package import seal as sealed
+from brain_edge_conversion.sealing.writer import seal as sealed
 
 if TYPE_CHECKING:
     from brain_edge.package import ModelPackage

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from brain_edge.errors import UsageError
-from brain_edge.machine.atomic import atomic_folder
-from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, seal
+from brain_edge.machine.atomic_folder import atomic_folder
+from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus
 from brain_edge_conversion.budget.capture import capture_inputs
 from brain_edge_conversion.budget.work_folder import draft_folder, scratch_folder
 from brain_edge_conversion.convert.self_test import write_self_test
@@ -16,6 +16,7 @@ from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.quantize.ladder import Preset, Setting
 from brain_edge_conversion.quantize.policy import Trial
 from brain_edge_conversion.quantize.space import TOOLS, quantise_package
+from brain_edge_conversion.sealing.writer import seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from brain_edge.runtime.library import compile_model, import_openvino, operations
+from brain_edge.bench.operations import compile_model
+from brain_edge.runtime.library import import_openvino, operations
 from brain_edge_conversion.budget.coverage import LOOPS
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
+from brain_edge.bench.operations import WEIGHTED
 from brain_edge.runtime.library import forbid_telemetry, operations
-from brain_edge.runtime.operations import WEIGHTED
 from brain_edge_conversion.budget.capture import load_inputs, middle
 from brain_edge_conversion.budget.coverage import TRANSPARENT
 from brain_edge_conversion.quantize.ladder import BiasCorrection, FloatEnds, Ranges, Setting

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from brain_edge.bench.operations import compile_model
 from brain_edge.package import ModelPackage, Precision, graph_path
 from brain_edge.runtime.graph_file import read_graph
-from brain_edge.runtime.library import compile_model, read_model
+from brain_edge.runtime.library import read_model
 from brain_edge.runtime.session import compile_properties
 from brain_edge_conversion.budget.capture import load_inputs, middle
 from brain_edge_conversion.budget.coverage import layer_costs

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.evaluation.cohort import load_case, study_for
+from brain_edge.evaluation.evidence import Change, FloatLayer, IsaRecord
 from brain_edge.package import ModelPackage, NumberFormat, graph_path
-from brain_edge.package.evidence import Change, FloatLayer, IsaRecord
-from brain_edge.runtime.graph_file import read_graph, save_graph
+from brain_edge.runtime.graph_file import read_graph
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge
 from brain_edge_conversion.budget.capture import capture_inputs
@@ -24,6 +24,7 @@ from brain_edge_conversion.quantize.ladder import Setting
 from brain_edge_conversion.quantize.networks import quantise
 from brain_edge_conversion.quantize.policy import Group, Rank, Trial, TrialOutcome, best, least_reverted, next_trial
 from brain_edge_conversion.quantize.ranking import COST_FACTORS, rank_groups
+from brain_edge_conversion.sealing.graph import save_graph
 from brain_edge_conversion.search.journal import Entry, Log, hashes
 from brain_edge_conversion.search.judgement import outcome_of
 from brain_edge_conversion.search.space import Facts, Traits

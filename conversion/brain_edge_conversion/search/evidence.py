@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.evaluation.cohort import Split
-from brain_edge.package.evidence import AccuracyCase, Basis, Change, Evidence, LabelRecord, TrialRecord
+from brain_edge.evaluation.evidence import AccuracyCase, Basis, Change, Evidence, LabelRecord, TrialRecord, evidence_in
 from brain_edge_conversion.budget.budget import baseline_dice, has_reference
 from brain_edge_conversion.budget.statement import speaks_of_patients, statement
 from brain_edge_conversion.budget.subjects import USUAL_CONFIDENCE, mean_interval, next_patient, subjects_needed
@@ -43,7 +43,7 @@ def _evidence(judgement: Judgement) -> Evidence:
         change=judgement.change,
         changes=facts.changes,
         baseline=judgement.baseline.digest,
-        before=judgement.baseline.manifest.evidence,
+        before=evidence_in(judgement.baseline.manifest),
         graphs_from=facts.graphs_from,
         statement=statement(
             verdict,
@@ -168,9 +168,10 @@ def _about_the_data(judgement: Judgement) -> Iterator[str]:
     baseline = judgement.change.baseline
     if not judgement.verdict.by_reference:
         yield f"No case has a reference mask: the figures are agreement with {baseline}, not accuracy."
-    if judgement.baseline.manifest.evidence is not None:
+    before = evidence_in(judgement.baseline.manifest)
+    if before is not None:
         yield (
-            f"The baseline is the result of {judgement.baseline.manifest.evidence.change.noun} itself; what that cost "
+            f"The baseline is the result of {before.change.noun} itself; what that cost "
             "stands in `before`, and it comes on top of the figures here."
         )
     if judgement.searched_on is Split.CALIBRATION:

@@ -17,11 +17,13 @@ from brain_edge.bench.counted import Input, open_counted
 from brain_edge.engine.stage_zero import with_stage_zero
 from brain_edge.errors import BudgetError
 from brain_edge.evaluation.cohort import Split
+from brain_edge.evaluation.evidence import spelt
 from brain_edge.jobs.pictures.sheet import require_matplotlib
-from brain_edge.machine.atomic import atomic_folder, require_no_file
+from brain_edge.machine.atomic import require_no_file
+from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import arithmetic_of, this_machine
-from brain_edge.package import ModelPackage, seal
+from brain_edge.package import ModelPackage
 from brain_edge_conversion.budget.coverage import int8_share, kernel_shares
 from brain_edge_conversion.budget.isa import AVX2, isa_record, make_job
 from brain_edge_conversion.budget.measure import measure, subject_numbers
@@ -29,6 +31,7 @@ from brain_edge_conversion.budget.test_looks import look_at, record_look
 from brain_edge_conversion.budget.work_folder import draft_folder, forget_search, scratch_folder, work_folder
 from brain_edge_conversion.convert.self_test import write_self_test
 from brain_edge_conversion.convert.versions import tool_versions
+from brain_edge_conversion.sealing.writer import seal
 from brain_edge_conversion.search.evidence import evidence_of, trial_record
 from brain_edge_conversion.search.journal import Choice, Journal, Question
 from brain_edge_conversion.search.judgement import Judgement, outcome_of
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Cohort
-    from brain_edge.package.evidence import AccuracyCase, IsaRecord
+    from brain_edge.evaluation.evidence import AccuracyCase, IsaRecord
     from brain_edge_conversion.budget.coverage import LayerCost
     from brain_edge_conversion.search.journal import Entry
     from brain_edge_conversion.search.options import SearchOptions
@@ -134,7 +137,7 @@ class _Search(Generic[Choice]):
         if judgement.failures:
             raise self._refused(stop, judgement, candidate, target)
         write_self_test(candidate)
-        sealed = seal(draft, msgspec.structs.replace(candidate.manifest, evidence=evidence_of(judgement)))
+        sealed = seal(draft, msgspec.structs.replace(candidate.manifest, evidence=spelt(evidence_of(judgement))))
         if self._options.report_folder is not None or self._space.traits.reports_always:
             self._write_report(Ending(stop, digest=sealed.digest), judgement, sealed, target)
         return sealed

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import InputError, UsageError
 from brain_edge.package.manifest import Card, Licence
-from brain_edge.spec import spec_from_json
 from brain_edge.spec.plan import fixed_sides
 from brain_edge_conversion.recipe import GraphSource, ModelSource
+from brain_edge_conversion.specification import spec_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

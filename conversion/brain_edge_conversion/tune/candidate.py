@@ -10,9 +10,10 @@ import msgspec
 
 from brain_edge.bench.counted import Input, open_counted
 from brain_edge.package import ModelPackage, Precision
-from brain_edge.runtime.graph_file import read_graph, save_graph
+from brain_edge.runtime.graph_file import read_graph
 from brain_edge_conversion.budget.coverage import layer_costs
 from brain_edge_conversion.quantize.ranking import COST_FACTORS
+from brain_edge_conversion.sealing.graph import save_graph
 from brain_edge_conversion.tune.settings import Arithmetic
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.package.card import model_card
 from brain_edge.package.digest import sha256_of
-from brain_edge.package.licence import licence_text
 from brain_edge.package.manifest import Manifest, PackageFile
 from brain_edge.package.reader import MANIFEST, ModelPackage
+from brain_edge_conversion.sealing.card import model_card
+from brain_edge_conversion.sealing.licence import licence_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ LICENCE: Final = "LICENSE.txt"
 def seal(folder: Path, manifest: Manifest) -> ModelPackage:
     """Write model card, licence and, with the hash of every file, the manifest into `folder`: a whole package.
 
-    The caller fills a folder that is not yet in place (`brain_edge.machine.atomic.atomic_folder`), so that nobody
+    The caller fills a folder that is not yet in place (`brain_edge.machine.atomic_folder`), so that nobody
     ever sees a package without its manifest.
     """
     (folder / CARD).write_text(model_card(manifest), encoding="utf-8", newline="\n")

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from brain_edge.runtime.library import import_openvino
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 WEIGHTED: Final = frozenset(
     {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
@@ -13,14 +18,6 @@ INTEGER_TYPES: Final = frozenset({"i8", "u8"})
 """How the names of kernels end that compute in bytes, such as `jit_avx512_I8`."""
 REFERENCE: Final = "ref"
 """How the names of kernels begin that are written to be right, not fast."""
-
-QUANTISER: Final = "FakeQuantize"
-"""Node that a quantised graph has before what it computes in bytes."""
-
-
-def is_quantised(model: Any) -> bool:
-    """Whether an OpenVINO model computes anything in bytes."""
-    return any(node.get_type_name() == QUANTISER for node in model.get_ops())
 
 
 def multiply_adds(node: Any) -> int:
@@ -54,3 +51,12 @@ def is_integer(kernel: str) -> bool:
 def is_reference(kernel: str) -> bool:
     """Whether a kernel is the plugin's reference implementation."""
     return kernel.startswith(REFERENCE)
+
+
+def compile_model(model: Any, properties: Mapping[str, Any]) -> Any:
+    """An `openvino.Model`, compiled for this CPU.
+
+    Raises:
+        RuntimeError: OpenVINO cannot compile it.
+    """
+    return import_openvino().Core().compile_model(model, "CPU", properties)

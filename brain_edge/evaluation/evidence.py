@@ -1,6 +1,7 @@
 """What made a package cheaper did to its masks: a candidate against its baseline, and on what that was measured.
 
-One record for every way of making a package cheaper. No time is in it: the same measurement gives the same package on
+A manifest holds it as it was written, because a run needs its words alone; here it has types. One record for every
+way of making a package cheaper. No time is in it: the same measurement gives the same package on
 every machine.
 """
 
@@ -8,11 +9,16 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from brain_edge.errors import PackageError
 from brain_edge.package.digest import Sha256
 from brain_edge.spec.base import Value
+
+if TYPE_CHECKING:
+    from brain_edge.package.manifest import Manifest
 
 
 class Change(StrEnum):
@@ -293,3 +299,26 @@ class Evidence(Value, frozen=True, kw_only=True):
     def chain(self) -> tuple[Evidence, ...]:
         """This evidence, and that of its baseline, and so on back to a package that nothing made cheaper."""
         return (self, *(() if self.before is None else self.before.chain))
+
+
+def evidence_in(manifest: Manifest) -> Evidence | None:
+    """The evidence of a package with its types; None where it has none.
+
+    Raises:
+        PackageError: it is not what this version writes.
+    """
+    if manifest.evidence is None:
+        return None
+    try:
+        return msgspec.convert(manifest.evidence, Evidence)
+    except msgspec.ValidationError as error:
+        raise PackageError(
+            f"{manifest.spec.name}: expected evidence in the manifest that this version reads, got another one "
+            f"({error}); make the package again"
+        ) from error
+
+
+def spelt(evidence: Evidence) -> dict[str, Any]:
+    """Evidence as a manifest holds it, the same before it was written and after it was read."""
+    spelling: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(evidence))
+    return spelling

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from brain_edge.evaluation.evidence import evidence_in
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.package.manifest import WeightsStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from brain_edge.package.evidence import Evidence, IsaRecord
-    from brain_edge.package.manifest import Manifest, Parity
+    from brain_edge.evaluation.evidence import Evidence, IsaRecord
+    from brain_edge.package.manifest import Manifest
 
 
 def model_card(manifest: Manifest) -> str:
@@ -46,7 +48,8 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield from _parity(manifest)
     yield from _rewrites(manifest.rewrites)
-    for evidence in () if manifest.evidence is None else manifest.evidence.chain:
+    evidence_of_all = evidence_in(manifest)
+    for evidence in () if evidence_of_all is None else evidence_of_all.chain:
         yield from _evidence(evidence)
     yield "## Weights"
     yield ""
@@ -54,13 +57,6 @@ def _lines(manifest: Manifest) -> Iterator[str]:
         yield f"- {record.graph}: `{record.source}`, SHA-256 `{record.sha256}`"
     yield ""
     yield "Check this package with `brain-edge verify`; its digest is printed by `brain-edge info`."
-
-
-def masks_in_words(parity: Parity) -> str:
-    """What the comparison of the final masks has shown."""
-    if parity.mask_dice is None:
-        return "both masks were empty on the volume that was compared, which tests nothing"
-    return f"Dice {parity.mask_dice:.5f}"
 
 
 def _parity(manifest: Manifest) -> Iterator[str]:
@@ -76,13 +72,16 @@ def _parity(manifest: Manifest) -> Iterator[str]:
             f"How far this one is from it {measured}."
         )
         yield ""
-    yield "| network | largest error | relative error | same label |"
-    yield "|---|---|---|---|"
-    for graph in parity.graphs:
-        share = f"{graph.same_label_share:.4%}"
-        yield f"| {graph.graph} | {graph.max_error:.2g} | {graph.relative_error:.2g} | {share} |"
+    yield markdown_table(
+        ("network", "largest error", "relative error", "same label"),
+        [
+            (each.graph, f"{each.max_error:.2g}", f"{each.relative_error:.2g}", f"{each.same_label_share:.4%}")
+            for each in parity.graphs
+        ],
+        aligned=False,
+    )
     yield ""
-    yield f"Final masks, PyTorch against OpenVINO: {masks_in_words(parity)}."
+    yield f"Final masks, PyTorch against OpenVINO: {parity.masks_in_words}."
     yield ""
 
 
@@ -109,11 +108,17 @@ def _evidence(evidence: Evidence) -> Iterator[str]:
         if line:
             yield line
             yield ""
-    yield f"| case | split | label | Dice of {baseline} | Dice of {candidate} | agreement |"
-    yield "|---|---|---|---|---|---|"
-    for case in evidence.cases:
-        figures = " | ".join(_figure(value) for value in (case.dice_baseline, case.dice_candidate, case.agreement))
-        yield f"| {case.case} | {case.split} | {case.label} | {figures} |"
+    yield markdown_table(
+        ("case", "split", "label", f"Dice of {baseline}", f"Dice of {candidate}", "agreement"),
+        [
+            (
+                *(str(each.case), each.split, str(each.label)),
+                *map(_figure, (each.dice_baseline, each.dice_candidate, each.agreement)),
+            )
+            for each in evidence.cases
+        ],
+        aligned=False,
+    )
     yield ""
 
 

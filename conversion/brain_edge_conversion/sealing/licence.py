@@ -17,5 +17,9 @@ def licence_text(licence: Licence) -> str:
     head = f"The weights in this package: Copyright {licence.holder}. Licence: {licence.name}. {licence.notes}".rstrip()
     if licence.name not in TEXTS:
         return f"{head}\n\nThe text of this licence is not at hand here; ask the holder before you pass them on.\n"
-    text = resources.files("brain_edge.package").joinpath(f"licences/{licence.name}.txt").read_text(encoding="utf-8")
+    text = (
+        resources.files("brain_edge_conversion.sealing")
+        .joinpath(f"licences/{licence.name}.txt")
+        .read_text(encoding="utf-8")
+    )
     return f"{head}\n\n{text}"

@@ -1,0 +1,67 @@
+"""Folders that exist whole or not at all, as `brain_edge.machine.atomic` does it for files."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brain_edge.errors import UsageError
+from brain_edge.machine.atomic import flush, in_words, partial_name, require_no_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def atomic_folder(path: Path | str, *, overwrite: bool = False, draft: Path | None = None) -> Iterator[Path]:
+    """A temporary folder to fill; moved to `path` when the block ends well, removed with all in it otherwise.
+
+    Args:
+        path: the folder to be; its parent must exist.
+        overwrite: replace a folder that is there, whatever it holds (the caller knows that it may go). The
+            old folder is removed after the new one is in its place.
+        draft: where it is filled, on the same disk, by a caller who alone works there: what a killed process has
+            left in it is removed. A hidden name beside `path` unless given.
+
+    Raises:
+        UsageError: `path` is a file, or a folder that may not be replaced.
+        OutputError: its parent cannot be written to.
+    """
+    target = Path(path).resolve()
+    with in_words(path, target.parent):
+        _refuse_taken(target, overwrite=overwrite)
+        partial = draft or partial_name(target)
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            yield partial
+            for file in partial.rglob("*"):
+                if file.is_file():
+                    flush(file)
+            _swap_in(partial, target, overwrite=overwrite)
+        except BaseException:  # an interrupt too leaves nothing behind
+            shutil.rmtree(partial, ignore_errors=True)  # the error under way is the one to report
+            raise
+
+
+def _swap_in(partial: Path, target: Path, *, overwrite: bool) -> None:
+    """Give a finished folder its name; an old one steps aside first and is removed last."""
+    if not (overwrite and target.exists()):
+        partial.rename(target)
+        return
+    old = partial_name(target)
+    target.rename(old)
+    try:
+        partial.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old)
+
+
+def _refuse_taken(target: Path, *, overwrite: bool) -> None:
+    require_no_file(target)
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target}: this folder exists already; remove it, choose another name, or allow overwriting")

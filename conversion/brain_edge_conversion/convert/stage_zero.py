@@ -1,0 +1,49 @@
+"""How a new package names the one that runs before it, its stage 0."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+
+from brain_edge.errors import UsageError
+from brain_edge.package.manifest import StageZero
+from brain_edge.package.trained import require_trained
+from brain_edge.spec import Task
+
+if TYPE_CHECKING:
+    from brain_edge.package import ModelPackage
+    from brain_edge.spec import ModelSpec
+
+
+def name_stage_zero(package: ModelPackage, sequence: str | None, spec: ModelSpec) -> StageZero:
+    """How a new package names its stage 0.
+
+    Args:
+        package: the skull-stripper.
+        sequence: of the new model, which it is shown; may be left out where it is clear.
+        spec: of the new model.
+
+    Raises:
+        UsageError: it strips no skulls, asks for several sequences or a stage 0 of its own, or which sequence it is
+            shown is not clear.
+        WeightsError: its weights are random.
+    """
+    zero, names = package.spec, [each.name for each in spec.inputs]
+    faults = {
+        "a package that strips skulls": (zero.task is Task.SKULL_STRIPPING, f"one for {zero.task}"),
+        "one of a single sequence": (len(zero.inputs) == 1, f"one of {len(zero.inputs)}"),
+        "one without a stage 0 of its own": (package.manifest.stage_zero is UNSET, "one that names another package"),
+        "it before a network that segments": (not spec.makes_images, "one that makes images"),
+    }
+    for wanted, (holds, got) in faults.items():
+        if not holds:
+            raise UsageError(f"--stage-zero {package.folder}: expected {wanted}, got {got}; leave it out")
+    require_trained(package, "expected trained ones for --stage-zero; leave it out")
+    shown = sequence or (zero.inputs[0].name if zero.inputs[0].name in names else names[0] if len(names) == 1 else None)
+    if shown not in names:
+        raise UsageError(
+            f"--stage-zero {package.folder}: expected one of the sequences {', '.join(names)} for it to see, got "
+            f"{shown or 'none'}; say which, for example --stage-zero {names[0]}={package.folder}"
+        )
+    return StageZero(name=zero.name, digest=package.digest, sequence=shown)

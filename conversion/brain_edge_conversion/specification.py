@@ -1,0 +1,31 @@
+"""The specification of a model as a file of its own: read strictly, and its JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from brain_edge.errors import PackageError
+from brain_edge.spec import ModelSpec
+
+
+def spec_from_json(text: bytes | str, where: str) -> ModelSpec:
+    """Read a spec strictly.
+
+    Raises:
+        PackageError: unknown operation, field or version, a value out of range, parts that do not fit.
+    """
+    try:
+        return msgspec.json.decode(text, type=ModelSpec)
+    except (msgspec.DecodeError, RecursionError) as error:  # the second: braces within braces within braces
+        raise PackageError(
+            f"{where}: this is not a model specification that this version reads ({error}); "
+            "a newer brain-edge may have written it"
+        ) from error
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of ModelSpec, generated from the types."""
+    schema = msgspec.json.schema(ModelSpec)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ModelSpec", **schema}
