@@ -19,6 +19,8 @@ A message says what was expected, what came, which file, and what to do next. An
 this tree is a bug of ours, never the user's doing.
 """
 
+from __future__ import annotations
+
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
