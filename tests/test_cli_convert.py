@@ -186,6 +186,7 @@ def test_code_runs_only_when_it_is_trusted():
         ),
         (["meshnet-tissue", "--random-weights"], "give a real head to compare with PyTorch on: --parity-data FILE"),
         ([SOURCE, "--members", "2"], f"{SOURCE} is no recipe: --members would do nothing; leave it out"),
+        ([SOURCE, "--members", "all"], f"{SOURCE} is no recipe: --members would do nothing; leave it out"),
         ([SOURCE, "--trust"], f"{SOURCE} is no recipe: describe its steps with --spec FILE"),
         ([SOURCE, "--spec", "spec.json", "--trust"], "give its weights with --weights FILE, or say --random-weights"),
         (["no_such:Net", "--spec", "spec.json", "--trust"], "no_such:Net: "),

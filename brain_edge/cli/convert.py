@@ -63,11 +63,14 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What the package is compared on, as it was typed."""
+class Way:
+    """How to convert and what to compare on, as it was typed."""
 
     parity_data: tuple[str, ...]
     stage_zero: str | None
+    precision: str
+    no_rewrites: bool
+    account: Path | None
 
     def data(self) -> ParityData:
         """Files and folders by the names of sequences."""
@@ -76,17 +79,8 @@ class Compared:
         shown, zero = (None, None) if self.stage_zero is None else split_input(self.stage_zero)
         return ParityData(files=tuple(map(split_input, self.parity_data)), stage_zero=zero, shown=shown)
 
-
-@dataclass(frozen=True)
-class How:
-    """How to convert, as it was typed."""
-
-    precision: str
-    no_rewrites: bool
-    account: Path | None
-
     def options(self, report: Callable[[str], None]) -> ConvertOptions:
-        """The same with its types."""
+        """The rest, with its types."""
         from brain_edge.package import Precision
         from brain_edge_conversion.convert.convert import ConvertOptions
 
@@ -124,9 +118,8 @@ class How:
 @click.option("--trust", is_flag=True, help="SOURCE is code; run it.")
 @quiet_option
 @gathered("asked", Asked)
-@gathered("compared", Compared)
-@gathered("how", How)
-def command(asked: Asked, compared: Compared, how: How, output: Path | None, quiet: bool) -> None:
+@gathered("way", Way)
+def command(asked: Asked, way: Way, output: Path | None, quiet: bool) -> None:
     """Convert SOURCE to an FP32 package and compare it with PyTorch on a real head.
 
     SOURCE is a recipe (see `brain-edge recipes`), module:attribute, or a file: TorchScript, torch.export or ONNX.
@@ -135,5 +128,5 @@ def command(asked: Asked, compared: Compared, how: How, output: Path | None, qui
     with build_side("convert"):
         from brain_edge_conversion.convert.by_request import convert_request
 
-        package = convert_request(asked.request(report), compared.data(), output, how.options(report))
+        package = convert_request(asked.request(report), way.data(), output, way.options(report))
     click.echo(f"{package.folder}: digest {package.digest}")

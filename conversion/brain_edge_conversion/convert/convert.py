@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.package import ModelPackage
-from brain_edge_conversion.convert.account import account_for
 from brain_edge_conversion.convert.build import build
 from brain_edge_conversion.convert.compare import compare
 from brain_edge_conversion.convert.draft import ConvertOptions, Order
 from brain_edge_conversion.convert.parity import require_parity
 from brain_edge_conversion.convert.probe import probe
+from brain_edge_conversion.convert.report import account_for
 from brain_edge_conversion.convert.rewrite import rewrite
 from brain_edge_conversion.convert.save import save
 from brain_edge_conversion.convert.seal import seal

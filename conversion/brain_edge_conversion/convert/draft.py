@@ -64,34 +64,21 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Built(Order):
-    """With the networks.
-
-    Attributes:
-        published: the PyTorch module of each graph, in the state in which its program runs it.
-    """
+    """With the PyTorch module of each graph, in the state in which its program runs it."""
 
     published: Mapping[str, nn.Module]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probed(Built):
-    """With networks that are functions of the input that the specification gives them.
-
-    Attributes:
-        suspects: per graph, layers whose conversion is known to go wrong silently.
-    """
+    """With networks that are functions of their input, and per graph the layers that are known to go wrong silently."""
 
     suspects: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """A network as it will be traced.
-
-    Attributes:
-        network: a module of its own where anything was changed.
-        lines: what was, in words.
-    """
+    """A network as it will be traced, a module of its own where anything was changed, and what was, in words."""
 
     network: nn.Module
     lines: tuple[str, ...] = ()
@@ -99,12 +86,7 @@ class Rewrite:
 
 @dataclass(frozen=True, kw_only=True)
 class Rewritten(Probed):
-    """With the networks in a form that converts.
-
-    Attributes:
-        spec: the steps around them.
-        rewritten: what is traced of each graph.
-    """
+    """With what is traced of each graph, and the steps around that."""
 
     spec: ModelSpec
     rewritten: Mapping[str, Rewrite]
@@ -112,12 +94,7 @@ class Rewritten(Probed):
 
 @dataclass(frozen=True, kw_only=True)
 class Traced(Rewritten):
-    """With OpenVINO models, and the steps around those.
-
-    Attributes:
-        models: `openvino.Model` by graph.
-        rewrites: all that was rewritten, in words.
-    """
+    """With an `openvino.Model` of each graph, the steps around those, and all that was rewritten, in words."""
 
     models: Mapping[str, Any]
     rewrites: tuple[str, ...]
@@ -125,33 +102,21 @@ class Traced(Rewritten):
 
 @dataclass(frozen=True, kw_only=True)
 class Saved(Probed):
-    """With the graphs on disk; what they were made of is let go, since an ensemble has its weights there again.
-
-    Attributes:
-        package: can be run, and is not sealed.
-    """
+    """With a package that can be run; what it was made of is let go, since an ensemble has its weights there again."""
 
     package: ModelPackage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compared(Saved):
-    """With the verdict.
-
-    Attributes:
-        findings: how far the package is from PyTorch, and whether that is too far.
-    """
+    """With how far the package is from PyTorch, and whether that is too far."""
 
     findings: Findings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tested(Compared):
-    """With the mask of the phantom in the folder.
-
-    Attributes:
-        manifest: of the package, complete but for the hashes of its files.
-    """
+    """With the mask of the phantom in the folder, and a manifest that lacks but the hashes of the files."""
 
     manifest: Manifest
 

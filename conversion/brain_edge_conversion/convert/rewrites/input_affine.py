@@ -92,18 +92,16 @@ def fold_input_affines(
         models: the graphs, changed in place.
         report: told what was folded, and why the rest was not.
     """
-    stages, lines = [], []
-    for stage in spec.stages:
+    stages, lines = list(spec.stages), []
+    for number, stage in enumerate(spec.stages):
         of_stage = [models[graph] for graph in stage.network.graphs]
         if (step := last_affine(stage)) is None:
-            stages.append(stage)
             continue
         what = f"{stage.name}: last change of intensity, x * {step.multiply:g} + {step.add:g},"
         if reason := why_not(spec, stage, of_stage):
             report(f"not rewritten: {what} stays a step: {reason}")
-            stages.append(stage)
             continue
-        stages.append(fold_input_affine(stage, of_stage))
+        stages[number] = fold_input_affine(stage, of_stage)
         lines.append(f"{what} folded into the first convolution")
         report(f"rewritten: {lines[-1]}")
     return msgspec.structs.replace(spec, stages=tuple(stages)), lines
