@@ -61,7 +61,7 @@ def convert_request(request: Request, data: ParityData, target: Path | None, opt
     zero = None if data.stage_zero is None else open_package(data.stage_zero)
     resolved = resolve(request)
     spec = resolved.model.spec
-    study = _study(request, resolved, data)
+    study = parity_study(request, resolved, data)
     if zero is not None:
         named = name_stage_zero(zero, data.shown, spec)
         study, _ = BrainMasker(Segmenter.open(zero), named.sequence)(study)
@@ -69,8 +69,12 @@ def convert_request(request: Request, data: ParityData, target: Path | None, opt
     return convert(resolved.model, resolved.weights, study, target or Path(f"{spec.name}-fp32"), options)
 
 
-def _study(request: Request, resolved: Resolved, data: ParityData) -> Study:
-    """The files that are given; else for random weights the recipe's phantom, where it has one; else its head."""
+def parity_study(request: Request, resolved: Resolved, data: ParityData) -> Study:
+    """The files that are given; else for random weights the recipe's phantom, where it has one; else its head.
+
+    Raises:
+        UsageError: there is none of these.
+    """
     spec, recipe = resolved.model.spec, resolved.recipe
     if data.files:
         return read_study(assign_inputs(data.files, spec))
