@@ -228,6 +228,11 @@ class TestDamage:
         with pytest.raises(PackageError, match=r"manifest\.json: not a manifest"):
             open_package(folder)
 
+    def test_a_text_that_is_no_utf_8(self, folder, original):
+        write_manifest(folder, canonical_json(original.manifest).replace(b"written by hand", b"written by h\xe4nd"))
+        with pytest.raises(PackageError, match=r"manifest\.json: not a manifest .*'utf-8' codec can't decode"):
+            open_package(folder)
+
     def test_a_manifest_as_large_as_a_network(self, folder):
         with (folder / "manifest.json").open("ab") as file:
             file.truncate(33 * 2**20)

@@ -114,7 +114,7 @@ def _read_manifest(folder: Path) -> Manifest:
     _require_format(path, text)
     try:
         manifest = msgspec.json.decode(text, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PackageError(f"{path}: not a manifest that this version of brain-edge reads: {error}") from error
     if canonical_json(manifest) != text:
         raise PackageError(
