@@ -10,8 +10,9 @@ from evidences import accuracy_case
 from tiny_package import tiny_manifest
 
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, CohortManifest, FileEntry, Split
-from brain_edge.evaluation.evidence import AccuracyCase, Basis, Change, IsaRecord
+from brain_edge.evaluation.evidence import AccuracyCase, Basis, IsaRecord
 from brain_edge.package import ModelPackage
+from brain_edge.package.manifest import Change
 from brain_edge_conversion.budget.budget import AccuracyBudget
 from brain_edge_conversion.search.evidence import evidence_of
 from brain_edge_conversion.search.judgement import Judgement

@@ -10,14 +10,15 @@ import msgspec
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.evaluation.cohort import load_case, study_for
-from brain_edge.evaluation.evidence import Change, FloatLayer, IsaRecord
+from brain_edge.evaluation.evidence import FloatLayer, Isa, IsaRecord
 from brain_edge.package import ModelPackage, NumberFormat, Precision, graph_path
+from brain_edge.package.manifest import Change
 from brain_edge.runtime.graph_file import read_graph
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge
 from brain_edge_conversion.budget.capture import capture_inputs
 from brain_edge_conversion.budget.coverage import LayerCost, int8_share, layer_costs, with_kernels
-from brain_edge_conversion.budget.isa import AVX2, isa_record, make_job
+from brain_edge_conversion.budget.isa import isa_record, make_job
 from brain_edge_conversion.budget.kernels import input_shapes, package_kernels
 from brain_edge_conversion.budget.measure import measure, write_baseline
 from brain_edge_conversion.convert.versions import tool_versions
@@ -134,9 +135,9 @@ class Int8Space:
         records = measure(Segmenter.open(candidate, options.runtime), cases, setup.masks, setup.subjects)
         isas: tuple[IsaRecord, ...] = ()
         if judge(records, share, options.budget).met:
-            options.report(f"measuring again with {AVX2} instructions")
+            options.report(f"measuring again with {Isa.AVX2} instructions")
             job = make_job(candidate, cases, setup.masks, self._shapes, options.runtime)
-            isas = (isa_record(AVX2, job, layers, options.budget),)
+            isas = (isa_record(Isa.AVX2, job, layers, options.budget),)
         return Entry(
             choice=choice,
             records=records,

@@ -15,8 +15,8 @@ import msgspec
 
 from brain_edge.bench.counted import Input
 from brain_edge.errors import BrainEdgeError, MissingExtraError
-from brain_edge.evaluation.evidence import Change
 from brain_edge.package import ModelPackage
+from brain_edge.package.manifest import Change
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import judge
 from brain_edge_conversion.budget.coverage import with_kernels
