@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.engine.execution import Decision
 from brain_edge.engine.restoring import SLAB_BYTES
-from brain_edge.errors import InputError
+from brain_edge.errors import InputError, UsageError
 from brain_edge.machine.process import available_bytes, peak_rss_bytes, return_free_memory, rss_bytes
 from brain_edge.runtime.protocol import MeasuredSession
 
@@ -45,9 +45,19 @@ class MemoryLimit:
 
     Attributes:
         limit_bytes: what the user allows; None for what the machine has to give.
+
+    Raises:
+        UsageError: the user allows something, and this system does not say what a process takes.
     """
 
     limit_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit_bytes is not None and rss_bytes() is None:
+            raise UsageError(
+                "--max-memory: this system does not say what a process takes (on Linux /proc does), so that no limit "
+                "can be kept; leave it out"
+            )
 
     def require(
         self, stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape, sessions: Mapping[str, Session]
