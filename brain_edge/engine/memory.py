@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.engine.execution import Decision
-from brain_edge.engine.restoring import SLAB_BYTES
+from brain_edge.engine.execution import SLAB_BYTES, Decision
 from brain_edge.errors import InputError
 from brain_edge.machine.process import available_bytes, peak_rss_bytes, return_free_memory, rss_bytes
 from brain_edge.runtime.protocol import MeasuredSession

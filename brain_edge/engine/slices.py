@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from brain_edge.engine.network_output import require_output
-from brain_edge.engine.windows import run_many
+from brain_edge.engine.windows import require_output, run_many
 from brain_edge.spec import Edge
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def _planes(execution: SliceWise, source: Source, first: int, count: int, fill: 
     slices = source.sides[execution.axis]
     wanted = np.arange(first - reach, first + count + reach)
     cut = np.take(source.voxels, neighbouring(slices, wanted, edge), axis=execution.axis + 1)
-    planes = np.moveaxis(cut if source.finish is None else source.finish(cut), execution.axis + 1, 0)
+    planes = np.moveaxis(source.finish(cut), execution.axis + 1, 0)
     if edge in (Edge.ZERO, Edge.MEAN):
         planes[(wanted < 0) | (wanted >= slices)] = fill
     if reach == 0:
@@ -91,8 +90,7 @@ def _beyond(execution: SliceWise, source: Source) -> FloatArray:
     channels = source.voxels.shape[0]
     if execution.reach()[1] is not Edge.MEAN:
         return np.zeros((channels, 1, 1), dtype=np.float32)
-    voxels = source.voxels if source.finish is None else source.finish(source.voxels)
-    means = [channel.mean(dtype=np.float64) for channel in voxels]
+    means = [channel.mean(dtype=np.float64) for channel in source.finish(source.voxels)]
     return np.array(means, dtype=np.float32).reshape(channels, 1, 1)
 
 

@@ -12,7 +12,6 @@ from brain_edge.io.inputs import DICOM_SUFFIX, InputKind, input_kind
 from brain_edge.io.nifti import SUFFIXES
 from brain_edge.machine.atomic import atomic_file, require_file_place
 from brain_edge.machine.paths import require_text
-from brain_edge.spec.label_channels import label_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -156,7 +155,7 @@ def _require_seg(outputs: Outputs) -> None:
 
 
 def _require_probabilities(outputs: Outputs, spec: ModelSpec) -> None:
-    if outputs.is_fractional and set(label_channels(spec.stages[-1])) != set(spec.label_names()):
+    if outputs.is_fractional and set(spec.stages[-1].label_channels()) != set(spec.label_names()):
         raise UsageError(
             f"{outputs.mask}: a fractional SEG holds the probability of each label, and {spec.name} makes labels of "
             "regions, levels or several networks, which have none; write binary or labelmap, --probabilities beside it"
