@@ -170,7 +170,8 @@ def _read(path: Path, *, raw: bool) -> tuple[ImageHeader, Array]:
             with np.errstate(over="ignore", invalid="ignore"):  # infinity is refused by Volume, in words
                 voxels[start : start + block.size] = block if raw else _intensities(block, header)
             start += block.size
-        _read_to_the_end(stream)
+        while stream.read(_BLOCK_BYTES):  # the checksum of a gzip stream is at its end, and is checked there
+            pass
     return header, voxels.reshape(header.geometry.shape, order="F")
 
 
@@ -202,12 +203,6 @@ def _fill(view: memoryview, stream: IO[bytes]) -> int:
             break
         filled += count
     return filled
-
-
-def _read_to_the_end(stream: IO[bytes]) -> None:
-    """The checksum of a gzip stream is at its end, and is checked there."""
-    while stream.read(_BLOCK_BYTES):
-        pass
 
 
 @contextmanager
