@@ -45,7 +45,11 @@ def slice_blocks(
     for first, output in zip(range(0, slices, size), outputs, strict=True):
         count = min(size, slices - first)
         slab = np.moveaxis(require_output(output, expected)[:count], 0, execution.axis + 1)
-        yield _slab_place(source, execution.axis, first, count), slab
+        i, j, k = (
+            slice(first, first + count) if axis == execution.axis else slice(0, side)
+            for axis, side in enumerate(source.sides)
+        )
+        yield (i, j, k), slab
 
 
 def neighbouring(slices: int, wanted: Indices, edge: Edge) -> Indices:
@@ -101,9 +105,3 @@ def _filled_up(batch: FloatArray, size: int) -> FloatArray:
     filled = np.zeros((size, *batch.shape[1:]), dtype=np.float32)
     filled[: batch.shape[0]] = batch
     return filled
-
-
-def _slab_place(source: Source, axis: int, first: int, count: int) -> Place:
-    spans = [slice(0, side) for side in source.sides]
-    spans[axis] = slice(first, first + count)
-    return spans[0], spans[1], spans[2]

@@ -183,26 +183,13 @@ def _intensities(voxels: Array, header: ImageHeader) -> Array:
 
 
 def _blocks(stream: IO[bytes], header: ImageHeader) -> Iterator[Array]:
-    """The voxels of a file in the order and type in which they lie there; the buffer is used again."""
-    buffer = bytearray(_BLOCK_BYTES)
-    left = header.voxel_bytes
-    while left:
-        view = memoryview(buffer)[: min(left, _BLOCK_BYTES)]
-        if _fill(view, stream) < len(view):
+    """The voxels of a file in the order and type in which they lie there."""
+    for start in range(0, header.voxel_bytes, _BLOCK_BYTES):
+        wanted = min(_BLOCK_BYTES, header.voxel_bytes - start)
+        block = stream.read(wanted)
+        if len(block) < wanted:
             raise _truncated(header)
-        yield np.frombuffer(view, header.dtype)
-        left -= len(view)
-
-
-def _fill(view: memoryview, stream: IO[bytes]) -> int:
-    """Read until `view` is full or the stream ends; how many bytes came."""
-    filled = 0
-    while filled < len(view):
-        count = stream.readinto(view[filled:])  # type: ignore[attr-defined]  # IO[bytes] lacks it
-        if not count:
-            break
-        filled += count
-    return filled
+        yield np.frombuffer(block, header.dtype)
 
 
 @contextmanager

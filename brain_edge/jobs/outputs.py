@@ -96,7 +96,9 @@ def require_outputs(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpe
     """
     if len({path.resolve() for path in outputs.paths()}) < len(outputs.paths()):
         raise UsageError(f"two outputs have the same name: {', '.join(map(str, outputs.paths()))}")
-    _require_suffixes(outputs)
+    for name, path in outputs.files().items():
+        if not path.name.lower().endswith(_SUFFIXES[name]):
+            raise UsageError(f"{path}: expected a {name} file that ends in {' or '.join(_SUFFIXES[name])}")
     _require_seg(outputs)
     _require_probabilities(outputs, spec)
     _require_border(outputs, spec)
@@ -131,13 +133,6 @@ def _staged(path: Path) -> Iterator[Path]:
             yield partial
         except OutputError as error:
             raise OutputError(str(error).replace(str(partial), str(path))) from error
-
-
-def _require_suffixes(outputs: Outputs) -> None:
-    for name, path in outputs.files().items():
-        suffixes = _SUFFIXES[name]
-        if not path.name.lower().endswith(suffixes):
-            raise UsageError(f"{path}: expected a {name} file that ends in {' or '.join(suffixes)}")
 
 
 def _require_seg(outputs: Outputs) -> None:

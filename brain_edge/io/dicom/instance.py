@@ -97,7 +97,6 @@ class Instance:
 
     part: DicomPart
     sop_class: str
-    sop_uid: str
     series_uid: str
     study_uid: str
     frame_of_reference: str
@@ -160,7 +159,6 @@ def _instance(dataset: Any, part: DicomPart, root: str) -> Instance:
     return Instance(
         part=part,
         sop_class=uids["SOPClassUID"],
-        sop_uid=uids["SOPInstanceUID"],
         series_uid=uids["SeriesInstanceUID"],
         study_uid=uids["StudyInstanceUID"],
         frame_of_reference=_text(dataset, "FrameOfReferenceUID"),

@@ -50,12 +50,12 @@ def write_report(
         InputError: `seg` is no segmentation, or the series has changed.
         OutputError: it cannot be made or written.
     """
-    origin = origin_of(volume)
+    _, headers = origin_of(volume)
     segments = _read_segmentation(seg)
     with building("report", volume.name):
         content = _measurements(segmentation, algorithm, segments)
         dataset = import_highdicom().sr.ComprehensiveSR(
-            evidence=[segments, *origin.headers],
+            evidence=[segments, *headers],
             content=content[0],
             is_complete=False,
             is_final=False,

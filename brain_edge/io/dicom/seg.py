@@ -85,15 +85,14 @@ def write_seg(
     options = options or SegOptions()
     if not volume.geometry.same_grid(segmentation.mask.geometry):
         raise GeometryError(f"{volume.name}: expected the mask on the grid of the series, got another grid")
-    origin = origin_of(volume)
+    source, headers = origin_of(volume)
     hd = import_highdicom()
     with building("segmentation", volume.name):
-        source = origin.source
         # for each frame in the order of the source's files and frames: which slice (K) it is
         frames = [k for ks in source.parts().values() for k in sorted(ks, key=lambda k: source.frames[k].number)]
         pixels = _pixels(segmentation, algorithm, options.encoding)[frames]
         dataset = hd.seg.Segmentation(
-            source_images=origin.headers,
+            source_images=headers,
             pixel_array=pixels,
             segmentation_type=options.encoding.name,
             segment_descriptions=[_describe(segment, algorithm, segmentation.flags) for segment in algorithm.segments],

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brain_edge.runtime.rewrites.quantised import is_quantised
 from brain_edge.runtime.rewrites.skip_paths import (
     computed_on,
     constant_of,
     is_constant,
+    is_quantised,
     is_separable,
     is_skip,
     parts_of,

@@ -81,22 +81,20 @@ class CropAroundStage(GridStep, frozen=True):
         box = bounding_box(labels[0] > 0)
         if box is None and self.when_empty is WhenEmpty.REFUSE:
             raise ImplausibleError(f"stage {self.stage!r} has found nothing to crop to in this image")
-        return boxed(frame, self._around(box, frame.geometry.shape), 0.0)
+        sides = frame.geometry.shape
+        middle = placed_box(sides, self.shape, Placement.CENTRE)
+        if box is None:
+            return boxed(frame, middle, 0.0)
+        i, j, k = (
+            min(max(0, (low + high - want) // 2), side - want) if want <= side else start
+            for (low, high), want, side, (start, _) in zip(box, self.shape, sides, middle, strict=True)
+        )
+        p, q, r = self.shape
+        return boxed(frame, ((i, i + p), (j, j + q), (k, k + r)), 0.0)
 
     def sides_after(self, before: Shape | None) -> Shape:  # noqa: ARG002 - whatever they were
         """The fixed ones."""
         return self.shape
-
-    def _around(self, found: Box | None, sides: Shape) -> Box:
-        middle = placed_box(sides, self.shape, Placement.CENTRE)
-        if found is None:
-            return middle
-        starts = [
-            min(max(0, (low + high - want) // 2), side - want) if want <= side else start
-            for (low, high), want, side, (start, _) in zip(found, self.shape, sides, middle, strict=True)
-        ]
-        spans = [(start, start + want) for start, want in zip(starts, self.shape, strict=True)]
-        return (spans[0], spans[1], spans[2])
 
 
 class ResizeInPlane(GridStep, frozen=True):
