@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from benchmarks.harness.cell_record import MINIMUM_ROUNDS, TIMED, latest, read_cells
 from benchmarks.harness.ratios import Ratio, ratio_of_medians
 from brain_edge.errors import BrainEdgeError, InputError
-from brain_edge.evaluation.evaluate import format_rows
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.description import NATIVE, differences
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def changes_table(found: Sequence[Change]) -> str:
     seen = f"{noise:.1%}, the largest difference between repetitions" if noise else "unknown: nothing was repeated"
     return "\n\n".join(
         [
-            format_rows(COLUMNS, rows),
+            markdown_table(COLUMNS, rows),
             "Ratios to the first contender of the same cell and run, with 95 % intervals. Slower or faster is said "
             f"only where the intervals do not overlap and the change is larger than the noise between runs ({seen}).",
         ]

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import numpy as np
 
+from benchmarks.harness.ratios import median_and_range
 from brain_edge.engine.segmenter import Segmenter
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.image.phantom import Phantom, make_study
 from brain_edge.machine.cpu import default_threads
 from brain_edge.package import graph_path
@@ -147,11 +149,15 @@ def main() -> None:
         folder = Path(name)
         export_all(folder)
         rows = measure(folder)
-    click.echo("| route | conversion time over the module's (median, range) | same labels | multiply-adds in INT8 |")
-    click.echo("|---|---|---|---|")
     of_module = rows[0][1][0]
-    for route, (seconds, same, share) in rows:
-        ratios = [own / module for own, module in zip(seconds, of_module, strict=True)]
-        spread = f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        click.echo(f"| {route} | {spread} | {same:.4%} | {share:.1%} |")
+    cells = [
+        (
+            route,
+            str(median_and_range([own / module for own, module in zip(seconds, of_module, strict=True)])),
+            *(f"{same:.4%}", f"{share:.1%}"),
+        )
+        for route, (seconds, same, share) in rows
+    ]
+    columns = ("route", "conversion time over the module's (median, range)", "same labels", "multiply-adds in INT8")
+    click.echo(markdown_table(columns, cells))
     click.echo(f"{default_threads()} threads, {ROUNDS} rounds in turn; written: {record(rows, started)}")

@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks.harness.in_turn import timed_calls
 from brain_edge.bench.operations import is_integer
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
 from brain_edge.runtime.session import compile_properties, cpu_capabilities, runtime_version
@@ -120,13 +121,14 @@ def main(threads: int, repeats: int) -> None:
     """Print a table; the machine should be idle."""
     options = RuntimeOptions(threads=threads)
     click.echo(f"OpenVINO {runtime_version()}, {', '.join(cpu_capabilities())}, {threads} threads", file=sys.stderr)
-    click.echo("| layer | channels | f32 (ms) | INT8 (ms) | factor | kernels |\n|---|---|---|---|---|---|")
+    rows = []
     for kind in KINDS:
         factors = []
         for channels in CHANNELS:
             first, second, kernels = measure(kind, channels, options, repeats)
             if all(is_integer(kernel) for kernel in kernels):
                 factors.append(first / second)
-            row = f"{first:.2f} | {second:.2f} | {first / second:.2f} | {', '.join(kernels)}"
-            click.echo(f"| {kind} | {channels} | {row} |")
-        click.echo(f"| {kind} | median | | | {median(factors):.1f} | |" if factors else f"| {kind} | no INT8 kernel |")
+            figures = (f"{first:.2f}", f"{second:.2f}", f"{first / second:.2f}", ", ".join(kernels))
+            rows.append((kind, str(channels), *figures))
+        rows.append((kind, "median", "", "", f"{median(factors):.1f}" if factors else "no INT8 kernel", ""))
+    click.echo(markdown_table(("layer", "channels", "f32 (ms)", "INT8 (ms)", "factor", "kernels"), rows))

@@ -11,7 +11,6 @@ the machine hit both alike. Prints the table of docs/decisions/0018.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,7 +18,9 @@ import msgspec
 import numpy as np
 
 from benchmarks.harness.in_turn import time_ratios
+from benchmarks.harness.ratios import median_and_range
 from benchmarks.harness.record import our_versions
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.description import this_machine
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
@@ -60,13 +61,15 @@ def main(sides: str, rounds: int) -> None:
     """Compare, and print Markdown and one JSON object."""
     shape = (1, CHANNELS, *(int(side) for side in sides.split(",")))
     rows, pytorch_error = compare(shape, rounds)
-    click.echo("| layout | threads | plugin | by axis | PyTorch | time by axis / plugin |\n|---|---|---|---|---|---|")
-    for row in rows:
-        low, high = min(row.time_ratios), max(row.time_ratios)
-        click.echo(
-            f"| {row.layout} | {row.threads} | {row.plugin_error:.1e} | {row.by_axis_error:.1e} | {pytorch_error:.1e} "
-            f"| {median(row.time_ratios):.2f} ({low:.2f} to {high:.2f}) |"
+    cells = [
+        (
+            *(row.layout, str(row.threads), f"{row.plugin_error:.1e}", f"{row.by_axis_error:.1e}"),
+            *(f"{pytorch_error:.1e}", str(median_and_range(row.time_ratios))),
         )
+        for row in rows
+    ]
+    columns = ("layout", "threads", "plugin", "by axis", "PyTorch", "time by axis / plugin")
+    click.echo(markdown_table(columns, cells))
     about = {"shape": shape, "rounds": rounds, "machine": this_machine(), "versions": our_versions(), "rows": rows}
     click.echo(msgspec.json.encode(about).decode())
 

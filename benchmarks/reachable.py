@@ -14,6 +14,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
+import click
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 COMMANDS: Final = ("run", "info", "verify", "bids", "cache")
 """What a hospital calls."""
@@ -51,6 +53,7 @@ def _files(root: Path, name: str) -> list[Path]:
     return [place for place in places if place.is_file()]
 
 
+@click.command()
 def main() -> None:
     """Print the lines of each room and of all."""
     files = reachable()
@@ -58,9 +61,5 @@ def main() -> None:
     for path, lines in files.items():
         rooms[path.split("/")[1]] += lines
     for room, lines in rooms.most_common():
-        print(f"{lines:7,}  {room}")
-    print(f"{sum(files.values()):7,}  lines of {len(files)} files: run, info, verify, bids, cache")
-
-
-if __name__ == "__main__":
-    main()
+        click.echo(f"{lines:7,}  {room}")
+    click.echo(f"{sum(files.values()):7,}  lines of {len(files)} files: run, info, verify, bids, cache")

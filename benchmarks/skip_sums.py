@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -20,7 +19,9 @@ import msgspec
 import numpy as np
 
 from benchmarks.harness.in_turn import time_ratios
+from benchmarks.harness.ratios import median_and_range
 from benchmarks.harness.record import our_versions
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.description import this_machine
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision, open_package
@@ -72,16 +73,16 @@ class Compiled:
 @click.option("--rounds", default=5, show_default=True, help="In which both run once.")
 def main(packages: tuple[Path, ...], side: int, threads: int, rounds: int) -> None:
     """Compare on each of PACKAGES, and print Markdown and one JSON object."""
-    click.echo("| network | sums | joined (MiB) | summed (MiB) | difference | time summed / joined |")
-    click.echo("|---|---|---|---|---|---|")
-    rows = []
-    for path in packages:
-        rows.append(row := compare(open_package(path), side, threads, rounds))
-        low, high = min(row.time_ratios), max(row.time_ratios)
-        click.echo(
-            f"| {row.network} | {row.skips} | {row.joined_mib:.0f} | {row.summed_mib:.0f} | {row.difference:.1e} "
-            f"| {median(row.time_ratios):.2f} ({low:.2f} to {high:.2f}) |"
+    rows = [compare(open_package(path), side, threads, rounds) for path in packages]
+    cells = [
+        (
+            *(row.network, str(row.skips), f"{row.joined_mib:.0f}", f"{row.summed_mib:.0f}"),
+            *(f"{row.difference:.1e}", str(median_and_range(row.time_ratios))),
         )
+        for row in rows
+    ]
+    columns = ("network", "sums", "joined (MiB)", "summed (MiB)", "difference", "time summed / joined")
+    click.echo(markdown_table(columns, cells))
     about = {"side": side, "threads": threads, "machine": this_machine(), "versions": our_versions(), "rows": rows}
     click.echo(msgspec.json.encode(about).decode())
 

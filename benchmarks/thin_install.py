@@ -24,6 +24,7 @@ import click
 import numpy as np
 
 from benchmarks.harness.answers import brain_of
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.jobs.case import Job, LoadedModel, run_case
 from brain_edge.jobs.outputs import Outputs
 from brain_edge.machine.description import this_machine
@@ -115,15 +116,15 @@ def _size_bytes(distribution: Distribution) -> int:
 
 def _report(installed: Installation, sizes: dict[str, int], case: _Case, repeats: int) -> list[str]:
     digest, machine = _check(installed, case), this_machine()
-    lines = ["| distribution | MB on disk |", "|---|---|"]
-    lines += [f"| {name} | {size / MB:.1f} |" for name, size in sorted(sizes.items(), key=lambda item: -item[1])]
-    lines += [f"| together | {sum(sizes.values()) / MB:.0f} |", "", "| cold process | median (fastest to slowest) |"]
-    lines += ["|---|---|", *_times(installed, case, repeats)]
-    lines += [
+    largest = sorted(sizes.items(), key=lambda item: -item[1])
+    on_disk = [*((name, f"{size / MB:.1f}") for name, size in largest), ("together", f"{sum(sizes.values()) / MB:.0f}")]
+    return [
+        markdown_table(("distribution", "MB on disk"), on_disk),
+        "",
+        markdown_table(("cold process", "median (fastest to slowest)"), _times(installed, case, repeats)),
         "",
         f"{machine.cpu}, {machine.processors} processors, {machine.system}; {case.threads} threads; package {digest}",
     ]
-    return lines
 
 
 def _check(installed: Installation, case: _Case) -> str:
@@ -138,8 +139,8 @@ def _check(installed: Installation, case: _Case) -> str:
     return opened.digest[:16]
 
 
-def _times(installed: Installation, case: _Case, repeats: int) -> list[str]:
-    """One line per process; all of them in turn, so that drift hits them alike."""
+def _times(installed: Installation, case: _Case, repeats: int) -> list[tuple[str, str]]:
+    """One row per process; all of them in turn, so that drift hits them alike."""
     commands = {name: installed.python(code) for name, code in IMPORTS.items()}
     commands["`brain-edge --help`"] = [str(installed.programs / "brain-edge"), "--help"]
     commands["to the first mask: `brain-edge run`"] = case.command(installed)
@@ -151,8 +152,8 @@ def _times(installed: Installation, case: _Case, repeats: int) -> list[str]:
             samples_ms[name].append(elapsed_ms)
             if command[1] == "run":
                 peaks.append(json.loads(said)["peak_rss_bytes"])
-    lines = [f"| {name} | {_spread(of_one)} |" for name, of_one in samples_ms.items()]
-    return [*lines, f"| its peak memory | {statistics.median(peaks) / 2**20:.0f} MiB |"]
+    rows = [(name, _spread(of_one)) for name, of_one in samples_ms.items()]
+    return [*rows, ("its peak memory", f"{statistics.median(peaks) / 2**20:.0f} MiB")]
 
 
 def _timed(command: Sequence[str]) -> tuple[float, str]:

@@ -19,7 +19,13 @@ A message says what was expected, what came, which file, and what to do next. An
 this tree is a bug of ours, never the user's doing.
 """
 
-from typing import ClassVar
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class BrainEdgeError(Exception):
@@ -86,3 +92,16 @@ class MissingExtraError(BrainEdgeError):
         self.feature = feature
         self.package = package
         self.extra = extra
+
+
+@contextmanager
+def extra_needed(feature: str, package: str, extra: str) -> Iterator[None]:
+    """Imports of a package that an extra installs.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(feature, package, extra) from error

@@ -24,6 +24,7 @@ from msgspec import Struct, structs
 from benchmarks.harness.coverage_page import coverage_page
 from benchmarks.harness.coverage_record import read_coverage
 from brain_edge.cli.main import COMMANDS, PROGRAM, program
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.spec import Network, Sequence
 from brain_edge.spec.steps import (
     AfterStep,
@@ -155,11 +156,12 @@ def _step(step: type[Struct], schema: Mapping[str, Any]) -> Iterator[str]:
     yield from _prose(inspect.getdoc(step) or "")
     if not properties:
         return
-    yield from ("", "| parameter | value | default |", "|---|---|---|")
+    rows = []
     for name, value in properties.items():
         missing = "required" if name in schema.get("required", ()) else "left out"
         default = f"`{json.dumps(value['default'])}`" if "default" in value else missing
-        yield f"| `{name}` | {_value(value)} | {default} |"
+        rows.append((f"`{name}`", _value(value), default))
+    yield from ("", markdown_table(("parameter", "value", "default"), rows, aligned=False))
 
 
 def _prose(docstring: str) -> Iterator[str]:

@@ -97,6 +97,7 @@ def test_excess_says_how_far_the_worst_figure_is_from_its_limit():
         ({"max_disagreement": math.nan}, r"expected --max-disagreement between 0 and 1"),
         ({"max_hd95_increase_mm": -1.0}, r"expected --max-hd95-increase-mm of 0 mm or more, got -1"),
         ({"max_hd95_increase_mm": math.nan}, r"expected --max-hd95-increase-mm of 0 mm or more, got nan"),
+        ({"max_dice_drop": 0.02, "max_case_drop": 0.01}, r"--max-case-drop of at least --max-dice-drop, got 0\.01 and"),
         ({"confidence": 1.0}, r"expected --confidence between 0 and 1 \(such as 0\.95\), got 1"),
         ({"confidence": 95}, r"expected --confidence between 0 and 1 \(such as 0\.95\), got 95"),
     ],

@@ -211,6 +211,7 @@ def test_the_smallest_budget_that_is_named_is_met_and_a_smaller_one_is_not(
     drops: list[float], budget: float, case_limit: float | None
 ):
     """As it is printed: rounding to the nearest would name one that is missed again."""
+    assume(case_limit is None or case_limit >= budget)
     cases = [with_reference(number, drop) for number, drop in enumerate(drops, start=1)]
     asked = AccuracyBudget(max_dice_drop=budget, max_case_drop=case_limit)
     verdict = judge(cases, ALL, asked)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from cohorts import file_entry, save_manifest
 from openvino import Core
+from outlier_package import phantom_cohort
 from tiny_package import PHANTOM, SPEC, make_package
 
 from brain_edge.engine.segmenter import Segmenter
@@ -189,6 +190,21 @@ def test_a_label_that_is_unbound_must_be_one_of_the_model(fp32: ModelPackage, co
     budget = AccuracyBudget(max_dice_drop=ROOM, unbound=(7,))
     with pytest.raises(UsageError, match=r"expected --unbound to name a label of tiny \(1\), got 7"):
         quantize(fp32, cohort, tmp_path / "package", QuantizeOptions(budget=budget, runtime=ONE_THREAD))
+
+
+def test_limits_that_would_bind_nothing_are_refused_before_anything_is_computed(fp32: ModelPackage, tmp_path: Path):
+    cohort = phantom_cohort(tmp_path, (Split.CALIBRATION, Split.VALIDATION, Split.TEST), references=False)
+    lines: list[str] = []
+    for limit, words in (
+        ({"unbound": (1,)}, "--unbound names every label of tiny: the budget would bind nothing"),
+        ({"max_hd95_increase_mm": 2.0}, "has a reference mask: --max-hd95-increase-mm would bind nothing"),
+    ):
+        asked = QuantizeOptions(
+            budget=AccuracyBudget(max_dice_drop=ROOM, **limit), runtime=ONE_THREAD, report=lines.append
+        )
+        with pytest.raises(UsageError, match=words):
+            quantize(fp32, cohort, tmp_path / "package", asked)
+    assert lines == []
 
 
 def test_the_images_that_settings_were_chosen_on_are_known_in_another_cohort(int8: ModelPackage, cohort: Cohort):

@@ -33,7 +33,7 @@ from brain_edge.image.resample import Interpolation
 from brain_edge.spec import Activation, ModelSpec, Network, SlidingWindow, Stage, WholeVolume, canonical_json
 from brain_edge.spec.plan import fixed_sides, without_activation
 from brain_edge.spec.steps import Frame, ResizeTo, Restore, ZScore
-from brain_edge_conversion.tune.settings import space_of
+from brain_edge_conversion.tune.settings import dials_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -142,7 +142,7 @@ class TestExecution:
 
 class TestTune:
     def test_what_it_says_is_cheaper_is_a_level_of_a_dial(self):
-        space = space_of(spec_of(*BEFORE, after=(LINEAR, BAND)))
+        space = dials_of(spec_of(*BEFORE, after=(LINEAR, BAND)))
         assert [dial.title for dial in space.dials] == ["padding", "crop", "way in", "way back"]
         (stage,) = space.changed((1, 0, 1, 1, 0)).stages
         assert stage.before == (Twice(interpolation=Interpolation.NEAREST, careful=False), *BEFORE[1:])
@@ -150,7 +150,7 @@ class TestTune:
 
     def test_one_that_follows_the_content_is_not_cropped_again(self, monkeypatch):
         monkeypatch.setattr(Twice, "follows_content", True)
-        assert "crop" not in [dial.title for dial in space_of(spec_of(*BEFORE)).dials]
+        assert "crop" not in [dial.title for dial in dials_of(spec_of(*BEFORE)).dials]
 
 
 LINE = "from brain_edge.spec.steps.unknown_steps import Band, FitMiddle, Soften, Twice\n"
@@ -158,7 +158,8 @@ READ = """
 import importlib.util, json, sys
 from pathlib import Path
 from brain_edge.errors import PackageError
-from brain_edge.spec import canonical_json, spec_from_json
+from brain_edge.spec import canonical_json
+from brain_edge_conversion.specification import spec_from_json
 known, unknown = json.load(sys.stdin)
 assert canonical_json(spec_from_json(known, "known")).decode() == known
 try:

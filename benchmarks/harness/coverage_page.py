@@ -6,6 +6,8 @@ import math
 import statistics
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.evaluation.markdown import markdown_table
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -40,24 +42,27 @@ def coverage_page(recipes: Sequence[str], recorded: Mapping[str, RecipeCoverage]
     """The lines of the page; recipes in their order."""
     yield INTRODUCTION
     yield ""
-    yield (
-        "| recipe | network | parameters | GFLOP (input) | parity | same label | INT8 share | f32 faster | INT8 faster "
-        "| timed on |"
-    )
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    rows: list[tuple[str, ...]] = []
     for name in recipes:
         if name in recorded:
-            yield from (_row(recorded[name], graph) for graph in recorded[name].graphs)
+            rows += (_row(recorded[name], graph) for graph in recorded[name].graphs)
         else:
-            yield f"| `{name}` | {NOT_MEASURED} | | | | | | | | |"
+            rows.append((f"`{name}`", NOT_MEASURED, *[""] * 8))
+    yield markdown_table(COLUMNS, rows, aligned=False)
     for name in recipes:
         if name in recorded:
             yield from _section(recorded[name])
 
 
-def _row(recipe: RecipeCoverage, graph: GraphCoverage) -> str:
+COLUMNS: Final = (
+    *("recipe", "network", "parameters", "GFLOP (input)", "parity", "same label", "INT8 share"),
+    *("f32 faster", "INT8 faster", "timed on"),
+)
+
+
+def _row(recipe: RecipeCoverage, graph: GraphCoverage) -> tuple[str, ...]:
     parity = next(each for each in recipe.parity.graphs if each.graph == graph.graph)
-    cells = (
+    return (
         f"`{recipe.recipe}`",
         f"`{graph.graph}`",
         f"{graph.parameters / 1e6:.3g} M",
@@ -68,7 +73,6 @@ def _row(recipe: RecipeCoverage, graph: GraphCoverage) -> str:
         *(_ratio(graph.speed, engine) for engine in ("OpenVINO f32", "OpenVINO INT8")),
         "" if graph.speed is None else _sides(graph.speed.shape),
     )
-    return f"| {' | '.join(cells)} |"
 
 
 def _ratio(speed: Speed | None, engine: str) -> str:
@@ -92,21 +96,21 @@ def _section(recipe: RecipeCoverage) -> Iterator[str]:
     if recipe.note:
         yield f"- {recipe.note}."
     for graph in filter(_is_quantised, recipe.graphs):
-        yield from ("", f"`{graph.graph}`:", "", "| layers | operation | share | kernel | computed in | why |")
-        yield "|---|---|---|---|---|---|"
-        yield from map(_layers, graph.layers)
+        columns = ("layers", "operation", "share", "kernel", "computed in", "why")
+        table = markdown_table(columns, map(_layers, graph.layers), aligned=False)
+        yield from ("", f"`{graph.graph}`:", "", table)
 
 
 def _is_quantised(graph: GraphCoverage) -> bool:
     return graph.int8_share is not None
 
 
-def _layers(group: LayerGroup) -> str:
+def _layers(group: LayerGroup) -> tuple[str, ...]:
     computed = "INT8" if group.is_integer else "float"
     why = group.why_float and f"{group.why_float}: `{_names(group.examples)}`{' ...' if group.layers > 3 else ''}"
     share = f"{group.share:.2%}" if group.share >= SMALLEST_SHARE or not group.share else "under 0.01%"
     kernel = group.kernel or "not named"
-    return f"| {group.layers} | {group.kind} | {share} | {kernel} | {computed} | {why} |"
+    return str(group.layers), group.kind, share, kernel, computed, why
 
 
 def _names(examples: Iterable[str]) -> str:

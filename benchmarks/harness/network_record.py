@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from brain_edge.errors import BrainEdgeError
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.description import Machine
 
 from .cell_record import Commit
@@ -85,16 +86,17 @@ def network_table(run: NetworkRun) -> str:
         f"{run.network} {' x '.join(map(str, run.shape))}, random weights, {run.threads} threads, {run.machine.cpu} "
         f"({run.machine.isa}); {len(counted)} rounds count; target on AVX512-VNNI {run.target:g}x",
         "",
-        "| engine | latency | faster than PyTorch | peak memory | correlation | largest error |",
-        "|---|---|---|---|---|---|",
     ]
+    rows = []
     for entry in run.entries:
         samples = [entry.samples[number] for number in counted]
         ratio = ratio_of_medians(first, [sample.latency_ms for sample in samples])
-        lines.append(
-            f"| {entry.name} | {median(samples, 'latency_ms') / 1000:.3f} s "
-            f"| {ratio}x "
-            f"| {median(samples, 'peak_rss_bytes') / 2**20:.0f} MiB "
-            f"| {entry.correlation:.5f} | {entry.largest_error:.2g} |"
+        rows.append(
+            (
+                *(entry.name, f"{median(samples, 'latency_ms') / 1000:.3f} s", f"{ratio}x"),
+                f"{median(samples, 'peak_rss_bytes') / 2**20:.0f} MiB",
+                *(f"{entry.correlation:.5f}", f"{entry.largest_error:.2g}"),
+            )
         )
-    return "\n".join(lines)
+    columns = ("engine", "latency", "faster than PyTorch", "peak memory", "correlation", "largest error")
+    return "\n".join([*lines, markdown_table(columns, rows)])

@@ -16,6 +16,7 @@ import msgspec
 
 from benchmarks import BENCHMARKS
 from brain_edge.deploy.fetch import KNOWN_ARCHIVES, download
+from brain_edge.deploy.pip import run_pip
 from brain_edge.errors import BrainEdgeError
 from brain_edge.package.digest import sha256_of
 
@@ -46,7 +47,7 @@ def prepare(model: str, report: Callable[[str], None]) -> Path:
     if not stamp.exists():
         wheel = download(archive, report=report)
         report(f"installing {archive} into {FOLDER.name}")
-        _pip(python, "--no-deps", "--force-reinstall", str(wheel))
+        _install(python, "--no-deps", "--force-reinstall", str(wheel))
         stamp.touch()
     return python
 
@@ -64,8 +65,8 @@ def prepare_environment(report: Callable[[str], None]) -> Path:
         venv.create(FOLDER, clear=True, with_pip=True)
         index = os.environ.get("TORCH_INDEX")
         # as in the Makefile: torch comes first and alone, so that TORCH_INDEX is asked for nothing else
-        _pip(python, *(["--extra-index-url", index] if index else []), _pinned("torch"))
-        _pip(python, "-r", str(REQUIREMENTS))
+        _install(python, *(["--extra-index-url", index] if index else []), _pinned("torch"))
+        _install(python, "-r", str(REQUIREMENTS))
         stamp.touch()
     return python
 
@@ -85,8 +86,7 @@ def _pinned(name: str) -> str:
     return next(line for line in lines if line.startswith(f"{name}=="))
 
 
-def _pip(python: Path, *arguments: str) -> None:
-    command = [str(python), "-m", "pip", "install", "--quiet", "--no-input", "-c", str(CONSTRAINTS), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise BrainEdgeError(f"pip could not install the published programs:\n{done.stderr.strip()}")
+def _install(python: Path, *arguments: str) -> None:
+    said = run_pip("install", "--quiet", "-c", str(CONSTRAINTS), *arguments, python=python)
+    if said is not None:
+        raise BrainEdgeError(f"pip could not install the published programs:\n{said}")

@@ -18,7 +18,7 @@ SEED: Final = 20261121
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio of two medians and the bootstrap interval of level `LEVEL` around it."""
+    """A ratio, and the interval around it."""
 
     value: float
     low: float
@@ -26,6 +26,11 @@ class Ratio:
 
     def __str__(self) -> str:
         return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def median_and_range(ratios: Sequence[float]) -> Ratio:
+    """The median of ratios of one round each, and their range in place of an interval."""
+    return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
 
 def ratio_of_medians(numerators: Sequence[float], denominators: Sequence[float]) -> Ratio:

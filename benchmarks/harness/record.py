@@ -16,6 +16,7 @@ import msgspec
 
 from benchmarks import BENCHMARKS
 from brain_edge.errors import BrainEdgeError
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.description import Machine, this_machine
 
 from .cell_record import Commit
@@ -150,20 +151,23 @@ def table(run: InterleavedRun) -> str:
         f"{' x '.join(map(str, run.head.shape))} voxels; {len(counted)} of {total} rounds count, "
         f"load average {_loads(run)}",
         "",
-        "| contender | latency | spread | faster | CPU time | peak memory | of the published | Dice published "
-        "| Dice reference |",
-        "|---|---|---|---|---|---|---|---|---|",
-        *(_row(entry, run.entries[0], counted) for entry in run.entries),
+        markdown_table(
+            (
+                *("contender", "latency", "spread", "faster", "CPU time", "peak memory", "of the published"),
+                *("Dice published", "Dice reference"),
+            ),
+            [_row(entry, run.entries[0], counted) for entry in run.entries],
+        ),
     ]
     return "\n".join(lines)
 
 
-def _row(entry: InterleavedEntry, first: InterleavedEntry, counted: Sequence[int]) -> str:
+def _row(entry: InterleavedEntry, first: InterleavedEntry, counted: Sequence[int]) -> list[str]:
     samples, base = ([each.samples[number] for number in counted] for each in (entry, first))
     latency_s, first_s = ([sample.latency_ms / 1000 for sample in each] for each in (samples, base))
     peaks, first_peaks = ([float(sample.peak_rss_bytes or 0) for sample in each] for each in (samples, base))
     compared = entry is not first
-    cells = [
+    return [
         entry.name,
         f"{statistics.median(latency_s):.2f} s",
         f"{min(latency_s):.2f}-{max(latency_s):.2f} s",
@@ -174,7 +178,6 @@ def _row(entry: InterleavedEntry, first: InterleavedEntry, counted: Sequence[int
         f"{entry.dice_published:.4f}" if compared else "",
         "" if entry.dice_reference is None else f"{entry.dice_reference:.4f}",
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _loads(run: InterleavedRun) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.harness.cell_record import TIMED, EntryOutcome, Kind
-from brain_edge.evaluation.evaluate import format_rows
+from brain_edge.evaluation.markdown import markdown_table
 
 from .costs import cost_rows
 from .formatting import NOT_MEASURED, mib
@@ -81,7 +81,7 @@ def _machine(
     asked = target_rows(each)
     if asked:
         yield "### What was asked"
-        yield format_rows(TARGET_COLUMNS, asked)
+        yield markdown_table(TARGET_COLUMNS, asked)
     yield from whole_case_table(each.machine, cases)
     yield from networks(each)
     yield from _figure(drawn, f"latency-dice-{part}")
@@ -126,7 +126,7 @@ def _ceilings(each: OneMachine) -> Iterator[str]:
         for name in run.cell.contenders:
             by_limit = {entry.limit_mib: entry for entry in run.entries if entry.name == name}
             rows.append([run.cell.subject, name, *(_fits(by_limit.get(limit)) for limit in limits)])
-    yield format_rows(("model", "contender", *(f"{limit} MiB" for limit in limits)), rows)
+    yield markdown_table(("model", "contender", *(f"{limit} MiB" for limit in limits)), rows)
     yield (
         "Whole processes under a real limit (RLIMIT_DATA: heap, private mappings and the stacks of threads; it counts "
         "what is reserved, so it is stricter than resident memory). A cell says what was resident at most, or that the "
@@ -178,7 +178,7 @@ def _noise(each: OneMachine) -> Iterator[str]:
         for noise in found
     ]
     columns = ("cell", "contender", "faster, first run", "second run", "change", "hours between", "commits")
-    yield format_rows(columns, rows)
+    yield markdown_table(columns, rows)
 
 
 def _commit(commit: Commit) -> str:
@@ -197,7 +197,7 @@ def _costs(each: OneMachine, costs: Costs | None) -> Iterator[str]:
     if not rows:
         yield f"The file of costs names no device of this machine; its names are: {', '.join(costs.names)}."
         return
-    yield format_rows(columns, rows)
+    yield markdown_table(columns, rows)
     yield f"From the reader's own numbers ({costs.source}), not ours."
 
 
@@ -217,7 +217,9 @@ def _missing(each: OneMachine) -> Iterator[str]:
                     rows.append([run.cell.id, entry.name, str(entry.outcome), _short(entry.why)])
     yield "### What has no figures, and why"
     yield (
-        format_rows(("cell", "contender", "outcome", "why"), rows) if rows else "Nothing: every declared contender ran."
+        markdown_table(("cell", "contender", "outcome", "why"), rows)
+        if rows
+        else "Nothing: every declared contender ran."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.harness.cell_record import Kind
-from brain_edge.evaluation.evaluate import format_rows
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.description import NATIVE
 
 from .formatting import NO_PYTORCH, NOT_MEASURED, mib, outcome, seconds
@@ -66,7 +66,7 @@ def table_4(each: OneMachine) -> str:
         names = run.cell.contenders if run is not None else judged[model].cell.contenders
         rows += _rows_of(f"{model}, whole process", run, scores, names)
         rows.append([f"{model}, whole process", *_gpu_cells(each, model, whole=True)])
-    return format_rows(TABLE_4_COLUMNS, rows)
+    return markdown_table(TABLE_4_COLUMNS, rows)
 
 
 def _rows_of(
@@ -155,7 +155,7 @@ def networks(each: OneMachine) -> Iterator[str]:
         "of PyTorch",
         "correlation",
     )
-    yield format_rows(columns, rows)
+    yield markdown_table(columns, rows)
     yield (
         "Random weights from a fixed seed, a phantom as input, warm; correlation with PyTorch's answer, checked before "
         "anything is timed (INT8 of an untrained network has no accuracy: its correlation is only recorded). With two "
@@ -194,7 +194,7 @@ def scaling(each: OneMachine) -> Iterator[str]:
     if rows:
         yield "### Threads and instruction sets"
         figures_of_one = ("latency", "faster than PyTorch (95 % interval)", "peak memory")
-        yield format_rows(("network", "instructions", "threads", "engine", *figures_of_one), rows)
+        yield markdown_table(("network", "instructions", "threads", "engine", *figures_of_one), rows)
 
 
 def _order(cell: Cell) -> tuple[str, bool, str, int]:

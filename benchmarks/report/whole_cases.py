@@ -15,7 +15,7 @@ from benchmarks.harness.cell_record import MINIMUM_ROUNDS, MOST_BYTES, Commit
 from benchmarks.harness.ratios import ratio_of_medians
 from benchmarks.harness.sample import RunSample, quiet_rounds
 from brain_edge.errors import InputError
-from brain_edge.evaluation.evaluate import format_rows
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.description import Machine, differences
 
 from .formatting import mib, seconds
@@ -97,7 +97,7 @@ def whole_case_table(machine: Machine, runs: Iterable[WholeCaseRun]) -> Iterator
         return
     yield "### Whole cases, file to file"
     rows = [_row(run, entry) for _, run in sorted(ours.items()) for entry in run.entries]
-    yield format_rows(COLUMNS, rows)
+    yield markdown_table(COLUMNS, rows)
     yield (
         "Cold processes in turn, from image files to a mask file; ratios to the first contender of a model, over "
         "the rounds that both took part in and in which other programs took at most "

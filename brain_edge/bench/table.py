@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from brain_edge.bench.advice import advice
 from brain_edge.bench.record import peak_share, sums
 from brain_edge.errors import InputError
-from brain_edge.evaluation.evaluate import format_rows
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.description import differences
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def as_text(record: BenchRecord) -> str:
     )
     blocks = [
         head,
-        format_rows(LATENCY_COLUMNS, [_latency_row(each) for each in record.configurations]),
+        markdown_table(LATENCY_COLUMNS, [_latency_row(each) for each in record.configurations]),
         _LEGEND,
         advice(record),
     ]
@@ -84,7 +84,7 @@ def compared(first: BenchRecord, second: BenchRecord) -> str:
         [
             f"A: {first.model} ({first.number_format}) {first.digest[:16]}, "
             f"B: {second.model} ({second.number_format}) {second.digest[:16]}",
-            format_rows(COMPARE_COLUMNS, rows),
+            markdown_table(COMPARE_COLUMNS, rows),
             "Not interleaved: what is nearer to 1 than the spread of either record is noise.",
         ]
     )
@@ -115,12 +115,12 @@ def _profile_blocks(profile: Profile) -> Iterator[str]:
     all_ms = sum(layer.time_ms for layer in profile.layers)
     ranked = sorted(profile.layers, key=lambda layer: -layer.time_ms)[:MOST_LAYERS]
     yield f"Layers of one case, {profile.threads} thread(s), {profile.precision} where not integer:"
-    yield format_rows(LAYER_COLUMNS, [_layer_row(layer, profile, all_ms) for layer in ranked])
+    yield markdown_table(LAYER_COLUMNS, [_layer_row(layer, profile, all_ms) for layer in ranked])
     left = len(profile.layers) - len(ranked)
     if left > 0:
         rest_ms = all_ms - sum(layer.time_ms for layer in ranked)
         yield f"and {left} more that take {rest_ms:.1f} ms together (--json has them)"
-    yield format_rows(SUM_COLUMNS, [_sum_row(profile, number, all_ms) for number in range(len(sums(profile)))])
+    yield markdown_table(SUM_COLUMNS, [_sum_row(profile, number, all_ms) for number in range(len(sums(profile)))])
     yield _in_words(profile.layers)
 
 

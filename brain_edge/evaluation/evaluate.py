@@ -18,6 +18,7 @@ from brain_edge.evaluation.cohort import load_case, require_cases, study_for
 from brain_edge.evaluation.cohort.manifest import Split
 from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.evaluation.lesion_wise import LesionWise, RegionSummary, lesion_wise, summarize_region
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.evaluation.scores import LabelScore, ScoreSummary, score_labels, summarize
 from brain_edge.image.volume import Mask
 from brain_edge.package.trained import require_trained
@@ -180,30 +181,21 @@ def format_table(evaluation: Evaluation) -> str:
     blocks = ["\n".join((title, *evaluation.limits))]
     if evaluation.summaries:
         names = {label.value: label.name for label in evaluation.labels}
-        blocks.append(format_rows(SUMMARY_COLUMNS, [_summary_row(summary, names) for summary in evaluation.summaries]))
+        blocks.append(
+            markdown_table(SUMMARY_COLUMNS, [_summary_row(summary, names) for summary in evaluation.summaries])
+        )
         if evaluation.regions:
-            blocks.append(format_rows(REGION_COLUMNS, [_region_row(region) for region in evaluation.regions]))
-        blocks.append(format_rows(CASE_COLUMNS, [_case_row(result) for result in evaluation.cases]))
+            blocks.append(markdown_table(REGION_COLUMNS, [_region_row(region) for region in evaluation.regions]))
+        blocks.append(markdown_table(CASE_COLUMNS, [_case_row(result) for result in evaluation.cases]))
     if evaluation.without_reference:
         blocks.append("Without a reference mask, and in none of the figures above:")
-        blocks.append(format_rows(OTHER_COLUMNS, [_other_row(result) for result in evaluation.without_reference]))
+        blocks.append(markdown_table(OTHER_COLUMNS, [_other_row(result) for result in evaluation.without_reference]))
     return "\n\n".join(blocks)
 
 
 def number(value: float | None, digits: int) -> str:
     """A dash where a figure is not defined: a 0 would be read as one."""
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def format_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that is aligned for a terminal, too."""
-    # a "|" in a subject's name would end its cell
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    lines = [columns, ["-" * width for width in widths], *cells]
-    return "\n".join(
-        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
-    )
 
 
 SUMMARY_COLUMNS = (

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import brain_edge
+from brain_edge.deploy.pip import run_pip
 from brain_edge.deploy.wheelhouse.wheels import CONSTRAINTS, Wheel, missing, read_wheel, tested_versions
 from brain_edge.errors import InputError, UsageError
 
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from brain_edge.deploy.wheelhouse.target import Target
 
 NAME: Final = "brain-edge"
-_LAST_LINES: Final = 4
-"""How much of what pip said is shown where it failed."""
 
 
 def own_wheel(given: Path | None, folder: Path) -> Wheel:
@@ -74,7 +70,7 @@ def _wheels_in(folder: Path) -> dict[str, Wheel]:
 def _download(folder: Path, names: Sequence[str], target: Target) -> None:
     platforms = [f"--platform={tag}" for tag in target.pip_platforms]
     wanted = ["--only-binary=:all:", "--no-deps", f"--python-version={target.python_version}", "--implementation=cp"]
-    said = _pip("download", *wanted, *platforms, "-d", str(folder), *names)
+    said = run_pip("download", *wanted, *platforms, "-d", str(folder), *names)
     if said is not None:
         raise InputError(
             f"pip could not download wheels for {target}:\n{said}\n"
@@ -90,27 +86,8 @@ def _built(folder: Path) -> Path:
             f"give it with --wheel brain_edge-{brain_edge.__version__}-py3-none-any.whl"
         )
     # the build happens in an environment of its own, whose versions a constraint on this call does not reach
-    said = _pip("wheel", "--no-deps", "-w", str(folder), str(checkout), PIP_CONSTRAINT=str(checkout / CONSTRAINTS))
+    said = run_pip("wheel", "--no-deps", "-w", str(folder), str(checkout), PIP_CONSTRAINT=str(checkout / CONSTRAINTS))
     built = sorted(folder.glob("brain_edge-*.whl"))
     if said is not None or len(built) != 1:
         raise InputError(f"{checkout}: the wheel of this checkout could not be built:\n{said}\ntry `make wheel`")
     return built[0]
-
-
-def _pip(*arguments: str, **variables: str) -> str | None:
-    """Run pip; None where it succeeded, else the last of what it said."""
-    # -P: a pip.py in the working folder must not be taken for pip
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "pip", "--no-input", *arguments],
-        check=False,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        env={**os.environ, **variables},
-    )
-    if done.returncode == 0:
-        return None
-    lines = [f"  {line.strip()}" for line in done.stdout.splitlines() if line.strip()]
-    return "\n".join(lines[-_LAST_LINES:])

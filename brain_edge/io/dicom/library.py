@@ -11,7 +11,7 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from brain_edge.errors import MissingExtraError
+from brain_edge.errors import extra_needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,10 +26,8 @@ def import_pydicom() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
+    with extra_needed("reading DICOM", "pydicom", "dicom"):
         import pydicom.pixels
-    except ImportError as error:
-        raise MissingExtraError("reading DICOM", "pydicom", "dicom") from error
     return pydicom
 
 
@@ -39,13 +37,11 @@ def import_highdicom() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
+    with extra_needed("writing DICOM", "highdicom", "dicom"):
         import highdicom
         import highdicom.sc
         import highdicom.seg
         import highdicom.sr
-    except ImportError as error:
-        raise MissingExtraError("writing DICOM", "highdicom", "dicom") from error
     return highdicom
 
 

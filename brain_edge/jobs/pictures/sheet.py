@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from brain_edge.errors import MissingExtraError
+from brain_edge.errors import extra_needed
 from brain_edge.machine.atomic import atomic_file
 
 if TYPE_CHECKING:
@@ -58,12 +58,9 @@ def require_matplotlib() -> None:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        with _IMPORTING, _home_left_alone():
-            import matplotlib.figure
-            import matplotlib.font_manager  # noqa: F401 - reads every font of the system, and keeps a list of them
-    except ImportError as error:
-        raise MissingExtraError("a picture of a mask", "matplotlib", "report") from error
+    with extra_needed("a picture of a mask", "matplotlib", "report"), _IMPORTING, _home_left_alone():
+        import matplotlib.figure
+        import matplotlib.font_manager  # noqa: F401 - reads every font of the system, and keeps a list of them
 
 
 @contextmanager

@@ -55,6 +55,11 @@ class AccuracyBudget:
         _require_drop("--max-dice-drop", self.max_dice_drop)
         if self.max_case_drop is not None:
             _require_drop("--max-case-drop", self.max_case_drop)
+            if self.max_case_drop < self.max_dice_drop:
+                raise UsageError(
+                    f"expected --max-case-drop of at least --max-dice-drop, got {self.max_case_drop:g} and "
+                    f"{self.max_dice_drop:g}: where no case drops further, no mean does, and one of both binds nothing"
+                )
         elif self.max_dice_drop >= HALF:
             raise UsageError(
                 f"expected --max-dice-drop below {HALF:g}, got {self.max_dice_drop:g}: a single case may drop by twice "

@@ -19,6 +19,7 @@ from brain_edge.errors import BrainEdgeError
 from brain_edge.evaluation.cohort import CaseEntry, CohortManifest, FileEntry, Split, load_cohort
 from brain_edge.evaluation.cohort.reference import read_reference
 from brain_edge.evaluation.cohort.toml import format_manifest
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume, write_image, write_stripped
 from brain_edge.jobs.case import read_study
@@ -241,20 +242,19 @@ def _row(contender: Contender, samples: Sequence[tuple[float, int]], mask: Mask,
 
 def format_rows(rows: Sequence[Row], threads: int) -> str:
     """The figures as a Markdown table, times as ratios to the first row too."""
-    lines = [
-        WARNING,
-        "",
-        f"| whole process, {threads} threads | Dice (shipped mask) | Dice (PyTorch) | latency | peak memory | disk |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        ratio = rows[0].latency_ms / row.latency_ms
-        lines.append(
-            f"| {row.name} | {row.dice_reference:.4f} | {row.dice_pytorch:.4f} "
-            f"| {row.latency_ms / 1000:.2f} s ({ratio:.1f}x) | {row.peak_rss_bytes / 2**20:.0f} MiB "
-            f"| {row.size_bytes / 1e6:.1f} MB |"
-        )
-    return "\n".join(lines)
+    process = f"whole process, {threads} threads"
+    table = markdown_table(
+        (process, "Dice (shipped mask)", "Dice (PyTorch)", "latency", "peak memory", "disk"),
+        [
+            (
+                *(row.name, f"{row.dice_reference:.4f}", f"{row.dice_pytorch:.4f}"),
+                f"{row.latency_ms / 1000:.2f} s ({rows[0].latency_ms / row.latency_ms:.1f}x)",
+                *(f"{row.peak_rss_bytes / 2**20:.0f} MiB", f"{row.size_bytes / 1e6:.1f} MB"),
+            )
+            for row in rows
+        ],
+    )
+    return f"{WARNING}\n\n{table}"
 
 
 def _write_results(folder: Path, rows: Sequence[Row], head: Path, threads: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brain_edge.evaluation.evidence import evidence_in
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.package.manifest import WeightsStatus
 
 if TYPE_CHECKING:
@@ -71,11 +72,14 @@ def _parity(manifest: Manifest) -> Iterator[str]:
             f"How far this one is from it {measured}."
         )
         yield ""
-    yield "| network | largest error | relative error | same label |"
-    yield "|---|---|---|---|"
-    for graph in parity.graphs:
-        share = f"{graph.same_label_share:.4%}"
-        yield f"| {graph.graph} | {graph.max_error:.2g} | {graph.relative_error:.2g} | {share} |"
+    yield markdown_table(
+        ("network", "largest error", "relative error", "same label"),
+        [
+            (each.graph, f"{each.max_error:.2g}", f"{each.relative_error:.2g}", f"{each.same_label_share:.4%}")
+            for each in parity.graphs
+        ],
+        aligned=False,
+    )
     yield ""
     yield f"Final masks, PyTorch against OpenVINO: {parity.masks_in_words}."
     yield ""
@@ -104,11 +108,17 @@ def _evidence(evidence: Evidence) -> Iterator[str]:
         if line:
             yield line
             yield ""
-    yield f"| case | split | label | Dice of {baseline} | Dice of {candidate} | agreement |"
-    yield "|---|---|---|---|---|---|"
-    for case in evidence.cases:
-        figures = " | ".join(_figure(value) for value in (case.dice_baseline, case.dice_candidate, case.agreement))
-        yield f"| {case.case} | {case.split} | {case.label} | {figures} |"
+    yield markdown_table(
+        ("case", "split", "label", f"Dice of {baseline}", f"Dice of {candidate}", "agreement"),
+        [
+            (
+                *(str(each.case), each.split, str(each.label)),
+                *map(_figure, (each.dice_baseline, each.dice_candidate, each.agreement)),
+            )
+            for each in evidence.cases
+        ],
+        aligned=False,
+    )
     yield ""
 
 

@@ -73,7 +73,7 @@ def require_search(splits: Splits, spec: ModelSpec, budget: AccuracyBudget, repo
     """Refuse what a search could not judge, before anything is computed.
 
     Raises:
-        UsageError: an unbound label that the model has not.
+        UsageError: an unbound label that the model has not, or limits that would bind nothing.
         BudgetError: the confidence needs more subjects.
         InputError: a case cannot be used.
     """
@@ -81,6 +81,14 @@ def require_search(splits: Splits, spec: ModelSpec, budget: AccuracyBudget, repo
     if unknown := sorted(set(budget.unbound) - set(labels)):
         raise UsageError(
             f"expected --unbound to name a label of {spec.name} ({', '.join(map(str, labels))}), got {unknown[0]}"
+        )
+    if set(labels) <= set(budget.unbound):
+        raise UsageError(f"--unbound names every label of {spec.name}: the budget would bind nothing; leave one bound")
+    known = [case for cases in splits.compared for case in cases if case.has_reference]
+    if budget.max_hd95_increase_mm is not None and not known:
+        raise UsageError(
+            f"no case to be judged of the cohort {splits.cohort.called} has a reference mask: --max-hd95-increase-mm "
+            "would bind nothing; leave it out, or add reference masks"
         )
     judged = [case for case in splits.judged if case.has_reference] or splits.judged
     people = {person_key(case.entry.subject) for case in judged}

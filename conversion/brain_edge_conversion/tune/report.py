@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.evaluation.evaluate import format_rows
+from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import Machine, this_machine
@@ -203,7 +203,7 @@ def as_markdown(report: TuningReport) -> str:
         f"Budget: mean Dice drop of a label at most {report.max_dice_drop:g}, of a single case at most "
         f"{report.max_case_drop:g}. Searched on the {report.searched_on} cases. {_ended(report)}",
         "",
-        format_rows(COLUMNS, rows),
+        markdown_table(COLUMNS, rows),
         "",
         f"Latency and peak memory are medians of whole cold processes on one case, {report.threads} thread(s), "
         f"{report.machine.cpu} ({report.machine.isa}). They are reported, and decided nothing: operations did. "
