@@ -85,14 +85,10 @@ def is_separable(path: Path, join: Any) -> bool:
             return False
         if node.get_type_name() == "GroupNormalization" and first % (channels // _groups(node)):
             return False
-        if node.get_type_name() == "MVN" and _spans_channels(node):
+        rank = len(node.get_input_shape(0))
+        if node.get_type_name() == "MVN" and any(axis % rank <= CHANNELS for axis in constant_of(node, 1).ravel()):
             return False
     return True
-
-
-def _spans_channels(node: Any) -> bool:
-    rank = len(node.get_input_shape(0))
-    return any(int(axis) % rank <= CHANNELS for axis in constant_of(node, 1).ravel())
 
 
 def parts_of(join: Any) -> list[Part]:
