@@ -32,6 +32,7 @@ HEAVY = {
     "brain_edge": {
         "cc3d": "image.components",
         "filelock": "jobs.batch.lock",
+        "fill_voids": "image.components",
         "highdicom": "io.dicom.library",
         "isal": "io.nifti",
         "jinja2": "jobs.pictures.batch_page",
@@ -51,7 +52,7 @@ HEAVY = {
         "onnx": "weights.onnx_graph",
         "onnxruntime": "weights.onnx_graph",
         "yaml": "folders.reading",
-        **dict.fromkeys(("cc3d", "highdicom", "isal", "nibabel", "openvino", "pydicom"), ""),
+        **dict.fromkeys(("cc3d", "fill_voids", "highdicom", "isal", "nibabel", "openvino", "pydicom"), ""),
     },
 }
 """The one module of each package that imports a library which is heavy, optional or of the build side.

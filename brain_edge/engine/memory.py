@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.engine.execution import Decision
-from brain_edge.engine.restoring import SLAB_BYTES
+from brain_edge.engine.execution import SLAB_BYTES, Decision
 from brain_edge.errors import InputError, UsageError
 from brain_edge.machine.process import available_bytes, peak_rss_bytes, return_free_memory, rss_bytes
 from brain_edge.runtime.protocol import MeasuredSession
@@ -81,7 +80,7 @@ class MemoryLimit:
             return False
         needed = predicted_peak_bytes(wanted, native, sessions)
         while needed is not None and needed > limit:
-            if not any(_spare(session) for session in sessions.values()):
+            if not any(isinstance(each, MeasuredSession) and each.spare() for each in sessions.values()):
                 raise InputError(self._refusal(needed, limit))
             return_free_memory()
             needed = predicted_peak_bytes(wanted, native, sessions)
@@ -186,7 +185,3 @@ def _fits_easily(stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape
         sums = 2 * stage.network.channels_out * prod(sides) * FLOAT_BYTES
         roughly = max(roughly, graphs + sums, after_bytes(stage, plan, sides, native))
     return (rss_bytes() or 0) + roughly < limit
-
-
-def _spare(session: Session) -> bool:
-    return isinstance(session, MeasuredSession) and session.spare()

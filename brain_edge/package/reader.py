@@ -165,12 +165,8 @@ def _require_format(path: Path, text: bytes) -> None:
 
 
 def _require_graphs(folder: Path, manifest: Manifest) -> None:
-    needed = {path for graph in manifest.spec.graphs for path in _graph_files(graph)} | {manifest.self_test.mask}
+    graphs = [graph_path(graph) for graph in manifest.spec.graphs]
+    needed = {*graphs, *(xml.removesuffix(".xml") + ".bin" for xml in graphs), manifest.self_test.mask}
     unlisted = sorted(needed - set(manifest.files))
     if unlisted:
         raise PackageError(f"{folder}: the manifest needs {', '.join(unlisted)} but does not list it with a hash")
-
-
-def _graph_files(graph: str) -> tuple[str, str]:
-    xml = graph_path(graph)
-    return xml, xml.removesuffix(".xml") + ".bin"
