@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from benchmarks.harness.record import write_record
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError
 from brain_edge.jobs.batch import Batch, run_batch
-from brain_edge.jobs.case import Job, LoadedModel, run_case
+from brain_edge.jobs.case import Job, run_case
 from brain_edge.jobs.outputs import Outputs
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
@@ -133,9 +134,9 @@ def _compare(sides: FolderComparison, rounds: int, count: int) -> dict[str, Any]
 
 def _timed_single(sides: FolderComparison, jobs: Sequence[Job]) -> float:
     start = time.perf_counter()
-    model = LoadedModel.load(sides.package, sides.options)
+    segmenter = Segmenter.open(sides.package, sides.options)
     for job in jobs:
-        run_case(model, job)
+        run_case(segmenter, job)
     return time.perf_counter() - start
 
 

@@ -24,8 +24,9 @@ import click
 import numpy as np
 
 from benchmarks.harness.answers import brain_of
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.evaluation.markdown import markdown_table
-from brain_edge.jobs.case import Job, LoadedModel, run_case
+from brain_edge.jobs.case import Job, run_case
 from brain_edge.jobs.outputs import Outputs
 from brain_edge.machine.description import this_machine
 from brain_edge.machine.options import RuntimeOptions
@@ -132,8 +133,8 @@ def _check(installed: Installation, case: _Case) -> str:
     subprocess.run(case.command(installed), check=True, capture_output=True)
     opened = open_package(case.package)
     ours = case.folder / "ours.nii.gz"
-    model = LoadedModel.load(opened, RuntimeOptions(threads=case.threads))
-    run_case(model, Job({opened.spec.inputs[0].name: case.head}, Outputs(mask=ours)))
+    segmenter = Segmenter.open(opened, RuntimeOptions(threads=case.threads))
+    run_case(segmenter, Job({opened.spec.inputs[0].name: case.head}, Outputs(mask=ours)))
     if not np.array_equal(brain_of(case.mask), brain_of(ours)):
         sys.exit(f"error: {case.package}: the installation and this checkout make different masks; nothing is timed")
     return opened.digest[:16]

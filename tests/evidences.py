@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from brain_edge.evaluation.evidence import AccuracyCase, Basis, Change, Evidence, Limits
+from brain_edge.evaluation.evidence import AccuracyCase, Basis, Evidence, Limits
+from brain_edge.package.manifest import Change
 
 
 def accuracy_case(case: int = 1, label: int = 1, **fields: Any) -> AccuracyCase:

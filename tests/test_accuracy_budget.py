@@ -39,7 +39,10 @@ def failures(cases: list[AccuracyCase], **limits: float) -> list[str]:
 def test_opposite_errors_that_hide_in_a_drop_of_zero_are_seen_by_the_disagreement():
     """INT8 loses at one end what it wins at the other: Dice against the reference stays, the mask does not."""
     cases = [record(1, drop=0.0, agreement=0.93)]
-    assert failures(cases) == []
+    assert failures(cases) == [
+        "mean disagreement of label 1 with the baseline is 0.07000 over the cases with a reference, the limit is 0.03"
+    ]
+    assert failures(cases, max_disagreement=0.08) == []
     assert failures(cases, max_disagreement=0.05) == [
         "mean disagreement of label 1 with the baseline is 0.07000 over the cases with a reference, the limit is 0.05"
     ]
@@ -73,7 +76,15 @@ def test_a_case_with_a_reference_that_lacks_the_label_is_still_one_with_a_refere
 def test_the_distance_can_be_bounded_case_by_case(int8_mm: float | None, words: list[str]):
     cases = [record(1, hd95_candidate_mm=int8_mm), record(2, hd95_candidate_mm=0.1)]
     assert failures(cases, max_hd95_increase_mm=0.5) == words
-    assert failures(cases) == []
+
+
+def test_unless_stated_hd95_grows_by_two_mm_or_a_voxels_diagonal():
+    fine, coarse = record(1, hd95_candidate_mm=3.5), record(1, hd95_candidate_mm=3.5, voxel_diagonal_mm=5.2)
+    assert failures([fine]) == ["HD95 of case 1, label 1 grows by 2.50 mm, the limit is 2 mm"]
+    assert failures([coarse]) == []
+    assert failures([record(1, hd95_candidate_mm=None)]) == [
+        "HD95 of case 1, label 1 is lost with the label, the limit is 2 mm"
+    ]
 
 
 def test_a_label_that_neither_mask_has_grows_by_nothing():

@@ -10,8 +10,9 @@ from evidences import accuracy_case
 from tiny_package import tiny_manifest
 
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, CohortManifest, FileEntry, Split
-from brain_edge.evaluation.evidence import AccuracyCase, Basis, Change, IsaRecord
+from brain_edge.evaluation.evidence import AccuracyCase, Basis, IsaRecord
 from brain_edge.package import ModelPackage
+from brain_edge.package.manifest import Change
 from brain_edge_conversion.budget.budget import AccuracyBudget
 from brain_edge_conversion.search.evidence import evidence_of
 from brain_edge_conversion.search.judgement import Judgement
@@ -61,23 +62,25 @@ def judgement(records: list[AccuracyCase], header: dict[str, bool] | None = None
     )
 
 
-def test_with_nineteen_subjects_nothing_is_missing():
-    made = evidence_of(judgement([record(case) for case in range(1, 20)]))
+def test_with_twenty_nine_subjects_nothing_is_missing():
+    made = evidence_of(judgement([record(case) for case in range(1, 30)]))
     assert made.warnings == ()
-    assert "at most 1/20 = 5%" in made.next_patient
+    assert "of at most 9.8% of all subjects" in made.next_patient
     assert made.labels[0].interval is not None
     assert made.basis is Basis.ACCURACY
 
 
-def test_with_eighteen_the_record_says_what_is_missing():
-    made = evidence_of(judgement([record(case) for case in range(1, 19)]))
-    assert made.warnings == ("18 test subject(s): a statement with 95 % confidence needs 19, 1 more.",)
+def test_with_twenty_eight_the_record_says_what_is_missing():
+    made = evidence_of(judgement([record(case) for case in range(1, 29)]))
+    assert made.warnings == (
+        "28 test subject(s): that at most 10 % of all subjects exceed the limit needs 29, 1 more (95 % confidence).",
+    )
 
 
 def test_two_cases_of_one_subject_are_one_witness():
     made = evidence_of(judgement([record(1, 0.001, subject=7), record(2, 0.004, subject=7)]))
     assert made.subjects == 1
-    assert "worst seen (0.00400) is at most 1/2" in made.next_patient
+    assert "none of these 1 test subject(s) does" in made.next_patient
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,7 @@ def test_without_references_it_is_agreement_and_not_accuracy():
     made = evidence_of(judgement([record(1, None), record(2, None)]))
     assert made.basis is Basis.AGREEMENT
     assert made.warnings[0] == "No case has a reference mask: the figures are agreement with FP32, not accuracy."
-    assert "worst disagreement with FP32 exceeds" in made.next_patient
+    assert "the worst disagreement with FP32 of at most" in made.next_patient
 
 
 def test_cases_without_references_are_reported_apart():
@@ -111,13 +114,13 @@ def test_cases_without_references_are_reported_apart():
 
 
 def test_a_drop_of_zero_with_other_masks_is_luck_and_said_to_be():
-    many = [record(case, 0.0, agreement=0.1) for case in range(1, 20)]
+    many = [record(case, 0.0, agreement=0.1) for case in range(1, 30)]
     made = evidence_of(judgement(many))
     assert made.warnings == (
         "label 1: the masks of INT8 differ from those of FP32 by 0.90000 (1 - Dice) where Dice against the reference "
         "drops by 0.00000: errors that cancel, on these images; --max-disagreement bounds them.",
     )
-    assert evidence_of(judgement([record(case, 0.0, agreement=0.901) for case in range(1, 20)])).warnings == ()
+    assert evidence_of(judgement([record(case, 0.0, agreement=0.901) for case in range(1, 30)])).warnings == ()
 
 
 def test_what_the_search_had_to_do_without_and_how_often_the_test_was_looked_at_are_said():
@@ -150,7 +153,7 @@ def test_the_smallest_budget_is_one_that_older_instructions_meet_too():
 
 def test_subjects_in_whom_no_label_occurs_do_not_count_for_the_confidence():
     nowhere = record(3, None, agreement=None, reference_volume_ml=0.0)
-    sure = judgement([record(1), record(2), nowhere], budget=AccuracyBudget(confidence=0.75))
+    sure = judgement([record(1), record(2), nowhere], budget=AccuracyBudget(confidence=0.75, max_exceedance=0.4))
     assert sure.failures == ("--confidence 0.75 needs 3 test subjects in whom a label occurs, 2 were found",)
 
 

@@ -117,8 +117,10 @@ def test_the_record_is_of_the_test_split_and_says_what_the_search_has_seen(repai
     assert evidence is not None
     assert {(record.split, record.subject) for record in evidence.cases} == {("test", 3), ("test", 4)}
     assert (evidence.searched_on, evidence.subjects, evidence.earlier_candidates) == ("validation", 2, 0)
-    assert "at most 1/3 = 33%" in evidence.next_patient
-    assert evidence.warnings == ("2 test subject(s): a statement with 95 % confidence needs 19, 17 more.",)
+    assert "of at most 77.6% of all subjects" in evidence.next_patient
+    assert evidence.warnings == (
+        "2 test subject(s): that at most 10 % of all subjects exceed the limit needs 29, 27 more (95 % confidence).",
+    )
 
 
 @pytest.mark.skipif(bool(isa.obstacle(platform.machine(), Precision.F32)), reason="not an x86 CPU")
@@ -292,14 +294,14 @@ def test_confidence_without_enough_subjects_is_refused_before_anything_runs(
     fp32: ModelPackage, cohort: Cohort, tmp_path: Path
 ):
     lines: list[str] = []
-    with pytest.raises(BudgetError, match=r"needs 19 test subjects, the cohort .* has 2: 17 more needed"):
+    with pytest.raises(BudgetError, match=r"needs 29 test subjects, the cohort .* has 2: 27 more needed"):
         quantize(fp32, cohort, tmp_path / "int8", options(lines.append, confidence=0.95))
     assert lines == []
 
 
 def test_confidence_is_refused_where_no_one_speaks_for_patients(fp32: ModelPackage, tmp_path: Path):
     made = phantom_cohort(tmp_path, SPLITS, synthetic=True)
-    with pytest.raises(BudgetError, match=r"--confidence 0\.5 needs 1 test subjects, .* has 0: 1 more needed"):
+    with pytest.raises(BudgetError, match=r"--confidence 0\.5 .* needs 7 test subjects, .* has 0: 7 more needed"):
         quantize(fp32, made, tmp_path / "int8", options(confidence=0.5))
 
 
@@ -348,7 +350,7 @@ def test_a_second_package_from_the_same_test_images_says_so(
 
 def test_baseline_masks_are_those_of_the_package(fp32: ModelPackage, cohort: Cohort, tmp_path: Path):
     cases = cohort.cases(Split.TEST)
-    write_baseline(fp32, cases, tmp_path, ONE_THREAD)
+    write_baseline(Segmenter.open(fp32, ONE_THREAD), cases, tmp_path)
     for case in cases:
         labels = np.load(tmp_path / f"baseline-{case.number}.npz")["labels"]
         study, _ = load_case(case)

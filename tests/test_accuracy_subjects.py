@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import bootstrap
+from scipy.stats import binomtest, bootstrap
 
 from brain_edge.errors import BudgetError
+from brain_edge_conversion.budget.budget import AccuracyBudget
 from brain_edge_conversion.budget.subjects import (
     exceedance,
     mean_interval,
+    mean_over_subjects,
     next_patient,
     require_confidence,
     subjects_needed,
@@ -20,42 +22,60 @@ from brain_edge_conversion.budget.subjects import (
 
 
 @pytest.mark.parametrize(
-    ("confidence", "subjects"), [(0.95, 19), (0.9, 9), (0.99, 99), (0.5, 1), (0.951, 20), (0.3, 1)]
+    ("confidence", "share", "subjects"),
+    [(0.95, 0.1, 29), (0.95, 0.05, 59), (0.9, 0.1, 22), (0.5, 0.5, 1), (0.99, 0.01, 459)],
 )
-def test_subjects_needed(confidence: float, subjects: int):
-    assert subjects_needed(confidence) == subjects
+def test_subjects_needed(confidence: float, share: float, subjects: int):
+    assert subjects_needed(confidence, share) == subjects
 
 
-@given(st.floats(0.01, 0.999))
-def test_with_one_subject_less_the_confidence_is_not_reached(confidence: float):
-    needed = subjects_needed(confidence)
-    assert exceedance(needed) <= 1 - confidence + 1e-6
-    assert needed == 1 or exceedance(needed - 1) > 1 - confidence - 1e-6
+@given(st.floats(0.01, 0.999), st.floats(0.01, 0.9))
+def test_with_one_subject_less_the_confidence_is_not_reached(confidence: float, share: float):
+    needed = subjects_needed(confidence, share)
+    assert exceedance(needed, confidence) <= share + 1e-6
+    assert needed == 1 or exceedance(needed - 1, confidence) > share - 1e-6
 
 
-def test_the_next_subject_exceeds_the_worst_of_n_as_often_as_said():
-    """Simulated: exchangeable subjects, whatever the distribution of their drops."""
-    drops = np.random.default_rng(1).lognormal(-6, 1.5, (20_000, 8))
-    exceeded = (drops[:, -1] > drops[:, :-1].max(axis=1)).mean()
-    assert exceeded == pytest.approx(exceedance(7), abs=0.01)
+@pytest.mark.parametrize("subjects", [1, 10, 19, 60])
+def test_the_bound_is_the_exact_binomial_of_scipy(subjects: int):
+    theirs = binomtest(0, subjects).proportion_ci(0.9, method="exact").high  # two sides of 5 %
+    assert exceedance(subjects) == pytest.approx(theirs, abs=1e-9)
+
+
+@pytest.mark.parametrize("subjects", [3, 10, 19, 60])
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.1, 0.2, 0.5])
+def test_a_false_statement_is_printed_as_rarely_as_stated(subjects: int, share: float):
+    """Of all cohorts that are drawn, refused ones counted: it is printed where no test subject exceeds the limit."""
+    draws = 20_000
+    exceeding = np.random.default_rng(7).binomial(subjects, share, draws)
+    is_false = share > exceedance(subjects)
+    printed_and_false = (exceeding == 0).mean() if is_false else 0.0
+    assert printed_and_false <= 0.05 + 3 * (0.05 * 0.95 / draws) ** 0.5
 
 
 def test_a_confidence_that_so_few_subjects_cannot_give_is_refused():
-    words = r"^--confidence 0\.95 needs 19 test subjects, the cohort x has 4: 15 more needed; no package was written$"
+    words = (
+        r"^--confidence 0\.95 that at most 10% of subjects exceed the limit needs 29 test subjects, the cohort x has "
+        r"4: 25 more needed; no package was written$"
+    )
+    asked = AccuracyBudget(confidence=0.95)
     with pytest.raises(BudgetError, match=words) as refused:
-        require_confidence(0.95, 4, "the cohort x")
+        require_confidence(asked, 4, "the cohort x")
     assert refused.value.exit_code == 4
-    require_confidence(0.95, 19, "the cohort x")
-    require_confidence(None, 0, "the cohort x")
+    require_confidence(asked, 29, "the cohort x")
+    require_confidence(AccuracyBudget(confidence=0.95, max_exceedance=0.2), 14, "the cohort x")
+    require_confidence(AccuracyBudget(), 0, "the cohort x")
 
 
 def test_the_unit_is_the_subject_and_its_worst_case():
     worst = worst_by_subject([(1, 0.001), (1, 0.02), (2, -0.01), (2, -0.03)])
     assert worst == {1: 0.02, 2: -0.01}
-    assert next_patient(worst, "drop") == (
-        "For a new subject from the same population as these 2 test subject(s), the probability that its worst drop "
-        "exceeds the worst seen (0.02000) is at most 1/3 = 33% (on average over subjects and test sets, not for one "
-        "given patient)."
+    assert next_patient(worst, 0.02, "drop") == (
+        "With 95% confidence, the worst drop of at most 77.6% of all subjects of the same population exceeds 0.02: "
+        "none of these 2 test subject(s) does (exact binomial)."
+    )
+    assert next_patient(worst, 0.01, "drop") == (
+        "The worst drop of 1 of 2 test subject(s) exceeds the limit for a single case (0.01)."
     )
 
 
@@ -71,13 +91,13 @@ def test_the_interval_is_that_of_scipy():
     assert interval == pytest.approx((theirs.low, theirs.high), abs=3e-5)
 
 
-def test_the_interval_is_of_the_mean_that_the_budget_binds():
-    """One subject came twelve times, and its cases weigh twelve times in the mean over cases."""
-    drops = [*((subject, 0.001) for subject in range(11)), *((11, 0.02) for _ in range(12))]
+def test_who_came_more_often_does_not_weigh_more():
+    """One subject came twelve times with a drop of 0: its visits do not pay for the others."""
+    drops = [*((subject, 0.02) for subject in range(11)), *((11, 0.0) for _ in range(12))]
+    assert mean_over_subjects(drops) == pytest.approx(11 * 0.02 / 12)
     interval = mean_interval(drops)
     assert interval is not None
-    mean = float(np.mean([drop for _, drop in drops]))
-    assert interval[0] < mean < interval[1]
+    assert interval[0] < mean_over_subjects(drops) < interval[1]
 
 
 def test_a_second_visit_is_no_second_witness():

@@ -32,6 +32,7 @@ HEAVY = {
     "brain_edge": {
         "cc3d": "image.components",
         "filelock": "jobs.batch.lock",
+        "fill_voids": "image.components",
         "highdicom": "io.dicom.library",
         "isal": "io.nifti",
         "jinja2": "jobs.pictures.batch_page",
@@ -51,7 +52,7 @@ HEAVY = {
         "onnx": "weights.onnx_graph",
         "onnxruntime": "weights.onnx_graph",
         "yaml": "folders.reading",
-        **dict.fromkeys(("cc3d", "highdicom", "isal", "nibabel", "openvino", "pydicom"), ""),
+        **dict.fromkeys(("cc3d", "fill_voids", "highdicom", "isal", "nibabel", "openvino", "pydicom"), ""),
     },
 }
 """The one module of each package that imports a library which is heavy, optional or of the build side.
@@ -72,6 +73,19 @@ WHOLE_OPENVINO = {
 }
 """The modules that ask for all of openvino: for a core to keep, its converter, or to make a model. For the others there
 are the functions of `runtime/library`: an import elsewhere could be the first one, and call home."""
+
+ONLY_MAKERS = {
+    "WarmSegmenter": "brain_edge.engine.segmenter",
+    # PyTorch's networks between the same steps
+    "Segmenter": "brain_edge_conversion.convert.parity brain_edge_conversion.demo.published_network",
+    # the parity check asks graph by graph
+    "open_sessions": "brain_edge.engine.segmenter brain_edge_conversion.convert.convert",
+    **dict.fromkeys(("GraphSession", "SessionPool", "CompiledGraph"), "brain_edge.runtime.session"),
+    # the profiler compiles a graph again, with counters
+    "GraphCompiler": "brain_edge.runtime.session brain_edge.bench.profile",
+    "run_case": "brain_edge.cli.run brain_edge.jobs.batch.case",
+}
+"""Who calls what runs a case, or what it is made of. Everybody else calls `Segmenter.open`."""
 
 
 @cache
@@ -117,6 +131,17 @@ def importing(name: str, what: str) -> set[str]:
         module
         for module, path in modules(PACKAGES[name]).items()
         if any(f"{each}.".startswith(f"{what}.") for each in imported(path, module))
+    }
+
+
+def calling(what: str) -> set[str]:
+    """The modules of both packages that call a function or class by this name, as such or of a module."""
+    return {
+        module
+        for root in PACKAGES.values()
+        for module, path in modules(root).items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and what in (getattr(node.func, "id", None), getattr(node.func, "attr", None))
     }
 
 
@@ -166,9 +191,80 @@ def test_few_modules_ask_for_all_of_openvino():
     assert set().union(*(importing(name, door) for name in PACKAGES)) == WHOLE_OPENVINO
 
 
+@pytest.mark.parametrize("what", ONLY_MAKERS)
+def test_there_is_no_second_way_to_run_a_case(what):
+    assert calling(what) == set(ONLY_MAKERS[what].split())
+
+
 def test_the_runtime_reaches_the_build_side_from_the_command_line_alone():
     users = importing("brain_edge", "brain_edge_conversion")
     assert all(user.startswith("brain_edge.cli.") for user in users), users
+
+
+VERBS = ("convert", "quantize", "tune")
+MOST_IMPORTS = 15
+"""Modules of ours that the module of a verb imports: what it says in ten lines should not lie in thirty places."""
+
+
+def homes(name: str, known: dict[str, Path]) -> set[str]:
+    """The modules that a dotted name comes from; for one that only passes names on, those that it has them of."""
+    module = name
+    while module not in known:
+        if not (module := module.rpartition(".")[0]):
+            return set()
+    body = ast.parse(known[module].read_text(encoding="utf-8")).body
+    passed_on = imported(known[module], module)
+    if not passed_on or not all(isinstance(node, ast.Import | ast.ImportFrom | ast.Expr | ast.Assign) for node in body):
+        return {module}
+    wanted = name.removeprefix(module).removeprefix(".")
+    taken = [each for each in passed_on if each.rpartition(".")[2] == wanted or not wanted]
+    return set().union(*(homes(each, known) for each in taken)) or {module}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_module_of_a_verb_imports_few_others(verb):
+    known = {module: path for root in PACKAGES.values() for module, path in modules(root).items()}
+    module = f"brain_edge_conversion.{verb}.{verb}"
+    found = set().union(*(homes(name, known) for name in imported(known[module], module)))
+    assert 1 < len(found) <= MOST_IMPORTS, sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("top.door", {"top.one", "top.two"}),
+        ("top.door.first", {"top.one"}),
+        ("top.outer.second", {"top.two"}),
+        ("top.one.first", {"top.one"}),
+        ("elsewhere.first", set()),
+    ],
+)
+def test_a_module_that_only_passes_names_on_hides_none(tmp_path, name, found):
+    texts = {
+        "one": "first = 1",
+        "two": "import top.one\ndef second(): ...",
+        "door": '"""A door."""\nfrom top.one import first\nfrom top.two import second\n__all__ = ["first", "second"]',
+        "outer": "from top.door import second",
+    }
+    for module, text in texts.items():
+        (tmp_path / f"{module}.py").write_text(text)
+    assert homes(name, {f"top.{module}": tmp_path / f"{module}.py" for module in texts}) == found
+
+
+STAGES = ("build", "probe", "rewrite", "trace", "save", "compare", "self_test", "seal")
+
+
+def test_convert_reads_like_its_docstring():
+    """It calls the stages in order, each of a module of its name, and hands what one returns to the next."""
+    module = "brain_edge_conversion.convert.convert"
+    path = modules(PACKAGES["brain_edge_conversion"])[module]
+    assert {f"brain_edge_conversion.convert.{stage}.{stage}" for stage in STAGES} <= set(imported(path, module))
+    (verb,) = (node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef))
+    calls = [node for node in ast.walk(verb) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    in_order = sorted(calls, key=lambda call: call.lineno)
+    assert tuple(call.func.id for call in in_order if call.func.id in STAGES) == STAGES
+    says = ast.get_docstring(verb).partition(":")[0].lower().replace("-", "_")
+    assert tuple(says.split(", ")) == STAGES
 
 
 MOST_LINES = 17_000

@@ -140,12 +140,12 @@ def test_a_visit_that_lacks_a_sequence_or_has_it_twice_is_no_case_and_says_why()
     choice = choose(PAIR, [image(name) for name in names], WHERE)
     assert not choice.cases
     missing, double = choice.unfit
-    assert (missing.visit, missing.reason) == (
+    assert (missing.case, str(missing.error)) == (
         "sub-01",
-        "expected an image for the sequence FLAIR (FLAIR), there is none",
+        "sub-01: expected an image for the sequence FLAIR (FLAIR), there is none",
     )
-    assert double.reason == (
-        "expected one image for the sequence T1 (T1w), got 2: sub-02_run-1_T1w.nii.gz, sub-02_run-2_T1w.nii.gz"
+    assert str(double.error) == (
+        "sub-02: expected one image for the sequence T1 (T1w), got 2: sub-02_run-1_T1w.nii.gz, sub-02_run-2_T1w.nii.gz"
     )
     assert list(double.inputs) == ["T1", "FLAIR"]
 

@@ -49,7 +49,7 @@ def test_other_data_types_and_folders_are_left_alone(tmp_path):
 
 def test_a_path_is_written_with_slashes_and_found(tmp_path):
     image = find_images(open_dataset(dataset(tmp_path)), subjects=["10"])[0]
-    assert (image.relative, image.subject, image.session) == ("sub-10/anat/sub-10_T1w.nii.gz", "10", None)
+    assert (image.relative, image.name.entities) == ("sub-10/anat/sub-10_T1w.nii.gz", {"sub": "10"})
     assert image.path == tmp_path / image.relative
 
 

@@ -21,13 +21,22 @@ ALL = 1.0
 """Every multiply-add is INT8."""
 
 
-def with_reference(case: int, drop: float | None, label: int = 1, agreement: float | None = 0.99) -> AccuracyCase:
+def with_reference(
+    case: int,
+    drop: float | None,
+    label: int = 1,
+    agreement: float | None = 1.0,
+    *,
+    baseline: float = 0.95,
+    subject: int = 0,
+) -> AccuracyCase:
     """A case that was measured against a reference mask."""
-    dice = None if drop is None else 0.95
+    dice = None if drop is None else baseline
     return accuracy_case(
         case,
         label,
         reference_volume_ml=None if drop is None else 1000.0,
+        subject=subject or case,
         dice_baseline=dice,
         dice_candidate=None if dice is None or drop is None else dice - drop,
         drop=drop,
@@ -85,10 +94,10 @@ TABLE = [
         id="and refused",
     ),
     pytest.param(
-        [with_reference(1, 0.0, agreement=0.9)],
+        [with_reference(1, 0.0, agreement=0.98)],
         {},
         [],
-        id="with a reference the disagreement is not",
+        id="with a reference the disagreement may be three times the drop",
     ),
     pytest.param(
         [with_reference(1, 0.015), *(without_reference(case, 1.0) for case in range(2, 10))],
@@ -99,8 +108,22 @@ TABLE = [
     pytest.param(
         [with_reference(1, 0.001), without_reference(2, 0.5)],
         {},
+        [
+            "mean disagreement of label 1 with the baseline is 0.50000 over the cases without a reference, the limit is 0.03"
+        ],
+        id="and are bound by their disagreement",
+    ),
+    pytest.param(
+        [with_reference(1, 0.015), with_reference(2, 0.0, baseline=0.0), with_reference(3, 0.0, baseline=0.0)],
+        {},
+        ["mean drop of label 1 is 0.01500, the budget is 0.01"],
+        id="cases in which nothing can be lost do not pay for the others",
+    ),
+    pytest.param(
+        [with_reference(1, 0.015), *(with_reference(number, 0.0, subject=2) for number in range(2, 11))],
+        {},
         [],
-        id="nor are they held against them",
+        id="nine visits of one person weigh as much as one of another",
     ),
 ]
 
@@ -143,7 +166,7 @@ def test_a_budget_over_cases_without_any_label_would_bind_nothing(cases: list[Ac
 
 def test_a_label_of_cases_that_do_not_decide_is_refused():
     """One case with a reference decides for all without, and a label that is in those only is bound by nothing."""
-    cases = [with_reference(1, 0.0), without_reference(2, 0.99), without_reference(2, 0.0, label=2)]
+    cases = [with_reference(1, 0.0), without_reference(2, 0.99), without_reference(2, 0.98, label=2)]
     with pytest.raises(UsageError, match="the label 2 occurs in cases without a reference mask only"):
         judge(cases, ALL, AccuracyBudget())
     cases.append(with_reference(3, 0.0, label=2))
@@ -158,9 +181,7 @@ def test_what_fp32_does_not_have_right_no_budget_can_keep(dice: tuple[float, flo
         for number, each in enumerate(dice)
     ]
     if refused:
-        with pytest.raises(
-            UsageError, match="would let the candidate lose all of it; see that the cohort numbers its labels"
-        ):
+        with pytest.raises(UsageError, match="would promise nothing; see that the cohort numbers its labels"):
             judge(cases, ALL, AccuracyBudget(max_dice_drop=0.01))
     else:
         assert judge(cases, ALL, AccuracyBudget(max_dice_drop=0.01)).met

@@ -119,12 +119,12 @@ def test_only_networks_whose_answers_another_one_sees_run_for_every_input(tmp_pa
     """The first stage of a cascade runs for each study, the last one for one input of each shape."""
     spies: dict[str, Spy] = {}
 
-    def spied(package, options):
-        made = {graph: Spy(session) for graph, session in open_sessions(package, options).items()}
+    def spied(*given):
+        made = {graph: Spy(session) for graph, session in open_sessions(*given).items()}
         spies.update(made)
         return made
 
-    monkeypatch.setattr("brain_edge_conversion.budget.capture.open_sessions", spied)
+    monkeypatch.setattr("brain_edge.engine.segmenter.open_sessions", spied)
     package = make_package(tmp_path / "cascade", CASCADE)
     kept = capture_inputs(package, [study(1), study(2)], scratch)
     assert len(spies["first"].seen) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import sys
@@ -118,6 +119,18 @@ def test_quantisation_within_its_budget_or_exit_4_and_no_package(here):
     assert "of the multiply-adds are INT8" in done.out
 
 
+def test_a_stage_zero_is_named_and_the_network_is_compared_on_what_it_leaves(here):
+    zero = make_package(here / "zero")
+    succeed(*convert("--weights", "weights.pt", "--trust", "--quiet", "--stage-zero", "zero"))
+    manifest = open_package("package").manifest
+    assert (manifest.stage_zero.digest, manifest.stage_zero.sequence) == (zero.digest, "T1")
+    succeed("run", "zero", "head.nii.gz", "-o", "mask.nii.gz", "--quiet")
+    head = np.asarray(nibabel.load("head.nii.gz").dataobj, dtype=np.float32)
+    inside = np.where(labels("mask.nii.gz") > 0, head, np.float32(0))
+    assert 0 < np.count_nonzero(inside) < np.count_nonzero(head)
+    assert manifest.parity.input_sha256 == (hashlib.sha256(inside.tobytes()).hexdigest(),)
+
+
 # weights
 
 
@@ -186,6 +199,7 @@ def test_code_runs_only_when_it_is_trusted():
         ),
         (["meshnet-tissue", "--random-weights"], "give a real head to compare with PyTorch on: --parity-data FILE"),
         ([SOURCE, "--members", "2"], f"{SOURCE} is no recipe: --members would do nothing; leave it out"),
+        ([SOURCE, "--members", "all"], f"{SOURCE} is no recipe: --members would do nothing; leave it out"),
         ([SOURCE, "--trust"], f"{SOURCE} is no recipe: describe its steps with --spec FILE"),
         ([SOURCE, "--spec", "spec.json", "--trust"], "give its weights with --weights FILE, or say --random-weights"),
         (["no_such:Net", "--spec", "spec.json", "--trust"], "no_such:Net: "),

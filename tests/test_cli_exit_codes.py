@@ -13,10 +13,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-import msgspec
 import nibabel
 import numpy as np
 import pytest
@@ -36,6 +35,7 @@ from phantoms import make_affine, make_head, make_nifti, save_head, save_with_fi
 from test_cli_quantize import three_heads
 from test_cohort_generated import narrow_spade
 from tiny_ensemble import make_ensemble
+from tiny_package import edit_manifest, write_manifest
 
 from brain_edge import errors
 from brain_edge.cli.failure import exit_code, words
@@ -172,12 +172,6 @@ def test_sequences_that_do_not_lie_over_each_other_are_refused(tmp_path, here):
 # packages
 
 
-def edited(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    manifest = msgspec.json.decode((folder / "manifest.json").read_bytes())
-    change(manifest)
-    (folder / "manifest.json").write_bytes(msgspec.json.encode(manifest))
-
-
 def one_byte(folder: Path) -> None:
     weights = folder / "graphs/tiny.bin"
     content = bytearray(weights.read_bytes())
@@ -186,15 +180,15 @@ def one_byte(folder: Path) -> None:
 
 
 def newer_format(folder: Path) -> None:
-    edited(folder, lambda manifest: manifest.update(format_version=3, spec="whatever that will be"))
+    edit_manifest(folder, lambda manifest: manifest.update(format_version=3, spec="whatever that will be"))
 
 
 def unknown_field(folder: Path) -> None:
-    edited(folder, lambda manifest: manifest.update(hint="run me"))
+    edit_manifest(folder, lambda manifest: manifest.update(hint="run me"))
 
 
 def unknown_field_of_a_step(folder: Path) -> None:
-    edited(folder, lambda manifest: manifest["spec"]["stages"][0]["before"][0].update(speed=1))
+    edit_manifest(folder, lambda manifest: manifest["spec"]["stages"][0]["before"][0].update(speed=1))
 
 
 def missing_file(folder: Path) -> None:
@@ -206,7 +200,16 @@ def no_package(folder: Path) -> None:
 
 
 def no_json(folder: Path) -> None:
-    (folder / "manifest.json").write_bytes(b"{")
+    write_manifest(folder, b"{")
+
+
+def no_digest(folder: Path) -> None:
+    (folder / "DIGEST").unlink()
+
+
+def relabelled(folder: Path) -> None:
+    manifest = folder / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"trained"', b'"random"'))
 
 
 BAD_PACKAGES = [
@@ -217,6 +220,11 @@ BAD_PACKAGES = [
     (missing_file, "graphs/tiny.bin: this file of the package is missing; copy the whole package again"),
     (no_package, "expected a package, a folder with a manifest.json; there is none"),
     (no_json, "manifest.json: not a manifest of a package"),
+    (
+        no_digest,
+        "DIGEST: expected the SHA-256 of manifest.json, there is no such file; copy the whole package again, or",
+    ),
+    (relabelled, "the SHA-256 of manifest.json, got"),
 ]
 
 

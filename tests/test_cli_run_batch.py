@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import gc
 import json
 import os
 import signal
@@ -30,8 +31,12 @@ from cli_program import (
     succeed,
 )
 
-from brain_edge.jobs.batch import Shard
+from brain_edge.errors import ImplausibleError
+from brain_edge.image.volume import Volume
+from brain_edge.jobs.batch import Batch, Shard, run_batch
 from brain_edge.jobs.batch.lock import working
+from brain_edge.jobs.case import Job
+from brain_edge.jobs.outputs import Outputs
 from brain_edge.jobs.record import CaseStatus, input_record, read_case_record, read_case_records, write_case_record
 from brain_edge.package import open_package
 from brain_edge.package.digest import sha256_of
@@ -218,6 +223,20 @@ def test_an_empty_mask_fails_its_case_only(package, here):
     save_specks(here / "specks.nii.gz")
     assert brain_edge("run", package, "specks.nii.gz", "head.nii.gz", "-o", "out").code == 6
     assert names(here / "out") == sorted([*results_of("head"), "specks_record.json"])
+
+
+def test_a_case_that_fails_leaves_no_image_in_memory(package, here):
+    """Its error does not hold it, though errors are kept until all cases have ended."""
+
+    def images() -> int:
+        gc.collect()
+        return sum(type(each) is Volume for each in gc.get_objects())
+
+    save_specks(here / "specks.nii.gz")
+    before, job = images(), Job({"T1": here / "specks.nii.gz"}, Outputs(mask=here / "mask.nii.gz"), case="specks")
+    (result,) = run_batch(open_package(package), [job], Batch(records=here))
+    assert isinstance(result.error, ImplausibleError)
+    assert images() == before
 
 
 # several sequences

@@ -15,7 +15,7 @@ from brain_edge.errors import ParityError, UsageError
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.convert.divergence import find_divergence
 from brain_edge_conversion.convert.report import ConversionReport, require_report_place
-from brain_edge_conversion.convert.trace import trace
+from brain_edge_conversion.convert.trace import trace_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +78,7 @@ def test_another_kind_of_file_is_refused(tmp_path: Path):
 def test_layers_without_names_in_the_graph_are_counted_as_not_mapped():
     module = torch.jit.trace(nn.Conv3d(1, 2, 3, padding=1).eval(), torch.zeros(1, 1, 8, 8, 8))
     network = spec("net").stages[0].network
-    model = trace(module, network, (8, 8, 8))
+    model = trace_network(module, network, (8, 8, 8))
     noise = np.random.default_rng(0).standard_normal((1, 1, 8, 8, 8), np.float32)
     found = find_divergence("net", module, model, (noise, noise), 1e-4)
     assert (found.mapped, found.compared, found.first) == (0, (), None)
@@ -88,7 +88,7 @@ def test_a_layer_with_other_weights_is_found_in_the_middle():
     """The same topology with one layer changed after tracing: that layer, and none before it."""
     module = trapped_network().eval()
     network = spec("net").stages[0].network
-    model = trace(module, network, (16, 16, 16))
+    model = trace_network(module, network, (16, 16, 16))
     with torch.no_grad():
         module.get_submodule("context3.conv1").weight.mul_(1.5)  # type: ignore[operator]
     noise = np.random.default_rng(0).standard_normal((1, 1, 16, 16, 16), np.float32)

@@ -23,11 +23,19 @@ from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Card, Licence
 from brain_edge.spec import Activation, Label, ModelSpec, Network, Sequence, Stage, Task
 from brain_edge.spec.steps import Argmax, Orient, PadToMultiple, ResampleToSpacing, Restore, Threshold, ZScore
+from brain_edge_conversion.convert.build import build
+from brain_edge_conversion.convert.compare import compare
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.draft import Order
 from brain_edge_conversion.convert.parity import ParityLimits, TorchSession
+from brain_edge_conversion.convert.probe import probe
+from brain_edge_conversion.convert.rewrite import rewrite
 from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms
 from brain_edge_conversion.convert.rewrites.outputs import with_one_output
-from brain_edge_conversion.convert.trace import trace
+from brain_edge_conversion.convert.save import save
+from brain_edge_conversion.convert.seal import seal
+from brain_edge_conversion.convert.self_test import self_test
+from brain_edge_conversion.convert.trace import trace, trace_network
 from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
 from brain_edge_conversion.recipe import BinaryHead, GraphSource, ModelSource, same_each_time
 
@@ -121,7 +129,7 @@ def test_tracing_leaves_the_published_network_as_it_was():
     """OpenVINO's converter calls `eval()` on what it is given. Parity would compare two wrong networks, and pass."""
     module = trapped_network()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    trace(module, spec("net").stages[0].network, (32, 32, 32))
+    trace_network(module, spec("net").stages[0].network, (32, 32, 32))
     assert len(trapped_norms(module)) == 27
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
 
@@ -282,6 +290,43 @@ def test_all_rewrites_together_give_the_masks_of_pytorch_and_are_on_record(tmp_p
         got = Segmenter.open(package.folder)(STUDY, probabilities=True)
         assert agreement(got.mask.labels, expected.mask.labels) > 0.999
         np.testing.assert_allclose(got.probabilities, expected.probabilities, atol=1e-4)
+
+
+# --- from one draft to the next
+
+
+def seen(draft: Order) -> dict[str, Any]:
+    """All that a draft holds, in a form that does not change with it."""
+    held = {**vars(draft)}
+    held["published"] = {name: state_of(network) for name, network in held.get("published", {}).items()}
+    held["rewritten"] = {
+        name: (state_of(rewrite.network), rewrite.lines) for name, rewrite in held.get("rewritten", {}).items()
+    }
+    held["models"] = {name: graph_of(model) for name, model in held.get("models", {}).items()}
+    return held
+
+
+def state_of(network: nn.Module) -> list[tuple[str, Any]]:
+    layers = [(name, (type(layer), layer.training)) for name, layer in network.named_modules()]
+    return layers + [(name, tensor.numpy().tobytes()) for name, tensor in network.state_dict().items()]
+
+
+def graph_of(model: Any) -> tuple[str, list[str]]:
+    return str(sorted(model.rt_info)), [str(node) for node in model.get_ordered_ops()]
+
+
+def test_no_stage_changes_the_draft_that_it_was_given(tmp_path: Path):
+    model = rewritable_source()
+    draft: Any = Order(
+        source=model, weights=random_weights(model), study=STUDY, folder=tmp_path, options=ConvertOptions()
+    )
+    for stage in (build, probe, rewrite, trace, save, compare, self_test):
+        before = seen(draft)
+        following = stage(draft)
+        assert seen(draft) == before, stage
+        assert type(following) is not type(draft)
+        draft = following
+    assert open_package(seal(draft).folder).manifest.parity == draft.findings.parity
 
 
 # --- what is refused

@@ -24,7 +24,7 @@ from brain_edge_conversion.budget.coverage import (
 )
 from brain_edge_conversion.budget.kernels import executed_kernels, newer_than_avx2
 from brain_edge_conversion.convert.rewrites.norm_statistics import use_instance_statistics
-from brain_edge_conversion.convert.trace import trace
+from brain_edge_conversion.convert.trace import trace_network
 from brain_edge_conversion.networks.brainmage import BrainMaGe
 from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
 from brain_edge_conversion.networks.linknet3d import LinkNet3d
@@ -54,7 +54,7 @@ def _traced(name: str) -> Any:
     build, shape = NETWORKS[name]
     module = build().eval()
     use_instance_statistics(module)
-    return trace(module, Network(graphs=("net",), channels_in=1, channels_out=1), shape)
+    return trace_network(module, Network(graphs=("net",), channels_in=1, channels_out=1), shape)
 
 
 def traced(name: str) -> Any:
@@ -86,7 +86,7 @@ def test_multiply_adds_are_those_that_pytorch_counts(name: str):
 )
 def test_groups_strides_and_dilations_are_counted_as_pytorch_counts_them(layer: nn.Module, shape: tuple[int, ...]):
     module = nn.Sequential(nn.Conv3d(1, 4, 1), layer)
-    model = trace(module.eval(), Network(graphs=("net",), channels_in=1, channels_out=6), (6, 7, 8))
+    model = trace_network(module.eval(), Network(graphs=("net",), channels_in=1, channels_out=6), (6, 7, 8))
     costs = layer_costs(model, (1, 1, *shape))
     assert sum(cost.multiply_adds for cost in costs) == counted_by_torch(module, (6, 7, 8))
 
@@ -216,7 +216,9 @@ def test_kernels_that_need_more_than_avx2_are_told_apart():
 @pytest.mark.parametrize(("channels", "seen"), [(2, (64, 64, 64)), (64, (32, 32, 32))])
 def test_inputs_whose_activations_fill_the_memory_are_cut_to_their_middle(channels: int, seen: tuple[int, ...]):
     """64 channels of 64^3 are 64 MiB; 20 MiB are allowed, which is 43^3, and 32 the multiple below."""
-    model = trace(nn.Conv3d(1, channels, 1), Network(graphs=("n",), channels_in=1, channels_out=channels), (8, 8, 8))
+    model = trace_network(
+        nn.Conv3d(1, channels, 1), Network(graphs=("n",), channels_in=1, channels_out=channels), (8, 8, 8)
+    )
     batch = np.arange(64.0**3, dtype=np.float32).reshape(1, 1, 64, 64, 64)
     cut = networks._as_much_as_fits(batch, model, 20 * 2**20)
     start = (64 - seen[0]) // 2

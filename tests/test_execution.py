@@ -16,9 +16,14 @@ from phantoms import OBLIQUE
 from scipy import ndimage
 from strategies import shapes, voxels
 
-from brain_edge.engine.execution import Decision, execute, plan_stage
+from brain_edge.engine.execution import (
+    Decision,
+    can_be_restored_in_slabs,
+    execute,
+    plan_stage,
+    restored_slabs,
+)
 from brain_edge.engine.inference import predict
-from brain_edge.engine.restoring import can_be_restored_in_slabs, restored_slabs
 from brain_edge.errors import InputError
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation
@@ -276,7 +281,7 @@ class TestMemory:
         assert peak < 0.35 * whole
 
     def test_restored_probabilities_are_a_slab_at_a_time(self, monkeypatch):
-        monkeypatch.setattr("brain_edge.engine.restoring.SLAB_BYTES", 3 * 3 * 36 * 32 * 4)
+        monkeypatch.setattr("brain_edge.engine.execution.SLAB_BYTES", 3 * 3 * 36 * 32 * 4)
         frame = ResizeTo(shape=(10, 9, 8), interpolation=Interpolation.LINEAR).apply(frame_of(self.SIDES, 4))
         frame = frame.with_voxels(voxels((3, 10, 9, 8), 5))
         slabs = list(restored_slabs(frame, Interpolation.LINEAR))

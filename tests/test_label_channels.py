@@ -11,7 +11,6 @@ from tiny_package import SPEC
 
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation
-from brain_edge.spec.label_channels import label_channels
 from brain_edge.spec.steps import (
     AfterStep,
     Argmax,
@@ -49,7 +48,7 @@ def decided_by(channels_out: int, *after: AfterStep) -> Stage:
     ],
 )
 def test_a_label_is_made_where_only_its_channels_are_certain(channels_out: int, after: tuple[AfterStep, ...]):
-    found = label_channels(decided_by(channels_out, *after))
+    found = decided_by(channels_out, *after).label_channels()
     geometry = Geometry((1, 1, 1), np.eye(4))
     made: dict[int, tuple[int, ...]] = {}
     for channel in range(channels_out):
@@ -70,4 +69,4 @@ def test_a_label_is_made_where_only_its_channels_are_certain(channels_out: int, 
     ],
 )
 def test_labels_of_regions_levels_and_several_networks_have_no_probability(after: tuple[AfterStep, ...]):
-    assert label_channels(decided_by(2, *after)) == {}
+    assert decided_by(2, *after).label_channels() == {}

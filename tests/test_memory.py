@@ -196,12 +196,12 @@ class TestSparing:
         members = msgspec.structs.replace(WINDOWED.stages[0].network, graphs=("tiny", "second", "third"))
         stage = msgspec.structs.replace(WINDOWED.stages[0], network=members)
         package = make_package(tmp_path / "ensemble", msgspec.structs.replace(WINDOWED, stages=(stage,)))
-        assert [graph for graph, _shape in compiled_ahead(package)] == ["tiny", "second", "third"]
+        assert [graph for graph, _shape in compiled_ahead(package, package.spec)] == ["tiny", "second", "third"]
         size = (package.folder / "graphs" / "tiny.bin").stat().st_size
         monkeypatch.setattr("brain_edge.runtime.session.AHEAD_BYTES", 2 * size)
-        assert [graph for graph, _shape in compiled_ahead(package)] == ["tiny", "second"]
+        assert [graph for graph, _shape in compiled_ahead(package, package.spec)] == ["tiny", "second"]
         monkeypatch.setattr("brain_edge.runtime.session.AHEAD_BYTES", 0)
-        assert [graph for graph, _shape in compiled_ahead(package)] == ["tiny"]
+        assert [graph for graph, _shape in compiled_ahead(package, package.spec)] == ["tiny"]
 
     def test_a_session_that_cannot_say_is_not_judged(self):
         volume = Volume(voxels((20, 20, 20), 2), Geometry((20, 20, 20), np.eye(4)))

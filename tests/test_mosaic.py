@@ -26,7 +26,6 @@ from brain_edge.image.volume import Mask, Volume
 from brain_edge.io.nifti import read_volume
 from brain_edge.jobs.pictures.mosaic import (
     COLOURS,
-    Words,
     compose,
     label_contours,
     write_mosaic,
@@ -85,7 +84,7 @@ def near_colour(pixels: np.ndarray, colour: str) -> np.ndarray:
 
 def words_in(volume: Volume, mask: Mask, *, around_mask: bool = False, notes: tuple[str, ...] = ()) -> str:
     contours = label_contours(mask, {1: "brain"})
-    figure = compose(volume, contours, Words("a title", notes), around_mask=around_mask).figure
+    figure = compose(volume, contours, "a title", notes, around_mask=around_mask).figure
     return "\n".join(text.get_text() for text in figure.findobj(Text))
 
 
@@ -343,7 +342,7 @@ def test_a_real_head_with_thick_oblique_slices_is_drawn(mri: Callable[[str], Pat
     mask = Mask((brain.voxels > 0).astype(np.uint8), brain.geometry)
     write_mosaic(volume, mask, tmp_path / "head.png", title="head", legend={1: "brain"}, around_mask=True)
     assert picture(tmp_path / "head.png").max() == 1
-    figure = compose(volume, label_contours(mask, {1: "brain"}), Words("head", []), around_mask=True).figure
+    figure = compose(volume, label_contours(mask, {1: "brain"}), "head", [], around_mask=True).figure
     scales = [
         (axes.bbox.width / np.ptp(axes.get_xlim()), axes.bbox.height / np.ptp(axes.get_ylim())) for axes in figure.axes
     ]

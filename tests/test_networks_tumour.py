@@ -11,7 +11,7 @@ from torch import nn
 
 from brain_edge.runtime.library import forbid_telemetry
 from brain_edge.spec import Network
-from brain_edge_conversion.convert.trace import trace
+from brain_edge_conversion.convert.trace import trace_network
 from brain_edge_conversion.networks.cascaded_unet import SLOPE, CascadedUNet
 from brain_edge_conversion.networks.cbam_unet import Cbam, CbamUNet
 from brain_edge_conversion.networks.hardnet_bts import HarDNetBTS, SoftPool, harmonic_layers
@@ -139,7 +139,7 @@ class TestNarrow:
         module = seeded(build)
         channels_in = next(each for each in module.modules() if isinstance(each, nn.Conv3d)).in_channels
         network = Network(graphs=("n",), channels_in=channels_in, channels_out=channels)
-        model = trace(module, network, sides)
+        model = trace_network(module, network, sides)
         array = torch.randn(1, channels_in, *(side + 8 for side in sides))
         model.reshape(list(array.shape))
         compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

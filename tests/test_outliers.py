@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 from scipy.spatial import distance
 
-from brain_edge.engine.agreement import member_agreement
+from brain_edge.engine.agreement import MemberLabels
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.volume import Mask
 from brain_edge.io.nifti import read_volume
@@ -31,6 +31,8 @@ from brain_edge.jobs.outliers import (
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from brain_edge.image.volume import LabelArray
 
 USUAL_ML = (1290.0, 1310.0, 1350.0, 1400.0, 1420.0, 1480.0, 1530.0)
 
@@ -186,7 +188,7 @@ def test_agreement_is_the_least_dice_of_any_member(seed: int) -> None:
     """By SciPy's Dice dissimilarity of the flattened labels; a member that is the ensemble changes nothing."""
     random = np.random.default_rng(seed)
     ensemble, *members = (random.integers(0, 3, (4, 3, 5)).astype(np.uint8) for _ in range(4))
-    found = member_agreement(iter([ensemble, *members]), ensemble, {1: "white", 2: "grey"})
+    found = MemberLabels((4, 3, 5), [ensemble, *members], ensemble).agreement({1: "white", 2: "grey"})
     for value, name in ((1, "white"), (2, "grey")):
         expected = min(1 - distance.dice((each == value).ravel(), (ensemble == value).ravel()) for each in members)
         assert found[name] == pytest.approx(expected)
@@ -194,6 +196,10 @@ def test_agreement_is_the_least_dice_of_any_member(seed: int) -> None:
 
 def test_members_that_find_nothing_agree_on_that_and_without_members_nothing_is_said() -> None:
     nothing = np.zeros((2, 2, 2), dtype=np.uint8)
-    assert member_agreement([nothing, nothing], nothing, {1: "lesion"}) == {"lesion": 1.0}
-    assert member_agreement([nothing, nothing + 1], nothing, {1: "lesion"}) == {"lesion": 0.0}
-    assert member_agreement([], nothing, {1: "lesion"}) == {}
+
+    def agreement(*members: LabelArray) -> dict[str, float]:
+        return MemberLabels(nothing.shape, list(members), nothing).agreement({1: "lesion"})
+
+    assert agreement(nothing, nothing) == {"lesion": 1.0}
+    assert agreement(nothing, nothing + 1) == {"lesion": 0.0}
+    assert agreement() == {}

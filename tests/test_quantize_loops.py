@@ -9,7 +9,7 @@ import torch
 from brain_edge.runtime.library import forbid_telemetry
 from brain_edge.spec import Network, WholeStack
 from brain_edge_conversion.budget.coverage import int8_share, layer_costs
-from brain_edge_conversion.convert.trace import trace
+from brain_edge_conversion.convert.trace import trace_network
 from brain_edge_conversion.networks.tcup_gan import TCuPGANGenerator
 from brain_edge_conversion.quantize.ladder import Setting
 from brain_edge_conversion.quantize.loops import loops_of, quantise_around_loops
@@ -24,7 +24,7 @@ def model():
     forbid_telemetry()
     torch.manual_seed(0)
     network = Network(graphs=("g",), channels_in=4, channels_out=3, execution=WholeStack(axis=0))
-    return trace(TCuPGANGenerator(widths=(4, 8), plane=(16, 16)).eval(), network, (3, 16, 16))
+    return trace_network(TCuPGANGenerator(widths=(4, 8), plane=(16, 16)).eval(), network, (3, 16, 16))
 
 
 def run(model) -> np.ndarray:

@@ -17,8 +17,12 @@ from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation
 from brain_edge.spec import Activation, Label, ModelSpec, Network, Sequence, Stage, Task
 from brain_edge.spec.steps import Argmax, CropToStage, FillHoles, Frame, LargestComponent, Restore, Threshold
-from brain_edge_conversion.convert.convert import mergeable_graphs
-from brain_edge_conversion.convert.rewrites.binary_head import can_merge, merge_binary_head, with_binary_heads
+from brain_edge_conversion.convert.rewrites.binary_head import (
+    can_merge,
+    merge_binary_head,
+    mergeable_graphs,
+    with_binary_heads,
+)
 from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
 from brain_edge_conversion.networks.linknet3d import LinkNet3d
 from brain_edge_conversion.recipe import BinaryHead, GraphSource, ModelSource

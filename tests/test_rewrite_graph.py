@@ -18,7 +18,7 @@ from brain_edge.spec import Network
 from brain_edge_conversion.convert.rewrites.graph import rewrite_graph
 from brain_edge_conversion.convert.rewrites.pointwise_upsampling import commute_pointwise_upsampling
 from brain_edge_conversion.convert.rewrites.sub_pixel import make_sub_pixel, plan_axis
-from brain_edge_conversion.convert.trace import trace
+from brain_edge_conversion.convert.trace import trace_network
 from brain_edge_conversion.networks.brainmage import BrainMaGe
 from brain_edge_conversion.networks.vox2vox import Vox2VoxGenerator
 
@@ -300,7 +300,7 @@ def test_kernel_4_stride_2_needs_one_zero_around_and_loses_one_voxel_at_each_end
 def test_whole_networks_are_rewritten_and_stay_the_same(build: Any, channels: int, lines: list[str]):
     module, image = seeded(build, 5).eval(), image_of(channels, (32, 48, 32))
     network = Network(graphs=("one",), channels_in=channels, channels_out=1)
-    model = trace(module, network, (32, 32, 32))
+    model = trace_network(module, network, (32, 32, 32))
     assert rewrite_graph(model, (1, channels, 32, 32, 32)) == lines
     assert_same(answer(model, image), pytorch(module, image))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_package import PHANTOM, SPEC, STAGE, make_package
 
-from brain_edge.bench.counted import Input, open_counted
+from brain_edge.bench.counted import Input, counted
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.image.phantom import make_study
 from brain_edge.machine.options import RuntimeOptions
@@ -42,7 +42,7 @@ def test_each_window_is_counted_once_however_many_are_computed_at_a_time(package
     options = RuntimeOptions(threads=2, streams=streams)
     count = Counter[Input]()
     study = make_study(PHANTOM, ["T1"])
-    mask = open_counted(package, options, count)(study).mask
+    mask = Segmenter.open(package, options, wrap=counted(count))(study).mask
     windows = len(list(WINDOWS.tiling(PADDED).places()))
     assert count == {Input("tiny", (1, 1, 32, 32, 32)): windows}
     np.testing.assert_array_equal(mask.labels, Segmenter.open(package, options)(study).mask.labels)
@@ -53,7 +53,8 @@ def test_the_graphs_of_a_package_run_between_other_steps(package: ModelPackage, 
     whole = with_execution(WholeVolume(), flips=((), (1,)))
     count = Counter[Input]()
     study = make_study(PHANTOM, ["T1"])
-    mask = open_counted(package, RuntimeOptions(threads=1), count, whole)(study).mask
+    one = RuntimeOptions(threads=1)
+    mask = Segmenter.open(package, one, spec=whole, wrap=counted(count))(study).mask
     assert count == {Input("tiny", (1, 1, *PADDED)): 2}
     made = make_package(tmp_path / "made", whole)
-    np.testing.assert_array_equal(mask.labels, Segmenter.open(made, RuntimeOptions(threads=1))(study).mask.labels)
+    np.testing.assert_array_equal(mask.labels, Segmenter.open(made, one)(study).mask.labels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import msgspec
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ from brain_edge.image.phantom import Phantom, make_study, make_volume
 from brain_edge.image.resample import Interpolation
 from brain_edge.image.volume import Study, Volume
 from brain_edge.machine.options import RuntimeOptions
+from brain_edge.machine.process import rss_bytes
 from brain_edge.spec import Activation, Plausible, PlausibleInput, Sequence
 from brain_edge.spec.plausibility import FlagKind
 from brain_edge.spec.steps import (
@@ -284,6 +287,18 @@ class TestSeveralSequences:
         knee = Volume(study.volumes["T2"].voxels, away, "knee.nii")
         with pytest.raises(InputError, match=r"knee\.nii covers 0% of the field of view of phantom T1"):
             Segmenter(self.SUM, {"n": self.mean})(Study.of(T1=study.volumes["T1"], T2=knee))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc keeps what is free")
+def test_what_is_free_after_a_study_goes_back_to_the_system(tmp_path):
+    """Whoever asked for the study: here it is 64 MiB that lay below a block which is still in use."""
+    segmenter, head = Segmenter.open(make_package(tmp_path / "tiny")), make_volume(PHANTOM)
+    segmenter(head)
+    blocks = [np.ones(2**16, dtype=np.uint8) for _ in range(2**10)]
+    del blocks[:-1]
+    kept = rss_bytes()
+    segmenter(head)
+    assert kept - rss_bytes() > 32 * 2**20
 
 
 def test_missing_graphs_are_refused():

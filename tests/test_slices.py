@@ -29,7 +29,7 @@ from brain_edge.spec.execution import batch_size
 from brain_edge.spec.steps import Argmax, CropOrPadInPlane, Orient
 from brain_edge.spec.steps.moves import reorder
 from brain_edge_conversion.convert.parity import TorchSession
-from brain_edge_conversion.convert.trace import trace
+from brain_edge_conversion.convert.trace import trace_network
 from brain_edge_conversion.sealing.graph import save_graph
 
 replace = msgspec.structs.replace
@@ -253,7 +253,7 @@ class TestTinyPackage:
     def test_converts_and_runs_through_openvino_as_in_pytorch(self, head, tmp_path):
         spec = replace(SLICEWISE, stages=(replace(SLICEWISE.stages[0], after=(Argmax(), RESTORE)),))
         stage = spec.stages[0]
-        save_graph(trace(Plane(), stage.network, (16, 64, 52)), tmp_path / graph_path("plane"), spec)
+        save_graph(trace_network(Plane(), stage.network, (16, 64, 52)), tmp_path / graph_path("plane"), spec)
         package = ModelPackage(tmp_path, tiny_manifest(spec))
         wanted = Segmenter(spec, {"plane": TorchSession(Plane())})(head).mask
         got = Segmenter(spec, open_sessions(package, RuntimeOptions(threads=1)))(head).mask

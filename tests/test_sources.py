@@ -105,6 +105,11 @@ def test_a_recipe_is_found_by_its_name_and_its_variant_is_asked_for():
     assert resolved.model.spec.stages[0].network.passes == 16
 
 
+def test_all_members_are_as_many_as_the_recipe_has():
+    resolved = resolve(Request(source="hd-bet-v1", all_members=True, random_weights=True))
+    assert list(resolved.weights) == [f"fold{number}" for number in range(5)]
+
+
 def test_weights_that_cannot_be_fetched_must_be_given():
     words = r"the weights of brainmage cannot be fetched: give the file with --weights FILE; resunet_ma\.pt of .*LFS"
     with pytest.raises(WeightsError, match=words + r".*say --random-weights"):

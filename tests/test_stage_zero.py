@@ -117,7 +117,7 @@ class TestWhichPackage:
         succeed(*command, "--stage-zero", tmp_path / "elsewhere", "-q")
 
     def test_is_refused_where_it_is_another_one(self, packages, tmp_path):
-        other = make_package(tmp_path / "other", intended_use="another one")
+        other = make_package(tmp_path / "other", rewrites=("another one",))
         said = refused(
             5,
             *("run", packages[1].folder, save_phantom(tmp_path / "head.nii.gz"), "-o", tmp_path / "mask.nii.gz"),

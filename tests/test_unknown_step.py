@@ -135,7 +135,7 @@ class TestExecution:
 
         slab = Doubled.undo_slab
         monkeypatch.setattr(Doubled, "undo_slab", undo_slab)
-        monkeypatch.setattr("brain_edge.engine.restoring.SLAB_BYTES", 4 * 2 * 8 * 7 * 4)
+        monkeypatch.setattr("brain_edge.engine.execution.SLAB_BYTES", 4 * 2 * 8 * 7 * 4)
         np.testing.assert_array_equal(as_planned(stage, frame_of()).voxels, expected)
         assert spans == [(0, (0, 4)), (0, (4, 8)), (0, (8, 9))]
 

@@ -283,7 +283,7 @@ class TestFinishedBlocks:
     def test_are_the_plain_sums_to_the_bit(self, sides, window, overlap, blending, seed):
         """The plain way: all windows, in their order, into two arrays as large as the padded volume."""
         tiling = SlidingWindow(shape=window, overlap=overlap, blending=blending).tiling(sides)
-        outputs = [voxels((2, *window), seed + number) for number in range(tiling.windows)]
+        outputs = [voxels((2, *window), seed + number) for number in range(len(list(tiling.places())))]
         weights = window_weights(window, blending)
         large = tuple(max(pair) for pair in zip(sides, window, strict=True))
         total, counts = np.zeros((2, *large), np.float32), np.zeros(large, np.float32)
@@ -335,7 +335,7 @@ class TestConstantWindows:
         sliding, calls = network(SlidingWindow(shape=(8, 8, 8))), []
         result = predict(sliding, {"n": self.counted(calls)}, array)
         np.testing.assert_allclose(result, array * 2 + 1, rtol=1e-6)
-        assert len(calls) < sliding.execution.tiling((40, 8, 8)).windows
+        assert len(calls) < len(list(sliding.execution.tiling((40, 8, 8)).places()))
         assert sum(not batch.any() for batch in calls) == 1
 
     def test_with_one_other_voxel_are_not(self):

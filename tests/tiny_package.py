@@ -6,6 +6,8 @@ has no symmetry, so that a volume in the wrong axis order gives another mask.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +20,7 @@ from brain_edge.io.nifti import write_mask
 from brain_edge.package import Manifest, ModelPackage, NumberFormat, Precision, WeightsStatus, graph_path
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Card, Licence, SelfTest, WeightsRecord
+from brain_edge.package.reader import DIGEST, MANIFEST
 from brain_edge.spec import (
     Label,
     ModelSpec,
@@ -45,6 +48,7 @@ from brain_edge_conversion.sealing.graph import save_graph
 from brain_edge_conversion.sealing.writer import seal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PHANTOM = Phantom(shape=(44, 52, 50), spacing_mm=4.0)
@@ -166,3 +170,16 @@ def make_package(folder: Path, spec: ModelSpec = SPEC, **changes: Any) -> ModelP
         for record in manifest.weights
     ]
     return seal(folder, msgspec.structs.replace(manifest, weights=tuple(records)))
+
+
+def write_manifest(folder: Path, text: bytes) -> None:
+    """Put another manifest in place, with the hash that belongs to it."""
+    (folder / MANIFEST).write_bytes(text)
+    (folder / DIGEST).write_text(f"{hashlib.sha256(text).hexdigest()}\n", encoding="ascii", newline="\n")
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the plain dictionaries of a manifest as somebody would who knows how it is spelt and hashed."""
+    plain = json.loads((folder / MANIFEST).read_bytes())
+    change(plain)
+    write_manifest(folder, msgspec.json.encode(plain, order="sorted"))

@@ -99,7 +99,9 @@ def run(contender: Contender, limit_bytes: int | None = None) -> RunSample:
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=None if limit_bytes is None else partial(_limit_data, limit_bytes),
+        preexec_fn=None
+        if limit_bytes is None
+        else partial(resource.setrlimit, resource.RLIMIT_DATA, (limit_bytes, limit_bytes)),
     )
     latency_ms = (time.perf_counter() - start) * 1000
     cpu_ms, busy_after = _cpu_ms() - used, busy_cpu_ms()
@@ -134,10 +136,6 @@ def _report(contender: Contender, stdout: str) -> _Report:
         raise BrainEdgeError(
             f"{contender.name}: expected JSON with peak_rss_bytes on stdout ({error}), got {stdout[:200]!r}"
         ) from error
-
-
-def _limit_data(limit_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 
 def _cpu_ms() -> float:

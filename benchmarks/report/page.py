@@ -40,7 +40,7 @@ def benchmark_page(
         costs: the reader's own prices and powers; None without.
         cases: whole processes outside the matrix, oldest first.
     """
-    blocks = [*_head(all_machines), *_comparison(drawn)]
+    blocks = [*_head(all_machines), *_figure(drawn, "speed-up-by-cpu")]
     for each in all_machines:
         blocks += [f"## {each.cpu}", *_machine(each, drawn, costs, cases)]
     return "\n\n".join(blocks) + "\n"
@@ -64,10 +64,6 @@ def _head(all_machines: Sequence[OneMachine]) -> Iterator[str]:
             "workstations have one: what INT8 gains there is not known from this page."
         )
     yield "A data-centre GPU, where one is shown, is not a workstation's GPU."
-
-
-def _comparison(drawn: Sequence[Drawn]) -> Iterator[str]:
-    yield from _figure(drawn, "speed-up-by-cpu")
 
 
 def _machine(

@@ -5,20 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brain_edge.engine.memory import MemoryLimit
-from brain_edge.engine.segmenter import Segmenter, open_masker
-from brain_edge.runtime.session import GraphCompiler, GraphSession, SessionPool, streams_by_graph
-from brain_edge.spec.plan import known_inputs
-
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterable, Iterator
 
+    from brain_edge.engine.segmenter import Wrap
     from brain_edge.image.volume import FloatArray
-    from brain_edge.machine.options import RuntimeOptions
-    from brain_edge.package import ModelPackage
     from brain_edge.runtime.protocol import GraphMemory
-    from brain_edge.spec import ModelSpec
+    from brain_edge.runtime.session import GraphSession
 
 
 @dataclass(frozen=True)
@@ -29,23 +23,9 @@ class Input:
     shape: tuple[int, ...]
 
 
-def open_counted(
-    package: ModelPackage, options: RuntimeOptions, count: Counter[Input], spec: ModelSpec | None = None
-) -> Segmenter:
-    """A segmenter as `Segmenter.open` makes it, which counts what its networks are given.
-
-    Args:
-        package: whose graphs are run.
-        options: of the runtime.
-        count: is told of every input.
-        spec: the steps between which they are run; the package's own unless given.
-    """
-    steps = spec or package.spec
-    pool = SessionPool(GraphCompiler(package, options, streams_by_graph(steps, options)), options.resident_graphs)
-    for graph, shape in known_inputs(steps):
-        pool.expect(graph, shape)
-    sessions = {graph: CountedSession(GraphSession(pool, graph), graph, count) for graph in steps.graphs}
-    return Segmenter(steps, sessions, MemoryLimit(options.max_memory_bytes), open_masker(package, options))
+def counted(count: Counter[Input]) -> Wrap:
+    """For `Segmenter.open`: tell `count` of every input that a network is given."""
+    return lambda graph, session: CountedSession(session, graph, count)
 
 
 class CountedSession:

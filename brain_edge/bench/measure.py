@@ -8,10 +8,11 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.bench.counted import Input, open_counted
+from brain_edge.bench.counted import Input, counted
 from brain_edge.bench.profile import Profiler, measured_peaks
 from brain_edge.bench.record import BenchRecord, Profile
-from brain_edge.bench.timed import in_precision, study_of, time_configurations
+from brain_edge.bench.timed import study_of, time_configurations
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.engine.stage_zero import with_stage_zero
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import this_machine
@@ -101,13 +102,8 @@ def configurations(
 def profile_case(package: ModelPackage, images: Mapping[str, Path], options: RuntimeOptions) -> Profile:
     """The layers of all networks for one case, in the package's own precision."""
     count = Counter[Input]()
-    segmenter = open_counted(package, options, count)
-    study = study_of(package, images)
-    if package.spec.makes_images:
-        segmenter.synthesize(study)
-    else:
-        segmenter(study)
-    profiler = Profiler(in_precision(package, package.manifest.precision), options)
+    Segmenter.open(package, options, wrap=counted(count)).run(study_of(package, images))
+    profiler = Profiler(package, options)
     layers = [layer for seen, times in count.items() for layer in profiler.layers(seen.graph, seen.shape, times)]
     weighted = sorted({layer.numbers for layer in layers if layer.multiply_adds})
     return Profile(

@@ -75,15 +75,10 @@ def study_of(package: ModelPackage, images: Mapping[str, Path]) -> Study:
     return make_study(package.manifest.self_test.phantom, [sequence.name for sequence in package.spec.inputs])
 
 
-def in_precision(package: ModelPackage, precision: Precision) -> ModelPackage:
-    """The package as if it were pinned to another precision."""
-    return ModelPackage(package.folder, msgspec.structs.replace(package.manifest, precision=precision))
-
-
 def _sample(package: ModelPackage, images: Mapping[str, Path], precision: Precision, runtime: RuntimeOptions) -> Sample:
     job = TimingQuestion(
         folder=str(package.folder),
-        manifest=in_precision(package, precision).manifest,
+        manifest=package.in_precision(precision).manifest,
         images={name: str(path) for name, path in images.items()},
         runtime=ChildOptions.of(runtime),
     )
@@ -108,10 +103,7 @@ def main() -> None:
 
 def _elapsed_ms(segmenter: Segmenter, study: Study) -> float:
     start = time.perf_counter()
-    if segmenter.spec.makes_images:
-        segmenter.synthesize(study)
-    else:
-        segmenter(study)
+    segmenter.run(study)
     return (time.perf_counter() - start) * 1000.0
 
 

@@ -90,19 +90,25 @@ def batch_options(function: Decorated) -> Decorated:
     return function
 
 
-def run_cases(
+def run_all(
     package: ModelPackage,
     cases: Sequence[Job | UnplannedCase],
     batch: Batch,
     options: RuntimeOptions,
     telling: Telling,
     each: Callable[[CaseResult], CaseResult] = lambda result: result,
-) -> tuple[CaseResult, ...]:
-    """Run a batch, and tell: results on stdout, failures and the bar on stderr. In the order of the cases.
+    *,
+    page: bool,
+) -> None:
+    """Run a batch, and tell: results on stdout, failures and the bar on stderr; with a page to look through it.
 
     `each` gets every result as soon as its case has ended, before it is told.
+
+    Raises:
+        BatchError: cases have failed.
     """
     from brain_edge.jobs.batch import run_batch
+    from brain_edge.jobs.pictures.batch_page import write_batch_page
 
     own = batch.share(cases)
     ended = []
@@ -120,27 +126,13 @@ def run_cases(
     if telling.as_json:
         print_json([result.record for result in in_order])
     _tell_kept(in_order, is_silent=telling.is_silent)
-    return in_order
-
-
-def write_page(folder: Path, telling: Telling) -> None:
-    """The page to look through a batch, from the records that lie there."""
-    from brain_edge.jobs.pictures.batch_page import write_batch_page
-
-    path = write_batch_page(folder)
-    if not telling.is_silent:
-        click.echo(f"{path}: open it in a browser")
-
-
-def require_all_done(results: Sequence[CaseResult]) -> None:
-    """End with the list of the cases that failed.
-
-    Raises:
-        BatchError: there are any.
-    """
-    failed = [about(result) for result in results if result.error is not None]
+    if page:
+        path = write_batch_page(batch.records)
+        if not telling.is_silent:
+            click.echo(f"{path}: open it in a browser")
+    failed = [about(result) for result in in_order if result.error is not None]
     if failed:
-        raise BatchError(f"{len(failed)} of {len(results)} cases failed, the reasons stand above: {', '.join(failed)}")
+        raise BatchError(f"{len(failed)} of {len(in_order)} cases failed, the reasons stand above: {', '.join(failed)}")
 
 
 def tell(result: CaseResult, *, is_silent: bool) -> None:

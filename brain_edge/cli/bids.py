@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from brain_edge.cli.batch import batch_options
+from brain_edge.cli.batch import batch_options, run_all
 from brain_edge.cli.options import (
     digest_option,
     find_package,
     gathered,
     runtime_from,
+    split_name,
     stage_zero_option,
     telling_options,
     threads_option,
@@ -60,30 +61,26 @@ def spread(args: Sequence[str]) -> list[str]:
     return spread_out
 
 
-@dataclass(frozen=True)
-class Selection:
-    """What is taken of a dataset and made of it, as it was typed; `BidsRequest` says what each is."""
+def request_of(
+    *,
+    subjects: Sequence[str],
+    sessions: Sequence[str],
+    types: Sequence[str],
+    brain: bool,
+    border_mm: float,
+    strict: bool,
+) -> BidsRequest:
+    """What is asked of a dataset, of what was typed."""
+    from brain_edge.jobs.bids.app import BidsRequest
 
-    subjects: tuple[str, ...]
-    sessions: tuple[str, ...]
-    types: tuple[str, ...]
-    brain: bool
-    border_mm: float
-    strict: bool
-
-    def request(self, *, pictures: bool) -> BidsRequest:
-        """What is asked of the dataset; `pictures` for a page."""
-        from brain_edge.jobs.bids.app import BidsRequest
-
-        return BidsRequest(
-            subjects=_labels(self.subjects),
-            sessions=_labels(self.sessions),
-            types=tuple(_split_type(text) for text in self.types),
-            brain=self.brain,
-            pictures=pictures,
-            border_mm=self.border_mm,
-            strict=self.strict,
-        )
+    return BidsRequest(
+        subjects=_labels(subjects),
+        sessions=_labels(sessions),
+        types=tuple(map(split_name, types)),
+        brain=brain,
+        border_mm=border_mm,
+        strict=strict,
+    )
 
 
 @click.command("bids", cls=BidsApp)
@@ -123,14 +120,14 @@ class Selection:
 @digest_option
 @threads_option
 @telling_options
-@gathered("selection", Selection)
+@gathered("request", request_of)
 @runtime_from("threads", "stage_zero", resident_graphs=2)
 def command(
     bids_dir: Path,
     out: Path,
     level: str,
     package: str | None,
-    selection: Selection,
+    request: BidsRequest,
     choices: BatchChoices,
     allow_untrained: bool,
     expect_digest: str | None,
@@ -146,7 +143,6 @@ def command(
     Cases that are finished are not done again; records, summary and page are in OUT/logs. A case that fails does not
     stop the others; the exit code is 6 in the end.
     """
-    from brain_edge.cli.batch import require_all_done, run_cases, write_page
     from brain_edge.engine.stage_zero import with_stage_zero
     from brain_edge.jobs.bids.app import LOGS, explained, plan_dataset
     from brain_edge.jobs.bids.dataset import open_dataset
@@ -154,7 +150,13 @@ def command(
     from brain_edge.jobs.pictures.sheet import require_matplotlib
     from brain_edge.package import open_package
 
-    _require_participant(level)
+    if level != PARTICIPANT:
+        reason = (
+            ": masks are made of one participant at a time, and a group has nothing more to be computed; the summary "
+            "of all is OUT/logs/summary.tsv"
+        )
+        more = reason if level == "group" else ""
+        raise UsageError(f"expected the analysis level {PARTICIPANT}, got {level!r}{more}")
     batch = choices.batch(out / LOGS)
     require_place(bids_dir, out)
     dataset = open_dataset(bids_dir)
@@ -163,34 +165,14 @@ def command(
     if choices.page:
         require_matplotlib()
     runtime = with_stage_zero(opened, runtime)
-    plan = plan_dataset(dataset, out, opened.spec, selection.request(pictures=choices.page))
+    plan = plan_dataset(dataset, out, opened.spec, replace(request, pictures=choices.page))
     prepare(dataset, out, opened)
     for note in plan.notes:
         click.echo(f"note: {note}", err=True)
     explain = partial(explained, plan, opened)
-    results = run_cases(opened, plan.jobs, batch, runtime, telling, explain)
-    if choices.page:
-        write_page(batch.records, telling)
-    require_all_done(results)
-
-
-def _require_participant(level: str) -> None:
-    if level != PARTICIPANT:
-        reason = (
-            "masks are made of one participant at a time, and a group has nothing more to be computed; the summary of "
-            "all is OUT/logs/summary.tsv"
-        )
-        raise UsageError(
-            f"expected the analysis level {PARTICIPANT}, got {level!r}" + (f": {reason}" if level == "group" else "")
-        )
+    run_all(opened, plan.jobs, batch, runtime, telling, explain, page=choices.page)
 
 
 def _labels(texts: Sequence[str]) -> tuple[str, ...]:
     """`01 02` and `01,02` are two labels."""
     return tuple(label for text in texts for label in re.split(r"[\s,]+", text) if label)
-
-
-def _split_type(text: str) -> tuple[str | None, str]:
-    """`T1=T1w` -> ("T1", "T1w")."""
-    name, _, kind = text.rpartition("=")
-    return name or None, kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,41 +25,22 @@ def command(place: str | None, as_json: bool) -> None:
 
     Of DICOM (a folder, a zip, a file): which series it holds, what each one is, and why one cannot be used.
     """
-    if place is not None and _holds_series(Path(place)):
-        _show_series(Path(place), as_json=as_json)
-    else:
-        _show_package(find_package(place), as_json=as_json)
-
-
-def _holds_series(place: Path) -> bool:
     from brain_edge.io.inputs import is_dicom
-
-    return not (place / "manifest.json").is_file() and is_dicom(place)
-
-
-def _show_package(folder: Path, *, as_json: bool) -> None:
     from brain_edge.package import open_package
 
-    opened = open_package(folder)
+    if place is not None and not Path(place, "manifest.json").is_file() and is_dicom(Path(place)):
+        from brain_edge.io.dicom import list_series
+
+        listed = list_series(place)
+        shown: object = [info.record() for info in listed]
+        rows: Iterator[tuple[str, str]] = chain.from_iterable(map(_series_rows, listed))
+    else:
+        opened = open_package(find_package(place))
+        shown = {"digest": opened.digest, "size_bytes": opened.size_bytes, "manifest": opened.manifest}
+        rows = _rows(opened)
     if as_json:
-        whole = {"digest": opened.digest, "size_bytes": opened.size_bytes, "manifest": opened.manifest}
-        print_json(whole)
+        print_json(shown)
         return
-    _print_rows(_rows(opened))
-
-
-def _show_series(place: Path, *, as_json: bool) -> None:
-    from brain_edge.io.dicom import list_series
-
-    listed = list_series(place)
-    if as_json:
-        print_json([info.record() for info in listed])
-        return
-    for info in listed:
-        _print_rows(_series_rows(info))
-
-
-def _print_rows(rows: Iterator[tuple[str, str]]) -> None:
     for name, value in rows:
         click.echo(f"{name:<12} {value}")
 

@@ -89,7 +89,10 @@ def program() -> None:
 
 def main() -> NoReturn:
     """Run the program and exit."""
-    _show_every_name()
+    # what a console lacks is shown as an escape: printing the name of a result must not be what fails
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     try:
         with _signals_interrupt():
             program.main(prog_name=PROGRAM, standalone_mode=False)
@@ -97,13 +100,6 @@ def main() -> NoReturn:
         show(error)
         sys.exit(exit_code(error))
     sys.exit(0)
-
-
-def _show_every_name() -> None:
-    """Let what a console lacks be shown as an escape: printing the name of a result must not be what fails."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

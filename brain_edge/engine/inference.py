@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Final, assert_never
 import numpy as np
 from msgspec import UNSET
 
-from brain_edge.engine.network_output import require_output
 from brain_edge.engine.slices import slice_blocks
-from brain_edge.engine.windows import Source, window_blocks
+from brain_edge.engine.windows import Source, require_output, window_blocks
 from brain_edge.spec import (
     Activation,
     Network,

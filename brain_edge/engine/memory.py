@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.engine.execution import Decision
-from brain_edge.engine.restoring import SLAB_BYTES
-from brain_edge.errors import InputError
+from brain_edge.engine.execution import SLAB_BYTES, Decision
+from brain_edge.errors import InputError, UsageError
 from brain_edge.machine.process import available_bytes, peak_rss_bytes, return_free_memory, rss_bytes
 from brain_edge.runtime.protocol import MeasuredSession
 
@@ -45,9 +44,19 @@ class MemoryLimit:
 
     Attributes:
         limit_bytes: what the user allows; None for what the machine has to give.
+
+    Raises:
+        UsageError: the user allows something, and this system does not say what a process takes.
     """
 
     limit_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit_bytes is not None and rss_bytes() is None:
+            raise UsageError(
+                "--max-memory: this system does not say what a process takes (on Linux /proc does), so that no limit "
+                "can be kept; leave it out"
+            )
 
     def require(
         self, stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape, sessions: Mapping[str, Session]
@@ -71,7 +80,7 @@ class MemoryLimit:
             return False
         needed = predicted_peak_bytes(wanted, native, sessions)
         while needed is not None and needed > limit:
-            if not any(_spare(session) for session in sessions.values()):
+            if not any(isinstance(each, MeasuredSession) and each.spare() for each in sessions.values()):
                 raise InputError(self._refusal(needed, limit))
             return_free_memory()
             needed = predicted_peak_bytes(wanted, native, sessions)
@@ -176,7 +185,3 @@ def _fits_easily(stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape
         sums = 2 * stage.network.channels_out * prod(sides) * FLOAT_BYTES
         roughly = max(roughly, graphs + sums, after_bytes(stage, plan, sides, native))
     return (rss_bytes() or 0) + roughly < limit
-
-
-def _spare(session: Session) -> bool:
-    return isinstance(session, MeasuredSession) and session.spare()

@@ -16,7 +16,7 @@ from brain_edge.image.volume import Study
 if TYPE_CHECKING:
     from brain_edge.engine.segmenter import Segmenter
     from brain_edge.image.phantom import Phantom
-    from brain_edge.image.volume import FloatArray, LabelArray
+    from brain_edge.image.volume import LabelArray
     from brain_edge.spec import ModelSpec
 
 
@@ -26,9 +26,11 @@ def stand_in(phantom: Phantom, spec: ModelSpec) -> Study:
     values = classes_of(spec)
     if values is None:
         return study
-    volumes = {
-        name: replace(volume, voxels=_in_classes(volume.voxels, values)) for name, volume in study.volumes.items()
-    }
+    classes, volumes = np.array(values, dtype=np.float32), {}
+    for name, volume in study.volumes.items():
+        # intensities cut into as many equal steps as there are classes
+        steps = np.floor(volume.voxels / max(float(volume.voxels.max()), 1.0) * len(values)).clip(0, len(values) - 1)
+        volumes[name] = replace(volume, voxels=classes[steps.astype(np.intp)])
     return Study(volumes, study.reference)
 
 
@@ -46,9 +48,3 @@ def outcome(segmenter: Segmenter, study: Study) -> LabelArray:
 def classes_of(spec: ModelSpec) -> tuple[int, ...] | None:
     """The values of the label map that a model takes, or None where it takes images."""
     return next(filter(None, (step.label_values() for step in spec.stages[0].before)), None)
-
-
-def _in_classes(voxels: FloatArray, values: tuple[int, ...]) -> FloatArray:
-    """Intensities cut into as many equal steps as there are classes."""
-    steps = np.floor(voxels / max(float(voxels.max()), 1.0) * len(values)).clip(0, len(values) - 1)
-    return np.asarray(np.array(values, dtype=np.float32)[steps.astype(np.intp)])

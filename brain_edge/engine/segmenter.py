@@ -16,21 +16,29 @@ from brain_edge.engine.stage_zero import BrainMasker, find_stage_zero
 from brain_edge.errors import InputError, UsageError
 from brain_edge.image.resample import Interpolation
 from brain_edge.image.volume import FloatArray, Mask, Study, Volume
+from brain_edge.machine.cpu import default_threads
+from brain_edge.machine.options import RuntimeOptions
+from brain_edge.machine.process import return_free_memory
+from brain_edge.package import ModelPackage, open_package
 from brain_edge.runtime.protocol import MeasuredSession
+from brain_edge.runtime.session import open_sessions
 from brain_edge.spec.plan import fixed_sides, without_activation
 from brain_edge.spec.plausibility import Flag, check_input, check_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+    from typing import TypeAlias
 
     from brain_edge.engine.execution import StagePlan
     from brain_edge.image.geometry import Shape
-    from brain_edge.machine.options import RuntimeOptions
-    from brain_edge.package import ModelPackage
     from brain_edge.runtime.protocol import Session
+    from brain_edge.runtime.session import GraphSession
     from brain_edge.spec import ModelSpec, Stage
     from brain_edge.spec.steps import Frame
+
+    Wrap: TypeAlias = Callable[[str, GraphSession], Session]
+    """What is called instead of the session of a graph, by the graph's name: to count or to keep its inputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,25 +101,30 @@ class Segmenter:
 
     @classmethod
     def open(
-        cls, package: ModelPackage | Path | str, options: RuntimeOptions | None = None, *, alone: bool = False
-    ) -> Segmenter:
-        """A segmenter of a package (a folder or an opened package), run by OpenVINO on this CPU.
+        cls,
+        package: ModelPackage | Path | str,
+        options: RuntimeOptions | None = None,
+        *,
+        alone: bool = False,
+        spec: ModelSpec | None = None,
+        wrap: Wrap | None = None,
+    ) -> WarmSegmenter:
+        """A package (its folder, or opened), run by OpenVINO on this CPU.
 
         Args:
             package: that is run.
             options: how.
             alone: without the package that it names as its stage 0, if any: for its self-test.
+            spec: the steps between which its graphs are run; its own unless given.
+            wrap: what is called instead of each session; see `Wrap`.
 
         Raises:
             PackageError: a package is damaged, or its stage 0 is not there.
+            UsageError: the options name a stage 0 for a package that names none, or the variable that limits the
+                instruction set names none.
         """
-        from brain_edge.package import ModelPackage, open_package
-        from brain_edge.runtime.session import open_sessions
-
         opened = package if isinstance(package, ModelPackage) else open_package(package)
-        limit = MemoryLimit(None if options is None else options.max_memory_bytes)
-        masker = None if alone else open_masker(opened, options)
-        return cls(opened.spec, open_sessions(opened, options), limit, masker)
+        return WarmSegmenter(opened, options or RuntimeOptions(), alone=alone, spec=spec, wrap=wrap)
 
     def __call__(
         self,
@@ -167,12 +180,19 @@ class Segmenter:
             Volume(np.array(voxels), start.geometry, name) for voxels, name in zip(frame.voxels, names, strict=True)
         )
 
+    def run(self, study: Study | Volume) -> Segmentation | tuple[Volume, ...]:
+        """A mask or images, whichever the model makes; raises what the one or the other raises."""
+        return self.synthesize(study) if self.spec.makes_images else self(study)
+
     def _run_stages(self, start: Frame, clock: _Clock, tick: Callable[[], None] | None, *, keep: bool) -> _Found:
-        """What the last stage leaves, with its probabilities if they are kept."""
+        """What the last stage leaves, with its probabilities if they are kept; what the others took is given back."""
         found = _Found(start)
-        for stage in self.spec.stages:
-            last = stage is self.spec.stages[-1]
-            found = self._run_stage(stage, found.frame, clock, tick, keep=keep and last)
+        try:
+            for stage in self.spec.stages:
+                last = stage is self.spec.stages[-1]
+                found = self._run_stage(stage, found.frame, clock, tick, keep=keep and last)
+        finally:
+            return_free_memory()
         return found
 
     def release(self) -> None:
@@ -225,18 +245,33 @@ class Segmenter:
                 yield later, plan_stage(later), sides
 
 
-def open_masker(package: ModelPackage, options: RuntimeOptions | None = None) -> BrainMasker | None:
-    """What runs before a package that names another one as its stage 0; None where it names none.
+class WarmSegmenter(Segmenter):
+    """A package, warm on this machine: the one way to run a case of it.
 
-    Raises:
-        PackageError: the other one is not there, or damaged.
-        UsageError: the options name one for a package that names none.
+    Opened once, each graph compiled once for a shape and kept from study to study; memory that a study has freed goes
+    back to the system after it. Threads may share one.
+
+    Attributes:
+        package: as opened.
+        threads: that its networks run on.
     """
-    zero = find_stage_zero(package, None if options is None else options.stage_zero)
+
+    def __init__(
+        self, package: ModelPackage, options: RuntimeOptions, *, alone: bool, spec: ModelSpec | None, wrap: Wrap | None
+    ) -> None:
+        self.package, self.threads = package, options.threads or default_threads()
+        limit, masker = MemoryLimit(options.max_memory_bytes), None if alone else _masker(package, options)
+        made = open_sessions(package, options, spec)
+        sessions = made if wrap is None else {graph: wrap(graph, session) for graph, session in made.items()}
+        super().__init__(spec or package.spec, sessions, limit, masker)
+
+
+def _masker(package: ModelPackage, options: RuntimeOptions) -> BrainMasker | None:
+    """What runs before a package that names another one as its stage 0; None where it names none."""
+    zero = find_stage_zero(package, options.stage_zero)
     if zero is None or not package.manifest.stage_zero:
         return None
-    alone = None if options is None else replace(options, stage_zero=None)
-    return BrainMasker(Segmenter.open(zero, alone), package.manifest.stage_zero.sequence)
+    return BrainMasker(Segmenter.open(zero, replace(options, stage_zero=None)), package.manifest.stage_zero.sequence)
 
 
 def _as_study(study: Study | Volume, spec: ModelSpec) -> Study:

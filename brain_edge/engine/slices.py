@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from brain_edge.engine.network_output import require_output
-from brain_edge.engine.windows import run_many
+from brain_edge.engine.windows import require_output, run_many
 from brain_edge.spec import Edge
 
 if TYPE_CHECKING:
@@ -46,7 +45,11 @@ def slice_blocks(
     for first, output in zip(range(0, slices, size), outputs, strict=True):
         count = min(size, slices - first)
         slab = np.moveaxis(require_output(output, expected)[:count], 0, execution.axis + 1)
-        yield _slab_place(source, execution.axis, first, count), slab
+        i, j, k = (
+            slice(first, first + count) if axis == execution.axis else slice(0, side)
+            for axis, side in enumerate(source.sides)
+        )
+        yield (i, j, k), slab
 
 
 def neighbouring(slices: int, wanted: Indices, edge: Edge) -> Indices:
@@ -77,7 +80,7 @@ def _planes(execution: SliceWise, source: Source, first: int, count: int, fill: 
     slices = source.sides[execution.axis]
     wanted = np.arange(first - reach, first + count + reach)
     cut = np.take(source.voxels, neighbouring(slices, wanted, edge), axis=execution.axis + 1)
-    planes = np.moveaxis(cut if source.finish is None else source.finish(cut), execution.axis + 1, 0)
+    planes = np.moveaxis(source.finish(cut), execution.axis + 1, 0)
     if edge in (Edge.ZERO, Edge.MEAN):
         planes[(wanted < 0) | (wanted >= slices)] = fill
     if reach == 0:
@@ -91,8 +94,7 @@ def _beyond(execution: SliceWise, source: Source) -> FloatArray:
     channels = source.voxels.shape[0]
     if execution.reach()[1] is not Edge.MEAN:
         return np.zeros((channels, 1, 1), dtype=np.float32)
-    voxels = source.voxels if source.finish is None else source.finish(source.voxels)
-    means = [channel.mean(dtype=np.float64) for channel in voxels]
+    means = [channel.mean(dtype=np.float64) for channel in source.finish(source.voxels)]
     return np.array(means, dtype=np.float32).reshape(channels, 1, 1)
 
 
@@ -103,9 +105,3 @@ def _filled_up(batch: FloatArray, size: int) -> FloatArray:
     filled = np.zeros((size, *batch.shape[1:]), dtype=np.float32)
     filled[: batch.shape[0]] = batch
     return filled
-
-
-def _slab_place(source: Source, axis: int, first: int, count: int) -> Place:
-    spans = [slice(0, side) for side in source.sides]
-    spans[axis] = slice(first, first + count)
-    return spans[0], spans[1], spans[2]

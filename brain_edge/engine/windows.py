@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from brain_edge.engine.network_output import require_output
+from brain_edge.errors import BrainEdgeError
 from brain_edge.spec import Blending
 
 if TYPE_CHECKING:
@@ -36,12 +36,11 @@ class Source:
 
     Attributes:
         voxels: (C, I, J, K) float32, in any memory order.
-        finish: what is left to be done to intensities, voxel by voxel, once they are cut out (C, i, j, k); None where
-            nothing is.
+        finish: what is left to be done to intensities, voxel by voxel, once they are cut out (C, i, j, k).
     """
 
     voxels: FloatArray
-    finish: Callable[[FloatArray], FloatArray] | None = None
+    finish: Callable[[FloatArray], FloatArray] = np.asarray
 
     @property
     def sides(self) -> Shape:
@@ -56,12 +55,12 @@ class Source:
 
     def whole(self) -> FloatArray:
         """All of it as the input of a network (1, C, I, J, K)."""
-        return np.ascontiguousarray(self._finished(self.voxels)[np.newaxis], dtype=np.float32)
+        return np.ascontiguousarray(self.finish(self.voxels)[np.newaxis], dtype=np.float32)
 
     def cut(self, place: Place) -> FloatArray:
         """A window as the input of a network (1, C, i, j, k); zeros where it reaches beyond the volume."""
         parts = [slice(max(0, span.start), min(side, span.stop)) for span, side in zip(place, self.sides, strict=True)]
-        inside = self._finished(self.voxels[:, parts[0], parts[1], parts[2]])
+        inside = self.finish(self.voxels[:, parts[0], parts[1], parts[2]])
         sides = tuple(span.stop - span.start for span in place)
         if inside.shape[1:] == sides:
             return np.ascontiguousarray(inside[np.newaxis], dtype=np.float32)
@@ -71,9 +70,6 @@ class Source:
         )
         padded[0, :, i, j, k] = inside
         return padded
-
-    def _finished(self, cut: FloatArray) -> FloatArray:
-        return cut if self.finish is None else self.finish(cut)
 
 
 def window_weights(shape: Shape, blending: Blending) -> FloatArray:
@@ -148,16 +144,16 @@ def window_blocks(
         BrainEdgeError: the network gives another shape than its specification says, or NaN.
     """
     tiling, margin = execution.tiling(source.sides), execution.margin
-    outputs = run_many(session, (source.cut(_widened(place, margin)) for place in tiling.places()))
+
+    def widened(place: Place) -> Place:
+        i, j, k = (slice(span.start - edge, span.stop + edge) for span, edge in zip(place, margin, strict=True))
+        return i, j, k
+
+    outputs = run_many(session, (source.cut(widened(place)) for place in tiling.places()))
     expected = (1, channels_out, *execution.shape)
     i, j, k = (slice(edge, side - edge) for edge, side in zip(margin, execution.shape, strict=True))
     kept = (require_output(output, expected)[0, :, i, j, k] for output in outputs)
     yield from finished_blocks(tiling, execution.blending, kept)
-
-
-def _widened(place: Place, margin: Shape) -> Place:
-    i, j, k = (slice(span.start - edge, span.stop + edge) for span, edge in zip(place, margin, strict=True))
-    return i, j, k
 
 
 def finished_blocks(
@@ -220,6 +216,23 @@ def run_many(session: Session, batches: Iterable[FloatArray]) -> Iterator[FloatA
     while expected and kept is not None:
         expected.popleft()
         yield kept
+
+
+def require_output(output: FloatArray, expected: tuple[int, ...]) -> FloatArray:
+    """The output of a network, where it has the shape that its specification promises and holds numbers.
+
+    Raises:
+        BrainEdgeError: another shape, or NaN.
+    """
+    if output.shape != expected:
+        wanted, given = (" x ".join(map(str, shape)) for shape in (expected, output.shape))
+        raise BrainEdgeError(
+            f"expected {wanted} numbers from the network, got {given}: it does not give back "
+            "the sides it is given (the steps must pad to a multiple) or has other channels than its specification"
+        )
+    if np.isnan(output.max()):
+        raise BrainEdgeError("the network computed NaN (not a number); no mask can be made of that")
+    return output
 
 
 def constant_value(batch: FloatArray) -> bytes | None:

@@ -20,6 +20,7 @@ from brain_edge.evaluation.evaluate import (
     limits_of_package,
     number,
     segment_case,
+    told,
     total_ms,
 )
 from brain_edge.evaluation.evidence import ComparedLabel
@@ -132,7 +133,7 @@ def compare_packages(
     cases = distinct_cases(cohort.cases(split))
     require_cases(cases, candidate.spec, report)
     first, second = (Segmenter.open(package, options) for package in (baseline, candidate))
-    compared = tuple(compare(first, second, _told(cases, report)))
+    compared = tuple(compare(first, second, told(cases, report)))
     return Comparison(
         model=candidate.spec.name,
         baseline_digest=baseline.digest,
@@ -144,13 +145,6 @@ def compare_packages(
         summaries=tuple(_summary(label, compared) for label in candidate.spec.label_names()),
         cases=compared,
     )
-
-
-def _told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
-    for position, case in enumerate(cases, start=1):
-        if report is not None:
-            report(f"running case {position} of {len(cases)}: {case.title}")
-        yield case
 
 
 def _limits(packages: Iterable[ModelPackage], cohort: Cohort, cases: Sequence[Case]) -> Iterator[str]:

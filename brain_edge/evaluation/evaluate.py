@@ -131,7 +131,7 @@ def evaluate(
     wanted = dict(regions or {})
     _require_labels(wanted, segmenter.spec)
     checked = require_cases(cases, segmenter.spec, report)
-    results = [_judged(segmenter, case, wanted) for case in _told(cases, report)]
+    results = [_judged(segmenter, case, wanted) for case in told(cases, report)]
     scored = tuple(result for result in results if result.scores)
     return Evaluation(
         model=segmenter.spec.name,
@@ -221,7 +221,8 @@ def _require_labels(regions: Mapping[str, tuple[int, ...]], spec: ModelSpec) -> 
             )
 
 
-def _told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
+def told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
+    """The cases one after the other, each said before it is run."""
     for position, case in enumerate(cases, start=1):
         if report is not None:
             report(f"running case {position} of {len(cases)}: {case.title}")

@@ -9,40 +9,35 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from brain_edge.errors import PackageError
+from brain_edge.evaluation.cohort.manifest import Split
 from brain_edge.package.digest import Sha256
-from brain_edge.spec.base import Value
+from brain_edge.package.manifest import Amount, Change, Count, Share
+from brain_edge.spec import Name, Value
 
 if TYPE_CHECKING:
     from brain_edge.package.manifest import Manifest
 
 
-class Change(StrEnum):
-    """How a candidate was made of its baseline."""
+Number = Annotated[int, Meta(ge=1)]
+"""Of a case, a person, or what is counted from 1."""
+LabelValue = Annotated[int, Meta(ge=1, le=255)]
+Drop = Annotated[float, Meta(ge=-1.0, le=1.0)]
+"""A difference of two Dice."""
+Open = Annotated[float, Meta(gt=0.0, lt=1.0)]
+"""Between 0 and 1, without them: what a limit on a drop or a confidence can be."""
 
-    QUANTIZED = "quantized"
-    """The graphs compute in INT8."""
-    TUNED = "tuned"
-    """The same model in cheaper settings."""
 
-    @property
-    def noun(self) -> str:
-        """The making, in words."""
-        return "quantisation" if self is Change.QUANTIZED else "tuning"
+class Isa(StrEnum):
+    """Instructions that a candidate is measured again with, as oneDNN's ONEDNN_MAX_CPU_ISA spells them."""
 
-    @property
-    def baseline(self) -> str:
-        """The baseline, in words."""
-        return "FP32" if self is Change.QUANTIZED else "the package as it was"
-
-    @property
-    def candidate(self) -> str:
-        """The candidate, in words."""
-        return "INT8" if self is Change.QUANTIZED else "the tuned package"
+    AVX2 = "AVX2"
+    """What every x86 workstation of the last ten years has."""
 
 
 class Basis(StrEnum):
@@ -74,19 +69,19 @@ class ComparedLabel(Value, frozen=True, kw_only=True):
         found_baseline, found_candidate: how many of them the mask touches.
     """
 
-    label: int
-    dice_baseline: float | None
-    dice_candidate: float | None
-    drop: float | None
-    agreement: float | None
-    hd95_baseline_mm: float | None
-    hd95_candidate_mm: float | None
-    volume_baseline_ml: float
-    volume_candidate_ml: float
-    reference_volume_ml: float | None
-    lesions: int | None = None
-    found_baseline: int | None = None
-    found_candidate: int | None = None
+    label: LabelValue
+    dice_baseline: Share | None
+    dice_candidate: Share | None
+    drop: Drop | None
+    agreement: Share | None
+    hd95_baseline_mm: Amount | None
+    hd95_candidate_mm: Amount | None
+    volume_baseline_ml: Amount
+    volume_candidate_ml: Amount
+    reference_volume_ml: Amount | None
+    lesions: Count | None = None
+    found_baseline: Count | None = None
+    found_candidate: Count | None = None
 
     @property
     def hd95_increase_mm(self) -> float | None:
@@ -105,14 +100,14 @@ class AccuracyCase(ComparedLabel, frozen=True, kw_only=True):
     Attributes:
         case: its number in the cohort.
         voxel_diagonal_mm: of its grid.
-        split: calibration, validation or test.
+        split: that it belongs to.
         subject: a number that cases of one person share.
     """
 
-    case: int
-    split: str
-    subject: int
-    voxel_diagonal_mm: float
+    case: Number
+    split: Split
+    subject: Number
+    voxel_diagonal_mm: Amount
 
 
 class LabelRecord(Value, frozen=True, kw_only=True):
@@ -132,28 +127,28 @@ class LabelRecord(Value, frozen=True, kw_only=True):
         interval: 95 % bootstrap interval of the mean drop over subjects; None below 10 subjects.
     """
 
-    label: int
-    cases: int
-    absent: int
-    nothing_to_lose: int = 0
-    lowest_dice_baseline: float | None = None
-    mean_drop: float | None
-    worst_drop: float | None
-    mean_disagreement: float | None
-    worst_disagreement: float | None
+    label: LabelValue
+    cases: Count
+    absent: Count
+    nothing_to_lose: Count = 0
+    lowest_dice_baseline: Share | None = None
+    mean_drop: Drop | None
+    worst_drop: Drop | None
+    mean_disagreement: Share | None
+    worst_disagreement: Share | None
     mean_hd95_increase_mm: float | None
-    false_positive_ml: float
-    interval: tuple[float, float] | None
-    lesions: int | None = None
-    found_baseline: int | None = None
-    found_candidate: int | None = None
+    false_positive_ml: Amount
+    interval: tuple[Drop, Drop] | None
+    lesions: Count | None = None
+    found_baseline: Count | None = None
+    found_candidate: Count | None = None
 
 
 class IsaRecord(Value, frozen=True):
     """The frozen candidate measured again with the instructions of another CPU.
 
     Attributes:
-        isa: value of oneDNN's ONEDNN_MAX_CPU_ISA, in a process of its own.
+        isa: the instructions, in a process of its own.
         verified: False where it could not be measured.
         reason: why not, or what was missed.
         met: whether the budget is met with these instructions too.
@@ -162,16 +157,16 @@ class IsaRecord(Value, frozen=True):
         int8_share, kernels: as in the record of this CPU: the proof that other instructions were in force.
     """
 
-    isa: str
+    isa: Isa
     verified: bool
     reason: str = ""
     met: bool = False
     excess: float | None = None
-    worst_mean_drop: float | None = None
-    worst_case_drop: float | None = None
-    worst_mean_disagreement: float | None = None
-    int8_share: float | None = None
-    kernels: dict[str, float] = msgspec.field(default_factory=dict)
+    worst_mean_drop: Drop | None = None
+    worst_case_drop: Drop | None = None
+    worst_mean_disagreement: Share | None = None
+    int8_share: Share | None = None
+    kernels: dict[str, Share] = msgspec.field(default_factory=dict)
 
 
 class TrialRecord(Value, frozen=True, kw_only=True):
@@ -191,10 +186,10 @@ class TrialRecord(Value, frozen=True, kw_only=True):
 
     changes: tuple[str, ...]
     reverted: tuple[str, ...] = ()
-    operations: float | None = None
-    int8_share: float | None = None
-    worst_mean_drop: float | None
-    worst_case_drop: float | None
+    operations: Amount | None = None
+    int8_share: Share | None = None
+    worst_mean_drop: Drop | None
+    worst_case_drop: Drop | None
     excess: float | None
     met: bool
     problem: str = ""
@@ -203,10 +198,10 @@ class TrialRecord(Value, frozen=True, kw_only=True):
 class FloatLayer(Value, frozen=True):
     """A layer with weights that stayed in floating point, and why."""
 
-    graph: str
+    graph: Name
     layer: str
     kind: str
-    multiply_adds: int
+    multiply_adds: Count
     reason: str
 
 
@@ -223,14 +218,14 @@ class Limits(Value, frozen=True, kw_only=True):
         unbound: labels of which nothing is promised.
     """
 
-    max_dice_drop: float
-    max_case_drop: float
-    max_disagreement: float | None = None
-    max_hd95_increase_mm: float | None = None
-    min_int8_share: float = 0.0
-    confidence: float | None = None
-    max_exceedance: float | None = None
-    unbound: tuple[int, ...] = ()
+    max_dice_drop: Open
+    max_case_drop: Open
+    max_disagreement: Open | None = None
+    max_hd95_increase_mm: Amount | None = None
+    min_int8_share: Share = 0.0
+    confidence: Open | None = None
+    max_exceedance: Open | None = None
+    unbound: tuple[LabelValue, ...] = ()
 
 
 class Evidence(Value, frozen=True, kw_only=True):
@@ -280,29 +275,29 @@ class Evidence(Value, frozen=True, kw_only=True):
     limits: Limits
     bounds: str
     basis: Basis
-    worst_mean_drop: float
-    worst_case_drop: float
-    worst_mean_disagreement: float | None
+    worst_mean_drop: Drop
+    worst_case_drop: Drop
+    worst_mean_disagreement: Share | None
     worst_hd95_increase_mm: float | None = None
-    int8_share: float
-    operations_baseline: float | None = None
-    operations_candidate: float | None = None
+    int8_share: Share
+    operations_baseline: Amount | None = None
+    operations_candidate: Amount | None = None
     cohort_sha256: Sha256
     demonstration: bool
-    searched_on: str
+    searched_on: Split
     seen_images: tuple[Sha256, ...]
-    subjects: int
+    subjects: Number
     next_patient: str
-    earlier_candidates: int
+    earlier_candidates: Count
     warnings: tuple[str, ...]
     cases: tuple[AccuracyCase, ...]
     labels: tuple[LabelRecord, ...]
     isas: tuple[IsaRecord, ...] = ()
     trials: tuple[TrialRecord, ...] = ()
     float_layers: tuple[FloatLayer, ...] = ()
-    cost_factors: dict[str, float] = msgspec.field(default_factory=dict)
-    kernels: dict[str, float] = msgspec.field(default_factory=dict)
-    threads: int
+    cost_factors: dict[str, Amount] = msgspec.field(default_factory=dict)
+    kernels: dict[str, Share] = msgspec.field(default_factory=dict)
+    threads: Number
 
     @property
     def chain(self) -> tuple[Evidence, ...]:

@@ -1,4 +1,4 @@
-"""Connected components of a mask: the only module that imports cc3d."""
+"""Connected components of a mask and its holes: the only module that imports cc3d and fill_voids."""
 
 from __future__ import annotations
 
@@ -36,6 +36,15 @@ def largest(mask: NDArray[np.bool_], connectivity: Connectivity = 26) -> NDArray
     import cc3d
 
     return _cut(cc3d.largest_k(_thick(mask), k=1, connectivity=connectivity), mask.shape) > 0
+
+
+def without_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask (I, J, K) or (I, J), and the background that it encloses."""
+    import fill_voids
+
+    # fill_voids 2.1 takes a pocket that opens only at an edge of the image, where two faces meet, for enclosed
+    filled = fill_voids.fill(np.pad(mask, 1))
+    return np.asarray(filled, dtype=bool)[(slice(1, -1),) * mask.ndim]
 
 
 def _thick(labels: NDArray[Any]) -> NDArray[Any]:

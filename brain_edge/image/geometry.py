@@ -54,7 +54,8 @@ class Geometry:
             raise GeometryError("expected a finite 4 x 4 affine, got one with NaN, infinity or another shape")
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         if spacing.min() <= 0:
-            raise GeometryError(f"expected a positive spacing along each axis, got {_millimetres(spacing)}")
+            sides = " x ".join(f"{side:.4g}" for side in spacing)
+            raise GeometryError(f"expected a positive spacing along each axis, got {sides} mm")
         # the determinant of the direction cosines is the volume of the unit parallelepiped: 1 if orthogonal
         if abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
             raise GeometryError("expected an affine whose axes span space, got a singular one")
@@ -183,7 +184,3 @@ def _shape(sides: object) -> Shape:
 
 def _vector(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Vector:
     return (float(values[0]), float(values[1]), float(values[2]))
-
-
-def _millimetres(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
-    return " x ".join(f"{value:.4g}" for value in values) + " mm"

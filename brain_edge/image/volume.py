@@ -10,7 +10,7 @@ import numpy as np
 from brain_edge.errors import GeometryError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from brain_edge.image.geometry import Geometry
 
@@ -64,7 +64,9 @@ class Study:
 
     def __post_init__(self) -> None:
         if self.reference not in self.volumes:
-            raise InputError(f"the study has no sequence {self.reference!r}; it has {_names(self.volumes)}")
+            raise InputError(
+                f"the study has no sequence {self.reference!r}; it has {', '.join(sorted(self.volumes)) or 'none'}"
+            )
 
     @property
     def geometry(self) -> Geometry:
@@ -98,7 +100,3 @@ class Mask:
     def volume_ml(self, label: int) -> float:
         """Volume of one label in millilitres."""
         return float(np.count_nonzero(self.labels == label)) * self.geometry.voxel_volume_ml
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "none"

@@ -119,7 +119,11 @@ def _parse_nifti(kind: Any, block: bytes) -> ImageHeader:
         raise _damaged(f"voxels start at byte {start:g}")
     shape = _volume_shape([int(side) for side in fields["dim"][1 : 1 + count]])
     dtype = _nifti_dtype(fields)
-    slope, inter = _scaling(float(fields["scl_slope"]), float(fields["scl_inter"]))
+    slope, inter = float(fields["scl_slope"]), float(fields["scl_inter"])
+    if slope == 0 or math.isnan(slope):  # the standard's and nibabel's way to say: none
+        slope, inter = 1.0, 0.0
+    if not (math.isfinite(slope) and math.isfinite(inter)):
+        raise _damaged(f"scl_slope is {slope}, scl_inter is {inter}")
     return ImageHeader(_nifti_geometry(fields, shape), dtype, int(start), slope, inter, fields)
 
 
@@ -165,14 +169,6 @@ def _volume_shape(sides: Sequence[int]) -> Shape:
             "(fslroi, fslsplit, or nibabel.four_to_three)"
         )
     return (sides[0], sides[1], sides[2])
-
-
-def _scaling(slope: float, inter: float) -> tuple[float, float]:
-    if slope == 0 or math.isnan(slope):  # the standard's and nibabel's way to say: none
-        return 1.0, 0.0
-    if not (math.isfinite(slope) and math.isfinite(inter)):
-        raise _damaged(f"scl_slope is {slope}, scl_inter is {inter}")
-    return slope, inter
 
 
 def _nifti_dtype(fields: Any) -> VoxelType:

@@ -9,7 +9,7 @@ from brain_edge.errors import InputError, UsageError
 from brain_edge.machine.paths import may_be_file, require_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from brain_edge.io.dicom import SeriesInfo
@@ -130,23 +130,19 @@ def series_of(inputs: Mapping[str, Path], choices: Mapping[str, str]) -> dict[st
         )
     if not dicom:
         return {}
-    from brain_edge.io.dicom import list_series, require_one_frame_of_reference, require_one_study
+    from brain_edge.io.dicom import choose_series, list_series, require_one_frame_of_reference, require_one_study
+    from brain_edge.io.dicom.sequence_type import sequence_type_of
 
     listed = {path: list_series(path) for path in set(dicom.values())}
-    chosen = {name: _choose(listed[path], name, choices.get(name)) for name, path in dicom.items()}
+    chosen = {}
+    for name, path in dicom.items():
+        sequence = sequence_type_of(choices.get(name, name))
+        chosen[name] = choose_series(listed[path], uid=None if sequence else choices.get(name), sequence=sequence)
     require_one_study(chosen.values())
     require_one_frame_of_reference(chosen.values())
     if len({info.uid for info in chosen.values()}) < len(chosen):
         raise UsageError(f"one series was chosen for two of {', '.join(chosen)}; choose a series for each")
     return chosen
-
-
-def _choose(listed: Sequence[SeriesInfo], name: str, choice: str | None) -> SeriesInfo:
-    from brain_edge.io.dicom import choose_series
-    from brain_edge.io.dicom.sequence_type import sequence_type_of
-
-    sequence = sequence_type_of(name if choice is None else choice)
-    return choose_series(listed, uid=None if sequence else choice, sequence=sequence)
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -170,7 +170,8 @@ def _read(path: Path, *, raw: bool) -> tuple[ImageHeader, Array]:
             with np.errstate(over="ignore", invalid="ignore"):  # infinity is refused by Volume, in words
                 voxels[start : start + block.size] = block if raw else _intensities(block, header)
             start += block.size
-        _read_to_the_end(stream)
+        while stream.read(_BLOCK_BYTES):  # the checksum of a gzip stream is at its end, and is checked there
+            pass
     return header, voxels.reshape(header.geometry.shape, order="F")
 
 
@@ -182,32 +183,13 @@ def _intensities(voxels: Array, header: ImageHeader) -> Array:
 
 
 def _blocks(stream: IO[bytes], header: ImageHeader) -> Iterator[Array]:
-    """The voxels of a file in the order and type in which they lie there; the buffer is used again."""
-    buffer = bytearray(_BLOCK_BYTES)
-    left = header.voxel_bytes
-    while left:
-        view = memoryview(buffer)[: min(left, _BLOCK_BYTES)]
-        if _fill(view, stream) < len(view):
+    """The voxels of a file in the order and type in which they lie there."""
+    for start in range(0, header.voxel_bytes, _BLOCK_BYTES):
+        wanted = min(_BLOCK_BYTES, header.voxel_bytes - start)
+        block = stream.read(wanted)
+        if len(block) < wanted:
             raise _truncated(header)
-        yield np.frombuffer(view, header.dtype)
-        left -= len(view)
-
-
-def _fill(view: memoryview, stream: IO[bytes]) -> int:
-    """Read until `view` is full or the stream ends; how many bytes came."""
-    filled = 0
-    while filled < len(view):
-        count = stream.readinto(view[filled:])  # type: ignore[attr-defined]  # IO[bytes] lacks it
-        if not count:
-            break
-        filled += count
-    return filled
-
-
-def _read_to_the_end(stream: IO[bytes]) -> None:
-    """The checksum of a gzip stream is at its end, and is checked there."""
-    while stream.read(_BLOCK_BYTES):
-        pass
+        yield np.frombuffer(block, header.dtype)
 
 
 @contextmanager

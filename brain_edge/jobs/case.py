@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 import numpy as np
 
-from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import ImplausibleError, InputError, UsageError
 from brain_edge.image.border import with_border
 from brain_edge.image.volume import Study
@@ -19,15 +18,13 @@ from brain_edge.io.inputs import require_series_choice, series_of
 from brain_edge.io.nifti import read_volume, write_image, write_mask, write_probabilities, write_stripped
 from brain_edge.jobs.outputs import hidden, is_dicom_name, require_outputs
 from brain_edge.jobs.record import RunRecord, printable, provenance, series_records
-from brain_edge.machine.cpu import default_threads
-from brain_edge.machine.options import RuntimeOptions
 from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.spec.plausibility import is_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from brain_edge.engine.segmenter import Segmentation
+    from brain_edge.engine.segmenter import Segmentation, Segmenter, WarmSegmenter
     from brain_edge.image.volume import Mask, Volume
     from brain_edge.io.dicom import Algorithm, SeriesInfo
     from brain_edge.jobs.outputs import Outputs
@@ -53,28 +50,6 @@ class Job:
     outputs: Outputs
     series: Mapping[str, str] = field(default_factory=dict)
     case: str = ""
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A package that is ready to run on this machine.
-
-    Attributes:
-        package: as opened.
-        segmenter: its networks; what is compiled for one case serves the next of the same shape.
-        threads: that they run on.
-    """
-
-    package: ModelPackage
-    segmenter: Segmenter
-    threads: int
-
-    @classmethod
-    def load(cls, package: ModelPackage, options: RuntimeOptions | None = None) -> LoadedModel:
-        """Load a package; a number of threads that the options leave open is settled here."""
-        given = options or RuntimeOptions()
-        threads = given.threads or default_threads()
-        return cls(package, Segmenter.open(package, replace(given, threads=threads)), threads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +84,7 @@ class _Result:
 
 
 def run_case(
-    model: LoadedModel,
+    segmenter: WarmSegmenter,
     job: Job,
     tick: Callable[[], None] | None = None,
     complete: Callable[[RunRecord, Mask, Outputs], None] | None = None,
@@ -120,7 +95,7 @@ def run_case(
     none does.
 
     Args:
-        model: that is ready to run.
+        segmenter: of the package.
         job: what is asked for.
         tick: called after each pass of a network.
         complete: called when every output is written under a hidden name and none has its own yet, with the mask
@@ -135,20 +110,21 @@ def run_case(
     """
     clock = time.perf_counter
     start = clock()
-    require_outputs(job.inputs, job.outputs, model.package.spec)
-    algorithm = _algorithm(model.package, job.outputs)
+    package = segmenter.package
+    require_outputs(job.inputs, job.outputs, package.spec)
+    algorithm = _algorithm(package, job.outputs)
     before_reading = clock()
     series = series_of(job.inputs, job.series)
     study = _read(job.inputs, series)
     if algorithm is not None:
         _require_writable_beside(study)
     after_reading = clock()
-    segmentation = _segment(model.segmenter, study, job.outputs, tick)
+    segmentation = _segment(segmenter, study, job.outputs, tick)
     mask = with_border(segmentation.mask, job.outputs.border_mm)
     result = _Result(job, series, study, replace(segmentation, mask=mask), algorithm)
     before_writing = clock()
     with hidden(job.outputs) as files:
-        _write_images(result, model.package, files)
+        _write_images(result, package, files)
         end = clock()
         times_ms = {
             "read": (after_reading - before_reading) * 1000,
@@ -156,8 +132,8 @@ def run_case(
             "write": (end - before_writing) * 1000,
             "total": (end - start) * 1000,
         }
-        record = _record(model, result, times_ms)
-        _write_report(result, record, model.package.spec, files)
+        record = _record(segmenter, result, times_ms)
+        _write_report(result, record, package.spec, files)
         if complete is not None:
             complete(record, mask, files)
     return record
@@ -343,8 +319,8 @@ def _write_report(result: _Result, record: RunRecord, spec: ModelSpec, files: Ou
         _write_mosaic(result, spec, path)
 
 
-def _record(model: LoadedModel, result: _Result, times_ms: Mapping[str, float]) -> RunRecord:
-    package, job, segmentation = model.package, result.job, result.segmentation
+def _record(segmenter: WarmSegmenter, result: _Result, times_ms: Mapping[str, float]) -> RunRecord:
+    package, job, segmentation = segmenter.package, result.job, result.segmentation
     files = {name: printable(path) for name, path in job.outputs.files().items()}
     names = package.spec.label_names()
     return RunRecord(
@@ -364,7 +340,7 @@ def _record(model: LoadedModel, result: _Result, times_ms: Mapping[str, float]) 
         volumes_ml={name: segmentation.mask.volume_ml(value) for value, name in names.items()},
         member_agreement=dict(segmentation.member_agreement),
         flags=segmentation.flags,
-        threads=model.threads,
+        threads=segmenter.threads,
         elapsed_ms=dict(times_ms),
         peak_rss_bytes=peak_rss_bytes(),
     )

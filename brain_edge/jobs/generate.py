@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from brain_edge.engine.segmenter import Segmenter
+    from brain_edge.engine.segmenter import Segmenter, WarmSegmenter
     from brain_edge.image.volume import Study, Volume
-    from brain_edge.jobs.case import LoadedModel
     from brain_edge.package import ModelPackage
 
 SYNTHETIC: Final = "synthetic"
@@ -59,12 +58,12 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def generate(
-    model: LoadedModel, inputs: Mapping[str, Path], image: Path, tick: Callable[[], None] | None = None
+    segmenter: WarmSegmenter, inputs: Mapping[str, Path], image: Path, tick: Callable[[], None] | None = None
 ) -> ImageRecord:
     """Read, make and write one image on the grid of the input.
 
     Args:
-        model: that is ready to run.
+        segmenter: of the generator's package.
         inputs: path per sequence.
         image: `.nii` or `.nii.gz`; it appears whole or not at all.
         tick: called after each pass of a network.
@@ -75,26 +74,27 @@ def generate(
         UsageError: the model segments, or the output does not go with the input.
     """
     start = time.perf_counter()
-    require_generator(model.package)
+    package = segmenter.package
+    require_generator(package)
     _require_output(image, inputs)
     study = read_study(inputs)
-    made = _made(model.segmenter, study, tick)
-    description = f"{SYNTHETIC} {provenance(model.package)}"
+    made = _made(segmenter, study, tick)
+    description = f"{SYNTHETIC} {provenance(package)}"
     if len(made) == 1:
         write_image(made[0], image, description)
     else:
         reference = study.volumes[study.reference]
         write_probabilities(np.stack([volume.voxels for volume in made]), reference, image, description)
     return ImageRecord(
-        model=model.package.spec.name,
-        digest=model.package.digest,
-        weights_status=model.package.manifest.weights_status,
-        intended_use=model.package.manifest.intended_use,
+        model=package.spec.name,
+        digest=package.digest,
+        weights_status=package.manifest.weights_status,
+        intended_use=package.manifest.intended_use,
         inputs={name: printable(path) for name, path in inputs.items()},
         image=printable(image),
         channels=len(made),
         synthetic=True,
-        threads=model.threads,
+        threads=segmenter.threads,
         elapsed_ms=(time.perf_counter() - start) * 1000,
         peak_rss_bytes=peak_rss_bytes(),
     )

@@ -133,85 +133,53 @@ def robust_z(values: Sequence[float], least_spread: float = 0.0) -> list[float]:
     """
     middle = median(values)
     spread = max(SIGMAS_PER_MAD * median(abs(value - middle) for value in values), least_spread)
-    return [_ratio(value - middle, spread) for value in values]
-
-
-def _ratio(difference: float, spread: float) -> float:
+    differences = [value - middle for value in values]
     if spread:
-        return difference / spread
-    return math.copysign(math.inf, difference) if difference else 0.0
+        return [difference / spread for difference in differences]
+    return [math.copysign(math.inf, difference) if difference else 0.0 for difference in differences]
 
 
 def _of_label(label: str, measures: Sequence[LabelMeasure]) -> Iterator[list[Outlier]]:
-    volumes = _far_volumes(label, [measure.volume_ml for measure in measures])
-    counts = _many_components(label, [measure.components for measure in measures])
-    for measure, volume, count in zip(measures, volumes, counts, strict=True):
-        candidates = (volume, count, _at_border(label, measure.border_share), _disagreeing(label, measure.agreement))
-        yield [outlier for outlier in candidates if outlier is not None]
+    """What each case stands out by, for one label.
 
-
-def _far_volumes(label: str, volumes_ml: Sequence[float]) -> Iterator[Outlier | None]:
-    """By the logarithm of the volume, so that half as much is as far as twice as much.
-
-    An absent label is the business of the plausible ranges (a lesion may well be absent), and is not compared.
+    An absent label is the business of the plausible ranges (a lesion may well be absent), and is not compared. Volumes
+    are compared by their logarithm, so that half as much is as far as twice as much.
     """
-    present = [volume for volume in volumes_ml if volume > 0]
-    usual_ml = median(present) if present else 0.0
-
-    def outlier(volume_ml: float, z: float) -> Outlier:
-        words = f"{label} of {volume_ml:.1f} ml, median of {len(present)} cases {usual_ml:.1f} ml (robust z {z:+.1f})"
-        return Outlier(OutlierKind.VOLUME, words, z, FAR, label)
-
-    return _compared(
-        [volume or None for volume in volumes_ml],
-        transform=math.log,
-        least_spread=LEAST_VOLUME_SPREAD,
-        make=lambda volume_ml, z: outlier(volume_ml, z) if abs(z) > FAR else None,
-    )
-
-
-def _many_components(label: str, counts: Sequence[int | None]) -> Iterator[Outlier | None]:
-    known = [count for count in counts if count is not None]
-    usual = median(known) if known else 0
-
-    def outlier(count: float, z: float) -> Outlier:
-        words = f"{label} in {count:g} pieces, median of {len(known)} cases {usual:g}"
-        return Outlier(OutlierKind.COMPONENTS, words, z, FAR, label)
-
-    return _compared(
-        counts,
-        transform=math.log1p,
-        least_spread=LEAST_COUNT_SPREAD,
-        make=lambda count, z: outlier(count, z) if z > FAR * (1 + 1e-9) else None,
-    )
+    volumes = _Compared([measure.volume_ml or None for measure in measures], math.log, LEAST_VOLUME_SPREAD)
+    counts = _Compared([measure.components for measure in measures], math.log1p, LEAST_COUNT_SPREAD)
+    for measure, far, many in zip(measures, volumes.scores, counts.scores, strict=True):
+        found = []
+        if abs(far) > FAR:
+            words = f"{label} of {measure.volume_ml:.1f} ml, {volumes.usual('.1f')} ml (robust z {far:+.1f})"
+            found.append(Outlier(OutlierKind.VOLUME, words, far, FAR, label))
+        if many > FAR * (1 + 1e-9):
+            words = f"{label} in {measure.components} pieces, {counts.usual('g')}"
+            found.append(Outlier(OutlierKind.COMPONENTS, words, many, FAR, label))
+        if (share := measure.border_share) is not None and share > LEAST_BORDER_SHARE:
+            words = f"{share:.1%} of {label} lies on the border of the image, usual is at most {LEAST_BORDER_SHARE:.1%}"
+            found.append(Outlier(OutlierKind.BORDER, words, share, LEAST_BORDER_SHARE, label))
+        if (dice := measure.agreement) is not None and dice < LEAST_AGREEMENT:
+            words = (
+                f"{label} of one member agrees with the ensemble's at Dice {dice:.3f} only, usual is {LEAST_AGREEMENT}"
+            )
+            found.append(Outlier(OutlierKind.AGREEMENT, words, dice, LEAST_AGREEMENT, label))
+        yield found
 
 
-def _compared(
-    values: Sequence[float | None],
-    *,
-    transform: Callable[[float], float],
-    least_spread: float,
-    make: Callable[[float, float], Outlier | None],
-) -> Iterator[Outlier | None]:
-    """What `make` says of each value and its robust z; None for unknown values, and for all in a small batch."""
-    known = [transform(value) for value in values if value is not None]
-    scores = iter(robust_z(known, least_spread) if len(known) >= LEAST_CASES else ())
-    for value in values:
-        yield None if value is None or len(known) < LEAST_CASES else make(value, next(scores))
+class _Compared:
+    """The robust z of each value, 0 for those that are not known, and for all in a small batch."""
 
+    def __init__(
+        self, values: Sequence[float | None], transform: Callable[[float], float], least_spread: float
+    ) -> None:
+        self._known = [value for value in values if value is not None]
+        is_small = len(self._known) < LEAST_CASES
+        scores = iter(() if is_small else robust_z([transform(value) for value in self._known], least_spread))
+        self.scores = [0.0 if value is None or is_small else next(scores) for value in values]
 
-def _at_border(label: str, share: float | None) -> Outlier | None:
-    if share is None or share <= LEAST_BORDER_SHARE:
-        return None
-    words = f"{share:.1%} of {label} lies on the border of the image, usual is at most {LEAST_BORDER_SHARE:.1%}"
-    return Outlier(OutlierKind.BORDER, words, share, LEAST_BORDER_SHARE, label)
-
-
-def _disagreeing(label: str, agreement: float | None) -> Outlier | None:
-    if agreement is None or agreement >= LEAST_AGREEMENT:
-        return None
-    words = f"{label} of one member agrees with the ensemble's at Dice {agreement:.3f} only, usual is {LEAST_AGREEMENT}"
-    return Outlier(OutlierKind.AGREEMENT, words, agreement, LEAST_AGREEMENT, label)
+    def usual(self, digits: str) -> str:
+        """The median in words."""
+        return f"median of {len(self._known)} cases {median(self._known):{digits}}"
 
 
 def _components(labels: LabelArray) -> dict[int, int]:

@@ -12,7 +12,6 @@ from brain_edge.io.inputs import DICOM_SUFFIX, InputKind, input_kind
 from brain_edge.io.nifti import SUFFIXES
 from brain_edge.machine.atomic import atomic_file, require_file_place
 from brain_edge.machine.paths import require_text
-from brain_edge.spec.label_channels import label_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -97,7 +96,9 @@ def require_outputs(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpe
     """
     if len({path.resolve() for path in outputs.paths()}) < len(outputs.paths()):
         raise UsageError(f"two outputs have the same name: {', '.join(map(str, outputs.paths()))}")
-    _require_suffixes(outputs)
+    for name, path in outputs.files().items():
+        if not path.name.lower().endswith(_SUFFIXES[name]):
+            raise UsageError(f"{path}: expected a {name} file that ends in {' or '.join(_SUFFIXES[name])}")
     _require_seg(outputs)
     _require_probabilities(outputs, spec)
     _require_border(outputs, spec)
@@ -134,13 +135,6 @@ def _staged(path: Path) -> Iterator[Path]:
             raise OutputError(str(error).replace(str(partial), str(path))) from error
 
 
-def _require_suffixes(outputs: Outputs) -> None:
-    for name, path in outputs.files().items():
-        suffixes = _SUFFIXES[name]
-        if not path.name.lower().endswith(suffixes):
-            raise UsageError(f"{path}: expected a {name} file that ends in {' or '.join(suffixes)}")
-
-
 def _require_seg(outputs: Outputs) -> None:
     if is_dicom_name(outputs.mask):
         return
@@ -156,7 +150,7 @@ def _require_seg(outputs: Outputs) -> None:
 
 
 def _require_probabilities(outputs: Outputs, spec: ModelSpec) -> None:
-    if outputs.is_fractional and set(label_channels(spec.stages[-1])) != set(spec.label_names()):
+    if outputs.is_fractional and set(spec.stages[-1].label_channels()) != set(spec.label_names()):
         raise UsageError(
             f"{outputs.mask}: a fractional SEG holds the probability of each label, and {spec.name} makes labels of "
             "regions, levels or several networks, which have none; write binary or labelmap, --probabilities beside it"

@@ -119,14 +119,9 @@ def in_words(path: Path | str, folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = _reason(error, folder)
+        # the system's own words where the error is about another place
+        place = error.filename
+        is_elsewhere = isinstance(place, str | os.PathLike) and folder not in Path(place).absolute().parents
+        known = None if is_elsewhere or error.errno is None else _REASONS.get(error.errno)
+        reason = str(error) if known is None else known.format(folder=folder)
         raise OutputError(f"{path}: could not be written: {reason} (nothing half-written is left)") from error
-
-
-def _reason(error: OSError, folder: Path) -> str:
-    """What is the matter with `folder`; the system's own words where the error is about another place."""
-    place = error.filename
-    is_elsewhere = isinstance(place, str | os.PathLike) and folder not in Path(place).absolute().parents
-    if is_elsewhere or error.errno not in _REASONS:
-        return str(error)
-    return _REASONS[error.errno].format(folder=folder)

@@ -41,8 +41,7 @@ def quota_from_v1(quota_us: str, period_us: str) -> int | None:
 def physical_cores(cpuinfo: str, usable: frozenset[int]) -> int | None:
     """Distinct (package, core) pairs among the usable processors in a Linux `/proc/cpuinfo`; None if unknown."""
     cores = set()
-    for block in cpuinfo.strip().split("\n\n"):
-        fields = dict(_field(line) for line in block.splitlines() if ":" in line)
+    for fields in processor_fields(cpuinfo):
         if "core id" not in fields:
             return None
         if int(fields["processor"]) in usable:
@@ -50,9 +49,11 @@ def physical_cores(cpuinfo: str, usable: frozenset[int]) -> int | None:
     return len(cores) or None
 
 
-def _field(line: str) -> tuple[str, str]:
-    name, _, value = line.partition(":")
-    return name.strip(), value.strip()
+def processor_fields(cpuinfo: str) -> list[dict[str, str]]:
+    """The fields of each processor in a Linux `/proc/cpuinfo`."""
+    blocks = (block.splitlines() for block in cpuinfo.strip().split("\n\n"))
+    pairs = ([line.partition(":") for line in lines if ":" in line] for lines in blocks)
+    return [{name.strip(): value.strip() for name, _, value in fields} for fields in pairs]
 
 
 def _affinity() -> frozenset[int]:

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from brain_edge.machine.cpu import CPUINFO
+from brain_edge.machine.cpu import CPUINFO, processor_fields
 from brain_edge.machine.isa import isa_limit
 from brain_edge.machine.process import total_bytes
 
@@ -49,7 +49,7 @@ def this_machine() -> Machine:
     Raises:
         UsageError: the variable that limits the instruction set names none.
     """
-    fields = first_processor(CPUINFO.read_text(encoding="utf-8")) if CPUINFO.is_file() else {}
+    fields = processor_fields(CPUINFO.read_text(encoding="utf-8"))[0] if CPUINFO.is_file() else {}
     cpu = fields.get("model name") or platform.processor() or platform.machine()
     family, model, stepping = (int(fields.get(key, -1)) for key in ("cpu family", "model", "stepping"))
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -82,13 +82,6 @@ def differences(first: Machine, second: Machine) -> tuple[str, ...]:
 def arithmetic_of(machine: Machine) -> str:
     """What decides the numbers that a machine computes, and how fast: CPU and instructions, not memory or kernel."""
     return f"{machine.name}, stepping {machine.stepping}, {machine.isa}: {' '.join(machine.flags)}"
-
-
-def first_processor(cpuinfo: str) -> dict[str, str]:
-    """The fields of the first processor in a Linux `/proc/cpuinfo`."""
-    first = cpuinfo.strip().split("\n\n")[0]
-    pairs = (line.partition(":") for line in first.splitlines() if ":" in line)
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def folder_name(cpu: str, family: int, model: int, processors: int) -> str:

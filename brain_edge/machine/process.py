@@ -55,9 +55,8 @@ def rss_bytes() -> int | None:
 
 def available_bytes() -> int | None:
     """What this process may come to: what it holds and what is free, in the machine and in its cgroup."""
-    held = rss_bytes()
-    free = [each for each in (_free_in_machine(), _free_in_cgroup()) if each is not None]
-    return None if held is None or not free else held + min(free)
+    held, free = rss_bytes(), _free_bytes()
+    return None if held is None or free is None else held + free
 
 
 def require_free(needed_bytes: int, what: str) -> None:
@@ -66,10 +65,10 @@ def require_free(needed_bytes: int, what: str) -> None:
     Raises:
         InputError: there is not enough.
     """
-    free = [each for each in (_free_in_machine(), _free_in_cgroup()) if each is not None]
-    if free and needed_bytes > min(free):
+    free = _free_bytes()
+    if free is not None and needed_bytes > free:
         raise InputError(
-            f"{what} needs {needed_bytes // 2**20} MiB of memory and {min(free) // 2**20} MiB are free; "
+            f"{what} needs {needed_bytes // 2**20} MiB of memory and {free // 2**20} MiB are free; "
             "close other programs, or take a machine with more memory"
         )
 
@@ -84,10 +83,6 @@ def physical_cores() -> int | None:
     return _told(lambda: psutil.cpu_count(logical=False))
 
 
-def _free_in_machine() -> int | None:
-    return _told(lambda: psutil.virtual_memory().available)
-
-
 def _told(question: Callable[[], Answer]) -> Answer | None:
     """What psutil says, or None where the system keeps it from it: a Linux without /proc, for one."""
     try:
@@ -96,9 +91,10 @@ def _told(question: Callable[[], Answer]) -> Answer | None:
         return None
 
 
-def _free_in_cgroup() -> int | None:
-    """The least that any cgroup of this process has left; None without a limit."""
-    left = []
+def _free_bytes() -> int | None:
+    """The least that the machine and any cgroup of this process have left; None where nothing says it."""
+    in_machine = _told(lambda: psutil.virtual_memory().available)
+    left = [] if in_machine is None else [in_machine]
     for folder in cgroup.folders("memory"):
         for limit_name, used_name in _LIMITS:
             limit, used = folder / limit_name, folder / used_name

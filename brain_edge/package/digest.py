@@ -13,7 +13,7 @@ from brain_edge.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 """64 hex digits in lower case, the only spelling that is written and compared."""
 
 

@@ -14,9 +14,20 @@ from brain_edge.package.digest import Sha256
 from brain_edge.spec import ModelSpec, Name, Value, canonical_json
 
 FORMAT_VERSION: Final = 2
-INTENDED_USE: Final = "Research use only. Not a medical device; not for diagnosis or treatment."
 
-RelativePath = Annotated[str, Meta(pattern=r"^(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.+/-]*$")]
+RelativePath = Annotated[str, Meta(pattern=r"^(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.+/-]*\Z")]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+"""A part of a whole, a Dice, or 1 - Dice."""
+Count = Annotated[int, Meta(ge=0)]
+Amount = Annotated[float, Meta(ge=0.0)]
+"""A figure that cannot be negative; a finite one, since JSON has no others."""
+
+
+class IntendedUse(StrEnum):
+    """What a package is for; a manifest that says anything else is refused."""
+
+    RESEARCH = "Research use only. Not a medical device; not for diagnosis or treatment."
+    """The only use there is."""
 
 
 class WeightsStatus(StrEnum):
@@ -48,17 +59,41 @@ class Precision(StrEnum):
     """16-bit brain floating point, on CPUs that have it natively."""
 
 
+class Change(StrEnum):
+    """How a candidate was made of its baseline."""
+
+    QUANTIZED = "quantized"
+    """The graphs compute in INT8."""
+    TUNED = "tuned"
+    """The same model in cheaper settings."""
+
+    @property
+    def noun(self) -> str:
+        """The making, in words."""
+        return "quantisation" if self is Change.QUANTIZED else "tuning"
+
+    @property
+    def baseline(self) -> str:
+        """The baseline, in words."""
+        return "FP32" if self is Change.QUANTIZED else "the package as it was"
+
+    @property
+    def candidate(self) -> str:
+        """The candidate, in words."""
+        return "INT8" if self is Change.QUANTIZED else "the tuned package"
+
+
 class PackageFile(Value, frozen=True):
     """Size and hash of one file of the package."""
 
     sha256: Sha256
-    size_bytes: int
+    size_bytes: Count
 
 
 class WeightsRecord(Value, frozen=True):
     """Where the weights of one graph came from."""
 
-    graph: str
+    graph: Name
     source: str
     sha256: Sha256
 
@@ -90,10 +125,10 @@ class GraphParity(Value, frozen=True):
         same_label_share: share of voxels with the same most probable channel.
     """
 
-    graph: str
-    max_error: float
-    relative_error: float
-    same_label_share: float
+    graph: Name
+    max_error: Amount
+    relative_error: Amount
+    same_label_share: Share
 
 
 class Parity(Value, frozen=True):
@@ -108,7 +143,7 @@ class Parity(Value, frozen=True):
 
     input_sha256: tuple[Sha256, ...]
     graphs: tuple[GraphParity, ...]
-    mask_dice: float | None
+    mask_dice: Share | None
 
     @property
     def masks_in_words(self) -> str:
@@ -130,7 +165,7 @@ class Findings(msgspec.Struct, frozen=True):
         before: the same of that other package, where it has evidence of its own.
     """
 
-    change: str
+    change: Change
     changes: tuple[str, ...]
     bounds: str
     statement: str
@@ -168,11 +203,11 @@ class SelfTest(Value, frozen=True):
 
     phantom: Phantom
     mask: RelativePath
-    minimum_dice: float
+    minimum_dice: Share
 
 
 class Manifest(Value, frozen=True, kw_only=True):
-    """Everything about a package; its canonical JSON is what the digest is taken of."""
+    """Everything about a package; its canonical JSON is the file `manifest.json`, and what the digest is taken of."""
 
     format_version: Literal[2] = 2
     spec: ModelSpec
@@ -190,10 +225,10 @@ class Manifest(Value, frozen=True, kw_only=True):
     """What made the package cheaper than the one it came from, and what that did to its masks: an
     `brain_edge.evaluation.evidence.Evidence`."""
     converted_from: Sha256 | None = None
-    fitted_on: int | UnsetType = UNSET
+    fitted_on: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
     """Cases that weights were fit to for testing."""
     stage_zero: StageZero | UnsetType = UNSET
-    intended_use: str = INTENDED_USE
+    intended_use: IntendedUse = IntendedUse.RESEARCH
     files: dict[RelativePath, PackageFile] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,11 +12,15 @@ import msgspec
 from brain_edge.errors import PackageError
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import FORMAT_VERSION, Manifest, PackageFile, graph_path
+from brain_edge.spec import canonical_json
 
 if TYPE_CHECKING:
+    from brain_edge.package.manifest import Precision
     from brain_edge.spec import ModelSpec
 
 MANIFEST: Final = "manifest.json"
+DIGEST: Final = "DIGEST"
+"""Beside the manifest: the SHA-256 of its bytes, in 64 hex digits and a line feed."""
 MAXIMUM_MANIFEST_BYTES: Final = 32 * 2**20
 
 
@@ -38,8 +43,12 @@ class ModelPackage:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical manifest."""
+        """SHA-256 of the bytes of the manifest."""
         return self.manifest.digest
+
+    def in_precision(self, precision: Precision) -> ModelPackage:
+        """The package as if it were pinned to another precision."""
+        return ModelPackage(self.folder, msgspec.structs.replace(self.manifest, precision=precision))
 
     def graph_file(self, graph: str) -> Path:
         """The `.xml` of a graph."""
@@ -54,12 +63,12 @@ class ModelPackage:
 def open_package(folder: str | Path, expect_digest: str | None = None) -> ModelPackage:
     """Read and check a package.
 
-    A hash in the manifest detects damage; only `expect_digest`, received by another way than the package,
-    detects that somebody has changed files and manifest together.
+    The hashes in the manifest, and that of the manifest in `DIGEST`, detect damage; only `expect_digest`, received by
+    another way than the package, detects that somebody has changed all of them together.
 
     Raises:
-        PackageError: no package there, a newer format, an unknown field, a missing or changed file, or another
-            digest than expected.
+        PackageError: no package there, a newer format, an unknown field, a value out of its range, another spelling
+            than the canonical one, a missing or changed file, or another digest than expected.
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)
@@ -106,11 +115,36 @@ def _read_manifest(folder: Path) -> Manifest:
     if path.stat().st_size > MAXIMUM_MANIFEST_BYTES:
         raise PackageError(f"{path}: a manifest of more than {MAXIMUM_MANIFEST_BYTES} bytes is not one of ours")
     text = path.read_bytes()
+    _require_whole(path, text)
     _require_format(path, text)
     try:
-        return msgspec.json.decode(text, type=Manifest)
-    except msgspec.DecodeError as error:
+        manifest = msgspec.json.decode(text, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PackageError(f"{path}: not a manifest that this version of brain-edge reads: {error}") from error
+    if canonical_json(manifest) != text:
+        raise PackageError(
+            f"{path}: expected every field once, in the one order and spelling that has no white space, got another "
+            "spelling; this file was changed after the package was made, convert the model again"
+        )
+    return manifest
+
+
+def _require_whole(path: Path, text: bytes) -> None:
+    """Compare the manifest, before anything of it is read, with the hash that lies beside it."""
+    beside = path.with_name(DIGEST)
+    if not beside.is_file():
+        raise PackageError(
+            f"{beside}: expected the SHA-256 of {MANIFEST}, there is no such file; copy the whole package again, or "
+            "convert the model again where an earlier version made it"
+        )
+    digest = hashlib.sha256(text).hexdigest()
+    with beside.open("rb") as file:
+        told = file.read(len(digest) + 2).decode("ascii", "backslashreplace")
+    if told != f"{digest}\n":
+        raise PackageError(
+            f"{beside}: expected {digest}, the SHA-256 of {MANIFEST}, got {told!r}; "
+            "one of these two files is damaged, copy the package again"
+        )
 
 
 class _Format(msgspec.Struct):
@@ -131,12 +165,8 @@ def _require_format(path: Path, text: bytes) -> None:
 
 
 def _require_graphs(folder: Path, manifest: Manifest) -> None:
-    needed = {path for graph in manifest.spec.graphs for path in _graph_files(graph)} | {manifest.self_test.mask}
+    graphs = [graph_path(graph) for graph in manifest.spec.graphs]
+    needed = {*graphs, *(xml.removesuffix(".xml") + ".bin" for xml in graphs), manifest.self_test.mask}
     unlisted = sorted(needed - set(manifest.files))
     if unlisted:
         raise PackageError(f"{folder}: the manifest needs {', '.join(unlisted)} but does not list it with a hash")
-
-
-def _graph_files(graph: str) -> tuple[str, str]:
-    xml = graph_path(graph)
-    return xml, xml.removesuffix(".xml") + ".bin"

@@ -108,7 +108,7 @@ def load(folder: Path, key: GraphKey) -> bytes | None:
     header = _header(content)
     if header is None or header.key != key:
         return None
-    blob = memoryview(content)[_header_bytes(content) :]
+    blob = memoryview(content)[content.index(b"\n", len(MAGIC)) + 1 :]
     if len(blob) != header.blob_bytes or hashlib.sha256(blob).hexdigest() != header.blob_sha256:
         return None
     return bytes(blob)
@@ -154,10 +154,6 @@ def clear(folder: Path) -> list[Entry]:
             raise OutputError(f"{entry.path}: could not be removed: {error.strerror}") from error
         removed.append(entry)
     return removed
-
-
-def _header_bytes(content: bytes) -> int:
-    return content.index(b"\n", len(MAGIC)) + 1
 
 
 def _header(content: bytes) -> _Header | None:

@@ -35,7 +35,8 @@ def graph_memory_of(requests: list[Any]) -> GraphMemory:
 
 def intermediate_bytes(execution_graph: Any) -> int:
     """The greatest sum of results that are needed at the same time; weights, input and output are not counted."""
-    nodes = sorted(execution_graph.get_ordered_ops(), key=_place)
+    # as the plugin runs them; the graph's own order is another one where a node has several outputs
+    nodes = sorted(execution_graph.get_ordered_ops(), key=lambda node: int(_told(node, "execOrder") or 0))
     last_use: dict[tuple[str, int], int] = {}
     for position, node in enumerate(nodes):
         for port in range(node.get_input_size()):
@@ -54,12 +55,6 @@ def intermediate_bytes(execution_graph: Any) -> int:
         peak = max(peak, live + _padded_copy_bytes(node))
         live -= ending.pop(position, 0)
     return peak
-
-
-def _place(node: Any) -> int:
-    """When the plugin runs a node; the graph's own order is another one where it has several outputs."""
-    about = node.get_rt_info()
-    return int(str(about["execOrder"].astype(str))) if "execOrder" in about else 0
 
 
 def _added_in_place(node: Any) -> int:
@@ -82,8 +77,7 @@ def _padded_copy_bytes(node: Any) -> int:
 
     They do not say whether they will; for a kernel of one voxel they never do.
     """
-    about = node.get_rt_info()
-    kernel = str(about["primitiveType"].astype(str)) if "primitiveType" in about else ""
+    kernel = _told(node, "primitiveType")
     if _kind(node) != "Convolution" or not kernel.startswith(_COPYING) or "1x1" in kernel:
         return 0
     source = node.input_value(0)
@@ -92,14 +86,18 @@ def _padded_copy_bytes(node: Any) -> int:
 
 
 def _result_bytes(node: Any) -> list[int]:
-    about = node.get_rt_info()
     if _kind(node) in ("Const", *_TENSORS):
         return []
-    formats = about["outputPrecisions"].astype(str).lower().split(",") if "outputPrecisions" in about else []
+    formats = _told(node, "outputPrecisions").lower().split(",")
     sizes = [prod(node.get_output_shape(port)) for port in range(node.get_output_size())]
     return [size * BYTES.get((formats[port : port + 1] or [""])[0].strip(), 4) for port, size in enumerate(sizes)]
 
 
 def _kind(node: Any) -> str:
+    return _told(node, "layerType") or str(node.get_type_name())
+
+
+def _told(node: Any, key: str) -> str:
+    """What the plugin says of a node; empty where it says nothing."""
     about = node.get_rt_info()
-    return str(about["layerType"].astype(str) if "layerType" in about else node.get_type_name())
+    return str(about[key].astype(str)) if key in about else ""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from brain_edge.image.volume import FloatArray
     from brain_edge.package import ModelPackage
-    from brain_edge.runtime.protocol import GraphMemory, Session
+    from brain_edge.runtime.protocol import GraphMemory
     from brain_edge.spec import ModelSpec
 
 FLUSH_DENORMALS: Final = {"CPU_DENORMALS_OPTIMIZATION": True}
@@ -49,32 +49,35 @@ DEFAULT_STREAMS: Final = 2
 docs/decisions/0013 and benchmarks/bench_streams.py."""
 
 
-def open_sessions(package: ModelPackage, options: RuntimeOptions | None = None) -> Mapping[str, Session]:
-    """A session for each graph of a package, in the precision that the package pins.
+def open_sessions(
+    package: ModelPackage, options: RuntimeOptions | None = None, spec: ModelSpec | None = None
+) -> dict[str, GraphSession]:
+    """A session for each graph that a spec needs of a package, in the precision that the package pins.
 
     A graph is compiled for one shape, because static shapes are what the CPU plugin optimises for: in the background
     and at once where the spec fixes the shape, so that it is ready when the image has been read, and otherwise for
-    the first volume that it sees. Of many graphs only the first ones are compiled at once, see `AHEAD_BYTES`.
+    the first volume that it sees. Of many graphs only the first ones are compiled at once, see `AHEAD_BYTES`. The spec
+    is the package's own unless given.
 
     Raises:
         UsageError: the variable that limits the instruction set names none.
         OutputError: the cache folder cannot be written to.
     """
     isa_limit()
-    chosen = options or RuntimeOptions()
-    pool = SessionPool(GraphCompiler(package, chosen), chosen.resident_graphs)
-    for graph, shape in compiled_ahead(package):
+    chosen, steps = options or RuntimeOptions(), spec or package.spec
+    pool = SessionPool(GraphCompiler(package, chosen, streams_by_graph(steps, chosen)), chosen.resident_graphs)
+    for graph, shape in compiled_ahead(package, steps):
         pool.expect(graph, shape)
-    return {graph: GraphSession(pool, graph) for graph in package.spec.graphs}
+    return {graph: GraphSession(pool, graph) for graph in steps.graphs}
 
 
-def compiled_ahead(package: ModelPackage) -> Iterator[tuple[str, tuple[int, ...]]]:
+def compiled_ahead(package: ModelPackage, spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Graphs of known input that are compiled before they are asked for: the first, and more while they are small.
 
     All of them at once would hold an ensemble's weights for the whole case, of which one network runs at a time.
     """
     ahead = 0
-    for number, (graph, shape) in enumerate(known_inputs(package.spec)):
+    for number, (graph, shape) in enumerate(known_inputs(spec)):
         ahead += package.graph_file(graph).with_suffix(".bin").stat().st_size
         if number and ahead > AHEAD_BYTES:
             return
@@ -285,13 +288,11 @@ class SessionPool:
 class GraphCompiler:
     """Graphs of a package for given shapes: from the cache where it has them, compiled and kept there otherwise."""
 
-    def __init__(
-        self, package: ModelPackage, options: RuntimeOptions, streams: Mapping[str, int] | None = None
-    ) -> None:
+    def __init__(self, package: ModelPackage, options: RuntimeOptions, streams: Mapping[str, int]) -> None:
         self._package = package
         self._options = options
         self._core = import_openvino().Core()
-        self._streams = dict(streams or streams_by_graph(package.spec, options))
+        self._streams = dict(streams)
         if options.cache_folder is not None:
             require_cache_folder(options.cache_folder)
 

@@ -124,7 +124,10 @@ def _require_end(spec: ModelSpec, end: KnownFrame) -> None:
     """That the last stage leaves what the model is for, on the caller's grid."""
     last = spec.stages[-1]
     if spec.makes_images:
-        _require_image(spec, end)
+        if end.labels is not None:
+            raise ValueError(f"stage {last.name!r} ends with labels, a model of the task {spec.task} must not")
+        if spec.labels or spec.plausible.labels:
+            raise ValueError(f"a model of the task {spec.task} makes images: it has no table and no ranges of labels")
     elif end.labels is None:
         raise ValueError(_without_labels(last.name))
     if sum(step.way_back() is not None for step in last.after) != 1:
@@ -143,13 +146,6 @@ def _require_table(spec: ModelSpec, maps: int, written: frozenset[int]) -> None:
         )
     if unknown := {plausible.label for plausible in spec.plausible.labels} - table:
         raise ValueError(f"plausible ranges name labels that the table does not have: {sorted(unknown)}")
-
-
-def _require_image(spec: ModelSpec, end: KnownFrame) -> None:
-    if end.labels is not None:
-        raise ValueError(f"stage {spec.stages[-1].name!r} ends with labels, a model of the task {spec.task} must not")
-    if spec.labels or spec.plausible.labels:
-        raise ValueError(f"a model of the task {spec.task} makes images: it has no table and no ranges of labels")
 
 
 def _without_labels(stage: str) -> str:

@@ -90,6 +90,21 @@ class Stage(Value, frozen=True):
     network: Network
     after: tuple[AfterStep, ...]
 
+    def label_channels(self) -> dict[int, tuple[int, ...]]:
+        """Label -> channels of the network whose probabilities add up to it; empty where labels have none.
+
+        Only one channel above a threshold, or the most probable of all, gives labels such probabilities. Regions that
+        are painted over each other, looked up in a table, voted on or averaged over stages do not: the network says
+        how probable a region is, or several networks do, and not how probable a label is.
+        """
+        sources: tuple[tuple[int, ...], ...] = tuple((channel,) for channel in range(self.network.channels_out))
+        for step in self.after:
+            found = step.channels_of(sources)
+            if not isinstance(found, tuple):
+                return dict(found)
+            sources = found
+        return {}
+
 
 class Sequence(Value, frozen=True):
     """One input image of the model.

@@ -136,10 +136,6 @@ def _check_label(mask: Mask, limits: PlausibleLabel, spec: ModelSpec) -> Iterato
     if limits.max_border_share is not None and (share := border_share(present)) > limits.max_border_share:
         words = f"{share:.1%} of {name} lies on the border of the image, expected at most {limits.max_border_share:.1%}"
         yield Flag(FlagKind.BORDER, words, share, 0.0, limits.max_border_share, limits.label)
-    if limits.max_components is not None and (pieces := _components(present)) > limits.max_components:
+    if limits.max_components is not None and (pieces := components(present)[1]) > limits.max_components:
         words = f"{name} in {pieces} pieces, expected at most {limits.max_components}"
         yield Flag(FlagKind.COMPONENTS, words, pieces, 1, limits.max_components, limits.label)
-
-
-def _components(present: LabelArray) -> int:
-    return components(present)[1]

@@ -46,11 +46,6 @@ class Tiling:
             spans = [slice(first, first + side) for first, side in zip(start, self.window, strict=True)]
             yield spans[0], spans[1], spans[2]
 
-    @property
-    def windows(self) -> int:
-        """How many there are."""
-        return int(np.prod([len(starts) for starts in self.starts]))
-
     @cached_property
     def cuts(self) -> tuple[tuple[int, ...], ...]:
         """Along each axis, the borders of the cells: every first voxel of a window and every end; 0 and the side.

@@ -110,7 +110,11 @@ class SlidingWindow(Windowed, frozen=True, tag="sliding_window"):
             window_starts(side, window, self.overlap, self.starts)
             for side, window in zip(sides, self.shape, strict=True)
         )
-        return Tiling(sides, self.shape, (i, j, k), self._order(sides, (i, j, k)), self._uncounted())
+        uncounted = [0, 0, 0]
+        if self.blending is Blending.LAST:  # half of the overlap of two windows along each axis
+            uncounted = [(side - step) // 2 for side, step in zip(self.shape, self.fixed_steps, strict=True)]
+        a, b, c = uncounted
+        return Tiling(sides, self.shape, (i, j, k), self._order(sides, (i, j, k)), (a, b, c))
 
     def cheaper(self) -> Iterator[Cheaper]:
         """Less overlap, then the whole volume, padded (as windows are) to what the sides of the windows show."""
@@ -131,13 +135,6 @@ class SlidingWindow(Windowed, frozen=True, tag="sliding_window"):
         slow = min(range(3), key=lambda axis: (unfinished(axis), axis))
         second, last = (axis for axis in range(3) if axis != slow)
         return slow, second, last
-
-    def _uncounted(self) -> Shape:
-        """Half of the overlap of two windows along each axis, where they are not blended."""
-        if self.blending is not Blending.LAST:
-            return 0, 0, 0
-        i, j, k = ((side - step) // 2 for side, step in zip(self.shape, self.fixed_steps, strict=True))
-        return i, j, k
 
 
 class StridedWindows(Windowed, frozen=True, tag="strided_windows"):

@@ -55,16 +55,11 @@ def fill(folder: Path, own: Wheel, extras: Sequence[str], target: Target, report
         names = [f"{name}=={version}" for name, version in sorted(wanted.items())]
         report(f"downloading for {target}: {', '.join(names)}")
         _download(folder, names, target)
-        wheels = _wheels_in(folder)
+        wheels = {wheel.name: wheel for wheel in map(read_wheel, sorted(folder.glob("*.whl")))}
         absent = sorted(wanted.keys() - wheels.keys())
         if absent:
             raise InputError(f"pip did not bring a wheel of {', '.join(absent)}; check pip's index settings")
     return tuple(wheels[name] for name in sorted(wheels))
-
-
-def _wheels_in(folder: Path) -> dict[str, Wheel]:
-    wheels = (read_wheel(path) for path in sorted(folder.glob("*.whl")))
-    return {wheel.name: wheel for wheel in wheels}
 
 
 def _download(folder: Path, names: Sequence[str], target: Target) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from brain_edge.engine.assembly import assemble
 from brain_edge.engine.phantom_study import classes_of
-from brain_edge.engine.segmenter import Segmenter
+from brain_edge.engine.segmenter import Segmenter, WarmSegmenter
 from brain_edge.errors import InputError, UsageError
 from brain_edge.evaluation.cohort.reference import read_reference
 from brain_edge.evaluation.cohort.synthesize import FULL_SCALE
@@ -40,12 +40,15 @@ class Generator:
     """A package that makes images of label maps, ready to run.
 
     Attributes:
-        package: of one label map in, one image out.
-        segmenter: the same, with its networks loaded.
+        segmenter: of one label map in, one image out.
     """
 
-    package: ModelPackage
-    segmenter: Segmenter
+    segmenter: WarmSegmenter
+
+    @property
+    def package(self) -> ModelPackage:
+        """The package."""
+        return self.segmenter.package
 
     @classmethod
     def open(cls, package: ModelPackage, options: RuntimeOptions | None = None) -> Generator:
@@ -62,7 +65,7 @@ class Generator:
                 f"{', '.join(sequence.name for sequence in spec.inputs)} and makes "
                 f"{spec.stages[-1].network.channels_out} image(s)"
             )
-        return cls(package, Segmenter.open(package, options))
+        return cls(Segmenter.open(package, options))
 
     @property
     def is_untrained(self) -> bool:

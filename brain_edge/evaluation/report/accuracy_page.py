@@ -9,9 +9,10 @@ import base64
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.evaluation.evidence import Basis, Change
+from brain_edge.evaluation.evidence import Basis
 from brain_edge.evaluation.report.scatter import Point, scatter_svg
 from brain_edge.machine.atomic import atomic_file
+from brain_edge.package.manifest import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -9,12 +9,10 @@ from brain_edge import __version__
 from brain_edge.errors import UsageError, WeightsError
 from brain_edge.io.dicom.codes import coded
 from brain_edge.package.manifest import WeightsStatus
-from brain_edge.spec.label_channels import label_channels
 
 if TYPE_CHECKING:
     from brain_edge.io.dicom.codes import Coded
     from brain_edge.package import ModelPackage
-    from brain_edge.spec import ModelSpec
     from brain_edge.spec.plausibility import Flag
 
 RESEARCH_ONLY: Final = "RESEARCH ONLY"
@@ -50,8 +48,8 @@ class Algorithm:
         name: of the model.
         digest: SHA-256 of the package.
         precision: what the package computes in, such as "int8, f32 where not integer".
-        segments: one per label of its table, in order.
-        channels: label -> channels of the probabilities that make it up; see `label_channels`.
+        segments: one per label of its table, by label value.
+        channels: label -> channels of the probabilities that make it up; see `brain_edge.spec.Stage`.
     """
 
     name: str
@@ -85,25 +83,16 @@ def algorithm_of(package: ModelPackage) -> Algorithm:
         raise WeightsError(_refusal(package, f"the weights of this package are {manifest.weights_status}, not trained"))
     if manifest.found is not None and any(each.demonstration for each in manifest.found.chain):
         raise UsageError(_refusal(package, "this package is a demonstration, its accuracy was measured on one head"))
+    labels = sorted(package.spec.labels, key=lambda label: label.value)
     return Algorithm(
         name=package.spec.name,
         digest=package.digest,
         precision=f"{manifest.number_format}/{manifest.precision}",
-        segments=segments_of(package.spec),
-        channels=label_channels(package.spec.stages[-1]),
-    )
-
-
-def segments_of(spec: ModelSpec) -> tuple[Segment, ...]:
-    """The label table as segments, by label value.
-
-    Raises:
-        PackageError: a label has no standard code.
-    """
-    labels = sorted(spec.labels, key=lambda label: label.value)
-    return tuple(
-        Segment(number=number, label=label.value, name=label.name, coded=coded(label, spec.task))
-        for number, label in enumerate(labels, start=1)
+        segments=tuple(
+            Segment(number=number, label=label.value, name=label.name, coded=coded(label, package.spec.task))
+            for number, label in enumerate(labels, start=1)
+        ),
+        channels=package.spec.stages[-1].label_channels(),
     )
 
 

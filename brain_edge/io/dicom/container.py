@@ -64,8 +64,11 @@ class Container:
             InputError: it cannot be read, or a member of a zip is damaged, encrypted or too large.
         """
         try:
-            with self._opened(part) as stream:
-                yield stream
+            if self._archive is None:
+                with self._path(part).open("rb") as stream:
+                    yield stream
+            else:
+                yield io.BytesIO(self._member(self._archive, part))
         except OSError as error:
             raise InputError(
                 f"{self.root}: {part.place} could not be read: {error.strerror}; fetch or copy it again"
@@ -74,22 +77,16 @@ class Container:
     def is_dicom(self, part: DicomPart) -> bool:
         """True where a part begins as a DICOM file does (PS3.10 section 7.1)."""
         if self._archive is None:
-            path = self.root / part.name if part.name else self.root
             # a link that leads nowhere: reading it will say so
-            return _has_preamble(path) if path.exists() else part.looks_like_dicom
+            return _has_preamble(path) if (path := self._path(part)).exists() else part.looks_like_dicom
         try:
             with self._archive.open(part.name) as stream:
                 return stream.read(132)[128:] == b"DICM"
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
             return part.looks_like_dicom  # damaged or encrypted: reading it will say so
 
-    @contextmanager
-    def _opened(self, part: DicomPart) -> Iterator[BinaryIO]:
-        if self._archive is None:
-            with (self.root / part.name if part.name else self.root).open("rb") as stream:
-                yield stream
-        else:
-            yield io.BytesIO(self._member(self._archive, part))
+    def _path(self, part: DicomPart) -> Path:
+        return self.root / part.name if part.name else self.root
 
     def _member(self, archive: zipfile.ZipFile, part: DicomPart) -> bytes:
         info = archive.getinfo(part.name)
@@ -121,7 +118,10 @@ def open_container(root: Path | str) -> Iterator[Container]:
         elif not root.is_file():
             raise InputError(f"{root}: expected a folder, a DICOM file or a zip; there is no such file")
         elif zipfile.is_zipfile(root) and not _has_preamble(root):
-            archive = stack.enter_context(_open_zip(root))
+            try:
+                archive = stack.enter_context(zipfile.ZipFile(root))
+            except (zipfile.BadZipFile, OSError) as error:
+                raise InputError(f"{root}: the zip is damaged or truncated; copy it again") from error
             names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
             if len(set(names)) < len(names):
                 raise InputError(f"{root}: the zip holds several files of one name, of which one only can be read")
@@ -129,9 +129,8 @@ def open_container(root: Path | str) -> Iterator[Container]:
             names = [""]
         if len(names) > MAXIMUM_FILES:
             raise InputError(f"{root}: {len(names)} files are more than one study; give the folder of one study")
-        places = ["the file"] if names == [""] else [f"file {k} of {len(names)} in name order" for k in _count(names)]
-        parts = tuple(DicomPart(name, place) for name, place in zip(names, places, strict=True))
-        yield Container(root, parts, archive)
+        parts = [DicomPart(name, f"file {k} of {len(names)} in name order") for k, name in enumerate(names, start=1)]
+        yield Container(root, (DicomPart("", "the file"),) if names == [""] else tuple(parts), archive)
 
 
 def holds_dicom(path: Path | str) -> bool:
@@ -142,10 +141,6 @@ def holds_dicom(path: Path | str) -> bool:
     """
     with open_container(path) as container:
         return any(container.is_dicom(part) for part in container.parts)
-
-
-def _count(names: list[str]) -> range:
-    return range(1, len(names) + 1)
 
 
 def _files_below(root: Path) -> Iterator[str]:
@@ -167,13 +162,3 @@ def _has_preamble(path: Path) -> bool:
     """True for a DICOM file, which may hold a zip at its end and is still no zip."""
     with path.open("rb") as stream:
         return stream.read(132)[128:] == b"DICM"
-
-
-@contextmanager
-def _open_zip(root: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        archive = zipfile.ZipFile(root)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise InputError(f"{root}: the zip is damaged or truncated; copy it again") from error
-    with archive:
-        yield archive

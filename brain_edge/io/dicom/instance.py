@@ -97,7 +97,6 @@ class Instance:
 
     part: DicomPart
     sop_class: str
-    sop_uid: str
     series_uid: str
     study_uid: str
     frame_of_reference: str
@@ -156,11 +155,10 @@ def _instance(dataset: Any, part: DicomPart, root: str) -> Instance:
         keyword: _uid(dataset, keyword, part, root)
         for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
     }
-    shared = _first(dataset, "SharedFunctionalGroupsSequence")
+    shared = _macro((dataset,), "SharedFunctionalGroupsSequence")
     return Instance(
         part=part,
         sop_class=uids["SOPClassUID"],
-        sop_uid=uids["SOPInstanceUID"],
         series_uid=uids["SeriesInstanceUID"],
         study_uid=uids["StudyInstanceUID"],
         frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
@@ -237,12 +235,12 @@ def _enhanced(groups: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _protocol(dataset: Any, shared: Any) -> Protocol:
-    first = _first(dataset, "PerFrameFunctionalGroupsSequence")
-    groups = (shared, first)
+    groups = (shared, _macro((dataset,), "PerFrameFunctionalGroupsSequence"))
     timing = _macro(groups, "MRTimingAndRelatedParametersSequence")
     modifier = _macro(groups, "MRModifierSequence")
     echo = _number(dataset, "EchoTime")
     inversion = _number(dataset, "InversionTime") or _number(modifier, "InversionTimes")
+    named = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
     return Protocol(
         scanning_sequence=_scanning_sequence(dataset, modifier),
         variant=frozenset(_texts(dataset, "SequenceVariant")),
@@ -255,7 +253,7 @@ def _protocol(dataset: Any, shared: Any) -> Protocol:
         b_value=_number(dataset, "DiffusionBValue"),
         is_angiography=_text(dataset, "AngioFlag") == "Y",
         contrast_agent=bool(_text(dataset, "ContrastBolusAgent") or dataset.get("ContrastBolusAgentSequence")),
-        words=_words(dataset),
+        words=" ".join(_printable(_text(dataset, keyword)) for keyword in named).lower(),
     )
 
 
@@ -269,11 +267,6 @@ def _scanning_sequence(dataset: Any, modifier: Any) -> frozenset[str]:
     return frozenset(found)
 
 
-def _words(dataset: Any) -> str:
-    keywords = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
-    return " ".join(_printable(_text(dataset, keyword)) for keyword in keywords).lower()
-
-
 def _uid(dataset: Any, keyword: str, part: DicomPart, root: str) -> str:
     uid = _text(dataset, keyword)
     if len(uid) > 64 or not UID_PATTERN.fullmatch(uid):
@@ -285,13 +278,8 @@ def _uid(dataset: Any, keyword: str, part: DicomPart, root: str) -> str:
 
 
 def _macro(groups: Iterable[Any], keyword: str) -> Any:
-    """The first item of a functional group macro in the first group that has it, or None."""
+    """The first item of a sequence, such as a functional group macro, in the first group that has it, or None."""
     return next((group[keyword][0] for group in groups if group is not None and group.get(keyword)), None)
-
-
-def _first(dataset: Any, keyword: str) -> Any:
-    items = dataset.get(keyword)
-    return items[0] if items else None
 
 
 def _text(dataset: Any, keyword: str) -> str:

@@ -74,7 +74,9 @@ def read_series(info: SeriesInfo) -> Volume:
         for k, plane in _planes(container, source):
             if voxels is None:  # only now: a damaged header can promise slices that no memory holds
                 voxels = np.empty((slices, rows, columns), dtype=np.float32)
-            voxels[k] = _rescaled(plane, source.frames[k])
+            frame = source.frames[k]
+            # in float64: float32 would lose digits of a large intercept
+            voxels[k] = plane if (frame.slope, frame.intercept) == (1, 0) else plane * frame.slope + frame.intercept
     assert voxels is not None  # noqa: S101 - the same
     return Volume(voxels.T, info.geometry, f"{info.root}: {info.name}", source)
 
@@ -98,30 +100,19 @@ def read_headers(source: DicomSource) -> list[Any]:
 
 def _planes(container: Container, source: DicomSource) -> Iterator[tuple[int, Any]]:
     """Every slice, as its index along K and its stored values (J, I), in the order of the files."""
-    for part, places in source.parts().items():
-        with container.stream(part) as stream, _in_words(source, part):
-            yield from _decoded(stream, source, places)
-
-
-def _decoded(stream: BinaryIO, source: DicomSource, places: list[int]) -> Iterator[tuple[int, Any]]:
-    """The frames of one file."""
     pydicom = import_pydicom()
-    frames = [source.frames[k] for k in places]
-    header = pydicom.Dataset()
-    asked = {"ds_out": header, "specific_tags": [_SOP_INSTANCE_UID], "indices": [frame.number for frame in frames]}
-    pixels: Any = pydicom.pixels.iter_pixels(_inflated(stream, source.transfer_syntax), **asked)
-    with closing(pixels):  # while the stream is open, because it seeks in it when it ends
-        for k, frame, plane in zip(places, frames, pixels, strict=True):
-            _require_unchanged(header, frame, source)
-            if plane.shape != (frame.rows, frame.columns):
-                raise _changed(source, frame.part)
-            yield k, plane
-
-
-def _rescaled(plane: Any, frame: DicomFrame) -> Any:
-    if frame.slope == 1 and frame.intercept == 0:
-        return plane
-    return plane * frame.slope + frame.intercept  # in float64: float32 would lose digits of a large intercept
+    for part, places in source.parts().items():
+        frames = [source.frames[k] for k in places]
+        header = pydicom.Dataset()
+        asked = {"ds_out": header, "specific_tags": [_SOP_INSTANCE_UID], "indices": [frame.number for frame in frames]}
+        with container.stream(part) as stream, _in_words(source, part):
+            pixels: Any = pydicom.pixels.iter_pixels(_inflated(stream, source.transfer_syntax), **asked)
+            with closing(pixels):  # while the stream is open, because it seeks in it when it ends
+                for k, frame, plane in zip(places, frames, pixels, strict=True):
+                    _require_unchanged(header, frame, source)
+                    if plane.shape != (frame.rows, frame.columns):
+                        raise _changed(source, part)
+                    yield k, plane
 
 
 def _inflated(stream: BinaryIO, transfer_syntax: str) -> BinaryIO:

@@ -50,12 +50,12 @@ def write_report(
         InputError: `seg` is no segmentation, or the series has changed.
         OutputError: it cannot be made or written.
     """
-    origin = origin_of(volume)
+    _, headers = origin_of(volume)
     segments = _read_segmentation(seg)
     with building("report", volume.name):
         content = _measurements(segmentation, algorithm, segments)
         dataset = import_highdicom().sr.ComprehensiveSR(
-            evidence=[segments, *origin.headers],
+            evidence=[segments, *headers],
             content=content[0],
             is_complete=False,
             is_final=False,
@@ -93,11 +93,6 @@ def _measurements(segmentation: Segmentation, algorithm: Algorithm, seg: Any) ->
     return report
 
 
-def _described(seg: Any, number: int) -> Any:
-    """The item of a segment, by its number: a LABELMAP has the background before the others, as number 0."""
-    return next(item for item in seg.SegmentSequence if item.SegmentNumber == number)
-
-
 def _observer(algorithm: Algorithm) -> Any:
     hd = import_highdicom()
     attributes = hd.sr.DeviceObserverIdentifyingAttributes(
@@ -113,7 +108,8 @@ def _observer(algorithm: Algorithm) -> Any:
 def _group(segmentation: Segmentation, algorithm: Algorithm, segment: Segment, seg: Any) -> Any:
     """One measurement group: the segment and its volume."""
     sr = import_highdicom().sr
-    described = _described(seg, segment.number)
+    # by its number: a LABELMAP has the background before the others, as number 0
+    described = next(item for item in seg.SegmentSequence if item.SegmentNumber == segment.number)
     volume_cm3 = round(segmentation.mask.volume_ml(segment.label), 4)
     source = seg.ReferencedSeriesSequence[0].SeriesInstanceUID
     site = [sr.FindingSite(concept(BRAIN))] if segment.coded.is_abnormal else None

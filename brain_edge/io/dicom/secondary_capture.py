@@ -39,12 +39,12 @@ def write_picture(picture: Path | str, volume: Volume, algorithm: Algorithm, pat
         InputError: `picture` cannot be read, or the series has changed.
         OutputError: it cannot be made or written.
     """
-    origin = origin_of(volume)
+    _, headers = origin_of(volume)
     hd = import_highdicom()
     pixels = _with_banner(picture)
     with building("picture", volume.name):
         dataset = hd.sc.SCImage.from_ref_dataset(
-            origin.headers[0],
+            headers[0],
             pixel_array=pixels,
             photometric_interpretation=hd.PhotometricInterpretationValues.RGB,
             bits_allocated=8,

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from brain_edge.engine.segmenter import Segmentation
     from brain_edge.image.volume import FloatArray, LabelArray, Volume
     from brain_edge.io.dicom.algorithm import Algorithm, Segment
-    from brain_edge.io.dicom.read import DicomSource
     from brain_edge.spec import Code
     from brain_edge.spec.plausibility import Flag
 
@@ -86,13 +85,14 @@ def write_seg(
     options = options or SegOptions()
     if not volume.geometry.same_grid(segmentation.mask.geometry):
         raise GeometryError(f"{volume.name}: expected the mask on the grid of the series, got another grid")
-    origin = origin_of(volume)
+    source, headers = origin_of(volume)
     hd = import_highdicom()
     with building("segmentation", volume.name):
-        frames = _frame_order(origin.source)
+        # for each frame in the order of the source's files and frames: which slice (K) it is
+        frames = [k for ks in source.parts().values() for k in sorted(ks, key=lambda k: source.frames[k].number)]
         pixels = _pixels(segmentation, algorithm, options.encoding)[frames]
         dataset = hd.seg.Segmentation(
-            source_images=origin.headers,
+            source_images=headers,
             pixel_array=pixels,
             segmentation_type=options.encoding.name,
             segment_descriptions=[_describe(segment, algorithm, segmentation.flags) for segment in algorithm.segments],
@@ -105,11 +105,6 @@ def write_seg(
         )
         dataset.ContentCreatorName = None  # type 2: there is no human creator
     save(dataset, path)
-
-
-def _frame_order(source: DicomSource) -> list[int]:
-    """For each frame in the order of the source's files and frames: which slice (K) it is."""
-    return [k for places in source.parts().values() for k in sorted(places, key=lambda k: source.frames[k].number)]
 
 
 def _pixels(segmentation: Segmentation, algorithm: Algorithm, encoding: SegEncoding) -> Any:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -64,31 +65,19 @@ class Finding:
     evidence: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Hint:
-    pattern: re.Pattern[str]
-    type: SequenceType
-    meaning: str
-
-
-def _hint(pattern: str, sequence: SequenceType, meaning: str) -> _Hint:
-    # descriptions join words with anything: t2_tse_tra, T1-MPRAGE, ax.flair
-    return _Hint(re.compile(rf"(?<![a-z0-9])(?:{pattern})(?![a-z0-9])"), sequence, meaning)
-
-
-# The first pattern that occurs decides: "t2_flair" is a FLAIR, "t2_swi" is no T2.
 _HINTS: Final = (
-    _hint(r"dwi|dti|adc|trace\w?|diff\w*|ep2d\w*|b1000|dtif?\w*", SequenceType.OTHER, "diffusion"),
-    _hint(r"perf\w*|dsc|dce|asl|pwi|cbf|cbv|mtt|ttp|bold|fmri|rest\w*", SequenceType.OTHER, "perfusion or function"),
-    _hint(r"tof\w*|mra|mrv|angio\w*|venc|pca|mip", SequenceType.OTHER, "angiography"),
-    _hint(r"swi\w*|swan|t2 ?\*|t2star|hemo|haemo", SequenceType.OTHER, "T2*"),
-    _hint(r"ciss|fiesta\w*|drive|b-?ffe|trufi\w*|stir|dir|mp2rage", SequenceType.OTHER, "another contrast"),
-    _hint(r"t1\w?[ _.-]*(?:\w+[ _.-])*flair", SequenceType.T1, "T1 FLAIR"),
-    _hint(r"flair\w*|dark[ _.-]?fluid|tirm_dark\w*", SequenceType.FLAIR, "FLAIR"),
-    _hint(r"mprage|bravo|fspgr|spgr|tfl3d\w*|t1\w*|vibe|3dt1", SequenceType.T1, "T1"),
-    _hint(r"t2\w*|3dt2", SequenceType.T2, "T2"),
-    _hint(r"pd\w?|dp|proton", SequenceType.OTHER, "proton density"),
+    (r"dwi|dti|adc|trace\w?|diff\w*|ep2d\w*|b1000|dtif?\w*", SequenceType.OTHER, "diffusion"),
+    (r"perf\w*|dsc|dce|asl|pwi|cbf|cbv|mtt|ttp|bold|fmri|rest\w*", SequenceType.OTHER, "perfusion or function"),
+    (r"tof\w*|mra|mrv|angio\w*|venc|pca|mip", SequenceType.OTHER, "angiography"),
+    (r"swi\w*|swan|t2 ?\*|t2star|hemo|haemo", SequenceType.OTHER, "T2*"),
+    (r"ciss|fiesta\w*|drive|b-?ffe|trufi\w*|stir|dir|mp2rage", SequenceType.OTHER, "another contrast"),
+    (r"t1\w?[ _.-]*(?:\w+[ _.-])*flair", SequenceType.T1, "T1 FLAIR"),
+    (r"flair\w*|dark[ _.-]?fluid|tirm_dark\w*", SequenceType.FLAIR, "FLAIR"),
+    (r"mprage|bravo|fspgr|spgr|tfl3d\w*|t1\w*|vibe|3dt1", SequenceType.T1, "T1"),
+    (r"t2\w*|3dt2", SequenceType.T2, "T2"),
+    (r"pd\w?|dp|proton", SequenceType.OTHER, "proton density"),
 )
+"""Words, what they say, and how to say that; the first that occur decide: "t2_flair" is a FLAIR, "t2_swi" is no T2."""
 
 _NO_CONTRAST: Final = re.compile(
     r"(?<![a-z])(?:pre|nativ\w*|(?:w/?o|without|non?|ohne|sans|sin)[ _.-]*(?:contrast|gd|gad\w*|c|km|iv))(?![a-z])"
@@ -116,7 +105,7 @@ _MAPS: Final = frozenset(
 
 def classify(protocol: Protocol) -> Finding:
     """The type of a series and the evidence, weighing physics and words."""
-    physics, words = _physics(protocol), _words(protocol.words)
+    physics, words = next(chain(_declared(protocol), _timing(protocol)), None), _words(protocol.words)
     heard = [finding for finding in (physics, words) if finding is not None]
     evidence = tuple(sentence for finding in heard for sentence in finding.evidence)
     kinds = {finding.type for finding in heard}
@@ -145,22 +134,18 @@ def _with_contrast(protocol: Protocol, evidence: tuple[str, ...]) -> Finding:
 
 def _words(words: str) -> Finding | None:
     plain = re.sub(r"[_./-]+", " ", words)
-    said = [hint for hint in _HINTS if hint.pattern.search(words) or hint.pattern.search(plain)]
+    said = [
+        (kind, meaning)
+        for pattern, kind, meaning in _HINTS
+        # descriptions join words with anything: t2_tse_tra, T1-MPRAGE, ax.flair
+        if re.search(rf"(?<![a-z0-9])(?:{pattern})(?![a-z0-9])", f"{words}\n{plain}")
+    ]
     if not said:
         return None
-    if {hint.type for hint in said} == {SequenceType.T1, SequenceType.T2}:
+    if {kind for kind, _ in said} == {SequenceType.T1, SequenceType.T2}:
         return Finding(SequenceType.UNKNOWN, ("the words say T1 and T2",))
-    return Finding(said[0].type, (f"the words say {said[0].meaning}",))
-
-
-def _physics(protocol: Protocol) -> Finding | None:
-    """The first rule that applies, or None."""
-    return next(_rules(protocol), None)
-
-
-def _rules(protocol: Protocol) -> Iterator[Finding]:
-    yield from _declared(protocol)
-    yield from _timing(protocol)
+    kind, meaning = said[0]
+    return Finding(kind, (f"the words say {meaning}",))
 
 
 def _declared(protocol: Protocol) -> Iterator[Finding]:

@@ -147,7 +147,8 @@ def choose_series(
     """
     if uid is not None:
         fitting = [info for info in series if info.uid == uid]
-        wanted = f"a series with the UID ...{_shown_uid(uid)}"
+        shown = "".join(letter for letter in uid[-8:] if letter in "0123456789.")
+        wanted = f"a series with the UID ...{shown}"
     else:
         volumes = [info for info in series if info.kind is SeriesKind.VOLUME]
         wanted = "one MR series" if sequence is None else f"one {sequence} series"
@@ -212,9 +213,8 @@ def _describe(root: Path, instances: list[Instance]) -> SeriesInfo:
     geometry, problem = None, _object_problem(kind, instances)
     if not problem:
         try:
-            stack = stack_frames(frames)
-            frames, geometry = stack.frames, stack.geometry
-            problem = _decimation_problem(frames, geometry, first.slice_step_mm)
+            frames, geometry = stack_frames(frames)
+            problem = _decimation_problem(frames, geometry.spacing_mm[2], first.slice_step_mm)
         except GeometryError as error:
             problem = str(error)
     return SeriesInfo(
@@ -255,7 +255,9 @@ def _kind(instances: Sequence[Instance]) -> SeriesKind:
 def _object_problem(kind: SeriesKind, instances: Sequence[Instance]) -> str:
     """Why this is no volume, before its geometry is looked at; empty if it may be one."""
     if kind is not SeriesKind.VOLUME:
-        return f"expected an MR volume, got {_KIND_WORDS[kind].format(_modality(instances[0].modality))}"
+        text = instances[0].modality
+        modality = text if text.isascii() and text.isalnum() and len(text) <= 16 else "of an unknown modality"
+        return f"expected an MR volume, got {_KIND_WORDS[kind].format(modality)}"
     return next(_format_problems(instances), "")
 
 
@@ -265,10 +267,6 @@ _KIND_WORDS: Final = {
     SeriesKind.OTHER_MODALITY: "{} images that are no MR slices; this program reads MR only",
     SeriesKind.NOT_IMAGE: "an object without slices ({}); choose an image series",
 }
-
-
-def _modality(text: str) -> str:
-    return text if text.isascii() and text.isalnum() and len(text) <= 16 else "of an unknown modality"
 
 
 def _format_problems(instances: Sequence[Instance]) -> Iterator[str]:
@@ -300,18 +298,8 @@ def _notes(instances: Sequence[Instance]) -> Iterator[str]:
         yield "the images were compressed with loss"
 
 
-def _decimation_problem(frames: Sequence[DicomFrame], geometry: Geometry, announced_mm: float | None) -> str:
-    step = _decimation(frames, geometry.spacing_mm[2], announced_mm)
-    if not step:
-        return ""
-    return (
-        f"expected slices every {announced_mm:.4g} mm as the header says, got only one slice of {step}; "
-        "export the whole series again"
-    )
-
-
-def _decimation(frames: Sequence[DicomFrame], spacing_mm: float, announced_mm: float | None) -> int:
-    """2 where every second slice is missing, 3 for two of three, ...; 0 where nothing says so.
+def _decimation_problem(frames: Sequence[DicomFrame], spacing_mm: float, announced_mm: float | None) -> str:
+    """That every second slice is missing, or two of three, ...; empty where nothing says so.
 
     Both witnesses must agree: the distance in the header and the numbers of the images. One alone misleads,
     since SpacingBetweenSlices is used for the gap between slices too, and numbers count several echoes.
@@ -319,9 +307,14 @@ def _decimation(frames: Sequence[DicomFrame], spacing_mm: float, announced_mm: f
     numbers = [frame.instance_number for frame in frames]
     steps = {later - former for former, later in pairwise(n for n in numbers if n is not None)}
     if len(steps) != 1 or None in numbers or not announced_mm:
-        return 0
+        return ""
     step = abs(steps.pop())
-    return step if step > 1 and math.isclose(spacing_mm, step * announced_mm, rel_tol=0.01) else 0
+    if step <= 1 or not math.isclose(spacing_mm, step * announced_mm, rel_tol=0.01):
+        return ""
+    return (
+        f"expected slices every {announced_mm:.4g} mm as the header says, got only one slice of {step}; "
+        "export the whole series again"
+    )
 
 
 def _in_short(info: SeriesInfo) -> str:
@@ -331,7 +324,3 @@ def _in_short(info: SeriesInfo) -> str:
 
 def _roots(series: Iterable[SeriesInfo]) -> str:
     return ", ".join(sorted({str(info.root) for info in series})) or "DICOM"
-
-
-def _shown_uid(uid: str) -> str:
-    return "".join(letter for letter in uid[-8:] if letter in "0123456789.")

@@ -7,7 +7,6 @@ slices ascend along the normal (row direction x column direction), so that every
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -38,16 +37,8 @@ STEP_TOLERANCE: Final = 0.02
 """Largest deviation of a slice from the regular grid, as a share of the slice distance: rounding, no more."""
 
 
-@dataclass(frozen=True, eq=False)
-class Stack:
-    """Frames in the order of K, and their grid (RAS+)."""
-
-    frames: tuple[DicomFrame, ...]
-    geometry: Geometry
-
-
-def stack_frames(frames: Sequence[DicomFrame]) -> Stack:
-    """Sort slices by position and find their grid.
+def stack_frames(frames: Sequence[DicomFrame]) -> tuple[tuple[DicomFrame, ...], Geometry]:
+    """Sort slices by position and find their grid: the frames in the order of K, and the grid (RAS+).
 
     Raises:
         GeometryError: attributes are missing, slices differ in size, spacing or direction, lie at one place,
@@ -66,7 +57,7 @@ def stack_frames(frames: Sequence[DicomFrame]) -> Stack:
             f"expected a volume of at least {MINIMUM_SLICES} slices, got {len(frames)}; give the folder of the series"
         )
     step = _regular_step(positions[order], normal)
-    return Stack(tuple(frames[k] for k in order), _grid(frames[order[0]], directions, step, len(frames)))
+    return tuple(frames[k] for k in order), _grid(frames[order[0]], directions, step, len(frames))
 
 
 def _grid(first: DicomFrame, directions: Array, step: Array, slices: int) -> Geometry:

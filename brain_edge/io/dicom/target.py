@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,21 +40,10 @@ _SHAPES: Final = {
 """PS3.5 table 6.2-1 and PS3.3 C.7.1.1."""
 
 
-@dataclass(frozen=True)
-class Origin:
-    """The series beside which a result is written.
+def origin_of(volume: Volume) -> tuple[DicomSource, list[Any]]:
+    """The series beside which a result is written: where its files lie, and their data sets without pixels.
 
-    Attributes:
-        source: where its files lie.
-        headers: data sets without pixels, in the order of the slices.
-    """
-
-    source: DicomSource
-    headers: list[Any]
-
-
-def origin_of(volume: Volume) -> Origin:
-    """The headers of the series that a volume was read from.
+    The data sets are in the order of the slices.
 
     Raises:
         UsageError: the volume does not come from DICOM.
@@ -71,7 +59,7 @@ def origin_of(volume: Volume) -> Origin:
     with building("result", volume.name):
         for header in headers:
             _require_valid(header, volume.name)
-    return Origin(source, headers)
+    return source, headers
 
 
 def equipment(algorithm: Algorithm) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import platform
+import traceback
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -26,15 +27,16 @@ from brain_edge.jobs.record import (
     record_path,
     write_case_record,
 )
-from brain_edge.machine.process import return_free_memory, rss_bytes
+from brain_edge.machine.process import rss_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from brain_edge.engine.segmenter import WarmSegmenter
     from brain_edge.image.volume import Mask
     from brain_edge.jobs.batch.first_pass import FirstAlone
-    from brain_edge.jobs.case import Job, LoadedModel
+    from brain_edge.jobs.case import Job
     from brain_edge.jobs.outliers import LabelMeasure
     from brain_edge.jobs.outputs import Outputs
     from brain_edge.jobs.record import FileRecord, RunRecord
@@ -79,7 +81,7 @@ class CaseRunner:
 
     Attributes:
         package: of the model.
-        load: the model ready to run, called with the first case that is open.
+        warm: the package ready to run, called with the first case that is open.
         folder: of the records.
         overwrite: run finished cases again.
         require_going: raises `Stopped` when the batch is to end.
@@ -87,7 +89,7 @@ class CaseRunner:
     """
 
     package: ModelPackage
-    load: Callable[[], LoadedModel]
+    warm: Callable[[], WarmSegmenter]
     folder: Path
     overwrite: bool
     require_going: Callable[[], None]
@@ -106,8 +108,6 @@ class CaseRunner:
             raise
         except Exception as error:  # noqa: BLE001 - a bug that one case meets must not cost a night of others
             return attempt.fail(error)
-        finally:
-            return_free_memory()
 
 
 class _Attempt:
@@ -170,13 +170,14 @@ class _Attempt:
                 self._runner.require_going()
 
             self._runner.require_going()
-            run = run_case(self._runner.load(), job, tick, complete)
+            run = run_case(self._runner.warm(), job, tick, complete)
         record = self._record(CaseStatus.DONE, self._written, run=run, measures=measures)
         write_case_record(record, self._path)
         return CaseResult(job.case, job.inputs, CaseOutcome.NEW, record)
 
     def fail(self, error: Exception) -> CaseResult:
         """Record why there is no result; the next run tries again."""
+        _let_go(error)
         record = self._record(CaseStatus.FAILED, self._in_place(), error=error)
         try:
             write_case_record(record, self._path)
@@ -231,6 +232,13 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empty the frames that an error has come through: they hold the images of its case as long as it is kept."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _make_parents(path: Path) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import queue
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BatchError, OutputError, UsageError
 from brain_edge.jobs.batch.case import CaseResult, CaseRunner, Stopped, is_disk_full
 from brain_edge.jobs.batch.first_pass import FirstAlone
@@ -23,7 +24,6 @@ from brain_edge.jobs.batch.planning import UnplannedCase
 from brain_edge.jobs.batch.resume import remove_leftovers
 from brain_edge.jobs.batch.shard import Shard
 from brain_edge.jobs.batch.summary import write_summary
-from brain_edge.jobs.case import LoadedModel
 from brain_edge.jobs.record import record_path
 from brain_edge.machine.atomic import require_writable_folder
 from brain_edge.machine.cpu import default_threads
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
+    from brain_edge.engine.segmenter import WarmSegmenter
     from brain_edge.jobs.case import Job
     from brain_edge.package import ModelPackage
 
@@ -96,12 +97,11 @@ def run_batch(
     _make_folder(batch.records)
     own = batch.share(cases)
     given = options or RuntimeOptions()
-    settled = replace(given, threads=given.threads or default_threads())
-    at_once = batch.at_once or (1 if settled.threads == 1 else AT_ONCE)
+    at_once = batch.at_once or (1 if (given.threads or default_threads()) == 1 else AT_ONCE)
     with working(batch.records, batch.shard, wait=batch.wait):
         remove_leftovers(path for case in own for path in _targets(case, batch.records))
         try:
-            with _lanes(package, own, batch, settled, min(at_once, len(own))) as results:
+            with _lanes(package, own, batch, given, min(at_once, len(own))) as results:
                 yield from _until_full(results, len(own))
         finally:
             write_summary(batch.records)
@@ -178,10 +178,12 @@ def _lanes(
     """The results of `count` lanes, which have ended when the block is left."""
     first = FirstAlone()
 
-    load = _once(lambda: LoadedModel.load(package, options))
+    @cache  # asked in turn: a second case asks when the first has passed the network
+    def warm() -> WarmSegmenter:
+        return Segmenter.open(package, options)
 
     def make_runner(require_going: Callable[[], None]) -> CaseRunner:
-        return CaseRunner(package, load, batch.records, batch.overwrite, require_going, first)
+        return CaseRunner(package, warm, batch.records, batch.overwrite, require_going, first)
 
     lanes = _Lanes(make_runner, cases)
     threads = [Thread(target=lanes.work, name=f"brain-edge-case-{number}") for number in range(count)]
@@ -193,18 +195,6 @@ def _lanes(
         lanes.stop()
         for thread in threads:
             thread.join()
-
-
-def _once(make: Callable[[], LoadedModel]) -> Callable[[], LoadedModel]:
-    """What `make` returns, made by the first thread that asks for it, while the others wait."""
-    lock = Lock()
-    made = cache(make)
-
-    def load() -> LoadedModel:
-        with lock:
-            return made()
-
-    return load
 
 
 def _targets(case: Job | UnplannedCase, records: Path) -> Iterator[Path]:

@@ -64,17 +64,13 @@ def group(images: Iterable[Path], sequences: Sequence[str], folder: str = "") ->
     spellings = _spellings(sequences)
     found: dict[str, dict[str, list[Path]]] = {}
     for path in images:
-        stem, sequence = _split(image_name(path), spellings)
+        # patient01_T1W -> ("patient01", "T1W")
+        stem, _, last = re.sub(r"^(.*)[_-]", r"\1/", image_name(path)).rpartition("/")
+        sequence = spellings.get(last.upper())
         if sequence is not None:
             case = _case_name(stem, folder)
             found.setdefault(case, {name: [] for name in sequences})[sequence].append(path)
     return tuple(Group(case, found[case]) for case in sorted(found))
-
-
-def _split(name: str, spellings: Mapping[str, str]) -> tuple[str, str | None]:
-    """`patient01_T1W` -> ("patient01", "T1"); None where it ends in no sequence of the model."""
-    stem, _, last = re.sub(r"^(.*)[_-]", r"\1/", name).rpartition("/")
-    return stem, spellings.get(last.upper())
 
 
 def _case_name(stem: str, folder: str) -> str:

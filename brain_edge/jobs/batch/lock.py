@@ -79,24 +79,18 @@ def _take(folder: Path, own: FileLock, shard: Shard) -> str | None:
     with gate(folder):
         for path in sorted(folder.iterdir()):
             found = _PATTERN.fullmatch(path.name)
-            held = Shard(int(found[1]), int(found[2])) if found else None
-            if held is None or _removed(path) or not (held == shard or held.count != shard.count):
+            if found is None:
                 continue
-            with path.open("rb") as stream:
-                stream.seek(_TEXT_AT)
-                return f"{stream.read().decode()} works in this folder (shard {held})"
+            lock, held = _lock(path), Shard(int(found[1]), int(found[2]))
+            if _acquired(lock):
+                _remove(lock)
+            elif held == shard or held.count != shard.count:
+                with path.open("rb") as stream:
+                    stream.seek(_TEXT_AT)
+                    return f"{stream.read().decode()} works in this folder (shard {held})"
         if not _acquired(own):
             raise AssertionError("a lock that nobody held was taken behind the gate")
     return None
-
-
-def _removed(path: Path) -> bool:
-    """Remove a lock file, unless a living process holds it."""
-    lock = _lock(path)
-    is_free = _acquired(lock)
-    if is_free:
-        _remove(lock)
-    return is_free
 
 
 def _remove(lock: FileLock) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from brain_edge.errors import BrainEdgeError, InputError, OutputError, UsageError
 from brain_edge.io.inputs import InputKind, folders_in, image_name, images_in, input_kind
@@ -106,7 +106,11 @@ def plan_batch(
 
         require_matplotlib()
     for path in folders.paths():
-        _require_folder_name(path)
+        if not (path.is_dir() or names_folder(path)) or path.is_file():
+            raise UsageError(
+                f"{path}: expected a folder for the results of several images, and there is none of that name "
+                f"(for a single mask, name a file that ends in {' or '.join(SUFFIXES)})"
+            )
     names = [sequence.name for sequence in spec.inputs]
     folders_given = [path for _, path in given if input_kind(path) is InputKind.FOLDER]
     for folder in folders_given:
@@ -135,24 +139,21 @@ def make_folders(folders: Outputs) -> None:
         require_writable_folder(path)
 
 
-_Found: TypeAlias = "tuple[str, Mapping[str, Path] | InputError]"
-"""Name and images of a case; an error instead of the images where their names do not say which ones."""
-
-
-def _named_cases(files: Sequence[NamedInput], spec: ModelSpec) -> Iterator[_Found]:
+def _named_cases(files: Sequence[NamedInput], spec: ModelSpec) -> Iterator[Group]:
     if not files:
         return
     if len(spec.inputs) > 1:
         inputs = assign_inputs(files, spec)
         name, path = next(iter(inputs.items()))
-        yield next((found.case for found in group([path], [name], path.parent.name)), image_name(path)), inputs
+        case = next((found.case for found in group([path], [name], path.parent.name)), image_name(path))
+        yield Group(case, {name: [path] for name, path in inputs.items()})
         return
     for pair in files:
-        inputs = assign_inputs([pair], spec)
-        yield image_name(next(iter(inputs.values()))), inputs
+        ((name, path),) = assign_inputs([pair], spec).items()
+        yield Group(image_name(path), {name: [path]})
 
 
-def _cases_in(folder: Path, sequences: Sequence[str]) -> list[_Found]:
+def _cases_in(folder: Path, sequences: Sequence[str]) -> list[Group]:
     """The cases of a folder.
 
     Raises:
@@ -160,14 +161,14 @@ def _cases_in(folder: Path, sequences: Sequence[str]) -> list[_Found]:
         UsageError: several sequences, and images both in the folder and below it.
     """
     if len(sequences) == 1:
-        return [(image_name(path), {sequences[0]: path}) for path in images_in(folder)]
+        return [Group(image_name(path), {sequences[0]: [path]}) for path in images_in(folder)]
     groups = _groups_in(folder, sequences)
     if not groups:
         raise InputError(
             f"{folder}: expected images whose names end in {', '.join(f'_{name}' for name in sequences)}, "
             "in it or in one folder per case, found none; rename them, or name the images of one case"
         )
-    return [(found.case, _inputs_or_error(found)) for found in groups]
+    return groups
 
 
 def _groups_in(folder: Path, sequences: Sequence[str]) -> list[Group]:
@@ -188,17 +189,12 @@ def _images(folder: Path) -> tuple[Path, ...]:
         return ()
 
 
-def _inputs_or_error(found: Group) -> Mapping[str, Path] | InputError:
+def _with_outputs(found: Group, folders: Outputs) -> Job | UnplannedCase:
+    case = found.case
     try:
-        return found.inputs()
-    except InputError as error:
-        return error
-
-
-def _with_outputs(found: _Found, folders: Outputs) -> Job | UnplannedCase:
-    case, inputs = found
-    if isinstance(inputs, BrainEdgeError):
-        return UnplannedCase(case, {}, inputs)
+        inputs = found.inputs()
+    except InputError as error:  # the names of its images do not say which ones
+        return UnplannedCase(case, {}, error)
     outputs = replace(
         folders,
         mask=folders.mask / f"{case}_mask.nii.gz",
@@ -220,14 +216,6 @@ def _require_no_dicom(given: Iterable[NamedInput], folders: Outputs, series: Seq
     if series or folders.seg is not None:
         raise UsageError(
             f"{folders.mask} is a folder, and masks in it are NIfTI of images; leave out what is for DICOM"
-        )
-
-
-def _require_folder_name(path: Path) -> None:
-    if not (path.is_dir() or names_folder(path)) or path.is_file():
-        raise UsageError(
-            f"{path}: expected a folder for the results of several images, and there is none of that name "
-            f"(for a single mask, name a file that ends in {' or '.join(SUFFIXES)})"
         )
 
 

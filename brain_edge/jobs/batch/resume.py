@@ -46,8 +46,10 @@ def standing(
     wanted = job.outputs.files()
     there = {kind: path for kind, path in wanted.items() if path.exists()}
     written = {} if record is None else record.outputs
-    if any(not _is_own(written.get(kind), path, folder) for kind, path in there.items()):
-        return Standing.CHANGED
+    for kind, path in there.items():
+        file = written.get(kind)
+        if file is None or file.path != relative_path(path, folder) or not is_as_recorded(file, path):
+            return Standing.CHANGED
     is_done = record is not None and record.status is CaseStatus.DONE and len(there) == len(wanted)
     if record is not None and is_done and _asks_the_same(record, job, inputs, digest):
         return Standing.FINISHED
@@ -69,10 +71,6 @@ def remove_leftovers(outputs: Iterable[Path]) -> None:
             found = _PARTIAL.fullmatch(path.name)
             if found is not None and found[1] in names:
                 path.unlink(missing_ok=True)
-
-
-def _is_own(file: FileRecord | None, path: Path, folder: Path) -> bool:
-    return file is not None and file.path == relative_path(path, folder) and is_as_recorded(file, path)
 
 
 def _asks_the_same(record: CaseRecord, job: Job, inputs: Mapping[str, FileRecord], digest: str) -> bool:

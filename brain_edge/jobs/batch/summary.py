@@ -100,8 +100,15 @@ def as_tsv(rows: Iterable[Row]) -> str:
     rows = list(rows)
     labels = list(dict.fromkeys(label for row in rows for label in row.volumes_ml))
     header = ["case", "status", *(f"volume_ml_{label}" for label in labels), "flags", "error", "seconds", "mask"]
-    lines = [[*header, "input", "digest"], *(_cells(row, labels) for row in rows)]
-    return "".join("\t".join(map(_cell, line)) + "\n" for line in lines)
+    lines: list[list[Any]] = [[*header, "input", "digest"]]
+    for row in rows:
+        volumes = [f"{row.volumes_ml[label]:.3f}" if label in row.volumes_ml else None for label in labels]
+        seconds = None if row.elapsed_ms is None else f"{row.elapsed_ms / 1000:.2f}"
+        flags = "; ".join(row.flags)
+        lines.append([row.case, row.status, *volumes, flags, row.error, seconds, row.mask, row.input, row.digest])
+    # in one line and one column, whatever a message or a file name holds
+    cells = [[" ".join(str(value).split()) if value else NOT_AVAILABLE for value in line] for line in lines]
+    return "".join("\t".join(line) + "\n" for line in cells)
 
 
 def _row(record: CaseRecord) -> Row:
@@ -118,15 +125,3 @@ def _row(record: CaseRecord) -> Row:
         elapsed_ms=run.elapsed_ms["total"] if run is not None else None,
         digest=record.digest,
     )
-
-
-def _cells(row: Row, labels: Sequence[str]) -> list[Any]:
-    volumes = [f"{row.volumes_ml[label]:.3f}" if label in row.volumes_ml else None for label in labels]
-    seconds = None if row.elapsed_ms is None else f"{row.elapsed_ms / 1000:.2f}"
-    flags = "; ".join(row.flags)
-    return [row.case, row.status, *volumes, flags, row.error, seconds, row.mask, row.input, row.digest]
-
-
-def _cell(value: Any) -> str:
-    """In one line and one column, whatever a message or a file name holds."""
-    return " ".join(str(value).split()) if value else NOT_AVAILABLE

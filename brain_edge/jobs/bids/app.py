@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.errors import InputError, UsageError
-from brain_edge.jobs.batch import CaseOutcome, UnplannedCase
+from brain_edge.errors import UsageError
+from brain_edge.jobs.batch import CaseOutcome
 from brain_edge.jobs.bids.choose import choose, types_of, visit_of
 from brain_edge.jobs.bids.dataset import find_images, listed
 from brain_edge.jobs.bids.derivative import (
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from brain_edge.jobs.batch import CaseResult
+    from brain_edge.jobs.batch import CaseResult, UnplannedCase
     from brain_edge.jobs.bids.choose import BidsCase, Choice
     from brain_edge.jobs.bids.dataset import BidsImage, RawDataset
     from brain_edge.package import ModelPackage
@@ -83,17 +83,13 @@ def plan_dataset(dataset: RawDataset, out: Path, spec: ModelSpec, request: BidsR
         UsageError, InputError: see `find_images`, `types_of` and `choose`.
     """
     types = types_of(spec, request.types)
-    if request.brain:
-        _require_brain(spec)
+    if request.brain and spec.task is not Task.SKULL_STRIPPING:
+        raise UsageError(f"{spec.name} gives no brain mask but labels ({spec.task}); leave out --brain")
     images = find_images(dataset, request.subjects, request.sessions)
     choice = choose(types, images, dataset.folder)
     cases = {_case_name(case): case for case in choice.cases}
     jobs = [Job(case.inputs(), _outputs(case, out, spec, request), case=name) for name, case in cases.items()]
-    refused = [
-        UnplannedCase(unfit.visit.replace("/", "_"), unfit.inputs, InputError(f"{unfit.visit}: {unfit.reason}"))
-        for unfit in choice.unfit
-    ]
-    return BidsPlan(out, (*jobs, *refused), cases, tuple(_notes(images, choice)))
+    return BidsPlan(out, (*jobs, *choice.unfit), cases, tuple(_notes(images, choice)))
 
 
 def explained(plan: BidsPlan, package: ModelPackage, result: CaseResult) -> CaseResult:
@@ -109,18 +105,13 @@ def explained(plan: BidsPlan, package: ModelPackage, result: CaseResult) -> Case
     if result.outcome is CaseOutcome.FAILED or record is None:
         return result
     case = plan.cases[result.case]
-    base, name = _base(case, plan.out), derivative_name(case, package.spec)
+    base, name = plan.out / case_folder(case), derivative_name(case, package.spec)
     write_if_changed(base / f"{name}.json", as_json(sidecar(case, package, record)))
     if package.spec.task is not Task.SKULL_STRIPPING:
         write_if_changed(base / f"{name}.tsv", lookup_table(package.spec))
     if record.brain is not None:
         write_if_changed(base / f"{brain_name(case)}.json", as_json(brain_sidecar(case, package, record)))
     return result
-
-
-def _require_brain(spec: ModelSpec) -> None:
-    if spec.task is not Task.SKULL_STRIPPING:
-        raise UsageError(f"{spec.name} gives no brain mask but labels ({spec.task}); leave out --brain")
 
 
 def _case_name(case: BidsCase) -> str:
@@ -131,12 +122,8 @@ def _case_name(case: BidsCase) -> str:
     return str(BidsName(name.entities, name.suffix))
 
 
-def _base(case: BidsCase, out: Path) -> Path:
-    return out.joinpath(*case_folder(case).parts)
-
-
 def _outputs(case: BidsCase, out: Path, spec: ModelSpec, request: BidsRequest) -> Outputs:
-    base = _base(case, out)
+    base = out / case_folder(case)
     return Outputs(
         mask=base / f"{derivative_name(case, spec)}{EXTENSION}",
         brain=base / f"{brain_name(case)}{EXTENSION}" if request.brain else None,
@@ -151,7 +138,7 @@ def _notes(images: Sequence[BidsImage], choice: Choice) -> Iterator[str]:
     if choice.left_out:
         names = [image.path.name for image in choice.left_out]
         yield f"left out, because the model does not take their type: {listed(names)}"
-    done = {visit_of(case.reference) for case in choice.cases} | {unfit.visit for unfit in choice.unfit}
-    without = [visit for visit in dict.fromkeys(map(visit_of, images)) if visit not in done]
+    done = {visit_of(case.reference).replace("/", "_") for case in choice.cases} | {each.case for each in choice.unfit}
+    without = [visit for visit in dict.fromkeys(map(visit_of, images)) if visit.replace("/", "_") not in done]
     if without:
         yield f"without an image that the model takes: {listed(without)}"

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import InputError, UsageError
+from brain_edge.jobs.batch import UnplannedCase
 from brain_edge.jobs.bids.dataset import ANAT, listed
 from brain_edge.jobs.bids.name import SESSION, SUBJECT
 
@@ -73,32 +74,17 @@ class BidsCase:
 
 
 @dataclass(frozen=True)
-class Unfit:
-    """A visit that has some of the sequences of a model, but not exactly one of each.
-
-    Attributes:
-        visit: `sub-01/ses-1`.
-        inputs: what there is, by name of the sequence.
-        reason: what is missing, or there twice.
-    """
-
-    visit: str
-    inputs: Mapping[str, Path]
-    reason: str
-
-
-@dataclass(frozen=True)
 class Choice:
     """What a model makes of the images of a dataset.
 
     Attributes:
         cases: one mask each.
-        unfit: visits that cannot be a case.
+        unfit: visits that have some of the sequences of a model, but not exactly one of each.
         left_out: images of types that the model does not take.
     """
 
     cases: tuple[BidsCase, ...]
-    unfit: tuple[Unfit, ...] = ()
+    unfit: tuple[UnplannedCase, ...] = ()
     left_out: tuple[BidsImage, ...] = ()
 
 
@@ -162,7 +148,8 @@ def choose(types: Mapping[str, tuple[ImageType, ...]], images: Sequence[BidsImag
     taken = [image for image in images if any(kind.fits(image) for kinds in types.values() for kind in kinds)]
     if not taken:
         wanted = ", ".join(dict.fromkeys(str(kind) for kinds in types.values() for kind in kinds))
-        there = tuple(dict.fromkeys(_type_name(image) for image in images))
+        found = (ImageType(image.name.suffix, contrast="ce" in image.name.entities) for image in images)
+        there = tuple(dict.fromkeys(map(str, found)))
         raise InputError(
             f"{where}: expected images of the type {wanted} in the folders {ANAT} of the chosen subjects and sessions, "
             f"there {'are only' if there else 'is'} {listed(there)}; choose others, or another model"
@@ -173,7 +160,7 @@ def choose(types: Mapping[str, tuple[ImageType, ...]], images: Sequence[BidsImag
         return Choice(tuple(BidsCase({name: image}) for image in taken), left_out=left_out)
     visits = [_visit_case(types, list(group)) for _, group in groupby(taken, key=visit_of)]
     cases = tuple(visit for visit in visits if isinstance(visit, BidsCase))
-    return Choice(cases, tuple(visit for visit in visits if isinstance(visit, Unfit)), left_out)
+    return Choice(cases, tuple(visit for visit in visits if isinstance(visit, UnplannedCase)), left_out)
 
 
 def visit_of(image: BidsImage) -> str:
@@ -206,16 +193,15 @@ def _type_of(phrase: str) -> ImageType | None:
     return ImageType(suffix, contrast=bool(enhanced) and not _NO_CONTRAST.search(phrase))
 
 
-def _type_name(image: BidsImage) -> str:
-    return str(ImageType(image.name.suffix, contrast="ce" in image.name.entities))
-
-
-def _visit_case(types: Mapping[str, tuple[ImageType, ...]], images: Sequence[BidsImage]) -> BidsCase | Unfit:
-    found = {name: [image for image in images if _any_fits(kinds, image)] for name, kinds in types.items()}
+def _visit_case(types: Mapping[str, tuple[ImageType, ...]], images: Sequence[BidsImage]) -> BidsCase | UnplannedCase:
+    found = {
+        name: [image for image in images if any(kind.fits(image) for kind in kinds)] for name, kinds in types.items()
+    }
     problems = list(_problems(types, found))
     if problems:
         inputs = {name: fitting[0].path for name, fitting in found.items() if fitting}
-        return Unfit(visit_of(images[0]), inputs, "; ".join(problems))
+        visit = visit_of(images[0])
+        return UnplannedCase(visit.replace("/", "_"), inputs, InputError(f"{visit}: {'; '.join(problems)}"))
     return BidsCase({name: fitting[0] for name, fitting in found.items()})
 
 
@@ -227,7 +213,3 @@ def _problems(types: Mapping[str, tuple[ImageType, ...]], found: Mapping[str, Se
         elif len(fitting) > 1:
             names = ", ".join(image.path.name for image in fitting)
             yield f"expected one image for the sequence {name} ({wanted}), got {len(fitting)}: {names}"
-
-
-def _any_fits(kinds: Iterable[ImageType], image: BidsImage) -> bool:
-    return any(kind.fits(image) for kind in kinds)

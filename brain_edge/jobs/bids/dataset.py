@@ -38,16 +38,6 @@ class BidsImage:
     relative: str
     name: BidsName
 
-    @property
-    def subject(self) -> str:
-        """Label without `sub-`."""
-        return self.name.entities[SUBJECT]
-
-    @property
-    def session(self) -> str | None:
-        """Label without `ses-`, or None where the dataset has no sessions."""
-        return self.name.entities.get(SESSION)
-
 
 @dataclass(frozen=True)
 class RawDataset:
@@ -145,8 +135,10 @@ def find_images(dataset: RawDataset, subjects: Iterable[str] = (), sessions: Ite
     problems: list[str] = []
     images: list[BidsImage] = []
     for subject, labels in by_subject.items():
-        for folder in _visits(dataset, subject, labels, wanted):
-            images.extend(_images_in(dataset, folder, problems))
+        folder = dataset.folder / f"{SUBJECT}-{subject}"
+        visits = [folder / f"{SESSION}-{label}" for label in labels if not wanted or label in wanted]
+        for visit in visits if wanted else [folder, *visits]:
+            images.extend(_images_in(dataset, visit, problems))
     _require_names(problems)
     _require_once(images)
     return images
@@ -198,14 +190,6 @@ def _chosen(folder: Path, known: tuple[str, ...], wanted: tuple[str, ...], key: 
     if not known:
         raise InputError(f"{folder}: expected folders {key}-<label> of a BIDS dataset, found none; name its root")
     return wanted or known
-
-
-def _visits(dataset: RawDataset, subject: str, labels: tuple[str, ...], wanted: tuple[str, ...]) -> Iterator[Path]:
-    """The folders of a subject that hold one `anat` each: of its sessions, or its own."""
-    folder = dataset.folder / f"{SUBJECT}-{subject}"
-    if not wanted:
-        yield folder
-    yield from (folder / f"{SESSION}-{label}" for label in labels if not wanted or label in wanted)
 
 
 def _images_in(dataset: RawDataset, visit: Path, problems: list[str]) -> Iterator[BidsImage]:

@@ -109,7 +109,10 @@ def lookup_table(spec: ModelSpec) -> str:
     An abbreviation must be the only one in the table, so structures that share one (left and right) have none.
     """
     names = {0: "background", **spec.label_names()}
-    standard = {index: STANDARD_LABELS.get(_plain(name)) for index, name in names.items()}
+    standard = {
+        index: STANDARD_LABELS.get(name.lower().replace("_", "-").replace("grey", "gray"))
+        for index, name in names.items()
+    }
     abbreviations = [known[1] for known in standard.values() if known]
     rows = [("index", "name", "abbreviation", "mapping")]
     for index, name in sorted(names.items()):
@@ -122,10 +125,6 @@ def lookup_table(spec: ModelSpec) -> str:
 def raw_uri(relative: str) -> str:
     """The BIDS URI of a file of the raw dataset."""
     return f"bids:{RAW}:{relative}"
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("_", "-").replace("grey", "gray")
 
 
 def _description(case: BidsCase, package: ModelPackage, record: RunRecord) -> str:

@@ -162,12 +162,8 @@ def _require_same(found: Any, wanted: dict[str, Any], out: Path) -> None:
 
 def _make_folder(raw: Path, out: Path) -> None:
     """BIDS-Apps make their output folder; here also the folder `derivatives`, but none above."""
-    parents = out.resolve().parents
     try:
-        if raw.resolve() in parents:
-            out.mkdir(parents=True, exist_ok=True)
-        else:
-            out.mkdir(exist_ok=True)
+        out.mkdir(parents=raw.resolve() in out.resolve().parents, exist_ok=True)
     except FileNotFoundError as error:
         raise OutputError(f"{out}: the folder {out.parent} does not exist; create it first") from error
     except OSError as error:

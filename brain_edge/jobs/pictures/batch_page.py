@@ -19,7 +19,7 @@ import msgspec
 from brain_edge.jobs import outliers
 from brain_edge.jobs.pictures.batch_view import Status, read_batch
 from brain_edge.machine.atomic import atomic_file
-from brain_edge.package.manifest import INTENDED_USE
+from brain_edge.package.manifest import IntendedUse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +93,7 @@ def _tags(case: CaseView) -> str:
 
 def _warnings(batch: BatchView) -> list[str]:
     patients = [PATIENTS] if any(case.picture for case in batch.cases) else []
-    return [line for line in dict.fromkeys((INTENDED_USE, batch.intended_use, *patients)) if line]
+    return [line for line in dict.fromkeys((IntendedUse.RESEARCH, batch.intended_use, *patients)) if line]
 
 
 def _choices(batch: BatchView) -> list[tuple[str, str, int]]:

@@ -142,7 +142,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def read_batch(folder: Path) -> BatchView:
-    """What there is to show of the batch whose records lie in a folder.
+    """What there is to show of the batch whose records lie in a folder, but for pictures that are not there any more.
 
     Raises:
         InputError: there is no record in it.
@@ -153,11 +153,6 @@ def read_batch(folder: Path) -> BatchView:
             f"{folder}: expected the records of a batch (NAME_record.json), found none; name the folder that "
             "brain-edge run wrote them to"
         )
-    return batch_view(records, folder)
-
-
-def batch_view(records: Sequence[CaseRecord], folder: Path) -> BatchView:
-    """The page of these records; a picture that is not below the folder (any more) is left out."""
     runs = [record.run for record in records if record.run is not None]
     models = {run.digest: run.model for run in runs}
     views = [_case(record, models, folder) for record in records]
@@ -173,23 +168,18 @@ def batch_view(records: Sequence[CaseRecord], folder: Path) -> BatchView:
 def _case(record: CaseRecord, models: dict[str, str], folder: Path) -> CaseView:
     run = record.run
     picture = record.outputs.get("picture")
+    error = "no reason was recorded" if record.error is None else record.error.message
     return CaseView(
         name=record.case,
         model=models.get(record.digest, ""),
         digest=record.digest,
-        error=_failure(record),
+        error=None if record.status is CaseStatus.DONE else error,
         measures=record.measures,
         marks=tuple(Mark(f"implausible {flag.kind}", flag.message) for flag in (run.flags if run else ())),
         elapsed_ms=None if run is None else run.elapsed_ms["total"],
         peak_rss_bytes=None if run is None else run.peak_rss_bytes,
         picture=None if picture is None else _shown(picture.path, folder),
     )
-
-
-def _failure(record: CaseRecord) -> str | None:
-    if record.status is CaseStatus.DONE:
-        return None
-    return "no reason was recorded" if record.error is None else record.error.message
 
 
 def _shown(picture: str, folder: Path) -> str | None:

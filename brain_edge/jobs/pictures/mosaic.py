@@ -7,7 +7,7 @@ and that this is research: a picture loses its file name and its page, but never
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from brain_edge.image.geometry import Geometry
     from brain_edge.image.volume import Mask, Volume
     from brain_edge.jobs.pictures.scene import BoolArray, Plane, Scene
-    from brain_edge.jobs.pictures.sheet import Extent, Panel, Sheet
+    from brain_edge.jobs.pictures.sheet import Panel, Sheet
 
 RESEARCH_USE_ONLY: Final = "RESEARCH USE ONLY"
 NOTHING_SHOWN: Final = "No anatomy is shown: the picture was to be cut to the mask, and the mask is empty."
@@ -67,13 +67,6 @@ class Contour:
     region: BoolArray
     caption: str
     line: Line
-
-
-class Words(NamedTuple):
-    """What is written above and, where it must be seen, below the slices."""
-
-    title: str
-    alerts: Sequence[str]
 
 
 def write_mosaic(
@@ -109,7 +102,7 @@ def write_mosaic(
     _require_names(mask, legend, volume.name)
     contours = label_contours(mask, legend)
     alerts = [] if mask.labels.any() else ["EMPTY MASK: no voxel is labelled."]
-    save(compose(volume, contours, Words(title, [*alerts, *notes]), around_mask=around_mask).figure, path)
+    save(compose(volume, contours, title, [*alerts, *notes], around_mask=around_mask).figure, path)
 
 
 def label_contours(mask: Mask, legend: Mapping[int, str]) -> list[Contour]:
@@ -121,15 +114,17 @@ def label_contours(mask: Mask, legend: Mapping[int, str]) -> list[Contour]:
     ]
 
 
-def compose(volume: Volume, contours: Sequence[Contour], words: Words, *, around_mask: bool) -> Sheet:
-    """The whole picture: title, rows of slices, legend, alerts, and what is needed to read it."""
+def compose(
+    volume: Volume, contours: Sequence[Contour], title: str, alerts: Sequence[str], *, around_mask: bool
+) -> Sheet:
+    """The whole picture: title, rows of slices, legend, alerts (what must be seen), and what is needed to read it."""
     scene = make_scene(volume, [contour.region for contour in contours], around_mask=around_mask)
     remarks = _remarks(volume.geometry, cut=around_mask) if scene else [NOTHING_SHOWN]
     blocks = [
-        _title(words.title),
+        _title(title),
         *_rows(scene, [contour.line for contour in contours]),
         _legend(contours),
-        _paragraph(words.alerts, ALERT_FONT),
+        _paragraph(alerts, ALERT_FONT),
         _paragraph(remarks, FAINT_FONT),
     ]
     return assembled(blocks)
@@ -204,7 +199,10 @@ def _rows(scene: Scene | None, lines: Sequence[Line]) -> list[Block]:
 
 
 def _row(scene: Scene, plane: Plane, lines: Sequence[Line], scale: float) -> Block:
-    width_px, height_px = (scale * side for side in scene.size_mm(plane))
+    width_mm, height_mm = scene.size_mm(plane)
+    width_px, height_px = scale * width_mm, scale * height_mm
+    # left, right, bottom and top of a picture, its first voxel's outer corner at (0, 0)
+    extent_mm = (0.0, width_mm, 0.0, height_mm) if plane.upwards else (0.0, width_mm, height_mm, 0.0)
     slices = scene.slices[PLANES.index(plane)]
     pitch_px = (WIDTH_PX - 2 * EDGE_PX + GAP_PX) / COLUMNS
     window = scene.window()
@@ -213,18 +211,12 @@ def _row(scene: Scene, plane: Plane, lines: Sequence[Line], scale: float) -> Blo
         sheet.text(EDGE_PX, top, plane.name, FAINT_FONT)
         for column, index in enumerate(slices):
             left = EDGE_PX + column * pitch_px + (pitch_px - GAP_PX - width_px) / 2
-            panel = sheet.panel(left, top + LINE_PX, (width_px, height_px), _extent_mm(scene, plane))
+            panel = sheet.panel(left, top + LINE_PX, (width_px, height_px), extent_mm)
             panel.picture(plane.cut(scene.anatomy, index), window)
             _draw_contours(panel, scene, plane, index, lines)
             _draw_letters(panel, plane, scene.place(plane, index))
 
     return Block(LINE_PX + height_px + 2 * GAP_PX, draw)
-
-
-def _extent_mm(scene: Scene, plane: Plane) -> Extent:
-    """Left, right, bottom and top of a picture, its first voxel's outer corner at (0, 0)."""
-    width, height = scene.size_mm(plane)
-    return (0.0, width, 0.0, height) if plane.upwards else (0.0, width, height, 0.0)
 
 
 def _draw_contours(panel: Panel, scene: Scene, plane: Plane, index: int, lines: Sequence[Line]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 import numpy as np
 
 from brain_edge.image.geometry import AXIS_PAIRS, axis_moves
+from brain_edge.spec.steps.crop import bounding_box
 from brain_edge.spec.steps.moves import reorder, take_box
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def make_scene(volume: Volume, regions: Sequence[BoolArray], *, around_mask: boo
     grid = geometry.reoriented(moves)
     whole: Box = ((0, grid.shape[0]), (0, grid.shape[1]), (0, grid.shape[2]))
     shown_regions = [reorder(region[None], moves) for region in regions]
-    found = bounding_box(shown_regions)
+    found = bounding_box(np.logical_or.reduce(shown_regions)[0]) if regions else None
     if found is None and around_mask:
         return None
     shown = _grown(found, grid) if found and around_mask else whole
@@ -135,18 +136,6 @@ def make_scene(volume: Volume, regions: Sequence[BoolArray], *, around_mask: boo
         tuple(choose_slices((found or whole)[plane.across], shown[plane.across][0]) for plane in PLANES),
         tuple(_stored(geometry, move, span) for move, span in zip(moves, shown, strict=True)),
     )
-
-
-def bounding_box(regions: Sequence[BoolArray]) -> Box | None:
-    """The box around all regions (1, I, J, K) together, or None if they are empty."""
-    spans = []
-    for axis in (1, 2, 3):
-        others = tuple(other for other in range(4) if other != axis)
-        occupied = np.flatnonzero(np.logical_or.reduce([region.any(axis=others) for region in regions]))
-        if occupied.size == 0:
-            return None
-        spans.append((int(occupied[0]), int(occupied[-1]) + 1))
-    return (spans[0], spans[1], spans[2])
 
 
 def choose_slices(span: tuple[int, int], start: int = 0) -> tuple[int, ...]:

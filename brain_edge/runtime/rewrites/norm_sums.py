@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from brain_edge.runtime.rewrites.quantised import is_quantised
+from brain_edge.runtime.rewrites.skip_paths import is_quantised
 
 LEAST_SUMMANDS: Final = 4096
 """What is summed over fewer numbers (a layer norm over channels) is left alone: right to 1e-6 as it is."""

@@ -11,11 +11,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from brain_edge.runtime.rewrites.quantised import QUANTISER, is_quantised
-from brain_edge.runtime.rewrites.skip_paths import CHANNELS, computed_on, is_separable, is_skip, parts_of, paths_from
+from brain_edge.runtime.rewrites.skip_paths import (
+    CHANNELS,
+    QUANTISER,
+    computed_on,
+    is_quantised,
+    is_separable,
+    is_skip,
+    parts_of,
+    paths_from,
+)
 
 if TYPE_CHECKING:
-    from brain_edge.runtime.rewrites.skip_paths import Path, Span
+    from brain_edge.runtime.rewrites.skip_paths import Span
 
 
 def norm_before_joining(model: Any, opset: Any) -> int:
@@ -38,7 +46,9 @@ def norm_before_joining(model: Any, opset: Any) -> int:
         parts = parts_of(node)  # in the order of the channels, which the weights expect
         made: dict[tuple[str, Span], Any] = {}
         for path in paths:
-            if not (_ends_in_bytes(path) and is_separable(path, node)):
+            kinds = [between.get_type_name() for between in path.between]
+            ends_in_bytes = "GroupNormalization" in kinds and kinds[-1] == QUANTISER
+            if not (ends_in_bytes and is_separable(path, node)):
                 continue
             joined = opset.concat([computed_on(part, path.between, made, opset) for part in parts], CHANNELS)
             joined.set_friendly_name(f"{path.between[-1].get_friendly_name()}/joined")
@@ -47,8 +57,3 @@ def norm_before_joining(model: Any, opset: Any) -> int:
     if moved:
         model.validate_nodes_and_infer_types()
     return moved
-
-
-def _ends_in_bytes(path: Path) -> bool:
-    kinds = [node.get_type_name() for node in path.between]
-    return "GroupNormalization" in kinds and kinds[-1] == QUANTISER

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CHANNELS: Final = 1
 """Axis of the channels in (N, C, ...)."""
+QUANTISER: Final = "FakeQuantize"
+"""Node that a quantised graph has before what it computes in bytes."""
 PARTS: Final = 2
 """Of a skip connection. A dense block joins many small results, and would be as many sums."""
 
@@ -38,6 +40,11 @@ class Part:
 
     data: Any
     span: Span
+
+
+def is_quantised(model: Any) -> bool:
+    """Whether an OpenVINO model computes anything in bytes."""
+    return any(node.get_type_name() == QUANTISER for node in model.get_ops())
 
 
 def is_skip(node: Any) -> bool:
@@ -78,14 +85,10 @@ def is_separable(path: Path, join: Any) -> bool:
             return False
         if node.get_type_name() == "GroupNormalization" and first % (channels // _groups(node)):
             return False
-        if node.get_type_name() == "MVN" and _spans_channels(node):
+        rank = len(node.get_input_shape(0))
+        if node.get_type_name() == "MVN" and any(axis % rank <= CHANNELS for axis in constant_of(node, 1).ravel()):
             return False
     return True
-
-
-def _spans_channels(node: Any) -> bool:
-    rank = len(node.get_input_shape(0))
-    return any(int(axis) % rank <= CHANNELS for axis in constant_of(node, 1).ravel())
 
 
 def parts_of(join: Any) -> list[Part]:
@@ -175,6 +178,6 @@ BY_CHANNEL: Final[Mapping[str, Callable[[Any, Any, Span, Any], Any]]] = {
     "Add": _arithmetic,
     "MVN": _instance_norm,
     "GroupNormalization": _group_norm,
-    "FakeQuantize": _quantiser,
+    QUANTISER: _quantiser,
 }
 """Nodes that make of some channels what they make of them among all, each as a function that does so."""

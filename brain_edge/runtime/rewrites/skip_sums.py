@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brain_edge.runtime.rewrites.quantised import is_quantised
 from brain_edge.runtime.rewrites.skip_paths import (
     computed_on,
     constant_of,
     is_constant,
+    is_quantised,
     is_separable,
     is_skip,
     parts_of,
@@ -51,7 +51,9 @@ def sum_skips(model: Any, opset: Any) -> int:
             continue  # where one reader needs the joined tensor it is there anyway
         if sum(_bytes(path.convolution.input(1)) for path in paths) > _bytes(node.output(0)):
             continue  # deep in a wide network weights are larger than what is joined, and their shares are copies
-        parts = _latest_first(model, parts_of(node))
+        # the part that is computed last first: it is then used at once, and the other one is there already
+        position = {each.get_friendly_name(): number for number, each in enumerate(model.get_ordered_ops())}
+        parts = sorted(parts_of(node), key=lambda part: -position[part.data.get_node().get_friendly_name()])
         made: dict[tuple[str, Span], Any] = {}
         for path in paths:
             _sum(path, parts, made, opset)
@@ -64,12 +66,6 @@ def sum_skips(model: Any, opset: Any) -> int:
 def _bytes(port: Any) -> int:
     """Of an input or output of static shape."""
     return int(np.prod(list(port.get_shape()))) * int(port.get_element_type().size)
-
-
-def _latest_first(model: Any, parts: list[Part]) -> list[Part]:
-    """The part that is computed last first: it is then used at once, and the other one is there already."""
-    position = {node.get_friendly_name(): number for number, node in enumerate(model.get_ordered_ops())}
-    return sorted(parts, key=lambda part: -position[part.data.get_node().get_friendly_name()])
 
 
 def _sum(path: Path, parts: list[Part], made: dict[tuple[str, Span], Any], opset: Any) -> None:

@@ -38,6 +38,7 @@ from brain_edge.spec.steps.grid import PadToMultiple as PadToMultiple
 from brain_edge.spec.steps.grid import Placement as Placement
 from brain_edge.spec.steps.grid import ResampleToSpacing as ResampleToSpacing
 from brain_edge.spec.steps.grid import ResizeTo as ResizeTo
+from brain_edge.spec.steps.grid import TransposeAxes as TransposeAxes
 from brain_edge.spec.steps.intensity import Clip as Clip
 from brain_edge.spec.steps.intensity import FitMoment as FitMoment
 from brain_edge.spec.steps.intensity import FitPercentile as FitPercentile
@@ -65,7 +66,6 @@ from brain_edge.spec.steps.step import DecodeStep as DecodeStep
 from brain_edge.spec.steps.step import GridStep as GridStep
 from brain_edge.spec.steps.step import IntensityStep as IntensityStep
 from brain_edge.spec.steps.step import Step as Step
-from brain_edge.spec.steps.storage import TransposeAxes as TransposeAxes
 from brain_edge.spec.steps.thick_slices import ResampleThickSlices as ResampleThickSlices
 
 if TYPE_CHECKING:

@@ -69,8 +69,9 @@ class OneHot(ChannelStep, frozen=True):
         classes = np.array(self.values, dtype=frame.voxels.dtype).reshape(-1, 1, 1, 1)
         hot = frame.voxels == classes
         if not hot.any(axis=0).all():
+            strange = np.setdiff1d(frame.voxels, self.values)[:3].tolist()
             raise InputError(
-                f"expected a label map of the values {_listed(self.values)}, got {_strange(frame.voxels, self.values)} "
+                f"expected a label map of the values {_listed(self.values)}, got {_listed(strange)} "
                 "as well; give the label map that this generator was trained on"
             )
         return frame.with_voxels(hot.astype(np.float32))
@@ -90,11 +91,6 @@ def appended(frame: Frame, channels: Array) -> Frame:
     """The frame with further channels (n, I, J, K) after its own, as float32."""
     joined = [frame.voxels.astype(np.float32, copy=False), channels.astype(np.float32, copy=False)]
     return frame.with_voxels(np.concatenate(joined))
-
-
-def _strange(voxels: Array, values: Sequence[int]) -> str:
-    """The first few values that are none of the classes."""
-    return _listed(np.setdiff1d(voxels, values)[:3].tolist())
 
 
 def _listed(values: Sequence[float]) -> str:

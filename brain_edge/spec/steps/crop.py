@@ -10,16 +10,14 @@ import numpy as np
 
 from brain_edge.errors import ImplausibleError, InputError
 from brain_edge.image.resample import Interpolation
-from brain_edge.spec.steps.grid import Placement, Side, boxed, placed_box, resized
-from brain_edge.spec.steps.intensity import Region
+from brain_edge.spec.steps.grid import Axis, Placement, Side, boxed, placed_box, resized
+from brain_edge.spec.steps.intensity import Region, inside
 from brain_edge.spec.steps.regrid import onto
 from brain_edge.spec.steps.step import GridStep, StageName
 
 if TYPE_CHECKING:
     from brain_edge.image.geometry import Box, Shape
     from brain_edge.spec.steps.frame import Array, Frame
-
-Axis = Annotated[int, msgspec.Meta(ge=0, le=2)]
 
 
 class WhenEmpty(StrEnum):
@@ -47,7 +45,7 @@ class CropToForeground(GridStep, frozen=True):
 
     def apply(self, frame: Frame) -> Frame:
         """Cut every channel."""
-        box = bounding_box(self._foreground(frame.voxels))
+        box = bounding_box(np.logical_or.reduce([inside(channel, self.region) for channel in frame.voxels]))
         if box is None:
             raise InputError("expected an image with a foreground to crop to, got 0 in every voxel")
         spans = [
@@ -55,16 +53,6 @@ class CropToForeground(GridStep, frozen=True):
             for (low, high), side in zip(box, frame.geometry.shape, strict=True)
         ]
         return boxed(frame, (spans[0], spans[1], spans[2]), 0.0)
-
-    def _foreground(self, voxels: Array) -> Array:
-        if self.region is Region.NONZERO:
-            return np.asarray((voxels != 0).any(axis=0))
-        if self.region is Region.POSITIVE:
-            return np.asarray((voxels > 0).any(axis=0))
-        if self.region is Region.ABOVE_MEAN:
-            means = voxels.mean(axis=(1, 2, 3), dtype=np.float64, keepdims=True)
-            return np.asarray((voxels >= means).any(axis=0))
-        return np.ones(voxels.shape[1:], dtype=bool)
 
 
 class CropAroundStage(GridStep, frozen=True):
@@ -93,22 +81,20 @@ class CropAroundStage(GridStep, frozen=True):
         box = bounding_box(labels[0] > 0)
         if box is None and self.when_empty is WhenEmpty.REFUSE:
             raise ImplausibleError(f"stage {self.stage!r} has found nothing to crop to in this image")
-        return boxed(frame, self._around(box, frame.geometry.shape), 0.0)
+        sides = frame.geometry.shape
+        middle = placed_box(sides, self.shape, Placement.CENTRE)
+        if box is None:
+            return boxed(frame, middle, 0.0)
+        i, j, k = (
+            min(max(0, (low + high - want) // 2), side - want) if want <= side else start
+            for (low, high), want, side, (start, _) in zip(box, self.shape, sides, middle, strict=True)
+        )
+        p, q, r = self.shape
+        return boxed(frame, ((i, i + p), (j, j + q), (k, k + r)), 0.0)
 
     def sides_after(self, before: Shape | None) -> Shape:  # noqa: ARG002 - whatever they were
         """The fixed ones."""
         return self.shape
-
-    def _around(self, found: Box | None, sides: Shape) -> Box:
-        middle = placed_box(sides, self.shape, Placement.CENTRE)
-        if found is None:
-            return middle
-        starts = [
-            min(max(0, (low + high - want) // 2), side - want) if want <= side else start
-            for (low, high), want, side, (start, _) in zip(found, self.shape, sides, middle, strict=True)
-        ]
-        spans = [(start, start + want) for start, want in zip(starts, self.shape, strict=True)]
-        return (spans[0], spans[1], spans[2])
 
 
 class ResizeInPlane(GridStep, frozen=True):
@@ -140,11 +126,11 @@ class CropOrPadInPlane(GridStep, frozen=True):
         return boxed(frame, placed_box(frame.geometry.shape, wanted, self.placement), self.value)
 
 
-def bounding_box(inside: Array) -> Box | None:
+def bounding_box(mask: Array) -> Box | None:
     """The smallest box around the voxels (I, J, K) that are true, or None where none is."""
     spans = []
     for axis in range(3):
-        planes = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
+        planes = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
         if planes.size == 0:
             return None
         spans.append((int(planes[0]), int(planes[-1]) + 1))

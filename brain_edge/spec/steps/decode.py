@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 import msgspec
 import numpy as np
 
-from brain_edge.image.components import largest
+from brain_edge.image.components import largest, without_holes
 from brain_edge.image.resample import Interpolation
 from brain_edge.spec.execution import Activation
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
@@ -17,7 +17,7 @@ from brain_edge.spec.steps.step import CleanStep, DecodeStep, LabelValue, Scope,
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from brain_edge.spec.steps.frame import Array, Frame
+    from brain_edge.spec.steps.frame import Frame
 
 Plane = Literal["axial", "coronal", "sagittal"]
 
@@ -112,7 +112,7 @@ class Restore(DecodeStep, frozen=True):
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """Labels stay labels only where no value between two of them can arise."""
-        return before if self.interpolation is Interpolation.NEAREST else before.blended()
+        return before if self.interpolation is Interpolation.NEAREST else before.with_channels(before.channels)
 
     def channels_of(self, sources: Sources) -> Sources:
         """The same on another grid."""
@@ -145,19 +145,13 @@ class FillHoles(CleanStep, frozen=True):
         """Fill the holes of the (1, I, J, K) label map."""
         labels = frame.voxels[0]
         foreground = labels > 0
-        filled = self._filled(foreground, frame.geometry.orientation)
-        return frame.with_voxels(np.where(filled & ~foreground, np.uint8(self.value), labels)[np.newaxis])
-
-    def _filled(self, foreground: Array, orientation: str) -> Array:
-        import fill_voids
-
         if self.axis == "volume":
-            # fill_voids 2.1 takes a pocket that opens only at an edge of the image, where two faces meet, for enclosed
-            filled = fill_voids.fill(np.pad(foreground, 1))
-            return np.asarray(filled, dtype=bool)[1:-1, 1:-1, 1:-1]
-        along = stacked_axis(self.axis, orientation)
-        slices = [fill_voids.fill(np.ascontiguousarray(plane)) for plane in np.moveaxis(foreground, along, 0)]
-        return np.moveaxis(np.stack(slices).astype(bool), 0, along)
+            filled = without_holes(foreground)
+        else:
+            along = stacked_axis(self.axis, frame.geometry.orientation)
+            slices = [without_holes(plane) for plane in np.moveaxis(foreground, along, 0)]
+            filled = np.moveaxis(np.stack(slices), 0, along)
+        return frame.with_voxels(np.where(filled & ~foreground, np.uint8(self.value), labels)[np.newaxis])
 
 
 def stacked_axis(plane: Plane, orientation: str) -> int:

@@ -15,11 +15,13 @@ from brain_edge.spec.steps.moves import Boxed, Reordered, Resized, reorder, take
 from brain_edge.spec.steps.step import GridStep, Saving, StageName, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from brain_edge.image.geometry import AxisMoves, Geometry
     from brain_edge.spec.steps.frame import Frame
 
 Side = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+Axis = Annotated[int, msgspec.Meta(ge=0, le=2)]
 Spacing = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
 
 
@@ -44,9 +46,28 @@ class Orient(GridStep, frozen=True):
 
     def apply(self, frame: Frame) -> Frame:
         """Permute and flip; a view, no voxel is copied."""
-        moves = axis_moves(frame.geometry.orientation, self.axes)
-        move = Reordered(frame.geometry, moves)
-        return frame.moved(reorder(frame.voxels, moves), frame.geometry.reoriented(moves), move)
+        return reordered(frame, axis_moves(frame.geometry.orientation, self.axes))
+
+
+class TransposeAxes(GridStep, frozen=True):
+    """Put the stored axes into another order: axis n is then the one that was `axes[n]`; none is flipped.
+
+    For programs that do not look at the orientation: nnU-Net sees a NIfTI as it is stored, last axis first, (2, 1, 0).
+    Such a network is right only for images that are stored as its training images were; use `orient` where that
+    order is known.
+    """
+
+    axes: tuple[Axis, Axis, Axis]
+
+    def __post_init__(self) -> None:
+        if sorted(self.axes) != [0, 1, 2]:
+            msg = f"`axes` must name each of the axes 0, 1 and 2 once, got {list(self.axes)}"
+            raise ValueError(msg)
+
+    def apply(self, frame: Frame) -> Frame:
+        """Permute; a view, no voxel is copied."""
+        first, second, third = ((axis, False) for axis in self.axes)
+        return reordered(frame, (first, second, third))
 
 
 class ResampleToSpacing(GridStep, frozen=True):
@@ -61,10 +82,7 @@ class ResampleToSpacing(GridStep, frozen=True):
 
     def apply(self, frame: Frame) -> Frame:
         """Resample every channel."""
-        wanted = np.array(frame.geometry.extent_mm) / np.array(self.spacing_mm)
-        # a float32 affine leaves 8.4999995 where 8.5 is meant; numpy then rounds half to even, as the programs do
-        sides = np.maximum(np.round(np.round(wanted, 4)), 1).astype(int)
-        return resized(frame, (int(sides[0]), int(sides[1]), int(sides[2])), self.interpolation)
+        return resized(frame, sides_at(frame.geometry, self.spacing_mm), self.interpolation)
 
 
 class ResizeTo(GridStep, frozen=True):
@@ -168,11 +186,25 @@ class CropToStage(GridStep, frozen=True):
         return max(0, int(centre - size / 2)), min(side, int(centre + size / 2))
 
 
+def sides_at(geometry: Geometry, spacing_mm: Sequence[float]) -> Shape:
+    """The sides (I, J, K) of the field of view of a grid at another spacing, each at least one voxel."""
+    wanted = np.array(geometry.extent_mm) / np.array(spacing_mm)
+    # a float32 affine leaves 8.4999995 where 8.5 is meant; numpy then rounds half to even, as the programs do
+    i, j, k = (int(side) for side in np.maximum(np.round(np.round(wanted, 4)), 1))
+    return i, j, k
+
+
 def placed_box(shape: Shape, wanted: tuple[int, ...], placement: Placement) -> Box:
     """The box of `wanted` voxels in a grid of `shape`, negative where it reaches outside."""
     starts = [0 if placement is Placement.START else -((w - s) // 2) for s, w in zip(shape, wanted, strict=True)]
     spans = [(start, start + side) for start, side in zip(starts, wanted, strict=True)]
     return (spans[0], spans[1], spans[2])
+
+
+def reordered(frame: Frame, moves: AxisMoves) -> Frame:
+    """The frame with its axes permuted and flipped; a view."""
+    voxels = reorder(frame.voxels, moves)
+    return frame.moved(voxels, frame.geometry.reoriented(moves), Reordered(frame.geometry, moves))
 
 
 def resized(frame: Frame, shape: Shape, interpolation: Interpolation) -> Frame:

@@ -196,13 +196,16 @@ def selected(channel: Array, region: Region) -> Array:
     """
     if region is Region.ALL:
         return channel
-    values: Array = channel[_inside(channel, region)]
+    values: Array = channel[inside(channel, region)]
     if values.size == 0:
         raise InputError(f"expected voxels to normalise over ({region}), got none in one channel")
     return values
 
 
-def _inside(channel: Array, region: Region) -> Array:
+def inside(channel: Array, region: Region) -> Array:
+    """Which voxels of a channel (I, J, K) belong to a region."""
+    if region is Region.ALL:
+        return np.ones(channel.shape, dtype=bool)
     if region is Region.NONZERO:
         return np.asarray(channel != 0)
     if region is Region.POSITIVE:

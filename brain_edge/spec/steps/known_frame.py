@@ -36,9 +36,15 @@ class KnownFrame:
         """Numbers in another number of channels."""
         return replace(self, channels=channels, labels=None)
 
-    def blended(self) -> KnownFrame:
-        """The same channels, no labels any more."""
-        return replace(self, labels=None)
+    def given_one_each(self, given: int, what: str) -> KnownFrame:
+        """The same, where a step has one of something for each channel.
+
+        Raises:
+            MisfitError: it has more or fewer.
+        """
+        if given != self.channels:
+            raise MisfitError(f"gives {given} {what} to {self.channels} channels")
+        return self
 
 
 def known_labels(outcome: KnownFrame, step: object) -> frozenset[int]:

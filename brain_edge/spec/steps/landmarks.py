@@ -10,11 +10,11 @@ import numpy as np
 
 from brain_edge.errors import InputError
 from brain_edge.spec.steps.intensity import Region, selected
-from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 from brain_edge.spec.steps.step import FittedName, IntensityStep
 
 if TYPE_CHECKING:
     from brain_edge.spec.steps.frame import Array, Frame
+    from brain_edge.spec.steps.known_frame import KnownFrame
 
 Percent = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
 
@@ -35,7 +35,7 @@ class Constants(IntensityStep, frozen=True):
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same channels."""
-        return _one_each(before, len(self.values), "constants")
+        return before.given_one_each(len(self.values), "constants")
 
 
 class MatchLandmarks(IntensityStep, frozen=True):
@@ -74,7 +74,7 @@ class MatchLandmarks(IntensityStep, frozen=True):
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same channels."""
-        return _one_each(before, len(self.landmarks), "rows of landmarks")
+        return before.given_one_each(len(self.landmarks), "rows of landmarks")
 
     def _mapped(self, channel: Array, marks: Array) -> Array:
         found = np.percentile(selected(channel, self.region), self.percents)
@@ -97,9 +97,3 @@ def piecewise_linear(values: Array, knots: Array, targets: Array) -> Array:
     ):
         mapped[beyond] = targets[end] + slope * (values[beyond] - knots[end])
     return mapped
-
-
-def _one_each(before: KnownFrame, given: int, what: str) -> KnownFrame:
-    if given != before.channels:
-        raise MisfitError(f"gives {given} {what} to {before.channels} channels")
-    return before

@@ -9,12 +9,13 @@ import msgspec
 import numpy as np
 
 from brain_edge.errors import InputError
+from brain_edge.image.components import without_holes
 from brain_edge.spec.base import Value
-from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 from brain_edge.spec.steps.step import IntensityStep
 
 if TYPE_CHECKING:
     from brain_edge.spec.steps.frame import Array, Frame
+    from brain_edge.spec.steps.known_frame import KnownFrame
 
 
 class Scheme(StrEnum):
@@ -55,24 +56,13 @@ class NormaliseEach(IntensityStep, frozen=True):
         """Normalise every channel."""
         rules = frame.present(self.channels)
         needs_mask = any(rule.scheme is Scheme.Z_SCORE_FOREGROUND for rule in rules)
-        foreground = filled_foreground(frame.voxels) if needs_mask else None
+        foreground = without_holes((frame.voxels != 0).any(axis=0)) if needs_mask else None
         normalised = [_normalised(channel, rule, foreground) for channel, rule in zip(frame.voxels, rules, strict=True)]
         return frame.with_voxels(np.stack(normalised))
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """The same channels."""
-        if len(self.channels) != before.channels:
-            raise MisfitError(f"gives {len(self.channels)} rules to {before.channels} channels")
-        return before
-
-
-def filled_foreground(voxels: Array) -> Array:
-    """Where any channel (C, I, J, K) is not 0, and what that encloses, (I, J, K)."""
-    import fill_voids
-
-    # fill_voids 2.1 takes a pocket that opens only at an edge of the image for enclosed
-    padded = np.pad((voxels != 0).any(axis=0), 1)
-    return np.asarray(fill_voids.fill(padded), dtype=bool)[1:-1, 1:-1, 1:-1]
+        return before.given_one_each(len(self.channels), "rules")
 
 
 def _normalised(channel: Array, rule: ChannelRule, foreground: Array | None) -> Array:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from brain_edge.image.resample import Interpolation, resize
-from brain_edge.spec.steps.grid import Spacing
+from brain_edge.spec.steps.grid import Spacing, sides_at
 from brain_edge.spec.steps.moves import Move, Resized
 from brain_edge.spec.steps.step import GridStep
 
@@ -36,10 +36,7 @@ class ResampleThickSlices(GridStep, frozen=True):
     def apply(self, frame: Frame) -> Frame:
         """Resample every channel."""
         before = frame.geometry
-        wanted = np.array(before.extent_mm) / np.array(self.spacing_mm)
-        # a float32 affine leaves 8.4999995 where 8.5 is meant
-        sides = np.maximum(np.round(np.round(wanted, 4)), 1).astype(int)
-        shape = (int(sides[0]), int(sides[1]), int(sides[2]))
+        shape = sides_at(before, self.spacing_mm)
         # the same for spacings, of which it is asked whether two are the same
         native = tuple(round(float(side), 5) for side in before.spacing_mm)
         voxels = resized_in_range(frame.voxels, shape, thick_axis(native, self.spacing_mm))

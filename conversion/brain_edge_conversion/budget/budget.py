@@ -122,7 +122,7 @@ class AccuracyBudget:
         return Limits(
             max_dice_drop=self.max_dice_drop,
             max_case_drop=self.case_limit,
-            max_disagreement=self.disagreement_limit,
+            max_disagreement=self.disagreement_limit if self.disagreement_limit < 1 else None,
             max_hd95_increase_mm=self.max_hd95_increase_mm,
             min_int8_share=self.min_int8_share,
             confidence=self.confidence,
@@ -175,9 +175,9 @@ def judge(cases: Sequence[AccuracyCase], share: float, budget: AccuracyBudget) -
     """Compare measured cases with a budget.
 
     Means are over subjects, each with the mean of its cases: who came more often does not weigh more. Where the
-    baseline has nothing of a label right, a case is in no drop. Cases with and without reference masks are never pooled:
-    where any case has a reference, those decide, and the others are bound by the limit on the disagreement only, in
-    means of their own. Unbound labels are not looked at.
+    baseline has nothing of a label right, a case is in no drop. Cases with and without reference masks are never
+    pooled: where any case has a reference, those decide, and the others are bound by the limit on the disagreement
+    only, in means of their own. Unbound labels are not looked at.
 
     Raises:
         UsageError: the budget would bind nothing, or not one of the labels: no case that decides has it, or the
@@ -314,6 +314,8 @@ def _disagreements(cases: Sequence[AccuracyCase]) -> Mapping[AccuracyCase, float
 def smallest_budget(verdict: Verdict, budget: AccuracyBudget) -> str:
     """In words, the smallest limits that the measured drops meet; empty where no limit on a drop was missed."""
     mean, case = verdict.worst_mean_drop, verdict.worst_case_drop
+    if budget.max_disagreement is None:
+        mean = max(mean, (verdict.worst_mean_disagreement or 0.0) / USUAL_DISAGREEMENT)
     if mean <= budget.max_dice_drop and case <= budget.case_limit:
         return ""
     if budget.max_case_drop is None:

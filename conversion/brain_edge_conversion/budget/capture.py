@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brain_edge.engine.segmenter import Segmenter, open_masker
-from brain_edge.runtime.session import open_sessions
+from brain_edge.engine.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,16 +31,19 @@ def capture_inputs(
     They go through the disk, because a cohort of whole volumes does not fit into the memory of a workstation. What
     the last stage answers changes no input, so its networks are run for one input of each shape and not for all.
     """
-    sessions, masker = dict(open_sessions(package, options)), open_masker(package, options)
-    for graph in _unread(package.spec):
-        sessions[graph] = _OneAnswer(sessions[graph])
-    kept: dict[str, list[Path]] = {graph: [] for graph in package.spec.graphs}
-    for number, study in enumerate(studies):
-        recorders = {graph: _Recorder(session, folder, f"{graph}-{number}") for graph, session in sessions.items()}
-        Segmenter(package.spec, recorders, masker=masker)(study)
-        for graph, recorder in recorders.items():
-            kept[graph].extend(_spread(recorder.files, MAXIMUM_WINDOWS))
-    return kept
+    recorders: dict[str, _Recorder] = {}
+    unread = _unread(package.spec)
+
+    def recording(graph: str, session: Session) -> Session:
+        recorders[graph] = _Recorder(_OneAnswer(session) if graph in unread else session, folder, graph)
+        return recorders[graph]
+
+    segmenter = Segmenter.open(package, options, wrap=recording)
+    for study in studies:
+        segmenter(study)
+        for recorder in recorders.values():
+            recorder.thin_out()
+    return {graph: recorder.kept for graph, recorder in recorders.items()}
 
 
 def load_inputs(files: Iterable[Path]) -> Iterator[FloatArray]:
@@ -56,7 +59,7 @@ def middle(batch: FloatArray, sides: Sequence[int]) -> FloatArray:
     return np.ascontiguousarray(batch[(slice(None), slice(None), *window)])
 
 
-def _unread(spec: ModelSpec) -> Iterable[str]:
+def _unread(spec: ModelSpec) -> set[str]:
     """Graphs whose answers no network sees: those of the last stage that no earlier one has."""
     *earlier, last = spec.stages
     return set(last.network.graphs).difference(*(stage.network.graphs for stage in earlier))
@@ -76,24 +79,26 @@ class _OneAnswer:
 
 
 class _Recorder:
-    """A session that keeps what it is given."""
+    """A session that keeps what it is given; a few inputs of each study in the end."""
 
-    def __init__(self, session: Session, folder: Path, name: str) -> None:
+    def __init__(self, session: Session, folder: Path, graph: str) -> None:
         self._session = session
-        self._folder = folder
-        self._name = name
-        self.files: list[Path] = []
+        self._paths = (folder / f"{graph}-{number}.npy" for number in itertools.count())
+        self._files: list[Path] = []
+        self.kept: list[Path] = []
 
     def __call__(self, batch: FloatArray) -> FloatArray:
-        path = self._folder / f"{self._name}-{len(self.files)}.npy"
-        np.save(path, batch, allow_pickle=False)
-        self.files.append(path)
+        self._files.append(next(self._paths))
+        np.save(self._files[-1], batch, allow_pickle=False)
         return self._session(batch)
 
-
-def _spread(files: list[Path], most: int) -> list[Path]:
-    """At most `most` of the files, at equal steps; the others are deleted."""
-    chosen = {round(index) for index in np.linspace(0, len(files) - 1, num=min(most, len(files)))}
-    for index in set(range(len(files))) - chosen:
-        files[index].unlink()
-    return [files[index] for index in sorted(chosen)]
+    def thin_out(self) -> None:
+        """Keep at most `MAXIMUM_WINDOWS` of the files since the last time, at equal steps; delete the others."""
+        count = len(self._files)
+        chosen = {round(index) for index in np.linspace(0, count - 1, num=min(MAXIMUM_WINDOWS, count))}
+        for index, file in enumerate(self._files):
+            if index in chosen:
+                self.kept.append(file)
+            else:
+                file.unlink()
+        self._files.clear()

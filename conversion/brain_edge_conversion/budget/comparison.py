@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brain_edge.jobs.pictures.mosaic import Words, compose, contour_lines, contour_of, require_same_grid
+from brain_edge.jobs.pictures.mosaic import compose, contour_lines, contour_of, require_same_grid
 from brain_edge.jobs.pictures.sheet import require_matplotlib, save
 
 if TYPE_CHECKING:
@@ -37,4 +37,4 @@ def write_comparison_mosaic(
         for k, ((name, mask), line) in enumerate(zip(masks.items(), contour_lines(len(masks)), strict=True))
     ]
     alerts = [f"EMPTY MASK: no voxel is labelled in {name}." for name, mask in masks.items() if not mask.labels.any()]
-    save(compose(volume, contours, Words(title, [*alerts, *notes]), around_mask=around_mask).figure, path)
+    save(compose(volume, contours, title, [*alerts, *notes], around_mask=around_mask).figure, path)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.bench.child import ChildOptions, ask_child, job_from_parent
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.evaluation.cohort import load_cohort
-from brain_edge.evaluation.evidence import AccuracyCase, IsaRecord
+from brain_edge.evaluation.evidence import AccuracyCase, Isa, IsaRecord
 from brain_edge.package import Manifest, ModelPackage, Precision
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import judge
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from brain_edge_conversion.budget.budget import AccuracyBudget
 
 VARIABLE: Final = "ONEDNN_MAX_CPU_ISA"
-AVX2: Final = "AVX2"
-"""What every x86 workstation of the last ten years has."""
 MODULE: Final = "brain_edge_conversion.budget.isa"
 X86: Final = frozenset({"x86_64", "amd64"})
 
@@ -87,7 +86,7 @@ def obstacle(machine: str, precision: Precision) -> str:
     return "" if precision is Precision.F32 else f"not verified: the package runs in {precision}, which AVX2 has not"
 
 
-def measure_under(isa: str, job: IsaQuestion) -> IsaAnswer:
+def measure_under(isa: Isa, job: IsaQuestion) -> IsaAnswer:
     """Run a job in a child process that may use no more than these instructions, and that ends with this process.
 
     Raises:
@@ -98,7 +97,7 @@ def measure_under(isa: str, job: IsaQuestion) -> IsaAnswer:
 
 
 def isa_record(
-    isa: str, job: IsaQuestion, layers: Mapping[str, Sequence[LayerCost]], budget: AccuracyBudget
+    isa: Isa, job: IsaQuestion, layers: Mapping[str, Sequence[LayerCost]], budget: AccuracyBudget
 ) -> IsaRecord:
     """Measure under other instructions and judge; where that is impossible, the record says why.
 
@@ -139,7 +138,7 @@ def main() -> None:
     cases = [case for case in cohort.cases() if case.number in job.cases]
     runtime = job.runtime.options(resident_graphs=2)
     candidate = ModelPackage(Path(job.folder), job.manifest)
-    records = measure(candidate, cases, Path(job.masks), subject_numbers(cohort), runtime)
+    records = measure(Segmenter.open(candidate, runtime), cases, Path(job.masks), subject_numbers(cohort))
     answer = IsaAnswer(records=records, kernels=package_kernels(candidate, job.shapes, runtime))
     sys.stdout.buffer.write(msgspec.json.encode(answer))
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
-from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import InputError
 from brain_edge.evaluation.cohort import load_case
 from brain_edge.evaluation.cohort.manifest import person_key
@@ -21,18 +20,17 @@ from brain_edge.evaluation.evidence import AccuracyCase
 from brain_edge.evaluation.lesions import lesion_recall
 from brain_edge.image.volume import Mask
 from brain_edge.machine.atomic import atomic_file
-from brain_edge.package import ModelPackage, Precision
 from brain_edge.spec import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from brain_edge.engine.segmenter import Segmenter
     from brain_edge.evaluation.cohort import Case, Cohort
     from brain_edge.evaluation.evidence import ComparedLabel
     from brain_edge.image.geometry import Geometry
     from brain_edge.image.volume import LabelArray
-    from brain_edge.machine.options import RuntimeOptions
     from brain_edge.spec import ModelSpec
 
 
@@ -40,41 +38,28 @@ LESION_TASKS: Final = frozenset({Task.LESION, Task.TUMOUR})
 """Tasks whose references have components that a reader counts."""
 
 
-def in_f32(package: ModelPackage) -> ModelPackage:
-    """The package as the baseline runs it, whatever precision is deployed."""
-    return ModelPackage(package.folder, msgspec.structs.replace(package.manifest, precision=Precision.F32))
-
-
-def write_baseline(
-    baseline: ModelPackage | Segmenter,
-    cases: Iterable[Case],
-    folder: Path,
-    runtime: RuntimeOptions,
-    unbound: tuple[int, ...] = (),
-) -> None:
+def write_baseline(baseline: Segmenter, cases: Iterable[Case], folder: Path, unbound: tuple[int, ...] = ()) -> None:
     """Segment every case and keep the masks in `folder`; a mask that is there is not made again.
 
     Args:
-        baseline: a package, which is run in f32, or a segmenter.
+        baseline: what candidates are compared with.
         cases: those to be judged.
         folder: of one baseline only.
-        runtime: threads, where a package is given.
         unbound: labels that may be in none of them.
 
     Raises:
         InputError: another label is in no mask and no reference of these cases, so that a budget would not bind it.
     """
-    segmenter = baseline if isinstance(baseline, Segmenter) else Segmenter.open(in_f32(baseline), runtime)
-    unseen = set(segmenter.spec.label_names()) - set(unbound)
+    unseen = set(baseline.spec.label_names()) - set(unbound)
     for case in cases:
         study, reference = load_case(case)
         if not _mask_file(folder, case).is_file():
-            _keep(segment_case(segmenter, study).mask, folder, case)
+            _keep(segment_case(baseline, study).mask, folder, case)
         unseen.difference_update(np.unique(_kept_labels(folder, case)).tolist())
         if reference is not None:
             unseen.difference_update(np.unique(reference.labels).tolist())
     if unseen:
-        raise InputError(_unseen_words(segmenter.spec, min(unseen)))
+        raise InputError(_unseen_words(baseline.spec, min(unseen)))
 
 
 def write_mask_of(segmenter: Segmenter, case: Case, folder: Path) -> None:
@@ -83,32 +68,26 @@ def write_mask_of(segmenter: Segmenter, case: Case, folder: Path) -> None:
 
 
 def measure(
-    candidate: ModelPackage | Segmenter,
-    cases: Sequence[Case],
-    folder: Path,
-    subjects: Mapping[int, int],
-    runtime: RuntimeOptions,
+    candidate: Segmenter, cases: Sequence[Case], folder: Path, subjects: Mapping[int, int]
 ) -> tuple[AccuracyCase, ...]:
     """Compare a package, in the precision in which it is deployed, with the baseline and the references.
 
     Args:
-        candidate: the package to judge, or a segmenter.
+        candidate: the package to judge.
         cases: those to judge it on.
         folder: where `write_baseline` has left the masks of these cases.
         subjects: case number -> number of the person.
-        runtime: threads, where a package is given.
     """
-    segmenter = candidate if isinstance(candidate, Segmenter) else Segmenter.open(candidate, runtime)
-    labels = tuple(segmenter.spec.label_names())
+    labels = tuple(candidate.spec.label_names())
     records: list[AccuracyCase] = []
     for case in cases:
         study, reference = load_case(case)
-        mask = segment_case(segmenter, study).mask
+        mask = segment_case(candidate, study).mask
         baseline = read_baseline(folder, case, mask.geometry)
         compared = compare_masks(baseline, mask, reference, labels)
         diagonal_mm = float(np.linalg.norm(mask.geometry.spacing_mm))
         found = [_record(case, label, subjects[case.number], diagonal_mm) for label in compared]
-        if reference is not None and segmenter.spec.task in LESION_TASKS:
+        if reference is not None and candidate.spec.task in LESION_TASKS:
             found = [_with_lesions(record, baseline, mask, reference) for record in found]
         records.extend(found)
     return tuple(records)
@@ -142,8 +121,13 @@ def _mask_file(folder: Path, case: Case) -> Path:
 
 
 def _record(case: Case, label: ComparedLabel, subject: int, diagonal_mm: float) -> AccuracyCase:
-    about = {"case": case.number, "split": case.entry.split, "subject": subject, "voxel_diagonal_mm": diagonal_mm}
-    return AccuracyCase(**about, **msgspec.structs.asdict(label))
+    return AccuracyCase(
+        case=case.number,
+        split=case.entry.split,
+        subject=subject,
+        voxel_diagonal_mm=diagonal_mm,
+        **msgspec.structs.asdict(label),
+    )
 
 
 def _with_lesions(record: AccuracyCase, baseline: Mask, mask: Mask, reference: Mask) -> AccuracyCase:

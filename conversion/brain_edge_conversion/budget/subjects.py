@@ -60,8 +60,8 @@ def require_confidence(budget: AccuracyBudget, subjects: int, where: str) -> Non
     if missing > 0:
         raise BudgetError(
             f"--confidence {budget.confidence:g} that at most {budget.max_exceedance or USUAL_EXCEEDANCE:.0%} of "
-            f"subjects exceed the limit needs {budget.subjects_needed} test subjects, {where} has {subjects}: {missing} more "
-            "needed; no package was written"
+            f"subjects exceed the limit needs {budget.subjects_needed} test subjects, {where} has {subjects}: "
+            f"{missing} more needed; no package was written"
         )
 
 

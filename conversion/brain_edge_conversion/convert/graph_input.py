@@ -31,7 +31,7 @@ def fit_input(model: Any, network: Network, known: tuple[int, ...] | None) -> No
         raise WeightsError(f"expected a graph that takes float32, this one takes {port.element_type.get_type_name()}")
     wanted = network.execution.open_shape(network.channels_in)
     given = _sides(port.partial_shape, "input", len(wanted))
-    shape = tuple(_one_side(mine, theirs) for mine, theirs in zip(given, wanted, strict=True))
+    shape = tuple(theirs if mine == -1 else mine for mine, theirs in zip(given, wanted, strict=True))
     if any(mine not in (-1, theirs) for mine, theirs in zip(given, wanted, strict=True) if theirs != -1):
         raise WeightsError(
             f"the graph takes an input of {described(given)}, the specification gives it {described(wanted)} "
@@ -65,10 +65,6 @@ def _sides(shape: Any, what: str, rank: int | None) -> tuple[int, ...]:
     if rank is not None and len(sides) != rank:
         raise WeightsError(f"expected an {what} of {rank} dimensions, the graph takes {described(sides)}")
     return sides
-
-
-def _one_side(mine: int, theirs: int) -> int:
-    return theirs if mine == -1 else mine
 
 
 def _require_known(given: tuple[int, ...], known: tuple[int, ...] | None) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from scipy.special import expit, softmax
 
@@ -13,17 +14,17 @@ from brain_edge.engine.phantom_study import outcome
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import ParityError
 from brain_edge.image.metrics import least_dice
-from brain_edge.package.manifest import GraphParity
+from brain_edge.package.manifest import GraphParity, Parity
 from brain_edge.spec import Activation
 from brain_edge_conversion.convert.rewrites.input_affine import Affine, folded_affine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from torch import nn
 
-    from brain_edge.image.volume import FloatArray, LabelArray, Study
+    from brain_edge.image.volume import FloatArray, LabelArray, Study, Volume
     from brain_edge.runtime.protocol import Session
     from brain_edge.spec import ModelSpec
 
@@ -172,30 +173,24 @@ class PairedSession:
         )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Findings:
-    """What a parity check has found by the time that it passes or refuses.
+    """What a comparison has found, as far as it came.
 
     Attributes:
-        graphs: how far each graph is.
-        mask_dice: of the final masks, least label; None where the graphs were refused already, or both are empty.
-        input_sha256: of the voxels that both sides ran on.
+        parity: how far the graphs are, and the masks; without a Dice where the graphs were too far already, or both
+            masks are empty.
+        failure: why that is too far, in words; empty where it is not.
     """
 
-    graphs: tuple[GraphParity, ...] = ()
-    mask_dice: float | None = None
-    input_sha256: tuple[str, ...] = ()
+    parity: Parity
+    failure: str = ""
 
 
-def require_parity(
-    published: Side,
-    converted: Side,
-    study: Study,
-    limits: ParityLimits,
-    suspects: Mapping[str, list[str]],
-    findings: Findings | None = None,
-) -> tuple[tuple[GraphParity, ...], float | None]:
-    """Compare both sides on a study; how far apart each graph is, and the Dice of the final masks (least label).
+def find_parity(
+    published: Side, converted: Side, study: Study, limits: ParityLimits, suspects: Mapping[str, Sequence[str]]
+) -> Findings:
+    """Compare both sides on a study: how far apart each graph is, and the Dice of the final masks (least label).
 
     Two masks without a label agree and say nothing: then the Dice is None.
 
@@ -208,25 +203,38 @@ def require_parity(
         study: real images.
         limits: what is allowed.
         suspects: per graph, layers whose conversion is known to go wrong silently.
-        findings: filled as far as the check comes.
+
+    Raises:
+        ParityError: there is nothing to compare: outputs of one value or of different shapes.
+    """
+    graphs, wanted = compare_graphs(published, converted, study)
+    parity = Parity(input_sha256=tuple(map(_voxel_sha256, study.volumes.values())), graphs=graphs, mask_dice=None)
+    for graph in graphs:
+        if exceeds(graph, limits):
+            return Findings(parity, _words(graph, limits, suspects.get(graph.graph, ())))
+    got = outcome(Segmenter(converted.spec, converted.sessions), study)
+    mask_dice = least_dice(wanted, got) if wanted.any() or got.any() else None
+    parity = msgspec.structs.replace(parity, mask_dice=mask_dice)
+    if mask_dice is not None and not mask_dice >= limits.mask_dice:
+        agreed = f"the masks of PyTorch and OpenVINO agree at Dice {mask_dice:.5f}, expected {limits.mask_dice}"
+        return Findings(parity, f"{agreed}; no package was written")
+    return Findings(parity)
+
+
+def require_parity(findings: Findings) -> Parity:
+    """How far apart both are, if that is not too far.
 
     Raises:
         ParityError: OpenVINO does not reproduce PyTorch; names the graph, the figures, and the suspect layers.
     """
-    findings = findings or Findings()
-    graphs, wanted = compare_graphs(published, converted, study)
-    findings.graphs = graphs
-    for graph in graphs:
-        if exceeds(graph, limits):
-            raise ParityError(_words(graph, limits, suspects.get(graph.graph, [])))
-    got = outcome(Segmenter(converted.spec, converted.sessions), study)
-    mask_dice = findings.mask_dice = least_dice(wanted, got) if wanted.any() or got.any() else None
-    if mask_dice is not None and not mask_dice >= limits.mask_dice:
-        raise ParityError(
-            f"the masks of PyTorch and OpenVINO agree at Dice {mask_dice:.5f}, expected {limits.mask_dice}; "
-            "no package was written"
-        )
-    return graphs, mask_dice
+    if findings.failure:
+        raise ParityError(findings.failure)
+    return findings.parity
+
+
+def _voxel_sha256(volume: Volume) -> str:
+    """SHA-256 of the intensities, float32 in C order: names an image without naming a file."""
+    return hashlib.sha256(np.ascontiguousarray(volume.voxels, dtype=np.float32).data).hexdigest()
 
 
 def compare_graphs(published: Side, converted: Side, study: Study) -> tuple[tuple[GraphParity, ...], LabelArray]:
@@ -250,7 +258,7 @@ def exceeds(graph: GraphParity, limits: ParityLimits) -> bool:
     return not within
 
 
-def _words(graph: GraphParity, limits: ParityLimits, suspects: list[str]) -> str:
+def _words(graph: GraphParity, limits: ParityLimits, suspects: Sequence[str]) -> str:
     because = (
         f"suspect: {len(suspects)} normalisation layer(s) with running statistics that PyTorch runs on the "
         f"statistics of the input (first: {suspects[0]}), which OpenVINO silently replaces"

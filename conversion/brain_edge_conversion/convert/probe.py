@@ -4,34 +4,42 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import torch
+
 from brain_edge.errors import BrainEdgeError, WeightsError
+from brain_edge_conversion.convert.draft import Probed, onward, stage_of
+from brain_edge_conversion.convert.rewrites.dropout import idle_dropouts
+from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms
+from brain_edge_conversion.convert.rewrites.outputs import with_one_output
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from brain_edge.image.geometry import Shape
     from brain_edge.spec import Network
+    from brain_edge_conversion.convert.draft import Built
+    from brain_edge_conversion.recipe import GraphSource
 
 REPEATABLE: Final = 1e-4
 """Largest difference of two passes / largest output. Threads move sums by 1e-6; dropout moves outputs by tenths."""
 
 
-def require_usable(graph: str, module: nn.Module, network: Network, sides: Shape) -> None:
-    """Run a published network twice on the same noise.
-
-    Args:
-        graph: its name, for messages.
-        module: the network, in the state in which it is run.
-        network: what the specification says of it.
-        sides: spatial sides (I, J, K) that it accepts.
+def probe(draft: Built) -> Probed:
+    """Run every network twice on the same noise.
 
     Raises:
-        WeightsError: it does not take the channels of the specification, returns others, or returns something else the
-            second time.
+        WeightsError: it is random, does not take the channels of the specification, or returns others.
     """
-    import torch
+    for module in draft.published.values():
+        idle_dropouts(module)  # refuses those that run
+    for graph in draft.source.graphs:
+        _probe(graph, draft.published[graph.graph], stage_of(draft.source.spec, graph.graph).network)
+    suspects = {graph: trapped_norms(module) for graph, module in draft.published.items()}
+    return onward(draft, Probed, suspects=suspects)
 
-    shape = network.execution.example_input(network.channels_in, sides)
+
+def _probe(source: GraphSource, published: nn.Module, network: Network) -> None:
+    graph, module = source.graph, with_one_output(published, source.output)
+    shape = network.execution.example_input(network.channels_in, source.example_shape)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     first, second = (_output(graph, module, noise) for _ in range(2))
     if not isinstance(first, torch.Tensor) or not isinstance(second, torch.Tensor):
@@ -50,9 +58,7 @@ def require_usable(graph: str, module: nn.Module, network: Network, sides: Shape
         )
 
 
-def _output(graph: str, module: nn.Module, noise: Tensor) -> object:
-    import torch
-
+def _output(graph: str, module: nn.Module, noise: torch.Tensor) -> object:
     try:
         with torch.no_grad():
             return module(noise)

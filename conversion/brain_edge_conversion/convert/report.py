@@ -7,27 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import numpy as np
 
 from brain_edge.errors import UsageError
 from brain_edge.machine.atomic import atomic_file, require_no_file
 from brain_edge.package.manifest import GraphParity
-from brain_edge_conversion.convert.divergence import Divergence
+from brain_edge.runtime.library import read_model
+from brain_edge_conversion.convert.divergence import Divergence, find_divergence
+from brain_edge_conversion.convert.draft import stage_of
+from brain_edge_conversion.convert.parity import ParityLimits, exceeds, moved_between
 from brain_edge_conversion.convert.report_page import page
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from brain_edge_conversion.convert.draft import Compared
 
 JSON_NAME: Final = "conversion.json"
 PAGE_NAME: Final = "conversion.html"
+_SEED: Final = 0
 _NOT_COUNTED: Final = frozenset({"Constant", "Parameter", "Result"})
-
-
-class Allowed(msgspec.Struct, frozen=True):
-    """The limits that the parity was judged by; see `brain_edge_conversion.convert.parity.ParityLimits`."""
-
-    relative_error: float
-    same_label_share: float
-    mask_dice: float
 
 
 class ConversionReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +48,7 @@ class ConversionReport(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     passed: bool
     failure: str
-    allowed: Allowed
+    allowed: ParityLimits
     graphs: tuple[GraphParity, ...]
     mask_dice: float | None
     input_sha256: tuple[str, ...]
@@ -59,17 +56,6 @@ class ConversionReport(msgspec.Struct, frozen=True, kw_only=True):
     operators: dict[str, dict[str, int]]
     divergences: tuple[Divergence, ...]
     made_with: dict[str, str]
-
-
-def operators_of(models: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """How many nodes of each type OpenVINO models hold, the most frequent in front."""
-    counts = {
-        graph: Counter(node.get_type_name() for node in model.get_ordered_ops()) for graph, model in models.items()
-    }
-    return {
-        graph: {kind: number for kind, number in count.most_common() if kind not in _NOT_COUNTED}
-        for graph, count in counts.items()
-    }
 
 
 def require_report_place(place: Path) -> None:
@@ -84,7 +70,53 @@ def require_report_place(place: Path) -> None:
         require_no_file(place)
 
 
-def write_conversion_report(report: ConversionReport, place: Path) -> tuple[Path, ...]:
+def account_for(draft: Compared) -> None:
+    """Write the report of a conversion where one is wanted, whether its comparison passed or not."""
+    if draft.options.account is None:
+        return
+    for path in _write(_report_of(draft), draft.options.account):
+        draft.options.report(f"report: {path}")
+
+
+def _report_of(draft: Compared) -> ConversionReport:
+    package, limits, parity = draft.package, draft.options.limits, draft.findings.parity
+    models = {graph: read_model(package.graph_file(graph)) for graph in package.spec.graphs}
+    wrong = [graph.graph for graph in parity.graphs if exceeds(graph, limits)]
+    return ConversionReport(
+        model=package.spec.name,
+        passed=not draft.findings.failure,
+        failure=draft.findings.failure,
+        allowed=limits,
+        graphs=parity.graphs,
+        mask_dice=parity.mask_dice,
+        input_sha256=parity.input_sha256,
+        rewrites=package.manifest.rewrites,
+        operators={graph: _operators(model) for graph, model in models.items()},
+        divergences=tuple(_divergence(draft, graph, models[graph]) for graph in wrong),
+        made_with=package.manifest.made_with,
+    )
+
+
+def _divergence(draft: Compared, graph: str, model: Any) -> Divergence:
+    """Where a graph begins to differ from the published network, on noise."""
+    spec = draft.source.spec
+    network = stage_of(spec, graph).network
+    sides = next(each.example_shape for each in draft.source.graphs if each.graph == graph)
+    shape = network.execution.example_input(network.channels_in, sides)
+    noise = np.random.default_rng(_SEED).standard_normal(shape, np.float32)
+    affine = moved_between(spec, draft.package.spec)[graph].affine
+    seen = noise if affine is None else affine.undone(noise)
+    allowed = draft.options.limits.relative_error
+    return find_divergence(graph, draft.published[graph], model, (noise, seen), allowed)
+
+
+def _operators(model: Any) -> dict[str, int]:
+    """How many nodes of each type an OpenVINO model holds, the most frequent in front."""
+    counts = Counter(node.get_type_name() for node in model.get_ordered_ops())
+    return {kind: number for kind, number in counts.most_common() if kind not in _NOT_COUNTED}
+
+
+def _write(report: ConversionReport, place: Path) -> tuple[Path, ...]:
     """Write both forms into a folder, or the one that the suffix of a file says; what was written."""
     as_json = msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n"
     if place.suffix in (".json", ".html") and not place.is_dir():

@@ -1,4 +1,4 @@
-"""From a PyTorch module to an OpenVINO graph."""
+"""From PyTorch modules to OpenVINO graphs, and the rewrites of those, whatever they were made from."""
 
 from __future__ import annotations
 
@@ -8,16 +8,64 @@ from typing import TYPE_CHECKING, Any
 
 from brain_edge.errors import BrainEdgeError
 from brain_edge.runtime.library import import_openvino
-from brain_edge_conversion.convert.rewrites.outputs import describe_outputs
+from brain_edge.spec.plan import known_inputs
+from brain_edge_conversion.convert.draft import Traced, onward, stage_of
+from brain_edge_conversion.convert.graph_input import fit_input
+from brain_edge_conversion.convert.rewrites.final_activation import leave_final_activation
+from brain_edge_conversion.convert.rewrites.graph import rewrite_graph
+from brain_edge_conversion.convert.rewrites.input_affine import fold_input_affines
+from brain_edge_conversion.convert.rewrites.outputs import describe_outputs, with_one_output
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from brain_edge.image.geometry import Shape
     from brain_edge.spec import Network
+    from brain_edge_conversion.convert.draft import Rewritten
+    from brain_edge_conversion.recipe import GraphSource
 
 
-def trace(module: nn.Module, network: Network, example_shape: Shape, *, has_fixed_sides: bool = False) -> Any:
+def trace(draft: Rewritten) -> Traced:
+    """Trace every graph, or read the one that a file holds, and rewrite it where rewrites are wanted.
+
+    Raises:
+        BrainEdgeError: the converter cannot express a network.
+        WeightsError: a graph from a file is not what the specification says.
+    """
+    options, spec = draft.options, draft.spec
+    models: dict[str, Any] = {}
+    rewrites: list[str] = []
+    for graph in draft.source.graphs:
+        options.report(f"converting {graph.graph}")
+        stage = stage_of(spec, graph.graph)
+        model = models[graph.graph] = _model(draft, graph, stage.network)
+        lines = [*draft.rewritten[graph.graph].lines]
+        if options.rewrites:
+            execution = stage.network.execution
+            lines += rewrite_graph(model, execution.example_input(stage.network.channels_in, graph.example_shape))
+            spec, dropped = leave_final_activation(spec, stage, model)
+            lines += dropped
+        for line in lines:
+            options.report(f"rewritten: {line}")
+        rewrites += [f"{graph.graph}: {line}" for line in lines]
+    if options.rewrites:
+        spec, lines = fold_input_affines(spec, models, options.report)
+        rewrites += lines
+    return onward(draft, Traced, spec=spec, models=models, rewrites=tuple(rewrites))
+
+
+def _model(draft: Rewritten, graph: GraphSource, network: Network) -> Any:
+    if graph.read is None:
+        module = with_one_output(draft.rewritten[graph.graph].network, graph.output)
+        model = trace_network(module, network, graph.example_shape, has_fixed_sides=graph.has_fixed_sides)
+    else:
+        model = graph.read(draft.weights[graph.graph])
+    if graph.read is not None or graph.has_fixed_sides:
+        fit_input(model, network, dict(known_inputs(draft.spec)).get(graph.graph))
+    return model
+
+
+def trace_network(module: nn.Module, network: Network, example_shape: Shape, *, has_fixed_sides: bool = False) -> Any:
     """An OpenVINO model of a module, its module left as it is; open sides as `Execution.open_shape` has.
 
     Args:

@@ -173,7 +173,8 @@ def rician_noise(voxels: FloatArray, sigma: float, random: np.random.Generator) 
 def _moved(voxels: Any, geometry: Geometry, augmentation: Augmentation, *, order: Literal[0, 1]) -> Any:
     """Flipped, then rotated with linear (order 1) or nearest (order 0) interpolation; outside is zero."""
     if augmentation.flip_left_right:
-        voxels = np.flip(voxels, axis=_left_right_axis(geometry))
+        left_right = next(axis for axis, letter in enumerate(geometry.orientation) if letter in "LR")
+        voxels = np.flip(voxels, axis=left_right)
     if not any(augmentation.rotation_deg):
         return np.ascontiguousarray(voxels)
     from scipy.ndimage import affine_transform
@@ -183,10 +184,6 @@ def _moved(voxels: Any, geometry: Geometry, augmentation: Augmentation, *, order
     matrix = np.linalg.inv(to_world) @ rotation_matrix(augmentation.rotation_deg).T @ to_world
     middle = (np.array(geometry.shape) - 1) / 2
     return affine_transform(voxels, matrix, middle - matrix @ middle, order=order, mode="constant", cval=0.0)
-
-
-def _left_right_axis(geometry: Geometry) -> int:
-    return next(axis for axis, letter in enumerate(geometry.orientation) if letter in "LR")
 
 
 def _measured(voxels: FloatArray, augmentation: Augmentation, name: str) -> FloatArray:

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.evaluation.cohort import load_case, study_for
-from brain_edge.evaluation.evidence import Change, FloatLayer, IsaRecord
-from brain_edge.package import ModelPackage, NumberFormat, graph_path
+from brain_edge.evaluation.evidence import FloatLayer, Isa, IsaRecord
+from brain_edge.package import ModelPackage, NumberFormat, Precision, graph_path
+from brain_edge.package.manifest import Change
 from brain_edge.runtime.graph_file import read_graph
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge
 from brain_edge_conversion.budget.capture import capture_inputs
 from brain_edge_conversion.budget.coverage import LayerCost, int8_share, layer_costs, with_kernels
-from brain_edge_conversion.budget.isa import AVX2, isa_record, make_job
+from brain_edge_conversion.budget.isa import isa_record, make_job
 from brain_edge_conversion.budget.kernels import input_shapes, package_kernels
 from brain_edge_conversion.budget.measure import measure, write_baseline
 from brain_edge_conversion.convert.versions import tool_versions
@@ -89,7 +91,8 @@ class Int8Space:
     def segment_baseline(self, cases: Sequence[Case]) -> None:
         """Keep the masks of the FP32 package."""
         options = self._options
-        write_baseline(self.package, cases, self._setup.masks, options.runtime, options.budget.unbound)
+        baseline = Segmenter.open(self.package.in_precision(Precision.F32), options.runtime)
+        write_baseline(baseline, cases, self._setup.masks, options.budget.unbound)
 
     def next(self, entries: Sequence[Entry[Trial]]) -> Trial | Stop[Trial]:
         """What the policy says; groups of layers are ranked when it asks for them."""
@@ -129,12 +132,12 @@ class Int8Space:
         layers = {graph: with_kernels(quantised[graph], kernels[graph]) for graph in quantised}
         share = int8_share([layer for graph in layers.values() for layer in graph])
         cases = setup.splits.searched
-        records = measure(candidate, cases, setup.masks, setup.subjects, options.runtime)
+        records = measure(Segmenter.open(candidate, options.runtime), cases, setup.masks, setup.subjects)
         isas: tuple[IsaRecord, ...] = ()
         if judge(records, share, options.budget).met:
-            options.report(f"measuring again with {AVX2} instructions")
+            options.report(f"measuring again with {Isa.AVX2} instructions")
             job = make_job(candidate, cases, setup.masks, self._shapes, options.runtime)
-            isas = (isa_record(AVX2, job, layers, options.budget),)
+            isas = (isa_record(Isa.AVX2, job, layers, options.budget),)
         return Entry(
             choice=choice,
             records=records,

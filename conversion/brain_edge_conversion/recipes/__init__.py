@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def recipe_names() -> tuple[str, ...]:
     """The names of all recipes, sorted; modules that start with an underscore hold what several share."""
-    return tuple(sorted(name.replace("_", "-") for name in _modules()))
+    modules = (module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
+    return tuple(sorted(name.replace("_", "-") for name in modules))
 
 
 def load_recipe(name: str) -> Recipe:
@@ -27,7 +28,3 @@ def load_recipe(name: str) -> Recipe:
         raise UsageError(f"there is no recipe {name!r}; there are {', '.join(recipe_names())}")
     recipe: Recipe = import_module(f"{__name__}.{name.replace('-', '_')}").RECIPE
     return recipe
-
-
-def _modules() -> list[str]:
-    return [module.name for module in iter_modules(__path__) if not module.name.startswith("_")]

@@ -8,7 +8,8 @@ import msgspec
 
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Manifest, PackageFile
-from brain_edge.package.reader import MANIFEST, ModelPackage
+from brain_edge.package.reader import DIGEST, MANIFEST, ModelPackage
+from brain_edge.spec import canonical_json
 from brain_edge_conversion.sealing.card import model_card
 from brain_edge_conversion.sealing.licence import licence_text
 
@@ -20,19 +21,26 @@ LICENCE: Final = "LICENSE.txt"
 
 
 def seal(folder: Path, manifest: Manifest) -> ModelPackage:
-    """Write model card, licence and, with the hash of every file, the manifest into `folder`: a whole package.
+    """Write model card, licence, the manifest with the hash of every file, and its own hash: a whole package.
 
     The caller fills a folder that is not yet in place (`brain_edge.machine.atomic_folder`), so that nobody
     ever sees a package without its manifest.
+
+    Returns:
+        The package as it will be read: a limit given as 1 is 1.0, since the digest is taken of what is written.
+
+    Raises:
+        msgspec.ValidationError: a value that no reader would take; its evidence is checked with the model card.
     """
     (folder / CARD).write_text(model_card(manifest), encoding="utf-8", newline="\n")
     (folder / LICENCE).write_text(licence_text(manifest.licence), encoding="utf-8", newline="\n")
     files = {
         path.relative_to(folder).as_posix(): PackageFile(sha256=sha256_of(path), size_bytes=path.stat().st_size)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path.relative_to(folder).as_posix() not in (MANIFEST, DIGEST)
     }
-    sealed = msgspec.structs.replace(manifest, files=files)
-    text = msgspec.json.format(msgspec.json.encode(sealed, order="sorted"), indent=2)
-    (folder / MANIFEST).write_bytes(text + b"\n")
+    text = canonical_json(msgspec.structs.replace(manifest, files=files))
+    sealed = msgspec.json.decode(text, type=Manifest)
+    (folder / MANIFEST).write_bytes(canonical_json(sealed))
+    (folder / DIGEST).write_bytes(f"{sealed.digest}\n".encode())
     return ModelPackage(folder, sealed)

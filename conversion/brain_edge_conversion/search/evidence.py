@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.evaluation.cohort import Split
-from brain_edge.evaluation.evidence import AccuracyCase, Basis, Change, Evidence, LabelRecord, TrialRecord, evidence_in
+from brain_edge.evaluation.evidence import AccuracyCase, Basis, Evidence, LabelRecord, TrialRecord, evidence_in
+from brain_edge.package.manifest import Change
 from brain_edge_conversion.budget.budget import baseline_dice, has_reference, nothing_to_lose
 from brain_edge_conversion.budget.statement import speaks_of_patients, statement
 from brain_edge_conversion.budget.subjects import (

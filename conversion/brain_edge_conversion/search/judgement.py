@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from brain_edge.evaluation.cohort import Cohort
-    from brain_edge.evaluation.evidence import AccuracyCase, Change, IsaRecord, TrialRecord
+    from brain_edge.evaluation.evidence import AccuracyCase, IsaRecord, TrialRecord
     from brain_edge.package import ModelPackage
+    from brain_edge.package.manifest import Change
     from brain_edge_conversion.budget.budget import AccuracyBudget, Verdict
     from brain_edge_conversion.search.journal import Choice, Entry
     from brain_edge_conversion.search.space import Facts
@@ -104,7 +105,7 @@ class Judgement:
         return smallest_budget(worst, self.budget)
 
     @property
-    def split(self) -> str:
+    def split(self) -> Split:
         """The split that was judged."""
         return self.records[0].split
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Generic
 
 import msgspec
 
-from brain_edge.bench.counted import Input, open_counted
+from brain_edge.bench.counted import Input, counted
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.engine.stage_zero import with_stage_zero
 from brain_edge.errors import BudgetError
 from brain_edge.evaluation.cohort import Split
-from brain_edge.evaluation.evidence import spelt
+from brain_edge.evaluation.evidence import Isa, spelt
 from brain_edge.jobs.pictures.sheet import require_matplotlib
 from brain_edge.machine.atomic import require_no_file
 from brain_edge.machine.atomic_folder import atomic_folder
@@ -25,7 +26,7 @@ from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import arithmetic_of, this_machine
 from brain_edge.package import ModelPackage
 from brain_edge_conversion.budget.coverage import int8_share, kernel_shares
-from brain_edge_conversion.budget.isa import AVX2, isa_record, make_job
+from brain_edge_conversion.budget.isa import isa_record, make_job
 from brain_edge_conversion.budget.measure import measure, subject_numbers
 from brain_edge_conversion.budget.test_looks import look_at, record_look
 from brain_edge_conversion.budget.work_folder import draft_folder, forget_search, scratch_folder, work_folder
@@ -175,12 +176,12 @@ class _Search(Generic[Choice]):
         if cases == self._splits.searched and entry.isas:
             return self._judgement(entry, entry.records, entry.isas, earlier)
         seen = Counter[Input]()
-        segmenter = open_counted(candidate, options.runtime, seen)
-        records = measure(segmenter, cases, self._setup.masks, self._setup.subjects, options.runtime)
-        options.report(f"judging it again with {AVX2} instructions")
+        segmenter = Segmenter.open(candidate, options.runtime, wrap=counted(seen))
+        records = measure(segmenter, cases, self._setup.masks, self._setup.subjects)
+        options.report(f"judging it again with {Isa.AVX2} instructions")
         layers, shapes = self._space.layers(entry, candidate, {each.graph: each.shape for each in seen})
         job = make_job(candidate, cases, self._setup.masks, shapes, options.runtime)
-        isas = (isa_record(AVX2, job, layers, options.budget),)
+        isas = (isa_record(Isa.AVX2, job, layers, options.budget),)
         if not entry.layers:
             entry = msgspec.structs.replace(entry, layers=dict(layers), int8_share=int8_share(_all(layers)))
         return self._judgement(entry, records, isas, earlier)

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Case
-    from brain_edge.evaluation.evidence import Change, FloatLayer
+    from brain_edge.evaluation.evidence import FloatLayer
     from brain_edge.package import ModelPackage
+    from brain_edge.package.manifest import Change
     from brain_edge.spec import Value
     from brain_edge_conversion.budget.coverage import LayerCost
     from brain_edge_conversion.search.journal import Entry, Journal

@@ -23,7 +23,17 @@ from brain_edge_conversion.sources import (
 from brain_edge_conversion.sources.request import Request, Resolved, SourceKind, require_trust
 from brain_edge_conversion.sources.weights import require_sha256
 
-__all__ = ["KINDS", "Request", "Resolved", "SourceKind", "kind_of", "require_sha256", "require_trust", "resolve"]
+__all__ = [
+    "KINDS",
+    "Request",
+    "Resolved",
+    "SourceKind",
+    "kind_of",
+    "require_no_idle",
+    "require_sha256",
+    "require_trust",
+    "resolve",
+]
 
 KINDS: Final = (
     by_recipe.KIND,
@@ -51,6 +61,20 @@ def kind_of(source: str) -> SourceKind:
         what, then = ("a zip file", "; unpack it and name its folder") if is_zipfile(source) else ("something else", "")
         raise UsageError(f"{source}: expected one of these: {known}; got {what}{then}")
     raise UsageError(f"{source!r} is no {', no '.join(kind.name for kind in KINDS)}")
+
+
+def require_no_idle(request: Request) -> None:
+    """Refuse an option that would do nothing for its source: it was given for something.
+
+    Raises:
+        UsageError: there is one, or no kind of source claims the request's.
+    """
+    given = request.given
+    for option, reason in kind_of(request.source).idle.items():
+        if given[option]:
+            raise UsageError(f"{request.source} {reason}: {option} would do nothing; leave it out")
+    if request.random_weights and request.weights:
+        raise UsageError("there is --random-weights: --weights would do nothing; leave it out")
 
 
 def resolve(request: Request) -> Resolved:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.deploy.fetch import fetch
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 def _resolve(request: Request) -> Resolved:
     recipe = load_recipe(request.source)
-    model = recipe.variant(request.variant)
+    variant = replace(request.variant, members=recipe.members) if request.all_members else request.variant
+    model = recipe.variant(variant)
     return Resolved(model, _recipe_weights(model, request), recipe)
 
 

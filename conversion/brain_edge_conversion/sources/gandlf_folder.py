@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.errors import WeightsError
-from brain_edge.package.manifest import Card, Licence
+from brain_edge.package.manifest import Card
 from brain_edge_conversion.recipe import GraphSource, ModelSource
+from brain_edge_conversion.sources.own import NOT_STATED, ONE_NETWORK, OWN_LICENCE, READ_AS_DATA, WHOLE_FOLDER
 from brain_edge_conversion.sources.request import Request, Resolved, SourceKind
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ FIRST_CONVOLUTION: Final = "ins.conv0.weight"
 CARD: Final = Card(
     summary="A GaNDLF model of the user's own.",
     citation="Pati et al., GaNDLF, Communications Engineering 2023, doi:10.1038/s44172-023-00066-3, for the framework",
-    published_figures="not stated",
+    published_figures=NOT_STATED,
     limits="The network sees the axes as a file stores them, unless its configuration says to_canonical.",
 )
 
@@ -55,8 +56,7 @@ def _resolve(request: Request) -> Resolved:
     graph = GraphSource(GRAPH, build, None, patch_sides(configuration, path))
     version = content.get("version", "an unknown version")
     request.report(f"{MADE_BY} {version}: {configuration.model.architecture}, configured in {path.name}")
-    licence = Licence(name="not stated", holder="not stated")
-    return Resolved(ModelSource(spec, (graph,), CARD, licence), {GRAPH: checkpoint})
+    return Resolved(ModelSource(spec, (graph,), CARD, OWN_LICENCE), {GRAPH: checkpoint})
 
 
 def best_checkpoint(folder: Path) -> Path:
@@ -112,12 +112,4 @@ def _build(plan: GandlfPlan, weights: Path | None) -> nn.Module:
     return network.eval()
 
 
-_IDLE: Final[Mapping[str, str]] = {
-    "--spec": "says its steps itself",
-    "--weights": "holds its weights",
-    "--random-weights": "holds its weights",
-    "--trust": "is read as data and runs nothing",
-    "--members": "is one network, run once",
-    "--flips": "is one network, run once",
-}
-KIND: Final = SourceKind("GaNDLF model folder", _claims, _resolve, _IDLE)
+KIND: Final = SourceKind("GaNDLF model folder", _claims, _resolve, WHOLE_FOLDER | READ_AS_DATA | ONE_NETWORK)

@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import UsageError, WeightsError
 from brain_edge.package.digest import sha256_of
-from brain_edge.package.manifest import Card, Licence
+from brain_edge.package.manifest import Card
 from brain_edge_conversion.recipe import GraphSource, ModelSource
-from brain_edge_conversion.sources.own import NO_RECIPE, example_shape
+from brain_edge_conversion.sources.own import NOT_STATED, ONE_NETWORK, OWN_LICENCE, WHOLE_FOLDER, example_shape
 from brain_edge_conversion.sources.request import Request, Resolved, SourceKind, require_trust
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from torch import nn
 
     from brain_edge_conversion.folders.monai_config import Config
     from brain_edge_conversion.folders.monai_spec import Metadata
 
-NOT_STATED: Final = "not stated"
 STATE_DICT: Final = Path("models", "model.pt")
 PROGRAM: Final = Path("models", "model.ts")
 
@@ -44,7 +43,7 @@ def _resolve(request: Request) -> Resolved:
     build, weights = _network(folder, config, request)
     graph = GraphSource(GRAPH, build, None, example_shape(spec))
     request.report(f"MONAI bundle {metadata.name} {metadata.version}, made with MONAI {metadata.monai_version}")
-    return Resolved(ModelSource(spec, (graph,), _card(metadata), Licence(NOT_STATED, NOT_STATED)), {GRAPH: weights})
+    return Resolved(ModelSource(spec, (graph,), _card(metadata), OWN_LICENCE), {GRAPH: weights})
 
 
 def _network(folder: Path, config: Config, request: Request) -> tuple[Callable[[Path | None], nn.Module], Path]:
@@ -77,10 +76,4 @@ def _card(metadata: Metadata) -> Card:
     )
 
 
-_IDLE: Final[Mapping[str, str]] = {
-    "--spec": "says its steps itself",
-    "--weights": "holds its weights",
-    "--random-weights": "holds its weights",
-    **dict.fromkeys(NO_RECIPE, "is one network, run once"),
-}
-KIND: Final = SourceKind("MONAI bundle", _claims, _resolve, _IDLE)
+KIND: Final = SourceKind("MONAI bundle", _claims, _resolve, WHOLE_FOLDER | ONE_NETWORK)

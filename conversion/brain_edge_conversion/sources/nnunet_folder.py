@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.errors import WeightsError
-from brain_edge.package.manifest import Card, Licence
+from brain_edge.package.manifest import Card
 from brain_edge_conversion.recipe import GraphSource, ModelSource
+from brain_edge_conversion.sources.own import NOT_STATED, OWN_LICENCE, READ_AS_DATA, WHOLE_FOLDER
 from brain_edge_conversion.sources.request import Request, Resolved, SourceKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import nn
 
     from brain_edge_conversion.networks.nnunet_unet import UNetPlan
@@ -26,11 +25,10 @@ MARKERS: Final = ("plans.json", "plans.pkl", "dataset.json")
 CHECKPOINT: Final = "checkpoint_final.pth"
 ALIAS: Final = re.compile(r"(^|\.)(all_modules|decoder\.encoder)\.")
 """Second names under which dynamic_network_architectures keeps the same tensors."""
-NOT_STATED: Final = "not stated"
 CARD: Final = Card(
     summary="An nnU-Net v2 of the user's own.",
     citation="Isensee et al., nnU-Net, Nature Methods 2021, doi:10.1038/s41592-020-01008-z, for the method",
-    published_figures="not stated",
+    published_figures=NOT_STATED,
     limits=NOT_STATED,
 )
 
@@ -68,7 +66,6 @@ def _resolve(request: Request) -> Resolved:
     build = partial(_build, network_plan(merged, path), (network.channels_in, network.channels_out))
     example = (configuration.patch_size[0], configuration.patch_size[1], configuration.patch_size[2])
     graphs = tuple(GraphSource(graph, build, None, example) for graph in checkpoints)
-    licence = Licence(name="not stated", holder="not stated")
     request.report(f"{MADE_BY}: {trained['configuration']} of {trained['trainer']}, folds {', '.join(checkpoints)}")
     limits = _limits(plans.image_reader_writer)
     if found := _postprocessing(folder):
@@ -76,7 +73,7 @@ def _resolve(request: Request) -> Resolved:
         request.report(f"warning: {left} Compare with masks to which nnUNetv2_apply_postprocessing was not applied")
         limits = left if limits == NOT_STATED else f"{limits} {left}"
     card = msgspec.structs.replace(CARD, limits=limits)
-    return Resolved(ModelSource(spec, graphs, card, licence), checkpoints)
+    return Resolved(ModelSource(spec, graphs, card, OWN_LICENCE), checkpoints)
 
 
 def fold_checkpoints(folder: Path, members: int | None) -> dict[str, Path]:
@@ -140,10 +137,4 @@ def _limits(reader: str) -> str:
     return "The network sees the axes as a file stores them: images must be stored as the training images were."
 
 
-_IDLE: Final[Mapping[str, str]] = {
-    "--spec": "says its steps itself",
-    "--weights": "holds its weights",
-    "--random-weights": "holds its weights",
-    "--trust": "is read as data and runs nothing",
-}
-KIND: Final = SourceKind("nnU-Net v2 results folder", _claims, _resolve, _IDLE)
+KIND: Final = SourceKind("nnU-Net v2 results folder", _claims, _resolve, WHOLE_FOLDER | READ_AS_DATA)

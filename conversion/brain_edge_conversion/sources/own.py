@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from brain_edge_conversion.recipe import Reader
     from brain_edge_conversion.sources.request import Request
 
-OWN_CARD: Final = Card(
-    summary="A network of the user's own.",
-    citation="not stated",
-    published_figures="not stated",
-    limits="not stated",
-)
-OWN_LICENCE: Final = Licence(name="not stated", holder="not stated")
+NOT_STATED: Final = "not stated"
+OWN_CARD: Final = Card("A network of the user's own.", NOT_STATED, NOT_STATED, NOT_STATED)
+OWN_LICENCE: Final = Licence(NOT_STATED, NOT_STATED)
 EXAMPLE_SIDE: Final = 64
 """Side of the volume that a network of the user's is traced with: divisible by 2 six times."""
 
 NO_RECIPE: Final = {"--members": "is no recipe", "--flips": "is no recipe"}
+ONE_NETWORK: Final = dict.fromkeys(NO_RECIPE, "is one network, run once")
 HOLDS_WEIGHTS: Final = dict.fromkeys(("--weights", "--random-weights"), "holds its weights")
+WHOLE_FOLDER: Final = {"--spec": "says its steps itself"} | HOLDS_WEIGHTS
+READ_AS_DATA: Final = {"--trust": "is read as data and runs nothing"}
+"""Options that would do nothing, with the reason (`SourceKind.idle`)."""
 
 
 def own_spec(request: Request) -> ModelSpec:

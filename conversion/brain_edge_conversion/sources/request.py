@@ -24,6 +24,7 @@ class Request:
         weights: a weights file per graph; the name may be empty where the model has one graph.
         spec_file: JSON of the ModelSpec, where the source does not say its steps.
         variant: of a recipe.
+        all_members: of an ensemble, however many there are; `variant` leaves it open then.
         random_weights: do not look for weights; the package is marked.
         trust: the user says that the code may run.
         report: told what is fetched.
@@ -33,9 +34,22 @@ class Request:
     weights: Mapping[str, Path] = field(default_factory=dict)
     spec_file: Path | None = None
     variant: Variant = field(default_factory=Variant)
+    all_members: bool = False
     random_weights: bool = False
     trust: bool = False
     report: Callable[[str], None] = lambda _line: None
+
+    @property
+    def given(self) -> Mapping[str, object]:
+        """What the options were given that some kinds of source have no use for; false where they were not."""
+        return {
+            "--spec": self.spec_file,
+            "--members": self.all_members or self.variant.members is not None,
+            "--flips": self.variant.flips,
+            "--weights": self.weights,
+            "--random-weights": self.random_weights,
+            "--trust": self.trust,
+        }
 
 
 @dataclass(frozen=True)

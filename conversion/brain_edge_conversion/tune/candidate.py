@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from brain_edge.bench.counted import Input, open_counted
+from brain_edge.bench.counted import Input, counted
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.package import ModelPackage, Precision
 from brain_edge.runtime.graph_file import read_graph
 from brain_edge_conversion.budget.coverage import layer_costs
@@ -17,10 +15,11 @@ from brain_edge_conversion.sealing.graph import save_graph
 from brain_edge_conversion.tune.settings import Arithmetic
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Mapping
     from pathlib import Path
 
-    from brain_edge.engine.segmenter import Segmenter
+    from brain_edge.engine.segmenter import WarmSegmenter
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.spec import ModelSpec
     from brain_edge_conversion.budget.coverage import LayerCost
@@ -52,18 +51,17 @@ class Candidate:
         arithmetic = dials.numbers(setting)
         graphs = int8 if arithmetic is Arithmetic.INT8 and int8 is not None else package
         if arithmetic is Arithmetic.BF16:
-            manifest = msgspec.structs.replace(package.manifest, precision=Precision.BF16)
-            graphs = ModelPackage(package.folder, manifest)
+            graphs = package.in_precision(Precision.BF16)
         return cls(graphs, dials.changed(setting))
 
-    def open(self, options: RuntimeOptions, count: Counter[Input] | None = None) -> Segmenter:
-        """A segmenter as `Segmenter.open` would make it of a package with this spec.
+    def open(self, options: RuntimeOptions, count: Counter[Input] | None = None) -> WarmSegmenter:
+        """The graphs between these steps, ready to run.
 
         Args:
             options: of the runtime.
             count: told of each input that a graph is given.
         """
-        return open_counted(self.graphs, options, Counter() if count is None else count, self.spec)
+        return Segmenter.open(self.graphs, options, spec=self.spec, wrap=None if count is None else counted(count))
 
     def write_graphs(self, folder: Path) -> None:
         """The graphs that the spec still needs, each carrying this spec."""

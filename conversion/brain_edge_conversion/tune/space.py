@@ -15,8 +15,8 @@ import msgspec
 
 from brain_edge.bench.counted import Input
 from brain_edge.errors import BrainEdgeError, MissingExtraError
-from brain_edge.evaluation.evidence import Change
 from brain_edge.package import ModelPackage
+from brain_edge.package.manifest import Change
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import judge
 from brain_edge_conversion.budget.coverage import with_kernels
@@ -104,7 +104,7 @@ class SettingsSpace:
                 count.clear()
                 write_mask_of(segmenter, case, masks)
                 self._costs.append(BaselineCost(case.number, self._ledger.operations(self.package, count)))
-        write_baseline(segmenter, cases, masks, self._options.runtime, self._options.budget.unbound)
+        write_baseline(segmenter, cases, masks, self._options.budget.unbound)
 
     def next(self, entries: Sequence[Entry[Setting]]) -> Setting | Stop[Setting]:
         """What the policy says."""
@@ -130,7 +130,7 @@ class SettingsSpace:
         try:
             candidate = self._candidate(choice)
             segmenter = candidate.open(self._options.runtime, count)
-            records = measure(segmenter, setup.splits.searched, setup.masks, setup.subjects, self._options.runtime)
+            records = measure(segmenter, setup.splits.searched, setup.masks, setup.subjects)
         except (BrainEdgeError, ValueError) as error:
             return Entry(choice=choice, problem=str(error), elapsed_s=time.monotonic() - start)
         operations = self._ledger.operations(candidate.graphs, count)

@@ -23,7 +23,7 @@ from brain_edge.spec import Activation, ModelSpec, Stage
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from brain_edge_conversion.recipe import BinaryHead
+    from brain_edge_conversion.recipe import BinaryHead, ModelSource
 
 BACKGROUND: Final = 0
 FOREGROUND: Final = 1
@@ -69,6 +69,13 @@ def can_merge(stage: Stage) -> bool:
     if network.channels_out != 2 or network.activation is not Activation.NONE:
         return False
     return any(step.on_foreground() is not None for step in stage.after)
+
+
+def mergeable_graphs(source: ModelSource) -> frozenset[str]:
+    """Graphs whose two classes become one channel: every member of their stage must, or their mean means nothing."""
+    heads = {graph.graph for graph in source.graphs if graph.binary_head is not None}
+    stages = [stage for stage in source.spec.stages if can_merge(stage) and heads.issuperset(stage.network.graphs)]
+    return frozenset(graph for stage in stages for graph in stage.network.graphs)
 
 
 def _binary(stage: Stage) -> Stage:

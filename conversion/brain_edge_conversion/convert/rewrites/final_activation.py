@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from brain_edge.spec import Activation, Stage
+from brain_edge.spec import Activation, ModelSpec, Stage
 from brain_edge.spec.plan import without_activation
 from brain_edge_conversion.convert.rewrites.nodes import kind, producer
 
@@ -48,6 +48,23 @@ def drop_final_activation(model: Any) -> None:
     result = model.get_results()[0]
     result.input(0).replace_source_output(_last(model).input_value(0))
     model.validate_nodes_and_infer_types()
+
+
+def leave_final_activation(spec: ModelSpec, stage: Stage, model: Any) -> tuple[ModelSpec, list[str]]:
+    """Leave the last activation of a graph to the runtime where its stage needs none; what the spec is then, in words.
+
+    Args:
+        spec: of the model.
+        stage: of it, which runs the graph.
+        model: the graph, changed in place.
+    """
+    activation = final_activation(model)
+    on_logits = with_logits(stage, activation)
+    if on_logits is stage:
+        return spec, []
+    drop_final_activation(model)
+    stages = tuple(on_logits if each is stage else each for each in spec.stages)
+    return msgspec.structs.replace(spec, stages=stages), [f"last {activation} left to the runtime"]
 
 
 def _last(model: Any) -> Any:

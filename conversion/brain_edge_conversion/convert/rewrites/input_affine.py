@@ -22,7 +22,7 @@ from brain_edge.runtime.library import operations
 from brain_edge_conversion.convert.rewrites.nodes import added_bias, kind, only_consumer, per_channel, producer, weights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -80,6 +80,31 @@ def fold_input_affine(stage: Stage, models: Sequence[Any]) -> Stage:
         _fold(_first_convolution(model), affine)
         model.validate_nodes_and_infer_types()
     return msgspec.structs.replace(stage, before=stage.before[:-1])
+
+
+def fold_input_affines(
+    spec: ModelSpec, models: Mapping[str, Any], report: Callable[[str], None]
+) -> tuple[ModelSpec, list[str]]:
+    """Fold the last change of intensity of every stage where that is exact; the spec of that, and what was done.
+
+    Args:
+        spec: of the model.
+        models: the graphs, changed in place.
+        report: told what was folded, and why the rest was not.
+    """
+    stages, lines = list(spec.stages), []
+    for number, stage in enumerate(spec.stages):
+        of_stage = [models[graph] for graph in stage.network.graphs]
+        if (step := last_affine(stage)) is None:
+            continue
+        what = f"{stage.name}: last change of intensity, x * {step.multiply:g} + {step.add:g},"
+        if reason := why_not(spec, stage, of_stage):
+            report(f"not rewritten: {what} stays a step: {reason}")
+            continue
+        stages[number] = fold_input_affine(stage, of_stage)
+        lines.append(f"{what} folded into the first convolution")
+        report(f"rewritten: {lines[-1]}")
+    return msgspec.structs.replace(spec, stages=tuple(stages)), lines
 
 
 def _first_convolution(model: Any) -> Any | None:

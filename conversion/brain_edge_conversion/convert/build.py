@@ -1,0 +1,23 @@
+"""The first stage: the published networks, with their weights, in PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brain_edge.spec.plan import cost_in_words
+from brain_edge_conversion.convert.draft import Built, onward
+
+if TYPE_CHECKING:
+    from brain_edge_conversion.convert.draft import Order
+
+
+def build(draft: Order) -> Built:
+    """Build the network of every graph; an ensemble or a cascade is told what a case will cost.
+
+    Raises:
+        WeightsError: a weights file is refused.
+    """
+    if cost := cost_in_words(draft.source.spec):
+        draft.options.report(cost)
+    published = {graph.graph: graph.build(draft.weights[graph.graph]) for graph in draft.source.graphs}
+    return onward(draft, Built, published=published)

@@ -1,0 +1,40 @@
+"""The comparison of a package with the published networks, on a real head."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from brain_edge.package import ModelPackage, Precision
+from brain_edge.runtime.session import open_sessions
+from brain_edge_conversion.convert.draft import Compared, onward
+from brain_edge_conversion.convert.parity import RecallingSession, Side, TorchSession, find_parity
+from brain_edge_conversion.convert.rewrites.outputs import with_one_output
+
+if TYPE_CHECKING:
+    from brain_edge_conversion.convert.draft import Saved
+
+
+def compare(draft: Saved) -> Compared:
+    """Run both on the study, in f32 whatever precision is deployed: this is about the conversion, not about rounding.
+
+    Raises:
+        ParityError: there is nothing to compare; what is too far apart is among the findings.
+    """
+    draft.options.report("comparing with PyTorch on a real volume")
+    package = draft.package
+    published = {
+        graph.graph: TorchSession(with_one_output(draft.published[graph.graph], graph.output))
+        for graph in draft.source.graphs
+    }
+    in_f32 = msgspec.structs.replace(package.manifest, precision=Precision.F32)
+    converted = open_sessions(ModelPackage(package.folder, in_f32))
+    # beside the graphs: on the disk that the package needs anyway, and gone with a draft that is given up
+    with tempfile.TemporaryDirectory(dir=package.folder) as answers:
+        recalling = {graph: RecallingSession(graph, session, Path(answers)) for graph, session in converted.items()}
+        sides = Side(draft.source.spec, published), Side(package.spec, recalling)
+        findings = find_parity(*sides, draft.study, draft.options.limits, draft.suspects)
+    return onward(draft, Compared, findings=findings)

@@ -1,0 +1,70 @@
+"""The rewrites of the networks, where only PyTorch knows what is meant: before they are traced.
+
+Those of a graph, whatever it was made from, follow when it is traced.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from brain_edge.spec import canonical_json
+from brain_edge_conversion.convert.draft import Rewrite, Rewritten, onward
+from brain_edge_conversion.convert.rewrites.binary_head import merge_binary_head, mergeable_graphs, with_binary_heads
+from brain_edge_conversion.convert.rewrites.dropout import idle_dropouts
+from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms, use_instance_statistics
+from brain_edge_conversion.convert.rewrites.window_attention import attend_in_parts, window_attentions
+from brain_edge_conversion.specification import spec_from_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from brain_edge_conversion.convert.draft import Probed
+    from brain_edge_conversion.recipe import GraphSource
+
+
+def rewrite(draft: Probed) -> Rewritten:
+    """Rewrite a copy of every network that is traced, where rewrites are wanted.
+
+    The published networks stay as they are: parity is measured against them.
+
+    Raises:
+        BrainEdgeError: a network is not what its recipe says.
+        WeightsError: its layers cannot be changed.
+    """
+    source = draft.source
+    spec = spec_from_json(canonical_json(source.spec), source.spec.name)
+    merged = mergeable_graphs(source) if draft.options.rewrites else frozenset()
+    rewritten = {
+        graph.graph: _rewritten(draft, graph, merge=graph.graph in merged)
+        if draft.options.rewrites and graph.read is None
+        else Rewrite(draft.published[graph.graph])
+        for graph in source.graphs
+    }
+    return onward(draft, Rewritten, spec=with_binary_heads(spec, merged), rewritten=rewritten)
+
+
+def _rewritten(draft: Probed, graph: GraphSource, *, merge: bool) -> Rewrite:
+    module = _own_module(draft, graph)
+    lines = []
+    if trapped := trapped_norms(module):
+        use_instance_statistics(module, trapped)
+        lines.append(f"unused running statistics removed from {len(trapped)} norm layers")
+    # the tracer sees how many windows there are, and so they have to be as many in every image
+    if graph.has_fixed_sides and (attentions := window_attentions(module)):
+        attend_in_parts(module, attentions)
+        lines.append(f"windows of {len(attentions)} attention layers in parts")
+    if merge and graph.binary_head is not None:
+        merge_binary_head(module, graph.binary_head)
+        lines.append(f"softmax over two classes merged into {graph.binary_head.linear}")
+    if graph.output is not None:
+        lines.append(f"all outputs but {graph.output!r} left out")
+    if dropouts := idle_dropouts(module):
+        lines.append(f"{len(dropouts)} dropout layer{'s' if len(dropouts) > 1 else ''} left out")
+    return Rewrite(module, tuple(lines))
+
+
+def _own_module(draft: Probed, graph: GraphSource) -> nn.Module:
+    if graph.rewritable is None:
+        return copy.deepcopy(draft.published[graph.graph])
+    return graph.rewritable(draft.weights[graph.graph])
