@@ -40,7 +40,18 @@ def test_the_commands_of_the_page_are_run_as_they_stand(place: Path, tmp_path: P
 def test_it_needs_neither_pytorch_nor_nncf_and_says_what_it_changed(place: Path, tmp_path: Path):
     done = child(
         *("tune", place / "brain-fp32", "--calibration", place / "heads/cohort.toml", "--max-dice-drop", "0.3"),
-        *("--max-case-drop", "0.9", "-o", tmp_path / "tuned", "--threads", "1", "--rounds", "1"),
+        *(
+            "--max-case-drop",
+            "0.9",
+            "--max-hd95-increase-mm",
+            "1000",
+            "-o",
+            tmp_path / "tuned",
+            "--threads",
+            "1",
+            "--rounds",
+            "1",
+        ),
         *("--time-limit", "0.0001", "--quiet"),
         without=WITHOUT_BUILD_SIDE,
     )

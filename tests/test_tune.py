@@ -44,7 +44,9 @@ TIGHT = 1e-5
 
 
 def options(max_dice_drop: float, **changes: object) -> TuneOptions:
-    budget = AccuracyBudget(max_dice_drop=max_dice_drop, max_case_drop=0.9, min_int8_share=0.0)
+    budget = AccuracyBudget(
+        max_dice_drop=max_dice_drop, max_case_drop=0.9, max_hd95_increase_mm=1000.0, min_int8_share=0.0
+    )
     return replace(TuneOptions(budget=budget, rounds=0, runtime=ONE_THREAD), **changes)
 
 
