@@ -79,7 +79,7 @@ ONLY_MAKERS = {
     # PyTorch's networks between the same steps
     "Segmenter": "brain_edge_conversion.convert.parity brain_edge_conversion.demo.published_network",
     # the parity check asks graph by graph
-    "open_sessions": "brain_edge.engine.segmenter brain_edge_conversion.convert.convert",
+    "open_sessions": "brain_edge.engine.segmenter brain_edge_conversion.convert.compare",
     **dict.fromkeys(("GraphSession", "SessionPool", "CompiledGraph"), "brain_edge.runtime.session"),
     # the profiler compiles a graph again, with counters
     "GraphCompiler": "brain_edge.runtime.session brain_edge.bench.profile",
@@ -256,7 +256,7 @@ STAGES = ("build", "probe", "rewrite", "trace", "save", "compare", "self_test", 
 
 def test_convert_reads_like_its_docstring():
     """It calls the stages in order, each of a module of its name, and hands what one returns to the next."""
-    module = "brain_edge_conversion.convert.convert"
+    module = "brain_edge_conversion.convert.compare"
     path = modules(PACKAGES["brain_edge_conversion"])[module]
     assert {f"brain_edge_conversion.convert.{stage}.{stage}" for stage in STAGES} <= set(imported(path, module))
     (verb,) = (node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef))

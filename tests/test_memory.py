@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -234,7 +235,7 @@ class TestTheMachine:
     def test_a_header_that_promises_more_than_there_is_is_refused_before_it_is_read(self, tmp_path, monkeypatch):
         path = tmp_path / "large.nii.gz"
         write_image(Volume(voxels((60, 60, 60), 1), Geometry((60, 60, 60), np.eye(4))), path)
-        monkeypatch.setattr("brain_edge.machine.process._free_in_machine", lambda: 2**19)
+        monkeypatch.setattr("brain_edge.machine.process._free_bytes", lambda: 2**19)
         with pytest.raises(InputError, match=r"large\.nii\.gz needs 0 MiB of memory and 0 MiB are free; close"):
             read_volume(path)
 
@@ -253,7 +254,7 @@ class TestTheMachine:
             file.write(bytes(10**6))
         with path.open("ab") as file:
             file.truncate(10**6)
-        monkeypatch.setattr("brain_edge.machine.process._free_in_machine", lambda: 2**31)
+        monkeypatch.setattr("brain_edge.machine.process._free_bytes", lambda: 2**31)
         with pytest.raises(InputError, match=r"large\.nii\.gz needs 3814 MiB of memory and 2048 MiB are free; close"):
             read_volume(path)
 
@@ -327,7 +328,7 @@ class TestCgroups:
         (inner / "memory.max").write_text(str(2**30))
         (inner / "memory.current").write_text(str(2**29))
         (inner / "memory.stat").write_text("anon 5\ninactive_file 1024\n")
-        monkeypatch.setattr(process, "_free_in_machine", lambda: 2**40)
+        monkeypatch.setattr(process.psutil, "virtual_memory", lambda: SimpleNamespace(available=2**40))
         assert available_bytes() - rss_bytes() == pytest.approx(2**29 + 1024, abs=2**22)
 
 

@@ -208,11 +208,12 @@ def accept_weights(package: ModelPackage, *, allow_untrained: bool) -> None:
     Raises:
         WeightsError: the weights are random.
     """
-    from brain_edge.package.trained import is_random, require_trained
+    from brain_edge.package.manifest import WeightsStatus
+    from brain_edge.package.trained import require_trained
 
     if package.manifest.mark:
         click.echo(f"warning: the weights of {package.folder} were {package.manifest.mark}", err=True)
-    if not is_random(package):
+    if package.manifest.weights_status is not WeightsStatus.RANDOM:
         return
     if not allow_untrained:
         require_trained(package, "its mask means nothing; say --allow-untrained if that is what you want")

@@ -146,7 +146,9 @@ def axis_moves(source: str, target: str) -> AxisMoves:
     for code in (source, target):
         if not is_orientation(code):
             raise GeometryError(f"expected an orientation of three letters such as RAS or SPL, got {code!r}")
-    first, second, third = (_find_axis(source, letter) for letter in target)
+    axes = [next(axis for axis, pair in enumerate(AXIS_PAIRS) if letter in pair) for letter in target]
+    places = [next(k for k, have in enumerate(source) if have in AXIS_PAIRS[axis]) for axis in axes]
+    first, second, third = ((k, source[k] != letter) for k, letter in zip(places, target, strict=True))
     return (first, second, third)
 
 
@@ -169,12 +171,6 @@ def share_inside(voxels: np.ndarray[Any, Any], reference: Geometry, other: Geome
     mapped = voxels @ matrix[:3, :3].T + matrix[:3, 3]
     inside = (mapped >= -0.5) & (mapped <= np.array(other.shape) - 0.5)
     return float(inside.all(axis=1).mean())
-
-
-def _find_axis(source: str, letter: str) -> tuple[int, bool]:
-    pair = next(pair for pair in AXIS_PAIRS if letter in pair)
-    axis = next(k for k, have in enumerate(source) if have in pair)
-    return axis, source[axis] != letter
 
 
 def _shape(sides: object) -> Shape:

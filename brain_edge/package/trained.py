@@ -11,11 +11,6 @@ if TYPE_CHECKING:
     from brain_edge.package.reader import ModelPackage
 
 
-def is_random(package: ModelPackage) -> bool:
-    """Whether a package was converted without weights, so that its masks mean nothing."""
-    return package.manifest.weights_status is WeightsStatus.RANDOM
-
-
 def require_trained(package: ModelPackage, consequence: str) -> None:
     """Refuse random weights.
 
@@ -26,5 +21,5 @@ def require_trained(package: ModelPackage, consequence: str) -> None:
     Raises:
         WeightsError: the weights are random.
     """
-    if is_random(package):
+    if package.manifest.weights_status is WeightsStatus.RANDOM:
         raise WeightsError(f"{package.folder}: the weights of this package are random, {consequence}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from brain_edge.errors import BrainEdgeError, InputError, OutputError, UsageError
@@ -113,8 +114,12 @@ def plan_batch(
             )
     names = [sequence.name for sequence in spec.inputs]
     folders_given = [path for _, path in given if input_kind(path) is InputKind.FOLDER]
-    for folder in folders_given:
-        _require_outside(folder, folders)
+    for folder, path in product(folders_given, folders.paths()):
+        if is_same_file(path, folder) or folder.resolve() in path.resolve().parents:
+            raise UsageError(
+                f"{path}: results would lie among the images of {folder}, and the next run would take them for "
+                "images; choose another folder for them"
+            )
     found = [case for folder in folders_given for case in _cases_in(folder, names)]
     files = [(name, path) for name, path in given if path not in folders_given]
     cases = tuple(_with_outputs(case, folders) for case in (*_named_cases(files, spec), *found))
@@ -217,15 +222,6 @@ def _require_no_dicom(given: Iterable[NamedInput], folders: Outputs, series: Seq
         raise UsageError(
             f"{folders.mask} is a folder, and masks in it are NIfTI of images; leave out what is for DICOM"
         )
-
-
-def _require_outside(folder: Path, outputs: Outputs) -> None:
-    for path in outputs.paths():
-        if is_same_file(path, folder) or folder.resolve() in path.resolve().parents:
-            raise UsageError(
-                f"{path}: results would lie among the images of {folder}, and the next run would take them for "
-                "images; choose another folder for them"
-            )
 
 
 def _require_apart(cases: Sequence[Job | UnplannedCase], records: Path) -> None:

@@ -99,15 +99,15 @@ class Font(NamedTuple):
 
     def wrapped(self, sentences: Iterable[str], width_px: float) -> list[str]:
         """Lines that fit a width, each sentence on lines of its own; a word that does not fit is broken."""
-        return [line for sentence in sentences for line in self._wrapped(sentence, width_px)]
-
-    def _wrapped(self, sentence: str, width_px: float) -> list[str]:
-        characters = max(len(sentence), 1)
-        lines = textwrap.wrap(sentence, characters)
-        while characters > 1 and any(self.width_px(line) > width_px for line in lines):
-            characters = int(characters * 0.95)
+        wrapped = []
+        for sentence in sentences:
+            characters = max(len(sentence), 1)
             lines = textwrap.wrap(sentence, characters)
-        return lines
+            while characters > 1 and any(self.width_px(line) > width_px for line in lines):
+                characters = int(characters * 0.95)
+                lines = textwrap.wrap(sentence, characters)
+            wrapped += lines
+        return wrapped
 
 
 class Line(NamedTuple):

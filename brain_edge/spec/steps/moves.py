@@ -116,7 +116,8 @@ class Resized(Move):
             weights = axis_weights(source, target[axis], interpolation)[slice(*span)]
             touched = np.flatnonzero(weights.any(axis=0))
             first, last = int(touched[0]), int(touched[-1]) + 1
-            slab = _interpolated(rest.slab(axis, (first, last)), axis + 1, weights[:, first:last])
+            planes = np.tensordot(weights[:, first:last], rest.slab(axis, (first, last)), axes=(1, axis + 1))
+            slab = np.ascontiguousarray(np.moveaxis(planes, 0, axis + 1), dtype=np.float32)
         sides = [span[1] - span[0] if a == axis else side for a, side in enumerate(target)]
         return resize(slab, sides, interpolation)
 
@@ -165,9 +166,3 @@ def take_box(voxels: Array, box: Box, fill: float = 0.0) -> Array:
     place = (slice(at, at + n) for at, n in zip(offsets, cut.shape[1:], strict=True))
     filled[(slice(None), *place)] = cut
     return filled
-
-
-def _interpolated(slab: Array, axis: int, weights: Array) -> Array:
-    """Weights (planes, touched) along one axis of (C, I, J, K)."""
-    moved = np.tensordot(weights, slab, axes=(1, axis))
-    return np.ascontiguousarray(np.moveaxis(moved, 0, axis), dtype=np.float32)
