@@ -256,7 +256,7 @@ STAGES = ("build", "probe", "rewrite", "trace", "save", "compare", "self_test", 
 
 def test_convert_reads_like_its_docstring():
     """It calls the stages in order, each of a module of its name, and hands what one returns to the next."""
-    module = "brain_edge_conversion.convert.compare"
+    module = "brain_edge_conversion.convert.convert"
     path = modules(PACKAGES["brain_edge_conversion"])[module]
     assert {f"brain_edge_conversion.convert.{stage}.{stage}" for stage in STAGES} <= set(imported(path, module))
     (verb,) = (node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef))

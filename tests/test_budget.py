@@ -109,7 +109,8 @@ TABLE = [
         [with_reference(1, 0.001), without_reference(2, 0.5)],
         {},
         [
-            "mean disagreement of label 1 with the baseline is 0.50000 over the cases without a reference, the limit is 0.03"
+            "mean disagreement of label 1 with the baseline is 0.50000 over the cases without a reference, the limit "
+            "is 0.03"
         ],
         id="and are bound by their disagreement",
     ),
