@@ -11,7 +11,14 @@ from brain_edge.evaluation.cohort.cases import (
     shipped_cohorts,
     study_for,
 )
-from brain_edge.evaluation.cohort.check import CheckedCase, RefusedCase, check_case, check_cohort, require_cases
+from brain_edge.evaluation.cohort.check import (
+    CheckedCase,
+    RefusedCase,
+    check_case,
+    check_cohort,
+    distinct_cases,
+    require_cases,
+)
 from brain_edge.evaluation.cohort.create import CohortPlan, Grouping, create_cohort
 from brain_edge.evaluation.cohort.manifest import (
     CaseEntry,
@@ -37,6 +44,7 @@ __all__ = [
     "check_case",
     "check_cohort",
     "create_cohort",
+    "distinct_cases",
     "fetch_cohort",
     "load_case",
     "load_cohort",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 from msgspec import UNSET
 
 from brain_edge.errors import ParityError
+from brain_edge.image.identity import image_sha256
 from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.package import Manifest, ModelPackage, NumberFormat, Precision, WeightsStatus, graph_path
 from brain_edge.package.digest import sha256_of
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from brain_edge.image.volume import Study, Volume
+    from brain_edge.image.volume import Study
     from brain_edge.package.manifest import StageZero
     from brain_edge.spec import ModelSpec, Stage
     from brain_edge_conversion.recipe import GraphSource, ModelSource
@@ -307,15 +306,10 @@ def _compare(
     converted = open_sessions(ModelPackage(package.folder, in_f32))
     suspects = {graph: trapped_norms(module) for graph, module in published.items()}
     limits, findings = judged
-    hashes = findings.input_sha256 = tuple(voxel_sha256(volume) for volume in study.volumes.values())
+    hashes = findings.input_sha256 = tuple(image_sha256(volume) for volume in study.volumes.values())
     # beside the graphs: on the disk that the package needs anyway, and gone with a draft that is given up
     with tempfile.TemporaryDirectory(dir=package.folder) as answers:
         recalling = {graph: RecallingSession(graph, session, Path(answers)) for graph, session in converted.items()}
         sides = Side(source.spec, reference), Side(package.spec, recalling)
         graphs, mask_dice = require_parity(*sides, study, limits, suspects, findings)
     return Parity(input_sha256=hashes, graphs=graphs, mask_dice=mask_dice)
-
-
-def voxel_sha256(volume: Volume) -> str:
-    """SHA-256 of the intensities, float32 in C order: names an image without naming a file."""
-    return hashlib.sha256(np.ascontiguousarray(volume.voxels, dtype=np.float32).data).hexdigest()
