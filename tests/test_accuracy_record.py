@@ -44,6 +44,7 @@ def judgement(records: list[AccuracyCase], header: dict[str, bool] | None = None
     known: dict[str, Any] = {
         "isas": (),
         "searched_on": Split.VALIDATION,
+        "seen_images": frozenset(),
         "earlier": 0,
         "trials": (),
         "facts": Facts(changes=("performance preset",)),

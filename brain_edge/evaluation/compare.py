@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import UsageError
-from brain_edge.evaluation.cohort import load_case, require_cases
+from brain_edge.evaluation.cohort import distinct_cases, load_case, require_cases
 from brain_edge.evaluation.cohort.manifest import Split
 from brain_edge.evaluation.evaluate import (
     NO_ACCURACY,
-    distinct_cases,
     limits_of_cohort,
     limits_of_package,
     number,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from brain_edge.deploy.fetch import Report
-    from brain_edge.evaluation.cohort import Case, Cohort
+    from brain_edge.evaluation.cohort import Case, CheckedCase, Cohort
     from brain_edge.image.volume import Mask
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
@@ -130,8 +129,8 @@ def compare_packages(
             f"{baseline.folder}: expected a package with the labels of {candidate.folder}, "
             f"got {', '.join(baseline.spec.label_names().values())}"
         )
-    cases = distinct_cases(cohort.cases(split))
-    require_cases(cases, candidate.spec, report)
+    checked = distinct_cases(require_cases(cohort.cases(split), candidate.spec, report))
+    cases = [each.case for each in checked]
     first, second = (Segmenter.open(package, options) for package in (baseline, candidate))
     compared = tuple(compare(first, second, told(cases, report)))
     return Comparison(
@@ -141,14 +140,14 @@ def compare_packages(
         cohort=cohort.manifest.name,
         cohort_sha256=cohort.sha256,
         split=split,
-        limits=tuple(dict.fromkeys(_limits((baseline, candidate), cohort, cases))),
+        limits=tuple(dict.fromkeys(_limits((baseline, candidate), cohort, checked))),
         summaries=tuple(_summary(label, compared) for label in candidate.spec.label_names()),
         cases=compared,
     )
 
 
-def _limits(packages: Iterable[ModelPackage], cohort: Cohort, cases: Sequence[Case]) -> Iterator[str]:
-    known = sum(case.has_reference for case in cases)
+def _limits(packages: Iterable[ModelPackage], cohort: Cohort, cases: Sequence[CheckedCase]) -> Iterator[str]:
+    known = sum(each.case.has_reference for each in cases)
     yield f"With a reference mask: {known} of {len(cases)} cases."
     if not known:
         yield "Nothing is known about accuracy on these images, only how far the masks agree."

@@ -14,7 +14,7 @@ import numpy as np
 
 from brain_edge.engine.segmenter import Segmentation, Segmenter
 from brain_edge.errors import ImplausibleError, UsageError
-from brain_edge.evaluation.cohort import load_case, require_cases, study_for
+from brain_edge.evaluation.cohort import distinct_cases, load_case, require_cases, study_for
 from brain_edge.evaluation.cohort.manifest import Split
 from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.evaluation.lesion_wise import LesionWise, RegionSummary, lesion_wise, summarize_region
@@ -124,14 +124,13 @@ def evaluate(
             this model: said before anything runs.
     """
     package = None if isinstance(model, Segmenter) else model
-    cases = distinct_cases(cohort.cases(split))
     if package is not None:
         require_trained(package, NO_ACCURACY)
     segmenter = model if isinstance(model, Segmenter) else Segmenter.open(model, options)
     wanted = dict(regions or {})
     _require_labels(wanted, segmenter.spec)
-    checked = require_cases(cases, segmenter.spec, report)
-    results = [_judged(segmenter, case, wanted) for case in told(cases, report)]
+    checked = distinct_cases(require_cases(cohort.cases(split), segmenter.spec, report))
+    results = [_judged(segmenter, case, wanted) for case in told([each.case for each in checked], report)]
     scored = tuple(result for result in results if result.scores)
     return Evaluation(
         model=segmenter.spec.name,
@@ -141,7 +140,7 @@ def evaluate(
         licence=cohort.manifest.licence,
         citation=cohort.manifest.citation,
         split=split,
-        limits=(*_limits(cohort, package, cases, results), *(_lesion_limits(checked) if wanted else ())),
+        limits=(*_limits(cohort, package, checked, results), *(_lesion_limits(checked) if wanted else ())),
         labels=segmenter.spec.labels,
         summaries=summarize(result.scores for result in scored),
         cases=scored,
@@ -165,14 +164,6 @@ def segment_case(segmenter: Segmenter, study: Study) -> Segmentation:
     except ImplausibleError as error:
         empty = Mask(np.zeros(given.geometry.shape, dtype=np.uint8), given.geometry)
         return Segmentation(empty, (Flag(FlagKind.EMPTY, str(error), 0.0, 0.0, 0.0),))
-
-
-def distinct_cases(cases: Sequence[Case]) -> tuple[Case, ...]:
-    """The cases without those that a demonstration lists again for another split."""
-    first: dict[frozenset[str], Case] = {}
-    for case in cases:
-        first.setdefault(frozenset(entry.sha256 for entry in case.inputs.values()), case)
-    return tuple(first.values())
 
 
 def format_table(evaluation: Evaluation) -> str:
@@ -256,7 +247,7 @@ def _judged(segmenter: Segmenter, case: Case, regions: Mapping[str, tuple[int, .
 
 
 def _limits(
-    cohort: Cohort, package: ModelPackage | None, cases: Sequence[Case], results: Sequence[CaseScores]
+    cohort: Cohort, package: ModelPackage | None, cases: Sequence[CheckedCase], results: Sequence[CaseScores]
 ) -> Iterator[str]:
     judged = [result for result in results if result.scores]
     subjects = {result.subject for result in judged}
@@ -276,7 +267,7 @@ def limits_of_cohort(cohort: Cohort) -> Iterator[str]:
         yield "The images are synthetic; no statement about accuracy on real ones."
 
 
-def limits_of_package(package: ModelPackage, cohort: Cohort, cases: Sequence[Case]) -> Iterator[str]:
+def limits_of_package(package: ModelPackage, cohort: Cohort, cases: Sequence[CheckedCase]) -> Iterator[str]:
     """What figures of a package on some cases of a cohort do not say, because it has seen them before."""
     if package.manifest.mark:
         yield f"The weights were {package.manifest.mark}: a Dice on those cases is on what they have seen."
@@ -285,17 +276,13 @@ def limits_of_package(package: ModelPackage, cohort: Cohort, cases: Sequence[Cas
         yield from _limits_of_evidence(evidence, cohort, cases)
 
 
-def _limits_of_evidence(evidence: Evidence, cohort: Cohort, cases: Sequence[Case]) -> Iterator[str]:
+def _limits_of_evidence(evidence: Evidence, cohort: Cohort, cases: Sequence[CheckedCase]) -> Iterator[str]:
     if evidence.cohort_sha256 != cohort.sha256:
-        if known := _known_images(evidence, cases):
+        seen = frozenset(evidence.seen_images)
+        if known := sum(not seen.isdisjoint(each.hashes) for each in cases):
             yield f"{known} of the cases are images that the settings of the package were chosen on, in another cohort."
-    elif {case.entry.split for case in cases} - {Split.TEST}:
+    elif {each.case.entry.split for each in cases} - {Split.TEST}:
         yield "The settings of this package were chosen on cases of this cohort; only its test split is new to it."
-
-
-def _known_images(evidence: Evidence, cases: Sequence[Case]) -> int:
-    seen = set(evidence.seen_images)
-    return sum(any(image.sha256 in seen for image in case.entry.inputs.values()) for case in cases)
 
 
 def _lesion_limits(cases: Sequence[CheckedCase]) -> Iterator[str]:

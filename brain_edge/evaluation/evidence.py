@@ -250,7 +250,7 @@ class Evidence(Value, frozen=True, kw_only=True):
         cohort_sha256: of the cohort manifest.
         demonstration: True where one head stands in for many.
         searched_on: the split that the search has seen.
-        seen_images: SHA-256 of the image files that ranges and settings were chosen on.
+        seen_images: hashes (`image_sha256`) of the images that ranges and settings were chosen on.
         subjects: how many people were judged.
         next_patient: what the figures say about a new subject, in one sentence.
         earlier_candidates: how many other packages were judged on the same test images before this one, as far as

@@ -36,6 +36,7 @@ class Case:
         entry: subject, visit, split and files.
         inputs: the images in the order of the cohort's sequences; the first one gives the grid.
         labels: value in the reference file -> label of the model; empty: as they are.
+        demo: one image may be in several cases.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Case:
     entry: CaseEntry
     inputs: Mapping[str, FileEntry]
     labels: Mapping[int, int]
+    demo: bool = False
 
     @property
     def title(self) -> str:
@@ -96,7 +98,8 @@ class Cohort:
 
     def _case(self, number: int, entry: CaseEntry) -> Case:
         inputs = {name: entry.inputs[name] for name in self.manifest.sequences if name in entry.inputs}
-        return Case(number, self.called, self.path.parent, entry, inputs, self.manifest.relabelling)
+        manifest = self.manifest
+        return Case(number, self.called, self.path.parent, entry, inputs, manifest.relabelling, manifest.demo)
 
 
 @dataclass(frozen=True)

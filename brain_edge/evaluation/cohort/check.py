@@ -1,23 +1,44 @@
-"""Is every case of a cohort there, unchanged and readable? Asked before hours are spent on the first ones."""
+"""Is every case of a cohort there, unchanged, readable and there once? Asked before hours are spent on the first."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from brain_edge.engine.assembly import assemble
 from brain_edge.errors import InputError
 from brain_edge.evaluation.cohort.cases import load_case, study_for
+from brain_edge.evaluation.cohort.manifest import person_key
+from brain_edge.image.identity import COPY_CORRELATION, image_sha256, likeness, thumbnail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from brain_edge.deploy.fetch import Report
     from brain_edge.evaluation.cohort.cases import Case, Cohort
     from brain_edge.image.geometry import Shape, Vector
+    from brain_edge.image.volume import FloatArray, Volume
     from brain_edge.spec import ModelSpec
+
+
+@dataclass(frozen=True, eq=False)
+class SeenImage:
+    """What an image is known by when its voxels are gone.
+
+    Attributes:
+        sha256: of the image, not of its file (`image_sha256`).
+        thumbnail: as `brain_edge.image.identity.thumbnail` makes it.
+    """
+
+    sha256: str
+    thumbnail: FloatArray | None
+
+    @classmethod
+    def of(cls, volume: Volume) -> SeenImage:
+        """Of an image that has been read."""
+        return cls(image_sha256(volume), thumbnail(volume))
 
 
 @dataclass(frozen=True)
@@ -28,12 +49,19 @@ class CheckedCase:
         case: which one.
         shape, spacing_mm: of the grid.
         labels: values of the reference mask after relabelling, without background; None without a mask.
+        images: sequence name -> what its image is known by.
     """
 
     case: Case
     shape: Shape
     spacing_mm: Vector
     labels: tuple[int, ...] | None
+    images: Mapping[str, SeenImage]
+
+    @property
+    def hashes(self) -> frozenset[str]:
+        """Of its images."""
+        return frozenset(image.sha256 for image in self.images.values())
 
 
 @dataclass(frozen=True)
@@ -70,21 +98,32 @@ def check_case(case: Case, spec: ModelSpec | None = None) -> CheckedCase:
                 f"{case.title}: the reference mask is empty, which that of {spec.name} never is; correct it, or leave "
                 "it out of the cohort"
             )
-    return CheckedCase(case, study.geometry.shape, study.geometry.spacing_mm, labels)
+    images = {name: SeenImage.of(volume) for name, volume in study.volumes.items()}
+    return CheckedCase(case, study.geometry.shape, study.geometry.spacing_mm, labels, images)
 
 
 def check_cohort(cohort: Cohort, report: Report | None = None) -> tuple[CheckedCase | RefusedCase, ...]:
     """Check every case of a cohort; a problem of one case does not hide those of the others."""
-    return tuple(_checked(case) for case in _told(cohort.cases(), report))
+    seen: list[_Known] = []
+    return tuple(_checked(case, seen) for case in _told(cohort.cases(), report))
 
 
 def require_cases(cases: Sequence[Case], spec: ModelSpec, report: Report | None = None) -> tuple[CheckedCase, ...]:
     """Check that a model can run on all of these cases, before it runs on the first one.
 
     Raises:
-        InputError: the first case that cannot be used with this model.
+        InputError: the first case that cannot be used with this model, or whose image is that of a case before it.
     """
-    return tuple(check_case(case, spec) for case in _told(cases, report))
+    seen: list[_Known] = []
+    return tuple(_once(check_case(case, spec), seen) for case in _told(cases, report))
+
+
+def distinct_cases(cases: Iterable[CheckedCase]) -> tuple[CheckedCase, ...]:
+    """The cases without those whose images a demonstration lists again."""
+    first: dict[frozenset[str], CheckedCase] = {}
+    for case in cases:
+        first.setdefault(case.hashes, case)
+    return tuple(first.values())
 
 
 def _told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
@@ -94,11 +133,44 @@ def _told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
         yield case
 
 
-def _checked(case: Case) -> CheckedCase | RefusedCase:
+def _checked(case: Case, seen: list[_Known]) -> CheckedCase | RefusedCase:
     try:
-        return check_case(case)
+        return _once(check_case(case), seen)
     except InputError as error:
         return RefusedCase(case, str(error))
+
+
+def _once(checked: CheckedCase, seen: list[_Known]) -> CheckedCase:
+    """The case, whose images are remembered, if none of them was seen before."""
+    for name, image in () if checked.case.demo else checked.images.items():
+        _require_new((checked.case, name, image), seen)
+        seen.append((checked.case, name, image))
+    return checked
+
+
+def _require_new(new: _Known, seen: Sequence[_Known]) -> None:
+    case, name, image = new
+    remedy = "or say `demo = true` in the cohort, and results are marked as a demonstration"
+    for other, other_name, known in seen:
+        both = f"{name} of {case.title} and {other_name} of {other.title}"
+        if image.sha256 == known.sha256:
+            raise InputError(
+                f"{both} are the same image, voxel by voxel, whatever their files look like; an image counted twice "
+                f"weighs double, or leaks from one split into another: remove one of them, {remedy}"
+            )
+        if person_key(case.entry.subject) == person_key(other.entry.subject):
+            continue
+        alike = likeness(image.thumbnail, known.thumbnail)
+        if alike > COPY_CORRELATION:
+            raise InputError(
+                f"{both} are one head under two subjects (correlation {alike:.4f}; that of two people is below "
+                f"{COPY_CORRELATION:g}), stored, scaled or resampled in another way: remove one of them, give both the "
+                f"same subject if they are two images of one person, {remedy}"
+            )
+
+
+_Known: TypeAlias = tuple["Case", str, SeenImage]
+"""Case, sequence and what its image is known by."""
 
 
 def _require_declared(case: Case, labels: tuple[int, ...], spec: ModelSpec) -> None:

@@ -15,10 +15,9 @@ from brain_edge.package.digest import sha256_of
 from brain_edge.spec import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from brain_edge.evaluation.cohort import Case
     from brain_edge.package import ModelPackage
 
 LOG: Final = ".brain-edge-test-looks.jsonl"
@@ -31,17 +30,13 @@ class Look(Value, frozen=True):
     candidate: str
 
 
-def look_at(candidate: ModelPackage, cases: Sequence[Case]) -> Look:
-    """The judgement of a candidate on test cases: a candidate is its graphs, whose files carry the spec."""
+def look_at(candidate: ModelPackage, images: Iterable[str]) -> Look:
+    """The judgement of a candidate on images, by their hashes: it is its graphs, whose files carry the spec."""
     graphs = (candidate.graph_file(graph) for graph in candidate.spec.graphs)
     hashes = "+".join(sha256_of(file.with_suffix(suffix)) for file in graphs for suffix in (".xml", ".bin"))
-    return Look(test_images=images_sha256(cases), candidate=hashes)
-
-
-def images_sha256(cases: Sequence[Case]) -> str:
-    """Of the images of these cases: another title or calibration split makes no new test images."""
-    hashes = sorted(entry.sha256 for case in cases for entry in case.inputs.values())
-    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+    # of the images: another title, file or calibration split makes no new ones
+    named = hashlib.sha256("\n".join(sorted(images)).encode()).hexdigest()
+    return Look(test_images=named, candidate=hashes)
 
 
 def record_look(folder: Path, look: Look) -> int:

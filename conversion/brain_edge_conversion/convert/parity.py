@@ -13,6 +13,7 @@ from scipy.special import expit, softmax
 from brain_edge.engine.phantom_study import outcome
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import ParityError
+from brain_edge.image.identity import image_sha256
 from brain_edge.image.metrics import least_dice
 from brain_edge.package.manifest import GraphParity, Parity
 from brain_edge.spec import Activation
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from brain_edge.image.volume import FloatArray, LabelArray, Study, Volume
+    from brain_edge.image.volume import FloatArray, LabelArray, Study
     from brain_edge.runtime.protocol import Session
     from brain_edge.spec import ModelSpec
 
@@ -208,7 +209,7 @@ def find_parity(
         ParityError: there is nothing to compare: outputs of one value or of different shapes.
     """
     graphs, wanted = compare_graphs(published, converted, study)
-    parity = Parity(input_sha256=tuple(map(_voxel_sha256, study.volumes.values())), graphs=graphs, mask_dice=None)
+    parity = Parity(input_sha256=tuple(map(image_sha256, study.volumes.values())), graphs=graphs, mask_dice=None)
     for graph in graphs:
         if exceeds(graph, limits):
             return Findings(parity, _words(graph, limits, suspects.get(graph.graph, ())))
@@ -230,11 +231,6 @@ def require_parity(findings: Findings) -> Parity:
     if findings.failure:
         raise ParityError(findings.failure)
     return findings.parity
-
-
-def _voxel_sha256(volume: Volume) -> str:
-    """SHA-256 of the intensities, float32 in C order: names an image without naming a file."""
-    return hashlib.sha256(np.ascontiguousarray(volume.voxels, dtype=np.float32).data).hexdigest()
 
 
 def compare_graphs(published: Side, converted: Side, study: Study) -> tuple[tuple[GraphParity, ...], LabelArray]:

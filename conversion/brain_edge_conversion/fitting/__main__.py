@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.errors import BrainEdgeError
-from brain_edge.evaluation.cohort import load_case, load_cohort, study_for
-from brain_edge.evaluation.evaluate import distinct_cases
+from brain_edge.evaluation.cohort import distinct_cases, load_case, load_cohort, require_cases, study_for
 from brain_edge.image.volume import Study
 from brain_edge.package.digest import sha256_of
 from brain_edge_conversion.fitting.fit import example, fit
@@ -53,7 +52,7 @@ def main(name: str, threads: int, output: Path) -> None:
 
 def _examples(cohort: Cohort, spec: ModelSpec, lesson: Lesson) -> Iterator[Example]:
     """The cases of a cohort that have a reference mask, each once."""
-    for case in distinct_cases(cohort.cases()):
+    for case in (each.case for each in distinct_cases(require_cases(cohort.cases(), spec))):
         study, reference = load_case(case)
         given = study_for(study, spec)
         if reference is not None and isinstance(given, Study):

@@ -25,7 +25,6 @@ from brain_edge_conversion.budget.subjects import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from brain_edge.evaluation.cohort import Cohort
     from brain_edge_conversion.search.journal import Choice, Entry
     from brain_edge_conversion.search.judgement import Judgement, Outcome
     from brain_edge_conversion.search.space import Facts
@@ -74,7 +73,7 @@ def _evidence(judgement: Judgement) -> Evidence:
         cohort_sha256=judgement.cohort.sha256,
         demonstration=judgement.cohort.manifest.demo,
         searched_on=judgement.searched_on,
-        seen_images=_seen_images(judgement.cohort),
+        seen_images=tuple(sorted(judgement.seen_images)),
         subjects=subjects,
         next_patient=_next_patient(judgement),
         earlier_candidates=judgement.earlier,
@@ -108,12 +107,6 @@ def _bounds(judgement: Judgement) -> str:
         words.append(f"{budget.subjects_needed} subjects for a confidence of {budget.confidence:g}")
     words += [f"label {label} bound by nothing" for label in limits.unbound]
     return "; ".join(words)
-
-
-def _seen_images(cohort: Cohort) -> tuple[str, ...]:
-    """The images that ranges and settings were chosen on, whatever the cohort that names them later is called."""
-    seen = [case for case in cohort.cases() if case.entry.split is not Split.TEST]
-    return tuple(sorted({image.sha256 for case in seen for image in case.entry.inputs.values()}))
 
 
 def trial_record(entry: Entry[Choice], facts: Facts, outcome: Outcome | None) -> TrialRecord:

@@ -58,6 +58,7 @@ class Judgement:
         isas: other instruction sets.
         kernels: share of the multiply-adds per kernel, on this CPU.
         searched_on: the split that the search has seen.
+        seen_images: hashes of the images that ranges and settings were chosen on.
         earlier: how many other candidates were judged on these images before.
         trials: of the search, with the figures of each on the search data.
         facts: what else is known of the candidate.
@@ -74,6 +75,7 @@ class Judgement:
     isas: Sequence[IsaRecord]
     kernels: Mapping[str, float]
     searched_on: Split
+    seen_images: frozenset[str]
     earlier: int
     trials: Sequence[TrialRecord]
     facts: Facts

@@ -38,7 +38,7 @@ from brain_edge_conversion.search.journal import Choice, Journal, Question
 from brain_edge_conversion.search.judgement import Judgement, outcome_of
 from brain_edge_conversion.search.report import write_search_report
 from brain_edge_conversion.search.space import Ending, Stop, TrialSetup
-from brain_edge_conversion.search.splits import require_search, split_cohort
+from brain_edge_conversion.search.splits import images_of, require_search, split_cohort
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from brain_edge_conversion.search.journal import Entry
     from brain_edge_conversion.search.options import SearchOptions
     from brain_edge_conversion.search.space import Space
+    from brain_edge_conversion.search.splits import Hashes
 
 MASKS = "masks"
 """Folder of a journal for the baseline's masks, where they outlive an interruption."""
@@ -77,7 +78,7 @@ def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: Se
     if options.names_patients:
         require_matplotlib()
     splits = split_cohort(cohort, calibrates=space.traits.calibrates)
-    require_search(splits, space.package.spec, options.budget, options.report)
+    hashes = require_search(splits, space.package.spec, options.budget, options.report)
     place = target.resolve()
     with scratch_folder(place) as scratch:
         with atomic_folder(target, draft=draft_folder(place)) as draft:
@@ -92,7 +93,7 @@ def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: Se
                 journal=journal,
                 options=options,
             )
-            sealed = _Search(space, setup).run(draft, place)
+            sealed = _Search(space, setup, hashes).run(draft, place)
         forget_search(place)
     return ModelPackage(target, sealed.manifest)
 
@@ -116,10 +117,11 @@ def _threads(options: SearchOptions) -> int:
 class _Search(Generic[Choice]):
     """One run, from the masks of the baseline to a sealed package in a draft folder."""
 
-    def __init__(self, space: Space[Choice], setup: TrialSetup[Choice]) -> None:
+    def __init__(self, space: Space[Choice], setup: TrialSetup[Choice], hashes: Hashes) -> None:
         self._space = space
         self._setup = setup
         self._splits = setup.splits
+        self._hashes = hashes
         self._journal = setup.journal
         self._options = setup.options
 
@@ -171,7 +173,8 @@ class _Search(Generic[Choice]):
         """Measure the frozen candidate once, here and with the instructions of an older CPU."""
         options, cases = self._options, self._splits.judged
         split = self._splits.judged_on
-        earlier = record_look(results, look_at(candidate, cases)) if split is Split.TEST else 0
+        look = look_at(candidate, images_of(cases, self._hashes))
+        earlier = record_look(results, look) if split is Split.TEST else 0
         options.report(f"judging the choice on {len(cases)} {split} case(s)")
         if cases == self._splits.searched and entry.isas:
             return self._judgement(entry, entry.records, entry.isas, earlier)
@@ -204,6 +207,7 @@ class _Search(Generic[Choice]):
             isas=isas,
             kernels=kernel_shares(_all(entry.layers)),
             searched_on=self._splits.searched_on,
+            seen_images=images_of(self._splits.seen, self._hashes),
             earlier=earlier,
             trials=trials,
             facts=space.facts(entry),

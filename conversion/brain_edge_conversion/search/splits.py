@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from brain_edge.errors import UsageError
 from brain_edge.evaluation.cohort import Split, require_cases
@@ -12,11 +12,14 @@ from brain_edge_conversion.budget.statement import speaks_of_patients
 from brain_edge_conversion.budget.subjects import require_confidence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from brain_edge.evaluation.cohort import Case, Cohort
     from brain_edge.spec import ModelSpec
     from brain_edge_conversion.budget.budget import AccuracyBudget
+
+    Hashes: TypeAlias = Mapping[int, frozenset[str]]
+    """Number of a case -> hashes of its images."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class Splits:
         return self.judged[0].entry.split
 
     @property
+    def seen(self) -> tuple[Case, ...]:
+        """The cases that ranges and settings are chosen on."""
+        return (*self.calibration, *self.searched)
+
+    @property
     def compared(self) -> tuple[tuple[Case, ...], ...]:
         """The splits that masks of the baseline are needed of, each once."""
         return (self.searched,) if self.searched == self.judged else (self.searched, self.judged)
@@ -69,8 +77,8 @@ def split_cohort(cohort: Cohort, *, calibrates: bool) -> Splits:
     return Splits(cohort, cohort.cases(Split.CALIBRATION) if calibrates else (), searched, judged)
 
 
-def require_search(splits: Splits, spec: ModelSpec, budget: AccuracyBudget, report: Callable[[str], None]) -> None:
-    """Refuse what a search could not judge, before anything is computed.
+def require_search(splits: Splits, spec: ModelSpec, budget: AccuracyBudget, report: Callable[[str], None]) -> Hashes:
+    """Refuse what a search could not judge, before anything is computed; the hashes of the images, by case.
 
     Raises:
         UsageError: an unbound label that the model has not, or limits that would bind nothing.
@@ -95,4 +103,9 @@ def require_search(splits: Splits, spec: ModelSpec, budget: AccuracyBudget, repo
     counts = speaks_of_patients(splits.cohort, splits.judged_on)
     require_confidence(budget, len(people) if counts else 0, f"the cohort {splits.cohort.called}")
     used = {case.number: case for cases in (splits.calibration, *splits.compared) for case in cases}
-    require_cases(tuple(used.values()), spec, report)
+    return {each.case.number: each.hashes for each in require_cases(tuple(used.values()), spec, report)}
+
+
+def images_of(cases: Iterable[Case], hashes: Hashes) -> frozenset[str]:
+    """The images of these cases, by their hashes: another title or file makes no new image."""
+    return frozenset[str]().union(*(hashes[case.number] for case in cases))

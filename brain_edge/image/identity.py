@@ -1,0 +1,83 @@
+"""Whether two images are one: the same voxels whatever holds them, or a copy that was reoriented, scaled or resampled.
+
+What is compared, and where the limit comes from: `docs/decisions/0033-an-image-is-its-voxels.md`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from brain_edge.image.geometry import axis_moves
+
+if TYPE_CHECKING:
+    from brain_edge.image.volume import FloatArray, Volume
+
+CANONICAL: Final = "RAS"
+THUMBNAIL_SIDE: Final = 24
+LEAST_SIDE: Final = 16
+LEAST_VOXELS: Final = 250_000
+"""Of an image along an axis, and in all: below, or coarser than about 3 mm, it shows too little of a person."""
+
+BORDER_SHARE: Final = 0.01
+"""Of the brightness above the mean, on either end of an axis: what is not in the box, such as noise in the air."""
+
+COPY_CORRELATION: Final = 0.98
+"""Of two thumbnails: above, one image is a copy of the other."""
+
+
+def image_sha256(volume: Volume) -> str:
+    """SHA-256 that names an image without naming a file.
+
+    Of the shape and the intensities, float32 in C order, axes in the order and direction of RAS. Compression,
+    container, header texts, storage type and axis order do not count. Nor does the place in the world, which containers
+    round each in their own way: the same voxels elsewhere are the same head.
+    """
+    voxels = np.ascontiguousarray(_canonical(volume), dtype="<f4") + np.float32(0)  # -0 is 0
+    digest = hashlib.sha256(repr(voxels.shape).encode())
+    digest.update(voxels.data)
+    return digest.hexdigest()
+
+
+def thumbnail(volume: Volume) -> FloatArray | None:
+    """The head in short: float32 (13824,), mean 0 and length 1, so that a product of two is their correlation.
+
+    The box around 98 % of what is brighter than the mean, averaged in 24^3 cells, axes as in RAS. Neither the scale of
+    the intensities nor the size of voxels or margins counts. None of an image with fewer than 16 voxels along an axis
+    or 250 000 in all.
+    """
+    voxels = _canonical(volume)
+    if min(voxels.shape) < LEAST_SIDE or voxels.size < LEAST_VOXELS:
+        return None
+    bright = np.maximum(voxels - float(voxels.mean(dtype=np.float64)), 0)
+    cells = [_cells(bright.sum(axis=others, dtype=np.float64)) for others in ((1, 2), (0, 2), (0, 1))]
+    short = np.einsum("ijk,ck->ijc", voxels, cells[2], optimize=True)
+    short = np.einsum("ijc,bj->ibc", short, cells[1], optimize=True)
+    short = np.einsum("ibc,ai->abc", short, cells[0], optimize=True).ravel()
+    short = short - short.mean()
+    length = float(np.linalg.norm(short))
+    return np.asarray(short / length, dtype=np.float32) if length > 0 else None
+
+
+def likeness(first: FloatArray | None, second: FloatArray | None) -> float:
+    """Correlation of two thumbnails, -1 to 1; 0 where one of them says nothing."""
+    return 0.0 if first is None or second is None else float(first @ second)
+
+
+def _canonical(volume: Volume) -> FloatArray:
+    """The voxels along R, A, S; a view."""
+    moves = axis_moves(volume.geometry.orientation, CANONICAL)
+    flips = tuple(slice(None, None, -1 if flipped else 1) for _, flipped in moves)
+    return np.asarray(volume.voxels.transpose([axis for axis, _ in moves])[flips])
+
+
+def _cells(bright: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> FloatArray:
+    """Weights (24, voxels) that average an axis over equal cells of the part that holds the brightness."""
+    shares = np.concatenate([[0.0], np.cumsum(bright)]) / bright.sum()
+    edges = np.arange(len(shares), dtype=np.float64)
+    low, high = np.interp([BORDER_SHARE, 1 - BORDER_SHARE], shares, edges)
+    cuts = np.linspace(low, high, THUMBNAIL_SIDE + 1)
+    overlap = np.minimum(cuts[1:, None], edges[1:]) - np.maximum(cuts[:-1, None], edges[:-1])
+    return np.asarray(np.maximum(overlap, 0) / np.diff(cuts)[:, None], dtype=np.float32)
