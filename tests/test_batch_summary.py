@@ -9,10 +9,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brain_edge.jobs.batch.summary import Row, as_tsv, write_summary
+from brain_edge.jobs.batch.summary import SummaryRow, as_tsv, write_summary
 from brain_edge.jobs.record import CaseStatus, printable
 
-ROW = Row(
+ROW = SummaryRow(
     case="a",
     status=CaseStatus.DONE,
     input="in/a.nii.gz",

@@ -43,7 +43,7 @@ _SHARE = click.option(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class LimitOptions:
     """The limits of a budget as they were typed; None where one was not. `AccuracyBudget` says what each is."""
 
     max_dice_drop: float | None
@@ -94,17 +94,17 @@ def budget_options(*, shares: bool) -> Callable[[Decorated], Decorated]:
         shares: whether a least share of INT8 can be asked for; elsewhere the budget binds none.
     """
     options = (*_LIMITS, _SHARE) if shares else _LIMITS
-    names = tuple(field.name for field in fields(Limits) if shares or field.name != "min_int8_share")
+    names = tuple(field.name for field in fields(LimitOptions) if shares or field.name != "min_int8_share")
 
     def decorate(function: Decorated) -> Decorated:
         return reduce(
-            lambda inner, option: option(inner), reversed(options), gathered("limits", Limits, *names)(function)
+            lambda inner, option: option(inner), reversed(options), gathered("limits", LimitOptions, *names)(function)
         )
 
     return decorate
 
 
-def require_budget(limits: Limits, what: str, min_int8_share: float) -> AccuracyBudget:
+def require_budget(limits: LimitOptions, what: str, min_int8_share: float) -> AccuracyBudget:
     """The budget that was stated.
 
     Raises:

@@ -12,7 +12,7 @@ from brain_edge.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from brain_edge.runtime.cache import Entry
+    from brain_edge.runtime.cache import CacheEntry
 
 
 @click.group("cache")
@@ -65,7 +65,7 @@ def _folder(given: Path | None) -> Path:
     return given
 
 
-def _words(entry: Entry) -> str:
+def _words(entry: CacheEntry) -> str:
     if entry.key is None:
         return f"{entry.path.name}: damaged, will be built again"
     key = entry.key
@@ -77,7 +77,7 @@ def _words(entry: Entry) -> str:
     )
 
 
-def _as_json(entry: Entry) -> dict[str, object]:
+def _as_json(entry: CacheEntry) -> dict[str, object]:
     import msgspec
 
     about = {} if entry.key is None else msgspec.to_builtins(entry.key)

@@ -13,7 +13,7 @@ from brain_edge.cli.options import find_package, runtime_from, stage_zero_option
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from brain_edge.cli.budget_options import Limits
+    from brain_edge.cli.budget_options import LimitOptions
     from brain_edge.image.volume import Study
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @runtime_from("threads", "stage_zero", resident_graphs=2)
 def command(
     package: str | None,
-    limits: Limits,
+    limits: LimitOptions,
     calibration: str | None,
     output: Path | None,
     preset: str,

@@ -12,7 +12,7 @@ from brain_edge.cli.building import build_side, print_evidence, quiet_option, re
 from brain_edge.cli.options import runtime_from, stage_zero_option, threads_option
 
 if TYPE_CHECKING:
-    from brain_edge.cli.budget_options import Limits
+    from brain_edge.cli.budget_options import LimitOptions
     from brain_edge.machine.options import RuntimeOptions
 
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @runtime_from("threads", "stage_zero", resident_graphs=2)
 def command(
     package: str,
-    limits: Limits,
+    limits: LimitOptions,
     calibration: str,
     int8: Path | None,
     output: Path | None,

@@ -153,7 +153,7 @@ class Parity(Value, frozen=True):
         return f"Dice {self.mask_dice:.5f}"
 
 
-class Findings(msgspec.Struct, frozen=True):
+class EvidenceWords(msgspec.Struct, frozen=True):
     """What a run reads of the evidence in a package; `brain_edge.evaluation.evidence` knows the rest.
 
     Attributes:
@@ -170,10 +170,10 @@ class Findings(msgspec.Struct, frozen=True):
     bounds: str
     statement: str
     demonstration: bool = False
-    before: Findings | None = None
+    before: EvidenceWords | None = None
 
     @property
-    def chain(self) -> tuple[Findings, ...]:
+    def chain(self) -> tuple[EvidenceWords, ...]:
         """This evidence, and that of its baseline, and so on back to a package that nothing made cheaper."""
         return (self, *(() if self.before is None else self.before.chain))
 
@@ -241,9 +241,9 @@ class Manifest(Value, frozen=True, kw_only=True):
         _ = self.found
 
     @property
-    def found(self) -> Findings | None:
+    def found(self) -> EvidenceWords | None:
         """What `evidence` says in short; None where the package was not made of another one."""
-        return None if self.evidence is None else msgspec.convert(self.evidence, Findings)
+        return None if self.evidence is None else msgspec.convert(self.evidence, EvidenceWords)
 
     @property
     def mark(self) -> str:

@@ -66,7 +66,7 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """A file of the cache.
 
     Attributes:
@@ -125,7 +125,7 @@ def store(folder: Path, key: GraphKey, blob: bytes) -> None:
         file.writelines([MAGIC, canonical_json(header), b"\n", blob])
 
 
-def entries(folder: Path) -> Iterator[Entry]:
+def entries(folder: Path) -> Iterator[CacheEntry]:
     """The entries of a cache, by file name; only their headers are read.
 
     Raises:
@@ -136,10 +136,10 @@ def entries(folder: Path) -> Iterator[Entry]:
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         with path.open("rb") as file:
             header = _header(file.read(MOST_HEADER_BYTES))
-        yield Entry(path, path.stat().st_size, None if header is None else header.key)
+        yield CacheEntry(path, path.stat().st_size, None if header is None else header.key)
 
 
-def clear(folder: Path) -> list[Entry]:
+def clear(folder: Path) -> list[CacheEntry]:
     """Remove every entry, and nothing else; what was removed.
 
     Raises:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Group:
+class ImageGroup:
     """The images of one case.
 
     Attributes:
@@ -52,7 +52,7 @@ class Group:
         return {name: paths[0] for name, paths in self.files.items()}
 
 
-def group(images: Iterable[Path], sequences: Sequence[str], folder: str = "") -> tuple[Group, ...]:
+def group(images: Iterable[Path], sequences: Sequence[str], folder: str = "") -> tuple[ImageGroup, ...]:
     """The cases among images of one folder, in the order of their names.
 
     Args:
@@ -70,7 +70,7 @@ def group(images: Iterable[Path], sequences: Sequence[str], folder: str = "") ->
         if sequence is not None:
             case = _case_name(stem, folder)
             found.setdefault(case, {name: [] for name in sequences})[sequence].append(path)
-    return tuple(Group(case, found[case]) for case in sorted(found))
+    return tuple(ImageGroup(case, found[case]) for case in sorted(found))
 
 
 def _case_name(stem: str, folder: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from brain_edge.errors import BrainEdgeError, InputError, OutputError, UsageError
 from brain_edge.io.inputs import InputKind, folders_in, image_name, images_in, input_kind
 from brain_edge.io.nifti import SUFFIXES
-from brain_edge.jobs.batch.grouping import Group, group
+from brain_edge.jobs.batch.grouping import ImageGroup, group
 from brain_edge.jobs.case import Job, assign_inputs, assign_series
 from brain_edge.jobs.outputs import MASK_SUFFIXES, is_same_file
 from brain_edge.jobs.record import record_path
@@ -144,21 +144,21 @@ def make_folders(folders: Outputs) -> None:
         require_writable_folder(path)
 
 
-def _named_cases(files: Sequence[NamedInput], spec: ModelSpec) -> Iterator[Group]:
+def _named_cases(files: Sequence[NamedInput], spec: ModelSpec) -> Iterator[ImageGroup]:
     if not files:
         return
     if len(spec.inputs) > 1:
         inputs = assign_inputs(files, spec)
         name, path = next(iter(inputs.items()))
         case = next((found.case for found in group([path], [name], path.parent.name)), image_name(path))
-        yield Group(case, {name: [path] for name, path in inputs.items()})
+        yield ImageGroup(case, {name: [path] for name, path in inputs.items()})
         return
     for pair in files:
         ((name, path),) = assign_inputs([pair], spec).items()
-        yield Group(image_name(path), {name: [path]})
+        yield ImageGroup(image_name(path), {name: [path]})
 
 
-def _cases_in(folder: Path, sequences: Sequence[str]) -> list[Group]:
+def _cases_in(folder: Path, sequences: Sequence[str]) -> list[ImageGroup]:
     """The cases of a folder.
 
     Raises:
@@ -166,7 +166,7 @@ def _cases_in(folder: Path, sequences: Sequence[str]) -> list[Group]:
         UsageError: several sequences, and images both in the folder and below it.
     """
     if len(sequences) == 1:
-        return [Group(image_name(path), {sequences[0]: [path]}) for path in images_in(folder)]
+        return [ImageGroup(image_name(path), {sequences[0]: [path]}) for path in images_in(folder)]
     groups = _groups_in(folder, sequences)
     if not groups:
         raise InputError(
@@ -176,7 +176,7 @@ def _cases_in(folder: Path, sequences: Sequence[str]) -> list[Group]:
     return groups
 
 
-def _groups_in(folder: Path, sequences: Sequence[str]) -> list[Group]:
+def _groups_in(folder: Path, sequences: Sequence[str]) -> list[ImageGroup]:
     own = [found for found in (group(_images(folder), sequences),) if found]
     below = [(path, group(_images(path), sequences, path.name)) for path in folders_in(folder)]
     filled = [(path, found) for path, found in below if found]
@@ -194,7 +194,7 @@ def _images(folder: Path) -> tuple[Path, ...]:
         return ()
 
 
-def _with_outputs(found: Group, folders: Outputs) -> Job | UnplannedCase:
+def _with_outputs(found: ImageGroup, folders: Outputs) -> Job | UnplannedCase:
     case = found.case
     try:
         inputs = found.inputs()

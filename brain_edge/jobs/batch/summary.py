@@ -22,7 +22,7 @@ SUMMARY: Final = "summary.json"
 NOT_AVAILABLE: Final = "n/a"
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class SummaryRow(msgspec.Struct, frozen=True, kw_only=True):
     """A case in short.
 
     Attributes:
@@ -61,7 +61,7 @@ class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
     cases: int
     done: int
     failed: int
-    rows: list[Row]
+    rows: list[SummaryRow]
     format_version: int = 1
 
 
@@ -95,7 +95,7 @@ def write_summary(folder: Path) -> BatchSummary:
     return summary
 
 
-def as_tsv(rows: Iterable[Row]) -> str:
+def as_tsv(rows: Iterable[SummaryRow]) -> str:
     """One line per case under a header; a column per label, in ml; n/a where there is nothing."""
     rows = list(rows)
     labels = list(dict.fromkeys(label for row in rows for label in row.volumes_ml))
@@ -111,10 +111,10 @@ def as_tsv(rows: Iterable[Row]) -> str:
     return "".join("\t".join(line) + "\n" for line in cells)
 
 
-def _row(record: CaseRecord) -> Row:
+def _row(record: CaseRecord) -> SummaryRow:
     run = record.run
     mask = record.outputs.get("mask")
-    return Row(
+    return SummaryRow(
         case=record.case,
         status=record.status,
         input=next((file.path for file in record.inputs.values()), None),
