@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
+import SimpleITK as sitk  # noqa: N813 - the name that everybody gives it
 
 from brain_edge.image.geometry import Geometry, axis_moves, is_orientation
 from brain_edge.image.volume import Mask, Volume
@@ -102,3 +103,13 @@ def save_with_fields(path: Path, voxels: np.ndarray | None = None, **fields: Any
             header[name] = value
     path.write_bytes(header.binaryblock + b"\0\0\0\0" + voxels.tobytes(order="F"))
     return path
+
+
+def to_sitk(array: np.ndarray, geometry: Geometry) -> sitk.Image:
+    """A SimpleITK image (LPS, array axes K, J, I) of an array (I, J, K)."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    spacing = np.array(geometry.spacing_mm)
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin((np.diag([-1.0, -1.0, 1.0]) @ geometry.affine[:3, 3]).tolist())
+    image.SetDirection((np.diag([-1.0, -1.0, 1.0]) @ geometry.affine[:3, :3] / spacing).ravel().tolist())
+    return image

@@ -297,3 +297,14 @@ def test_what_is_imported_late_or_for_its_types_counts(tmp_path, line, found):
         "brain_edge/cli/main.py",
         *(("brain_edge/image/__init__.py", "brain_edge/image/volume.py") if found else ()),
     }
+
+
+ABOUT_THE_WHOLE = {"test_architecture", "test_docs", "test_imports", "test_no_network"}
+"""Tests that belong to no room."""
+
+
+def test_tests_lie_in_the_room_of_what_they_test():
+    tests = ROOT / "tests"
+    rooms = {room for name in PACKAGES for room in order_of(name)} | {"benchmarks", "wheel"}
+    assert {path.parent.name for path in tests.glob("*/test_*.py")} <= rooms
+    assert {path.stem for path in tests.glob("test_*.py")} == ABOUT_THE_WHOLE

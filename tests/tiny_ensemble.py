@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import nibabel as nib
 import numpy as np
+from cohorts import file_entry, save_manifest
 from tiny_package import AFTER, FIT, PHANTOM, SCALE, SPEC, STAGE, STEEPNESS, tiny_manifest, tiny_weights
 
 from brain_edge.engine.segmenter import Segmenter
+from brain_edge.evaluation.cohort import CaseEntry, Cohort, Split, load_cohort
 from brain_edge.image.phantom import make_study
 from brain_edge.image.resample import Interpolation
 from brain_edge.io.nifti import write_mask
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, graph_path
 from brain_edge.spec.steps import Orient, PadToMultiple, ResizeTo
 from brain_edge_conversion.sealing.graph import save_graph
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
     from brain_edge.spec import ModelSpec
 
+PATIENT = "Smith^John"
+SPLITS = (Split.VALIDATION, Split.TEST, Split.TEST)
 NETWORK = msgspec.structs.replace(STAGE.network, graphs=("first", "second"), flips=((), (0,)))
 ENSEMBLE = msgspec.structs.replace(
     SPEC,
@@ -74,3 +80,19 @@ def _graph(shift: float) -> Any:
     ones, pads = [1, 1, 1], [1, 1, 1]
     convolved = ops.convolution(image, ops.constant(weights), ones, pads, pads, ones)
     return Model([ops.softmax(ops.add(convolved, ops.constant(bias)), axis=1)], [image], "member")
+
+
+def make_cohort(folder: Path, package: ModelPackage, splits: tuple[Split, ...] = SPLITS) -> Cohort:
+    """One head per split, its seed the number of the case; the references are the masks of the package as it is."""
+    segment = Segmenter.open(package, RuntimeOptions(threads=1))
+    cases = []
+    for number, split in enumerate(splits, start=1):
+        volume = make_study(msgspec.structs.replace(PHANTOM, seed=number), ["T1"]).volumes["T1"]
+        place = folder / f"{PATIENT}{number}"
+        place.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(volume.voxels, volume.geometry.affine), place / "T1.nii.gz")
+        nib.save(nib.Nifti1Image(segment(volume).mask.labels, volume.geometry.affine), place / "mask.nii.gz")
+        inputs = {"T1": file_entry(place / "T1.nii.gz", folder)}
+        reference = file_entry(place / "mask.nii.gz", folder)
+        cases.append(CaseEntry(subject=place.name, split=split, inputs=inputs, reference=reference))
+    return load_cohort(save_manifest(folder, *cases))

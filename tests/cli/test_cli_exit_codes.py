@@ -33,7 +33,6 @@ from cli_program import (
 from cohorts import save_manifest
 from phantoms import make_affine, make_head, make_nifti, save_head, save_with_fields
 from test_cli_quantize import three_heads
-from test_cohort_generated import narrow_spade
 from tiny_ensemble import make_ensemble
 from tiny_package import edit_manifest, write_manifest
 
@@ -44,6 +43,8 @@ from brain_edge.engine.phantom_study import stand_in
 from brain_edge.image.phantom import Phantom
 from brain_edge.package import WeightsStatus
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
+from brain_edge_conversion.recipe import ModelSource
+from brain_edge_conversion.recipes import spade
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -314,7 +315,7 @@ def test_the_tables_hold_whatever_a_command_can_be_given():
 def given(tmp_path_factory, package) -> dict[str, Path | str]:
     """What the calls of the tables name, but for their outputs."""
     home = tmp_path_factory.mktemp("given")
-    model = narrow_spade()
+    model = ModelSource(spade.spec((64, 64)), spade.spade_graphs(2, 4), spade.CARD, spade.LICENCE)
     study = stand_in(Phantom(shape=(40, 48, 2), spacing_mm=4.0), model.spec)
     convert(model, dict.fromkeys(model.spec.graphs), study, home / "generator", ConvertOptions())
     phantom_dataset(home / "raw", ["sub-01_ses-1_T1w"])
@@ -329,7 +330,7 @@ def given(tmp_path_factory, package) -> dict[str, Path | str]:
         "raw": home / "raw",
         "images": save_phantom(home / "images/head.nii.gz").parent,
         "cohort": save_manifest(home, *three_heads(home)),
-        "results": Path(__file__).parents[1] / "benchmarks/results",
+        "results": Path(__file__).parents[2] / "benchmarks/results",
     }
 
 

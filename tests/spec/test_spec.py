@@ -57,7 +57,7 @@ from brain_edge_conversion.specification import json_schema, spec_from_json
 
 replace = msgspec.structs.replace
 
-SPECS = Path(__file__).parent / "specs"
+SPECS = Path(__file__).parents[1] / "specs"
 RECIPES = sorted(path.stem for path in SPECS.glob("*.json"))
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 

@@ -13,7 +13,7 @@ from benchmarks.harness.cell_record import Commit, RunSample
 from benchmarks.report.whole_cases import WholeCaseEntry, WholeCaseRun, read_whole_cases, whole_case_table
 from brain_edge.errors import InputError
 
-RECORDED = Path(__file__).parents[1] / "benchmarks/results"
+RECORDED = Path(__file__).parents[2] / "benchmarks/results"
 
 
 def entry(name: str, *latencies_ms: float) -> WholeCaseEntry:

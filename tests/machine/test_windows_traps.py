@@ -19,7 +19,7 @@ from tiny_package import make_package
 from brain_edge.cli.options import print_json, split_input
 from brain_edge.deploy.cache_folder import user_cache
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted([*(ROOT / "brain_edge").rglob("*.py"), *(ROOT / "conversion").rglob("*.py")])
 POSIX_MODULES = {"crypt", "curses", "fcntl", "grp", "nis", "ossaudiodev", "posix", "pty", "pwd", "readline", "resource"}
 POSIX_MODULES |= {"spwd", "syslog", "termios", "tty"}

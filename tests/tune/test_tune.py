@@ -10,15 +10,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
-import nibabel as nib
 import pytest
-from cohorts import file_entry, save_manifest
-from tiny_ensemble import FIXED, make_ensemble
+from tiny_ensemble import FIXED, PATIENT, make_cohort, make_ensemble
 from tiny_package import PHANTOM, SPEC, make_package
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BudgetError, InputError, PackageError, UsageError, WeightsError
-from brain_edge.evaluation.cohort import CaseEntry, Cohort, Split, load_cohort
+from brain_edge.evaluation.cohort import Cohort, Split
 from brain_edge.evaluation.compare import compare_masks
 from brain_edge.evaluation.evaluate import evaluate
 from brain_edge.evaluation.evidence import evidence_in
@@ -36,9 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PATIENT = "Smith^John"
 ONE_THREAD = RuntimeOptions(threads=1)
-SPLITS = (Split.VALIDATION, Split.TEST, Split.TEST)
 ROOM = 0.3
 TIGHT = 1e-5
 
@@ -48,22 +44,6 @@ def options(max_dice_drop: float, **changes: object) -> TuneOptions:
         max_dice_drop=max_dice_drop, max_case_drop=0.9, max_hd95_increase_mm=1000.0, min_int8_share=0.0
     )
     return replace(TuneOptions(budget=budget, rounds=0, runtime=ONE_THREAD), **changes)
-
-
-def make_cohort(folder: Path, package: ModelPackage, splits: tuple[Split, ...] = SPLITS) -> Cohort:
-    """One head per split, its seed the number of the case; the references are the masks of the package as it is."""
-    segment = Segmenter.open(package, ONE_THREAD)
-    cases = []
-    for number, split in enumerate(splits, start=1):
-        volume = make_study(msgspec.structs.replace(PHANTOM, seed=number), ["T1"]).volumes["T1"]
-        place = folder / f"{PATIENT}{number}"
-        place.mkdir(parents=True)
-        nib.save(nib.Nifti1Image(volume.voxels, volume.geometry.affine), place / "T1.nii.gz")
-        nib.save(nib.Nifti1Image(segment(volume).mask.labels, volume.geometry.affine), place / "mask.nii.gz")
-        inputs = {"T1": file_entry(place / "T1.nii.gz", folder)}
-        reference = file_entry(place / "mask.nii.gz", folder)
-        cases.append(CaseEntry(subject=place.name, split=split, inputs=inputs, reference=reference))
-    return load_cohort(save_manifest(folder, *cases))
 
 
 @pytest.fixture(scope="module", autouse=True)

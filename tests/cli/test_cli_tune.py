@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_program import WITHOUT_BUILD_SIDE, child, refused
 from doc_pages import run_page
-from test_tune import make_cohort
-from tiny_ensemble import make_ensemble
+from tiny_ensemble import make_cohort, make_ensemble
 
 from brain_edge.package import open_package
 

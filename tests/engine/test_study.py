@@ -8,9 +8,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - the name that its own documentation uses
 from hypothesis import given
 from hypothesis import strategies as st
-from phantoms import OBLIQUE, ORIENTATIONS, SHAPE, make_affine, make_head, make_volume
+from phantoms import OBLIQUE, ORIENTATIONS, SHAPE, make_affine, make_head, make_volume, to_sitk
 from strategies import geometries, rotation, voxels
-from test_geometry import to_sitk
 from tiny_package import SPEC
 
 from brain_edge.engine.assembly import assemble, resample_onto

@@ -26,7 +26,7 @@ from brain_edge.deploy.wheelhouse.target import parse_python, this_platform
 from brain_edge.deploy.wheelhouse.wheels import missing, parse_pins, read_wheel, requirements
 from brain_edge.errors import InputError, UsageError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 WINDOWS = Target(Platform.WINDOWS, (3, 12))
 LINUX = Target(Platform.LINUX, (3, 11))
 OWN = "brain-edge"

@@ -1,6 +1,6 @@
 """What the program says of itself: one source, compared with `tests/help/` at a fixed width.
 
-After a change that is meant: `python tests/test_cli_help.py` writes those files again; look at the difference.
+After a change that is meant: `python tests/cli/test_cli_help.py` writes those files again; look at the difference.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cli_program import brain_edge, child, child_environment
 from brain_edge import __version__
 from brain_edge.cli.main import COMMANDS
 
-FOLDER = Path(__file__).parent / "help"
+FOLDER = Path(__file__).parents[1] / "help"
 WIDTH = "100"
 COHORT_CALLS = ("create", "check", "fetch", "synthesize")
 CALLS = [(), *((name,) for name in COMMANDS), *(("cohort", name) for name in COHORT_CALLS)]

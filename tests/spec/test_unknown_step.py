@@ -35,7 +35,7 @@ from brain_edge.spec.plan import fixed_sides, without_activation
 from brain_edge.spec.steps import Frame, ResizeTo, Restore, ZScore
 from brain_edge_conversion.tune.settings import dials_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 WINDOWS = SlidingWindow(shape=(5, 6, 4), overlap=0.5)
 LINEAR = Restore(interpolation=Interpolation.LINEAR)
@@ -181,7 +181,7 @@ def listed(tmp_path_factory) -> tuple[str, dict[str, str]]:
         Path(brain_edge.__file__).parent, folder / "brain_edge", ignore=shutil.ignore_patterns("__pycache__")
     )
     steps = folder / "brain_edge" / "spec" / "steps"
-    shutil.copy(Path(__file__).with_name("unknown_steps.py"), steps)
+    shutil.copy(Path(__file__).parents[1] / "unknown_steps.py", steps)
     faces = steps / "__init__.py"
     faces.write_text(faces.read_text("utf-8").replace("\nif TYPE_CHECKING:", f"{LINE}\nif TYPE_CHECKING:"), "utf-8")
     known = canonical_json(spec_of(*BEFORE)).decode()

@@ -281,7 +281,7 @@ def nnunet_python() -> str:
 
 def peer(python: str, *arguments: object) -> str:
     """What nnU-Net answers, run beside us."""
-    script = Path(__file__).parent / "nnunet_peer.py"
+    script = Path(__file__).parents[1] / "nnunet_peer.py"
     ended = subprocess.run([python, script, *map(str, arguments)], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]
     return ended.stdout.rpartition("RESULT ")[2].strip()

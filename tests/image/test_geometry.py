@@ -11,7 +11,7 @@ import SimpleITK as sitk  # noqa: N813 - the name that its own documentation use
 from hypothesis import given
 from hypothesis import strategies as st
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
-from phantoms import OBLIQUE, ORIENTATIONS, SHAPE, make_affine
+from phantoms import OBLIQUE, ORIENTATIONS, SHAPE, make_affine, to_sitk
 from strategies import geometries, shapes, voxels
 
 from brain_edge.errors import GeometryError
@@ -20,16 +20,6 @@ from brain_edge.image.resample import Interpolation, resize
 from brain_edge.spec.steps.moves import reorder
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
-
-
-def to_sitk(array: np.ndarray, geometry: Geometry) -> sitk.Image:
-    """A SimpleITK image (LPS, array axes K, J, I) of an array (I, J, K)."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
-    spacing = np.array(geometry.spacing_mm)
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin((RAS_TO_LPS @ geometry.affine[:3, 3]).tolist())
-    image.SetDirection((RAS_TO_LPS @ geometry.affine[:3, :3] / spacing).ravel().tolist())
-    return image
 
 
 def affine_of_sitk(image: sitk.Image) -> np.ndarray:
