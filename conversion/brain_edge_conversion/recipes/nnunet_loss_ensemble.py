@@ -79,16 +79,7 @@ def nnunet(features: tuple[int, ...], channels_out: int = 3) -> nn.Module:
     """The network, of so many channels on each level."""
     from brain_edge_conversion.networks.nnunet_unet import NnunetUNet, UNetPlan
 
-    levels = len(features)
-    plan = UNetPlan(
-        residual=False,
-        features=features,
-        kernels=((3, 3, 3),) * levels,
-        strides=((1, 1, 1), *(((2, 2, 2),) * (levels - 1))),
-        encoder_blocks=(2,) * levels,
-        decoder_convs=(2,) * (levels - 1),
-    )
-    return NnunetUNet(plan, channels_in=4, channels_out=channels_out)
+    return NnunetUNet(UNetPlan.plain(features, (3, 3, 3), (2, 2, 2)), channels_in=4, channels_out=channels_out)
 
 
 RECIPE: Final = weightless(

@@ -22,6 +22,7 @@ In INT8 the convolutions of the loops stay in floating point; docs/decisions/002
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from brain_edge.image.resample import Interpolation
@@ -74,13 +75,8 @@ CARD: Final = Card(
 )
 
 
-def model(variant: Variant) -> ModelSource:
-    """The generator, with the thresholds for gliomas."""
-    return for_cohort("tcup-gan", GLIOMA, variant)
-
-
 def for_cohort(name: str, areas: MeanAreas, _variant: Variant) -> ModelSource:
-    """The same generator with the thresholds of one of the challenge's cohorts."""
+    """The generator with the thresholds of one of the challenge's cohorts."""
     return ModelSource(spec(name, areas), tcup_gan_graphs(), CARD, LICENCE)
 
 
@@ -118,6 +114,6 @@ def tcup_gan_graphs(widths: tuple[int, ...] = WIDTHS, plane: tuple[int, int] = P
 RECIPE: Final = weightless(
     name="tcup-gan",
     summary="brain tumour compartments of four sequences, recurrent over slices; bring the weights",
-    model=model,
+    model=partial(for_cohort, "tcup-gan", GLIOMA),
     cohort=COHORT,
 )
