@@ -21,15 +21,16 @@ from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.convert.parity import ParityLimits, TorchSession
 from brain_edge_conversion.recipe import ModelSource
 from brain_edge_conversion.recipes import pgan, spade, spin
+from brain_edge_conversion.recipes._tumour import LICENCE
 
 TIGHT = ParityLimits(relative_error=1e-4)
 PHANTOM = Phantom(shape=(40, 48, 5), spacing_mm=4.0)
 WIDTHS = (8, 8, 6, 4)
 
 SOURCES = {
-    "pgan": lambda: ModelSource(pgan.spec(WIDTHS), pgan.pgan_graphs(WIDTHS), pgan.CARD, pgan.LICENCE),
-    "spade": lambda: ModelSource(spade.spec((64, 64)), spade.spade_graphs(2, 4), spade.CARD, spade.LICENCE),
-    "spin": lambda: ModelSource(spin.spec(), spin.spin_graphs((4, 4, 4, 4, 4), 4), spin.CARD, spin.LICENCE),
+    "pgan": lambda: ModelSource(pgan.spec(WIDTHS), pgan.pgan_graphs(WIDTHS), pgan.CARD, LICENCE),
+    "spade": lambda: ModelSource(spade.spec((64, 64)), spade.spade_graphs(2, 4), spade.CARD, LICENCE),
+    "spin": lambda: ModelSource(spin.spec(), spin.spin_graphs((4, 4, 4, 4, 4), 4), spin.CARD, LICENCE),
 }
 
 

@@ -28,6 +28,7 @@ from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.convert.parity import TorchSession
 from brain_edge_conversion.recipe import ModelSource
 from brain_edge_conversion.recipes import pgan, spade, spin
+from brain_edge_conversion.recipes._tumour import LICENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ ONE_THREAD = RuntimeOptions(threads=1)
 
 
 def narrow_spade() -> ModelSource:
-    return ModelSource(spade.spec((64, 64)), spade.spade_graphs(2, 4), spade.CARD, spade.LICENCE)
+    return ModelSource(spade.spec((64, 64)), spade.spade_graphs(2, 4), spade.CARD, LICENCE)
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ from brain_edge_conversion.recipes import (
     spin,
     tcup_gan,
 )
+from brain_edge_conversion.recipes._tumour import LICENCE
 from brain_edge_conversion.sources import Request, resolve
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ PHANTOM = Phantom(shape=(40, 48, 12), spacing_mm=4.0)
 
 
 def source(spec: ModelSpec, graphs) -> ModelSource:
-    return ModelSource(spec, graphs, spin.CARD, spin.LICENCE)
+    return ModelSource(spec, graphs, spin.CARD, LICENCE)
 
 
 NARROW: dict[str, Callable[[], ModelSource]] = {

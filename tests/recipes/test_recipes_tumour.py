@@ -43,6 +43,7 @@ from brain_edge_conversion.recipes import (
     vox2vox_calibrated,
     vox2vox_modified,
 )
+from brain_edge_conversion.recipes._tumour import LICENCE
 from brain_edge_conversion.sources import Request, resolve
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ PHANTOM = Phantom(shape=(48, 56, 40), spacing_mm=4.0)
 
 
 def source(spec: ModelSpec, graphs: tuple[GraphSource, ...]) -> ModelSource:
-    return ModelSource(spec, graphs, vox2vox.CARD, vox2vox.LICENCE)
+    return ModelSource(spec, graphs, vox2vox.CARD, LICENCE)
 
 
 NARROW: dict[str, Callable[[], ModelSource]] = {

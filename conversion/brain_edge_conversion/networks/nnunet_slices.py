@@ -23,16 +23,7 @@ class NnunetSlices(nn.Module):
 
     def __init__(self, features: tuple[int, ...], channels_in: int, channels_out: int) -> None:
         super().__init__()
-        levels = len(features)
-        plan = UNetPlan(
-            residual=False,
-            features=features,
-            kernels=((1, 3, 3),) * levels,
-            strides=((1, 1, 1), *(((1, 2, 2),) * (levels - 1))),
-            encoder_blocks=(2,) * levels,
-            decoder_convs=(2,) * (levels - 1),
-        )
-        self.unet = NnunetUNet(plan, channels_in, channels_out)
+        self.unet = NnunetUNet(UNetPlan.plain(features, (1, 3, 3), (1, 2, 2)), channels_in, channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits."""

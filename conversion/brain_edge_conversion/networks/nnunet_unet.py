@@ -47,6 +47,19 @@ class UNetPlan:
     norm_affine: bool = True
     negative_slope: float = 0.01
 
+    @classmethod
+    def plain(cls, features: tuple[int, ...], kernel: Sides, stride: Sides) -> UNetPlan:
+        """What is planned for a patch of equal sides: two convolutions at each level, all of one kernel."""
+        levels = len(features)
+        return cls(
+            residual=False,
+            features=features,
+            kernels=(kernel,) * levels,
+            strides=((1, 1, 1), *((stride,) * (levels - 1))),
+            encoder_blocks=(2,) * levels,
+            decoder_convs=(2,) * (levels - 1),
+        )
+
 
 class ConvBlock(nn.Module):
     """Convolution, instance norm, leaky ReLU."""

@@ -14,26 +14,24 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import Label, ModelSpec, Network, PlausibleLabel, SlicesAlong, Stage
-from brain_edge.spec.steps import Argmax, CropOrPadInPlane, Orient, Restore
+from brain_edge.spec.steps import Argmax, CropOrPadInPlane, Orient
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe
 from brain_edge_conversion.recipes._tumour import (
+    LABELS_BACK,
     LICENCE,
     LIMITS,
     NECROSIS,
-    NO_WEIGHTS,
     OEDEMA,
-    STAND_IN,
     T1C,
-    loader,
+    own_graph,
+    own_network,
     tumour_spec,
+    weightless,
 )
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from brain_edge_conversion.recipe import Variant
 
 PLANE: Final = (256, 256)
@@ -64,12 +62,10 @@ DICE_ERROR: Final = {7: "10.94", 4: "6.62", 2: "2.49"}
 def unet_recipe(classes: int) -> Recipe:
     """The U-Net for that many classes."""
     name = f"unet-2d-{classes}-classes"
-    return Recipe(
+    return weightless(
         name=name,
         summary=f"tumour of T1w after contrast, {classes} classes, slice by slice; bring the weights",
         model=partial(_model, name, classes),
-        weights=NO_WEIGHTS,
-        parity_phantom=STAND_IN,
     )
 
 
@@ -81,7 +77,7 @@ def unet_spec(name: str, classes: int, plane: tuple[int, int] = PLANE) -> ModelS
         network=Network(
             graphs=("unet",), channels_in=1, channels_out=classes, execution=SlicesAlong(axis=0, batch=BATCH)
         ),
-        after=(Argmax(), Restore(interpolation=Interpolation.NEAREST)),
+        after=(Argmax(), LABELS_BACK),
     )
     found = tumour_spec(name, stage, inputs=(T1C,), labels=LABELS[classes])
     return msgspec.structs.replace(found, plausible=msgspec.structs.replace(found.plausible, labels=_ranges(classes)))
@@ -97,13 +93,7 @@ def _ranges(classes: int) -> tuple[PlausibleLabel, ...]:
 
 def unet_graphs(classes: int, width: int = WIDTH) -> tuple[GraphSource, ...]:
     """The U-Net, of the paper's width unless stated."""
-    return (GraphSource("unet", loader(partial(_unet, classes, width)), None, (2, 32, 32)),)
-
-
-def _unet(classes: int, width: int) -> nn.Module:
-    from brain_edge_conversion.networks.unet2d import UNet2D
-
-    return UNet2D(classes, width=width)
+    return (own_graph("unet", own_network("unet2d:UNet2D", classes, width=width), (2, 32, 32)),)
 
 
 def _model(name: str, classes: int, _variant: Variant) -> ModelSource:

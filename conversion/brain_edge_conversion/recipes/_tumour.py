@@ -12,30 +12,27 @@ stands beside it.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain, combinations
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.image.phantom import Phantom
+from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Licence
-from brain_edge.spec import (
-    Code,
-    Label,
-    ModelSpec,
-    Plausible,
-    PlausibleInput,
-    PlausibleLabel,
-    Sequence,
-    Stage,
-    Task,
-)
-from brain_edge.spec.steps import PaintedRegion, PaintRegions
-from brain_edge_conversion.recipe import same_each_time
+from brain_edge.spec import Code, Label, ModelSpec, Plausible, PlausibleInput, PlausibleLabel, Sequence, Stage, Task
+from brain_edge.spec.steps import PaintedRegion, PaintRegions, Restore
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, same_each_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from torch import nn
+
+    from brain_edge.image.geometry import Shape
+    from brain_edge.package.manifest import Card
+    from brain_edge_conversion.recipe import Variant
 
 T1: Final = Sequence(name="T1", description="T1w")
 T1C: Final = Sequence(name="T1C", description="T1w after contrast")
@@ -74,11 +71,16 @@ ENHANCING_WHOLE_CORE: Final = PaintRegions(
 )
 """Channels ET, WT, TC to labels, from the outside in."""
 
+LABELS_BACK: Final = Restore(interpolation=Interpolation.NEAREST)
+"""A label map, back on the image's own grid."""
+
 COHORT: Final = "tcga-fg-6692-tumour"
 STAND_IN: Final = Phantom(shape=(240, 240, 155), spacing_mm=1.0)
 """The grid of BraTS; the head that a conversion with random weights is compared on, unless a real one is given."""
 
 NO_WEIGHTS: Final = "none are public: bring your own with --weights, or --random-weights to measure speed"
+weightless: Final = partial(Recipe, weights=NO_WEIGHTS, parity_phantom=STAND_IN)
+"""`Recipe` of a paper whose weights are not public; random ones are compared on the stand-in."""
 LIMITS: Final = (
     "No trained weights are public. With random weights only speed, memory and parity can be measured; there is no "
     "accuracy. Skull-stripped images on one grid of 1 mm."
@@ -102,6 +104,33 @@ def tumour_spec(
     return ModelSpec(name=name, task=Task.TUMOUR, inputs=inputs, stages=stages, labels=labels, plausible=ranges)
 
 
+def one_model(
+    spec: Callable[[], ModelSpec], graphs: Callable[[], tuple[GraphSource, ...]], card: Card
+) -> Callable[[Variant], ModelSource]:
+    """`Recipe.model` where there is nothing to choose."""
+    return lambda _variant: ModelSource(spec(), graphs(), card, LICENCE)
+
+
+def first_members(
+    spec: Callable[[int], ModelSpec],
+    graphs: Callable[[int], tuple[GraphSource, ...]],
+    card: Card,
+    licence: Licence = LICENCE,
+) -> Callable[[Variant], ModelSource]:
+    """`Recipe.model` of an ensemble: so many of its members, one unless stated."""
+
+    def model(variant: Variant) -> ModelSource:
+        count = variant.members or 1
+        return ModelSource(spec(count), graphs(count), card, licence)
+
+    return model
+
+
+def own_graph(name: str, build: Callable[[], nn.Module], example_shape: Shape, seed: int = 0) -> GraphSource:
+    """A network without public weights; `seed` as in `loader`."""
+    return GraphSource(name, loader(build, seed), None, example_shape)
+
+
 def loader(build: Callable[[], nn.Module], seed: int = 0) -> Callable[[Path | None], Any]:
     """From a function that makes a network to what `GraphSource.build` is: a state dict, or random weights by a seed.
 
@@ -117,3 +146,8 @@ def loader(build: Callable[[], nn.Module], seed: int = 0) -> Callable[[Path | No
         return network.eval()
 
     return load
+
+
+def own_network(name: str, *arguments: Any, **options: Any) -> Callable[[], nn.Module]:
+    """What makes `module:Class` of our networks: PyTorch is imported only then, not when recipes are listed."""
+    return lambda: resolve_name(f"brain_edge_conversion.networks.{name}")(*arguments, **options)

@@ -25,16 +25,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import Activation, Blending, ModelSpec, Network, Sequence, SlidingWindow, Stage
-from brain_edge.spec.steps import Argmax, Orient, Region, Restore, ZScore
+from brain_edge.spec.steps import Argmax, Orient, Region, ZScore
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe
 from brain_edge_conversion.recipes._landmarks import NO_LANDMARKS, only_random, stand_in_landmarks
 from brain_edge_conversion.recipes._tumour import (
     BACKGROUND,
     BRATS_LABELS,
     COHORT,
+    LABELS_BACK,
     LICENCE,
     LIMITS,
     SEQUENCES,
@@ -111,7 +111,7 @@ class Baseline:
             ),
             after=(
                 Argmax(values=(BACKGROUND, *(label.value for label in BRATS_LABELS))),
-                Restore(interpolation=Interpolation.NEAREST),
+                LABELS_BACK,
             ),
         )
         return tumour_spec(self.name, stage, inputs=self.inputs)

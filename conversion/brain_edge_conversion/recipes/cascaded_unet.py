@@ -17,29 +17,26 @@ Random weights are drawn with a seed of its own for each network.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import ModelSpec, Network, Stage
-from brain_edge.spec.steps import AppendStage, BeforeStep, CropOrPadTo, JoinStages, LookUpRegions, Orient, Restore
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge.spec.steps import AppendStage, BeforeStep, CropOrPadTo, JoinStages, LookUpRegions, Orient
 from brain_edge_conversion.recipes._tumour import (
     COHORT,
-    LICENCE,
+    LABELS_BACK,
     LIMITS,
-    NO_WEIGHTS,
-    STAND_IN,
-    loader,
+    one_model,
+    own_graph,
+    own_network,
     tumour_spec,
+    weightless,
 )
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from brain_edge.image.geometry import Shape
     from brain_edge.spec.steps import AfterStep
+    from brain_edge_conversion.recipe import GraphSource
 
 CROP: Final = (155, 160, 160)
 WIDTH: Final = 16
@@ -55,15 +52,10 @@ CARD: Final = Card(
 )
 
 
-def model(_variant: Variant) -> ModelSource:
-    """The three networks and their steps; there is nothing to choose."""
-    return ModelSource(spec(), cascaded_graphs(), CARD, LICENCE)
-
-
 def spec(crop: Shape = CROP) -> ModelSpec:
     """The chain on a crop (slices, rows, columns)."""
     cropped = (Orient(axes="SPL"), CropOrPadTo(shape=crop))
-    decide = (JoinStages(stages=("wt", "tc")), CONFLICTS, Restore(interpolation=Interpolation.NEAREST))
+    decide = (JoinStages(stages=("wt", "tc")), CONFLICTS, LABELS_BACK)
     return tumour_spec(
         "cascaded-unet",
         _stage("wt", 4, cropped),
@@ -75,7 +67,7 @@ def spec(crop: Shape = CROP) -> ModelSpec:
 def cascaded_graphs(width: int = WIDTH) -> tuple[GraphSource, ...]:
     """The networks, of the width chosen for the recipe unless stated."""
     return tuple(
-        GraphSource(region, loader(partial(_network, 4 + number, width), seed=number), None, (19, 24, 24))
+        own_graph(region, own_network("cascaded_unet:CascadedUNet", 4 + number, width), (19, 24, 24), seed=number)
         for number, region in enumerate(REGIONS)
     )
 
@@ -89,17 +81,9 @@ def _stage(region: str, channels_in: int, before: tuple[BeforeStep, ...], after:
     )
 
 
-def _network(channels_in: int, width: int) -> nn.Module:
-    from brain_edge_conversion.networks.cascaded_unet import CascadedUNet
-
-    return CascadedUNet(channels_in, width)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="cascaded-unet",
     summary="brain tumour compartments, three 3D U-Nets in a chain; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
+    model=one_model(spec, cascaded_graphs, CARD),
     cohort=COHORT,
-    parity_phantom=STAND_IN,
 )

@@ -16,29 +16,26 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import Blending, ModelSpec, Network, SlidingWindow, Stage
-from brain_edge.spec.steps import CropToForeground, FitPercentile, Orient, Region, RescaleToUnit, Restore
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge.spec.steps import CropToForeground, FitPercentile, Orient, Region, RescaleToUnit
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Variant
 from brain_edge_conversion.recipes._tumour import (
     ALL_MIRRORINGS,
     COHORT,
     ENHANCING_WHOLE_CORE,
+    LABELS_BACK,
     LICENCE,
     LIMITS,
-    NO_WEIGHTS,
-    STAND_IN,
-    loader,
+    own_graph,
+    own_network,
     tumour_spec,
+    weightless,
 )
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from brain_edge.image.geometry import Shape
 
 PATCH: Final = (128, 128, 128)
@@ -75,28 +72,20 @@ def spec(flips: tuple[tuple[int, ...], ...] = ((),), patch: Shape = PATCH) -> Mo
             execution=SlidingWindow(shape=patch, overlap=0.5, blending=Blending.CONSTANT),
             flips=flips,
         ),
-        after=(ENHANCING_WHOLE_CORE, Restore(interpolation=Interpolation.NEAREST)),
+        after=(ENHANCING_WHOLE_CORE, LABELS_BACK),
     )
     return tumour_spec("cbam-attention-unet", stage)
 
 
 def cbam_graphs(width: int = WIDTH) -> tuple[GraphSource, ...]:
     """The network, of the paper's width unless stated."""
-    return (GraphSource("model", loader(partial(_network, width)), None, (32, 32, 32)),)
+    return (own_graph("model", own_network("cbam_unet:CbamUNet", width=width), (32, 32, 32)),)
 
 
-def _network(width: int) -> nn.Module:
-    from brain_edge_conversion.networks.cbam_unet import CbamUNet
-
-    return CbamUNet(width=width)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="cbam-attention-unet",
     summary="brain tumour compartments, U-Net with attention on its skips; bring the weights",
     model=model,
-    weights=NO_WEIGHTS,
     cohort=COHORT,
-    parity_phantom=STAND_IN,
     has_flips=True,
 )

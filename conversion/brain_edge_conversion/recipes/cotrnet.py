@@ -13,27 +13,26 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import ModelSpec, Network, SlicesAlong, Stage
-from brain_edge.spec.steps import FitPercentile, LargestComponent, Orient, RescaleToUnit, ResizeInPlane, Restore
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge.spec.steps import FitPercentile, LargestComponent, Orient, RescaleToUnit, ResizeInPlane
 from brain_edge_conversion.recipes._tumour import (
     COHORT,
-    LICENCE,
+    LABELS_BACK,
     LIMITS,
-    NO_WEIGHTS,
-    STAND_IN,
     WHOLE_CORE_ENHANCING,
-    loader,
+    one_model,
+    own_graph,
+    own_network,
     tumour_spec,
+    weightless,
 )
 
 if TYPE_CHECKING:
-    from torch import nn
+    from brain_edge_conversion.recipe import GraphSource
 
 SHAPE: Final = (224, 224)
 BATCH: Final = 4
@@ -49,11 +48,6 @@ CARD: Final = Card(
 )
 
 
-def model(_variant: Variant) -> ModelSource:
-    """The network; there is only one."""
-    return ModelSource(spec(), cotrnet_graphs(), CARD, LICENCE)
-
-
 def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
     """The steps around it, on slices of that shape."""
     stage = Stage(
@@ -66,27 +60,19 @@ def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
             ResizeInPlane(axis=0, shape=shape, interpolation=Interpolation.LINEAR),
         ),
         network=Network(graphs=("cotrnet",), channels_in=4, channels_out=3, execution=SlicesAlong(axis=0, batch=BATCH)),
-        after=(WHOLE_CORE_ENHANCING, Restore(interpolation=Interpolation.NEAREST), LargestComponent()),
+        after=(WHOLE_CORE_ENHANCING, LABELS_BACK, LargestComponent()),
     )
     return tumour_spec("cotrnet", stage)
 
 
 def cotrnet_graphs(widths: tuple[int, ...] = WIDTHS, decoder: tuple[int, ...] = DECODER) -> tuple[GraphSource, ...]:
     """The network, of the chosen width unless stated."""
-    return (GraphSource("cotrnet", loader(partial(_network, widths, decoder)), None, (2, 64, 64)),)
+    return (own_graph("cotrnet", own_network("cotrnet:COTRNet", widths=widths, decoder=decoder), (2, 64, 64)),)
 
 
-def _network(widths: tuple[int, ...], decoder: tuple[int, ...]) -> nn.Module:
-    from brain_edge_conversion.networks.cotrnet import COTRNet
-
-    return COTRNet(widths=widths, decoder=decoder)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="cotrnet",
     summary="brain tumour compartments slice by slice, with attention; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
+    model=one_model(spec, cotrnet_graphs, CARD),
     cohort=COHORT,
-    parity_phantom=STAND_IN,
 )

@@ -22,13 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card, Licence
-from brain_edge.spec import (
-    ModelSpec,
-    Network,
-    Sequence,
-    Stage,
-    Task,
-)
+from brain_edge.spec import ModelSpec, Network, Sequence, Stage, Task
 from brain_edge.spec.steps import (
     BeforeStep,
     CropToStage,

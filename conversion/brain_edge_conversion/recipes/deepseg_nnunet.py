@@ -26,7 +26,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import Activation, Blending, ModelSpec, Network, SlidingWindow, Stage
 from brain_edge.spec.steps import (
@@ -36,24 +35,22 @@ from brain_edge.spec.steps import (
     MinimumVolume,
     Orient,
     Region,
-    Restore,
     StapleStages,
     ZScore,
 )
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import (
     BACKGROUND,
     BRATS_LABELS,
     COHORT,
     ENHANCING,
-    LICENCE,
+    LABELS_BACK,
     LIMITS,
     NECROSIS,
-    NO_WEIGHTS,
-    STAND_IN,
     WHOLE_CORE_ENHANCING,
-    loader,
+    first_members,
+    own_graph,
     tumour_spec,
+    weightless,
 )
 
 if TYPE_CHECKING:
@@ -61,6 +58,7 @@ if TYPE_CHECKING:
 
     from brain_edge.image.geometry import Shape
     from brain_edge.spec.steps import AfterStep
+    from brain_edge_conversion.recipe import GraphSource
 
 FOLDS: Final = 5
 BRAIN: Final = (192, 224, 160)
@@ -77,12 +75,6 @@ CARD: Final = Card(
     published_figures="Dice ET/TC/WT 87.63/87.49/91.87 % on the test cases of BraTS 2021, fifteen networks (the paper)",
     limits=f"{LIMITS} Brain beyond 192 x 224 x 160 mm is not seen. The paper does not state DeepSeg's widths.",
 )
-
-
-def model(variant: Variant) -> ModelSource:
-    """The first `members` of five folds of each configuration, one unless stated."""
-    folds = variant.members or 1
-    return ModelSource(spec(folds), ensemble_graphs(folds), CARD, LICENCE)
 
 
 def spec(
@@ -107,7 +99,7 @@ def spec(
         before = (Orient(axes="LPS"), CropToForeground(), CropOrPadTo(shape=brain), ZScore(region=Region.NONZERO))
         return Stage(name, before, network, after)
 
-    back, regions = Restore(interpolation=Interpolation.NEAREST), len(BRATS_LABELS)
+    back, regions = LABELS_BACK, len(BRATS_LABELS)
     first, second, third = CONFIGURATIONS
     return tumour_spec(
         "deepseg-nnunet",
@@ -125,9 +117,7 @@ def ensemble_graphs(
     named = [(graph, networks[name]) for name in CONFIGURATIONS for graph in _folds(name, folds)]
     # two voxels are left at the deepest level: a norm of one voxel would be a constant
     side = 2 ** max(len(features), 5)
-    return tuple(
-        GraphSource(graph, loader(build, seed), None, (side, side, side)) for seed, (graph, build) in enumerate(named)
-    )
+    return tuple(own_graph(graph, build, (side, side, side), seed=seed) for seed, (graph, build) in enumerate(named))
 
 
 def _folds(name: str, folds: int) -> tuple[str, ...]:
@@ -167,12 +157,10 @@ def _deepseg(width: int) -> nn.Module:
     return network
 
 
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="deepseg-nnunet",
     summary="brain tumour compartments, STAPLE of two nnU-Nets and a DeepSeg, 1 to 5 folds; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
+    model=first_members(spec, ensemble_graphs, CARD),
     cohort=COHORT,
-    parity_phantom=STAND_IN,
     members=FOLDS,
 )

@@ -7,18 +7,15 @@ labels are the vote of five algorithms. Any Dice of it on that case is on what i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
-from brain_edge_conversion.recipes._tumour import STAND_IN, loader
-from brain_edge_conversion.recipes.vox2vox import spec, vox2vox_generator
+from brain_edge_conversion.recipes._tumour import STAND_IN, loader, own_network
+from brain_edge_conversion.recipes.vox2vox import spec
 from brain_edge_conversion.weights.lesson import Head, Lesson
 from brain_edge_conversion.weights.shipped import FITTED_CASES, fit_card, fit_licence, shipped_weights
-
-if TYPE_CHECKING:
-    from torch import nn
 
 COHORT: Final = "tcga-fg-6692-fit-vox2vox"
 NAME: Final = "fit-vox2vox"
@@ -27,6 +24,9 @@ LESSON: Final = Lesson(steps=90, patch=None, head=Head.CLASSES, targets=((0,), (
 WEIGHTS: Final = shipped_weights(NAME, "4138d966efb143679d1cde5e5cbf7db4be767b546ffbe8609e73ee5a9be0a71e")
 CARD: Final = fit_card("Vox2Vox, a sixteenth as wide", "Cirillo, Abramian, Eklund, BrainLes 2020 (arXiv 2003.13653)")
 
+network: Final = own_network("vox2vox:Vox2VoxGenerator", width=WIDTH)
+"""What is fit."""
+
 
 def model(_variant: Variant) -> ModelSource:
     """The network and the steps of the paper around it."""
@@ -34,11 +34,6 @@ def model(_variant: Variant) -> ModelSource:
     return ModelSource(
         msgspec.structs.replace(spec(), name=NAME), (graph,), CARD, fit_licence(), fitted_on=FITTED_CASES
     )
-
-
-def network() -> nn.Module:
-    """What is fit."""
-    return vox2vox_generator(WIDTH)
 
 
 RECIPE: Final = Recipe(

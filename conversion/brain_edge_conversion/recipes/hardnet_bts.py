@@ -19,10 +19,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import ModelSpec, Network, Stage
 from brain_edge.spec.steps import (
@@ -34,25 +32,22 @@ from brain_edge.spec.steps import (
     PaintRegions,
     Region,
     RescaleToUnit,
-    Restore,
 )
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Variant
 from brain_edge_conversion.recipes._tumour import (
     ALL_MIRRORINGS,
     COHORT,
     ENHANCING,
+    LABELS_BACK,
     LICENCE,
     LIMITS,
     NECROSIS,
-    NO_WEIGHTS,
     OEDEMA,
-    STAND_IN,
-    loader,
+    own_graph,
+    own_network,
     tumour_spec,
+    weightless,
 )
-
-if TYPE_CHECKING:
-    from torch import nn
 
 VERSIONS: Final = ("v1", "v2")
 WIDTH: Final = 32
@@ -93,30 +88,22 @@ def spec(versions: tuple[str, ...] = VERSIONS[:1], flips: tuple[tuple[int, ...],
             PadToMultiple(multiple_of=8),
         ),
         network=Network(graphs=versions, channels_in=4, channels_out=3, flips=flips),
-        after=(REGIONS, Restore(interpolation=Interpolation.NEAREST)),
+        after=(REGIONS, LABELS_BACK),
     )
     return tumour_spec("hardnet-bts", stage)
 
 
 def hardnet_graphs(versions: tuple[str, ...] = VERSIONS[:1], width: int = WIDTH) -> tuple[GraphSource, ...]:
     """The networks, of the width of the paper's first level unless stated."""
-    build = partial(_network, width)
-    return tuple(GraphSource(version, loader(build, seed), None, (32, 32, 32)) for seed, version in enumerate(versions))
+    build = own_network("hardnet_bts:HarDNetBTS", width=width)
+    return tuple(own_graph(version, build, (32, 32, 32), seed=seed) for seed, version in enumerate(versions))
 
 
-def _network(width: int) -> nn.Module:
-    from brain_edge_conversion.networks.hardnet_bts import HarDNetBTS
-
-    return HarDNetBTS(width=width)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="hardnet-bts",
     summary="brain tumour compartments, harmonic dense U-Net, 1 or 2 versions; bring the weights",
     model=model,
-    weights=NO_WEIGHTS,
     cohort=COHORT,
-    parity_phantom=STAND_IN,
     members=len(VERSIONS),
     has_flips=True,
 )

@@ -14,27 +14,25 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import ModelSpec, Network, Stage, StridedWindows
-from brain_edge.spec.steps import Orient, Region, Restore, ZScore
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge.spec.steps import Orient, Region, ZScore
 from brain_edge_conversion.recipes._tumour import (
     COHORT,
     ENHANCING_WHOLE_CORE,
-    LICENCE,
+    LABELS_BACK,
     LIMITS,
-    NO_WEIGHTS,
-    STAND_IN,
-    loader,
+    first_members,
+    own_graph,
+    own_network,
     tumour_spec,
+    weightless,
 )
 
 if TYPE_CHECKING:
-    from torch import nn
+    from brain_edge_conversion.recipe import GraphSource
 
 FOLDS: Final = 5
 WIDTH: Final = 16
@@ -49,12 +47,6 @@ CARD: Final = Card(
 )
 
 
-def model(variant: Variant) -> ModelSource:
-    """The first `members` of five folds, one unless stated."""
-    folds = variant.members or 1
-    return ModelSource(spec(folds), maab_graphs(folds), CARD, LICENCE)
-
-
 def spec(folds: int = 1, window: int = WINDOW, stride: int = STRIDE) -> ModelSpec:
     """The steps around so many folds, in cubic windows."""
     sides = (window, window, window)
@@ -67,29 +59,21 @@ def spec(folds: int = 1, window: int = WINDOW, stride: int = STRIDE) -> ModelSpe
             channels_out=3,
             execution=StridedWindows(shape=sides, stride=(stride, stride, stride), core=sides),
         ),
-        after=(ENHANCING_WHOLE_CORE, Restore(interpolation=Interpolation.NEAREST)),
+        after=(ENHANCING_WHOLE_CORE, LABELS_BACK),
     )
     return tumour_spec("maab-unet3d", stage)
 
 
 def maab_graphs(folds: int = 1, width: int = WIDTH) -> tuple[GraphSource, ...]:
     """The networks, of the paper's width unless stated."""
-    build = partial(_network, width)
-    return tuple(GraphSource(f"fold{n}", loader(build, seed=n), None, (32, 32, 32)) for n in range(folds))
+    build = own_network("maab_unet3d:MaabUNet3D", width=width)
+    return tuple(own_graph(f"fold{n}", build, (32, 32, 32), seed=n) for n in range(folds))
 
 
-def _network(width: int) -> nn.Module:
-    from brain_edge_conversion.networks.maab_unet3d import MaabUNet3D
-
-    return MaabUNet3D(width=width)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="maab-unet3d",
     summary="brain tumour compartments, U-Net of atrous blocks, 1 to 5 folds; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
+    model=first_members(spec, maab_graphs, CARD),
     cohort=COHORT,
-    parity_phantom=STAND_IN,
     members=FOLDS,
 )

@@ -12,18 +12,24 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import ModelSpec, Network, SlicesAlong, Stage
-from brain_edge.spec.steps import Argmax, CropOrPadInPlane, Orient, Region, Restore, ZScore
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
-from brain_edge_conversion.recipes._tumour import COHORT, LICENCE, LIMITS, NO_WEIGHTS, STAND_IN, loader, tumour_spec
+from brain_edge.spec.steps import Argmax, CropOrPadInPlane, Orient, Region, ZScore
+from brain_edge_conversion.recipes._tumour import (
+    COHORT,
+    LABELS_BACK,
+    LIMITS,
+    one_model,
+    own_graph,
+    own_network,
+    tumour_spec,
+    weightless,
+)
 
 if TYPE_CHECKING:
-    from torch import nn
+    from brain_edge_conversion.recipe import GraphSource
 
 SHAPE: Final = (240, 240)
 BATCH: Final = 8
@@ -38,38 +44,25 @@ CARD: Final = Card(
 )
 
 
-def model(_variant: Variant) -> ModelSource:
-    """The network; there is only one."""
-    return ModelSource(spec(), msfr_graphs(), CARD, LICENCE)
-
-
 def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
     """The steps around it, on slices of that shape."""
     stage = Stage(
         name="tumour",
         before=(Orient(axes="SPL"), ZScore(region=Region.NONZERO), CropOrPadInPlane(axis=0, shape=shape)),
         network=Network(graphs=("msfr",), channels_in=4, channels_out=4, execution=SlicesAlong(axis=0, batch=BATCH)),
-        after=(Argmax(values=(0, 1, 2, 4)), Restore(interpolation=Interpolation.NEAREST)),
+        after=(Argmax(values=(0, 1, 2, 4)), LABELS_BACK),
     )
     return tumour_spec("msfr-net", stage)
 
 
 def msfr_graphs(width: int = WIDTH) -> tuple[GraphSource, ...]:
     """The network, of the chosen width unless stated."""
-    return (GraphSource("msfr", loader(partial(_network, width)), None, (2, 32, 32)),)
+    return (own_graph("msfr", own_network("msfr_net:MSFRNet", width=width), (2, 32, 32)),)
 
 
-def _network(width: int) -> nn.Module:
-    from brain_edge_conversion.networks.msfr_net import MSFRNet
-
-    return MSFRNet(width=width)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="msfr-net",
     summary="brain tumour compartments slice by slice, multi-scale; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
+    model=one_model(spec, msfr_graphs, CARD),
     cohort=COHORT,
-    parity_phantom=STAND_IN,
 )

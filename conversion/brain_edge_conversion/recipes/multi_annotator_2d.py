@@ -16,18 +16,23 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import Activation, Label, ModelSpec, Network, SlicesAlong, Stage
-from brain_edge.spec.steps import CropOrPadInPlane, OrdinalLevels, Orient, Region, Restore, ZScore
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
-from brain_edge_conversion.recipes._tumour import LICENCE, LIMITS, NO_WEIGHTS, STAND_IN, loader, tumour_spec
+from brain_edge.spec.steps import CropOrPadInPlane, OrdinalLevels, Orient, Region, ZScore
+from brain_edge_conversion.recipes._tumour import (
+    LABELS_BACK,
+    LIMITS,
+    one_model,
+    own_graph,
+    own_network,
+    tumour_spec,
+    weightless,
+)
 
 if TYPE_CHECKING:
-    from torch import nn
+    from brain_edge_conversion.recipe import GraphSource
 
 READERS: Final = 3
 LABELS: Final = tuple(Label(value=count, name=f"marked-by-{count}") for count in range(1, READERS + 1))
@@ -44,11 +49,6 @@ CARD: Final = Card(
 )
 
 
-def model(_variant: Variant) -> ModelSource:
-    """The network; there is only one."""
-    return ModelSource(spec(), annotator_graphs(), CARD, LICENCE)
-
-
 def spec(plane: tuple[int, int] = PLANE) -> ModelSpec:
     """The steps around it, on slices of that size."""
     stage = Stage(
@@ -61,7 +61,7 @@ def spec(plane: tuple[int, int] = PLANE) -> ModelSpec:
             activation=Activation.SOFTMAX,
             execution=SlicesAlong(axis=0, batch=BATCH),
         ),
-        after=(OrdinalLevels(), Restore(interpolation=Interpolation.NEAREST)),
+        after=(OrdinalLevels(), LABELS_BACK),
     )
     return tumour_spec("multi-annotator-2d", stage, labels=LABELS)
 
@@ -69,19 +69,12 @@ def spec(plane: tuple[int, int] = PLANE) -> ModelSpec:
 def annotator_graphs(features: tuple[int, ...] = FEATURES) -> tuple[GraphSource, ...]:
     """The network, of these channels; the example is small, with two pixels at the deepest level."""
     side = 2 ** len(features)
-    return (GraphSource("nnunet", loader(partial(_network, features)), None, (2, side, side)),)
+    build = own_network("nnunet_slices:NnunetSlices", features, channels_in=4, channels_out=READERS + 1)
+    return (own_graph("nnunet", build, (2, side, side)),)
 
 
-def _network(features: tuple[int, ...]) -> nn.Module:
-    from brain_edge_conversion.networks.nnunet_slices import NnunetSlices
-
-    return NnunetSlices(features, channels_in=4, channels_out=READERS + 1)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="multi-annotator-2d",
     summary="how many of three readers mark a voxel of a tumour, slice by slice; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
-    parity_phantom=STAND_IN,
+    model=one_model(spec, annotator_graphs, CARD),
 )

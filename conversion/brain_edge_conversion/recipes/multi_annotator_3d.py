@@ -14,18 +14,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import Activation, Blending, ModelSpec, Network, SlidingWindow, Stage
-from brain_edge.spec.steps import CropToForeground, OrdinalLevels, Orient, Region, Restore, ZScore
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
-from brain_edge_conversion.recipes._tumour import LICENCE, LIMITS, NO_WEIGHTS, STAND_IN, loader, tumour_spec
+from brain_edge.spec.steps import CropToForeground, OrdinalLevels, Orient, Region, ZScore
+from brain_edge_conversion.recipes._tumour import LABELS_BACK, LIMITS, one_model, own_graph, tumour_spec, weightless
 from brain_edge_conversion.recipes.multi_annotator_2d import CITATION, LABELS, READERS
+from brain_edge_conversion.recipes.nnunet_loss_ensemble import nnunet
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from brain_edge.image.geometry import Shape
+    from brain_edge_conversion.recipe import GraphSource
 
 PATCH: Final = (128, 128, 128)
 FEATURES: Final = (32, 64, 128, 256, 320, 320)
@@ -36,11 +34,6 @@ CARD: Final = Card(
     published_figures="none for brain tumours in 3D",
     limits=f"{LIMITS} A label is a number of readers, not a compartment. The plan of the network is chosen.",
 )
-
-
-def model(_variant: Variant) -> ModelSource:
-    """The network; there is only one."""
-    return ModelSource(spec(), annotator_graphs(), CARD, LICENCE)
 
 
 def spec(patch: Shape = PATCH) -> ModelSpec:
@@ -55,7 +48,7 @@ def spec(patch: Shape = PATCH) -> ModelSpec:
             activation=Activation.SOFTMAX,
             execution=SlidingWindow(shape=patch, overlap=0.5, blending=Blending.GAUSSIAN_CUT),
         ),
-        after=(OrdinalLevels(), Restore(interpolation=Interpolation.NEAREST)),
+        after=(OrdinalLevels(), LABELS_BACK),
     )
     return tumour_spec("multi-annotator-3d", stage, labels=LABELS)
 
@@ -63,28 +56,11 @@ def spec(patch: Shape = PATCH) -> ModelSpec:
 def annotator_graphs(features: tuple[int, ...] = FEATURES) -> tuple[GraphSource, ...]:
     """The network, of these channels; the example is small, with two voxels at the deepest level."""
     side = 2 ** len(features)
-    return (GraphSource("nnunet", loader(partial(_network, features)), None, (side, side, side)),)
+    return (own_graph("nnunet", partial(nnunet, features, READERS + 1), (side, side, side)),)
 
 
-def _network(features: tuple[int, ...]) -> nn.Module:
-    from brain_edge_conversion.networks.nnunet_unet import NnunetUNet, UNetPlan
-
-    levels = len(features)
-    plan = UNetPlan(
-        residual=False,
-        features=features,
-        kernels=((3, 3, 3),) * levels,
-        strides=((1, 1, 1), *(((2, 2, 2),) * (levels - 1))),
-        encoder_blocks=(2,) * levels,
-        decoder_convs=(2,) * (levels - 1),
-    )
-    return NnunetUNet(plan, channels_in=4, channels_out=READERS + 1)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="multi-annotator-3d",
     summary="the same in 3D, windows of 128 voxels; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
-    parity_phantom=STAND_IN,
+    model=one_model(spec, annotator_graphs, CARD),
 )

@@ -15,20 +15,27 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import ModelSpec, Network, SlicesAlong, Stage
-from brain_edge.spec.steps import Argmax, Orient, Region, ResizeInPlane, Restore, VoteStages, ZScore
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
-from brain_edge_conversion.recipes._tumour import COHORT, LICENCE, LIMITS, NO_WEIGHTS, STAND_IN, loader, tumour_spec
+from brain_edge.spec.steps import Argmax, Orient, Region, ResizeInPlane, VoteStages, ZScore
+from brain_edge_conversion.recipes._tumour import (
+    COHORT,
+    LABELS_BACK,
+    LIMITS,
+    one_model,
+    own_graph,
+    own_network,
+    tumour_spec,
+    weightless,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import nn
+    from brain_edge_conversion.recipe import GraphSource
 
 PLANES: Final = ("sagittal", "coronal", "axial")
 """By the axis of an RAS volume along which their slices lie; the last one holds the vote."""
@@ -45,11 +52,6 @@ CARD: Final = Card(
     published_figures="Dice ET/TC/WT .792/.835/.906 on the test cases of BraTS 2021 (the paper)",
     limits=f"{LIMITS} The paper states neither its normalisation nor its channels in full; those here are chosen.",
 )
-
-
-def model(_variant: Variant) -> ModelSource:
-    """All three networks: fewer could not outvote each other."""
-    return ModelSource(spec(), plane_graphs(), CARD, LICENCE)
 
 
 def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
@@ -69,29 +71,23 @@ def _stage(axis: int, shape: tuple[int, int]) -> Stage:
         network=Network(
             graphs=(PLANES[axis],), channels_in=4, channels_out=4, execution=SlicesAlong(axis=axis, batch=BATCH)
         ),
-        after=(Argmax(values=(0, 1, 2, 4)), Restore(interpolation=Interpolation.NEAREST), *votes),
+        after=(Argmax(values=(0, 1, 2, 4)), LABELS_BACK, *votes),
     )
 
 
 def plane_graphs(
     encoder: Sequence[int] = XCEPTION, middle_blocks: int = MIDDLE_BLOCKS, finest: int = FINEST
 ) -> tuple[GraphSource, ...]:
-    """The networks, of the paper's width unless stated, with weights of their own."""
-    build = partial(_network, encoder, middle_blocks, finest)
-    return tuple(GraphSource(plane, loader(build, seed), None, (64, 64, 64)) for seed, plane in enumerate(PLANES))
+    """The networks, of the paper's width unless stated, with weights of their own; fewer could not outvote one."""
+    build = own_network(
+        "unet_plus_plus:XceptionUNetPlusPlus", encoder=encoder, middle_blocks=middle_blocks, finest=finest
+    )
+    return tuple(own_graph(plane, build, (64, 64, 64), seed=seed) for seed, plane in enumerate(PLANES))
 
 
-def _network(encoder: Sequence[int], middle_blocks: int, finest: int) -> nn.Module:
-    from brain_edge_conversion.networks.unet_plus_plus import XceptionUNetPlusPlus
-
-    return XceptionUNetPlusPlus(encoder=encoder, middle_blocks=middle_blocks, finest=finest)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="multi-plane-unet-plus-plus",
     summary="brain tumour compartments, one 2D network a plane and a vote; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
+    model=one_model(spec, plane_graphs, CARD),
     cohort=COHORT,
-    parity_phantom=STAND_IN,
 )

@@ -19,26 +19,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import Activation, Blending, ModelSpec, Network, SlidingWindow, Stage
-from brain_edge.spec.steps import CropToForeground, Orient, Region, Restore, ZScore
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge.spec.steps import CropToForeground, Orient, Region, ZScore
 from brain_edge_conversion.recipes._tumour import (
     COHORT,
-    LICENCE,
+    LABELS_BACK,
     LIMITS,
-    NO_WEIGHTS,
-    STAND_IN,
     WHOLE_CORE_ENHANCING,
-    loader,
+    first_members,
+    own_graph,
     tumour_spec,
+    weightless,
 )
 
 if TYPE_CHECKING:
     from torch import nn
 
     from brain_edge.image.geometry import Shape
+    from brain_edge_conversion.recipe import GraphSource
 
 MEMBERS: Final = 5
 PATCH: Final = (128, 128, 128)
@@ -53,12 +52,6 @@ CARD: Final = Card(
 )
 
 
-def model(variant: Variant) -> ModelSource:
-    """The first `members` of five models, one unless stated."""
-    count = variant.members or 1
-    return ModelSource(spec(count), nnunet_graphs(count), CARD, LICENCE)
-
-
 def spec(members: int = 1, patch: Shape = PATCH) -> ModelSpec:
     """The steps around so many models, in windows of that shape."""
     stage = Stage(
@@ -71,7 +64,7 @@ def spec(members: int = 1, patch: Shape = PATCH) -> ModelSpec:
             activation=Activation.SIGMOID,
             execution=SlidingWindow(shape=patch, overlap=0.5, blending=Blending.GAUSSIAN_CUT),
         ),
-        after=(WHOLE_CORE_ENHANCING, Restore(interpolation=Interpolation.NEAREST)),
+        after=(WHOLE_CORE_ENHANCING, LABELS_BACK),
     )
     return tumour_spec("nnunet-loss-ensemble", stage)
 
@@ -79,34 +72,20 @@ def spec(members: int = 1, patch: Shape = PATCH) -> ModelSpec:
 def nnunet_graphs(members: int = 1, features: tuple[int, ...] = FEATURES) -> tuple[GraphSource, ...]:
     """The networks, of nnU-Net's channels unless stated; the example is small, with two voxels at the deepest level."""
     side = 2 ** len(features)
-    return tuple(
-        GraphSource(f"fold{n}", loader(lambda: nnunet(features), seed=n), None, (side, side, side))
-        for n in range(members)
-    )
+    return tuple(own_graph(f"fold{n}", lambda: nnunet(features), (side, side, side), seed=n) for n in range(members))
 
 
-def nnunet(features: tuple[int, ...]) -> nn.Module:
+def nnunet(features: tuple[int, ...], channels_out: int = 3) -> nn.Module:
     """The network, of so many channels on each level."""
     from brain_edge_conversion.networks.nnunet_unet import NnunetUNet, UNetPlan
 
-    levels = len(features)
-    plan = UNetPlan(
-        residual=False,
-        features=features,
-        kernels=((3, 3, 3),) * levels,
-        strides=((1, 1, 1), *(((2, 2, 2),) * (levels - 1))),
-        encoder_blocks=(2,) * levels,
-        decoder_convs=(2,) * (levels - 1),
-    )
-    return NnunetUNet(plan, channels_in=4, channels_out=3)
+    return NnunetUNet(UNetPlan.plain(features, (3, 3, 3), (2, 2, 2)), channels_in=4, channels_out=channels_out)
 
 
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="nnunet-loss-ensemble",
     summary="brain tumour compartments, region-based nnU-Net, 1 to 5 models; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
+    model=first_members(spec, nnunet_graphs, CARD),
     cohort=COHORT,
-    parity_phantom=STAND_IN,
     members=MEMBERS,
 )

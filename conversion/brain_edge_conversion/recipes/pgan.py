@@ -13,19 +13,16 @@ Foroozandeh, Eklund, "Synthesizing brain tumor images and annotations by combini
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import ModelSpec, Network, NoiseSlices, Sequence, Stage, Task
-from brain_edge.spec.steps import CropOrPadInPlane, Orient, Restore
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge.spec.steps import CropOrPadInPlane, Orient
 from brain_edge_conversion.recipes._synthetic_slices import CITATION, GENERATOR_LIMITS
-from brain_edge_conversion.recipes._tumour import LICENCE, NO_WEIGHTS, STAND_IN, loader
+from brain_edge_conversion.recipes._tumour import LABELS_BACK, one_model, own_graph, own_network, weightless
 
 if TYPE_CHECKING:
-    from torch import nn
+    from brain_edge_conversion.recipe import GraphSource
 
 WIDTHS: Final = (512, 512, 512, 512, 256, 128, 64)
 BATCH: Final = 4
@@ -37,11 +34,6 @@ CARD: Final = Card(
     published_figures="none of the generator alone",
     limits=GENERATOR_LIMITS,
 )
-
-
-def model(_variant: Variant) -> ModelSource:
-    """The generator; there is only one."""
-    return ModelSource(spec(), pgan_graphs(), CARD, LICENCE)
 
 
 def spec(widths: tuple[int, ...] = WIDTHS) -> ModelSpec:
@@ -56,7 +48,7 @@ def spec(widths: tuple[int, ...] = WIDTHS) -> ModelSpec:
             channels_out=1,
             execution=NoiseSlices(axis=0, batch=BATCH, seed=SEED),
         ),
-        after=(Restore(interpolation=Interpolation.NEAREST),),
+        after=(LABELS_BACK,),
     )
     grid = Sequence(name="grid", description="any image; only its grid is used")
     return ModelSpec(name="pgan", task=Task.SYNTHESIS, inputs=(grid,), stages=(stage,), labels=())
@@ -64,19 +56,11 @@ def spec(widths: tuple[int, ...] = WIDTHS) -> ModelSpec:
 
 def pgan_graphs(widths: tuple[int, ...] = WIDTHS) -> tuple[GraphSource, ...]:
     """The generator, of the paper's width unless stated."""
-    return (GraphSource("pgan", loader(partial(_network, widths)), None, (2, 8, 8)),)
+    return (own_graph("pgan", own_network("pgan:PGANGenerator", widths=widths), (2, 8, 8)),)
 
 
-def _network(widths: tuple[int, ...]) -> nn.Module:
-    from brain_edge_conversion.networks.pgan import PGANGenerator
-
-    return PGANGenerator(widths=widths)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="pgan",
     summary="a generator: label maps of slices from noise; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
-    parity_phantom=STAND_IN,
+    model=one_model(spec, pgan_graphs, CARD),
 )

@@ -20,7 +20,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.image.resample import Interpolation
@@ -36,25 +35,23 @@ from brain_edge.spec.steps import (
     Threshold,
     WhenEmpty,
 )
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import (
     COHORT,
     ENHANCING,
-    LICENCE,
     LIMITS,
     NECROSIS,
-    NO_WEIGHTS,
-    STAND_IN,
     WHOLE_CORE_ENHANCING,
-    loader,
+    first_members,
+    own_graph,
+    own_network,
     tumour_spec,
+    weightless,
 )
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from brain_edge.image.geometry import Shape
     from brain_edge.spec.steps import AfterStep
+    from brain_edge_conversion.recipe import GraphSource
 
 FOLDS: Final = 5
 COARSE_SHAPE: Final = (192, 192, 160)
@@ -70,12 +67,6 @@ CARD: Final = Card(
     published_figures="Dice WT/TC/ET 0.8921/0.8130/0.8064 on the test cases of BraTS 2021, five folds (the paper)",
     limits=f"{LIMITS} A tumour that reaches further than 128 mm is cut. The paper does not state every layer.",
 )
-
-
-def model(variant: Variant) -> ModelSource:
-    """The first `members` of five folds of each fine network, one unless stated."""
-    folds = variant.members or 1
-    return ModelSource(spec(folds), localisation_graphs(folds), CARD, LICENCE)
 
 
 def spec(
@@ -126,21 +117,13 @@ def _folds(region: str, folds: int) -> tuple[str, ...]:
 
 
 def _graph(name: str, width: int, seed: int) -> GraphSource:
-    return GraphSource(name, loader(partial(_network, width), seed), None, (32, 32, 32))
+    return own_graph(name, own_network("residual_unet:ResidualUNet", width=width), (32, 32, 32), seed=seed)
 
 
-def _network(width: int) -> nn.Module:
-    from brain_edge_conversion.networks.residual_unet import ResidualUNet
-
-    return ResidualUNet(width=width)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="residual-unet-cascade",
     summary="brain tumour compartments, a cascade that looks into a box, 1 to 5 folds; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
+    model=first_members(spec, localisation_graphs, CARD),
     cohort=COHORT,
-    parity_phantom=STAND_IN,
     members=FOLDS,
 )

@@ -12,19 +12,16 @@ Foroozandeh, Eklund, "Synthesizing brain tumor images and annotations by combini
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import ModelSpec, Network, Sequence, SlicesAlong, Stage, Task
-from brain_edge.spec.steps import CropOrPadInPlane, OneHot, Orient, Restore
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge.spec.steps import CropOrPadInPlane, OneHot, Orient
 from brain_edge_conversion.recipes._synthetic_slices import CITATION, GENERATOR_LIMITS, PLANE
-from brain_edge_conversion.recipes._tumour import LICENCE, NO_WEIGHTS, STAND_IN, loader
+from brain_edge_conversion.recipes._tumour import LABELS_BACK, one_model, own_graph, own_network, weightless
 
 if TYPE_CHECKING:
-    from torch import nn
+    from brain_edge_conversion.recipe import GraphSource
 
 CLASSES: Final = (0, 1, 2, 3, 4, 5, 6)
 BATCH: Final = 2
@@ -39,11 +36,6 @@ CARD: Final = Card(
 )
 
 
-def model(_variant: Variant) -> ModelSource:
-    """The generator; there is only one."""
-    return ModelSource(spec(), spade_graphs(), CARD, LICENCE)
-
-
 def spec(plane: tuple[int, int] = PLANE) -> ModelSpec:
     """The steps around it, on slices of that size."""
     stage = Stage(
@@ -55,7 +47,7 @@ def spec(plane: tuple[int, int] = PLANE) -> ModelSpec:
             channels_out=1,
             execution=SlicesAlong(axis=0, batch=BATCH),
         ),
-        after=(Restore(interpolation=Interpolation.NEAREST),),
+        after=(LABELS_BACK,),
     )
     labels = Sequence(name="labels", description="a label map of the classes 0 to 6")
     return ModelSpec(name="spade", task=Task.SYNTHESIS, inputs=(labels,), stages=(stage,), labels=())
@@ -63,19 +55,13 @@ def spec(plane: tuple[int, int] = PLANE) -> ModelSpec:
 
 def spade_graphs(width: int = WIDTH, hidden: int = HIDDEN) -> tuple[GraphSource, ...]:
     """The generator, of the paper's width unless stated."""
-    return (GraphSource("spade", loader(partial(_network, width, hidden)), None, (2, 64, 64)),)
+    return (
+        own_graph("spade", own_network("spade:SPADEGenerator", len(CLASSES), width=width, hidden=hidden), (2, 64, 64)),
+    )
 
 
-def _network(width: int, hidden: int) -> nn.Module:
-    from brain_edge_conversion.networks.spade import SPADEGenerator
-
-    return SPADEGenerator(len(CLASSES), width=width, hidden=hidden)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="spade",
     summary="a generator: an MR image of a label map; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
-    parity_phantom=STAND_IN,
+    model=one_model(spec, spade_graphs, CARD),
 )

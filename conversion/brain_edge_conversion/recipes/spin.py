@@ -15,10 +15,8 @@ Wong et al., "Small Lesion Segmentation in Brain MRIs with Subpixel Embedding", 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import (
     Edge,
@@ -32,12 +30,11 @@ from brain_edge.spec import (
     Stage,
     Task,
 )
-from brain_edge.spec.steps import Linear, Orient, Restore, Threshold
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
-from brain_edge_conversion.recipes._tumour import LICENCE, NO_WEIGHTS, STAND_IN, T1, loader
+from brain_edge.spec.steps import Linear, Orient, Threshold
+from brain_edge_conversion.recipes._tumour import LABELS_BACK, T1, one_model, own_graph, own_network, weightless
 
 if TYPE_CHECKING:
-    from torch import nn
+    from brain_edge_conversion.recipe import GraphSource
 
 MEAN: Final = 30.20063
 DEVIATION: Final = 35.221165
@@ -55,11 +52,6 @@ CARD: Final = Card(
 )
 
 
-def model(_variant: Variant) -> ModelSource:
-    """The network; there is only one."""
-    return ModelSource(spec(), spin_graphs(), CARD, LICENCE)
-
-
 def spec() -> ModelSpec:
     """The steps around it."""
     stage = Stage(
@@ -71,7 +63,7 @@ def spec() -> ModelSpec:
             channels_out=1,
             execution=SlicesAlong(axis=0, batch=BATCH, neighbours=NEIGHBOURS, edge=Edge.ZERO),
         ),
-        after=(Threshold(channel=0, above=0.5), Restore(interpolation=Interpolation.NEAREST)),
+        after=(Threshold(channel=0, above=0.5), LABELS_BACK),
     )
     return ModelSpec(
         name="spin",
@@ -88,19 +80,11 @@ def spec() -> ModelSpec:
 
 def spin_graphs(widths: tuple[int, ...] = WIDTHS, embedding: int = EMBEDDING) -> tuple[GraphSource, ...]:
     """The network, of the published width unless stated."""
-    return (GraphSource("spin", loader(partial(_network, widths, embedding)), None, (2, 45, 52)),)
+    return (own_graph("spin", own_network("spin:SPiN", 2 * NEIGHBOURS + 1, widths, embedding), (2, 45, 52)),)
 
 
-def _network(widths: tuple[int, ...], embedding: int) -> nn.Module:
-    from brain_edge_conversion.networks.spin import SPiN
-
-    return SPiN(2 * NEIGHBOURS + 1, widths, embedding)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="spin",
     summary="stroke lesions of T1w heads, five slices at a time; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
-    parity_phantom=STAND_IN,
+    model=one_model(spec, spin_graphs, CARD),
 )

@@ -29,21 +29,22 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card, Licence
 from brain_edge.spec import Activation, ModelSpec, Network, Stage, StridedWindows
-from brain_edge.spec.steps import Orient, PaintedRegion, PaintRegions, Region, Restore, ZScore
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge.spec.steps import Orient, PaintedRegion, PaintRegions, Region, ZScore
+from brain_edge_conversion.recipe import GraphSource, Recipe
 from brain_edge_conversion.recipes._tumour import (
     COHORT,
     ENHANCING,
     FLAIR,
+    LABELS_BACK,
     NECROSIS,
     OEDEMA,
     STAND_IN,
     T1,
     T1C,
     T2,
+    first_members,
     loader,
     tumour_spec,
 )
@@ -82,12 +83,6 @@ WEIGHTS: Final = (
 )
 
 
-def model(variant: Variant) -> ModelSource:
-    """The first `members` of ten models, one unless stated."""
-    count = variant.members or 1
-    return ModelSource(spec(count), swin_graphs(count), CARD, LICENCE)
-
-
 def spec(members: int = 1, window: int = WINDOW, step: int = STEP) -> ModelSpec:
     """The steps around so many models, in cubic windows."""
     sides = (window, window, window)
@@ -101,7 +96,7 @@ def spec(members: int = 1, window: int = WINDOW, step: int = STEP) -> ModelSpec:
             activation=Activation.SIGMOID,
             execution=StridedWindows(shape=sides, stride=(step, step, step), core=sides),
         ),
-        after=(REGIONS, Restore(interpolation=Interpolation.NEAREST)),
+        after=(REGIONS, LABELS_BACK),
     )
     return tumour_spec("swin-unetr", stage, inputs=(FLAIR, T1C, T1, T2))
 
@@ -125,7 +120,7 @@ def _network(features: int) -> nn.Module:
 RECIPE: Final = Recipe(
     name="swin-unetr",
     summary="brain tumour compartments, Swin transformer, 1 to 10 models; bring the weights",
-    model=model,
+    model=first_members(spec, swin_graphs, CARD, LICENCE),
     weights=WEIGHTS,
     cohort=COHORT,
     parity_phantom=STAND_IN,

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
@@ -36,22 +36,19 @@ from brain_edge.spec.steps import (
     Orient,
     PrependBackground,
     ResizeInPlane,
-    Restore,
 )
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge_conversion.recipe import GraphSource, ModelSource, Variant
 from brain_edge_conversion.recipes._tumour import (
+    LABELS_BACK,
     LICENCE,
     LIMITS,
     NECROSIS,
-    NO_WEIGHTS,
     OEDEMA,
-    STAND_IN,
-    loader,
+    own_graph,
+    own_network,
     tumour_spec,
+    weightless,
 )
-
-if TYPE_CHECKING:
-    from torch import nn
 
 COHORT: Final = "tcga-fg-6692-brats-2023"
 PLANE: Final = (256, 256)
@@ -78,13 +75,8 @@ CARD: Final = Card(
 )
 
 
-def model(variant: Variant) -> ModelSource:
-    """The generator, with the thresholds for gliomas."""
-    return for_cohort("tcup-gan", GLIOMA, variant)
-
-
 def for_cohort(name: str, areas: MeanAreas, _variant: Variant) -> ModelSource:
-    """The same generator with the thresholds of one of the challenge's cohorts."""
+    """The generator with the thresholds of one of the challenge's cohorts."""
     return ModelSource(spec(name, areas), tcup_gan_graphs(), CARD, LICENCE)
 
 
@@ -102,7 +94,7 @@ def spec(name: str = "tcup-gan", areas: MeanAreas = GLIOMA, plane: tuple[int, in
         after=(
             PrependBackground(),
             Argmax(),
-            Restore(interpolation=Interpolation.NEAREST),
+            LABELS_BACK,
             ComponentExtent(of=(1, 2, 3), mean_area_above=areas.whole),
             ComponentExtent(of=(1, 3), mean_area_above=areas.core, replacement=OEDEMA.value),
             ComponentExtent(of=(3,), mean_area_above=areas.enhancing, replacement=NECROSIS.value),
@@ -114,20 +106,14 @@ def spec(name: str = "tcup-gan", areas: MeanAreas = GLIOMA, plane: tuple[int, in
 def tcup_gan_graphs(widths: tuple[int, ...] = WIDTHS, plane: tuple[int, int] = PLANE) -> tuple[GraphSource, ...]:
     """The generator, of the paper's width unless stated."""
     side = 2 ** (len(widths) + 1)
-    return (GraphSource("generator", loader(partial(_generator, widths, plane)), None, (3, side, side)),)
+    return (
+        own_graph("generator", own_network("tcup_gan:TCuPGANGenerator", widths=widths, plane=plane), (3, side, side)),
+    )
 
 
-def _generator(widths: tuple[int, ...], plane: tuple[int, int]) -> nn.Module:
-    from brain_edge_conversion.networks.tcup_gan import TCuPGANGenerator
-
-    return TCuPGANGenerator(widths=widths, plane=plane)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="tcup-gan",
     summary="brain tumour compartments of four sequences, recurrent over slices; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
+    model=partial(for_cohort, "tcup-gan", GLIOMA),
     cohort=COHORT,
-    parity_phantom=STAND_IN,
 )

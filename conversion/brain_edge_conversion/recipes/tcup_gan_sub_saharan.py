@@ -9,17 +9,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from brain_edge_conversion.recipe import Recipe
-from brain_edge_conversion.recipes._tumour import NO_WEIGHTS, STAND_IN
+from brain_edge_conversion.recipes._tumour import weightless
 from brain_edge_conversion.recipes.tcup_gan import MeanAreas, for_cohort
 
 NAME: Final = "tcup-gan-sub-saharan"
 AREAS: Final = MeanAreas(75.0, 100.0, 5.0)
 
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name=NAME,
     summary="the same for gliomas of the sub-Saharan cohort",
     model=partial(for_cohort, NAME, AREAS),
-    weights=NO_WEIGHTS,
-    parity_phantom=STAND_IN,
 )

@@ -25,22 +25,22 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import Activation, Blending, ModelSpec, Network, Stage, StridedWindows
-from brain_edge.spec.steps import Argmax, Orient, Region, Restore, ZScore
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge.spec.steps import Argmax, Orient, Region, ZScore
+from brain_edge_conversion.recipe import GraphSource, Recipe
 from brain_edge_conversion.recipes._landmarks import NO_LANDMARKS, only_random, stand_in_landmarks
 from brain_edge_conversion.recipes._tumour import (
     BACKGROUND,
     COHORT,
     ENHANCING,
-    LICENCE,
+    LABELS_BACK,
     LIMITS,
     NECROSIS,
     OEDEMA,
     SEQUENCES,
     STAND_IN,
+    one_model,
     tumour_spec,
 )
 
@@ -62,11 +62,6 @@ CARD: Final = Card(
 )
 
 
-def model(_variant: Variant) -> ModelSource:
-    """The network and its steps; there is nothing to choose."""
-    return ModelSource(spec(), vae_graphs(), CARD, LICENCE)
-
-
 def spec(window: int = WINDOW, core: int = CORE, stride: int = STRIDE) -> ModelSpec:
     """The steps around the network, in cubic windows."""
     stage = Stage(
@@ -86,7 +81,7 @@ def spec(window: int = WINDOW, core: int = CORE, stride: int = STRIDE) -> ModelS
         ),
         after=(
             Argmax(values=(BACKGROUND, ENHANCING.value, NECROSIS.value, OEDEMA.value)),
-            Restore(interpolation=Interpolation.NEAREST),
+            LABELS_BACK,
         ),
     )
     return tumour_spec("vae-unet", stage)
@@ -113,7 +108,7 @@ def _segmenter(width: int) -> nn.Module:
 RECIPE: Final = Recipe(
     name="vae-unet",
     summary="brain tumour compartments, residual U-Net trained beside an autoencoder; bring weights and landmarks",
-    model=model,
+    model=one_model(spec, vae_graphs, CARD),
     weights=NO_LANDMARKS,
     cohort=COHORT,
     parity_phantom=STAND_IN,

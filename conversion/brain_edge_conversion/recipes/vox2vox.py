@@ -17,33 +17,30 @@ Storage order is not stated; BraTS stores LPS.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import Label, ModelSpec, Network, Stage
-from brain_edge.spec.steps import Argmax, CropOrPadTo, Orient, Region, Restore, ZScore
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
+from brain_edge.spec.steps import Argmax, CropOrPadTo, Orient, Region, ZScore
 from brain_edge_conversion.recipes._tumour import (
     FLAIR,
-    LICENCE,
+    LABELS_BACK,
     LIMITS,
     NECROSIS_CODE,
-    NO_WEIGHTS,
     OEDEMA_CODE,
-    STAND_IN,
     T1,
     T1C,
     T2,
-    loader,
+    first_members,
+    own_graph,
+    own_network,
     tumour_spec,
+    weightless,
 )
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from brain_edge.image.geometry import Shape
+    from brain_edge_conversion.recipe import GraphSource
 
 MEMBERS: Final = 5
 CROP: Final = (160, 192, 128)
@@ -67,12 +64,6 @@ CARD: Final = Card(
 )
 
 
-def model(variant: Variant) -> ModelSource:
-    """The first `members` of five models, one unless stated."""
-    count = variant.members or 1
-    return ModelSource(spec(count), vox2vox_graphs(count), CARD, LICENCE)
-
-
 def spec(members: int = 1, crop: Shape = CROP) -> ModelSpec:
     """The steps around so many models, on a crop of that shape."""
     inputs = (T1, T2, T1C, FLAIR)
@@ -85,29 +76,20 @@ def vox2vox_stage(members: int, crop: Shape, decision: Argmax) -> Stage:
         name="tumour",
         before=(Orient(axes="LPS"), CropOrPadTo(shape=crop), ZScore(region=Region.NONZERO)),
         network=Network(graphs=tuple(f"model{n}" for n in range(members)), channels_in=4, channels_out=4),
-        after=(decision, Restore(interpolation=Interpolation.NEAREST)),
+        after=(decision, LABELS_BACK),
     )
 
 
 def vox2vox_graphs(members: int, width: int = WIDTH) -> tuple[GraphSource, ...]:
     """The networks, of the paper's width unless stated."""
-    build = partial(vox2vox_generator, width)
-    return tuple(GraphSource(f"model{n}", loader(build, seed=n), None, (32, 32, 32)) for n in range(members))
+    build = own_network("vox2vox:Vox2VoxGenerator", width=width)
+    return tuple(own_graph(f"model{n}", build, (32, 32, 32), seed=n) for n in range(members))
 
 
-def vox2vox_generator(width: int) -> nn.Module:
-    """The generator, so many channels wide at the finest level."""
-    from brain_edge_conversion.networks.vox2vox import Vox2VoxGenerator
-
-    return Vox2VoxGenerator(width=width)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="vox2vox",
     summary="brain tumour compartments of four sequences, GAN generator, 1 to 5 models; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
+    model=first_members(spec, vox2vox_graphs, CARD),
     cohort=COHORT,
-    parity_phantom=STAND_IN,
     members=MEMBERS,
 )

@@ -19,18 +19,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.spec.steps import Argmax
-from brain_edge_conversion.recipe import ModelSource, Recipe, Variant
-from brain_edge_conversion.recipes._tumour import (
-    COHORT,
-    FLAIR,
-    LICENCE,
-    NO_WEIGHTS,
-    STAND_IN,
-    T1,
-    T1C,
-    T2,
-    tumour_spec,
-)
+from brain_edge_conversion.recipes._tumour import COHORT, FLAIR, T1, T1C, T2, first_members, tumour_spec, weightless
 from brain_edge_conversion.recipes.vox2vox import CARD as VOX2VOX_CARD
 from brain_edge_conversion.recipes.vox2vox import CROP, vox2vox_graphs, vox2vox_stage
 
@@ -45,24 +34,16 @@ CARD: Final = msgspec.structs.replace(
 )
 
 
-def model(variant: Variant) -> ModelSource:
-    """The first `members` of ten models, one unless stated."""
-    count = variant.members or 1
-    return ModelSource(spec(count), vox2vox_graphs(count), CARD, LICENCE)
-
-
 def spec(members: int = 1) -> ModelSpec:
     """The steps of Vox2Vox with the labels of BraTS."""
     stage = vox2vox_stage(members, CROP, Argmax(values=(0, 1, 2, 4)))
     return tumour_spec("vox2vox-calibrated", stage, inputs=(T1, T2, T1C, FLAIR))
 
 
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="vox2vox-calibrated",
     summary="brain tumour compartments, Vox2Vox with the labels of BraTS, 1 to 10 models; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
+    model=first_members(spec, vox2vox_graphs, CARD),
     cohort=COHORT,
-    parity_phantom=STAND_IN,
     members=MEMBERS,
 )

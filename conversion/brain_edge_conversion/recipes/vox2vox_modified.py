@@ -13,32 +13,29 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.package.manifest import Card
 from brain_edge.spec.steps import Argmax
-from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, Variant
 from brain_edge_conversion.recipes._tumour import (
     COHORT,
     FLAIR,
-    LICENCE,
     LIMITS,
-    NO_WEIGHTS,
-    STAND_IN,
     T1,
     T1C,
     T2,
-    loader,
+    one_model,
+    own_graph,
+    own_network,
     tumour_spec,
+    weightless,
 )
 from brain_edge_conversion.recipes.vox2vox import CROP, WIDTH, vox2vox_stage
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from brain_edge.image.geometry import Shape
     from brain_edge.spec import ModelSpec
+    from brain_edge_conversion.recipe import GraphSource
 
 CARD: Final = Card(
     summary="Brain tumour compartments of four sequences by a U-Net after the generator of Vox2Vox.",
@@ -46,11 +43,6 @@ CARD: Final = Card(
     published_figures="Dice ET/WT/TC .73/.87/.76 on the validation cases of BraTS 2021 (the paper)",
     limits=f"{LIMITS} Tumour outside of the middle 160 x 192 x 128 voxels is not seen. The channels are chosen here.",
 )
-
-
-def model(_variant: Variant) -> ModelSource:
-    """The network and its steps; there is nothing to choose."""
-    return ModelSource(spec(), modified_graphs(), CARD, LICENCE)
 
 
 def spec(crop: Shape = CROP) -> ModelSpec:
@@ -61,20 +53,12 @@ def spec(crop: Shape = CROP) -> ModelSpec:
 
 def modified_graphs(width: int = WIDTH) -> tuple[GraphSource, ...]:
     """The network, as wide as Vox2Vox unless stated."""
-    return (GraphSource("model0", loader(partial(_network, width)), None, (32, 32, 32)),)
+    return (own_graph("model0", own_network("modified_vox2vox:ModifiedVox2Vox", width=width), (32, 32, 32)),)
 
 
-def _network(width: int) -> nn.Module:
-    from brain_edge_conversion.networks.modified_vox2vox import ModifiedVox2Vox
-
-    return ModifiedVox2Vox(width=width)
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="vox2vox-modified",
     summary="brain tumour compartments, U-Net after the generator of Vox2Vox; bring the weights",
-    model=model,
-    weights=NO_WEIGHTS,
+    model=one_model(spec, modified_graphs, CARD),
     cohort=COHORT,
-    parity_phantom=STAND_IN,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
@@ -156,27 +157,24 @@ def kept_members(network: Network, count: int) -> tuple[int, ...]:
     return tuple(sorted(by_weight[:count]))
 
 
+OWN: Final = Level("as it is", lambda stage: stage)
+
+
 def _dials(stage: Stage) -> Iterator[Dial]:
-    name = stage.name
-    yield Dial("members", name, tuple(_members(stage.network)))
-    yield Dial("mirrorings", name, tuple(_mirrorings(stage.network)))
-    yield Dial("windows", name, tuple(_windows(stage)))
-    yield Dial("padding", name, tuple(_padding(stage)))
-    yield Dial("crop", name, tuple(_crops(stage)))
-    yield Dial("way in", name, tuple(_ways_in(stage)), resamples=True)
-    yield Dial("way back", name, tuple(_ways_back(stage)), resamples=True)
+    def dial(title: str, cheaper: Iterator[Level], *, resamples: bool = False) -> Dial:
+        return Dial(title, stage.name, (OWN, *cheaper), resamples)
 
-
-def _as_it_is(stage: Stage) -> Stage:
-    return stage
-
-
-OWN: Final = Level("as it is", _as_it_is)
+    yield dial("members", _members(stage.network))
+    yield dial("mirrorings", _mirrorings(stage.network))
+    yield dial("windows", _windows(stage))
+    yield dial("padding", _saved(stage, Saving.PADDING, "padded to the multiple only"))
+    yield dial("crop", _crops(stage))
+    yield dial("way in", _saved(stage, Saving.RESAMPLING, "resampled to nearest neighbours"), resamples=True)
+    yield dial("way back", _ways_back(stage), resamples=True)
 
 
 def _members(network: Network) -> Iterator[Level]:
     """Half as many, rounded up, down to one."""
-    yield OWN
     count = len(network.graphs)
     while count > 1:
         count = -(-count // 2)
@@ -198,21 +196,15 @@ def _with_members(kept: tuple[int, ...]) -> Callable[[Stage], Stage]:
 
 def _mirrorings(network: Network) -> Iterator[Level]:
     """Half as many, down to one; the plain run is the last to go."""
-    yield OWN
     order = sorted(network.flips, key=lambda flip: flip != ())
     count = len(order)
     while count > 1:
         count //= 2
-        yield Level(f"{count} of {len(order)} mirrorings", _with_flips(tuple(order[:count])))
-
-
-def _with_flips(flips: tuple[tuple[int, ...], ...]) -> Callable[[Stage], Stage]:
-    return lambda stage: _with_network(stage, flips=flips)
+        yield Level(f"{count} of {len(order)} mirrorings", partial(_with_network, flips=tuple(order[:count])))
 
 
 def _windows(stage: Stage) -> Iterator[Level]:
     """What the execution says is cheaper: windows that overlap less, then the whole volume at once."""
-    yield OWN
     for cheaper in stage.network.execution.cheaper():
         yield Level(cheaper.title, _run_as(cheaper))
 
@@ -228,18 +220,6 @@ def _run_as(cheaper: Cheaper) -> Callable[[Stage], Stage]:
     return change
 
 
-def _padding(stage: Stage) -> Iterator[Level]:
-    """No more padding than the network needs."""
-    yield OWN
-    yield from _saved(stage, Saving.PADDING, "padded to the multiple only")
-
-
-def _ways_in(stage: Stage) -> Iterator[Level]:
-    """Nearest neighbours instead of products of matrices."""
-    yield OWN
-    yield from _saved(stage, Saving.RESAMPLING, "resampled to nearest neighbours")
-
-
 def _saved(stage: Stage, saving: Saving, title: str) -> Iterator[Level]:
     """What the steps before the network say is cheaper, all at once."""
 
@@ -253,7 +233,6 @@ def _saved(stage: Stage, saving: Saving, title: str) -> Iterator[Level]:
 
 def _crops(stage: Stage) -> Iterator[Level]:
     """A box around the head, where the network would see the air beside it and nothing fixes what it sees."""
-    yield OWN
     follows = any(step.follows_content for step in stage.before)
     fixed = fixed_sides(step for step in stage.before if not step.only_pads) is not None
     if stage.network.execution.takes_any_box and not follows and not fixed:
@@ -271,7 +250,6 @@ def _cropped(stage: Stage) -> Stage:
 
 def _ways_back(stage: Stage) -> Iterator[Level]:
     """Labels by nearest neighbours instead of interpolated probabilities."""
-    yield OWN
     first, *others = stage.after or (None,)
     interpolation = None if first is None else first.way_back()
     if interpolation not in (None, Interpolation.NEAREST) and others and others[0].decides:
