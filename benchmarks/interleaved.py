@@ -115,6 +115,7 @@ def compare(asked: PublishedComparison, peer_python: Path, packages: Sequence[Mo
         )
         for contender, of_one in zip(contenders, samples, strict=True)
     )
+    geometry = read_volume(asked.head).geometry
     return InterleavedRun(
         model=asked.model,
         started=started,
@@ -124,7 +125,7 @@ def compare(asked: PublishedComparison, peer_python: Path, packages: Sequence[Mo
         max_disturbance=asked.rounds.max_disturbance,
         versions=our_versions(),
         peer_versions=versions(peer_python),
-        head=_describe(asked.head),
+        head=HeadContent(sha256_of(asked.head), geometry.shape, geometry.spacing_mm),
         reference_sha256=sha256_of(asked.reference) if asked.reference else None,
         entries=tuple(entries),
     )
@@ -133,12 +134,13 @@ def compare(asked: PublishedComparison, peer_python: Path, packages: Sequence[Mo
 def _contenders(
     asked: PublishedComparison, peer_python: Path, packages: Sequence[ModelPackage], folder: Path
 ) -> tuple[Contender, ...]:
-    published = published_program(peer_python, asked.model, asked.head, folder / "published.nii.gz", asked.threads)
-    runs = [
-        package_run(package, asked.head, folder / f"mask-{number}.nii.gz", asked.threads)
-        for number, package in enumerate(packages)
-    ]
-    return published, *runs
+    return (
+        published_program(peer_python, asked.model, asked.head, folder / "published.nii.gz", asked.threads),
+        *(
+            package_run(package, asked.head, folder / f"mask-{number}.nii.gz", asked.threads)
+            for number, package in enumerate(packages)
+        ),
+    )
 
 
 def _check(contenders: Sequence[Contender], reference: Path | None) -> dict[str, tuple[float, float | None]]:
@@ -159,11 +161,6 @@ def _check(contenders: Sequence[Contender], reference: Path | None) -> dict[str,
             )
         agreement[contender.name] = (same, None if truth is None else dice(mask, truth))
     return agreement
-
-
-def _describe(path: Path) -> HeadContent:
-    geometry = read_volume(path).geometry
-    return HeadContent(sha256_of(path), geometry.shape, geometry.spacing_mm)
 
 
 def _say(line: str) -> None:

@@ -27,6 +27,8 @@ LOOK_S: Final = 1.0
 
 LAST_LINES: Final = 8
 """How much of the stderr of a process that failed is shown."""
+MOST_WORDS: Final = 2000
+"""Letters of it, where that is longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,7 @@ class Contender:
     command: Sequence[str]
     environment: Mapping[str, str]
     mask: Path
-    precision: str
+    precision: str = "f32"
     package_digest: str | None = None
 
 
@@ -79,6 +81,23 @@ NO_MEMORY: Final = (
 )
 """What programs say that were refused memory, in small letters: Python, NumPy, C++, PyTorch, OpenVINO, oneDNN, the
 loader, a thread's stack."""
+
+
+def output_of(command: Sequence[str], failed: str, environment: Mapping[str, str] | None = None) -> str:
+    """What a program prints.
+
+    Args:
+        command: of the whole process.
+        failed: what it means that it failed, in words that its own end follow.
+        environment: all of its variables; None for those of this process.
+
+    Raises:
+        BrainEdgeError: it failed.
+    """
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BrainEdgeError(f"{failed}{done.stderr.strip()[-MOST_WORDS:] or 'it said nothing'}")
+    return done.stdout
 
 
 def run(contender: Contender, limit_bytes: int | None = None) -> RunSample:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from benchmarks.harness.cell_record import Kind
+from benchmarks.harness.cell_record import Kind, read_as
 from brain_edge.errors import InputError
 
 from .summaries import figures
@@ -66,12 +66,7 @@ def read_costs(path: Path) -> Costs:
     Raises:
         InputError: the file cannot be read, or a number in it makes no sense.
     """
-    try:
-        found = msgspec.toml.decode(path.read_bytes(), type=_File)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path}: expected prices and powers of devices: {error}") from error
+    found = read_as(_File, path, "prices and powers of devices")
     for device in found.device:
         if min(device.years, device.cases_per_year) <= 0 or min(device.price, device.power_w) < 0:
             raise InputError(
@@ -84,14 +79,8 @@ def cost_rows(machine: OneMachine, costs: Costs) -> tuple[tuple[str, ...], list[
     """Columns and rows: energy and money per case of every contender that was measured on a device that is named."""
     money = costs.currency
     columns = (
-        "what",
-        "contender",
-        "device",
-        "latency (s)",
-        "Wh",
-        f"energy ({money})",
-        f"machine ({money})",
-        f"per case ({money})",
+        *("what", "contender", "device", "latency (s)", "Wh"),
+        *(f"energy ({money})", f"machine ({money})", f"per case ({money})"),
     )
     return columns, list(_rows(machine, costs))
 

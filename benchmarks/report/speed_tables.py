@@ -146,14 +146,8 @@ def networks(each: OneMachine) -> Iterator[str]:
         rows += [[*_what(run), entry.name, *_network_cells(entry, found.get(entry.name))] for entry in run.entries]
         rows.append([*_what(run), *_gpu_network(each, run.cell.subject)])
     columns = (
-        "network",
-        "threads",
-        "engine",
-        "latency",
-        "faster (95 % interval)",
-        "peak memory",
-        "of PyTorch",
-        "correlation",
+        *("network", "threads", "engine", "latency", "faster (95 % interval)"),
+        *("peak memory", "of PyTorch", "correlation"),
     )
     yield markdown_table(columns, rows)
     yield (

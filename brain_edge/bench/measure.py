@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.bench.counted import Input, counted
@@ -80,7 +80,7 @@ def bench(package: ModelPackage, images: Mapping[str, Path], options: BenchOptio
         shape=study.geometry.shape,
         spacing_mm=(study.geometry.spacing_mm[0], study.geometry.spacing_mm[1], study.geometry.spacing_mm[2]),
         machine=machine,
-        versions={"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+        versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         configurations=timed,
         profile=profile,
     )
@@ -112,7 +112,3 @@ def profile_case(package: ModelPackage, images: Mapping[str, Path], options: Run
         peaks=measured_peaks(options, weighted),
         layers=tuple(layers),
     )
-
-
-def _version(name: str) -> str:
-    return importlib.metadata.version(name)

@@ -25,14 +25,7 @@ LATENCY_COLUMNS: Final = (
 LAYER_COLUMNS: Final = ("layer", "kind", "kernel", "times", "G operations", "ms", "of all", "of peak", "MiB moved", "")
 SUM_COLUMNS: Final = ("numbers", "G operations", "ms", "of all", "of peak", "peak (G/s)", "MiB moved")
 COMPARE_COLUMNS: Final = (
-    "precision",
-    "threads",
-    "cold A (s)",
-    "cold B (s)",
-    "A / B",
-    "warm A (s)",
-    "warm B (s)",
-    "A / B",
+    *("precision", "threads", "cold A (s)", "cold B (s)", "A / B", "warm A (s)", "warm B (s)", "A / B"),
 )
 
 
