@@ -48,6 +48,9 @@ MINIMUM_DICE: Final = 0.98
 """Against the published program's own mask, which may be off by a voxel (docs/concepts); below it nothing is timed."""
 
 
+_say = partial(click.echo, err=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PublishedComparison:
     """What is compared, on what and how often; see the options of the program."""
@@ -161,7 +164,3 @@ def _check(contenders: Sequence[Contender], reference: Path | None) -> dict[str,
             )
         agreement[contender.name] = (same, None if truth is None else dice(mask, truth))
     return agreement
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)

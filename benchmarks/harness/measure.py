@@ -110,7 +110,7 @@ def run(contender: Contender, limit_bytes: int | None = None) -> RunSample:
         OutOfMemoryError: it failed under the limit and says, or its signal says, that memory was missing.
         BrainEdgeError: it failed, or printed something else than its report.
     """
-    load, used, busy = load_average(), _cpu_ms(), busy_cpu_ms()
+    load, used, busy = load_average(), children_cpu_ms(), busy_cpu_ms()
     start = time.perf_counter()
     done = subprocess.run(
         contender.command,
@@ -123,7 +123,7 @@ def run(contender: Contender, limit_bytes: int | None = None) -> RunSample:
         else partial(resource.setrlimit, resource.RLIMIT_DATA, (limit_bytes, limit_bytes)),
     )
     latency_ms = (time.perf_counter() - start) * 1000
-    cpu_ms, busy_after = _cpu_ms() - used, busy_cpu_ms()
+    cpu_ms, busy_after = children_cpu_ms() - used, busy_cpu_ms()
     if done.returncode != 0:
         last = "\n".join(done.stderr.strip().splitlines()[-LAST_LINES:])
         what = f"{contender.name} failed with exit code {done.returncode}:\n{without_folders(last)}"
@@ -157,6 +157,7 @@ def _report(contender: Contender, stdout: str) -> _Report:
         ) from error
 
 
-def _cpu_ms() -> float:
+def children_cpu_ms() -> float:
+    """User and system time of all processes that this one has started and that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return (used.ru_utime + used.ru_stime) * 1000

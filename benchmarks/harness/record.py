@@ -81,9 +81,13 @@ class InterleavedRun(msgspec.Struct, frozen=True, kw_only=True):
     entries: tuple[InterleavedEntry, ...]
 
 
-def this_commit() -> Commit:
-    """The commit of this checkout."""
-    return Commit(_git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "--untracked-files=no")))
+def this_commit(checkout: Path = BENCHMARKS) -> Commit:
+    """The commit of a checkout: this one, unless it is another."""
+    said = [
+        subprocess.run(["git", "-C", str(checkout), *words], capture_output=True, text=True, check=True).stdout.strip()
+        for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+    ]
+    return Commit(said[0], bool(said[1]))
 
 
 def our_versions() -> dict[str, str]:
@@ -184,8 +188,3 @@ def _loads(run: InterleavedRun) -> str:
     loads = [sample.load_average for entry in run.entries for sample in entry.samples]
     known = [load for load in loads if load is not None]
     return f"{min(known):.1f} to {max(known):.1f}" if known else "unknown"
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(BENCHMARKS), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()

@@ -106,7 +106,9 @@ def machines(runs: Iterable[CellRun]) -> tuple[OneMachine, ...]:
     Times that were taken beside other work (`--busy`: for trying, not for quoting) are left out.
     """
     found: list[list[CellRun]] = []
-    for run in sorted(filter(_is_quotable, runs), key=lambda run: run.started):
+    for run in sorted(runs, key=lambda run: run.started):
+        if run.max_disturbance is None and run.device is None and run.cell.kind in TIMED:
+            continue
         native = replace(run.machine, isa=NATIVE)
         for group in found:
             if not differences(replace(group[0].machine, isa=NATIVE), native):
@@ -121,10 +123,6 @@ def machines(runs: Iterable[CellRun]) -> tuple[OneMachine, ...]:
         counts[machine.name] += 1
         kept.append(OneMachine(machine, tuple(group), counts[machine.name]))
     return tuple(kept)
-
-
-def _is_quotable(run: CellRun) -> bool:
-    return run.max_disturbance is not None or run.device is not None or run.cell.kind not in TIMED
 
 
 def best_isa(machine: Machine) -> str:

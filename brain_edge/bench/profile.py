@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import statistics
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,28 +65,12 @@ class LayerTime(msgspec.Struct, frozen=True, kw_only=True):
     is_reference: bool
 
 
-@dataclass(frozen=True)
-class Profiler:
-    """Profiles graphs of a package, one window or volume at a time on all threads.
-
-    Attributes:
-        package: whose graphs, in the precision that it pins.
-        options: threads.
-    """
-
-    package: ModelPackage
-    options: RuntimeOptions
-
-    def layers(self, graph: str, shape: tuple[int, ...], times: int) -> tuple[LayerTime, ...]:
-        """The executed nodes of a graph for an input of this shape, in their order.
-
-        Args:
-            graph: its name.
-            shape: of the input.
-            times: how often a case runs it; figures are multiplied by it.
-        """
-        compiler = GraphCompiler(self.package, self.options, dict.fromkeys(self.package.spec.graphs, 1))
-        return executed_layers(graph, compiler.model(graph, shape), compiler.properties(graph), shape, times)
+def package_layers(
+    package: ModelPackage, options: RuntimeOptions, graph: str, shape: tuple[int, ...], times: int
+) -> tuple[LayerTime, ...]:
+    """The executed nodes of a graph of a package, one input at a time on all threads; see `executed_layers`."""
+    compiler = GraphCompiler(package, options, dict.fromkeys(package.spec.graphs, 1))
+    return executed_layers(graph, compiler.model(graph, shape), compiler.properties(graph), shape, times)
 
 
 def executed_layers(
@@ -103,7 +86,8 @@ def executed_layers(
         times: how often a case runs it; figures are multiplied by it.
     """
     compiled = _compile(model, properties)
-    spent_ms = _median_ms(compiled, shape)
+    runs_ms = _runs_ms(compiled, shape, RUNS)
+    spent_ms = {name: statistics.median(run[name] for run in runs_ms) for name in runs_ms[0]}
     return tuple(_layers(graph, model, compiled.get_runtime_model(), spent_ms, times))
 
 
@@ -171,12 +155,6 @@ def _compile(model: Any, properties: Mapping[str, Any], shape: tuple[int, ...] |
         return worker.submit(compile_model, model, counted).result()
 
 
-def _median_ms(compiled: Any, shape: tuple[int, ...]) -> dict[str, float]:
-    """Median time of each node."""
-    runs_ms = _runs_ms(compiled, shape, RUNS)
-    return {name: statistics.median(run[name] for run in runs_ms) for name in runs_ms[0]}
-
-
 def _runs_ms(compiled: Any, shape: tuple[int, ...], runs: int) -> list[dict[str, float]]:
     """Time of each node in a few runs on noise, after one run that is not counted."""
     request = compiled.create_infer_request()
@@ -195,7 +173,7 @@ def _layers(graph: str, model: Any, executed: Any, spent_ms: Mapping[str, float]
         if kind in NOT_COMPUTED:
             continue
         fused = [weighted[name] for name in _told(node, "originalLayersNames").split(",") if name in weighted]
-        quantised = any(_reads_quantised(layer) for layer in fused)
+        quantised = any(layer.input_value(0).get_node().get_type_name() == "FakeQuantize" for layer in fused)
         yield LayerTime(
             graph=graph,
             name=node.get_friendly_name(),
@@ -219,10 +197,6 @@ def _moved_bytes(node: Any) -> int:
 
 def _bytes_of(node: Any) -> int:
     return BYTES.get(_told(node, "outputPrecisions").split(",")[0].lower(), 4)
-
-
-def _reads_quantised(layer: Any) -> bool:
-    return bool(layer.input_value(0).get_node().get_type_name() == "FakeQuantize")
 
 
 def _told(node: Any, what: str) -> str:

@@ -111,15 +111,8 @@ def _limit_rows(evidence: Evidence) -> Iterator[Sequence[str]]:
 def _labels(report: AccuracyReport) -> str:
     change = report.evidence.change
     columns = (
-        *(
-            "label",
-            "cases",
-            "absent",
-            f"lowest Dice of {change.baseline}",
-            "mean drop",
-            "worst drop",
-            "95 % interval of the mean",
-        ),
+        *("label", "cases", "absent", f"lowest Dice of {change.baseline}"),
+        *("mean drop", "worst drop", "95 % interval of the mean"),
         *("mean disagreement", "mean HD95 increase (mm)", "false-positive (ml)", f"lesions found by {change.baseline}"),
         f"by {change.candidate}",
     )
@@ -145,7 +138,7 @@ def _cases(report: AccuracyReport) -> str:
     change = report.evidence.change
     columns = (
         *("case", "subject", "visit", "label", f"Dice {change.baseline}", f"Dice {change.candidate}", "drop"),
-        *(f"{change.candidate} against {change.baseline}",),
+        f"{change.candidate} against {change.baseline}",
         *(f"HD95 {change.baseline} (mm)", f"HD95 {change.candidate} (mm)"),
     )
     who = {case.case: case for case in report.cases}
