@@ -29,11 +29,11 @@ from benchmarks.harness.coverage_record import (
     LayerGroup,
     RecipeCoverage,
     Speed,
-    processor,
     write_coverage,
 )
 from benchmarks.harness.in_turn import timed_calls
 from brain_edge.image.phantom import Phantom, make_volume
+from brain_edge.machine.description import this_machine
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
 from brain_edge.runtime.graph_file import read_graph
@@ -123,7 +123,7 @@ def measure(package: ModelPackage, compared_on: str, runtime: RuntimeOptions, te
     return RecipeCoverage(
         recipe=package.spec.name,
         measured=datetime.now(UTC),
-        processor=processor(),
+        processor=this_machine().cpu,
         capabilities=cpu_capabilities(),
         threads=runtime.threads or 0,
         versions=tool_versions(),

@@ -40,19 +40,13 @@ class DeviceCost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     power_w: float
 
 
-class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Costs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that the reader states; `source` is the name of the file, whatever is in it."""
+
+    source: str = ""
     currency: str
     price_per_kwh: float
-    device: tuple[DeviceCost, ...]
-
-
-class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the reader states; `source` is the name of the file."""
-
-    source: str
-    currency: str
-    price_per_kwh: float
-    devices: tuple[DeviceCost, ...]
+    devices: tuple[DeviceCost, ...] = msgspec.field(name="device")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,13 +60,13 @@ def read_costs(path: Path) -> Costs:
     Raises:
         InputError: the file cannot be read, or a number in it makes no sense.
     """
-    found = read_as(_File, path, "prices and powers of devices")
-    for device in found.device:
+    found = read_as(Costs, path, "prices and powers of devices")
+    for device in found.devices:
         if min(device.years, device.cases_per_year) <= 0 or min(device.price, device.power_w) < 0:
             raise InputError(
                 f"{path}: {device.name}: expected positive years and cases_per_year, no negative price or power"
             )
-    return Costs(source=path.name, currency=found.currency, price_per_kwh=found.price_per_kwh, devices=found.device)
+    return msgspec.structs.replace(found, source=path.name)
 
 
 def cost_rows(machine: OneMachine, costs: Costs) -> tuple[tuple[str, ...], list[list[str]]]:
