@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from benchmarks.harness.answers import brain_of
+from benchmarks.harness.answers import agreement
 from benchmarks.harness.contenders import package_run, published_program
 from benchmarks.harness.in_turn import Rounds, quiet_turns
 from benchmarks.harness.measure import Contender, run
@@ -33,7 +33,6 @@ from benchmarks.harness.record import (
     write,
 )
 from brain_edge.errors import BrainEdgeError
-from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume
 from brain_edge.machine.description import this_machine
 from brain_edge.package import NumberFormat, open_package
@@ -105,15 +104,15 @@ def compare(asked: PublishedComparison, peer_python: Path, packages: Sequence[Mo
     started = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as folder:
         contenders = _contenders(asked, peer_python, packages, Path(folder))
-        agreement = _check(contenders, asked.reference)
+        agreed = _check(contenders, asked.reference)
         samples = quiet_turns([partial(run, each) for each in contenders], asked.rounds, _say)
     entries = (
         InterleavedEntry(
             name=contender.name,
             precision=contender.precision,
             package_digest=contender.package_digest,
-            dice_published=agreement[contender.name][0],
-            dice_reference=agreement[contender.name][1],
+            dice_published=agreed[contender.name][0],
+            dice_reference=agreed[contender.name][1],
             samples=tuple(of_one),
         )
         for contender, of_one in zip(contenders, samples, strict=True)
@@ -151,16 +150,11 @@ def _check(contenders: Sequence[Contender], reference: Path | None) -> dict[str,
     for contender in contenders:
         _say(f"checking the mask of {contender.name}")
         run(contender)
-    published = brain_of(contenders[0].mask)
-    truth = brain_of(reference) if reference else None
-    agreement = {}
-    for contender in contenders:
-        mask = brain_of(contender.mask)
-        same = dice(mask, published) or 0.0
+    found = {each.name: agreement(each.mask, contenders[0].mask, reference) for each in contenders}
+    for name, (same, _) in found.items():
         if same < MINIMUM_DICE:
             raise BrainEdgeError(
-                f"{contender.name}: its mask agrees with the published program's at Dice {same:.4f}, expected "
+                f"{name}: its mask agrees with the published program's at Dice {same:.4f}, expected "
                 f"{MINIMUM_DICE}; a wrong answer is not timed"
             )
-        agreement[contender.name] = (same, None if truth is None else dice(mask, truth))
-    return agreement
+    return found

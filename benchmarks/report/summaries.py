@@ -141,7 +141,7 @@ def figures(run: CellRun) -> dict[str, Figures]:
 
 
 def _figures(entry: CellEntry, first: CellEntry, counted: Sequence[int]) -> Figures:
-    own, others = per_input_ms(entry, counted), per_input_ms(first, counted)
+    own, others = ([each.samples[number].latency_ms / each.inputs for number in counted] for each in (entry, first))
     peak, first_peak = peak_bytes(entry, counted), peak_bytes(first, counted)
     compared = entry is not first
     return Figures(
@@ -152,11 +152,6 @@ def _figures(entry: CellEntry, first: CellEntry, counted: Sequence[int]) -> Figu
         memory=peak / first_peak if compared and peak and first_peak else None,
         rounds=len(counted),
     )
-
-
-def per_input_ms(entry: CellEntry, counted: Sequence[int]) -> list[float]:
-    """Latencies of the rounds that count, per input."""
-    return [entry.samples[number].latency_ms / entry.inputs for number in counted]
 
 
 def peak_bytes(entry: CellEntry, counted: Sequence[int]) -> float | None:

@@ -191,12 +191,11 @@ def _layers(graph: str, model: Any, executed: Any, spent_ms: Mapping[str, float]
 
 def _moved_bytes(node: Any) -> int:
     """Inputs, weights among them, and outputs, as the executed graph has them."""
-    ends = [*(port.get_source_output() for port in node.inputs()), *node.outputs()]
-    return sum(prod(int(side) for side in end.get_shape()) * _bytes_of(end.get_node()) for end in ends)
-
-
-def _bytes_of(node: Any) -> int:
-    return BYTES.get(_told(node, "outputPrecisions").split(",")[0].lower(), 4)
+    moved = 0
+    for end in (*(port.get_source_output() for port in node.inputs()), *node.outputs()):
+        numbers = _told(end.get_node(), "outputPrecisions").split(",")[0].lower()
+        moved += prod(int(side) for side in end.get_shape()) * BYTES.get(numbers, 4)
+    return moved
 
 
 def _told(node: Any, what: str) -> str:
