@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 from benchmarks import program
+from benchmarks.harness.measure import output_of
 from benchmarks.harness.network_record import read_networks
 from benchmarks.harness.record import MINIMUM_ROUNDS
 
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 def test_networks_are_compared_in_turn(tmp_path: Path) -> None:
     """The smallest network, PyTorch against f32 and INT8, also on a busy machine; not part of the timed suite."""
     options = ["--threads", "1", "--rounds", str(MINIMUM_ROUNDS), "--max-disturbance", "1000", "--patience", "0"]
-    command = program("interleaved_networks", "tiny", "--results", tmp_path, *options)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    output_of(program("interleaved_networks", "tiny", "--results", tmp_path, *options), "")
     (written,) = tmp_path.rglob("*.json")
     result = read_networks(written)
     assert [entry.name for entry in result.entries] == ["PyTorch f32", "OpenVINO f32", "OpenVINO INT8"]

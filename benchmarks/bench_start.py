@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from benchmarks.harness.measure import children_cpu_ms
 
 if TYPE_CHECKING:
     from benchmarks.harness.timing import Timing
@@ -43,10 +44,9 @@ def test_help(timing: Timing, command: list[str]) -> None:
 
 def _cpu_ms(arguments: list[str]) -> float:
     """Processor time of one process, which hardly feels other programs on the machine."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before_ms = children_cpu_ms()
     _output(arguments)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1000
+    return children_cpu_ms() - before_ms
 
 
 def _output(arguments: list[str]) -> str:

@@ -9,7 +9,6 @@ masks must be the same voxel by voxel before anything is recorded. One JSON file
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -26,7 +25,7 @@ from .harness.contenders import environment
 from .harness.in_turn import in_words, take_turns, times_as_fast
 from .harness.measure import Contender
 from .harness.ratios import ratio_of_medians
-from .harness.record import write_record
+from .harness.record import this_commit, write_record
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
@@ -60,7 +59,7 @@ def main(before: tuple[Path, Path], after: tuple[Path, Path], head: Path, thread
         started,
         threads=threads,
         head_sha256=sha256_of(head),
-        commits=[_commit(before[0]), _commit(after[0])],
+        commits=[this_commit(before[0]).id, this_commit(after[0]).id],
         times_as_fast=speed,
         share_of_memory=memory,
         before=first,
@@ -81,8 +80,3 @@ def _contender(name: str, checkout: Path, package: Path, head: Path, mask: Path,
         mask=mask,
         precision="as its package says",
     )
-
-
-def _commit(checkout: Path) -> str:
-    done = subprocess.run(["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    return done.stdout.strip()

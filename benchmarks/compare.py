@@ -15,7 +15,7 @@ import click
 from msgspec.structs import replace
 
 from benchmarks.harness.cell_record import MINIMUM_ROUNDS, TIMED, latest, read_cells
-from benchmarks.harness.ratios import Ratio, ratio_of_medians
+from benchmarks.report.summaries import figures
 from brain_edge.errors import BrainEdgeError, InputError
 from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.description import NATIVE, differences
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from benchmarks.harness.cell_record import CellRun
+    from benchmarks.harness.ratios import Ratio
     from brain_edge.machine.description import Machine
 
 COLUMNS: Final = ("cell", "contender", "faster in A", "faster in B", "B / A", "verdict")
@@ -109,17 +110,13 @@ def changes(first: Sequence[CellRun], second: Sequence[CellRun]) -> tuple[Change
 
 def ratios(runs: Iterable[CellRun]) -> dict[tuple[str, str], Ratio]:
     """How many times as fast as the first contender, by cell and contender, over the rounds that count."""
-    found = {}
-    for run in runs:
-        counted = run.counted()
-        timed = [entry for entry in run.measured if entry.samples]
-        if len(counted) < MINIMUM_ROUNDS:
-            continue
-        base = [timed[0].samples[number].latency_ms / timed[0].inputs for number in counted]
-        for entry in timed[1:]:
-            own = [entry.samples[number].latency_ms / entry.inputs for number in counted]
-            found[run.cell.id, entry.name] = ratio_of_medians(base, own)
-    return found
+    return {
+        (run.cell.id, name): each.faster
+        for run in runs
+        if len(run.counted()) >= MINIMUM_ROUNDS
+        for name, each in figures(run).items()
+        if each.faster is not None
+    }
 
 
 def repetition_noise(runs: Sequence[CellRun]) -> float:
@@ -143,7 +140,7 @@ def repetition_noise(runs: Sequence[CellRun]) -> float:
 def changes_table(found: Sequence[Change]) -> str:
     """The changes as a table, those that became slower first, and what counts as noise."""
     rows = [
-        [each.cell, each.contender, _words(each.first), _words(each.second), f"{each.quotient:.3f}", each.verdict]
+        [each.cell, each.contender, f"{each.first}x", f"{each.second}x", f"{each.quotient:.3f}", each.verdict]
         for each in sorted(found, key=lambda each: (each.verdict != LOWER, each.quotient))
     ]
     noise = found[0].noise
@@ -184,7 +181,3 @@ def _machine(runs: Sequence[CellRun]) -> Machine:
     if mixed:
         raise InputError(f"one of the two results is of several machines ({mixed[0]}); name the folder of one machine")
     return native[0]
-
-
-def _words(ratio: Ratio) -> str:
-    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})x"

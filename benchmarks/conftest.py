@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from brain_edge.package import ModelPackage
+
+
+_say = partial(print, file=sys.__stderr__)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -114,7 +118,3 @@ def network_input(
         return caught[model][graph][0]
 
     return find
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.__stderr__)

@@ -21,6 +21,7 @@ import click
 import numpy as np
 
 from benchmarks.harness.ratios import median_and_range
+from benchmarks.harness.record import write_record
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.image.phantom import Phantom, make_study
@@ -125,21 +126,6 @@ def measure(folder: Path) -> list[tuple[str, Any]]:
     ]
 
 
-def record(rows: list[tuple[str, Any]], started: datetime) -> Path:
-    """Write what was measured."""
-    from benchmarks.harness.record import write_record
-
-    names = ("seconds", "same_label_share", "int8_share")
-    return write_record(
-        "routes of one network into a package",
-        "conversion-routes",
-        started,
-        threads=default_threads(),
-        window=[SIDE] * 3,
-        routes=[{"name": name, **dict(zip(names, values, strict=True))} for name, values in rows],
-    )
-
-
 @click.command()
 def main() -> None:
     """Convert one network by every route and print a table."""
@@ -149,6 +135,15 @@ def main() -> None:
         folder = Path(name)
         export_all(folder)
         rows = measure(folder)
+    names = ("seconds", "same_label_share", "int8_share")
+    path = write_record(
+        "routes of one network into a package",
+        "conversion-routes",
+        started,
+        threads=default_threads(),
+        window=[SIDE] * 3,
+        routes=[{"name": name, **dict(zip(names, values, strict=True))} for name, values in rows],
+    )
     of_module = rows[0][1][0]
     cells = [
         (
@@ -160,4 +155,4 @@ def main() -> None:
     ]
     columns = ("route", "conversion time over the module's (median, range)", "same labels", "multiply-adds in INT8")
     click.echo(markdown_table(columns, cells))
-    click.echo(f"{default_threads()} threads, {ROUNDS} rounds in turn; written: {record(rows, started)}")
+    click.echo(f"{default_threads()} threads, {ROUNDS} rounds in turn; written: {path}")

@@ -113,15 +113,15 @@ def measure(recipe: Recipe, options: CoverageOptions) -> bool:
     package = options.packages / recipe.name
     if not package.exists():
         click.echo(f"{recipe.name}: converting", err=True)
-        if _told(_limited([*_conversion(recipe, model, options.data), "-o", str(package)], options)).code != 0:
+        if _limited([*_conversion(recipe, model, options.data), "-o", str(package)], options).code != 0:
             return False
     click.echo(f"{recipe.name}: quantising and timing", err=True)
     row = program("recipe_coverage", package, "--compared-on", compared_on(recipe, model, options))
     row += ["--threads", str(options.threads), "--folder", str(options.folder)]
-    done = _told(_limited([*row, "--rounds", str(options.rounds)], options))
+    done = _limited([*row, "--rounds", str(options.rounds)], options)
     if done.lacked_memory:
         note = f"INT8 was not measured: it takes more than the {options.memory_gib:g} GiB of memory that it was given"
-        done = _told(_limited([*row, "--parity-only", "--note", note], options))
+        done = _limited([*row, "--parity-only", "--note", note], options)
     return done.code == 0
 
 
@@ -148,12 +148,10 @@ def compared_on(recipe: Recipe, model: ModelSource, options: CoverageOptions) ->
 
 
 def _limited(command: Sequence[str], options: CoverageOptions) -> Done:
+    """Run a step in its share of memory, and say its last lines."""
     limit = int(options.memory_gib * GIB)
     restrict = partial(resource.setrlimit, resource.RLIMIT_DATA, (limit, limit))
     done = subprocess.run(command, check=False, capture_output=True, text=True, preexec_fn=restrict)
-    return Done(done.returncode, done.stdout + done.stderr)
-
-
-def _told(done: Done) -> Done:
-    click.echo("\n".join(done.messages.splitlines()[-3:]), err=True)
-    return done
+    messages = done.stdout + done.stderr
+    click.echo("\n".join(messages.splitlines()[-3:]), err=True)
+    return Done(done.returncode, messages)

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from benchmarks.harness.record import write_record
+from benchmarks.harness.sample import milliseconds
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError
 from brain_edge.jobs.batch import Batch, run_batch
@@ -119,8 +120,8 @@ def _compare(sides: FolderComparison, rounds: int, count: int) -> dict[str, Any]
     single_s, batch_s = [], []
     for number in range(rounds + 1):
         single, batch = sides.jobs(f"single-{number}", count), sides.jobs(f"batch-{number}", count)
-        single_s.append(_timed_single(sides, single) / count)
-        batch_s.append(_timed_batch(sides, batch) / count)
+        single_s.append(milliseconds(partial(_run_single, sides, single)) / 1000 / count)
+        batch_s.append(milliseconds(partial(_run_batch, sides, batch)) / 1000 / count)
         _require_same(single, batch)
     single_s, batch_s = single_s[1:], batch_s[1:]  # the first round warms up, and its masks are checked before any time
     ratios = [one / many for one, many in zip(single_s, batch_s, strict=True)]
@@ -132,20 +133,16 @@ def _compare(sides: FolderComparison, rounds: int, count: int) -> dict[str, Any]
     }
 
 
-def _timed_single(sides: FolderComparison, jobs: Sequence[Job]) -> float:
-    start = time.perf_counter()
+def _run_single(sides: FolderComparison, jobs: Sequence[Job]) -> None:
     segmenter = Segmenter.open(sides.package, sides.options)
     for job in jobs:
         run_case(segmenter, job)
-    return time.perf_counter() - start
 
 
-def _timed_batch(sides: FolderComparison, jobs: Sequence[Job]) -> float:
-    start = time.perf_counter()
+def _run_batch(sides: FolderComparison, jobs: Sequence[Job]) -> None:
     for result in run_batch(sides.package, jobs, _batch(sides, jobs), sides.options):
         if result.error is not None:
             raise result.error
-    return time.perf_counter() - start
 
 
 def _watch(sides: FolderComparison, count: int) -> dict[str, Any]:

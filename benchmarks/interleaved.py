@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from benchmarks.harness.answers import brain_of
+from benchmarks.harness.answers import agreement
 from benchmarks.harness.contenders import package_run, published_program
 from benchmarks.harness.in_turn import Rounds, quiet_turns
 from benchmarks.harness.measure import Contender, run
@@ -33,7 +33,6 @@ from benchmarks.harness.record import (
     write,
 )
 from brain_edge.errors import BrainEdgeError
-from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume
 from brain_edge.machine.description import this_machine
 from brain_edge.package import NumberFormat, open_package
@@ -46,6 +45,9 @@ if TYPE_CHECKING:
 
 MINIMUM_DICE: Final = 0.98
 """Against the published program's own mask, which may be off by a voxel (docs/concepts); below it nothing is timed."""
+
+
+_say = partial(click.echo, err=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,19 +104,20 @@ def compare(asked: PublishedComparison, peer_python: Path, packages: Sequence[Mo
     started = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as folder:
         contenders = _contenders(asked, peer_python, packages, Path(folder))
-        agreement = _check(contenders, asked.reference)
+        agreed = _check(contenders, asked.reference)
         samples = quiet_turns([partial(run, each) for each in contenders], asked.rounds, _say)
     entries = (
         InterleavedEntry(
             name=contender.name,
             precision=contender.precision,
             package_digest=contender.package_digest,
-            dice_published=agreement[contender.name][0],
-            dice_reference=agreement[contender.name][1],
+            dice_published=agreed[contender.name][0],
+            dice_reference=agreed[contender.name][1],
             samples=tuple(of_one),
         )
         for contender, of_one in zip(contenders, samples, strict=True)
     )
+    geometry = read_volume(asked.head).geometry
     return InterleavedRun(
         model=asked.model,
         started=started,
@@ -124,7 +127,7 @@ def compare(asked: PublishedComparison, peer_python: Path, packages: Sequence[Mo
         max_disturbance=asked.rounds.max_disturbance,
         versions=our_versions(),
         peer_versions=versions(peer_python),
-        head=_describe(asked.head),
+        head=HeadContent(sha256_of(asked.head), geometry.shape, geometry.spacing_mm),
         reference_sha256=sha256_of(asked.reference) if asked.reference else None,
         entries=tuple(entries),
     )
@@ -133,12 +136,13 @@ def compare(asked: PublishedComparison, peer_python: Path, packages: Sequence[Mo
 def _contenders(
     asked: PublishedComparison, peer_python: Path, packages: Sequence[ModelPackage], folder: Path
 ) -> tuple[Contender, ...]:
-    published = published_program(peer_python, asked.model, asked.head, folder / "published.nii.gz", asked.threads)
-    runs = [
-        package_run(package, asked.head, folder / f"mask-{number}.nii.gz", asked.threads)
-        for number, package in enumerate(packages)
-    ]
-    return published, *runs
+    return (
+        published_program(peer_python, asked.model, asked.head, folder / "published.nii.gz", asked.threads),
+        *(
+            package_run(package, asked.head, folder / f"mask-{number}.nii.gz", asked.threads)
+            for number, package in enumerate(packages)
+        ),
+    )
 
 
 def _check(contenders: Sequence[Contender], reference: Path | None) -> dict[str, tuple[float, float | None]]:
@@ -146,25 +150,11 @@ def _check(contenders: Sequence[Contender], reference: Path | None) -> dict[str,
     for contender in contenders:
         _say(f"checking the mask of {contender.name}")
         run(contender)
-    published = brain_of(contenders[0].mask)
-    truth = brain_of(reference) if reference else None
-    agreement = {}
-    for contender in contenders:
-        mask = brain_of(contender.mask)
-        same = dice(mask, published) or 0.0
+    found = {each.name: agreement(each.mask, contenders[0].mask, reference) for each in contenders}
+    for name, (same, _) in found.items():
         if same < MINIMUM_DICE:
             raise BrainEdgeError(
-                f"{contender.name}: its mask agrees with the published program's at Dice {same:.4f}, expected "
+                f"{name}: its mask agrees with the published program's at Dice {same:.4f}, expected "
                 f"{MINIMUM_DICE}; a wrong answer is not timed"
             )
-        agreement[contender.name] = (same, None if truth is None else dice(mask, truth))
-    return agreement
-
-
-def _describe(path: Path) -> HeadContent:
-    geometry = read_volume(path).geometry
-    return HeadContent(sha256_of(path), geometry.shape, geometry.spacing_mm)
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+    return found

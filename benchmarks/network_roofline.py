@@ -17,10 +17,10 @@ import click
 import msgspec
 import numpy as np
 
-from benchmarks.harness.cell_record import NumberSum
 from benchmarks.harness.engines import ENGINES
 from benchmarks.harness.zoo import ARCHITECTURES, ready_model
-from brain_edge.bench.profile import LayerTime, executed_layers, measured_peaks
+from brain_edge.bench.profile import executed_layers, measured_peaks
+from brain_edge.bench.record import TypeSum, sums
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
 from brain_edge.runtime.session import compile_properties
@@ -37,31 +37,16 @@ COPIES: Final = 7
 def main(network: str, graphs: Path, threads: int, engines: tuple[str, ...]) -> None:
     """Profile NETWORK."""
     options, shape = RuntimeOptions(threads=threads), ARCHITECTURES[network].shape
-    found: dict[str, tuple[NumberSum, ...]] = {}
+    found: dict[str, tuple[TypeSum, ...]] = {}
     for name in engines:
         engine = ENGINES[name]
         assert engine.graph is not None, "only graphs have layers to look at"
         properties = compile_properties(Precision(engine.precision), options)
-        found[name] = sums(executed_layers(network, ready_model(graphs / engine.graph, shape), properties, shape))
+        found[name] = sums(executed_layers(network, ready_model(graphs / engine.graph, shape), properties, shape), {})
     kinds = sorted({each.numbers for of_one in found.values() for each in of_one if each.multiply_adds})
     peaks = measured_peaks(options, kinds)
     printed = {"sums": found, "peaks": peaks, "bytes_per_s": copied_bytes_per_s(threads)}
     sys.stdout.buffer.write(msgspec.json.encode(printed))
-
-
-def sums(layers: tuple[LayerTime, ...]) -> tuple[NumberSum, ...]:
-    """The layers by the numbers they compute with."""
-    kinds = sorted({layer.numbers for layer in layers})
-    by_kind = {kind: [layer for layer in layers if layer.numbers == kind] for kind in kinds}
-    return tuple(
-        NumberSum(
-            numbers=kind,
-            multiply_adds=sum(layer.multiply_adds for layer in of_kind),
-            moved_bytes=sum(layer.moved_bytes for layer in of_kind),
-            time_ms=sum(layer.time_ms for layer in of_kind),
-        )
-        for kind, of_kind in by_kind.items()
-    )
 
 
 def copied_bytes_per_s(threads: int) -> float:

@@ -9,7 +9,6 @@ the first when the network is warm and its answer lies in the output file, then 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ import click
 import numpy as np
 
 from benchmarks.harness.engines import ENGINES, Engine, Library
+from benchmarks.harness.sample import milliseconds
 from benchmarks.harness.zoo import ARCHITECTURES, compiled
 from brain_edge.machine.process import peak_rss_bytes
 
@@ -44,11 +44,10 @@ def main(network: str, source: Path, target: Path, engine_name: str, threads: in
     np.save(target, call())
     print(json.dumps({"ready": True}), flush=True)
     for _line in sys.stdin:
-        used, start = _cpu_ms(), time.perf_counter()
-        call()
-        latency_ms = (time.perf_counter() - start) * 1000
-        sample = {"latency_ms": latency_ms, "cpu_ms": _cpu_ms() - used, "peak_rss_bytes": peak_rss_bytes()}
-        print(json.dumps(sample), flush=True)
+        used = time.process_time()
+        latency_ms = milliseconds(call)
+        cpu_ms = (time.process_time() - used) * 1000
+        print(json.dumps({"latency_ms": latency_ms, "cpu_ms": cpu_ms, "peak_rss_bytes": peak_rss_bytes()}), flush=True)
 
 
 def _open(
@@ -105,8 +104,3 @@ def _openvino(engine: Engine, graph: Path, batch: FloatArray, threads: int) -> C
         return np.asarray(requests[-1].get_output_tensor(0).data)
 
     return call
-
-
-def _cpu_ms() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return (used.ru_utime + used.ru_stime) * 1000

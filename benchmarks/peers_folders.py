@@ -11,17 +11,18 @@ label that agrees least; refuses to record masks that agree at less than 0.999. 
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import msgspec
 
+from benchmarks.harness.measure import output_of
+from benchmarks.harness.peers import versions
 from benchmarks.harness.ratios import ratio_of_medians
 from benchmarks.harness.record import write_record
 from brain_edge.package import open_package
@@ -51,11 +52,8 @@ print("RESULT", json.dumps({"seconds": seconds, "peak_rss_bytes": peak}))
 def answer(command: list[str], threads: int) -> dict[str, float]:
     """What one run prints after RESULT."""
     environment = os.environ | {"THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if ended.returncode:
-        sys.exit(ended.stderr)
-    found: dict[str, float] = json.loads(ended.stdout.rpartition("RESULT ")[2])
-    return found
+    said = output_of(command, f"{command[0]} failed:\n", environment)
+    return msgspec.json.decode(said.rpartition("RESULT ")[2], type=dict[str, float])
 
 
 def least_dice(wanted: Path, got: Path) -> float:
@@ -97,6 +95,7 @@ def main(folder: str, package: str, peer_python: str, inputs: tuple[str, ...], r
         sys.exit(f"the masks agree at Dice {dice:.5f}: nothing is recorded")
     seconds = {name: [run["seconds"] for run in each] for name, each in runs.items()}
     ratio = ratio_of_medians(seconds["library"], seconds["brain_edge"])
+    installed = versions(Path(peer_python))
     kind, opened = peer_script(folder).stem.split("_")[0], open_package(package)
     path = write_record(
         "a folder beside the own predictor of its library",
@@ -104,7 +103,7 @@ def main(folder: str, package: str, peer_python: str, inputs: tuple[str, ...], r
         started,
         library=kind,
         threads=threads,
-        library_versions=versions_of(peer_python),
+        library_versions={name.lower(): said for name, said in installed.items() if name.lower() in LIBRARIES},
         package_digest=opened.digest,
         number_format=opened.manifest.number_format,
         sides=runs,
@@ -116,12 +115,3 @@ def main(folder: str, package: str, peer_python: str, inputs: tuple[str, ...], r
         spread = f"{statistics.median(of_one):.2f} s ({min(of_one):.2f} to {max(of_one):.2f})"
         click.echo(f"{name}: {spread}, {peak_mib:.0f} MiB")
     click.echo(f"{ratio} times as fast, least Dice {dice:.5f}\nwritten: {path}")
-
-
-def versions_of(python: str) -> dict[str, str]:
-    """The libraries of the other side, those that it has."""
-    asked = "import importlib.metadata as m, json, sys; print(json.dumps({d.name.lower(): d.version for d in "
-    asked += f"m.distributions() if d.name.lower() in {LIBRARIES!r}}}))"
-    ended = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True)
-    found: dict[str, str] = json.loads(ended.stdout)
-    return found

@@ -14,9 +14,11 @@ One JSON file is left under `results/`.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,8 +94,6 @@ def _in_pytorch(recipe: str, inputs: tuple[str, ...], output: Path, threads: int
 
 
 def _converted(recipe: str, inputs: tuple[str, ...], folder: Path) -> Path:
-    import subprocess
-
     parity = [option for text in inputs for option in ("--parity-data", text)]
     command = [sys.executable, "-m", "brain_edge", "convert", recipe, "--random-weights", *parity, "-o", str(folder)]
     if subprocess.run(command, check=False).returncode != 0:
@@ -104,10 +104,9 @@ def _converted(recipe: str, inputs: tuple[str, ...], folder: Path) -> Path:
 def _contenders(
     recipe: str, inputs: tuple[str, ...], packages: list[Path], folder: Path, threads: int
 ) -> list[Contender]:
-    from benchmarks.harness.contenders import environment
+    from benchmarks.harness.contenders import environment, package_run
     from benchmarks.harness.measure import Contender
 
-    ours = [sys.executable, "-m", "brain_edge", "run"]
     made = [
         Contender(
             name="PyTorch, our steps",
@@ -117,23 +116,13 @@ def _contenders(
             ],
             environment=environment(threads),
             mask=folder / "pytorch.nii.gz",
-            precision="f32",
         )
     ]
     for number, place in enumerate(packages):
         opened = open_package(place)
         mask = folder / f"package-{number}.nii.gz"
-        options = ["-o", str(mask), "--allow-untrained", "--threads", str(threads), "--quiet", "--json"]
-        made.append(
-            Contender(
-                name=f"package, {opened.manifest.number_format.upper()}",
-                command=[*ours, str(place), *inputs, *options],
-                environment=environment(threads),
-                mask=mask,
-                precision=str(opened.manifest.precision),
-                package_digest=opened.digest,
-            )
-        )
+        ours = package_run(opened, inputs[0], mask, threads, *inputs[1:], "--allow-untrained")
+        made.append(replace(ours, name=f"package, {opened.manifest.number_format.upper()}"))
     return made
 
 

@@ -29,11 +29,11 @@ from benchmarks.harness.coverage_record import (
     LayerGroup,
     RecipeCoverage,
     Speed,
-    processor,
     write_coverage,
 )
 from benchmarks.harness.in_turn import timed_calls
 from brain_edge.image.phantom import Phantom, make_volume
+from brain_edge.machine.description import this_machine
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
 from brain_edge.runtime.graph_file import read_graph
@@ -107,14 +107,6 @@ class SpeedTest:
     side: int
 
 
-@dataclass(frozen=True)
-class Quantised:
-    """What became of a network: its layers with the kernels that ran, and its speed."""
-
-    layers: tuple[LayerCost, ...]
-    speed: Speed
-
-
 def measure(package: ModelPackage, compared_on: str, runtime: RuntimeOptions, test: SpeedTest | None) -> RecipeCoverage:
     """Every network of a package, one member of each ensemble; without a test nothing is quantised and timed."""
     manifest = package.manifest
@@ -123,13 +115,15 @@ def measure(package: ModelPackage, compared_on: str, runtime: RuntimeOptions, te
     networks = {graph: stage.network for stage in package.spec.stages for graph in stage.network.graphs}
     side = EXAMPLE_SIDE if test is None else test.side
     shapes = {graph: _timed_shape(networks[graph], source, known.get(graph), side) for graph, source in sources.items()}
-    quantised = {} if test is None else _quantised(package, sources, shapes, runtime, test.rounds)
+    graphs = {graph: _graph(package, source, known.get(graph, shapes[graph])) for graph, source in sources.items()}
+    if test is not None:
+        graphs = _quantised(package, graphs, sources, shapes, runtime, test.rounds)
     if manifest.parity is None:
         raise AssertionError("a package that convert has made has a parity record")
     return RecipeCoverage(
         recipe=package.spec.name,
         measured=datetime.now(UTC),
-        processor=processor(),
+        processor=this_machine().cpu,
         capabilities=cpu_capabilities(),
         threads=runtime.threads or 0,
         versions=tool_versions(),
@@ -137,32 +131,34 @@ def measure(package: ModelPackage, compared_on: str, runtime: RuntimeOptions, te
         compared_on=compared_on,
         parity=manifest.parity,
         rewrites=manifest.rewrites,
-        graphs=tuple(
-            _graph(package, source, known.get(graph, shapes[graph]), quantised.get(graph))
-            for graph, source in sources.items()
-        ),
+        graphs=tuple(graphs.values()),
     )
 
 
 def _quantised(
     package: ModelPackage,
+    graphs: Mapping[str, GraphCoverage],
     sources: Mapping[str, GraphSource],
     shapes: Mapping[str, tuple[int, ...]],
     runtime: RuntimeOptions,
     rounds: int,
-) -> dict[str, Quantised]:
+) -> dict[str, GraphCoverage]:
+    """The networks with their layers, by the kernels that ran, and their speed."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         inputs = {graph: [_phantom(shape, folder / f"{graph}.npy")] for graph, shape in shapes.items()}
         layers = quantise_package(Trial(setting=Setting()), package, inputs, folder)
         candidate = candidate_in(folder, package)
         kernels = package_kernels(candidate, shapes, runtime)
+        ran = {graph: with_kernels(layers[graph], kernels[graph]) for graph in graphs}
         return {
-            graph: Quantised(
-                layers=with_kernels(layers[graph], kernels[graph]),
-                speed=_speed((package, candidate), source, inputs[graph][0], runtime, rounds),
+            graph: msgspec.structs.replace(
+                plain,
+                int8_share=int8_share(ran[graph]),
+                layers=tuple(_grouped(ran[graph])),
+                speed=_speed((package, candidate), sources[graph], inputs[graph][0], runtime, rounds),
             )
-            for graph, source in sources.items()
+            for graph, plain in graphs.items()
         }
 
 
@@ -199,19 +195,14 @@ def _head(sides: tuple[int, ...]) -> FloatArray:
     return np.asarray((head - head.mean()) / head.std(), dtype=np.float32)
 
 
-def _graph(
-    package: ModelPackage, source: GraphSource, shape: tuple[int, ...], quantised: Quantised | None
-) -> GraphCoverage:
-    """One network: its size, its cost on what it really sees where that is known, and its layers."""
+def _graph(package: ModelPackage, source: GraphSource, shape: tuple[int, ...]) -> GraphCoverage:
+    """One network: its size, and its cost on what it really sees where that is known."""
     costs = layer_costs(read_graph(package.graph_file(source.graph), package.spec), shape)
     return GraphCoverage(
         graph=source.graph,
         parameters=sum(each.numel() for each in source.build(None).parameters()),
         shape=shape,
         gflop=2e-9 * sum(layer.multiply_adds for layer in costs),
-        int8_share=None if quantised is None else int8_share(quantised.layers),
-        layers=() if quantised is None else tuple(_grouped(quantised.layers)),
-        speed=None if quantised is None else quantised.speed,
     )
 
 

@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from benchmarks.harness.answers import brain_of
+from benchmarks.harness.answers import agreement
 from benchmarks.harness.contenders import package_run, published_program
 from benchmarks.harness.in_turn import in_words, take_turns, times_as_fast
 from benchmarks.harness.peers import prepare, versions
 from benchmarks.harness.record import write_record
 from brain_edge.errors import BrainEdgeError
-from brain_edge.image.metrics import dice
 from brain_edge.package import open_package
 from brain_edge.package.digest import sha256_of
 
@@ -108,24 +107,19 @@ def _row(
     Raises:
         BrainEdgeError: its mask is another one than that of the default mode.
     """
-    default = contenders[0]
-    mask = brain_of(contender.mask)
-    agreement = dice(mask, brain_of(default.mask)) or 0.0
-    if agreement < MINIMUM_DICE:
-        raise BrainEdgeError(
-            f"{contender.name}: Dice {agreement:.4f} with the default mode's mask, nothing is recorded"
-        )
-    truth = None if reference is None else dice(mask, brain_of(reference))
+    same, right = agreement(contender.mask, contenders[0].mask, reference)
+    if same < MINIMUM_DICE:
+        raise BrainEdgeError(f"{contender.name}: Dice {same:.4f} with the default mode's mask, nothing is recorded")
     peers = zip(contenders[:2], samples[:2], strict=True)
     ratios = {peer.name: times_as_fast(of_peer, of_one) for peer, of_peer in peers}
     in_all = "; ".join(f"{ratio}x of {name}" for name, ratio in ratios.items())
-    click.echo(f"{contender.name}: {in_words(of_one)}, {in_all}, Dice with the default mode {agreement:.4f}")
+    click.echo(f"{contender.name}: {in_words(of_one)}, {in_all}, Dice with the default mode {same:.4f}")
     return {
         "name": contender.name,
         "precision": contender.precision,
         "package_digest": contender.package_digest,
-        "dice_with_default": agreement,
-        "dice_with_reference": truth,
+        "dice_with_default": same,
+        "dice_with_reference": right,
         "times_as_fast_as": {name: [ratio.value, ratio.low, ratio.high] for name, ratio in ratios.items()},
         "samples": of_one,
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brain_edge.evaluation.cohort.reference import read_reference
+from brain_edge.image.metrics import dice
 
 from .contenders import pytorch_reference
 from .measure import run
@@ -46,6 +47,12 @@ class PyTorch:
 def brain_of(path: Path) -> BoolArray:
     """Where the label map in a file holds anything but background."""
     return np.asarray(read_reference(path, {}).labels > 0)
+
+
+def agreement(mask: Path, first: Path, reference: Path | None) -> tuple[float, float | None]:
+    """Dice of the brain in a file with that in another, and with a reference mask where there is one."""
+    brain = brain_of(mask)
+    return dice(brain, brain_of(first)) or 0.0, None if reference is None else dice(brain, brain_of(reference))
 
 
 def foreground(output: FloatArray) -> BoolArray:

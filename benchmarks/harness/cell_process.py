@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from brain_edge.errors import BrainEdgeError
-from brain_edge.image.metrics import dice
 from brain_edge.io.nifti import read_volume
 from brain_edge.package import NumberFormat
 from brain_edge.package.digest import sha256_of
 
-from .answers import brain_of
+from .answers import agreement
 from .cell_record import CellEntry, EntryOutcome
 from .cell_setting import environment_of, now, run_of
 from .contenders import package_run, published_program, pytorch_reference
@@ -96,12 +95,10 @@ def _checked(entry: CellEntry, contender: Contender, first: Contender, setting: 
         run(contender)
     except BrainEdgeError as error:
         return replace(entry, outcome=EntryOutcome.FAILED, why=str(error))
-    mask = brain_of(contender.mask)
     if not first.mask.exists():
         return replace(entry, outcome=EntryOutcome.FAILED, why=f"{first.name} made no mask to compare with")
-    same = dice(mask, brain_of(first.mask)) or 0.0
-    truth = brain_of(setting.reference) if setting.reference else None
-    judged = replace(entry, dice_first=same, dice_reference=None if truth is None else dice(mask, truth))
+    same, right = agreement(contender.mask, first.mask, setting.reference)
+    judged = replace(entry, dice_first=same, dice_reference=right)
     if same < MINIMUM_DICE:
         why = f"its mask agrees with that of the {first.name} at Dice {same:.4f}, expected {MINIMUM_DICE}; not timed"
         return replace(judged, outcome=EntryOutcome.FAILED, why=why)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import msgspec
 
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+T = TypeVar("T")
+
 MINIMUM_ROUNDS: Final = 3
 """Rounds that must count before a ratio is shown with an interval."""
 
 MOST_BYTES: Final = 16 * 2**20
-"""A cell is kilobytes; what is larger is none."""
+"""What is recorded or declared here is kilobytes."""
 
 
 class Kind(StrEnum):
@@ -219,20 +221,30 @@ class CellRun(msgspec.Struct, frozen=True, kw_only=True):
         return next((entry for entry in self.measured if entry.name == name), None)
 
 
+def read_as(kind: type[T], path: Path, what: str) -> T:
+    """A file, JSON or TOML by its name, with the fields of a type; `what` names it in messages.
+
+    Raises:
+        InputError: it cannot be read, is far too large, or is something else.
+    """
+    decode = msgspec.toml.decode if path.suffix == ".toml" else msgspec.json.decode
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path}: expected {what}, this file is far too large")
+        return decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except msgspec.DecodeError as error:
+        raise InputError(f"{path}: expected {what}: {error}") from error
+
+
 def read_cell(path: Path) -> CellRun:
     """A cell that was written before.
 
     Raises:
         InputError: it cannot be read, or is no cell.
     """
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path}: expected a cell of the benchmark matrix, this file is far too large")
-        return msgspec.json.decode(path.read_bytes(), type=CellRun)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path}: expected a cell of the benchmark matrix: {error}") from error
+    return read_as(CellRun, path, "a cell of the benchmark matrix")
 
 
 def cell_files(where: Path) -> tuple[Path, ...]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
 from benchmarks import program
+from brain_edge.errors import BrainEdgeError
 from brain_edge.machine.description import this_machine
 
 from .cell_record import CellEntry, EntryOutcome, NumberSum
 from .cell_setting import environment_of, graphs_of, now, run_of
 from .engines import ENGINES, why_engine_not_available
+from .measure import output_of
+from .server import LONGEST_REASON
 from .zoo import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -37,18 +39,13 @@ def measure_roofline(cell: Cell, setting: MatrixSetting) -> CellRun:
     graphs = graphs_of(cell.subject, setting.report)
     setting.report(f"{cell.id}: layer by layer")
     engines = [part for name in wanted for part in ("--engine", name)]
-    done = subprocess.run(
-        program("network_roofline", cell.subject, "--graphs", graphs, "--threads", cell.threads, *engines),
-        env=environment_of(cell),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        why = done.stderr.strip()[-300:] or "it said nothing"
+    command = program("network_roofline", cell.subject, "--graphs", graphs, "--threads", cell.threads, *engines)
+    try:
+        found = msgspec.json.decode(output_of(command, "", environment_of(cell)), type=_Profiled)
+    except BrainEdgeError as error:
+        why = str(error)[-LONGEST_REASON:]
         entries |= {name: replace(entries[name], outcome=EntryOutcome.FAILED, why=why) for name in wanted}
         return run_of(cell, setting, started, tuple(entries.values()))
-    found = msgspec.json.decode(done.stdout, type=_Profiled)
     entries |= {name: replace(entries[name], sums=found.sums[name]) for name in wanted}
     return run_of(
         cell,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import subprocess
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -13,15 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from benchmarks import BENCHMARKS, program
-from brain_edge.errors import BrainEdgeError
 from brain_edge.machine.description import NATIVE, this_machine
 from brain_edge.package import NumberFormat, open_package
-from brain_edge.package.digest import sha256_of
 
 from .cell_record import Cell, CellEntry, CellRun
 from .contenders import environment
 from .in_turn import Rounds, quiet_turns
-from .packages import make_package
+from .measure import output_of
+from .packages import digest_of_code, make_package
 from .record import RESULTS, our_versions, this_commit
 
 if TYPE_CHECKING:
@@ -38,8 +35,8 @@ PATIENT_ROUNDS: Final = 2
 
 GRAPHS: Final = BENCHMARKS / ".graphs"
 MAKERS: Final = (
-    *("benchmarks/harness/zoo.py", "benchmarks/network_graphs.py"),
-    *("conversion/brain_edge_conversion/convert/rewrites", "conversion/brain_edge_conversion/networks"),
+    *(BENCHMARKS / "harness/zoo.py", BENCHMARKS / "network_graphs.py"),
+    *(BENCHMARKS.parent / "conversion/brain_edge_conversion" / name for name in ("convert/rewrites", "networks")),
 )
 """The code that decides what the graphs of a network are: made again when it changes."""
 
@@ -132,10 +129,7 @@ def graphs_of(network: str, report: Callable[[str], None]) -> Path:
         report(f"converting and quantising {network}")
         scratch = folder.with_suffix(".partial")
         shutil.rmtree(scratch, ignore_errors=True)
-        command = program("network_graphs", network, scratch)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise BrainEdgeError(f"the graphs of {network} could not be made:\n{done.stderr.strip()[-2000:]}")
+        output_of(program("network_graphs", network, scratch), f"the graphs of {network} could not be made:\n")
         scratch.rename(folder)
     return folder
 
@@ -146,11 +140,6 @@ def now() -> datetime:
 
 
 def _code() -> str:
-    digest = hashlib.sha256()
-    root = BENCHMARKS.parent
-    for name in MAKERS:
-        path = root / name
-        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
-        digest.update("".join(sha256_of(file) for file in files).encode())
-    digest.update(our_versions()["openvino"].encode() + os.fsencode(our_versions()["nncf"]))
-    return digest.hexdigest()[:12]
+    found = our_versions()
+    words = [digest_of_code(*MAKERS), found["openvino"], found["nncf"]]
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:12]

@@ -30,7 +30,6 @@ def published_program(
         command=[str(python), str(PROGRAM), model, str(head), str(mask), *([str(weights)] if weights else [])],
         environment=environment(threads),
         mask=mask,
-        precision="f32",
     )
 
 
@@ -42,13 +41,12 @@ def pytorch_reference(model: str, head: Path, mask: Path, threads: int) -> Conte
         command=[*module, model, str(head), "-o", str(mask), "--threads", str(threads)],
         environment=environment(threads),
         mask=mask,
-        precision="f32",
     )
 
 
-def package_run(package: ModelPackage, head: Path, mask: Path, threads: int) -> Contender:
-    """`brain-edge run` with a package."""
-    command = [sys.executable, "-m", "brain_edge", "run", str(package.folder), str(head), "-o", str(mask)]
+def package_run(package: ModelPackage, head: Path | str, mask: Path, threads: int, *more: str) -> Contender:
+    """`brain-edge run` with a package; `more` are further arguments."""
+    command = [sys.executable, "-m", "brain_edge", "run", str(package.folder), str(head), "-o", str(mask), *more]
     return Contender(
         name=f"OpenVINO {package.manifest.number_format.upper()}",
         command=[*command, "--threads", str(threads), "--quiet", "--json"],

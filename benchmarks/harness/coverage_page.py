@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from brain_edge.evaluation.markdown import markdown_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .coverage_record import GraphCoverage, LayerGroup, RecipeCoverage, Speed
 
@@ -95,26 +95,18 @@ def _section(recipe: RecipeCoverage) -> Iterator[str]:
     yield f"- Rewrites: {'; '.join(recipe.rewrites) or 'none applied'}."
     if recipe.note:
         yield f"- {recipe.note}."
-    for graph in filter(_is_quantised, recipe.graphs):
+    for graph in (each for each in recipe.graphs if each.int8_share is not None):
         columns = ("layers", "operation", "share", "kernel", "computed in", "why")
         table = markdown_table(columns, map(_layers, graph.layers), aligned=False)
         yield from ("", f"`{graph.graph}`:", "", table)
 
 
-def _is_quantised(graph: GraphCoverage) -> bool:
-    return graph.int8_share is not None
-
-
 def _layers(group: LayerGroup) -> tuple[str, ...]:
     computed = "INT8" if group.is_integer else "float"
-    why = group.why_float and f"{group.why_float}: `{_names(group.examples)}`{' ...' if group.layers > 3 else ''}"
+    why = group.why_float and f"{group.why_float}: `{'`, `'.join(group.examples)}`{' ...' if group.layers > 3 else ''}"
     share = f"{group.share:.2%}" if group.share >= SMALLEST_SHARE or not group.share else "under 0.01%"
     kernel = group.kernel or "not named"
     return str(group.layers), group.kind, share, kernel, computed, why
-
-
-def _names(examples: Iterable[str]) -> str:
-    return "`, `".join(examples)
 
 
 def _sides(shape: Sequence[int]) -> str:

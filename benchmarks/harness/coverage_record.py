@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -12,7 +11,6 @@ import msgspec
 from brain_edge.package.manifest import Parity
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "results" / "recipe-coverage"
-CPUINFO: Final = Path("/proc/cpuinfo")
 
 
 class LayerGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,12 +113,3 @@ def read_coverage(folder: Path = FOLDER) -> dict[str, RecipeCoverage]:
     """What was recorded, by recipe."""
     files = sorted(folder.glob("*.json"))
     return {file.stem: msgspec.json.decode(file.read_bytes(), type=RecipeCoverage) for file in files}
-
-
-def processor() -> str:
-    """The model of the processor, as the system names it."""
-    if CPUINFO.is_file():
-        for line in CPUINFO.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -12,7 +12,7 @@ from brain_edge.errors import InputError
 from brain_edge.machine.description import NATIVE
 from brain_edge.machine.isa import KNOWN_ISAS
 
-from .cell_record import Cell, Kind
+from .cell_record import Cell, Kind, read_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,12 +77,7 @@ def read_matrix(path: Path = MATRIX) -> Matrix:
     Raises:
         InputError: it cannot be read, has a field that is not known, or declares what cannot be.
     """
-    try:
-        matrix = msgspec.toml.decode(path.read_bytes(), type=Matrix)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path}: expected a benchmark matrix: {error}") from error
+    matrix = read_as(Matrix, path, "a benchmark matrix")
     for each in matrix.declaration:
         _require_sense(each, path)
     return matrix

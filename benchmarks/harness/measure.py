@@ -27,6 +27,8 @@ LOOK_S: Final = 1.0
 
 LAST_LINES: Final = 8
 """How much of the stderr of a process that failed is shown."""
+MOST_WORDS: Final = 2000
+"""Letters of it, where that is longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,7 @@ class Contender:
     command: Sequence[str]
     environment: Mapping[str, str]
     mask: Path
-    precision: str
+    precision: str = "f32"
     package_digest: str | None = None
 
 
@@ -81,6 +83,23 @@ NO_MEMORY: Final = (
 loader, a thread's stack."""
 
 
+def output_of(command: Sequence[str], failed: str, environment: Mapping[str, str] | None = None) -> str:
+    """What a program prints.
+
+    Args:
+        command: of the whole process.
+        failed: what it means that it failed, in words that its own end follow.
+        environment: all of its variables; None for those of this process.
+
+    Raises:
+        BrainEdgeError: it failed.
+    """
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BrainEdgeError(f"{failed}{done.stderr.strip()[-MOST_WORDS:] or 'it said nothing'}")
+    return done.stdout
+
+
 def run(contender: Contender, limit_bytes: int | None = None) -> RunSample:
     """Run a contender once, on request under a limit of its data (RLIMIT_DATA: heap, private mappings, stacks).
 
@@ -91,7 +110,7 @@ def run(contender: Contender, limit_bytes: int | None = None) -> RunSample:
         OutOfMemoryError: it failed under the limit and says, or its signal says, that memory was missing.
         BrainEdgeError: it failed, or printed something else than its report.
     """
-    load, used, busy = load_average(), _cpu_ms(), busy_cpu_ms()
+    load, used, busy = load_average(), children_cpu_ms(), busy_cpu_ms()
     start = time.perf_counter()
     done = subprocess.run(
         contender.command,
@@ -104,7 +123,7 @@ def run(contender: Contender, limit_bytes: int | None = None) -> RunSample:
         else partial(resource.setrlimit, resource.RLIMIT_DATA, (limit_bytes, limit_bytes)),
     )
     latency_ms = (time.perf_counter() - start) * 1000
-    cpu_ms, busy_after = _cpu_ms() - used, busy_cpu_ms()
+    cpu_ms, busy_after = children_cpu_ms() - used, busy_cpu_ms()
     if done.returncode != 0:
         last = "\n".join(done.stderr.strip().splitlines()[-LAST_LINES:])
         what = f"{contender.name} failed with exit code {done.returncode}:\n{without_folders(last)}"
@@ -138,6 +157,7 @@ def _report(contender: Contender, stdout: str) -> _Report:
         ) from error
 
 
-def _cpu_ms() -> float:
+def children_cpu_ms() -> float:
+    """User and system time of all processes that this one has started and that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return (used.ru_utime + used.ru_stime) * 1000

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from brain_edge.errors import BrainEdgeError
 from brain_edge.evaluation.markdown import markdown_table
-from brain_edge.machine.description import Machine
 
-from .cell_record import Commit
 from .ratios import ratio_of_medians
-from .record import MINIMUM_ROUNDS, RESULTS, write_result
-from .sample import RunSample, median, quiet_rounds
+from .record import RESULTS, Turns, write_result
+from .sample import RunSample, median
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,13 +32,12 @@ class NetworkEntry(msgspec.Struct, frozen=True, kw_only=True):
     samples: tuple[RunSample, ...]
 
 
-class NetworkRun(msgspec.Struct, frozen=True, kw_only=True):
+class NetworkRun(Turns, frozen=True, kw_only=True):
     """One interleaved comparison of a network alone, with random weights.
 
     Attributes:
         shape: of the input.
         target: times as fast as PyTorch that INT8 should be on a CPU with AVX512-VNNI.
-        max_disturbance: see `harness.record.InterleavedRun`.
     """
 
     schema: Literal[1] = 1
@@ -50,12 +45,6 @@ class NetworkRun(msgspec.Struct, frozen=True, kw_only=True):
     network: str
     shape: tuple[int, ...]
     target: float
-    started: datetime
-    commit: Commit
-    machine: Machine
-    threads: int
-    max_disturbance: float | None
-    versions: dict[str, str]
     entries: tuple[NetworkEntry, ...]
 
 
@@ -73,14 +62,9 @@ def network_table(run: NetworkRun) -> str:
     """A run as Markdown: medians over the rounds that count, and how many times as fast as PyTorch.
 
     Raises:
-        BrainEdgeError: so few rounds count that an interval would mean nothing.
+        BrainEdgeError: as `Turns.counted` says.
     """
-    counted = quiet_rounds([entry.samples for entry in run.entries], run.max_disturbance, run.machine.processors)
-    if len(counted) < MINIMUM_ROUNDS:
-        raise BrainEdgeError(
-            f"{len(counted)} of {len(run.entries[0].samples)} rounds count, at least {MINIMUM_ROUNDS} are needed; "
-            "repeat when the machine is idle"
-        )
+    counted = run.counted([entry.samples for entry in run.entries])
     first = [run.entries[0].samples[number].latency_ms for number in counted]
     lines = [
         f"{run.network} {' x '.join(map(str, run.shape))}, random weights, {run.threads} threads, {run.machine.cpu} "

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import BENCHMARKS
-from brain_edge.errors import BrainEdgeError
 from brain_edge.package import NumberFormat, open_package
+
+from .measure import output_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ def make_package(
     """
     target = FOLDER / f"{model}-{numbers}"
     stamp = target.with_suffix(".made-by")
-    recipe = f"{_code()} {calibration if numbers is NumberFormat.INT8 else None}"
+    recipe = f"{digest_of_code(*SOURCES)} {calibration if numbers is NumberFormat.INT8 else None}"
     if not (target.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == recipe):
         _make(model, numbers, target, report, calibration)
         stamp.write_text(recipe, encoding="utf-8")
@@ -54,24 +54,23 @@ def _make(
     target.parent.mkdir(exist_ok=True)
     if numbers is NumberFormat.FP32:
         report(f"converting {model}")
-        _brain_edge("convert", model, "-o", str(target), "--quiet")
+        _brain_edge("convert", model, "-o", str(target))
         return
     source = make_package(model, NumberFormat.FP32, report)
     report(f"quantising {model}")
     cohort = ["--calibration", calibration] if calibration else []
     budget = ["--max-dice-drop", str(MAX_DICE_DROP)]
-    _brain_edge("quantize", str(source.folder), "-o", str(target), *budget, *cohort, "--quiet")
+    _brain_edge("quantize", str(source.folder), "-o", str(target), *budget, *cohort)
 
 
 def _brain_edge(*arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "brain_edge", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise BrainEdgeError(f"brain-edge {' '.join(arguments)} failed:\n{done.stderr.strip()}")
+    command = [sys.executable, "-m", "brain_edge", *arguments, "--quiet"]
+    output_of(command, f"brain-edge {' '.join(arguments)} failed:\n")
 
 
-def _code() -> str:
-    """SHA-256 of all our Python files: a package made by other code is another package."""
+def digest_of_code(*places: Path) -> str:
+    """SHA-256 of Python files and of those in folders: what other code has made is another thing."""
     digest = hashlib.sha256()
-    for path in sorted(path for folder in SOURCES for path in folder.rglob("*.py")):
+    for path in sorted(path for place in places for path in (place.rglob("*.py") if place.is_dir() else (place,))):
         digest.update(path.read_bytes())
     return digest.hexdigest()

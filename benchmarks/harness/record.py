@@ -58,32 +58,55 @@ class InterleavedEntry(msgspec.Struct, frozen=True, kw_only=True):
     samples: tuple[RunSample, ...]
 
 
-class InterleavedRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One interleaved comparison. The first entry is what the others are compared with.
+class Turns(msgspec.Struct, frozen=True, kw_only=True):
+    """What every comparison in turn depends on.
 
     Attributes:
         max_disturbance: a round counts if other programs took at most this share of the machine during each of its
             processes; decided before the run, kept for every reader after it. None: every round counts.
     """
 
-    schema: Literal[1] = 1
-    benchmark: Literal["interleaved whole processes"] = "interleaved whole processes"
-    model: str
     started: datetime
     commit: Commit
     machine: Machine
     threads: int
     max_disturbance: float | None = None
     versions: dict[str, str]
+
+    def counted(self, samples: Sequence[Sequence[RunSample]]) -> tuple[int, ...]:
+        """The rounds that count, of the samples of each entry.
+
+        Raises:
+            BrainEdgeError: they are so few that an interval would mean nothing.
+        """
+        found = quiet_rounds(samples, self.max_disturbance, self.machine.processors)
+        if len(found) < MINIMUM_ROUNDS:
+            raise BrainEdgeError(
+                f"{len(found)} of {len(samples[0])} rounds count, at least {MINIMUM_ROUNDS} are needed: other programs "
+                f"took more than {self.max_disturbance:.0%} of the machine during the others; repeat when it is idle"
+            )
+        return found
+
+
+class InterleavedRun(Turns, frozen=True, kw_only=True):
+    """One interleaved comparison. The first entry is what the others are compared with."""
+
+    schema: Literal[1] = 1
+    benchmark: Literal["interleaved whole processes"] = "interleaved whole processes"
+    model: str
     peer_versions: dict[str, str]
     head: HeadContent
     reference_sha256: str | None
     entries: tuple[InterleavedEntry, ...]
 
 
-def this_commit() -> Commit:
-    """The commit of this checkout."""
-    return Commit(_git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "--untracked-files=no")))
+def this_commit(checkout: Path = BENCHMARKS) -> Commit:
+    """The commit of a checkout: this one, unless it is another."""
+    said = [
+        subprocess.run(["git", "-C", str(checkout), *words], capture_output=True, text=True, check=True).stdout.strip()
+        for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+    ]
+    return Commit(said[0], bool(said[1]))
 
 
 def our_versions() -> dict[str, str]:
@@ -137,15 +160,10 @@ def table(run: InterleavedRun) -> str:
     """A run as Markdown: medians over the rounds that count, and ratios to the first entry with their intervals.
 
     Raises:
-        BrainEdgeError: so few rounds count that an interval would mean nothing.
+        BrainEdgeError: as `Turns.counted` says.
     """
-    counted = quiet_rounds([entry.samples for entry in run.entries], run.max_disturbance, run.machine.processors)
+    counted = run.counted([entry.samples for entry in run.entries])
     total = len(run.entries[0].samples)
-    if len(counted) < MINIMUM_ROUNDS:
-        raise BrainEdgeError(
-            f"{len(counted)} of {total} rounds count, at least {MINIMUM_ROUNDS} are needed: other programs took more "
-            f"than {run.max_disturbance:.0%} of the machine during the others; repeat when it is idle"
-        )
     lines = [
         f"{run.model}, whole cold processes, {run.threads} threads, {run.machine.cpu} ({run.machine.isa}), head of "
         f"{' x '.join(map(str, run.head.shape))} voxels; {len(counted)} of {total} rounds count, "
@@ -184,8 +202,3 @@ def _loads(run: InterleavedRun) -> str:
     loads = [sample.load_average for entry in run.entries for sample in entry.samples]
     known = [load for load in loads if load is not None]
     return f"{min(known):.1f} to {max(known):.1f}" if known else "unknown"
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(BENCHMARKS), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()

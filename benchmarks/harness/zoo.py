@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -43,18 +45,10 @@ class Architecture:
         return (1, self.channels_in, *self.sides)
 
 
-def brainmage() -> nn.Module:
-    """As in the recipe."""
-    from brain_edge_conversion.recipes.brainmage import build
-
-    return build(None)
-
-
-def hd_bet_v1() -> nn.Module:
-    """As in the recipe: its norms use the statistics of the input."""
-    from brain_edge_conversion.recipes.hd_bet_v1 import build
-
-    return build(None)
+def recipe(name: str) -> nn.Module:
+    """As in the recipe; the norms of hd_bet_v1 use the statistics of the input."""
+    module: nn.Module = import_module(f"brain_edge_conversion.recipes.{name}").build(None)
+    return module
 
 
 def vox2vox() -> nn.Module:
@@ -104,8 +98,8 @@ def tiny() -> nn.Module:
 
 ARCHITECTURES: Final = {
     "tiny": Architecture(build=tiny, channels_in=1, sides=(32, 32, 32), target=1.0),
-    "brainmage": Architecture(build=brainmage, channels_in=1, sides=(128, 128, 128), target=9.5),
-    "hd-bet-v1": Architecture(build=hd_bet_v1, channels_in=1, sides=(128, 160, 128), target=6.3),
+    "brainmage": Architecture(build=partial(recipe, "brainmage"), channels_in=1, sides=(128, 128, 128), target=9.5),
+    "hd-bet-v1": Architecture(build=partial(recipe, "hd_bet_v1"), channels_in=1, sides=(128, 160, 128), target=6.3),
     "vox2vox": Architecture(build=vox2vox, channels_in=4, sides=(128, 128, 128), target=7.0),
     "nnunet-style": Architecture(build=nnunet_style, channels_in=4, sides=(128, 128, 128), target=8.0),
     "meshnet": Architecture(build=meshnet, channels_in=1, sides=(256, 256, 256), target=1.0),
@@ -134,12 +128,9 @@ def save_graphs(architecture: Architecture, folder: Path, *, rewrites: bool) -> 
     import torch
 
     from brain_edge_conversion.convert.rewrites.graph import rewrite_graph
-    from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms, use_instance_statistics
 
-    module = copy.deepcopy(architecture.build())
-    use_instance_statistics(module, trapped_norms(module))
     small = (1, architecture.channels_in, *(TRACED_SIDE,) * 3)
-    model = ov.convert_model(module.eval(), example_input=torch.zeros(small))
+    model = ov.convert_model(_to_convert(architecture), example_input=torch.zeros(small))
     model.reshape([*small[:2], -1, -1, -1])
     if rewrites:
         rewrite_graph(model, small)
@@ -155,12 +146,17 @@ def save_onnx(architecture: Architecture, path: Path) -> None:
     """The network as PyTorch's own exporter writes it, at the size that is measured: what ONNX Runtime is given."""
     import torch
 
+    example = torch.from_numpy(phantom_input(architecture))
+    torch.onnx.export(_to_convert(architecture), (example,), str(path), dynamo=False, opset_version=17)
+
+
+def _to_convert(architecture: Architecture) -> nn.Module:
+    """The network, with norms that an exporter keeps as they run."""
     from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms, use_instance_statistics
 
     module = copy.deepcopy(architecture.build())
     use_instance_statistics(module, trapped_norms(module))
-    example = torch.from_numpy(phantom_input(architecture))
-    torch.onnx.export(module.eval(), (example,), str(path), dynamo=False, opset_version=17)
+    return module.eval()
 
 
 def compiled(graph: Path, shape: tuple[int, ...], threads: int, precision: str = "f32", streams: int = 1) -> Any:

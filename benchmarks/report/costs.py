@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from benchmarks.harness.cell_record import Kind
+from benchmarks.harness.cell_record import Kind, read_as
 from brain_edge.errors import InputError
 
 from .summaries import figures
@@ -40,19 +40,13 @@ class DeviceCost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     power_w: float
 
 
-class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Costs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that the reader states; `source` is the name of the file, whatever is in it."""
+
+    source: str = ""
     currency: str
     price_per_kwh: float
-    device: tuple[DeviceCost, ...]
-
-
-class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the reader states; `source` is the name of the file."""
-
-    source: str
-    currency: str
-    price_per_kwh: float
-    devices: tuple[DeviceCost, ...]
+    devices: tuple[DeviceCost, ...] = msgspec.field(name="device")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,32 +60,21 @@ def read_costs(path: Path) -> Costs:
     Raises:
         InputError: the file cannot be read, or a number in it makes no sense.
     """
-    try:
-        found = msgspec.toml.decode(path.read_bytes(), type=_File)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path}: expected prices and powers of devices: {error}") from error
-    for device in found.device:
+    found = read_as(Costs, path, "prices and powers of devices")
+    for device in found.devices:
         if min(device.years, device.cases_per_year) <= 0 or min(device.price, device.power_w) < 0:
             raise InputError(
                 f"{path}: {device.name}: expected positive years and cases_per_year, no negative price or power"
             )
-    return Costs(source=path.name, currency=found.currency, price_per_kwh=found.price_per_kwh, devices=found.device)
+    return msgspec.structs.replace(found, source=path.name)
 
 
 def cost_rows(machine: OneMachine, costs: Costs) -> tuple[tuple[str, ...], list[list[str]]]:
     """Columns and rows: energy and money per case of every contender that was measured on a device that is named."""
     money = costs.currency
     columns = (
-        "what",
-        "contender",
-        "device",
-        "latency (s)",
-        "Wh",
-        f"energy ({money})",
-        f"machine ({money})",
-        f"per case ({money})",
+        *("what", "contender", "device", "latency (s)", "Wh"),
+        *(f"energy ({money})", f"machine ({money})", f"per case ({money})"),
     )
     return columns, list(_rows(machine, costs))
 

@@ -17,7 +17,7 @@ from .source_paper import RANGES, TABLE_4, over_newer_pytorch
 from .summaries import accuracy, best_isa, figures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -80,72 +80,65 @@ def draw_all(all_machines: Sequence[OneMachine], folder: Path) -> tuple[Drawn, .
     """
     require_matplotlib()
     drawn = []
-    for stem, title, caption, draw in _wanted(all_machines):
-        figure = draw()
+    for stem, title, caption, figure in _wanted(all_machines):
         if figure is not None:
             _save(figure, folder, stem)
             drawn.append(Drawn(stem=stem, title=title, caption=caption))
     return tuple(drawn)
 
 
-def _wanted(
-    all_machines: Sequence[OneMachine],
-) -> list[tuple[str, str, str, Callable[[], Figure | None]]]:
-    wanted: list[tuple[str, str, str, Callable[[], Figure | None]]] = [
-        (
-            "speed-up-by-cpu",
-            "Speed-up over PyTorch by CPU",
-            "BrainMaGe's network at 128^3, all physical cores. After the paper's figure of its five CPUs. Solid: "
-            "measured here, against PyTorch eager in f32 in the same run, 95 % intervals. Hatched: published by the "
-            "paper; the row of the i7-1185G7 is Table 4 over PyTorch 1.9.0, the ranges are over a baseline that the "
-            "paper does not restate. CPUs that are not shown, such as client hybrids with AVX2-VNNI, were not "
-            "measured.",
-            lambda: speed_up_by_cpu(all_machines),
-        )
-    ]
+def _wanted(all_machines: Sequence[OneMachine]) -> Iterator[tuple[str, str, str, Figure | None]]:
+    """Stem, title, caption and figure of each."""
+    yield (
+        "speed-up-by-cpu",
+        "Speed-up over PyTorch by CPU",
+        "BrainMaGe's network at 128^3, all physical cores. After the paper's figure of its five CPUs. Solid: "
+        "measured here, against PyTorch eager in f32 in the same run, 95 % intervals. Hatched: published by the "
+        "paper; the row of the i7-1185G7 is Table 4 over PyTorch 1.9.0, the ranges are over a baseline that the "
+        "paper does not restate. CPUs that are not shown, such as client hybrids with AVX2-VNNI, were not "
+        "measured.",
+        speed_up_by_cpu(all_machines),
+    )
     for each in all_machines:
         part = each.file_part
-        wanted += [
-            (
-                f"core-scaling-{part}",
-                f"Core scaling, {each.cpu}",
-                "Latency by number of threads; the dashed line is the number of physical cores, what lies right of "
-                "it is oversubscription. After the paper's figure of core scaling. Medians of interleaved rounds, "
-                "logarithmic axis.",
-                lambda each=each: core_scaling(each),  # type: ignore[misc]
-            ),
-            (
-                f"latency-dice-{part}",
-                f"Latency against Dice, {each.cpu}",
-                "Whole cold processes on the MNI152 head (latency) and mean Dice on real heads against published masks "
-                "(accuracy): two different sets of images.",
-                lambda each=each: latency_against_dice(each),  # type: ignore[misc]
-            ),
-            (
-                f"memory-latency-{part}",
-                f"Memory against latency, {each.cpu}",
-                "Whole cold processes on the MNI152 head: median latency and median peak resident memory (VmHWM).",
-                lambda each=each: memory_against_latency(each),  # type: ignore[misc]
-            ),
-            (
-                f"roofline-{part}",
-                f"Roofline per precision, {each.cpu}",
-                "Each network as a whole: multiply-adds over bytes that its layers read and write (each layer's "
-                "inputs, weights and outputs once), and multiply-adds over time of the layers, by the numbers that "
-                "most of them compute with. Roofs: the fastest small convolution in these numbers, and a copy of a "
-                "large array; both measured, neither a data sheet's.",
-                lambda each=each: roofline(each),  # type: ignore[misc]
-            ),
-            (
-                f"isa-{part}",
-                f"Speed-up per instruction set, {each.cpu}",
-                "BrainMaGe's network, all physical cores; the limit (ONEDNN_MAX_CPU_ISA) holds for PyTorch, too, which "
-                "is the 1 of each group. Where the best instructions of the CPU are those of the limit, the two groups "
-                "differ by noise alone.",
-                lambda each=each: per_isa(each),  # type: ignore[misc]
-            ),
-        ]
-    return wanted
+        yield (
+            f"core-scaling-{part}",
+            f"Core scaling, {each.cpu}",
+            "Latency by number of threads; the dashed line is the number of physical cores, what lies right of "
+            "it is oversubscription. After the paper's figure of core scaling. Medians of interleaved rounds, "
+            "logarithmic axis.",
+            core_scaling(each),
+        )
+        yield (
+            f"latency-dice-{part}",
+            f"Latency against Dice, {each.cpu}",
+            "Whole cold processes on the MNI152 head (latency) and mean Dice on real heads against published masks "
+            "(accuracy): two different sets of images.",
+            latency_against_dice(each),
+        )
+        yield (
+            f"memory-latency-{part}",
+            f"Memory against latency, {each.cpu}",
+            "Whole cold processes on the MNI152 head: median latency and median peak resident memory (VmHWM).",
+            memory_against_latency(each),
+        )
+        yield (
+            f"roofline-{part}",
+            f"Roofline per precision, {each.cpu}",
+            "Each network as a whole: multiply-adds over bytes that its layers read and write (each layer's "
+            "inputs, weights and outputs once), and multiply-adds over time of the layers, by the numbers that "
+            "most of them compute with. Roofs: the fastest small convolution in these numbers, and a copy of a "
+            "large array; both measured, neither a data sheet's.",
+            roofline(each),
+        )
+        yield (
+            f"isa-{part}",
+            f"Speed-up per instruction set, {each.cpu}",
+            "BrainMaGe's network, all physical cores; the limit (ONEDNN_MAX_CPU_ISA) holds for PyTorch, too, which "
+            "is the 1 of each group. Where the best instructions of the CPU are those of the limit, the two groups "
+            "differ by noise alone.",
+            per_isa(each),
+        )
 
 
 def speed_up_by_cpu(all_machines: Sequence[OneMachine]) -> Figure | None:
@@ -165,13 +158,7 @@ def speed_up_by_cpu(all_machines: Sequence[OneMachine]) -> Figure | None:
         for offset, value, name in ((-0.2, first, YARDSTICKS[0]), (0.2, second, YARDSTICKS[1])):
             axes.barh(row + offset, value, 0.36, facecolor="white", edgecolor=COLOURS[name], hatch="///")
             axes.text(value, row + offset, f" {value:.1f}x", va="center", fontsize=8)
-    axes.set_yticks(range(len(labels)), labels)
-    axes.invert_yaxis()
-    axes.axvline(1, color="#777777", linewidth=1)
-    axes.set_xlabel("times as fast as PyTorch on the same CPU")
-    axes.margins(x=0.12)
-    _legend(figure, [("OpenVINO f32", COLOURS["OpenVINO f32"]), ("OpenVINO INT8", COLOURS["OpenVINO INT8"])])
-    return figure
+    return _named_bars(figure, axes, labels, "times as fast as PyTorch on the same CPU")
 
 
 def core_scaling(machine: OneMachine) -> Figure | None:
@@ -294,13 +281,7 @@ def per_isa(machine: OneMachine) -> Figure | None:
             if name in of_run:
                 _bar(axes, row + offset, of_run[name], COLOURS[name])
     names = [f"native: {best_isa(machine.machine)}" if isa == NATIVE else f"at most {isa}" for isa in found]
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    axes.axvline(1, color="#777777", linewidth=1)
-    axes.set_xlabel("times as fast as PyTorch f32 under the same limit")
-    axes.margins(x=0.12)
-    _legend(figure, [("OpenVINO f32", COLOURS["OpenVINO f32"]), ("OpenVINO INT8", COLOURS["OpenVINO INT8"])])
-    return figure
+    return _named_bars(figure, axes, names, "times as fast as PyTorch f32 under the same limit")
 
 
 def _network_point(axes: Axes, run: CellRun, name: str, marker: str) -> float | None:
@@ -370,12 +351,18 @@ def _short(machine: OneMachine) -> str:
     return f"{seen.cpu}, family {seen.family}\n{best_isa(seen)}, {seen.processors} processors"
 
 
-def _legend(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
-    """Above the axes, where no bar can be."""
+def _named_bars(figure: Figure, axes: Axes, names: Sequence[str], what: str) -> Figure:
+    """The bars with their names, the first on top, and a legend above the axes, where no bar can be."""
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=colour, label=name) for name, colour in entries]
-    figure.legend(handles=handles, fontsize=8, loc="outside upper right", ncols=len(entries), frameon=False)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.axvline(1, color="#777777", linewidth=1)
+    axes.set_xlabel(what)
+    axes.margins(x=0.12)
+    handles = [Patch(color=COLOURS[name], label=name) for name in YARDSTICKS]
+    figure.legend(handles=handles, fontsize=8, loc="outside upper right", ncols=len(handles), frameon=False)
+    return figure
 
 
 def _plain_ticks(axes: Axes, values: Sequence[float]) -> None:

@@ -13,13 +13,6 @@ from typing import Final
 
 CITATION: Final = "Thakur, Pati et al., BrainLes 2021 (PMC9627678)"
 CPU: Final = "Intel i7-1185G7, 4 cores"
-CPUS: Final = (
-    "Intel i5-7400",
-    "a Coffee Lake part of the Xeon class",
-    "Intel i7-1065G7",
-    "Intel i7-1185G7",
-    "2 x Intel Xeon Gold 6252N",
-)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,16 +144,11 @@ def networks(each: OneMachine) -> Iterator[str]:
     for run in runs:
         found = figures(run)
         rows += [[*_what(run), entry.name, *_network_cells(entry, found.get(entry.name))] for entry in run.entries]
-        rows.append([*_what(run), *_gpu_network(each, run.cell.subject)])
+        gpu = _gpu_cells(each, run.cell.subject)
+        rows.append([*_what(run), gpu[0], gpu[3], "", gpu[5], "", ""])
     columns = (
-        "network",
-        "threads",
-        "engine",
-        "latency",
-        "faster (95 % interval)",
-        "peak memory",
-        "of PyTorch",
-        "correlation",
+        *("network", "threads", "engine", "latency", "faster (95 % interval)"),
+        *("peak memory", "of PyTorch", "correlation"),
     )
     yield markdown_table(columns, rows)
     yield (
@@ -177,11 +172,6 @@ def _network_cells(entry: CellEntry, of_one: Figures | None) -> list[str]:
         "" if of_one.memory is None else f"{of_one.memory:.2f}",
         "" if entry.correlation is None else f"{entry.correlation:.5f}",
     ]
-
-
-def _gpu_network(each: OneMachine, network: str) -> list[str]:
-    cells = _gpu_cells(each, network)
-    return [cells[0], cells[3], "", cells[5], "", ""]
 
 
 def scaling(each: OneMachine) -> Iterator[str]:

@@ -106,7 +106,9 @@ def machines(runs: Iterable[CellRun]) -> tuple[OneMachine, ...]:
     Times that were taken beside other work (`--busy`: for trying, not for quoting) are left out.
     """
     found: list[list[CellRun]] = []
-    for run in sorted(filter(_is_quotable, runs), key=lambda run: run.started):
+    for run in sorted(runs, key=lambda run: run.started):
+        if run.max_disturbance is None and run.device is None and run.cell.kind in TIMED:
+            continue
         native = replace(run.machine, isa=NATIVE)
         for group in found:
             if not differences(replace(group[0].machine, isa=NATIVE), native):
@@ -121,10 +123,6 @@ def machines(runs: Iterable[CellRun]) -> tuple[OneMachine, ...]:
         counts[machine.name] += 1
         kept.append(OneMachine(machine, tuple(group), counts[machine.name]))
     return tuple(kept)
-
-
-def _is_quotable(run: CellRun) -> bool:
-    return run.max_disturbance is not None or run.device is not None or run.cell.kind not in TIMED
 
 
 def best_isa(machine: Machine) -> str:
@@ -143,7 +141,7 @@ def figures(run: CellRun) -> dict[str, Figures]:
 
 
 def _figures(entry: CellEntry, first: CellEntry, counted: Sequence[int]) -> Figures:
-    own, others = per_input_ms(entry, counted), per_input_ms(first, counted)
+    own, others = ([each.samples[number].latency_ms / each.inputs for number in counted] for each in (entry, first))
     peak, first_peak = peak_bytes(entry, counted), peak_bytes(first, counted)
     compared = entry is not first
     return Figures(
@@ -154,11 +152,6 @@ def _figures(entry: CellEntry, first: CellEntry, counted: Sequence[int]) -> Figu
         memory=peak / first_peak if compared and peak and first_peak else None,
         rounds=len(counted),
     )
-
-
-def per_input_ms(entry: CellEntry, counted: Sequence[int]) -> list[float]:
-    """Latencies of the rounds that count, per input."""
-    return [entry.samples[number].latency_ms / entry.inputs for number in counted]
 
 
 def peak_bytes(entry: CellEntry, counted: Sequence[int]) -> float | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from benchmarks.harness.cell_record import MINIMUM_ROUNDS, MOST_BYTES, Commit
+from benchmarks.harness.cell_record import MINIMUM_ROUNDS, Commit, read_as
 from benchmarks.harness.ratios import ratio_of_medians
 from benchmarks.harness.sample import RunSample, quiet_rounds
 from brain_edge.errors import InputError
@@ -72,14 +72,7 @@ def read_whole_cases(where: Path) -> tuple[WholeCaseRun, ...]:
 
 
 def _read(path: Path) -> WholeCaseRun:
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path}: expected whole processes in turn, this file is far too large")
-        found = msgspec.json.decode(path.read_bytes(), type=WholeCaseRun)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path}: expected whole processes in turn: {error}") from error
+    found = read_as(WholeCaseRun, path, "whole processes in turn")
     if not found.entries or not all(entry.samples for entry in found.entries):
         raise InputError(f"{path}: expected whole processes in turn, a contender has no samples; remove the file")
     return found

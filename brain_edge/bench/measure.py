@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.bench.counted import Input, counted
-from brain_edge.bench.profile import Profiler, measured_peaks
+from brain_edge.bench.profile import measured_peaks, package_layers
 from brain_edge.bench.record import BenchRecord, Profile
 from brain_edge.bench.timed import study_of, time_configurations
 from brain_edge.engine.segmenter import Segmenter
@@ -80,7 +80,7 @@ def bench(package: ModelPackage, images: Mapping[str, Path], options: BenchOptio
         shape=study.geometry.shape,
         spacing_mm=(study.geometry.spacing_mm[0], study.geometry.spacing_mm[1], study.geometry.spacing_mm[2]),
         machine=machine,
-        versions={"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+        versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         configurations=timed,
         profile=profile,
     )
@@ -103,8 +103,8 @@ def profile_case(package: ModelPackage, images: Mapping[str, Path], options: Run
     """The layers of all networks for one case, in the package's own precision."""
     count = Counter[Input]()
     Segmenter.open(package, options, wrap=counted(count)).run(study_of(package, images))
-    profiler = Profiler(package, options)
-    layers = [layer for seen, times in count.items() for layer in profiler.layers(seen.graph, seen.shape, times)]
+    found = (package_layers(package, options, seen.graph, seen.shape, times) for seen, times in count.items())
+    layers = [layer for of_one in found for layer in of_one]
     weighted = sorted({layer.numbers for layer in layers if layer.multiply_adds})
     return Profile(
         threads=options.threads or default_threads(),
@@ -112,7 +112,3 @@ def profile_case(package: ModelPackage, images: Mapping[str, Path], options: Run
         peaks=measured_peaks(options, weighted),
         layers=tuple(layers),
     )
-
-
-def _version(name: str) -> str:
-    return importlib.metadata.version(name)

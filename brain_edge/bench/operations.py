@@ -48,11 +48,6 @@ def is_integer(kernel: str) -> bool:
     return kernel_type(kernel) == "i8"
 
 
-def is_reference(kernel: str) -> bool:
-    """Whether a kernel is the plugin's reference implementation."""
-    return kernel.startswith(REFERENCE)
-
-
 def compile_model(model: Any, properties: Mapping[str, Any]) -> Any:
     """An `openvino.Model`, compiled for this CPU.
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import statistics
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
 
-from brain_edge.bench.operations import WEIGHTED, compile_model, is_integer, is_reference, kernel_type, multiply_adds
+from brain_edge.bench.operations import REFERENCE, WEIGHTED, compile_model, is_integer, kernel_type, multiply_adds
 from brain_edge.package import Precision
 from brain_edge.runtime.library import import_openvino, operations
 from brain_edge.runtime.session import GraphCompiler, compile_properties
@@ -66,28 +65,12 @@ class LayerTime(msgspec.Struct, frozen=True, kw_only=True):
     is_reference: bool
 
 
-@dataclass(frozen=True)
-class Profiler:
-    """Profiles graphs of a package, one window or volume at a time on all threads.
-
-    Attributes:
-        package: whose graphs, in the precision that it pins.
-        options: threads.
-    """
-
-    package: ModelPackage
-    options: RuntimeOptions
-
-    def layers(self, graph: str, shape: tuple[int, ...], times: int) -> tuple[LayerTime, ...]:
-        """The executed nodes of a graph for an input of this shape, in their order.
-
-        Args:
-            graph: its name.
-            shape: of the input.
-            times: how often a case runs it; figures are multiplied by it.
-        """
-        compiler = GraphCompiler(self.package, self.options, dict.fromkeys(self.package.spec.graphs, 1))
-        return executed_layers(graph, compiler.model(graph, shape), compiler.properties(graph), shape, times)
+def package_layers(
+    package: ModelPackage, options: RuntimeOptions, graph: str, shape: tuple[int, ...], times: int
+) -> tuple[LayerTime, ...]:
+    """The executed nodes of a graph of a package, one input at a time on all threads; see `executed_layers`."""
+    compiler = GraphCompiler(package, options, dict.fromkeys(package.spec.graphs, 1))
+    return executed_layers(graph, compiler.model(graph, shape), compiler.properties(graph), shape, times)
 
 
 def executed_layers(
@@ -103,7 +86,8 @@ def executed_layers(
         times: how often a case runs it; figures are multiplied by it.
     """
     compiled = _compile(model, properties)
-    spent_ms = _median_ms(compiled, shape)
+    runs_ms = _runs_ms(compiled, shape, RUNS)
+    spent_ms = {name: statistics.median(run[name] for run in runs_ms) for name in runs_ms[0]}
     return tuple(_layers(graph, model, compiled.get_runtime_model(), spent_ms, times))
 
 
@@ -171,12 +155,6 @@ def _compile(model: Any, properties: Mapping[str, Any], shape: tuple[int, ...] |
         return worker.submit(compile_model, model, counted).result()
 
 
-def _median_ms(compiled: Any, shape: tuple[int, ...]) -> dict[str, float]:
-    """Median time of each node."""
-    runs_ms = _runs_ms(compiled, shape, RUNS)
-    return {name: statistics.median(run[name] for run in runs_ms) for name in runs_ms[0]}
-
-
 def _runs_ms(compiled: Any, shape: tuple[int, ...], runs: int) -> list[dict[str, float]]:
     """Time of each node in a few runs on noise, after one run that is not counted."""
     request = compiled.create_infer_request()
@@ -195,7 +173,7 @@ def _layers(graph: str, model: Any, executed: Any, spent_ms: Mapping[str, float]
         if kind in NOT_COMPUTED:
             continue
         fused = [weighted[name] for name in _told(node, "originalLayersNames").split(",") if name in weighted]
-        quantised = any(_reads_quantised(layer) for layer in fused)
+        quantised = any(layer.input_value(0).get_node().get_type_name() == "FakeQuantize" for layer in fused)
         yield LayerTime(
             graph=graph,
             name=node.get_friendly_name(),
@@ -207,22 +185,17 @@ def _layers(graph: str, model: Any, executed: Any, spent_ms: Mapping[str, float]
             time_ms=times * spent_ms.get(node.get_friendly_name(), 0.0),
             moved_bytes=times * _moved_bytes(node),
             fell_back=quantised and not is_integer(kernel),
-            is_reference=is_reference(kernel),
+            is_reference=kernel.startswith(REFERENCE),
         )
 
 
 def _moved_bytes(node: Any) -> int:
     """Inputs, weights among them, and outputs, as the executed graph has them."""
-    ends = [*(port.get_source_output() for port in node.inputs()), *node.outputs()]
-    return sum(prod(int(side) for side in end.get_shape()) * _bytes_of(end.get_node()) for end in ends)
-
-
-def _bytes_of(node: Any) -> int:
-    return BYTES.get(_told(node, "outputPrecisions").split(",")[0].lower(), 4)
-
-
-def _reads_quantised(layer: Any) -> bool:
-    return bool(layer.input_value(0).get_node().get_type_name() == "FakeQuantize")
+    moved = 0
+    for end in (*(port.get_source_output() for port in node.inputs()), *node.outputs()):
+        numbers = _told(end.get_node(), "outputPrecisions").split(",")[0].lower()
+        moved += prod(int(side) for side in end.get_shape()) * BYTES.get(numbers, 4)
+    return moved
 
 
 def _told(node: Any, what: str) -> str:

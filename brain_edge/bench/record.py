@@ -128,10 +128,10 @@ def peak_share(layers: Sequence[LayerTime], peaks: dict[str, float]) -> float | 
     return None if not peak or not spent_s else sum(layer.multiply_adds for layer in weighted) / spent_s / peak
 
 
-def sums(profile: Profile) -> tuple[TypeSum, ...]:
-    """The layers by numbers, those that take most time first."""
-    kinds = sorted({layer.numbers for layer in profile.layers})
-    found = [_sum(kind, [layer for layer in profile.layers if layer.numbers == kind], profile.peaks) for kind in kinds]
+def sums(layers: Sequence[LayerTime], peaks: dict[str, float]) -> tuple[TypeSum, ...]:
+    """The layers by numbers, those that take most time first; beside the peaks that were measured."""
+    kinds = sorted({layer.numbers for layer in layers})
+    found = [_sum(kind, [layer for layer in layers if layer.numbers == kind], peaks) for kind in kinds]
     return tuple(sorted(found, key=lambda each: (-each.time_ms, each.numbers)))
 
 

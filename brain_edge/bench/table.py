@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from brain_edge.bench.profile import LayerTime
-    from brain_edge.bench.record import BenchRecord, Configuration, Profile
+    from brain_edge.bench.record import BenchRecord, Configuration, Profile, TypeSum
 
 MOST_LAYERS: Final = 30
 """That a table shows, those that take most time; JSON has all."""
@@ -25,14 +25,7 @@ LATENCY_COLUMNS: Final = (
 LAYER_COLUMNS: Final = ("layer", "kind", "kernel", "times", "G operations", "ms", "of all", "of peak", "MiB moved", "")
 SUM_COLUMNS: Final = ("numbers", "G operations", "ms", "of all", "of peak", "peak (G/s)", "MiB moved")
 COMPARE_COLUMNS: Final = (
-    "precision",
-    "threads",
-    "cold A (s)",
-    "cold B (s)",
-    "A / B",
-    "warm A (s)",
-    "warm B (s)",
-    "A / B",
+    *("precision", "threads", "cold A (s)", "cold B (s)", "A / B", "warm A (s)", "warm B (s)", "A / B"),
 )
 
 
@@ -120,16 +113,13 @@ def _profile_blocks(profile: Profile) -> Iterator[str]:
     if left > 0:
         rest_ms = all_ms - sum(layer.time_ms for layer in ranked)
         yield f"and {left} more that take {rest_ms:.1f} ms together (--json has them)"
-    yield markdown_table(SUM_COLUMNS, [_sum_row(profile, number, all_ms) for number in range(len(sums(profile)))])
+    by_numbers = sums(profile.layers, profile.peaks)
+    yield markdown_table(SUM_COLUMNS, [_sum_row(each, profile.peaks.get(each.numbers), all_ms) for each in by_numbers])
     yield _in_words(profile.layers)
 
 
 def _layer_row(layer: LayerTime, profile: Profile, all_ms: float) -> list[str]:
-    notes = [
-        word
-        for word, said in (("fell back to float", layer.fell_back), ("reference kernel", layer.is_reference))
-        if said
-    ]
+    notes = ["fell back to float"] * layer.fell_back + ["reference kernel"] * layer.is_reference
     return [
         f"{layer.graph}: {layer.name}",
         layer.kind,
@@ -144,9 +134,7 @@ def _layer_row(layer: LayerTime, profile: Profile, all_ms: float) -> list[str]:
     ]
 
 
-def _sum_row(profile: Profile, number: int, all_ms: float) -> list[str]:
-    each = sums(profile)[number]
-    peak = profile.peaks.get(each.numbers)
+def _sum_row(each: TypeSum, peak: float | None, all_ms: float) -> list[str]:
     return [
         each.numbers,
         _giga(each.multiply_adds),

@@ -85,9 +85,7 @@ def _sample(package: ModelPackage, images: Mapping[str, Path], precision: Precis
     start = time.perf_counter()
     answer = msgspec.json.decode(ask_child(MODULE, job, "the timed run"), type=TimingAnswer)
     cold_ms = (time.perf_counter() - start) * 1000.0 - answer.warm_ms
-    return Sample(
-        cold_ms=cold_ms, first_ms=answer.first_ms, warm_ms=answer.warm_ms, peak_rss_bytes=answer.peak_rss_bytes
-    )
+    return Sample(cold_ms=cold_ms, **msgspec.structs.asdict(answer))
 
 
 def main() -> None:

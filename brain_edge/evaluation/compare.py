@@ -12,16 +12,9 @@ from typing import TYPE_CHECKING
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import UsageError
 from brain_edge.evaluation.cohort import distinct_cases, load_case, require_cases
+from brain_edge.evaluation.cohort.check import told
 from brain_edge.evaluation.cohort.manifest import Split
-from brain_edge.evaluation.evaluate import (
-    NO_ACCURACY,
-    limits_of_cohort,
-    limits_of_package,
-    number,
-    segment_case,
-    told,
-    total_ms,
-)
+from brain_edge.evaluation.evaluate import NO_ACCURACY, limits_of_cohort, limits_of_package, number, segment_case
 from brain_edge.evaluation.evidence import ComparedLabel
 from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.evaluation.scores import score_labels
@@ -132,7 +125,7 @@ def compare_packages(
     checked = distinct_cases(require_cases(cohort.cases(split), candidate.spec, report))
     cases = [each.case for each in checked]
     first, second = (Segmenter.open(package, options) for package in (baseline, candidate))
-    compared = tuple(compare(first, second, told(cases, report)))
+    compared = tuple(compare(first, second, told("running", cases, report)))
     return Comparison(
         model=candidate.spec.name,
         baseline_digest=baseline.digest,
@@ -219,8 +212,8 @@ def compare(baseline: Segmenter, candidate: Segmenter, cases: Iterable[Case]) ->
             case=case.number,
             split=case.entry.split,
             has_reference=reference is not None,
-            elapsed_baseline_ms=total_ms(first.elapsed_ms),
-            elapsed_candidate_ms=total_ms(second.elapsed_ms),
+            elapsed_baseline_ms=sum(first.elapsed_ms.values()),
+            elapsed_candidate_ms=sum(second.elapsed_ms.values()),
             flags_baseline=first.flags,
             flags_candidate=second.flags,
             labels=compare_masks(first.mask, second.mask, reference, tuple(labels)),

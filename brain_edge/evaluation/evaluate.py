@@ -15,6 +15,7 @@ import numpy as np
 from brain_edge.engine.segmenter import Segmentation, Segmenter
 from brain_edge.errors import ImplausibleError, UsageError
 from brain_edge.evaluation.cohort import distinct_cases, load_case, require_cases, study_for
+from brain_edge.evaluation.cohort.check import told
 from brain_edge.evaluation.cohort.manifest import Split
 from brain_edge.evaluation.evidence import evidence_in
 from brain_edge.evaluation.lesion_wise import LesionWise, RegionSummary, lesion_wise, summarize_region
@@ -130,7 +131,7 @@ def evaluate(
     wanted = dict(regions or {})
     _require_labels(wanted, segmenter.spec)
     checked = distinct_cases(require_cases(cohort.cases(split), segmenter.spec, report))
-    results = [_judged(segmenter, case, wanted) for case in told([each.case for each in checked], report)]
+    results = [_judged(segmenter, case, wanted) for case in told("running", [each.case for each in checked], report)]
     scored = tuple(result for result in results if result.scores)
     return Evaluation(
         model=segmenter.spec.name,
@@ -180,7 +181,11 @@ def format_table(evaluation: Evaluation) -> str:
         blocks.append(markdown_table(CASE_COLUMNS, [_case_row(result) for result in evaluation.cases]))
     if evaluation.without_reference:
         blocks.append("Without a reference mask, and in none of the figures above:")
-        blocks.append(markdown_table(OTHER_COLUMNS, [_other_row(result) for result in evaluation.without_reference]))
+        others = [
+            [*_who(result), number(sum(result.volume_ml.values()), 1), *_how(result)]
+            for result in evaluation.without_reference
+        ]
+        blocks.append(markdown_table(OTHER_COLUMNS, others))
     return "\n\n".join(blocks)
 
 
@@ -212,14 +217,6 @@ def _require_labels(regions: Mapping[str, tuple[int, ...]], spec: ModelSpec) -> 
             )
 
 
-def told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
-    """The cases one after the other, each said before it is run."""
-    for position, case in enumerate(cases, start=1):
-        if report is not None:
-            report(f"running case {position} of {len(cases)}: {case.title}")
-        yield case
-
-
 def _judged(segmenter: Segmenter, case: Case, regions: Mapping[str, tuple[int, ...]]) -> CaseScores:
     study, reference = load_case(case)
     found = segment_case(segmenter, study)
@@ -238,7 +235,7 @@ def _judged(segmenter: Segmenter, case: Case, regions: Mapping[str, tuple[int, .
         visit=case.entry.visit,
         sequences=tuple(case.inputs),
         split=case.entry.split,
-        elapsed_ms=total_ms(found.elapsed_ms),
+        elapsed_ms=sum(found.elapsed_ms.values()),
         flags=found.flags,
         volume_ml={name: found.mask.volume_ml(value) for value, name in names.items()},
         scores=scores,
@@ -295,11 +292,6 @@ def _lesion_limits(cases: Sequence[CheckedCase]) -> Iterator[str]:
         )
 
 
-def total_ms(elapsed_ms: Mapping[str, float]) -> float:
-    """Time of a whole segmentation in milliseconds."""
-    return sum(elapsed_ms.values())
-
-
 def _summary_row(summary: ScoreSummary, names: Mapping[int, str]) -> list[str]:
     return [
         names[summary.label],
@@ -330,10 +322,6 @@ def _case_row(result: CaseScores) -> list[str]:
     distances = [score.hd95_mm for score in result.scores if score.hd95_mm is not None]
     mean = float(np.mean(dices)) if dices else None
     return [*_who(result), number(mean, 4), number(max(distances, default=None), 2), *_how(result)]
-
-
-def _other_row(result: CaseScores) -> list[str]:
-    return [*_who(result), number(sum(result.volume_ml.values()), 1), *_how(result)]
 
 
 def _who(result: CaseScores) -> list[str]:

@@ -43,6 +43,14 @@ class Presence(StrEnum):
     """Nothing to judge: the case is left out of this label's means, and counted."""
 
 
+_PRESENCE: Final = {
+    (True, True): Presence.BOTH,
+    (True, False): Presence.PREDICTION_ONLY,
+    (False, True): Presence.REFERENCE_ONLY,
+    (False, False): Presence.NEITHER,
+}
+
+
 @dataclass(frozen=True)
 class LabelScore:
     """One label of one case.
@@ -159,21 +167,13 @@ def _score(label: int, prediction: BoolArray, reference: BoolArray, geometry: Ge
     predicted, expected = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
     return LabelScore(
         label=label,
-        presence=_presence(predicted > 0, expected > 0),
+        presence=_PRESENCE[predicted > 0, expected > 0],
         dice=dice(prediction, reference),
         hd95_mm=hd95_mm(prediction, reference, geometry.spacing_mm),
         volume_ml=predicted * geometry.voxel_volume_ml,
         reference_volume_ml=expected * geometry.voxel_volume_ml,
         volume_difference_ml=volume_difference_ml(reference, prediction, geometry.voxel_volume_ml),
     )
-
-
-def _presence(predicted: bool, expected: bool) -> Presence:
-    if predicted and expected:
-        return Presence.BOTH
-    if predicted:
-        return Presence.PREDICTION_ONLY
-    return Presence.REFERENCE_ONLY if expected else Presence.NEITHER
 
 
 def _summary(scores: Sequence[LabelScore]) -> ScoreSummary:

@@ -13,8 +13,8 @@ from tiny_package import make_package
 from brain_edge.bench import profile as profiling
 from brain_edge.bench.advice import advice, recommended
 from brain_edge.bench.measure import BenchOptions, bench, configurations
-from brain_edge.bench.profile import LayerTime, Profiler, measured_peaks
-from brain_edge.bench.record import BenchRecord, Configuration, Profile, Sample, peak_share, sums
+from brain_edge.bench.profile import LayerTime, measured_peaks, package_layers
+from brain_edge.bench.record import BenchRecord, Configuration, Sample, peak_share, sums
 from brain_edge.bench.table import as_text, compared
 from brain_edge.errors import InputError
 from brain_edge.machine.description import differences, this_machine
@@ -66,7 +66,7 @@ def test_bytes_are_those_of_what_goes_in_and_out(record: BenchRecord):
 
 
 def test_times_are_added_up_over_the_runs_of_a_case(package: ModelPackage):
-    once, thrice = (Profiler(package, ONE_THREAD).layers("tiny", (1, 1, 8, 8, 8), times) for times in (1, 3))
+    once, thrice = (package_layers(package, ONE_THREAD, "tiny", (1, 1, 8, 8, 8), times) for times in (1, 3))
     assert [3 * layer.multiply_adds for layer in once] == [layer.multiply_adds for layer in thrice]
     assert [3 * layer.moved_bytes for layer in once] == [layer.moved_bytes for layer in thrice]
 
@@ -155,7 +155,7 @@ def test_the_share_of_the_peak_is_a_rate_over_a_rate():
 
 def test_sums_are_by_numbers_and_time_without_weights_does_not_lower_the_share():
     layers = (layer("f32", 10**9, 100.0), layer("f32", 0, 900.0), layer("i8", 10**9, 50.0))
-    first, second = sums(Profile(threads=1, precision="f32", peaks={"f32": 20e9, "i8": 20e9}, layers=layers))
+    first, second = sums(layers, {"f32": 20e9, "i8": 20e9})
     assert (first.numbers, first.time_ms, first.peak_share) == ("f32", 1000.0, pytest.approx(0.5))
     assert (second.numbers, second.multiply_adds, second.peak_share) == ("i8", 10**9, pytest.approx(1.0))
 

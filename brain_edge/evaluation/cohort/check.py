@@ -105,7 +105,7 @@ def check_case(case: Case, spec: ModelSpec | None = None) -> CheckedCase:
 def check_cohort(cohort: Cohort, report: Report | None = None) -> tuple[CheckedCase | RefusedCase, ...]:
     """Check every case of a cohort; a problem of one case does not hide those of the others."""
     seen: list[_Known] = []
-    return tuple(_checked(case, seen) for case in _told(cohort.cases(), report))
+    return tuple(_checked(case, seen) for case in told("checking", cohort.cases(), report))
 
 
 def require_cases(cases: Sequence[Case], spec: ModelSpec, report: Report | None = None) -> tuple[CheckedCase, ...]:
@@ -115,7 +115,7 @@ def require_cases(cases: Sequence[Case], spec: ModelSpec, report: Report | None 
         InputError: the first case that cannot be used with this model, or whose image is that of a case before it.
     """
     seen: list[_Known] = []
-    return tuple(_once(check_case(case, spec), seen) for case in _told(cases, report))
+    return tuple(_once(check_case(case, spec), seen) for case in told("checking", cases, report))
 
 
 def distinct_cases(cases: Iterable[CheckedCase]) -> tuple[CheckedCase, ...]:
@@ -126,10 +126,11 @@ def distinct_cases(cases: Iterable[CheckedCase]) -> tuple[CheckedCase, ...]:
     return tuple(first.values())
 
 
-def _told(cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
+def told(doing: str, cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
+    """The cases one after the other, each said (in a word: what is done with it) before its turn."""
     for position, case in enumerate(cases, start=1):
         if report is not None:
-            report(f"checking case {position} of {len(cases)}: {case.title}")
+            report(f"{doing} case {position} of {len(cases)}: {case.title}")
         yield case
 
 

@@ -50,13 +50,10 @@ def _relabelled(values: Array, labels: Mapping[int, int], path: Path) -> LabelAr
     if strange:
         raise InputError(
             f"{path}: the reference mask holds the value {strange[0]}, expected "
-            f"{_listed(labels) if labels else '0 to 255'}; say in the cohort's `labels` what it means"
+            f"{', '.join(map(str, (0, *sorted(labels)))) if labels else '0 to 255'}; "
+            "say in the cohort's `labels` what it means"
         )
     relabelled = np.zeros(values.shape, dtype=np.uint8)
     for value in (int(value) for value in present if value != 0):
         relabelled[values == value] = table[value]
     return relabelled
-
-
-def _listed(labels: Mapping[int, int]) -> str:
-    return ", ".join(str(value) for value in (0, *sorted(labels)))

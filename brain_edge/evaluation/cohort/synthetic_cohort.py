@@ -111,6 +111,7 @@ def create_synthetic_cohort(
     seeds = (
         np.random.SeedSequence(plan.seed).generate_state(len(subjects) * plan.per_anatomy).reshape(len(subjects), -1)
     )
+    description = DESCRIPTION if plan.generator is None else plan.generator.description
     with atomic_folder(folder) as draft:
         cases = []
         for (subject, path), row in zip(subjects.items(), seeds, strict=True):
@@ -118,7 +119,7 @@ def create_synthetic_cohort(
                 if report is not None:
                     report(f"making head {repetition} of {plan.per_anatomy} of {subject}")
                 entry = _Place(draft, subject, str(repetition), splits[subject])
-                cases.append(_write_case(*_made(path, int(seed), plan), entry, _description(plan)))
+                cases.append(_write_case(*_made(path, int(seed), plan), entry, description))
         text = format_manifest(
             _manifest(cases, plan, len(subjects)), f"SYNTHETIC heads, made with the seed {plan.seed}."
         )
@@ -162,10 +163,6 @@ def _write_case(volume: Volume, mask: Mask, place: _Place, description: str) -> 
         inputs={SEQUENCE: _entry(image, place.folder)},
         reference=_entry(reference, place.folder),
     )
-
-
-def _description(plan: SyntheticPlan) -> str:
-    return DESCRIPTION if plan.generator is None else plan.generator.description
 
 
 def _entry(path: Path, folder: Path) -> FileEntry:

@@ -49,17 +49,14 @@ def _case_lines(case: CaseEntry) -> Iterator[str]:
     if case.licence is not None:
         yield f"licence = {_text(case.licence)}"
     for name, image in case.inputs.items():
-        yield f"inputs.{_key(name)} = {_file(image)}"
+        key = name if _BARE_KEY.fullmatch(name) else _text(name)
+        yield f"inputs.{key} = {_file(image)}"
     if case.reference is not None:
         yield f"reference = {_file(case.reference)}"
 
 
 def _file(entry: FileEntry) -> str:
     return f"{{ source = {_text(entry.source)}, sha256 = {_text(entry.sha256)} }}"
-
-
-def _key(name: str) -> str:
-    return name if _BARE_KEY.fullmatch(name) else _text(name)
 
 
 def _text(value: str) -> str:

@@ -58,7 +58,7 @@ def _sections(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterator[
     yield "<h2>Per label</h2>"
     yield _labels(report)
     yield "<h2>Per case</h2>"
-    yield scatter_svg(_points(report.evidence), _limit_lines(report.evidence), _axis(report.evidence))
+    yield _scatter(report.evidence)
     yield _cases(report)
     yield from _worst_cases(report, pictures)
     if report.evidence.isas:
@@ -111,15 +111,8 @@ def _limit_rows(evidence: Evidence) -> Iterator[Sequence[str]]:
 def _labels(report: AccuracyReport) -> str:
     change = report.evidence.change
     columns = (
-        *(
-            "label",
-            "cases",
-            "absent",
-            f"lowest Dice of {change.baseline}",
-            "mean drop",
-            "worst drop",
-            "95 % interval of the mean",
-        ),
+        *("label", "cases", "absent", f"lowest Dice of {change.baseline}"),
+        *("mean drop", "worst drop", "95 % interval of the mean"),
         *("mean disagreement", "mean HD95 increase (mm)", "false-positive (ml)", f"lesions found by {change.baseline}"),
         f"by {change.candidate}",
     )
@@ -145,7 +138,7 @@ def _cases(report: AccuracyReport) -> str:
     change = report.evidence.change
     columns = (
         *("case", "subject", "visit", "label", f"Dice {change.baseline}", f"Dice {change.candidate}", "drop"),
-        *(f"{change.candidate} against {change.baseline}",),
+        f"{change.candidate} against {change.baseline}",
         *(f"HD95 {change.baseline} (mm)", f"HD95 {change.candidate} (mm)"),
     )
     who = {case.case: case for case in report.cases}
@@ -236,29 +229,25 @@ def _provenance(report: AccuracyReport) -> str:
     return _table(("what", "which"), rows)
 
 
-def _points(evidence: Evidence) -> list[Point]:
+def _scatter(evidence: Evidence) -> str:
     """One point per case and label: Dice of the baseline, or the case where that is unknown, against what was lost."""
+    baseline, limits = evidence.change.baseline, evidence.limits
+    figures: list[tuple[float | None, float | None, AccuracyCase]]
     if evidence.basis is Basis.ACCURACY:
-        scored = [record for record in evidence.cases if record.dice_baseline is not None and record.drop is not None]
-        return [Point(record.dice_baseline or 0.0, record.drop or 0.0, _name(record)) for record in scored]
-    return [
-        Point(record.case, 1.0 - record.agreement, _name(record))
-        for record in evidence.cases
-        if record.agreement is not None
+        axes = (f"Dice of {baseline}", "drop")
+        figures = [(record.dice_baseline, record.drop, record) for record in evidence.cases]
+    else:
+        axes = ("case", f"disagreement with {baseline}")
+        lost = [None if record.agreement is None else 1.0 - record.agreement for record in evidence.cases]
+        figures = [(record.case, y, record) for y, record in zip(lost, evidence.cases, strict=True)]
+    points = [
+        Point(x, y, f"case {record.case}, label {record.label}")
+        for x, y, record in figures
+        if x is not None and y is not None
     ]
-
-
-def _limit_lines(evidence: Evidence) -> dict[str, float]:
-    return {"limit of the mean": evidence.limits.max_dice_drop, "limit of one case": evidence.limits.max_case_drop}
-
-
-def _axis(evidence: Evidence) -> tuple[str, str]:
-    known, baseline = evidence.basis is Basis.ACCURACY, evidence.change.baseline
-    return (f"Dice of {baseline}", "drop") if known else ("case", f"disagreement with {baseline}")
-
-
-def _name(record: AccuracyCase) -> str:
-    return f"case {record.case}, label {record.label}"
+    return scatter_svg(
+        points, {"limit of the mean": limits.max_dice_drop, "limit of one case": limits.max_case_drop}, axes
+    )
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
