@@ -45,6 +45,7 @@ from brain_edge.package import WeightsStatus
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.recipe import ModelSource
 from brain_edge_conversion.recipes import spade
+from brain_edge_conversion.recipes._tumour import LICENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -315,7 +316,7 @@ def test_the_tables_hold_whatever_a_command_can_be_given():
 def given(tmp_path_factory, package) -> dict[str, Path | str]:
     """What the calls of the tables name, but for their outputs."""
     home = tmp_path_factory.mktemp("given")
-    model = ModelSource(spade.spec((64, 64)), spade.spade_graphs(2, 4), spade.CARD, spade.LICENCE)
+    model = ModelSource(spade.spec((64, 64)), spade.spade_graphs(2, 4), spade.CARD, LICENCE)
     study = stand_in(Phantom(shape=(40, 48, 2), spacing_mm=4.0), model.spec)
     convert(model, dict.fromkeys(model.spec.graphs), study, home / "generator", ConvertOptions())
     phantom_dataset(home / "raw", ["sub-01_ses-1_T1w"])

@@ -211,7 +211,7 @@ def test_nearly_all_of_it_became_integer(packages: tuple[ModelPackage, ModelPack
     accuracy = evidence_in(packages[1].manifest)
     assert accuracy is not None
     assert accuracy.int8_share > 0.95
-    assert accuracy.worst_mean_drop <= accuracy.max_dice_drop
+    assert accuracy.worst_mean_drop <= accuracy.limits.max_dice_drop
 
 
 def test_both_packages_pass_their_own_self_test(packages: tuple[ModelPackage, ModelPackage]):
