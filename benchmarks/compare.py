@@ -52,7 +52,7 @@ def main(first: Path, second: Path) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class RatioChange:
     """A ratio to the first contender in two runs.
 
     Attributes:
@@ -82,7 +82,7 @@ class Change:
         return SAME
 
 
-def changes(first: Sequence[CellRun], second: Sequence[CellRun]) -> tuple[Change, ...]:
+def changes(first: Sequence[CellRun], second: Sequence[CellRun]) -> tuple[RatioChange, ...]:
     """What differs between two sets of cells of one machine.
 
     Raises:
@@ -104,7 +104,7 @@ def changes(first: Sequence[CellRun], second: Sequence[CellRun]) -> tuple[Change
     if not common:
         raise InputError("the results have no cell in common that was measured in both with enough rounds that count")
     return tuple(
-        Change(cell=key[0], contender=key[1], first=before[key], second=after[key], noise=noise) for key in common
+        RatioChange(cell=key[0], contender=key[1], first=before[key], second=after[key], noise=noise) for key in common
     )
 
 
@@ -137,7 +137,7 @@ def repetition_noise(runs: Sequence[CellRun]) -> float:
     return largest
 
 
-def changes_table(found: Sequence[Change]) -> str:
+def changes_table(found: Sequence[RatioChange]) -> str:
     """The changes as a table, those that became slower first, and what counts as noise."""
     rows = [
         [each.cell, each.contender, f"{each.first}x", f"{each.second}x", f"{each.quotient:.3f}", each.verdict]
@@ -154,7 +154,7 @@ def changes_table(found: Sequence[Change]) -> str:
     )
 
 
-def slower(found: Iterable[Change]) -> tuple[Change, ...]:
+def slower(found: Iterable[RatioChange]) -> tuple[RatioChange, ...]:
     """Those that became slower."""
     return tuple(each for each in found if each.verdict == LOWER)
 

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from brain_edge_conversion.networks.brainmage import BrainMaGe
 from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
 from brain_edge_conversion.networks.linknet3d import LinkNet3d
-from brain_edge_conversion.networks.meshnet import SUBCORTICAL, TISSUE, Activation, MeshNet, MeshNetConfig
+from brain_edge_conversion.networks.meshnet import SUBCORTICAL, TISSUE, MeshNet, MeshNetActivation, MeshNetConfig
 from brain_edge_conversion.networks.vox2vox import Vox2VoxGenerator
 from brain_edge_conversion.weights.checkpoint import load_state_dict
 
@@ -134,12 +134,12 @@ def test_the_wide_convolutions_of_vox2vox_pad_as_pytorch_pads_same():
         torch.testing.assert_close(convolution(padding(image)), expected)
 
 
-@pytest.mark.parametrize("activation", Activation)
-def test_meshnet_is_the_chain_of_its_layer_list(activation: Activation):
+@pytest.mark.parametrize("activation", MeshNetActivation)
+def test_meshnet_is_the_chain_of_its_layer_list(activation: MeshNetActivation):
     """(dilation = padding) per layer, as in `model.json`; linear after the last."""
     network = filled(MeshNet(MeshNetConfig(channels=3, classes=4, activation=activation))).eval()
     state = network.state_dict()
-    activate = {Activation.RELU: functional.relu, Activation.ELU: functional.elu}[activation]
+    activate = {MeshNetActivation.RELU: functional.relu, MeshNetActivation.ELU: functional.elu}[activation]
     x = image = formula((1, 1, 12, 20, 16), 0)
     for layer, dilation in enumerate((1, 2, 4, 8, 16, 8, 4, 2, 1)):
         weight, bias = state[f"model.{2 * layer}.weight"], state[f"model.{2 * layer}.bias"]
@@ -160,7 +160,7 @@ def test_meshnet_fits_its_published_layer_list_and_weights(data_folder: Path, na
     for layer, wanted in zip(convolutions, published["layers"], strict=True):
         assert {key: _scalar(getattr(layer, key)) for key in wanted} == wanted
     assert (published["bnorm"], published["dropout_p"]) == (False, 0)
-    assert published.get("elu", False) is (config.activation is Activation.ELU)
+    assert published.get("elu", False) is (config.activation is MeshNetActivation.ELU)
     network.load_state_dict(load_state_dict(folder / "model.pth"), strict=True)
     with torch.no_grad():
         assert network(torch.rand(1, 1, 24, 24, 24)).isfinite().all()
@@ -174,7 +174,7 @@ def _scalar(value: int | tuple[int, ...]) -> int:
 
 
 def test_meshnet_tissue_uses_relu_and_subcortical_elu():
-    assert (TISSUE.activation, SUBCORTICAL.activation) == (Activation.RELU, Activation.ELU)
+    assert (TISSUE.activation, SUBCORTICAL.activation) == (MeshNetActivation.RELU, MeshNetActivation.ELU)
 
 
 @pytest.mark.parametrize(

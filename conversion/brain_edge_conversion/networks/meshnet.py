@@ -19,7 +19,7 @@ DILATIONS: Final = (1, 2, 4, 8, 16, 8, 4, 2, 1)
 """Of the 3x3x3 convolutions, first to last; the receptive field is 93 voxels."""
 
 
-class Activation(Enum):
+class MeshNetActivation(Enum):
     """What follows each dilated convolution; the layer list of the weights says which."""
 
     RELU = nn.ReLU
@@ -38,13 +38,13 @@ class MeshNetConfig:
 
     channels: int
     classes: int
-    activation: Activation
+    activation: MeshNetActivation
 
 
-TISSUE: Final = MeshNetConfig(channels=5, classes=3, activation=Activation.RELU)
+TISSUE: Final = MeshNetConfig(channels=5, classes=3, activation=MeshNetActivation.RELU)
 """`model5_gw_ae`: background, white matter, grey matter."""
 
-SUBCORTICAL: Final = MeshNetConfig(channels=30, classes=18, activation=Activation.ELU)
+SUBCORTICAL: Final = MeshNetConfig(channels=30, classes=18, activation=MeshNetActivation.ELU)
 """`subcortical`: cortical grey and white matter and subcortical structures."""
 
 
