@@ -109,6 +109,8 @@ def test_excess_says_how_far_the_worst_figure_is_from_its_limit():
         ({"max_hd95_increase_mm": -1.0}, r"expected --max-hd95-increase-mm of 0 mm or more, got -1"),
         ({"max_hd95_increase_mm": math.nan}, r"expected --max-hd95-increase-mm of 0 mm or more, got nan"),
         ({"max_dice_drop": 0.02, "max_case_drop": 0.01}, r"--max-case-drop of at least --max-dice-drop, got 0\.01 and"),
+        ({"max_exceedance": 0.1}, r"--max-exceedance would bind nothing without --confidence: state both"),
+        ({"confidence": 0.9, "max_exceedance": 1.5}, r"expected --max-exceedance between 0 and 1"),
         ({"confidence": 1.0}, r"expected --confidence between 0 and 1 \(such as 0\.95\), got 1"),
         ({"confidence": 95}, r"expected --confidence between 0 and 1 \(such as 0\.95\), got 95"),
     ],
@@ -137,3 +139,10 @@ def test_lesions_are_counted_over_all_cases_of_models_that_find_lesions():
     assert (label.lesions, label.found_baseline, label.found_candidate) == (6, 6, 3)
     (label,) = label_records([record(1)])
     assert label.lesions is None
+
+
+def test_a_label_that_the_baseline_hardly_has_is_refused_whatever_the_budget():
+    """Labels that are numbered wrongly overlap a little: Dice 0.03 is no accuracy that a budget could keep."""
+    cases = [record(number, dice_baseline=0.03, dice_candidate=0.03) for number in (1, 2)]
+    with pytest.raises(UsageError, match=r"mean Dice of 0\.03000 .* would promise nothing"):
+        judge(cases, 1.0, AccuracyBudget(max_dice_drop=0.001))

@@ -206,6 +206,37 @@ def test_limits_that_would_bind_nothing_are_refused_before_anything_is_computed(
     assert lines == []
 
 
+def test_nothing_in_int8_is_no_quantisation():
+    with pytest.raises(UsageError, match="expected --min-int8-share above 0"):
+        QuantizeOptions(budget=AccuracyBudget(max_dice_drop=ROOM, min_int8_share=0.0))
+
+
+def test_an_empty_reference_of_a_brain_is_refused_before_anything_is_computed(fp32: ModelPackage, tmp_path: Path):
+    cohort = make_cohort(tmp_path, fp32, (Split.CALIBRATION, Split.VALIDATION, Split.TEST))
+    *others, test = (case.entry for case in cohort.cases())
+    path = tmp_path / test.reference.source
+    nib.save(nib.Nifti1Image(np.zeros(nib.load(path).shape, np.uint8), nib.load(path).affine), path)
+    emptied = load_cohort(
+        save_manifest(tmp_path, *others, msgspec.structs.replace(test, reference=file_entry(path, tmp_path)))
+    )
+    with pytest.raises(InputError, match="the reference mask is empty, which that of tiny never is"):
+        quantize(fp32, emptied, tmp_path / "package", options(ROOM))
+    assert not (tmp_path / "package").exists()
+
+
+def test_every_limit_stands_in_the_evidence_and_in_the_card(int8: ModelPackage):
+    words = int8.manifest.found.bounds
+    for limit in (
+        "mean drop of a label at most",
+        "of a single case",
+        "mean disagreement",
+        "HD95 grows by at most",
+        "INT8",
+    ):
+        assert limit in words
+    assert f"Within: {words}." in (int8.folder / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_images_that_settings_were_chosen_on_are_known_in_another_cohort(
     int8: ModelPackage, cohort: Cohort, tmp_path: Path
 ):
