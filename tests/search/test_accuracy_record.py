@@ -10,12 +10,13 @@ from evidences import accuracy_case
 from tiny_package import tiny_manifest
 
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, CohortManifest, FileEntry, Split
-from brain_edge.evaluation.evidence import AccuracyCase, Basis, IsaRecord
+from brain_edge.evaluation.evidence import AccuracyCase, Basis, Isa, IsaRecord
 from brain_edge.package import ModelPackage
 from brain_edge.package.manifest import Change
 from brain_edge_conversion.budget.budget import AccuracyBudget
 from brain_edge_conversion.search.evidence import evidence_of
-from brain_edge_conversion.search.judgement import Judgement
+from brain_edge_conversion.search.journal import Entry
+from brain_edge_conversion.search.judgement import Judgement, outcome_of
 from brain_edge_conversion.search.space import Facts
 
 
@@ -160,3 +161,13 @@ def test_subjects_in_whom_no_label_occurs_do_not_count_for_the_confidence():
 
 def test_the_record_names_nobody():
     assert "Smith" not in repr(evidence_of(judgement([record(1)])))
+
+
+@pytest.mark.parametrize(("verified", "met"), [(True, False), (False, True)])
+def test_a_trial_that_older_instructions_fail_is_not_within_the_budget(verified: bool, met: bool):
+    """What could not be measured there decides nothing; what was measured decides with its excess and its share."""
+    isa = IsaRecord(isa=Isa.AVX2, verified=verified, reason="missed", met=False, excess=3.5 if verified else None)
+    entry = Entry(choice=(1,), records=(record(1, 0.001),), int8_share=1.0, isas=(isa,))
+    found = outcome_of(entry, AccuracyBudget())
+    assert found.met is met
+    assert found.excess == pytest.approx(3.5 if verified else max(0.1, found.verdict.excess))
