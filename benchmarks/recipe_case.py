@@ -165,7 +165,7 @@ def _compare(recipe: str, package: ModelPackage, contenders: list[Contender], ro
                 "precision": contender.precision,
                 "package_digest": contender.package_digest,
                 "dice_with_first": dice,
-                "times_as_fast": [ratio.value, ratio.low, ratio.high],
+                "times_as_fast": ratio,
                 "samples": of_one,
             }
         )

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from benchmarks.harness.cell_record import MINIMUM_ROUNDS, Commit, read_as
-from benchmarks.harness.ratios import ratio_of_medians
+from benchmarks.harness.cell_record import Commit, read_as
+from benchmarks.harness.ratios import ratio_of_starts
 from benchmarks.harness.sample import RunSample, quiet_rounds
 from brain_edge.errors import InputError
 from brain_edge.evaluation.markdown import markdown_table
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PATTERNS: Final = ("*-case-*.json", "*-tuned-*.json")
 MOST_DISTURBANCE: Final = 0.1
 """What others may take of the machine in a round that counts, as the matrix declares it for its cells."""
-COLUMNS: Final = ("model", "contender", "rounds", "latency", "faster (95 % interval)", "peak memory")
+COLUMNS: Final = ("model", "contender", "rounds", "latency", "faster (95 %)", "a repetition", "peak memory")
 
 
 class WholeCaseEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,10 +95,9 @@ def whole_case_table(machine: Machine, runs: Iterable[WholeCaseRun]) -> Iterator
         "Cold processes in turn, from image files to a mask file; ratios to the first contender of a model, over "
         "the rounds that both took part in and in which other programs took at most "
         f"{MOST_DISTURBANCE:.0%} of the machine. `brainmage` and the tumour networks have random weights, the same on "
-        "both sides; INT8 of those is quantised for speed. An interval wants "
-        f"{MINIMUM_ROUNDS} rounds. Recorded by `python -m benchmarks recipe_case` and `python -m benchmarks tuned`, "
-        "which compare the masks first and record nothing where they differ; of INT8 with random weights that would "
-        "mean nothing."
+        "both sides; INT8 of those is quantised for speed. Recorded by `python -m benchmarks recipe_case` and `python "
+        "-m benchmarks tuned`, which compare the masks first and record nothing where they differ; of INT8 with random "
+        "weights that would mean nothing."
     )
 
 
@@ -112,13 +111,12 @@ def _row(run: WholeCaseRun, entry: WholeCaseEntry) -> list[str]:
         run.subject,
         entry.name,
         str(len(own)),
-        seconds(statistics.median(own)) if own else "not quiet",
-        "" if entry is first or not both else _faster(first, entry, both),
+        seconds(statistics.geometric_mean(own)) if own else "not quiet",
+        *(("", "") if entry is first or not both else _faster(first, entry, both)),
         mib(statistics.median(peaks) if peaks else None),
     ]
 
 
-def _faster(first: WholeCaseEntry, entry: WholeCaseEntry, both: Sequence[int]) -> str:
-    times_ms = [[each.samples[number].latency_ms for number in both] for each in (first, entry)]
-    faster = ratio_of_medians(*times_ms)
-    return f"{faster}x" if len(both) >= MINIMUM_ROUNDS else f"{faster.value:.2f}x, rounds: {len(both)}"
+def _faster(first: WholeCaseEntry, entry: WholeCaseEntry, both: Sequence[int]) -> tuple[str, str]:
+    faster = ratio_of_starts(*([each.samples[number].latency_ms for number in both] for each in (first, entry)))
+    return f"{faster}x", str(faster.repetition or "unknown")
