@@ -77,7 +77,7 @@ def peer_script(folder: str) -> Path:
 @click.argument("package")
 @click.argument("peer_python")
 @click.argument("inputs", nargs=-1, required=True)
-@click.option("--rounds", default=3, show_default=True)
+@click.option("--rounds", default=5, show_default=True)
 @click.option("--threads", default=2, show_default=True)
 def main(folder: str, package: str, peer_python: str, inputs: tuple[str, ...], rounds: int, threads: int) -> None:
     """Run both sides in turns on INPUTS, NAME=FILE in channel order."""

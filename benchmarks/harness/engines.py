@@ -57,8 +57,8 @@ class Engine:
         graph: file in the folder of the network; None where nothing but the module is needed.
         streams: inputs that are computed at the same time, on the same threads altogether.
         jemalloc: preloaded.
-        least_correlation: of its answer with the first contender's; below it nothing is timed. INT8 and bf16 are not
-            asked for: of an untrained network they have no accuracy, of a trained one it is recorded.
+        least_correlation: of its answer with the first contender's; below it nothing is timed. An untrained network in
+            INT8 has no accuracy that could be asked for, of a trained one it is recorded.
     """
 
     library: Library
@@ -81,15 +81,15 @@ class Engine:
 
 ENGINES: Final = {
     "PyTorch f32": Engine(library=Library.PYTORCH),
-    "PyTorch bf16, jemalloc": Engine(library=Library.PYTORCH, precision="bf16", jemalloc=True, least_correlation=-1.0),
+    "PyTorch bf16, jemalloc": Engine(library=Library.PYTORCH, precision="bf16", jemalloc=True, least_correlation=0.99),
     "PyTorch INT8, jemalloc": Engine(library=Library.PYTORCH, graph="int8.pt", jemalloc=True, least_correlation=-1.0),
     "torch.compile f32": Engine(library=Library.TORCH_COMPILE),
-    "torch.compile bf16": Engine(library=Library.TORCH_COMPILE, precision="bf16", least_correlation=-1.0),
+    "torch.compile bf16": Engine(library=Library.TORCH_COMPILE, precision="bf16", least_correlation=0.99),
     "ONNX Runtime f32": Engine(library=Library.ONNX_RUNTIME, graph="f32.onnx"),
     "ONNX Runtime INT8": Engine(library=Library.ONNX_RUNTIME, graph="int8.onnx", least_correlation=-1.0),
     "OpenVINO f32": Engine(library=Library.OPENVINO, graph="f32.xml"),
     "OpenVINO f32, 2 streams": Engine(library=Library.OPENVINO, graph="f32.xml", streams=2),
-    "OpenVINO bf16": Engine(library=Library.OPENVINO, precision="bf16", graph="f32.xml", least_correlation=-1.0),
+    "OpenVINO bf16": Engine(library=Library.OPENVINO, precision="bf16", graph="f32.xml", least_correlation=0.99),
     "OpenVINO INT8": Engine(library=Library.OPENVINO, graph="int8.xml", least_correlation=-1.0),
     "OpenVINO INT8, 2 streams": Engine(library=Library.OPENVINO, graph="int8.xml", streams=2, least_correlation=-1.0),
 }

@@ -55,6 +55,8 @@ def inputs_of(subject: str, package: ModelPackage, head: Path, scratch: Path) ->
     seen += [study_for(load_case(case)[0], package.spec) for case in cases]
     kept = []
     for number, study in enumerate(seen):
-        files = capture_inputs(package, [study], scratch / str(number))[graph]
+        place = scratch / str(number)
+        place.mkdir()
+        files = capture_inputs(package, [study], place)[graph]
         kept.append(np.ascontiguousarray(next(load_inputs(files))))
     return kept[0], kept[1:]

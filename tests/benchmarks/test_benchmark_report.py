@@ -337,7 +337,7 @@ def test_the_strongest_rival_keeps_the_budget():
     what = "deepbet-brain, 128 x 128 x 128"
     shown = page_of([cell_run(entries, group="trained", subject="deepbet-brain")]).partition("strongest rival")[2]
     assert row_of(shown, what)[1:] == [
-        *("Dice 0.9991", "5.00 (5.00 to 5.00)x", "PyTorch bf16, jemalloc", "Dice 0.9912", "2.00 (2.00 to 2.00)x"),
+        *("Dice 0.9991", "5.00 (5.00 to 5.00)x", "PyTorch bf16, jemalloc, of 2", "Dice 0.9912", "2.00 (2.00 to 2.00)x"),
     ]
     lost = (*entries[:-1], trained("OpenVINO INT8", 200.0, 0.9))
     shown = page_of([cell_run(lost, group="trained", subject="deepbet-brain")]).partition("strongest rival")[2]
@@ -345,7 +345,7 @@ def test_the_strongest_rival_keeps_the_budget():
     random = tuple(replace(each, dice_first=None) for each in entries)
     shown = page_of([cell_run(random)]).partition("strongest rival")[2]
     assert row_of(shown, CELL[0])[1:] == [
-        *("accuracy not judged", "5.00 (5.00 to 5.00)x", "PyTorch INT8, jemalloc", "not judged"),
+        *("accuracy not judged", "5.00 (5.00 to 5.00)x", "PyTorch INT8, jemalloc, of 3", "not judged"),
         "0.50 (0.50 to 0.50)x",
     ]
     assert "strongest rival" not in page_of([engines()])

@@ -62,7 +62,7 @@ def test_rounds_beside_other_work_do_not_count():
     )
     shown = page(run(first, second))
     assert row_of(shown, "vox2vox", "PyTorch")[2:] == ["1", "0.100 s", "", "", "-"]
-    assert row_of(shown, "vox2vox", "INT8")[2:] == ["0", "not quiet", "", "-"]
+    assert row_of(shown, "vox2vox", "INT8")[2:] == ["0", "not quiet", "", "", "-"]
 
 
 def test_the_last_run_of_a_model_is_shown_and_those_of_other_machines_are_not():
