@@ -70,19 +70,21 @@ def save_fx_int8(module: nn.Module, calibration: Sequence[FloatArray], path: Pat
     """Weights and scales of a module in INT8 by FX graph mode quantisation, calibrated on batches (1, C, I, J, K)."""
     import torch
 
-    prepared = _prepared(module, torch.from_numpy(calibration[0]))
-    with torch.no_grad():
+    # torch.ao says that it is moving to torchao, and its packed weights are of a storage that is old
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+        prepared = _prepared(module, torch.from_numpy(calibration[0]))
         for batch in calibration:
             prepared(torch.from_numpy(batch))
-    torch.save(_converted(prepared).state_dict(), path)
+        torch.save(_converted(prepared).state_dict(), path)
 
 
 def load_fx_int8(module: nn.Module, example: Any, path: Path) -> nn.Module:
     """The module that `save_fx_int8` has quantised."""
     import torch
 
-    found = _converted(_prepared(module, example))
-    found.load_state_dict(torch.load(path, weights_only=False))
+    with warnings.catch_warnings(action="ignore"):
+        found = _converted(_prepared(module, example))
+        found.load_state_dict(torch.load(path, weights_only=False))
     return found
 
 
@@ -96,15 +98,13 @@ def _prepared(module: nn.Module, example: Any) -> fx.GraphModule:
     # without INT8 kernels of three dimensions: transposed convolutions with a scale per channel, trilinear upsampling
     for kind in (torch.nn.ConvTranspose3d, torch.nn.Upsample, torch.nn.functional.interpolate):
         mapping.set_object_type(kind, None)
-    with warnings.catch_warnings(action="ignore"):  # torch.ao says that it is moving to torchao
-        return prepare_fx(with_batch_norms(module), mapping, (example,))
+    return prepare_fx(with_batch_norms(module), mapping, (example,))
 
 
 def _converted(prepared: fx.GraphModule) -> nn.Module:
     from torch.ao.quantization.quantize_fx import convert_fx
 
-    with warnings.catch_warnings(action="ignore"):
-        converted: nn.Module = convert_fx(prepared)
+    converted: nn.Module = convert_fx(prepared)
     return converted
 
 
