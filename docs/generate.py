@@ -26,6 +26,7 @@ from benchmarks.harness.cell_record import read_cells
 from benchmarks.harness.coverage_page import coverage_page
 from benchmarks.harness.coverage_record import read_coverage
 from benchmarks.harness.record import RESULTS
+from benchmarks.report.recipe_age import Ages, read_recipe_ages
 from benchmarks.report.speed_tables import RIVAL_WORDS, over_rivals
 from benchmarks.report.summaries import machines
 from brain_edge.cli.main import COMMANDS, PROGRAM, program
@@ -82,8 +83,9 @@ def _readme() -> str:
     before, begin, rest = (REFERENCE / "../../README.md").read_text(encoding="utf-8").partition("<!-- rivals:begin")
     mark, _, rest = rest.partition("\n")
     _, end, after = rest.partition("<!-- rivals:end -->")
-    shown = [(each.cpu, table) for each in machines(read_cells(RESULTS)) if (table := over_rivals(each))]
-    blocks = [*(f"{cpu}\n\n{table}" for cpu, table in shown), RIVAL_WORDS]
+    ages = Ages(read_recipe_ages())
+    shown = [(each.cpu, table) for each in machines(read_cells(RESULTS)) if (table := over_rivals(each, ages))]
+    blocks = [*(f"{cpu}\n\n{table}" for cpu, table in shown), RIVAL_WORDS, *ages.words()]
     return "".join([before, begin, mark, "\n", "\n\n".join(blocks), "\n", end, after])
 
 

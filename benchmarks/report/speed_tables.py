@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from benchmarks.harness.cell_record import Cell, CellEntry, CellRun
 
+    from .recipe_age import Ages
     from .summaries import AccuracyMeans, Figures, OneMachine
 
 TABLE_4_COLUMNS: Final = (
@@ -34,7 +35,7 @@ FASTER: Final = ("faster than PyTorch (95 %)", "a repetition", "seen in repetiti
 # --- the paper's Table 4 ---------------------------------------------------------------------------------------------
 
 
-def table_4(each: OneMachine) -> str:
+def table_4(each: OneMachine, ages: Ages) -> str:
     """The source paper's Table 4 as published, then the same figures of this machine."""
     rows: list[list[str]] = []
     for row in TABLE_4:
@@ -54,9 +55,8 @@ def table_4(each: OneMachine) -> str:
         )
     network = each.engines("brainmage")
     if network is not None:
-        rows += _rows_of(
-            each, "BrainMaGe, network alone", network, {}, ("PyTorch f32", "OpenVINO f32", "OpenVINO INT8")
-        )
+        what = ages.marked("brainmage", network.started).replace("brainmage", "BrainMaGe, network alone")
+        rows += _rows_of(each, what, network, {}, ("PyTorch f32", "OpenVINO f32", "OpenVINO INT8"))
         rows.append(["BrainMaGe, network alone", *_gpu_cells(each, "brainmage")])
     judged = {run.cell.subject: run for run in each.last(Kind.ACCURACY)}
     timed = {
@@ -71,8 +71,9 @@ def table_4(each: OneMachine) -> str:
             else {}
         )
         run = timed.get(model)
+        oldest = min(found.started for found in (run, judged.get(model)) if found is not None)
         names = run.cell.contenders if run is not None else judged[model].cell.contenders
-        rows += _rows_of(each, f"{model}, whole process", run, scores, names)
+        rows += _rows_of(each, f"{ages.marked(model, oldest)}, whole process", run, scores, names)
         rows.append([f"{model}, whole process", *_gpu_cells(each, model, whole=True)])
     return markdown_table(TABLE_4_COLUMNS, rows)
 
@@ -140,7 +141,7 @@ def table_4_words(each: OneMachine) -> str:
 # --- networks alone --------------------------------------------------------------------------------------------------
 
 
-def networks(each: OneMachine) -> Iterator[str]:
+def networks(each: OneMachine, ages: Ages) -> Iterator[str]:
     """Every engine on every network, on all physical cores; then ours over the strongest of the others."""
     runs = [run for run in each.last(Kind.NETWORK) if run.cell.isa == NATIVE and run.cell.group in NETWORK_GROUPS]
     if not runs:
@@ -148,10 +149,10 @@ def networks(each: OneMachine) -> Iterator[str]:
     yield "### Networks alone: engines and precisions"
     rows = []
     for run in runs:
-        found = each.figures(run)
-        rows += [[*_what(run), entry.name, *_network_cells(entry, found.get(entry.name))] for entry in run.entries]
+        found, what = each.figures(run), _what(run, ages)
+        rows += [[*what, entry.name, *_network_cells(entry, found.get(entry.name))] for entry in run.entries]
         gpu = _gpu_cells(each, run.cell.subject)
-        rows.append([*_what(run), gpu[0], gpu[3], "", "", "", gpu[5], "", ""])
+        rows.append([*what, gpu[0], gpu[3], "", "", "", gpu[5], "", ""])
     columns = (
         *("network", "threads", "engine", "latency", *FASTER),
         *("peak memory", "of PyTorch", "agreement with PyTorch"),
@@ -165,16 +166,16 @@ def networks(each: OneMachine) -> Iterator[str]:
         "`benchmarks/harness/engines.py`. With two streams two inputs are computed at once on the same threads; "
         "latency is per input."
     )
-    if table := over_rivals(each):
+    if table := over_rivals(each, ages):
         yield "### Over PyTorch, and over the strongest rival"
         yield table
         yield RIVAL_WORDS
 
 
-def over_rivals(each: OneMachine) -> str:
+def over_rivals(each: OneMachine, ages: Ages) -> str:
     """A table: INT8 over PyTorch f32, and over the fastest rival that keeps the budget; empty without any."""
     runs = [run for run in each.last(Kind.NETWORK) if run.cell.isa == NATIVE and run.cell.group in RIVAL_GROUPS]
-    rows = [row for run in runs if (row := _rival_row(each, run))]
+    rows = [row for run in runs if (row := _rival_row(each, run, ages))]
     return markdown_table(RIVAL_COLUMNS, rows) if rows else ""
 
 
@@ -187,7 +188,7 @@ RIVAL_WORDS: Final = (
 )
 
 
-def _rival_row(each: OneMachine, run: CellRun) -> list[str]:
+def _rival_row(each: OneMachine, run: CellRun, ages: Ages) -> list[str]:
     """Empty where nothing of ours, or nothing but PyTorch f32, has figures."""
     found = each.figures(run)
     rivals = [name for name, of_one in found.items() if is_rival(name) and keeps_budget(of_one.entry)]
@@ -195,7 +196,7 @@ def _rival_row(each: OneMachine, run: CellRun) -> list[str]:
         return []
     fastest = min(rivals, key=lambda name: found[name].latency_ms)
     return [
-        _what(run)[0],
+        _what(run, ages)[0],
         _int8_words(found[OURS].entry),
         f"{found[OURS].faster}x",
         f"{fastest}, of {len(rivals)}",
@@ -222,8 +223,9 @@ def agreement(entry: CellEntry) -> str:
     return "" if entry.correlation is None else f"{entry.correlation:.5f}"
 
 
-def _what(run: CellRun) -> list[str]:
-    return [f"{run.cell.subject}, {' x '.join(map(str, run.image[2:]))}", str(run.cell.threads)]
+def _what(run: CellRun, ages: Ages) -> list[str]:
+    subject = ages.marked(run.cell.subject, run.started)
+    return [f"{subject}, {' x '.join(map(str, run.image[2:]))}", str(run.cell.threads)]
 
 
 def _network_cells(entry: CellEntry, of_one: Figures | None) -> list[str]:
@@ -250,12 +252,13 @@ def faster_cells(of_one: Figures) -> list[str]:
     ]
 
 
-def scaling(each: OneMachine) -> Iterator[str]:
+def scaling(each: OneMachine, ages: Ages) -> Iterator[str]:
     """Threads and limits of the instruction set."""
     runs = [run for run in each.last(Kind.NETWORK) if run.cell.group in ("scaling", "isa")]
     rows: list[list[str]] = []
     for run in sorted(runs, key=lambda run: _order(run.cell)):
-        found, what = each.figures(run), [run.cell.subject, run.cell.isa, str(run.cell.threads)]
+        found = each.figures(run)
+        what = [ages.marked(run.cell.subject, run.started), run.cell.isa, str(run.cell.threads)]
         rows += [[*what, entry.name, *_network_cells(entry, found.get(entry.name))[:5]] for entry in run.entries]
     if rows:
         yield "### Threads and instruction sets"
