@@ -84,7 +84,8 @@ def _of(person: Path) -> Iterator[tuple[bool, Volume]]:
 
 def _like(volume: Volume, voxels: FloatArray) -> Volume:
     """Other voxels, oriented alike."""
-    return Volume(voxels, Geometry(voxels.shape, volume.geometry.affine))
+    first, second, third = voxels.shape
+    return Volume(voxels, Geometry((first, second, third), volume.geometry.affine))
 
 
 def _resampled(volume: Volume, spacing_mm: float) -> Volume:
