@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import msgspec
 import numpy as np
 
 from benchmarks.harness.in_turn import time_ratios
 from benchmarks.harness.ratios import median_and_range
-from benchmarks.harness.record import our_versions
 from brain_edge.evaluation.markdown import markdown_table
-from brain_edge.machine.description import this_machine
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision, open_package
 from brain_edge.runtime.graph_file import read_graph
@@ -72,7 +69,7 @@ class Compiled:
 @click.option("--threads", default=2, show_default=True, help="Of OpenVINO.")
 @click.option("--rounds", default=5, show_default=True, help="In which both run once; 0: no times.")
 def main(packages: tuple[Path, ...], side: int, threads: int, rounds: int) -> None:
-    """Compare on each of PACKAGES, and print Markdown and one JSON object."""
+    """Compare on each of PACKAGES, and print Markdown."""
     rows = [compare(open_package(path), side, threads, rounds) for path in packages]
     cells = [
         (
@@ -83,8 +80,6 @@ def main(packages: tuple[Path, ...], side: int, threads: int, rounds: int) -> No
     ]
     columns = ("network", "sums", "joined (MiB)", "summed (MiB)", "difference", "time summed / joined")
     click.echo(markdown_table(columns if rounds else columns[:-1], cells))
-    about = {"side": side, "threads": threads, "machine": this_machine(), "versions": our_versions(), "rows": rows}
-    click.echo(msgspec.json.encode(about).decode())
 
 
 def compare(package: ModelPackage, side: int, threads: int, rounds: int) -> SkipComparison:
