@@ -99,7 +99,9 @@ COPIES: Final[dict[str, Callable[[Volume], Volume]]] = {
     "intensities x 2 + 10": lambda volume: _like(volume, volume.voxels * 2 + 10),
     "resampled to 1.2 mm": lambda volume: _resampled(volume, 1.2),
     "resampled to 2 mm": lambda volume: _resampled(volume, 2),
-    "a margin of 12 voxels on every side": lambda volume: _like(volume, np.pad(volume.voxels, 12, mode="edge")),
+    "a margin of 12 voxels on every side": lambda volume: _like(
+        volume, np.pad(volume.voxels, 12, constant_values=volume.voxels.min())
+    ),
     "3 to 8 voxels cut off in the plane": lambda volume: _like(volume, volume.voxels[3:-8, 5:-6]),
 }
 
