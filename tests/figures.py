@@ -38,20 +38,24 @@ KINDS: Final = ("ms", "bytes", "percent")
 
 LONG: Final = {"minute": "min", "minutes": "min", "second": "s", "seconds": "s", "hour": "h", "hours": "h"}
 NUMBER: Final = r"(?<![\w.,^/:])(?<!\w-)\d[\d,]*(?:\.\d+)?(?:e-\d+)?(?![\w.]*\d)"
-UNIT: Final = rf"\s?(?P<unit>{'|'.join([*LONG, *filter(None, UNITS)])})(?![\w^])"
-WITH_UNIT: Final = re.compile(rf"(?P<number>{NUMBER})(?:{UNIT})(?! \d)")
-RANGE: Final = re.compile(rf"(?P<number>{NUMBER}) (?:to|and|or|against|instead of|->) (?={NUMBER}{UNIT}(?! \d))")
-BARE: Final = re.compile(rf"(?P<number>{NUMBER})")
+UNIT: Final = rf"\s?(?P<unit>{'|'.join([*LONG, *filter(None, UNITS)])})(?![\w^])(?!(?<=x) \d)"
+WITH_UNIT: Final = re.compile(rf"(?P<number>{NUMBER}){UNIT}")
+RANGE: Final = re.compile(rf"(?P<number>{NUMBER}) (?:to|and|or|against|instead of|->) (?={NUMBER}{UNIT})")
+BARE: Final = re.compile(rf"(?P<number>{NUMBER})(?!\w)")
 NOT_MEASURED: Final = re.compile(r" ?mm\b| x \d")
 """Behind a number: a size."""
 
+SPREAD: Final = re.compile(rf"(?:{UNIT})\**,? \((?:{NUMBER} to )?$")
+"""Before a number of a range in brackets: the unit of what it is the range of."""
+
 VERSION: Final = re.compile(
-    r"(Python|OpenVINO|PyTorch|NNCF|MONAI|nnU-Net|deepbet|minimal|glibc|Ubuntu|version|arXiv) $"
+    r"(Python|OpenVINO|PyTorch|NNCF|MONAI|nnU-Net|deepbet|minimal|glibc|Ubuntu|version|arXiv|BY) $"
 )
 """Before a number: what it is a version of."""
 
 OUTSIDE: Final = re.compile(
-    r"^( *)```.*?^\1```$|<!-- figures:begin -->.*?<!-- figures:end -->|`[^`\n]*`", re.MULTILINE | re.DOTALL
+    r"^( *)```.*?^\1```$|<!-- figures:begin -->.*?<!-- figures:end -->|`[^`\n]*`|(?<=\n\n) {4}[^\n]*(?:\n {4}[^\n]*)*",
+    re.MULTILINE | re.DOTALL,
 )
 LINK: Final = re.compile(r"\]\(([^)\s#]*(?:results|accuracy|tuning)[^)\s#]*\.json)\)")
 COMMENT: Final = re.compile(r"<!-- figures: (.*?) -->", re.DOTALL)
@@ -98,6 +102,8 @@ def figures_in(text: str) -> list[Figure]:
             continue
         if match.start() in found or VERSION.search(text, match.start() - 20, match.start()):
             continue
+        if bare and (spread := SPREAD.search(text, max(0, match.start() - 40), match.start())):
+            unit = spread["unit"]
         found[match.start()] = _figure(match[0].strip(), match.span(), number.replace(",", ""), LONG.get(unit, unit))
     return [found[start] for start in sorted(found)]
 
@@ -113,7 +119,7 @@ def blocks(text: str) -> Iterator[tuple[tuple[int, int], list[str]]]:
 
     A link is as it stands on the page; what a comment names begins with a slash, for the root of the repository.
     """
-    found = [(match.span(), match[0]) for match in re.finditer(r"(?:\S.*(?:\n|\Z))+", text)]
+    found = [(match.span(), match[0]) for match in re.finditer(r"(?:[ \t]*\S.*(?:\n|\Z))+", text)]
     for number, (place, block) in enumerate(found):
         following = found[number + 1][1] if number + 1 < len(found) else ""
         comment = COMMENT.match(following.strip()) or COMMENT.search(block)
@@ -129,7 +135,7 @@ def _numbers(value: Any, kind: str) -> Iterator[tuple[str, float]]:
     if isinstance(value, int | float) and not isinstance(value, bool):
         yield kind, float(value)
     elif isinstance(value, str):
-        yield from (("printed", float(number.replace(",", ""))) for number in BARE.findall(value))
+        yield from (("printed", float(number.replace(",", ""))) for number in re.findall(NUMBER, value))
     elif isinstance(value, dict):
         for name, part in value.items():
             if name not in ABOUT:
