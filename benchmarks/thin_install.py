@@ -68,7 +68,7 @@ class Installation:
 @click.argument("package", type=click.Path(path_type=Path, exists=True))
 @click.argument("head", type=click.Path(path_type=Path, exists=True))
 @click.option("--threads", default=2, show_default=True)
-@click.option("--repeats", default=7, show_default=True, help="Of each process; 0: size and memory, and no times.")
+@click.option("--repeats", default=7, show_default=True, help="Of each process; 0: sizes alone.")
 def main(environment: Path, package: Path, head: Path, threads: int, repeats: int) -> None:
     """Measure an installation without the build side."""
     installed = find(environment)
@@ -116,32 +116,28 @@ def _size_bytes(distribution: Distribution) -> int:
 
 
 def _report(installed: Installation, sizes: dict[str, int], case: _Case, repeats: int) -> list[str]:
-    digest, peak_bytes = _check(installed, case)
-    machine = this_machine()
+    digest, machine = _check(installed, case), this_machine()
     largest = sorted(sizes.items(), key=lambda item: -item[1])
     on_disk = [*((name, f"{size / MB:.1f}") for name, size in largest), ("together", f"{sum(sizes.values()) / MB:.0f}")]
-    timed = _times(installed, case, repeats) if repeats else []
+    columns = ("cold process", "median (fastest to slowest)")
     return [
         markdown_table((f"{len(sizes)} distributions", "MB on disk"), on_disk),
-        "",
-        markdown_table(
-            ("cold process", "median (fastest to slowest)"), [*timed, ("peak memory", f"{peak_bytes / 2**20:.0f} MiB")]
-        ),
+        *(("", markdown_table(columns, _times(installed, case, repeats))) if repeats else ()),
         "",
         f"{machine.cpu}, {machine.processors} processors, {machine.system}; {case.threads} threads; package {digest}",
     ]
 
 
-def _check(installed: Installation, case: _Case) -> tuple[str, int]:
-    """Refuse to time an answer that is not the one of this checkout; digest of the package, and peak of the process."""
-    said = subprocess.run(case.command(installed), check=True, capture_output=True, text=True).stdout
+def _check(installed: Installation, case: _Case) -> str:
+    """Refuse to time an answer that is not the one of this checkout; the digest of the package."""
+    subprocess.run(case.command(installed), check=True, capture_output=True)
     opened = open_package(case.package)
     ours = case.folder / "ours.nii.gz"
     segmenter = Segmenter.open(opened, RuntimeOptions(threads=case.threads))
     run_case(segmenter, Job({opened.spec.inputs[0].name: case.head}, Outputs(mask=ours)))
     if not np.array_equal(brain_of(case.mask), brain_of(ours)):
         sys.exit(f"error: {case.package}: the installation and this checkout make different masks; nothing is timed")
-    return opened.digest[:16], json.loads(said)["peak_rss_bytes"]
+    return opened.digest[:16]
 
 
 def _times(installed: Installation, case: _Case, repeats: int) -> list[tuple[str, str]]:
@@ -150,16 +146,21 @@ def _times(installed: Installation, case: _Case, repeats: int) -> list[tuple[str
     commands["`brain-edge --help`"] = [str(installed.programs / "brain-edge"), "--help"]
     commands["to the first mask: `brain-edge run`"] = case.command(installed)
     samples_ms: dict[str, list[float]] = {name: [] for name in commands}
+    peaks: list[int] = []
     for _ in range(repeats):
         for name, command in commands.items():
-            samples_ms[name].append(_timed(command))
-    return [(name, _spread(of_one)) for name, of_one in samples_ms.items()]
+            elapsed_ms, said = _timed(command)
+            samples_ms[name].append(elapsed_ms)
+            if command[1] == "run":
+                peaks.append(json.loads(said)["peak_rss_bytes"])
+    rows = [(name, _spread(of_one)) for name, of_one in samples_ms.items()]
+    return [*rows, ("its peak memory", f"{statistics.median(peaks) / 2**20:.0f} MiB")]
 
 
-def _timed(command: Sequence[str]) -> float:
+def _timed(command: Sequence[str]) -> tuple[float, str]:
     start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return (time.perf_counter() - start) * 1000
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return (time.perf_counter() - start) * 1000, done.stdout
 
 
 def _spread(samples_ms: Sequence[float]) -> str:
