@@ -24,16 +24,16 @@ from brain_edge_conversion.budget.looks import (
     LoggedLook,
     candidate_of,
     log_look,
-    model_of,
     require_log,
     state_folder,
+    weights_of,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-MODEL, OTHER_MODEL = "aa" * 32, "bb" * 32
+MODEL, OTHER_MODEL = ("aa" * 32, "bb" * 32), ("cc" * 32,)
 HEADS = ("01" * 32, "02" * 32)
 
 
@@ -44,9 +44,11 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def line(candidate: str = "c1", *, model: str = MODEL, images: tuple[str, ...] = HEADS, **limits: float) -> LoggedLook:
+def line(
+    candidate: str = "c1", *, model: tuple[str, ...] = MODEL, images: tuple[str, ...] = HEADS, **limits: float
+) -> LoggedLook:
     look = Look(candidate=candidate * 32, limits=AccuracyBudget(**limits).limits, met=False)
-    return LoggedLook(model=model, images=images, look=look)
+    return LoggedLook(weights=model, images=images, look=look)
 
 
 def look_at(candidate: str = "c1", *, met: bool = True, **how) -> list[tuple[str, float, bool]]:
@@ -98,6 +100,12 @@ def test_another_model_is_not_counted():
     assert look_at("c2") == []
 
 
+def test_what_was_kept_of_an_ensemble_is_the_same_model():
+    """Tuned to one of its members, and quantised afterwards."""
+    look_at("c1")
+    assert look_at("c2", model=MODEL[:1]) == [("c1", 0.01, True)]
+
+
 def test_a_split_with_one_head_more_or_less_is_not_a_new_one():
     look_at("c1")
     assert look_at("c2", images=(*HEADS, "03" * 32)) == [("c1", 0.01, True)]
@@ -119,7 +127,7 @@ from brain_edge_conversion.budget.looks import LoggedLook, log_look
 
 for number in range(5):
     look = Look(candidate=f"{sys.argv[1]}{number}" * 32, limits=AccuracyBudget().limits, met=False)
-    print(len(log_look(LoggedLook(model="aa" * 32, images=("01" * 32,), look=look), lambda _before: True)))
+    print(len(log_look(LoggedLook(weights=("aa" * 32,), images=("01" * 32,), look=look), lambda _before: True)))
 """
 
 
@@ -139,7 +147,7 @@ def test_a_model_is_its_weights(tmp_path: Path):
     )
     other = tuple(WeightsRecord(graph=each.graph, source=each.source, sha256="1" * 64) for each in first.weights)
     packages = [ModelPackage(tmp_path, each) for each in (first, again, msgspec.structs.replace(first, weights=other))]
-    assert [model_of(each) == model_of(packages[0]) for each in packages] == [True, True, False]
+    assert [weights_of(each) == weights_of(packages[0]) for each in packages] == [True, True, False]
 
 
 def test_a_candidate_is_its_graphs(tmp_path: Path):

@@ -199,12 +199,16 @@ def test_a_patient_who_is_lost_stands_in_the_statement():
 def test_every_limit_and_exclusion_stands_in_the_bounds():
     foreign, without = record(3, 0.0, dice_baseline=0.3), record(4, None)
     asked = AccuracyBudget(confidence=0.5, max_exceedance=0.4, max_hd95_increase_mm=1.5, unbound=(2,))
-    made = evidence_of(judgement([record(1), record(2), foreign, without, record(1, 0.5, label=2)], budget=asked))
+    absent = record(1, None, label=3, agreement=None, reference_volume_ml=0.0)
+    third = record(2, 0.0, label=3)
+    cases = [record(1), record(2), foreign, without, record(1, 0.5, label=2), absent, third]
+    made = evidence_of(judgement(cases, budget=asked))
     assert made.bounds == (
         "mean drop of a label at most 0.01; of a single case 0.02; mean disagreement 0.03; HD95 grows by at most "
         "1.5 mm; at least 50% in INT8 (100.0% are); with a confidence of 0.5 at most 40% of all subjects exceed the "
         "limit for a single case (2 subjects or more); label 2 bound by nothing; case(s) 4 without a reference bound "
-        "by their disagreement only; case(s) 3 with too little right to lose a label lower no mean"
+        "by their disagreement only, 0.06 in each; where a reference lacks a label, 0.02 of its usual volume may be "
+        "invented; case(s) 3 with too little right to lose a label lower no mean"
     )
 
 

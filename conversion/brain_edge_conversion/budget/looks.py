@@ -47,20 +47,23 @@ class LoggedLook(Value, frozen=True, kw_only=True):
     """A line of the log.
 
     Attributes:
-        model: whose test this is (`model_of`).
+        weights: of the model whose test this is (`weights_of`).
         images: the test images, by `image_sha256`, sorted.
         look: candidate, limits and outcome.
     """
 
-    model: Sha256
+    weights: tuple[Sha256, ...]
     images: tuple[Sha256, ...]
     look: Look
 
 
-def model_of(baseline: ModelPackage) -> str:
-    """SHA-256 that names a model by its weights: converting it again, or with other steps, makes no new one."""
-    weights = sorted({record.sha256 for record in baseline.manifest.weights})
-    return hashlib.sha256("\n".join(weights).encode()).hexdigest()
+def weights_of(baseline: ModelPackage) -> tuple[str, ...]:
+    """What names a model: the SHA-256 of its weights, sorted, whatever was made of them since.
+
+    Converted again, quantised or with other steps it is the same one, and so are the members of an ensemble that were
+    kept: two that share weights are one model.
+    """
+    return tuple(sorted({record.sha256 for record in baseline.manifest.weights}))
 
 
 def candidate_of(candidate: ModelPackage) -> str:
@@ -107,8 +110,7 @@ def log_look(draft: LoggedLook, is_met: Callable[[tuple[Look, ...]], bool]) -> t
         OutputError: it cannot be written.
     """
     with _opened() as (path, known):
-        images = set(draft.images)
-        related = [each for each in known if each.model == draft.model and not images.isdisjoint(each.images)]
+        related = [each for each in known if _is_related(each, draft)]
         looks = tuple(each.look for each in related)
         same = (_with_outcome(draft, met=met) for met in (True, False))
         first = min((related.index(each) for each in same if each in related), default=len(related))
@@ -117,6 +119,12 @@ def log_look(draft: LoggedLook, is_met: Callable[[tuple[Look, ...]], bool]) -> t
             before = looks
             _write(path, [*known, _with_outcome(draft, met=is_met(before))])
     return before
+
+
+def _is_related(first: LoggedLook, second: LoggedLook) -> bool:
+    """Whether weights and images are shared, were it one of each."""
+    pairs = ((first.weights, second.weights), (first.images, second.images))
+    return not any(set(own).isdisjoint(others) for own, others in pairs)
 
 
 def _with_outcome(line: LoggedLook, *, met: bool) -> LoggedLook:

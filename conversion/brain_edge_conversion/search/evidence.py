@@ -11,7 +11,7 @@ import msgspec
 from brain_edge.evaluation.cohort import Split
 from brain_edge.evaluation.evidence import AccuracyCase, Basis, Evidence, LabelRecord, TrialRecord, evidence_in
 from brain_edge.package.manifest import Change
-from brain_edge_conversion.budget.budget import baseline_dice, deciding, has_reference, losses, telling
+from brain_edge_conversion.budget.budget import USUAL_SPREAD, baseline_dice, deciding, has_reference, losses, telling
 from brain_edge_conversion.budget.statement import speaks_of_patients, statement
 from brain_edge_conversion.budget.subjects import (
     USUAL_CONFIDENCE,
@@ -120,7 +120,12 @@ def _bounds(judgement: Judgement) -> str:
     words += [f"label {label} bound by nothing" for label in limits.unbound]
     without = _numbers(record for record in judgement.records if not has_reference(record))
     if judgement.verdict.by_reference and without:
-        words.append(f"case(s) {_listed(without)} without a reference bound by their disagreement only")
+        single = USUAL_SPREAD * budget.disagreement_limit
+        words.append(
+            f"case(s) {_listed(without)} without a reference bound by their disagreement only, {single:g} in each"
+        )
+    if any(record.reference_volume_ml == 0 for record in judgement.bound):
+        words.append(f"where a reference lacks a label, {limits.max_case_drop:g} of its usual volume may be invented")
     if silent := _numbers(_silent(judgement)):
         words.append(f"case(s) {_listed(silent)} with too little right to lose a label lower no mean")
     return "; ".join(words)

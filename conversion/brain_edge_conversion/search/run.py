@@ -27,7 +27,7 @@ from brain_edge.machine.description import arithmetic_of, this_machine
 from brain_edge.package import ModelPackage
 from brain_edge_conversion.budget.coverage import int8_share, kernel_shares
 from brain_edge_conversion.budget.isa import isa_record, make_job
-from brain_edge_conversion.budget.looks import LoggedLook, candidate_of, log_look, model_of, require_log
+from brain_edge_conversion.budget.looks import LoggedLook, candidate_of, log_look, require_log, weights_of
 from brain_edge_conversion.budget.measure import measure, subject_numbers
 from brain_edge_conversion.budget.work_folder import draft_folder, forget_search, scratch_folder, work_folder
 from brain_edge_conversion.convert.self_test import write_self_test
@@ -176,7 +176,7 @@ class _Search(Generic[Choice]):
         if judgement.split is not Split.TEST:
             return judgement
         line = LoggedLook(
-            model=model_of(judgement.baseline),
+            weights=weights_of(judgement.baseline),
             images=tuple(sorted(images_of(self._splits.judged, self._hashes))),
             look=Look(candidate=judgement.candidate, limits=judgement.budget.limits, met=False),
         )
