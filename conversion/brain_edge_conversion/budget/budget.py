@@ -29,6 +29,11 @@ LOWEST_DICE: Final = 0.1
 """Of the baseline: below, its label and that of the references are hardly the same thing."""
 ENOUGH_RIGHT: Final = 0.5
 """Of the baseline's best Dice with any reference: a case with less may have the reference of somebody else."""
+ENOUGH_OF_AN_ORGAN: Final = 0.85
+"""The same of a large label, of which Dice differs little from head to head; other people's brains reach 0.06 to 0.88,
+most less than 0.83 (`docs/decisions/0034-limits-that-bind.md`)."""
+ORGAN_ML: Final = 300.0
+"""Mean volume in the references from which a label is large: the brain and its tissues, no lesion."""
 USUAL_SPREAD: Final = 2
 """Times the limit of a mean: the limit for a single case."""
 
@@ -258,17 +263,28 @@ def losses(cases: Sequence[AccuracyCase]) -> Mapping[AccuracyCase, float]:
 def telling(drops: Mapping[AccuracyCase, float], budget: AccuracyBudget) -> Mapping[AccuracyCase, float]:
     """The drops that may speak for a package: of cases in which the baseline has enough of the label right to lose.
 
-    The others have less than half of the label's best Dice, or no more than may be lost in a single case: a false
-    positive, a reference of somebody else, another numbering. Whatever the candidate does there is a small drop, which
-    would pay in a mean for what it loses elsewhere.
+    The others have less than half of the label's best Dice (0.85 of it, where the label is large), or no more than may
+    be lost in a single case: a false positive, a reference of somebody else, another numbering. Whatever the candidate
+    does there is a small drop, which would pay in a mean for what it loses elsewhere.
     """
     best = {label: max(known) for label, known in baseline_dice(drops).items()}
+    usual_ml = _usual_volumes_ml(drops)
 
     def is_telling(case: AccuracyCase) -> bool:
-        least = max(ENOUGH_RIGHT * best.get(case.label, 0.0), budget.case_limit)
+        enough = ENOUGH_OF_AN_ORGAN if usual_ml.get(case.label, 0.0) >= ORGAN_ML else ENOUGH_RIGHT
+        least = max(enough * best.get(case.label, 0.0), budget.case_limit)
         return case.dice_baseline is None or case.dice_baseline > least
 
     return {case: drop for case, drop in drops.items() if is_telling(case)}
+
+
+def _usual_volumes_ml(cases: Iterable[AccuracyCase]) -> Mapping[int, float]:
+    """Label -> mean volume in the references that have it."""
+    volumes_ml: dict[int, list[float]] = defaultdict(list)
+    for case in cases:
+        if case.reference_volume_ml:
+            volumes_ml[case.label].append(case.reference_volume_ml)
+    return {label: fmean(known) for label, known in volumes_ml.items()}
 
 
 def deciding(drops: Mapping[AccuracyCase, float], budget: AccuracyBudget) -> Mapping[int, list[tuple[int, float]]]:
@@ -331,13 +347,11 @@ def _disagreement_limits(cases: Sequence[AccuracyCase], budget: AccuracyBudget) 
 
 def _invention_limits(cases: Sequence[AccuracyCase], budget: AccuracyBudget) -> Iterator[_Limit]:
     """What the candidate invents beyond what the baseline invents, as a share of the label's usual volume."""
-    sizes: dict[int, list[float]] = defaultdict(list)
+    volumes_ml = _usual_volumes_ml(cases)
     for case in cases:
-        if case.reference_volume_ml:
-            sizes[case.label].append(case.reference_volume_ml)
-    for case in cases:
-        if case.reference_volume_ml == 0 and case.dice_baseline is not None and case.label in sizes:
-            more_ml, usual_ml = case.volume_candidate_ml - case.volume_baseline_ml, fmean(sizes[case.label])
+        usual_ml = volumes_ml.get(case.label)
+        if case.reference_volume_ml == 0 and case.dice_baseline is not None and usual_ml is not None:
+            more_ml = case.volume_candidate_ml - case.volume_baseline_ml
             words = (
                 f"case {case.case} has no label {case.label} in its reference, and {more_ml:.3g} ml more of it are "
                 f"found than by the baseline, the limit is {budget.case_limit * usual_ml:.3g} ml"
