@@ -14,7 +14,7 @@ from outlier_package import BLAMED, make_outlier_package, phantom_cohort
 from tiny_package import SPEC, make_package
 
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.errors import BrainEdgeError, BudgetError, InputError, UsageError
+from brain_edge.errors import BrainEdgeError, BudgetError, InputError, OutputError, UsageError
 from brain_edge.evaluation.cohort import Cohort, Split, load_case
 from brain_edge.evaluation.evaluate import segment_case
 from brain_edge.evaluation.evidence import evidence_in
@@ -344,6 +344,22 @@ def test_a_second_package_from_the_same_test_images_says_so_wherever_it_lies(
     assert (look.limits, look.met) == (first.limits, True)
     assert evidence.warnings[0].startswith("1 other candidate(s) of this model were judged on these test images before")
     assert "for this and 1 other candidate(s) together" in evidence.next_patient
+
+
+def test_a_log_that_cannot_be_trusted_or_written_is_refused_before_anything_runs(
+    fp32: ModelPackage, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lines: list[str] = []
+    monkeypatch.setenv("BRAIN_EDGE_STATE", str(tmp_path / "state"))
+    (tmp_path / "state").write_text("a file where the folder would be", encoding="utf-8")
+    with pytest.raises(OutputError, match="looks at test images are logged there, and nothing can be written"):
+        quantize(fp32, cohort, tmp_path / "int8", options(lines.append))
+    (tmp_path / "state").unlink()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / LOG).write_text("damaged\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 1 has changed"):
+        quantize(fp32, cohort, tmp_path / "int8", options(lines.append))
+    assert lines == []
 
 
 def test_a_budget_that_was_chosen_after_the_look_is_said_in_evidence_card_and_info(fp32: ModelPackage, tmp_path: Path):
