@@ -119,24 +119,31 @@ def test_the_outcome_may_depend_on_who_looked_before():
     assert look_at("c3")[-1] == ("c2", 0.01, False)
 
 
-FIVE_LOOKS = """
+TWELVE_LOOKS = """
 import sys
 from brain_edge.evaluation.evidence import Look
 from brain_edge_conversion.budget.budget import AccuracyBudget
 from brain_edge_conversion.budget.looks import LoggedLook, log_look
 
-for number in range(5):
-    look = Look(candidate=f"{sys.argv[1]}{number}" * 32, limits=AccuracyBudget().limits, met=False)
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(10, 22):
+    look = Look(candidate=f"{sys.argv[1]}{number}0" * 16, limits=AccuracyBudget().limits, met=False)
     print(len(log_look(LoggedLook(weights=("aa" * 32,), images=("01" * 32,), look=look), lambda _before: True)))
 """
 
 
 def test_processes_at_once_know_of_each_other():
-    """Whoever comes later has seen all before: the counts of three processes are 0 to 14, each once."""
-    command = [sys.executable, "-c", FIVE_LOOKS]
-    children = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in "abc"]
+    """They begin together. Whoever comes later has seen all before: the counts are 0 to 35, each once."""
+    command = [sys.executable, "-c", TWELVE_LOOKS]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    children = [subprocess.Popen([*command, name], **pipes) for name in "abc"]
+    assert [child.stdout.readline() for child in children] == ["ready\n"] * 3
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
     counts = [int(count) for child in children for count in child.communicate()[0].split()]
-    assert sorted(counts) == list(range(15))
+    assert sorted(counts) == list(range(36))
 
 
 def test_a_model_is_its_weights(tmp_path: Path):

@@ -246,6 +246,15 @@ def test_references_of_somebody_else_witness_nothing_and_are_counted_aloud(volum
         )
 
 
+def test_a_loss_beyond_the_limit_is_told_of_whoever_has_it():
+    """Of a case that witnesses nothing too: the report of the refusal does not say that nobody exceeds the limit."""
+    made = judgement([record(1), record(2, 0.3, dice_baseline=0.4)])
+    assert made.failures
+    assert evidence_of(made).next_patient == (
+        "The worst drop of 1 of 2 test subject(s) exceeds the limit for a single case (0.02)."
+    )
+
+
 def test_a_label_that_int8_alone_has_lost_is_named():
     made = evidence_of(judgement([record(1, hd95_candidate_mm=None), record(2)]))
     assert made.worst_hd95_increase_mm is None
