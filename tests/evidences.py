@@ -47,7 +47,7 @@ def evidence(**fields: Any) -> Evidence:
         "seen_images": (),
         "subjects": 1,
         "next_patient": "",
-        "earlier_candidates": 0,
+        "earlier_looks": (),
         "warnings": (),
         "cases": (),
         "labels": (),

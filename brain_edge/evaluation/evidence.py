@@ -117,7 +117,8 @@ class LabelRecord(Value, frozen=True, kw_only=True):
         label: its value.
         cases: how many were judged: the label is in the reference or in one of the masks.
         absent: how many were left out, because it is in none of them.
-        nothing_to_lose: in how many the baseline has nothing of it right, so that they are in no drop.
+        little_to_lose: in how many the baseline has too little of it right to lose what a limit would see: they lower
+            no mean and witness nothing.
         lowest_dice_baseline: of the baseline in any case; None where none has a reference.
         mean_drop, worst_drop: of the judged cases; None where none has a reference.
         mean_disagreement, worst_disagreement: of 1 - Dice(baseline, candidate).
@@ -130,7 +131,7 @@ class LabelRecord(Value, frozen=True, kw_only=True):
     label: LabelValue
     cases: Count
     absent: Count
-    nothing_to_lose: Count = 0
+    little_to_lose: Count = 0
     lowest_dice_baseline: Share | None = None
     mean_drop: Drop | None
     worst_drop: Drop | None
@@ -228,6 +229,20 @@ class Limits(Value, frozen=True, kw_only=True):
     unbound: tuple[LabelValue, ...] = ()
 
 
+class Look(Value, frozen=True, kw_only=True):
+    """A candidate that was judged on test images.
+
+    Attributes:
+        candidate: SHA-256 over its graphs.
+        limits: the budget that it was judged under.
+        met: whether it met every limit.
+    """
+
+    candidate: Sha256
+    limits: Limits
+    met: bool
+
+
 class Evidence(Value, frozen=True, kw_only=True):
     """A candidate against its baseline, the limits it had to keep, and on what it was measured.
 
@@ -253,8 +268,8 @@ class Evidence(Value, frozen=True, kw_only=True):
         seen_images: hashes (`image_sha256`) of the images that ranges and settings were chosen on.
         subjects: how many people were judged.
         next_patient: what the figures say about a new subject, in one sentence.
-        earlier_candidates: how many other packages were judged on the same test images before this one, as far as
-            the folder of the package knows.
+        earlier_looks: every judgement of this model on any of these test images that came before, as far as the log
+            of the user who made the package knows: of other candidates, or of this one under another budget.
         warnings: what the figures do not say.
         cases: per case and label.
         labels: per label.
@@ -288,7 +303,7 @@ class Evidence(Value, frozen=True, kw_only=True):
     seen_images: tuple[Sha256, ...]
     subjects: Number
     next_patient: str
-    earlier_candidates: Count
+    earlier_looks: tuple[Look, ...]
     warnings: tuple[str, ...]
     cases: tuple[AccuracyCase, ...]
     labels: tuple[LabelRecord, ...]

@@ -96,6 +96,7 @@ def _verdict(report: AccuracyReport) -> Iterator[str]:
         yield f"<p>{escape(report.smallest_budget)}</p>"
     yield f"<p>{escape(evidence.statement)}.</p><p>{escape(evidence.next_patient)}</p>"
     yield f"<p>Judged on the {escape(report.judged_on)} split; basis: {evidence.basis}.</p>"
+    yield f"<p>Limits and exclusions: {escape(evidence.bounds)}.</p>"
     yield _table(("what", "measured", "limit"), _limit_rows(evidence))
 
 

@@ -18,7 +18,7 @@ from brain_edge.engine.segmenter import Segmenter
 from brain_edge.engine.stage_zero import with_stage_zero
 from brain_edge.errors import BudgetError
 from brain_edge.evaluation.cohort import Split
-from brain_edge.evaluation.evidence import Isa, spelt
+from brain_edge.evaluation.evidence import Isa, Look, spelt
 from brain_edge.jobs.pictures.sheet import require_matplotlib
 from brain_edge.machine.atomic import require_no_file
 from brain_edge.machine.atomic_folder import atomic_folder
@@ -27,8 +27,8 @@ from brain_edge.machine.description import arithmetic_of, this_machine
 from brain_edge.package import ModelPackage
 from brain_edge_conversion.budget.coverage import int8_share, kernel_shares
 from brain_edge_conversion.budget.isa import isa_record, make_job
+from brain_edge_conversion.budget.looks import LoggedLook, candidate_of, log_look, require_log, weights_of
 from brain_edge_conversion.budget.measure import measure, subject_numbers
-from brain_edge_conversion.budget.test_looks import look_at, record_look
 from brain_edge_conversion.budget.work_folder import draft_folder, forget_search, scratch_folder, work_folder
 from brain_edge_conversion.convert.self_test import write_self_test
 from brain_edge_conversion.convert.versions import tool_versions
@@ -78,6 +78,8 @@ def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: Se
     if options.names_patients:
         require_matplotlib()
     splits = split_cohort(cohort, calibrates=space.traits.calibrates)
+    if splits.judged_on is Split.TEST:
+        require_log()
     hashes = require_search(splits, space.package.spec, options.budget, options.report)
     place = target.resolve()
     with scratch_folder(place) as scratch:
@@ -136,7 +138,7 @@ class _Search(Generic[Choice]):
             raise self._none_found(stop, target)
         entry, trial = self._journal.entry(stop.chosen)
         candidate = self._space.write(entry, trial, draft)
-        judgement = self._judge(candidate, entry, target.parent)
+        judgement = self._with_looks(self._judge(candidate, entry))
         if judgement.failures:
             raise self._refused(stop, judgement, candidate, target)
         write_self_test(candidate)
@@ -169,15 +171,25 @@ class _Search(Generic[Choice]):
         minutes = fmean(entry.elapsed_s for entry in entries) / 60
         return f"{words}; mean drop so far {closest.worst_mean_drop:.5f}; about {minutes:.1f} min per trial"
 
-    def _judge(self, candidate: ModelPackage, entry: Entry[Choice], results: Path) -> Judgement:
+    def _with_looks(self, judgement: Judgement) -> Judgement:
+        """Log the judgement, and say in it who had looked at these images before; nobody has been told of it yet."""
+        if judgement.split is not Split.TEST:
+            return judgement
+        line = LoggedLook(
+            weights=weights_of(judgement.baseline),
+            images=tuple(sorted(images_of(self._splits.judged, self._hashes))),
+            look=Look(candidate=judgement.candidate, limits=judgement.budget.limits, met=False),
+        )
+        looks = log_look(line, lambda before: not replace(judgement, looks=before).failures)
+        return replace(judgement, looks=looks)
+
+    def _judge(self, candidate: ModelPackage, entry: Entry[Choice]) -> Judgement:
         """Measure the frozen candidate once, here and with the instructions of an older CPU."""
         options, cases = self._options, self._splits.judged
         split = self._splits.judged_on
-        look = look_at(candidate, images_of(cases, self._hashes))
-        earlier = record_look(results, look) if split is Split.TEST else 0
         options.report(f"judging the choice on {len(cases)} {split} case(s)")
         if cases == self._splits.searched and entry.isas:
-            return self._judgement(entry, entry.records, entry.isas, earlier)
+            return self._judgement(entry, candidate, entry.records, entry.isas)
         seen = Counter[Input]()
         segmenter = Segmenter.open(candidate, options.runtime, wrap=counted(seen))
         records = measure(segmenter, cases, self._setup.masks, self._setup.subjects)
@@ -187,10 +199,14 @@ class _Search(Generic[Choice]):
         isas = (isa_record(Isa.AVX2, job, layers, options.budget),)
         if not entry.layers:
             entry = msgspec.structs.replace(entry, layers=dict(layers), int8_share=int8_share(_all(layers)))
-        return self._judgement(entry, records, isas, earlier)
+        return self._judgement(entry, candidate, records, isas)
 
     def _judgement(
-        self, entry: Entry[Choice], records: Sequence[AccuracyCase], isas: Sequence[IsaRecord], earlier: int
+        self,
+        entry: Entry[Choice],
+        candidate: ModelPackage,
+        records: Sequence[AccuracyCase],
+        isas: Sequence[IsaRecord],
     ) -> Judgement:
         space, budget = self._space, self._options.budget
         trials = [
@@ -208,7 +224,8 @@ class _Search(Generic[Choice]):
             kernels=kernel_shares(_all(entry.layers)),
             searched_on=self._splits.searched_on,
             seen_images=images_of(self._splits.seen, self._hashes),
-            earlier=earlier,
+            candidate=candidate_of(candidate),
+            looks=(),
             trials=trials,
             facts=space.facts(entry),
             threads=_threads(self._options),
@@ -221,11 +238,10 @@ class _Search(Generic[Choice]):
         if closest is None:
             self._space.finish(Ending(stop, failures=(stop.reason,)), self._report_folder(target))
             return _refusal([stop.reason])
-        judgement = self._judgement(closest, closest.records, closest.isas, 0)
         _, trial = self._journal.entry(closest.choice)
-        return self._refused(
-            stop, judgement, self._space.write(closest, trial, self._setup.scratch / "closest"), target
-        )
+        candidate = self._space.write(closest, trial, self._setup.scratch / "closest")
+        judgement = self._judgement(closest, candidate, closest.records, closest.isas)
+        return self._refused(stop, judgement, candidate, target)
 
     def _refused(self, stop: Stop[Choice], judgement: Judgement, candidate: ModelPackage, target: Path) -> BudgetError:
         why = () if stop.chosen is not None else (stop.reason,)
