@@ -60,6 +60,7 @@ class Judgement:
         searched_on: the split that the search has seen.
         seen_images: hashes of the images that ranges and settings were chosen on.
         earlier: how many other candidates were judged on these images before.
+        limits: what figures on these images do not say, whatever they are.
         trials: of the search, with the figures of each on the search data.
         facts: what else is known of the candidate.
         threads: of the measurements.
@@ -77,6 +78,7 @@ class Judgement:
     searched_on: Split
     seen_images: frozenset[str]
     earlier: int
+    limits: tuple[str, ...]
     trials: Sequence[TrialRecord]
     facts: Facts
     threads: int
