@@ -245,12 +245,17 @@ def _recipes() -> Iterator[str]:
         yield from _recipe(load_recipe(name))
 
 
+def _input(sequence: Sequence) -> str:
+    words = [" or ".join(sequence.stated), sequence.description]
+    return f"`{sequence.name}` ({', '.join(filter(None, words))})"
+
+
 def _recipe(recipe: Recipe) -> Iterator[str]:
     model = recipe.variant(Variant())
     spec, card, licence = model.spec, model.card, model.licence
     yield from ("", f"## {recipe.name}", "", card.summary, "")
     yield f"- Task: {spec.task}"
-    yield f"- Input: {', '.join(f'`{each.name}` ({each.description})' for each in spec.inputs)}"
+    yield f"- Input: {', '.join(map(_input, spec.inputs))}"
     yield f"- Labels: {', '.join(f'{value} {label}' for value, label in spec.label_names().items())}"
     yield f"- Weights: {recipe.weights}"
     for graph in recipe.variant(Variant(members=recipe.members)).graphs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -45,14 +46,19 @@ def head(seed: int) -> Study:
 
 
 def make_cohort(
-    folder: Path, package: ModelPackage, splits: Sequence[Split] = SPLITS, *, references: bool = True
+    folder: Path,
+    package: ModelPackage,
+    splits: Sequence[Split] = SPLITS,
+    *,
+    references: bool = True,
+    called: str = "T1",
 ) -> Cohort:
     """One head per split, its seed the number of the case; the references are the masks of the FP32 package."""
     segment = Segmenter.open(package, ONE_THREAD)
     cases = []
     for number, split in enumerate(splits, start=1):
         volume = head(number).volumes["T1"]
-        image = _save(folder / f"{PATIENT}{number}" / "T1.nii.gz", volume.voxels, volume.geometry.affine)
+        image = _save(folder / f"{PATIENT}{number}" / f"{called}.nii.gz", volume.voxels, volume.geometry.affine)
         entry = CaseEntry(subject=f"{PATIENT}{number}", split=split, inputs={"T1": file_entry(image, folder)})
         if references:
             mask = _save(image.with_name("mask.nii.gz"), segment(volume).mask.labels, volume.geometry.affine)
@@ -101,6 +107,20 @@ def test_the_package_is_int8_and_says_what_it_was_made_from(int8: ModelPackage, 
     assert manifest.converted_from == fp32.digest
     assert (manifest.spec, manifest.weights, manifest.card) == (fp32.spec, fp32.manifest.weights, fp32.manifest.card)
     assert verify(int8, ONE_THREAD).dice > 0.999
+
+
+def test_images_of_another_contrast_are_told_before_and_stand_in_the_evidence(fp32: ModelPackage, tmp_path: Path):
+    """By the numbers of their cases: no name of a file or person is in a package."""
+    lines: list[str] = []
+    cohort = make_cohort(tmp_path / "heads", fp32, called="FLAIR")
+    made = quantize(fp32, cohort, tmp_path / "int8", replace(options(ROOM), report=lines.append))
+    evidence = evidence_in(made.manifest)
+    assert evidence is not None
+    numbers = ", ".join(str(case.number) for case in cohort.cases())
+    words = f"tiny was made for T1w as T1, but that of case(s) {numbers} is FLAIR: figures on them are not about images"
+    assert evidence.warnings[0].startswith(words)
+    assert any(line.startswith(f"warning: {words}") for line in lines)
+    assert evidence.warnings[0] in (made.folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_nothing_but_the_package_is_left(int8: ModelPackage, folder: Path):

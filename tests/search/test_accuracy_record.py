@@ -56,6 +56,7 @@ def judgement(records: list[AccuracyCase], header: dict[str, bool] | None = None
         "candidate": CANDIDATE,
         "looks": (),
         "trials": (),
+        "limits": (),
         "facts": Facts(changes=("performance preset",)),
         "versions": {},
         "kernels": {"jit_avx2_I8": 1.0},
@@ -78,6 +79,11 @@ def test_with_twenty_nine_subjects_nothing_is_missing():
     assert "of at most 9.8% of all subjects" in made.next_patient
     assert made.labels[0].interval is not None
     assert made.basis is Basis.ACCURACY
+
+
+def test_what_the_images_cannot_say_stands_first_among_the_warnings():
+    limits = ("tiny was made for T1w as T1, but that of case(s) 2 is FLAIR",)
+    assert evidence_of(judgement([record(case) for case in range(1, 30)], limits=limits)).warnings == limits
 
 
 def test_with_twenty_eight_the_record_says_what_is_missing():

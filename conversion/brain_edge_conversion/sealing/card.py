@@ -34,7 +34,7 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield manifest.card.summary
     yield ""
-    yield f"- Task: {spec.task}. Inputs: {', '.join(sequence.name for sequence in spec.inputs)}."
+    yield f"- Task: {spec.task}. Inputs: {', '.join(map(str, spec.inputs))}."
     yield f"- Labels: {', '.join(f'{value} {name}' for value, name in spec.label_names().items())}."
     yield f"- Networks: {', '.join(spec.graphs)}, computed in {manifest.precision} where not integer."
     if manifest.stage_zero:

@@ -221,6 +221,7 @@ def _next_patient(judgement: Judgement) -> str:
 
 def _warnings(judgement: Judgement) -> Iterator[str]:
     """What the figures do not say."""
+    yield from judgement.limits
     yield from _about_the_data(judgement)
     yield from _about_labels(judgement)
     for isa in judgement.isas:

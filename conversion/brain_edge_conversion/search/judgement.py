@@ -67,6 +67,7 @@ class Judgement:
         seen_images: hashes of the images that ranges and settings were chosen on.
         candidate: SHA-256 over its graphs.
         looks: judgements of this model on these images that came before.
+        limits: what figures on these images do not say, whatever they are.
         trials: of the search, with the figures of each on the search data.
         facts: what else is known of the candidate.
         threads: of the measurements.
@@ -85,6 +86,7 @@ class Judgement:
     seen_images: frozenset[str]
     candidate: str
     looks: tuple[Look, ...]
+    limits: tuple[str, ...]
     trials: Sequence[TrialRecord]
     facts: Facts
     threads: int

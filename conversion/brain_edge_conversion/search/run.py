@@ -17,7 +17,7 @@ from brain_edge.bench.counted import Input, counted
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.engine.stage_zero import with_stage_zero
 from brain_edge.errors import BudgetError
-from brain_edge.evaluation.cohort import Split
+from brain_edge.evaluation.cohort import Split, limits_of_contrast
 from brain_edge.evaluation.evidence import Isa, Look, spelt
 from brain_edge.jobs.pictures.sheet import require_matplotlib
 from brain_edge.machine.atomic import require_no_file
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from brain_edge_conversion.search.journal import Entry
     from brain_edge_conversion.search.options import SearchOptions
     from brain_edge_conversion.search.space import Space
-    from brain_edge_conversion.search.splits import Hashes
+    from brain_edge_conversion.search.splits import Checked
 
 MASKS = "masks"
 """Folder of a journal for the baseline's masks, where they outlive an interruption."""
@@ -80,7 +80,7 @@ def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: Se
     splits = split_cohort(cohort, calibrates=space.traits.calibrates)
     if splits.judged_on is Split.TEST:
         require_log()
-    hashes = require_search(splits, space.package.spec, options.budget, options.report)
+    checked = require_search(splits, space.package.spec, options.budget, options.report)
     place = target.resolve()
     with scratch_folder(place) as scratch:
         with atomic_folder(target, draft=draft_folder(place)) as draft:
@@ -95,7 +95,7 @@ def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: Se
                 journal=journal,
                 options=options,
             )
-            sealed = _Search(space, setup, hashes).run(draft, place)
+            sealed = _Search(space, setup, checked).run(draft, place)
         forget_search(place)
     return ModelPackage(target, sealed.manifest)
 
@@ -119,11 +119,11 @@ def _threads(options: SearchOptions) -> int:
 class _Search(Generic[Choice]):
     """One run, from the masks of the baseline to a sealed package in a draft folder."""
 
-    def __init__(self, space: Space[Choice], setup: TrialSetup[Choice], hashes: Hashes) -> None:
+    def __init__(self, space: Space[Choice], setup: TrialSetup[Choice], checked: Checked) -> None:
         self._space = space
         self._setup = setup
         self._splits = setup.splits
-        self._hashes = hashes
+        self._checked = checked
         self._journal = setup.journal
         self._options = setup.options
 
@@ -177,7 +177,7 @@ class _Search(Generic[Choice]):
             return judgement
         line = LoggedLook(
             weights=weights_of(judgement.baseline),
-            images=tuple(sorted(images_of(self._splits.judged, self._hashes))),
+            images=tuple(sorted(images_of(self._splits.judged, self._checked))),
             look=Look(candidate=judgement.candidate, limits=judgement.budget.limits, met=False),
         )
         looks = log_look(line, lambda before: not replace(judgement, looks=before).failures)
@@ -223,9 +223,10 @@ class _Search(Generic[Choice]):
             isas=isas,
             kernels=kernel_shares(_all(entry.layers)),
             searched_on=self._splits.searched_on,
-            seen_images=images_of(self._splits.seen, self._hashes),
+            seen_images=images_of(self._splits.seen, self._checked),
             candidate=candidate_of(candidate),
             looks=(),
+            limits=tuple(limits_of_contrast(list(self._checked.values()), space.package.spec)),
             trials=trials,
             facts=space.facts(entry),
             threads=_threads(self._options),
