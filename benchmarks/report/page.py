@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.harness.cell_record import TIMED, EntryOutcome, Kind
 from brain_edge.evaluation.markdown import markdown_table
+from brain_edge.machine.description import differences
 
 from .costs import cost_rows
 from .formatting import NOT_MEASURED, mib
+from .recipe_age import Ages
 from .speed_tables import networks, scaling, table_4, table_4_words
 from .summaries import best_isa, figures, noise_between_repetitions
 from .targets import COLUMNS as TARGET_COLUMNS
 from .targets import target_rows
-from .whole_cases import whole_case_table
+from .whole_cases import whole_case_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from benchmarks.harness.cell_record import CellEntry, Commit
+    from benchmarks.harness.cell_record import CellEntry, CellRun, Commit
+    from brain_edge.machine.description import Machine
 
     from .costs import Costs
     from .figures import Drawn
+    from .recipe_age import RecipeAge
     from .summaries import OneMachine
     from .whole_cases import WholeCaseRun
 
@@ -30,7 +35,11 @@ MOST_WORDS: Final = 160
 
 
 def benchmark_page(
-    all_machines: Sequence[OneMachine], drawn: Sequence[Drawn], costs: Costs | None, cases: Sequence[WholeCaseRun] = ()
+    all_machines: Sequence[OneMachine],
+    drawn: Sequence[Drawn],
+    costs: Costs | None,
+    cases: Sequence[WholeCaseRun] = (),
+    recipes: Mapping[str, RecipeAge] = MappingProxyType({}),
 ) -> str:
     """The whole page.
 
@@ -38,11 +47,12 @@ def benchmark_page(
         all_machines: each with its cells.
         drawn: figures that lie beside the page.
         costs: the reader's own prices and powers; None without.
-        cases: whole processes outside the matrix, oldest first.
+        cases: contenders in turn outside the matrix, oldest first.
+        recipes: since when each computes what it computes, by name.
     """
     blocks = [*_head(all_machines), *_figure(drawn, "speed-up-by-cpu")]
     for each in all_machines:
-        blocks += [f"## {each.cpu}", *_machine(each, drawn, costs, cases)]
+        blocks += [f"## {each.cpu}", *_machine(each, drawn, costs, cases, Ages(recipes))]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -57,7 +67,7 @@ def _head(all_machines: Sequence[OneMachine]) -> Iterator[str]:
         "round counts if other programs took little of the machine. Latencies are medians, ratios have a 95 % "
         "bootstrap interval over rounds. Machines are never mixed: each has tables and figures of its own."
     )
-    yield "\n".join(f"- {each.cpu}: {len(each.runs)} recorded runs of cells." for each in all_machines)
+    yield "\n".join(f"- {each.cpu}: {len(each.runs) or 'no'} recorded runs of cells." for each in all_machines)
     if all(best_isa(each.machine) != HYBRIDS for each in all_machines):
         yield (
             "No CPU with AVX2-VNNI was measured (Intel's client hybrids since Alder Lake), and many hospital "
@@ -67,43 +77,53 @@ def _head(all_machines: Sequence[OneMachine]) -> Iterator[str]:
 
 
 def _machine(
-    each: OneMachine, drawn: Sequence[Drawn], costs: Costs | None, cases: Sequence[WholeCaseRun]
+    each: OneMachine, drawn: Sequence[Drawn], costs: Costs | None, cases: Sequence[WholeCaseRun], ages: Ages
 ) -> Iterator[str]:
+    ours = [case for case in cases if not differences(case.machine, each.machine)]
+    yield _facts(each.machine, [*each.runs, *ours])
+    if each.runs:
+        yield from _cells(each, drawn, costs, ages)
+    yield from whole_case_tables(ours, ages)
+    yield from ages.words()
+
+
+def _cells(each: OneMachine, drawn: Sequence[Drawn], costs: Costs | None, ages: Ages) -> Iterator[str]:
     part = each.file_part
-    yield _facts(each)
     yield "### Accuracy, latency and memory"
-    yield table_4(each)
+    yield table_4(each, ages)
     yield table_4_words(each)
     asked = target_rows(each)
     if asked:
         yield "### What was asked"
         yield markdown_table(TARGET_COLUMNS, asked)
-    yield from whole_case_table(each.machine, cases)
-    yield from networks(each)
+    yield from networks(each, ages)
     yield from _figure(drawn, f"latency-dice-{part}")
     yield from _figure(drawn, f"memory-latency-{part}")
     yield from _figure(drawn, f"core-scaling-{part}")
-    yield from scaling(each)
+    yield from scaling(each, ages)
     yield from _figure(drawn, f"isa-{part}")
+    for run in each.last(Kind.ROOFLINE):
+        ages.marked(run.cell.subject, run.started)
     yield from _figure(drawn, f"roofline-{part}")
-    yield from _ceilings(each)
+    yield from _ceilings(each, ages)
     yield from _noise(each)
     yield from _costs(each, costs)
     yield from _missing(each)
 
 
-def _facts(each: OneMachine) -> str:
-    last = each.runs[-1]
+def _facts(machine: Machine, runs: Sequence[CellRun | WholeCaseRun]) -> str:
+    in_time = sorted(runs, key=lambda run: run.started)
+    last = in_time[-1]
     versions = ", ".join(
         f"{name} {last.versions[name]}"
         for name in ("python", "openvino", "nncf", "torch", "onnxruntime")
         if name in last.versions
     )
-    commits = sorted({f"{run.commit.id[:12]}{' and changes' if run.commit.changed else ''}" for run in each.runs})
-    memory = each.machine.memory_bytes
+    commits = sorted({f"{run.commit.id[:12]}{' and changes' if run.commit.changed else ''}" for run in runs})
+    memory = machine.memory_bytes
     return (
-        f"{each.machine.system}, {'unknown' if memory is None else f'{memory / 2**30:.0f} GiB of'} memory; {versions}; "
-        f"commit {', '.join(commits)}; measured from {each.runs[0].started:%Y-%m-%d %H:%M} to "
+        f"{machine.system}, {'unknown' if memory is None else f'{memory / 2**30:.0f} GiB of'} memory; {versions}; "
+        f"commit {', '.join(commits)}; measured from {in_time[0].started:%Y-%m-%d %H:%M} to "
         f"{last.started:%Y-%m-%d %H:%M} UTC."
     )
 
@@ -111,7 +131,7 @@ def _facts(each: OneMachine) -> str:
 # --- memory, noise, costs, what is missing ---------------------------------------------------------------------------
 
 
-def _ceilings(each: OneMachine) -> Iterator[str]:
+def _ceilings(each: OneMachine, ages: Ages) -> Iterator[str]:
     runs = each.last(Kind.MEMORY)
     if not runs:
         return
@@ -121,7 +141,9 @@ def _ceilings(each: OneMachine) -> Iterator[str]:
     for run in runs:
         for name in run.cell.contenders:
             by_limit = {entry.limit_mib: entry for entry in run.entries if entry.name == name}
-            rows.append([run.cell.subject, name, *(_fits(by_limit.get(limit)) for limit in limits)])
+            rows.append(
+                [ages.marked(run.cell.subject, run.started), name, *(_fits(by_limit.get(limit)) for limit in limits)]
+            )
     yield markdown_table(("model", "contender", *(f"{limit} MiB" for limit in limits)), rows)
     yield (
         "Whole processes under a real limit (RLIMIT_DATA: heap, private mappings and the stacks of threads; it counts "

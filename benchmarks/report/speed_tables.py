@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from benchmarks.harness.cell_record import Cell, CellEntry, CellRun
 
+    from .recipe_age import Ages
     from .summaries import AccuracyMeans, Figures, OneMachine
 
 TABLE_4_COLUMNS: Final = (
@@ -28,7 +29,7 @@ PYTORCH_NAMES: Final = ("PyTorch f32", "PyTorch, our steps")
 # --- the paper's Table 4 ---------------------------------------------------------------------------------------------
 
 
-def table_4(each: OneMachine) -> str:
+def table_4(each: OneMachine, ages: Ages) -> str:
     """The source paper's Table 4 as published, then the same figures of this machine."""
     rows: list[list[str]] = []
     for row in TABLE_4:
@@ -48,7 +49,8 @@ def table_4(each: OneMachine) -> str:
         )
     network = each.engines("brainmage")
     if network is not None:
-        rows += _rows_of("BrainMaGe, network alone", network, {}, ("PyTorch f32", "OpenVINO f32", "OpenVINO INT8"))
+        what = ages.marked("brainmage", network.started).replace("brainmage", "BrainMaGe, network alone")
+        rows += _rows_of(what, network, {}, ("PyTorch f32", "OpenVINO f32", "OpenVINO INT8"))
         rows.append(["BrainMaGe, network alone", *_gpu_cells(each, "brainmage")])
     judged = {run.cell.subject: run for run in each.last(Kind.ACCURACY)}
     timed = {
@@ -63,8 +65,9 @@ def table_4(each: OneMachine) -> str:
             else {}
         )
         run = timed.get(model)
+        oldest = min(found.started for found in (run, judged.get(model)) if found is not None)
         names = run.cell.contenders if run is not None else judged[model].cell.contenders
-        rows += _rows_of(f"{model}, whole process", run, scores, names)
+        rows += _rows_of(f"{ages.marked(model, oldest)}, whole process", run, scores, names)
         rows.append([f"{model}, whole process", *_gpu_cells(each, model, whole=True)])
     return markdown_table(TABLE_4_COLUMNS, rows)
 
@@ -132,7 +135,7 @@ def table_4_words(each: OneMachine) -> str:
 # --- networks alone --------------------------------------------------------------------------------------------------
 
 
-def networks(each: OneMachine) -> Iterator[str]:
+def networks(each: OneMachine, ages: Ages) -> Iterator[str]:
     """Every engine on every network, on all physical cores."""
     runs = [
         run for run in each.last(Kind.NETWORK) if run.cell.isa == NATIVE and run.cell.group in ("engines", "streams")
@@ -143,9 +146,11 @@ def networks(each: OneMachine) -> Iterator[str]:
     rows = []
     for run in runs:
         found = figures(run)
-        rows += [[*_what(run), entry.name, *_network_cells(entry, found.get(entry.name))] for entry in run.entries]
+        rows += [
+            [*_what(run, ages), entry.name, *_network_cells(entry, found.get(entry.name))] for entry in run.entries
+        ]
         gpu = _gpu_cells(each, run.cell.subject)
-        rows.append([*_what(run), gpu[0], gpu[3], "", gpu[5], "", ""])
+        rows.append([*_what(run, ages), gpu[0], gpu[3], "", gpu[5], "", ""])
     columns = (
         *("network", "threads", "engine", "latency", "faster (95 % interval)"),
         *("peak memory", "of PyTorch", "correlation"),
@@ -158,8 +163,9 @@ def networks(each: OneMachine) -> Iterator[str]:
     )
 
 
-def _what(run: CellRun) -> list[str]:
-    return [f"{run.cell.subject}, {' x '.join(map(str, run.image[2:]))}", str(run.cell.threads)]
+def _what(run: CellRun, ages: Ages) -> list[str]:
+    subject = ages.marked(run.cell.subject, run.started)
+    return [f"{subject}, {' x '.join(map(str, run.image[2:]))}", str(run.cell.threads)]
 
 
 def _network_cells(entry: CellEntry, of_one: Figures | None) -> list[str]:
@@ -174,12 +180,13 @@ def _network_cells(entry: CellEntry, of_one: Figures | None) -> list[str]:
     ]
 
 
-def scaling(each: OneMachine) -> Iterator[str]:
+def scaling(each: OneMachine, ages: Ages) -> Iterator[str]:
     """Threads and limits of the instruction set."""
     runs = [run for run in each.last(Kind.NETWORK) if run.cell.group in ("scaling", "isa")]
     rows: list[list[str]] = []
     for run in sorted(runs, key=lambda run: _order(run.cell)):
-        found, what = figures(run), [run.cell.subject, run.cell.isa, str(run.cell.threads)]
+        found = figures(run)
+        what = [ages.marked(run.cell.subject, run.started), run.cell.isa, str(run.cell.threads)]
         rows += [[*what, entry.name, *_network_cells(entry, found.get(entry.name))[:3]] for entry in run.entries]
     if rows:
         yield "### Threads and instruction sets"

@@ -100,29 +100,37 @@ class Figures:
     rounds: int
 
 
-def machines(runs: Iterable[CellRun]) -> tuple[OneMachine, ...]:
+def machines(runs: Iterable[CellRun], others: Iterable[Machine] = ()) -> tuple[OneMachine, ...]:
     """The runs by machine: two are one machine only where nothing that matters differs.
+
+    Args:
+        runs: in any order.
+        others: machines that have no cells, perhaps, and other records; they come last.
 
     Times that were taken beside other work (`--busy`: for trying, not for quoting) are left out.
     """
-    found: list[list[CellRun]] = []
+    found: list[tuple[Machine, list[CellRun]]] = []
     for run in sorted(runs, key=lambda run: run.started):
         if run.max_disturbance is None and run.device is None and run.cell.kind in TIMED:
             continue
-        native = replace(run.machine, isa=NATIVE)
-        for group in found:
-            if not differences(replace(group[0].machine, isa=NATIVE), native):
-                group.append(run)
-                break
-        else:
-            found.append([run])
+        _cells_of(run.machine, found).append(run)
+    for machine in others:
+        _cells_of(machine, found)
     counts: Counter[str] = Counter()
     kept = []
-    for group in found:
-        machine = replace(group[0].machine, isa=NATIVE)
+    for machine, cells in found:
         counts[machine.name] += 1
-        kept.append(OneMachine(machine, tuple(group), counts[machine.name]))
+        kept.append(OneMachine(machine, tuple(cells), counts[machine.name]))
     return tuple(kept)
+
+
+def _cells_of(machine: Machine, found: list[tuple[Machine, list[CellRun]]]) -> list[CellRun]:
+    native = replace(machine, isa=NATIVE)
+    for seen, cells in found:
+        if not differences(seen, native):
+            return cells
+    found.append((native, []))
+    return found[-1][1]
 
 
 def best_isa(machine: Machine) -> str:

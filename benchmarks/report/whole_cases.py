@@ -1,6 +1,6 @@
-"""Whole processes in turn outside the matrix: recipes on whole cases, tuned packages; one file a run, and their table.
+"""Contenders in turn outside the matrix, one file a run: whole processes and networks alone; and their tables.
 
-The programs `recipe_case` and `tuned` write these files.
+The programs `recipe_case`, `tuned`, `interleaved` and `interleaved_networks` write these files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.harness.ratios import ratio_of_medians
 from benchmarks.harness.sample import RunSample, quiet_rounds
 from brain_edge.errors import InputError
 from brain_edge.evaluation.markdown import markdown_table
-from brain_edge.machine.description import Machine, differences
+from brain_edge.machine.description import Machine
 
 from .formatting import mib, seconds
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-PATTERNS: Final = ("*-case-*.json", "*-tuned-*.json")
+    from .recipe_age import Ages
+
+KINDS: Final = frozenset({"case", "tuned", "interleaved", "network"})
+"""What stands behind the time in the name of a file."""
 MOST_DISTURBANCE: Final = 0.1
 """What others may take of the machine in a round that counts, as the matrix declares it for its cells."""
 COLUMNS: Final = ("model", "contender", "rounds", "latency", "faster (95 % interval)", "peak memory")
@@ -42,21 +45,23 @@ class WholeCaseRun(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         benchmark: what was compared, in words.
-        recipe, model: of what; a file says one of them.
+        recipe, model, network: of what; a file says one of them.
     """
 
     benchmark: str
     recipe: str = ""
     model: str = ""
+    network: str = ""
     started: datetime
     commit: Commit
     machine: Machine
+    versions: dict[str, str] = {}
     entries: tuple[WholeCaseEntry, ...]
 
     @property
     def subject(self) -> str:
         """The model."""
-        return self.recipe or self.model
+        return self.recipe or self.model or self.network
 
 
 def read_whole_cases(where: Path) -> tuple[WholeCaseRun, ...]:
@@ -67,7 +72,7 @@ def read_whole_cases(where: Path) -> tuple[WholeCaseRun, ...]:
     """
     if not where.is_dir():
         return ()
-    found = {path for each in PATTERNS for path in where.rglob(each)}
+    found = [path for path in where.rglob("*-*.json") if path.stem.split("-")[1] in KINDS]
     return tuple(_read(path) for path in sorted(found, key=lambda path: (path.name, path.parent)))
 
 
@@ -78,38 +83,51 @@ def _read(path: Path) -> WholeCaseRun:
     return found
 
 
-def whole_case_table(machine: Machine, runs: Iterable[WholeCaseRun]) -> Iterator[str]:
-    """The last run of each comparison and model on a machine; nothing where there is none.
+def whole_case_tables(runs: Iterable[WholeCaseRun], ages: Ages) -> Iterator[str]:
+    """The last run of each comparison and model; nothing where there is none.
 
     Args:
-        machine: whose runs are shown.
-        runs: of any machine, oldest first.
+        runs: of one machine, oldest first.
+        ages: marks what is older than its recipe.
     """
-    ours = {(run.subject, run.benchmark): run for run in runs if not differences(run.machine, machine)}
-    if not ours:
+    ours = {(run.subject, run.benchmark): run for run in runs}
+    alone = [run for _, run in sorted(ours.items()) if run.network]
+    whole = [run for _, run in sorted(ours.items()) if not run.network]
+    if alone:
+        yield "### Networks alone, in turn"
+        yield _table(alone, ages)
+        yield (
+            "Warm networks with random weights, in turn; ratios to the first contender, over the rounds in which other "
+            f"programs took at most {MOST_DISTURBANCE:.0%} of the machine. Recorded by `python -m benchmarks "
+            "interleaved_networks`."
+        )
+    if not whole:
         return
     yield "### Whole cases, file to file"
-    rows = [_row(run, entry) for _, run in sorted(ours.items()) for entry in run.entries]
-    yield markdown_table(COLUMNS, rows)
+    yield _table(whole, ages)
     yield (
         "Cold processes in turn, from image files to a mask file; ratios to the first contender of a model, over "
         "the rounds that both took part in and in which other programs took at most "
         f"{MOST_DISTURBANCE:.0%} of the machine. `brainmage` and the tumour networks have random weights, the same on "
         "both sides; INT8 of those is quantised for speed. An interval wants "
-        f"{MINIMUM_ROUNDS} rounds. Recorded by `python -m benchmarks recipe_case` and `python -m benchmarks tuned`, "
+        f"{MINIMUM_ROUNDS} rounds. Recorded by `python -m benchmarks` `recipe_case`, `tuned` and `interleaved`, "
         "which compare the masks first and record nothing where they differ; of INT8 with random weights that would "
         "mean nothing."
     )
 
 
-def _row(run: WholeCaseRun, entry: WholeCaseEntry) -> list[str]:
+def _table(runs: Iterable[WholeCaseRun], ages: Ages) -> str:
+    return markdown_table(COLUMNS, [_row(run, entry, ages) for run in runs for entry in run.entries])
+
+
+def _row(run: WholeCaseRun, entry: WholeCaseEntry, ages: Ages) -> list[str]:
     first = run.entries[0]
     processors = run.machine.processors
     own = [entry.samples[number].latency_ms for number in quiet_rounds([entry.samples], MOST_DISTURBANCE, processors)]
     both = quiet_rounds([first.samples, entry.samples], MOST_DISTURBANCE, processors)
     peaks = [float(sample.peak_rss_bytes) for sample in entry.samples if sample.peak_rss_bytes is not None]
     return [
-        run.subject,
+        ages.marked(run.subject, run.started),
         entry.name,
         str(len(own)),
         seconds(statistics.median(own)) if own else "not quiet",

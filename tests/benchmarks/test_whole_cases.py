@@ -10,7 +10,8 @@ import pytest
 from test_benchmark_report import MACHINE, row_of
 
 from benchmarks.harness.cell_record import Commit, RunSample
-from benchmarks.report.whole_cases import WholeCaseEntry, WholeCaseRun, read_whole_cases, whole_case_table
+from benchmarks.report.recipe_age import Ages
+from benchmarks.report.whole_cases import WholeCaseEntry, WholeCaseRun, read_whole_cases, whole_case_tables
 from brain_edge.errors import InputError
 
 RECORDED = Path(__file__).parents[2] / "benchmarks/results"
@@ -33,7 +34,7 @@ def run(*entries: WholeCaseEntry, recipe: str = "vox2vox", hours: float = 0.0) -
 
 
 def page(*runs: WholeCaseRun) -> str:
-    return "\n\n".join(whole_case_table(MACHINE, runs))
+    return "\n\n".join(whole_case_tables(runs, Ages({})))
 
 
 def test_every_recorded_run_is_read_and_has_a_subject():
@@ -65,12 +66,19 @@ def test_rounds_beside_other_work_do_not_count():
     assert row_of(shown, "vox2vox", "INT8")[2:] == ["0", "not quiet", "", "-"]
 
 
-def test_the_last_run_of_a_model_is_shown_and_those_of_other_machines_are_not():
-    other = msgspec.structs.replace(run(entry("elsewhere", 1)), machine=msgspec.structs.replace(MACHINE, model=99))
-    shown = page(run(entry("of yesterday", 1)), run(entry("of today", 1), hours=1), other)
+def test_the_last_run_of_a_model_is_shown():
+    shown = page(run(entry("of yesterday", 1)), run(entry("of today", 1), hours=1))
     assert "of today" in shown
     assert "of yesterday" not in shown
-    assert "elsewhere" not in shown
+
+
+def test_networks_alone_have_a_table_of_their_own():
+    network = msgspec.structs.replace(run(entry("PyTorch f32", 900), entry("INT8", 100), recipe=""), network="unet")
+    shown = page(run(entry("whole", 1)), network)
+    alone, whole = shown.split("### Whole cases, file to file")
+    assert row_of(alone, "unet", "INT8")[4] == "9.00x, rounds: 1"
+    assert "whole" not in alone
+    assert row_of(whole, "vox2vox", "whole")
 
 
 def test_without_runs_there_is_no_section():
