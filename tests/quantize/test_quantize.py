@@ -123,6 +123,28 @@ def test_images_of_another_contrast_are_told_before_and_stand_in_the_evidence(fp
     assert evidence.warnings[0] in (made.folder / "README.md").read_text(encoding="utf-8")
 
 
+def test_its_self_test_compares_with_the_mask_of_the_package_that_it_was_made_of(
+    int8: ModelPackage, fp32: ModelPackage
+):
+    """The budget allows a disagreement of three times the drop, on top of what there is where it is built."""
+    test = int8.manifest.self_test
+    shipped, baseline, original = (
+        np.asarray(nib.load(path).dataobj)
+        for path in (int8.folder / test.mask, int8.folder / "selftest/baseline.nii.gz", fp32.folder / test.mask)
+    )
+    assert (baseline == original).all()
+    agreed = 2 * np.count_nonzero(shipped & baseline) / (shipped.sum() + baseline.sum())
+    assert (test.baseline, test.baseline_dice) == ("selftest/baseline.nii.gz", pytest.approx(agreed))
+    assert test.minimum_baseline_dice == pytest.approx(agreed - 3 * ROOM)
+    checked = verify(int8, ONE_THREAD)
+    assert checked.baseline_dice == pytest.approx(agreed, abs=0.02)
+    assert (checked.built_baseline_dice, checked.minimum_baseline_dice) == (
+        test.baseline_dice,
+        test.minimum_baseline_dice,
+    )
+    assert verify(fp32, ONE_THREAD).baseline_dice is None
+
+
 def test_nothing_but_the_package_is_left(int8: ModelPackage, folder: Path):
     assert [path.name for path in folder.iterdir() if path.is_dir()] == [int8.folder.name]
 
@@ -161,8 +183,10 @@ def test_no_patient_is_in_the_package(int8: ModelPackage, cohort: Cohort):
         content = path.read_bytes()
         for name in (PATIENT, "Smith", str(cohort.path.parent), cohort.manifest.title):
             assert name.encode() not in content, (path, name)
-    (image,) = int8.folder.rglob("*.nii*")
-    assert set(np.unique(nib.load(image).get_fdata())) == {0, 1}
+    images = list(int8.folder.rglob("*.nii*"))
+    assert {image.name for image in images} == {"mask.nii.gz", "baseline.nii.gz"}
+    for image in images:
+        assert set(np.unique(nib.load(image).get_fdata())) == {0, 1}
 
 
 def test_nothing_is_written_to_stdout(

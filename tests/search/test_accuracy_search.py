@@ -139,7 +139,9 @@ def test_where_older_instructions_cannot_be_measured_the_record_says_why():
 
 
 def test_a_child_that_fails_says_why(repaired: ModelPackage, cohort: Cohort, tmp_path: Path):
-    job = isa.make_job(repaired, cohort.cases(Split.TEST), tmp_path / "nowhere", {}, ONE_THREAD)
+    job = isa.make_job(
+        repaired, cohort.cases(Split.TEST), tmp_path / "nowhere", {"tiny": (1, 1, 44, 52, 52)}, ONE_THREAD
+    )
     with pytest.raises(BrainEdgeError, match=r"the measurement under AVX2 failed \(exit 1\): .*No such file"):
         isa.measure_under("AVX2", job)
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.evaluation.cohort import Split
-from brain_edge.evaluation.evidence import AccuracyCase, Basis, Evidence, LabelRecord, TrialRecord, evidence_in
-from brain_edge.package.manifest import Change
+from brain_edge.evaluation.evidence import AccuracyCase, Basis, Change, Evidence, LabelRecord, TrialRecord, evidence_in
 from brain_edge_conversion.budget.budget import USUAL_SPREAD, baseline_dice, deciding, has_reference, losses, telling
+from brain_edge_conversion.budget.kernels import newer_than_avx2
 from brain_edge_conversion.budget.statement import speaks_of_patients, statement
 from brain_edge_conversion.budget.subjects import (
     USUAL_CONFIDENCE,
@@ -25,7 +25,7 @@ from brain_edge_conversion.budget.subjects import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from brain_edge.evaluation.evidence import Limits
+    from brain_edge.evaluation.evidence import IsaRecord, Limits
     from brain_edge_conversion.budget.budget import AccuracyBudget
     from brain_edge_conversion.search.journal import Choice, Entry
     from brain_edge_conversion.search.judgement import Judgement, Outcome
@@ -55,7 +55,7 @@ def _evidence(judgement: Judgement) -> Evidence:
         before=evidence_in(judgement.baseline.manifest),
         graphs_from=facts.graphs_from,
         bounds=_bounds(judgement),
-        statement=statement(_seen(judgement), judgement.cohort, judgement.split, judgement.baseline.manifest.mark),
+        statement="; ".join((_statement(judgement), *map(_measured_again, _verified(judgement)))),
         limits=judgement.budget.limits,
         basis=Basis.ACCURACY if verdict.by_reference else Basis.AGREEMENT,
         worst_mean_drop=verdict.worst_mean_drop,
@@ -84,6 +84,10 @@ def _evidence(judgement: Judgement) -> Evidence:
     )
 
 
+def _statement(judgement: Judgement) -> str:
+    return statement(_seen(judgement), judgement.cohort, judgement.split, judgement.baseline.manifest.mark)
+
+
 def _seen(judgement: Judgement) -> str:
     """The figures, of which labels, in how many people, and whether anybody had looked before."""
     verdict, unbound = judgement.verdict, judgement.budget.unbound
@@ -99,6 +103,15 @@ def _seen(judgement: Judgement) -> str:
     if not judgement.looks:
         return words
     return f"{words}, after {len(judgement.looks)} earlier look(s) of this model at test images among them"
+
+
+def _verified(judgement: Judgement) -> list[IsaRecord]:
+    return [isa for isa in judgement.isas if isa.verified]
+
+
+def _measured_again(isa: IsaRecord) -> str:
+    share = f", {isa.int8_share:.1%} of the multiply-adds in INT8 there" if isa.int8_share else ""
+    return f"measured again for {isa.isa}: at most {isa.worst_mean_drop or 0.0:z.5f}{share} ({isa.ran})"
 
 
 def _bounds(judgement: Judgement) -> str:
@@ -227,6 +240,11 @@ def _warnings(judgement: Judgement) -> Iterator[str]:
     for isa in judgement.isas:
         if not isa.verified:
             yield f"{isa.isa}: {isa.reason}"
+        elif newer_than_avx2(node.kernel for node in isa.nodes):
+            yield (
+                f"{isa.isa}: {isa.ran}. OpenVINO's own kernels take all that the CPU has, so that a CPU with {isa.isa} "
+                "alone was imitated in part; `brain-edge verify` compares there, on a phantom, which is no patient."
+            )
 
 
 def _about_the_data(judgement: Judgement) -> Iterator[str]:

@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from brain_edge.evaluation.cohort import Cohort
-    from brain_edge.evaluation.evidence import AccuracyCase, IsaRecord, Look, TrialRecord
+    from brain_edge.evaluation.evidence import AccuracyCase, Change, IsaRecord, Look, TrialRecord
     from brain_edge.package import ModelPackage
-    from brain_edge.package.manifest import Change
     from brain_edge_conversion.budget.budget import AccuracyBudget, Verdict
     from brain_edge_conversion.search.journal import Choice, Entry
     from brain_edge_conversion.search.space import Facts

@@ -6,15 +6,12 @@ It asks its space what to try, never shows it the test split, and decides with t
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Generic
 
 import msgspec
 
-from brain_edge.bench.counted import Input, counted
-from brain_edge.engine.segmenter import Segmenter
 from brain_edge.engine.stage_zero import with_stage_zero
 from brain_edge.errors import BudgetError
 from brain_edge.evaluation.cohort import Split, limits_of_contrast
@@ -26,11 +23,11 @@ from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import arithmetic_of, this_machine
 from brain_edge.package import ModelPackage
 from brain_edge_conversion.budget.coverage import int8_share, kernel_shares
-from brain_edge_conversion.budget.isa import isa_record, make_job
+from brain_edge_conversion.budget.isa import isa_record, make_job, measure_package
 from brain_edge_conversion.budget.looks import LoggedLook, candidate_of, log_look, require_log, weights_of
-from brain_edge_conversion.budget.measure import measure, subject_numbers
+from brain_edge_conversion.budget.measure import subject_numbers
 from brain_edge_conversion.budget.work_folder import draft_folder, forget_search, scratch_folder, work_folder
-from brain_edge_conversion.convert.self_test import write_self_test
+from brain_edge_conversion.convert.self_test import with_baseline_test
 from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.sealing.writer import seal
 from brain_edge_conversion.search.evidence import evidence_of, trial_record
@@ -41,12 +38,11 @@ from brain_edge_conversion.search.space import Ending, Stop, TrialSetup
 from brain_edge_conversion.search.splits import images_of, require_search, split_cohort
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Cohort
     from brain_edge.evaluation.evidence import AccuracyCase, IsaRecord
-    from brain_edge_conversion.budget.coverage import LayerCost
     from brain_edge_conversion.search.journal import Entry
     from brain_edge_conversion.search.options import SearchOptions
     from brain_edge_conversion.search.space import Space
@@ -141,7 +137,7 @@ class _Search(Generic[Choice]):
         judgement = self._with_looks(self._judge(candidate, entry))
         if judgement.failures:
             raise self._refused(stop, judgement, candidate, target)
-        write_self_test(candidate)
+        candidate = with_baseline_test(candidate, self._space.baseline, self._options.budget.disagreement_limit)
         sealed = seal(draft, msgspec.structs.replace(candidate.manifest, evidence=spelt(evidence_of(judgement))))
         if self._options.report_folder is not None or self._space.traits.reports_always:
             self._write_report(Ending(stop, digest=sealed.digest), judgement, sealed, target)
@@ -190,16 +186,15 @@ class _Search(Generic[Choice]):
         options.report(f"judging the choice on {len(cases)} {split} case(s)")
         if cases == self._splits.searched and entry.isas:
             return self._judgement(entry, candidate, entry.records, entry.isas)
-        seen = Counter[Input]()
-        segmenter = Segmenter.open(candidate, options.runtime, wrap=counted(seen))
-        records = measure(segmenter, cases, self._setup.masks, self._setup.subjects)
-        options.report(f"judging it again with {Isa.AVX2} instructions")
-        layers, shapes = self._space.layers(entry, candidate, {each.graph: each.shape for each in seen})
-        job = make_job(candidate, cases, self._setup.masks, shapes, options.runtime)
-        isas = (isa_record(Isa.AVX2, job, layers, options.budget),)
-        if not entry.layers:
-            entry = msgspec.structs.replace(entry, layers=dict(layers), int8_share=int8_share(_all(layers)))
-        return self._judgement(entry, candidate, records, isas)
+        masks = self._setup.masks
+        records, executed = measure_package(candidate, cases, masks, self._setup.subjects, options.runtime)
+        options.report(f"judging it again with {Isa.AVX2} convolutions")
+        job = make_job(candidate, cases, masks, executed.shapes, options.runtime)
+        isa = isa_record(Isa.AVX2, job, options.budget)
+        shares = [int8_share(executed.all_layers), *([] if isa.int8_share is None else [isa.int8_share])]
+        # at the size of these cases: the plugin decides on INT8 by size
+        entry = msgspec.structs.replace(entry, layers=executed.layers, int8_share=min(shares))
+        return self._judgement(entry, candidate, records, (isa,))
 
     def _judgement(
         self,
@@ -221,7 +216,7 @@ class _Search(Generic[Choice]):
             records=records,
             share=entry.int8_share,
             isas=isas,
-            kernels=kernel_shares(_all(entry.layers)),
+            kernels=kernel_shares([layer for layers in entry.layers.values() for layer in layers]),
             searched_on=self._splits.searched_on,
             seen_images=images_of(self._splits.seen, self._checked),
             candidate=candidate_of(candidate),
@@ -263,10 +258,6 @@ class _Search(Generic[Choice]):
         page = write_search_report(ending, judgement, candidate, self._setup, folder)
         self._options.report(f"report: {page}")
         self._space.finish(ending, folder)
-
-
-def _all(layers: Mapping[str, Sequence[LayerCost]]) -> list[LayerCost]:
-    return [layer for graph in layers.values() for layer in graph]
 
 
 def _refusal(failures: Sequence[str]) -> BudgetError:
