@@ -149,7 +149,7 @@ def test_the_volume_of_a_seg_is_that_of_the_record(header: Header, tmp_path: Pat
 
 @pytest.mark.full
 @seed(22)
-@settings(max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(HEADERS)
 def test_the_volume_of_a_seg_is_that_of_the_record_for_200_headers(header: Header):
     with TemporaryDirectory() as folder:
