@@ -59,7 +59,8 @@ def create(
     )
     cohort = create_cohort(folder, output, chosen, reporter(quiet=quiet))
     counts = ", ".join(f"{count} {split}" for split, count in cohort.counts().items())
-    click.echo(f"{output}: {counts}; SHA-256 {cohort.sha256}")
+    masks = sum(case.has_reference for case in cohort.cases())
+    click.echo(f"{output}: {counts}; {masks} with a reference mask; SHA-256 {cohort.sha256}")
 
 
 @command.command("check")
@@ -73,7 +74,8 @@ def check(cohort: str, quiet: bool) -> None:
     refused = [result for result in results if isinstance(result, RefusedCase)]
     for result in refused:
         click.echo(result.problem, err=True)
-    click.echo(f"{len(results) - len(refused)} of {len(results)} cases can be used")
+    masks = sum(not isinstance(result, RefusedCase) and result.labels is not None for result in results)
+    click.echo(f"{len(results) - len(refused)} of {len(results)} cases can be used, {masks} with a reference mask")
     if refused:
         raise InputError(f"{len(refused)} case(s) of the cohort {cohort} cannot be used; the reasons stand above")
 

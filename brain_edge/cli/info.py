@@ -52,11 +52,7 @@ def _series_rows(info: SeriesInfo) -> Iterator[tuple[str, str]]:
     yield "  sequence", f"{info.sequence} ({'; '.join(info.finding.evidence)})"
     yield "  slices", str(info.slices)
     if info.geometry is not None:
-        spacing_mm = " x ".join(f"{side:.4g}" for side in info.geometry.spacing_mm)
-        yield (
-            "  grid",
-            f"{' x '.join(map(str, info.geometry.shape))} voxels of {spacing_mm} mm, {info.geometry.orientation}",
-        )
+        yield "  grid", str(info.geometry)
     if info.problem:
         yield "  problem", info.problem
     for note in info.notes:

@@ -42,9 +42,9 @@ def input_kind(path: Path) -> InputKind:
     """
     require_text(path)
     if path.is_dir():
-        has_images = any(_is_image_name(name) for name in _names_in(path))
+        has_images = any(is_image_name(name) for name in _names_in(path))
         return InputKind.DICOM if not has_images and is_dicom(path) else InputKind.FOLDER
-    return InputKind.DICOM if not _is_image_name(path.name) and is_dicom(path) else InputKind.IMAGE
+    return InputKind.DICOM if not is_image_name(path.name) and is_dicom(path) else InputKind.IMAGE
 
 
 def is_dicom(path: Path) -> bool:
@@ -69,7 +69,7 @@ def images_in(folder: Path) -> tuple[Path, ...]:
     Raises:
         InputError: there is none, the folder cannot be read, or a name in it is no text.
     """
-    named = [folder / name for name in sorted(_names_in(folder)) if _is_image_name(name)]
+    named = [folder / name for name in sorted(_names_in(folder)) if is_image_name(name)]
     images = tuple(require_text(path) for path in named if may_be_file(path))
     if not images:
         raise InputError(
@@ -87,6 +87,12 @@ def folders_in(folder: Path) -> tuple[Path, ...]:
     """
     named = (folder / name for name in sorted(_names_in(folder)) if not name.startswith("."))
     return tuple(path for path in named if path.is_dir())
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is an image by its name; hidden ones are none."""
+    # macOS leaves `._head.nii.gz`, which is no image, beside each file on foreign disks
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
 def image_name(path: Path) -> str:
@@ -150,8 +156,3 @@ def _names_in(folder: Path) -> list[str]:
         return [path.name for path in folder.iterdir()]
     except OSError as error:
         raise InputError(f"{folder}: this folder could not be read: {error.strerror}") from error
-
-
-def _is_image_name(name: str) -> bool:
-    # macOS leaves `._head.nii.gz`, which is no image, beside each file on foreign disks
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")

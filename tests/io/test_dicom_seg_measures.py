@@ -20,7 +20,15 @@ from tiny_package import SPEC, tiny_manifest
 from brain_edge.engine.segmenter import Segmentation
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.volume import Mask
-from brain_edge.io.dicom import SegEncoding, SegOptions, algorithm_of, choose_series, list_series, read_series, write_seg
+from brain_edge.io.dicom import (
+    SegEncoding,
+    SegOptions,
+    algorithm_of,
+    choose_series,
+    list_series,
+    read_series,
+    write_seg,
+)
 from brain_edge.package import ModelPackage
 
 if TYPE_CHECKING:
