@@ -529,8 +529,11 @@ def test_a_run_that_waits_goes_on_when_the_other_has_ended(package, here):
 
 
 @pytest.mark.usefixtures("here")
-def test_a_full_disk_stops_a_batch_with_a_sentence_and_nothing_half_written(package, here, small_disk):
-    make_links(here, 12)
+@pytest.mark.parametrize(("cases", "taken"), [(12, 0), (12, 48), (12, 56), (1, 48)])
+def test_a_full_disk_stops_a_batch_with_a_sentence_and_nothing_half_written(package, here, small_disk, cases, taken):
+    """Whether there is room for the table of the batch or not, and whether the last case meets it or the first."""
+    (small_disk / "taken").write_bytes(bytes(taken * 1024))
+    make_links(here, cases)
     done = brain_edge("run", package, "in", "-o", small_disk, "--brain", small_disk)
     assert done.code == 6
     assert "the disk is full" in done.err

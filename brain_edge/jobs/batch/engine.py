@@ -16,7 +16,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.errors import BatchError, OutputError, UsageError
+from brain_edge.errors import BatchError, BrainEdgeError, OutputError, UsageError
 from brain_edge.jobs.batch.case import CaseResult, CaseRunner, Stopped, is_disk_full
 from brain_edge.jobs.batch.first_pass import FirstAlone
 from brain_edge.jobs.batch.lock import working
@@ -100,11 +100,25 @@ def run_batch(
     at_once = batch.at_once or (1 if (given.threads or default_threads()) == 1 else AT_ONCE)
     with working(batch.records, batch.shard, wait=batch.wait):
         remove_leftovers(path for case in own for path in _targets(case, batch.records))
+        with (
+            _summarized(batch.records),
+            _lanes(package, own, batch, given, min(at_once, len(own))) as results,
+        ):
+            yield from _until_full(results, len(own))
+
+
+@contextmanager
+def _summarized(folder: Path) -> Iterator[None]:
+    """Write the summary in the end, after an error too, which stays the one that is told."""
+    try:
+        yield
+    except BaseException as error:
         try:
-            with _lanes(package, own, batch, given, min(at_once, len(own))) as results:
-                yield from _until_full(results, len(own))
-        finally:
-            write_summary(batch.records)
+            write_summary(folder)
+        except BrainEdgeError as second:
+            error.add_note(f"and the summary: {second}")
+        raise
+    write_summary(folder)
 
 
 def _until_full(results: Iterator[CaseResult], count: int) -> Iterator[CaseResult]:
@@ -115,9 +129,9 @@ def _until_full(results: Iterator[CaseResult], count: int) -> Iterator[CaseResul
     """
     for number, result in enumerate(results, start=1):
         yield result
-        if is_disk_full(result.error) and number < count:
+        if is_disk_full(result.error):
             raise BatchError(
-                f"stopped, because there is no room for results: {count - number} of {count} cases were not finished; "
+                f"stopped, because there is no room for results: {count - number} of {count} cases were not tried; "
                 "free some space and run it again, what is finished is kept"
             )
 
