@@ -67,10 +67,10 @@ def images_in(folder: Path) -> tuple[Path, ...]:
     """The images of a folder by name: not those of the folders below, and no hidden files.
 
     Raises:
-        InputError: there is none, the folder cannot be read, or a name in it is no text.
+        InputError: there is none, or the folder cannot be read.
     """
     named = [folder / name for name in sorted(_names_in(folder)) if is_image_name(name)]
-    images = tuple(require_text(path) for path in named if may_be_file(path))
+    images = tuple(filter(may_be_file, named))
     if not images:
         raise InputError(
             f"{folder}: expected a folder with images ({', '.join(IMAGE_SUFFIXES)}), found none in it, "

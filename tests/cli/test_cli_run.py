@@ -177,7 +177,8 @@ def test_strict_writes_nothing_where_anything_is_implausible(package, here):
     assert names(here) == ["coarse.nii.gz", "head.nii.gz"]
 
 
-def test_a_mask_taken_for_a_head_is_told_and_strict_refuses_it(package, here):
+@pytest.mark.usefixtures("here")
+def test_a_mask_taken_for_a_head_is_told_and_strict_refuses_it(package):
     """What `run` has just written, given to it as an image."""
     succeed("run", package, "head.nii.gz", "-o", "mask.nii.gz")
     words = "T1 looks like a label map or a mask, no image"

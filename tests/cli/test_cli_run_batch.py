@@ -525,6 +525,21 @@ def test_a_run_that_waits_goes_on_when_the_other_has_ended(package, here):
     assert out.startswith(b"out/head_mask.nii.gz: brain ")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+@pytest.mark.usefixtures("here")
+def test_an_image_whose_name_is_no_text_is_a_failed_case(package, here):
+    """In Latin-1, as old archives have it: the others are done, and the record and the table name it."""
+    make_links(here, 2)
+    odd = os.fsdecode(b"k\xf6pf.nii.gz")
+    (here / "in" / odd).symlink_to(here / "head.nii.gz")
+    done = brain_edge("run", package, "in", "-o", "out")
+    assert done.code == 6
+    assert "expected a name in this system's encoding" in done.err
+    records = {record.case: record.status for record in read_case_records(here / "out")}
+    assert records == {"000": "done", "001": "done", "k%F6pf": "failed"}
+    assert "k%F6pf\tfailed" in (here / "out/summary.tsv").read_text(encoding="utf-8")
+
+
 # a full disk
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -15,6 +16,7 @@ from brain_edge.jobs.case import Job, assign_inputs, assign_series
 from brain_edge.jobs.outputs import MASK_SUFFIXES, is_same_file
 from brain_edge.jobs.record import record_path
 from brain_edge.machine.atomic import require_writable_folder
+from brain_edge.machine.paths import require_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -195,10 +197,11 @@ def _images(folder: Path) -> tuple[Path, ...]:
 
 
 def _with_outputs(found: ImageGroup, folders: Outputs) -> Job | UnplannedCase:
-    case = found.case
+    # bytes that are no text, as 0xF6 of `k\xf6pf`, are spelt: the record of the case needs a name
+    case = re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", found.case)
     try:
-        inputs = found.inputs()
-    except InputError as error:  # the names of its images do not say which ones
+        inputs = {name: require_text(path) for name, path in found.inputs().items()}
+    except InputError as error:  # the names of its images do not say which ones, or nobody can write them down
         return UnplannedCase(case, {}, error)
     outputs = replace(
         folders,

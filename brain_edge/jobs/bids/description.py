@@ -14,6 +14,7 @@ from brain_edge.errors import OutputError, UsageError
 from brain_edge.jobs.bids.dataset import DESCRIPTION
 from brain_edge.jobs.bids.derivative import RAW
 from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.json import decode_json
 
 if TYPE_CHECKING:
     from brain_edge.jobs.bids.dataset import RawDataset
@@ -137,7 +138,7 @@ def _link(raw: Path, out: Path) -> str:
 
 def _read(path: Path) -> Any:
     try:
-        return msgspec.json.decode(path.read_bytes())
+        return decode_json(path.read_bytes(), object)
     except (OSError, msgspec.DecodeError) as error:
         raise UsageError(f"{path}: this is no description of derivatives ({error}); choose another folder") from error
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from brain_edge.machine.json import decode_json
 from brain_edge.package.digest import sha256_of
 from brain_edge.spec import Value
 
@@ -56,4 +57,4 @@ def record_look(folder: Path, look: Look) -> int:
 def _read(path: Path) -> list[Look]:
     lines = path.read_bytes().split(b"\n") if path.is_file() else [b""]
     # what follows the last line end is empty, or a line that a killed process has not finished
-    return [msgspec.json.decode(line, type=Look) for line in lines[:-1]]
+    return [decode_json(line, Look) for line in lines[:-1]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from brain_edge.errors import InputError
+from brain_edge.machine.json import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +26,8 @@ def read_json(path: Path, kind: type[Kind], made_by: str) -> Kind:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file, which {made_by} writes; copy the whole folder")
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+        return decode_json(path.read_bytes(), kind)
+    except msgspec.DecodeError as error:
         raise InputError(f"{path}: expected what {made_by} writes, got something else ({error})") from error
 
 
@@ -42,7 +43,7 @@ def read_yaml(path: Path, made_by: str) -> Any:
         raise InputError(f"{path}: there is no such file, which {made_by} writes; copy the whole folder")
     try:
         return yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: expected what {made_by} writes, got something else ({reason})") from error
 
