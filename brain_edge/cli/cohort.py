@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.building import quiet_option, reporter
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import runtime_from, threads_option
 from brain_edge.errors import InputError, UsageError
 
@@ -60,7 +61,7 @@ def create(
     cohort = create_cohort(folder, output, chosen, reporter(quiet=quiet))
     counts = ", ".join(f"{count} {split}" for split, count in cohort.counts().items())
     masks = sum(case.has_reference for case in cohort.cases())
-    click.echo(f"{output}: {counts}; {masks} with a reference mask; SHA-256 {cohort.sha256}")
+    say(f"{output}: {counts}; {masks} with a reference mask; SHA-256 {cohort.sha256}")
 
 
 @command.command("check")
@@ -73,9 +74,9 @@ def check(cohort: str, quiet: bool) -> None:
     results = check_cohort(load_cohort(cohort), reporter(quiet=quiet))
     refused = [result for result in results if isinstance(result, RefusedCase)]
     for result in refused:
-        click.echo(result.problem, err=True)
+        say(result.problem, err=True)
     masks = sum(not isinstance(result, RefusedCase) and result.labels is not None for result in results)
-    click.echo(f"{len(results) - len(refused)} of {len(results)} cases can be used, {masks} with a reference mask")
+    say(f"{len(results) - len(refused)} of {len(results)} cases can be used, {masks} with a reference mask")
     if refused:
         raise InputError(f"{len(refused)} case(s) of the cohort {cohort} cannot be used; the reasons stand above")
 
@@ -88,7 +89,7 @@ def fetch(cohort: str, quiet: bool) -> None:
     from brain_edge.evaluation.cohort import fetch_cohort, load_cohort
 
     paths = fetch_cohort(load_cohort(cohort), reporter(quiet=quiet))
-    click.echo(f"{len(paths)} file(s) at hand")
+    say(f"{len(paths)} file(s) at hand")
 
 
 @command.command("synthesize")
@@ -148,7 +149,7 @@ def synthesize(
     cohort = create_synthetic_cohort(maps, output, chosen, reporter(quiet=quiet))
     counts = ", ".join(f"{count} {split}" for split, count in cohort.counts().items())
     noise = ", NOISE OF RANDOM WEIGHTS" if chosen.is_plumbing else ""
-    click.echo(f"{cohort.path}: SYNTHETIC{noise}, {counts}; SHA-256 {cohort.sha256}")
+    say(f"{cohort.path}: SYNTHETIC{noise}, {counts}; SHA-256 {cohort.sha256}")
 
 
 def _refuse_idle(generator: str | None, of_drawing: dict[str, object], of_generator: dict[str, object]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import find_package, json_option, print_json
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def command(place: str | None, as_json: bool) -> None:
         print_json(shown)
         return
     for name, value in rows:
-        click.echo(f"{name:<12} {value}")
+        say(f"{name:<12} {value}")
 
 
 def _series_rows(info: SeriesInfo) -> Iterator[tuple[str, str]]:

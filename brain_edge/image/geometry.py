@@ -181,7 +181,7 @@ def voxels_in(
     """Voxels (N, 3) of `reference` as voxels (N, 3) of `other`, and which (N) lie inside, up to the edges of voxels."""
     matrix = np.linalg.inv(other.affine) @ reference.affine
     mapped = voxels @ matrix[:3, :3].T + matrix[:3, 3]
-    return mapped, ((mapped >= -0.5) & (mapped <= np.array(other.shape) - 0.5)).all(axis=1)
+    return mapped, np.all((mapped >= -0.5) & (mapped <= np.array(other.shape) - 0.5), axis=1)
 
 
 def _shape(sides: object) -> Shape:

@@ -16,7 +16,7 @@ from brain_edge.image.border import with_border
 from brain_edge.image.volume import Study
 from brain_edge.io.inputs import require_series_choice, series_of
 from brain_edge.io.nifti import read_volume, write_image, write_mask, write_probabilities, write_stripped
-from brain_edge.jobs.outputs import hidden, is_dicom_name, require_outputs
+from brain_edge.jobs.outputs import hidden, is_dicom_name, require_apart, require_outputs
 from brain_edge.jobs.record import RunRecord, printable, provenance, series_records
 from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.spec.plausibility import is_empty
@@ -112,6 +112,8 @@ def run_case(
     start = clock()
     package = segmenter.package
     require_outputs(job.inputs, job.outputs, package.spec)
+    for path in job.outputs.paths():
+        require_apart(path, package.folder)
     algorithm = _algorithm(package, job.outputs)
     before_reading = clock()
     series = series_of(job.inputs, job.series)
