@@ -146,9 +146,10 @@ def command(
     fails does not stop the others; the exit code is 6 in the end, and the next run tries it again.
     """
     from brain_edge.engine.stage_zero import find_stage_zero
-    from brain_edge.jobs.batch import make_folders, names_folder, plan_batch, plan_single
+    from brain_edge.jobs.batch import names_folder, plan_batch, plan_single
     from brain_edge.jobs.generate import require_generator, require_segmenter
     from brain_edge.jobs.outputs import require_apart
+    from brain_edge.machine.atomic import make_folder
     from brain_edge.package import open_package
     from brain_edge.spec.plan import cost_in_words
 
@@ -185,7 +186,8 @@ def command(
         outputs = replace(outputs, picture=outputs.mask)
     batch = choices.batch(outputs.mask)
     cases = plan_batch(given, opened.spec, outputs, series)
-    make_folders(outputs)
+    for path in outputs.paths():
+        make_folder(path, parents=False)
     run_all(opened, cases, batch, replace(runtime, resident_graphs=2), telling, page=choices.page)
 
 

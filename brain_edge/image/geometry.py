@@ -172,16 +172,10 @@ def overlap_share(reference: Geometry, other: Geometry) -> float:
 
 def share_inside(voxels: np.ndarray[Any, Any], reference: Geometry, other: Geometry) -> float:
     """Share of voxels (N, 3) of `reference`, N at least 1, that lie inside `other`, up to the edges of its voxels."""
-    return float(voxels_in(voxels, reference, other)[1].mean())
-
-
-def voxels_in(
-    voxels: np.ndarray[Any, Any], reference: Geometry, other: Geometry
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Voxels (N, 3) of `reference` as voxels (N, 3) of `other`, and which (N) lie inside, up to the edges of voxels."""
     matrix = np.linalg.inv(other.affine) @ reference.affine
     mapped = voxels @ matrix[:3, :3].T + matrix[:3, 3]
-    return mapped, np.all((mapped >= -0.5) & (mapped <= np.array(other.shape) - 0.5), axis=1)
+    inside = (mapped >= -0.5) & (mapped <= np.array(other.shape) - 0.5)
+    return float(inside.all(axis=1).mean())
 
 
 def _shape(sides: object) -> Shape:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from brain_edge.image.components import components
-from brain_edge.image.geometry import share_inside, voxels_in
+from brain_edge.image.geometry import share_inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,14 +131,12 @@ def alike_share(volume: Volume) -> float:
 
 
 def correlation(volume: Volume, other: Volume) -> float:
-    """Of the numbers of two images at the same places (the voxels of the first on a lattice), -1 to 1."""
-    voxels = np.stack(np.meshgrid(*_lattice(volume), indexing="ij"), axis=-1).reshape(-1, 3)
-    places, inside = voxels_in(voxels, volume.geometry, other.geometry)
-    if not inside.all():
+    """Of the numbers of two images at the same places, on a lattice, -1 to 1; 0 where their grids differ."""
+    if not volume.geometry.same_grid(other.geometry):
         return 0.0
-    there = other.voxels[tuple(places.round().astype(int).T)]
+    first, second = (image.voxels[np.ix_(*_lattice(image))].ravel() for image in (volume, other))
     with np.errstate(invalid="ignore"):  # one number on the whole lattice
-        return float(np.nan_to_num(np.corrcoef(volume.voxels[tuple(voxels.T)], there)[0, 1]))
+        return float(np.nan_to_num(np.corrcoef(first, second)[0, 1]))
 
 
 def _lattice(volume: Volume) -> list[IntArray]:

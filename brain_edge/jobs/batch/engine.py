@@ -16,16 +16,16 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.errors import BatchError, BrainEdgeError, OutputError, UsageError
+from brain_edge.errors import BatchError, BrainEdgeError, UsageError
 from brain_edge.jobs.batch.case import CaseResult, CaseRunner, Stopped, is_disk_full
 from brain_edge.jobs.batch.first_pass import FirstAlone
 from brain_edge.jobs.batch.lock import working
-from brain_edge.jobs.batch.planning import UnplannedCase
+from brain_edge.jobs.batch.planning import UnplannedCase, require_distinct
 from brain_edge.jobs.batch.resume import remove_leftovers
 from brain_edge.jobs.batch.shard import Shard
 from brain_edge.jobs.batch.summary import write_summary
 from brain_edge.jobs.record import record_path
-from brain_edge.machine.atomic import require_writable_folder
+from brain_edge.machine.atomic import make_folder
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
 
@@ -94,7 +94,8 @@ def run_batch(
         UsageError: two cases have one name.
     """
     _require_names(cases)
-    _make_folder(batch.records)
+    require_distinct(cases, batch.records)
+    make_folder(batch.records)
     own = batch.share(cases)
     given = options or RuntimeOptions()
     at_once = batch.at_once or (1 if (given.threads or default_threads()) == 1 else AT_ONCE)
@@ -218,24 +219,6 @@ def _targets(case: Job | UnplannedCase, records: Path) -> Iterator[Path]:
 
 
 def _require_names(cases: Sequence[Job | UnplannedCase]) -> None:
-    seen: set[str] = set()
     for case in cases:
         if not case.case or "/" in case.case or "\\" in case.case or case.case.startswith("."):
             raise UsageError(f"expected a case with a name that can be part of a file name, got {case.case!r}")
-        if case.case.casefold() in seen:
-            raise UsageError(f"two cases are called {case.case}; give each a name of its own")
-        seen.add(case.case.casefold())
-    owners: dict[Path, str] = {}
-    for case in cases:
-        for path in () if isinstance(case, UnplannedCase) else case.outputs.paths():
-            owner = owners.setdefault(path.resolve(), case.case)
-            if owner != case.case:
-                raise UsageError(f"{path}: {owner} and {case.case} would both write this; run them into two folders")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: this folder could not be created ({error.strerror}); correct the path") from error
-    require_writable_folder(folder)

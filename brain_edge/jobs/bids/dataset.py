@@ -59,28 +59,17 @@ class RawDataset:
         """As it calls itself."""
         return str(self.description["Name"])
 
-    def subjects(self, wanted: Sequence[str] = ()) -> tuple[str, ...]:
-        """Labels of the subjects there are, without `sub-`.
-
-        Raises:
-            InputError: a folder `sub-...` is no subject, and not only some are wanted.
-        """
-        return self._labels(self.folder, SUBJECT, wanted)
-
-    def sessions(self, subject: str, wanted: Sequence[str] = ()) -> tuple[str, ...]:
-        """Labels of the sessions of a subject, without `ses-`; none where images lie in `sub-.../anat`.
-
-        Raises:
-            InputError: a folder `ses-...` is no session, and not only some are wanted.
-        """
-        return self._labels(self.folder / f"{SUBJECT}-{subject}", SESSION, wanted)
-
     def relative(self, path: Path) -> str:
         """A path within the dataset, with "/" on every system."""
         return path.relative_to(self.folder).as_posix()
 
-    def _labels(self, folder: Path, key: str, wanted: Sequence[str]) -> tuple[str, ...]:
-        """All labels; where some are wanted, folders that are none are not judged."""
+    def labels(self, key: str, wanted: Sequence[str], subject: str = "") -> tuple[str, ...]:
+        """Labels of the subjects, or of the sessions of one, without `sub-` or `ses-`.
+
+        Raises:
+            InputError: a folder `sub-...` is no subject; not where some are wanted, and no others are judged.
+        """
+        folder = self.folder / f"{SUBJECT}-{subject}" if subject else self.folder
         there = [path for path in _entries(folder) if path.name.startswith(f"{key}-") and path.is_dir()]
         folders = [path for path in there if not self.ignored.match_file(f"{self.relative(path)}/")]
         labels = {path.name.removeprefix(f"{key}-"): path for path in folders}
@@ -131,8 +120,8 @@ def find_images(dataset: RawDataset, subjects: Iterable[str] = (), sessions: Ite
         InputError: no such subject or session, or names that are not of BIDS.
     """
     asked, wanted = _bare(subjects, SUBJECT), _bare(sessions, SESSION)
-    chosen = _chosen(dataset.folder, dataset.subjects(asked), asked, SUBJECT)
-    by_subject = {subject: dataset.sessions(subject, wanted) for subject in chosen}
+    chosen = _chosen(dataset.folder, dataset.labels(SUBJECT, asked), asked, SUBJECT)
+    by_subject = {subject: dataset.labels(SESSION, wanted, subject) for subject in chosen}
     known = tuple(dict.fromkeys(session for labels in by_subject.values() for session in labels))
     if wanted:
         _chosen(dataset.folder, tuple(sorted(known)), wanted, SESSION)
