@@ -136,7 +136,7 @@ def series_of(inputs: Mapping[str, Path], choices: Mapping[str, str]) -> dict[st
         )
     if not dicom:
         return {}
-    from brain_edge.io.dicom import choose_series, list_series, require_one_frame_of_reference, require_one_study
+    from brain_edge.io.dicom import choose_series, list_series, require_one_visit
     from brain_edge.io.dicom.sequence_type import sequence_type_of
 
     listed = {path: list_series(path) for path in set(dicom.values())}
@@ -144,8 +144,7 @@ def series_of(inputs: Mapping[str, Path], choices: Mapping[str, str]) -> dict[st
     for name, path in dicom.items():
         sequence = sequence_type_of(choices.get(name, name))
         chosen[name] = choose_series(listed[path], uid=None if sequence else choices.get(name), sequence=sequence)
-    require_one_study(chosen.values())
-    require_one_frame_of_reference(chosen.values())
+    require_one_visit(chosen.values())
     if len({info.uid for info in chosen.values()}) < len(chosen):
         raise UsageError(f"one series was chosen for two of {', '.join(chosen)}; choose a series for each")
     return chosen

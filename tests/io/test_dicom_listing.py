@@ -44,8 +44,7 @@ from brain_edge.io.dicom import (
     holds_dicom,
     list_series,
     read_series,
-    require_one_frame_of_reference,
-    require_one_study,
+    require_one_visit,
 )
 from brain_edge.io.inputs import InputKind, input_kind
 
@@ -545,8 +544,8 @@ def test_sequences_of_two_studies_are_not_one_patient(tmp_path: Path):
     Series(number=2).write(tmp_path)
     Series(number=3, protocol=FLAIR_PROTOCOL).write(tmp_path)
     series = list_series(tmp_path)
-    assert "expected the sequences of one study, got 2 studies" in refusal(lambda: require_one_study(series))
-    require_one_study(series[:1])
+    assert "expected the sequences of one study, got 2 studies" in refusal(lambda: require_one_visit(series))
+    require_one_visit(series[:1])
 
 
 def test_sequences_of_two_frames_of_reference_have_no_common_coordinates(tmp_path: Path):
@@ -555,12 +554,11 @@ def test_sequences_of_two_frames_of_reference_have_no_common_coordinates(tmp_pat
     first.write(tmp_path)
     Series(number=3, protocol=FLAIR_PROTOCOL, study_uid=first.study_uid).write(tmp_path)
     series = list_series(tmp_path)
-    require_one_study(series)
     with pytest.raises(
         GeometryError, match=r"expected sequences of one frame of reference, got 2 in series 2 .*register"
     ):
-        require_one_frame_of_reference(series)
-    require_one_frame_of_reference(series[:1])
+        require_one_visit(series)
+    require_one_visit(series[:1])
 
 
 def test_a_slice_that_is_a_link_to_nowhere_is_not_passed_over(tmp_path: Path):

@@ -16,5 +16,4 @@ from brain_edge.io.dicom.series import SeriesInfo as SeriesInfo
 from brain_edge.io.dicom.series import SeriesKind as SeriesKind
 from brain_edge.io.dicom.series import choose_series as choose_series
 from brain_edge.io.dicom.series import list_series as list_series
-from brain_edge.io.dicom.series import require_one_frame_of_reference as require_one_frame_of_reference
-from brain_edge.io.dicom.series import require_one_study as require_one_study
+from brain_edge.io.dicom.series import require_one_visit as require_one_visit

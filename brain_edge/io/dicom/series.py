@@ -175,32 +175,24 @@ def require_readable(info: SeriesInfo) -> None:
         raise kind(f"{info.root}: {info.name}: {info.problem}")
 
 
-def require_one_study(series: Iterable[SeriesInfo]) -> None:
-    """Refuse sequences of several studies: they may be of several patients.
+def require_one_visit(series: Iterable[SeriesInfo]) -> None:
+    """Refuse sequences of several studies, which may be of several patients, or of several frames of reference.
+
+    Coordinates of two frames of reference have nothing to do with each other (C.7.4.1): the patient lay anew between.
 
     Raises:
         InputError: there are series of more than one study.
-    """
-    chosen = list(series)
-    studies = {info.study_uid for info in chosen}
-    if len(studies) > 1:
-        raise InputError(
-            f"{_roots(chosen)}: expected the sequences of one study, got {len(studies)} studies; "
-            "give the folder of one examination of one patient"
-        )
-
-
-def require_one_frame_of_reference(series: Iterable[SeriesInfo]) -> None:
-    """Refuse sequences whose coordinates have nothing to do with each other (C.7.4.1): the patient lay anew between.
-
-    Raises:
         GeometryError: there are series of more than one frame of reference.
     """
     chosen = list(series)
-    frames = {info.frame_of_reference for info in chosen}
-    if len(frames) > 1:
+    if (studies := len({info.study_uid for info in chosen})) > 1:
+        raise InputError(
+            f"{_roots(chosen)}: expected the sequences of one study, got {studies} studies; "
+            "give the folder of one examination of one patient"
+        )
+    if (frames := len({info.frame_of_reference for info in chosen})) > 1:
         raise GeometryError(
-            f"{_roots(chosen)}: expected sequences of one frame of reference, got {len(frames)} in "
+            f"{_roots(chosen)}: expected sequences of one frame of reference, got {frames} in "
             f"{', '.join(info.name for info in chosen)}: their positions cannot be compared; register them first "
             "(docs/how-to/register-sequences.md)"
         )
