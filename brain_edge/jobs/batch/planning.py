@@ -15,7 +15,6 @@ from brain_edge.jobs.batch.grouping import ImageGroup, group
 from brain_edge.jobs.case import Job, assign_inputs, assign_series
 from brain_edge.jobs.outputs import MASK_SUFFIXES, is_same_file
 from brain_edge.jobs.record import record_path
-from brain_edge.machine.paths import require_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -182,8 +181,8 @@ def _with_outputs(found: ImageGroup, folders: Outputs) -> Job | UnplannedCase:
     # bytes that are no text, as 0xF6 of `k\xf6pf`, are spelt: the record of the case needs a name
     case = re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", found.case)
     try:
-        inputs = {name: require_text(path) for name, path in found.inputs().items()}
-    except InputError as error:  # the names of its images do not say which ones, or nobody can write them down
+        inputs = found.inputs()
+    except InputError as error:  # the names of its images do not say which ones
         return UnplannedCase(case, {}, error)
     outputs = replace(
         folders,
