@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from brain_edge.cli.batch import batch_options, run_all
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import (
     digest_option,
     find_package,
@@ -147,6 +148,7 @@ def command(
     from brain_edge.jobs.bids.app import LOGS, explained, plan_dataset
     from brain_edge.jobs.bids.dataset import open_dataset
     from brain_edge.jobs.bids.description import prepare, require_place
+    from brain_edge.jobs.outputs import require_apart
     from brain_edge.jobs.pictures.sheet import require_matplotlib
     from brain_edge.package import open_package
 
@@ -161,6 +163,7 @@ def command(
     require_place(bids_dir, out)
     dataset = open_dataset(bids_dir)
     opened = open_package(find_package(package), expect_digest)
+    require_apart(out, opened.folder)
     accept_weights(opened, allow_untrained=allow_untrained)
     if choices.page:
         require_matplotlib()
@@ -168,7 +171,7 @@ def command(
     plan = plan_dataset(dataset, out, opened.spec, replace(request, pictures=choices.page))
     prepare(dataset, out, opened)
     for note in plan.notes:
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     explain = partial(explained, plan, opened)
     run_all(opened, plan.jobs, batch, runtime, telling, explain, page=choices.page)
 

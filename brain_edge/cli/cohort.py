@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.building import quiet_option, reporter
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import runtime_from, threads_option
 from brain_edge.errors import InputError, UsageError
 
@@ -68,7 +69,8 @@ def create(
     )
     cohort = create_cohort(folder, output, chosen, reporter(quiet=quiet))
     counts = ", ".join(f"{count} {split}" for split, count in cohort.counts().items())
-    click.echo(f"{output}: {counts}; SHA-256 {cohort.sha256}")
+    masks = sum(case.has_reference for case in cohort.cases())
+    say(f"{output}: {counts}; {masks} with a reference mask; SHA-256 {cohort.sha256}")
 
 
 @command.command("check")
@@ -85,8 +87,9 @@ def check(cohort: str, model: str | None, quiet: bool) -> None:
             click.echo(f"warning: {result.case.title}: {flag.message}", err=True)
     refused = [result for result in results if isinstance(result, RefusedCase)]
     for result in refused:
-        click.echo(result.problem, err=True)
-    click.echo(f"{len(results) - len(refused)} of {len(results)} cases can be used")
+        say(result.problem, err=True)
+    masks = sum(not isinstance(result, RefusedCase) and result.labels is not None for result in results)
+    say(f"{len(results) - len(refused)} of {len(results)} cases can be used, {masks} with a reference mask")
     if refused:
         raise InputError(f"{len(refused)} case(s) of the cohort {cohort} cannot be used; the reasons stand above")
 
@@ -99,7 +102,7 @@ def fetch(cohort: str, quiet: bool) -> None:
     from brain_edge.evaluation.cohort import fetch_cohort, load_cohort
 
     paths = fetch_cohort(load_cohort(cohort), reporter(quiet=quiet))
-    click.echo(f"{len(paths)} file(s) at hand")
+    say(f"{len(paths)} file(s) at hand")
 
 
 @command.command("synthesize")
@@ -159,7 +162,7 @@ def synthesize(
     cohort = create_synthetic_cohort(maps, output, chosen, reporter(quiet=quiet))
     counts = ", ".join(f"{count} {split}" for split, count in cohort.counts().items())
     noise = ", NOISE OF RANDOM WEIGHTS" if chosen.is_plumbing else ""
-    click.echo(f"{cohort.path}: SYNTHETIC{noise}, {counts}; SHA-256 {cohort.sha256}")
+    say(f"{cohort.path}: SYNTHETIC{noise}, {counts}; SHA-256 {cohort.sha256}")
 
 
 def _spec(package: str | None) -> ModelSpec | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import find_package, json_option, print_json
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def command(place: str | None, as_json: bool) -> None:
         print_json(shown)
         return
     for name, value in rows:
-        click.echo(f"{name:<12} {value}")
+        say(f"{name:<12} {value}")
 
 
 def _series_rows(info: SeriesInfo) -> Iterator[tuple[str, str]]:
@@ -52,11 +53,7 @@ def _series_rows(info: SeriesInfo) -> Iterator[tuple[str, str]]:
     yield "  contrast", str(info.finding)
     yield "  slices", str(info.slices)
     if info.geometry is not None:
-        spacing_mm = " x ".join(f"{side:.4g}" for side in info.geometry.spacing_mm)
-        yield (
-            "  grid",
-            f"{' x '.join(map(str, info.geometry.shape))} voxels of {spacing_mm} mm, {info.geometry.orientation}",
-        )
+        yield "  grid", str(info.geometry)
     if info.problem:
         yield "  problem", info.problem
     for note in info.notes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.batch import batch_options, print_summary, run_all, warn
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import (
     cache_option,
     digest_option,
@@ -145,8 +146,10 @@ def command(
     fails does not stop the others; the exit code is 6 in the end, and the next run tries it again.
     """
     from brain_edge.engine.stage_zero import find_stage_zero
-    from brain_edge.jobs.batch import make_folders, names_folder, plan_batch, plan_single
+    from brain_edge.jobs.batch import names_folder, plan_batch, plan_single
     from brain_edge.jobs.generate import require_generator, require_segmenter
+    from brain_edge.jobs.outputs import require_apart
+    from brain_edge.machine.atomic import make_folder
     from brain_edge.package import open_package
     from brain_edge.spec.plan import cost_in_words
 
@@ -171,7 +174,9 @@ def command(
     accept_weights(opened, allow_untrained=allow_untrained)
     cost = cost_in_words(opened.spec)
     if cost is not None and not telling.quiet:
-        click.echo(cost, err=True)
+        say(cost, err=True)
+    for path in outputs.paths():
+        require_apart(path, opened.folder)
     find_stage_zero(opened, runtime.stage_zero)  # a missing one is no fault of the first case
     series = [split_name(text) for text in asked.series]
     if not is_batch:
@@ -181,7 +186,8 @@ def command(
         outputs = replace(outputs, picture=outputs.mask)
     batch = choices.batch(outputs.mask)
     cases = plan_batch(given, opened.spec, outputs, series)
-    make_folders(outputs)
+    for path in outputs.paths():
+        make_folder(path, parents=False)
     run_all(opened, cases, batch, replace(runtime, resident_graphs=2), telling, page=choices.page)
 
 
@@ -199,7 +205,7 @@ def _run_generator(
     if telling.as_json:
         print_json(record)
     elif not telling.quiet:
-        click.echo(f"{record.image}: synthetic image, {record.elapsed_ms / 1000:.1f} s")
+        say(f"{record.image}: synthetic image, {record.elapsed_ms / 1000:.1f} s")
 
 
 def accept_weights(package: ModelPackage, *, allow_untrained: bool) -> None:
@@ -212,12 +218,12 @@ def accept_weights(package: ModelPackage, *, allow_untrained: bool) -> None:
     from brain_edge.package.trained import require_trained
 
     if package.manifest.mark:
-        click.echo(f"warning: the weights of {package.folder} were {package.manifest.mark}", err=True)
+        say(f"warning: the weights of {package.folder} were {package.manifest.mark}", err=True)
     if package.manifest.weights_status is not WeightsStatus.RANDOM:
         return
     if not allow_untrained:
         require_trained(package, "its mask means nothing; say --allow-untrained if that is what you want")
-    click.echo(f"warning: the weights of {package.folder} are random; the mask means nothing", err=True)
+    say(f"warning: the weights of {package.folder} are random; the mask means nothing", err=True)
 
 
 def _run_one(package: ModelPackage, job: Job, runtime: RuntimeOptions, telling: Telling) -> None:

@@ -22,6 +22,7 @@ import msgspec
 from brain_edge.image.contrast import Contrast, Finding
 from brain_edge.io.contrast_words import in_file_name, in_words, says_agent
 from brain_edge.io.inputs import image_name
+from brain_edge.machine.json import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -122,7 +123,7 @@ def _with_agent(found: Finding, protocol: Protocol) -> Finding:
 
 def _fields(sidecar: Path) -> Mapping[str, Any] | None:
     try:
-        read = msgspec.json.decode(sidecar.read_bytes()) if sidecar.is_file() else None
+        read = decode_json(sidecar.read_bytes(), object) if sidecar.is_file() else None
     except (OSError, msgspec.DecodeError):
         return None
     return read if isinstance(read, dict) else None

@@ -44,9 +44,9 @@ def input_kind(path: Path) -> InputKind:
     """
     require_text(path)
     if path.is_dir():
-        has_images = any(_is_image_name(name) for name in _names_in(path))
+        has_images = any(is_image_name(name) for name in _names_in(path))
         return InputKind.DICOM if not has_images and is_dicom(path) else InputKind.FOLDER
-    return InputKind.DICOM if not _is_image_name(path.name) and is_dicom(path) else InputKind.IMAGE
+    return InputKind.DICOM if not is_image_name(path.name) and is_dicom(path) else InputKind.IMAGE
 
 
 def is_dicom(path: Path) -> bool:
@@ -69,10 +69,10 @@ def images_in(folder: Path) -> tuple[Path, ...]:
     """The images of a folder by name: not those of the folders below, and no hidden files.
 
     Raises:
-        InputError: there is none, the folder cannot be read, or a name in it is no text.
+        InputError: there is none, or the folder cannot be read.
     """
-    named = [folder / name for name in sorted(_names_in(folder)) if _is_image_name(name)]
-    images = tuple(require_text(path) for path in named if may_be_file(path))
+    named = [folder / name for name in sorted(_names_in(folder)) if is_image_name(name)]
+    images = tuple(filter(may_be_file, named))
     if not images:
         raise InputError(
             f"{folder}: expected a folder with images ({', '.join(IMAGE_SUFFIXES)}), found none in it, "
@@ -89,6 +89,12 @@ def folders_in(folder: Path) -> tuple[Path, ...]:
     """
     named = (folder / name for name in sorted(_names_in(folder)) if not name.startswith("."))
     return tuple(path for path in named if path.is_dir())
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is an image by its name; hidden ones are none."""
+    # macOS leaves `._head.nii.gz`, which is no image, beside each file on foreign disks
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
 def image_name(path: Path) -> str:
@@ -122,7 +128,7 @@ def series_of(
         )
     if not dicom:
         return {}
-    from brain_edge.io.dicom import SeriesKind, choose_series, list_series, require_together
+    from brain_edge.io.dicom import SeriesKind, choose_series, list_series, require_one_visit
 
     listed = {path: list_series(path) for path in set(dicom.values())}
     chosen = {}
@@ -133,7 +139,7 @@ def series_of(
         is_only = [*dicom.values()].count(path) == volumes == 1
         contrasts = (contrast,) if contrast else () if is_only else stated.get(name, ())
         chosen[name] = choose_series(listed[path], uid=None if contrast else choice, contrasts=contrasts)
-    require_together(list(chosen.values()))
+    require_one_visit(list(chosen.values()))
     if len({info.uid for info in chosen.values()}) < len(chosen):
         raise UsageError(f"one series was chosen for two of {', '.join(chosen)}; choose a series for each")
     return chosen
@@ -144,8 +150,3 @@ def _names_in(folder: Path) -> list[str]:
         return [path.name for path in folder.iterdir()]
     except OSError as error:
         raise InputError(f"{folder}: this folder could not be read: {error.strerror}") from error
-
-
-def _is_image_name(name: str) -> bool:
-    # macOS leaves `._head.nii.gz`, which is no image, beside each file on foreign disks
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")

@@ -19,7 +19,7 @@ from brain_edge.io.contrast import contrast_of_file
 from brain_edge.io.contrast_words import named
 from brain_edge.io.inputs import series_of
 from brain_edge.io.nifti import read_volume, write_image, write_mask, write_probabilities, write_stripped
-from brain_edge.jobs.outputs import hidden, is_dicom_name, require_outputs
+from brain_edge.jobs.outputs import hidden, is_dicom_name, require_apart, require_outputs
 from brain_edge.jobs.record import RunRecord, printable, provenance, series_records
 from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.spec.plausibility import check_contrast, is_empty
@@ -116,6 +116,8 @@ def run_case(
     start = clock()
     package = segmenter.package
     require_outputs(job.inputs, job.outputs, package.spec)
+    for path in job.outputs.paths():
+        require_apart(path, package.folder)
     algorithm = _algorithm(package, job.outputs)
     before_reading = clock()
     series = series_of(job.inputs, job.series, package.spec.contrasts)

@@ -15,6 +15,7 @@ from brain_edge.errors import InputError
 from brain_edge.image.contrast import Contrast
 from brain_edge.jobs.outliers import LabelMeasure
 from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.json import decode_json
 from brain_edge.package import WeightsStatus
 from brain_edge.package.digest import sha256_of
 from brain_edge.spec.plausibility import Flag
@@ -175,8 +176,8 @@ def write_case_record(record: CaseRecord, path: Path) -> None:
 def read_case_record(path: Path) -> CaseRecord | None:
     """A record; None where there is none, or a damaged one, or one of another format."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=CaseRecord)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return decode_json(path.read_bytes(), CaseRecord)
+    except (OSError, msgspec.DecodeError):
         return None
 
 

@@ -394,12 +394,13 @@ def test_packages_that_mean_nothing_write_no_dicom_and_are_told_so_before_readin
     assert results(here) == []
 
 
-def test_headers_that_would_make_an_invalid_result_are_refused(package, here):
+@pytest.mark.parametrize(("keyword", "value"), [("PatientSex", "FEMALE"), ("StudyDate", "20001399")])
+def test_headers_that_would_make_an_invalid_result_are_refused(package, here, keyword, value):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns the writer
-        head(edit=lambda _k, dataset: setattr(dataset, "PatientSex", "FEMALE")).write(here / "wrong")
+        head(edit=lambda _k, dataset: setattr(dataset, keyword, value)).write(here / "wrong")
     said = refused(3, "run", package, "wrong", "-o", "seg.dcm")
-    assert "PatientSex is not what DICOM allows" in said
+    assert f"{keyword} is not what DICOM allows" in said
     assert_discreet(said)
     succeed("run", package, "wrong", "-o", "mask.nii.gz")
 

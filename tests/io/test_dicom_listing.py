@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from dicom_series import (
     SHAPE,
     T1_PROTOCOL,
     Series,
+    ask,
     grid,
     refusal,
 )
@@ -43,8 +45,9 @@ from brain_edge.io.dicom import (
     holds_dicom,
     list_series,
     read_series,
-    require_together,
+    require_one_visit,
 )
+from brain_edge.io.inputs import InputKind, input_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -550,8 +553,8 @@ def test_sequences_of_two_studies_are_not_one_patient(tmp_path: Path):
     Series(number=2).write(tmp_path)
     Series(number=3, protocol=FLAIR_PROTOCOL).write(tmp_path)
     series = list_series(tmp_path)
-    assert "expected the sequences of one study, got 2 studies" in refusal(lambda: require_together(series))
-    require_together(series[:1])
+    assert "expected the sequences of one study, got 2 studies" in refusal(lambda: require_one_visit(series))
+    require_one_visit(series[:1])
 
 
 def test_sequences_of_two_frames_of_reference_have_no_common_coordinates(tmp_path: Path):
@@ -563,8 +566,8 @@ def test_sequences_of_two_frames_of_reference_have_no_common_coordinates(tmp_pat
     with pytest.raises(
         GeometryError, match=r"expected sequences of one frame of reference, got 2 in series 2 .*register"
     ):
-        require_together(series)
-    require_together(series[:1])
+        require_one_visit(series)
+    require_one_visit(series[:1])
 
 
 def test_a_slice_that_is_a_link_to_nowhere_is_not_passed_over(tmp_path: Path):
@@ -588,6 +591,51 @@ def test_a_folder_of_slices_that_cannot_be_opened_is_not_passed_over(without_rig
         with without_rights():
             assert "a folder in it could not be read: Permission denied" in refusal(lambda: list_series(place))
         (place / "b").chmod(0o755)
+
+
+def test_linked_folders_are_followed_each_once(tmp_path: Path):
+    """Loops too: the whole series, and no slice doubled."""
+    whole = Series().write(tmp_path / "whole")
+    study, more = tmp_path / "study", tmp_path / "elsewhere"
+    study.mkdir()
+    more.mkdir()
+    for number, path in enumerate(sorted(whole.iterdir())):
+        shutil.copy(path, (study if number < 6 else more) / path.name)
+    (study / "more").symlink_to(more)
+    (study / "again").symlink_to(more)
+    (more / "back").symlink_to(study)
+    np.testing.assert_array_equal(read_series(only(study)).voxels, read_series(only(whole)).voxels)
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "series").symlink_to(whole)
+    assert input_kind(links) is InputKind.DICOM
+    assert only(links).slices == SHAPE[2]
+
+
+@pytest.mark.parametrize("form", ["+ti", "+te", "+tb", "only the preamble"])
+@pytest.mark.parametrize("place", ["folder", "zip"])
+def test_slices_without_preamble_are_read(tmp_path: Path, form: str, place: str):
+    """As dcmtk writes data sets alone, in each byte order and with and without types; without a suffix, too."""
+    whole = Series().write(tmp_path / "whole")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for number, path in enumerate(sorted(whole.iterdir())):
+        target = bare / (path.stem if number % 2 else path.name)
+        if form == "only the preamble":
+            target.write_bytes(path.read_bytes()[132:])
+        else:
+            assert not ask("dcmconv", "-F", form, path, target)
+    if place == "zip":
+        bare = Path(shutil.make_archive(str(tmp_path / "study"), "zip", bare))
+    assert input_kind(bare) is InputKind.DICOM
+    np.testing.assert_array_equal(read_series(only(bare)).voxels, read_series(only(whole)).voxels)
+
+
+def test_a_slice_without_preamble_that_is_damaged_is_not_passed_over(tmp_path: Path):
+    path = sorted(Series().write(tmp_path).iterdir())[4]
+    path.write_bytes(path.read_bytes()[132:300])
+    path.rename(path.with_suffix(""))
+    assert "file 5 of 10 in name order" in refusal(lambda: list_series(tmp_path))
 
 
 def test_a_faulty_geometry_is_a_geometry_error(tmp_path: Path):

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from brain_edge.errors import InputError, UsageError
 from brain_edge.evaluation.cohort.manifest import CohortManifest, Split, read_manifest
-from brain_edge.evaluation.cohort.reference import read_reference
+from brain_edge.evaluation.cohort.reference import moves_onto, read_reference
 from brain_edge.evaluation.cohort.sources import fetch_file, find_file
 from brain_edge.image.contrast import Finding
 from brain_edge.image.volume import Mask, Study, Volume
 from brain_edge.io.contrast import contrast_of_file
 from brain_edge.io.contrast_words import named
 from brain_edge.io.nifti import read_volume
+from brain_edge.spec.steps.moves import reorder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -186,7 +189,9 @@ def sequences_for(names: Sequence[str], spec: ModelSpec) -> dict[str, SequenceSp
 
 
 def load_case(case: Case) -> tuple[Study, Mask | None]:
-    """Read the images of a case and its reference mask, which lies on the grid of the first image.
+    """Read the images of a case and its reference mask, on the grid of the first image.
+
+    A mask of its voxels in another order (fMRIPrep's, of a reoriented image) is put into their order.
 
     Raises:
         InputError: as in `resolve`; an image or the mask is refused, or the mask is on another grid.
@@ -196,12 +201,13 @@ def load_case(case: Case) -> tuple[Study, Mask | None]:
     if files.reference is None:
         return study, None
     mask = read_reference(files.reference, case.labels)
-    if not mask.geometry.same_grid(study.geometry):
+    moves = moves_onto(mask.geometry, study.geometry)
+    if moves is None:
         raise InputError(
-            f"{files.reference}: the reference mask lies on another grid ({_grid(mask)}) than "
-            f"{study.reference} of {case.title} ({_grid(study)}); resample it to that image first"
+            f"{files.reference}: the reference mask lies on another grid ({mask.geometry}) than "
+            f"{study.reference} of {case.title} ({study.geometry}); resample it to that image first"
         )
-    return study, mask
+    return study, Mask(np.asfortranarray(reorder(mask.labels[np.newaxis], moves)[0]), study.geometry)
 
 
 def study_for(study: Study, spec: ModelSpec) -> Study | Volume:
@@ -219,10 +225,3 @@ def _shipped_folder() -> Path:
     package = Path(__file__).resolve().parents[2]
     inside = package / FOLDER
     return inside if inside.is_dir() else package.parent / FOLDER
-
-
-def _grid(image: Mask | Study) -> str:
-    geometry = image.geometry
-    sides = " x ".join(map(str, geometry.shape))
-    spacing = " x ".join(f"{side:.3g}" for side in geometry.spacing_mm)
-    return f"{sides} voxels of {spacing} mm, {geometry.orientation}"

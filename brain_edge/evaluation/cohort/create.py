@@ -238,6 +238,11 @@ def _sources(found: Iterable[FoundImage], folder: Path, output: Path) -> dict[Pa
 
 def _entry(images: tuple[FoundImage, ...], splits: Mapping[str, Split], sources: Mapping[Path, str]) -> CaseEntry:
     first = images[0]
+    if other := next((image for image in images if image.mask and first.mask is None), None):
+        raise InputError(
+            f"{other.mask}: this mask lies on the grid of {other.sequence}, and a case has the grid of "
+            f"{first.sequence}; name {other.sequence} first, or resample the mask"
+        )
     return CaseEntry(
         subject=first.subject,
         visit=first.visit,

@@ -15,4 +15,4 @@ from brain_edge.io.dicom.series import SeriesInfo as SeriesInfo
 from brain_edge.io.dicom.series import SeriesKind as SeriesKind
 from brain_edge.io.dicom.series import choose_series as choose_series
 from brain_edge.io.dicom.series import list_series as list_series
-from brain_edge.io.dicom.series import require_together as require_together
+from brain_edge.io.dicom.series import require_one_visit as require_one_visit

@@ -28,7 +28,7 @@ TAGS: Final = (
     *("ContrastBolusAgent", "ContrastBolusAgentSequence", "ScanningSequence", "SequenceVariant", "ScanOptions"),
     *("MRAcquisitionType", "SequenceName", "AngioFlag", "RepetitionTime", "EchoTime", "InversionTime"),
     *("EchoTrainLength", "FlipAngle", "ProtocolName", "TriggerTime", "DiffusionBValue", "PulseSequenceName"),
-    *("EchoPulseSequence", "InversionRecovery", "SpacingBetweenSlices"),
+    *("EchoPulseSequence", "InversionRecovery", "SliceThickness", "SpacingBetweenSlices"),
     *("StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber", "InstanceNumber"),
     *("ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "TemporalPositionIdentifier"),
     *("ImagesInAcquisition", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns"),
@@ -48,6 +48,7 @@ class DicomFrame:
         instance_number: of the file; None where it is not given.
         position_mm, orientation: LPS, as DICOM has them; None where missing or not numbers.
         spacing_mm: between rows, between columns.
+        thickness_mm: of the slice as the header has it, whatever that is; None where it is no number.
         rows, columns: size.
         slope, intercept: rescale to the units of the series.
         echo_time_ms, b_value, temporal, acquisition, image_type: what distinguishes frames at one place.
@@ -60,6 +61,7 @@ class DicomFrame:
     position_mm: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
     spacing_mm: tuple[float, ...] | None
+    thickness_mm: float | None
     rows: int
     columns: int
     slope: float
@@ -185,6 +187,7 @@ def _classic(dataset: Any) -> dict[str, Any]:
         "position_mm": _numbers(dataset, "ImagePositionPatient", 3),
         "orientation": _numbers(dataset, "ImageOrientationPatient", 6),
         "spacing_mm": _numbers(dataset, "PixelSpacing", 2),
+        "thickness_mm": _number(dataset, "SliceThickness"),
         "slope": _number(dataset, "RescaleSlope", 1.0),
         "intercept": _number(dataset, "RescaleIntercept", 0.0),
         "echo_time_ms": _number(dataset, "EchoTime"),
@@ -198,10 +201,12 @@ def _enhanced(groups: tuple[Any, ...]) -> dict[str, Any]:
     """The same from functional groups (PS3.3 C.7.6.16): the frame's own come before the shared ones."""
     values = _macro(groups, "PixelValueTransformationSequence")
     content = _macro(groups, "FrameContentSequence")
+    measures = _macro(groups, "PixelMeasuresSequence")
     return {
         "position_mm": _numbers(_macro(groups, "PlanePositionSequence"), "ImagePositionPatient", 3),
         "orientation": _numbers(_macro(groups, "PlaneOrientationSequence"), "ImageOrientationPatient", 6),
-        "spacing_mm": _numbers(_macro(groups, "PixelMeasuresSequence"), "PixelSpacing", 2),
+        "spacing_mm": _numbers(measures, "PixelSpacing", 2),
+        "thickness_mm": _number(measures, "SliceThickness"),
         "slope": _number(values, "RescaleSlope", 1.0),
         "intercept": _number(values, "RescaleIntercept", 0.0),
         "echo_time_ms": _number(_macro(groups, "MREchoSequence"), "EffectiveEchoTime"),

@@ -168,8 +168,8 @@ def require_readable(info: SeriesInfo) -> None:
         raise kind(f"{info.root}: {info.name}: {info.problem}")
 
 
-def require_together(series: Sequence[SeriesInfo]) -> None:
-    """Refuse sequences of several studies (of several patients, perhaps) or several frames of reference.
+def require_one_visit(series: Sequence[SeriesInfo]) -> None:
+    """Refuse sequences of several studies, which may be of several patients, or of several frames of reference.
 
     Coordinates of two frames of reference have nothing to do with each other (C.7.4.1): the patient lay anew between.
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
-from brain_edge.errors import BrainEdgeError, InputError, OutputError, UsageError
+from brain_edge.errors import BrainEdgeError, InputError, UsageError
 from brain_edge.io.inputs import InputKind, folders_in, image_name, images_in, input_kind
 from brain_edge.io.nifti import SUFFIXES
 from brain_edge.jobs.batch.grouping import ImageGroup, group
 from brain_edge.jobs.case import Job, assign_inputs, assign_series
 from brain_edge.jobs.outputs import MASK_SUFFIXES, is_same_file
 from brain_edge.jobs.record import record_path
-from brain_edge.machine.atomic import require_writable_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -123,25 +123,8 @@ def plan_batch(
     found = [case for folder in folders_given for case in _cases_in(folder, spec.contrasts)]
     files = [(name, path) for name, path in given if path not in folders_given]
     cases = tuple(_with_outputs(case, folders) for case in (*_named_cases(files, spec), *found))
-    _require_apart(cases, folders.mask)
+    require_distinct(cases, folders.mask)
     return cases
-
-
-def make_folders(folders: Outputs) -> None:
-    """Make the folders of a batch that are not there, and see that all can be written to.
-
-    Raises:
-        OutputError: one cannot be made (the folder that it should lie in is missing), or not be written to.
-    """
-    for path in folders.paths():
-        try:
-            path.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{path}: this folder for the results could not be created ({error.strerror}); "
-                "create it first, or correct the path"
-            ) from error
-        require_writable_folder(path)
 
 
 def _named_cases(files: Sequence[NamedInput], spec: ModelSpec) -> Iterator[ImageGroup]:
@@ -198,7 +181,8 @@ def _images(folder: Path) -> tuple[Path, ...]:
 
 
 def _with_outputs(found: ImageGroup, folders: Outputs) -> Job | UnplannedCase:
-    case = found.case
+    # bytes that are no text, as 0xF6 of `k\xf6pf`, are spelt: the record of the case needs a name
+    case = re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", found.case)
     try:
         inputs = found.inputs()
     except InputError as error:  # the names of its images do not say which ones
@@ -227,8 +211,12 @@ def _require_no_dicom(given: Iterable[NamedInput], folders: Outputs, series: Seq
         )
 
 
-def _require_apart(cases: Sequence[Job | UnplannedCase], records: Path) -> None:
-    """No output may be that of another case or any case's input; names are compared as Windows and macOS do."""
+def require_distinct(cases: Sequence[Job | UnplannedCase], records: Path) -> None:
+    """Let no output be that of another case or any case's input; names are compared as Windows and macOS do.
+
+    Raises:
+        UsageError: one is.
+    """
     makers: dict[str, int] = {}
     images = {_key(path) for case in cases for path in case.inputs.values()}
     for number, case in enumerate(cases):

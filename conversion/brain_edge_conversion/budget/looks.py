@@ -22,6 +22,7 @@ from brain_edge.errors import InputError, OutputError
 from brain_edge.evaluation.evidence import Look
 from brain_edge.jobs.batch.lock import gate
 from brain_edge.machine.atomic import atomic_file, require_writable_folder
+from brain_edge.machine.json import decode_json
 from brain_edge.package.digest import Sha256, sha256_of
 from brain_edge.spec import Value
 
@@ -172,7 +173,7 @@ def _read(path: Path) -> list[LoggedLook]:
                 "that nobody knows how often a test split was looked at; put the file of a backup in its place, or "
                 "move it away and say of packages made afterwards that their looks were not counted"
             )
-        looks.append(msgspec.json.decode(text, type=LoggedLook))
+        looks.append(decode_json(text, LoggedLook))
     return looks
 
 
