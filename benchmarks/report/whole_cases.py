@@ -1,6 +1,6 @@
-"""Contenders in turn outside the matrix, one file a run: whole processes and networks alone; and their tables.
+"""Whole processes in turn outside the matrix, one file a run; and their table.
 
-The programs `recipe_case`, `tuned`, `interleaved` and `interleaved_networks` write these files.
+The programs `recipe_case`, `tuned` and `interleaved` write these files.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from benchmarks.harness.cell_record import MINIMUM_ROUNDS, Commit, read_as
-from benchmarks.harness.ratios import ratio_of_medians
+from benchmarks.harness.cell_record import Commit, read_as
+from benchmarks.harness.ratios import ratio_of_starts
 from benchmarks.harness.sample import RunSample, quiet_rounds
 from brain_edge.errors import InputError
 from brain_edge.evaluation.markdown import markdown_table
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from .recipe_age import Ages
 
-KINDS: Final = frozenset({"case", "tuned", "interleaved", "network"})
+KINDS: Final = frozenset({"case", "tuned", "interleaved"})
 """What stands behind the time in the name of a file."""
 MOST_DISTURBANCE: Final = 0.1
 """What others may take of the machine in a round that counts, as the matrix declares it for its cells."""
-COLUMNS: Final = ("model", "contender", "rounds", "latency", "faster (95 % interval)", "peak memory")
+COLUMNS: Final = ("model", "contender", "rounds", "latency", "faster (95 %)", "a repetition", "peak memory")
 
 
 class WholeCaseEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,13 +45,12 @@ class WholeCaseRun(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         benchmark: what was compared, in words.
-        recipe, model, network: of what; a file says one of them.
+        recipe, model: of what; a file says one of them.
     """
 
     benchmark: str
     recipe: str = ""
     model: str = ""
-    network: str = ""
     started: datetime
     commit: Commit
     machine: Machine
@@ -61,7 +60,7 @@ class WholeCaseRun(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def subject(self) -> str:
         """The model."""
-        return self.recipe or self.model or self.network
+        return self.recipe or self.model
 
 
 def read_whole_cases(where: Path) -> tuple[WholeCaseRun, ...]:
@@ -91,33 +90,19 @@ def whole_case_tables(runs: Iterable[WholeCaseRun], ages: Ages) -> Iterator[str]
         ages: marks what is older than its recipe.
     """
     ours = {(run.subject, run.benchmark): run for run in runs}
-    alone = [run for _, run in sorted(ours.items()) if run.network]
-    whole = [run for _, run in sorted(ours.items()) if not run.network]
-    if alone:
-        yield "### Networks alone, in turn"
-        yield _table(alone, ages)
-        yield (
-            "Warm networks with random weights, in turn; ratios to the first contender, over the rounds in which other "
-            f"programs took at most {MOST_DISTURBANCE:.0%} of the machine. Recorded by `python -m benchmarks "
-            "interleaved_networks`."
-        )
-    if not whole:
+    if not ours:
         return
     yield "### Whole cases, file to file"
-    yield _table(whole, ages)
+    rows = [_row(run, entry, ages) for _, run in sorted(ours.items()) for entry in run.entries]
+    yield markdown_table(COLUMNS, rows)
     yield (
         "Cold processes in turn, from image files to a mask file; ratios to the first contender of a model, over "
         "the rounds that both took part in and in which other programs took at most "
         f"{MOST_DISTURBANCE:.0%} of the machine. `brainmage` and the tumour networks have random weights, the same on "
-        "both sides; INT8 of those is quantised for speed. An interval wants "
-        f"{MINIMUM_ROUNDS} rounds. Recorded by `python -m benchmarks` `recipe_case`, `tuned` and `interleaved`, "
-        "which compare the masks first and record nothing where they differ; of INT8 with random weights that would "
-        "mean nothing."
+        "both sides; INT8 of those is quantised for speed. Recorded by `python -m benchmarks` `recipe_case`, `tuned` "
+        "and `interleaved`, which compare the masks first and record nothing where they differ; of INT8 with random "
+        "weights that would mean nothing."
     )
-
-
-def _table(runs: Iterable[WholeCaseRun], ages: Ages) -> str:
-    return markdown_table(COLUMNS, [_row(run, entry, ages) for run in runs for entry in run.entries])
 
 
 def _row(run: WholeCaseRun, entry: WholeCaseEntry, ages: Ages) -> list[str]:
@@ -130,13 +115,12 @@ def _row(run: WholeCaseRun, entry: WholeCaseEntry, ages: Ages) -> list[str]:
         ages.marked(run.subject, run.started),
         entry.name,
         str(len(own)),
-        seconds(statistics.median(own)) if own else "not quiet",
-        "" if entry is first or not both else _faster(first, entry, both),
+        seconds(statistics.geometric_mean(own)) if own else "not quiet",
+        *(("", "") if entry is first or not both else _faster(first, entry, both)),
         mib(statistics.median(peaks) if peaks else None),
     ]
 
 
-def _faster(first: WholeCaseEntry, entry: WholeCaseEntry, both: Sequence[int]) -> str:
-    times_ms = [[each.samples[number].latency_ms for number in both] for each in (first, entry)]
-    faster = ratio_of_medians(*times_ms)
-    return f"{faster}x" if len(both) >= MINIMUM_ROUNDS else f"{faster.value:.2f}x, rounds: {len(both)}"
+def _faster(first: WholeCaseEntry, entry: WholeCaseEntry, both: Sequence[int]) -> tuple[str, str]:
+    faster = ratio_of_starts(*([each.samples[number].latency_ms for number in both] for each in (first, entry)))
+    return f"{faster}x", str(faster.repetition or "unknown")

@@ -27,7 +27,7 @@ RECORD = click.Path(path_type=Path)
     help="Image, or NAME=image for each sequence of several [the phantom of the self-test].",
 )
 @click.option("--profile", is_flag=True, help="Also layer by layer: operations, time, share of this CPU's peak.")
-@click.option("--rounds", type=click.IntRange(min=1), default=4, show_default=True, help="Processes of each kind.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Processes of each kind.")
 @click.option("--compare", nargs=2, type=RECORD, metavar="A B", help="Compare two records of --json.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Only this number [1 to all physical cores].")
 @stage_zero_option

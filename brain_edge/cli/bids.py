@@ -66,7 +66,7 @@ def request_of(
     *,
     subjects: Sequence[str],
     sessions: Sequence[str],
-    types: Sequence[str],
+    contrasts: Sequence[str],
     brain: bool,
     border_mm: float,
     strict: bool,
@@ -77,7 +77,7 @@ def request_of(
     return BidsRequest(
         subjects=_labels(subjects),
         sessions=_labels(sessions),
-        types=tuple(map(split_name, types)),
+        contrasts=tuple(map(split_name, contrasts)),
         brain=brain,
         border_mm=border_mm,
         strict=strict,
@@ -107,10 +107,10 @@ def request_of(
 )
 @click.option(
     "--sequence",
-    "types",
+    "contrasts",
     multiple=True,
-    metavar="[NAME=]TYPE",
-    help="Images to take: T1w, T1c (after contrast), T2w, PDw, FLAIR [default: what the model says].",
+    metavar="[NAME=]CONTRAST",
+    help="Images to take: T1w, T1C (with an agent), T2w, FLAIR, PDw, T2starw [default: what the model states].",
 )
 @click.option("--brain", is_flag=True, help="Also write the images inside the masks.")
 @click.option("--border", "border_mm", default=0.0, metavar="MM", help="Widen the masks by this much, in mm.")
@@ -137,8 +137,8 @@ def command(
 ) -> None:
     """Masks of a BIDS dataset, as BIDS derivatives.
 
-    A BIDS-App: takes the anatomical images of the raw dataset BIDS_DIR whose type the model names (T1w for one), and
-    writes their masks to OUT with the names and metadata that BIDS prescribes. BIDS_DIR is only read; OUT lies
+    A BIDS-App: takes the anatomical images of the raw dataset BIDS_DIR whose contrast the model states (T1w for one),
+    and writes their masks to OUT with the names and metadata that BIDS prescribes. BIDS_DIR is only read; OUT lies
     outside of it, or is BIDS_DIR/derivatives/NAME. A model of several sequences takes one image of each per session.
 
     Cases that are finished are not done again; records, summary and page are in OUT/logs. A case that fails does not

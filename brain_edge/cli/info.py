@@ -50,7 +50,7 @@ def _series_rows(info: SeriesInfo) -> Iterator[tuple[str, str]]:
     yield "series", f"{'without number' if info.number is None else info.number}: {info.description}".rstrip(": ")
     yield "  uid", info.uid
     yield "  kind", f"{info.kind}, {info.modality}"
-    yield "  sequence", f"{info.sequence} ({'; '.join(info.finding.evidence)})"
+    yield "  contrast", str(info.finding)
     yield "  slices", str(info.slices)
     if info.geometry is not None:
         yield "  grid", str(info.geometry)
@@ -67,7 +67,7 @@ def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     yield "model", f"{spec.name} ({spec.task})"
     yield "numbers", f"{manifest.number_format}, computed in {manifest.precision} where not integer"
     yield "weights", manifest.mark or str(manifest.weights_status)
-    yield "inputs", ", ".join(sequence.name for sequence in spec.inputs)
+    yield "inputs", ", ".join(map(str, spec.inputs))
     if manifest.stage_zero:
         yield "stage 0", f"{manifest.stage_zero.name}, shown {manifest.stage_zero.sequence}"
         yield "", f"digest {manifest.stage_zero.digest}"

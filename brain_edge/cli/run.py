@@ -101,7 +101,7 @@ class MaskOptions:
 @click.option("-o", "--output", "mask", type=FILE, metavar="OUT", help="Mask (.nii.gz, .nii, .dcm) or folder.")
 @click.option("--image", type=FILE, metavar="OUT", help="Of a generator: the image that it makes (.nii.gz, .nii).")
 @click.option(
-    "--series", multiple=True, metavar="[NAME=]UID", help="Which DICOM series; or by type: T1, T1C, T2, FLAIR."
+    "--series", multiple=True, metavar="[NAME=]UID", help="Which DICOM series; or its contrast: T1w, T1C, T2w, FLAIR."
 )
 @click.option("--brain", type=FILE, metavar="OUT", help="Also write the image inside the mask.")
 @click.option("--probabilities", type=FILE, metavar="OUT", help="Also write probabilities (float32, 4D).")
@@ -110,7 +110,7 @@ class MaskOptions:
 @click.option("--seg-encoding", type=click.Choice(SEG_ENCODINGS), metavar="HOW", help=SEG_ENCODING_HELP)
 @click.option("--keep-empty-frames", is_flag=True, help="Write the frames of a .dcm mask that are empty, too.")
 @click.option("--border", "border_mm", default=0.0, metavar="MM", help="Widen the mask by this much, in mm.")
-@click.option("--strict", is_flag=True, help="An implausible input or mask is an error; write nothing.")
+@click.option("--strict", is_flag=True, help="An implausible mask, or an image of another contrast, is an error.")
 @stage_zero_option
 @digest_option
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")
@@ -136,8 +136,8 @@ def command(
     """Segment a head with the model in the folder PACKAGE.
 
     INPUT is an image: .nii, .nii.gz or .mgz; T1=..., T2=... for a model of several sequences. Or it is DICOM: a
-    folder, a zip or a file, in which `brain-edge info` lists the series. The series of the sequence's type is taken
-    (for an input without one: the only series); nothing is guessed where several fit.
+    folder, a zip or a file, in which `brain-edge info` lists the series. The series of the model's contrast is taken,
+    or the only series; nothing is guessed where several fit.
 
     Batch: where OUT is a folder (it is made if need be), each INPUT is a case, or a folder of such images, and
     NAME.nii.gz becomes NAME_mask.nii.gz in OUT, beside NAME_record.json and summary.tsv. For several sequences a

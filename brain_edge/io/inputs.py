@@ -6,12 +6,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import InputError, UsageError
+from brain_edge.io.contrast_words import named
 from brain_edge.machine.paths import may_be_file, require_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from brain_edge.image.contrast import Contrast
     from brain_edge.io.dicom import SeriesInfo
 
 IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mgz", ".mgh")
@@ -102,26 +104,16 @@ def image_name(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)]
 
 
-def require_series_choice(text: str) -> None:
-    """Refuse what can choose no series.
-
-    Raises:
-        UsageError: it is neither a UID nor the name of a sequence type.
-    """
-    from brain_edge.io.dicom.instance import UID_PATTERN
-    from brain_edge.io.dicom.sequence_type import sequence_type_of
-
-    if not (UID_PATTERN.fullmatch(text) or sequence_type_of(text)):
-        raise UsageError(f"expected a series as its UID (digits and points), or T1, T1C, T2 or FLAIR, got {text!r}")
-
-
-def series_of(inputs: Mapping[str, Path], choices: Mapping[str, str]) -> dict[str, SeriesInfo]:
+def series_of(
+    inputs: Mapping[str, Path], choices: Mapping[str, str], stated: Mapping[str, tuple[Contrast, ...]]
+) -> dict[str, SeriesInfo]:
     """The series that each DICOM input means, by the name of its sequence; other inputs are left out.
 
     Args:
         inputs: path per sequence of the model.
-        choices: UID or sequence type, where the user chose. Without, a sequence whose name is a type (`T1`)
-            takes the series of this type, and any other one (`image`) the only series there is.
+        choices: UID or contrast, where the user chose.
+        stated: contrasts that the model was made for, by sequence: without a choice, the series of one of them is
+            taken; or the only series there is of an examination that no other sequence comes from.
 
     Raises:
         UsageError: a choice for an input that is no DICOM, or one series for two sequences.
@@ -136,15 +128,18 @@ def series_of(inputs: Mapping[str, Path], choices: Mapping[str, str]) -> dict[st
         )
     if not dicom:
         return {}
-    from brain_edge.io.dicom import choose_series, list_series, require_one_visit
-    from brain_edge.io.dicom.sequence_type import sequence_type_of
+    from brain_edge.io.dicom import SeriesKind, choose_series, list_series, require_one_visit
 
     listed = {path: list_series(path) for path in set(dicom.values())}
     chosen = {}
     for name, path in dicom.items():
-        sequence = sequence_type_of(choices.get(name, name))
-        chosen[name] = choose_series(listed[path], uid=None if sequence else choices.get(name), sequence=sequence)
-    require_one_visit(chosen.values())
+        choice = choices.get(name)
+        contrast = None if choice is None else named(choice)
+        volumes = sum(info.kind is SeriesKind.VOLUME for info in listed[path])
+        is_only = [*dicom.values()].count(path) == volumes == 1
+        contrasts = (contrast,) if contrast else () if is_only else stated.get(name, ())
+        chosen[name] = choose_series(listed[path], uid=None if contrast else choice, contrasts=contrasts)
+    require_one_visit(list(chosen.values()))
     if len({info.uid for info in chosen.values()}) < len(chosen):
         raise UsageError(f"one series was chosen for two of {', '.join(chosen)}; choose a series for each")
     return chosen

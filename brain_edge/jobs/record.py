@@ -12,6 +12,7 @@ import msgspec
 
 from brain_edge import __version__
 from brain_edge.errors import InputError
+from brain_edge.image.contrast import Contrast
 from brain_edge.jobs.outliers import LabelMeasure
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.machine.json import decode_json
@@ -35,12 +36,12 @@ class SeriesRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: its number and the last digits of its UID.
-        sequence: type as the header tells it.
+        contrast: as the header tells it; None where it does not.
         notes: what a careful reader should know.
     """
 
     name: str
-    sequence: str
+    contrast: Contrast | None
     notes: list[str]
 
 
@@ -220,7 +221,7 @@ def printable(text: Path | str) -> str:
 def series_records(series: Mapping[str, SeriesInfo]) -> dict[str, SeriesRecord]:
     """Series as they are written."""
     return {
-        name: SeriesRecord(name=info.name, sequence=info.sequence, notes=list(info.notes))
+        name: SeriesRecord(name=info.name, contrast=info.finding.contrast, notes=list(info.notes))
         for name, info in series.items()
     }
 

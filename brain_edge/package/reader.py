@@ -166,8 +166,8 @@ def _require_format(path: Path, text: bytes) -> None:
 
 
 def _require_graphs(folder: Path, manifest: Manifest) -> None:
-    graphs = [graph_path(graph) for graph in manifest.spec.graphs]
-    needed = {*graphs, *(xml.removesuffix(".xml") + ".bin" for xml in graphs), manifest.self_test.mask}
+    graphs, test = [graph_path(graph) for graph in manifest.spec.graphs], manifest.self_test
+    needed = {*graphs, *(xml.removesuffix(".xml") + ".bin" for xml in graphs), test.mask, test.baseline or test.mask}
     unlisted = sorted(needed - set(manifest.files))
     if unlisted:
         raise PackageError(f"{folder}: the manifest needs {', '.join(unlisted)} but does not list it with a hash")

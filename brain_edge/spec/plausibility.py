@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from brain_edge.image.components import components
+from brain_edge.image.contrast import takes
 from brain_edge.image.geometry import share_inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from brain_edge.image.contrast import Finding
     from brain_edge.image.geometry import Geometry
     from brain_edge.image.volume import LabelArray, Mask, Study, Volume
-    from brain_edge.spec.model import ModelSpec, Plausible, PlausibleLabel
+    from brain_edge.spec.model import ModelSpec, Plausible, PlausibleLabel, Sequence
 
 
 class FlagKind(StrEnum):
     """What is out of its range."""
 
+    CONTRAST = "contrast"
+    """The image has another contrast than the model was made for."""
     SPACING = "spacing"
     """The voxels are finer or coarser than those the model was made for."""
     VALUES = "values"
@@ -67,6 +71,17 @@ MOST_CORRELATED: Final = 0.9999
 """Two sequences of one visit."""
 
 IntArray: TypeAlias = "np.ndarray[Any, np.dtype[np.intp]]"
+
+
+def check_contrast(sequence: Sequence, found: Finding) -> Flag | None:
+    """The flag on an image that was found to have another contrast than the model takes.
+
+    None where the model states none, and where the contrast of the image is unknown.
+    """
+    if not sequence.stated or found.contrast is None or takes(sequence.stated, found.contrast):
+        return None
+    words = f"expected {' or '.join(sequence.stated)} for the sequence {sequence.name}, got {found}"
+    return Flag(FlagKind.CONTRAST, words, 0.0, 0.0, 0.0)
 
 
 def check_input(study: Study, plausible: Plausible) -> tuple[Flag, ...]:

@@ -110,7 +110,9 @@ TABLE = [
         {},
         [
             "mean disagreement of label 1 with the baseline is 0.50000 over the cases without a reference, the limit "
-            "is 0.03"
+            "is 0.03",
+            "case 2 has no reference, and its masks of label 1 disagree by 0.50000, the limit for a single case is "
+            "0.06",
         ],
         id="and are bound by their disagreement",
     ),
@@ -119,6 +121,31 @@ TABLE = [
         {},
         ["mean drop of label 1 is 0.01500, the budget is 0.01"],
         id="cases in which nothing can be lost do not pay for the others",
+    ),
+    pytest.param(
+        [
+            with_reference(1, 0.006),
+            with_reference(2, 0.005),
+            *(with_reference(n, 0.0, baseline=0.4) for n in (3, 4, 5)),
+        ],
+        {"max_dice_drop": 0.005},
+        ["mean drop of label 1 is 0.00550, the budget is 0.005"],
+        id="nor do those whose references are somebody else's",
+    ),
+    pytest.param(
+        [with_reference(1, 0.0), with_reference(2, 0.0), with_reference(3, 0.33, baseline=0.4)],
+        {},
+        [
+            "mean drop of label 1 is 0.11000, the budget is 0.01",
+            "case 3, label 1 drops by 0.33000, the limit for a single case is 0.02",
+        ],
+        id="but what is lost in them counts",
+    ),
+    pytest.param(
+        [with_reference(1, 0.0), *(with_reference(n, 0.0, baseline=0.009) for n in (2, 3, 4))],
+        {},
+        [],
+        id="one case that is numbered rightly decides alone",
     ),
     pytest.param(
         [with_reference(1, 0.015), *(with_reference(number, 0.0, subject=2) for number in range(2, 11))],
@@ -186,6 +213,12 @@ def test_what_fp32_does_not_have_right_no_budget_can_keep(dice: tuple[float, flo
             judge(cases, ALL, AccuracyBudget(max_dice_drop=0.01))
     else:
         assert judge(cases, ALL, AccuracyBudget(max_dice_drop=0.01)).met
+
+
+def test_a_limit_for_a_single_case_that_no_case_could_exceed_is_refused():
+    """FP32 has 0.95 right: a case may lose all of it and keep --max-case-drop 0.99."""
+    with pytest.raises(UsageError, match=r"mean Dice of 0\.95000 .* so that a budget of 0\.01 would promise nothing"):
+        judge([with_reference(1, 0.0)], ALL, AccuracyBudget(max_case_drop=0.99))
 
 
 def test_nothing_is_promised_of_a_label_that_is_unbound():

@@ -37,6 +37,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from brain_edge.errors import BrainEdgeError, GeometryError
+from brain_edge.image.contrast import Contrast
 from brain_edge.io.dicom import (
     SeriesInfo,
     SeriesKind,
@@ -88,23 +89,23 @@ def test_a_listing_says_what_each_series_is_with_the_evidence(tmp_path: Path):
     Series(number=3, protocol=FLAIR_PROTOCOL, study_uid=study, geometry=grid("PSR")).write(tmp_path / "b")
     Series(number=2, study_uid=study).write(tmp_path / "a")
     first, second = list_series(tmp_path)
-    assert (first.number, first.sequence, first.slices, first.problem) == (2, "T1", 10, "")
+    assert (first.number, first.finding.contrast, first.slices, first.problem) == (2, "T1w", 10, "")
     record = second.record()
     assert json.loads(json.dumps(record)) == record
     assert record["description"] == "t2_flair_tra"
-    assert record["sequence"] == "FLAIR"
+    assert record["contrast"] == "FLAIR"
     assert record["evidence"] == ["inversion recovery, TI 2500 ms, TR 9000 ms, TE 95 ms", "the words say FLAIR"]
     assert record["spacing_mm"] == [1.25, 1.5, 3.0]
     assert record["orientation"] == "PSL"  # sorted along the normal
 
 
-def test_series_are_chosen_by_uid_or_by_sequence(tmp_path: Path):
+def test_series_are_chosen_by_uid_or_by_contrast(tmp_path: Path):
     Series(number=2).write(tmp_path)
     Series(number=3, protocol=FLAIR_PROTOCOL).write(tmp_path)
     series = list_series(tmp_path)
     assert choose_series(series, uid=series[1].uid) is series[1]
-    assert choose_series(series, sequence="T1w") is series[0]
-    assert choose_series(series, sequence="flair") is series[1]
+    assert choose_series(series, contrasts=(Contrast.T1W, Contrast.T2W)) is series[0]
+    assert choose_series(series, contrasts=(Contrast.FLAIR,)) is series[1]
 
 
 def test_two_series_are_refused_unless_one_is_named(tmp_path: Path):
@@ -113,16 +114,16 @@ def test_two_series_are_refused_unless_one_is_named(tmp_path: Path):
     series = list_series(tmp_path)
     words = refusal(lambda: choose_series(series))
     assert "expected one MR series, got 2; there are series 2 (UID ..." in words
-    assert "T1, 10 slices; series 3" in words
+    assert "T1w, 10 slices; series 3" in words
     assert "choose one by its UID (brain-edge info lists them)" in words
-    assert "expected one T1 series, got 2" in refusal(lambda: choose_series(series, sequence="T1"))
+    assert "expected one T1w series, got 2" in refusal(lambda: choose_series(series, contrasts=(Contrast.T1W,)))
 
 
-@pytest.mark.parametrize("wanted", ["T2", "T1C", "ANYTHING"])
-def test_a_sequence_that_is_not_there_is_refused(tmp_path: Path, wanted: str):
+@pytest.mark.parametrize("wanted", [(Contrast.T2W,), (Contrast.T1C, Contrast.FLAIR)])
+def test_a_contrast_that_is_not_there_is_refused(tmp_path: Path, wanted: tuple[Contrast, ...]):
     Series().write(tmp_path)
-    words = refusal(lambda: choose_series(list_series(tmp_path), sequence=wanted))
-    assert f"expected one {wanted} series, got none" in words
+    words = refusal(lambda: choose_series(list_series(tmp_path), contrasts=wanted))
+    assert f"expected one {' or '.join(wanted)} series, got none" in words
 
 
 def test_an_unknown_uid_is_refused_without_repeating_it(tmp_path: Path):
@@ -137,7 +138,7 @@ def test_a_series_with_a_fault_is_not_passed_over_for_another(tmp_path: Path):
     """Of two T1 series one lacks a slice: the whole one must not be taken in silence."""
     Series(number=2).write(tmp_path / "a")
     sorted(Series(number=3).write(tmp_path / "b").iterdir())[4].unlink()
-    words = refusal(lambda: choose_series(list_series(tmp_path), sequence="T1"))
+    words = refusal(lambda: choose_series(list_series(tmp_path), contrasts=(Contrast.T1W,)))
     assert "got 2" in words
     assert ", not readable" in words
 
@@ -169,6 +170,14 @@ def test_a_localiser_is_refused_by_image_type_and_by_words(tmp_path: Path):
     Series(protocol={**T1_PROTOCOL, "SeriesDescription": "AAHead_Scout"}).write(tmp_path / "words")
     for folder in ("type", "words"):
         assert "got a localiser (planning images)" in problem(tmp_path / folder)
+
+
+@pytest.mark.parametrize("description", ["T1 MPRAGE stereotaxy loc", "t1_glocal_mprage", "MPRAGE allocated"])
+def test_a_word_that_may_mean_planning_does_not_outweigh_a_contrast(tmp_path: Path, description: str):
+    Series(protocol={**T1_PROTOCOL, "SeriesDescription": description}).write(tmp_path / "volume")
+    assert only(tmp_path / "volume").kind is SeriesKind.VOLUME
+    Series(protocol={"SeriesDescription": "LOC"}).write(tmp_path / "planning")
+    assert only(tmp_path / "planning").kind is SeriesKind.LOCALISER
 
 
 def test_projections_are_refused(tmp_path: Path):

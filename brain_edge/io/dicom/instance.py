@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from brain_edge.errors import InputError
+from brain_edge.io.contrast import Protocol
 from brain_edge.io.dicom.library import discreet, import_pydicom
 
 if TYPE_CHECKING:
@@ -70,27 +71,6 @@ class DicomFrame:
     temporal: tuple[float | None, ...]
     acquisition: int | None
     image_type: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """How the images were acquired, as far as the header tells: the evidence for the sequence type.
-
-    Times in ms, flip angle in degrees; None where the header does not say.
-    """
-
-    scanning_sequence: frozenset[str] = frozenset()
-    variant: frozenset[str] = frozenset()
-    contrast: str = ""
-    image_type: tuple[str, ...] = ()
-    repetition_time_ms: float | None = None
-    echo_time_ms: float | None = None
-    inversion_time_ms: float | None = None
-    flip_angle_deg: float | None = None
-    b_value: float | None = None
-    is_angiography: bool = False
-    contrast_agent: bool = False
-    words: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +238,7 @@ def _protocol(dataset: Any, shared: Any) -> Protocol:
         b_value=_number(dataset, "DiffusionBValue"),
         is_angiography=_text(dataset, "AngioFlag") == "Y",
         contrast_agent=bool(_text(dataset, "ContrastBolusAgent") or dataset.get("ContrastBolusAgentSequence")),
-        words=" ".join(_printable(_text(dataset, keyword)) for keyword in named).lower(),
+        words="\n".join(_printable(_text(dataset, keyword)) for keyword in named),
     )
 
 

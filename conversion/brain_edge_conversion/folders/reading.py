@@ -6,8 +6,11 @@ import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from brain_edge.errors import InputError
+from brain_edge.image.contrast import Contrast
+from brain_edge.io.contrast_words import in_file_name
 from brain_edge.machine.json import decode_json
 
 if TYPE_CHECKING:
@@ -67,3 +70,10 @@ def plain_names(names: Sequence[str], instead: str) -> list[str]:
         cleaned = re.sub(r"[^A-Za-z0-9.+-]+", "_", name).strip("_.+-")[:64]
         plain.append(cleaned if cleaned and cleaned not in plain else f"{instead}{number}")
     return plain
+
+
+def stated(text: str) -> tuple[Contrast, ...] | UnsetType:
+    """The contrast that a channel is called by ("T1ce", "T2-weighted"); unset where its name says none."""
+    found = in_file_name(text)
+    contrast = None if found is None else found.contrast
+    return UNSET if contrast is None or contrast is Contrast.OTHER else (contrast,)

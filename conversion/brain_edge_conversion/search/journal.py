@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import msgspec
 
-from brain_edge.evaluation.evidence import AccuracyCase, IsaRecord
+from brain_edge.evaluation.evidence import AccuracyCase, Change, IsaRecord
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.machine.json import decode_json
 from brain_edge.package import graph_path
 from brain_edge.package.digest import sha256_of
-from brain_edge.package.manifest import Change
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.coverage import LayerCost
 
