@@ -632,7 +632,7 @@ def test_a_freesurfer_head_is_stripped_to_nifti(tmp_path):
 def test_a_mask_of_another_image_does_not_strip_this_one(tmp_path):
     source = save_head(tmp_path / "head.nii", affine=make_affine("LPS"))
     with pytest.raises(
-        GeometryError, match=r"head\.nii and its mask: expected one grid, got .* LPS from .* and .* RAS"
+        GeometryError, match=r"head\.nii and its mask: expected one grid, got .* LPS, from .* and .* RAS"
     ):
         write_stripped(source, make_mask(make_volume()), tmp_path / "brain.nii")
     assert not (tmp_path / "brain.nii").exists()
