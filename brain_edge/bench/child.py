@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 INTERRUPTED: Final = 130
+
+
+CRASHES: Final = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE})
+"""Signals that a process sends itself; others are sent by somebody who wants its end."""
+
+
+class CrashError(BrainEdgeError):
+    """A library has failed in a way that is none of its errors; what it was given is not to be tried again."""
 
 
 class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +62,8 @@ def ask_child(module: str, job: msgspec.Struct, what: str, environment: Mapping[
         environment: variables beyond those of this process.
 
     Raises:
-        BrainEdgeError: the child failed; carries its last line.
+        CrashError: the child has crashed.
+        BrainEdgeError: it failed in another way; carries its last line.
     """
     with (
         tempfile.TemporaryFile() as errors,
@@ -67,7 +77,8 @@ def ask_child(module: str, job: msgspec.Struct, what: str, environment: Mapping[
     ):
         answer, _ = _asked(child, msgspec.json.encode(job) + b"\n"), child.wait()
         if child.returncode != 0:
-            raise BrainEdgeError(f"{what} failed (exit {child.returncode}): {_last_line(errors)}")
+            kind = CrashError if -child.returncode in CRASHES else BrainEdgeError
+            raise kind(f"{what} failed (exit {child.returncode}): {_last_line(errors)}")
     return answer
 
 

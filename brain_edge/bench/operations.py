@@ -24,6 +24,13 @@ REFERENCE: Final = "ref"
 """How the names of kernels begin that are written to be right, not fast."""
 
 
+def bodies_of(node: Any) -> list[Any]:
+    """The graphs within a node of a graph: of a loop its body, of a branch both of its sides."""
+    if node.get_type_name() == "If":
+        return [node.get_then_body(), node.get_else_body()]
+    return [node.get_function()] if node.get_type_name() in ("Loop", "TensorIterator") else []
+
+
 def multiply_adds(node: Any) -> int:
     """Of one weighted layer of an OpenVINO model of static shapes."""
     kind = node.get_type_name()

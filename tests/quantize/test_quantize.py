@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -24,7 +25,10 @@ from brain_edge.image.phantom import make_study
 from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, open_package
+from brain_edge_conversion.budget import isa
 from brain_edge_conversion.budget.budget import AccuracyBudget
+from brain_edge_conversion.quantize.for_speed import quantize_for_speed
+from brain_edge_conversion.quantize.ladder import Preset
 from brain_edge_conversion.quantize.quantize import QuantizeOptions, quantize
 
 if TYPE_CHECKING:
@@ -309,9 +313,61 @@ def test_random_weights_have_no_accuracy_that_a_budget_could_bind(cohort: Cohort
 
 
 def test_an_int8_package_is_not_quantised_again(int8: ModelPackage, cohort: Cohort, tmp_path: Path):
-    with pytest.raises(UsageError, match=r"expected an FP32 package, this one is int8 already"):
+    with pytest.raises(UsageError, match=r"expected an FP32 package, this one is quantised already \(int8\)"):
         quantize(int8, cohort, tmp_path / "package", options(ROOM))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_graph_is_asked_too_whether_it_is_quantised(int8: ModelPackage, cohort: Cohort, tmp_path: Path):
+    """A manifest can say fp32 of any graph; quantising this one twice has killed the interpreter."""
+    said = msgspec.structs.replace(int8.manifest, number_format=NumberFormat.FP32)
+    words = r"expected an FP32 package, this one is quantised already \(FakeQuantize .+\)"
+    with pytest.raises(UsageError, match=words):
+        quantize(ModelPackage(int8.folder, said), cohort, tmp_path / "package", options(ROOM))
+    random = msgspec.structs.replace(said, weights_status=WeightsStatus.RANDOM)
+    with pytest.raises(UsageError, match=words):
+        quantize_for_speed(ModelPackage(int8.folder, random), [], tmp_path / "package", Preset.PERFORMANCE, ONE_THREAD)
+
+
+CRASHING = """
+import os, pathlib, runpy
+left = pathlib.Path(__file__).with_suffix(".left")
+count = int(left.read_text())
+left.write_text(str(count - 1))
+if count > 0:
+    os.abort()
+runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
+"""
+"""A child that crashes as often as a file says, and then does what it was asked to."""
+
+
+def crash_first(times: int, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    (folder / "crashing.py").write_text(CRASHING.format(module=isa.MODULE))
+    (folder / "crashing.left").write_text(str(times))
+    patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    patch.setattr(isa, "MODULE", "crashing")
+
+
+def test_a_setting_that_crashes_the_compiler_is_a_finding_and_the_next_one_is_tried(
+    fp32: ModelPackage, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    crash_first(1, tmp_path, monkeypatch)
+    made = quantize(fp32, cohort, tmp_path / "package", options(ROOM))
+    evidence = evidence_in(made.manifest)
+    assert evidence is not None
+    first, second = evidence.trials
+    assert (first.met, first.int8_share) == (False, None)
+    assert first.problem.startswith("the measurement failed (exit -6)")
+    assert (second.met, second.problem) == (True, "")
+
+
+def test_where_every_setting_crashes_the_compiler_the_refusal_says_so(
+    fp32: ModelPackage, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    crash_first(100, tmp_path, monkeypatch)
+    words = r"no setting quantises enough of the network; the measurement failed \(exit -6\).*no package was written"
+    with pytest.raises(BudgetError, match=words):
+        quantize(fp32, cohort, tmp_path / "package", options(ROOM))
 
 
 @pytest.mark.parametrize(

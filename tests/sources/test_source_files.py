@@ -357,6 +357,39 @@ def test_onnx_with_weights_in_another_file_is_refused_with_the_way_to_join_them(
         package(tmp_path / "net.onnx", windows_spec(), tmp_path)
 
 
+QUANTISED = {"qdq": "FakeQuantize", "operators": "FakeQuantize", "dynamic": "Convolution"}
+"""Ways in which onnxruntime quantises -> what OpenVINO makes of the first node that is."""
+
+
+def quantise_onnx(source: Path, path: Path, way: str) -> None:
+    from onnxruntime import quantization as by_onnxruntime
+
+    class Reader(by_onnxruntime.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = [{"x": np.random.default_rng(0).random((1, 1, SIDE, SIDE, SIDE), dtype=np.float32)}]
+
+        def get_next(self) -> Any:
+            return self.left.pop() if self.left else None
+
+    if way == "dynamic":
+        by_onnxruntime.quantize_dynamic(source, path, weight_type=by_onnxruntime.QuantType.QUInt8)
+        return
+    kind = by_onnxruntime.QuantFormat.QDQ if way == "qdq" else by_onnxruntime.QuantFormat.QOperator
+    unsigned = by_onnxruntime.QuantType.QUInt8
+    by_onnxruntime.quantize_static(source, path, Reader(), quant_format=kind, activation_type=unsigned)
+
+
+@pytest.mark.parametrize("way", QUANTISED)
+def test_onnx_that_is_quantised_already_is_refused_by_its_node(way: str, tmp_path: Path):
+    plain = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 2, 1)).eval()
+    export_onnx(plain, tmp_path / "float.onnx", input_names=["x"], opset_version=17)
+    quantise_onnx(tmp_path / "float.onnx", tmp_path / "net.onnx", way)
+    words = rf"tiny: expected a network in floating point, this one is quantised already \({QUANTISED[way]} .*\); give"
+    with pytest.raises(WeightsError, match=words):
+        package(tmp_path / "net.onnx", windows_spec(), tmp_path)
+    assert not (tmp_path / "package").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "contrasts"),
     [

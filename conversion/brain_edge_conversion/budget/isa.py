@@ -50,7 +50,10 @@ OLDER: Final = "as-on-an-older-cpu"
 
 
 class IsaQuestion(Value, frozen=True):
-    """What the child is asked to do: files and numbers only, since it shares nothing else with its parent."""
+    """What the child is asked to do: files and numbers only, since it shares nothing else with its parent.
+
+    Without shapes it measures the package as it is, with them as an older CPU would run it.
+    """
 
     folder: str
     manifest: Manifest
@@ -58,7 +61,7 @@ class IsaQuestion(Value, frozen=True):
     cases: tuple[int, ...]
     masks: str
     runtime: ChildOptions
-    shapes: dict[str, tuple[int, ...]]
+    shapes: dict[str, tuple[int, ...]] | None
 
 
 class IsaAnswer(Value, frozen=True):
@@ -86,10 +89,13 @@ def make_job(
     candidate: ModelPackage,
     cases: Sequence[Case],
     masks: Path,
-    shapes: dict[str, tuple[int, ...]],
+    shapes: dict[str, tuple[int, ...]] | None,
     runtime: RuntimeOptions,
 ) -> IsaQuestion:
-    """The measurement of a package, sealed or not, on cases of one cohort; `shapes` are its largest inputs there."""
+    """The measurement of a package, sealed or not, on cases of one cohort.
+
+    `shapes` are its largest inputs there; without them it is measured as it is.
+    """
     return IsaQuestion(
         folder=str(candidate.folder),
         manifest=candidate.manifest,
@@ -121,6 +127,16 @@ def measure_under(isa: Isa, job: IsaQuestion) -> IsaAnswer:
     """
     answer = ask_child(MODULE, job, f"the measurement under {isa}", {VARIABLE: isa})
     return msgspec.json.decode(answer, type=IsaAnswer)
+
+
+def measure_apart(job: IsaQuestion) -> IsaAnswer:
+    """Run a job without shapes in a child process: compilers have been killed by graphs that nobody had tried yet.
+
+    Raises:
+        CrashError: that has happened.
+        BrainEdgeError: the child failed in another way; carries its last line.
+    """
+    return msgspec.json.decode(ask_child(MODULE, job, "the measurement"), type=IsaAnswer)
 
 
 def isa_record(isa: Isa, job: IsaQuestion, budget: AccuracyBudget) -> IsaRecord:
@@ -167,9 +183,12 @@ def main() -> None:
     runtime = job.runtime.options(resident_graphs=2)
     masks, scratch = Path(job.masks), Path(job.masks) / OLDER
     shutil.rmtree(scratch, ignore_errors=True)  # what an interrupted child has left
-    candidate, float_layers = without_avx512(ModelPackage(Path(job.folder), job.manifest), job.shapes, scratch)
+    candidate = ModelPackage(Path(job.folder), job.manifest)
+    float_layers: tuple[FloatLayer, ...] = ()
+    if job.shapes is not None:
+        candidate, float_layers = without_avx512(candidate, job.shapes, scratch)
     records, executed = measure_package(candidate, cases, masks, subject_numbers(cohort), runtime)
-    shutil.rmtree(scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
     sys.stdout.buffer.write(msgspec.json.encode(IsaAnswer(records, executed, float_layers)))
 
 

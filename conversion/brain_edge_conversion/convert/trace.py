@@ -6,11 +6,12 @@ import copy
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from brain_edge.errors import BrainEdgeError
+from brain_edge.errors import BrainEdgeError, WeightsError
 from brain_edge.runtime.library import import_openvino
 from brain_edge.spec.plan import known_inputs
 from brain_edge_conversion.convert.draft import Traced, onward, stage_of
 from brain_edge_conversion.convert.graph_input import fit_input
+from brain_edge_conversion.convert.quantised import quantised_node
 from brain_edge_conversion.convert.rewrites.final_activation import leave_final_activation
 from brain_edge_conversion.convert.rewrites.graph import rewrite_graph
 from brain_edge_conversion.convert.rewrites.input_affine import fold_input_affines
@@ -30,7 +31,7 @@ def trace(draft: Rewritten) -> Traced:
 
     Raises:
         BrainEdgeError: the converter cannot express a network.
-        WeightsError: a graph from a file is not what the specification says.
+        WeightsError: a graph from a file is not what the specification says, or a network is quantised already.
     """
     options, spec = draft.options, draft.spec
     models: dict[str, Any] = {}
@@ -60,6 +61,11 @@ def _model(draft: Rewritten, graph: GraphSource, network: Network) -> Any:
         model = trace_network(module, network, graph.example_shape, has_fixed_sides=graph.has_fixed_sides)
     else:
         model = graph.read(draft.weights[graph.graph])
+    if (node := quantised_node(model)) is not None:
+        raise WeightsError(
+            f"{graph.graph}: expected a network in floating point, this one is quantised already ({node}); give the "
+            "float model: brain-edge quantize makes INT8 of its package, within a budget"
+        )
     if graph.read is not None or graph.has_fixed_sides:
         fit_input(model, network, dict(known_inputs(draft.spec)).get(graph.graph))
     return model

@@ -15,7 +15,7 @@ from brain_edge_conversion.convert.self_test import write_self_test
 from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.quantize.ladder import Preset, Setting
 from brain_edge_conversion.quantize.policy import Trial
-from brain_edge_conversion.quantize.space import TOOLS, quantise_package
+from brain_edge_conversion.quantize.space import TOOLS, quantise_package, require_float
 from brain_edge_conversion.sealing.writer import seal
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ def quantize_for_speed(
         runtime: for running the package on the studies.
 
     Raises:
-        UsageError: the weights are trained: what they lose has to be measured.
+        UsageError: the package is INT8 already, or its weights are trained: what they lose has to be measured.
     """
+    require_float(package)
     if package.manifest.weights_status is not WeightsStatus.RANDOM:
         raise UsageError(
             f"{package.folder}: expected random weights, these are trained: say with --max-dice-drop what INT8 may cost"

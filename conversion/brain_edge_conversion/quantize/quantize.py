@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brain_edge.errors import UsageError
-from brain_edge.package import NumberFormat
 from brain_edge.package.trained import require_trained
 from brain_edge_conversion.quantize.ladder import Preset, ladder_from
-from brain_edge_conversion.quantize.space import Int8Space
+from brain_edge_conversion.quantize.space import Int8Space, require_float
 from brain_edge_conversion.search.options import SearchOptions
 from brain_edge_conversion.search.run import find_cheaper
 
@@ -62,9 +61,6 @@ def quantize(package: ModelPackage, cohort: Cohort, target: Path, options: Quant
         InputError: the cohort lacks a split that is needed, or one of its files is refused.
         BudgetError: the budget was missed, or the confidence needs more subjects; no package is written.
     """
-    if package.manifest.number_format is not NumberFormat.FP32:
-        raise UsageError(
-            f"{package.folder}: expected an FP32 package, this one is {package.manifest.number_format} already"
-        )
+    require_float(package)
     require_trained(package, "so that no budget can be judged; --for-speed quantises it for measuring how fast it is")
     return find_cheaper(Int8Space(package, ladder_from(options.preset)), cohort, target, options)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from brain_edge.bench.child import CrashError
 from brain_edge.engine.segmenter import Segmenter
+from brain_edge.errors import UsageError
 from brain_edge.evaluation.cohort import load_case, study_for
 from brain_edge.evaluation.evidence import Change, FloatLayer, Isa, IsaRecord
 from brain_edge.package import ModelPackage, NumberFormat, Precision, graph_path
@@ -17,8 +20,9 @@ from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge
 from brain_edge_conversion.budget.capture import capture_inputs
 from brain_edge_conversion.budget.coverage import LayerCost, int8_share
-from brain_edge_conversion.budget.isa import isa_record, make_job, measure_package
+from brain_edge_conversion.budget.isa import isa_record, make_job, measure_apart
 from brain_edge_conversion.budget.measure import write_baseline
+from brain_edge_conversion.convert.quantised import quantised_node
 from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.quantize.ladder import Setting
 from brain_edge_conversion.quantize.networks import quantise
@@ -110,9 +114,11 @@ class Int8Space:
 
     def closest(self, entries: Sequence[Entry[Trial]]) -> Entry[Trial] | None:
         """The trial that exceeds its limits least among those that quantise enough, or that which quantises most."""
-        history = self._history(entries)
-        found = best(history, self._options.budget.min_int8_share) or max(history, key=lambda each: each.int8_share)
-        return entries[history.index(found)]
+        ran = [entry for entry in entries if entry.ran]
+        history = self._history(ran)
+        found = best(history, self._options.budget.min_int8_share)
+        found = found or max(history, key=lambda each: each.int8_share, default=None)
+        return None if found is None else ran[history.index(found)]
 
     def title(self, choice: Trial) -> str:
         """Setting, and groups of layers back in float."""
@@ -120,12 +126,20 @@ class Int8Space:
         return choice.setting.title + groups
 
     def attempt(self, choice: Trial, folder: Path) -> Entry[Trial]:
-        """Quantise every graph and measure the masks; with older instructions too where they are within the budget."""
+        """Quantise every graph and measure the masks; with older instructions too where they are within the budget.
+
+        That a setting cannot be made or run is a finding.
+        """
         start, setup, options = time.monotonic(), self._setup, self._options
         shutil.rmtree(folder, ignore_errors=True)  # what an interrupted trial has left
-        quantise_package(choice, self.package, self._inputs, folder)
         candidate, cases = candidate_in(folder, self.package), setup.splits.searched
-        records, executed = measure_package(candidate, cases, setup.masks, setup.subjects, options.runtime)
+        try:
+            quantise_package(choice, self.package, self._inputs, folder)
+            answer = measure_apart(make_job(candidate, cases, setup.masks, None, options.runtime))
+        except CrashError as error:
+            options.report(f"it could not be run: {error}")
+            return Entry(choice=choice, problem=str(error), elapsed_s=time.monotonic() - start)
+        records, executed = answer.records, answer.executed
         share = int8_share(executed.all_layers)
         isas: tuple[IsaRecord, ...] = ()
         if judge(records, share, options.budget).met:
@@ -166,11 +180,26 @@ class Int8Space:
         """Nothing: the report says it all."""
 
     def _history(self, entries: Sequence[Entry[Trial]]) -> list[TrialOutcome]:
-        judged = [(entry, outcome_of(entry, self._options.budget)) for entry in entries]
-        return [
-            TrialOutcome(trial=entry.choice, excess=found.excess, int8_share=entry.int8_share, met=found.met)
-            for entry, found in judged
-        ]
+        return [self._outcome(entry) for entry in entries]
+
+    def _outcome(self, entry: Entry[Trial]) -> TrialOutcome:
+        if not entry.ran:
+            # what could not be run has no share, neither enough nor too little
+            return TrialOutcome(trial=entry.choice, excess=math.inf, int8_share=math.nan, met=False)
+        found = outcome_of(entry, self._options.budget)
+        return TrialOutcome(trial=entry.choice, excess=found.excess, int8_share=entry.int8_share, met=found.met)
+
+
+def require_float(package: ModelPackage) -> None:
+    """Ask manifest and graphs whether a package is in floating point.
+
+    Raises:
+        UsageError: it is INT8 already.
+    """
+    said = [] if package.manifest.number_format is NumberFormat.FP32 else [str(package.manifest.number_format)]
+    models = (read_graph(package.graph_file(graph), package.spec) for graph in package.spec.graphs)
+    for found in (*said, *filter(None, map(quantised_node, models))):
+        raise UsageError(f"{package.folder}: expected an FP32 package, this one is quantised already ({found})")
 
 
 def quantise_package(trial: Trial, package: ModelPackage, inputs: Mapping[str, Sequence[Path]], folder: Path) -> None:

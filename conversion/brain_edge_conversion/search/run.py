@@ -233,7 +233,7 @@ class _Search(Generic[Choice]):
         closest = self._space.closest(list(self._journal.entries))
         if closest is None:
             self._space.finish(Ending(stop, failures=(stop.reason,)), self._report_folder(target))
-            return _refusal([stop.reason])
+            return _refusal([stop.reason, *{entry.problem: None for entry in self._journal.entries}])
         _, trial = self._journal.entry(closest.choice)
         candidate = self._space.write(closest, trial, self._setup.scratch / "closest")
         judgement = self._judgement(closest, candidate, closest.records, closest.isas)
