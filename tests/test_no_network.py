@@ -7,6 +7,7 @@ unset, since `CI=true` silences the telemetry of OpenVINO and NNCF and would pro
 from __future__ import annotations
 
 import sys
+import warnings
 
 import msgspec
 import nibabel
@@ -117,12 +118,35 @@ def network(tmp_path, package):
     return tmp_path
 
 
+def test_the_ears_hear_onnxruntime_write_in_the_home_folder_unless_it_is_told_not_to(tmp_path):
+    pytest.importorskip("brain_edge_conversion.weights.onnx_graph", reason="the build side needs the extra `convert`")
+    for name, command, silent in (
+        ("alone", "import onnxruntime", False),
+        ("ours", "from brain_edge_conversion.weights.onnx_graph import import_onnxruntime as i; i()", True),
+    ):
+        (tmp_path / name).mkdir()
+        heard = listen([sys.executable, "-c", command], tmp_path / name)
+        assert heard.code == 0
+        assert ((heard.internet, heard.home) == ((), ())) is silent, heard
+
+
 @pytest.mark.full
 def test_the_build_side_makes_no_network_call_and_leaves_the_home_folder_empty(network, monkeypatch):
     """NNCF reports usage too, and each conversion is an event of its own."""
     monkeypatch.chdir(network)
     source = ("sealed_network:Tiny", "--spec", "spec.json", "--weights", "weights.pt", "--trust")
+    # weights of its own, in a file of its own: nothing of this is in PyTorch any more
+    torch = pytest.importorskip("torch")
+    kernel, bias = (torch.tensor(values) for values in tiny_weights())
+    plain = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3, padding=1), torch.nn.Softmax(1)).eval()
+    plain[0].load_state_dict({"weight": kernel, "bias": bias.ravel()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # this exporter is deprecated, and needs nothing that is not here
+        sides = {"x": [2, 3, 4]}
+        example = (torch.zeros(1, 1, 8, 8, 8),)
+        torch.onnx.export(plain, example, "net.onnx", dynamo=False, input_names=["x"], dynamic_axes=sides)
     commands = {
+        "onnx": ("convert", "net.onnx", "--spec", "spec.json", "--parity-data", "head.nii.gz", "-o", "from-onnx"),
         "convert": ("convert", *source, "--parity-data", "head.nii.gz", "-o", "fp32"),
         "quantize": ("quantize", "fp32", "--calibration", "tiny.toml", "--max-dice-drop", "0.2", "-o", "int8"),
     }

@@ -56,8 +56,9 @@ def open_pytorch(
 
 def open_onnxruntime(graph: Path, batch: FloatArray, threads: int) -> Callable[[], FloatArray]:
     """A graph with all of its optimisations, on the CPU."""
-    import onnxruntime
+    from brain_edge_conversion.weights.onnx_graph import import_onnxruntime
 
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -127,6 +128,9 @@ def with_batch_norms(module: nn.Module) -> nn.Module:
 
 def save_onnx_int8(graph: Path, calibration: Sequence[FloatArray], path: Path) -> None:
     """A graph of ONNX in INT8: preprocessed, then quantised with ranges from batches (1, C, I, J, K)."""
+    from brain_edge_conversion.weights.onnx_graph import import_onnxruntime
+
+    import_onnxruntime()
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

@@ -357,6 +357,40 @@ def test_onnx_with_weights_in_another_file_is_refused_with_the_way_to_join_them(
         package(tmp_path / "net.onnx", windows_spec(), tmp_path)
 
 
+def outside(name: str) -> Any:
+    """A tensor of one number in a file beside the model."""
+    tensor = onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [1], [1.0])
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="net.data")
+    return tensor
+
+
+def nodes_with_weights_outside(place: str) -> list[Any]:
+    helper = onnx.helper
+    given = helper.make_node("Constant", [], ["w"], value=outside("w"))
+    if place == "constant":
+        return [given, helper.make_node("Add", ["x", "w"], ["y"])]
+    port = helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, None)
+    body = [helper.make_node("Add", ["x", "w"], ["z"])]
+    if place == "constant of a branch":
+        branch = helper.make_graph([given, *body], "branch", [], [port])
+    else:
+        branch = helper.make_graph(body, "branch", [], [port], initializer=[outside("w")])
+    always = helper.make_tensor("always", onnx.TensorProto.BOOL, [], [True])
+    condition = helper.make_node("Constant", [], ["always"], value=always)
+    return [condition, helper.make_node("If", ["always"], ["y"], then_branch=branch, else_branch=branch)]
+
+
+@pytest.mark.parametrize("place", ["constant", "constant of a branch", "initializer of a branch"])
+def test_onnx_with_weights_in_another_file_is_refused_wherever_it_names_them(place: str, tmp_path: Path):
+    """Two files of one hash, and of one record, could hold two networks."""
+    np.ones(1, np.float32).tofile(tmp_path / "net.data")
+    path = onnx_model(tmp_path / "net.onnx", nodes_with_weights_outside(place), shape=OPEN)
+    with pytest.raises(WeightsError, match=r"with its weights in the file, \d tensors \(first: w\) are in another one"):
+        package(path, SPEC, tmp_path)
+
+
 QUANTISED = {"qdq": "FakeQuantize", "operators": "FakeQuantize", "dynamic": "Convolution"}
 """Ways in which onnxruntime quantises -> what OpenVINO makes of the first node that is."""
 

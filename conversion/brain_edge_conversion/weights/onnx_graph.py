@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ from brain_edge.errors import BrainEdgeError, WeightsError
 from brain_edge.runtime.library import read_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _UNKNOWN_OPERATIONS: Final = re.compile(r"No conversion rule found for operations: (.+)")
@@ -52,13 +54,26 @@ def load_onnx(path: Path, sha256: str) -> bytes:
 def _require_whole(model: Any, path: Path) -> None:
     from onnx import TensorProto
 
-    outside = [tensor for tensor in model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL]
+    outside = [tensor for tensor in _tensors(model) if tensor.data_location == TensorProto.EXTERNAL]
     if outside:
         raise WeightsError(
             f"{path}: expected an ONNX model with its weights in the file, {len(outside)} tensors (first: "
-            f"{outside[0].name}) are in another one; join them in Python, "
+            f"{outside[0].name or 'without a name'}) are in another one; join them in Python, "
             f"onnx.save(onnx.load('{path.name}'), 'whole.onnx'), or export with external_data=False"
         )
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Every tensor below a message: initializers, dense or sparse, and those in attributes, branches and functions."""
+    from onnx import TensorProto
+
+    if isinstance(message, TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for each in [value] if hasattr(value, "ListFields") else value:
+                yield from _tensors(each)
 
 
 def _require_rank(model: Any, path: Path) -> None:
@@ -105,6 +120,18 @@ def _where(content: bytes, operation: str) -> str:
     return f"the operator {operation} (node {', '.join(names[:_LISTED])}{more})"
 
 
+def import_onnxruntime() -> Any:
+    """The module onnxruntime, and never its telemetry, which calls out from its import on unless this is set before.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    return onnxruntime
+
+
 class OnnxNetwork(nn.Module):
     """An ONNX model run by onnxruntime, as a module: what PyTorch is for the other sources.
 
@@ -119,9 +146,7 @@ class OnnxNetwork(nn.Module):
 
     def __init__(self, content: bytes, source: str) -> None:
         super().__init__()
-        import onnxruntime
-
-        onnxruntime.disable_telemetry_events()
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
