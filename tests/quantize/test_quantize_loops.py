@@ -11,7 +11,7 @@ from brain_edge.spec import Network, WholeStack
 from brain_edge_conversion.budget.coverage import int8_share, layer_costs
 from brain_edge_conversion.convert.trace import trace_network
 from brain_edge_conversion.networks.tcup_gan import TCuPGANGenerator
-from brain_edge_conversion.quantize.ladder import Setting
+from brain_edge_conversion.quantize.ladder import Ranges, Setting
 from brain_edge_conversion.quantize.loops import loops_of, quantise_around_loops
 from brain_edge_conversion.quantize.networks import quantise
 
@@ -71,3 +71,58 @@ def test_a_layer_in_a_loop_counts_once_for_each_slice(model):
     """The first loop: 4 x 4 gates of 3 x 3 over 4 hidden channels, 64 x 64 places, once a slice; inputs before it."""
     (cost, *_) = [cost for cost in layer_costs(model, SHAPE) if "Loop" in cost.name]
     assert cost.multiply_adds == SHAPE[0] * 64 * 64 * (4 * 4) * 4 * 9
+
+
+# --- branches, and loops that take the input itself
+
+
+class Counted(torch.nn.Module):
+    """A loop whose count comes from the shape of the input, which it therefore takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.again = torch.nn.Conv3d(1, 8, 3, padding=1), torch.nn.Conv3d(8, 8, 3, padding=1)
+        self.last = torch.nn.Conv3d(8, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, rounds = torch.relu(self.first(x)), 0
+        while rounds < int(x.shape[2]) // 8:
+            y, rounds = torch.relu(self.again(y) + y), rounds + 1
+        return self.last(y)  # type: ignore[no-any-return]
+
+
+class Branching(torch.nn.Module):
+    """A branch between two convolutions, whose result the network gives as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.even = torch.nn.Conv3d(1, 8, 3, padding=1), torch.nn.Conv3d(8, 2, 3, padding=1)
+        self.odd = torch.nn.Conv3d(8, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.first(x))
+        if x.shape[2] % 2 == 0:
+            return self.even(y)  # type: ignore[no-any-return]
+        else:  # noqa: RET505  # what TorchScript makes a branch of
+            return self.odd(y)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("network", [Counted, Branching])
+@pytest.mark.parametrize("ranges", Ranges)
+def test_what_is_around_loops_and_branches_is_quantised_and_they_are_not(network, ranges, tmp_path):
+    from brain_edge.runtime.library import import_openvino
+
+    ov = import_openvino()
+    torch.manual_seed(0)
+    batch = np.random.default_rng(0).random((1, 1, 16, 16, 16), dtype=np.float32)
+    graph = ov.convert_model(torch.jit.script(network().eval()), example_input=torch.zeros(batch.shape))
+    graph.reshape(list(batch.shape))
+    np.save(tmp_path / "input.npy", batch)
+    quantised = quantise(graph, [tmp_path / "input.npy"], Setting(ranges=ranges))
+    costs = layer_costs(quantised, batch.shape)
+    inside = [cost for cost in costs if cost.name.startswith("prim::")]
+    assert inside
+    assert not any(cost.quantised for cost in inside)
+    assert 0 < int8_share(costs) < 1
+    given = [ov.Core().compile_model(each, "CPU")(batch)[0].ravel() for each in (graph, quantised)]
+    assert np.corrcoef(*given)[0, 1] > 0.9

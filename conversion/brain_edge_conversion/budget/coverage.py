@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from brain_edge.bench.operations import WEIGHTED, is_integer, multiply_adds
+from brain_edge.bench.operations import WEIGHTED, bodies_of, is_integer, multiply_adds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +20,8 @@ TRANSPARENT: Final = frozenset(
 )
 """Operations that move integers without computing: what is quantised before them is quantised after them."""
 
-LOOPS: Final = frozenset({"Loop", "TensorIterator"})
-"""Operations with a graph of their own, which they run many times."""
+LOOPS: Final = frozenset({"Loop", "TensorIterator", "If"})
+"""Operations with graphs of their own, which they run many times, or one of two."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,20 @@ def layer_costs(model: Any, shape: Sequence[int]) -> tuple[LayerCost, ...]:
 
 
 def _loop_costs(model: Any, rounds: int) -> Iterator[LayerCost]:
-    """The layers in the bodies of loops, which go over the first axis of the input; they are never quantised."""
+    """The layers in the bodies of loops, which go over the first axis of the input; they are never quantised.
+
+    Of a branch both sides count, unless the shapes decide: the side that never runs has none.
+    """
     for loop in model.get_ordered_ops():
-        if loop.get_type_name() in LOOPS:
-            for node in loop.get_function().get_ordered_ops():
-                if node.get_type_name() in WEIGHTED:
+        for body in bodies_of(loop):
+            for node in body.get_ordered_ops():
+                if node.get_type_name() in WEIGHTED and not (loop.get_type_name() == "If" and _has_no_shape(node)):
                     name = f"{loop.get_friendly_name()}/{node.get_friendly_name()}"
                     yield LayerCost(name, node.get_type_name(), rounds * multiply_adds(node), quantised=False)
+
+
+def _has_no_shape(node: Any) -> bool:
+    return bool(node.get_output_partial_shape(0).is_dynamic)
 
 
 def int8_share(layers: Sequence[LayerCost]) -> float:

@@ -45,8 +45,8 @@ def quantise_around_loops(
             results keep their names.
     """
     values = [_what_loops_give(model, batch) for batch in batches]
-    around, loops = _cut(model.clone())
-    return _joined(quantise(around, values), loops)
+    around, loops, end = _cut(model.clone())
+    return _joined(quantise(around, values), loops, end)
 
 
 def _what_loops_give(model: Any, batch: FloatArray) -> Values:
@@ -68,38 +68,47 @@ def _ports(loops: Sequence[Any]) -> Iterator[tuple[str, Any]]:
                 yield f"{_GIVEN}-{place}-{number}", port
 
 
-def _cut(model: Any) -> tuple[Any, list[Any]]:
-    """The graph without its loops, and the loops; the model itself is used up."""
+def _takers(loops: Sequence[Any], end: Any) -> Iterator[tuple[str, Any]]:
+    """The input of the graph's result and those of the loops, by the name that what each takes has after the cut."""
+    yield _EXIT, end.input(0)
+    for place, loop in enumerate(loops):
+        for number, port in enumerate(loop.inputs()):
+            yield f"{_TAKEN}-{place}-{number}", port
+
+
+def _cut(model: Any) -> tuple[Any, list[Any], Any]:
+    """The graph without its loops, the loops, and the result; the model itself is used up."""
     ops = operations()
     (entrance,), (end,), loops = model.get_parameters(), model.get_results(), loops_of(model)
-    parameters, results = [_named(entrance, _ENTRANCE)], [end]
-    end.set_friendly_name(_EXIT)
+    parameters, results = [_named(entrance, _ENTRANCE)], []
     for name, port in list(_ports(loops)):
         parameter = _named(ops.parameter(port.get_partial_shape(), port.get_element_type()), name)
         _hand_over(port, parameter.output(0))
         parameters.append(parameter)
-    for place, loop in enumerate(loops):
-        for number, value in enumerate(loop.input_values()):
-            if value.get_node().get_type_name() != "Constant":
-                result = ops.result(value)
-                result.set_friendly_name(f"{_TAKEN}-{place}-{number}")
-                results.append(result)
-    return import_openvino().Model(results, parameters, "around"), loops
+    for name, port in _takers(loops, end):
+        # NNCF loses the name of a result that an input is: who takes that finds it by its own
+        if port.get_source_output().get_node().get_type_name() not in ("Constant", "Parameter"):
+            result = ops.result(port.get_source_output())
+            result.set_friendly_name(name)
+            results.append(result)
+    return import_openvino().Model(results, parameters, "around"), loops, end
 
 
-def _joined(quantised: Any, loops: Sequence[Any]) -> Any:
+def _joined(quantised: Any, loops: Sequence[Any], end: Any) -> Any:
     """The quantised graph with its loops in their places."""
     parameters = {node.get_friendly_name(): node for node in quantised.get_parameters()}
     results = {node.get_friendly_name(): node for node in quantised.get_results()}
-    for place, loop in enumerate(loops):
-        for number in range(loop.get_input_size()):
-            if (result := results.get(f"{_TAKEN}-{place}-{number}")) is not None:
-                loop.input(number).replace_source_output(result.input_value(0))
+    for name, port in _takers(loops, end):
+        source = port.get_source_output().get_node()
+        if name in results:
+            port.replace_source_output(results[name].input_value(0))
+        elif source.get_type_name() == "Parameter":
+            port.replace_source_output(parameters[source.get_friendly_name()].output(0))
     for place, loop in enumerate(loops):
         for number in range(loop.get_output_size()):
             if (parameter := parameters.get(f"{_GIVEN}-{place}-{number}")) is not None:
                 _hand_over(parameter.output(0), loop.output(number))
-    return import_openvino().Model([results[_EXIT]], [parameters[_ENTRANCE]], "quantised")
+    return import_openvino().Model([end], [parameters[_ENTRANCE]], "quantised")
 
 
 def _named(parameter: Any, name: str) -> Any:

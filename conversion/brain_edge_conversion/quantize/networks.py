@@ -10,6 +10,7 @@ import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
+from brain_edge.bench.child import CrashError
 from brain_edge.bench.operations import WEIGHTED
 from brain_edge.runtime.library import forbid_telemetry, operations
 from brain_edge_conversion.budget.capture import load_inputs, middle
@@ -54,6 +55,9 @@ def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: C
             whose activations would not fit into memory the middle.
         setting: how.
         keep_float: names of layers that stay in floating point.
+
+    Raises:
+        CrashError: NNCF cannot quantise it.
     """
     nncf = import_nncf()
     nncf.set_log_level(logging.ERROR)
@@ -67,14 +71,18 @@ def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: C
     def by_nncf(graph: Any, dataset: Any) -> Any:
         # NNCF draws its progress on stdout, which belongs to the results of the command
         with contextlib.redirect_stdout(sys.stderr), statistics_while_computing(nncf.openvino.engine, graph):
-            return nncf.quantize(
-                graph,
-                dataset,
-                preset=nncf.QuantizationPreset(setting.preset.value),
-                subset_size=len(inputs),
-                ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
-                advanced_parameters=_advanced(setting),
-            )
+            try:
+                return nncf.quantize(
+                    graph,
+                    dataset,
+                    preset=nncf.QuantizationPreset(setting.preset.value),
+                    subset_size=len(inputs),
+                    ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
+                    advanced_parameters=_advanced(setting),
+                )
+            except Exception as error:  # of NNCF, of OpenVINO within it, and whatever a graph does to either
+                reason = " ".join(str(error).split())[:300] or "it does not say why"
+                raise CrashError(f"NNCF cannot quantise this graph ({type(error).__name__}: {reason})") from error
 
     if loops_of(model):
         batches = (load(path) for path in inputs)
