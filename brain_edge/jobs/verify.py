@@ -8,7 +8,7 @@ import msgspec
 
 from brain_edge.engine.phantom_study import outcome, stand_in
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.errors import BrainEdgeError
+from brain_edge.errors import BrainEdgeError, InputError, PackageError
 from brain_edge.image.metrics import least_dice
 from brain_edge.io.nifti import read_numbers
 from brain_edge.runtime.session import cpu_capabilities, runtime_version
@@ -49,13 +49,17 @@ def verify(package: ModelPackage, options: RuntimeOptions) -> Verification:
     """Run the self-test of an opened package (its hashes have been checked by opening it).
 
     Raises:
+        PackageError: a mask that was shipped cannot be read, or is of another grid.
         BrainEdgeError: the mask of the phantom is not the one that was shipped, or too far from the baseline's.
     """
     test = package.manifest.self_test
     found = outcome(Segmenter.open(package, options, alone=True), stand_in(test.phantom, package.spec))
     # not as Volumes, which refuse an empty image: a model may rightly find nothing in a phantom
     files = (test.mask, test.baseline) if test.baseline else (test.mask,)
-    scores = [least_dice(found, read_numbers(package.folder / file)[0]) for file in files]
+    try:
+        scores = [least_dice(found, read_numbers(package.folder / file)[0]) for file in files]
+    except (InputError, ValueError) as error:
+        raise PackageError(f"the self-test has no mask to compare with ({error}); copy the package again") from error
     leasts = (test.minimum_dice, test.minimum_baseline_dice)
     whose = ("the mask that was shipped", "the mask of the package that it was made of")
     for score, least, whom in zip(scores, leasts, whose, strict=False):

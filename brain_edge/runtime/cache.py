@@ -103,7 +103,7 @@ def load(folder: Path, key: GraphKey) -> bytes | None:
     """What OpenVINO has exported for this key; None where there is no such entry or it is not whole."""
     path = folder / key.file_name
     try:
-        content = path.read_bytes()
+        content = path.read_bytes() if path.is_file() else b""  # a pipe would never end
     except OSError:
         return None
     header = _header(content)
@@ -135,6 +135,8 @@ def entries(folder: Path) -> Iterator[CacheEntry]:
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of compiled graphs, there is none")
     for path in sorted(folder.glob(f"*{SUFFIX}")):
+        if not path.is_file():
+            continue
         with path.open("rb") as file:
             header = _header(file.read(MOST_HEADER_BYTES))
         yield CacheEntry(path, path.stat().st_size, None if header is None else header.key)

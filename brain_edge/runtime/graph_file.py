@@ -21,9 +21,18 @@ def read_graph(path: Path, spec: ModelSpec) -> Any:
     """Read an IR and compare the spec that it carries with the manifest's.
 
     Raises:
-        PackageError: the graph was made for another spec than the manifest states.
+        PackageError: OpenVINO cannot read it, it has not one input and one output, or it was made for another spec
+            than the manifest states.
     """
-    model = read_model(path)
+    try:
+        model = read_model(path)
+        whole = (len(model.inputs), len(model.outputs)) == (1, 1)
+    except RuntimeError as error:
+        if "alloc" in str(error):  # that is about memory, and not about the file
+            raise
+        whole = False
+    if not whole:
+        raise PackageError(f"{path}: expected a graph of one input and one output; convert or copy the package again")
     key = [RT_INFO, "spec"]
     carried = model.get_rt_info(key).astype(str) if model.has_rt_info(key) else None
     if carried != canonical_json(spec).decode():

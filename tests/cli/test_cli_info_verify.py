@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from cli_program import make_package, refused, succeed
 
-from brain_edge.package import ModelPackage, open_package
+from brain_edge.package import ModelPackage, graph_path, open_package
 from brain_edge_conversion.sealing.writer import seal
 
 if TYPE_CHECKING:
@@ -133,3 +133,27 @@ def _empty(path: Path, planes: int | None) -> None:
     labels = np.asarray(mask.dataobj).astype(np.uint8)
     labels[:planes] = 0
     nibabel.save(nibabel.Nifti1Image(labels, mask.affine), path)
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", bytes(352)])
+def test_a_self_test_mask_that_cannot_be_read_is_damage(content, tmp_path):
+    """With the right hash: a builder's fault, or tampering."""
+    folder = tmp_path / "package"
+    manifest = make_package(folder).manifest
+    (folder / manifest.self_test.mask).write_bytes(content)
+    seal(folder, msgspec.structs.replace(manifest, files={}))
+    assert "the self-test has no mask to compare with" in refused(5, "verify", folder)
+
+
+@pytest.mark.parametrize(
+    "change", [('strides="1', 'strides="x'), ('size="216"', 'size="9999"'), ('"Result"', '"Relu"')]
+)
+def test_a_graph_that_openvino_cannot_read_is_damage_and_no_lack_of_memory(change, tmp_path):
+    folder = tmp_path / "package"
+    manifest = make_package(folder).manifest
+    graph = folder / graph_path("tiny")
+    graph.write_text(graph.read_text().replace(*change))
+    seal(folder, msgspec.structs.replace(manifest, files={}))
+    said = refused(5, "verify", folder)
+    assert "expected a graph of one input and one output; convert or copy the package again" in said
+    assert "memory" not in said

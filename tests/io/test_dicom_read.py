@@ -30,6 +30,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from brain_edge.errors import InputError
 from brain_edge.image.geometry import Geometry
 from brain_edge.io.dicom import DicomSource, SeriesInfo, choose_series, list_series, read_series
 
@@ -184,6 +185,18 @@ def test_a_zip_is_read_like_its_folder_and_nothing_is_unpacked(tmp_path: Path):
     assert_same(read(tmp_path / "study.zip"), series.values, series.geometry)
     assert sorted(tmp_path.rglob("*")) == before
     assert not (tmp_path.parent.parent / "climb").exists()
+
+
+@pytest.mark.parametrize(("offset", "byte"), [(6, 110), (46, 0xFF)], ids=["version", "name"])
+def test_a_damaged_list_of_a_zip_is_refused(offset: int, byte: int, tmp_path: Path):
+    """A version of the format that there is not, and a name that is no UTF-8."""
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        archive.writestr("ä.dcm", bytes(200))
+    content = bytearray((tmp_path / "study.zip").read_bytes())
+    content[content.rindex(b"PK\x01\x02") + offset] = byte
+    (tmp_path / "study.zip").write_bytes(content)
+    with pytest.raises(InputError, match=r"study\.zip: the zip is damaged or truncated; copy it again"):
+        read(tmp_path / "study.zip")
 
 
 def test_what_writing_needs_travels_in_the_header_without_pixels(tmp_path: Path):

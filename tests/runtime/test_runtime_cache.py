@@ -55,6 +55,12 @@ def entry(package, tmp_path):
 
 
 class TestAnEntry:
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+    def test_that_is_a_pipe_is_none_and_is_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / KEY.file_name)
+        assert cache.load(tmp_path, KEY) is None
+        assert list(cache.entries(tmp_path)) == []
+
     def test_is_what_was_stored(self, tmp_path):
         cache.store(tmp_path, KEY, b"compiled")
         assert cache.load(tmp_path, KEY) == b"compiled"

@@ -285,6 +285,36 @@ class TestRefusals:
         with pytest.raises(InputError, match=r"inference.yaml: expected what a MONAI bundle .*python/object/apply"):
             resolve(Request(source=str(bundle)))
 
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("x: 2001-99-99", "something else"),
+            ("x: !!int abc", "something else"),
+            ("x: !!timestamp abc", "something else"),
+            ("x: !!bool abc", "something else"),
+            ("a: &a [1]\nb: [" * 3000, "something else"),
+            ("".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else '1'] * 10)}]\n" for n in range(40)), "100000"),
+            ("a: &a [1, *a]", "at most 100000 values, its aliases give more"),
+        ],
+    )
+    def test_yaml_that_its_parser_chokes_on_is_refused(self, text, words, network, tmp_path):
+        bundle = write_bundle(tmp_path / "bundle", network, suffix="yaml")
+        (bundle / "configs/inference.yaml").write_text(text)
+        with pytest.raises(InputError, match=rf"inference.yaml: .*{words}"):
+            resolve(Request(source=str(bundle)))
+
+    @pytest.mark.parametrize(
+        ("size", "words"),
+        [("@b0", "at most 100000 values at inferer::roi_size"), ([10**400] * 3, "one that no float can hold")],
+    )
+    def test_values_that_never_end_are_refused(self, size, words, network, tmp_path):
+        """40 lists that each refer ten times to the next one, and a number of 400 digits."""
+        growing = {f"b{number}": [f"@b{number + 1}"] * 10 for number in range(40)} | {"b40": 1}
+        config = growing | {"inferer": WINDOWS | {"roi_size": size}}
+        bundle = write_bundle(tmp_path / "bundle", network, config, suffix="yaml")
+        with pytest.raises(InputError, match=words):
+            resolve(Request(source=str(bundle)))
+
     @pytest.mark.parametrize("name", ["configs/metadata.json", "configs/inference.json"])
     def test_a_missing_file_is_named(self, name, network, tmp_path):
         bundle = write_bundle(tmp_path / "bundle", network)

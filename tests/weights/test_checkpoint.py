@@ -338,3 +338,28 @@ def test_the_safetensors_that_brainchop_publishes_as_pth_are_read(model):
     assert {key: list(value.shape) for key, value in state.items()} == {
         key: entry["shape"] for key, entry in header.items() if key != "__metadata__"
     }
+
+
+def newer_zip(path: Path) -> Path:
+    """One byte of the central directory changed: a version of the format that there is not."""
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x01\x02") + 6] = 110
+    path.write_bytes(content)
+    return path
+
+
+def test_a_zip_of_a_version_that_there_is_not_is_refused(tmp_path):
+    torch.save({"w": torch.ones(1)}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"w\.pt: the checkpoint is truncated or damaged \(zip file version 11"):
+        load_state_dict(newer_zip(tmp_path / "w.pt"))
+
+
+def test_torchscript_that_is_damaged_inside_is_refused(script, monkeypatch):
+    """What PyTorch raises then is of any kind."""
+
+    def load(*_args: object, **_options: object) -> None:
+        raise IndexError("Argument passed to at() was not in the map")
+
+    monkeypatch.setattr(torch.jit, "load", load)
+    with pytest.raises(WeightsError, match=r"the TorchScript archive is damaged \(Argument passed to at\(\)"):
+        load_torchscript(script, sha256_of(script))

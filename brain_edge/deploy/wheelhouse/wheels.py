@@ -55,7 +55,7 @@ def read_wheel(path: Path) -> Wheel:
         with zipfile.ZipFile(path) as archive:
             (member,) = (name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
             raw, _ = parse_email(archive.read(member))
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: expected a wheel (.whl) with its metadata, and could not read it: {error}") from None
     return Wheel(
         path=path,

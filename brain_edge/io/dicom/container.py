@@ -37,6 +37,10 @@ _BARE: Final = re.compile(
 """A data set without preamble, as ACR-NEMA and some archives store it: it begins low in the group 0002 or 0008."""
 
 
+BROKEN_ZIP: Final = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
+"""What `zipfile` raises of a damaged archive: also names that are no text, and versions that there are not."""
+
+
 @dataclass(frozen=True)
 class DicomPart:
     """One file that may be DICOM.
@@ -89,7 +93,7 @@ class Container:
         try:
             with self._archive.open(part.name) as stream:
                 return _begins_as_dicom(stream.read(_HEAD_BYTES))
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        except BROKEN_ZIP:
             return part.looks_like_dicom  # damaged or encrypted: reading it will say so
 
     def _path(self, part: DicomPart) -> Path:
@@ -106,7 +110,7 @@ class Container:
             raise InputError(f"{self.root}: {part.place} is encrypted; unpack the zip and give the folder")
         try:
             return archive.read(info)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        except BROKEN_ZIP as error:
             raise InputError(f"{self.root}: {part.place} is damaged in the zip; copy or export it again") from error
 
 
@@ -127,7 +131,7 @@ def open_container(root: Path | str) -> Iterator[Container]:
         elif zipfile.is_zipfile(root) and not _is_dicom(root):
             try:
                 archive = stack.enter_context(zipfile.ZipFile(root))
-            except (zipfile.BadZipFile, OSError) as error:
+            except (*BROKEN_ZIP, OSError) as error:
                 raise InputError(f"{root}: the zip is damaged or truncated; copy it again") from error
             names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
             if len(set(names)) < len(names):

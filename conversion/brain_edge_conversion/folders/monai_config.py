@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.errors import InputError
-from brain_edge_conversion.folders.reading import read_json, read_yaml
+from brain_edge_conversion.folders.reading import MOST_VALUES, read_json, read_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 MADE_BY: Final = "a MONAI bundle"
@@ -24,6 +25,7 @@ REFERENCE: Final = re.compile(r"@(\w+(?:(?:#|::)\w+)*)")
 """`@name`, or `@name::part::0`, as the whole of a value."""
 KNOWN_MARKS: Final = {"_target_", "_disabled_", "_desc_", "_mode_"}
 DEEPEST: Final = 50
+LARGEST: Final = 2**53
 
 
 @dataclass(frozen=True)
@@ -105,23 +107,28 @@ class Config:
                 raise InputError(f"{self.path}: expected something at {target}{where}, got nothing there")
         return self.followed(value, place, depth)
 
-    def data(self, value: Any, place: str, depth: int = 0) -> Any:
+    def data(self, value: Any, place: str, depth: int = 0, counter: Iterator[int] | None = None) -> Any:
         """A value with every reference in it followed, that is data all the way down.
 
         Raises:
-            InputError: there is a component, an expression or a macro in it.
+            InputError: there is a component, an expression or a macro in it, or more than anybody would write.
         """
+        counter = counter or count(1)
+        if next(counter) > MOST_VALUES:
+            raise InputError(f"{self.path}: expected at most {MOST_VALUES} values at {place}, its references give more")
         if depth > DEEPEST:
             raise InputError(f"{self.path}: the references at {place} go round in a circle")
         value = self.followed(value, place)
         if isinstance(value, list):
-            return [self.data(each, f"{place}::{number}", depth + 1) for number, each in enumerate(value)]
+            return [self.data(each, f"{place}::{number}", depth + 1, counter) for number, each in enumerate(value)]
         if isinstance(value, dict):
             if "_target_" in value:
                 raise InputError(
                     f"{self.path}: expected data at {place}, got {value['_target_']}, which would be run; {ELSEWHERE}"
                 )
-            return {key: self.data(each, f"{place}::{key}", depth + 1) for key, each in value.items()}
+            return {key: self.data(each, f"{place}::{key}", depth + 1, counter) for key, each in value.items()}
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise InputError(f"{self.path}: expected a number at {place}, got one that no float can hold")
         return value
 
     def component(self, value: Any, place: str) -> Component | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Kind = TypeVar("Kind")
+MOST_VALUES: Final = 100_000
+"""In a configuration, with all that it refers to: more are made of a few lines that refer to each other."""
 
 
 def read_json(path: Path, kind: type[Kind], made_by: str) -> Kind:
@@ -45,10 +48,25 @@ def read_yaml(path: Path, made_by: str) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file, which {made_by} writes; copy the whole folder")
     try:
-        return yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        content = yaml.safe_load(path.read_bytes())
+        size = _values(content, {})
+    except Exception as error:  # its constructors fail in any way on dates, numbers and truths that are none
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: expected what {made_by} writes, got something else ({reason})") from error
+    if size > MOST_VALUES:
+        raise InputError(f"{path}: expected at most {MOST_VALUES} values, its aliases give more")
+    return content
+
+
+def _values(value: Any, known: dict[int, float]) -> float:
+    """How many values one is when its aliases are written out; endless where it holds itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf  # while it is counted
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_values(each, known) for each in parts)
+    return known[id(value)]
 
 
 def as_type(value: Any, kind: type[Kind], path: Path, made_by: str) -> Kind:

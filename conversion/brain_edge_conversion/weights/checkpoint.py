@@ -207,7 +207,7 @@ def load_torchscript(path: Path, sha256: str | None) -> torch.jit.ScriptModule:
     try:
         load = cast("Callable[..., torch.jit.ScriptModule]", torch.jit.load)  # ships without annotations
         return load(io.BytesIO(program), map_location="cpu")
-    except RuntimeError as error:
+    except Exception as error:  # a damaged archive can fail in any way
         raise WeightsError(f"{path}: the TorchScript archive is damaged ({_first_line(error)})") from error
 
 
@@ -215,7 +215,7 @@ def _zip_format(path: Path) -> WeightsFormat:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.rpartition("/")[2] for name in archive.namelist()}
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, ValueError, RuntimeError, OSError) as error:  # also of names and versions
         raise WeightsError(f"{path}: the checkpoint is truncated or damaged ({error}); fetch it again") from error
     if {"model.json", "archive_format"} <= names or "serialized_exported_program.json" in names:
         return WeightsFormat.EXPORTED
@@ -313,7 +313,7 @@ def _pickle_bytes(path: Path) -> bytes:
             name = next(name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
             with archive.open(name) as stream:
                 return stream.read(_PICKLE_LIMIT_BYTES)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError):  # a damaged pickle names nothing
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):  # a damaged pickle names nothing
         return b""
 
 

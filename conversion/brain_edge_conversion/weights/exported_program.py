@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ def load_exported(path: Path, sha256: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            logging.disable(logging.CRITICAL)  # torch logs the traceback of what is raised and said here
             return torch.export.load(io.BytesIO(content))
     except Exception as error:  # a damaged archive can fail in any way
         reason = (str(error).strip().splitlines() or ["no further detail"])[0][:200]
@@ -41,6 +43,8 @@ def load_exported(path: Path, sha256: str) -> Any:
             f"{path}: PyTorch {torch.__version__} does not load this torch.export program ({type(error).__name__}: "
             f"{reason}); it is damaged or was saved by another version: export it again with this one"
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def input_shape(program: Any, source: str) -> tuple[int, ...]:
