@@ -18,7 +18,7 @@ from brain_edge.spec import Activation, Network, SlidingWindow, Stage
 from brain_edge.spec.steps import Argmax, Restore, Threshold
 from brain_edge_conversion.convert.rewrites.dropout import idle_dropouts
 from brain_edge_conversion.convert.rewrites.final_activation import drop_final_activation, final_activation, with_logits
-from brain_edge_conversion.convert.rewrites.outputs import OneOutput, describe_outputs, with_one_output
+from brain_edge_conversion.convert.rewrites.outputs import OneOutput, describe_outputs, only_output, with_one_output
 
 RESTORE = Restore(interpolation=Interpolation.NEAREST)
 IMAGE = torch.randn(1, 2, 4, 5, 6, generator=torch.Generator().manual_seed(0))
@@ -151,6 +151,20 @@ def test_a_network_of_one_output_is_not_wrapped():
 def test_an_output_that_is_not_there_is_refused_with_those_that_are(network, key, words):
     with pytest.raises(BrainEdgeError, match=words):
         OneOutput(network, key)(IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("returned", "key"),
+    [(IMAGE, None), ([IMAGE], 0), ((None, IMAGE), 1), ({"out": IMAGE, "aux": None}, "out")],
+)
+def test_one_tensor_is_found_whatever_it_comes_in(returned: object, key: int | str | None):
+    assert only_output(nn.Identity(), returned) == key
+
+
+@pytest.mark.parametrize("returned", [[IMAGE, IMAGE], ([IMAGE],), {}, None, {"a": IMAGE, "b": IMAGE}])
+def test_what_is_not_one_tensor_is_refused(returned: object):
+    with pytest.raises(BrainEdgeError, match=r"expected a network with one output, Identity returns "):
+        only_output(nn.Identity(), returned)
 
 
 def test_what_is_no_output_at_all_is_named_by_its_type():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import warnings
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,11 +22,14 @@ from brain_edge.image.phantom import make_study
 from brain_edge.package.digest import sha256_of
 from brain_edge.spec import SlidingWindow, canonical_json
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
+from brain_edge_conversion.convert.rewrites.parametrised import bake_weights
 from brain_edge_conversion.demo.published_network import reference_segmenter
 from brain_edge_conversion.folders.reading import stated
 from brain_edge_conversion.recipe import same_each_time
 from brain_edge_conversion.sources import Request, Resolved, resolve
 from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
+from brain_edge_conversion.weights.exported_program import load_exported
+from brain_edge_conversion.weights.onnx_graph import OnnxNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,8 +80,6 @@ def export_program(network: nn.Module, path: Path, *, fixed: bool = True) -> Non
 
 @pytest.mark.filterwarnings("ignore")
 def export_onnx(network: nn.Module, path: Path, **options: Any) -> None:
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # this exporter is deprecated, and needs nothing that is not here
         torch.onnx.export(network, (torch.zeros(1, 1, SIDE, SIDE, SIDE),), path, dynamo=False, **options)
@@ -236,6 +239,28 @@ def test_a_truncated_file_is_refused(name: str, tmp_path: Path):
     assert not (tmp_path / "package").exists()
 
 
+def test_a_program_that_is_damaged_inside_is_refused_and_pytorch_says_nothing_of_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    export_program(unet(), tmp_path / "whole.pt2")
+    with zipfile.ZipFile(tmp_path / "whole.pt2") as whole, zipfile.ZipFile(tmp_path / "net.pt2", "w") as damaged:
+        for name in whole.namelist():
+            damaged.writestr(name, b"{" if name.endswith("model.json") else whole.read(name))
+    capfd.readouterr()
+    with pytest.raises(WeightsError, match=r"net\.pt2: PyTorch .* does not load this torch\.export program"):
+        load_exported(tmp_path / "net.pt2", sha256_of(tmp_path / "net.pt2"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_onnx_that_onnxruntime_does_not_load_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    node = onnx.helper.make_node("FancyNorm", ["x"], ["y"], domain="com.acme")
+    content = onnx_model(tmp_path / "net.onnx", [node], shape=OPEN).read_bytes()
+    capfd.readouterr()
+    with pytest.raises(WeightsError, match=r"net\.onnx: onnxruntime, .*, does not load this model"):
+        OnnxNetwork(content, "net.onnx")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_whole_module_pickled_is_refused_by_what_it_would_import(tmp_path: Path):
     torch.save(unet(), tmp_path / "net.pt")
     words = r"net\.pt: loading it would run code: it asks for monai\.networks\.nets\.\w+"
@@ -289,6 +314,80 @@ def test_a_file_of_fixed_sides_is_refused_where_the_steps_give_others(name: str,
     words = r"give it whatever the image gives|does not take an input of \(1, 1, 64"
     with pytest.raises(BrainEdgeError, match=words):
         package(tmp_path / name, SPEC, tmp_path)
+
+
+# --- one output, whatever it comes in
+
+
+class Wrapped(nn.Module):
+    """A network that returns one tensor in something else."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.network, self.form = unet(), form
+
+    def forward(self, x: torch.Tensor) -> Any:
+        y = self.network(x)
+        return {"list": [y], "tuple": (y, None), "dict": {"out": y}}[self.form]
+
+
+@pytest.mark.parametrize(
+    ("form", "name"), [("list", "net.pt2"), ("tuple", "net.pt2"), ("dict", "net.ts"), ("list", "module")]
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_one_output_is_taken_out_of_what_it_comes_in(
+    form: str, name: str, expected: np.ndarray[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    if name == "module":
+        (tmp_path / "wrapped_net.py").write_text(
+            "from test_source_files import Wrapped\n\n\ndef build():\n    return Wrapped('list').eval()\n"
+        )
+        monkeypatch.syspath_prepend(str(tmp_path))
+        made = package("wrapped_net:build", windows_spec(), tmp_path, random_weights=True)
+    elif name == "net.ts":
+        example = torch.zeros(1, 1, SIDE, SIDE, SIDE)
+        torch.jit.save(torch.jit.trace(Wrapped(form).eval(), example, strict=False), tmp_path / name)
+        made = package(tmp_path / name, windows_spec(), tmp_path)
+    else:
+        EXPORTS[name](Wrapped(form).eval(), tmp_path / name)
+        made = package(tmp_path / name, windows_spec(), tmp_path)
+    assert np.mean(Segmenter.open(made.folder)(STUDY).mask.labels == expected) > 0.999
+
+
+# --- weights that are computed from others
+
+
+class Normed(nn.Module):
+    """Weights by all kinds of norms, one of them in a head that only training runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        norms = nn.utils.parametrizations
+        self.first = norms.weight_norm(nn.Conv3d(1, 4, 3, padding=1))
+        self.second = norms.spectral_norm(nn.Conv3d(4, 4, 1))
+        self.third = nn.utils.spectral_norm(nn.Conv3d(4, 4, 1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the old kind is deprecated, and in use
+            self.idle = nn.utils.weight_norm(nn.Conv3d(4, 2, 1))
+            self.last = nn.utils.weight_norm(nn.Conv3d(4, 2, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.third(self.second(self.first(x))))  # type: ignore[no-any-return]
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
+def test_weights_under_a_norm_are_kept_as_they_are_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    wanted = same_each_time(lambda: Normed().eval())
+    with torch.no_grad():
+        expected = wanted(torch.ones(1, 1, 4, 4, 4))
+    bake_weights(wanted)
+    with torch.no_grad():
+        torch.testing.assert_close(wanted(torch.ones(1, 1, 4, 4, 4)), expected, rtol=0, atol=0)
+    (tmp_path / "normed_net.py").write_text(
+        "from test_source_files import Normed\n\n\ndef build():\n    return Normed().eval()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert package("normed_net:build", windows_spec(), tmp_path, random_weights=True).manifest.parity is not None
 
 
 # --- ONNX

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from brain_edge.spec.plan import cost_in_words
 from brain_edge_conversion.convert.draft import Built, onward
+from brain_edge_conversion.convert.rewrites.parametrised import bake_weights
 
 if TYPE_CHECKING:
     from brain_edge_conversion.convert.draft import Order
@@ -20,4 +21,6 @@ def build(draft: Order) -> Built:
     if cost := cost_in_words(draft.source.spec):
         draft.options.report(cost)
     published = {graph.graph: graph.build(draft.weights[graph.graph]) for graph in draft.source.graphs}
+    for module in published.values():
+        bake_weights(module)
     return onward(draft, Built, published=published)

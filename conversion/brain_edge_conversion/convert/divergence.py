@@ -98,7 +98,7 @@ def _leaves_in_order(module: nn.Module, batch: FloatArray) -> list[str]:
     """Leaf modules that run once, in the order in which they do."""
     calls: list[str] = []
     leaves = {name: leaf for name, leaf in module.named_modules() if name and not any(leaf.children())}
-    if isinstance(module, torch.jit.ScriptModule):
+    if any(isinstance(each, torch.jit.ScriptModule) for each in module.modules()):
         return []
     hooks = [
         leaf.register_forward_hook(lambda _leaf, _inputs, _output, name=name: calls.append(name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import torch
 
@@ -10,7 +10,7 @@ from brain_edge.errors import BrainEdgeError, WeightsError
 from brain_edge_conversion.convert.draft import Probed, onward, stage_of
 from brain_edge_conversion.convert.rewrites.dropout import idle_dropouts
 from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms
-from brain_edge_conversion.convert.rewrites.outputs import with_one_output
+from brain_edge_conversion.convert.rewrites.outputs import OneOutput, only_output, with_one_output
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,23 +27,28 @@ def probe(draft: Built) -> Probed:
     """Run every network twice on the same noise.
 
     Raises:
+        BrainEdgeError: it does not return one tensor.
         WeightsError: it is random, does not take the channels of the specification, or returns others.
     """
     for module in draft.published.values():
         idle_dropouts(module)  # refuses those that run
-    for graph in draft.source.graphs:
-        _probe(graph, draft.published[graph.graph], stage_of(draft.source.spec, graph.graph).network)
-    suspects = {graph: trapped_norms(module) for graph, module in draft.published.items()}
-    return onward(draft, Probed, suspects=suspects)
+    published = {
+        graph.graph: _probe(graph, draft.published[graph.graph], stage_of(draft.source.spec, graph.graph).network)
+        for graph in draft.source.graphs
+    }
+    suspects = {graph: trapped_norms(module) for graph, module in published.items()}
+    return onward(draft, Probed, published=published, suspects=suspects)
 
 
-def _probe(source: GraphSource, published: nn.Module, network: Network) -> None:
+def _probe(source: GraphSource, published: nn.Module, network: Network) -> nn.Module:
+    """The network, which returns a tensor from now on."""
     graph, module = source.graph, with_one_output(published, source.output)
     shape = network.execution.example_input(network.channels_in, source.example_shape)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    first, second = (_output(graph, module, noise) for _ in range(2))
-    if not isinstance(first, torch.Tensor) or not isinstance(second, torch.Tensor):
-        return  # what it returns instead is said where it is traced
+    returned = _output(graph, module, noise)
+    if (key := only_output(module, returned)) is not None:
+        module = published = OneOutput(published, key)
+    first, second = (cast("torch.Tensor", _output(graph, module, noise)) for _ in range(2))
     if network.execution.reads_image and first.ndim > 1 and first.shape[1] != network.channels_out:
         raise WeightsError(
             f"{graph}: the network returns {first.shape[1]} channels, the specification says {network.channels_out}; "
@@ -56,6 +61,7 @@ def _probe(source: GraphSource, published: nn.Module, network: Network) -> None:
             f"{difference:.3g} of {largest:.3g}): something in it is random in evaluation mode, such as dropout "
             "with training=True; switch that off, or there is nothing that a conversion could be compared with"
         )
+    return published
 
 
 def _output(graph: str, module: nn.Module, noise: torch.Tensor) -> object:

@@ -15,10 +15,10 @@ from brain_edge_conversion.convert.quantised import quantised_node
 from brain_edge_conversion.convert.rewrites.final_activation import leave_final_activation
 from brain_edge_conversion.convert.rewrites.graph import rewrite_graph
 from brain_edge_conversion.convert.rewrites.input_affine import fold_input_affines
-from brain_edge_conversion.convert.rewrites.outputs import describe_outputs, with_one_output
+from brain_edge_conversion.convert.rewrites.outputs import as_traced, several_outputs, with_one_output
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from brain_edge.image.geometry import Shape
     from brain_edge.spec import Network
@@ -57,7 +57,7 @@ def trace(draft: Rewritten) -> Traced:
 
 def _model(draft: Rewritten, graph: GraphSource, network: Network) -> Any:
     if graph.read is None:
-        module = with_one_output(draft.rewritten[graph.graph].network, graph.output)
+        module = with_one_output(as_traced(draft.rewritten[graph.graph].network), graph.output)
         model = trace_network(module, network, graph.example_shape, has_fixed_sides=graph.has_fixed_sides)
     else:
         model = graph.read(draft.weights[graph.graph])
@@ -106,19 +106,8 @@ def trace_network(module: nn.Module, network: Network, example_shape: Shape, *, 
             "give a module whose forward takes all sequences as channels of one tensor"
         )
     if len(traced.outputs) != 1:
-        raise BrainEdgeError(
-            f"expected a network with one output, {type(module).__name__} returns {_outputs(module, example)}; "
-            "name the one that is meant in the recipe (`output` of its GraphSource), or give a module whose forward "
-            "returns it alone"
-        )
+        with torch.no_grad():
+            raise several_outputs(module, module.eval()(example))
     if not has_fixed_sides:
         traced.reshape(list(network.execution.open_shape(network.channels_in)))
     return traced
-
-
-def _outputs(module: nn.Module, example: Tensor) -> str:
-    """What a network returns in evaluation mode, in words."""
-    import torch
-
-    with torch.no_grad():
-        return describe_outputs(module.eval()(example))

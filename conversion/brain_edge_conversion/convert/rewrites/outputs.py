@@ -7,8 +7,8 @@ traced.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias, cast
 
 import torch
 from torch import nn
@@ -52,6 +52,40 @@ class OneOutput(nn.Module):
 def with_one_output(network: nn.Module, key: Key | None) -> nn.Module:
     """The network itself where no output is named."""
     return network if key is None else OneOutput(network, key)
+
+
+def as_traced(network: nn.Module) -> nn.Module:
+    """What the converter is given: of TorchScript the program, whose one output it finds, but not below a module."""
+    is_script = isinstance(network, OneOutput) and isinstance(network.network, torch.jit.ScriptModule)
+    return cast("OneOutput", network).network if is_script else network
+
+
+def only_output(network: nn.Module, returned: object) -> Key | None:
+    """Where the one tensor is that a network returned in a list, a tuple or a dictionary; None where it is all.
+
+    Raises:
+        BrainEdgeError: it is not one tensor.
+    """
+    if isinstance(returned, torch.Tensor):
+        return None
+    pairs = returned.items() if isinstance(returned, Mapping) else ()
+    found = [(key, each) for key, each in pairs or _numbered(returned) if each is not None]
+    if len(found) == 1 and isinstance(found[0][0], int | str) and isinstance(found[0][1], torch.Tensor):
+        return found[0][0]
+    raise several_outputs(network, returned)
+
+
+def _numbered(returned: object) -> Iterable[tuple[int, object]]:
+    return enumerate(returned) if isinstance(returned, list | tuple) else ()
+
+
+def several_outputs(network: nn.Module, returned: object) -> BrainEdgeError:
+    """The refusal of a network that does not return one tensor."""
+    return BrainEdgeError(
+        f"expected a network with one output, {type(network).__name__} returns {describe_outputs(returned)}; "
+        "name the one that is meant in the recipe (`output` of its GraphSource), or give a module whose forward "
+        "returns it alone"
+    )
 
 
 def describe_outputs(returned: object) -> str:
