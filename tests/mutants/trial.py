@@ -1,0 +1,100 @@
+"""Tests in a process of their own that begins with the heavy libraries imported, and with none of our modules."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+WARM: Final = ("numpy", "scipy.ndimage", "nibabel", "msgspec", "click", "openvino", "torch", "nncf")
+OPTIONS: Final = ("-x", "-q", "-m", "not full and not wheel", "-p", "no:cacheprovider", "--hypothesis-seed=0")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How the tests went: `code` is what pytest ends with, None for those that were stopped after the time limit."""
+
+    code: int | None
+    failed: str
+    seconds: float
+
+
+def warm_up() -> None:
+    """Import what most tests need, once: children then share it."""
+    for name in WARM:
+        importlib.import_module(name)
+
+
+def try_tests(root: Path, tests: Sequence[str], limit_s: float) -> Trial:
+    """Run the tests of the checkout at `root` until the first failure, in a child of this process.
+
+    Args:
+        root: Folder of the checkout; its parent takes what the tests print and write.
+        tests: Files or names of tests, relative to `root`.
+        limit_s: Seconds after which the child and all its children are stopped.
+    """
+    started, report = time.monotonic(), root.parent / "report.json"
+    report.unlink(missing_ok=True)
+    child = os.fork()
+    if child == 0:
+        _become_the_tests(root, tests, report)
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
+        if time.monotonic() - started > limit_s:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return Trial(None, "", time.monotonic() - started)
+        time.sleep(0.05)
+    failed = json.loads(report.read_text("utf-8")) if report.exists() else ""
+    return Trial(os.waitstatus_to_exitcode(ended[1]), failed, time.monotonic() - started)
+
+
+class _FirstFailure:
+    """A plugin that keeps the name of what failed first, collection included."""
+
+    name = ""
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        self._keep(report)
+
+    def pytest_collectreport(self, report: Any) -> None:
+        self._keep(report)
+
+    def _keep(self, report: Any) -> None:
+        if report.failed and not self.name:
+            self.name = report.nodeid
+
+
+def _become_the_tests(root: Path, tests: Sequence[str], report: Path) -> None:
+    """Never returns: whatever happens in here, the child must not go on as the runner."""
+    code = 70
+    try:
+        os.setsid()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with (root.parent / "output.txt").open("w") as output:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+        os.chdir(root)
+        sys.path[:0] = ours = [str(root), str(root / "conversion")]
+        os.environ.update(PYTHONPATH=os.pathsep.join(ours), PYTHONDONTWRITEBYTECODE="1")
+        sys.dont_write_bytecode = True
+        first = _FirstFailure()
+        arguments = [*OPTIONS, f"--basetemp={root.parent / 'temporary'}", *tests]
+        code = int(pytest.main(arguments, plugins=[first]))
+        report.write_text(json.dumps(first.name), "utf-8")
+    finally:
+        if sys.exc_info()[0] is not None:
+            sys.excepthook(*sys.exc_info())
+        sys.stdout.flush()
+        os._exit(code)
