@@ -188,6 +188,30 @@ def test_what_fp32_does_not_have_right_no_budget_can_keep(dice: tuple[float, flo
         assert judge(cases, ALL, AccuracyBudget(max_dice_drop=0.01)).met
 
 
+@pytest.mark.parametrize(
+    ("dice", "refused"),
+    [((0.15, 0.15), True), ((0.1, 0.1, 0.1, 0.45), False), ((0.3, 0.3), False)],
+    ids=["all of it", "one case has more than may go", "the mean has more than may go"],
+)
+def test_a_label_is_refused_only_where_all_of_it_may_be_lost(dice: tuple[float, ...], refused: bool):
+    """Mean and worst case both allow it: 0.2 in the mean, 0.4 in a case."""
+    cases = [with_reference(number, 0.0, baseline=each) for number, each in enumerate(dice, start=1)]
+    if refused:
+        with pytest.raises(UsageError, match="would promise nothing"):
+            judge(cases, ALL, AccuracyBudget(max_dice_drop=0.2))
+    else:
+        assert judge(cases, ALL, AccuracyBudget(max_dice_drop=0.2)).met
+
+
+def test_what_the_baseline_invents_does_not_count_against_its_dice():
+    """Nine patients without a lesion in whom FP32 sees one: Dice 0 there says nothing of how it finds lesions."""
+    invented = [
+        msgspec.structs.replace(with_reference(number, 0.0, baseline=0.0), reference_volume_ml=0.0)
+        for number in range(2, 11)
+    ]
+    assert judge([with_reference(1, 0.0), *invented], ALL, AccuracyBudget(max_dice_drop=0.01)).met
+
+
 def test_nothing_is_promised_of_a_label_that_is_unbound():
     cases = [with_reference(1, 0.0), with_reference(1, 0.9, label=2)]
     assert not judge(cases, ALL, AccuracyBudget()).met

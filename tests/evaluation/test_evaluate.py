@@ -11,11 +11,12 @@ from scipy.spatial.distance import dice as scipy_dissimilarity
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import ImplausibleError, InputError, WeightsError
-from brain_edge.evaluation.cohort import CaseEntry, Split, load_cohort
-from brain_edge.evaluation.compare import ComparedCase, compare, compare_masks
+from brain_edge.evaluation.cohort import CaseEntry, Split, load_case, load_cohort
+from brain_edge.evaluation.compare import ComparedCase, compare, compare_masks, compare_packages
 from brain_edge.evaluation.evaluate import Evaluation, evaluate, format_table
 from brain_edge.evaluation.evidence import spelt
 from brain_edge.image.geometry import Geometry
+from brain_edge.image.identity import image_sha256
 from brain_edge.image.phantom import Phantom
 from brain_edge.image.volume import Mask
 from brain_edge.machine.options import RuntimeOptions
@@ -158,12 +159,12 @@ def test_flags_of_the_plausibility_check_reach_the_report(tmp_path: Path):
     assert [flag.kind for flag in evaluation.without_reference[0].flags] == [FlagKind.EMPTY]
 
 
-def _package(folder: Path, status: WeightsStatus, record: Evidence | None = None) -> ModelPackage:
+def _package(folder: Path, status: WeightsStatus, record: Evidence | None = None, above: float = 300) -> ModelPackage:
     """A package whose network is `max(x, x)`, made with OpenVINO and opened like any other."""
     import openvino as ov
     from openvino import opset13
 
-    spec, file = threshold_spec(300), folder / "package" / graph_path("identity")
+    spec, file = threshold_spec(above), folder / "package" / graph_path("identity")
     x = opset13.parameter([1, 1, -1, -1, -1], np.float32)
     model = ov.Model([opset13.maximum(x, x)], [x])
     model.set_rt_info(canonical_json(spec).decode(), ["brain_edge", "spec"])
@@ -203,6 +204,39 @@ def test_a_package_judged_on_what_it_was_made_with_says_so(tmp_path: Path, split
     assert any("were chosen on cases of this cohort" in line for line in evaluation.limits) is said
     own = evaluate(threshold_model(300), cohort, split)
     assert [case.volume_ml for case in evaluation.without_reference] == [c.volume_ml for c in own.without_reference]
+
+
+def test_what_an_earlier_change_of_the_package_has_seen_is_said_too(tmp_path: Path):
+    """Tuned on this cohort, then quantised on another one."""
+    cohort = _cohort(tmp_path, make_case(tmp_path, "a", Split.VALIDATION))
+    package = _package(tmp_path, WeightsStatus.TRAINED, evidence(before=evidence(cohort_sha256=cohort.sha256)))
+    limits = evaluate(package, cohort, options=RuntimeOptions(threads=1)).limits
+    assert any("were chosen on cases of this cohort" in line for line in limits)
+
+
+def test_one_image_of_a_case_that_was_seen_before_is_enough_to_say_so(tmp_path: Path):
+    """The other sequence of the patient is new: what was chosen on the first one was chosen on this patient."""
+    first, second = make_case(tmp_path, "a"), make_case(tmp_path, "a", sequence="T2", voxels=head(9))
+    both = msgspec.structs.replace(first, inputs=first.inputs | second.inputs)
+    cohort = _cohort(tmp_path, both, make_case(tmp_path, "b"), sequences=("T1", "T2"))
+    seen = image_sha256(load_case(cohort.cases()[0])[0].volumes["T2"])
+    package = _package(tmp_path, WeightsStatus.TRAINED, evidence(seen_images=(seen,)))
+    limits = evaluate(package, cohort, options=RuntimeOptions(threads=1)).limits
+    assert any(line.startswith("1 of the cases are images that the settings") for line in limits)
+
+
+def test_a_comparison_names_the_worst_drop_and_the_least_agreement(tmp_path: Path):
+    heads = [head(3), head(4) * 0.8]
+    cases = [make_case(tmp_path, name, voxels=each, mask=_brain(each)) for name, each in zip("ab", heads, strict=True)]
+    cohort = _cohort(tmp_path, *cases, make_case(tmp_path, "c", voxels=np.clip(head(5), 310, 400)))
+    packages = [_package(tmp_path / str(above), WeightsStatus.TRAINED, above=above) for above in (300, 500)]
+    (summary,) = compare_packages(*packages, cohort, options=RuntimeOptions(threads=1)).summaries
+    apart = [scipy_dissimilarity((each > 300).ravel(), (each > 500).ravel()) for each in heads]
+    assert apart[0] != pytest.approx(apart[1], abs=1e-3)
+    assert (summary.cases, summary.with_reference) == (3, 2)
+    assert (summary.mean_drop, summary.worst_drop) == (pytest.approx(np.mean(apart)), pytest.approx(max(apart)))
+    assert summary.least_agreement == 0.0
+    assert summary.mean_agreement == pytest.approx(1 - (sum(apart) + 1) / 3)
 
 
 def test_an_evaluation_goes_through_json_unchanged(tmp_path: Path):

@@ -54,7 +54,9 @@ def _write_page() -> None:
 
 def _machine() -> str:
     code = "from brain_edge.machine.description import this_machine; print(this_machine().cpu)"
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def _say(text: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import compileall
-import datetime
+import datetime as dt
+import hashlib
 import json
 import py_compile
 import shutil
@@ -58,7 +59,7 @@ def try_mutant(mutant: Mutant, machine: str, say: Callable[[str], None]) -> Resu
     finally:
         path.write_text(text, "utf-8")
     commit = _git("rev-parse", "--short", "HEAD").strip()
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    today = dt.datetime.now(dt.UTC).date().isoformat()
     result = Result(mutant.id, _outcome(trial), trial.failed, mutant.digest, digest, commit, today, machine)
     append_result(result)
     say(f"{mutant.id}: {result.outcome} {result.by} ({trial.seconds:.0f} s)")
@@ -68,6 +69,8 @@ def try_mutant(mutant: Mutant, machine: str, say: Callable[[str], None]) -> Resu
 def _outcome(trial: Trial) -> Outcome:
     if trial.code is None:
         return Outcome.TIMEOUT
+    if trial.code > 0 and not trial.failed:
+        raise UncleanError(f"the tests end with {trial.code} and no test has failed: see {PLACE / 'output.txt'}")
     return Outcome.SURVIVED if trial.code == 0 else Outcome.KILLED
 
 
@@ -91,8 +94,6 @@ def _state(test: str) -> str:
     """A digest of the test's file and of all code below the two packages."""
     here = Path(test.partition("::")[0])
     sources = sorted([*(COPY / "brain_edge").rglob("*.py"), *(COPY / "conversion").rglob("*.py"), COPY / here])
-    import hashlib
-
     digest = hashlib.sha256()
     for path in sources:
         digest.update(path.read_bytes())

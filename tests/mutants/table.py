@@ -48,7 +48,9 @@ class Mutant:
             StaleError: `old` stands in `text` not exactly once, or what comes out is no other Python.
         """
         if (count := text.count(self.old)) != 1:
-            raise StaleError(f"{self.id}: {self.file} should hold the text of the mutant once, and holds it {count} times")
+            raise StaleError(
+                f"{self.id}: {self.file} should hold the text of the mutant once, and holds it {count} times"
+            )
         changed = text.replace(self.old, self.new)
         try:
             same = ast.dump(ast.parse(changed)) == ast.dump(ast.parse(text))

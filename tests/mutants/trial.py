@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-WARM: Final = ("numpy", "scipy.ndimage", "nibabel", "msgspec", "click", "openvino", "torch", "nncf")
-OPTIONS: Final = ("-x", "-q", "-m", "not full and not wheel", "-p", "no:cacheprovider", "--hypothesis-seed=0")
+WARM: Final = (
+    *("numpy", "scipy.ndimage", "scipy.spatial", "scipy.special", "scipy.stats", "nibabel", "msgspec", "click"),
+    *("openvino", "torch", "nncf", "SimpleITK", "monai.metrics", "pydicom", "matplotlib.pyplot"),
+)
+OPTIONS: Final = ("-x", "-q", "-m", "not full and not wheel", "-p", "no:cacheprovider")
 
 
 @dataclass(frozen=True)
@@ -50,20 +53,29 @@ def try_tests(root: Path, tests: Sequence[str], limit_s: float) -> Trial:
     child = os.fork()
     if child == 0:
         _become_the_tests(root, tests, report)
-    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
-        if time.monotonic() - started > limit_s:
+    code: int | None = None
+    try:
+        while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() - started <= limit_s:
+            time.sleep(0.05)
+        code = os.waitstatus_to_exitcode(ended[1]) if ended[0] else None
+    finally:
+        if code is None:  # over time, or interrupted
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            return Trial(None, "", time.monotonic() - started)
-        time.sleep(0.05)
     failed = json.loads(report.read_text("utf-8")) if report.exists() else ""
-    return Trial(os.waitstatus_to_exitcode(ended[1]), failed, time.monotonic() - started)
+    return Trial(code, failed, time.monotonic() - started)
 
 
 class _FirstFailure:
-    """A plugin that keeps the name of what failed first, collection included."""
+    """A plugin that keeps the name of what failed first, and draws the same examples each time, without shrinking."""
 
     name = ""
+
+    def pytest_configure(self) -> None:
+        from hypothesis import Phase, settings
+
+        settings.register_profile("mutants", derandomize=True, phases=(Phase.explicit, Phase.generate))
+        settings.load_profile("mutants")
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         self._keep(report)

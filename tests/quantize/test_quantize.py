@@ -24,6 +24,7 @@ from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, open_package
 from brain_edge_conversion.budget.budget import AccuracyBudget
+from brain_edge_conversion.budget.test_looks import LOG
 from brain_edge_conversion.quantize.quantize import QuantizeOptions, quantize
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def test_a_missed_budget_leaves_no_package_and_names_one_that_is_met(fp32: Model
     assert named is not None
     package = quantize(fp32, cohort, tmp_path / "package", options(float(named[1]), min_int8_share=1.0))
     assert open_package(package.folder).manifest.number_format is NumberFormat.INT8
+    assert not (tmp_path / LOG).exists(), "no test image was looked at"
 
 
 def test_without_references_the_disagreement_is_what_is_bounded(fp32: ModelPackage, tmp_path: Path):

@@ -19,6 +19,7 @@ from brain_edge.errors import InputError, OutputError, UsageError
 from brain_edge.machine.isa import KNOWN_ISAS, isa_limit
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
+from brain_edge.package.digest import sha256_of
 from brain_edge.runtime import cache
 from brain_edge.runtime.session import open_sessions
 
@@ -108,6 +109,11 @@ class TestACompiledGraph:
         np.testing.assert_array_equal(output(package, entry.parent), output(package, None))
         assert entry.stat().st_mtime_ns == before, "it was taken, not made again"
 
+    def test_is_kept_under_the_hashes_of_both_files_of_its_graph(self, package, entry):
+        (found,) = cache.entries(entry.parent)
+        graph = package.graph_file("tiny")
+        assert found.key.graph_sha256 == (sha256_of(graph), sha256_of(graph.with_suffix(".bin")))
+
     def test_is_really_taken_from_there(self, package, entry, monkeypatch):
         monkeypatch.setattr("brain_edge.runtime.session.read_graph", None)
         output(package, entry.parent)
@@ -136,6 +142,16 @@ class TestACompiledGraph:
         open_sessions(package, RuntimeOptions(threads=2, cache_folder=entry.parent))["tiny"](BATCH)
         open_sessions(package, RuntimeOptions(threads=1, cache_folder=entry.parent))["tiny"](BATCH[:, :, 1:])
         assert len(list(entry.parent.iterdir())) == 4
+
+    def test_each_instruction_set_and_each_cpu_has_its_own(self, package, entry, monkeypatch):
+        """Clouds call all their CPUs by one name; oneDNN has chosen other kernels for each."""
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+        output(package, entry.parent)
+        assert len(list(entry.parent.iterdir())) == 2
+        monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+        monkeypatch.setattr("brain_edge.runtime.session.cpu_fingerprint", lambda: "another")
+        output(package, entry.parent)
+        assert len(list(entry.parent.iterdir())) == 3
 
     def test_of_a_package_that_is_only_being_made_is_not_kept(self, package, tmp_path):
         unsealed = msgspec.structs.replace(package.manifest, files={})

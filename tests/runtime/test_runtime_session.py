@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -23,8 +24,14 @@ from brain_edge.io.nifti import write_image
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
-from brain_edge.runtime.session import compile_properties, cpu_capabilities, open_sessions, runtime_version
-from brain_edge.spec import SlidingWindow
+from brain_edge.runtime.session import (
+    compile_properties,
+    cpu_capabilities,
+    open_sessions,
+    runtime_version,
+    streams_by_graph,
+)
+from brain_edge.spec import SlidingWindow, WholeVolume
 from brain_edge_conversion.sealing.writer import seal
 
 SHAPE = (1, 1, 12, 10, 14)
@@ -86,6 +93,19 @@ class TestOptions:
     def test_threads_are_those_asked_for(self, package, threads):
         model = compiled(package, RuntimeOptions(threads=threads))
         assert model.get_property("INFERENCE_NUM_THREADS") == min(threads, len(os.sched_getaffinity(0)))
+
+    def test_windows_share_the_threads_and_a_whole_volume_has_them_all(self):
+        def streams(execution, **options):
+            stage = msgspec.structs.replace(STAGE, network=msgspec.structs.replace(STAGE.network, execution=execution))
+            return streams_by_graph(msgspec.structs.replace(SPEC, stages=(stage,)), RuntimeOptions(**options))["tiny"]
+
+        windows = SlidingWindow(shape=(8, 8, 8))
+        assert streams(WholeVolume(), threads=8, streams=4) == 1
+        assert (streams(windows, threads=8), streams(windows, threads=8, streams=4), streams(windows, threads=1)) == (
+            2,
+            4,
+            1,
+        )
 
     def test_threads_are_counted_where_none_are_asked_for(self):
         assert compile_properties(Precision.F32, RuntimeOptions())["INFERENCE_NUM_THREADS"] == default_threads()
@@ -212,6 +232,32 @@ class TestManyWindows:
         next(outputs)
         outputs.close()
         np.testing.assert_allclose(next(session.run_many(batches)), session(batches[0]), atol=1e-6)
+
+    def test_those_that_nobody_waits_for_any_more_are_cancelled(self, package):
+        """They would write into memory that the caller may have given back; requests that only take notes stand in."""
+
+        class Request:
+            def __init__(self):
+                self.heard, self.data = [], np.zeros(1)
+
+            def start_async(self, _inputs, share_inputs):
+                self.heard.append(f"start, {share_inputs}")
+
+            def wait(self):
+                self.heard.append("wait")
+
+            def cancel(self):
+                self.heard.append("cancel")
+
+            def get_output_tensor(self, _number):
+                return self
+
+        requests = [Request() for _ in range(3)]
+        session = open_sessions(package, ONE_THREAD)["tiny"]
+        outputs = session._overlapped(requests, itertools.repeat(np.zeros(1)), SHAPE)
+        next(outputs)
+        outputs.close()
+        assert [request.heard[-2:] for request in requests] == [["cancel", "wait"]] * 3
 
     def test_what_openvino_cannot_run_is_said_in_a_sentence(self, tmp_path):
         session = self.session(tmp_path / "p", 2)

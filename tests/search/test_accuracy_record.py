@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-from evidences import accuracy_case
+from evidences import accuracy_case, evidence
 from tiny_package import tiny_manifest
 
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, CohortManifest, FileEntry, Split
-from brain_edge.evaluation.evidence import AccuracyCase, Basis, Isa, IsaRecord
-from brain_edge.package import ModelPackage
+from brain_edge.evaluation.evidence import AccuracyCase, Basis, Isa, IsaRecord, Limits, spelt
+from brain_edge.package import ModelPackage, WeightsStatus
 from brain_edge.package.manifest import Change
 from brain_edge_conversion.budget.budget import AccuracyBudget
-from brain_edge_conversion.search.evidence import evidence_of
+from brain_edge_conversion.search.evidence import evidence_of, trial_record
 from brain_edge_conversion.search.journal import Entry
 from brain_edge_conversion.search.judgement import Judgement, outcome_of
 from brain_edge_conversion.search.space import Facts
@@ -35,10 +36,15 @@ def record(case: int, drop: float | None = 0.002, split: str = "test", **fields:
     return accuracy_case(case, split=split, drop=drop, **(known | fields))
 
 
-def judgement(records: list[AccuracyCase], header: dict[str, bool] | None = None, **fields: Any) -> Judgement:
+def judgement(
+    records: list[AccuracyCase],
+    header: dict[str, bool] | None = None,
+    manifest: dict[str, Any] | None = None,
+    **fields: Any,
+) -> Judgement:
     image = FileEntry(source="x.nii.gz", sha256="ab" * 32)
     entry = CaseEntry(subject="Smith^John", split=Split.TEST, inputs={"T1": image})
-    manifest = CohortManifest(
+    listed = CohortManifest(
         name="c", title="t", licence="CC0", citation="", sequences=("T1",), cases=(entry,), **(header or {})
     )
     budget = fields.pop("budget", AccuracyBudget())
@@ -54,12 +60,12 @@ def judgement(records: list[AccuracyCase], header: dict[str, bool] | None = None
         "threads": 2,
     }
     return Judgement(
-        cohort=Cohort("c", Path("c.toml"), manifest),
+        cohort=Cohort("c", Path("c.toml"), listed),
         budget=budget,
         records=records,
         share=1.0,
         change=Change.QUANTIZED,
-        baseline=ModelPackage(Path("fp32"), tiny_manifest()),
+        baseline=ModelPackage(Path("fp32"), tiny_manifest(**(manifest or {}))),
         **(known | fields),
     )
 
@@ -99,6 +105,7 @@ def test_where_nobody_speaks_for_patients_nothing_is_said_about_the_next_one(
     made = evidence_of(judgement([record(1, split=split)], header))
     assert words in made.statement
     assert made.next_patient == "No statement about new patients."
+    assert made.demonstration is header.get("demo", False)
 
 
 def test_without_references_it_is_agreement_and_not_accuracy():
@@ -171,3 +178,69 @@ def test_a_trial_that_older_instructions_fail_is_not_within_the_budget(verified:
     found = outcome_of(entry, AccuracyBudget())
     assert found.met is met
     assert found.excess == pytest.approx(3.5 if verified else max(0.1, found.verdict.excess))
+
+
+def test_a_label_that_is_lost_is_infinitely_far_off_and_still_a_number():
+    """JSON has no infinity, and the journal is JSON."""
+    lost = Entry(choice=(1,), records=(record(1, hd95_candidate_mm=None),), int8_share=1.0)
+    found = outcome_of(lost, AccuracyBudget())
+    assert not found.met
+    assert 1e6 < found.excess < math.inf
+
+
+def test_every_limit_and_every_exclusion_is_named():
+    asked = AccuracyBudget(
+        max_dice_drop=0.02, max_case_drop=0.03, max_hd95_increase_mm=4.0, min_int8_share=0.7, unbound=(2,)
+    )
+    made = evidence_of(judgement([record(1), record(1, label=2)], budget=asked))
+    assert made.bounds == (
+        "mean drop of a label at most 0.02; of a single case 0.03; mean disagreement 0.06; HD95 grows by at most 4 mm; "
+        "at least 70% in INT8 (100.0% are); label 2 bound by nothing"
+    )
+    assert made.limits == Limits(
+        max_dice_drop=0.02,
+        max_case_drop=0.03,
+        max_disagreement=0.06,
+        max_hd95_increase_mm=4.0,
+        min_int8_share=0.7,
+        unbound=(2,),
+    )
+    assert "label 2 is bound by no limit, as was asked: nothing is promised of it." in made.warnings
+
+
+def test_images_that_were_seen_and_what_the_baseline_cost_itself_are_kept():
+    before = evidence(changes=("half the windows",), change=Change.TUNED)
+    made = evidence_of(
+        judgement([record(1)], manifest={"evidence": spelt(before)}, seen_images=frozenset({"cd" * 32, "ab" * 32}))
+    )
+    assert made.seen_images == ("ab" * 32, "cd" * 32)
+    assert made.before == before
+    assert made.chain == (made, before)
+    assert any(line.startswith("The baseline is the result of") for line in made.warnings)
+
+
+def test_weights_that_were_fit_for_testing_are_named_before_their_figures():
+    fit = {"weights_status": WeightsStatus.FIT_FOR_TESTING, "fitted_on": 3}
+    made = evidence_of(judgement([record(1)], manifest=fit))
+    assert made.statement.startswith("weights fit for testing on 3 cases, not for use: mean Dice drop at most")
+
+
+@pytest.mark.parametrize(("dice", "said"), [(0.45, True), (0.55, False)])
+def test_a_baseline_that_finds_little_of_a_label_is_named(dice: float, said: bool):
+    made = evidence_of(judgement([record(1, dice_baseline=dice, dice_candidate=dice - 0.002)]))
+    assert any("that INT8 loses little of it says little" in line for line in made.warnings) is said
+
+
+def test_a_case_in_which_nothing_could_be_lost_is_named_and_no_witness():
+    made = evidence_of(judgement([record(1), record(2, 0.0, dice_baseline=0.0, dice_candidate=0.0)]))
+    assert made.subjects == 1
+    assert any("FP32 itself has nothing right in case(s) 2, so that nothing could be lost" in w for w in made.warnings)
+
+
+@pytest.mark.parametrize(("drop", "met"), [(0.001, True), (0.05, False)])
+def test_a_trial_is_written_down_as_it_was_judged(drop: float, met: bool):
+    entry = Entry(choice=(1,), records=(record(1, drop),), int8_share=1.0)
+    written = trial_record(entry, Facts(changes=("x",)), outcome_of(entry, AccuracyBudget()))
+    assert written.met is met
+    assert written.worst_mean_drop == pytest.approx(drop)
+    assert not trial_record(entry, Facts(changes=("x",)), None).met

@@ -90,3 +90,12 @@ class TestOneHot:
         with pytest.raises(MisfitError, match="makes classes of 2 channels, one label map is expected"):
             OneHot(values=(0, 1)).outcome(KnownFrame(2))
         assert OneHot(values=(0, 1, 2)).outcome(KnownFrame(1)) == KnownFrame(3)
+
+
+@pytest.mark.parametrize("absent", [(0, 2), (2, 0)])
+def test_sequences_that_are_absent_get_zeros_at_their_own_places(absent: tuple[int, ...]):
+    """Of four, the first and the third are not there: the network must see 0, second, 0, fourth."""
+    given = np.full((2, 2, 2, 2), [[[[2.0]]], [[[4.0]]]], dtype=np.float32)
+    complete = Frame(given, Geometry((2, 2, 2), np.eye(4)), absent=absent).complete()
+    np.testing.assert_array_equal(complete.voxels[:, 0, 0, 0], [0, 2, 0, 4])
+    assert complete.absent == ()

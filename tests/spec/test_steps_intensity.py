@@ -13,9 +13,11 @@ from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation, resize
 from brain_edge.spec.steps import (
     Clip,
+    FitMoment,
     FitPercentile,
     Frame,
     Linear,
+    Moment,
     Normalise,
     Region,
     ResampleToSpacing,
@@ -57,6 +59,11 @@ class TestZScore:
         for channel, result in zip(frame.voxels.astype(np.float64), scaled, strict=True):
             bright = channel[channel >= channel.mean()]
             np.testing.assert_allclose(result, (channel - bright.mean()) / bright.std(), atol=1e-5)
+
+    def test_positive_voxels_are_those_above_zero(self):
+        frame = framed(np.array([-4, 0, 0, 1, 2, 6], dtype=np.float32).reshape(1, 6, 1, 1))
+        fitted = FitMoment(name="m", moment=Moment.MEAN, region=Region.POSITIVE).apply(frame)
+        assert fitted.statistics["m"] == (3.0,)
 
     @given(geometries(least=2), st.integers(0, 99))
     def test_leaves_mean_zero_and_deviation_one(self, geometry, seed):
