@@ -8,7 +8,7 @@ import sys
 import click
 
 from mutants.results import Outcome, read_results, tidy_results
-from mutants.run import COPY, UncleanError, copy_checkout, try_mutant
+from mutants.run import COPY, UncleanError, copy_checkout, remove_copy, try_mutant
 from mutants.table import ROOT, StaleError, all_mutants, areas
 from mutants.trial import warm_up
 
@@ -20,7 +20,7 @@ def main(only: tuple[str, ...], *, again: bool) -> None:
     """Exit 1 where a mutant survives that is not equivalent, is killed though it is, or no longer fits the code."""
     if unknown := set(only) - {*areas(), *(mutant.id for mutant in all_mutants())}:
         raise click.UsageError(f"no area and no mutant: {', '.join(sorted(unknown))}; areas are {', '.join(areas())}")
-    chosen = [mutant for mutant in all_mutants() if not only or mutant.area in only or mutant.id in only]
+    chosen = [mutant for name in only or areas() for mutant in all_mutants() if name in (mutant.area, mutant.id)]
     machine = _machine()
     copy_checkout()
     warm_up()
@@ -35,7 +35,8 @@ def main(only: tuple[str, ...], *, again: bool) -> None:
             continue
         if (results[mutant.id].outcome is Outcome.SURVIVED) != bool(mutant.equivalent):
             wrong.append(f"{mutant.id}: {results[mutant.id].outcome}: {mutant.what}")
-    tidy_results([mutant.id for mutant in all_mutants()], results)
+    remove_copy()
+    tidy_results([mutant.id for mutant in all_mutants()])
     _write_page()
     _say("\n".join(wrong))
     sys.exit(bool(wrong))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 RESULTS: Final = Path(__file__).resolve().parent / "results.jsonl"
 
@@ -53,7 +53,8 @@ def append_result(result: Result) -> None:
         file.write(json.dumps(asdict(result)) + "\n")
 
 
-def tidy_results(ids: Iterable[str], results: Mapping[str, Result]) -> None:
+def tidy_results(ids: Iterable[str]) -> None:
     """Keep the latest line of each mutant that there is, in the order of the tables."""
+    results = read_results()
     kept = [json.dumps(asdict(results[name])) + "\n" for name in ids if name in results]
     RESULTS.write_text("".join(kept), "utf-8")

@@ -6,6 +6,7 @@ import compileall
 import datetime as dt
 import hashlib
 import json
+import os
 import py_compile
 import shutil
 import subprocess
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PLACE: Final = ROOT / ".mutants"
-COPY: Final = PLACE / "checkout"
+WORK: Final = PLACE / str(os.getpid())
+COPY: Final = WORK / "checkout"
 LIMIT_S: Final = 900.0
 NO_TESTS: Final = 5
 
@@ -31,7 +33,6 @@ class UncleanError(Exception):
 
 def copy_checkout() -> None:
     """Copy what git knows, as it stands; compiled by content, as a mutant may be as long as what it replaces."""
-    shutil.rmtree(COPY, ignore_errors=True)
     names = _git("ls-files", "--cached", "--others", "--exclude-standard").splitlines()
     for name in names:
         if (ROOT / name).is_file() and not name.startswith(("benchmarks/results/", "docs/")):
@@ -40,6 +41,11 @@ def copy_checkout() -> None:
     for package in ("brain_edge", "conversion", "tests"):
         mode = py_compile.PycInvalidationMode.CHECKED_HASH
         compileall.compile_dir(COPY / package, quiet=1, invalidation_mode=mode)
+
+
+def remove_copy() -> None:
+    """Remove the copy, and what tests have left in it."""
+    shutil.rmtree(WORK, ignore_errors=True)
 
 
 def try_mutant(mutant: Mutant, machine: str, say: Callable[[str], None]) -> Result:
@@ -70,7 +76,7 @@ def _outcome(trial: Trial) -> Outcome:
     if trial.code is None:
         return Outcome.TIMEOUT
     if trial.code > 0 and not trial.failed:
-        raise UncleanError(f"the tests end with {trial.code} and no test has failed: see {PLACE / 'output.txt'}")
+        raise UncleanError(f"the tests end with {trial.code} and no test has failed: see {WORK / 'output.txt'}")
     return Outcome.SURVIVED if trial.code == 0 else Outcome.KILLED
 
 
@@ -83,7 +89,7 @@ def _clean_seconds(test: str, say: Callable[[str], None]) -> float:
         trial = try_tests(COPY, [test], LIMIT_S)
         if trial.code != 0:
             why = {None: "does not end", NO_TESTS: "holds no test"}.get(trial.code, f"fails: {trial.failed}")
-            raise UncleanError(f"{test} {why} without any mutant: see {PLACE / 'output.txt'}")
+            raise UncleanError(f"{test} {why} without any mutant: see {WORK / 'output.txt'}")
         known[key] = round(trial.seconds, 1)
         known_at.write_text(json.dumps(known, indent=0), "utf-8")
         say(f"{test}: passes without a mutant ({trial.seconds:.0f} s)")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WARM: Final = (
     *("numpy", "scipy.ndimage", "scipy.spatial", "scipy.special", "scipy.stats", "nibabel", "msgspec", "click"),
-    *("openvino", "torch", "nncf", "SimpleITK", "monai.metrics", "pydicom", "matplotlib.pyplot"),
+    *("openvino", "torch", "nncf", "monai.metrics", "pydicom", "matplotlib.pyplot"),
 )
 OPTIONS: Final = ("-x", "-q", "-m", "not full and not wheel", "-p", "no:cacheprovider")
 

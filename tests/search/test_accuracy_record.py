@@ -116,9 +116,9 @@ def test_without_references_it_is_agreement_and_not_accuracy():
 
 
 def test_cases_without_references_are_reported_apart():
-    made = evidence_of(judgement([record(1), record(2, None, agreement=0.9)]))
+    made = evidence_of(judgement([record(1), record(2, None, agreement=0.9), record(3, None, agreement=0.95)]))
     assert made.subjects == 1
-    assert "1 case(s) without a reference mask are in none of the drops" in made.warnings[-1]
+    assert "2 case(s) without a reference mask are in none of the drops" in made.warnings[-1]
     assert "disagree with FP32 by 0.10000 at most" in made.warnings[-1]
 
 
@@ -142,6 +142,7 @@ def test_a_label_that_int8_alone_has_lost_is_named():
     made = evidence_of(judgement([record(1, hd95_candidate_mm=None), record(2)]))
     assert made.worst_hd95_increase_mm is None
     assert "INT8 loses a label that FP32 finds in case(s) 1; HD95 is undefined." in made.warnings
+    assert made.labels[0].mean_hd95_increase_mm == 0.0
 
 
 def test_a_budget_missed_under_older_instructions_is_missed():
@@ -158,12 +159,17 @@ def test_the_smallest_budget_is_one_that_older_instructions_meet_too():
     made = judgement([record(1, 0.015)], isas=(isa,))
     assert made.smallest_budget == "smallest --max-dice-drop that these cases meet: 0.02000"
     assert judgement([record(1, 0.002)]).smallest_budget == ""
+    stated = AccuracyBudget(max_dice_drop=0.01, max_case_drop=0.015)
+    assert judgement([record(1, 0.012)], isas=(isa,), budget=stated).smallest_budget == (
+        "smallest limits that these cases meet: --max-dice-drop 0.02000 --max-case-drop 0.03000"
+    )
 
 
 def test_subjects_in_whom_no_label_occurs_do_not_count_for_the_confidence():
     nowhere = record(3, None, agreement=None, reference_volume_ml=0.0)
     sure = judgement([record(1), record(2), nowhere], budget=AccuracyBudget(confidence=0.75, max_exceedance=0.4))
     assert sure.failures == ("--confidence 0.75 needs 3 test subjects in whom a label occurs, 2 were found",)
+    assert judgement([record(case) for case in (1, 2, 3)], budget=sure.budget).failures == ()
 
 
 def test_the_record_names_nobody():
@@ -234,6 +240,8 @@ def test_a_baseline_that_finds_little_of_a_label_is_named(dice: float, said: boo
 def test_a_case_in_which_nothing_could_be_lost_is_named_and_no_witness():
     made = evidence_of(judgement([record(1), record(2, 0.0, dice_baseline=0.0, dice_candidate=0.0)]))
     assert made.subjects == 1
+    (label,) = made.labels
+    assert (label.nothing_to_lose, label.lowest_dice_baseline, label.mean_drop) == (1, 0.0, pytest.approx(0.002))
     assert any("FP32 itself has nothing right in case(s) 2, so that nothing could be lost" in w for w in made.warnings)
 
 

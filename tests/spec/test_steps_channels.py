@@ -47,6 +47,16 @@ class TestAppendStage:
         result = AppendStage(stage="wt").apply(moved).voxels[1:]
         np.testing.assert_array_equal(result, expected.voxels)
 
+    def test_labels_of_a_coarser_grid_come_from_the_nearest_voxel(self):
+        """Between 0 and 4 there is no label 2."""
+        coarse = Geometry((6, 7, 8), OBLIQUE)
+        labels = np.random.default_rng(0).choice([0, 1, 4], (1, 6, 7, 8)).astype(np.uint8)
+        fine = ResizeTo(shape=(12, 14, 16), interpolation=Interpolation.NEAREST).apply(Frame(labels, coarse))
+        frame = Frame(voxels((1, 12, 14, 16), 0), fine.geometry, findings={"wt": Frame(labels, coarse)})
+        result = AppendStage(stage="wt").apply(frame).voxels[1:]
+        assert set(np.unique(result)) == {0, 1, 4}
+        np.testing.assert_array_equal(result, fine.voxels)
+
     def test_probabilities_of_a_coarser_grid_come_linear(self):
         coarse = Geometry((10, 11, 12), OBLIQUE)
         found = Frame(np.random.default_rng(0).random((1, 10, 11, 12), dtype=np.float32), coarse)

@@ -12,6 +12,7 @@ from brain_edge.errors import InputError
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation, resize
 from brain_edge.spec.steps import (
+    ChannelRule,
     Clip,
     FitMoment,
     FitPercentile,
@@ -19,10 +20,12 @@ from brain_edge.spec.steps import (
     Linear,
     Moment,
     Normalise,
+    NormaliseEach,
     Region,
     ResampleToSpacing,
     RescaleToUnit,
     ResizeTo,
+    Scheme,
     ZScore,
 )
 
@@ -75,6 +78,22 @@ class TestZScore:
         """In float32 sums, an offset of 100 000 leaves no deviation of 1."""
         array = voxels((1, 30, 30, 30), 5) / 30 + 1e5
         assert ZScore().apply(framed(array)).voxels.std(dtype=np.float64) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_foreground_of_all_channels_together_is_what_each_is_normalised_over():
+    """nnU-Net's `use_mask_for_norm`: where any sequence is not 0, its holes filled."""
+    array = np.zeros((2, 7, 7, 7), dtype=np.float32)
+    array[0, 1:4, 1:6, 1:6] = voxels((3, 5, 5), 1)
+    array[1, 3:6, 1:6, 1:6] = voxels((3, 5, 5), 2)
+    array[:, 3, 3, 3] = 0
+    rule = ChannelRule(scheme=Scheme.Z_SCORE_FOREGROUND)
+    result = NormaliseEach(channels=(rule, rule)).apply(framed(array)).voxels
+    foreground = np.zeros((7, 7, 7), dtype=bool)
+    foreground[1:6, 1:6, 1:6] = True
+    for channel, found in zip(array.astype(np.float64), result, strict=True):
+        inside = channel[foreground]
+        expected = np.where(foreground, (channel - inside.mean()) / inside.std(), channel)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 class TestFitAndUse:
