@@ -212,6 +212,7 @@ def _package(folder: Path, status: WeightsStatus, record: Evidence | None = None
     manifest = Manifest(
         spec=spec,
         weights_status=status,
+        fitted_on=2 if status is WeightsStatus.FIT_FOR_TESTING else msgspec.UNSET,
         number_format=NumberFormat.FP32,
         precision=Precision.F32,
         weights=(),
@@ -231,6 +232,12 @@ def test_a_package_with_random_weights_is_refused_before_any_image_is_read(tmp_p
     (tmp_path / "a/T1.nii.gz").unlink()
     with pytest.raises(WeightsError, match="the weights of this package are random, so a Dice of its masks is no"):
         evaluate(_package(tmp_path, WeightsStatus.RANDOM), cohort)
+
+
+def test_weights_that_were_fit_for_testing_are_marked(tmp_path: Path):
+    package = _package(tmp_path, WeightsStatus.FIT_FOR_TESTING)
+    limits = evaluate(package, _cohort(tmp_path, make_case(tmp_path, "a")), options=RuntimeOptions(threads=1)).limits
+    assert any(line.startswith("The weights were fit for testing on 2 cases, not for use") for line in limits)
 
 
 @pytest.mark.parametrize(("split", "said"), [(None, True), (Split.TEST, False)])

@@ -94,6 +94,12 @@ class TestAnEntry:
         if position >= len(content) - 256:
             assert cache.load(folder, KEY) is None
 
+    def test_that_does_not_fit_leaves_the_one_that_was_there(self, small_disk):
+        cache.store(small_disk, KEY, b"compiled")
+        with pytest.raises(OutputError):
+            cache.store(small_disk, KEY, bytes(2**18))
+        assert cache.load(small_disk, KEY) == b"compiled"
+
     @pytest.mark.parametrize("keep", [0, 5, 100, -1])
     def test_that_was_cut_short_is_none(self, tmp_path, keep):
         cache.store(tmp_path, KEY, b"compiled" * 9)
@@ -152,6 +158,9 @@ class TestACompiledGraph:
         monkeypatch.setattr("brain_edge.runtime.session.cpu_fingerprint", lambda: "another")
         output(package, entry.parent)
         assert len(list(entry.parent.iterdir())) == 3
+        monkeypatch.setattr("brain_edge.runtime.session.runtime_version", lambda: "another")
+        output(package, entry.parent)
+        assert len(list(entry.parent.iterdir())) == 4
 
     def test_of_a_package_that_is_only_being_made_is_not_kept(self, package, tmp_path):
         unsealed = msgspec.structs.replace(package.manifest, files={})

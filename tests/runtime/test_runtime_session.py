@@ -25,6 +25,7 @@ from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
 from brain_edge.runtime.session import (
+    GraphCompiler,
     compile_properties,
     cpu_capabilities,
     open_sessions,
@@ -85,6 +86,22 @@ class TestPrecision:
         assert compiled(coarse).get_property("INFERENCE_PRECISION_HINT").to_string() == "bf16"
         error = np.abs(open_sessions(coarse, ONE_THREAD)["tiny"](batch) - by_scipy(batch)).max()
         assert 1e-4 < error < 0.2
+
+    def test_norms_of_a_volume_are_summed_axis_by_axis_in_f32_alone(self, package, monkeypatch):
+        """In bf16 the rounding of the numbers is larger than that of the plugin's sums."""
+        from openvino import Model, opset13
+
+        def graph(*_arguments):
+            image = opset13.parameter([1, 1, -1, -1, -1], np.float32)
+            return Model([opset13.mvn(image, np.array([2, 3, 4]), True, 1e-5, "inside_sqrt")], [image])
+
+        monkeypatch.setattr("brain_edge.runtime.session.read_graph", graph)
+        norms = {}
+        for precision in Precision:
+            compiler = GraphCompiler(package.in_precision(precision), ONE_THREAD, {"tiny": 1})
+            nodes = compiler.model("tiny", (1, 1, 32, 32, 32)).get_ops()
+            norms[precision] = sum(node.get_type_name() == "MVN" for node in nodes)
+        assert norms == {Precision.F32: 0, Precision.BF16: 1}
 
 
 class TestOptions:
@@ -222,6 +239,13 @@ class TestManyWindows:
         for output, batch in zip(outputs, batches, strict=True):
             np.testing.assert_allclose(output, session(batch), atol=1e-6)
 
+    def test_have_a_request_for_each_stream_and_one_that_waits(self, tmp_path):
+        pool = self.session(tmp_path / "p", 2)._pool
+        assert len(pool.ready("tiny", (1, 1, 8, 8, 8)).requests()) == 3
+        pool.spare()
+        pool.spare()
+        assert len(pool.ready("tiny", (1, 1, 8, 8, 8)).requests()) == 1
+
     def test_none_are_none(self, tmp_path):
         assert list(self.session(tmp_path / "p", 2).run_many([])) == []
 
@@ -286,6 +310,19 @@ class TestPool:
         assert pool.ready("first", self.SMALL) is first
         pool.ready("second", self.SMALL)
         assert pool.ready("first", self.SMALL) is not first
+
+    def test_a_graph_that_failed_is_tried_again(self, tmp_path, monkeypatch):
+        """Memory may be short for one patient, and not for the next."""
+        pool = self.pool(tmp_path / "p", 1)
+
+        def fails(*_arguments):
+            raise RuntimeError("not enough memory")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("brain_edge.runtime.session.read_graph", fails)
+            with pytest.raises(BrainEdgeError, match="not enough memory"):
+                pool.ready("first", self.SMALL)
+        assert pool.ready("first", self.SMALL).streams == 1
 
     def test_two_stay(self, tmp_path):
         pool = self.pool(tmp_path / "p", 2)
