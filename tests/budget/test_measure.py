@@ -10,6 +10,7 @@ from cohorts import SHAPE, SPACING_MM, Identity, head, make_case, save_manifest,
 
 from brain_edge.errors import InputError
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, load_cohort
+from brain_edge.evaluation.scores import hd95_mm
 from brain_edge.spec import Task
 from brain_edge_conversion.budget.measure import measure, subject_numbers, write_baseline
 
@@ -32,6 +33,7 @@ def test_every_figure_is_that_of_the_two_masks_and_the_reference(tmp_path: Path)
     )
     write_baseline(threshold_model(300), cohort.cases(), tmp_path)
     records = measure(threshold_model(500), cohort.cases(), tmp_path, subject_numbers(cohort))
+    assert any(record.hd95_baseline_mm != record.hd95_candidate_mm for record in records)
     assert [(record.case, record.subject) for record in records] == [(1, 1), (2, 1), (3, 2)], "two visits of one person"
     for record, voxels in zip(records, heads.values(), strict=True):
         baseline, candidate, reference = voxels > 300, voxels > 500, voxels > 350
@@ -42,6 +44,9 @@ def test_every_figure_is_that_of_the_two_masks_and_the_reference(tmp_path: Path)
         volumes = (record.volume_baseline_ml, record.volume_candidate_ml, record.reference_volume_ml)
         counts = [each.sum() * SPACING_MM**3 / 1000 for each in (baseline, candidate, reference)]
         assert volumes == pytest.approx(counts)
+        spacing_mm = (SPACING_MM,) * 3
+        distances = [hd95_mm(each, reference, spacing_mm) for each in (baseline, candidate)]
+        assert [record.hd95_baseline_mm, record.hd95_candidate_mm] == distances
         assert record.voxel_diagonal_mm == pytest.approx(SPACING_MM * 3**0.5)
         assert record.lesions is None
 

@@ -20,7 +20,7 @@ class Outcome(StrEnum):
     KILLED = "killed"
     """A test failed, which passes without the mutant."""
     TIMEOUT = "timeout"
-    """The tests did not end within several times what they take without it; counts as killed."""
+    """The tests did not end within several times the CPU time that they take without it; counts as killed."""
     SURVIVED = "survived"
     """No test noticed."""
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PLACE: Final = ROOT / ".mutants"
 WORK: Final = PLACE / str(os.getpid())
 COPY: Final = WORK / "checkout"
-LIMIT_S: Final = 900.0
+LIMIT_S: Final = 900
 NO_TESTS: Final = 5
 
 
@@ -61,7 +61,7 @@ def try_mutant(mutant: Mutant, machine: str, say: Callable[[str], None]) -> Resu
     digest = mutant.digest_in(COPY)
     path.write_text(mutant.apply(text), "utf-8")
     try:
-        trial = try_tests(COPY, mutant.tests, 60 + 5 * clean_s)
+        trial = try_tests(COPY, mutant.tests, 30 + round(5 * clean_s))
     finally:
         path.write_text(text, "utf-8")
     commit = _git("rev-parse", "--short", "HEAD").strip()
@@ -81,7 +81,7 @@ def _outcome(trial: Trial) -> Outcome:
 
 
 def _clean_seconds(test: str, say: Callable[[str], None]) -> float:
-    """How long these tests take without a mutant; they are run once per state of the code and of themselves."""
+    """CPU time of these tests without a mutant; they are run once per state of the code and of themselves."""
     known_at = PLACE / "clean.json"
     known: dict[str, float] = json.loads(known_at.read_text("utf-8")) if known_at.exists() else {}
     key = f"{test} {_state(test)}"

@@ -22,12 +22,14 @@ WARM: Final = (
     *("numpy", "scipy.ndimage", "scipy.spatial", "scipy.special", "scipy.stats", "nibabel", "msgspec", "click"),
     *("openvino", "torch", "nncf", "monai.metrics", "pydicom", "matplotlib.pyplot"),
 )
+STUCK_S: Final = 1800.0
+"""After which tests that use no CPU are stopped."""
 OPTIONS: Final = ("-x", "-q", "-m", "not full and not wheel", "-p", "no:cacheprovider")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How the tests went: `code` is what pytest ends with, None for those that were stopped after the time limit."""
+    """How tests went: `code` is what pytest ends with, None where they were stopped; `seconds` are of the CPU."""
 
     code: int | None
     failed: str
@@ -40,30 +42,30 @@ def warm_up() -> None:
         importlib.import_module(name)
 
 
-def try_tests(root: Path, tests: Sequence[str], limit_s: float) -> Trial:
+def try_tests(root: Path, tests: Sequence[str], limit_s: int) -> Trial:
     """Run the tests of the checkout at `root` until the first failure, in a child of this process.
 
     Args:
         root: Folder of the checkout; its parent takes what the tests print and write.
         tests: Files or names of tests, relative to `root`.
-        limit_s: Seconds after which the child and all its children are stopped.
+        limit_s: Seconds of the CPU after which they are stopped, however busy the machine is.
     """
     started, report = time.monotonic(), root.parent / "report.json"
     report.unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
-        _become_the_tests(root, tests, report)
-    code: int | None = None
+        _become_the_tests(root, tests, report, limit_s)
+    ended = (0, 0, resource.getrusage(resource.RUSAGE_SELF))
     try:
-        while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() - started <= limit_s:
+        while (ended := os.wait4(child, os.WNOHANG))[0] == 0 and time.monotonic() - started < STUCK_S:
             time.sleep(0.05)
-        code = os.waitstatus_to_exitcode(ended[1]) if ended[0] else None
     finally:
-        if code is None:  # over time, or interrupted
+        if ended[0] == 0:  # stuck, or interrupted
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(ended[1]) if ended[0] and ended[1] != signal.SIGXCPU else None
     failed = json.loads(report.read_text("utf-8")) if report.exists() else ""
-    return Trial(code, failed, time.monotonic() - started)
+    return Trial(code, failed, ended[2].ru_utime + ended[2].ru_stime)
 
 
 class _FirstFailure:
@@ -88,12 +90,13 @@ class _FirstFailure:
             self.name = report.nodeid
 
 
-def _become_the_tests(root: Path, tests: Sequence[str], report: Path) -> None:
+def _become_the_tests(root: Path, tests: Sequence[str], report: Path, limit_s: int) -> None:
     """Never returns: whatever happens in here, the child must not go on as the runner."""
     code = 70
     try:
         os.setsid()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (limit_s, resource.RLIM_INFINITY))
         with (root.parent / "output.txt").open("w") as output:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
