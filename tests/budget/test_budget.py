@@ -126,6 +126,12 @@ TABLE = [
         [],
         id="nine visits of one person weigh as much as one of another",
     ),
+    pytest.param(
+        [with_reference(1, 0.022), *(with_reference(number, 0.0, subject=2) for number in range(2, 11))],
+        {"max_case_drop": 0.03},
+        ["mean drop of label 1 is 0.01100, the budget is 0.01"],
+        id="and do not pay for what another has lost",
+    ),
 ]
 
 

@@ -29,14 +29,14 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 def test_every_figure_is_that_of_the_two_masks_and_the_reference(tmp_path: Path):
     heads = {"Ann": head(1), "ann ": head(2), "Bob": head(3)}
     cohort = cohort_of(
-        tmp_path, *(make_case(tmp_path, name, voxels=each, mask=np.uint8(each > 350)) for name, each in heads.items())
+        tmp_path, *(make_case(tmp_path, name, voxels=each, mask=np.uint8(each > 700)) for name, each in heads.items())
     )
     write_baseline(threshold_model(300), cohort.cases(), tmp_path)
     records = measure(threshold_model(500), cohort.cases(), tmp_path, subject_numbers(cohort))
     assert any(record.hd95_baseline_mm != record.hd95_candidate_mm for record in records)
     assert [(record.case, record.subject) for record in records] == [(1, 1), (2, 1), (3, 2)], "two visits of one person"
     for record, voxels in zip(records, heads.values(), strict=True):
-        baseline, candidate, reference = voxels > 300, voxels > 500, voxels > 350
+        baseline, candidate, reference = voxels > 300, voxels > 500, voxels > 700
         assert record.agreement == pytest.approx(dice(baseline, candidate))
         assert record.dice_baseline == pytest.approx(dice(baseline, reference))
         assert record.dice_candidate == pytest.approx(dice(candidate, reference))

@@ -111,6 +111,7 @@ def test_where_nobody_speaks_for_patients_nothing_is_said_about_the_next_one(
 def test_without_references_it_is_agreement_and_not_accuracy():
     made = evidence_of(judgement([record(1, None), record(2, None)]))
     assert made.basis is Basis.AGREEMENT
+    assert made.statement.startswith("mean disagreement with FP32 (no reference masks) at most 0.01000 per label")
     assert made.warnings[0] == "No case has a reference mask: the figures are agreement with FP32, not accuracy."
     assert "the worst disagreement with FP32 of at most" in made.next_patient
 
