@@ -24,7 +24,7 @@ from .harness.answers import brain_of
 from .harness.contenders import environment
 from .harness.in_turn import in_words, take_turns, times_as_fast
 from .harness.measure import Contender
-from .harness.ratios import ratio_of_medians
+from .harness.ratios import ratio_of_starts
 from .harness.record import this_commit, write_record
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -35,7 +35,7 @@ FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.argument("after", nargs=2, type=FOLDER, metavar="AFTER PACKAGE")
 @click.option("--head", type=click.Path(path_type=Path, exists=True), required=True, help="NIfTI file.")
 @click.option("--threads", default=2, show_default=True, help="Of both.")
-@click.option("--rounds", type=click.IntRange(3), default=7, show_default=True, help="In which both run once.")
+@click.option("--rounds", type=click.IntRange(5), default=7, show_default=True, help="In which both run once.")
 def main(before: tuple[Path, Path], after: tuple[Path, Path], head: Path, threads: int, rounds: int) -> None:
     """Compare two checkouts on one head, each with a package of its own."""
     started = datetime.now(UTC)
@@ -49,7 +49,7 @@ def main(before: tuple[Path, Path], after: tuple[Path, Path], head: Path, thread
             raise BrainEdgeError("the masks of both checkouts differ; nothing is recorded")
     speed = times_as_fast(first, second)
     peaks = ([float(sample.peak_rss_bytes or 0) for sample in each] for each in (second, first))
-    memory = ratio_of_medians(*peaks)
+    memory = ratio_of_starts(*peaks)
     for contender, samples in zip(contenders, (first, second), strict=True):
         click.echo(f"{contender.name}: {in_words(samples)}")
     click.echo(f"after is {speed} times as fast as before and takes {memory} of its memory; the masks are the same")

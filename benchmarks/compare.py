@@ -1,8 +1,8 @@
 """Whether something became slower between two recorded runs of the benchmark matrix.
 
 Times of two runs are not compared: the machine had other clocks, other neighbours. Ratios to the first contender
-(PyTorch) of the same cell are, because that one ran in turn with the others. A ratio is called lower only where the
-bootstrap intervals of both runs leave no doubt and the change is larger than what repetitions of one code differ by.
+(PyTorch) of the same cell are, because that one ran in turn with the others. A ratio is called lower where neither run
+expects the other: each mean lies outside of the range in which, by the starts of the other run, a repetition lies.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 import click
 from msgspec.structs import replace
 
-from benchmarks.harness.cell_record import MINIMUM_ROUNDS, TIMED, latest, read_cells
+from benchmarks.harness.cell_record import TIMED, latest, read_cells
 from benchmarks.report.summaries import figures
+from brain_edge.bench.starts import Change
 from brain_edge.errors import BrainEdgeError, InputError
 from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.description import NATIVE, differences
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from benchmarks.harness.cell_record import CellRun
-    from benchmarks.harness.ratios import Ratio
+    from brain_edge.bench.starts import Estimate
     from brain_edge.machine.description import Machine
 
 COLUMNS: Final = ("cell", "contender", "faster in A", "faster in B", "B / A", "verdict")
-SAME, LOWER, HIGHER = "noise", "SLOWER", "faster"
+VERDICTS: Final = {Change.LOWER: "SLOWER", Change.HIGHER: "faster"}
 RESULTS: Final = click.Path(path_type=Path)
 
 
@@ -58,14 +59,12 @@ class RatioChange:
     Attributes:
         cell, contender: which.
         first, second: times as fast as the first contender, in A and in B.
-        noise: relative difference that repetitions of the matrix have shown; 0 where there are none.
     """
 
     cell: str
     contender: str
-    first: Ratio
-    second: Ratio
-    noise: float
+    first: Estimate
+    second: Estimate
 
     @property
     def quotient(self) -> float:
@@ -73,13 +72,9 @@ class RatioChange:
         return self.second.value / self.first.value
 
     @property
-    def verdict(self) -> str:
-        """Slower, faster, or noise."""
-        if self.second.high < self.first.low and self.quotient < 1 / (1 + self.noise):
-            return LOWER
-        if self.second.low > self.first.high and self.quotient > 1 + self.noise:
-            return HIGHER
-        return SAME
+    def change(self) -> Change:
+        """Lower, higher, or what repetitions differ by."""
+        return self.first.change_to(self.second)
 
 
 def changes(first: Sequence[CellRun], second: Sequence[CellRun]) -> tuple[RatioChange, ...]:
@@ -95,68 +90,48 @@ def changes(first: Sequence[CellRun], second: Sequence[CellRun]) -> tuple[RatioC
             "the results are of different machines, whose ratios are not comparable: "
             f"{'; '.join(apart)}; measure both on one machine"
         )
-    noise = max(repetition_noise(first), repetition_noise(second))
     earlier, later = (latest(_timed(runs)) for runs in (first, second))
     for cell in earlier.keys() & later.keys():
         _require_same_question(earlier[cell], later[cell])
-    before, after = (ratios(runs.values()) for runs in (earlier, later))
+    before, after = (ratios(runs) for runs in (first, second))
     common = [key for key in before if key in after]
     if not common:
         raise InputError("the results have no cell in common that was measured in both with enough rounds that count")
-    return tuple(
-        RatioChange(cell=key[0], contender=key[1], first=before[key], second=after[key], noise=noise) for key in common
-    )
+    return tuple(RatioChange(cell=key[0], contender=key[1], first=before[key], second=after[key]) for key in common)
 
 
-def ratios(runs: Iterable[CellRun]) -> dict[tuple[str, str], Ratio]:
-    """How many times as fast as the first contender, by cell and contender, over the rounds that count."""
+def ratios(runs: Sequence[CellRun]) -> dict[tuple[str, str], Estimate]:
+    """How many times as fast as the first contender, by cell and contender, over the starts of all repetitions."""
     return {
         (run.cell.id, name): each.faster
-        for run in runs
-        if len(run.counted()) >= MINIMUM_ROUNDS
-        for name, each in figures(run).items()
+        for run in latest(_timed(runs)).values()
+        for name, each in figures(run, runs).items()
         if each.faster is not None
     }
 
 
-def repetition_noise(runs: Sequence[CellRun]) -> float:
-    """The largest relative difference of a ratio between repetitions of the same cells at one commit; 0 without any.
-
-    Code that differs from its commit is nobody's repetition: what was changed would pass for noise.
-    """
-    largest = 0.0
-    for commit in {run.commit.id for run in runs}:
-        of_commit = [run for run in _timed(runs) if run.commit.id == commit and not run.commit.changed]
-        by_repetition = [
-            ratios(latest(run for run in of_commit if run.repetition == number).values())
-            for number in sorted({run.repetition for run in of_commit})
-        ]
-        for key in {key for found in by_repetition for key in found}:
-            values = [found[key].value for found in by_repetition if key in found]
-            largest = max(largest, max(values) / min(values) - 1)
-    return largest
-
-
 def changes_table(found: Sequence[RatioChange]) -> str:
-    """The changes as a table, those that became slower first, and what counts as noise."""
+    """The changes as a table, those that became slower first."""
     rows = [
-        [each.cell, each.contender, f"{each.first}x", f"{each.second}x", f"{each.quotient:.3f}", each.verdict]
-        for each in sorted(found, key=lambda each: (each.verdict != LOWER, each.quotient))
+        [each.cell, each.contender, f"{each.first}x", f"{each.second}x", f"{each.quotient:.3f}", _verdict(each)]
+        for each in sorted(found, key=lambda each: (each.change is not Change.LOWER, each.quotient))
     ]
-    noise = found[0].noise
-    seen = f"{noise:.1%}, the largest difference between repetitions" if noise else "unknown: nothing was repeated"
     return "\n\n".join(
         [
             markdown_table(COLUMNS, rows),
             "Ratios to the first contender of the same cell and run, with 95 % intervals. Slower or faster is said "
-            f"only where the intervals do not overlap and the change is larger than the noise between runs ({seen}).",
+            "where each lies outside of the range in which, by the other, a repetition lies; the rest is noise.",
         ]
     )
 
 
+def _verdict(each: RatioChange) -> str:
+    return VERDICTS.get(each.change, str(each.change))
+
+
 def slower(found: Iterable[RatioChange]) -> tuple[RatioChange, ...]:
     """Those that became slower."""
-    return tuple(each for each in found if each.verdict == LOWER)
+    return tuple(each for each in found if each.change is Change.LOWER)
 
 
 def _require_same_question(first: CellRun, second: CellRun) -> None:

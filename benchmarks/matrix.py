@@ -24,7 +24,7 @@ from benchmarks.harness.cell_network import measure_network
 from benchmarks.harness.cell_process import measure_memory, measure_process
 from benchmarks.harness.cell_record import CellEntry, EntryOutcome, Kind
 from benchmarks.harness.cell_roofline import measure_roofline
-from benchmarks.harness.cell_setting import MatrixSetting, now, run_of
+from benchmarks.harness.cell_setting import MatrixSetting, needs_head, now, run_of
 from benchmarks.harness.matrix_plan import Suite, cells, read_matrix, why_isa_not_available
 from benchmarks.harness.matrix_store import finished, is_complete, write_cell
 from benchmarks.harness.record import RESULTS
@@ -82,13 +82,13 @@ def main(
         click.echo("\n".join(f"{'done' if cell.id in done else 'to do':6} {cell.id}" for cell in wanted))
         return
     todo = [cell for cell in wanted if cell.id not in done]
-    needs_head = any(cell.kind in (Kind.PROCESS, Kind.MEMORY) for cell in todo)
+    with_head = any(needs_head(cell) for cell in todo)
     setting = MatrixSetting(
         repetition=repetition,
         max_disturbance=None if busy else matrix.max_disturbance,
         patience_s=matrix.patience_s,
-        head=fetch(HEAD, report=say) if needs_head else None,
-        reference=fetch(REFERENCE, report=say) if needs_head else None,
+        head=fetch(HEAD, report=say) if with_head else None,
+        reference=fetch(REFERENCE, report=say) if with_head else None,
         results=results,
         packages=packages,
         report=say,

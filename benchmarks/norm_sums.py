@@ -14,14 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import msgspec
 import numpy as np
 
 from benchmarks.harness.in_turn import time_ratios
 from benchmarks.harness.ratios import median_and_range
-from benchmarks.harness.record import our_versions
 from brain_edge.evaluation.markdown import markdown_table
-from brain_edge.machine.description import this_machine
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
 from brain_edge.runtime.rewrites.norm_sums import sum_by_axis
@@ -56,22 +53,20 @@ class NormComparison:
 
 @click.command()
 @click.option("--sides", default="160,160,128", show_default=True, help="Of the volume, in voxels.")
-@click.option("--rounds", default=7, show_default=True, help="Of both norms, in turn.")
+@click.option("--rounds", default=7, show_default=True, help="Of both norms, in turn; 0: errors, and no times.")
 def main(sides: str, rounds: int) -> None:
-    """Compare, and print Markdown and one JSON object."""
+    """Compare, and print Markdown."""
     shape = (1, CHANNELS, *(int(side) for side in sides.split(",")))
     rows, pytorch_error = compare(shape, rounds)
     cells = [
         (
             *(row.layout, str(row.threads), f"{row.plugin_error:.1e}", f"{row.by_axis_error:.1e}"),
-            *(f"{pytorch_error:.1e}", str(median_and_range(row.time_ratios))),
+            *(f"{pytorch_error:.1e}", *([str(median_and_range(row.time_ratios))] if rounds else [])),
         )
         for row in rows
     ]
     columns = ("layout", "threads", "plugin", "by axis", "PyTorch", "time by axis / plugin")
-    click.echo(markdown_table(columns, cells))
-    about = {"shape": shape, "rounds": rounds, "machine": this_machine(), "versions": our_versions(), "rows": rows}
-    click.echo(msgspec.json.encode(about).decode())
+    click.echo(markdown_table(columns if rounds else columns[:-1], cells))
 
 
 def compare(shape: tuple[int, ...], rounds: int) -> tuple[list[NormComparison], float]:

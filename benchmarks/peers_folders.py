@@ -5,7 +5,7 @@
 FOLDER is a results folder of nnU-Net or a MONAI bundle, PYTHON an interpreter that has that library. Both sides are
 whole runs on the same files with the same number of threads and, for nnU-Net, without mirroring, one after the other in
 each round. Each tells its own seconds for the case, start-up left out; memory is that of the whole process. Writes to
-`benchmarks/results` per side every round, the ratio of the medians with its bootstrap interval, and the Dice of the
+`benchmarks/results` per side every round, the ratio with its interval over processes, and the Dice of the
 label that agrees least; refuses to record masks that agree at less than 0.999. Prints them in short.
 """
 
@@ -23,7 +23,7 @@ import msgspec
 
 from benchmarks.harness.measure import output_of
 from benchmarks.harness.peers import versions
-from benchmarks.harness.ratios import ratio_of_medians
+from benchmarks.harness.ratios import ratio_of_starts
 from benchmarks.harness.record import write_record
 from brain_edge.package import open_package
 
@@ -77,7 +77,7 @@ def peer_script(folder: str) -> Path:
 @click.argument("package")
 @click.argument("peer_python")
 @click.argument("inputs", nargs=-1, required=True)
-@click.option("--rounds", default=3, show_default=True)
+@click.option("--rounds", default=5, show_default=True)
 @click.option("--threads", default=2, show_default=True)
 def main(folder: str, package: str, peer_python: str, inputs: tuple[str, ...], rounds: int, threads: int) -> None:
     """Run both sides in turns on INPUTS, NAME=FILE in channel order."""
@@ -94,7 +94,7 @@ def main(folder: str, package: str, peer_python: str, inputs: tuple[str, ...], r
     if dice < MINIMUM_DICE:
         sys.exit(f"the masks agree at Dice {dice:.5f}: nothing is recorded")
     seconds = {name: [run["seconds"] for run in each] for name, each in runs.items()}
-    ratio = ratio_of_medians(seconds["library"], seconds["brain_edge"])
+    ratio = ratio_of_starts(seconds["library"], seconds["brain_edge"])
     installed = versions(Path(peer_python))
     kind, opened = peer_script(folder).stem.split("_")[0], open_package(package)
     path = write_record(
@@ -107,7 +107,7 @@ def main(folder: str, package: str, peer_python: str, inputs: tuple[str, ...], r
         package_digest=opened.digest,
         number_format=opened.manifest.number_format,
         sides=runs,
-        times_as_fast=[ratio.value, ratio.low, ratio.high],
+        times_as_fast=ratio,
         least_dice=dice,
     )
     for name, of_one in seconds.items():

@@ -39,8 +39,8 @@ from brain_edge.package import open_package
 from brain_edge.runtime.graph_file import read_graph
 from brain_edge.runtime.session import cpu_capabilities, open_sessions
 from brain_edge.spec.plan import known_inputs
-from brain_edge_conversion.budget.coverage import int8_share, layer_costs, with_kernels
-from brain_edge_conversion.budget.kernels import package_kernels
+from brain_edge_conversion.budget.coverage import int8_share, layer_costs
+from brain_edge_conversion.budget.kernels import executed_package
 from brain_edge_conversion.convert.parity import TorchSession
 from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.quantize.ladder import Setting
@@ -147,10 +147,9 @@ def _quantised(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         inputs = {graph: [_phantom(shape, folder / f"{graph}.npy")] for graph, shape in shapes.items()}
-        layers = quantise_package(Trial(setting=Setting()), package, inputs, folder)
+        quantise_package(Trial(setting=Setting()), package, inputs, folder)
         candidate = candidate_in(folder, package)
-        kernels = package_kernels(candidate, shapes, runtime)
-        ran = {graph: with_kernels(layers[graph], kernels[graph]) for graph in graphs}
+        ran = executed_package(candidate, shapes, runtime).layers
         return {
             graph: msgspec.structs.replace(
                 plain,

@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import msgspec
 import numpy as np
 
 from benchmarks.harness.in_turn import time_ratios
 from benchmarks.harness.ratios import median_and_range
-from benchmarks.harness.record import our_versions
 from brain_edge.evaluation.markdown import markdown_table
-from brain_edge.machine.description import this_machine
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision, open_package
 from brain_edge.runtime.graph_file import read_graph
@@ -70,21 +67,19 @@ class Compiled:
 @click.argument("packages", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--side", default=64, show_default=True, help="Of the cube, in voxels.")
 @click.option("--threads", default=2, show_default=True, help="Of OpenVINO.")
-@click.option("--rounds", default=5, show_default=True, help="In which both run once.")
+@click.option("--rounds", default=5, show_default=True, help="In which both run once; 0: no times.")
 def main(packages: tuple[Path, ...], side: int, threads: int, rounds: int) -> None:
-    """Compare on each of PACKAGES, and print Markdown and one JSON object."""
+    """Compare on each of PACKAGES, and print Markdown."""
     rows = [compare(open_package(path), side, threads, rounds) for path in packages]
     cells = [
         (
             *(row.network, str(row.skips), f"{row.joined_mib:.0f}", f"{row.summed_mib:.0f}"),
-            *(f"{row.difference:.1e}", str(median_and_range(row.time_ratios))),
+            *(f"{row.difference:.1e}", *([str(median_and_range(row.time_ratios))] if rounds else [])),
         )
         for row in rows
     ]
     columns = ("network", "sums", "joined (MiB)", "summed (MiB)", "difference", "time summed / joined")
-    click.echo(markdown_table(columns, cells))
-    about = {"side": side, "threads": threads, "machine": this_machine(), "versions": our_versions(), "rows": rows}
-    click.echo(msgspec.json.encode(about).decode())
+    click.echo(markdown_table(columns if rounds else columns[:-1], cells))
 
 
 def compare(package: ModelPackage, side: int, threads: int, rounds: int) -> SkipComparison:

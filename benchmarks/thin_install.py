@@ -68,7 +68,7 @@ class Installation:
 @click.argument("package", type=click.Path(path_type=Path, exists=True))
 @click.argument("head", type=click.Path(path_type=Path, exists=True))
 @click.option("--threads", default=2, show_default=True)
-@click.option("--repeats", default=7, show_default=True, help="Of each process.")
+@click.option("--repeats", default=7, show_default=True, help="Of each process; 0: sizes alone.")
 def main(environment: Path, package: Path, head: Path, threads: int, repeats: int) -> None:
     """Measure an installation without the build side."""
     installed = find(environment)
@@ -119,10 +119,10 @@ def _report(installed: Installation, sizes: dict[str, int], case: _Case, repeats
     digest, machine = _check(installed, case), this_machine()
     largest = sorted(sizes.items(), key=lambda item: -item[1])
     on_disk = [*((name, f"{size / MB:.1f}") for name, size in largest), ("together", f"{sum(sizes.values()) / MB:.0f}")]
+    columns = ("cold process", "median (fastest to slowest)")
     return [
-        markdown_table(("distribution", "MB on disk"), on_disk),
-        "",
-        markdown_table(("cold process", "median (fastest to slowest)"), _times(installed, case, repeats)),
+        markdown_table((f"{len(sizes)} distributions", "MB on disk"), on_disk),
+        *(("", markdown_table(columns, _times(installed, case, repeats))) if repeats else ()),
         "",
         f"{machine.cpu}, {machine.processors} processors, {machine.system}; {case.threads} threads; package {digest}",
     ]

@@ -120,6 +120,6 @@ def _row(
         "package_digest": contender.package_digest,
         "dice_with_default": same,
         "dice_with_reference": right,
-        "times_as_fast_as": {name: [ratio.value, ratio.low, ratio.high] for name, ratio in ratios.items()},
+        "times_as_fast_as": ratios,
         "samples": of_one,
     }

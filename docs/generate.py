@@ -1,6 +1,7 @@
 """Write the pages of `docs/reference` that the code itself knows best: commands, steps, recipes, the JSON Schema.
 
-And the page of operator coverage, from what was recorded under `benchmarks/results/recipe-coverage`.
+And from what was recorded under `benchmarks/results`: the page of operator coverage, and in the README the networks
+over their strongest rivals.
 
     python docs/generate.py
 
@@ -21,8 +22,13 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import click
 from msgspec import Struct, structs
 
+from benchmarks.harness.cell_record import read_cells
 from benchmarks.harness.coverage_page import coverage_page
 from benchmarks.harness.coverage_record import read_coverage
+from benchmarks.harness.record import RESULTS
+from benchmarks.report.recipe_age import Ages, read_recipe_ages
+from benchmarks.report.speed_tables import RIVAL_WORDS, over_rivals
+from benchmarks.report.summaries import machines
 from brain_edge.cli.main import COMMANDS, PROGRAM, program
 from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.spec import Network, Sequence
@@ -53,12 +59,13 @@ SECTIONS: Final = re.compile(r"\n\n(Raises|Args|Returns|Attributes):\n")
 
 
 def pages() -> dict[str, str]:
-    """Every generated page: name under `docs/reference` -> text."""
+    """Every generated page: path from `docs/reference` -> text."""
     writers: Mapping[str, Callable[[], str]] = {
         "cli.md": lambda: _page(_commands()),
         "coverage.md": lambda: _page(coverage_page(recipe_names(), read_coverage())),
         "recipes.md": lambda: _page(_recipes()),
         "steps.md": lambda: _page(_steps()),
+        "../../README.md": _readme,
         "spec-schema.json": lambda: json.dumps(json_schema(), indent=2) + "\n",
     }
     return {name: write() for name, write in writers.items()}
@@ -68,7 +75,18 @@ def main() -> None:
     """Write them all, and say which."""
     for name, text in pages().items():
         (REFERENCE / name).write_text(text, encoding="utf-8", newline="\n")
-        click.echo(f"docs/reference/{name}", err=True)
+        click.echo((REFERENCE / name).resolve().relative_to(REFERENCE.parents[1]).as_posix(), err=True)
+
+
+def _readme() -> str:
+    """As it is, but for the block between the marks."""
+    before, begin, rest = (REFERENCE / "../../README.md").read_text(encoding="utf-8").partition("<!-- rivals:begin")
+    mark, _, rest = rest.partition("\n")
+    _, end, after = rest.partition("<!-- rivals:end -->")
+    ages = Ages(read_recipe_ages())
+    shown = [(each.cpu, table) for each in machines(read_cells(RESULTS)) if (table := over_rivals(each, ages))]
+    blocks = [*(f"{cpu}\n\n{table}" for cpu, table in shown), RIVAL_WORDS, *ages.words()]
+    return "".join([before, begin, mark, "\n", "\n\n".join(blocks), "\n", end, after])
 
 
 def _page(lines: Iterable[str]) -> str:
@@ -227,12 +245,17 @@ def _recipes() -> Iterator[str]:
         yield from _recipe(load_recipe(name))
 
 
+def _input(sequence: Sequence) -> str:
+    words = [" or ".join(sequence.stated), sequence.description]
+    return f"`{sequence.name}` ({', '.join(filter(None, words))})"
+
+
 def _recipe(recipe: Recipe) -> Iterator[str]:
     model = recipe.variant(Variant())
     spec, card, licence = model.spec, model.card, model.licence
     yield from ("", f"## {recipe.name}", "", card.summary, "")
     yield f"- Task: {spec.task}"
-    yield f"- Input: {', '.join(f'`{each.name}` ({each.description})' for each in spec.inputs)}"
+    yield f"- Input: {', '.join(map(_input, spec.inputs))}"
     yield f"- Labels: {', '.join(f'{value} {label}' for value, label in spec.label_names().items())}"
     yield f"- Weights: {recipe.weights}"
     for graph in recipe.variant(Variant(members=recipe.members)).graphs:

@@ -18,6 +18,7 @@ from tiny_package import PHANTOM, SPEC, STAGE, make_package, tiny_manifest, tiny
 
 from brain_edge.cli import main
 from brain_edge.engine.segmenter import Segmenter
+from brain_edge.image.contrast import Contrast
 from brain_edge.image.phantom import make_study, make_volume
 from brain_edge.image.volume import Volume
 from brain_edge.io.nifti import write_image, write_mask
@@ -114,7 +115,10 @@ def make_pair_package(folder: Path) -> ModelPackage:
     """A package of two sequences, T1 and T2, that looks at the first only."""
     stage = msgspec.structs.replace(STAGE, network=msgspec.structs.replace(STAGE.network, channels_in=2))
     spec = msgspec.structs.replace(
-        SPEC, name="tiny-pair", inputs=(Sequence(name="T1"), Sequence(name="T2")), stages=(stage,)
+        SPEC,
+        name="tiny-pair",
+        inputs=(Sequence(name="T1", contrasts=(Contrast.T1W,)), Sequence(name="T2", contrasts=(Contrast.T2W,))),
+        stages=(stage,),
     )
     save_graph(_pair_graph(), folder / graph_path("tiny"), spec)
     manifest = tiny_manifest(spec)

@@ -24,6 +24,14 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
         pytest.fail(f"{item.nodeid} left this thread with denormal numbers flushed to zero", pytrace=False)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _own_log_of_looks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The looks of a user who has only run this file: neither the developer's nor those of other tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BRAIN_EDGE_STATE", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real heads and weights (BRAIN_EDGE_DATA)."""

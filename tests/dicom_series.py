@@ -228,7 +228,13 @@ def judge(program: str) -> str:
     """The path of a judge, or a skip that says how to get it."""
     found = shutil.which(program) or shutil.which(program, path=str(_scripts()))
     if found is None:
-        packages = {"dciodvfy": "dicom3tools", "dcmdump": "dcmtk", "dcmcjpeg": "dcmtk", "dcm2niix": "dcm2niix"}
+        packages = {
+            "dciodvfy": "dicom3tools",
+            "dcmdump": "dcmtk",
+            "dcmcjpeg": "dcmtk",
+            "dcmconv": "dcmtk",
+            "dcm2niix": "dcm2niix",
+        }
         source = f"apt-get install {packages[program]}" if program in packages else "pip install dcmqi"
         pytest.skip(f"needs the judge {program}: {source}")
     return found

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from brain_edge.evaluation.evidence import AccuracyCase, Basis, Evidence, Limits
-from brain_edge.package.manifest import Change
+from brain_edge.evaluation.evidence import AccuracyCase, Basis, Change, Evidence, Limits
 
 
 def accuracy_case(case: int = 1, label: int = 1, **fields: Any) -> AccuracyCase:
@@ -47,7 +46,7 @@ def evidence(**fields: Any) -> Evidence:
         "seen_images": (),
         "subjects": 1,
         "next_patient": "",
-        "earlier_candidates": 0,
+        "earlier_looks": (),
         "warnings": (),
         "cases": (),
         "labels": (),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from phantoms import ORIENTATIONS, make_affine
 
+from brain_edge.image.contrast import Contrast
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation
 from brain_edge.spec import (
@@ -242,6 +243,10 @@ def appended(earlier: tuple[str, ...]) -> st.SearchStrategy[AppendStage]:
     return st.builds(AppendStage, stage=st.sampled_from(earlier)) if earlier else st.nothing()
 
 
+CONTRASTS = st.sampled_from([each for each in Contrast if each not in (Contrast.OTHER, Contrast.ANY)])
+STATED = st.just(UNSET) | st.just((Contrast.ANY,)) | st.lists(CONTRASTS, min_size=1, max_size=4, unique=True).map(tuple)
+
+
 @st.composite
 def specs(draw: Callable[..., Any]) -> ModelSpec:
     """A specification that holds together: any steps, one or two stages, one to three sequences."""
@@ -251,7 +256,9 @@ def specs(draw: Callable[..., Any]) -> ModelSpec:
     return ModelSpec(
         name=draw(NAMES),
         task=draw(st.sampled_from([task for task in Task if task is not Task.SYNTHESIS])),
-        inputs=tuple(Sequence(name=name, description=draw(st.text(max_size=5))) for name in sequences),
+        inputs=tuple(
+            Sequence(name=name, contrasts=draw(STATED), description=draw(st.text(max_size=5))) for name in sequences
+        ),
         stages=tuple(
             draw(stages(name, len(sequences), tuple(names[:position]))) for position, name in enumerate(names)
         ),

@@ -267,8 +267,12 @@ def test_convert_reads_like_its_docstring():
     assert tuple(says.split(", ")) == STAGES
 
 
-MOST_LINES = 17_000
-"""That the commands of a hospital may reach: what one of them does not need lies where it is needed."""
+MOST_LINES = 17_400
+"""That the commands of a hospital may reach: what one of them does not need lies where it is needed.
+
+16,994 with the rooms; since then the contrast of an image is told from its name, sidecar and header, linked folders and
+slices without preamble are read, and what is printed or tabulated harms no terminal and no spreadsheet.
+"""
 
 
 def test_a_hospital_reaches_no_more_lines_than_it_should():
@@ -299,7 +303,7 @@ def test_what_is_imported_late_or_for_its_types_counts(tmp_path, line, found):
     }
 
 
-ABOUT_THE_WHOLE = {"test_architecture", "test_docs", "test_imports", "test_no_network"}
+ABOUT_THE_WHOLE = {"test_architecture", "test_docs", "test_figures", "test_imports", "test_no_network"}
 """Tests that belong to no room."""
 
 

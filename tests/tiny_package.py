@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from brain_edge.engine.segmenter import Segmenter
+from brain_edge.image.contrast import Contrast
 from brain_edge.image.phantom import Phantom, make_study
 from brain_edge.image.resample import Interpolation
 from brain_edge.io.nifti import write_mask
@@ -80,7 +81,7 @@ STAGE = Stage(
 SPEC = ModelSpec(
     name="tiny",
     task=Task.SKULL_STRIPPING,
-    inputs=(Sequence(name="T1"),),
+    inputs=(Sequence(name="T1", contrasts=(Contrast.T1W,)),),
     stages=(STAGE,),
     labels=(Label(value=1, name="brain"),),
     plausible=Plausible(

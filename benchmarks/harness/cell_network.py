@@ -1,89 +1,114 @@
-"""Network cells: engines in turn on one network, each ready in a process of its own."""
+"""Network cells: engines in turn on one network, each start of each in a process of its own."""
 
 from __future__ import annotations
 
 import tempfile
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from msgspec.structs import replace
 
+from benchmarks.network_graphs import INPUT, REFUSED
 from brain_edge.errors import BrainEdgeError
+from brain_edge.image.metrics import dice
 from brain_edge.machine.description import this_machine
 
+from .answers import foreground, load
 from .cell_record import CellEntry, EntryOutcome
 from .cell_setting import environment_of, graphs_of, now, run_of
-from .engines import ENGINES, Library, why_engine_not_available
-from .server import Server
-from .zoo import ARCHITECTURES, phantom_input
+from .engines import ENGINES, why_engine_not_available
+from .start import NetworkStart
+from .trained import TRAINED
 
 if TYPE_CHECKING:
     from .cell_record import Cell, CellRun
     from .cell_setting import MatrixSetting
 
+PASSES: Final = 3
+"""Timed in each start, after the first answer: the start is the unit, and more passes tell nothing of the next one."""
+MINIMUM_DICE: Final = 0.999
+"""Of the foreground of a trained network in f32 with the first contender's; below it nothing is timed."""
+
 
 def measure_network(cell: Cell, setting: MatrixSetting) -> CellRun:
-    """Open all engines, compare their answers with the first one's, and run them in turn until enough rounds count."""
+    """Start every engine once, compare its answer with the first one's, and start them in turn until enough count."""
     started = now()
-    graphs = graphs_of(cell.subject, setting.report)
+    folder = graphs_of(cell, setting)
     entries: dict[str, CellEntry] = {}
-    servers: list[Server] = []
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        source = Path(folder, "input.npy")
-        np.save(source, phantom_input(ARCHITECTURES[cell.subject]))
+    starts: dict[str, NetworkStart] = {}
+    with tempfile.TemporaryDirectory() as scratch:
         for number, name in enumerate(cell.contenders):
-            entry, server = _opened(cell, name, source, Path(folder, f"output-{number}.npy"), graphs, stack, setting)
-            if server is not None:
-                entry = _checked(entry, server, servers[0] if servers else server)
+            target = Path(scratch, f"{number}.npy")
+            start = NetworkStart(
+                name=name,
+                subject=cell.subject,
+                folder=folder,
+                target=target,
+                threads=cell.threads,
+                environment=environment_of(cell),
+            )
+            entry = _started(cell, start, setting)
+            if entry.outcome is EntryOutcome.MEASURED:
+                entry = _checked(entry, start, starts.get(cell.contenders[0], start))
             entries[name] = entry
-            if server is not None and entry.outcome is EntryOutcome.MEASURED:
-                servers.append(server)
-        if entries[cell.contenders[0]].outcome is EntryOutcome.MEASURED:
-            entries = setting.sampled(cell, entries, {server.name: server.run for server in servers})
-    return run_of(cell, setting, started, tuple(entries.values()), image=ARCHITECTURES[cell.subject].shape)
+            if entry.outcome is EntryOutcome.MEASURED:
+                starts[name] = start
+        if cell.contenders[0] in starts:
+            runs = {name: partial(start.run, PASSES) for name, start in starts.items()}
+            entries = setting.sampled(cell, entries, runs)
+    shape = np.load(folder / INPUT, mmap_mode="r").shape
+    return run_of(cell, setting, started, tuple(entries.values()), image=shape)
 
 
-def _opened(
-    cell: Cell, name: str, source: Path, target: Path, graphs: Path, stack: ExitStack, setting: MatrixSetting
-) -> tuple[CellEntry, Server | None]:
-    engine = ENGINES[name]
-    entry = CellEntry(name=name, precision=engine.words, inputs=engine.streams)
+def _started(cell: Cell, start: NetworkStart, setting: MatrixSetting) -> CellEntry:
+    """The entry of an engine whose answer is there now, or why it is not."""
+    engine = ENGINES[start.name]
+    entry = CellEntry(name=start.name, precision=engine.words, inputs=engine.streams)
     missing = why_engine_not_available(engine, cell.isa, this_machine().flags)
     if missing:
-        return replace(entry, outcome=EntryOutcome.NOT_AVAILABLE, why=missing), None
-    refused = graphs / "f32.onnx.refused"
-    if engine.library is Library.ONNX_RUNTIME and refused.exists():
-        why = f"PyTorch's exporter to ONNX refused: {refused.read_text(encoding='utf-8')}"
-        return replace(entry, outcome=EntryOutcome.NOT_SUPPORTED, why=why), None
-    setting.report(f"{cell.id}: opening {name}")
+        return replace(entry, outcome=EntryOutcome.NOT_AVAILABLE, why=missing)
+    refused = start.folder / f"{engine.graph}{REFUSED}"
+    if refused.exists():
+        why = f"{engine.graph} could not be made: {refused.read_text(encoding='utf-8')}"
+        return replace(entry, outcome=_refused(cell, start), why=why)
+    setting.report(f"{cell.id}: checking {start.name}")
     try:
-        server = Server(
-            name,
-            cell.subject,
-            source,
-            target,
-            graphs=graphs,
-            threads=cell.threads,
-            environment=environment_of(cell),
-        )
-        return entry, stack.enter_context(server)
+        start.run(1)
     except BrainEdgeError as error:
-        outcome = EntryOutcome.NOT_SUPPORTED if name in cell.optional else EntryOutcome.FAILED
-        return replace(entry, outcome=outcome, why=str(error)), None
+        return replace(entry, outcome=_refused(cell, start), why=str(error))
+    return entry
 
 
-def _checked(entry: CellEntry, server: Server, first: Server) -> CellEntry:
+def _refused(cell: Cell, start: NetworkStart) -> EntryOutcome:
+    return EntryOutcome.NOT_SUPPORTED if start.name in cell.optional else EntryOutcome.FAILED
+
+
+def _checked(entry: CellEntry, start: NetworkStart, first: NetworkStart) -> CellEntry:
     """The entry with how far its answer is from the first one's; failed where that is too far."""
-    got, expected = np.load(server.target), np.load(first.target)
-    if got.shape != expected.shape or not np.isfinite(got).all():
-        why = f"its answer has the shape {got.shape}, expected {expected.shape} and finite numbers"
+    got, expected = load(start.target), load(first.target)
+    if not np.isfinite(got).all():
+        return replace(entry, outcome=EntryOutcome.FAILED, why="its answer is not finite")
+    if start.subject in TRAINED:
+        return _judged(entry, dice(foreground(got), foreground(expected)) or 0.0, MINIMUM_DICE)
+    if got.shape != expected.shape:
+        why = f"its answer has the shape {got.shape}, expected {expected.shape}"
         return replace(entry, outcome=EntryOutcome.FAILED, why=why)
     correlation = float(np.corrcoef(got.ravel(), expected.ravel())[0, 1])
     error = float(np.abs(got - expected).max())
-    least = ENGINES[server.name].least_correlation
-    if not correlation >= least:
-        why = f"its answer correlates with {first.name}'s at {correlation:.6f}, expected {least}; not timed"
-        return replace(entry, outcome=EntryOutcome.FAILED, why=why, correlation=correlation, largest_error=error)
-    return replace(entry, correlation=correlation, largest_error=error)
+    found = replace(entry, correlation=correlation, largest_error=error)
+    least = ENGINES[start.name].least_correlation
+    if correlation >= least:
+        return found
+    why = f"its answer correlates with {first.name}'s at {correlation:.6f}, expected {least}; not timed"
+    return replace(found, outcome=EntryOutcome.FAILED, why=why)
+
+
+def _judged(entry: CellEntry, same: float, least: float) -> CellEntry:
+    """The entry of a trained network; one that computes in f32 has to agree, of others it is recorded how far."""
+    found = replace(entry, dice_first=same)
+    if entry.precision != "f32" or same >= least:
+        return found
+    why = f"its foreground agrees with the first contender's at Dice {same:.4f}, expected {least}; not timed"
+    return replace(found, outcome=EntryOutcome.FAILED, why=why)

@@ -27,6 +27,7 @@ T = TypeVar("T")
 MINIMUM_ROUNDS: Final = 3
 """Rounds that must count before a ratio is shown with an interval."""
 
+NETWORKS: Final = "*Z-network-*.json"
 MOST_BYTES: Final = 16 * 2**20
 """What is recorded or declared here is kilobytes."""
 
@@ -35,7 +36,7 @@ class Kind(StrEnum):
     """What a cell measures."""
 
     NETWORK = "network"
-    """A network alone, warm, with random weights; each engine ready in a process of its own."""
+    """A network alone, warm; each start of an engine a process of its own."""
     PROCESS = "process"
     """Whole cold processes, from an image file to a mask file."""
     MEMORY = "memory"
@@ -128,7 +129,7 @@ class CellEntry(msgspec.Struct, frozen=True, kw_only=True):
         limit_mib: of its memory; None without.
         package_digest: of the package that it runs.
         correlation, largest_error: of its answer with the first contender's (network cells).
-        dice_first: of its mask with the first contender's (process cells).
+        dice_first: of its mask with the first contender's (process cells), or of the foreground (trained networks).
         dice_reference: of its mask with the reference mask, where there is one.
         samples: one a round; sample n of all contenders were taken in the same round.
         scores: one a head (accuracy cells).
@@ -216,6 +217,12 @@ class CellRun(msgspec.Struct, frozen=True, kw_only=True):
         timed = [entry.samples for entry in self.measured if entry.samples]
         return quiet_rounds(timed, self.max_disturbance, self.machine.processors) if timed else ()
 
+    @property
+    def in_one_start(self) -> bool:
+        """Whether all rounds of each network ran in one process, as before records had passes: rounds say no more."""
+        samples = [sample for entry in self.measured for sample in entry.samples]
+        return self.cell.kind is Kind.NETWORK and not all(sample.passes_ms for sample in samples)
+
     def entry(self, name: str) -> CellEntry | None:
         """The contender of that name, where it was measured."""
         return next((entry for entry in self.measured if entry.name == name), None)
@@ -238,12 +245,50 @@ def read_as(kind: type[T], path: Path, what: str) -> T:
         raise InputError(f"{path}: expected {what}: {error}") from error
 
 
+class _Networks(msgspec.Struct, frozen=True, kw_only=True):
+    """Networks in turn as they were recorded once, all rounds of each in one process: a cell under another name."""
+
+    network: str
+    shape: tuple[int, ...]
+    started: datetime
+    commit: Commit
+    machine: Machine
+    threads: int
+    max_disturbance: float | None
+    versions: dict[str, str]
+    entries: tuple[CellEntry, ...]
+
+    def as_cell(self) -> CellRun:
+        cell = Cell(
+            id=f"{Kind.NETWORK}/{self.network}/engines/{self.machine.isa}/{self.threads}-threads",
+            kind=Kind.NETWORK,
+            group="engines",
+            subject=self.network,
+            isa=self.machine.isa,
+            threads=self.threads,
+            contenders=tuple(entry.name for entry in self.entries),
+        )
+        return CellRun(
+            cell=cell,
+            repetition=1,
+            started=self.started,
+            commit=self.commit,
+            machine=self.machine,
+            max_disturbance=self.max_disturbance,
+            versions=self.versions,
+            image=self.shape,
+            entries=self.entries,
+        )
+
+
 def read_cell(path: Path) -> CellRun:
     """A cell that was written before.
 
     Raises:
         InputError: it cannot be read, or is no cell.
     """
+    if path.match(NETWORKS):
+        return read_as(_Networks, path, "networks in turn").as_cell()
     return read_as(CellRun, path, "a cell of the benchmark matrix")
 
 
@@ -251,7 +296,8 @@ def cell_files(where: Path) -> tuple[Path, ...]:
     """The cells in a folder and the folders below it, oldest first; a file is taken as it is."""
     if where.is_file():
         return (where,)
-    return tuple(sorted(where.rglob("*-cell-*.json"), key=lambda path: (path.name, path.parent)))
+    found = {path for pattern in ("*-cell-*.json", NETWORKS) for path in where.rglob(pattern)}
+    return tuple(sorted(found, key=lambda path: (path.name, path.parent)))
 
 
 def read_cells(where: Path) -> tuple[CellRun, ...]:

@@ -15,7 +15,7 @@ from .cell_record import CellEntry, EntryOutcome, NumberSum
 from .cell_setting import environment_of, graphs_of, now, run_of
 from .engines import ENGINES, why_engine_not_available
 from .measure import output_of
-from .server import LONGEST_REASON
+from .start import LONGEST_REASON
 from .zoo import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def measure_roofline(cell: Cell, setting: MatrixSetting) -> CellRun:
     started = now()
     entries = {name: _entry(cell, name) for name in cell.contenders}
     wanted = [name for name, entry in entries.items() if entry.outcome is EntryOutcome.MEASURED]
-    graphs = graphs_of(cell.subject, setting.report)
+    graphs = graphs_of(cell, setting)
     setting.report(f"{cell.id}: layer by layer")
     engines = [part for name in wanted for part in ("--engine", name)]
     command = program("network_roofline", cell.subject, "--graphs", graphs, "--threads", cell.threads, *engines)

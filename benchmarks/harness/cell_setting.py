@@ -13,13 +13,15 @@ from msgspec.structs import replace
 from benchmarks import BENCHMARKS, program
 from brain_edge.machine.description import NATIVE, this_machine
 from brain_edge.package import NumberFormat, open_package
+from brain_edge.package.digest import sha256_of
 
-from .cell_record import Cell, CellEntry, CellRun
+from .cell_record import Cell, CellEntry, CellRun, Kind
 from .contenders import environment
 from .in_turn import Rounds, quiet_turns
 from .measure import output_of
 from .packages import digest_of_code, make_package
 from .record import RESULTS, our_versions, this_commit
+from .trained import TRAINED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,7 +37,8 @@ PATIENT_ROUNDS: Final = 2
 
 GRAPHS: Final = BENCHMARKS / ".graphs"
 MAKERS: Final = (
-    *(BENCHMARKS / "harness/zoo.py", BENCHMARKS / "network_graphs.py"),
+    *(BENCHMARKS / "harness" / name for name in ("rivals.py", "trained.py", "zoo.py")),
+    BENCHMARKS / "network_graphs.py",
     *(BENCHMARKS.parent / "conversion/brain_edge_conversion" / name for name in ("convert/rewrites", "networks")),
 )
 """The code that decides what the graphs of a network are: made again when it changes."""
@@ -49,7 +52,7 @@ class MatrixSetting:
         repetition: the how-manieth time.
         max_disturbance, patience_s: as the matrix declares them; None: every round counts, nothing is waited for.
         results: folder of all machines.
-        head, reference: a public head and its brain mask; only process and memory cells need them.
+        head, reference: a public head and its brain mask, for the cells that need them (`needs_head`).
         packages: folder with ready packages named MODEL-fp32 and MODEL-int8; None to make them now.
         report: told what is being done.
     """
@@ -66,7 +69,7 @@ class MatrixSetting:
     @property
     def given_head(self) -> Path:
         """The head, for the cells that need it."""
-        assert self.head is not None, "process and memory cells are measured with a head"
+        assert self.head is not None, "cells of whole processes and of trained networks are measured with a head"
         return self.head
 
     def sampled(
@@ -118,28 +121,34 @@ def environment_of(cell: Cell) -> dict[str, str]:
     return chosen if cell.isa == NATIVE else chosen | {ISA_VARIABLE: cell.isa}
 
 
-def graphs_of(network: str, report: Callable[[str], None]) -> Path:
-    """The folder with the graphs of a network, made now unless the same code has already made it.
+def graphs_of(cell: Cell, setting: MatrixSetting) -> Path:
+    """The folder with the input and the graphs of a network, made now unless the same code has already made it.
 
     Raises:
         BrainEdgeError: they could not be made.
     """
-    folder = GRAPHS / f"{network}-{_code()}"
-    if not (folder / "int8.xml").exists():
-        report(f"converting and quantising {network}")
+    more: list[object] = []
+    digest = [digest_of_code(*MAKERS), *(our_versions()[name] for name in ("openvino", "nncf", "torch", "onnxruntime"))]
+    if cell.subject in TRAINED:
+        packages = [setting.package(TRAINED[cell.subject][0], each) for each in (NumberFormat.FP32, NumberFormat.INT8)]
+        more = ["--packages", *(each.folder for each in packages), "--head", setting.given_head]
+        digest += [*(each.digest for each in packages), sha256_of(setting.given_head)]
+    folder = GRAPHS / f"{cell.subject}-{hashlib.sha256(' '.join(digest).encode()).hexdigest()[:12]}"
+    if not folder.exists():
+        setting.report(f"converting and quantising {cell.subject}")
         scratch = folder.with_suffix(".partial")
         shutil.rmtree(scratch, ignore_errors=True)
-        output_of(program("network_graphs", network, scratch), f"the graphs of {network} could not be made:\n")
+        command = program("network_graphs", cell.subject, scratch, *more)
+        output_of(command, f"the graphs of {cell.subject} could not be made:\n", environment(cell.threads))
         scratch.rename(folder)
     return folder
+
+
+def needs_head(cell: Cell) -> bool:
+    """Whether a cell is measured with a real head."""
+    return cell.kind in (Kind.PROCESS, Kind.MEMORY) or cell.subject in TRAINED
 
 
 def now() -> datetime:
     """The time in UTC."""
     return datetime.now(UTC)
-
-
-def _code() -> str:
-    found = our_versions()
-    words = [digest_of_code(*MAKERS), found["openvino"], found["nncf"]]
-    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:12]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,13 @@ import click
 from brain_edge.machine.description import this_machine
 
 from .measure import run, wait_until_idle
-from .ratios import Ratio, ratio_of_medians
+from .ratios import ratio_of_starts
 from .sample import RunSample, median, milliseconds, quiet_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from brain_edge.bench.starts import Estimate
     from brain_edge.image.volume import FloatArray
 
     from .measure import Contender
@@ -74,15 +76,16 @@ def take_turns(contenders: Sequence[Contender], rounds: Sequence[int]) -> list[l
     return samples
 
 
-def times_as_fast(baseline: Sequence[RunSample], samples: Sequence[RunSample]) -> Ratio:
+def times_as_fast(baseline: Sequence[RunSample], samples: Sequence[RunSample]) -> Estimate:
     """How many times as fast as the baseline, over the rounds that both took part in."""
     both = min(len(baseline), len(samples))
-    return ratio_of_medians([s.latency_ms for s in baseline[:both]], [s.latency_ms for s in samples[:both]])
+    return ratio_of_starts([s.latency_ms for s in baseline[:both]], [s.latency_ms for s in samples[:both]])
 
 
 def in_words(samples: Sequence[RunSample]) -> str:
-    """Medians of latency, processor time and memory."""
-    latency_s, cpu_s = (median(samples, figure) / 1000 for figure in ("latency_ms", "cpu_ms"))
+    """Means of latency over starts, medians of processor time and memory."""
+    latency_s = statistics.geometric_mean([sample.latency_ms for sample in samples]) / 1000
+    cpu_s = median(samples, "cpu_ms") / 1000
     return f"{latency_s:.1f} s, {cpu_s:.1f} s of processors, {median(samples, 'peak_rss_bytes') / 2**20:.0f} MiB"
 
 

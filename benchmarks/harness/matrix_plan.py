@@ -36,7 +36,7 @@ class Suite(StrEnum):
     """Which cells are run."""
 
     QUICK = "quick"
-    """At most twenty minutes on two cores."""
+    """About twenty minutes on two cores."""
     FULL = "full"
     """All that is declared for a release."""
     SMALLEST = "smallest"

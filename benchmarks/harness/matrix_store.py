@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from brain_edge.bench.starts import MINIMUM_STARTS
 from brain_edge.machine.description import NATIVE, differences
 
 from .cell_record import TIMED, cell_files, read_cell
@@ -50,4 +51,4 @@ def is_complete(run: CellRun) -> bool:
     """Whether nothing failed and enough rounds count."""
     if run.failures:
         return False
-    return run.cell.kind not in TIMED or not run.measured or len(run.counted()) >= min(run.cell.rounds, 3)
+    return run.cell.kind not in TIMED or not run.measured or len(run.counted()) >= min(run.cell.rounds, MINIMUM_STARTS)

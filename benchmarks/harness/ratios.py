@@ -1,53 +1,35 @@
-"""How many times: ratios of medians over interleaved pairs, with an interval. Pure numbers in and out."""
+"""How many times: ratios of what ran in one round. Pure numbers in and out."""
 
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import numpy as np
+from brain_edge.bench.starts import Bounds, Estimate, estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RESAMPLES: Final = 10_000
-LEVEL: Final = 0.95
-SEED: Final = 20261121
+
+def median_and_range(ratios: Sequence[float]) -> Estimate:
+    """The median of ratios of one round each in one process, and their range in place of an interval."""
+    spread = Bounds(low=min(ratios), high=max(ratios))
+    return Estimate(value=statistics.median(ratios), interval=spread, repetition=None, starts=1)
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """A ratio, and the interval around it."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
-
-
-def median_and_range(ratios: Sequence[float]) -> Ratio:
-    """The median of ratios of one round each, and their range in place of an interval."""
-    return Ratio(statistics.median(ratios), min(ratios), max(ratios))
-
-
-def ratio_of_medians(numerators: Sequence[float], denominators: Sequence[float]) -> Ratio:
-    """Median of the numerators over median of the denominators, of interleaved pairs.
-
-    The interval is the percentile bootstrap over pairs (Efron & Tibshirani, An Introduction to the Bootstrap, 1993,
-    chapter 13): a pair is drawn as one, so that a slow minute of the machine, which hits both, cancels. Few pairs
-    give a coarse interval; it is a statement about this machine in this hour.
+def ratio_of_starts(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
+    """Of the processes of each round, which ran in turn: a slow minute of the machine hits both, and cancels.
 
     Raises:
-        ValueError: no pairs, or unequal numbers of both.
+        ValueError: no rounds, or unequal numbers of both.
     """
-    if not numerators or len(numerators) != len(denominators):
-        raise ValueError(f"expected pairs, got {len(numerators)} numerators and {len(denominators)} denominators")
-    pairs = np.array([numerators, denominators], dtype=np.float64)
-    draws = np.random.default_rng(SEED).integers(pairs.shape[1], size=(RESAMPLES, pairs.shape[1]))
-    above, below = np.median(pairs[:, draws], axis=2)
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(above / below, [tail, 1 - tail])
-    return Ratio(statistics.median(numerators) / statistics.median(denominators), float(low), float(high))
+    return estimate(ratios_of_rounds(numerators, denominators))
+
+
+def ratios_of_rounds(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
+    """Numerator over denominator, round by round.
+
+    Raises:
+        ValueError: unequal numbers of both.
+    """
+    return [one / other for one, other in zip(numerators, denominators, strict=True)]

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from benchmarks import BENCHMARKS
+from brain_edge.bench.starts import MINIMUM_STARTS
 from brain_edge.errors import BrainEdgeError
 from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.description import Machine, this_machine
 
 from .cell_record import Commit
-from .ratios import ratio_of_medians
+from .ratios import ratio_of_starts
 from .sample import RunSample, median, quiet_rounds
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RESULTS: Final = BENCHMARKS / "results"
-MINIMUM_ROUNDS: Final = 3
 LIBRARIES: Final = ("brain-edge", "openvino", "numpy", "scipy", "nibabel", "isal", "torch", "nncf", "onnxruntime")
 
 
@@ -80,9 +80,9 @@ class Turns(msgspec.Struct, frozen=True, kw_only=True):
             BrainEdgeError: they are so few that an interval would mean nothing.
         """
         found = quiet_rounds(samples, self.max_disturbance, self.machine.processors)
-        if len(found) < MINIMUM_ROUNDS:
+        if len(found) < MINIMUM_STARTS:
             raise BrainEdgeError(
-                f"{len(found)} of {len(samples[0])} rounds count, at least {MINIMUM_ROUNDS} are needed: other programs "
+                f"{len(found)} of {len(samples[0])} rounds count, at least {MINIMUM_STARTS} are needed: other programs "
                 f"took more than {self.max_disturbance:.0%} of the machine during the others; repeat when it is idle"
             )
         return found
@@ -157,7 +157,7 @@ def read(path: Path) -> InterleavedRun:
 
 
 def table(run: InterleavedRun) -> str:
-    """A run as Markdown: medians over the rounds that count, and ratios to the first entry with their intervals.
+    """A run as Markdown: means over the rounds that count, each of processes of its own, and ratios to the first entry.
 
     Raises:
         BrainEdgeError: as `Turns.counted` says.
@@ -171,8 +171,8 @@ def table(run: InterleavedRun) -> str:
         "",
         markdown_table(
             (
-                *("contender", "latency", "spread", "faster", "CPU time", "peak memory", "of the published"),
-                *("Dice published", "Dice reference"),
+                *("contender", "latency", "spread", "faster (95 %)", "a repetition", "CPU time", "peak memory"),
+                *("of the published", "Dice published", "Dice reference"),
             ),
             [_row(entry, run.entries[0], counted) for entry in run.entries],
         ),
@@ -183,16 +183,17 @@ def table(run: InterleavedRun) -> str:
 def _row(entry: InterleavedEntry, first: InterleavedEntry, counted: Sequence[int]) -> list[str]:
     samples, base = ([each.samples[number] for number in counted] for each in (entry, first))
     latency_s, first_s = ([sample.latency_ms / 1000 for sample in each] for each in (samples, base))
-    peaks, first_peaks = ([float(sample.peak_rss_bytes or 0) for sample in each] for each in (samples, base))
+    memory = median(samples, "peak_rss_bytes")
     compared = entry is not first
+    faster = ratio_of_starts(first_s, latency_s)
     return [
         entry.name,
-        f"{statistics.median(latency_s):.2f} s",
+        f"{statistics.geometric_mean(latency_s):.2f} s",
         f"{min(latency_s):.2f}-{max(latency_s):.2f} s",
-        f"{ratio_of_medians(first_s, latency_s)}x" if compared else "",
+        *([f"{faster}x", str(faster.repetition or "unknown")] if compared else ["", ""]),
         f"{median(samples, 'cpu_ms') / 1000:.2f} s",
-        f"{median(samples, 'peak_rss_bytes') / 2**20:.0f} MiB",
-        str(ratio_of_medians(peaks, first_peaks)) if compared else "",
+        f"{memory / 2**20:.0f} MiB",
+        f"{memory / median(base, 'peak_rss_bytes'):.2f}" if compared else "",
         f"{entry.dice_published:.4f}" if compared else "",
         "" if entry.dice_reference is None else f"{entry.dice_reference:.4f}",
     ]

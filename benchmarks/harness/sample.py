@@ -24,6 +24,7 @@ class RunSample(msgspec.Struct, frozen=True, kw_only=True):
         load_average: of the last minute, when it was started.
         elapsed_ms: per stage, where the program says.
         device_peak_bytes: greatest memory on the device, of a GPU.
+        passes_ms: of a network in a process of its own: its warm passes, whose geometric mean is the latency.
     """
 
     latency_ms: float
@@ -33,6 +34,7 @@ class RunSample(msgspec.Struct, frozen=True, kw_only=True):
     load_average: float | None = None
     elapsed_ms: dict[str, float] = {}
     device_peak_bytes: int | None = None
+    passes_ms: tuple[float, ...] = ()
 
     def disturbance(self, processors: int) -> float:
         """Share of the machine that other programs took meanwhile, 0 to 1; 0 where unknown."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from .trained import trained_module
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -31,13 +33,11 @@ class Architecture:
         build: the network in the very state in which its program runs it.
         channels_in: of its input.
         sides: of its input.
-        target: how many times as fast as PyTorch eager in f32 its INT8 graph should be, with AVX512-VNNI.
     """
 
     build: Callable[[], nn.Module]
     channels_in: int
     sides: tuple[int, int, int]
-    target: float
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -97,12 +97,12 @@ def tiny() -> nn.Module:
 
 
 ARCHITECTURES: Final = {
-    "tiny": Architecture(build=tiny, channels_in=1, sides=(32, 32, 32), target=1.0),
-    "brainmage": Architecture(build=partial(recipe, "brainmage"), channels_in=1, sides=(128, 128, 128), target=9.5),
-    "hd-bet-v1": Architecture(build=partial(recipe, "hd_bet_v1"), channels_in=1, sides=(128, 160, 128), target=6.3),
-    "vox2vox": Architecture(build=vox2vox, channels_in=4, sides=(128, 128, 128), target=7.0),
-    "nnunet-style": Architecture(build=nnunet_style, channels_in=4, sides=(128, 128, 128), target=8.0),
-    "meshnet": Architecture(build=meshnet, channels_in=1, sides=(256, 256, 256), target=1.0),
+    "tiny": Architecture(build=tiny, channels_in=1, sides=(32, 32, 32)),
+    "brainmage": Architecture(build=partial(recipe, "brainmage"), channels_in=1, sides=(128, 128, 128)),
+    "hd-bet-v1": Architecture(build=partial(recipe, "hd_bet_v1"), channels_in=1, sides=(128, 160, 128)),
+    "vox2vox": Architecture(build=vox2vox, channels_in=4, sides=(128, 128, 128)),
+    "nnunet-style": Architecture(build=nnunet_style, channels_in=4, sides=(128, 128, 128)),
+    "meshnet": Architecture(build=meshnet, channels_in=1, sides=(256, 256, 256)),
 }
 
 
@@ -118,7 +118,7 @@ def phantom_input(architecture: Architecture, side: int | None = None) -> FloatA
     return np.ascontiguousarray(np.stack(channels)[np.newaxis], dtype=np.float32)
 
 
-def save_graphs(architecture: Architecture, folder: Path, *, rewrites: bool) -> None:
+def save_graphs(subject: str, folder: Path) -> None:
     """Convert and quantise: `f32.xml` and `int8.xml` with their weights; the rewrites that keep the output as it is.
 
     The last softmax or sigmoid stays, and so do both channels of a binary head, so that all sides give the same.
@@ -129,12 +129,11 @@ def save_graphs(architecture: Architecture, folder: Path, *, rewrites: bool) -> 
 
     from brain_edge_conversion.convert.rewrites.graph import rewrite_graph
 
+    architecture = ARCHITECTURES[subject]
     small = (1, architecture.channels_in, *(TRACED_SIDE,) * 3)
-    model = ov.convert_model(_to_convert(architecture), example_input=torch.zeros(small))
+    model = ov.convert_model(module_of(subject), example_input=torch.zeros(small))
     model.reshape([*small[:2], -1, -1, -1])
-    if rewrites:
-        rewrite_graph(model, small)
-    folder.mkdir(parents=True, exist_ok=True)
+    rewrite_graph(model, small)
     ov.save_model(model, str(folder / "f32.xml"), compress_to_fp16=False)
     calibration = nncf.Dataset([phantom_input(architecture, QUANTISED_SIDE)])
     preset = nncf.QuantizationPreset.PERFORMANCE
@@ -142,19 +141,19 @@ def save_graphs(architecture: Architecture, folder: Path, *, rewrites: bool) -> 
     ov.save_model(quantised, str(folder / "int8.xml"), compress_to_fp16=False)
 
 
-def save_onnx(architecture: Architecture, path: Path) -> None:
-    """The network as PyTorch's own exporter writes it, at the size that is measured: what ONNX Runtime is given."""
+def save_onnx(module: nn.Module, batch: FloatArray, path: Path) -> None:
+    """A module as PyTorch's own exporter writes it, at the size that is measured: what ONNX Runtime is given."""
     import torch
 
-    example = torch.from_numpy(phantom_input(architecture))
-    torch.onnx.export(_to_convert(architecture), (example,), str(path), dynamo=False, opset_version=17)
+    torch.onnx.export(module, (torch.from_numpy(batch),), str(path), dynamo=False, opset_version=17)
 
 
-def _to_convert(architecture: Architecture) -> nn.Module:
-    """The network, with norms that an exporter keeps as they run."""
+def module_of(subject: str) -> nn.Module:
+    """A network of the zoo or a trained one, with norms that an exporter keeps as they run, in evaluation mode."""
     from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms, use_instance_statistics
 
-    module = copy.deepcopy(architecture.build())
+    build = ARCHITECTURES[subject].build if subject in ARCHITECTURES else partial(trained_module, subject)
+    module = copy.deepcopy(build())
     use_instance_statistics(module, trapped_norms(module))
     return module.eval()
 

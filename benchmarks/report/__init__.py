@@ -13,6 +13,7 @@ from brain_edge.machine.atomic_folder import atomic_folder
 from .costs import read_costs
 from .figures import draw_all
 from .page import benchmark_page
+from .recipe_age import read_recipe_ages
 from .summaries import machines
 from .whole_cases import read_whole_cases
 
@@ -49,10 +50,10 @@ def write_benchmark_report(results: Path, folder: Path, costs: Path | None = Non
         OutputError: it cannot be written.
         MissingExtraError: matplotlib is not installed.
     """
-    found = machines(read_cells(results))
     cases = read_whole_cases(results)
+    found = machines(read_cells(results), [case.machine for case in cases])
     stated = read_costs(costs) if costs is not None else None
     with atomic_folder(folder, overwrite=overwrite) as draft:
         drawn = draw_all(found, draft)
-        (draft / PAGE).write_text(benchmark_page(found, drawn, stated, cases), encoding="utf-8")
+        (draft / PAGE).write_text(benchmark_page(found, drawn, stated, cases, read_recipe_ages()), encoding="utf-8")
     return folder / PAGE

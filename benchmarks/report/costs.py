@@ -9,15 +9,13 @@ import msgspec
 from benchmarks.harness.cell_record import Kind, read_as
 from brain_edge.errors import InputError
 
-from .summaries import figures
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from benchmarks.harness.cell_record import CellRun
 
-    from .summaries import OneMachine
+    from .summaries import Figures, OneMachine
 
 MS_PER_HOUR: Final = 3_600_000.0
 
@@ -84,12 +82,12 @@ def _rows(machine: OneMachine, costs: Costs) -> Iterator[list[str]]:
         name = run.device.name if run.device is not None else run.machine.cpu
         device = next((each for each in costs.devices if each.name == name), None)
         if device is not None and run.cell.group in ("published", "engines", "gpu"):
-            yield from _rows_of(run, device, costs)
+            yield from _rows_of(run, machine.figures(run), device, costs)
 
 
-def _rows_of(run: CellRun, device: DeviceCost, costs: Costs) -> Iterator[list[str]]:
+def _rows_of(run: CellRun, found: Mapping[str, Figures], device: DeviceCost, costs: Costs) -> Iterator[list[str]]:
     bought = device.price / (device.years * device.cases_per_year)
-    for name, each in figures(run).items():
+    for name, each in found.items():
         energy_wh = device.power_w * each.latency_ms / MS_PER_HOUR
         energy = energy_wh / 1000 * costs.price_per_kwh
         yield [

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.harness.cell_record import Kind
+from brain_edge.bench.starts import Bounds
 from brain_edge.jobs.pictures.sheet import require_matplotlib
 from brain_edge.machine.description import NATIVE
 
 from .source_paper import RANGES, TABLE_4, over_newer_pytorch
-from .summaries import accuracy, best_isa, figures
+from .summaries import accuracy, best_isa
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,8 +33,6 @@ COLOURS: Final = {
     "published program": "#222222",
     "PyTorch f32": "#777777",
     "PyTorch, our steps": "#777777",
-    "torch.compile f32": "#b07aa1",
-    "ONNX Runtime f32": "#59a14f",
     "OpenVINO f32": "#4e79a7",
     "package FP32": "#4e79a7",
     "OpenVINO bf16": "#76b7b2",
@@ -93,10 +92,10 @@ def _wanted(all_machines: Sequence[OneMachine]) -> Iterator[tuple[str, str, str,
         "speed-up-by-cpu",
         "Speed-up over PyTorch by CPU",
         "BrainMaGe's network at 128^3, all physical cores. After the paper's figure of its five CPUs. Solid: "
-        "measured here, against PyTorch eager in f32 in the same run, 95 % intervals. Hatched: published by the "
-        "paper; the row of the i7-1185G7 is Table 4 over PyTorch 1.9.0, the ranges are over a baseline that the "
-        "paper does not restate. CPUs that are not shown, such as client hybrids with AVX2-VNNI, were not "
-        "measured.",
+        "measured here, against PyTorch eager in f32 in the same runs, with the range for a repetition. Hatched: "
+        "published by the paper; the row of the i7-1185G7 is Table 4 over PyTorch 1.9.0, the ranges are over a "
+        "baseline that the paper does not restate. CPUs that are not shown, such as client hybrids with AVX2-VNNI, "
+        "were not measured.",
         speed_up_by_cpu(all_machines),
     )
     for each in all_machines:
@@ -105,7 +104,7 @@ def _wanted(all_machines: Sequence[OneMachine]) -> Iterator[tuple[str, str, str,
             f"core-scaling-{part}",
             f"Core scaling, {each.cpu}",
             "Latency by number of threads; the dashed line is the number of physical cores, what lies right of "
-            "it is oversubscription. After the paper's figure of core scaling. Medians of interleaved rounds, "
+            "it is oversubscription. After the paper's figure of core scaling. Means over starts in turn, "
             "logarithmic axis.",
             core_scaling(each),
         )
@@ -119,7 +118,7 @@ def _wanted(all_machines: Sequence[OneMachine]) -> Iterator[tuple[str, str, str,
         yield (
             f"memory-latency-{part}",
             f"Memory against latency, {each.cpu}",
-            "Whole cold processes on the MNI152 head: median latency and median peak resident memory (VmHWM).",
+            "Whole cold processes on the MNI152 head: mean latency and median peak resident memory (VmHWM).",
             memory_against_latency(each),
         )
         yield (
@@ -143,7 +142,7 @@ def _wanted(all_machines: Sequence[OneMachine]) -> Iterator[tuple[str, str, str,
 
 def speed_up_by_cpu(all_machines: Sequence[OneMachine]) -> Figure | None:
     """Bars: f32 and INT8 over PyTorch, one group a CPU; the paper's own, hatched."""
-    ours = [(each, figures(run)) for each in all_machines if (run := each.engines(PAPER_NETWORK)) is not None]
+    ours = [(each, each.figures(run)) for each in all_machines if (run := each.engines(PAPER_NETWORK)) is not None]
     ours = [(each, found) for each, found in ours if all(name in found for name in YARDSTICKS)]
     if not ours:
         return None
@@ -165,7 +164,7 @@ def core_scaling(machine: OneMachine) -> Figure | None:
     """Lines: latency by threads, one panel a network, one line an engine."""
     found: dict[str, list[tuple[int, dict[str, Figures]]]] = {}
     for run in machine.last(Kind.NETWORK):
-        if run.cell.group == "scaling" and run.cell.isa == NATIVE and (of_run := figures(run)):
+        if run.cell.group == "scaling" and run.cell.isa == NATIVE and (of_run := machine.figures(run)):
             found.setdefault(run.cell.subject, []).append((run.cell.threads, of_run))
     found = {name: sorted(points, key=lambda point: point[0]) for name, points in found.items() if len(points) > 1}
     if not found:
@@ -270,7 +269,7 @@ def per_isa(machine: OneMachine) -> Figure | None:
         is_native = run.cell.isa == NATIVE and run.cell.group == "scaling"
         if run.cell.subject != PAPER_NETWORK or run.cell.threads != machine.cores:
             continue
-        if (is_native or run.cell.group == "isa") and (of_run := figures(run)):
+        if (is_native or run.cell.group == "isa") and (of_run := machine.figures(run)):
             found[run.cell.isa] = of_run
     if not found:
         return None
@@ -302,7 +301,7 @@ def _network_point(axes: Axes, run: CellRun, name: str, marker: str) -> float | 
 def _processes(machine: OneMachine) -> dict[str, dict[str, Figures]]:
     """Figures of the whole processes with the published program among them, by model and contender."""
     runs = [run for run in machine.last(Kind.PROCESS) if run.cell.isa == NATIVE and run.cell.group == "published"]
-    return {run.cell.subject: found for run in runs if (found := figures(run))}
+    return {run.cell.subject: found for run in runs if (found := machine.figures(run))}
 
 
 def _scatter(
@@ -341,9 +340,10 @@ def _bar(axes: Axes, position: float, of_one: Figures, colour: str) -> None:
     if of_one.faster is None:  # the first contender is the 1 of the axis
         return
     value = of_one.faster.value
-    around = [[max(0.0, value - of_one.faster.low)], [max(0.0, of_one.faster.high - value)]]
-    axes.barh(position, value, 0.36, color=colour, xerr=around, error_kw={"linewidth": 1, "capsize": 2})
-    axes.text(of_one.faster.high, position, f"  {value:.2f}x", va="center", fontsize=8)
+    around = of_one.faster.repetition or Bounds(low=value, high=value)
+    reach = [[value - around.low], [around.high - value]]
+    axes.barh(position, value, 0.36, color=colour, xerr=reach, error_kw={"linewidth": 1, "capsize": 2})
+    axes.text(around.high, position, f"  {value:.2f}x", va="center", fontsize=8)
 
 
 def _short(machine: OneMachine) -> str:

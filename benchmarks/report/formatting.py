@@ -13,9 +13,20 @@ NOT_MEASURED: Final = "not measured"
 NO_PYTORCH: Final = "no PyTorch to compare with"
 
 
+MOST_WORDS: Final = 160
+
+
 def outcome(entry: CellEntry | None) -> str:
-    """Why a contender has no figures."""
-    return NOT_MEASURED if entry is None or entry.outcome is EntryOutcome.MEASURED else str(entry.outcome)
+    """Why a contender has no figures; a peer that cannot run a network says it in its own words."""
+    if entry is None or entry.outcome is EntryOutcome.MEASURED:
+        return NOT_MEASURED
+    return str(entry.outcome) + (f": {short(entry.why)}" if entry.outcome is EntryOutcome.NOT_SUPPORTED else "")
+
+
+def short(why: str) -> str:
+    """The beginning of a reason, in one line that a table can hold."""
+    words = " ".join(why.split()).replace("|", "/")
+    return words if len(words) <= MOST_WORDS else f"{words[:MOST_WORDS]} ..."
 
 
 def seconds(latency_ms: float) -> str:

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.harness.cell_record import TIMED, EntryOutcome, Kind
+from brain_edge.bench.starts import MINIMUM_STARTS
 from brain_edge.evaluation.markdown import markdown_table
+from brain_edge.machine.description import differences
 
 from .costs import cost_rows
-from .formatting import NOT_MEASURED, mib
+from .formatting import NOT_MEASURED, mib, short
+from .recipe_age import Ages
 from .speed_tables import networks, scaling, table_4, table_4_words
-from .summaries import best_isa, figures, noise_between_repetitions
+from .summaries import best_isa, held
 from .targets import COLUMNS as TARGET_COLUMNS
 from .targets import target_rows
-from .whole_cases import whole_case_table
+from .whole_cases import whole_case_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from benchmarks.harness.cell_record import CellEntry, Commit
+    from benchmarks.harness.cell_record import CellEntry, CellRun
+    from brain_edge.machine.description import Machine
 
     from .costs import Costs
     from .figures import Drawn
+    from .recipe_age import RecipeAge
     from .summaries import OneMachine
     from .whole_cases import WholeCaseRun
 
 HYBRIDS: Final = "AVX2-VNNI"
-MOST_WORDS: Final = 160
 
 
 def benchmark_page(
-    all_machines: Sequence[OneMachine], drawn: Sequence[Drawn], costs: Costs | None, cases: Sequence[WholeCaseRun] = ()
+    all_machines: Sequence[OneMachine],
+    drawn: Sequence[Drawn],
+    costs: Costs | None,
+    cases: Sequence[WholeCaseRun] = (),
+    recipes: Mapping[str, RecipeAge] = MappingProxyType({}),
 ) -> str:
     """The whole page.
 
@@ -38,11 +47,12 @@ def benchmark_page(
         all_machines: each with its cells.
         drawn: figures that lie beside the page.
         costs: the reader's own prices and powers; None without.
-        cases: whole processes outside the matrix, oldest first.
+        cases: contenders in turn outside the matrix, oldest first.
+        recipes: since when each computes what it computes, by name.
     """
     blocks = [*_head(all_machines), *_figure(drawn, "speed-up-by-cpu")]
     for each in all_machines:
-        blocks += [f"## {each.cpu}", *_machine(each, drawn, costs, cases)]
+        blocks += [f"## {each.cpu}", *_machine(each, drawn, costs, cases, Ages(recipes))]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -54,10 +64,13 @@ def _head(all_machines: Sequence[OneMachine]) -> Iterator[str]:
     )
     yield (
         "Contenders of a group run in turn, A B C A B C, so that ratios within a group hold where times do not; a "
-        "round counts if other programs took little of the machine. Latencies are medians, ratios have a 95 % "
-        "bootstrap interval over rounds. Machines are never mixed: each has tables and figures of its own."
+        "round counts if other programs took little of the machine. The unit is the start of a process: latencies and "
+        "ratios are geometric means over the starts of all repetitions, the interval in brackets is that of the mean, "
+        "and *a repetition* is where the ratio of another repetition lies (both 95 %, Student's, of five starts or "
+        "more). *1 start*: an older record, whose rounds ran in one process and tell nothing of the next. Machines are "
+        "never mixed: each has tables and figures of its own."
     )
-    yield "\n".join(f"- {each.cpu}: {len(each.runs)} recorded runs of cells." for each in all_machines)
+    yield "\n".join(f"- {each.cpu}: {len(each.runs) or 'no'} recorded runs of cells." for each in all_machines)
     if all(best_isa(each.machine) != HYBRIDS for each in all_machines):
         yield (
             "No CPU with AVX2-VNNI was measured (Intel's client hybrids since Alder Lake), and many hospital "
@@ -67,43 +80,53 @@ def _head(all_machines: Sequence[OneMachine]) -> Iterator[str]:
 
 
 def _machine(
-    each: OneMachine, drawn: Sequence[Drawn], costs: Costs | None, cases: Sequence[WholeCaseRun]
+    each: OneMachine, drawn: Sequence[Drawn], costs: Costs | None, cases: Sequence[WholeCaseRun], ages: Ages
 ) -> Iterator[str]:
+    ours = [case for case in cases if not differences(case.machine, each.machine)]
+    yield _facts(each.machine, [*each.runs, *ours])
+    if each.runs:
+        yield from _cells(each, drawn, costs, ages)
+    yield from whole_case_tables(ours, ages)
+    yield from ages.words()
+
+
+def _cells(each: OneMachine, drawn: Sequence[Drawn], costs: Costs | None, ages: Ages) -> Iterator[str]:
     part = each.file_part
-    yield _facts(each)
     yield "### Accuracy, latency and memory"
-    yield table_4(each)
+    yield table_4(each, ages)
     yield table_4_words(each)
     asked = target_rows(each)
     if asked:
         yield "### What was asked"
         yield markdown_table(TARGET_COLUMNS, asked)
-    yield from whole_case_table(each.machine, cases)
-    yield from networks(each)
+    yield from networks(each, ages)
     yield from _figure(drawn, f"latency-dice-{part}")
     yield from _figure(drawn, f"memory-latency-{part}")
     yield from _figure(drawn, f"core-scaling-{part}")
-    yield from scaling(each)
+    yield from scaling(each, ages)
     yield from _figure(drawn, f"isa-{part}")
+    for run in each.last(Kind.ROOFLINE):
+        ages.marked(run.cell.subject, run.started)
     yield from _figure(drawn, f"roofline-{part}")
-    yield from _ceilings(each)
-    yield from _noise(each)
+    yield from _ceilings(each, ages)
+    yield from _repetitions(each)
     yield from _costs(each, costs)
     yield from _missing(each)
 
 
-def _facts(each: OneMachine) -> str:
-    last = each.runs[-1]
+def _facts(machine: Machine, runs: Sequence[CellRun | WholeCaseRun]) -> str:
+    in_time = sorted(runs, key=lambda run: run.started)
+    last = in_time[-1]
     versions = ", ".join(
         f"{name} {last.versions[name]}"
         for name in ("python", "openvino", "nncf", "torch", "onnxruntime")
         if name in last.versions
     )
-    commits = sorted({f"{run.commit.id[:12]}{' and changes' if run.commit.changed else ''}" for run in each.runs})
-    memory = each.machine.memory_bytes
+    commits = sorted({f"{run.commit.id[:12]}{' and changes' if run.commit.changed else ''}" for run in runs})
+    memory = machine.memory_bytes
     return (
-        f"{each.machine.system}, {'unknown' if memory is None else f'{memory / 2**30:.0f} GiB of'} memory; {versions}; "
-        f"commit {', '.join(commits)}; measured from {each.runs[0].started:%Y-%m-%d %H:%M} to "
+        f"{machine.system}, {'unknown' if memory is None else f'{memory / 2**30:.0f} GiB of'} memory; {versions}; "
+        f"commit {', '.join(commits)}; measured from {in_time[0].started:%Y-%m-%d %H:%M} to "
         f"{last.started:%Y-%m-%d %H:%M} UTC."
     )
 
@@ -111,7 +134,7 @@ def _facts(each: OneMachine) -> str:
 # --- memory, noise, costs, what is missing ---------------------------------------------------------------------------
 
 
-def _ceilings(each: OneMachine) -> Iterator[str]:
+def _ceilings(each: OneMachine, ages: Ages) -> Iterator[str]:
     runs = each.last(Kind.MEMORY)
     if not runs:
         return
@@ -121,7 +144,9 @@ def _ceilings(each: OneMachine) -> Iterator[str]:
     for run in runs:
         for name in run.cell.contenders:
             by_limit = {entry.limit_mib: entry for entry in run.entries if entry.name == name}
-            rows.append([run.cell.subject, name, *(_fits(by_limit.get(limit)) for limit in limits)])
+            rows.append(
+                [ages.marked(run.cell.subject, run.started), name, *(_fits(by_limit.get(limit)) for limit in limits)]
+            )
     yield markdown_table(("model", "contender", *(f"{limit} MiB" for limit in limits)), rows)
     yield (
         "Whole processes under a real limit (RLIMIT_DATA: heap, private mappings and the stacks of threads; it counts "
@@ -138,47 +163,22 @@ def _fits(entry: CellEntry | None) -> str:
     return str(entry.outcome)
 
 
-def _noise(each: OneMachine) -> Iterator[str]:
-    yield "### Noise between runs of the suite"
-    found = noise_between_repetitions(each.runs)
+def _repetitions(each: OneMachine) -> Iterator[str]:
+    yield "### Repetitions"
+    found = held(each.runs)
     if not found:
-        yield f"{NOT_MEASURED}: the suite was run once on this machine (`make bench REPETITION=2` runs it again)."
-        return
-    same = [noise for noise in found if noise.is_noise_alone]
-    told = same or found
-    worst = max(told, key=lambda noise: noise.change)
-    apart = sum(not noise.overlaps for noise in found)
-    hours = sorted(noise.hours for noise in found)
-    yield (
-        f"{len(found)} ratios were measured twice, {hours[0]:.1f} to {hours[-1]:.1f} hours apart. The largest "
-        f"change is {worst.change:.1%} ({worst.contender}, {worst.cell}); the median change "
-        f"{sorted(noise.change for noise in told)[len(told) // 2]:.1%}. The 95 % intervals of {apart} of all do "
-        "not overlap: an interval covers the noise within a run, not all of that between runs. A difference below "
-        f"{worst.change:.1%} between two runs of this suite is noise. "
-        + (
-            f"These two figures are of the {len(same)} pairs whose runs are of one commit."
-            if same
-            else "No pair is of one commit: what was changed between two runs is in their difference, too."
+        yield (
+            f"{NOT_MEASURED}: no ratio was measured in {MINIMUM_STARTS} repetitions on this machine "
+            "(`make bench REPETITION=2` repeats the suite)."
         )
+        return
+    told, kept = sum(one.told for one in found), sum(one.repetitions for one in found)
+    alone = f"; that of one repetition held {sum(one.inside for one in found)} of {told} others" if told else ""
+    yield (
+        f"{len(found)} ratios were measured in {MINIMUM_STARTS} repetitions or more. The range for a repetition that "
+        f"all of them but one give held that one in {sum(one.left_out for one in found)} of {kept}{alone}. "
+        "`python -m benchmarks repetitions` has them one by one, and simulations."
     )
-    rows = [
-        [
-            noise.cell,
-            noise.contender,
-            f"{noise.first}x",
-            f"{noise.second}x",
-            f"{noise.change:.1%}",
-            f"{noise.hours:.1f}",
-            "one" if noise.is_noise_alone else " and ".join(_commit(commit) for commit in noise.commits),
-        ]
-        for noise in found
-    ]
-    columns = ("cell", "contender", "faster, first run", "second run", "change", "hours between", "commits")
-    yield markdown_table(columns, rows)
-
-
-def _commit(commit: Commit) -> str:
-    return commit.id[:7] + (" changed" if commit.changed else "")
 
 
 def _costs(each: OneMachine, costs: Costs | None) -> Iterator[str]:
@@ -204,13 +204,13 @@ def _missing(each: OneMachine) -> Iterator[str]:
         for run in each.last(kind):
             counted = run.counted()
             for entry in run.entries:
-                too_few = bool(entry.samples) and kind in TIMED and not figures(run)
+                too_few = bool(entry.samples) and kind in TIMED and not each.figures(run)
                 if too_few:
                     rows.append(
                         [run.cell.id, entry.name, "too few rounds", f"{len(counted)} of {len(entry.samples)} count"]
                     )
                 elif entry.outcome is not EntryOutcome.MEASURED and entry.outcome is not EntryOutcome.DOES_NOT_FIT:
-                    rows.append([run.cell.id, entry.name, str(entry.outcome), _short(entry.why)])
+                    rows.append([run.cell.id, entry.name, str(entry.outcome), short(entry.why)])
     yield "### What has no figures, and why"
     yield (
         markdown_table(("cell", "contender", "outcome", "why"), rows)
@@ -224,8 +224,3 @@ def _figure(drawn: Sequence[Drawn], stem: str) -> Iterator[str]:
         if each.stem == stem:
             yield f"![{each.title}]({each.stem}.png)"
             yield f"*{each.title}. {each.caption}* [SVG]({each.stem}.svg)"
-
-
-def _short(why: str) -> str:
-    words = " ".join(why.split())
-    return words if len(words) <= MOST_WORDS else f"{words[:MOST_WORDS]} ..."

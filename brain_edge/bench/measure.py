@@ -43,7 +43,7 @@ class BenchOptions:
     """
 
     threads: int | None = None
-    rounds: int = 4
+    rounds: int = 5
     profile: bool = False
     report: Callable[[str], None] = field(default=lambda _line: None)
     stage_zero: Path | None = None

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from brain_edge.runtime.library import import_openvino
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from brain_edge.image.volume import FloatArray
 
 WEIGHTED: Final = frozenset(
     {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
@@ -46,6 +50,13 @@ def kernel_type(kernel: str) -> str:
 def is_integer(kernel: str) -> bool:
     """Whether a kernel computes in bytes."""
     return kernel_type(kernel) == "i8"
+
+
+def value_of(constant: Any) -> FloatArray:
+    """What an output of a model is that depends on no input, such as weights behind their quantiser."""
+    model = import_openvino().Model([constant], [], "value")
+    request = compile_model(model, {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    return np.array(request.infer()[0])
 
 
 def compile_model(model: Any, properties: Mapping[str, Any]) -> Any:

@@ -73,6 +73,11 @@ def package_layers(
     return executed_layers(graph, compiler.model(graph, shape), compiler.properties(graph), shape, times)
 
 
+def graph_as_it_runs(package: ModelPackage, options: RuntimeOptions, graph: str, shape: tuple[int, ...]) -> Any:
+    """The `openvino.Model` of a graph as it is compiled for an input of this shape."""
+    return GraphCompiler(package, options, dict.fromkeys(package.spec.graphs, 1)).model(graph, shape)
+
+
 def executed_layers(
     graph: str, model: Any, properties: Mapping[str, Any], shape: tuple[int, ...], times: int = 1
 ) -> tuple[LayerTime, ...]:

@@ -10,6 +10,7 @@ import msgspec
 from brain_edge.bench.profile import LayerTime
 from brain_edge.errors import InputError
 from brain_edge.machine.description import Machine
+from brain_edge.machine.json import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,7 +161,7 @@ def read_record(path: Path) -> BenchRecord:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path}: expected a record of `brain-edge bench --json`, this file is far too large")
-        return msgspec.json.decode(path.read_bytes(), type=BenchRecord)
+        return decode_json(path.read_bytes(), BenchRecord)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {OF_THE_MATRIX}") from error
     except msgspec.DecodeError as error:

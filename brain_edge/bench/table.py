@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.bench.advice import advice
 from brain_edge.bench.record import peak_share, sums
+from brain_edge.bench.starts import Change, estimate
 from brain_edge.errors import InputError
 from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.description import differences
@@ -25,8 +26,10 @@ LATENCY_COLUMNS: Final = (
 LAYER_COLUMNS: Final = ("layer", "kind", "kernel", "times", "G operations", "ms", "of all", "of peak", "MiB moved", "")
 SUM_COLUMNS: Final = ("numbers", "G operations", "ms", "of all", "of peak", "peak (G/s)", "MiB moved")
 COMPARE_COLUMNS: Final = (
-    *("precision", "threads", "cold A (s)", "cold B (s)", "A / B", "warm A (s)", "warm B (s)", "A / B"),
+    *("precision", "threads", "cold A (s)", "cold B (s)", "A / B", "B is"),
+    *("warm A (s)", "warm B (s)", "A / B", "B is"),
 )
+IN_TIME: Final = {Change.LOWER: "faster", Change.HIGHER: "SLOWER"}
 
 
 def as_text(record: BenchRecord) -> str:
@@ -78,7 +81,9 @@ def compared(first: BenchRecord, second: BenchRecord) -> str:
             f"A: {first.model} ({first.number_format}) {first.digest[:16]}, "
             f"B: {second.model} ({second.number_format}) {second.digest[:16]}",
             markdown_table(COMPARE_COLUMNS, rows),
-            "Not interleaved: what is nearer to 1 than the spread of either record is noise.",
+            "Geometric means over processes. SLOWER or faster is said where the mean of each record lies outside of "
+            "where the other says that another repetition lies (95 %). Not interleaved: another hour of "
+            "the machine may be what differs.",
         ]
     )
 
@@ -99,8 +104,10 @@ def _latency_row(each: Configuration) -> list[str]:
 def _compare_row(one: Configuration, other: Configuration) -> list[str]:
     cells = [one.precision, str(one.threads)]
     for figure in ("cold_ms", "warm_ms"):
-        first, second = one.median(figure), other.median(figure)
-        cells += [f"{first / 1000:.2f}", f"{second / 1000:.2f}", f"{first / second:.2f}"]
+        first, second = (estimate([getattr(sample, figure) for sample in each.samples]) for each in (one, other))
+        change = first.change_to(second)
+        cells += [f"{each.value / 1000:.2f}" for each in (first, second)]
+        cells += [f"{first.value / second.value:.2f}", IN_TIME.get(change, str(change))]
     return cells
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from brain_edge.cli import failure
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import gathered, print_json, progress
 from brain_edge.errors import BatchError, UsageError
 
@@ -129,7 +130,7 @@ def run_all(
     if page:
         path = write_batch_page(batch.records)
         if not telling.is_silent:
-            click.echo(f"{path}: open it in a browser")
+            say(f"{path}: open it in a browser")
     failed = [about(result) for result in in_order if result.error is not None]
     if failed:
         raise BatchError(f"{len(failed)} of {len(in_order)} cases failed, the reasons stand above: {', '.join(failed)}")
@@ -155,17 +156,17 @@ def about(result: CaseResult) -> str:
 def warn(record: RunRecord) -> None:
     """What is not plausible about a case, on stderr."""
     for flag in record.flags:
-        click.echo(f"warning: {next(iter(record.inputs.values()))}: {flag.message}", err=True)
+        say(f"warning: {next(iter(record.inputs.values()))}: {flag.message}", err=True)
     for name, series in record.series.items():
         for note in series.notes:
-            click.echo(f"warning: {record.inputs[name]}: {series.name}: {note}", err=True)
+            say(f"warning: {record.inputs[name]}: {series.name}: {note}", err=True)
 
 
 def print_summary(record: RunRecord) -> None:
     """A case in one line, on stdout."""
     volumes = ", ".join(f"{name} {volume:.1f} ml" for name, volume in record.volumes_ml.items())
     origin = "".join(f", {name} is {series.name}" for name, series in record.series.items())
-    click.echo(f"{record.mask}: {volumes} ({record.elapsed_ms['total'] / 1000:.1f} s){origin}")
+    say(f"{record.mask}: {volumes} ({record.elapsed_ms['total'] / 1000:.1f} s){origin}")
 
 
 def _tell_kept(results: Sequence[CaseResult], *, is_silent: bool) -> None:
@@ -174,10 +175,10 @@ def _tell_kept(results: Sequence[CaseResult], *, is_silent: bool) -> None:
 
     kept = [result.record for result in results if result.outcome is CaseOutcome.KEPT]
     if kept and not is_silent:
-        click.echo(f"{len(kept)} of {len(results)} cases were finished before and are kept")
+        say(f"{len(kept)} of {len(results)} cases were finished before and are kept")
     others = sorted({record.versions.get("brain_edge", "unknown") for record in kept} - {__version__})
     if others:
-        click.echo(
+        say(
             f"warning: some of them were made by brain-edge {', '.join(others)}, and this is {__version__}; "
             "--overwrite makes all again",
             err=True,

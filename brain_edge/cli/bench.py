@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.building import quiet_option, reporter
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import find_package, json_option, print_json, split_input, stage_zero_option
 from brain_edge.errors import UsageError
 
@@ -26,7 +27,7 @@ RECORD = click.Path(path_type=Path)
     help="Image, or NAME=image for each sequence of several [the phantom of the self-test].",
 )
 @click.option("--profile", is_flag=True, help="Also layer by layer: operations, time, share of this CPU's peak.")
-@click.option("--rounds", type=click.IntRange(min=1), default=4, show_default=True, help="Processes of each kind.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Processes of each kind.")
 @click.option("--compare", nargs=2, type=RECORD, metavar="A B", help="Compare two records of --json.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Only this number [1 to all physical cores].")
 @stage_zero_option
@@ -53,7 +54,7 @@ def command(
             raise UsageError(
                 "--compare A B compares two records and takes no package, --data, --profile, --stage-zero or --json"
             )
-        click.echo(compared(read_record(compare[0]), read_record(compare[1])))
+        say(*compared(read_record(compare[0]), read_record(compare[1])).splitlines())
         return
     from brain_edge.package import open_package
 
@@ -65,7 +66,7 @@ def command(
     if as_json:
         print_json(record)
     else:
-        click.echo(as_text(record))
+        say(*as_text(record).splitlines())
 
 
 def _images(data: tuple[str, ...], package: ModelPackage) -> dict[str, Path]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from brain_edge.cli.batch import batch_options, run_all
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import (
     digest_option,
     find_package,
@@ -65,7 +66,7 @@ def request_of(
     *,
     subjects: Sequence[str],
     sessions: Sequence[str],
-    types: Sequence[str],
+    contrasts: Sequence[str],
     brain: bool,
     border_mm: float,
     strict: bool,
@@ -76,7 +77,7 @@ def request_of(
     return BidsRequest(
         subjects=_labels(subjects),
         sessions=_labels(sessions),
-        types=tuple(map(split_name, types)),
+        contrasts=tuple(map(split_name, contrasts)),
         brain=brain,
         border_mm=border_mm,
         strict=strict,
@@ -106,10 +107,10 @@ def request_of(
 )
 @click.option(
     "--sequence",
-    "types",
+    "contrasts",
     multiple=True,
-    metavar="[NAME=]TYPE",
-    help="Images to take: T1w, T1c (after contrast), T2w, PDw, FLAIR [default: what the model says].",
+    metavar="[NAME=]CONTRAST",
+    help="Images to take: T1w, T1C (with an agent), T2w, FLAIR, PDw, T2starw [default: what the model states].",
 )
 @click.option("--brain", is_flag=True, help="Also write the images inside the masks.")
 @click.option("--border", "border_mm", default=0.0, metavar="MM", help="Widen the masks by this much, in mm.")
@@ -136,8 +137,8 @@ def command(
 ) -> None:
     """Masks of a BIDS dataset, as BIDS derivatives.
 
-    A BIDS-App: takes the anatomical images of the raw dataset BIDS_DIR whose type the model names (T1w for one), and
-    writes their masks to OUT with the names and metadata that BIDS prescribes. BIDS_DIR is only read; OUT lies
+    A BIDS-App: takes the anatomical images of the raw dataset BIDS_DIR whose contrast the model states (T1w for one),
+    and writes their masks to OUT with the names and metadata that BIDS prescribes. BIDS_DIR is only read; OUT lies
     outside of it, or is BIDS_DIR/derivatives/NAME. A model of several sequences takes one image of each per session.
 
     Cases that are finished are not done again; records, summary and page are in OUT/logs. A case that fails does not
@@ -147,6 +148,7 @@ def command(
     from brain_edge.jobs.bids.app import LOGS, explained, plan_dataset
     from brain_edge.jobs.bids.dataset import open_dataset
     from brain_edge.jobs.bids.description import prepare, require_place
+    from brain_edge.jobs.outputs import require_apart
     from brain_edge.jobs.pictures.sheet import require_matplotlib
     from brain_edge.package import open_package
 
@@ -161,6 +163,7 @@ def command(
     require_place(bids_dir, out)
     dataset = open_dataset(bids_dir)
     opened = open_package(find_package(package), expect_digest)
+    require_apart(out, opened.folder)
     accept_weights(opened, allow_untrained=allow_untrained)
     if choices.page:
         require_matplotlib()
@@ -168,7 +171,7 @@ def command(
     plan = plan_dataset(dataset, out, opened.spec, replace(request, pictures=choices.page))
     prepare(dataset, out, opened)
     for note in plan.notes:
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     explain = partial(explained, plan, opened)
     run_all(opened, plan.jobs, batch, runtime, telling, explain, page=choices.page)
 

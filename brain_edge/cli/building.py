@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from brain_edge.cli.failure import say
 from brain_edge.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def quiet_option(function: Decorated) -> Decorated:
 
 def reporter(*, quiet: bool) -> Callable[[str], None]:
     """Where lines of progress go: stderr, or nowhere."""
-    return (lambda _line: None) if quiet else (lambda line: click.echo(line, err=True))
+    return (lambda _line: None) if quiet else (lambda line: say(line, err=True))
 
 
 @contextmanager
@@ -61,9 +62,9 @@ def print_evidence(package: ModelPackage) -> None:
             evidence.next_patient,
             *evidence.warnings,
         ):
-            click.echo(line)
+            say(line)
         if evidence.operations_baseline and evidence.operations_candidate:
             fewer = evidence.operations_baseline / evidence.operations_candidate
-            click.echo(f"{fewer:.1f} times fewer operations (of f32) than {evidence.change.baseline}")
-        click.echo(f"{evidence.int8_share:.1%} of the multiply-adds are INT8")
-    click.echo(f"{package.folder}: digest {package.digest}")
+            say(f"{fewer:.1f} times fewer operations (of f32) than {evidence.change.baseline}")
+        say(f"{evidence.int8_share:.1%} of the multiply-adds are INT8")
+    say(f"{package.folder}: digest {package.digest}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import CACHE_VARIABLE, cache_option, json_option, print_json
 from brain_edge.errors import UsageError
 
@@ -29,7 +30,7 @@ def command() -> None:
 @cache_option
 def path_command(cache: Path | None) -> None:
     """Print the folder."""
-    click.echo(str(_folder(cache)))
+    say(str(_folder(cache)))
 
 
 @command.command("list")
@@ -44,7 +45,7 @@ def list_command(cache: Path | None, as_json: bool) -> None:
         print_json([_as_json(entry) for entry in found])
         return
     for entry in found:
-        click.echo(f"{entry.size_bytes / 2**20:8.1f} MiB  {_words(entry)}")
+        say(f"{entry.size_bytes / 2**20:8.1f} MiB  {_words(entry)}")
 
 
 @command.command("clear")
@@ -56,7 +57,7 @@ def clear_command(cache: Path | None) -> None:
     folder = _folder(cache)
     removed = clear(folder)
     size = sum(entry.size_bytes for entry in removed) / 2**20
-    click.echo(f"removed {len(removed)} compiled graph(s), {size:.1f} MiB, from {folder}")
+    say(f"removed {len(removed)} compiled graph(s), {size:.1f} MiB, from {folder}")
 
 
 def _folder(given: Path | None) -> Path:

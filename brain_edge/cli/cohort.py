@@ -8,17 +8,24 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.building import quiet_option, reporter
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import runtime_from, threads_option
 from brain_edge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from brain_edge.evaluation.cohort.generated import Generator
     from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.spec import ModelSpec
 
 
 @click.group("cohort")
 def command() -> None:
     """Cohorts: which images calibrate and judge a package, with hashes and splits by subject."""
+
+
+model_option = click.option(
+    "--for", "model", metavar="PKG", help="The package it is for: take, or check for, the contrasts that it states."
+)
 
 
 @command.command("create")
@@ -34,6 +41,7 @@ def command() -> None:
 @click.option("--mask-pattern", metavar="PATTERN", help="Where the mask of {image} is, such as {image}_brainmask.")
 @click.option("--seed", default=0, show_default=True, help="Of the split by subject.")
 @click.option("--licence", default="not stated", show_default=True, help="Of the images.")
+@model_option
 @quiet_option
 def create(
     folder: Path,
@@ -44,6 +52,7 @@ def create(
     mask_pattern: str | None,
     seed: int,
     licence: str,
+    model: str | None,
     quiet: bool,
 ) -> None:
     """Describe a BIDS data set, or a folder with one subject per sub-folder, as a cohort."""
@@ -56,24 +65,31 @@ def create(
         mask_pattern=mask_pattern,
         seed=seed,
         licence=licence,
+        spec=_spec(model),
     )
     cohort = create_cohort(folder, output, chosen, reporter(quiet=quiet))
     counts = ", ".join(f"{count} {split}" for split, count in cohort.counts().items())
-    click.echo(f"{output}: {counts}; SHA-256 {cohort.sha256}")
+    masks = sum(case.has_reference for case in cohort.cases())
+    say(f"{output}: {counts}; {masks} with a reference mask; SHA-256 {cohort.sha256}")
 
 
 @command.command("check")
 @click.argument("cohort")
+@model_option
 @quiet_option
-def check(cohort: str, quiet: bool) -> None:
+def check(cohort: str, model: str | None, quiet: bool) -> None:
     """Check every file of a cohort: hash, contents, grid of the mask."""
-    from brain_edge.evaluation.cohort import RefusedCase, check_cohort, load_cohort
+    from brain_edge.evaluation.cohort import CheckedCase, RefusedCase, check_cohort, load_cohort
 
-    results = check_cohort(load_cohort(cohort), reporter(quiet=quiet))
+    results = check_cohort(load_cohort(cohort), reporter(quiet=quiet), _spec(model))
+    for result in results:
+        for flag in result.flags if isinstance(result, CheckedCase) else ():
+            click.echo(f"warning: {result.case.title}: {flag.message}", err=True)
     refused = [result for result in results if isinstance(result, RefusedCase)]
     for result in refused:
-        click.echo(result.problem, err=True)
-    click.echo(f"{len(results) - len(refused)} of {len(results)} cases can be used")
+        say(result.problem, err=True)
+    masks = sum(not isinstance(result, RefusedCase) and result.labels is not None for result in results)
+    say(f"{len(results) - len(refused)} of {len(results)} cases can be used, {masks} with a reference mask")
     if refused:
         raise InputError(f"{len(refused)} case(s) of the cohort {cohort} cannot be used; the reasons stand above")
 
@@ -86,7 +102,7 @@ def fetch(cohort: str, quiet: bool) -> None:
     from brain_edge.evaluation.cohort import fetch_cohort, load_cohort
 
     paths = fetch_cohort(load_cohort(cohort), reporter(quiet=quiet))
-    click.echo(f"{len(paths)} file(s) at hand")
+    say(f"{len(paths)} file(s) at hand")
 
 
 @command.command("synthesize")
@@ -146,7 +162,13 @@ def synthesize(
     cohort = create_synthetic_cohort(maps, output, chosen, reporter(quiet=quiet))
     counts = ", ".join(f"{count} {split}" for split, count in cohort.counts().items())
     noise = ", NOISE OF RANDOM WEIGHTS" if chosen.is_plumbing else ""
-    click.echo(f"{cohort.path}: SYNTHETIC{noise}, {counts}; SHA-256 {cohort.sha256}")
+    say(f"{cohort.path}: SYNTHETIC{noise}, {counts}; SHA-256 {cohort.sha256}")
+
+
+def _spec(package: str | None) -> ModelSpec | None:
+    from brain_edge.package import open_package
+
+    return None if package is None else open_package(package).spec
 
 
 def _refuse_idle(generator: str | None, of_drawing: dict[str, object], of_generator: dict[str, object]) -> None:

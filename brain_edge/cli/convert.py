@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.building import build_side, quiet_option, reporter
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import gathered, split_input
 from brain_edge.errors import UsageError
 
@@ -129,4 +130,4 @@ def command(asked: Asked, way: Way, output: Path | None, quiet: bool) -> None:
         from brain_edge_conversion.convert.by_request import convert_request
 
         package = convert_request(asked.request(report), way.data(), output, way.options(report))
-    click.echo(f"{package.folder}: digest {package.digest}")
+    say(f"{package.folder}: digest {package.digest}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from brain_edge.cli.building import build_side, quiet_option, reporter
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import threads_option
 
 
@@ -22,5 +23,4 @@ def command(output: Path, threads: int | None, quiet: bool) -> None:
         from brain_edge_conversion.demo.demo import run_demo
 
         result = run_demo(output, threads, reporter(quiet=quiet))
-    click.echo(result.table)
-    click.echo(f"\nlook at {result.picture}")
+    say(*result.table.splitlines(), "", f"look at {result.picture}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.building import quiet_option, reporter
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import json_option, print_json, runtime_from, stage_zero_option, threads_option
 from brain_edge.errors import UsageError
 
@@ -77,7 +78,7 @@ def command(
     if as_json:
         print_json(evaluation)
     else:
-        click.echo(table)
+        say(*table.splitlines())
 
 
 def _regions(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

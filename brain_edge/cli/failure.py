@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import StringIO
 from typing import Final
 
 import click
@@ -41,15 +42,24 @@ def words(error: BaseException, about: str = "") -> str:
     )
 
 
+def say(*lines: str, err: bool = False) -> None:
+    """Write lines, in which nothing can move the cursor or end a line, whatever a name in them holds."""
+    for line in lines:
+        shown = (sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
+        click.echo("".join(shown), err=err)
+
+
 def show(error: BaseException, about: str = "") -> None:
     """Write an error to stderr, after its traceback where that was asked for."""
     if isinstance(error, click.exceptions.Exit):
         return
     if isinstance(error, click.ClickException):
-        error.show()
+        shown = StringIO()
+        error.show(file=shown)
+        say(*shown.getvalue().splitlines(), err=True)
         return
     if DEBUG in sys.argv:
         import traceback
 
-        traceback.print_exception(error)
-    click.echo(words(error, about), err=True)
+        say(*"".join(traceback.format_exception(error)).splitlines(), err=True)
+    say(words(error, about), err=True)

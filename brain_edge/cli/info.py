@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import find_package, json_option, print_json
 
 if TYPE_CHECKING:
@@ -42,21 +43,17 @@ def command(place: str | None, as_json: bool) -> None:
         print_json(shown)
         return
     for name, value in rows:
-        click.echo(f"{name:<12} {value}")
+        say(f"{name:<12} {value}")
 
 
 def _series_rows(info: SeriesInfo) -> Iterator[tuple[str, str]]:
     yield "series", f"{'without number' if info.number is None else info.number}: {info.description}".rstrip(": ")
     yield "  uid", info.uid
     yield "  kind", f"{info.kind}, {info.modality}"
-    yield "  sequence", f"{info.sequence} ({'; '.join(info.finding.evidence)})"
+    yield "  contrast", str(info.finding)
     yield "  slices", str(info.slices)
     if info.geometry is not None:
-        spacing_mm = " x ".join(f"{side:.4g}" for side in info.geometry.spacing_mm)
-        yield (
-            "  grid",
-            f"{' x '.join(map(str, info.geometry.shape))} voxels of {spacing_mm} mm, {info.geometry.orientation}",
-        )
+        yield "  grid", str(info.geometry)
     if info.problem:
         yield "  problem", info.problem
     for note in info.notes:
@@ -70,7 +67,7 @@ def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     yield "model", f"{spec.name} ({spec.task})"
     yield "numbers", f"{manifest.number_format}, computed in {manifest.precision} where not integer"
     yield "weights", manifest.mark or str(manifest.weights_status)
-    yield "inputs", ", ".join(sequence.name for sequence in spec.inputs)
+    yield "inputs", ", ".join(map(str, spec.inputs))
     if manifest.stage_zero:
         yield "stage 0", f"{manifest.stage_zero.name}, shown {manifest.stage_zero.sequence}"
         yield "", f"digest {manifest.stage_zero.digest}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from contextlib import contextmanager
@@ -89,6 +90,10 @@ def program() -> None:
 
 def main() -> NoReturn:
     """Run the program and exit."""
+    # a stream that our caller has closed would give its number to the first file that is opened, a result for one
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
     # what a console lacks is shown as an escape: printing the name of a result must not be what fails
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
@@ -96,7 +101,10 @@ def main() -> NoReturn:
     try:
         with _signals_interrupt():
             program.main(prog_name=PROGRAM, standalone_mode=False)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where a bug becomes a sentence
+    except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - the one place where a bug becomes a sentence
+        # to click the end of any file is the end of the terminal's, and so an interrupt
+        is_end = isinstance(caught, click.Abort) and isinstance(caught.__cause__, EOFError)
+        error = caught.__cause__ if is_end and caught.__cause__ else caught
         show(error)
         sys.exit(exit_code(error))
     sys.exit(0)

@@ -154,7 +154,9 @@ def print_json(value: Any) -> None:
 
 
 def _can_be_shown(text: str) -> bool:
-    """Whether stdout has all letters; a Windows console or a pipe there often has 256, and JSON has escapes."""
+    """Whether stdout has all signs, of which Windows often has 256, and none moves its cursor; JSON has escapes."""
+    if not all(line.isprintable() for line in text.split("\n")):
+        return False
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:

@@ -9,6 +9,7 @@ import click
 
 from brain_edge.cli.budget_options import budget_options, require_budget
 from brain_edge.cli.building import build_side, print_evidence, quiet_option, reporter
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import find_package, runtime_from, stage_zero_option, threads_option
 from brain_edge.errors import UsageError
 
@@ -84,8 +85,8 @@ def command(
         opened = open_package(find_package(package))
         target = output or _target(opened)
         quantised = quantize_for_speed(opened, [_phantom(opened.spec)], target, Preset(preset), runtime)
-        click.echo("random weights, calibrated on a phantom: only speed and memory mean anything")
-        click.echo(f"{quantised.folder}: digest {quantised.digest}")
+        say("random weights, calibrated on a phantom: only speed and memory mean anything")
+        say(f"{quantised.folder}: digest {quantised.digest}")
         return
     advice = "Say what INT8 may cost, such as 0.01; random weights have nothing to lose: --for-speed."
     options = QuantizeOptions(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from brain_edge.cli.building import build_side
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import json_option, print_json
 
 
@@ -21,4 +22,4 @@ def command(as_json: bool) -> None:
         print_json(rows)
         return
     for recipe in recipes:
-        click.echo(f"{recipe.name:<22} {recipe.summary}\n{'':<22} weights: {recipe.weights}")
+        say(f"{recipe.name:<22} {recipe.summary}", f"{'':<22} weights: {recipe.weights}")

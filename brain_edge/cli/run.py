@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.batch import batch_options, print_summary, run_all, warn
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import (
     cache_option,
     digest_option,
@@ -100,7 +101,7 @@ class MaskOptions:
 @click.option("-o", "--output", "mask", type=FILE, metavar="OUT", help="Mask (.nii.gz, .nii, .dcm) or folder.")
 @click.option("--image", type=FILE, metavar="OUT", help="Of a generator: the image that it makes (.nii.gz, .nii).")
 @click.option(
-    "--series", multiple=True, metavar="[NAME=]UID", help="Which DICOM series; or by type: T1, T1C, T2, FLAIR."
+    "--series", multiple=True, metavar="[NAME=]UID", help="Which DICOM series; or its contrast: T1w, T1C, T2w, FLAIR."
 )
 @click.option("--brain", type=FILE, metavar="OUT", help="Also write the image inside the mask.")
 @click.option("--probabilities", type=FILE, metavar="OUT", help="Also write probabilities (float32, 4D).")
@@ -109,7 +110,7 @@ class MaskOptions:
 @click.option("--seg-encoding", type=click.Choice(SEG_ENCODINGS), metavar="HOW", help=SEG_ENCODING_HELP)
 @click.option("--keep-empty-frames", is_flag=True, help="Write the frames of a .dcm mask that are empty, too.")
 @click.option("--border", "border_mm", default=0.0, metavar="MM", help="Widen the mask by this much, in mm.")
-@click.option("--strict", is_flag=True, help="An implausible input or mask is an error; write nothing.")
+@click.option("--strict", is_flag=True, help="An implausible mask, or an image of another contrast, is an error.")
 @stage_zero_option
 @digest_option
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")
@@ -135,8 +136,8 @@ def command(
     """Segment a head with the model in the folder PACKAGE.
 
     INPUT is an image: .nii, .nii.gz or .mgz; T1=..., T2=... for a model of several sequences. Or it is DICOM: a
-    folder, a zip or a file, in which `brain-edge info` lists the series. The series of the sequence's type is taken
-    (for an input without one: the only series); nothing is guessed where several fit.
+    folder, a zip or a file, in which `brain-edge info` lists the series. The series of the model's contrast is taken,
+    or the only series; nothing is guessed where several fit.
 
     Batch: where OUT is a folder (it is made if need be), each INPUT is a case, or a folder of such images, and
     NAME.nii.gz becomes NAME_mask.nii.gz in OUT, beside NAME_record.json and summary.tsv. For several sequences a
@@ -145,8 +146,10 @@ def command(
     fails does not stop the others; the exit code is 6 in the end, and the next run tries it again.
     """
     from brain_edge.engine.stage_zero import find_stage_zero
-    from brain_edge.jobs.batch import make_folders, names_folder, plan_batch, plan_single
+    from brain_edge.jobs.batch import names_folder, plan_batch, plan_single
     from brain_edge.jobs.generate import require_generator, require_segmenter
+    from brain_edge.jobs.outputs import require_apart
+    from brain_edge.machine.atomic import make_folder
     from brain_edge.package import open_package
     from brain_edge.spec.plan import cost_in_words
 
@@ -171,7 +174,9 @@ def command(
     accept_weights(opened, allow_untrained=allow_untrained)
     cost = cost_in_words(opened.spec)
     if cost is not None and not telling.quiet:
-        click.echo(cost, err=True)
+        say(cost, err=True)
+    for path in outputs.paths():
+        require_apart(path, opened.folder)
     find_stage_zero(opened, runtime.stage_zero)  # a missing one is no fault of the first case
     series = [split_name(text) for text in asked.series]
     if not is_batch:
@@ -181,7 +186,8 @@ def command(
         outputs = replace(outputs, picture=outputs.mask)
     batch = choices.batch(outputs.mask)
     cases = plan_batch(given, opened.spec, outputs, series)
-    make_folders(outputs)
+    for path in outputs.paths():
+        make_folder(path, parents=False)
     run_all(opened, cases, batch, replace(runtime, resident_graphs=2), telling, page=choices.page)
 
 
@@ -199,7 +205,7 @@ def _run_generator(
     if telling.as_json:
         print_json(record)
     elif not telling.quiet:
-        click.echo(f"{record.image}: synthetic image, {record.elapsed_ms / 1000:.1f} s")
+        say(f"{record.image}: synthetic image, {record.elapsed_ms / 1000:.1f} s")
 
 
 def accept_weights(package: ModelPackage, *, allow_untrained: bool) -> None:
@@ -212,12 +218,12 @@ def accept_weights(package: ModelPackage, *, allow_untrained: bool) -> None:
     from brain_edge.package.trained import require_trained
 
     if package.manifest.mark:
-        click.echo(f"warning: the weights of {package.folder} were {package.manifest.mark}", err=True)
+        say(f"warning: the weights of {package.folder} were {package.manifest.mark}", err=True)
     if package.manifest.weights_status is not WeightsStatus.RANDOM:
         return
     if not allow_untrained:
         require_trained(package, "its mask means nothing; say --allow-untrained if that is what you want")
-    click.echo(f"warning: the weights of {package.folder} are random; the mask means nothing", err=True)
+    say(f"warning: the weights of {package.folder} are random; the mask means nothing", err=True)
 
 
 def _run_one(package: ModelPackage, job: Job, runtime: RuntimeOptions, telling: Telling) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import (
     digest_option,
     find_package,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 @json_option
 @runtime_from("threads")
 def command(package: str | None, expect_digest: str | None, runtime: RuntimeOptions, as_json: bool) -> None:
-    """Check a package on this machine: every hash, and the self-test on a phantom against its shipped mask."""
+    """Check a package on this machine: every hash, and the self-test on a phantom against its shipped masks."""
     from brain_edge.jobs.verify import verify
     from brain_edge.package import open_package
 
@@ -34,10 +35,16 @@ def command(package: str | None, expect_digest: str | None, runtime: RuntimeOpti
     if as_json:
         print_json(result)
         return
-    click.echo(f"files        {result.files} checked")
+    say(f"files        {result.files} checked")
     if result.empty:
-        click.echo("self-test    it runs; both masks are empty, which says nothing of what it computes")
+        say("self-test    it runs; both masks are empty, which says nothing of what it computes")
     else:
-        click.echo(f"self-test    Dice {result.dice:.5f} (at least {result.minimum_dice:g} expected)")
-    click.echo(f"runtime      OpenVINO {result.openvino}; this CPU computes {', '.join(result.cpu_capabilities)}")
-    click.echo(f"digest       {result.digest}")
+        say(f"self-test    Dice {result.dice:.5f} (at least {result.minimum_dice:g} expected)")
+    if result.baseline_dice is not None:
+        say(
+            f"baseline     Dice {result.baseline_dice:.5f} with the package that it was made of (where it was built "
+            f"{result.built_baseline_dice:.5f}, at least {result.minimum_baseline_dice:.5f} expected); "
+            "a phantom is no patient"
+        )
+    say(f"runtime      OpenVINO {result.openvino}; this CPU computes {', '.join(result.cpu_capabilities)}")
+    say(f"digest       {result.digest}")

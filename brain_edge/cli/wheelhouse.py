@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from brain_edge.cli.building import quiet_option, reporter
+from brain_edge.cli.failure import say
 from brain_edge.cli.options import json_option, print_json
 
 PLATFORMS = ("win_amd64", "linux_x86_64", "macosx_arm64")
@@ -63,9 +64,9 @@ def command(
         whole = {"folder": str(made.folder), "target": target, "sha256": made.sha256, "size_bytes": made.size_bytes}
         print_json({**whole, "wheels": wheels, "packages": made.digests})
         return
-    click.echo(f"folder       {made.folder}")
-    click.echo(f"for          {target}")
-    click.echo(f"wheels       {len(made.wheels)}; everything together {made.size_bytes / 1e6:.0f} MB")
+    say(f"folder       {made.folder}")
+    say(f"for          {target}")
+    say(f"wheels       {len(made.wheels)}; everything together {made.size_bytes / 1e6:.0f} MB")
     for name, digest in made.digests.items():
-        click.echo(f"package      {digest}  {name}")
-    click.echo(f"SHA256SUMS   {made.sha256}")
+        say(f"package      {digest}  {name}")
+    say(f"SHA256SUMS   {made.sha256}")

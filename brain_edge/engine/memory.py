@@ -37,6 +37,10 @@ that many fit easily nothing is computed about it."""
 MARGIN: Final = 1.05
 """For what the allocator keeps between two blocks."""
 
+STARTS_DIFFER_BYTES: Final = 4 * 2**20
+"""Room between what is needed now and the limit that a refusal advises: two starts of one command differ by up to
+1 MiB, and the advice is for the next start."""
+
 
 @dataclass(frozen=True)
 class MemoryLimit:
@@ -98,7 +102,7 @@ class MemoryLimit:
             raise InputError(self._refusal(held + size_bytes, limit))
 
     def _refusal(self, needed: int, limit: int) -> str:
-        least = -(-needed // (10 * 2**20)) * 10
+        least = -(-(needed + STARTS_DIFFER_BYTES) // (10 * 2**20)) * 10
         if self.limit_bytes is None:
             return (
                 f"this needs about {least} MiB of memory and {limit // 2**20} MiB are free for it; "

@@ -14,7 +14,7 @@ import numpy as np
 
 from brain_edge.engine.segmenter import Segmentation, Segmenter
 from brain_edge.errors import ImplausibleError, UsageError
-from brain_edge.evaluation.cohort import distinct_cases, load_case, require_cases, study_for
+from brain_edge.evaluation.cohort import distinct_cases, limits_of_contrast, load_case, require_cases, study_for
 from brain_edge.evaluation.cohort.check import told
 from brain_edge.evaluation.cohort.manifest import Split
 from brain_edge.evaluation.evidence import evidence_in
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from brain_edge.deploy.fetch import Report
-    from brain_edge.evaluation.cohort import Case, CheckedCase, Cohort
+    from brain_edge.evaluation.cohort import CheckedCase, Cohort
     from brain_edge.evaluation.evidence import Evidence
     from brain_edge.image.volume import Study
     from brain_edge.machine.options import RuntimeOptions
@@ -131,7 +131,9 @@ def evaluate(
     wanted = dict(regions or {})
     _require_labels(wanted, segmenter.spec)
     checked = distinct_cases(require_cases(cohort.cases(split), segmenter.spec, report))
-    results = [_judged(segmenter, case, wanted) for case in told("running", [each.case for each in checked], report)]
+    by_number = {each.case.number: each for each in checked}
+    running = told("running", [each.case for each in checked], report)
+    results = [_judged(segmenter, by_number[case.number], wanted) for case in running]
     scored = tuple(result for result in results if result.scores)
     return Evaluation(
         model=segmenter.spec.name,
@@ -141,7 +143,11 @@ def evaluate(
         licence=cohort.manifest.licence,
         citation=cohort.manifest.citation,
         split=split,
-        limits=(*_limits(cohort, package, checked, results), *(_lesion_limits(checked) if wanted else ())),
+        limits=(
+            *_limits(cohort, package, checked, results),
+            *limits_of_contrast(checked, segmenter.spec),
+            *(_lesion_limits(checked) if wanted else ()),
+        ),
         labels=segmenter.spec.labels,
         summaries=summarize(result.scores for result in scored),
         cases=scored,
@@ -217,7 +223,8 @@ def _require_labels(regions: Mapping[str, tuple[int, ...]], spec: ModelSpec) -> 
             )
 
 
-def _judged(segmenter: Segmenter, case: Case, regions: Mapping[str, tuple[int, ...]]) -> CaseScores:
+def _judged(segmenter: Segmenter, checked: CheckedCase, regions: Mapping[str, tuple[int, ...]]) -> CaseScores:
+    case = checked.case
     study, reference = load_case(case)
     found = segment_case(segmenter, study)
     names = segmenter.spec.label_names()
@@ -236,7 +243,7 @@ def _judged(segmenter: Segmenter, case: Case, regions: Mapping[str, tuple[int, .
         sequences=tuple(case.inputs),
         split=case.entry.split,
         elapsed_ms=sum(found.elapsed_ms.values()),
-        flags=found.flags,
+        flags=(*checked.flags, *found.flags),
         volume_ml={name: found.mask.volume_ml(value) for value, name in names.items()},
         scores=scores,
         lesion_wise=by_lesion,

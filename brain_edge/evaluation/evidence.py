@@ -17,7 +17,7 @@ from msgspec import Meta
 from brain_edge.errors import PackageError
 from brain_edge.evaluation.cohort.manifest import Split
 from brain_edge.package.digest import Sha256
-from brain_edge.package.manifest import Amount, Change, Count, Share
+from brain_edge.package.manifest import Amount, Count, Share
 from brain_edge.spec import Name, Value
 
 if TYPE_CHECKING:
@@ -47,6 +47,30 @@ class Basis(StrEnum):
     """Reference masks."""
     AGREEMENT = "agreement"
     """The masks of the baseline: nothing is known of accuracy."""
+
+
+class Change(StrEnum):
+    """How a candidate was made of its baseline."""
+
+    QUANTIZED = "quantized"
+    """The graphs compute in INT8."""
+    TUNED = "tuned"
+    """The same model in cheaper settings."""
+
+    @property
+    def noun(self) -> str:
+        """The making, in words."""
+        return "quantisation" if self is Change.QUANTIZED else "tuning"
+
+    @property
+    def baseline(self) -> str:
+        """The baseline, in words."""
+        return "FP32" if self is Change.QUANTIZED else "the package as it was"
+
+    @property
+    def candidate(self) -> str:
+        """The candidate, in words."""
+        return "INT8" if self is Change.QUANTIZED else "the tuned package"
 
 
 class ComparedLabel(Value, frozen=True, kw_only=True):
@@ -117,7 +141,8 @@ class LabelRecord(Value, frozen=True, kw_only=True):
         label: its value.
         cases: how many were judged: the label is in the reference or in one of the masks.
         absent: how many were left out, because it is in none of them.
-        nothing_to_lose: in how many the baseline has nothing of it right, so that they are in no drop.
+        little_to_lose: in how many the baseline has too little of it right to lose what a limit would see: they lower
+            no mean and witness nothing.
         lowest_dice_baseline: of the baseline in any case; None where none has a reference.
         mean_drop, worst_drop: of the judged cases; None where none has a reference.
         mean_disagreement, worst_disagreement: of 1 - Dice(baseline, candidate).
@@ -130,7 +155,7 @@ class LabelRecord(Value, frozen=True, kw_only=True):
     label: LabelValue
     cases: Count
     absent: Count
-    nothing_to_lose: Count = 0
+    little_to_lose: Count = 0
     lowest_dice_baseline: Share | None = None
     mean_drop: Drop | None
     worst_drop: Drop | None
@@ -144,17 +169,45 @@ class LabelRecord(Value, frozen=True, kw_only=True):
     found_candidate: Count | None = None
 
 
-class IsaRecord(Value, frozen=True):
-    """The frozen candidate measured again with the instructions of another CPU.
+class NodeKernel(Value, frozen=True):
+    """Executed nodes of one kind that one kernel computes, over all graphs of a package.
 
     Attributes:
-        isa: the instructions, in a process of its own.
-        verified: False where it could not be measured.
+        kind: what OpenVINO calls them, such as MVN or Interpolate.
+        kernel: such as `jit_avx512_i8`; most name their instructions.
+        nodes: how many.
+    """
+
+    kind: str
+    kernel: str
+    nodes: Number
+
+
+class FloatLayer(Value, frozen=True):
+    """A layer with weights that stayed in floating point, and why."""
+
+    graph: Name
+    layer: str
+    kind: str
+    multiply_adds: Count
+    reason: str
+
+
+class IsaRecord(Value, frozen=True):
+    """The frozen candidate measured again with the instructions of another CPU, as far as they can be imitated.
+
+    Attributes:
+        isa: the instructions that oneDNN was held to, in a process of its own.
+        verified: whether all layers with weights ran under them; `ran` says it of the others.
         reason: why not, or what was missed.
         met: whether the budget is met with these instructions too.
         excess: the largest figure as a share of its limit.
         worst_mean_drop, worst_case_drop, worst_mean_disagreement: as in the record of this CPU.
-        int8_share, kernels: as in the record of this CPU: the proof that other instructions were in force.
+        int8_share: of the multiply-adds that such a CPU computes in integers: `float_layers` are not among them.
+        kernels: share of the multiply-adds per kernel that ran in that process.
+        nodes: all that was executed, by kind and kernel.
+        ran: which kinds of nodes ran under which instructions, in words.
+        float_layers: quantised layers that OpenVINO refuses to compute in integers on such a CPU; in float here, too.
     """
 
     isa: Isa
@@ -167,6 +220,9 @@ class IsaRecord(Value, frozen=True):
     worst_mean_disagreement: Share | None = None
     int8_share: Share | None = None
     kernels: dict[str, Share] = msgspec.field(default_factory=dict)
+    nodes: tuple[NodeKernel, ...] = ()
+    ran: str = ""
+    float_layers: tuple[FloatLayer, ...] = ()
 
 
 class TrialRecord(Value, frozen=True, kw_only=True):
@@ -195,16 +251,6 @@ class TrialRecord(Value, frozen=True, kw_only=True):
     problem: str = ""
 
 
-class FloatLayer(Value, frozen=True):
-    """A layer with weights that stayed in floating point, and why."""
-
-    graph: Name
-    layer: str
-    kind: str
-    multiply_adds: Count
-    reason: str
-
-
 class Limits(Value, frozen=True, kw_only=True):
     """The budget as it was asked for; None where nothing was asked.
 
@@ -226,6 +272,20 @@ class Limits(Value, frozen=True, kw_only=True):
     confidence: Open | None = None
     max_exceedance: Open | None = None
     unbound: tuple[LabelValue, ...] = ()
+
+
+class Look(Value, frozen=True, kw_only=True):
+    """A candidate that was judged on test images.
+
+    Attributes:
+        candidate: SHA-256 over its graphs.
+        limits: the budget that it was judged under.
+        met: whether it met every limit.
+    """
+
+    candidate: Sha256
+    limits: Limits
+    met: bool
 
 
 class Evidence(Value, frozen=True, kw_only=True):
@@ -253,8 +313,8 @@ class Evidence(Value, frozen=True, kw_only=True):
         seen_images: hashes (`image_sha256`) of the images that ranges and settings were chosen on.
         subjects: how many people were judged.
         next_patient: what the figures say about a new subject, in one sentence.
-        earlier_candidates: how many other packages were judged on the same test images before this one, as far as
-            the folder of the package knows.
+        earlier_looks: every judgement of this model on any of these test images that came before, as far as the log
+            of the user who made the package knows: of other candidates, or of this one under another budget.
         warnings: what the figures do not say.
         cases: per case and label.
         labels: per label.
@@ -288,7 +348,7 @@ class Evidence(Value, frozen=True, kw_only=True):
     seen_images: tuple[Sha256, ...]
     subjects: Number
     next_patient: str
-    earlier_candidates: Count
+    earlier_looks: tuple[Look, ...]
     warnings: tuple[str, ...]
     cases: tuple[AccuracyCase, ...]
     labels: tuple[LabelRecord, ...]

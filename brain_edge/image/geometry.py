@@ -63,6 +63,11 @@ class Geometry:
         object.__setattr__(self, "shape", tuple(int(side) for side in self.shape))
         object.__setattr__(self, "affine", affine)
 
+    def __str__(self) -> str:
+        """As messages and listings name it."""
+        sides = " x ".join(map(str, self.shape))
+        return f"{sides} voxels of {' x '.join(f'{side:.4g}' for side in self.spacing_mm)} mm, {self.orientation}"
+
     @property
     def spacing_mm(self) -> Vector:
         """Distance between voxel centres along I, J, K in mm."""

@@ -21,6 +21,10 @@ LEAST_SIDE: Final = 16
 LEAST_VOXELS: Final = 250_000
 """Of an image along an axis, and in all: below, or coarser than about 3 mm, it shows too little of a person."""
 
+UPRIGHT_DEGREES: Final = 0.5
+"""Of an axis from that of the world: above, the slices are askew."""
+UPRIGHT_SIDE: Final = 4 * THUMBNAIL_SIDE
+
 BORDER_SHARE: Final = 0.01
 """Of the brightness above the mean, on either end of an axis: what is not in the box, such as noise in the air."""
 
@@ -44,13 +48,13 @@ def image_sha256(volume: Volume) -> str:
 def thumbnail(volume: Volume) -> FloatArray | None:
     """The head in short: float32 (13824,), mean 0 and length 1, so that a product of two is their correlation.
 
-    The box around 98 % of what is brighter than the mean, averaged in 24^3 cells, axes as in RAS. Neither the scale of
-    the intensities nor the size of voxels or margins counts. None of an image with fewer than 16 voxels along an axis
-    or 250 000 in all.
+    The box around 98 % of what is brighter than the mean, averaged in 24^3 cells, along the axes of the world. Neither
+    the scale of the intensities nor the size of voxels or margins nor the slant of the slices counts. None of an image
+    with fewer than 16 voxels along an axis or 250 000 in all.
     """
-    voxels = _canonical(volume)
-    if min(voxels.shape) < LEAST_SIDE or voxels.size < LEAST_VOXELS:
+    if min(volume.voxels.shape) < LEAST_SIDE or volume.voxels.size < LEAST_VOXELS:
         return None
+    voxels = _upright(volume)
     bright = np.maximum(voxels - float(voxels.mean(dtype=np.float64)), 0)
     cells = [_cells(bright.sum(axis=others, dtype=np.float64)) for others in ((1, 2), (0, 2), (0, 1))]
     short = np.einsum("ijk,ck->ijc", voxels, cells[2], optimize=True)
@@ -71,6 +75,28 @@ def _canonical(volume: Volume) -> FloatArray:
     moves = axis_moves(volume.geometry.orientation, CANONICAL)
     flips = tuple(slice(None, None, -1 if flipped else 1) for _, flipped in moves)
     return np.asarray(volume.voxels.transpose([axis for axis, _ in moves])[flips])
+
+
+def _upright(volume: Volume) -> FloatArray:
+    """The voxels along the axes of the world: where slices are askew, 96^3 points of the box around them.
+
+    Otherwise a copy on an upright grid, which most programs resample to, would be turned by the slant of the slices.
+    """
+    affine = np.asarray(volume.geometry.affine)
+    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    if np.abs(cosines).max(axis=0).min() > np.cos(np.radians(UPRIGHT_DEGREES)):
+        return _canonical(volume)
+    from scipy.ndimage import affine_transform
+
+    ends = np.indices((2, 2, 2)).reshape(3, -1) * (np.array(volume.voxels.shape)[:, None] - 1)
+    corners = affine[:3, :3] @ ends + affine[:3, 3:]
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    points = np.diag([*(high - low) / (UPRIGHT_SIDE - 1), 1.0])
+    points[:3, 3] = low
+    to_voxels = np.linalg.inv(affine) @ points
+    air, shape = float(volume.voxels.min()), (UPRIGHT_SIDE,) * 3
+    upright = affine_transform(volume.voxels, to_voxels[:3, :3], to_voxels[:3, 3], shape, order=1, cval=air)
+    return np.asarray(upright, dtype=np.float32)
 
 
 def _cells(bright: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> FloatArray:

@@ -301,4 +301,4 @@ def require_same_grid(first: Geometry, second: Geometry, what: str) -> None:
 
 def _in_short(geometry: Geometry) -> str:
     origin = ", ".join(f"{place:.2f}" for place in geometry.affine[:3, 3])
-    return f"{' x '.join(map(str, geometry.shape))} voxels {geometry.orientation} from ({origin}) mm"
+    return f"{geometry}, from ({origin}) mm"

@@ -6,12 +6,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import InputError, UsageError
+from brain_edge.io.contrast_words import named
 from brain_edge.machine.paths import may_be_file, require_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from brain_edge.image.contrast import Contrast
     from brain_edge.io.dicom import SeriesInfo
 
 IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mgz", ".mgh")
@@ -42,9 +44,9 @@ def input_kind(path: Path) -> InputKind:
     """
     require_text(path)
     if path.is_dir():
-        has_images = any(_is_image_name(name) for name in _names_in(path))
+        has_images = any(is_image_name(name) for name in _names_in(path))
         return InputKind.DICOM if not has_images and is_dicom(path) else InputKind.FOLDER
-    return InputKind.DICOM if not _is_image_name(path.name) and is_dicom(path) else InputKind.IMAGE
+    return InputKind.DICOM if not is_image_name(path.name) and is_dicom(path) else InputKind.IMAGE
 
 
 def is_dicom(path: Path) -> bool:
@@ -67,10 +69,10 @@ def images_in(folder: Path) -> tuple[Path, ...]:
     """The images of a folder by name: not those of the folders below, and no hidden files.
 
     Raises:
-        InputError: there is none, the folder cannot be read, or a name in it is no text.
+        InputError: there is none, or the folder cannot be read.
     """
-    named = [folder / name for name in sorted(_names_in(folder)) if _is_image_name(name)]
-    images = tuple(require_text(path) for path in named if may_be_file(path))
+    named = [folder / name for name in sorted(_names_in(folder)) if is_image_name(name)]
+    images = tuple(filter(may_be_file, named))
     if not images:
         raise InputError(
             f"{folder}: expected a folder with images ({', '.join(IMAGE_SUFFIXES)}), found none in it, "
@@ -89,6 +91,12 @@ def folders_in(folder: Path) -> tuple[Path, ...]:
     return tuple(path for path in named if path.is_dir())
 
 
+def is_image_name(name: str) -> bool:
+    """Whether a file is an image by its name; hidden ones are none."""
+    # macOS leaves `._head.nii.gz`, which is no image, beside each file on foreign disks
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+
+
 def image_name(path: Path) -> str:
     """The name of an image without its suffix: `head` of `head.nii.gz`."""
     lower = path.name.lower()
@@ -96,26 +104,16 @@ def image_name(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)]
 
 
-def require_series_choice(text: str) -> None:
-    """Refuse what can choose no series.
-
-    Raises:
-        UsageError: it is neither a UID nor the name of a sequence type.
-    """
-    from brain_edge.io.dicom.instance import UID_PATTERN
-    from brain_edge.io.dicom.sequence_type import sequence_type_of
-
-    if not (UID_PATTERN.fullmatch(text) or sequence_type_of(text)):
-        raise UsageError(f"expected a series as its UID (digits and points), or T1, T1C, T2 or FLAIR, got {text!r}")
-
-
-def series_of(inputs: Mapping[str, Path], choices: Mapping[str, str]) -> dict[str, SeriesInfo]:
+def series_of(
+    inputs: Mapping[str, Path], choices: Mapping[str, str], stated: Mapping[str, tuple[Contrast, ...]]
+) -> dict[str, SeriesInfo]:
     """The series that each DICOM input means, by the name of its sequence; other inputs are left out.
 
     Args:
         inputs: path per sequence of the model.
-        choices: UID or sequence type, where the user chose. Without, a sequence whose name is a type (`T1`)
-            takes the series of this type, and any other one (`image`) the only series there is.
+        choices: UID or contrast, where the user chose.
+        stated: contrasts that the model was made for, by sequence: without a choice, the series of one of them is
+            taken; or the only series there is of an examination that no other sequence comes from.
 
     Raises:
         UsageError: a choice for an input that is no DICOM, or one series for two sequences.
@@ -130,16 +128,18 @@ def series_of(inputs: Mapping[str, Path], choices: Mapping[str, str]) -> dict[st
         )
     if not dicom:
         return {}
-    from brain_edge.io.dicom import choose_series, list_series, require_one_frame_of_reference, require_one_study
-    from brain_edge.io.dicom.sequence_type import sequence_type_of
+    from brain_edge.io.dicom import SeriesKind, choose_series, list_series, require_one_visit
 
     listed = {path: list_series(path) for path in set(dicom.values())}
     chosen = {}
     for name, path in dicom.items():
-        sequence = sequence_type_of(choices.get(name, name))
-        chosen[name] = choose_series(listed[path], uid=None if sequence else choices.get(name), sequence=sequence)
-    require_one_study(chosen.values())
-    require_one_frame_of_reference(chosen.values())
+        choice = choices.get(name)
+        contrast = None if choice is None else named(choice)
+        volumes = sum(info.kind is SeriesKind.VOLUME for info in listed[path])
+        is_only = [*dicom.values()].count(path) == volumes == 1
+        contrasts = (contrast,) if contrast else () if is_only else stated.get(name, ())
+        chosen[name] = choose_series(listed[path], uid=None if contrast else choice, contrasts=contrasts)
+    require_one_visit(list(chosen.values()))
     if len({info.uid for info in chosen.values()}) < len(chosen):
         raise UsageError(f"one series was chosen for two of {', '.join(chosen)}; choose a series for each")
     return chosen
@@ -150,8 +150,3 @@ def _names_in(folder: Path) -> list[str]:
         return [path.name for path in folder.iterdir()]
     except OSError as error:
         raise InputError(f"{folder}: this folder could not be read: {error.strerror}") from error
-
-
-def _is_image_name(name: str) -> bool:
-    # macOS leaves `._head.nii.gz`, which is no image, beside each file on foreign disks
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")

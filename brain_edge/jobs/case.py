@@ -13,13 +13,16 @@ import numpy as np
 
 from brain_edge.errors import ImplausibleError, InputError, UsageError
 from brain_edge.image.border import with_border
+from brain_edge.image.contrast import NAMES
 from brain_edge.image.volume import Study
-from brain_edge.io.inputs import require_series_choice, series_of
+from brain_edge.io.contrast import contrast_of_file
+from brain_edge.io.contrast_words import named
+from brain_edge.io.inputs import series_of
 from brain_edge.io.nifti import read_volume, write_image, write_mask, write_probabilities, write_stripped
-from brain_edge.jobs.outputs import hidden, is_dicom_name, require_outputs
+from brain_edge.jobs.outputs import hidden, is_dicom_name, require_apart, require_outputs
 from brain_edge.jobs.record import RunRecord, printable, provenance, series_records
 from brain_edge.machine.process import peak_rss_bytes
-from brain_edge.spec.plausibility import is_empty
+from brain_edge.spec.plausibility import check_contrast, is_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from brain_edge.jobs.outputs import Outputs
     from brain_edge.package import ModelPackage
     from brain_edge.spec import ModelSpec
+    from brain_edge.spec.plausibility import Flag
 
     NamedInput: TypeAlias = tuple[str | None, Path]
     """The name of a sequence, where the user gives one, and its file."""
@@ -42,7 +46,7 @@ class Job:
     Attributes:
         inputs: path per sequence of the model; the first one gives the grid.
         outputs: where the results go.
-        series: UID or sequence type of the series that is meant, where the user chose in a DICOM input.
+        series: UID or contrast of the series that is meant, where the user chose in a DICOM input.
         case: its name in a batch.
     """
 
@@ -102,7 +106,7 @@ def run_case(
             and these files; what it raises leaves none of them.
 
     Raises:
-        InputError: an input is refused.
+        InputError: an input is refused; with `strict` also one of another contrast than the model was made for.
         ImplausibleError: the mask is empty, or flagged with `strict`; nothing is written.
         OutputError: a result cannot be written.
         MissingExtraError: DICOM or a picture was asked for, and a library for it is not installed.
@@ -112,16 +116,20 @@ def run_case(
     start = clock()
     package = segmenter.package
     require_outputs(job.inputs, job.outputs, package.spec)
+    for path in job.outputs.paths():
+        require_apart(path, package.folder)
     algorithm = _algorithm(package, job.outputs)
     before_reading = clock()
-    series = series_of(job.inputs, job.series)
+    series = series_of(job.inputs, job.series, package.spec.contrasts)
+    flags = _contrast_flags(job, series, package.spec)
     study = _read(job.inputs, series)
     if algorithm is not None:
         _require_writable_beside(study)
     after_reading = clock()
     segmentation = _segment(segmenter, study, job.outputs, tick)
     mask = with_border(segmentation.mask, job.outputs.border_mm)
-    result = _Result(job, series, study, replace(segmentation, mask=mask), algorithm)
+    segmentation = replace(segmentation, mask=mask, flags=(*flags, *segmentation.flags))
+    result = _Result(job, series, study, segmentation, algorithm)
     before_writing = clock()
     with hidden(job.outputs) as files:
         _write_images(result, package, files)
@@ -139,14 +147,14 @@ def run_case(
     return record
 
 
-def read_study(inputs: Mapping[str, Path], choices: Mapping[str, str] | None = None) -> Study:
+def read_study(inputs: Mapping[str, Path], spec: ModelSpec | None = None) -> Study:
     """The sequences of a case from their files or DICOM series; the first one gives the output grid.
 
     Args:
         inputs: path per sequence.
-        choices: see `brain_edge.io.inputs.series_of`.
+        spec: of the model that series are chosen for, as `brain_edge.io.inputs.series_of` says.
     """
-    return _read(inputs, series_of(inputs, choices or {}))
+    return _read(inputs, series_of(inputs, {}, {} if spec is None else spec.contrasts))
 
 
 def assign_inputs(given: Iterable[NamedInput], spec: ModelSpec) -> dict[str, Path]:
@@ -176,26 +184,39 @@ def assign_inputs(given: Iterable[NamedInput], spec: ModelSpec) -> dict[str, Pat
 
 
 def assign_series(given: Iterable[tuple[str | None, str]], spec: ModelSpec) -> dict[str, str]:
-    """Match the choices of a series (UID, or sequence type) to the sequences of a model, as `assign_inputs` does.
+    """Match the choices of a series (UID, or contrast) to the sequences of a model, as `assign_inputs` does.
 
     Raises:
         UsageError: unnamed choices for a model of several sequences, two for one sequence, a sequence that is not
-            one of the model's, or what is neither a UID nor a sequence type.
+            one of the model's, or what is neither a UID nor a contrast.
     """
-    names = [sequence.name for sequence in spec.inputs]
+    from brain_edge.io.dicom.instance import UID_PATTERN
+
     chosen: dict[str, str] = {}
     for given_name, text in given:
-        require_series_choice(text)
-        name = given_name or (names[0] if len(names) == 1 else None)
-        if name not in names:
-            raise UsageError(
-                f"{spec.name} takes {', '.join(names)}; say for which one of them the series {text} is, "
-                f"for example {names[0]}={text}"
-            )
+        if not (UID_PATTERN.fullmatch(text) or named(text)):
+            raise UsageError(f"expected a series as its UID (digits and points), or {NAMES}, got {text!r}")
+        name = meant_sequence(given_name, "series", text, spec)
         if name in chosen:
             raise UsageError(f"two series for the sequence {name} of one case: {chosen[name]} and {text}")
         chosen[name] = text
     return chosen
+
+
+def meant_sequence(given: str | None, what: str, text: str, spec: ModelSpec) -> str:
+    """The sequence of a model that a choice is for: the named one, or the only one.
+
+    Raises:
+        UsageError: it names none of them.
+    """
+    names = list(spec.contrasts)
+    name = given or (names[0] if len(names) == 1 else None)
+    if name not in names:
+        raise UsageError(
+            f"{spec.name} takes {', '.join(names)}; say for which one of them the {what} {text} is, "
+            f"for example {names[0]}={text}"
+        )
+    return name
 
 
 def require_plausible(segmentation: Segmentation, *, strict: bool) -> None:
@@ -223,6 +244,25 @@ def _algorithm(package: ModelPackage, outputs: Outputs) -> Algorithm | None:
     if not outputs.border_mm:
         return algorithm
     return replace(algorithm, name=f"{algorithm.name} with border {outputs.border_mm:g} mm")
+
+
+def _contrast_flags(job: Job, series: Mapping[str, SeriesInfo], spec: ModelSpec) -> tuple[Flag, ...]:
+    """Flags on images of another contrast than their sequence was made for.
+
+    Raises:
+        InputError: there is one, and flags are errors.
+    """
+    flags = []
+    for sequence in spec.inputs:
+        if sequence.stated and (path := job.inputs.get(sequence.name)) is not None:
+            found = series[sequence.name].finding if sequence.name in series else contrast_of_file(path)
+            flag = check_contrast(sequence, found)
+            if flag is not None and job.outputs.strict:
+                raise InputError(
+                    f"{path}: {flag.message}; give an image that {spec.name} was made for, or leave out --strict"
+                )
+            flags += [] if flag is None else [flag]
+    return tuple(flags)
 
 
 def _read(inputs: Mapping[str, Path], series: Mapping[str, SeriesInfo]) -> Study:

@@ -12,13 +12,13 @@ from brain_edge import __version__
 from brain_edge.errors import InputError, UsageError
 from brain_edge.io.nifti import SUFFIXES, write_image, write_probabilities
 from brain_edge.jobs.case import read_study
-from brain_edge.jobs.outputs import is_same_file
+from brain_edge.jobs.outputs import require_apart
 from brain_edge.jobs.record import printable, provenance
 from brain_edge.machine.atomic import require_file_place
 from brain_edge.machine.process import peak_rss_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from brain_edge.engine.segmenter import Segmenter, WarmSegmenter
@@ -76,7 +76,7 @@ def generate(
     start = time.perf_counter()
     package = segmenter.package
     require_generator(package)
-    _require_output(image, inputs)
+    _require_output(image, (*inputs.values(), package.folder))
     study = read_study(inputs)
     made = _made(segmenter, study, tick)
     description = f"{SYNTHETIC} {provenance(package)}"
@@ -140,10 +140,9 @@ def _made(segmenter: Segmenter, study: Study, tick: Callable[[], None] | None) -
         raise InputError(f"{study.volumes[study.reference].name}: {error}") from error
 
 
-def _require_output(image: Path, inputs: Mapping[str, Path]) -> None:
+def _require_output(image: Path, sources: Iterable[Path]) -> None:
     if not image.name.lower().endswith(SUFFIXES):
         raise UsageError(f"{image}: expected an image file that ends in {' or '.join(SUFFIXES)}")
-    for source in inputs.values():
-        if is_same_file(image, source):
-            raise UsageError(f"{image}: this output would overwrite an input; choose another name")
+    for source in sources:
+        require_apart(image, source)
     require_file_place(image)

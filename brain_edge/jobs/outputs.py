@@ -106,7 +106,7 @@ def require_outputs(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpe
     for path in outputs.paths():
         require_file_place(require_text(path))
         for source in inputs.values():
-            _require_apart(path, source)
+            require_apart(path, source)
     _require_libraries(outputs)
 
 
@@ -175,7 +175,12 @@ def _require_dicom_input(reference: Path, outputs: Outputs) -> None:
         )
 
 
-def _require_apart(output: Path, source: Path) -> None:
+def require_apart(output: Path, source: Path) -> None:
+    """Refuse to write over what is read, or among its files: an input, or the package itself.
+
+    Raises:
+        UsageError: the output is the source, or lies in it.
+    """
     if is_same_file(output, source):
         raise UsageError(f"{output}: this output would overwrite an input; choose another name")
     if source.is_dir() and source.resolve() in output.resolve().parents:

@@ -12,8 +12,10 @@ import msgspec
 
 from brain_edge import __version__
 from brain_edge.errors import InputError
+from brain_edge.image.contrast import Contrast
 from brain_edge.jobs.outliers import LabelMeasure
 from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.json import decode_json
 from brain_edge.package import WeightsStatus
 from brain_edge.package.digest import sha256_of
 from brain_edge.spec.plausibility import Flag
@@ -34,12 +36,12 @@ class SeriesRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: its number and the last digits of its UID.
-        sequence: type as the header tells it.
+        contrast: as the header tells it; None where it does not.
         notes: what a careful reader should know.
     """
 
     name: str
-    sequence: str
+    contrast: Contrast | None
     notes: list[str]
 
 
@@ -174,8 +176,8 @@ def write_case_record(record: CaseRecord, path: Path) -> None:
 def read_case_record(path: Path) -> CaseRecord | None:
     """A record; None where there is none, or a damaged one, or one of another format."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=CaseRecord)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return decode_json(path.read_bytes(), CaseRecord)
+    except (OSError, msgspec.DecodeError):
         return None
 
 
@@ -219,7 +221,7 @@ def printable(text: Path | str) -> str:
 def series_records(series: Mapping[str, SeriesInfo]) -> dict[str, SeriesRecord]:
     """Series as they are written."""
     return {
-        name: SeriesRecord(name=info.name, sequence=info.sequence, notes=list(info.notes))
+        name: SeriesRecord(name=info.name, contrast=info.finding.contrast, notes=list(info.notes))
         for name, info in series.items()
     }
 

@@ -80,6 +80,17 @@ def require_file_place(path: Path | str) -> None:
     require_writable_folder(target.parent)
 
 
+def make_folder(path: Path, *, parents: bool = True) -> None:
+    """Make a folder where it is not there, with those above it if wanted, and make sure that it can be written to.
+
+    Raises:
+        OutputError: it cannot be made, or not be written to.
+    """
+    with in_words(path, path.resolve().parent):
+        path.mkdir(parents=parents, exist_ok=True)
+    require_writable_folder(path)
+
+
 def require_writable_folder(path: Path | str) -> None:
     """Make sure that a file can be created in a folder, before minutes are spent on what goes there.
 

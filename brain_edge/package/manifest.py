@@ -59,30 +59,6 @@ class Precision(StrEnum):
     """16-bit brain floating point, on CPUs that have it natively."""
 
 
-class Change(StrEnum):
-    """How a candidate was made of its baseline."""
-
-    QUANTIZED = "quantized"
-    """The graphs compute in INT8."""
-    TUNED = "tuned"
-    """The same model in cheaper settings."""
-
-    @property
-    def noun(self) -> str:
-        """The making, in words."""
-        return "quantisation" if self is Change.QUANTIZED else "tuning"
-
-    @property
-    def baseline(self) -> str:
-        """The baseline, in words."""
-        return "FP32" if self is Change.QUANTIZED else "the package as it was"
-
-    @property
-    def candidate(self) -> str:
-        """The candidate, in words."""
-        return "INT8" if self is Change.QUANTIZED else "the tuned package"
-
-
 class PackageFile(Value, frozen=True):
     """Size and hash of one file of the package."""
 
@@ -165,7 +141,7 @@ class EvidenceWords(msgspec.Struct, frozen=True):
         before: the same of that other package, where it has evidence of its own.
     """
 
-    change: Change
+    change: Literal["quantized", "tuned"]
     changes: tuple[str, ...]
     bounds: str
     statement: str
@@ -199,11 +175,17 @@ class SelfTest(Value, frozen=True):
         phantom: parameters of the generator.
         mask: file of the package with the expected labels.
         minimum_dice: what a healthy machine reaches; INT8 kernels differ between CPUs.
+        baseline: file with the labels that the package gives of which this one was made; unset where there is none.
+        baseline_dice: of `mask` with them.
+        minimum_baseline_dice: what a machine must reach with them, where INT8 may cost no more than its budget allows.
     """
 
     phantom: Phantom
     mask: RelativePath
     minimum_dice: Share
+    baseline: RelativePath | UnsetType = UNSET
+    baseline_dice: Share = 1.0
+    minimum_baseline_dice: Share = 0.0
 
 
 class Manifest(Value, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.errors import PackageError
+from brain_edge.machine.json import decode_json
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import FORMAT_VERSION, Manifest, PackageFile, graph_path
 from brain_edge.spec import canonical_json
@@ -118,8 +119,8 @@ def _read_manifest(folder: Path) -> Manifest:
     _require_whole(path, text)
     _require_format(path, text)
     try:
-        manifest = msgspec.json.decode(text, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        manifest = decode_json(text, Manifest)
+    except msgspec.DecodeError as error:
         raise PackageError(f"{path}: not a manifest that this version of brain-edge reads: {error}") from error
     if canonical_json(manifest) != text:
         raise PackageError(
@@ -154,8 +155,8 @@ class _Format(msgspec.Struct):
 def _require_format(path: Path, text: bytes) -> None:
     """Say "newer" before any field that only a newer version knows is stumbled over."""
     try:
-        version = msgspec.json.decode(text, type=_Format).format_version
-    except (msgspec.DecodeError, RecursionError) as error:  # the second: braces within braces within braces
+        version = decode_json(text, _Format).format_version
+    except msgspec.DecodeError as error:
         raise PackageError(f"{path}: not a manifest of a package: {error}") from error
     if version != FORMAT_VERSION:
         raise PackageError(
@@ -165,8 +166,8 @@ def _require_format(path: Path, text: bytes) -> None:
 
 
 def _require_graphs(folder: Path, manifest: Manifest) -> None:
-    graphs = [graph_path(graph) for graph in manifest.spec.graphs]
-    needed = {*graphs, *(xml.removesuffix(".xml") + ".bin" for xml in graphs), manifest.self_test.mask}
+    graphs, test = [graph_path(graph) for graph in manifest.spec.graphs], manifest.self_test
+    needed = {*graphs, *(xml.removesuffix(".xml") + ".bin" for xml in graphs), test.mask, test.baseline or test.mask}
     unlisted = sorted(needed - set(manifest.files))
     if unlisted:
         raise PackageError(f"{folder}: the manifest needs {', '.join(unlisted)} but does not list it with a hash")

@@ -15,6 +15,7 @@ import msgspec
 
 from brain_edge.errors import InputError, OutputError
 from brain_edge.machine.atomic import atomic_file, require_no_file, require_writable_folder
+from brain_edge.machine.json import decode_json
 from brain_edge.spec import canonical_json
 
 if TYPE_CHECKING:
@@ -162,6 +163,6 @@ def _header(content: bytes) -> _Header | None:
     if not content.startswith(MAGIC) or not newline:
         return None
     try:
-        return msgspec.json.decode(line, type=_Header)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return decode_json(line, _Header)
+    except msgspec.DecodeError:
         return None

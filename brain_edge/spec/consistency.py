@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
+from brain_edge.image.contrast import NAMES, Contrast
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ def _require_names(spec: ModelSpec) -> None:
     _require_once("sequence", [sequence.name for sequence in spec.inputs])
     _require_once("stage", [stage.name for stage in spec.stages])
     _require_once("label", [str(label.value) for label in spec.labels])
+    for sequence in spec.inputs:
+        _require_once(f"in the sequence {sequence.name!r}, contrast", list(map(str, sequence.stated)))
+        if Contrast.OTHER in sequence.stated or (Contrast.ANY in sequence.stated and len(sequence.stated) > 1):
+            stated = ", ".join(sequence.stated)
+            raise ValueError(f"sequence {sequence.name!r} takes {stated}; say {NAMES}, or any alone")
     if spec.inputs[0].missing is not UNSET:
         raise ValueError(f"sequence {spec.inputs[0].name!r} may be missing; it gives the grid and cannot be")
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from brain_edge.image.contrast import Contrast
 from brain_edge.spec.base import Value
 from brain_edge.spec.consistency import require_consistent
 from brain_edge.spec.execution import (
@@ -111,13 +112,24 @@ class Sequence(Value, frozen=True):
 
     Attributes:
         name: what the user calls it: `T1=head.nii.gz`.
-        description: the MR sequences it may be.
+        contrasts: that the model was made for; left out where nobody has stated them.
+        description: what else there is to say of it.
         missing: what stands for it where it is not given; left out where the model cannot do without it.
     """
 
     name: Name
+    contrasts: Annotated[tuple[Contrast, ...], Meta(min_length=1)] | UnsetType = UNSET
     description: str = ""
     missing: Missing | UnsetType = UNSET
+
+    @property
+    def stated(self) -> tuple[Contrast, ...]:
+        """The contrasts; empty where they are not stated."""
+        return self.contrasts or ()
+
+    def __str__(self) -> str:
+        """Its name and contrasts, as a listing shows it."""
+        return f"{self.name} ({' or '.join(self.stated) or 'contrast not stated'})"
 
 
 class Code(Value, frozen=True):
@@ -210,6 +222,11 @@ class ModelSpec(Value, frozen=True):
     def optional(self) -> tuple[str, ...]:
         """The sequences that may be missing."""
         return tuple(sequence.name for sequence in self.inputs if sequence.missing is not UNSET)
+
+    @property
+    def contrasts(self) -> dict[str, tuple[Contrast, ...]]:
+        """The contrasts that each sequence was made for; none where they are not stated."""
+        return {sequence.name: sequence.stated for sequence in self.inputs}
 
     @property
     def makes_images(self) -> bool:

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
 from brain_edge.image.components import components
+from brain_edge.image.contrast import takes
 from brain_edge.image.geometry import share_inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from brain_edge.image.contrast import Finding
     from brain_edge.image.geometry import Geometry
     from brain_edge.image.volume import LabelArray, Mask, Study, Volume
-    from brain_edge.spec.model import ModelSpec, Plausible, PlausibleLabel
+    from brain_edge.spec.model import ModelSpec, Plausible, PlausibleLabel, Sequence
 
 
 class FlagKind(StrEnum):
     """What is out of its range."""
 
+    CONTRAST = "contrast"
+    """The image has another contrast than the model was made for."""
     SPACING = "spacing"
     """The voxels are finer or coarser than those the model was made for."""
+    VALUES = "values"
+    """An image is a label map or a mask by its numbers, or two sequences are one image."""
     COVERAGE = "coverage"
     """The field of view is too small to hold a head, or larger than one; or a sequence does not cover the head."""
     EMPTY = "empty"
@@ -56,11 +63,30 @@ LATTICE: Final = 32
 """Voxels along each side of an image in which its head is looked for."""
 LEAST_COVER: Final = 0.95
 """Of the head, by each sequence: where one ends, a network sees 0 in its place. Some neck may be missing."""
+MOST_LABELS: Final = 512
+"""Numbers of a label map: the largest atlases have some two hundred."""
+MOST_ALIKE: Final = 0.6
+"""Of neighbours outside of the background. Heads have up to 0.18, doubled to the nearest 0.57, label maps 0.92."""
+MOST_CORRELATED: Final = 0.9999
+"""Two sequences of one visit."""
+
+IntArray: TypeAlias = "np.ndarray[Any, np.dtype[np.intp]]"
+
+
+def check_contrast(sequence: Sequence, found: Finding) -> Flag | None:
+    """The flag on an image that was found to have another contrast than the model takes.
+
+    None where the model states none, and where the contrast of the image is unknown.
+    """
+    if not sequence.stated or found.contrast is None or takes(sequence.stated, found.contrast):
+        return None
+    words = f"expected {' or '.join(sequence.stated)} for the sequence {sequence.name}, got {found}"
+    return Flag(FlagKind.CONTRAST, words, 0.0, 0.0, 0.0)
 
 
 def check_input(study: Study, plausible: Plausible) -> tuple[Flag, ...]:
-    """Flags on the grid of each sequence, and on how much of the head in the reference it covers."""
-    flags = list(_check_grid(study.geometry, plausible, ""))
+    """Flags on the grid of each sequence, on its numbers, and on how much of the head in the reference it covers."""
+    flags = [*_check_grid(study.geometry, plausible, ""), *_check_values(study)]
     for name, volume in study.volumes.items():
         if not volume.geometry.same_grid(study.geometry):
             flags.extend(_check_grid(volume.geometry, plausible, f"{name}: "))
@@ -92,10 +118,50 @@ def _check_cover(name: str, geometry: Geometry, study: Study) -> Iterator[Flag]:
         yield Flag(FlagKind.COVERAGE, words, share, LEAST_COVER, 1.0)
 
 
+def _check_values(study: Study) -> Iterator[Flag]:
+    for name, volume in study.volumes.items():
+        if (share := alike_share(volume)) > MOST_ALIKE:
+            words = f"{name} looks like a label map or a mask, no image: {share:.0%} of neighbours have one number"
+            yield Flag(FlagKind.VALUES, words, share, 0.0, MOST_ALIKE)
+    for (name, volume), (other, copy) in combinations(study.volumes.items(), 2):
+        if (alike := correlation(volume, copy)) > MOST_CORRELATED:
+            words = f"{other} is the image of {name} once more"
+            yield Flag(FlagKind.VALUES, words, alike, -1.0, MOST_CORRELATED)
+
+
+def alike_share(volume: Volume) -> float:
+    """Share of neighbours (along K, in some slices) that have the same number, 0 to 1; 0 where there are many numbers.
+
+    Neighbours with the commonest number do not count: that is background. Noise tells intensities from labels, which
+    few numbers alone would not: an image of eight bits has no more than an atlas.
+    """
+    axes = _lattice(volume)
+    numbers, counts = np.unique(volume.voxels[np.ix_(*axes)], return_counts=True)
+    if numbers.size > MOST_LABELS:
+        return 0.0
+    slices = volume.voxels[axes[0]]
+    first, second = slices[..., :-1], slices[..., 1:]
+    counted = (first != numbers[counts.argmax()]) & (second != numbers[counts.argmax()])
+    return float((first == second)[counted].mean()) if counted.any() else 1.0
+
+
+def correlation(volume: Volume, other: Volume) -> float:
+    """Of the numbers of two images at the same places, on a lattice, -1 to 1; 0 where their grids differ."""
+    if not volume.geometry.same_grid(other.geometry):
+        return 0.0
+    first, second = (image.voxels[np.ix_(*_lattice(image))].ravel() for image in (volume, other))
+    with np.errstate(invalid="ignore"):  # one number on the whole lattice
+        return float(np.nan_to_num(np.corrcoef(first, second)[0, 1]))
+
+
+def _lattice(volume: Volume) -> list[IntArray]:
+    """Indices along each axis, about `LATTICE` of them."""
+    return [np.linspace(0, side - 1, num=min(side, LATTICE)).round().astype(int) for side in volume.voxels.shape]
+
+
 def head_share(reference: Volume, other: Geometry) -> float:
     """Share of the head in an image (its voxels above the mean, on a lattice) that lies inside another grid, 0 to 1."""
-    sides = reference.voxels.shape
-    axes = [np.linspace(0, side - 1, num=min(side, LATTICE)).round().astype(int) for side in sides]
+    axes = _lattice(reference)
     seen = reference.voxels[np.ix_(*axes)]
     places = np.argwhere(seen > reference.voxels.mean(dtype=np.float64))
     if not places.size:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from brain_edge.errors import PackageError
+from brain_edge.machine.json import decode_json
 from brain_edge.spec import ModelSpec
 
 
@@ -17,8 +18,8 @@ def spec_from_json(text: bytes | str, where: str) -> ModelSpec:
         PackageError: unknown operation, field or version, a value out of range, parts that do not fit.
     """
     try:
-        return msgspec.json.decode(text, type=ModelSpec)
-    except (msgspec.DecodeError, RecursionError) as error:  # the second: braces within braces within braces
+        return decode_json(text.encode() if isinstance(text, str) else text, ModelSpec)
+    except msgspec.DecodeError as error:
         raise PackageError(
             f"{where}: this is not a model specification that this version reads ({error}); "
             "a newer brain-edge may have written it"

@@ -86,6 +86,25 @@ def test_a_record_is_read_back(record: BenchRecord, tmp_path: Path):
     assert msgspec.json.decode(path.read_bytes(), type=BenchRecord) == record
 
 
+def test_what_became_slower_is_said_where_no_repetition_explains_it(record: BenchRecord):
+    """Five processes each, half as fast; with one process nothing can be said."""
+    sample = record.configurations[0].samples[0]
+
+    def of(factor: float, starts: int) -> BenchRecord:
+        samples = tuple(
+            msgspec.structs.replace(sample, cold_ms=factor * (1000.0 + number), warm_ms=100.0)
+            for number in range(starts)
+        )
+        return msgspec.structs.replace(
+            record, configurations=(msgspec.structs.replace(record.configurations[0], samples=samples),)
+        )
+
+    assert compared(of(1.0, 5), of(2.0, 5)).count(" SLOWER ") == 2  # in the table, and in the words below it
+    assert " faster " in compared(of(2.0, 5), of(1.0, 5)).rpartition("Geometric")[0]
+    assert " noise " in compared(of(1.0, 5), of(1.0, 5))
+    assert " too few starts " in compared(of(1.0, 1), of(2.0, 1))
+
+
 def test_the_table_names_kernels_and_what_fell_back(record: BenchRecord):
     text = as_text(record)
     assert "0 quantised layer(s) fell back to floating point" in text

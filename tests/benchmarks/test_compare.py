@@ -8,53 +8,45 @@ import pytest
 from cli_program import refused
 from msgspec.structs import replace
 from test_benchmark_programs import benchmarks
-from test_benchmark_report import OTHER, engines, save
+from test_benchmark_report import OTHER, engines, repeated, save
 
-from benchmarks.compare import HIGHER, LOWER, SAME, changes, repetition_noise, slower
+from benchmarks.compare import changes, slower
+from brain_edge.bench.starts import Change
 from brain_edge.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def verdicts(first: list, second: list) -> dict[str, str]:
-    return {change.contender: change.verdict for change in changes(first, second)}
+def verdicts(first: list, second: list) -> dict[str, Change]:
+    return {change.contender: change.change for change in changes(first, second)}
 
 
 def test_a_slower_machine_is_no_slower_program():
     """Everything takes twice as long, PyTorch too."""
     before, after = engines(), engines(pytorch_ms=2000.0, int8_ms=400.0)
-    assert verdicts([before], [after])["OpenVINO INT8"] == SAME
+    assert verdicts([before], [after])["OpenVINO INT8"] is Change.NOISE
 
 
 def test_what_became_slower_than_pytorch_of_its_run_is_found():
     found = changes([engines()], [engines(int8_ms=300.0)])
-    assert {change.contender: change.verdict for change in found} == {"OpenVINO f32": SAME, "OpenVINO INT8": LOWER}
+    assert [change.change for change in found] == [Change.NOISE, Change.LOWER]
     (worse,) = slower(found)
     assert worse.quotient == pytest.approx(2 / 3)
-    assert verdicts([engines(int8_ms=300.0)], [engines()])["OpenVINO INT8"] == HIGHER
+    assert verdicts([engines(int8_ms=300.0)], [engines()])["OpenVINO INT8"] is Change.HIGHER
 
 
 def test_what_repetitions_differ_by_is_noise():
-    """The same code has shown a third between two repetitions: a change of a fifth says nothing."""
-    noisy = [engines(), engines(int8_ms=266.0, repetition=2)]
-    assert repetition_noise(noisy) == pytest.approx(0.33, abs=0.01)
-    assert repetition_noise([engines()]) == 0
-    assert verdicts(noisy, [engines(int8_ms=310.0)])["OpenVINO INT8"] == SAME
-    assert verdicts([engines()], [engines(int8_ms=310.0)])["OpenVINO INT8"] == LOWER
+    """The same code has shown a third between five repetitions: a change of a fifth says nothing."""
+    noisy = repeated(200.0, 266.0, 210.0, 250.0, 230.0)
+    assert verdicts(noisy, [engines(int8_ms=280.0)])["OpenVINO INT8"] is Change.NOISE
+    assert verdicts([engines(int8_ms=230.0)], [engines(int8_ms=280.0)])["OpenVINO INT8"] is Change.LOWER
 
 
-def test_other_code_is_no_repetition():
-    other = engines(int8_ms=400.0, repetition=2)
-    assert repetition_noise([engines(), replace(other, commit=replace(other.commit, id="1" * 40))]) == 0
-
-
-def test_code_that_differs_from_its_commit_is_no_repetition():
-    """A change that halves the speed would be the noise that excuses it."""
-    changed = engines(int8_ms=400.0, repetition=2)
-    changed = replace(changed, commit=replace(changed.commit, changed=True))
-    assert repetition_noise([engines(), changed]) == 0
-    assert verdicts([engines()], [engines(), changed])["OpenVINO INT8"] == LOWER
+def test_of_one_start_nothing_can_be_said():
+    old = engines(passes=0)
+    assert verdicts([old], [engines(int8_ms=400.0)])["OpenVINO INT8"] is Change.UNKNOWN
+    assert verdicts([engines()], [replace(old, repetition=2)])["OpenVINO INT8"] is Change.UNKNOWN
 
 
 def test_ratios_to_another_contender_or_on_another_image_are_refused():

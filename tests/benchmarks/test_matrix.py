@@ -14,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks import matrix, program
+from benchmarks.harness import engines
 from benchmarks.harness.cell_record import CellEntry, EntryOutcome, Kind, RunSample, latest, read_cell, read_cells
 from benchmarks.harness.cell_setting import MatrixSetting, environment_of, run_of
 from benchmarks.harness.contenders import THREAD_VARIABLES
@@ -28,6 +29,8 @@ from benchmarks.harness.matrix_plan import (
 )
 from benchmarks.harness.matrix_store import finished, write_cell
 from benchmarks.harness.measure import Contender, OutOfMemoryError, run
+from benchmarks.harness.start import last_words
+from benchmarks.harness.trained import TRAINED
 from benchmarks.harness.zoo import ARCHITECTURES
 from brain_edge.errors import BrainEdgeError, InputError
 from brain_edge.machine.description import this_machine
@@ -66,7 +69,7 @@ def test_what_is_declared_can_be_measured(suite: Suite, cores: int):
     for cell in found:
         assert cell.kind in matrix.MEASURES
         if cell.kind in (Kind.NETWORK, Kind.ROOFLINE):
-            assert cell.subject in ARCHITECTURES
+            assert cell.subject in {**ARCHITECTURES, **TRAINED}
             assert set(cell.contenders) <= set(ENGINES)
 
 
@@ -85,7 +88,11 @@ def test_threads_are_those_of_the_machine():
     [
         ('isa = ["native"]', 'isa = ["AVX9"]', "'AVX9' is no instruction set"),
         ('kind = "memory"', 'kind = "process"', "limits_mib belongs to declarations of memory"),
-        ('optional = ["torch.compile f32"', 'optional = ["a peer"', "'a peer' is optional and not among"),
+        (
+            'optional = [\n    "PyTorch bf16',
+            'optional = [\n    "a peer',
+            "'a peer, jemalloc' is optional and not among",
+        ),
         ("rounds = 5", "round = 5", "unknown field `round`"),
     ],
 )
@@ -107,12 +114,45 @@ def test_what_a_cpu_has_not_is_not_measured():
     assert "emulated" in why_engine_not_available(bf16, "native", ["avx2"])
 
 
+def test_what_a_system_has_not_is_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engines, "JEMALLOC", ("/nowhere/libjemalloc.so.2",))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert "libjemalloc2" in why_engine_not_available(ENGINES["PyTorch INT8, jemalloc"], "native", [])
+    assert "no-such-compiler" in why_engine_not_available(ENGINES["torch.compile f32"], "native", [])
+    assert why_engine_not_available(ENGINES["PyTorch f32"], "native", []) == ""
+
+
+def test_variables_are_those_that_the_library_documents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "libjemalloc.so.2").touch()
+    monkeypatch.setattr(engines, "JEMALLOC", (f"{tmp_path}/libjemalloc.so.2",))
+    variables = ENGINES["PyTorch bf16, jemalloc"].variables()
+    assert variables["LD_PRELOAD"] == str(tmp_path / "libjemalloc.so.2")
+    assert "background_thread:true" in variables["MALLOC_CONF"]
+    assert ENGINES["torch.compile bf16"].variables() == {"TORCHINDUCTOR_FREEZING": "1"}
+    assert ENGINES["OpenVINO INT8"].variables() == {}
+
+
+def test_rivals_are_all_but_ours():
+    rivals = {name for name in ENGINES if engines.is_rival(name)}
+    assert rivals == {name for name, engine in ENGINES.items() if engine.library is not engines.Library.OPENVINO}
+    assert engines.OURS in ENGINES
+    assert not engines.is_rival("package INT8")
+
+
+def test_the_words_of_an_error_are_those_that_name_it():
+    said = "Traceback\n  File x\nRuntimeError: no kernel\n\nSet TORCH_LOGS for more\n"
+    assert last_words(said) == "RuntimeError: no kernel"
+    assert last_words("killed\n") == "killed"
+    assert last_words("") == "it said nothing"
+
+
 def test_a_cell_says_its_limits_to_all_its_processes(cell, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
     assert "ONEDNN_MAX_CPU_ISA" not in environment_of(cell)
     limited = environment_of(replace(cell, isa="AVX2", threads=3))
     assert limited["ONEDNN_MAX_CPU_ISA"] == "AVX2"
     assert {limited[name] for name in THREAD_VARIABLES} == {"3"}
+    assert limited["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 def test_a_recorded_cell_is_not_measured_again(cell, setting: MatrixSetting):
@@ -138,6 +178,13 @@ def test_what_is_not_timed_may_be_measured_on_a_busy_machine(kind: Kind, cell, s
     timed = replace(cell, id="network/timed", subject="timed")
     left = matrix.measure_cells([timed], setting, {Kind.NETWORK: busy})
     assert left.failures == [f"{timed.id}: only 0 rounds count; the machine was busy"]
+
+
+def test_a_cell_with_too_few_starts_is_measured_again(cell, setting: MatrixSetting):
+    five = replace(cell, rounds=5)
+    few = measured(replace(cell, rounds=4), setting)
+    write_cell(replace(few, cell=five), setting.results)
+    assert finished([five], setting.results, MACHINE, 1) == set()
 
 
 def test_results_are_only_added(cell, setting: MatrixSetting):

@@ -10,7 +10,8 @@ import pytest
 from test_benchmark_report import MACHINE, row_of
 
 from benchmarks.harness.cell_record import Commit, RunSample
-from benchmarks.report.whole_cases import WholeCaseEntry, WholeCaseRun, read_whole_cases, whole_case_table
+from benchmarks.report.recipe_age import Ages
+from benchmarks.report.whole_cases import WholeCaseEntry, WholeCaseRun, read_whole_cases, whole_case_tables
 from brain_edge.errors import InputError
 
 RECORDED = Path(__file__).parents[2] / "benchmarks/results"
@@ -33,7 +34,7 @@ def run(*entries: WholeCaseEntry, recipe: str = "vox2vox", hours: float = 0.0) -
 
 
 def page(*runs: WholeCaseRun) -> str:
-    return "\n\n".join(whole_case_table(MACHINE, runs))
+    return "\n\n".join(whole_case_tables(runs, Ages({})))
 
 
 def test_every_recorded_run_is_read_and_has_a_subject():
@@ -43,14 +44,14 @@ def test_every_recorded_run_is_read_and_has_a_subject():
 
 
 def test_ratios_are_to_the_first_contender_and_have_an_interval():
-    shown = page(run(entry("PyTorch", 900, 1000, 1100), entry("INT8", 225, 250, 275)))
-    assert row_of(shown, "vox2vox", "PyTorch")[2:] == ["3", "1.000 s", "", "1000 MiB"]
-    assert row_of(shown, "vox2vox", "INT8")[2:] == ["3", "0.250 s", "4.00 (4.00 to 4.00)x", "250 MiB"]
+    shown = page(run(entry("PyTorch", *[1000] * 5), entry("INT8", *[250] * 5)))
+    assert row_of(shown, "vox2vox", "PyTorch")[2:] == ["5", "1.000 s", "", "", "1000 MiB"]
+    assert row_of(shown, "vox2vox", "INT8")[2:] == ["5", "0.250 s", "4.00 (4.00 to 4.00)x", "4.00 to 4.00", "250 MiB"]
 
 
-def test_a_ratio_of_fewer_than_three_rounds_has_no_interval_but_their_number():
+def test_a_ratio_of_fewer_than_five_starts_has_no_interval_but_their_number():
     shown = page(run(entry("default mode", 9000), entry("INT8", 90, 10, 10)))
-    assert row_of(shown, "vox2vox", "INT8")[4] == "100.00x, rounds: 1"
+    assert row_of(shown, "vox2vox", "INT8")[4] == "100.00 (1 start)x"
 
 
 def test_rounds_beside_other_work_do_not_count():
@@ -61,16 +62,14 @@ def test_rounds_beside_other_work_do_not_count():
         WholeCaseEntry(name="INT8", samples=(busy, busy)),
     )
     shown = page(run(first, second))
-    assert row_of(shown, "vox2vox", "PyTorch")[2:] == ["1", "0.100 s", "", "-"]
-    assert row_of(shown, "vox2vox", "INT8")[2:] == ["0", "not quiet", "", "-"]
+    assert row_of(shown, "vox2vox", "PyTorch")[2:] == ["1", "0.100 s", "", "", "-"]
+    assert row_of(shown, "vox2vox", "INT8")[2:] == ["0", "not quiet", "", "", "-"]
 
 
-def test_the_last_run_of_a_model_is_shown_and_those_of_other_machines_are_not():
-    other = msgspec.structs.replace(run(entry("elsewhere", 1)), machine=msgspec.structs.replace(MACHINE, model=99))
-    shown = page(run(entry("of yesterday", 1)), run(entry("of today", 1), hours=1), other)
+def test_the_last_run_of_a_model_is_shown():
+    shown = page(run(entry("of yesterday", 1)), run(entry("of today", 1), hours=1))
     assert "of today" in shown
     assert "of yesterday" not in shown
-    assert "elsewhere" not in shown
 
 
 def test_without_runs_there_is_no_section():

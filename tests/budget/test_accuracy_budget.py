@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from evidences import accuracy_case
 
@@ -142,7 +143,7 @@ def test_a_label_that_is_nowhere_is_left_out_and_counted_and_one_that_is_invente
     invented = record(
         2, drop=1.0, agreement=0.0, reference_volume_ml=0.0, volume_candidate_ml=7.5, hd95_baseline_mm=None
     )
-    (label,) = label_records([nowhere, invented, record(3, drop=0.1, volume_candidate_ml=900.0)])
+    (label,) = label_records([nowhere, invented, record(3, drop=0.1, volume_candidate_ml=900.0)], AccuracyBudget())
     assert (label.cases, label.absent) == (2, 1)
     assert label.mean_drop == pytest.approx(0.55)
     assert label.worst_drop == 1.0
@@ -152,10 +153,40 @@ def test_a_label_that_is_nowhere_is_left_out_and_counted_and_one_that_is_invente
 
 def test_lesions_are_counted_over_all_cases_of_models_that_find_lesions():
     lesions = [record(case, lesions=3, found_baseline=3, found_candidate=case) for case in (1, 2)]
-    (label,) = label_records(lesions)
+    (label,) = label_records(lesions, AccuracyBudget())
     assert (label.lesions, label.found_baseline, label.found_candidate) == (6, 6, 3)
-    (label,) = label_records([record(1)])
+    (label,) = label_records([record(1)], AccuracyBudget())
     assert label.lesions is None
+
+
+def test_what_int8_invents_where_fp32_has_a_stray_voxel_is_bound():
+    """The reference lacks the label, FP32 has one voxel of it and INT8 a litre: no drop, and no small matter."""
+    stray = record(
+        9,
+        drop=0.0,
+        dice_baseline=0.0,
+        dice_candidate=0.0,
+        reference_volume_ml=0.0,
+        volume_baseline_ml=0.001,
+        volume_candidate_ml=1000.0,
+        agreement=0.0,
+        hd95_baseline_mm=None,
+        hd95_candidate_mm=None,
+    )
+    cases = [record(number) for number in range(10, 110)]
+    assert failures([*cases, stray]) == [
+        "case 9 has no label 1 in its reference, and 1e+03 ml more of it are found than by the baseline, the limit is "
+        "20 ml"
+    ]
+    assert failures([*cases, msgspec.structs.replace(stray, volume_candidate_ml=15.0)]) == []
+
+
+def test_one_patient_without_a_reference_who_is_lost_among_many_is_seen():
+    """One good case with a reference decides on the drop; of the others each is bound."""
+    cases = [record(1), *(without_reference(number, 1.0) for number in range(2, 100)), without_reference(100, 0.0)]
+    assert failures(cases) == [
+        "case 100 has no reference, and its masks of label 1 disagree by 1.00000, the limit for a single case is 0.06"
+    ]
 
 
 def test_a_label_that_the_baseline_hardly_has_is_refused_whatever_the_budget():

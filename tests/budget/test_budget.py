@@ -110,7 +110,9 @@ TABLE = [
         {},
         [
             "mean disagreement of label 1 with the baseline is 0.50000 over the cases without a reference, the limit "
-            "is 0.03"
+            "is 0.03",
+            "case 2 has no reference, and its masks of label 1 disagree by 0.50000, the limit for a single case is "
+            "0.06",
         ],
         id="and are bound by their disagreement",
     ),
@@ -119,6 +121,31 @@ TABLE = [
         {},
         ["mean drop of label 1 is 0.01500, the budget is 0.01"],
         id="cases in which nothing can be lost do not pay for the others",
+    ),
+    pytest.param(
+        [
+            with_reference(1, 0.006),
+            with_reference(2, 0.005),
+            *(with_reference(n, 0.0, baseline=0.4) for n in (3, 4, 5)),
+        ],
+        {"max_dice_drop": 0.005},
+        ["mean drop of label 1 is 0.00550, the budget is 0.005"],
+        id="nor do those whose references are somebody else's",
+    ),
+    pytest.param(
+        [with_reference(1, 0.0), with_reference(2, 0.0), with_reference(3, 0.33, baseline=0.4)],
+        {},
+        [
+            "mean drop of label 1 is 0.11000, the budget is 0.01",
+            "case 3, label 1 drops by 0.33000, the limit for a single case is 0.02",
+        ],
+        id="but what is lost in them counts",
+    ),
+    pytest.param(
+        [with_reference(1, 0.0), *(with_reference(n, 0.0, baseline=0.009) for n in (2, 3, 4))],
+        {},
+        [],
+        id="one case that is numbered rightly decides alone",
     ),
     pytest.param(
         [with_reference(1, 0.015), *(with_reference(number, 0.0, subject=2) for number in range(2, 11))],
@@ -196,11 +223,11 @@ def test_what_fp32_does_not_have_right_no_budget_can_keep(dice: tuple[float, flo
 
 @pytest.mark.parametrize(
     ("dice", "refused"),
-    [((0.15, 0.15), True), ((0.1, 0.1, 0.1, 0.45), False), ((0.3, 0.3), False)],
-    ids=["all of it", "one case has more than may go", "the mean has more than may go"],
+    [((0.15, 0.15), True), ((0.3, 0.3), True), ((0.1, 0.1, 0.1, 0.45), False)],
+    ids=["in the mean", "in a case", "one case has more than may go"],
 )
-def test_a_label_is_refused_only_where_all_of_it_may_be_lost(dice: tuple[float, ...], refused: bool):
-    """Mean and worst case both allow it: 0.2 in the mean, 0.4 in a case."""
+def test_a_label_is_refused_where_all_of_it_may_be_lost_in_every_case(dice: tuple[float, ...], refused: bool):
+    """A budget of 0.2 in the mean allows 0.4 in a case."""
     cases = [with_reference(number, 0.0, baseline=each) for number, each in enumerate(dice, start=1)]
     if refused:
         with pytest.raises(UsageError, match="would promise nothing"):
@@ -216,6 +243,12 @@ def test_what_the_baseline_invents_does_not_count_against_its_dice():
         for number in range(2, 11)
     ]
     assert judge([with_reference(1, 0.0), *invented], ALL, AccuracyBudget(max_dice_drop=0.01)).met
+
+
+def test_a_limit_for_a_single_case_that_no_case_could_exceed_is_refused():
+    """FP32 has 0.95 right: a case may lose all of it and keep --max-case-drop 0.99."""
+    with pytest.raises(UsageError, match=r"mean Dice of 0\.95000 .* so that a budget of 0\.01 would promise nothing"):
+        judge([with_reference(1, 0.0)], ALL, AccuracyBudget(max_case_drop=0.99))
 
 
 def test_nothing_is_promised_of_a_label_that_is_unbound():

@@ -15,6 +15,7 @@ from cli_program import brain_edge, make_pair_package, refused, save_specks, suc
 from tiny_package import SPEC, make_package
 
 from brain_edge.cli.bids import spread
+from brain_edge.image.contrast import Contrast
 from brain_edge.spec import Label, Plausible, Sequence, Task
 
 ONLY_WARNING = {"TOO_FEW_AUTHORS"}
@@ -62,7 +63,7 @@ def test_there_is_a_mask_with_its_explanation_for_each_image_of_the_type(work, d
     ]
     for path in (work / "out").rglob("sub-*.nii.gz"):
         assert path.with_name(path.name.replace(".nii.gz", ".json")).is_file()
-    assert "note: left out, because the model does not take their type: sub-02_ses-1_FLAIR.nii.gz" in done.err
+    assert "note: left out, because the model does not take their contrast: sub-02_ses-1_FLAIR.nii.gz" in done.err
 
 
 def test_a_mask_lies_on_the_grid_of_its_source(work, done):  # noqa: ARG001
@@ -152,7 +153,7 @@ LABELS = msgspec.structs.replace(
     SPEC,
     name="tiny-tissue",
     task=Task.TISSUE,
-    inputs=(Sequence(name="image", description="T1w or FLAIR"),),
+    inputs=(Sequence(name="image", contrasts=(Contrast.T1W, Contrast.FLAIR)),),
     labels=(Label(value=1, name="grey-matter"), Label(value=2, name="white-matter")),
     plausible=Plausible(),
 )
@@ -247,8 +248,8 @@ def test_the_group_level_is_refused_with_the_reason(work, tmp_path):
 BAD = {
     "no such subject": (3, ("--participant-label", "07"), "there is no subject 07; the dataset has 01, 02"),
     "no such session": (3, ("--session-id", "ses-9"), "there is no session 9; the dataset has 1, 2"),
-    "no image of the type": (3, ("--sequence", "T2w"), "expected images of the type T2w"),
-    "no such type": (2, ("--sequence", "bold"), "expected a type of image (T1w"),
+    "no image of the type": (3, ("--sequence", "T2w"), "expected images of the contrast T2w"),
+    "no such type": (2, ("--sequence", "bold"), "expected a contrast (T1w"),
     "no such package": (5, ("-p", "missing"), "expected a package"),
 }
 

@@ -27,7 +27,8 @@ def heads(tmp_path) -> Path:
 def create(heads: Path, *options: object) -> Path:
     manifest = heads.parent / "site.toml"
     done = succeed("cohort", "create", heads, "-o", manifest, "--mask-pattern", "{image}_gold", *options)
-    assert done.out == (f"{manifest}: 1 calibration, 1 validation, 1 test; SHA-256 {load_cohort(manifest).sha256}\n")
+    counts = "1 calibration, 1 validation, 1 test; 3 with a reference mask"
+    assert done.out == f"{manifest}: {counts}; SHA-256 {load_cohort(manifest).sha256}\n"
     return manifest
 
 
@@ -43,7 +44,7 @@ def test_the_name_is_the_folders_unless_stated(heads):
 
 def test_check_counts_what_can_be_used(heads):
     done = succeed("cohort", "check", create(heads))
-    assert done.out == "3 of 3 cases can be used\n"
+    assert done.out == "3 of 3 cases can be used, 3 with a reference mask\n"
     assert done.err.count("\n") == 3
     assert succeed("cohort", "check", create(heads), "--quiet").err == ""
 
@@ -52,7 +53,7 @@ def test_check_says_what_is_wrong_with_which_case_and_ends_with_3(heads):
     manifest = create(heads)
     save_phantom(heads / "p1/v1_T1.nii.gz")
     done = brain_edge("cohort", "check", manifest, "--quiet")
-    assert (done.code, done.out) == (3, "2 of 3 cases can be used\n")
+    assert (done.code, done.out) == (3, "2 of 3 cases can be used, 2 with a reference mask\n")
     assert "p1/v1_T1.nii.gz" in done.err
     assert "cannot be used; the reasons stand above" in done.err
 

@@ -70,7 +70,7 @@ def here(tmp_path, monkeypatch, series) -> Path:
 
 
 def image_package(folder: Path) -> Path:
-    """A package whose input says nothing of the sequence, as those of most recipes."""
+    """A package that does not state the contrast of its input."""
     spec = msgspec.structs.replace(SPEC, inputs=(Sequence(name="image"),))
     return make_package(folder, spec).folder
 
@@ -141,7 +141,7 @@ def test_json_names_the_input_as_it_was_typed_and_the_series_without_its_patient
     done = succeed("run", package, "T1=series", "-o", "seg.dcm", "--report", "r.json", "--json")
     assert done.json["inputs"] == {"T1": "series"}
     uid = dcmread(next((here / "series").iterdir())).SeriesInstanceUID
-    assert done.json["series"] == {"T1": {"name": f"series 2 (UID ...{uid[-8:]})", "sequence": "T1", "notes": []}}
+    assert done.json["series"] == {"T1": {"name": f"series 2 (UID ...{uid[-8:]})", "contrast": "T1w", "notes": []}}
     assert (here / "r.json").read_text().strip() == done.out.strip()
     assert_discreet(done.out, done.err)
 
@@ -252,11 +252,11 @@ def study(here) -> dict[str, str]:
 def chosen(*arguments: object) -> dict[str, str]:
     """Sequence -> UID of the series that the SEG of a run refers to, by the names in its record."""
     record = succeed("run", *arguments, "-o", "seg.dcm", "--json").json
-    return {name: one["sequence"] for name, one in record["series"].items()}
+    return {name: one["contrast"] for name, one in record["series"].items()}
 
 
 def test_the_sequence_of_the_model_picks_the_series_and_a_choice_overrules_it(package, study):
-    assert chosen(package, "study") == chosen(package, "T1=study") == {"T1": "T1"}
+    assert chosen(package, "study") == chosen(package, "T1=study") == {"T1": "T1w"}
     assert dcmread("seg.dcm").ReferencedSeriesSequence[0].SeriesInstanceUID == study["T1"]
     for choice in (study["FLAIR"], f"T1={study['FLAIR']}", "FLAIR", "T1=flair"):
         assert chosen(package, "study", "--series", choice) == {"T1": "FLAIR"}
@@ -265,19 +265,36 @@ def test_the_sequence_of_the_model_picks_the_series_and_a_choice_overrules_it(pa
 
 def test_an_input_without_a_sequence_takes_the_only_series_there_is(tmp_path, study):
     package = image_package(tmp_path / "image")
-    assert chosen(package, "series") == {"image": "T1"}
+    assert chosen(package, "series") == {"image": "T1w"}
     said = refused(3, "run", package, "study", "-o", "no.dcm")
     assert "error: study: expected one MR series, got 3; there are series 3 (UID ..." in said
     assert "FLAIR, 40 slices; series 5" in said
     assert "choose one by its UID (brain-edge info lists them)" in said
-    assert chosen(package, "study", "--series", "T2") == {"image": "T2"}
-    assert chosen(package, "study", "--series", study["T1"]) == {"image": "T1"}
+    assert chosen(package, "study", "--series", "T2") == {"image": "T2w"}
+    assert chosen(package, "study", "--series", study["T1"]) == {"image": "T1w"}
+
+
+def test_the_only_series_is_run_with_a_warning_where_it_has_another_contrast(package, here):
+    head(protocol=FLAIR_PROTOCOL, number=7).write(here / "other")
+    done = succeed("run", package, "other", "-o", "seg.dcm", "--json")
+    said = "expected T1w for the sequence T1, got FLAIR (inversion recovery, TI 2500 ms"
+    assert f"warning: other: {said}" in done.err
+    assert done.json["flags"][0]["kind"] == "contrast"
+    words = refused(3, "run", package, "other", "-o", "no.dcm", "--strict")
+    assert f"error: other: {said}" in words
+    assert words.endswith("give an image that tiny was made for, or leave out --strict\n")
+    assert not (here / "no.dcm").exists()
+
+
+def test_a_series_of_unknown_contrast_is_neither_warned_of_nor_refused(package, here):
+    head(protocol={"SeriesDescription": "head"}, number=7).write(here / "unknown")
+    assert "contrast" not in succeed("run", package, "unknown", "-o", "seg.dcm", "--strict").err
 
 
 def test_two_sequences_are_picked_out_of_one_folder(tmp_path, study):
     pair = make_pair_package(tmp_path / "pair").folder
-    assert chosen(pair, "T1=study", "T2=study") == {"T1": "T1", "T2": "T2"}
-    assert chosen(pair, "T1=study", "T2=study", "--series", f"T2={study['FLAIR']}") == {"T1": "T1", "T2": "FLAIR"}
+    assert chosen(pair, "T1=study", "T2=study") == {"T1": "T1w", "T2": "T2w"}
+    assert chosen(pair, "T1=study", "T2=study", "--series", f"T2={study['FLAIR']}") == {"T1": "T1w", "T2": "FLAIR"}
     said = refused(2, "run", pair, "T1=study", "T2=study", "-o", "no.dcm", "--series", study["T1"])
     assert "tiny-pair takes T1, T2; say for which one of them the series" in said
     said = refused(2, "run", pair, "T1=study", "T2=study", "-o", "no.dcm", "--series", f"T2={study['T1']}")
@@ -300,8 +317,12 @@ def test_sequences_between_which_the_patient_has_moved_are_refused(tmp_path, her
     ("choice", "code", "words"),
     [
         ("1.2.3", 3, "expected a series with the UID ...1.2.3, got none; there are series 2"),
-        ("T2", 3, "expected one T2 series, got none; there are series 2"),
-        ("../../etc/passwd", 2, "expected a series as its UID (digits and points), or T1, T1C, T2 or FLAIR"),
+        ("T2", 3, "expected one T2w series, got none; there are series 2"),
+        (
+            "../../etc/passwd",
+            2,
+            "expected a series as its UID (digits and points), or T1w, T1C, T2w, FLAIR",
+        ),
         ("T1=1.2/../3", 2, "expected a series as its UID"),
         ("FLAIR=1.2.3", 2, "tiny takes T1; say for which one of them the series 1.2.3 is, for example T1=1.2.3"),
         ("", 2, "expected a series as its UID"),
@@ -373,12 +394,13 @@ def test_packages_that_mean_nothing_write_no_dicom_and_are_told_so_before_readin
     assert results(here) == []
 
 
-def test_headers_that_would_make_an_invalid_result_are_refused(package, here):
+@pytest.mark.parametrize(("keyword", "value"), [("PatientSex", "FEMALE"), ("StudyDate", "20001399")])
+def test_headers_that_would_make_an_invalid_result_are_refused(package, here, keyword, value):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns the writer
-        head(edit=lambda _k, dataset: setattr(dataset, "PatientSex", "FEMALE")).write(here / "wrong")
+        head(edit=lambda _k, dataset: setattr(dataset, keyword, value)).write(here / "wrong")
     said = refused(3, "run", package, "wrong", "-o", "seg.dcm")
-    assert "PatientSex is not what DICOM allows" in said
+    assert f"{keyword} is not what DICOM allows" in said
     assert_discreet(said)
     succeed("run", package, "wrong", "-o", "mask.nii.gz")
 
@@ -460,12 +482,12 @@ def damaged_zip(folder: Path) -> None:
 
 
 BAD_INPUTS = [
-    (ct, "expected one T1 series, got none; there are series 2 (UID ...", "other modality, 40 slices, not readable"),
-    (localiser, "expected one T1 series, got none; there are series 2 (UID ...", "localiser, 40 slices, not readable"),
+    (ct, "expected one T1w series, got none; there are series 2 (UID ...", "other modality, 40 slices, not readable"),
+    (localiser, "expected one T1w series, got none; there are series 2 (UID ...", "localiser, 40 slices, not readable"),
     (missing_slice, "a gap after slice 20 of 39 in order of position: about 1 slice is missing", "export"),
     (doubled_slice, "expected one slice at each position, got 1 doubled of 40", "series 2 (UID ..."),
-    (two_series, "expected one T1 series, got 2; there are series 2 (UID ...", "choose one by its UID"),
-    (no_image, "expected one T1 series, got none; there are series 2 (UID ...", "not an image"),
+    (two_series, "expected one T1w series, got 2; there are series 2 (UID ...", "choose one by its UID"),
+    (no_image, "expected one T1w series, got none; there are series 2 (UID ...", "not an image"),
     (truncated_pixels, "file 5 of 40 in name order is truncated or damaged", "copy or export it again"),
     (truncated_header, "file 5 of 40 in name order is not DICOM or is truncated", "copy it again"),
     (crafted_uid, "expected a DICOM identifier of digits and points in SeriesInstanceUID", "file "),
@@ -540,10 +562,10 @@ def test_info_lists_series_with_evidence_grid_and_problem(here, study):
     blocks = [dict(row.strip().split(maxsplit=1) for row in block) for block in _blocks(done.out)]
     gap, t1, flair, t2 = blocks
     assert (t1["series"], t1["uid"]) == ("3: t1_mprage_tra", study["T1"])
-    assert t1["sequence"].startswith("T1 (inversion recovery, TI 1100 ms")
-    assert "no contrast agent is recorded" in t1["sequence"]
+    assert t1["contrast"].startswith("T1w (inversion recovery, TI 1100 ms")
+    assert "no contrast agent is recorded" in t1["contrast"]
     assert (t1["slices"], t1["grid"]) == ("40", "34 x 37 x 40 voxels of 5 x 5 x 5 mm, RAS")
-    assert [one["sequence"].split()[0] for one in (flair, t2)] == ["FLAIR", "T2"]
+    assert [one["contrast"].split()[0] for one in (flair, t2)] == ["FLAIR", "T2w"]
     assert "about 1 slice is missing" in gap["problem"]
     assert "problem" not in t1
     assert_discreet(done.out, done.err)
@@ -560,7 +582,11 @@ def _blocks(text: str) -> list[list[str]]:
 
 def test_info_as_json_is_a_list_of_series(study):
     listed = succeed("info", "study", "--json").json
-    assert {one["uid"]: one["sequence"] for one in listed} == {uid: name for name, uid in study.items()}
+    assert {one["uid"]: one["contrast"] for one in listed} == {
+        study["T1"]: "T1w",
+        study["FLAIR"]: "FLAIR",
+        study["T2"]: "T2w",
+    }
     assert listed[0]["spacing_mm"] == [5.0, 5.0, 5.0]
     assert listed[0]["problem"] == ""
     Path(shutil.make_archive("study", "zip", "study"))

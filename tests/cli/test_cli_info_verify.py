@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from cli_program import make_package, refused, succeed
 
@@ -83,12 +84,52 @@ def test_verify_fails_where_the_machine_computes_something_else(tmp_path):
     assert "the self-test gives Dice 0.00000 against the mask that was shipped, expected at least 0.98" in said
 
 
+def test_verify_says_how_far_the_mask_is_from_that_of_the_baseline(tmp_path):
+    folder = _with_baseline(tmp_path / "tiny", planes=0, least=0.9)
+    said = succeed("verify", folder).out
+    assert "baseline     Dice 1.00000 with the package that it was made of" in said
+    assert "(where it was built 1.00000, at least 0.90000 expected); a phantom is no patient" in said
+    assert succeed("verify", folder, "--json").json["baseline_dice"] == 1.0
+
+
+def test_verify_fails_where_int8_runs_further_from_its_baseline_than_the_budget_allows(tmp_path):
+    """The mask is that which was shipped: only the comparison with the baseline can tell."""
+    folder = _with_baseline(tmp_path / "tiny", planes=22, least=0.9)
+    said = refused(1, "verify", folder)
+    assert "against the mask of the package that it was made of, expected at least 0.9;" in said
+    assert "this machine does not compute what the builder's did, do not use it" in said
+
+
+def test_a_baseline_mask_without_a_hash_is_refused(tmp_path):
+    folder = make_package(tmp_path / "tiny").folder
+    manifest = open_package(folder).manifest
+    test = msgspec.structs.replace(manifest.self_test, baseline="selftest/baseline.nii.gz")
+    seal(folder, msgspec.structs.replace(manifest, self_test=test))
+    assert "needs selftest/baseline.nii.gz but does not list it" in refused(5, "verify", folder)
+
+
+def _with_baseline(folder: Path, *, planes: int, least: float) -> Path:
+    """A package whose baseline's mask is its own without the first planes."""
+    manifest = make_package(folder).manifest
+    baseline = "selftest/baseline.nii.gz"
+    (folder / baseline).write_bytes((folder / manifest.self_test.mask).read_bytes())
+    _empty(folder / baseline, planes)
+    test = msgspec.structs.replace(manifest.self_test, baseline=baseline, minimum_baseline_dice=least)
+    seal(folder, msgspec.structs.replace(manifest, self_test=test))
+    return folder
+
+
 def _empty_the_shipped_mask(folder: Path) -> None:
+    manifest = open_package(folder).manifest
+    _empty(folder / manifest.self_test.mask, None)
+    seal(folder, manifest)
+
+
+def _empty(path: Path, planes: int | None) -> None:
     import nibabel
     import numpy as np
 
-    manifest = open_package(folder).manifest
-    path = folder / manifest.self_test.mask
     mask = nibabel.load(path)
-    nibabel.save(nibabel.Nifti1Image(np.zeros(mask.shape, np.uint8), mask.affine), path)
-    seal(folder, manifest)
+    labels = np.asarray(mask.dataobj).astype(np.uint8)
+    labels[:planes] = 0
+    nibabel.save(nibabel.Nifti1Image(labels, mask.affine), path)

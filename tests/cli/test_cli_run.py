@@ -13,6 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 from cli_program import (
+    brain_edge,
     child,
     child_command,
     child_environment,
@@ -174,6 +175,16 @@ def test_strict_writes_nothing_where_anything_is_implausible(package, here):
     assert "error: coarse.nii.gz: spacing of 7 mm, expected 0.5 to 6 mm" in said
     assert "nothing was written" in said
     assert names(here) == ["coarse.nii.gz", "head.nii.gz"]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_mask_taken_for_a_head_is_told_and_strict_refuses_it(package):
+    """What `run` has just written, given to it as an image."""
+    succeed("run", package, "head.nii.gz", "-o", "mask.nii.gz")
+    words = "T1 looks like a label map or a mask, no image"
+    assert words in brain_edge("run", package, "mask.nii.gz", "-o", "again.nii.gz").err
+    assert words in refused(1, "run", package, "mask.nii.gz", "-o", "strict.nii.gz", "--strict")
+    assert not Path("strict.nii.gz").exists()
 
 
 @pytest.mark.usefixtures("here")

@@ -320,7 +320,7 @@ def test_a_read_only_output(package, without_rights, read_only_disk):
     said = refused(1, "run", package, "head.nii.gz", "-o", read_only_disk)
     assert "read-only disk; choose another folder" in said
     said = refused(1, "run", package, "head.nii.gz", "-o", read_only_disk / "out")
-    assert "out: this folder for the results could not be created (Read-only file system)" in said
+    assert "is on a read-only disk; choose another folder" in said
     with tempfile.TemporaryDirectory() as name:  # other users cannot look into pytest's folders
         place = Path(name)
         place.chmod(0o755)
@@ -525,12 +525,30 @@ def test_a_run_that_waits_goes_on_when_the_other_has_ended(package, here):
     assert out.startswith(b"out/head_mask.nii.gz: brain ")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+@pytest.mark.usefixtures("here")
+def test_an_image_whose_name_is_no_text_is_a_failed_case(package, here):
+    """In Latin-1, as old archives have it: the others are done, and the record and the table name it."""
+    make_links(here, 2)
+    odd = os.fsdecode(b"k\xf6pf.nii.gz")
+    (here / "in" / odd).symlink_to(here / "head.nii.gz")
+    done = brain_edge("run", package, "in", "-o", "out")
+    assert done.code == 6
+    assert "expected a name in this system's encoding" in done.err
+    records = {record.case: record.status for record in read_case_records(here / "out")}
+    assert records == {"000": "done", "001": "done", "k%F6pf": "failed"}
+    assert "k%F6pf\tfailed" in (here / "out/summary.tsv").read_text(encoding="utf-8")
+
+
 # a full disk
 
 
 @pytest.mark.usefixtures("here")
-def test_a_full_disk_stops_a_batch_with_a_sentence_and_nothing_half_written(package, here, small_disk):
-    make_links(here, 12)
+@pytest.mark.parametrize(("cases", "taken"), [(12, 0), (12, 48), (12, 56), (1, 48)])
+def test_a_full_disk_stops_a_batch_with_a_sentence_and_nothing_half_written(package, here, small_disk, cases, taken):
+    """Whether there is room for the table of the batch or not, and whether the last case meets it or the first."""
+    (small_disk / "taken").write_bytes(bytes(taken * 1024))
+    make_links(here, cases)
     done = brain_edge("run", package, "in", "-o", small_disk, "--brain", small_disk)
     assert done.code == 6
     assert "the disk is full" in done.err

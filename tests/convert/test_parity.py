@@ -226,6 +226,15 @@ def test_a_broken_first_stage_is_named_and_not_what_it_makes_of_the_second():
         require_parity(find_parity(published, converted, STUDY, ParityLimits(), {}))
 
 
+def test_the_second_of_two_graphs_is_judged_too():
+    """So little is wrong with it that the masks are the same."""
+    published = Side(cascade(), {"box": bright, "brain": bright})
+    converted = Side(cascade(), {"box": bright, "brain": lambda batch: bright(batch) * np.float32(0.999)})
+    assert find_parity(published, converted, STUDY, ParityLimits(), {}).failure.startswith("brain: OpenVINO differs")
+    near = ParityLimits(relative_error=0.01, same_label_share=0.9)
+    assert find_parity(published, converted, STUDY, near, {}).failure == ""
+
+
 def test_windows_and_mirrorings_are_all_compared():
     """An error in any pass counts, not only in the last one."""
     passes = iter([1.0, 0.0, 0.0, 0.0])

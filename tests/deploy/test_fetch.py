@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 
-from brain_edge.deploy.cache_folder import cache_folder, user_cache
+from brain_edge.deploy.cache_folder import CACHE_PLACES, CACHE_VARIABLE, cache_folder, user_folder
 from brain_edge.deploy.fetch import (
     KNOWN_ARCHIVES,
     PinnedArchive,
@@ -417,12 +417,12 @@ def test_a_chosen_cache_folder_wins(monkeypatch, tmp_path):
     [("linux", ".cache"), ("darwin", "Library/Caches"), ("win32", "AppData/Local")],
 )
 def test_each_platform_has_its_own_cache_folder(platform, below_home):
-    assert user_cache(platform, {}) == Path.home() / below_home
+    assert user_folder(platform, {}, CACHE_PLACES, CACHE_VARIABLE) == Path.home() / below_home
 
 
 def test_xdg_cache_home_counts_only_where_it_is_absolute(tmp_path):
-    assert user_cache("linux", {"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path
-    assert user_cache("linux", {"XDG_CACHE_HOME": "here"}) == Path.home() / ".cache"
+    assert user_folder("linux", {"XDG_CACHE_HOME": str(tmp_path)}, CACHE_PLACES, CACHE_VARIABLE) == tmp_path
+    assert user_folder("linux", {"XDG_CACHE_HOME": "here"}, CACHE_PLACES, CACHE_VARIABLE) == Path.home() / ".cache"
 
 
 def test_the_default_cache_is_the_users(monkeypatch, tmp_path):

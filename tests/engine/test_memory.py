@@ -176,6 +176,13 @@ class TestTheLeastThatWouldDo:
             pytest.skip("needs the INT8 package of deepbet: set BRAIN_EDGE_DEEPBET_INT8 to its folder")
         check_the_least_would_do(package, mri("brainchop_t1/t1_crop.nii.gz"))
 
+    @pytest.mark.parametrize(("needed_mib", "advised"), [(200, "210M"), (205.9, "210M"), (209.9, "220M")])
+    def test_is_enough_for_a_start_that_takes_a_little_more(self, monkeypatch, needed_mib, advised):
+        needed = int(needed_mib * 2**20)
+        monkeypatch.setattr("brain_edge.engine.memory.predicted_peak_bytes", lambda *_arguments: needed)
+        with pytest.raises(InputError, match=f"say --max-memory {advised} or more"):
+            MemoryLimit(2**20).require([], SIDES, {})
+
 
 class TestSparing:
     def test_two_windows_at_a_time_become_one_where_two_do_not_fit(self, windowed):

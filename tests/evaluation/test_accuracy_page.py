@@ -118,7 +118,15 @@ def test_every_figure_is_on_the_page():
     expected = ("0.96000", "0.94000", "0.02000", "0.97000", "1.00", "99.4%", "0.01000 to 0.03000", "cd" * 32, "ab" * 32)
     for figure in expected:
         assert figure in read.text
-    for words in (*REPORT.failures, REPORT.smallest_budget, *EVIDENCE.warnings, REPORT.warning, "conv<1>", "1,000,000"):
+    for words in (
+        *REPORT.failures,
+        REPORT.smallest_budget,
+        EVIDENCE.bounds,
+        *EVIDENCE.warnings,
+        REPORT.warning,
+        "conv<1>",
+        "1,000,000",
+    ):
         assert words in read.text
 
 

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from cli_program import brain_edge, refused, succeed
 from cohorts import file_entry, save_manifest, threshold_model, threshold_spec
+from nibabel.processing import resample_to_output
 from phantoms import ORIENTATIONS, save_with_fields
 from scipy.ndimage import gaussian_filter, zoom
+from scipy.spatial.transform import Rotation
 
 from brain_edge.errors import InputError
 from brain_edge.evaluation.cohort import CaseEntry, Split, check_cohort, load_cohort, require_cases
@@ -151,6 +153,20 @@ def test_a_copy_is_found_by_its_likeness(tmp_path: Path, how: str):
         require_all(two_cases(tmp_path, *COPIES[how]))
 
 
+@pytest.mark.parametrize("degrees", [(5, 0, 0), (3, -4, 6)])
+def test_an_upright_copy_of_slices_that_are_askew_is_found(tmp_path: Path, degrees: tuple[int, int, int]):
+    """Scanners tilt their slices by some degrees, and most programs resample to a grid that is not."""
+    turned = np.eye(4)
+    turned[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
+    askew = nib.Nifti1Image(person(1).astype(np.float32), turned @ AFFINE)
+    nib.save(askew, tmp_path / "askew.nii")
+    nib.save(resample_to_output(askew, (2.5, 2.5, 4.0), order=1), tmp_path / "upright.nii")
+    first, second = (thumbnail(read_volume(tmp_path / name)) for name in ("askew.nii", "upright.nii"))
+    assert likeness(first, second) > COPY_CORRELATION
+    plain(tmp_path / "other.nii", person(2))
+    assert likeness(first, thumbnail(read_volume(tmp_path / "other.nii"))) < COPY_CORRELATION
+
+
 @pytest.mark.parametrize("how", [*SAME, *COPIES])
 def test_a_demonstration_may_have_one_head_in_all_splits_and_stays_marked(tmp_path: Path, how: str):
     name, write = (SAME | COPIES)[how]
@@ -230,3 +246,13 @@ def test_real_people_are_not_taken_for_each_other(mri: Callable[[str], Path]):
     for first, second in itertools.combinations(heads, 2):
         assert heads[first] is not None
         assert likeness(heads[first], heads[second]) < COPY_CORRELATION, (first, second)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["patient01/study1_T1W", "patient04/study1_T1W"])
+def test_a_real_head_is_known_on_an_upright_grid(mri: Callable[[str], Path], tmp_path: Path, name: str):
+    """Their slices are askew by 3 and 6 degrees: without turning them the copies were alike by 0.945 and 0.92."""
+    head = mri(f"ms_longitudinal/{name}.nii.gz")
+    nib.save(resample_to_output(nib.load(head), (1.2, 1.2, 3.0), order=1), tmp_path / "copy.nii")
+    first, second = (thumbnail(read_volume(path)) for path in (head, tmp_path / "copy.nii"))
+    assert likeness(first, second) > COPY_CORRELATION

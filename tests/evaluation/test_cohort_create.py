@@ -3,6 +3,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
+import nibabel as nib
 import numpy as np
 import pytest
 from cohorts import SHAPE, head, save
@@ -19,6 +20,7 @@ from brain_edge.evaluation.cohort import (
     create_cohort,
     load_cohort,
 )
+from brain_edge.evaluation.cohort.cases import load_case
 from brain_edge.evaluation.cohort.create import assign_splits
 
 if TYPE_CHECKING:
@@ -149,7 +151,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path, exists: bool):
 def test_an_unusable_image_is_named_and_nothing_is_written(tmp_path: Path):
     _three_subjects(tmp_path)
     save(tmp_path / "p2/v1_T1_brainmask.nii.gz", MASK[:-1])
-    with pytest.raises(InputError, match=r"1 of 4 cases cannot be used, .*v1_T1_brainmask\.nii\.gz: .*another grid"):
+    with pytest.raises(InputError, match=r"p2/v1_T1_brainmask\.nii\.gz: .*another grid \(11 x 14 x 13 .*12 x 14 x 13"):
         create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("site"))
     assert not (tmp_path / "c.toml").exists()
 
@@ -197,6 +199,112 @@ def test_two_masks_of_one_bids_image_are_refused(tmp_path: Path):
     save(tmp_path / "derivatives/other/sub-03/anat/sub-03_desc-brain_mask.nii.gz", MASK)
     with pytest.raises(InputError, match="is a mask of the same image; keep one of them"):
         create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("bids"))
+
+
+NAMES = (
+    "{entities}_desc-brain_mask",  # fMRIPrep
+    "{entities}_{suffix}_brainmask",  # fMRIPrep before 1.2
+    "{entities}_space-orig_desc-brain_mask",  # this program
+    "{entities}_space-orig_desc-brain{suffix}_mask",  # this program, of a model that declares another type
+    "{entities}_{suffix}_mask",  # this program, of a folder of images
+    "{entities}_{suffix}_bet_mask",  # HD-BET 1
+    "{entities}_{suffix}_bet",  # HD-BET 2
+)
+
+
+def _bids_of(folder: Path, name: str, orientation: str = "RAS", dtype: type = np.uint8) -> dict[str, np.ndarray]:
+    """Three subjects with a mask each in the derivatives, stored in an orientation; the masks in that of the images."""
+    masks = {}
+    (folder / "dataset_description.json").write_text('{"Name": "tiny", "BIDSVersion": "1.9.0"}')
+    for number, entities in enumerate(["sub-01_ses-1_acq-x_run-2", "sub-02", "sub-03_chunk-1"], start=1):
+        image = save(folder / f"sub-0{number}/anat/{entities}_T1w.nii.gz", head(number))
+        mask = (np.random.default_rng(number).random(SHAPE) > 0.5).astype(dtype)
+        masks[f"sub-0{number}"] = mask
+        stored = nib.Nifti1Image(mask, nib.load(image).affine)
+        moves = nib.orientations.ornt_transform(
+            nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(orientation)
+        )
+        place = folder / f"derivatives/tool/sub-0{number}/anat"
+        place.mkdir(parents=True)
+        own = f"{name.format(entities=entities, suffix='T1w')}.nii.gz"
+        if "space-orig" in own:  # BIDS: `space-` stands before `chunk-`
+            own = own.replace("_chunk-1_space-orig", "_space-orig_chunk-1")
+        nib.save(stored.as_reoriented(moves), place / own)
+        nib.save(stored, place / f"{entities}_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz")
+    return masks
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("orientation", ["RAS", "LIA"])
+def test_masks_of_every_naming_are_found_in_whatever_order_their_voxels_lie(
+    tmp_path: Path, name: str, orientation: str
+):
+    """Nibabel stores them; the voxels that come back are those of the mask on the image's own grid."""
+    masks = _bids_of(tmp_path, name, orientation)
+    cases = create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("bids")).cases()
+    assert len(cases) == 3
+    for case in cases:
+        study, mask = load_case(case)
+        assert mask is not None
+        np.testing.assert_array_equal(mask.labels, masks[case.entry.subject])
+        assert mask.geometry.same_grid(study.geometry)
+
+
+@pytest.mark.parametrize("pattern", ["{image}_desc-brain_mask", "{image}_T1w_roi"])
+def test_a_pattern_of_bids_fills_in_entities_or_the_whole_name(tmp_path: Path, pattern: str):
+    _bids_of(tmp_path, pattern.replace("{image}", "{entities}"), "LPI")
+    pattern = pattern.replace("{image}_T1w", "{image}")
+    cases = create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("bids", mask_pattern=pattern)).cases()
+    assert all(case.has_reference for case in cases)
+
+
+def test_a_mask_that_no_image_of_its_name_fits_is_refused_with_both_grids(tmp_path: Path):
+    _bids(tmp_path)
+    save(tmp_path / "derivatives/tool/sub-02/anat/sub-02_desc-brain_mask.nii.gz", MASK[:, :, :-2])
+    words = r"sub-02_desc-brain_mask.*another grid \(12 x 14 x 11 voxels of .*\) than its image .*\(12 x 14 x 13 voxels"
+    with pytest.raises(InputError, match=words):
+        create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("bids"))
+
+
+def test_a_skull_stripped_image_is_no_mask_and_no_image(tmp_path: Path):
+    """HD-BET 1 calls it what HD-BET 2 calls its mask; beside the mask it is left out, alone it is refused."""
+    for subject in ("p1", "p2", "p3"):
+        _images(tmp_path, f"{subject}/T1.nii.gz", f"{subject}/T1_bet_mask.nii.gz")
+        save(tmp_path / f"{subject}/T1_bet.nii.gz", head(8))
+    cases = create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("site")).cases()
+    assert [list(case.inputs) for case in cases] == [["T1"]] * 3
+    assert all(case.entry.reference.source.endswith("T1_bet_mask.nii.gz") for case in cases)
+    (tmp_path / "p2/T1_bet_mask.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"p2/T1_bet\.nii\.gz: expected a mask of HD-BET"):
+        create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("site"))
+
+
+def test_an_image_whose_suffix_is_in_capitals_keeps_its_mask(tmp_path: Path):
+    """What `run` takes as an image is one here, too, and `.mgh` as well as `.mgz`."""
+    _three_subjects(tmp_path)
+    (tmp_path / "p2/v1_T1.nii.gz").rename(tmp_path / "p2/v1_T1.NII.GZ")
+    nib.save(nib.MGHImage(head(77), np.diag([16.0, 16, 16, 1])), tmp_path / "p3/v2_T1.mgh")
+    cases = create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("site")).cases()
+    assert [case.has_reference for case in cases] == [True, True, True, False, False]
+
+
+def test_the_folder_of_a_session_may_be_a_link(tmp_path: Path):
+    _bids(tmp_path / "data")
+    (tmp_path / "data/sub-02/anat").rename(tmp_path / "elsewhere")
+    (tmp_path / "data/sub-02/anat").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    cases = create_cohort(tmp_path / "data", tmp_path / "data/c.toml", CohortPlan("bids")).cases()
+    assert "sub-02/anat/sub-02_T1w.nii.gz" in [
+        case.entry.inputs["T1w"].source for case in cases if "T1w" in case.inputs
+    ]
+
+
+def test_a_mask_on_the_grid_of_a_later_sequence_of_a_visit_is_not_dropped(tmp_path: Path):
+    for subject in ("p1", "p2", "p3"):
+        _images(tmp_path, f"{subject}/T1.nii.gz", f"{subject}/gold.nii.gz")
+        save(tmp_path / f"{subject}/FLAIR.nii.gz", head(zlib.crc32(subject.encode()))[:, :, :-1])
+    plan = CohortPlan("site", grouping=Grouping.VISIT, sequences=("FLAIR", "T1"), mask_pattern="gold")
+    with pytest.raises(InputError, match=r"gold\.nii\.gz: this mask lies on the grid of T1, .* name T1 first"):
+        create_cohort(tmp_path, tmp_path / "c.toml", plan)
 
 
 SUBJECTS = st.dictionaries(st.text(min_size=1, max_size=5), st.booleans(), min_size=3, max_size=40)

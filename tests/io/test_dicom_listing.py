@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from dicom_series import (
     SHAPE,
     T1_PROTOCOL,
     Series,
+    ask,
     grid,
     refusal,
 )
@@ -35,6 +37,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from brain_edge.errors import BrainEdgeError, GeometryError
+from brain_edge.image.contrast import Contrast
 from brain_edge.io.dicom import (
     SeriesInfo,
     SeriesKind,
@@ -42,9 +45,9 @@ from brain_edge.io.dicom import (
     holds_dicom,
     list_series,
     read_series,
-    require_one_frame_of_reference,
-    require_one_study,
+    require_one_visit,
 )
+from brain_edge.io.inputs import InputKind, input_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,23 +89,23 @@ def test_a_listing_says_what_each_series_is_with_the_evidence(tmp_path: Path):
     Series(number=3, protocol=FLAIR_PROTOCOL, study_uid=study, geometry=grid("PSR")).write(tmp_path / "b")
     Series(number=2, study_uid=study).write(tmp_path / "a")
     first, second = list_series(tmp_path)
-    assert (first.number, first.sequence, first.slices, first.problem) == (2, "T1", 10, "")
+    assert (first.number, first.finding.contrast, first.slices, first.problem) == (2, "T1w", 10, "")
     record = second.record()
     assert json.loads(json.dumps(record)) == record
     assert record["description"] == "t2_flair_tra"
-    assert record["sequence"] == "FLAIR"
+    assert record["contrast"] == "FLAIR"
     assert record["evidence"] == ["inversion recovery, TI 2500 ms, TR 9000 ms, TE 95 ms", "the words say FLAIR"]
     assert record["spacing_mm"] == [1.25, 1.5, 3.0]
     assert record["orientation"] == "PSL"  # sorted along the normal
 
 
-def test_series_are_chosen_by_uid_or_by_sequence(tmp_path: Path):
+def test_series_are_chosen_by_uid_or_by_contrast(tmp_path: Path):
     Series(number=2).write(tmp_path)
     Series(number=3, protocol=FLAIR_PROTOCOL).write(tmp_path)
     series = list_series(tmp_path)
     assert choose_series(series, uid=series[1].uid) is series[1]
-    assert choose_series(series, sequence="T1w") is series[0]
-    assert choose_series(series, sequence="flair") is series[1]
+    assert choose_series(series, contrasts=(Contrast.T1W, Contrast.T2W)) is series[0]
+    assert choose_series(series, contrasts=(Contrast.FLAIR,)) is series[1]
 
 
 def test_two_series_are_refused_unless_one_is_named(tmp_path: Path):
@@ -111,16 +114,16 @@ def test_two_series_are_refused_unless_one_is_named(tmp_path: Path):
     series = list_series(tmp_path)
     words = refusal(lambda: choose_series(series))
     assert "expected one MR series, got 2; there are series 2 (UID ..." in words
-    assert "T1, 10 slices; series 3" in words
+    assert "T1w, 10 slices; series 3" in words
     assert "choose one by its UID (brain-edge info lists them)" in words
-    assert "expected one T1 series, got 2" in refusal(lambda: choose_series(series, sequence="T1"))
+    assert "expected one T1w series, got 2" in refusal(lambda: choose_series(series, contrasts=(Contrast.T1W,)))
 
 
-@pytest.mark.parametrize("wanted", ["T2", "T1C", "ANYTHING"])
-def test_a_sequence_that_is_not_there_is_refused(tmp_path: Path, wanted: str):
+@pytest.mark.parametrize("wanted", [(Contrast.T2W,), (Contrast.T1C, Contrast.FLAIR)])
+def test_a_contrast_that_is_not_there_is_refused(tmp_path: Path, wanted: tuple[Contrast, ...]):
     Series().write(tmp_path)
-    words = refusal(lambda: choose_series(list_series(tmp_path), sequence=wanted))
-    assert f"expected one {wanted} series, got none" in words
+    words = refusal(lambda: choose_series(list_series(tmp_path), contrasts=wanted))
+    assert f"expected one {' or '.join(wanted)} series, got none" in words
 
 
 def test_an_unknown_uid_is_refused_without_repeating_it(tmp_path: Path):
@@ -135,7 +138,7 @@ def test_a_series_with_a_fault_is_not_passed_over_for_another(tmp_path: Path):
     """Of two T1 series one lacks a slice: the whole one must not be taken in silence."""
     Series(number=2).write(tmp_path / "a")
     sorted(Series(number=3).write(tmp_path / "b").iterdir())[4].unlink()
-    words = refusal(lambda: choose_series(list_series(tmp_path), sequence="T1"))
+    words = refusal(lambda: choose_series(list_series(tmp_path), contrasts=(Contrast.T1W,)))
     assert "got 2" in words
     assert ", not readable" in words
 
@@ -167,6 +170,14 @@ def test_a_localiser_is_refused_by_image_type_and_by_words(tmp_path: Path):
     Series(protocol={**T1_PROTOCOL, "SeriesDescription": "AAHead_Scout"}).write(tmp_path / "words")
     for folder in ("type", "words"):
         assert "got a localiser (planning images)" in problem(tmp_path / folder)
+
+
+@pytest.mark.parametrize("description", ["T1 MPRAGE stereotaxy loc", "t1_glocal_mprage", "MPRAGE allocated"])
+def test_a_word_that_may_mean_planning_does_not_outweigh_a_contrast(tmp_path: Path, description: str):
+    Series(protocol={**T1_PROTOCOL, "SeriesDescription": description}).write(tmp_path / "volume")
+    assert only(tmp_path / "volume").kind is SeriesKind.VOLUME
+    Series(protocol={"SeriesDescription": "LOC"}).write(tmp_path / "planning")
+    assert only(tmp_path / "planning").kind is SeriesKind.LOCALISER
 
 
 def test_projections_are_refused(tmp_path: Path):
@@ -542,8 +553,8 @@ def test_sequences_of_two_studies_are_not_one_patient(tmp_path: Path):
     Series(number=2).write(tmp_path)
     Series(number=3, protocol=FLAIR_PROTOCOL).write(tmp_path)
     series = list_series(tmp_path)
-    assert "expected the sequences of one study, got 2 studies" in refusal(lambda: require_one_study(series))
-    require_one_study(series[:1])
+    assert "expected the sequences of one study, got 2 studies" in refusal(lambda: require_one_visit(series))
+    require_one_visit(series[:1])
 
 
 def test_sequences_of_two_frames_of_reference_have_no_common_coordinates(tmp_path: Path):
@@ -552,12 +563,11 @@ def test_sequences_of_two_frames_of_reference_have_no_common_coordinates(tmp_pat
     first.write(tmp_path)
     Series(number=3, protocol=FLAIR_PROTOCOL, study_uid=first.study_uid).write(tmp_path)
     series = list_series(tmp_path)
-    require_one_study(series)
     with pytest.raises(
         GeometryError, match=r"expected sequences of one frame of reference, got 2 in series 2 .*register"
     ):
-        require_one_frame_of_reference(series)
-    require_one_frame_of_reference(series[:1])
+        require_one_visit(series)
+    require_one_visit(series[:1])
 
 
 def test_a_slice_that_is_a_link_to_nowhere_is_not_passed_over(tmp_path: Path):
@@ -581,6 +591,51 @@ def test_a_folder_of_slices_that_cannot_be_opened_is_not_passed_over(without_rig
         with without_rights():
             assert "a folder in it could not be read: Permission denied" in refusal(lambda: list_series(place))
         (place / "b").chmod(0o755)
+
+
+def test_linked_folders_are_followed_each_once(tmp_path: Path):
+    """Loops too: the whole series, and no slice doubled."""
+    whole = Series().write(tmp_path / "whole")
+    study, more = tmp_path / "study", tmp_path / "elsewhere"
+    study.mkdir()
+    more.mkdir()
+    for number, path in enumerate(sorted(whole.iterdir())):
+        shutil.copy(path, (study if number < 6 else more) / path.name)
+    (study / "more").symlink_to(more)
+    (study / "again").symlink_to(more)
+    (more / "back").symlink_to(study)
+    np.testing.assert_array_equal(read_series(only(study)).voxels, read_series(only(whole)).voxels)
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "series").symlink_to(whole)
+    assert input_kind(links) is InputKind.DICOM
+    assert only(links).slices == SHAPE[2]
+
+
+@pytest.mark.parametrize("form", ["+ti", "+te", "+tb", "only the preamble"])
+@pytest.mark.parametrize("place", ["folder", "zip"])
+def test_slices_without_preamble_are_read(tmp_path: Path, form: str, place: str):
+    """As dcmtk writes data sets alone, in each byte order and with and without types; without a suffix, too."""
+    whole = Series().write(tmp_path / "whole")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for number, path in enumerate(sorted(whole.iterdir())):
+        target = bare / (path.stem if number % 2 else path.name)
+        if form == "only the preamble":
+            target.write_bytes(path.read_bytes()[132:])
+        else:
+            assert not ask("dcmconv", "-F", form, path, target)
+    if place == "zip":
+        bare = Path(shutil.make_archive(str(tmp_path / "study"), "zip", bare))
+    assert input_kind(bare) is InputKind.DICOM
+    np.testing.assert_array_equal(read_series(only(bare)).voxels, read_series(only(whole)).voxels)
+
+
+def test_a_slice_without_preamble_that_is_damaged_is_not_passed_over(tmp_path: Path):
+    path = sorted(Series().write(tmp_path).iterdir())[4]
+    path.write_bytes(path.read_bytes()[132:300])
+    path.rename(path.with_suffix(""))
+    assert "file 5 of 10 in name order" in refusal(lambda: list_series(tmp_path))
 
 
 def test_a_faulty_geometry_is_a_geometry_error(tmp_path: Path):

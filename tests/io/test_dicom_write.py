@@ -340,12 +340,18 @@ def test_a_name_in_any_alphabet_is_written_in_unicode_and_never_logged(
     assert not errors_of(tmp_path / "seg.dcm") - errors_of(next((tmp_path / "in").iterdir()))
 
 
-def test_what_deidentification_removed_is_empty_in_the_seg(tmp_path: Path, algorithm: Algorithm):
+@pytest.mark.parametrize("zeros", [False, True])
+def test_what_deidentification_removed_is_empty_in_the_seg(tmp_path: Path, algorithm: Algorithm, zeros: bool):
     def edit(_k: int, dataset: Any) -> None:
+        if zeros:
+            dataset.PatientID, dataset.PatientBirthDate, dataset.StudyDate = "", "00000000", "20000229"
+            return
         for keyword in ("PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyTime"):
             del dataset[keyword]
 
-    volume = read(Series(edit=edit).write(tmp_path / "in"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns the writer
+        volume = read(Series(edit=edit).write(tmp_path / "in"))
     write_seg(segment(volume), volume, algorithm, tmp_path / "seg.dcm")
     seg = dcmread(tmp_path / "seg.dcm")
     assert not seg.PatientID
@@ -508,6 +514,12 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path, algorithm: Algorithm)
         ({"PatientBirthDate": "1901-02-03"}, "PatientBirthDate is not what DICOM allows"),
         ({"PatientSex": "FEMALE"}, "PatientSex is not what DICOM allows"),
         ({"StudyTime": "noon"}, "StudyTime is not what DICOM allows"),
+        ({"PatientBirthDate": "19500000"}, "PatientBirthDate is not what DICOM allows"),
+        ({"PatientBirthDate": "00000101"}, "PatientBirthDate is not what DICOM allows"),
+        ({"StudyDate": "20001399"}, "StudyDate is not what DICOM allows"),
+        ({"StudyDate": "20010229"}, "StudyDate is not what DICOM allows"),
+        ({"StudyTime": "256161"}, "StudyTime is not what DICOM allows"),
+        ({"StudyTime": "1260"}, "StudyTime is not what DICOM allows"),
     ],
 )
 def test_headers_that_would_make_an_invalid_result_are_refused(

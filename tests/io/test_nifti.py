@@ -530,7 +530,9 @@ def test_another_suffix_is_refused(tmp_path, name):
 def test_a_mask_on_another_grid_is_refused(tmp_path):
     volume = make_volume()
     elsewhere = Mask(make_mask(volume).labels, Geometry(SHAPE, make_affine("LAS")))
-    with pytest.raises(GeometryError, match=r"head and its mask: expected one grid, got 14 x 17 x 11 voxels RAS from"):
+    with pytest.raises(
+        GeometryError, match=r"head and its mask: expected one grid, got 14 x 17 x 11 voxels of .* mm, RAS, from"
+    ):
         write_mask(elsewhere, volume, tmp_path / "mask.nii")
     assert list(tmp_path.iterdir()) == []
 

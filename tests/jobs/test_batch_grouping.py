@@ -9,14 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brain_edge.errors import InputError
+from brain_edge.image.contrast import Contrast
 from brain_edge.jobs.batch.grouping import group
 
-SEQUENCES = ("T1", "T1C", "T2", "FLAIR")
+SEQUENCES = {
+    "T1": (Contrast.T1W,),
+    "T1C": (Contrast.T1C,),
+    "T2": (Contrast.T2W,),
+    "FLAIR": (Contrast.FLAIR,),
+}
+PAIR = {name: SEQUENCES[name] for name in ("T1", "T2")}
 SPELLINGS = {
-    "T1": ("T1", "t1", "T1W", "T1w"),
+    "T1": ("T1", "t1", "T1W", "T1w", "t1n"),
     "T1C": ("T1C", "T1ce", "T1GD", "T1Post", "t1c"),
     "T2": ("T2", "t2w"),
-    "FLAIR": ("FLAIR", "flair"),
+    "FLAIR": ("FLAIR", "flair", "t2f"),
 }
 
 
@@ -45,22 +52,22 @@ def test_every_spelling_is_found_in_the_case_that_it_belongs_to(data, cases):
 
 def test_images_of_other_sequences_and_masks_are_no_part_of_a_case():
     images = paths("p1_T1.nii.gz", "p1_T2.nii", "p1_DWI.nii.gz", "p1_T1_brainmask.nii.gz", "p1.nii.gz", "T1x.nii")
-    (case,) = group(images, ("T1", "T2"))
+    (case,) = group(images, PAIR)
     assert case.inputs() == {"T1": Path("in/p1_T1.nii.gz"), "T2": Path("in/p1_T2.nii")}
 
 
 def test_a_folder_gives_the_name_that_its_files_do_not_have():
     images = paths("T1.nii.gz", "visit1_T1.nii.gz", "p1_visit2_T1.nii.gz")
-    assert [case.case for case in group(images, ("T1",), "p1")] == ["p1", "p1_visit1", "p1_visit2"]
+    assert [case.case for case in group(images, {"T1": ()}, "p1")] == ["p1", "p1_visit1", "p1_visit2"]
 
 
 def test_a_sequence_of_another_name_is_spelt_as_the_model_spells_it():
-    (case,) = group(paths("p1_early.nii.gz", "p1_LATE.nii.gz", "p1_T1.nii.gz"), ("early", "late"))
+    (case,) = group(paths("p1_early.nii.gz", "p1_LATE.nii.gz", "p1_T1.nii.gz"), {"early": (), "late": ()})
     assert case.inputs() == {"early": Path("in/p1_early.nii.gz"), "late": Path("in/p1_LATE.nii.gz")}
 
 
 def test_two_files_for_one_sequence_are_refused():
-    (case,) = group(paths("p1_T1.nii.gz", "p1_T1W.nii.gz", "p1_T2.nii.gz"), ("T1", "T2"))
+    (case,) = group(paths("p1_T1.nii.gz", "p1_T1W.nii.gz", "p1_T2.nii.gz"), PAIR)
     with pytest.raises(InputError, match=r"p1: in/p1_T1\.nii\.gz and in/p1_T1W\.nii\.gz are both named as T1"):
         case.inputs()
 
@@ -72,3 +79,9 @@ def test_a_missing_sequence_is_refused():
         match=r"p1: expected one image of each of T1, T1C, T2, FLAIR beside in/p1_T1\.nii\.gz, found none of T1C, T2",
     ):
         case.inputs()
+
+
+def test_a_contrast_that_two_sequences_take_means_neither():
+    both = {"image": (Contrast.T1W, Contrast.FLAIR), "FLAIR": (Contrast.FLAIR,)}
+    (case,) = group(paths("p1_T1w.nii.gz", "p1_t2f.nii.gz"), both)
+    assert case.files == {"image": [Path("in/p1_T1w.nii.gz")], "FLAIR": []}

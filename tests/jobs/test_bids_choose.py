@@ -1,4 +1,4 @@
-"""Which images a model takes: by the types that it names, one case each, or one image per sequence and visit."""
+"""Which images a model takes: by the contrasts that it states, one case each, or one image per sequence and visit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from tiny_package import SPEC, STAGE
 
 from brain_edge.errors import InputError, UsageError
-from brain_edge.jobs.bids.choose import ImageType, choose, declared_types, types_in, types_of
+from brain_edge.image.contrast import Contrast
+from brain_edge.jobs.bids.choose import choose, contrast_of, contrasts_of
 from brain_edge.jobs.bids.dataset import BidsImage
 from brain_edge.jobs.bids.derivative import brain_name, case_folder, derivative_name, lookup_table
 from brain_edge.jobs.bids.name import parse_raw_name
@@ -17,7 +18,7 @@ from brain_edge.spec import Label, Sequence, Task
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 
-T1, T1C, T2, FLAIR = ImageType("T1w"), ImageType("T1w", contrast=True), ImageType("T2w"), ImageType("FLAIR")
+T1, T1C, T2, FLAIR = Contrast.T1W, Contrast.T1C, Contrast.T2W, Contrast.FLAIR
 WHERE = Path("data")
 
 
@@ -28,70 +29,53 @@ def image(name: str) -> BidsImage:
     return BidsImage(WHERE / relative, relative, read)
 
 
-def one(description: str, name: str = "image", **changes):
-    inputs = (Sequence(name=name, description=description),)
+def one(*contrasts: Contrast, **changes):
+    inputs = (Sequence(name="image", contrasts=contrasts),) if contrasts else (Sequence(name="image"),)
     return msgspec.structs.replace(SPEC, inputs=inputs, **changes)
 
 
-def several(*names: str):
-    """A spec of several sequences, which are what they are called."""
-    network = msgspec.structs.replace(STAGE.network, channels_in=len(names))
+def several(**contrasts: Contrast):
+    """A spec of several sequences."""
+    network = msgspec.structs.replace(STAGE.network, channels_in=len(contrasts))
     stage = msgspec.structs.replace(STAGE, network=network)
-    return msgspec.structs.replace(SPEC, inputs=tuple(Sequence(name=name) for name in names), stages=(stage,))
-
-
-@pytest.mark.parametrize(
-    ("text", "types"),
-    [
-        ("T1w, one head", [T1]),
-        ("T1w, T1w after contrast, T2w or FLAIR", [T1, T1C, T2, FLAIR]),
-        ("T1", [T1]),
-        ("T1 without contrast; T2-FLAIR", [T1, FLAIR]),
-        ("post-contrast T1-weighted", [T1C]),
-        ("PD and T2", [ImageType("PDw"), T2]),
-        ("T1 coronal", [T1]),
-        ("T2*w", []),
-        ("T2star", []),
-        ("T10", []),
-        ("image", []),
-        ("", []),
-        *((name, [T1C]) for name in ("T1c", "T1CE", "T1Gd", "T1_POST", "t1-ce", "T1 contrast")),
-    ],
-)
-def test_the_types_that_a_text_names(text, types):
-    assert list(types_in(text)) == types
+    inputs = tuple(Sequence(name=name, contrasts=(contrast,)) for name, contrast in contrasts.items())
+    return msgspec.structs.replace(SPEC, inputs=inputs, stages=(stage,))
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_shipped_recipe_says_what_it_takes(name):
-    """So that `--sequence` is needed for networks of the user's own only, and for generators, which take no images."""
+    """So that `--sequence` is needed for networks of the user's own only, and for SPADE, which takes label maps."""
     spec = load_recipe(name).model(Variant()).spec
-    assert all(declared_types(spec).values()) is (spec.task is not Task.SYNTHESIS)
+    assert all(spec.contrasts.values()) is (name != "spade")
 
 
-def test_the_description_of_a_sequence_counts_before_its_name():
-    assert types_of(one("T2w", name="T1")) == {"T1": (T2,)}
-    assert types_of(one("", name="T1c")) == {"T1c": (T1C,)}
+def test_the_words_of_a_model_say_nothing():
+    """Before, `bids` read the description, and a model "without T2w" was one for T2w."""
+    silent = msgspec.structs.replace(SPEC, inputs=(Sequence(name="T1", description="T1w, never T2w"),))
+    with pytest.raises(UsageError, match="tiny does not state the contrast of its sequence T1; say it: --sequence T1="):
+        contrasts_of(silent)
 
 
 def test_the_user_may_say_more_exactly():
-    spec = one("T1w, T2w or FLAIR")
-    assert types_of(spec, [(None, "FLAIR")]) == {"image": (FLAIR,)}
-    assert types_of(spec, [("image", "T1w"), (None, "T1c")]) == {"image": (T1, T1C)}
+    spec = one(T1, T2, FLAIR)
+    assert contrasts_of(spec, [(None, "FLAIR")]) == {"image": (FLAIR,)}
+    assert contrasts_of(spec, [("image", "T1w"), (None, "T1c")]) == {"image": (T1, T1C)}
 
 
-def test_a_model_that_does_not_say_its_type_is_asked_for_it():
+def test_a_model_that_does_not_state_its_contrast_is_asked_for_it():
     with pytest.raises(
-        UsageError, match="tiny does not say of which type its sequence image is; say it: --sequence im"
+        UsageError, match="tiny does not state the contrast of its sequence image; say it: --sequence im"
     ):
-        types_of(one(""))
+        contrasts_of(one())
 
 
-def test_what_is_no_type_or_no_sequence_is_refused():
-    with pytest.raises(UsageError, match=r"expected a type of image \(T1w, .*\), got 'bold'"):
-        types_of(one("T1w"), [(None, "bold")])
-    with pytest.raises(UsageError, match="tiny takes image; say for which one of them T1w is: image=T1w"):
-        types_of(one("T1w"), [("T2", "T1w")])
+def test_what_is_no_contrast_or_no_sequence_is_refused():
+    with pytest.raises(UsageError, match=r"expected a contrast \(T1w, T1C, .*\), got 'bold'"):
+        contrasts_of(one(T1), [(None, "bold")])
+    with pytest.raises(
+        UsageError, match="tiny takes image; say for which one of them the contrast T1w is, for example image=T1w"
+    ):
+        contrasts_of(one(T1), [("T2", "T1w")])
 
 
 def test_a_model_of_one_sequence_makes_a_case_of_every_image_of_its_types():
@@ -101,14 +85,26 @@ def test_a_model_of_one_sequence_makes_a_case_of_every_image_of_its_types():
     assert [left.path.name for left in choice.left_out] == [f"{names[i]}.nii.gz" for i in (2, 3)]
 
 
-def test_contrast_is_told_by_its_entity():
-    assert T1C.fits(image("sub-01_ce-gad_T1w"))
-    assert not T1.fits(image("sub-01_ce-gad_T1w"))
-    assert not T1C.fits(image("sub-01_T1w"))
+def test_an_agent_is_told_by_its_entity_and_changes_t1_only():
+    assert contrast_of(image("sub-01_ce-gad_T1w")) is contrast_of(image("sub-01_acq-postGd_T1w")) is T1C
+    assert contrast_of(image("sub-01_T1w")) is T1
+    assert contrast_of(image("sub-01_ce-gad_FLAIR")) is FLAIR
 
 
-def test_a_dataset_without_an_image_of_the_type_is_refused_with_what_there_is():
-    with pytest.raises(InputError, match=r"expected images of the type T1w, ce-\*_T1w .* there are only T2w, FLAIR;"):
+@pytest.mark.parametrize("name", ["sub-01_part-phase_T1w", "sub-01_T1map", "sub-01_UNIT1", "sub-01_T2starmap"])
+def test_parts_and_maps_show_no_anatomy_and_are_taken_by_no_model(name):
+    assert contrast_of(image(name)) is Contrast.OTHER
+    with pytest.raises(InputError, match="expected images of the contrast any"):
+        choose({"image": (Contrast.ANY,)}, [image(name)], WHERE)
+
+
+def test_a_model_for_any_contrast_takes_every_anatomical_image():
+    names = ("sub-01_T1w", "sub-01_T2starw", "sub-01_PDw")
+    assert len(choose({"image": (Contrast.ANY,)}, [image(name) for name in names], WHERE).cases) == 3
+
+
+def test_a_dataset_without_an_image_of_the_contrast_is_refused_with_what_there_is():
+    with pytest.raises(InputError, match=r"expected images of the contrast T1w, T1C .* there are only T2w, FLAIR;"):
         choose({"image": (T1, T1C)}, [image("sub-01_T2w"), image("sub-01_FLAIR")], WHERE)
     with pytest.raises(InputError, match=r"there is none;"):
         choose({"image": (T1,)}, [], WHERE)
@@ -151,30 +147,30 @@ def test_a_visit_that_lacks_a_sequence_or_has_it_twice_is_no_case_and_says_why()
 
 
 def case_of(spec, *names: str):
-    return choose(types_of(spec), [image(name) for name in names], WHERE).cases[0]
+    return choose(contrasts_of(spec), [image(name) for name in names], WHERE).cases[0]
 
 
 NAMED = {
-    "a skull-stripper of one type": (one("T1w"), "sub-01_T1w", "sub-01_space-orig_desc-brain_mask"),
+    "a skull-stripper of one type": (one(T1), "sub-01_T1w", "sub-01_space-orig_desc-brain_mask"),
     "every entity stays": (
-        one("T1w after contrast"),
+        one(T1C),
         "sub-01_ses-2_acq-hi_ce-gad_rec-norm_run-03_echo-1_part-mag_T1w",
         "sub-01_ses-2_acq-hi_ce-gad_rec-norm_run-03_echo-1_part-mag_space-orig_desc-brain_mask",
     ),
     "contrast or not is one suffix": (
-        one("T1w, T1w after contrast"),
+        one(T1, T1C),
         "sub-01_ce-gad_T1w",
         "sub-01_ce-gad_space-orig_desc-brain_mask",
     ),
-    "of several types": (one("T1w or FLAIR"), "sub-01_FLAIR", "sub-01_space-orig_desc-brainFLAIR_mask"),
+    "of several types": (one(T1, FLAIR), "sub-01_FLAIR", "sub-01_space-orig_desc-brainFLAIR_mask"),
     "a chunk stands behind the space": (
-        one("T1w"),
+        one(T1),
         "sub-01_chunk-1_T1w",
         "sub-01_space-orig_chunk-1_desc-brain_mask",
     ),
-    "a label map": (one("T1w", task=Task.TISSUE), "sub-01_T1w", "sub-01_space-orig_dseg"),
+    "a label map": (one(T1, task=Task.TISSUE), "sub-01_T1w", "sub-01_space-orig_dseg"),
     "a label map of several types": (
-        one("T1w or T2w", task=Task.LESION),
+        one(T1, T2, task=Task.LESION),
         "sub-01_T2w",
         "sub-01_space-orig_desc-T2w_dseg",
     ),
@@ -187,26 +183,26 @@ def test_a_mask_keeps_the_entities_of_its_image(spec, raw, name):
 
 
 def test_a_mask_of_several_images_has_what_their_names_share():
-    spec = several("T1", "T1c")
+    spec = several(T1=T1, T1c=T1C)
     case = case_of(spec, "sub-01_ses-1_run-1_T1w", "sub-01_ses-1_ce-gad_run-1_T1w")
     assert str(derivative_name(case, spec)) == "sub-01_ses-1_run-1_space-orig_desc-brain_mask"
     assert str(case_folder(case)) == "sub-01/ses-1/anat"
 
 
 def test_the_name_does_not_change_with_what_the_user_restricts_it_to():
-    spec = one("T1w or FLAIR")
-    case = choose(types_of(spec, [(None, "T1w")]), [image("sub-01_T1w")], WHERE).cases[0]
+    spec = one(T1, FLAIR)
+    case = choose(contrasts_of(spec, [(None, "T1w")]), [image("sub-01_T1w")], WHERE).cases[0]
     assert str(derivative_name(case, spec)) == "sub-01_space-orig_desc-brainT1w_mask"
 
 
 def test_the_image_inside_the_mask_keeps_its_suffix():
-    assert str(brain_name(case_of(one("T1w"), "sub-01_run-1_T1w"))) == "sub-01_run-1_space-orig_desc-brain_T1w"
+    assert str(brain_name(case_of(one(T1), "sub-01_run-1_T1w"))) == "sub-01_run-1_space-orig_desc-brain_T1w"
 
 
 def test_the_lookup_table_maps_to_the_labels_of_bids_where_they_have_one():
     names = ("white-matter", "Grey-Matter", "Left-Thalamus", "Brain-Stem", "brainstem")
     labels = tuple(Label(value=value, name=name) for value, name in enumerate(names, start=1))
-    table = [line.split("\t") for line in lookup_table(one("T1w", labels=labels)).splitlines()]
+    table = [line.split("\t") for line in lookup_table(one(T1, labels=labels)).splitlines()]
     assert table == [
         ["index", "name", "abbreviation", "mapping"],
         ["0", "background", "BG", "0"],

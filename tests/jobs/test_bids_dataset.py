@@ -162,3 +162,16 @@ def test_an_unreadable_ignore_file_is_refused(tmp_path, pattern):
     (tmp_path / ".bidsignore").write_text(pattern)
     with pytest.raises(InputError, match=r"\.bidsignore: expected the patterns of a \.gitignore"):
         open_dataset(tmp_path)
+
+
+def test_only_what_was_asked_for_is_judged(tmp_path):
+    """A folder that is no subject stops the whole dataset, and nobody who names his subjects or sessions."""
+    dataset(tmp_path)
+    for stray in ("sub-02_old", "sub-01/ses-1_old"):
+        (tmp_path / stray).mkdir()
+    assert found(tmp_path, subjects=["02"], sessions=["1"]) == ["sub-02_ses-1_T1w"]
+    assert len(found(tmp_path, subjects=["01"], sessions=["1"])) == 2
+    with pytest.raises(InputError, match="sub-02_old: expected letters and digits after sub-"):
+        found(tmp_path)
+    with pytest.raises(InputError, match="sub-01/ses-1_old: expected letters and digits after ses-"):
+        found(tmp_path, subjects=["01"])

@@ -127,5 +127,5 @@ def test_a_folder_with_something_else_in_it_is_refused_and_stays(tmp_path, raw, 
 
 
 def test_a_folder_that_cannot_be_written_to_is_told(read_only_disk, raw, package):
-    with pytest.raises(OutputError, match="could not be made: Read-only file system; choose another"):
+    with pytest.raises(OutputError, match="is on a read-only disk; choose another folder"):
         prepare(raw, read_only_disk / "out", package)

@@ -17,7 +17,7 @@ from cli_program import brain_edge, child_command, child_environment, save_phant
 from tiny_package import make_package
 
 from brain_edge.cli.options import print_json, split_input
-from brain_edge.deploy.cache_folder import user_cache
+from brain_edge.deploy.cache_folder import CACHE_PLACES, CACHE_VARIABLE, user_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted([*(ROOT / "brain_edge").rglob("*.py"), *(ROOT / "conversion").rglob("*.py")])
@@ -113,7 +113,9 @@ class TestNames:
         assert split_input(f"T1={path}") == ("T1", Path(path))
 
     def test_the_cache_of_a_user_whose_name_is_not_ascii(self):
-        folder = user_cache("win32", {"LOCALAPPDATA": "/Users/Müller-Lüdenscheidt/AppData/Local"})
+        folder = user_folder(
+            "win32", {"LOCALAPPDATA": "/Users/Müller-Lüdenscheidt/AppData/Local"}, CACHE_PLACES, CACHE_VARIABLE
+        )
         assert folder == Path("/Users/Müller-Lüdenscheidt/AppData/Local")
 
     @pytest.mark.skipif(os.name == "nt", reason="these names cannot be made there")

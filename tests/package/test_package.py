@@ -474,7 +474,7 @@ class TestFindings:
             ("operations_baseline", -1.0),
             ("cohort_sha256", "none"),
             ("subjects", 0),
-            ("earlier_candidates", -1),
+            ("earlier_looks", [{"candidate": "none", "limits": {}, "met": True}]),
             ("threads", 0),
             ("kernels", {"jit": 1.1}),
             ("cost_factors", {"Convolution": -1.0}),

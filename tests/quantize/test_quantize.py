@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,7 +25,6 @@ from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus, open_package
 from brain_edge_conversion.budget.budget import AccuracyBudget
-from brain_edge_conversion.budget.test_looks import LOG
 from brain_edge_conversion.quantize.quantize import QuantizeOptions, quantize
 
 if TYPE_CHECKING:
@@ -46,14 +46,19 @@ def head(seed: int) -> Study:
 
 
 def make_cohort(
-    folder: Path, package: ModelPackage, splits: Sequence[Split] = SPLITS, *, references: bool = True
+    folder: Path,
+    package: ModelPackage,
+    splits: Sequence[Split] = SPLITS,
+    *,
+    references: bool = True,
+    called: str = "T1",
 ) -> Cohort:
     """One head per split, its seed the number of the case; the references are the masks of the FP32 package."""
     segment = Segmenter.open(package, ONE_THREAD)
     cases = []
     for number, split in enumerate(splits, start=1):
         volume = head(number).volumes["T1"]
-        image = _save(folder / f"{PATIENT}{number}" / "T1.nii.gz", volume.voxels, volume.geometry.affine)
+        image = _save(folder / f"{PATIENT}{number}" / f"{called}.nii.gz", volume.voxels, volume.geometry.affine)
         entry = CaseEntry(subject=f"{PATIENT}{number}", split=split, inputs={"T1": file_entry(image, folder)})
         if references:
             mask = _save(image.with_name("mask.nii.gz"), segment(volume).mask.labels, volume.geometry.affine)
@@ -104,6 +109,42 @@ def test_the_package_is_int8_and_says_what_it_was_made_from(int8: ModelPackage, 
     assert verify(int8, ONE_THREAD).dice > 0.999
 
 
+def test_images_of_another_contrast_are_told_before_and_stand_in_the_evidence(fp32: ModelPackage, tmp_path: Path):
+    """By the numbers of their cases: no name of a file or person is in a package."""
+    lines: list[str] = []
+    cohort = make_cohort(tmp_path / "heads", fp32, called="FLAIR")
+    made = quantize(fp32, cohort, tmp_path / "int8", replace(options(ROOM), report=lines.append))
+    evidence = evidence_in(made.manifest)
+    assert evidence is not None
+    numbers = ", ".join(str(case.number) for case in cohort.cases())
+    words = f"tiny was made for T1w as T1, but that of case(s) {numbers} is FLAIR: figures on them are not about images"
+    assert evidence.warnings[0].startswith(words)
+    assert any(line.startswith(f"warning: {words}") for line in lines)
+    assert evidence.warnings[0] in (made.folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_its_self_test_compares_with_the_mask_of_the_package_that_it_was_made_of(
+    int8: ModelPackage, fp32: ModelPackage
+):
+    """The budget allows a disagreement of three times the drop, on top of what there is where it is built."""
+    test = int8.manifest.self_test
+    shipped, baseline, original = (
+        np.asarray(nib.load(path).dataobj)
+        for path in (int8.folder / test.mask, int8.folder / "selftest/baseline.nii.gz", fp32.folder / test.mask)
+    )
+    assert (baseline == original).all()
+    agreed = 2 * np.count_nonzero(shipped & baseline) / (shipped.sum() + baseline.sum())
+    assert (test.baseline, test.baseline_dice) == ("selftest/baseline.nii.gz", pytest.approx(agreed))
+    assert test.minimum_baseline_dice == pytest.approx(agreed - 3 * ROOM)
+    checked = verify(int8, ONE_THREAD)
+    assert checked.baseline_dice == pytest.approx(agreed, abs=0.02)
+    assert (checked.built_baseline_dice, checked.minimum_baseline_dice) == (
+        test.baseline_dice,
+        test.minimum_baseline_dice,
+    )
+    assert verify(fp32, ONE_THREAD).baseline_dice is None
+
+
 def test_nothing_but_the_package_is_left(int8: ModelPackage, folder: Path):
     assert [path.name for path in folder.iterdir() if path.is_dir()] == [int8.folder.name]
 
@@ -142,8 +183,10 @@ def test_no_patient_is_in_the_package(int8: ModelPackage, cohort: Cohort):
         content = path.read_bytes()
         for name in (PATIENT, "Smith", str(cohort.path.parent), cohort.manifest.title):
             assert name.encode() not in content, (path, name)
-    (image,) = int8.folder.rglob("*.nii*")
-    assert set(np.unique(nib.load(image).get_fdata())) == {0, 1}
+    images = list(int8.folder.rglob("*.nii*"))
+    assert {image.name for image in images} == {"mask.nii.gz", "baseline.nii.gz"}
+    for image in images:
+        assert set(np.unique(nib.load(image).get_fdata())) == {0, 1}
 
 
 def test_nothing_is_written_to_stdout(
@@ -170,7 +213,6 @@ def test_a_missed_budget_leaves_no_package_and_names_one_that_is_met(fp32: Model
     assert named is not None
     package = quantize(fp32, cohort, tmp_path / "package", options(float(named[1]), min_int8_share=1.0))
     assert open_package(package.folder).manifest.number_format is NumberFormat.INT8
-    assert not (tmp_path / LOG).exists(), "no test image was looked at"
 
 
 def test_without_references_the_disagreement_is_what_is_bounded(fp32: ModelPackage, tmp_path: Path):

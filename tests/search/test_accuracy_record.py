@@ -8,17 +8,24 @@ from typing import Any
 
 import pytest
 from evidences import accuracy_case, evidence
+from msgspec.structs import replace
 from tiny_package import tiny_manifest
 
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, CohortManifest, FileEntry, Split
-from brain_edge.evaluation.evidence import AccuracyCase, Basis, Isa, IsaRecord, Limits, spelt
+from brain_edge.evaluation.evidence import AccuracyCase, Basis, Change, Isa, IsaRecord, Limits, Look, NodeKernel, spelt
 from brain_edge.package import ModelPackage, WeightsStatus
-from brain_edge.package.manifest import Change
 from brain_edge_conversion.budget.budget import AccuracyBudget
 from brain_edge_conversion.search.evidence import evidence_of, trial_record
 from brain_edge_conversion.search.journal import Entry
 from brain_edge_conversion.search.judgement import Judgement, outcome_of
 from brain_edge_conversion.search.space import Facts
+
+CANDIDATE = "ca" * 32
+
+
+def look(candidate: str = "ef" * 32, *, met: bool = False, **limits: float) -> Look:
+    """A judgement that came before, missed unless said otherwise."""
+    return Look(candidate=candidate, limits=AccuracyBudget(**limits).limits, met=met)
 
 
 def record(case: int, drop: float | None = 0.002, split: str = "test", **fields: Any) -> AccuracyCase:
@@ -52,8 +59,10 @@ def judgement(
         "isas": (),
         "searched_on": Split.VALIDATION,
         "seen_images": frozenset(),
-        "earlier": 0,
+        "candidate": CANDIDATE,
+        "looks": (),
         "trials": (),
+        "limits": (),
         "facts": Facts(changes=("performance preset",)),
         "versions": {},
         "kernels": {"jit_avx2_I8": 1.0},
@@ -76,6 +85,11 @@ def test_with_twenty_nine_subjects_nothing_is_missing():
     assert "of at most 9.8% of all subjects" in made.next_patient
     assert made.labels[0].interval is not None
     assert made.basis is Basis.ACCURACY
+
+
+def test_what_the_images_cannot_say_stands_first_among_the_warnings():
+    limits = ("tiny was made for T1w as T1, but that of case(s) 2 is FLAIR",)
+    assert evidence_of(judgement([record(case) for case in range(1, 30)], limits=limits)).warnings == limits
 
 
 def test_with_twenty_eight_the_record_says_what_is_missing():
@@ -134,9 +148,125 @@ def test_a_drop_of_zero_with_other_masks_is_luck_and_said_to_be():
 
 
 def test_what_the_search_had_to_do_without_and_how_often_the_test_was_looked_at_are_said():
-    made = evidence_of(judgement([record(1)], {"demo": True}, searched_on=Split.CALIBRATION, earlier=2))
+    looks = (look(), look(), look("12" * 32))
+    made = evidence_of(judgement([record(1)], {"demo": True}, searched_on=Split.CALIBRATION, looks=looks))
     assert made.warnings[0].startswith("There is no validation split")
-    assert made.warnings[1].startswith("2 other candidate(s) were judged on these test images before")
+    assert made.warnings[1].startswith("2 other candidate(s) of this model were judged on these test images before")
+    assert made.earlier_looks == looks
+    assert "after 3 earlier look(s) of this model at test images among them" in made.statement
+
+
+def test_candidates_that_were_judged_on_the_same_subjects_share_the_confidence():
+    """Three looks at 29 subjects, one of which had to pass: 5 % for all of them is 5 / 3 % for each."""
+    cases, looks = [record(case) for case in range(1, 30)], (look("12" * 32), look("34" * 32))
+    made = evidence_of(judgement(cases, looks=looks))
+    assert made.next_patient == (
+        "With 95% confidence (for this and 2 other candidate(s) together), the worst drop of at most 13.2% of all "
+        "subjects of the same population exceeds 0.02: none of these 29 test subject(s) does (exact binomial)."
+    )
+    asked = AccuracyBudget(confidence=0.95)
+    assert judgement(cases, budget=asked).failures == ()
+    assert judgement(cases, budget=asked, looks=looks).failures == (
+        "--confidence 0.95 for this and 2 other candidate(s) needs 39 test subjects in whom a label occurs, of which "
+        "the baseline has enough right to lose; 29 were found",
+    )
+
+
+def test_a_budget_that_was_chosen_after_a_look_is_said_to_be():
+    cases, tighter = [record(case) for case in range(1, 30)], look(CANDIDATE, max_dice_drop=0.001)
+    made = evidence_of(judgement(cases, looks=(tighter,)))
+    assert made.warnings == (
+        "This candidate was judged on these test images before, under another budget (mean drop 0.001, single case "
+        "0.002), which it missed: a budget that is chosen after a look describes these images and is no test that was "
+        "passed.",
+    )
+    assert made.statement.endswith("of 29 subject(s), after 1 earlier look(s) of this model at test images among them")
+    assert "of at most 9.8% of all subjects" in made.next_patient, "no other candidate was there to be chosen from"
+    again = evidence_of(judgement(cases, looks=(look(CANDIDATE),)))
+    assert "under the same budget (mean drop 0.01, single case 0.02), which it missed" in again.warnings[0]
+
+
+def test_labels_that_nothing_is_promised_of_are_named_in_the_statement():
+    both = [record(1), record(1, 0.9, label=2), record(2), record(2, 0.9, label=2)]
+    made = evidence_of(judgement(both, budget=AccuracyBudget(unbound=(2,))))
+    assert made.statement.startswith(
+        "mean Dice drop at most 0.00200 of label(s) 1, while label(s) 2 may lose everything, and 0.00200 in a single "
+    )
+    assert "per label" not in made.statement
+    assert "none of these 2 test subject(s) does" in made.next_patient, "of the bound label"
+    assert "label 2 bound by nothing" in made.bounds
+
+
+def test_a_patient_who_is_lost_stands_in_the_statement():
+    """99 without a loss and one who loses nearly all, allowed by --max-case-drop."""
+    lost = record(100, 0.9, agreement=0.1, hd95_candidate_mm=1.0)
+    made = evidence_of(
+        judgement(
+            [*(record(case, 0.0, agreement=1.0) for case in range(1, 100)), lost],
+            budget=AccuracyBudget(max_case_drop=0.92),
+        )
+    )
+    assert "and 0.90000 in a single case" in made.statement
+    assert "of a single case 0.92" in made.bounds
+
+
+def test_every_limit_and_exclusion_stands_in_the_bounds():
+    foreign, without = record(3, 0.0, dice_baseline=0.3), record(4, None)
+    asked = AccuracyBudget(confidence=0.5, max_exceedance=0.4, max_hd95_increase_mm=1.5, unbound=(2,))
+    absent = record(1, None, label=3, agreement=None, reference_volume_ml=0.0)
+    third = record(2, 0.0, label=3)
+    cases = [record(1), record(2), foreign, without, record(1, 0.5, label=2), absent, third]
+    made = evidence_of(judgement(cases, budget=asked))
+    assert made.bounds == (
+        "mean drop of a label at most 0.01; of a single case 0.02; mean disagreement 0.03; HD95 grows by at most "
+        "1.5 mm; at least 50% in INT8 (100.0% are); with a confidence of 0.5 at most 40% of all subjects exceed the "
+        "limit for a single case (2 subjects or more); label 2 bound by nothing; case(s) 4 without a reference bound "
+        "by their disagreement only, 0.06 in each; where a reference lacks a label, 0.02 of its usual volume may be "
+        "invented; case(s) 3 with too little right to lose a label lower no mean"
+    )
+
+
+@pytest.mark.parametrize(
+    ("volume_ml", "dice", "told"),
+    [(1200.0, 0.79, True), (1200.0, 0.82, False), (12.0, 0.47, True), (12.0, 0.48, False)],
+)
+def test_references_of_somebody_else_witness_nothing_and_are_counted_aloud(volume_ml: float, dice: float, told: bool):
+    """27 of 29 references are of other people: these are no 27 subjects who have lost nothing.
+
+    Of lesions Dice differs from patient to patient, so that less of the best one is enough.
+    """
+    own = [record(case, 0.006, reference_volume_ml=volume_ml) for case in (1, 2)]
+    foreign = [record(case, 0.0001, dice_baseline=dice, reference_volume_ml=volume_ml) for case in range(3, 30)]
+    made = judgement([*own, *foreign], budget=AccuracyBudget(confidence=0.95))
+    written = evidence_of(made)
+    assert made.failures == (
+        (
+            "--confidence 0.95 needs 29 test subjects in whom a label occurs, of which the baseline has enough right "
+            "to lose; 2 were found",
+        )
+        if told
+        else ()
+    )
+    assert written.subjects == (2 if told else 29)
+    assert written.labels[0].little_to_lose == (27 if told else 0)
+    assert written.labels[0].mean_drop == pytest.approx(0.006 if told else (2 * 0.006 + 27 * 0.0001) / 29)
+    assert written.labels[0].lowest_dice_baseline == dice
+    words = [line for line in written.warnings if "too little right" in line]
+    assert bool(words) is told
+    if words:
+        assert words[0].startswith("label 1: FP32 itself has too little right in case(s) 3, 4, 5,")
+        assert (
+            f"(Dice {dice:.5f} or less, its best is 0.95000): the reference may be that of somebody else." in words[0]
+        )
+
+
+def test_a_loss_beyond_the_limit_is_told_of_whoever_has_it():
+    """Of a case that witnesses nothing too: the report of the refusal does not say that nobody exceeds the limit."""
+    made = judgement([record(1), record(2, 0.3, dice_baseline=0.4)])
+    assert made.failures
+    assert evidence_of(made).next_patient == (
+        "The worst drop of 1 of 2 test subject(s) exceeds the limit for a single case (0.02)."
+    )
 
 
 def test_a_label_that_int8_alone_has_lost_is_named():
@@ -155,21 +285,47 @@ def test_a_budget_missed_under_older_instructions_is_missed():
     assert evidence_of(blind).warnings[-1] == "AVX2: not verified: this CPU is aarch64, not x86"
 
 
+def test_what_ran_newer_instructions_all_the_same_is_said():
+    """Convolutions that were held to AVX2 do not make the process one of an AVX2 CPU."""
+    ran = "convolutions under AVX2, norms under AVX-512"
+    nodes = (NodeKernel("Convolution", "jit_avx2_I8", 9), NodeKernel("MVN", "jit_avx512_i8", 27))
+    held = IsaRecord(isa="AVX2", verified=True, met=True, worst_mean_drop=0.002, int8_share=0.968, nodes=nodes, ran=ran)
+    made = evidence_of(judgement([record(1)], isas=(held,)))
+    assert made.statement.endswith(
+        "; measured again for AVX2: at most 0.00200, 96.8% of the multiply-adds in INT8 there "
+        "(convolutions under AVX2, norms under AVX-512)"
+    )
+    assert made.warnings[-1].startswith(f"AVX2: {ran}. OpenVINO's own kernels take all that the CPU has")
+    assert "a phantom, which is no patient" in made.warnings[-1]
+    older = replace(held, nodes=nodes[:1], ran="convolutions under AVX2")
+    assert not any("AVX2" in words for words in evidence_of(judgement([record(1)], isas=(older,))).warnings)
+
+
 def test_the_smallest_budget_is_one_that_older_instructions_meet_too():
     isa = IsaRecord(isa="AVX2", verified=True, reason="missed", worst_mean_drop=0.02, worst_case_drop=0.03)
-    made = judgement([record(1, 0.015)], isas=(isa,))
+    made = judgement([record(1, 0.015, split="validation")], isas=(isa,))
     assert made.smallest_budget == "smallest --max-dice-drop that these cases meet: 0.02000"
     assert judgement([record(1, 0.002)]).smallest_budget == ""
     stated = AccuracyBudget(max_dice_drop=0.01, max_case_drop=0.015)
-    assert judgement([record(1, 0.012)], isas=(isa,), budget=stated).smallest_budget == (
+    assert judgement([record(1, 0.012, split="validation")], isas=(isa,), budget=stated).smallest_budget == (
         "smallest limits that these cases meet: --max-dice-drop 0.02000 --max-case-drop 0.03000"
+    )
+
+
+def test_a_budget_that_the_test_cases_meet_is_not_named_without_what_taking_it_would_be():
+    assert judgement([record(1, 0.015)]).smallest_budget.startswith(
+        "smallest --max-dice-drop that these cases meet: 0.01500; to ask for them now is to choose the budget after "
+        "the look, which the next package records"
     )
 
 
 def test_subjects_in_whom_no_label_occurs_do_not_count_for_the_confidence():
     nowhere = record(3, None, agreement=None, reference_volume_ml=0.0)
     sure = judgement([record(1), record(2), nowhere], budget=AccuracyBudget(confidence=0.75, max_exceedance=0.4))
-    assert sure.failures == ("--confidence 0.75 needs 3 test subjects in whom a label occurs, 2 were found",)
+    assert sure.failures == (
+        "--confidence 0.75 needs 3 test subjects in whom a label occurs, of which the baseline has enough right to "
+        "lose; 2 were found",
+    )
     assert judgement([record(case) for case in (1, 2, 3)], budget=sure.budget).failures == ()
 
 
@@ -242,8 +398,8 @@ def test_a_case_in_which_nothing_could_be_lost_is_named_and_no_witness():
     made = evidence_of(judgement([record(1), record(2, 0.0, dice_baseline=0.0, dice_candidate=0.0)]))
     assert made.subjects == 1
     (label,) = made.labels
-    assert (label.nothing_to_lose, label.lowest_dice_baseline, label.mean_drop) == (1, 0.0, pytest.approx(0.002))
-    assert any("FP32 itself has nothing right in case(s) 2, so that nothing could be lost" in w for w in made.warnings)
+    assert (label.little_to_lose, label.lowest_dice_baseline, label.mean_drop) == (1, 0.0, pytest.approx(0.002))
+    assert any("FP32 itself has too little right in case(s) 2 to lose" in w for w in made.warnings)
 
 
 @pytest.mark.parametrize(("drop", "met"), [(0.001, True), (0.05, False)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from outlier_package import BLAMED, make_outlier_package, phantom_cohort
 from tiny_package import SPEC, make_package
 
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.errors import BrainEdgeError, BudgetError, InputError, UsageError
+from brain_edge.errors import BrainEdgeError, BudgetError, InputError, OutputError, UsageError
 from brain_edge.evaluation.cohort import Cohort, Split, load_case
 from brain_edge.evaluation.evaluate import segment_case
 from brain_edge.evaluation.evidence import evidence_in
@@ -25,8 +26,8 @@ from brain_edge.spec import Label
 from brain_edge_conversion.budget import isa
 from brain_edge_conversion.budget.budget import AccuracyBudget
 from brain_edge_conversion.budget.capture import capture_inputs
+from brain_edge_conversion.budget.looks import LOG, state_folder
 from brain_edge_conversion.budget.measure import write_baseline
-from brain_edge_conversion.budget.test_looks import LOG, Look, record_look
 from brain_edge_conversion.budget.work_folder import work_folder
 from brain_edge_conversion.quantize import quantize as command
 from brain_edge_conversion.quantize.ladder import LADDER, Setting
@@ -116,7 +117,7 @@ def test_the_record_is_of_the_test_split_and_says_what_the_search_has_seen(repai
     evidence = evidence_in(repaired.manifest)
     assert evidence is not None
     assert {(record.split, record.subject) for record in evidence.cases} == {("test", 3), ("test", 4)}
-    assert (evidence.searched_on, evidence.subjects, evidence.earlier_candidates) == ("validation", 2, 0)
+    assert (evidence.searched_on, evidence.subjects, evidence.earlier_looks) == ("validation", 2, ())
     assert "of at most 77.6% of all subjects" in evidence.next_patient
     assert evidence.warnings == (
         "2 test subject(s): that at most 10 % of all subjects exceed the limit needs 29, 27 more (95 % confidence).",
@@ -138,7 +139,9 @@ def test_where_older_instructions_cannot_be_measured_the_record_says_why():
 
 
 def test_a_child_that_fails_says_why(repaired: ModelPackage, cohort: Cohort, tmp_path: Path):
-    job = isa.make_job(repaired, cohort.cases(Split.TEST), tmp_path / "nowhere", {}, ONE_THREAD)
+    job = isa.make_job(
+        repaired, cohort.cases(Split.TEST), tmp_path / "nowhere", {"tiny": (1, 1, 44, 52, 52)}, ONE_THREAD
+    )
     with pytest.raises(BrainEdgeError, match=r"the measurement under AVX2 failed \(exit 1\): .*No such file"):
         isa.measure_under("AVX2", job)
 
@@ -258,6 +261,12 @@ def test_nothing_of_a_patient_is_left_in_the_work_folder(resumed: Resumed):
 # --- refused
 
 
+def looks() -> int:
+    """Lines in the log."""
+    log = state_folder() / LOG
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
 def refused(fp32: ModelPackage, cohort: Cohort, target: Path, **limits: float) -> tuple[str, AccuracyReport]:
     with pytest.raises(BudgetError) as missed:
         quantize(fp32, cohort, target, options(**limits))
@@ -269,6 +278,7 @@ def refused(fp32: ModelPackage, cohort: Cohort, target: Path, **limits: float) -
 def test_a_budget_that_cannot_be_met_is_refused_with_a_report_and_without_a_look_at_the_test_split(
     fp32: ModelPackage, cohort: Cohort, tmp_path: Path
 ):
+    before = looks()
     words, report = refused(fp32, cohort, tmp_path / "int8", max_disagreement=1e-5)
     assert "mean disagreement of label 1 with the baseline is 0." in words
     assert (report.met, report.judged_on, report.candidate) == (False, "validation", None)
@@ -276,7 +286,7 @@ def test_a_budget_that_cannot_be_met_is_refused_with_a_report_and_without_a_look
     assert report.evidence.next_patient == "No statement about new patients."
     assert {case.subject for case in report.cases} == {"subject 2"}
     assert not any(b"MUSTERMANN" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert not (tmp_path / LOG).exists()
+    assert looks() == before
 
 
 def test_a_budget_that_only_the_test_split_misses_is_refused(fp32: ModelPackage, tmp_path: Path):
@@ -284,10 +294,11 @@ def test_a_budget_that_only_the_test_split_misses_is_refused(fp32: ModelPackage,
     (tmp_path / "data").mkdir()
     splits = (Split.CALIBRATION, Split.VALIDATION, Split.TEST)
     harder = phantom_cohort(tmp_path / "data", splits, references=False, noisy={3})
+    before = looks()
     words, report = refused(fp32, harder, tmp_path / "int8", max_dice_drop=0.03)
     assert "mean drop of label 1 is 0." in words
     assert (report.met, report.judged_on, report.evidence.trials[-1].met) == (False, "test", True)
-    assert (tmp_path / LOG).read_bytes().count(b"\n") == 1
+    assert looks() == before + 1
 
 
 def test_confidence_without_enough_subjects_is_refused_before_anything_runs(
@@ -323,29 +334,58 @@ def test_a_label_that_no_case_has_is_refused_before_the_search(cohort: Cohort, t
 # --- how often the test split was looked at
 
 
-def test_other_candidates_are_counted_and_the_same_one_is_not(tmp_path: Path):
-    first, second, elsewhere = Look("t", "a"), Look("t", "b"), Look("u", "c")
-    assert [record_look(tmp_path, look) for look in (first, first, elsewhere, second, first, second)] == [
-        0,
-        0,
-        0,
-        1,
-        0,
-        1,
-    ]
-    with (tmp_path / LOG).open("ab") as log:
-        log.write(b'{"test_im')
-    assert record_look(tmp_path, Look("t", "b")) == 1
-
-
-def test_a_second_package_from_the_same_test_images_says_so(
-    repaired: ModelPackage, fp32: ModelPackage, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+def test_a_second_package_from_the_same_test_images_says_so_wherever_it_lies(
+    repaired: ModelPackage, fp32: ModelPackage, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    first = evidence_in(repaired.manifest)
+    assert first is not None
     monkeypatch.setattr(command, "ladder_from", lambda _preset: LADDER[1:2])
-    evidence = evidence_in(quantize(fp32, cohort, repaired.folder.parent / "second", options()).manifest)
+    evidence = evidence_in(quantize(fp32, cohort, tmp_path / "second", options()).manifest)
     assert evidence is not None
-    assert evidence.earlier_candidates == 1
-    assert evidence.warnings[0].startswith("1 other candidate(s) were judged on these test images before")
+    (look,) = evidence.earlier_looks
+    assert (look.limits, look.met) == (first.limits, True)
+    assert evidence.warnings[0].startswith("1 other candidate(s) of this model were judged on these test images before")
+    assert "for this and 1 other candidate(s) together" in evidence.next_patient
+
+
+def test_a_log_that_cannot_be_trusted_or_written_is_refused_before_anything_runs(
+    fp32: ModelPackage, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lines: list[str] = []
+    monkeypatch.setenv("BRAIN_EDGE_STATE", str(tmp_path / "state"))
+    (tmp_path / "state").write_text("a file where the folder would be", encoding="utf-8")
+    with pytest.raises(OutputError, match="looks at test images are logged there, and nothing can be written"):
+        quantize(fp32, cohort, tmp_path / "int8", options(lines.append))
+    (tmp_path / "state").unlink()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / LOG).write_text("damaged\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 1 has changed"):
+        quantize(fp32, cohort, tmp_path / "int8", options(lines.append))
+    assert lines == []
+
+
+def test_a_budget_that_was_chosen_after_the_look_is_said_in_evidence_card_and_info(fp32: ModelPackage, tmp_path: Path):
+    """The same candidate, refused on its test head, is asked for the budget that the refusal names."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    splits = (Split.CALIBRATION, Split.VALIDATION, Split.TEST)
+    harder = phantom_cohort(tmp_path / "data", splits, references=False, noisy={3})
+    words, _ = refused(fp32, harder, tmp_path / "int8", max_dice_drop=0.03)
+    named = re.search(r"smallest --max-dice-drop that these cases meet: ([0-9.]+\d); (.*)", words)
+    assert named is not None
+    assert named[2].startswith("to ask for them now is to choose the budget after the look")
+    package = quantize(fp32, harder, tmp_path / "elsewhere" / "int8", options(max_dice_drop=float(named[1])))
+    evidence = evidence_in(package.manifest)
+    assert evidence is not None
+    (look,) = evidence.earlier_looks
+    assert (look.limits.max_dice_drop, look.met) == (0.03, False)
+    assert "after 1 earlier look(s) of this model at test images among them" in evidence.statement
+    assert evidence.warnings[0].startswith("No case has a reference mask")
+    assert "under another budget (mean drop 0.03, single case 0.06), which it missed" in evidence.warnings[1]
+    card = (package.folder / "README.md").read_text(encoding="utf-8")
+    assert evidence.statement in card
+    assert evidence.warnings[1] in card
+    assert evidence.statement in package.manifest.found.statement
 
 
 def test_baseline_masks_are_those_of_the_package(fp32: ModelPackage, cohort: Cohort, tmp_path: Path):

@@ -9,7 +9,7 @@ from cohorts import make_case, save_manifest
 from tiny_package import make_package
 
 from brain_edge.evaluation.cohort import load_cohort
-from brain_edge.package.manifest import Change
+from brain_edge.evaluation.evidence import Change
 from brain_edge_conversion.budget.budget import AccuracyBudget
 from brain_edge_conversion.quantize.ladder import LADDER, Setting
 from brain_edge_conversion.quantize.space import Int8Space

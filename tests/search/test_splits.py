@@ -10,7 +10,7 @@ import pytest
 from cohorts import head, make_case, save_manifest, threshold_spec
 
 from brain_edge.errors import BudgetError, UsageError
-from brain_edge.evaluation.cohort import CaseEntry, Split, load_cohort
+from brain_edge.evaluation.cohort import CaseEntry, CheckedCase, Split, load_cohort
 from brain_edge_conversion.budget.budget import AccuracyBudget
 from brain_edge_conversion.search.splits import require_search, split_cohort
 
@@ -28,7 +28,7 @@ def case(folder: Path, subject: str, split: Split, seed: int, *, reference: bool
     )
 
 
-def require(folder: Path, budget: AccuracyBudget, *tests: tuple[str, bool], **header) -> dict[int, frozenset[str]]:
+def require(folder: Path, budget: AccuracyBudget, *tests: tuple[str, bool], **header) -> dict[int, CheckedCase]:
     """Ask with one case to calibrate, one to search on, and test cases of (subject, has a reference)."""
     reference = any(known for _, known in tests)
     entries = [case(folder, "c", Split.CALIBRATION, 1), case(folder, "v", Split.VALIDATION, 2, reference=reference)]
@@ -52,7 +52,7 @@ def _below(entry: CaseEntry, folder: str) -> CaseEntry:
 def test_four_people_are_enough_and_every_image_is_known_by_its_hash(tmp_path: Path):
     found = require(tmp_path, SURE, *((name, True) for name in "pqrs"))
     assert sorted(found) == [1, 2, 3, 4, 5, 6]
-    assert len(frozenset().union(*found.values())) == 6
+    assert len(frozenset().union(*(each.hashes for each in found.values()))) == 6
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ class TestSpec:
     def test_all_folds_are_members_and_no_trainer_is_imported(self, tmp_path):
         spec = build_all(make_folder(tmp_path))
         assert spec.graphs == ("fold_0", "fold_1")
-        assert [sequence.name for sequence in spec.inputs] == ["T1", "FLAIR"]
+        assert spec.contrasts == {"T1": ("T1w",), "FLAIR": ("FLAIR",)}
         assert spec.label_names() == {1: "oedema", 2: "core"}
 
     def test_the_first_folds_and_the_mirrorings_can_be_chosen(self, tmp_path):

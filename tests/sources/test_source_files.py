@@ -9,16 +9,19 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from msgspec import UNSET
 from tiny_package import PHANTOM, SPEC
 from torch import nn
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError, UsageError, WeightsError
+from brain_edge.image.contrast import Contrast
 from brain_edge.image.phantom import make_study
 from brain_edge.package.digest import sha256_of
 from brain_edge.spec import SlidingWindow, canonical_json
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.demo.published_network import reference_segmenter
+from brain_edge_conversion.folders.reading import stated
 from brain_edge_conversion.recipe import same_each_time
 from brain_edge_conversion.sources import Request, Resolved, resolve
 from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
@@ -352,3 +355,15 @@ def test_onnx_with_weights_in_another_file_is_refused_with_the_way_to_join_them(
     onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="net.data", size_threshold=0)
     with pytest.raises(WeightsError, match=r"net\.onnx: expected an ONNX model with its weights in the file, \d+ ten"):
         package(tmp_path / "net.onnx", windows_spec(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "contrasts"),
+    [
+        ("T1ce", (Contrast.T1C,)),
+        ("T2-weighted", (Contrast.T2W,)),
+        *((text, UNSET) for text in ("MR", "DWI", "noise", "")),
+    ],
+)
+def test_a_channel_states_the_contrast_that_it_is_called_by(text, contrasts):
+    assert stated(text) == contrasts

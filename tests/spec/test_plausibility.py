@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import numpy as np
 import pytest
@@ -9,12 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 from strategies import shapes
-from tiny_package import SPEC
+from tiny_package import PHANTOM, SPEC
 
 from brain_edge.image.geometry import Geometry
+from brain_edge.image.phantom import make_volume
 from brain_edge.image.volume import Mask, Study, Volume
+from brain_edge.io.nifti import read_volume
 from brain_edge.spec import Plausible, PlausibleInput, PlausibleLabel, Task
 from brain_edge.spec.plausibility import Flag, FlagKind, border_share, check_input, check_mask, head_share, is_empty
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 INPUTS = Plausible(inputs=PlausibleInput(spacing_mm=(0.3, 7.0), extent_mm=(100.0, 400.0)))
 CUBE = Geometry((60, 60, 60), np.diag([2.0, 2.0, 2.0, 1.0]))
@@ -45,7 +53,8 @@ def image(spacing_mm=(1.0, 1.0, 1.0), shape=(180, 220, 180)) -> Study:
     """A study of one image, bright in its middle."""
     grid = head(spacing_mm, shape)
     voxels = np.zeros(grid.shape, np.float32)
-    voxels[tuple(slice(side // 4, side - side // 4) for side in grid.shape)] = 100
+    middle = tuple(slice(side // 4, side - side // 4) for side in grid.shape)
+    voxels[middle] = 100 + np.arange(voxels[middle].size).reshape(voxels[middle].shape) % 997
     return Study.of(T1=Volume(voxels, grid))
 
 
@@ -53,7 +62,7 @@ def beside(geometry: Geometry) -> tuple[Flag, ...]:
     """The flags of a second sequence on this grid, beside `image()`, whose head lies from 45 to 134 mm along x."""
     first = image().volumes["T1"]
     voxels = np.zeros(geometry.shape, np.float32)
-    voxels[0, 0, 0] = 1
+    voxels.flat = np.arange(voxels.size) % 991
     second = Volume(voxels, geometry)
     return check_input(Study.of(T1=first, T2=second), INPUTS)
 
@@ -171,3 +180,46 @@ def test_border_share_counts_the_outermost_layer(shape, seed):
     last = np.array(shape).reshape(3, 1, 1, 1) - 1
     outer = ((places == 0) | (places == last)).any(axis=0)
     assert border_share(labels) == pytest.approx((labels & outer).sum() / max(1, labels.sum()))
+
+
+LABELS = np.digitize(make_volume(PHANTOM).voxels, [150, 350, 550, 750]).astype(np.float32)
+"""Four classes of a phantom's intensities, as a tissue map has them."""
+
+
+class TestValues:
+    """What is given as a head is one: a label map, a mask and the same image twice are flagged."""
+
+    @pytest.mark.parametrize("voxels", [LABELS, 17.0 * LABELS, (LABELS > 2) * 0.25, 2 - (LABELS > 2)])
+    def test_label_maps_and_masks_are_flagged(self, voxels: np.ndarray):
+        labels = Volume(ndimage.median_filter(voxels, 5), make_volume(PHANTOM).geometry)
+        (flag,) = check_input(Study.of(FLAIR=labels), Plausible())
+        assert flag.kind is FlagKind.VALUES
+        assert flag.value > flag.high
+        assert "FLAIR looks like a label map or a mask" in flag.message
+
+    @pytest.mark.parametrize("levels", [60, 255, 4095])
+    def test_few_grey_levels_are_no_labels(self, levels: int):
+        """Of a head with a background that is not 0, as after a z-score."""
+        volume = make_volume(PHANTOM)
+        grey = np.rint(volume.voxels / volume.voxels.max() * levels) - 1
+        assert check_input(Study.of(T1=Volume(grey, volume.geometry)), Plausible()) == ()
+
+    def test_one_image_for_two_sequences_is_flagged(self):
+        """Also scaled."""
+        volume = make_volume(PHANTOM)
+        study = Study.of(T1=volume, T2=Volume(3 * volume.voxels + 7, volume.geometry))
+        (flag,) = check_input(study, Plausible())
+        assert (flag.kind, flag.message) == (FlagKind.VALUES, "T2 is the image of T1 once more")
+
+    def test_two_images_of_one_head_are_two(self):
+        first, second = (make_volume(msgspec.structs.replace(PHANTOM, seed=seed)) for seed in (1, 2))
+        assert check_input(Study.of(T1=first, T2=second), Plausible()) == ()
+
+    @pytest.mark.data
+    def test_real_heads_have_no_flag_and_real_masks_have_one(self, mri: Callable[[str], Path]):
+        names = ("FLAIR", "T1", "T2", "T1POST")
+        study = Study({name: read_volume(mri(f"ms_cross/patient07/{name}.nii.gz")) for name in names}, "T1")
+        assert check_input(study, Plausible()) == ()
+        gold = Study({"T1": study.volumes["T1"], "FLAIR": read_volume(mri("ms_cross/patient07/gold.nii.gz"))}, "T1")
+        (flag,) = check_input(gold, Plausible())
+        assert "FLAIR looks like a label map" in flag.message

@@ -14,6 +14,7 @@ from strategies import specs
 from tiny_package import CASCADE, RESTORE, SPEC
 
 from brain_edge.errors import PackageError
+from brain_edge.image.contrast import Contrast
 from brain_edge.image.resample import Interpolation
 from brain_edge.spec import (
     Label,
@@ -96,6 +97,12 @@ class TestRoundTrip:
         keys = [*plain]
         assert keys == sorted(keys)
         assert b"\n" not in text
+
+    def test_a_contrast_is_one_of_those_that_there_are(self):
+        plain = msgspec.to_builtins(SPEC)
+        plain["inputs"][0]["contrasts"] = ["T1"]
+        with pytest.raises(PackageError, match=r"Invalid enum value 'T1'.*contrasts"):
+            spec_from_json(msgspec.json.encode(plain), "there")
 
     @pytest.mark.parametrize("name", RECIPES)
     def test_specs_of_packages_that_exist_are_spelt_as_they_were(self, name):
@@ -260,6 +267,18 @@ MISFITS = {
     "two sequences of one name": (
         lambda: replace(SPEC, inputs=(Sequence(name="T1"), Sequence(name="T1"))),
         "sequence 'T1' is there twice",
+    ),
+    "a contrast twice": (
+        lambda: replace(SPEC, inputs=(Sequence(name="T1", contrasts=(Contrast.T1W, Contrast.T1W)),)),
+        "in the sequence 'T1', contrast 'T1w' is there twice",
+    ),
+    "any contrast and one of them": (
+        lambda: replace(SPEC, inputs=(Sequence(name="T1", contrasts=(Contrast.T1W, Contrast.ANY)),)),
+        "sequence 'T1' takes T1w, any; say T1w, T1C, T2w, FLAIR, PDw, T2starw, or any alone",
+    ),
+    "a contrast that no model is made for": (
+        lambda: replace(SPEC, inputs=(Sequence(name="T1", contrasts=(Contrast.OTHER,)),)),
+        "sequence 'T1' takes other; say T1w,",
     ),
     "two stages of one name": (
         lambda: replace(CASCADE, stages=(CASCADE.stages[0], replace(CASCADE.stages[0], name="box"))),

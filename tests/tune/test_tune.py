@@ -174,7 +174,6 @@ def test_nothing_of_the_search_is_left_when_the_package_is_written(tuned: ModelP
     assert {path.name for path in folder.iterdir()} == {
         "package",
         "package-report",
-        ".brain-edge-test-looks.jsonl",
     }
     assert tuned.folder == folder / "package"
 

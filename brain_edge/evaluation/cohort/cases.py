@@ -6,19 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from brain_edge.errors import InputError, UsageError
 from brain_edge.evaluation.cohort.manifest import CohortManifest, Split, read_manifest
-from brain_edge.evaluation.cohort.reference import read_reference
+from brain_edge.evaluation.cohort.reference import moves_onto, read_reference
 from brain_edge.evaluation.cohort.sources import fetch_file, find_file
+from brain_edge.image.contrast import Finding
 from brain_edge.image.volume import Mask, Study, Volume
+from brain_edge.io.contrast import contrast_of_file
+from brain_edge.io.contrast_words import named
 from brain_edge.io.nifti import read_volume
+from brain_edge.spec.steps.moves import reorder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from brain_edge.deploy.fetch import Report
     from brain_edge.evaluation.cohort.manifest import CaseEntry, FileEntry
     from brain_edge.spec import ModelSpec
+    from brain_edge.spec import Sequence as SequenceSpec
 
 SUFFIX: Final = ".toml"
 FOLDER: Final = "calibration_data"
@@ -162,8 +169,29 @@ def resolve(case: Case) -> ResolvedCase:
     return ResolvedCase(inputs, find_file(reference, case.folder, case.cohort) if reference else None)
 
 
+def found_contrast(name: str, path: Path) -> Finding:
+    """The contrast of an image of a cohort: what its file and sidecar say, or else what its sequence is called."""
+    found, called = contrast_of_file(path), named(name)
+    if found.contrast is None and called is not None:
+        return Finding(called, (f"its sequence is called {name}",))
+    return found
+
+
+def sequences_for(names: Sequence[str], spec: ModelSpec) -> dict[str, SequenceSpec]:
+    """Which sequence of a model each image of a case stands for, by the name that the cohort gives the image.
+
+    A model of one channel takes a case of one image, whatever the image is called; any other model takes its
+    own sequences by name and leaves the rest of the case.
+    """
+    if len(spec.inputs) == len(names) == 1:
+        return {names[0]: spec.inputs[0]}
+    return {sequence.name: sequence for sequence in spec.inputs if sequence.name in names}
+
+
 def load_case(case: Case) -> tuple[Study, Mask | None]:
-    """Read the images of a case and its reference mask, which lies on the grid of the first image.
+    """Read the images of a case and its reference mask, on the grid of the first image.
+
+    A mask of its voxels in another order (fMRIPrep's, of a reoriented image) is put into their order.
 
     Raises:
         InputError: as in `resolve`; an image or the mask is refused, or the mask is on another grid.
@@ -173,23 +201,20 @@ def load_case(case: Case) -> tuple[Study, Mask | None]:
     if files.reference is None:
         return study, None
     mask = read_reference(files.reference, case.labels)
-    if not mask.geometry.same_grid(study.geometry):
+    moves = moves_onto(mask.geometry, study.geometry)
+    if moves is None:
         raise InputError(
-            f"{files.reference}: the reference mask lies on another grid ({_grid(mask)}) than "
-            f"{study.reference} of {case.title} ({_grid(study)}); resample it to that image first"
+            f"{files.reference}: the reference mask lies on another grid ({mask.geometry}) than "
+            f"{study.reference} of {case.title} ({study.geometry}); resample it to that image first"
         )
-    return study, mask
+    return study, Mask(np.asfortranarray(reorder(mask.labels[np.newaxis], moves)[0]), study.geometry)
 
 
 def study_for(study: Study, spec: ModelSpec) -> Study | Volume:
-    """What a model is given of a case.
-
-    A model of one channel takes a case of one image, whatever the image is called; any other model takes its
-    own sequences by name and leaves the rest of the case.
-    """
+    """What a model is given of a case: the images that `sequences_for` names."""
     if len(spec.inputs) == len(study.volumes) == 1:
         return study.volumes[study.reference]
-    names = [sequence.name for sequence in spec.inputs if sequence.name in study.volumes]
+    names = list(sequences_for(list(study.volumes), spec))
     if not names:
         return study
     reference = study.reference if study.reference in names else names[0]
@@ -200,10 +225,3 @@ def _shipped_folder() -> Path:
     package = Path(__file__).resolve().parents[2]
     inside = package / FOLDER
     return inside if inside.is_dir() else package.parent / FOLDER
-
-
-def _grid(image: Mask | Study) -> str:
-    geometry = image.geometry
-    sides = " x ".join(map(str, geometry.shape))
-    spacing = " x ".join(f"{side:.3g}" for side in geometry.spacing_mm)
-    return f"{sides} voxels of {spacing} mm, {geometry.orientation}"

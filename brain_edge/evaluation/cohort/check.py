@@ -9,18 +9,23 @@ import numpy as np
 
 from brain_edge.engine.assembly import assemble
 from brain_edge.errors import InputError
-from brain_edge.evaluation.cohort.cases import load_case, study_for
+from brain_edge.evaluation.cohort.cases import found_contrast, load_case, sequences_for, study_for
 from brain_edge.evaluation.cohort.manifest import person_key
+from brain_edge.evaluation.cohort.sources import find_file
 from brain_edge.image.identity import COPY_CORRELATION, image_sha256, likeness, thumbnail
+from brain_edge.spec.plausibility import check_contrast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from brain_edge.deploy.fetch import Report
     from brain_edge.evaluation.cohort.cases import Case, Cohort
+    from brain_edge.image.contrast import Finding
     from brain_edge.image.geometry import Shape, Vector
     from brain_edge.image.volume import FloatArray, Volume
     from brain_edge.spec import ModelSpec
+    from brain_edge.spec import Sequence as SequenceSpec
+    from brain_edge.spec.plausibility import Flag
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +55,7 @@ class CheckedCase:
         shape, spacing_mm: of the grid.
         labels: values of the reference mask after relabelling, without background; None without a mask.
         images: sequence name -> what its image is known by.
+        foreign: images that were found to have another contrast than the sequence of the model was made for.
     """
 
     case: Case
@@ -57,6 +63,12 @@ class CheckedCase:
     spacing_mm: Vector
     labels: tuple[int, ...] | None
     images: Mapping[str, SeenImage]
+    foreign: tuple[tuple[SequenceSpec, Finding], ...] = ()
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """On the images of another contrast."""
+        return tuple(flag for pair in self.foreign if (flag := check_contrast(*pair)) is not None)
 
     @property
     def hashes(self) -> frozenset[str]:
@@ -77,15 +89,17 @@ def check_case(case: Case, spec: ModelSpec | None = None) -> CheckedCase:
 
     Args:
         case: files, hashes, image contents and the grid of the mask are checked.
-        spec: the model that will run; its sequences, their overlap and its labels are checked too.
+        spec: the model that will run; its sequences, their overlap, contrasts and labels are checked too.
 
     Raises:
         InputError: the case cannot be used.
     """
     study, mask = load_case(case)
+    foreign: tuple[tuple[SequenceSpec, Finding], ...] = ()
     labels = None if mask is None else tuple(int(value) for value in np.unique(mask.labels) if value)
     if spec is not None:
         grid = assemble(study_for(study, spec), spec).geometry
+        foreign = tuple(_foreign(case, spec))
         if mask is not None and not mask.geometry.same_grid(grid):
             raise InputError(
                 f"{case.title}: the reference mask lies on the grid of {study.reference}, an image that "
@@ -99,13 +113,15 @@ def check_case(case: Case, spec: ModelSpec | None = None) -> CheckedCase:
                 "it out of the cohort"
             )
     images = {name: SeenImage.of(volume) for name, volume in study.volumes.items()}
-    return CheckedCase(case, study.geometry.shape, study.geometry.spacing_mm, labels, images)
+    return CheckedCase(case, study.geometry.shape, study.geometry.spacing_mm, labels, images, foreign)
 
 
-def check_cohort(cohort: Cohort, report: Report | None = None) -> tuple[CheckedCase | RefusedCase, ...]:
-    """Check every case of a cohort; a problem of one case does not hide those of the others."""
+def check_cohort(
+    cohort: Cohort, report: Report | None = None, spec: ModelSpec | None = None
+) -> tuple[CheckedCase | RefusedCase, ...]:
+    """Check every case of a cohort, for a model if there is one; no problem of a case hides those of the others."""
     seen: list[_Known] = []
-    return tuple(_checked(case, seen) for case in told("checking", cohort.cases(), report))
+    return tuple(_checked(case, spec, seen) for case in told("checking", cohort.cases(), report))
 
 
 def require_cases(cases: Sequence[Case], spec: ModelSpec, report: Report | None = None) -> tuple[CheckedCase, ...]:
@@ -126,6 +142,19 @@ def distinct_cases(cases: Iterable[CheckedCase]) -> tuple[CheckedCase, ...]:
     return tuple(first.values())
 
 
+def limits_of_contrast(cases: Sequence[CheckedCase], spec: ModelSpec) -> Iterator[str]:
+    """What figures on these cases do not say, because images have another contrast; under numbers, without names."""
+    numbers: dict[tuple[SequenceSpec, str], list[int]] = {}
+    for each in cases:
+        for sequence, found in each.foreign:
+            numbers.setdefault((sequence, str(found.contrast)), []).append(each.case.number)
+    for (sequence, contrast), those in numbers.items():
+        yield (
+            f"{spec.name} was made for {' or '.join(sequence.stated)} as {sequence.name}, but that of case(s) "
+            f"{', '.join(map(str, those))} is {contrast}: figures on them are not about images that it was made for."
+        )
+
+
 def told(doing: str, cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
     """The cases one after the other, each said (in a word: what is done with it) before its turn."""
     for position, case in enumerate(cases, start=1):
@@ -134,9 +163,9 @@ def told(doing: str, cases: Sequence[Case], report: Report | None) -> Iterator[C
         yield case
 
 
-def _checked(case: Case, seen: list[_Known]) -> CheckedCase | RefusedCase:
+def _checked(case: Case, spec: ModelSpec | None, seen: list[_Known]) -> CheckedCase | RefusedCase:
     try:
-        return _once(check_case(case), seen)
+        return _once(check_case(case, spec), seen)
     except InputError as error:
         return RefusedCase(case, str(error))
 
@@ -168,6 +197,13 @@ def _require_new(new: _Known, seen: Sequence[_Known]) -> None:
                 f"{COPY_CORRELATION:g}), stored, scaled or resampled in another way: remove one of them, give both the "
                 f"same subject if they are two images of one person, {remedy}"
             )
+
+
+def _foreign(case: Case, spec: ModelSpec) -> Iterator[tuple[SequenceSpec, Finding]]:
+    for name, sequence in sequences_for(list(case.inputs), spec).items():
+        found = found_contrast(name, find_file(case.inputs[name], case.folder, case.cohort))
+        if check_contrast(sequence, found) is not None:
+            yield sequence, found
 
 
 _Known: TypeAlias = tuple["Case", str, SeenImage]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.errors import InputError
-from brain_edge.evaluation.cohort.cases import Cohort
+from brain_edge.errors import InputError, UsageError
+from brain_edge.evaluation.cohort.cases import Cohort, found_contrast
 from brain_edge.evaluation.cohort.check import RefusedCase, check_cohort
 from brain_edge.evaluation.cohort.discover import find_images
 from brain_edge.evaluation.cohort.manifest import CaseEntry, CohortManifest, FileEntry, Split, parse_manifest
 from brain_edge.evaluation.cohort.toml import format_manifest
+from brain_edge.image.contrast import takes
 from brain_edge.machine.atomic import atomic_file, require_file_place
 from brain_edge.package.digest import sha256_of
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from brain_edge.deploy.fetch import Report
     from brain_edge.evaluation.cohort.discover import FoundImage
+    from brain_edge.image.contrast import Contrast
+    from brain_edge.spec import ModelSpec, Sequence
 
 MINIMUM_SUBJECTS: Final = len(Split)
 CALIBRATION_SHARE: Final = 0.2
@@ -51,6 +54,8 @@ class CohortPlan:
         mask_pattern: see `find_images`.
         seed: another seed, another split of the subjects.
         licence: of the images, for the reader of a report.
+        spec: the model that the cohort is for: images of the contrasts that it states are taken, and those of several
+            sequences get their names.
     """
 
     name: str
@@ -59,6 +64,22 @@ class CohortPlan:
     mask_pattern: str | None = None
     seed: int = 0
     licence: str = "not stated"
+    spec: ModelSpec | None = None
+
+    def for_model(self) -> CohortPlan:
+        """The same plan, with the sequences and grouping that the model needs, if there is one.
+
+        Raises:
+            UsageError: they were chosen, too.
+        """
+        if self.spec is None:
+            return self
+        if self.sequences:
+            raise UsageError(f"{self.spec.name} says which sequences are taken: leave out {', '.join(self.sequences)}")
+        if len(self.spec.inputs) == 1:
+            return self
+        names = tuple(sequence.name for sequence in self.spec.inputs)
+        return replace(self, sequences=names, grouping=Grouping.VISIT)
 
 
 def create_cohort(folder: Path, output: Path, plan: CohortPlan, report: Report | None = None) -> Cohort:
@@ -71,12 +92,17 @@ def create_cohort(folder: Path, output: Path, plan: CohortPlan, report: Report |
         report: told before each case is checked.
 
     Raises:
-        InputError: too few subjects, or images or masks that cannot be used; nothing is written.
-        UsageError: `output` is there and no file.
+        InputError: too few subjects, no image that the model takes, or images or masks that cannot be used; nothing is
+            written.
+        UsageError: `output` is there and no file, or sequences were chosen beside a model.
         OutputError: the manifest cannot be written.
     """
     require_file_place(output)
-    found = _wanted(find_images(folder, plan.mask_pattern), plan, folder)
+    plan = plan.for_model()
+    found = find_images(folder, plan.mask_pattern)
+    if plan.spec is not None:
+        found = _for_model(found, plan.spec, folder, report)
+    found = _wanted(found, plan, folder)
     splits = assign_splits(_subjects(found), plan.seed, folder)
     sources = _sources(found, folder, output)
     entries = [_entry(images, splits, sources) for images in _grouped(found, plan)]
@@ -129,6 +155,35 @@ def _draw(seed: int, subject: str) -> str:
     return hashlib.sha256(f"{seed}:{subject}".encode()).hexdigest()
 
 
+def _for_model(
+    found: Iterable[FoundImage], spec: ModelSpec, folder: Path, report: Report | None
+) -> tuple[FoundImage, ...]:
+    """The images that a model takes, by contrast (by name where it states none), called as its sequences are.
+
+    Those of its only sequence keep the name by which the folder tells them apart.
+    """
+    taken = []
+    for image in found:
+        contrast = found_contrast(image.sequence, image.path).contrast
+        name = next((each.name for each in spec.inputs if _is_for(image, contrast, each, spec)), None)
+        if name is not None:
+            taken.append(image if len(spec.inputs) == 1 else replace(image, sequence=name))
+        elif report is not None:
+            report(f"left out, {contrast or 'of unknown contrast'}: {image.path}")
+    if not taken:
+        wanted = ", ".join(map(str, spec.inputs))
+        raise InputError(
+            f"{folder}: expected images that {spec.name} takes, {wanted}, found none; choose another model"
+        )
+    return tuple(taken)
+
+
+def _is_for(image: FoundImage, contrast: Contrast | None, sequence: Sequence, spec: ModelSpec) -> bool:
+    if sequence.stated:
+        return takes(sequence.stated, contrast)
+    return image.sequence == sequence.name or len(spec.inputs) == 1
+
+
 def _wanted(found: Iterable[FoundImage], plan: CohortPlan, folder: Path) -> tuple[FoundImage, ...]:
     images = tuple(found)
     if not plan.sequences:
@@ -138,7 +193,8 @@ def _wanted(found: Iterable[FoundImage], plan: CohortPlan, folder: Path) -> tupl
             )
         return images
     there = sorted({image.sequence for image in images})
-    absent = [name for name in plan.sequences if name not in there]
+    optional = plan.spec.optional if plan.spec else ()
+    absent = [name for name in plan.sequences if name not in there and name not in optional]
     if absent:
         raise InputError(f"{folder}: there is no sequence {absent[0]}; found {', '.join(there)}")
     return tuple(image for image in images if image.sequence in plan.sequences)
@@ -159,16 +215,17 @@ def _grouped(found: Iterable[FoundImage], plan: CohortPlan) -> tuple[tuple[Found
         groups[(image.subject, image.visit, *own)].append(image)
     if plan.grouping is Grouping.IMAGE:
         return tuple(map(tuple, groups.values()))
-    return tuple(_complete(images, plan.sequences) for images in groups.values())
+    return tuple(_complete(images, plan) for images in groups.values())
 
 
-def _complete(images: list[FoundImage], sequences: tuple[str, ...]) -> tuple[FoundImage, ...]:
+def _complete(images: list[FoundImage], plan: CohortPlan) -> tuple[FoundImage, ...]:
     have = [image.sequence for image in images]
-    for name in sequences:
-        if have.count(name) != 1:
+    optional = plan.spec.optional if plan.spec else ()
+    for name in plan.sequences:
+        if have.count(name) > 1 or (name not in have and name not in optional):
             where = f"{images[0].subject} {images[0].visit}".strip()
             raise InputError(f"{where}: expected one {name} per visit, found {have.count(name)} (of {', '.join(have)})")
-    return tuple(sorted(images, key=lambda image: sequences.index(image.sequence)))
+    return tuple(sorted(images, key=lambda image: plan.sequences.index(image.sequence)))
 
 
 def _sources(found: Iterable[FoundImage], folder: Path, output: Path) -> dict[Path, str]:
@@ -181,6 +238,11 @@ def _sources(found: Iterable[FoundImage], folder: Path, output: Path) -> dict[Pa
 
 def _entry(images: tuple[FoundImage, ...], splits: Mapping[str, Split], sources: Mapping[Path, str]) -> CaseEntry:
     first = images[0]
+    if other := next((image for image in images if image.mask and first.mask is None), None):
+        raise InputError(
+            f"{other.mask}: this mask lies on the grid of {other.sequence}, and a case has the grid of "
+            f"{first.sequence}; name {other.sequence} first, or resample the mask"
+        )
     return CaseEntry(
         subject=first.subject,
         visit=first.visit,

@@ -8,21 +8,28 @@ names. In a plain folder the first level is the subject and a file is called `VI
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from brain_edge.errors import InputError
-from brain_edge.io.nifti import read_geometry
-from brain_edge.machine.paths import may_be_file
+from brain_edge.evaluation.cohort.reference import moves_onto
+from brain_edge.io.inputs import IMAGE_SUFFIXES, folders_in, image_name, is_image_name
+from brain_edge.io.nifti import read_geometry, read_numbers
+from brain_edge.machine.paths import files_below, may_be_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mgz")
-PLAIN_MASKS: Final = "{image}_brainmask"
-BIDS_MASKS: Final = "{image}_desc-brain_mask"
-"""BIDS derivatives, "Masks": the entities of the image, then `desc-brain_mask` in place of its suffix."""
+HD_BET: Final = "{image}_bet"
+MASKS: Final = ("{image}_brainmask", "{image}_mask", f"{HD_BET}_mask", HD_BET)
+"""As people (and fMRIPrep before 1.2), `brain-edge run` and HD-BET name them, `{image}` being the name of the image.
+
+HD-BET's second version calls the mask what its first one called the image without skull.
+"""
 
 BIDS_DESCRIPTION: Final = "dataset_description.json"
 BIDS_SUFFIXES: Final = frozenset({"T1w", "T2w", "T2starw", "PDw", "FLAIR"})
@@ -55,18 +62,17 @@ def find_images(folder: Path, mask_pattern: str | None = None) -> tuple[FoundIma
     Args:
         folder: a BIDS dataset or a plain folder.
         mask_pattern: file name of a mask without its suffix, `{image}` standing for the name of the image (in
-            BIDS: for its entities); without `{image}`, the name of one mask per folder. By default
-            `PLAIN_MASKS` or `BIDS_MASKS`.
+            BIDS: or for its entities); without `{image}`, the name of one mask per folder. By default `MASKS`, and in
+            BIDS the brain masks of derivatives, as fMRIPrep and `brain-edge bids` name them.
 
     Raises:
-        InputError: no such folder, no images, an image without a subject, a mask without an image, or no mask
-            although a pattern was given.
+        InputError: no such folder, no images, an image without a subject, a mask without an image or on the grid of
+            none, two masks of one image, or no mask although a pattern was given.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of images, there is none")
-    is_bids = (folder / BIDS_DESCRIPTION).is_file()
-    find = _find_bids if is_bids else _find_plain
-    found = find(folder, mask_pattern or (BIDS_MASKS if is_bids else PLAIN_MASKS))
+    find = _find_bids if (folder / BIDS_DESCRIPTION).is_file() else _find_plain
+    found = find(folder, mask_pattern)
     if not found:
         raise InputError(f"{folder}: expected images ({', '.join(IMAGE_SUFFIXES)}) below it, found none")
     if mask_pattern is not None and all(image.mask is None for image in found):
@@ -74,29 +80,26 @@ def find_images(folder: Path, mask_pattern: str | None = None) -> tuple[FoundIma
     return found
 
 
-def image_stem(path: Path) -> str:
-    """The name of an image file without its suffix."""
-    return next(path.name.removesuffix(suffix) for suffix in IMAGE_SUFFIXES if path.name.endswith(suffix))
-
-
 def _files(folder: Path) -> Iterator[Path]:
-    # the first level by itself, because rglob does not enter a subject's folder that is a symbolic link
-    for path in sorted({*folder.glob("*"), *folder.glob("*/**/*")}):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.name.endswith(IMAGE_SUFFIXES) and may_be_file(path) and not hidden:
+    """Image files by their names, without hidden ones; a subject that links to another's folder is not passed over."""
+    below = (path for subject in folders_in(folder) for path in files_below(subject))
+    for path in sorted((*filter(may_be_file, folder.iterdir()), *below)):
+        if is_image_name(path.name) and not any(part.startswith(".") for part in path.relative_to(folder).parts):
             yield path
 
 
-def _find_plain(folder: Path, pattern: str) -> tuple[FoundImage, ...]:
-    as_mask = re.compile(re.escape(pattern).replace(re.escape("{image}"), "(.+)"))
+def _find_plain(folder: Path, pattern: str | None) -> tuple[FoundImage, ...]:
+    patterns = MASKS if pattern is None else (pattern,)
+    as_mask = re.compile("|".join(re.escape(one).replace(re.escape("{image}"), "(.+)") for one in patterns))
     files = tuple(_files(folder))
-    masks = {path.with_name(image_stem(path)): path for path in files if as_mask.fullmatch(image_stem(path))}
-    images = [path for path in files if path not in masks.values()]
-    owned = {path: path.with_name(pattern.replace("{image}", image_stem(path))) for path in images}
-    orphans = sorted(set(masks) - set(owned.values()))
-    if orphans:
-        raise InputError(f"{masks[orphans[0]]}: this mask belongs to no image; remove it or add its image")
-    return tuple(_plain_image(path, folder, masks.get(owned[path])) for path in images)
+    masks = [path for path in files if as_mask.fullmatch(image_name(path))]
+    images = [path for path in files if path not in masks]
+    wanted = {path: [str(path.with_name(name)) for name in _filled(patterns, image_name(path))] for path in images}
+    by_name = _by_name((str(path.with_name(image_name(path))), path) for path in masks)
+    if orphans := sorted(by_name.keys() - {name for names in wanted.values() for name in names}):
+        raise InputError(f"{by_name[orphans[0]][0]}: this mask belongs to no image; remove it or add its image")
+    owned = _owned(wanted, by_name)
+    return tuple(_plain_image(path, folder, owned.get(path)) for path in images)
 
 
 def _plain_image(path: Path, folder: Path, mask: Path | None) -> FoundImage:
@@ -106,49 +109,95 @@ def _plain_image(path: Path, folder: Path, mask: Path | None) -> FoundImage:
             f"{path}: this image has no subject; put the images of each subject into a folder of its own, "
             "since splits must not share a person"
         )
-    stem = image_stem(path).removeprefix(f"{subject}_")
+    stem = image_name(path).removeprefix(f"{subject}_")
     prefix, _, sequence = stem.rpartition("_")
     visit = "/".join(part for part in (*levels, prefix) if part)
     return FoundImage(path, subject, visit, _as_name(sequence), mask)
 
 
-def _find_bids(folder: Path, pattern: str) -> tuple[FoundImage, ...]:
+def _find_bids(folder: Path, pattern: str | None) -> tuple[FoundImage, ...]:
     files = tuple(_files(folder))
-    raw = {path: pattern.replace("{image}", _entities(path)) for path in files if _is_raw_bids(path, folder)}
-    masks = _only_masks(set(raw.values()), (path for path in files if path not in raw))
-    return tuple(_bids_image(path, masks.get(mask)) for path, mask in raw.items())
+    images = [path for path in files if _is_raw_bids(path, folder)]
+    wanted = {path: _bids_masks(path, pattern) for path in images}
+    owned = _owned(wanted, _by_name((image_name(path), path) for path in files if path not in wanted))
+    return tuple(_bids_image(path, owned.get(path)) for path in images)
+
+
+def _bids_masks(path: Path, pattern: str | None) -> list[str]:
+    """What the mask of an image can be called; `space-orig` is that of the image itself, and stands before `chunk-`."""
+    entities, _, suffix = image_name(path).rpartition("_")
+    if pattern is not None:
+        return [*_filled((pattern,), entities), *_filled((pattern,), image_name(path))]
+    orig = re.sub(r"(_chunk-[^_]+)?$", r"_space-orig\1", entities, count=1)
+    described = [f"{start}_desc-brain{kind}_mask" for start in (entities, orig) for kind in ("", suffix)]
+    return [*described, *_filled(MASKS, image_name(path))]
 
 
 def _is_raw_bids(path: Path, folder: Path) -> bool:
     in_subject = path.relative_to(folder).parts[0].startswith("sub-")
-    return in_subject and path.parent.name == "anat" and image_stem(path).rpartition("_")[2] in BIDS_SUFFIXES
+    return in_subject and path.parent.name == "anat" and image_name(path).rpartition("_")[2] in BIDS_SUFFIXES
 
 
 def _bids_image(path: Path, mask: Path | None) -> FoundImage:
-    subject, *entities = _entities(path).split("_")
-    suffix = image_stem(path).rpartition("_")[2]
+    *chain, suffix = image_name(path).split("_")
+    subject, *entities = chain
     visit = "_".join(entity for entity in entities if entity.startswith(_BIDS_VISIT))
     kind = [entity for entity in entities if not entity.startswith(_BIDS_VISIT)]
-    # T1w and FLAIR of one visit share the name of a mask, which belongs to those images whose grid it is on
-    fits = mask is not None and read_geometry(mask).same_grid(read_geometry(path))
-    return FoundImage(path, subject, visit, _as_name("_".join((*kind, suffix))), mask if fits else None)
+    return FoundImage(path, subject, visit, _as_name("_".join((*kind, suffix))), mask)
 
 
-def _only_masks(wanted: set[str], candidates: Iterable[Path]) -> dict[str, Path]:
-    """The files with the wanted names (without suffix), wherever they are in the data set."""
-    masks: dict[str, Path] = {}
-    for path in candidates:
-        stem = image_stem(path)
-        if stem in wanted and stem in masks:
-            raise InputError(f"{path}: {masks[stem]} is a mask of the same image; keep one of them")
-        if stem in wanted:
-            masks[stem] = path
+def _owned(wanted: Mapping[Path, list[str]], by_name: Mapping[str, list[Path]]) -> dict[Path, Path]:
+    """The mask of each image among those of its names: the one on its grid, in whatever order its voxels lie.
+
+    T1w and FLAIR of one visit share the name of a mask, which belongs to those images whose grid it is on.
+
+    Raises:
+        InputError: a mask is on the grid of no image that it is named after, or an image has two.
+    """
+    owned: dict[Path, Path] = {}
+    strange: dict[Path, Path] = {}
+    for image, names in wanted.items():
+        there = [mask for name in dict.fromkeys(names) for mask in by_name.get(name, ())]
+        grid = read_geometry(image) if there else None
+        for mask in _without_stripped(there):
+            if grid is None or moves_onto(read_geometry(mask), grid) is None:
+                strange.setdefault(mask, image)
+            elif image in owned:
+                raise InputError(f"{mask}: {owned[image]} is a mask of the same image; keep one of them")
+            else:
+                owned[image] = mask
+    for mask in sorted(strange.keys() - set(owned.values())):
+        raise InputError(
+            f"{mask}: this mask lies on another grid ({read_geometry(mask)}) than its image {strange[mask]} "
+            f"({read_geometry(strange[mask])}); resample it to that image first"
+        )
+    return owned
+
+
+def _without_stripped(masks: list[Path]) -> list[Path]:
+    """Without the image that HD-BET's first version leaves beside its mask, under the name of the second's mask."""
+    ending = HD_BET.removeprefix("{image}")
+    named = [mask for mask in masks if image_name(mask).endswith(ending)]
+    if any(image_name(mask).endswith(f"{ending}_mask") for mask in masks):
+        return [mask for mask in masks if mask not in named]
+    for mask in named:
+        if np.unique(read_numbers(mask)[0]).size > 2:
+            raise InputError(
+                f"{mask}: expected a mask of HD-BET, with two values, got an image; remove it, or add its mask "
+                f"{image_name(mask)}_mask"
+            )
     return masks
 
 
-def _entities(path: Path) -> str:
-    """`sub-01_ses-2` of `sub-01_ses-2_T1w.nii.gz`."""
-    return image_stem(path).rpartition("_")[0]
+def _filled(patterns: Iterable[str], name: str) -> list[str]:
+    return [pattern.replace("{image}", name) for pattern in patterns]
+
+
+def _by_name(pairs: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
+    found: defaultdict[str, list[Path]] = defaultdict(list)
+    for name, path in pairs:
+        found[name].append(path)
+    return found
 
 
 def _as_name(text: str) -> str:

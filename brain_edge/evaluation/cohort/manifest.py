@@ -135,10 +135,10 @@ def parse_manifest(text: str, where: str) -> CohortManifest:
     """A manifest from the text of a TOML file; errors as in `read_manifest`, which name `where`."""
     try:
         manifest = msgspec.convert(tomllib.loads(text), CohortManifest)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{where}: expected a cohort manifest in TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise InputError(f"{where}: not a cohort manifest that this version reads: {error}") from error
+    except (ValueError, RecursionError) as error:  # also of a number of 5000 digits, or brackets within brackets
+        raise InputError(f"{where}: expected a cohort manifest in TOML: {error}") from error
     for problem in _problems(manifest):
         raise InputError(f"{where}: {problem}")
     return manifest

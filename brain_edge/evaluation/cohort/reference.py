@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from brain_edge.errors import InputError
+from brain_edge.image.geometry import axis_moves
 from brain_edge.image.volume import Mask
 from brain_edge.io.nifti import read_numbers
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from brain_edge.image.geometry import AxisMoves, Geometry
     from brain_edge.image.volume import LabelArray
 
 Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
@@ -36,6 +38,12 @@ def read_reference(path: Path, labels: Mapping[int, int]) -> Mask:
     """
     values, geometry = read_numbers(path)
     return Mask(_relabelled(values, labels, path), geometry)
+
+
+def moves_onto(geometry: Geometry, target: Geometry) -> AxisMoves | None:
+    """The moves of axes after which a grid is another one, voxel by voxel; None where there are none."""
+    moves = axis_moves(geometry.orientation, target.orientation)
+    return moves if geometry.reoriented(moves).same_grid(target) else None
 
 
 def _relabelled(values: Array, labels: Mapping[int, int], path: Path) -> LabelArray:

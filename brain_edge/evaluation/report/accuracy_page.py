@@ -9,10 +9,9 @@ import base64
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from brain_edge.evaluation.evidence import Basis
+from brain_edge.evaluation.evidence import Basis, Change
 from brain_edge.evaluation.report.scatter import Point, scatter_svg
 from brain_edge.machine.atomic import atomic_file
-from brain_edge.package.manifest import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -96,6 +95,7 @@ def _verdict(report: AccuracyReport) -> Iterator[str]:
         yield f"<p>{escape(report.smallest_budget)}</p>"
     yield f"<p>{escape(evidence.statement)}.</p><p>{escape(evidence.next_patient)}</p>"
     yield f"<p>Judged on the {escape(report.judged_on)} split; basis: {evidence.basis}.</p>"
+    yield f"<p>Limits and exclusions: {escape(evidence.bounds)}.</p>"
     yield _table(("what", "measured", "limit"), _limit_rows(evidence))
 
 
@@ -169,14 +169,17 @@ def _worst_cases(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterat
 
 def _isas(evidence: Evidence) -> str:
     return _table(
-        ("instructions", "verified", "met", "worst mean drop", "worst mean disagreement", "INT8", "kernels", "remark"),
+        (
+            *("instructions", "verified", "met", "worst mean drop", "worst mean disagreement", "INT8", "kernels"),
+            *("what ran how", "in float there", "remark"),
+        ),
         (
             (
                 *(isa.isa, _yes(isa.verified), _yes(isa.met) if isa.verified else "-"),
                 *(_dice(isa.worst_mean_drop), _dice(isa.worst_mean_disagreement)),
                 "-" if isa.int8_share is None else f"{isa.int8_share:.1%}",
                 ", ".join(f"{kernel} {share:.1%}" for kernel, share in isa.kernels.items()),
-                isa.reason,
+                *(isa.ran, ", ".join(f"{each.graph}: {each.layer}" for each in isa.float_layers), isa.reason),
             )
             for isa in evidence.isas
         ),

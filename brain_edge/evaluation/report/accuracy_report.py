@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from brain_edge.evaluation.evidence import Evidence
 from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.json import decode_json
 from brain_edge.package.digest import Sha256
 from brain_edge.spec import Label, Value
 
@@ -104,4 +105,4 @@ def write_report(report: AccuracyReport, folder: Path) -> Path:
 
 def read_report(path: Path) -> AccuracyReport:
     """Read a report back."""
-    return msgspec.json.decode(path.read_bytes(), type=AccuracyReport)
+    return decode_json(path.read_bytes(), AccuracyReport)

@@ -11,10 +11,8 @@ from brain_edge.io.dicom.secondary_capture import write_picture as write_picture
 from brain_edge.io.dicom.seg import SegEncoding as SegEncoding
 from brain_edge.io.dicom.seg import SegOptions as SegOptions
 from brain_edge.io.dicom.seg import write_seg as write_seg
-from brain_edge.io.dicom.sequence_type import SequenceType as SequenceType
 from brain_edge.io.dicom.series import SeriesInfo as SeriesInfo
 from brain_edge.io.dicom.series import SeriesKind as SeriesKind
 from brain_edge.io.dicom.series import choose_series as choose_series
 from brain_edge.io.dicom.series import list_series as list_series
-from brain_edge.io.dicom.series import require_one_frame_of_reference as require_one_frame_of_reference
-from brain_edge.io.dicom.series import require_one_study as require_one_study
+from brain_edge.io.dicom.series import require_one_visit as require_one_visit

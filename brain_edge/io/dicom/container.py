@@ -8,16 +8,17 @@ files after patients.
 from __future__ import annotations
 
 import io
-import os
+import re
 import zipfile
 import zlib
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from brain_edge.errors import InputError
-from brain_edge.machine.paths import may_be_file
+from brain_edge.machine.paths import files_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,12 @@ MAXIMUM_MEMBER_BYTES: Final = 2 * 2**30
 """A larger member of a zip is refused before it is read: the largest enhanced series have about 1 GiB."""
 
 _DICOM_SUFFIXES: Final = (".dcm", ".ima", ".dicom")
+_HEAD_BYTES: Final = 132
+_MAGIC: Final = b"DICM"
+_BARE: Final = re.compile(
+    rb"[\x02\x08]\0[\0-\x18]\0(?:[A-Z]{2}|.[\0-\x03]\0\0)|\0[\x02\x08]\0[\0-\x18](?:[A-Z]{2}|\0\0[\0-\x03].)", re.DOTALL
+)
+"""A data set without preamble, as ACR-NEMA and some archives store it: it begins low in the group 0002 or 0008."""
 
 
 @dataclass(frozen=True)
@@ -66,22 +73,22 @@ class Container:
         try:
             if self._archive is None:
                 with self._path(part).open("rb") as stream:
-                    yield stream
+                    yield _with_preamble(stream)
             else:
-                yield io.BytesIO(self._member(self._archive, part))
+                yield _with_preamble(io.BytesIO(self._member(self._archive, part)))
         except OSError as error:
             raise InputError(
                 f"{self.root}: {part.place} could not be read: {error.strerror}; fetch or copy it again"
             ) from error
 
     def is_dicom(self, part: DicomPart) -> bool:
-        """True where a part begins as a DICOM file does (PS3.10 section 7.1)."""
+        """True where a part begins as a DICOM file does (PS3.10 section 7.1), or as one without preamble."""
         if self._archive is None:
             # a link that leads nowhere: reading it will say so
-            return _has_preamble(path) if (path := self._path(part)).exists() else part.looks_like_dicom
+            return _is_dicom(path) if (path := self._path(part)).exists() else part.looks_like_dicom
         try:
             with self._archive.open(part.name) as stream:
-                return stream.read(132)[128:] == b"DICM"
+                return _begins_as_dicom(stream.read(_HEAD_BYTES))
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
             return part.looks_like_dicom  # damaged or encrypted: reading it will say so
 
@@ -114,10 +121,10 @@ def open_container(root: Path | str) -> Iterator[Container]:
     with ExitStack() as stack:
         archive = None
         if root.is_dir():
-            names = sorted(_files_below(root))
+            names = sorted(str(path.relative_to(root)) for path in islice(files_below(root), MAXIMUM_FILES + 1))
         elif not root.is_file():
             raise InputError(f"{root}: expected a folder, a DICOM file or a zip; there is no such file")
-        elif zipfile.is_zipfile(root) and not _has_preamble(root):
+        elif zipfile.is_zipfile(root) and not _is_dicom(root):
             try:
                 archive = stack.enter_context(zipfile.ZipFile(root))
             except (zipfile.BadZipFile, OSError) as error:
@@ -128,7 +135,7 @@ def open_container(root: Path | str) -> Iterator[Container]:
         else:
             names = [""]
         if len(names) > MAXIMUM_FILES:
-            raise InputError(f"{root}: {len(names)} files are more than one study; give the folder of one study")
+            raise InputError(f"{root}: more than {MAXIMUM_FILES} files are no study; give the folder of one study")
         parts = [DicomPart(name, f"file {k} of {len(names)} in name order") for k, name in enumerate(names, start=1)]
         yield Container(root, (DicomPart("", "the file"),) if names == [""] else tuple(parts), archive)
 
@@ -143,22 +150,23 @@ def holds_dicom(path: Path | str) -> bool:
         return any(container.is_dicom(part) for part in container.parts)
 
 
-def _files_below(root: Path) -> Iterator[str]:
-    """Files, also those that cannot be read: passed over, they would be slices that are missing. A pipe would wait."""
-
-    def refuse(error: OSError) -> None:
-        raise InputError(
-            f"{root}: a folder in it could not be read: {error.strerror}; make it readable, or give a copy"
-        ) from error
-
-    for folder, _, names in os.walk(root, onerror=refuse):
-        for name in names:
-            path = Path(folder, name)
-            if may_be_file(path):
-                yield str(path.relative_to(root))
-
-
-def _has_preamble(path: Path) -> bool:
+def _is_dicom(path: Path) -> bool:
     """True for a DICOM file, which may hold a zip at its end and is still no zip."""
     with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+        return _begins_as_dicom(stream.read(_HEAD_BYTES))
+
+
+def _begins_as_dicom(head: bytes) -> bool:
+    return head[128:] == _MAGIC or _BARE.match(head) is not None
+
+
+def _with_preamble(stream: BinaryIO) -> BinaryIO:
+    """The stream; of a data set without preamble a copy with what it lacks, its transfer syntax read off its bytes."""
+    head = stream.read(_HEAD_BYTES)
+    stream.seek(0)
+    if head[128:] == _MAGIC or not _BARE.match(head):
+        return stream
+    is_big = head[0] == 0
+    syntax = b"1.2.840.10008.1.2" + (b".2" if is_big else b".1\0" if head[4:6].isalpha() else b"\0")
+    meta = b"" if 2 in head[:2] else b"\x02\0\x10\0UI" + len(syntax).to_bytes(2, "little") + syntax
+    return io.BytesIO(bytes(128) + _MAGIC + meta + stream.read())

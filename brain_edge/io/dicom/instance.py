@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from brain_edge.errors import InputError
+from brain_edge.io.contrast import Protocol
 from brain_edge.io.dicom.library import discreet, import_pydicom
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ TAGS: Final = (
     *("ContrastBolusAgent", "ContrastBolusAgentSequence", "ScanningSequence", "SequenceVariant", "ScanOptions"),
     *("MRAcquisitionType", "SequenceName", "AngioFlag", "RepetitionTime", "EchoTime", "InversionTime"),
     *("EchoTrainLength", "FlipAngle", "ProtocolName", "TriggerTime", "DiffusionBValue", "PulseSequenceName"),
-    *("EchoPulseSequence", "InversionRecovery", "SpacingBetweenSlices"),
+    *("EchoPulseSequence", "InversionRecovery", "SliceThickness", "SpacingBetweenSlices"),
     *("StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber", "InstanceNumber"),
     *("ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "TemporalPositionIdentifier"),
     *("ImagesInAcquisition", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns"),
@@ -47,6 +48,7 @@ class DicomFrame:
         instance_number: of the file; None where it is not given.
         position_mm, orientation: LPS, as DICOM has them; None where missing or not numbers.
         spacing_mm: between rows, between columns.
+        thickness_mm: of the slice as the header has it, whatever that is; None where it is no number.
         rows, columns: size.
         slope, intercept: rescale to the units of the series.
         echo_time_ms, b_value, temporal, acquisition, image_type: what distinguishes frames at one place.
@@ -59,6 +61,7 @@ class DicomFrame:
     position_mm: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
     spacing_mm: tuple[float, ...] | None
+    thickness_mm: float | None
     rows: int
     columns: int
     slope: float
@@ -68,27 +71,6 @@ class DicomFrame:
     temporal: tuple[float | None, ...]
     acquisition: int | None
     image_type: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """How the images were acquired, as far as the header tells: the evidence for the sequence type.
-
-    Times in ms, flip angle in degrees; None where the header does not say.
-    """
-
-    scanning_sequence: frozenset[str] = frozenset()
-    variant: frozenset[str] = frozenset()
-    contrast: str = ""
-    image_type: tuple[str, ...] = ()
-    repetition_time_ms: float | None = None
-    echo_time_ms: float | None = None
-    inversion_time_ms: float | None = None
-    flip_angle_deg: float | None = None
-    b_value: float | None = None
-    is_angiography: bool = False
-    contrast_agent: bool = False
-    words: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +187,7 @@ def _classic(dataset: Any) -> dict[str, Any]:
         "position_mm": _numbers(dataset, "ImagePositionPatient", 3),
         "orientation": _numbers(dataset, "ImageOrientationPatient", 6),
         "spacing_mm": _numbers(dataset, "PixelSpacing", 2),
+        "thickness_mm": _number(dataset, "SliceThickness"),
         "slope": _number(dataset, "RescaleSlope", 1.0),
         "intercept": _number(dataset, "RescaleIntercept", 0.0),
         "echo_time_ms": _number(dataset, "EchoTime"),
@@ -218,10 +201,12 @@ def _enhanced(groups: tuple[Any, ...]) -> dict[str, Any]:
     """The same from functional groups (PS3.3 C.7.6.16): the frame's own come before the shared ones."""
     values = _macro(groups, "PixelValueTransformationSequence")
     content = _macro(groups, "FrameContentSequence")
+    measures = _macro(groups, "PixelMeasuresSequence")
     return {
         "position_mm": _numbers(_macro(groups, "PlanePositionSequence"), "ImagePositionPatient", 3),
         "orientation": _numbers(_macro(groups, "PlaneOrientationSequence"), "ImageOrientationPatient", 6),
-        "spacing_mm": _numbers(_macro(groups, "PixelMeasuresSequence"), "PixelSpacing", 2),
+        "spacing_mm": _numbers(measures, "PixelSpacing", 2),
+        "thickness_mm": _number(measures, "SliceThickness"),
         "slope": _number(values, "RescaleSlope", 1.0),
         "intercept": _number(values, "RescaleIntercept", 0.0),
         "echo_time_ms": _number(_macro(groups, "MREchoSequence"), "EffectiveEchoTime"),
@@ -253,7 +238,7 @@ def _protocol(dataset: Any, shared: Any) -> Protocol:
         b_value=_number(dataset, "DiffusionBValue"),
         is_angiography=_text(dataset, "AngioFlag") == "Y",
         contrast_agent=bool(_text(dataset, "ContrastBolusAgent") or dataset.get("ContrastBolusAgentSequence")),
-        words=" ".join(_printable(_text(dataset, keyword)) for keyword in named).lower(),
+        words="\n".join(_printable(_text(dataset, keyword)) for keyword in named),
     )
 
 

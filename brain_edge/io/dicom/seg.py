@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from brain_edge.engine.segmenter import Segmentation
     from brain_edge.image.volume import FloatArray, LabelArray, Volume
     from brain_edge.io.dicom.algorithm import Algorithm, Segment
+    from brain_edge.io.dicom.instance import DicomFrame
     from brain_edge.spec import Code
     from brain_edge.spec.plausibility import Flag
 
@@ -66,8 +67,8 @@ def write_seg(
 ) -> None:
     """Write a segmentation beside the series that it was made from, atomically.
 
-    Every frame has the position, orientation, spacing, size and frame of reference of its source frame, and
-    refers to it; there is no resampling and no reordering of voxels.
+    Every frame has the position, orientation, pixel spacing, size and frame of reference of its source frame, and
+    refers to it; there is no resampling and no reordering of voxels. The slice distance is the measured one.
 
     Args:
         segmentation: mask (and probabilities, for FRACTIONAL) on the grid of `volume`; flags go into descriptions.
@@ -91,6 +92,7 @@ def write_seg(
         # for each frame in the order of the source's files and frames: which slice (K) it is
         frames = [k for ks in source.parts().values() for k in sorted(ks, key=lambda k: source.frames[k].number)]
         pixels = _pixels(segmentation, algorithm, options.encoding)[frames]
+        _state_measures(headers, source.frames, volume.geometry.spacing_mm[2])
         dataset = hd.seg.Segmentation(
             source_images=headers,
             pixel_array=pixels,
@@ -105,6 +107,27 @@ def write_seg(
         )
         dataset.ContentCreatorName = None  # type 2: there is no human creator
     save(dataset, path)
+
+
+def _state_measures(headers: list[Any], frames: tuple[DicomFrame, ...], distance_mm: float) -> None:
+    """Write into the headers, from which highdicom copies, what was measured between the slices' positions.
+
+    The attributes are missing, empty, the gap or rubbish in series that are otherwise sound, and highdicom, dcmqi and
+    viewers place a SEG's frames by them. highdicom takes them, and the orientation, from where all frames share them.
+    """
+    stated = {frame.thickness_mm for frame in frames}
+    thickness_mm = stated.pop() if len(stated) == 1 else None
+    measures = import_highdicom().PixelMeasuresSequence(
+        frames[0].spacing_mm, thickness_mm if thickness_mm and thickness_mm > 0 else distance_mm, distance_mm
+    )
+    for header in headers:
+        if groups := header.get("PerFrameFunctionalGroupsSequence"):
+            shared = (header.get("SharedFunctionalGroupsSequence") or [type(header)()])[0]
+            shared.setdefault("PlaneOrientationSequence", groups[frames[0].number].get("PlaneOrientationSequence"))
+            shared.PixelMeasuresSequence, header.SharedFunctionalGroupsSequence = measures, [shared]
+        else:
+            header.update(measures[0])
+            header.ImageOrientationPatient = headers[0].ImageOrientationPatient
 
 
 def _pixels(segmentation: Segmentation, algorithm: Algorithm, encoding: SegEncoding) -> Any:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.errors import GeometryError, InputError
+from brain_edge.image.contrast import Contrast, Finding, takes
+from brain_edge.io.contrast import classify
+from brain_edge.io.contrast_words import says_localiser
 from brain_edge.io.dicom.container import open_container
 from brain_edge.io.dicom.instance import read_instances
-from brain_edge.io.dicom.sequence_type import Finding, SequenceType, classify, sequence_type_of
 from brain_edge.io.dicom.stack import stack_frames
 from brain_edge.io.dicom.transfer import transfer_problem
 
@@ -26,8 +28,6 @@ MR_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR: Final = "1.2.840.10008.5.1.4.1.1.4.1"
 LEGACY_ENHANCED_MR: Final = "1.2.840.10008.5.1.4.1.1.4.4"
 MR_CLASSES: Final = (MR_IMAGE, ENHANCED_MR, LEGACY_ENHANCED_MR)
-
-_LOCALISER_WORDS: Final = frozenset({"localizer", "localiser", "scout", "survey", "loc", "aahead", "3pl", "smartbrain"})
 
 
 class SeriesKind(StrEnum):
@@ -56,7 +56,7 @@ class SeriesInfo:
         modality: such as MR.
         description: free text of the header, without control characters; shown in a listing, never in a message.
         kind: what it is.
-        finding: sequence type and evidence.
+        finding: contrast and evidence.
         slices: number of frames.
         geometry: its grid; None where it has none (then `problem` says why).
         frames: in the order of K where there is a grid.
@@ -86,11 +86,6 @@ class SeriesInfo:
         number = "without number" if self.number is None else str(self.number)
         return f"series {number} (UID ...{self.uid[-8:]})"
 
-    @property
-    def sequence(self) -> SequenceType:
-        """The sequence type."""
-        return self.finding.type
-
     def record(self) -> dict[str, Any]:
         """What a listing shows, as JSON values."""
         grid = self.geometry
@@ -100,7 +95,7 @@ class SeriesInfo:
             "modality": self.modality,
             "description": self.description,
             "kind": str(self.kind),
-            "sequence": str(self.sequence),
+            "contrast": self.finding.contrast,
             "evidence": list(self.finding.evidence),
             "slices": self.slices,
             "shape": None if grid is None else list(grid.shape),
@@ -131,16 +126,16 @@ def list_series(path: Path | str) -> tuple[SeriesInfo, ...]:
 
 
 def choose_series(
-    series: Sequence[SeriesInfo], *, uid: str | None = None, sequence: str | SequenceType | None = None
+    series: Sequence[SeriesInfo], *, uid: str | None = None, contrasts: tuple[Contrast, ...] = ()
 ) -> SeriesInfo:
-    """The one series that is meant: by UID, by sequence type, or the only volume there is.
+    """The one series that is meant: by UID, by contrast, or the only volume there is.
 
     Series that cannot be read count as well: a T1 with a missing slice is not passed over for another one.
 
     Args:
         series: as `list_series` returned them.
         uid: SeriesInstanceUID.
-        sequence: T1, T1C, T2, FLAIR, or what packages call these; a name that is none of them chooses nothing.
+        contrasts: any of these; none means the only volume.
 
     Raises:
         InputError: none or several fit, or the one that fits cannot be read.
@@ -151,10 +146,8 @@ def choose_series(
         wanted = f"a series with the UID ...{shown}"
     else:
         volumes = [info for info in series if info.kind is SeriesKind.VOLUME]
-        wanted = "one MR series" if sequence is None else f"one {sequence} series"
-        fitting = (
-            volumes if sequence is None else [info for info in volumes if info.sequence is sequence_type_of(sequence)]
-        )
+        wanted = f"one {' or '.join(contrasts) or 'MR'} series"
+        fitting = [info for info in volumes if not contrasts or takes(contrasts, info.finding.contrast)]
     if len(fitting) != 1:
         raise InputError(
             f"{_roots(series)}: expected {wanted}, got {len(fitting) or 'none'}; there are "
@@ -175,33 +168,25 @@ def require_readable(info: SeriesInfo) -> None:
         raise kind(f"{info.root}: {info.name}: {info.problem}")
 
 
-def require_one_study(series: Iterable[SeriesInfo]) -> None:
-    """Refuse sequences of several studies: they may be of several patients.
+def require_one_visit(series: Sequence[SeriesInfo]) -> None:
+    """Refuse sequences of several studies, which may be of several patients, or of several frames of reference.
+
+    Coordinates of two frames of reference have nothing to do with each other (C.7.4.1): the patient lay anew between.
 
     Raises:
         InputError: there are series of more than one study.
-    """
-    chosen = list(series)
-    studies = {info.study_uid for info in chosen}
-    if len(studies) > 1:
-        raise InputError(
-            f"{_roots(chosen)}: expected the sequences of one study, got {len(studies)} studies; "
-            "give the folder of one examination of one patient"
-        )
-
-
-def require_one_frame_of_reference(series: Iterable[SeriesInfo]) -> None:
-    """Refuse sequences whose coordinates have nothing to do with each other (C.7.4.1): the patient lay anew between.
-
-    Raises:
         GeometryError: there are series of more than one frame of reference.
     """
-    chosen = list(series)
-    frames = {info.frame_of_reference for info in chosen}
+    studies, frames = ({getattr(info, name) for info in series} for name in ("study_uid", "frame_of_reference"))
+    if len(studies) > 1:
+        raise InputError(
+            f"{_roots(series)}: expected the sequences of one study, got {len(studies)} studies; "
+            "give the folder of one examination of one patient"
+        )
     if len(frames) > 1:
         raise GeometryError(
-            f"{_roots(chosen)}: expected sequences of one frame of reference, got {len(frames)} in "
-            f"{', '.join(info.name for info in chosen)}: their positions cannot be compared; register them first "
+            f"{_roots(series)}: expected sequences of one frame of reference, got {len(frames)} in "
+            f"{', '.join(info.name for info in series)}: their positions cannot be compared; register them first "
             "(docs/how-to/register-sequences.md)"
         )
 
@@ -227,7 +212,7 @@ def _describe(root: Path, instances: list[Instance]) -> SeriesInfo:
         modality=first.modality,
         description=first.description,
         kind=kind,
-        finding=classify(first.protocol) if kind is SeriesKind.VOLUME else Finding(SequenceType.OTHER, (str(kind),)),
+        finding=classify(first.protocol) if kind is SeriesKind.VOLUME else Finding(Contrast.OTHER, (str(kind),)),
         slices=len(frames),
         geometry=geometry,
         frames=frames,
@@ -245,7 +230,7 @@ def _kind(instances: Sequence[Instance]) -> SeriesKind:
     if first.modality != "MR" or first.sop_class not in MR_CLASSES:
         return SeriesKind.OTHER_MODALITY
     types = {part.upper() for instance in instances for part in instance.protocol.image_type}
-    if "LOCALIZER" in types or _LOCALISER_WORDS & set(first.protocol.words.replace("_", " ").split()):
+    if "LOCALIZER" in types or says_localiser(first.protocol.words):
         return SeriesKind.LOCALISER
     if types & {"PROJECTION IMAGE", "MIP", "MNIP", "MINIP"}:
         return SeriesKind.PROJECTION
@@ -318,7 +303,7 @@ def _decimation_problem(frames: Sequence[DicomFrame], spacing_mm: float, announc
 
 
 def _in_short(info: SeriesInfo) -> str:
-    kind = str(info.sequence) if info.kind is SeriesKind.VOLUME else str(info.kind)
+    kind = info.finding.contrast or "unknown" if info.kind is SeriesKind.VOLUME else info.kind
     return f"{info.name} {kind}, {info.slices} slices{', not readable' if info.problem else ''}"
 
 

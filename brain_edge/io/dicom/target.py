@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from brain_edge.errors import BrainEdgeError, InputError, OutputError, UsageError
 from brain_edge.io.dicom.algorithm import MANUFACTURER
 from brain_edge.io.dicom.instance import UID_PATTERN
-from brain_edge.io.dicom.library import discreet, import_highdicom
+from brain_edge.io.dicom.library import discreet, import_highdicom, import_pydicom
 from brain_edge.io.dicom.read import DicomSource, read_headers
 from brain_edge.machine.atomic import atomic_file
 
@@ -122,8 +122,21 @@ def _require_valid(header: Any, name: str) -> None:
         if keyword not in header:
             setattr(header, keyword, "")
     for keyword, shape in _SHAPES.items():
-        if not shape.fullmatch(str(header.get(keyword) or "").strip()):
+        value = str(header.get(keyword) or "").strip()
+        if keyword.endswith("Date") and not value.strip("0"):
+            setattr(header, keyword, "")  # 00000000 is what de-identification leaves
+        elif not (shape.fullmatch(value) and _is_on_calendar(keyword, value)):
             raise InputError(
                 f"{name}: {keyword} is not what DICOM allows, so a result with it would be refused by the PACS; "
                 "correct it in the series"
             )
+
+
+def _is_on_calendar(keyword: str, value: str) -> bool:
+    """Whether a date or time exists, to the parser that highdicom will use."""
+    valuerep = import_pydicom().valuerep
+    try:
+        {"Date": valuerep.DA, "Time": valuerep.TM}.get(keyword[-4:], str)(value)
+    except ValueError:
+        return False
+    return True

@@ -9,7 +9,6 @@ from brain_edge.jobs.batch.case import CaseResult as CaseResult
 from brain_edge.jobs.batch.engine import Batch as Batch
 from brain_edge.jobs.batch.engine import run_batch as run_batch
 from brain_edge.jobs.batch.planning import UnplannedCase as UnplannedCase
-from brain_edge.jobs.batch.planning import make_folders as make_folders
 from brain_edge.jobs.batch.planning import names_folder as names_folder
 from brain_edge.jobs.batch.planning import plan_batch as plan_batch
 from brain_edge.jobs.batch.planning import plan_single as plan_single

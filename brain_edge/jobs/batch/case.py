@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from brain_edge import __version__
-from brain_edge.errors import BrainEdgeError, OutputError, UsageError
+from brain_edge.errors import BrainEdgeError, UsageError
 from brain_edge.jobs.batch.planning import UnplannedCase
 from brain_edge.jobs.batch.resume import Standing, is_as_recorded, standing
 from brain_edge.jobs.case import run_case
@@ -27,6 +27,7 @@ from brain_edge.jobs.record import (
     record_path,
     write_case_record,
 )
+from brain_edge.machine.atomic import make_folder
 from brain_edge.machine.process import rss_bytes
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class _Attempt:
         if isinstance(job, UnplannedCase):
             raise job.error
         for path in job.outputs.paths():
-            _make_parents(path)
+            make_folder(path.parent)
         measures: dict[str, LabelMeasure] = {}
 
         def complete(run: RunRecord, mask: Mask, files: Outputs) -> None:
@@ -239,13 +240,6 @@ def _let_go(error: BaseException | None) -> None:
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
-
-
-def _make_parents(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: its folder could not be created ({error.strerror}); correct the path") from error
 
 
 def _error_record(error: Exception) -> ErrorRecord:

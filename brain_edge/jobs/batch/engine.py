@@ -16,16 +16,16 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.errors import BatchError, OutputError, UsageError
+from brain_edge.errors import BatchError, BrainEdgeError, UsageError
 from brain_edge.jobs.batch.case import CaseResult, CaseRunner, Stopped, is_disk_full
 from brain_edge.jobs.batch.first_pass import FirstAlone
 from brain_edge.jobs.batch.lock import working
-from brain_edge.jobs.batch.planning import UnplannedCase
+from brain_edge.jobs.batch.planning import UnplannedCase, require_distinct
 from brain_edge.jobs.batch.resume import remove_leftovers
 from brain_edge.jobs.batch.shard import Shard
 from brain_edge.jobs.batch.summary import write_summary
 from brain_edge.jobs.record import record_path
-from brain_edge.machine.atomic import require_writable_folder
+from brain_edge.machine.atomic import make_folder
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
 
@@ -94,17 +94,32 @@ def run_batch(
         UsageError: two cases have one name.
     """
     _require_names(cases)
-    _make_folder(batch.records)
+    require_distinct(cases, batch.records)
+    make_folder(batch.records)
     own = batch.share(cases)
     given = options or RuntimeOptions()
     at_once = batch.at_once or (1 if (given.threads or default_threads()) == 1 else AT_ONCE)
     with working(batch.records, batch.shard, wait=batch.wait):
         remove_leftovers(path for case in own for path in _targets(case, batch.records))
+        with (
+            _summarized(batch.records),
+            _lanes(package, own, batch, given, min(at_once, len(own))) as results,
+        ):
+            yield from _until_full(results, len(own))
+
+
+@contextmanager
+def _summarized(folder: Path) -> Iterator[None]:
+    """Write the summary in the end, after an error too, which stays the one that is told."""
+    try:
+        yield
+    except BaseException as error:
         try:
-            with _lanes(package, own, batch, given, min(at_once, len(own))) as results:
-                yield from _until_full(results, len(own))
-        finally:
-            write_summary(batch.records)
+            write_summary(folder)
+        except BrainEdgeError as second:
+            error.add_note(f"and the summary: {second}")
+        raise
+    write_summary(folder)
 
 
 def _until_full(results: Iterator[CaseResult], count: int) -> Iterator[CaseResult]:
@@ -115,9 +130,9 @@ def _until_full(results: Iterator[CaseResult], count: int) -> Iterator[CaseResul
     """
     for number, result in enumerate(results, start=1):
         yield result
-        if is_disk_full(result.error) and number < count:
+        if is_disk_full(result.error):
             raise BatchError(
-                f"stopped, because there is no room for results: {count - number} of {count} cases were not finished; "
+                f"stopped, because there is no room for results: {count - number} of {count} cases were not tried; "
                 "free some space and run it again, what is finished is kept"
             )
 
@@ -204,24 +219,6 @@ def _targets(case: Job | UnplannedCase, records: Path) -> Iterator[Path]:
 
 
 def _require_names(cases: Sequence[Job | UnplannedCase]) -> None:
-    seen: set[str] = set()
     for case in cases:
         if not case.case or "/" in case.case or "\\" in case.case or case.case.startswith("."):
             raise UsageError(f"expected a case with a name that can be part of a file name, got {case.case!r}")
-        if case.case.casefold() in seen:
-            raise UsageError(f"two cases are called {case.case}; give each a name of its own")
-        seen.add(case.case.casefold())
-    owners: dict[Path, str] = {}
-    for case in cases:
-        for path in () if isinstance(case, UnplannedCase) else case.outputs.paths():
-            owner = owners.setdefault(path.resolve(), case.case)
-            if owner != case.case:
-                raise UsageError(f"{path}: {owner} and {case.case} would both write this; run them into two folders")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: this folder could not be created ({error.strerror}); correct the path") from error
-    require_writable_folder(folder)

@@ -1,9 +1,9 @@
 """Cases of several sequences by the names of their files.
 
 The name of an image ends in its sequence: `patient01_T1.nii.gz`, or just `T1.nii.gz` in the folder of a case. What
-stands before it is the same for all images of one case. Spellings: the name that the model gives the sequence, its
-type's usual ones (`T1W`, `T1ce`), upper or lower case, the separator `_` or `-`. Images of other sequences, and masks,
-are no part of any case.
+stands before it is the same for all images of one case. Spellings: the name that the model gives the sequence, or what
+its contrast is usually called (`T1W`, `t1ce`), upper or lower case, the separator `_` or `-`. Images of other
+sequences, and masks, are no part of any case.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from brain_edge.errors import InputError
+from brain_edge.io.contrast_words import named
 from brain_edge.io.inputs import image_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from brain_edge.image.contrast import Contrast
 
 
 @dataclass(frozen=True)
@@ -52,24 +55,25 @@ class ImageGroup:
         return {name: paths[0] for name, paths in self.files.items()}
 
 
-def group(images: Iterable[Path], sequences: Sequence[str], folder: str = "") -> tuple[ImageGroup, ...]:
+def group(
+    images: Iterable[Path], contrasts: Mapping[str, tuple[Contrast, ...]], folder: str = ""
+) -> tuple[ImageGroup, ...]:
     """The cases among images of one folder, in the order of their names.
 
     Args:
         images: files of one folder.
-        sequences: names that the model gives them.
+        contrasts: of each sequence, by the name that the model gives it.
         folder: what a case is called that has no other name; it is put before another name that does not begin
             with it, because two folders may both have a `visit1_T1.nii.gz`.
     """
-    spellings = _spellings(sequences)
     found: dict[str, dict[str, list[Path]]] = {}
     for path in images:
         # patient01_T1W -> ("patient01", "T1W")
         stem, _, last = re.sub(r"^(.*)[_-]", r"\1/", image_name(path)).rpartition("/")
-        sequence = spellings.get(last.upper())
+        sequence = _sequence_of(last, contrasts)
         if sequence is not None:
             case = _case_name(stem, folder)
-            found.setdefault(case, {name: [] for name in sequences})[sequence].append(path)
+            found.setdefault(case, {name: [] for name in contrasts})[sequence].append(path)
     return tuple(ImageGroup(case, found[case]) for case in sorted(found))
 
 
@@ -79,10 +83,10 @@ def _case_name(stem: str, folder: str) -> str:
     return stem if stem.startswith(folder) else f"{folder}_{stem}"
 
 
-def _spellings(sequences: Sequence[str]) -> dict[str, str]:
-    """Upper-case spelling -> the model's name; the model's own names win over those of a type."""
-    from brain_edge.io.dicom.sequence_type import SEQUENCE_NAMES
-
-    by_type = {SEQUENCE_NAMES[name.upper()]: name for name in sequences if name.upper() in SEQUENCE_NAMES}
-    usual = {spelling: by_type[kind] for spelling, kind in SEQUENCE_NAMES.items() if kind in by_type}
-    return {**usual, **{name.upper(): name for name in sequences}}
+def _sequence_of(word: str, contrasts: Mapping[str, tuple[Contrast, ...]]) -> str | None:
+    """The sequence that the last word of a file name means, by its name or by a contrast that no other one takes."""
+    named_so = [name for name in contrasts if name.upper() == word.upper()]
+    contrast = named(word)
+    of_contrast = [name for name, stated in contrasts.items() if contrast in stated]
+    found = named_so or of_contrast
+    return found[0] if len(found) == 1 else None

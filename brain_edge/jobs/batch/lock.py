@@ -87,7 +87,7 @@ def _take(folder: Path, own: FileLock, shard: Shard) -> str | None:
             elif held == shard or held.count != shard.count:
                 with path.open("rb") as stream:
                     stream.seek(_TEXT_AT)
-                    return f"{stream.read().decode()} works in this folder (shard {held})"
+                    return f"{stream.read().decode() or 'another process'} works in this folder (shard {held})"
         if not _acquired(own):
             raise AssertionError("a lock that nobody held was taken behind the gate")
     return None
@@ -111,8 +111,9 @@ def _sign(descriptor: int) -> None:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     text = f"process {os.getpid()} on {socket.gethostname()} since {started}".encode()
     os.lseek(descriptor, 0, os.SEEK_SET)
-    os.write(descriptor, b" " * _TEXT_AT + text)
-    os.truncate(descriptor, _TEXT_AT + len(text))
+    with suppress(OSError):  # on a full disk the lock holds as well without a name
+        os.write(descriptor, b" " * _TEXT_AT + text)
+        os.truncate(descriptor, _TEXT_AT + len(text))
 
 
 def _acquired(lock: FileLock, *, blocking: bool = False) -> bool:

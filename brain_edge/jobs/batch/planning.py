@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
-from brain_edge.errors import BrainEdgeError, InputError, OutputError, UsageError
+from brain_edge.errors import BrainEdgeError, InputError, UsageError
 from brain_edge.io.inputs import InputKind, folders_in, image_name, images_in, input_kind
 from brain_edge.io.nifti import SUFFIXES
 from brain_edge.jobs.batch.grouping import ImageGroup, group
 from brain_edge.jobs.case import Job, assign_inputs, assign_series
 from brain_edge.jobs.outputs import MASK_SUFFIXES, is_same_file
 from brain_edge.jobs.record import record_path
-from brain_edge.machine.atomic import require_writable_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from brain_edge.image.contrast import Contrast
     from brain_edge.jobs.case import NamedInput
     from brain_edge.jobs.outputs import Outputs
     from brain_edge.spec import ModelSpec
@@ -67,7 +68,7 @@ def plan_single(
     """
     folder = next((path for _, path in given if input_kind(path) is InputKind.FOLDER), None)
     if folder is not None:
-        _cases_in(folder, [sequence.name for sequence in spec.inputs])
+        _cases_in(folder, spec.contrasts)
         raise UsageError(
             f"{folder} is a folder of images; name a folder for their masks, too, instead of {outputs.mask}"
         )
@@ -112,7 +113,6 @@ def plan_batch(
                 f"{path}: expected a folder for the results of several images, and there is none of that name "
                 f"(for a single mask, name a file that ends in {' or '.join(SUFFIXES)})"
             )
-    names = [sequence.name for sequence in spec.inputs]
     folders_given = [path for _, path in given if input_kind(path) is InputKind.FOLDER]
     for folder, path in product(folders_given, folders.paths()):
         if is_same_file(path, folder) or folder.resolve() in path.resolve().parents:
@@ -120,28 +120,11 @@ def plan_batch(
                 f"{path}: results would lie among the images of {folder}, and the next run would take them for "
                 "images; choose another folder for them"
             )
-    found = [case for folder in folders_given for case in _cases_in(folder, names)]
+    found = [case for folder in folders_given for case in _cases_in(folder, spec.contrasts)]
     files = [(name, path) for name, path in given if path not in folders_given]
     cases = tuple(_with_outputs(case, folders) for case in (*_named_cases(files, spec), *found))
-    _require_apart(cases, folders.mask)
+    require_distinct(cases, folders.mask)
     return cases
-
-
-def make_folders(folders: Outputs) -> None:
-    """Make the folders of a batch that are not there, and see that all can be written to.
-
-    Raises:
-        OutputError: one cannot be made (the folder that it should lie in is missing), or not be written to.
-    """
-    for path in folders.paths():
-        try:
-            path.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{path}: this folder for the results could not be created ({error.strerror}); "
-                "create it first, or correct the path"
-            ) from error
-        require_writable_folder(path)
 
 
 def _named_cases(files: Sequence[NamedInput], spec: ModelSpec) -> Iterator[ImageGroup]:
@@ -150,7 +133,9 @@ def _named_cases(files: Sequence[NamedInput], spec: ModelSpec) -> Iterator[Image
     if len(spec.inputs) > 1:
         inputs = assign_inputs(files, spec)
         name, path = next(iter(inputs.items()))
-        case = next((found.case for found in group([path], [name], path.parent.name)), image_name(path))
+        case = next(
+            (found.case for found in group([path], {name: spec.contrasts[name]}, path.parent.name)), image_name(path)
+        )
         yield ImageGroup(case, {name: [path] for name, path in inputs.items()})
         return
     for pair in files:
@@ -158,27 +143,28 @@ def _named_cases(files: Sequence[NamedInput], spec: ModelSpec) -> Iterator[Image
         yield ImageGroup(image_name(path), {name: [path]})
 
 
-def _cases_in(folder: Path, sequences: Sequence[str]) -> list[ImageGroup]:
+def _cases_in(folder: Path, contrasts: Mapping[str, tuple[Contrast, ...]]) -> list[ImageGroup]:
     """The cases of a folder.
 
     Raises:
         InputError: there is none.
         UsageError: several sequences, and images both in the folder and below it.
     """
-    if len(sequences) == 1:
-        return [ImageGroup(image_name(path), {sequences[0]: [path]}) for path in images_in(folder)]
-    groups = _groups_in(folder, sequences)
+    if len(contrasts) == 1:
+        (name,) = contrasts
+        return [ImageGroup(image_name(path), {name: [path]}) for path in images_in(folder)]
+    groups = _groups_in(folder, contrasts)
     if not groups:
         raise InputError(
-            f"{folder}: expected images whose names end in {', '.join(f'_{name}' for name in sequences)}, "
+            f"{folder}: expected images whose names end in {', '.join(f'_{name}' for name in contrasts)}, "
             "in it or in one folder per case, found none; rename them, or name the images of one case"
         )
     return groups
 
 
-def _groups_in(folder: Path, sequences: Sequence[str]) -> list[ImageGroup]:
-    own = [found for found in (group(_images(folder), sequences),) if found]
-    below = [(path, group(_images(path), sequences, path.name)) for path in folders_in(folder)]
+def _groups_in(folder: Path, contrasts: Mapping[str, tuple[Contrast, ...]]) -> list[ImageGroup]:
+    own = [found for found in (group(_images(folder), contrasts),) if found]
+    below = [(path, group(_images(path), contrasts, path.name)) for path in folders_in(folder)]
     filled = [(path, found) for path, found in below if found]
     if own and filled:
         raise UsageError(
@@ -195,7 +181,8 @@ def _images(folder: Path) -> tuple[Path, ...]:
 
 
 def _with_outputs(found: ImageGroup, folders: Outputs) -> Job | UnplannedCase:
-    case = found.case
+    # bytes that are no text, as 0xF6 of `k\xf6pf`, are spelt: the record of the case needs a name
+    case = re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", found.case)
     try:
         inputs = found.inputs()
     except InputError as error:  # the names of its images do not say which ones
@@ -224,8 +211,12 @@ def _require_no_dicom(given: Iterable[NamedInput], folders: Outputs, series: Seq
         )
 
 
-def _require_apart(cases: Sequence[Job | UnplannedCase], records: Path) -> None:
-    """No output may be that of another case or any case's input; names are compared as Windows and macOS do."""
+def require_distinct(cases: Sequence[Job | UnplannedCase], records: Path) -> None:
+    """Let no output be that of another case or any case's input; names are compared as Windows and macOS do.
+
+    Raises:
+        UsageError: one is.
+    """
     makers: dict[str, int] = {}
     images = {_key(path) for case in cases for path in case.inputs.values()}
     for number, case in enumerate(cases):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from io import StringIO
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -106,9 +108,16 @@ def as_tsv(rows: Iterable[SummaryRow]) -> str:
         seconds = None if row.elapsed_ms is None else f"{row.elapsed_ms / 1000:.2f}"
         flags = "; ".join(row.flags)
         lines.append([row.case, row.status, *volumes, flags, row.error, seconds, row.mask, row.input, row.digest])
-    # in one line and one column, whatever a message or a file name holds
-    cells = [[" ".join(str(value).split()) if value else NOT_AVAILABLE for value in line] for line in lines]
-    return "".join("\t".join(line) + "\n" for line in cells)
+    table = StringIO()
+    csv.writer(table, "excel-tab", lineterminator="\n").writerows([_cell(value) for value in line] for line in lines)
+    return table.getvalue()
+
+
+def _cell(value: Any) -> str:
+    """In one line and one column, and no formula to a spreadsheet, whatever a message or a file name holds."""
+    shown = (sign if sign.isprintable() else " " for sign in str(value or NOT_AVAILABLE))
+    text = " ".join("".join(shown).split())
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _row(record: CaseRecord) -> SummaryRow:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import UsageError
 from brain_edge.jobs.batch import CaseOutcome
-from brain_edge.jobs.bids.choose import choose, types_of, visit_of
+from brain_edge.jobs.bids.choose import choose, contrasts_of, visit_of
 from brain_edge.jobs.bids.dataset import find_images, listed
 from brain_edge.jobs.bids.derivative import (
     EXTENSION,
@@ -44,7 +44,7 @@ class BidsRequest:
 
     Attributes:
         subjects, sessions: labels with or without `sub-`, `ses-`; none means all.
-        types: sequence (None for the only one) and type of image, where the user says it.
+        contrasts: sequence (None for the only one) and contrast of its images, where the user says it.
         brain: also write the image inside the mask.
         pictures: also make a mosaic of each case.
         border_mm, strict: see `brain_edge.jobs.outputs.Outputs`.
@@ -52,7 +52,7 @@ class BidsRequest:
 
     subjects: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
-    types: tuple[tuple[str | None, str], ...] = ()
+    contrasts: tuple[tuple[str | None, str], ...] = ()
     brain: bool = False
     pictures: bool = False
     border_mm: float = 0.0
@@ -80,13 +80,13 @@ def plan_dataset(dataset: RawDataset, out: Path, spec: ModelSpec, request: BidsR
     """Find the images that a model takes, and decide what comes of them.
 
     Raises:
-        UsageError, InputError: see `find_images`, `types_of` and `choose`.
+        UsageError, InputError: see `find_images`, `contrasts_of` and `choose`.
     """
-    types = types_of(spec, request.types)
+    contrasts = contrasts_of(spec, request.contrasts)
     if request.brain and spec.task is not Task.SKULL_STRIPPING:
         raise UsageError(f"{spec.name} gives no brain mask but labels ({spec.task}); leave out --brain")
     images = find_images(dataset, request.subjects, request.sessions)
-    choice = choose(types, images, dataset.folder)
+    choice = choose(contrasts, images, dataset.folder)
     cases = {_case_name(case): case for case in choice.cases}
     jobs = [Job(case.inputs(), _outputs(case, out, spec, request), case=name) for name, case in cases.items()]
     return BidsPlan(out, (*jobs, *choice.unfit), cases, tuple(_notes(images, choice)))
@@ -137,7 +137,7 @@ def _notes(images: Sequence[BidsImage], choice: Choice) -> Iterator[str]:
     """What a user might have expected to be done, and is not."""
     if choice.left_out:
         names = [image.path.name for image in choice.left_out]
-        yield f"left out, because the model does not take their type: {listed(names)}"
+        yield f"left out, because the model does not take their contrast: {listed(names)}"
     done = {visit_of(case.reference).replace("/", "_") for case in choice.cases} | {each.case for each in choice.unfit}
     without = [visit for visit in dict.fromkeys(map(visit_of, images)) if visit.replace("/", "_") not in done]
     if without:

@@ -1,16 +1,18 @@
-"""Which images of a dataset a model takes, by what it says of its sequences; nothing is guessed."""
+"""Which images of a dataset a model takes, by the contrasts that it states; nothing is guessed."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from brain_edge.errors import InputError, UsageError
+from brain_edge.image.contrast import NAMES, Contrast, takes
+from brain_edge.io.contrast_words import in_file_name, named
 from brain_edge.jobs.batch import UnplannedCase
 from brain_edge.jobs.bids.dataset import ANAT, listed
 from brain_edge.jobs.bids.name import SESSION, SUBJECT
+from brain_edge.jobs.case import meant_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,32 +21,6 @@ if TYPE_CHECKING:
     from brain_edge.jobs.bids.dataset import BidsImage
     from brain_edge.jobs.bids.name import Entities
     from brain_edge.spec import ModelSpec
-
-
-@dataclass(frozen=True)
-class ImageType:
-    """A kind of image that a model can take, as BIDS names it.
-
-    Attributes:
-        suffix: of the file name.
-        contrast: whether it was taken after a contrast agent, which the entity `ce-` says.
-    """
-
-    suffix: str
-    contrast: bool = False
-
-    def __str__(self) -> str:
-        """As a message names it."""
-        return f"ce-*_{self.suffix}" if self.contrast else self.suffix
-
-    def fits(self, image: BidsImage) -> bool:
-        """Whether an image is of this type; phase, real and imaginary parts show no anatomy."""
-        entities = image.name.entities
-        return (
-            image.name.suffix == self.suffix
-            and ("ce" in entities) == self.contrast
-            and entities.get("part", "mag") == "mag"
-        )
 
 
 @dataclass(frozen=True)
@@ -80,7 +56,7 @@ class Choice:
     Attributes:
         cases: one mask each.
         unfit: visits that have some of the sequences of a model, but not exactly one of each.
-        left_out: images of types that the model does not take.
+        left_out: images of contrasts that the model does not take.
     """
 
     cases: tuple[BidsCase, ...]
@@ -88,77 +64,59 @@ class Choice:
     left_out: tuple[BidsImage, ...] = ()
 
 
-_PHRASES: Final = re.compile(r"[,;/]|\bor\b|\band\b")
-_T1C: Final = re.compile(r"t1[-_ ]?(?:w[-_ ]?)?(?:c|ce|gd|post|contrast)(?![a-z])")
-_CONTRAST: Final = re.compile(r"contrast|gadolinium|enhanced|\bpost\b|\bce\b|\bgd\b")
-_NO_CONTRAST: Final = re.compile(r"without|before|\bpre\b|\bno\b|\bnon\b|\bnative\b|unenhanced")
-_SUFFIXES: Final = (
-    (re.compile(r"flair"), "FLAIR"),
-    (re.compile(r"t2(?![0-9*]|[-_ ]?star)"), "T2w"),
-    (re.compile(r"t1(?![0-9])"), "T1w"),
-    (re.compile(r"\bpdw?\b|proton"), "PDw"),
-)
-"""The first one that occurs in a phrase decides: "T2-FLAIR" is a FLAIR."""
-
-
-def types_in(text: str) -> tuple[ImageType, ...]:
-    """The types that a text names: `T1w, T1w after contrast, T2w or FLAIR` names four, `T1c` one."""
-    found = [_type_of(phrase) for phrase in _PHRASES.split(text.lower())]
-    return tuple(dict.fromkeys(kind for kind in found if kind is not None))
-
-
-def declared_types(spec: ModelSpec) -> dict[str, tuple[ImageType, ...]]:
-    """The types that a model itself says of its sequences; none where it is silent."""
-    return {sequence.name: types_in(sequence.description) or types_in(sequence.name) for sequence in spec.inputs}
-
-
-def types_of(spec: ModelSpec, given: Iterable[tuple[str | None, str]] = ()) -> dict[str, tuple[ImageType, ...]]:
-    """The types of image that each sequence of a model may be.
+def contrasts_of(spec: ModelSpec, given: Iterable[tuple[str | None, str]] = ()) -> dict[str, tuple[Contrast, ...]]:
+    """The contrasts that each sequence of a model may have.
 
     Args:
-        spec: of the model; the description of a sequence counts, or else its name.
-        given: name of a sequence (None for the only one) and a type that the user says instead.
+        spec: of the model.
+        given: name of a sequence (None for the only one) and a contrast that the user says instead.
 
     Raises:
-        UsageError: a sequence of which nothing is known, one the model does not have, or a type that is none.
+        UsageError: a sequence that states none, one the model does not have, or a contrast that is none.
     """
-    types = {**declared_types(spec), **_said(spec, given)}
-    for name, kinds in types.items():
+    contrasts = {**spec.contrasts, **_said(spec, given)}
+    for name, kinds in contrasts.items():
         if not kinds:
             raise UsageError(
-                f"{spec.name} does not say of which type its sequence {name} is; say it: --sequence {name}=T1w, for one"
+                f"{spec.name} does not state the contrast of its sequence {name}; "
+                f"say it: --sequence {name}=T1w, for one"
             )
-    return types
+    return contrasts
 
 
-def choose(types: Mapping[str, tuple[ImageType, ...]], images: Sequence[BidsImage], where: Path) -> Choice:
+def contrast_of(image: BidsImage) -> Contrast:
+    """The contrast that the name of an image says; that of parts and maps, which show no anatomy, is another one."""
+    found = in_file_name(image.path.name.removesuffix(image.name.extension))
+    return found.contrast or Contrast.OTHER if found else Contrast.OTHER
+
+
+def choose(contrasts: Mapping[str, tuple[Contrast, ...]], images: Sequence[BidsImage], where: Path) -> Choice:
     """The cases of a model in a dataset.
 
     A model of one sequence makes a case of every image that it takes. A model of several takes one image for
     each sequence in a visit (a session, or a subject without sessions); a visit that has none of them is no case.
 
     Args:
-        types: see `types_of`.
+        contrasts: see `contrasts_of`.
         images: in the order of visits, as `find_images` gives them.
         where: the dataset, for messages.
 
     Raises:
         InputError: there is no image that the model takes.
     """
-    taken = [image for image in images if any(kind.fits(image) for kinds in types.values() for kind in kinds)]
+    taken = [image for image in images if any(takes(kinds, contrast_of(image)) for kinds in contrasts.values())]
     if not taken:
-        wanted = ", ".join(dict.fromkeys(str(kind) for kinds in types.values() for kind in kinds))
-        found = (ImageType(image.name.suffix, contrast="ce" in image.name.entities) for image in images)
-        there = tuple(dict.fromkeys(map(str, found)))
+        wanted = ", ".join(dict.fromkeys(kind for kinds in contrasts.values() for kind in kinds))
+        there = tuple(dict.fromkeys(map(contrast_of, images)))
         raise InputError(
-            f"{where}: expected images of the type {wanted} in the folders {ANAT} of the chosen subjects and sessions, "
-            f"there {'are only' if there else 'is'} {listed(there)}; choose others, or another model"
+            f"{where}: expected images of the contrast {wanted} in the folders {ANAT} of the chosen subjects and "
+            f"sessions, there {'are only' if there else 'is'} {listed(there)}; choose others, or another model"
         )
     left_out = tuple(image for image in images if image not in taken)
-    if len(types) == 1:
-        (name,) = types
+    if len(contrasts) == 1:
+        (name,) = contrasts
         return Choice(tuple(BidsCase({name: image}) for image in taken), left_out=left_out)
-    visits = [_visit_case(types, list(group)) for _, group in groupby(taken, key=visit_of)]
+    visits = [_visit_case(contrasts, list(group)) for _, group in groupby(taken, key=visit_of)]
     cases = tuple(visit for visit in visits if isinstance(visit, BidsCase))
     return Choice(cases, tuple(visit for visit in visits if isinstance(visit, UnplannedCase)), left_out)
 
@@ -169,35 +127,19 @@ def visit_of(image: BidsImage) -> str:
     return "/".join(f"{key}-{entities[key]}" for key in (SUBJECT, SESSION) if key in entities)
 
 
-def _said(spec: ModelSpec, given: Iterable[tuple[str | None, str]]) -> dict[str, tuple[ImageType, ...]]:
-    names = [sequence.name for sequence in spec.inputs]
-    said: dict[str, tuple[ImageType, ...]] = {}
+def _said(spec: ModelSpec, given: Iterable[tuple[str | None, str]]) -> dict[str, tuple[Contrast, ...]]:
+    said: dict[str, tuple[Contrast, ...]] = {}
     for given_name, text in given:
-        name = given_name or (names[0] if len(names) == 1 else None)
-        if name not in names:
-            raise UsageError(
-                f"{spec.name} takes {', '.join(names)}; say for which one of them {text} is: {names[0]}={text}, for one"
-            )
-        kinds = types_in(text)
-        if not kinds:
-            raise UsageError(f"expected a type of image (T1w, T1c after contrast, T2w, PDw, FLAIR), got {text!r}")
-        said[name] = (*said.get(name, ()), *kinds)
+        name, contrast = meant_sequence(given_name, "contrast", text, spec), named(text)
+        if contrast is None:
+            raise UsageError(f"expected a contrast ({NAMES}), got {text!r}")
+        said[name] = (*said.get(name, ()), contrast)
     return said
 
 
-def _type_of(phrase: str) -> ImageType | None:
-    suffix = next((suffix for pattern, suffix in _SUFFIXES if pattern.search(phrase)), None)
-    if suffix is None:
-        return None
-    enhanced = _T1C.search(phrase) or _CONTRAST.search(phrase)
-    return ImageType(suffix, contrast=bool(enhanced) and not _NO_CONTRAST.search(phrase))
-
-
-def _visit_case(types: Mapping[str, tuple[ImageType, ...]], images: Sequence[BidsImage]) -> BidsCase | UnplannedCase:
-    found = {
-        name: [image for image in images if any(kind.fits(image) for kind in kinds)] for name, kinds in types.items()
-    }
-    problems = list(_problems(types, found))
+def _visit_case(contrasts: Mapping[str, tuple[Contrast, ...]], images: Sequence[BidsImage]) -> BidsCase | UnplannedCase:
+    found = {name: [image for image in images if takes(kinds, contrast_of(image))] for name, kinds in contrasts.items()}
+    problems = list(_problems(contrasts, found))
     if problems:
         inputs = {name: fitting[0].path for name, fitting in found.items() if fitting}
         visit = visit_of(images[0])
@@ -205,9 +147,9 @@ def _visit_case(types: Mapping[str, tuple[ImageType, ...]], images: Sequence[Bid
     return BidsCase({name: fitting[0] for name, fitting in found.items()})
 
 
-def _problems(types: Mapping[str, tuple[ImageType, ...]], found: Mapping[str, Sequence[BidsImage]]) -> Iterator[str]:
+def _problems(contrasts: Mapping[str, tuple[Contrast, ...]], found: Mapping[str, Sequence[BidsImage]]) -> Iterator[str]:
     for name, fitting in found.items():
-        wanted = " or ".join(map(str, types[name]))
+        wanted = " or ".join(contrasts[name])
         if not fitting:
             yield f"expected an image for the sequence {name} ({wanted}), there is none"
         elif len(fitting) > 1:

@@ -11,6 +11,7 @@ from pathspec import GitIgnoreSpec
 
 from brain_edge.errors import InputError, UsageError
 from brain_edge.jobs.bids.name import SESSION, SUBJECT, BidsName, is_image_name, is_label, parse_raw_name
+from brain_edge.machine.json import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -58,37 +59,29 @@ class RawDataset:
         """As it calls itself."""
         return str(self.description["Name"])
 
-    def subjects(self) -> tuple[str, ...]:
-        """Labels of the subjects there are, without `sub-`.
-
-        Raises:
-            InputError: a folder `sub-...` is no subject.
-        """
-        return self._labels(self.folder, SUBJECT)
-
-    def sessions(self, subject: str) -> tuple[str, ...]:
-        """Labels of the sessions of a subject, without `ses-`; none where images lie in `sub-.../anat`.
-
-        Raises:
-            InputError: a folder `ses-...` is no session.
-        """
-        return self._labels(self.folder / f"{SUBJECT}-{subject}", SESSION)
-
     def relative(self, path: Path) -> str:
         """A path within the dataset, with "/" on every system."""
         return path.relative_to(self.folder).as_posix()
 
-    def _labels(self, folder: Path, key: str) -> tuple[str, ...]:
-        named = [path for path in _entries(folder) if path.name.startswith(f"{key}-") and path.is_dir()]
-        folders = [path for path in named if not self.ignored.match_file(f"{self.relative(path)}/")]
-        labels = tuple(path.name.removeprefix(f"{key}-") for path in folders)
-        _require_names(
-            f"{self.relative(path)}: expected letters and digits after {key}-"
-            for path, label in zip(folders, labels, strict=True)
-            if not is_label(label)
-        )
-        _require_no_twins(folder, labels, key)
-        return labels
+    def labels(self, key: str, wanted: Sequence[str], subject: str = "") -> tuple[str, ...]:
+        """Labels of the subjects, or of the sessions of one, without `sub-` or `ses-`.
+
+        Raises:
+            InputError: a folder `sub-...` is no subject; not where some are wanted, and no others are judged.
+        """
+        folder = self.folder / f"{SUBJECT}-{subject}" if subject else self.folder
+        there = [path for path in _entries(folder) if path.name.startswith(f"{key}-") and path.is_dir()]
+        folders = [path for path in there if not self.ignored.match_file(f"{self.relative(path)}/")]
+        labels = {path.name.removeprefix(f"{key}-"): path for path in folders}
+        named = tuple(filter(is_label, labels))
+        if not wanted:
+            _require_names(
+                f"{self.relative(path)}: expected letters and digits after {key}-"
+                for label, path in labels.items()
+                if label not in named
+            )
+        _require_no_twins(folder, [label for label in named if not wanted or label in wanted], key)
+        return named
 
 
 def open_dataset(folder: Path) -> RawDataset:
@@ -126,10 +119,10 @@ def find_images(dataset: RawDataset, subjects: Iterable[str] = (), sessions: Ite
         UsageError: a label that no name can have.
         InputError: no such subject or session, or names that are not of BIDS.
     """
-    chosen = _chosen(dataset.folder, dataset.subjects(), _bare(subjects, SUBJECT), SUBJECT)
-    by_subject = {subject: dataset.sessions(subject) for subject in chosen}
+    asked, wanted = _bare(subjects, SUBJECT), _bare(sessions, SESSION)
+    chosen = _chosen(dataset.folder, dataset.labels(SUBJECT, asked), asked, SUBJECT)
+    by_subject = {subject: dataset.labels(SESSION, wanted, subject) for subject in chosen}
     known = tuple(dict.fromkeys(session for labels in by_subject.values() for session in labels))
-    wanted = _bare(sessions, SESSION)
     if wanted:
         _chosen(dataset.folder, tuple(sorted(known)), wanted, SESSION)
     problems: list[str] = []
@@ -154,7 +147,7 @@ def listed(labels: Sequence[str]) -> str:
 
 def _description(path: Path) -> dict[str, Any]:
     try:
-        content = msgspec.json.decode(path.read_bytes())
+        content = decode_json(path.read_bytes(), object)
     except msgspec.DecodeError as error:
         raise InputError(f"{path}: this is not JSON ({error}); correct it") from error
     except OSError as error:
@@ -166,7 +159,7 @@ def _description(path: Path) -> dict[str, Any]:
 
 def _ignore_rules(path: Path) -> GitIgnoreSpec:
     try:
-        return GitIgnoreSpec.from_lines(path.read_text(encoding="utf-8").splitlines() if path.is_file() else ())
+        return GitIgnoreSpec.from_lines(path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else ())
     except (OSError, ValueError, re.error) as error:
         raise InputError(
             f"{path}: expected the patterns of a .gitignore in UTF-8, could not read it: {error}"

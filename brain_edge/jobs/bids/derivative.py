@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
-from brain_edge.jobs.bids.choose import declared_types
+from brain_edge.image.contrast import Contrast
 from brain_edge.jobs.bids.dataset import ANAT
 from brain_edge.jobs.bids.name import SESSION, SUBJECT, TABLES, BidsName, in_order
 from brain_edge.spec import Task
@@ -39,9 +39,9 @@ def derivative_name(case: BidsCase, spec: ModelSpec) -> BidsName:
     It follows from the model and the names of the images alone, so that it stays when other images join them.
     """
     is_mask = spec.task is Task.SKULL_STRIPPING
-    suffixes = {kind.suffix for kinds in declared_types(spec).values() for kind in kinds}
-    # a user may give a model types that it does not declare: then two images of a session would share a name
-    tells_apart = len(case.images) == 1 and suffixes != {case.reference.name.suffix}
+    stated = {"T1w" if kind is Contrast.T1C else kind for kinds in spec.contrasts.values() for kind in kinds}
+    # a user may give a model contrasts that it does not state: then two images of a session would share a name
+    tells_apart = len(case.images) == 1 and stated != {case.reference.name.suffix}
     description = (BRAIN if is_mask else "") + (case.reference.name.suffix if tells_apart else "")
     entities = {**case.entities, "space": "orig", **({"desc": description} if description else {})}
     return BidsName(in_order(entities), "mask" if is_mask else "dseg")

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from brain_edge import __version__
-from brain_edge.errors import OutputError, UsageError
+from brain_edge.errors import UsageError
 from brain_edge.jobs.bids.dataset import DESCRIPTION
 from brain_edge.jobs.bids.derivative import RAW
-from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.atomic import atomic_file, make_folder
+from brain_edge.machine.json import decode_json
 
 if TYPE_CHECKING:
     from brain_edge.jobs.bids.dataset import RawDataset
@@ -98,7 +99,8 @@ def prepare(dataset: RawDataset, out: Path, package: ModelPackage) -> None:
             f"{out}: expected an empty folder, or derivatives of the same model and dataset; there is something else "
             "in it; choose another folder"
         )
-    _make_folder(dataset.folder, out)
+    # BIDS-Apps make their output folder; here also the folder `derivatives`, but none above
+    make_folder(out, parents=dataset.folder.resolve() in out.resolve().parents)
     write_if_changed(path, as_json(wanted))  # first: a folder with it is ours, should we be killed before the other
     write_if_changed(out / "README.md", readme(dataset, package))
 
@@ -137,7 +139,7 @@ def _link(raw: Path, out: Path) -> str:
 
 def _read(path: Path) -> Any:
     try:
-        return msgspec.json.decode(path.read_bytes())
+        return decode_json(path.read_bytes(), object)
     except (OSError, msgspec.DecodeError) as error:
         raise UsageError(f"{path}: this is no description of derivatives ({error}); choose another folder") from error
 
@@ -158,13 +160,3 @@ def _require_same(found: Any, wanted: dict[str, Any], out: Path) -> None:
             f"{out}: expected derivatives of the dataset {wanted['DatasetLinks'][RAW]}, these are of "
             f"{(links or {}).get(RAW, 'another one')}; choose another folder for another dataset"
         )
-
-
-def _make_folder(raw: Path, out: Path) -> None:
-    """BIDS-Apps make their output folder; here also the folder `derivatives`, but none above."""
-    try:
-        out.mkdir(parents=raw.resolve() in out.resolve().parents, exist_ok=True)
-    except FileNotFoundError as error:
-        raise OutputError(f"{out}: the folder {out.parent} does not exist; create it first") from error
-    except OSError as error:
-        raise OutputError(f"{out}: this folder could not be made: {error.strerror or error}; choose another") from error

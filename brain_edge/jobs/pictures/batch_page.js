@@ -94,6 +94,7 @@
     event.preventDefault();
     show(link);
     dialog.showModal();
+    document.getElementById("close").focus();
   });
   dialog.addEventListener("keydown", (event) => {
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];

@@ -27,6 +27,15 @@ USUAL_HD95_INCREASE_MM: Final = 2.0
 """What a reader sees at the border of a mask on voxels of 1 mm."""
 LOWEST_DICE: Final = 0.1
 """Of the baseline: below, its label and that of the references are hardly the same thing."""
+ENOUGH_RIGHT: Final = 0.5
+"""Of the baseline's best Dice with any reference: a case with less may have the reference of somebody else."""
+ENOUGH_OF_AN_ORGAN: Final = 0.85
+"""The same of a large label, of which Dice differs little from head to head; other people's brains reach 0.06 to 0.88,
+most less than 0.83 (`docs/decisions/0034-limits-that-bind.md`)."""
+ORGAN_ML: Final = 300.0
+"""Mean volume in the references from which a label is large: the brain and its tissues, no lesion."""
+USUAL_SPREAD: Final = 2
+"""Times the limit of a mean: the limit for a single case."""
 
 HALF: Final = 0.5
 """From here on the limit for a single case, twice the mean's, would allow everything."""
@@ -110,11 +119,12 @@ class AccuracyBudget:
     @property
     def subjects_needed(self) -> int:
         """How many test subjects the confidence needs; 0 where none was asked for."""
-        if self.confidence is None:
-            return 0
-        return subjects_needed(
-            self.confidence, USUAL_EXCEEDANCE if self.max_exceedance is None else self.max_exceedance
-        )
+        return 0 if self.confidence is None else subjects_needed(self.confidence, self.exceedance_limit)
+
+    @property
+    def exceedance_limit(self) -> float:
+        """The share of all subjects that may exceed the limit for a single case, where a confidence was stated."""
+        return USUAL_EXCEEDANCE if self.max_exceedance is None else self.max_exceedance
 
     @property
     def limits(self) -> Limits:
@@ -126,14 +136,14 @@ class AccuracyBudget:
             max_hd95_increase_mm=self.max_hd95_increase_mm,
             min_int8_share=self.min_int8_share,
             confidence=self.confidence,
-            max_exceedance=self.max_exceedance,
+            max_exceedance=None if self.confidence is None else self.exceedance_limit,
             unbound=self.unbound,
         )
 
     @property
     def case_limit(self) -> float:
         """The limit for a single case."""
-        return 2 * self.max_dice_drop if self.max_case_drop is None else self.max_case_drop
+        return USUAL_SPREAD * self.max_dice_drop if self.max_case_drop is None else self.max_case_drop
 
 
 def _require_drop(name: str, value: float) -> None:
@@ -174,10 +184,10 @@ class Verdict:
 def judge(cases: Sequence[AccuracyCase], share: float, budget: AccuracyBudget) -> Verdict:
     """Compare measured cases with a budget.
 
-    Means are over subjects, each with the mean of its cases: who came more often does not weigh more. Where the
-    baseline has nothing of a label right, a case is in no drop. Cases with and without reference masks are never
-    pooled: where any case has a reference, those decide, and the others are bound by the limit on the disagreement
-    only, in means of their own. Unbound labels are not looked at.
+    Means are over subjects, each with the mean of its cases: who came more often does not weigh more. A case in which
+    the baseline has little right (`telling`) raises a mean or leaves it. Cases with and without reference masks are
+    never pooled: where any case has a reference, those decide, and the others are bound by the limit on the
+    disagreement only, in means of their own and twice as much for each. Unbound labels are not looked at.
 
     Raises:
         UsageError: the budget would bind nothing, or not one of the labels: no case that decides has it, or the
@@ -189,8 +199,13 @@ def judge(cases: Sequence[AccuracyCase], share: float, budget: AccuracyBudget) -
     _require_accurate(cases, budget)
     if not drops:
         raise UsageError("no case of the cohort has a label to compare; the budget would bind nothing")
-    _require_decided(cases, drops)
-    limits = [*_drop_limits(drops, budget), *_disagreement_limits(cases, budget), *_distance_limits(cases, budget)]
+    _require_decided(cases, telling(drops, budget))
+    limits = [
+        *_drop_limits(drops, budget),
+        *_disagreement_limits(cases, budget),
+        *_distance_limits(cases, budget),
+        *_invention_limits(cases, budget),
+    ]
     failures = [limit.failure for limit in limits if not limit.met]
     if share < budget.min_int8_share:
         failures.append(f"{share:.1%} of the multiply-adds are INT8, expected at least {budget.min_int8_share:.1%}")
@@ -211,17 +226,16 @@ def _require_decided(cases: Sequence[AccuracyCase], drops: Mapping[AccuracyCase,
     seen = {case.label for case in cases if case.agreement is not None}
     for label in sorted(seen - {case.label for case in drops}):
         raise UsageError(
-            f"the label {label} occurs in cases without a reference mask only, or where the baseline has none of it "
-            "right, and the others decide: no limit on the drop would bind it; add a reference mask that has it, or "
-            "judge without any"
+            f"the label {label} occurs in cases without a reference mask only, or where the baseline has too little "
+            "of it right to lose, and the others decide: no limit on the drop would bind it; add a reference mask that "
+            "has it, or judge without any"
         )
 
 
 def _require_accurate(cases: Sequence[AccuracyCase], budget: AccuracyBudget) -> None:
     """What the baseline does not have, the candidate cannot lose: such a label would meet every budget."""
     for label, known in baseline_dice(cases).items():
-        lost_in_all = fmean(known) <= budget.max_dice_drop and max(known) <= budget.case_limit
-        if lost_in_all or fmean(known) < LOWEST_DICE:
+        if fmean(known) < LOWEST_DICE or max(known) <= budget.case_limit:
             raise UsageError(
                 f"the baseline itself has a mean Dice of {fmean(known):.5f} with the references in the label {label}, "
                 f"so that a budget of {budget.max_dice_drop:g} would promise nothing; see that the cohort "
@@ -241,18 +255,47 @@ def baseline_dice(cases: Iterable[AccuracyCase]) -> Mapping[int, list[float]]:
 
 def losses(cases: Sequence[AccuracyCase]) -> Mapping[AccuracyCase, float]:
     """What decides: the drop of the cases with a reference, or where there are none, the disagreement of all."""
-    by_reference = any(has_reference(case) for case in cases)
-    return {case: drop for case in cases if (drop := _drop(case, by_reference=by_reference)) is not None}
+    if any(has_reference(case) for case in cases):
+        return {case: case.drop for case in cases if case.drop is not None}
+    return _disagreements(cases)
+
+
+def telling(drops: Mapping[AccuracyCase, float], budget: AccuracyBudget) -> Mapping[AccuracyCase, float]:
+    """The drops that may speak for a package: of cases in which the baseline has enough of the label right to lose.
+
+    The others have less than half of the label's best Dice (0.85 of it, where the label is large), or no more than may
+    be lost in a single case: a false positive, a reference of somebody else, another numbering. Whatever the candidate
+    does there is a small drop, which would pay in a mean for what it loses elsewhere.
+    """
+    best = {label: max(known) for label, known in baseline_dice(drops).items()}
+    usual_ml = _usual_volumes_ml(drops)
+
+    def is_telling(case: AccuracyCase) -> bool:
+        enough = ENOUGH_OF_AN_ORGAN if usual_ml.get(case.label, 0.0) >= ORGAN_ML else ENOUGH_RIGHT
+        least = max(enough * best.get(case.label, 0.0), budget.case_limit)
+        return case.dice_baseline is None or case.dice_baseline > least
+
+    return {case: drop for case, drop in drops.items() if is_telling(case)}
+
+
+def _usual_volumes_ml(cases: Iterable[AccuracyCase]) -> Mapping[int, float]:
+    """Label -> mean volume in the references that have it."""
+    volumes_ml: dict[int, list[float]] = defaultdict(list)
+    for case in cases:
+        if case.reference_volume_ml:
+            volumes_ml[case.label].append(case.reference_volume_ml)
+    return {label: fmean(known) for label, known in volumes_ml.items()}
+
+
+def deciding(drops: Mapping[AccuracyCase, float], budget: AccuracyBudget) -> Mapping[int, list[tuple[int, float]]]:
+    """Label -> (subject, drop) pairs of its telling cases, or of all where their mean is greater."""
+    every, some = _by_label(drops), _by_label(telling(drops, budget))
+    return {label: max((some.get(label, pairs), pairs), key=mean_over_subjects) for label, pairs in every.items()}
 
 
 def has_reference(case: AccuracyCase) -> bool:
     """Whether a case was measured against a reference mask, even one that lacks this label."""
     return case.reference_volume_ml is not None or case.drop is not None
-
-
-def nothing_to_lose(case: AccuracyCase) -> bool:
-    """Whether the baseline has nothing of a label right: such a case would pay for what is lost in others."""
-    return case.dice_baseline == 0.0
 
 
 @dataclass(frozen=True)
@@ -276,7 +319,8 @@ class _Limit:
 
 def _drop_limits(drops: Mapping[AccuracyCase, float], budget: AccuracyBudget) -> tuple[_Limit, _Limit]:
     """The worst mean of a label, and the worst single case."""
-    label, mean = max(_means_by_label(drops).items(), key=lambda item: item[1])
+    means = {label: mean_over_subjects(pairs) for label, pairs in deciding(drops, budget).items()}
+    label, mean = max(means.items(), key=lambda item: item[1])
     worst = max(drops, key=lambda case: drops[case])
     words = f"mean drop of label {label} is {mean:.5f}, the budget is {budget.max_dice_drop:g}"
     case_words = (
@@ -294,6 +338,25 @@ def _disagreement_limits(cases: Sequence[AccuracyCase], budget: AccuracyBudget) 
             label, mean = max(means.items(), key=lambda item: item[1])
             words = f"mean disagreement of label {label} with the baseline is {mean:.5f} over the {what}"
             yield _Limit(mean, budget.disagreement_limit, f"{words}, the limit is {budget.disagreement_limit:g}")
+    single = USUAL_SPREAD * budget.disagreement_limit
+    if any(has_reference(case) for case in cases):
+        for case, apart in _disagreements([case for case in cases if not has_reference(case)]).items():
+            words = f"case {case.case} has no reference, and its masks of label {case.label} disagree by {apart:.5f}"
+            yield _Limit(apart, single, f"{words}, the limit for a single case is {single:g}")
+
+
+def _invention_limits(cases: Sequence[AccuracyCase], budget: AccuracyBudget) -> Iterator[_Limit]:
+    """What the candidate invents beyond what the baseline invents, as a share of the label's usual volume."""
+    volumes_ml = _usual_volumes_ml(cases)
+    for case in cases:
+        usual_ml = volumes_ml.get(case.label)
+        if case.reference_volume_ml == 0 and case.dice_baseline is not None and usual_ml is not None:
+            more_ml = case.volume_candidate_ml - case.volume_baseline_ml
+            words = (
+                f"case {case.case} has no label {case.label} in its reference, and {more_ml:.3g} ml more of it are "
+                f"found than by the baseline, the limit is {budget.case_limit * usual_ml:.3g} ml"
+            )
+            yield _Limit(more_ml / usual_ml, budget.case_limit, words)
 
 
 def _distance_limits(cases: Sequence[AccuracyCase], budget: AccuracyBudget) -> Iterator[_Limit]:
@@ -334,15 +397,12 @@ def _rounded_up(drop: float) -> float:
     return rounded if rounded >= drop else round((steps + 1) * DROP_STEP, 5)  # the division may have rounded down
 
 
-def _drop(case: AccuracyCase, *, by_reference: bool) -> float | None:
-    """Dice that is lost (negative where it is won), or None where this case says nothing."""
-    if by_reference:
-        return None if nothing_to_lose(case) else case.drop
-    return None if case.agreement is None else 1.0 - case.agreement
-
-
 def _means_by_label(drops: Mapping[AccuracyCase, float]) -> Mapping[int, float]:
+    return {label: mean_over_subjects(pairs) for label, pairs in _by_label(drops).items()}
+
+
+def _by_label(drops: Mapping[AccuracyCase, float]) -> Mapping[int, list[tuple[int, float]]]:
     by_label: dict[int, list[tuple[int, float]]] = defaultdict(list)
     for case, drop in drops.items():
         by_label[case.label].append((case.subject, drop))
-    return {label: mean_over_subjects(pairs) for label, pairs in by_label.items()}
+    return by_label

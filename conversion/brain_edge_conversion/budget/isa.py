@@ -1,28 +1,39 @@
-"""The same measurement with the instructions of another CPU, in a child process.
+"""The same measurement as near to another CPU as this one can come, in a child process.
 
 oneDNN reads `ONEDNN_MAX_CPU_ISA` once, when a process starts. CPUs without VNNI add two 8-bit products in 16 bits,
-which saturate: a package that was judged on a new CPU only may be worse on the workstation.
+which saturate: a package that was judged on a new CPU only may be worse on the workstation. What OpenVINO refuses to
+compute in INT8 there is in float here, too; what the variable does not bind, its own norms among them, is recorded.
 """
 
 from __future__ import annotations
 
 import platform
+import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from brain_edge.bench.child import ChildOptions, ask_child, job_from_parent
+from brain_edge.bench.counted import Input, counted
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.evaluation.cohort import load_cohort
-from brain_edge.evaluation.evidence import AccuracyCase, Isa, IsaRecord
+from brain_edge.evaluation.evidence import AccuracyCase, FloatLayer, Isa, IsaRecord
 from brain_edge.package import Manifest, ModelPackage, Precision
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import judge
-from brain_edge_conversion.budget.coverage import LayerCost, int8_share, kernel_shares, with_kernels
-from brain_edge_conversion.budget.kernels import newer_than_avx2, package_kernels
+from brain_edge_conversion.budget.coverage import int8_share, kernel_shares
+from brain_edge_conversion.budget.kernels import (
+    Executed,
+    executed_package,
+    largest_shapes,
+    newer_than_avx2,
+    ran_in_words,
+)
 from brain_edge_conversion.budget.measure import measure, subject_numbers
+from brain_edge_conversion.budget.without_avx512 import without_avx512
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +45,8 @@ if TYPE_CHECKING:
 VARIABLE: Final = "ONEDNN_MAX_CPU_ISA"
 MODULE: Final = "brain_edge_conversion.budget.isa"
 X86: Final = frozenset({"x86_64", "amd64"})
+OLDER: Final = "as-on-an-older-cpu"
+"""Folder beside the baseline's masks for the graphs that the child runs."""
 
 
 class IsaQuestion(Value, frozen=True):
@@ -49,10 +62,24 @@ class IsaQuestion(Value, frozen=True):
 
 
 class IsaAnswer(Value, frozen=True):
-    """What the child found: the masks against the baseline, and per graph and layer the kernel that was in force."""
+    """What the child found: the masks against the baseline, what computed them, and what it has kept in float."""
 
     records: tuple[AccuracyCase, ...]
-    kernels: dict[str, dict[str, str]]
+    executed: Executed
+    float_layers: tuple[FloatLayer, ...]
+
+
+def measure_package(
+    candidate: ModelPackage,
+    cases: Sequence[Case],
+    masks: Path,
+    subjects: Mapping[int, int],
+    runtime: RuntimeOptions,
+) -> tuple[tuple[AccuracyCase, ...], Executed]:
+    """A package against the baseline (see `measure`), and what has computed it at the largest size that it ran at."""
+    seen = Counter[Input]()
+    records = measure(Segmenter.open(candidate, runtime, wrap=counted(seen)), cases, masks, subjects)
+    return records, executed_package(candidate, largest_shapes(seen), runtime)
 
 
 def make_job(
@@ -62,7 +89,7 @@ def make_job(
     shapes: dict[str, tuple[int, ...]],
     runtime: RuntimeOptions,
 ) -> IsaQuestion:
-    """The measurement of a package, sealed or not, on cases of one cohort; `shapes` are the inputs of its graphs."""
+    """The measurement of a package, sealed or not, on cases of one cohort; `shapes` are its largest inputs there."""
     return IsaQuestion(
         folder=str(candidate.folder),
         manifest=candidate.manifest,
@@ -87,7 +114,7 @@ def obstacle(machine: str, precision: Precision) -> str:
 
 
 def measure_under(isa: Isa, job: IsaQuestion) -> IsaAnswer:
-    """Run a job in a child process that may use no more than these instructions, and that ends with this process.
+    """Run a job in a child process whose oneDNN may use no more than these instructions; it ends with this process.
 
     Raises:
         BrainEdgeError: the child failed; carries its last line.
@@ -96,27 +123,25 @@ def measure_under(isa: Isa, job: IsaQuestion) -> IsaAnswer:
     return msgspec.json.decode(answer, type=IsaAnswer)
 
 
-def isa_record(
-    isa: Isa, job: IsaQuestion, layers: Mapping[str, Sequence[LayerCost]], budget: AccuracyBudget
-) -> IsaRecord:
+def isa_record(isa: Isa, job: IsaQuestion, budget: AccuracyBudget) -> IsaRecord:
     """Measure under other instructions and judge; where that is impossible, the record says why.
 
     Args:
         isa: the instructions.
         job: what to measure.
-        layers: of each graph; which of them are integer is asked of the kernels that ran in the child.
-        budget: the limits.
+        budget: the limits, on the share that is integer on a CPU with these instructions too.
     """
     reason = obstacle(platform.machine(), job.manifest.precision)
     if reason:
         return IsaRecord(isa=isa, verified=False, reason=reason)
     answer = measure_under(isa, job)
-    ran = [each for graph in layers for each in with_kernels(layers[graph], answer.kernels[graph])]
-    shares = kernel_shares(ran)
+    layers, nodes = answer.executed.all_layers, answer.executed.nodes
+    shares, share = kernel_shares(layers), int8_share(layers)
     newer = newer_than_avx2(shares)
     if newer:
-        return IsaRecord(isa=isa, verified=False, reason=f"not verified: {newer[0]} ran all the same", kernels=shares)
-    verdict = judge(answer.records, int8_share(ran), budget)
+        reason = f"not verified: {newer[0]} ran all the same"
+        return IsaRecord(isa=isa, verified=False, reason=reason, kernels=shares, nodes=nodes, ran=ran_in_words(nodes))
+    verdict = judge(answer.records, share, budget)
     return IsaRecord(
         isa=isa,
         verified=True,
@@ -126,8 +151,11 @@ def isa_record(
         worst_mean_drop=verdict.worst_mean_drop,
         worst_case_drop=verdict.worst_case_drop,
         worst_mean_disagreement=verdict.worst_mean_disagreement,
-        int8_share=int8_share(ran),
+        int8_share=share,
         kernels=shares,
+        nodes=nodes,
+        ran=ran_in_words(nodes),
+        float_layers=answer.float_layers,
     )
 
 
@@ -137,10 +165,12 @@ def main() -> None:
     cohort = load_cohort(job.cohort)
     cases = [case for case in cohort.cases() if case.number in job.cases]
     runtime = job.runtime.options(resident_graphs=2)
-    candidate = ModelPackage(Path(job.folder), job.manifest)
-    records = measure(Segmenter.open(candidate, runtime), cases, Path(job.masks), subject_numbers(cohort))
-    answer = IsaAnswer(records=records, kernels=package_kernels(candidate, job.shapes, runtime))
-    sys.stdout.buffer.write(msgspec.json.encode(answer))
+    masks, scratch = Path(job.masks), Path(job.masks) / OLDER
+    shutil.rmtree(scratch, ignore_errors=True)  # what an interrupted child has left
+    candidate, float_layers = without_avx512(ModelPackage(Path(job.folder), job.manifest), job.shapes, scratch)
+    records, executed = measure_package(candidate, cases, masks, subject_numbers(cohort), runtime)
+    shutil.rmtree(scratch)
+    sys.stdout.buffer.write(msgspec.json.encode(IsaAnswer(records, executed, float_layers)))
 
 
 if __name__ == "__main__":

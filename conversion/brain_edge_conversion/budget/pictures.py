@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Case
-    from brain_edge.evaluation.evidence import AccuracyCase
+    from brain_edge.evaluation.evidence import AccuracyCase, Change
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
-    from brain_edge.package.manifest import Change
 
 MOST: Final = 3
 

@@ -8,27 +8,22 @@ from brain_edge.evaluation.cohort import Split
 
 if TYPE_CHECKING:
     from brain_edge.evaluation.cohort import Cohort
-    from brain_edge_conversion.budget.budget import Verdict
 
 
-def statement(verdict: Verdict, cohort: Cohort, split: str, subjects: int, baseline: str, mark: str) -> str:
-    """The worst mean drop of a label, and what it says nothing about.
+def statement(seen: str, cohort: Cohort, split: str, mark: str) -> str:
+    """What was seen, and what it says nothing about.
 
     Args:
-        verdict: on the judged cases.
-        cohort: they belong to.
+        seen: the figures, in words.
+        cohort: that they belong to.
         split: that was judged.
-        subjects: how many people.
-        baseline: what masks without a reference are compared with.
         mark: of weights that were fit for testing; empty for all others.
     """
-    sentence = _measured(verdict, cohort, split, subjects, baseline)
+    sentence = _limited(seen, cohort, split)
     return f"weights {mark}: {sentence}" if mark else sentence
 
 
-def _measured(verdict: Verdict, cohort: Cohort, split: str, subjects: int, baseline: str) -> str:
-    what = "mean Dice drop" if verdict.by_reference else f"mean disagreement with {baseline} (no reference masks)"
-    seen = f"{what} at most {verdict.worst_mean_drop:.5f} per label over the {split} cases of {subjects} subject(s)"
+def _limited(seen: str, cohort: Cohort, split: str) -> str:
     if cohort.manifest.demo:
         return f"accuracy: demonstration, one head: {seen}; no statement about other heads"
     if cohort.manifest.synthetic:

@@ -3,8 +3,10 @@
 The question is which share of all subjects exceeds the limit for a single case. A sealed package has been seen to
 exceed it in none of its n test subjects. If each subject of the population exceeds it with probability p, that happens
 with probability (1 - p)^n; so every p for which it is less than 1 - confidence is ruled out (exact binomial, one-sided:
-Clopper and Pearson 1934). The limit is fixed before the test subjects are looked at, so being sealed is no condition:
-of all cohorts that are drawn, refused ones counted, at most a share of 1 - confidence leads to a false statement.
+Clopper and Pearson 1934). Being sealed is no condition: of all cohorts that are drawn, refused ones counted, at most a
+share of 1 - confidence leads to a false statement. That holds for a limit that was chosen after the look as well: it is
+no less than the worst of n subjects, which more than a share of p exceeds with probability (1 - p)^n (tolerance limit,
+Wilks 1941). It does not hold for the best of several candidates, which therefore share 1 - confidence (Bonferroni).
 """
 
 from __future__ import annotations
@@ -50,6 +52,11 @@ def subjects_needed(confidence: float, share: float) -> int:
     return math.ceil(round(math.log(1 - confidence) / math.log(1 - share), 9))
 
 
+def shared(confidence: float, others: int) -> float:
+    """The confidence that each candidate needs, so that all of them together have this one."""
+    return 1 - (1 - confidence) / (1 + others)
+
+
 def require_confidence(budget: AccuracyBudget, subjects: int, where: str) -> None:
     """Refuse a confidence that so few subjects cannot give, before anything is computed.
 
@@ -59,7 +66,7 @@ def require_confidence(budget: AccuracyBudget, subjects: int, where: str) -> Non
     missing = budget.subjects_needed - subjects
     if missing > 0:
         raise BudgetError(
-            f"--confidence {budget.confidence:g} that at most {budget.max_exceedance or USUAL_EXCEEDANCE:.0%} of "
+            f"--confidence {budget.confidence:g} that at most {budget.exceedance_limit:.0%} of "
             f"subjects exceed the limit needs {budget.subjects_needed} test subjects, {where} has {subjects}: "
             f"{missing} more needed; no package was written"
         )
@@ -81,21 +88,24 @@ def worst_by_subject(drops: Sequence[tuple[int, float]]) -> dict[int, float]:
     return worst
 
 
-def next_patient(worst: Mapping[int, float], limit: float, what: str) -> str:
+def next_patient(worst: Mapping[int, float], limit: float, what: str, others: int = 0) -> str:
     """One plain sentence about other subjects.
 
     Args:
         worst: of each test subject.
         limit: that its drop was not to exceed.
         what: names the figure ("drop" or "disagreement with FP32").
+        others: candidates that were judged on these subjects before.
     """
     count, above = len(worst), sum(drop > limit for drop in worst.values())
     if above:
         return (
             f"The worst {what} of {above} of {count} test subject(s) exceeds the limit for a single case ({limit:g})."
         )
+    share = exceedance(count, shared(USUAL_CONFIDENCE, others))
+    among = f" (for this and {others} other candidate(s) together)" if others else ""
     return (
-        f"With {USUAL_CONFIDENCE:.0%} confidence, the worst {what} of at most {exceedance(count):.1%} of all subjects "
+        f"With {USUAL_CONFIDENCE:.0%} confidence{among}, the worst {what} of at most {share:.1%} of all subjects "
         f"of the same population exceeds {limit:g}: none of these {count} test subject(s) does (exact binomial)."
     )
 

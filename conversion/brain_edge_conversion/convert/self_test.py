@@ -8,13 +8,15 @@ import msgspec
 
 from brain_edge.engine.phantom_study import outcome, stand_in
 from brain_edge.engine.segmenter import Segmenter
+from brain_edge.image.metrics import least_dice
 from brain_edge.image.phantom import Phantom
 from brain_edge.image.volume import Mask
+from brain_edge.package import ModelPackage
 from brain_edge.package.manifest import SelfTest
 from brain_edge_conversion.convert.draft import Tested, onward
 
 if TYPE_CHECKING:
-    from brain_edge.package import ModelPackage
+    from brain_edge.image.volume import LabelArray
     from brain_edge_conversion.convert.draft import Compared
 
 SELF_TEST: Final = SelfTest(phantom=Phantom(), mask="selftest/mask.nii.gz", minimum_dice=0.98)
@@ -26,13 +28,37 @@ def self_test(draft: Compared) -> Tested:
     return onward(draft, Tested, manifest=msgspec.structs.replace(draft.package.manifest, parity=draft.findings.parity))
 
 
-def write_self_test(package: ModelPackage) -> None:
+def write_self_test(package: ModelPackage) -> LabelArray:
     """Segment the phantom of the manifest with the graphs as they will be deployed; the mask goes into the package."""
+    return _write(package, package, package.manifest.self_test.mask)
+
+
+def with_baseline_test(package: ModelPackage, baseline: ModelPackage, room: float) -> ModelPackage:
+    """A package whose self-test compares with the masks of its baseline, too.
+
+    What both disagree by on the phantom here is no fault of another machine. That one may add as much as the budget
+    lets the masks of heads disagree.
+
+    Args:
+        package: not sealed yet; both masks go into it.
+        baseline: that it was made of.
+        room: the mean disagreement (1 - Dice) that the budget allows.
+    """
+    test, name = package.manifest.self_test, "selftest/baseline.nii.gz"
+    agreed = least_dice(write_self_test(package), _write(package, baseline, name))
+    test = msgspec.structs.replace(
+        test, baseline=name, baseline_dice=agreed, minimum_baseline_dice=max(0.0, agreed - room)
+    )
+    return ModelPackage(package.folder, msgspec.structs.replace(package.manifest, self_test=test))
+
+
+def _write(package: ModelPackage, segmenting: ModelPackage, name: str) -> LabelArray:
+    """Let a package segment the phantom of another one, and keep the mask in that."""
     from brain_edge.io.nifti import write_mask
 
-    test = package.manifest.self_test
-    study = stand_in(test.phantom, package.spec)
-    mask = Mask(outcome(Segmenter.open(package, alone=True), study), study.geometry)
-    path = package.folder / test.mask
+    study = stand_in(package.manifest.self_test.phantom, package.spec)
+    mask = Mask(outcome(Segmenter.open(segmenting, alone=True), study), study.geometry)
+    path = package.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     write_mask(mask, study.volumes[study.reference], path)
+    return mask.labels

@@ -23,7 +23,7 @@ from brain_edge_conversion.folders.monai_after import After, steps_after
 from brain_edge_conversion.folders.monai_arguments import no_equivalent, taken, three, unknown
 from brain_edge_conversion.folders.monai_before import steps_before
 from brain_edge_conversion.folders.monai_config import ELSEWHERE, MADE_BY, Component, Config
-from brain_edge_conversion.folders.reading import plain_names, read_json
+from brain_edge_conversion.folders.reading import plain_names, read_json, stated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,7 +107,10 @@ def bundle_spec(folder: Path, config: Config, metadata: Metadata) -> ModelSpec:
         spec = ModelSpec(
             name=plain_names([metadata.name or folder.resolve().name], "bundle")[0],
             task=Task.LESION,
-            inputs=tuple(Sequence(name=name, description=image.modality) for name in channels),
+            inputs=tuple(
+                Sequence(name=name, contrasts=stated(name) or stated(image.modality), description=image.modality)
+                for name in channels
+            ),
             stages=(Stage("bundle", (*before, *padding), network, after.steps),),
             labels=after.labels,
         )

@@ -23,7 +23,7 @@ from brain_edge.spec.steps import (
     Scheme,
     TransposeAxes,
 )
-from brain_edge_conversion.folders.reading import plain_names
+from brain_edge_conversion.folders.reading import plain_names, stated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +65,7 @@ def nnunet_spec(
         name=plain_names([folder.resolve().parent.name], "nnunet")[0],
         task=Task.LESION,
         inputs=tuple(
-            Sequence(name=name, description=given)
+            Sequence(name=name, contrasts=stated(given), description=given)
             for name, given in zip(plain_names(dataset.channels, "channel"), dataset.channels, strict=True)
         ),
         stages=(Stage("nnunet", before, network, (Restore(interpolation=Interpolation.LINEAR), decide)),),

@@ -6,8 +6,12 @@ import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from brain_edge.errors import InputError
+from brain_edge.image.contrast import Contrast
+from brain_edge.io.contrast_words import in_file_name
+from brain_edge.machine.json import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +29,8 @@ def read_json(path: Path, kind: type[Kind], made_by: str) -> Kind:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file, which {made_by} writes; copy the whole folder")
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+        return decode_json(path.read_bytes(), kind)
+    except msgspec.DecodeError as error:
         raise InputError(f"{path}: expected what {made_by} writes, got something else ({error})") from error
 
 
@@ -42,7 +46,7 @@ def read_yaml(path: Path, made_by: str) -> Any:
         raise InputError(f"{path}: there is no such file, which {made_by} writes; copy the whole folder")
     try:
         return yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: expected what {made_by} writes, got something else ({reason})") from error
 
@@ -66,3 +70,10 @@ def plain_names(names: Sequence[str], instead: str) -> list[str]:
         cleaned = re.sub(r"[^A-Za-z0-9.+-]+", "_", name).strip("_.+-")[:64]
         plain.append(cleaned if cleaned and cleaned not in plain else f"{instead}{number}")
     return plain
+
+
+def stated(text: str) -> tuple[Contrast, ...] | UnsetType:
+    """The contrast that a channel is called by ("T1ce", "T2-weighted"); unset where its name says none."""
+    found = in_file_name(text)
+    contrast = None if found is None else found.contrast
+    return UNSET if contrast is None or contrast is Contrast.OTHER else (contrast,)

@@ -10,17 +10,15 @@ import msgspec
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.evaluation.cohort import load_case, study_for
-from brain_edge.evaluation.evidence import FloatLayer, Isa, IsaRecord
+from brain_edge.evaluation.evidence import Change, FloatLayer, Isa, IsaRecord
 from brain_edge.package import ModelPackage, NumberFormat, Precision, graph_path
-from brain_edge.package.manifest import Change
 from brain_edge.runtime.graph_file import read_graph
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge
 from brain_edge_conversion.budget.capture import capture_inputs
-from brain_edge_conversion.budget.coverage import LayerCost, int8_share, layer_costs, with_kernels
-from brain_edge_conversion.budget.isa import isa_record, make_job
-from brain_edge_conversion.budget.kernels import input_shapes, package_kernels
-from brain_edge_conversion.budget.measure import measure, write_baseline
+from brain_edge_conversion.budget.coverage import LayerCost, int8_share
+from brain_edge_conversion.budget.isa import isa_record, make_job, measure_package
+from brain_edge_conversion.budget.measure import write_baseline
 from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.quantize.ladder import Setting
 from brain_edge_conversion.quantize.networks import quantise
@@ -72,7 +70,7 @@ class Int8Space:
     )
 
     def __init__(self, package: ModelPackage, ladder: Sequence[Setting]) -> None:
-        self.package = package
+        self.package, self.baseline = package, package.in_precision(Precision.F32)
         self._ladder = tuple(ladder)
 
     def question(self, options: SearchOptions) -> Int8Question:
@@ -85,14 +83,13 @@ class Int8Space:
         self._options.report(f"collecting network inputs from {len(setup.splits.calibration)} calibration case(s)")
         studies = _studies(setup.splits.calibration, self.package.spec)
         self._inputs = capture_inputs(self.package, studies, setup.scratch, self._options.runtime)
-        self._shapes = input_shapes(self._inputs)
         self._ranking = Log(setup.journal.folder / RANKING, tuple[Group, ...])
 
     def segment_baseline(self, cases: Sequence[Case]) -> None:
         """Keep the masks of the FP32 package."""
         options = self._options
-        baseline = Segmenter.open(self.package.in_precision(Precision.F32), options.runtime)
-        write_baseline(baseline, cases, self._setup.masks, options.budget.unbound)
+        segmenter = Segmenter.open(self.baseline, options.runtime)
+        write_baseline(segmenter, cases, self._setup.masks, options.budget.unbound)
 
     def next(self, entries: Sequence[Entry[Trial]]) -> Trial | Stop[Trial]:
         """What the policy says; groups of layers are ranked when it asks for them."""
@@ -126,25 +123,22 @@ class Int8Space:
         """Quantise every graph and measure the masks; with older instructions too where they are within the budget."""
         start, setup, options = time.monotonic(), self._setup, self._options
         shutil.rmtree(folder, ignore_errors=True)  # what an interrupted trial has left
-        quantised = quantise_package(choice, self.package, self._inputs, folder)
-        candidate = candidate_in(folder, self.package)
-        kernels = package_kernels(candidate, self._shapes, options.runtime)
-        layers = {graph: with_kernels(quantised[graph], kernels[graph]) for graph in quantised}
-        share = int8_share([layer for graph in layers.values() for layer in graph])
-        cases = setup.splits.searched
-        records = measure(Segmenter.open(candidate, options.runtime), cases, setup.masks, setup.subjects)
+        quantise_package(choice, self.package, self._inputs, folder)
+        candidate, cases = candidate_in(folder, self.package), setup.splits.searched
+        records, executed = measure_package(candidate, cases, setup.masks, setup.subjects, options.runtime)
+        share = int8_share(executed.all_layers)
         isas: tuple[IsaRecord, ...] = ()
         if judge(records, share, options.budget).met:
-            options.report(f"measuring again with {Isa.AVX2} instructions")
-            job = make_job(candidate, cases, setup.masks, self._shapes, options.runtime)
-            isas = (isa_record(Isa.AVX2, job, layers, options.budget),)
+            options.report(f"measuring again with {Isa.AVX2} convolutions")
+            job = make_job(candidate, cases, setup.masks, executed.shapes, options.runtime)
+            isas = (isa_record(Isa.AVX2, job, options.budget),)
         return Entry(
             choice=choice,
             records=records,
             int8_share=min([share, *(isa.int8_share for isa in isas if isa.int8_share is not None)]),
             isas=isas,
-            layers=layers,
-            files=hashes(folder, layers),
+            layers=executed.layers,
+            files=hashes(folder, executed.layers),
             elapsed_s=time.monotonic() - start,
         )
 
@@ -157,12 +151,6 @@ class Int8Space:
             converted_from=self.package.digest,
         )
         return ModelPackage(draft, manifest)
-
-    def layers(
-        self, entry: Entry[Trial], _candidate: ModelPackage, _seen: Mapping[str, Sequence[int]]
-    ) -> tuple[Mapping[str, Sequence[LayerCost]], dict[str, tuple[int, ...]]]:
-        """Those of the trial, of the shapes of the calibration inputs."""
-        return entry.layers, self._shapes
 
     def facts(self, entry: Entry[Trial]) -> Facts:
         """The setting, and which layers stayed in float for which reason."""
@@ -185,18 +173,12 @@ class Int8Space:
         ]
 
 
-def quantise_package(
-    trial: Trial, package: ModelPackage, inputs: Mapping[str, Sequence[Path]], folder: Path
-) -> dict[str, tuple[LayerCost, ...]]:
-    """Quantise every graph of a package into a folder; what became integer, per graph."""
-    layers, shapes = {}, input_shapes(inputs)
+def quantise_package(trial: Trial, package: ModelPackage, inputs: Mapping[str, Sequence[Path]], folder: Path) -> None:
+    """Quantise every graph of a package into a folder."""
     for graph in package.spec.graphs:
         model = read_graph(package.graph_file(graph), package.spec)
         keep = {layer for group in trial.reverted if group.graph == graph for layer in group.layers}
-        quantised = quantise(model, inputs[graph], trial.setting, keep)
-        save_graph(quantised, folder / graph_path(graph), package.spec)
-        layers[graph] = layer_costs(quantised, shapes[graph])
-    return layers
+        save_graph(quantise(model, inputs[graph], trial.setting, keep), folder / graph_path(graph), package.spec)
 
 
 def candidate_in(folder: Path, package: ModelPackage) -> ModelPackage:

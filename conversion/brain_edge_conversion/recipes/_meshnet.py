@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.contrast import Contrast
 from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card, Licence
 from brain_edge.spec import (
@@ -75,7 +76,7 @@ def meshnet_source(
     spec = ModelSpec(
         name=name,
         task=Task.TISSUE,
-        inputs=(Sequence(name="image", description="T1w"),),
+        inputs=(Sequence(name="image", contrasts=(Contrast.T1W,)),),
         stages=(stage,),
         labels=labels,
         plausible=Plausible(

@@ -17,6 +17,7 @@ from itertools import chain, combinations
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Final
 
+from brain_edge.image.contrast import Contrast
 from brain_edge.image.phantom import Phantom
 from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Licence
@@ -34,10 +35,10 @@ if TYPE_CHECKING:
     from brain_edge.package.manifest import Card
     from brain_edge_conversion.recipe import Variant
 
-T1: Final = Sequence(name="T1", description="T1w")
-T1C: Final = Sequence(name="T1C", description="T1w after contrast")
-T2: Final = Sequence(name="T2", description="T2w")
-FLAIR: Final = Sequence(name="FLAIR", description="T2w FLAIR")
+T1: Final = Sequence(name="T1", contrasts=(Contrast.T1W,))
+T1C: Final = Sequence(name="T1C", contrasts=(Contrast.T1C,))
+T2: Final = Sequence(name="T2", contrasts=(Contrast.T2W,))
+FLAIR: Final = Sequence(name="FLAIR", contrasts=(Contrast.FLAIR,))
 SEQUENCES: Final = (T1, T1C, T2, FLAIR)
 """In the order in which most papers list them; where one does not say, this is chosen."""
 

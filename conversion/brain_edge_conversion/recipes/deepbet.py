@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.contrast import Contrast
 from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card, Licence
 from brain_edge.spec import ModelSpec, Network, Sequence, Stage, Task
@@ -96,7 +97,7 @@ BRAIN_STAGE: Final = Stage(
 SPEC: Final = ModelSpec(
     name="deepbet",
     task=Task.SKULL_STRIPPING,
-    inputs=(Sequence(name="image", description="T1w, one head"),),
+    inputs=(Sequence(name="image", contrasts=(Contrast.T1W,), description="one head"),),
     stages=(BOX_STAGE, BRAIN_STAGE),
     labels=(BRAIN,),
     plausible=plausible_brain(max_components=1),

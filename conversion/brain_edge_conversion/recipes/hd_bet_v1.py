@@ -19,6 +19,7 @@ from __future__ import annotations
 from itertools import chain, combinations
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.contrast import Contrast
 from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card, Licence
 from brain_edge.spec import ModelSpec, Network, Sequence, Stage, Task
@@ -91,7 +92,7 @@ def spec(graphs: tuple[str, ...], flips: tuple[tuple[int, ...], ...]) -> ModelSp
     return ModelSpec(
         name="hd-bet-v1",
         task=Task.SKULL_STRIPPING,
-        inputs=(Sequence(name="image", description="T1w, T1w after contrast, T2w or FLAIR"),),
+        inputs=(Sequence(name="image", contrasts=(Contrast.T1W, Contrast.T1C, Contrast.T2W, Contrast.FLAIR)),),
         stages=(stage,),
         labels=(BRAIN,),
         plausible=plausible_brain(max_components=20),

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.image.contrast import Contrast
 from brain_edge.package.manifest import Card
 from brain_edge.spec import ModelSpec, Network, NoiseSlices, Sequence, Stage, Task
 from brain_edge.spec.steps import CropOrPadInPlane, Orient
@@ -50,7 +51,7 @@ def spec(widths: tuple[int, ...] = WIDTHS) -> ModelSpec:
         ),
         after=(LABELS_BACK,),
     )
-    grid = Sequence(name="grid", description="any image; only its grid is used")
+    grid = Sequence(name="grid", contrasts=(Contrast.ANY,), description="only its grid is used")
     return ModelSpec(name="pgan", task=Task.SYNTHESIS, inputs=(grid,), stages=(stage,), labels=())
 
 

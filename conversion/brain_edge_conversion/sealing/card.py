@@ -34,7 +34,7 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield manifest.card.summary
     yield ""
-    yield f"- Task: {spec.task}. Inputs: {', '.join(sequence.name for sequence in spec.inputs)}."
+    yield f"- Task: {spec.task}. Inputs: {', '.join(map(str, spec.inputs))}."
     yield f"- Labels: {', '.join(f'{value} {name}' for value, name in spec.label_names().items())}."
     yield f"- Networks: {', '.join(spec.graphs)}, computed in {manifest.precision} where not integer."
     if manifest.stage_zero:
@@ -109,7 +109,7 @@ def _evidence(evidence: Evidence) -> Iterator[str]:
         f"Within: {evidence.bounds}.",
         evidence.next_patient,
         *evidence.warnings,
-        *map(_isa, evidence.isas),
+        *(line for isa in evidence.isas for line in _float_layers(isa)),
     ):
         if line:
             yield line
@@ -128,10 +128,9 @@ def _evidence(evidence: Evidence) -> Iterator[str]:
     yield ""
 
 
-def _isa(isa: IsaRecord) -> str:
-    if not isa.verified:
-        return ""  # among the warnings
-    return f"With {isa.isa} instructions only: worst mean drop of a label {_figure(isa.worst_mean_drop)}."
+def _float_layers(isa: IsaRecord) -> Iterator[str]:
+    for layer in isa.float_layers:
+        yield f"In float where a CPU has no more than {isa.isa}: {layer.graph}, `{layer.layer}`. {layer.reason}."
 
 
 def _figure(value: float | None) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.evaluation.cohort import Split
-from brain_edge.evaluation.evidence import AccuracyCase, Basis, Evidence, LabelRecord, TrialRecord, evidence_in
-from brain_edge.package.manifest import Change
-from brain_edge_conversion.budget.budget import baseline_dice, has_reference, nothing_to_lose
+from brain_edge.evaluation.evidence import AccuracyCase, Basis, Change, Evidence, LabelRecord, TrialRecord, evidence_in
+from brain_edge_conversion.budget.budget import USUAL_SPREAD, baseline_dice, deciding, has_reference, losses, telling
+from brain_edge_conversion.budget.kernels import newer_than_avx2
 from brain_edge_conversion.budget.statement import speaks_of_patients, statement
 from brain_edge_conversion.budget.subjects import (
     USUAL_CONFIDENCE,
@@ -25,6 +25,8 @@ from brain_edge_conversion.budget.subjects import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from brain_edge.evaluation.evidence import IsaRecord, Limits
+    from brain_edge_conversion.budget.budget import AccuracyBudget
     from brain_edge_conversion.search.journal import Choice, Entry
     from brain_edge_conversion.search.judgement import Judgement, Outcome
     from brain_edge_conversion.search.space import Facts
@@ -53,14 +55,7 @@ def _evidence(judgement: Judgement) -> Evidence:
         before=evidence_in(judgement.baseline.manifest),
         graphs_from=facts.graphs_from,
         bounds=_bounds(judgement),
-        statement=statement(
-            verdict,
-            judgement.cohort,
-            judgement.split,
-            subjects,
-            judgement.change.baseline,
-            judgement.baseline.manifest.mark,
-        ),
+        statement="; ".join((_statement(judgement), *map(_measured_again, _verified(judgement)))),
         limits=judgement.budget.limits,
         basis=Basis.ACCURACY if verdict.by_reference else Basis.AGREEMENT,
         worst_mean_drop=verdict.worst_mean_drop,
@@ -76,10 +71,10 @@ def _evidence(judgement: Judgement) -> Evidence:
         seen_images=tuple(sorted(judgement.seen_images)),
         subjects=subjects,
         next_patient=_next_patient(judgement),
-        earlier_candidates=judgement.earlier,
+        earlier_looks=judgement.looks,
         warnings=tuple(_warnings(judgement)),
         cases=tuple(judgement.records),
-        labels=label_records(judgement.records),
+        labels=label_records(judgement.records, judgement.budget),
         isas=tuple(judgement.isas),
         trials=tuple(judgement.trials),
         float_layers=facts.float_layers,
@@ -89,24 +84,79 @@ def _evidence(judgement: Judgement) -> Evidence:
     )
 
 
+def _statement(judgement: Judgement) -> str:
+    return statement(_seen(judgement), judgement.cohort, judgement.split, judgement.baseline.manifest.mark)
+
+
+def _seen(judgement: Judgement) -> str:
+    """The figures, of which labels, in how many people, and whether anybody had looked before."""
+    verdict, unbound = judgement.verdict, judgement.budget.unbound
+    what = (
+        "Dice drop" if verdict.by_reference else f"disagreement with {judgement.change.baseline} (no reference masks)"
+    )
+    bound = _listed(sorted({record.label for record in judgement.bound}))
+    of = f"of label(s) {bound}, while label(s) {_listed(unbound)} may lose everything," if unbound else "per label"
+    words = (
+        f"mean {what} at most {verdict.worst_mean_drop:.5f} {of} and {verdict.worst_case_drop:.5f} in a single case, "
+        f"over the {judgement.split} cases of {len(judgement.worst_by_subject)} subject(s)"
+    )
+    if not judgement.looks:
+        return words
+    return f"{words}, after {len(judgement.looks)} earlier look(s) of this model at test images among them"
+
+
+def _verified(judgement: Judgement) -> list[IsaRecord]:
+    return [isa for isa in judgement.isas if isa.verified]
+
+
+def _measured_again(isa: IsaRecord) -> str:
+    share = f", {isa.int8_share:.1%} of the multiply-adds in INT8 there" if isa.int8_share else ""
+    return f"measured again for {isa.isa}: at most {isa.worst_mean_drop or 0.0:z.5f}{share} ({isa.ran})"
+
+
 def _bounds(judgement: Judgement) -> str:
     """Every limit, share and exclusion, in words."""
     limits, budget = judgement.budget.limits, judgement.budget
-    hd95 = (
-        "2 mm or a voxel's diagonal" if limits.max_hd95_increase_mm is None else f"{limits.max_hd95_increase_mm:g} mm"
-    )
     words = [
         f"mean drop of a label at most {limits.max_dice_drop:g}",
         f"of a single case {limits.max_case_drop:g}",
         f"mean disagreement {budget.disagreement_limit:g}",
-        f"HD95 grows by at most {hd95}",
+        f"HD95 grows by at most {_hd95_limit(limits)}",
     ]
     if judgement.change is Change.QUANTIZED:
         words.append(f"at least {limits.min_int8_share:.0%} in INT8 ({judgement.share:.1%} are)")
     if budget.confidence is not None:
-        words.append(f"{budget.subjects_needed} subjects for a confidence of {budget.confidence:g}")
+        words.append(
+            f"with a confidence of {budget.confidence:g} at most {budget.exceedance_limit:.0%} of all subjects exceed "
+            f"the limit for a single case ({budget.subjects_needed} subjects or more)"
+        )
     words += [f"label {label} bound by nothing" for label in limits.unbound]
+    without = _numbers(record for record in judgement.records if not has_reference(record))
+    if judgement.verdict.by_reference and without:
+        single = USUAL_SPREAD * budget.disagreement_limit
+        words.append(
+            f"case(s) {_listed(without)} without a reference bound by their disagreement only, {single:g} in each"
+        )
+    if any(record.reference_volume_ml == 0 for record in judgement.bound):
+        words.append(f"where a reference lacks a label, {limits.max_case_drop:g} of its usual volume may be invented")
+    if silent := _numbers(_silent(judgement)):
+        words.append(f"case(s) {_listed(silent)} with too little right to lose a label lower no mean")
     return "; ".join(words)
+
+
+def _hd95_limit(limits: Limits) -> str:
+    usual = limits.max_hd95_increase_mm is None
+    return "2 mm or a voxel's diagonal" if usual else f"{limits.max_hd95_increase_mm:g} mm"
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _silent(judgement: Judgement) -> list[AccuracyCase]:
+    """The records of bound labels whose drop may not speak for the package."""
+    drops = losses(judgement.bound)
+    return [case for case in drops if case not in telling(drops, judgement.budget)]
 
 
 def trial_record(entry: Entry[Choice], facts: Facts, outcome: Outcome | None) -> TrialRecord:
@@ -130,17 +180,18 @@ def trial_record(entry: Entry[Choice], facts: Facts, outcome: Outcome | None) ->
     )
 
 
-def label_records(records: Sequence[AccuracyCase]) -> tuple[LabelRecord, ...]:
+def label_records(records: Sequence[AccuracyCase], budget: AccuracyBudget) -> tuple[LabelRecord, ...]:
     """Per label over the cases that decide: those with a reference, or all where none has one."""
     by_reference = any(has_reference(record) for record in records)
     judged = [record for record in records if has_reference(record) == by_reference]
     labels = sorted({record.label for record in judged})
-    return tuple(_label([record for record in judged if record.label == label]) for label in labels)
+    return tuple(_label([record for record in judged if record.label == label], budget) for label in labels)
 
 
-def _label(records: Sequence[AccuracyCase]) -> LabelRecord:
+def _label(records: Sequence[AccuracyCase], budget: AccuracyBudget) -> LabelRecord:
     present = [record for record in records if record.drop is not None or record.agreement is not None]
-    lost = [(each.subject, each.drop) for each in present if each.drop is not None and not nothing_to_lose(each)]
+    drops = {each: each.drop for each in present if each.drop is not None}
+    lost = deciding(drops, budget).get(records[0].label, [])
     apart = [(each.subject, 1.0 - each.agreement) for each in present if each.agreement is not None]
     # a label that INT8 alone has lost is no number; it is a warning of its own
     increases = [value for record in present if (value := record.hd95_increase_mm) is not None and value < math.inf]
@@ -148,12 +199,12 @@ def _label(records: Sequence[AccuracyCase]) -> LabelRecord:
         label=records[0].label,
         cases=len(present),
         absent=len(records) - len(present),
-        nothing_to_lose=sum(map(nothing_to_lose, present)),
+        little_to_lose=len(drops) - len(telling(drops, budget)),
         lowest_dice_baseline=min(
             (each.dice_baseline for each in present if each.dice_baseline is not None), default=None
         ),
         mean_drop=mean_over_subjects(lost) if lost else None,
-        worst_drop=max((drop for _, drop in lost), default=None),
+        worst_drop=max(drops.values(), default=None),
         mean_disagreement=mean_over_subjects(apart) if apart else None,
         worst_disagreement=max((drop for _, drop in apart), default=None),
         mean_hd95_increase_mm=_mean(increases),
@@ -178,16 +229,22 @@ def _next_patient(judgement: Judgement) -> str:
     if not speaks_of_patients(judgement.cohort, judgement.split):
         return "No statement about new patients."
     what = "drop" if judgement.verdict.by_reference else f"disagreement with {judgement.change.baseline}"
-    return next_patient(judgement.worst_by_subject, judgement.budget.case_limit, what)
+    return next_patient(judgement.worst_by_subject, judgement.budget.case_limit, what, judgement.other_candidates)
 
 
 def _warnings(judgement: Judgement) -> Iterator[str]:
     """What the figures do not say."""
+    yield from judgement.limits
     yield from _about_the_data(judgement)
     yield from _about_labels(judgement)
     for isa in judgement.isas:
         if not isa.verified:
             yield f"{isa.isa}: {isa.reason}"
+        elif newer_than_avx2(node.kernel for node in isa.nodes):
+            yield (
+                f"{isa.isa}: {isa.ran}. OpenVINO's own kernels take all that the CPU has, so that a CPU with {isa.isa} "
+                "alone was imitated in part; `brain-edge verify` compares there, on a phantom, which is no patient."
+            )
 
 
 def _about_the_data(judgement: Judgement) -> Iterator[str]:
@@ -203,11 +260,7 @@ def _about_the_data(judgement: Judgement) -> Iterator[str]:
     if judgement.searched_on is Split.CALIBRATION:
         also = " that the ranges were taken from" if judgement.change is Change.QUANTIZED else ""
         yield f"There is no validation split: trials were judged on the calibration images{also}."
-    if judgement.earlier:
-        yield (
-            f"{judgement.earlier} other candidate(s) were judged on these test images before, as far as the folder of "
-            "the package knows; each look makes the figures less new."
-        )
+    yield from _about_looks(judgement)
     subjects = len(judgement.worst_by_subject)
     needed = subjects_needed(USUAL_CONFIDENCE, USUAL_EXCEEDANCE)
     if speaks_of_patients(judgement.cohort, judgement.split) and subjects < needed:
@@ -215,6 +268,24 @@ def _about_the_data(judgement: Judgement) -> Iterator[str]:
             f"{subjects} test subject(s): that at most 10 % of all subjects exceed the limit needs {needed}, "
             f"{needed - subjects} more (95 % confidence)."
         )
+
+
+def _about_looks(judgement: Judgement) -> Iterator[str]:
+    """What was known of these test images before the candidate was judged, as far as the log of its maker knows."""
+    if judgement.other_candidates:
+        yield (
+            f"{judgement.other_candidates} other candidate(s) of this model were judged on these test images before, "
+            "as far as the log of this user knows; each look makes the figures less new."
+        )
+    for look in judgement.looks:
+        if look.candidate == judgement.candidate:
+            changed = "another" if look.limits != judgement.budget.limits else "the same"
+            yield (
+                f"This candidate was judged on these test images before, under {changed} budget (mean drop "
+                f"{look.limits.max_dice_drop:g}, single case {look.limits.max_case_drop:g}), which it "
+                f"{'met' if look.met else 'missed'}: a budget that is chosen after a look describes these images and "
+                "is no test that was passed."
+            )
 
 
 def _about_labels(judgement: Judgement) -> Iterator[str]:
@@ -226,12 +297,15 @@ def _about_labels(judgement: Judgement) -> Iterator[str]:
             f"{len(_numbers(without))} case(s) without a reference mask are in none of the drops; their masks "
             f"disagree with {baseline} by {worst:.5f} at most."
         )
-    blind = [record for record in judgement.records if nothing_to_lose(record)]
-    for number in sorted({record.label for record in blind}):
-        cases = ", ".join(map(str, _numbers(record for record in blind if record.label == number)))
+    best = baseline_dice(judgement.records)
+    silent = _silent(judgement)
+    for number in sorted({record.label for record in silent}):
+        own = [record for record in silent if record.label == number]
         yield (
-            f"label {number}: {baseline} itself has nothing right in case(s) {cases}, so that nothing could be lost: "
-            "they are in no drop and witness nothing."
+            f"label {number}: {baseline} itself has too little right in case(s) {_listed(_numbers(own))} to lose "
+            f"anything that counts (Dice {max(each.dice_baseline or 0.0 for each in own):.5f} or less, its best is "
+            f"{max(best.get(number, [0.0])):.5f}): the reference may be that of somebody else. They lower no mean and "
+            "witness nothing."
         )
     for number in judgement.budget.unbound:
         yield f"label {number} is bound by no limit, as was asked: nothing is promised of it."
@@ -241,7 +315,7 @@ def _about_labels(judgement: Judgement) -> Iterator[str]:
                 f"label {number}: {baseline} itself has a mean Dice of {fmean(known):.5f} with the references; that "
                 f"{candidate} loses little of it says little."
             )
-    for label in label_records(judgement.records) if judgement.verdict.by_reference else ():
+    for label in label_records(judgement.records, judgement.budget) if judgement.verdict.by_reference else ():
         apart = label.mean_disagreement
         if apart is not None and apart > HIDDEN * judgement.budget.max_dice_drop:
             yield (
@@ -252,8 +326,7 @@ def _about_labels(judgement: Judgement) -> Iterator[str]:
     lost = [record for record in judgement.records if record.hd95_increase_mm == math.inf]
     if lost:
         yield (
-            f"{candidate} loses a label that {baseline} finds in case(s) {', '.join(map(str, _numbers(lost)))}; HD95 "
-            "is undefined."
+            f"{candidate} loses a label that {baseline} finds in case(s) {_listed(_numbers(lost))}; HD95 is undefined."
         )
 
 

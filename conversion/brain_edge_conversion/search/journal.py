@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import msgspec
 
-from brain_edge.evaluation.evidence import AccuracyCase, IsaRecord
+from brain_edge.evaluation.evidence import AccuracyCase, Change, IsaRecord
 from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.json import decode_json
 from brain_edge.package import graph_path
 from brain_edge.package.digest import sha256_of
-from brain_edge.package.manifest import Change
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.coverage import LayerCost
 
@@ -102,7 +102,7 @@ class Log(Generic[Line]):
         # behind the last line end there is nothing, or what a killed process has begun
         texts = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
         for number, text in enumerate(texts):
-            line = msgspec.json.decode(text, type=kind)
+            line = decode_json(text, kind)
             if not is_whole(number, line):
                 break
             self._lines.append(line)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from brain_edge.evaluation.cohort import Split
-from brain_edge_conversion.budget.budget import judge, losses, smallest_budget
-from brain_edge_conversion.budget.subjects import worst_by_subject
+from brain_edge_conversion.budget.budget import judge, losses, smallest_budget, telling
+from brain_edge_conversion.budget.subjects import shared, subjects_needed, worst_by_subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from brain_edge.evaluation.cohort import Cohort
-    from brain_edge.evaluation.evidence import AccuracyCase, IsaRecord, TrialRecord
+    from brain_edge.evaluation.evidence import AccuracyCase, Change, IsaRecord, Look, TrialRecord
     from brain_edge.package import ModelPackage
-    from brain_edge.package.manifest import Change
     from brain_edge_conversion.budget.budget import AccuracyBudget, Verdict
     from brain_edge_conversion.search.journal import Choice, Entry
     from brain_edge_conversion.search.space import Facts
+
+
+AFTER_THE_LOOK: Final = (
+    "to ask for them now is to choose the budget after the look, which the next package records: it would describe "
+    "these test images, and only test subjects that nobody has looked at can show that it holds"
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,9 @@ class Judgement:
         kernels: share of the multiply-adds per kernel, on this CPU.
         searched_on: the split that the search has seen.
         seen_images: hashes of the images that ranges and settings were chosen on.
-        earlier: how many other candidates were judged on these images before.
+        candidate: SHA-256 over its graphs.
+        looks: judgements of this model on these images that came before.
+        limits: what figures on these images do not say, whatever they are.
         trials: of the search, with the figures of each on the search data.
         facts: what else is known of the candidate.
         threads: of the measurements.
@@ -76,7 +83,9 @@ class Judgement:
     kernels: Mapping[str, float]
     searched_on: Split
     seen_images: frozenset[str]
-    earlier: int
+    candidate: str
+    looks: tuple[Look, ...]
+    limits: tuple[str, ...]
     trials: Sequence[TrialRecord]
     facts: Facts
     threads: int
@@ -104,7 +113,9 @@ class Judgement:
             worst_mean_drop=max([verdict.worst_mean_drop, *means]),
             worst_case_drop=max([verdict.worst_case_drop, *cases]),
         )
-        return smallest_budget(worst, self.budget)
+        words = smallest_budget(worst, self.budget)
+        # the figures are in the failures anyway: what is said here is what taking them would be
+        return f"{words}; {AFTER_THE_LOOK}" if words and self.split == Split.TEST else words
 
     @property
     def split(self) -> Split:
@@ -112,15 +123,33 @@ class Judgement:
         return self.records[0].split
 
     @property
+    def bound(self) -> tuple[AccuracyCase, ...]:
+        """The records of the labels that something is promised of."""
+        return tuple(case for case in self.records if case.label not in self.budget.unbound)
+
+    @property
     def worst_by_subject(self) -> dict[int, float]:
-        """Number of each person in whom a label occurs -> its worst drop."""
-        return worst_by_subject([(case.subject, drop) for case, drop in losses(self.records).items()])
+        """Number of each person who can witness a loss, or shows one -> the worst drop of a bound label."""
+        drops, limit = losses(self.bound), self.budget.case_limit
+        witnesses = telling(drops, self.budget)
+        return worst_by_subject(
+            [(case.subject, drop) for case, drop in drops.items() if case in witnesses or drop > limit]
+        )
+
+    @property
+    def other_candidates(self) -> int:
+        """How many others of this model were judged on these images before."""
+        return len({look.candidate for look in self.looks} - {self.candidate})
 
     def _missing_subjects(self) -> Iterator[str]:
         """A test subject in whom no label occurs is in the cohort, but says nothing about the next one."""
-        needed, found = self.budget.subjects_needed, len(self.worst_by_subject)
-        if self.split == Split.TEST and found < needed:
+        budget, found = self.budget, len(self.worst_by_subject)
+        if self.split != Split.TEST or budget.confidence is None:
+            return
+        needed = subjects_needed(shared(budget.confidence, self.other_candidates), budget.exceedance_limit)
+        if found < needed:
+            among = f" for this and {self.other_candidates} other candidate(s)" if self.other_candidates else ""
             yield (
-                f"--confidence {self.budget.confidence:g} needs {needed} test subjects in whom a label occurs, "
-                f"{found} were found"
+                f"--confidence {budget.confidence:g}{among} needs {needed} test subjects in whom a label occurs, of "
+                f"which the baseline has enough right to lose; {found} were found"
             )

@@ -6,19 +6,16 @@ It asks its space what to try, never shows it the test split, and decides with t
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Generic
 
 import msgspec
 
-from brain_edge.bench.counted import Input, counted
-from brain_edge.engine.segmenter import Segmenter
 from brain_edge.engine.stage_zero import with_stage_zero
 from brain_edge.errors import BudgetError
-from brain_edge.evaluation.cohort import Split
-from brain_edge.evaluation.evidence import Isa, spelt
+from brain_edge.evaluation.cohort import Split, limits_of_contrast
+from brain_edge.evaluation.evidence import Isa, Look, spelt
 from brain_edge.jobs.pictures.sheet import require_matplotlib
 from brain_edge.machine.atomic import require_no_file
 from brain_edge.machine.atomic_folder import atomic_folder
@@ -26,11 +23,11 @@ from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import arithmetic_of, this_machine
 from brain_edge.package import ModelPackage
 from brain_edge_conversion.budget.coverage import int8_share, kernel_shares
-from brain_edge_conversion.budget.isa import isa_record, make_job
-from brain_edge_conversion.budget.measure import measure, subject_numbers
-from brain_edge_conversion.budget.test_looks import look_at, record_look
+from brain_edge_conversion.budget.isa import isa_record, make_job, measure_package
+from brain_edge_conversion.budget.looks import LoggedLook, candidate_of, log_look, require_log, weights_of
+from brain_edge_conversion.budget.measure import subject_numbers
 from brain_edge_conversion.budget.work_folder import draft_folder, forget_search, scratch_folder, work_folder
-from brain_edge_conversion.convert.self_test import write_self_test
+from brain_edge_conversion.convert.self_test import with_baseline_test
 from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.sealing.writer import seal
 from brain_edge_conversion.search.evidence import evidence_of, trial_record
@@ -41,16 +38,15 @@ from brain_edge_conversion.search.space import Ending, Stop, TrialSetup
 from brain_edge_conversion.search.splits import images_of, require_search, split_cohort
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Cohort
     from brain_edge.evaluation.evidence import AccuracyCase, IsaRecord
-    from brain_edge_conversion.budget.coverage import LayerCost
     from brain_edge_conversion.search.journal import Entry
     from brain_edge_conversion.search.options import SearchOptions
     from brain_edge_conversion.search.space import Space
-    from brain_edge_conversion.search.splits import Hashes
+    from brain_edge_conversion.search.splits import Checked
 
 MASKS = "masks"
 """Folder of a journal for the baseline's masks, where they outlive an interruption."""
@@ -78,7 +74,9 @@ def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: Se
     if options.names_patients:
         require_matplotlib()
     splits = split_cohort(cohort, calibrates=space.traits.calibrates)
-    hashes = require_search(splits, space.package.spec, options.budget, options.report)
+    if splits.judged_on is Split.TEST:
+        require_log()
+    checked = require_search(splits, space.package.spec, options.budget, options.report)
     place = target.resolve()
     with scratch_folder(place) as scratch:
         with atomic_folder(target, draft=draft_folder(place)) as draft:
@@ -93,7 +91,7 @@ def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: Se
                 journal=journal,
                 options=options,
             )
-            sealed = _Search(space, setup, hashes).run(draft, place)
+            sealed = _Search(space, setup, checked).run(draft, place)
         forget_search(place)
     return ModelPackage(target, sealed.manifest)
 
@@ -117,11 +115,11 @@ def _threads(options: SearchOptions) -> int:
 class _Search(Generic[Choice]):
     """One run, from the masks of the baseline to a sealed package in a draft folder."""
 
-    def __init__(self, space: Space[Choice], setup: TrialSetup[Choice], hashes: Hashes) -> None:
+    def __init__(self, space: Space[Choice], setup: TrialSetup[Choice], checked: Checked) -> None:
         self._space = space
         self._setup = setup
         self._splits = setup.splits
-        self._hashes = hashes
+        self._checked = checked
         self._journal = setup.journal
         self._options = setup.options
 
@@ -136,10 +134,10 @@ class _Search(Generic[Choice]):
             raise self._none_found(stop, target)
         entry, trial = self._journal.entry(stop.chosen)
         candidate = self._space.write(entry, trial, draft)
-        judgement = self._judge(candidate, entry, target.parent)
+        judgement = self._with_looks(self._judge(candidate, entry))
         if judgement.failures:
             raise self._refused(stop, judgement, candidate, target)
-        write_self_test(candidate)
+        candidate = with_baseline_test(candidate, self._space.baseline, self._options.budget.disagreement_limit)
         sealed = seal(draft, msgspec.structs.replace(candidate.manifest, evidence=spelt(evidence_of(judgement))))
         if self._options.report_folder is not None or self._space.traits.reports_always:
             self._write_report(Ending(stop, digest=sealed.digest), judgement, sealed, target)
@@ -169,28 +167,41 @@ class _Search(Generic[Choice]):
         minutes = fmean(entry.elapsed_s for entry in entries) / 60
         return f"{words}; mean drop so far {closest.worst_mean_drop:.5f}; about {minutes:.1f} min per trial"
 
-    def _judge(self, candidate: ModelPackage, entry: Entry[Choice], results: Path) -> Judgement:
+    def _with_looks(self, judgement: Judgement) -> Judgement:
+        """Log the judgement, and say in it who had looked at these images before; nobody has been told of it yet."""
+        if judgement.split is not Split.TEST:
+            return judgement
+        line = LoggedLook(
+            weights=weights_of(judgement.baseline),
+            images=tuple(sorted(images_of(self._splits.judged, self._checked))),
+            look=Look(candidate=judgement.candidate, limits=judgement.budget.limits, met=False),
+        )
+        looks = log_look(line, lambda before: not replace(judgement, looks=before).failures)
+        return replace(judgement, looks=looks)
+
+    def _judge(self, candidate: ModelPackage, entry: Entry[Choice]) -> Judgement:
         """Measure the frozen candidate once, here and with the instructions of an older CPU."""
         options, cases = self._options, self._splits.judged
         split = self._splits.judged_on
-        look = look_at(candidate, images_of(cases, self._hashes))
-        earlier = record_look(results, look) if split is Split.TEST else 0
         options.report(f"judging the choice on {len(cases)} {split} case(s)")
         if cases == self._splits.searched and entry.isas:
-            return self._judgement(entry, entry.records, entry.isas, earlier)
-        seen = Counter[Input]()
-        segmenter = Segmenter.open(candidate, options.runtime, wrap=counted(seen))
-        records = measure(segmenter, cases, self._setup.masks, self._setup.subjects)
-        options.report(f"judging it again with {Isa.AVX2} instructions")
-        layers, shapes = self._space.layers(entry, candidate, {each.graph: each.shape for each in seen})
-        job = make_job(candidate, cases, self._setup.masks, shapes, options.runtime)
-        isas = (isa_record(Isa.AVX2, job, layers, options.budget),)
-        if not entry.layers:
-            entry = msgspec.structs.replace(entry, layers=dict(layers), int8_share=int8_share(_all(layers)))
-        return self._judgement(entry, records, isas, earlier)
+            return self._judgement(entry, candidate, entry.records, entry.isas)
+        masks = self._setup.masks
+        records, executed = measure_package(candidate, cases, masks, self._setup.subjects, options.runtime)
+        options.report(f"judging it again with {Isa.AVX2} convolutions")
+        job = make_job(candidate, cases, masks, executed.shapes, options.runtime)
+        isa = isa_record(Isa.AVX2, job, options.budget)
+        shares = [int8_share(executed.all_layers), *([] if isa.int8_share is None else [isa.int8_share])]
+        # at the size of these cases: the plugin decides on INT8 by size
+        entry = msgspec.structs.replace(entry, layers=executed.layers, int8_share=min(shares))
+        return self._judgement(entry, candidate, records, (isa,))
 
     def _judgement(
-        self, entry: Entry[Choice], records: Sequence[AccuracyCase], isas: Sequence[IsaRecord], earlier: int
+        self,
+        entry: Entry[Choice],
+        candidate: ModelPackage,
+        records: Sequence[AccuracyCase],
+        isas: Sequence[IsaRecord],
     ) -> Judgement:
         space, budget = self._space, self._options.budget
         trials = [
@@ -205,10 +216,12 @@ class _Search(Generic[Choice]):
             records=records,
             share=entry.int8_share,
             isas=isas,
-            kernels=kernel_shares(_all(entry.layers)),
+            kernels=kernel_shares([layer for layers in entry.layers.values() for layer in layers]),
             searched_on=self._splits.searched_on,
-            seen_images=images_of(self._splits.seen, self._hashes),
-            earlier=earlier,
+            seen_images=images_of(self._splits.seen, self._checked),
+            candidate=candidate_of(candidate),
+            looks=(),
+            limits=tuple(limits_of_contrast(list(self._checked.values()), space.package.spec)),
             trials=trials,
             facts=space.facts(entry),
             threads=_threads(self._options),
@@ -221,11 +234,10 @@ class _Search(Generic[Choice]):
         if closest is None:
             self._space.finish(Ending(stop, failures=(stop.reason,)), self._report_folder(target))
             return _refusal([stop.reason])
-        judgement = self._judgement(closest, closest.records, closest.isas, 0)
         _, trial = self._journal.entry(closest.choice)
-        return self._refused(
-            stop, judgement, self._space.write(closest, trial, self._setup.scratch / "closest"), target
-        )
+        candidate = self._space.write(closest, trial, self._setup.scratch / "closest")
+        judgement = self._judgement(closest, candidate, closest.records, closest.isas)
+        return self._refused(stop, judgement, candidate, target)
 
     def _refused(self, stop: Stop[Choice], judgement: Judgement, candidate: ModelPackage, target: Path) -> BudgetError:
         why = () if stop.chosen is not None else (stop.reason,)
@@ -246,10 +258,6 @@ class _Search(Generic[Choice]):
         page = write_search_report(ending, judgement, candidate, self._setup, folder)
         self._options.report(f"report: {page}")
         self._space.finish(ending, folder)
-
-
-def _all(layers: Mapping[str, Sequence[LayerCost]]) -> list[LayerCost]:
-    return [layer for graph in layers.values() for layer in graph]
 
 
 def _refusal(failures: Sequence[str]) -> BudgetError:

@@ -12,11 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Case
-    from brain_edge.evaluation.evidence import FloatLayer
+    from brain_edge.evaluation.evidence import Change, FloatLayer
     from brain_edge.package import ModelPackage
-    from brain_edge.package.manifest import Change
     from brain_edge.spec import Value
-    from brain_edge_conversion.budget.coverage import LayerCost
     from brain_edge_conversion.search.journal import Entry, Journal
     from brain_edge_conversion.search.options import SearchOptions
     from brain_edge_conversion.search.splits import Splits
@@ -120,7 +118,11 @@ class Space(Protocol[Choice]):
 
     @property
     def package(self) -> ModelPackage:
-        """The baseline."""
+        """What candidates are made of."""
+
+    @property
+    def baseline(self) -> ModelPackage:
+        """The same in the precision in which its masks are the baseline."""
 
     @property
     def traits(self) -> Traits[Choice]:
@@ -156,17 +158,6 @@ class Space(Protocol[Choice]):
 
     def write(self, entry: Entry[Choice], trial: Path, draft: Path, /) -> ModelPackage:
         """Put the graphs of a trial, whose folder is `trial`, into a draft; the candidate, not sealed yet."""
-
-    def layers(
-        self, entry: Entry[Choice], candidate: ModelPackage, seen: Mapping[str, Sequence[int]], /
-    ) -> tuple[Mapping[str, Sequence[LayerCost]], dict[str, tuple[int, ...]]]:
-        """Per graph of the written candidate, its layers, and the input shape that their costs are of.
-
-        Args:
-            entry: the trial.
-            candidate: as written.
-            seen: per graph, the shape of an input that it was given on the judged cases.
-        """
 
     def facts(self, entry: Entry[Choice], /) -> Facts:
         """What is known of a trial beside its masks."""

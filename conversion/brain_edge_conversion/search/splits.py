@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from brain_edge.errors import UsageError
-from brain_edge.evaluation.cohort import Split, require_cases
+from brain_edge.evaluation.cohort import Split, limits_of_contrast, require_cases
 from brain_edge.evaluation.cohort.manifest import person_key
 from brain_edge_conversion.budget.statement import speaks_of_patients
 from brain_edge_conversion.budget.subjects import require_confidence
@@ -14,12 +14,12 @@ from brain_edge_conversion.budget.subjects import require_confidence
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from brain_edge.evaluation.cohort import Case, Cohort
+    from brain_edge.evaluation.cohort import Case, CheckedCase, Cohort
     from brain_edge.spec import ModelSpec
     from brain_edge_conversion.budget.budget import AccuracyBudget
 
-    Hashes: TypeAlias = Mapping[int, frozenset[str]]
-    """Number of a case -> hashes of its images."""
+    Checked: TypeAlias = Mapping[int, CheckedCase]
+    """By the number of the case."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def split_cohort(cohort: Cohort, *, calibrates: bool) -> Splits:
     return Splits(cohort, cohort.cases(Split.CALIBRATION) if calibrates else (), searched, judged)
 
 
-def require_search(splits: Splits, spec: ModelSpec, budget: AccuracyBudget, report: Callable[[str], None]) -> Hashes:
-    """Refuse what a search could not judge, before anything is computed; the hashes of the images, by case.
+def require_search(splits: Splits, spec: ModelSpec, budget: AccuracyBudget, report: Callable[[str], None]) -> Checked:
+    """Refuse what a search could not judge, before anything is computed; the cases as they were checked.
 
     Raises:
         UsageError: an unbound label that the model has not, or limits that would bind nothing.
@@ -103,9 +103,12 @@ def require_search(splits: Splits, spec: ModelSpec, budget: AccuracyBudget, repo
     counts = speaks_of_patients(splits.cohort, splits.judged_on)
     require_confidence(budget, len(people) if counts else 0, f"the cohort {splits.cohort.called}")
     used = {case.number: case for cases in (splits.calibration, *splits.compared) for case in cases}
-    return {each.case.number: each.hashes for each in require_cases(tuple(used.values()), spec, report)}
+    checked = require_cases(tuple(used.values()), spec, report)
+    for line in limits_of_contrast(checked, spec):
+        report(f"warning: {line}")
+    return {each.case.number: each for each in checked}
 
 
-def images_of(cases: Iterable[Case], hashes: Hashes) -> frozenset[str]:
+def images_of(cases: Iterable[Case], checked: Checked) -> frozenset[str]:
     """The images of these cases, by their hashes: another title or file makes no new image."""
-    return frozenset[str]().union(*(hashes[case.number] for case in cases))
+    return frozenset[str]().union(*(checked[case.number].hashes for case in cases))

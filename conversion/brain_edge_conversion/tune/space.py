@@ -15,12 +15,10 @@ import msgspec
 
 from brain_edge.bench.counted import Input
 from brain_edge.errors import BrainEdgeError, MissingExtraError
+from brain_edge.evaluation.evidence import Change
 from brain_edge.package import ModelPackage
-from brain_edge.package.manifest import Change
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import judge
-from brain_edge_conversion.budget.coverage import with_kernels
-from brain_edge_conversion.budget.kernels import package_kernels
 from brain_edge_conversion.budget.measure import measure, write_baseline, write_mask_of
 from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.search.journal import Entry, Log
@@ -34,12 +32,11 @@ from brain_edge_conversion.tune.settings import Arithmetic, Setting
 from brain_edge_conversion.tune.timed import time_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from brain_edge.evaluation.cohort import Case
     from brain_edge.package import Manifest
-    from brain_edge_conversion.budget.coverage import LayerCost
     from brain_edge_conversion.search.options import SearchOptions
     from brain_edge_conversion.search.space import Ending, TrialSetup
     from brain_edge_conversion.tune.settings import Dials
@@ -79,7 +76,7 @@ class SettingsSpace:
     )
 
     def __init__(self, package: ModelPackage, int8: ModelPackage | None, dials: Dials, rounds: int) -> None:
-        self.package = package
+        self.package = self.baseline = package
         self._int8 = int8
         self._dials = dials
         self._rounds = rounds
@@ -141,15 +138,6 @@ class SettingsSpace:
         chosen = self._candidate(entry.choice)
         chosen.write_graphs(draft)
         return ModelPackage(draft, _manifest(chosen, self.package))
-
-    def layers(
-        self, _entry: Entry[Setting], candidate: ModelPackage, seen: Mapping[str, Sequence[int]]
-    ) -> tuple[Mapping[str, Sequence[LayerCost]], dict[str, tuple[int, ...]]]:
-        """Those of the graphs as written, of the shapes that they were given."""
-        shapes = {graph: tuple(shape) for graph, shape in seen.items()}
-        costs = {graph: self._ledger.layers(candidate, Input(graph, shape)) for graph, shape in shapes.items()}
-        kernels = package_kernels(candidate, shapes, self._options.runtime)
-        return {graph: with_kernels(costs[graph], kernels[graph]) for graph in costs}, shapes
 
     def facts(self, entry: Entry[Setting]) -> Facts:
         """The changes, and what they save."""

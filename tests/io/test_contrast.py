@@ -9,11 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brain_edge.io.dicom.instance import Protocol
-from brain_edge.io.dicom.sequence_type import SequenceType, classify
+from brain_edge.image.contrast import Contrast
+from brain_edge.io.contrast import Protocol, classify
+from brain_edge.io.contrast_words import in_file_name, in_words, named, says_localiser, table
 
-T1, T1C, T2, FLAIR = SequenceType.T1, SequenceType.T1C, SequenceType.T2, SequenceType.FLAIR
-OTHER, UNKNOWN = SequenceType.OTHER, SequenceType.UNKNOWN
+T1, T1C, T2, FLAIR, PD, T2STAR = (
+    Contrast.T1W,
+    Contrast.T1C,
+    Contrast.T2W,
+    Contrast.FLAIR,
+    Contrast.PDW,
+    Contrast.T2STARW,
+)
+OTHER, UNKNOWN = Contrast.OTHER, None
 
 
 def protocol(sequence: str = "", times: tuple[Any, ...] = (None, None, None), words: str = "", **more: Any) -> Protocol:
@@ -48,10 +56,10 @@ def protocol(sequence: str = "", times: tuple[Any, ...] = (None, None, None), wo
         (FLAIR, "SE", (9000, 95, 2500), "", {}),
         (T2, "SE", (3200, 408, None), "t2_space_sag_mpr", {}),
         (T2, "", (None, None, None), "t2_space_sag_mpr", {}),
-        (OTHER, "SE", (2800, 20, None), "pd_tse", {}),
+        (PD, "SE", (2800, 20, None), "pd_tse", {}),
         (OTHER, "SE IR", (5000, 40, 160), "stir cor", {}),
-        (OTHER, "GR", (28, 20, None), "t2_swi3d_tra", {"flip_angle_deg": 15}),
-        (OTHER, "GR", (650, 20, None), "t2*_gre", {"flip_angle_deg": 20}),
+        (T2STAR, "GR", (28, 20, None), "t2_swi3d_tra", {"flip_angle_deg": 15}),
+        (T2STAR, "GR", (650, 20, None), "t2*_gre", {"flip_angle_deg": 20}),
         (OTHER, "EP SE", (6000, 90, None), "ep2d_diff_3scan_trace", {}),
         (OTHER, "EP", (5000, 80, None), "dwi b1000", {"b_value": 1000.0}),
         (OTHER, "EP GR", (1600, 30, None), "ep2d_perf", {}),
@@ -62,7 +70,7 @@ def protocol(sequence: str = "", times: tuple[Any, ...] = (None, None, None), wo
         (FLAIR, "SE IR", (9000, 95, 2500), "series 5", {}),
         (T1, "", (None, None, None), "", {"contrast": "T1"}),
         (FLAIR, "", (None, None, None), "", {"contrast": "FLUID_ATTENUATED"}),
-        (OTHER, "", (None, None, None), "", {"contrast": "T2_STAR"}),
+        (T2STAR, "", (None, None, None), "", {"contrast": "T2_STAR"}),
         # contrast agent
         (T1C, "SE", (550, 12, None), "t1_se_tra", {"contrast_agent": True}),
         (T1C, "SE", (550, 12, None), "ax t1 +gd", {}),
@@ -89,10 +97,10 @@ def protocol(sequence: str = "", times: tuple[Any, ...] = (None, None, None), wo
     ],
 )
 def test_protocols_of_real_scanners_are_told_apart(
-    expected: SequenceType, sequence: str, times: tuple[Any, ...], words: str, more: dict[str, Any]
+    expected: Contrast, sequence: str, times: tuple[Any, ...], words: str, more: dict[str, Any]
 ):
     finding = classify(protocol(sequence, times, words, **more))
-    assert finding.type is expected, finding.evidence
+    assert finding.contrast is expected, finding.evidence
     assert finding.evidence
 
 
@@ -120,12 +128,95 @@ def test_free_text_is_never_quoted_in_the_evidence(words: str):
 
 @given(st.permutations(["t1", "tse", "tra", "head", "5mm"]))
 def test_the_order_of_words_does_not_matter(order: list[str]):
-    assert classify(protocol(words="_".join(order))).type is T1
+    assert classify(protocol(words="_".join(order))).contrast is T1
 
 
 @pytest.mark.parametrize("scanner", [T1, T2, FLAIR])
-def test_a_contrast_agent_changes_t1_only(scanner: SequenceType):
+def test_a_contrast_agent_changes_t1_only(scanner: Contrast):
     words = {T1: "t1", T2: "t2", FLAIR: "flair"}[scanner]
     plain = protocol(words=words)
-    assert classify(plain).type is scanner
-    assert classify(replace(plain, contrast_agent=True)).type is (T1C if scanner is T1 else scanner)
+    assert classify(plain).contrast is scanner
+    assert classify(replace(plain, contrast_agent=True)).contrast is (T1C if scanner is T1 else scanner)
+
+
+NAMED = {
+    T1: "T1 t1w T1n t1-weighted",
+    T1C: "T1C T1c t1ce T1Gd T1_POST t1-ce T1post",
+    T2: "T2 t2w T2W",
+    FLAIR: "FLAIR flair t2f T2-FLAIR",
+    PD: "PD pdw PDw proton-density",
+    T2STAR: "T2* T2star T2starw",
+    None: "T10 T1map t2map image bold dwi channel T1x any other",
+}
+
+
+@pytest.mark.parametrize(("expected", "text"), [(one, text) for one, texts in NAMED.items() for text in texts.split()])
+def test_the_names_of_contrasts(expected: Contrast | None, text: str):
+    assert named(text) is expected
+
+
+WORDS = {
+    T1: "WIPmocoMEMPRAGE 1mm FOV 220 RMS; Sag T1 MP-RAGE; Ax 3D BRAVO; AX FSPGR BRAIN; 3D T1 TFE; sT1W_3D_TFE; "
+    "t1_fl3d_tra; T1W_SE; AX T1 FLAIR; T1 TSE FLAIR; eTHRIVE; Sag IR-FSPGR; AXT1; WIP T1W_FFE; t1_vibe_fs",
+    T1C: "T1C; t1ce",
+    T2: "Ax T2 FSE; T2W_TSE; t2_blade_tra; T2 HASTE; T2_SPACE_sag_p2_iso; AX T2 FRFSE",
+    FLAIR: "Ax T2 FLAIR; T2 FLAIR CUBE; t2_tirm_tra_dark-fluid_fs; 3D_FLAIR; FLAIR_longTR; sag t2 space dark fluid",
+    T2STAR: "t2_fl2d_tra_hemo; SWI_Images; AX SWAN; T2* GRE; t2star",
+    PD: "PD_TSE; AX PD; proton density",
+    OTHER: "ep2d_diff_3scan_trace; DWI b1000; MP2RAGE; 3D TOF; DSC perfusion; STIR cor; ADC (10^-6 mm^2/s); T1 rho",
+}
+
+
+@pytest.mark.parametrize(
+    ("expected", "text"), [(one, text) for one, texts in WORDS.items() for text in texts.split("; ")]
+)
+def test_the_words_of_protocols(expected: Contrast, text: str):
+    found = in_words(text)
+    assert found is not None
+    assert found.contrast is expected, found.evidence
+
+
+@pytest.mark.parametrize("text", ["allocated", "restored", "glocal", "PD01", "T10", "perfect", "adcock", "t12", ""])
+def test_a_part_of_a_word_says_nothing(text: str):
+    assert in_words(text) is None
+    assert says_localiser(text) is False
+
+
+@pytest.mark.parametrize("text", ["t1 t2", "PD/T2 dual echo", "t1_mprage and flair_tra"])
+def test_words_that_name_two_contrasts_name_none(text: str):
+    found = in_words(text)
+    assert found is not None
+    assert found.contrast is None
+    assert " and " in found.evidence[0]
+
+
+FILES = {
+    T1: "T1_biascorr_restore IXI002-Guys-0828-T1 T1_to_FLAIR p1_t1_native sub-flair_T1w sub-01_acq-T2spc_T1w T1_1mm",
+    T1C: "UPENN-GBM-00001_11_T1GD UCSF-PDGM-0004_T1c_bias MRHR_T1_AX_POST_GAD_SE_13 sub-01_ce-gad_T1w p1_T1_post",
+    FLAIR: "UCSF-PDGM-0004_FLAIR_bias sub-01_acq-T1_FLAIR sub-01_ce-gad_FLAIR BraTS-GLI-00000-000-t2f",
+    OTHER: "sub-01_part-phase_T1w sub-01_T1map p1_adc p1_dwi p1_T1rho_x",
+    None: "head T1_perf T1_post-op_T2 p1_T1_T2 PD01 brain_final",
+}
+
+
+@pytest.mark.parametrize(("expected", "name"), [(one, name) for one, text in FILES.items() for name in text.split()])
+def test_the_names_of_files(expected: Contrast | None, name: str):
+    found = in_file_name(name)
+    assert (found and found.contrast) is expected
+
+
+def test_surgery_is_no_contrast_agent():
+    found = in_file_name("p1_T1_post_op")
+    assert found is not None
+    assert found.contrast is T1
+
+
+@given(st.text(alphabet="t1 _-wagd+", max_size=400))
+def test_any_text_has_an_answer_in_time(text: str):
+    """Patterns repeat words and separators, which must not multiply: 400 letters would take for ever."""
+    for found in (in_words(text), in_file_name(text)):
+        assert found is None or found.contrast in (None, *Contrast)
+
+
+def test_the_table_speaks_of_every_contrast_that_an_image_can_have():
+    assert {row.contrast for row in table().rows} == set(Contrast) - {Contrast.ANY}

@@ -1,0 +1,22 @@
+"""The decoder of JSON that may be anybody's: whatever is wrong with it is one error."""
+
+from __future__ import annotations
+
+from codecs import BOM_UTF8
+from typing import TypeVar
+
+import msgspec
+
+Kind = TypeVar("Kind")
+
+
+def decode_json(content: bytes, kind: type[Kind]) -> Kind:
+    """Decode JSON in UTF-8, with or without a byte order mark, as a type (`object` for any).
+
+    Raises:
+        msgspec.DecodeError: it is damaged, nested too deeply, no UTF-8, or of another type.
+    """
+    try:
+        return msgspec.json.decode(content.removeprefix(BOM_UTF8), type=kind)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error

@@ -1,0 +1,78 @@
+"""JSON of other people: whatever is wrong with it is one error, and everything that reads a file asks one decoder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import brain_edge
+import brain_edge_conversion
+from brain_edge.errors import BrainEdgeError, InputError, UsageError
+from brain_edge.evaluation.cohort.manifest import parse_manifest
+from brain_edge.jobs.bids.dataset import open_dataset
+from brain_edge.jobs.bids.description import _read
+from brain_edge.jobs.record import read_case_record
+from brain_edge.machine.json import decode_json
+from brain_edge_conversion.folders.reading import read_json, read_yaml
+from brain_edge_conversion.specification import spec_from_json
+
+DAMAGED = (b'{"Name": "M\xfcller", "BIDSVersion": "1.8.0"}', b'{"x": ' + b"[" * 100_000, b'{"Name": ', b"")
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_what_is_damaged_nested_or_no_text_is_one_error(content: bytes):
+    with pytest.raises(msgspec.DecodeError):
+        decode_json(content, object)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text():
+    """RFC 8259: a parser may ignore it."""
+    assert decode_json('{"a": "ä"}'.encode("utf-8-sig"), dict[str, str]) == {"a": "ä"}
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_every_reader_refuses_it_in_its_own_words(tmp_path: Path, content: bytes):
+    (tmp_path / "dataset_description.json").write_bytes(content)
+    path = tmp_path / "dataset_description.json"
+    with pytest.raises(InputError, match="this is not JSON"):
+        open_dataset(tmp_path)
+    with pytest.raises(UsageError, match="no description of derivatives"):
+        _read(path)
+    with pytest.raises(InputError, match="expected what a test writes"):
+        read_json(path, dict, "a test")
+    with pytest.raises(BrainEdgeError, match="not a model specification"):
+        spec_from_json(content, "spec.json")
+    assert read_case_record(path) is None
+
+
+def test_a_dataset_described_with_a_byte_order_mark_is_read(tmp_path: Path):
+    text = '{"Name": "ä", "BIDSVersion": "1.8.0"}'
+    (tmp_path / "dataset_description.json").write_text(text, encoding="utf-8-sig")
+    (tmp_path / ".bidsignore").write_text("sub-9*\n", encoding="utf-8-sig")
+    dataset = open_dataset(tmp_path)
+    assert dataset.name == "ä"
+    assert dataset.ignored.match_file("sub-9x/")
+
+
+@pytest.mark.parametrize("text", ["x = " + "1" * 5000, "x = " + "[" * 20_000, "x = 2001-99-99"])
+def test_values_that_choke_the_parser_of_a_manifest_are_refused(text: str):
+    with pytest.raises(InputError, match=r"c\.toml: expected a cohort manifest in TOML"):
+        parse_manifest(text, "c.toml")
+
+
+@pytest.mark.parametrize("text", ["x: 2001-99-99", "x: !!int abc", "x: " + "[" * 5000])
+def test_values_that_choke_the_parser_of_yaml_are_refused(tmp_path: Path, text: str):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"x\.yaml: expected what a test writes"):
+        read_yaml(tmp_path / "x.yaml", "a test")
+
+
+def test_nothing_decodes_a_file_by_itself():
+    pattern = re.compile(r"json\.(decode|loads?)\([a-z_.]*(read_bytes|read_text|open)\(")
+    roots = [Path(module.__file__).parent for module in (brain_edge, brain_edge_conversion)]
+    files = [path for root in roots for path in root.rglob("*.py")]
+    assert len(files) > 100
+    assert [path for path in files if pattern.search(path.read_text(encoding="utf-8"))] == []
