@@ -6,6 +6,7 @@ import ast
 import hashlib
 import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -53,7 +54,7 @@ class Mutant:
             )
         changed = text.replace(self.old, self.new)
         try:
-            same = ast.dump(ast.parse(changed)) == ast.dump(ast.parse(text))
+            same = ast.dump(ast.parse(changed)) == _tree(text)
         except SyntaxError as error:
             raise StaleError(f"{self.id}: {self.file} with the mutant is no Python: {error}") from error
         if same:
@@ -79,6 +80,11 @@ def mutants_of(area: str) -> list[Mutant]:
 def all_mutants() -> list[Mutant]:
     """Every mutant, table by table."""
     return [mutant for area in areas() for mutant in mutants_of(area)]
+
+
+@cache
+def _tree(text: str) -> str:
+    return ast.dump(ast.parse(text))
 
 
 def _digest(*texts: str) -> str:

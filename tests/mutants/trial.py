@@ -76,7 +76,7 @@ class _FirstFailure:
     def pytest_configure(self) -> None:
         from hypothesis import Phase, settings
 
-        settings.register_profile("mutants", derandomize=True, phases=(Phase.explicit, Phase.generate))
+        settings.register_profile("mutants", derandomize=True, deadline=None, phases=(Phase.explicit, Phase.generate))
         settings.load_profile("mutants")
 
     def pytest_runtest_logreport(self, report: Any) -> None:
