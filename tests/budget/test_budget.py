@@ -325,6 +325,14 @@ def test_where_the_case_limit_was_stated_both_are_named():
     )
 
 
+def test_limits_that_are_named_may_be_given_where_a_mean_is_rounded_above_each_drop():
+    asked = AccuracyBudget(max_dice_drop=0.0625, max_case_drop=0.25)
+    verdict = judge([with_reference(number, 0.09) for number in (1, 2, 3)], ALL, asked)
+    mean, case = map(float, re.findall(r"[\d.]+", smallest_budget(verdict, asked)))
+    assert mean == case == pytest.approx(0.09, abs=2e-5)
+    assert AccuracyBudget(max_dice_drop=mean, max_case_drop=case)
+
+
 def test_no_budget_is_proposed_where_the_drop_is_not_what_is_wrong_or_nothing_would_do():
     few = judge([with_reference(1, -0.001)], 0.1, AccuracyBudget())
     assert not few.met
