@@ -42,7 +42,7 @@ FOR_DEVELOPMENT := .venv/.installed-convert,report,dicom,dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-wheel venv lint types bench bench-full bench-suite bench-once docs wheel clean
+.PHONY: help demo test test-all test-wheel mutants venv lint types bench bench-full bench-suite bench-once docs wheel clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ test: $(FOR_DEVELOPMENT) ## the tests that CI runs
 
 test-all: $(FOR_DEVELOPMENT) ## every test: also HD-BET v1 (downloads 294 MB), peers, and the wheel
 	$(PYTEST) $(SIDE_BY_SIDE)
+
+mutants: $(FOR_DEVELOPMENT) ## deliberate faults, those without a result: does a test notice? AREA=budget for one table
+	cd tests && ../$(BIN)/python -m mutants $(AREA)
 
 test-wheel: $(FOR_DEVELOPMENT) ## the built wheel in clean environments: thin, and with the extras
 	$(PYTEST) $(SIDE_BY_SIDE) -m wheel tests/wheel

@@ -10,7 +10,7 @@ import pytest
 from evidences import accuracy_case
 
 from brain_edge.errors import UsageError
-from brain_edge_conversion.budget.budget import AccuracyBudget, judge
+from brain_edge_conversion.budget.budget import AccuracyBudget, judge, smallest_budget
 from brain_edge_conversion.search.evidence import label_records
 
 if TYPE_CHECKING:
@@ -86,6 +86,23 @@ def test_unless_stated_hd95_grows_by_two_mm_or_a_voxels_diagonal():
     assert failures([record(1, hd95_candidate_mm=None)]) == [
         "HD95 of case 1, label 1 is lost with the label, the limit is 2 mm"
     ]
+
+
+def test_each_case_has_its_own_limit_for_hd95_and_the_one_that_exceeds_it_is_named():
+    """The coarse image grows by more, and may."""
+    cases = [record(1, hd95_candidate_mm=3.5), record(2, hd95_candidate_mm=5.5, voxel_diagonal_mm=5.2)]
+    assert failures(cases) == ["HD95 of case 1, label 1 grows by 2.50 mm, the limit is 2 mm"]
+    assert judge(cases, 1.0, AccuracyBudget()).worst_hd95_increase_mm == 4.5
+
+
+def test_a_budget_that_is_proposed_allows_the_disagreement_too():
+    """A third of it, unless that has a limit of its own."""
+    cases = [record(1, drop=0.001, agreement=0.93)]
+    usual, stated = AccuracyBudget(max_dice_drop=0.01), AccuracyBudget(max_dice_drop=0.01, max_disagreement=0.05)
+    words = "smallest --max-dice-drop that these cases meet: 0.02334"
+    assert smallest_budget(judge(cases, 1.0, usual), usual) == words
+    assert judge(cases, 1.0, AccuracyBudget(max_dice_drop=0.02334)).met
+    assert smallest_budget(judge(cases, 1.0, stated), stated) == ""
 
 
 def test_a_label_that_neither_mask_has_grows_by_nothing():

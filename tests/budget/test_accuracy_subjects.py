@@ -23,7 +23,7 @@ from brain_edge_conversion.budget.subjects import (
 
 @pytest.mark.parametrize(
     ("confidence", "share", "subjects"),
-    [(0.95, 0.1, 29), (0.95, 0.05, 59), (0.9, 0.1, 22), (0.5, 0.5, 1), (0.99, 0.01, 459)],
+    [(0.95, 0.1, 29), (0.95, 0.05, 59), (0.9, 0.1, 22), (0.5, 0.5, 1), (0.99, 0.01, 459), (0.91, 0.7, 2)],
 )
 def test_subjects_needed(confidence: float, share: float, subjects: int):
     assert subjects_needed(confidence, share) == subjects
@@ -63,6 +63,8 @@ def test_a_confidence_that_so_few_subjects_cannot_give_is_refused():
         require_confidence(asked, 4, "the cohort x")
     assert refused.value.exit_code == 4
     require_confidence(asked, 29, "the cohort x")
+    with pytest.raises(BudgetError, match="has 28: 1 more needed"):
+        require_confidence(asked, 28, "the cohort x")
     require_confidence(AccuracyBudget(confidence=0.95, max_exceedance=0.2), 14, "the cohort x")
     require_confidence(AccuracyBudget(), 0, "the cohort x")
 

@@ -153,6 +153,12 @@ TABLE = [
         [],
         id="nine visits of one person weigh as much as one of another",
     ),
+    pytest.param(
+        [with_reference(1, 0.022), *(with_reference(number, 0.0, subject=2) for number in range(2, 11))],
+        {"max_case_drop": 0.03},
+        ["mean drop of label 1 is 0.01100, the budget is 0.01"],
+        id="and do not pay for what another has lost",
+    ),
 ]
 
 
@@ -213,6 +219,30 @@ def test_what_fp32_does_not_have_right_no_budget_can_keep(dice: tuple[float, flo
             judge(cases, ALL, AccuracyBudget(max_dice_drop=0.01))
     else:
         assert judge(cases, ALL, AccuracyBudget(max_dice_drop=0.01)).met
+
+
+@pytest.mark.parametrize(
+    ("dice", "refused"),
+    [((0.15, 0.15), True), ((0.3, 0.3), True), ((0.1, 0.1, 0.1, 0.45), False)],
+    ids=["in the mean", "in a case", "one case has more than may go"],
+)
+def test_a_label_is_refused_where_all_of_it_may_be_lost_in_every_case(dice: tuple[float, ...], refused: bool):
+    """A budget of 0.2 in the mean allows 0.4 in a case."""
+    cases = [with_reference(number, 0.0, baseline=each) for number, each in enumerate(dice, start=1)]
+    if refused:
+        with pytest.raises(UsageError, match="would promise nothing"):
+            judge(cases, ALL, AccuracyBudget(max_dice_drop=0.2))
+    else:
+        assert judge(cases, ALL, AccuracyBudget(max_dice_drop=0.2)).met
+
+
+def test_what_the_baseline_invents_does_not_count_against_its_dice():
+    """Nine patients without a lesion in whom FP32 sees one: Dice 0 there says nothing of how it finds lesions."""
+    invented = [
+        msgspec.structs.replace(with_reference(number, 0.0, baseline=0.0), reference_volume_ml=0.0)
+        for number in range(2, 11)
+    ]
+    assert judge([with_reference(1, 0.0), *invented], ALL, AccuracyBudget(max_dice_drop=0.01)).met
 
 
 def test_a_limit_for_a_single_case_that_no_case_could_exceed_is_refused():
@@ -293,6 +323,14 @@ def test_where_the_case_limit_was_stated_both_are_named():
     assert smallest_budget(verdict, asked) == (
         "smallest limits that these cases meet: --max-dice-drop 0.00500 --max-case-drop 0.02000"
     )
+
+
+def test_limits_that_are_named_may_be_given_where_a_mean_is_rounded_above_each_drop():
+    asked = AccuracyBudget(max_dice_drop=0.0625, max_case_drop=0.25)
+    verdict = judge([with_reference(number, 0.09) for number in (1, 2, 3)], ALL, asked)
+    mean, case = map(float, re.findall(r"[\d.]+", smallest_budget(verdict, asked)))
+    assert mean == case == pytest.approx(0.09, abs=2e-5)
+    assert AccuracyBudget(max_dice_drop=mean, max_case_drop=case)
 
 
 def test_no_budget_is_proposed_where_the_drop_is_not_what_is_wrong_or_nothing_would_do():

@@ -13,7 +13,7 @@ from brain_edge.engine.segmenter import Segmenter
 from brain_edge.image.phantom import make_study
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec import SlidingWindow
-from brain_edge_conversion.budget.capture import MAXIMUM_WINDOWS, capture_inputs, load_inputs
+from brain_edge_conversion.budget.capture import MAXIMUM_WINDOWS, _unread, capture_inputs, load_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,3 +133,13 @@ def test_only_networks_whose_answers_another_one_sees_run_for_every_input(tmp_pa
 
     capture_inputs(windowed(tmp_path / "windowed"), [study()], scratch)
     assert [batch.shape[2:] for batch in spies["tiny"].seen] == [WINDOW.shape]
+
+
+def test_a_network_that_an_earlier_stage_has_too_is_one_whose_answers_are_read():
+    """Two stages with one network: what it answers decides where the second one looks."""
+    first, second = CASCADE.stages
+    shared = msgspec.structs.replace(
+        second, network=msgspec.structs.replace(second.network, graphs=first.network.graphs)
+    )
+    assert _unread(CASCADE) == {"second"}
+    assert _unread(msgspec.structs.replace(CASCADE, stages=(first, shared))) == set()

@@ -284,6 +284,8 @@ READ = {
     *("cache clear cache", "cache list cache", "cache path cache"),
     # random weights do not matter: what a package is, whether it is whole, how fast it is
     *("info place", "verify package", "bench package", "wheelhouse packages"),
+    # for the contrasts that it states
+    *("cohort create model", "cohort check model"),
     # bound by a digest, to what was trained
     *(f"{command} stage_zero" for command in ("run", "bids", "evaluate", "quantize", "tune", "bench")),
     "tune int8",

@@ -15,17 +15,22 @@ from torch import nn
 from brain_edge.errors import BrainEdgeError, ParityError
 from brain_edge.image.phantom import Phantom, make_study
 from brain_edge.image.resample import Interpolation
+from brain_edge.package.manifest import GraphParity
 from brain_edge.spec import Activation, Label, ModelSpec, Network, Sequence, Stage, Task
 from brain_edge.spec.steps import Argmax, CropToStage, LargestComponent, Restore, Threshold
 from brain_edge_conversion.convert.parity import (
+    Moved,
+    PairedSession,
     ParityLimits,
     RecallingSession,
     Side,
     TorchSession,
     compare_graphs,
+    exceeds,
     find_parity,
     require_parity,
 )
+from brain_edge_conversion.convert.rewrites.input_affine import Affine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -314,3 +319,26 @@ def test_a_graph_is_not_answered_with_what_another_graph_said(tmp_path):
     for _ in range(2):
         assert (one(batch).max(), two(batch).max(), one(2 * batch).max()) == (2.0, 3.0, 3.0)
     assert one(batch.reshape(1, 1, 1, 2, 4)).shape == (1, 1, 1, 2, 4), "the shape is part of the question"
+
+
+@pytest.mark.parametrize(
+    ("relative_error", "same_label_share", "exceeded"),
+    [(5e-4, 0.9999, False), (6e-4, 1.0, True), (0.0, 0.9998, True), (float("nan"), 1.0, True), (0.0, 1.0, False)],
+)
+def test_the_limits_of_a_graph_are_those_of_decision_0006(
+    relative_error: float, same_label_share: float, exceeded: bool
+):
+    """Trained networks are within 4e-5; one voxel in ten thousand may lie on the threshold."""
+    graph = GraphParity(graph="g", max_error=1.0, relative_error=relative_error, same_label_share=same_label_share)
+    assert exceeds(graph, ParityLimits()) is exceeded
+    assert ParityLimits().mask_dice == 0.999
+
+
+def test_a_graph_that_changes_intensities_itself_is_given_them_as_they_were():
+    """The step (x - 100) / 50 went into the graph: it takes what PyTorch's steps have taken."""
+    pair = PairedSession(
+        "g", lambda scaled: scaled, lambda raw: (raw - 100) / 50, Moved(affine=Affine(multiply=1 / 50, add=-2.0))
+    )
+    scaled = np.linspace(-2, 3, 24, dtype=np.float32).reshape(1, 1, 2, 3, 4)
+    np.testing.assert_array_equal(pair(scaled), scaled)
+    assert pair.parity().relative_error < 1e-5

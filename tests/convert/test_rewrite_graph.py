@@ -218,6 +218,16 @@ def test_a_pair_stays_as_it_is_where(module: nn.Module):
     assert kinds(model) == before
 
 
+def test_an_interpolation_over_channels_does_not_commute_with_what_mixes_them():
+    image = ops.parameter([1, 2, -1, -1, -1], np.float32)
+    scales = np.full(4, 2, dtype=np.float32)
+    large = ops.interpolate(image, scales, "linear_onnx", "scales", axes=np.arange(1, 5), nearest_mode="floor")
+    model = ov.Model([convolved(large, seeded(lambda: nn.Conv3d(4, 2, 1), 3))], [image])
+    before = kinds(model)
+    assert commute_pointwise_upsampling(model, (1, 2, 3, 4, 5)) == []
+    assert kinds(model) == before
+
+
 # --- transposed convolutions
 
 

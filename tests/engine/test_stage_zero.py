@@ -15,7 +15,7 @@ from tiny_package import PHANTOM, SPEC, STAGE, make_package
 
 from brain_edge.deploy.fetch import fetch
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.engine.stage_zero import find_stage_zero, inside
+from brain_edge.engine.stage_zero import BrainMasker, find_stage_zero, inside
 from brain_edge.errors import InputError, PackageError, UsageError, WeightsError
 from brain_edge.evaluation.cohort import Split
 from brain_edge.evaluation.evidence import evidence_in
@@ -28,7 +28,7 @@ from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import WeightsStatus, open_package
 from brain_edge.package.manifest import StageZero
-from brain_edge.spec import Activation, Label, Network, Sequence, Task, canonical_json
+from brain_edge.spec import Activation, Label, Network, Plausible, PlausibleLabel, Sequence, Task, canonical_json
 from brain_edge.spec.steps import Region, Restore, Threshold, ZScore
 from brain_edge_conversion.convert.stage_zero import name_stage_zero
 
@@ -91,6 +91,18 @@ class TestMask:
         moved = Volume(voxels, Geometry((4, 4, 4), np.array([[-1.0, 0, 0, 7], *np.eye(4)[1:]])))
         assert np.array_equal(inside(moved, mask).voxels[:, 1, 1], [1, 1, 1, 1])
         assert np.array_equal(inside(Volume(voxels, mask.geometry), mask).voxels[:, 1, 1], [0, 0, 1, 1])
+
+    def test_all_sequences_are_stripped_and_the_one_that_gives_the_grid_still_does(self, packages):
+        head = make_volume(PHANTOM)
+        small = Plausible(labels=(PlausibleLabel(label=1, volume_ml=(0.0, 1.0)),))
+        spec = msgspec.structs.replace(packages[0].spec, plausible=small)
+        masker = BrainMasker(Segmenter.open(packages[0], spec=spec), "T1")
+        study, flags = masker(Study({"T2": head, "T1": head}, "T2"))
+        assert [flag.message.startswith("stage 0, tiny: brain of") for flag in flags] == [True]
+        brain = Segmenter.open(packages[0])(head).mask.labels > 0
+        assert study.reference == "T2"
+        for volume in study.volumes.values():
+            assert np.array_equal(volume.voxels, np.where(brain, head.voxels, 0))
 
     def test_no_brain_is_refused(self, packages, tmp_path):
         specks = save_specks(tmp_path / "specks.nii.gz")
@@ -159,6 +171,10 @@ class TestNaming:
         named = msgspec.structs.replace(packages[0].manifest, stage_zero=packages[1].manifest.stage_zero)
         with pytest.raises(UsageError, match="expected one without a stage 0 of its own"):
             name_stage_zero(type(packages[0])(packages[0].folder, named), None, SPEC)
+        two = msgspec.structs.replace(_with_inputs("T1", "T2"), task=Task.SKULL_STRIPPING)
+        several = type(packages[0])(packages[0].folder, msgspec.structs.replace(packages[0].manifest, spec=two))
+        with pytest.raises(UsageError, match="expected one of a single sequence, got one of 2"):
+            name_stage_zero(several, None, SPEC)
         untrained = make_package(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM)
         with pytest.raises(WeightsError, match="are random, expected trained ones for --stage-zero"):
             name_stage_zero(untrained, None, SPEC)

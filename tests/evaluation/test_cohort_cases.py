@@ -26,6 +26,7 @@ from brain_edge.evaluation.cohort import (
     study_for,
 )
 from brain_edge.image.volume import Study, Volume
+from brain_edge.spec import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -306,3 +307,12 @@ def test_the_glioma_has_the_labels_of_brats_as_they_are_those_of_vox2vox_or_thos
     assert set(np.unique(values)) == set(meaning)
     for theirs, ours in meaning.items():
         np.testing.assert_array_equal(mask.labels == ours, values == theirs)
+
+
+def test_an_empty_reference_is_refused_of_what_every_head_has_and_taken_of_what_may_not_be_there(tmp_path: Path):
+    """A head without a brain is a mistake, one without a lesion a patient who is well."""
+    entry = make_case(tmp_path, "a", mask=np.zeros(SHAPE, np.uint8))
+    (case,) = load_cohort(save_manifest(tmp_path, entry)).cases()
+    with pytest.raises(InputError, match=r"a T1: the reference mask is empty, which that of threshold never is"):
+        check_case(case, threshold_spec(0.5))
+    assert check_case(case, threshold_spec(0.5, task=Task.LESION)).labels == ()

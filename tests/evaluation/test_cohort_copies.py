@@ -21,8 +21,10 @@ from brain_edge.errors import InputError
 from brain_edge.evaluation.cohort import CaseEntry, Split, check_cohort, load_cohort, require_cases
 from brain_edge.evaluation.cohort.check import RefusedCase
 from brain_edge.evaluation.evaluate import evaluate
+from brain_edge.image.geometry import Geometry
 from brain_edge.image.identity import COPY_CORRELATION, image_sha256, likeness, thumbnail
 from brain_edge.image.phantom import Phantom, make_volume
+from brain_edge.image.volume import Volume
 from brain_edge.io.nifti import read_volume
 
 if TYPE_CHECKING:
@@ -122,6 +124,16 @@ def require_all(manifest: Path) -> None:
 def test_one_image_in_two_files_is_one_image(tmp_path: Path, how: str):
     with pytest.raises(InputError, match=r"T1 of .*: p03 T1 and T1 of .*: p01 T1 are the same image, voxel by voxel"):
         require_all(two_cases(tmp_path, *SAME[how]))
+
+
+def test_the_sides_of_an_image_count_and_the_sign_of_zero_does_not():
+    voxels = np.arange(24, dtype=np.float32)
+    names = {
+        image_sha256(Volume(each.reshape(sides), Geometry(sides, np.eye(4)), "x"))
+        for sides in ((2, 3, 4), (4, 3, 2))
+        for each in (voxels, np.where(voxels == 0, np.float32(-0.0), voxels))
+    }
+    assert len(names) == 2
 
 
 @pytest.mark.parametrize("code", ORIENTATIONS)

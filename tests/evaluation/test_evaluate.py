@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,20 +10,22 @@ from cohorts import SHAPE, SPACING_MM, Identity, head, make_case, save_manifest,
 from evidences import evidence
 from scipy.spatial.distance import dice as scipy_dissimilarity
 
-from brain_edge.engine.segmenter import Segmenter
-from brain_edge.errors import ImplausibleError, InputError, WeightsError
-from brain_edge.evaluation.cohort import CaseEntry, Split, load_cohort
-from brain_edge.evaluation.compare import ComparedCase, compare, compare_masks
+from brain_edge.engine.segmenter import Segmentation, Segmenter
+from brain_edge.errors import ImplausibleError, InputError, UsageError, WeightsError
+from brain_edge.evaluation.cohort import CaseEntry, Split, load_case, load_cohort
+from brain_edge.evaluation.compare import ComparedCase, compare, compare_masks, compare_packages
 from brain_edge.evaluation.evaluate import Evaluation, evaluate, format_table
 from brain_edge.evaluation.evidence import spelt
 from brain_edge.image.geometry import Geometry
+from brain_edge.image.identity import image_sha256
 from brain_edge.image.phantom import Phantom
 from brain_edge.image.volume import Mask
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, graph_path, open_package
 from brain_edge.package.manifest import Card, Licence, Manifest, NumberFormat, Precision, SelfTest, WeightsStatus
-from brain_edge.spec import Task, canonical_json
+from brain_edge.spec import Label, Task, canonical_json
 from brain_edge.spec.plausibility import FlagKind
+from brain_edge.spec.steps import PaintedRegion, PaintRegions
 from brain_edge_conversion.sealing.writer import seal
 
 if TYPE_CHECKING:
@@ -61,6 +64,42 @@ def test_dice_and_volumes_are_those_of_the_masks_that_the_model_makes(tmp_path: 
     assert summary.mean_dice == score.dice
     assert evaluation.cohort_sha256 == cohort.sha256
     assert case.elapsed_ms > 0
+
+
+def test_each_label_has_its_own_volume_and_the_time_is_that_of_all_stages(tmp_path: Path):
+    class Timed(Segmenter):
+        def __call__(self, *args: object, **options: object) -> Segmentation:
+            found = super().__call__(*args, **options)
+            return dataclasses.replace(found, elapsed_ms={"first": 2.0, "second": 3.0})
+
+    voxels, spec = head(3), threshold_spec(300)
+    paint = PaintRegions(regions=tuple(PaintedRegion(0, float(above), label) for label, above in ((1, 300), (2, 500))))
+    stage = msgspec.structs.replace(spec.stages[0], after=(paint, spec.stages[0].after[1]))
+    labels = (*spec.labels, Label(value=2, name="brighter"))
+    model = Timed(msgspec.structs.replace(spec, stages=(stage,), labels=labels), {"identity": Identity()})
+    (case,) = evaluate(model, _cohort(tmp_path, make_case(tmp_path, "a", voxels=voxels))).without_reference
+    counts = {"bright": ((voxels > 300) & (voxels <= 500)).sum(), "brighter": (voxels > 500).sum()}
+    assert case.volume_ml == {name: pytest.approx(count * SPACING_MM**3 / 1000) for name, count in counts.items()}
+    assert case.elapsed_ms == 5.0
+
+
+def test_two_visits_of_one_person_are_one_subject(tmp_path: Path):
+    cases = []
+    for number, visit in enumerate(("before", "after"), start=1):
+        voxels = head(number)
+        entry = make_case(tmp_path / visit, "Ann", voxels=voxels, mask=_brain(voxels))
+        cases.append(_moved(entry, visit))
+    evaluation = evaluate(threshold_model(300), _cohort(tmp_path, *cases))
+    assert evaluation.limits[0] == "With a reference mask: 2 of 2 cases, 1 subject(s)."
+
+
+def _moved(entry: CaseEntry, folder: str) -> CaseEntry:
+    """A visit in a folder of its own, as the manifest beside that folder names its files."""
+    image, mask = (
+        msgspec.structs.replace(file, source=f"{folder}/{file.source}")
+        for file in (entry.inputs["T1"], entry.reference)
+    )
+    return msgspec.structs.replace(entry, visit=folder, inputs={"T1": image}, reference=mask)
 
 
 def test_a_model_that_makes_the_reference_scores_one(tmp_path: Path):
@@ -158,12 +197,12 @@ def test_flags_of_the_plausibility_check_reach_the_report(tmp_path: Path):
     assert [flag.kind for flag in evaluation.without_reference[0].flags] == [FlagKind.EMPTY]
 
 
-def _package(folder: Path, status: WeightsStatus, record: Evidence | None = None) -> ModelPackage:
+def _package(folder: Path, status: WeightsStatus, record: Evidence | None = None, above: float = 300) -> ModelPackage:
     """A package whose network is `max(x, x)`, made with OpenVINO and opened like any other."""
     import openvino as ov
     from openvino import opset13
 
-    spec, file = threshold_spec(300), folder / "package" / graph_path("identity")
+    spec, file = threshold_spec(above), folder / "package" / graph_path("identity")
     x = opset13.parameter([1, 1, -1, -1, -1], np.float32)
     model = ov.Model([opset13.maximum(x, x)], [x])
     model.set_rt_info(canonical_json(spec).decode(), ["brain_edge", "spec"])
@@ -173,6 +212,7 @@ def _package(folder: Path, status: WeightsStatus, record: Evidence | None = None
     manifest = Manifest(
         spec=spec,
         weights_status=status,
+        fitted_on=2 if status is WeightsStatus.FIT_FOR_TESTING else msgspec.UNSET,
         number_format=NumberFormat.FP32,
         precision=Precision.F32,
         weights=(),
@@ -194,6 +234,12 @@ def test_a_package_with_random_weights_is_refused_before_any_image_is_read(tmp_p
         evaluate(_package(tmp_path, WeightsStatus.RANDOM), cohort)
 
 
+def test_weights_that_were_fit_for_testing_are_marked(tmp_path: Path):
+    package = _package(tmp_path, WeightsStatus.FIT_FOR_TESTING)
+    limits = evaluate(package, _cohort(tmp_path, make_case(tmp_path, "a")), options=RuntimeOptions(threads=1)).limits
+    assert any(line.startswith("The weights were fit for testing on 2 cases, not for use") for line in limits)
+
+
 @pytest.mark.parametrize(("split", "said"), [(None, True), (Split.TEST, False)])
 def test_a_package_judged_on_what_it_was_made_with_says_so(tmp_path: Path, split: Split | None, said: bool):
     cohort = _cohort(tmp_path, make_case(tmp_path, "a", Split.VALIDATION), make_case(tmp_path, "b", Split.TEST))
@@ -203,6 +249,55 @@ def test_a_package_judged_on_what_it_was_made_with_says_so(tmp_path: Path, split
     assert any("were chosen on cases of this cohort" in line for line in evaluation.limits) is said
     own = evaluate(threshold_model(300), cohort, split)
     assert [case.volume_ml for case in evaluation.without_reference] == [c.volume_ml for c in own.without_reference]
+
+
+def test_what_an_earlier_change_of_the_package_has_seen_is_said_too(tmp_path: Path):
+    """Tuned on this cohort, then quantised on another one."""
+    cohort = _cohort(tmp_path, make_case(tmp_path, "a", Split.VALIDATION))
+    package = _package(tmp_path, WeightsStatus.TRAINED, evidence(before=evidence(cohort_sha256=cohort.sha256)))
+    limits = evaluate(package, cohort, options=RuntimeOptions(threads=1)).limits
+    assert any("were chosen on cases of this cohort" in line for line in limits)
+
+
+def test_one_image_of_a_case_that_was_seen_before_is_enough_to_say_so(tmp_path: Path):
+    """The other sequence of the patient is new: what was chosen on the first one was chosen on this patient."""
+    first, second = make_case(tmp_path, "a"), make_case(tmp_path, "a", sequence="T2", voxels=head(9))
+    both = msgspec.structs.replace(first, inputs=first.inputs | second.inputs)
+    cohort = _cohort(tmp_path, both, make_case(tmp_path, "b"), sequences=("T1", "T2"))
+    seen = image_sha256(load_case(cohort.cases()[0])[0].volumes["T2"])
+    package = _package(tmp_path, WeightsStatus.TRAINED, evidence(seen_images=(seen,)))
+    limits = evaluate(package, cohort, options=RuntimeOptions(threads=1)).limits
+    assert any(line.startswith("1 of the cases are images that the settings") for line in limits)
+
+
+def test_a_comparison_names_the_worst_drop_and_the_least_agreement(tmp_path: Path):
+    heads = [head(3), head(4) * 0.8]
+    cases = [make_case(tmp_path, name, voxels=each, mask=_brain(each)) for name, each in zip("ab", heads, strict=True)]
+    apart_and_empty = {"c": np.clip(head(5), 310, 400), "d": np.clip(head(6), 0, 250)}
+    cohort = _cohort(
+        tmp_path, *cases, *(make_case(tmp_path, name, voxels=each) for name, each in apart_and_empty.items())
+    )
+    packages = [_package(tmp_path / str(above), WeightsStatus.TRAINED, above=above) for above in (300, 500)]
+    (summary,) = compare_packages(*packages, cohort, options=RuntimeOptions(threads=1)).summaries
+    apart = [scipy_dissimilarity((each > 300).ravel(), (each > 500).ravel()) for each in heads]
+    assert apart[0] != pytest.approx(apart[1], abs=1e-3)
+    assert (summary.cases, summary.with_reference) == (3, 2)
+    assert (summary.mean_drop, summary.worst_drop) == (pytest.approx(np.mean(apart)), pytest.approx(max(apart)))
+    assert summary.least_agreement == 0.0
+    assert summary.mean_agreement == pytest.approx(1 - (sum(apart) + 1) / 3)
+
+
+def test_packages_of_random_weights_or_of_other_labels_are_not_compared(tmp_path: Path):
+    cohort = _cohort(tmp_path, make_case(tmp_path, "a"))
+    trained, random = (_package(tmp_path / each, WeightsStatus(each)) for each in ("trained", "random"))
+    for pair in ((trained, random), (random, trained)):
+        with pytest.raises(WeightsError, match="the weights of this package are random"):
+            compare_packages(*pair, cohort)
+    labels = (Label(value=1, name="dark"),)
+    spec = msgspec.structs.replace(trained.spec, labels=labels)
+    other = ModelPackage(trained.folder, msgspec.structs.replace(trained.manifest, spec=spec))
+    with pytest.raises(UsageError, match=r"expected a package with the labels of .*, got bright"):
+        compare_packages(trained, other, cohort)
 
 
 def test_an_evaluation_goes_through_json_unchanged(tmp_path: Path):
@@ -262,6 +357,7 @@ def test_without_a_reference_only_agreement_is_measured(tmp_path: Path):
     (label,) = case.labels
     assert not case.has_reference
     assert (label.drop, label.dice_baseline, label.dice_candidate, label.hd95_increase_mm) == (None,) * 4
+    assert label.reference_volume_ml is None
     assert label.agreement is not None
     assert 0 < label.agreement < 1
 

@@ -87,6 +87,14 @@ def test_small_lesions_do_not_count_and_what_touches_them_is_not_false():
     assert lesion_wise(boxes(), boxes((2, 5)), Geometry(SHAPE, np.diag([2.0, 2, 2, 1]))).missed == 1
 
 
+def test_a_lesion_of_exactly_50_mm3_does_not_count():
+    lesion = np.zeros(SHAPE, dtype=bool)
+    lesion[10:15, 10:15, 10:12] = True
+    assert lesion_wise(boxes(), lesion, GRID).lesions == 0
+    lesion[15, 10, 10] = True
+    assert lesion_wise(boxes(), lesion, GRID).lesions == 1
+
+
 def test_parts_that_lie_close_are_one_lesion():
     """Gaps of four voxels are closed by three dilations from both sides; gaps of ten are not."""
     near, far = boxes((2, 8)), boxes((2, 8))

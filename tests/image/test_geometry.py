@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from phantoms import OBLIQUE, ORIENTATIONS, SHAPE, make_affine, to_sitk
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.transform import Rotation
 from strategies import geometries, shapes, voxels
 
 from brain_edge.errors import GeometryError
@@ -58,6 +60,18 @@ class TestOrientation:
         affine = np.eye(4)
         affine[:3, :3] = [[1.0, 0.8, 0.0], [0.1, 0.6, 0.0], [0.0, 0.0, 1.0]]
         assert Geometry(SHAPE, affine).orientation == "RAS"
+
+    def test_of_any_rotation_is_the_assignment_of_the_greatest_squares(self):
+        """Sums of cosines instead of their squares decide otherwise for four rotations in a thousand."""
+        for matrix in Rotation.random(1000, rng=7).as_matrix():
+            affine = np.eye(4)
+            affine[:3, :3] = matrix
+            worlds, axes = linear_sum_assignment(matrix**2, maximize=True)
+            letters = {
+                axis: "LPI"[world] if matrix[world, axis] < 0 else "RAS"[world]
+                for world, axis in zip(worlds, axes, strict=True)
+            }
+            assert Geometry(SHAPE, affine).orientation == "".join(letters[axis] for axis in range(3))
 
 
 class TestMoves:
@@ -190,6 +204,11 @@ class TestProperties:
         assert geometry.same_grid(Geometry(geometry.shape, OBLIQUE.astype(np.float32)))
         assert not geometry.same_grid(Geometry(geometry.shape, OBLIQUE + 0.1 * np.eye(4, k=3)))
         assert not geometry.same_grid(Geometry((181, 217, 180), OBLIQUE))
+
+    def test_a_grid_that_begins_at_the_same_place_and_ends_elsewhere_is_another(self):
+        """A thousandth of the spacing is nothing at the first voxel, and a fifth of a millimetre at the last."""
+        wider = OBLIQUE @ np.diag([1.001, 1.0, 1.0, 1.0])
+        assert not Geometry((181, 217, 181), OBLIQUE).same_grid(Geometry((181, 217, 181), wider))
 
 
 class TestOverlap:

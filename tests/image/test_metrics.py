@@ -15,7 +15,7 @@ from brain_edge.errors import GeometryError, InputError
 from brain_edge.evaluation import scores
 from brain_edge.evaluation.scores import Presence, hd95_mm, score_labels, summarize, volume_difference_ml
 from brain_edge.image.geometry import Geometry
-from brain_edge.image.metrics import dice
+from brain_edge.image.metrics import dice, least_dice
 
 SPACING_MM = (0.9, 1.3, 4.0)
 K_D_TREE, DISTANCE_TRANSFORM = 2.0, 0.0
@@ -110,6 +110,16 @@ def test_dice_is_none_for_two_empty_masks_and_zero_for_one() -> None:
     empty, full = np.zeros((3, 3, 3), dtype=bool), np.ones((3, 3, 3), dtype=bool)
     assert dice(empty, empty) is None
     assert dice(empty, full) == dice(full, empty) == 0.0
+
+
+def test_the_least_dice_is_of_the_labels_and_not_of_the_background() -> None:
+    """All but a corner is label 1 in both: the corners lie apart, so that the background agrees nowhere."""
+    first, second = np.ones((2, 4, 4, 4), dtype=np.uint8)
+    first[0, 0, 0] = second[3, 3, 3] = 0
+    assert least_dice(first, second) == 2 * 62 / 126
+    second[0, 0, 1] = 2
+    assert least_dice(first, second) == 0.0
+    assert least_dice(np.zeros((2, 2, 2), np.uint8), np.zeros((2, 2, 2), np.uint8)) == 1.0
 
 
 def test_hd95_is_none_where_one_side_is_empty() -> None:

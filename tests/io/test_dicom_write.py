@@ -269,6 +269,18 @@ def test_a_patient_without_a_lesion_gets_an_empty_seg(tmp_path: Path, algorithm:
         assert not errors_of(tmp_path / "seg.dcm") - errors_of(next((tmp_path / "in").iterdir()))
 
 
+def test_of_a_patient_without_a_lesion_every_frame_is_written_however_unsure_a_few_voxels_are(
+    tmp_path: Path, algorithm: Algorithm
+):
+    """A mask without a voxel has no frame to leave out; a reader sees that all slices were looked at."""
+    volume = read(Series().write(tmp_path / "in"))
+    unsure = np.zeros((4, *SHAPE), dtype=np.float32)
+    unsure[0], unsure[1, 2, 2, 2] = 1.0, 0.3
+    empty = Segmentation(Mask(np.zeros(SHAPE, dtype=np.uint8), volume.geometry), (), unsure)
+    write_seg(empty, volume, algorithm, tmp_path / "seg.dcm", SegOptions(encoding=SegEncoding.FRACTIONAL))
+    assert dcmread(tmp_path / "seg.dcm").NumberOfFrames == 3 * SHAPE[2]
+
+
 def test_the_seg_says_what_made_it_and_that_it_is_research(tmp_path: Path, algorithm: Algorithm):
     volume = read(Series().write(tmp_path / "in"))
     write_seg(segment(volume), volume, algorithm, tmp_path / "seg.dcm")

@@ -293,6 +293,17 @@ def test_a_flipped_bit_in_a_gzip_stream_is_refused(tmp_path):
     refused(path, r"its gzip stream is damaged|the file is truncated|expected")
 
 
+def test_a_checksum_far_behind_the_voxels_is_compared_too(tmp_path):
+    """Some programs write on behind the voxels; the checksum of the stream is of that, too."""
+    path = save_head(tmp_path / "head.nii.gz")
+    content = bytearray(gzip.compress(gzip.decompress(path.read_bytes()) + bytes(8 << 20)))
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_volume(path).voxels, make_head())
+    content[-6] ^= 1
+    path.write_bytes(content)
+    refused(path, r"its gzip stream is damaged \(.+\); copy it again")
+
+
 def test_a_header_that_promises_more_than_a_file_can_hold_is_refused_before_memory_is_taken(tmp_path):
     path = save_with_fields(tmp_path / "head.nii", dim=(slice(1, 4), 30_000))
     refused(path, r"truncated: its header promises 30000 x 30000 x 30000 voxels \(54000000000000 bytes\)")

@@ -412,7 +412,7 @@ class TestModelCard:
         for words in (
             "# tiny (fp32)",
             "**Research use only. Not a medical device; not for diagnosis or treatment.**",
-            "- Task: skull-stripping. Inputs: T1.",
+            "- Task: skull-stripping. Inputs: T1 (T1w).",
             "- Labels: 1 brain.",
             "computed in f32 where not integer",
             "- Licence of the weights: Apache-2.0, the authors of brain_edge. nothing was trained",

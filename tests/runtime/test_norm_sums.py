@@ -130,6 +130,15 @@ def test_other_norms_are_left_alone(what, model):
     assert "MVN" in {node.get_type_name() for node in model.get_ordered_ops()}
 
 
+@pytest.mark.parametrize(("sides", "rewritten"), [([1, 8, 10, 10, 10], 0), ([1, 8, 12, 10, 10], 1)])
+def test_a_group_of_channels_is_as_large_as_all_of_them_together(sides, rewritten):
+    """Two groups of four channels: sums over 4000 numbers stay, those over 4800 do not."""
+    parameter = opset13.parameter(sides, np.float32)
+    ones = np.ones(sides[1], np.float32)
+    model = ov.Model([opset13.group_normalization(parameter, ones, ones, 2, 1e-5)], [parameter])
+    assert sum_by_axis(model, opset13) == rewritten
+
+
 def mean_graph(sides: list[int], axes: list[int], dtype: type = np.float32) -> ov.Model:
     parameter = opset13.parameter(sides, dtype)
     return ov.Model([opset13.result(opset13.reduce_mean(parameter, np.array(axes), True))], [parameter])

@@ -19,6 +19,7 @@ from brain_edge.errors import InputError, OutputError, UsageError
 from brain_edge.machine.isa import KNOWN_ISAS, isa_limit
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
+from brain_edge.package.digest import sha256_of
 from brain_edge.runtime import cache
 from brain_edge.runtime.session import open_sessions
 
@@ -99,6 +100,12 @@ class TestAnEntry:
         if position >= len(content) - 256:
             assert cache.load(folder, KEY) is None
 
+    def test_that_does_not_fit_leaves_the_one_that_was_there(self, small_disk):
+        cache.store(small_disk, KEY, b"compiled")
+        with pytest.raises(OutputError):
+            cache.store(small_disk, KEY, bytes(2**18))
+        assert cache.load(small_disk, KEY) == b"compiled"
+
     @pytest.mark.parametrize("keep", [0, 5, 100, -1])
     def test_that_was_cut_short_is_none(self, tmp_path, keep):
         cache.store(tmp_path, KEY, b"compiled" * 9)
@@ -113,6 +120,11 @@ class TestACompiledGraph:
         before = entry.stat().st_mtime_ns
         np.testing.assert_array_equal(output(package, entry.parent), output(package, None))
         assert entry.stat().st_mtime_ns == before, "it was taken, not made again"
+
+    def test_is_kept_under_the_hashes_of_both_files_of_its_graph(self, package, entry):
+        (found,) = cache.entries(entry.parent)
+        graph = package.graph_file("tiny")
+        assert found.key.graph_sha256 == (sha256_of(graph), sha256_of(graph.with_suffix(".bin")))
 
     def test_is_really_taken_from_there(self, package, entry, monkeypatch):
         monkeypatch.setattr("brain_edge.runtime.session.read_graph", None)
@@ -141,6 +153,19 @@ class TestACompiledGraph:
         output(other, entry.parent)
         open_sessions(package, RuntimeOptions(threads=2, cache_folder=entry.parent))["tiny"](BATCH)
         open_sessions(package, RuntimeOptions(threads=1, cache_folder=entry.parent))["tiny"](BATCH[:, :, 1:])
+        assert len(list(entry.parent.iterdir())) == 4
+
+    def test_each_instruction_set_and_each_cpu_has_its_own(self, package, entry, monkeypatch):
+        """Clouds call all their CPUs by one name; oneDNN has chosen other kernels for each."""
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+        output(package, entry.parent)
+        assert len(list(entry.parent.iterdir())) == 2
+        monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+        monkeypatch.setattr("brain_edge.runtime.session.cpu_fingerprint", lambda: "another")
+        output(package, entry.parent)
+        assert len(list(entry.parent.iterdir())) == 3
+        monkeypatch.setattr("brain_edge.runtime.session.runtime_version", lambda: "another")
+        output(package, entry.parent)
         assert len(list(entry.parent.iterdir())) == 4
 
     def test_of_a_package_that_is_only_being_made_is_not_kept(self, package, tmp_path):

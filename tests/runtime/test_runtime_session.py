@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -23,8 +24,15 @@ from brain_edge.io.nifti import write_image
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import Precision
-from brain_edge.runtime.session import compile_properties, cpu_capabilities, open_sessions, runtime_version
-from brain_edge.spec import SlidingWindow
+from brain_edge.runtime.session import (
+    GraphCompiler,
+    compile_properties,
+    cpu_capabilities,
+    open_sessions,
+    runtime_version,
+    streams_by_graph,
+)
+from brain_edge.spec import SlidingWindow, WholeVolume
 from brain_edge_conversion.sealing.writer import seal
 
 SHAPE = (1, 1, 12, 10, 14)
@@ -79,6 +87,22 @@ class TestPrecision:
         error = np.abs(open_sessions(coarse, ONE_THREAD)["tiny"](batch) - by_scipy(batch)).max()
         assert 1e-4 < error < 0.2
 
+    def test_norms_of_a_volume_are_summed_axis_by_axis_in_f32_alone(self, package, monkeypatch):
+        """In bf16 the rounding of the numbers is larger than that of the plugin's sums."""
+        from openvino import Model, opset13
+
+        def graph(*_arguments):
+            image = opset13.parameter([1, 1, -1, -1, -1], np.float32)
+            return Model([opset13.mvn(image, np.array([2, 3, 4]), True, 1e-5, "inside_sqrt")], [image])
+
+        monkeypatch.setattr("brain_edge.runtime.session.read_graph", graph)
+        norms = {}
+        for precision in Precision:
+            compiler = GraphCompiler(package.in_precision(precision), ONE_THREAD, {"tiny": 1})
+            nodes = compiler.model("tiny", (1, 1, 32, 32, 32)).get_ops()
+            norms[precision] = sum(node.get_type_name() == "MVN" for node in nodes)
+        assert norms == {Precision.F32: 0, Precision.BF16: 1}
+
 
 class TestOptions:
     @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity mask")
@@ -86,6 +110,19 @@ class TestOptions:
     def test_threads_are_those_asked_for(self, package, threads):
         model = compiled(package, RuntimeOptions(threads=threads))
         assert model.get_property("INFERENCE_NUM_THREADS") == min(threads, len(os.sched_getaffinity(0)))
+
+    def test_windows_share_the_threads_and_a_whole_volume_has_them_all(self):
+        def streams(execution, **options):
+            stage = msgspec.structs.replace(STAGE, network=msgspec.structs.replace(STAGE.network, execution=execution))
+            return streams_by_graph(msgspec.structs.replace(SPEC, stages=(stage,)), RuntimeOptions(**options))["tiny"]
+
+        windows = SlidingWindow(shape=(8, 8, 8))
+        assert streams(WholeVolume(), threads=8, streams=4) == 1
+        assert (streams(windows, threads=8), streams(windows, threads=8, streams=4), streams(windows, threads=1)) == (
+            2,
+            4,
+            1,
+        )
 
     def test_threads_are_counted_where_none_are_asked_for(self):
         assert compile_properties(Precision.F32, RuntimeOptions())["INFERENCE_NUM_THREADS"] == default_threads()
@@ -202,6 +239,13 @@ class TestManyWindows:
         for output, batch in zip(outputs, batches, strict=True):
             np.testing.assert_allclose(output, session(batch), atol=1e-6)
 
+    def test_have_a_request_for_each_stream_and_one_that_waits(self, tmp_path):
+        pool = self.session(tmp_path / "p", 2)._pool
+        assert len(pool.ready("tiny", (1, 1, 8, 8, 8)).requests()) == 3
+        pool.spare()
+        pool.spare()
+        assert len(pool.ready("tiny", (1, 1, 8, 8, 8)).requests()) == 1
+
     def test_none_are_none(self, tmp_path):
         assert list(self.session(tmp_path / "p", 2).run_many([])) == []
 
@@ -212,6 +256,32 @@ class TestManyWindows:
         next(outputs)
         outputs.close()
         np.testing.assert_allclose(next(session.run_many(batches)), session(batches[0]), atol=1e-6)
+
+    def test_those_that_nobody_waits_for_any_more_are_cancelled(self, package):
+        """They would write into memory that the caller may have given back; requests that only take notes stand in."""
+
+        class Request:
+            def __init__(self):
+                self.heard, self.data = [], np.zeros(1)
+
+            def start_async(self, _inputs, share_inputs):
+                self.heard.append(f"start, {share_inputs}")
+
+            def wait(self):
+                self.heard.append("wait")
+
+            def cancel(self):
+                self.heard.append("cancel")
+
+            def get_output_tensor(self, _number):
+                return self
+
+        requests = [Request() for _ in range(3)]
+        session = open_sessions(package, ONE_THREAD)["tiny"]
+        outputs = session._overlapped(requests, itertools.repeat(np.zeros(1)), SHAPE)
+        next(outputs)
+        outputs.close()
+        assert [request.heard[-2:] for request in requests] == [["cancel", "wait"]] * 3
 
     def test_what_openvino_cannot_run_is_said_in_a_sentence(self, tmp_path):
         session = self.session(tmp_path / "p", 2)
@@ -240,6 +310,19 @@ class TestPool:
         assert pool.ready("first", self.SMALL) is first
         pool.ready("second", self.SMALL)
         assert pool.ready("first", self.SMALL) is not first
+
+    def test_a_graph_that_failed_is_tried_again(self, tmp_path, monkeypatch):
+        """Memory may be short for one patient, and not for the next."""
+        pool = self.pool(tmp_path / "p", 1)
+
+        def fails(*_arguments):
+            raise RuntimeError("not enough memory")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("brain_edge.runtime.session.read_graph", fails)
+            with pytest.raises(BrainEdgeError, match="not enough memory"):
+                pool.ready("first", self.SMALL)
+        assert pool.ready("first", self.SMALL).streams == 1
 
     def test_two_stay(self, tmp_path):
         pool = self.pool(tmp_path / "p", 2)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-from evidences import accuracy_case
+from evidences import accuracy_case, evidence
 from msgspec.structs import replace
 from tiny_package import tiny_manifest
 
 from brain_edge.evaluation.cohort import CaseEntry, Cohort, CohortManifest, FileEntry, Split
-from brain_edge.evaluation.evidence import AccuracyCase, Basis, Change, Isa, IsaRecord, Look, NodeKernel
-from brain_edge.package import ModelPackage
+from brain_edge.evaluation.evidence import AccuracyCase, Basis, Change, Isa, IsaRecord, Limits, Look, NodeKernel, spelt
+from brain_edge.package import ModelPackage, WeightsStatus
 from brain_edge_conversion.budget.budget import AccuracyBudget
-from brain_edge_conversion.search.evidence import evidence_of
+from brain_edge_conversion.search.evidence import evidence_of, trial_record
 from brain_edge_conversion.search.journal import Entry
 from brain_edge_conversion.search.judgement import Judgement, outcome_of
 from brain_edge_conversion.search.space import Facts
@@ -42,10 +43,15 @@ def record(case: int, drop: float | None = 0.002, split: str = "test", **fields:
     return accuracy_case(case, split=split, drop=drop, **(known | fields))
 
 
-def judgement(records: list[AccuracyCase], header: dict[str, bool] | None = None, **fields: Any) -> Judgement:
+def judgement(
+    records: list[AccuracyCase],
+    header: dict[str, bool] | None = None,
+    manifest: dict[str, Any] | None = None,
+    **fields: Any,
+) -> Judgement:
     image = FileEntry(source="x.nii.gz", sha256="ab" * 32)
     entry = CaseEntry(subject="Smith^John", split=Split.TEST, inputs={"T1": image})
-    manifest = CohortManifest(
+    listed = CohortManifest(
         name="c", title="t", licence="CC0", citation="", sequences=("T1",), cases=(entry,), **(header or {})
     )
     budget = fields.pop("budget", AccuracyBudget())
@@ -63,12 +69,12 @@ def judgement(records: list[AccuracyCase], header: dict[str, bool] | None = None
         "threads": 2,
     }
     return Judgement(
-        cohort=Cohort("c", Path("c.toml"), manifest),
+        cohort=Cohort("c", Path("c.toml"), listed),
         budget=budget,
         records=records,
         share=1.0,
         change=Change.QUANTIZED,
-        baseline=ModelPackage(Path("fp32"), tiny_manifest()),
+        baseline=ModelPackage(Path("fp32"), tiny_manifest(**(manifest or {}))),
         **(known | fields),
     )
 
@@ -113,19 +119,21 @@ def test_where_nobody_speaks_for_patients_nothing_is_said_about_the_next_one(
     made = evidence_of(judgement([record(1, split=split)], header))
     assert words in made.statement
     assert made.next_patient == "No statement about new patients."
+    assert made.demonstration is header.get("demo", False)
 
 
 def test_without_references_it_is_agreement_and_not_accuracy():
     made = evidence_of(judgement([record(1, None), record(2, None)]))
     assert made.basis is Basis.AGREEMENT
+    assert made.statement.startswith("mean disagreement with FP32 (no reference masks) at most 0.01000 per label")
     assert made.warnings[0] == "No case has a reference mask: the figures are agreement with FP32, not accuracy."
     assert "the worst disagreement with FP32 of at most" in made.next_patient
 
 
 def test_cases_without_references_are_reported_apart():
-    made = evidence_of(judgement([record(1), record(2, None, agreement=0.9)]))
+    made = evidence_of(judgement([record(1), record(2, None, agreement=0.9), record(3, None, agreement=0.95)]))
     assert made.subjects == 1
-    assert "1 case(s) without a reference mask are in none of the drops" in made.warnings[-1]
+    assert "2 case(s) without a reference mask are in none of the drops" in made.warnings[-1]
     assert "disagree with FP32 by 0.10000 at most" in made.warnings[-1]
 
 
@@ -265,6 +273,7 @@ def test_a_label_that_int8_alone_has_lost_is_named():
     made = evidence_of(judgement([record(1, hd95_candidate_mm=None), record(2)]))
     assert made.worst_hd95_increase_mm is None
     assert "INT8 loses a label that FP32 finds in case(s) 1; HD95 is undefined." in made.warnings
+    assert made.labels[0].mean_hd95_increase_mm == 0.0
 
 
 def test_a_budget_missed_under_older_instructions_is_missed():
@@ -297,6 +306,10 @@ def test_the_smallest_budget_is_one_that_older_instructions_meet_too():
     made = judgement([record(1, 0.015, split="validation")], isas=(isa,))
     assert made.smallest_budget == "smallest --max-dice-drop that these cases meet: 0.02000"
     assert judgement([record(1, 0.002)]).smallest_budget == ""
+    stated = AccuracyBudget(max_dice_drop=0.01, max_case_drop=0.015)
+    assert judgement([record(1, 0.012, split="validation")], isas=(isa,), budget=stated).smallest_budget == (
+        "smallest limits that these cases meet: --max-dice-drop 0.02000 --max-case-drop 0.03000"
+    )
 
 
 def test_a_budget_that_the_test_cases_meet_is_not_named_without_what_taking_it_would_be():
@@ -313,6 +326,7 @@ def test_subjects_in_whom_no_label_occurs_do_not_count_for_the_confidence():
         "--confidence 0.75 needs 3 test subjects in whom a label occurs, of which the baseline has enough right to "
         "lose; 2 were found",
     )
+    assert judgement([record(case) for case in (1, 2, 3)], budget=sure.budget).failures == ()
 
 
 def test_the_record_names_nobody():
@@ -327,3 +341,71 @@ def test_a_trial_that_older_instructions_fail_is_not_within_the_budget(verified:
     found = outcome_of(entry, AccuracyBudget())
     assert found.met is met
     assert found.excess == pytest.approx(3.5 if verified else max(0.1, found.verdict.excess))
+
+
+def test_a_label_that_is_lost_is_infinitely_far_off_and_still_a_number():
+    """JSON has no infinity, and the journal is JSON."""
+    lost = Entry(choice=(1,), records=(record(1, hd95_candidate_mm=None),), int8_share=1.0)
+    found = outcome_of(lost, AccuracyBudget())
+    assert not found.met
+    assert 1e6 < found.excess < math.inf
+
+
+def test_every_limit_and_every_exclusion_is_named():
+    asked = AccuracyBudget(
+        max_dice_drop=0.02, max_case_drop=0.03, max_hd95_increase_mm=4.0, min_int8_share=0.7, unbound=(2,)
+    )
+    made = evidence_of(judgement([record(1), record(1, label=2)], budget=asked))
+    assert made.bounds == (
+        "mean drop of a label at most 0.02; of a single case 0.03; mean disagreement 0.06; HD95 grows by at most 4 mm; "
+        "at least 70% in INT8 (100.0% are); label 2 bound by nothing"
+    )
+    assert made.limits == Limits(
+        max_dice_drop=0.02,
+        max_case_drop=0.03,
+        max_disagreement=0.06,
+        max_hd95_increase_mm=4.0,
+        min_int8_share=0.7,
+        unbound=(2,),
+    )
+    assert "label 2 is bound by no limit, as was asked: nothing is promised of it." in made.warnings
+
+
+def test_images_that_were_seen_and_what_the_baseline_cost_itself_are_kept():
+    before = evidence(changes=("half the windows",), change=Change.TUNED)
+    made = evidence_of(
+        judgement([record(1)], manifest={"evidence": spelt(before)}, seen_images=frozenset({"cd" * 32, "ab" * 32}))
+    )
+    assert made.seen_images == ("ab" * 32, "cd" * 32)
+    assert made.before == before
+    assert made.chain == (made, before)
+    assert any(line.startswith("The baseline is the result of") for line in made.warnings)
+
+
+def test_weights_that_were_fit_for_testing_are_named_before_their_figures():
+    fit = {"weights_status": WeightsStatus.FIT_FOR_TESTING, "fitted_on": 3}
+    made = evidence_of(judgement([record(1)], manifest=fit))
+    assert made.statement.startswith("weights fit for testing on 3 cases, not for use: mean Dice drop at most")
+
+
+@pytest.mark.parametrize(("dice", "said"), [(0.45, True), (0.55, False)])
+def test_a_baseline_that_finds_little_of_a_label_is_named(dice: float, said: bool):
+    made = evidence_of(judgement([record(1, dice_baseline=dice, dice_candidate=dice - 0.002)]))
+    assert any("that INT8 loses little of it says little" in line for line in made.warnings) is said
+
+
+def test_a_case_in_which_nothing_could_be_lost_is_named_and_no_witness():
+    made = evidence_of(judgement([record(1), record(2, 0.0, dice_baseline=0.0, dice_candidate=0.0)]))
+    assert made.subjects == 1
+    (label,) = made.labels
+    assert (label.little_to_lose, label.lowest_dice_baseline, label.mean_drop) == (1, 0.0, pytest.approx(0.002))
+    assert any("FP32 itself has too little right in case(s) 2 to lose" in w for w in made.warnings)
+
+
+@pytest.mark.parametrize(("drop", "met"), [(0.001, True), (0.05, False)])
+def test_a_trial_is_written_down_as_it_was_judged(drop: float, met: bool):
+    entry = Entry(choice=(1,), records=(record(1, drop),), int8_share=1.0)
+    written = trial_record(entry, Facts(changes=("x",)), outcome_of(entry, AccuracyBudget()))
+    assert written.met is met
+    assert written.worst_mean_drop == pytest.approx(drop)
+    assert not trial_record(entry, Facts(changes=("x",)), None).met

@@ -47,6 +47,16 @@ class TestAppendStage:
         result = AppendStage(stage="wt").apply(moved).voxels[1:]
         np.testing.assert_array_equal(result, expected.voxels)
 
+    def test_labels_of_a_coarser_grid_come_from_the_nearest_voxel(self):
+        """Between 0 and 4 there is no label 2."""
+        coarse = Geometry((6, 7, 8), OBLIQUE)
+        labels = np.random.default_rng(0).choice([0, 1, 4], (1, 6, 7, 8)).astype(np.uint8)
+        fine = ResizeTo(shape=(12, 14, 16), interpolation=Interpolation.NEAREST).apply(Frame(labels, coarse))
+        frame = Frame(voxels((1, 12, 14, 16), 0), fine.geometry, findings={"wt": Frame(labels, coarse)})
+        result = AppendStage(stage="wt").apply(frame).voxels[1:]
+        assert set(np.unique(result)) == {0, 1, 4}
+        np.testing.assert_array_equal(result, fine.voxels)
+
     def test_probabilities_of_a_coarser_grid_come_linear(self):
         coarse = Geometry((10, 11, 12), OBLIQUE)
         found = Frame(np.random.default_rng(0).random((1, 10, 11, 12), dtype=np.float32), coarse)
@@ -90,3 +100,12 @@ class TestOneHot:
         with pytest.raises(MisfitError, match="makes classes of 2 channels, one label map is expected"):
             OneHot(values=(0, 1)).outcome(KnownFrame(2))
         assert OneHot(values=(0, 1, 2)).outcome(KnownFrame(1)) == KnownFrame(3)
+
+
+@pytest.mark.parametrize("absent", [(0, 2), (2, 0)])
+def test_sequences_that_are_absent_get_zeros_at_their_own_places(absent: tuple[int, ...]):
+    """Of four, the first and the third are not there: the network must see 0, second, 0, fourth."""
+    given = np.full((2, 2, 2, 2), [[[[2.0]]], [[[4.0]]]], dtype=np.float32)
+    complete = Frame(given, Geometry((2, 2, 2), np.eye(4)), absent=absent).complete()
+    np.testing.assert_array_equal(complete.voxels[:, 0, 0, 0], [0, 2, 0, 4])
+    assert complete.absent == ()

@@ -116,6 +116,13 @@ class TestComponentExtent:
         result = ComponentExtent(of=(ED,), mean_area_above=125, minimum_slices=5).apply(framed(labels)).voxels[0]
         assert result[:14, :9].sum() == 126 * 5 * ED == result.sum(dtype=int)
 
+    @pytest.mark.parametrize(("area", "stays"), [(11.9, True), (12, False)])
+    def test_exactly_the_area_is_not_above_it(self, area, stays):
+        labels = np.zeros((8, 8, 8))
+        labels[:4, :3, :5] = ED
+        result = ComponentExtent(of=(ED,), mean_area_above=area, minimum_slices=5).apply(framed(labels)).voxels
+        assert bool(result.any()) is stays
+
     @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
     def test_planes_are_the_patients_however_the_head_is_stored(self, plane):
         labels = noisy((7, 8, 9), 3)

@@ -105,6 +105,14 @@ class TestLargestComponent:
         assert result.dtype == np.uint8
         assert np.unique(result).tolist() == [0, 1, 2]
 
+    def test_voxels_that_meet_at_a_corner_belong_together_unless_said_otherwise(self):
+        """What deepbet and BrainMaGe do; with faces alone the three of a kind would win."""
+        labels = np.zeros((1, 8, 4, 4), dtype=np.uint8)
+        labels[0, [0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3]] = 1
+        labels[0, 6, 0, :3] = 2
+        assert set(np.unique(LargestComponent().apply(framed(labels)).voxels)) == {0, 1}
+        assert set(np.unique(LargestComponent(connectivity=6).apply(framed(labels)).voxels)) == {0, 2}
+
     def test_an_empty_map_stays_empty(self):
         assert not LargestComponent().apply(framed(np.zeros((1, 4, 5, 6), dtype=np.uint8))).voxels.any()
 

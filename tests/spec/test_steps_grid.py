@@ -26,6 +26,7 @@ from brain_edge.spec.steps import (
 )
 from brain_edge.spec.steps.grid import placed_box
 from brain_edge.spec.steps.moves import take_box
+from brain_edge.spec.steps.thick_slices import thick_axis
 
 
 def framed(array: np.ndarray, affine: np.ndarray | None = None) -> Frame:
@@ -184,6 +185,15 @@ def published_box(mask: np.ndarray, shape: tuple[int, ...], margin: float, share
     size = (1 + 2 * margin * torch.ones(3)) * (scale * torch.stack([there.max() + 1 - there.min() for there in planes]))
     spans = [(int(c - s / 2), int(c + s / 2)) for c, s in zip(centre.round(), size.round(), strict=True)]
     return [slice(max(0, low), min(side, high)) for (low, high), side in zip(spans, shape, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "axis"),
+    [((1, 1, 3.0), None), ((1, 1, 3.1), 2), ((1, 2.5, 1), None), ((1, 4, 1), 1), ((4, 4, 1), None), ((1, 1, 1), None)],
+)
+def test_slices_are_thick_from_more_than_three_times_the_finest_spacing_on(spacing_mm, axis):
+    """nnU-Net's `ANISO_THRESHOLD`; of two axes that are as coarse neither is the one across slices."""
+    assert thick_axis(spacing_mm, (1, 1, 1)) == thick_axis((1, 1, 1), spacing_mm) == axis
 
 
 class TestCropToStage:

@@ -12,15 +12,20 @@ from brain_edge.errors import InputError
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation, resize
 from brain_edge.spec.steps import (
+    ChannelRule,
     Clip,
+    FitMoment,
     FitPercentile,
     Frame,
     Linear,
+    Moment,
     Normalise,
+    NormaliseEach,
     Region,
     ResampleToSpacing,
     RescaleToUnit,
     ResizeTo,
+    Scheme,
     ZScore,
 )
 
@@ -58,6 +63,11 @@ class TestZScore:
             bright = channel[channel >= channel.mean()]
             np.testing.assert_allclose(result, (channel - bright.mean()) / bright.std(), atol=1e-5)
 
+    def test_positive_voxels_are_those_above_zero(self):
+        frame = framed(np.array([-4, 0, 0, 1, 2, 6], dtype=np.float32).reshape(1, 6, 1, 1))
+        fitted = FitMoment(name="m", moment=Moment.MEAN, region=Region.POSITIVE).apply(frame)
+        assert fitted.statistics["m"] == (3.0,)
+
     @given(geometries(least=2), st.integers(0, 99))
     def test_leaves_mean_zero_and_deviation_one(self, geometry, seed):
         scaled = ZScore().apply(Frame(voxels((1, *geometry.shape), seed), geometry)).voxels.astype(np.float64)
@@ -68,6 +78,22 @@ class TestZScore:
         """In float32 sums, an offset of 100 000 leaves no deviation of 1."""
         array = voxels((1, 30, 30, 30), 5) / 30 + 1e5
         assert ZScore().apply(framed(array)).voxels.std(dtype=np.float64) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_foreground_of_all_channels_together_is_what_each_is_normalised_over():
+    """nnU-Net's `use_mask_for_norm`: where any sequence is not 0, its holes filled."""
+    array = np.zeros((2, 7, 7, 7), dtype=np.float32)
+    array[0, 1:4, 1:6, 1:6] = voxels((3, 5, 5), 1)
+    array[1, 3:6, 1:6, 1:6] = voxels((3, 5, 5), 2)
+    array[:, 3, 3, 3] = 0
+    rule = ChannelRule(scheme=Scheme.Z_SCORE_FOREGROUND)
+    result = NormaliseEach(channels=(rule, rule)).apply(framed(array)).voxels
+    foreground = np.zeros((7, 7, 7), dtype=bool)
+    foreground[1:6, 1:6, 1:6] = True
+    for channel, found in zip(array.astype(np.float64), result, strict=True):
+        inside = channel[foreground]
+        expected = np.where(foreground, (channel - inside.mean()) / inside.std(), channel)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 class TestFitAndUse:

@@ -145,6 +145,13 @@ class TestOrdinalLevels:
         levels = {rule: int(OrdinalLevels(rule=rule).apply(framed(array)).voxels.item()) for rule in OrdinalRule}
         assert levels == {OrdinalRule.ARGMAX: 0, OrdinalRule.EXPECTED: 2}
 
+    @pytest.mark.parametrize("level", range(4))
+    def test_a_half_goes_up_whatever_is_below_it(self, level):
+        """Not to the even level: 0.5 is 1, and 2.5 is 3."""
+        array = np.zeros((5, 1, 1, 1), dtype=np.float32)
+        array[level : level + 2] = 0.5
+        assert int(OrdinalLevels(rule=OrdinalRule.EXPECTED).apply(framed(array)).voxels.item()) == level + 1
+
     def test_have_a_label_for_each_level(self):
         assert OrdinalLevels().outcome(KnownFrame(4)) == KnownFrame(1, frozenset({0, 1, 2, 3}))
         with pytest.raises(MisfitError, match="has levels of one channel, at least two are expected"):

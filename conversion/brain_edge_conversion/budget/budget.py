@@ -384,9 +384,11 @@ def smallest_budget(verdict: Verdict, budget: AccuracyBudget) -> str:
     if budget.max_case_drop is None:
         proposed = _rounded_up(max(mean, case / 2))
         return f"smallest --max-dice-drop that these cases meet: {proposed:.5f}" if proposed < HALF else ""
+    # a mean of equal drops may be rounded to more than each of them
+    proposed = _rounded_up(mean)
     return (
-        f"smallest limits that these cases meet: --max-dice-drop {_rounded_up(mean):.5f} "
-        f"--max-case-drop {_rounded_up(case):.5f}"
+        f"smallest limits that these cases meet: --max-dice-drop {proposed:.5f} "
+        f"--max-case-drop {max(proposed, _rounded_up(case)):.5f}"
     )
 
 

@@ -1,0 +1,152 @@
+"""One case of a batch: what an earlier run has left of it, and what is written down where it fails."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+from cohorts import save
+from tiny_package import SPEC, make_package
+
+from brain_edge.errors import InputError, UsageError
+from brain_edge.jobs.batch.case import CaseOutcome, CaseRunner
+from brain_edge.jobs.batch.first_pass import FirstAlone
+from brain_edge.jobs.batch.planning import plan_batch
+from brain_edge.jobs.batch.resume import Standing, standing
+from brain_edge.jobs.batch.summary import summarize
+from brain_edge.jobs.case import Job
+from brain_edge.jobs.outputs import Outputs
+from brain_edge.jobs.record import CaseRecord, CaseStatus, input_record, output_record, read_case_record, record_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIGEST = "ab" * 32
+
+
+def job_in(folder: Path, **outputs: object) -> Job:
+    """A case whose image, mask and brain are there."""
+    for name in ("head", "mask", "brain"):
+        (folder / f"{name}.nii").write_text(f"{name} of the patient")
+    files = {name: folder / f"{name}.nii" for name in ("mask", "brain")}
+    return Job({"T1": folder / "head.nii"}, Outputs(**(files | outputs)), case="head")
+
+
+def record_of(job: Job, folder: Path, **fields: object) -> CaseRecord:
+    """What a run that has finished has left."""
+    known = {
+        "case": "head",
+        "status": CaseStatus.DONE,
+        "inputs": {name: input_record(path) for name, path in job.inputs.items()},
+        "series": {},
+        "digest": DIGEST,
+        "border_mm": 0.0,
+        "strict": False,
+        "outputs": {kind: output_record(path, path, folder) for kind, path in job.outputs.files().items()},
+        "run": None,
+        "measures": {},
+        "error": None,
+        "started": datetime.now(UTC),
+        "finished": datetime.now(UTC),
+        "rss_bytes": None,
+        "versions": {},
+    }
+    return CaseRecord(**(known | fields))
+
+
+def found(record: CaseRecord | None, job: Job, folder: Path, digest: str = DIGEST) -> Standing:
+    return standing(record, job, {name: input_record(path) for name, path in job.inputs.items()}, digest, folder)
+
+
+def test_a_case_with_all_that_its_record_says_is_finished(tmp_path: Path):
+    job = job_in(tmp_path)
+    assert found(record_of(job, tmp_path), job, tmp_path) is Standing.FINISHED
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"status": CaseStatus.FAILED}, {"digest": "cd" * 32}, {"border_mm": 1.0}, {"strict": True}, {"inputs": {}}],
+)
+def test_a_case_that_failed_or_was_asked_for_in_another_way_is_run(tmp_path: Path, fields: dict[str, object]):
+    job = job_in(tmp_path)
+    assert found(record_of(job, tmp_path, **fields), job, tmp_path) is Standing.OPEN
+
+
+def test_a_case_with_another_image_a_missing_one_or_a_missing_output_is_run(tmp_path: Path):
+    job = job_in(tmp_path)
+    record = record_of(job, tmp_path)
+    (tmp_path / "brain.nii").unlink()
+    assert found(record, job, tmp_path) is Standing.OPEN
+    record = record_of(job_in(tmp_path), tmp_path)
+    (tmp_path / "head.nii").write_text("head of the patienT")
+    assert found(record, job, tmp_path) is Standing.OPEN
+    (tmp_path / "head.nii").unlink()
+    unread = record_of(job, tmp_path)
+    assert unread.inputs["T1"].sha256 is None
+    assert found(unread, job, tmp_path) is Standing.OPEN, "two images that cannot be read are not one image"
+
+
+def test_an_output_that_is_not_what_was_written_is_somebodys(tmp_path: Path):
+    """Of the same length, so that the length does not tell; and one that no record knows."""
+    job = job_in(tmp_path)
+    record = record_of(job, tmp_path)
+    (tmp_path / "mask.nii").write_text("mask of the patienT")
+    assert found(record, job, tmp_path) is Standing.CHANGED
+    assert found(None, job, tmp_path) is Standing.CHANGED
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "exit_code"), [(InputError("no image"), "InputError", 3), (ValueError("a bug"), "ValueError", 1)]
+)
+def test_whatever_is_wrong_with_a_case_is_in_its_record_and_ends_nothing(
+    tmp_path: Path, error: Exception, kind: str, exit_code: int
+):
+    def broken():
+        raise error
+
+    folder = tmp_path / "out"
+    folder.mkdir()
+    job = Job({"T1": save(tmp_path / "head.nii.gz", np.ones((4, 5, 6)))}, Outputs(mask=folder / "m.nii"), case="head")
+    package = make_package(tmp_path / "package")
+    result = CaseRunner(package, broken, folder, overwrite=False, require_going=lambda: None, first=FirstAlone())(job)
+    assert (result.outcome, result.error) == (CaseOutcome.FAILED, error)
+    record = read_case_record(record_path(folder, "head"))
+    assert record is not None
+    assert record.error is not None
+    assert (record.status, record.error.kind, record.error.exit_code) == (CaseStatus.FAILED, kind, exit_code)
+
+
+def test_a_finished_case_is_kept_unless_it_is_to_be_run_again(tmp_path: Path):
+    package, job = make_package(tmp_path / "package"), job_in(tmp_path)
+    record = record_of(job, tmp_path, digest=package.digest)
+    record_path(tmp_path, "head").write_bytes(msgspec.json.encode(record))
+
+    def outcome(*, overwrite: bool) -> CaseOutcome:
+        def warm():
+            raise InputError("was asked for")
+
+        runner = CaseRunner(
+            package, warm, tmp_path, overwrite=overwrite, require_going=lambda: None, first=FirstAlone()
+        )
+        return runner(job).outcome
+
+    assert outcome(overwrite=False) is CaseOutcome.KEPT
+    assert outcome(overwrite=True) is CaseOutcome.FAILED
+
+
+def test_a_case_that_fails_now_shows_no_mask_of_an_earlier_run_in_the_table(tmp_path: Path):
+    job = job_in(tmp_path)
+    failed = record_of(job, tmp_path, status=CaseStatus.FAILED)
+    made = summarize([failed, msgspec.structs.replace(failed, case="other", digest="cd" * 32)])
+    assert [row.mask for row in made.rows] == [None, None]
+    assert (made.cases, made.done, made.failed, made.digest) == (2, 0, 2, None)
+
+
+@pytest.mark.parametrize("names", [("Head", "head"), ("caf\u00e9", "cafe\u0301")])
+def test_masks_whose_names_are_one_on_other_systems_are_refused(tmp_path: Path, names: tuple[str, str]):
+    images = [save(tmp_path / str(place) / f"{name}.nii.gz", np.ones((4, 5, 6))) for place, name in enumerate(names)]
+    with pytest.raises(UsageError, match=r"would both give .*; run them into two folders"):
+        plan_batch([(None, image) for image in images], SPEC, Outputs(mask=tmp_path / "out"))
