@@ -101,9 +101,12 @@ def test_norm_is_pytorchs_in_double_precision_to_rounding(name, threads, image):
     assert relative_error(computed(model, image, threads), norm, image) < 2e-6
 
 
-@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("name", sorted(set(NORMS) - {"over one axis of all voxels"}))
 def test_the_plugins_own_norm_is_still_wrong_so_this_is_still_needed(name, image):
-    """Fails on the day on which OpenVINO sums in parts by itself: then this module can go."""
+    """Fails on the day on which OpenVINO sums in parts by itself: then this module can go.
+
+    One axis alone drifts as much in a norm (`tests/convert/test_norm_routes.py`), and as a bare mean of larger volumes.
+    """
     torch.manual_seed(1)
     norm = NORMS[name]()
     assert relative_error(computed(graph(norm), image, 1), norm, image) > 4e-6
@@ -112,7 +115,7 @@ def test_the_plugins_own_norm_is_still_wrong_so_this_is_still_needed(name, image
 @pytest.mark.parametrize("axes", [(0, 2), (1, 2, 3), (0, 1, 2, 3, 4)])
 @pytest.mark.parametrize("operation", REDUCTIONS)
 def test_any_axes_are_summed_one_after_the_other(operation, axes):
-    sides = (64, 3, 67, 16, 2)
+    sides = (64, 3, 97, 16, 2)
     data = np.random.default_rng(2).gamma(2.0, 1.0, sides).astype(np.float32)
     parameter = opset13.parameter(list(sides), np.float32)
     reduce = getattr(opset13, f"reduce_{operation.removeprefix('Reduce').lower()}")

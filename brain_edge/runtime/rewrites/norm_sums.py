@@ -58,7 +58,7 @@ def sum_by_axis(model: Any, opset: Any) -> int:
 
 
 def _is_static_f32(node: Any) -> bool:
-    return node.get_input_partial_shape(0).is_static and node.get_input_element_type(0).get_type_name() == "f32"
+    return bool(node.get_input_partial_shape(0).is_static) and node.get_input_element_type(0).get_type_name() == "f32"
 
 
 def _of_reduction(node: Any, opset: Any) -> Any | None:
