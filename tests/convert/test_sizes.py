@@ -197,7 +197,7 @@ def test_the_step_that_is_named_heals_it(tmp_path: Path):
     with pytest.raises(ParityError, match=r"add pad_to_multiple \(right here: 4\)"):
         converted(network, spec(), tmp_path / "p", (36, 40, 44))
     package = converted(network, spec(multiple=4), tmp_path / "p", (37, 41, 35))
-    assert verify(package.folder, RuntimeOptions()).passed
+    assert verify(package, RuntimeOptions()).dice == 1.0
 
 
 def test_a_network_without_decisions_is_taken_and_every_size_runs(tmp_path: Path):
@@ -217,7 +217,7 @@ def test_the_phantom_is_of_the_heads_size_where_its_own_does_not_suit(tmp_path: 
 
     package = converted(built(Cubes), spec(), tmp_path / "p", (64, 64, 64))
     assert open_package(package.folder).manifest.self_test.phantom.shape == (64, 64, 64)
-    assert verify(package.folder, RuntimeOptions()).passed
+    assert verify(package, RuntimeOptions()).dice == 1.0
 
 
 def test_a_phantom_like_a_head_has_its_sides_in_the_order_of_ras():
@@ -264,9 +264,7 @@ def test_an_activation_of_an_activation_is_refused_unless_the_program_does_that(
     network = built(Probabilities)
     with pytest.raises(WeightsError, match=r"ends in a softmax itself, .* say activation none"):
         converted(network, spec(), tmp_path / "p", (32, 32, 32))
-    assert verify(
-        converted(network, spec(activation=Activation.NONE), tmp_path / "once", (32, 32, 32)).folder, RuntimeOptions()
-    ).passed
-    assert verify(
-        converted(network, spec(), tmp_path / "twice", (32, 32, 32), activates_twice=True).folder, RuntimeOptions()
-    ).passed
+    once = converted(network, spec(activation=Activation.NONE), tmp_path / "once", (32, 32, 32))
+    assert verify(once, RuntimeOptions()).dice == 1.0
+    twice = converted(network, spec(), tmp_path / "twice", (32, 32, 32), activates_twice=True)
+    assert verify(twice, RuntimeOptions()).dice == 1.0

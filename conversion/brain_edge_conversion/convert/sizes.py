@@ -16,7 +16,7 @@ from brain_edge.runtime.library import read_model
 from brain_edge.runtime.rewrites.norm_sums import REDUCTIONS
 from brain_edge.spec.plan import known_inputs
 from brain_edge.spec.steps import Orient, PadToMultiple
-from brain_edge.spec.steps.grid import GridStep
+from brain_edge.spec.steps.step import GridStep
 from brain_edge_conversion.convert.draft import stage_of
 from brain_edge_conversion.convert.parity import as_published, moved_between
 from brain_edge_conversion.convert.taken import MULTIPLES, size_in_words, takes
