@@ -72,7 +72,7 @@ def find_frozen(draft: Saved, published: Side, converted: Side) -> Frozen:
     known, moved = dict(known_inputs(published.spec)), moved_between(published.spec, converted.spec)
     for source in draft.source.graphs:
         graph, stage = source.graph, stage_of(published.spec, source.graph)
-        if graph in known or not stage.network.execution.reads_image:
+        if graph in known or not stage.network.execution.sees_volume:
             continue
         large = sums_volumes(read_model(draft.package.graph_file(graph)))
         network, execution = stage.network, stage.network.execution
