@@ -46,13 +46,13 @@ class Phantom(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     Attributes:
         seed: of the noise.
-        shape: voxels along I, J, K.
+        shape: voxels along I, J, K; multiples of 32 unless given, which networks of five halvings take.
         spacing_mm: isotropic.
         generator: version of this algorithm.
     """
 
     seed: Annotated[int, Meta(ge=0)] = 20261121
-    shape: tuple[PhantomSide, PhantomSide, PhantomSide] = (96, 112, 104)
+    shape: tuple[PhantomSide, PhantomSide, PhantomSide] = (96, 128, 96)
     spacing_mm: Annotated[float, Meta(gt=0.0, le=100.0)] = 2.0
     generator: Literal[1] = 1
 

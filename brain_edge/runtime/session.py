@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from brain_edge import __version__
-from brain_edge.errors import BrainEdgeError
+from brain_edge.errors import BrainEdgeError, InputError
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.isa import cpu_fingerprint, isa_limit
 from brain_edge.machine.options import RuntimeOptions
@@ -43,6 +43,9 @@ the time of others. OpenVINO sets this for the thread that compiles, too, which 
 AHEAD_BYTES: Final = 32 * 2**20
 """Weights of the graphs that are compiled while the first image is read. Both networks of deepbet are 17 MiB, one
 fold of HD-BET is 62."""
+
+LITTLE_MEMORY: Final = "if memory is short, close other programs or take a package with smaller windows"
+OTHER_SIZE: Final = "the network is made for other sizes; take a package whose steps pad to those (pad_to_multiple)"
 
 DEFAULT_STREAMS: Final = 2
 """Windows at a time, each on its share of the threads, which then need not wait for each other between layers; see
@@ -321,9 +324,16 @@ class GraphCompiler:
         return {**properties, **FLUSH_DENORMALS}
 
     def model(self, graph: str, shape: tuple[int, ...]) -> Any:
-        """The `openvino.Model` of a graph as it is compiled for an input of this shape."""
+        """The `openvino.Model` of a graph as it is compiled for an input of this shape.
+
+        Raises:
+            InputError: the graph takes inputs of other shapes.
+        """
         model = read_graph(self._package.graph_file(graph), self._package.spec)
-        model.reshape(list(shape))
+        try:
+            model.reshape(list(shape))
+        except RuntimeError as error:
+            raise InputError(_runtime_problem(graph, shape, error, OTHER_SIZE)) from error
         if self._package.manifest.precision is Precision.F32:
             rewrite_for_f32(model, operations())
         return model
@@ -391,9 +401,6 @@ def streams_by_graph(spec: ModelSpec, options: RuntimeOptions) -> dict[str, int]
     return {graph: streams if graph in windowed else 1 for graph in spec.graphs}
 
 
-def _runtime_problem(graph: str, shape: tuple[int, ...], error: RuntimeError) -> str:
+def _runtime_problem(graph: str, shape: tuple[int, ...], error: RuntimeError, remedy: str = LITTLE_MEMORY) -> str:
     reason = (str(error).strip().splitlines() or ["it does not say why"])[-1]
-    return (
-        f"OpenVINO could not run the graph {graph} on an input of {' x '.join(map(str, shape))}: {reason}; "
-        "if memory is short, close other programs or take a package with smaller windows"
-    )
+    return f"OpenVINO could not run the graph {graph} on an input of {' x '.join(map(str, shape))}: {reason}; {remedy}"

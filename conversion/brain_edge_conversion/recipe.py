@@ -72,6 +72,8 @@ class GraphSource:
             traced; None where the module of `build` is traced.
         has_fixed_sides: the graph is made for `example_shape` alone, which has to be what the steps give it: a network
             that makes constants of its input's sides (Swin UNETR).
+        activates_twice: the published program may apply an activation to what ends in one, and the package does what
+            that does; elsewhere it is a mistake of the specification.
     """
 
     graph: str
@@ -83,6 +85,7 @@ class GraphSource:
     output: int | str | None = None
     read: Reader | None = None
     has_fixed_sides: bool = False
+    activates_twice: bool = False
 
 
 @dataclass(frozen=True)

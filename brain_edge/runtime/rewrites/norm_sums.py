@@ -4,9 +4,11 @@ OpenVINO's CPU plugin adds up a whole volume in one f32 accumulator per channel.
 voxel is smaller than half the last digit of the sum, and mean and variance drift: on 128 x 160 x 160 voxels the
 result is off by 1e-3 to 1e-2, more with fewer threads, where PyTorch is off by 1e-6. Means of volumes, which gates of
 channels are made of (CBAM, squeeze and excitation), drift in the same way. Here every axis is summed by itself, so that
-no accumulator sees more numbers than an axis has; the time is that of the plugin's own norm (docs/decisions/0018). In a
-quantised graph instance norms are left alone, because the plugin has an INT8 kernel for them; it has none for a group
-norm. Every precision but f32 is left alone, because sums in parts would be rounded to it.
+no accumulator sees more numbers than an axis has; the time is that of the plugin's own norm (docs/decisions/0018). Any
+axes are: every converter spells a norm in its own way (torch.export as means over [0, 2, 3, 4], ONNX a group norm as an
+instance norm of one long axis, which is cut into factors). In a quantised graph instance norms are left alone, because
+the plugin has an INT8 kernel for them; it has none for a group norm. Every precision but f32 is left alone, because
+sums in parts would be rounded to it.
 """
 
 from __future__ import annotations
@@ -21,9 +23,15 @@ from brain_edge.runtime.rewrites.skip_paths import is_quantised
 LEAST_SUMMANDS: Final = 4096
 """What is summed over fewer numbers (a layer norm over channels) is left alone: right to 1e-6 as it is."""
 
+LONGEST_PART: Final = 512
+"""Of an axis of `LEAST_SUMMANDS` and more, at most this many numbers are summed at once."""
+
+REDUCTIONS: Final = ("ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2")
+"""Operations that are the same over two axes and over one after the other."""
+
 
 def sum_by_axis(model: Any, opset: Any) -> int:
-    """Replace the norms and means of a graph of static shape by the same with sums axis by axis.
+    """Replace the norms, means and sums of a graph of static shape by the same with sums axis by axis.
 
     Args:
         model: `openvino.Model`, changed in place.
@@ -34,11 +42,11 @@ def sum_by_axis(model: Any, opset: Any) -> int:
     """
     makers = {"GroupNormalization": _of_group_norm}
     if not is_quantised(model):
-        makers |= {"MVN": _of_instance_norm, "ReduceMean": _of_mean}
+        makers |= {"MVN": _of_instance_norm} | dict.fromkeys(REDUCTIONS, _of_reduction)
     replaced = 0
     for node in list(model.get_ordered_ops()):
         maker = makers.get(node.get_type_name())
-        by_axis = maker(node, opset) if maker is not None else None
+        by_axis = maker(node, opset) if maker is not None and _is_static_f32(node) else None
         if by_axis is None:
             continue
         by_axis.set_friendly_name(node.get_friendly_name())
@@ -49,30 +57,33 @@ def sum_by_axis(model: Any, opset: Any) -> int:
     return replaced
 
 
-def _of_mean(node: Any, opset: Any) -> Any | None:
-    """ReduceMean over the last two axes or more; None where it is another one, or a small one."""
-    first = _first_summed(node)
-    if first is None:
+def _is_static_f32(node: Any) -> bool:
+    return bool(node.get_input_partial_shape(0).is_static) and node.get_input_element_type(0).get_type_name() == "f32"
+
+
+def _of_reduction(node: Any, opset: Any) -> Any | None:
+    """A mean or sum over any axes; None where it is a small one, or one sum already."""
+    axes, sides = _summed_axes(node), list(node.get_input_shape(0))
+    if not axes or (len(axes) == 1 and _part(sides[axes[0]]) == sides[axes[0]]):
         return None
-    sides = list(node.get_input_shape(0))
-    if first == len(sides) - 1:
-        return None
-    mean = _by_axis(opset.reduce_mean, node.input_value(0), sides, first, opset)
-    return opset.reshape(mean, _whole(list(node.get_output_shape(0))), False)
+    reduce = getattr(opset, f"reduce_{node.get_type_name().removeprefix('Reduce').lower()}")
+    reduced = _by_axis(reduce, node.input_value(0), sides, axes, opset)
+    return opset.reshape(reduced, _whole(list(node.get_output_shape(0))), False)
 
 
 def _of_instance_norm(node: Any, opset: Any) -> Any | None:
-    """MVN over the last axes of its input; None where it is another one, or a small one."""
+    """MVN over any axes of its input; None where it only subtracts the mean, or where it is a small one."""
     attributes = node.get_attributes()
     if node.get_input_size() != 2 or not attributes["normalize_variance"]:
         return None
-    first = _first_summed(node)
-    if first is None:
+    axes = _summed_axes(node)
+    if not axes:
         return None
     data, sides = node.input_value(0), list(node.get_input_shape(0))
-    centred = opset.subtract(data, _by_axis(opset.reduce_mean, data, sides, first, opset))
-    length = _by_axis(opset.reduce_l2, centred, sides, first, opset)
-    return opset.multiply(centred, _inverse_deviation(length, prod(sides[first:]), attributes, opset))
+    centred = opset.subtract(data, _by_axis(opset.reduce_mean, data, sides, axes, opset))
+    length = _by_axis(opset.reduce_l2, centred, sides, axes, opset)
+    summands = prod(sides[axis] for axis in axes)
+    return opset.multiply(centred, _inverse_deviation(length, summands, attributes, opset))
 
 
 def _of_group_norm(node: Any, opset: Any) -> Any | None:
@@ -94,9 +105,9 @@ def _of_group_norm(node: Any, opset: Any) -> Any | None:
         spread = opset.broadcast(opset.reduce_mean(grouped, _whole([2]), True), _whole([sides[0], groups, in_group]))
         return opset.reshape(spread, _whole([*sides[:2], *ones]), False)
 
-    data = node.input_value(0)
-    centred = opset.subtract(data, mean_of_group(_by_axis(opset.reduce_mean, data, sides, 2, opset)))
-    lengths = _by_axis(opset.reduce_l2, centred, sides, 2, opset)
+    data, spatial = node.input_value(0), list(range(2, len(sides)))
+    centred = opset.subtract(data, mean_of_group(_by_axis(opset.reduce_mean, data, sides, spatial, opset)))
+    lengths = _by_axis(opset.reduce_l2, centred, sides, spatial, opset)
     length = opset.sqrt(mean_of_group(opset.multiply(lengths, lengths)))
     attributes = {"eps": attributes["epsilon"], "eps_mode": "inside_sqrt"}
     scale, bias = (opset.reshape(node.input_value(port), _whole([1, sides[1], *ones]), False) for port in (1, 2))
@@ -104,15 +115,14 @@ def _of_group_norm(node: Any, opset: Any) -> Any | None:
     return opset.add(opset.multiply(centred, factor), bias)
 
 
-def _first_summed(node: Any) -> int | None:
-    """The axis from which on a node sums all; None where it sums others, or so few numbers that they may stay."""
-    axes, shape = node.input_value(1).get_node(), node.get_input_partial_shape(0)
-    if axes.get_type_name() != "Constant" or shape.is_dynamic:
-        return None
-    sides = list(shape.to_shape())
-    summed = sorted(int(axis) % len(sides) for axis in axes.data.ravel())
-    first = len(sides) - len(summed)
-    return first if summed == list(range(first, len(sides))) and prod(sides[first:]) >= LEAST_SUMMANDS else None
+def _summed_axes(node: Any) -> list[int]:
+    """The axes over which a node sums, but those of length 1; none where it sums so few numbers that they may stay."""
+    axes, sides = node.input_value(1).get_node(), list(node.get_input_shape(0))
+    if axes.get_type_name() != "Constant":
+        return []
+    summed = sorted({int(axis) % len(sides) for axis in axes.data.ravel()})
+    long = [axis for axis in summed if sides[axis] > 1]
+    return long if prod(sides[axis] for axis in long) >= LEAST_SUMMANDS else []
 
 
 def _inverse_deviation(length: Any, summands: int, attributes: dict[str, Any], opset: Any) -> Any:
@@ -126,15 +136,30 @@ def _inverse_deviation(length: Any, summands: int, attributes: dict[str, Any], o
     return opset.divide(np.float32(1), deviation)
 
 
-def _by_axis(reduce: Any, data: Any, sides: list[int], first: int, opset: Any) -> Any:
-    """`reduce` over the axes from `first` on, one after the other, the last axis first; the rank stays.
+def _by_axis(reduce: Any, data: Any, sides: list[int], axes: list[int], opset: Any) -> Any:
+    """`reduce` over some axes, one after the other, the last axis first, a long one in parts; the rank stays.
 
     The reshape between two of them drops the axis that is done. It also keeps the plugin from merging them into the
     one reduction that this is here to avoid.
     """
-    for axis in reversed(range(first, len(sides))):
-        data = opset.reshape(reduce(data, _whole([axis]), True), _whole(sides[:axis]), False)
-    return opset.reshape(data, _whole([*sides[:first], *(1 for _ in sides[first:])]), False)
+    left = list(sides)
+    for axis in reversed(axes):
+        while (part := _part(left[axis])) < left[axis]:
+            left[axis] //= part
+            cut = opset.reshape(data, _whole([*left[: axis + 1], part, *left[axis + 1 :]]), False)
+            data = opset.reshape(reduce(cut, _whole([axis + 1]), True), _whole(left), False)
+        data = reduce(data, _whole([axis]), True)
+        del left[axis]
+        data = opset.reshape(data, _whole(left), False)
+    return opset.reshape(data, _whole([1 if axis in axes else side for axis, side in enumerate(sides)]), False)
+
+
+def _part(side: int) -> int:
+    """How many numbers of an axis are summed at once: all of a short one, else the largest factor that is allowed."""
+    if side < LEAST_SUMMANDS:
+        return side
+    largest = next(part for part in range(LONGEST_PART, 0, -1) if side % part == 0)
+    return largest if largest > 1 else side
 
 
 def _whole(numbers: list[int]) -> Any:

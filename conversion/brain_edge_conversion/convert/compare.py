@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from brain_edge.image.identity import image_sha256
 from brain_edge.package import ModelPackage, Precision
+from brain_edge.package.manifest import Parity
 from brain_edge.runtime.session import open_sessions
 from brain_edge_conversion.convert.draft import Compared, onward
-from brain_edge_conversion.convert.parity import RecallingSession, Side, TorchSession, find_parity
+from brain_edge_conversion.convert.parity import Findings, RecallingSession, Side, TorchSession, find_parity
 from brain_edge_conversion.convert.rewrites.outputs import with_one_output
+from brain_edge_conversion.convert.sizes import find_frozen
 
 if TYPE_CHECKING:
     from brain_edge_conversion.convert.draft import Saved
 
 
 def compare(draft: Saved) -> Compared:
-    """Run both on the study, in f32 whatever precision is deployed: this is about the conversion, not about rounding.
+    """Run both on noise of several sizes and on the study; in f32, whatever precision is deployed.
+
+    This is about the conversion, not about rounding.
 
     Raises:
         ParityError: there is nothing to compare; what is too far apart is among the findings.
@@ -36,5 +42,12 @@ def compare(draft: Saved) -> Compared:
     with tempfile.TemporaryDirectory(dir=package.folder) as answers:
         recalling = {graph: RecallingSession(graph, session, Path(answers)) for graph, session in converted.items()}
         sides = Side(draft.source.spec, published), Side(package.spec, recalling)
+        frozen = find_frozen(draft, sides[0], Side(package.spec, converted))
+        if frozen.elsewhere_right:  # the head would be refused in words that hide the cause
+            nothing = Parity(
+                input_sha256=tuple(map(image_sha256, draft.study.volumes.values())), graphs=(), mask_dice=None
+            )
+            return onward(draft, Compared, findings=Findings(nothing, frozen.words))
         findings = find_parity(*sides, draft.study, draft.options.limits, draft.suspects)
+        findings = replace(findings, failure=findings.failure or frozen.words)
     return onward(draft, Compared, findings=findings)

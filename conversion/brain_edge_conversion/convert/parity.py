@@ -12,12 +12,13 @@ from scipy.special import expit, softmax
 
 from brain_edge.engine.phantom_study import outcome
 from brain_edge.engine.segmenter import Segmenter
-from brain_edge.errors import ParityError
+from brain_edge.errors import ParityError, WeightsError
 from brain_edge.image.identity import image_sha256
 from brain_edge.image.metrics import least_dice
 from brain_edge.package.manifest import GraphParity, Parity
 from brain_edge.spec import Activation
 from brain_edge_conversion.convert.rewrites.input_affine import Affine, folded_affine
+from brain_edge_conversion.convert.taken import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,13 +57,20 @@ class TorchSession:
         self._module = module
 
     def __call__(self, batch: FloatArray) -> FloatArray:
-        """Run the module once, without gradients."""
+        """Run the module once, without gradients.
+
+        Raises:
+            WeightsError: the network does not take an input of this shape.
+        """
         import torch
 
         # a copy of its own: a network may change its input in place, and the other side is given the same array
         own = torch.from_numpy(np.array(batch, dtype=np.float32, order="C"))
-        with torch.no_grad():
-            output = self._module(own)
+        try:
+            with torch.no_grad():
+                output = self._module(own)
+        except Exception as error:  # somebody else's code may fail in any way
+            raise WeightsError(refusal(self._module, own.shape, error)) from error
         return np.asarray(output.numpy(), dtype=np.float32)
 
 
@@ -143,7 +151,7 @@ class PairedSession:
         wanted = self._published(batch)
         affine = self._moved.affine
         seen = batch if affine is None else affine.undone(batch)
-        got = _as_published(self._converted(seen), self._moved.activation, wanted.shape[1])
+        got = as_published(self._converted(seen), self._moved, wanted.shape[1])
         if wanted.shape != got.shape:
             raise ParityError(f"{self._graph}: PyTorch returns the shape {wanted.shape}, OpenVINO {got.shape}")
         # np.maximum keeps a NaN, where the builtin max would lose it
@@ -279,8 +287,9 @@ def moved_between(published: ModelSpec, converted: ModelSpec) -> dict[str, Moved
     return moved
 
 
-def _as_published(output: FloatArray, activation: Activation, channels: int) -> FloatArray:
-    """What a converted graph returns, (1, D, I, J, K), in the terms of the published network."""
+def as_published(output: FloatArray, moved: Moved, channels: int) -> FloatArray:
+    """What a converted graph returns, (1, D, I, J, K), in the terms of the published network of so many channels."""
+    activation = moved.activation
     if activation is Activation.NONE:
         return output
     probabilities = expit(output) if activation is Activation.SIGMOID else softmax(output, axis=1)

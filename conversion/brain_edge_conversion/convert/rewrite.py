@@ -41,7 +41,12 @@ def rewrite(draft: Probed) -> Rewritten:
         else Rewrite(draft.published[graph.graph])
         for graph in source.graphs
     }
-    return onward(draft, Rewritten, spec=with_binary_heads(spec, merged), rewritten=rewritten)
+    spec = with_binary_heads(spec, merged)
+    # a norm that was rewritten cannot be the cause of what is wrong
+    kept = {
+        graph: names for graph, names in draft.suspects.items() if rewritten[graph].network is draft.published[graph]
+    }
+    return onward(draft, Rewritten, spec=spec, rewritten=rewritten, suspects=kept)
 
 
 def _rewritten(draft: Probed, graph: GraphSource, *, merge: bool) -> Rewrite:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import numpy as np
 
 from brain_edge.engine.phantom_study import outcome, stand_in
 from brain_edge.engine.segmenter import Segmenter
+from brain_edge.errors import InputError
 from brain_edge.image.metrics import least_dice
 from brain_edge.image.phantom import Phantom
 from brain_edge.image.volume import Mask
@@ -16,6 +18,7 @@ from brain_edge.package.manifest import SelfTest
 from brain_edge_conversion.convert.draft import Tested, onward
 
 if TYPE_CHECKING:
+    from brain_edge.image.geometry import Geometry
     from brain_edge.image.volume import LabelArray
     from brain_edge_conversion.convert.draft import Compared
 
@@ -23,9 +26,32 @@ SELF_TEST: Final = SelfTest(phantom=Phantom(), mask="selftest/mask.nii.gz", mini
 
 
 def self_test(draft: Compared) -> Tested:
-    """Let the package segment its phantom; with that its manifest is complete."""
-    write_self_test(draft.package)
-    return onward(draft, Tested, manifest=msgspec.structs.replace(draft.package.manifest, parity=draft.findings.parity))
+    """Let the package segment its phantom; with that its manifest is complete.
+
+    A network that the head suits need not take the size of the phantom: then it is made as large as the head.
+    """
+    package = draft.package
+    try:
+        write_self_test(package)
+    except InputError:
+        phantom = like(draft.study.volumes[draft.study.reference].geometry)
+        draft.options.report(f"self-test: a phantom of the head's size, {' x '.join(map(str, phantom.shape))}")
+        test = msgspec.structs.replace(package.manifest.self_test, phantom=phantom)
+        package = ModelPackage(package.folder, msgspec.structs.replace(package.manifest, self_test=test))
+        write_self_test(package)
+    manifest = msgspec.structs.replace(package.manifest, parity=draft.findings.parity)
+    return onward(draft, Tested, package=package, manifest=manifest)
+
+
+def like(head: Geometry) -> Phantom:
+    """A phantom with the sides of a head, in the order of RAS, and voxels of the same volume."""
+    i, j, k = (
+        side
+        for pair in ("RL", "AP", "SI")
+        for side, axis in zip(head.shape, head.orientation, strict=True)
+        if axis in pair
+    )
+    return Phantom(shape=(i, j, k), spacing_mm=float(np.cbrt(np.prod(head.spacing_mm))))
 
 
 def write_self_test(package: ModelPackage) -> LabelArray:

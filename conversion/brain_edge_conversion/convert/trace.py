@@ -12,7 +12,7 @@ from brain_edge.spec.plan import known_inputs
 from brain_edge_conversion.convert.draft import Traced, onward, stage_of
 from brain_edge_conversion.convert.graph_input import fit_input
 from brain_edge_conversion.convert.quantised import quantised_node
-from brain_edge_conversion.convert.rewrites.final_activation import leave_final_activation
+from brain_edge_conversion.convert.rewrites.final_activation import leave_final_activation, require_one_activation
 from brain_edge_conversion.convert.rewrites.graph import rewrite_graph
 from brain_edge_conversion.convert.rewrites.input_affine import fold_input_affines
 from brain_edge_conversion.convert.rewrites.outputs import as_traced, several_outputs, with_one_output
@@ -31,7 +31,8 @@ def trace(draft: Rewritten) -> Traced:
 
     Raises:
         BrainEdgeError: the converter cannot express a network.
-        WeightsError: a graph from a file is not what the specification says, or a network is quantised already.
+        WeightsError: a graph from a file is not what the specification says, a network is quantised already, or a graph
+            ends in an activation that its steps apply again.
     """
     options, spec = draft.options, draft.spec
     models: dict[str, Any] = {}
@@ -40,6 +41,8 @@ def trace(draft: Rewritten) -> Traced:
         options.report(f"converting {graph.graph}")
         stage = stage_of(spec, graph.graph)
         model = models[graph.graph] = _model(draft, graph, stage.network)
+        if not graph.activates_twice:
+            require_one_activation(graph.graph, stage.network, model)
         lines = [*draft.rewritten[graph.graph].lines]
         if options.rewrites:
             execution = stage.network.execution

@@ -41,7 +41,7 @@ def _resolve(request: Request) -> Resolved:
     config, metadata = read_inference(folder), read_metadata(folder)
     spec = bundle_spec(folder, config, metadata)
     build, weights = _network(folder, config, request)
-    graph = GraphSource(GRAPH, build, None, example_shape(spec))
+    graph = GraphSource(GRAPH, build, None, example_shape(spec), activates_twice=True)
     request.report(f"MONAI bundle {metadata.name} {metadata.version}, made with MONAI {metadata.monai_version}")
     return Resolved(ModelSource(spec, (graph,), _card(metadata), OWN_LICENCE), {GRAPH: weights})
 

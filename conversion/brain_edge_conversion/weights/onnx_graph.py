@@ -149,7 +149,7 @@ class OnnxNetwork(nn.Module):
         onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what it does not take is said once, in our words
         try:
             # without its fallback, which prints on stdout
             self._session = onnxruntime.InferenceSession(

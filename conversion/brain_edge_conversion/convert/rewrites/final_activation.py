@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from brain_edge.spec import Activation, ModelSpec, Stage
+from brain_edge.errors import WeightsError
+from brain_edge.spec import Activation, ModelSpec, Network, Stage
 from brain_edge.spec.plan import without_activation
 from brain_edge_conversion.convert.rewrites.nodes import kind, producer
 
@@ -21,6 +22,9 @@ CHANNEL_AXIS: Final = 1
 
 TRANSPARENT: Final = frozenset({"Convert", "Identity"})
 """Operations that leave the values of a float32 graph as they are."""
+
+MOVING: Final = frozenset({"Slice", "StridedSlice", "Reshape", "Squeeze", "Unsqueeze", "Transpose"})
+"""Operations that cut or move values and change none."""
 
 
 def final_activation(model: Any) -> Activation:
@@ -32,6 +36,30 @@ def final_activation(model: Any) -> Activation:
         axis, rank = int(last.get_attributes()["axis"]), len(last.get_output_partial_shape(0))
         return Activation.SOFTMAX if axis % rank == CHANNEL_AXIS else Activation.NONE
     return Activation.NONE
+
+
+def require_one_activation(graph: str, network: Network, model: Any) -> None:
+    """Refuse a graph that ends in an activation where the specification applies one to what the graph returns.
+
+    A sigmoid of a sigmoid is above one half in every voxel, and no probability of a softmax of a softmax means what
+    it says. Parity cannot see it, because both sides do it.
+
+    Args:
+        graph: its name.
+        network: what the specification says of it.
+        model: the graph, as it was before anything was left to the runtime.
+
+    Raises:
+        WeightsError: there are two.
+    """
+    node = producer(model.get_results()[0], 0)
+    while kind(node) in TRANSPARENT | MOVING:
+        node = producer(node, 0)
+    if network.activation is not Activation.NONE and kind(node) in ("Sigmoid", "Softmax"):
+        raise WeightsError(
+            f"{graph}: the network ends in a {kind(node).lower()} itself, and the specification applies a "
+            f"{network.activation} to that; say activation none, or give the network without its last layer"
+        )
 
 
 def with_logits(stage: Stage, activation: Activation) -> Stage:

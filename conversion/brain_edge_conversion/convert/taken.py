@@ -1,0 +1,58 @@
+"""Which sizes a network in PyTorch takes: asked of the network itself, on noise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MULTIPLES: Final = (2, 4, 8, 16, 32, 64)
+"""What networks want their sides to be multiples of: one factor of 2 for each halving."""
+LEAST_SIDE: Final = 32
+"""Of what is tried: deeper levels of a smaller volume have too few voxels for a norm."""
+
+
+def takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether a network runs on noise of a shape (N, C, ...)."""
+    try:
+        with torch.no_grad():
+            module(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+    except Exception:  # noqa: BLE001 - somebody else's code may fail in any way, and that it does is the answer
+        return False
+    return True
+
+
+def least_multiple(module: nn.Module, shape: tuple[int, ...]) -> int | None:
+    """The least number of whose odd multiples a network takes sides, where those of `shape` are none; None for none."""
+    for multiple in MULTIPLES:
+        if all(side % multiple == 0 for side in shape[2:]):
+            continue
+        sides = [
+            multiple * (-(-LEAST_SIDE // multiple) // 2 * 2 + 1 + 2 * (axis == 1)) for axis in range(len(shape) - 2)
+        ]
+        if takes(module, (*shape[:2], *sides)):
+            return multiple
+    return None
+
+
+def size_in_words(shape: tuple[int, ...]) -> str:
+    """The sides of (N, C, ...)."""
+    return " x ".join(map(str, shape[2:]))
+
+
+def refusal(module: nn.Module, shape: tuple[int, ...], error: Exception) -> str:
+    """Why a network does not take what the steps give, and which step would help."""
+    size, multiple = size_in_words(shape), least_multiple(module, shape)
+    if multiple is None:
+        reason = (str(error).strip().splitlines() or ["no further detail"])[-1][:300]
+        return (
+            f"the network does not take {size}, which the steps give for this head ({type(error).__name__}: {reason}); "
+            f"correct the steps before it, or give the network that they describe"
+        )
+    return (
+        f"the network does not take {size}, which the steps give for this head: "
+        f"add pad_to_multiple (tried: {multiple}) as the last step before it"
+    )
