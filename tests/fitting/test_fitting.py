@@ -29,7 +29,7 @@ from brain_edge_conversion.budget.statement import statement
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.fitting.fit import example, fit
 from brain_edge_conversion.recipe import ModelSource, Variant
-from brain_edge_conversion.recipes import load_recipe, nnunet_loss_ensemble, vox2vox
+from brain_edge_conversion.recipes import fit_vox2vox, load_recipe, nnunet_loss_ensemble, vox2vox
 from brain_edge_conversion.sealing.card import model_card
 from brain_edge_conversion.sources import Request, resolve
 from brain_edge_conversion.weights.lesson import Head, Lesson
@@ -201,7 +201,7 @@ class TestTheShippedFits:
 
     def test_become_packages_that_are_marked(self, tmp_path: Path):
         source = load_recipe("fit-vox2vox").variant(Variant())
-        spec = msgspec.structs.replace(vox2vox.spec(1, (32, 32, 32)), name="fit-vox2vox")
+        spec = fit_vox2vox.spec((32, 32, 32))
         small = ModelSource(spec, source.graphs, source.card, source.licence, source.fitted_on)
         study = make_study(Phantom(shape=(24, 20, 18), spacing_mm=8.0), ["T1", "T1C", "T2", "FLAIR"])
         weights = source.graphs[0].weights
