@@ -5,8 +5,9 @@
     python docs/generate.py
 
 Parity and rewrites are those of the package that is given. Its networks are quantised at the fastest setting, on a
-phantom: that decides kernels and speed and says nothing of accuracy. PyTorch, OpenVINO in f32 and in INT8 run in turn
-in one process, A B C A B C. `docs/reference/coverage.md` is made of these files.
+phantom: that decides kernels and speed and says nothing of accuracy. Kernels are those of the input that the steps give
+the network, since OpenVINO chooses some by size; speed is that of a smaller one. PyTorch, OpenVINO in f32 and in INT8
+run in turn in one process, A B C A B C. `docs/reference/coverage.md` is made of these files.
 """
 
 from __future__ import annotations
@@ -149,11 +150,12 @@ def _quantised(
         inputs = {graph: [_phantom(shape, folder / f"{graph}.npy")] for graph, shape in shapes.items()}
         quantise_package(Trial(setting=Setting()), package, inputs, folder)
         candidate = candidate_in(folder, package)
-        ran = executed_package(candidate, shapes, runtime).layers
+        ran = executed_package(candidate, {graph: plain.shape for graph, plain in graphs.items()}, runtime).layers
         return {
             graph: msgspec.structs.replace(
                 plain,
                 int8_share=int8_share(ran[graph]),
+                share_shape=plain.shape,
                 layers=tuple(_grouped(ran[graph])),
                 speed=_speed((package, candidate), sources[graph], inputs[graph][0], runtime, rounds),
             )

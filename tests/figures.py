@@ -54,7 +54,8 @@ VERSION: Final = re.compile(
 """Before a number: what it is a version of."""
 
 OUTSIDE: Final = re.compile(
-    r"^( *)```.*?^\1```$|<!-- figures:begin -->.*?<!-- figures:end -->|`[^`\n]*`|(?<=\n\n) {4}[^\n]*(?:\n {4}[^\n]*)*",
+    r"^( *)```.*?^\1```$"
+    r"|<!-- (?P<block>figures|rivals):begin.*?<!-- (?P=block):end -->|`[^`\n]*`|(?<=\n\n) {4}[^\n]*(?:\n {4}[^\n]*)*",
     re.MULTILINE | re.DOTALL,
 )
 LINK: Final = re.compile(r"\]\(([^)\s#]*(?:results|accuracy|tuning)[^)\s#]*\.json)\)")

@@ -32,7 +32,9 @@ and why, which exact rewrites were applied, and what that gives in speed. Writte
   the same most probable channel; the section of the recipe says on what they were compared.
 - **GFLOP** are two for each multiply-add of convolutions and matrix products, for the input that the steps give the
   network (in brackets), or for the timed input where the image decides.
-- **INT8 share** is that of the multiply-adds that an integer kernel computed.
+- **INT8 share** is that of the multiply-adds that an integer kernel computed, for the input in brackets. Where that is
+  smaller than the input of the network, the share there may be lower: without AVX-512 OpenVINO computes a large
+  transposed convolution in float (input channels squared x voxels of the output above 2^26).
 - **Faster** than PyTorch is the median over the rounds of one interleaved run in one process (PyTorch, OpenVINO f32,
   OpenVINO INT8, in turn), and in brackets the range over the rounds. The machine was shared with other work, which the
   range shows: these figures tell the order of things, and no more."""
@@ -55,7 +57,7 @@ def coverage_page(recipes: Sequence[str], recorded: Mapping[str, RecipeCoverage]
 
 
 COLUMNS: Final = (
-    *("recipe", "network", "parameters", "GFLOP (input)", "parity", "same label", "INT8 share"),
+    *("recipe", "network", "parameters", "GFLOP (input)", "parity", "same label", "INT8 share (input)"),
     *("f32 faster", "INT8 faster", "timed on"),
 )
 
@@ -69,10 +71,15 @@ def _row(recipe: RecipeCoverage, graph: GraphCoverage) -> tuple[str, ...]:
         f"{graph.gflop:.3g} ({_sides(graph.shape)})",
         f"{parity.relative_error:.1e}",
         f"{parity.same_label_share:.4%}",
-        NOT_MEASURED if graph.int8_share is None else f"{graph.int8_share:.1%}",
+        NOT_MEASURED if graph.int8_share is None else f"{graph.int8_share:.1%} ({_sides(_share_shape(graph))})",
         *(_ratio(graph.speed, engine) for engine in ("OpenVINO f32", "OpenVINO INT8")),
         "" if graph.speed is None else _sides(graph.speed.shape),
     )
+
+
+def _share_shape(graph: GraphCoverage) -> tuple[int, ...]:
+    """In old records it was that of the timing."""
+    return graph.share_shape or (graph.shape if graph.speed is None else graph.speed.shape)
 
 
 def _ratio(speed: Speed | None, engine: str) -> str:

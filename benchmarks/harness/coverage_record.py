@@ -56,6 +56,7 @@ class GraphCoverage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         shape: of the input that `gflop` is for: what the steps give it, or that of the timing where images decide it.
         gflop: two for each multiply-add of convolutions and matrix products.
         int8_share: of the multiply-adds, by the kernels that ran; None where nothing was quantised.
+        share_shape: of the input that `int8_share` and `layers` are for; empty in old records: that of the timing.
         layers: groups of layers with weights, the costliest first.
         speed: against PyTorch; None where nothing was timed.
     """
@@ -65,6 +66,7 @@ class GraphCoverage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: tuple[int, ...]
     gflop: float
     int8_share: float | None = None
+    share_shape: tuple[int, ...] = ()
     layers: tuple[LayerGroup, ...] = ()
     speed: Speed | None = None
 

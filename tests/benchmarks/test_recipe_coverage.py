@@ -49,6 +49,7 @@ def test_cost_is_that_of_the_window_and_speed_of_the_cube(measured: RecipeCovera
     (graph,) = measured.graphs
     assert graph.speed is not None
     assert graph.shape == (1, 4, 64, 64, 64)
+    assert graph.share_shape == graph.shape, "kernels are chosen by size"
     assert graph.speed.shape[2:] == (32, 32, 32)  # what it was traced with is the least
     assert {len(samples) for samples in graph.speed.samples_ms.values()} == {2}
 
@@ -61,6 +62,10 @@ def test_a_record_is_read_back_and_becomes_rows(measured: RecipeCoverage, tmp_pa
     assert "| `vox2vox` | not measured |" in page
     assert f"| `{NAME}` | `model` | 0.0621 M |" in page
     assert "- Weights: random. Compared on: a phantom." in page
+    assert "% (64^3) | " in page
+    old = msgspec.structs.replace(measured.graphs[0], share_shape=())
+    page = "\n".join(coverage_page((NAME,), {NAME: msgspec.structs.replace(measured, graphs=(old,))}))
+    assert "% (32^3) | " in page
 
 
 def test_what_was_not_quantised_is_said(measured: RecipeCoverage):

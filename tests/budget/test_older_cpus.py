@@ -142,7 +142,7 @@ def transposed(channels: int, side: int, *, stride: int = 1, groups: int = 1) ->
     ],
 )
 def test_the_rule_is_that_of_openvino(layer: Any, why: str):
-    """`Deconvolution::canBeExecutedInInt8`; compared with a CPU that has AVX2 alone in decision 0036."""
+    """`Deconvolution::canBeExecutedInInt8`; compared with a CPU that has AVX2 alone in decision 0037."""
     assert refused_in_int8(layer) == why
 
 

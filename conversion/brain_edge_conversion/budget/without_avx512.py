@@ -2,7 +2,7 @@
 
 The plugin asks the CPU itself and not `ONEDNN_MAX_CPU_ISA`, so that a process that imitates an older CPU computes in
 INT8 what that CPU computes in float. The rule is that of `Deconvolution::canBeExecutedInInt8` in
-`src/plugins/intel_cpu/src/nodes/deconv.cpp` of OpenVINO; decision 0036 says how it was compared with such a CPU.
+`src/plugins/intel_cpu/src/nodes/deconv.cpp` of OpenVINO; decision 0037 says how it was compared with such a CPU.
 """
 
 from __future__ import annotations
