@@ -292,11 +292,10 @@ def test_the_longitudinal_masks_lie_on_the_raw_grids_and_hold_brains(mri: Callab
     ("name", "meaning"),
     [
         ("tcga-fg-6692-tumour", {0: 0, 1: 1, 2: 2, 4: 4}),
-        ("tcga-fg-6692-vox2vox", {0: 0, 1: 2, 2: 1, 4: 3}),
         ("tcga-fg-6692-brats-2023", {0: 0, 1: 1, 2: 2, 4: 3}),
     ],
 )
-def test_the_glioma_has_the_labels_of_brats_as_they_are_those_of_vox2vox_or_those_since_2023(
+def test_the_glioma_has_the_labels_of_brats_as_they_are_or_those_since_2023(
     name: str, meaning: dict[int, int], mri: Callable[[str], Path]
 ):
     mask_file = mri("tcga_fg_6692/segmentation/mav.nii.gz")

@@ -29,7 +29,7 @@ from brain_edge_conversion.budget.statement import statement
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.fitting.fit import example, fit
 from brain_edge_conversion.recipe import ModelSource, Variant
-from brain_edge_conversion.recipes import load_recipe, nnunet_loss_ensemble, vox2vox
+from brain_edge_conversion.recipes import fit_vox2vox, load_recipe, nnunet_loss_ensemble
 from brain_edge_conversion.sealing.card import model_card
 from brain_edge_conversion.sources import Request, resolve
 from brain_edge_conversion.weights.lesson import Head, Lesson
@@ -75,7 +75,7 @@ def cohort_of(folder: Path, mask: np.ndarray | None) -> Cohort:
 def test_an_example_is_what_the_network_sees_with_the_labels_on_the_same_grid():
     """The recipe turns the head to LPS and crops it: so do the labels, by nibabel's own turning."""
     study, mask = labelled()
-    spec = vox2vox.spec(1, (16, 16, 16))
+    spec = fit_vox2vox.spec((16, 16, 16))
     made = example(study, mask, spec, LESSON)
     turned = nib.Nifti1Image(mask.labels, mask.geometry.affine)
     to_lps = nib.orientations.ornt_transform(nib.io_orientation(turned.affine), nib.orientations.axcodes2ornt("LPS"))
@@ -97,8 +97,8 @@ def test_regions_are_unions_of_labels():
 def test_a_case_without_a_label_is_refused():
     study, mask = labelled()
     empty = Mask(np.zeros_like(mask.labels), mask.geometry)
-    with pytest.raises(InputError, match="expected labels to fit vox2vox to, the mask has none"):
-        example(study, empty, vox2vox.spec(1, (16, 16, 16)), LESSON)
+    with pytest.raises(InputError, match="expected labels to fit fit-vox2vox to, the mask has none"):
+        example(study, empty, fit_vox2vox.spec((16, 16, 16)), LESSON)
 
 
 @pytest.mark.parametrize("head", Head)
@@ -106,7 +106,7 @@ def test_a_network_learns_what_it_is_shown_and_the_same_each_time(head: Head):
     study, mask = labelled()
     is_regions = head is Head.REGIONS
     lesson = replace(LESSON, head=head, targets=((1,),) if is_regions else LESSON.targets)
-    made = example(study, mask, vox2vox.spec(1, (16, 16, 16)), lesson)
+    made = example(study, mask, fit_vox2vox.spec((16, 16, 16)), lesson)
 
     def build() -> nn.Module:
         return Voxelwise(logits=is_regions)
@@ -201,7 +201,7 @@ class TestTheShippedFits:
 
     def test_become_packages_that_are_marked(self, tmp_path: Path):
         source = load_recipe("fit-vox2vox").variant(Variant())
-        spec = msgspec.structs.replace(vox2vox.spec(1, (32, 32, 32)), name="fit-vox2vox")
+        spec = fit_vox2vox.spec((32, 32, 32))
         small = ModelSource(spec, source.graphs, source.card, source.licence, source.fitted_on)
         study = make_study(Phantom(shape=(24, 20, 18), spacing_mm=8.0), ["T1", "T1C", "T2", "FLAIR"])
         weights = source.graphs[0].weights

@@ -32,7 +32,8 @@ VARIANTS = {name: Variant() for name in NAMES} | {
     "hd-bet-v1 --members all --flips": Variant(members=5, flips=True),
     "vox2vox --members all": Variant(members=5),
     "residual-unet-cascade --members all": Variant(members=5),
-    "hardnet-bts --members all --flips": Variant(members=2, flips=True),
+    "hardnet-bts --members all --flips": Variant(members=3, flips=True),
+    "nnunet-loss-ensemble --members all --flips": Variant(members=5, flips=True),
 }
 
 

@@ -32,6 +32,8 @@ class Placement(StrEnum):
     """At the first voxel; padding follows at the end of each axis (HD-BET v1)."""
     CENTRE = "centre"
     """In the middle; the odd voxel of padding goes to the end (FreeSurfer's conform)."""
+    END = "end"
+    """At the last voxel; padding and cuts are at the start of each axis."""
 
 
 class Orient(GridStep, frozen=True):
@@ -196,7 +198,8 @@ def sides_at(geometry: Geometry, spacing_mm: Sequence[float]) -> Shape:
 
 def placed_box(shape: Shape, wanted: tuple[int, ...], placement: Placement) -> Box:
     """The box of `wanted` voxels in a grid of `shape`, negative where it reaches outside."""
-    starts = [0 if placement is Placement.START else -((w - s) // 2) for s, w in zip(shape, wanted, strict=True)]
+    parts = {Placement.START: 0, Placement.CENTRE: 1, Placement.END: 2}
+    starts = [-((w - s) * parts[placement] // 2) for s, w in zip(shape, wanted, strict=True)]
     spans = [(start, start + side) for start, side in zip(starts, wanted, strict=True)]
     return (spans[0], spans[1], spans[2])
 

@@ -2,14 +2,16 @@
 
 "Combining Global Information with Topological Prior for Brain Tumor Segmentation", BrainLes 2021. Stated there: the
 encoder of ResNet-18, an input block and four residual stages, with four transformer encoder layers between them (the
-map as a sequence of its pixels, and back); four skips that are concatenated; a plain U-Net decoder of convolution,
-batch norm, ReLU; heads of 1 x 1; deep supervision at 14, 28, 56, 112 and 224 pixels, which is for training only and not
-here. ResNet-18 is that of He et al., CVPR 2016, whose maps of 112, 56, 28, 14 and 7 pixels fit these numbers.
+map as a sequence of its pixels, and back); four skips that are concatenated; the decoder of the plain U-Net
+(up-convolutions of 2 x 2), batch norm and ReLU behind each convolution; a head of 1 x 1 to four classes, necrosis,
+oedema, enhancing and background, coded as nested domains and not one-hot; deep supervision at 14, 28, 56, 112 and 224
+pixels, which is for training only and not here. ResNet-18 is that of He et al., CVPR 2016, whose maps of 112, 56, 28,
+14 and 7 pixels fit these numbers.
 
 Not stated, chosen: the transformer layers lie behind the residual stages, at 56, 28, 14 and 7 pixels; four heads, an
 MLP of four times the width, norms before attention and MLP, no positional encoding, so that any sides run; decoder of
-256, 128, 64, 64, 32 channels with linear upsampling; a sigmoid for each of three nested regions, which is what its
-coding in nested domains and its two-sided cross-entropy mean, though the paper's figure has one channel.
+256, 128, 64, 64, 32 channels, no norm behind an up-convolution; a sigmoid for each of the four channels, which is what
+the coding in nested domains and the two-sided cross-entropy mean.
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ HEADS: Final = 4
 
 
 class COTRNet(nn.Module):
-    """(N, channels_in, H, W), sides multiples of 32, to (N, regions, H, W): sigmoid.
+    """(N, channels_in, H, W), sides multiples of 32, to (N, classes, H, W): sigmoid.
 
     Args:
         channels_in: MR sequences.
-        regions: in the order WT, TC, ET.
+        classes: background included.
         widths: of the residual stages.
         decoder: channels of its levels, coarsest first.
     """
@@ -38,7 +40,7 @@ class COTRNet(nn.Module):
     def __init__(
         self,
         channels_in: int = 4,
-        regions: int = 3,
+        classes: int = 4,
         widths: tuple[int, ...] = WIDTHS,
         decoder: tuple[int, ...] = DECODER,
     ) -> None:
@@ -52,10 +54,11 @@ class COTRNet(nn.Module):
         self.transformers = nn.ModuleList(TransformerLayer(width) for width in widths)
         skips = (*widths[-2::-1], widths[0], 0)
         self.up = nn.ModuleList(
-            _double(before + skip, after)
-            for before, skip, after in zip((widths[-1], *decoder), skips, decoder, strict=False)
+            nn.ConvTranspose2d(before, after, 2, stride=2)
+            for before, after in zip((widths[-1], *decoder), decoder, strict=False)
         )
-        self.head = nn.Conv2d(decoder[-1], regions, 1)
+        self.joined = nn.ModuleList(_double(after + skip, after) for skip, after in zip(skips, decoder, strict=True))
+        self.head = nn.Conv2d(decoder[-1], classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Probabilities of the regions at the input's resolution."""
@@ -64,8 +67,8 @@ class COTRNet(nn.Module):
         for stage, transformer in zip(self.stages, self.transformers, strict=True):
             x = transformer(stage(x))
             skips.append(x)
-        for level, block in enumerate(self.up):
-            x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        for level, (up, block) in enumerate(zip(self.up, self.joined, strict=True)):
+            x = up(x)
             x = block(torch.cat((x, skips[-2 - level]), dim=1) if level < len(skips) - 1 else x)
         return torch.sigmoid(self.head(x))
 

@@ -3,14 +3,15 @@
 "HarDNet-BTS: A Harmonic Shortcut Network for Brain Tumor Segmentation", BrainLes 2021; the block is that of Chao et
 al., "HarDNet: A Low Memory Traffic Network", ICCV 2019. Stated in the method: a 3 x 3 x 3 convolution to 32 channels at
 full resolution, one to 64 at half of it, harmonic blocks of 8 and 16 layers below; each halving doubles the channels;
-three skips; Mish; SoftPool on the way down, trilinear upsampling on the way up; three regions ET, TC, WT (with a
-background channel in one version). In the block layer k sees the layers k - 2^n for every 2^n that divides k, and what
-leaves it is its odd layers and the last one.
+three skips; Mish; SoftPool on the way down, trilinear upsampling on the way up; a background and the regions ET, TC, WT
+in versions 1 and 2 (N = 4), a background and one region in each network of version 3 (N = 2). In the block layer k sees
+the layers k - 2^n for every 2^n that divides k, and what leaves it is its odd layers and the last one.
 
-Not stated, chosen here: instance norm; growth 16 and 24 with the factor 1.7 (the factor of HarDNet's own networks); a
-1 x 1 x 1 convolution behind each block to the width of its level; blocks of 8 layers on the way up but for the finest
-level, which has a convolution; a sigmoid per region. No number of parameters is stated that could say whether that is
-right. Deep supervision is for training only and does not exist here.
+Not stated, chosen here: instance norm; growth 16 and 24 with the factor 1.7 (the factor of HarDNet's own networks); a 1
+x 1 x 1 convolution behind each block to the width of its level; blocks of 8 layers on the way up but for the finest
+level, which has a convolution; a sigmoid for each channel, as the cross-entropy is two-sided; the background first. No
+number of parameters is stated that could say whether that is right. Deep supervision is for training only and does not
+exist here.
 """
 
 from __future__ import annotations
@@ -47,15 +48,15 @@ class SoftPool(nn.Module):
 
 
 class HarDNetBTS(nn.Module):
-    """(1, channels_in, I, J, K), sides multiples of 8, to (1, regions, I, J, K): sigmoid.
+    """(1, channels_in, I, J, K), sides multiples of 8, to (1, channels_out, I, J, K): sigmoid.
 
     Args:
         channels_in: MR sequences.
-        regions: in the paper ET, TC, WT.
+        channels_out: background first; in the paper then ET, TC, WT, or one of them.
         width: channels at full resolution.
     """
 
-    def __init__(self, channels_in: int = 4, regions: int = 3, width: int = 32) -> None:
+    def __init__(self, channels_in: int = 4, channels_out: int = 4, width: int = 32) -> None:
         super().__init__()
         first, second, third, fourth = (width * 2**level for level in range(4))
         self.pool = SoftPool()
@@ -74,7 +75,7 @@ class HarDNetBTS(nn.Module):
                 _unit(second + first, first, 3),
             )
         )
-        self.head = nn.Conv3d(first, regions, 1)
+        self.head = nn.Conv3d(first, channels_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Probabilities of the regions at the input's resolution."""
@@ -86,6 +87,22 @@ class HarDNetBTS(nn.Module):
             x = functional.interpolate(x, scale_factor=2.0, mode="trilinear", align_corners=False)
             x = decoder(torch.cat((x, skip), dim=1))
         return torch.sigmoid(self.head(x))
+
+
+class HarDNetBTSOfOneRegion(nn.Module):
+    """Version 3: a network for each region, (1, channels_in, I, J, K) to (1, 4, I, J, K) as of versions 1 and 2.
+
+    The background is that of the network of WT.
+    """
+
+    def __init__(self, channels_in: int = 4, width: int = 32) -> None:
+        super().__init__()
+        self.et, self.tc, self.wt = (HarDNetBTS(channels_in, 2, width) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Probabilities of background, ET, TC, WT."""
+        whole = self.wt(x)
+        return torch.cat((whole[:, :1], self.et(x)[:, 1:], self.tc(x)[:, 1:], whole[:, 1:]), dim=1)
 
 
 class HarmonicBlock(nn.Module):

@@ -1,4 +1,4 @@
-"""nnU-Net's plain U-Net for slices: the one for volumes, on volumes of one slice with kernels of one slice."""
+"""The plain U-Net of nnU-Net 1 for slices: the one for volumes, on volumes of one slice with kernels of one slice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class NnunetSlices(nn.Module):
 
     def __init__(self, features: tuple[int, ...], channels_in: int, channels_out: int) -> None:
         super().__init__()
-        self.unet = NnunetUNet(UNetPlan.plain(features, (1, 3, 3), (1, 2, 2)), channels_in, channels_out)
+        plan = UNetPlan.plain(features, (1, 3, 3), (1, 2, 2), is_version_1=True)
+        self.unet = NnunetUNet(plan, channels_in, channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits."""

@@ -30,7 +30,8 @@ class UNetPlan:
         kernels, strides: of each stage; the first stride is usually 1.
         encoder_blocks: convolutions, or residual blocks, of each stage.
         decoder_convs: convolutions of each decoder stage, coarsest first.
-        conv_bias: of all convolutions, and of the transposed ones.
+        conv_bias: of all convolutions, and of the transposed ones unless `is_version_1`.
+        is_version_1: as nnU-Net 1 made it, where transposed convolutions and heads have no bias.
         norm_eps: of the instance norms; None where there are none.
         norm_affine: whether they have weights.
         negative_slope: of the leaky ReLUs.
@@ -46,9 +47,10 @@ class UNetPlan:
     norm_eps: float | None = 1e-5
     norm_affine: bool = True
     negative_slope: float = 0.01
+    is_version_1: bool = False
 
     @classmethod
-    def plain(cls, features: tuple[int, ...], kernel: Sides, stride: Sides) -> UNetPlan:
+    def plain(cls, features: tuple[int, ...], kernel: Sides, stride: Sides, *, is_version_1: bool = False) -> UNetPlan:
         """What is planned for a patch of equal sides: two convolutions at each level, all of one kernel."""
         levels = len(features)
         return cls(
@@ -58,6 +60,7 @@ class UNetPlan:
             strides=((1, 1, 1), *((stride,) * (levels - 1))),
             encoder_blocks=(2,) * levels,
             decoder_convs=(2,) * (levels - 1),
+            is_version_1=is_version_1,
         )
 
 
@@ -168,9 +171,10 @@ class Decoder(nn.Module):
         for number, (skip, below) in enumerate(reversed(fine_to_coarse)):
             level = len(fine_to_coarse) - number
             stride, kernel = plan.strides[level], plan.kernels[level - 1]
-            transposed.append(nn.ConvTranspose3d(below, skip, stride, stride, bias=plan.conv_bias))
+            biased = plan.conv_bias and not plan.is_version_1
+            transposed.append(nn.ConvTranspose3d(below, skip, stride, stride, bias=biased))
             stages.append(ConvBlocks(plan, (2 * skip, skip), kernel, (1, 1, 1), plan.decoder_convs[number]))
-            heads.append(nn.Conv3d(skip, channels_out, 1))
+            heads.append(nn.Conv3d(skip, channels_out, 1, bias=not plan.is_version_1))
         self.transpconvs = nn.ModuleList(transposed)
         self.stages = nn.ModuleList(stages)
         self.seg_layers = nn.ModuleList(heads)

@@ -2,9 +2,9 @@
 
 "Residual 3D U-Net with Localization for Brain Tumor Segmentation", BrainLes 2021, after the network of Lee et al. for
 SNEMI3D (arXiv 1706.00120). Stated in the method: a residual block is two times group norm, convolution, ReLU, then a
-last convolution, the shortcut and an activation; max-pooling by 2; transposed convolutions of kernel 3 and stride 2;
-concatenated skips; one channel with a sigmoid; 24 channels at the finest level for the coarse network, 64 for the fine
-ones; sides are padded to multiples of 8.
+last convolution without a norm before it, the shortcut and an activation; max-pooling by 2; transposed convolutions of
+kernel 3 and stride 2; concatenated skips; one channel with a sigmoid; 24 channels at the finest level for the coarse
+network, 64 for the fine ones; sides are padded to multiples of 8.
 
 Not stated, chosen here: three poolings (what multiples of 8 imply), twice the channels at each level, 8 groups (fewer
 where there are fewer channels), and that the shortcut starts behind the first of the three convolutions and is added,
@@ -65,13 +65,12 @@ class _Residual(nn.Module):
         super().__init__()
         self.first = _unit(channels_in, channels_out)
         self.second = _unit(channels_out, channels_out)
-        self.norm = _norm(channels_out)
         self.last = nn.Conv3d(channels_out, channels_out, 3, padding=1, bias=False)
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         first = self.first(x)
-        joined: Tensor = self.activation(self.last(self.norm(self.second(first))) + first)
+        joined: Tensor = self.activation(self.last(self.second(first)) + first)
         return joined
 
 

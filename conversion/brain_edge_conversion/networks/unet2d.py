@@ -2,9 +2,9 @@
 
 Foroozandeh, Eklund, "Synthesizing brain tumor images and annotations by combining progressive growing GAN and SPADE"
 (arXiv 2009.05946), its segmentation network: four levels of two 3 x 3 "same" convolutions, each followed by a batch
-norm, of 64, 128, 256, 512 channels, a bridge of 1024, transposed convolutions of 3 x 3 with stride 2 and a batch norm,
-skips that are concatenated, a softmax. Not stated, chosen: ReLU behind each norm of a convolution (none behind the
-transposed ones), 2 x 2 max pooling, a last convolution of 1 x 1.
+norm, of 64, 128, 256, 512 channels, a bridge of one convolution with 1024, transposed convolutions of 3 x 3 with stride
+2 and a batch norm, skips that are concatenated, a softmax. Not stated, chosen: ReLU behind each norm of a convolution
+(none behind the transposed ones), 2 x 2 max pooling, a last convolution of 1 x 1.
 
 Images are divided by the greatest value of the training set, and its mean is subtracted. These two numbers belong to
 the weights and are part of them here (`training_maximum`, `training_mean`): weights that lack them are refused.
@@ -39,8 +39,9 @@ class UNet2D(nn.Module):
         self.register_buffer("training_mean", torch.tensor(STAND_IN_MEAN))
         self.pool = nn.MaxPool2d(2)
         self.down = nn.ModuleList(
-            _double(before, after) for before, after in zip((channels_in, *widths), widths, strict=False)
+            _double(before, after) for before, after in zip((channels_in, *widths), widths[:-1], strict=False)
         )
+        self.down.append(nn.Sequential(*_unit(widths[-2], widths[-1])))
         self.up = nn.ModuleList(_up(2 * finer, finer) for finer in widths[-2::-1])
         self.joined = nn.ModuleList(_double(2 * finer, finer) for finer in widths[-2::-1])
         self.head = nn.Conv2d(width, classes, 1)

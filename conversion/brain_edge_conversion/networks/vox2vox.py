@@ -1,10 +1,11 @@
 """The generator of Vox2Vox: a 3D U-Net with a bottleneck of wide convolutions, for brain tumours.
 
-Cirillo, Abramian, Eklund, "Vox2Vox: 3D-GAN for brain tumour segmentation", BrainLes 2020 (arXiv 2003.13653). Built
-from the paper's description. What that leaves open is settled by its figures, about 142 million parameters and 318
-GFLOP at 128^3: they hold where the decoder takes the last block of the bottleneck alone, and each block but the first
-takes the two before it. Not stated there: scale and shift of the instance norms (here: yes) and their epsilon (here:
-PyTorch's). The discriminator and the dropout of 0.2 are for training only and do not exist here.
+Cirillo, Abramian, Eklund, "Vox2Vox: 3D-GAN for brain tumour segmentation", BrainLes 2020 (arXiv 2003.13653). Built from
+the paper's description: each output of the bottleneck is concatenated with the one before it, so the second to fourth
+block and the decoder take two (section 2.3; the published program, mdciri/Vox2Vox, `architecture.py`, gives the decoder
+as many channels). No number of parameters is stated; counted here: 150.5 million. Not stated either: scale and shift of
+the instance norms (here: yes) and their epsilon (here: PyTorch's). The discriminator and the dropout of 0.2 are for
+training only and do not exist here.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Vox2VoxGenerator(nn.Module):
 
     Args:
         channels_in: MR sequences; in the paper T1w, T2w, T1w after contrast, FLAIR.
-        classes: background included; in the paper background, oedema, necrotic or non-enhancing core, enhancing.
+        classes: background included; of their order see `recipes.vox2vox`.
         width: channels of the finest level, doubled at each of the three levels below it.
     """
 
@@ -41,7 +42,7 @@ class Vox2VoxGenerator(nn.Module):
         self.wide2 = wide_block(2 * fourth, fourth)
         self.wide3 = wide_block(2 * fourth, fourth)
         self.wide4 = wide_block(2 * fourth, fourth)
-        self.up3 = _up(fourth, third)
+        self.up3 = _up(2 * fourth, third)
         self.up2 = _up(2 * third, second)
         self.up1 = _up(2 * second, first)
         self.head = transposed(2 * first, classes)
@@ -56,7 +57,8 @@ class Vox2VoxGenerator(nn.Module):
         first = self.wide1(deepest)
         second = self.wide2(torch.cat((first, deepest), dim=1))
         third = self.wide3(torch.cat((second, first), dim=1))
-        x = self.up3(self.wide4(torch.cat((third, second), dim=1)))
+        last = self.wide4(torch.cat((third, second), dim=1))
+        x = self.up3(torch.cat((last, third), dim=1))
         x = self.up2(torch.cat((x, skip3), dim=1))
         x = self.up1(torch.cat((x, skip2), dim=1))
         probabilities: Tensor = self.softmax(self.head(torch.cat((x, skip1), dim=1)))

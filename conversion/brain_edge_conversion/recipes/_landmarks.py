@@ -1,8 +1,9 @@
 """What the recipes share whose images are matched to a histogram that was fitted when the network was trained.
 
-The landmarks of a histogram belong to the weights and are not in a state dict. None are public, so these recipes have a
-stand-in, straight lines from the percentiles to 0..100, that is good for random weights and for nothing else. Weights
-are refused: with other landmarks than those of their training a network sees other images, and nothing would say so.
+The landmarks of a histogram belong to the weights and are not in a state dict. No registry holds them, so these recipes
+have a stand-in, straight lines from the percentiles to 0..100, that is good for random weights and for nothing else.
+Weights are refused: with other landmarks than those of their training a network sees other images, and nothing would
+say so.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ PERCENTS: Final = (1.0, 10.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80
 """Nyul's, as TorchIO's HistogramStandardization fits them: deciles, quartiles, and 1 % at both ends."""
 
 NO_LANDMARKS: Final = (
-    "none are public: --random-weights to measure speed; weights of your own come with their landmarks, by --spec"
+    "shared by the paper, in no registry: --random-weights to measure speed; weights of your own come with their "
+    "landmarks, by --spec"
 )
 
 

@@ -1,4 +1,4 @@
-"""What the recipes for brain tumours share: four sequences, three compartments, and no weights that are public.
+"""What the recipes for brain tumours share: four sequences, three compartments, weights that no registry holds.
 
 Their data are those of BraTS: four sequences on one grid of 240 x 240 x 155 voxels of 1 mm, skull-stripped, 0 outside
 of the brain, stored in LPS. An image of another spacing is flagged: the networks see voxels, and the papers resample
@@ -15,8 +15,9 @@ from __future__ import annotations
 from functools import partial
 from itertools import chain, combinations
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from brain_edge.errors import WeightsError
 from brain_edge.image.contrast import Contrast
 from brain_edge.image.phantom import Phantom
 from brain_edge.image.resample import Interpolation
@@ -26,14 +27,16 @@ from brain_edge.spec.steps import PaintedRegion, PaintRegions, Restore
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, same_each_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from brain_edge.image.geometry import Shape
     from brain_edge.package.manifest import Card
     from brain_edge_conversion.recipe import Variant
+
+    Rename: TypeAlias = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 T1: Final = Sequence(name="T1", contrasts=(Contrast.T1W,))
 T1C: Final = Sequence(name="T1C", contrasts=(Contrast.T1C,))
@@ -79,11 +82,11 @@ COHORT: Final = "tcga-fg-6692-tumour"
 STAND_IN: Final = Phantom(shape=(240, 240, 155), spacing_mm=1.0)
 """The grid of BraTS; the head that a conversion with random weights is compared on, unless a real one is given."""
 
-NO_WEIGHTS: Final = "none are public: bring your own with --weights, or --random-weights to measure speed"
+NO_WEIGHTS: Final = "in no registry: bring a file with --weights, or --random-weights to measure speed"
 weightless: Final = partial(Recipe, weights=NO_WEIGHTS, parity_phantom=STAND_IN)
-"""`Recipe` of a paper whose weights are not public; random ones are compared on the stand-in."""
+"""`Recipe` of a paper whose weights are in no registry; random ones are compared on the stand-in."""
 LIMITS: Final = (
-    "No trained weights are public. With random weights only speed, memory and parity can be measured; there is no "
+    "No registry holds trained weights. With random weights only speed, memory and parity can be measured; there is no "
     "accuracy. Skull-stripped images on one grid of 1 mm."
 )
 LICENCE: Final = Licence(
@@ -127,15 +130,21 @@ def first_members(
     return model
 
 
-def own_graph(name: str, build: Callable[[], nn.Module], example_shape: Shape, seed: int = 0) -> GraphSource:
-    """A network without public weights; `seed` as in `loader`."""
-    return GraphSource(name, loader(build, seed), None, example_shape)
+def own_graph(
+    name: str, build: Callable[[], nn.Module], example_shape: Shape, seed: int = 0, corrected: str = ""
+) -> GraphSource:
+    """A network whose weights no registry holds; `seed` and `corrected` as in `loader`."""
+    return GraphSource(name, loader(build, seed, corrected), None, example_shape)
 
 
-def loader(build: Callable[[], nn.Module], seed: int = 0) -> Callable[[Path | None], Any]:
+def loader(
+    build: Callable[[], nn.Module], seed: int = 0, corrected: str = "", rename: Rename = dict
+) -> Callable[[Path | None], Any]:
     """From a function that makes a network to what `GraphSource.build` is: a state dict, or random weights by a seed.
 
-    Members of an ensemble have seeds of their own, or they would be the same network.
+    Members of an ensemble have seeds of their own, or they would be the same network. `corrected` says what the network
+    was before it was corrected to its paper; weights that do not fit are refused with that sentence. `rename` gives
+    the tensors of a file the names that they have here.
     """
 
     def load(weights: Path | None) -> nn.Module:
@@ -143,7 +152,14 @@ def loader(build: Callable[[], nn.Module], seed: int = 0) -> Callable[[Path | No
 
         network = same_each_time(build, seed)
         if weights is not None:
-            fit_state_dict(network, load_state_dict(weights), weights.name)
+            try:
+                fit_state_dict(network, rename(load_state_dict(weights)), weights.name)
+            except WeightsError as error:
+                if not corrected:
+                    raise
+                raise WeightsError(
+                    f"{error}. This recipe was corrected to its paper: until then {corrected}"
+                ) from error
         return network.eval()
 
     return load

@@ -14,6 +14,7 @@
 - Loss: cross-entropy and Dice. The number of channels out is not stated; chosen: background and three labels, softmax.
 - How a case is tiled is not stated; chosen: windows of the patch without a planned overlap, TorchIO's default; those at
   the border are pushed back into the image, and overlaps are averaged.
+- Weights: the authors share code and trained weights (abstract, conclusion); no registry holds them.
 - No ensemble, no mirroring, no clean-up. Order of the sequences: not stated; chosen: T1w, T1w after contrast, T2w,
   FLAIR. Storage: as BraTS stores, LPS.
 
@@ -127,7 +128,7 @@ class Baseline:
             summary=f"Brain tumour compartments of {len(self.inputs)} sequences by a small stock U-Net: {what}.",
             citation=CITATION,
             published_figures=self.figures,
-            limits=f"{LIMITS} The landmarks of its histograms are not public.",
+            limits=f"{LIMITS} The paper shares its weights; their landmarks have to come with them.",
         )
         return Recipe(
             name=self.name,

@@ -10,6 +10,10 @@ whose path this project follows. Network and program: CBICA/BrainMaGe (`tester/t
   sigmoid; back to the native grid, cubic; threshold 0.9.
 - Holes filled in each axial slice; the largest component (26-connected) kept.
 
+Two published scripts are mixed: resizing the native image is `test_single_run.py`, which cleans nothing up; filling
+holes and the component are `test_ma.py`, which first resamples to 1 mm and pads. The BrainLes paper writes of two
+classes and of transposed convolutions; the published weights have one channel with a sigmoid, and trilinear upsampling.
+
 Storage order is not stated there; its data are in LPS, which is fixed here. The trained weights, `resunet_ma.pt`, lie
 in that repository's large-file storage: the user brings the file, and its hash is checked.
 """

@@ -4,8 +4,9 @@
 
 - Method, on the networks: `brain_edge_conversion.networks.cascaded_unet`, which says what the paper leaves open (widths
   and levels are in a figure only).
-- Method, on the cascade: four sequences, then also the whole tumour, then also the core: 4, 5 and 6 channels. Whether a
-  threshold is taken before they are fed back is not stated; chosen: none, the probabilities.
+- Method, on the cascade: four sequences, then also the whole tumour, then also the core: 4, 5 and 6 channels. What is
+  fed back is called a segmentation, and the output a sigmoid "with a threshold of 0.5", so thresholded maps are nearer
+  to the text; chosen all the same: probabilities, as no sentence says what the next network was trained on.
 - Pre-processing: no patches; the middle 155 x 160 x 160 voxels, all 155 slices, slices first; normalisation is not
   stated, and none is done: the first layer's output is normalised in groups.
 - Post-processing, with its table of conflicts: sigmoid above 0.5, then the table (an enhancing voxel in nothing is

@@ -6,7 +6,9 @@
 - Intensities are scaled to [0, 1]; how is not stated; chosen: from the least to the greatest value of each sequence.
 - Every axial slice is resampled from 240 x 240 to 224 x 224, one after the other, and the masks are put together.
   Interpolation: not stated; chosen: linear, labels back by the nearest.
-- Regions that lie in one another ("single connectivity domain"): chosen: sigmoids above 0.5, painted WT, TC, ET.
+- Four channels ("equal to four": necrosis, oedema, enhancing, background), each the "single connectivity domain" of its
+  label, which holds the labels inside of it. Their order is not stated; chosen: that of BraTS, background first, so
+  that channel 1 is the core, 2 the whole tumour, 3 the enhancing part; above 0.5, painted from the outside in.
 - The largest component of the whole tumour is kept.
 - Order of the sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR. Labels of BraTS 2021.
 """
@@ -18,12 +20,22 @@ from typing import TYPE_CHECKING, Final
 from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Card
 from brain_edge.spec import ModelSpec, Network, SlicesAlong, Stage
-from brain_edge.spec.steps import FitPercentile, LargestComponent, Orient, RescaleToUnit, ResizeInPlane
+from brain_edge.spec.steps import (
+    FitPercentile,
+    LargestComponent,
+    Orient,
+    PaintedRegion,
+    PaintRegions,
+    RescaleToUnit,
+    ResizeInPlane,
+)
 from brain_edge_conversion.recipes._tumour import (
     COHORT,
+    ENHANCING,
     LABELS_BACK,
     LIMITS,
-    WHOLE_CORE_ENHANCING,
+    NECROSIS,
+    OEDEMA,
     one_model,
     own_graph,
     own_network,
@@ -39,6 +51,15 @@ BATCH: Final = 4
 """Small, because attention over 56 x 56 pixels takes 39 MB for each head of each slice."""
 WIDTHS: Final = (64, 128, 256, 512)
 DECODER: Final = (256, 128, 64, 64, 32)
+
+DOMAINS: Final = PaintRegions(
+    regions=(
+        PaintedRegion(channel=2, above=0.5, label=OEDEMA.value),
+        PaintedRegion(channel=1, above=0.5, label=NECROSIS.value),
+        PaintedRegion(channel=3, above=0.5, label=ENHANCING.value),
+    )
+)
+CORRECTED: Final = "it had three heads without a background, and bilinear upsampling in place of up-convolutions"
 
 CARD: Final = Card(
     summary="Brain tumour compartments of four sequences by a 2D U-Net on ResNet-18 with four transformer layers.",
@@ -59,15 +80,16 @@ def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
             RescaleToUnit(lower="least", upper="greatest"),
             ResizeInPlane(axis=0, shape=shape, interpolation=Interpolation.LINEAR),
         ),
-        network=Network(graphs=("cotrnet",), channels_in=4, channels_out=3, execution=SlicesAlong(axis=0, batch=BATCH)),
-        after=(WHOLE_CORE_ENHANCING, LABELS_BACK, LargestComponent()),
+        network=Network(graphs=("cotrnet",), channels_in=4, channels_out=4, execution=SlicesAlong(axis=0, batch=BATCH)),
+        after=(DOMAINS, LABELS_BACK, LargestComponent()),
     )
     return tumour_spec("cotrnet", stage)
 
 
 def cotrnet_graphs(widths: tuple[int, ...] = WIDTHS, decoder: tuple[int, ...] = DECODER) -> tuple[GraphSource, ...]:
     """The network, of the chosen width unless stated."""
-    return (own_graph("cotrnet", own_network("cotrnet:COTRNet", widths=widths, decoder=decoder), (2, 64, 64)),)
+    build = own_network("cotrnet:COTRNet", widths=widths, decoder=decoder)
+    return (own_graph("cotrnet", build, (2, 64, 64), corrected=CORRECTED),)
 
 
 RECIPE: Final = weightless(

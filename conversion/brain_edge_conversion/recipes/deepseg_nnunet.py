@@ -3,9 +3,10 @@
 "Ensemble CNN Networks for GBM Tumors Segmentation Using Multi-parametric MRI", BrainLes 2021.
 
 - Method, on DeepSeg: a U-Net of five blocks, each two 3 x 3 x 3 convolutions with batch norm and ReLU; max-pooling by
-  2, up-convolutions of 2 x 2 x 2, a 1 x 1 x 1 convolution and a softmax. Chosen: MONAI's `BasicUNet`, which is that,
-  with 32 channels doubled at each block, which are not stated, and the norm between convolution and ReLU. The dropout
-  is for training only. Of its two versions the one on patches of 128^3 (B) is the one here: the results list no other.
+  2, up-convolutions of 2 x 2 x 2, a 1 x 1 x 1 convolution. Chosen: MONAI's `BasicUNet`, which is that, with 32 channels
+  doubled at each block, which are not stated, and the norm between convolution and ReLU. The dropout is for training
+  only. The method ends it in a softmax and calls its training region-based. The results list two versions; the ensemble
+  has B, "a region-based version of DeepSeg" on patches of 128^3: here, as in nnU-Net, a sigmoid for each of WT, TC, ET.
 - Method, on nnU-Net (the settings of the winner of BraTS 2020): convolutions of stride 2 on the way down, transposed
   ones on the way up, 32 channels doubled up to 320, batch norm in place of instance norm, a sigmoid for each of WT, TC,
   ET. Here MONAI's `DynUNet` on six levels, which is what nnU-Net plans for 128^3. A and B differ in the augmentation of
@@ -15,7 +16,8 @@
   and moments of the voxels that are not 0. How patches overlap is not stated; chosen: by 0.5, equal weights.
 - Ensemble: per configuration the mean of five folds, `--members all`; one is the default here. Then STAPLE over
   the three label maps.
-- Post-processing: fewer than 200 enhancing voxels become necrosis. Counted on the image's own grid.
+- Post-processing: fewer than 200 enhancing voxels become necrosis, in each configuration (results: all three include
+  it) and so not after STAPLE. Counted on the image's own grid.
 - Order of the four sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR. Storage: as BraTS stores, LPS.
 
 DeepSeg's program is TensorFlow's, so its weights fit nothing here. MONAI is in the extra `monai`.
@@ -29,7 +31,6 @@ from typing import TYPE_CHECKING, Final
 from brain_edge.package.manifest import Card
 from brain_edge.spec import Activation, Blending, ModelSpec, Network, SlidingWindow, Stage
 from brain_edge.spec.steps import (
-    Argmax,
     CropOrPadTo,
     CropToForeground,
     MinimumVolume,
@@ -39,7 +40,6 @@ from brain_edge.spec.steps import (
     ZScore,
 )
 from brain_edge_conversion.recipes._tumour import (
-    BACKGROUND,
     BRATS_LABELS,
     COHORT,
     ENHANCING,
@@ -68,6 +68,8 @@ DEEPSEG_WIDTH: Final = 32
 NNUNET_FEATURES: Final = (32, 64, 128, 256, 320, 320)
 CONFIGURATIONS: Final = ("nnunet-a", "nnunet-b", "deepseg")
 
+CORRECTED: Final = "DeepSeg had four classes that exclude each other (final_conv.weight, final_conv.bias)"
+
 CARD: Final = Card(
     summary="Brain tumour compartments of four sequences by STAPLE of two nnU-Nets and a DeepSeg, 31 and 23 million "
     "parameters.",
@@ -85,28 +87,21 @@ def spec(
 ) -> ModelSpec:
     """The three configurations and their agreement, in cubic windows."""
     small = MinimumVolume(of=(ENHANCING.value,), voxels=least_enhancing_voxels, replacement=NECROSIS.value)
-    classes = Argmax(values=(BACKGROUND, *(label.value for label in BRATS_LABELS)))
-    agreed = (StapleStages(stages=CONFIGURATIONS[:-1]), small)
 
-    def stage(name: str, activation: Activation, channels_out: int, *after: AfterStep) -> Stage:
+    def stage(name: str, *agreed: AfterStep) -> Stage:
         network = Network(
             graphs=_folds(name, folds),
             channels_in=4,
-            channels_out=channels_out,
-            activation=activation,
+            channels_out=len(BRATS_LABELS),
+            activation=Activation.SIGMOID,
             execution=SlidingWindow(shape=(patch, patch, patch), overlap=0.5, blending=Blending.CONSTANT),
         )
         before = (Orient(axes="LPS"), CropToForeground(), CropOrPadTo(shape=brain), ZScore(region=Region.NONZERO))
-        return Stage(name, before, network, after)
+        return Stage(name, before, network, (WHOLE_CORE_ENHANCING, LABELS_BACK, small, *agreed))
 
-    back, regions = LABELS_BACK, len(BRATS_LABELS)
-    first, second, third = CONFIGURATIONS
-    return tumour_spec(
-        "deepseg-nnunet",
-        stage(first, Activation.SIGMOID, regions, WHOLE_CORE_ENHANCING, back),
-        stage(second, Activation.SIGMOID, regions, WHOLE_CORE_ENHANCING, back),
-        stage(third, Activation.SOFTMAX, regions + 1, classes, back, *agreed),
-    )
+    *others, last = CONFIGURATIONS
+    agreement = StapleStages(stages=tuple(others))
+    return tumour_spec("deepseg-nnunet", *(stage(name) for name in others), stage(last, agreement))
 
 
 def ensemble_graphs(
@@ -117,7 +112,10 @@ def ensemble_graphs(
     named = [(graph, networks[name]) for name in CONFIGURATIONS for graph in _folds(name, folds)]
     # two voxels are left at the deepest level: a norm of one voxel would be a constant
     side = 2 ** max(len(features), 5)
-    return tuple(own_graph(graph, build, (side, side, side), seed=seed) for seed, (graph, build) in enumerate(named))
+    return tuple(
+        own_graph(graph, build, (side, side, side), seed=seed, corrected=CORRECTED)
+        for seed, (graph, build) in enumerate(named)
+    )
 
 
 def _folds(name: str, folds: int) -> tuple[str, ...]:
@@ -149,7 +147,7 @@ def _deepseg(width: int) -> nn.Module:
     network: nn.Module = BasicUNet(
         spatial_dims=3,
         in_channels=4,
-        out_channels=len(BRATS_LABELS) + 1,
+        out_channels=len(BRATS_LABELS),
         features=(*widths, width),
         act="relu",
         norm="batch",

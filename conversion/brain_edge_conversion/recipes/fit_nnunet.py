@@ -40,7 +40,7 @@ def model(_variant: Variant) -> ModelSource:
 
 def network() -> nn.Module:
     """What is fit."""
-    return nnunet(FEATURES)
+    return nnunet(FEATURES, is_version_1=False)
 
 
 RECIPE: Final = Recipe(

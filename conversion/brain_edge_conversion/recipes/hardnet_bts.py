@@ -7,11 +7,12 @@
 - Pre-processing: the dark borders common to all sequences cut away; each sequence scaled by its 1 % and 99 %
   quantiles over the voxels that are not 0. Chosen: zeros up to multiples of 8 at the end.
 - How a whole case is covered is not stated; chosen: the cropped volume at once.
-- Results, on the three versions: V1 (trained on 128^3, Dice and cross-entropy) and V2 (144 x 144 x 128, squared Dice)
-  are the same network with other weights: `--members 2` averages both; one, V1, is the default here. V3, three networks
-  of one region each, is left out: the paper does not say how their two channels are merged with the others'.
-- Results, on test-time augmentation: `--flips` is the mean of all mirrorings. The paper has 16 copies; three axes give
-  eight, the others are not stated.
+- Training and ensemble: V1 (trained on 128^3, Dice and cross-entropy) and V2 (144 x 144 x 128, squared Dice) are the
+  same network with other weights, with N = 4 channels, background included; V3 is three networks of one region each, N
+  = 2. "The voxel confidence values" of all three versions are averaged: `--members all`; one, V1, is the default here.
+  The weights of V3 are one file, the names of its networks prefixed with `et.`, `tc.`, `wt.`.
+- Inference: `--flips` is the mean of all mirrorings. The paper has 16 copies; three axes give eight different ones, and
+  each of them twice has the same mean.
 - Post-processing: labels are set differences: necrosis is TC without ET, oedema WT without TC. The threshold is not
   stated; chosen: 0.5.
 - Order of the four sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR. Storage: as BraTS stores, LPS.
@@ -49,16 +50,17 @@ from brain_edge_conversion.recipes._tumour import (
     weightless,
 )
 
-VERSIONS: Final = ("v1", "v2")
+VERSIONS: Final = ("v1", "v2", "v3")
 WIDTH: Final = 32
 REGIONS: Final = PaintRegions(
     regions=(
-        PaintedRegion(channel=2, above=0.5, label=OEDEMA.value),
-        PaintedRegion(channel=1, above=0.5, label=NECROSIS.value),
-        PaintedRegion(channel=0, above=0.5, label=ENHANCING.value),
+        PaintedRegion(channel=3, above=0.5, label=OEDEMA.value),
+        PaintedRegion(channel=2, above=0.5, label=NECROSIS.value),
+        PaintedRegion(channel=1, above=0.5, label=ENHANCING.value),
     )
 )
-"""Channels ET, TC, WT, painted from the outside in."""
+"""Channels background, ET, TC, WT, painted from the outside in."""
+CORRECTED: Final = "it had three channels without the background (head.weight, head.bias)"
 
 CARD: Final = Card(
     summary="Brain tumour compartments of four sequences by a U-Net of harmonic dense blocks, 8.7 million parameters.",
@@ -69,7 +71,7 @@ CARD: Final = Card(
 
 
 def model(variant: Variant) -> ModelSource:
-    """V1, or V1 and V2; mirrored in all eight ways with `flips`."""
+    """V1, V1 and V2, or all three; mirrored in all eight ways with `flips`."""
     versions = VERSIONS[: variant.members or 1]
     flips = ALL_MIRRORINGS if variant.flips else ((),)
     return ModelSource(spec(versions, flips), hardnet_graphs(versions), CARD, LICENCE)
@@ -87,7 +89,7 @@ def spec(versions: tuple[str, ...] = VERSIONS[:1], flips: tuple[tuple[int, ...],
             RescaleToUnit(lower="low", upper="high"),
             PadToMultiple(multiple_of=8),
         ),
-        network=Network(graphs=versions, channels_in=4, channels_out=3, flips=flips),
+        network=Network(graphs=versions, channels_in=4, channels_out=4, flips=flips),
         after=(REGIONS, LABELS_BACK),
     )
     return tumour_spec("hardnet-bts", stage)
@@ -95,13 +97,17 @@ def spec(versions: tuple[str, ...] = VERSIONS[:1], flips: tuple[tuple[int, ...],
 
 def hardnet_graphs(versions: tuple[str, ...] = VERSIONS[:1], width: int = WIDTH) -> tuple[GraphSource, ...]:
     """The networks, of the width of the paper's first level unless stated."""
-    build = own_network("hardnet_bts:HarDNetBTS", width=width)
-    return tuple(own_graph(version, build, (32, 32, 32), seed=seed) for seed, version in enumerate(versions))
+    names = ("HarDNetBTS", "HarDNetBTS", "HarDNetBTSOfOneRegion")
+    builds = [own_network(f"hardnet_bts:{name}", width=width) for name in names]
+    return tuple(
+        own_graph(version, build, (32, 32, 32), seed=seed, corrected=CORRECTED)
+        for seed, (version, build) in enumerate(zip(versions, builds, strict=False))
+    )
 
 
 RECIPE: Final = weightless(
     name="hardnet-bts",
-    summary="brain tumour compartments, harmonic dense U-Net, 1 or 2 versions; bring the weights",
+    summary="brain tumour compartments, harmonic dense U-Net, 1 to 3 versions; bring the weights",
     model=model,
     cohort=COHORT,
     members=len(VERSIONS),

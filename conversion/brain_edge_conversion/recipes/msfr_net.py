@@ -7,7 +7,8 @@
 - "Normalised into [0, 1] by z-score" contradicts itself; chosen: mean and deviation of the voxels that are not 0.
 - The masks of the slices are put together. Morphological operations follow which the paper does not name; there are
   none here.
-- Order of the sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR. Labels of BraTS 2021.
+- Order of the sequences: T1w, T1w after contrast, T2w, FLAIR (method, at the input of the network). Labels of BraTS
+  2021.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 from brain_edge.package.manifest import Card
 from brain_edge.spec import Activation, Blending, ModelSpec, Network, SlidingWindow, Stage
 from brain_edge.spec.steps import CropToForeground, OrdinalLevels, Orient, Region, ZScore
-from brain_edge_conversion.recipes._tumour import LABELS_BACK, LIMITS, one_model, own_graph, tumour_spec, weightless
+from brain_edge_conversion.recipes._tumour import LABELS_BACK, LIMITS, one_model, tumour_spec, weightless
 from brain_edge_conversion.recipes.multi_annotator_2d import CITATION, LABELS, READERS
-from brain_edge_conversion.recipes.nnunet_loss_ensemble import nnunet
+from brain_edge_conversion.recipes.nnunet_loss_ensemble import nnunet, nnunet_graph
 
 if TYPE_CHECKING:
     from brain_edge.image.geometry import Shape
@@ -56,7 +56,7 @@ def spec(patch: Shape = PATCH) -> ModelSpec:
 def annotator_graphs(features: tuple[int, ...] = FEATURES) -> tuple[GraphSource, ...]:
     """The network, of these channels; the example is small, with two voxels at the deepest level."""
     side = 2 ** len(features)
-    return (own_graph("nnunet", partial(nnunet, features, READERS + 1), (side, side, side)),)
+    return (nnunet_graph("nnunet", partial(nnunet, features, READERS + 1), (side, side, side)),)
 
 
 RECIPE: Final = weightless(

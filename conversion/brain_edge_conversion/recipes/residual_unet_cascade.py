@@ -11,11 +11,13 @@
 - Results, on the ensemble: fine networks for WT, TC and ET, each the mean of five folds before the threshold
   ("regression voting"): `--members all` are fifteen fine networks; one fold is the default here. The coarse network is
   one: whether it is an ensemble is not stated.
-- Post-processing (100, 400 and 600 are compared in the results): fewer than 600 enhancing voxels: the region is
-  emptied, which leaves the core. Counted on the image's own grid.
+- Post-processing (100, 400 and 600 are compared in the results): fewer than 600 voxels in the network's enhancing
+  region are "an empty prediction": it is emptied before it is painted, wherever it lies. Counted on the image's own
+  grid.
 - Normalisation of intensities is not stated and none is done: the first layer is a norm. The order in which regions
   become one label map is not stated; chosen: one over the other from the outside in.
-- Order of the four sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR. Storage: as BraTS stores, LPS.
+- Order of the four sequences: FLAIR, T1w, T1w after contrast, T2w (pre-processing, and again at the three networks).
+  Storage: as BraTS stores, LPS.
 """
 
 from __future__ import annotations
@@ -37,9 +39,11 @@ from brain_edge.spec.steps import (
 )
 from brain_edge_conversion.recipes._tumour import (
     COHORT,
-    ENHANCING,
+    FLAIR,
     LIMITS,
-    NECROSIS,
+    T1,
+    T1C,
+    T2,
     WHOLE_CORE_ENHANCING,
     first_members,
     own_graph,
@@ -57,6 +61,10 @@ FOLDS: Final = 5
 COARSE_SHAPE: Final = (192, 192, 160)
 FINE_SHAPE: Final = (128, 128, 128)
 LEAST_ENHANCING_VOXELS: Final = 600.0
+CORRECTED: Final = (
+    "its blocks had a third group norm (norm.weight, norm.bias), and the sequences came as T1w, T1w after contrast, "
+    "T2w, FLAIR"
+)
 REGIONS: Final = ("wt", "tc", "et")
 WIDTHS: Final = (24, 64)
 """Channels of the finest level, of the coarse network and of the fine ones."""
@@ -76,8 +84,11 @@ def spec(
     least_enhancing_voxels: float = LEAST_ENHANCING_VOXELS,
 ) -> ModelSpec:
     """The cascade, on boxes of these shapes."""
-    small = MinimumVolume(of=(ENHANCING.value,), voxels=least_enhancing_voxels, replacement=NECROSIS.value)
-    merged = (JoinStages(stages=("wt", "tc")), WHOLE_CORE_ENHANCING, small)
+    merged = (
+        MinimumVolume(of=(1,), voxels=least_enhancing_voxels),
+        JoinStages(stages=("wt", "tc")),
+        WHOLE_CORE_ENHANCING,
+    )
     return tumour_spec(
         "residual-unet-cascade",
         Stage(
@@ -89,6 +100,7 @@ def spec(
         _fine("wt", folds, fine),
         _fine("tc", folds, fine),
         _fine("et", folds, fine, merged),
+        inputs=(FLAIR, T1, T1C, T2),
     )
 
 
@@ -108,7 +120,7 @@ def _fine(region: str, folds: int, shape: Shape, merged: tuple[AfterStep, ...] =
         name=region,
         before=(Orient(axes="LPS"), around),
         network=Network(graphs=_folds(region, folds), channels_in=4, channels_out=1),
-        after=(Restore(interpolation=Interpolation.LINEAR), *merged),
+        after=(Restore(interpolation=Interpolation.LINEAR), Threshold(channel=0, above=0.5), *merged),
     )
 
 
@@ -117,7 +129,8 @@ def _folds(region: str, folds: int) -> tuple[str, ...]:
 
 
 def _graph(name: str, width: int, seed: int) -> GraphSource:
-    return own_graph(name, own_network("residual_unet:ResidualUNet", width=width), (32, 32, 32), seed=seed)
+    build = own_network("residual_unet:ResidualUNet", width=width)
+    return own_graph(name, build, (32, 32, 32), seed=seed, corrected=CORRECTED)
 
 
 RECIPE: Final = weightless(

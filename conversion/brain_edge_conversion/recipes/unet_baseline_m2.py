@@ -11,6 +11,7 @@ BASELINE: Final = Baseline(
     module=__name__,
     blocks=3,
     activation="ReLU",
+    figures="Dice ET/TC/WT 0.536/0.715/0.705 on 312 training cases of BraTS 2021 (the paper)",
 )
 
 network = BASELINE.network

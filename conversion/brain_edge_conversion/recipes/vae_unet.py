@@ -8,16 +8,16 @@
   before convolution; `brain_edge_conversion.networks.vae_unet` runs its segmenting half.
 - Output: a softmax over background, ET, TC, WT, which as classes that exclude each other are what BraTS calls
   enhancing, necrosis and oedema.
-- Pre-processing: histograms matched to the subject BraTS2021_00000 inside the brain; a z-transform is named
-  among the augmentations only; chosen: done here too, over the voxels that are not 0.
+- Pre-processing: histogram matching gives one "intensity scaling coefficient" towards the subject BraTS2021_00000, and
+  a z-transform follows (named at the augmentations), which cancels any such factor: so the z-score alone, over the
+  voxels that are not 0. No landmarks of a histogram are needed.
 - Inference: windows of 144^3 at a stride of 64, of which the 128^3 in the middle are kept, overlaps merged by
   "exponential averaging", then the most probable class. Chosen: cores from the border on, zeros beyond it; a Gaussian
   weight.
 - No ensemble, no mirroring, no clean-up (discussion: the authors would remove small components).
 - Order of the four sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR. Storage: as BraTS stores, LPS.
 
-The histogram of BraTS2021_00000 is not public beside the paper: see `brain_edge_conversion.recipes._landmarks`.
-MONAI is in the extra `monai`.
+Weights are those of `SegResNetVAE` with its autoencoder, which is cut off, or without. MONAI is in the extra `monai`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from typing import TYPE_CHECKING, Final
 from brain_edge.package.manifest import Card
 from brain_edge.spec import Activation, Blending, ModelSpec, Network, Stage, StridedWindows
 from brain_edge.spec.steps import Argmax, Orient, Region, ZScore
-from brain_edge_conversion.recipe import GraphSource, Recipe
-from brain_edge_conversion.recipes._landmarks import NO_LANDMARKS, only_random, stand_in_landmarks
+from brain_edge_conversion.recipe import GraphSource
 from brain_edge_conversion.recipes._tumour import (
     BACKGROUND,
     COHORT,
@@ -38,13 +37,15 @@ from brain_edge_conversion.recipes._tumour import (
     LIMITS,
     NECROSIS,
     OEDEMA,
-    SEQUENCES,
-    STAND_IN,
+    loader,
     one_model,
     tumour_spec,
+    weightless,
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
 WIDTH: Final = 32
@@ -57,8 +58,7 @@ CARD: Final = Card(
     citation='"3D MRI Brain Tumour Segmentation with Autoencoder Regularization and Hausdorff Distance Loss Function", '
     "BrainLes 2021",
     published_figures="Dice ET/WT/TC .8145/.9060/.8463 on the test cases of BraTS 2021 (the paper)",
-    limits=f"{LIMITS} The histogram that images are matched to is not public. The paper's figure of the network is "
-    "missing; MONAI's SegResNet stands for it.",
+    limits=f"{LIMITS} The paper's figure of the network is missing; MONAI's SegResNet stands for it.",
 )
 
 
@@ -66,7 +66,7 @@ def spec(window: int = WINDOW, core: int = CORE, stride: int = STRIDE) -> ModelS
     """The steps around the network, in cubic windows."""
     stage = Stage(
         name="tumour",
-        before=(Orient(axes="LPS"), stand_in_landmarks(len(SEQUENCES)), ZScore(region=Region.NONZERO)),
+        before=(Orient(axes="LPS"), ZScore(region=Region.NONZERO)),
         network=Network(
             graphs=("model",),
             channels_in=4,
@@ -87,29 +87,27 @@ def spec(window: int = WINDOW, core: int = CORE, stride: int = STRIDE) -> ModelS
     return tumour_spec("vae-unet", stage)
 
 
-def vae_graphs(width: int = WIDTH) -> tuple[GraphSource, ...]:
-    """The network, of Myronenko's width unless stated."""
-    return (GraphSource("model", only_random(partial(_segmenter, width), f"{__name__}:network"), None, (32, 32, 32)),)
+def vae_graphs(width: int = WIDTH, window: int = WINDOW) -> tuple[GraphSource, ...]:
+    """The network, of Myronenko's width unless stated; `window` is what the autoencoder of its weights was made for."""
+    return (GraphSource("model", partial(_segmenter, width, window), None, (32, 32, 32)),)
 
 
-def network() -> nn.Module:
-    """The network, (1, 4, I, J, K) to logits (1, 4, I, J, K), with its autoencoder, for weights that have it."""
+def _segmenter(width: int, window: int, weights: Path | None) -> nn.Module:
     from brain_edge_conversion.networks.vae_unet import VaeUNet
+    from brain_edge_conversion.weights.checkpoint import load_state_dict
 
-    return VaeUNet(width=WIDTH)
+    has_autoencoder = weights is not None and any("vae_" in name for name in load_state_dict(weights))
+    if not has_autoencoder:
+        network: nn.Module = loader(lambda: VaeUNet(width=width).without_autoencoder())(weights)
+        return network
+    whole = loader(lambda: VaeUNet(width=width, side=window))(weights)
+    segmenter: nn.Module = whole.without_autoencoder()
+    return segmenter
 
 
-def _segmenter(width: int) -> nn.Module:
-    from brain_edge_conversion.networks.vae_unet import VaeUNet
-
-    return VaeUNet(width=width).without_autoencoder()
-
-
-RECIPE: Final = Recipe(
+RECIPE: Final = weightless(
     name="vae-unet",
-    summary="brain tumour compartments, residual U-Net trained beside an autoencoder; bring weights and landmarks",
+    summary="brain tumour compartments, residual U-Net trained beside an autoencoder; bring the weights",
     model=one_model(spec, vae_graphs, CARD),
-    weights=NO_LANDMARKS,
     cohort=COHORT,
-    parity_phantom=STAND_IN,
 )

@@ -1,4 +1,4 @@
-"""Modified Vox2Vox: the generator with refined skips as a plain U-Net, tumour compartments of four sequences.
+"""Modified Vox2Vox: tumour compartments of four sequences by the generator with a convolution in each skip.
 
 "Multimodal Brain Tumor Segmentation Using Modified UNet Architecture", BrainLes 2021.
 
@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from brain_edge.package.manifest import Card
 from brain_edge.spec.steps import Argmax
 from brain_edge_conversion.recipes._tumour import (
@@ -30,7 +32,7 @@ from brain_edge_conversion.recipes._tumour import (
     tumour_spec,
     weightless,
 )
-from brain_edge_conversion.recipes.vox2vox import CROP, WIDTH, vox2vox_stage
+from brain_edge_conversion.recipes.vox2vox import CROP, WIDTH, centred, vox2vox_stage
 
 if TYPE_CHECKING:
     from brain_edge.image.geometry import Shape
@@ -47,7 +49,7 @@ CARD: Final = Card(
 
 def spec(crop: Shape = CROP) -> ModelSpec:
     """The steps around the network, on a crop of that shape."""
-    stage = vox2vox_stage(1, crop, Argmax(values=(1, 2, 4, 0)))
+    stage = msgspec.structs.replace(vox2vox_stage(1, crop, Argmax(values=(1, 2, 4, 0))), before=centred(crop))
     return tumour_spec("vox2vox-modified", stage, inputs=(FLAIR, T1, T1C, T2))
 
 

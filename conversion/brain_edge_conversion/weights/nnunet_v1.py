@@ -1,0 +1,35 @@
+"""Names of the tensors of nnU-Net 1 (`Generic_UNet`), as our network of nnU-Net has them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+_CONTEXT = re.compile(r"conv_blocks_context\.(\d+)(?:\.(\d+))?\.blocks\.(\d+)\.(conv|instnorm)\.(.+)")
+_LOCALISATION = re.compile(r"conv_blocks_localization\.(\d+)\.(\d+)\.blocks\.0\.(conv|instnorm)\.(.+)")
+_LAST = re.compile(r"(tu|seg_outputs)\.(\d+)\.(.+)")
+_PARTS = {"conv": "conv", "instnorm": "norm", "tu": "transpconvs", "seg_outputs": "seg_layers"}
+
+
+def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of a `.model` file under our names; every other name stays as it is."""
+    return {_name(key): tensor for key, tensor in state.items()}
+
+
+def _name(key: str) -> str:
+    if found := _CONTEXT.fullmatch(key):
+        level, outer, inner, part, rest = found.groups()
+        # two blocks in one layer, but at the deepest level two layers of one block
+        return f"encoder.stages.{level}.0.convs.{int(outer or 0) + int(inner)}.{_PARTS[part]}.{rest}"
+    if found := _LOCALISATION.fullmatch(key):
+        stage, block, part, rest = found.groups()
+        return f"decoder.stages.{stage}.convs.{block}.{_PARTS[part]}.{rest}"
+    if found := _LAST.fullmatch(key):
+        part, stage, rest = found.groups()
+        return f"decoder.{_PARTS[part]}.{stage}.{rest}"
+    return key

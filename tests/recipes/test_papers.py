@@ -1,0 +1,163 @@
+"""What recipes build, against sentences of the papers they are called after.
+
+`tests/papers.toml` has a table for each statement: the recipe, the paper's place and words, and the value that the
+built specification, card or network must have. What is not stated stands there too, with what was chosen.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import torch
+
+from brain_edge.errors import WeightsError
+from brain_edge.spec.steps import ComponentExtent, CropAroundStage, CropOrPadTo, MinimumVolume, ResizeInPlane
+from brain_edge_conversion.recipe import Variant
+from brain_edge_conversion.recipes import (
+    _synthetic_slices,
+    cotrnet,
+    hardnet_bts,
+    load_recipe,
+    nnunet_loss_ensemble,
+    recipe_names,
+    residual_unet_cascade,
+    vox2vox,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from brain_edge.spec.steps import Step
+    from brain_edge_conversion.recipe import GraphSource, ModelSource
+
+STATEMENTS: Final = tomllib.loads((Path(__file__).parents[1] / "papers.toml").read_text("utf-8"))["statement"]
+LONGEST_QUOTE: Final = 20
+
+
+def steps(source: ModelSource, kind: type[Step]) -> Iterator[Any]:
+    return (step for stage in source.spec.stages for step in (*stage.before, *stage.after) if isinstance(step, kind))
+
+
+def parameters(source: ModelSource) -> list[int]:
+    """Of each network, in the order of its graphs; shapes only, no number is drawn."""
+    with torch.device("meta"):
+        return [sum(each.numel() for each in graph.build(None).parameters()) for graph in source.graphs]
+
+
+def windows(source: ModelSource) -> list[list[int]]:
+    return [list(getattr(stage.network.execution, "shape", ())) for stage in source.spec.stages]
+
+
+def strides(source: ModelSource) -> list[list[int]]:
+    return [list(getattr(stage.network.execution, "stride", ())) for stage in source.spec.stages]
+
+
+MEASURES: Final[dict[str, Callable[[ModelSource], Any]]] = {
+    "sequences": lambda source: [each.name for each in source.spec.inputs],
+    "channels_in": lambda source: [stage.network.channels_in for stage in source.spec.stages],
+    "channels_out": lambda source: [stage.network.channels_out for stage in source.spec.stages],
+    "labels": lambda source: [f"{each.value} {each.name}" for each in source.spec.labels],
+    "parameters": parameters,
+    "windows": windows,
+    "strides": strides,
+    "crops": lambda source: [list(step.shape) for step in steps(source, CropOrPadTo)],
+    "boxes": lambda source: [list(step.shape) for step in steps(source, CropAroundStage)],
+    "planes": lambda source: [list(step.shape) for step in steps(source, ResizeInPlane)],
+    "least_voxels": lambda source: [step.voxels for step in steps(source, MinimumVolume)],
+    "mean_areas": lambda source: [step.mean_area_above for step in steps(source, ComponentExtent)],
+    "before": lambda source: [type(step).__name__ for step in source.spec.stages[0].before],
+    "after": lambda source: [type(step).__name__ for step in source.spec.stages[-1].after],
+    "figures": lambda source: source.card.published_figures,
+    "networks": lambda source: len(source.graphs),
+    "passes": lambda source: [stage.network.passes for stage in source.spec.stages],
+}
+
+
+def title(statement: dict[str, Any]) -> str:
+    return f"{statement['recipe']}-{statement['what']}"
+
+
+@pytest.mark.parametrize("statement", STATEMENTS, ids=title)
+def test_a_recipe_is_what_its_paper_says(statement: dict[str, Any]):
+    recipe = load_recipe(statement["recipe"])
+    variant = Variant(members=statement.get("members"), flips=statement.get("flips", False))
+    found = MEASURES[statement["what"]](recipe.variant(variant))
+    if statement["what"] == "figures":
+        assert statement["value"] in found
+    else:
+        assert found == statement["value"]
+
+
+@pytest.mark.parametrize("statement", STATEMENTS, ids=title)
+def test_a_statement_has_its_place_and_few_words(statement: dict[str, Any]):
+    assert statement["recipe"] in recipe_names()
+    assert ("quote" in statement) != ("chosen" in statement), "the paper's words, or what was chosen without them"
+    assert statement["place"]
+    assert len(statement.get("quote", "").split()) <= LONGEST_QUOTE
+
+
+def test_every_recipe_here_has_four_kinds_of_statements_or_more():
+    kinds = {name: {each["what"] for each in STATEMENTS if each["recipe"] == name} for name in recipe_names()}
+    few = {name: found for name, found in kinds.items() if found and len(found) < 4}
+    assert not few
+
+
+OLD: Final = {
+    "vox2vox": (lambda: vox2vox.vox2vox_graphs(1, 2), {"up3.0.weight": (16, 8, 4, 4, 4)}, "the last block of"),
+    "unet-2d": (lambda: _synthetic_slices.unet_graphs(2, 2), {"down.4.3.weight": (32, 32, 3, 3)}, "two convolutions"),
+    "residual": (
+        lambda: residual_unet_cascade.localisation_graphs(1, (2, 2)),
+        {"encoders.0.norm.weight": (2,)},
+        "third group norm",
+    ),
+    "hardnet-bts": (lambda: hardnet_bts.hardnet_graphs(("v1",), 2), {"head.weight": (3, 2, 1, 1, 1)}, "three channels"),
+    "cotrnet": (lambda: cotrnet.cotrnet_graphs((4, 8, 8, 8), (8, 8, 4, 4, 4)), {"head.bias": (3,)}, "three heads"),
+    "nnunet": (
+        lambda: nnunet_loss_ensemble.nnunet_graphs(1, (2, 4)),
+        {"decoder.seg_layers.0.bias": (3,)},
+        "network of nnU-Net 2",
+    ),
+}
+"""Of each corrected recipe: narrow networks, a tensor as the variant before it had it, and what is said."""
+
+
+@pytest.mark.parametrize(("graphs", "tensor", "words"), OLD.values(), ids=OLD)
+def test_weights_of_the_variant_before_are_refused_by_name_and_with_what_was_corrected(
+    graphs: Callable[[], tuple[GraphSource, ...]], tensor: dict[str, tuple[int, ...]], words: str, tmp_path: Path
+):
+    graph = graphs()[0]
+    state = graph.build(None).state_dict()
+    torch.save(state | {name: torch.zeros(shape) for name, shape in tensor.items()}, tmp_path / "old.pt")
+    (name,) = tensor
+    with pytest.raises(WeightsError, match=f"{re.escape(name)}.*corrected to its paper: until then .*{words}"):
+        graph.build(tmp_path / "old.pt")
+    torch.save(state, tmp_path / "new.pt")
+    assert graph.build(tmp_path / "new.pt").state_dict().keys() == state.keys()
+
+
+def test_state_dicts_of_nnunet_1_load_under_their_own_names(tmp_path: Path):
+    """Names as `Generic_UNet` makes them: two blocks in a level, at the deepest level two layers of one block."""
+    graph = nnunet_loss_ensemble.nnunet_graphs(1, (2, 4, 6))[0]
+    wanted = graph.build(None).state_dict()
+    two = (0, 1)
+    layers = {
+        **{f"conv_blocks_context.{a}.blocks.{b}": f"encoder.stages.{a}.0.convs.{b}" for a in two for b in two},
+        **{f"conv_blocks_context.2.{b}.blocks.0": f"encoder.stages.2.0.convs.{b}" for b in two},
+        **{
+            f"conv_blocks_localization.{a}.{b}.blocks.0": f"decoder.stages.{a}.convs.{b}"
+            for a in (0, 1)
+            for b in (0, 1)
+        },
+    }
+    parts = {"conv.weight": "conv.weight", "conv.bias": "conv.bias"}
+    parts |= {"instnorm.weight": "norm.weight", "instnorm.bias": "norm.bias"}
+    names = {f"{a}.{b}": f"{c}.{d}" for a, c in layers.items() for b, d in parts.items()}
+    names |= {f"tu.{n}.weight": f"decoder.transpconvs.{n}.weight" for n in two}
+    names |= {f"seg_outputs.{n}.weight": f"decoder.seg_layers.{n}.weight" for n in two}
+    torch.save({"state_dict": {theirs: wanted[ours] + 1 for theirs, ours in names.items()}}, tmp_path / "v1.model")
+    loaded = graph.build(tmp_path / "v1.model").state_dict()
+    assert all(torch.equal(tensor, wanted[name] + 1) for name, tensor in loaded.items())
