@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-SILENCING = ("CI", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
-"""`CI` silences OpenVINO's telemetry, so that a test would prove nothing; the others lead out of the home folder."""
+SILENCING = ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+"""`CI` silences OpenVINO's telemetry, and what this process may have set onnxruntime's, so that a test would prove
+nothing; the others lead out of the home folder."""
 
 INTERNET = re.compile(r"^\d+ +(\w+)\(.*\bAF_INET6?\b.*$", re.MULTILINE)
 """A call of strace's record that names an internet address, or makes a socket for one."""

@@ -25,7 +25,7 @@ def test_info_names_model_labels_use_and_digest(package):
     done = succeed("info", package.folder)
     rows = dict(line.split(maxsplit=1) for line in done.out.splitlines() if not line.startswith(" "))
     assert rows["model"] == "tiny (skull-stripping)"
-    assert rows["inputs"] == "T1"
+    assert rows["inputs"] == "T1 (T1w)"
     assert rows["labels"] == "1 brain"
     assert rows["weights"] == "trained"
     assert rows["use"].startswith("Research use only.")

@@ -248,13 +248,14 @@ class TestSizes:
 
     @pytest.mark.parametrize("classes", [2, 4, 7])
     def test_of_the_2d_unet(self, classes):
-        """Two convolutions and norms a level, one transposed convolution and norm between them."""
+        """Two convolutions and norms a level, one in the bridge, one transposed convolution and norm between levels."""
 
         def conv(before, after, kernel=3):
             return before * after * kernel**2 + after
 
         widths = [64, 128, 256, 512, 1024]
-        down = sum(conv(a, b) + conv(b, b) + 4 * b for a, b in zip([1, *widths], widths, strict=False))
+        levels = zip([1, *widths], widths[:-1], strict=False)
+        down = sum(conv(a, b) + conv(b, b) + 4 * b for a, b in levels) + conv(512, 1024) + 2 * 1024
         up = sum(conv(2 * b, b) + 2 * b + conv(2 * b, b) + conv(b, b) + 4 * b for b in widths[:-1])
         assert parameters(f"unet-2d-{classes}-classes") == down + up + conv(64, classes, 1)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import torch
-
 if TYPE_CHECKING:
     from torch import nn
 
@@ -17,6 +15,8 @@ LEAST_SIDE: Final = 32
 
 def takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
     """Whether a network runs on noise of a shape (N, C, ...)."""
+    import torch
+
     try:
         with torch.no_grad():
             module(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
