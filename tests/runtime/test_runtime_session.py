@@ -216,9 +216,7 @@ class TestSession:
         package = make_package(tmp_path / "tiny")
         package.graph_file("tiny").write_text("<net>")
         resealed = seal(package.folder, package.manifest)
-        with pytest.raises(
-            BrainEdgeError, match=r"tiny\.xml: expected a graph of one input and one output"
-        ):
+        with pytest.raises(BrainEdgeError, match=r"tiny\.xml: expected a graph of one input and one output"):
             open_sessions(resealed, ONE_THREAD)["tiny"](batch)
 
 
