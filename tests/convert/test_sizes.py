@@ -147,7 +147,7 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
     "the number of voxels": Scaled,
     "a ramp": Position,
 }
-IN_CI = ("pads inside", "BasicUNet of MONAI", "as many passes as blocks")
+IN_CI = ("pads inside", "pads what it joins", "as many passes as blocks")
 
 
 def spec(*, multiple: int | None = None, activation: Activation = Activation.SOFTMAX) -> ModelSpec:
