@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 NOBODY = 65534
 
+# before torch reads it: idle threads of one test process sleep, so that the other process has the core
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """No test may leave its thread flushing small numbers to zero, as OpenVINO can: later ones would be wrong."""

@@ -42,7 +42,7 @@ def compare(draft: Saved) -> Compared:
     with tempfile.TemporaryDirectory(dir=package.folder) as answers:
         recalling = {graph: RecallingSession(graph, session, Path(answers)) for graph, session in converted.items()}
         sides = Side(draft.source.spec, published), Side(package.spec, recalling)
-        frozen = find_frozen(draft, sides[0], Side(package.spec, converted))
+        frozen = find_frozen(draft, Side(package.spec, converted))
         if frozen.elsewhere_right:  # the head would be refused in words that hide the cause
             nothing = Parity(
                 input_sha256=tuple(map(image_sha256, draft.study.volumes.values())), graphs=(), mask_dice=None

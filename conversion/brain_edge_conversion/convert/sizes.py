@@ -19,10 +19,13 @@ from brain_edge.spec.steps import Orient, PadToMultiple
 from brain_edge.spec.steps.step import GridStep
 from brain_edge_conversion.convert.draft import stage_of
 from brain_edge_conversion.convert.parity import as_published, moved_between
-from brain_edge_conversion.convert.taken import MULTIPLES, size_in_words, takes
+from brain_edge_conversion.convert.rewrites.outputs import with_one_output
+from brain_edge_conversion.convert.taken import MULTIPLES, output_on, size_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch import nn
 
     from brain_edge.image.geometry import Shape
     from brain_edge.image.volume import FloatArray
@@ -61,25 +64,26 @@ class Frozen:
     elsewhere_right: bool = False
 
 
-def find_frozen(draft: Saved, published: Side, converted: Side) -> Frozen:
+def find_frozen(draft: Saved, converted: Side) -> Frozen:
     """Compare each graph that sees volumes of any size on noise of sizes that PyTorch takes; the first that is wrong.
 
     Args:
-        draft: of the conversion.
-        published: PyTorch.
-        converted: OpenVINO.
+        draft: conversion with its PyTorch networks.
+        converted: OpenVINO's side of the comparison.
     """
-    known, moved = dict(known_inputs(published.spec)), moved_between(published.spec, converted.spec)
+    spec = draft.source.spec
+    known, moved = dict(known_inputs(spec)), moved_between(spec, converted.spec)
     for source in draft.source.graphs:
-        graph, stage = source.graph, stage_of(published.spec, source.graph)
+        graph, stage = source.graph, stage_of(spec, source.graph)
         if graph in known or not stage.network.execution.sees_volume:
             continue
         large = sums_volumes(read_model(draft.package.graph_file(graph)))
         network, execution = stage.network, stage.network.execution
         sides = (source.example_shape, *sizes_of(stage, large=large))
         shapes = dict.fromkeys(execution.example_input(network.channels_in, each) for each in sides)
-        taken = [shape for shape in shapes if takes(draft.published[graph], shape)]
-        seen = [_seen(shape, published.sessions[graph], converted.sessions[graph], moved[graph]) for shape in taken]
+        module = with_one_output(draft.published[graph], source.output)
+        tried = (_seen(shape, module, converted.sessions[graph], moved[graph]) for shape in shapes)
+        seen = [each for each in tried if each is not None]
         if words := judged(seen, draft.options.limits.relative_error):
             allowed = draft.options.limits.relative_error
             return Frozen(f"{graph}: {words}; no package was written", seen[0].error <= allowed)
@@ -107,10 +111,13 @@ def sums_volumes(model: Any) -> bool:
     return any(node.get_type_name() in SUMS for node in model.get_ordered_ops())
 
 
-def _seen(shape: tuple[int, ...], published: Session, converted: Session, moved: Moved) -> Seen:
+def _seen(shape: tuple[int, ...], module: nn.Module, converted: Session, moved: Moved) -> Seen | None:
+    """Return how far both are on noise of one shape (N, C, ...), or None where PyTorch does not take the shape."""
     # skewed and far from zero, as intensities are, so that sums are large
     noise = np.random.default_rng(0).gamma(2.0, 1.0, shape).astype(np.float32)
-    wanted = published(noise)
+    wanted = output_on(module, noise)
+    if wanted is None:
+        return None
     try:
         got = as_published(
             converted(noise if moved.affine is None else moved.affine.undone(noise)), moved, wanted.shape[1]

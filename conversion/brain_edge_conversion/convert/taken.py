@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 if TYPE_CHECKING:
     from torch import nn
+
+    from brain_edge.image.volume import FloatArray
 
 MULTIPLES: Final = (2, 4, 8, 16, 32, 64)
 """What networks want their sides to be multiples of: one factor of 2 for each halving."""
@@ -14,15 +18,22 @@ LEAST_SIDE: Final = 32
 
 
 def takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether a network runs on noise of a shape (N, C, ...)."""
+    """Return True where a network runs on noise of a shape (N, C, ...)."""
+    return output_on(module, np.random.default_rng(0).standard_normal(shape, dtype=np.float32)) is not None
+
+
+def output_on(module: nn.Module, batch: FloatArray) -> FloatArray | None:
+    """Return a network's output (N, C, ...) on a batch (N, C, ...), or None where the network does not take it."""
     import torch
 
+    # a copy of its own: a network may change its input in place
+    own = torch.from_numpy(np.array(batch, dtype=np.float32, order="C"))
     try:
         with torch.no_grad():
-            module(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+            output = module(own)
     except Exception:  # noqa: BLE001 - somebody else's code may fail in any way, and that it does is the answer
-        return False
-    return True
+        return None
+    return np.asarray(output.numpy(), dtype=np.float32)
 
 
 def least_multiple(module: nn.Module, shape: tuple[int, ...]) -> int | None:
