@@ -161,7 +161,7 @@ def package_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package of a network whose weights file carries the name of a patient."""
     folder = tmp_path_factory.mktemp("convert")
     weights = folder / "Smith_John_1970.pt"
-    torch.save(trapped_network().state_dict(), weights)
+    torch.save(small_network().state_dict(), weights)
     model = source(lambda path: _loaded(path))
     convert(model, {"net": weights}, STUDY, folder / "package", ConvertOptions())
     return folder / "package"
@@ -169,7 +169,7 @@ def package_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _loaded(path: Path | None) -> nn.Module:
     assert path is not None
-    network = HdBetV1(width=2)
+    network = OneNorm()
     network.load_state_dict(torch.load(path, weights_only=True))
     return published_state(network)
 
@@ -397,7 +397,7 @@ def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path: Path):
 
 def test_a_package_that_is_there_is_not_replaced(package_folder: Path):
     before = open_package(package_folder).digest
-    model = source()
+    model = source(small_network)
     with pytest.raises(UsageError, match="this folder exists already"):
         convert(model, random_weights(model), STUDY, package_folder, ConvertOptions())
     assert open_package(package_folder).digest == before

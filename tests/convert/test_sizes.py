@@ -147,7 +147,8 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
     "the number of voxels": Scaled,
     "a ramp": Position,
 }
-IN_CI = ("pads inside", "pads what it joins", "as many passes as blocks")
+IN_CI = ("pads what it joins", "as many passes as blocks")
+"""Padding inside is refused and healed below."""
 
 
 def spec(*, multiple: int | None = None, activation: Activation = Activation.SOFTMAX) -> ModelSpec:
