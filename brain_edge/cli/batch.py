@@ -74,9 +74,7 @@ def batch_options(function: Decorated) -> Decorated:
     for option in reversed(
         (
             click.option(
-                "--shard",
-                metavar="I/N",
-                help="Run only part I of N of a batch, such as 1/4; parts may run in parallel.",
+                "--shard", metavar="I/N", help="Run only part I of N of a batch, such as 1/4; parts may run at once."
             ),
             click.option("--overwrite", is_flag=True, help="Run finished cases of a batch again."),
             click.option("--wait", is_flag=True, help="Wait while another batch uses the same folder."),

@@ -153,10 +153,7 @@ def command(
     from brain_edge.package import open_package
 
     if level != PARTICIPANT:
-        reason = (
-            ": each mask is made from one participant, and a group needs no further analysis; read the summary of all "
-            "cases in OUT/logs/summary.tsv"
-        )
+        reason = ": each mask is made from one participant, and a group has no analysis; see OUT/logs/summary.tsv"
         more = reason if level == "group" else ""
         raise UsageError(f"expected the analysis level {PARTICIPANT}, got {level!r}{more}")
     batch = choices.batch(out / LOGS)

@@ -157,8 +157,7 @@ def command(
         raise UsageError("expected at least one input image, got none; name it after the package or with -i")
     if image is not None:
         asked.require_none()
-        if runtime.stage_zero is not None:
-            require_effect(["--stage-zero"], "with --image")
+        require_effect([] if runtime.stage_zero is None else ["--stage-zero"], "with --image")
         opened = open_package(package, expect_digest)
         require_generator(opened)
         accept_weights(opened, allow_untrained=allow_untrained)

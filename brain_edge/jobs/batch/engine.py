@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
 
 AT_ONCE: Final = 3
-"""Number of cases in progress at once; each needs the memory of one head. `benchmarks/folder.py --at-once N`
-compares numbers."""
+"""Cases in progress at once; each needs the memory of one head. `benchmarks/folder.py --at-once N` compares."""
 
 
 @dataclass(frozen=True, kw_only=True)

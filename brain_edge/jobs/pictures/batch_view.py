@@ -49,8 +49,7 @@ class CaseView:
 
     Attributes:
         name: name of the case.
-        model: name of the model.
-        digest: digest of the package.
+        model, digest: name of the model, digest of its package.
         error: reason of the failure in one sentence; None for a finished case.
         measures: measures by label name.
         marks: flags of the plausibility check, and outliers of the batch.
