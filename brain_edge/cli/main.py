@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "brain-edge"
 
-# Each command lives in a module of its own, imported when it is called: `--help` stays instant, and a
-# workstation without torch never touches the build commands.
+# Each command has its own module, imported when the command is called: `--help` stays instant, and a
+# workstation without torch never imports the build commands.
 COMMANDS: Final = {
     "run": "segment a head: image in, mask out",
     "bids": "segment a BIDS dataset into BIDS derivatives",

@@ -143,7 +143,7 @@ def _open_tar_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], in
         found = [info for info in opened if info.name == member]
         _require_one(archive, member, len(found), opened.getnames())
         _require_regular(archive, member, regular=found[0].isreg())
-        with cast(IO[bytes], opened.extractfile(found[0])) as stream:  # None only for what is not regular
+        with cast(IO[bytes], opened.extractfile(found[0])) as stream:  # None only for a member that is not regular
             yield stream, found[0].size
 
 

@@ -1,8 +1,7 @@
 """Write files completely or not at all: under a hidden name first, renamed when complete.
 
-A partial file has a hidden name that starts with `.partial-`, in the folder of its target, because only
-there a rename is one step. A killed process can leave such a file, which no reader takes for a
-result.
+A partial file has a hidden name that starts with `.partial-`, in the folder of its target, because a rename
+is one step only there. A killed process can leave such a file, which no reader takes for a result.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def make_wheelhouse(output: Path, plan: WheelhousePlan, report: Report) -> Wheel
         UsageError: no wheel is given outside a checkout, or two packages have one name.
         InputError: a wheel is missing, damaged or untested.
         PackageError: a model package is damaged.
-        UsageError: the folder exists already.
+        UsageError: the folder already exists.
         OutputError: the folder cannot be written.
     """
     packages = [open_package(folder) for folder in plan.packages]

@@ -132,8 +132,8 @@ def _until_full(results: Iterator[CaseResult], count: int) -> Iterator[CaseResul
         yield result
         if is_disk_full(result.error):
             raise BatchError(
-                f"the disk or quota is full: {count - number} of {count} cases were not tried; free some space and run "
-                "the same command again, which keeps finished cases"
+                f"the disk or quota is full: {count - number} of {count} cases were not tried; free space and run the "
+                "batch again, finished cases stay"
             )
 
 

@@ -62,7 +62,7 @@ def case_folder(case: BidsCase) -> PurePosixPath:
 def sidecar(case: BidsCase, package: ModelPackage, record: RunRecord) -> dict[str, Any]:
     """Return the JSON beside a mask or label map; a second run of the case writes the same JSON.
 
-    Fields: BIDS "Common file level metadata fields", "Masks", "Segmentations"; what BIDS has no field for is
+    Fields: BIDS "Common file level metadata fields", "Masks", "Segmentations". Facts without a BIDS field are
     under `BrainEdge`. (`SkullStripped` is a field of images, not of masks; `RawSources` is deprecated.)
     """
     spec = package.spec
