@@ -178,7 +178,7 @@ def assign_inputs(given: Iterable[NamedInput], spec: ModelSpec) -> dict[str, Pat
     if missing or unknown:
         raise InputError(
             f"{spec.name} takes {', '.join(names)}; missing: {', '.join(missing) or 'none'}, "
-            f"unknown: {', '.join(unknown) or 'none'}"
+            f"not wanted: {', '.join(unknown) or 'none'}"
         )
     return {name: chosen[name] for name in names if name in chosen}
 

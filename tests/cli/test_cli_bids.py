@@ -63,7 +63,7 @@ def test_there_is_a_mask_with_its_explanation_for_each_image_of_the_type(work, d
     ]
     for path in (work / "out").rglob("sub-*.nii.gz"):
         assert path.with_name(path.name.replace(".nii.gz", ".json")).is_file()
-    assert "note: left out, because the model does not take their contrast: sub-02_ses-1_FLAIR.nii.gz" in done.err
+    assert "note: images left out, because the model does not take their contrast: sub-02_ses-1_FLAIR.nii.gz" in done.err
 
 
 def test_a_mask_lies_on_the_grid_of_its_source(work, done):  # noqa: ARG001
