@@ -116,7 +116,7 @@ def test_quantisation_within_its_budget_or_exit_4_and_no_package(here):
     assert not (here / "int8").exists()
     done = succeed(*quantise, "0.2")
     assert done.out.splitlines()[-1] == f"int8: digest {open_package('int8').digest}"
-    assert "of the multiply-adds are INT8" in done.out
+    assert "of the multiply-accumulates run in INT8" in done.out
 
 
 def test_a_stage_zero_is_named_and_the_network_is_compared_on_what_it_leaves(here):
