@@ -159,7 +159,7 @@ def _require_probabilities(outputs: Outputs, spec: ModelSpec) -> None:
 
 def _require_border(outputs: Outputs, spec: ModelSpec) -> None:
     if not math.isfinite(outputs.border_mm):
-        raise UsageError(f"expected a finite border in mm, got {outputs.border_mm}")
+        raise UsageError(f"expected a border in mm, got {outputs.border_mm}")
     if outputs.border_mm and len(spec.labels) > 1:
         names = ", ".join(label.name for label in spec.labels)
         raise UsageError(f"--border needs a mask of one label; {spec.name} has {len(spec.labels)} labels: {names}")

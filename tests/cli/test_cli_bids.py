@@ -63,7 +63,9 @@ def test_there_is_a_mask_with_its_explanation_for_each_image_of_the_type(work, d
     ]
     for path in (work / "out").rglob("sub-*.nii.gz"):
         assert path.with_name(path.name.replace(".nii.gz", ".json")).is_file()
-    assert "note: images left out, because the model does not take their contrast: sub-02_ses-1_FLAIR.nii.gz" in done.err
+    assert (
+        "note: images left out, because the model does not take their contrast: sub-02_ses-1_FLAIR.nii.gz" in done.err
+    )
 
 
 def test_a_mask_lies_on_the_grid_of_its_source(work, done):  # noqa: ARG001
@@ -188,7 +190,7 @@ def test_a_model_of_two_sequences_does_the_complete_sessions_and_names_what_othe
     make_pair_package(tmp_path / "pair")
     ended = brain_edge("bids", raw, tmp_path / "out", "participant", "-p", tmp_path / "pair")
     assert ended.code == 6
-    assert "sub-02: expected an image for the sequence T2 (T2w), there is none" in ended.err
+    assert "sub-02: expected an image for the sequence T2 (T2w), got none" in ended.err
     assert "1 of 3 cases failed" in ended.err
     said = json.loads((tmp_path / "out/sub-01/anat/sub-01_space-orig_desc-brain_mask.json").read_text())
     assert said["Sources"] == ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz", "bids:raw:sub-01/anat/sub-01_T2w.nii.gz"]

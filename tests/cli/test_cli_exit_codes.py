@@ -220,7 +220,7 @@ BAD_PACKAGES = [
     (unknown_field, "manifest.json: this version of brain-edge cannot read the manifest: Object contains unknown fi"),
     (unknown_field_of_a_step, "unknown field `speed` - at `$.spec.stages[0].before[0]`"),
     (missing_file, "graphs/tiny.bin: this file of the package is missing; copy the whole package again"),
-    (no_package, "expected a package, a folder with a manifest.json; there is none"),
+    (no_package, "expected a package, a folder with a manifest.json, found none"),
     (no_json, "manifest.json: expected the manifest of a package"),
     (
         no_digest,
@@ -426,7 +426,7 @@ def test_wrong_usage_never_has_a_traceback():
 def test_the_exit_code_is_that_of_the_process():
     done = child("info", "nowhere")
     assert (done.code, done.out) == (5, "")
-    assert done.err == "error: nowhere: expected a package, a folder with a manifest.json; there is none\n"
+    assert done.err == "error: nowhere: expected a package, a folder with a manifest.json, found none\n"
     assert child("run").code == 2
 
 

@@ -87,7 +87,7 @@ def test_verify_fails_where_the_machine_computes_something_else(tmp_path):
 def test_verify_says_how_far_the_mask_is_from_that_of_the_baseline(tmp_path):
     folder = _with_baseline(tmp_path / "tiny", planes=0, least=0.9)
     said = succeed("verify", folder).out
-    assert "baseline     Dice 1.00000 with the package that it was made of" in said
+    assert "baseline     Dice 1.00000 with the package that it was made from" in said
     assert "(when built 1.00000, at least 0.90000 expected); a phantom does not predict accuracy" in said
     assert succeed("verify", folder, "--json").json["baseline_dice"] == 1.0
 
@@ -96,7 +96,7 @@ def test_verify_fails_where_int8_runs_further_from_its_baseline_than_the_budget_
     """The mask is that which was shipped: only the comparison with the baseline can tell."""
     folder = _with_baseline(tmp_path / "tiny", planes=22, least=0.9)
     said = refused(1, "verify", folder)
-    assert "against the mask of the package that it was made of, expected at least 0.9;" in said
+    assert "the self-test expected Dice of at least 0.9 with the mask of the baseline package, got " in said
     assert "this machine computes another result, do not use it" in said
 
 

@@ -142,7 +142,7 @@ def test_the_digest_that_was_received_by_another_way_is_compared(package):
     succeed("run", package, "head.nii.gz", "-o", "mask.nii.gz", "--expect-digest", digest.upper())
     other = "0" * 64
     said = refused(5, "run", package, "head.nii.gz", "-o", "no.nii", "--expect-digest", other)
-    assert f"expected a package with the digest {other}, this one has {digest}" in said
+    assert f"expected a package with the digest {other}, got {digest}" in said
     said = refused(2, "run", package, "head.nii.gz", "-o", "no.nii", "--expect-digest", digest[:16])
     assert "expected a digest of 64 hex digits" in said
 

@@ -138,7 +138,7 @@ def test_a_visit_that_lacks_a_sequence_or_has_it_twice_is_no_case_and_says_why()
     missing, double = choice.unfit
     assert (missing.case, str(missing.error)) == (
         "sub-01",
-        "sub-01: expected an image for the sequence FLAIR (FLAIR), there is none",
+        "sub-01: expected an image for the sequence FLAIR (FLAIR), got none",
     )
     assert str(double.error) == (
         "sub-02: expected one image for the sequence T1 (T1w), got 2: sub-02_run-1_T1w.nii.gz, sub-02_run-2_T1w.nii.gz"

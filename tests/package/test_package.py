@@ -201,7 +201,9 @@ class TestDamage:
 
     def test_no_hash(self, folder):
         (folder / "DIGEST").unlink()
-        with pytest.raises(PackageError, match=r"DIGEST: expected the SHA-256 of manifest\.json, there is no such"):
+        with pytest.raises(
+            PackageError, match=r"DIGEST: expected this file with the SHA-256 of manifest\.json, found none"
+        ):
             open_package(folder)
 
     @pytest.mark.parametrize("name", FILES)
@@ -221,7 +223,7 @@ class TestDamage:
     def test_no_package_at_all(self, tmp_path):
         with pytest.raises(PackageError, match=r"expected a package, a folder with a manifest\.json, found none"):
             open_package(tmp_path)
-        with pytest.raises(PackageError, match="there is none"):
+        with pytest.raises(PackageError, match="found none"):
             open_package(tmp_path / "nowhere")
 
     @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"format_version":2,"a":' + b"[" * 10**5])
