@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 _LIMITS = (
     click.option("--max-dice-drop", type=float, metavar="DROP", help="Maximum mean Dice drop of any label; required."),
-    click.option("--max-case-drop", type=float, metavar="DROP", help="Maximum drop of one case [twice the mean drop]."),
+    click.option(
+        "--max-case-drop", type=float, metavar="DROP", help="Maximum drop of one case [twice --max-dice-drop]."
+    ),
     click.option(
         "--max-disagreement", type=float, metavar="DROP", help="Maximum mean of 1 - Dice(before, after) of any label."
     ),

@@ -61,7 +61,7 @@ class _Result:
     """Result of a job before it is written.
 
     Attributes:
-        job: the job.
+        job: inputs, outputs and options of the case.
         series: the DICOM series among the inputs, by the name of the sequence.
         study: the images.
         segmentation: result of the model, with the border of the job added.
