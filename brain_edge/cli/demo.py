@@ -13,12 +13,12 @@ from brain_edge.cli.options import threads_option
 
 @click.command("demo")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder."
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Output folder."
 )
 @threads_option
 @quiet_option
 def command(output: Path, threads: int | None, quiet: bool) -> None:
-    """Convert, quantise and run deepbet on the MNI152 head; one table and a picture at the end."""
+    """Convert, quantise and run deepbet on the MNI152 head, then print a table and write a picture."""
     with build_side("demo"):
         from brain_edge_conversion.demo.demo import run_demo
 

@@ -9,7 +9,14 @@ import click
 
 from brain_edge.cli.building import quiet_option, reporter
 from brain_edge.cli.failure import say
-from brain_edge.cli.options import json_option, print_json, runtime_from, stage_zero_option, threads_option
+from brain_edge.cli.options import (
+    json_option,
+    print_json,
+    require_effect,
+    runtime_from,
+    stage_zero_option,
+    threads_option,
+)
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,12 +28,12 @@ if TYPE_CHECKING:
 @click.command("evaluate")
 @click.argument("package")
 @click.argument("cohort")
-@click.option("--split", type=click.Choice(["calibration", "validation", "test"]), help="Only these cases [all].")
-@click.option("--baseline", metavar="PKG", help="Compare with this package: what did PACKAGE lose against it?")
+@click.option("--split", type=click.Choice(["calibration", "validation", "test"]), help="Split to evaluate [all].")
+@click.option("--baseline", metavar="PKG", help="Package to compare PACKAGE with.")
 @click.option(
-    "--lesion-wise", multiple=True, metavar="NAME=LABELS", help="Also lesion by lesion, as BraTS since 2023: WT=1+2+4."
+    "--lesion-wise", multiple=True, metavar="NAME=LABELS", help="Also score each lesion as BraTS since 2023: WT=1+2+4."
 )
-@click.option("--report", type=click.Path(path_type=Path), help="Also write the evaluation (.json).")
+@click.option("--report", type=click.Path(path_type=Path), help="Also write the evaluation to this .json file.")
 @stage_zero_option
 @threads_option
 @quiet_option
@@ -43,10 +50,10 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Dice, HD95 and volumes of PACKAGE on the cases of COHORT (a shipped name or a .toml file).
+    """Measure Dice, HD95 and volumes of PACKAGE on the cases of COHORT (a shipped name or a .toml file).
 
-    Nothing is downloaded. The result names subjects: it is for you, not for a package. With --baseline: the drop of
-    Dice and the agreement of both masks, under case numbers.
+    Nothing is downloaded. The result names subjects: keep it out of a package. With --baseline, the result is the Dice
+    drop and the agreement of both masks, by case number.
     """
     import msgspec
 
@@ -61,8 +68,8 @@ def command(
             raise UsageError(f"{report}: expected a report file that ends in .json")
         require_file_place(report)
     regions = _regions(lesion_wise)
-    if regions and baseline is not None:
-        raise UsageError("--lesion-wise judges one package; leave it out with --baseline")
+    if baseline is not None:
+        require_effect(["--lesion-wise"] if regions else [], "with --baseline")
     opened, part, told = open_package(package), Split(split) if split else None, reporter(quiet=quiet)
     evaluation: Evaluation | Comparison
     if baseline is None:
@@ -82,13 +89,13 @@ def command(
 
 
 def _regions(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """`WT=1+2+4` -> {"WT": (1, 2, 4)}."""
+    """Parse regions: `WT=1+2+4` gives {"WT": (1, 2, 4)}."""
     regions: dict[str, tuple[int, ...]] = {}
     for text in given:
         name, _, labels = text.partition("=")
         if not name or not all(label.isdecimal() for label in labels.split("+")):
             raise UsageError(f"expected a region and its labels, such as WT=1+2+4, got {text!r}")
         if name in regions:
-            raise UsageError(f"the region {name} is there twice")
+            raise UsageError(f"expected each --lesion-wise region once, got {name} twice; remove one")
         regions[name] = tuple(int(label) for label in labels.split("+"))
     return regions

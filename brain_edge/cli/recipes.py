@@ -12,7 +12,7 @@ from brain_edge.cli.options import json_option, print_json
 @click.command("recipes")
 @json_option
 def command(as_json: bool) -> None:
-    """The models that `convert` knows by name, and whether their weights are public."""
+    """List the models that `convert` knows by name, and whether their weights are public."""
     with build_side("recipes"):
         from brain_edge_conversion.recipes import load_recipe, recipe_names
 

@@ -1,4 +1,4 @@
-"""run for a model that makes images: files in, one image out, with a record of what happened."""
+"""Run a model that makes images: files in, one image out, with a record of the run."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
 
 SYNTHETIC: Final = "synthetic"
-"""Stands in the description of every image that a model has made, before the model's name."""
+"""First word in the description of every image that a model has made."""
 
 
 class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened to one image.
+    """Record of one image that was made.
 
     Attributes:
-        model, digest, weights_status, intended_use: of the package.
-        inputs: what the user named, per sequence.
+        model, digest, weights_status, intended_use: facts about the package.
+        inputs: file per sequence, as the user named it.
         image: file that was written.
-        channels: of it; the file is 4D where there are several.
-        synthetic: always true: no patient looks like this.
-        threads: of the inference.
-        elapsed_ms: of reading, making and writing.
-        peak_rss_bytes: of this process so far.
+        channels: number of channels of the image; the file is 4D with several.
+        synthetic: always true, because the image shows no patient.
+        threads: number of inference threads.
+        elapsed_ms: time to read, make and write the image.
+        peak_rss_bytes: peak memory of this process so far.
     """
 
     model: str
@@ -63,15 +63,15 @@ def generate(
     """Read, make and write one image on the grid of the input.
 
     Args:
-        segmenter: of the generator's package.
+        segmenter: the opened package of the generator.
         inputs: path per sequence.
-        image: `.nii` or `.nii.gz`; it appears whole or not at all.
-        tick: called after each pass of a network.
+        image: output, `.nii` or `.nii.gz`; written completely or not at all.
+        tick: function called after each pass of a network.
 
     Raises:
         InputError: an input is refused.
         OutputError: the image cannot be written.
-        UsageError: the model segments, or the output does not go with the input.
+        UsageError: the model makes masks, or the output conflicts with an input.
     """
     start = time.perf_counter()
     package = segmenter.package
@@ -101,21 +101,21 @@ def generate(
 
 
 def require_generator(
-    package: ModelPackage, option: str = "--image", remedy: str = "name the mask with -o, or take a generator"
+    package: ModelPackage, option: str = "--image", remedy: str = "name the mask with -o, or use a generator"
 ) -> None:
     """Refuse to make an image with a model that segments.
 
     Args:
-        package: that is to make it.
-        option: with which the image was asked for.
-        remedy: what to do instead.
+        package: package that is to make the image.
+        option: option that asks for the image.
+        remedy: next step for the user.
 
     Raises:
-        UsageError: it does.
+        UsageError: the model makes masks.
     """
     if not package.spec.makes_images:
         raise UsageError(
-            f"{package.folder}: {package.spec.name} makes masks, an image was asked for with {option}; {remedy}"
+            f"{package.folder}: {option} needs a model that makes images, and {package.spec.name} makes masks; {remedy}"
         )
 
 
@@ -123,12 +123,12 @@ def require_segmenter(package: ModelPackage) -> None:
     """Refuse to make a mask with a model that makes images.
 
     Raises:
-        UsageError: it does.
+        UsageError: the model makes images.
     """
     if package.spec.makes_images:
         raise UsageError(
-            f"{package.folder}: {package.spec.name} makes images, a mask was asked for with -o; name the image with "
-            "--image, or take a model that segments"
+            f"{package.folder}: -o needs a model that makes masks, and {package.spec.name} makes images; name the "
+            "image with --image, or use a model that segments"
         )
 
 
@@ -136,7 +136,7 @@ def _made(segmenter: Segmenter, study: Study, tick: Callable[[], None] | None) -
     try:
         return segmenter.synthesize(study, tick=tick)
     except InputError as error:
-        # a step knows voxels, not the file they came from
+        # a step knows its voxels, not their file
         raise InputError(f"{study.volumes[study.reference].name}: {error}") from error
 
 

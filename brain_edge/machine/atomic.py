@@ -1,8 +1,7 @@
-"""Files that exist whole or not at all: written beside their place, moved there when they are complete.
+"""Write files completely or not at all: under a hidden name first, renamed when complete.
 
-What is being written carries a hidden name that starts with `.partial-`, in the same folder, because only
-there is a move one step. A process that is killed outright can leave such a file; nothing takes it for a
-result.
+A partial file has a hidden name that starts with `.partial-`, in the folder of its target, because a rename
+is one step only there. A killed process can leave such a file, which no reader takes for a result.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _NO_PERMISSION: Final = "there is no permission to write in the folder {folder};
 _REASONS: Final[dict[int, str]] = {
     getattr(errno, "EDQUOT", errno.ENOSPC): "the disk quota is used up; free some space",
     errno.ENOSPC: "the disk is full; free some space or choose a folder on another disk",
-    errno.EFBIG: "it is larger than a file may be here (ulimit -f); raise the limit or choose another folder",
+    errno.EFBIG: "the file exceeds the size limit (ulimit -f); raise the limit or choose another folder",
     errno.EACCES: _NO_PERMISSION,
     errno.EPERM: _NO_PERMISSION,
     errno.EROFS: "the folder {folder} is on a read-only disk; choose another folder",
@@ -35,14 +34,14 @@ _REASONS: Final[dict[int, str]] = {
 
 @contextmanager
 def atomic_file(path: Path | str) -> Iterator[Path]:
-    """A temporary path to write one file to; moved to `path` when the block ends well, removed otherwise.
+    """Yield a temporary path for one file; rename it to `path` if the block succeeds, remove it otherwise.
 
-    The temporary name ends like `path`, so that writers which look at the suffix choose the same format. A
-    file that is there is replaced in one step; a symbolic link is followed.
+    The temporary name ends like `path`, so that a writer that looks at the suffix chooses the same format. An
+    existing file is replaced in one step; a symbolic link is followed.
 
     Raises:
-        UsageError: there is something at `path` that is no regular file.
-        OutputError: the folder is missing or not writable, the disk is full.
+        UsageError: `path` exists and is not a regular file.
+        OutputError: the folder is missing or not writable, or the disk is full.
     """
     target = Path(path).resolve()
     with in_words(path, target.parent):
@@ -53,26 +52,26 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
             yield partial
             flush(partial)
             partial.replace(target)
-        except BaseException:  # an interrupt too leaves nothing behind
+        except BaseException:  # after an interrupt, too, no file is left
             partial.unlink(missing_ok=True)
             raise
 
 
 def require_no_file(folder: Path | str) -> None:
-    """Refuse a file where a folder is to be, before minutes are spent on what goes there.
+    """Refuse a file in place of an output folder, before any computation.
 
     Raises:
-        UsageError: there is a file of that name.
+        UsageError: a file has that name.
     """
     if (target := Path(folder).resolve()).exists() and not target.is_dir():
         raise UsageError(f"{target}: expected a folder to write, got a file; choose another name")
 
 
 def require_file_place(path: Path | str) -> None:
-    """Make sure that a file can be written, before minutes are spent on what goes into it.
+    """Check that a file can be written, before any computation.
 
     Raises:
-        UsageError: there is something at `path` that is no regular file.
+        UsageError: `path` exists and is not a regular file.
         OutputError: its folder is missing, is a file, or cannot be written to.
     """
     target = Path(path).resolve()
@@ -81,10 +80,10 @@ def require_file_place(path: Path | str) -> None:
 
 
 def make_folder(path: Path, *, parents: bool = True) -> None:
-    """Make a folder where it is not there, with those above it if wanted, and make sure that it can be written to.
+    """Make a missing folder, by default with its parents, and check that it can be written to.
 
     Raises:
-        OutputError: it cannot be made, or not be written to.
+        OutputError: the folder cannot be made or cannot be written to.
     """
     with in_words(path, path.resolve().parent):
         path.mkdir(parents=parents, exist_ok=True)
@@ -92,7 +91,7 @@ def make_folder(path: Path, *, parents: bool = True) -> None:
 
 
 def require_writable_folder(path: Path | str) -> None:
-    """Make sure that a file can be created in a folder, before minutes are spent on what goes there.
+    """Check that a file can be created in a folder, before any computation.
 
     Raises:
         OutputError: the folder is missing, is a file, or cannot be written to.
@@ -107,13 +106,13 @@ def require_writable_folder(path: Path | str) -> None:
 
 
 def partial_name(target: Path) -> Path:
-    """The hidden name of what becomes `target`."""
+    """Return the hidden name of a file or folder that becomes `target`."""
     return target.with_name(f".partial-{secrets.token_hex(4)}-{target.name}")
 
 
 def flush(file: Path) -> None:
-    """Wait until the bytes are on the disk: a failing disk speaks up here, before the file gets its name."""
-    with file.open("r+b" if os.name == "nt" else "rb") as stream:  # Windows flushes only what is writable
+    """Wait until the bytes are on the disk, so that a failing disk is noticed before the file gets its name."""
+    with file.open("r+b" if os.name == "nt" else "rb") as stream:  # Windows flushes writable files only
         os.fsync(stream.fileno())
 
 
@@ -126,13 +125,13 @@ def _refuse_special(target: Path) -> None:
 
 @contextmanager
 def in_words(path: Path | str, folder: Path) -> Iterator[None]:
-    """Say what the system refused, and what to do about it."""
+    """Turn an error of the system into an OutputError with the reason and the remedy."""
     try:
         yield
     except OSError as error:
-        # the system's own words where the error is about another place
+        # the system's own message if the error is about another place
         place = error.filename
         is_elsewhere = isinstance(place, str | os.PathLike) and folder not in Path(place).absolute().parents
         known = None if is_elsewhere or error.errno is None else _REASONS.get(error.errno)
         reason = str(error) if known is None else known.format(folder=folder)
-        raise OutputError(f"{path}: could not be written: {reason} (nothing half-written is left)") from error
+        raise OutputError(f"{path}: could not be written: {reason} (no partial file is left)") from error

@@ -1,4 +1,4 @@
-"""The decoder of JSON that may be anybody's: whatever is wrong with it is one error."""
+"""Decoder of untrusted JSON, with one error for every fault."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def decode_json(content: bytes, kind: type[Kind]) -> Kind:
     """Decode JSON in UTF-8, with or without a byte order mark, as a type (`object` for any).
 
     Raises:
-        msgspec.DecodeError: it is damaged, nested too deeply, no UTF-8, or of another type.
+        msgspec.DecodeError: the JSON is damaged, nested too deeply, not UTF-8, or of another type.
     """
     try:
         return msgspec.json.decode(content.removeprefix(BOM_UTF8), type=kind)

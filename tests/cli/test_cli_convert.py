@@ -116,7 +116,7 @@ def test_quantisation_within_its_budget_or_exit_4_and_no_package(here):
     assert not (here / "int8").exists()
     done = succeed(*quantise, "0.2")
     assert done.out.splitlines()[-1] == f"int8: digest {open_package('int8').digest}"
-    assert "of the multiply-adds are INT8" in done.out
+    assert "of the multiply-accumulates run in INT8" in done.out
 
 
 def test_a_stage_zero_is_named_and_the_network_is_compared_on_what_it_leaves(here):
@@ -191,11 +191,11 @@ def test_code_runs_only_when_it_is_trusted():
         ([], "Missing argument 'SOURCE'"),
         (["deepbeet"], f"'deepbeet' is no recipe ({', '.join(recipe_names())})"),
         (["deepbet", "--members", "3"], "deepbet has 1 member(s), got --members 3"),
-        (["deepbet", "--members", "some"], "expected a number of members or `all`, got 'some'"),
+        (["deepbet", "--members", "some"], "expected --members as a number or `all`, got 'some'"),
         (["deepbet", "--flips"], "does not mirror its input; leave out --flips"),
         (["deepbet", "--spec", "spec.json"], "deepbet is a recipe and has its own: --spec would do nothing"),
         (["deepbet", "--weights", "weights.pt"], "name each weights file: "),
-        (["meshnet-tissue", "--weights", "a", "--weights", "b"], "two weights files for one graph: a, b"),
+        (["meshnet-tissue", "--weights", "a", "--weights", "b"], "expected one --weights file per graph, got a, b"),
         (
             ["meshnet-tissue", "--weights", "a", "--random-weights"],
             "there is --random-weights: --weights would do",
@@ -225,7 +225,7 @@ def test_a_package_that_is_there_is_not_overwritten(here):
     (here / "package").mkdir()
     (here / "package/thesis.txt").write_text("mine")
     said = refused(2, *convert("--weights", "weights.pt", "--trust"))
-    assert "this folder exists already" in said
+    assert "this folder already exists" in said
     assert (here / "package/thesis.txt").read_text() == "mine"
 
 
@@ -236,7 +236,7 @@ def test_a_package_that_is_there_is_not_overwritten(here):
         (["--max-dice-drop", "1"], "expected --max-dice-drop between 0 and 1"),
         (["--max-dice-drop", "0.01", "--min-int8-share", "2"], "expected --min-int8-share between 0 and 1, got 2"),
         (["--max-dice-drop", "0.01", "--threads", "0"], "0 is not in the range x>=1"),
-        (["--max-dice-drop", "0.01"], "tiny has no calibration cohort of its own: name one with --calibration COHORT"),
+        (["--max-dice-drop", "0.01"], "expected --calibration COHORT, got none, and tiny has no default cohort"),
         (["--max-dice-drop", "0.01", "--calibration", "nobody"], "there is no cohort 'nobody'"),
         (["--max-dice-drop", "0.01", "--preset", "fast"], "'fast' is not one of"),
     ],

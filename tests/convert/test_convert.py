@@ -398,7 +398,7 @@ def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path: Path):
 def test_a_package_that_is_there_is_not_replaced(package_folder: Path):
     before = open_package(package_folder).digest
     model = source(small_network)
-    with pytest.raises(UsageError, match="this folder exists already"):
+    with pytest.raises(UsageError, match="this folder already exists"):
         convert(model, random_weights(model), STUDY, package_folder, ConvertOptions())
     assert open_package(package_folder).digest == before
 

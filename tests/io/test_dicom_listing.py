@@ -589,7 +589,7 @@ def test_a_folder_of_slices_that_cannot_be_opened_is_not_passed_over(without_rig
         Series().write(place / "a")
         (place / "b").mkdir(mode=0o000)
         with without_rights():
-            assert "a folder in it could not be read: Permission denied" in refusal(lambda: list_series(place))
+            assert "a subfolder could not be read: Permission denied" in refusal(lambda: list_series(place))
         (place / "b").chmod(0o755)
 
 

@@ -50,7 +50,7 @@ def test_only_shards_of_one_division_go_together(tmp_path, one, other, is_free):
             with working(tmp_path, other):
                 pass
         else:
-            words = rf"works in this folder \(shard {one}\); wait for it, or say --wait"
+            words = rf"works in this folder \(shard {one}\); give --wait"
             with pytest.raises(OutputError, match=words), working(tmp_path, other):
                 pass
     assert left_in(tmp_path) == []

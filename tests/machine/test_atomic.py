@@ -151,7 +151,7 @@ def test_a_file_beyond_the_limit_of_the_user_leaves_nothing(tmp_path):
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with pytest.raises(OutputError, match=r"larger than a file may be here \(ulimit -f\)"):  # noqa: PT012
+    with pytest.raises(OutputError, match=r"the file exceeds the size limit \(ulimit -f\)"):  # noqa: PT012
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
         try:
             with atomic_file(tmp_path / "m.nii") as partial:
@@ -214,7 +214,7 @@ def test_a_folder_that_exists_is_kept_unless_overwriting_was_asked_for(tmp_path)
     (tmp_path / "package").mkdir()
     fill(tmp_path / "package", "old")
     with (
-        pytest.raises(UsageError, match=r"package: this folder exists already; remove it, choose another name"),
+        pytest.raises(UsageError, match=r"package: this folder already exists; remove it, choose another name"),
         atomic_folder(tmp_path / "package"),
     ):
         pytest.fail("nothing can be written there")

@@ -37,9 +37,9 @@ def test_a_byte_order_mark_is_no_part_of_the_text():
 def test_every_reader_refuses_it_in_its_own_words(tmp_path: Path, content: bytes):
     (tmp_path / "dataset_description.json").write_bytes(content)
     path = tmp_path / "dataset_description.json"
-    with pytest.raises(InputError, match="this is not JSON"):
+    with pytest.raises(InputError, match="expected JSON"):
         open_dataset(tmp_path)
-    with pytest.raises(UsageError, match="no description of derivatives"):
+    with pytest.raises(UsageError, match="expected a description of derivatives"):
         _read(path)
     with pytest.raises(InputError, match="expected what a test writes"):
         read_json(path, dict, "a test")

@@ -1,7 +1,6 @@
-"""Many heads: cases side by side, finished ones kept, a failing one told without stopping the others.
+"""Run many heads side by side; finished cases are kept, and a failed case does not stop the others.
 
-`plan_batch` finds the cases, `run_batch` runs them; what a batch leaves in its folder is described in
-`docs/how-to/batches.md`.
+`plan_batch` finds the cases and `run_batch` runs them; `docs/how-to/batches.md` describes the files of a batch.
 """
 
 from brain_edge.jobs.batch.case import CaseOutcome as CaseOutcome
