@@ -221,7 +221,7 @@ def test_an_empty_mask_is_always_a_failure(tmp_path, here, spec):
         (["head.nii.gz", "-o", "m.nii", "--threads", "0"], "0 is not in the range x>=1"),
         (["head.nii.gz", "-o", "m.nii", "--threads", "two"], "'two' is not a valid integer"),
         (["head.nii.gz", "-o", "m.nii", "--border", "nan"], "expected a border in mm, got nan"),
-        (["head.nii.gz", "-o", "m.nii", "--border", "-1000"], "a border of -1000 mm leaves nothing of this mask"),
+        (["head.nii.gz", "-o", "m.nii", "--border", "-1000"], "a border of -1000 mm removes the whole mask"),
         (["head.nii.gz"], "name the mask with -o OUT, or the image that a generator makes with --image OUT"),
         (["-o", "m.nii"], "name at least one input image"),
         (["head.nii.gz", "head.nii.gz", "-o", "m.nii"], "2 images, but m.nii is one file; name a folder"),
