@@ -302,7 +302,7 @@ def test_what_is_free_after_a_study_goes_back_to_the_system(tmp_path):
 
 
 def test_missing_graphs_are_refused():
-    with pytest.raises(InputError, match="the model tiny-cascade needs the graphs second, which were not given"):
+    with pytest.raises(InputError, match="a session for each graph of the model tiny-cascade, missing: second"):
         Segmenter(CASCADE, {"first": tilted})
 
 

@@ -133,8 +133,8 @@ class TestRefusals:
         elsewhere = make_affine() + 500 * np.eye(4, k=3)
         knee = Volume(make_head(dtype=np.float32), Geometry(SHAPE, elsewhere), "knee.nii")
         sentence = (
-            r"knee\.nii covers 0% of the field of view of head, expected at least 50%: "
-            "the images do not lie over each other; register them first"
+            r"knee\.nii covers 0% of the field of view of head, expected at least 50%; "
+            "register the images first"
         )
         with pytest.raises(InputError, match=sentence):
             assemble(Study.of(T1=make_volume(), T2=knee), TWO)
