@@ -76,8 +76,8 @@ def window_weights(shape: Shape, blending: Blending) -> FloatArray:
     """Return the weight of each voxel (I, J, K) of a window: 1 at the centre, above 0 everywhere.
 
     The weights are a Gaussian with a standard deviation of an eighth of the side, as in nnU-Net. Its far corners are
-    raised to the smallest weight that float32 sums still resolve. With such a floor, the point of weight 1 on an even
-    side lies between two voxels.
+    raised to the smallest weight that float32 sums still resolve. With `GAUSSIAN_FLOOR`, the point of weight 1 on an
+    even side lies between two voxels.
     """
     if blending in (Blending.CONSTANT, Blending.LAST):
         return np.ones(shape, dtype=np.float32)

@@ -181,7 +181,7 @@ def test_strict_writes_nothing_where_anything_is_implausible(package, here):
 def test_a_mask_taken_for_a_head_is_told_and_strict_refuses_it(package):
     """What `run` has just written, given to it as an image."""
     succeed("run", package, "head.nii.gz", "-o", "mask.nii.gz")
-    words = "T1 looks like a label map or a mask, no image"
+    words = "T1 looks like a label map or mask, not an image"
     assert words in brain_edge("run", package, "mask.nii.gz", "-o", "again.nii.gz").err
     assert words in refused(1, "run", package, "mask.nii.gz", "-o", "strict.nii.gz", "--strict")
     assert not Path("strict.nii.gz").exists()

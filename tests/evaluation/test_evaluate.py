@@ -178,7 +178,7 @@ def test_the_one_head_of_a_demonstration_runs_once_and_is_marked(tmp_path: Path)
 
 class _Blind(Identity):
     def __call__(self, batch: np.ndarray) -> np.ndarray:  # noqa: ARG002 - the signature of a session
-        raise ImplausibleError("stage 'crop' has found nothing to crop to: no brain was seen in this image")
+        raise ImplausibleError("stage 'crop' found nothing to crop to: no brain was found in this image")
 
 
 def test_a_model_that_sees_no_brain_scores_zero_instead_of_ending_the_run(tmp_path: Path):
@@ -188,7 +188,7 @@ def test_a_model_that_sees_no_brain_scores_zero_instead_of_ending_the_run(tmp_pa
     assert evaluation.summaries[0].mean_dice == 0.0
     (flag,) = evaluation.cases[0].flags
     assert flag.kind is FlagKind.EMPTY
-    assert "no brain was seen" in flag.message
+    assert "no brain was found" in flag.message
 
 
 def test_flags_of_the_plausibility_check_reach_the_report(tmp_path: Path):

@@ -396,7 +396,7 @@ class TestLocalisation:
             for each in LOCALISATION.stages
         )
         segmenter = Segmenter(replace(LOCALISATION, stages=strict), dict.fromkeys(REGION_NETWORKS, level(1e6)))
-        with pytest.raises(ImplausibleError, match="stage 'coarse' has found nothing to crop to in this image"):
+        with pytest.raises(ImplausibleError, match="stage 'coarse' found nothing to crop to in this image"):
             segmenter(study())
 
 
