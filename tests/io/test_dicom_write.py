@@ -495,7 +495,7 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path, algorithm: Algorithm)
     with pytest.raises(GeometryError, match="expected the mask on the grid of the series, got another grid"):
         write_seg(other, volume, algorithm, target)
     labels = np.full(SHAPE, 3, dtype=np.uint8)
-    with pytest.raises(InputError, match=r"holds the labels \[3\], which three-regions does not have"):
+    with pytest.raises(InputError, match=r"expected the labels of three-regions in the mask, got also \[3\]"):
         write_seg(Segmentation(Mask(labels, volume.geometry)), volume, algorithm, target)
     mask = segment(volume).mask
     fractional = SegOptions(encoding=SegEncoding.FRACTIONAL)

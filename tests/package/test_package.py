@@ -489,7 +489,7 @@ class TestFindings:
     def test_out_of_their_range_are_neither_read_nor_sealed(self, folder, field, value):
         manifest = tiny_manifest(evidence={**spelt(EVIDENCE), field: value})
         with pytest.raises(
-            PackageError, match=rf"expected evidence in the manifest.*\$\.{field}.*make the package again"
+            PackageError, match=rf"expected evidence in the format of this version.*\$\.{field}.*make the package again"
         ):
             evidence_in(manifest)
         with pytest.raises(PackageError, match=rf"\$\.{field}"):
@@ -497,7 +497,7 @@ class TestFindings:
 
     def test_of_another_version_are_refused_where_they_are_looked_at(self):
         manifest = tiny_manifest(evidence={**spelt(EVIDENCE), "mood": "good"})
-        with pytest.raises(PackageError, match=r"expected evidence in the manifest that this version reads.*mood"):
+        with pytest.raises(PackageError, match=r"expected evidence in the format of this version.*mood"):
             evidence_in(manifest)
 
 
