@@ -370,7 +370,7 @@ class TestMalice:
         other = replace(SPEC, stages=(replace(STAGE, before=before),))
         seal(folder, replace(original.manifest, spec=other))
         segmenter = Segmenter.open(open_package(folder))
-        sentence = "the graph carries another model specification than the manifest; the parts of this package do not"
+        sentence = "expected a graph with the model specification of the manifest, got another specification"
         with pytest.raises(PackageError, match=sentence):
             segmenter(make_volume(PHANTOM))
 
