@@ -90,11 +90,11 @@ def contrast_of_file(path: Path) -> Finding:
     said = [finding for finding in heard if finding is not None and finding.contrast is not None]
     if not said:
         return Finding(None, ("neither its name nor a sidecar says which contrast this is",))
-    return _agreed(said, "they contradict each other")
+    return _agreed(said, "file name and sidecar contradict each other")
 
 
 def _agreed(heard: Iterable[Finding], contradiction: str) -> Finding:
-    """Combine findings that agree: T1C wins over T1w, and a finding that identifies another image wins over OTHER."""
+    """Combine the findings if they agree; T1C wins over T1w, and OTHER over PDw and T2starw."""
     evidence = tuple(sentence for finding in heard for sentence in finding.evidence)
     kinds = {finding.contrast for finding in heard}
     for less, more in (

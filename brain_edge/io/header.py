@@ -120,7 +120,7 @@ def _parse_nifti(kind: Any, block: bytes) -> ImageHeader:
     shape = _volume_shape([int(side) for side in fields["dim"][1 : 1 + count]])
     dtype = _nifti_dtype(fields)
     slope, inter = float(fields["scl_slope"]), float(fields["scl_inter"])
-    if slope == 0 or math.isnan(slope):  # the standard's and nibabel's way to say: none
+    if slope == 0 or math.isnan(slope):  # no scaling, as the standard and nibabel write it
         slope, inter = 1.0, 0.0
     if not (math.isfinite(slope) and math.isfinite(inter)):
         raise _damaged(f"scl_slope is {slope}, scl_inter is {inter}")

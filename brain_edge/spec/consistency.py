@@ -107,7 +107,7 @@ def _require_statistics(step: Step, outcome: KnownFrame, known: _Known) -> None:
         if known.fitted[name] != outcome.channels:
             raise MisfitError(
                 f"uses the statistic {name!r} of {known.fitted[name]} channels on {outcome.channels}; "
-                "put the step before those that add channels"
+                "put the step before the steps that add channels"
             )
     known.fitted.update(dict.fromkeys(step.statistics_fitted(), outcome.channels))
 

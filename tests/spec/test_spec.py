@@ -361,7 +361,7 @@ MISFITS = {
     ),
     "mean of labels": (
         lambda: with_steps(spec=PARALLEL, after=(RESTORE, AverageStages(stages=("box",)), Argmax())),
-        "stage 'brain' averages labels with those of stage 'box': vote instead",
+        "stage 'brain' averages its labels with the labels of stage 'box'; use a vote instead",
     ),
     "two label maps": (
         lambda: with_steps(spec=PARALLEL, after=(Argmax(), RESTORE, JoinStages(stages=("box",)))),

@@ -65,7 +65,7 @@ class TestAverage:
         step = AverageStages(stages=("a",))
         with pytest.raises(MisfitError, match="averages 2 channels with the 3 of stage 'a'"):
             step.outcome(KnownFrame(2, findings={"a": KnownFrame(3)}))
-        with pytest.raises(MisfitError, match="averages labels with those of stage 'a': vote instead"):
+        with pytest.raises(MisfitError, match="averages its labels with the labels of stage 'a'; use a vote instead"):
             step.outcome(KnownFrame(1, findings={"a": KnownFrame(1, frozenset({0, 1}))}))
 
 

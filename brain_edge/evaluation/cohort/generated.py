@@ -149,7 +149,7 @@ def _slices(maps: Sequence[Path], generator: Generator) -> Iterator[Slices]:
         try:
             yield generator.slices(tissues)
         except InputError as error:
-            # what looks at voxels does not know their file
+            # errors about voxels do not name their file
             raise InputError(f"{path}: {error}") from error
 
 

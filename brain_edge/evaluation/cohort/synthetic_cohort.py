@@ -147,7 +147,7 @@ def _made(labels: Path, seed: int, plan: SyntheticPlan) -> tuple[Volume, Mask]:
             return plan.generator.head(tissues, merge=plan.merge)
         return synthesize(tissues, Synthesis(seed, plan.shell_mm, plan.merge))
     except InputError as error:
-        # what is made of voxels does not know their file
+        # errors about voxels do not name their file
         raise InputError(f"{labels}: {error}") from error
 
 

@@ -69,7 +69,7 @@ def _sections(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterator[
     if report.evidence.change is Change.QUANTIZED:
         yield "<h2>Layers in floating point</h2>"
         yield _floats(report.evidence)
-    yield "<h2>Where it comes from</h2>"
+    yield "<h2>Provenance</h2>"
     yield _provenance(report)
 
 
@@ -175,7 +175,7 @@ def _isas(evidence: Evidence) -> str:
     return _table(
         (
             *("instructions", "verified", "met", "worst mean drop", "worst mean disagreement", "INT8", "kernels"),
-            *("what ran how", "in float there", "remark"),
+            *("nodes by instructions", "layers in float", "remark"),
         ),
         (
             (
@@ -193,7 +193,7 @@ def _isas(evidence: Evidence) -> str:
 def _trials(evidence: Evidence) -> str:
     return _table(
         (
-            *("trial", "what", "layers reverted", "INT8", "operations (G)"),
+            *("trial", "changes", "layers reverted", "INT8", "operations (G)"),
             *("worst mean drop", "worst case", "share of its limit", "met"),
         ),
         (

@@ -1,7 +1,7 @@
 """SNOMED CT codes of labels, from which a workstation knows that segment 1 is a brain.
 
 The table is `codes.toml`. A label without a code in its package and without a name in this table is refused, because a
-segment of unknown meaning is no result.
+segment of unknown meaning is not a result.
 """
 
 from __future__ import annotations

@@ -88,13 +88,13 @@ class Container:
     def is_dicom(self, part: DicomPart) -> bool:
         """Return True if a part begins like a DICOM file (PS3.10 section 7.1), with or without preamble."""
         if self._archive is None:
-            # a link that leads nowhere: reading it will say so
+            # a broken link, which reading reports
             return _is_dicom(path) if (path := self._path(part)).exists() else part.looks_like_dicom
         try:
             with self._archive.open(part.name) as stream:
                 return _begins_as_dicom(stream.read(_HEAD_BYTES))
         except BROKEN_ZIP:
-            return part.looks_like_dicom  # damaged or encrypted: reading it will say so
+            return part.looks_like_dicom  # damaged or encrypted, which reading reports
 
     def _path(self, part: DicomPart) -> Path:
         return self.root / part.name if part.name else self.root

@@ -125,7 +125,7 @@ def _read(stream: BinaryIO, part: DicomPart, root: str) -> Instance | None:
         return _instance(dataset, part, root)
     except InputError:
         raise
-    except Exception as error:  # noqa: BLE001 - pydicom raises whatever a damaged header trips, and quotes values
+    except Exception as error:  # noqa: BLE001 - on a damaged header pydicom raises any exception, and quotes values
         raise InputError(
             f"{root}: {part.place} has a damaged or truncated DICOM header ({type(error).__name__}); "
             "copy or export it again"

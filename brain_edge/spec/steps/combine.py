@@ -83,7 +83,7 @@ class AverageStages(CombineStep, frozen=True):
         for name in self.stages:
             found = before.findings[name]
             if found.labels is not None or before.labels is not None:
-                raise MisfitError(f"averages labels with those of stage {name!r}: vote instead")
+                raise MisfitError(f"averages its labels with the labels of stage {name!r}; use a vote instead")
             if found.channels != before.channels:
                 raise MisfitError(f"averages {before.channels} channels with the {found.channels} of stage {name!r}")
         return before
