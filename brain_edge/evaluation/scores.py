@@ -104,8 +104,8 @@ class ScoreSummary:
 def hd95_mm(a: BoolArray, b: BoolArray, spacing_mm: Vector) -> float | None:
     """Return the 95 % Hausdorff distance of two masks (I, J, K) in mm; None if one of them is empty.
 
-    It is the larger of two directed 95th percentiles of the distance from a surface voxel of one mask to the closest
-    surface voxel of the other, between centres on orthogonal axes, as MONAI defines it. A surface voxel has at least
+    It is the larger of two directed 95th percentiles, as MONAI defines it. The distance is that from a surface voxel of
+    one mask to the closest surface voxel of the other, between centres on orthogonal axes. A surface voxel has at least
     one of its six neighbours outside the mask, or outside the volume.
 
     Raises:

@@ -116,7 +116,7 @@ def test_votes_are_single_label_maps(step):
     assert step.outcome(KnownFrame(1, labels.labels, {"a": found})).labels == {0, 1, 2}
     with pytest.raises(MisfitError, match="where there are no labels"):
         step.outcome(KnownFrame(1, findings={"a": found}))
-    with pytest.raises(MisfitError, match="expected one label map from stage 'a', got 2"):
+    with pytest.raises(MisfitError, match="expects one label map from stage 'a', got 2"):
         step.outcome(KnownFrame(1, labels.labels, {"a": KnownFrame(2, frozenset({0, 1}))}))
 
 

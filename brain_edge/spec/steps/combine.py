@@ -175,6 +175,6 @@ def _labels_of_all(step: Step, stages: Sequence[str], before: KnownFrame) -> Kno
     for name in stages:
         found = before.findings[name]
         if found.channels != 1:
-            raise MisfitError(f"expected one label map from stage {name!r}, got {found.channels}")
+            raise MisfitError(f"expects one label map from stage {name!r}, got {found.channels}")
         labels |= known_labels(found, step)
     return before.with_labels(labels)
