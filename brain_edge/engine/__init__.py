@@ -1,1 +1,1 @@
-"""From a study to a mask through a specification, whatever computes the networks: plan, windows, slices, memory."""
+"""Segmentation of a study by a specification, independent of what computes the networks: plan, windows, memory."""

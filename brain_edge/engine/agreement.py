@@ -1,4 +1,4 @@
-"""What each member of an ensemble, or each mirroring, would have said alone: how sure the networks are of an image."""
+"""Agreement of each ensemble member, or each mirroring, with their mean: the certainty of the networks on an image."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class MemberLabels:
-    """The labels of every pass of a network and of all together, on the network's own grid, a byte per voxel.
+    """Labels of every pass of a network and of their mean, on the network's own grid, one byte per voxel.
 
     Attributes:
-        sides: of the network's grid.
+        sides: sides of the network's grid in voxels.
         passes: labels (I, J, K) of each pass so far.
-        together: those of the mean of all passes.
+        together: labels (I, J, K) of the mean of all passes.
     """
 
     sides: tuple[int, ...]
@@ -32,10 +32,10 @@ class MemberLabels:
     together: LabelArray | None = None
 
     def watcher(self, decide: Callable[[FloatArray], LabelArray]) -> See:
-        """What `brain_edge.engine.inference.predict` shows each block to.
+        """Return the function to which `brain_edge.engine.inference.predict` passes each block.
 
         Args:
-            decide: labels (1, i, j, k) of probabilities (D, i, j, k).
+            decide: function from probabilities (D, i, j, k) to labels (1, i, j, k).
         """
 
         def see(number: int, place: Place, probabilities: FloatArray) -> None:
@@ -46,13 +46,13 @@ class MemberLabels:
         return see
 
     def agreement(self, names: Mapping[int, str]) -> dict[str, float]:
-        """The least Dice of a pass with all together, by the name of the label; empty where nothing was decided.
+        """Return the lowest Dice of a pass with the mean, by label name; empty if no labels were recorded.
 
-        1 for a label that neither has. It costs a comparison per pass on the grid of the network: no pass is mapped
-        back or cleaned up.
+        A label that neither contains has Dice 1. The cost is one comparison per pass on the network's grid: no pass is
+        resampled back or cleaned up.
 
         Args:
-            names: of the labels without background.
+            names: names of the labels without background, by value.
         """
         if self.together is None:
             return {}

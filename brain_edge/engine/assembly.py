@@ -1,4 +1,4 @@
-"""From the images of a patient to the channels of a model, all on one grid."""
+"""Assembly of a patient's images into the channels of a model, all on one grid."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from brain_edge.spec import ModelSpec
 
 MINIMUM_OVERLAP: Final = 0.5
-"""Least share of the reference image that another sequence must cover: less is another part of the body."""
+"""Smallest share of the reference image that another sequence must cover; less shows another part of the body."""
 
 
 def assemble(study: Study | Volume, spec: ModelSpec) -> Frame:
-    """The channels (C, I, J, K) that a model expects, in its order, on the grid of the reference sequence.
+    """Return the channels (C, I, J, K) that a model expects, in its order, on the grid of the reference sequence.
 
-    A sequence on another grid of the same frame of reference is resampled linearly through its affine. One that may
-    be missing and is gets no channel before `Frame.complete`.
+    A sequence on another grid of the same frame of reference is resampled linearly through its affine. An optional
+    sequence that is missing gets its channel in `Frame.complete`.
 
     Raises:
-        InputError: a sequence is missing or is not one of the model's, or covers too little of the reference.
+        InputError: a sequence is missing, is not one of the model's, or covers too little of the reference.
     """
     names = [sequence.name for sequence in spec.inputs]
     if isinstance(study, Volume):
@@ -39,16 +39,16 @@ def assemble(study: Study | Volume, spec: ModelSpec) -> Frame:
     reference = study.volumes[study.reference]
     channels = [_on_grid(study.volumes[name], reference) for name in names if name in study.volumes]
     absent = tuple(position for position, name in enumerate(names) if name not in study.volumes)
-    # one channel is the usual case and needs no copy of the volume
+    # the usual case is one channel, which needs no copy of the volume
     voxels = channels[0][np.newaxis] if len(channels) == 1 else np.stack(channels)
     return Frame(voxels, reference.geometry, absent=absent)
 
 
 def resample_onto(volume: Volume, geometry: Geometry) -> FloatArray:
-    """The intensities of `volume` at the voxel centres of `geometry` (I, J, K), linear, 0 outside.
+    """Interpolate `volume` linearly at the voxel centres of `geometry` (I, J, K); 0 outside its field of view.
 
-    Inside is up to the edges of the outermost voxels, as in ITK: between their centres and their edges the
-    nearest value holds.
+    The field of view ends at the edges of the outermost voxels, as in ITK. Between their centres and their edges the
+    value is that of the nearest voxel.
     """
     return np.asarray(sampled(volume.voxels, volume.geometry, geometry, order=1), dtype=np.float32)
 
@@ -71,7 +71,7 @@ def _on_grid(volume: Volume, reference: Volume) -> FloatArray:
     if share < MINIMUM_OVERLAP:
         raise InputError(
             f"{volume.name} covers {share:.0%} of the field of view of {reference.name}, "
-            f"expected at least {MINIMUM_OVERLAP:.0%}: the images do not lie over each other; register them first "
-            "(docs/how-to/register-sequences.md)"
+            f"expected at least {MINIMUM_OVERLAP:.0%}; "
+            "register the images first (docs/how-to/register-sequences.md)"
         )
     return resample_onto(volume, reference.geometry)

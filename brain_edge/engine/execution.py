@@ -1,7 +1,7 @@
-"""How a stage is executed: the same result as its steps one after the other, in less memory.
+"""Execution of a stage: the result of its steps one after the other, in less memory.
 
-The plan is made from what the steps say of themselves, before an image is read: one that says nothing is applied to the
-whole volume, in its order. See `docs/concepts/execution.md`.
+The plan is made before an image is read, from the facts that each step declares. A step that declares none is applied
+to the whole volume, in its order. See `docs/concepts/execution.md`.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from brain_edge.spec.steps.frame import Array
 
 SLAB_BYTES: Final = 2**26
-"""Restored probabilities that are in memory at a time; a single plane where that is more."""
+"""Bytes of restored probabilities in memory at a time; at least one plane."""
 
 
 class Decision(StrEnum):
-    """When probabilities become labels."""
+    """Point at which probabilities become labels."""
 
     AT_THE_END = "at the end"
-    """The steps after the network are applied to the whole volume, one after the other."""
+    """After the network: its steps are applied to the whole volume, one after the other."""
     IN_BLOCKS = "in blocks"
-    """Each finished block of probabilities is decided at once; only labels exist for the whole volume."""
+    """At each finished block of probabilities; only labels are stored for the whole volume."""
     ON_THE_WAY_BACK = "on the way back"
-    """Probabilities of the network's grid are kept, restored slab by slab, and each slab is decided at once."""
+    """At each restored slab; the probabilities are kept on the network's grid and restored slab by slab."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class StagePlan:
     """The steps of a stage, sorted by how they are executed.
 
     Attributes:
-        whole: steps before the network that are applied to the whole volume, in their order.
-        in_windows: steps after these that are applied to each window as it is cut.
-        decision: when probabilities become labels.
-        decide: the step that makes them, unless `AT_THE_END`.
-        restore: the step before it, where `ON_THE_WAY_BACK`.
-        after: the steps that remain, in their order.
+        whole: steps before the network that are applied to the whole volume, in order.
+        in_windows: later steps before the network that are applied to each window as it is cut.
+        decision: point at which probabilities become labels.
+        decide: step that makes the labels; None for `AT_THE_END`.
+        restore: step before `decide` for `ON_THE_WAY_BACK`; else None.
+        after: remaining steps, in order.
     """
 
     whole: tuple[BeforeStep, ...]
@@ -63,14 +63,14 @@ class StagePlan:
     after: tuple[AfterStep, ...]
 
     def all_at_once(self, frame: Frame) -> tuple[StagePlan, Frame]:
-        """The plan with nothing left to the windows, and the frame to which that has been applied, complete."""
+        """Return the plan without steps in windows, and the complete frame to which those steps have been applied."""
         for step in self.in_windows:
             frame = step.apply(frame)
         return replace(self, whole=(*self.whole, *self.in_windows), in_windows=()), frame.complete()
 
 
 def plan_stage(stage: Stage, *, keep_probabilities: bool = False) -> StagePlan:
-    """The plan of a stage; where the caller wants the probabilities themselves they are kept whole."""
+    """Make the plan of a stage; with `keep_probabilities`, the probabilities of the whole volume are kept."""
     lazy = _pointwise_from(stage.before) if stage.network.execution.is_streamed else len(stage.before)
     whole, in_windows = stage.before[:lazy], stage.before[lazy:]
     first, *others = stage.after or (None,)
@@ -84,7 +84,7 @@ def plan_stage(stage: Stage, *, keep_probabilities: bool = False) -> StagePlan:
 
 
 def source_of(plan: StagePlan, frame: Frame) -> Source:
-    """What the network's windows are cut from, given the frame after the steps on the whole volume."""
+    """Return the source of the network's windows, given the frame after the steps on the whole volume."""
     finishers = [step.fitted(frame) for step in plan.in_windows]
 
     def finish(cut: Array) -> Array:
@@ -103,15 +103,15 @@ def execute(
     tick: Callable[[], None] | None = None,
     members: MemberLabels | None = None,
 ) -> Frame:
-    """Network and decision of a stage: the frame to which the steps `plan.after` are still to be applied.
+    """Run the network and the decision of a stage; the steps `plan.after` remain to be applied to the returned frame.
 
     Args:
-        plan: of this stage.
-        stage: whose network it is.
-        sessions: by graph.
-        frame: after the steps `plan.whole`.
-        tick: called after each pass of the network.
-        members: is given the labels of each pass and of all together, where there are several and the plan decides.
+        plan: plan of this stage.
+        stage: stage that owns the network.
+        sessions: session of each graph, by graph name.
+        frame: frame after the steps `plan.whole`.
+        tick: function called after each pass of the network.
+        members: receiver of the labels of each pass and of their mean, if passes are several and the plan decides.
     """
     source, decide = source_of(plan, frame), plan.decide
     if decide is None:
@@ -142,15 +142,15 @@ def execute(
 
 
 def can_be_restored_in_slabs(frame: Frame) -> bool:
-    """Whether every move of the trail is one that can be undone for a slab."""
+    """Return True if every move of the trail can be undone for a slab."""
     return all(move.in_slabs for move in frame.trail)
 
 
 def restored_slabs(frame: Frame, interpolation: Interpolation) -> Iterator[tuple[slice, Array]]:
-    """`frame.undone(interpolation)` in slabs along the first native axis: planes, (C, planes, J, K).
+    """Yield `frame.undone(interpolation)` in slabs along the first native axis: the planes, and (C, planes, J, K).
 
-    Equal to the whole to float32 rounding (the planes are interpolated along that axis first).
-    `brain_edge.spec.steps.moves` knows what a slab needs.
+    The slabs equal the whole to float32 rounding (the planes are interpolated along that axis first).
+    `brain_edge.spec.steps.moves` determines the input of a slab.
     """
     native = frame.trail[0].before if frame.trail else frame.geometry
     rest = Rest(frame.voxels, frame.trail, interpolation)
@@ -166,9 +166,9 @@ def _decides_any_block(step: Step) -> bool:
 
 
 def _pointwise_from(before: Sequence[BeforeStep]) -> int:
-    """From which step on all steps can be applied window by window.
+    """Return the index of the first step from which all steps can be applied window by window.
 
-    One that is fitted looks at the volume that reaches it, so it can only be the first of them.
+    A fitted step reads the whole volume before it, so only the first of these steps may be fitted.
     """
     for position in reversed(range(len(before))):
         if before[position].scope is Scope.VOLUME:

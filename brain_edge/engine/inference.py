@@ -1,4 +1,4 @@
-"""Run the networks of a stage: whole or in windows, mirrored or not, one member or an ensemble."""
+"""Inference of the networks of a stage: whole or in windows, mirrored or not, one member or an ensemble."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from brain_edge.spec.tiling import Place
 
     See: TypeAlias = Callable[[int, Place, FloatArray], None]
-    """Told the number of a pass, a place (I, J, K), and the probabilities (D, i, j, k) there."""
+    """Function that receives the number of a pass, a place (I, J, K), and the probabilities (D, i, j, k) there."""
 
 BLOCK_BYTES: Final = 2**24
-"""Probabilities that are worked on at a time; small against the caches of a server, large against Python's overhead."""
+"""Bytes of probabilities processed at a time: small against a server's caches, large against Python's overhead."""
 
 
 def predict(
@@ -43,13 +43,13 @@ def predict(
     tick: Callable[[], None] | None = None,
     see: See | None = None,
 ) -> FloatArray:
-    """Mean probabilities (D, I, J, K) of all members, by their weights, and mirrorings on the voxels (C, I, J, K).
+    """Return the weighted mean probabilities (D, I, J, K) of all members and mirrorings on the voxels (C, I, J, K).
 
-    Members run one after the other, so that only one needs to be in memory; `tick` is called after each pass. Where
-    there are several, `see` is shown each block of each pass: the number of the pass, the place, the probabilities.
+    Members run one after the other, so that only one needs to be in memory. `tick` is called after each pass. If there
+    are several passes, `see` receives each block of each pass: the number of the pass, the place, the probabilities.
 
     Raises:
-        BrainEdgeError: a network gives another shape than its specification says, or NaN.
+        BrainEdgeError: a network returns another shape than its specification says, or NaN.
     """
     source = voxels if isinstance(voxels, Source) else Source(voxels)
     if network.passes == 1 and network.execution.sees_volume:
@@ -57,7 +57,7 @@ def predict(
     total = np.empty((network.channels_out, *source.sides), dtype=np.float32)
     members = itertools.product(zip(network.graphs, member_shares(network), strict=True), network.flips)
     for number, ((graph, share), flip) in enumerate(members):
-        # the sum keeps one array however many passes there are, and each pass hands over block by block
+        # the sum keeps one array for any number of passes; each pass arrives block by block
         mirrored = np.flip(total, tuple(axis + 1 for axis in flip)) if flip else total
         for place, block in probability_blocks(network, sessions[graph], source.mirrored(flip)):
             here = mirrored[(slice(None), *place)]
@@ -71,7 +71,7 @@ def predict(
 
 
 def member_shares(network: Network) -> list[np.float32]:
-    """How much the output of each graph counts, 1 on average; exactly 1 where all count the same."""
+    """Return the weight of each graph's output in the mean, 1 on average; exactly 1 if all weights are equal."""
     if network.member_weights is UNSET:
         return [np.float32(1)] * len(network.graphs)
     weights = np.array(network.member_weights)
@@ -85,10 +85,10 @@ def predicted_blocks(
     tick: Callable[[], None] | None = None,
     see: See | None = None,
 ) -> Iterator[tuple[Place, FloatArray]]:
-    """What `predict` returns, block by block: places (I, J, K) that cover the volume once, and (D, i, j, k) there.
+    """Yield the result of `predict` in blocks: places (I, J, K) that cover the volume once, and (D, i, j, k) there.
 
-    A block is valid until the next. Where a network makes one pass, the probabilities of the whole volume never
-    exist; where several are averaged, they are in memory and the blocks are views.
+    A block is valid until the next. With a single pass, the probabilities of the whole volume never exist. With
+    several passes they are in memory, and the blocks are views.
     """
     if network.passes > 1:
         yield from _slabs(predict(network, sessions, source, tick, see))
@@ -101,7 +101,7 @@ def predicted_blocks(
 
 
 def probability_blocks(network: Network, session: Session, source: Source) -> Iterator[tuple[Place, FloatArray]]:
-    """One pass of one member over what it sees, block by block."""
+    """Yield the probabilities of one pass of one member, block by block."""
     execution = network.execution
     match execution:
         case WholeVolume():
@@ -117,7 +117,7 @@ def probability_blocks(network: Network, session: Session, source: Source) -> It
 
 
 def activated(output: FloatArray, activation: Activation) -> FloatArray:
-    """Probabilities from the output (D, I, J, K) of a graph."""
+    """Return the probabilities of a graph's output (D, I, J, K)."""
     if activation is Activation.NONE:
         return output
     from scipy.special import expit, softmax
@@ -128,7 +128,7 @@ def activated(output: FloatArray, activation: Activation) -> FloatArray:
 def _whole_pass(
     network: Network, sessions: Mapping[str, Session], source: Source, tick: Callable[[], None] | None
 ) -> FloatArray:
-    """A single pass over the whole volume: the very array of the session, where nothing has to be done to it."""
+    """Run a single pass over the whole volume; without further processing, the result is the session's own array."""
     (graph,), (flip,) = network.graphs, network.flips
     mirrored = source.mirrored(flip)
     output = activated(
@@ -140,7 +140,7 @@ def _whole_pass(
 
 
 def _slabs(volume: FloatArray) -> Iterator[tuple[Place, FloatArray]]:
-    """A volume (D, I, J, K) in slabs along I."""
+    """Yield a volume (D, I, J, K) in slabs along I."""
     side = volume.shape[1]
     planes = max(1, BLOCK_BYTES // max(1, volume.nbytes // side))
     for first in range(0, side, planes):
@@ -151,7 +151,7 @@ def _slabs(volume: FloatArray) -> Iterator[tuple[Place, FloatArray]]:
 def _unmirrored(
     place: Place, block: FloatArray, sides: tuple[int, int, int], flip: tuple[int, ...]
 ) -> tuple[Place, FloatArray]:
-    """Where a block of a mirrored volume lies in the volume itself, and the block as it lies there."""
+    """Return the place of a mirrored volume's block in the original volume, and the block in that orientation."""
     spans = [
         slice(side - span.stop, side - span.start) if axis in flip else span
         for axis, (span, side) in enumerate(zip(place, sides, strict=True))
@@ -160,5 +160,5 @@ def _unmirrored(
 
 
 def _checked(batch: FloatArray, channels_out: int, sides: tuple[int, ...]) -> FloatArray:
-    """The output (D, I, J, K) of a network, where it is one."""
+    """Return the output (D, I, J, K) of a network after `require_output`."""
     return np.asarray(require_output(batch, (1, channels_out, *sides))[0])

@@ -1,8 +1,8 @@
-"""How much memory a stage will take, and whether that is there: asked before the network runs.
+"""Memory that a stage will need, compared with the memory available, before the network runs.
 
-A prediction starts from what this process holds now, which is measured, and adds what is still to come, which is
-known exactly where it is ours (windows, sums, labels) and from the compiled graph where it is OpenVINO's. See
-`docs/concepts/execution.md` for how well it meets the measured peak.
+A prediction starts from the measured memory of this process. It adds what is still to come: windows, sums and labels
+are known exactly, and OpenVINO's share comes from the compiled graph. `docs/concepts/execution.md` compares predictions
+with measured peaks.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ if TYPE_CHECKING:
 FLOAT_BYTES: Final = 4
 
 LABEL_STEP_BYTES: Final = 8
-"""Per voxel of the native grid, while labels are restored and cleaned: the label maps before and after a step, and the
-component numbers (uint32)."""
+"""Bytes per voxel of the native grid while labels are restored and cleaned: the label maps before and after a step, and
+the component numbers (uint32)."""
 
 ORDINARY_CHANNELS: Final = 100
-"""Intermediate results of a segmentation network, in multiples of a float32 channel of its input: 84 for HD-BET. Where
-that many fit easily nothing is computed about it."""
+"""Intermediate results of a segmentation network, in multiples of a float32 channel of its input: 84 for HD-BET. If
+that many fit easily, no prediction is made."""
 
 MARGIN: Final = 1.05
-"""For what the allocator keeps between two blocks."""
+"""Factor for memory that the allocator keeps between two blocks."""
 
 STARTS_DIFFER_BYTES: Final = 4 * 2**20
-"""Room between what is needed now and the limit that a refusal advises: two starts of one command differ by up to
-1 MiB, and the advice is for the next start."""
+"""Bytes between the current need and the limit that a refusal advises. The advice is for the next start, and two starts
+of one command differ by up to 1 MiB."""
 
 
 @dataclass(frozen=True)
 class MemoryLimit:
-    """The most that this process may take.
+    """Memory limit of this process.
 
     Attributes:
-        limit_bytes: what the user allows; None for what the machine has to give.
+        limit_bytes: limit that the user sets, in bytes; None for the available memory of the machine.
 
     Raises:
-        UsageError: the user allows something, and this system does not say what a process takes.
+        UsageError: the user sets a limit, and this system does not report the memory of a process.
     """
 
     limit_bytes: int | None = None
@@ -58,25 +58,25 @@ class MemoryLimit:
     def __post_init__(self) -> None:
         if self.limit_bytes is not None and rss_bytes() is None:
             raise UsageError(
-                "--max-memory: this system does not say what a process takes (on Linux /proc does), so that no limit "
-                "can be kept; leave it out"
+                "--max-memory needs a system that reports the memory of a process (Linux: /proc), "
+                "and this system does not; remove --max-memory"
             )
 
     def require(
         self, stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape, sessions: Mapping[str, Session]
     ) -> bool:
-        """Make sure that stages fit, in the most sparing way that is needed.
+        """Make sure that stages fit in memory, and reduce what the sessions take only as far as needed.
 
         Args:
-            stages: those whose input is known, each with its plan and the sides that its network sees.
-            native: sides of the image.
-            sessions: by graph.
+            stages: stages of known input, each with its plan and the sides in voxels of its network's input.
+            native: sides of the image in voxels.
+            sessions: session of each graph, by graph name.
 
         Returns:
-            Whether memory is so short that what is not needed any more is to be given back at once.
+            True if memory is so short that unused memory must be released at once.
 
         Raises:
-            InputError: not even the least fits.
+            InputError: even the smallest need exceeds the limit.
         """
         wanted = list(stages)
         limit = self.limit_bytes or available_bytes()
@@ -91,12 +91,12 @@ class MemoryLimit:
         return True
 
     def require_copy(self, size_bytes: int) -> None:
-        """Make sure that one copy of an image can be made, which the steps before the network do.
+        """Make sure that memory suffices for one copy of an image, which the steps before the network make.
 
         Raises:
-            InputError: it cannot.
+            InputError: memory does not suffice.
         """
-        # what the user allows is judged when the least that would do is known, after these steps
+        # the user's limit is judged after these steps, when the smallest need is known
         limit, held = available_bytes(), rss_bytes()
         if self.limit_bytes is None and limit is not None and held is not None and held + size_bytes > limit:
             raise InputError(self._refusal(held + size_bytes, limit))
@@ -105,24 +105,24 @@ class MemoryLimit:
         least = -(-(needed + STARTS_DIFFER_BYTES) // (10 * 2**20)) * 10
         if self.limit_bytes is None:
             return (
-                f"this needs about {least} MiB of memory and {limit // 2**20} MiB are free for it; "
-                "close other programs, or take a machine with more memory"
+                f"this case needs about {least} MiB of memory, and {limit // 2**20} MiB are available; "
+                "close other programs, or use a machine with more memory"
             )
         return (
-            f"this needs about {least} MiB of memory at the least, and --max-memory allows {limit // 2**20} MiB; "
-            f"say --max-memory {least}M or more, or take a package with smaller windows or fewer labels"
+            f"this case needs at least about {least} MiB of memory, and --max-memory allows {limit // 2**20} MiB; "
+            f"set --max-memory {least}M or more, or use a package with smaller windows or fewer labels"
         )
 
 
 def predicted_peak_bytes(
     stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape, sessions: Mapping[str, Session]
 ) -> int | None:
-    """The greatest resident memory of this process when it ends; None where it or a session cannot say.
+    """Predict the peak resident memory of this process in bytes; None if the process or a session cannot report it.
 
     Args:
-        stages: see `MemoryLimit.require`.
-        native: sides of the image.
-        sessions: by graph.
+        stages: stages of known input; see `MemoryLimit.require`.
+        native: sides of the image in voxels.
+        sessions: session of each graph, by graph name.
     """
     increments = []
     for stage, plan, sides in stages:
@@ -132,7 +132,7 @@ def predicted_peak_bytes(
         increments.append(
             max(network_bytes(stage.network, plan, sides, graphs), after_bytes(stage, plan, sides, native))
         )
-    now = rss_bytes()  # only now: what is compiled is in it
+    now = rss_bytes()  # last, so that it includes the compiled graphs
     so_far = peak_rss_bytes()
     if now is None or so_far is None:
         return None
@@ -140,7 +140,7 @@ def predicted_peak_bytes(
 
 
 def graph_memory(network: Network, sides: Shape, sessions: Mapping[str, Session]) -> int | None:
-    """Of the largest graph of a stage; they run one after the other. None where its input is no volume or window."""
+    """Return peak bytes of a stage's largest graph (graphs run sequentially); None if it takes no volume or window."""
     seen = network.execution.seen(sides)
     if seen is None:
         return None
@@ -154,34 +154,34 @@ def graph_memory(network: Network, sides: Shape, sessions: Mapping[str, Session]
 
 
 def network_bytes(network: Network, plan: StagePlan, sides: Shape, graph_bytes: int) -> int:
-    """While the network runs: graph, sums of windows, and what is kept of its output."""
+    """Return the bytes in use while the network runs: graph, sums of windows, and the kept part of its output."""
     output = network.channels_out * prod(sides) * FLOAT_BYTES
     sums, tiling = 0, network.execution.tiling(sides)
     if tiling is not None:
         window = prod(network.execution.seen(sides) or sides) * FLOAT_BYTES
         cells = tiling.peak_cell_voxels() * FLOAT_BYTES
-        # the sums and their weights; a window times its weights; the output for a constant window
+        # the sums and their weights; one window times its weights; the output for a constant window
         sums = cells * (network.channels_out + 1) + window * (network.channels_out * 2 + network.channels_in * 2)
     keeps_all = network.passes > 1 or (sums > 0 and plan.decision is not Decision.IN_BLOCKS)
-    # the labels of all together, and those of each pass where there are several
+    # the labels of the mean, and the labels of each pass if there are several
     labels = prod(sides) * (1 + (network.passes if network.passes > 1 else 0))
     return graph_bytes + sums + (output if keeps_all else 0) + labels
 
 
 def after_bytes(stage: Stage, plan: StagePlan, sides: Shape, native: Shape) -> int:
-    """When the network has run: probabilities that are still there, slabs on the way back, label maps."""
+    """Return the bytes in use after the network: probabilities still in memory, restored slabs, label maps."""
     output = stage.network.channels_out * prod(sides) * FLOAT_BYTES
     if plan.decision is Decision.IN_BLOCKS:
         return prod(native) * LABEL_STEP_BYTES
     if plan.decision is Decision.ON_THE_WAY_BACK:
         plane = stage.network.channels_out * native[1] * native[2] * FLOAT_BYTES
         return output + 3 * max(SLAB_BYTES, plane) + prod(native) * LABEL_STEP_BYTES
-    # probabilities of the whole native grid, and those that they were made of on the way
+    # probabilities of the whole native grid, and those from which they were resampled
     return output + 3 * stage.network.channels_out * prod(native) * FLOAT_BYTES
 
 
 def _fits_easily(stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape, limit: int) -> bool:
-    """Whether there is so much more memory than an ordinary network takes that a closer look is not worth its time."""
+    """Return True if memory exceeds the need of an ordinary network so far that a prediction is not worth its time."""
     roughly = 0
     for stage, plan, sides in stages:
         seen = stage.network.execution.seen(sides) or sides

@@ -1,6 +1,6 @@
-"""What a model is tried on where there is no patient: the phantom as each of its inputs, and what it makes of it.
+"""Trial input of a model without a patient: the phantom as each of its inputs, and the model's result on it.
 
-Conversion, the self-test of a package and `verify` all ask here, so that they speak of the same study.
+Conversion, the self-test of a package and `verify` all use this module, so that they compare the same study.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ if TYPE_CHECKING:
 
 
 def stand_in(phantom: Phantom, spec: ModelSpec) -> Study:
-    """A study of all sequences of a model; a label map where the model takes one."""
+    """Make a study of all sequences of a model; a label map if the model takes one."""
     study = make_study(phantom, [sequence.name for sequence in spec.inputs])
     values = classes_of(spec)
     if values is None:
         return study
     classes, volumes = np.array(values, dtype=np.float32), {}
     for name, volume in study.volumes.items():
-        # intensities cut into as many equal steps as there are classes
+        # intensities divided into as many equal steps as there are classes
         steps = np.floor(volume.voxels / max(float(volume.voxels.max()), 1.0) * len(values)).clip(0, len(values) - 1)
         volumes[name] = replace(volume, voxels=classes[steps.astype(np.intp)])
     return Study(volumes, study.reference)
 
 
 def outcome(segmenter: Segmenter, study: Study) -> LabelArray:
-    """What two runs of a model are compared by, (I, J, K) uint8.
+    """Return the label map (I, J, K) uint8 by which two runs of a model are compared.
 
-    The mask; of a model that makes images where its image, or the mean of its images, is above its own mean.
+    It is the mask. For a model that makes images, it marks the voxels where the mean of its images exceeds that mean's
+    average over the volume.
     """
     if not segmenter.spec.makes_images:
         return segmenter(study).mask.labels
@@ -46,5 +47,5 @@ def outcome(segmenter: Segmenter, study: Study) -> LabelArray:
 
 
 def classes_of(spec: ModelSpec) -> tuple[int, ...] | None:
-    """The values of the label map that a model takes, or None where it takes images."""
+    """Return the values of the label map that a model takes, or None if the model takes images."""
     return next(filter(None, (step.label_values() for step in spec.stages[0].before)), None)

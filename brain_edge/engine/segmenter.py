@@ -1,4 +1,4 @@
-"""Segmenter: from a study to a label map on the study's own grid, through every step of a spec."""
+"""Segmenter, which turns a study into a label map on the study's own grid through every step of a spec."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ if TYPE_CHECKING:
     from brain_edge.spec.steps import Frame
 
     Wrap: TypeAlias = Callable[[str, GraphSession], Session]
-    """What is called instead of the session of a graph, by the graph's name: to count or to keep its inputs."""
+    """Function from a graph's name and session to the session that is called instead, to count or keep its inputs."""
 
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """What a model says about a study.
+    """Result of a model on a study.
 
     Attributes:
         mask: labels on the grid of the reference sequence.
-        flags: what is not plausible about the input or the mask; empty for most heads.
-        probabilities: (D, I, J, K) float32 of the last network on the same grid, where asked for.
-        elapsed_ms: time per stage and step group, in milliseconds.
-        member_agreement: least Dice of a pass of the last network (a member of an ensemble, a mirroring) with all
-            together on the network's grid, by the name of the label; empty where it runs once.
+        flags: implausible findings about the input or the mask; empty for most heads.
+        probabilities: probabilities (D, I, J, K) float32 of the last network on the same grid, if requested.
+        elapsed_ms: time per stage and step group in milliseconds.
+        member_agreement: lowest Dice of a pass of the last network (ensemble member or mirroring) with the mean of all
+            passes on the network's grid, by label name; empty if the network runs once.
     """
 
     mask: Mask
@@ -63,7 +63,7 @@ class Segmentation:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """What a stage leaves: the frame for the next stage or the result; of the last one what `Segmentation` has."""
+    """Result of a stage: the frame for the next stage; for the last stage also the parts of `Segmentation`."""
 
     frame: Frame
     probabilities: FloatArray | None = None
@@ -74,11 +74,11 @@ class Segmenter:
     """A model that is ready to run: call it with a study or a volume.
 
     Args:
-        spec: the steps.
-        sessions: a ready network for each graph of the spec. `Segmenter.open` makes OpenVINO's; the parity
-            check passes PyTorch's, so that both run between the very same steps.
-        memory: the most that may be taken.
-        masker: runs before the first step, where a package names another one as its stage 0.
+        spec: specification of the steps.
+        sessions: ready network for each graph of the spec. `Segmenter.open` makes OpenVINO's. The parity check passes
+            PyTorch's, so that both run between the same steps.
+        memory: memory limit.
+        masker: stage 0 that runs before the first step, if the package names one.
 
     >>> segmenter = Segmenter.open("deepbet-int8")  # doctest: +SKIP
     >>> segmenter(read_volume("head.nii.gz")).mask.volume_ml(1)  # doctest: +SKIP
@@ -93,7 +93,9 @@ class Segmenter:
     ) -> None:
         missing = sorted(set(spec.graphs) - set(sessions))
         if missing:
-            raise InputError(f"the model {spec.name} needs the graphs {', '.join(missing)}, which were not given")
+            raise InputError(
+                f"expected a session for each graph of the model {spec.name}, missing: {', '.join(missing)}"
+            )
         self.spec = spec
         self._sessions = sessions
         self._memory = memory or MemoryLimit()
@@ -109,19 +111,19 @@ class Segmenter:
         spec: ModelSpec | None = None,
         wrap: Wrap | None = None,
     ) -> WarmSegmenter:
-        """A package (its folder, or opened), run by OpenVINO on this CPU.
+        """Open a package, given as its folder or already opened, to run with OpenVINO on this CPU.
 
         Args:
-            package: that is run.
-            options: how.
-            alone: without the package that it names as its stage 0, if any: for its self-test.
-            spec: the steps between which its graphs are run; its own unless given.
-            wrap: what is called instead of each session; see `Wrap`.
+            package: package to run.
+            options: threads, cache, memory limit, stage 0.
+            alone: True to run without the stage 0 that the package names, for its self-test.
+            spec: specification of the steps around the graphs; the package's own by default.
+            wrap: function that replaces each session; see `Wrap`.
 
         Raises:
-            PackageError: a package is damaged, or its stage 0 is not there.
-            UsageError: the options name a stage 0 for a package that names none, or the variable that limits the
-                instruction set names none.
+            PackageError: a package is damaged, or its stage 0 is missing.
+            UsageError: the options name a stage 0 for a package without one, or the variable that limits the
+                instruction set has an unknown value.
         """
         opened = package if isinstance(package, ModelPackage) else open_package(package)
         return WarmSegmenter(opened, options or RuntimeOptions(), alone=alone, spec=spec, wrap=wrap)
@@ -136,17 +138,17 @@ class Segmenter:
         """Segment one study.
 
         Args:
-            study: the sequences by name; a single volume stands for the only sequence of the model.
-            probabilities: also return the probabilities of the last network on the study's grid.
-            tick: called after each pass of a network, for a progress bar.
+            study: images by sequence name; a single volume is taken as the only sequence of the model.
+            probabilities: True to also return the probabilities of the last network on the study's grid.
+            tick: function called after each pass of a network, for a progress bar.
 
         Raises:
-            InputError: a sequence is missing, or the images do not lie over each other.
+            InputError: a sequence is missing, or the images do not overlap enough.
             ImplausibleError: a cascade found nothing to crop to.
-            UsageError: the model makes images.
+            UsageError: the model makes images instead of a mask.
         """
         if self.spec.makes_images:
-            raise UsageError(f"the model {self.spec.name} makes images, a mask was asked for; take one that segments")
+            raise UsageError(f"expected a model that segments, got {self.spec.name}, which makes images; name another")
         clock = _Clock()
         flags: tuple[Flag, ...] = ()
         if self._masker is not None:
@@ -161,18 +163,18 @@ class Segmenter:
         return Segmentation(mask, flags, found.probabilities, clock.elapsed_ms, found.member_agreement)
 
     def synthesize(self, study: Study | Volume, *, tick: Callable[[], None] | None = None) -> tuple[Volume, ...]:
-        """The images that a generator makes of a study, one per channel, on the grid of the study.
+        """Return the images that a generator makes of a study, one per channel, on the grid of the study.
 
         Args:
-            study: what the generator is conditioned on, such as a label map; it gives the grid in any case.
-            tick: called after each pass of a network, for a progress bar.
+            study: condition of the generator, such as a label map; it always gives the grid.
+            tick: function called after each pass of a network, for a progress bar.
 
         Raises:
-            InputError: a sequence is missing, or an image came out the same everywhere.
-            UsageError: the model segments.
+            InputError: a sequence is missing, or a generated image has the same value everywhere.
+            UsageError: the model makes a mask instead of images.
         """
         if not self.spec.makes_images:
-            raise UsageError(f"the model {self.spec.name} makes masks, an image was asked for; take a generator")
+            raise UsageError(f"expected a generator, got {self.spec.name}, which makes masks; name another model")
         start = assemble(study, self.spec)
         frame = self._run_stages(start, _Clock(), tick, keep=False).frame
         names = [f"{self.spec.name}-{channel}" for channel in range(frame.voxels.shape[0])]
@@ -181,11 +183,11 @@ class Segmenter:
         )
 
     def run(self, study: Study | Volume) -> Segmentation | tuple[Volume, ...]:
-        """A mask or images, whichever the model makes; raises what the one or the other raises."""
+        """Return the mask or the images that the model makes; raise what `__call__` or `synthesize` raises."""
         return self.synthesize(study) if self.spec.makes_images else self(study)
 
     def _run_stages(self, start: Frame, clock: _Clock, tick: Callable[[], None] | None, *, keep: bool) -> _Found:
-        """What the last stage leaves, with its probabilities if they are kept; what the others took is given back."""
+        """Run all stages and return the result of the last one; release the memory of the others."""
         found = _Found(start)
         try:
             for stage in self.spec.stages:
@@ -196,7 +198,7 @@ class Segmenter:
         return found
 
     def release(self) -> None:
-        """Give back the memory that is only needed while a network runs; the next study takes it again."""
+        """Release the memory that is needed only while a network runs; the next study allocates it again."""
         for session in self._sessions.values():
             if isinstance(session, MeasuredSession):
                 session.release()
@@ -204,7 +206,7 @@ class Segmenter:
     def _run_stage(
         self, stage: Stage, start: Frame, clock: _Clock, tick: Callable[[], None] | None, *, keep: bool
     ) -> _Found:
-        """The frame for the next stage (the last one: the result), and the probabilities if they are kept."""
+        """Run one stage and return its frame, with its probabilities if they are kept."""
         last = stage is self.spec.stages[-1]
         if not keep:
             stage = without_activation(stage)
@@ -214,7 +216,7 @@ class Segmenter:
         for before in plan.whole:
             frame = before.apply(frame)
         if frame.absent:
-            # what is not there gets its zeros after all steps, so nothing can be left to the windows
+            # a missing sequence is filled with zeros after all steps, so no step can be left to the windows
             plan, frame = plan.all_at_once(frame)
         clock.lap(f"{stage.name}: before")
         is_short = self._memory.require(self._ahead(stage, plan, frame), start.geometry.shape, self._sessions)
@@ -223,20 +225,20 @@ class Segmenter:
         if is_short:
             self.release()
         clock.lap(f"{stage.name}: network")
-        # a copy, because without a resampling on the way back it is the array that the session has only lent
+        # copied, because without a resampling on the way back this is the session's own array
         restored = np.array(frame.undone(Interpolation.LINEAR).voxels) if keep else None
         for after in plan.after:
             frame = after.apply(frame)
         clock.lap(f"{stage.name}: after")
         if last:
             return _Found(frame, restored, members.agreement(self.spec.label_names()) if members is not None else {})
-        # numbers may still be the array that the session has only lent
+        # numbers may still be the session's own array
         found = frame if frame.voxels.dtype == np.uint8 else frame.with_voxels(np.array(frame.voxels))
         findings = {**start.findings, stage.name: found}
         return _Found(replace(start, statistics=frame.statistics, findings=findings))
 
     def _ahead(self, stage: Stage, plan: StagePlan, frame: Frame) -> Iterator[tuple[Stage, StagePlan, Shape]]:
-        """This stage and those after it of which it is known what they will see."""
+        """Yield this stage and the later stages whose input sides are known."""
         yield stage, plan, frame.geometry.shape
         position = next(at for at, each in enumerate(self.spec.stages) if each.name == stage.name)
         for later in self.spec.stages[position + 1 :]:
@@ -246,14 +248,14 @@ class Segmenter:
 
 
 class WarmSegmenter(Segmenter):
-    """A package, warm on this machine: the one way to run a case of it.
+    """A package that is warm on this machine: the only way to run its cases.
 
-    Opened once, each graph compiled once for a shape and kept from study to study; memory that a study has freed goes
-    back to the system after it. Threads may share one.
+    It is opened once. Each graph is compiled once per shape and kept from study to study. Memory that a study has
+    freed returns to the system after the study. Threads may share a segmenter.
 
     Attributes:
-        package: as opened.
-        threads: that its networks run on.
+        package: opened package.
+        threads: number of threads of its networks.
     """
 
     def __init__(
@@ -267,7 +269,7 @@ class WarmSegmenter(Segmenter):
 
 
 def _masker(package: ModelPackage, options: RuntimeOptions) -> BrainMasker | None:
-    """What runs before a package that names another one as its stage 0; None where it names none."""
+    """Open the stage 0 that a package names; None if the package names none."""
     zero = find_stage_zero(package, options.stage_zero)
     if zero is None or not package.manifest.stage_zero:
         return None
@@ -282,7 +284,7 @@ def _as_study(study: Study | Volume, spec: ModelSpec) -> Study:
 
 
 class _Clock:
-    """Time between laps, in milliseconds by name."""
+    """Stopwatch: time between laps in milliseconds, by lap name."""
 
     def __init__(self) -> None:
         self.elapsed_ms: dict[str, float] = {}

@@ -1,8 +1,8 @@
-"""Run 2D, 2.5D, recurrent and noise-driven networks over a volume: slices in, finished slabs of slices out.
+"""Inference of 2D, 2.5D, recurrent and noise-driven networks over a volume: slices in, finished slabs of slices out.
 
-Slices go to the network in equal batches, so that the cores are busy and a graph is compiled for one shape, and what
-is in memory at a time is one batch. The slabs come back at their place in the volume: restacked in the order in which
-the slices lie, whatever the network's own order.
+The network takes slices in equal batches, so that all cores are busy and one shape is compiled. Only one batch is in
+memory at a time. The slabs return at their place in the volume: in the order of the slices, whatever the network's own
+order.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Indices: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.intp]]
 def slice_blocks(
     network: Network, execution: SliceWise, session: Session, source: Source
 ) -> Iterator[tuple[Place, FloatArray]]:
-    """The output of a network slab by slab: its place (I, J, K), and the numbers (D, i, j, k) there.
+    """Yield the output of a network slab by slab: its place (I, J, K), and the numbers (D, i, j, k) there.
 
     A slab is valid until the next.
 
     Raises:
-        BrainEdgeError: the network gives another shape than its specification says, or NaN.
+        BrainEdgeError: the network returns another shape than its specification says, or NaN.
     """
     slices = source.sides[execution.axis]
     size = execution.batch_of(slices)
@@ -53,9 +53,9 @@ def slice_blocks(
 
 
 def neighbouring(slices: int, wanted: Indices, edge: Edge) -> Indices:
-    """The numbers of the slices that stand for `wanted` ones, some of which lie beyond the first or the last.
+    """Return the numbers of the slices that replace `wanted` ones, some of which lie beyond the first or the last.
 
-    Where the edge is a constant, any number stands for what it replaces.
+    For a constant edge, the returned number of a slice beyond the ends has no meaning.
     """
     if edge is Edge.MIRROR and slices > 1:
         period = 2 * (slices - 1)
@@ -75,7 +75,7 @@ def _batches(network: Network, execution: SliceWise, source: Source, size: int) 
 
 
 def _planes(execution: SliceWise, source: Source, first: int, count: int, fill: FloatArray) -> FloatArray:
-    """`count` slices from `first` on with their neighbours, (count, C * (2 n + 1), H, W)."""
+    """Return `count` slices from `first` on with their n neighbours on each side: (count, C * (2 n + 1), H, W)."""
     reach, edge = execution.reach()
     slices = source.sides[execution.axis]
     wanted = np.arange(first - reach, first + count + reach)
@@ -90,7 +90,7 @@ def _planes(execution: SliceWise, source: Source, first: int, count: int, fill: 
 
 
 def _beyond(execution: SliceWise, source: Source) -> FloatArray:
-    """What is beyond the ends, for each channel (C, 1, 1)."""
+    """Return the value beyond the ends for each channel (C, 1, 1)."""
     channels = source.voxels.shape[0]
     if execution.reach()[1] is not Edge.MEAN:
         return np.zeros((channels, 1, 1), dtype=np.float32)
@@ -99,7 +99,7 @@ def _beyond(execution: SliceWise, source: Source) -> FloatArray:
 
 
 def _filled_up(batch: FloatArray, size: int) -> FloatArray:
-    """A batch of exactly `size`, float32 and C-contiguous, zeros at its end where it is short."""
+    """Return a batch of exactly `size`, float32 and C-contiguous; a short batch is filled with zeros at its end."""
     if batch.shape[0] == size:
         return np.ascontiguousarray(batch, dtype=np.float32)
     filled = np.zeros((size, *batch.shape[1:]), dtype=np.float32)

@@ -1,7 +1,7 @@
-"""The package that another one names as its stage 0: a skull-stripper before a network that was trained on brains.
+"""Stage 0 of a package: another package, a skull-stripper, before a network that was trained on brains.
 
-It is named by its digest, so that what a package means does not depend on what lies beside it. It runs first, between
-its own steps; what lies outside of its mask is 0 in every sequence before the first step of the package that names it.
+A package names its stage 0 by digest, so that its meaning does not depend on the folders beside it. Stage 0 runs first,
+with its own steps. Voxels outside of its mask become 0 in every sequence before the first step of the naming package.
 """
 
 from __future__ import annotations
@@ -31,80 +31,80 @@ class BrainMasker:
     """A stage 0 that is ready to run.
 
     Attributes:
-        segmenter: of the package that was named.
-        sequence: of the study, which it is shown.
+        segmenter: segmenter of the package that was named.
+        sequence: name of the study's sequence that stage 0 takes.
     """
 
     segmenter: Segmenter
     sequence: str
 
     def __call__(self, study: Study) -> tuple[Study, tuple[Flag, ...]]:
-        """The study with 0 outside of the brain, each sequence on its own grid, and what is implausible of the mask.
+        """Set the study to 0 outside of the brain, each sequence on its own grid; also return the mask's flags.
 
         Raises:
-            InputError: the sequence is not there.
+            InputError: the sequence is missing.
             ImplausibleError: no brain was found.
         """
         name = self.segmenter.spec.name
         if self.sequence not in study.volumes:
             raise InputError(
-                f"stage 0, {name}, is shown the sequence {self.sequence}, which is missing; give it, "
-                f"for example {self.sequence}=FILE"
+                f"stage 0, {name}, needs the sequence {self.sequence}, which is missing; "
+                f"add it, for example {self.sequence}=FILE"
             )
         found = self.segmenter(study.volumes[self.sequence])
         self.segmenter.release()
         if not found.mask.labels.any():
-            raise ImplausibleError(f"stage 0, {name}, has found no brain in {study.volumes[self.sequence].name}")
+            raise ImplausibleError(f"stage 0, {name}, found no brain in {study.volumes[self.sequence].name}")
         flags = tuple(replace(flag, message=f"stage 0, {name}: {flag.message}") for flag in found.flags)
         volumes = {name: inside(volume, found.mask) for name, volume in study.volumes.items()}
         return Study(volumes, study.reference), flags
 
 
 def inside(volume: Volume, mask: Mask) -> Volume:
-    """A volume with 0 where a mask is 0; the mask comes from the nearest voxel where their grids differ."""
+    """Return a volume with 0 where a mask is 0; if their grids differ, the nearest voxel of the mask counts."""
     labels = onto(mask.labels[np.newaxis], mask.geometry, volume.geometry, is_labels=True)[0]
     return replace(volume, voxels=np.where(labels > 0, volume.voxels, np.float32(0)))
 
 
 def find_stage_zero(package: ModelPackage, given: Path | None = None) -> ModelPackage | None:
-    """The package that another one names, checked whole; None where it names none.
+    """Open and check the stage 0 that a package names; None if the package names none.
 
     Args:
-        package: that names it.
-        given: its folder. Unless given, it is looked for among the folders beside the package, by its digest.
+        package: package that names its stage 0.
+        given: folder of the stage 0. By default the folders beside the package are searched for its digest.
 
     Raises:
-        PackageError: it is not there, another one, or damaged.
-        UsageError: a folder is given for a package that names none.
+        PackageError: the stage 0 is missing, damaged, or a package with another digest.
+        UsageError: a folder is given for a package that names no stage 0.
     """
     wanted = package.manifest.stage_zero
     if wanted is UNSET:
         if given is not None:
-            raise UsageError(f"{package.folder} names no stage 0: --stage-zero would do nothing; leave it out")
+            raise UsageError(f"--stage-zero has no effect: {package.folder} names no stage 0; remove --stage-zero")
         return None
     if given is not None:
         opened = open_package(given)
         if opened.digest != wanted.digest:
             raise PackageError(
-                f"{given}: expected the package {wanted.name} with the digest {wanted.digest}, which {package.folder} "
-                f"names as its stage 0, got {opened.spec.name} with {opened.digest}; use the one that was named"
+                f"{given}: expected the stage 0 of {package.folder}, {wanted.name} with digest {wanted.digest}; "
+                f"got {opened.spec.name} with digest {opened.digest}. Name the folder of {wanted.name}"
             )
         return opened
     for manifest in sorted(package.folder.resolve().parent.glob("*/manifest.json")):
         if digest_of(manifest.parent) == wanted.digest:
             return open_package(manifest.parent)
     raise PackageError(
-        f"{package.folder}: expected its stage 0, the package {wanted.name} with the digest {wanted.digest}, in a "
-        "folder beside it, found none; copy it there, or name its folder with --stage-zero PKG"
+        f"{package.folder}: found no stage 0, {wanted.name} with digest {wanted.digest}, in the folders beside it; "
+        "copy it there, or name its folder with --stage-zero PKG"
     )
 
 
 def with_stage_zero(package: ModelPackage, options: RuntimeOptions) -> RuntimeOptions:
-    """The options with the folder of a package's stage 0 in them: for what is made of the package, and lies elsewhere.
+    """Return the options with the folder of a package's stage 0, for packages made from it in another folder.
 
     Raises:
-        PackageError: it is not there, another one, or damaged.
-        UsageError: a folder is given for a package that names none.
+        PackageError: the stage 0 is missing, damaged, or a package with another digest.
+        UsageError: a folder is given for a package that names no stage 0.
     """
     zero = find_stage_zero(package, options.stage_zero)
     return replace(options, stage_zero=None if zero is None else zero.folder)

@@ -1,9 +1,9 @@
-"""Run a network over the windows of a volume: their outputs become finished blocks while most are still to come.
+"""Inference over the windows of a volume: outputs become finished blocks while most windows are still to come.
 
 Windows run in rows: along the last of three axes first, then along the second, and along the slowest axis last. The
 outputs of overlapping windows are summed in cells, the pieces between the borders of all windows. A cell is allocated
-when the first window reaches it and leaves, divided by its weights, when the last one has passed. So only the cells
-that a later window still changes are in memory: about (window - step) planes of the volume instead of all of them.
+when the first window reaches it. It is divided by its weights and yielded when the last window has passed. So memory
+holds only the cells that a later window still changes: about (window - step) planes of the volume.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from brain_edge.spec.tiling import Place, Tiling
 
 LEAST_WEIGHT: Final = 1e-3
-"""Of a voxel in the corner of a window, where the one in the middle counts 1."""
+"""Weight of a voxel in the corner of a window, relative to 1 in the middle."""
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What the windows are cut from.
+    """Volume from which the windows are cut.
 
     Attributes:
-        voxels: (C, I, J, K) float32, in any memory order.
-        finish: what is left to be done to intensities, voxel by voxel, once they are cut out (C, i, j, k).
+        voxels: voxels (C, I, J, K) float32, in any memory order.
+        finish: voxel-wise function that is applied to the intensities (C, i, j, k) of each window after cutting.
     """
 
     voxels: FloatArray
@@ -44,21 +44,21 @@ class Source:
 
     @property
     def sides(self) -> Shape:
-        """(I, J, K)."""
+        """Sides (I, J, K) in voxels."""
         return (self.voxels.shape[1], self.voxels.shape[2], self.voxels.shape[3])
 
     def mirrored(self, axes: tuple[int, ...]) -> Source:
-        """The same, mirrored along spatial axes; a view."""
+        """Return the source mirrored along spatial axes, as a view."""
         if not axes:
             return self
         return Source(np.flip(self.voxels, tuple(axis + 1 for axis in axes)), self.finish)
 
     def whole(self) -> FloatArray:
-        """All of it as the input of a network (1, C, I, J, K)."""
+        """Return the whole volume as the input of a network (1, C, I, J, K)."""
         return np.ascontiguousarray(self.finish(self.voxels)[np.newaxis], dtype=np.float32)
 
     def cut(self, place: Place) -> FloatArray:
-        """A window as the input of a network (1, C, i, j, k); zeros where it reaches beyond the volume."""
+        """Return a window as the input of a network (1, C, i, j, k), with zeros beyond the volume."""
         parts = [slice(max(0, span.start), min(side, span.stop)) for span, side in zip(place, self.sides, strict=True)]
         inside = self.finish(self.voxels[:, parts[0], parts[1], parts[2]])
         sides = tuple(span.stop - span.start for span in place)
@@ -73,11 +73,11 @@ class Source:
 
 
 def window_weights(shape: Shape, blending: Blending) -> FloatArray:
-    """How much each voxel (I, J, K) of a window counts; the centre counts 1, no voxel counts nothing.
+    """Return the weight of each voxel (I, J, K) of a window: 1 at the centre, above 0 everywhere.
 
-    Gaussian with a standard deviation of an eighth of the side, as in nnU-Net; its far corners are raised to
-    the least weight that float32 sums can still hold apart. With a floor the middle of an even side, which lies
-    between two voxels, is what counts 1.
+    The weights are a Gaussian with a standard deviation of an eighth of the side, as in nnU-Net. Its far corners are
+    raised to the smallest weight that float32 sums still resolve. With `GAUSSIAN_FLOOR`, the point of weight 1 on an
+    even side lies between two voxels.
     """
     if blending in (Blending.CONSTANT, Blending.LAST):
         return np.ones(shape, dtype=np.float32)
@@ -90,7 +90,7 @@ def window_weights(shape: Shape, blending: Blending) -> FloatArray:
 
 
 def _cut_weights(shape: Shape) -> FloatArray:
-    """nnU-Net's (`compute_gaussian`): ten times as large, where half precision does not hold it the least it holds."""
+    """Return nnU-Net's weights (`compute_gaussian`) up to 10; zeros of half precision become its smallest weight."""
     from scipy.ndimage import gaussian_filter1d
 
     axes = [gaussian_filter1d(np.eye(side)[side // 2], side / 8, mode="constant") for side in shape]
@@ -100,7 +100,7 @@ def _cut_weights(shape: Shape) -> FloatArray:
 
 
 class _Cell:
-    """Weighted sums of the outputs of the windows that reach a piece of the volume."""
+    """Weighted sums of the outputs of all windows that overlap one piece of the volume."""
 
     def __init__(self, place: Place, channels: int, visits: int) -> None:
         sides = [span.stop - span.start for span in place]
@@ -110,7 +110,7 @@ class _Cell:
         self.visits_left = visits
 
     def add(self, window: Place, output: FloatArray, weights: FloatArray) -> None:
-        """Add what an output (D, i, j, k) of a window and its weights (i, j, k) have in this cell."""
+        """Add the part of a window's output (D, i, j, k) and weights (i, j, k) that lies in this cell."""
         here, there = self._shared(window, window)
         weight = weights[there]
         self.total[(slice(None), *here)] += output[(slice(None), *there)] * weight
@@ -118,14 +118,14 @@ class _Cell:
         self.visits_left -= 1
 
     def put(self, window: Place, counted: Place, output: FloatArray) -> None:
-        """Put what counts of the output (D, i, j, k) of a window in the place of what there was in this cell."""
+        """Replace this cell's voxels with the counted part of a window's output (D, i, j, k)."""
         here, there = self._shared(window, counted)
         self.total[(slice(None), *here)] = output[(slice(None), *there)]
         self.counts[here] = 1
         self.visits_left -= 1
 
     def _shared(self, window: Place, counted: Place) -> tuple[Place, Place]:
-        """The voxels of this cell that are in a part of a window: their places in the cell and in the window."""
+        """Return the voxels shared with a part of a window: their places in the cell and in the window."""
         here, there = [], []
         for mine, its, part in zip(self.place, window, counted, strict=True):
             low = max(mine.start, part.start)
@@ -138,10 +138,10 @@ class _Cell:
 def window_blocks(
     execution: SlidingWindow | StridedWindows, channels_out: int, session: Session, source: Source
 ) -> Iterator[tuple[Place, FloatArray]]:
-    """The blended output of the windows, block by block: its place (I, J, K), and the numbers (D, i, j, k) there.
+    """Yield the blended output of the windows block by block: its place (I, J, K), and the numbers (D, i, j, k) there.
 
     Raises:
-        BrainEdgeError: the network gives another shape than its specification says, or NaN.
+        BrainEdgeError: the network returns another shape than its specification says, or NaN.
     """
     tiling, margin = execution.tiling(source.sides), execution.margin
 
@@ -159,14 +159,14 @@ def window_blocks(
 def finished_blocks(
     tiling: Tiling, blending: Blending, outputs: Iterable[FloatArray]
 ) -> Iterator[tuple[Place, FloatArray]]:
-    """The weighted mean of the outputs of the windows, cell by cell as each is finished: its place, (D, i, j, k).
+    """Yield the weighted mean of the windows' outputs, cell by cell as each is finished: its place, (D, i, j, k).
 
-    Where windows are not blended it is the output of the last one.
+    Without blending, the output of the last window counts.
 
     Args:
-        tiling: the windows.
-        blending: how they count.
-        outputs: of each window (D, *window), in the order of the tiling; each is read before the next is asked for.
+        tiling: windows of the volume.
+        blending: weighting of the windows.
+        outputs: output of each window (D, *window) in the order of the tiling; read before the next is requested.
     """
     weights = window_weights(tiling.window, blending)
     cells: dict[tuple[int, int, int], _Cell] = {}
@@ -185,10 +185,10 @@ def finished_blocks(
 
 
 def run_many(session: Session, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
-    """The outputs of a session for many inputs of one shape, in their order; each is to be read before the next.
+    """Yield the outputs of a session for many inputs of one shape, in order; read each output before the next.
 
-    An input that holds one value per channel (air that was set to zero) gives the same output each time, so the
-    network runs once for it: for the first such value that comes, since that is the background of the image.
+    An input with one value per channel (air that was set to zero) gives the same output each time, so the network runs
+    once for it. This applies to the first such value, which is the background of the image.
     """
     many: Callable[[Iterable[FloatArray]], Iterator[FloatArray]]
     many = getattr(session, "run_many", None) or (lambda inputs: map(session, inputs))
@@ -219,27 +219,27 @@ def run_many(session: Session, batches: Iterable[FloatArray]) -> Iterator[FloatA
 
 
 def require_output(output: FloatArray, expected: tuple[int, ...]) -> FloatArray:
-    """The output of a network, where it has the shape that its specification promises and holds numbers.
+    """Return the output of a network if its shape matches the specification and it contains no NaN.
 
     Raises:
-        BrainEdgeError: another shape, or NaN.
+        BrainEdgeError: the output has another shape, or contains NaN.
     """
     if output.shape != expected:
         wanted, given = (" x ".join(map(str, shape)) for shape in (expected, output.shape))
         raise BrainEdgeError(
-            f"expected {wanted} numbers from the network, got {given}: it does not give back "
-            "the sides it is given (the steps must pad to a multiple) or has other channels than its specification"
+            f"expected {wanted} numbers from the network, got {given}; "
+            "pad its input in the steps to a multiple that it keeps, or correct the channels in its specification"
         )
     if np.isnan(output.max()):
-        raise BrainEdgeError("the network computed NaN (not a number); no mask can be made of that")
+        raise BrainEdgeError("the network computed NaN (not a number); no mask can be made")
     return output
 
 
 def constant_value(batch: FloatArray) -> bytes | None:
-    """The value of each channel, where an input (1, C, i, j, k) holds nothing else, to the bit; None elsewhere."""
+    """Return the channel values, as bytes, of an input (1, C, i, j, k) with one value per channel; else None."""
     channels = np.ascontiguousarray(batch).reshape(batch.shape[1], -1).view(np.uint32)
     first = channels[:, :1]
-    # most windows differ in a corner already
+    # in most windows the corners already differ
     if not (channels[:, -1:] == first).all() or not (channels == first).all():
         return None
     return first.tobytes()

@@ -1,7 +1,7 @@
-"""One model against another on the same cases: what quantisation, a rewrite or another precision costs.
+"""Comparison of two packages of one model on the same cases: the cost of quantisation, a rewrite or another precision.
 
-Both masks are compared with the reference mask (how much accuracy is lost) and with each other (how much has
-changed at all: opposite errors can hide in a loss of zero).
+Both masks are compared with the reference mask (loss of accuracy) and with each other (any change, because opposite
+errors can cancel in the loss).
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 
 class ComparedCase(Value, frozen=True, kw_only=True):
-    """Two models on one case, under its number: nothing here names a patient.
+    """Two models on one case, under its number; no field names a patient.
 
     Attributes:
-        case, split: of the cohort.
-        has_reference: whether Dice and drop could be measured; agreement always is.
-        elapsed_baseline_ms, elapsed_candidate_ms: of the whole segmentations.
-        flags_baseline, flags_candidate: what is not plausible.
-        labels: per label.
+        case, split: number and split of the case in the cohort.
+        has_reference: True if Dice and drop could be measured; agreement always is.
+        elapsed_baseline_ms, elapsed_candidate_ms: time of the whole segmentations in ms.
+        flags_baseline, flags_candidate: implausible findings.
+        labels: comparison of each label.
     """
 
     case: int
@@ -55,13 +55,13 @@ class ComparedCase(Value, frozen=True, kw_only=True):
 
 
 class ComparedSummary(Value, frozen=True, kw_only=True):
-    """One label over the cases of a comparison; None where it could be measured in none of them.
+    """One label over the cases of a comparison; figures that no case has are None.
 
     Attributes:
-        label: its value.
-        cases: in which a mask or the reference has it.
-        with_reference: how many of them have a reference mask, over which the drops are taken.
-        mean_drop, worst_drop: of Dice against the reference.
+        label: value of the label.
+        cases: number of cases in which a mask or the reference has the label.
+        with_reference: number of these cases with a reference mask, over which drops are computed.
+        mean_drop, worst_drop: drop of Dice against the reference.
         mean_agreement, least_agreement: Dice between both masks, over all cases.
     """
 
@@ -75,16 +75,16 @@ class ComparedSummary(Value, frozen=True, kw_only=True):
 
 
 class Comparison(Value, frozen=True, kw_only=True):
-    """Two packages on the cases of a cohort; nothing here names a patient.
+    """Two packages on the cases of a cohort; no field names a patient.
 
     Attributes:
         model: name of the specification.
-        baseline_digest, candidate_digest: of the packages.
-        cohort, cohort_sha256: of the images.
-        split: None for all.
-        limits: what the figures do not say, in sentences.
-        summaries: per label.
-        cases: each one.
+        baseline_digest, candidate_digest: digests of the packages.
+        cohort, cohort_sha256: name and hash of the cohort.
+        split: judged split; None for all splits.
+        limits: limits of the figures, in sentences.
+        summaries: summary of each label.
+        cases: comparison of each case.
     """
 
     model: str
@@ -112,8 +112,7 @@ def compare_packages(
     Raises:
         UsageError: the packages have different labels.
         WeightsError: the weights of a package are random.
-        InputError: the split has no case, or a case cannot be used: said before
-            anything runs.
+        InputError: the split has no case, or a case cannot be used; raised before any case runs.
     """
     for package in (baseline, candidate):
         require_trained(package, NO_ACCURACY)
@@ -143,7 +142,7 @@ def _limits(packages: Iterable[ModelPackage], cohort: Cohort, cases: Sequence[Ch
     known = sum(each.case.has_reference for each in cases)
     yield f"With a reference mask: {known} of {len(cases)} cases."
     if not known:
-        yield "Nothing is known about accuracy on these images, only how far the masks agree."
+        yield "The accuracy on these images is unknown; only the agreement of the masks is known."
     yield from limits_of_cohort(cohort)
     for package in packages:
         yield from limits_of_package(package, cohort, cases)
@@ -166,7 +165,7 @@ def _summary(label: int, cases: Sequence[ComparedCase]) -> ComparedSummary:
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """A comparison as Markdown tables that are also aligned for a terminal."""
+    """Format a comparison as Markdown tables, aligned for a terminal."""
     title = f"{comparison.model} on {comparison.cohort}, {comparison.split or 'all splits'}: candidate against baseline"
     labels = [
         [str(each.label), str(each.cases), str(each.with_reference)]
@@ -200,7 +199,7 @@ def compare(baseline: Segmenter, candidate: Segmenter, cases: Iterable[Case]) ->
     """Run two models with the same labels on each case and compare their masks; one case in memory at a time.
 
     Raises:
-        InputError: a case cannot be used; ask `require_cases` first, since this is found out case by case.
+        InputError: a case cannot be used; call `require_cases` first, because cases are checked one by one here.
         ValueError: the models have different labels.
     """
     labels = baseline.spec.label_names()
@@ -228,11 +227,11 @@ def compare_masks(
 
     Raises:
         GeometryError: the masks have different shapes.
-        InputError: a mask holds a value that is not in `labels`.
+        InputError: a mask contains a value that is not in `labels`.
     """
     if reference is None:
         return tuple(_agreement_only(baseline, candidate, label) for label in labels)
-    # the grid of the reference: masks of one image lie on its grid, which `require_cases` has made sure of
+    # masks of one image lie on the grid of its reference, as `require_cases` has checked
     first = score_labels(baseline.labels, reference.labels, reference.geometry, labels)
     second = score_labels(candidate.labels, reference.labels, reference.geometry, labels)
     return tuple(

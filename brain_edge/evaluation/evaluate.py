@@ -1,8 +1,8 @@
 """Accuracy of a model on a cohort, measured through `Segmenter`.
 
-One case is in memory at a time. Every case is checked before the first one runs. What cannot be measured is
-counted and said, never averaged: cases without a reference mask are listed apart, a label that is absent on
-both sides is left out, and a model that finds no brain at all scores 0.
+One case is in memory at a time. Every case is checked before the first one runs. Values that cannot be measured are
+counted and reported, never averaged: cases without a reference mask are listed separately, a label that is absent on
+both sides is left out, and a model that finds no brain scores 0.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ if TYPE_CHECKING:
 
 ONE_MM: Final = 1.0
 SLACK_MM: Final = 0.2
-"""From the voxels of the challenge that lesion-wise figures come from."""
+"""Tolerance in mm from the 1 mm voxels of the challenge whose lesion-wise figures are computed."""
 
 
 class CaseScores(Value, frozen=True, kw_only=True):
-    """One case of an evaluation. It names the subject: for reports, never for a package.
+    """One case of an evaluation. It names the subject, so it is for reports and never for a package.
 
     Attributes:
-        case: its number in the cohort, which stands for it where no name may be.
-        subject, visit, sequences, split: as the manifest says.
-        elapsed_ms: of the whole segmentation; the first case of a shape includes compiling the network for it.
-        flags: what is not plausible about the image or the mask.
-        volume_ml: label name -> volume of the mask.
-        scores: per label against the reference mask; empty where there is none.
-        lesion_wise: per region that was asked for, where there is a reference mask.
+        case: number of the case in the cohort, used where no name is allowed.
+        subject, visit, sequences, split: values of the manifest.
+        elapsed_ms: time of the whole segmentation in ms; the first case of a shape includes compilation.
+        flags: implausible findings about the image or the mask.
+        volume_ml: volume in ml of each label of the mask, by label name.
+        scores: scores of each label against the reference mask; empty without a reference mask.
+        lesion_wise: lesion-wise scores of each requested region, if there is a reference mask.
     """
 
     case: int
@@ -73,15 +73,15 @@ class Evaluation(Value, frozen=True, kw_only=True):
 
     Attributes:
         model: name of the specification.
-        package_digest: of the package, or None where a segmenter was given.
-        cohort, cohort_sha256, licence, citation: of the images.
-        split: the one that was judged; None for the whole cohort.
-        limits: what the figures do not say, in sentences.
-        labels: of the model.
-        summaries: per label, over `cases` only.
-        cases: those with a reference mask.
-        without_reference: the others: they ran, and nothing is known about their accuracy.
-        regions: lesion by lesion, those that were asked for.
+        package_digest: digest of the package, or None for a given segmenter.
+        cohort, cohort_sha256, licence, citation: facts about the images.
+        split: judged split; None for the whole cohort.
+        limits: limits of the figures, in sentences.
+        labels: name of each label of the model, by value.
+        summaries: summary of each label, over `cases` only.
+        cases: cases with a reference mask.
+        without_reference: cases without a reference mask, which ran but whose accuracy is unknown.
+        regions: lesion-wise summary of each requested region.
     """
 
     model: str
@@ -111,18 +111,17 @@ def evaluate(
     """Run a model on the cases of a cohort and compare its masks with the reference masks.
 
     Args:
-        model: an opened package, or a segmenter with sessions of the caller's own.
-        cohort: nothing of it is downloaded here.
-        split: which cases; None for all. An image that a demonstration lists in several splits runs once.
-        options: how a package is run.
-        report: told before each case is checked and before it is run.
-        regions: unions of labels that are also judged lesion by lesion, by name.
+        model: opened package, or segmenter with the caller's own sessions.
+        cohort: cohort of cases, of which nothing is downloaded here.
+        split: split to run; None for all. An image in several splits of a demonstration runs once.
+        options: runtime options of a package.
+        report: function called before each case is checked and before it is run.
+        regions: unions of labels, by name, that are also judged lesion by lesion.
 
     Raises:
-        UsageError: a region has a label that the model has not.
+        UsageError: a region has a label that the model does not have.
         WeightsError: the weights of the package are random.
-        InputError: the split has no case, or a case cannot be used with
-            this model: said before anything runs.
+        InputError: the split has no case, or a case cannot be used with this model; raised before any case runs.
     """
     package = None if isinstance(model, Segmenter) else model
     if package is not None:
@@ -161,9 +160,9 @@ def evaluate(
 
 
 def segment_case(segmenter: Segmenter, study: Study) -> Segmentation:
-    """The mask of a case; an empty one, with a flag, where a cascade has found nothing to look into.
+    """Segment a case; return an empty mask with a flag if a stage of a cascade finds nothing.
 
-    Finding no brain in a head is a result, and a bad one: it must lower the mean instead of ending the run.
+    To find no brain in a head is a result, although a bad one: it must lower the mean instead of ending the run.
     """
     given = study_for(study, segmenter.spec)
     try:
@@ -174,7 +173,7 @@ def segment_case(segmenter: Segmenter, study: Study) -> Segmentation:
 
 
 def format_table(evaluation: Evaluation) -> str:
-    """An evaluation as Markdown tables that are also aligned for a terminal."""
+    """Format an evaluation as Markdown tables, aligned for a terminal."""
     title = f"{evaluation.model} on {evaluation.cohort}, {evaluation.split or 'all splits'}"
     blocks = ["\n".join((title, *evaluation.limits))]
     if evaluation.summaries:
@@ -186,7 +185,7 @@ def format_table(evaluation: Evaluation) -> str:
             blocks.append(markdown_table(REGION_COLUMNS, [_region_row(region) for region in evaluation.regions]))
         blocks.append(markdown_table(CASE_COLUMNS, [_case_row(result) for result in evaluation.cases]))
     if evaluation.without_reference:
-        blocks.append("Without a reference mask, and in none of the figures above:")
+        blocks.append("Cases without a reference mask, not included in the figures above:")
         others = [
             [*_who(result), number(sum(result.volume_ml.values()), 1), *_how(result)]
             for result in evaluation.without_reference
@@ -196,7 +195,7 @@ def format_table(evaluation: Evaluation) -> str:
 
 
 def number(value: float | None, digits: int) -> str:
-    """A dash where a figure is not defined: a 0 would be read as one."""
+    """Format a figure, with a dash if it is undefined, because a 0 would be read as a figure."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
@@ -208,9 +207,9 @@ REGION_COLUMNS = (
     *("Lesion by lesion", "Labels", "Cases", "Dice mean", "HD95 mean (mm)"),
     *("Lesions", "Missed", "False"),
 )
-NO_ACCURACY: Final = "so a Dice of its masks is no accuracy; convert the model with trained weights"
+NO_ACCURACY: Final = "so its Dice says nothing about accuracy; convert the model with trained weights"
 CASE_COLUMNS = ("Case", "Subject", "Visit", "Images", "Dice", "HD95 (mm)", "Time (s)", "Flags")
-"""Where a model has several labels: the mean Dice and the largest HD95 of those that are there."""
+"""Columns of a case. For a model with several labels: the mean Dice and the largest HD95 of the labels present."""
 OTHER_COLUMNS = ("Case", "Subject", "Visit", "Images", "Volume (ml)", "Time (s)", "Flags")
 
 
@@ -218,8 +217,8 @@ def _require_labels(regions: Mapping[str, tuple[int, ...]], spec: ModelSpec) -> 
     for name, labels in regions.items():
         if unknown := sorted(set(labels) - set(spec.label_names())):
             raise UsageError(
-                f"the region {name} has the labels {unknown}, which {spec.name} does not make; it makes "
-                f"{sorted(spec.label_names())}"
+                f"expected labels of {spec.name}, {sorted(spec.label_names())}, in the region {name}, "
+                f"got also {unknown}"
             )
 
 
@@ -257,24 +256,24 @@ def _limits(
     subjects = {result.subject for result in judged}
     yield f"With a reference mask: {len(judged)} of {len(results)} cases, {len(subjects)} subject(s)."
     if not judged:
-        yield "Nothing is known about accuracy on these images."
+        yield "The accuracy on these images is unknown."
     yield from limits_of_cohort(cohort)
     if package is not None:
         yield from limits_of_package(package, cohort, cases)
 
 
 def limits_of_cohort(cohort: Cohort) -> Iterator[str]:
-    """What figures on a cohort do not say, whatever the model."""
+    """Yield the limits of figures on a cohort, for any model."""
     if cohort.manifest.demo:
         yield "Demonstration: one head stands in for many; no statement about accuracy elsewhere."
     if cohort.manifest.synthetic:
-        yield "The images are synthetic; no statement about accuracy on real ones."
+        yield "The images are synthetic; no statement about accuracy on real images."
 
 
 def limits_of_package(package: ModelPackage, cohort: Cohort, cases: Sequence[CheckedCase]) -> Iterator[str]:
-    """What figures of a package on some cases of a cohort do not say, because it has seen them before."""
+    """Yield the limits of a package's figures on cases of a cohort that it has seen before."""
     if package.manifest.mark:
-        yield f"The weights were {package.manifest.mark}: a Dice on those cases is on what they have seen."
+        yield f"The weights were {package.manifest.mark}: Dice on these cases is measured on images they have seen."
     found = evidence_in(package.manifest)
     for evidence in () if found is None else found.chain:
         yield from _limits_of_evidence(evidence, cohort, cases)
@@ -284,9 +283,9 @@ def _limits_of_evidence(evidence: Evidence, cohort: Cohort, cases: Sequence[Chec
     if evidence.cohort_sha256 != cohort.sha256:
         seen = frozenset(evidence.seen_images)
         if known := sum(not seen.isdisjoint(each.hashes) for each in cases):
-            yield f"{known} of the cases are images that the settings of the package were chosen on, in another cohort."
+            yield f"The settings of the package were chosen on {known} of these images, in another cohort."
     elif {each.case.entry.split for each in cases} - {Split.TEST}:
-        yield "The settings of this package were chosen on cases of this cohort; only its test split is new to it."
+        yield "The settings of this package were chosen on cases of this cohort; only the test split is new to it."
 
 
 def _lesion_limits(cases: Sequence[CheckedCase]) -> Iterator[str]:
@@ -294,8 +293,8 @@ def _lesion_limits(cases: Sequence[CheckedCase]) -> Iterator[str]:
     if other:
         largest = max(max(case.spacing_mm) for case in other)
         yield (
-            "Lesion by lesion: lesions are joined over three voxels, as by the challenge's program on voxels of 1 mm; "
-            f"{len(other)} of {len(cases)} cases have others (of up to {largest:.3g} mm), where it joins other lesions."
+            "Lesion by lesion: lesions are joined over three voxels, as in the challenge's program for 1 mm voxels; "
+            f"{len(other)} of {len(cases)} cases have other voxels (up to {largest:.3g} mm) and join other lesions."
         )
 
 

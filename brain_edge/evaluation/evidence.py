@@ -1,8 +1,8 @@
-"""What made a package cheaper did to its masks: a candidate against its baseline, and on what that was measured.
+"""Evidence about a cheaper package: the masks of the candidate against its baseline, and the data behind the figures.
 
-A manifest holds it as it was written, because a run needs its words alone; here it has types. One record for every
-way of making a package cheaper. No time is in it: the same measurement gives the same package on
-every machine.
+A manifest holds the evidence as plain JSON, because a run needs only its words; this module gives it types. Every way
+of making a package cheaper has the same record. It contains no time, so that the same measurement gives the same
+package on every machine.
 """
 
 from __future__ import annotations
@@ -25,72 +25,71 @@ if TYPE_CHECKING:
 
 
 Number = Annotated[int, Meta(ge=1)]
-"""Of a case, a person, or what is counted from 1."""
+"""Number of a case, a person or another thing, counted from 1."""
 LabelValue = Annotated[int, Meta(ge=1, le=255)]
 Drop = Annotated[float, Meta(ge=-1.0, le=1.0)]
-"""A difference of two Dice."""
+"""Difference of two Dice coefficients."""
 Open = Annotated[float, Meta(gt=0.0, lt=1.0)]
-"""Between 0 and 1, without them: what a limit on a drop or a confidence can be."""
+"""Limit on a drop, or confidence: between 0 and 1, both excluded."""
 
 
 class Isa(StrEnum):
-    """Instructions that a candidate is measured again with, as oneDNN's ONEDNN_MAX_CPU_ISA spells them."""
+    """Instruction set with which a candidate is measured again, spelt as in oneDNN's ONEDNN_MAX_CPU_ISA."""
 
     AVX2 = "AVX2"
-    """What every x86 workstation of the last ten years has."""
+    """Instruction set of every x86 workstation of the last ten years."""
 
 
 class Basis(StrEnum):
-    """What a drop was measured against."""
+    """Basis against which a drop was measured."""
 
     ACCURACY = "accuracy"
     """Reference masks."""
     AGREEMENT = "agreement"
-    """The masks of the baseline: nothing is known of accuracy."""
+    """The masks of the baseline; the accuracy is unknown."""
 
 
 class Change(StrEnum):
-    """How a candidate was made of its baseline."""
+    """Change that made a candidate from its baseline."""
 
     QUANTIZED = "quantized"
     """The graphs compute in INT8."""
     TUNED = "tuned"
-    """The same model in cheaper settings."""
+    """The same model with cheaper settings."""
 
     @property
     def noun(self) -> str:
-        """The making, in words."""
+        """Name of the change in words."""
         return "quantisation" if self is Change.QUANTIZED else "tuning"
 
     @property
     def baseline(self) -> str:
-        """The baseline, in words."""
+        """Name of the baseline in words."""
         return "FP32" if self is Change.QUANTIZED else "the package as it was"
 
     @property
     def candidate(self) -> str:
-        """The candidate, in words."""
+        """Name of the candidate in words."""
         return "INT8" if self is Change.QUANTIZED else "the tuned package"
 
 
 class ComparedLabel(Value, frozen=True, kw_only=True):
-    """One label of two masks of the same image, and of its reference mask where there is one.
+    """One label of two masks of the same image, and of its reference mask if there is one.
 
     Attributes:
-        label: its value.
-        dice_baseline, dice_candidate: against the reference; None without one, or where the label is neither
-            in it nor in the mask.
-        drop: Dice of the baseline minus Dice of the candidate, positive where the candidate is worse. A mask that
-            rightly lacks a label counts as 1 here, so that a lesion which only the candidate invents is a
-            drop of 1. One that only the baseline invents is a drop of 0: as a gain of 1 a single stray voxel would
-            pay, in a mean, for losses in dozens of other cases. None without a reference, or where the label is in
-            none of the three masks.
-        agreement: Dice of the candidate's mask against the baseline's; None where neither has the label.
-        hd95_baseline_mm, hd95_candidate_mm: against the reference; None where one side is empty.
-        volume_baseline_ml, volume_candidate_ml: false-positive as a whole where the reference lacks the label.
-        reference_volume_ml: None without a reference.
-        lesions: components of the reference, of models whose labels are lesions; None without a reference.
-        found_baseline, found_candidate: how many of them the mask touches.
+        label: value of the label.
+        dice_baseline, dice_candidate: Dice against the reference; None without a reference, or if neither reference nor
+            mask has the label.
+        drop: Dice of the baseline minus Dice of the candidate, positive if the candidate is worse. A mask that
+            correctly lacks a label counts as 1 here, so that a lesion which only the candidate invents is a drop of 1.
+            A lesion that only the baseline invents is a drop of 0: counted as a gain of 1, a single stray voxel would
+            offset losses in dozens of other cases in a mean. None without a reference, or if no mask has the label.
+        agreement: Dice of the candidate's mask against the baseline's; None if neither has the label.
+        hd95_baseline_mm, hd95_candidate_mm: HD95 against the reference in mm; None if one side is empty.
+        volume_baseline_ml, volume_candidate_ml: volume in ml, all false-positive if the reference lacks the label.
+        reference_volume_ml: volume of the reference in ml; None without a reference.
+        lesions: number of lesions (components) of the reference if labels are lesions; None without a reference.
+        found_baseline, found_candidate: number of these lesions that the mask touches.
     """
 
     label: LabelValue
@@ -109,9 +108,9 @@ class ComparedLabel(Value, frozen=True, kw_only=True):
 
     @property
     def hd95_increase_mm(self) -> float | None:
-        """HD95 of the candidate minus that of the baseline; infinite where the candidate alone lost the label.
+        """HD95 of the candidate minus HD95 of the baseline; infinite if only the candidate lost the label.
 
-        None where the baseline has none.
+        It is None if the baseline has no HD95.
         """
         if self.hd95_baseline_mm is None:
             return None
@@ -122,10 +121,10 @@ class AccuracyCase(ComparedLabel, frozen=True, kw_only=True):
     """One label in one case, under a number instead of a name.
 
     Attributes:
-        case: its number in the cohort.
-        voxel_diagonal_mm: of its grid.
-        split: that it belongs to.
-        subject: a number that cases of one person share.
+        case: number of the case in the cohort.
+        voxel_diagonal_mm: diagonal of a voxel of the grid in mm.
+        split: split of the case.
+        subject: number that all cases of one person share.
     """
 
     case: Number
@@ -138,17 +137,17 @@ class LabelRecord(Value, frozen=True, kw_only=True):
     """One label over the judged cases.
 
     Attributes:
-        label: its value.
-        cases: how many were judged: the label is in the reference or in one of the masks.
-        absent: how many were left out, because it is in none of them.
-        little_to_lose: in how many the baseline has too little of it right to lose what a limit would see: they lower
-            no mean and witness nothing.
-        lowest_dice_baseline: of the baseline in any case; None where none has a reference.
-        mean_drop, worst_drop: of the judged cases; None where none has a reference.
-        mean_disagreement, worst_disagreement: of 1 - Dice(baseline, candidate).
-        mean_hd95_increase_mm: where both sides are defined.
-        false_positive_ml: volume that the candidate finds in cases whose reference lacks the label.
-        lesions, found_baseline, found_candidate: over all judged cases; None for models whose labels are no lesions.
+        label: value of the label.
+        cases: number of judged cases: the label is in the reference or in one of the masks.
+        absent: number of cases left out because no mask has the label.
+        little_to_lose: number of cases in which the baseline's Dice is too low for a drop that a limit would detect;
+            they are in no mean and count as no evidence.
+        lowest_dice_baseline: lowest Dice of the baseline in any case; None without any reference.
+        mean_drop, worst_drop: drop over the judged cases; None without any reference.
+        mean_disagreement, worst_disagreement: 1 - Dice(baseline, candidate) over the judged cases.
+        mean_hd95_increase_mm: mean increase of HD95 in mm over cases in which both are defined.
+        false_positive_ml: volume in ml that the candidate finds in cases whose reference lacks the label.
+        lesions, found_baseline, found_candidate: lesion counts over all judged cases; None if labels are not lesions.
         interval: 95 % bootstrap interval of the mean drop over subjects; None below 10 subjects.
     """
 
@@ -173,9 +172,9 @@ class NodeKernel(Value, frozen=True):
     """Executed nodes of one kind that one kernel computes, over all graphs of a package.
 
     Attributes:
-        kind: what OpenVINO calls them, such as MVN or Interpolate.
-        kernel: such as `jit_avx512_i8`; most name their instructions.
-        nodes: how many.
+        kind: kind of node in OpenVINO, such as MVN or Interpolate.
+        kernel: name of the kernel, such as `jit_avx512_i8`; most names contain the instruction set.
+        nodes: number of nodes.
     """
 
     kind: str
@@ -184,7 +183,7 @@ class NodeKernel(Value, frozen=True):
 
 
 class FloatLayer(Value, frozen=True):
-    """A layer with weights that stayed in floating point, and why."""
+    """A layer with weights that stayed in floating point, with the reason."""
 
     graph: Name
     layer: str
@@ -194,20 +193,20 @@ class FloatLayer(Value, frozen=True):
 
 
 class IsaRecord(Value, frozen=True):
-    """The frozen candidate measured again with the instructions of another CPU, as far as they can be imitated.
+    """Repeated measurement of the frozen candidate with another CPU's instruction set, as far as it can be imitated.
 
     Attributes:
-        isa: the instructions that oneDNN was held to, in a process of its own.
-        verified: whether all layers with weights ran under them; `ran` says it of the others.
-        reason: why not, or what was missed.
-        met: whether the budget is met with these instructions too.
-        excess: the largest figure as a share of its limit.
-        worst_mean_drop, worst_case_drop, worst_mean_disagreement: as in the record of this CPU.
-        int8_share: of the multiply-adds that such a CPU computes in integers: `float_layers` are not among them.
-        kernels: share of the multiply-adds per kernel that ran in that process.
-        nodes: all that was executed, by kind and kernel.
-        ran: which kinds of nodes ran under which instructions, in words.
-        float_layers: quantised layers that OpenVINO refuses to compute in integers on such a CPU; in float here, too.
+        isa: instruction set to which oneDNN was limited, in a separate process.
+        verified: True if all layers with weights ran under this instruction set; `ran` describes the other nodes.
+        reason: reason for a failed verification, or the limit that was missed.
+        met: True if the budget is also met with this instruction set.
+        excess: largest figure as a share of its limit.
+        worst_mean_drop, worst_case_drop, worst_mean_disagreement: figures as in the record of this CPU.
+        int8_share: share of multiply-accumulates that such a CPU computes in integers, without `float_layers`.
+        kernels: share of multiply-accumulates per kernel in that process.
+        nodes: executed nodes by kind and kernel.
+        ran: kinds of nodes per instruction set, in words.
+        float_layers: quantised layers that OpenVINO computes in float on such a CPU, and in this measurement too.
     """
 
     isa: Isa
@@ -226,18 +225,18 @@ class IsaRecord(Value, frozen=True):
 
 
 class TrialRecord(Value, frozen=True, kw_only=True):
-    """One trial of the search, judged on search data; figures are None where it could not be run.
+    """One trial of the search, judged on search data; figures are None if the trial could not be run.
 
     Attributes:
-        changes: what was changed, in words.
-        reverted: layers that were kept in floating point because the search found them to blame.
-        operations: of the networks over all cases that were searched, in multiply-adds of f32; None where the search
-            does not count them.
-        int8_share: of the multiply-adds; None where the search does not count them.
-        worst_mean_drop, worst_case_drop: on the search data.
-        excess: the largest figure as a share of its limit.
-        met: whether the budget was met on the search data.
-        problem: why it could not be run.
+        changes: changes of this trial, in words.
+        reverted: layers kept in floating point because the search found that they cause the loss.
+        operations: multiply-accumulates (f32) of the networks over all searched cases; None if the search does not
+            count them.
+        int8_share: share of multiply-accumulates in INT8; None if the search does not count them.
+        worst_mean_drop, worst_case_drop: drops on the search data.
+        excess: largest figure as a share of its limit.
+        met: True if the budget was met on the search data.
+        problem: reason why the trial could not be run.
     """
 
     changes: tuple[str, ...]
@@ -252,16 +251,17 @@ class TrialRecord(Value, frozen=True, kw_only=True):
 
 
 class Limits(Value, frozen=True, kw_only=True):
-    """The budget as it was asked for; None where nothing was asked.
+    """The budget that was requested; a limit that was not requested is None.
 
     Attributes:
-        max_dice_drop: greatest mean drop of any label.
-        max_case_drop: greatest drop of any single case.
-        max_disagreement: greatest mean of 1 - Dice(baseline, candidate) of any label.
-        max_hd95_increase_mm: greatest increase of HD95 of any single case.
-        min_int8_share: least share of the multiply-adds that is integer.
-        confidence, max_exceedance: with which at most which share of all subjects was to exceed `max_case_drop`.
-        unbound: labels of which nothing is promised.
+        max_dice_drop: largest mean drop of any label.
+        max_case_drop: largest drop of any single case.
+        max_disagreement: largest mean of 1 - Dice(baseline, candidate) of any label.
+        max_hd95_increase_mm: largest increase of HD95 of any single case in mm.
+        min_int8_share: smallest share of multiply-accumulates in INT8.
+        confidence, max_exceedance: confidence that at most the share `max_exceedance` of all subjects exceeds
+            `max_case_drop`.
+        unbound: labels without a limit.
     """
 
     max_dice_drop: Open
@@ -278,9 +278,9 @@ class Look(Value, frozen=True, kw_only=True):
     """A candidate that was judged on test images.
 
     Attributes:
-        candidate: SHA-256 over its graphs.
-        limits: the budget that it was judged under.
-        met: whether it met every limit.
+        candidate: SHA-256 over the candidate's graphs.
+        limits: budget of the judgement.
+        met: True if the candidate met every limit.
     """
 
     candidate: Sha256
@@ -289,41 +289,41 @@ class Look(Value, frozen=True, kw_only=True):
 
 
 class Evidence(Value, frozen=True, kw_only=True):
-    """A candidate against its baseline, the limits it had to keep, and on what it was measured.
+    """A candidate against its baseline, with the limits that it had to meet and the data behind the figures.
 
     Attributes:
-        change: how the candidate was made.
-        changes: what differs from the baseline, in words.
+        change: change that made the candidate.
+        changes: differences from the baseline, in words.
         baseline: digest of the package whose masks are the baseline.
-        before: what made the baseline itself, where it was made cheaper too: that comes on top of these figures.
-        graphs_from: digest of another package whose graphs were taken; None where they were made of the baseline's.
+        before: evidence of the baseline if it was made cheaper too; its losses add to these figures.
+        graphs_from: digest of another package whose graphs were taken; None if they were made from the baseline's.
         statement: one plain sentence with its limits.
-        limits: the budget.
+        limits: budget of the search.
         bounds: every limit, share and exclusion, in words.
-        basis: whether drops are against reference masks.
-        worst_mean_drop: largest mean drop of a label; of the disagreement where no case has a reference mask.
-        worst_case_drop, worst_mean_disagreement, worst_hd95_increase_mm: the other figures that were judged.
-        int8_share: share of the multiply-adds that are quantised and computed by integer kernels, on this CPU or
-            under other instructions, whichever is less.
-        operations_baseline, operations_candidate: of the networks over all cases that were searched, in multiply-adds
-            of f32; None where the search does not count them.
-        cohort_sha256: of the cohort manifest.
-        demonstration: True where one head stands in for many.
-        searched_on: the split that the search has seen.
-        seen_images: hashes (`image_sha256`) of the images that ranges and settings were chosen on.
-        subjects: how many people were judged.
-        next_patient: what the figures say about a new subject, in one sentence.
-        earlier_looks: every judgement of this model on any of these test images that came before, as far as the log
-            of the user who made the package knows: of other candidates, or of this one under another budget.
-        warnings: what the figures do not say.
-        cases: per case and label.
-        labels: per label.
-        isas: the same measurement under other instruction sets.
-        trials: of the search, in their order.
-        float_layers: what stayed in floating point.
-        cost_factors: per layer type, time in float / time in INT8, by which the search has ranked layers.
-        kernels: share of the multiply-adds per kernel of OpenVINO that computed them on this CPU.
-        threads: of the measurements.
+        basis: basis of the drops: reference masks or masks of the baseline.
+        worst_mean_drop: largest mean drop of a label; the largest mean disagreement if no case has a reference mask.
+        worst_case_drop, worst_mean_disagreement, worst_hd95_increase_mm: the other judged figures.
+        int8_share: share of multiply-accumulates that are quantised and computed by integer kernels; the lower value of
+            this CPU and of the other instruction sets.
+        operations_baseline, operations_candidate: multiply-accumulates (f32) of the networks over all searched cases;
+            None if the search does not count them.
+        cohort_sha256: SHA-256 of the cohort manifest.
+        demonstration: True if one head stands in for many.
+        searched_on: split that the search has used.
+        seen_images: hashes (`image_sha256`) of the images on which ranges and settings were chosen.
+        subjects: number of judged subjects.
+        next_patient: conclusion for a new subject, in one sentence.
+        earlier_looks: earlier judgements of this model on any of these test images, as far as the log of the user who
+            made the package shows: of other candidates, or of this one under another budget.
+        warnings: limits of the figures, in sentences.
+        cases: figures per case and label.
+        labels: figures per label.
+        isas: repeated measurements with other instruction sets.
+        trials: trials of the search, in order.
+        float_layers: layers that stayed in floating point.
+        cost_factors: time in float / time in INT8 per layer type, by which the search has ranked layers.
+        kernels: share of multiply-accumulates per kernel of OpenVINO on this CPU.
+        threads: number of threads of the measurements.
     """
 
     change: Change
@@ -361,15 +361,15 @@ class Evidence(Value, frozen=True, kw_only=True):
 
     @property
     def chain(self) -> tuple[Evidence, ...]:
-        """This evidence, and that of its baseline, and so on back to a package that nothing made cheaper."""
+        """Return this evidence, that of its baseline, and so on, back to the first package that was made cheaper."""
         return (self, *(() if self.before is None else self.before.chain))
 
 
 def evidence_in(manifest: Manifest) -> Evidence | None:
-    """The evidence of a package with its types; None where it has none.
+    """Read the evidence of a package into its types; None if the package has no evidence.
 
     Raises:
-        PackageError: it is not what this version writes.
+        PackageError: the evidence is not in the format of this version.
     """
     if manifest.evidence is None:
         return None
@@ -377,12 +377,12 @@ def evidence_in(manifest: Manifest) -> Evidence | None:
         return msgspec.convert(manifest.evidence, Evidence)
     except msgspec.ValidationError as error:
         raise PackageError(
-            f"{manifest.spec.name}: expected evidence in the manifest that this version reads, got another one "
-            f"({error}); make the package again"
+            f"{manifest.spec.name}: expected evidence in the format of this version, got another format ({error}); "
+            "make the package again"
         ) from error
 
 
 def spelt(evidence: Evidence) -> dict[str, Any]:
-    """Evidence as a manifest holds it, the same before it was written and after it was read."""
+    """Return evidence as a manifest holds it, equal before writing and after reading."""
     spelling: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(evidence))
     return spelling

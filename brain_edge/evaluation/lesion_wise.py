@@ -1,16 +1,16 @@
-"""Lesion-wise Dice and HD95 as the BraTS challenges have used them since 2023: every lesion of a region counts once.
+"""Lesion-wise Dice and HD95 as in the BraTS challenges since 2023: every lesion of a region counts once.
 
-After the challenge's own program (rachitsaluja/BraTS-2023-Metrics, `metrics.py`):
+The rules are those of the challenge's own program (rachitsaluja/BraTS-2023-Metrics, `metrics.py`):
 
 - Lesions of the reference are its components (26 neighbours) after a dilation by three steps (18 neighbours), which
-  joins what a reader would call one lesion; a lesion is what lies of the reference in such a component.
-- Components of the prediction (26 neighbours) that a lesion, dilated once more by itself, touches belong to it, and
-  lesion and components are compared as two masks.
-- A lesion that nothing touches counts Dice 0 and HD95 374 mm, about the diagonal of a head; and so does a component
-  that touches no lesion. Lesions of at most 50 mm^3 are left out, with what touches them.
-- The figures of a case are the means over lesions and false components. Where there is neither, Dice is 1, HD95 0 mm.
+  joins what a reader would call one lesion. A lesion is the part of the reference in such a component.
+- Components of the prediction (26 neighbours) belong to a lesion if the lesion, dilated separately, touches them. The
+  lesion and its components are compared as two masks.
+- A lesion that no component touches counts as Dice 0 and HD95 374 mm, about the diagonal of a head. A component that
+  touches no lesion counts the same. Lesions of at most 50 mm^3 are left out, with the components that touch them.
+- The figures of a case are the means over lesions and false components. Without either, Dice is 1 and HD95 0 mm.
 
-HD95 is that of `brain_edge.evaluation.scores`, between voxel centres; the challenge's program weighs its surface
+HD95 is that of `brain_edge.evaluation.scores`, between voxel centres. The challenge's program weights surface
 elements, which differs by fractions of a voxel.
 """
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from brain_edge.image.metrics import BoolArray, IntegerArray
 
 PENALTY_MM: Final = 374.0
-"""HD95 of a lesion that was missed, or that is none."""
+"""HD95 in mm of a missed lesion, or of a false component."""
 LEAST_MM3: Final = 50.0
-"""Volume that a lesion of the reference must exceed to count."""
+"""Volume in mm^3 that a lesion of the reference must exceed to count."""
 DILATIONS: Final = 3
 
 
@@ -44,11 +44,11 @@ class LesionWise(Value, frozen=True):
     """One region of one case.
 
     Attributes:
-        dice: mean over lesions and false components, 0 to 1.
-        hd95_mm: the same.
-        lesions: of the reference, those that count.
-        missed: how many of them nothing touches.
-        false: components of the prediction that touch no lesion.
+        dice: mean Dice over lesions and false components, 0 to 1.
+        hd95_mm: mean HD95 over lesions and false components in mm.
+        lesions: number of lesions of the reference that count.
+        missed: number of these lesions that no component touches.
+        false: number of components of the prediction that touch no lesion.
     """
 
     dice: float
@@ -62,11 +62,11 @@ class RegionSummary(Value, frozen=True, kw_only=True):
     """One region over the cases of a cohort.
 
     Attributes:
-        region: its name.
-        labels: whose union it is.
-        cases: how many were judged.
-        mean_dice, mean_hd95_mm: of the figures of the cases.
-        lesions, missed, false: over all cases.
+        region: name of the region.
+        labels: labels whose union is the region.
+        cases: number of judged cases.
+        mean_dice, mean_hd95_mm: mean figures over the cases.
+        lesions, missed, false: numbers over all cases.
     """
 
     region: str
@@ -80,7 +80,7 @@ class RegionSummary(Value, frozen=True, kw_only=True):
 
 
 def summarize_region(region: str, labels: tuple[int, ...], cases: Sequence[LesionWise]) -> RegionSummary:
-    """The figures of a region over cases, of which there is one at least."""
+    """Summarise the figures of a region over at least one case."""
     return RegionSummary(
         region=region,
         labels=labels,
@@ -97,11 +97,11 @@ def lesion_wise(prediction: BoolArray, reference: BoolArray, geometry: Geometry)
     """Compare two masks (I, J, K) of one region, lesion by lesion.
 
     Raises:
-        GeometryError: a mask does not have the shape of the grid.
+        GeometryError: the shape of a mask differs from that of the grid.
     """
     for name, mask in (("prediction", prediction), ("reference", reference)):
         if mask.shape != geometry.shape:
-            raise GeometryError(f"the {name} has the shape {mask.shape}, its grid {geometry.shape}")
+            raise GeometryError(f"expected a {name} of the grid's shape {geometry.shape}, got {mask.shape}")
     found, count = components(prediction.astype(np.uint8))
     touched: set[int] = set()
     scores: list[tuple[float, float]] = []

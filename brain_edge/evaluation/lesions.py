@@ -1,6 +1,6 @@
-"""Lesion-wise recall: how many of the lesions that a reader has drawn a mask touches, however large they are.
+"""Lesion-wise recall: the number of reference lesions, of any size, that a mask touches.
 
-Dice of a patient with many lesions is that of the largest ones; a small lesion that is lost costs nothing there.
+The Dice of a patient with many lesions depends on the largest ones; a small lesion that is lost hardly changes it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LesionRecall(NamedTuple):
-    """Of one label in one case: how many lesions the reference has, and how many of them a mask touches."""
+    """Lesion counts of one label in one case: lesions in the reference, and lesions that a mask touches."""
 
     found: int
     lesions: int
@@ -26,11 +26,11 @@ class LesionRecall(NamedTuple):
 def lesion_recall(mask: BoolArray, reference: BoolArray) -> LesionRecall:
     """Count the components of a reference (I, J, K) that share a voxel with a mask.
 
-    Components are 26-connected, as in the lesion-wise metrics of the MSSEG and BraTS challenges: voxels that meet at
-    a corner belong to one lesion.
+    Components are 26-connected, as in the lesion-wise metrics of the MSSEG and BraTS challenges: voxels that share a
+    corner belong to one lesion.
 
     Raises:
-        GeometryError: the masks have different shapes.
+        GeometryError: the shapes of the masks differ.
     """
     if mask.shape != reference.shape:
         raise GeometryError(f"expected masks on one grid, got the shapes {mask.shape} and {reference.shape}")

@@ -1,4 +1,4 @@
-"""Markdown tables: the one printer of all commands, cards, reports and benchmarks."""
+"""Markdown tables: the only table printer of commands, cards, reports and benchmarks."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, aligned: bool = True) -> str:
-    """A Markdown table.
+    """Format a Markdown table.
 
     Args:
-        columns: the head.
-        rows: a cell for each column.
-        aligned: for a terminal, too; pages that are only rendered need no blanks.
+        columns: column titles.
+        rows: cells of each row, one per column.
+        aligned: True to align columns for a terminal; rendered pages need no padding.
     """
-    # a "|" in a subject's name would end its cell
+    # a "|" in the name of a subject would end its cell
     cells = [columns, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     widths = [max(map(len, column)) if aligned else 0 for column in zip(*cells, strict=True)]
     lines = [f"| {' | '.join(map(str.ljust, line, widths))} |" for line in cells]

@@ -1,7 +1,7 @@
-"""How well two label maps agree: Dice, HD95, volumes, per label and case, and their summary over cases.
+"""Agreement of two label maps: Dice, HD95 and volumes per label and case, and their summary over cases.
 
-Everything here is pure: arrays and numbers in, numbers out. What is not defined (the Dice of two empty masks,
-the distance to an empty one) is None, never a number that a mean would swallow; the summary counts it.
+All functions are pure: arrays and numbers in, numbers out. Undefined values (the Dice of two empty masks, the distance
+to an empty mask) are None, so that no mean includes them; the summary counts them.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 FloatArray: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 HD95_PERCENTILE: Final = 95.0
-"""Linear interpolation between the two closest ranks, as `numpy.percentile` and MONAI do it."""
+"""Percentile with linear interpolation between the two closest ranks, as in `numpy.percentile` and MONAI."""
 
 SPARSE_SURFACE_SHARE: Final = 0.05
-"""Share of a box, as surface voxels, up to which a k-d tree beats a distance transform (measured)."""
+"""Share of surface voxels in a box up to which a k-d tree is faster than a distance transform (measured)."""
 
 
 class Presence(StrEnum):
-    """On which side of a comparison a label occurs."""
+    """Sides of a comparison on which a label occurs."""
 
     BOTH = "both"
     """Every metric is defined."""
     PREDICTION_ONLY = "prediction_only"
-    """Dice 0, HD95 undefined; the predicted volume is false-positive as a whole."""
+    """Dice 0, HD95 undefined; the whole predicted volume is false-positive."""
     REFERENCE_ONLY = "reference_only"
-    """Dice 0, HD95 undefined; the label was missed as a whole."""
+    """Dice 0, HD95 undefined; the whole label was missed."""
     NEITHER = "neither"
-    """Nothing to judge: the case is left out of this label's means, and counted."""
+    """Nothing to judge: the case is left out of the label's means, and counted."""
 
 
 _PRESENCE: Final = {
@@ -56,13 +56,13 @@ class LabelScore:
     """One label of one case.
 
     Attributes:
-        label: its value in both masks.
-        presence: on which sides it occurs, and so which metrics are defined.
-        dice: 0 to 1; None where the label is on neither side.
-        hd95_mm: see `hd95_mm`; None unless the label is on both sides.
-        volume_ml: volume in the prediction; the false-positive volume where the reference lacks the label.
-        reference_volume_ml: volume in the reference.
-        volume_difference_ml: prediction minus reference.
+        label: value of the label in both masks.
+        presence: sides on which the label occurs, which determine the defined metrics.
+        dice: Dice, 0 to 1; None if the label is on neither side.
+        hd95_mm: 95 % Hausdorff distance in mm (see `hd95_mm`); None unless the label is on both sides.
+        volume_ml: volume in the prediction in ml, all of it false-positive if the reference lacks the label.
+        reference_volume_ml: volume in the reference in ml.
+        volume_difference_ml: volume of the prediction minus that of the reference in ml.
     """
 
     label: int
@@ -79,15 +79,15 @@ class ScoreSummary:
     """One label over the cases of a cohort; a mean over no case is None.
 
     Attributes:
-        label: its value in the masks.
-        cases: how many were scored: the label is in the prediction, the reference or both.
-        absent: how many were left out, because the label is on neither side.
-        mean_dice: mean over the scored cases, a label found on one side only counting as 0.
-        worst_dice: the lowest of them.
-        hd95_mean_mm: mean over the scored cases where it is defined.
-        hd95_worst_mm: the highest of them.
-        hd95_undefined: how many scored cases have none, because one side is empty.
-        mean_volume_difference_ml: mean of prediction minus reference over the scored cases.
+        label: value of the label in the masks.
+        cases: number of scored cases: the label is in the prediction, the reference or both.
+        absent: number of cases left out because the label is on neither side.
+        mean_dice: mean Dice over the scored cases; a label on only one side counts as 0.
+        worst_dice: lowest Dice of the scored cases.
+        hd95_mean_mm: mean HD95 in mm over the scored cases in which it is defined.
+        hd95_worst_mm: largest HD95 of these cases in mm.
+        hd95_undefined: number of scored cases without HD95, because one side is empty.
+        mean_volume_difference_ml: mean of prediction minus reference in ml over the scored cases.
     """
 
     label: int
@@ -102,21 +102,21 @@ class ScoreSummary:
 
 
 def hd95_mm(a: BoolArray, b: BoolArray, spacing_mm: Vector) -> float | None:
-    """95 % Hausdorff distance of two masks (I, J, K) in mm; None where one of them is empty.
+    """Return the 95 % Hausdorff distance of two masks (I, J, K) in mm; None if one of them is empty.
 
-    The greater of the two directed 95th percentiles of the distance from a surface voxel of one mask to the
-    closest surface voxel of the other, centre to centre on orthogonal axes, as MONAI defines it. A surface
-    voxel has at least one of its six neighbours outside the mask, or outside the volume.
+    It is the larger of two directed 95th percentiles, as MONAI defines it. The distance is that from a surface voxel of
+    one mask to the closest surface voxel of the other, between centres on orthogonal axes. A surface voxel has at least
+    one of its six neighbours outside the mask, or outside the volume.
 
     Raises:
-        GeometryError: the masks have different shapes.
+        GeometryError: the shapes of the masks differ.
     """
     from scipy.ndimage import find_objects
 
     require_comparable(a, b)
     if not (a.any() and b.any()):
         return None
-    # no margin is needed around the box: erosion takes what lies outside an array as background
+    # the box needs no margin, because erosion treats everything outside an array as background
     (box,) = find_objects((a | b).view(np.uint8))
     surfaces = _surface(a[box]), _surface(b[box])
     directed = (_surface_distances_mm(*pair, spacing_mm) for pair in (surfaces, surfaces[::-1]))
@@ -124,7 +124,7 @@ def hd95_mm(a: BoolArray, b: BoolArray, spacing_mm: Vector) -> float | None:
 
 
 def volume_difference_ml(a: BoolArray, b: BoolArray, voxel_volume_ml: float) -> float:
-    """Volume of `b` minus volume of `a` in ml: positive where `b` is the larger one."""
+    """Return the volume of `b` minus the volume of `a` in ml, positive if `b` is larger."""
     return (int(np.count_nonzero(b)) - int(np.count_nonzero(a))) * voxel_volume_ml
 
 
@@ -134,18 +134,18 @@ def score_labels(
     """Compare two label maps (I, J, K) on one grid, label by label, in the order of `labels`.
 
     Args:
-        prediction: the label map to judge; 0 is background.
-        reference: the label map it is judged against.
-        geometry: the grid of both; its spacing and voxel volume give mm and ml.
-        labels: the declared foreground values.
+        prediction: label map to judge; 0 is background.
+        reference: label map against which the prediction is judged.
+        geometry: grid of both; its spacing and voxel volume give mm and ml.
+        labels: declared foreground values.
 
     Raises:
-        GeometryError: a label map does not have the shape of the grid.
-        InputError: a label map holds a value that is neither background nor declared.
+        GeometryError: the shape of a label map differs from that of the grid.
+        InputError: a label map contains a value that is neither background nor declared.
     """
     for name, mask in (("prediction", prediction), ("reference", reference)):
         if mask.shape != geometry.shape:
-            raise GeometryError(f"the {name} has the shape {mask.shape}, its grid {geometry.shape}")
+            raise GeometryError(f"expected a {name} of the grid's shape {geometry.shape}, got {mask.shape}")
         _check_declared(name, mask, labels)
     return tuple(_score(label, prediction == label, reference == label, geometry) for label in labels)
 
@@ -154,7 +154,7 @@ def summarize(cases: Iterable[Sequence[LabelScore]]) -> tuple[ScoreSummary, ...]
     """Summarise the scores of each case (as `score_labels` returns them) into one summary per label.
 
     Raises:
-        ValueError: the cases were not scored for the same labels, so that a mean would hide the missing ones.
+        ValueError: the cases were not scored for the same labels, so a mean would hide the missing labels.
     """
     scored = [tuple(case) for case in cases]
     labels = {tuple(score.label for score in case) for case in scored}
@@ -201,8 +201,8 @@ def _check_declared(name: str, mask: IntegerArray, labels: Sequence[int]) -> Non
     undeclared = sorted(set(np.unique(mask).tolist()) - {0, *labels})
     if undeclared:
         raise InputError(
-            f"expected the declared labels {list(labels)} and 0 for background, but the {name} also holds "
-            f"{undeclared}; relabel it, or declare what it holds"
+            f"expected the declared labels {list(labels)} and 0 for background in the {name}, got also {undeclared}; "
+            "relabel the map, or declare these values"
         )
 
 
@@ -213,10 +213,11 @@ def _surface(mask: BoolArray) -> BoolArray:
 
 
 def _surface_distances_mm(surface: BoolArray, other: BoolArray, spacing_mm: Vector) -> FloatArray:
-    """Distance (voxels of `surface`,) in mm from each voxel of `surface` to the closest of `other`.
+    """Return the distance (voxels of `surface`,) in mm from each voxel of `surface` to the closest voxel of `other`.
 
-    Exact in two ways, as neither suits all masks: a k-d tree takes 0.1 s for two brains in 256^3, but over a
-    minute for noise; a distance transform 7 s at most, but 4 s where a stray voxel makes the box the volume.
+    There are two exact methods, because neither suits all masks. A k-d tree takes 0.1 s for two brains in 256^3, but
+    over a minute for noise. A distance transform takes at most 7 s, but 4 s if a stray voxel extends the box to the
+    volume.
     """
     from scipy.ndimage import distance_transform_edt
     from scipy.spatial import KDTree
@@ -225,6 +226,6 @@ def _surface_distances_mm(surface: BoolArray, other: BoolArray, spacing_mm: Vect
     if len(points) + np.count_nonzero(other) < SPARSE_SURFACE_SHARE * surface.size:
         tree = KDTree(np.argwhere(other) * spacing, compact_nodes=False, balanced_tree=False)
         return np.asarray(tree.query(points * spacing)[0])
-    # indices alone take a quarter of the memory of scipy's dense distances
+    # indices need only a quarter of the memory of scipy's dense distances
     closest = distance_transform_edt(~other, sampling=spacing, return_distances=False, return_indices=True)
     return np.asarray(np.linalg.norm((closest[:, surface].T - points) * spacing, axis=1))

@@ -1,4 +1,4 @@
-"""Connected components of a mask and its holes: the only module that imports cc3d and fill_voids."""
+"""Connected components and holes of a mask. Only this module imports cc3d and fill_voids."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.unsignedinteger[Any]]
 
 Connectivity = Literal[6, 18, 26]
-"""Neighbours of a voxel: faces, faces and edges, faces, edges and corners."""
+"""Number of neighbours of a voxel: 6 across faces, 18 also across edges, 26 also across corners."""
 
 
 def components(labels: NDArray[Any], connectivity: Connectivity = 26) -> tuple[Numbers, int]:
-    """The connected components of every label of a map.
+    """Number the connected components of every label of a map.
 
     Args:
-        labels: (I, J, K), 0 is background.
-        connectivity: neighbours of a voxel.
+        labels: label map (I, J, K); 0 is background.
+        connectivity: number of neighbours of a voxel.
 
     Returns:
-        Numbers of the components (I, J, K) from 1, 0 where the background is; how many there are.
+        Component numbers (I, J, K) from 1, with 0 for background; the number of components.
     """
     import cc3d
 
@@ -32,26 +32,26 @@ def components(labels: NDArray[Any], connectivity: Connectivity = 26) -> tuple[N
 
 
 def largest(mask: NDArray[np.bool_], connectivity: Connectivity = 26) -> NDArray[np.bool_]:
-    """The largest connected component of a mask (I, J, K); empty where the mask is."""
+    """Return the largest connected component of a mask (I, J, K); an empty mask stays empty."""
     import cc3d
 
     return _cut(cc3d.largest_k(_thick(mask), k=1, connectivity=connectivity), mask.shape) > 0
 
 
 def without_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A mask (I, J, K) or (I, J), and the background that it encloses."""
+    """Return a mask (I, J, K) or (I, J) with the background that it encloses filled."""
     import fill_voids
 
-    # fill_voids 2.1 takes a pocket that opens only at an edge of the image, where two faces meet, for enclosed
+    # fill_voids 2.1 also fills a pocket that opens only at an image edge, where two faces meet
     filled = fill_voids.fill(np.pad(mask, 1))
     return np.asarray(filled, dtype=bool)[(slice(1, -1),) * mask.ndim]
 
 
 def _thick(labels: NDArray[Any]) -> NDArray[Any]:
-    """The map with a layer of background along each axis of one voxel.
+    """Return the map with a layer of background added along each axis that is one voxel long.
 
-    cc3d (4.1.1) reserves too few numbers for the components of lines and planes of odd length with 26 neighbours, and
-    ends with a RuntimeError: three voxels in a row of which the middle one is background.
+    cc3d (4.1.1) reserves too few component numbers for lines and planes of odd length with 26 neighbours. It raises
+    RuntimeError, for example on three voxels in a row with background in the middle.
     """
     return np.pad(labels, [(0, 1 if side == 1 else 0) for side in labels.shape]) if 1 in labels.shape else labels
 

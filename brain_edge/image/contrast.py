@@ -1,4 +1,4 @@
-"""What an MR image shows bright and dark: the contrast that a model was made for, and that an image was found to be."""
+"""MR contrasts: those that a model states, and the one that was found for an image."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from typing import Final
 
 
 class Contrast(StrEnum):
-    """A contrast of MR images of the head, spelt as BIDS spells its suffix where it has one."""
+    """A contrast of MR images of the head, named by its BIDS suffix where BIDS has one."""
 
     T1W = "T1w"
-    """T1-weighted, and no contrast agent is recorded (which does not prove that none was given)."""
+    """T1-weighted; no contrast agent is recorded, which does not prove that none was given."""
     T1C = "T1C"
-    """T1-weighted after a contrast agent; BIDS: a T1w with the entity `ce-`."""
+    """T1-weighted after a contrast agent; in BIDS, T1w with the entity `ce-`."""
     T2W = "T2w"
     """T2-weighted spin echo; not T2*."""
     FLAIR = "FLAIR"
-    """T2-weighted with the signal of fluid inverted away, before or after a contrast agent."""
+    """T2-weighted with the fluid signal suppressed, before or after a contrast agent."""
     PDW = "PDw"
-    """Weighted by the density of protons."""
+    """Proton-density-weighted."""
     T2STARW = "T2starw"
-    """T2*-weighted gradient echo, susceptibility-weighted images among them."""
+    """T2*-weighted gradient echo, including susceptibility-weighted images."""
     OTHER = "other"
-    """Something else: diffusion, perfusion, angiography, STIR, a map. Of images; no model is made for it."""
+    """Any other image: diffusion, perfusion, angiography, STIR, a parametric map. Used for images, not for models."""
     ANY = "any"
-    """Of models: whatever the image is."""
+    """Any contrast. Used for models, not for images."""
 
 
 NAMES: Final = ", ".join(contrast for contrast in Contrast if contrast not in (Contrast.OTHER, Contrast.ANY))
-"""Of those that have one, for a message."""
+"""Names of the contrasts that an image can be stated to have, for messages."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The contrast of an image and what speaks for it.
+    """The contrast of an image and the evidence for it.
 
     Attributes:
-        contrast: None where nothing says it, or where witnesses contradict each other.
-        evidence: sentences; they quote no free text of a header.
+        contrast: contrast found; None where there is no evidence, or where the evidence conflicts.
+        evidence: sentences that quote no free text of a header.
     """
 
     contrast: Contrast | None
     evidence: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """As a listing shows it."""
+        """Return the contrast and its evidence as a listing shows them."""
         return f"{self.contrast or 'unknown'} ({'; '.join(self.evidence)})"
 
 
 def takes(stated: tuple[Contrast, ...], contrast: Contrast | None) -> bool:
-    """Whether an image of this contrast is one that a model was made for, which states these."""
+    """Return True if a model that states the contrasts `stated` takes an image of this contrast."""
     return contrast in stated or (Contrast.ANY in stated and contrast is not Contrast.OTHER)

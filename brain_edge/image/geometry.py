@@ -1,8 +1,8 @@
-"""Where the voxels of an image are in the patient: shape, affine, orientation, and moves on the grid.
+"""Position of the voxels of an image in the patient: shape, affine, orientation, and moves on the grid.
 
-One convention inside the library: arrays are indexed (I, J, K), an affine maps voxel centres (i, j, k) to
-world coordinates in mm, RAS+ (x to the patient's right, y anterior, z superior), as in NIfTI. DICOM's LPS is
-converted at the edge, in `brain_edge.io`, and nowhere else.
+The library has one convention. Arrays are indexed (I, J, K). An affine maps voxel centres (i, j, k) to world
+coordinates in mm, RAS+ (x to the patient's right, y anterior, z superior), as in NIfTI. Only `brain_edge.io`
+converts from DICOM's LPS.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Box: TypeAlias = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Half-open voxel ranges (start, stop) along I, J, K."""
 
 AXIS_PAIRS: Final = ("LR", "PA", "IS")
-"""World axes x, y, z: the letter of the negative and of the positive direction (RAS+)."""
+"""Letters of the negative and the positive direction of the world axes x, y, z (RAS+)."""
 
 GRID_TOLERANCE_MM: Final = 1e-2
-"""Two grids are the same when no corner voxel differs by more than this: far below a voxel, far above float32."""
+"""Largest distance in mm between corners of equal grids: far below a voxel, far above float32 rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +36,11 @@ class Geometry:
     """A regular grid of voxels in the world.
 
     Attributes:
-        shape: number of voxels along I, J, K; each at least 1.
-        affine: 4 x 4 float64, voxel centre (i, j, k, 1) to world mm (RAS+). Invertible and finite.
+        shape: number of voxels along I, J, K, each at least 1.
+        affine: 4 x 4 float64 matrix from voxel centres (i, j, k, 1) to world mm (RAS+); invertible and finite.
 
     Raises:
-        GeometryError: the affine is not 4 x 4, not finite, singular, or has a zero spacing; a side is empty.
+        GeometryError: the affine is not 4 x 4, not finite, singular, or has a zero spacing; or a side is empty.
     """
 
     shape: Shape
@@ -51,20 +51,20 @@ class Geometry:
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise GeometryError(f"expected three sides of at least one voxel, got the shape {self.shape}")
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
-            raise GeometryError("expected a finite 4 x 4 affine, got one with NaN, infinity or another shape")
+            raise GeometryError("expected a finite 4 x 4 affine, got an affine with NaN, infinity or another shape")
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         if spacing.min() <= 0:
             sides = " x ".join(f"{side:.4g}" for side in spacing)
             raise GeometryError(f"expected a positive spacing along each axis, got {sides} mm")
         # the determinant of the direction cosines is the volume of the unit parallelepiped: 1 if orthogonal
         if abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
-            raise GeometryError("expected an affine whose axes span space, got a singular one")
+            raise GeometryError("expected an invertible affine, got a singular affine")
         affine.setflags(write=False)
         object.__setattr__(self, "shape", tuple(int(side) for side in self.shape))
         object.__setattr__(self, "affine", affine)
 
     def __str__(self) -> str:
-        """As messages and listings name it."""
+        """Return the grid as messages and listings name it: sides, spacing in mm, orientation."""
         sides = " x ".join(map(str, self.shape))
         return f"{sides} voxels of {' x '.join(f'{side:.4g}' for side in self.spacing_mm)} mm, {self.orientation}"
 
@@ -75,15 +75,15 @@ class Geometry:
 
     @property
     def voxel_volume_ml(self) -> float:
-        """Volume of one voxel in millilitres (an oblique, sheared grid included)."""
+        """Volume of one voxel in millilitres, also on an oblique or sheared grid."""
         return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000.0)
 
     @property
     def orientation(self) -> str:
-        """The direction in which I, J and K grow, as three letters of RLAPSI: the closest anatomical axes.
+        """The anatomical directions in which I, J and K increase, as three letters of RLAPSI.
 
-        The assignment maximises the sum of squared direction cosines over the six permutations, so that an
-        oblique grid never gets the same anatomical axis twice.
+        The assignment maximises the sum of squared direction cosines over the six permutations. An oblique grid
+        therefore never gets the same anatomical axis twice.
         """
         cosines = self.affine[:3, :3] / np.array(self.spacing_mm)
         best = max(itertools.permutations(range(3)), key=lambda p: sum(cosines[p[k], k] ** 2 for k in range(3)))
@@ -101,13 +101,13 @@ class Geometry:
         return np.asarray((voxels @ self.affine.T)[:, :3])
 
     def same_grid(self, other: Geometry) -> bool:
-        """True when both have the same shape and no corner lies further apart than `GRID_TOLERANCE_MM`."""
+        """Return True if both shapes are equal and no corners are more than `GRID_TOLERANCE_MM` apart."""
         if self.shape != other.shape:
             return False
         return float(np.abs(self.corners_mm() - other.corners_mm()).max()) <= GRID_TOLERANCE_MM
 
     def reoriented(self, moves: AxisMoves) -> Geometry:
-        """The grid after `moves`: the same voxels at the same place in the world, stored in another order."""
+        """Return the grid after `moves`: the same voxels at the same world positions, stored in another order."""
         affine = np.eye(4)
         offset = np.zeros(3)
         for new_axis, (axis, flipped) in enumerate(moves):
@@ -117,14 +117,14 @@ class Geometry:
         return Geometry(_shape(self.shape[axis] for axis, _ in moves), affine)
 
     def cropped(self, box: Box) -> Geometry:
-        """The grid of the voxels in `box`, which may reach outside (then it is padding)."""
+        """Return the grid of the voxels in `box`; a box that extends beyond the grid pads it."""
         start = np.array([low for low, _ in box], dtype=np.float64)
         affine = self.affine.copy()
         affine[:3, 3] += self.affine[:3, :3] @ start
         return Geometry(_shape(high - low for low, high in box), affine)
 
     def resized(self, shape: Sequence[int]) -> Geometry:
-        """The grid of `shape` voxels over the same field of view (voxel edges coincide, centres need not)."""
+        """Return the grid of `shape` voxels over the same field of view: its edges coincide, voxel centres may not."""
         scale = np.array(self.shape, dtype=np.float64) / np.array(shape, dtype=np.float64)
         affine = self.affine.copy()
         affine[:3, :3] = self.affine[:3, :3] * scale
@@ -133,17 +133,17 @@ class Geometry:
 
 
 AxisMoves: TypeAlias = tuple[tuple[int, bool], tuple[int, bool], tuple[int, bool]]
-"""For each new axis: which old axis it is, and whether it is flipped."""
+"""The old axis and a flip flag for each new axis."""
 
 
 def is_orientation(code: str) -> bool:
-    """True for three letters of RLAPSI that name each anatomical axis once: 48 codes, such as RAS or SPL."""
+    """Return True for three letters of RLAPSI that name each anatomical axis once: 48 codes, such as RAS or SPL."""
     worlds = [next((w for w, pair in enumerate(AXIS_PAIRS) if letter in pair), None) for letter in code]
     return len(code) == 3 and None not in worlds and len(set(worlds)) == 3
 
 
 def axis_moves(source: str, target: str) -> AxisMoves:
-    """Which old axis becomes which new one, and flipped or not, to go from one orientation to another.
+    """Return the axis moves from one orientation to another: the old axis and a flip flag for each new axis.
 
     >>> axis_moves("RAS", "SPL")
     ((2, False), (1, True), (0, True))
@@ -158,20 +158,20 @@ def axis_moves(source: str, target: str) -> AxisMoves:
 
 
 def inverse_moves(moves: AxisMoves) -> AxisMoves:
-    """The moves that undo `moves`."""
+    """Return the moves that undo `moves`."""
     undo = [(new, flipped) for _, new, flipped in sorted((old, new, flip) for new, (old, flip) in enumerate(moves))]
     return (undo[0], undo[1], undo[2])
 
 
 def overlap_share(reference: Geometry, other: Geometry) -> float:
-    """Share of the voxel centres of `reference` (on a lattice of about 16^3) that lie inside `other`, 0 to 1."""
+    """Return the share (0 to 1) of voxel centres of `reference`, on a lattice of at most 16^3, that lie in `other`."""
     axes = [np.linspace(0, side - 1, num=min(side, 16)) for side in reference.shape]
     voxels = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     return share_inside(voxels, reference, other)
 
 
 def share_inside(voxels: np.ndarray[Any, Any], reference: Geometry, other: Geometry) -> float:
-    """Share of voxels (N, 3) of `reference`, N at least 1, that lie inside `other`, up to the edges of its voxels."""
+    """Return the share (0 to 1) of voxels (N, 3) of `reference`, N >= 1, in `other`, up to its outer voxel edges."""
     matrix = np.linalg.inv(other.affine) @ reference.affine
     mapped = voxels @ matrix[:3, :3].T + matrix[:3, 3]
     inside = (mapped >= -0.5) & (mapped <= np.array(other.shape) - 0.5)

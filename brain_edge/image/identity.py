@@ -1,6 +1,6 @@
-"""Whether two images are one: the same voxels whatever holds them, or a copy that was reoriented, scaled or resampled.
+"""Identity of an image: equal voxels in any container, or a copy that was reoriented, scaled or resampled.
 
-What is compared, and where the limit comes from: `docs/decisions/0033-an-image-is-its-voxels.md`.
+`docs/decisions/0033-an-image-is-its-voxels.md` says what is compared and where the limit comes from.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ CANONICAL: Final = "RAS"
 THUMBNAIL_SIDE: Final = 24
 LEAST_SIDE: Final = 16
 LEAST_VOXELS: Final = 250_000
-"""Of an image along an axis, and in all: below, or coarser than about 3 mm, it shows too little of a person."""
+"""Fewest voxels along an axis, and in total. A smaller or coarser image (about 3 mm) shows too little of a person."""
 
 UPRIGHT_DEGREES: Final = 0.5
-"""Of an axis from that of the world: above, the slices are askew."""
+"""Largest angle between an axis of the grid and of the world at which slices count as upright."""
 UPRIGHT_SIDE: Final = 4 * THUMBNAIL_SIDE
 
 BORDER_SHARE: Final = 0.01
-"""Of the brightness above the mean, on either end of an axis: what is not in the box, such as noise in the air."""
+"""Share of the brightness above the mean that the box leaves out at each end of an axis, such as noise in air."""
 
 COPY_CORRELATION: Final = 0.98
-"""Of two thumbnails: above, one image is a copy of the other."""
+"""Correlation of two thumbnails above which one image is a copy of the other."""
 
 
 def image_sha256(volume: Volume) -> str:
-    """SHA-256 that names an image without naming a file.
+    """Return the SHA-256 of an image, independent of the file that holds it.
 
-    Of the shape and the intensities, float32 in C order, axes in the order and direction of RAS. Compression,
-    container, header texts, storage type and axis order do not count. Nor does the place in the world, which containers
-    round each in their own way: the same voxels elsewhere are the same head.
+    The hash covers the shape and the intensities: float32 in C order, axes in the order and direction of RAS.
+    Compression, container, header texts, storage type and axis order do not count. The position in the world does not
+    count either, because each container rounds it differently: the same voxels elsewhere are the same head.
     """
     voxels = np.ascontiguousarray(_canonical(volume), dtype="<f4") + np.float32(0)  # -0 is 0
     digest = hashlib.sha256(repr(voxels.shape).encode())
@@ -46,11 +46,11 @@ def image_sha256(volume: Volume) -> str:
 
 
 def thumbnail(volume: Volume) -> FloatArray | None:
-    """The head in short: float32 (13824,), mean 0 and length 1, so that a product of two is their correlation.
+    """Return the head in brief: float32 (13824,) of mean 0 and length 1; the product of two is their correlation.
 
-    The box around 98 % of what is brighter than the mean, averaged in 24^3 cells, along the axes of the world. Neither
-    the scale of the intensities nor the size of voxels or margins nor the slant of the slices counts. None of an image
-    with fewer than 16 voxels along an axis or 250 000 in all.
+    The thumbnail averages, in 24^3 cells along the world axes, the box around 98 % of the brightness above the mean.
+    Intensity scale, voxel size, margins and slice angle do not count. An image with fewer than 16 voxels along an axis
+    or 250 000 voxels in total has no thumbnail: None.
     """
     if min(volume.voxels.shape) < LEAST_SIDE or volume.voxels.size < LEAST_VOXELS:
         return None
@@ -66,21 +66,21 @@ def thumbnail(volume: Volume) -> FloatArray | None:
 
 
 def likeness(first: FloatArray | None, second: FloatArray | None) -> float:
-    """Correlation of two thumbnails, -1 to 1; 0 where one of them says nothing."""
+    """Return the correlation of two thumbnails, -1 to 1; 0 where a thumbnail is None."""
     return 0.0 if first is None or second is None else float(first @ second)
 
 
 def _canonical(volume: Volume) -> FloatArray:
-    """The voxels along R, A, S; a view."""
+    """Return the voxels along R, A, S, as a view."""
     moves = axis_moves(volume.geometry.orientation, CANONICAL)
     flips = tuple(slice(None, None, -1 if flipped else 1) for _, flipped in moves)
     return np.asarray(volume.voxels.transpose([axis for axis, _ in moves])[flips])
 
 
 def _upright(volume: Volume) -> FloatArray:
-    """The voxels along the axes of the world: where slices are askew, 96^3 points of the box around them.
+    """Return the voxels along the world axes; oblique slices are sampled at 96^3 points of the box around them.
 
-    Otherwise a copy on an upright grid, which most programs resample to, would be turned by the slant of the slices.
+    Without that, a copy on an upright grid, as most programs write it, would be rotated by the angle of the slices.
     """
     affine = np.asarray(volume.geometry.affine)
     cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
@@ -100,7 +100,7 @@ def _upright(volume: Volume) -> FloatArray:
 
 
 def _cells(bright: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> FloatArray:
-    """Weights (24, voxels) that average an axis over equal cells of the part that holds the brightness."""
+    """Return weights (24, voxels) that average one axis in equal cells over the range that holds the brightness."""
     shares = np.concatenate([[0.0], np.cumsum(bright)]) / bright.sum()
     edges = np.arange(len(shares), dtype=np.float64)
     low, high = np.interp([BORDER_SHARE, 1 - BORDER_SHARE], shares, edges)

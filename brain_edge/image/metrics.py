@@ -1,6 +1,6 @@
-"""How far two label maps agree: Dice, which a run asks for. What a cohort is scored by is in `evaluation.scores`.
+"""Agreement of two label maps: Dice, which a run needs. `evaluation.scores` holds the scores of a cohort.
 
-Everything here is pure. The Dice of two empty masks is not defined: None, never a number that a mean would swallow.
+All functions are pure. The Dice of two empty masks is undefined and returned as None, so that no mean includes it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ IntegerArray: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
 
 def dice(a: BoolArray, b: BoolArray) -> float | None:
-    """Dice coefficient 2 |A and B| / (|A| + |B|) of two masks; None where both are empty.
+    """Return the Dice coefficient 2 |A and B| / (|A| + |B|) of two masks; None if both are empty.
 
     Raises:
         GeometryError: the masks have different shapes.
@@ -27,21 +27,21 @@ def dice(a: BoolArray, b: BoolArray) -> float | None:
 
 
 def least_dice(a: IntegerArray, b: IntegerArray) -> float:
-    """Dice of the label on which two label maps agree least; 1 where both hold nothing but background."""
+    """Return the lowest Dice over the labels of two label maps; 1 if both hold only background."""
     present = np.union1d(np.unique(a), np.unique(b))
     scores = [dice(a == label, b == label) for label in present if label != 0]
     return min((score for score in scores if score is not None), default=1.0)
 
 
 def require_comparable(a: BoolArray, b: BoolArray) -> None:
-    """Make sure that two arrays are masks of one shape.
+    """Make sure that two arrays are masks of the same shape.
 
     Raises:
-        GeometryError: they have different shapes.
-        TypeError: one of them is no mask.
+        GeometryError: the shapes differ.
+        TypeError: an array is not boolean.
     """
-    # numpy would broadcast a mask of another shape and combine labels bit by bit, both without a word
+    # numpy would silently broadcast a mask of another shape and combine labels bit by bit
     if a.shape != b.shape:
-        raise GeometryError(f"expected masks on one grid, got the shapes {a.shape} and {b.shape}; regrid one")
+        raise GeometryError(f"expected masks on one grid, got the shapes {a.shape} and {b.shape}; regrid one mask")
     if a.dtype != np.bool_ or b.dtype != np.bool_:
-        raise TypeError(f"expected boolean masks, got {a.dtype} and {b.dtype}; compare with one label first")
+        raise TypeError(f"expected boolean masks, got {a.dtype} and {b.dtype}; compare each map with one label first")

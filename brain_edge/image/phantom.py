@@ -1,8 +1,7 @@
-"""A head made of ellipsoids: what a package tests itself with, so that no patient travels in it.
+"""A head made of ellipsoids for the self-test of a package, so that no package contains a patient's image.
 
-The noise is made of the raw numbers of PCG64, because numpy promises that stream for every version and machine,
-and promises nothing for what `Generator` makes of it (NEP 19). No power or logarithm is taken of a voxel: those
-differ between CPUs in the last digit.
+The noise uses the raw numbers of PCG64. numpy promises that stream for every version and machine, but not the output
+of `Generator` (NEP 19). No power or logarithm of a voxel is computed, because CPUs differ in its last digit.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 PhantomSide = Annotated[int, Meta(ge=1, le=512)]
 Ellipsoid = tuple[tuple[float, float, float], tuple[float, float, float], float]
-"""Centre (mm, RAS, from the middle of the head), half axes (mm), intensity."""
+"""Centre (mm, RAS, relative to the centre of the head), half axes (mm), intensity."""
 
 HEAD: Final[tuple[Ellipsoid, ...]] = (
     ((0, 0, 0), (78, 98, 92), 0.85),  # scalp: bright fat on T1
@@ -42,12 +41,12 @@ HEAD: Final[tuple[Ellipsoid, ...]] = (
 
 
 class Phantom(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The parameters of a phantom; the same parameters give the same voxels on every machine.
+    """Parameters of a phantom; the same parameters give the same voxels on every machine.
 
     Attributes:
-        seed: of the noise.
-        shape: voxels along I, J, K; multiples of 32 unless given, which networks of five halvings take.
-        spacing_mm: isotropic.
+        seed: seed of the noise.
+        shape: voxels along I, J, K; the default sides are multiples of 32, which networks of five halvings accept.
+        spacing_mm: isotropic spacing in mm.
         generator: version of this algorithm.
     """
 
@@ -58,7 +57,7 @@ class Phantom(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 def make_volume(phantom: Phantom, contrast: float = 1.0, name: str = "phantom") -> Volume:
-    """One image of the phantom, RAS, intensities of about 0 to 1000; `contrast` is a gamma on the tissues."""
+    """Make one image of the phantom, RAS, intensities of about 0 to 1000; `contrast` is a gamma on the tissues."""
     affine = np.diag([phantom.spacing_mm] * 3 + [1.0])
     affine[:3, 3] = -(np.array(phantom.shape) - 1) / 2 * phantom.spacing_mm
     geometry = Geometry(phantom.shape, affine)
@@ -69,20 +68,20 @@ def make_volume(phantom: Phantom, contrast: float = 1.0, name: str = "phantom") 
 
 
 def make_study(phantom: Phantom, sequences: Iterable[str]) -> Study:
-    """A study with the named sequences, each with a contrast of its own."""
+    """Make a study with the named sequences, each with its own contrast."""
     names = list(sequences)
     volumes = {name: make_volume(phantom, 1.0 + 0.25 * k, f"phantom {name}") for k, name in enumerate(names)}
     return Study(volumes, names[0])
 
 
 def _uniform(seed: int, shape: Shape) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Numbers of [0, 1), the 53 high bits of each raw one (Vigna's recipe, and what numpy does today)."""
+    """Return numbers in [0, 1) from the 53 high bits of each raw number (Vigna's recipe, as numpy does today)."""
     raw = np.random.PCG64(seed).random_raw(int(np.prod(shape)))
     return np.asarray((raw >> np.uint64(11)) * 2.0**-53).reshape(shape)
 
 
 def _paint(ellipsoids: Iterable[Ellipsoid], geometry: Geometry) -> FloatArray:
-    """Intensities (I, J, K) of overlapping ellipsoids, the later ones over the earlier ones."""
+    """Return the intensities (I, J, K) of overlapping ellipsoids; later ellipsoids cover earlier ones."""
     middle = geometry.affine[:3, 3], np.diag(geometry.affine)[:3]
     x, y, z = np.meshgrid(
         *(start + step * np.arange(n) for start, step, n in zip(*middle, geometry.shape, strict=True)), indexing="ij"

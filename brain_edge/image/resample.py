@@ -1,8 +1,8 @@
 """Separable resampling of a regular grid: one small matrix per axis, applied by matrix product.
 
-A grid resized over the same field of view needs the same weights in every row, so interpolating is three
-matrix products instead of a spline evaluated at every voxel. The weights come from `scipy.ndimage.zoom` of
-the identity (`mode="nearest"`, `grid_mode=True`), so the result equals `skimage.transform.resize(mode="edge",
+A grid resized over the same field of view needs the same weights in every row. Interpolation is therefore three
+matrix products instead of a spline evaluated at every voxel. The weights come from `scipy.ndimage.zoom` of the
+identity (`mode="nearest"`, `grid_mode=True`). The result equals `skimage.transform.resize(mode="edge",
 anti_aliasing=False, clip=False)` to float32 rounding; see `docs/decisions/0003-separable-resampling.md`.
 """
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class Interpolation(StrEnum):
-    """How a value between voxel centres is found."""
+    """Method that finds a value between voxel centres."""
 
     NEAREST = "nearest"
-    """The voxel whose cell contains the point (`torch`'s "nearest-exact"): labels, and networks trained so."""
+    """Value of the voxel that contains the point (`torch`'s "nearest-exact"): for labels, and networks trained so."""
     LINEAR = "linear"
-    """Between the two neighbours along each axis: probabilities, smooth images."""
+    """Linear between the two neighbours along each axis: for probabilities and smooth images."""
     CUBIC = "cubic"
-    """Third-order B-spline through the samples: intensities, as most published programs resample them."""
+    """Third-order B-spline through the samples: for intensities, as most published programs resample them."""
 
 
 SPLINE_ORDER: Final[Mapping[Interpolation, Literal[1, 3]]] = {Interpolation.LINEAR: 1, Interpolation.CUBIC: 3}
@@ -39,8 +39,8 @@ def resize(
 ) -> np.ndarray[Any, np.dtype[Any]]:
     """Resample (C, I, J, K) voxels to (C, *shape) over the same field of view, voxel edges aligned.
 
-    Nearest keeps the data type; linear and cubic give float32. Axes that shrink most go first, because each
-    product then works on what the one before has left.
+    Nearest keeps the data type; linear and cubic return float32. The axes that shrink most are resized first, so that
+    later products work on less data.
     """
     order = sorted(range(3), key=lambda axis: shape[axis] / voxels.shape[axis + 1])
     for axis in order:
@@ -50,10 +50,10 @@ def resize(
 
 
 def nearest_indices(source: int, target: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """For each of `target` cells, the index of the source cell that contains its centre.
+    """Return, for each of `target` cells, the index of the source cell that contains its centre.
 
-    In torch's arithmetic (`area_pixel_compute_source_index`: float32, multiplied and subtracted in one rounding),
-    because a centre on the border of two cells must fall to the side on which the network was trained.
+    The arithmetic is torch's (`area_pixel_compute_source_index`: float32, multiplied and subtracted in one rounding).
+    A centre on the border of two cells must fall on the same side as in training.
     """
     scale = np.float64(np.float32(source) / np.float32(target))
     centres = ((np.arange(target) + 0.5) * scale - 0.5).astype(np.float32) + np.float32(0.5)
@@ -62,7 +62,7 @@ def nearest_indices(source: int, target: int) -> np.ndarray[tuple[int], np.dtype
 
 @lru_cache(maxsize=32)
 def axis_weights(source: int, target: int, interpolation: Interpolation) -> FloatArray:
-    """Interpolation weights (target, source) float32 along one axis; every row sums to one."""
+    """Return interpolation weights (target, source) float32 along one axis; every row sums to one."""
     from scipy.ndimage import zoom
 
     weights = zoom(

@@ -1,4 +1,4 @@
-"""What travels between the stages: an image with its place in the world, a study of several, a label map."""
+"""Data that the stages exchange: an image with its geometry, a study of several images, a label map."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Volume:
     """One image of one sequence.
 
     Attributes:
-        voxels: float32 (I, J, K) in the units of the scanner, scaling (`scl_slope`) applied; finite. Another
-            type is converted.
-        geometry: the grid of the voxels in the world.
-        name: what messages call it (a file name; never shown in a package).
-        header: what the reader needs to write a mask that belongs to this file (a NIfTI header), or None.
+        voxels: finite intensities (I, J, K) float32 in scanner units, with scaling (`scl_slope`) applied; other types
+            are converted.
+        geometry: grid of the voxels in the world.
+        name: name of the image in messages (a file name; never stored in a package).
+        header: header (NIfTI) that is needed to write a mask for this file, or None.
 
     Raises:
-        GeometryError: voxels and grid have different shapes.
-        InputError: the image holds NaN or infinity, or the same value everywhere.
+        GeometryError: the shapes of voxels and grid differ.
+        InputError: the image contains NaN or infinity, or the same value in every voxel.
     """
 
     voxels: FloatArray
@@ -43,13 +43,13 @@ class Volume:
         object.__setattr__(self, "voxels", np.asarray(self.voxels, dtype=np.float32))
         if self.voxels.shape != self.geometry.shape:
             raise GeometryError(
-                f"{self.name}: voxels have the shape {self.voxels.shape}, the grid {self.geometry.shape}"
+                f"{self.name}: expected voxels of the grid's shape {self.geometry.shape}, got {self.voxels.shape}"
             )
         low, high = float(self.voxels.min()), float(self.voxels.max())
         if not (np.isfinite(low) and np.isfinite(high)):
             raise InputError(
                 f"{self.name}: expected finite intensities, got NaN or infinity; "
-                "find out which step wrote them before you replace them"
+                "find the program that wrote them before you replace them"
             )
         if low == high:
             raise InputError(f"{self.name}: expected an image, got {low:g} in every voxel (an empty volume)")
@@ -57,7 +57,7 @@ class Volume:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """The images of one patient at one visit, by sequence name, and which of them gives the output grid."""
+    """The images of one patient at one visit, by sequence name; the image named `reference` gives the output grid."""
 
     volumes: Mapping[str, Volume]
     reference: str
@@ -70,12 +70,12 @@ class Study:
 
     @property
     def geometry(self) -> Geometry:
-        """The grid of the reference sequence: outputs lie on it."""
+        """The grid of the reference sequence, on which outputs lie."""
         return self.volumes[self.reference].geometry
 
     @classmethod
     def of(cls, **volumes: Volume) -> Study:
-        """A study from keyword arguments, the first of which gives the output grid: `Study.of(T1=volume)`."""
+        """Make a study from keyword arguments, such as `Study.of(T1=volume)`; the first gives the output grid."""
         return cls(volumes, next(iter(volumes)))
 
 
@@ -84,7 +84,7 @@ class Mask:
     """A label map on a grid: uint8 (I, J, K), 0 is background.
 
     Raises:
-        GeometryError: labels and grid have different shapes.
+        GeometryError: the shapes of labels and grid differ.
         InputError: the labels are not uint8.
     """
 
@@ -93,10 +93,10 @@ class Mask:
 
     def __post_init__(self) -> None:
         if self.labels.dtype != np.uint8:
-            raise InputError(f"expected labels as uint8, got {self.labels.dtype}; decide them before making a mask")
+            raise InputError(f"expected labels as uint8, got {self.labels.dtype}; convert the labels first")
         if self.labels.shape != self.geometry.shape:
-            raise GeometryError(f"labels have the shape {self.labels.shape}, the grid {self.geometry.shape}")
+            raise GeometryError(f"expected labels of the grid's shape {self.geometry.shape}, got {self.labels.shape}")
 
     def volume_ml(self, label: int) -> float:
-        """Volume of one label in millilitres."""
+        """Return the volume of one label in millilitres."""
         return float(np.count_nonzero(self.labels == label)) * self.geometry.voxel_volume_ml

@@ -1,13 +1,13 @@
-"""Which contrast has this MR image? The evidence of a header, of a sidecar and of a file name, weighed in one way.
+"""Contrast of an MR image, found from the evidence of its header, its sidecar and its file name.
 
-Two witnesses are heard: the physics (timing, inversion, echo, in the header since the scanner wrote them) and
-the words (description, protocol and sequence name, which people type). Where both speak they must agree;
-where they contradict each other, or neither says anything, the contrast is unknown: a series is then chosen
-by its UID, never by guessing. A NIfTI file has the JSON sidecar of its converter for a header, and its name.
+There are two kinds of evidence: the physics (timing, inversion, echo, written by the scanner) and the words
+(description, protocol and sequence name, typed by people). If both are present, they must agree. If they contradict
+each other, or both are missing, the contrast is unknown: a series is then chosen by its UID, never by guessing. The
+evidence of a NIfTI file is the JSON sidecar of its converter, and its name.
 
 Limits of timing: Bitar et al., RadioGraphics 26 (2006) 513; FLAIR: De Coene et al., AJNR 13
-(1992) 1555; MPRAGE: Mugler and Brookeman, Magn. Reson. Med. 15 (1990) 152. They are wide on purpose, and what
-lies between them is undecided.
+(1992) 1555; MPRAGE: Mugler and Brookeman, Magn. Reson. Med. 15 (1990) 152. The limits are wide on purpose, and values
+between them are undecided.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How the images were acquired, as far as the header tells: the evidence for the contrast.
+    """Acquisition parameters in the header, as evidence for the contrast.
 
-    Times in ms, flip angle in degrees; None where the header does not say.
+    Times are in ms, the flip angle in degrees. A parameter that the header does not state is None.
     """
 
     scanning_sequence: frozenset[str] = frozenset()
@@ -66,7 +66,7 @@ _MAPS: Final = frozenset(
 
 
 def classify(protocol: Protocol) -> Finding:
-    """The contrast of an image and the evidence, weighing physics and words."""
+    """Find the contrast of an image, with its evidence, from physics and words."""
     physics, words = next(chain(_declared(protocol), _timing(protocol)), None), in_words(protocol.words)
     heard = [finding for finding in (physics, words) if finding is not None]
     if not heard:
@@ -76,9 +76,9 @@ def classify(protocol: Protocol) -> Finding:
 
 
 def contrast_of_file(path: Path) -> Finding:
-    """The contrast of an image file by its name and by the JSON sidecar beside it, which converters write.
+    """Find the contrast of an image file from its name and from the JSON sidecar that its converter wrote beside it.
 
-    A sidecar that is no JSON object, or cannot be read, is none.
+    A sidecar that is unreadable or not a JSON object is ignored.
     """
     sidecar = path.with_name(f"{image_name(path)}.json")
     heard = [in_file_name(image_name(path))]
@@ -90,11 +90,11 @@ def contrast_of_file(path: Path) -> Finding:
     said = [finding for finding in heard if finding is not None and finding.contrast is not None]
     if not said:
         return Finding(None, ("neither its name nor a sidecar says which contrast this is",))
-    return _agreed(said, "they contradict each other")
+    return _agreed(said, "file name and sidecar contradict each other")
 
 
 def _agreed(heard: Iterable[Finding], contradiction: str) -> Finding:
-    """What all say: T1 after contrast where one knows of an agent, and something else where one knows what that is."""
+    """Combine the findings if they agree; T1C wins over T1w, and OTHER over PDw and T2starw."""
     evidence = tuple(sentence for finding in heard for sentence in finding.evidence)
     kinds = {finding.contrast for finding in heard}
     for less, more in (
@@ -130,7 +130,7 @@ def _fields(sidecar: Path) -> Mapping[str, Any] | None:
 
 
 def _protocol(fields: Mapping[str, Any]) -> Protocol:
-    """A sidecar (BIDS, "Sequence specifics"; times in seconds) as the header that it was made from."""
+    """Return the acquisition parameters of a sidecar (BIDS, "Sequence specifics"; times in seconds)."""
 
     def number(key: str, scale: float = 1.0) -> float | None:
         value = fields.get(key)
@@ -138,7 +138,7 @@ def _protocol(fields: Mapping[str, Any]) -> Protocol:
 
     def texts(key: str) -> list[str]:
         value = fields.get(key, ())
-        # converters join several values by a backslash, or by "_" where that may not be
+        # converters join several values by a backslash, or by "_" where a backslash is not allowed
         return re.split(r"[\\_/ ]+", value) if isinstance(value, str) else [str(each) for each in _listed(value)]
 
     named = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
@@ -160,7 +160,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _declared(protocol: Protocol) -> Iterator[Finding]:
-    """What the scanner says outright."""
+    """Yield the findings that the scanner states explicitly."""
     found = _MAPS & {part.upper() for part in protocol.image_type}
     if found:
         yield Finding(Contrast.OTHER, (f"the image type is {min(found)}",))
@@ -182,7 +182,7 @@ def _timing(protocol: Protocol) -> Iterator[Finding]:
     if protocol.inversion_time_ms is not None:
         yield from _inversion(protocol.inversion_time_ms, echo, repetition, timing)
     elif "IR" in protocol.scanning_sequence:
-        return  # inverted, but when is not said: its timing would look like T2 for a FLAIR
+        return  # inverted, without an inversion time: the timing of a FLAIR looks like T2
     elif "GR" in protocol.scanning_sequence:
         yield from _gradient_echo(protocol, echo, repetition, timing)
     elif "SE" in protocol.scanning_sequence:
@@ -203,13 +203,13 @@ def _gradient_echo(protocol: Protocol, echo: float, repetition: float, timing: s
     words = f"gradient echo, {timing}"
     if echo >= 12:
         yield Finding(Contrast.T2STARW, (f"{words}: T2* weighting",))
-    # angiography (time of flight) is the same with a TR of 20 to 30 ms
+    # angiography (time of flight) has the same timing with a TR of 20 to 30 ms
     elif echo <= 8 and (protocol.flip_angle_deg or 0) >= 7 and repetition <= 15 and not _is_steady_state(protocol):
         yield Finding(Contrast.T1W, (f"{words}, flip angle {protocol.flip_angle_deg:g} degrees",))
 
 
 def _is_steady_state(protocol: Protocol) -> bool:
-    """Balanced steady state (CISS, FIESTA) weights T2/T1 and has neither spoiling nor magnetisation prepared."""
+    """Return True for balanced steady state (CISS, FIESTA): T2/T1 weighting, no spoiling, no prepared magnetisation."""
     return "SS" in protocol.variant and not protocol.variant & {"SP", "MP"}
 
 

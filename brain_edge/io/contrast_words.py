@@ -1,4 +1,4 @@
-"""What words say of a contrast: of a protocol, a description, a file name. The table is `contrast_words.toml`."""
+"""Contrast named by the words of a protocol, a description or a file name. The table is `contrast_words.toml`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEPARATORS: Final = r"[ _./-]*"
 
 
 class Row(NamedTuple):
-    """One row of the table: what its words say, how a sentence calls that, and which other contrasts it stands over."""
+    """One row of the table: its contrast, its words, their name in a sentence, and the contrasts that it overrides."""
 
     contrast: Contrast
     meaning: str
@@ -26,7 +26,7 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The table, its words compiled."""
+    """The table with compiled words."""
 
     rows: tuple[Row, ...]
     patterns: Mapping[str, re.Pattern[str]]
@@ -34,7 +34,7 @@ class Table(NamedTuple):
 
 @cache
 def table() -> Table:
-    """The words, read and compiled when the first text is looked at."""
+    """Read and compile the table on first use."""
     read = tomllib.loads(files("brain_edge.io").joinpath("contrast_words.toml").read_text(encoding="utf-8"))
 
     def compiled(words: Iterable[str]) -> re.Pattern[str]:
@@ -50,9 +50,9 @@ def table() -> Table:
 
 
 def in_words(text: str, says: str = "the words say") -> Finding | None:
-    """The contrast that a text names, its agent apart (`says_agent`); None where it names none.
+    """Find the contrast that a text names, apart from the agent (`says_agent`); None if it names none.
 
-    Of a text that names several the contrast is None. The evidence begins with who `says` it.
+    A text that names several contrasts gives a finding without contrast. The evidence begins with `says`.
     """
     said = tuple(_said(text))
     if not said:
@@ -65,11 +65,11 @@ def in_words(text: str, says: str = "the words say") -> Finding | None:
 
 
 def in_file_name(name: str) -> Finding | None:
-    """The contrast that the name of a file says, without its suffix; None where it says none.
+    """Find the contrast in the name of a file without its suffix; None if it names none.
 
-    The last part of a name of BIDS (`sub-01_acq-pd_T1w`) decides, and of its entities `ce-` and `acq-` tell of an
-    agent. Another name counts up to what it was registered to (`T1_to_FLAIR`), and one that also says something that
-    no model is made for (`T1_perf`) says nothing.
+    The last part of a BIDS name (`sub-01_acq-pd_T1w`) decides, and its entities `ce-` and `acq-` name an agent. Any
+    other name counts up to its registration target (`T1_to_FLAIR`). Such a name gives no contrast if it also names an
+    image for which no model is made (`T1_perf`).
     """
     says = f"the file name {name} says"
     if name.startswith("sub-"):
@@ -91,18 +91,18 @@ def in_file_name(name: str) -> Finding | None:
 
 
 def named(text: str) -> Contrast | None:
-    """The contrast whose name a text is, such as `T1`, `t1w`, `T1ce` or `FLAIR`; None where it is none."""
+    """Return the contrast named by exactly this text, such as `T1`, `t1w`, `T1ce` or `FLAIR`; None if it is no name."""
     found = next((row.contrast for row in table().rows if row.pattern.fullmatch(_plain(text))), None)
     return None if found is Contrast.OTHER else found
 
 
 def says_agent(text: str) -> bool | None:
-    """Whether a text says after a contrast agent (True), or expressly before or without (False)."""
+    """Return True if a text says after contrast agent, False if it says before or without, None if it says neither."""
     return False if _matches("no agent", text) else _matches("agent", text) or None
 
 
 def says_localiser(text: str) -> bool:
-    """Whether a text says that images were made for planning."""
+    """Return True if a text says that images were acquired for planning."""
     return _matches("localiser", text) or (_matches("perhaps a localiser", text) and in_words(text) is None)
 
 
@@ -115,5 +115,5 @@ def _matches(name: str, text: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """In lower case, "+" a word of its own."""
+    """Return a text in lower case with "+" as a separate word."""
     return text.lower().replace("+", " + ")

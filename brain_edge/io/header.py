@@ -1,11 +1,10 @@
-"""The first bytes of an image file: voxel type, scaling, and the one grid that they agree on. The door to nibabel.
+"""Header of an image file: voxel type, scaling, and one consistent grid. Only this module imports nibabel.
 
-A NIfTI header states the grid up to three times (sform, qform, pixdim), and programs choose differently.
-Where sform and qform are mirrored, nibabel and ITK take left for right of each other (ITK can choose the qform
-where the sform's code is not 1); where pixdim is another spacing than the sform's, ITK takes the former and
-nibabel the latter. Such files are refused. Where the transforms differ only in where in the world the head
-lies, the sform is used, as nibabel does; outputs carry both on. Messages do not name the file: who opened it
-does.
+A NIfTI header states the grid up to three times (sform, qform, pixdim), and programs choose differently. If sform and
+qform are mirrored, nibabel and ITK can disagree on left and right (ITK can choose the qform if the sform's code is not
+1). If pixdim and sform have different spacings, ITK uses pixdim and nibabel the sform. Such files are refused. If the
+transforms differ only in the position of the head in the world, the sform is used, as nibabel does; outputs keep both.
+Messages do not name the file: the caller that opened the file adds its name.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ if TYPE_CHECKING:
 VoxelType: TypeAlias = np.dtype[Any]
 
 HEADER_BYTES: Final = 540
-"""As much of a file as `parse_header` needs: the longest of the headers (NIfTI-2)."""
+"""Bytes of a file that `parse_header` needs: the longest header (NIfTI-2)."""
 
 SPACING_TOLERANCE: Final = 0.01
-"""Relative difference of two statements of a spacing that rounding in an exporter explains."""
+"""Largest relative difference of two statements of a spacing that an exporter's rounding explains."""
 
 MIRROR_COSINE: Final = 0.7
-"""sform and qform agree on a direction when the cosine between them is at least this: within 45 degrees."""
+"""Smallest cosine between the directions of sform and qform at which they agree: within 45 degrees."""
 
 _MGH_BYTES: Final = 284
 _MGH_GOOD_RAS: Final = slice(28, 30)
@@ -52,14 +51,14 @@ _GRID_FIELDS: Final = (
 
 @dataclass(frozen=True, eq=False)
 class ImageHeader:
-    """A header that can be trusted.
+    """A header that has been checked.
 
     Attributes:
-        geometry: the grid, RAS+ mm.
-        dtype: of a voxel in the file, byte order included.
-        offset: of the first voxel, in bytes.
-        slope, inter: intensity = voxel * slope + inter, in the units of the scanner.
-        fields: nibabel's header.
+        geometry: grid, RAS+ mm.
+        dtype: data type of a voxel in the file, including byte order.
+        offset: offset of the first voxel in bytes.
+        slope, inter: intensity = voxel * slope + inter, in scanner units.
+        fields: header object of nibabel.
     """
 
     geometry: Geometry
@@ -71,22 +70,23 @@ class ImageHeader:
 
     @property
     def is_scaled(self) -> bool:
-        """True when the voxels in the file are not yet intensities."""
+        """True if the voxels in the file must be scaled to intensities."""
         return (self.slope, self.inter) != (1.0, 0.0)
 
     @property
     def voxel_bytes(self) -> int:
-        """Length of all voxels in the file, in bytes."""
+        """Size of all voxels in the file in bytes."""
         return math.prod(self.geometry.shape) * self.dtype.itemsize
 
 
 def parse_header(block: bytes) -> ImageHeader:
     """Read the header of a NIfTI-1, NIfTI-2 or MGH file from its first `HEADER_BYTES` (uncompressed) bytes.
 
-    The content decides the format, not the name of the file.
+    The content decides the format, not the file name.
 
     Raises:
-        InputError: another format, damaged, several volumes, a single slice, complex or colour voxels.
+        InputError: the file has another format, is damaged, or has several volumes, a single slice, or complex or
+            colour voxels.
         GeometryError: the grid is missing, contradictory, singular or not in millimetres.
     """
     from nibabel.nifti1 import Nifti1Header
@@ -110,7 +110,7 @@ def _describe(block: bytes) -> str:
 
 
 def _parse_nifti(kind: Any, block: bytes) -> ImageHeader:
-    # nibabel's own check would repair a header, and that is to guess
+    # nibabel's own check would repair a header by guessing
     fields = kind(block, endianness=_byte_order(block), check=False)
     count, start = int(fields["dim"][0]), float(fields["vox_offset"])
     if not 1 <= count <= 7:
@@ -120,7 +120,7 @@ def _parse_nifti(kind: Any, block: bytes) -> ImageHeader:
     shape = _volume_shape([int(side) for side in fields["dim"][1 : 1 + count]])
     dtype = _nifti_dtype(fields)
     slope, inter = float(fields["scl_slope"]), float(fields["scl_inter"])
-    if slope == 0 or math.isnan(slope):  # the standard's and nibabel's way to say: none
+    if slope == 0 or math.isnan(slope):  # no scaling, as the standard and nibabel write it
         slope, inter = 1.0, 0.0
     if not (math.isfinite(slope) and math.isfinite(inter)):
         raise _damaged(f"scl_slope is {slope}, scl_inter is {inter}")
@@ -138,7 +138,7 @@ def _parse_mgh(block: bytes) -> ImageHeader:
     except KeyError as error:
         raise _damaged(f"voxels of type {error}") from error
     shape = _volume_shape([int(side) for side in fields["dims"]])
-    with np.errstate(all="ignore"):  # what overflows or is NaN is refused as a geometry, in words
+    with np.errstate(all="ignore"):  # overflow and NaN are refused later, as a geometry
         affine = fields.get_affine()
     return ImageHeader(_geometry(shape, affine), dtype, _MGH_BYTES, 1.0, 0.0, fields)
 
@@ -156,7 +156,7 @@ def _byte_order(block: bytes) -> str:
 
 
 def _volume_shape(sides: Sequence[int]) -> Shape:
-    """The three spatial sides; further dimensions must be of one."""
+    """Return the three spatial sides; further dimensions must have length 1."""
     text = " x ".join(map(str, sides))
     if min(sides) < 1:
         raise _damaged(f"it states {text} voxels")
@@ -165,7 +165,7 @@ def _volume_shape(sides: Sequence[int]) -> Shape:
     volumes = math.prod(sides[3:])
     if volumes > 1:
         raise InputError(
-            f"expected one volume, got {volumes} in one file ({text}); choose one of them and save it alone "
+            f"expected one volume, got {volumes} in one file ({text}); save one volume as a separate file "
             "(fslroi, fslsplit, or nibabel.four_to_three)"
         )
     return (sides[0], sides[1], sides[2])
@@ -191,11 +191,11 @@ def _nifti_geometry(fields: Any, shape: Shape) -> Geometry:
     if unit not in (_UNKNOWN_UNIT, _MILLIMETRES):
         raise GeometryError(
             f"expected millimetres, got a header in {_OTHER_UNITS.get(unit, f'units of code {unit}')} "
-            "(xyzt_units), which programs read differently; convert it to millimetres"
+            "(xyzt_units), which programs interpret differently; convert the header to millimetres"
         )
     if fields["pixdim"][0] == 0:
-        fields["pixdim"][0] = 1  # nifti1.h, method 2: a qfac of 0 is to be taken as 1
-    with np.errstate(invalid="ignore"):  # a signalling NaN is refused as a geometry, in words
+        fields["pixdim"][0] = 1  # nifti1.h, method 2: a qfac of 0 means 1
+    with np.errstate(invalid="ignore"):  # a signalling NaN is refused later, as a geometry
         qform = _geometry(shape, _qform(fields)) if fields["qform_code"] > 0 else None
         sform = _geometry(shape, fields.get_sform()) if fields["sform_code"] > 0 else None
     if sform is not None:
@@ -228,8 +228,8 @@ def _refuse_other_spacing(sform: Geometry, pixdim: Any) -> None:
     if np.allclose(sform.spacing_mm, pixdim, rtol=SPACING_TOLERANCE, atol=0):
         return
     raise GeometryError(
-        f"expected one spacing, got {_by(sform.spacing_mm)} mm from the sform and {_by(pixdim)} mm from "
-        "pixdim, and programs disagree on which holds; find out, and write the same into both"
+        f"expected one spacing, got {_by(sform.spacing_mm)} mm from the sform and {_by(pixdim)} mm from pixdim. "
+        "Find the correct spacing and write it into both, because programs use either"
     )
 
 
@@ -239,16 +239,16 @@ def _refuse_mirrored(sform: Geometry, qform: Geometry) -> None:
     if cosines.min() >= MIRROR_COSINE:
         return
     raise GeometryError(
-        f"expected one orientation, got {sform.orientation} from the sform and {qform.orientation} from the "
-        "qform, and programs disagree on which holds; find out, and copy the right one over the other "
+        f"expected one orientation, got {sform.orientation} from the sform and {qform.orientation} from the qform. "
+        "Find the correct one and copy it over the other, because programs use either "
         "(fslorient -copysform2qform or -copyqform2sform)"
     )
 
 
 def _no_orientation(why: str, how: str) -> GeometryError:
     return GeometryError(
-        f"expected an orientation, got none ({why}), so that left and right cannot be told apart; "
-        f"export the series again (dcm2niix), or set it if you know it for certain ({how})"
+        f"expected an orientation, got none ({why}): left and right are unknown; "
+        f"export the series again (dcm2niix), or set the orientation if you know it for certain ({how})"
     )
 
 
@@ -257,13 +257,13 @@ def _by(sides: Sequence[float]) -> str:
 
 
 def fields_like(source: Any, geometry: Geometry, dtype: np.dtype[Any], channels: int | None = None) -> Any:
-    """A fresh little-endian NIfTI header that has nothing of `source` but the grid.
+    """Make a new little-endian NIfTI header that copies only the grid of `source`.
 
     Args:
-        source: fields of the header of the image; of another format or None, both transforms get code 1.
-        geometry: of the image.
-        dtype: of a voxel.
-        channels: length of a fourth axis; None for none.
+        source: header fields of the image. Both transforms get code 1 for None or another format.
+        geometry: grid of the image.
+        dtype: data type of a voxel.
+        channels: length of a fourth axis; None for three axes.
 
     Raises:
         GeometryError: the header cannot hold the grid.
@@ -282,7 +282,7 @@ def fields_like(source: Any, geometry: Geometry, dtype: np.dtype[Any], channels:
             fields[name] = source[name]
     else:
         fields.set_xyzt_units("mm")
-        fields.set_qform(geometry.affine, code=1)  # sets pixdim too
+        fields.set_qform(geometry.affine, code=1)  # also sets pixdim
         fields.set_sform(geometry.affine, code=1)
     written = Geometry(geometry.shape, fields.get_best_affine())
     require_same_grid(geometry, written, "the volume and its NIfTI header")
@@ -290,10 +290,10 @@ def fields_like(source: Any, geometry: Geometry, dtype: np.dtype[Any], channels:
 
 
 def require_same_grid(first: Geometry, second: Geometry, what: str) -> None:
-    """Refuse another grid.
+    """Make sure that two grids are the same.
 
     Raises:
-        GeometryError: the grids differ; `what` says whose they are.
+        GeometryError: the grids differ; `what` names their owners in the message.
     """
     if not first.same_grid(second):
         raise GeometryError(f"{what}: expected one grid, got {_in_short(first)} and {_in_short(second)}")

@@ -1,4 +1,4 @@
-"""What a user may name as an input, and which images that stands for."""
+"""Inputs that a user may name, and the images in each of them."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
     from brain_edge.io.dicom import SeriesInfo
 
 IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mgz", ".mgh")
-"""What a folder is searched for; the longest of those that share an end first."""
+"""Suffixes of images in a folder; of suffixes with the same end, the longest comes first."""
 
 DICOM_SUFFIX: Final = ".dcm"
-"""What a DICOM output ends in, and an input that must be DICOM; other inputs are DICOM by their content."""
+"""Suffix of a DICOM output, and of an input that must be DICOM; other inputs are recognised by their content."""
 
 
 class InputKind(StrEnum):
-    """What a path stands for."""
+    """Kind of input at a path."""
 
     IMAGE = "image"
-    """One file: one sequence of one head. Whether it really is an image is for the reader to say."""
+    """One file with one sequence of one head. Only the reader checks that it is an image."""
     FOLDER = "folder of images"
     """One file per head, all of the same sequence."""
     DICOM = "DICOM"
-    """One examination: a folder with those below it, a zip, or one file. It may hold several series."""
+    """One examination: a folder with its subfolders, a zip, or one file. It may contain several series."""
 
 
 def input_kind(path: Path) -> InputKind:
-    """What an input is. Everything that treats kinds differently asks here.
+    """Return the kind of an input. All code that treats kinds differently uses this function.
 
-    Images that lie in a folder themselves say what it is; DICOM may lie anywhere below it.
+    A folder that directly contains images is a folder of images. DICOM may lie anywhere below a folder.
 
     Raises:
-        InputError: it cannot be looked into, or its name is no text.
+        InputError: the input cannot be read, or its name is not text.
     """
     require_text(path)
     if path.is_dir():
@@ -50,10 +50,10 @@ def input_kind(path: Path) -> InputKind:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether there is DICOM: in this file, or somewhere in this folder or zip; needs no extra.
+    """Return True for a DICOM file, and for a folder or zip that contains one; needs no extra.
 
     Raises:
-        InputError: it cannot be looked into.
+        InputError: the path cannot be read.
     """
     from brain_edge.io.dicom import holds_dicom
 
@@ -66,23 +66,22 @@ def is_dicom(path: Path) -> bool:
 
 
 def images_in(folder: Path) -> tuple[Path, ...]:
-    """The images of a folder by name: not those of the folders below, and no hidden files.
+    """List the images of a folder by name, without subfolders and hidden files.
 
     Raises:
-        InputError: there is none, or the folder cannot be read.
+        InputError: the folder contains no image, or cannot be read.
     """
     named = [folder / name for name in sorted(_names_in(folder)) if is_image_name(name)]
     images = tuple(filter(may_be_file, named))
     if not images:
         raise InputError(
-            f"{folder}: expected a folder with images ({', '.join(IMAGE_SUFFIXES)}), found none in it, "
-            "and no DICOM either"
+            f"{folder}: expected a folder with images ({', '.join(IMAGE_SUFFIXES)}) or DICOM, found neither"
         )
     return images
 
 
 def folders_in(folder: Path) -> tuple[Path, ...]:
-    """The folders in a folder by name, without hidden ones.
+    """List the subfolders of a folder by name, without hidden ones.
 
     Raises:
         InputError: the folder cannot be read.
@@ -92,13 +91,13 @@ def folders_in(folder: Path) -> tuple[Path, ...]:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is an image by its name; hidden ones are none."""
-    # macOS leaves `._head.nii.gz`, which is no image, beside each file on foreign disks
+    """Return True if a file name is that of an image; hidden files are not images."""
+    # macOS writes `._head.nii.gz`, which is not an image, beside each file on foreign disks
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
 def image_name(path: Path) -> str:
-    """The name of an image without its suffix: `head` of `head.nii.gz`."""
+    """Return the name of an image without its suffix: `head` of `head.nii.gz`."""
     lower = path.name.lower()
     suffix = next((suffix for suffix in IMAGE_SUFFIXES if lower.endswith(suffix)), "")
     return path.name[: len(path.name) - len(suffix)]
@@ -107,25 +106,23 @@ def image_name(path: Path) -> str:
 def series_of(
     inputs: Mapping[str, Path], choices: Mapping[str, str], stated: Mapping[str, tuple[Contrast, ...]]
 ) -> dict[str, SeriesInfo]:
-    """The series that each DICOM input means, by the name of its sequence; other inputs are left out.
+    """Return the series that each DICOM input means, by sequence name; inputs of other formats are omitted.
 
     Args:
         inputs: path per sequence of the model.
-        choices: UID or contrast, where the user chose.
-        stated: contrasts that the model was made for, by sequence: without a choice, the series of one of them is
-            taken; or the only series there is of an examination that no other sequence comes from.
+        choices: UID or contrast per sequence for which the user chose a series.
+        stated: contrasts that the model was made for, by sequence. Without a choice, the series of such a contrast is
+            taken, or the only series of an examination that serves no other sequence.
 
     Raises:
-        UsageError: a choice for an input that is no DICOM, or one series for two sequences.
-        InputError: none or several series fit, one cannot be read, or they are of several studies.
-        GeometryError: they are of several frames of reference.
+        UsageError: a series is chosen in an input that is not DICOM, or one series is chosen for two sequences.
+        InputError: no series or several series fit, one cannot be read, or they belong to several studies.
+        GeometryError: the series have several frames of reference.
         MissingExtraError: pydicom is not installed.
     """
     dicom = {name: path for name, path in inputs.items() if input_kind(path) is InputKind.DICOM}
     for name in choices.keys() - dicom.keys():
-        raise UsageError(
-            f"{inputs[name]}: a series can be chosen in DICOM only, and this is none; leave the choice out"
-        )
+        raise UsageError(f"--series needs a DICOM input; {inputs[name]} is not DICOM")
     if not dicom:
         return {}
     from brain_edge.io.dicom import SeriesKind, choose_series, list_series, require_one_visit
@@ -149,4 +146,4 @@ def _names_in(folder: Path) -> list[str]:
     try:
         return [path.name for path in folder.iterdir()]
     except OSError as error:
-        raise InputError(f"{folder}: this folder could not be read: {error.strerror}") from error
+        raise InputError(f"{folder}: the folder could not be read: {error.strerror}") from error

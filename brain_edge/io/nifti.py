@@ -1,7 +1,7 @@
-"""NIfTI and MGH files in, NIfTI files out, on the grid of the file that came in.
+"""Reading of NIfTI and MGH files, and writing of NIfTI files on the grid of the input file.
 
-Voxels are decompressed by ISA-L and converted block by block: neither the raw voxels nor a float64 copy of
-them is ever in memory as a whole.
+ISA-L decompresses the voxels, which are converted block by block. Neither the raw voxels nor a float64 copy is ever in
+memory as a whole.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 SUFFIXES: Final = (".nii", ".nii.gz")
-"""What can be written."""
+"""Suffixes of files that can be written."""
 
 DESCRIPTION_BYTES: Final = 79
-"""Room for text in NIfTI's `descrip`."""
+"""Maximum number of bytes of text in NIfTI's `descrip`."""
 
 _BLOCK_BYTES: Final = 1 << 20  # small enough for the cache: twice as fast as one large read
 _GZIP_LEVEL: Final = 2
@@ -45,10 +45,11 @@ def read_volume(path: Path | str) -> Volume:
     """Read one volume from `.nii`, `.nii.gz`, `.mgz` or `.mgh`.
 
     Returns:
-        float32 voxels (I, J, K) in Fortran order, scaling applied, with nibabel's header in `header`.
+        Volume of float32 voxels (I, J, K) in Fortran order, with scaling applied and nibabel's header as `header`.
 
     Raises:
-        InputError: no such file, not such an image, truncated, several volumes, NaN, infinity, empty.
+        InputError: the file is missing, truncated or another format; or it has several volumes, NaN, infinity, or one
+            value everywhere.
         GeometryError: the grid is missing, contradictory or singular.
     """
     path = Path(path)
@@ -57,13 +58,13 @@ def read_volume(path: Path | str) -> Volume:
 
 
 def read_numbers(path: Path | str) -> tuple[Array, Geometry]:
-    """Read the numbers of one volume, scaling applied: of a label map, which may be empty as no image may.
+    """Read the numbers of one volume with scaling applied, for label maps, which may be empty.
 
     Returns:
         Numbers (I, J, K) in Fortran order, of the file's own type or float64, and the grid.
 
     Raises:
-        InputError: as of `read_volume`, but for what the voxels hold.
+        InputError: the file is missing, truncated or another format, or has several volumes.
         GeometryError: the grid is missing, contradictory or singular.
     """
     header, voxels = _read(Path(path), raw=True)
@@ -71,10 +72,10 @@ def read_numbers(path: Path | str) -> tuple[Array, Geometry]:
 
 
 def read_geometry(path: Path | str) -> Geometry:
-    """Read the grid of one volume, from its header alone.
+    """Read the grid of one volume from its header alone.
 
     Raises:
-        InputError: no such file, or not such an image.
+        InputError: the file is missing, or is another format.
         GeometryError: the grid is missing, contradictory or singular.
     """
     path = Path(path)
@@ -83,21 +84,21 @@ def read_geometry(path: Path | str) -> Geometry:
 
 
 def write_mask(mask: Mask, like: Volume, path: Path | str, description: str = "") -> None:
-    """Write a label map (uint8) on the grid of the volume that it was made from, atomically.
+    """Write a label map (uint8) on the grid of its source volume, atomically.
 
-    sform, qform, their codes, pixdim and units are those of the file that was read, to the bit; text
-    fields and extensions, which may name the patient, are not copied. Equal masks give equal bytes.
+    sform, qform, their codes, pixdim and units are copied from the input file to the bit. Text fields and extensions,
+    which may name the patient, are not copied. Equal masks give equal bytes.
 
     Args:
-        mask: the labels, on the grid of `like`.
-        like: the volume as `read_volume` returned it; without a NIfTI header, both transforms get code 1.
-        path: ends in `.nii` or `.nii.gz`.
+        mask: label map on the grid of `like`.
+        like: volume returned by `read_volume`; without a NIfTI header, both transforms get code 1.
+        path: path that ends in `.nii` or `.nii.gz`.
         description: provenance for `descrip`, ASCII, cut to 79 characters.
 
     Raises:
-        UsageError: another suffix.
+        UsageError: the path has another suffix.
         GeometryError: the mask lies on another grid.
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     require_same_grid(like.geometry, mask.geometry, f"{like.name} and its mask")
     fields = fields_like(like.header, like.geometry, mask.labels.dtype)
@@ -108,8 +109,8 @@ def write_image(volume: Volume, path: Path | str, description: str = "") -> None
     """Write intensities as a float32 NIfTI on their own grid, atomically.
 
     Raises:
-        UsageError: another suffix than `.nii` or `.nii.gz`.
-        OutputError: it cannot be written.
+        UsageError: the path has another suffix than `.nii` or `.nii.gz`.
+        OutputError: the file cannot be written.
     """
     fields = fields_like(volume.header, volume.geometry, np.dtype(np.float32))
     _write(fields, [volume.voxels], path, description)
@@ -119,13 +120,13 @@ def write_probabilities(probabilities: FloatArray, like: Volume, path: Path | st
     """Write probabilities (D, I, J, K) as a float32 NIfTI (I, J, K, D) on the grid of `like`, atomically.
 
     Raises:
-        UsageError: another suffix than `.nii` or `.nii.gz`.
-        GeometryError: the shape is not that of `like`.
-        OutputError: it cannot be written.
+        UsageError: the path has another suffix than `.nii` or `.nii.gz`.
+        GeometryError: the shape differs from that of `like`.
+        OutputError: the file cannot be written.
     """
     if probabilities.shape[1:] != like.geometry.shape:
         raise GeometryError(
-            f"{like.name}: probabilities have the shape {probabilities.shape}, the grid {like.geometry.shape}"
+            f"{like.name}: expected probabilities of the grid {like.geometry.shape}, got {probabilities.shape}"
         )
     fields = fields_like(like.header, like.geometry, np.dtype(np.float32), probabilities.shape[0])
     _write(fields, probabilities, path, description)
@@ -134,14 +135,14 @@ def write_probabilities(probabilities: FloatArray, like: Volume, path: Path | st
 def write_stripped(source: Path | str, mask: Mask, path: Path | str, description: str = "") -> None:
     """Write the image `source` with everything outside of the mask set to zero, atomically.
 
-    Voxel type and `scl_slope` stay, so that every voxel inside is the very number of the file. Only where an
-    intercept moves the zero are intensities written, as float32.
+    Voxel type and `scl_slope` stay, so that every voxel inside keeps the exact number of the file. If an intercept
+    moves the zero, intensities are written as float32 instead.
 
     Raises:
-        UsageError: another suffix than `.nii` or `.nii.gz`.
-        InputError: `source` cannot be read (any more).
+        UsageError: the path has another suffix than `.nii` or `.nii.gz`.
+        InputError: `source` cannot be read.
         GeometryError: the mask lies on another grid.
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     source = Path(source)
     header, voxels = _read(source, raw=True)
@@ -156,7 +157,7 @@ def write_stripped(source: Path | str, mask: Mask, path: Path | str, description
 
 
 def _read(path: Path, *, raw: bool) -> tuple[ImageHeader, Array]:
-    """Header and voxels (I, J, K), in Fortran order: float32 intensities, or the numbers of the file."""
+    """Read header and voxels (I, J, K) in Fortran order: float32 intensities, or the numbers of the file."""
     with _in_words(path), _decompressed(path) as (stream, most_bytes):
         header = parse_header(stream.read(HEADER_BYTES))
         if header.offset + header.voxel_bytes > most_bytes:
@@ -167,23 +168,23 @@ def _read(path: Path, *, raw: bool) -> tuple[ImageHeader, Array]:
         voxels: Array = np.empty(math.prod(header.geometry.shape), dtype)
         start = 0
         for block in _blocks(stream, header):
-            with np.errstate(over="ignore", invalid="ignore"):  # infinity is refused by Volume, in words
+            with np.errstate(over="ignore", invalid="ignore"):  # Volume refuses infinity
                 voxels[start : start + block.size] = block if raw else _intensities(block, header)
             start += block.size
-        while stream.read(_BLOCK_BYTES):  # the checksum of a gzip stream is at its end, and is checked there
+        while stream.read(_BLOCK_BYTES):  # the checksum of a gzip stream is checked at its end
             pass
     return header, voxels.reshape(header.geometry.shape, order="F")
 
 
 def _intensities(voxels: Array, header: ImageHeader) -> Array:
-    """Scaled in float64, because float32 would lose digits of 16-bit voxels with a large intercept."""
+    """Scale voxels in float64, because float32 would lose digits of 16-bit voxels with a large intercept."""
     if not header.is_scaled:
         return voxels
     return voxels.astype(np.float64) * header.slope + header.inter
 
 
 def _blocks(stream: IO[bytes], header: ImageHeader) -> Iterator[Array]:
-    """The voxels of a file in the order and type in which they lie there."""
+    """Yield the voxels of a file in blocks, in the file's order and type."""
     for start in range(0, header.voxel_bytes, _BLOCK_BYTES):
         wanted = min(_BLOCK_BYTES, header.voxel_bytes - start)
         block = stream.read(wanted)
@@ -194,7 +195,7 @@ def _blocks(stream: IO[bytes], header: ImageHeader) -> Iterator[Array]:
 
 @contextmanager
 def _decompressed(path: Path) -> Iterator[tuple[IO[bytes], int]]:
-    """The content of a file, gzip or not, and the most bytes that it can have."""
+    """Open the content of a file, gzip or not; also return the largest size that it can have in bytes."""
     size = path.stat().st_size
     if not path.is_file():
         raise InputError(f"expected an image file, got {'a folder' if path.is_dir() else 'a device or pipe'}")
@@ -212,7 +213,7 @@ def _decompressed(path: Path) -> Iterator[tuple[IO[bytes], int]]:
 
 @contextmanager
 def _in_words(path: Path) -> Iterator[None]:
-    """Name the file in every error, and say what the system or gzip did not like."""
+    """Name the file in every error, and translate errors of the system and of gzip."""
     try:
         yield
     except InputError as error:
@@ -220,9 +221,9 @@ def _in_words(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file; check the path") from error
     except PermissionError as error:
-        raise InputError(f"{path}: there is no permission to read this file; change that") from error
+        raise InputError(f"{path}: no permission to read this file; change its permissions") from error
     except EOFError as error:
-        raise InputError(f"{path}: the file is truncated (its gzip stream has no end); copy it again") from error
+        raise InputError(f"{path}: the file is truncated (its gzip stream is incomplete); copy it again") from error
     except (gzip.BadGzipFile, IsalError) as error:  # type: ignore[misc]  # isal's stub declares an instance
         raise InputError(f"{path}: its gzip stream is damaged ({error}); copy it again") from error
     except OSError as error:
@@ -233,12 +234,12 @@ def _truncated(header: ImageHeader) -> InputError:
     sides = " x ".join(map(str, header.geometry.shape))
     return InputError(
         f"the file is truncated: its header promises {sides} voxels ({header.voxel_bytes} bytes), "
-        "and it ends before; copy or export it again"
+        "but the file is shorter; copy or export it again"
     )
 
 
 def _write(fields: Any, blocks: Iterable[Array], path: Path | str, description: str) -> None:
-    """Header, no extensions, and the blocks one after the other, each in Fortran order."""
+    """Write the header without extensions, then the blocks, each in Fortran order."""
     target = Path(path)
     if not target.name.lower().endswith(SUFFIXES):
         raise UsageError(f"{target}: expected an output that ends in {' or '.join(SUFFIXES)}, got {target.name!r}")
@@ -252,7 +253,7 @@ def _write(fields: Any, blocks: Iterable[Array], path: Path | str, description: 
 
 @contextmanager
 def _compressed(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write to, gzip or not by its name; no time and name in it: equal content is equal bytes."""
+    """Open a file for writing, gzip if its name says so, without time and name: equal content gives equal bytes."""
     with path.open("wb") as file:
         if not path.name.lower().endswith(".gz"):
             yield file

@@ -1,1 +1,1 @@
-"""Running the graphs of a package on this CPU: sessions, compiled graphs, their cache and rewrites."""
+"""Execution of a package's graphs on this CPU: sessions, compiled graphs, their cache and rewrites."""

@@ -1,8 +1,8 @@
-"""Compiled graphs between processes, in a folder of the user's choice, never taken on trust.
+"""Cache of compiled graphs between processes, in a folder that the user chooses; every entry is verified.
 
-OpenVINO's own cache loads an entry whose bytes have changed and computes with it (docs/decisions/0014), so the
-entries are ours: one file each, that names what it was compiled from and for, and carries the SHA-256 of what
-OpenVINO has exported. What does not match is built again and replaced.
+OpenVINO's own cache loads an entry whose bytes have changed and computes with it (docs/decisions/0014). This cache
+therefore has its own entries, one file each: a file names its source and its target, and contains the SHA-256 of
+OpenVINO's export. An entry that does not match is compiled again and replaced.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ MOST_HEADER_BYTES: Final = 2**16
 
 
 class GraphKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that a compiled graph depends on; an entry serves where every field is the same.
+    """All that a compiled graph depends on; an entry is used only if every field is equal.
 
     Attributes:
-        package_digest: of the package that the graph is from.
-        model: its name, for the reader of a list.
+        package_digest: digest of the package that contains the graph.
+        model: name of the model, for readers of a list.
         graph: name of the graph.
-        graph_sha256: of its `.xml` and its `.bin`.
-        shape: of the input (1, C, I, J, K).
+        graph_sha256: hashes of its `.xml` and its `.bin`.
+        shape: shape of the input (1, C, I, J, K).
         program: version of brain-edge, which rewrites some graphs before they are compiled.
         openvino: version of OpenVINO.
-        isa: what the CPU can do, and may do here.
-        properties: precision, threads, streams and the like, as given to OpenVINO.
+        isa: name and flags of the CPU, and the instruction set limit.
+        properties: precision, threads, streams and other properties, as given to OpenVINO.
     """
 
     package_digest: str
@@ -54,7 +54,7 @@ class GraphKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def file_name(self) -> str:
-        """Of the entry: the hash of the key."""
+        """File name of the entry: the hash of the key."""
         return hashlib.sha256(canonical_json(self)).hexdigest()[:40] + SUFFIX
 
 
@@ -71,9 +71,9 @@ class CacheEntry:
     """A file of the cache.
 
     Attributes:
-        path: of the file.
-        size_bytes: of the file.
-        key: what it is, None where that cannot be read.
+        path: path of the file.
+        size_bytes: size of the file in bytes.
+        key: key of the entry, or None if it cannot be read.
     """
 
     path: Path
@@ -82,11 +82,11 @@ class CacheEntry:
 
 
 def require_cache_folder(folder: Path) -> None:
-    """Make a folder for compiled graphs where there is none, and make sure that it can be written to.
+    """Create a folder for compiled graphs if it is missing, and make sure that it is writable.
 
     Raises:
-        UsageError: it is a file.
-        OutputError: it cannot be made, or cannot be written to.
+        UsageError: the path is a file.
+        OutputError: the folder cannot be created, or is not writable.
     """
     require_no_file(folder)
     try:
@@ -94,13 +94,13 @@ def require_cache_folder(folder: Path) -> None:
         require_writable_folder(folder)
     except (OSError, OutputError) as error:
         raise OutputError(
-            f"{folder}: compiled graphs cannot be kept in this folder ({error}); "
-            "name another one, or run without a cache"
+            f"{folder}: compiled graphs cannot be stored in this folder ({error}); "
+            "name another folder, or run without a cache"
         ) from error
 
 
 def load(folder: Path, key: GraphKey) -> bytes | None:
-    """What OpenVINO has exported for this key; None where there is no such entry or it is not whole."""
+    """Load OpenVINO's export for this key; None if there is no such entry or it is damaged."""
     path = folder / key.file_name
     try:
         content = path.read_bytes() if path.is_file() else b""  # a pipe would never end
@@ -116,10 +116,10 @@ def load(folder: Path, key: GraphKey) -> bytes | None:
 
 
 def store(folder: Path, key: GraphKey, blob: bytes) -> None:
-    """Write an entry, atomically; one that is there is replaced.
+    """Write an entry atomically, replacing an existing one.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the entry cannot be written.
     """
     header = _Header(key, hashlib.sha256(blob).hexdigest(), len(blob))
     with atomic_file(folder / key.file_name) as partial, partial.open("wb") as file:
@@ -127,13 +127,13 @@ def store(folder: Path, key: GraphKey, blob: bytes) -> None:
 
 
 def entries(folder: Path) -> Iterator[CacheEntry]:
-    """The entries of a cache, by file name; only their headers are read.
+    """Yield the entries of a cache by file name; only their headers are read.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: the folder does not exist.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder of compiled graphs, there is none")
+        raise InputError(f"{folder}: expected a folder of compiled graphs, found no such folder")
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         if not path.is_file():
             continue
@@ -143,10 +143,10 @@ def entries(folder: Path) -> Iterator[CacheEntry]:
 
 
 def clear(folder: Path) -> list[CacheEntry]:
-    """Remove every entry, and nothing else; what was removed.
+    """Remove every entry, and nothing else; return the removed entries.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: the folder does not exist.
         OutputError: an entry cannot be removed.
     """
     removed = []
@@ -160,7 +160,7 @@ def clear(folder: Path) -> list[CacheEntry]:
 
 
 def _header(content: bytes) -> _Header | None:
-    """The header of an entry, None where it is not one of ours."""
+    """Return the header of an entry, or None if the file is not an entry of this cache."""
     line, newline, _ = content[len(MAGIC) : MOST_HEADER_BYTES].partition(b"\n")
     if not content.startswith(MAGIC) or not newline:
         return None

@@ -1,4 +1,4 @@
-"""The IR file of a graph, which carries the specification of the model that it belongs to."""
+"""IR file of a graph, which contains the specification of its model."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ RT_INFO: Final = "brain_edge"
 
 
 def read_graph(path: Path, spec: ModelSpec) -> Any:
-    """Read an IR and compare the spec that it carries with the manifest's.
+    """Read an IR and compare its spec with that of the manifest.
 
     Raises:
-        PackageError: OpenVINO cannot read it, it has not one input and one output, or it was made for another spec
-            than the manifest states.
+        PackageError: OpenVINO cannot read the file, the graph does not have one input and one output, or its spec
+            differs from that of the manifest.
     """
     try:
         model = read_model(path)
         whole = (len(model.inputs), len(model.outputs)) == (1, 1)
     except RuntimeError as error:
-        if "alloc" in str(error):  # that is about memory, and not about the file
+        if "alloc" in str(error):  # a problem of memory, not of the file
             raise
         whole = False
     if not whole:
@@ -37,7 +37,7 @@ def read_graph(path: Path, spec: ModelSpec) -> Any:
     carried = model.get_rt_info(key).astype(str) if model.has_rt_info(key) else None
     if carried != canonical_json(spec).decode():
         raise PackageError(
-            f"{path}: the graph carries another model specification than the manifest; "
-            "the parts of this package do not belong together, convert or copy it again"
+            f"{path}: expected a graph with the model specification of the manifest, got another specification; "
+            "convert or copy the package again"
         )
     return model

@@ -1,8 +1,8 @@
-"""What a compiled graph takes when it runs, read off its execution graph.
+"""Memory of a compiled graph when it runs, computed from its execution graph.
 
-The CPU plugin gives intermediate results the same memory one after the other. So the greatest sum of the results
-that are still needed at some layer, in the number format in which that layer has them, is what one stream takes;
-measured against the resident memory, it is low by less than a tenth (docs/concepts/execution.md).
+The CPU plugin reuses the same memory for intermediate results one after the other. The need of one stream is therefore
+the largest sum of results that are still needed at some layer, in the number formats of that layer. Compared with the
+measured resident memory, this is low by less than a tenth (docs/concepts/execution.md).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any, Final
 from brain_edge.runtime.protocol import GraphMemory
 
 BYTES: Final = {"f64": 8, "i64": 8, "f32": 4, "i32": 4, "u32": 4, "f16": 2, "bf16": 2, "i8": 1, "u8": 1, "boolean": 1}
-"""By the names in an execution graph; what is not named here counts as f32."""
+"""Bytes per number by the format's name in an execution graph; any other format counts as f32."""
 
 _COPYING: Final = "brgconv"
-"""How the names of those kernels begin."""
+"""Prefix of the names of kernels that copy a padded input."""
 
 _TENSORS: Final = ("Input", "Parameter", "Output", "Result")
 
 
 def graph_memory_of(requests: list[Any]) -> GraphMemory:
-    """Of the compiled graph that these infer requests belong to."""
+    """Return the memory of the compiled graph that these infer requests belong to."""
     compiled = requests[0].get_compiled_model()
     ports = [*compiled.inputs, *compiled.outputs]
     return GraphMemory(
@@ -34,8 +34,8 @@ def graph_memory_of(requests: list[Any]) -> GraphMemory:
 
 
 def intermediate_bytes(execution_graph: Any) -> int:
-    """The greatest sum of results that are needed at the same time; weights, input and output are not counted."""
-    # as the plugin runs them; the graph's own order is another one where a node has several outputs
+    """Return the largest sum of results that are needed at the same time, without weights, input and output."""
+    # in the plugin's order, which differs from the graph's own order if a node has several outputs
     nodes = sorted(execution_graph.get_ordered_ops(), key=lambda node: int(_told(node, "execOrder") or 0))
     last_use: dict[tuple[str, int], int] = {}
     for position, node in enumerate(nodes):
@@ -58,10 +58,10 @@ def intermediate_bytes(execution_graph: Any) -> int:
 
 
 def _added_in_place(node: Any) -> int:
-    """Bytes of the tensor that a convolution adds its result to: the plugin gives it no memory of its own.
+    """Return the bytes of the tensor to which a convolution adds its result, which needs no memory of its own.
 
-    That is the last of its inputs that is computed, of the size of its output; the plugin adds in place only where
-    nothing else needs that tensor.
+    It is the last computed input of the convolution, of the size of its output. The plugin adds in place only if no
+    other node needs that tensor.
     """
     if _kind(node) != "Convolution":
         return 0
@@ -73,9 +73,9 @@ def _added_in_place(node: Any) -> int:
 
 
 def _padded_copy_bytes(node: Any) -> int:
-    """What a convolution may take for itself while it runs: oneDNN's blocked kernels copy an input that needs padding.
+    """Return the bytes that a running convolution may need: oneDNN's blocked kernels copy an input that needs padding.
 
-    They do not say whether they will; for a kernel of one voxel they never do.
+    The kernels do not report whether they copy. Kernels of one voxel never copy.
     """
     kernel = _told(node, "primitiveType")
     if _kind(node) != "Convolution" or not kernel.startswith(_COPYING) or "1x1" in kernel:
@@ -98,6 +98,6 @@ def _kind(node: Any) -> str:
 
 
 def _told(node: Any, key: str) -> str:
-    """What the plugin says of a node; empty where it says nothing."""
+    """Return the plugin's information about a node; empty if there is none."""
     about = node.get_rt_info()
     return str(about[key].astype(str)) if key in about else ""

@@ -1,9 +1,9 @@
-"""OpenVINO, and never its telemetry, from a hospital or anywhere else. The one module of both packages that imports it.
+"""Import of OpenVINO without its telemetry. Of both packages, only this module imports OpenVINO.
 
-`openvino` and `nncf` import `openvino_telemetry` where it is installed (it is a dependency of `openvino`), and
-that package contacts an analytics host and writes an identifier under the home folder. Both fall back to
-a stub of their own when the import fails. No environment variable of OpenVINO switches it off, and
-`CI=true` would lie to every child process, so we make that one import fail, before openvino or nncf are imported.
+`openvino` and `nncf` import `openvino_telemetry` if it is installed (it is a dependency of `openvino`). That package
+contacts an analytics host and writes an identifier under the home folder. Both libraries fall back to their own stub if
+the import fails. No environment variable of OpenVINO switches it off, and `CI=true` would mislead every child process.
+Therefore this module makes that import fail before openvino or nncf are imported.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def forbid_telemetry() -> None:
-    """Make `import openvino_telemetry` fail in this process; a copy that is already loaded stays as it is."""
+    """Make `import openvino_telemetry` fail in this process; a copy that is already loaded stays."""
     sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
 
 
 def import_openvino() -> Any:
-    """The module openvino."""
+    """Import and return openvino."""
     forbid_telemetry()
     import openvino
 
@@ -30,14 +30,14 @@ def import_openvino() -> Any:
 
 
 def operations() -> Any:
-    """The operations that graphs are made of, all of one version."""
+    """Return the operation set of graphs, all operations in one version."""
     return import_openvino().opset13
 
 
 def read_model(source: Path | bytes) -> Any:
-    """The `openvino.Model` in an IR file, or in the bytes of an ONNX model.
+    """Read the `openvino.Model` of an IR file, or of the bytes of an ONNX model.
 
     Raises:
-        RuntimeError: OpenVINO cannot read it.
+        RuntimeError: OpenVINO cannot read the source.
     """
     return import_openvino().Core().read_model(source)

@@ -1,4 +1,4 @@
-"""A network that is ready to run, whatever computes it: what `brain_edge.engine` asks of OpenVINO's and PyTorch's."""
+"""Protocols of a network that is ready to run, for `brain_edge.engine`: OpenVINO and PyTorch implement them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 class Session(Protocol):
     """A network that is ready to run: OpenVINO's in the runtime, PyTorch's in the parity check.
 
-    The contract: input (1, C, I, J, K) float32, C-contiguous; output (1, D, I, J, K) float32 that the caller
-    may change, valid until the next call; the same input gives the same output. Networks that see slices take
-    (N, C, H, W) and give (N, D, H, W), generators take (N, C) (`Execution.open_shape`).
+    The input is (1, C, I, J, K) float32, C-contiguous. The output is (1, D, I, J, K) float32, which the caller may
+    change and which is valid until the next call. The same input gives the same output. Networks of slices take
+    (N, C, H, W) and return (N, D, H, W); generators take (N, C) (`Execution.open_shape`).
 
-    A session may also have `run_many(batches)`, which computes the next inputs while the caller works on an output: the
-    outputs of inputs of one shape, in their order, each valid until the next is asked for. Inputs are taken a few ahead
-    and are not to be changed afterwards.
+    A session may also have `run_many(batches)`, which computes the next inputs while the caller works on an output. It
+    yields the outputs of inputs of one shape, in order, each valid until the next is requested. It takes a few inputs
+    ahead, which must not be changed afterwards.
     """
 
     def __call__(self, batch: FloatArray) -> FloatArray:
@@ -27,13 +27,13 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class GraphMemory:
-    """What a compiled graph takes when it runs.
+    """Memory of a compiled graph when it runs.
 
     Attributes:
-        intermediate_bytes: of each stream.
-        tensor_bytes: input and output of each request.
-        streams: windows at a time.
-        requests: tensors at a time.
+        intermediate_bytes: bytes of intermediate results of each stream.
+        tensor_bytes: bytes of input and output of each request.
+        streams: number of windows at a time.
+        requests: number of requests with tensors at a time.
     """
 
     intermediate_bytes: int
@@ -43,19 +43,19 @@ class GraphMemory:
 
     @property
     def total_bytes(self) -> int:
-        """All of it."""
+        """Total bytes of all streams and requests."""
         return self.streams * self.intermediate_bytes + self.requests * self.tensor_bytes
 
 
 @runtime_checkable
 class MeasuredSession(Protocol):
-    """A session that knows what it takes."""
+    """A session that reports and reduces its memory."""
 
     def memory(self, shape: tuple[int, ...]) -> GraphMemory:
-        """For an input (1, C, I, J, K); compiles the graph for it if that has not been done."""
+        """Return the memory for an input (1, C, I, J, K); compile the graph for it if needed."""
 
     def spare(self) -> bool:
-        """Take less from now on: one window at a time, no graph but the one that runs; False if nothing is left."""
+        """Use less memory from now on: keep only the running graph, then one window at a time; False if already so."""
 
     def release(self) -> None:
-        """Give back what is only needed while it runs."""
+        """Release the memory that is needed only while the graph runs."""

@@ -1,4 +1,4 @@
-"""Sessions: the graphs of a package, compiled by OpenVINO for the shapes that come."""
+"""Sessions: the graphs of a package, compiled by OpenVINO for each input shape."""
 
 from __future__ import annotations
 
@@ -37,34 +37,34 @@ if TYPE_CHECKING:
     from brain_edge.spec import ModelSpec
 
 FLUSH_DENORMALS: Final = {"CPU_DENORMALS_OPTIMIZATION": True}
-"""Numbers too small for the exponent of a float count as zero: they mean nothing in a network, and cost a hundred times
-the time of others. OpenVINO sets this for the thread that compiles, too, which therefore is never the caller's."""
+"""Denormal numbers count as zero: they mean nothing in a network, and take a hundred times as long. OpenVINO also sets
+this for the compiling thread, which therefore is never the caller's."""
 
 AHEAD_BYTES: Final = 32 * 2**20
-"""Weights of the graphs that are compiled while the first image is read. Both networks of deepbet are 17 MiB, one
-fold of HD-BET is 62."""
+"""Bytes of weights of the graphs that are compiled while the first image is read. Both networks of deepbet have 17 MiB,
+one fold of HD-BET has 62 MiB."""
 
-LITTLE_MEMORY: Final = "if memory is short, close other programs or take a package with smaller windows"
-OTHER_SIZE: Final = "the network is made for other sizes; take a package whose steps pad to those (pad_to_multiple)"
+LITTLE_MEMORY: Final = "if memory is short, close other programs or use a package with smaller windows"
+OTHER_SIZE: Final = "use a package whose steps pad to the sizes of its network (pad_to_multiple)"
 
 DEFAULT_STREAMS: Final = 2
-"""Windows at a time, each on its share of the threads, which then need not wait for each other between layers; see
-docs/decisions/0013 and benchmarks/bench_streams.py."""
+"""Number of windows at a time, each on its share of the threads, which then need not wait for each other between
+layers; see docs/decisions/0013 and benchmarks/bench_streams.py."""
 
 
 def open_sessions(
     package: ModelPackage, options: RuntimeOptions | None = None, spec: ModelSpec | None = None
 ) -> dict[str, GraphSession]:
-    """A session for each graph that a spec needs of a package, in the precision that the package pins.
+    """Open a session for each graph that a spec needs from a package, in the precision that the package pins.
 
-    A graph is compiled for one shape, because static shapes are what the CPU plugin optimises for: in the background
-    and at once where the spec fixes the shape, so that it is ready when the image has been read, and otherwise for
-    the first volume that it sees. Of many graphs only the first ones are compiled at once, see `AHEAD_BYTES`. The spec
-    is the package's own unless given.
+    A graph is compiled for one shape, because the CPU plugin optimises static shapes. If the spec fixes the shape, the
+    graph is compiled at once in the background, so that it is ready when the image has been read. Otherwise it is
+    compiled for the first volume. Of many graphs only the first are compiled at once; see `AHEAD_BYTES`. By default the
+    spec is the package's own.
 
     Raises:
-        UsageError: the variable that limits the instruction set names none.
-        OutputError: the cache folder cannot be written to.
+        UsageError: the variable that limits the instruction set has an unknown value.
+        OutputError: the cache folder is not writable.
     """
     isa_limit()
     chosen, steps = options or RuntimeOptions(), spec or package.spec
@@ -75,9 +75,9 @@ def open_sessions(
 
 
 def compiled_ahead(package: ModelPackage, spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Graphs of known input that are compiled before they are asked for: the first, and more while they are small.
+    """Yield graphs of known input that are compiled in advance: the first, and more as long as they are small.
 
-    All of them at once would hold an ensemble's weights for the whole case, of which one network runs at a time.
+    To compile all in advance would keep all weights of an ensemble in memory, although one network runs at a time.
     """
     ahead = 0
     for number, (graph, shape) in enumerate(known_inputs(spec)):
@@ -88,18 +88,18 @@ def compiled_ahead(package: ModelPackage, spec: ModelSpec) -> Iterator[tuple[str
 
 
 def runtime_version() -> str:
-    """The version of OpenVINO that computes here."""
+    """Return the version of OpenVINO in use."""
     return str(import_openvino().get_version())
 
 
 def cpu_capabilities() -> tuple[str, ...]:
-    """What OpenVINO's CPU plugin says this CPU computes natively, such as FP32, BF16, INT8."""
+    """Return the number formats that this CPU computes natively, as reported by OpenVINO, such as FP32, BF16, INT8."""
     ov = import_openvino()
     return tuple(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 class GraphSession:
-    """One graph; a `brain_edge.runtime.protocol.Session` with `run_many`."""
+    """Session of one graph: a `brain_edge.runtime.protocol.Session` with `run_many`."""
 
     def __init__(self, pool: SessionPool, graph: str) -> None:
         self._pool = pool
@@ -115,7 +115,7 @@ class GraphSession:
             return self._awaited(requests[0], batch.shape)
 
     def run_many(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
-        """Outputs in the order of their inputs; each is valid until the next is asked for."""
+        """Yield outputs in the order of their inputs; each is valid until the next is requested."""
         inputs = iter(batches)
         first = next(inputs, None)
         if first is None:
@@ -128,15 +128,15 @@ class GraphSession:
             yield from self._overlapped(requests, itertools.chain([first], inputs), first.shape)
 
     def memory(self, shape: tuple[int, ...]) -> GraphMemory:
-        """What the graph takes for an input of this shape."""
+        """Return the memory of the graph for an input of this shape."""
         return self._pool.memory(self._graph, shape)
 
     def spare(self) -> bool:
-        """Take less from now on; False where nothing is left to be spared."""
+        """Use less memory from now on; return False if nothing more can be saved."""
         return self._pool.spare()
 
     def release(self) -> None:
-        """Give back the memory of intermediate results; the next call takes it again."""
+        """Release the memory of intermediate results; the next call allocates it again."""
         self._pool.release()
 
     def _overlapped(
@@ -154,7 +154,7 @@ class GraphSession:
                 yield self._awaited(waiting[0], shape)
                 waiting.popleft()
         finally:
-            # what the caller does not want any more must not write into memory that it may have given back
+            # requests that the caller no longer needs must not write into memory that it may have released
             for request in waiting:
                 request.cancel()
                 with suppress(RuntimeError):
@@ -169,11 +169,11 @@ class GraphSession:
 
 
 class CompiledGraph:
-    """A graph that is ready for one shape, for any thread.
+    """A graph that is compiled for one shape, usable by any thread.
 
     Args:
-        compiled: OpenVINO's model.
-        streams: passes of it that run at the same time.
+        compiled: compiled model of OpenVINO.
+        streams: number of passes that run at the same time.
     """
 
     def __init__(self, compiled: Any, streams: int) -> None:
@@ -185,7 +185,7 @@ class CompiledGraph:
 
     @contextmanager
     def running(self) -> Iterator[list[Any]]:
-        """The requests of the calling thread, while they are in use."""
+        """Provide the requests of the calling thread, and mark them as in use."""
         with self._lock:
             self._running += 1
         try:
@@ -195,13 +195,13 @@ class CompiledGraph:
                 self._running -= 1
 
     def release(self) -> None:
-        """Give back the memory of intermediate results, unless another thread is about to need it."""
+        """Release the memory of intermediate results, unless a thread is using it."""
         with self._lock:
             if not self._running:
                 self.compiled.release_memory()
 
     def requests(self) -> list[Any]:
-        """Those of the calling thread: one, or one for each stream and one that waits."""
+        """Return the requests of the calling thread: one, or one per stream and one that waits."""
         if not hasattr(self._own, "requests"):
             count = 1 if self.streams == 1 else self.streams + 1
             self._own.requests = [self.compiled.create_infer_request() for _ in range(count)]
@@ -210,10 +210,10 @@ class CompiledGraph:
 
 
 class SessionPool:
-    """Compiled graphs, the least recently used given back first.
+    """Pool of compiled graphs, from which the least recently used is released first.
 
-    Threads share the graphs, and each has requests of its own: while the network of one case runs on all cores, the
-    next case waits for it and does not fight for them.
+    Threads share the graphs, and each thread has its own requests. While the network of one case runs on all cores, the
+    next case waits instead of competing for them.
     """
 
     def __init__(self, compiler: GraphCompiler, resident_graphs: int) -> None:
@@ -225,15 +225,15 @@ class SessionPool:
         self._lock = RLock()
 
     def expect(self, graph: str, shape: tuple[int, ...]) -> Future[CompiledGraph]:
-        """Begin to compile a graph that will be asked for; what goes wrong is said when it is."""
+        """Begin to compile a graph that will be needed; errors are raised when it is requested."""
         with self._lock:
             if (graph, shape) not in self._coming:
-                # never in the caller's thread, whose small numbers OpenVINO would flush to zero from then on
+                # never in the caller's thread, in which OpenVINO would then flush denormal numbers to zero
                 self._coming[graph, shape] = self._worker.submit(self._compiler.compile, graph, shape)
             return self._coming[graph, shape]
 
     def ready(self, graph: str, shape: tuple[int, ...]) -> CompiledGraph:
-        """A graph, compiled if it was not."""
+        """Return a compiled graph; compile it if needed."""
         key = (graph, shape)
         with self._lock:
             if key not in self._ready:
@@ -254,13 +254,13 @@ class SessionPool:
             return self._ready[key]
 
     def memory(self, graph: str, shape: tuple[int, ...]) -> GraphMemory:
-        """What a graph takes when it runs, from its execution graph; another one that is ready stays."""
+        """Return the memory of a running graph, from its execution graph; other compiled graphs stay in the pool."""
         coming = self._coming.get((graph, shape))
         found = coming.result() if coming is not None else self.ready(graph, shape)
         return graph_memory_of(found.requests())
 
     def spare(self) -> bool:
-        """Keep no graph but the one that runs; if that was so, compute one window at a time; False if that was so."""
+        """Keep only the running graph; if already so, compute one window at a time; return False if already so."""
         with self._lock:
             if self._capacity > 1:
                 self._capacity = 1
@@ -274,7 +274,7 @@ class SessionPool:
             return True
 
     def release(self) -> None:
-        """Give back the memory of intermediate results of all graphs that are ready."""
+        """Release the memory of intermediate results of all compiled graphs."""
         with self._lock:
             ready = list(self._ready.values())
         for graph in ready:
@@ -282,14 +282,14 @@ class SessionPool:
         return_free_memory()
 
     def _make_room(self) -> None:
-        """Give back graphs until one more may be ready."""
+        """Release graphs until there is room for one more."""
         while len(self._ready) >= self._capacity:
             self._ready.popitem(last=False)
             return_free_memory()
 
 
 class GraphCompiler:
-    """Graphs of a package for given shapes: from the cache where it has them, compiled and kept there otherwise."""
+    """Compiler of a package's graphs for given shapes, which loads them from the cache or stores them there."""
 
     def __init__(self, package: ModelPackage, options: RuntimeOptions, streams: Mapping[str, int]) -> None:
         self._package = package
@@ -300,10 +300,10 @@ class GraphCompiler:
             require_cache_folder(options.cache_folder)
 
     def compile(self, graph: str, shape: tuple[int, ...]) -> CompiledGraph:
-        """A graph, ready for inputs of one shape.
+        """Compile a graph for inputs of one shape.
 
         Raises:
-            BrainEdgeError: OpenVINO cannot compile it.
+            BrainEdgeError: OpenVINO cannot compile the graph.
             PackageError: see `read_graph`.
         """
         streams = self._streams[graph]
@@ -313,18 +313,18 @@ class GraphCompiler:
             raise BrainEdgeError(_runtime_problem(graph, shape, error)) from error
 
     def use_one_stream(self) -> bool:
-        """One window at a time from now on; False where it was so."""
+        """Compute one window at a time from now on; return False if already so."""
         changed = any(streams > 1 for streams in self._streams.values())
         self._streams = dict.fromkeys(self._streams, 1)
         return changed
 
     def properties(self, graph: str) -> dict[str, Any]:
-        """What a graph is compiled with."""
+        """Return the properties with which a graph is compiled."""
         properties = compile_properties(self._package.manifest.precision, self._options, self._streams[graph])
         return {**properties, **FLUSH_DENORMALS}
 
     def model(self, graph: str, shape: tuple[int, ...]) -> Any:
-        """The `openvino.Model` of a graph as it is compiled for an input of this shape.
+        """Return the `openvino.Model` of a graph as it is compiled for an input of this shape.
 
         Raises:
             InputError: the graph takes inputs of other shapes.
@@ -344,18 +344,18 @@ class GraphCompiler:
             return self._core.compile_model(self.model(graph, shape), "CPU", properties)
         blob = cache.load(folder, key)
         if blob is not None:
-            with suppress(RuntimeError):  # whole, and still not what this OpenVINO takes: it is built again
+            with suppress(RuntimeError):  # intact, but not accepted by this OpenVINO: it is compiled again
                 return self._core.import_model(blob, "CPU", properties)
         compiled = self._core.compile_model(self.model(graph, shape), "CPU", properties)
         try:
             cache.store(folder, key, compiled.export_model().getvalue())
         except BrainEdgeError as error:
             # a full disk costs the next process half a second, not this patient the mask
-            logging.getLogger(__name__).warning("the compiled graph %s was not kept: %s", graph, error)
+            logging.getLogger(__name__).warning("the compiled graph %s was not stored in the cache: %s", graph, error)
         return compiled
 
     def _key(self, graph: str, shape: tuple[int, ...], properties: dict[str, Any]) -> cache.GraphKey | None:
-        """None for a package that is only being made: its files have no hashes yet."""
+        """Return the key of a compiled graph; None for a package in the making, whose files have no hashes yet."""
         manifest = self._package.manifest
         xml = graph_path(graph)
         files = [manifest.files.get(xml), manifest.files.get(xml.removesuffix(".xml") + ".bin")]
@@ -377,10 +377,10 @@ class GraphCompiler:
 
 
 def compile_properties(precision: Precision, options: RuntimeOptions, streams: int = 1) -> dict[str, Any]:
-    """OpenVINO's properties for one case at a time, as fast as possible, in exactly the pinned precision.
+    """Return OpenVINO's properties for one case at a time, as fast as possible, in exactly the pinned precision.
 
-    `EXECUTION_MODE_HINT` stays at its default, because the precision hint alone decides; threads are ours,
-    because OpenVINO does not see a cgroup quota.
+    `EXECUTION_MODE_HINT` stays at its default, because only the precision hint decides. The number of threads is set
+    here, because OpenVINO ignores a cgroup quota.
     """
     return {
         "INFERENCE_PRECISION_HINT": str(precision),
@@ -388,13 +388,13 @@ def compile_properties(precision: Precision, options: RuntimeOptions, streams: i
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": options.threads or default_threads(),
         "ENABLE_HYPER_THREADING": False,
-        # a thread that is tied to a core waits for what another case, or another program, does there
+        # a thread that is pinned to a core waits for other cases and programs on that core
         "ENABLE_CPU_PINNING": False,
     }
 
 
 def streams_by_graph(spec: ModelSpec, options: RuntimeOptions) -> dict[str, int]:
-    """How many windows of each graph are computed at the same time; 1 where it sees the volume as a whole."""
+    """Return the number of windows of each graph that are computed at the same time; 1 for whole volumes."""
     threads = options.threads or default_threads()
     streams = min(options.streams or DEFAULT_STREAMS, threads)
     windowed = {graph for stage in spec.stages if stage.network.execution.is_streamed for graph in stage.network.graphs}
@@ -402,5 +402,5 @@ def streams_by_graph(spec: ModelSpec, options: RuntimeOptions) -> dict[str, int]
 
 
 def _runtime_problem(graph: str, shape: tuple[int, ...], error: RuntimeError, remedy: str = LITTLE_MEMORY) -> str:
-    reason = (str(error).strip().splitlines() or ["it does not say why"])[-1]
+    reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
     return f"OpenVINO could not run the graph {graph} on an input of {' x '.join(map(str, shape))}: {reason}; {remedy}"

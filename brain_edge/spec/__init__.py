@@ -1,4 +1,4 @@
-"""What a model is, as one value that serialises: inputs, steps, networks, labels, plausible ranges."""
+"""Specification of a model as one value that serialises: inputs, steps, networks, labels, plausible ranges."""
 
 from brain_edge.spec.base import Value as Value
 from brain_edge.spec.execution import Activation as Activation

@@ -1,4 +1,4 @@
-"""The base of everything in a specification that is not a step."""
+"""Base of all parts of a specification that are not steps."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ import msgspec
 class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of the parts of a spec: immutable, compared by value, strict when read.
 
-    Every field is spelt in the canonical JSON, defaults included, so a field with a default cannot be added to what
-    packages already hold: it would change their digest. A field that is `UNSET` unless it is needed can.
+    The canonical JSON contains every field, including defaults. A new field with a default would therefore change the
+    digest of existing packages. A new field that is `UNSET` by default does not.
     """

@@ -1,6 +1,6 @@
-"""Do the parts of a specification fit together? Said in words, before any image or weight is read.
+"""Consistency of a specification, checked before any image or weight is read.
 
-Every function here returns nothing and raises `ValueError`, which msgspec turns into an error with the path when a
+Every check returns nothing or raises `ValueError`, which msgspec turns into an error with the path when a
 specification is read.
 """
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Known:
-    """What is known on the way through the stages.
+    """Known facts on the way through the stages.
 
     Attributes:
-        sequences: how many images the model takes.
-        findings: what each stage so far leaves.
-        fitted: the channels of each statistic that has been fitted.
+        sequences: number of images that the model takes.
+        findings: known result of each stage so far, by stage name.
+        fitted: number of channels of each fitted statistic, by name.
     """
 
     sequences: int
@@ -37,10 +37,10 @@ class _Known:
 
 
 def require_consistent(spec: ModelSpec) -> None:
-    """Go through a specification as a frame would, with what is known of it before there is one.
+    """Check a specification by following the known facts of a frame through its stages.
 
     Raises:
-        ValueError: what does not fit together, in words.
+        ValueError: parts of the specification do not fit together.
     """
     _require_names(spec)
     known = _Known(len(spec.inputs))
@@ -60,21 +60,21 @@ def _require_names(spec: ModelSpec) -> None:
         _require_once(f"in the sequence {sequence.name!r}, contrast", list(map(str, sequence.stated)))
         if Contrast.OTHER in sequence.stated or (Contrast.ANY in sequence.stated and len(sequence.stated) > 1):
             stated = ", ".join(sequence.stated)
-            raise ValueError(f"sequence {sequence.name!r} takes {stated}; say {NAMES}, or any alone")
+            raise ValueError(f"sequence {sequence.name!r} takes {stated}; expected {NAMES}, or any alone")
     if spec.inputs[0].missing is not UNSET:
-        raise ValueError(f"sequence {spec.inputs[0].name!r} may be missing; it gives the grid and cannot be")
+        raise ValueError(f"sequence {spec.inputs[0].name!r} may not be missing, because it gives the grid")
 
 
 def _require_once(what: str, names: list[str]) -> None:
     for name in sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{what} {name!r} is there twice")
+        raise ValueError(f"{what} {name!r} occurs twice")
 
 
 def _outcome(stage: Stage, known: _Known) -> KnownFrame:
-    """What a stage leaves.
+    """Return the known result of a stage.
 
     Raises:
-        MisfitError: words that continue "stage 'x' ...".
+        MisfitError: the stage is inconsistent; the message continues "stage 'x' ...".
     """
     start = KnownFrame(known.sequences, findings=dict(known.findings))
     _require_channels(stage, _through(stage, stage.before, start, known), known)
@@ -91,7 +91,7 @@ def _through(stage: Stage, steps: Sequence[Step], start: KnownFrame, known: _Kno
 
 
 def _require_stages(stage: Stage, step: Step, known: _Known) -> None:
-    """That the findings a step looks at are there, and are labels where it needs labels."""
+    """Make sure that the findings of earlier stages that a step uses exist, and are labels if it needs labels."""
     for name in step.stages_used():
         if name not in known.findings:
             raise MisfitError(f"{step.stage_verb} stage {name!r}, which does not run before it")
@@ -100,20 +100,20 @@ def _require_stages(stage: Stage, step: Step, known: _Known) -> None:
 
 
 def _require_statistics(step: Step, outcome: KnownFrame, known: _Known) -> None:
-    """That the statistics a step uses have been fitted, on as many channels; those that it fits are noted."""
+    """Make sure that the statistics of a step were fitted on as many channels, and record those that it fits."""
     for name in step.statistics_used():
         if name not in known.fitted:
-            raise MisfitError(f"uses the statistic {name!r}, which nothing has fitted before")
+            raise MisfitError(f"uses the statistic {name!r}, which no earlier step has fitted")
         if known.fitted[name] != outcome.channels:
             raise MisfitError(
                 f"uses the statistic {name!r} of {known.fitted[name]} channels on {outcome.channels}; "
-                "put the step before those that add channels"
+                "put the step before the steps that add channels"
             )
     known.fitted.update(dict.fromkeys(step.statistics_fitted(), outcome.channels))
 
 
 def _require_channels(stage: Stage, seen: KnownFrame, known: _Known) -> None:
-    """That a network takes what its steps give, and that each of its graphs has a weight where any has."""
+    """Make sure that a network takes the channels of its steps, and that all or none of its graphs have a weight."""
     network = stage.network
     weights = network.member_weights
     if weights is not UNSET and len(weights) != len(network.graphs):
@@ -127,13 +127,13 @@ def _require_channels(stage: Stage, seen: KnownFrame, known: _Known) -> None:
 
 
 def _require_end(spec: ModelSpec, end: KnownFrame) -> None:
-    """That the last stage leaves what the model is for, on the caller's grid."""
+    """Make sure that the last stage leaves the model's kind of result, on the caller's grid."""
     last = spec.stages[-1]
     if spec.makes_images:
         if end.labels is not None:
             raise ValueError(f"stage {last.name!r} ends with labels, a model of the task {spec.task} must not")
         if spec.labels or spec.plausible.labels:
-            raise ValueError(f"a model of the task {spec.task} makes images: it has no table and no ranges of labels")
+            raise ValueError(f"a model of the task {spec.task} makes images; remove its label table and label ranges")
     elif end.labels is None:
         raise ValueError(_without_labels(last.name))
     if sum(step.way_back() is not None for step in last.after) != 1:
@@ -144,14 +144,14 @@ def _require_end(spec: ModelSpec, end: KnownFrame) -> None:
 
 def _require_table(spec: ModelSpec, maps: int, written: frozenset[int]) -> None:
     if maps != 1:
-        raise ValueError(f"stage {spec.stages[-1].name!r} ends with {maps} label maps, one is expected")
+        raise ValueError(f"stage {spec.stages[-1].name!r} ends with {maps} label maps, expected one")
     table = set(spec.label_names())
     if unnamed := written - {0} - table:
         raise ValueError(
-            f"stage {spec.stages[-1].name!r} writes labels that the table does not have: {sorted(unnamed)}"
+            f"stage {spec.stages[-1].name!r} writes labels that are not in the label table: {sorted(unnamed)}"
         )
     if unknown := {plausible.label for plausible in spec.plausible.labels} - table:
-        raise ValueError(f"plausible ranges name labels that the table does not have: {sorted(unknown)}")
+        raise ValueError(f"plausible ranges name labels that are not in the label table: {sorted(unknown)}")
 
 
 def _without_labels(stage: str) -> str:

@@ -1,8 +1,8 @@
-"""ModelSpec: everything about a model that is not its weights, as one value that serialises.
+"""ModelSpec: everything about a model except its weights, as one value that serialises.
 
-A spec is an ordered list of stages; a stage is an ordered list of typed steps before its network, the
-network and how it is run, and the steps after it. It is written into the manifest of a package and into
-the OpenVINO IR as canonical JSON, and read back strictly: an unknown operation, version or field is refused.
+A spec is an ordered list of stages. A stage is an ordered list of typed steps before its network, the network and its
+execution, and the steps after it. A spec is written as canonical JSON into the manifest of a package and into the
+OpenVINO IR. It is read strictly: an unknown operation, version or field is refused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Range: TypeAlias = tuple[float, float]
 
 
 class Task(StrEnum):
-    """What the labels mean to the reader of the mask."""
+    """Task of the model, which gives the labels their meaning."""
 
     SKULL_STRIPPING = "skull-stripping"
     """One label, the brain; never empty for a head."""
@@ -44,27 +44,27 @@ class Task(StrEnum):
     TUMOUR = "tumour"
     """Tumour compartments; a patient may have none."""
     SYNTHESIS = "synthesis"
-    """No labels: the model makes images, of other images or of noise."""
+    """No labels: the model makes images from other images or from noise."""
 
 
 class Missing(StrEnum):
-    """What stands for a sequence that is not given."""
+    """Replacement for a sequence that is not given."""
 
     ZERO = "zero"
-    """Zeros, after the steps: it has no statistics of its own."""
+    """Zeros after the steps, because a missing sequence has no statistics."""
 
 
 class Network(Value, frozen=True):
-    """The graphs of one stage and how they are run.
+    """The graphs of one stage and their execution.
 
     Attributes:
-        graphs: names of the graphs in the package; several are an ensemble, their probabilities averaged.
-        channels_in, channels_out: of every graph.
-        activation: from the output of a graph to probabilities.
-        execution: whole volume or windows.
-        flips: the mirrorings that are averaged, each a list of spatial axes of the network's input;
-            `((),)` is the plain run, eight subsets are all mirrorings of a volume.
-        member_weights: how much each graph counts in the mean; left out where all count the same.
+        graphs: names of the graphs in the package; the probabilities of several (an ensemble) are averaged.
+        channels_in, channels_out: number of input and output channels of every graph.
+        activation: function from the output of a graph to probabilities.
+        execution: whole volume, windows, slices or noise.
+        flips: mirrorings that are averaged, each a list of spatial axes of the network's input; `((),)` is the plain
+            run, eight subsets are all mirrorings of a volume.
+        member_weights: weight of each graph in the mean; omitted for equal weights.
     """
 
     graphs: Annotated[tuple[Name, ...], Meta(min_length=1)]
@@ -79,12 +79,12 @@ class Network(Value, frozen=True):
 
     @property
     def passes(self) -> int:
-        """How often a network runs for one volume (windows not counted)."""
+        """Number of runs of the network for one volume, without counting windows."""
         return len(self.graphs) * len(self.flips)
 
 
 class Stage(Value, frozen=True):
-    """Steps, a network, steps: one round from an image to a finding."""
+    """Steps, a network, steps: one pass from an image to a finding."""
 
     name: Name
     before: tuple[BeforeStep, ...]
@@ -92,11 +92,11 @@ class Stage(Value, frozen=True):
     after: tuple[AfterStep, ...]
 
     def label_channels(self) -> dict[int, tuple[int, ...]]:
-        """Label -> channels of the network whose probabilities add up to it; empty where labels have none.
+        """Return the network's channels whose probabilities add up to each label; empty if labels have none.
 
-        Only one channel above a threshold, or the most probable of all, gives labels such probabilities. Regions that
-        are painted over each other, looked up in a table, voted on or averaged over stages do not: the network says
-        how probable a region is, or several networks do, and not how probable a label is.
+        Labels have probabilities only if one channel is above a threshold, or the most probable channel is taken.
+        Regions that are painted over each other, looked up in a table, voted on or averaged over stages have none: a
+        network then gives the probability of a region, not of a label.
         """
         sources: tuple[tuple[int, ...], ...] = tuple((channel,) for channel in range(self.network.channels_out))
         for step in self.after:
@@ -111,10 +111,10 @@ class Sequence(Value, frozen=True):
     """One input image of the model.
 
     Attributes:
-        name: what the user calls it: `T1=head.nii.gz`.
-        contrasts: that the model was made for; left out where nobody has stated them.
-        description: what else there is to say of it.
-        missing: what stands for it where it is not given; left out where the model cannot do without it.
+        name: name of the sequence on the command line: `T1=head.nii.gz`.
+        contrasts: contrasts that the model was made for; omitted if not stated.
+        description: further remarks about the sequence.
+        missing: replacement if the sequence is not given; omitted if the model requires it.
     """
 
     name: Name
@@ -124,11 +124,11 @@ class Sequence(Value, frozen=True):
 
     @property
     def stated(self) -> tuple[Contrast, ...]:
-        """The contrasts; empty where they are not stated."""
+        """Contrasts of the sequence; empty if not stated."""
         return self.contrasts or ()
 
     def __str__(self) -> str:
-        """Its name and contrasts, as a listing shows it."""
+        """Return name and contrasts as a listing shows them."""
         return f"{self.name} ({' or '.join(self.stated) or 'contrast not stated'})"
 
 
@@ -141,7 +141,7 @@ class Code(Value, frozen=True):
 
 
 class Label(Value, frozen=True):
-    """One value of the label map. Background is 0 and is not listed."""
+    """One value of the label map. Background is 0 and has no Label."""
 
     value: Annotated[int, Meta(ge=1, le=255)]
     name: Name
@@ -149,13 +149,13 @@ class Label(Value, frozen=True):
 
 
 class PlausibleLabel(Value, frozen=True):
-    """What a label of a believable mask looks like.
+    """Plausible ranges of one label of a mask.
 
     Attributes:
-        label: the value of the label.
-        volume_ml: least and greatest volume.
-        max_components: most connected components (26-connected), or None.
-        max_border_share: greatest share of the label's voxels in the outermost voxel layer, or None.
+        label: value of the label.
+        volume_ml: smallest and largest volume in ml.
+        max_components: largest number of connected components (26-connected), or None.
+        max_border_share: largest share of the label's voxels in the outermost voxel layer, or None.
     """
 
     label: int
@@ -165,11 +165,11 @@ class PlausibleLabel(Value, frozen=True):
 
 
 class PlausibleInput(Value, frozen=True):
-    """What an image that the model was made for looks like.
+    """Plausible ranges of an input image.
 
     Attributes:
-        spacing_mm: least and greatest spacing of any axis.
-        extent_mm: least and greatest field of view along any axis.
+        spacing_mm: smallest and largest spacing of any axis in mm.
+        extent_mm: smallest and largest field of view along any axis in mm.
     """
 
     spacing_mm: Range
@@ -177,21 +177,21 @@ class PlausibleInput(Value, frozen=True):
 
 
 class Plausible(Value, frozen=True):
-    """The ranges outside of which a result is flagged (or refused with `--strict`)."""
+    """Ranges outside of which a result is flagged (or refused with `--strict`)."""
 
     inputs: PlausibleInput | None = None
     labels: tuple[PlausibleLabel, ...] = ()
 
 
 class ModelSpec(Value, frozen=True):
-    """Everything that is needed to run a model, but its weights.
+    """Everything that is needed to run a model, except its weights.
 
     Attributes:
-        name: the recipe or the name that the user gave it.
-        task: what the labels mean.
-        inputs: the sequences in channel order; the first one gives the output grid.
-        stages: run in order; the last one ends on the caller's grid.
-        labels: the label table; empty where the model makes images.
+        name: name of the recipe, or the name that the user gave.
+        task: task of the model.
+        inputs: sequences in channel order; the first gives the output grid.
+        stages: stages in the order in which they run; the last ends on the caller's grid.
+        labels: label table; empty if the model makes images.
         plausible: ranges for flags.
 
     Raises:
@@ -210,34 +210,34 @@ class ModelSpec(Value, frozen=True):
 
     @property
     def graphs(self) -> tuple[str, ...]:
-        """The names of all graphs, in the order in which they run."""
+        """Names of all graphs, in the order in which they run."""
         return tuple(graph for stage in self.stages for graph in stage.network.graphs)
 
     @property
     def may_be_empty(self) -> bool:
-        """True where a patient may have nothing to segment; an empty mask is an error otherwise."""
+        """True if a patient may have nothing to segment; otherwise an empty mask is an error."""
         return self.task in (Task.LESION, Task.TUMOUR)
 
     @property
     def optional(self) -> tuple[str, ...]:
-        """The sequences that may be missing."""
+        """Names of the sequences that may be missing."""
         return tuple(sequence.name for sequence in self.inputs if sequence.missing is not UNSET)
 
     @property
     def contrasts(self) -> dict[str, tuple[Contrast, ...]]:
-        """The contrasts that each sequence was made for; none where they are not stated."""
+        """Contrasts that the model was made for, by sequence; empty if not stated."""
         return {sequence.name: sequence.stated for sequence in self.inputs}
 
     @property
     def makes_images(self) -> bool:
-        """True where the result is an image and not a label map."""
+        """True if the result is an image instead of a label map."""
         return self.task is Task.SYNTHESIS
 
     def label_names(self) -> dict[int, str]:
-        """Label value -> name, background left out."""
+        """Name of each label by value, without background."""
         return {label.value: label.name for label in self.labels}
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one spelling of a value as JSON: keys sorted, no white space, UTF-8. Digests are taken of this."""
+    """Return the canonical JSON of a value: sorted keys, no white space, UTF-8. Digests are computed from it."""
     return msgspec.json.encode(value, order="sorted")

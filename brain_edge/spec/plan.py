@@ -1,4 +1,4 @@
-"""The execution plan: the cheapest way to the same labels, and what is known before an image is read."""
+"""Execution plan: the cheapest way to the same labels, and the facts that are known before an image is read."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def without_activation(stage: Stage) -> Stage:
-    """An equivalent stage that decides on logits, where a stage decides on probabilities at once, by `on_logits`.
+    """Return an equivalent stage that decides on logits (`on_logits`) if its first step after the network decides.
 
-    That holds for a single pass without windows that overlap; where probabilities are averaged (members, mirrorings,
-    windows) or interpolated before the decision, they are needed.
+    This requires a single pass without overlapping windows. If probabilities are averaged (members, mirrorings,
+    windows) or interpolated before the decision, the stage is returned unchanged.
     """
     network = stage.network
     averages = network.passes > 1 or network.execution.averages
@@ -37,7 +37,7 @@ def without_activation(stage: Stage) -> Stage:
 
 
 def cost_in_words(spec: ModelSpec) -> str | None:
-    """How often networks run for one case, said before they do; None where one network runs once."""
+    """State the number of passes of the networks for one case, before they run; None if one network runs once."""
     passes = {stage.name: stage.network.passes for stage in spec.stages}
     total = sum(passes.values())
     if total == 1:
@@ -47,7 +47,7 @@ def cost_in_words(spec: ModelSpec) -> str | None:
 
 
 def known_inputs(spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Graphs whose input shape, (1, C, I, J, K) of a volume, does not depend on the image, in their order."""
+    """Yield the graphs whose input shape, such as (1, C, I, J, K), does not depend on the image, with that shape."""
     for stage in spec.stages:
         network = stage.network
         shape = network.execution.known_input(network.channels_in, fixed_sides(stage.before))
@@ -56,7 +56,7 @@ def known_inputs(spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def fixed_sides(before: Iterable[Step]) -> Shape | None:
-    """The sides (I, J, K) that the steps before a network give, whatever the image; None where the image decides."""
+    """Return the sides (I, J, K) that the steps before a network give to any image; None if the image decides."""
     sides: Shape | None = None
     for step in before:
         sides = step.sides_after(sides)

@@ -1,4 +1,4 @@
-"""Is this input one that the model was made for, and is this mask one that a head can have?"""
+"""Plausibility checks of the input (was the model made for it?) and of the mask (can a head have it?)."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 
 
 class FlagKind(StrEnum):
-    """What is out of its range."""
+    """Quantity that is out of its range."""
 
     CONTRAST = "contrast"
-    """The image has another contrast than the model was made for."""
+    """The image has a contrast that the model was not made for."""
     SPACING = "spacing"
-    """The voxels are finer or coarser than those the model was made for."""
+    """The voxels are finer or coarser than the model was made for."""
     VALUES = "values"
-    """An image is a label map or a mask by its numbers, or two sequences are one image."""
+    """An image has the numbers of a label map or a mask, or two sequences are the same image."""
     COVERAGE = "coverage"
-    """The field of view is too small to hold a head, or larger than one; or a sequence does not cover the head."""
+    """The field of view is too small or too large for a head, or a sequence does not cover the head."""
     EMPTY = "empty"
-    """Nothing was segmented where something must be."""
+    """The mask is empty although every head has the structure."""
     VOLUME = "volume"
-    """A label is smaller or larger than it is in people."""
+    """A label is smaller or larger than in people."""
     COMPONENTS = "components"
-    """A label falls into too many pieces."""
+    """A label has too many pieces."""
     BORDER = "border"
-    """A label touches the border of the image: it may be cut off, or spill over."""
+    """A label touches the border of the image: it may be cut off, or include what is not head."""
 
 
 @dataclass(frozen=True)
 class Flag:
-    """One implausible thing, in words and as numbers for JSON."""
+    """One implausible finding, in words and as numbers for JSON."""
 
     kind: FlagKind
     message: str
@@ -56,27 +56,28 @@ class Flag:
 
 
 ROUNDING: Final = 1e-3
-"""Relative slack on spacing and extent, so that a float32 header of 0.2999 mm is 0.3 mm."""
+"""Relative tolerance of spacing and extent, so that a float32 header of 0.2999 mm counts as 0.3 mm."""
 
 
 LATTICE: Final = 32
-"""Voxels along each side of an image in which its head is looked for."""
+"""Number of voxels along each side of an image at which its head is searched for."""
 LEAST_COVER: Final = 0.95
-"""Of the head, by each sequence: where one ends, a network sees 0 in its place. Some neck may be missing."""
+"""Smallest share of the head that each sequence must cover: beyond it the network sees 0. Some neck may be missing."""
 MOST_LABELS: Final = 512
-"""Numbers of a label map: the largest atlases have some two hundred."""
+"""Largest number of different values in a label map: the largest atlases have some two hundred."""
 MOST_ALIKE: Final = 0.6
-"""Of neighbours outside of the background. Heads have up to 0.18, doubled to the nearest 0.57, label maps 0.92."""
+"""Share of equal neighbours outside of the background above which an image counts as a label map. Heads have up to 0.18
+(0.57 after doubling the grid by nearest neighbour), label maps 0.92."""
 MOST_CORRELATED: Final = 0.9999
-"""Two sequences of one visit."""
+"""Correlation of two sequences of one visit above which they count as one image."""
 
 IntArray: TypeAlias = "np.ndarray[Any, np.dtype[np.intp]]"
 
 
 def check_contrast(sequence: Sequence, found: Finding) -> Flag | None:
-    """The flag on an image that was found to have another contrast than the model takes.
+    """Return the flag of an image whose contrast is known and not one that the model takes; otherwise None.
 
-    None where the model states none, and where the contrast of the image is unknown.
+    There is no flag if the model states no contrast, or if the contrast of the image is unknown.
     """
     if not sequence.stated or found.contrast is None or takes(sequence.stated, found.contrast):
         return None
@@ -85,7 +86,7 @@ def check_contrast(sequence: Sequence, found: Finding) -> Flag | None:
 
 
 def check_input(study: Study, plausible: Plausible) -> tuple[Flag, ...]:
-    """Flags on the grid of each sequence, on its numbers, and on how much of the head in the reference it covers."""
+    """Return the flags of each sequence: on its grid, on its numbers, and on its cover of the reference's head."""
     flags = [*_check_grid(study.geometry, plausible, ""), *_check_values(study)]
     for name, volume in study.volumes.items():
         if not volume.geometry.same_grid(study.geometry):
@@ -113,7 +114,7 @@ def _check_cover(name: str, geometry: Geometry, study: Study) -> Iterator[Flag]:
     if share < LEAST_COVER:
         words = (
             f"{name} covers {share:.0%} of the head in {study.reference}, expected at least {LEAST_COVER:.0%}: "
-            "where it ends the network saw 0"
+            "the network saw 0 beyond it"
         )
         yield Flag(FlagKind.COVERAGE, words, share, LEAST_COVER, 1.0)
 
@@ -121,19 +122,19 @@ def _check_cover(name: str, geometry: Geometry, study: Study) -> Iterator[Flag]:
 def _check_values(study: Study) -> Iterator[Flag]:
     for name, volume in study.volumes.items():
         if (share := alike_share(volume)) > MOST_ALIKE:
-            words = f"{name} looks like a label map or a mask, no image: {share:.0%} of neighbours have one number"
+            words = f"{name} looks like a label map or mask, not an image: {share:.0%} of neighbours are equal"
             yield Flag(FlagKind.VALUES, words, share, 0.0, MOST_ALIKE)
     for (name, volume), (other, copy) in combinations(study.volumes.items(), 2):
         if (alike := correlation(volume, copy)) > MOST_CORRELATED:
-            words = f"{other} is the image of {name} once more"
+            words = f"{other} is the same image as {name}"
             yield Flag(FlagKind.VALUES, words, alike, -1.0, MOST_CORRELATED)
 
 
 def alike_share(volume: Volume) -> float:
-    """Share of neighbours (along K, in some slices) that have the same number, 0 to 1; 0 where there are many numbers.
+    """Return the share (0 to 1) of neighbours along K, in some slices, with equal values; 0 if there are many values.
 
-    Neighbours with the commonest number do not count: that is background. Noise tells intensities from labels, which
-    few numbers alone would not: an image of eight bits has no more than an atlas.
+    Neighbours with the most common value (background) do not count. Noise distinguishes intensities from labels. The
+    number of values alone would not: an 8-bit image has no more values than an atlas.
     """
     axes = _lattice(volume)
     numbers, counts = np.unique(volume.voxels[np.ix_(*axes)], return_counts=True)
@@ -146,7 +147,7 @@ def alike_share(volume: Volume) -> float:
 
 
 def correlation(volume: Volume, other: Volume) -> float:
-    """Of the numbers of two images at the same places, on a lattice, -1 to 1; 0 where their grids differ."""
+    """Return the correlation (-1 to 1) of two images at the same lattice points; 0 if their grids differ."""
     if not volume.geometry.same_grid(other.geometry):
         return 0.0
     first, second = (image.voxels[np.ix_(*_lattice(image))].ravel() for image in (volume, other))
@@ -155,12 +156,12 @@ def correlation(volume: Volume, other: Volume) -> float:
 
 
 def _lattice(volume: Volume) -> list[IntArray]:
-    """Indices along each axis, about `LATTICE` of them."""
+    """Return about `LATTICE` indices along each axis."""
     return [np.linspace(0, side - 1, num=min(side, LATTICE)).round().astype(int) for side in volume.voxels.shape]
 
 
 def head_share(reference: Volume, other: Geometry) -> float:
-    """Share of the head in an image (its voxels above the mean, on a lattice) that lies inside another grid, 0 to 1."""
+    """Return the share (0 to 1) of an image's head (voxels above the mean, on a lattice) that lies in another grid."""
     axes = _lattice(reference)
     seen = reference.voxels[np.ix_(*axes)]
     places = np.argwhere(seen > reference.voxels.mean(dtype=np.float64))
@@ -171,7 +172,7 @@ def head_share(reference: Volume, other: Geometry) -> float:
 
 
 def check_mask(mask: Mask, spec: ModelSpec) -> tuple[Flag, ...]:
-    """Flags on a label map: an empty one first, then each label that has a plausible range."""
+    """Return the flags of a label map: for an empty map, else for each label that has a plausible range."""
     if not mask.labels.any():
         if spec.may_be_empty:
             return ()
@@ -180,12 +181,12 @@ def check_mask(mask: Mask, spec: ModelSpec) -> tuple[Flag, ...]:
 
 
 def is_empty(flags: tuple[Flag, ...]) -> bool:
-    """True where a mask that must not be empty is."""
+    """Return True if the flags say that the mask is empty but must not be."""
     return any(flag.kind is FlagKind.EMPTY for flag in flags)
 
 
 def border_share(label: LabelArray) -> float:
-    """Share of the voxels of a boolean map (I, J, K) that lie in the outermost layer of the image."""
+    """Return the share of a boolean map's voxels (I, J, K) that lie in the outermost layer of the image."""
     total = int(np.count_nonzero(label))
     inner = int(np.count_nonzero(label[1:-1, 1:-1, 1:-1]))
     return (total - inner) / total if total else 0.0

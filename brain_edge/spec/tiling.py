@@ -1,4 +1,4 @@
-"""Where the windows of a volume lie, in which order they run, and which pieces of the volume they share."""
+"""Tiling of a volume: its windows, the order in which they run, and the pieces of the volume that they share."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Tiling:
     """The windows of a volume, the order in which they run, and the cells that they share.
 
     Attributes:
-        sides: of the volume (I, J, K).
-        window: of a window; may be longer than the volume, which is padded then.
+        sides: sides of the volume (I, J, K) in voxels.
+        window: sides of a window (I, J, K) in voxels; a shorter volume is padded.
         starts: first voxels of the windows along each axis.
-        order: the axes, slowest first.
-        margins: voxels at each inner side of a window that do not count, where windows are not blended.
+        order: axes, slowest first.
+        margins: voxels at each inner side of a window that do not count if windows are not blended.
     """
 
     sides: Shape
@@ -38,7 +38,7 @@ class Tiling:
     margins: Shape = (0, 0, 0)
 
     def places(self) -> Iterator[Place]:
-        """The windows in their order; they may reach beyond the end of a volume that is shorter than a window."""
+        """Yield the windows in order; a window may extend beyond the end of a shorter volume."""
         for at in itertools.product(*(self.starts[axis] for axis in self.order)):
             start = [0, 0, 0]
             for axis, first in zip(self.order, at, strict=True):
@@ -48,9 +48,9 @@ class Tiling:
 
     @cached_property
     def cuts(self) -> tuple[tuple[int, ...], ...]:
-        """Along each axis, the borders of the cells: every first voxel of a window and every end; 0 and the side.
+        """Borders of the cells along each axis: every first voxel of a window and every end; 0 and the side.
 
-        Cells are not cut along the fastest axis, where nothing is gained by it.
+        Cells are not cut along the fastest axis, because that would gain nothing.
         """
         cuts = []
         for axis, starts in enumerate(self.starts):
@@ -59,7 +59,7 @@ class Tiling:
         return tuple(cuts)
 
     def cells(self, place: Place) -> Iterator[tuple[int, int, int]]:
-        """The cells that a window reaches, each as its number along each axis."""
+        """Yield the cells that a window overlaps, each as its numbers along the axes."""
         ranges = []
         for cuts, span, side in zip(self.cuts, place, self.sides, strict=True):
             whole = len(cuts) == 2
@@ -69,7 +69,7 @@ class Tiling:
         yield from itertools.product(i, j, k)
 
     def counted(self, place: Place) -> Place:
-        """What of a window counts: all of it but the margins at those sides where another window follows."""
+        """Return the part of a window that counts: without the margins at sides where another window follows."""
         spans = [
             slice(span.start + (margin if span.start > 0 else 0), span.stop - (margin if span.stop < side else 0))
             for span, margin, side in zip(place, self.margins, self.sides, strict=True)
@@ -77,13 +77,13 @@ class Tiling:
         return spans[0], spans[1], spans[2]
 
     def cell_place(self, cell: tuple[int, int, int]) -> Place:
-        """The voxels of a cell."""
+        """Return the voxels of a cell."""
         spans = [slice(cuts[number], cuts[number + 1]) for cuts, number in zip(self.cuts, cell, strict=True)]
         return spans[0], spans[1], spans[2]
 
     @cached_property
     def visits(self) -> dict[tuple[int, int, int], int]:
-        """How many windows reach each cell."""
+        """Number of windows that overlap each cell."""
         counted: dict[tuple[int, int, int], int] = {}
         for place in self.places():
             for cell in self.cells(place):
@@ -91,7 +91,7 @@ class Tiling:
         return counted
 
     def peak_cell_voxels(self) -> int:
-        """Voxels of all cells that are in memory at the same time, at most."""
+        """Largest number of voxels of all cells that are in memory at the same time."""
         left, live, peak = dict(self.visits), 0, 0
         for place in self.places():
             for cell in self.cells(place):

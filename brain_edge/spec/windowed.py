@@ -1,4 +1,4 @@
-"""Networks that are run in windows, as data: how the windows lie, and how they count where they overlap."""
+"""Execution of networks in windows, as data: position of the windows, and their weighting where they overlap."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ Starting = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 """First voxels along each axis."""
 
 OVERLAPS: Final = (0.5, 0.25, 0.0)
-"""Of windows: what costs less than a greater overlap."""
+"""Overlaps of windows as a share of their side, the most expensive first."""
 LARGEST_MULTIPLE: Final = 32
-"""What the sides of a whole volume are padded to, where windows say no less of a network: networks halve five times."""
+"""Multiple to which a whole volume is padded unless the windows fit a smaller one: networks halve sides five times."""
 
 
 class Blending(StrEnum):
-    """How much a voxel of a window counts where windows overlap."""
+    """Weight of a voxel of a window where windows overlap."""
 
     CONSTANT = "constant"
-    """The same everywhere."""
+    """Equal weights."""
     GAUSSIAN = "gaussian"
-    """Less towards the border of the window, where the network has seen less (sigma = 1/8 side)."""
+    """Gaussian weights, lower towards the border, where the network sees less context (sigma = 1/8 side)."""
     GAUSSIAN_CUT = "gaussian_cut"
-    """The same about voxel `side // 2`, nothing beyond four sigmas, in half precision: nnU-Net v2 to the digit."""
+    """Gaussian centred at voxel `side // 2`, cut at four sigmas, in half precision: nnU-Net v2 to the digit."""
     GAUSSIAN_FLOOR = "gaussian_floor"
-    """`gaussian` of sides whose middle lies between two voxels and so counts less than 1, but never less than 0.001:
-    MONAI to the digit."""
+    """`gaussian` without rescaling, at least 0.001: MONAI to the digit. The middle of an even side lies between voxels,
+    which weigh less than 1."""
     LAST = "last"
-    """Not at all: a voxel is what the last window says that holds it, half of the overlap cut from each of its inner
-    sides (TorchIO's grid aggregator, `crop`). Only with windows at a fixed step."""
+    """No blending: a voxel has the value of the last window that contains it. Half of the overlap is cut from each
+    inner side of a window (TorchIO's grid aggregator, `crop`). Only for windows at a fixed step."""
 
 
 class Starts(StrEnum):
-    """Where windows begin."""
+    """Positions at which windows begin."""
 
     FIXED_STEP = "fixed_step"
-    """Every `int(side * (1 - overlap))` voxels; the last one is pushed back to the border (MONAI)."""
+    """Every `int(side * (1 - overlap))` voxels; the last window is moved back to the border (MONAI)."""
 
 
 class Windowed(Execution, frozen=True):
-    """Base of the ways that see windows of a fixed shape, whatever the image."""
+    """Base of the kinds that take windows of a fixed shape from any image."""
 
     averages: ClassVar[bool] = True
 
@@ -60,31 +60,31 @@ class Windowed(Execution, frozen=True):
 
     @property
     def margin(self) -> Shape:
-        """Voxels of the input on each side of a window of the tiling, whose output does not count."""
+        """Number of input voxels on each side of a window of the tiling whose output does not count."""
         return 0, 0, 0
 
     def tiling(self, sides: Shape) -> Tiling:
-        """Where the windows lie."""
+        """Return the windows of a volume of `sides` (I, J, K)."""
         raise NotImplementedError(type(self).__name__)
 
     def seen(self, sides: Shape) -> Shape:  # noqa: ARG002 - whatever the image
-        """A window."""
+        """Return the sides of a window."""
         return self.shape
 
     def known_input(self, channels_in: int, sides: Shape | None) -> tuple[int, ...]:  # noqa: ARG002
-        """A window."""
+        """Return the input shape of a window."""
         return (1, channels_in, *self.shape)
 
 
 class SlidingWindow(Windowed, frozen=True, tag="sliding_window"):
-    """The network sees windows of a fixed shape, which overlap; their outputs are averaged.
+    """The network takes overlapping windows of a fixed shape; their outputs are averaged.
 
-    Windows start at equal steps of at most `side * (1 - overlap)` voxels, the last one at the border
-    (nnU-Net v2, `compute_steps_for_sliding_window`), unless `starts` says otherwise. A volume smaller than a window is
-    padded with zeros.
+    Unless `starts` is given, windows start at equal steps of at most `side * (1 - overlap)` voxels, and the last one
+    ends at the border (nnU-Net v2, `compute_steps_for_sliding_window`). A volume smaller than a window is padded with
+    zeros.
 
     Raises:
-        ValueError: the last window is to count, and windows have no fixed step.
+        ValueError: `blending` is `last`, and windows have no fixed step.
     """
 
     takes_any_box: ClassVar[bool] = True
@@ -96,16 +96,16 @@ class SlidingWindow(Windowed, frozen=True, tag="sliding_window"):
 
     def __post_init__(self) -> None:
         if self.blending is Blending.LAST and self.starts is not Starts.FIXED_STEP:
-            raise ValueError("`blending` last needs `starts` fixed_step: the overlap that is shared must be known")
+            raise ValueError("`blending` last needs `starts` fixed_step, because it shares a known overlap")
 
     @property
     def fixed_steps(self) -> Shape:
-        """From one window to the next along each axis, in voxels, where windows begin at a fixed step."""
+        """Step from one window to the next along each axis in voxels, for windows at a fixed step."""
         i, j, k = (max(1, int(side * (1 - self.overlap))) for side in self.shape)
         return i, j, k
 
     def tiling(self, sides: Shape) -> Tiling:
-        """Slowest along the axis that keeps the fewest unfinished voxels."""
+        """Return the windows, slowest along the axis that keeps the fewest unfinished voxels."""
         i, j, k = (
             window_starts(side, window, self.overlap, self.starts)
             for side, window in zip(sides, self.shape, strict=True)
@@ -117,7 +117,7 @@ class SlidingWindow(Windowed, frozen=True, tag="sliding_window"):
         return Tiling(sides, self.shape, (i, j, k), self._order(sides, (i, j, k)), (a, b, c))
 
     def cheaper(self) -> Iterator[Cheaper]:
-        """Less overlap, then the whole volume, padded (as windows are) to what the sides of the windows show."""
+        """Yield smaller overlaps, then the whole volume padded to a multiple that the window's sides show."""
         for overlap in OVERLAPS:
             if overlap < self.overlap:
                 wider = msgspec.structs.replace(self, overlap=overlap)
@@ -131,7 +131,7 @@ class SlidingWindow(Windowed, frozen=True, tag="sliding_window"):
             kept = self.shape[axis] - min(steps, default=self.shape[axis])
             return kept * math.prod(side for other, side in enumerate(sides) if other != axis)
 
-        # the last axis stays the last where possible: along it voxels lie beside each other
+        # the last axis stays last where possible, because its voxels are contiguous in memory
         slow = min(range(3), key=lambda axis: (unfinished(axis), axis))
         second, last = (axis for axis in range(3) if axis != slow)
         return slow, second, last
@@ -140,12 +140,12 @@ class SlidingWindow(Windowed, frozen=True, tag="sliding_window"):
 class StridedWindows(Windowed, frozen=True, tag="strided_windows"):
     """Windows of a fixed shape at a fixed stride, of which only the core in the middle is kept.
 
-    The cores start at 0, `stride`, 2 `stride`, ..., the last one ends at the border (MONAI, and "stride 64" of a
-    paper); where a window reaches beyond the volume, which it does on every side when its core is smaller, it sees
-    zeros. Where cores overlap, they are averaged with the weights of `blending`.
+    The cores start at 0, `stride`, 2 `stride`, ..., and the last one ends at the border (MONAI, and "stride 64" of a
+    paper). A window is padded with zeros beyond the volume, on every side if its core is smaller. Overlapping cores are
+    averaged with the weights of `blending`.
 
     Raises:
-        ValueError: the core is larger than the window, lies off its middle, or leaves gaps.
+        ValueError: the core is larger than the window, is not in its middle, or leaves gaps.
     """
 
     stride: tuple[PositiveInt, PositiveInt, PositiveInt]
@@ -155,34 +155,34 @@ class StridedWindows(Windowed, frozen=True, tag="strided_windows"):
     def __post_init__(self) -> None:
         for side, step, kept in zip(self.shape, self.stride, self.core, strict=True):
             if kept > side or (side - kept) % 2:
-                msg = f"a core of {kept} voxels does not lie in the middle of a window of {side}"
+                msg = f"expected a core in the middle of the window of {side} voxels, got a core of {kept}"
                 raise ValueError(msg)
             if step > kept:
-                msg = f"cores of {kept} voxels at a stride of {step} leave gaps"
+                msg = f"expected a stride of at most the core of {kept} voxels, got {step}"
                 raise ValueError(msg)
 
     @property
     def margin(self) -> Shape:
-        """Around the core."""
+        """Margin around the core in voxels."""
         i, j, k = ((side - kept) // 2 for side, kept in zip(self.shape, self.core, strict=True))
         return i, j, k
 
     def tiling(self, sides: Shape) -> Tiling:
-        """The cores, in the order of the axes."""
+        """Return the cores, in the order of the axes."""
         i, j, k = (strided_starts(*axis) for axis in zip(sides, self.core, self.stride, strict=True))
         return Tiling(sides, self.core, (i, j, k), (0, 1, 2))
 
     def cheaper(self) -> Iterator[Cheaper]:
-        """Cores that do not overlap."""
+        """Yield cores that do not overlap."""
         if self.stride != self.core:
             yield Cheaper("windows side by side", msgspec.structs.replace(self, stride=self.core))
 
 
 def window_starts(side: int, window: int, overlap: float, starts: Starts | UnsetType = UNSET) -> tuple[int, ...]:
-    """First voxels of the windows along one axis of `side` >= `window` voxels.
+    """Return the first voxels of the windows along one axis of `side` >= `window` voxels.
 
-    Equal steps of at most `window * (1 - overlap)`; the first window starts at 0, the last one ends at `side`. At a
-    fixed step the last one overlaps the one before it by more than the others do (MONAI, `_get_scan_interval` and
+    The steps are equal and at most `window * (1 - overlap)`. The first window starts at 0, and the last one ends at
+    `side`. At a fixed step, the last window has a larger overlap than the others (MONAI, `_get_scan_interval` and
     `dense_patch_slices`).
     """
     span = side - window
@@ -195,6 +195,6 @@ def window_starts(side: int, window: int, overlap: float, starts: Starts | Unset
 
 
 def strided_starts(side: int, window: int, stride: int) -> tuple[int, ...]:
-    """First voxels along an axis of `side` voxels: 0, `stride`, ..., and the last one so that it ends at the border."""
+    """Return first voxels along an axis of `side` voxels: 0, `stride`, ..., and the last, which ends at the border."""
     span = side - window
     return (0,) if span <= 0 else (*range(0, span, stride), span)

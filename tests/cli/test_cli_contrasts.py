@@ -137,7 +137,7 @@ def test_a_cohort_for_a_model_holds_the_images_of_its_contrast(package, heads, h
     assert [list(case.inputs) for case in cases] == [["T1w"]] * 4
     assert f"left out, FLAIR: {heads / 'p1/FLAIR.nii.gz'}" in done.err
     words = refused(2, "cohort", "create", heads, "-o", "b.toml", "--for", package, "--sequence", "FLAIR")
-    assert "tiny says which sequences are taken: leave out FLAIR" in words
+    assert "the model tiny determines the sequences; remove FLAIR" in words
 
 
 def test_a_cohort_of_several_sequences_gets_their_names_by_contrast(heads, here):
@@ -165,10 +165,7 @@ def mixed(folder: Path) -> Path:
     return save_manifest(folder, *entries, sequences=("T1", "FLAIR"))
 
 
-WORDS = (
-    "tiny was made for T1w as T1, but that of case(s) 2 is FLAIR: figures on them are not about images that it was "
-    "made for."
-)
+WORDS = "tiny was made for T1w as T1, but case(s) 2 have FLAIR: their figures do not hold for images it was made for."
 """What goes into reports and packages: a number, no file and no person."""
 
 

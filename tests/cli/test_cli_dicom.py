@@ -267,9 +267,9 @@ def test_an_input_without_a_sequence_takes_the_only_series_there_is(tmp_path, st
     package = image_package(tmp_path / "image")
     assert chosen(package, "series") == {"image": "T1w"}
     said = refused(3, "run", package, "study", "-o", "no.dcm")
-    assert "error: study: expected one MR series, got 3; there are series 3 (UID ..." in said
+    assert "error: study: expected one MR series, got 3. Found: series 3 (UID ..." in said
     assert "FLAIR, 40 slices; series 5" in said
-    assert "choose one by its UID (brain-edge info lists them)" in said
+    assert "Choose a series by its UID (brain-edge info lists them)" in said
     assert chosen(package, "study", "--series", "T2") == {"image": "T2w"}
     assert chosen(package, "study", "--series", study["T1"]) == {"image": "T1w"}
 
@@ -316,8 +316,8 @@ def test_sequences_between_which_the_patient_has_moved_are_refused(tmp_path, her
 @pytest.mark.parametrize(
     ("choice", "code", "words"),
     [
-        ("1.2.3", 3, "expected a series with the UID ...1.2.3, got none; there are series 2"),
-        ("T2", 3, "expected one T2w series, got none; there are series 2"),
+        ("1.2.3", 3, "expected a series with the UID ...1.2.3, got none. Found: series 2"),
+        ("T2", 3, "expected one T2w series, got none. Found: series 2"),
         (
             "../../etc/passwd",
             2,
@@ -341,7 +341,7 @@ def test_a_series_that_is_not_there_is_refused(package, choice, code, words):
     [
         (["head.nii.gz", "-o", "seg.dcm"], "seg.dcm: a DICOM output needs a DICOM input, and head.nii.gz is not"),
         (["head.nii.gz", "-o", "m.nii", "--picture", "sc.dcm"], "is not DICOM; give the DICOM series, or write"),
-        (["head.nii.gz", "-o", "m.nii", "--series", "T1"], "head.nii.gz: a series can be chosen in DICOM only"),
+        (["head.nii.gz", "-o", "m.nii", "--series", "T1"], "--series needs a DICOM input; head.nii.gz is not DICOM"),
         (["series", "-o", "m.nii", "--report", "sr.dcm"], "sr.dcm: a structured report needs a DICOM SEG, and m.nii"),
         (["series", "-o", "m.nii", "--seg-encoding", "binary"], "m.nii: --seg-encoding and --keep-empty-frames need"),
         (["series", "-o", "m.nii", "--keep-empty-frames"], "m.nii: --seg-encoding and --keep-empty-frames need"),
@@ -379,7 +379,7 @@ def test_what_does_not_go_together_is_said_before_anything_is_written(package, h
 def test_a_folder_with_neither_images_nor_dicom_is_refused(package, here):
     (here / "empty").mkdir()
     said = refused(3, "run", package, "empty", "-o", "seg.dcm")
-    assert "empty: expected a folder with images (.nii.gz, .nii, .mgz, .mgh), found none in it, and no DICOM" in said
+    assert "empty: expected a folder with images (.nii.gz, .nii, .mgz, .mgh) or DICOM, found neither" in said
 
 
 def test_packages_that_mean_nothing_write_no_dicom_and_are_told_so_before_reading(tmp_path, here):
@@ -388,7 +388,7 @@ def test_packages_that_mean_nothing_write_no_dicom_and_are_told_so_before_readin
     untrained = make_package(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM).folder
     demonstration = make_package(tmp_path / "demonstration", evidence=spelt(evidence(demonstration=True))).folder
     said = refused(3, "run", untrained, "series", "-o", "seg.dcm", "--allow-untrained")
-    assert "the weights of this package are random, not trained; no DICOM is written with it" in said
+    assert "the weights of this package are random, not trained, and a DICOM result could reach" in said
     said = refused(2, "run", demonstration, "series", "-o", "m.nii.gz", "--picture", "sc.dcm")
     assert "this package is a demonstration" in said
     assert results(here) == []
@@ -400,7 +400,7 @@ def test_headers_that_would_make_an_invalid_result_are_refused(package, here, ke
         warnings.simplefilter("ignore")  # pydicom warns the writer
         head(edit=lambda _k, dataset: setattr(dataset, keyword, value)).write(here / "wrong")
     said = refused(3, "run", package, "wrong", "-o", "seg.dcm")
-    assert f"{keyword} is not what DICOM allows" in said
+    assert f"expected a {keyword} that DICOM allows" in said
     assert_discreet(said)
     succeed("run", package, "wrong", "-o", "mask.nii.gz")
 
@@ -482,12 +482,12 @@ def damaged_zip(folder: Path) -> None:
 
 
 BAD_INPUTS = [
-    (ct, "expected one T1w series, got none; there are series 2 (UID ...", "other modality, 40 slices, not readable"),
-    (localiser, "expected one T1w series, got none; there are series 2 (UID ...", "localiser, 40 slices, not readable"),
-    (missing_slice, "a gap after slice 20 of 39 in order of position: about 1 slice is missing", "export"),
-    (doubled_slice, "expected one slice at each position, got 1 doubled of 40", "series 2 (UID ..."),
-    (two_series, "expected one T1w series, got 2; there are series 2 (UID ...", "choose one by its UID"),
-    (no_image, "expected one T1w series, got none; there are series 2 (UID ...", "not an image"),
+    (ct, "expected one T1w series, got none. Found: series 2 (UID ...", "other modality, 40 slices, not readable"),
+    (localiser, "expected one T1w series, got none. Found: series 2 (UID ...", "localiser, 40 slices, not readable"),
+    (missing_slice, "a gap after slice 20 of 39 by position; about 1 slice is missing", "export"),
+    (doubled_slice, "expected one slice at each position, got two or more at 1 of 40", "series 2 (UID ..."),
+    (two_series, "expected one T1w series, got 2. Found: series 2 (UID ...", "Choose a series by its UID"),
+    (no_image, "expected one T1w series, got none. Found: series 2 (UID ...", "not an image"),
     (truncated_pixels, "file 5 of 40 in name order is truncated or damaged", "copy or export it again"),
     (truncated_header, "file 5 of 40 in name order is not DICOM or is truncated", "copy it again"),
     (crafted_uid, "expected a DICOM identifier of digits and points in SeriesInstanceUID", "file "),
@@ -515,7 +515,7 @@ def test_a_series_that_is_no_mr_volume_is_refused_by_its_uid_too(package, here):
     ct(here / "ct")
     uid = dcmread(here / "ct/s2-000.dcm").SeriesInstanceUID
     said = refused(3, "run", package, "ct", "-o", "seg.dcm", "--series", uid)
-    assert "expected an MR volume, got CT images that are no MR slices; this program reads MR only" in said
+    assert "expected an MR volume, got CT images, which are not MR slices; this program reads only MR" in said
 
 
 def test_a_file_that_only_its_name_makes_dicom_is_refused(package, here):

@@ -80,12 +80,12 @@ def test_a_comparison_says_what_its_figures_do_not_as_an_evaluation_does(package
     untrained = make_package(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM).folder
     for pair in ((package, untrained), (untrained, package)):
         said = refused(3, "evaluate", pair[0], cohort, "--baseline", pair[1])
-        assert "the weights of this package are random, so a Dice of its masks is no accuracy" in said
+        assert "the weights of this package are random, so its Dice says nothing about accuracy" in said
 
 
 def test_lesion_by_lesion_figures_say_where_the_voxels_are_not_those_of_the_challenge(package, cohort):
     done = succeed("evaluate", package, cohort, "--lesion-wise", "brain=1")
-    assert "3 of 3 cases have others (of up to 16 mm), where it joins other lesions." in done.out
+    assert "3 of 3 cases have other voxels (up to 16 mm) and join other lesions." in done.out
     assert "Lesion by lesion: lesions are joined" not in succeed("evaluate", package, cohort).out
 
 
@@ -105,11 +105,11 @@ def test_one_split(package, cohort):
 
 def test_an_accuracy_of_random_weights_is_refused(tmp_path, cohort):
     untrained = make_package(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM).folder
-    assert "random, so a Dice of its masks is no accuracy" in refused(3, "evaluate", untrained, cohort)
+    assert "random, so its Dice says nothing about accuracy" in refused(3, "evaluate", untrained, cohort)
 
 
 def test_what_is_refused(package, cohort, tmp_path):
-    assert "there is no cohort 'nobody'; shipped are" in refused(2, "evaluate", package, "nobody")
+    assert "there is no cohort 'nobody'; name a shipped cohort" in refused(2, "evaluate", package, "nobody")
     assert "is not one of 'calibration', 'validation', 'test'" in refused(
         2, "evaluate", package, cohort, "--split", "train"
     )
@@ -144,7 +144,7 @@ def test_lesion_by_lesion_where_it_is_asked_for(package, cohort):
     [
         ("WT", "expected a region and its labels, such as WT=1"),
         ("WT=1+x", "expected a region and its labels, such as WT=1"),
-        ("WT=77", "the region WT has the labels [77]"),
+        ("WT=77", "in the region WT, got also [77]"),
     ],
 )
 def test_regions_that_mean_nothing_are_refused(package, cohort, text, words):

@@ -124,7 +124,7 @@ BAD_IMAGES = [
     (several_volumes, "head.nii.gz: expected one volume, got 3 in one file"),
     (
         with_fields(srow_x=(slice(0, 3), [1, 0, 3]), srow_z=(slice(0, 3), [0, 0, 0]), qform_code=0),
-        "head.nii.gz: expected an affine whose axes span space, got a singular one",
+        "head.nii.gz: expected an invertible affine, got a singular affine",
     ),
     (
         with_fields(sform_code=0, pixdim=(2, 0.0)),

@@ -49,7 +49,7 @@ def test_a_subject_in_two_splits(package: Path, tmp_path: Path):
     cases = [make_case(tmp_path, "p1", split, voxels=head(n), sequence=f"T{n}") for n, split in enumerate(Split)]
     said = says(package, save_manifest(tmp_path, *cases, sequences=("T0", "T1", "T2")), 3)
     assert "the subject p1 is in the splits calibration and validation" in said
-    assert "give each subject one split (or set `demo = true`" in said
+    assert "Give each subject one split (or set `demo = true`" in said
 
 
 @pytest.mark.parametrize("changed", ["p1/T1.nii.gz", "p3/T1_mask.nii.gz"])
@@ -67,14 +67,14 @@ def test_a_mask_on_another_grid(package: Path, tmp_path: Path):
     mask = save(tmp_path / "p3/T1_mask.nii.gz", np.ones(SHAPE, np.uint8), SPACING_MM - 1)
     cases[2] = msgspec.structs.replace(cases[2], reference=file_entry(mask, tmp_path))
     said = says(package, save_manifest(tmp_path, *cases), 3)
-    assert "the reference mask lies on another grid (12 x 14 x 13 voxels of 15 x 15 x 15 mm, RAS)" in said
-    assert "resample it to that image first" in said
+    assert "got 12 x 14 x 13 voxels of 15 x 15 x 15 mm, RAS" in said
+    assert "resample the mask to that image first" in said
 
 
 def test_no_validation_case(package: Path, tmp_path: Path):
     calibration, _, test = three_heads(tmp_path)
     said = says(package, save_manifest(tmp_path, calibration, test), 3)
-    assert "has no validation case (calibration: 1, validation: 0, test: 1); add some to" in said
+    assert "has no validation case (calibration: 1, validation: 0, test: 1); add cases to" in said
 
 
 @pytest.mark.parametrize("budget", ["0", "-0.01", "1", "1.5", "nan"])

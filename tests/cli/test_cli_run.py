@@ -181,7 +181,7 @@ def test_strict_writes_nothing_where_anything_is_implausible(package, here):
 def test_a_mask_taken_for_a_head_is_told_and_strict_refuses_it(package):
     """What `run` has just written, given to it as an image."""
     succeed("run", package, "head.nii.gz", "-o", "mask.nii.gz")
-    words = "T1 looks like a label map or a mask, no image"
+    words = "T1 looks like a label map or mask, not an image"
     assert words in brain_edge("run", package, "mask.nii.gz", "-o", "again.nii.gz").err
     assert words in refused(1, "run", package, "mask.nii.gz", "-o", "strict.nii.gz", "--strict")
     assert not Path("strict.nii.gz").exists()
@@ -221,7 +221,7 @@ def test_an_empty_mask_is_always_a_failure(tmp_path, here, spec):
         (["head.nii.gz", "-o", "m.nii", "--threads", "0"], "0 is not in the range x>=1"),
         (["head.nii.gz", "-o", "m.nii", "--threads", "two"], "'two' is not a valid integer"),
         (["head.nii.gz", "-o", "m.nii", "--border", "nan"], "expected a border in mm, got nan"),
-        (["head.nii.gz", "-o", "m.nii", "--border", "-1000"], "a border of -1000 mm leaves nothing of this mask"),
+        (["head.nii.gz", "-o", "m.nii", "--border", "-1000"], "a border of -1000 mm removes the whole mask"),
         (["head.nii.gz"], "expected an output, got none; give -o OUT (a mask) or --image OUT"),
         (["-o", "m.nii"], "expected at least one input image, got none"),
         (["head.nii.gz", "head.nii.gz", "-o", "m.nii"], "2 images, but m.nii is one file; name a folder"),

@@ -219,7 +219,7 @@ def test_each_graph_of_a_cascade_is_compared_on_what_pytorch_leads_it_to():
 
 
 def test_a_broken_first_stage_is_named_and_not_what_it_makes_of_the_second():
-    """Without the order of the checks the words would be "no brain was seen in this image"."""
+    """Without the order of the checks the words would be "no brain was found in this image"."""
     published = Side(cascade(), {"box": bright, "brain": bright})
     converted = Side(cascade(), {"box": np.zeros_like, "brain": bright})
     with pytest.raises(ParityError, match=r"^box: OpenVINO differs"):

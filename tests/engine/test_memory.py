@@ -145,7 +145,7 @@ class TestTheLeastThatWouldDo:
         """Neither file nor library tells what the process takes: refused in a sentence, and no limit is well."""
         with pytest.raises(subprocess.CalledProcessError) as failed:
             run(windowed.folder, head, 2**40, HIDE_FROM_PSUTIL)
-        assert "UsageError: --max-memory: this system does not say what a process takes" in failed.value.stderr
+        assert "UsageError: --max-memory needs a system that reports the memory of a process" in failed.value.stderr
         unlimited = RUN.replace("max_memory_bytes=int(limit)", "max_memory_bytes=None")
         command = [sys.executable, "-c", f"{HIDE_FROM_PSUTIL}\n{unlimited}", windowed.folder, head, "0"]
         assert (
@@ -180,7 +180,7 @@ class TestTheLeastThatWouldDo:
     def test_is_enough_for_a_start_that_takes_a_little_more(self, monkeypatch, needed_mib, advised):
         needed = int(needed_mib * 2**20)
         monkeypatch.setattr("brain_edge.engine.memory.predicted_peak_bytes", lambda *_arguments: needed)
-        with pytest.raises(InputError, match=f"say --max-memory {advised} or more"):
+        with pytest.raises(InputError, match=f"set --max-memory {advised} or more"):
             MemoryLimit(2**20).require([], SIDES, {})
 
 

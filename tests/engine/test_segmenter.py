@@ -237,7 +237,7 @@ class TestCascade:
 
     def test_nothing_to_crop_to_is_refused(self):
         empty = {name: (lambda batch: np.concatenate([batch + 1, batch], axis=1)) for name in CASCADE.graphs}
-        with pytest.raises(ImplausibleError, match="stage 'box' has found nothing to crop to: no brain was seen"):
+        with pytest.raises(ImplausibleError, match="stage 'box' found nothing to crop to: no brain was found"):
             Segmenter(CASCADE, empty)(make_volume(PHANTOM))
 
     def test_a_probability_of_the_last_stage_is_zero_outside_of_its_box(self, tmp_path):
@@ -302,7 +302,7 @@ def test_what_is_free_after_a_study_goes_back_to_the_system(tmp_path):
 
 
 def test_missing_graphs_are_refused():
-    with pytest.raises(InputError, match="the model tiny-cascade needs the graphs second, which were not given"):
+    with pytest.raises(InputError, match="a session for each graph of the model tiny-cascade, missing: second"):
         Segmenter(CASCADE, {"first": tilted})
 
 
@@ -314,5 +314,5 @@ def test_a_step_after_which_the_box_would_lie_elsewhere_is_refused():
     first = replace(CASCADE.stages[0], before=(*FIT, SCALE, PadToMultiple(multiple_of=16)))
     second = replace(CASCADE.stages[1], before=(CropToStage(stage="box"), SCALE))
     spec = replace(CASCADE, stages=(first, second))
-    with pytest.raises(PackageError, match="its specification must be corrected"):
+    with pytest.raises(PackageError, match="correct the specification of the model"):
         Segmenter(spec, {"first": tilted, "second": tilted})(make_volume(PHANTOM))

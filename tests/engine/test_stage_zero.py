@@ -106,13 +106,13 @@ class TestMask:
 
     def test_no_brain_is_refused(self, packages, tmp_path):
         specks = save_specks(tmp_path / "specks.nii.gz")
-        assert "stage 0, tiny, has found no brain in" in refused(
+        assert "stage 0, tiny, found no brain in" in refused(
             1, "run", packages[1].folder, specks, "-o", tmp_path / "mask.nii.gz"
         )
 
     def test_the_sequence_that_it_is_shown_must_be_there(self, packages):
         segmenter = Segmenter.open(packages[1])
-        with pytest.raises(InputError, match="is shown the sequence T1, which is missing"):
+        with pytest.raises(InputError, match="needs the sequence T1, which is missing"):
             segmenter(Study.of(T2=make_volume(PHANTOM)))
 
 
@@ -125,7 +125,7 @@ class TestWhichPackage:
         shutil.move(zero.folder, tmp_path / "elsewhere")
         head = save_phantom(tmp_path / "head.nii.gz")
         command = ("run", after.folder, head, "-o", tmp_path / "mask.nii.gz")
-        assert f"the package tiny with the digest {zero.digest}, in a folder beside it" in refused(5, *command)
+        assert f"tiny with digest {zero.digest}, in the folders beside it" in refused(5, *command)
         succeed(*command, "--stage-zero", tmp_path / "elsewhere", "-q")
 
     def test_is_refused_where_it_is_another_one(self, packages, tmp_path):
@@ -216,7 +216,7 @@ class TestOtherCommands:
         (summary,) = succeed("evaluate", packages[1].folder, cohort, "--json", "-q").json["summaries"]
         assert (summary["cases"], summary["mean_dice"]) == (3, 1.0)
         zero, after = apart
-        assert "in a folder beside it" in refused(5, "evaluate", after, cohort)
+        assert "in the folders beside it" in refused(5, "evaluate", after, cohort)
         told = succeed("evaluate", after, cohort, "--stage-zero", zero, "--json", "-q").json
         assert told["summaries"][0]["mean_dice"] == 1.0
 
@@ -224,7 +224,7 @@ class TestOtherCommands:
         """Calibration, trials and the judgement with AVX2 see it, in folders beside which there is no stage 0."""
         zero, after = apart
         command = ("quantize", after, "--calibration", cohort, "--max-dice-drop", "0.3", "-o", tmp_path / "int8", "-q")
-        assert "in a folder beside it" in refused(5, *command)
+        assert "in the folders beside it" in refused(5, *command)
         succeed(*command, "--stage-zero", zero)
         manifest = open_package(tmp_path / "int8").manifest
         assert manifest.stage_zero == packages[1].manifest.stage_zero
@@ -235,7 +235,7 @@ class TestOtherCommands:
     def test_bench(self, apart):
         zero, after = apart
         command = ("bench", after, "--rounds", "1", "--threads", "1", "-q")
-        assert "in a folder beside it" in refused(5, *command)
+        assert "in the folders beside it" in refused(5, *command)
         assert len(succeed(*command, "--stage-zero", zero, "--json").json["configurations"]) >= 1
 
     def test_bench_that_compares_records_takes_none(self, apart, tmp_path):

@@ -109,9 +109,9 @@ class TestStridedWindows:
 class TestWindowsThatCannotBe:
     def test_a_core_off_the_middle_or_beyond_the_window(self):
         for core in (3, 6):
-            with pytest.raises(ValueError, match=f"a core of {core} voxels does not lie in the middle of"):
+            with pytest.raises(ValueError, match=f"in the middle of the window of 4 voxels, got a core of {core}"):
                 StridedWindows(shape=(4, 4, 4), stride=(1, 1, 1), core=(4, 4, core))
 
     def test_cores_with_gaps_between_them(self):
-        with pytest.raises(ValueError, match="cores of 4 voxels at a stride of 5 leave gaps"):
+        with pytest.raises(ValueError, match="a stride of at most the core of 4 voxels, got 5"):
             StridedWindows(shape=(4, 4, 4), stride=(4, 4, 5), core=(4, 4, 4))

@@ -133,8 +133,8 @@ class TestRefusals:
         elsewhere = make_affine() + 500 * np.eye(4, k=3)
         knee = Volume(make_head(dtype=np.float32), Geometry(SHAPE, elsewhere), "knee.nii")
         sentence = (
-            r"knee\.nii covers 0% of the field of view of head, expected at least 50%: "
-            "the images do not lie over each other; register them first"
+            r"knee\.nii covers 0% of the field of view of head, expected at least 50%; "
+            "register the images first"
         )
         with pytest.raises(InputError, match=sentence):
             assemble(Study.of(T1=make_volume(), T2=knee), TWO)
@@ -157,7 +157,7 @@ class TestVolume:
             Volume(np.full(SHAPE, 7, np.float32), Geometry(SHAPE, np.eye(4)), "head.nii")
 
     def test_refuses_another_shape_than_the_grids(self):
-        with pytest.raises(GeometryError, match=r"voxels have the shape \(14, 17, 11\), the grid \(4, 4, 4\)"):
+        with pytest.raises(GeometryError, match=r"expected voxels of the grid's shape \(4, 4, 4\), got \(14, 17, 11\)"):
             Volume(make_head(dtype=np.float32), Geometry((4, 4, 4), np.eye(4)))
 
     @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float64, ">f4"])
@@ -178,7 +178,7 @@ class TestMask:
 
     def test_refuses_what_are_not_labels(self):
         geometry = Geometry(SHAPE, np.eye(4))
-        with pytest.raises(InputError, match="expected labels as uint8, got float32; decide them before"):
+        with pytest.raises(InputError, match="expected labels as uint8, got float32; convert the labels first"):
             Mask(np.zeros(SHAPE, np.float32), geometry)
-        with pytest.raises(GeometryError, match="labels have the shape"):
+        with pytest.raises(GeometryError, match="expected labels of the grid's shape"):
             Mask(np.zeros((1, 2, 3), np.uint8), geometry)

@@ -216,7 +216,7 @@ def test_the_kernels_that_ran_are_on_the_page():
     older = IsaRecord(isa="AVX2", verified=True, met=True, int8_share=0.9, kernels={"jit_avx2_I8": 0.9})
     ran = replace(EVIDENCE, isas=(older,), kernels={"brgconv_avx512_I8": 0.95, "jit_avx512_f32": 0.05})
     text = Reader(page(replace(REPORT, evidence=ran), {})).text
-    for words in ("jit_avx2_I8 90.0%", "multiply-adds by brgconv_avx512_I8", "95.0%", "5.0%"):
+    for words in ("jit_avx2_I8 90.0%", "multiply-accumulates by brgconv_avx512_I8", "95.0%", "5.0%"):
         assert words in text
 
 

@@ -97,7 +97,7 @@ def test_a_variable_leads_to_the_files_and_is_named_where_it_is_not_set(tmp_path
     assert resolve(cohort.cases()[0]).inputs["T1"] == tmp_path / "store/a/T1.nii.gz"
     monkeypatch.delenv("HEADS_HERE")
     with pytest.raises(
-        InputError, match=r"lies under the environment variable HEADS_HERE, which is not set; .*holds a/T1"
+        InputError, match=r"needs the environment variable HEADS_HERE, which is not set; .*contains a/T1"
     ):
         resolve(cohort.cases()[0])
 
@@ -154,11 +154,11 @@ def test_labels_are_mapped_as_the_cohort_says_in_any_voxel_type(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("value", "labels", "words"),
     [
-        (4, {"1": 1}, r"holds the value 4, expected 0, 1; say in the cohort's `labels` what it means"),
+        (4, {"1": 1}, r"expected the values 0, 1 in the reference mask, got 4; add the value to the cohort's `labels`"),
         (255.5, {}, "expected a reference mask of whole numbers, got fractions"),
         (np.nan, {}, "expected a reference mask of whole numbers, got fractions or NaN"),
-        (-1, {}, "holds the value -1, expected 0 to 255"),
-        (1000, {}, "holds the value 1000, expected 0 to 255"),
+        (-1, {}, "expected the values 0 to 255 in the reference mask, got -1"),
+        (1000, {}, "expected the values 0 to 255 in the reference mask, got 1000"),
     ],
 )
 def test_a_mask_value_that_means_nothing_is_refused(tmp_path: Path, value: float, labels: dict, words: str):
@@ -214,7 +214,7 @@ def test_checking_a_cohort_finds_every_bad_case(tmp_path: Path):
 
 def test_cases_are_checked_against_the_labels_of_the_model(tmp_path: Path):
     cohort = _cohort(tmp_path, make_case(tmp_path, "a", mask=np.full(SHAPE, 255, np.uint8)))
-    with pytest.raises(InputError, match="holds the label 255, but threshold has 1 bright; say in the cohort's"):
+    with pytest.raises(InputError, match=r"threshold \(1 bright\) in the reference mask, got 255; map the values"):
         require_cases(cohort.cases(), threshold_spec(0.5))
 
 
@@ -247,7 +247,7 @@ def test_a_model_of_one_channel_takes_its_own_sequence_of_a_larger_case(tmp_path
 
 def test_a_mask_on_the_grid_of_an_image_that_the_model_does_not_take_is_refused(tmp_path: Path):
     (case,) = _cohort(tmp_path, _two_sequences(tmp_path, "T1"), sequences=("T1", "T2")).cases()
-    with pytest.raises(InputError, match=r"on the grid of T1, an image that threshold does not take, .*list T2 first"):
+    with pytest.raises(InputError, match=r"got the grid of T1, which threshold does not take.*List T2 first"):
         check_case(case, threshold_spec(0.5, inputs=("T2",)))
 
 
@@ -265,7 +265,7 @@ def test_shipped_cohorts_are_found_by_name_and_called_like_their_files():
 
 
 def test_an_unknown_name_lists_the_shipped_ones():
-    with pytest.raises(UsageError, match=r"there is no cohort 'mni153'; shipped are .*mni152"):
+    with pytest.raises(UsageError, match=r"there is no cohort 'mni153'; name a shipped cohort .*mni152"):
         load_cohort("mni153")
 
 
@@ -312,6 +312,8 @@ def test_an_empty_reference_is_refused_of_what_every_head_has_and_taken_of_what_
     """A head without a brain is a mistake, one without a lesion a patient who is well."""
     entry = make_case(tmp_path, "a", mask=np.zeros(SHAPE, np.uint8))
     (case,) = load_cohort(save_manifest(tmp_path, entry)).cases()
-    with pytest.raises(InputError, match=r"a T1: the reference mask is empty, which that of threshold never is"):
+    with pytest.raises(
+        InputError, match=r"a T1: expected a reference mask that is not empty for threshold, got an empty mask"
+    ):
         check_case(case, threshold_spec(0.5))
     assert check_case(case, threshold_spec(0.5, task=Task.LESION)).labels == ()

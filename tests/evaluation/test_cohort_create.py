@@ -103,7 +103,7 @@ def test_a_visit_without_one_of_the_sequences_is_refused(tmp_path: Path):
 
 def test_grouping_by_visit_asks_for_the_sequences(tmp_path: Path):
     _three_subjects(tmp_path)
-    with pytest.raises(InputError, match="expected the sequences that make up a case"):
+    with pytest.raises(InputError, match="expected the sequences of a case, got none"):
         create_cohort(tmp_path, tmp_path / "cohort.toml", CohortPlan("site", grouping=Grouping.VISIT))
 
 
@@ -123,28 +123,32 @@ def test_masks_are_paired_by_a_pattern(tmp_path: Path):
 
 def test_a_pattern_that_fits_nothing_is_refused(tmp_path: Path):
     _three_subjects(tmp_path)
-    with pytest.raises(InputError, match=r"no file is called '\{image\}_roi'"):
+    with pytest.raises(InputError, match=r"found no mask named '\{image\}_roi'"):
         create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("site", mask_pattern="{image}_roi"))
 
 
 def test_a_mask_without_its_image_is_refused(tmp_path: Path):
     _three_subjects(tmp_path)
     _images(tmp_path, "p3/v9_T1_brainmask.nii.gz")
-    with pytest.raises(InputError, match=r"v9_T1_brainmask\.nii\.gz: this mask belongs to no image"):
+    with pytest.raises(InputError, match=r"v9_T1_brainmask\.nii\.gz: found no image for this mask"):
         create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("site"))
 
 
 def test_an_image_outside_of_a_subjects_folder_is_refused(tmp_path: Path):
     _three_subjects(tmp_path)
     _images(tmp_path, "stray.nii.gz")
-    with pytest.raises(InputError, match=r"stray\.nii\.gz: this image has no subject"):
+    with pytest.raises(
+        InputError, match=r"stray\.nii\.gz: expected a folder per subject, got an image without a subject"
+    ):
         create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("site"))
 
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_folder_without_images_is_refused(tmp_path: Path, exists: bool):
     folder = tmp_path if exists else tmp_path / "nowhere"
-    with pytest.raises(InputError, match="found none" if exists else "expected a folder of images, there is none"):
+    with pytest.raises(
+        InputError, match="found none" if exists else "expected a folder of images, found no such folder"
+    ):
         create_cohort(folder, tmp_path / "c.toml", CohortPlan("site"))
 
 
@@ -197,7 +201,7 @@ def test_a_bids_dataset_tells_subject_visit_and_sequence_in_its_names(tmp_path: 
 def test_two_masks_of_one_bids_image_are_refused(tmp_path: Path):
     _bids(tmp_path)
     save(tmp_path / "derivatives/other/sub-03/anat/sub-03_desc-brain_mask.nii.gz", MASK)
-    with pytest.raises(InputError, match="is a mask of the same image; keep one of them"):
+    with pytest.raises(InputError, match=r"expected one mask per image, found also .*; keep one of them"):
         create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("bids"))
 
 
@@ -261,7 +265,7 @@ def test_a_pattern_of_bids_fills_in_entities_or_the_whole_name(tmp_path: Path, p
 def test_a_mask_that_no_image_of_its_name_fits_is_refused_with_both_grids(tmp_path: Path):
     _bids(tmp_path)
     save(tmp_path / "derivatives/tool/sub-02/anat/sub-02_desc-brain_mask.nii.gz", MASK[:, :, :-2])
-    words = r"sub-02_desc-brain_mask.*another grid \(12 x 14 x 11 voxels of .*\) than its image .*\(12 x 14 x 13 voxels"
+    words = r"sub-02_desc-brain_mask.*the grid of its image .*\(12 x 14 x 13 voxels of .*\), got 12 x 14 x 11 voxels"
     with pytest.raises(InputError, match=words):
         create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("bids"))
 
@@ -303,7 +307,9 @@ def test_a_mask_on_the_grid_of_a_later_sequence_of_a_visit_is_not_dropped(tmp_pa
         _images(tmp_path, f"{subject}/T1.nii.gz", f"{subject}/gold.nii.gz")
         save(tmp_path / f"{subject}/FLAIR.nii.gz", head(zlib.crc32(subject.encode()))[:, :, :-1])
     plan = CohortPlan("site", grouping=Grouping.VISIT, sequences=("FLAIR", "T1"), mask_pattern="gold")
-    with pytest.raises(InputError, match=r"gold\.nii\.gz: this mask lies on the grid of T1, .* name T1 first"):
+    with pytest.raises(
+        InputError, match=r"gold\.nii\.gz: expected a mask on the grid of FLAIR, got the grid of T1; name T1 first"
+    ):
         create_cohort(tmp_path, tmp_path / "c.toml", plan)
 
 

@@ -66,7 +66,7 @@ def test_a_demonstration_may_use_one_subject_and_image_in_several_splits():
 
 @pytest.mark.parametrize("demo", ["", "demo = true\n"])
 def test_a_case_that_is_there_twice_is_refused(demo: str):
-    with pytest.raises(InputError, match="the case a T1 is there twice; remove one"):
+    with pytest.raises(InputError, match="the case a T1 occurs twice; remove one"):
         parse_manifest(demo + HEADER + _case("a", "test", 1) + _case("a", "test", 2), "x.toml")
 
 
@@ -98,10 +98,10 @@ def test_what_is_not_a_manifest_is_refused_with_the_place(text: str, words: str)
 
 
 def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.toml: expected a cohort manifest, cannot read it"):
+    with pytest.raises(InputError, match=r"nowhere\.toml: expected a cohort manifest, could not read it"):
         read_manifest(tmp_path / "nowhere.toml")
     (tmp_path / "image.toml").write_bytes(b"\x1f\x8b\xff")
-    with pytest.raises(InputError, match="this is no text"):
+    with pytest.raises(InputError, match="got a file that is not text"):
         read_manifest(tmp_path / "image.toml")
 
 

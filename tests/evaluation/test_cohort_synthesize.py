@@ -88,7 +88,7 @@ def test_tissues_can_be_merged_into_one_brain():
 
 
 def test_an_empty_map_is_refused():
-    with pytest.raises(InputError, match="expected tissues in the label map, every voxel is 0"):
+    with pytest.raises(InputError, match="expected tissues in the label map, got 0 in every voxel"):
         synthesize(Mask(np.zeros(SHAPE, np.uint8), Geometry(SHAPE, AFFINE)), Synthesis(1))
 
 

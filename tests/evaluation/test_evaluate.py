@@ -124,7 +124,7 @@ def test_cases_without_a_reference_are_listed_apart_and_in_no_mean(tmp_path: Pat
 def test_without_any_reference_nothing_is_claimed(tmp_path: Path):
     evaluation = evaluate(threshold_model(300), _cohort(tmp_path, make_case(tmp_path, "a")))
     assert evaluation.summaries == ()
-    assert "Nothing is known about accuracy on these images." in evaluation.limits
+    assert "The accuracy on these images is unknown." in evaluation.limits
 
 
 def test_a_lesion_free_patient_is_left_out_of_the_mean_and_counted(tmp_path: Path):
@@ -178,7 +178,7 @@ def test_the_one_head_of_a_demonstration_runs_once_and_is_marked(tmp_path: Path)
 
 class _Blind(Identity):
     def __call__(self, batch: np.ndarray) -> np.ndarray:  # noqa: ARG002 - the signature of a session
-        raise ImplausibleError("stage 'crop' has found nothing to crop to: no brain was seen in this image")
+        raise ImplausibleError("stage 'crop' found nothing to crop to: no brain was found in this image")
 
 
 def test_a_model_that_sees_no_brain_scores_zero_instead_of_ending_the_run(tmp_path: Path):
@@ -188,7 +188,7 @@ def test_a_model_that_sees_no_brain_scores_zero_instead_of_ending_the_run(tmp_pa
     assert evaluation.summaries[0].mean_dice == 0.0
     (flag,) = evaluation.cases[0].flags
     assert flag.kind is FlagKind.EMPTY
-    assert "no brain was seen" in flag.message
+    assert "no brain was found" in flag.message
 
 
 def test_flags_of_the_plausibility_check_reach_the_report(tmp_path: Path):
@@ -230,7 +230,7 @@ def _package(folder: Path, status: WeightsStatus, record: Evidence | None = None
 def test_a_package_with_random_weights_is_refused_before_any_image_is_read(tmp_path: Path):
     cohort = _cohort(tmp_path, make_case(tmp_path, "a"))
     (tmp_path / "a/T1.nii.gz").unlink()
-    with pytest.raises(WeightsError, match="the weights of this package are random, so a Dice of its masks is no"):
+    with pytest.raises(WeightsError, match="the weights of this package are random, so its Dice says nothing"):
         evaluate(_package(tmp_path, WeightsStatus.RANDOM), cohort)
 
 
@@ -267,7 +267,7 @@ def test_one_image_of_a_case_that_was_seen_before_is_enough_to_say_so(tmp_path: 
     seen = image_sha256(load_case(cohort.cases()[0])[0].volumes["T2"])
     package = _package(tmp_path, WeightsStatus.TRAINED, evidence(seen_images=(seen,)))
     limits = evaluate(package, cohort, options=RuntimeOptions(threads=1)).limits
-    assert any(line.startswith("1 of the cases are images that the settings") for line in limits)
+    assert any("were chosen on 1 of these images, in another cohort." in line for line in limits)
 
 
 def test_a_comparison_names_the_worst_drop_and_the_least_agreement(tmp_path: Path):
@@ -321,7 +321,7 @@ def test_the_table_names_every_case_and_dashes_what_is_undefined(tmp_path: Path)
     assert cells == ["bright", "2", "0", "0.5000", "0.0000", "0.00", "0.00", "1", cells[-1]]
     assert "| 1.0000 | 0.00" in lines["ill"]
     assert "0.0000 | -" in next(line for line in lines.values() if r"well\|done" in line)
-    assert text.index("Without a reference mask") < text.index("unlabelled")
+    assert text.index("Cases without a reference mask") < text.index("unlabelled")
     widths = {len(line) for line in text.splitlines()[3:6]}
     assert len(widths) == 1
 

@@ -137,7 +137,9 @@ class TestTheMark:
         cohort = cohort_of(tmp_path, mask)
         found = evaluate(make_package(tmp_path / "package", **MARKED), cohort)
         assert found.summaries
-        assert f"The weights were {MARK}: a Dice on those cases is on what they have seen." in format_table(found)
+        assert f"The weights were {MARK}: Dice on these cases is measured on images they have seen." in format_table(
+            found
+        )
 
     def test_begins_the_statement_of_a_budget(self, tmp_path: Path):
         cohort = cohort_of(tmp_path, None)

@@ -90,7 +90,9 @@ class TestBorder:
 
 class TestRefusals:
     def test_several_labels(self):
-        with pytest.raises(UsageError, match="--border needs a mask of one label, this one has 1, 2"):
+        with pytest.raises(
+            UsageError, match="--border needs a mask of one label, got the labels 1, 2; remove --border"
+        ):
             with_border(make_mask(make_volume(OBLIQUE)), 1.0)
 
     @pytest.mark.parametrize("border_mm", [float("nan"), float("inf"), float("-inf")])
@@ -100,5 +102,5 @@ class TestRefusals:
 
     def test_nothing_left(self):
         """The mask was checked before it was narrowed; an empty one must not leave quietly this way."""
-        with pytest.raises(UsageError, match="a border of -50 mm leaves nothing of this mask; take a smaller one"):
+        with pytest.raises(UsageError, match="a border of -50 mm removes the whole mask; choose a border closer to 0"):
             with_border(ball(), -50.0)

@@ -243,10 +243,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            ({(0, 0): np.nan}, r"expected a finite 4 x 4 affine, got one with NaN, infinity"),
-            ({(1, 3): np.inf}, r"expected a finite 4 x 4 affine, got one with NaN, infinity"),
+            ({(0, 0): np.nan}, r"expected a finite 4 x 4 affine, got an affine with NaN, infinity"),
+            ({(1, 3): np.inf}, r"expected a finite 4 x 4 affine, got an affine with NaN, infinity"),
             ({(1, 1): 0.0}, r"expected a positive spacing along each axis, got 1 x 0 x 1 mm"),
-            ({(1, 1): 0.0, (0, 1): 1.0}, r"expected an affine whose axes span space, got a singular one"),
+            ({(1, 1): 0.0, (0, 1): 1.0}, r"expected an invertible affine, got a singular affine"),
         ],
         ids=["nan", "infinity", "zero spacing", "singular"],
     )

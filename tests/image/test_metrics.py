@@ -276,14 +276,14 @@ def test_a_label_score_is_that_of_its_own_mask() -> None:
 
 def test_an_undeclared_value_is_refused_by_name() -> None:
     declared, stray = label_map(l1=(0, 2)), label_map(l1=(0, 2), l7=(3, 4))
-    with pytest.raises(InputError, match=r"labels \[1, 2\] and 0 .* the reference also holds \[7\]; relabel"):
+    with pytest.raises(InputError, match=r"labels \[1, 2\] and 0 .* in the reference, got also \[7\]; relabel"):
         score_labels(declared, stray, GRID, (1, 2))
-    with pytest.raises(InputError, match=r"the prediction also holds \[7\]"):
+    with pytest.raises(InputError, match=r"in the prediction, got also \[7\]"):
         score_labels(stray, declared, GRID, (1, 2))
 
 
 def test_a_label_map_on_another_grid_is_refused() -> None:
-    with pytest.raises(GeometryError, match=r"the reference has the shape \(3, 4, 4\), its grid \(4, 4, 4\)"):
+    with pytest.raises(GeometryError, match=r"expected a reference of the grid's shape \(4, 4, 4\), got \(3, 4, 4\)"):
         score_labels(label_map(), label_map()[:3], GRID, (1,))
 
 

@@ -113,9 +113,9 @@ def test_two_series_are_refused_unless_one_is_named(tmp_path: Path):
     Series(number=3).write(tmp_path)
     series = list_series(tmp_path)
     words = refusal(lambda: choose_series(series))
-    assert "expected one MR series, got 2; there are series 2 (UID ..." in words
+    assert "expected one MR series, got 2. Found: series 2 (UID ..." in words
     assert "T1w, 10 slices; series 3" in words
-    assert "choose one by its UID (brain-edge info lists them)" in words
+    assert "Choose a series by its UID (brain-edge info lists them)" in words
     assert "expected one T1w series, got 2" in refusal(lambda: choose_series(series, contrasts=(Contrast.T1W,)))
 
 
@@ -159,7 +159,7 @@ def _make_ct(dataset: Dataset) -> None:
 def test_a_ct_is_refused(tmp_path: Path):
     write(tmp_path, lambda _k, dataset: _make_ct(dataset))
     assert problem(tmp_path) == (
-        "expected an MR volume, got CT images that are no MR slices; this program reads MR only"
+        "expected an MR volume, got CT images, which are not MR slices; this program reads only MR"
     )
     assert only(tmp_path).kind is SeriesKind.OTHER_MODALITY
     assert "got none" in refusal(lambda: choose_series(list_series(tmp_path)))
@@ -189,8 +189,8 @@ def test_a_missing_slice_is_refused(tmp_path: Path):
     folder = Series().write(tmp_path, order="kept")
     sorted(folder.iterdir())[4].unlink()
     assert problem(folder) == (
-        "expected slices every 3 mm, got a gap after slice 4 of 9 in order of position: "
-        "about 1 slice is missing; export the whole series again"
+        "expected slices every 3 mm, got a gap after slice 4 of 9 by position; "
+        "about 1 slice is missing. Export the whole series again"
     )
 
 
@@ -199,20 +199,20 @@ def test_every_second_slice_missing_is_refused(tmp_path: Path):
     for path in folder.iterdir():
         if dcmread(path).InstanceNumber % 2:
             path.unlink()
-    assert "expected slices every 3 mm as the header says, got only one slice of 2" in problem(folder)
+    assert "expected slices every 3 mm as the header states, got only one of 2 slices" in problem(folder)
 
 
 def test_images_that_the_header_announces_and_that_are_not_here_are_noted(tmp_path: Path):
     write(tmp_path, lambda _k, dataset: setattr(dataset, "ImagesInAcquisition", 12))
     (note,) = only(tmp_path).notes
-    assert note == "the header announces 12 images in the acquisition, 10 are here: slices may be missing"
+    assert note == "the header announces 12 images in the acquisition, found 10: slices may be missing"
 
 
 def test_a_copied_file_is_refused(tmp_path: Path):
     folder = Series().write(tmp_path)
     one = sorted(folder.iterdir())[4]
     one.with_name("copy.dcm").write_bytes(one.read_bytes())
-    assert "expected one slice at each position, got 1 doubled of 10" in problem(folder)
+    assert "expected one slice at each position, got two or more at 1 of 10" in problem(folder)
 
 
 def test_a_series_that_is_there_twice_is_refused(tmp_path: Path):
@@ -232,7 +232,7 @@ def test_a_series_that_is_there_twice_is_refused(tmp_path: Path):
         ("TriggerTime", "a multi-phase (dynamic) series"),
         ("AcquisitionNumber", "a multi-phase series of several acquisitions"),
         ("DiffusionBValue", "a diffusion series"),
-        ("InstanceNumber", "several volumes that the header does not tell apart"),
+        ("InstanceNumber", "several volumes that the header does not distinguish"),
     ],
 )
 def test_several_volumes_in_one_series_are_refused_with_what_distinguishes_them(
@@ -315,7 +315,7 @@ def test_uneven_and_sheared_slices_are_refused(tmp_path: Path):
     assert "expected evenly spaced slices, got steps of 2.5 to 3.5 mm" in problem(
         write(tmp_path / "a", move(lambda k: (0, 0, 0.5 if k == 4 else 0)))
     )
-    assert "each one shifted sideways by 0.4 mm (a tilted or sheared stack)" in problem(
+    assert "a sideways shift of 0.4 mm per slice (a tilted or sheared stack)" in problem(
         write(tmp_path / "b", move(lambda k: (0, 0.4 * k, 0)))
     )
 
@@ -371,7 +371,7 @@ def test_identifiers_that_are_no_uids_are_refused_and_not_repeated(tmp_path: Pat
         warnings.simplefilter("ignore")  # pydicom warns the writer of such a file
         write(tmp_path, edit_last(**{keyword: uid}))
     words = refusal(lambda: list_series(tmp_path))
-    assert f"expected a DICOM identifier of digits and points in {keyword}, got something else" in words
+    assert f"expected a DICOM identifier of digits and points in {keyword}, got other characters" in words
     assert "passwd" not in words
     assert "\x1b" not in words
 

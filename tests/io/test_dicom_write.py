@@ -435,7 +435,7 @@ def test_a_report_needs_the_seg_that_it_refers_to(tmp_path: Path, algorithm: Alg
         words = refusal(
             lambda wrong=wrong: write_report(segment(volume), volume, algorithm, wrong, tmp_path / "sr.dcm")
         )
-        assert "expected the DICOM SEG that the report refers to" in words
+        assert "expected a DICOM SEG for the report" in words
 
 
 def test_the_picture_carries_research_only_in_its_pixels(tmp_path: Path, algorithm: Algorithm):
@@ -462,7 +462,7 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, algorithm: Algorithm):
     volume = read(Series().write(tmp_path / "in"))
     (tmp_path / "qc.png").write_text("no")
     words = refusal(lambda: write_picture(tmp_path / "qc.png", volume, algorithm, tmp_path / "sc.dcm"))
-    assert "expected a picture (PNG), could not read it" in words
+    assert "expected a PNG picture, could not read the file" in words
 
 
 @pytest.mark.parametrize(
@@ -471,19 +471,19 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, algorithm: Algorithm):
         ({"weights_status": WeightsStatus.RANDOM}, "the weights of this package are random, not trained"),
         (
             {"evidence": spelt(evidence(demonstration=True))},
-            "this package is a demonstration, its accuracy was measured on one head",
+            "this package is a demonstration, measured on one head",
         ),
     ],
 )
 def test_packages_that_mean_nothing_write_no_dicom(changes: dict[str, Any], words: str):
     with pytest.raises(WeightsError if "weights_status" in changes else UsageError, match=words) as caught:
         algorithm_of(package(**changes))
-    assert "no DICOM is written with it, because it could reach a patient's record" in str(caught.value)
+    assert "a DICOM result could reach a patient's record" in str(caught.value)
 
 
 def test_a_result_without_a_dicom_series_is_refused(tmp_path: Path, algorithm: Algorithm):
     plain = make_volume(Phantom(shape=SHAPE, spacing_mm=4.0))
-    with pytest.raises(UsageError, match="needs a DICOM series as its"):
+    with pytest.raises(UsageError, match="needs a DICOM series as the first input"):
         write_seg(segment(plain), plain, algorithm, tmp_path / "seg.dcm")
 
 
@@ -495,11 +495,11 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path, algorithm: Algorithm)
     with pytest.raises(GeometryError, match="expected the mask on the grid of the series, got another grid"):
         write_seg(other, volume, algorithm, target)
     labels = np.full(SHAPE, 3, dtype=np.uint8)
-    with pytest.raises(InputError, match=r"holds the labels \[3\], which three-regions does not have"):
+    with pytest.raises(InputError, match=r"expected the labels of three-regions in the mask, got also \[3\]"):
         write_seg(Segmentation(Mask(labels, volume.geometry)), volume, algorithm, target)
     mask = segment(volume).mask
     fractional = SegOptions(encoding=SegEncoding.FRACTIONAL)
-    with pytest.raises(UsageError, match="a FRACTIONAL segmentation needs probabilities"):
+    with pytest.raises(UsageError, match="FRACTIONAL needs probabilities"):
         write_seg(Segmentation(mask), volume, algorithm, target, fractional)
     logits = Segmentation(mask, (), np.full((4, *SHAPE), 7.0, dtype=np.float32))
     with pytest.raises(UsageError, match="expected probabilities from 0 to 1, got 7 to 7; write BINARY"):
@@ -510,16 +510,16 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path, algorithm: Algorithm)
 @pytest.mark.parametrize(
     ("attributes", "words"),
     [
-        ({"FrameOfReferenceUID": ""}, "expected a frame of reference, got none"),
-        ({"PatientBirthDate": "1901-02-03"}, "PatientBirthDate is not what DICOM allows"),
-        ({"PatientSex": "FEMALE"}, "PatientSex is not what DICOM allows"),
-        ({"StudyTime": "noon"}, "StudyTime is not what DICOM allows"),
-        ({"PatientBirthDate": "19500000"}, "PatientBirthDate is not what DICOM allows"),
-        ({"PatientBirthDate": "00000101"}, "PatientBirthDate is not what DICOM allows"),
-        ({"StudyDate": "20001399"}, "StudyDate is not what DICOM allows"),
-        ({"StudyDate": "20010229"}, "StudyDate is not what DICOM allows"),
-        ({"StudyTime": "256161"}, "StudyTime is not what DICOM allows"),
-        ({"StudyTime": "1260"}, "StudyTime is not what DICOM allows"),
+        ({"FrameOfReferenceUID": ""}, "expected a frame of reference to place the result in the patient, got none"),
+        ({"PatientBirthDate": "1901-02-03"}, "expected a PatientBirthDate that DICOM allows"),
+        ({"PatientSex": "FEMALE"}, "expected a PatientSex that DICOM allows"),
+        ({"StudyTime": "noon"}, "expected a StudyTime that DICOM allows"),
+        ({"PatientBirthDate": "19500000"}, "expected a PatientBirthDate that DICOM allows"),
+        ({"PatientBirthDate": "00000101"}, "expected a PatientBirthDate that DICOM allows"),
+        ({"StudyDate": "20001399"}, "expected a StudyDate that DICOM allows"),
+        ({"StudyDate": "20010229"}, "expected a StudyDate that DICOM allows"),
+        ({"StudyTime": "256161"}, "expected a StudyTime that DICOM allows"),
+        ({"StudyTime": "1260"}, "expected a StudyTime that DICOM allows"),
     ],
 )
 def test_headers_that_would_make_an_invalid_result_are_refused(

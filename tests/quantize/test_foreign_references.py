@@ -107,7 +107,9 @@ def test_empty_references_are_refused_before_anything_is_computed(fp32: ModelPac
     """Three sealed a budget that two heads miss, and seven gave a confidence of 0.9."""
     (tmp_path / "data").mkdir()
     emptied = make_cohort(tmp_path / "data", fp32, *((Split.TEST, EMPTY),) * count)
-    with pytest.raises(InputError, match=r"p5 T1: the reference mask is empty, which that of tiny never is"):
+    with pytest.raises(
+        InputError, match=r"p5 T1: expected a reference mask that is not empty for tiny, got an empty mask"
+    ):
         quantize(fp32, emptied, tmp_path / "int8", WIDE)
     assert not (tmp_path / "int8").exists()
 

@@ -121,7 +121,7 @@ def test_images_of_another_contrast_are_told_before_and_stand_in_the_evidence(fp
     evidence = evidence_in(made.manifest)
     assert evidence is not None
     numbers = ", ".join(str(case.number) for case in cohort.cases())
-    words = f"tiny was made for T1w as T1, but that of case(s) {numbers} is FLAIR: figures on them are not about images"
+    words = f"tiny was made for T1w as T1, but case(s) {numbers} have FLAIR: their figures do not hold for images"
     assert evidence.warnings[0].startswith(words)
     assert any(line.startswith(f"warning: {words}") for line in lines)
     assert evidence.warnings[0] in (made.folder / "README.md").read_text(encoding="utf-8")
@@ -267,7 +267,7 @@ def test_an_empty_reference_of_a_brain_is_refused_before_anything_is_computed(fp
     emptied = load_cohort(
         save_manifest(tmp_path, *others, msgspec.structs.replace(test, reference=file_entry(path, tmp_path)))
     )
-    with pytest.raises(InputError, match="the reference mask is empty, which that of tiny never is"):
+    with pytest.raises(InputError, match="expected a reference mask that is not empty for tiny, got an empty mask"):
         quantize(fp32, emptied, tmp_path / "package", options(ROOM))
     assert not (tmp_path / "package").exists()
 
@@ -299,10 +299,7 @@ def test_the_images_that_settings_were_chosen_on_are_known_in_another_cohort(
         entries.append(CaseEntry(subject=f"{number}", split=Split.TEST, inputs={"T1": file_entry(path, tmp_path)}))
     moved = load_cohort(save_manifest(tmp_path, *entries))
     limits = evaluate(int8, moved, Split.TEST, options=ONE_THREAD).limits
-    assert (
-        f"{len(entries)} of the cases are images that the settings of the package were chosen on, in another cohort."
-        in limits
-    )
+    assert f"The settings of the package were chosen on {len(entries)} of these images, in another cohort." in limits
 
 
 def test_random_weights_have_no_accuracy_that_a_budget_could_bind(cohort: Cohort, tmp_path: Path):

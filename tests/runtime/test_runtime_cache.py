@@ -183,7 +183,7 @@ class TestACompiledGraph:
         monkeypatch.setattr(logger, "warning", lambda words, *values: said.append(words % values))
         monkeypatch.setattr(cache, "store", full)
         np.testing.assert_array_equal(output(package, tmp_path), output(package, None))
-        assert said == ["the compiled graph tiny was not kept: the disk is full"]
+        assert said == ["the compiled graph tiny was not stored in the cache: the disk is full"]
 
 
 class TestTheFolder:
@@ -195,11 +195,11 @@ class TestTheFolder:
         (tmp_path / "file").write_text("")
         with pytest.raises(UsageError, match=r"file: expected a folder to write, got a file; choose another name"):
             output(package, tmp_path / "file")
-        with pytest.raises(OutputError, match=r"cache: compiled graphs cannot be kept in this folder"):
+        with pytest.raises(OutputError, match=r"cache: compiled graphs cannot be stored in this folder"):
             output(package, tmp_path / "file/cache")
 
     def test_that_is_not_there_cannot_be_listed(self, tmp_path):
-        with pytest.raises(InputError, match="expected a folder of compiled graphs, there is none"):
+        with pytest.raises(InputError, match="expected a folder of compiled graphs, found no such folder"):
             list(cache.entries(tmp_path / "none"))
 
 
@@ -226,7 +226,7 @@ class TestTheCommand:
         head, mask = save_phantom(tmp_path / "head.nii.gz"), tmp_path / "mask.nii.gz"
         (tmp_path / "file").write_text("")
         words = refused(1, "run", package.folder, head, "-o", mask, "--cache", tmp_path / "file/cache")
-        assert "compiled graphs cannot be kept in this folder" in words
+        assert "compiled graphs cannot be stored in this folder" in words
         assert not mask.exists()
 
 

@@ -88,7 +88,7 @@ def test_with_twenty_nine_subjects_nothing_is_missing():
 
 
 def test_what_the_images_cannot_say_stands_first_among_the_warnings():
-    limits = ("tiny was made for T1w as T1, but that of case(s) 2 is FLAIR",)
+    limits = ("tiny was made for T1w as T1, but case(s) 2 have FLAIR",)
     assert evidence_of(judgement([record(case) for case in range(1, 30)], limits=limits)).warnings == limits
 
 

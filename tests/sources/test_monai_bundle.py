@@ -228,7 +228,7 @@ class TestRefusals:
             ({"postprocessing": transforms(SOFTMAX, ARGMAX, LARGEST, BACK | {"nearest_interp": True})},
              r"expected a clean-up \(KeepLargest\) after Invertd, got it before"),
             ({"preprocessing": transforms(LOAD, SPACE | {"diagonal": True})}, r"Spacingd with diagonal True"),
-            ({"preprocessing": transforms(LOAD, NORMALISE | {"keys": ["image", "label"]})}, r"one is expected"),
+            ({"preprocessing": transforms(LOAD, NORMALISE | {"keys": ["image", "label"]})}, r"expected one"),
             ({"preprocessing": transforms(LOAD, {"_target_": "scripts.mine.Clean", "keys": "image"})}, "scripts.mine"),
             ({"preprocessing": transforms(LOAD, {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: x"})},
              "got Lambdad"),
@@ -379,7 +379,7 @@ class TestSpacing:
         affine = AFFINE.copy()
         affine[0, 1] = 0.2
         frame = Frame(make_case(5, SIDES)[0], Geometry(SIDES, affine))
-        with pytest.raises(InputError, match=r"axes are at right angles, got one that is sheared by \d"):
+        with pytest.raises(InputError, match=r"axes at right angles, got a shear of \d"):
             ResampleBetweenCentres(spacing_mm=(2.0, 2.0, 2.0)).apply(frame)
 
 

@@ -85,7 +85,7 @@ class TestSequences:
         assert flag.kind is FlagKind.COVERAGE
         assert flag.value == pytest.approx((134 - 72) / 90, abs=0.03)
         assert flag.message == (
-            f"T2 covers {flag.value:.0%} of the head in T1, expected at least 95%: where it ends the network saw 0"
+            f"T2 covers {flag.value:.0%} of the head in T1, expected at least 95%: the network saw 0 beyond it"
         )
 
     def test_the_grid_of_each_sequence_is_judged(self):
@@ -209,7 +209,7 @@ class TestValues:
         volume = make_volume(PHANTOM)
         study = Study.of(T1=volume, T2=Volume(3 * volume.voxels + 7, volume.geometry))
         (flag,) = check_input(study, Plausible())
-        assert (flag.kind, flag.message) == (FlagKind.VALUES, "T2 is the image of T1 once more")
+        assert (flag.kind, flag.message) == (FlagKind.VALUES, "T2 is the same image as T1")
 
     def test_two_images_of_one_head_are_two(self):
         first, second = (make_volume(msgspec.structs.replace(PHANTOM, seed=seed)) for seed in (1, 2))

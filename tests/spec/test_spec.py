@@ -252,41 +252,41 @@ MISFITS = {
     ),
     "statistic that nothing fits": (
         lambda: with_steps(before=(RescaleToUnit(lower=0.0, upper="high"),)),
-        "stage 'brain' uses the statistic 'high', which nothing has fitted before",
+        "stage 'brain' uses the statistic 'high', which no earlier step has fitted",
     ),
     "statistic that is fitted later": (
         lambda: with_steps(before=(Clip(upper="late"), FitPercentile(name="late", percent=99.0))),
-        "uses the statistic 'late', which nothing has fitted before",
+        "uses the statistic 'late', which no earlier step has fitted",
     ),
     "no Restore": (lambda: with_steps(after=(Argmax(),)), "must restore its result to the caller's grid exactly once"),
     "two": (lambda: with_steps(after=(Argmax(), RESTORE, RESTORE)), "to the caller's grid exactly once"),
     "two labels of one value": (
         lambda: replace(SPEC, labels=(Label(value=1, name="brain"), Label(value=1, name="head"))),
-        "label '1' is there twice",
+        "label '1' occurs twice",
     ),
     "two sequences of one name": (
         lambda: replace(SPEC, inputs=(Sequence(name="T1"), Sequence(name="T1"))),
-        "sequence 'T1' is there twice",
+        "sequence 'T1' occurs twice",
     ),
     "a contrast twice": (
         lambda: replace(SPEC, inputs=(Sequence(name="T1", contrasts=(Contrast.T1W, Contrast.T1W)),)),
-        "in the sequence 'T1', contrast 'T1w' is there twice",
+        "in the sequence 'T1', contrast 'T1w' occurs twice",
     ),
     "any contrast and one of them": (
         lambda: replace(SPEC, inputs=(Sequence(name="T1", contrasts=(Contrast.T1W, Contrast.ANY)),)),
-        "sequence 'T1' takes T1w, any; say T1w, T1C, T2w, FLAIR, PDw, T2starw, or any alone",
+        "sequence 'T1' takes T1w, any; expected T1w, T1C, T2w, FLAIR, PDw, T2starw, or any alone",
     ),
     "a contrast that no model is made for": (
         lambda: replace(SPEC, inputs=(Sequence(name="T1", contrasts=(Contrast.OTHER,)),)),
-        "sequence 'T1' takes other; say T1w,",
+        "sequence 'T1' takes other; expected T1w,",
     ),
     "two stages of one name": (
         lambda: replace(CASCADE, stages=(CASCADE.stages[0], replace(CASCADE.stages[0], name="box"))),
-        "stage 'box' is there twice",
+        "stage 'box' occurs twice",
     ),
     "range of a label that is not there": (
         lambda: replace(SPEC, plausible=Plausible(labels=(PlausibleLabel(label=2, volume_ml=(0.0, 1.0)),))),
-        r"plausible ranges name labels that the table does not have: \[2\]",
+        r"plausible ranges name labels that are not in the label table: \[2\]",
     ),
     "more sequences than channels": (
         lambda: replace(SPEC, inputs=(Sequence(name="T1"), Sequence(name="T2"))),
@@ -302,15 +302,15 @@ MISFITS = {
     ),
     "threshold of a channel that is not there": (
         lambda: with_steps(after=(Threshold(channel=2, above=0.5), RESTORE)),
-        "stage 'brain' thresholds channel 2, there are 2",
+        "stage 'brain' thresholds channel 2 of 2 channels",
     ),
     "label without a name": (
         lambda: with_steps(after=(Argmax(), RESTORE), network=FOUR),
-        r"stage 'brain' writes labels that the table does not have: \[2, 3\]",
+        r"stage 'brain' writes labels that are not in the label table: \[2, 3\]",
     ),
     "hole filled with a label without a name": (
         lambda: with_steps(after=(Argmax(), RESTORE, FillHoles(value=9))),
-        r"writes labels that the table does not have: \[9\]",
+        r"writes labels that are not in the label table: \[9\]",
     ),
     "probabilities instead of labels": (
         lambda: with_steps(after=(LINEAR,)),
@@ -361,19 +361,19 @@ MISFITS = {
     ),
     "mean of labels": (
         lambda: with_steps(spec=PARALLEL, after=(RESTORE, AverageStages(stages=("box",)), Argmax())),
-        "stage 'brain' averages labels with those of stage 'box': vote instead",
+        "stage 'brain' averages its labels with the labels of stage 'box'; use a vote instead",
     ),
     "two label maps": (
         lambda: with_steps(spec=PARALLEL, after=(Argmax(), RESTORE, JoinStages(stages=("box",)))),
-        "stage 'brain' ends with 2 label maps, one is expected",
+        "stage 'brain' ends with 2 label maps, expected one",
     ),
     "rule that writes a label without a name": (
         lambda: with_steps(after=(Argmax(), RESTORE, MinimumVolume(of=(1,), voxels=9, replacement=7))),
-        r"writes labels that the table does not have: \[7\]",
+        r"writes labels that are not in the label table: \[7\]",
     ),
     "first sequence that may be missing": (
         lambda: replace(SPEC, inputs=(Sequence(name="T1", missing=Missing.ZERO),)),
-        "sequence 'T1' may be missing; it gives the grid and cannot be",
+        "sequence 'T1' may not be missing, because it gives the grid",
     ),
     "labels of a generator": (
         lambda: replace(SPEC, task=Task.SYNTHESIS),
@@ -381,7 +381,7 @@ MISFITS = {
     ),
     "table of a generator": (
         lambda: replace(with_labels_blended(), labels=SPEC.labels),
-        "a model of the task synthesis makes images: it has no table and no ranges of labels",
+        "a model of the task synthesis makes images; remove its label table and label ranges",
     ),
 }
 

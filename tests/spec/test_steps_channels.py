@@ -93,11 +93,11 @@ class TestOneHot:
 
     def test_a_value_that_is_no_class_is_refused(self):
         frame = Frame(np.array([0, 1, 7, 2.5], dtype=np.float32).reshape(1, 4, 1, 1), Geometry((4, 1, 1), np.eye(4)))
-        with pytest.raises(InputError, match=r"expected a label map of the values 0, 1, got 2\.5, 7 as well; give the"):
+        with pytest.raises(InputError, match=r"expected a label map of the values 0, 1, got also 2\.5, 7; give a"):
             OneHot(values=(0, 1)).apply(frame)
 
     def test_of_several_channels_is_a_misfit(self):
-        with pytest.raises(MisfitError, match="makes classes of 2 channels, one label map is expected"):
+        with pytest.raises(MisfitError, match="makes classes from 2 channels, expected one label map"):
             OneHot(values=(0, 1)).outcome(KnownFrame(2))
         assert OneHot(values=(0, 1, 2)).outcome(KnownFrame(1)) == KnownFrame(3)
 

@@ -43,7 +43,7 @@ class TestJoin:
         assert JoinStages(stages=("a",)).outcome(KnownFrame(1, findings={"a": numbers})).channels == 3
         before = KnownFrame(1, frozenset({0, 1}), {"a": labels})
         assert JoinStages(stages=("a",)).outcome(before).labels == {0, 1, 3}
-        with pytest.raises(MisfitError, match="joins labels to what are not labels"):
+        with pytest.raises(MisfitError, match="joins labels with channels that are not labels"):
             JoinStages(stages=("a",)).outcome(KnownFrame(1, findings={"a": labels}))
 
 
@@ -60,12 +60,12 @@ class TestAverage:
         assert weighted.dtype == np.float32
 
     def test_weights_are_one_for_each_and_channels_the_same(self):
-        with pytest.raises(ValueError, match="expected 2 weights, the last one for this stage itself, got 1"):
+        with pytest.raises(ValueError, match="expected 2 weights, the last for this stage itself, got 1"):
             AverageStages(stages=("a",), weights=(1.0,))
         step = AverageStages(stages=("a",))
         with pytest.raises(MisfitError, match="averages 2 channels with the 3 of stage 'a'"):
             step.outcome(KnownFrame(2, findings={"a": KnownFrame(3)}))
-        with pytest.raises(MisfitError, match="averages labels with those of stage 'a': vote instead"):
+        with pytest.raises(MisfitError, match="averages its labels with the labels of stage 'a'; use a vote instead"):
             step.outcome(KnownFrame(1, findings={"a": KnownFrame(1, frozenset({0, 1}))}))
 
 
@@ -116,7 +116,7 @@ def test_votes_are_single_label_maps(step):
     assert step.outcome(KnownFrame(1, labels.labels, {"a": found})).labels == {0, 1, 2}
     with pytest.raises(MisfitError, match="where there are no labels"):
         step.outcome(KnownFrame(1, findings={"a": found}))
-    with pytest.raises(MisfitError, match="needs one label map of stage 'a', which leaves 2"):
+    with pytest.raises(MisfitError, match="expects one label map from stage 'a', got 2"):
         step.outcome(KnownFrame(1, labels.labels, {"a": KnownFrame(2, frozenset({0, 1}))}))
 
 
@@ -125,5 +125,5 @@ def test_findings_on_another_grid_are_refused(kind):
     frame = framed(label_maps(2, (3, 4, 5), 0))
     shifted = Geometry((3, 4, 5), np.diag([1.0, 1.0, 2.0, 1.0]))
     moved = Frame(frame.voxels, shifted, findings=frame.findings)
-    with pytest.raises(PackageError, match="expected the finding of stage 'a' on the grid of what it is put together"):
+    with pytest.raises(PackageError, match="expected the finding of stage 'a' on the grid of the other stages"):
         kind(stages=("a",)).apply(moved)

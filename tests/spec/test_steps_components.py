@@ -164,5 +164,5 @@ class TestAll:
 @pytest.mark.parametrize("kind", [MinimumVolume, RemoveSmallComponents])
 def test_a_size_is_in_one_unit(kind):
     for sizes in ({}, {"voxels": 3, "volume_ml": 1.0}):
-        with pytest.raises(ValueError, match="give the least size either in `voxels` or in `volume_ml`"):
+        with pytest.raises(ValueError, match="give the minimum size either in `voxels` or in `volume_ml`"):
             kind(of=(ET,), **sizes)

@@ -167,7 +167,7 @@ class TestCropAroundStage:
     def test_nothing_found_is_refused_or_the_middle_of_the_image(self):
         geometry = Geometry((20, 21, 6), np.eye(4))
         frame = with_finding(geometry, [(0, 0)] * 3)
-        with pytest.raises(ImplausibleError, match="stage 'wt' has found nothing to crop to in this image"):
+        with pytest.raises(ImplausibleError, match="stage 'wt' found nothing to crop to in this image"):
             CropAroundStage(stage="wt", shape=(8, 8, 8)).apply(frame)
         step = CropAroundStage(stage="wt", shape=(8, 8, 8), when_empty=WhenEmpty.CENTRE)
         assert step.apply(frame).geometry.affine[:3, 3].tolist() == [6, 7, -1]

@@ -60,7 +60,7 @@ class TestOrient:
 
     @pytest.mark.parametrize("axes", ["RAR", "XYZ", "", "ras"])
     def test_refuses_what_names_no_orientation(self, axes):
-        with pytest.raises(ValueError, match="must name each anatomical axis once, such as RAS or SPL, got"):
+        with pytest.raises(ValueError, match="that name each anatomical axis once, such as RAS or SPL, got"):
             Orient(axes=axes)
 
 
@@ -229,7 +229,7 @@ class TestCropToStage:
 
     def test_nothing_found_is_refused_in_words(self):
         frame = self.with_finding((20, 20, 20), np.zeros((10, 10, 10), dtype=np.uint8))
-        with pytest.raises(ImplausibleError, match="stage 'box' has found nothing to crop to: no brain was seen"):
+        with pytest.raises(ImplausibleError, match="stage 'box' found nothing to crop to: no brain was found"):
             CropToStage(stage="box").apply(frame)
 
     def test_planes_with_too_little_do_not_count(self):
@@ -245,7 +245,7 @@ class TestCropToStage:
         """A box in other axes or in a padded grid would cut the wrong part, and nobody would see it."""
         labels = np.ones((10, 10, 10), dtype=np.uint8)
         frame = step.apply(self.with_finding((20, 20, 20), labels))
-        with pytest.raises(PackageError, match="over the field of view that is cropped, in the same axis order"):
+        with pytest.raises(PackageError, match="with the field of view and axis order of this stage"):
             CropToStage(stage="box").apply(frame)
 
 

@@ -165,7 +165,7 @@ class TestOrderIsTheModel:
 
 
 class TestRefusals:
-    CONTRAST = "expected an image with contrast, got the same value wherever the step {} looks; check that the file"
+    CONTRAST = "expected an image with contrast, got one value in all voxels of the step {}; check that the file"
 
     @pytest.mark.parametrize("value", [0.1, 437.0, 1e6 / 3])
     @pytest.mark.parametrize("region", [Region.ALL, Region.NONZERO, Region.ABOVE_MEAN])
@@ -191,7 +191,7 @@ class TestRefusals:
             Normalise(divide="low").apply(fitted)
 
     def test_nothing_but_zeros_has_no_region(self):
-        with pytest.raises(InputError, match=r"expected voxels to normalise over \(nonzero\), got none in one channel"):
+        with pytest.raises(InputError, match=r"expected voxels of the region nonzero for normalisation, got none"):
             ZScore(region=Region.NONZERO).apply(framed(np.zeros((1, 4, 4, 4))))
 
 

@@ -87,7 +87,7 @@ class TestMatchLandmarks:
 
     def test_an_image_without_contrast_is_refused(self):
         step = MatchLandmarks(percents=(1.0, 99.0), landmarks=((0.0, 1.0),))
-        with pytest.raises(InputError, match="expected an image with contrast, got the same value at every percentile"):
+        with pytest.raises(InputError, match="expected an image with contrast, got one value at all percentiles"):
             step.apply(framed(np.full((1, 4, 4, 4), 3.0)))
 
     def test_landmarks_that_do_not_fit_the_percents_are_refused(self):

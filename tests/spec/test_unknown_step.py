@@ -89,12 +89,12 @@ class TestSpecification:
     @pytest.mark.parametrize("before", [(Soften(knee="nobody"),), BEFORE[::-1]], ids=["nobody", "too late"])
     def test_a_statistic_that_no_earlier_step_fits_is_refused(self, before):
         name = before[0].knee
-        words = f"stage 'brain' uses the statistic '{name}', which nothing has fitted before"
+        words = f"stage 'brain' uses the statistic '{name}', which no earlier step has fitted"
         with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
             spec_of(*before)
 
     def test_a_label_that_it_writes_must_be_in_the_table(self):
-        with pytest.raises(ValueError, match=r"writes labels that the table does not have: \[1\]"):
+        with pytest.raises(ValueError, match=r"writes labels that are not in the label table: \[1\]"):
             structs.replace(spec_of(), labels=())
 
     def test_the_safe_answer_is_given_for_what_a_step_does_not_say(self):
@@ -202,7 +202,7 @@ def listed(tmp_path_factory) -> tuple[str, dict[str, str]]:
 
 class TestListed:
     def test_it_is_read_back_and_checked(self, listed):
-        assert "uses the statistic 'halfway', which nothing has fitted before" in listed[0]
+        assert "uses the statistic 'halfway', which no earlier step has fitted" in listed[0]
 
     def test_the_pages_have_its_section_and_its_choice_and_are_else_what_they_were(self, listed):
         for name, page in listed[1].items():

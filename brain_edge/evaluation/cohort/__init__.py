@@ -1,4 +1,4 @@
-"""Cohorts: images of named patients with hashes, splits and, where there are any, reference masks."""
+"""Cohorts: images of named patients with hashes, splits and, if available, reference masks."""
 
 from brain_edge.evaluation.cohort.cases import Case as Case
 from brain_edge.evaluation.cohort.cases import Cohort as Cohort

@@ -1,4 +1,4 @@
-"""Cohorts by name or file, their cases, and the images behind them: one case in memory at a time."""
+"""Cohorts by name or file, their cases, and the images of each case: one case in memory at a time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".toml"
 FOLDER: Final = "calibration_data"
-"""Where shipped manifests lie: in the root of a checkout, and inside `brain_edge` where it is installed."""
+"""Folder of shipped manifests: in the root of a checkout, or inside an installed `brain_edge`."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Case:
     """A case of a cohort, with all that is needed to find its files.
 
     Attributes:
-        number: from 1, in the order of the manifest: what packages call it instead of a name.
-        cohort: what the user calls the cohort.
-        folder: of the manifest.
+        number: number of the case from 1, in the order of the manifest; packages use it instead of a name.
+        cohort: name of the cohort as the user gave it.
+        folder: folder of the manifest.
         entry: subject, visit, split and files.
-        inputs: the images in the order of the cohort's sequences; the first one gives the grid.
-        labels: value in the reference file -> label of the model; empty: as they are.
-        demo: one image may be in several cases.
+        inputs: images in the order of the cohort's sequences; the first gives the grid.
+        labels: label of the model for each value in the reference file; empty to keep the values.
+        demo: True if one image may be in several cases.
     """
 
     number: int
@@ -56,12 +56,12 @@ class Case:
 
     @property
     def title(self) -> str:
-        """What messages call it: cohort, subject, visit and sequences."""
+        """Name of the case in messages: cohort, subject, visit and sequences."""
         return f"{self.cohort}: {self.entry.title}"
 
     @property
     def has_reference(self) -> bool:
-        """Whether accuracy can be measured on it; agreement always can."""
+        """True if accuracy can be measured on the case; agreement always can."""
         return self.entry.reference is not None
 
 
@@ -70,9 +70,9 @@ class Cohort:
     """A manifest that has been read and checked; no image has been opened yet.
 
     Attributes:
-        called: what the user calls it, a name or a path.
-        path: of the manifest.
-        manifest: what it says.
+        called: name or path of the cohort as the user gave it.
+        path: path of the manifest.
+        manifest: content of the manifest.
     """
 
     called: str
@@ -81,25 +81,25 @@ class Cohort:
 
     @property
     def sha256(self) -> str:
-        """Of the canonical content of the manifest, and through its hashes of every image."""
+        """SHA-256 of the canonical content of the manifest, which includes the hash of every image."""
         return self.manifest.sha256
 
     def cases(self, split: Split | None = None) -> tuple[Case, ...]:
-        """The cases of one split, or of all.
+        """Return the cases of one split, or of all splits.
 
         Raises:
-            InputError: the split has none.
+            InputError: the split has no case.
         """
         numbered = enumerate(self.manifest.cases, start=1)
         wanted = ((number, entry) for number, entry in numbered if split in (None, entry.split))
         chosen = tuple(self._case(number, entry) for number, entry in wanted)
         if not chosen:
             counts = ", ".join(f"{split}: {count}" for split, count in self.counts().items())
-            raise InputError(f"the cohort {self.called} has no {split} case ({counts}); add some to {self.path}")
+            raise InputError(f"the cohort {self.called} has no {split} case ({counts}); add cases to {self.path}")
         return chosen
 
     def counts(self) -> dict[Split, int]:
-        """How many cases each split has."""
+        """Return the number of cases of each split."""
         splits = [entry.split for entry in self.manifest.cases]
         return {split: splits.count(split) for split in Split}
 
@@ -111,11 +111,11 @@ class Cohort:
 
 @dataclass(frozen=True)
 class ResolvedCase:
-    """The local files of a case, their hashes checked.
+    """The local files of a case, with checked hashes.
 
     Attributes:
-        inputs: sequence name -> image, the one that gives the grid first.
-        reference: label map, or None.
+        inputs: path of each image by sequence name; the first gives the grid.
+        reference: path of the reference label map, or None.
     """
 
     inputs: Mapping[str, Path]
@@ -123,11 +123,11 @@ class ResolvedCase:
 
 
 def load_cohort(name_or_path: str | Path) -> Cohort:
-    """A shipped cohort by its name, or a manifest by its path (which ends in `.toml`).
+    """Load a shipped cohort by its name, or a manifest by its path (which ends in `.toml`).
 
     Raises:
         UsageError: there is no shipped cohort of that name.
-        InputError: the manifest cannot be read, or its cases do not go together.
+        InputError: the manifest cannot be read, or its cases are inconsistent.
     """
     called = str(name_or_path)
     if isinstance(name_or_path, Path) or called.endswith(SUFFIX):
@@ -136,19 +136,19 @@ def load_cohort(name_or_path: str | Path) -> Cohort:
         path = _shipped_folder() / (called + SUFFIX)
     else:
         raise UsageError(
-            f"there is no cohort {called!r}; shipped are {', '.join(shipped_cohorts())}, "
-            "and a path that ends in .toml reads a manifest of your own"
+            f"there is no cohort {called!r}; "
+            f"name a shipped cohort ({', '.join(shipped_cohorts())}) or a manifest that ends in .toml"
         )
     return Cohort(called, path, read_manifest(path))
 
 
 def shipped_cohorts() -> tuple[str, ...]:
-    """The names of the cohorts that come with the program."""
+    """List the names of the cohorts that are shipped with the program."""
     return tuple(sorted(path.stem for path in _shipped_folder().glob(f"*{SUFFIX}")))
 
 
 def fetch_cohort(cohort: Cohort, report: Report | None = None) -> tuple[Path, ...]:
-    """Download what the cohort takes from a package registry, unless it is there; returns those files.
+    """Download the files of the cohort from a package registry unless they are cached, and return their paths.
 
     Raises:
         InputError: a file could not be downloaded, or its hash does not match.
@@ -162,7 +162,7 @@ def resolve(case: Case) -> ResolvedCase:
     """Find the files of a case and check every hash; nothing is downloaded.
 
     Raises:
-        InputError: a file is missing or changed, its variable is not set, or its archive is not in the cache.
+        InputError: a file is missing or has changed, its variable is not set, or its archive is not in the cache.
     """
     inputs = {name: find_file(entry, case.folder, case.cohort) for name, entry in case.inputs.items()}
     reference = case.entry.reference
@@ -170,7 +170,7 @@ def resolve(case: Case) -> ResolvedCase:
 
 
 def found_contrast(name: str, path: Path) -> Finding:
-    """The contrast of an image of a cohort: what its file and sidecar say, or else what its sequence is called."""
+    """Find the contrast of an image of a cohort, from its file and sidecar or else from its sequence name."""
     found, called = contrast_of_file(path), named(name)
     if found.contrast is None and called is not None:
         return Finding(called, (f"its sequence is called {name}",))
@@ -178,10 +178,10 @@ def found_contrast(name: str, path: Path) -> Finding:
 
 
 def sequences_for(names: Sequence[str], spec: ModelSpec) -> dict[str, SequenceSpec]:
-    """Which sequence of a model each image of a case stands for, by the name that the cohort gives the image.
+    """Return the model's sequence for each image of a case, by the image's name in the cohort.
 
-    A model of one channel takes a case of one image, whatever the image is called; any other model takes its
-    own sequences by name and leaves the rest of the case.
+    A model of one channel takes a case of one image of any name. Any other model takes its sequences by name and
+    ignores the other images of the case.
     """
     if len(spec.inputs) == len(names) == 1:
         return {names[0]: spec.inputs[0]}
@@ -191,10 +191,10 @@ def sequences_for(names: Sequence[str], spec: ModelSpec) -> dict[str, SequenceSp
 def load_case(case: Case) -> tuple[Study, Mask | None]:
     """Read the images of a case and its reference mask, on the grid of the first image.
 
-    A mask of its voxels in another order (fMRIPrep's, of a reoriented image) is put into their order.
+    A mask with the same voxels in another order (from fMRIPrep, of a reoriented image) is reordered.
 
     Raises:
-        InputError: as in `resolve`; an image or the mask is refused, or the mask is on another grid.
+        InputError: see `resolve`; or an image or the mask is refused, or the mask is on another grid.
     """
     files = resolve(case)
     study = Study({name: read_volume(path) for name, path in files.inputs.items()}, next(iter(files.inputs)))
@@ -204,14 +204,14 @@ def load_case(case: Case) -> tuple[Study, Mask | None]:
     moves = moves_onto(mask.geometry, study.geometry)
     if moves is None:
         raise InputError(
-            f"{files.reference}: the reference mask lies on another grid ({mask.geometry}) than "
-            f"{study.reference} of {case.title} ({study.geometry}); resample it to that image first"
+            f"{files.reference}: expected a reference mask on the grid of {study.reference} of {case.title} "
+            f"({study.geometry}), got {mask.geometry}; resample the mask to that image first"
         )
     return study, Mask(np.asfortranarray(reorder(mask.labels[np.newaxis], moves)[0]), study.geometry)
 
 
 def study_for(study: Study, spec: ModelSpec) -> Study | Volume:
-    """What a model is given of a case: the images that `sequences_for` names."""
+    """Return the images of a case that a model takes, as `sequences_for` names them."""
     if len(spec.inputs) == len(study.volumes) == 1:
         return study.volumes[study.reference]
     names = list(sequences_for(list(study.volumes), spec))

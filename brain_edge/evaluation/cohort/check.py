@@ -1,4 +1,4 @@
-"""Is every case of a cohort there, unchanged, readable and there once? Asked before hours are spent on the first."""
+"""Check that every case of a cohort is present, unchanged, readable and unique, before hours are spent on the first."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class SeenImage:
-    """What an image is known by when its voxels are gone.
+    """Identity of an image, kept after its voxels are released.
 
     Attributes:
-        sha256: of the image, not of its file (`image_sha256`).
-        thumbnail: as `brain_edge.image.identity.thumbnail` makes it.
+        sha256: hash of the image, not of its file (`image_sha256`).
+        thumbnail: result of `brain_edge.image.identity.thumbnail`.
     """
 
     sha256: str
@@ -42,20 +42,20 @@ class SeenImage:
 
     @classmethod
     def of(cls, volume: Volume) -> SeenImage:
-        """Of an image that has been read."""
+        """Return the identity of an image that has been read."""
         return cls(image_sha256(volume), thumbnail(volume))
 
 
 @dataclass(frozen=True)
 class CheckedCase:
-    """What was found when a case was read as a whole.
+    """Findings about a case after it was read as a whole.
 
     Attributes:
-        case: which one.
-        shape, spacing_mm: of the grid.
+        case: case that was checked.
+        shape, spacing_mm: sides in voxels and spacing in mm of the grid.
         labels: values of the reference mask after relabelling, without background; None without a mask.
-        images: sequence name -> what its image is known by.
-        foreign: images that were found to have another contrast than the sequence of the model was made for.
+        images: identity of each image by sequence name.
+        foreign: images with another contrast than the model was made for, with their sequences.
     """
 
     case: Case
@@ -67,29 +67,29 @@ class CheckedCase:
 
     @property
     def flags(self) -> tuple[Flag, ...]:
-        """On the images of another contrast."""
+        """Flags on the images of another contrast."""
         return tuple(flag for pair in self.foreign if (flag := check_contrast(*pair)) is not None)
 
     @property
     def hashes(self) -> frozenset[str]:
-        """Of its images."""
+        """Hashes of the case's images."""
         return frozenset(image.sha256 for image in self.images.values())
 
 
 @dataclass(frozen=True)
 class RefusedCase:
-    """A case that cannot be used, and why, in one sentence."""
+    """A case that cannot be used, with the reason in one sentence."""
 
     case: Case
     problem: str
 
 
 def check_case(case: Case, spec: ModelSpec | None = None) -> CheckedCase:
-    """Read one case as it will be used, and let go of it.
+    """Read one case as it will be used, and release it.
 
     Args:
-        case: files, hashes, image contents and the grid of the mask are checked.
-        spec: the model that will run; its sequences, their overlap, contrasts and labels are checked too.
+        case: case whose files, hashes, image contents and mask grid are checked.
+        spec: model that will run; sequences, overlap, contrasts and labels are then checked too.
 
     Raises:
         InputError: the case cannot be used.
@@ -102,15 +102,15 @@ def check_case(case: Case, spec: ModelSpec | None = None) -> CheckedCase:
         foreign = tuple(_foreign(case, spec))
         if mask is not None and not mask.geometry.same_grid(grid):
             raise InputError(
-                f"{case.title}: the reference mask lies on the grid of {study.reference}, an image that "
-                f"{spec.name} does not take, and {spec.name} answers on another grid; list "
-                f"{spec.inputs[0].name} first in the cohort's `sequences`, with masks on its grid"
+                f"{case.title}: expected a reference mask on the grid of {spec.inputs[0].name}, "
+                f"got the grid of {study.reference}, which {spec.name} does not take. "
+                f"List {spec.inputs[0].name} first in the cohort's `sequences`, with masks on its grid"
             )
         _require_declared(case, labels or (), spec)
         if labels == () and not spec.may_be_empty:
             raise InputError(
-                f"{case.title}: the reference mask is empty, which that of {spec.name} never is; correct it, or leave "
-                "it out of the cohort"
+                f"{case.title}: expected a reference mask that is not empty for {spec.name}, got an empty mask; "
+                "correct it, or remove it from the cohort"
             )
     images = {name: SeenImage.of(volume) for name, volume in study.volumes.items()}
     return CheckedCase(case, study.geometry.shape, study.geometry.spacing_mm, labels, images, foreign)
@@ -119,7 +119,7 @@ def check_case(case: Case, spec: ModelSpec | None = None) -> CheckedCase:
 def check_cohort(
     cohort: Cohort, report: Report | None = None, spec: ModelSpec | None = None
 ) -> tuple[CheckedCase | RefusedCase, ...]:
-    """Check every case of a cohort, for a model if there is one; no problem of a case hides those of the others."""
+    """Check every case of a cohort, also for a model if one is given; a refused case does not stop the check."""
     seen: list[_Known] = []
     return tuple(_checked(case, spec, seen) for case in told("checking", cohort.cases(), report))
 
@@ -128,14 +128,14 @@ def require_cases(cases: Sequence[Case], spec: ModelSpec, report: Report | None 
     """Check that a model can run on all of these cases, before it runs on the first one.
 
     Raises:
-        InputError: the first case that cannot be used with this model, or whose image is that of a case before it.
+        InputError: a case cannot be used with this model, or has the same image as an earlier case.
     """
     seen: list[_Known] = []
     return tuple(_once(check_case(case, spec), seen) for case in told("checking", cases, report))
 
 
 def distinct_cases(cases: Iterable[CheckedCase]) -> tuple[CheckedCase, ...]:
-    """The cases without those whose images a demonstration lists again."""
+    """Return the cases without repetitions of images, which only a demonstration has."""
     first: dict[frozenset[str], CheckedCase] = {}
     for case in cases:
         first.setdefault(case.hashes, case)
@@ -143,20 +143,20 @@ def distinct_cases(cases: Iterable[CheckedCase]) -> tuple[CheckedCase, ...]:
 
 
 def limits_of_contrast(cases: Sequence[CheckedCase], spec: ModelSpec) -> Iterator[str]:
-    """What figures on these cases do not say, because images have another contrast; under numbers, without names."""
+    """Yield the limits of figures on cases with images of another contrast, by case number, without names."""
     numbers: dict[tuple[SequenceSpec, str], list[int]] = {}
     for each in cases:
         for sequence, found in each.foreign:
             numbers.setdefault((sequence, str(found.contrast)), []).append(each.case.number)
     for (sequence, contrast), those in numbers.items():
         yield (
-            f"{spec.name} was made for {' or '.join(sequence.stated)} as {sequence.name}, but that of case(s) "
-            f"{', '.join(map(str, those))} is {contrast}: figures on them are not about images that it was made for."
+            f"{spec.name} was made for {' or '.join(sequence.stated)} as {sequence.name}, but case(s) "
+            f"{', '.join(map(str, those))} have {contrast}: their figures do not hold for images it was made for."
         )
 
 
 def told(doing: str, cases: Sequence[Case], report: Report | None) -> Iterator[Case]:
-    """The cases one after the other, each said (in a word: what is done with it) before its turn."""
+    """Yield the cases one after the other, and report each before its turn; `doing` is the verb of the report."""
     for position, case in enumerate(cases, start=1):
         if report is not None:
             report(f"{doing} case {position} of {len(cases)}: {case.title}")
@@ -171,7 +171,7 @@ def _checked(case: Case, spec: ModelSpec | None, seen: list[_Known]) -> CheckedC
 
 
 def _once(checked: CheckedCase, seen: list[_Known]) -> CheckedCase:
-    """The case, whose images are remembered, if none of them was seen before."""
+    """Return the case and record its images, if none of them was seen before."""
     for name, image in () if checked.case.demo else checked.images.items():
         _require_new((checked.case, name, image), seen)
         seen.append((checked.case, name, image))
@@ -180,22 +180,22 @@ def _once(checked: CheckedCase, seen: list[_Known]) -> CheckedCase:
 
 def _require_new(new: _Known, seen: Sequence[_Known]) -> None:
     case, name, image = new
-    remedy = "or say `demo = true` in the cohort, and results are marked as a demonstration"
+    remedy = "or set `demo = true` in the cohort (results are then marked as a demonstration)"
     for other, other_name, known in seen:
         both = f"{name} of {case.title} and {other_name} of {other.title}"
         if image.sha256 == known.sha256:
             raise InputError(
-                f"{both} are the same image, voxel by voxel, whatever their files look like; an image counted twice "
-                f"weighs double, or leaks from one split into another: remove one of them, {remedy}"
+                f"{both} are the same image, voxel by voxel; an image counted twice weighs double or leaks between "
+                f"splits. Remove one of them, {remedy}"
             )
         if person_key(case.entry.subject) == person_key(other.entry.subject):
             continue
         alike = likeness(image.thumbnail, known.thumbnail)
         if alike > COPY_CORRELATION:
             raise InputError(
-                f"{both} are one head under two subjects (correlation {alike:.4f}; that of two people is below "
-                f"{COPY_CORRELATION:g}), stored, scaled or resampled in another way: remove one of them, give both the "
-                f"same subject if they are two images of one person, {remedy}"
+                f"{both} are one head under two subjects "
+                f"(correlation {alike:.4f}, expected below {COPY_CORRELATION:g} for two people). "
+                f"Remove one of them, give both the same subject if they show one person, {remedy}"
             )
 
 
@@ -207,7 +207,7 @@ def _foreign(case: Case, spec: ModelSpec) -> Iterator[tuple[SequenceSpec, Findin
 
 
 _Known: TypeAlias = tuple["Case", str, SeenImage]
-"""Case, sequence and what its image is known by."""
+"""Case, sequence and identity of its image."""
 
 
 def _require_declared(case: Case, labels: tuple[int, ...], spec: ModelSpec) -> None:
@@ -215,6 +215,6 @@ def _require_declared(case: Case, labels: tuple[int, ...], spec: ModelSpec) -> N
     if undeclared:
         names = ", ".join(f"{value} {name}" for value, name in spec.label_names().items())
         raise InputError(
-            f"{case.title}: the reference mask holds the label {undeclared[0]}, but {spec.name} has {names}; "
-            "say in the cohort's `labels` what the values of its masks mean"
+            f"{case.title}: expected the labels of {spec.name} ({names}) in the reference mask, "
+            f"got {undeclared[0]}; map the values of the masks in the cohort's `labels`"
         )

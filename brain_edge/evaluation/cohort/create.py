@@ -1,4 +1,4 @@
-"""Describe a folder of images as a cohort: find cases, split the subjects, hash files, write it down."""
+"""Create a cohort from a folder of images: find cases, split the subjects, hash files, write the manifest."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ if TYPE_CHECKING:
 MINIMUM_SUBJECTS: Final = len(Split)
 CALIBRATION_SHARE: Final = 0.2
 VALIDATION_SHARE: Final = 0.3
-"""Shares of the subjects; the rest, about half, is the test split, whose worth grows with its subjects."""
+"""Shares of the subjects; the rest, about half, is the test split, whose value grows with its subjects."""
 
 
 class Grouping(StrEnum):
-    """What a case is."""
+    """Grouping of images into cases."""
 
     IMAGE = "image"
-    """Each image on its own: for models of one channel."""
+    """Each image is a case, for models of one channel."""
     VISIT = "visit"
-    """The images of one visit together: for models of several sequences."""
+    """The images of one visit are a case, for models of several sequences."""
 
 
 @dataclass(frozen=True)
 class CohortPlan:
-    """How a folder becomes a cohort.
+    """Options for creating a cohort from a folder.
 
     Attributes:
-        name: of the cohort: letters, digits and `_.+-`.
-        grouping: what a case is.
-        sequences: the sequences to take, the one that gives the grid first; empty: all that are found, which
-            is only possible where each image is a case.
-        mask_pattern: see `find_images`.
-        seed: another seed, another split of the subjects.
-        licence: of the images, for the reader of a report.
-        spec: the model that the cohort is for: images of the contrasts that it states are taken, and those of several
-            sequences get their names.
+        name: name of the cohort: letters, digits and `_.+-`.
+        grouping: grouping of images into cases.
+        sequences: sequences to take, the first gives the grid; empty to take all that are found, which is possible only
+            if each image is a case.
+        mask_pattern: file name pattern of masks; see `find_images`.
+        seed: seed of the split of the subjects.
+        licence: licence of the images, for readers of a report.
+        spec: model that the cohort is for; images of its contrasts are taken, and for several sequences they get the
+            sequence names.
     """
 
     name: str
@@ -67,15 +67,15 @@ class CohortPlan:
     spec: ModelSpec | None = None
 
     def for_model(self) -> CohortPlan:
-        """The same plan, with the sequences and grouping that the model needs, if there is one.
+        """Return the plan with the sequences and grouping of its model, if it has a model.
 
         Raises:
-            UsageError: they were chosen, too.
+            UsageError: sequences or grouping were chosen beside a model.
         """
         if self.spec is None:
             return self
         if self.sequences:
-            raise UsageError(f"{self.spec.name} says which sequences are taken: leave out {', '.join(self.sequences)}")
+            raise UsageError(f"the model {self.spec.name} determines the sequences; remove {', '.join(self.sequences)}")
         if len(self.spec.inputs) == 1:
             return self
         names = tuple(sequence.name for sequence in self.spec.inputs)
@@ -86,15 +86,15 @@ def create_cohort(folder: Path, output: Path, plan: CohortPlan, report: Report |
     """Write a manifest of the images below a folder, each of which is read and checked first.
 
     Args:
-        folder: a BIDS dataset, or a plain folder with one folder per subject.
-        output: the manifest, `.toml`; sources are relative to it where it lies in or above the folder.
-        plan: how.
-        report: told before each case is checked.
+        folder: BIDS dataset, or plain folder with one folder per subject.
+        output: path of the manifest, `.toml`; sources are relative to it if it lies in or above the folder.
+        plan: name, grouping, sequences, masks, seed and model.
+        report: function called before each case is checked.
 
     Raises:
-        InputError: too few subjects, no image that the model takes, or images or masks that cannot be used; nothing is
-            written.
-        UsageError: `output` is there and no file, or sequences were chosen beside a model.
+        InputError: there are too few subjects, there is no image that the model takes, or images or masks cannot be
+            used; nothing is written.
+        UsageError: `output` exists and is not a file, or sequences were chosen beside a model.
         OutputError: the manifest cannot be written.
     """
     require_file_place(output)
@@ -115,7 +115,7 @@ def create_cohort(folder: Path, output: Path, plan: CohortPlan, report: Report |
         cases=tuple(entries),
     )
     text = format_manifest(manifest, f"Subjects were split by the seed {plan.seed}.")
-    # the text is read back, so that whatever a manifest must be is checked before one is written
+    # the text is read back, so that all rules of a manifest are checked before it is written
     cohort = Cohort(str(output), output, parse_manifest(text, str(output)))
     _require_usable(cohort, report)
     with atomic_file(output) as partial:
@@ -124,19 +124,20 @@ def create_cohort(folder: Path, output: Path, plan: CohortPlan, report: Report |
 
 
 def assign_splits(subjects: Mapping[str, bool], seed: int, folder: Path) -> dict[str, Split]:
-    """Give each subject a split, in an order drawn from the seed.
+    """Assign each subject to a split, in an order drawn from the seed.
 
-    Subjects without a mask for each of their cases go first, and so into calibration, which needs none. The
-    order is that of a hash, the same on every machine, and stays when a subject is added; where it is cut into splits
-    does not: a subject next to a border may change its split, and packages that exist have seen it in the other one.
+    Subjects that lack a mask for any case come first, and so into calibration, which needs no masks. The order is that
+    of a hash: it is the same on every machine and does not change when a subject is added. The borders between splits
+    do change: a subject next to a border may then change its split, although existing packages have seen it in the old
+    one.
 
     Args:
-        subjects: name -> whether every case has a reference mask.
-        seed: of the order.
-        folder: for the message.
+        subjects: True by subject name if every case has a reference mask.
+        seed: seed of the order.
+        folder: folder that messages name.
 
     Raises:
-        InputError: fewer subjects than splits.
+        InputError: there are fewer subjects than splits.
     """
     missing = MINIMUM_SUBJECTS - len(subjects)
     if missing > 0:
@@ -158,9 +159,9 @@ def _draw(seed: int, subject: str) -> str:
 def _for_model(
     found: Iterable[FoundImage], spec: ModelSpec, folder: Path, report: Report | None
 ) -> tuple[FoundImage, ...]:
-    """The images that a model takes, by contrast (by name where it states none), called as its sequences are.
+    """Return the images that a model takes, by contrast (by name if it states none), renamed to its sequences.
 
-    Those of its only sequence keep the name by which the folder tells them apart.
+    Images of a model with a single sequence keep the names that distinguish them in the folder.
     """
     taken = []
     for image in found:
@@ -189,7 +190,7 @@ def _wanted(found: Iterable[FoundImage], plan: CohortPlan, folder: Path) -> tupl
     if not plan.sequences:
         if plan.grouping is Grouping.VISIT:
             raise InputError(
-                f"{folder}: expected the sequences that make up a case, the one that gives the grid first; name them"
+                f"{folder}: expected the sequences of a case, got none; name them, the one that gives the grid first"
             )
         return images
     there = sorted({image.sequence for image in images})
@@ -208,7 +209,7 @@ def _subjects(found: Iterable[FoundImage]) -> dict[str, bool]:
 
 
 def _grouped(found: Iterable[FoundImage], plan: CohortPlan) -> tuple[tuple[FoundImage, ...], ...]:
-    """The images of each case, the one that gives the grid first."""
+    """Return the images of each case; the first gives the grid."""
     groups: defaultdict[tuple[str, ...], list[FoundImage]] = defaultdict(list)
     for image in found:
         own = (image.sequence, str(image.path)) if plan.grouping is Grouping.IMAGE else ()
@@ -229,7 +230,7 @@ def _complete(images: list[FoundImage], plan: CohortPlan) -> tuple[FoundImage, .
 
 
 def _sources(found: Iterable[FoundImage], folder: Path, output: Path) -> dict[Path, str]:
-    """What the manifest calls each file; links below the folder are kept, since data managers move their targets."""
+    """Return the source of each file in the manifest; links stay unresolved, since data managers move their targets."""
     root, base = folder.resolve(), output.parent.resolve()
     prefix = root.relative_to(base) if root.is_relative_to(base) else root
     paths = [path for image in found for path in (image.path, image.mask) if path is not None]
@@ -240,8 +241,8 @@ def _entry(images: tuple[FoundImage, ...], splits: Mapping[str, Split], sources:
     first = images[0]
     if other := next((image for image in images if image.mask and first.mask is None), None):
         raise InputError(
-            f"{other.mask}: this mask lies on the grid of {other.sequence}, and a case has the grid of "
-            f"{first.sequence}; name {other.sequence} first, or resample the mask"
+            f"{other.mask}: expected a mask on the grid of {first.sequence}, got the grid of {other.sequence}; "
+            f"name {other.sequence} first, or resample the mask"
         )
     return CaseEntry(
         subject=first.subject,
@@ -261,6 +262,6 @@ def _require_usable(cohort: Cohort, report: Report | None) -> None:
     refused = [case for case in checked if isinstance(case, RefusedCase)]
     if refused:
         raise InputError(
-            f"{len(refused)} of {len(checked)} cases cannot be used, so no manifest was written; "
-            f"the first one: {refused[0].problem}"
+            f"{len(refused)} of {len(checked)} cases cannot be used, so no manifest was written. "
+            f"The first problem: {refused[0].problem}"
         )

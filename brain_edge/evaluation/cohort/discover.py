@@ -1,8 +1,8 @@
-"""Find the images of a folder, their subjects, visits and sequences, and the mask that belongs to each.
+"""Find the images of a folder, their subjects, visits and sequences, and the mask of each image.
 
-Two layouts are read. A BIDS dataset (a folder with `dataset_description.json`) says everything in its file
-names. In a plain folder the first level is the subject and a file is called `VISIT_SEQUENCE.nii.gz`, or
-`SEQUENCE.nii.gz` where there is one visit; further levels belong to the visit.
+Two layouts are read. A BIDS dataset (a folder with `dataset_description.json`) states everything in its file names. In
+a plain folder, the first level is the subject, and a file is called `VISIT_SEQUENCE.nii.gz`, or `SEQUENCE.nii.gz` for a
+single visit. Further levels belong to the visit.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 HD_BET: Final = "{image}_bet"
 MASKS: Final = ("{image}_brainmask", "{image}_mask", f"{HD_BET}_mask", HD_BET)
-"""As people (and fMRIPrep before 1.2), `brain-edge run` and HD-BET name them, `{image}` being the name of the image.
+"""Names of masks by people (and fMRIPrep before 1.2), `brain-edge run` and HD-BET; `{image}` is the name of the image.
 
-HD-BET's second version calls the mask what its first one called the image without skull.
+The second version of HD-BET gives the mask the name that its first version gave the skull-stripped image.
 """
 
 BIDS_DESCRIPTION: Final = "dataset_description.json"
 BIDS_SUFFIXES: Final = frozenset({"T1w", "T2w", "T2starw", "PDw", "FLAIR"})
-"""Weighted anatomical images; maps and multi-echo suffixes are not what segmentation networks take."""
+"""Suffixes of weighted anatomical images; segmentation networks do not take parametric maps or multi-echo images."""
 
 _BIDS_VISIT: Final = ("ses-", "run-")
 _FORBIDDEN_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_.+-]+")
@@ -44,9 +44,9 @@ class FoundImage:
     """One image.
 
     Attributes:
-        path: of the file.
-        subject, visit, sequence: as the layout tells them; the visit is empty where there is only one.
-        mask: of this image or of its visit, or None.
+        path: path of the file.
+        subject, visit, sequence: values from the layout; the visit is empty if there is only one.
+        mask: path of the mask of this image or of its visit, or None.
     """
 
     path: Path
@@ -57,31 +57,31 @@ class FoundImage:
 
 
 def find_images(folder: Path, mask_pattern: str | None = None) -> tuple[FoundImage, ...]:
-    """All images below a folder, in the order of their paths.
+    """Find all images below a folder, in the order of their paths.
 
     Args:
-        folder: a BIDS dataset or a plain folder.
-        mask_pattern: file name of a mask without its suffix, `{image}` standing for the name of the image (in
-            BIDS: or for its entities); without `{image}`, the name of one mask per folder. By default `MASKS`, and in
+        folder: BIDS dataset or plain folder.
+        mask_pattern: file name of a mask without its suffix; `{image}` is replaced by the name of the image (in BIDS
+            also by its entities). Without `{image}`, it is the name of one mask per folder. By default `MASKS`, and in
             BIDS the brain masks of derivatives, as fMRIPrep and `brain-edge bids` name them.
 
     Raises:
-        InputError: no such folder, no images, an image without a subject, a mask without an image or on the grid of
-            none, two masks of one image, or no mask although a pattern was given.
+        InputError: the folder does not exist or has no images; an image has no subject, or two masks; a mask has no
+            image, or not the grid of its image; or no file matches the given pattern.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder of images, there is none")
+        raise InputError(f"{folder}: expected a folder of images, found no such folder")
     find = _find_bids if (folder / BIDS_DESCRIPTION).is_file() else _find_plain
     found = find(folder, mask_pattern)
     if not found:
         raise InputError(f"{folder}: expected images ({', '.join(IMAGE_SUFFIXES)}) below it, found none")
     if mask_pattern is not None and all(image.mask is None for image in found):
-        raise InputError(f"{folder}: no file is called {mask_pattern!r} (with an image's name for {{image}})")
+        raise InputError(f"{folder}: found no mask named {mask_pattern!r} (with an image's name for {{image}})")
     return found
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Image files by their names, without hidden ones; a subject that links to another's folder is not passed over."""
+    """Yield image files by name, without hidden files; the folder of a subject may be a link to another subject's."""
     below = (path for subject in folders_in(folder) for path in files_below(subject))
     for path in sorted((*filter(may_be_file, folder.iterdir()), *below)):
         if is_image_name(path.name) and not any(part.startswith(".") for part in path.relative_to(folder).parts):
@@ -97,7 +97,7 @@ def _find_plain(folder: Path, pattern: str | None) -> tuple[FoundImage, ...]:
     wanted = {path: [str(path.with_name(name)) for name in _filled(patterns, image_name(path))] for path in images}
     by_name = _by_name((str(path.with_name(image_name(path))), path) for path in masks)
     if orphans := sorted(by_name.keys() - {name for names in wanted.values() for name in names}):
-        raise InputError(f"{by_name[orphans[0]][0]}: this mask belongs to no image; remove it or add its image")
+        raise InputError(f"{by_name[orphans[0]][0]}: found no image for this mask; remove the mask or add its image")
     owned = _owned(wanted, by_name)
     return tuple(_plain_image(path, folder, owned.get(path)) for path in images)
 
@@ -106,8 +106,8 @@ def _plain_image(path: Path, folder: Path, mask: Path | None) -> FoundImage:
     subject, *levels = path.relative_to(folder).parts[:-1] or [""]
     if not subject:
         raise InputError(
-            f"{path}: this image has no subject; put the images of each subject into a folder of its own, "
-            "since splits must not share a person"
+            f"{path}: expected a folder per subject, got an image without a subject; "
+            "put the images of each subject into a separate folder"
         )
     stem = image_name(path).removeprefix(f"{subject}_")
     prefix, _, sequence = stem.rpartition("_")
@@ -124,7 +124,7 @@ def _find_bids(folder: Path, pattern: str | None) -> tuple[FoundImage, ...]:
 
 
 def _bids_masks(path: Path, pattern: str | None) -> list[str]:
-    """What the mask of an image can be called; `space-orig` is that of the image itself, and stands before `chunk-`."""
+    """Return possible names of an image's mask; `space-orig` is the space of the image and stands before `chunk-`."""
     entities, _, suffix = image_name(path).rpartition("_")
     if pattern is not None:
         return [*_filled((pattern,), entities), *_filled((pattern,), image_name(path))]
@@ -147,12 +147,12 @@ def _bids_image(path: Path, mask: Path | None) -> FoundImage:
 
 
 def _owned(wanted: Mapping[Path, list[str]], by_name: Mapping[str, list[Path]]) -> dict[Path, Path]:
-    """The mask of each image among those of its names: the one on its grid, in whatever order its voxels lie.
+    """Find the mask of each image among those with its names: the mask on its grid, in any voxel order.
 
-    T1w and FLAIR of one visit share the name of a mask, which belongs to those images whose grid it is on.
+    T1w and FLAIR of one visit share the name of a mask, which belongs to the images on its grid.
 
     Raises:
-        InputError: a mask is on the grid of no image that it is named after, or an image has two.
+        InputError: a mask is not on the grid of any image that it is named after, or an image has two masks.
     """
     owned: dict[Path, Path] = {}
     strange: dict[Path, Path] = {}
@@ -163,19 +163,19 @@ def _owned(wanted: Mapping[Path, list[str]], by_name: Mapping[str, list[Path]]) 
             if grid is None or moves_onto(read_geometry(mask), grid) is None:
                 strange.setdefault(mask, image)
             elif image in owned:
-                raise InputError(f"{mask}: {owned[image]} is a mask of the same image; keep one of them")
+                raise InputError(f"{mask}: expected one mask per image, found also {owned[image]}; keep one of them")
             else:
                 owned[image] = mask
     for mask in sorted(strange.keys() - set(owned.values())):
         raise InputError(
-            f"{mask}: this mask lies on another grid ({read_geometry(mask)}) than its image {strange[mask]} "
-            f"({read_geometry(strange[mask])}); resample it to that image first"
+            f"{mask}: expected the grid of its image {strange[mask]} ({read_geometry(strange[mask])}), "
+            f"got {read_geometry(mask)}; resample the mask to that image first"
         )
     return owned
 
 
 def _without_stripped(masks: list[Path]) -> list[Path]:
-    """Without the image that HD-BET's first version leaves beside its mask, under the name of the second's mask."""
+    """Return masks without the image that HD-BET's first version writes under the name of the second version's mask."""
     ending = HD_BET.removeprefix("{image}")
     named = [mask for mask in masks if image_name(mask).endswith(ending)]
     if any(image_name(mask).endswith(f"{ending}_mask") for mask in masks):
@@ -183,7 +183,7 @@ def _without_stripped(masks: list[Path]) -> list[Path]:
     for mask in named:
         if np.unique(read_numbers(mask)[0]).size > 2:
             raise InputError(
-                f"{mask}: expected a mask of HD-BET, with two values, got an image; remove it, or add its mask "
+                f"{mask}: expected a mask of HD-BET with two values, got an image; remove the image, or add its mask "
                 f"{image_name(mask)}_mask"
             )
     return masks
@@ -201,5 +201,5 @@ def _by_name(pairs: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
 
 
 def _as_name(text: str) -> str:
-    """A sequence name of letters, digits and `_.+-`, which begins with a letter or digit."""
+    """Return a sequence name of letters, digits and `_.+-` that begins with a letter or digit."""
     return _FORBIDDEN_IN_NAMES.sub("-", text).lstrip("_.+-") or "image"

@@ -1,9 +1,9 @@
-"""Heads that a generator package makes of label maps (SPADE): label maps, slices, volumes.
+"""Heads made by a generator package from label maps (SPADE): label maps, slices, volumes.
 
-The generator paints what the analytic synthesiser draws (`brain_edge.evaluation.cohort.synthesize`): it has learnt
-what a scanner makes of each class, and knows no other contrast. Its image is stretched to full scale, because a
-generator ends in numbers of its own (tanh), and is 0 outside of the label map, as the skull-stripped images are that
-it was trained on.
+The generator replaces the drawn contrasts of the analytic synthesiser (`brain_edge.evaluation.cohort.synthesize`). It
+has learnt how a scanner shows each class, in one contrast. Its image is stretched to full scale, because the output of
+a generator has its own range (tanh). The image is 0 outside of the label map, like the skull-stripped images that the
+generator was trained on.
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """A package that makes images of label maps, ready to run.
+    """A package that makes images from label maps, ready to run.
 
     Attributes:
-        segmenter: of one label map in, one image out.
+        segmenter: warm segmenter with one label map as input and one image as output.
     """
 
     segmenter: WarmSegmenter
 
     @property
     def package(self) -> ModelPackage:
-        """The package."""
+        """Package of the generator."""
         return self.segmenter.package
 
     @classmethod
     def open(cls, package: ModelPackage, options: RuntimeOptions | None = None) -> Generator:
-        """A generator of an opened package, run by OpenVINO on this CPU.
+        """Open a generator from an opened package, to run with OpenVINO on this CPU.
 
         Raises:
-            UsageError: the package makes masks, or takes something else than one label map, or makes several images.
+            UsageError: the package makes masks or several images, or its input is not one label map.
         """
-        require_generator(package, "--generator", "take a generator")
+        require_generator(package, "--generator", "name a generator package")
         spec = package.spec
         if classes_of(spec) is None or len(spec.inputs) != 1 or spec.stages[-1].network.channels_out != 1:
             raise UsageError(
-                f"{package.folder}: expected a generator that makes one image of one label map, {spec.name} takes "
+                f"{package.folder}: expected a generator of one image from one label map, got {spec.name}, which takes "
                 f"{', '.join(sequence.name for sequence in spec.inputs)} and makes "
                 f"{spec.stages[-1].network.channels_out} image(s)"
             )
@@ -69,26 +69,26 @@ class Generator:
 
     @property
     def is_untrained(self) -> bool:
-        """Whether what it makes means nothing."""
+        """True if the weights are random, so that the images are noise."""
         return self.package.manifest.weights_status is WeightsStatus.RANDOM
 
     @property
     def description(self) -> str:
-        """What the header of every file says."""
+        """Text in the header of every file."""
         return f"SYNTHETIC {provenance(self.package)}"
 
     def head(self, tissues: Mask, *, merge: bool) -> tuple[Volume, Mask]:
-        """The image of a label map (I, J, K), and its reference mask, on the grid of the map.
+        """Make the image of a label map (I, J, K), and its reference mask, on the grid of the map.
 
         Args:
-            tissues: labels that the generator was trained on.
-            merge: the reference mask has one label for all of them.
+            tissues: label map with the classes that the generator was trained on.
+            merge: True for a reference mask with one label for all classes.
 
         Raises:
-            InputError: the label map is empty, or holds a class that the generator does not know.
+            InputError: the label map is empty, or contains a class that the generator does not know.
         """
         if not tissues.labels.any():
-            raise InputError("expected tissues in the label map, every voxel is 0")
+            raise InputError("expected tissues in the label map, got 0 in every voxel")
         (made,) = self.segmenter.synthesize(_as_volume(tissues))
         low, high = made.voxels.min(), made.voxels.max()
         stretched = np.where(tissues.labels > 0, FULL_SCALE * ((made.voxels - low) / (high - low)), np.float32(0))
@@ -99,7 +99,7 @@ class Generator:
         )
 
     def slices(self, tissues: Mask) -> Slices:
-        """The slices (S, I, J) of a label map as the network sees them, before they become one channel per class.
+        """Return the slices (S, I, J) of a label map in the network's frame, before they become one channel per class.
 
         Raises:
             UsageError: the generator does not work slice by slice.
@@ -108,7 +108,7 @@ class Generator:
         axis = first.network.execution.slice_axis
         if axis is None:
             raise UsageError(
-                f"{self.package.folder}: {self.package.spec.name} does not make slices, none can be judged"
+                f"{self.package.folder}: expected a generator that works slice by slice, got {self.package.spec.name}"
             )
         frame = assemble(_as_volume(tissues), self.package.spec)
         for step in first.before:
@@ -121,12 +121,12 @@ class Generator:
 def those_like(
     real: Sequence[Path], maps: Sequence[Path], generator: Generator, report: Report | None = None
 ) -> tuple[Path, ...]:
-    """The label maps of which every slice is like those of real ones; see `brain_edge.evaluation.cohort.typical`.
+    """Return the label maps whose slices all resemble real ones; see `brain_edge.evaluation.cohort.typical`.
 
-    A map is left out as a whole: a head without some of its slices is none.
+    A map is left out as a whole, because a head with missing slices is useless.
 
     Raises:
-        InputError: a map cannot be read, or no real map holds a label.
+        InputError: a map cannot be read, or no real map contains a label.
     """
     typical = TypicalSlices.of(_slices(real, generator))
     kept = []
@@ -137,8 +137,8 @@ def those_like(
             kept.append(path)
         elif report is not None:
             report(
-                f"{path} is left out: {far} of its {len(deviations)} slices have a z-score against {typical.slices} "
-                f"real ones whose norm is above {LARGEST_NORM:g}"
+                f"{path} is left out: {far} of its {len(deviations)} slices have a z-score norm above "
+                f"{LARGEST_NORM:g} against {typical.slices} real slices"
             )
     return tuple(kept)
 
@@ -149,7 +149,7 @@ def _slices(maps: Sequence[Path], generator: Generator) -> Iterator[Slices]:
         try:
             yield generator.slices(tissues)
         except InputError as error:
-            # what looks at voxels does not know their file
+            # errors about voxels do not name their file
             raise InputError(f"{path}: {error}") from error
 
 

@@ -1,8 +1,7 @@
-"""The manifest of a cohort: which images of which patients, what they may be used for, and their hashes.
+"""Manifest of a cohort: the images of each patient, their permitted use, and their hashes.
 
-A manifest is a TOML file; the images stay where they are. It is read strictly: an unknown field, a missing
-hash, a subject in two splits or a case that is there twice is refused when the file is read, before any
-image is opened.
+A manifest is a TOML file; the images stay where they are. It is read strictly, before any image is opened: an unknown
+field, a missing hash, a subject in two splits or a repeated case is refused.
 """
 
 from __future__ import annotations
@@ -27,28 +26,28 @@ if TYPE_CHECKING:
 
 Words = Annotated[str, Meta(min_length=1)]
 ForeignLabel = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,8}$")]
-"""A whole number as text: what a key of a TOML table is."""
+"""Whole number as text, because keys of a TOML table are text."""
 
 OwnLabel = Annotated[int, Meta(ge=0, le=255)]
 
 
 class Split(StrEnum):
-    """What a case may be used for; a subject belongs to one split only."""
+    """Permitted use of a case; a subject belongs to only one split."""
 
     CALIBRATION = "calibration"
-    """Ranges of activations are taken from it; needs no reference mask."""
+    """Source of activation ranges; needs no reference mask."""
     VALIDATION = "validation"
-    """The search for INT8 settings judges its trials on it."""
+    """Judgement of trials in the search for INT8 settings."""
     TEST = "test"
-    """Looked at once, after every choice is made; only this says something about new patients."""
+    """Final judgement, used once after every choice is made; only this split is valid for new patients."""
 
 
 class FileEntry(Value, frozen=True, kw_only=True):
     """One file of a case.
 
     Attributes:
-        source: a path relative to the manifest, `$VARIABLE/path` or `pypi:NAME==VERSION#path/in/archive`.
-        sha256: of its bytes; checked each time before the file is used.
+        source: path relative to the manifest, `$VARIABLE/path` or `pypi:NAME==VERSION#path/in/archive`.
+        sha256: hash of the file's bytes; checked each time before the file is used.
     """
 
     source: Words
@@ -56,15 +55,15 @@ class FileEntry(Value, frozen=True, kw_only=True):
 
 
 class CaseEntry(Value, frozen=True, kw_only=True):
-    """One thing to segment: the images of one subject at one visit.
+    """One case to segment: the images of one subject at one visit.
 
     Attributes:
-        subject: the person; splits are disjoint by it.
-        visit: which visit, and which image of it where several are cases of their own.
-        split: what the case may be used for.
-        inputs: sequence name -> image. A model of one channel takes a case of one image whatever its name.
+        subject: name of the person; no person is in two splits.
+        visit: name of the visit, also of the image if several images of a visit are separate cases.
+        split: permitted use of the case.
+        inputs: image by sequence name. A model of one channel takes a case of one image of any name.
         reference: label map on the grid of the case's first sequence (in the order of the cohort's list).
-        licence: where it differs from the cohort's.
+        licence: licence of the images if it differs from the cohort's.
     """
 
     subject: Words
@@ -76,7 +75,7 @@ class CaseEntry(Value, frozen=True, kw_only=True):
 
     @property
     def title(self) -> str:
-        """What messages call the case: subject, visit and sequences."""
+        """Name of the case in messages: subject, visit and sequences."""
         return " ".join(part for part in (self.subject, self.visit, "+".join(self.inputs)) if part)
 
 
@@ -84,16 +83,16 @@ class CohortManifest(Value, frozen=True, kw_only=True):
     """A whole manifest.
 
     Attributes:
-        name: how commands and reports call the cohort.
+        name: name of the cohort in commands and reports.
         title: one line for readers.
-        licence: of the images; a case may override it.
-        citation: what to cite when the images were used.
-        demo: one subject may be in several splits; results say "demonstration" and nothing about accuracy.
-        synthetic: the images are made, not measured; results say so.
-        sequences: every sequence name, the one that gives the grid of a case first.
-        labels: value in the reference files -> label of the model; 0 means "background". Where it is given,
-            a value that it does not list is refused; where it is empty, values are taken as they are.
-        cases: in the order of their pseudonymous numbers.
+        licence: licence of the images; a case may override it.
+        citation: reference to cite when the images were used.
+        demo: True if one subject may be in several splits; results say "demonstration" and nothing about accuracy.
+        synthetic: True if the images are synthetic; results say so.
+        sequences: all sequence names; the first gives the grid of a case.
+        labels: label of the model for each value in the reference files; 0 means "background". A value that is not
+            listed is refused. If the table is empty, values are kept.
+        cases: cases in the order of their pseudonymous numbers.
     """
 
     name: Name
@@ -108,35 +107,35 @@ class CohortManifest(Value, frozen=True, kw_only=True):
 
     @property
     def relabelling(self) -> dict[int, int]:
-        """`labels` as numbers."""
+        """Return `labels` as numbers."""
         return {int(value): label for value, label in self.labels.items()}
 
     @property
     def sha256(self) -> str:
-        """Of the canonical content: comments and layout of the file do not count, everything else does."""
+        """SHA-256 of the canonical content, without the comments and layout of the file."""
         return hashlib.sha256(canonical_json(self)).hexdigest()
 
 
 def read_manifest(path: Path) -> CohortManifest:
-    """Read a manifest and check that its cases go together.
+    """Read a manifest and check that its cases are consistent.
 
     Raises:
-        InputError: no such file, no TOML, an unknown or missing field, or cases that do not go together.
+        InputError: the file is missing or is not TOML, a field is unknown or missing, or the cases are inconsistent.
     """
     try:
         return parse_manifest(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
-        raise InputError(f"{path}: expected a cohort manifest, cannot read it ({error.strerror})") from error
+        raise InputError(f"{path}: expected a cohort manifest, could not read it ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected a cohort manifest (TOML in UTF-8), this is no text") from error
+        raise InputError(f"{path}: expected a cohort manifest (TOML in UTF-8), got a file that is not text") from error
 
 
 def parse_manifest(text: str, where: str) -> CohortManifest:
-    """A manifest from the text of a TOML file; errors as in `read_manifest`, which name `where`."""
+    """Parse the text of a TOML file as a manifest; errors are those of `read_manifest` and name `where`."""
     try:
         manifest = msgspec.convert(tomllib.loads(text), CohortManifest)
     except msgspec.ValidationError as error:
-        raise InputError(f"{where}: not a cohort manifest that this version reads: {error}") from error
+        raise InputError(f"{where}: expected a cohort manifest that this version reads: {error}") from error
     except (ValueError, RecursionError) as error:  # also of a number of 5000 digits, or brackets within brackets
         raise InputError(f"{where}: expected a cohort manifest in TOML: {error}") from error
     for problem in _problems(manifest):
@@ -145,7 +144,7 @@ def parse_manifest(text: str, where: str) -> CohortManifest:
 
 
 def _problems(manifest: CohortManifest) -> Iterator[str]:
-    """What does not go together, in words; the first one is raised."""
+    """Yield the inconsistencies of a manifest in words; the first is raised."""
     yield from _unlisted_sequences(manifest)
     if not manifest.demo:
         yield from _shared_subjects(manifest)
@@ -164,9 +163,9 @@ def _unlisted_sequences(manifest: CohortManifest) -> Iterator[str]:
 
 
 def person_key(subject: str) -> str:
-    """What the spellings of a subject have in common.
+    """Return a key that all spellings of a subject share.
 
-    "Patient01" and "patient01 " are one person, and so is a name whose accents a system writes apart.
+    "Patient01" and "patient01 " are one person, as is a name whose accents are stored as separate characters.
     """
     return unicodedata.normalize("NFC", subject.strip()).casefold()
 
@@ -179,9 +178,9 @@ def _shared_subjects(manifest: CohortManifest) -> Iterator[str]:
             seen.append(case.split)
         if len(seen) > 1:
             yield (
-                f"the subject {case.subject} is in the splits {' and '.join(seen)}; accuracy on a person "
-                "whom the model was tuned on says nothing about others: give each subject one split "
-                "(or set `demo = true`, and results are marked as a demonstration)"
+                f"the subject {case.subject} is in the splits {' and '.join(seen)}; "
+                "accuracy on a person whom the model was tuned on says nothing about others. "
+                "Give each subject one split (or set `demo = true`; results are then marked as a demonstration)"
             )
 
 
@@ -191,7 +190,7 @@ def _repeated_cases(manifest: CohortManifest) -> Iterator[str]:
         split = case.split if manifest.demo else None
         key = (case.subject, case.visit, split, frozenset(case.inputs))
         if key in seen:
-            yield f"the case {case.title} is there twice; remove one of them or give them different visits"
+            yield f"the case {case.title} occurs twice; remove one of them or give them different visits"
         seen.add(key)
 
 
@@ -203,6 +202,6 @@ def _repeated_images(manifest: CohortManifest) -> Iterator[str]:
             if key in owners:
                 yield (
                     f"{owners[key]} and {name} of {case.title} are the same image; an image counted twice "
-                    "weighs double, or leaks from one split into another: remove one of them"
+                    "weighs double or leaks between splits. Remove one of them"
                 )
             owners[key] = f"{name} of {case.title}"

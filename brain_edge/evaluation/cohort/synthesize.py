@@ -1,8 +1,9 @@
 """Synthetic heads from label maps, for sites that may not share images: real anatomy, drawn contrast.
 
-Each tissue draws an intensity of its own, whatever a scanner would have measured, as in SynthSeg (Billot et al. 2023);
-what follows is physics: voxels average over tissues, coils see a head unevenly, the receiver adds noise, and slices
-are thick. Calibration sees contrasts that no real cohort has; what it costs has to be measured on real heads.
+Each tissue draws its own intensity, independent of what a scanner would measure, as in SynthSeg (Billot et al. 2023).
+The following steps model physics: voxels average over tissues, coils have an uneven sensitivity, the receiver adds
+noise, and slices are thick. Calibration sees contrasts that no real cohort has; their cost must be measured on real
+heads.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Range: TypeAlias = tuple[float, float]
 Random: TypeAlias = np.random.Generator
 
 INTENSITIES: Final[Range] = (0.1, 1.0)
-"""Mean of a tissue; air is 0."""
+"""Mean intensity of a tissue; air is 0."""
 TEXTURE: Final[Range] = (0.01, 0.08)
 """Standard deviation within a tissue, as a share of full scale."""
 BIAS: Final[Range] = (0.0, 0.3)
@@ -31,11 +32,11 @@ BIAS: Final[Range] = (0.0, 0.3)
 BIAS_NODES: Final = 4
 """Control points of the field per side: smooth over a head."""
 BLUR_VOXELS: Final[Range] = (0.3, 1.0)
-"""Standard deviation of the point spread."""
+"""Standard deviation of the point spread function in voxels."""
 NOISE: Final[Range] = (0.0, 0.05)
-"""Of each receiver channel, as a share of full scale."""
+"""Standard deviation of the noise of each receiver channel, as a share of full scale."""
 THICKNESS: Final = (1, 1, 2, 3)
-"""Voxels of the label map that one slice averages, drawn with equal chance: half of the heads are isotropic."""
+"""Numbers of label map voxels that one slice averages, drawn with equal chance: half of the heads are isotropic."""
 FULL_SCALE: Final = np.float32(1000.0)
 THICKEST_SHELL_MM: Final = 40.0
 HALF: Final = 0.5
@@ -43,16 +44,17 @@ HALF: Final = 0.5
 
 @dataclass(frozen=True)
 class Synthesis:
-    """How a head is made of a label map.
+    """Options for making a head from a label map.
 
     Attributes:
-        seed: everything that is drawn comes from it.
-        shell_mm: thickness of skull and scalp that are put around a label map of the brain alone; 0 for maps that
-            hold the whole head.
-        merge: the reference mask has one label, 1 for every tissue (the brain); else the values of the label map.
+        seed: seed of all random numbers.
+        shell_mm: thickness in mm of skull and scalp around a label map of the brain alone; 0 for maps of the whole
+            head.
+        merge: True for a reference mask with label 1 for every tissue (the brain); False for the values of the label
+            map.
 
     Raises:
-        UsageError: a negative seed, or a shell that is none.
+        UsageError: the seed is negative, or the shell is out of range.
     """
 
     seed: int
@@ -67,22 +69,22 @@ class Synthesis:
 
 
 def synthesize(tissues: Mask, synthesis: Synthesis) -> tuple[Volume, Mask]:
-    """A made image of a real anatomy, and its reference mask on the same grid, which may be coarser than the map's.
+    """Make an image of a real anatomy, and its reference mask on the same grid, which may be coarser than the map's.
 
     Args:
         tissues: labels (I, J, K) of tissues; 0 is not segmented.
-        synthesis: how.
+        synthesis: seed, shell and labels of the reference mask.
 
     Raises:
         InputError: the label map is empty.
     """
     if not tissues.labels.any():
-        raise InputError("expected tissues in the label map, every voxel is 0")
+        raise InputError("expected tissues in the label map, got 0 in every voxel")
     random = np.random.Generator(np.random.PCG64(synthesis.seed))
     labels = _flipped(_with_shell(tissues, synthesis.shell_mm), tissues.geometry, random)
     image = _painted(labels, random) * _bias(labels.shape, random)
     image, labels, geometry = _sliced(_blurred(image, random), labels, tissues.geometry, random)
-    # skull and scalp have the two highest values, and are in no reference
+    # skull and scalp have the two highest values, and are not in the reference mask
     labels = np.where(labels <= tissues.labels.max(), labels, 0)
     reference = labels > 0 if synthesis.merge else labels
     volume = Volume(FULL_SCALE * _received(image, random), geometry, f"synthetic {synthesis.seed}")
@@ -90,7 +92,7 @@ def synthesize(tissues: Mask, synthesis: Synthesis) -> tuple[Volume, Mask]:
 
 
 def _with_shell(tissues: Mask, shell_mm: float) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The labels with skull and scalp around a brain that was segmented alone: two values above all others."""
+    """Return the labels with skull and scalp added around a map of the brain alone, as two values above all others."""
     from scipy.ndimage import distance_transform_edt
 
     labels = tissues.labels.astype(np.int64)
@@ -104,7 +106,7 @@ def _with_shell(tissues: Mask, shell_mm: float) -> np.ndarray[Any, np.dtype[np.i
 
 
 def _flipped(labels: np.ndarray[Any, Any], geometry: Geometry, random: Random) -> np.ndarray[Any, Any]:
-    """Every other head is mirrored left to right, as far as its axes say where that is."""
+    """Mirror half of the heads left to right, along the axis that is closest to it."""
     if random.random() < HALF:
         return labels
     axis = next(axis for axis, letter in enumerate(geometry.orientation) if letter in "LR")
@@ -112,7 +114,7 @@ def _flipped(labels: np.ndarray[Any, Any], geometry: Geometry, random: Random) -
 
 
 def _painted(labels: np.ndarray[Any, Any], random: Random) -> FloatArray:
-    """Each tissue in an intensity of its own, with its texture; air stays 0."""
+    """Return an image in which each tissue has its own intensity and texture; air stays 0."""
     count = int(labels.max()) + 1
     means = random.uniform(*INTENSITIES, count)
     spreads = random.uniform(*TEXTURE, count)
@@ -122,7 +124,7 @@ def _painted(labels: np.ndarray[Any, Any], random: Random) -> FloatArray:
 
 
 def _bias(shape: tuple[int, ...], random: Random) -> FloatArray:
-    """A smooth positive factor: cubic interpolation of the logarithm between a few control points."""
+    """Return a smooth positive factor: cubic interpolation of its logarithm between a few control points."""
     from scipy.ndimage import zoom
 
     nodes = random.uniform(-1, 1, (BIAS_NODES,) * 3) * random.uniform(*BIAS)
@@ -140,7 +142,7 @@ def _blurred(image: FloatArray, random: Random) -> FloatArray:
 def _sliced(
     image: FloatArray, labels: np.ndarray[Any, Any], geometry: Geometry, random: Random
 ) -> tuple[FloatArray, np.ndarray[Any, Any], Geometry]:
-    """Slices of several voxels along one axis: intensities average, the label of the middle one stays."""
+    """Make slices of several voxels along one axis: intensities are averaged, and the middle label is kept."""
     thickness, axis = int(random.choice(THICKNESS)), int(random.integers(3))
     if thickness == 1:
         return image, labels, geometry
@@ -151,7 +153,7 @@ def _sliced(
 
 
 def _thicker(geometry: Geometry, shape: tuple[int, ...], axis: int, thickness: int) -> Geometry:
-    """The grid of the slices: a voxel centre lies in the middle of those it averages."""
+    """Return the grid of the slices: a voxel centre lies in the middle of the voxels that it averages."""
     affine = geometry.affine.copy()
     affine[:3, 3] += affine[:3, axis] * (thickness - 1) / 2
     affine[:3, axis] *= thickness
@@ -160,7 +162,7 @@ def _thicker(geometry: Geometry, shape: tuple[int, ...], axis: int, thickness: i
 
 
 def _received(image: FloatArray, random: Random) -> FloatArray:
-    """Magnitude of a complex signal with Gaussian noise in both channels (Gudbjartsson and Patz 1995)."""
+    """Return the magnitude of a complex signal with Gaussian noise in both channels (Gudbjartsson and Patz 1995)."""
     sigma = random.uniform(*NOISE)
     real, imaginary = (sigma * random.standard_normal(image.shape) for _ in range(2))
     return np.asarray(np.hypot(image + real, imaginary), dtype=np.float32)

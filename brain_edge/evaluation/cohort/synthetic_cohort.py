@@ -1,4 +1,4 @@
-"""Write a whole cohort of synthetic heads from label maps: images, reference masks and a manifest that says so."""
+"""Write a cohort of synthetic heads from label maps: images, reference masks and a manifest that says "synthetic"."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ CITATION: Final = "Contrast synthesis after Billot et al., Medical Image Analysi
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticPlan:
-    """What to make.
+    """Options for making a synthetic cohort.
 
     Attributes:
-        name: of the cohort: letters, digits and `_.+-`.
-        per_anatomy: heads made of each label map.
-        seed: another seed, other heads and another split.
-        shell_mm, merge: as in `Synthesis`.
-        generator: paints the label maps in place of drawn contrasts, the same way each time; None: they are drawn.
-        like: real label maps, of which the paper's filter makes the measure (`brain_edge.evaluation.cohort.typical`).
-        allow_untrained: a generator with random weights will do, for tests of the plumbing; the cohort says so.
+        name: name of the cohort: letters, digits and `_.+-`.
+        per_anatomy: number of heads made from each label map.
+        seed: seed of the heads and of the split.
+        shell_mm, merge: options of `Synthesis`.
+        generator: generator that replaces drawn contrasts, always with the same result; None for drawn contrasts.
+        like: real label maps that define the filter of the paper (`brain_edge.evaluation.cohort.typical`).
+        allow_untrained: True to accept a generator with random weights, for tests of the plumbing; the cohort says so.
 
     Raises:
-        UsageError: fewer than one head; with a generator more than one; without one, maps to compare
-            with.
-        WeightsError: a generator with random weights that was not asked for.
+        UsageError: the number of heads is below one, or above one with a generator; or `like` is given without a
+            generator.
+        WeightsError: the generator has random weights, and `allow_untrained` is False.
     """
 
     name: str
@@ -64,44 +64,45 @@ class SyntheticPlan:
 
     def __post_init__(self) -> None:
         if self.per_anatomy < 1:
-            raise UsageError(f"expected at least one head of each label map, got {self.per_anatomy}")
+            raise UsageError(f"expected at least one head per label map, got {self.per_anatomy}")
         if self.generator is None:
             if self.like:
-                raise UsageError("label maps are compared with real ones as a generator sees them; name its package")
+                raise UsageError("the comparison with real label maps needs a generator; name its package")
             return
         if self.per_anatomy > 1:
             raise UsageError(
-                f"a generator makes the same head of a label map each time, {self.per_anatomy} were asked for; "
-                "give more label maps"
+                f"expected one head per label map with a generator, which always makes the same head, "
+                f"got {self.per_anatomy}; give more label maps"
             )
         if self.generator.is_untrained and not self.allow_untrained:
             require_trained(
                 self.generator.package,
-                "its images are noise and calibrate nothing; to test the plumbing alone, say --allow-untrained",
+                "its images are noise and useless for calibration; add --allow-untrained only to test the plumbing",
             )
 
     @property
     def is_plumbing(self) -> bool:
-        """Whether the heads are noise."""
+        """True if the heads are noise."""
         return self.generator is not None and self.generator.is_untrained
 
 
 def create_synthetic_cohort(
     maps: Sequence[Path], folder: Path, plan: SyntheticPlan, report: Report | None = None
 ) -> Cohort:
-    """Make heads of label maps, one in memory at a time, and describe them as a cohort.
+    """Make heads from label maps, one in memory at a time, and write a cohort of them.
 
-    Heads of one label map share an anatomy and so a subject: they are in one split. Nothing names the maps.
+    Heads of one label map share an anatomy and therefore a subject: they are in one split. The cohort does not name the
+    maps.
 
     Args:
-        maps: label maps, each of another person.
-        folder: to be made; appears whole or not at all.
-        plan: what.
-        report: told before each head.
+        maps: paths of label maps, each of another person.
+        folder: folder to create; it appears whole or not at all.
+        plan: name, number of heads, seed and generator.
+        report: function called before each head.
 
     Raises:
-        InputError: too few label maps for three splits, or one that cannot be read.
-        UsageError: the folder exists already.
+        InputError: there are too few label maps for three splits, or a map cannot be read.
+        UsageError: the folder already exists.
         OutputError: the folder cannot be written.
     """
     if plan.generator is not None and plan.like:
@@ -130,7 +131,7 @@ def create_synthetic_cohort(
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a case goes."""
+    """Place of a case in the cohort."""
 
     folder: Path
     subject: str
@@ -139,14 +140,14 @@ class _Place:
 
 
 def _made(labels: Path, seed: int, plan: SyntheticPlan) -> tuple[Volume, Mask]:
-    """A head of a label map: painted where there is a generator, else drawn."""
+    """Make a head from a label map, by the generator if there is one, else with drawn contrasts."""
     tissues = read_reference(labels, {})
     try:
         if plan.generator is not None:
             return plan.generator.head(tissues, merge=plan.merge)
         return synthesize(tissues, Synthesis(seed, plan.shell_mm, plan.merge))
     except InputError as error:
-        # what is made of voxels does not know their file
+        # errors about voxels do not name their file
         raise InputError(f"{labels}: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""Write a cohort manifest as TOML, laid out for people who will read and correct it."""
+"""Write a cohort manifest as TOML, formatted for people who read and correct it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def format_manifest(manifest: CohortManifest, comment: str = "") -> str:
-    """The text of a manifest file; `parse_manifest` reads the same manifest back.
+    """Return the text of a manifest file; `parse_manifest` reads the same manifest back.
 
     Raises:
-        InputError: a file name is not text (bytes that no encoding explains).
+        InputError: a file name is not text (bytes that are not valid Unicode).
     """
     return "\n".join(_lines(manifest, comment)) + "\n"
 
@@ -60,7 +60,7 @@ def _file(entry: FileEntry) -> str:
 
 
 def _text(value: str) -> str:
-    """A TOML basic string: JSON's escapes are TOML's, but for DEL, which JSON leaves as it is."""
+    """Return a TOML basic string: JSON's escapes are valid TOML, except for DEL, which JSON does not escape."""
     if any("\ud800" <= letter <= "\udfff" for letter in value):
         raise InputError(f"{value!r}: this name is not valid Unicode; rename the file or folder")
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")

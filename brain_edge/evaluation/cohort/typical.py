@@ -1,11 +1,12 @@
-"""Which label maps look like real ones, slice by slice: the filter of the study of synthetic slices.
+"""Filter for label maps that resemble real ones slice by slice, from a study of synthetic slices.
 
 Foroozandeh, Eklund, "Synthesizing brain tumor images and annotations by combining progressive growing GAN and SPADE"
-(arXiv 2009.05946): a map of 256 x 256 is left out where its z-score against the real maps, pixel by pixel, has a norm
-above 500. That is a root mean square of 500 / 256 standard deviations, which planes of other sides are held to as well.
+(arXiv 2009.05946): a map of 256 x 256 is left out if its pixel-wise z-score against the real maps has a norm above 500.
+That is a root mean square of 500 / 256 standard deviations, which is also the limit for planes of other sides.
 
-Not stated, and chosen: slices without a label say nothing, on either side; no pixel varies by less than if one real
-slice more had held the next class there, or one pixel of the scalp would be infinitely far.
+The paper does not state two choices of this module. Slices without a label are ignored on both sides. The standard
+deviation of a pixel is at least that of one more real slice with the next class there; otherwise a single pixel of the
+scalp would be infinitely far.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ if TYPE_CHECKING:
 LARGEST_NORM: Final = 500.0
 PUBLISHED_SIDE: Final = 256
 LARGEST_DEVIATION: Final = LARGEST_NORM / PUBLISHED_SIDE
-"""Root mean square of the z-score of the farthest slice that still passes."""
+"""Largest root mean square of the z-score of a slice that passes."""
 
 
 @dataclass(frozen=True, eq=False)
 class TypicalSlices:
-    """What the slices of real label maps are like.
+    """Statistics of the slices of real label maps.
 
     Attributes:
-        mean: (I, J) of the class numbers.
-        deviation: (I, J), above zero everywhere.
-        slices: how many it is taken from.
+        mean: mean (I, J) of the class numbers.
+        deviation: standard deviation (I, J), above zero everywhere.
+        slices: number of slices behind the statistics.
     """
 
     mean: Slices
@@ -44,10 +45,10 @@ class TypicalSlices:
 
     @classmethod
     def of(cls, maps: Iterable[Slices]) -> TypicalSlices:
-        """Of the slices (S, I, J) of each map.
+        """Compute the statistics of the slices (S, I, J) of each map.
 
         Raises:
-            InputError: no slice of any map holds a label.
+            InputError: no slice of any map contains a label.
             GeometryError: the planes have different sides.
         """
         total = squares = np.zeros(())
@@ -59,13 +60,13 @@ class TypicalSlices:
             total, squares = total + values.sum(axis=0), squares + np.square(values).sum(axis=0)
             count += len(values)
         if not count:
-            raise InputError("expected real label maps to compare with, none of their slices holds a label")
+            raise InputError("expected real label maps for comparison, got no slice with a label")
         mean = total / count
         spread = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
         return cls(mean, np.maximum(spread, count**-0.5), count)
 
     def deviations(self, labels: Slices) -> Slices:
-        """Root mean square z-score of each slice (S, I, J) that holds a label: (S',) float64.
+        """Return the root mean square z-score of each slice (S, I, J) that contains a label: (S',) float64.
 
         Raises:
             GeometryError: the planes have other sides than the real ones.
@@ -77,10 +78,10 @@ class TypicalSlices:
 
 
 def atypical(deviations: Slices) -> int:
-    """How many slices are farther from the real ones than the study lets pass."""
+    """Return the number of slices that are farther from the real ones than the study allows."""
     return int(np.count_nonzero(deviations > LARGEST_DEVIATION))
 
 
 def _labelled(labels: Slices) -> Slices:
-    """The slices that hold a label."""
+    """Return the slices that contain a label."""
     return labels[labels.any(axis=(1, 2))]

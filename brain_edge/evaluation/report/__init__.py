@@ -1,1 +1,1 @@
-"""The accuracy report of one quantisation: its data, its page, its scatter plot."""
+"""Accuracy report of one search for a cheaper package: data, page and scatter plot."""

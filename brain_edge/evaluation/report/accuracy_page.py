@@ -1,6 +1,6 @@
-"""The accuracy report as one HTML page: figures, a scatter of the losses and the worst cases, readable offline.
+"""HTML page of the accuracy report: figures, a scatter plot of the losses and the worst cases, readable offline.
 
-Everything is in the one file, pictures too, so that a page that shows patients cannot lose the warning above them.
+One file contains everything, also the pictures, so that a page that shows patients cannot lose its warning.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ th { background: #eee; } td:first-child, th:first-child, .text td { text-align: 
 
 
 def write_page(report: AccuracyReport, folder: Path) -> Path:
-    """Write the page into the folder of a report, with the pictures that the report names; the path of the page."""
+    """Write the page into the folder of a report, with the pictures that the report names; return its path."""
     path = folder / PAGE
     pictures = {case.case: folder / case.picture for case in report.cases if case.picture is not None}
     with atomic_file(path) as partial:
@@ -41,7 +41,7 @@ def write_page(report: AccuracyReport, folder: Path) -> Path:
 
 
 def page(report: AccuracyReport, pictures: Mapping[int, Path]) -> str:
-    """The HTML of a report; `pictures` maps a case number to a PNG."""
+    """Return the HTML of a report; `pictures` gives a PNG by case number."""
     change = report.evidence.change
     title = escape(f"{report.model}: {change.candidate} against {change.baseline} on {report.cohort}")
     body = "\n".join(_sections(report, pictures))
@@ -69,7 +69,7 @@ def _sections(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterator[
     if report.evidence.change is Change.QUANTIZED:
         yield "<h2>Layers in floating point</h2>"
         yield _floats(report.evidence)
-    yield "<h2>Where it comes from</h2>"
+    yield "<h2>Provenance</h2>"
     yield _provenance(report)
 
 
@@ -78,9 +78,9 @@ def _warnings(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterator[
     if pictures:
         words.append("This page CONTAINS PATIENT IMAGES: treat it like the images themselves.")
     if report.synthetic:
-        words.append("SYNTHETIC IMAGES: no figure here says anything about real heads.")
+        words.append("SYNTHETIC IMAGES: the figures on this page do not apply to real heads.")
     if report.evidence.demonstration:
-        words.append("DEMONSTRATION on one head: no figure here says anything about other heads.")
+        words.append("DEMONSTRATION on one head: the figures on this page do not apply to other heads.")
     words += report.evidence.warnings
     yield f'<div class="warning">{"".join(f"<p>{escape(line)}</p>" for line in words)}</div>'
 
@@ -105,7 +105,11 @@ def _limit_rows(evidence: Evidence) -> Iterator[Sequence[str]]:
     yield f"worst {what} of one case", _dice(evidence.worst_case_drop), _dice(evidence.limits.max_case_drop)
     yield "worst mean disagreement", _dice(evidence.worst_mean_disagreement), _dice(evidence.limits.max_disagreement)
     yield "worst HD95 increase (mm)", _mm(evidence.worst_hd95_increase_mm), _mm(evidence.limits.max_hd95_increase_mm)
-    yield "multiply-adds in INT8 (at least)", f"{evidence.int8_share:.1%}", f"{evidence.limits.min_int8_share:.1%}"
+    yield (
+        "multiply-accumulates in INT8 (at least)",
+        f"{evidence.int8_share:.1%}",
+        f"{evidence.limits.min_int8_share:.1%}",
+    )
 
 
 def _labels(report: AccuracyReport) -> str:
@@ -171,7 +175,7 @@ def _isas(evidence: Evidence) -> str:
     return _table(
         (
             *("instructions", "verified", "met", "worst mean drop", "worst mean disagreement", "INT8", "kernels"),
-            *("what ran how", "in float there", "remark"),
+            *("nodes by instructions", "layers in float", "remark"),
         ),
         (
             (
@@ -189,7 +193,7 @@ def _isas(evidence: Evidence) -> str:
 def _trials(evidence: Evidence) -> str:
     return _table(
         (
-            *("trial", "what", "layers reverted", "INT8", "operations (G)"),
+            *("trial", "changes", "layers reverted", "INT8", "operations (G)"),
             *("worst mean drop", "worst case", "share of its limit", "met"),
         ),
         (
@@ -207,7 +211,7 @@ def _trials(evidence: Evidence) -> str:
 
 def _floats(evidence: Evidence) -> str:
     if not evidence.float_layers:
-        return "<p>None: every layer with weights is INT8.</p>"
+        return "<p>None: every layer with weights is in INT8.</p>"
     return _table(
         ("graph", "layer", "type", "multiply-adds", "reason"),
         (
@@ -225,7 +229,7 @@ def _provenance(report: AccuracyReport) -> str:
         ("cohort SHA-256", report.evidence.cohort_sha256),
         ("citation", report.citation),
         ("threads", str(report.evidence.threads)),
-        *((f"multiply-adds by {kernel}", f"{share:.1%}") for kernel, share in report.evidence.kernels.items()),
+        *((f"multiply-accumulates by {kernel}", f"{share:.1%}") for kernel, share in report.evidence.kernels.items()),
         *((f"version of {tool}", version) for tool, version in sorted(report.versions.items())),
         *((f"time f32 / INT8, {kind}", f"{factor:g}") for kind, factor in report.evidence.cost_factors.items()),
     ]
@@ -233,7 +237,7 @@ def _provenance(report: AccuracyReport) -> str:
 
 
 def _scatter(evidence: Evidence) -> str:
-    """One point per case and label: Dice of the baseline, or the case where that is unknown, against what was lost."""
+    """Plot one point per case and label: Dice of the baseline (or the case, without a Dice) against the loss."""
     baseline, limits = evidence.change.baseline, evidence.limits
     figures: list[tuple[float | None, float | None, AccuracyCase]]
     if evidence.basis is Basis.ACCURACY:

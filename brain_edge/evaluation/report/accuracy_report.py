@@ -1,4 +1,4 @@
-"""The accuracy report of one search for a cheaper package: everything that was decided, and on what, in one schema."""
+"""Schema of the accuracy report of one search for a cheaper package: all decisions and the data behind them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ WITHOUT_PATIENTS: Final = "This report names no subject and shows no image of a 
 
 
 class NamedCase(Value, frozen=True, kw_only=True):
-    """Who a case number stands for: in a report, never in a package.
+    """Identity behind a case number, in a report but never in a package.
 
     Attributes:
-        case: its number.
-        subject, visit, sequences: as the manifest of the cohort says.
-        picture: file beside the report, or None.
+        case: number of the case.
+        subject, visit, sequences: values of the cohort's manifest.
+        picture: name of a file beside the report, or None.
     """
 
     case: int
@@ -44,21 +44,21 @@ class AccuracyReport(Value, frozen=True, kw_only=True):
     """One search, met or not.
 
     Attributes:
-        format_version: of this schema.
-        met: whether a package was written.
-        failures: every limit that was missed, in words.
-        smallest_budget: the smallest limits that the measured drops meet, in words; empty where they are met.
-        search_result: why the search ended.
-        judged_on: the split of the figures; the test split is only looked at once the search has found a candidate.
+        format_version: version of this schema.
+        met: True if the budget is met and a package was written.
+        failures: missed limits, in words.
+        smallest_budget: smallest limits that the measured drops meet, in words; empty if the budget is met.
+        search_result: reason why the search ended.
+        judged_on: split of the figures; the test split is used only after the search has found a candidate.
         model: name of the specification.
         candidate: digest of the package that was written, or None.
-        labels: of the model.
-        cohort, licence, citation: of the images.
-        synthetic: whether nobody was imaged.
-        versions: of what made the package.
-        evidence: as a package carries it.
-        cases: who was judged.
-        warning: whether this report names people and may show them.
+        labels: name of each label of the model, by value.
+        cohort, licence, citation: facts about the images.
+        synthetic: True if the images are synthetic.
+        versions: versions of the programs that made the package.
+        evidence: evidence as the package contains it.
+        cases: identities of the judged cases.
+        warning: statement whether this report names people and may show them.
     """
 
     format_version: Literal[2] = 2
@@ -81,7 +81,7 @@ class AccuracyReport(Value, frozen=True, kw_only=True):
 
 
 def pseudonymous(report: AccuracyReport) -> AccuracyReport:
-    """The report for others: subjects under the numbers that the package has for them, no visit and no picture."""
+    """Return the report for others: subjects under the numbers of the package, without visits and pictures."""
     numbers = {record.case: record.subject for record in report.evidence.cases}
     cases = tuple(
         replace(case, subject=f"subject {numbers[case.case]}", visit="", picture=None) for case in report.cases
@@ -90,13 +90,13 @@ def pseudonymous(report: AccuracyReport) -> AccuracyReport:
 
 
 def with_pictures(report: AccuracyReport, pictures: Mapping[int, str]) -> AccuracyReport:
-    """The report with the names of the files that show its cases, by case number."""
+    """Return the report with the file names of pictures added to its cases, by case number."""
     cases = tuple(replace(case, picture=pictures.get(case.case)) for case in report.cases)
     return replace(report, cases=cases)
 
 
 def write_report(report: AccuracyReport, folder: Path) -> Path:
-    """Write the report as JSON into a folder that exists; the path of the file."""
+    """Write the report as JSON into an existing folder, and return the path of the file."""
     path = folder / REPORT
     with atomic_file(path) as partial:
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")

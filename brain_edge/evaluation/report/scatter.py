@@ -1,4 +1,4 @@
-"""A scatter plot as SVG text: needs no library, stays sharp, and says its values when pointed at."""
+"""Scatter plot as SVG text, which needs no library, stays sharp, and shows values under the pointer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLOURS: Final = ("#a40000", "#d39e00")
 
 
 class Point(NamedTuple):
-    """A point and what it is."""
+    """A point with its name."""
 
     x: float
     y: float
@@ -22,7 +22,7 @@ class Point(NamedTuple):
 
 
 class _Scale(NamedTuple):
-    """From values to pixels."""
+    """Scale from values to pixels."""
 
     low: float
     high: float
@@ -35,11 +35,11 @@ class _Scale(NamedTuple):
 
 
 def scatter_svg(points: Sequence[Point], lines: Mapping[str, float], axes: tuple[str, str]) -> str:
-    """The plot as an `<svg>` element.
+    """Draw the plot as an `<svg>` element.
 
     Args:
-        points: what is shown; without any, a sentence. Where all x are whole numbers, so are the ticks.
-        lines: horizontal lines by name.
+        points: points to draw; without points, a sentence is returned. If all x are whole numbers, so are the ticks.
+        lines: values of horizontal lines, by name.
         axes: titles of x and y.
     """
     if not points:
@@ -59,7 +59,7 @@ def scatter_svg(points: Sequence[Point], lines: Mapping[str, float], axes: tuple
 
 
 def _scale(values: Sequence[float], start_px: float, end_px: float) -> _Scale:
-    """With a margin on both sides, also where all values are equal."""
+    """Return a scale with a margin on both sides, also for equal values."""
     margin = 0.06 * (max(values) - min(values)) or 0.01
     return _Scale(min(values) - margin, max(values) + margin, start_px, end_px)
 
@@ -77,7 +77,7 @@ def _frame(x: _Scale, y: _Scale, axes: tuple[str, str], least_x: float) -> list[
 
 
 def _ticks(scale: _Scale, least: float = 0.0) -> list[float]:
-    """Round numbers between the ends of a scale, at most eight, `least` or more apart."""
+    """Return at most eight round numbers between the ends of a scale, at least `least` apart."""
     finest = max((scale.high - scale.low) / 8, least)
     power = 10.0 ** floor(log10(finest))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= finest * (1 - 1e-9))

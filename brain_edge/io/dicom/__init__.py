@@ -1,4 +1,4 @@
-"""DICOM in, DICOM out: MR series to a Volume, and results as SEG, SR and secondary capture (extra `dicom`)."""
+"""DICOM input and output: MR series to a Volume, results to SEG, SR and secondary capture (extra `dicom`)."""
 
 from brain_edge.io.dicom.algorithm import RESEARCH_ONLY as RESEARCH_ONLY
 from brain_edge.io.dicom.algorithm import Algorithm as Algorithm

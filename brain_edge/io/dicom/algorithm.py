@@ -1,4 +1,4 @@
-"""Who made a result: what a DICOM object says of the package, and which packages may not speak at all."""
+"""Facts about the package in a DICOM object, and the packages with which no DICOM may be written."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from brain_edge.spec.plausibility import Flag
 
 RESEARCH_ONLY: Final = "RESEARCH ONLY"
-"""What every description begins with."""
+"""First words of every description."""
 
 MANUFACTURER: Final = "brain-edge"
 LONG_STRING: Final = 64
-"""Characters of DICOM's LO."""
+"""Maximum number of characters of DICOM's LO."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +28,10 @@ class Segment:
     """One label as a segment.
 
     Attributes:
-        number: of the segment, from 1 without gaps, as DICOM wants it.
+        number: segment number, from 1 without gaps, as DICOM requires.
         label: value in the label map.
-        name: of the label.
-        coded: its standard codes.
+        name: name of the label.
+        coded: standard codes of the label.
     """
 
     number: int
@@ -45,11 +45,11 @@ class Algorithm:
     """The facts of a package that go into every DICOM object made with it.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         digest: SHA-256 of the package.
-        precision: what the package computes in, such as "int8, f32 where not integer".
-        segments: one per label of its table, by label value.
-        channels: label -> channels of the probabilities that make it up; see `brain_edge.spec.Stage`.
+        precision: number formats of the package's computation, such as "int8, f32 where not integer".
+        segments: one segment per label of the package, by label value.
+        channels: channels of the probabilities that add up to each label; see `brain_edge.spec.Stage`.
     """
 
     name: str
@@ -61,28 +61,28 @@ class Algorithm:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """What identifies the computation beyond name and version."""
+        """Parameters that identify the computation beyond name and version."""
         return {"package_sha256": self.digest, "precision": self.precision}
 
     @property
     def series_description(self) -> str:
-        """For SeriesDescription."""
+        """Text of SeriesDescription."""
         return f"{RESEARCH_ONLY} {self.name} {self.precision}"[:LONG_STRING]
 
 
 def algorithm_of(package: ModelPackage) -> Algorithm:
-    """The facts of a package whose results may be written as DICOM.
+    """Return the facts of a package whose results may be written as DICOM.
 
     Raises:
-        WeightsError: its weights are not trained.
-        UsageError: it was made to demonstrate.
+        WeightsError: the weights of the package are not trained.
+        UsageError: the package is a demonstration.
         PackageError: a label has no standard code.
     """
     manifest = package.manifest
     if manifest.weights_status is not WeightsStatus.TRAINED:
         raise WeightsError(_refusal(package, f"the weights of this package are {manifest.weights_status}, not trained"))
     if manifest.found is not None and any(each.demonstration for each in manifest.found.chain):
-        raise UsageError(_refusal(package, "this package is a demonstration, its accuracy was measured on one head"))
+        raise UsageError(_refusal(package, "this package is a demonstration, measured on one head"))
     labels = sorted(package.spec.labels, key=lambda label: label.value)
     return Algorithm(
         name=package.spec.name,
@@ -97,19 +97,16 @@ def algorithm_of(package: ModelPackage) -> Algorithm:
 
 
 def content_description(flags: tuple[Flag, ...]) -> str:
-    """For ContentDescription, which has room for the kinds of flag; `remarks` has the sentences."""
+    """Return the text of ContentDescription, which has room for the kinds of flag only; `remarks` has the sentences."""
     kinds = ", ".join(sorted({str(flag.kind) for flag in flags}))
     return f"{RESEARCH_ONLY}; {f'flags: {kinds}' if kinds else 'no flags'}"[:LONG_STRING]
 
 
 def remarks(flags: tuple[Flag, ...], label: int | None = None) -> str:
-    """The flags in full sentences; with a label, those of that label and of the image."""
+    """Return the flags in full sentences; with a label, only its flags and those of the image."""
     fitting = [flag.message for flag in flags if label is None or flag.label in (None, label)]
     return "; ".join([RESEARCH_ONLY + ", not for diagnosis or treatment", *fitting])
 
 
 def _refusal(package: ModelPackage, why: str) -> str:
-    return (
-        f"{package.folder}: {why}; no DICOM is written with it, because it could reach a patient's record "
-        "(write NIfTI instead)"
-    )
+    return f"{package.folder}: {why}, and a DICOM result could reach a patient's record; write NIfTI instead"

@@ -1,7 +1,7 @@
-"""What a label is called in SNOMED CT, so that a workstation knows that segment 1 is a brain.
+"""SNOMED CT codes of labels, from which a workstation knows that segment 1 is a brain.
 
-The table is `codes.toml`. A label without a code in its package and without a name in this table is refused: a
-segment of unknown meaning is no result.
+The table is `codes.toml`. A label without a code in its package and without a name in this table is refused, because a
+segment of unknown meaning is not a result.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class Category(Enum):
-    """Segmented property category (0062,0003): what kind of thing a segment is."""
+    """Segmented property category (0062,0003) of a segment."""
 
     ANATOMY = Code(scheme="SCT", value="91723000", meaning="Anatomical Structure")
     """A part of the body."""
     TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
-    """A tissue wherever it lies."""
+    """A tissue at any place."""
     SUBSTANCE = Code(scheme="SCT", value="91720002", meaning="Body Substance")
     """A fluid."""
     ABNORMALITY = Code(scheme="SCT", value="49755003", meaning="Morphologically Abnormal Structure")
@@ -41,7 +41,7 @@ class Coded:
 
     @property
     def is_abnormal(self) -> bool:
-        """True for lesions, whose segment then also says in which organ."""
+        """True for lesions, whose segment also states the organ."""
         return self.category is Category.ABNORMALITY
 
 
@@ -53,15 +53,15 @@ CODES: Final = {
     name: Coded(Category[category.upper()], Code(scheme=scheme, value=value, meaning=meaning))
     for name, (category, scheme, value, meaning) in _TABLE["codes"].items()
 }
-"""By the plain name of a label."""
+"""Codes by the plain name of a label."""
 _SYNONYMS: Final = {other: name for name, others in _TABLE["synonyms"].items() for other in others}
 
 
 def coded(label: Label, task: Task) -> Coded:
-    """The codes of a label: the package's own code, or that of its name.
+    """Return the codes of a label: the package's own code, or the code of its name in the table.
 
     Raises:
-        PackageError: it has neither.
+        PackageError: the label has neither.
     """
     known = {entry.type.value: entry for entry in CODES.values()}
     if label.code is not None:
@@ -72,7 +72,7 @@ def coded(label: Label, task: Task) -> Coded:
     found = CODES.get(_SYNONYMS.get(name, name))
     if found is None:
         raise PackageError(
-            f"label {label.value} {label.name!r} has no standard code, so a segment of it would mean nothing to a "
-            "workstation; give the label a `code` (scheme, value, meaning) in the model's specification"
+            f"expected a standard code for label {label.value} {label.name!r} to identify its segment, got none; "
+            "give the label a `code` (scheme, value, meaning) in the specification"
         )
     return found

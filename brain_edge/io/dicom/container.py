@@ -1,8 +1,8 @@
-"""Where DICOM files lie: a folder, one file, or a zip. Nothing is ever unpacked onto the disk.
+"""Container of DICOM files: a folder, one file, or a zip. A zip is never unpacked onto the disk.
 
-Members of a zip are read into memory one at a time, so their names (`../../etc/passwd`, links) lead nowhere.
-A file is named in messages by its place ("file 17 of 120 in name order"), because hospitals name exported
-files after patients.
+Members of a zip are read into memory one at a time, so that their names (`../../etc/passwd`, links) have no effect.
+Messages name a file by its place ("file 17 of 120 in name order"), because hospitals name exported files after
+patients.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAXIMUM_FILES: Final = 100_000
-"""More files than this are no study of a head; the folder is probably a whole archive."""
+"""Largest number of files of one study; a folder with more is probably a whole archive."""
 MAXIMUM_MEMBER_BYTES: Final = 2 * 2**30
-"""A larger member of a zip is refused before it is read: the largest enhanced series have about 1 GiB."""
+"""Largest member of a zip, checked before it is read: the largest enhanced series have about 1 GiB."""
 
 _DICOM_SUFFIXES: Final = (".dcm", ".ima", ".dicom")
 _HEAD_BYTES: Final = 132
@@ -34,11 +34,11 @@ _MAGIC: Final = b"DICM"
 _BARE: Final = re.compile(
     rb"[\x02\x08]\0[\0-\x18]\0(?:[A-Z]{2}|.[\0-\x03]\0\0)|\0[\x02\x08]\0[\0-\x18](?:[A-Z]{2}|\0\0[\0-\x03].)", re.DOTALL
 )
-"""A data set without preamble, as ACR-NEMA and some archives store it: it begins low in the group 0002 or 0008."""
+"""First bytes of a data set without preamble (ACR-NEMA, some archives): a low element of group 0002 or 0008."""
 
 
 BROKEN_ZIP: Final = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
-"""What `zipfile` raises of a damaged archive: also names that are no text, and versions that there are not."""
+"""Exceptions of `zipfile` for a damaged archive, also for names that are not text and for unknown versions."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class DicomPart:
     """One file that may be DICOM.
 
     Attributes:
-        name: path below the container ("" where the container is the file itself); not for messages.
-        place: what messages call it.
+        name: path below the container ("" if the container is the file itself); not for messages.
+        place: name of the file in messages, such as "file 17 of 120 in name order".
     """
 
     name: str
@@ -55,7 +55,7 @@ class DicomPart:
 
     @property
     def looks_like_dicom(self) -> bool:
-        """True where the name promises DICOM, so that a file that is not must not be passed over."""
+        """True if the file name announces DICOM; a file with such a name must not be skipped."""
         return self.name.lower().endswith(_DICOM_SUFFIXES) or not self.name
 
 
@@ -69,10 +69,10 @@ class Container:
 
     @contextmanager
     def stream(self, part: DicomPart) -> Iterator[BinaryIO]:
-        """A seekable stream of the bytes of one part.
+        """Open a seekable stream of the bytes of one part.
 
         Raises:
-            InputError: it cannot be read, or a member of a zip is damaged, encrypted or too large.
+            InputError: the part cannot be read, or a member of a zip is damaged, encrypted or too large.
         """
         try:
             if self._archive is None:
@@ -82,19 +82,19 @@ class Container:
                 yield _with_preamble(io.BytesIO(self._member(self._archive, part)))
         except OSError as error:
             raise InputError(
-                f"{self.root}: {part.place} could not be read: {error.strerror}; fetch or copy it again"
+                f"{self.root}: {part.place} could not be read: {error.strerror}; copy the file again"
             ) from error
 
     def is_dicom(self, part: DicomPart) -> bool:
-        """True where a part begins as a DICOM file does (PS3.10 section 7.1), or as one without preamble."""
+        """Return True if a part begins like a DICOM file (PS3.10 section 7.1), with or without preamble."""
         if self._archive is None:
-            # a link that leads nowhere: reading it will say so
+            # a broken link, which reading reports
             return _is_dicom(path) if (path := self._path(part)).exists() else part.looks_like_dicom
         try:
             with self._archive.open(part.name) as stream:
                 return _begins_as_dicom(stream.read(_HEAD_BYTES))
         except BROKEN_ZIP:
-            return part.looks_like_dicom  # damaged or encrypted: reading it will say so
+            return part.looks_like_dicom  # damaged or encrypted, which reading reports
 
     def _path(self, part: DicomPart) -> Path:
         return self.root / part.name if part.name else self.root
@@ -116,10 +116,10 @@ class Container:
 
 @contextmanager
 def open_container(root: Path | str) -> Iterator[Container]:
-    """List the files of a folder (and of those below), of a zip, or the one file itself, in name order.
+    """Open a folder (with its subfolders), a zip, or a single file, and list its files in name order.
 
     Raises:
-        InputError: there is nothing, too much, or a damaged zip.
+        InputError: the path does not exist, holds too many files, or is a damaged zip.
     """
     root = Path(root)
     with ExitStack() as stack:
@@ -127,7 +127,7 @@ def open_container(root: Path | str) -> Iterator[Container]:
         if root.is_dir():
             names = sorted(str(path.relative_to(root)) for path in islice(files_below(root), MAXIMUM_FILES + 1))
         elif not root.is_file():
-            raise InputError(f"{root}: expected a folder, a DICOM file or a zip; there is no such file")
+            raise InputError(f"{root}: expected a folder, a DICOM file or a zip, but there is no such file")
         elif zipfile.is_zipfile(root) and not _is_dicom(root):
             try:
                 archive = stack.enter_context(zipfile.ZipFile(root))
@@ -135,27 +135,27 @@ def open_container(root: Path | str) -> Iterator[Container]:
                 raise InputError(f"{root}: the zip is damaged or truncated; copy it again") from error
             names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
             if len(set(names)) < len(names):
-                raise InputError(f"{root}: the zip holds several files of one name, of which one only can be read")
+                raise InputError(f"{root}: the zip holds several files of one name; unpack it and give the folder")
         else:
             names = [""]
         if len(names) > MAXIMUM_FILES:
-            raise InputError(f"{root}: more than {MAXIMUM_FILES} files are no study; give the folder of one study")
+            raise InputError(f"{root}: expected at most {MAXIMUM_FILES} files, got more; give the folder of one study")
         parts = [DicomPart(name, f"file {k} of {len(names)} in name order") for k, name in enumerate(names, start=1)]
         yield Container(root, (DicomPart("", "the file"),) if names == [""] else tuple(parts), archive)
 
 
 def holds_dicom(path: Path | str) -> bool:
-    """True for a DICOM file, and for a folder or zip with one somewhere in it; needs no extra.
+    """Return True for a DICOM file, and for a folder or zip that contains one; needs no extra.
 
     Raises:
-        InputError: as `open_container`.
+        InputError: see `open_container`.
     """
     with open_container(path) as container:
         return any(container.is_dicom(part) for part in container.parts)
 
 
 def _is_dicom(path: Path) -> bool:
-    """True for a DICOM file, which may hold a zip at its end and is still no zip."""
+    """Return True for a DICOM file, also for one that ends with a zip."""
     with path.open("rb") as stream:
         return _begins_as_dicom(stream.read(_HEAD_BYTES))
 
@@ -165,7 +165,7 @@ def _begins_as_dicom(head: bytes) -> bool:
 
 
 def _with_preamble(stream: BinaryIO) -> BinaryIO:
-    """The stream; of a data set without preamble a copy with what it lacks, its transfer syntax read off its bytes."""
+    """Return the stream, or, without preamble, a copy with a preamble and the transfer syntax found from its bytes."""
     head = stream.read(_HEAD_BYTES)
     stream.seek(0)
     if head[128:] == _MAGIC or not _BARE.match(head):

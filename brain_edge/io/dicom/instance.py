@@ -1,6 +1,6 @@
-"""What the header of one DICOM file says, as plain values: nothing above this module sees a data set.
+"""Header of one DICOM file as plain values, so that no module above this one handles a data set.
 
-Attribute names are those of DICOM PS3.6. No attribute of the Patient module is read here.
+Attribute names are those of DICOM PS3.6. No attribute of the Patient module is read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 UID_PATTERN: Final = re.compile(r"[0-9]+(\.[0-9]+)+")
-"""PS3.5 section 9: components of digits. Leading zeros, which it forbids, occur in real archives and do no harm."""
+"""Pattern of a UID (PS3.5 section 9). Leading zeros are accepted: the standard forbids them, but archives have them."""
 
 TAGS: Final = (
     *("ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesDescription", "AcquisitionContrast"),
@@ -42,16 +42,16 @@ class DicomFrame:
     """One slice as it is stored: a file of a classic series, or a frame of an enhanced one.
 
     Attributes:
-        part: the file.
-        sop_uid: of the file.
-        number: of the frame in the file, from 0.
-        instance_number: of the file; None where it is not given.
-        position_mm, orientation: LPS, as DICOM has them; None where missing or not numbers.
-        spacing_mm: between rows, between columns.
-        thickness_mm: of the slice as the header has it, whatever that is; None where it is no number.
-        rows, columns: size.
+        part: file that holds the frame.
+        sop_uid: SOPInstanceUID of the file.
+        number: number of the frame in the file, from 0.
+        instance_number: InstanceNumber of the file; None if missing.
+        position_mm, orientation: position and direction cosines in LPS, as in DICOM; None if missing or not numbers.
+        spacing_mm: spacing between rows and between columns in mm.
+        thickness_mm: slice thickness of the header in mm, not checked; None if it is not a number.
+        rows, columns: size in pixels.
         slope, intercept: rescale to the units of the series.
-        echo_time_ms, b_value, temporal, acquisition, image_type: what distinguishes frames at one place.
+        echo_time_ms, b_value, temporal, acquisition, image_type: values that distinguish frames at one position.
     """
 
     part: DicomPart
@@ -97,10 +97,10 @@ class Instance:
 
 
 def read_instances(container: Container) -> tuple[Instance, ...]:
-    """The DICOM objects of a container; other files are passed over, unless their name promises DICOM.
+    """Read the DICOM objects of a container; skip other files, unless their name announces DICOM.
 
     Raises:
-        InputError: a DICOM file is truncated or damaged, or has identifiers that are no UIDs.
+        InputError: a DICOM file is truncated or damaged, or has identifiers that are not UIDs.
     """
     found = []
     with discreet():
@@ -125,7 +125,7 @@ def _read(stream: BinaryIO, part: DicomPart, root: str) -> Instance | None:
         return _instance(dataset, part, root)
     except InputError:
         raise
-    except Exception as error:  # noqa: BLE001 - pydicom raises whatever a damaged header trips, and quotes values
+    except Exception as error:  # noqa: BLE001 - on a damaged header pydicom raises any exception, and quotes values
         raise InputError(
             f"{root}: {part.place} has a damaged or truncated DICOM header ({type(error).__name__}); "
             "copy or export it again"
@@ -160,7 +160,7 @@ def _instance(dataset: Any, part: DicomPart, root: str) -> Instance:
 
 
 def _frames(dataset: Any, part: DicomPart, sop_uid: str, shared: Any) -> Iterator[DicomFrame]:
-    """A frame per item of the functional groups; a classic image is one frame."""
+    """Yield a frame per item of the functional groups; a classic image is one frame."""
     if "Rows" not in dataset or "Columns" not in dataset:
         return
     common: dict[str, Any] = {
@@ -177,7 +177,7 @@ def _frames(dataset: Any, part: DicomPart, sop_uid: str, shared: Any) -> Iterato
             yield DicomFrame(number=number, **common, **_classic(dataset))
         return
     if len(groups) != _integer(dataset, "NumberOfFrames"):
-        raise ValueError(len(groups))  # a frame without its group, or the reverse: `_read` says that it is damaged
+        raise ValueError(len(groups))  # a frame without its group, or the reverse: `_read` reports the damage
     for number, group in enumerate(groups):
         yield DicomFrame(number=number, **common, **_enhanced((group, shared)))
 
@@ -198,7 +198,7 @@ def _classic(dataset: Any) -> dict[str, Any]:
 
 
 def _enhanced(groups: tuple[Any, ...]) -> dict[str, Any]:
-    """The same from functional groups (PS3.3 C.7.6.16): the frame's own come before the shared ones."""
+    """Return the same from functional groups (PS3.3 C.7.6.16); the frame's own groups precede the shared ones."""
     values = _macro(groups, "PixelValueTransformationSequence")
     content = _macro(groups, "FrameContentSequence")
     measures = _macro(groups, "PixelMeasuresSequence")
@@ -233,7 +233,7 @@ def _protocol(dataset: Any, shared: Any) -> Protocol:
         image_type=_texts(dataset, "ImageType"),
         repetition_time_ms=_number(dataset, "RepetitionTime") or _number(timing, "RepetitionTime"),
         echo_time_ms=echo if echo is not None else _number(_macro(groups, "MREchoSequence"), "EffectiveEchoTime"),
-        inversion_time_ms=inversion or None,  # 0 is what scanners write where there is no inversion
+        inversion_time_ms=inversion or None,  # scanners write 0 if there is no inversion
         flip_angle_deg=_number(dataset, "FlipAngle") or _number(timing, "FlipAngle"),
         b_value=_number(dataset, "DiffusionBValue"),
         is_angiography=_text(dataset, "AngioFlag") == "Y",
@@ -243,7 +243,7 @@ def _protocol(dataset: Any, shared: Any) -> Protocol:
 
 
 def _scanning_sequence(dataset: Any, modifier: Any) -> frozenset[str]:
-    """SE, GR, IR, EP: of a classic header, or the same out of the enhanced attributes."""
+    """Return SE, GR, IR, EP of a classic header, or derive them from the enhanced attributes."""
     found = set(_texts(dataset, "ScanningSequence"))
     pulse = _text(dataset, "EchoPulseSequence")
     found |= {"SPIN": {"SE"}, "GRADIENT": {"GR"}, "BOTH": {"SE", "GR"}}.get(pulse, set())
@@ -256,14 +256,14 @@ def _uid(dataset: Any, keyword: str, part: DicomPart, root: str) -> str:
     uid = _text(dataset, keyword)
     if len(uid) > 64 or not UID_PATTERN.fullmatch(uid):
         raise InputError(
-            f"{root}: {part.place}: expected a DICOM identifier of digits and points in {keyword}, got something "
-            "else; the file was not written by a scanner or PACS, export it again"
+            f"{root}: {part.place}: expected a DICOM identifier of digits and points in {keyword}, "
+            "got other characters; export the file again from the scanner or PACS"
         )
     return uid
 
 
 def _macro(groups: Iterable[Any], keyword: str) -> Any:
-    """The first item of a sequence, such as a functional group macro, in the first group that has it, or None."""
+    """Return the first item of a sequence (a functional group macro) from the first group that has it, or None."""
     return next((group[keyword][0] for group in groups if group is not None and group.get(keyword)), None)
 
 
@@ -282,18 +282,18 @@ def _texts(dataset: Any, keyword: str) -> tuple[str, ...]:
 def _numbers(dataset: Any, keyword: str, count: int) -> tuple[float, ...] | None:
     value = None if dataset is None else dataset.get(keyword)
     try:
-        numbers = tuple(float(item) for item in value)  # type: ignore[union-attr]  # what is no list is refused
+        numbers = tuple(float(item) for item in value)  # type: ignore[union-attr]  # a value that is not a list is refused
     except (TypeError, ValueError):
         return None
     return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
 
 
 def _number(dataset: Any, keyword: str, default: Any = None) -> Any:
-    """A number, the first of several, or the default where there is none."""
+    """Return a number, the first of several numbers, or the default if there is none."""
     value = None if dataset is None else dataset.get(keyword)
     first = value if value is None or isinstance(value, int | float | str) else next(iter(value), None)
     try:
-        number = float(first)  # type: ignore[arg-type]  # None is a TypeError, which is what is wanted
+        number = float(first)  # type: ignore[arg-type]  # None raises TypeError, as intended
     except (TypeError, ValueError):
         return default
     return number if math.isfinite(number) else default
@@ -305,5 +305,5 @@ def _integer(dataset: Any, keyword: str) -> int | None:
 
 
 def _printable(text: str) -> str:
-    """No control characters: a description must not be able to move a terminal's cursor."""
+    """Remove control characters, so that a description cannot move a terminal's cursor."""
     return "".join(letter for letter in text if letter.isprintable())[:64]

@@ -1,7 +1,7 @@
-"""pydicom and highdicom, when they are needed and without a word about the patient.
+"""Import of pydicom and highdicom on demand, without output about the patient.
 
-Both libraries quote attribute values in warnings and log records: a name that breaks a rule of the standard
-would end up in the log of a workstation. Everything that touches a patient's file runs inside `discreet`.
+Both libraries quote attribute values in warnings and log records. A name that breaks a rule of the standard would end
+up in the log of a workstation. All code that touches a patient's file runs inside `discreet`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _SILENT: Final = logging.CRITICAL + 1
 
 
 def import_pydicom() -> Any:
-    """The module pydicom.
+    """Import and return pydicom.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: pydicom is not installed.
     """
     with extra_needed("reading DICOM", "pydicom", "dicom"):
         import pydicom.pixels
@@ -32,10 +32,10 @@ def import_pydicom() -> Any:
 
 
 def import_highdicom() -> Any:
-    """The module highdicom.
+    """Import and return highdicom.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: highdicom is not installed.
     """
     with extra_needed("writing DICOM", "highdicom", "dicom"):
         import highdicom
@@ -47,11 +47,11 @@ def import_highdicom() -> Any:
 
 @contextmanager
 def discreet() -> Iterator[None]:
-    """Inside the block no value of a data set reaches a warning or a log record.
+    """Keep the values of data sets out of warnings and log records inside the block.
 
-    pydicom's validation of values is off as well: what matters is checked by us, in our words. Levels,
-    warning filters and validation are as before when the block ends; they are the process's, so blocks of
-    several threads must not overlap.
+    pydicom's validation of values is off as well: brain_edge checks the values it needs, in its own words. Log levels,
+    warning filters and validation are restored when the block ends. They belong to the process, so blocks of several
+    threads must not overlap.
     """
     pydicom = import_pydicom()
     loggers = [logging.getLogger(name) for name in _LOGGERS]

@@ -1,4 +1,4 @@
-"""A DICOM series as a Volume: every slice decoded, rescaled and put where its position says."""
+"""Reading of a DICOM series as a Volume: every slice is decoded, rescaled and placed by its position."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _SOP_INSTANCE_UID: Final = 0x00080018
 
 @dataclass(frozen=True)
 class DicomSource:
-    """Where a volume came from: all that writing a result beside it needs, and no pixel.
+    """Origin of a volume, with all facts that are needed to write a result beside it, without pixels.
 
     Attributes:
-        root: the folder, file or zip.
-        name: of the series, for messages.
-        transfer_syntax: of its files.
-        frames: in the order of K.
+        root: folder, file or zip of the series.
+        name: name of the series in messages.
+        transfer_syntax: transfer syntax of its files.
+        frames: frames in the order of K.
     """
 
     root: Path
@@ -46,7 +46,7 @@ class DicomSource:
     frames: tuple[DicomFrame, ...]
 
     def parts(self) -> dict[DicomPart, list[int]]:
-        """The files, in the order of their first slice, and which slices (index along K) each one holds."""
+        """The slices (index along K) of each file; the files are in the order of their first slice."""
         found: dict[DicomPart, list[int]] = {}
         for k, frame in enumerate(self.frames):
             found.setdefault(frame.part, []).append(k)
@@ -57,12 +57,12 @@ def read_series(info: SeriesInfo) -> Volume:
     """Decode a series.
 
     Returns:
-        float32 voxels (I, J, K) = (column, row, slice) in Fortran order, rescale applied, RAS+ affine, and
-        `DicomSource` in `header`.
+        Volume of float32 voxels (I, J, K) = (column, row, slice) in Fortran order, with rescale applied, a RAS+ affine,
+        and a `DicomSource` as `header`.
 
     Raises:
         InputError: the series has a problem, a file has changed since it was listed, or its pixels are truncated.
-        MissingExtraError: its codec is not installed.
+        MissingExtraError: the codec of the series is not installed.
     """
     require_readable(info)
     assert info.geometry is not None  # noqa: S101 - a readable series has a grid
@@ -72,7 +72,7 @@ def read_series(info: SeriesInfo) -> Volume:
     voxels: FloatArray | None = None
     with open_container(info.root) as container, discreet():
         for k, plane in _planes(container, source):
-            if voxels is None:  # only now: a damaged header can promise slices that no memory holds
+            if voxels is None:  # only now, because a damaged header can announce more slices than memory holds
                 voxels = np.empty((slices, rows, columns), dtype=np.float32)
             frame = source.frames[k]
             # in float64: float32 would lose digits of a large intercept
@@ -82,10 +82,10 @@ def read_series(info: SeriesInfo) -> Volume:
 
 
 def read_headers(source: DicomSource) -> list[Any]:
-    """The data sets (without pixels) of the files of a series, in the order of their first slice.
+    """Read the data sets (without pixels) of the files of a series, in the order of their first slice.
 
     Raises:
-        InputError: a file is gone, or no longer the one that was read.
+        InputError: a file is missing, or has changed since the series was read.
     """
     pydicom = import_pydicom()
     datasets = []
@@ -99,7 +99,7 @@ def read_headers(source: DicomSource) -> list[Any]:
 
 
 def _planes(container: Container, source: DicomSource) -> Iterator[tuple[int, Any]]:
-    """Every slice, as its index along K and its stored values (J, I), in the order of the files."""
+    """Yield every slice as its index along K and its stored values (J, I), in the order of the files."""
     pydicom = import_pydicom()
     for part, places in source.parts().items():
         frames = [source.frames[k] for k in places]
@@ -116,7 +116,7 @@ def _planes(container: Container, source: DicomSource) -> Iterator[tuple[int, An
 
 
 def _inflated(stream: BinaryIO, transfer_syntax: str) -> BinaryIO:
-    """The stream; where the whole data set is deflated, which `iter_pixels` cannot read, an inflated copy."""
+    """Return the stream, or an inflated copy if the whole data set is deflated, which `iter_pixels` cannot read."""
     pydicom = import_pydicom()
     if transfer_syntax != pydicom.uid.DeflatedExplicitVRLittleEndian:
         return stream
@@ -138,13 +138,13 @@ def _changed(source: DicomSource, part: DicomPart) -> InputError:
 
 @contextmanager
 def _in_words(source: DicomSource, part: DicomPart) -> Iterator[None]:
-    """One sentence for whatever a damaged file trips in pydicom or a codec, whose own words may quote the patient."""
+    """Replace the errors of pydicom and codecs on a damaged file, which may quote the patient, by one sentence."""
     try:
         yield
     except BrainEdgeError:
         raise
     except Exception as error:  # noqa: BLE001 - see above
         raise InputError(
-            f"{source.root}: {source.name}: {part.place} is truncated or damaged (it cannot be decoded: "
-            f"{type(error).__name__}); copy or export it again"
+            f"{source.root}: {source.name}: {part.place} cannot be decoded ({type(error).__name__}): "
+            "it is truncated or damaged; copy or export it again"
         ) from None

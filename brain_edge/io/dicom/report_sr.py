@@ -1,4 +1,4 @@
-"""The volumes of a segmentation as a structured report (TID 1500), which refers to the segments of a SEG."""
+"""Structured report (TID 1500) of the volumes of a segmentation; it refers to the segments of a SEG."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ _AI: Final = Code(scheme="DCM", value="123110", meaning="Artificial Intelligence
 def write_report(
     segmentation: Segmentation, volume: Volume, algorithm: Algorithm, seg: Path | str, path: Path | str
 ) -> None:
-    """Write the volume of every label (in cm3, which are ml) as Comprehensive SR, atomically.
+    """Write the volume of every label (in cm3, equal to ml) as Comprehensive SR, atomically.
 
-    The comment of the report begins with RESEARCH ONLY and holds the plausibility flags in full. The report is
-    neither complete, final nor verified: nobody has looked at it.
+    The comment of the report begins with RESEARCH ONLY and contains the plausibility flags in full. The report is
+    marked as neither complete, final nor verified, because nobody has checked it.
 
     Args:
-        segmentation: what `seg` was written from.
-        volume: as `read_series` returned it.
-        algorithm: as for the SEG.
-        seg: the SEG, as `write_seg` wrote it.
-        path: of the file.
+        segmentation: segmentation from which `seg` was written.
+        volume: volume returned by `read_series`.
+        algorithm: facts of the package, the same as for the SEG.
+        seg: path of the SEG that `write_seg` wrote.
+        path: path of the report.
 
     Raises:
         UsageError: the volume is not DICOM.
-        InputError: `seg` is no segmentation, or the series has changed.
-        OutputError: it cannot be made or written.
+        InputError: `seg` is not a segmentation, or the series has changed.
+        OutputError: the report cannot be made or written.
     """
     _, headers = origin_of(volume)
     segments = _read_segmentation(seg)
@@ -72,9 +72,9 @@ def _read_segmentation(path: Path | str) -> Any:
         with discreet():
             dataset = pydicom.dcmread(path, stop_before_pixels=True)
     except (OSError, pydicom.errors.InvalidDicomError) as error:
-        raise InputError(f"{path}: expected the DICOM SEG that the report refers to, could not read it") from error
+        raise InputError(f"{path}: expected a DICOM SEG for the report, could not read the file") from error
     if dataset.get("Modality") != "SEG":
-        raise InputError(f"{path}: expected the DICOM SEG that the report refers to, got another object")
+        raise InputError(f"{path}: expected a DICOM SEG for the report, got another DICOM object")
     return dataset
 
 
@@ -106,9 +106,9 @@ def _observer(algorithm: Algorithm) -> Any:
 
 
 def _group(segmentation: Segmentation, algorithm: Algorithm, segment: Segment, seg: Any) -> Any:
-    """One measurement group: the segment and its volume."""
+    """Make one measurement group: the segment and its volume."""
     sr = import_highdicom().sr
-    # by its number: a LABELMAP has the background before the others, as number 0
+    # by segment number, because a LABELMAP has the background first, as number 0
     described = next(item for item in seg.SegmentSequence if item.SegmentNumber == segment.number)
     volume_cm3 = round(segmentation.mask.volume_ml(segment.label), 4)
     source = seg.ReferencedSeriesSequence[0].SeriesInstanceUID

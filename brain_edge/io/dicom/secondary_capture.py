@@ -1,4 +1,4 @@
-"""A picture (QC) as a DICOM secondary capture, with RESEARCH ONLY in its pixels."""
+"""DICOM secondary capture of a picture (QC), with RESEARCH ONLY in its pixels."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ BANNER: Final = f"{RESEARCH_ONLY} - NOT FOR DIAGNOSIS OR TREATMENT"
 
 
 def write_picture(picture: Path | str, volume: Volume, algorithm: Algorithm, path: Path | str) -> None:
-    """Write a PNG, such as `write_mosaic` makes, as RGB secondary capture beside the series, atomically.
+    """Write a PNG, such as one by `write_mosaic`, as RGB secondary capture beside the series, atomically.
 
-    A banner is added above the picture, whatever it shows already: a picture that leaves its report keeps it.
+    A banner is always added above the picture, so that a picture that is separated from its report keeps it.
 
     Args:
-        picture: PNG without anything that names the patient; the object declares so (BurnedInAnnotation NO).
-        volume: as `read_series` returned it.
-        algorithm: as for the SEG.
-        path: of the file.
+        picture: path of a PNG that does not identify the patient, as the object declares (BurnedInAnnotation NO).
+        volume: volume returned by `read_series`.
+        algorithm: facts of the package, the same as for the SEG.
+        path: path of the secondary capture.
 
     Raises:
         UsageError: the volume is not DICOM.
         InputError: `picture` cannot be read, or the series has changed.
-        OutputError: it cannot be made or written.
+        OutputError: the secondary capture cannot be made or written.
     """
     _, headers = origin_of(volume)
     hd = import_highdicom()
@@ -49,7 +49,7 @@ def write_picture(picture: Path | str, volume: Volume, algorithm: Algorithm, pat
             photometric_interpretation=hd.PhotometricInterpretationValues.RGB,
             bits_allocated=8,
             coordinate_system=hd.CoordinateSystemNames.PATIENT,
-            patient_orientation=("L", "F"),  # highdicom insists
+            patient_orientation=("L", "F"),  # highdicom requires it
             transfer_syntax_uid="1.2.840.10008.1.2.1",
             specific_character_set=UTF_8,
             **new_instance(SERIES_NUMBER),
@@ -62,14 +62,14 @@ def write_picture(picture: Path | str, volume: Volume, algorithm: Algorithm, pat
 
 
 def _with_banner(picture: Path | str) -> Any:
-    """(rows, columns, 3) uint8: the picture below white words on red."""
+    """Return the picture (rows, columns, 3) uint8 below a banner of white words on red."""
     from PIL import Image, ImageDraw, ImageFont
 
     try:
         with Image.open(picture) as opened:
             image = opened.convert("RGB")
     except OSError as error:
-        raise InputError(f"{picture}: expected a picture (PNG), could not read it") from error
+        raise InputError(f"{picture}: expected a PNG picture, could not read the file") from error
     height = max(16, round(BANNER_SHARE * image.width))
     sheet = Image.new("RGB", (image.width, image.height + height), "#B00000")
     sheet.paste(image, (0, height))

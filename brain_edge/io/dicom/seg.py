@@ -1,4 +1,4 @@
-"""A label map as DICOM SEG, on the frames of the series that it was made from."""
+"""DICOM SEG of a label map, on the frames of its source series."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ if TYPE_CHECKING:
     from brain_edge.spec.plausibility import Flag
 
 SHORT_TEXT: Final = 1024
-"""Characters of DICOM's ST."""
+"""Maximum number of characters of DICOM's ST."""
 
 COLOURS: Final = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
-"""Okabe and Ito (2008), told apart with any colour vision; after seven they repeat."""
+"""Colours of the segments: Okabe and Ito (2008), distinguishable with any colour vision; they repeat after seven."""
 
 
 class SegEncoding(StrEnum):
-    """How a SEG stores its segments (0062,0001)."""
+    """Storage of the segments in a SEG (0062,0001)."""
 
     BINARY = "binary"
-    """A bit per voxel and segment; every viewer reads it."""
+    """One bit per voxel and segment; every viewer reads it."""
     FRACTIONAL = "fractional"
-    """The network's probabilities in 255 steps, before post-processing. Few viewers show them."""
+    """Probabilities of the network in 255 steps, before post-processing. Few viewers show them."""
     LABELMAP = "labelmap"
-    """Segment numbers in one frame per slice (Supplement 243, 2024): small for many labels; few viewers yet."""
+    """Segment numbers, one frame per slice (Supplement 243, 2024): small for many labels; few viewers read it yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegOptions:
-    """How a SEG is written.
+    """Options for writing a SEG.
 
     Attributes:
-        encoding: see `SegEncoding`.
-        omit_empty_frames: leave out frames without a voxel. Some viewers have misplaced segments whose frames
-            have gaps (OHIF issues 2833 and 3754); False writes every frame.
-        series_number: of the new series.
+        encoding: storage of the segments.
+        omit_empty_frames: True to omit frames without a voxel; False to write every frame, because some viewers have
+            misplaced segments whose frames have gaps (OHIF issues 2833 and 3754).
+        series_number: SeriesNumber of the new series.
     """
 
     encoding: SegEncoding = SegEncoding.BINARY
@@ -65,23 +65,23 @@ def write_seg(
     path: Path | str,
     options: SegOptions | None = None,
 ) -> None:
-    """Write a segmentation beside the series that it was made from, atomically.
+    """Write a segmentation beside its source series, atomically.
 
     Every frame has the position, orientation, pixel spacing, size and frame of reference of its source frame, and
-    refers to it; there is no resampling and no reordering of voxels. The slice distance is the measured one.
+    refers to it. Voxels are neither resampled nor reordered. The slice distance is the measured one.
 
     Args:
         segmentation: mask (and probabilities, for FRACTIONAL) on the grid of `volume`; flags go into descriptions.
-        volume: as `read_series` returned it.
-        algorithm: of the package, by `algorithm_of`, which refuses packages that must not write DICOM.
-        path: of the file.
+        volume: volume returned by `read_series`.
+        algorithm: facts of the package from `algorithm_of`, which refuses packages that must not write DICOM.
+        path: path of the SEG.
         options: encoding and frames.
 
     Raises:
-        UsageError: the volume is not DICOM, or FRACTIONAL is asked for without probabilities.
+        UsageError: the volume is not DICOM, or FRACTIONAL is requested without probabilities.
         GeometryError: the mask lies on another grid.
-        InputError: the mask holds a label that the package does not have, or the series has changed.
-        OutputError: it cannot be made or written.
+        InputError: the mask contains a label that the package does not have, or the series has changed.
+        OutputError: the SEG cannot be made or written.
     """
     options = options or SegOptions()
     if not volume.geometry.same_grid(segmentation.mask.geometry):
@@ -89,7 +89,7 @@ def write_seg(
     source, headers = origin_of(volume)
     hd = import_highdicom()
     with building("segmentation", volume.name):
-        # for each frame in the order of the source's files and frames: which slice (K) it is
+        # slice index (K) of each frame, in the order of the source's files and frames
         frames = [k for ks in source.parts().values() for k in sorted(ks, key=lambda k: source.frames[k].number)]
         pixels = _pixels(segmentation, algorithm, options.encoding)[frames]
         _state_measures(headers, source.frames, volume.geometry.spacing_mm[2])
@@ -110,10 +110,10 @@ def write_seg(
 
 
 def _state_measures(headers: list[Any], frames: tuple[DicomFrame, ...], distance_mm: float) -> None:
-    """Write into the headers, from which highdicom copies, what was measured between the slices' positions.
+    """Write the measured slice distance into the headers, from which highdicom copies.
 
-    The attributes are missing, empty, the gap or rubbish in series that are otherwise sound, and highdicom, dcmqi and
-    viewers place a SEG's frames by them. highdicom takes them, and the orientation, from where all frames share them.
+    In otherwise sound series these attributes are missing, empty, the gap between slices, or wrong. highdicom, dcmqi
+    and viewers place a SEG's frames by them. highdicom reads them, and the orientation, from the shared groups.
     """
     stated = {frame.thickness_mm for frame in frames}
     thickness_mm = stated.pop() if len(stated) == 1 else None
@@ -131,11 +131,11 @@ def _state_measures(headers: list[Any], frames: tuple[DicomFrame, ...], distance
 
 
 def _pixels(segmentation: Segmentation, algorithm: Algorithm, encoding: SegEncoding) -> Any:
-    """(K, J, I) segment numbers, or (K, J, I, segment) probabilities."""
+    """Return segment numbers (K, J, I), or probabilities (K, J, I, segment)."""
     if encoding is not SegEncoding.FRACTIONAL:
         return _segment_numbers(segmentation.mask.labels, algorithm).transpose(2, 1, 0)
     if segmentation.probabilities is None:
-        raise UsageError("a FRACTIONAL segmentation needs probabilities; run the model with them, or write BINARY")
+        raise UsageError("FRACTIONAL needs probabilities; run the model with probabilities, or write BINARY")
     return np.stack([_probability(segmentation.probabilities, algorithm, s) for s in algorithm.segments], axis=-1)
 
 
@@ -145,12 +145,12 @@ def _segment_numbers(labels: LabelArray, algorithm: Algorithm) -> LabelArray:
         numbers[segment.label] = segment.number
     unknown = [int(label) for label in np.unique(labels) if label and not numbers[label]]
     if unknown:
-        raise InputError(f"the mask holds the labels {unknown}, which {algorithm.name} does not have")
+        raise InputError(f"expected the labels of {algorithm.name} in the mask, got also {unknown}")
     return numbers[labels]
 
 
 def _probability(probabilities: FloatArray, algorithm: Algorithm, segment: Segment) -> Any:
-    """(K, J, I) float32 in 0 to 1: the channels of a label added up."""
+    """Return the sum of a label's channels, (K, J, I) float32, 0 to 1."""
     total = sum(probabilities[channel] for channel in algorithm.channels.get(segment.label, ()))
     if not isinstance(total, np.ndarray):
         raise UsageError(f"the network has no probability for {segment.name}; write BINARY")
@@ -186,5 +186,5 @@ def _describe(segment: Segment, algorithm: Algorithm, flags: tuple[Flag, ...]) -
 
 
 def concept(code: Code) -> Any:
-    """A code as highdicom wants it."""
+    """Return a code as highdicom's CodedConcept."""
     return import_highdicom().sr.CodedConcept(code.value, code.scheme, code.meaning)

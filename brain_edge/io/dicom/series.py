@@ -1,4 +1,4 @@
-"""Which series are there, what is each, and which one is meant: listing and choosing, never guessing."""
+"""Listing of the DICOM series in a container, and the choice of one without guessing."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ MR_CLASSES: Final = (MR_IMAGE, ENHANCED_MR, LEGACY_ENHANCED_MR)
 
 
 class SeriesKind(StrEnum):
-    """What a series is to this program."""
+    """Kind of a series, as far as this program uses it."""
 
     VOLUME = "volume"
-    """MR slices that make a volume, or should (see `problem`)."""
+    """MR slices that form a volume, or should (see `problem`)."""
     LOCALISER = "localiser"
     """MR images for planning."""
     PROJECTION = "projection"
-    """Computed views (MIP), which are no slices of the patient."""
+    """Computed views (MIP), which are not slices of the patient."""
     OTHER_MODALITY = "other modality"
     """Images that are not MR."""
     NOT_IMAGE = "not an image"
@@ -50,18 +50,18 @@ class SeriesInfo:
     """One series of a folder, file or zip.
 
     Attributes:
-        root: the folder, file or zip.
-        uid, study_uid, frame_of_reference, transfer_syntax: its identifiers; digits and points.
+        root: folder, file or zip of the series.
+        uid, study_uid, frame_of_reference, transfer_syntax: identifiers of the series; digits and points.
         number: SeriesNumber, or None.
-        modality: such as MR.
+        modality: Modality, such as MR.
         description: free text of the header, without control characters; shown in a listing, never in a message.
-        kind: what it is.
-        finding: contrast and evidence.
+        kind: kind of the series.
+        finding: contrast and its evidence.
         slices: number of frames.
-        geometry: its grid; None where it has none (then `problem` says why).
-        frames: in the order of K where there is a grid.
-        problem: one sentence why it cannot be read as a volume; empty if it can.
-        notes: what a careful reader should know.
+        geometry: grid of the series; None without a grid (`problem` then states the reason).
+        frames: frames, in the order of K if there is a grid.
+        problem: reason why the series cannot be read as a volume, one sentence; empty if it can be read.
+        notes: remarks for a careful reader, such as missing slices or lossy compression.
     """
 
     root: Path
@@ -82,12 +82,12 @@ class SeriesInfo:
 
     @property
     def name(self) -> str:
-        """How messages call the series: its number and the end of its UID; nothing about the patient."""
+        """Name of the series in messages: its number and the end of its UID; nothing about the patient."""
         number = "without number" if self.number is None else str(self.number)
         return f"series {number} (UID ...{self.uid[-8:]})"
 
     def record(self) -> dict[str, Any]:
-        """What a listing shows, as JSON values."""
+        """Return the entry of a listing, as JSON values."""
         grid = self.geometry
         return {
             "uid": self.uid,
@@ -107,12 +107,12 @@ class SeriesInfo:
 
 
 def list_series(path: Path | str) -> tuple[SeriesInfo, ...]:
-    """Every series of a folder (and the folders below), of a zip, or of one file, sorted by number.
+    """List every series of a folder (with its subfolders), of a zip, or of one file, sorted by number.
 
-    Headers only are read. A series that cannot be used is listed with its problem.
+    Only headers are read. A series that cannot be used is listed with its problem.
 
     Raises:
-        InputError: there is no DICOM, or a file is damaged.
+        InputError: there is no DICOM file, or a file is damaged.
         MissingExtraError: pydicom is not installed.
     """
     with open_container(path) as container:
@@ -120,7 +120,7 @@ def list_series(path: Path | str) -> tuple[SeriesInfo, ...]:
         for instance in read_instances(container):
             by_series.setdefault(instance.series_uid, []).append(instance)
     if not by_series:
-        raise InputError(f"{path}: expected DICOM, found none in {len(container.parts)} file(s); give another folder")
+        raise InputError(f"{path}: expected DICOM, found none in {len(container.parts)} files; give another folder")
     series = [_describe(Path(path), instances) for instances in by_series.values()]
     return tuple(sorted(series, key=lambda info: (info.number is None, info.number or 0, info.uid)))
 
@@ -128,17 +128,17 @@ def list_series(path: Path | str) -> tuple[SeriesInfo, ...]:
 def choose_series(
     series: Sequence[SeriesInfo], *, uid: str | None = None, contrasts: tuple[Contrast, ...] = ()
 ) -> SeriesInfo:
-    """The one series that is meant: by UID, by contrast, or the only volume there is.
+    """Choose one series: by UID, by contrast, or the only volume.
 
-    Series that cannot be read count as well: a T1 with a missing slice is not passed over for another one.
+    Series that cannot be read count as well: a T1 with a missing slice is not skipped in favour of another T1.
 
     Args:
-        series: as `list_series` returned them.
+        series: series returned by `list_series`.
         uid: SeriesInstanceUID.
-        contrasts: any of these; none means the only volume.
+        contrasts: accepted contrasts; empty to choose the only volume.
 
     Raises:
-        InputError: none or several fit, or the one that fits cannot be read.
+        InputError: no series or several series fit, or the fitting series cannot be read.
     """
     if uid is not None:
         fitting = [info for info in series if info.uid == uid]
@@ -150,8 +150,9 @@ def choose_series(
         fitting = [info for info in volumes if not contrasts or takes(contrasts, info.finding.contrast)]
     if len(fitting) != 1:
         raise InputError(
-            f"{_roots(series)}: expected {wanted}, got {len(fitting) or 'none'}; there are "
-            f"{'; '.join(map(_in_short, series)) or 'no series'}; choose one by its UID (brain-edge info lists them)"
+            f"{_roots(series)}: expected {wanted}, got {len(fitting) or 'none'}. "
+            f"Found: {'; '.join(map(_in_short, series)) or 'no series'}. "
+            "Choose a series by its UID (brain-edge info lists them)"
         )
     require_readable(fitting[0])
     return fitting[0]
@@ -161,7 +162,7 @@ def require_readable(info: SeriesInfo) -> None:
     """Refuse a series that has a problem.
 
     Raises:
-        InputError: with the problem.
+        InputError: the series has a problem, which the message states.
     """
     if info.problem:
         kind = GeometryError if info.kind is SeriesKind.VOLUME else InputError
@@ -169,13 +170,13 @@ def require_readable(info: SeriesInfo) -> None:
 
 
 def require_one_visit(series: Sequence[SeriesInfo]) -> None:
-    """Refuse sequences of several studies, which may be of several patients, or of several frames of reference.
+    """Refuse sequences of several studies, which may belong to several patients, or of several frames of reference.
 
-    Coordinates of two frames of reference have nothing to do with each other (C.7.4.1): the patient lay anew between.
+    Coordinates of two frames of reference cannot be compared (C.7.4.1), because the patient may have moved in between.
 
     Raises:
-        InputError: there are series of more than one study.
-        GeometryError: there are series of more than one frame of reference.
+        InputError: the series belong to more than one study.
+        GeometryError: the series have more than one frame of reference.
     """
     studies, frames = ({getattr(info, name) for info in series} for name in ("study_uid", "frame_of_reference"))
     if len(studies) > 1:
@@ -186,8 +187,7 @@ def require_one_visit(series: Sequence[SeriesInfo]) -> None:
     if len(frames) > 1:
         raise GeometryError(
             f"{_roots(series)}: expected sequences of one frame of reference, got {len(frames)} in "
-            f"{', '.join(info.name for info in series)}: their positions cannot be compared; register them first "
-            "(docs/how-to/register-sequences.md)"
+            f"{', '.join(info.name for info in series)}; register them first (docs/how-to/register-sequences.md)"
         )
 
 
@@ -238,7 +238,7 @@ def _kind(instances: Sequence[Instance]) -> SeriesKind:
 
 
 def _object_problem(kind: SeriesKind, instances: Sequence[Instance]) -> str:
-    """Why this is no volume, before its geometry is looked at; empty if it may be one."""
+    """Return the reason why these objects are not a volume, apart from their geometry; empty if they may be one."""
     if kind is not SeriesKind.VOLUME:
         text = instances[0].modality
         modality = text if text.isascii() and text.isalnum() and len(text) <= 16 else "of an unknown modality"
@@ -249,7 +249,7 @@ def _object_problem(kind: SeriesKind, instances: Sequence[Instance]) -> str:
 _KIND_WORDS: Final = {
     SeriesKind.LOCALISER: "a localiser (planning images); choose a diagnostic series",
     SeriesKind.PROJECTION: "computed projections (MIP); choose the original series",
-    SeriesKind.OTHER_MODALITY: "{} images that are no MR slices; this program reads MR only",
+    SeriesKind.OTHER_MODALITY: "{} images, which are not MR slices; this program reads only MR",
     SeriesKind.NOT_IMAGE: "an object without slices ({}); choose an image series",
 }
 
@@ -266,7 +266,7 @@ def _format_problems(instances: Sequence[Instance]) -> Iterator[str]:
         if kinds > 1:
             yield f"expected one {words} in a series, got {kinds}; export the series again"
     if any(len(instance.frames) > 1 for instance in instances) and (first.sop_class == MR_IMAGE or len(instances) > 1):
-        yield "expected one file with many frames or many files with one, got a mixture; export the series again"
+        yield "expected one multi-frame file or many single-frame files, got a mixture; export the series again"
     yield from transfer_problem(first.transfer_syntax)
     if first.samples_per_pixel != 1 or first.photometric != "MONOCHROME2":
         yield "expected grey values (MONOCHROME2), got colour, inverted grey or unstated pixels; choose another series"
@@ -278,16 +278,16 @@ def _notes(instances: Sequence[Instance]) -> Iterator[str]:
     count = sum(len(instance.frames) for instance in instances)
     announced = {instance.announced for instance in instances}
     if len(announced) == 1 and (total := announced.pop()) is not None and total > count:
-        yield f"the header announces {total} images in the acquisition, {count} are here: slices may be missing"
+        yield f"the header announces {total} images in the acquisition, found {count}: slices may be missing"
     if any(instance.is_lossy for instance in instances):
-        yield "the images were compressed with loss"
+        yield "the images have lossy compression"
 
 
 def _decimation_problem(frames: Sequence[DicomFrame], spacing_mm: float, announced_mm: float | None) -> str:
-    """That every second slice is missing, or two of three, ...; empty where nothing says so.
+    """Return the message that every second slice (or two of three, ...) is missing; empty without evidence.
 
-    Both witnesses must agree: the distance in the header and the numbers of the images. One alone misleads,
-    since SpacingBetweenSlices is used for the gap between slices too, and numbers count several echoes.
+    The distance in the header and the numbers of the images must both show it. One alone misleads, because some headers
+    give the gap between slices as SpacingBetweenSlices, and the numbers count several echoes.
     """
     numbers = [frame.instance_number for frame in frames]
     steps = {later - former for former, later in pairwise(n for n in numbers if n is not None)}
@@ -297,7 +297,7 @@ def _decimation_problem(frames: Sequence[DicomFrame], spacing_mm: float, announc
     if step <= 1 or not math.isclose(spacing_mm, step * announced_mm, rel_tol=0.01):
         return ""
     return (
-        f"expected slices every {announced_mm:.4g} mm as the header says, got only one slice of {step}; "
+        f"expected slices every {announced_mm:.4g} mm as the header states, got only one of {step} slices; "
         "export the whole series again"
     )
 

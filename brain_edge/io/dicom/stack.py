@@ -1,7 +1,7 @@
-"""From slices to a grid: sorted by position, and refused where they are not one regular stack.
+"""Stacking of slices to a grid: slices are sorted by position and refused unless they form one regular stack.
 
-This is where LPS becomes RAS, for the whole library. Arrays are indexed (I, J, K) = (column, row, slice);
-slices ascend along the normal (row direction x column direction), so that every stack is right-handed in LPS.
+Only this module converts LPS to RAS. Arrays are indexed (I, J, K) = (column, row, slice). Slices ascend along the
+normal (row direction x column direction), so that every stack is right-handed in LPS.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 LPS_TO_RAS: Final = (-1.0, -1.0, 1.0)
-"""DICOM's x grows to the patient's left and y to the back (PS3.3 C.7.6.2.1.1); ours to the right and front."""
+"""Signs from LPS to RAS. DICOM's x and y point to the patient's left and back (PS3.3 C.7.6.2.1.1)."""
 
 MINIMUM_SLICES: Final = 3
-"""Two slices cannot show that one between them is missing."""
+"""Smallest number of slices of a volume: two slices cannot show that one between them is missing."""
 
 COSINE_TOLERANCE: Final = 1e-3
 """Largest difference of direction cosines within a series: 0.06 degrees, 0.1 mm over a head."""
 
 SAME_PLACE_MM: Final = 0.01
-"""Slices closer than this lie at one place."""
+"""Distance in mm below which slices lie at the same position."""
 
 STEP_TOLERANCE: Final = 0.02
-"""Largest deviation of a slice from the regular grid, as a share of the slice distance: rounding, no more."""
+"""Largest deviation of a slice from the regular grid, as a share of the slice distance, to allow for rounding."""
 
 
 def stack_frames(frames: Sequence[DicomFrame]) -> tuple[tuple[DicomFrame, ...], Geometry]:
     """Sort slices by position and find their grid: the frames in the order of K, and the grid (RAS+).
 
     Raises:
-        GeometryError: attributes are missing, slices differ in size, spacing or direction, lie at one place,
-            are missing, unevenly spaced, or shifted sideways.
+        GeometryError: attributes or slices are missing; slices differ in size, spacing or direction; or slices share a
+            position, are unevenly spaced, or are shifted sideways.
     """
     _require_attributes(frames)
     _require_same("size in pixels", [(frame.rows, frame.columns) for frame in frames])
@@ -90,12 +90,12 @@ def _require_same(what: str, values: Sequence[tuple[float, ...]]) -> None:
     kinds = Counter(values)
     if len(kinds) > 1:
         raise GeometryError(
-            f"expected slices of one {what}, got {len(kinds)} different ones; the series mixes images, split it"
+            f"expected slices of one {what}, got {len(kinds)} different values; split the series by image type"
         )
 
 
 def _directions(frames: Sequence[DicomFrame]) -> Array:
-    """The directions of rows and columns, (2, 3), orthonormal."""
+    """Return the directions of rows and columns, (2, 3), orthonormal."""
     cosines = np.array([frame.orientation for frame in frames]).reshape(-1, 2, 3)
     gram = cosines[0] @ cosines[0].T
     if np.abs(gram - np.eye(2)).max() > COSINE_TOLERANCE:
@@ -108,24 +108,24 @@ def _directions(frames: Sequence[DicomFrame]) -> Array:
 
 
 def _require_single(frames: Sequence[DicomFrame], places: Array) -> None:
-    """One slice at each place; `frames` and `places` are sorted."""
+    """Make sure that there is one slice at each position; `frames` and `places` are sorted."""
     starts = np.flatnonzero(np.diff(places, prepend=-np.inf) > SAME_PLACE_MM)
     counts = np.diff([*starts, len(frames)])
     if counts.max() == 1:
         return
     if counts.min() == 1 or len(set(counts.tolist())) > 1:
         raise GeometryError(
-            f"expected one slice at each position, got {int((counts > 1).sum())} doubled of {len(starts)}; "
+            f"expected one slice at each position, got two or more at {int((counts > 1).sum())} of {len(starts)}; "
             "remove the copies or export the series again"
         )
     raise GeometryError(
         f"expected one slice at each position, got {counts.max()}: {_why_several(frames[: counts[0]])}; "
-        "export the volume that you want as a series of its own"
+        "export each volume as a separate series"
     )
 
 
 def _why_several(frames: Sequence[DicomFrame]) -> str:
-    """What distinguishes frames at one place."""
+    """Return the reason for several frames at one position."""
 
     def differ(name: str) -> bool:
         return len({getattr(frame, name) for frame in frames}) == len(frames) > 1
@@ -140,11 +140,11 @@ def _why_several(frames: Sequence[DicomFrame]) -> str:
         "image_type": "several kinds of image (such as magnitude and phase)",
     }
     found = [words for name, words in reasons.items() if differ(name)]
-    return found[0] if found else "several volumes that the header does not tell apart"
+    return found[0] if found else "several volumes that the header does not distinguish"
 
 
 def _regular_step(positions: Array, normal: Array) -> Array:
-    """The vector from one slice to the next (LPS, mm); `positions` (K, 3) are sorted."""
+    """Return the vector from one slice to the next (LPS, mm); `positions` (K, 3) are sorted."""
     places = positions @ normal
     steps = np.diff(places)
     typical = float(np.median(steps))
@@ -152,20 +152,20 @@ def _regular_step(positions: Array, normal: Array) -> Array:
     if holes:
         where, count = holes[0][0], sum(number for _, number in holes)
         raise GeometryError(
-            f"expected slices every {typical:.4g} mm, got a gap after slice {where} of {len(positions)} in order of "
-            f"position: about {count} slice{'s are' if count > 1 else ' is'} missing; export the whole series again"
+            f"expected slices every {typical:.4g} mm, got a gap after slice {where} of {len(positions)} by position; "
+            f"about {count} slice{'s are' if count > 1 else ' is'} missing. Export the whole series again"
         )
     mean = (positions[-1] - positions[0]) / (len(positions) - 1)
     deviation = np.linalg.norm(positions - positions[0] - np.outer(np.arange(len(positions)), mean), axis=1)
     if deviation.max() > max(STEP_TOLERANCE * typical, SAME_PLACE_MM):
         raise GeometryError(
             f"expected evenly spaced slices, got steps of {steps.min():.4g} to {steps.max():.4g} mm; "
-            "the model needs a regular grid, choose another series"
+            "choose another series, because the model needs a regular grid"
         )
     sideways = float(np.linalg.norm(mean - (mean @ normal) * normal))
     if sideways > STEP_TOLERANCE * typical:
         raise GeometryError(
-            f"expected slices stacked along their normal, got each one shifted sideways by {sideways:.3g} mm "
+            f"expected slices stacked along their normal, got a sideways shift of {sideways:.3g} mm per slice "
             "(a tilted or sheared stack); choose another series"
         )
     return np.asarray(mean, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""What all written objects share: the source's patient and study, our equipment, and an atomic file."""
+"""Common parts of all written DICOM objects: the source's patient and study, our equipment, and an atomic file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from brain_edge.io.dicom.algorithm import Algorithm
 
 UTF_8: Final = "ISO_IR 192"
-"""Names in every alphabet are written in Unicode, whatever character set the source uses."""
+"""Character set of written objects: Unicode holds names in every alphabet, for any character set of the source."""
 
 _OPTIONAL: Final = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate"),
     *("StudyTime", "ReferringPhysicianName"),
 )
-"""Type 2 attributes: present, perhaps empty. De-identification drops them; they are added empty."""
+"""Type 2 attributes, which must be present but may be empty. They are added empty if de-identification removed them."""
 
 _SHAPES: Final = {
     "FrameOfReferenceUID": UID_PATTERN,
@@ -37,13 +37,11 @@ _SHAPES: Final = {
     "StudyTime": re.compile(r"([0-9]{2,6}(\.[0-9]{1,6})?)?"),
     "PatientSex": re.compile(r"[MFO]?"),
 }
-"""PS3.5 table 6.2-1 and PS3.3 C.7.1.1."""
+"""Allowed form of each value (PS3.5 table 6.2-1 and PS3.3 C.7.1.1)."""
 
 
 def origin_of(volume: Volume) -> tuple[DicomSource, list[Any]]:
-    """The series beside which a result is written: where its files lie, and their data sets without pixels.
-
-    The data sets are in the order of the slices.
+    """Return the source series of a result, and its data sets without pixels, in the order of the slices.
 
     Raises:
         UsageError: the volume does not come from DICOM.
@@ -52,7 +50,7 @@ def origin_of(volume: Volume) -> tuple[DicomSource, list[Any]]:
     source = volume.header
     if not isinstance(source, DicomSource):
         raise UsageError(
-            f"{volume.name}: a DICOM result needs a DICOM series as its (first) input, got another format; "
+            f"{volume.name}: a DICOM output needs a DICOM series as the first input, got another format; "
             "write .nii.gz, or give the series"
         )
     headers = read_headers(source)
@@ -63,7 +61,7 @@ def origin_of(volume: Volume) -> tuple[DicomSource, list[Any]]:
 
 
 def equipment(algorithm: Algorithm) -> dict[str, Any]:
-    """Keyword arguments of highdicom's constructors that name the maker."""
+    """Return the keyword arguments of highdicom's constructors that name the manufacturer."""
     return {
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": algorithm.name,
@@ -74,7 +72,7 @@ def equipment(algorithm: Algorithm) -> dict[str, Any]:
 
 
 def new_instance(series_number: int) -> dict[str, Any]:
-    """Keyword arguments that make an object the only one of a new series."""
+    """Return the keyword arguments that make an object the only one of a new series."""
     uid = import_highdicom().UID
     return {
         "series_instance_uid": uid(),
@@ -86,7 +84,7 @@ def new_instance(series_number: int) -> dict[str, Any]:
 
 @contextmanager
 def building(what: str, name: str) -> Iterator[None]:
-    """Run highdicom discreetly, with one sentence for whatever it refuses, whose words may quote the patient."""
+    """Run highdicom inside `discreet` and replace its errors, which may quote the patient, by one sentence."""
     try:
         with discreet():
             yield
@@ -94,8 +92,8 @@ def building(what: str, name: str) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 - see above
         raise OutputError(
-            f"{name}: the {what} could not be made ({type(error).__name__}); "
-            "the headers of the series break a rule of DICOM, export it again"
+            f"{name}: the {what} could not be made ({type(error).__name__}), "
+            "because the headers of the series break a rule of DICOM; export the series again"
         ) from None
 
 
@@ -103,10 +101,10 @@ def save(dataset: Any, path: Path | str) -> None:
     """Write a DICOM file atomically.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     with atomic_file(path) as partial, discreet():
-        # pydicom wraps an error of the disk in a traceback, and its number is lost; so the disk is ours to write to
+        # pydicom hides the error number of a disk error in a traceback, so this module writes to the disk itself
         whole = BytesIO()
         dataset.save_as(whole, enforce_file_format=True)
         partial.write_bytes(whole.getbuffer())
@@ -115,7 +113,7 @@ def save(dataset: Any, path: Path | str) -> None:
 def _require_valid(header: Any, name: str) -> None:
     if not header.get("FrameOfReferenceUID"):
         raise InputError(
-            f"{name}: expected a frame of reference, got none, so a result could not be placed in the patient; "
+            f"{name}: expected a frame of reference to place the result in the patient, got none; "
             "export the original series"
         )
     for keyword in _OPTIONAL:
@@ -124,16 +122,16 @@ def _require_valid(header: Any, name: str) -> None:
     for keyword, shape in _SHAPES.items():
         value = str(header.get(keyword) or "").strip()
         if keyword.endswith("Date") and not value.strip("0"):
-            setattr(header, keyword, "")  # 00000000 is what de-identification leaves
+            setattr(header, keyword, "")  # de-identification leaves 00000000
         elif not (shape.fullmatch(value) and _is_on_calendar(keyword, value)):
             raise InputError(
-                f"{name}: {keyword} is not what DICOM allows, so a result with it would be refused by the PACS; "
+                f"{name}: expected a {keyword} that DICOM allows, got another value, which a PACS would refuse; "
                 "correct it in the series"
             )
 
 
 def _is_on_calendar(keyword: str, value: str) -> bool:
-    """Whether a date or time exists, to the parser that highdicom will use."""
+    """Return True if the parser that highdicom uses accepts a date or time."""
     valuerep = import_pydicom().valuerep
     try:
         {"Date": valuerep.DA, "Time": valuerep.TM}.get(keyword[-4:], str)(value)

@@ -1,4 +1,4 @@
-"""Transfer syntaxes: which can be decoded, by which codec, and what to do about the others."""
+"""Transfer syntaxes: codecs that decode them, and messages about those that cannot be decoded."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _CODECS: Final = {
     "1.2.840.10008.1.2.4.90": "pylibjpeg-openjpeg",
     "1.2.840.10008.1.2.4.91": "pylibjpeg-openjpeg",
 }
-"""The package of the extra `dicom` that decodes a compressed transfer syntax."""
+"""Package of the extra `dicom` that decodes each compressed transfer syntax."""
 
 
 def transfer_problem(transfer_syntax: str) -> Iterator[str]:
-    """Why pixels of this transfer syntax can never be read here; a codec that could be installed is no such reason."""
+    """Yield the reason why a transfer syntax can never be decoded here; a missing codec that exists is no reason."""
     if not UID_PATTERN.fullmatch(transfer_syntax):
-        yield "expected a transfer syntax in the file, got none or no identifier; export the series again"
+        yield "expected a transfer syntax in the file, got none or an invalid one; export the series again"
         return
     uid = import_pydicom().uid.UID(transfer_syntax)
     if uid.is_private or not transfer_syntax.startswith("1.2.840.10008."):
@@ -46,7 +46,7 @@ def require_codec(transfer_syntax: str) -> None:
     """Make sure that the codec of a compressed series is installed.
 
     Raises:
-        MissingExtraError: it is not.
+        MissingExtraError: the codec is not installed.
     """
     decoder = _decoder(transfer_syntax)
     if decoder is not None and not decoder.is_available:
@@ -55,7 +55,7 @@ def require_codec(transfer_syntax: str) -> None:
 
 
 def _decoder(transfer_syntax: str) -> Any:
-    """The decoder of pydicom, or None where it has none."""
+    """Return pydicom's decoder, or None if it has none."""
     try:
         return import_pydicom().pixels.get_decoder(transfer_syntax)
     except NotImplementedError:

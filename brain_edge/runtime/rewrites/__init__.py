@@ -1,1 +1,1 @@
-"""Rewrites of a graph just before it is compiled: the same function, summed better and in less memory."""
+"""Rewrites of a graph just before it is compiled: the same function, with better sums and less memory."""

@@ -1,14 +1,15 @@
-"""Norms and means of volumes whose sums are right: a rewrite of a graph just before it is compiled in f32.
+"""Norms and means of volumes with accurate sums: a rewrite of a graph just before it is compiled in f32.
 
-OpenVINO's CPU plugin adds up a whole volume in one f32 accumulator per channel. After some millions of voxels a
-voxel is smaller than half the last digit of the sum, and mean and variance drift: on 128 x 160 x 160 voxels the
-result is off by 1e-3 to 1e-2, more with fewer threads, where PyTorch is off by 1e-6. Means of volumes, which gates of
-channels are made of (CBAM, squeeze and excitation), drift in the same way. Here every axis is summed by itself, so that
-no accumulator sees more numbers than an axis has; the time is that of the plugin's own norm (docs/decisions/0018). Any
-axes are: every converter spells a norm in its own way (torch.export as means over [0, 2, 3, 4], ONNX a group norm as an
-instance norm of one long axis, which is cut into factors). In a quantised graph instance norms are left alone, because
-the plugin has an INT8 kernel for them; it has none for a group norm. Every precision but f32 is left alone, because
-sums in parts would be rounded to it.
+OpenVINO's CPU plugin adds up a whole volume in one f32 accumulator per channel. After some millions of voxels, a voxel
+is smaller than half the last digit of the sum, and mean and variance drift. On 128 x 160 x 160 voxels the result is off
+by 1e-3 to 1e-2, more with fewer threads; PyTorch is off by 1e-6. Means of volumes in gates of channels (CBAM, squeeze
+and excitation) drift in the same way. This rewrite sums every axis separately, so that no accumulator sums more numbers
+than an axis has. It takes the time of the plugin's own norm (docs/decisions/0018).
+
+The rewrite handles any axes, because every converter has its own form of a norm: torch.export writes means over
+[0, 2, 3, 4], ONNX writes a group norm as an instance norm of one long axis, which is cut into factors. In a quantised
+graph, instance norms stay, because the plugin has an INT8 kernel for them, unlike for a group norm. Graphs of any other
+precision than f32 stay, because partial sums would be rounded to that precision.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ import numpy as np
 from brain_edge.runtime.rewrites.skip_paths import is_quantised
 
 LEAST_SUMMANDS: Final = 4096
-"""What is summed over fewer numbers (a layer norm over channels) is left alone: right to 1e-6 as it is."""
+"""Smallest number of summands that is rewritten; smaller sums (a layer norm over channels) are right to 1e-6."""
 
 LONGEST_PART: Final = 512
-"""Of an axis of `LEAST_SUMMANDS` and more, at most this many numbers are summed at once."""
+"""Largest number of summands at once, on an axis of at least `LEAST_SUMMANDS`."""
 
 REDUCTIONS: Final = ("ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2")
-"""Operations that are the same over two axes and over one after the other."""
+"""Operations that give the same result over two axes at once and over one after the other."""
 
 
 def sum_by_axis(model: Any, opset: Any) -> int:
-    """Replace the norms, means and sums of a graph of static shape by the same with sums axis by axis.
+    """Replace the norms, means and sums of a graph of static shape by equivalents with sums axis by axis.
 
     Args:
         model: `openvino.Model`, changed in place.
-        opset: the operation set to build with, such as `openvino.opset13`.
+        opset: operation set for new nodes, such as `openvino.opset13`.
 
     Returns:
-        How many were replaced; in a quantised graph only norms by group.
+        Number of replaced nodes; in a quantised graph only group norms are replaced.
     """
     makers = {"GroupNormalization": _of_group_norm}
     if not is_quantised(model):
@@ -62,7 +63,7 @@ def _is_static_f32(node: Any) -> bool:
 
 
 def _of_reduction(node: Any, opset: Any) -> Any | None:
-    """A mean or sum over any axes; None where it is a small one, or one sum already."""
+    """Rewrite a mean or sum over any axes; None if it is small, or already a single sum."""
     axes, sides = _summed_axes(node), list(node.get_input_shape(0))
     if not axes or (len(axes) == 1 and _part(sides[axes[0]]) == sides[axes[0]]):
         return None
@@ -72,7 +73,7 @@ def _of_reduction(node: Any, opset: Any) -> Any | None:
 
 
 def _of_instance_norm(node: Any, opset: Any) -> Any | None:
-    """MVN over any axes of its input; None where it only subtracts the mean, or where it is a small one."""
+    """Rewrite MVN over any axes of its input; None if it only subtracts the mean, or is small."""
     attributes = node.get_attributes()
     if node.get_input_size() != 2 or not attributes["normalize_variance"]:
         return None
@@ -87,10 +88,10 @@ def _of_instance_norm(node: Any, opset: Any) -> Any | None:
 
 
 def _of_group_norm(node: Any, opset: Any) -> Any | None:
-    """GroupNormalization(data, scale, bias) of (N, C, ...); None where the groups are small.
+    """Rewrite GroupNormalization(data, scale, bias) of (N, C, ...); None if the groups are small.
 
-    Channels are summed by themselves, and a group's sums are made of theirs: to give the groups an axis of their own
-    would cost a copy of the data in another layout.
+    Channels are summed separately, and the sums of a group are computed from them. A separate axis for groups would
+    cost a copy of the data in another layout.
     """
     attributes, sides = node.get_attributes(), list(node.get_input_shape(0))
     groups, summands = int(attributes["num_groups"]), prod(sides[2:])
@@ -100,7 +101,7 @@ def _of_group_norm(node: Any, opset: Any) -> Any | None:
     ones = [1 for _ in sides[2:]]
 
     def mean_of_group(channels: Any) -> Any:
-        """For each channel, the mean over the channels of its group."""
+        """Return the mean over the channels of its group, for each channel."""
         grouped = opset.reshape(channels, _whole([sides[0], groups, in_group]), False)
         spread = opset.broadcast(opset.reduce_mean(grouped, _whole([2]), True), _whole([sides[0], groups, in_group]))
         return opset.reshape(spread, _whole([*sides[:2], *ones]), False)
@@ -116,7 +117,7 @@ def _of_group_norm(node: Any, opset: Any) -> Any | None:
 
 
 def _summed_axes(node: Any) -> list[int]:
-    """The axes over which a node sums, but those of length 1; none where it sums so few numbers that they may stay."""
+    """Return the axes over which a node sums, without axes of length 1; empty if it sums too few numbers to rewrite."""
     axes, sides = node.input_value(1).get_node(), list(node.get_input_shape(0))
     if axes.get_type_name() != "Constant":
         return []
@@ -126,7 +127,7 @@ def _summed_axes(node: Any) -> list[int]:
 
 
 def _inverse_deviation(length: Any, summands: int, attributes: dict[str, Any], opset: Any) -> Any:
-    """One over the deviation, from the length of the centred data; the variance is right because it has two passes."""
+    """Return 1 / deviation from the length of the centred data; the variance is accurate because it has two passes."""
     variance = opset.multiply(opset.multiply(length, length), np.float32(1.0 / summands))
     epsilon = np.float32(attributes["eps"])
     if attributes["eps_mode"].lower() == "inside_sqrt":
@@ -137,10 +138,10 @@ def _inverse_deviation(length: Any, summands: int, attributes: dict[str, Any], o
 
 
 def _by_axis(reduce: Any, data: Any, sides: list[int], axes: list[int], opset: Any) -> Any:
-    """`reduce` over some axes, one after the other, the last axis first, a long one in parts; the rank stays.
+    """Apply `reduce` to some axes, one after the other, the last axis first, a long axis in parts; the rank stays.
 
-    The reshape between two of them drops the axis that is done. It also keeps the plugin from merging them into the
-    one reduction that this is here to avoid.
+    The reshape between two reductions drops the reduced axis. It also prevents the plugin from merging them into one
+    reduction, which this rewrite avoids.
     """
     left = list(sides)
     for axis in reversed(axes):
@@ -155,7 +156,7 @@ def _by_axis(reduce: Any, data: Any, sides: list[int], axes: list[int], opset: A
 
 
 def _part(side: int) -> int:
-    """How many numbers of an axis are summed at once: all of a short one, else the largest factor that is allowed."""
+    """Return how many numbers of an axis are summed at once: all of a short axis, else the largest allowed factor."""
     if side < LEAST_SUMMANDS:
         return side
     largest = next(part for part in range(LONGEST_PART, 0, -1) if side % part == 0)

@@ -1,9 +1,9 @@
 """Group norms of a skip connection before it is joined: a rewrite of a quantised graph just before it is compiled.
 
-The plugin has no integer kernel for a group norm. Behind a skip connection it turns the joined bytes into floating
-point, at full resolution the largest tensor of the network, and then copies that into a layout in which groups have an
-axis. A group norm none of whose groups has channels of both parts works on each part as on the whole: here the parts
-are normed and quantised by themselves and joined as bytes, so that the largest tensor in floating point is a part
+The plugin has no integer kernel for a group norm. After a skip connection it converts the joined bytes to floating
+point, at full resolution the largest tensor of the network. It then copies that tensor into a layout with an axis for
+groups. If no group has channels of both parts, a group norm gives the same result on each part. This rewrite norms and
+quantises the parts separately and joins them as bytes, so that the largest floating-point tensor is one part
 (docs/decisions/0024).
 """
 
@@ -31,10 +31,10 @@ def norm_before_joining(model: Any, opset: Any) -> int:
 
     Args:
         model: `openvino.Model` of static shape, changed in place.
-        opset: the operation set to build with, such as `openvino.opset13`.
+        opset: operation set for new nodes, such as `openvino.opset13`.
 
     Returns:
-        How many group norms were taken apart; 0 in a graph that is not quantised.
+        Number of split group norms; 0 in a graph that is not quantised.
     """
     if not is_quantised(model):
         return 0
@@ -43,7 +43,7 @@ def norm_before_joining(model: Any, opset: Any) -> int:
         paths = paths_from(node) if is_skip(node) else None
         if not paths:
             continue
-        parts = parts_of(node)  # in the order of the channels, which the weights expect
+        parts = parts_of(node)  # in channel order, as the weights expect
         made: dict[tuple[str, Span], Any] = {}
         for path in paths:
             kinds = [between.get_type_name() for between in path.between]

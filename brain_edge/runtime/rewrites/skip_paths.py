@@ -1,8 +1,7 @@
-"""What lies between a skip connection and the convolutions that read it, and how to compute it part by part.
+"""Paths of nodes between a skip connection and the convolutions that read it, and their computation part by part.
 
-A skip connection joins two results, (N, C, ...), in their channels. Activations, constant factors, norms by channel
-and norms by group work on each part as on the whole, so that a rewrite may take them apart; `skip_sums` and
-`skip_norms` do.
+A skip connection joins the channels of two results (N, C, ...). Activations, constant factors, norms by channel and
+norms by group give the same result on each part. Therefore the rewrites `skip_sums` and `skip_norms` may split them.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ if TYPE_CHECKING:
 CHANNELS: Final = 1
 """Axis of the channels in (N, C, ...)."""
 QUANTISER: Final = "FakeQuantize"
-"""Node that a quantised graph has before what it computes in bytes."""
+"""Type of the node before each computation in bytes of a quantised graph."""
 PARTS: Final = 2
-"""Of a skip connection. A dense block joins many small results, and would be as many sums."""
+"""Number of parts of a skip connection. A dense block joins many small results and would become as many sums."""
 
 Span = tuple[int, int]
-"""First and last-plus-one channel of a part."""
+"""First channel of a part, and the channel after its last."""
 
 
 @dataclass(frozen=True)
 class Path:
-    """A convolution and the nodes between it and a concatenation, from there on."""
+    """A convolution, and the nodes between a concatenation and the convolution, in this order."""
 
     between: tuple[Any, ...]
     convolution: Any
@@ -36,19 +35,19 @@ class Path:
 
 @dataclass(frozen=True)
 class Part:
-    """One of two that are joined: its tensor, and the channels that it becomes."""
+    """One of two joined parts: its tensor, and its channels after joining."""
 
     data: Any
     span: Span
 
 
 def is_quantised(model: Any) -> bool:
-    """Whether an OpenVINO model computes anything in bytes."""
+    """Return True if an OpenVINO model computes anything in bytes."""
     return any(node.get_type_name() == QUANTISER for node in model.get_ops())
 
 
 def is_skip(node: Any) -> bool:
-    """Whether a node joins two images in their channels."""
+    """Return True if a node joins the channels of two images."""
     return (
         node.get_type_name() == "Concat"
         and node.get_input_size() == PARTS
@@ -58,7 +57,7 @@ def is_skip(node: Any) -> bool:
 
 
 def paths_from(node: Any, between: tuple[Any, ...] = ()) -> list[Path] | None:
-    """Every way from a concatenation down to a convolution; None where one of them ends elsewhere."""
+    """Return every path from a concatenation down to a convolution; None if a path ends elsewhere."""
     found: list[Path] = []
     for target in node.output(0).get_target_inputs():
         reader = target.get_node()
@@ -77,7 +76,7 @@ def paths_from(node: Any, between: tuple[Any, ...] = ()) -> list[Path] | None:
 
 
 def is_separable(path: Path, join: Any) -> bool:
-    """Whether each part can pass by itself: all parameters are constants, and no group has channels of both."""
+    """Return True if each part can pass separately: all parameters are constants, no group has channels of both."""
     first = int(join.get_input_shape(0)[CHANNELS])
     channels = int(join.get_output_shape(0)[CHANNELS])
     for node in path.between:
@@ -92,7 +91,7 @@ def is_separable(path: Path, join: Any) -> bool:
 
 
 def parts_of(join: Any) -> list[Part]:
-    """What is joined, in the order of the channels."""
+    """Return the joined parts in channel order."""
     parts, first = [], 0
     for port in range(PARTS):
         last = first + int(join.get_input_shape(port)[CHANNELS])
@@ -102,7 +101,7 @@ def parts_of(join: Any) -> list[Part]:
 
 
 def computed_on(part: Part, between: tuple[Any, ...], made: dict[tuple[str, Span], Any], opset: Any) -> Any:
-    """What the nodes of a path make of one part; `made` is what they made before, where paths have nodes in common."""
+    """Apply the nodes of a path to one part; `made` holds earlier results, because paths can share nodes."""
     data = part.data
     for step in between:
         key = (step.get_friendly_name(), part.span)
@@ -113,12 +112,12 @@ def computed_on(part: Part, between: tuple[Any, ...], made: dict[tuple[str, Span
 
 
 def is_constant(node: Any, port: int) -> bool:
-    """Whether an input of a node is a constant."""
+    """Return True if an input of a node is a constant."""
     return bool(node.input_value(port).get_node().get_type_name() == "Constant")
 
 
 def constant_of(node: Any, port: int) -> Any:
-    """The values of a constant input."""
+    """Return the values of a constant input."""
     return node.input_value(port).get_node().get_data()
 
 
@@ -127,7 +126,7 @@ def _groups(node: Any) -> int:
 
 
 def _share(node: Any, port: int, span: Span, axis: int) -> Any:
-    """What a constant input holds for some channels; the whole of it where all channels have the same."""
+    """Return a constant input's values for some channels; all values if the channels share them."""
     values = constant_of(node, port)
     if axis < 0 or values.ndim <= axis or values.shape[axis] == 1:
         return values
@@ -139,13 +138,13 @@ def _activation(node: Any, data: Any, _span: Span, opset: Any) -> Any:
 
 
 def _prelu(node: Any, data: Any, span: Span, opset: Any) -> Any:
-    # a slope of one axis is of the channels, whatever the rank of the data
+    # a slope with one axis belongs to the channels, for data of any rank
     slope = constant_of(node, 1)
     return opset.prelu(data, _share(node, 1, span, 0 if slope.ndim == 1 else CHANNELS))
 
 
 def _arithmetic(node: Any, data: Any, span: Span, opset: Any) -> Any:
-    # axes are aligned at the end, as numpy does
+    # axes are aligned at the end, as in numpy
     axis = constant_of(node, 1).ndim - len(node.get_input_shape(0)) + CHANNELS
     return {"Multiply": opset.multiply, "Add": opset.add}[node.get_type_name()](data, _share(node, 1, span, axis))
 
@@ -180,4 +179,4 @@ BY_CHANNEL: Final[Mapping[str, Callable[[Any, Any, Span, Any], Any]]] = {
     "GroupNormalization": _group_norm,
     QUANTISER: _quantiser,
 }
-"""Nodes that make of some channels what they make of them among all, each as a function that does so."""
+"""Functions for the node types that give the same result for some channels as within all channels."""

@@ -1,12 +1,12 @@
-"""Skip connections without their concatenation: a rewrite of a graph just before it is compiled in f32.
+"""Skip connections without concatenation: a rewrite of a graph just before it is compiled in f32.
 
-A U-Net joins what it has upsampled with what it has kept, and convolves both: at full resolution the joined tensor is
-the largest of the network, and it is a copy of two that are there already. A convolution is linear in its channels,
-so that of the joined tensor is the sum of one convolution of each part, with its share of the weights; OpenVINO adds
-the second one in place. What stands between the two, norms by channel or group and activations, works on each part
-as on the whole. The result is the same but for rounding, the arithmetic too, and a decoder's peak falls by the joined
-tensor (docs/decisions/0024, benchmarks/skip_sums.py). Quantised graphs are left alone: there the parts would be added
-in floating point, four times as large as the bytes that were joined; see `skip_norms`.
+A U-Net joins upsampled and stored features and convolves both. At full resolution the joined tensor is the largest of
+the network, and it is a copy of two existing tensors. A convolution is linear in its channels. The convolution of the
+joined tensor is therefore the sum of one convolution per part, with its share of the weights, and OpenVINO adds the
+second one in place. The nodes in between (norms by channel or group, activations) give the same result on each part.
+The result is equal up to rounding, with the same number of operations, and the peak memory of a decoder falls by the
+joined tensor (docs/decisions/0024, benchmarks/skip_sums.py). Quantised graphs stay unchanged: the parts would be added
+in floating point, four times as large as the joined bytes; see `skip_norms`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def sum_skips(model: Any, opset: Any) -> int:
 
     Args:
         model: `openvino.Model` of static shape, changed in place.
-        opset: the operation set to build with, such as `openvino.opset13`.
+        opset: operation set for new nodes, such as `openvino.opset13`.
 
     Returns:
-        How many convolutions were replaced; 0 in a quantised graph.
+        Number of replaced convolutions; 0 in a quantised graph.
     """
     if is_quantised(model):
         return 0
@@ -48,10 +48,10 @@ def sum_skips(model: Any, opset: Any) -> int:
             continue
         paths = paths_from(node)
         if not paths or not all(is_separable(path, node) and is_constant(path.convolution, 1) for path in paths):
-            continue  # where one reader needs the joined tensor it is there anyway
+            continue  # if one reader needs the joined tensor, it exists anyway
         if sum(_bytes(path.convolution.input(1)) for path in paths) > _bytes(node.output(0)):
-            continue  # deep in a wide network weights are larger than what is joined, and their shares are copies
-        # the part that is computed last first: it is then used at once, and the other one is there already
+            continue  # deep in a wide network the weights, whose shares are copies, are larger than the joined tensor
+        # the part that is computed last comes first: it is used at once, and the other part already exists
         position = {each.get_friendly_name(): number for number, each in enumerate(model.get_ordered_ops())}
         parts = sorted(parts_of(node), key=lambda part: -position[part.data.get_node().get_friendly_name()])
         made: dict[tuple[str, Span], Any] = {}
@@ -64,12 +64,12 @@ def sum_skips(model: Any, opset: Any) -> int:
 
 
 def _bytes(port: Any) -> int:
-    """Of an input or output of static shape."""
+    """Return the size in bytes of an input or output of static shape."""
     return int(np.prod(list(port.get_shape()))) * int(port.get_element_type().size)
 
 
 def _sum(path: Path, parts: list[Part], made: dict[tuple[str, Span], Any], opset: Any) -> None:
-    """Put the sum in the place of the convolution; `made` is what stands before it, which others may read too."""
+    """Replace the convolution by the sum; `made` holds the nodes before it, which other paths may share."""
     node = path.convolution
     weights, about = constant_of(node, 1), node.get_attributes()
     terms = []

@@ -1,9 +1,8 @@
-"""The operations of a model: each is one frozen struct of parameters and one pure function, in one place.
+"""Operations of a model: each is one frozen struct of parameters and one pure function, in one place.
 
-A `ModelSpec` lists them in order, because the order is the model: HD-BET resamples and then normalises,
-BrainMaGe normalises and then resamples. The imports below are the one list of what a package may contain: an
-operation that is not among them is refused. To add one, write its module and its line here
-(docs/how-to/add-a-step.md).
+A `ModelSpec` lists them in order, because the order defines the model: HD-BET resamples and then normalises, BrainMaGe
+normalises and then resamples. The imports below are the only list of the operations that a package may contain; any
+other operation is refused. To add one, write its module and its line here (docs/how-to/add-a-step.md).
 """
 
 from typing import TYPE_CHECKING, TypeAlias, Union
@@ -70,13 +69,13 @@ from brain_edge.spec.steps.thick_slices import ResampleThickSlices as ResampleTh
 
 if TYPE_CHECKING:
     BeforeStep: TypeAlias = GridStep | IntensityStep | ChannelStep
-    """What may stand before the network."""
+    """Steps that may stand before the network."""
     AfterStep: TypeAlias = DecodeStep | CombineStep | CleanStep
-    """What may stand after it."""
+    """Steps that may stand after the network."""
 else:
 
     def _listed(*places: type[Step]) -> object:
-        """The union, which msgspec reads by `op`, of those steps imported above that belong to some places."""
+        """Return the union, which msgspec reads by `op`, of the imported steps of some places."""
         return Union[tuple(each for each in globals().values() if getattr(each, "__base__", None) in places)]  # noqa: UP007
 
     BeforeStep, AfterStep = _listed(GridStep, IntensityStep, ChannelStep), _listed(DecodeStep, CombineStep, CleanStep)

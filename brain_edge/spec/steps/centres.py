@@ -1,4 +1,4 @@
-"""Resampling of the centres of voxels, not of the field of view: MONAI's own."""
+"""Resampling between voxel centres instead of over the field of view, as MONAI does."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ if TYPE_CHECKING:
     from brain_edge.spec.steps.frame import Array, Frame
 
 SAME_SPACING_MM: Final = 1e-3
-"""A spacing that is no further from the target is kept (MONAI, `AFFINE_TOL`)."""
+"""Largest distance in mm between a spacing and its target at which the spacing is kept (MONAI, `AFFINE_TOL`)."""
 SHEAR_VOXELS: Final = 1e-2
-"""How far the axes of an image may lead away from right angles, over the whole image."""
+"""Largest deviation of an image's axes from right angles, in voxels over the whole image."""
 
 
 class ResampleBetweenCentres(GridStep, frozen=True):
     """Resample to a target spacing from the centre of the first voxel on: round((n - 1) * spacing / target) + 1 voxels.
 
-    Linear. The spacing is the target to the digit, so the field of view is not what it was at either end; beyond the
-    outermost centres their values hold. An axis within a micrometre of its target stays as it is. An oblique image
-    keeps its middle instead of its first centre, where the float32 of its header has left its axes a hair's breadth
-    from right angles (MONAI, `Spacing` with `mode` bilinear, `padding_mode` border and `scale_extent` false).
+    The interpolation is linear. The spacing equals the target exactly, so the field of view changes at both ends.
+    Beyond the outermost centres, the values at those centres are used. An axis within a micrometre of its target is
+    unchanged. An oblique image whose axes are slightly off right angles, by float32 rounding of its header, keeps its
+    middle instead of its first centre (MONAI, `Spacing` with `mode` bilinear, `padding_mode` border and `scale_extent`
+    false).
 
     Raises:
-        InputError: the axes of the image are not at right angles, so that it is no resampling axis by axis.
+        InputError: the axes of the image are not at right angles, so it cannot be resampled axis by axis.
     """
 
     spacing_mm: tuple[Spacing, Spacing, Spacing]
@@ -56,23 +57,23 @@ class ResampleBetweenCentres(GridStep, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class CentresResampled(Move):
-    """Resampled to a spacing between centres."""
+    """Resampling to a spacing between centres."""
 
     after: Geometry
 
     def undo(self, voxels: Array, interpolation: Interpolation) -> Array:
-        """Resample at the centres of the voxels that there were."""
+        """Resample at the centres of the voxels before the move."""
         mapping = np.linalg.solve(self.after.affine, self.before.affine)
         return resampled(voxels, self.before.shape, mapping, interpolation)
 
 
 def resampled(voxels: Array, shape: Shape, mapping: Array, interpolation: Interpolation) -> Array:
-    """(C, I, J, K) at the centres of another grid of parallel axes: (C, *shape).
+    """Resample (C, I, J, K) at the voxel centres of another grid with parallel axes: (C, *shape).
 
     Args:
-        voxels: nearest keeps their type, linear gives float32.
-        shape: of the other grid; beyond the outermost centres of the voxels their values hold.
-        mapping: 4 x 4, from the voxels of the other grid to these.
+        voxels: voxels (C, I, J, K); nearest keeps their type, linear returns float32.
+        shape: sides of the other grid; beyond the outermost centres of `voxels`, the values at those centres are used.
+        mapping: 4 x 4 matrix from voxels of the other grid to these voxels.
         interpolation: nearest or linear.
     """
     source = np.array(voxels.shape[1:])
@@ -82,12 +83,12 @@ def resampled(voxels: Array, shape: Shape, mapping: Array, interpolation: Interp
 
 
 def _places(source: Array, target: Array, mapping: Array) -> Iterator[Array]:
-    """Along each axis, where the centres of `target` voxels lie among those of `source` voxels.
+    """Yield the positions of the centres of `target` voxels among those of `source` voxels, along each axis.
 
-    In the arithmetic of torch, by way of coordinates from -1 to 1 (`affine_grid`, `grid_sample`), because the last
-    digit decides twice. At 2 mm every other voxel of 1 mm lies between two, of which nearest takes one. And a sample
-    that all but meets the centre of a voxel of 0 gets 1e-16 of its neighbour or nothing, which is the difference
-    between tissue and none to a step that counts what is not 0 (MONAI, `NormalizeIntensity` with `nonzero`).
+    The arithmetic is torch's, with coordinates from -1 to 1 (`affine_grid`, `grid_sample`), because the last digit
+    matters in two cases. From 1 mm to 2 mm, every other voxel lies between two others, and nearest takes one of them.
+    A sample almost at the centre of a voxel of 0 gets 1e-16 of its neighbour or nothing. This decides whether a step
+    that counts nonzero voxels includes it (MONAI, `NormalizeIntensity` with `nonzero`).
     """
     unit = _to_unit(source) @ mapping @ np.linalg.inv(_to_unit(target))
     for axis, side in enumerate(target):
@@ -96,7 +97,7 @@ def _places(source: Array, target: Array, mapping: Array) -> Iterator[Array]:
 
 
 def _minus_one_to_one(side: int) -> Array:
-    """`torch.linspace(-1, 1, side)`, from both ends, each product and sum rounded once: as its kernels for AVX2 do."""
+    """Return `torch.linspace(-1, 1, side)`: from both ends, each product and sum rounded once, like AVX2 kernels."""
     step = Fraction(2.0 / max(1, side - 1))
     half = side // 2
     return np.array(
@@ -105,7 +106,7 @@ def _minus_one_to_one(side: int) -> Array:
 
 
 def _to_unit(sides: Array) -> Array:
-    """From voxels to coordinates of which -1 and 1 are the outer edges of the grid, 4 x 4."""
+    """Return the 4 x 4 matrix from voxels to coordinates with -1 and 1 at the outer edges of the grid."""
     matrix = np.diag([*(2.0 / sides), 1.0])
     matrix[:3, 3] = 1.0 / sides - 1.0
     return matrix
@@ -116,7 +117,7 @@ def _along(voxels: Array, axis: int, where: Array, interpolation: Interpolation)
         return np.take(voxels, np.rint(where).astype(np.intp), axis=axis)
     last = voxels.shape[axis] - 1
     low = np.minimum(where.astype(np.intp), max(0, last - 1))
-    # a share for each side, not one and what it leaves of 1: that would round 1 - 1e-16 to 1
+    # a separate share for each side, because 1 minus the other share would round 1 - 1e-16 to 1
     first, second = (
         np.take(voxels, index, axis=axis).astype(np.float32, copy=False)
         * share.astype(np.float32).reshape(-1, *[1] * (voxels.ndim - 1 - axis))
@@ -126,11 +127,11 @@ def _along(voxels: Array, axis: int, where: Array, interpolation: Interpolation)
 
 
 def _between_centres(before: Geometry, spacing_mm: Array) -> Geometry:
-    """The grid of a spacing with the first centre of another one, as many voxels as come nearest to its last centres.
+    """Return the grid of a spacing with the first centre of another grid; it ends as near as possible to the last one.
 
-    In MONAI's arithmetic (`zoom_affine`, `compute_shape_offset`): where a half is rounded, the last digit decides
-    about a voxel. The grids have their middles in common instead where rounding has left the axes of an oblique image
-    a hair's breadth from right angles, as the float32 of a NIfTI header does.
+    The arithmetic is MONAI's (`zoom_affine`, `compute_shape_offset`): if a half is rounded, the last digit decides
+    about a voxel. If float32 rounding in the header has moved the axes of an oblique image slightly off right angles,
+    the grids share their middles instead.
     """
     scaled = before.affine[:3, :3]
     shear = np.linalg.cholesky(scaled.T @ scaled).T
@@ -150,11 +151,11 @@ def _between_centres(before: Geometry, spacing_mm: Array) -> Geometry:
 
 
 def _require_right_angles(mapping: Array, shape: Shape) -> None:
-    """That a mapping from one grid to another does not mix their axes."""
+    """Make sure that a mapping from one grid to another does not mix their axes."""
     away = np.abs(mapping[:3, :3] - np.diag(mapping.diagonal()[:3])) @ np.array(shape)
     if away.max() > SHEAR_VOXELS:
         raise InputError(
-            f"expected an image whose axes are at right angles, got one that is sheared by {away.max():.2g} voxels "
-            "over its extent (a tilted gantry, or an affine registration written into the header); resample it onto a "
-            "grid with right angles first"
+            f"expected an image with axes at right angles, got a shear of {away.max():.2g} voxels over its extent "
+            "(tilted gantry, or affine registration in the header). "
+            "Resample the image onto a grid with right angles first"
         )

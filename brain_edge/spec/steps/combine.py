@@ -1,7 +1,7 @@
-"""Steps that put the findings of several stages together: their own stage is always the last of them.
+"""Steps that combine the findings of several stages, of which their own stage is always the last.
 
-The stages are members with pipelines of their own: other windows, other planes, other networks for other regions.
-Members that share their steps are graphs of one stage, whose probabilities are averaged there.
+The stages are members with separate pipelines: other windows, other planes, other networks for other regions. Members
+that share their steps are graphs of one stage, which averages their probabilities.
 """
 
 from __future__ import annotations
@@ -26,39 +26,39 @@ Weight = Annotated[float, msgspec.Meta(gt=0.0)]
 
 
 class JoinStages(CombineStep, frozen=True):
-    """The channels of earlier stages, in the order named, before this stage's own: one network per region.
+    """Put the channels of earlier stages, in the given order, before this stage's own: one network per region.
 
     Raises:
-        PackageError: the stages have left their findings on different grids.
+        PackageError: the findings of the stages lie on different grids.
     """
 
     stages: Names
 
     def apply(self, frame: Frame) -> Frame:
-        """(C, I, J, K) -> all channels (n, I, J, K)."""
+        """Map (C, I, J, K) to all channels (n, I, J, K)."""
         return frame.with_voxels(np.concatenate(members(frame, self.stages)))
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
-        """All their channels; labels stay labels where all of them are."""
+        """Return all channels; labels stay labels if all findings are labels."""
         found = [*(before.findings[name] for name in self.stages), before]
         joined = before.with_channels(sum(each.channels for each in found))
         labels = [each.labels for each in found if each.labels is not None]
         if not labels:
             return joined
         if len(labels) < len(found):
-            raise MisfitError("joins labels to what are not labels")
+            raise MisfitError("joins labels with channels that are not labels")
         return KnownFrame(joined.channels, frozenset().union(*labels), before.findings)
 
 
 class AverageStages(CombineStep, frozen=True):
-    """The weighted mean of the probabilities of earlier stages and of this one.
+    """Average the probabilities of earlier stages and of this one, with weights.
 
     Attributes:
-        stages: earlier ones, with as many channels as this one.
-        weights: one for each of `stages`, in order, then this stage's own; empty for the plain mean.
+        stages: names of earlier stages, with as many channels as this one.
+        weights: weight of each of `stages`, in order, then of this stage; empty for the plain mean.
 
     Raises:
-        PackageError: the stages have left their findings on different grids.
+        PackageError: the findings of the stages lie on different grids.
     """
 
     stages: Names
@@ -66,11 +66,11 @@ class AverageStages(CombineStep, frozen=True):
 
     def __post_init__(self) -> None:
         if self.weights and len(self.weights) != len(self.stages) + 1:
-            msg = f"expected {len(self.stages) + 1} weights, the last one for this stage itself"
+            msg = f"expected {len(self.stages) + 1} weights, the last for this stage itself"
             raise ValueError(f"{msg}, got {len(self.weights)}")
 
     def apply(self, frame: Frame) -> Frame:
-        """(C, I, J, K) of each -> (C, I, J, K)."""
+        """Map (C, I, J, K) of each stage to (C, I, J, K)."""
         weights = np.array(self.weights or [1.0] * (len(self.stages) + 1))
         weights /= weights.sum()
         mean = np.zeros(frame.voxels.shape, dtype=np.float32)
@@ -79,24 +79,23 @@ class AverageStages(CombineStep, frozen=True):
         return frame.with_voxels(mean)
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
-        """The same channels."""
+        """Return the same channels."""
         for name in self.stages:
             found = before.findings[name]
             if found.labels is not None or before.labels is not None:
-                raise MisfitError(f"averages labels with those of stage {name!r}: vote instead")
+                raise MisfitError(f"averages its labels with the labels of stage {name!r}; use a vote instead")
             if found.channels != before.channels:
                 raise MisfitError(f"averages {before.channels} channels with the {found.channels} of stage {name!r}")
         return before
 
 
 class VoteStages(CombineStep, frozen=True):
-    """The label that most of the stages give, earlier ones and this one: a hard vote (multi-plane UNet++).
+    """Take the label that most of the stages give, earlier ones and this one: a hard vote (multi-plane UNet++).
 
-    Of labels with as many votes each the one that stands first in `tie_order` wins; labels that it does not name come
-    after, the lower first.
+    In a tie, the label that comes first in `tie_order` wins. Labels that are not in `tie_order` follow, lower first.
 
     Raises:
-        PackageError: the stages have left their findings on different grids.
+        PackageError: the findings of the stages lie on different grids.
     """
 
     takes_labels: ClassVar[bool] = True
@@ -105,7 +104,7 @@ class VoteStages(CombineStep, frozen=True):
     tie_order: tuple[LabelValue, ...] = ()
 
     def apply(self, frame: Frame) -> Frame:
-        """(1, I, J, K) of each -> (1, I, J, K)."""
+        """Map (1, I, J, K) of each stage to (1, I, J, K)."""
         maps = members(frame, self.stages)
         most = np.zeros(frame.voxels.shape, dtype=np.uint8)
         winners = np.zeros(frame.voxels.shape, dtype=np.uint8)
@@ -116,18 +115,18 @@ class VoteStages(CombineStep, frozen=True):
         return frame.with_voxels(winners)
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
-        """The labels of all."""
+        """Return the labels of all stages."""
         return _labels_of_all(self, self.stages, before)
 
 
 class StapleStages(CombineStep, frozen=True):
-    """The most probable label by STAPLE of the label maps of earlier stages and this one (DeepSeg + nnU-Net).
+    """Take the most probable label by STAPLE from the label maps of earlier stages and this one (DeepSeg + nnU-Net).
 
-    Each map is trusted as far as it agrees with the truth that is estimated with it. Of two labels that are equally
-    probable the lower one wins.
+    The weight of each map is its agreement with the truth, which is estimated at the same time. Of two equally probable
+    labels the lower wins.
 
     Raises:
-        PackageError: the stages have left their findings on different grids.
+        PackageError: the findings of the stages lie on different grids.
     """
 
     takes_labels: ClassVar[bool] = True
@@ -135,38 +134,38 @@ class StapleStages(CombineStep, frozen=True):
     stages: Names
 
     def apply(self, frame: Frame) -> Frame:
-        """(1, I, J, K) of each -> (1, I, J, K)."""
+        """Map (1, I, J, K) of each stage to (1, I, J, K)."""
         maps = members(frame, self.stages)
         return frame.with_voxels(staple(maps, ordered(_present(maps), ())))
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
-        """The labels of all."""
+        """Return the labels of all stages."""
         return _labels_of_all(self, self.stages, before)
 
 
 def members(frame: Frame, stages: Sequence[str]) -> list[Array]:
-    """The voxels of earlier stages, then the frame's own, all on one grid.
+    """Return the voxels of earlier stages, then the frame's own, all on one grid.
 
     Raises:
-        PackageError: they are not.
+        PackageError: the voxels lie on different grids.
     """
     for name in stages:
         if not frame.findings[name].geometry.same_grid(frame.geometry):
             msg = (
-                f"expected the finding of stage {name!r} on the grid of what it is put together with; this model's "
-                "steps do not lead there (a `restore` in each stage does), its specification must be corrected"
+                f"expected the finding of stage {name!r} on the grid of the other stages, got another grid; "
+                "correct the specification of the model (a `restore` in each stage leads to one grid)"
             )
             raise PackageError(msg)
     return [*(frame.findings[name].voxels for name in stages), frame.voxels]
 
 
 def ordered(labels: Sequence[int], first: Sequence[int]) -> list[int]:
-    """Labels in the order of `first`, then the others, the lower first."""
+    """Return labels in the order of `first`, then the others in ascending order."""
     return [*(label for label in first if label in labels), *sorted(set(labels) - set(first))]
 
 
 def _present(maps: Sequence[Array]) -> list[int]:
-    """The values that occur in label maps."""
+    """Return the values that occur in label maps."""
     counts = sum(np.bincount(one.reshape(-1), minlength=256) for one in maps)
     return [int(value) for value in np.flatnonzero(counts)]
 
@@ -176,6 +175,6 @@ def _labels_of_all(step: Step, stages: Sequence[str], before: KnownFrame) -> Kno
     for name in stages:
         found = before.findings[name]
         if found.channels != 1:
-            raise MisfitError(f"needs one label map of stage {name!r}, which leaves {found.channels}")
+            raise MisfitError(f"expects one label map from stage {name!r}, got {found.channels}")
         labels |= known_labels(found, step)
     return before.with_labels(labels)

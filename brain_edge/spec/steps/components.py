@@ -1,4 +1,4 @@
-"""Clean-up of single labels: what is too small, too thin or too far from the rest gets another label."""
+"""Clean-up of single labels: parts that are too small, too thin or too far from the rest get another label."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ Labels = Annotated[tuple[Foreground, ...], msgspec.Meta(min_length=1)]
 Voxels = Annotated[float, msgspec.Meta(ge=0.0)]
 Millilitres = Annotated[float, msgspec.Meta(ge=0.0)]
 
-BOTH_OR_NEITHER = "give the least size either in `voxels` or in `volume_ml`"
+BOTH_OR_NEITHER = "give the minimum size either in `voxels` or in `volume_ml`"
 
 
 class MinimumVolume(CleanStep, frozen=True):
-    """Where some labels together are smaller than a size, all of them become another label.
+    """Replace some labels by another label if together they are smaller than a minimum size.
 
-    Rules for a small enhancing tumour: fewer than 200 (DeepSeg + nnU-Net), 500 or 750 (five-model ensemble) voxels
-    become necrosis; fewer than 600 are taken out of the region, which leaves the core, necrosis too (residual U-Net
-    with localisation). In voxels of the grid on which the step stands; those papers count on 1 mm, so that on other
-    grids 600 voxels are 0.6 ml.
+    Papers have rules for a small enhancing tumour. Fewer than 200 (DeepSeg + nnU-Net), 500 or 750 (five-model ensemble)
+    voxels become necrosis. Fewer than 600 are removed from the region, so that they become core, also necrosis
+    (residual U-Net with localisation). Voxels are those of the grid at this step. Those papers count voxels of 1 mm, so
+    on other grids 600 voxels are 0.6 ml.
 
     Attributes:
-        of: the labels that are counted together.
-        voxels: least number of voxels, or None.
-        volume_ml: least volume, or None.
-        replacement: the label they become.
+        of: labels that are counted together.
+        voxels: minimum number of voxels, or None.
+        volume_ml: minimum volume in ml, or None.
+        replacement: label that replaces them.
     """
 
     of: Labels
@@ -47,7 +47,7 @@ class MinimumVolume(CleanStep, frozen=True):
         _require_one_size(self.voxels, self.volume_ml)
 
     def apply(self, frame: Frame) -> Frame:
-        """Look at the (1, I, J, K) label map as a whole."""
+        """Check the (1, I, J, K) label map as a whole."""
         inside = among(frame.voxels[0], self.of)
         if np.count_nonzero(inside) >= least_voxels(self.voxels, self.volume_ml, frame.geometry):
             return frame
@@ -55,14 +55,14 @@ class MinimumVolume(CleanStep, frozen=True):
 
 
 class RemoveSmallComponents(CleanStep, frozen=True):
-    """Connected components of some labels that are smaller than a size become another label.
+    """Replace connected components of some labels by another label if they are smaller than a minimum size.
 
     Attributes:
-        of: the labels whose union falls into components.
-        voxels: least number of voxels of a component, or None.
-        volume_ml: least volume of a component, or None.
-        replacement: the label that smaller ones become.
-        connectivity: faces, edges or corners.
+        of: labels whose union is divided into components.
+        voxels: minimum number of voxels of a component, or None.
+        volume_ml: minimum volume of a component in ml, or None.
+        replacement: label that replaces smaller components.
+        connectivity: number of neighbours of a voxel (faces, edges or corners).
     """
 
     of: Labels
@@ -84,9 +84,9 @@ class RemoveSmallComponents(CleanStep, frozen=True):
 
 
 class KeepLargest(CleanStep, frozen=True):
-    """Keep the largest connected component of the union of some labels; the rest of them becomes another label.
+    """Keep the largest connected component of the union of some labels; replace the rest by another label.
 
-    For one label alone, where every class was a single component in training (multi-annotator nnU-Net).
+    It is used with one label if every class was a single component in training (multi-annotator nnU-Net).
     """
 
     of: Labels
@@ -103,19 +103,19 @@ class KeepLargest(CleanStep, frozen=True):
 
 
 class ComponentExtent(CleanStep, frozen=True):
-    """Keep the components of some labels that are large in their slices and reach over enough of them (TCuP-GAN).
+    """Keep the components of some labels that are large in their slices and extend over enough slices (TCuP-GAN).
 
-    A component stays where its voxels per slice that it touches are more than `mean_area_above` and it touches at
-    least `minimum_slices`. In pixels and slices of the grid on which the step stands: the paper's are those of its
-    256 x 256 network or of 1 mm, which it does not say.
+    A component stays if its mean area in the slices that it touches exceeds `mean_area_above`, and it touches at least
+    `minimum_slices` slices. Pixels and slices are those of the grid at this step. The paper does not state whether its
+    values apply to its 256 x 256 network or to 1 mm.
 
     Attributes:
-        of: the labels whose union falls into components.
-        mean_area_above: pixels.
-        minimum_slices: slices.
-        plane: of the slices.
-        replacement: the label that the others become; what becomes of them is not stated in the paper.
-        connectivity: faces, edges or corners.
+        of: labels whose union is divided into components.
+        mean_area_above: mean area per slice in pixels that a component must exceed.
+        minimum_slices: minimum number of slices that a component must touch.
+        plane: plane of the slices.
+        replacement: label that replaces the other components, which the paper does not state.
+        connectivity: number of neighbours of a voxel (faces, edges or corners).
     """
 
     of: Labels
@@ -136,19 +136,19 @@ class ComponentExtent(CleanStep, frozen=True):
 
 
 def among(labels: Array, values: tuple[int, ...]) -> Array:
-    """Where a label map (I, J, K) holds one of some values."""
+    """Return True at the voxels of a label map (I, J, K) that have one of some values."""
     is_among = np.zeros(256, dtype=bool)
     is_among[list(values)] = True
     return np.asarray(is_among[labels])
 
 
 def relabelled(frame: Frame, inside: Array, label: int) -> Frame:
-    """The label map with one label wherever `inside` (I, J, K) is true."""
+    """Return the label map with one label wherever `inside` (I, J, K) is true."""
     return frame.with_voxels(np.where(inside, np.uint8(label), frame.voxels[0])[np.newaxis])
 
 
 def least_voxels(voxels: float | None, volume_ml: float | None, geometry: Geometry) -> float:
-    """A least size in voxels of a grid; a volume a hair's breadth below a whole number of voxels is that number."""
+    """Return a minimum size in voxels of a grid; rounding errors of a volume do not change whole numbers of voxels."""
     if voxels is not None:
         return voxels
     if volume_ml is None:
@@ -157,7 +157,7 @@ def least_voxels(voxels: float | None, volume_ml: float | None, geometry: Geomet
 
 
 def _slices_touched(numbers: Array, axis: int, count: int) -> Array:
-    """In how many slices along an axis each component (and background, number 0) lies."""
+    """Return the number of slices along an axis that each component (and background, number 0) touches."""
     planes = np.moveaxis(numbers, axis, 0)
     touched = np.zeros(count, dtype=np.int64)
     for plane in planes:

@@ -1,4 +1,4 @@
-"""Boxes: around what is not air, around what an earlier stage has found, and in the plane of the slices."""
+"""Cropping to boxes: around the foreground, around the finding of an earlier stage, and in the plane of the slices."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class WhenEmpty(StrEnum):
-    """What is cropped to where an earlier stage has found nothing."""
+    """Behaviour if an earlier stage has found nothing to crop to."""
 
     REFUSE = "refuse"
-    """Nothing: a head without it is not one that this model was made for."""
+    """Refuse the image: the model was not made for a head without the finding."""
     CENTRE = "centre"
-    """The middle of the image: a patient may have none (a tumour), and the later stages may say so."""
+    """Crop to the middle of the image: a patient may have none (a tumour), and later stages may confirm that."""
 
 
 class CropToForeground(GridStep, frozen=True):
@@ -35,7 +35,7 @@ class CropToForeground(GridStep, frozen=True):
     `nonzero` is the box of a skull-stripped brain (nnU-Net's crop, "remove the dark borders").
 
     Raises:
-        InputError: there are no such voxels.
+        InputError: the image has no such voxels.
     """
 
     follows_content: ClassVar[bool] = True
@@ -56,11 +56,11 @@ class CropToForeground(GridStep, frozen=True):
 
 
 class CropAroundStage(GridStep, frozen=True):
-    """Cut a box of fixed shape around what an earlier stage has found, so that the network's shape stays fixed.
+    """Cut a box of fixed shape around the finding of an earlier stage, so that the network's shape is fixed.
 
-    The middle of the box is the middle of the finding's bounding box. It is pushed back where it would leave the
-    image, and filled with 0 along axes that are shorter than it (residual U-Net with localisation, BraTS 2021:
-    128^3 around the whole tumour; where it lies at the border is not stated there).
+    The middle of the box is the middle of the finding's bounding box. The box is moved back if it would leave the
+    image, and filled with 0 along shorter axes of the image (residual U-Net with localisation, BraTS 2021: 128^3 around
+    the whole tumour; its paper does not state the position at the border).
 
     Raises:
         ImplausibleError: the earlier stage has found nothing, and `when_empty` is `refuse`.
@@ -80,7 +80,7 @@ class CropAroundStage(GridStep, frozen=True):
         labels = onto(found.voxels[:1], found.geometry, frame.geometry, is_labels=True)
         box = bounding_box(labels[0] > 0)
         if box is None and self.when_empty is WhenEmpty.REFUSE:
-            raise ImplausibleError(f"stage {self.stage!r} has found nothing to crop to in this image")
+            raise ImplausibleError(f"stage {self.stage!r} found nothing to crop to in this image")
         sides = frame.geometry.shape
         middle = placed_box(sides, self.shape, Placement.CENTRE)
         if box is None:
@@ -93,14 +93,14 @@ class CropAroundStage(GridStep, frozen=True):
         return boxed(frame, ((i, i + p), (j, j + q), (k, k + r)), 0.0)
 
     def sides_after(self, before: Shape | None) -> Shape:  # noqa: ARG002 - whatever they were
-        """The fixed ones."""
+        """Return the fixed sides."""
         return self.shape
 
 
 class ResizeInPlane(GridStep, frozen=True):
     """Resample every slice along `axis` to a fixed number of voxels over the same field of view.
 
-    `shape` are the sides of the slice, in the order of the axes that are left.
+    `shape` gives the sides of the slice, in the order of the other two axes.
     """
 
     axis: Axis
@@ -127,7 +127,7 @@ class CropOrPadInPlane(GridStep, frozen=True):
 
 
 def bounding_box(mask: Array) -> Box | None:
-    """The smallest box around the voxels (I, J, K) that are true, or None where none is."""
+    """Return the smallest box around the true voxels (I, J, K), or None if there are none."""
     spans = []
     for axis in range(3):
         planes = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))

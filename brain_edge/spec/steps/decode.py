@@ -23,7 +23,7 @@ Plane = Literal["axial", "coronal", "sagittal"]
 
 
 class Argmax(DecodeStep, frozen=True):
-    """The most probable channel of each voxel; channel k becomes the label `values[k]` (k itself if empty)."""
+    """Take the most probable channel of each voxel; channel k becomes the label `values[k]` (k itself if empty)."""
 
     scope: ClassVar[Scope] = Scope.VOXEL
     decides: ClassVar[bool] = True
@@ -31,8 +31,8 @@ class Argmax(DecodeStep, frozen=True):
     values: tuple[LabelValue, ...] = ()
 
     def apply(self, frame: Frame) -> Frame:
-        """(C, I, J, K) probabilities or logits -> (1, I, J, K) uint8 labels."""
-        # two channels are the usual case, and a comparison is ten times faster than argmax
+        """Map (C, I, J, K) probabilities or logits to (1, I, J, K) uint8 labels."""
+        # for two channels, the usual case, a comparison is ten times faster than argmax
         if frame.voxels.shape[0] == 2:
             winners = (frame.voxels[1] > frame.voxels[0]).astype(np.uint8)
         else:
@@ -42,29 +42,29 @@ class Argmax(DecodeStep, frozen=True):
         return frame.with_voxels(winners[np.newaxis])
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
-        """Labels."""
+        """Return the labels of the channels."""
         if before.channels < 2 or (self.values and len(self.values) != before.channels):
             raise MisfitError(f"gives {len(self.values)} labels to {before.channels} channels")
         return before.with_labels(set(self.values or range(before.channels)))
 
     def channels_of(self, sources: Sources) -> Mapping[int, tuple[int, ...]]:
-        """Several channels may have the same label."""
+        """Return the channels of each label; several channels may have the same label."""
         found: dict[int, tuple[int, ...]] = {}
         for value, own in zip(self.values or range(len(sources)), sources, strict=True):
             found[value] = found.get(value, ()) + own
         return {value: own for value, own in found.items() if value}
 
     def on_logits(self, activation: Activation) -> Self:  # noqa: ARG002 - softmax and sigmoid
-        """The same: they keep the order of the logits of a voxel."""
+        """Return the same step, because softmax and sigmoid keep the order of a voxel's logits."""
         return self
 
     def on_foreground(self) -> Step | None:
-        """More than one half, where it tells background from foreground."""
+        """Return a threshold of one half if the step separates background from foreground."""
         return Threshold(channel=0, above=0.5) if self.values in ((), (0, 1)) else None
 
 
 class Threshold(DecodeStep, frozen=True):
-    """Label 1 where one channel is above a value, else 0."""
+    """Set label 1 where one channel is above a value, else 0."""
 
     scope: ClassVar[Scope] = Scope.VOXEL
     decides: ClassVar[bool] = True
@@ -73,35 +73,35 @@ class Threshold(DecodeStep, frozen=True):
     above: float
 
     def apply(self, frame: Frame) -> Frame:
-        """(C, I, J, K) probabilities -> (1, I, J, K) uint8 labels."""
+        """Map (C, I, J, K) probabilities to (1, I, J, K) uint8 labels."""
         channel = frame.voxels[self.channel : self.channel + 1]
         return frame.with_voxels((channel > self.above).astype(np.uint8))
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
-        """The label 1."""
+        """Return the label 1."""
         if self.channel >= before.channels:
-            raise MisfitError(f"thresholds channel {self.channel}, there are {before.channels}")
+            raise MisfitError(f"thresholds channel {self.channel} of {before.channels} channels (numbered from 0)")
         return before.with_labels({1})
 
     def channels_of(self, sources: Sources) -> Mapping[int, tuple[int, ...]]:
-        """The one that it looks at."""
+        """Return the channel of the threshold for label 1."""
         return {1: sources[self.channel]}
 
     def on_logits(self, activation: Activation) -> Self | None:
-        """sigmoid(z) > t exactly where z > log(t / (1 - t)); a softmax depends on the other channels."""
+        """Return the threshold log(t / (1 - t)) for a sigmoid; None for a softmax, which depends on other channels."""
         if activation is not Activation.SIGMOID or not 0 < self.above < 1:
             return None
         return msgspec.structs.replace(self, above=math.log(self.above / (1 - self.above)))
 
     def on_foreground(self) -> Step | None:
-        """The same threshold, where it looks at the foreground."""
+        """Return the same threshold if its channel is the foreground."""
         return msgspec.structs.replace(self, channel=0) if self.channel == 1 else None
 
 
 class Restore(DecodeStep, frozen=True):
-    """Back to the caller's own grid: every move of the stage undone, what was cut away is 0.
+    """Return to the caller's own grid: undo every move of the stage, with 0 where voxels were cut away.
 
-    Labels come back with `NEAREST`; probabilities (before a threshold) with `LINEAR` or `CUBIC`.
+    Labels are restored with `NEAREST`, probabilities (before a threshold) with `LINEAR` or `CUBIC`.
     """
 
     interpolation: Interpolation
@@ -111,20 +111,20 @@ class Restore(DecodeStep, frozen=True):
         return frame.undone(self.interpolation)
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
-        """Labels stay labels only where no value between two of them can arise."""
+        """Return the same channels; labels stay labels only if no value between two of them can arise."""
         return before if self.interpolation is Interpolation.NEAREST else before.with_channels(before.channels)
 
     def channels_of(self, sources: Sources) -> Sources:
-        """The same on another grid."""
+        """Return the same channels, because only the grid changes."""
         return sources
 
     def way_back(self) -> Interpolation:
-        """Its own interpolation."""
+        """Return the interpolation of the step."""
         return self.interpolation
 
 
 class LargestComponent(CleanStep, frozen=True):
-    """Keep the largest connected component of everything that is not background."""
+    """Keep the largest connected component of the foreground (all labels but background)."""
 
     connectivity: Literal[6, 18, 26] = 26
 
@@ -155,6 +155,6 @@ class FillHoles(CleanStep, frozen=True):
 
 
 def stacked_axis(plane: Plane, orientation: str) -> int:
-    """The array axis along which the slices of an anatomical plane lie one above the other."""
+    """Return the array axis along which the slices of an anatomical plane are stacked."""
     normal = {"axial": "IS", "coronal": "PA", "sagittal": "LR"}[plane]
     return next(axis for axis, letter in enumerate(orientation) if letter in normal)

@@ -1,4 +1,4 @@
-"""The value that steps pass on: channels on a grid, and the way back to the grid they came from."""
+"""Frame, the value that steps pass on: channels on a grid, and the way back to their native grid."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Frame:
     """Channels on a grid on their way through a stage.
 
     Attributes:
-        voxels: (C, I, J, K); float32 intensities or probabilities, or uint8 labels with C = 1.
-        geometry: the grid of the voxels now.
-        trail: the moves made since the native grid, oldest first.
-        statistics: fitted values by name, one per channel: fitted on one grid, used on another.
-        findings: what earlier stages of a cascade left, by stage name.
-        absent: positions, among the sequences of the model, of optional ones that were not given. `voxels` has no
-            channels for them until `complete`: no statistic can be taken of what is not there.
+        voxels: voxels (C, I, J, K): float32 intensities or probabilities, or uint8 labels with C = 1.
+        geometry: present grid of the voxels.
+        trail: moves since the native grid, oldest first.
+        statistics: fitted values by name, one per channel; a statistic can be fitted on one grid and used on another.
+        findings: results of earlier stages of a cascade, by stage name.
+        absent: positions of the missing optional sequences among the sequences of the model. `voxels` has no channels
+            for them until `complete`, because they have no statistics.
     """
 
     voxels: Array
@@ -41,26 +41,26 @@ class Frame:
     absent: tuple[int, ...] = ()
 
     def with_voxels(self, voxels: Array) -> Frame:
-        """The same place with other values."""
+        """Return the frame with other values on the same grid."""
         return replace(self, voxels=voxels)
 
     def moved(self, voxels: Array, geometry: Geometry, move: Move) -> Frame:
-        """The frame on another grid, with the way back added to the trail."""
+        """Return the frame on another grid, with the move added to the trail."""
         return replace(self, voxels=voxels, geometry=geometry, trail=(*self.trail, move))
 
     def undone(self, interpolation: Interpolation) -> Frame:
-        """The frame back on the native grid: every move undone, the latest first."""
+        """Return the frame on the native grid, with every move undone, the latest first."""
         voxels, geometry = self.voxels, self.geometry
         for move in reversed(self.trail):
             voxels, geometry = move.undo(voxels, interpolation), move.before
         return replace(self, voxels=voxels, geometry=geometry, trail=())
 
     def present(self, values: Sequence[Value]) -> list[Value]:
-        """Those of one value per sequence whose sequence is there."""
+        """Return the values of the sequences that are present, given one value per sequence."""
         return [value for position, value in enumerate(values) if position not in self.absent]
 
     def complete(self) -> Frame:
-        """With zeros at the places of absent sequences, as a network must see them; the frame itself if none is."""
+        """Return the frame with channels of zeros for absent sequences; the frame itself if none is absent."""
         if not self.absent:
             return self
         voxels = self.voxels

@@ -1,4 +1,4 @@
-"""Steps that move the voxels to another grid; each remembers its own way back."""
+"""Steps that move the voxels to another grid; each records its own way back."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Spacing = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
 
 
 class Placement(StrEnum):
-    """Where the image lies in a larger grid."""
+    """Position of the image in a larger grid."""
 
     START = "start"
-    """At the first voxel; padding follows at the end of each axis (HD-BET v1)."""
+    """At the first voxel; padding is at the end of each axis (HD-BET v1)."""
     CENTRE = "centre"
-    """In the middle; the odd voxel of padding goes to the end (FreeSurfer's conform)."""
+    """In the middle; an odd voxel of padding is at the end (FreeSurfer's conform)."""
     END = "end"
     """At the last voxel; padding and cuts are at the start of each axis."""
 
@@ -43,31 +43,31 @@ class Orient(GridStep, frozen=True):
 
     def __post_init__(self) -> None:
         if not is_orientation(self.axes):
-            msg = f"`axes` must name each anatomical axis once, such as RAS or SPL, got {self.axes!r}"
+            msg = f"expected `axes` that name each anatomical axis once, such as RAS or SPL, got {self.axes!r}"
             raise ValueError(msg)
 
     def apply(self, frame: Frame) -> Frame:
-        """Permute and flip; a view, no voxel is copied."""
+        """Permute and flip axes as a view, without copying voxels."""
         return reordered(frame, axis_moves(frame.geometry.orientation, self.axes))
 
 
 class TransposeAxes(GridStep, frozen=True):
-    """Put the stored axes into another order: axis n is then the one that was `axes[n]`; none is flipped.
+    """Put the stored axes into another order: new axis n is the former axis `axes[n]`; no axis is flipped.
 
-    For programs that do not look at the orientation: nnU-Net sees a NIfTI as it is stored, last axis first, (2, 1, 0).
-    Such a network is right only for images that are stored as its training images were; use `orient` where that
-    order is known.
+    This is for programs that ignore the orientation: nnU-Net reads a NIfTI as stored, last axis first, (2, 1, 0).
+    Such a network is correct only for images that are stored like its training images. Use `orient` if that order is
+    known.
     """
 
     axes: tuple[Axis, Axis, Axis]
 
     def __post_init__(self) -> None:
         if sorted(self.axes) != [0, 1, 2]:
-            msg = f"`axes` must name each of the axes 0, 1 and 2 once, got {list(self.axes)}"
+            msg = f"expected `axes` that name each of 0, 1 and 2 once, got {list(self.axes)}"
             raise ValueError(msg)
 
     def apply(self, frame: Frame) -> Frame:
-        """Permute; a view, no voxel is copied."""
+        """Permute axes as a view, without copying voxels."""
         first, second, third = ((axis, False) for axis in self.axes)
         return reordered(frame, (first, second, third))
 
@@ -75,8 +75,8 @@ class TransposeAxes(GridStep, frozen=True):
 class ResampleToSpacing(GridStep, frozen=True):
     """Resample to a target spacing: round(extent / spacing) voxels over the same field of view.
 
-    The true spacing is the extent divided by that whole number of voxels, so it differs from the target by at
-    most half a voxel over the whole extent; the way back is then exact.
+    The true spacing is the extent divided by that whole number of voxels. It differs from the target by at most half a
+    voxel over the whole extent, and the way back is exact.
     """
 
     spacing_mm: tuple[Spacing, Spacing, Spacing]
@@ -88,7 +88,7 @@ class ResampleToSpacing(GridStep, frozen=True):
 
 
 class ResizeTo(GridStep, frozen=True):
-    """Resample to a fixed number of voxels over the same field of view, whatever the spacing becomes."""
+    """Resample to a fixed number of voxels over the same field of view, with any resulting spacing."""
 
     shape: tuple[Side, Side, Side]
     interpolation: Interpolation
@@ -98,7 +98,7 @@ class ResizeTo(GridStep, frozen=True):
         return resized(frame, self.shape, self.interpolation)
 
     def sides_after(self, before: Shape | None) -> Shape:  # noqa: ARG002 - whatever they were
-        """The fixed ones."""
+        """Return the fixed sides."""
         return self.shape
 
 
@@ -120,7 +120,7 @@ class PadToMultiple(GridStep, frozen=True):
         return boxed(frame, placed_box(frame.geometry.shape, wanted, self.placement), self.value)
 
     def cheaper(self) -> Mapping[Saving, Step]:
-        """No minimum, where that is more than the multiple asks for."""
+        """Return padding without the minimum, if the minimum adds more than the multiple."""
         if all(least <= self.multiple_of for least in self.minimum):
             return {}
         return {Saving.PADDING: msgspec.structs.replace(self, minimum=(1, 1, 1))}
@@ -138,20 +138,20 @@ class CropOrPadTo(GridStep, frozen=True):
         return boxed(frame, placed_box(frame.geometry.shape, self.shape, self.placement), self.value)
 
     def sides_after(self, before: Shape | None) -> Shape:  # noqa: ARG002 - whatever they were
-        """The fixed ones."""
+        """Return the fixed sides."""
         return self.shape
 
 
 class CropToStage(GridStep, frozen=True):
-    """Cut to the box around what an earlier stage has found, with a margin: the step that makes a cascade.
+    """Cut to the box around the finding of an earlier stage, with a margin: the step that makes a cascade.
 
-    The box spans the planes whose share of foreground exceeds `minimum_plane_share`; it is scaled to this
-    grid, widened by `margin` of its own size on each side, rounded, and cut at the border (deepbet 1.0.2,
-    `bet.py`, `get_bbox_with_margin`). Both grids must have the same axis order and field of view.
+    The box spans the planes whose share of foreground exceeds `minimum_plane_share`. It is scaled to this grid, widened
+    by `margin` of its own size on each side, rounded, and cut at the border (deepbet 1.0.2, `bet.py`,
+    `get_bbox_with_margin`). Both grids must have the same axis order and field of view.
 
     Raises:
-        ImplausibleError: the earlier stage has found nothing to crop to.
-        PackageError: the earlier stage has left its finding on a grid of another order or field of view.
+        ImplausibleError: the earlier stage found nothing to crop to.
+        PackageError: the grid of the earlier stage's finding has another axis order or field of view.
     """
 
     follows_content: ClassVar[bool] = True
@@ -167,8 +167,8 @@ class CropToStage(GridStep, frozen=True):
         found = frame.findings[self.stage]
         if np.abs(found.geometry.corners_mm() - frame.geometry.corners_mm()).max() > GRID_TOLERANCE_MM:
             msg = (
-                f"expected the finding of stage {self.stage!r} over the field of view that is cropped, in the same "
-                "axis order; this model's steps do not lead there, its specification must be corrected"
+                f"expected the finding of stage {self.stage!r} with the field of view and axis order of this stage, "
+                "got another grid; correct the specification of the model"
             )
             raise PackageError(msg)
         spans = [self._span(found, axis, frame.geometry.shape[axis]) for axis in range(3)]
@@ -178,9 +178,9 @@ class CropToStage(GridStep, frozen=True):
         others = tuple(other for other in range(3) if other != axis)
         planes = np.flatnonzero((found.voxels[0] > 0).mean(axis=others) > self.minimum_plane_share)
         if planes.size == 0:
-            msg = f"stage {self.stage!r} has found nothing to crop to: no brain was seen in this image"
+            msg = f"stage {self.stage!r} found nothing to crop to: no brain was found in this image"
             raise ImplausibleError(msg)
-        # float32 as there: where a half is rounded, the last digit decides about a voxel
+        # float32 as in deepbet: if a half is rounded, the last digit decides about a voxel
         scale = np.float32(side) / np.float32(found.voxels.shape[axis + 1])
         low, high = int(planes[0]), int(planes[-1]) + 1
         centre = np.round(scale * np.float32((low + high) / 2))
@@ -189,15 +189,15 @@ class CropToStage(GridStep, frozen=True):
 
 
 def sides_at(geometry: Geometry, spacing_mm: Sequence[float]) -> Shape:
-    """The sides (I, J, K) of the field of view of a grid at another spacing, each at least one voxel."""
+    """Return the sides (I, J, K) of a grid's field of view at another spacing, each at least one voxel."""
     wanted = np.array(geometry.extent_mm) / np.array(spacing_mm)
-    # a float32 affine leaves 8.4999995 where 8.5 is meant; numpy then rounds half to even, as the programs do
+    # a float32 affine gives 8.4999995 instead of 8.5; numpy then rounds half to even, as the programs do
     i, j, k = (int(side) for side in np.maximum(np.round(np.round(wanted, 4)), 1))
     return i, j, k
 
 
 def placed_box(shape: Shape, wanted: tuple[int, ...], placement: Placement) -> Box:
-    """The box of `wanted` voxels in a grid of `shape`, negative where it reaches outside."""
+    """Return the box of `wanted` voxels in a grid of `shape`; its start is negative if it extends outside."""
     parts = {Placement.START: 0, Placement.CENTRE: 1, Placement.END: 2}
     starts = [-((w - s) * parts[placement] // 2) for s, w in zip(shape, wanted, strict=True)]
     spans = [(start, start + side) for start, side in zip(starts, wanted, strict=True)]
@@ -205,18 +205,18 @@ def placed_box(shape: Shape, wanted: tuple[int, ...], placement: Placement) -> B
 
 
 def reordered(frame: Frame, moves: AxisMoves) -> Frame:
-    """The frame with its axes permuted and flipped; a view."""
+    """Return the frame with permuted and flipped axes, as a view."""
     voxels = reorder(frame.voxels, moves)
     return frame.moved(voxels, frame.geometry.reoriented(moves), Reordered(frame.geometry, moves))
 
 
 def resized(frame: Frame, shape: Shape, interpolation: Interpolation) -> Frame:
-    """The frame resampled to `shape` voxels over the same field of view."""
+    """Return the frame resampled to `shape` voxels over the same field of view."""
     voxels = resize(frame.voxels, shape, interpolation)
     return frame.moved(voxels, frame.geometry.resized(shape), Resized(frame.geometry))
 
 
 def boxed(frame: Frame, box: Box, fill: float) -> Frame:
-    """The frame cut or padded to a box."""
+    """Return the frame cut or padded to a box."""
     voxels = take_box(frame.voxels, box, fill)
     return frame.moved(voxels, frame.geometry.cropped(box), Boxed(frame.geometry, box))

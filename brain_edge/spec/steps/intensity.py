@@ -1,4 +1,4 @@
-"""Steps that change intensities, channel by channel, and the statistics they are fitted on."""
+"""Steps that change intensities channel by channel, and the statistics that they use."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ BLOCK: Final = 2**16
 
 
 class Region(StrEnum):
-    """Which voxels of a channel a statistic is taken over."""
+    """Voxels of a channel over which a statistic is computed."""
 
     ALL = "all"
-    """Every voxel, air included (HD-BET v1, deepbet)."""
+    """Every voxel, including air (HD-BET v1, deepbet)."""
     NONZERO = "nonzero"
-    """Voxels that are not 0: images that are already skull-stripped."""
+    """Voxels that are not 0, for images that are already skull-stripped."""
     POSITIVE = "positive"
     """Voxels above 0 (MONAI, `is_positive`)."""
     ABOVE_MEAN = "above_mean"
@@ -38,7 +38,7 @@ class Region(StrEnum):
 class FitPercentile(IntensityStep, frozen=True):
     """Fit a percentile of each channel, under a name; the voxels stay as they are.
 
-    Linear between order statistics, as numpy and torch do it.
+    The percentile is linear between order statistics, as in numpy and torch.
     """
 
     name: FittedName
@@ -52,18 +52,19 @@ class FitPercentile(IntensityStep, frozen=True):
 
 
 class Moment(StrEnum):
-    """What `FitMoment` fits."""
+    """Statistic that `FitMoment` fits."""
 
     MEAN = "mean"
-    """The mean."""
+    """Mean."""
     DEVIATION = "deviation"
-    """The (population) standard deviation."""
+    """Population standard deviation."""
 
 
 class FitMoment(IntensityStep, frozen=True):
     """Fit the mean or the standard deviation of each channel over a region, under a name; the voxels stay as they are.
 
-    With `Normalise` it is a z-score of every voxel by the moments of some: `ZScore` over `NONZERO` leaves 0 at 0.
+    With `Normalise`, every voxel gets a z-score by the moments of a region. In contrast, `ZScore` over `NONZERO` keeps
+    0 at 0.
     """
 
     name: FittedName
@@ -96,7 +97,7 @@ class Clip(IntensityStep, frozen=True):
 
 
 class Normalise(IntensityStep, frozen=True):
-    """(x - subtract) / divide per channel.
+    """Compute (x - subtract) / divide per channel.
 
     Raises:
         InputError: the divisor is zero, so the channel has no contrast to normalise.
@@ -113,7 +114,7 @@ class Normalise(IntensityStep, frozen=True):
         return frame.with_voxels(_shift_and_divide(frame.voxels, offsets, divisors, self))
 
     def affine(self) -> tuple[float, float] | None:
-        """Of constants alone."""
+        """Return (multiply, add) if the bounds are constants; else None."""
         if isinstance(self.subtract, str) or isinstance(self.divide, str) or not self.divide:
             return None
         return 1 / self.divide, -self.subtract / self.divide
@@ -123,7 +124,7 @@ class RescaleToUnit(IntensityStep, frozen=True):
     """Clip each channel to [lower, upper] and scale that range to [0, 1].
 
     Raises:
-        InputError: both bounds are the same value.
+        InputError: both bounds are equal.
     """
 
     scope: ClassVar[Scope] = Scope.VOXEL
@@ -141,7 +142,7 @@ class RescaleToUnit(IntensityStep, frozen=True):
 class ZScore(IntensityStep, frozen=True):
     """Subtract the mean and divide by the standard deviation of each channel, over a region.
 
-    Over `NONZERO` the voxels that are 0 stay 0.
+    Over `NONZERO`, voxels of 0 stay 0.
 
     Raises:
         InputError: the region is empty or constant.
@@ -156,7 +157,7 @@ class ZScore(IntensityStep, frozen=True):
         return frame.with_voxels(self.fitted(frame)(frame.voxels))
 
     def fitted(self, frame: Frame) -> Callable[[Array], Array]:
-        """The step for any part (C, i, j, k) of these voxels, with the moments of all of them."""
+        """Return the step for any part (C, i, j, k) of these voxels, with the moments of all voxels."""
         moments = [_mean_and_deviation(selected(channel, self.region)) for channel in frame.voxels]
         means, deviations = (_column(values) for values in zip(*moments, strict=True))
 
@@ -170,7 +171,7 @@ class ZScore(IntensityStep, frozen=True):
 
 
 class Linear(IntensityStep, frozen=True):
-    """x * multiply + add, the same for every channel (a data set's published mean and deviation)."""
+    """Compute x * multiply + add, the same for every channel (a data set's published mean and deviation)."""
 
     scope: ClassVar[Scope] = Scope.VOXEL
 
@@ -184,26 +185,26 @@ class Linear(IntensityStep, frozen=True):
         return frame.with_voxels(scaled)
 
     def affine(self) -> tuple[float, float]:
-        """It is one."""
+        """Return (multiply, add)."""
         return self.multiply, self.add
 
 
 def selected(channel: Array, region: Region) -> Array:
-    """The voxels (N,) of a channel (I, J, K) that belong to a region.
+    """Return the voxels (N,) of a channel (I, J, K) that belong to a region.
 
     Raises:
-        InputError: there are none.
+        InputError: the region has no voxels.
     """
     if region is Region.ALL:
         return channel
     values: Array = channel[inside(channel, region)]
     if values.size == 0:
-        raise InputError(f"expected voxels to normalise over ({region}), got none in one channel")
+        raise InputError(f"expected voxels of the region {region} for normalisation, got none in one channel")
     return values
 
 
 def inside(channel: Array, region: Region) -> Array:
-    """Which voxels of a channel (I, J, K) belong to a region."""
+    """Return True at the voxels of a channel (I, J, K) that belong to a region."""
     if region is Region.ALL:
         return np.ones(channel.shape, dtype=bool)
     if region is Region.NONZERO:
@@ -214,16 +215,16 @@ def inside(channel: Array, region: Region) -> Array:
 
 
 def _percentile(values: Array, percent: float) -> float:
-    """The ends need no order: fifty times as fast, and every volume that is resampled with a clip asks for both."""
+    """Return a percentile; 0 and 100, which each clip of a resampled volume uses, need no sorting (50 times faster)."""
     ends = {0.0: np.min, 100.0: np.max}
     return float(ends[percent](values) if percent in ends else np.percentile(values, percent))
 
 
 def _mean_and_deviation(values: Array) -> tuple[float, float]:
-    """Mean and (population) standard deviation, summed in float64 over blocks.
+    """Return mean and population standard deviation, summed in float64 over blocks.
 
-    `numpy.std` in float64 makes a float64 copy of the whole volume, which was the peak of the memory of deepbet's
-    preprocessing; a block fits into the cache.
+    `numpy.std` in float64 makes a float64 copy of the whole volume, which caused the peak memory of deepbet's
+    preprocessing. A block fits into the cache.
     """
     mean = float(values.mean(dtype=np.float64))
     flat = values.reshape(-1)
@@ -235,7 +236,7 @@ def _mean_and_deviation(values: Array) -> tuple[float, float]:
 
 
 def _per_channel(frame: Frame, bound: Bound) -> Array:
-    """The value of a bound for each channel, (C, 1, 1, 1) float32."""
+    """Return the value of a bound for each channel, (C, 1, 1, 1) float32."""
     channels = frame.voxels.shape[0]
     return _column(frame.statistics[bound] if isinstance(bound, str) else [bound] * channels)
 
@@ -247,8 +248,8 @@ def _column(values: Sequence[float]) -> Array:
 def _shift_and_divide(voxels: Array, offsets: Array, divisors: Array, step: Step) -> Array:
     if not divisors.all():
         raise InputError(
-            f"expected an image with contrast, got the same value wherever the step {type(step).__name__} "
-            "looks; check that the file is the sequence that the network expects"
+            f"expected an image with contrast, got one value in all voxels of the step {type(step).__name__}; "
+            "check that the file is the right sequence"
         )
     shifted = voxels - offsets
     shifted /= divisors

@@ -1,4 +1,4 @@
-"""What is known of a frame before any image is read: how many channels, and whether they are labels yet."""
+"""Known facts about a frame before any image is read: the number of channels, and their labels if any."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
 
 
 class MisfitError(ValueError):
-    """A step cannot stand where it stands; the words continue "stage 'x' ..."."""
+    """Error for a step that cannot stand at its place; the message continues "stage 'x' ..."."""
 
 
 @dataclass(frozen=True)
 class KnownFrame:
-    """What a step leaves, whatever the image.
+    """Known result of a step for any image.
 
     Attributes:
-        channels: how many.
-        labels: the values that a label map can hold, or None where the voxels are numbers (intensities,
-            probabilities, logits, or labels blended by an interpolation).
-        findings: what earlier stages leave, by stage name.
+        channels: number of channels.
+        labels: values that a label map can have, or None if the voxels are numbers (intensities, probabilities, logits,
+            or labels blended by an interpolation).
+        findings: known results of earlier stages, by stage name.
     """
 
     channels: int
@@ -29,18 +29,18 @@ class KnownFrame:
     findings: Mapping[str, KnownFrame] = field(default_factory=dict)
 
     def with_labels(self, labels: Set[int]) -> KnownFrame:
-        """One label map of these values; background is always among them."""
+        """Return the facts of one label map with these values; background is always among them."""
         return replace(self, channels=1, labels=frozenset(labels) | {0})
 
     def with_channels(self, channels: int) -> KnownFrame:
-        """Numbers in another number of channels."""
+        """Return the facts of numbers with another number of channels."""
         return replace(self, channels=channels, labels=None)
 
     def given_one_each(self, given: int, what: str) -> KnownFrame:
-        """The same, where a step has one of something for each channel.
+        """Return the same facts if a step has one of something (`what`) for each channel.
 
         Raises:
-            MisfitError: it has more or fewer.
+            MisfitError: the step has more or fewer.
         """
         if given != self.channels:
             raise MisfitError(f"gives {given} {what} to {self.channels} channels")
@@ -48,10 +48,10 @@ class KnownFrame:
 
 
 def known_labels(outcome: KnownFrame, step: object) -> frozenset[int]:
-    """The labels of an outcome.
+    """Return the labels of an outcome.
 
     Raises:
-        MisfitError: there are none yet, or not any more.
+        MisfitError: the outcome has no labels, or no longer has any.
     """
     if outcome.labels is None:
         raise MisfitError(f"has the step {type(step).__name__} where there are no labels")
@@ -59,10 +59,10 @@ def known_labels(outcome: KnownFrame, step: object) -> frozenset[int]:
 
 
 def one_label_map(outcome: KnownFrame, step: object) -> frozenset[int]:
-    """The labels of an outcome that is a single label map.
+    """Return the labels of an outcome that is a single label map.
 
     Raises:
-        MisfitError: there are no labels, or several maps.
+        MisfitError: the outcome has no labels, or several label maps.
     """
     labels = known_labels(outcome, step)
     if outcome.channels != 1:

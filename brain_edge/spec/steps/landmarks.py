@@ -1,4 +1,4 @@
-"""Intensity steps whose numbers were fitted when the network was trained, and ship with it."""
+"""Intensity steps with numbers that were fitted in training and are part of the package."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Percent = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
 
 
 class Constants(IntensityStep, frozen=True):
-    """A statistic of the training data, one value per sequence, under a name; the voxels stay as they are.
+    """Add a statistic of the training data, one value per sequence, under a name; the voxels stay as they are.
 
-    `clip`, `normalise` and `rescale_to_unit` use it as they use what `fit_percentile` has fitted.
+    `clip`, `normalise` and `rescale_to_unit` use it like a statistic that `fit_percentile` has fitted.
     """
 
     name: FittedName
@@ -34,21 +34,21 @@ class Constants(IntensityStep, frozen=True):
         return replace(frame, statistics={**frame.statistics, self.name: values})
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
-        """The same channels."""
+        """Return the same channels."""
         return before.given_one_each(len(self.values), "constants")
 
 
 class MatchLandmarks(IntensityStep, frozen=True):
-    """Map percentiles of each channel to fixed intensities, linear between them and beyond the outermost ones.
+    """Map percentiles of each channel to fixed intensities, linearly between them and beyond the outermost ones.
 
     The landmarks are the mean percentiles of a training set (Nyul and Udupa; TorchIO's HistogramStandardization) or
-    those of one reference subject (histogram matching). Percentiles that fall together map to the first of their
-    landmarks. Over `nonzero` the voxels that are 0 stay 0.
+    those of one reference subject (histogram matching). Equal percentiles map to the first of their landmarks. Over
+    `nonzero`, voxels of 0 stay 0.
 
     Attributes:
-        percents: ascending, at least two.
-        landmarks: for each sequence as many ascending intensities.
-        region: which voxels the percentiles are taken over.
+        percents: percentiles in ascending order, at least two.
+        landmarks: intensities in ascending order for each sequence, one per percentile.
+        region: voxels over which the percentiles are computed.
 
     Raises:
         InputError: a channel has no contrast over the region.
@@ -73,7 +73,7 @@ class MatchLandmarks(IntensityStep, frozen=True):
         return frame.with_voxels(np.stack([self._mapped(channel, np.array(marks)) for channel, marks in pairs]))
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
-        """The same channels."""
+        """Return the same channels."""
         return before.given_one_each(len(self.landmarks), "rows of landmarks")
 
     def _mapped(self, channel: Array, marks: Array) -> Array:
@@ -81,15 +81,15 @@ class MatchLandmarks(IntensityStep, frozen=True):
         kept = np.flatnonzero(np.diff(found, prepend=-np.inf) > 0)
         if kept.size < 2:
             raise InputError(
-                "expected an image with contrast, got the same value at every percentile that the step MatchLandmarks "
-                "looks at; check that the file is the sequence that the network expects"
+                "expected an image with contrast, got one value at all percentiles of the step MatchLandmarks; "
+                "check that the file is the right sequence"
             )
         mapped = piecewise_linear(channel, found[kept], marks[kept])
         return mapped * (channel != 0) if self.region is Region.NONZERO else mapped
 
 
 def piecewise_linear(values: Array, knots: Array, targets: Array) -> Array:
-    """`numpy.interp`, but that the outermost pieces go on instead of staying flat; float32."""
+    """Interpolate like `numpy.interp`, but extend the outermost pieces instead of staying flat; float32."""
     mapped = np.interp(values, knots, targets).astype(np.float32)
     for beyond, end, slope in (
         (values < knots[0], 0, (targets[1] - targets[0]) / (knots[1] - knots[0])),

@@ -1,8 +1,8 @@
-"""Changes of grid, each remembered with its way back: of the whole volume, or of a slab without what lies around it.
+"""Changes of grid, each recorded with its way back, for the whole volume or for a single slab.
 
 Undoing the moves of a frame restores all channels of the whole volume: 20 labels on 512 x 512 x 400 voxels are 8 GB of
-probabilities, of which one byte per voxel is wanted. A move that acts along each axis by itself can say what a slab of
-its native grid needs: all planes that its interpolation weights touch on the grid after it, and no other.
+probabilities, but the result is one byte per voxel. A move that acts along each axis separately can restore a slab of
+its native grid from exactly those planes that the slab's interpolation weights touch on the grid after the move.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ if TYPE_CHECKING:
     from brain_edge.spec.steps.frame import Array
 
 Span: TypeAlias = tuple[int, int]
-"""Planes along one axis: the first, and the one behind the last."""
+"""Planes along one axis: the first, and the one after the last."""
 
 
 @dataclass(frozen=True, eq=False)
 class Move:
-    """One change of grid, remembered so that it can be undone exactly.
+    """One change of grid, recorded so that it can be undone exactly.
 
     Attributes:
-        before: the grid before the move: where `undo` leads.
+        before: grid before the move, to which `undo` leads.
     """
 
     in_slabs: ClassVar[bool] = False
-    """Whether it can be undone for a slab, with `undo_slab`."""
+    """True if the move can be undone for a slab, with `undo_slab`."""
 
     before: Geometry
 
     def undo(self, voxels: Array, interpolation: Interpolation) -> Array:
-        """(C, I, J, K) on the grid after the move -> the same on the grid before it."""
+        """Map (C, I, J, K) on the grid after the move to the grid before the move."""
         raise NotImplementedError(type(self).__name__)
 
     def undo_slab(self, rest: Rest, axis: int, span: Span) -> Array:
-        """The planes `span` along `axis` of the grid before the move, (C, i, j, k); equal to `undo` to rounding.
+        """Return the planes `span` along `axis` of the grid before the move, (C, i, j, k); equal to `undo` to rounding.
 
         Args:
-            rest: gives any slab of the grid after the move.
-            axis: of the grid before it.
-            span: not empty, inside that grid.
+            rest: source of any slab of the grid after the move.
+            axis: axis of the grid before the move.
+            span: range of planes, not empty and inside that grid.
         """
         raise NotImplementedError(type(self).__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Rest:
-    """A trail of moves, and the voxels (C, I, J, K) on the grid at its end: slabs of the grid at its beginning."""
+    """Source of slabs of the grid at the beginning of a trail of moves, from the voxels (C, I, J, K) at its end."""
 
     voxels: Array
     trail: Sequence[Move]
@@ -63,11 +63,11 @@ class Rest:
 
     @property
     def sides(self) -> tuple[int, ...]:
-        """Of the grid at the beginning."""
+        """Sides of the grid at the beginning of the trail."""
         return self.trail[0].before.shape if self.trail else self.voxels.shape[1:]
 
     def slab(self, axis: int, span: Span) -> Array:
-        """The planes `span` along `axis`, (C, i, j, k)."""
+        """Return the planes `span` along `axis`, (C, i, j, k)."""
         if not self.trail:
             return self.voxels[(slice(None), *(slice(*span) if a == axis else slice(None) for a in range(3)))]
         return self.trail[0].undo_slab(Rest(self.voxels, self.trail[1:], self.interpolation), axis, span)
@@ -75,7 +75,7 @@ class Rest:
 
 @dataclass(frozen=True, eq=False)
 class Reordered(Move):
-    """Axes permuted and flipped."""
+    """Permutation and flips of axes."""
 
     in_slabs: ClassVar[bool] = True
 
@@ -86,7 +86,7 @@ class Reordered(Move):
         return reorder(voxels, inverse_moves(self.moves))
 
     def undo_slab(self, rest: Rest, axis: int, span: Span) -> Array:
-        """A slab along the axis that it became."""
+        """Return the slab from the axis that `axis` became."""
         target = next(new for new, (old, _) in enumerate(self.moves) if old == axis)
         side = self.before.shape[axis]
         there = (side - span[1], side - span[0]) if self.moves[target][1] else span
@@ -95,16 +95,16 @@ class Reordered(Move):
 
 @dataclass(frozen=True, eq=False)
 class Resized(Move):
-    """Resampled over the same field of view."""
+    """Resampling over the same field of view."""
 
     in_slabs: ClassVar[bool] = True
 
     def undo(self, voxels: Array, interpolation: Interpolation) -> Array:
-        """Resample to the number of voxels there was."""
+        """Resample to the number of voxels before the move."""
         return resize(voxels, self.before.shape, interpolation)
 
     def undo_slab(self, rest: Rest, axis: int, span: Span) -> Array:
-        """All planes that the weights of these touch; along the other axes as a whole."""
+        """Return the slab from all planes that its weights touch; the other axes are resampled as a whole."""
         target, source, interpolation = self.before.shape, rest.sides[axis], rest.interpolation
         if source == target[axis]:
             slab = rest.slab(axis, span)
@@ -124,19 +124,19 @@ class Resized(Move):
 
 @dataclass(frozen=True, eq=False)
 class Boxed(Move):
-    """Cut to a box, or padded where the box reaches outside."""
+    """Cut to a box, with padding where the box extends outside."""
 
     in_slabs: ClassVar[bool] = True
 
     box: Box
 
     def undo(self, voxels: Array, interpolation: Interpolation) -> Array:  # noqa: ARG002 - whole voxels only
-        """Put the box back at its place; what was cut away comes back as zero (background)."""
+        """Put the box back at its place; voxels that were cut away become zero (background)."""
         back = [(-low, -low + side) for (low, _), side in zip(self.box, self.before.shape, strict=True)]
         return take_box(voxels, (back[0], back[1], back[2]))
 
     def undo_slab(self, rest: Rest, axis: int, span: Span) -> Array:
-        """The planes that lie in the box, and zeros for those that do not."""
+        """Return the planes inside the box, and zeros for planes outside."""
         low, high = self.box[axis]
         inside = (max(span[0], low, 0), min(span[1], high, self.before.shape[axis]))
         shape = [span[1] - span[0] if a == axis else side for a, side in enumerate(self.before.shape)]
@@ -149,13 +149,13 @@ class Boxed(Move):
 
 
 def reorder(voxels: Array, moves: AxisMoves) -> Array:
-    """(C, I, J, K) with spatial axes permuted and flipped; a view."""
+    """Return (C, I, J, K) with permuted and flipped spatial axes, as a view."""
     flips = tuple(slice(None, None, -1 if flipped else 1) for _, flipped in moves)
     return voxels.transpose(0, *(axis + 1 for axis, _ in moves))[(slice(None), *flips)]
 
 
 def take_box(voxels: Array, box: Box, fill: float = 0.0) -> Array:
-    """The voxels (C, I, J, K) inside `box`; where it reaches outside, `fill`. A view when nothing is filled."""
+    """Return the voxels (C, I, J, K) inside `box`, with `fill` outside of the volume; a view if nothing is filled."""
     sides = voxels.shape[1:]
     inside = [(max(low, 0), min(high, side)) for (low, high), side in zip(box, sides, strict=True)]
     cut = voxels[(slice(None), *(slice(low, max(low, high)) for low, high in inside))]

@@ -1,4 +1,4 @@
-"""Intensities where every sequence has a rule of its own."""
+"""Normalisation of intensities with a separate rule for every sequence."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 
 class Scheme(StrEnum):
-    """How a channel is normalised."""
+    """Normalisation of a channel."""
 
     NONE = "none"
-    """As it is."""
+    """No normalisation."""
     Z_SCORE = "z_score"
     """Mean and standard deviation of all voxels."""
     Z_SCORE_FOREGROUND = "z_score_foreground"
-    """Mean and deviation of the voxels where any channel is not 0, holes filled; the others stay as they are."""
+    """Mean and standard deviation of the voxels where any channel is not 0, holes filled; other voxels are kept."""
     MIN_MAX = "min_max"
-    """The least value becomes 0, the greatest 1."""
+    """The smallest value becomes 0, the largest 1."""
     FIXED = "fixed"
-    """Limited to constants, then (x - subtract) / divide."""
+    """Clipping to constants, then (x - subtract) / divide."""
 
 
 class ChannelRule(Value, frozen=True):
-    """The rule of one channel; the constants belong to `fixed`, None leaves that side open."""
+    """Rule of one channel; the constants belong to `fixed`, and None leaves that side open."""
 
     scheme: Scheme
     lower: float | None = None
@@ -61,7 +61,7 @@ class NormaliseEach(IntensityStep, frozen=True):
         return frame.with_voxels(np.stack(normalised))
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
-        """The same channels."""
+        """Return the same channels."""
         return before.given_one_each(len(self.channels), "rules")
 
 
@@ -75,7 +75,7 @@ def _normalised(channel: Array, rule: ChannelRule, foreground: Array | None) -> 
         return _scaled(values, float(values.min()), float(values.max()) - float(values.min()))
     inside = values if rule.scheme is Scheme.Z_SCORE or foreground is None else values[foreground]
     if inside.size == 0:
-        raise InputError("expected voxels to normalise over, got 0 in every voxel of every sequence")
+        raise InputError("expected voxels for normalisation, got 0 in every voxel of every sequence")
     mean, deviation = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
     scaled = _scaled(values, mean, deviation)
     return scaled if inside is values or foreground is None else np.where(foreground, scaled, values)
@@ -84,7 +84,7 @@ def _normalised(channel: Array, rule: ChannelRule, foreground: Array | None) -> 
 def _scaled(values: Array, subtract: float, divide: float) -> Array:
     if divide == 0:
         raise InputError(
-            "expected an image with contrast, got the same value wherever the step NormaliseEach looks; "
-            "check that the file is the sequence that the network expects"
+            "expected an image with contrast, got one value in all voxels of the step NormaliseEach; "
+            "check that the file is the right sequence"
         )
     return (values - np.float32(subtract)) / np.float32(divide)

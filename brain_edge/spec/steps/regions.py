@@ -1,4 +1,4 @@
-"""From overlapping regions, or ordered classes, to one label map."""
+"""Decoding of overlapping regions, or of ordered classes, into one label map."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TABLE_CHANNELS = 8
 
 
 class PaintedRegion(Value, frozen=True):
-    """Where a channel is above a value, the label map takes a label.
+    """Region in which a channel is above a value and the label map takes a label.
 
     Attributes:
-        channel: of the network's output.
-        above: strictly above it.
-        label: what is painted; 0 takes away what was painted before.
+        channel: channel of the network's output, from 0.
+        above: value that the channel must exceed.
+        label: label that is painted; 0 removes what was painted before.
     """
 
     channel: Channel
@@ -34,12 +34,12 @@ class PaintedRegion(Value, frozen=True):
 
 
 class PaintRegions(DecodeStep, frozen=True):
-    """Paint regions one over the other, in order: the last one that holds a voxel gives its label.
+    """Paint regions one over the other, in order: the last region that contains a voxel gives its label.
 
-    BraTS regions become labels by painting the whole tumour with the oedema's label, the core over it with the
-    necrosis', the enhancing part over that: where regions nest, this is the set difference (oedema = whole minus
-    core), and where they contradict each other the later one is right (nnU-Net, region-based training; HarDNet-BTS;
-    nnSegNet's sequential thresholds, with a threshold for each region).
+    BraTS regions become labels by painting the whole tumour with the label of oedema, the core over it with that of
+    necrosis, and the enhancing part over that. For nested regions this is the set difference (oedema = whole minus
+    core). If regions contradict each other, the later one wins (nnU-Net, region-based training; HarDNet-BTS; nnSegNet's
+    sequential thresholds, with a threshold for each region).
     """
 
     scope: ClassVar[Scope] = Scope.VOXEL
@@ -48,29 +48,29 @@ class PaintRegions(DecodeStep, frozen=True):
     regions: Annotated[tuple[PaintedRegion, ...], msgspec.Meta(min_length=1)]
 
     def apply(self, frame: Frame) -> Frame:
-        """(C, I, J, K) probabilities -> (1, I, J, K) uint8 labels."""
+        """Map (C, I, J, K) probabilities to (1, I, J, K) uint8 labels."""
         labels = np.zeros(frame.voxels.shape[1:], dtype=np.uint8)
         for region in self.regions:
             labels[frame.voxels[region.channel] > region.above] = region.label
         return frame.with_voxels(labels[np.newaxis])
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
-        """The labels that are painted."""
+        """Return the labels that are painted."""
         for region in self.regions:
             if region.channel >= before.channels:
-                raise MisfitError(f"paints channel {region.channel}, there are {before.channels}")
+                raise MisfitError(f"paints channel {region.channel} of {before.channels} channels (numbered from 0)")
         return before.with_labels({region.label for region in self.regions})
 
 
 class LookUpRegions(DecodeStep, frozen=True):
-    """One label for each combination of regions: a conflict table (cascaded U-Net, BraTS 2021).
+    """Look up one label for each combination of regions: a conflict table (cascaded U-Net, BraTS 2021).
 
-    Channel c is in where it is above `above[c]`, and counts 2^c; the label is the entry at the sum. For the regions
-    WT, TC, ET the table of that paper is (0, 2, 1, 1, 0, 4, 4, 4): ET alone is background.
+    Channel c contributes 2^c where it exceeds `above[c]`; the label is the entry at the sum. For the regions WT, TC,
+    ET the table of that paper is (0, 2, 1, 1, 0, 4, 4, 4): ET alone is background.
 
     Attributes:
-        above: one value per channel.
-        labels: 2^C labels.
+        above: value that each channel must exceed.
+        labels: table of 2^C labels.
     """
 
     scope: ClassVar[Scope] = Scope.VOXEL
@@ -85,30 +85,30 @@ class LookUpRegions(DecodeStep, frozen=True):
             raise ValueError(f"{msg}, got {len(self.labels)}")
 
     def apply(self, frame: Frame) -> Frame:
-        """(C, I, J, K) probabilities -> (1, I, J, K) uint8 labels."""
+        """Map (C, I, J, K) probabilities to (1, I, J, K) uint8 labels."""
         entries = np.zeros(frame.voxels.shape[1:], dtype=np.uint8)
         for channel, (values, above) in enumerate(zip(frame.voxels, self.above, strict=True)):
             entries |= (values > above).astype(np.uint8) << channel
         return frame.with_voxels(np.array(self.labels, dtype=np.uint8)[entries][np.newaxis])
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
-        """The labels of the table."""
+        """Return the labels of the table."""
         if before.channels != len(self.above):
-            raise MisfitError(f"has a table for {len(self.above)} regions, there are {before.channels}")
+            raise MisfitError(f"has a table for {len(self.above)} regions, got {before.channels} channels")
         return before.with_labels(set(self.labels))
 
 
 class OrdinalRule(StrEnum):
-    """How a probability of each level becomes one level."""
+    """Rule that reduces the probabilities of all levels to one level."""
 
     ARGMAX = "argmax"
-    """The most probable level; the lower one of two that are equally probable."""
+    """The most probable level; the lower of two equally probable levels."""
     EXPECTED = "expected"
     """The mean level, rounded; a half goes up."""
 
 
 class OrdinalLevels(DecodeStep, frozen=True):
-    """Levels that have an order: channel c is "exactly c of N annotators marked it" (multi-annotator nnU-Net).
+    """Decode ordered levels: channel c means "exactly c of N annotators marked it" (multi-annotator nnU-Net).
 
     The label is the level. The mask of at least c annotators is label >= c, the certainty label / N.
     """
@@ -119,26 +119,26 @@ class OrdinalLevels(DecodeStep, frozen=True):
     rule: OrdinalRule = OrdinalRule.ARGMAX
 
     def apply(self, frame: Frame) -> Frame:
-        """(N + 1, I, J, K) probabilities -> (1, I, J, K) uint8 levels 0 to N."""
+        """Map (N + 1, I, J, K) probabilities to (1, I, J, K) uint8 levels 0 to N."""
         if self.rule is OrdinalRule.ARGMAX:
             return frame.with_voxels(frame.voxels.argmax(axis=0).astype(np.uint8)[np.newaxis])
         return frame.with_voxels(np.floor(_mean_level(frame.voxels) + np.float32(0.5)).astype(np.uint8)[np.newaxis])
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
-        """A label for each level."""
+        """Return one label per level."""
         if before.channels < 2:
-            raise MisfitError("has levels of one channel, at least two are expected")
+            raise MisfitError("has levels from one channel, expected at least two channels")
         return before.with_labels(set(range(before.channels)))
 
 
 class PrependBackground(DecodeStep, frozen=True):
-    """A channel before the others for what none of them is, 1 - their sum, not below 0; all then divided by their sum.
+    """Prepend a channel for background, max(0, 1 - the sum of the others), and divide all channels by their sum.
 
-    The way from sigmoids of classes that exclude each other to an argmax (TCuP-GAN).
+    This leads from sigmoids of classes that exclude each other to an argmax (TCuP-GAN).
     """
 
     def apply(self, frame: Frame) -> Frame:
-        """(C, I, J, K) -> (C + 1, I, J, K), which sums to one."""
+        """Map (C, I, J, K) to (C + 1, I, J, K), which sums to one."""
         total = frame.voxels.sum(axis=0, keepdims=True, dtype=np.float32)
         background = np.maximum(np.float32(1) - total, np.float32(0))
         joined = np.concatenate([background, frame.voxels])
@@ -146,16 +146,16 @@ class PrependBackground(DecodeStep, frozen=True):
         return frame.with_voxels(joined)
 
     def outcome(self, before: KnownFrame) -> KnownFrame:
-        """One more channel."""
+        """Return the facts with one more channel."""
         return before.with_channels(before.channels + 1)
 
     def channels_of(self, sources: Sources) -> Sources:
-        """Background is none of them."""
+        """Return the channels after a background channel that no output channel adds to."""
         return ((), *sources)
 
 
 def _mean_level(probabilities: Array) -> Array:
-    """The expected level (I, J, K), one channel at a time: a product with all of them would be another volume each."""
+    """Return the expected level (I, J, K), one channel at a time; a single product would copy every channel."""
     total = np.zeros(probabilities.shape[1:], dtype=np.float32)
     weighted = np.zeros_like(total)
     for level, channel in enumerate(probabilities):

@@ -1,4 +1,4 @@
-"""Voxels of one grid at the places of another, through the world."""
+"""Resampling from one grid onto another, through the world."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     BoolArray = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 EDGE_TOLERANCE: Final = 1e-3
-"""Voxels by which a centre may lie outside and is inside: a float32 affine is not more exact than that."""
+"""Distance in voxels outside of the grid up to which a centre counts as inside: the precision of a float32 affine."""
 
 
 def onto(voxels: Array, source: Geometry, target: Geometry, *, is_labels: bool) -> Array:
-    """The voxels (C, I, J, K) of `source` on the grid `target`, 0 outside.
+    """Return the voxels (C, I, J, K) of `source` on the grid `target`, 0 outside.
 
-    Labels come from the nearest voxel, numbers are linear. Nothing is interpolated where one grid is a box of the
-    other.
+    Labels come from the nearest voxel, and numbers are interpolated linearly. If one grid is a box of the other,
+    nothing is interpolated.
     """
     if source.same_grid(target):
         return voxels
@@ -34,10 +34,10 @@ def onto(voxels: Array, source: Geometry, target: Geometry, *, is_labels: bool) 
 
 
 def sampled(voxels: Array, source: Geometry, target: Geometry, *, order: Literal[0, 1]) -> Array:
-    """The voxels (I, J, K) of `source` at the voxel centres of `target` by a spline of `order`, 0 outside.
+    """Sample `source` (I, J, K) at the voxel centres of `target` by a spline of `order`, 0 outside.
 
-    Inside is up to the edges of the outermost voxels, as in ITK: between their centres and their edges the
-    nearest value holds.
+    The inside ends at the edges of the outermost voxels, as in ITK. Between their centres and their edges the value is
+    that of the nearest voxel.
     """
     from scipy.ndimage import affine_transform
 
@@ -50,7 +50,7 @@ def sampled(voxels: Array, source: Geometry, target: Geometry, *, order: Literal
 
 
 def _common_box(source: Geometry, target: Geometry) -> Box | None:
-    """The box of `source` that `target` is, or None where it is no box of whole voxels."""
+    """Return the box of whole `source` voxels that equals `target`, or None if there is none."""
     mapping = np.linalg.inv(source.affine) @ target.affine
     start = np.round(mapping[:3, 3]).astype(int)
     spans = [(int(low), int(low) + side) for low, side in zip(start, target.shape, strict=True)]
@@ -60,7 +60,7 @@ def _common_box(source: Geometry, target: Geometry) -> Box | None:
 
 
 def _inside(mapping: Affine, shape: Shape, source: Shape) -> BoolArray:
-    """Which voxels (I, J, K) of a grid of `shape` lie in the field of view of a grid of `source` voxels."""
+    """Return True at the voxels (I, J, K) of a grid of `shape` that lie in the field of view of `source` voxels."""
     i, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]
     inside = np.ones(shape, dtype=bool)
     for row, side in zip(mapping[:3], source, strict=True):

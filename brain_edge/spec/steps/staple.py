@@ -1,8 +1,8 @@
-"""STAPLE: the truth behind several label maps, and how far each of them can be trusted, estimated together.
+"""STAPLE: joint estimate of the truth behind several label maps and of the reliability of each map.
 
-Warfield, Zou and Wells, IEEE TMI 23 (2004) 903, for several labels (Rohlfing, Russakoff and Maurer, IPMI 2003).
-Expectation maximisation over the joint histogram of the raters' labels: voxels on which all raters say the same have
-the same posterior, so three raters of four labels are 64 numbers however large the volume is.
+Warfield, Zou and Wells, IEEE TMI 23 (2004) 903, for several labels (Rohlfing, Russakoff and Maurer, IPMI 2003). It is
+expectation maximisation over the joint histogram of the raters' labels. Voxels with the same combination of labels have
+the same posterior, so three raters of four labels need 64 numbers for any size of volume.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ CONVERGED: Final = 1e-5
 
 
 def staple(maps: Sequence[np.ndarray[Any, Any]], labels: Sequence[int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """The most probable label of each voxel (any shape, uint8); of two that are equally probable the first of `labels`.
+    """Return the most probable label of each voxel (any shape, uint8); in a tie, the first of `labels`.
 
     Args:
         maps: label maps of one shape.
-        labels: every value that occurs in them, in the order that decides a tie.
+        labels: all values in the maps, in the order that decides a tie.
     """
     codes, combinations, counts = _joint_histogram(maps, labels)
     posterior = _posterior(combinations, counts, len(labels))
@@ -37,7 +37,7 @@ def staple(maps: Sequence[np.ndarray[Any, Any]], labels: Sequence[int]) -> np.nd
 def _joint_histogram(
     maps: Sequence[np.ndarray[Any, Any]], labels: Sequence[int]
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], FloatTable]:
-    """For each voxel the number of its combination; the combinations (N, raters) of label positions; how often."""
+    """Return each voxel's combination number, the combinations (N, raters) of label positions, and their counts."""
     positions = np.zeros(256, dtype=np.int64)
     positions[list(labels)] = np.arange(len(labels))
     codes = np.zeros(maps[0].shape, dtype=np.int64)
@@ -49,7 +49,7 @@ def _joint_histogram(
 
 
 def _posterior(combinations: np.ndarray[Any, Any], counts: FloatTable, labels: int) -> FloatTable:
-    """Probability of each label given each combination, (N, labels)."""
+    """Return the probability of each label given each combination, (N, labels)."""
     votes = np.stack([(combinations == label).sum(axis=1) for label in range(labels)], axis=1)
     prior = (votes * counts[:, None]).sum(axis=0)
     prior /= prior.sum()
@@ -67,7 +67,7 @@ def _posterior(combinations: np.ndarray[Any, Any], counts: FloatTable, labels: i
 
 
 def _expectation(confusion: FloatTable, prior: FloatTable, combinations: np.ndarray[Any, Any]) -> FloatTable:
-    """P(truth | what the raters say), (N, labels); where it is impossible by all that is estimated, the prior."""
+    """Return P(truth | labels of the raters), (N, labels); the prior for combinations of estimated probability 0."""
     likelihood = np.prod([table[said] for table, said in zip(confusion, combinations.T, strict=True)], axis=0)
     joint = likelihood * prior
     total = joint.sum(axis=1, keepdims=True)
@@ -75,7 +75,7 @@ def _expectation(confusion: FloatTable, prior: FloatTable, combinations: np.ndar
 
 
 def _confusion(posterior: FloatTable, combinations: np.ndarray[Any, Any], counts: FloatTable) -> FloatTable:
-    """For each rater P(says j | truth is i), (raters, j, i)."""
+    """Return P(rater says j | truth is i), (raters, j, i)."""
     weights = posterior * counts[:, None]
     labels = posterior.shape[1]
     tables = np.zeros((combinations.shape[1], labels, labels))

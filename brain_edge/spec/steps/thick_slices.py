@@ -1,4 +1,4 @@
-"""Resampling that does not mix thick slices: nnU-Net's own."""
+"""Resampling that does not mix thick slices, as nnU-Net does."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from brain_edge.spec.steps.frame import Array, Frame
 
 THICK: Final = 3.0
-"""A spacing this much coarser than the finest one is that of thick slices (nnU-Net, `ANISO_THRESHOLD`)."""
+"""Ratio of the coarsest to the finest spacing above which slices are thick (nnU-Net, `ANISO_THRESHOLD`)."""
 
 
 class ResampleThickSlices(GridStep, frozen=True):
     """Resample to a target spacing: round(extent / spacing) voxels over the same field of view, cubic.
 
-    Where one axis is more than three times coarser than the finest one, before or else after, the slices across it are
-    resampled each by itself, and along it the nearest slice is taken; the way back decides in the same way, the other
-    way round. No value leaves the range of what it was made from, the channel or the slice (nnU-Net v2,
-    `resample_data_or_seg_to_shape` with order 3, `order_z` 0 and `force_separate_z` null).
+    If one axis is more than three times coarser than the finest, before or else after resampling, each slice across it
+    is resampled separately, and the nearest slice is taken along it. The way back applies the same rule from the other
+    side. Results are limited to the range of the source channel or slice (nnU-Net v2, `resample_data_or_seg_to_shape`
+    with order 3, `order_z` 0 and `force_separate_z` null).
     """
 
     spacing_mm: tuple[Spacing, Spacing, Spacing]
@@ -37,7 +37,7 @@ class ResampleThickSlices(GridStep, frozen=True):
         """Resample every channel."""
         before = frame.geometry
         shape = sides_at(before, self.spacing_mm)
-        # the same for spacings, of which it is asked whether two are the same
+        # likewise for spacings, which are compared for equality
         native = tuple(round(float(side), 5) for side in before.spacing_mm)
         voxels = resized_in_range(frame.voxels, shape, thick_axis(native, self.spacing_mm))
         back = thick_axis(self.spacing_mm, native)
@@ -47,17 +47,17 @@ class ResampleThickSlices(GridStep, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class SlicesResized(Move):
-    """Resampled such that the way back does not mix the slices across an axis."""
+    """Resampling whose way back does not mix the slices across an axis."""
 
     axis: int
 
     def undo(self, voxels: Array, interpolation: Interpolation) -> Array:
-        """Resample each slice, then take the nearest ones."""
+        """Resample each slice, then take the nearest slices."""
         return across(voxels, self.before.shape, self.axis, interpolation)
 
 
 def thick_axis(spacing_mm: Sequence[float], other_mm: Sequence[float]) -> int | None:
-    """The axis across which slices stay apart, of the first of two grids that has thick slices; None where none has."""
+    """Return the thick axis of the first of two grids with thick slices, across which slices stay apart, or None."""
     for spacing in (spacing_mm, other_mm):
         if max(spacing) / min(spacing) > THICK:
             coarsest = [axis for axis, side in enumerate(spacing) if side == max(spacing)]
@@ -66,7 +66,7 @@ def thick_axis(spacing_mm: Sequence[float], other_mm: Sequence[float]) -> int | 
 
 
 def resized_in_range(voxels: Array, shape: Shape, axis: int | None) -> Array:
-    """(C, I, J, K) resampled by cubic splines, within the range of each channel, or of each slice across `axis`."""
+    """Resample (C, I, J, K) by cubic splines, within the range of each channel, or of each slice across `axis`."""
     if voxels.shape[1:] == shape:
         return voxels
     if axis is None:
@@ -75,7 +75,7 @@ def resized_in_range(voxels: Array, shape: Shape, axis: int | None) -> Array:
 
 
 def across(voxels: Array, shape: Shape, axis: int, interpolation: Interpolation) -> Array:
-    """(C, I, J, K) with each slice across `axis` resampled by itself, and the nearest slices taken along it."""
+    """Resample each slice of (C, I, J, K) across `axis` separately, and take the nearest slices along it."""
     if interpolation is Interpolation.NEAREST:
         return resize(voxels, shape, interpolation)
     plane = list(shape)
@@ -92,6 +92,6 @@ def _within(resampled: Array, voxels: Array, axes: tuple[int, ...]) -> Array:
 
 
 def _nearest(source: int, target: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """The slices that `scipy.ndimage.map_coordinates` of order 0 takes: halves go up."""
+    """Return the slices that `scipy.ndimage.map_coordinates` of order 0 takes: halves are rounded up."""
     centres = source / target * (np.arange(target) + 0.5) - 0.5
     return np.asarray(np.clip(np.floor(centres + 0.5), 0, source - 1), dtype=np.intp)
