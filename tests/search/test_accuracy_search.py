@@ -354,7 +354,7 @@ def test_a_log_that_cannot_be_trusted_or_written_is_refused_before_anything_runs
     lines: list[str] = []
     monkeypatch.setenv("BRAIN_EDGE_STATE", str(tmp_path / "state"))
     (tmp_path / "state").write_text("a file where the folder would be", encoding="utf-8")
-    with pytest.raises(OutputError, match="looks at test images are logged there, and nothing can be written"):
+    with pytest.raises(OutputError, match="the log of looks at test images cannot be written here"):
         quantize(fp32, cohort, tmp_path / "int8", options(lines.append))
     (tmp_path / "state").unlink()
     (tmp_path / "state").mkdir()
