@@ -200,7 +200,10 @@ def test_code_runs_only_when_it_is_trusted():
             ["meshnet-tissue", "--weights", "a", "--random-weights"],
             "there is --random-weights: --weights would do",
         ),
-        (["meshnet-tissue", "--random-weights"], "give a real head to compare with PyTorch on: --parity-data FILE"),
+        (
+            ["meshnet-tissue", "--random-weights"],
+            "the comparison with PyTorch needs a real head; give --parity-data FILE",
+        ),
         ([SOURCE, "--members", "2"], f"{SOURCE} is no recipe: --members would do nothing; leave it out"),
         ([SOURCE, "--members", "all"], f"{SOURCE} is no recipe: --members would do nothing; leave it out"),
         ([SOURCE, "--trust"], f"{SOURCE} is no recipe: describe its steps with --spec FILE"),
