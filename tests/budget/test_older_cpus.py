@@ -207,7 +207,7 @@ def test_the_share_in_the_package_is_that_of_an_older_cpu(int8: ModelPackage):
     assert "33.3% of the multiply-adds in INT8 there (" in evidence.statement
     assert "(33.3% are)" in evidence.bounds
     card = (int8.folder / "README.md").read_text(encoding="utf-8")
-    assert "In float where a CPU has no more than AVX2: tiny, `back`." in card
+    assert "In float on a CPU with no more than AVX2: tiny, `back`." in card
     assert "instructions only" not in card
 
 

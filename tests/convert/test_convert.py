@@ -198,7 +198,9 @@ def test_random_weights_are_marked_and_are_the_same_each_time(tmp_path: Path):
     )
     assert first.manifest.weights_status is WeightsStatus.RANDOM
     assert [record.source for record in first.manifest.weights] == ["random"]
-    assert "The weights are random. A mask of this package means nothing" in (first.folder / "README.md").read_text()
+    assert (
+        "The weights are random. The masks of this package are meaningless" in (first.folder / "README.md").read_text()
+    )
     # OpenVINO numbers the nodes of a process one after the other, so that the .xml files differ in names
     assert first.manifest.files["graphs/net.bin"] == second.manifest.files["graphs/net.bin"]
     assert first.manifest.files["selftest/mask.nii.gz"] == second.manifest.files["selftest/mask.nii.gz"]

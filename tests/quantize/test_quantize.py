@@ -243,8 +243,8 @@ def test_limits_that_would_bind_nothing_are_refused_before_anything_is_computed(
     cohort = phantom_cohort(tmp_path, (Split.CALIBRATION, Split.VALIDATION, Split.TEST), references=False)
     lines: list[str] = []
     for limit, words in (
-        ({"unbound": (1,)}, "--unbound names every label of tiny: the budget would bind nothing"),
-        ({"max_hd95_increase_mm": 2.0}, "has a reference mask: --max-hd95-increase-mm would bind nothing"),
+        ({"unbound": (1,)}, "--unbound names every label of tiny, so the budget has no effect"),
+        ({"max_hd95_increase_mm": 2.0}, "--max-hd95-increase-mm needs reference masks, and no judged case"),
     ):
         asked = QuantizeOptions(
             budget=AccuracyBudget(max_dice_drop=ROOM, **limit), runtime=ONE_THREAD, report=lines.append

@@ -139,7 +139,7 @@ def test_every_trial_has_its_figures_in_the_order_of_the_search(tuned: ModelPack
 
 def test_the_model_card_names_the_changes_and_the_drop(tuned: ModelPackage):
     card = (tuned.folder / "README.md").read_text(encoding="utf-8")
-    assert "## What tuning did to the masks" in card
+    assert "## Effect of tuning on the masks" in card
     assert "- 1 of 2 mirrorings" in card
     assert evidence_in(tuned.manifest).statement in card
 
