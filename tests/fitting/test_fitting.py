@@ -97,7 +97,7 @@ def test_regions_are_unions_of_labels():
 def test_a_case_without_a_label_is_refused():
     study, mask = labelled()
     empty = Mask(np.zeros_like(mask.labels), mask.geometry)
-    with pytest.raises(InputError, match="expected labels to fit fit-vox2vox to, the mask has none"):
+    with pytest.raises(InputError, match="expected labels to fit fit-vox2vox to, got none in the"):
         example(study, empty, fit_vox2vox.spec((16, 16, 16)), LESSON)
 
 
