@@ -263,7 +263,7 @@ def test_onnx_that_onnxruntime_does_not_load_prints_nothing(tmp_path: Path, capf
 
 def test_a_whole_module_pickled_is_refused_by_what_it_would_import(tmp_path: Path):
     torch.save(unet(), tmp_path / "net.pt")
-    words = r"net\.pt: loading it would run code: it asks for monai\.networks\.nets\.\w+"
+    words = r"net\.pt: loading this file would run code: it asks for monai\.networks\.nets\.\w+"
     with pytest.raises(WeightsError, match=words):
         asked(tmp_path / "net.pt", windows_spec(), tmp_path)
 
@@ -487,7 +487,7 @@ def test_onnx_with_weights_in_another_file_is_refused_wherever_it_names_them(pla
     """Two files of one hash, and of one record, could hold two networks."""
     np.ones(1, np.float32).tofile(tmp_path / "net.data")
     path = onnx_model(tmp_path / "net.onnx", nodes_with_weights_outside(place), shape=OPEN)
-    with pytest.raises(WeightsError, match=r"with its weights in the file, \d tensors \(first: w\) are in another one"):
+    with pytest.raises(WeightsError, match=r"with its weights in the file, got \d tensors \(first: w\) in other files"):
         package(path, SPEC, tmp_path)
 
 
