@@ -189,7 +189,7 @@ def test_a_budget_that_is_met_because_nothing_was_quantised_is_not_met(share: fl
     verdict = judge([with_reference(1, 0.0)], share, AccuracyBudget(min_int8_share=least))
     assert verdict.met is met
     if not met:
-        assert verdict.failures == ("49.0% of the multiply-adds are INT8, expected at least 50.0%",)
+        assert verdict.failures == ("49.0% of the multiply-accumulates run in INT8, expected at least 50.0%",)
 
 
 @pytest.mark.parametrize("cases", [[], [without_reference(1, None), with_reference(2, None, agreement=None)]])

@@ -290,7 +290,7 @@ def test_what_ran_newer_instructions_all_the_same_is_said():
     held = IsaRecord(isa="AVX2", verified=True, met=True, worst_mean_drop=0.002, int8_share=0.968, nodes=nodes, ran=ran)
     made = evidence_of(judgement([record(1)], isas=(held,)))
     assert made.statement.endswith(
-        "; measured again for AVX2: at most 0.00200, 96.8% of the multiply-adds in INT8 there "
+        "; measured again for AVX2: at most 0.00200, 96.8% of the multiply-accumulates in INT8 there "
         "(convolutions under AVX2, norms under AVX-512)"
     )
     assert made.warnings[-1].startswith(f"AVX2: {ran}. OpenVINO's own kernels use every instruction set")

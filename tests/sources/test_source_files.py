@@ -518,7 +518,7 @@ def test_onnx_that_is_quantised_already_is_refused_by_its_node(way: str, tmp_pat
     plain = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 2, 1)).eval()
     export_onnx(plain, tmp_path / "float.onnx", input_names=["x"], opset_version=17)
     quantise_onnx(tmp_path / "float.onnx", tmp_path / "net.onnx", way)
-    words = rf"tiny: expected a network in floating point, got a quantised one \({QUANTISED[way]} .*\); give"
+    words = rf"tiny: expected a network in floating point, got a quantised one \({QUANTISED[way]} .*\)\. Give"
     with pytest.raises(WeightsError, match=words):
         package(tmp_path / "net.onnx", windows_spec(), tmp_path)
     assert not (tmp_path / "package").exists()

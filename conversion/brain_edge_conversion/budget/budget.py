@@ -211,7 +211,8 @@ def judge(cases: Sequence[AccuracyCase], share: float, budget: AccuracyBudget) -
     ]
     failures = [limit.failure for limit in limits if not limit.met]
     if share < budget.min_int8_share:
-        failures.append(f"{share:.1%} of the multiply-adds are INT8, expected at least {budget.min_int8_share:.1%}")
+        words = f"{share:.1%} of the multiply-accumulates run in INT8"
+        failures.append(f"{words}, expected at least {budget.min_int8_share:.1%}")
     judged = [case for case in cases if has_reference(case) == by_reference]
     increases = [increase for case in cases if (increase := case.hd95_increase_mm) is not None]
     return Verdict(

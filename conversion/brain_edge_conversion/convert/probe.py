@@ -73,6 +73,6 @@ def _output(graph: str, module: nn.Module, noise: torch.Tensor) -> object:
         said = reason if isinstance(error, BrainEdgeError) else f"{type(error).__name__}: {reason}"
         raise WeightsError(
             f"{graph}: the network does not take an input of {tuple(noise.shape)}, the input by the specification "
-            f"({said}); correct channels_in and the shapes of the steps, or give the network that the specification "
+            f"({said}). Correct channels_in and the shapes of the steps, or give the network that the specification "
             "describes"
         ) from error

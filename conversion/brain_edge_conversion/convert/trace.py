@@ -66,8 +66,8 @@ def _model(draft: Rewritten, graph: GraphSource, network: Network) -> Any:
         model = graph.read(draft.weights[graph.graph])
     if (node := quantised_node(model)) is not None:
         raise WeightsError(
-            f"{graph.graph}: expected a network in floating point, got a quantised one ({node}); give the float model "
-            "(brain-edge quantize then makes an INT8 package within a budget)"
+            f"{graph.graph}: expected a network in floating point, got a quantised one ({node}). Give the float model; "
+            "brain-edge quantize then makes an INT8 package within a budget"
         )
     if graph.read is not None or graph.has_fixed_sides:
         fit_input(model, network, dict(known_inputs(draft.spec)).get(graph.graph))

@@ -192,7 +192,7 @@ def _windows(configuration: GandlfConfiguration, path: Path) -> SlidingWindow:
         raise InputError(
             f"{path}: expected inference_mechanism with grid_aggregator_overlap {' or '.join(BLENDINGS)} and an even "
             f"patch_overlap below the side of a cubic patch, got {configuration.overlap_mode} and {overlap} in patches "
-            f"of {'x'.join(map(str, sides))}; {ELSEWHERE}"
+            f"of {'x'.join(map(str, sides))}. Otherwise {ELSEWHERE}"
         )
     share = overlap / sides[0]
     # the step is the integer below side * (1 - share); rounding may put this product just below an integer

@@ -104,7 +104,7 @@ def read_plans(folder: Path) -> Plans:
     if not path.is_file() and (folder / "plans.pkl").is_file():
         raise InputError(
             f"{folder / 'plans.pkl'}: expected plans of nnU-Net v2 (plans.json), got those of version 1 (a pickle, not "
-            "read); train it with nnU-Net v2, or convert the network as module:attribute with --spec"
+            "read). Train with nnU-Net v2, or convert the network as module:attribute with --spec"
         )
     plans = read_json(path, Plans, MADE_BY)
     if sorted(plans.transpose_forward) != [0, 1, 2]:

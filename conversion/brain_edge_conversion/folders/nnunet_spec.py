@@ -156,7 +156,7 @@ def _rules(plans: Plans, configuration: NnunetConfiguration, dataset: Dataset, p
     if not len(schemes) == len(masks) == count:
         raise InputError(
             f"{path}: expected a normalisation for each of {count} channels of dataset.json, got {len(schemes)} "
-            f"schemes and {len(masks)} masks; use plans.json and dataset.json of the same data set"
+            f"schemes and {len(masks)} masks. Use plans.json and dataset.json of the same data set"
         )
     found = []
     for number, (scheme, mask) in enumerate(zip(schemes, masks, strict=True)):

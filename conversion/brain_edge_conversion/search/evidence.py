@@ -110,7 +110,7 @@ def _verified(judgement: Judgement) -> list[IsaRecord]:
 
 
 def _measured_again(isa: IsaRecord) -> str:
-    share = f", {isa.int8_share:.1%} of the multiply-adds in INT8 there" if isa.int8_share else ""
+    share = f", {isa.int8_share:.1%} of the multiply-accumulates in INT8 there" if isa.int8_share else ""
     return f"measured again for {isa.isa}: at most {isa.worst_mean_drop or 0.0:z.5f}{share} ({isa.ran})"
 
 

@@ -59,7 +59,7 @@ class Dial:
     Attributes:
         title: name of the dial.
         stage: stage that the dial changes.
-        levels: at least two levels, from the package's own to the cheapest.
+        levels: levels from the package's own to the cheapest, at least two.
         resamples: True if the dial changes only resampling, which is not counted as an operation of a network.
     """
 

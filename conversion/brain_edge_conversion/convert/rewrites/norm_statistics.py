@@ -90,7 +90,7 @@ def _changeable(name: str, layer: nn.Module) -> _Norm:
     if isinstance(layer, torch.jit.ScriptModule):
         raise WeightsError(
             f"{name}: expected a PyTorch layer whose running statistics can be removed, got a layer frozen in "
-            "TorchScript; give the network as module:attribute with its state dict instead"
+            "TorchScript. Give the network as module:attribute with its state dict instead"
         )
     raise WeightsError(
         f"{name}: expected a batch or instance norm of PyTorch, got {type(layer).__name__}, which keeps running "
