@@ -141,7 +141,7 @@ def test_a_stage_zero_is_named_and_the_network_is_compared_on_what_it_leaves(her
 def test_weights_of_a_recipe_are_known_by_their_hash():
     said = refused(3, "convert", "meshnet-tissue", "--weights", "weights.pt", "-o", "package")
     assert "weights.pt: expected the weights with SHA-256 8b83b35b" in said
-    assert "it is another version or damaged, fetch it again" in said
+    assert "The file is damaged or of another version; fetch it again" in said
     said = refused(3, "convert", "meshnet-tissue", "--weights", "no.pt", "-o", "package")
     assert "no.pt: there is no such weights file" in said
     said = refused(3, "convert", "meshnet-tissue", "-o", "package")
@@ -194,7 +194,7 @@ def test_code_runs_only_when_it_is_trusted():
         (["deepbet", "--members", "some"], "expected a number of members or `all`, got 'some'"),
         (["deepbet", "--flips"], "does not mirror its input; leave out --flips"),
         (["deepbet", "--spec", "spec.json"], "--spec has no effect: deepbet is a recipe and has its own"),
-        (["deepbet", "--weights", "weights.pt"], "name each weights file: "),
+        (["deepbet", "--weights", "weights.pt"], "got a file without a name; name each file"),
         (["meshnet-tissue", "--weights", "a", "--weights", "b"], "two weights files for one graph: a, b"),
         (
             ["meshnet-tissue", "--weights", "a", "--random-weights"],

@@ -118,7 +118,7 @@ def test_weights_that_cannot_be_fetched_must_be_given():
 
 def test_a_file_that_is_not_the_published_one_is_refused(tmp_path: Path):
     path = saved(tmp_path / "resunet_ma.pt", {})
-    words = rf"{path}: expected the weights with SHA-256 7eff7f10\w+, this file has {sha256_of(path)}; it is another"
+    words = rf"{path}: expected the weights with SHA-256 7eff7f10\w+, got {sha256_of(path)}\. The file is"
     with pytest.raises(WeightsError, match=words):
         resolve(Request(source="brainmage", weights={"": path}))
 
@@ -131,8 +131,8 @@ def test_a_file_that_is_missing_is_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (("",), r"name each weights file: --weights box=FILE, --weights brain=FILE; got a file without a name"),
-        (("head", "box"), r"name each weights file: --weights box=FILE, --weights brain=FILE; got head"),
+        (("",), r"expected --weights box=FILE, --weights brain=FILE, got a file without a name; name each file"),
+        (("head", "box"), r"expected --weights box=FILE, --weights brain=FILE, got head; name each file"),
     ],
 )
 def test_files_of_a_model_of_several_networks_must_be_named(given: tuple[str, ...], words: str, tmp_path: Path):

@@ -179,7 +179,7 @@ class Verdict:
 
     @property
     def met(self) -> bool:
-        """True where no limit was missed."""
+        """True if no limit was missed."""
         return not self.failures
 
 

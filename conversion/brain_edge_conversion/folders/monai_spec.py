@@ -93,7 +93,7 @@ def bundle_spec(folder: Path, config: Config, metadata: Metadata) -> ModelSpec:
     key, before = steps_before(_transforms(config, "preprocessing"), len(channels))
     execution, padding = _execution(config)
     start = After(names=_names(result, "label"), preprocessing=preprocessing, image=key)
-    # nothing of an image is moved where it is only padded for the windows, which MONAI undoes by itself
+    # an image that is only padded for the windows is not moved: MONAI undoes this padding itself
     moves = any(type(step).__name__ not in MOVING_NOTHING for step in before)
     after = steps_after(_transforms(config, "postprocessing"), start, str(config.path), moves=moves, pads=bool(padding))
     network = Network(
