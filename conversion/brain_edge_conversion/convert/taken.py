@@ -26,7 +26,10 @@ def takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
 
 
 def least_multiple(module: nn.Module, shape: tuple[int, ...]) -> int | None:
-    """Return the smallest number whose odd multiples the network takes as sides, if `shape` is not taken; else None."""
+    """Return the smallest number that does not divide all sides of `shape` and whose odd multiples the network takes.
+
+    None if there is no such number.
+    """
     for multiple in MULTIPLES:
         if all(side % multiple == 0 for side in shape[2:]):
             continue

@@ -82,7 +82,7 @@ def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: C
                     advanced_parameters=_advanced(setting),
                 )
             except Exception as error:  # of NNCF, of OpenVINO within it, and whatever a graph does to either
-                reason = " ".join(str(error).split())[:300] or "it does not say why"
+                reason = " ".join(str(error).split())[:300] or "no reason given"
                 raise CrashError(f"NNCF cannot quantise this graph ({type(error).__name__}: {reason})") from error
 
     if loops_of(model):

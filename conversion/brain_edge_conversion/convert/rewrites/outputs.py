@@ -54,7 +54,7 @@ def with_one_output(network: nn.Module, key: Key | None) -> nn.Module:
 
 
 def as_traced(network: nn.Module) -> nn.Module:
-    """Return the module for the converter: a TorchScript program bare, since the converter fails on it in a module."""
+    """Return the module for the converter; TorchScript is unwrapped, so that the converter finds its one output."""
     is_script = isinstance(network, OneOutput) and isinstance(network.network, torch.jit.ScriptModule)
     return cast("OneOutput", network).network if is_script else network
 
