@@ -98,7 +98,9 @@ def test_nan_in_one_volume_of_any_split(package: Path, tmp_path: Path, number: i
 
 def test_a_report_without_patients_needs_a_folder(package: Path, tmp_path: Path):
     manifest = save_manifest(tmp_path, *three_heads(tmp_path))
-    assert "--without-patients would do nothing" in says(package, manifest, 2, "--without-patients")
+    assert "--without-patients has no effect without --report FOLDER; remove it" in says(
+        package, manifest, 2, "--without-patients"
+    )
 
 
 def test_without_a_limit_nothing_is_quantised(package: Path, tmp_path: Path):
@@ -119,7 +121,7 @@ def test_random_weights_are_quantised_for_speed_and_promise_nothing(tmp_path: Pa
 
 def test_trained_weights_are_not_quantised_for_speed(package: Path, tmp_path: Path):
     said = refused(2, "quantize", package, "--for-speed", "-o", tmp_path / "int8")
-    assert "expected random weights, these are trained" in said
+    assert "expected random weights, got trained ones; set the allowed loss with --max-dice-drop" in said
     assert list(tmp_path.iterdir()) == []
 
 

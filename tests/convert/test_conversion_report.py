@@ -79,7 +79,7 @@ def test_a_page_alone_can_be_asked_for(tmp_path: Path):
 
 
 def test_another_kind_of_file_is_refused(tmp_path: Path):
-    with pytest.raises(UsageError, match=r"report\.pdf: expected --report FOLDER, or a file that ends in \.json or"):
+    with pytest.raises(UsageError, match=r"report\.pdf: expected a folder for --report, or a file that ends in"):
         require_report_place(tmp_path / "report.pdf")
 
 

@@ -121,9 +121,9 @@ def test_the_naive_conversion_of_a_trapped_network_is_refused_and_names_the_laye
     """OpenVINO takes the running statistics of 27 norms that PyTorch does not use, and says nothing."""
     model = source()
     words = (
-        r"^net: OpenVINO differs from PyTorch by .* suspect: 27 normalisation layer\(s\) with running statistics that "
-        r"PyTorch runs on the statistics of the input \(first: context1\.bn_1\), which OpenVINO silently replaces; "
-        r"no package was written$"
+        r"^net: OpenVINO differs from PyTorch by .* suspect: 27 normalisation layer\(s\) with running statistics "
+        r"\(first: context1\.bn_1\) that PyTorch runs on the statistics of the input; OpenVINO silently uses the "
+        r"running statistics; no package was written$"
     )
     with pytest.raises(ParityError, match=words):
         convert(model, random_weights(model), STUDY, tmp_path / "package", ConvertOptions(rewrites=False))
@@ -217,7 +217,9 @@ def test_random_weights_are_marked_and_are_the_same_each_time(tmp_path: Path):
     )
     assert first.manifest.weights_status is WeightsStatus.RANDOM
     assert [record.source for record in first.manifest.weights] == ["random"]
-    assert "The weights are random. A mask of this package means nothing" in (first.folder / "README.md").read_text()
+    assert (
+        "The weights are random. The masks of this package are meaningless" in (first.folder / "README.md").read_text()
+    )
     # OpenVINO numbers the nodes of a process one after the other, so that the .xml files differ in names
     assert first.manifest.files["graphs/net.bin"] == second.manifest.files["graphs/net.bin"]
     assert first.manifest.files["selftest/mask.nii.gz"] == second.manifest.files["selftest/mask.nii.gz"]
@@ -372,7 +374,7 @@ class Unknown(nn.Module):
         (
             Two,
             r"expected a network with one output, Two returns 0 \(1 x 1 x 32 x 32 x 32\), 1 \(1 x 1 x 32 x 32 x 32\); "
-            r"name the one that is meant in the recipe",
+            r"name the wanted output in the recipe",
         ),
         (lambda: nn.Dropout(0.5).train(), r"got 1 dropout layer\(s\) in training mode"),
         (Unknown, r"OpenVINO cannot convert Unknown: .*eigvals"),

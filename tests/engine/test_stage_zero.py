@@ -162,7 +162,7 @@ class TestNaming:
         assert name_stage_zero(packages[0], None, several).sequence == "T1"
         assert name_stage_zero(packages[0], "T2", several).sequence == "T2"
         assert name_stage_zero(packages[0], None, _with_inputs("FLAIR")).sequence == "FLAIR"
-        with pytest.raises(UsageError, match="one of the sequences FLAIR, T2 for it to see, got none"):
+        with pytest.raises(UsageError, match="one of the sequences FLAIR, T2 as its input, got none"):
             name_stage_zero(packages[0], None, _with_inputs("FLAIR", "T2"))
 
     def test_refuses_what_strips_no_skulls_or_is_untrained_or_names_another(self, packages, tmp_path):

@@ -430,16 +430,16 @@ class TestModelCard:
     def test_random_weights_are_marked_at_the_top(self):
         lines = model_card(tiny_manifest(weights_status=WeightsStatus.RANDOM)).splitlines()
         assert lines[4] == (
-            "**The weights are random. A mask of this package means nothing; it is for measuring speed.**"
+            "**The weights are random. The masks of this package are meaningless; use it only to measure speed.**"
         )
 
     def test_parity_and_accuracy_are_tables_with_numbers_instead_of_names(self):
         card = model_card(tiny_manifest(parity=PARITY, evidence=spelt(EVIDENCE), number_format=NumberFormat.INT8))
         assert "| tiny | 2e-06 | 3e-07 | 99.9990% |" in card
         assert "Final masks, PyTorch against OpenVINO: Dice 0.99995." in card
-        assert "These are figures of the FP32 package" not in card
+        assert "These figures are those of the FP32 package" not in card
         made_of = model_card(tiny_manifest(parity=PARITY, converted_from="ab" * 32, number_format=NumberFormat.INT8))
-        assert "These are figures of the FP32 package `abababababababab...`, which this one was made of" in made_of
+        assert "These figures are those of the FP32 package `abababababababab...`, from which this" in made_of
         nothing = model_card(tiny_manifest(parity=msgspec.structs.replace(PARITY, mask_dice=None)))
         assert "PyTorch against OpenVINO: both masks were empty on the compared volume" in nothing
         assert "Measured on one head; no statement about others." in card
@@ -513,4 +513,4 @@ class TestLicence:
 
     def test_unknown_says_whom_to_ask(self):
         text = licence_text(Licence(name="not stated", holder="somebody"))
-        assert "ask the holder before you pass them on" in text
+        assert "ask the holder before you pass the weights on" in text

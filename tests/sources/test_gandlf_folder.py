@@ -260,12 +260,12 @@ class TestRefusals:
             ({"model": {**MODEL, "dimension": 2}}, "expected model.dimension 3, got 2"),
             ({"model": {**MODEL, "final_layer": "tanh"}}, "model.final_layer .*, got tanh"),
             ({"model": {**MODEL, "converter_type": "acs"}}, "model.converter_type None, got acs"),
-            ({"model": {**MODEL, "class_list": [1, 0]}}, "0 first if it is there"),
+            ({"model": {**MODEL, "class_list": [1, 0]}}, "0 only in first place"),
             ({"model": {**MODEL, "class_list": "__import__('os').abort()"}}, "expected class_list"),
             ({"patch_size": [16, 16, 20]}, "three multiples of 16, got"),
             ({"data_postprocessing": {"fill_holes": None}}, "data_postprocessing has fill_holes"),
             ({"patch_sampler": {"type": "uniform", "enable_padding": True}}, "patch_sampler has enable_padding"),
-            ({"enable_padding": True}, "by which every image is padded before its intensities are normalised"),
+            ({"enable_padding": True}, "padding before the intensities are normalised"),
             ({"inference_mechanism": {"patch_overlap": 3}}, "an even patch_overlap"),
             ({"inference_mechanism": {"grid_aggregator_overlap": "hann"}}, "got hann and 0"),
         ],
@@ -278,7 +278,7 @@ class TestRefusals:
         folder = make_folder(tmp_path, kept=False)
         (folder / "config.yaml").unlink()
         said = refused(3, "convert", folder, "-o", tmp_path / "package")
-        assert "parameters.pkl is a pickle, which is a program, and is not opened" in said
+        assert "parameters.pkl is a pickle (a program) and is not opened" in said
 
     def test_a_folder_without_a_best_checkpoint(self, tmp_path):
         folder = make_folder(tmp_path)

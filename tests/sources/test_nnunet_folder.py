@@ -175,7 +175,7 @@ class TestRefusals:
         [
             ({"configuration": {"architecture": ARCHITECTURE | {"network_class_name": "my.Net"}}}, "got my.Net, which"),
             ({"configuration": {"architecture": None}}, "expected an architecture in the plans, got none"),
-            ({"configuration": {"previous_stage": "3d_lowres"}}, "got one of a cascade after 3d_lowres"),
+            ({"configuration": {"previous_stage": "3d_lowres"}}, "got a cascade's network after 3d_lowres"),
             ({"configuration": {"patch_size": [16, 16]}}, "expected a 3D configuration"),
             ({"configuration": {"resampling_fn_data": "resample_torch_fornnunet"}}, "got resample_torch_fornnunet"),
             ({"configuration": {"normalization_schemes": ["Mine", "Mine"]}}, "got Mine for channel 0"),
@@ -192,7 +192,7 @@ class TestRefusals:
 
     def test_plans_of_version_1_are_not_unpickled(self, tmp_path):
         (tmp_path / "plans.pkl").write_bytes(b"not even a pickle")
-        with pytest.raises(InputError, match=r"got those of version 1, a pickle, which is not read"):
+        with pytest.raises(InputError, match=r"got those of version 1 \(a pickle, not read\)"):
             build_all(tmp_path)
 
     def test_a_fold_that_is_missing_is_named(self, tmp_path):

@@ -1,7 +1,7 @@
-"""The files of an nnU-Net v2 results folder that are JSON: plans.json and dataset.json, read strictly where it matters.
+"""JSON files of an nnU-Net v2 results folder, plans.json and dataset.json, read strictly where it matters.
 
-nnU-Net finds its classes and functions by the names in the plans. Those that are known here are taken by name, all
-others are refused: nothing of nnU-Net is imported.
+nnU-Net finds its classes and functions by the names in the plans. Known names have an equivalent here, all others are
+refused; nothing of nnU-Net is imported.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 MADE_BY: Final = "nnU-Net v2"
 NETWORKS: Final = {"PlainConvUNet": "n_conv_per_stage", "ResidualEncoderUNet": "n_blocks_per_stage"}
-"""The networks that are known, each with the name of its blocks per encoder stage."""
+"""Known network -> name of the entry with its blocks per encoder stage."""
 
 
 class NnunetConfiguration(msgspec.Struct, frozen=True):
-    """One configuration of the plans, inheritance resolved; what is not needed to run it is left out."""
+    """One configuration of the plans with inheritance resolved, without the entries that inference does not need."""
 
     patch_size: tuple[int, ...]
     spacing: tuple[float, ...]
@@ -39,7 +39,7 @@ class NnunetConfiguration(msgspec.Struct, frozen=True):
 
 
 class Plans(msgspec.Struct, frozen=True):
-    """plans.json."""
+    """Content of plans.json."""
 
     configurations: dict[str, dict[str, Any]]
     transpose_forward: tuple[int, int, int]
@@ -49,7 +49,7 @@ class Plans(msgspec.Struct, frozen=True):
 
 
 class Dataset(msgspec.Struct, frozen=True):
-    """dataset.json."""
+    """Content of dataset.json."""
 
     labels: dict[str, int | tuple[int, ...]]
     channel_names: dict[str, str] = {}
@@ -58,7 +58,7 @@ class Dataset(msgspec.Struct, frozen=True):
 
     @property
     def channels(self) -> list[str]:
-        """The names of the sequences, in channel order."""
+        """Names of the sequences, in channel order."""
         named = self.channel_names or self.modality
         return [named[number] for number in sorted(named, key=int)]
 
@@ -95,16 +95,16 @@ class _ReluArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_plans(folder: Path) -> Plans:
-    """plans.json of a results folder.
+    """Read plans.json of a results folder.
 
     Raises:
-        InputError: it is missing or not nnU-Net v2's; plans of version 1 are named.
+        InputError: the file is missing or not from nnU-Net v2; plans of version 1 have their own message.
     """
     path = folder / "plans.json"
     if not path.is_file() and (folder / "plans.pkl").is_file():
         raise InputError(
-            f"{folder / 'plans.pkl'}: expected plans of nnU-Net v2 (plans.json), got those of version 1, a pickle, "
-            "which is not read; train it with nnU-Net v2, or convert the network as module:attribute with --spec"
+            f"{folder / 'plans.pkl'}: expected plans of nnU-Net v2 (plans.json), got those of version 1 (a pickle, not "
+            "read). Train with nnU-Net v2, or convert the network as module:attribute with --spec"
         )
     plans = read_json(path, Plans, MADE_BY)
     if sorted(plans.transpose_forward) != [0, 1, 2]:
@@ -113,10 +113,10 @@ def read_plans(folder: Path) -> Plans:
 
 
 def read_dataset(folder: Path) -> Dataset:
-    """dataset.json of a results folder.
+    """Read dataset.json of a results folder.
 
     Raises:
-        InputError: it is missing, not nnU-Net v2's, or names no channels.
+        InputError: the file is missing, not from nnU-Net v2, or names no channels.
     """
     path = folder / "dataset.json"
     dataset = read_json(path, Dataset, MADE_BY)
@@ -127,10 +127,10 @@ def read_dataset(folder: Path) -> Dataset:
 
 
 def resolved_configuration(plans: Plans, name: str, path: Path) -> dict[str, Any]:
-    """A configuration with what it inherits.
+    """Return a configuration with everything that it inherits.
 
     Raises:
-        InputError: there is none of that name, or they inherit in a circle.
+        InputError: there is no configuration of this name, or configurations inherit in a circle.
     """
     merged: dict[str, Any] = {}
     wanted: str | None = name
@@ -139,8 +139,8 @@ def resolved_configuration(plans: Plans, name: str, path: Path) -> dict[str, Any
         if wanted not in plans.configurations or wanted in seen:
             there = ", ".join(plans.configurations)
             raise InputError(
-                f"{path}: expected the configuration {wanted}, once, got {there}; take the plans.json "
-                "that lies beside the checkpoints"
+                f"{path}: expected the configuration {wanted}, once, got {there}; use the plans.json beside the "
+                "checkpoints"
             )
         seen.append(wanted)
         merged = {**plans.configurations[wanted], **merged}
@@ -149,18 +149,18 @@ def resolved_configuration(plans: Plans, name: str, path: Path) -> dict[str, Any
 
 
 def network_plan(configuration: Mapping[str, Any], path: Path) -> UNetPlan:
-    """The network of a configuration.
+    """Return the network plan of a configuration.
 
     Raises:
-        InputError: it is none of the known ones, or has arguments that are not known.
+        InputError: the network or one of its arguments is unknown.
     """
     described = configuration.get("architecture") or _from_old_plans(configuration, path)
     class_name = str(described.get("network_class_name", ""))
     short = class_name.rpartition(".")[2]
     if short not in NETWORKS or not class_name.startswith("dynamic_network_architectures."):
         raise InputError(
-            f"{path}: expected the network {' or '.join(NETWORKS)}, got {class_name or 'none'}, which is not built "
-            "from plans here; convert it as module:attribute with --spec"
+            f"{path}: expected the network {' or '.join(NETWORKS)}, got {class_name or 'none'}; "
+            "convert it as module:attribute with --spec"
         )
     arguments = as_type(described.get("arch_kwargs"), _Arguments, path, MADE_BY)
     _require_known_layers(arguments, path)
@@ -168,7 +168,7 @@ def network_plan(configuration: Mapping[str, Any], path: Path) -> UNetPlan:
     stages = arguments.n_stages
     lengths = [len(each) for each in (arguments.features_per_stage, arguments.kernel_sizes, arguments.strides, blocks)]
     if lengths != [stages] * 4 or len(arguments.n_conv_per_stage_decoder) != stages - 1:
-        raise InputError(f"{path}: expected {stages} stages throughout the architecture, got lists of other lengths")
+        raise InputError(f"{path}: expected lists of {stages} stages in the architecture, got lists of other lengths")
     norm, relu = arguments.norm_op_kwargs or _NormArguments(), arguments.nonlin_kwargs or _ReluArguments()
     return UNetPlan(
         residual=short == "ResidualEncoderUNet",
@@ -200,7 +200,7 @@ def _require_known_layers(arguments: _Arguments, path: Path) -> None:
 
 
 def _from_old_plans(configuration: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """`architecture` of plans written before nnU-Net 2.4, which named only the class and its sizes."""
+    """Return the `architecture` for plans written before nnU-Net 2.4, which name only the class and its sizes."""
     short = configuration.get("UNet_class_name")
     if short not in NETWORKS:
         raise InputError(

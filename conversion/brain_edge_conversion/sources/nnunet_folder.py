@@ -1,6 +1,6 @@
-"""A results folder of nnU-Net v2: plans and checkpoints are data, nothing of nnU-Net is imported.
+"""Source: a results folder of nnU-Net v2. Plans and checkpoints are read as data; nothing of nnU-Net is imported.
 
-A folder of any trainer class is taken as long as its network is the one in its plans.
+A folder of any trainer class is accepted if its network is the one in its plans.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MARKERS: Final = ("plans.json", "plans.pkl", "dataset.json")
 CHECKPOINT: Final = "checkpoint_final.pth"
 ALIAS: Final = re.compile(r"(^|\.)(all_modules|decoder\.encoder)\.")
-"""Second names under which dynamic_network_architectures keeps the same tensors."""
+"""Pattern of the second names under which dynamic_network_architectures stores the same tensors."""
 CARD: Final = Card(
     summary="An nnU-Net v2 of the user's own.",
     citation="Isensee et al., nnU-Net, Nature Methods 2021, doi:10.1038/s41592-020-01008-z, for the method",
@@ -69,18 +69,18 @@ def _resolve(request: Request) -> Resolved:
     request.report(f"{MADE_BY}: {trained['configuration']} of {trained['trainer']}, folds {', '.join(checkpoints)}")
     limits = _limits(plans.image_reader_writer)
     if found := _postprocessing(folder):
-        left = f"The post-processing that nnU-Net has found for this configuration ({found}) is not applied."
-        request.report(f"warning: {left} Compare with masks to which nnUNetv2_apply_postprocessing was not applied")
+        left = f"nnU-Net's post-processing for this configuration ({found}) is not applied."
+        request.report(f"warning: {left} Compare with masks made without nnUNetv2_apply_postprocessing")
         limits = left if limits == NOT_STATED else f"{limits} {left}"
     card = msgspec.structs.replace(CARD, limits=limits)
     return Resolved(ModelSource(spec, graphs, card, OWN_LICENCE), checkpoints)
 
 
 def fold_checkpoints(folder: Path, members: int | None) -> dict[str, Path]:
-    """The final checkpoint of each fold, by graph; the first `members` of them where that is given.
+    """Return the final checkpoint of each fold, by graph; only the first `members` folds if given.
 
     Raises:
-        WeightsError: a fold is missing among them, or its training was not finished.
+        WeightsError: a fold is missing, or its training is not finished.
     """
     there = sorted(int(path.name[5:]) for path in folder.glob("fold_*") if path.name[5:].isdecimal())
     if not there and (folder / "fold_all").is_dir():
@@ -91,14 +91,15 @@ def fold_checkpoints(folder: Path, members: int | None) -> dict[str, Path]:
         if not (folder / name / CHECKPOINT).is_file():
             found = ", ".join(f"fold_{number}" for number in there) or "none"
             raise WeightsError(
-                f"{folder / name / CHECKPOINT}: there is no such checkpoint, expected those of {', '.join(names)}, got "
-                f"the folders {found}; finish its training or copy it, or take the first N folds with --members N"
+                f"{folder / name / CHECKPOINT}: there is no such checkpoint. Expected checkpoints of "
+                f"{', '.join(names)}, got the folders {found}; finish the training, copy the checkpoint, or convert "
+                "the first N folds with --members N"
             )
     return {name: folder / name / CHECKPOINT for name in names}
 
 
 def _training(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of its training: configuration, trainer, and the axes that may be mirrored."""
+    """Read a checkpoint's training facts: configuration, trainer, and the axes that may be mirrored."""
     from brain_edge_conversion.weights.checkpoint import load_checkpoint
 
     content = load_checkpoint(path)
@@ -106,7 +107,7 @@ def _training(path: Path) -> dict[str, Any]:
     configuration = arguments.get("configuration") if isinstance(arguments, dict) else None
     if not isinstance(configuration, str):
         raise WeightsError(
-            f"{path}: expected a checkpoint of nnU-Net v2, which names its configuration, got one without init_args; "
+            f"{path}: expected a checkpoint of nnU-Net v2 with init_args (its configuration), got one without; "
             "convert the network as module:attribute with --spec"
         )
     mirror = content.get("inference_allowed_mirroring_axes") or ()
@@ -118,7 +119,7 @@ def _build(plan: UNetPlan, channels: tuple[int, int], weights: Path | None) -> n
     from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
 
     if weights is None:
-        raise WeightsError("an nnU-Net folder is converted with its own weights")
+        raise WeightsError("an nnU-Net folder is converted with its own weights; remove the other weights")
     network = NnunetUNet(plan, *channels)
     state = {name: tensor for name, tensor in load_state_dict(weights).items() if not ALIAS.search(name)}
     fit_state_dict(network, state, str(weights))
@@ -126,7 +127,7 @@ def _build(plan: UNetPlan, channels: tuple[int, int], weights: Path | None) -> n
 
 
 def _postprocessing(folder: Path) -> str:
-    """What `nnUNetv2_find_best_configuration` has left, as a path in the folder; empty where there is nothing."""
+    """Return the path (in the folder) of the file from `nnUNetv2_find_best_configuration`; empty if there is none."""
     found = sorted(folder.glob("crossval_results_folds_*/postprocessing.*"))
     return found[0].relative_to(folder).as_posix() if found else ""
 

@@ -1,4 +1,4 @@
-"""Names of the tensors of nnU-Net 1 (`Generic_UNet`), as our network of nnU-Net has them."""
+"""Translation of the tensor names of nnU-Net 1 (`Generic_UNet`) to those of the nnU-Net network here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PARTS = {"conv": "conv", "instnorm": "norm", "tu": "transpconvs", "seg_outputs"
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of a `.model` file under our names; every other name stays as it is."""
+    """Return the state dict of a `.model` file with the names used here; unknown names stay unchanged."""
     return {_name(key): tensor for key, tensor in state.items()}
 
 
