@@ -1,26 +1,18 @@
-"""What commands share that build, measure or fetch: progress in lines, and the extras that they need."""
+"""What commands share that build, measure or fetch: progress in lines, and the evidence in the end."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from brain_edge.cli.failure import say
-from brain_edge.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from brain_edge.cli.options import Decorated
     from brain_edge.package import ModelPackage
-
-EXTRA_LIBRARIES: Final = frozenset({"torch", "nncf", "onnx", "onnxruntime", "safetensors", "yaml", "unet"})
-"""What the extra `convert` installs."""
-
-MONAI_LIBRARIES: Final = frozenset({"monai", "einops"})
-"""What the extra `monai` installs beside them."""
 
 
 def quiet_option(function: Decorated) -> Decorated:
@@ -33,20 +25,6 @@ def quiet_option(function: Decorated) -> Decorated:
 def reporter(*, quiet: bool) -> Callable[[str], None]:
     """Where lines of progress go: stderr, or nowhere."""
     return (lambda _line: None) if quiet else (lambda line: say(line, err=True))
-
-
-@contextmanager
-def build_side(feature: str) -> Iterator[None]:
-    """Everything of the build side, where a missing library becomes a sentence with the extra that brings it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        # only a library of an extra is the user's to install; anything else is a bug and keeps its traceback
-        library = (error.name or "").split(".")[0]
-        if library not in EXTRA_LIBRARIES | MONAI_LIBRARIES:
-            raise
-        extra = "monai" if library in MONAI_LIBRARIES else "convert"
-        raise MissingExtraError(feature, library, extra) from error
 
 
 def print_evidence(package: ModelPackage) -> None:
