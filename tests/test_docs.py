@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -35,6 +36,8 @@ FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 ABSOLUTE = re.compile(r"""(?:^|[\s"'`(=])(?:/[A-Za-z][\w.-]*|[A-Z]:\\)""", re.MULTILINE)
 DIGEST = "0" * 64
+INSIDE = {"add-a-step.md": {"spec.steps.frame.Frame", "spec.steps.step.IntensityStep", "spec.steps.step.Scope"}}
+"""Pages whose code becomes a module of the package itself -> what it may import of it."""
 
 
 def name_of(page: Path) -> str:
@@ -51,6 +54,21 @@ def column(page: str, first: int = 0) -> list[str]:
     rows = [line.split("|")[1:-1] for line in (DOCS / page).read_text(encoding="utf-8").splitlines() if "|" in line]
     cells = (row[first].strip() for row in rows if len(row) > first)
     return [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+
+
+def imported_from(text: str) -> Iterator[str]:
+    """The names that a piece of code takes of both packages, those of `brain_edge` without its name."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            is_use = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+            names = [ast.unparse(node)] if is_use else []
+        for name in names:
+            if name.startswith(("brain_edge.", "brain_edge_conversion.")):
+                yield name.removeprefix("brain_edge.")
 
 
 def headings(page: Path) -> list[str]:
@@ -144,6 +162,32 @@ class TestLists:
 
     def test_public_names(self):
         assert sorted(column("reference/python.md")) == sorted(brain_edge.__all__)
+
+    def test_public_names_one_by_one(self):
+        """Each of them, the errors by their module."""
+        text = (DOCS / "reference/api.md").read_text(encoding="utf-8")
+        listed = set(re.findall(r"^::: brain_edge\.([\w.]+)$", text, re.MULTILINE))
+        wanted = {name for name in brain_edge.__all__ if not name.endswith("Error")} - {"__version__"}
+        assert listed == wanted | {"errors", "verbs.limits.BudgetLimits"}
+
+    @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
+    def test_examples_import_what_is_public(self, page):
+        for text in blocks(page, "python"):
+            assert set(imported_from(text)) <= INSIDE.get(page.name, set()) | {*dir(brain_edge)}
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("from brain_edge import read", ["read"]),
+            ("from brain_edge.io.nifti import read_volume", ["io.nifti.read_volume"]),
+            ("import brain_edge.io.nifti as io", ["io.nifti"]),
+            ("import brain_edge\nbrain_edge.convert('deepbet')", ["convert"]),
+            ("from brain_edge_conversion import recipes", ["brain_edge_conversion.recipes"]),
+            ("import numpy", []),
+        ],
+    )
+    def test_whatever_an_example_takes_of_the_packages_is_found(self, text, found):
+        assert list(imported_from(text)) == found
 
     def test_fields_of_a_manifest(self):
         assert sorted(column("concepts/package-format.md")) == sorted(Manifest.__struct_fields__)
