@@ -290,13 +290,8 @@ def _about_looks(judgement: Judgement) -> Iterator[str]:
 
 def _about_labels(judgement: Judgement) -> Iterator[str]:
     baseline, candidate = judgement.change.baseline, judgement.change.candidate
-    without = [record for record in judgement.records if not has_reference(record)]
-    if judgement.verdict.by_reference and without:
-        worst = max((1.0 - record.agreement for record in without if record.agreement is not None), default=0.0)
-        yield (
-            f"{len(_numbers(without))} case(s) without a reference mask are in none of the drops; their masks "
-            f"disagree with {baseline} by {worst:.5f} at most."
-        )
+    if judgement.verdict.by_reference:
+        yield from _about_missing_references(judgement)
     best = baseline_dice(judgement.records)
     silent = _silent(judgement)
     for number in sorted({record.label for record in silent}):
@@ -315,7 +310,28 @@ def _about_labels(judgement: Judgement) -> Iterator[str]:
                 f"label {number}: {baseline} itself has a mean Dice of {fmean(known):.5f} with the references; that "
                 f"{candidate} loses little of it says little."
             )
-    for label in label_records(judgement.records, judgement.budget) if judgement.verdict.by_reference else ():
+    if judgement.verdict.by_reference:
+        yield from _about_errors_that_cancel(judgement)
+    lost = [record for record in judgement.records if record.hd95_increase_mm == math.inf]
+    if lost:
+        yield (
+            f"{candidate} loses a label that {baseline} finds in case(s) {_listed(_numbers(lost))}; HD95 is undefined."
+        )
+
+
+def _about_missing_references(judgement: Judgement) -> Iterator[str]:
+    without = [record for record in judgement.records if not has_reference(record)]
+    if without:
+        worst = max((1.0 - record.agreement for record in without if record.agreement is not None), default=0.0)
+        yield (
+            f"{len(_numbers(without))} case(s) without a reference mask are in none of the drops; their masks "
+            f"disagree with {judgement.change.baseline} by {worst:.5f} at most."
+        )
+
+
+def _about_errors_that_cancel(judgement: Judgement) -> Iterator[str]:
+    baseline, candidate = judgement.change.baseline, judgement.change.candidate
+    for label in label_records(judgement.records, judgement.budget):
         apart = label.mean_disagreement
         if apart is not None and apart > HIDDEN * judgement.budget.max_dice_drop:
             yield (
@@ -323,11 +339,6 @@ def _about_labels(judgement: Judgement) -> Iterator[str]:
                 f"(1 - Dice) where Dice against the reference drops by {label.mean_drop or 0.0:.5f}: errors that "
                 "cancel, on these images; --max-disagreement bounds them."
             )
-    lost = [record for record in judgement.records if record.hd95_increase_mm == math.inf]
-    if lost:
-        yield (
-            f"{candidate} loses a label that {baseline} finds in case(s) {_listed(_numbers(lost))}; HD95 is undefined."
-        )
 
 
 def _numbers(records: Iterable[AccuracyCase]) -> list[int]:
