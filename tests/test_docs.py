@@ -211,6 +211,28 @@ class TestLists:
         assert numbers == list(range(1, len(numbers) + 1))
 
 
+CHANGES = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+KINDS = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
+"""Of changes, in the order of Keep a Changelog."""
+
+
+class TestChanges:
+    @pytest.mark.parametrize("version", re.split(r"^## ", CHANGES, flags=re.MULTILINE)[1:], ids=lambda text: text[:5])
+    def test_each_version_has_its_entries_under_the_kinds_of_change(self, version):
+        before, *sections = re.split(r"^### ", version, flags=re.MULTILINE)
+        titles = [section.partition("\n")[0] for section in sections]
+        assert titles == [kind for kind in KINDS if kind in titles]
+        assert not re.search(r"^- ", before, re.MULTILINE)
+        assert all(re.search(r"^- ", section, re.MULTILINE) for section in sections)
+
+    @pytest.mark.parametrize("entry", re.findall(r"^- (.*)$", CHANGES, re.MULTILINE), ids=lambda text: text[:30])
+    def test_an_entry_is_one_or_two_sentences(self, entry):
+        """Which end with a full stop; what is in brackets or code has none of its own."""
+        plain = re.sub(r"`[^`]*`|\([^)]*\)|\[[^\]]*\]", "x", entry)
+        assert 1 <= len(re.findall(r"\.(?= |$)", plain)) <= 2
+        assert plain.endswith(".")
+
+
 class TestExamples:
     @pytest.mark.parametrize("page", PAGES, ids=name_of)
     def test_every_command_line_is_understood(self, page):
