@@ -317,7 +317,9 @@ def test_what_is_imported_late_or_for_its_types_counts(tmp_path, line, found):
     }
 
 
-ABOUT_THE_WHOLE = {"test_architecture", "test_docs", "test_figures", "test_imports", "test_mutants", "test_no_network"}
+ABOUT_THE_WHOLE = {
+    f"test_{name}" for name in ("architecture", "docs", "figures", "imports", "mutants", "no_network", "site")
+}
 """Tests that belong to no room."""
 
 
