@@ -25,7 +25,7 @@ def quantize(
     output: FilePath | None = None,
     *,
     max_dice_drop: float | None = None,
-    min_int8_share: float = 0.5,
+    min_int8_share: float | None = None,
     calibration: FilePath | None = None,
     preset: str = "performance",
     report: FilePath | None = None,
@@ -44,7 +44,7 @@ def quantize(
         package: folder of the FP32 package.
         output: folder of the INT8 package; `NAME-int8` beside the other by default.
         max_dice_drop: greatest mean Dice drop of a label, 0 to 1; required unless `for_speed`.
-        min_int8_share: minimum fraction of multiply-accumulates that run in INT8, 0 to 1.
+        min_int8_share: minimum fraction of multiply-accumulates that run in INT8, 0 to 1; 0.5 by default.
         calibration: cohort, by the name of a shipped one or the path of a `.toml` file; the recipe's by default.
         preset: start of the search, `"performance"` or `"mixed"`.
         report: folder for figures and a page that names subjects and shows the worst cases.
@@ -79,13 +79,20 @@ def quantize(
         import_nncf()
     begin = chosen(Preset, preset, "preset")
     if for_speed:
-        stated = {"max_dice_drop": max_dice_drop, "calibration": calibration, "report": report, **limits}
-        _require_none({**stated, "time_limit_min": time_limit_min})
+        _require_none(
+            max_dice_drop=max_dice_drop,
+            min_int8_share=min_int8_share,
+            calibration=calibration,
+            report=report,
+            without_patients=without_patients or None,
+            time_limit_min=time_limit_min,
+            **limits,
+        )
         return speed_request(Path(package), path_or_none(output), begin, options)
     if max_dice_drop is None:
         raise UsageError("expected max_dice_drop, got none; state what INT8 may cost, such as 0.01")
     asked = QuantizeOptions(
-        budget=budget_of(max_dice_drop, min_int8_share, **limits),
+        budget=budget_of(max_dice_drop, 0.5 if min_int8_share is None else min_int8_share, **limits),
         preset=begin,
         runtime=options,
         report=reporter(progress),
@@ -96,7 +103,7 @@ def quantize(
     return quantize_request(Path(package), calibration, path_or_none(output), asked)
 
 
-def _require_none(given: dict[str, object]) -> None:
+def _require_none(**given: object) -> None:
     """Refuse what has no effect without a budget.
 
     Raises:
@@ -104,4 +111,4 @@ def _require_none(given: dict[str, object]) -> None:
     """
     idle = [name for name, value in given.items() if value is not None]
     if idle:
-        raise UsageError(f"{', '.join(idle)}: no effect with for_speed; remove")
+        raise UsageError(f"expected for_speed without a budget and its report, got {', '.join(idle)}; leave it out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,7 +136,7 @@ def run_batch(
 
 
 def _given(inputs: NamedFiles | Iterable[FilePath]) -> list[NamedInput]:
-    if isinstance(inputs, str | Path) or hasattr(inputs, "keys"):
+    if isinstance(inputs, str | Path | Mapping):
         return list(named_files(inputs))
     return [(None, Path(path)) for path in inputs]
 

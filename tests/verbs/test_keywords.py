@@ -7,7 +7,8 @@ import doctest
 import inspect
 import re
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
@@ -15,8 +16,9 @@ import brain_edge
 from brain_edge.verbs.limits import BudgetLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "python.md"
 VERBS: Final = {**{name: name for name in ("convert", "quantize", "tune", "evaluate")}, "run_batch": "run"}
 """Public functions and the commands that do the same."""
 
@@ -78,15 +80,26 @@ def test_a_docstring_lists_every_parameter_what_is_returned_and_what_is_raised(v
 
 @pytest.mark.parametrize("verb", [*VERBS, "read"])
 def test_the_calls_of_an_example_fit_the_signature(verb: str):
-    calls = [
-        node
-        for example in doctest.DocTestParser().get_examples(inspect.getdoc(getattr(brain_edge, verb)) or "")
-        for node in ast.walk(ast.parse(example.source))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == verb
-    ]
+    calls = [call for name, call in calls_in(inspect.getdoc(getattr(brain_edge, verb)) or "") if name == verb]
     assert calls
     for call in calls:
         bind(getattr(brain_edge, verb), call)
+
+
+def test_the_calls_of_the_page_fit_the_signatures():
+    calls = list(calls_in(PAGE.read_text(encoding="utf-8")))
+    assert {name for name, _ in calls} == {"convert", "quantize", "evaluate"}
+    for name, call in calls:
+        bind(getattr(brain_edge, name), call)
+
+
+def calls_in(text: str) -> Iterator[tuple[str, ast.Call]]:
+    """The calls of names of `brain_edge` in the examples of a text, those that begin with `>>>`."""
+    for example in doctest.DocTestParser().get_examples(text):
+        for node in ast.walk(ast.parse(example.source)):
+            function = node.func if isinstance(node, ast.Call) else None
+            if isinstance(function, ast.Attribute) and ast.unparse(function.value) == "brain_edge":
+                yield function.attr, cast("ast.Call", node)
 
 
 def bind(function: Callable[..., Any], call: ast.Call) -> None:
