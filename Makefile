@@ -72,8 +72,9 @@ lint: $(FOR_DEVELOPMENT) ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(FOR_DEVELOPMENT) ## mypy, strict
+types: $(FOR_DEVELOPMENT) ## mypy: strict, and the bodies of the tests
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini
 
 bench: $(FOR_DEVELOPMENT) ## the quick suite of benchmarks/matrix.toml, what is recorded left out, and .benchmarks/report
 	$(MATRIX) --suite quick
