@@ -43,7 +43,7 @@ FOR_THE_SITE := .venv/.installed-docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-wheel mutants venv lint types bench bench-full bench-suite bench-once docs site wheel clean
+.PHONY: help demo test test-all test-wheel coverage mutants venv lint types bench bench-full bench-suite bench-once docs site wheel clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ test: $(FOR_DEVELOPMENT) ## the tests that CI runs
 
 test-all: $(FOR_DEVELOPMENT) ## every test: also HD-BET v1 (downloads 294 MB), peers, and the wheel
 	$(PYTEST) $(SIDE_BY_SIDE)
+
+coverage: $(FOR_DEVELOPMENT) ## the tests that CI runs, and the lines that none of them reaches; fails below the floor
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not full and not wheel" --cov --cov-report=term-missing:skip-covered
 
 mutants: $(FOR_DEVELOPMENT) ## deliberate faults, those without a result: does a test notice? AREA=budget for one table
 	cd tests && ../$(BIN)/python -m mutants $(AREA)
@@ -100,7 +103,7 @@ wheel: $(FOR_DEVELOPMENT) ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
 clean: ## remove what the other targets made, but for .venv
-	rm -rf demo dist site .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf demo dist site .coverage* .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find benchmarks brain_edge conversion docs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch comes first and alone, so that TORCH_INDEX is asked for nothing else.
