@@ -18,7 +18,10 @@ from brain_edge.verbs.limits import BudgetLimits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "python.md"
+DOCS: Final = Path(__file__).parents[2] / "docs"
+PAGES: Final = [page for page in sorted(DOCS.rglob("*.md")) if "```pycon\n" in page.read_text(encoding="utf-8")]
+"""Pages with calls that are shown and not run."""
+
 VERBS: Final = {**{name: name for name in ("convert", "quantize", "tune", "evaluate")}, "run_batch": "run"}
 """Public functions and the commands that do the same."""
 
@@ -86,9 +89,10 @@ def test_the_calls_of_an_example_fit_the_signature(verb: str):
         bind(getattr(brain_edge, verb), call)
 
 
-def test_the_calls_of_the_page_fit_the_signatures():
-    calls = list(calls_in(PAGE.read_text(encoding="utf-8")))
-    assert {name for name, _ in calls} == {"convert", "quantize", "evaluate"}
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_calls_of_a_page_fit_the_signatures(page: Path):
+    calls = list(calls_in("".join(re.findall(r"```pycon\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))))
+    assert calls
     for name, call in calls:
         bind(getattr(brain_edge, name), call)
 

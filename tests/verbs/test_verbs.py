@@ -160,9 +160,7 @@ def test_a_missed_budget_raises_and_leaves_no_package(converted: brain_edge.Mode
 def test_a_budget_must_be_stated_and_binds_nothing_for_speed(converted: brain_edge.ModelPackage, tmp_path: Path):
     with pytest.raises(brain_edge.UsageError, match=r"expected max_dice_drop, got none; state what INT8 may cost"):
         brain_edge.quantize(converted.folder, tmp_path / "int8")
-    with pytest.raises(
-        brain_edge.UsageError, match="got max_dice_drop, confidence; leave it out"
-    ):
+    with pytest.raises(brain_edge.UsageError, match="got max_dice_drop, confidence; leave it out"):
         brain_edge.quantize(converted.folder, tmp_path / "int8", for_speed=True, max_dice_drop=0.1, confidence=0.9)
 
 
