@@ -39,10 +39,11 @@ BENCHMARKS := $(PYTEST) -p benchmark -o python_files='test_*.py bench_*.py' benc
 # A stamp for each set of extras that is installed: remade when what should be installed has changed.
 FOR_USE := .venv/.installed-convert,report
 FOR_DEVELOPMENT := .venv/.installed-convert,report,dicom,dev
+FOR_THE_SITE := .venv/.installed-docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-wheel mutants venv lint types bench bench-full bench-suite bench-once docs wheel clean
+.PHONY: help demo test test-all test-wheel coverage mutants venv lint types bench bench-full bench-suite bench-once docs site wheel clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -56,10 +57,16 @@ test: $(FOR_DEVELOPMENT) ## the tests that CI runs
 test-all: $(FOR_DEVELOPMENT) ## every test: also HD-BET v1 (downloads 294 MB), peers, and the wheel
 	$(PYTEST) $(SIDE_BY_SIDE)
 
+coverage: $(FOR_DEVELOPMENT) ## the tests that CI runs, and the lines that none of them reaches; fails below the floor
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not full and not wheel" --cov --cov-report=term-missing:skip-covered
+
 mutants: $(FOR_DEVELOPMENT) ## deliberate faults, those without a result: does a test notice? AREA=budget for one table
 	cd tests && ../$(BIN)/python -m mutants $(AREA)
 
-test-wheel: $(FOR_DEVELOPMENT) ## the built wheel in clean environments: thin, and with the extras
+test-site: $(FOR_THE_SITE) ## the documentation as a site in site/, to be opened from disk; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+wheel: $(FOR_DEVELOPMENT) ## the built wheel in clean environments: thin, and with the extras
 	$(PYTEST) $(SIDE_BY_SIDE) -m wheel tests/wheel
 
 venv: $(FOR_DEVELOPMENT) ## install for development into .venv
@@ -68,8 +75,9 @@ lint: $(FOR_DEVELOPMENT) ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(FOR_DEVELOPMENT) ## mypy, strict
+types: $(FOR_DEVELOPMENT) ## mypy: strict, and the bodies of the tests
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini
 
 bench: $(FOR_DEVELOPMENT) ## the quick suite of benchmarks/matrix.toml, what is recorded left out, and .benchmarks/report
 	$(MATRIX) --suite quick
@@ -88,11 +96,14 @@ bench-once: $(FOR_DEVELOPMENT) ## each benchmark once on its smallest shape, not
 docs: $(FOR_DEVELOPMENT) ## write the generated reference pages: commands, JSON Schema
 	$(BIN)/python docs/generate.py
 
+site: $(FOR_THE_SITE) ## the documentation as a site in site/, to be opened from disk; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 wheel: $(FOR_DEVELOPMENT) ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
 clean: ## remove what the other targets made, but for .venv
-	rm -rf demo dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf demo dist site .coverage* .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find benchmarks brain_edge conversion docs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch comes first and alone, so that TORCH_INDEX is asked for nothing else.
@@ -100,6 +111,11 @@ clean: ## remove what the other targets made, but for .venv
 	@$(if $(TORCH_INDEX),:,echo "PyTorch comes from the default package index. Should it bring nvidia-* packages: stop and read TORCH_INDEX in the Makefile.")
 	$(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 	$(PIP_INSTALL) -e '.[$*]'
+	@touch $@
+
+# the site reads the code and does not run it
+$(FOR_THE_SITE): pyproject.toml constraints.txt | $(BIN)/pip
+	$(PIP_INSTALL) -e '.[docs]'
 	@touch $@
 
 $(BIN)/pip:

@@ -148,13 +148,11 @@ def _steps() -> Iterator[str]:
         {each for root in roots for each in _named_in(root)}.difference(roots), key=lambda each: each.__name__
     )
     yield from ("", "## Parts")
-    for part in named:
-        if issubclass(part, Struct):
-            yield from _step(part, definitions[part.__name__])
+    for part in (each for each in named if issubclass(each, Struct)):
+        yield from _step(part, definitions[part.__name__])
     yield from ("", "## Choices")
-    for choice in named:
-        if issubclass(choice, StrEnum):
-            yield from _choice(choice)
+    for choice in (each for each in named if issubclass(each, StrEnum)):
+        yield from _choice(choice)
 
 
 def _named_in(declared: Any) -> Iterator[type[Struct | StrEnum]]:

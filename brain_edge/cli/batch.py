@@ -108,7 +108,7 @@ def run_all(
     Raises:
         BatchError: cases have failed.
     """
-    from brain_edge.jobs.batch import run_batch
+    from brain_edge.jobs.batch import in_order, run_batch
     from brain_edge.jobs.pictures.batch_page import write_batch_page
 
     own = batch.share(cases)
@@ -122,18 +122,17 @@ def run_all(
             tell(result, is_silent=telling.is_silent)
             bar.step()
             ended.append(result)
-    place = {case.case: number for number, case in enumerate(own)}
-    in_order = tuple(sorted(ended, key=lambda result: place[result.case]))
+    ordered = in_order(ended, own)
     if telling.as_json:
-        print_json([result.record for result in in_order])
-    _tell_kept(in_order, is_silent=telling.is_silent)
+        print_json([result.record for result in ordered])
+    _tell_kept(ordered, is_silent=telling.is_silent)
     if page:
         path = write_batch_page(batch.records)
         if not telling.is_silent:
             say(f"{path}: open it in a browser")
-    failed = [about(result) for result in in_order if result.error is not None]
+    failed = [about(result) for result in ordered if result.error is not None]
     if failed:
-        raise BatchError(f"{len(failed)} of {len(in_order)} cases failed; see the errors above: {', '.join(failed)}")
+        raise BatchError(f"{len(failed)} of {len(ordered)} cases failed; see the errors above: {', '.join(failed)}")
 
 
 def tell(result: CaseResult, *, is_silent: bool) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.building import build_side
 from brain_edge.cli.options import gathered
 from brain_edge.errors import UsageError
+from brain_edge.verbs.build_side import build_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable

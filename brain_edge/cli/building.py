@@ -1,26 +1,18 @@
-"""Progress lines and required extras of the commands that build, measure or fetch."""
+"""Progress lines and evidence of the commands that build, measure or fetch."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from brain_edge.cli.failure import say
-from brain_edge.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from brain_edge.cli.options import Decorated
     from brain_edge.package import ModelPackage
-
-EXTRA_LIBRARIES: Final = frozenset({"torch", "nncf", "onnx", "onnxruntime", "safetensors", "yaml", "unet"})
-"""Libraries that the extra `convert` installs."""
-
-MONAI_LIBRARIES: Final = frozenset({"monai", "einops"})
-"""Libraries that the extra `monai` adds."""
 
 
 def quiet_option(function: Decorated) -> Decorated:
@@ -33,20 +25,6 @@ def quiet_option(function: Decorated) -> Decorated:
 def reporter(*, quiet: bool) -> Callable[[str], None]:
     """Return the function that prints a line of progress on stderr; a quiet one prints nothing."""
     return (lambda _line: None) if quiet else (lambda line: say(line, err=True))
-
-
-@contextmanager
-def build_side(feature: str) -> Iterator[None]:
-    """Turn a missing library of the build side into an error that names its extra."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        # the user can install only the libraries of an extra; any other missing module is a bug and keeps its traceback
-        library = (error.name or "").split(".")[0]
-        if library not in EXTRA_LIBRARIES | MONAI_LIBRARIES:
-            raise
-        extra = "monai" if library in MONAI_LIBRARIES else "convert"
-        raise MissingExtraError(feature, library, extra) from error
 
 
 def print_evidence(package: ModelPackage) -> None:

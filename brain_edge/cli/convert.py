@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.building import build_side, quiet_option, reporter
+from brain_edge.cli.building import quiet_option, reporter
 from brain_edge.cli.failure import say
 from brain_edge.cli.options import gathered, split_input
 from brain_edge.errors import UsageError
+from brain_edge.verbs.build_side import build_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable

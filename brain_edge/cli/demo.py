@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from brain_edge.cli.building import build_side, quiet_option, reporter
+from brain_edge.cli.building import quiet_option, reporter
 from brain_edge.cli.failure import say
 from brain_edge.cli.options import threads_option
+from brain_edge.verbs.build_side import build_side
 
 
 @click.command("demo")

@@ -12,7 +12,6 @@ from brain_edge.cli.failure import say
 from brain_edge.cli.options import (
     json_option,
     print_json,
-    require_effect,
     runtime_from,
     stage_zero_option,
     threads_option,
@@ -55,33 +54,25 @@ def command(
     Nothing is downloaded. The result names subjects: keep it out of a package. With --baseline, the result is the Dice
     drop and the agreement of both masks, by case number.
     """
-    import msgspec
+    from brain_edge.evaluation.by_request import EvaluationRequest, compare_request, evaluate_request
+    from brain_edge.evaluation.cohort import Split
+    from brain_edge.evaluation.compare import format_comparison
+    from brain_edge.evaluation.evaluate import format_table
 
-    from brain_edge.evaluation.cohort import Split, load_cohort
-    from brain_edge.evaluation.compare import compare_packages, format_comparison
-    from brain_edge.evaluation.evaluate import evaluate, format_table
-    from brain_edge.machine.atomic import atomic_file, require_file_place
-    from brain_edge.package import open_package
-
-    if report is not None:
-        if report.suffix.lower() != ".json":
-            raise UsageError(f"{report}: expected a report file that ends in .json")
-        require_file_place(report)
-    regions = _regions(lesion_wise)
-    if baseline is not None:
-        require_effect(["--lesion-wise"] if regions else [], "with --baseline")
-    opened, part, told = open_package(package), Split(split) if split else None, reporter(quiet=quiet)
+    request = EvaluationRequest(
+        split=Split(split) if split else None,
+        regions=_regions(lesion_wise),
+        file=report,
+        runtime=runtime,
+        report=reporter(quiet=quiet),
+    )
     evaluation: Evaluation | Comparison
     if baseline is None:
-        evaluation = evaluate(opened, load_cohort(cohort), part, options=runtime, report=told, regions=regions)
+        evaluation = evaluate_request(Path(package), cohort, request)
         table = format_table(evaluation)
     else:
-        first = open_package(baseline)
-        evaluation = compare_packages(first, opened, load_cohort(cohort), part, options=runtime, report=told)
+        evaluation = compare_request(Path(package), Path(baseline), cohort, request)
         table = format_comparison(evaluation)
-    if report is not None:
-        with atomic_file(report) as partial:
-            partial.write_bytes(msgspec.json.format(msgspec.json.encode(evaluation), indent=2))
     if as_json:
         print_json(evaluation)
     else:

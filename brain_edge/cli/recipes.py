@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from brain_edge.cli.building import build_side
 from brain_edge.cli.failure import say
 from brain_edge.cli.options import json_option, print_json
+from brain_edge.verbs.build_side import build_side
 
 
 @click.command("recipes")

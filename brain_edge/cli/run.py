@@ -145,10 +145,9 @@ def command(
     the others; the exit code is then 6, and the next run tries the case again.
     """
     from brain_edge.engine.stage_zero import find_stage_zero
-    from brain_edge.jobs.batch import names_folder, plan_batch, plan_single
+    from brain_edge.jobs.batch import names_folder, plan_single, prepare_batch
     from brain_edge.jobs.generate import require_generator, require_segmenter
     from brain_edge.jobs.outputs import require_apart
-    from brain_edge.machine.atomic import make_folder
     from brain_edge.package import open_package
     from brain_edge.spec.plan import cost_in_words
 
@@ -180,12 +179,8 @@ def command(
     if not is_batch:
         _run_one(opened, plan_single(given, opened.spec, outputs, series), runtime, telling)
         return
-    if choices.page and outputs.picture is None:
-        outputs = replace(outputs, picture=outputs.mask)
     batch = choices.batch(outputs.mask)
-    cases = plan_batch(given, opened.spec, outputs, series)
-    for path in outputs.paths():
-        make_folder(path, parents=False)
+    cases = prepare_batch(given, opened.spec, outputs, series, page=choices.page)
     run_all(opened, cases, batch, replace(runtime, resident_graphs=2), telling, page=choices.page)
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.budget_options import budget_options, require_budget
-from brain_edge.cli.building import build_side, print_evidence, quiet_option, reporter
+from brain_edge.cli.building import print_evidence, quiet_option, reporter
 from brain_edge.cli.options import runtime_from, stage_zero_option, threads_option
+from brain_edge.verbs.build_side import build_side
 
 if TYPE_CHECKING:
     from brain_edge.cli.budget_options import LimitOptions
@@ -57,11 +58,9 @@ def command(
 
     Settings are tried on the validation cases of the cohort. The chosen setting is judged once on its test cases.
     """
-    from brain_edge.evaluation.cohort import load_cohort
-    from brain_edge.package import open_package
-
     with build_side("tune"):
-        from brain_edge_conversion.tune.tune import TuneOptions, tune
+        from brain_edge_conversion.tune.by_request import tune_request
+        from brain_edge_conversion.tune.tune import TuneOptions
 
     options = TuneOptions(
         budget=require_budget(limits, "Give the Dice drop that is allowed, such as 0.01.", min_int8_share=0.0),
@@ -72,8 +71,4 @@ def command(
         without_patients=without_patients,
         time_limit_min=time_limit,
     )
-    opened = open_package(package)
-    folder = opened.folder.resolve()
-    target = output or folder.with_name(f"{folder.name}-tuned")
-    taken = None if int8 is None else open_package(int8)
-    print_evidence(tune(opened, load_cohort(calibration), target, options, taken))
+    print_evidence(tune_request(Path(package), calibration, output, options, int8))

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 
-from brain_edge.cli.building import build_side
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import MissingExtraError, UsageError, WeightsError
 from brain_edge.evaluation.cohort import load_case, load_cohort, study_for
@@ -22,6 +21,7 @@ from brain_edge.image.phantom import Phantom, make_study
 from brain_edge.package import WeightsStatus
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec.plan import cost_in_words
+from brain_edge.verbs.build_side import build_side
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.convert.parity import ParityLimits, TorchSession
 from brain_edge_conversion.recipe import ModelSource, Variant

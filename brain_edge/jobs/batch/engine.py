@@ -108,6 +108,12 @@ def run_batch(
             yield from _until_full(results, len(own))
 
 
+def in_order(results: Sequence[CaseResult], cases: Sequence[Job | UnplannedCase]) -> tuple[CaseResult, ...]:
+    """Return results in the order of their cases."""
+    place = {case.case: number for number, case in enumerate(cases)}
+    return tuple(sorted(results, key=lambda result: place[result.case]))
+
+
 @contextmanager
 def _summarized(folder: Path) -> Iterator[None]:
     """Write the summary at the end, also after an error, which is raised again."""

@@ -15,6 +15,7 @@ from brain_edge.jobs.batch.grouping import ImageGroup, group
 from brain_edge.jobs.case import Job, assign_inputs, assign_series
 from brain_edge.jobs.outputs import MASK_SUFFIXES, is_same_file
 from brain_edge.jobs.record import record_path
+from brain_edge.machine.atomic import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -122,6 +123,23 @@ def plan_batch(
     files = [(name, path) for name, path in given if path not in folders_given]
     cases = tuple(_with_outputs(case, folders) for case in (*_named_cases(files, spec), *found))
     require_distinct(cases, folders.mask)
+    return cases
+
+
+def prepare_batch(
+    given: Sequence[NamedInput],
+    spec: ModelSpec,
+    folders: Outputs,
+    series: Sequence[tuple[str | None, str]] = (),
+    *,
+    page: bool = False,
+) -> tuple[Job | UnplannedCase, ...]:
+    """Plan a batch as `plan_batch` does, and make its folders; a page has its pictures beside the masks by default."""
+    if page and folders.picture is None:
+        folders = replace(folders, picture=folders.mask)
+    cases = plan_batch(given, spec, folders, series)
+    for path in folders.paths():
+        make_folder(path, parents=False)
     return cases
 
 

@@ -291,13 +291,8 @@ def _about_looks(judgement: Judgement) -> Iterator[str]:
 
 def _about_labels(judgement: Judgement) -> Iterator[str]:
     baseline, candidate = judgement.change.baseline, judgement.change.candidate
-    without = [record for record in judgement.records if not has_reference(record)]
-    if judgement.verdict.by_reference and without:
-        worst = max((1.0 - record.agreement for record in without if record.agreement is not None), default=0.0)
-        yield (
-            f"{len(_numbers(without))} case(s) without a reference mask are in none of the drops; their masks "
-            f"disagree with {baseline} by at most {worst:.5f}."
-        )
+    if judgement.verdict.by_reference:
+        yield from _about_missing_references(judgement)
     best = baseline_dice(judgement.records)
     silent = _silent(judgement)
     for number in sorted({record.label for record in silent}):
@@ -316,7 +311,28 @@ def _about_labels(judgement: Judgement) -> Iterator[str]:
                 f"label {number}: {baseline} itself has a mean Dice of only {fmean(known):.5f} with the references; a "
                 f"small drop of {candidate} is weak evidence."
             )
-    for label in label_records(judgement.records, judgement.budget) if judgement.verdict.by_reference else ():
+    if judgement.verdict.by_reference:
+        yield from _about_errors_that_cancel(judgement)
+    lost = [record for record in judgement.records if record.hd95_increase_mm == math.inf]
+    if lost:
+        yield (
+            f"{candidate} loses a label that {baseline} finds in case(s) {_listed(_numbers(lost))}; HD95 is undefined."
+        )
+
+
+def _about_missing_references(judgement: Judgement) -> Iterator[str]:
+    without = [record for record in judgement.records if not has_reference(record)]
+    if without:
+        worst = max((1.0 - record.agreement for record in without if record.agreement is not None), default=0.0)
+        yield (
+            f"{len(_numbers(without))} case(s) without a reference mask are in none of the drops; their masks "
+            f"disagree with {judgement.change.baseline} by at most {worst:.5f}."
+        )
+
+
+def _about_errors_that_cancel(judgement: Judgement) -> Iterator[str]:
+    baseline, candidate = judgement.change.baseline, judgement.change.candidate
+    for label in label_records(judgement.records, judgement.budget):
         apart = label.mean_disagreement
         if apart is not None and apart > HIDDEN * judgement.budget.max_dice_drop:
             yield (
@@ -324,11 +340,6 @@ def _about_labels(judgement: Judgement) -> Iterator[str]:
                 f"(1 - Dice), but Dice against the reference drops by only {label.mean_drop or 0.0:.5f}. Errors cancel "
                 "on these images; --max-disagreement limits them."
             )
-    lost = [record for record in judgement.records if record.hd95_increase_mm == math.inf]
-    if lost:
-        yield (
-            f"{candidate} loses a label that {baseline} finds in case(s) {_listed(_numbers(lost))}; HD95 is undefined."
-        )
 
 
 def _numbers(records: Iterable[AccuracyCase]) -> list[int]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from brain_edge_conversion.search.space import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from brain_edge_conversion.tune.settings import Setting
 
@@ -56,21 +56,24 @@ def next_setting(sizes: Sequence[int], history: Sequence[SettingOutcome]) -> Set
         history: outcomes of all trials so far, in any order.
     """
     tried = {outcome.setting: outcome for outcome in history}
-    for setting in _first_settings(sizes):
-        if setting not in tried:
-            return setting
+    if (first := _untried(_first_settings(sizes), tried)) is not None:
+        return first
     if not any(outcome.met for outcome in history):
-        for setting in (*_climb(sizes, tried), *_one_lower(sizes, (0,) * len(sizes))):
-            if setting not in tried:
-                return setting
+        lower = (*_climb(sizes, tried), *_one_lower(sizes, (0,) * len(sizes)))
+        if (cheaper := _untried(lower, tried)) is not None:
+            return cheaper
         return Stop(None, "no setting that is cheaper than the package as it is meets the budget")
     best = cheapest(history)
-    for setting in _one_lower(sizes, best):
-        if setting not in tried:
-            return setting
+    if (lower_still := _untried(_one_lower(sizes, best), tried)) is not None:
+        return lower_still
     if best == tuple(size - 1 for size in sizes):
         return Stop(best, "nothing cheaper can be tried")
     return Stop(best, "one step cheaper on any dial misses the budget or saves nothing")
+
+
+def _untried(settings: Iterable[Setting], tried: Container[Setting]) -> Setting | None:
+    """Return the first setting that was not tried; None where all were."""
+    return next((setting for setting in settings if setting not in tried), None)
 
 
 def cheapest(history: Sequence[SettingOutcome]) -> Setting:
