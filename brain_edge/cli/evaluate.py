@@ -53,13 +53,14 @@ def command(
     from brain_edge.evaluation.cohort import Split, load_cohort
     from brain_edge.evaluation.compare import compare_packages, format_comparison
     from brain_edge.evaluation.evaluate import evaluate, format_table
-    from brain_edge.machine.atomic import atomic_file, require_file_place
+    from brain_edge.machine.atomic import atomic_file, remove_leftovers, require_file_place
     from brain_edge.package import open_package
 
     if report is not None:
         if report.suffix.lower() != ".json":
             raise UsageError(f"{report}: expected a report file that ends in .json")
         require_file_place(report)
+        remove_leftovers([report])
     regions = _regions(lesion_wise)
     if regions and baseline is not None:
         raise UsageError("--lesion-wise judges one package; leave it out with --baseline")

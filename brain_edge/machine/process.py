@@ -48,6 +48,11 @@ def return_free_memory() -> None:
         trim(0)
 
 
+def is_running(process: int) -> bool:
+    """Whether there is a process of this number here."""
+    return bool(psutil.pid_exists(process))
+
+
 def rss_bytes() -> int | None:
     """Resident memory of this process now, or None where the system does not say."""
     return _told(lambda: psutil.Process().memory_info().rss)

@@ -71,8 +71,8 @@ def _read_segmentation(path: Path | str) -> Any:
     try:
         with discreet():
             dataset = pydicom.dcmread(path, stop_before_pixels=True)
-    except (OSError, pydicom.errors.InvalidDicomError) as error:
-        raise InputError(f"{path}: expected the DICOM SEG that the report refers to, could not read it") from error
+    except Exception:  # noqa: BLE001 - pydicom raises whatever a damaged header trips, and quotes values
+        raise InputError(f"{path}: expected the DICOM SEG that the report refers to, could not read it") from None
     if dataset.get("Modality") != "SEG":
         raise InputError(f"{path}: expected the DICOM SEG that the report refers to, got another object")
     return dataset
