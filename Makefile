@@ -33,6 +33,8 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 # (start no cell after these; the next call goes on), PACKAGES (a folder of ready packages MODEL-fp32 and MODEL-int8)
 MATRIX := $(BIN)/python -m benchmarks matrix $(if $(REPETITION),--repetition $(REPETITION)) \
     $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PACKAGES),--packages $(PACKAGES))
+# options of the hunt: KEEP=1 writes what came of it into tests/hunt/results.jsonl and docs/reference/hunt.md
+HUNTED := $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep)
 # pyproject.toml switches pytest-benchmark off for the tests; the benchmarks switch it on again
 BENCHMARKS := $(PYTEST) -p benchmark -o python_files='test_*.py bench_*.py' benchmarks
 
@@ -42,7 +44,7 @@ FOR_DEVELOPMENT := .venv/.installed-convert,report,dicom,dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-wheel mutants venv lint types bench bench-full bench-suite bench-once docs wheel clean
+.PHONY: help demo test test-all test-wheel mutants fuzz venv lint types bench bench-full bench-suite bench-once docs wheel clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +60,10 @@ test-all: $(FOR_DEVELOPMENT) ## every test: also HD-BET v1 (downloads 294 MB), p
 
 mutants: $(FOR_DEVELOPMENT) ## deliberate faults, those without a result: does a test notice? AREA=budget for one table
 	cd tests && ../$(BIN)/python -m mutants $(AREA)
+
+fuzz: $(FOR_DEVELOPMENT) ## hunt for faults: READER=images (else all), MINUTES=60, SEED=7; faults in .hunt/faults
+	cd tests && ../$(BIN)/python -m hunt fuzz $(HUNTED) $(if $(READER),--reader $(READER)) $(if $(MINUTES),--minutes $(MINUTES))
+	$(if $(READER),,cd tests && ../$(BIN)/python -m hunt kill $(HUNTED) && ../$(BIN)/python -m hunt starve $(HUNTED))
 
 test-wheel: $(FOR_DEVELOPMENT) ## the built wheel in clean environments: thin, and with the extras
 	$(PYTEST) $(SIDE_BY_SIDE) -m wheel tests/wheel

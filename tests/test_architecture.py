@@ -303,7 +303,9 @@ def test_what_is_imported_late_or_for_its_types_counts(tmp_path, line, found):
     }
 
 
-ABOUT_THE_WHOLE = {"test_architecture", "test_docs", "test_figures", "test_imports", "test_mutants", "test_no_network"}
+ABOUT_THE_WHOLE = {
+    *("test_architecture", "test_docs", "test_figures", "test_hunt", "test_imports", "test_mutants", "test_no_network")
+}
 """Tests that belong to no room."""
 
 
