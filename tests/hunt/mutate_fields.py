@@ -65,6 +65,12 @@ def _header_type(content: bytes) -> Any:
     return MGHHeader.template_dtype if content[:4] == MGH else None
 
 
+DICOM_ADDED: Final = (
+    *("NumberOfFrames", "RescaleSlope", "RescaleIntercept", "SpacingBetweenSlices", "ImagesInAcquisition"),
+    *("InstanceNumber", "DiffusionBValue", "TriggerTime", "LossyImageCompression", "NumberOfTemporalPositions"),
+)
+
+
 def dicom_element(content: bytes, random: Random, _other: bytes) -> bytes:
     """An element of a DICOM data set, or of a sequence in it, with another value, or without it."""
     import pydicom
@@ -73,6 +79,8 @@ def dicom_element(content: bytes, random: Random, _other: bytes) -> bytes:
         with warnings.catch_warnings(), pydicom.config.disable_value_validation():
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(io.BytesIO(content), force=True)
+            if random.random() < 0.1:
+                setattr(dataset, random.choice(DICOM_ADDED), random.choice(DICOM_VALUES))
             holder, tag = random.choice(list(_elements(dataset)) or [(dataset, None)])
             if tag is not None:
                 _change_element(holder, tag, random)

@@ -246,11 +246,10 @@ def _chained_again(tree: Tree) -> Tree:
 
 def _bench_record(case: Case) -> None:
     from brain_edge.bench.record import read_record
-    from brain_edge.bench.table import as_text, compared
+    from brain_edge.bench.table import compared
 
     for path in _files(case):
         record = read_record(path)
-        as_text(record)
         compared(record, record)
 
 
@@ -304,7 +303,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "monai-bundles": Reader(make=seeds_networks.make_bundles, read=_network, in_ci=30),
     "nnunet-folders": Reader(make=seeds_networks.make_nnunet, read=_network, in_ci=30),
     "gandlf-folders": Reader(make=seeds_networks.make_gandlf, read=_network, in_ci=30),
-    "bids-datasets": Reader(make=seeds_state.make_datasets, read=_dataset, in_ci=100),
+    "bids-datasets": Reader(make=seeds_state.make_datasets, read=_dataset, in_ci=100, patterns=("*.json", "*ignore")),
     "caches": Reader(make=seeds_state.make_caches, read=_cache, in_ci=150),
     "results": Reader(make=seeds_state.make_results, read=_results, in_ci=60, patterns=("*.json", "*.tsv")),
     "journals": Reader(make=seeds_state.make_journals, read=_journal, in_ci=150),

@@ -94,13 +94,12 @@ def make_segmentation(folder: Path) -> None:
     from brain_edge.io.dicom import algorithm_of, choose_series, list_series, read_series, write_seg
     from brain_edge.package import ModelPackage
 
-    with TemporaryDirectory() as place:
-        _series().write(Path(place))
-        volume = read_series(choose_series(list_series(Path(place))))
-    labels = np.zeros(volume.geometry.shape, np.uint8)
-    labels[3:12, 5:20, 2:8] = 1
     algorithm = algorithm_of(ModelPackage(Path("package"), tiny_manifest(SPEC)))
-    write_seg(Segmentation(Mask(labels, volume.geometry), (), None), volume, algorithm, folder / "seg.dcm")
+    with TemporaryDirectory() as place:
+        volume = read_series(choose_series(list_series(_series().write(Path(place)))))
+        labels = np.zeros(volume.geometry.shape, np.uint8)
+        labels[3:12, 5:20, 2:8] = 1
+        write_seg(Segmentation(Mask(labels, volume.geometry), (), None), volume, algorithm, folder / "seg.dcm")
 
 
 def make_segs(root: Path) -> None:

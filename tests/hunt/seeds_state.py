@@ -37,10 +37,11 @@ def make_datasets(root: Path) -> None:
     """Raw BIDS datasets and, beside one, the description of derivatives of it."""
     import nibabel as nib
     from bids_dataset import describe_dataset
-    from tiny_package import make_package
+    from tiny_package import SPEC, tiny_manifest
 
     from brain_edge.jobs.bids.dataset import open_dataset
     from brain_edge.jobs.bids.description import prepare
+    from brain_edge.package import ModelPackage
     from hunt.seeds_images import affine, voxels
 
     for name in ("raw", "begun"):
@@ -51,9 +52,7 @@ def make_datasets(root: Path) -> None:
             image.parent.mkdir(parents=True)
             nib.save(nib.Nifti1Image(voxels(), affine()), image)
             image.with_name(image.name.replace(".nii.gz", ".json")).write_text(json.dumps({"EchoTime": 0.003}))
-    with TemporaryDirectory() as place:
-        package = make_package(Path(place) / "package")
-        prepare(open_dataset(root / "begun/raw"), root / "begun/out", package)
+    prepare(open_dataset(root / "begun/raw"), root / "begun/out", ModelPackage(Path("package"), tiny_manifest(SPEC)))
 
 
 def make_caches(root: Path) -> None:

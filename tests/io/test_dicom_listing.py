@@ -675,3 +675,17 @@ def test_no_damaged_byte_trips_anything_but_a_refusal(tmp_path: Path, place: int
         assert not [secret for secret in SECRETS if secret in said]
     finally:
         victim.write_bytes(whole)
+
+
+@pytest.mark.parametrize("count", ["2147483647", "100001", "-1"])
+def test_a_number_of_frames_that_no_head_has_is_damage(count: str, tmp_path: Path):
+    """Each would be an object in memory."""
+
+    def edit(k: int, dataset: Dataset) -> None:
+        if k == 4:
+            dataset.NumberOfFrames = count
+
+    Series(edit=edit).write(tmp_path, order="sorted")
+    assert "file 5 of 10 in name order has a damaged or truncated DICOM header" in refusal(
+        lambda: list_series(tmp_path)
+    )

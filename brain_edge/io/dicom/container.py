@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-import zlib
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from brain_edge.errors import InputError
 from brain_edge.machine.paths import files_below
+from brain_edge.machine.zips import BROKEN_ZIP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,10 +35,6 @@ _BARE: Final = re.compile(
     rb"[\x02\x08]\0[\0-\x18]\0(?:[A-Z]{2}|.[\0-\x03]\0\0)|\0[\x02\x08]\0[\0-\x18](?:[A-Z]{2}|\0\0[\0-\x03].)", re.DOTALL
 )
 """A data set without preamble, as ACR-NEMA and some archives store it: it begins low in the group 0002 or 0008."""
-
-
-BROKEN_ZIP: Final = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
-"""What `zipfile` raises of a damaged archive: also names that are no text, and versions that there are not."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,7 @@ class Container:
         try:
             with self._archive.open(part.name) as stream:
                 return _begins_as_dicom(stream.read(_HEAD_BYTES))
-        except BROKEN_ZIP:
+        except (*BROKEN_ZIP, OSError):
             return part.looks_like_dicom  # damaged or encrypted: reading it will say so
 
     def _path(self, part: DicomPart) -> Path:
@@ -110,7 +106,7 @@ class Container:
             raise InputError(f"{self.root}: {part.place} is encrypted; unpack the zip and give the folder")
         try:
             return archive.read(info)
-        except BROKEN_ZIP as error:
+        except (*BROKEN_ZIP, OSError) as error:
             raise InputError(f"{self.root}: {part.place} is damaged in the zip; copy or export it again") from error
 
 
@@ -133,7 +129,7 @@ def open_container(root: Path | str) -> Iterator[Container]:
                 archive = stack.enter_context(zipfile.ZipFile(root))
             except (*BROKEN_ZIP, OSError) as error:
                 raise InputError(f"{root}: the zip is damaged or truncated; copy it again") from error
-            names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+            names = sorted(info.filename for info in archive.infolist() if not info.filename.endswith("/"))
             if len(set(names)) < len(names):
                 raise InputError(f"{root}: the zip holds several files of one name, of which one only can be read")
         else:

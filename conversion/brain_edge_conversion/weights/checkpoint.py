@@ -11,7 +11,6 @@ import pickletools
 import re
 import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 
 from brain_edge.errors import InputError, WeightsError
+from brain_edge.machine.zips import BROKEN_ZIP
 from brain_edge.package.digest import is_sha256, sha256_of
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _zip_format(path: Path) -> WeightsFormat:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.rpartition("/")[2] for name in archive.namelist()}
-    except (zipfile.BadZipFile, ValueError, RuntimeError, OSError) as error:  # also of names and versions
+    except (*BROKEN_ZIP, OSError) as error:
         raise WeightsError(f"{path}: the checkpoint is truncated or damaged ({error}); fetch it again") from error
     if {"model.json", "archive_format"} <= names or "serialized_exported_program.json" in names:
         return WeightsFormat.EXPORTED
@@ -313,7 +313,7 @@ def _pickle_bytes(path: Path) -> bytes:
             name = next(name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
             with archive.open(name) as stream:
                 return stream.read(_PICKLE_LIMIT_BYTES)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):  # a damaged pickle names nothing
+    except (*BROKEN_ZIP, OSError):  # a damaged pickle names nothing
         return b""
 
 
