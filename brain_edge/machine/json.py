@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 Kind = TypeVar("Kind")
+MOST_LEVELS: Final = 64
+"""Of lists and mappings in each other, where no type says it: whoever goes through more meets Python's own limit."""
 
 
 def decode_json(content: bytes, kind: type[Kind]) -> Kind:
@@ -17,6 +19,18 @@ def decode_json(content: bytes, kind: type[Kind]) -> Kind:
         msgspec.DecodeError: it is damaged, nested too deeply, no UTF-8, or of another type.
     """
     try:
-        return msgspec.json.decode(content.removeprefix(BOM_UTF8), type=kind)
+        found = msgspec.json.decode(content.removeprefix(BOM_UTF8), type=kind)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from error
+    if kind is object and is_deep(found):
+        raise msgspec.DecodeError(f"lists and mappings more than {MOST_LEVELS} levels deep")
+    return found
+
+
+def is_deep(value: object) -> bool:
+    """Whether plain data has more levels than `MOST_LEVELS`."""
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        held = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [each for values in held for each in values]
+    return bool(level)

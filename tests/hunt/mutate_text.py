@@ -33,10 +33,12 @@ NUMBERS: Final = (
         b"1_000",
         b"0x10",
         b"9" * 400,
+        b"0x" + b"f" * 5000,
         b"9" * 5000,
     ),
 )
-DEEP: Final = 20_000
+DEPTHS: Final = (60, 300, 900, 980, 20_000)
+"""Within what a format allows, and around and beyond what Python's stack holds."""
 STRINGS: Final = (
     "",
     "\0",
@@ -124,7 +126,8 @@ def move_lines(content: bytes, random: Random, _other: bytes) -> bytes:
 def nest(content: bytes, random: Random, _other: bytes) -> bytes:
     """Brackets, objects or tags within each other, closed or not."""
     opening, closing = random.choice(((b"[", b"]"), (b'{"a":', b"}"), (b"<a>", b"</a>"), (b"- ", b""), (b"(", b")")))
-    deep = opening * DEEP + (closing * DEEP if random.random() < 0.5 else b"")
+    depth = random.choice(DEPTHS)
+    deep = opening * depth + (closing * depth if random.random() < 0.5 else b"")
     start = random.choice((0, random.randrange(len(content) + 1), len(content)))
     return content[:start] + deep + content[start if random.random() < 0.5 else len(content) :]
 

@@ -97,7 +97,7 @@ SHORTAGES: Final[Mapping[str, Shortage]] = {
     "addresses": Shortage(least=700, most=3000, unit="MiB", before=_limit(resource.RLIMIT_AS, MIB)),
     "data": Shortage(least=150, most=2000, unit="MiB", before=_limit(resource.RLIMIT_DATA, MIB)),
     "file-size": Shortage(least=0, most=8, unit="KiB", before=_limit(resource.RLIMIT_FSIZE, 1024)),
-    "open-files": Shortage(least=4, most=40, unit="files", before=_limit(resource.RLIMIT_NOFILE)),
+    "open-files": Shortage(least=8, most=40, unit="files", before=_limit(resource.RLIMIT_NOFILE)),
     "processes": Shortage(least=1, most=8, unit="processes", before=_limit(resource.RLIMIT_NPROC), by=_as_nobody),
     "disk": Shortage(least=4, most=32, unit="KiB", disk=_small_disk),
     "stdin": Shortage(least=0, most=0, unit="streams", before=_closed(0)),

@@ -30,6 +30,7 @@ FINAL_LAYERS: Final = {
     "logits": OutputActivation.NONE,
 }
 ELSEWHERE: Final = "convert the network as module:attribute with --spec"
+MOST_SIDE: Final = 4096
 EITHER: Final = "||"
 """Between the values of a class that stands for several."""
 
@@ -160,9 +161,10 @@ def patch_sides(configuration: GandlfConfiguration, path: Path) -> tuple[int, in
     """
     given = configuration.patch_size
     sides = [given] * 3 if isinstance(given, int) else given * 3 if len(given) == 1 else given
-    if len(sides) != 3 or any(side < 16 or side % 16 for side in sides):
+    if len(sides) != 3 or any(not 16 <= side <= MOST_SIDE or side % 16 for side in sides):
         raise InputError(
-            f"{path}: expected patch_size of three multiples of 16, got {given}; the network halves 4 times"
+            f"{path}: expected patch_size of three multiples of 16, got {given} (at most {MOST_SIDE}); the network "
+            "halves 4 times"
         )
     return sides[0], sides[1], sides[2]
 

@@ -144,13 +144,27 @@ def load_checkpoint(path: Path, *, foreign_objects: bool = False) -> Mapping[str
 
 
 def fit_state_dict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Load `state` into `module`, each key once; shared `PREFIXES` go only where that helps it to fit.
+    """Load `state` into `module`, each key once; see `fitting_state`.
+
+    Args:
+        module: the network; unchanged where the state is refused.
+        state: tensors by name, as `load_state_dict` returns them.
+        source: what messages call the weights.
+
+    Raises:
+        WeightsError: they do not fit.
+    """
+    module.load_state_dict(fitting_state(module, state, source), strict=True)
+
+
+def fitting_state(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
+    """`state` under the names of `module`; shared `PREFIXES` go only where that helps it to fit.
 
     A missing `num_batches_tracked` is no fault: it counts training steps, inference never reads it, and
     PyTorch before 0.4.1 did not save it (HD-BET v1 is such a file).
 
     Args:
-        module: the network; unchanged where the state is refused.
+        module: the network; its tensors may be shapes alone (`torch.device("meta")`).
         state: tensors by name, as `load_state_dict` returns them.
         source: what messages call the weights.
 
@@ -182,7 +196,7 @@ def fit_state_dict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], s
             f"{source}: the weights do not fit {type(module).__name__}: {'; '.join(filter(None, faults))}. "
             "They belong to another network or to another configuration of it"
         )
-    module.load_state_dict(fitting, strict=True)
+    return fitting
 
 
 def load_torchscript(path: Path, sha256: str | None) -> torch.jit.ScriptModule:
