@@ -30,7 +30,9 @@ def decode_json(content: bytes, kind: type[Kind]) -> Kind:
 def is_deep(value: object) -> bool:
     """Whether plain data has more levels than `MOST_LEVELS`."""
     level = [value]
-    for _ in range(MOST_LEVELS):
-        held = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
-        level = [each for values in held for each in values]
-    return bool(level)
+    for _ in range(MOST_LEVELS + 1):
+        level = [each for each in level if isinstance(each, dict | list)]
+        if not level:
+            return False
+        level = [each for held in level for each in (held.values() if isinstance(held, dict) else held)]
+    return True

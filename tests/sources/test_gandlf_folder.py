@@ -171,6 +171,16 @@ class TestRefusals:
             ({"model": {**MODEL, "class_list": [1, 0]}}, "0 first if it is there"),
             ({"model": {**MODEL, "class_list": "__import__('os').abort()"}}, "expected class_list"),
             ({"patch_size": [16, 16, 20]}, "three multiples of 16, got"),
+            ({"patch_size": [16, 16, 2**60]}, "three multiples of 16, got"),
+            ({"patch_size": 2**60}, "three multiples of 16, got"),
+            ({"model": {**MODEL, "class_list": ["0", "1" * 5000]}}, "expected class_list"),
+            ({"data_preprocessing": {"clip": {"min": 10**400}}}, "data_preprocessing has clip"),
+            (
+                {"data_preprocessing": {"threshold": {"max": 10**400}}},
+                "data_preprocessing has threshold",
+            ),
+            ({"data_preprocessing": {"rescale": {"percentiles": [0, 10**400]}}}, "data_preprocessing has rescale"),
+            ({"data_preprocessing": {"rescale": {"percentiles": [0, 200]}}}, "expected steps that a package can have"),
             ({"data_postprocessing": {"fill_holes": None}}, "data_postprocessing has fill_holes"),
             ({"patch_sampler": {"type": "uniform", "enable_padding": True}}, "patch_sampler has enable_padding"),
             ({"enable_padding": True}, "by which every image is padded before its intensities are normalised"),
@@ -181,6 +191,17 @@ class TestRefusals:
     def test_name_what_was_expected_and_what_came(self, tmp_path, changes, words):
         with pytest.raises(InputError, match=words):
             spec_of(make_folder(tmp_path, **changes))
+
+    def test_a_network_that_cannot_be_built_is_refused(self, tmp_path):
+        folder = make_folder(tmp_path, model={**MODEL, "base_filters": -4})
+        with pytest.raises(InputError, match="expected the configuration of a network that can be built, got another"):
+            spec_of(folder)
+
+    def test_a_checkpoint_whose_names_are_numbers_is_none_of_gandlf(self, tmp_path):
+        folder = make_folder(tmp_path)
+        torch.save({1: torch.zeros(1)}, folder / "resunet_best.pth.tar")
+        with pytest.raises(WeightsError, match="expected a checkpoint of GaNDLF with model_state_dict, got 1"):
+            spec_of(folder)
 
     def test_pickled_parameters_alone_are_no_configuration(self, tmp_path):
         folder = make_folder(tmp_path, kept=False)

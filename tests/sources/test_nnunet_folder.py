@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from cli_program import save_phantom
 from doc_pages import run_page
 from nnunet_folder import ARCHITECTURE, make_folder
@@ -24,6 +25,7 @@ from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation
 from brain_edge.image.volume import Study
 from brain_edge.io.nifti import read_volume
+from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.spec import Blending
 from brain_edge.spec.steps import ChannelRule, Frame, NormaliseEach, ResampleThickSlices, Scheme
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
@@ -102,6 +104,62 @@ class TestRefusals:
     def test_name_the_file_and_what_is_in_it(self, what, words, tmp_path):
         with pytest.raises(InputError, match=words):
             build_all(make_folder(tmp_path, **what))
+
+    @pytest.mark.parametrize(
+        "what",
+        [
+            {"plans": {"configurations": {"3d_fullres": {"inherits_from": ["base"]}}}},
+            {"configuration": {"architecture": "PlainConvUNet"}},
+            {"configuration": {"architecture": None, "UNet_class_name": ["PlainConvUNet"]}},
+            {"configuration": {"architecture": None, "UNet_class_name": "PlainConvUNet"}},
+            {"configuration": {"patch_size": [16, 16, 2**40]}},
+            {"configuration": {"spacing": [1.0, 1.0, 0.0]}},
+            {"configuration": {"spacing": [1.0, 1.0, -1.0]}},
+            *(
+                {
+                    "configuration": {
+                        "architecture": ARCHITECTURE | {"arch_kwargs": ARCHITECTURE["arch_kwargs"] | change}
+                    }
+                }
+                for change in (
+                    {"features_per_stage": [4, 0]},
+                    {"features_per_stage": [4, 10**400]},
+                    {"kernel_sizes": [[3, 3, 3], [3, 3, -3]]},
+                    {"strides": [[1, 1, 1], [0, 2, 2]]},
+                    {"n_conv_per_stage": [1, 2**31]},
+                )
+            ),
+            {"dataset": {"labels": {"background": 0, "a": []}}},
+        ],
+        ids=str,
+    )
+    def test_values_that_no_plan_has_are_refused(self, what, tmp_path):
+        with pytest.raises(InputError, match=r"plans\.json|dataset\.json|nnUNetPlans__3d_fullres"):
+            build_all(make_folder(tmp_path, **what))
+
+    def test_a_network_far_wider_than_its_weights_takes_no_memory(self, tmp_path):
+        """It would take 28 GiB."""
+        wide = ARCHITECTURE["arch_kwargs"] | {"features_per_stage": [4, 2**14]}
+        folder = make_folder(tmp_path, configuration={"architecture": ARCHITECTURE | {"arch_kwargs": wide}})
+        before = peak_rss_bytes()
+        with pytest.raises(WeightsError, match=r"do not fit NnunetUNet: .*differently shaped"):
+            build_all(folder)
+        assert peak_rss_bytes() - before < 2**29
+
+    @pytest.mark.parametrize("axes", ["x", 5, [0, 3], [0] * 40, [None]], ids=str)
+    def test_axes_that_nothing_can_be_mirrored_along_are_refused(self, axes, tmp_path):
+        folder = make_folder(tmp_path, folds=1)
+        path = folder / "fold_0" / "checkpoint_final.pth"
+        content = torch.load(path, weights_only=False)
+        torch.save(content | {"inference_allowed_mirroring_axes": axes}, path)
+        with pytest.raises(WeightsError, match="expected inference_allowed_mirroring_axes out of 0, 1 and 2"):
+            build_all(folder, variant=Variant(flips=True))
+
+    def test_a_fold_of_a_huge_number_is_one_of_which_others_are_missing(self, tmp_path):
+        folder = make_folder(tmp_path, folds=1)
+        (folder / "fold_999999999999").mkdir()
+        with pytest.raises(WeightsError, match=r"fold_1/checkpoint_final.pth: there is no such checkpoint"):
+            build_all(folder)
 
     def test_plans_of_version_1_are_not_unpickled(self, tmp_path):
         (tmp_path / "plans.pkl").write_bytes(b"not even a pickle")
