@@ -215,6 +215,14 @@ def _journal(case: Case) -> None:
     seeds_state.open_journal(case.folder)
 
 
+def _kept_mask(case: Case) -> None:
+    from types import SimpleNamespace
+
+    from brain_edge_conversion.budget import measure
+
+    measure._is_kept(case.folder, SimpleNamespace(number=seeds_state.KEPT))
+
+
 def _looks(case: Case) -> None:
     from brain_edge_conversion.budget.looks import LOG, require_log
 
@@ -307,6 +315,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "caches": Reader(make=seeds_state.make_caches, read=_cache, in_ci=150),
     "results": Reader(make=seeds_state.make_results, read=_results, in_ci=60, patterns=("*.json", "*.tsv")),
     "journals": Reader(make=seeds_state.make_journals, read=_journal, in_ci=150),
+    "kept-masks": Reader(make=seeds_state.make_kept_masks, read=_kept_mask, in_ci=100),
     "looks": Reader(make=seeds_state.make_looks, read=_looks, in_ci=100),
     "looks-resealed": Reader(make=seeds_state.make_looks, read=_resealed_looks, in_ci=100, mend=_chained_again),
     "bench-records": Reader(make=seeds_state.make_bench_records, read=_bench_record, in_ci=150),

@@ -10,11 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STATE_VARIABLE: Final = "BRAIN_EDGE_STATE"
+KEPT: Final = 1
 CANDIDATES: Final = ("c1", "c2", "c3")
 
 
@@ -120,6 +122,13 @@ def open_journal(folder: Path) -> object:
         machine="m",
     )
     return Journal(folder, asked, Entry[tuple[int, ...]])
+
+
+def make_kept_masks(root: Path) -> None:
+    """The mask of a baseline that a search keeps."""
+    np.savez_compressed(
+        _folder(root, "mask") / f"baseline-{KEPT}.npz", labels=np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    )
 
 
 def make_looks(root: Path) -> None:
