@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import msgspec
 
 Kind = TypeVar("Kind")
+MOST_BITS: Final = 1023
 MOST_LEVELS: Final = 64
 """Of lists and mappings in each other, where no type says it: whoever goes through more meets Python's own limit."""
 
@@ -22,17 +23,17 @@ def decode_json(content: bytes, kind: type[Kind]) -> Kind:
         found = msgspec.json.decode(content.removeprefix(BOM_UTF8), type=kind)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from error
-    if kind is object and is_deep(found):
-        raise msgspec.DecodeError(f"lists and mappings more than {MOST_LEVELS} levels deep")
+    if kind is object and (problem := unforeseen(found)):
+        raise msgspec.DecodeError(problem)
     return found
 
 
-def is_deep(value: object) -> bool:
-    """Whether plain data has more levels than `MOST_LEVELS`."""
+def unforeseen(value: object) -> str:
+    """What plain data holds that nobody goes through: levels within levels, or a number beyond floats; else empty."""
     level = [value]
     for _ in range(MOST_LEVELS + 1):
+        if any(isinstance(each, int) and each.bit_length() > MOST_BITS for each in level):
+            return "a number that no float can hold"
         level = [each for each in level if isinstance(each, dict | list)]
-        if not level:
-            return False
         level = [each for held in level for each in (held.values() if isinstance(held, dict) else held)]
-    return True
+    return f"lists and mappings more than {MOST_LEVELS} levels deep" if level else ""

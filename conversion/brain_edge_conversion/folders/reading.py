@@ -12,14 +12,13 @@ from msgspec import UNSET, UnsetType
 from brain_edge.errors import InputError
 from brain_edge.image.contrast import Contrast
 from brain_edge.io.contrast_words import in_file_name
-from brain_edge.machine.json import MOST_LEVELS, decode_json, is_deep
+from brain_edge.machine.json import decode_json, unforeseen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 Kind = TypeVar("Kind")
-MOST_BITS: Final = 1023
 MOST_VALUES: Final = 100_000
 """In a configuration, with all that it refers to: more are made of a few lines that refer to each other."""
 
@@ -56,15 +55,13 @@ def read_yaml(path: Path, made_by: str) -> Any:
         raise InputError(f"{path}: expected what {made_by} writes, got something else ({reason})") from error
     if size > MOST_VALUES:
         raise InputError(f"{path}: expected at most {MOST_VALUES} values, its aliases give more")
-    if is_deep(content):
-        raise InputError(f"{path}: expected at most {MOST_LEVELS} levels of lists and mappings, got more")
+    if problem := unforeseen(content):
+        raise InputError(f"{path}: expected what {made_by} writes, got {problem}")
     return content
 
 
 def _values(value: Any, known: dict[int, float]) -> float:
     """How many values one is when its aliases are written out; endless where it holds itself."""
-    if isinstance(value, int) and value.bit_length() > MOST_BITS:
-        raise ValueError("a number that no float can hold")
     if not isinstance(value, dict | list):
         return 1
     if id(value) not in known:
