@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hunt.campaign import Campaign, Tally, make_seeds
 from hunt.commands import COMMANDS
-from hunt.faults import kept_faults
+from hunt.faults import keep_fault, kept_faults
 from hunt.judge import Kind, read_tree, write_tree
 from hunt.kill import kill_once, undisturbed
 from hunt.mutate_bytes import ANY
@@ -126,6 +127,18 @@ def test_a_reader_that_is_wrong_is_found_and_the_next_mutant_is_tried(broken_see
     assert faults
     assert {kind for kind in (outcome.kind for outcome in outcomes) if kind is not Kind.FAULT} <= {Kind.REFUSED}
     assert all(re.search(error, fault.error) for fault in faults), faults
+
+
+def test_a_fault_is_kept_and_can_be_tried_again(broken_seeds: Path, tmp_path: Path):
+    outcomes = [outcome for outcome in hunted(broken_seeds, "raises") if outcome.kind is Kind.FAULT]
+    broken = ("raises", import_module(BROKEN).READERS["raises"])
+    kept = [keep_fault(tmp_path / "faults", broken_seeds, broken, SEED, outcome) for outcome in outcomes[:1] * 2]
+    assert kept[0] == kept[1]
+    (fault,) = kept_faults(tmp_path / "faults")
+    assert (fault.reader, fault.number, fault.error) == ("raises", outcomes[0].number, "ValueError")
+    with Watch(broken_seeds, tmp_path / "worker.log", BROKEN) as watch:
+        again = watch.try_again(fault.reader, fault.valid, fault.folder / "mutant")
+    assert (again.kind, again.error, again.words) == (Kind.FAULT, "ValueError", "outside of the tree")
 
 
 def test_a_reader_that_is_right_has_no_fault(broken_seeds: Path):

@@ -86,7 +86,7 @@ class Campaign:
         for outcome in watch.try_mutants(tally.reader, self.seed, tally.tried, tally.tried + count):
             outcomes.append(outcome)
             if outcome.kind is Kind.FAULT:
-                fault = keep_fault(self.faults, self.seeds, tally.reader, self.seed, outcome)
+                fault = keep_fault(self.faults, self.seeds, (tally.reader, READERS[tally.reader]), self.seed, outcome)
                 if fault is not None:
                     told(f"FAULT {fault.folder.name}: {fault.error} at {fault.at}: {fault.words[:200]}")
         return tally.with_outcomes(outcomes, time.monotonic() - start)

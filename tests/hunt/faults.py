@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from hunt.judge import read_tree, write_tree
 from hunt.mutations import make_mutant
-from hunt.readers import READERS
 
 if TYPE_CHECKING:
     from hunt.judge import Outcome
+    from hunt.readers import Reader
 
 ABOUT: Final = "fault.json"
 MUTANT: Final = "mutant"
@@ -46,20 +46,29 @@ class Fault:
         return self.reader, self.error, self.at
 
 
-def keep_fault(root: Path, seeds: Path, reader: str, seed: int, outcome: Outcome) -> Fault | None:
-    """Write a fault into a folder of its own; None where enough of its kind are there."""
+def keep_fault(root: Path, seeds: Path, reader: tuple[str, Reader], seed: int, outcome: Outcome) -> Fault | None:
+    """Write a fault into a folder of its own; None where enough of its kind are there.
+
+    Args:
+        root: the folder of all faults.
+        seeds: the valid folders.
+        reader: its name, and what it is.
+        seed: of the mutants.
+        outcome: what was found.
+    """
+    name, how = reader
     valid = ""
-    folder = root / f"{reader}-{seed}-{outcome.number}"
-    alike = [each for each in kept_faults(root) if each.kind == (reader, outcome.error, outcome.at)]
+    folder = root / f"{name}-{seed}-{outcome.number}"
+    alike = [each for each in kept_faults(root) if each.kind == (name, outcome.error, outcome.at)]
     if len(alike) >= KEPT_ALIKE and folder not in [each.folder for each in alike]:
         return None
     if outcome.number >= 0:
-        trees = {path.name: read_tree(path) for path in sorted((seeds / reader).iterdir())}
-        mutant = make_mutant(trees, f"{reader}-{seed}-{outcome.number}", READERS[reader].patterns)
-        write_tree(READERS[reader].mend(mutant.tree), folder / MUTANT)
+        trees = {path.name: read_tree(path) for path in sorted((seeds / name).iterdir())}
+        mutant = make_mutant(trees, f"{name}-{seed}-{outcome.number}", how.patterns)
+        write_tree(how.mend(mutant.tree), folder / MUTANT)
         valid = mutant.seed
     folder.mkdir(parents=True, exist_ok=True)
-    fault = Fault(folder, reader, seed, outcome.number, valid, outcome.error, outcome.at, outcome.words)
+    fault = Fault(folder, name, seed, outcome.number, valid, outcome.error, outcome.at, outcome.words)
     about = {**{name: value for name, value in vars(fault).items() if name != "folder"}, "trace": outcome.trace}
     (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return fault
