@@ -27,6 +27,9 @@ MAXIMUM_FILES: Final = 100_000
 """More files than this are no study of a head; the folder is probably a whole archive."""
 MAXIMUM_MEMBER_BYTES: Final = 2 * 2**30
 """A larger member of a zip is refused before it is read: the largest enhanced series have about 1 GiB."""
+MOST_RATIO: Final = 100
+LEAST_RATIO_BYTES: Final = 2**26
+"""A zip that unpacks to more is no study but keeps the machine busy; small ones may, being empty slices."""
 
 _DICOM_SUFFIXES: Final = (".dcm", ".ima", ".dicom")
 _HEAD_BYTES: Final = 132
@@ -129,7 +132,10 @@ def open_container(root: Path | str) -> Iterator[Container]:
                 archive = stack.enter_context(zipfile.ZipFile(root))
             except (*BROKEN_ZIP, OSError) as error:
                 raise InputError(f"{root}: the zip is damaged or truncated; copy it again") from error
-            names = sorted(info.filename for info in archive.infolist() if not info.filename.endswith("/"))
+            members = [info for info in archive.infolist() if not info.filename.endswith("/")]
+            if sum(info.file_size for info in members) > LEAST_RATIO_BYTES + MOST_RATIO * root.stat().st_size:
+                raise InputError(f"{root}: the zip unpacks to more than {MOST_RATIO} times its size, as no DICOM does")
+            names = sorted(info.filename for info in members)
             if len(set(names)) < len(names):
                 raise InputError(f"{root}: the zip holds several files of one name, of which one only can be read")
         else:
