@@ -271,7 +271,8 @@ MOST_LINES = 17_500
 """That the commands of a hospital may reach: what one of them does not need lies where it is needed.
 
 16,994 with the rooms; since then the contrast of an image is told from its name, sidecar and header, linked folders and
-slices without preamble are read, and what is printed or tabulated harms no terminal and no spreadsheet.
+slices without preamble are read, what is printed or tabulated harms no terminal and no spreadsheet, and what a killed
+process has left is removed.
 """
 
 

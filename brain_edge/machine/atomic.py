@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import OutputError, UsageError
-from brain_edge.machine.process import is_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -139,6 +138,8 @@ def remove_all_leftovers(folder: Path) -> None:
 
 
 def _remove_partials(folder: Path, names: set[str] | None, *, alone: bool) -> None:
+    from brain_edge.machine.process import is_running
+
     for path in folder.iterdir() if folder.is_dir() else ():
         found = _PARTIAL.fullmatch(path.name)
         if found is None or (names is not None and found[2] not in names):
