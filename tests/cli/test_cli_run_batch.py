@@ -639,8 +639,8 @@ def test_a_run_that_is_killed_and_run_again_gives_the_same_outputs_and_no_case_t
     (here / "out/.partial-0123abcd-000_mask.nii.gz").write_bytes(b"half")
     (here / "out/.partial-0123abcd-.partial-4567cdef-001_brain.nii.gz").write_bytes(b"half")
     (here / "out/.partial-0123abcd-summary.tsv").write_bytes(b"half")
-    (here / "out/.partial-0123abcd-index.html").write_bytes(b"half a page")
-    (here / "out/.partial-0123abcd-a-case-that-is-gone_mask.nii.gz").write_bytes(b"half")
+    (here / "out/.partial-ffffff00-index.html").write_bytes(b"half a page")
+    (here / "out/.partial-ffffff00-a-case-that-is-gone_mask.nii.gz").write_bytes(b"half")
     (here / "out/.partial-of-somebody-else.nii.gz").write_bytes(b"not ours")
     done = succeed("run", package, "in", "-o", "out", "--brain", "out")
     assert f"{len(finished)} of {count} cases were finished before and are kept" in done.out
