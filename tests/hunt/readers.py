@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from brain_edge.deploy.wheelhouse.make import INSTALLER
+from brain_edge.errors import InputError
 from hunt import seeds_images, seeds_networks, seeds_state
 
 if TYPE_CHECKING:
@@ -276,6 +279,26 @@ def _wheel(case: Case) -> None:
         read_wheel(path)
 
 
+def _installer(case: Case) -> None:
+    """What the workstation's own Python reads before anything is installed."""
+    found = importlib.util.spec_from_file_location("installer", INSTALLER)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    module.HERE = case.folder
+    try:
+        module.require_this_machine(module.made_for())
+        module.require_intact()
+    except SystemExit as ended:
+        if ended.code not in (2, 3):
+            raise
+        raise InputError(f"{case.folder}: the installer ends with {ended.code}") from ended
+    changed = [name for name, content in case.valid.items() if (case.folder / name).read_bytes() != content]
+    if changed != [] and changed != ["SHA256SUMS"]:
+        raise TakenError(f"installed with another {changed[0]}")
+
+
 def _command(name: str, *arguments: object) -> None:
     """A command as the program calls it, without the place where errors become words."""
     command: Any = import_module(f"brain_edge.cli.{name}").command
@@ -320,6 +343,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "looks-resealed": Reader(make=seeds_state.make_looks, read=_resealed_looks, in_ci=100, mend=_chained_again),
     "bench-records": Reader(make=seeds_state.make_bench_records, read=_bench_record, in_ci=150),
     "archives": Reader(make=seeds_networks.make_archives, read=_archive, in_ci=150),
+    "wheelhouses": Reader(make=seeds_networks.make_wheelhouse, read=_installer, in_ci=100),
     "wheels": Reader(make=seeds_networks.make_wheels, read=_wheel, in_ci=100),
 }
 """By the name that `READER=` takes."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
+import platform
 import shutil
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
+from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -110,6 +115,20 @@ def make_wheels(root: Path) -> None:
     """A wheel alone."""
     make_archives(root)
     shutil.rmtree(root / "sdist")
+
+
+def make_wheelhouse(root: Path) -> None:
+    """What an installer reads: for whom the wheels are, hashes, requirements, a wheel."""
+    make_wheels(root)
+    house = root / "wheel"
+    (house / "wheels").mkdir()
+    (house / "tiny.whl").rename(house / "wheels" / "tiny.whl")
+    here = {"python_version": "{}.{}".format(*sys.version_info[:2]), "sys_platform": sys.platform}
+    (house / "wheelhouse.json").write_text(json.dumps(here | {"platform_machine": platform.machine()}))
+    (house / "requirements.txt").write_text("tiny==1.0\n")
+    files = [path for path in sorted(house.rglob("*")) if path.is_file()]
+    sums = [f"{sha256_of(path)}  {path.relative_to(house).as_posix()}\n" for path in files]
+    (house / "SHA256SUMS").write_text("".join(sums))
 
 
 def tiny_network() -> nn.Module:
