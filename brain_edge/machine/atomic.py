@@ -140,7 +140,7 @@ def remove_all_leftovers(folder: Path) -> None:
 def _remove_partials(folder: Path, names: set[str] | None, *, alone: bool) -> None:
     from brain_edge.machine.process import is_running
 
-    for path in folder.iterdir() if folder.is_dir() else ():
+    for path in _listed(folder):
         found = _PARTIAL.fullmatch(path.name)
         if found is None or (names is not None and found[2] not in names):
             continue
@@ -149,6 +149,14 @@ def _remove_partials(folder: Path, names: set[str] | None, *, alone: bool) -> No
         if alone or process == os.getpid() & _MOST_PROCESS or not is_running(process):
             with suppress(OSError):  # another user's; or open, on Windows
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where there is none, or one that may be written to and not be listed."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def flush(file: Path) -> None:

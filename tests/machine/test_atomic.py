@@ -400,3 +400,15 @@ def test_a_folder_is_tried_without_a_name_that_could_be_left(tmp_path, monkeypat
     monkeypatch.setattr(os, "unlink", lambda *_place: pytest.fail("there was a name to remove"))
     require_writable_folder(tmp_path)
     assert names(tmp_path) == []
+
+
+def test_a_folder_that_may_not_be_listed_keeps_what_is_in_it(tmp_path, without_rights):
+    left = tmp_path / "box" / hidden_name(dead_process(), "mask.nii")
+    left.parent.mkdir()
+    left.touch()
+    left.parent.chmod(0o333)
+    with without_rights(tmp_path, left.parent):
+        remove_leftovers([left.with_name("mask.nii")])
+        remove_all_leftovers(tmp_path / "absent")
+    left.parent.chmod(0o755)
+    assert names(left.parent) == [left.name]
