@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from brain_edge.deploy.wheelhouse.make import INSTALLER
 from brain_edge.errors import InputError
 from hunt import seeds_images, seeds_networks, seeds_state
@@ -85,8 +87,9 @@ def _dicom(case: Case) -> None:
     path = case.folder / "study.zip" if (case.folder / "study.zip").exists() else case.folder
     if input_kind(path) is not InputKind.DICOM:
         return
-    _command("info", path, "--json")
-    for info in list_series(path):
+    listed = list_series(path)
+    msgspec.json.encode([info.record() for info in listed])  # what `info` prints
+    for info in listed:
         if info.kind is SeriesKind.VOLUME:
             read_series(info)
 

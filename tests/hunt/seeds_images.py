@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import nibabel as nib
 import numpy as np
+import pydicom.uid
 from cohorts import make_case, save_manifest
 
 from brain_edge.evaluation.cohort import Split
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SHAPE: Final = (8, 9, 7)
 SPACING_MM: Final = 20.0
+COMPRESSED: Final = {"rle": "RLELossless", "jpeg-ls": "JPEGLSLossless", "jpeg-2000": "JPEG2000Lossless"}
 UIDS: Final = "1.2.826.0.1.3680043.10.543"
 
 
@@ -70,9 +72,9 @@ def make_sidecars(root: Path) -> None:
 
 
 def make_dicom(root: Path) -> None:
-    """A classic series, the same in a zip, without preambles, deflated, in RLE; enhanced; and a segmentation."""
+    """A classic series, the same in a zip, without preambles and compressed; enhanced; and a segmentation."""
     series = _series()
-    for name in ("classic", "zipped", "bare", "rle"):
+    for name in ("classic", "zipped", "bare", *COMPRESSED):
         folder = _folder(root, name)
         for place, dataset in enumerate(series.datasets()[:3]):
             dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{UIDS}.1.{place}"
@@ -142,10 +144,8 @@ def _series() -> Any:
 
 
 def _save(dataset: Dataset, path: Path, kind: str) -> None:
-    if kind == "rle":
-        from pydicom.uid import RLELossless
-
-        dataset.compress(RLELossless)
+    if kind in COMPRESSED:
+        dataset.compress(getattr(pydicom.uid, COMPRESSED[kind]), generate_instance_uid=False)
     dataset.save_as(path, enforce_file_format=True)
     if kind == "bare":  # without preamble and file meta information, as ACR-NEMA had it
         del dataset.file_meta
