@@ -40,8 +40,9 @@ class Command:
 def start(arguments: tuple[str, ...], folder: Path, *, by: tuple[str, ...] = (), **how: Any) -> subprocess.Popen[bytes]:
     """The program, started in a folder; `by` is a command that starts it."""
     command = [*by, sys.executable, "-m", "brain_edge", *arguments]
+    own = {**environment(), "BRAIN_EDGE_STATE": str(folder / "state")}  # not the log of looks of who hunts
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=folder, env=environment(), start_new_session=True, **{**pipes, **how})
+    return subprocess.Popen(command, cwd=folder, env=own, start_new_session=True, **{**pipes, **how})
 
 
 def succeed(arguments: tuple[str, ...], folder: Path) -> None:
