@@ -33,6 +33,8 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 # (start no cell after these; the next call goes on), PACKAGES (a folder of ready packages MODEL-fp32 and MODEL-int8)
 MATRIX := $(BIN)/python -m benchmarks matrix $(if $(REPETITION),--repetition $(REPETITION)) \
     $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PACKAGES),--packages $(PACKAGES))
+# options of the hunt: KEEP=1 writes what came of it into tests/hunt/results.jsonl and docs/reference/hunt.md
+HUNTED := $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep)
 # pyproject.toml switches pytest-benchmark off for the tests; the benchmarks switch it on again
 BENCHMARKS := $(PYTEST) -p benchmark -o python_files='test_*.py bench_*.py' benchmarks
 
@@ -43,7 +45,7 @@ FOR_THE_SITE := .venv/.installed-docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-wheel coverage mutants venv lint types bench bench-full bench-suite bench-once docs site wheel clean
+.PHONY: help demo test test-all test-wheel coverage mutants fuzz venv lint types bench bench-full bench-suite bench-once docs site wheel clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -63,10 +65,11 @@ coverage: $(FOR_DEVELOPMENT) ## the tests that CI runs, and the lines that none 
 mutants: $(FOR_DEVELOPMENT) ## deliberate faults, those without a result: does a test notice? AREA=budget for one table
 	cd tests && ../$(BIN)/python -m mutants $(AREA)
 
-test-site: $(FOR_THE_SITE) ## the documentation as a site in site/, to be opened from disk; warnings are errors
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+fuzz: $(FOR_DEVELOPMENT) ## hunt for faults: READER=images (else all), MINUTES=60, SEED=7; faults in .hunt/faults
+	cd tests && ../$(BIN)/python -m hunt fuzz $(HUNTED) $(if $(READER),--reader $(READER)) $(if $(MINUTES),--minutes $(MINUTES))
+	$(if $(READER),,cd tests && ../$(BIN)/python -m hunt kill $(HUNTED) && ../$(BIN)/python -m hunt starve $(HUNTED))
 
-wheel: $(FOR_DEVELOPMENT) ## the built wheel in clean environments: thin, and with the extras
+test-wheel: $(FOR_DEVELOPMENT) ## the built wheel in clean environments: thin, and with the extras
 	$(PYTEST) $(SIDE_BY_SIDE) -m wheel tests/wheel
 
 venv: $(FOR_DEVELOPMENT) ## install for development into .venv

@@ -105,3 +105,18 @@ def _mounted(folder: Path, options: str) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many mutants, kills and shortages the hunt has tried."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    lines = [
+        str(value)
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "hunt"
+    ]
+    if lines:
+        terminalreporter.write_sep("-", "hunt")
+        terminalreporter.write_line("\n".join(sorted(lines)))

@@ -280,12 +280,13 @@ def test_convert_reads_like_its_docstring():
     assert tuple(says.split(", ")) == STAGES
 
 
-MOST_LINES = 17_450
+MOST_LINES = 17_550
 """That the commands of a hospital may reach: what one of them does not need lies where it is needed.
 
 16,994 with the rooms; since then the contrast of an image is told from its name, sidecar and header, linked folders and
 slices without preamble are read, what is printed or tabulated harms no terminal and no spreadsheet, and Python has the
-names of the verbs and errors and prepares a batch as the command does.
+names of the verbs and errors and prepares a batch as the command does, and
+what a killed process has left is removed.
 """
 
 
@@ -318,7 +319,8 @@ def test_what_is_imported_late_or_for_its_types_counts(tmp_path, line, found):
 
 
 ABOUT_THE_WHOLE = {
-    f"test_{name}" for name in ("architecture", "docs", "figures", "imports", "mutants", "no_network", "site")
+    *("test_architecture", "test_docs", "test_figures", "test_hunt", "test_imports", "test_mutants", "test_no_network"),
+    "test_site",
 }
 """Tests that belong to no room."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+Milliseconds: TypeAlias = Annotated[float, msgspec.Meta(ge=1e-6, le=1e12)]
+"""What a process can take: its logarithm and mean are numbers, too."""
+
+
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """Measurement of one process.
 
@@ -27,9 +31,9 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
         peak_rss_bytes: peak resident memory; None if the system does not report it.
     """
 
-    cold_ms: float
-    first_ms: float
-    warm_ms: float
+    cold_ms: Milliseconds
+    first_ms: Milliseconds
+    warm_ms: Milliseconds
     peak_rss_bytes: int | None
 
 
@@ -38,7 +42,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
     threads: int
     precision: str
-    samples: tuple[Sample, ...]
+    samples: Annotated[tuple[Sample, ...], msgspec.Meta(min_length=1)]
 
     @property
     def name(self) -> tuple[str, int]:

@@ -222,7 +222,9 @@ def accept_weights(package: ModelPackage, *, allow_untrained: bool) -> None:
 def _run_one(package: ModelPackage, job: Job, runtime: RuntimeOptions, telling: Telling) -> None:
     from brain_edge.engine.segmenter import Segmenter
     from brain_edge.jobs.case import run_case
+    from brain_edge.machine.atomic import remove_leftovers
 
+    remove_leftovers(job.outputs.paths())
     segmenter = Segmenter.open(package, runtime)
     passes = sum(stage.network.passes for stage in package.spec.stages)
     with progress(package.spec.name, passes, quiet=telling.quiet) as bar:

@@ -9,13 +9,13 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
 
 from brain_edge.deploy.cache_folder import CACHE_VARIABLE
 from brain_edge.errors import InputError, OutputError
+from brain_edge.machine.zips import BROKEN_ZIP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -110,15 +110,7 @@ def _open_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
                 yield opened
         else:
             raise InputError(f"{archive}: expected a wheel (zip) or an sdist (tar.gz), got neither")
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        gzip.BadGzipFile,
-        EOFError,
-        zlib.error,
-        ValueError,
-        RuntimeError,
-    ) as error:
+    except (*BROKEN_ZIP, tarfile.TarError, gzip.BadGzipFile) as error:
         raise InputError(f"{archive}: the archive is damaged or truncated ({error}); fetch it again") from error
 
 

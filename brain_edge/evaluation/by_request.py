@@ -11,7 +11,7 @@ from brain_edge.errors import UsageError
 from brain_edge.evaluation.cohort import load_cohort
 from brain_edge.evaluation.compare import Comparison, compare_packages
 from brain_edge.evaluation.evaluate import Evaluation, evaluate
-from brain_edge.machine.atomic import atomic_file, require_file_place
+from brain_edge.machine.atomic import atomic_file, remove_leftovers, require_file_place
 from brain_edge.package import open_package
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class EvaluationRequest:
         if self.file.suffix.lower() != ".json":
             raise UsageError(f"{self.file}: expected a report file that ends in .json")
         require_file_place(self.file)
+        remove_leftovers([self.file])
 
 
 def evaluate_request(folder: Path, cohort: str | Path, request: EvaluationRequest) -> Evaluation:

@@ -14,7 +14,7 @@ from brain_edge.io.nifti import SUFFIXES, write_image, write_probabilities
 from brain_edge.jobs.case import read_study
 from brain_edge.jobs.outputs import require_apart
 from brain_edge.jobs.record import printable, provenance
-from brain_edge.machine.atomic import require_file_place
+from brain_edge.machine.atomic import remove_leftovers, require_file_place
 from brain_edge.machine.process import peak_rss_bytes
 
 if TYPE_CHECKING:
@@ -146,3 +146,4 @@ def _require_output(image: Path, sources: Iterable[Path]) -> None:
     for source in sources:
         require_apart(image, source)
     require_file_place(image)
+    remove_leftovers([image])

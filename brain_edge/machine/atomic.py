@@ -1,22 +1,32 @@
 """Write files completely or not at all: under a hidden name first, renamed when complete.
 
 A partial file has a hidden name that starts with `.partial-`, in the folder of its target, because a rename
-is one step only there. A killed process can leave such a file, which no reader takes for a result.
+is one step only there. A killed process can leave such a file, which no reader takes for a result; the next
+process that writes in the same place removes the file.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import secrets
-from contextlib import contextmanager
+import re
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+_PARTIAL: Final = re.compile(r"(?:\.partial-([0-9a-f]{6})[0-9a-f]{2}-)+(.+)")
+"""A hidden name: the process that writes, a number, and the name to be, which an earlier version may have hidden twice.
+"""
+_MOST_PROCESS: Final = 0xFFFFFF
+_NUMBERS: Final = count()
 
 _NO_PERMISSION: Final = "there is no permission to write in the folder {folder}; change that or choose another folder"
 _REASONS: Final[dict[int, str]] = {
@@ -97,17 +107,56 @@ def require_writable_folder(path: Path | str) -> None:
         OutputError: the folder is missing, is a file, or cannot be written to.
     """
     folder = Path(path).resolve()
-    with in_words(path, folder):
-        probe = partial_name(folder / "probe")
-        try:
-            probe.touch(exist_ok=False)
-        finally:  # an interrupt may come between the two
-            probe.unlink(missing_ok=True)
+    # without a name where the system can, so that a process killed now leaves none
+    with in_words(path, folder), tempfile.TemporaryFile(dir=str(folder), prefix=".partial-"):
+        pass
 
 
 def partial_name(target: Path) -> Path:
     """Return the hidden name of a file or folder that becomes `target`."""
-    return target.with_name(f".partial-{secrets.token_hex(4)}-{target.name}")
+    process, number = os.getpid() & _MOST_PROCESS, next(_NUMBERS) & 0xFF
+    return target.with_name(f".partial-{process:06x}{number:02x}-{target.name}")
+
+
+def remove_leftovers(targets: Iterable[Path], *, alone: bool = False) -> None:
+    """Remove partial files and folders that a killed process left for these targets.
+
+    Args:
+        targets: paths that this process has not begun to write to.
+        alone: no other process can write to the targets; otherwise partial files of a running process stay.
+    """
+    by_folder: dict[Path, set[str]] = {}
+    for path in targets:
+        by_folder.setdefault(path.resolve().parent, set()).add(path.resolve().name)
+    for folder, names in by_folder.items():
+        _remove_partials(folder, names, alone=alone)
+
+
+def remove_all_leftovers(folder: Path) -> None:
+    """Remove all partial files and folders that killed processes left in a folder."""
+    _remove_partials(folder, None, alone=False)
+
+
+def _remove_partials(folder: Path, names: set[str] | None, *, alone: bool) -> None:
+    from brain_edge.machine.process import is_running
+
+    for path in _listed(folder):
+        found = _PARTIAL.fullmatch(path.name)
+        if found is None or (names is not None and found[2] not in names):
+            continue
+        process = int(found[1], 16)
+        # a container that is started again gives the same number to another process, for one to this
+        if alone or process == os.getpid() & _MOST_PROCESS or not is_running(process):
+            with suppress(OSError):  # another user's; or open, on Windows
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Return the entries of a folder; none if the folder is missing or may not be listed."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def flush(file: Path) -> None:

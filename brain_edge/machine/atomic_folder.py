@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brain_edge.errors import UsageError
-from brain_edge.machine.atomic import flush, in_words, partial_name, require_no_file
+from brain_edge.machine.atomic import flush, in_words, partial_name, remove_leftovers, require_no_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,8 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False, draft: Path | No
     target = Path(path).resolve()
     with in_words(path, target.parent):
         _refuse_taken(target, overwrite=overwrite)
+        if not overwrite or target.exists():  # else the old one, which has stepped aside, is all that there is
+            remove_leftovers([target])
         partial = draft or partial_name(target)
         try:
             shutil.rmtree(partial, ignore_errors=True)

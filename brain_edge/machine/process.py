@@ -48,6 +48,11 @@ def return_free_memory() -> None:
         trim(0)
 
 
+def is_running(process: int) -> bool:
+    """Whether there is a process of this number here."""
+    return bool(psutil.pid_exists(process))
+
+
 def rss_bytes() -> int | None:
     """Return the current resident memory of this process, or None if the system does not report it."""
     return _told(lambda: psutil.Process().memory_info().rss)

@@ -14,7 +14,7 @@ from brain_edge.bench import profile as profiling
 from brain_edge.bench.advice import advice, recommended
 from brain_edge.bench.measure import BenchOptions, bench, configurations
 from brain_edge.bench.profile import LayerTime, measured_peaks, package_layers
-from brain_edge.bench.record import BenchRecord, Configuration, Sample, peak_share, sums
+from brain_edge.bench.record import BenchRecord, Configuration, Sample, peak_share, read_record, sums
 from brain_edge.bench.table import as_text, compared
 from brain_edge.errors import InputError
 from brain_edge.machine.description import differences, this_machine
@@ -238,3 +238,20 @@ def test_the_fastest_configuration_is_recommended_and_its_precision_must_be_conv
 def test_threads_that_gain_nothing_are_not_recommended():
     assert recommended(advised((2, "f32", [500, 505]), (4, "f32", [498, 503]))).threads == 2
     assert "pins" not in advice(advised((2, "f32", [500, 505])))
+
+
+@pytest.mark.parametrize("figure", ["cold_ms", "first_ms", "warm_ms"])
+@pytest.mark.parametrize("value", [0, -1, 1e300, 5e-324])
+def test_a_record_of_times_that_no_process_takes_is_refused(figure: str, value: float, tmp_path: Path):
+    record = json.loads(msgspec.json.encode(advised((1, "f32", [1000, 1010]))))
+    record["configurations"][0]["samples"][0][figure] = value
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=rf"record\.json: expected a record of .*{figure}"):
+        read_record(tmp_path / "record.json")
+
+
+def test_a_record_without_a_process_is_refused(tmp_path: Path):
+    record = json.loads(msgspec.json.encode(advised((1, "f32", []))))
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"record\.json: expected a record of .*samples"):
+        read_record(tmp_path / "record.json")

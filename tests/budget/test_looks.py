@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -218,3 +219,19 @@ def test_the_log_is_the_users(platform: str, below_home: str, monkeypatch: pytes
         for variable in (STATE_VARIABLE, "XDG_STATE_HOME", "LOCALAPPDATA"):
             monkeypatch.delenv(variable, raising=False)
         assert state_folder() == Path.home() / below_home / "brain-edge"
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"{}", b"[" * 100_000], ids=["no text", "no look", "deep"])
+def test_a_line_with_the_right_hash_that_is_no_look_is_refused(state: Path, text: bytes):
+    state.mkdir()
+    digest = hashlib.sha256(b"0" * 64 + text).hexdigest()
+    (state / LOG).write_bytes(digest.encode() + b" " + text + b"\n")
+    with pytest.raises(InputError, match=r"test-looks\.jsonl: .* line 1 has changed"):
+        require_log()
+
+
+def test_what_a_killed_process_was_writing_into_the_log_is_removed(state: Path):
+    state.mkdir()
+    (state / ".partial-0123abcd-test-looks.jsonl").write_bytes(b"half")
+    look_at()
+    assert [path.name for path in state.iterdir()] == [LOG]

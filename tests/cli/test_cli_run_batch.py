@@ -639,7 +639,9 @@ def test_a_run_that_is_killed_and_run_again_gives_the_same_outputs_and_no_case_t
     (here / "out/.partial-0123abcd-000_mask.nii.gz").write_bytes(b"half")
     (here / "out/.partial-0123abcd-.partial-4567cdef-001_brain.nii.gz").write_bytes(b"half")
     (here / "out/.partial-0123abcd-summary.tsv").write_bytes(b"half")
-    (here / "out/.partial-0123abcd-of-somebody-else.nii.gz").write_bytes(b"not ours")
+    (here / "out/.partial-ffffff00-index.html").write_bytes(b"half a page")
+    (here / "out/.partial-ffffff00-a-case-that-is-gone_mask.nii.gz").write_bytes(b"half")
+    (here / "out/.partial-of-somebody-else.nii.gz").write_bytes(b"not ours")
     done = succeed("run", package, "in", "-o", "out", "--brain", "out")
     assert f"{len(finished)} of {count} cases were already finished and are kept" in done.out
     for record in read_case_records(here / "out"):
@@ -647,7 +649,7 @@ def test_a_run_that_is_killed_and_run_again_gives_the_same_outputs_and_no_case_t
     left = set(names(here / "out"))
     cases = [f"{case:03}" for case in range(count)]
     assert left == {
-        *results_of(*cases), *(f"{case}_brain.nii.gz" for case in cases), ".partial-0123abcd-of-somebody-else.nii.gz"
+        *results_of(*cases), *(f"{case}_brain.nii.gz" for case in cases), ".partial-of-somebody-else.nii.gz"
     }  # fmt: skip
     assert len(set(contents(here / "out").values())) == 1
     assert len(set(contents(here / "out", "*_brain.nii.gz").values())) == 1

@@ -340,6 +340,22 @@ class TestInstaller:
         assert f"{readme}: expected a file of this wheelhouse, found" in self.install(3, house, tmp_path / "new")
         assert not (tmp_path / "new").exists()
 
+    @pytest.mark.parametrize("name", ["wheelhouse.json", "SHA256SUMS"])
+    @pytest.mark.parametrize("content", [b"", b"\xff", b"{}", b"[" * 100_000, b"no hash\n"], ids=repr)
+    def test_a_damaged_list_is_refused(self, name, content, house, tmp_path):
+        (house / name).write_bytes(content)
+        said = self.install(3, house, tmp_path / "new")
+        assert f"{house / name}: the file is missing or damaged" in said or "expected the hash of" in said
+        (house / name).unlink()
+        assert f"{house / name}: the file is missing or damaged" in self.install(3, house, tmp_path / "new")
+
+    def test_a_list_that_lacks_what_is_installed_is_refused(self, house, tmp_path):
+        lines = (house / "SHA256SUMS").read_text().splitlines(keepends=True)
+        for name in ("requirements.txt", "wheelhouse.json", *(path.name for path in (house / "wheels").iterdir())):
+            (house / "SHA256SUMS").write_text("".join(line for line in lines if name not in line))
+            assert f"{name}, got none; copy the folder again" in self.install(3, house, tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+
     def test_a_folder_that_holds_something_is_refused_and_kept(self, house, tmp_path):
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine" / "thesis.txt").write_text("irreplaceable", encoding="utf-8")

@@ -123,3 +123,11 @@ def test_the_gate_lets_one_through_at_a_time(tmp_path):
         thread.join(timeout=60)
     assert most == [1]
     assert left_in(tmp_path) == []
+
+
+def test_a_lock_whose_owner_cannot_be_read_is_still_a_lock(tmp_path):
+    with working(tmp_path, Shard()):
+        (tmp_path / ".brain-edge-1-of-1.lock").write_bytes(b" \xff\xfe")
+        refused = pytest.raises(OutputError, match=r"\\xff\\xfe works in this folder \(shard 1/1\)")
+        with refused, working(tmp_path, Shard()):
+            pass

@@ -28,7 +28,7 @@ def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         end(2, USAGE)
     folder = Path(sys.argv[1]).absolute()
-    require_this_machine(json.loads((HERE / "wheelhouse.json").read_text(encoding="utf-8")))
+    require_this_machine(made_for())
     require_intact()
     require_new(folder)
     try:
@@ -39,29 +39,48 @@ def main() -> None:
     say(f"installed: {programs(folder) / 'brain-edge'}")
 
 
-def require_this_machine(made_for: dict[str, str]) -> None:
+def made_for() -> list[str]:
+    """Return the version of Python, the system and the processor that the wheels are for."""
+    path = HERE / "wheelhouse.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return [str(found[name]) for name in ("python_version", "sys_platform", "platform_machine")]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        end(3, f"error: {path}: the file is missing or damaged ({type(error).__name__}); copy the folder again")
+
+
+def require_this_machine(wanted: list[str]) -> None:
     """Refuse a Python or system that the wheels were not made for; pip would only report missing wheels."""
-    here = {
-        "python_version": "{}.{}".format(*sys.version_info[:2]),
-        "sys_platform": sys.platform,
-        "platform_machine": platform.machine(),
-    }
-    wanted = [made_for[name] for name in here]
-    if wanted != list(here.values()):
-        words = f"was made for Python {' '.join(wanted)}, and this is Python {' '.join(here.values())}"
+    here = ["{}.{}".format(*sys.version_info[:2]), sys.platform, platform.machine()]
+    if wanted != here:
+        words = f"was made for Python {' '.join(wanted)}, and this is Python {' '.join(here)}"
         end(2, f"error: {HERE}: this folder {words}; use the right Python, or make a wheelhouse for this Python")
 
 
 def require_intact() -> None:
-    """Compare every file with SHA256SUMS."""
-    lines = (HERE / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
-    for sha256, name in (line.split("  ", 1) for line in lines):
+    """Compare every file with SHA256SUMS, which must list each installed file."""
+    sums = listed()
+    wheels = ["wheels/" + path.name for path in (HERE / "wheels").glob("*.whl")]
+    unlisted = sorted({*wheels, "requirements.txt", "wheelhouse.json"} - set(sums))
+    if unlisted:
+        end(3, f"error: {HERE / 'SHA256SUMS'}: expected the hash of {unlisted[0]}, got none; copy the folder again")
+    for name, sha256 in sums.items():
         path = HERE / name
         if not path.is_file():
             end(3, f"error: {path}: expected a file of this wheelhouse, found none; copy the folder again")
         if sha256_of(path) != sha256:
             end(3, f"error: {path}: the file was changed or damaged on the way; copy the folder again")
-    say(f"{len(lines)} files are intact")
+    say(f"{len(sums)} files are intact")
+
+
+def listed() -> dict[str, str]:
+    """Return the SHA-256 of each file by its name, as in SHA256SUMS."""
+    path = HERE / "SHA256SUMS"
+    try:
+        pairs = [line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines()]
+        return {name: sha256 for sha256, name in pairs if "\0" not in name}
+    except (OSError, ValueError) as error:
+        end(3, f"error: {path}: the file is missing or damaged ({type(error).__name__}); copy the folder again")
 
 
 def sha256_of(path: Path) -> str:

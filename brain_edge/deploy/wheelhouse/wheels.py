@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import brain_edge
 from brain_edge.deploy.fetch import normalised_name
 from brain_edge.errors import InputError
+from brain_edge.machine.zips import BROKEN_ZIP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -55,7 +56,7 @@ def read_wheel(path: Path) -> Wheel:
         with zipfile.ZipFile(path) as archive:
             (member,) = (name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
             raw, _ = parse_email(archive.read(member))
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+    except (*BROKEN_ZIP, OSError) as error:
         raise InputError(f"{path}: expected a wheel (.whl) with metadata, but could not read it: {error}") from None
     return Wheel(
         path=path,

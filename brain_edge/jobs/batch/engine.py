@@ -21,11 +21,10 @@ from brain_edge.jobs.batch.case import CaseResult, CaseRunner, Stopped, is_disk_
 from brain_edge.jobs.batch.first_pass import FirstAlone
 from brain_edge.jobs.batch.lock import working
 from brain_edge.jobs.batch.planning import UnplannedCase, require_distinct
-from brain_edge.jobs.batch.resume import remove_leftovers
 from brain_edge.jobs.batch.shard import Shard
 from brain_edge.jobs.batch.summary import write_summary
 from brain_edge.jobs.record import record_path
-from brain_edge.machine.atomic import make_folder
+from brain_edge.machine.atomic import make_folder, remove_all_leftovers, remove_leftovers
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
 
@@ -100,7 +99,7 @@ def run_batch(
     given = options or RuntimeOptions()
     at_once = batch.at_once or (1 if (given.threads or default_threads()) == 1 else AT_ONCE)
     with working(batch.records, batch.shard, wait=batch.wait):
-        remove_leftovers(path for case in own for path in _targets(case, batch.records))
+        _clean_up([path for case in own for path in _targets(case, batch.records)], batch)
         with (
             _summarized(batch.records),
             _lanes(package, own, batch, given, min(at_once, len(own))) as results,
@@ -112,6 +111,14 @@ def in_order(results: Sequence[CaseResult], cases: Sequence[Job | UnplannedCase]
     """Return results in the order of their cases."""
     place = {case.case: number for number, case in enumerate(cases)}
     return tuple(sorted(results, key=lambda result: place[result.case]))
+
+
+def _clean_up(targets: Sequence[Path], batch: Batch) -> None:
+    """Remove partial files of killed runs: of these targets, or of any name if no other shard can be at work."""
+    remove_leftovers(targets, alone=True)
+    if batch.shard == Shard():
+        for folder in {batch.records, *(path.parent for path in targets)}:
+            remove_all_leftovers(folder)
 
 
 @contextmanager

@@ -87,7 +87,8 @@ def _take(folder: Path, own: FileLock, shard: Shard) -> str | None:
             elif held == shard or held.count != shard.count:
                 with path.open("rb") as stream:
                     stream.seek(_TEXT_AT)
-                    return f"{stream.read().decode() or 'another process'} works in this folder (shard {held})"
+                    holder = stream.read().decode(errors="backslashreplace") or "another process"
+                    return f"{holder} works in this folder (shard {held})"
         if not _acquired(own):
             raise AssertionError("a lock that nobody held was taken behind the gate")
     return None

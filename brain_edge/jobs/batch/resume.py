@@ -1,23 +1,19 @@
-"""Results of an earlier run: finished cases, changed outputs, and partial files of a killed run."""
+"""Results of an earlier run: finished cases, and outputs that were changed since."""
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from brain_edge.jobs.record import CaseStatus, relative_path
 from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from brain_edge.jobs.case import Job
     from brain_edge.jobs.record import CaseRecord, FileRecord
-
-_PARTIAL: Final = re.compile(r"(?:\.partial-[0-9a-f]{8}-)+(.+)")
-"""Names of partial files (`brain_edge.machine.atomic`); a file staged by two layers has two of these prefixes."""
 
 
 class Standing(StrEnum):
@@ -59,18 +55,6 @@ def standing(
 def is_as_recorded(file: FileRecord, path: Path) -> bool:
     """Return True if a file has the bytes that a record states."""
     return path.is_file() and path.stat().st_size == file.size_bytes and sha256_of(path) == file.sha256
-
-
-def remove_leftovers(outputs: Iterable[Path]) -> None:
-    """Remove partial files that a killed process left for these outputs; only the caller writes to them."""
-    by_folder: dict[Path, set[str]] = {}
-    for path in outputs:
-        by_folder.setdefault(path.resolve().parent, set()).add(path.name)
-    for folder, names in by_folder.items():
-        for path in folder.iterdir() if folder.is_dir() else ():
-            found = _PARTIAL.fullmatch(path.name)
-            if found is not None and found[1] in names:
-                path.unlink(missing_ok=True)
 
 
 def _asks_the_same(record: CaseRecord, job: Job, inputs: Mapping[str, FileRecord], digest: str) -> bool:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from brain_edge.jobs.batch.lock import gate
-from brain_edge.jobs.batch.resume import remove_leftovers
 from brain_edge.jobs.record import CaseStatus, read_case_records
-from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.atomic import atomic_file, remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -88,7 +87,7 @@ def write_summary(folder: Path) -> BatchSummary:
     """
     paths = (folder / TABLE, folder / SUMMARY)
     with gate(folder):  # one shard at a time: the last shard to end sees the records of all
-        remove_leftovers(paths)
+        remove_leftovers(paths, alone=True)
         summary = summarize(read_case_records(folder))
         with atomic_file(paths[0]) as partial:
             partial.write_text(as_tsv(summary.rows), encoding="utf-8", newline="\n")

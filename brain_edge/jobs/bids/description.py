@@ -13,7 +13,7 @@ from brain_edge import __version__
 from brain_edge.errors import UsageError
 from brain_edge.jobs.bids.dataset import DESCRIPTION
 from brain_edge.jobs.bids.derivative import RAW
-from brain_edge.machine.atomic import atomic_file, make_folder
+from brain_edge.machine.atomic import atomic_file, make_folder, remove_leftovers
 from brain_edge.machine.json import decode_json
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ def write_if_changed(path: Path, text: str) -> None:
     content = text.encode()
     if path.is_file() and path.read_bytes() == content:
         return
+    remove_leftovers([path])
     with atomic_file(path) as partial:
         partial.write_bytes(content)
 

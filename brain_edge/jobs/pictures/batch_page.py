@@ -17,7 +17,7 @@ import msgspec
 
 from brain_edge.jobs import outliers
 from brain_edge.jobs.pictures.batch_view import Status, read_batch
-from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.atomic import atomic_file, remove_leftovers
 from brain_edge.package.manifest import IntendedUse
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def write_batch_page(folder: Path) -> Path:
     """
     path = folder / PAGE
     html = page(read_batch(folder))
+    remove_leftovers([path])
     with atomic_file(path) as partial:
         # a file name that is not Unicode is shown with question marks; its link keeps the exact bytes
         partial.write_bytes(html.encode("utf-8", "replace"))

@@ -21,7 +21,7 @@ from brain_edge.deploy.cache_folder import user_folder
 from brain_edge.errors import InputError, OutputError
 from brain_edge.evaluation.evidence import Look
 from brain_edge.jobs.batch.lock import gate
-from brain_edge.machine.atomic import atomic_file, require_writable_folder
+from brain_edge.machine.atomic import atomic_file, remove_leftovers, require_writable_folder
 from brain_edge.machine.json import decode_json
 from brain_edge.package.digest import Sha256, sha256_of
 from brain_edge.spec import Value
@@ -155,6 +155,7 @@ def _write(path: Path, looks: Sequence[LoggedLook]) -> None:
         text = msgspec.json.encode(look)
         previous = _chained(previous, text)
         lines.append(f"{previous} ".encode() + text + b"\n")
+    remove_leftovers([path], alone=True)
     with atomic_file(path) as partial:
         partial.write_bytes(b"".join(lines))
 
@@ -167,14 +168,22 @@ def _read(path: Path) -> list[LoggedLook]:
     for number, line in enumerate([*lines, *([rest] if rest else [])], start=1):
         text = line[len(BEGINNING) + 1 :]
         previous = _chained(previous, text)
-        if number > len(lines) or line != f"{previous} ".encode() + text:
+        look = _look(text)
+        if number > len(lines) or line != f"{previous} ".encode() + text or look is None:
             raise InputError(
                 f"{path}: the log of looks at test images is damaged (line {number} has changed), so the number of "
                 "looks at a test split is unknown. Restore the file from a backup. Without one, move the file away, "
                 "and state for packages made afterwards that earlier looks were not counted"
             )
-        looks.append(decode_json(text, LoggedLook))
+        looks.append(look)
     return looks
+
+
+def _look(text: bytes) -> LoggedLook | None:
+    try:
+        return decode_json(text, LoggedLook)
+    except msgspec.DecodeError:
+        return None
 
 
 def _chained(previous: str, text: bytes) -> str:

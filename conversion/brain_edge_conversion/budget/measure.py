@@ -39,7 +39,7 @@ LESION_TASKS: Final = frozenset({Task.LESION, Task.TUMOUR})
 
 
 def write_baseline(baseline: Segmenter, cases: Iterable[Case], folder: Path, unbound: tuple[int, ...] = ()) -> None:
-    """Segment every case and keep the masks in `folder`; an existing mask is not made again.
+    """Segment every case and keep the masks in `folder`; an existing whole mask is not made again.
 
     Args:
         baseline: package that candidates are compared with.
@@ -53,7 +53,7 @@ def write_baseline(baseline: Segmenter, cases: Iterable[Case], folder: Path, unb
     unseen = set(baseline.spec.label_names()) - set(unbound)
     for case in cases:
         study, reference = load_case(case)
-        if not _mask_file(folder, case).is_file():
+        if not _is_kept(folder, case):
             _keep(segment_case(baseline, study).mask, folder, case)
         unseen.difference_update(np.unique(_kept_labels(folder, case)).tolist())
         if reference is not None:
@@ -114,6 +114,15 @@ def _kept_labels(folder: Path, case: Case) -> LabelArray:
     with np.load(_mask_file(folder, case), allow_pickle=False) as saved:
         labels: LabelArray = saved["labels"]
         return labels
+
+
+def _is_kept(folder: Path, case: Case) -> bool:
+    """Whether there is a mask that can be read: what a disk has damaged is made again."""
+    try:
+        _kept_labels(folder, case)
+    except Exception:  # noqa: BLE001 - numpy's parser of headers raises whatever it trips over
+        return False
+    return True
 
 
 def _mask_file(folder: Path, case: Case) -> Path:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from brain_edge.errors import UsageError
-from brain_edge.machine.atomic import atomic_file, require_no_file
+from brain_edge.machine.atomic import atomic_file, remove_leftovers, require_no_file
 from brain_edge.package.manifest import GraphParity
 from brain_edge.runtime.library import read_model
 from brain_edge_conversion.convert.divergence import Divergence, find_divergence
@@ -126,6 +126,7 @@ def _write(report: ConversionReport, place: Path) -> tuple[Path, ...]:
 
 
 def _written(path: Path, text: str) -> Path:
+    remove_leftovers([path])
     with atomic_file(path) as partial:
         Path(partial).write_text(text, encoding="utf-8")
     return path

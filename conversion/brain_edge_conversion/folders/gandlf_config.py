@@ -30,6 +30,8 @@ FINAL_LAYERS: Final = {
     "logits": OutputActivation.NONE,
 }
 ELSEWHERE: Final = "convert the network as module:attribute with --spec"
+MOST_SIDE: Final = 4096
+"""Largest side of a patch in voxels."""
 EITHER: Final = "||"
 """Separator between the values of a class that stands for several."""
 
@@ -160,9 +162,10 @@ def patch_sides(configuration: GandlfConfiguration, path: Path) -> tuple[int, in
     """
     given = configuration.patch_size
     sides = [given] * 3 if isinstance(given, int) else given * 3 if len(given) == 1 else given
-    if len(sides) != 3 or any(side < 16 or side % 16 for side in sides):
+    if len(sides) != 3 or any(not 16 <= side <= MOST_SIDE or side % 16 for side in sides):
         raise InputError(
-            f"{path}: expected patch_size of three multiples of 16, got {given}; the network halves each side 4 times"
+            f"{path}: expected patch_size of three multiples of 16, at most {MOST_SIDE}, got {given}; the network "
+            "halves each side 4 times"
         )
     return sides[0], sides[1], sides[2]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -121,7 +122,7 @@ def _to_canonical(_given: Mapping[str, Any]) -> tuple[BeforeStep, ...]:
 def _clip(given: Mapping[str, Any]) -> tuple[BeforeStep, ...] | None:
     # without a minimum GaNDLF takes the smallest positive number, which is 0 for float32
     low, high = given.get("min", 0.0), given.get("max")
-    if not isinstance(low, int | float) or not isinstance(high, int | float | None):
+    if not _is_number(low) or not (high is None or _is_number(high)):
         return None
     return (Clip(lower=_least(low), upper=None if high is None or high > FLOAT32_MAX else float(high)),)
 
@@ -129,7 +130,8 @@ def _clip(given: Mapping[str, Any]) -> tuple[BeforeStep, ...] | None:
 def _threshold(given: Mapping[str, Any]) -> tuple[BeforeStep, ...] | None:
     """Set values up to the minimum to 0: a clip for a minimum of 0; steps cannot express any other minimum."""
     low, high = given.get("min", 0.0), given.get("max")
-    if not isinstance(low, int | float) or _least(low) != 0.0 or (high is not None and not high > FLOAT32_MAX):
+    binds = high is not None and not (_is_number(high) and high > FLOAT32_MAX)
+    if not _is_number(low) or _least(low) != 0.0 or binds:
         return None
     return (Clip(lower=0.0),)
 
@@ -153,16 +155,20 @@ def _rescale(given: Mapping[str, Any]) -> tuple[BeforeStep, ...] | None:
 
 
 def _is_range(given: Any) -> bool:
-    return (
-        isinstance(given, list | tuple)
-        and len(given) == 2
-        and all(isinstance(value, int | float) for value in given)
-        and given[0] < given[1]
-    )
+    return isinstance(given, list | tuple) and len(given) == 2 and all(map(_is_number, given)) and given[0] < given[1]
+
+
+def _is_number(given: Any) -> bool:
+    """Whether it is one that a float can hold, infinity too."""
+    if isinstance(given, float):
+        return not math.isnan(given)
+    return isinstance(given, int) and abs(given) <= sys.float_info.max
 
 
 FLOAT32_MAX: Final = 3.4e38
 FLOAT32_LEAST: Final = 1e-45
+MOST_DIGITS: Final = 9
+"""Of a label."""
 IDLE_WHERE_FALSE: Final = ("histogram_matching", "histogram_equalization", "adaptive_histogram_equalization")
 NON_ZERO: Final = (
     FitMoment(name="mean", moment=Moment.MEAN, region=Region.NONZERO),
@@ -239,7 +245,7 @@ def _decision(model: Model, path: Path) -> tuple[PaintRegions, tuple[Label, ...]
 def _values(listed: list[str]) -> list[int] | None:
     """Return the label of each class: its value, or its number if any class stands for several; None if unknown."""
     parts = [part for entry in listed for part in entry.split(EITHER)]
-    if not parts or not all(part.strip().isdecimal() for part in parts):
+    if not parts or not all(part.strip().isdecimal() and len(part) < MOST_DIGITS for part in parts):
         return None
     if not any(EITHER in entry for entry in listed):
         return [int(entry) for entry in listed]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MOST_REGIONS: Final = 4
 """Largest number of overlapping regions; each combination has its own label, and more labels would be unreadable."""
 MERGE_BEGINS: Final = "$lambda x:"
-MERGE: Final = re.compile(r"torch\.where\(x\[\[(\d+)\]\] > 0, (\d+), (.*)\)")
+MERGE: Final = re.compile(r"torch\.where\(x\[\[(\d{1,9})\]\] > 0, (\d{1,9}), (.*)\)")
 CONNECTIVITIES: Final[Mapping[int | None, Any]] = {1: 6, 2: 18, 3: 26, None: 26}
 
 
@@ -216,7 +216,9 @@ def _keep_largest(transform: Component, after: After) -> After:
         fixed={"is_onehot": (None, False), "num_components": (1,)},
     )
     of = _applied(transform, after, given["applied_labels"])
-    connectivity = CONNECTIVITIES[given["connectivity"]]
+    connectivity = next((out for name, out in CONNECTIVITIES.items() if name == given["connectivity"]), None)
+    if connectivity is None:
+        raise no_equivalent(transform, f"connectivity {given['connectivity']!r}")
     groups = [(label,) for label in of] if given["independent"] else [of]
     return after.then(*(KeepLargest(of=group, connectivity=connectivity) for group in groups))
 
@@ -236,7 +238,7 @@ def _applied(transform: Component, after: After, given: Any) -> tuple[int, ...]:
     if not known or (not after.is_merged and any(isinstance(step, LookUpRegions) for step in after.steps)):
         raise no_equivalent(transform, "no label map before it")
     of = known if given is None else tuple(given) if isinstance(given, list) else (given,)
-    if not set(of) <= set(known) or not of:
+    if not all(value in known for value in of) or not of:
         raise no_equivalent(transform, f"applied_labels {given!r} ({', '.join(map(str, known))} are known)")
     return of
 

@@ -139,7 +139,7 @@ class Config:
         """
         value = self.followed(value, place)
         target = self.followed(value.get("_target_"), place) if isinstance(value, dict) else None
-        if not isinstance(target, str):
+        if not isinstance(target, str) or not all(isinstance(key, str) for key in value):
             raise InputError(f"{self.path}: expected a component with a _target_ at {place}, got {_short(value)}")
         disabled = self.followed(value.get("_disabled_", False), place)
         if disabled in (True, "true", "True"):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from brain_edge.errors import InputError, MissingExtraError
+from brain_edge.errors import MissingExtraError
 from brain_edge_conversion.folders.monai_arguments import unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import nn
@@ -52,19 +53,16 @@ def build_network(name: str, arguments: Mapping[str, Any], config: Path, weights
         InputError: the class does not take these arguments.
         WeightsError: the weights belong to another network.
     """
-    from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
+    from brain_edge_conversion.weights.checkpoint import load_state_dict
+    from brain_edge_conversion.weights.described import described_network
 
     try:
         from monai.networks import nets
     except ModuleNotFoundError as error:
         raise MissingExtraError("converting a MONAI bundle", str(error.name), "monai") from error
-    try:
-        network: nn.Module = getattr(nets, name)(**arguments)
-    except (TypeError, ValueError, KeyError, AttributeError, AssertionError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{config}: network_def: MONAI does not build {name} with these arguments ({reason}). The bundle may need "
-            "another version of MONAI; see metadata.json"
-        ) from error
-    fit_state_dict(network, load_state_dict(weights), str(weights))
-    return network.eval()
+    build: Callable[[], nn.Module] = partial(getattr(nets, name), **arguments)
+    words = (
+        f"{config}: network_def: MONAI does not build {name} with these arguments. The bundle may need another "
+        "version of MONAI; see metadata.json"
+    )
+    return described_network(build, load_state_dict(weights), str(weights), words)

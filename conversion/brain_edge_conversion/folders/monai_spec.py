@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
@@ -39,7 +39,7 @@ MOVING_NOTHING: Final = frozenset({"FitPercentile", "Clip", "Normalise", "Rescal
 class Port(msgspec.Struct, frozen=True):
     """Input or output of a network."""
 
-    num_channels: int
+    num_channels: Annotated[int, msgspec.Meta(ge=0, le=256)]
     channel_def: dict[str, str] | None = None
     modality: str = ""
 
@@ -170,7 +170,7 @@ def _execution(config: Config) -> tuple[SlidingWindow | WholeVolume, tuple[Befor
     )
     shape = three(inferer, "roi_size", given["roi_size"], int)
     padding = PadToMultiple(multiple_of=1, minimum=shape, placement=Placement.CENTRE)
-    blending = {"constant": Blending.CONSTANT, "gaussian": Blending.GAUSSIAN_FLOOR}.get(given["mode"])
+    blending = {"constant": Blending.CONSTANT, "gaussian": Blending.GAUSSIAN_FLOOR}.get(str(given["mode"]))
     if blending is None:
         raise no_equivalent(inferer, f"mode {given['mode']!r}")
     return SlidingWindow(shape, _overlap(inferer, given["overlap"]), blending, Starts.FIXED_STEP), (padding,)
@@ -178,6 +178,10 @@ def _execution(config: Config) -> tuple[SlidingWindow | WholeVolume, tuple[Befor
 
 def _overlap(inferer: Component, given: Any) -> float:
     values = given if isinstance(given, list) else [given]
-    if len(set(values)) != 1 or not isinstance(values[0], int | float) or not 0 <= values[0] < 1:
+    if not values or any(each != values[0] for each in values) or not _is_share(values[0]):
         raise no_equivalent(inferer, f"overlap {given!r} (expected one fraction of the window for all axes)")
     return float(values[0])
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < 1

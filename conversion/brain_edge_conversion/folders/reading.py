@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from brain_edge.errors import InputError
 from brain_edge.image.contrast import Contrast
 from brain_edge.io.contrast_words import in_file_name
-from brain_edge.machine.json import decode_json
+from brain_edge.machine.json import decode_json, unforeseen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def read_json(path: Path, kind: type[Kind], made_by: str) -> Kind:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file, which {made_by} writes; copy the whole folder")
     try:
-        return decode_json(path.read_bytes(), kind)
+        return msgspec.convert(decode_json(path.read_bytes(), object), kind)
     except msgspec.DecodeError as error:
         raise InputError(f"{path}: expected what {made_by} writes, got something else ({error})") from error
 
@@ -55,6 +55,8 @@ def read_yaml(path: Path, made_by: str) -> Any:
         raise InputError(f"{path}: expected what {made_by} writes, got something else ({reason})") from error
     if size > MOST_VALUES:
         raise InputError(f"{path}: expected at most {MOST_VALUES} values, its aliases give more")
+    if problem := unforeseen(content):
+        raise InputError(f"{path}: expected what {made_by} writes, got {problem}")
     return content
 
 

@@ -103,8 +103,8 @@ class Log(Generic[Line]):
         # after the last line end there is nothing, or a line that a killed process began
         texts = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
         for number, text in enumerate(texts):
-            line = decode_json(text, kind)
-            if not is_whole(number, line):
+            line = _line(text, kind)
+            if line is None or not is_whole(number, line):
                 break
             self._lines.append(line)
         if path.is_file():
@@ -122,6 +122,14 @@ class Log(Generic[Line]):
         with self._path.open("ab") as log:
             log.write(msgspec.json.encode(line) + b"\n")
         self._lines.append(line)
+
+
+def _line(text: bytes, kind: type[Line]) -> Line | None:
+    """A record, None where a disk has damaged it: it is measured again, with all that came after it."""
+    try:
+        return decode_json(text, kind)
+    except msgspec.DecodeError:
+        return None
 
 
 class Journal(Generic[Choice]):

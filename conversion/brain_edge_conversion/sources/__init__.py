@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Final
 from zipfile import is_zipfile
 
-from brain_edge.errors import UsageError
+import msgspec
+
+from brain_edge.errors import InputError, UsageError
+from brain_edge.machine.json import decode_json
+from brain_edge.spec import ModelSpec, canonical_json
 from brain_edge_conversion.sources import (
     by_recipe,
     gandlf_folder,
@@ -83,5 +87,11 @@ def resolve(request: Request) -> Resolved:
     Raises:
         UsageError: there is no such recipe, a specification is missing, or code was not trusted.
         WeightsError: a weights file is missing, or differs from the recipe's.
+        InputError: a configuration makes steps that no package can have.
     """
-    return kind_of(request.source).resolve(request)
+    resolved = kind_of(request.source).resolve(request)
+    try:
+        decode_json(canonical_json(resolved.model.spec), ModelSpec)
+    except msgspec.DecodeError as error:
+        raise InputError(f"{request.source}: expected steps that a package can have, got others ({error})") from error
+    return resolved

@@ -80,7 +80,9 @@ def _content(path: Path) -> Mapping[str, Any]:
 
     content = load_checkpoint(path, foreign_objects=True)
     if "model_state_dict" not in content:
-        raise WeightsError(f"{path}: expected a checkpoint of GaNDLF with model_state_dict, got {', '.join(content)}")
+        raise WeightsError(
+            f"{path}: expected a checkpoint of GaNDLF with model_state_dict, got {', '.join(map(str, content))}"
+        )
     return content
 
 
@@ -100,16 +102,16 @@ def _channels_in(content: Mapping[str, Any], path: Path) -> int:
 
 def _build(plan: GandlfPlan, weights: Path | None) -> nn.Module:
     from brain_edge_conversion.networks.gandlf_unet import GandlfUNet
-    from brain_edge_conversion.weights.checkpoint import fit_state_dict, is_state_dict
+    from brain_edge_conversion.weights.checkpoint import is_state_dict
+    from brain_edge_conversion.weights.described import described_network
 
     if weights is None:
         raise WeightsError("a GaNDLF folder is converted with its own weights; remove the other weights")
     state = _content(weights)["model_state_dict"]
     if not is_state_dict(state):
         raise WeightsError(f"{weights}: expected tensors by name in model_state_dict, got other objects among them")
-    network = GandlfUNet(plan)
-    fit_state_dict(network, state, str(weights))
-    return network.eval()
+    words = f"{weights.parent}: expected the configuration of a network that can be built, got another"
+    return described_network(partial(GandlfUNet, plan), state, str(weights), words)
 
 
 KIND: Final = SourceKind("GaNDLF model folder", _claims, _resolve, WHOLE_FOLDER | READ_AS_DATA | ONE_NETWORK)

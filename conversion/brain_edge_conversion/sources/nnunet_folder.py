@@ -86,7 +86,9 @@ def fold_checkpoints(folder: Path, members: int | None) -> dict[str, Path]:
     if not there and (folder / "fold_all").is_dir():
         names = ["fold_all"]
     else:
-        names = [f"fold_{number}" for number in range(members or max(there, default=0) + 1)]
+        # of more than there are, the first one beyond is missing at the latest
+        wanted = min(members or max(there, default=0) + 1, len(there) + 1)
+        names = [f"fold_{number}" for number in range(wanted)]
     for name in names:
         if not (folder / name / CHECKPOINT).is_file():
             found = ", ".join(f"fold_{number}" for number in there) or "none"
@@ -111,19 +113,22 @@ def _training(path: Path) -> dict[str, Any]:
             "convert the network as module:attribute with --spec"
         )
     mirror = content.get("inference_allowed_mirroring_axes") or ()
-    return {"configuration": configuration, "trainer": str(content.get("trainer_name")), "mirror": mirror}
+    if not isinstance(mirror, list | tuple) or not set(map(str, mirror)) <= set("012") or len(mirror) > 3:
+        raise WeightsError(f"{path}: expected inference_allowed_mirroring_axes out of 0, 1 and 2, got {mirror!r:.60}")
+    axes = [int(axis) for axis in mirror]
+    return {"configuration": configuration, "trainer": str(content.get("trainer_name")), "mirror": axes}
 
 
 def _build(plan: UNetPlan, channels: tuple[int, int], weights: Path | None) -> nn.Module:
     from brain_edge_conversion.networks.nnunet_unet import NnunetUNet
-    from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
+    from brain_edge_conversion.weights.checkpoint import load_state_dict
+    from brain_edge_conversion.weights.described import described_network
 
     if weights is None:
         raise WeightsError("an nnU-Net folder is converted with its own weights; remove the other weights")
-    network = NnunetUNet(plan, *channels)
     state = {name: tensor for name, tensor in load_state_dict(weights).items() if not ALIAS.search(name)}
-    fit_state_dict(network, state, str(weights))
-    return network.eval()
+    words = f"{weights.parent.parent / 'plans.json'}: expected the plans of a U-Net that can be built, got others"
+    return described_network(partial(NnunetUNet, plan, *channels), state, str(weights), words)
 
 
 def _postprocessing(folder: Path) -> str:

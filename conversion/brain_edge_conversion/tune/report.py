@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.evaluation.markdown import markdown_table
-from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.atomic import atomic_file, remove_all_leftovers
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import Machine, this_machine
 from brain_edge.spec import Value
@@ -186,6 +186,7 @@ def with_times(
 
 def write_tuning(report: TuningReport, folder: Path) -> Path:
     """Write the report as JSON and as a table into an existing folder; return the path of the table."""
+    remove_all_leftovers(folder)
     with atomic_file(folder / REPORT) as partial:
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     with atomic_file(folder / TABLE) as partial:

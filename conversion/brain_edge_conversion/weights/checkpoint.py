@@ -11,7 +11,6 @@ import pickletools
 import re
 import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 
 from brain_edge.errors import InputError, WeightsError
+from brain_edge.machine.zips import BROKEN_ZIP
 from brain_edge.package.digest import is_sha256, sha256_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ SAFE_EXPORT: Final = (
 _ZIP_MAGIC: Final = b"PK\x03\x04"
 _LISTED: Final = 5
 _LEGACY_PICKLES: Final = 5  # magic number, protocol, system, the object, the storage keys
-_PICKLE_LIMIT_BYTES: Final = 64 * 2**20
+_LIST_LIMIT_BYTES: Final = 16 * 2**20
+"""Of what lists the tensors of a file, which takes Python some seconds: a hundred thousand tensors have less."""
+_NAMED_LIMIT_BYTES: Final = 4 * 2**20
 _HARMLESS_GLOBAL: Final = re.compile(
     r"collections\.OrderedDict|_codecs\.encode|numpy\.(dtype|ndarray|_?core\.multiarray\.(scalar|_reconstruct))"
     r"|torch\.(_utils\._rebuild_\w+|\w+Storage|storage\.\w+Storage|Size|\w*(float|int|complex|bool)\w*)"
@@ -143,13 +145,27 @@ def load_checkpoint(path: Path, *, foreign_objects: bool = False) -> Mapping[str
 
 
 def fit_state_dict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Load `state` into `module`, each key once; shared `PREFIXES` are removed only if more keys then fit.
+    """Load `state` into `module`, each key once; see `fitting_state`.
+
+    Args:
+        module: network; unchanged if the state is refused.
+        state: tensors by name, as `load_state_dict` returns them.
+        source: name of the weights in messages.
+
+    Raises:
+        WeightsError: the tensors do not fit.
+    """
+    module.load_state_dict(fitting_state(module, state, source), strict=True)
+
+
+def fitting_state(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
+    """Return `state` under the names of `module`; shared `PREFIXES` are removed only if more keys then fit.
 
     A missing `num_batches_tracked` is no fault: it counts training steps, inference never reads it, and PyTorch before
     0.4.1 did not save it (HD-BET v1 is such a file).
 
     Args:
-        module: network; unchanged if the state is refused.
+        module: network; its tensors may be shapes alone (`torch.device("meta")`).
         state: tensors by name, as `load_state_dict` returns them.
         source: name of the weights in messages.
 
@@ -181,7 +197,7 @@ def fit_state_dict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], s
             f"{source}: the weights do not fit {type(module).__name__}: {'; '.join(filter(None, faults))}. "
             "They belong to another network or to another configuration of this network"
         )
-    module.load_state_dict(fitting, strict=True)
+    return fitting
 
 
 def load_torchscript(path: Path, sha256: str | None) -> torch.jit.ScriptModule:
@@ -212,9 +228,12 @@ def load_torchscript(path: Path, sha256: str | None) -> torch.jit.ScriptModule:
 def _zip_format(path: Path) -> WeightsFormat:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {name.rpartition("/")[2] for name in archive.namelist()}
-    except (zipfile.BadZipFile, ValueError, RuntimeError, OSError) as error:  # also of names and versions
+            sizes = {info.filename.rpartition("/")[2]: info.file_size for info in archive.infolist()}
+    except (*BROKEN_ZIP, OSError) as error:
         raise WeightsError(f"{path}: the checkpoint is truncated or damaged ({error}); fetch it again") from error
+    names = sizes.keys()
+    if sizes.get("data.pkl", 0) > _LIST_LIMIT_BYTES:
+        raise WeightsError(f"{path}: {_too_long(sizes['data.pkl'])}")
     if {"model.json", "archive_format"} <= names or "serialized_exported_program.json" in names:
         return WeightsFormat.EXPORTED
     if "constants.pkl" in names:
@@ -228,10 +247,16 @@ def _load_safetensors(path: Path) -> Mapping[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if (size := int.from_bytes(_read(path, 8), "little")) > _LIST_LIMIT_BYTES:
+        raise WeightsError(f"{path}: the safetensors file is truncated or damaged ({_too_long(size)})")
     try:
         return cast("Mapping[str, torch.Tensor]", load_file(path, device="cpu"))
     except SafetensorError as error:
         raise WeightsError(f"{path}: the safetensors file is truncated or damaged ({error})") from error
+
+
+def _too_long(size_bytes: int) -> str:
+    return f"expected a list of tensors of at most {_LIST_LIMIT_BYTES} bytes, got {size_bytes}"
 
 
 def _load_pickled(path: Path) -> object:
@@ -305,13 +330,13 @@ def _foreign_globals(path: Path) -> list[str]:
 
 def _pickle_bytes(path: Path) -> bytes:
     if _read(path, 4) != _ZIP_MAGIC:
-        return _read(path, _PICKLE_LIMIT_BYTES)
+        return _read(path, _NAMED_LIMIT_BYTES)
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
             with archive.open(name) as stream:
-                return stream.read(_PICKLE_LIMIT_BYTES)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):  # a damaged pickle names nothing
+                return stream.read(_NAMED_LIMIT_BYTES)
+    except (*BROKEN_ZIP, OSError):  # a damaged pickle names nothing
         return b""
 
 
