@@ -33,6 +33,7 @@ class Asked:
     spec_file: Path | None
     members: str | None
     flips: bool
+    sequences: str | None
     random_weights: bool
     trust: bool
 
@@ -55,7 +56,11 @@ class Asked:
             source=self.source,
             weights=weights,
             spec_file=self.spec_file,
-            variant=Variant(members=None if members is None else int(members), flips=self.flips),
+            variant=Variant(
+                members=None if members is None else int(members),
+                flips=self.flips,
+                sequences=None if self.sequences is None else tuple(self.sequences.split(",")),
+            ),
             all_members=self.members == ALL,
             random_weights=self.random_weights,
             trust=self.trust,
@@ -102,6 +107,9 @@ class Way:
 )
 @click.option("--members", metavar="N|all", help="Members of an ensemble [1].")
 @click.option("--flips", is_flag=True, help="Average over the mirrorings of the published program.")
+@click.option(
+    "--sequences", metavar="NAME,...", help="Sequences that the network sees, where a recipe has several sets."
+)
 @click.option("--parity-data", multiple=True, metavar="[SEQUENCE=]FILE", help="Real head to compare with PyTorch on.")
 @click.option("--precision", type=click.Choice(["f32", "bf16"]), default="f32", show_default=True, help="To run in.")
 @click.option("--no-rewrites", is_flag=True, help="Convert the network as it is, for comparison.")
