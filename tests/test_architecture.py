@@ -267,11 +267,12 @@ def test_convert_reads_like_its_docstring():
     assert tuple(says.split(", ")) == STAGES
 
 
-MOST_LINES = 17_400
+MOST_LINES = 17_450
 """That the commands of a hospital may reach: what one of them does not need lies where it is needed.
 
 16,994 with the rooms; since then the contrast of an image is told from its name, sidecar and header, linked folders and
-slices without preamble are read, and what is printed or tabulated harms no terminal and no spreadsheet.
+slices without preamble are read, what is printed or tabulated harms no terminal and no spreadsheet, and the noise of a
+generator has a seed.
 """
 
 

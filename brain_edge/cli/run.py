@@ -29,6 +29,7 @@ from brain_edge.errors import UsageError
 if TYPE_CHECKING:
     from brain_edge.cli.batch import BatchChoices
     from brain_edge.cli.options import Telling
+    from brain_edge.engine.segmenter import WarmSegmenter
     from brain_edge.jobs.case import Job, NamedInput
     from brain_edge.jobs.outputs import Outputs
     from brain_edge.machine.options import RuntimeOptions
@@ -100,6 +101,7 @@ class MaskOptions:
 @click.option("-i", "--input", "more_inputs", multiple=True, metavar="INPUT", help="An input, as the argument.")
 @click.option("-o", "--output", "mask", type=FILE, metavar="OUT", help="Mask (.nii.gz, .nii, .dcm) or folder.")
 @click.option("--image", type=FILE, metavar="OUT", help="Of a generator: the image that it makes (.nii.gz, .nii).")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Of a generator: seed of its noise.")
 @click.option(
     "--series", multiple=True, metavar="[NAME=]UID", help="Which DICOM series; or its contrast: T1w, T1C, T2w, FLAIR."
 )
@@ -126,6 +128,7 @@ def command(
     inputs: tuple[str, ...],
     more_inputs: tuple[str, ...],
     image: Path | None,
+    seed: int | None,
     asked: MaskOptions,
     expect_digest: str | None,
     allow_untrained: bool,
@@ -145,9 +148,10 @@ def command(
     (--report: of pictures). Cases that are finished are kept: the same images, package and options. A case that
     fails does not stop the others; the exit code is 6 in the end, and the next run tries it again.
     """
+    from brain_edge.engine.segmenter import Segmenter
     from brain_edge.engine.stage_zero import find_stage_zero
     from brain_edge.jobs.batch import names_folder, plan_batch, plan_single
-    from brain_edge.jobs.generate import require_generator, require_segmenter
+    from brain_edge.jobs.generate import require_generator, require_segmenter, reseeded
     from brain_edge.jobs.outputs import require_apart
     from brain_edge.machine.atomic import make_folder
     from brain_edge.package import open_package
@@ -163,14 +167,15 @@ def command(
         opened = open_package(package, expect_digest)
         require_generator(opened)
         accept_weights(opened, allow_untrained=allow_untrained)
-        _run_generator(opened, runtime, given, image, telling)
+        segmenter = Segmenter.open(opened, runtime, spec=reseeded(opened.spec, seed))
+        _run_generator(segmenter, given, image, telling)
         return
     outputs = asked.outputs()
     is_batch = names_folder(outputs.mask)
     if not is_batch:
         choices.require_none(outputs.mask)
     opened = open_package(package, expect_digest)
-    require_segmenter(opened)
+    require_segmenter(opened, seed)
     accept_weights(opened, allow_untrained=allow_untrained)
     cost = cost_in_words(opened.spec)
     if cost is not None and not telling.quiet:
@@ -191,17 +196,13 @@ def command(
     run_all(opened, cases, batch, replace(runtime, resident_graphs=2), telling, page=choices.page)
 
 
-def _run_generator(
-    package: ModelPackage, runtime: RuntimeOptions, given: list[NamedInput], image: Path, telling: Telling
-) -> None:
-    from brain_edge.engine.segmenter import Segmenter
+def _run_generator(segmenter: WarmSegmenter, given: list[NamedInput], image: Path, telling: Telling) -> None:
     from brain_edge.jobs.case import assign_inputs
     from brain_edge.jobs.generate import generate
 
-    segmenter = Segmenter.open(package, runtime)
-    passes = sum(stage.network.passes for stage in package.spec.stages)
-    with progress(package.spec.name, passes, quiet=telling.quiet) as bar:
-        record = generate(segmenter, assign_inputs(given, package.spec), image, bar.step)
+    passes = sum(stage.network.passes for stage in segmenter.spec.stages)
+    with progress(segmenter.spec.name, passes, quiet=telling.quiet) as bar:
+        record = generate(segmenter, assign_inputs(given, segmenter.spec), image, bar.step)
     if telling.as_json:
         print_json(record)
     elif not telling.quiet:
