@@ -37,8 +37,10 @@ from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import (
     _synthetic_slices,
     cotrnet,
+    deepseg_nnunet,
     hardnet_bts,
     load_recipe,
+    multi_annotator_2d,
     nnunet_loss_ensemble,
     recipe_names,
     residual_unet_cascade,
@@ -201,6 +203,16 @@ OLD: Final = {
         {"decoder.seg_layers.0.bias": (3,)},
         "network of nnU-Net 2",
     ),
+    "deepseg-nnunet": (
+        lambda: deepseg_nnunet.ensemble_graphs(1, 4, (2, 4)),
+        {"input_block.conv1.conv.weight": (2, 4, 3, 3, 3)},
+        "DynUNet",
+    ),
+    "multi-annotator-2d": (
+        lambda: multi_annotator_2d.annotator_graphs((2, 4)),
+        {"unet.encoder.stages.1.0.convs.0.conv.weight": (5, 2, 1, 3, 3)},
+        "512 maps",
+    ),
 }
 """Of each corrected recipe: narrow networks, a tensor as the variant before it had it, and what is said."""
 
@@ -219,25 +231,35 @@ def test_weights_of_the_variant_before_are_refused_by_name_and_with_what_was_cor
     assert graph.build(tmp_path / "new.pt").state_dict().keys() == state.keys()
 
 
-def test_state_dicts_of_nnunet_1_load_under_their_own_names(tmp_path: Path):
+VERSION_1: Final = {
+    "volumes": (lambda: nnunet_loss_ensemble.nnunet_graphs(1, (2, 4, 6))[0], ""),
+    "batch norms": (lambda: deepseg_nnunet.ensemble_graphs(1, 4, (2, 4, 6))[0], ""),
+    "slices": (lambda: multi_annotator_2d.annotator_graphs((2, 4, 6))[0], "unet."),
+}
+"""Narrow networks of nnU-Net 1, and what stands before the names of their tensors."""
+
+
+@pytest.mark.parametrize(("build", "prefix"), VERSION_1.values(), ids=VERSION_1)
+def test_state_dicts_of_nnunet_1_load_under_their_own_names(
+    build: Callable[[], GraphSource], prefix: str, tmp_path: Path
+):
     """Names as `Generic_UNet` makes them: two blocks in a level, at the deepest level two layers of one block."""
-    graph = nnunet_loss_ensemble.nnunet_graphs(1, (2, 4, 6))[0]
-    wanted = graph.build(None).state_dict()
+    graph = build()
+    wanted = {name: each for name, each in graph.build(None).state_dict().items() if "tracked" not in name}
     two = (0, 1)
     layers = {
         **{f"conv_blocks_context.{a}.blocks.{b}": f"encoder.stages.{a}.0.convs.{b}" for a in two for b in two},
         **{f"conv_blocks_context.2.{b}.blocks.0": f"encoder.stages.2.0.convs.{b}" for b in two},
-        **{
-            f"conv_blocks_localization.{a}.{b}.blocks.0": f"decoder.stages.{a}.convs.{b}"
-            for a in (0, 1)
-            for b in (0, 1)
-        },
+        **{f"conv_blocks_localization.{a}.{b}.blocks.0": f"decoder.stages.{a}.convs.{b}" for a in two for b in two},
     }
-    parts = {"conv.weight": "conv.weight", "conv.bias": "conv.bias"}
-    parts |= {"instnorm.weight": "norm.weight", "instnorm.bias": "norm.bias"}
+    tensors = ("weight", "bias", "running_mean", "running_var")
+    parts = {f"conv.{each}": f"conv.{each}" for each in tensors} | {f"instnorm.{e}": f"norm.{e}" for e in tensors}
     names = {f"{a}.{b}": f"{c}.{d}" for a, c in layers.items() for b, d in parts.items()}
     names |= {f"tu.{n}.weight": f"decoder.transpconvs.{n}.weight" for n in two}
     names |= {f"seg_outputs.{n}.weight": f"decoder.seg_layers.{n}.weight" for n in two}
-    torch.save({"state_dict": {theirs: wanted[ours] + 1 for theirs, ours in names.items()}}, tmp_path / "v1.model")
+    file = {theirs: prefix + ours for theirs, ours in names.items() if prefix + ours in wanted}
+    assert set(file.values()) == set(wanted)
+    state = {theirs: (wanted[ours].squeeze(2) if prefix else wanted[ours]) + 1 for theirs, ours in file.items()}
+    torch.save({"state_dict": state}, tmp_path / "v1.model")
     loaded = graph.build(tmp_path / "v1.model").state_dict()
-    assert all(torch.equal(tensor, wanted[name] + 1) for name, tensor in loaded.items())
+    assert all(torch.equal(loaded[name], tensor + 1) for name, tensor in wanted.items())
