@@ -44,6 +44,7 @@ from brain_edge_conversion.recipes import (
     nnunet_loss_ensemble,
     recipe_names,
     residual_unet_cascade,
+    vae_unet,
     vox2vox,
 )
 
@@ -229,6 +230,16 @@ def test_weights_of_the_variant_before_are_refused_by_name_and_with_what_was_cor
         graph.build(tmp_path / "old.pt")
     torch.save(state, tmp_path / "new.pt")
     assert graph.build(tmp_path / "new.pt").state_dict().keys() == state.keys()
+
+
+@pytest.mark.parametrize("beside_weights", [False, True])
+def test_landmarks_are_not_needed_where_a_z_score_follows(beside_weights: bool, tmp_path: Path):
+    weights = vae_unet.vae_graphs(8)[0].build(None).state_dict() if beside_weights else {}
+    names = ["t1_landmarks"] if beside_weights else ["T1", "T1C", "T2", "FLAIR"]
+    torch.save(weights | dict.fromkeys(names, torch.linspace(0, 100, 13)), tmp_path / "weights.pt")
+    words = r"weights\.pt: expected the weights of the network, got landmarks of a histogram \((T1|t1_landmarks).*"
+    with pytest.raises(WeightsError, match=rf"{words}This recipe needs none: the z-score .* cancels the factor"):
+        vae_unet.vae_graphs(8)[0].build(tmp_path / "weights.pt")
 
 
 VERSION_1: Final = {
