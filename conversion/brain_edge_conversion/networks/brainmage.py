@@ -26,7 +26,7 @@ class BrainMaGe(nn.Module):
     """(1, 1, I, J, K), sides multiples of 16, to (1, 1, I, J, K): sigmoid of brain. Made for 128^3.
 
     Args:
-        width: channels of the finest level, doubled at each of the four levels below it.
+        width: number of channels of the finest level, doubled at each of the four levels below it.
     """
 
     def __init__(self, width: int = 16) -> None:

@@ -33,16 +33,17 @@ from torch.nn import functional
 
 GROUPS: Final = 8
 DILATIONS: Final = (1, 2, 4, 8)
-"""Of the parallel convolutions; level n has the first n."""
+"""Dilations of the parallel convolutions. Level n has the first n."""
 
 
 class MaabUNet3D(nn.Module):
     """(1, channels_in, I, J, K), sides multiples of 4, to (1, regions, I, J, K): sigmoid.
 
     Args:
-        channels_in: MR sequences.
-        regions: in the paper ET, WT, TC.
-        width: channels of the full resolution, a multiple of 8; twice and four times as many below it.
+        channels_in: number of MR sequences.
+        regions: number of regions. The paper has ET, WT, TC.
+        width: number of channels of the full resolution, a multiple of 8. The levels below have two and four
+            times as many.
     """
 
     def __init__(self, channels_in: int = 4, regions: int = 3, width: int = 16) -> None:

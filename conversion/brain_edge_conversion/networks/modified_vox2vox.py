@@ -31,9 +31,9 @@ class ModifiedVox2Vox(nn.Module):
     """(1, channels_in, I, J, K), sides multiples of 16, to (1, classes, I, J, K): softmax. Sides of 32 at least.
 
     Args:
-        channels_in: MR sequences; in the paper FLAIR, T1w, T1w after contrast, T2w.
-        classes: in the paper necrosis, oedema, enhancing, other.
-        width: channels of the finest level, doubled at each of the three levels below it.
+        channels_in: number of MR sequences. The paper has FLAIR, T1w, T1w after contrast, T2w.
+        classes: number of classes. The paper has necrosis, oedema, enhancing, other.
+        width: number of channels of the finest level, doubled at each of the three levels below it.
     """
 
     def __init__(self, channels_in: int = 4, classes: int = 4, width: int = 64) -> None:

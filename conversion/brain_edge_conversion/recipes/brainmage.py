@@ -54,9 +54,9 @@ WEIGHTS: Final = WeightsFile(
 
 UNTRAINED_GAIN: Final = 30.0
 UNTRAINED_BIAS: Final = 2.58
-"""Of the head where there are no weights: its output then spreads around the threshold, 0.58 to 0.98 instead of 0.46 to
-0.49, and a third of a head lies above. As it is made every mask would be empty: `run` refuses one, and two that are
-compared would always agree."""
+"""Gain and bias of the head where there are no weights. Its output then spreads around the threshold, 0.58 to 0.98
+instead of 0.46 to 0.49, and a third of a head lies above. With the head as it is made every mask would be empty: `run`
+refuses one, and two that are compared would always agree."""
 
 STAGE: Final = Stage(
     name="brain",
@@ -102,12 +102,12 @@ LICENCE: Final = Licence(
 
 
 def model(_variant: Variant) -> ModelSource:
-    """The network and its steps; there is nothing to choose."""
+    """Return the network and its steps. There is nothing to choose."""
     return ModelSource(SPEC, (GraphSource("brainmage", build, WEIGHTS, (32, 32, 32)),), CARD, LICENCE)
 
 
 def build(weights: Path | None) -> nn.Module:
-    """The network in evaluation mode: here the published program does use the running statistics of its norms."""
+    """Return the network in evaluation mode. The published program uses the running statistics of its norms."""
     from brain_edge_conversion.networks.brainmage import BrainMaGe
     from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
 

@@ -70,7 +70,7 @@ CARD: Final = Card(
 
 
 def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
-    """The steps around it, on slices of that shape."""
+    """Return the steps around the network, on slices of that shape."""
     stage = Stage(
         name="tumour",
         before=(
@@ -87,7 +87,7 @@ def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
 
 
 def cotrnet_graphs(widths: tuple[int, ...] = WIDTHS, decoder: tuple[int, ...] = DECODER) -> tuple[GraphSource, ...]:
-    """The network, of the chosen width unless stated."""
+    """Return the network, of the chosen width unless stated."""
     build = own_network("cotrnet:COTRNet", widths=widths, decoder=decoder)
     return (own_graph("cotrnet", build, (2, 64, 64), corrected=CORRECTED),)
 

@@ -71,14 +71,14 @@ CARD: Final = Card(
 
 
 def model(variant: Variant) -> ModelSource:
-    """V1, V1 and V2, or all three; mirrored in all eight ways with `flips`."""
+    """Return V1, V1 and V2, or all three versions, mirrored in all eight ways with `flips`."""
     versions = VERSIONS[: variant.members or 1]
     flips = ALL_MIRRORINGS if variant.flips else ((),)
     return ModelSource(spec(versions, flips), hardnet_graphs(versions), CARD, LICENCE)
 
 
 def spec(versions: tuple[str, ...] = VERSIONS[:1], flips: tuple[tuple[int, ...], ...] = ((),)) -> ModelSpec:
-    """The steps around the given versions and mirrorings."""
+    """Return the steps around the given versions and mirrorings."""
     stage = Stage(
         name="tumour",
         before=(
@@ -96,7 +96,7 @@ def spec(versions: tuple[str, ...] = VERSIONS[:1], flips: tuple[tuple[int, ...],
 
 
 def hardnet_graphs(versions: tuple[str, ...] = VERSIONS[:1], width: int = WIDTH) -> tuple[GraphSource, ...]:
-    """The networks, of the width of the paper's first level unless stated."""
+    """Return the networks, of the width of the paper's first level unless stated."""
     names = ("HarDNetBTS", "HarDNetBTS", "HarDNetBTSOfOneRegion")
     builds = [own_network(f"hardnet_bts:{name}", width=width) for name in names]
     return tuple(

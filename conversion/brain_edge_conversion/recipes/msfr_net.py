@@ -46,7 +46,7 @@ CARD: Final = Card(
 
 
 def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
-    """The steps around it, on slices of that shape."""
+    """Return the steps around the network, on slices of that shape."""
     stage = Stage(
         name="tumour",
         before=(Orient(axes="SPL"), ZScore(region=Region.NONZERO), CropOrPadInPlane(axis=0, shape=shape)),
@@ -57,7 +57,7 @@ def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
 
 
 def msfr_graphs(width: int = WIDTH) -> tuple[GraphSource, ...]:
-    """The network, of the chosen width unless stated."""
+    """Return the network, of the chosen width unless stated."""
     return (own_graph("msfr", own_network("msfr_net:MSFRNet", width=width), (2, 32, 32)),)
 
 

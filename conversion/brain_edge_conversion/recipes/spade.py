@@ -37,7 +37,7 @@ CARD: Final = Card(
 
 
 def spec(plane: tuple[int, int] = PLANE) -> ModelSpec:
-    """The steps around it, on slices of that size."""
+    """Return the steps around the network, on slices of that size."""
     stage = Stage(
         name="image",
         before=(Orient(axes="SPL"), CropOrPadInPlane(axis=0, shape=plane), OneHot(values=CLASSES)),
@@ -54,7 +54,7 @@ def spec(plane: tuple[int, int] = PLANE) -> ModelSpec:
 
 
 def spade_graphs(width: int = WIDTH, hidden: int = HIDDEN) -> tuple[GraphSource, ...]:
-    """The generator, of the paper's width unless stated."""
+    """Return the generator, of the paper's width unless stated."""
     return (
         own_graph("spade", own_network("spade:SPADEGenerator", len(CLASSES), width=width, hidden=hidden), (2, 64, 64)),
     )

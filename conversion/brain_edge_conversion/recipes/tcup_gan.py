@@ -60,7 +60,7 @@ ENHANCING: Final = Label(value=3, name="enhancing")
 
 @dataclass(frozen=True)
 class MeanAreas:
-    """The least mean area of a component per slice, in pixels, for each region."""
+    """Least mean areas of a component per slice, in pixels, for each region."""
 
     whole: float
     core: float
@@ -78,14 +78,14 @@ CARD: Final = Card(
 
 
 def for_cohort(name: str, areas: MeanAreas, dice: str, _variant: Variant) -> ModelSource:
-    """The generator with the thresholds of one of the challenge's cohorts, and its Dice WT/TC/ET in the paper."""
+    """Return the generator with the thresholds of a cohort of the challenge, and its Dice WT/TC/ET in the paper."""
     figures = f"lesion-wise Dice WT/TC/ET {dice} on the validation cases of BraTS 2023 (the paper)"
     card = msgspec.structs.replace(CARD, published_figures=figures)
     return ModelSource(spec(name, areas), tcup_gan_graphs(), card, LICENCE)
 
 
 def spec(name: str = "tcup-gan", areas: MeanAreas = GLIOMA, plane: tuple[int, int] = PLANE) -> ModelSpec:
-    """The steps around the generator, on slices of that size."""
+    """Return the steps around the generator, on slices of that size."""
     stage = Stage(
         name="tumour",
         before=(
@@ -108,7 +108,7 @@ def spec(name: str = "tcup-gan", areas: MeanAreas = GLIOMA, plane: tuple[int, in
 
 
 def tcup_gan_graphs(widths: tuple[int, ...] = WIDTHS, plane: tuple[int, int] = PLANE) -> tuple[GraphSource, ...]:
-    """The generator, of the paper's width unless stated."""
+    """Return the generator, of the paper's width unless stated."""
     side = 2 ** (len(widths) + 1)
     return (
         own_graph("generator", own_network("tcup_gan:TCuPGANGenerator", widths=widths, plane=plane), (3, side, side)),
