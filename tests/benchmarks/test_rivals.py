@@ -22,6 +22,7 @@ from benchmarks.harness.rivals import (
     save_fx_int8,
     save_onnx_int8,
     with_batch_norms,
+    with_dynamic_int8,
 )
 from benchmarks.harness.start import NetworkStart
 from benchmarks.harness.zoo import save_onnx
@@ -88,6 +89,18 @@ def test_int8_of_onnx_runtime_is_made_of_its_graph(
     assert correlation(open_onnxruntime(tmp_path / "f32.onnx", batch, 1)(), answer) > 0.9999
     assert 0.99 < correlation(open_onnxruntime(tmp_path / "int8.onnx", batch, 1)(), answer) < 1
     assert {path.name for path in tmp_path.iterdir()} == {"f32.onnx", "int8.onnx"}
+
+
+def test_dynamic_int8_of_pytorch_changes_linear_layers_and_no_convolution(
+    network: nn.Module, batch: FloatArray, answer: FloatArray
+):
+    """Why the source paper saw no gain of it: its network has no layer that PyTorch quantises dynamically."""
+    linear = with_dynamic_int8(nn.Sequential(nn.Linear(8, 8)))
+    assert "quantized.dynamic" in type(linear[0]).__module__
+    changed = with_dynamic_int8(network)
+    assert [type(each) for each in changed.modules()] == [type(each) for each in network.modules()]
+    got = open_pytorch(ENGINES["PyTorch INT8, dynamic"], network, None, batch, 1)()
+    np.testing.assert_array_equal(got, answer)
 
 
 def test_bf16_is_autocast_in_channels_last(network: nn.Module, batch: FloatArray, answer: FloatArray):

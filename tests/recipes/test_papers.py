@@ -33,6 +33,7 @@ from brain_edge.spec.steps import (
     Threshold,
     VoteStages,
 )
+from brain_edge_conversion.networks.brainmage import BrainMaGe
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import (
     _synthetic_slices,
@@ -187,6 +188,34 @@ def test_every_recipe_with_a_paper_has_four_kinds_of_statements_or_more():
     kinds = {name: {each["what"] for each in STATEMENTS if each["recipe"] == name} for name in recipe_names()}
     assert {name for name, found in kinds.items() if len(found) < 4} == set(WITHOUT_A_PAPER)
     assert not any(kinds[name] for name in WITHOUT_A_PAPER)
+
+
+def test_the_chapters_number_of_parameters_is_that_of_the_program_and_not_of_its_words():
+    """Two classes and transposed convolutions, as the chapter writes them, are 304,657 parameters more."""
+    with torch.device("meta"):
+        program, words = (sum(each.numel() for each in BrainMaGe(as_written=it).parameters()) for it in (False, True))
+    assert (program, words) == (8_290_417, 8_595_074)
+
+
+def test_brainmage_as_written_has_two_classes_that_sum_to_one():
+    network = BrainMaGe(4, as_written=True).eval()
+    with torch.no_grad():
+        answer = network(torch.randn(1, 1, 32, 16, 16))
+    assert answer.shape == (1, 2, 32, 16, 16)
+    torch.testing.assert_close(answer.sum(dim=1), torch.ones(1, 32, 16, 16))
+
+
+PAGE: Final = Path(__file__).parents[2] / "docs/concepts/papers.md"
+PAPERS: Final = 45
+
+
+def test_the_page_of_papers_names_all_papers_and_every_recipe_that_has_one():
+    tables = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| ")]
+    papers = [line for line in tables if not line.startswith("| paper ")]
+    assert len(papers) == PAPERS
+    named = {name for line in papers for name in re.findall("`([^`]+)`", line.split("|")[2])} & set(recipe_names())
+    assert named == set(recipe_names()) - set(WITHOUT_A_PAPER)
+    assert all(f"`{name}`" in PAGE.read_text("utf-8") for name in WITHOUT_A_PAPER)
 
 
 OLD: Final = {

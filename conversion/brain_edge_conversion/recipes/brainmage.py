@@ -11,8 +11,9 @@ whose path this project follows. Network and program: CBICA/BrainMaGe (`tester/t
 - Holes filled in each axial slice; the largest component (26-connected) kept.
 
 Two published scripts are mixed: resizing the native image is `test_single_run.py`, which cleans nothing up; filling
-holes and the component are `test_ma.py`, which first resamples to 1 mm and pads. The BrainLes paper writes of two
-classes and of transposed convolutions; the published weights have one channel with a sigmoid, and trilinear upsampling.
+holes and the component are `test_ma.py`, which first resamples to 1 mm and pads. The BrainLes paper states two classes
+and transposed convolutions; the published weights have one channel with a sigmoid, and trilinear upsampling. The
+network as written is `BrainMaGe(as_written=True)`; the benchmarks have it beside the program's.
 
 Storage order is not stated there; its data are in LPS, which is fixed here. The trained weights, `resunet_ma.pt`, lie
 in that repository's large-file storage: the user brings the file, and its hash is checked.
@@ -93,7 +94,9 @@ CARD: Final = Card(
     summary="Skull-stripping of heads with diffuse glioma, any modality: residual 3D U-Net, 8.3 million parameters.",
     citation="Thakur et al., NeuroImage 220 (2020) 117081; Thakur, Pati et al., BrainLes 2021",
     published_figures="Dice 0.97198 in FP32 and 0.97118 in INT8 on 132 images of TCGA-GBM (BrainLes 2021)",
-    limits="The trained weights are not public in a registry; with random weights only speed can be measured.",
+    limits="The trained weights are not public in a registry; with random weights only speed can be measured. "
+    "Resizing and clean-up are of two published scripts. Its BrainLes paper states two classes and transposed "
+    "convolutions, which the published weights do not have.",
 )
 
 LICENCE: Final = Licence(
