@@ -101,7 +101,7 @@ class MaskOptions:
 @click.option("-i", "--input", "more_inputs", multiple=True, metavar="INPUT", help="An input, as the argument.")
 @click.option("-o", "--output", "mask", type=FILE, metavar="OUT", help="Mask (.nii.gz, .nii, .dcm) or folder.")
 @click.option("--image", type=FILE, metavar="OUT", help="Of a generator: the image that it makes (.nii.gz, .nii).")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Of a generator: seed of its noise.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Of a generator: seed of its noise.")
 @click.option(
     "--series", multiple=True, metavar="[NAME=]UID", help="Which DICOM series; or its contrast: T1w, T1C, T2w, FLAIR."
 )
