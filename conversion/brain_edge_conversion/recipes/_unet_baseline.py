@@ -91,7 +91,7 @@ class Baseline:
     inputs: tuple[Sequence, ...] = SEQUENCES
 
     def network(self, sequences: int | None = None) -> nn.Module:
-        """Return (1, C, I, J, K), sides multiples of 2^(blocks - 1), to logits (1, 4, I, J, K).
+        """Return a network from (1, C, I, J, K), sides multiples of 2^(blocks - 1), to logits (1, 4, I, J, K).
 
         Args:
             sequences: number of channels C. The number of `inputs` unless given.
