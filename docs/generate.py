@@ -62,7 +62,7 @@ def pages() -> dict[str, str]:
     """Every generated page: path from `docs/reference` -> text."""
     writers: Mapping[str, Callable[[], str]] = {
         "cli.md": lambda: _page(_commands()),
-        "coverage.md": lambda: _page(coverage_page(recipe_names(), read_coverage())),
+        "coverage.md": lambda: _page(coverage_page(recipe_names(), read_coverage(), Ages(read_recipe_ages()))),
         "recipes.md": lambda: _page(_recipes()),
         "steps.md": lambda: _page(_steps()),
         "../../README.md": _readme,
