@@ -178,8 +178,8 @@ class Baseline:
         dice = self.trained.get(",".join(_names(inputs)))
         if dice is not None:
             return f"Dice ET/TC/WT {dice} on 312 training cases of BraTS 2021 (the paper's table 2, these sequences)"
-        options = ", ".join(f"--sequences {names}" for names in self.trained)
-        return f"none: the paper did not train this model with these sequences, but with those of {options}"
+        sets = "; ".join(self.trained)
+        return f"none: the paper did not train this model with these sequences, but with {sets} (--sequences)"
 
 
 def _names(inputs: tuple[Sequence, ...]) -> tuple[str, ...]:
