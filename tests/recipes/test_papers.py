@@ -160,10 +160,29 @@ def test_a_recipe_is_what_its_paper_says(statement: dict[str, Any]):
         assert found == statement["value"]
 
 
+def altered(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, dict):
+        return {name: each + 1 for name, each in value.items()}
+    if isinstance(value, list):
+        return [*value, value[-1]]
+    return f"{value} and more" if isinstance(value, str) else value + 1
+
+
+FIRST_OF_EACH_KIND: Final = {each["what"]: each for each in reversed(STATEMENTS)}
+
+
+@pytest.mark.parametrize("kind", MEASURES)
+def test_another_value_is_noticed(kind: str):
+    statement = FIRST_OF_EACH_KIND[kind]
+    with pytest.raises(AssertionError):
+        test_a_recipe_is_what_its_paper_says(statement | {"value": altered(statement["value"])})
+
+
 @pytest.mark.parametrize("statement", [each for each in STATEMENTS if "printed" in each], ids=title)
 def test_a_number_of_parameters_that_a_paper_prints_is_ours_by_a_stated_way(statement: dict[str, Any]):
     """To half of its last digit, unless a tolerance is stated."""
-    (graph,) = load_recipe(statement["recipe"]).variant(Variant()).graphs
+    graph = load_recipe(statement["recipe"]).variant(Variant()).graphs[0]
     with torch.device("meta"):
         named = list(graph.build(None).named_parameters())
     left_out = statement.get("uncounted", "$^")
