@@ -118,6 +118,14 @@ def test_what_a_peer_cannot_make_leaves_its_words(tmp_path: Path):
     assert (tmp_path / f"int8.pt{REFUSED}").read_text(encoding="utf-8") == "no such kernel"
 
 
+def test_the_size_of_a_graph_is_that_of_its_files(tmp_path: Path):
+    (tmp_path / "int8.xml").write_bytes(b"x" * 5)
+    (tmp_path / "int8.bin").write_bytes(b"x" * 7)
+    (tmp_path / "int8.pt").write_bytes(b"x" * 3)
+    sizes = [cell_network._size(tmp_path, graph) for graph in ("int8.xml", "int8.pt", "f32.onnx", None)]
+    assert sizes == [12, 3, None, None]
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Callable[[str, FloatArray], NetworkStart]:
     """An engine on a trained network, with its answer."""
