@@ -1,6 +1,6 @@
 """Networks written a second time from the words of their papers alone: their weights load, and give the same answers.
 
-Nothing here is taken from `brain_edge_conversion.networks`. Where a paper says nothing, the choice is the one that the
+The networks here take nothing from `brain_edge_conversion.networks`. Where a paper says nothing, the choice is the one that the
 docstring of our network lists. The papers give no keys of PyTorch (Vox2Vox and the 2D U-Net are Keras'), so tensors are
 matched by the order in which the layers run, and by shape.
 """
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brain_edge_conversion.networks.unet2d import SameTransposed
 from brain_edge_conversion.recipes import _synthetic_slices, cotrnet, hardnet_bts, residual_unet_cascade, vox2vox
 
 if TYPE_CHECKING:
@@ -343,3 +344,14 @@ def test_at_full_width_every_tensor_has_the_shape_of_a_second_reading(
     with torch.device("meta"):
         image = torch.empty(shape)
         assert shapes(ours().build(None)) == shapes(theirs())
+
+
+def test_a_transposed_convolution_with_same_padding_is_the_gradient_of_the_strided_convolution():
+    """As Keras defines it: of a 3 x 3 convolution of stride 2 whose "same" padding of an even side is one at its end."""
+    transposed = SameTransposed(3, 2)
+    below = torch.randn(1, 3, 4, 5)
+    finer = torch.zeros(1, 2, 8, 10, requires_grad=True)
+    strided = functional.conv2d(functional.pad(finer, (0, 1, 0, 1)), transposed.weight, stride=2)
+    (gradient,) = torch.autograd.grad(strided, finer, below)
+    bias = transposed.bias.view(1, 2, 1, 1)
+    torch.testing.assert_close(transposed(below), gradient + bias)
