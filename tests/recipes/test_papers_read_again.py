@@ -1,8 +1,8 @@
 """Networks written a second time from the words of their papers alone: their weights load, and give the same answers.
 
-The networks here take nothing from `brain_edge_conversion.networks`. Where a paper says nothing, the choice is the one that the
-docstring of our network lists. The papers give no keys of PyTorch (Vox2Vox and the 2D U-Net are Keras'), so tensors are
-matched by the order in which the layers run, and by shape.
+The networks here take nothing from `brain_edge_conversion.networks`. Where a paper says nothing, the choice is the one
+that the docstring of our network lists. The papers give no keys of PyTorch (Vox2Vox and the 2D U-Net are Keras'), so
+tensors are matched by the order in which the layers run, and by shape.
 """
 
 from __future__ import annotations
@@ -347,7 +347,7 @@ def test_at_full_width_every_tensor_has_the_shape_of_a_second_reading(
 
 
 def test_a_transposed_convolution_with_same_padding_is_the_gradient_of_the_strided_convolution():
-    """As Keras defines it: of a 3 x 3 convolution of stride 2 whose "same" padding of an even side is one at its end."""
+    """Keras' definition. The "same" padding of a 3 x 3 convolution of stride 2 is one pixel, at the end of a side."""
     transposed = SameTransposed(3, 2)
     below = torch.randn(1, 3, 4, 5)
     finer = torch.zeros(1, 2, 8, 10, requires_grad=True)
