@@ -1,4 +1,4 @@
-"""What the MeshNet recipes share: brainchop's steps around its networks.
+"""Parts of the MeshNet recipes: brainchop's steps around its networks.
 
 Fedorov et al., "End-to-end learning of brain tissue segmentation from imperfect labeling", IJCNN 2017; brainchop
 (MIT, neuroneural/brainchop) runs these networks in a browser. The head is conformed as FreeSurfer does it: 1 mm,

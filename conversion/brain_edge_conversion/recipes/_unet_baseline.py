@@ -1,4 +1,4 @@
-"""What the recipes of the U-Net baselines share: the stock U-Net of TorchIO's author in six settings.
+"""Parts of the recipes of the U-Net baselines: the stock U-Net of TorchIO's author in six settings.
 
 "BRATS2021: Exploring Each Sequence in Multi-modal Input for Baseline U-net Performance", BrainLes 2021.
 

@@ -15,7 +15,7 @@ holes and the component are `test_ma.py`, which first resamples to 1 mm and pads
 and transposed convolutions; the published weights have one channel with a sigmoid, and trilinear upsampling. The
 network as written is `BrainMaGe(as_written=True)`; the benchmarks have it beside the program's.
 
-Storage order is not stated there; its data are in LPS, which is fixed here. The trained weights, `resunet_ma.pt`, lie
+Storage order: LPS, of the BrainLes paper's data (section 2.2). The trained weights, `resunet_ma.pt`, lie
 in that repository's large-file storage: the user brings the file, and its hash is checked.
 """
 

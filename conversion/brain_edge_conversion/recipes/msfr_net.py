@@ -3,10 +3,11 @@
 "Automatic Brain Tumor Segmentation Using Multi-scale Features and Attention Mechanism", BrainLes 2021.
 
 - Network: `brain_edge_conversion.networks.msfr_net`, which says what the paper leaves open.
-- Whole axial slices of 240 x 240, nothing is resized; other sides are padded with zeros or cut to that.
-- "Normalised into [0, 1] by z-score" contradicts itself; chosen: mean and deviation of the voxels that are not 0.
-- The masks of the slices are put together. Morphological operations follow which the paper does not name; there are
-  none here.
+- Whole axial slices of 240 x 240 are seen. Nothing is resized. Other sides are padded with zeros or cut to that.
+- "Normalized into [0, 1] by Z-score" (section 3.3) contradicts itself; chosen: mean and deviation of the voxels that
+  are not 0.
+- The masks of the slices are put together. The paper applies morphological operations (section 3.4) and names none, so
+  none is here.
 - Order of the sequences: T1w, T1w after contrast, T2w, FLAIR (method, at the input of the network). Labels of BraTS
   2021.
 """

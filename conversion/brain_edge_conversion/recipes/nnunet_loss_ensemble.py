@@ -11,7 +11,7 @@
   of what is not 0, mean and deviation of the voxels that are not 0, 1 mm as it comes, windows of 128^3 at an overlap of
   0.5 with a Gaussian weight.
 - Results, on the ensemble: of ten models (five folds with two losses) the better loss of each fold, five models
-  averaged: `--members all`; one is the default here. Mirrorings are not stated; nnU-Net 1 averages over all eight
+  averaged: `--members all`. One is the default here. Mirrorings are not stated; nnU-Net 1 averages over all eight
   unless it is told not to: `--flips`.
 - Order of the four sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR.
 
