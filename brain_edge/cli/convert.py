@@ -34,6 +34,7 @@ class Asked:
     spec_file: Path | None
     members: str | None
     flips: bool
+    sequences: str | None
     random_weights: bool
     trust: bool
 
@@ -56,7 +57,11 @@ class Asked:
             source=self.source,
             weights=weights,
             spec_file=self.spec_file,
-            variant=Variant(members=None if members is None else int(members), flips=self.flips),
+            variant=Variant(
+                members=None if members is None else int(members),
+                flips=self.flips,
+                sequences=None if self.sequences is None else tuple(self.sequences.split(",")),
+            ),
             all_members=self.members == ALL,
             random_weights=self.random_weights,
             trust=self.trust,
@@ -107,6 +112,9 @@ class Way:
 )
 @click.option("--members", metavar="N|all", help="Number of ensemble members to convert [1].")
 @click.option("--flips", is_flag=True, help="Average over the mirrored passes of the published program.")
+@click.option(
+    "--sequences", metavar="NAME,...", help="Sequences that the network sees, if the recipe has several sets."
+)
 @click.option("--parity-data", multiple=True, metavar="[SEQUENCE=]FILE", help="Head on which to compare with PyTorch.")
 @click.option(
     "--precision", type=click.Choice(["f32", "bf16"]), default="f32", show_default=True, help="Precision of the runs."

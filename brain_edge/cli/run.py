@@ -30,6 +30,7 @@ from brain_edge.errors import UsageError
 if TYPE_CHECKING:
     from brain_edge.cli.batch import BatchChoices
     from brain_edge.cli.options import Telling
+    from brain_edge.engine.segmenter import WarmSegmenter
     from brain_edge.jobs.case import Job, NamedInput
     from brain_edge.jobs.outputs import Outputs
     from brain_edge.machine.options import RuntimeOptions
@@ -99,6 +100,7 @@ class MaskOptions:
 @click.option("-i", "--input", "more_inputs", multiple=True, metavar="INPUT", help="Input, the same as the argument.")
 @click.option("-o", "--output", "mask", type=FILE, metavar="OUT", help="Mask (.nii.gz, .nii, .dcm), or folder.")
 @click.option("--image", type=FILE, metavar="OUT", help="Image that a generator makes (.nii.gz, .nii).")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Seed of a generator's noise.")
 @click.option(
     "--series", multiple=True, metavar="[NAME=]UID", help="DICOM series, by UID or contrast (T1w, T1C, T2w, FLAIR)."
 )
@@ -125,6 +127,7 @@ def command(
     inputs: tuple[str, ...],
     more_inputs: tuple[str, ...],
     image: Path | None,
+    seed: int | None,
     asked: MaskOptions,
     expect_digest: str | None,
     allow_untrained: bool,
@@ -144,9 +147,10 @@ def command(
     pictures). A case is kept if it was finished with the same images, package and options. A failed case does not stop
     the others; the exit code is then 6, and the next run tries the case again.
     """
+    from brain_edge.engine.segmenter import Segmenter
     from brain_edge.engine.stage_zero import find_stage_zero
     from brain_edge.jobs.batch import names_folder, plan_single, prepare_batch
-    from brain_edge.jobs.generate import require_generator, require_segmenter
+    from brain_edge.jobs.generate import require_generator, require_segmenter, reseeded
     from brain_edge.jobs.outputs import require_apart
     from brain_edge.package import open_package
     from brain_edge.spec.plan import cost_in_words
@@ -160,14 +164,15 @@ def command(
         opened = open_package(package, expect_digest)
         require_generator(opened)
         accept_weights(opened, allow_untrained=allow_untrained)
-        _run_generator(opened, runtime, given, image, telling)
+        segmenter = Segmenter.open(opened, runtime, spec=reseeded(opened.spec, seed))
+        _run_generator(segmenter, given, image, telling)
         return
     outputs = asked.outputs()
     is_batch = names_folder(outputs.mask)
     if not is_batch:
         choices.require_none(outputs.mask)
     opened = open_package(package, expect_digest)
-    require_segmenter(opened)
+    require_segmenter(opened, seed)
     accept_weights(opened, allow_untrained=allow_untrained)
     cost = cost_in_words(opened.spec)
     if cost is not None and not telling.quiet:
@@ -184,17 +189,13 @@ def command(
     run_all(opened, cases, batch, replace(runtime, resident_graphs=2), telling, page=choices.page)
 
 
-def _run_generator(
-    package: ModelPackage, runtime: RuntimeOptions, given: list[NamedInput], image: Path, telling: Telling
-) -> None:
-    from brain_edge.engine.segmenter import Segmenter
+def _run_generator(segmenter: WarmSegmenter, given: list[NamedInput], image: Path, telling: Telling) -> None:
     from brain_edge.jobs.case import assign_inputs
     from brain_edge.jobs.generate import generate
 
-    segmenter = Segmenter.open(package, runtime)
-    passes = sum(stage.network.passes for stage in package.spec.stages)
-    with progress(package.spec.name, passes, quiet=telling.quiet) as bar:
-        record = generate(segmenter, assign_inputs(given, package.spec), image, bar.step)
+    passes = sum(stage.network.passes for stage in segmenter.spec.stages)
+    with progress(segmenter.spec.name, passes, quiet=telling.quiet) as bar:
+        record = generate(segmenter, assign_inputs(given, segmenter.spec), image, bar.step)
     if telling.as_json:
         print_json(record)
     elif not telling.quiet:

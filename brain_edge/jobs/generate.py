@@ -16,14 +16,16 @@ from brain_edge.jobs.outputs import require_apart
 from brain_edge.jobs.record import printable, provenance
 from brain_edge.machine.atomic import remove_leftovers, require_file_place
 from brain_edge.machine.process import peak_rss_bytes
+from brain_edge.spec import NoiseSlices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from brain_edge.engine.segmenter import Segmenter, WarmSegmenter
     from brain_edge.image.volume import Study, Volume
     from brain_edge.package import ModelPackage
+    from brain_edge.spec import ModelSpec
 
 SYNTHETIC: Final = "synthetic"
 """First word in the description of every image that a model has made."""
@@ -38,6 +40,7 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
         image: file that was written.
         channels: number of channels of the image; the file is 4D with several.
         synthetic: always true, because the image shows no patient.
+        seed: seed of the noise that the images are made from; None for images that need no noise.
         threads: number of inference threads.
         elapsed_ms: time to read, make and write the image.
         peak_rss_bytes: peak memory of this process so far.
@@ -51,6 +54,7 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     image: str
     channels: int
     synthetic: bool
+    seed: int | None
     threads: int
     elapsed_ms: float
     peak_rss_bytes: int | None
@@ -94,10 +98,35 @@ def generate(
         image=printable(image),
         channels=len(made),
         synthetic=True,
+        seed=next((noise.seed for noise in _noises(segmenter.spec)), None),
         threads=segmenter.threads,
         elapsed_ms=(time.perf_counter() - start) * 1000,
         peak_rss_bytes=peak_rss_bytes(),
     )
+
+
+def reseeded(spec: ModelSpec, seed: int | None) -> ModelSpec:
+    """Return the specification of a generator with noise of another seed; its own where the seed is None.
+
+    Raises:
+        UsageError: the generator draws no noise.
+    """
+    if seed is None:
+        return spec
+    if not any(_noises(spec)):
+        raise UsageError(
+            f"{spec.name} makes images of images and draws no noise: --seed would do nothing; leave it out"
+        )
+    plain = msgspec.to_builtins(spec)
+    for stage in plain["stages"]:
+        if "seed" in stage["network"]["execution"]:
+            stage["network"]["execution"]["seed"] = seed
+    return msgspec.convert(plain, type(spec))
+
+
+def _noises(spec: ModelSpec) -> Iterator[NoiseSlices]:
+    kinds = (stage.network.execution for stage in spec.stages)
+    return (kind for kind in kinds if isinstance(kind, NoiseSlices))
 
 
 def require_generator(
@@ -119,12 +148,14 @@ def require_generator(
         )
 
 
-def require_segmenter(package: ModelPackage) -> None:
-    """Refuse to make a mask with a model that makes images.
+def require_segmenter(package: ModelPackage, seed: int | None = None) -> None:
+    """Refuse to make a mask with a model that makes images, or with a seed.
 
     Raises:
-        UsageError: the model makes images.
+        UsageError: the model makes images, or there is a seed.
     """
+    if seed is not None:
+        raise UsageError("a mask is made of no noise: --seed would do nothing; leave it out, or name an --image")
     if package.spec.makes_images:
         raise UsageError(
             f"{package.folder}: -o needs a model that makes masks, and {package.spec.name} makes images; name the "

@@ -193,6 +193,12 @@ def test_code_runs_only_when_it_is_trusted():
         (["deepbet", "--members", "3"], "deepbet has 1 member(s), got --members 3"),
         (["deepbet", "--members", "some"], "expected --members as a number or `all`, got 'some'"),
         (["deepbet", "--flips"], "does not mirror its input; leave out --flips"),
+        (["deepbet", "--sequences", "T1"], "deepbet has one set of sequences, got --sequences T1; leave it out"),
+        (
+            ["unet-baseline-m1", "--sequences", "T1,T2"],
+            "expected --sequences to be one of T1; FLAIR; T2; T1C; T1,T1C,T2,FLAIR; got T1,T2",
+        ),
+        ([SOURCE, "--sequences", "T1"], f"{SOURCE} is no recipe: --sequences would do nothing; leave it out"),
         (["deepbet", "--spec", "spec.json"], "--spec has no effect: deepbet is a recipe and has its own"),
         (["deepbet", "--weights", "weights.pt"], "got a file without a name; name each file"),
         (["meshnet-tissue", "--weights", "a", "--weights", "b"], "expected one --weights file per graph, got a, b"),

@@ -27,10 +27,10 @@ OWN_LICENCE: Final = Licence(NOT_STATED, NOT_STATED)
 EXAMPLE_SIDE: Final = 64
 """Side of the volume for tracing a user's network, voxels; divisible by 2 six times."""
 
-NO_RECIPE: Final = {"--members": "is no recipe", "--flips": "is no recipe"}
-ONE_NETWORK: Final = dict.fromkeys(NO_RECIPE, "is one network, run once")
+NO_RECIPE: Final = dict.fromkeys(("--members", "--flips", "--sequences"), "is no recipe")
+ONE_NETWORK: Final = dict.fromkeys(("--members", "--flips"), "is one network, run once")
 HOLDS_WEIGHTS: Final = dict.fromkeys(("--weights", "--random-weights"), "holds its weights")
-WHOLE_FOLDER: Final = {"--spec": "says its steps itself"} | HOLDS_WEIGHTS
+WHOLE_FOLDER: Final = {"--spec": "says its steps itself", "--sequences": "says its sequences itself"} | HOLDS_WEIGHTS
 READ_AS_DATA: Final = {"--trust": "is read as data and runs nothing"}
 """Options without effect, with the reason (`SourceKind.idle`)."""
 

@@ -46,6 +46,7 @@ class Request:
             "--spec": self.spec_file,
             "--members": self.all_members or self.variant.members is not None,
             "--flips": self.variant.flips,
+            "--sequences": self.variant.sequences,
             "--weights": self.weights,
             "--random-weights": self.random_weights,
             "--trust": self.trust,
