@@ -99,7 +99,9 @@ def with_dynamic_int8(module: nn.Module) -> nn.Module:
     import torch
 
     with warnings.catch_warnings(action="ignore"):
-        quantised: nn.Module = torch.ao.quantization.quantize_dynamic(module, dtype=torch.qint8)
+        quantised: nn.Module = torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
+            module, dtype=torch.qint8
+        )
     return quantised
 
 

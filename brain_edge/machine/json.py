@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -29,8 +29,8 @@ def decode_json(content: bytes, kind: type[Kind]) -> Kind:
 
 
 def unforeseen(value: object) -> str:
-    """What plain data holds that nobody goes through: levels within levels, or a number beyond floats; else empty."""
-    level = [value]
+    """Name what makes plain data unreadable: nested levels, a number beyond floats; empty text for sound data."""
+    level: list[Any] = [value]
     for _ in range(MOST_LEVELS + 1):
         if any(isinstance(each, int) and each.bit_length() > MOST_BITS for each in level):
             return "a number that no float can hold"

@@ -49,7 +49,7 @@ def return_free_memory() -> None:
 
 
 def is_running(process: int) -> bool:
-    """Whether there is a process of this number here."""
+    """Return True if a process with this number runs on this machine."""
     return bool(psutil.pid_exists(process))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SHARED: Final = re.compile(r"^( +)(\w+(?:, \w+)+): ((?:.+)(?:\n\1 +.+)*)", re.MULTILINE)
 
 
-class SharedLines(Extension):
+class SharedLines(Extension):  # type: ignore[misc]
     """Gives each attribute of a class a line of its own."""
 
     def on_class(self, *, cls: Class, **_: Any) -> None:

@@ -117,7 +117,7 @@ def _kept_labels(folder: Path, case: Case) -> LabelArray:
 
 
 def _is_kept(folder: Path, case: Case) -> bool:
-    """Whether there is a mask that can be read: what a disk has damaged is made again."""
+    """Return True if the mask exists and can be read; a damaged mask is made again."""
     try:
         _kept_labels(folder, case)
     except Exception:  # noqa: BLE001 - numpy's parser of headers raises whatever it trips over

@@ -159,7 +159,7 @@ def _is_range(given: Any) -> bool:
 
 
 def _is_number(given: Any) -> bool:
-    """Whether it is one that a float can hold, infinity too."""
+    """Return True for a number that a float can hold, infinity included."""
     if isinstance(given, float):
         return not math.isnan(given)
     return isinstance(given, int) and abs(given) <= sys.float_info.max

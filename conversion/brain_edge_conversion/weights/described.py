@@ -27,8 +27,8 @@ def described_network(
     Args:
         build: makes the network; it may fail in any way.
         state: tensors by name.
-        source: what messages call the weights.
-        described: what cannot be built where it fails, in words.
+        source: name of the weights in messages.
+        described: sentence that says what cannot be built.
 
     Raises:
         InputError: no network can be built so.
