@@ -12,6 +12,7 @@ from torch import nn
 
 from brain_edge.errors import BrainEdgeError, WeightsError
 from brain_edge.runtime.library import read_model
+from brain_edge_conversion.weights.onnx_norms import with_norms_in_double
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,7 +154,7 @@ class OnnxNetwork(nn.Module):
         try:
             # without its fallback, which prints on stdout
             self._session = onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"], enable_fallback=0
+                with_norms_in_double(content), options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
         except Exception as error:  # onnxruntime's exceptions share no base class
             reason = (str(error).strip().splitlines() or ["no further detail"])[-1][:300]
