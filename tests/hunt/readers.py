@@ -330,7 +330,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "cohort-folders": Reader(make=seeds_images.make_cohort_folders, read=_cohort_folder, in_ci=30),
     "specifications": Reader(make=seeds_networks.make_specs, read=_specification, in_ci=300),
     "checkpoints": Reader(make=seeds_networks.make_checkpoints, read=_checkpoint, in_ci=100),
-    "checkpoints-foreign": Reader(make=seeds_networks.make_checkpoints, read=_foreign_checkpoint, in_ci=60),
+    "checkpoints-foreign": Reader(make=seeds_networks.make_zip_checkpoints, read=_foreign_checkpoint, in_ci=60),
     "torchscript": Reader(make=seeds_networks.make_torchscript, read=_network, in_ci=30, patterns=("net.*",)),
     "torch-export": Reader(make=seeds_networks.make_exported, read=_network, in_ci=10, patterns=("net.*",)),
     "onnx": Reader(make=seeds_networks.make_onnx, read=_network, in_ci=60, patterns=("net.*",)),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _UNKNOWN_OPERATIONS: Final = re.compile(r"No conversion rule found for operations: (.+)")
 _LISTED: Final = 3
+_MOST_VERSION: Final = 1000
 
 
 def load_onnx(path: Path, sha256: str) -> bytes:
@@ -47,9 +48,20 @@ def load_onnx(path: Path, sha256: str) -> bytes:
         raise WeightsError(f"{path}: expected an ONNX model, this file is truncated, damaged or none") from error
     if not model.graph.node:
         raise WeightsError(f"{path}: expected an ONNX model, this file is truncated, damaged or none (no nodes)")
+    _require_version(model, path)
     _require_whole(model, path)
     _require_rank(model, path)
     return content
+
+
+def _require_version(model: Any, path: Path) -> None:
+    """OpenVINO counts down from the version that a file states."""
+    for each in model.opset_import:
+        if not 1 <= each.version <= _MOST_VERSION:
+            raise WeightsError(
+                f"{path}: expected a version of its operators from 1 to {_MOST_VERSION}, got {each.version}; the file "
+                "is damaged, export it again"
+            )
 
 
 def _require_whole(model: Any, path: Path) -> None:
