@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("tune")
 @click.argument("package")
-@click.option("--calibration", required=True, metavar="COHORT", help="Cohort, as shipped name or .toml file.")
+@click.option("--calibration", required=True, metavar="COHORT", help="Cohort: name of a shipped one, or .toml file.")
 @budget_options(shares=False)
 @click.option(
     "--int8", type=click.Path(path_type=Path), metavar="PKG", help="INT8 package that was quantised from PACKAGE."
