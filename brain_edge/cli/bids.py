@@ -120,7 +120,7 @@ def request_of(
     metavar="MM",
     help="Grow each mask by this width, in mm; a negative width shrinks it.",
 )
-@click.option("--strict", is_flag=True, help="Fail, without a mask, on an implausible input or mask.")
+@click.option("--strict", is_flag=True, help="Fail without a mask if the input or the mask is implausible.")
 @batch_options
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")
 @stage_zero_option

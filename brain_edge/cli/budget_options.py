@@ -34,13 +34,13 @@ _LIMITS = (
         "--confidence",
         type=float,
         metavar="P",
-        help="Required confidence in --max-exceedance, such as 0.95; needs enough test subjects.",
+        help="Required confidence in --max-exceedance, such as 0.95; takes many test subjects.",
     ),
     click.option(
         "--max-exceedance",
         type=float,
         metavar="SHARE",
-        help="With --confidence, maximum fraction of subjects beyond the limit of one case [0.1].",
+        help="Maximum fraction of all people that may exceed --max-case-drop; for --confidence [0.1].",
     ),
     click.option(
         "--unbound", type=int, multiple=True, metavar="LABEL", help="Label that no limit applies to; may be repeated."

@@ -133,7 +133,9 @@ class MaskOptions:
     metavar="MM",
     help="Grow the mask by this width, in mm; a negative width shrinks it.",
 )
-@click.option("--strict", is_flag=True, help="Fail on an implausible mask, or an image of another contrast.")
+@click.option(
+    "--strict", is_flag=True, help="Fail without a mask if the mask is implausible or the image has another contrast."
+)
 @stage_zero_option
 @digest_option
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")

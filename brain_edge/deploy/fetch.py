@@ -291,5 +291,6 @@ def _require_sha256(path: Path, expected: str, what: str) -> None:
     actual = sha256_of(path)
     if actual != expected:
         raise InputError(
-            f"{what}: expected the SHA-256 {expected}, got {actual}; the file is damaged or another, fetch it again"
+            f"{what}: expected the SHA-256 {expected}, got {actual}; fetch the file again (it is damaged or another "
+            "version)"
         )

@@ -41,7 +41,9 @@ def extract_member(archive: Path, member: str, destination: Path, limit_bytes: i
         scratch_beside(destination) as scratch,
     ):
         if size_bytes > limit_bytes:
-            raise InputError(f"{archive}: expected at most {limit_bytes} bytes in {member}, got {size_bytes}")
+            raise InputError(
+                f"{archive}: expected at most {limit_bytes} bytes in {member}, got {size_bytes}; give another archive"
+            )
         unpacked = scratch / "member"
         with unpacked.open("wb") as output:
             # neither zipfile nor tarfile reads beyond the size in the header, so the check above binds

@@ -77,7 +77,8 @@ def images_in(folder: Path) -> tuple[Path, ...]:
     images = tuple(filter(may_be_file, named))
     if not images:
         raise InputError(
-            f"{folder}: expected a folder with images ({', '.join(IMAGE_SUFFIXES)}) or DICOM, found neither"
+            f"{folder}: expected a folder with images ({', '.join(IMAGE_SUFFIXES)}) or DICOM, found neither; give "
+            "another folder"
         )
     return images
 

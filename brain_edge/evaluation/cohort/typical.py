@@ -62,7 +62,7 @@ class TypicalSlices:
             total, squares = total + values.sum(axis=0), squares + np.square(values).sum(axis=0)
             count += len(values)
         if not count:
-            raise InputError("expected real label maps for comparison, got no slice with a label")
+            raise InputError("expected real label maps for comparison, got no slice with a label; give other maps")
         mean = total / count
         spread = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
         return cls(mean, np.maximum(spread, count**-0.5), count)

@@ -283,7 +283,8 @@ def _load_pickled(path: Path) -> object:
                 f"{SAFE_EXPORT}"
             ) from error
         raise WeightsError(
-            f"{path}: truncated, damaged, or not written by torch.save ({type(error).__name__}: {_first_line(error)})"
+            f"{path}: truncated, damaged, or not written by torch.save ({type(error).__name__}: {_first_line(error)}); "
+            "fetch it again"
         ) from error
 
 
@@ -414,7 +415,8 @@ def _require_sha256(path: Path, expected: str, actual: str) -> None:
         raise WeightsError(f"{path}: expected a SHA-256 of 64 hex digits in lower case for this file, got {expected!r}")
     if actual != expected:
         raise WeightsError(
-            f"{path}: expected the SHA-256 {expected}, got {actual}; the file is damaged or another, fetch it again"
+            f"{path}: expected the SHA-256 {expected}, got {actual}; fetch the "
+            "file again (it is damaged or another version)"
         )
 
 

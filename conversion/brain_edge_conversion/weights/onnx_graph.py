@@ -42,7 +42,8 @@ def load_onnx(path: Path, sha256: str) -> bytes:
     actual = hashlib.sha256(content).hexdigest()
     if actual != sha256:
         raise WeightsError(
-            f"{path}: expected the SHA-256 {sha256}, got {actual}; the file is damaged or another, fetch it again"
+            f"{path}: expected the SHA-256 {sha256}, got {actual}; fetch the file "
+            "again (it is damaged or another version)"
         )
     try:
         model = onnx.load_model_from_string(content)
