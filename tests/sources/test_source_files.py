@@ -547,3 +547,14 @@ def test_operators_of_a_version_that_there_is_not_are_refused(version, tmp_path)
     path.write_bytes(model.SerializeToString())
     with pytest.raises(WeightsError, match=rf"net\.onnx: expected a version of its operators .*, got {version}"):
         load_onnx(path, sha256_of(path))
+
+
+def test_a_node_without_its_inputs_is_refused(tmp_path):
+    """OpenVINO would end the process."""
+    sides = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 1, 8, 8, 8])
+    outputs = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 1, 8, 8, 8])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Conv", [], ["y"])], "g", [sides], [outputs])
+    path = tmp_path / "net.onnx"
+    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    with pytest.raises(WeightsError, match=r"net\.onnx: ONNX refuses this model \(.*input size 0"):
+        load_onnx(path, sha256_of(path))
