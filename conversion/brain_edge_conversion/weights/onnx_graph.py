@@ -58,6 +58,7 @@ def load_onnx(path: Path, sha256: str) -> bytes:
     _require_version(model, path)
     _require_whole(model, path)
     _require_rank(model, path)
+    _require_valid(model, path)
     return content
 
 
@@ -69,6 +70,17 @@ def _require_version(model: Any, path: Path) -> None:
                 f"{path}: expected a version of its operators from 1 to {_MOST_VERSION}, got {each.version}; the file "
                 "is damaged, export it again"
             )
+
+
+def _require_valid(model: Any, path: Path) -> None:
+    """OpenVINO dies of nodes without their inputs, which ONNX itself refuses."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:  # also of texts that are none
+        reason = (str(error).strip().splitlines() or ["no further detail"])[0][:200]
+        raise WeightsError(f"{path}: ONNX refuses this model ({reason}); it is damaged, export it again") from error
 
 
 def _require_whole(model: Any, path: Path) -> None:
