@@ -201,7 +201,7 @@ def test_a_budget_over_cases_without_any_label_would_bind_nothing(cases: list[Ac
 def test_a_label_of_cases_that_do_not_decide_is_refused():
     """One case with a reference decides for all without, and a label that is in those only is bound by nothing."""
     cases = [with_reference(1, 0.0), without_reference(2, 0.99), without_reference(2, 0.98, label=2)]
-    with pytest.raises(UsageError, match="label 2: no case with a reference mask can bind it"):
+    with pytest.raises(UsageError, match="label 2: no case with a reference mask can judge it"):
         judge(cases, ALL, AccuracyBudget())
     cases.append(with_reference(3, 0.0, label=2))
     assert judge(cases, ALL, AccuracyBudget()).met

@@ -180,7 +180,10 @@ class TestRefusals:
                 "data_preprocessing has threshold",
             ),
             ({"data_preprocessing": {"rescale": {"percentiles": [0, 10**400]}}}, "data_preprocessing has rescale"),
-            ({"data_preprocessing": {"rescale": {"percentiles": [0, 200]}}}, "expected steps that a package can have"),
+            (
+                {"data_preprocessing": {"rescale": {"percentiles": [0, 200]}}},
+                "expected steps within the limits of a package",
+            ),
             ({"data_postprocessing": {"fill_holes": None}}, "data_postprocessing has fill_holes"),
             ({"patch_sampler": {"type": "uniform", "enable_padding": True}}, "patch_sampler has enable_padding"),
             ({"enable_padding": True}, "padding before the intensities are normalised"),
@@ -216,7 +219,7 @@ class TestRefusals:
 
     def test_a_network_without_its_weights(self, tmp_path):
         (graph,) = resolve(Request(source=str(make_folder(tmp_path)))).model.graphs
-        with pytest.raises(WeightsError, match="a GaNDLF folder is converted with its own weights"):
+        with pytest.raises(WeightsError, match="a GaNDLF folder is converted with the weights in it, got none"):
             graph.build(None)
 
     def test_an_option_that_would_do_nothing(self, tmp_path):

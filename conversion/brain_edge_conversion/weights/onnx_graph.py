@@ -36,16 +36,23 @@ def load_onnx(path: Path, sha256: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"{path}: the model cannot be read ({error.strerror})") from error
+        raise WeightsError(
+            f"{path}: the model cannot be read ({error.strerror}); check its path and permissions"
+        ) from error
     actual = hashlib.sha256(content).hexdigest()
     if actual != sha256:
-        raise WeightsError(f"{path}: expected the SHA-256 {sha256}, got {actual}; it is another or a damaged file")
+        raise WeightsError(
+            f"{path}: expected the SHA-256 {sha256}, got {actual}; fetch the file "
+            "again (it is damaged or another version)"
+        )
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's DecodeError, which is not onnx's to promise
-        raise WeightsError(f"{path}: expected an ONNX model, this file is truncated, damaged or none") from error
+        raise WeightsError(
+            f"{path}: expected an ONNX model, got a damaged, truncated or other file; export it again"
+        ) from error
     if not model.graph.node:
-        raise WeightsError(f"{path}: expected an ONNX model, this file is truncated, damaged or none (no nodes)")
+        raise WeightsError(f"{path}: expected an ONNX model, got a file without nodes; export it again")
     _require_whole(model, path)
     _require_rank(model, path)
     return content
