@@ -349,7 +349,7 @@ MISFITS = {
         lambda: with_steps(
             before=(FitPercentile(name="top", percent=99.0), AppendForeground(), Normalise(divide="top"))
         ),
-        "stage 'brain' uses the statistic 'top' of 1 channels on 2; put the step before those that add channels",
+        "stage 'brain' uses the statistic 'top' of 1 channels on 2; put the step before the steps that add channels",
     ),
     "weights for other members": (
         lambda: with_steps(network=replace(SPEC.stages[0].network, member_weights=(1.0, 2.0))),
