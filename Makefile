@@ -33,16 +33,19 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 # (start no cell after these; the next call goes on), PACKAGES (a folder of ready packages MODEL-fp32 and MODEL-int8)
 MATRIX := $(BIN)/python -m benchmarks matrix $(if $(REPETITION),--repetition $(REPETITION)) \
     $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PACKAGES),--packages $(PACKAGES))
+# options of the hunt: KEEP=1 writes what came of it into tests/hunt/results.jsonl and docs/reference/hunt.md
+HUNTED := $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep)
 # pyproject.toml switches pytest-benchmark off for the tests; the benchmarks switch it on again
 BENCHMARKS := $(PYTEST) -p benchmark -o python_files='test_*.py bench_*.py' benchmarks
 
 # A stamp for each set of extras that is installed: remade when what should be installed has changed.
 FOR_USE := .venv/.installed-convert,report
 FOR_DEVELOPMENT := .venv/.installed-convert,report,dicom,dev
+FOR_THE_SITE := .venv/.installed-docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-wheel mutants venv lint types bench bench-full bench-suite bench-once docs wheel clean
+.PHONY: help demo test test-all test-wheel coverage mutants fuzz venv lint types bench bench-full bench-suite bench-once docs site wheel clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -56,8 +59,15 @@ test: $(FOR_DEVELOPMENT) ## the tests that CI runs
 test-all: $(FOR_DEVELOPMENT) ## every test: also HD-BET v1 (downloads 294 MB), peers, and the wheel
 	$(PYTEST) $(SIDE_BY_SIDE)
 
+coverage: $(FOR_DEVELOPMENT) ## the tests that CI runs, and the lines that none of them reaches; fails below the floor
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not full and not wheel" --cov --cov-report=term-missing:skip-covered
+
 mutants: $(FOR_DEVELOPMENT) ## deliberate faults, those without a result: does a test notice? AREA=budget for one table
 	cd tests && ../$(BIN)/python -m mutants $(AREA)
+
+fuzz: $(FOR_DEVELOPMENT) ## hunt for faults: READER=images (else all), MINUTES=60, SEED=7; faults in .hunt/faults
+	cd tests && ../$(BIN)/python -m hunt fuzz $(HUNTED) $(if $(READER),--reader $(READER)) $(if $(MINUTES),--minutes $(MINUTES))
+	$(if $(READER),,cd tests && ../$(BIN)/python -m hunt kill $(HUNTED) && ../$(BIN)/python -m hunt starve $(HUNTED))
 
 test-wheel: $(FOR_DEVELOPMENT) ## the built wheel in clean environments: thin, and with the extras
 	$(PYTEST) $(SIDE_BY_SIDE) -m wheel tests/wheel
@@ -68,8 +78,9 @@ lint: $(FOR_DEVELOPMENT) ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(FOR_DEVELOPMENT) ## mypy, strict
+types: $(FOR_DEVELOPMENT) ## mypy: strict, and the bodies of the tests
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini
 
 bench: $(FOR_DEVELOPMENT) ## the quick suite of benchmarks/matrix.toml, what is recorded left out, and .benchmarks/report
 	$(MATRIX) --suite quick
@@ -88,11 +99,14 @@ bench-once: $(FOR_DEVELOPMENT) ## each benchmark once on its smallest shape, not
 docs: $(FOR_DEVELOPMENT) ## write the generated reference pages: commands, JSON Schema
 	$(BIN)/python docs/generate.py
 
+site: $(FOR_THE_SITE) ## the documentation as a site in site/, to be opened from disk; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 wheel: $(FOR_DEVELOPMENT) ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
 clean: ## remove what the other targets made, but for .venv
-	rm -rf demo dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf demo dist site .coverage* .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find benchmarks brain_edge conversion docs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch comes first and alone, so that TORCH_INDEX is asked for nothing else.
@@ -100,6 +114,11 @@ clean: ## remove what the other targets made, but for .venv
 	@$(if $(TORCH_INDEX),:,echo "PyTorch comes from the default package index. Should it bring nvidia-* packages: stop and read TORCH_INDEX in the Makefile.")
 	$(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 	$(PIP_INSTALL) -e '.[$*]'
+	@touch $@
+
+# the site reads the code and does not run it
+$(FOR_THE_SITE): pyproject.toml constraints.txt | $(BIN)/pip
+	$(PIP_INSTALL) -e '.[docs]'
 	@touch $@
 
 $(BIN)/pip:

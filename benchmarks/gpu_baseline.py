@@ -360,21 +360,23 @@ def measure(name: str, device: torch.device, rounds: int, warm: int) -> dict[str
         except Exception as error:  # noqa: BLE001 - whatever a device or a compiler does not do is said and left out
             entry |= {"outcome": "not supported", "why": f"{type(error).__name__}: {str(error).strip()[:300]}"}
             continue
-        entry["correlation"] = correlation = float(np.corrcoef(answer.ravel(), expected.ravel())[0, 1])
-        entry["largest_error"] = float(np.abs(answer - expected).max())
-        if not correlation >= contender.least:
-            why = f"its answer correlates with FP32 on the CPU at {correlation:.6f}, expected {contender.least}"
-            entry |= {"outcome": "failed", "why": f"{why}; not timed"}
-            continue
-        calls[contender.name] = call
-    samples: dict[str, list[dict[str, Any]]] = {each: [] for each in calls}
+        entry |= compared(answer, expected, contender.least)
+        if "outcome" not in entry:
+            calls[contender.name], entry["samples"] = call, []
     for _ in range(rounds):
-        for contender in CONTENDERS:
-            if contender.name in calls:
-                samples[contender.name].append(timed(calls[contender.name], contender, device))
-    for each, of_one in samples.items():
-        entries[each]["samples"] = of_one
+        for contender in (each for each in CONTENDERS if each.name in calls):
+            entries[contender.name]["samples"].append(timed(calls[contender.name], contender, device))
     return record(name, device, rounds, started, list(entries.values()))
+
+
+def compared(answer: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], least: float) -> dict[str, Any]:
+    """How near an answer is to FP32 on the CPU; with an outcome where it correlates less than it should."""
+    correlation = float(np.corrcoef(answer.ravel(), expected.ravel())[0, 1])
+    entry = {"correlation": correlation, "largest_error": float(np.abs(answer - expected).max())}
+    if correlation >= least:
+        return entry
+    why = f"its answer correlates with FP32 on the CPU at {correlation:.6f}, expected {least}; not timed"
+    return {**entry, "outcome": "failed", "why": why}
 
 
 def built(case: NetworkInput) -> nn.Module:

@@ -3,20 +3,20 @@
 ::
 
     BrainEdgeError                 exit code 1: something failed
-    +-- UsageError                 2: the command or the call is wrong, or names an output that is there already
+    +-- UsageError                 2: the command or the call is wrong, or names an output that already exists
     +-- InputError                 3: an input is refused (image, folder, cohort)
-    |   +-- GeometryError          3: an image whose place in the world cannot be trusted
+    |   +-- GeometryError          3: an image whose affine, spacing or shape cannot be trusted
     |   +-- WeightsError           3: a weights file, checkpoint or source is refused, or a package has random weights
     +-- BudgetError                4: the accuracy budget was not met; no package was written
     +-- PackageError               5: a package is damaged, newer than this program, or not a package
     +-- BatchError                 6: some cases of a batch failed
     +-- ParityError                1: OpenVINO and PyTorch disagree; no package was written
     +-- ImplausibleError           1: the mask is empty, or outside the plausible range under `--strict`
-    +-- OutputError                1: a result could not be written; nothing half-written is left
+    +-- OutputError                1: a result could not be written; no partial file is left
     +-- MissingExtraError          1: an optional feature is not installed
 
 A message says what was expected, what came, which file, and what to do next. An exception outside
-this tree is a bug of ours, never the user's doing.
+this tree is a bug in brain_edge, never a mistake of the user.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 class BrainEdgeError(Exception):
-    """Root of every error that brain_edge raises on purpose; `exit_code` is what the command returns."""
+    """Root of every error that brain_edge raises on purpose; `exit_code` is the exit code of the command."""
 
     exit_code: ClassVar[int] = 1
 
 
 class UsageError(BrainEdgeError):
-    """The command or the call asks for what does not exist or go together, or for an output that is there already."""
+    """A command or call is invalid or contradicts itself, or names an output that already exists."""
 
     exit_code = 2
 
@@ -77,7 +77,7 @@ class ParityError(BrainEdgeError):
 
 
 class ImplausibleError(BrainEdgeError):
-    """The mask is empty, or outside the plausible range where that was declared an error."""
+    """The mask is empty, or it is outside the plausible range under `--strict`."""
 
 
 class OutputError(BrainEdgeError):
@@ -96,10 +96,10 @@ class MissingExtraError(BrainEdgeError):
 
 @contextmanager
 def extra_needed(feature: str, package: str, extra: str) -> Iterator[None]:
-    """Imports of a package that an extra installs.
+    """Turn a failed import in the block into an error that names the extra to install.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: the package is not installed.
     """
     try:
         yield

@@ -62,7 +62,7 @@ def pages() -> dict[str, str]:
     """Every generated page: path from `docs/reference` -> text."""
     writers: Mapping[str, Callable[[], str]] = {
         "cli.md": lambda: _page(_commands()),
-        "coverage.md": lambda: _page(coverage_page(recipe_names(), read_coverage())),
+        "coverage.md": lambda: _page(coverage_page(recipe_names(), read_coverage(), Ages(read_recipe_ages()))),
         "recipes.md": lambda: _page(_recipes()),
         "steps.md": lambda: _page(_steps()),
         "../../README.md": _readme,
@@ -148,13 +148,11 @@ def _steps() -> Iterator[str]:
         {each for root in roots for each in _named_in(root)}.difference(roots), key=lambda each: each.__name__
     )
     yield from ("", "## Parts")
-    for part in named:
-        if issubclass(part, Struct):
-            yield from _step(part, definitions[part.__name__])
+    for part in (each for each in named if issubclass(each, Struct)):
+        yield from _step(part, definitions[part.__name__])
     yield from ("", "## Choices")
-    for choice in named:
-        if issubclass(choice, StrEnum):
-            yield from _choice(choice)
+    for choice in (each for each in named if issubclass(each, StrEnum)):
+        yield from _choice(choice)
 
 
 def _named_in(declared: Any) -> Iterator[type[Struct | StrEnum]]:
@@ -270,6 +268,9 @@ def _recipe(recipe: Recipe) -> Iterator[str]:
         yield f"- `--members 1` to `{recipe.members}`, or `all`; 1 unless stated"
     if recipe.has_flips:
         yield "- `--flips`: average over the mirrorings of the published program"
+    for names in recipe.sequences:
+        chosen = recipe.variant(Variant(sequences=names)).card
+        yield f"- `--sequences {','.join(names)}`: {chosen.published_figures}"
     for stage in spec.stages:
         before, after = (", ".join(f"`{type(step).__name__}`" for step in part) for part in (stage.before, stage.after))
         yield f"- Stage `{stage.name}`: {before}; network; {after}"

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 NOBODY = 65534
 
+# before torch reads it: idle threads of one test process sleep, so that the other process has the core
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """No test may leave its thread flushing small numbers to zero, as OpenVINO can: later ones would be wrong."""
@@ -102,3 +105,18 @@ def _mounted(folder: Path, options: str) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many mutants, kills and shortages the hunt has tried."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    lines = [
+        str(value)
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "hunt"
+    ]
+    if lines:
+        terminalreporter.write_sep("-", "hunt")
+        terminalreporter.write_line("\n".join(sorted(lines)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -35,6 +36,8 @@ FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 ABSOLUTE = re.compile(r"""(?:^|[\s"'`(=])(?:/[A-Za-z][\w.-]*|[A-Z]:\\)""", re.MULTILINE)
 DIGEST = "0" * 64
+INSIDE = {"add-a-step.md": {"spec.steps.frame.Frame", "spec.steps.step.IntensityStep", "spec.steps.step.Scope"}}
+"""Pages whose code becomes a module of the package itself -> what it may import of it."""
 
 
 def name_of(page: Path) -> str:
@@ -51,6 +54,21 @@ def column(page: str, first: int = 0) -> list[str]:
     rows = [line.split("|")[1:-1] for line in (DOCS / page).read_text(encoding="utf-8").splitlines() if "|" in line]
     cells = (row[first].strip() for row in rows if len(row) > first)
     return [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+
+
+def imported_from(text: str) -> Iterator[str]:
+    """The names that a piece of code takes of both packages, those of `brain_edge` without its name."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            is_use = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+            names = [ast.unparse(node)] if is_use else []
+        for name in names:
+            if name.startswith(("brain_edge.", "brain_edge_conversion.")):
+                yield name.removeprefix("brain_edge.")
 
 
 def headings(page: Path) -> list[str]:
@@ -145,6 +163,32 @@ class TestLists:
     def test_public_names(self):
         assert sorted(column("reference/python.md")) == sorted(brain_edge.__all__)
 
+    def test_public_names_one_by_one(self):
+        """Each of them, the errors by their module."""
+        text = (DOCS / "reference/api.md").read_text(encoding="utf-8")
+        listed = set(re.findall(r"^::: brain_edge\.([\w.]+)$", text, re.MULTILINE))
+        wanted = {name for name in brain_edge.__all__ if not name.endswith("Error")} - {"__version__"}
+        assert listed == wanted | {"errors", "verbs.limits.BudgetLimits"}
+
+    @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
+    def test_examples_import_what_is_public(self, page):
+        for text in blocks(page, "python"):
+            assert set(imported_from(text)) <= INSIDE.get(page.name, set()) | {*dir(brain_edge)}
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("from brain_edge import read", ["read"]),
+            ("from brain_edge.io.nifti import read_volume", ["io.nifti.read_volume"]),
+            ("import brain_edge.io.nifti as io", ["io.nifti"]),
+            ("import brain_edge\nbrain_edge.convert('deepbet')", ["convert"]),
+            ("from brain_edge_conversion import recipes", ["brain_edge_conversion.recipes"]),
+            ("import numpy", []),
+        ],
+    )
+    def test_whatever_an_example_takes_of_the_packages_is_found(self, text, found):
+        assert list(imported_from(text)) == found
+
     def test_fields_of_a_manifest(self):
         assert sorted(column("concepts/package-format.md")) == sorted(Manifest.__struct_fields__)
 
@@ -165,6 +209,28 @@ class TestLists:
     def test_decisions_are_numbered_without_gaps(self):
         numbers = [int(path.name[:4]) for path in sorted((DOCS / "decisions").glob("0*.md"))]
         assert numbers == list(range(1, len(numbers) + 1))
+
+
+CHANGES = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+KINDS = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
+"""Of changes, in the order of Keep a Changelog."""
+
+
+class TestChanges:
+    @pytest.mark.parametrize("version", re.split(r"^## ", CHANGES, flags=re.MULTILINE)[1:], ids=lambda text: text[:5])
+    def test_each_version_has_its_entries_under_the_kinds_of_change(self, version):
+        before, *sections = re.split(r"^### ", version, flags=re.MULTILINE)
+        titles = [section.partition("\n")[0] for section in sections]
+        assert titles == [kind for kind in KINDS if kind in titles]
+        assert not re.search(r"^- ", before, re.MULTILINE)
+        assert all(re.search(r"^- ", section, re.MULTILINE) for section in sections)
+
+    @pytest.mark.parametrize("entry", re.findall(r"^- (.*)$", CHANGES, re.MULTILINE), ids=lambda text: text[:30])
+    def test_an_entry_is_one_or_two_sentences(self, entry):
+        """Which end with a full stop; what is in brackets or code has none of its own."""
+        plain = re.sub(r"`[^`]*`|\([^)]*\)|\[[^\]]*\]", "x", entry)
+        assert 1 <= len(re.findall(r"\.(?= |$)", plain)) <= 2
+        assert plain.endswith(".")
 
 
 class TestExamples:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tiny_package import PHANTOM, make_package
 
 import brain_edge
+from brain_edge import errors
 from brain_edge.image.phantom import make_volume
 from brain_edge.io.nifti import write_image
 
@@ -53,6 +56,8 @@ RUNTIME = {
 """Everything that `run` loads. A name that is added here is installed and started in every hospital."""
 
 BUILD_SIDE = {"torch", "nncf", "onnx", "monai", "einops", "unet", "safetensors", "brain_edge_conversion"}
+
+STUB = Path(brain_edge.__file__).with_name("__init__.pyi")
 
 
 @pytest.fixture
@@ -100,8 +105,24 @@ def test_run_loads_these_and_no_other(loaded, tmp_path):
 
 
 def test_public_names_are_those_that_are_listed():
-    for name in brain_edge.__all__:
+    for name in brain_edge._HOMES:
         assert getattr(brain_edge, name).__name__ == name
-    assert set(brain_edge._HOMES) == set(brain_edge.__all__)
+    assert dir(brain_edge) == sorted(brain_edge.__all__) == sorted({"__version__", *brain_edge._HOMES})
+    assert {name for name in vars(errors) if name.endswith("Error")} <= set(dir(brain_edge))
     with pytest.raises(AttributeError, match="module 'brain_edge' has no attribute 'Segmentor'"):
         brain_edge.Segmentor  # noqa: B018 - the lookup is what is tested
+
+
+def test_type_checkers_read_the_same_names_of_the_same_modules():
+    homes, listed = {}, []
+    for node in ast.parse(STUB.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            homes |= dict.fromkeys((alias.name for alias in node.names), str(node.module).removeprefix("brain_edge."))
+        elif isinstance(node, ast.Assign):
+            listed = ast.literal_eval(node.value)
+    assert homes == brain_edge._HOMES
+    assert sorted(listed) == dir(brain_edge)
+
+
+def test_the_public_names_load_nothing_that_is_optional_before_they_are_called(loaded):
+    assert not loaded("from brain_edge import *") & (BUILD_SIDE | {"highdicom", "matplotlib", "openvino", "pydicom"})

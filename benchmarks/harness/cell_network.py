@@ -65,7 +65,8 @@ def measure_network(cell: Cell, setting: MatrixSetting) -> CellRun:
 def _started(cell: Cell, start: NetworkStart, setting: MatrixSetting) -> CellEntry:
     """The entry of an engine whose answer is there now, or why it is not."""
     engine = ENGINES[start.name]
-    entry = CellEntry(name=start.name, precision=engine.words, inputs=engine.streams)
+    size = _size(start.folder, engine.graph)
+    entry = CellEntry(name=start.name, precision=engine.words, inputs=engine.streams, size_bytes=size)
     missing = why_engine_not_available(engine, cell.isa, this_machine().flags)
     if missing:
         return replace(entry, outcome=EntryOutcome.NOT_AVAILABLE, why=missing)
@@ -79,6 +80,15 @@ def _started(cell: Cell, start: NetworkStart, setting: MatrixSetting) -> CellEnt
     except BrainEdgeError as error:
         return replace(entry, outcome=_refused(cell, start), why=str(error))
     return entry
+
+
+def _size(folder: Path, graph: str | None) -> int | None:
+    """Bytes of a graph with its weights; None where an engine has no file, or the file could not be made."""
+    files = (
+        [] if graph is None else [folder / graph, *([folder / graph.replace(".xml", ".bin")] * graph.endswith("xml"))]
+    )
+    found = [path.stat().st_size for path in files if path.exists()]
+    return sum(found) or None
 
 
 def _refused(cell: Cell, start: NetworkStart) -> EntryOutcome:

@@ -41,7 +41,7 @@ def measure_process(cell: Cell, setting: MatrixSetting) -> CellRun:
     peer = prepare(cell.subject, setting.report) if PUBLISHED in cell.contenders else None
     with tempfile.TemporaryDirectory() as folder:
         contenders = {name: _contender(cell, name, setting, peer, Path(folder)) for name in cell.contenders}
-        entries = {name: _entry(name, contender) for name, contender in contenders.items()}
+        entries = {name: _entry(name, contender, cell, setting) for name, contender in contenders.items()}
         for name, contender in contenders.items():
             setting.report(f"{cell.id}: checking {name}")
             entries[name] = _checked(entries[name], contender, contenders[cell.contenders[0]], setting)
@@ -65,7 +65,7 @@ def measure_memory(cell: Cell, setting: MatrixSetting) -> CellRun:
     with tempfile.TemporaryDirectory() as folder:
         contenders = {name: _contender(cell, name, setting, None, Path(folder)) for name in cell.contenders}
         entries = [
-            _limited(_entry(name, contender), contender, limit_mib, setting)
+            _limited(_entry(name, contender, cell, setting), contender, limit_mib, setting)
             for name, contender in contenders.items()
             for limit_mib in sorted(cell.limits_mib, reverse=True)
         ]
@@ -85,8 +85,10 @@ def _contender(cell: Cell, name: str, setting: MatrixSetting, peer: Path | None,
     return with_fields(made, name=name, environment=environment_of(cell))
 
 
-def _entry(name: str, contender: Contender) -> CellEntry:
-    return CellEntry(name=name, precision=contender.precision, package_digest=contender.package_digest)
+def _entry(name: str, contender: Contender, cell: Cell, setting: MatrixSetting) -> CellEntry:
+    folder = setting.package(cell.subject, PACKAGES[name]).folder if name in PACKAGES else None
+    size = None if folder is None else sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return CellEntry(name=name, precision=contender.precision, package_digest=contender.package_digest, size_bytes=size)
 
 
 def _checked(entry: CellEntry, contender: Contender, first: Contender, setting: MatrixSetting) -> CellEntry:

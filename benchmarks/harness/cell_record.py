@@ -128,6 +128,8 @@ class CellEntry(msgspec.Struct, frozen=True, kw_only=True):
         inputs: computed at the same time in one sample; latency per input is latency over this.
         limit_mib: of its memory; None without.
         package_digest: of the package that it runs.
+        size_bytes: of the package, or of the files of the graph, that it runs; None where it runs neither, and in
+            records that did not note it.
         correlation, largest_error: of its answer with the first contender's (network cells).
         dice_first: of its mask with the first contender's (process cells), or of the foreground (trained networks).
         dice_reference: of its mask with the reference mask, where there is one.
@@ -143,6 +145,7 @@ class CellEntry(msgspec.Struct, frozen=True, kw_only=True):
     inputs: int = 1
     limit_mib: int | None = None
     package_digest: str | None = None
+    size_bytes: int | None = None
     correlation: float | None = None
     largest_error: float | None = None
     dice_first: float | None = None

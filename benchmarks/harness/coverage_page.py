@@ -11,6 +11,8 @@ from brain_edge.evaluation.markdown import markdown_table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from benchmarks.report.recipe_age import Ages
+
     from .coverage_record import GraphCoverage, LayerGroup, RecipeCoverage, Speed
 
 SMALLEST_SHARE: Final = 5e-5
@@ -40,17 +42,19 @@ and why, which exact rewrites were applied, and what that gives in speed. Writte
   range shows: these figures tell the order of things, and no more."""
 
 
-def coverage_page(recipes: Sequence[str], recorded: Mapping[str, RecipeCoverage]) -> Iterator[str]:
-    """The lines of the page; recipes in their order."""
+def coverage_page(recipes: Sequence[str], recorded: Mapping[str, RecipeCoverage], ages: Ages) -> Iterator[str]:
+    """The lines of the page; recipes in their order, and `(stale)` behind one that has changed since its record."""
     yield INTRODUCTION
     yield ""
     rows: list[tuple[str, ...]] = []
     for name in recipes:
         if name in recorded:
-            rows += (_row(recorded[name], graph) for graph in recorded[name].graphs)
+            shown = ages.marked(name, recorded[name].measured).replace(name, f"`{name}`")
+            rows += ((shown, *_row(recorded[name], graph)) for graph in recorded[name].graphs)
         else:
             rows.append((f"`{name}`", NOT_MEASURED, *[""] * 8))
     yield markdown_table(COLUMNS, rows, aligned=False)
+    yield from (f"\n{words}" for words in ages.words())
     for name in recipes:
         if name in recorded:
             yield from _section(recorded[name])
@@ -65,7 +69,6 @@ COLUMNS: Final = (
 def _row(recipe: RecipeCoverage, graph: GraphCoverage) -> tuple[str, ...]:
     parity = next(each for each in recipe.parity.graphs if each.graph == graph.graph)
     return (
-        f"`{recipe.recipe}`",
         f"`{graph.graph}`",
         f"{graph.parameters / 1e6:.3g} M",
         f"{graph.gflop:.3g} ({_sides(graph.shape)})",

@@ -6,6 +6,8 @@ A rival is set up as its library documents it for the fastest inference on a CPU
   Intel's extension that it refers to.
 - PyTorch in INT8: FX graph mode quantisation with the settings of `get_default_qconfig_mapping("x86")`; it is the one
   route of PyTorch that has INT8 convolutions of three dimensions.
+- PyTorch in INT8, dynamic: `quantize_dynamic`, which the source paper tried. It has kernels for linear and recurrent
+  layers, so that a network of convolutions stays in f32.
 - PyTorch in bf16: autocast, in `channels_last_3d`.
 - torch.compile: Inductor with its weights frozen.
 - ONNX Runtime in INT8: static quantisation of a preprocessed graph, QDQ, U8S8, a scale per channel; weights of seven
@@ -57,6 +59,7 @@ class Engine:
         graph: file in the folder of the network; None where nothing but the module is needed.
         streams: inputs that are computed at the same time, on the same threads altogether.
         jemalloc: preloaded.
+        dynamic: quantised as it is opened, with ranges that are taken while it runs.
         least_correlation: of its answer with the first contender's; below it nothing is timed. An untrained network in
             INT8 has no accuracy that could be asked for, of a trained one it is recorded.
     """
@@ -66,11 +69,14 @@ class Engine:
     graph: str | None = None
     streams: int = 1
     jemalloc: bool = False
+    dynamic: bool = False
     least_correlation: float = 0.9999
 
     @property
     def words(self) -> str:
         """What it computes in."""
+        if self.dynamic:
+            return f"int8 of linear layers, rest in {self.precision}"
         return f"int8, rest in {self.precision}" if (self.graph or "").startswith("int8") else self.precision
 
     def variables(self) -> dict[str, str]:
@@ -83,6 +89,7 @@ ENGINES: Final = {
     "PyTorch f32": Engine(library=Library.PYTORCH),
     "PyTorch bf16, jemalloc": Engine(library=Library.PYTORCH, precision="bf16", jemalloc=True, least_correlation=0.99),
     "PyTorch INT8, jemalloc": Engine(library=Library.PYTORCH, graph="int8.pt", jemalloc=True, least_correlation=-1.0),
+    "PyTorch INT8, dynamic": Engine(library=Library.PYTORCH, dynamic=True, least_correlation=-1.0),
     "torch.compile f32": Engine(library=Library.TORCH_COMPILE),
     "torch.compile bf16": Engine(library=Library.TORCH_COMPILE, precision="bf16", least_correlation=0.99),
     "ONNX Runtime f32": Engine(library=Library.ONNX_RUNTIME, graph="f32.onnx"),

@@ -27,7 +27,7 @@ VNNI: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 def open_pytorch(
     engine: Engine, module: nn.Module, weights: Path | None, batch: FloatArray, threads: int
 ) -> Callable[[], FloatArray]:
-    """A module in f32, or as the engine says: under autocast to bf16, in INT8, compiled.
+    """Return a module in f32, or as the engine says: under autocast to bf16, in INT8, compiled.
 
     Args:
         engine: one of PyTorch's.
@@ -42,6 +42,8 @@ def open_pytorch(
     given, halved = torch.from_numpy(np.ascontiguousarray(batch)), engine.precision == "bf16"
     if weights is not None:
         module = load_fx_int8(module, given, weights)
+    elif engine.dynamic:
+        module = with_dynamic_int8(module)
     elif halved and engine.library is Library.PYTORCH:
         given = given.to(memory_format=torch.channels_last_3d)
         module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # not among the declared ones
@@ -87,6 +89,20 @@ def load_fx_int8(module: nn.Module, example: Any, path: Path) -> nn.Module:
         found = _converted(_prepared(module, example))
         found.load_state_dict(torch.load(path, weights_only=False))
     return found
+
+
+def with_dynamic_int8(module: nn.Module) -> nn.Module:
+    """Return a copy whose linear and recurrent layers have INT8 weights, and ranges of activations as they come.
+
+    PyTorch has no such kernel for convolutions, which stay as they are.
+    """
+    import torch
+
+    with warnings.catch_warnings(action="ignore"):
+        quantised: nn.Module = torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
+            module, dtype=torch.qint8
+        )
+    return quantised
 
 
 def _prepared(module: nn.Module, example: Any) -> fx.GraphModule:

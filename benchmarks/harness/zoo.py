@@ -51,6 +51,14 @@ def recipe(name: str) -> nn.Module:
     return module
 
 
+def brainmage_as_written() -> nn.Module:
+    """Return BrainMaGe as its BrainLes paper writes it: two classes, transposed convolutions."""
+    from brain_edge_conversion.networks.brainmage import BrainMaGe
+    from brain_edge_conversion.recipe import same_each_time
+
+    return same_each_time(partial(BrainMaGe, as_written=True)).eval()
+
+
 def vox2vox() -> nn.Module:
     """The generator."""
     from brain_edge_conversion.networks.vox2vox import Vox2VoxGenerator
@@ -99,6 +107,7 @@ def tiny() -> nn.Module:
 ARCHITECTURES: Final = {
     "tiny": Architecture(build=tiny, channels_in=1, sides=(32, 32, 32)),
     "brainmage": Architecture(build=partial(recipe, "brainmage"), channels_in=1, sides=(128, 128, 128)),
+    "brainmage-as-written": Architecture(build=brainmage_as_written, channels_in=1, sides=(128, 128, 128)),
     "hd-bet-v1": Architecture(build=partial(recipe, "hd_bet_v1"), channels_in=1, sides=(128, 160, 128)),
     "vox2vox": Architecture(build=vox2vox, channels_in=4, sides=(128, 128, 128)),
     "nnunet-style": Architecture(build=nnunet_style, channels_in=4, sides=(128, 128, 128)),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .summaries import AccuracyMeans, Figures, OneMachine
 
 TABLE_4_COLUMNS: Final = (
-    *("", "engine", "Dice", "HD95 (mm)", "latency", "faster than PyTorch", "peak memory", "of PyTorch"),
+    *("", "engine", "Dice", "HD95 (mm)", "latency", "faster than PyTorch", "peak memory", "of PyTorch", "size"),
 )
 PYTORCH_NAMES: Final = ("PyTorch f32", "PyTorch, our steps")
 RIVAL_GROUPS: Final = ("engines", "trained")
@@ -51,13 +51,14 @@ def table_4(each: OneMachine, ages: Ages) -> str:
                 "1 (of this column)" if first else f"{faster:.2f}x",
                 "not stated",
                 "1 (of this column)" if first else f"{memory:.2f}",
+                "not stated",
             ]
         )
     network = each.engines("brainmage")
     if network is not None:
         what = ages.marked("brainmage", network.started).replace("brainmage", "BrainMaGe, network alone")
         rows += _rows_of(each, what, network, {}, ("PyTorch f32", "OpenVINO f32", "OpenVINO INT8"))
-        rows.append(["BrainMaGe, network alone", *_gpu_cells(each, "brainmage")])
+        rows.append(["BrainMaGe, network alone", *_gpu_cells(each, "brainmage"), ""])
     judged = {run.cell.subject: run for run in each.last(Kind.ACCURACY)}
     timed = {
         run.cell.subject: run
@@ -74,7 +75,7 @@ def table_4(each: OneMachine, ages: Ages) -> str:
         oldest = min(found.started for found in (run, judged.get(model)) if found is not None)
         names = run.cell.contenders if run is not None else judged[model].cell.contenders
         rows += _rows_of(each, f"{ages.marked(model, oldest)}, whole process", run, scores, names)
-        rows.append([f"{model}, whole process", *_gpu_cells(each, model, whole=True)])
+        rows.append([f"{model}, whole process", *_gpu_cells(each, model, whole=True), ""])
     return markdown_table(TABLE_4_COLUMNS, rows)
 
 
@@ -83,7 +84,16 @@ def _rows_of(
 ) -> list[list[str]]:
     found = each.figures(run) if run is not None else {}
     base = next((found[name] for name in PYTORCH_NAMES if name in found), None)
-    return [[what, name, *_accuracy_cells(scores.get(name)), *_time_cells(run, name, found, base)] for name in names]
+    return [
+        [what, name, *_accuracy_cells(scores.get(name)), *_time_cells(run, name, found, base), _size(run, name)]
+        for name in names
+    ]
+
+
+def _size(run: CellRun | None, name: str) -> str:
+    """Size of what a contender runs; empty where it has no file of its own, or an older record does not say."""
+    entry = None if run is None else run.entry(name)
+    return "" if entry is None else mib(entry.size_bytes)
 
 
 def _accuracy_cells(score: AccuracyMeans | None) -> list[str]:
@@ -133,7 +143,8 @@ def table_4_words(each: OneMachine) -> str:
         f"{ranges}. BrainMaGe's trained weights are not at hand, so its rows have no accuracy; random weights, "
         f"128^3. Accuracy is the mean over real heads against the publishers' masks ({judged}); heads on which a "
         "package was calibrated or searched are named in its own accuracy report. Whole processes: from the MNI152 "
-        "head in a file to a mask in a file. The GPU baseline is measured by `python -m benchmarks gpu_baseline`, "
+        "head in a file to a mask in a file. Size: of the package, or of the graph with its weights, where the record "
+        "notes it. The GPU baseline is measured by `python -m benchmarks gpu_baseline`, "
         "never estimated."
     )
 
@@ -259,10 +270,12 @@ def scaling(each: OneMachine, ages: Ages) -> Iterator[str]:
     for run in sorted(runs, key=lambda run: _order(run.cell)):
         found = each.figures(run)
         what = [ages.marked(run.cell.subject, run.started), run.cell.isa, str(run.cell.threads)]
-        rows += [[*what, entry.name, *_network_cells(entry, found.get(entry.name))[:5]] for entry in run.entries]
+        for entry in run.entries:
+            cells = _network_cells(entry, found.get(entry.name))
+            rows.append([*what, entry.name, *cells[:5], cells[-1]])
     if rows:
         yield "### Threads and instruction sets"
-        figures_of_one = ("latency", *FASTER, "peak memory")
+        figures_of_one = ("latency", *FASTER, "peak memory", "agreement with PyTorch")
         yield markdown_table(("network", "instructions", "threads", "engine", *figures_of_one), rows)
 
 

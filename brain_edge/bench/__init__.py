@@ -1,1 +1,1 @@
-"""How fast a package is on this machine, and where its time goes."""
+"""Speed and memory of a package on this machine, in total and per layer."""

@@ -1,4 +1,4 @@
-"""What this machine should run, from what was measured on it. Pure."""
+"""Recommend a configuration for this machine from its measurements. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from brain_edge.bench.record import BenchRecord, Configuration
 
 SMALLEST_GAIN: Final = 1.03
-"""Times as fast that more threads must be, whatever the spread, before they are taken."""
+"""Minimum speed-up for which more threads are recommended, whatever the spread."""
 
 
 def recommended(record: BenchRecord) -> Configuration:
-    """The configuration of least warm latency; of those that noise does not tell apart, the one of fewest threads.
+    """Return the configuration of least warm latency; among equals within noise, the one with fewest threads.
 
-    Noise is the smaller spread (slowest over fastest round) of the two that are compared: the larger one is that of a
-    disturbed round.
+    Noise is the smaller spread (slowest over fastest round) of the two compared configurations; the larger spread comes
+    from a disturbed round.
     """
     fastest = min(record.configurations, key=lambda each: each.median("warm_ms"))
     as_fast = [each for each in record.configurations if _is_as_fast(each, fastest)]
@@ -23,18 +23,18 @@ def recommended(record: BenchRecord) -> Configuration:
 
 
 def advice(record: BenchRecord) -> str:
-    """What to run, in sentences; what was not compared is said."""
+    """Return the recommendation in sentences, with the alternatives that were not compared."""
     best = recommended(record)
     sentences = [
-        f"This machine should run it with --threads {best.threads} in {best.precision}: "
-        f"{best.median('warm_ms') / 1000:.2f} s a case when warm, {best.median('cold_ms') / 1000:.2f} s cold."
+        f"Fastest on this machine: --threads {best.threads} in {best.precision}, "
+        f"{best.median('warm_ms') / 1000:.2f} s per case when warm, {best.median('cold_ms') / 1000:.2f} s cold."
     ]
     own = record.configurations[0].precision
     if best.precision != own:
-        sentences.append(f"The package pins {own}: convert it again with --precision {best.precision}.")
+        sentences.append(f"The package pins {own}; convert the model again with --precision {best.precision}.")
     if record.number_format != "int8":
         sentences.append("An INT8 package was not compared: `brain-edge quantize` makes one within a budget.")
-    sentences.append("Windows and streams are those of the package: `brain-edge tune` compares them.")
+    sentences.append("Windows and streams are those of the package; `brain-edge tune` compares others.")
     return " ".join(sentences)
 
 

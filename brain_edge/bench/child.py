@@ -1,4 +1,4 @@
-"""A question to a child process: one line of JSON in, the answer out, and the child ends when its parent does."""
+"""Ask a child process: one line of JSON in, the answer out; the child ends when its parent ends."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ INTERRUPTED: Final = 130
 
 
 CRASHES: Final = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE})
-"""Signals that a process sends itself; others are sent by somebody who wants its end."""
+"""Signals of a crash; any other signal comes from somebody who ends the process."""
 
 
 class CrashError(BrainEdgeError):
-    """A library has failed in a way that is none of its errors; what it was given is not to be tried again."""
+    """A library has crashed instead of raising an error; its input must not be tried again."""
 
 
 class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a child needs of the runtime options of its parent; part of a job.
+    """Runtime options that a parent gives to its child; part of a job.
 
     Attributes:
-        threads: inference threads.
+        threads: number of inference threads.
         stage_zero: folder of the package that runs first.
     """
 
@@ -43,27 +43,27 @@ class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, options: RuntimeOptions) -> ChildOptions:
-        """In the parent."""
+        """Return the options of a child (called in the parent)."""
         return cls(threads=options.threads, stage_zero=None if options.stage_zero is None else str(options.stage_zero))
 
     def options(self, resident_graphs: int = 1) -> RuntimeOptions:
-        """In the child."""
+        """Return the runtime options (called in the child)."""
         zero = None if self.stage_zero is None else Path(self.stage_zero)
         return RuntimeOptions(threads=self.threads, resident_graphs=resident_graphs, stage_zero=zero)
 
 
 def ask_child(module: str, job: msgspec.Struct, what: str, environment: Mapping[str, str] | None = None) -> bytes:
-    """Run a module as a child process with a job; all that it says.
+    """Run a module as a child process with a job, and return its output.
 
     Args:
-        module: run as `python -m`; it reads its job with `job_from_parent`.
-        job: what it is to do.
-        what: it does, for the error.
-        environment: variables beyond those of this process.
+        module: module to run as `python -m`; it reads its job with `job_from_parent`.
+        job: job of the child.
+        what: name of the job, for the error.
+        environment: variables in addition to those of this process.
 
     Raises:
         CrashError: the child has crashed.
-        BrainEdgeError: it failed in another way; carries its last line.
+        BrainEdgeError: the child failed in another way; the message has its last line.
     """
     with (
         tempfile.TemporaryFile() as errors,
@@ -83,23 +83,23 @@ def ask_child(module: str, job: msgspec.Struct, what: str, environment: Mapping[
 
 
 def job_from_parent() -> bytes:
-    """In the child: the job; from now on this process ends when its parent does."""
+    """Read the job in the child; from now on this process ends when its parent ends."""
     job = sys.stdin.buffer.readline()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     return job
 
 
 def _asked(child: subprocess.Popen[bytes], job: bytes) -> bytes:
-    """Give the child its job and wait for all that it says.
+    """Send the child its job, and return all its output.
 
-    Its stdin stays open meanwhile: a child that reads its end knows that this process is gone.
+    Its stdin stays open meanwhile: a child that reads the end of stdin knows that this process is gone.
     """
     to_child, from_child = cast("IO[bytes]", child.stdin), cast("IO[bytes]", child.stdout)
     try:
         to_child.write(job)
         to_child.flush()
     except BrokenPipeError:
-        return b""  # it has failed already; its exit code and its last line say why
+        return b""  # the child has failed already; its exit code and its last line give the reason
     answer = from_child.read()
     to_child.close()
     return answer
@@ -107,11 +107,11 @@ def _asked(child: subprocess.Popen[bytes], job: bytes) -> bytes:
 
 def _last_line(errors: IO[bytes]) -> str:
     errors.seek(0)
-    return (errors.read().decode(errors="replace").strip().splitlines() or ["it does not say why"])[-1]
+    return (errors.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1]
 
 
 def _end_with_parent() -> None:
-    """Wait for the end of stdin, which comes early only if the parent was killed; nobody wants the answer then."""
+    """Wait for the end of stdin, which comes early only if the parent was killed; then nobody needs the answer."""
     # not through sys.stdin, whose lock a thread must not hold when the interpreter ends
     while os.read(sys.stdin.fileno(), 1):
         pass

@@ -1,4 +1,4 @@
-"""What networks are given while a case runs: sessions that count their inputs, by graph and shape."""
+"""Sessions that count the inputs of the networks while a case runs, by graph and shape."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Input:
-    """What a graph was given: its name and the shape (1, C, I, J, K), or that of a batch of slices."""
+    """Input of a graph: name of the graph and shape (1, C, I, J, K), or the shape of a batch of slices."""
 
     graph: str
     shape: tuple[int, ...]
 
 
 def counted(count: Counter[Input]) -> Wrap:
-    """For `Segmenter.open`: tell `count` of every input that a network is given."""
+    """Return a wrapper for `Segmenter.open` that counts every input of a network in `count`."""
     return lambda graph, session: CountedSession(session, graph, count)
 
 
 class CountedSession:
-    """A session of OpenVINO's that counts its inputs; with `run_many`, and a `MeasuredSession`."""
+    """OpenVINO session that counts its inputs, has `run_many`, and is a `MeasuredSession`."""
 
     def __init__(self, session: GraphSession, graph: str, count: Counter[Input]) -> None:
         self._session = session
@@ -42,19 +42,19 @@ class CountedSession:
         return self._session(batch)
 
     def run_many(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
-        """Outputs in the order of their inputs."""
+        """Yield the outputs in the order of their inputs."""
         return self._session.run_many(self._counted(batches))
 
     def memory(self, shape: tuple[int, ...]) -> GraphMemory:
-        """What the graph takes for an input of this shape."""
+        """Return the memory that the graph needs for an input of this shape."""
         return self._session.memory(shape)
 
     def spare(self) -> bool:
-        """Take less from now on."""
+        """Use less memory from now on; return False if that is not possible."""
         return self._session.spare()
 
     def release(self) -> None:
-        """Give back the memory of intermediate results."""
+        """Release the memory of intermediate results."""
         self._session.release()
 
     def _counted(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:

@@ -1,4 +1,4 @@
-"""bench: a package on this machine, measured through `Segmenter` and, where asked for, layer by layer."""
+"""Measure a package on this machine through `Segmenter` and, on request, layer by layer."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ LIBRARIES: Final = ("brain-edge", "openvino", "numpy", "scipy", "nibabel")
 
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions:
-    """How to measure.
+    """Options of a measurement.
 
     Attributes:
-        threads: of all measurements; None for one thread up to all physical cores.
-        rounds: processes of each configuration.
-        profile: also where the time of the networks goes.
-        report: told what is being done, one line at a time.
-        stage_zero: folder of the package that the package names as its stage 0; None looks beside it.
+        threads: number of threads; None measures one thread up to all physical cores.
+        rounds: number of processes per configuration.
+        profile: also measure the layers of the networks.
+        report: function that receives progress, one line at a time.
+        stage_zero: folder of the stage-0 package; None looks beside the package.
     """
 
     threads: int | None = None
@@ -53,13 +53,13 @@ def bench(package: ModelPackage, images: Mapping[str, Path], options: BenchOptio
     """Measure a package.
 
     Args:
-        package: with any weights; speed does not depend on them.
-        images: sequence -> file; empty for the phantom of the self-test.
-        options: how.
+        package: package with any weights, because speed does not depend on them.
+        images: file per sequence; empty for the phantom of the self-test.
+        options: threads, rounds, profile, progress, stage 0.
 
     Raises:
         InputError: an image is refused.
-        UsageError: a sequence is missing, or the variable that limits the instruction set names none.
+        UsageError: a sequence is missing, or the variable that limits the instruction set has an unknown value.
         BrainEdgeError: a process failed.
     """
     machine = this_machine()
@@ -89,7 +89,7 @@ def bench(package: ModelPackage, images: Mapping[str, Path], options: BenchOptio
 def configurations(
     package: ModelPackage, threads: int | None, capabilities: Sequence[str]
 ) -> tuple[tuple[int, Precision], ...]:
-    """Threads and precisions to measure: the package's own first; bf16 only where the CPU computes it natively."""
+    """Return the threads and precisions to measure, the package's precision first; bf16 only if native to the CPU."""
     own = package.manifest.precision
     allowed = [own]
     if package.manifest.number_format is NumberFormat.FP32:
@@ -100,7 +100,7 @@ def configurations(
 
 
 def profile_case(package: ModelPackage, images: Mapping[str, Path], options: RuntimeOptions) -> Profile:
-    """The layers of all networks for one case, in the package's own precision."""
+    """Measure the layers of all networks for one case, in the precision of the package."""
     count = Counter[Input]()
     Segmenter.open(package, options, wrap=counted(count)).run(study_of(package, images))
     found = (package_layers(package, options, seen.graph, seen.shape, times) for seen, times in count.items())

@@ -1,6 +1,6 @@
-"""Where the time of a graph goes, layer by layer, and what this CPU could do at most: asked of OpenVINO itself.
+"""Profile a graph layer by layer, and measure the peak rate of this CPU, both with OpenVINO itself.
 
-Times are OpenVINO's own counters (`PERF_COUNT`), which cost a little themselves: shares are what they are good for.
+Times are OpenVINO's own counters (`PERF_COUNT`), which cost a little time themselves; use them for shares only.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ if TYPE_CHECKING:
 
 SEED: Final = 20261121
 PEAK_LAYERS: Final = ((64, 20), (128, 12), (256, 8))
-"""Channels and voxels a side of the convolutions that the peak is taken from; each fits the caches of a core or two."""
+"""Channels and voxels per side of the convolutions that give the peak; each fits the caches of one or two cores."""
 PEAK_RUNS: Final = 11
-"""Of each: the fastest counts, because a peak is what was possible."""
+"""Runs of each convolution; the fastest run gives the peak."""
 PEAK_KERNEL: Final = 3
 RUNS: Final = 5
-"""Of a graph, after one that is not counted."""
+"""Runs of a graph, after one run that is not counted."""
 BYTES: Final[Mapping[str, int]] = {"i8": 1, "u8": 1, "boolean": 1, "bf16": 2, "f16": 2, "i64": 8, "f64": 8}
-"""Of one number; of all others 4."""
+"""Bytes of one number, by format; every other format has 4."""
 NOT_COMPUTED: Final = frozenset({"Input", "Output", "Const", "Result", "Parameter"})
 
 
 class LayerTime(msgspec.Struct, frozen=True, kw_only=True):
-    """One node that OpenVINO executes; it may have fused several layers of the graph.
+    """Node that OpenVINO executes; one node may fuse several layers of the graph.
 
     Attributes:
-        graph, name, kind: which graph, which node, what OpenVINO calls it.
-        kernel: what computes it, such as `jit_avx2_I8`.
-        numbers: that the kernel computes with: i8, bf16, f32 and so on.
-        times: how often it runs for one case.
-        multiply_adds: of all these runs; 0 for what has no weights.
-        time_ms: of all these runs, the median run taken for each.
-        moved_bytes: read and written by all these runs: inputs, weights and outputs, each once.
-        fell_back: True where the graph has a quantised input for it, and the kernel computes in floating point.
-        is_reference: True where the kernel is the plugin's reference implementation.
+        graph, name, kind: name of the graph, name of the node, and its kind in OpenVINO.
+        kernel: kernel that computes the node, such as `jit_avx2_I8`.
+        numbers: number format of the kernel: i8, bf16, f32 and so on.
+        times: number of runs for one case.
+        multiply_adds: multiply-accumulates of all runs; 0 without weights.
+        time_ms: time of all runs, from the median run.
+        moved_bytes: bytes read and written by all runs: inputs, weights and outputs, each once.
+        fell_back: True if the graph quantises the input, but the kernel computes in floating point.
+        is_reference: True if the kernel is the plugin's reference implementation.
     """
 
     graph: str
@@ -68,27 +68,27 @@ class LayerTime(msgspec.Struct, frozen=True, kw_only=True):
 def package_layers(
     package: ModelPackage, options: RuntimeOptions, graph: str, shape: tuple[int, ...], times: int
 ) -> tuple[LayerTime, ...]:
-    """The executed nodes of a graph of a package, one input at a time on all threads; see `executed_layers`."""
+    """Profile a graph of a package, one input at a time on all threads; see `executed_layers`."""
     compiler = GraphCompiler(package, options, dict.fromkeys(package.spec.graphs, 1))
     return executed_layers(graph, compiler.model(graph, shape), compiler.properties(graph), shape, times)
 
 
 def graph_as_it_runs(package: ModelPackage, options: RuntimeOptions, graph: str, shape: tuple[int, ...]) -> Any:
-    """The `openvino.Model` of a graph as it is compiled for an input of this shape."""
+    """Return the `openvino.Model` of a graph as it is compiled for an input of this shape."""
     return GraphCompiler(package, options, dict.fromkeys(package.spec.graphs, 1)).model(graph, shape)
 
 
 def executed_layers(
     graph: str, model: Any, properties: Mapping[str, Any], shape: tuple[int, ...], times: int = 1
 ) -> tuple[LayerTime, ...]:
-    """The executed nodes of an OpenVINO model that has this shape already, in their order.
+    """Profile an OpenVINO model of static shape, and return its executed nodes in order.
 
     Args:
         graph: name in the result.
-        model: uncompiled, static.
-        properties: it is compiled with.
-        shape: of its one input.
-        times: how often a case runs it; figures are multiplied by it.
+        model: uncompiled model with static shapes.
+        properties: properties for the compilation.
+        shape: shape of its one input.
+        times: number of runs for one case, by which figures are multiplied.
     """
     compiled = _compile(model, properties)
     runs_ms = _runs_ms(compiled, shape, RUNS)
@@ -97,14 +97,14 @@ def executed_layers(
 
 
 def measured_peaks(options: RuntimeOptions, numbers: Sequence[str]) -> dict[str, float]:
-    """Multiply-adds per second that this CPU reaches in convolutions, by the numbers it computes with.
+    """Measure the multiply-accumulates per second that this CPU reaches in convolutions, by number format.
 
-    The best of a few layers of 3 x 3 x 3 weights that stay in the caches: what a network could reach, and not what the
-    instructions could in theory. Numbers for which no kernel of their own ran are left out.
+    The peak is the best of a few layers with 3 x 3 x 3 weights that stay in the caches. A network can reach this peak,
+    unlike the theoretical peak of the instructions. A format without its own kernel is left out.
 
     Args:
-        options: threads.
-        numbers: of `i8`, `bf16`, `f32`.
+        options: runtime options with the number of threads.
+        numbers: number formats, out of `i8`, `bf16`, `f32`.
     """
     peaks: dict[str, float] = {}
     for kind in numbers:
@@ -115,13 +115,13 @@ def measured_peaks(options: RuntimeOptions, numbers: Sequence[str]) -> dict[str,
 
 
 def _rate(kind: str, channels: int, side: int, options: RuntimeOptions) -> float | None:
-    """Multiply-adds per second of two convolutions one after the other; None where other numbers were used."""
+    """Return the multiply-accumulates per second of two successive convolutions; None if another format was used."""
     precision = Precision.BF16 if kind == "bf16" else Precision.F32
     shape = (1, channels, side, side, side)
     compiled = _compile(_convolutions(channels, quantised=kind == "i8"), compile_properties(precision, options), shape)
     runs_ms = _runs_ms(compiled, shape, PEAK_RUNS)
     nodes = compiled.get_runtime_model().get_ordered_ops()
-    # the second has its input from the first, in the numbers and the layout that kernels like
+    # the second convolution gets its input from the first, in the format and the layout that kernels prefer
     second = [node for node in nodes if _told(node, "layerType") == "Convolution"][-1]
     fastest_ms = min(run[second.get_friendly_name()] for run in runs_ms)
     if kernel_type(_told(second, "primitiveType")) != kind or not fastest_ms:
@@ -130,7 +130,7 @@ def _rate(kind: str, channels: int, side: int, options: RuntimeOptions) -> float
 
 
 def _convolutions(channels: int, *, quantised: bool) -> Any:
-    """Two convolutions with a ReLU between them, as a network has them."""
+    """Return a model of two convolutions, each with a ReLU, as in a network."""
     ov, ops = import_openvino(), operations()
     rng = np.random.default_rng(SEED)
     image = ops.parameter(ov.PartialShape([1, channels, -1, -1, -1]), ov.Type.f32, name="image")
@@ -145,7 +145,7 @@ def _convolutions(channels: int, *, quantised: bool) -> Any:
 
 
 def _quantised(ops: Any, value: Any, low: float, high: float) -> Any:
-    # 255 levels from -x to x for weights, 256 from 0 for what follows a ReLU: what the plugin takes for bytes
+    # the plugin computes in bytes for 255 levels from -x to x (weights) and 256 levels from 0 (after a ReLU)
     levels = 255 if low else 256
     ends = [ops.constant(np.array(end, dtype=np.float32)) for end in (low, high, low, high)]
     return ops.fake_quantize(value, *ends, levels)
@@ -155,13 +155,13 @@ def _compile(model: Any, properties: Mapping[str, Any], shape: tuple[int, ...] |
     if shape is not None:
         model.reshape(list(shape))
     counted = {**properties, "PERF_COUNT": True}
-    # in a thread that ends: OpenVINO flushes the small numbers of the thread that compiles to zero from then on
+    # in a thread that ends: OpenVINO makes the compiling thread flush small numbers to zero from then on
     with ThreadPoolExecutor(max_workers=1) as worker:
         return worker.submit(compile_model, model, counted).result()
 
 
 def _runs_ms(compiled: Any, shape: tuple[int, ...], runs: int) -> list[dict[str, float]]:
-    """Time of each node in a few runs on noise, after one run that is not counted."""
+    """Return the time of each node in a few runs on noise, after one run that is not counted."""
     request = compiled.create_infer_request()
     noise = np.random.default_rng(SEED).normal(size=shape).astype(np.float32)
     found = []
@@ -195,7 +195,7 @@ def _layers(graph: str, model: Any, executed: Any, spent_ms: Mapping[str, float]
 
 
 def _moved_bytes(node: Any) -> int:
-    """Inputs, weights among them, and outputs, as the executed graph has them."""
+    """Return the bytes of the inputs (with weights) and outputs of a node in the executed graph."""
     moved = 0
     for end in (*(port.get_source_output() for port in node.inputs()), *node.outputs()):
         numbers = _told(end.get_node(), "outputPrecisions").split(",")[0].lower()
@@ -204,6 +204,6 @@ def _moved_bytes(node: Any) -> int:
 
 
 def _told(node: Any, what: str) -> str:
-    """What the plugin says of an executed node; empty where it does not."""
+    """Return a property of an executed node from the plugin, or an empty text without it."""
     told = node.get_rt_info()
     return str(told[what].astype(str)) if what in told else ""

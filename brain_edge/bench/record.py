@@ -1,9 +1,9 @@
-"""What a benchmark of a package keeps: every sample, and all that it depends on; one schema for JSON and tables."""
+"""Record of a benchmark of a package: every sample and all conditions, in one schema for JSON and tables."""
 
 from __future__ import annotations
 
 import statistics
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -17,45 +17,49 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+Milliseconds: TypeAlias = Annotated[float, msgspec.Meta(ge=1e-6, le=1e12)]
+"""What a process can take: its logarithm and mean are numbers, too."""
+
+
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One process.
+    """Measurement of one process.
 
     Attributes:
-        cold_ms: from its start to the first mask, as the user of a single case waits.
-        first_ms: of that the case itself, with compiling its networks.
-        warm_ms: the same case again in the same process.
-        peak_rss_bytes: greatest resident memory; None where the system does not say.
+        cold_ms: time from process start to the first mask, which is the wait for a single case.
+        first_ms: part of `cold_ms` for the case itself, including the compilation of its networks.
+        warm_ms: time of the same case again in the same process.
+        peak_rss_bytes: peak resident memory; None if the system does not report it.
     """
 
-    cold_ms: float
-    first_ms: float
-    warm_ms: float
+    cold_ms: Milliseconds
+    first_ms: Milliseconds
+    warm_ms: Milliseconds
     peak_rss_bytes: int | None
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
-    """Threads and precision, with one sample a round; sample n of all configurations were taken in the same round."""
+    """Threads and precision with one sample per round; sample n of every configuration comes from round n."""
 
     threads: int
     precision: str
-    samples: tuple[Sample, ...]
+    samples: Annotated[tuple[Sample, ...], msgspec.Meta(min_length=1)]
 
     @property
     def name(self) -> tuple[str, int]:
-        """What two records are compared by."""
+        """Key by which two records are compared."""
         return self.precision, self.threads
 
     def median(self, figure: str) -> float:
-        """Of a figure of the samples; 0 where the system does not say."""
+        """Return the median of a figure of the samples; an unknown figure counts as 0."""
         return statistics.median(float(getattr(sample, figure) or 0) for sample in self.samples)
 
     def spread(self, figure: str) -> float:
-        """Largest over smallest value: 1.1 is 10 % between the best and the worst round."""
+        """Return the largest over the smallest value: 1.1 means 10 % between the best and the worst round."""
         values = [float(getattr(sample, figure) or 0) for sample in self.samples]
         return max(values) / min(values) if min(values) > 0 else 1.0
 
     def against_itself(self, figure: str) -> float:
-        """Median of every second round over that of the others: how far apart equal things are here; 1 at best."""
+        """Return the median of every second round over that of the others: the noise of the machine, ideally 1."""
         values = [float(getattr(sample, figure) or 0) for sample in self.samples]
         if len(values) < 2 or not min(values):
             return 1.0
@@ -63,12 +67,12 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the time of the networks goes, for one case.
+    """Profile of the networks for one case.
 
     Attributes:
-        threads, precision: as it was run.
-        peaks: multiply-adds per second that convolutions reach on this CPU, by numbers (i8, bf16, f32).
-        layers: in the order in which they run.
+        threads, precision: threads and precision of the run.
+        peaks: multiply-accumulates per second that convolutions reach on this CPU, by number format (i8, bf16, f32).
+        layers: layers in order of execution.
     """
 
     threads: int
@@ -78,17 +82,17 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A benchmark of a package.
+    """Benchmark of a package.
 
     Attributes:
-        schema: another number is another format.
-        model, digest, number_format, weights_status: of the package.
-        images: SHA-256 of the images, in the order of the sequences; empty for the phantom of the self-test. No file
-            is named: a name may be a patient's.
-        shape, spacing_mm: of the first image.
-        machine, versions: that it was measured on and with.
-        configurations: latency and memory.
-        profile: where that was asked for.
+        schema: version of the format.
+        model, digest, number_format, weights_status: facts about the package.
+        images: SHA-256 of the images, in the order of the sequences; empty for the phantom of the self-test. File
+            names are not recorded, because they may contain a patient's name.
+        shape, spacing_mm: shape and spacing of the first image.
+        machine, versions: machine of the measurement, and versions of the software.
+        configurations: latency and memory per configuration.
+        profile: profile of the layers, if requested.
     """
 
     schema: Literal[1] = 1
@@ -106,12 +110,12 @@ class BenchRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TypeSum(msgspec.Struct, frozen=True, kw_only=True):
-    """All layers that compute with the same numbers.
+    """Sums over all layers of one number format.
 
     Attributes:
-        numbers: i8, bf16, f32 and so on.
-        multiply_adds, time_ms, moved_bytes: sums.
-        peak_share: multiply-adds per second of the layers with weights over the peak; None where none was measured.
+        numbers: number format: i8, bf16, f32 and so on.
+        multiply_adds, time_ms, moved_bytes: sums over the layers.
+        peak_share: multiply-accumulates per second of the layers with weights over the peak; None without a peak.
     """
 
     numbers: str
@@ -122,7 +126,7 @@ class TypeSum(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def peak_share(layers: Sequence[LayerTime], peaks: dict[str, float]) -> float | None:
-    """Share of the measured peak at which layers with weights run; None without such layers, time or peak."""
+    """Return the fraction of the peak that layers with weights reach; None without such layers, time or peak."""
     weighted = [layer for layer in layers if layer.multiply_adds]
     spent_s = sum(layer.time_ms for layer in weighted) / 1000.0
     peak = peaks.get(weighted[0].numbers) if weighted else None
@@ -130,7 +134,7 @@ def peak_share(layers: Sequence[LayerTime], peaks: dict[str, float]) -> float | 
 
 
 def sums(layers: Sequence[LayerTime], peaks: dict[str, float]) -> tuple[TypeSum, ...]:
-    """The layers by numbers, those that take most time first; beside the peaks that were measured."""
+    """Return the sums of the layers by number format, sorted by time, with fractions of the measured peaks."""
     kinds = sorted({layer.numbers for layer in layers})
     found = [_sum(kind, [layer for layer in layers if layer.numbers == kind], peaks) for kind in kinds]
     return tuple(sorted(found, key=lambda each: (-each.time_ms, each.numbers)))
@@ -147,20 +151,20 @@ def _sum(kind: str, layers: Sequence[LayerTime], peaks: dict[str, float]) -> Typ
 
 
 MOST_BYTES: Final = 64 * 2**20
-"""A record is kilobytes; what is larger is none."""
+"""Maximum size of a record; a real record has some kilobytes."""
 
-OF_THE_MATRIX: Final = "folders and files of the benchmark matrix are compared by `python -m benchmarks compare A B`"
+OF_THE_MATRIX: Final = "to compare results of the benchmark matrix, run `python -m benchmarks compare A B`"
 
 
 def read_record(path: Path) -> BenchRecord:
-    """A record that `bench --json` has printed.
+    """Read a record that `bench --json` has printed.
 
     Raises:
-        InputError: it is missing or no such record.
+        InputError: the file is missing or is not such a record.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path}: expected a record of `brain-edge bench --json`, this file is far too large")
+            raise InputError(f"{path}: expected a record of `brain-edge bench --json`, got a much larger file")
         return decode_json(path.read_bytes(), BenchRecord)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {OF_THE_MATRIX}") from error

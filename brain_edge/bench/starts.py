@@ -1,7 +1,7 @@
-"""What starts of a process say: a mean, its interval, and where the mean of another repetition will lie. Pure.
+"""Statistics over process starts: a mean, its interval, and the range for the mean of another repetition. Pure.
 
-What is resampled is the start. Passes in one process share its memory, its threads and its minute, and tell nothing of
-the next process, which may be a third slower.
+The unit of sampling is the start. Passes in one process share its memory, its threads and its minute. They do not
+predict the next process, which may be a third slower.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 LEVEL: Final = 0.95
 MINIMUM_STARTS: Final = 5
-"""Of a process, before a mean has an interval; and repetitions, before they are units of their own."""
+"""Minimum number of starts for an interval of the mean, and of repetitions for using them as units."""
 
 
 class Change(StrEnum):
-    """From one estimate to another."""
+    """Change from one estimate to another."""
 
     LOWER = "lower"
     HIGHER = "higher"
@@ -31,7 +31,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """An interval."""
+    """Interval."""
 
     low: float
     high: float
@@ -42,13 +42,13 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A positive figure over process starts.
+    """Estimate of a positive figure over process starts.
 
     Attributes:
         value: geometric mean, so that the mean of ratios is the ratio of means.
-        interval: of that mean, at the level of 95 %; None for fewer than five starts.
-        repetition: where the mean of another repetition lies, at the same level; None as the interval.
-        starts, repetitions: it is of; the starts of all repetitions together.
+        interval: 95 % interval of the mean; None for fewer than five starts.
+        repetition: 95 % range for the mean of another repetition; None for fewer than five starts.
+        starts, repetitions: number of starts (over all repetitions) and of repetitions.
     """
 
     value: float
@@ -62,7 +62,7 @@ class Estimate:
         return f"{self.value:.2f} ({self.interval or few})"
 
     def change_to(self, later: Estimate) -> Change:
-        """Whether a later one is another: each lies outside of where the other says that a repetition lies."""
+        """Compare with a later estimate; they differ if each mean lies outside the other's range for a repetition."""
         if self.repetition is None or later.repetition is None:
             return Change.UNKNOWN
         if later.value < self.repetition.low and self.value > later.repetition.high:
@@ -73,20 +73,20 @@ class Estimate:
 
 
 def estimate(*repetitions: Sequence[float], minimum: int = MINIMUM_STARTS) -> Estimate:
-    """The mean of a positive figure, its interval, and the range for another repetition.
+    """Estimate the mean of a positive figure, its interval, and the range for another repetition.
 
-    Both are Student's, on logarithms: m +- t s sqrt(1 / k), and m +- t s sqrt(1 + 1 / k) (a prediction interval: Hahn &
-    Meeker, Statistical Intervals, 1991, section 4.7), of k units with mean m and standard deviation s. Units are the
-    repetitions where there are five; before that the starts, and then the range is that of one further start. The mean
-    of a repetition's starts is steadier than one start, which leaves room for what differs from hour to hour and what
-    the starts of one hour cannot show. `python -m benchmarks repetitions` counts how often it holds.
+    Both use Student's t on logarithms, for k units with mean m and standard deviation s: m +- t s sqrt(1 / k), and m +-
+    t s sqrt(1 + 1 / k) (a prediction interval: Hahn & Meeker, Statistical Intervals, 1991, section 4.7). With five
+    repetitions or more, the units are the repetitions. With fewer, the units are the starts, and the range is that of
+    one further start. The mean of a repetition's starts varies less than one start, which leaves room for differences
+    between hours that the starts of one hour cannot show. `python -m benchmarks repetitions` counts how often it holds.
 
     Args:
-        repetitions: of each the figure of its starts, one or more.
-        minimum: units without which there is no interval.
+        repetitions: figures of the starts of each repetition, one or more.
+        minimum: minimum number of units for an interval.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there is no figure.
     """
     logs = [[math.log(value) for value in of_one] for of_one in repetitions]
     every = [value for of_one in logs for value in of_one]
@@ -105,7 +105,7 @@ def estimate(*repetitions: Sequence[float], minimum: int = MINIMUM_STARTS) -> Es
 
 
 def _bounds(units: Sequence[float], mean: float, of_another: float) -> Bounds:
-    """Of the mean of the units, and of as much of another unit."""
+    """Return the interval of the mean of the units, widened by `of_another` variances of a unit (0 or 1)."""
     from scipy.special import stdtrit
 
     count = len(units)

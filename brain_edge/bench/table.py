@@ -1,4 +1,4 @@
-"""A benchmark as tables that are also Markdown. Pure."""
+"""Format a benchmark as tables that are also Markdown. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from brain_edge.bench.record import BenchRecord, Configuration, Profile, TypeSum
 
 MOST_LAYERS: Final = 30
-"""That a table shows, those that take most time; JSON has all."""
+"""Maximum number of layers in a table, the slowest first; JSON has all layers."""
 
 LATENCY_COLUMNS: Final = (
     *("precision", "threads", "cold (s)", "first case (s)", "warm (s)", "spread", "against itself", "peak (MiB)"),
@@ -33,7 +33,7 @@ IN_TIME: Final = {Change.LOWER: "faster", Change.HIGHER: "SLOWER"}
 
 
 def as_text(record: BenchRecord) -> str:
-    """The record as tables."""
+    """Return the record as tables."""
     machine = record.machine
     head = (
         f"{record.model} ({record.number_format}), {' x '.join(map(str, record.shape))} voxels, {machine.cpu} "
@@ -51,26 +51,25 @@ def as_text(record: BenchRecord) -> str:
 
 
 _LEGEND: Final = (
-    "Medians of processes of their own, all configurations in turn. cold: from the start of a process to the mask; "
-    "warm: the same case again. spread: slowest round over fastest; against itself: every second round over the "
-    "others, which should be 1."
+    "Medians over separate processes; the configurations take turns. cold: from process start to the mask. "
+    "warm: the same case again. spread: slowest round over fastest. against itself: every second round over the "
+    "others, ideally 1."
 )
 
 
 def compared(first: BenchRecord, second: BenchRecord) -> str:
-    """Two records of one machine side by side.
+    """Return two records of one machine side by side.
 
     Raises:
-        InputError: another machine or other images, or no configuration that both have.
+        InputError: the machines or the images differ, or the records have no configuration in common.
     """
     apart = differences(first.machine, second.machine)
     if apart:
         raise InputError(
-            "the records are of different machines, whose figures are not comparable: "
-            f"{'; '.join(apart)}; measure both on one machine"
+            f"expected records of one machine, got different machines: {'; '.join(apart)}; measure both on one machine"
         )
     if (first.images, first.shape) != (second.images, second.shape):
-        raise InputError("the records are of different images; measure both with the same --data")
+        raise InputError("expected records of the same images, got different images; measure both with the same --data")
     others = {each.name: each for each in second.configurations}
     pairs = [(each, others[each.name]) for each in first.configurations if each.name in others]
     if not pairs:
@@ -81,9 +80,9 @@ def compared(first: BenchRecord, second: BenchRecord) -> str:
             f"A: {first.model} ({first.number_format}) {first.digest[:16]}, "
             f"B: {second.model} ({second.number_format}) {second.digest[:16]}",
             markdown_table(COMPARE_COLUMNS, rows),
-            "Geometric means over processes. SLOWER or faster is said where the mean of each record lies outside of "
-            "where the other says that another repetition lies (95 %). Not interleaved: another hour of "
-            "the machine may be what differs.",
+            "Geometric means over processes. SLOWER or faster means that the mean of each record lies outside the "
+            "range in which the other record expects a repetition (95 %). The records are not interleaved: a "
+            "difference may come from the hour of the measurement.",
         ]
     )
 
@@ -119,7 +118,7 @@ def _profile_blocks(profile: Profile) -> Iterator[str]:
     left = len(profile.layers) - len(ranked)
     if left > 0:
         rest_ms = all_ms - sum(layer.time_ms for layer in ranked)
-        yield f"and {left} more that take {rest_ms:.1f} ms together (--json has them)"
+        yield f"and {left} more layers that take {rest_ms:.1f} ms together (--json lists them)"
     by_numbers = sums(profile.layers, profile.peaks)
     yield markdown_table(SUM_COLUMNS, [_sum_row(each, profile.peaks.get(each.numbers), all_ms) for each in by_numbers])
     yield _in_words(profile.layers)
@@ -154,12 +153,12 @@ def _sum_row(each: TypeSum, peak: float | None, all_ms: float) -> list[str]:
 
 
 def _in_words(layers: Sequence[LayerTime]) -> str:
-    """What did not run as it should."""
+    """Return a sentence about layers that fell back to float or run a reference kernel."""
     fell = [layer for layer in layers if layer.fell_back]
     slow = [layer for layer in layers if layer.is_reference]
     return (
-        "Operations are multiply-adds of layers with weights; of peak: their rate over that of small convolutions that "
-        "stay in the caches, measured now. "
+        "Operations are multiply-accumulates of layers with weights. of peak: their rate over the rate of small "
+        "convolutions that stay in the caches, measured now. "
         f"{len(fell)} quantised layer(s) fell back to floating point ({sum(each.time_ms for each in fell):.1f} ms), "
         f"{len(slow)} node(s) have a reference kernel ({sum(each.time_ms for each in slow):.1f} ms)."
     )

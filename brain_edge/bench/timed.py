@@ -1,4 +1,4 @@
-"""One case, cold and once more, in a process of its own: what a sample of a benchmark is made of."""
+"""Run one case cold and once more warm in a separate process, for one sample of a benchmark."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MODULE: Final = "brain_edge.bench.timed"
 
 
 class TimingQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """What the child is asked to do; without images it takes the phantom of the self-test."""
+    """Job of the child; without images it uses the phantom of the self-test."""
 
     folder: str
     manifest: Manifest
@@ -37,7 +37,7 @@ class TimingQuestion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimingAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What only the child knows."""
+    """Figures that only the child can measure."""
 
     first_ms: float
     warm_ms: float
@@ -52,7 +52,7 @@ def time_configurations(
     report: Callable[[str], None],
     runtime: RuntimeOptions,
 ) -> tuple[Configuration, ...]:
-    """Samples of all configurations in turn: A B C A B C, so that a slow minute of the machine hits all.
+    """Measure all configurations in turn (A B C A B C), so that a slow minute of the machine affects all of them.
 
     Raises:
         BrainEdgeError: a process failed.
@@ -69,7 +69,7 @@ def time_configurations(
 
 
 def study_of(package: ModelPackage, images: Mapping[str, Path]) -> Study:
-    """The images, or the phantom of the self-test where there are none."""
+    """Return the images, or the phantom of the self-test without images."""
     if images:
         return read_study(images)
     return make_study(package.manifest.self_test.phantom, [sequence.name for sequence in package.spec.inputs])
@@ -89,7 +89,7 @@ def _sample(package: ModelPackage, images: Mapping[str, Path], precision: Precis
 
 
 def main() -> None:
-    """The child: a job on stdin, the answer on stdout."""
+    """Run as the child: read a job on stdin, and write the answer to stdout."""
     job = msgspec.json.decode(job_from_parent(), type=TimingQuestion)
     package = ModelPackage(Path(job.folder), job.manifest)
     segmenter = Segmenter.open(package, job.runtime.options(resident_graphs=2))

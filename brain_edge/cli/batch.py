@@ -1,4 +1,4 @@
-"""What commands that run batches share: their options, the telling, and the end."""
+"""Options, messages and exit code of the commands that run batches."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
 @dataclass(frozen=True)
 class BatchChoices:
-    """How a batch is run, as it was typed.
+    """Options of a batch as typed.
 
     Attributes:
-        shard: such as 1/4; None for all.
+        shard: part of the batch, such as 1/4; None for all cases.
         overwrite: run finished cases again.
-        wait: while another batch works in the same folder.
-        at_once: cases on their way at once; None for the usual number.
-        page: also write pictures and a page to look at all.
+        wait: wait while another batch works in the same folder.
+        at_once: number of cases in progress at once; None for the default.
+        page: also write a picture per case and a page of all pictures.
     """
 
     shard: str | None
@@ -46,10 +46,10 @@ class BatchChoices:
     page: bool
 
     def batch(self, records: Path) -> Batch:
-        """The batch whose records lie in a folder.
+        """Return the batch whose records lie in the folder `records`.
 
         Raises:
-            UsageError: there is no such shard.
+            UsageError: the shard does not exist.
         """
         from brain_edge.jobs.batch import Batch, Shard
         from brain_edge.jobs.batch.shard import parse_shard
@@ -58,33 +58,33 @@ class BatchChoices:
         return Batch(records=records, shard=shard, overwrite=self.overwrite, wait=self.wait, at_once=self.at_once)
 
     def require_none(self, mask: Path) -> None:
-        """Refuse options of a batch where there is none.
+        """Refuse batch options for a single mask.
 
         Raises:
-            UsageError: one was given.
+            UsageError: a batch option was given.
         """
         given = next((f"--{name.replace('_', '-')}" for name, value in asdict(self).items() if value), None)
         if given is not None:
-            raise UsageError(f"{given} is for a batch, and {mask} is one file; name a folder for the results instead")
+            raise UsageError(f"{given} needs a batch, but {mask} is one file; name a folder for the results")
 
 
 def batch_options(function: Decorated) -> Decorated:
-    """`--shard`, `--overwrite`, `--wait`, `--at-once` and `--page`: the parameter `choices` of a command."""
+    """Add `--shard`, `--overwrite`, `--wait`, `--at-once` and `--page` as the parameter `choices` of a command."""
     function = gathered("choices", BatchChoices)(function)
     for option in reversed(
         (
             click.option(
-                "--shard", metavar="I/N", help="Of a batch, run part I of N only (1/4 to 4/4, at once or not)."
+                "--shard", metavar="I/N", help="Run only part I of N of a batch, such as 1/4; parts may run at once."
             ),
             click.option("--overwrite", is_flag=True, help="Run finished cases of a batch again."),
-            click.option("--wait", is_flag=True, help="Wait while another batch works in the same folder."),
+            click.option("--wait", is_flag=True, help="Wait while another batch uses the same folder."),
             click.option(
                 "--at-once",
                 type=click.IntRange(min=1),
                 metavar="N",
-                help="Cases of a batch on their way at once, each with the memory of a head [default: 3].",
+                help="Number of cases in progress at once; each needs the memory of one head [default: 3].",
             ),
-            click.option("--page", is_flag=True, help="Also write a picture per case and index.html to look at all."),
+            click.option("--page", is_flag=True, help="Also write a picture per case and index.html with them all."),
         )
     ):
         function = option(function)
@@ -101,14 +101,14 @@ def run_all(
     *,
     page: bool,
 ) -> None:
-    """Run a batch, and tell: results on stdout, failures and the bar on stderr; with a page to look through it.
+    """Run a batch; print results on stdout, failures and the progress bar on stderr; write the page where asked.
 
-    `each` gets every result as soon as its case has ended, before it is told.
+    `each` receives every result when its case has ended, before the result is printed.
 
     Raises:
         BatchError: cases have failed.
     """
-    from brain_edge.jobs.batch import run_batch
+    from brain_edge.jobs.batch import in_order, run_batch
     from brain_edge.jobs.pictures.batch_page import write_batch_page
 
     own = batch.share(cases)
@@ -122,22 +122,21 @@ def run_all(
             tell(result, is_silent=telling.is_silent)
             bar.step()
             ended.append(result)
-    place = {case.case: number for number, case in enumerate(own)}
-    in_order = tuple(sorted(ended, key=lambda result: place[result.case]))
+    ordered = in_order(ended, own)
     if telling.as_json:
-        print_json([result.record for result in in_order])
-    _tell_kept(in_order, is_silent=telling.is_silent)
+        print_json([result.record for result in ordered])
+    _tell_kept(ordered, is_silent=telling.is_silent)
     if page:
         path = write_batch_page(batch.records)
         if not telling.is_silent:
             say(f"{path}: open it in a browser")
-    failed = [about(result) for result in in_order if result.error is not None]
+    failed = [about(result) for result in ordered if result.error is not None]
     if failed:
-        raise BatchError(f"{len(failed)} of {len(in_order)} cases failed, the reasons stand above: {', '.join(failed)}")
+        raise BatchError(f"{len(failed)} of {len(ordered)} cases failed; see the errors above: {', '.join(failed)}")
 
 
 def tell(result: CaseResult, *, is_silent: bool) -> None:
-    """What became of one case; one that was kept has been told before."""
+    """Print the outcome of one case; nothing for a kept case, which an earlier run has printed."""
     from brain_edge.jobs.batch import CaseOutcome
 
     if result.error is not None:
@@ -149,12 +148,12 @@ def tell(result: CaseResult, *, is_silent: bool) -> None:
 
 
 def about(result: CaseResult) -> str:
-    """What a message calls a case: its first image, or its name where it has none."""
+    """Return what identifies a case in a message: its first image, or its name where it has no image."""
     return str(next(iter(result.inputs.values()), result.case))
 
 
 def warn(record: RunRecord) -> None:
-    """What is not plausible about a case, on stderr."""
+    """Print the warnings of a case on stderr."""
     for flag in record.flags:
         say(f"warning: {next(iter(record.inputs.values()))}: {flag.message}", err=True)
     for name, series in record.series.items():
@@ -163,7 +162,7 @@ def warn(record: RunRecord) -> None:
 
 
 def print_summary(record: RunRecord) -> None:
-    """A case in one line, on stdout."""
+    """Print a case in one line on stdout."""
     volumes = ", ".join(f"{name} {volume:.1f} ml" for name, volume in record.volumes_ml.items())
     origin = "".join(f", {name} is {series.name}" for name, series in record.series.items())
     say(f"{record.mask}: {volumes} ({record.elapsed_ms['total'] / 1000:.1f} s){origin}")
@@ -175,11 +174,11 @@ def _tell_kept(results: Sequence[CaseResult], *, is_silent: bool) -> None:
 
     kept = [result.record for result in results if result.outcome is CaseOutcome.KEPT]
     if kept and not is_silent:
-        say(f"{len(kept)} of {len(results)} cases were finished before and are kept")
+        say(f"{len(kept)} of {len(results)} cases were already finished and are kept")
     others = sorted({record.versions.get("brain_edge", "unknown") for record in kept} - {__version__})
     if others:
         say(
-            f"warning: some of them were made by brain-edge {', '.join(others)}, and this is {__version__}; "
-            "--overwrite makes all again",
+            f"warning: brain-edge {', '.join(others)} made some of the kept cases, and this is {__version__}; "
+            "--overwrite runs all cases again",
             err=True,
         )

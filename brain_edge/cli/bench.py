@@ -24,12 +24,12 @@ RECORD = click.Path(path_type=Path)
     "--data",
     multiple=True,
     metavar="HEAD",
-    help="Image, or NAME=image for each sequence of several [the phantom of the self-test].",
+    help="Image, or NAME=image for each of several sequences [the phantom of the self-test].",
 )
-@click.option("--profile", is_flag=True, help="Also layer by layer: operations, time, share of this CPU's peak.")
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Processes of each kind.")
-@click.option("--compare", nargs=2, type=RECORD, metavar="A B", help="Compare two records of --json.")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Only this number [1 to all physical cores].")
+@click.option("--profile", is_flag=True, help="Also profile each layer: operations, time, share of this CPU's peak.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Processes per configuration.")
+@click.option("--compare", nargs=2, type=RECORD, metavar="A B", help="Compare two records that --json printed.")
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Thread count [1 to all physical cores].")
 @stage_zero_option
 @json_option
 @quiet_option
@@ -44,7 +44,7 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """How fast a package is on this machine: cold and warm latency, peak memory, by threads and precision."""
+    """Measure a package on this machine: cold and warm latency and peak memory by threads and precision."""
     from brain_edge.bench.measure import BenchOptions, bench
     from brain_edge.bench.record import read_record
     from brain_edge.bench.table import as_text, compared
@@ -52,7 +52,7 @@ def command(
     if compare is not None:
         if package is not None or data or profile or as_json or stage_zero is not None:
             raise UsageError(
-                "--compare A B compares two records and takes no package, --data, --profile, --stage-zero or --json"
+                "--compare A B takes two records only; remove the package, --data, --profile, --stage-zero and --json"
             )
         say(*compared(read_record(compare[0]), read_record(compare[1])).splitlines())
         return

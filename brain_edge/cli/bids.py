@@ -35,21 +35,21 @@ if TYPE_CHECKING:
 
 PARTICIPANT: Final = "participant"
 LABEL_LISTS: Final = ("--participant-label", "--participant_label", "--session-id", "--session-label")
-"""Options that take a list, as BIDS-Apps write it: `--participant-label 01 02`."""
+"""Options that take a list in the style of BIDS-Apps: `--participant-label 01 02`."""
 
 
 class BidsApp(click.Command):
-    """A command whose lists of labels may be separated by spaces, where they stand after the analysis level."""
+    """Command that accepts lists of labels separated by spaces after the analysis level."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as click does, once each label has its own option."""
+        """Give each label its own option, then parse as click does."""
         return super().parse_args(ctx, spread(args))
 
 
 def spread(args: Sequence[str]) -> list[str]:
-    """`DIR OUT participant --participant-label 01 02` with the option before each label.
+    """Repeat the option before each label of `DIR OUT participant --participant-label 01 02`.
 
-    Before the analysis level a list takes one label, because what follows it could be a folder.
+    Before the analysis level an option takes one label, because the next word may be a folder.
     """
     start = args.index(PARTICIPANT) + 1 if PARTICIPANT in args else len(args)
     spread_out, option = list(args[:start]), ""
@@ -71,7 +71,7 @@ def request_of(
     border_mm: float,
     strict: bool,
 ) -> BidsRequest:
-    """What is asked of a dataset, of what was typed."""
+    """Return the request that the typed options describe."""
     from brain_edge.jobs.bids.app import BidsRequest
 
     return BidsRequest(
@@ -88,14 +88,14 @@ def request_of(
 @click.argument("bids_dir", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("level", metavar=PARTICIPANT)
-@click.option("--package", "-p", metavar="PACKAGE", help="The model [default: the package in the current folder].")
+@click.option("--package", "-p", metavar="PACKAGE", help="Model package [default: the one in the current folder].")
 @click.option(
     "--participant-label",
     "--participant_label",
     "subjects",
     multiple=True,
     metavar="LABEL...",
-    help="Subjects: 01 or sub-01, several after participant [default: all].",
+    help="Subject, as 01 or sub-01; a list may follow participant [default: all].",
 )
 @click.option(
     "--session-id",
@@ -103,18 +103,18 @@ def request_of(
     "sessions",
     multiple=True,
     metavar="LABEL...",
-    help="Sessions, as subjects [default: all].",
+    help="Session, as 1 or ses-1; a list may follow participant [default: all].",
 )
 @click.option(
     "--sequence",
     "contrasts",
     multiple=True,
     metavar="[NAME=]CONTRAST",
-    help="Images to take: T1w, T1C (with an agent), T2w, FLAIR, PDw, T2starw [default: what the model states].",
+    help="Contrast to take: T1w, T1C (with contrast agent), T2w, FLAIR, PDw, T2starw [default: the model's].",
 )
-@click.option("--brain", is_flag=True, help="Also write the images inside the masks.")
-@click.option("--border", "border_mm", default=0.0, metavar="MM", help="Widen the masks by this much, in mm.")
-@click.option("--strict", is_flag=True, help="An implausible input or mask is an error; write no mask.")
+@click.option("--brain", is_flag=True, help="Also write each image with 0 outside its mask.")
+@click.option("--border", "border_mm", default=0.0, metavar="MM", help="Width of a margin around each mask, in mm.")
+@click.option("--strict", is_flag=True, help="Fail, without a mask, on an implausible input or mask.")
 @batch_options
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")
 @stage_zero_option
@@ -135,14 +135,14 @@ def command(
     runtime: RuntimeOptions,
     telling: Telling,
 ) -> None:
-    """Masks of a BIDS dataset, as BIDS derivatives.
+    """Segment a BIDS dataset and write the masks as BIDS derivatives.
 
-    A BIDS-App: takes the anatomical images of the raw dataset BIDS_DIR whose contrast the model states (T1w for one),
-    and writes their masks to OUT with the names and metadata that BIDS prescribes. BIDS_DIR is only read; OUT lies
-    outside of it, or is BIDS_DIR/derivatives/NAME. A model of several sequences takes one image of each per session.
+    This BIDS-App takes the anatomical images of the raw dataset BIDS_DIR in the contrast of the model, such as T1w. It
+    writes their masks to OUT with the names and metadata that BIDS prescribes. BIDS_DIR is only read. OUT lies outside
+    BIDS_DIR, or is BIDS_DIR/derivatives/NAME. A model of several sequences takes one image of each per session.
 
-    Cases that are finished are not done again; records, summary and page are in OUT/logs. A case that fails does not
-    stop the others; the exit code is 6 in the end.
+    Finished cases are not run again. Records, summary and page are in OUT/logs. A failed case does not stop the others;
+    the exit code is then 6.
     """
     from brain_edge.engine.stage_zero import with_stage_zero
     from brain_edge.jobs.bids.app import LOGS, explained, plan_dataset
@@ -153,10 +153,7 @@ def command(
     from brain_edge.package import open_package
 
     if level != PARTICIPANT:
-        reason = (
-            ": masks are made of one participant at a time, and a group has nothing more to be computed; the summary "
-            "of all is OUT/logs/summary.tsv"
-        )
+        reason = ": each mask is made from one participant, and a group has no analysis; see OUT/logs/summary.tsv"
         more = reason if level == "group" else ""
         raise UsageError(f"expected the analysis level {PARTICIPANT}, got {level!r}{more}")
     batch = choices.batch(out / LOGS)
@@ -177,5 +174,5 @@ def command(
 
 
 def _labels(texts: Sequence[str]) -> tuple[str, ...]:
-    """`01 02` and `01,02` are two labels."""
+    """Split texts into labels: `01 02` and `01,02` are two labels."""
     return tuple(label for text in texts for label in re.split(r"[\s,]+", text) if label)

@@ -1,4 +1,4 @@
-"""The accuracy budget as options of a command: the same for every command that searches under one."""
+"""Options of the accuracy budget, the same for every command that searches within one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.building import build_side
 from brain_edge.cli.options import gathered
 from brain_edge.errors import UsageError
+from brain_edge.verbs.build_side import build_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,32 +19,36 @@ if TYPE_CHECKING:
     from brain_edge_conversion.budget.budget import AccuracyBudget
 
 _LIMITS = (
+    click.option("--max-dice-drop", type=float, metavar="DROP", help="Maximum mean Dice drop of any label; required."),
     click.option(
-        "--max-dice-drop", type=float, metavar="DROP", help="Greatest mean Dice drop of a label; must be given."
-    ),
-    click.option("--max-case-drop", type=float, metavar="DROP", help="Greatest drop of one case [twice the mean's]."),
-    click.option(
-        "--max-disagreement", type=float, metavar="DROP", help="Greatest mean 1 - Dice(before, after) of a label."
-    ),
-    click.option("--max-hd95-increase-mm", type=float, metavar="MM", help="Greatest increase of HD95 in one case."),
-    click.option(
-        "--confidence", type=float, metavar="P", help="Refuse unless the test subjects are enough for this confidence."
+        "--max-case-drop", type=float, metavar="DROP", help="Maximum drop of one case [twice --max-dice-drop]."
     ),
     click.option(
-        "--max-exceedance", type=float, metavar="SHARE", help="With it: of subjects beyond the case's limit [0.1]."
+        "--max-disagreement", type=float, metavar="DROP", help="Maximum mean of 1 - Dice(before, after) of any label."
+    ),
+    click.option("--max-hd95-increase-mm", type=float, metavar="MM", help="Maximum increase of HD95 in one case."),
+    click.option(
+        "--confidence", type=float, metavar="P", help="Confidence level; too few test subjects for it are refused."
     ),
     click.option(
-        "--unbound", type=int, multiple=True, metavar="LABEL", help="Promise nothing of a label; may be repeated."
+        "--max-exceedance",
+        type=float,
+        metavar="SHARE",
+        help="With --confidence, maximum fraction of subjects beyond the limit of one case [0.1].",
     ),
+    click.option("--unbound", type=int, multiple=True, metavar="LABEL", help="Label without a limit; may be repeated."),
 )
 _SHARE = click.option(
-    "--min-int8-share", type=float, metavar="SHARE", help="Least share of the multiply-adds in INT8 [0.5]."
+    "--min-int8-share",
+    type=float,
+    metavar="SHARE",
+    help="Minimum fraction of multiply-accumulates that run in INT8 [0.5].",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions:
-    """The limits of a budget as they were typed; None where one was not. `AccuracyBudget` says what each is."""
+    """Limits of a budget as typed, None where a limit is missing; `AccuracyBudget` explains each."""
 
     max_dice_drop: float | None
     max_case_drop: float | None
@@ -56,13 +60,13 @@ class LimitOptions:
     min_int8_share: float | None = None
 
     def budget(self, min_int8_share: float) -> AccuracyBudget | None:
-        """The budget, or None where nothing was stated.
+        """Return the budget, or None where no limit was typed.
 
         Args:
-            min_int8_share: where none was typed.
+            min_int8_share: minimum INT8 fraction where none was typed.
 
         Raises:
-            UsageError: a limit without the one that every budget has, or one that cannot bind.
+            UsageError: `--max-dice-drop` is missing beside another limit, or a limit cannot bind.
         """
         if self.max_dice_drop is None:
             self._require_nothing()
@@ -84,14 +88,14 @@ class LimitOptions:
     def _require_nothing(self) -> None:
         idle = [f"--{name.replace('_', '-')}" for name, value in asdict(self).items() if value not in (None, ())]
         if idle:
-            raise UsageError(f"{', '.join(idle)} would do nothing without --max-dice-drop: state that too")
+            raise UsageError(f"expected --max-dice-drop with {', '.join(idle)}, got none; add --max-dice-drop")
 
 
 def budget_options(*, shares: bool) -> Callable[[Decorated], Decorated]:
-    """The options of a budget, which a command is given as its parameter `limits`.
+    """Add the options of a budget as the parameter `limits` of a command.
 
     Args:
-        shares: whether a least share of INT8 can be asked for; elsewhere the budget binds none.
+        shares: True to offer `--min-int8-share`; otherwise the budget sets no minimum.
     """
     options = (*_LIMITS, _SHARE) if shares else _LIMITS
     names = tuple(field.name for field in fields(LimitOptions) if shares or field.name != "min_int8_share")
@@ -105,10 +109,10 @@ def budget_options(*, shares: bool) -> Callable[[Decorated], Decorated]:
 
 
 def require_budget(limits: LimitOptions, what: str, min_int8_share: float) -> AccuracyBudget:
-    """The budget that was stated.
+    """Return the stated budget.
 
     Raises:
-        MissingParameter: none was; `what` says what to do.
+        MissingParameter: no budget was stated; the message gives `what` as the remedy.
     """
     budget = limits.budget(min_int8_share)
     if budget is None:

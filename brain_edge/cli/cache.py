@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 @click.group("cache")
 def command() -> None:
-    """Compiled graphs that `run --cache FOLDER` keeps, so that the next process starts sooner.
+    """List or clear the compiled graphs that `run --cache FOLDER` keeps for a faster start.
 
-    Nothing is kept unless a folder is named, by --cache or in the variable BRAIN_EDGE_MODEL_CACHE. An entry serves
-    only for the very same package, program, OpenVINO, CPU and options; a damaged one is built again. Entries hold the
-    weights of the network: treat the folder like the package.
+    Graphs are kept only if --cache or the variable BRAIN_EDGE_MODEL_CACHE names a folder. An entry is used only with
+    the same package, program, OpenVINO, CPU and options. A damaged entry is built again. Entries contain the weights of
+    the network: protect the folder like the package.
     """
 
 
 @command.command("path")
 @cache_option
 def path_command(cache: Path | None) -> None:
-    """Print the folder."""
+    """Print the path of the folder."""
     say(str(_folder(cache)))
 
 
@@ -37,7 +37,7 @@ def path_command(cache: Path | None) -> None:
 @cache_option
 @json_option
 def list_command(cache: Path | None, as_json: bool) -> None:
-    """What is kept: size, model, graph, input shape, and what it was compiled with."""
+    """List the compiled graphs: size, model, graph, input shape and compile options."""
     from brain_edge.runtime.cache import entries
 
     found = list(entries(_folder(cache)))
@@ -62,13 +62,13 @@ def clear_command(cache: Path | None) -> None:
 
 def _folder(given: Path | None) -> Path:
     if given is None:
-        raise UsageError(f"no folder for compiled graphs is named; say --cache FOLDER, or set {CACHE_VARIABLE}")
+        raise UsageError(f"expected a folder of compiled graphs, got none; give --cache FOLDER or set {CACHE_VARIABLE}")
     return given
 
 
 def _words(entry: CacheEntry) -> str:
     if entry.key is None:
-        return f"{entry.path.name}: damaged, will be built again"
+        return f"{entry.path.name}: damaged; the next run builds it again"
     key = entry.key
     shape = " x ".join(map(str, key.shape))
     threads, streams = (key.properties.get(name, "?") for name in ("INFERENCE_NUM_THREADS", "NUM_STREAMS"))

@@ -9,8 +9,8 @@ import click
 
 from brain_edge.cli.building import quiet_option, reporter
 from brain_edge.cli.failure import say
-from brain_edge.cli.options import runtime_from, threads_option
-from brain_edge.errors import InputError, UsageError
+from brain_edge.cli.options import require_effect, runtime_from, threads_option
+from brain_edge.errors import InputError
 
 if TYPE_CHECKING:
     from brain_edge.evaluation.cohort.generated import Generator
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @click.group("cohort")
 def command() -> None:
-    """Cohorts: which images calibrate and judge a package, with hashes and splits by subject."""
+    """Manage cohorts: the images that calibrate and judge a package, with hashes and splits by subject."""
 
 
 model_option = click.option(
-    "--for", "model", metavar="PKG", help="The package it is for: take, or check for, the contrasts that it states."
+    "--for", "model", metavar="PKG", help="Package whose contrasts are selected (create) or required (check)."
 )
 
 
@@ -33,14 +33,21 @@ model_option = click.option(
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="TOML", help="Manifest to write."
 )
-@click.option("--name", help="Of the cohort [the folder's name].")
+@click.option("--name", help="Name of the cohort [the folder's name].")
 @click.option(
-    "--by", "grouping", type=click.Choice(["image", "visit"]), default="image", show_default=True, help="A case."
+    "--by",
+    "grouping",
+    type=click.Choice(["image", "visit"]),
+    default="image",
+    show_default=True,
+    help="One case per image, or per visit.",
 )
-@click.option("--sequence", "sequences", multiple=True, metavar="NAME", help="Sequences to take, the grid's first.")
-@click.option("--mask-pattern", metavar="PATTERN", help="Where the mask of {image} is, such as {image}_brainmask.")
-@click.option("--seed", default=0, show_default=True, help="Of the split by subject.")
-@click.option("--licence", default="not stated", show_default=True, help="Of the images.")
+@click.option(
+    "--sequence", "sequences", multiple=True, metavar="NAME", help="Sequence to use; the first sets the grid."
+)
+@click.option("--mask-pattern", metavar="PATTERN", help="Name of the mask of {image}, such as {image}_brainmask.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the split by subject.")
+@click.option("--licence", default="not stated", show_default=True, help="Licence of the images.")
 @model_option
 @quiet_option
 def create(
@@ -91,40 +98,38 @@ def check(cohort: str, model: str | None, quiet: bool) -> None:
     masks = sum(not isinstance(result, RefusedCase) and result.labels is not None for result in results)
     say(f"{len(results) - len(refused)} of {len(results)} cases can be used, {masks} with a reference mask")
     if refused:
-        raise InputError(f"{len(refused)} case(s) of the cohort {cohort} cannot be used; the reasons stand above")
+        raise InputError(f"{len(refused)} case(s) of the cohort {cohort} cannot be used; see the messages above")
 
 
 @command.command("fetch")
 @click.argument("cohort")
 @quiet_option
 def fetch(cohort: str, quiet: bool) -> None:
-    """Download what a cohort takes from the package registry; nothing else ever does."""
+    """Download the files of a cohort from the package registry; no other command downloads a cohort."""
     from brain_edge.evaluation.cohort import fetch_cohort, load_cohort
 
     paths = fetch_cohort(load_cohort(cohort), reporter(quiet=quiet))
-    say(f"{len(paths)} file(s) at hand")
+    say(f"{len(paths)} file(s) available")
 
 
 @command.command("synthesize")
 @click.argument("maps", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="Folder to make."
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="Folder to create."
 )
-@click.option(
-    "--per-anatomy", type=int, metavar="N", help="Heads of each label map [2; of a generator 1, there is no other]."
-)
-@click.option("--merge", is_flag=True, help="The masks have one label, the brain, for all tissues of the maps.")
-@click.option("--shell-mm", type=float, help="Skull and scalp around the maps; 0 for none [12; none of a generator].")
-@click.option("--seed", default=0, show_default=True, help="Of the heads and of the split by label map.")
-@click.option("--generator", metavar="PKG", help="Package that paints the maps (spade), in place of drawn contrasts.")
+@click.option("--per-anatomy", type=int, metavar="N", help="Heads per label map [2; always 1 with --generator].")
+@click.option("--merge", is_flag=True, help="Merge all tissues of the maps into one label of the masks, the brain.")
+@click.option("--shell-mm", type=float, help="Skull and scalp around drawn heads, in mm; 0 for none [12].")
+@click.option("--seed", default=0, show_default=True, help="Seed of the heads and of the split by label map.")
+@click.option("--generator", metavar="PKG", help="Package that makes images from maps (spade), not drawn contrasts.")
 @click.option(
     "--like",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="MAP",
-    help="Real label map: those of MAPS that are unlike all of these are left out (z-score, see the how-to).",
+    help="Real label map; MAPS unlike every real map are left out (by z-score, see the how-to).",
 )
-@click.option("--allow-untrained", is_flag=True, help="A generator with random weights: its heads are noise.")
+@click.option("--allow-untrained", is_flag=True, help="Allow a generator with random weights (its heads are noise).")
 @threads_option
 @quiet_option
 @runtime_from("threads")
@@ -141,7 +146,7 @@ def synthesize(
     runtime: RuntimeOptions,
     quiet: bool,
 ) -> None:
-    """Make SYNTHETIC heads of tissue label maps (MAPS, one per person), for sites that may not share images."""
+    """Make SYNTHETIC heads from tissue label maps (MAPS, one per person), for sites that may not share images."""
     from brain_edge.evaluation.cohort.synthetic_cohort import SyntheticPlan, create_synthetic_cohort
 
     _refuse_idle(
@@ -172,10 +177,10 @@ def _spec(package: str | None) -> ModelSpec | None:
 
 
 def _refuse_idle(generator: str | None, of_drawing: dict[str, object], of_generator: dict[str, object]) -> None:
-    """An option that would do nothing: of drawn heads beside a generator, or of a generator that is not there."""
-    beside, others = ("there is", of_drawing) if generator is not None else ("without", of_generator)
-    if idle := [name for name, value in others.items() if value is not None and value is not False]:
-        raise UsageError(f"{beside} --generator: {', '.join(idle)} would do nothing; leave it out")
+    """Refuse options without effect: of drawn heads with a generator, or of a generator without one."""
+    beside, others = ("with", of_drawing) if generator is not None else ("without", of_generator)
+    idle = [name for name, value in others.items() if value is not None and value is not False]
+    require_effect(idle, f"{beside} --generator")
 
 
 def _generator(package: str, runtime: RuntimeOptions) -> Generator:

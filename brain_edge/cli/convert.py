@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.building import build_side, quiet_option, reporter
+from brain_edge.cli.building import quiet_option, reporter
 from brain_edge.cli.failure import say
 from brain_edge.cli.options import gathered, split_input
 from brain_edge.errors import UsageError
+from brain_edge.verbs.build_side import build_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,41 +22,46 @@ if TYPE_CHECKING:
     from brain_edge_conversion.sources import Request
 
 ALL = "all"
-"""Of the members of an ensemble."""
+"""Value of `--members` for every member of an ensemble."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The model as it was typed; `Request` says what each is."""
+    """Options that name the model, as typed; `Request` explains each."""
 
     source: str
     weights: tuple[str, ...]
     spec_file: Path | None
     members: str | None
     flips: bool
+    sequences: str | None
     random_weights: bool
     trust: bool
 
     def request(self, report: Callable[[str], None]) -> Request:
-        """What is to be converted.
+        """Return the request that the typed options describe.
 
         Raises:
-            UsageError: two weights files for one graph, or members that are no number.
+            UsageError: two weights files for one graph, or `--members` is not a number.
         """
         from brain_edge_conversion.recipe import Variant
         from brain_edge_conversion.sources import Request
 
         weights = {name or "": path for name, path in map(split_input, self.weights)}
         if len(weights) < len(self.weights):
-            raise UsageError(f"two weights files for one graph: {', '.join(self.weights)}")
+            raise UsageError(f"expected one --weights file per graph, got {', '.join(self.weights)}")
         members = None if self.members == ALL else self.members
         if members is not None and not members.isdecimal():
-            raise UsageError(f"expected a number of members or `{ALL}`, got {members!r}")
+            raise UsageError(f"expected --members as a number or `{ALL}`, got {members!r}")
         return Request(
             source=self.source,
             weights=weights,
             spec_file=self.spec_file,
-            variant=Variant(members=None if members is None else int(members), flips=self.flips),
+            variant=Variant(
+                members=None if members is None else int(members),
+                flips=self.flips,
+                sequences=None if self.sequences is None else tuple(self.sequences.split(",")),
+            ),
             all_members=self.members == ALL,
             random_weights=self.random_weights,
             trust=self.trust,
@@ -65,7 +71,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Way:
-    """How to convert and what to compare on, as it was typed."""
+    """Options of the conversion and of the comparison with PyTorch, as typed."""
 
     parity_data: tuple[str, ...]
     stage_zero: str | None
@@ -74,14 +80,14 @@ class Way:
     account: Path | None
 
     def data(self) -> ParityData:
-        """Files and folders by the names of sequences."""
+        """Return the files and folders of the comparison by sequence name."""
         from brain_edge_conversion.convert.by_request import ParityData
 
         shown, zero = (None, None) if self.stage_zero is None else split_input(self.stage_zero)
         return ParityData(files=tuple(map(split_input, self.parity_data)), stage_zero=zero, shown=shown)
 
     def options(self, report: Callable[[str], None]) -> ConvertOptions:
-        """The rest, with its types."""
+        """Return the options of the conversion."""
         from brain_edge.package import Precision
         from brain_edge_conversion.convert.convert import ConvertOptions
 
@@ -92,31 +98,40 @@ class Way:
 @click.command("convert")
 @click.argument("source")
 @click.option(
-    "--weights", "weights", multiple=True, metavar="[GRAPH=]FILE", help="Weights file; SOURCE's own otherwise."
+    "--weights", "weights", multiple=True, metavar="[GRAPH=]FILE", help="Weights file [SOURCE's own weights]."
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="PKG", help="Folder of the package [SOURCE-fp32]."
 )
 @click.option(
-    "--spec", "spec_file", type=click.Path(path_type=Path), metavar="JSON", help="ModelSpec, where SOURCE is no recipe."
+    "--spec",
+    "spec_file",
+    type=click.Path(path_type=Path),
+    metavar="JSON",
+    help="ModelSpec, for a SOURCE without a recipe.",
 )
-@click.option("--members", metavar="N|all", help="Members of an ensemble [1].")
-@click.option("--flips", is_flag=True, help="Average over the mirrorings of the published program.")
-@click.option("--parity-data", multiple=True, metavar="[SEQUENCE=]FILE", help="Real head to compare with PyTorch on.")
-@click.option("--precision", type=click.Choice(["f32", "bf16"]), default="f32", show_default=True, help="To run in.")
-@click.option("--no-rewrites", is_flag=True, help="Convert the network as it is, for comparison.")
-@click.option("--random-weights", is_flag=True, help="Without trained weights; the package is marked.")
+@click.option("--members", metavar="N|all", help="Number of ensemble members to convert [1].")
+@click.option("--flips", is_flag=True, help="Average over the mirrored passes of the published program.")
+@click.option(
+    "--sequences", metavar="NAME,...", help="Sequences that the network sees, if the recipe has several sets."
+)
+@click.option("--parity-data", multiple=True, metavar="[SEQUENCE=]FILE", help="Head on which to compare with PyTorch.")
+@click.option(
+    "--precision", type=click.Choice(["f32", "bf16"]), default="f32", show_default=True, help="Precision of the runs."
+)
+@click.option("--no-rewrites", is_flag=True, help="Convert the network without rewrites, for comparison.")
+@click.option("--random-weights", is_flag=True, help="Use random weights; the package is marked as untrained.")
 @click.option(
     "--report",
     "account",
     type=click.Path(path_type=Path),
     metavar="FOLDER|FILE",
-    help="Write what was rewritten and how far it is from PyTorch; also of a conversion that is refused.",
+    help="Write the rewrites and the distance from PyTorch, also of a refused conversion.",
 )
 @click.option(
-    "--stage-zero", metavar="[SEQUENCE=]PKG", help="A skull-stripper: run it first, see nothing outside of its mask."
+    "--stage-zero", metavar="[SEQUENCE=]PKG", help="Skull-stripper to run first; it hides voxels outside its mask."
 )
-@click.option("--trust", is_flag=True, help="SOURCE is code; run it.")
+@click.option("--trust", is_flag=True, help="Allow the code in SOURCE to run.")
 @quiet_option
 @gathered("asked", Asked)
 @gathered("way", Way)

@@ -1,4 +1,4 @@
-"""The one place where an error becomes words on stderr and an exit code."""
+"""The one place where an error becomes a message on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEBUG: Final = "--debug"
 
 
 def exit_code(error: BaseException) -> int:
-    """What the program ends with because of this error: see `docs/reference/exit-codes.md`."""
+    """Return the exit code of the program after an error; `docs/reference/exit-codes.md` lists the codes."""
     if isinstance(error, click.exceptions.Exit | click.ClickException | BrainEdgeError):
         return error.exit_code
     if isinstance(error, KeyboardInterrupt | click.Abort):
@@ -26,31 +26,31 @@ def exit_code(error: BaseException) -> int:
 
 
 def words(error: BaseException, about: str = "") -> str:
-    """What the user is told; `about` is named where the error does not name it itself."""
+    """Return the message of an error, with `about` in front where the error does not contain it."""
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return "interrupted; nothing half-written was left"
     place = f"{about}: " if about not in str(error) else ""
     if isinstance(error, BrainEdgeError):
         return f"error: {place}{error}"
     if isinstance(error, MemoryError):
-        return f"error: {place}there is not enough memory ({error}); close other programs or take a larger machine"
+        return f"error: {place}there is not enough memory ({error}); close other programs or use a larger machine"
     if isinstance(error, OSError):
         return f"error: {place}the system refused: {error}"
     return (
         f"internal error, a bug of brain-edge: {place}{type(error).__name__}: {error}; "
-        f"run it again with {DEBUG} and report what it says"
+        f"run the command again with {DEBUG} and report its output"
     )
 
 
 def say(*lines: str, err: bool = False) -> None:
-    """Write lines, in which nothing can move the cursor or end a line, whatever a name in them holds."""
+    """Write lines with control characters escaped, so that no name in them moves the cursor or ends a line."""
     for line in lines:
         shown = (sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
         click.echo("".join(shown), err=err)
 
 
 def show(error: BaseException, about: str = "") -> None:
-    """Write an error to stderr, after its traceback where that was asked for."""
+    """Write an error to stderr, after its traceback under `--debug`."""
     if isinstance(error, click.exceptions.Exit):
         return
     if isinstance(error, click.ClickException):

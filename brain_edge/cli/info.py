@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 @click.argument("place", required=False, metavar="[PACKAGE|DICOM]")
 @json_option
 def command(place: str | None, as_json: bool) -> None:
-    """What a package is: model, steps, licence, accuracy, digest. Every file is checked on the way.
+    """Show a package: model, steps, licence, accuracy, digest. Every file is checked first.
 
-    Of DICOM (a folder, a zip, a file): which series it holds, what each one is, and why one cannot be used.
+    For DICOM (a folder, a zip or a file), list its series, the contrast of each, and why a series cannot be used.
     """
     from brain_edge.io.inputs import is_dicom
     from brain_edge.package import open_package
@@ -69,7 +69,7 @@ def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     yield "weights", manifest.mark or str(manifest.weights_status)
     yield "inputs", ", ".join(map(str, spec.inputs))
     if manifest.stage_zero:
-        yield "stage 0", f"{manifest.stage_zero.name}, shown {manifest.stage_zero.sequence}"
+        yield "stage 0", f"{manifest.stage_zero.name}, run on {manifest.stage_zero.sequence}"
         yield "", f"digest {manifest.stage_zero.digest}"
     yield "labels", ", ".join(f"{value} {name}" for value, name in spec.label_names().items())
     for stage in spec.stages:

@@ -1,4 +1,4 @@
-"""The program: finds a command by name, and ends with the exit code of whatever happened."""
+"""The program: find a command by name, run it, and exit with its code."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "brain-edge"
 
-# Each command lives in a module of its own, imported when it is called: `--help` stays instant, and a
-# workstation without torch never touches the build commands.
+# Each command has its own module, imported when the command is called: `--help` stays instant, and a
+# workstation without torch never imports the build commands.
 COMMANDS: Final = {
     "run": "segment a head: image in, mask out",
-    "bids": "masks of a BIDS dataset, as BIDS derivatives",
-    "info": "what a package is, and its digest",
+    "bids": "segment a BIDS dataset into BIDS derivatives",
+    "info": "show a package and its digest, or the series in DICOM",
     "verify": "check a package on this machine: hashes and self-test",
-    "evaluate": "Dice and HD95 of a package on a cohort",
-    "convert": "PyTorch to an FP32 package, compared with PyTorch",
-    "quantize": "FP32 to INT8 package within a Dice budget",
-    "tune": "cheaper settings of a package within a Dice budget",
-    "bench": "how fast a package is here, and where its time goes",
-    "cohort": "create, check or fetch a cohort of cases",
-    "recipes": "the models that can be converted by name",
-    "cache": "compiled graphs that runs have kept, and how to clear them",
-    "wheelhouse": "all that a workstation without network installs from",
-    "demo": "everything once, on a real head",
+    "evaluate": "measure Dice and HD95 of a package on a cohort",
+    "convert": "convert PyTorch to an FP32 package, compared with PyTorch",
+    "quantize": "quantise an FP32 package to INT8 within a Dice budget",
+    "tune": "find cheaper settings of a package within a Dice budget",
+    "bench": "measure how fast a package is here, also per layer",
+    "cohort": "create, check, fetch or synthesize a cohort of cases",
+    "recipes": "list the models that can be converted by name",
+    "cache": "list or clear the compiled graphs that runs have kept",
+    "wheelhouse": "make the install folder of a workstation without network",
+    "demo": "convert, quantise and run one model on a real head",
 }
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command when it is named, and knows the short help of all without importing any."""
+    """Command group that imports a command on use, and lists the short help of all without an import."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The names in the order in which a user meets them."""
+        """Return the names in the order in which a user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command of that name, imported now."""
+        """Import and return the command of that name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"brain_edge.cli.{cmd_name}").command
@@ -56,18 +56,18 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """One line per command."""
+        """Write one line per command."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
 def debug_option() -> click.Option:
-    """`--debug`, before or after the name of the command; `brain_edge.cli.failure` reads it outside of click."""
+    """Return `--debug`, valid before and after the command name; `brain_edge.cli.failure` reads it without click."""
     return click.Option([DEBUG], is_flag=True, expose_value=False, help="Show the traceback of an error.")
 
 
 def _accept_debug(command: click.Command) -> None:
-    """Give a command, and each command below it, the option `--debug`, once."""
+    """Add the option `--debug` once to a command and to each command below it."""
     if not any(DEBUG in parameter.opts for parameter in command.params):
         command.params.append(debug_option())
     if isinstance(command, click.Group):
@@ -82,7 +82,7 @@ def _accept_debug(command: click.Command) -> None:
 )
 @click.version_option(__version__, prog_name=PROGRAM)
 def program() -> None:
-    """A trained brain-MRI network on a hospital CPU: INT8 within a Dice budget, without PyTorch.
+    """Run trained brain-MRI networks on a hospital CPU: INT8 within a Dice budget, without PyTorch.
 
     Research use only. Not a medical device.
     """
@@ -90,11 +90,11 @@ def program() -> None:
 
 def main() -> NoReturn:
     """Run the program and exit."""
-    # a stream that our caller has closed would give its number to the first file that is opened, a result for one
+    # the first file that is opened, such as a result, would take the descriptor of a stream that the caller has closed
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
-    # what a console lacks is shown as an escape: printing the name of a result must not be what fails
+    # characters that a console lacks become escapes, so that printing the name of a result cannot fail
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
@@ -102,7 +102,7 @@ def main() -> NoReturn:
         with _signals_interrupt():
             program.main(prog_name=PROGRAM, standalone_mode=False)
     except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - the one place where a bug becomes a sentence
-        # to click the end of any file is the end of the terminal's, and so an interrupt
+        # click takes the end of any file for the end of the terminal's input, and so for an interrupt
         is_end = isinstance(caught, click.Abort) and isinstance(caught.__cause__, EOFError)
         error = caught.__cause__ if is_end and caught.__cause__ else caught
         show(error)
@@ -112,10 +112,10 @@ def main() -> NoReturn:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Let a request to end (by the system, a scheduler, a closed terminal) unwind as Ctrl-C does.
+    """Treat a request to end (from the system, a scheduler, a closed terminal) as Ctrl-C.
 
-    Python's own reaction would be to vanish at once, and to leave a partial file behind. A signal that our
-    caller has chosen to ignore (`nohup`) stays ignored.
+    By default Python would exit at once and leave a partial file behind. A signal that the caller ignores
+    (`nohup`) stays ignored.
     """
     wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     taken = [number for number in wanted if signal.getsignal(number) is signal.SIG_DFL]

@@ -1,4 +1,4 @@
-"""Options and small things that several commands share, so that the same word means the same everywhere."""
+"""Options and helpers that several commands share, so that an option means the same everywhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import click
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from brain_edge.machine.options import RuntimeOptions
 
@@ -28,16 +28,16 @@ Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 CACHE_VARIABLE = "BRAIN_EDGE_MODEL_CACHE"
 _FOLDER: Final = click.Path(path_type=Path)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
-"""What a sequence or a graph may be called (`brain_edge.spec.Name`)."""
+"""Pattern of the name of a sequence or a graph (`brain_edge.spec.Name`)."""
 
 
 def gathered(name: str, make: Callable[..., object], *fields: str) -> Callable[[Decorated], Decorated]:
-    """Options that travel as one object: the command is given `make(**values)` as its parameter `name`.
+    """Pass several options as one object: the command receives `make(**values)` as its parameter `name`.
 
     Args:
-        name: of the parameter.
-        make: takes the options by name, such as a frozen dataclass with one field for each.
-        fields: names of the options; all parameters of `make` unless given.
+        name: name of the parameter.
+        make: function of the options by name, such as a frozen dataclass with one field for each.
+        fields: names of the options; without any, all parameters of `make`.
     """
     taken = fields or tuple(inspect.signature(make).parameters)
 
@@ -56,7 +56,7 @@ def _whole_digest(_context: click.Context, _parameter: click.Parameter, value: s
     from brain_edge.package.digest import is_sha256
 
     if value is not None and not is_sha256(value.lower()):
-        raise UsageError(f"expected a whole digest, 64 hex digits as `brain-edge info` prints them, got {value!r}")
+        raise UsageError(f"expected a digest of 64 hex digits, as `brain-edge info` prints it, got {value!r}")
     return value
 
 
@@ -68,34 +68,34 @@ threads_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 digest_option = click.option(
-    "--expect-digest", metavar="SHA256", callback=_whole_digest, help="Refuse any other package than this one."
+    "--expect-digest", metavar="SHA256", callback=_whole_digest, help="Refuse a package with another digest."
 )
 cache_option = click.option(
     "--cache",
     type=_FOLDER,
     envvar=CACHE_VARIABLE,
     metavar="FOLDER",
-    help="Keep compiled graphs in this folder, to start sooner the next time.",
+    help="Keep compiled graphs in this folder for a faster start.",
 )
 memory_option = click.option(
     "--max-memory",
     metavar="SIZE",
-    help="Most memory to take, such as 2G; refused where less would not do [default: what is free].",
+    help="Maximum memory, such as 2G; refused if the model needs more [default: free memory].",
 )
 stage_zero_option = click.option(
     "--stage-zero",
     type=_FOLDER,
     metavar="PKG",
-    help="The package that PACKAGE names as its stage 0 [a folder beside it].",
+    help="Package that PACKAGE names as its stage 0 [a folder beside PACKAGE].",
 )
 
 
 def runtime_from(*fields: str, resident_graphs: int = 1) -> Callable[[Decorated], Decorated]:
-    """The parameter `runtime` of a command: `RuntimeOptions` from its options and the environment.
+    """Add the parameter `runtime` to a command: `RuntimeOptions` from its options and the environment.
 
     Args:
-        fields: which of `threads`, `stage_zero`, `max_memory` and `cache` the command has.
-        resident_graphs: compiled graphs that stay in memory.
+        fields: names of the options that the command has, among `threads`, `stage_zero`, `max_memory` and `cache`.
+        resident_graphs: number of compiled graphs that stay in memory.
     """
     return gathered("runtime", partial(_runtime, resident_graphs=resident_graphs), *fields)
 
@@ -121,11 +121,11 @@ def _runtime(
 
 @dataclass(frozen=True)
 class Telling:
-    """What a command that runs cases tells.
+    """Output of a command that runs cases.
 
     Attributes:
-        quiet: no progress and no summary.
-        as_json: the result as JSON on stdout.
+        quiet: print no progress and no summary.
+        as_json: print the result as JSON on stdout.
     """
 
     quiet: bool
@@ -133,20 +133,20 @@ class Telling:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing but warnings, errors and JSON is told."""
+        """True if only warnings, errors and JSON are printed."""
         return self.quiet or self.as_json
 
 
 def telling_options(function: Decorated) -> Decorated:
-    """`--quiet` and `--json` of a command that runs cases: its parameter `telling`."""
+    """Add `--quiet` and `--json` to a command that runs cases, as its parameter `telling`."""
     quiet = click.option(
-        "--quiet", "-q", is_flag=True, help="No progress, no summary; warnings, errors and --json stay."
+        "--quiet", "-q", is_flag=True, help="Hide progress and summary; warnings, errors and --json stay."
     )
     return quiet(json_option(gathered("telling", Telling)(function)))
 
 
 def print_json(value: Any) -> None:
-    """A result on stdout, indented, numbers and names as they are in the structs."""
+    """Print a result as indented JSON on stdout, with the names and numbers of the structs."""
     import msgspec
 
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
@@ -154,7 +154,7 @@ def print_json(value: Any) -> None:
 
 
 def _can_be_shown(text: str) -> bool:
-    """Whether stdout has all signs, of which Windows often has 256, and none moves its cursor; JSON has escapes."""
+    """Return False if stdout lacks a character of the text (Windows often has 256), or one moves the cursor."""
     if not all(line.isprintable() for line in text.split("\n")):
         return False
     try:
@@ -166,11 +166,11 @@ def _can_be_shown(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Progress:
-    """A bar on a terminal, or nothing.
+    """Progress bar on a terminal, or nothing.
 
     Attributes:
-        step: to be called after each step.
-        clear: to be called before anything else is written; the bar comes back below it with the next step.
+        step: function to call after each step.
+        clear: function to call before any other output; the next step draws the bar again below that output.
     """
 
     step: Callable[[], None]
@@ -179,7 +179,7 @@ class Progress:
 
 @contextmanager
 def progress(label: str, steps: int, *, quiet: bool) -> Iterator[Progress]:
-    """A progress bar on stderr where that is a terminal; elsewhere nothing, because a bar in a log is noise."""
+    """Show a progress bar if stderr is a terminal; a bar in a log would be noise."""
     if quiet or not sys.stderr.isatty():
         yield Progress(step=lambda: None, clear=lambda: None)
         return
@@ -188,13 +188,13 @@ def progress(label: str, steps: int, *, quiet: bool) -> Iterator[Progress]:
 
 
 def _clear_line() -> None:
-    # one column less than there are: a full line would scroll on Windows
+    # one column less than the terminal has: a full line would scroll on Windows
     blank = " " * (shutil.get_terminal_size().columns - 1)
     click.echo(f"\r{blank}\r", nl=False, err=True)
 
 
 def split_input(text: str) -> tuple[str | None, Path]:
-    """`T1=head.nii.gz` -> ("T1", path); a plain path, or one whose name holds "=", stays whole."""
+    """Split `T1=head.nii.gz` into ("T1", path); a plain path, or an existing one with "=", stays whole."""
     name, equals, rest = text.partition("=")
     if equals and _NAME.fullmatch(name) and not Path(text).exists():
         return name, Path(rest)
@@ -202,16 +202,27 @@ def split_input(text: str) -> tuple[str | None, Path]:
 
 
 def split_name(text: str) -> tuple[str | None, str]:
-    """`T1=1.2.3` -> ("T1", "1.2.3")."""
+    """Split `T1=1.2.3` into ("T1", "1.2.3")."""
     name, _, rest = text.rpartition("=")
     return name or None, rest
 
 
-def find_package(given: str | None) -> Path:
-    """The package that was named, or the one in the current folder.
+def require_effect(idle: Sequence[str], where: str) -> None:
+    """Refuse options that would do nothing.
 
     Raises:
-        UsageError: none was named and the current folder is none and does not hold exactly one.
+        UsageError: there is one; `where` is the reason, such as "with --image".
+    """
+    if idle:
+        has, it = ("has", "it") if len(idle) == 1 else ("have", "them")
+        raise UsageError(f"{', '.join(idle)} {has} no effect {where}; remove {it}")
+
+
+def find_package(given: str | None) -> Path:
+    """Return the named package, or the one in the current folder.
+
+    Raises:
+        UsageError: no package was named, and the current folder neither is a package nor holds exactly one.
     """
     if given is not None:
         return Path(given)
@@ -221,5 +232,5 @@ def find_package(given: str | None) -> Path:
     inside = sorted(path.parent for path in here.glob("*/manifest.json"))
     if len(inside) != 1:
         found = ", ".join(path.name for path in inside) or "none"
-        raise UsageError(f"name the package: the current folder should be one or hold exactly one, it holds {found}")
+        raise UsageError(f"expected one package in the current folder, got {found}; name the package")
     return inside[0]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from brain_edge.cli.building import build_side
 from brain_edge.cli.failure import say
 from brain_edge.cli.options import json_option, print_json
+from brain_edge.verbs.build_side import build_side
 
 
 @click.command("recipes")
 @json_option
 def command(as_json: bool) -> None:
-    """The models that `convert` knows by name, and whether their weights are public."""
+    """List the models that `convert` knows by name, and whether their weights are public."""
     with build_side("recipes"):
         from brain_edge_conversion.recipes import load_recipe, recipe_names
 

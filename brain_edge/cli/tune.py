@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.budget_options import budget_options, require_budget
-from brain_edge.cli.building import build_side, print_evidence, quiet_option, reporter
+from brain_edge.cli.building import print_evidence, quiet_option, reporter
 from brain_edge.cli.options import runtime_from, stage_zero_option, threads_option
+from brain_edge.verbs.build_side import build_side
 
 if TYPE_CHECKING:
     from brain_edge.cli.budget_options import LimitOptions
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
 @click.command("tune")
 @click.argument("package")
-@click.option("--calibration", required=True, metavar="COHORT", help="Cohort: a shipped name or a .toml file.")
+@click.option("--calibration", required=True, metavar="COHORT", help="Cohort, as shipped name or .toml file.")
 @budget_options(shares=False)
 @click.option(
-    "--int8", type=click.Path(path_type=Path), metavar="PKG", help="INT8 package that was quantised from this one."
+    "--int8", type=click.Path(path_type=Path), metavar="PKG", help="INT8 package that was quantised from PACKAGE."
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="PKG", help="Folder of the package [PKG-tuned]."
@@ -31,13 +32,11 @@ if TYPE_CHECKING:
     "report_folder",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Figures, times and a page that names subjects and shows the worst cases [beside the package, without].",
+    help="Folder for figures, times and worst cases, with subject names [beside PKG, without names].",
 )
-@click.option("--without-patients", is_flag=True, help="The report names no subject and shows no picture.")
-@click.option(
-    "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Timed cold runs of each setting."
-)
-@click.option("--time-limit", type=float, metavar="MINUTES", help="Begin no trial after it [none].")
+@click.option("--without-patients", is_flag=True, help="Omit subject names and pictures from the report.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Timed cold runs per setting.")
+@click.option("--time-limit", type=float, metavar="MINUTES", help="Time after which no trial begins [no limit].")
 @stage_zero_option
 @threads_option
 @quiet_option
@@ -55,18 +54,16 @@ def command(
     runtime: RuntimeOptions,
     quiet: bool,
 ) -> None:
-    """Make a package cheaper to run within a Dice budget: members, mirrorings, windows, crop, INT8 (else exit 4).
+    """Make a package cheaper to run within a Dice budget: members, mirrorings, windows, crop, INT8 (otherwise exit 4).
 
-    Settings are tried on the validation cases of the cohort; the choice is judged once on its test cases.
+    Settings are tried on the validation cases of the cohort. The chosen setting is judged once on its test cases.
     """
-    from brain_edge.evaluation.cohort import load_cohort
-    from brain_edge.package import open_package
-
     with build_side("tune"):
-        from brain_edge_conversion.tune.tune import TuneOptions, tune
+        from brain_edge_conversion.tune.by_request import tune_request
+        from brain_edge_conversion.tune.tune import TuneOptions
 
     options = TuneOptions(
-        budget=require_budget(limits, "Say what a cheaper setting may cost, such as 0.01.", min_int8_share=0.0),
+        budget=require_budget(limits, "Give the Dice drop that is allowed, such as 0.01.", min_int8_share=0.0),
         rounds=rounds,
         runtime=runtime,
         report=reporter(quiet=quiet),
@@ -74,8 +71,4 @@ def command(
         without_patients=without_patients,
         time_limit_min=time_limit,
     )
-    opened = open_package(package)
-    folder = opened.folder.resolve()
-    target = output or folder.with_name(f"{folder.name}-tuned")
-    taken = None if int8 is None else open_package(int8)
-    print_evidence(tune(opened, load_cohort(calibration), target, options, taken))
+    print_evidence(tune_request(Path(package), calibration, output, options, int8))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @json_option
 @runtime_from("threads")
 def command(package: str | None, expect_digest: str | None, runtime: RuntimeOptions, as_json: bool) -> None:
-    """Check a package on this machine: every hash, and the self-test on a phantom against its shipped masks."""
+    """Check a package on this machine: every hash, and its masks of a phantom against the shipped masks."""
     from brain_edge.jobs.verify import verify
     from brain_edge.package import open_package
 
@@ -37,14 +37,14 @@ def command(package: str | None, expect_digest: str | None, runtime: RuntimeOpti
         return
     say(f"files        {result.files} checked")
     if result.empty:
-        say("self-test    it runs; both masks are empty, which says nothing of what it computes")
+        say("self-test    the package runs; both masks are empty, so its result could not be compared")
     else:
         say(f"self-test    Dice {result.dice:.5f} (at least {result.minimum_dice:g} expected)")
     if result.baseline_dice is not None:
         say(
-            f"baseline     Dice {result.baseline_dice:.5f} with the package that it was made of (where it was built "
+            f"baseline     Dice {result.baseline_dice:.5f} with the package that it was made from (when built "
             f"{result.built_baseline_dice:.5f}, at least {result.minimum_baseline_dice:.5f} expected); "
-            "a phantom is no patient"
+            "a phantom does not predict accuracy on a patient"
         )
     say(f"runtime      OpenVINO {result.openvino}; this CPU computes {', '.join(result.cpu_capabilities)}")
     say(f"digest       {result.digest}")

@@ -11,26 +11,24 @@ from brain_edge.cli.failure import say
 from brain_edge.cli.options import json_option, print_json
 
 PLATFORMS = ("win_amd64", "linux_x86_64", "macosx_arm64")
-"""Those of `brain_edge.deploy.wheelhouse.Platform`."""
+"""Values of `brain_edge.deploy.wheelhouse.Platform`."""
 
 FOLDER = click.Path(path_type=Path)
 
 
 @click.command("wheelhouse")
 @click.argument("output", type=FOLDER, metavar="OUT")
-@click.option("--platform", type=click.Choice(PLATFORMS), help="Of the workstation [default: as this machine].")
-@click.option("--python", metavar="X.Y", help="Of the workstation, such as 3.12 [default: as here].")
+@click.option("--platform", type=click.Choice(PLATFORMS), help="Platform of the workstation [this machine's].")
+@click.option("--python", metavar="X.Y", help="Python of the workstation, such as 3.12 [this machine's].")
 @click.option(
     "--with",
     "extras",
     multiple=True,
     type=click.Choice(["report", "dicom"]),
-    help="Also what pictures, or DICOM, need.",
+    help="Also the libraries for pictures (report) or DICOM.",
 )
-@click.option("--package", "packages", multiple=True, type=FOLDER, metavar="PKG", help="Also this model package.")
-@click.option(
-    "--wheel", type=FOLDER, metavar="FILE", help="The wheel of this brain-edge [default: built from checkout]."
-)
+@click.option("--package", "packages", multiple=True, type=FOLDER, metavar="PKG", help="Model package to include.")
+@click.option("--wheel", type=FOLDER, metavar="FILE", help="Wheel of this brain-edge [built from the checkout].")
 @quiet_option
 @json_option
 def command(
@@ -43,10 +41,10 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Make the folder OUT that a workstation without network installs from; downloads with pip.
+    """Make the folder OUT from which a workstation without network installs; pip downloads the wheels.
 
-    It holds every wheel in its tested version, requirements.txt with their hashes, install.py, a README with the
-    steps, the licences, and SHA256SUMS. Send the SHA-256 that is printed by another way than the folder.
+    OUT holds every wheel in its tested version, requirements.txt with the hashes, install.py, a README with the steps,
+    the licences, and SHA256SUMS. Send the printed SHA-256 and the folder by different ways.
     """
     import sys
 

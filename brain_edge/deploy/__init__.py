@@ -1,1 +1,1 @@
-"""Files from a package registry by hash, and the folder that a workstation without network installs from."""
+"""Files from a package registry by hash, and the install folder for a workstation without network."""

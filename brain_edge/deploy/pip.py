@@ -1,4 +1,4 @@
-"""pip, in a process of its own: the only way in which anything is downloaded."""
+"""Run pip in a separate process, the only way in which brain_edge downloads anything."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _LAST_LINES: Final = 8
 
 
 def run_pip(*arguments: str, python: str | Path = sys.executable, **variables: str) -> str | None:
-    """Run pip; None where it succeeded, else the last lines of what it said.
+    """Run pip; return None on success, else the last lines of its output.
 
     Args:
-        arguments: of pip.
-        python: whose pip.
-        variables: of its environment, beside those of this process.
+        arguments: arguments of pip.
+        python: Python whose pip runs.
+        variables: environment variables, in addition to those of this process.
     """
-    # -P: a pip.py in the working folder must not be taken for pip
+    # -P: a pip.py in the working folder must not run as pip
     done = subprocess.run(
         [str(python), "-P", "-m", "pip", "--no-input", *arguments],
         check=False,

@@ -1,4 +1,4 @@
-"""One file out of a zip or tar.gz archive, by its exact path: no links, no traversal, no surprise in size."""
+"""Unpack one file of a zip or tar.gz archive by its exact path: no links, no path traversal, a limited size."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
 
 from brain_edge.deploy.cache_folder import CACHE_VARIABLE
 from brain_edge.errors import InputError, OutputError
+from brain_edge.machine.zips import BROKEN_ZIP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 MEMBER_LIMIT_BYTES: Final = 512 * 2**20
-"""No member larger than this is unpacked: the largest weights in the table have 66 MB."""
+"""Maximum size of an unpacked member; the largest weights in the table have 66 MB."""
 
 _BLOCK_BYTES: Final = 2**20
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_.+-]*[A-Za-z0-9_+-]")  # not `.`, not `..`, and safe on Windows
@@ -31,9 +31,9 @@ def extract_member(archive: Path, member: str, destination: Path, limit_bytes: i
     """Unpack one regular file of a zip (a wheel) or tar.gz (an sdist) by its exact path, atomically.
 
     Raises:
-        InputError: the archive is damaged or neither of the two; the member is missing, there twice, a link,
-            a folder, or larger than `limit_bytes`.
-        OutputError: the destination cannot be written; what was there before is untouched.
+        InputError: the archive is damaged or of another kind; the member is missing, occurs twice, is a link or
+            a folder, or is larger than `limit_bytes`.
+        OutputError: the destination cannot be written; an existing file stays untouched.
     """
     with (
         writing(destination),
@@ -41,7 +41,7 @@ def extract_member(archive: Path, member: str, destination: Path, limit_bytes: i
         scratch_beside(destination) as scratch,
     ):
         if size_bytes > limit_bytes:
-            raise InputError(f"{archive}: {member} has {size_bytes} bytes, more than the limit of {limit_bytes}")
+            raise InputError(f"{archive}: expected at most {limit_bytes} bytes in {member}, got {size_bytes}")
         unpacked = scratch / "member"
         with unpacked.open("wb") as output:
             # neither zipfile nor tarfile reads beyond the size in the header, so the check above binds
@@ -52,7 +52,7 @@ def extract_member(archive: Path, member: str, destination: Path, limit_bytes: i
 
 
 def holds_same_bytes(archive: Path, member: str, path: Path) -> bool:
-    """Whether `path` is what the archive's member unpacks to: a cached file is not trusted, but compared."""
+    """Return True if `path` has the bytes of the archive's member; a cached file is compared, not trusted."""
     if not path.is_file():
         return False
     with _open_member(archive, member) as (stream, size_bytes), path.open("rb") as unpacked:
@@ -61,10 +61,10 @@ def holds_same_bytes(archive: Path, member: str, path: Path) -> bool:
 
 
 def check_member(member: str) -> None:
-    """Refuse a path that is absolute, climbs out, or needs characters that some file system lacks.
+    """Refuse a path that is absolute, leaves the archive, or has characters that some file system lacks.
 
     Raises:
-        InputError: it is one of these.
+        InputError: the path is refused.
     """
     if not all(_SEGMENT.fullmatch(segment) for segment in member.split("/")):
         raise InputError(
@@ -75,7 +75,7 @@ def check_member(member: str) -> None:
 
 @contextmanager
 def scratch_beside(path: Path) -> Iterator[Path]:
-    """A temporary folder on the same file system as `path`, so that a finished file can be moved there."""
+    """Yield a temporary folder on the file system of `path`, so that a finished file can be moved to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as scratch:
         yield Path(scratch)
@@ -83,18 +83,18 @@ def scratch_beside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn the file system's refusals inside the block into an OutputError that names `path`."""
+    """Turn an error of the file system in the block into an OutputError that names `path`."""
     try:
         yield
     except OSError as error:
         raise OutputError(
-            f"cannot write {path} ({error.strerror or error}); {CACHE_VARIABLE} moves the cache elsewhere"
+            f"cannot write {path} ({error.strerror or error}); set {CACHE_VARIABLE} to another cache folder"
         ) from error
 
 
 @contextmanager
 def _open_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
-    """One regular member as a stream, and its size in bytes; every fault of the archive is an InputError."""
+    """Yield a regular member as a stream, and its size in bytes; every fault of the archive is an InputError."""
     check_member(member)
     try:
         with archive.open("rb") as stream:
@@ -110,16 +110,8 @@ def _open_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
                 yield opened
         else:
             raise InputError(f"{archive}: expected a wheel (zip) or an sdist (tar.gz), got neither")
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        gzip.BadGzipFile,
-        EOFError,
-        zlib.error,
-        ValueError,
-        RuntimeError,
-    ) as error:
-        raise InputError(f"{archive}: the archive is damaged or truncated ({error})") from error
+    except (*BROKEN_ZIP, tarfile.TarError, gzip.BadGzipFile) as error:
+        raise InputError(f"{archive}: the archive is damaged or truncated ({error}); fetch it again") from error
 
 
 @contextmanager
@@ -127,7 +119,7 @@ def _open_zip_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], in
     with zipfile.ZipFile(archive) as opened:
         found = [info for info in opened.infolist() if info.filename == member]
         _require_one(archive, member, len(found), opened.namelist())
-        # the upper half of the external attributes is the Unix mode; zero where none was stored
+        # the upper half of the external attributes is the Unix mode, or zero if no mode was stored
         kind = stat.S_IFMT(found[0].external_attr >> 16)
         _require_regular(archive, member, regular=kind in (0, stat.S_IFREG) and not found[0].is_dir())
         readable = found[0].compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -143,7 +135,7 @@ def _open_tar_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], in
         found = [info for info in opened if info.name == member]
         _require_one(archive, member, len(found), opened.getnames())
         _require_regular(archive, member, regular=found[0].isreg())
-        with cast(IO[bytes], opened.extractfile(found[0])) as stream:  # None only for what is not regular
+        with cast(IO[bytes], opened.extractfile(found[0])) as stream:  # None only for a member that is not regular
             yield stream, found[0].size
 
 
@@ -151,14 +143,14 @@ def _require_one(archive: Path, member: str, count: int, names: Iterable[str]) -
     if count == 0:
         near = difflib.get_close_matches(member, list(names), n=3)
         hint = f"; similar names: {', '.join(near)}" if near else ""
-        raise InputError(f"{archive}: has no member {member}{hint}")
+        raise InputError(f"{archive}: expected a member {member}, found none{hint}")
     if count > 1:
-        raise InputError(f"{archive}: has {count} members called {member}, so which one is meant is unclear")
+        raise InputError(f"{archive}: expected one member {member}, got {count}")
 
 
 def _require_regular(archive: Path, member: str, *, regular: bool) -> None:
     if not regular:
-        raise InputError(f"{archive}: {member} is a link or a folder; only regular files are unpacked")
+        raise InputError(f"{archive}: expected {member} as a regular file, got a link or a folder")
 
 
 def _blocks(stream: IO[bytes]) -> Iterator[bytes]:

@@ -131,14 +131,19 @@ def execute(
     probabilities = frame.with_voxels(predict(stage.network, sessions, source, tick, see))
     if members is not None and see is not None:
         members.together = decided(probabilities.voxels)[0]
-    way_back = None if plan.restore is None else plan.restore.way_back()
-    if way_back is None or not can_be_restored_in_slabs(frame):
-        return decide.apply(plan.restore.apply(probabilities) if plan.restore is not None else probabilities)
-    native = frame.trail[0].before if frame.trail else frame.geometry
+    return _decided_on_the_way_back(plan.restore, decide, probabilities)
+
+
+def _decided_on_the_way_back(restore: AfterStep | None, decide: AfterStep, probabilities: Frame) -> Frame:
+    """Return the labels on the native grid, or without a way back on the network's; in slabs where that is possible."""
+    way_back = None if restore is None else restore.way_back()
+    if way_back is None or not can_be_restored_in_slabs(probabilities):
+        return decide.apply(probabilities if restore is None else restore.apply(probabilities))
+    native = probabilities.trail[0].before if probabilities.trail else probabilities.geometry
     labels = np.empty((1, *native.shape), dtype=np.uint8)
     for planes, slab in restored_slabs(probabilities, way_back):
-        labels[:, planes] = decided(slab)
-    return replace(frame, voxels=labels, geometry=native, trail=())
+        labels[:, planes] = decide.apply(probabilities.with_voxels(slab)).voxels
+    return replace(probabilities, voxels=labels, geometry=native, trail=())
 
 
 def can_be_restored_in_slabs(frame: Frame) -> bool:

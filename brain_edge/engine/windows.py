@@ -227,8 +227,8 @@ def require_output(output: FloatArray, expected: tuple[int, ...]) -> FloatArray:
     if output.shape != expected:
         wanted, given = (" x ".join(map(str, shape)) for shape in (expected, output.shape))
         raise BrainEdgeError(
-            f"expected {wanted} numbers from the network, got {given}; "
-            "pad its input in the steps to a multiple that it keeps, or correct the channels in its specification"
+            f"expected {wanted} numbers from the network, got {given}; correct the channels in the specification, or "
+            "pad the input to a multiple that the network keeps"
         )
     if np.isnan(output.max()):
         raise BrainEdgeError("the network computed NaN (not a number); no mask can be made")

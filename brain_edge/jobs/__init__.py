@@ -1,1 +1,1 @@
-"""Work on files: one case, a batch, a BIDS dataset; the outputs, records and pictures that a case leaves."""
+"""Work on files: one case, a batch, a BIDS dataset; the outputs, records and pictures of a case."""

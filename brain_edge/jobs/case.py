@@ -1,4 +1,4 @@
-"""run: one case from files to a mask, with a record of what happened."""
+"""Run one case from files to a mask, with a record of the run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from brain_edge.spec.plausibility import Flag
 
     NamedInput: TypeAlias = tuple[str | None, Path]
-    """The name of a sequence, where the user gives one, and its file."""
+    """Name of a sequence, or None where the user gives no name, and its file."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Job:
     """One case: files in, files out.
 
     Attributes:
-        inputs: path per sequence of the model; the first one gives the grid.
-        outputs: where the results go.
-        series: UID or contrast of the series that is meant, where the user chose in a DICOM input.
-        case: its name in a batch.
+        inputs: path per sequence of the model; the first sequence gives the grid.
+        outputs: files to write.
+        series: UID or contrast of the DICOM series that the user chose, per sequence.
+        case: name of the case in a batch.
     """
 
     inputs: Mapping[str, Path]
@@ -58,14 +58,14 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class _Result:
-    """What was computed for a job, as it will be written.
+    """Result of a job before it is written.
 
     Attributes:
-        job: what was asked for.
+        job: inputs, outputs and options of the case.
         series: the DICOM series among the inputs, by the name of the sequence.
         study: the images.
-        segmentation: with the border that was asked for.
-        algorithm: for DICOM outputs.
+        segmentation: result of the model, with the border of the job added.
+        algorithm: maker of the mask as DICOM outputs state it; None without DICOM outputs.
     """
 
     job: Job
@@ -76,11 +76,11 @@ class _Result:
 
     @property
     def reference(self) -> Volume:
-        """The image that gave the grid."""
+        """Image that gives the grid."""
         return self.study.volumes[self.study.reference]
 
     def notes(self) -> list[str]:
-        """What must be seen beside the mask."""
+        """Return the warnings to show beside the mask."""
         return [
             *(flag.message for flag in self.segmentation.flags),
             *(note for info in self.series.values() for note in info.notes),
@@ -95,22 +95,22 @@ def run_case(
 ) -> RunRecord:
     """Read, segment, check and write one case.
 
-    Every output is checked for being writable before minutes are spent. They appear together, each whole, or
-    none does.
+    Each output is checked for being writable before the model runs. All outputs appear together and complete, or
+    none appears.
 
     Args:
-        segmenter: of the package.
-        job: what is asked for.
-        tick: called after each pass of a network.
-        complete: called when every output is written under a hidden name and none has its own yet, with the mask
-            and these files; what it raises leaves none of them.
+        segmenter: the opened package.
+        job: files to read and to write.
+        tick: function called after each pass of a network.
+        complete: function called with the record, the mask and the hidden files, after all outputs are written and
+            before any has its final name; if it raises, no output is kept.
 
     Raises:
-        InputError: an input is refused; with `strict` also one of another contrast than the model was made for.
-        ImplausibleError: the mask is empty, or flagged with `strict`; nothing is written.
+        InputError: an input is refused; under `strict` also an input of a contrast that the model was not made for.
+        ImplausibleError: the mask is empty, or has a flag under `strict`; nothing is written.
         OutputError: a result cannot be written.
-        MissingExtraError: DICOM or a picture was asked for, and a library for it is not installed.
-        UsageError: outputs that do not go together, with an input, or with the package.
+        MissingExtraError: a library for a DICOM output or a picture is not installed.
+        UsageError: an output conflicts with another output, an input or the package.
     """
     clock = time.perf_counter
     start = clock()
@@ -148,11 +148,11 @@ def run_case(
 
 
 def read_study(inputs: Mapping[str, Path], spec: ModelSpec | None = None) -> Study:
-    """The sequences of a case from their files or DICOM series; the first one gives the output grid.
+    """Read the sequences of a case from files or DICOM series; the first sequence gives the output grid.
 
     Args:
         inputs: path per sequence.
-        spec: of the model that series are chosen for, as `brain_edge.io.inputs.series_of` says.
+        spec: model whose contrasts choose the series, as in `brain_edge.io.inputs.series_of`.
     """
     return _read(inputs, series_of(inputs, {}, {} if spec is None else spec.contrasts))
 
@@ -162,16 +162,16 @@ def assign_inputs(given: Iterable[NamedInput], spec: ModelSpec) -> dict[str, Pat
 
     Raises:
         UsageError: unnamed files for a model of several sequences, or two files for one sequence.
-        InputError: a sequence is missing, or is not one of the model's.
+        InputError: a sequence of the model has no file, or a file is for an unknown sequence.
     """
     names = [sequence.name for sequence in spec.inputs]
     chosen: dict[str, Path] = {}
     for given_name, path in given:
         name = given_name or (names[0] if len(names) == 1 else None)
         if name is None:
-            raise UsageError(f"{spec.name} takes {', '.join(names)}; name each file, for example {names[0]}={path}")
+            raise UsageError(f"{spec.name} takes {', '.join(names)}; name each file, such as {names[0]}={path}")
         if name in chosen:
-            raise UsageError(f"two files for the sequence {name} of one case: {chosen[name]} and {path}")
+            raise UsageError(f"expected one file for the sequence {name}, got {chosen[name]} and {path}; remove one")
         chosen[name] = path
     missing = [name for name in names if name not in chosen and name not in spec.optional]
     unknown = [name for name in chosen if name not in names]
@@ -184,53 +184,52 @@ def assign_inputs(given: Iterable[NamedInput], spec: ModelSpec) -> dict[str, Pat
 
 
 def assign_series(given: Iterable[tuple[str | None, str]], spec: ModelSpec) -> dict[str, str]:
-    """Match the choices of a series (UID, or contrast) to the sequences of a model, as `assign_inputs` does.
+    """Match chosen series (each a UID or a contrast) to the sequences of a model, as `assign_inputs` does.
 
     Raises:
-        UsageError: unnamed choices for a model of several sequences, two for one sequence, a sequence that is not
-            one of the model's, or what is neither a UID nor a contrast.
+        UsageError: a choice is neither a UID nor a contrast, has no name where the model takes several sequences,
+            names an unknown sequence, or is the second one for a sequence.
     """
     from brain_edge.io.dicom.instance import UID_PATTERN
 
     chosen: dict[str, str] = {}
     for given_name, text in given:
         if not (UID_PATTERN.fullmatch(text) or named(text)):
-            raise UsageError(f"expected a series as its UID (digits and points), or {NAMES}, got {text!r}")
+            raise UsageError(f"expected a series as its UID (digits and points) or as {NAMES}, got {text!r}")
         name = meant_sequence(given_name, "series", text, spec)
         if name in chosen:
-            raise UsageError(f"two series for the sequence {name} of one case: {chosen[name]} and {text}")
+            raise UsageError(f"expected one series for the sequence {name}, got {chosen[name]} and {text}; remove one")
         chosen[name] = text
     return chosen
 
 
 def meant_sequence(given: str | None, what: str, text: str, spec: ModelSpec) -> str:
-    """The sequence of a model that a choice is for: the named one, or the only one.
+    """Return the sequence that a choice is for: the named sequence, or the only sequence of the model.
 
     Raises:
-        UsageError: it names none of them.
+        UsageError: no sequence is named where the model takes several, or an unknown one.
     """
     names = list(spec.contrasts)
     name = given or (names[0] if len(names) == 1 else None)
     if name not in names:
         raise UsageError(
-            f"{spec.name} takes {', '.join(names)}; say for which one of them the {what} {text} is, "
-            f"for example {names[0]}={text}"
+            f"{spec.name} takes {', '.join(names)}; name the sequence of the {what} {text}, such as {names[0]}={text}"
         )
     return name
 
 
 def require_plausible(segmentation: Segmentation, *, strict: bool) -> None:
-    """Let no absurd mask pass quietly.
+    """Refuse an implausible mask.
 
     Raises:
-        ImplausibleError: the mask is empty where it must not be, or there is any flag and `strict`.
+        ImplausibleError: the mask is empty although it must not be, or has any flag under `strict`.
     """
     if is_empty(segmentation.flags) or (strict and segmentation.flags):
         raise ImplausibleError("; ".join(flag.message for flag in segmentation.flags))
 
 
 def _algorithm(package: ModelPackage, outputs: Outputs) -> Algorithm | None:
-    """What DICOM outputs say of their maker; None where there are none.
+    """Return the maker that DICOM outputs state; None without DICOM outputs.
 
     Raises:
         UsageError: the package must not write DICOM.
@@ -247,10 +246,10 @@ def _algorithm(package: ModelPackage, outputs: Outputs) -> Algorithm | None:
 
 
 def _contrast_flags(job: Job, series: Mapping[str, SeriesInfo], spec: ModelSpec) -> tuple[Flag, ...]:
-    """Flags on images of another contrast than their sequence was made for.
+    """Return a flag for each image whose contrast does not fit its sequence.
 
     Raises:
-        InputError: there is one, and flags are errors.
+        InputError: an image has such a flag, and flags are errors.
     """
     flags = []
     for sequence in spec.inputs:
@@ -259,7 +258,7 @@ def _contrast_flags(job: Job, series: Mapping[str, SeriesInfo], spec: ModelSpec)
             flag = check_contrast(sequence, found)
             if flag is not None and job.outputs.strict:
                 raise InputError(
-                    f"{path}: {flag.message}; give an image that {spec.name} was made for, or leave out --strict"
+                    f"{path}: {flag.message}; give an image that {spec.name} was made for, or remove --strict"
                 )
             flags += [] if flag is None else [flag]
     return tuple(flags)
@@ -275,7 +274,7 @@ def _read(inputs: Mapping[str, Path], series: Mapping[str, SeriesInfo]) -> Study
 
 
 def _require_writable_beside(study: Study) -> None:
-    """Refuse headers that would make an invalid DICOM result now, not when the network has run."""
+    """Refuse headers that would make an invalid DICOM result, before the network runs."""
     from brain_edge.io.dicom.target import origin_of
 
     origin_of(study.volumes[study.reference])
@@ -292,7 +291,7 @@ def _segment(segmenter: Segmenter, study: Study, outputs: Outputs, tick: Callabl
     except InputError as error:
         if name in str(error):
             raise
-        raise InputError(f"{name}: {error}") from error  # a step knows voxels, not the file they came from
+        raise InputError(f"{name}: {error}") from error  # a step knows its voxels, not their file
     return segmentation
 
 
@@ -326,7 +325,7 @@ def _write_brain(result: _Result, path: Path, description: str) -> None:
 
 
 def _write_picture(result: _Result, spec: ModelSpec, path: Path) -> None:
-    """The mosaic as PNG, or as secondary capture."""
+    """Write the mosaic as PNG or as secondary capture."""
     if result.algorithm is None or not is_dicom_name(path):
         _write_mosaic(result, spec, path)
         return

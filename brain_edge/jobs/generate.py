@@ -1,4 +1,4 @@
-"""run for a model that makes images: files in, one image out, with a record of what happened."""
+"""Run a model that makes images: files in, one image out, with a record of the run."""
 
 from __future__ import annotations
 
@@ -14,33 +14,36 @@ from brain_edge.io.nifti import SUFFIXES, write_image, write_probabilities
 from brain_edge.jobs.case import read_study
 from brain_edge.jobs.outputs import require_apart
 from brain_edge.jobs.record import printable, provenance
-from brain_edge.machine.atomic import require_file_place
+from brain_edge.machine.atomic import remove_leftovers, require_file_place
 from brain_edge.machine.process import peak_rss_bytes
+from brain_edge.spec import NoiseSlices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from brain_edge.engine.segmenter import Segmenter, WarmSegmenter
     from brain_edge.image.volume import Study, Volume
     from brain_edge.package import ModelPackage
+    from brain_edge.spec import ModelSpec
 
 SYNTHETIC: Final = "synthetic"
-"""Stands in the description of every image that a model has made, before the model's name."""
+"""First word in the description of every image that a model has made."""
 
 
 class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened to one image.
+    """Record of one image that was made.
 
     Attributes:
-        model, digest, weights_status, intended_use: of the package.
-        inputs: what the user named, per sequence.
+        model, digest, weights_status, intended_use: facts about the package.
+        inputs: file per sequence, as the user named it.
         image: file that was written.
-        channels: of it; the file is 4D where there are several.
-        synthetic: always true: no patient looks like this.
-        threads: of the inference.
-        elapsed_ms: of reading, making and writing.
-        peak_rss_bytes: of this process so far.
+        channels: number of channels of the image; the file is 4D with several.
+        synthetic: always true, because the image shows no patient.
+        seed: seed of the noise that the images are made from; None for images that need no noise.
+        threads: number of inference threads.
+        elapsed_ms: time to read, make and write the image.
+        peak_rss_bytes: peak memory of this process so far.
     """
 
     model: str
@@ -51,6 +54,7 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     image: str
     channels: int
     synthetic: bool
+    seed: int | None
     threads: int
     elapsed_ms: float
     peak_rss_bytes: int | None
@@ -63,15 +67,15 @@ def generate(
     """Read, make and write one image on the grid of the input.
 
     Args:
-        segmenter: of the generator's package.
+        segmenter: the opened package of the generator.
         inputs: path per sequence.
-        image: `.nii` or `.nii.gz`; it appears whole or not at all.
-        tick: called after each pass of a network.
+        image: output, `.nii` or `.nii.gz`; written completely or not at all.
+        tick: function called after each pass of a network.
 
     Raises:
         InputError: an input is refused.
         OutputError: the image cannot be written.
-        UsageError: the model segments, or the output does not go with the input.
+        UsageError: the model makes masks, or the output conflicts with an input.
     """
     start = time.perf_counter()
     package = segmenter.package
@@ -94,41 +98,68 @@ def generate(
         image=printable(image),
         channels=len(made),
         synthetic=True,
+        seed=next((noise.seed for noise in _noises(segmenter.spec)), None),
         threads=segmenter.threads,
         elapsed_ms=(time.perf_counter() - start) * 1000,
         peak_rss_bytes=peak_rss_bytes(),
     )
 
 
+def reseeded(spec: ModelSpec, seed: int | None) -> ModelSpec:
+    """Return the specification of a generator with noise of another seed; its own where the seed is None.
+
+    Raises:
+        UsageError: the generator draws no noise.
+    """
+    if seed is None:
+        return spec
+    if not any(_noises(spec)):
+        raise UsageError(
+            f"{spec.name} makes images of images and draws no noise: --seed would do nothing; leave it out"
+        )
+    plain = msgspec.to_builtins(spec)
+    for stage in plain["stages"]:
+        if "seed" in stage["network"]["execution"]:
+            stage["network"]["execution"]["seed"] = seed
+    return msgspec.convert(plain, type(spec))
+
+
+def _noises(spec: ModelSpec) -> Iterator[NoiseSlices]:
+    kinds = (stage.network.execution for stage in spec.stages)
+    return (kind for kind in kinds if isinstance(kind, NoiseSlices))
+
+
 def require_generator(
-    package: ModelPackage, option: str = "--image", remedy: str = "name the mask with -o, or take a generator"
+    package: ModelPackage, option: str = "--image", remedy: str = "name the mask with -o, or use a generator"
 ) -> None:
     """Refuse to make an image with a model that segments.
 
     Args:
-        package: that is to make it.
-        option: with which the image was asked for.
-        remedy: what to do instead.
+        package: package that is to make the image.
+        option: option that asks for the image.
+        remedy: next step for the user.
 
     Raises:
-        UsageError: it does.
+        UsageError: the model makes masks.
     """
     if not package.spec.makes_images:
         raise UsageError(
-            f"{package.folder}: {package.spec.name} makes masks, an image was asked for with {option}; {remedy}"
+            f"{package.folder}: {option} needs a model that makes images, and {package.spec.name} makes masks; {remedy}"
         )
 
 
-def require_segmenter(package: ModelPackage) -> None:
-    """Refuse to make a mask with a model that makes images.
+def require_segmenter(package: ModelPackage, seed: int | None = None) -> None:
+    """Refuse to make a mask with a model that makes images, or with a seed.
 
     Raises:
-        UsageError: it does.
+        UsageError: the model makes images, or there is a seed.
     """
+    if seed is not None:
+        raise UsageError("a mask is made of no noise: --seed would do nothing; leave it out, or name an --image")
     if package.spec.makes_images:
         raise UsageError(
-            f"{package.folder}: {package.spec.name} makes images, a mask was asked for with -o; name the image with "
-            "--image, or take a model that segments"
+            f"{package.folder}: -o needs a model that makes masks, and {package.spec.name} makes images; name the "
+            "image with --image, or use a model that segments"
         )
 
 
@@ -136,7 +167,7 @@ def _made(segmenter: Segmenter, study: Study, tick: Callable[[], None] | None) -
     try:
         return segmenter.synthesize(study, tick=tick)
     except InputError as error:
-        # a step knows voxels, not the file they came from
+        # a step knows its voxels, not their file
         raise InputError(f"{study.volumes[study.reference].name}: {error}") from error
 
 
@@ -146,3 +177,4 @@ def _require_output(image: Path, sources: Iterable[Path]) -> None:
     for source in sources:
         require_apart(image, source)
     require_file_place(image)
+    remove_leftovers([image])

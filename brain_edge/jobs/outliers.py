@@ -1,8 +1,8 @@
-"""Which cases of a batch to look at first: those whose masks differ from the others', or from themselves.
+"""Find the cases of a batch to look at first: masks that differ from the other masks, or whose members disagree.
 
-A plausible range (`brain_edge.spec.plausibility`) says what no head can have. This says what no other head of the
-batch has: a brain of 900 ml is possible, and suspicious among two hundred of about 1400 ml. Nothing here fails a
-case; it sets an order in which to look.
+A plausible range (`brain_edge.spec.plausibility`) holds for every head. An outlier differs from the other heads of
+its batch: a brain of 900 ml is possible, but suspicious among two hundred brains of about 1400 ml. An outlier never
+fails a case; outliers set the order in which a reader looks at the cases.
 """
 
 from __future__ import annotations
@@ -24,43 +24,43 @@ if TYPE_CHECKING:
     from brain_edge.image.volume import LabelArray, Mask
 
 LEAST_CASES: Final = 5
-"""From this many cases with a label on they are compared with each other.
+"""Minimum number of cases with a label for a comparison.
 
-The deviation of four or fewer values from their own median says little: of three, the middle one has none and the
-median deviation is that of its nearer neighbour, so that any third value can be made an outlier.
+The deviation of four or fewer values from their own median says little. Of three values, the middle one has no
+deviation and the median deviation is that of its nearer neighbour, so any third value can become an outlier.
 """
 FAR: Final = 3.5
-"""Robust z from which a case is far from the others: the cut-off of Iglewicz and Hoaglin, How to Detect and Handle
+"""Robust z above which a case is far from the others: the cut-off of Iglewicz and Hoaglin, How to Detect and Handle
 Outliers (1993), for the modified z-score 0.6745 (x - median) / MAD."""
 SIGMAS_PER_MAD: Final = 1.4826
 """Standard deviations of a normal distribution in one median absolute deviation: 1 / 0.6745."""
 LEAST_FACTOR: Final = 1.2
-"""Volumes are compared by their logarithm, and within this factor of the median none is far. Without such a floor a
-batch of visits of one person, which differ by less than a percent, would report a millilitre."""
+"""Factor of the median within which no volume is far; volumes are compared by their logarithm. Without this floor,
+visits of one person, which differ by less than a percent, would be reported for a millilitre."""
 LEAST_VOLUME_SPREAD: Final = math.log(LEAST_FACTOR) / FAR
 LEAST_COUNT_SPREAD: Final = math.log(2.0) / FAR
-"""The same for 1 + components: at most twice as many as usual are never many. Most counts of a batch are equal, so
-that their MAD is 0."""
+"""The same floor for 1 + components: up to twice the median is never far. Most counts of a batch are equal, so
+their MAD is 0."""
 LEAST_BORDER_SHARE: Final = 0.005
-"""Share of a label in the outermost layer of the image from which it touches the border. Published brain masks of
-clinical heads with thick slices (a test measures them): up to 0.15 % where at most the brain stem leaves the field of
-view, 0.8 to 1.6 % where slices above or below the brain are missing."""
+"""Fraction of a label in the outermost layer of the image above which the label touches the border. Published brain
+masks of clinical heads with thick slices (a test measures them) have up to 0.15 % where at most the brain stem leaves
+the field of view, and 0.8 to 1.6 % where slices above or below the brain are missing."""
 LEAST_AGREEMENT: Final = 0.95
-"""Dice of a member's mask with the ensemble's below which they disagree. On an ordinary head one pass of HD-BET v1
-agrees with all forty at 0.9968, and different programs agree to about 0.95."""
+"""Dice of a member's mask with the ensemble's mask below which they disagree. On an ordinary head, one pass of HD-BET
+v1 has Dice 0.9968 with all forty passes, and different programs have about 0.95."""
 
 
 class OutlierKind(StrEnum):
-    """Why a case stands out."""
+    """Reason why a case stands out."""
 
     VOLUME = "volume far from the others"
-    """A label is much smaller or larger than in the other cases, though it may be plausible."""
+    """A label is much smaller or larger than in the other cases, although it may be plausible."""
     COMPONENTS = "many components"
-    """A label falls into more pieces than in the other cases."""
+    """A label has more pieces than in the other cases."""
     BORDER = "touches the border"
-    """More of a label lies at the border of the image than a brain stem leaves there: it may be cut off."""
+    """More of a label lies at the border of the image than a brain stem explains: the label may be cut off."""
     AGREEMENT = "members disagree"
-    """A member of the ensemble has another mask than all together: the networks are not sure of this image."""
+    """The mask of one member differs from the mask of the ensemble: the networks are uncertain about this image."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ class Outlier:
 
 @dataclass(frozen=True)
 class LabelMeasure:
-    """What is compared of one label of one case.
+    """Measures of one label of one case for the comparison.
 
     Attributes:
-        volume_ml: of the label.
-        components: pieces, voxels that share a corner counted as connected; None where it was not counted.
-        border_share: share of the label's voxels in the outermost layer of the image; None where not known.
-        agreement: least Dice of a member's label with the ensemble's; None where the network runs once.
+        volume_ml: volume of the label.
+        components: number of pieces (voxels that share a corner are connected); None if not counted.
+        border_share: fraction of the label's voxels in the outermost layer of the image; None if not known.
+        agreement: minimum Dice of a member's label with the ensemble's label; None if the network runs once.
     """
 
     volume_ml: float
@@ -92,11 +92,11 @@ class LabelMeasure:
 
 
 def measure(mask: Mask, names: Mapping[int, str]) -> dict[str, LabelMeasure]:
-    """What `find_outliers` compares, by the name of the label.
+    """Measure a mask for `find_outliers`, by the name of the label.
 
     Args:
-        mask: of one case.
-        names: of the labels without background.
+        mask: mask of one case.
+        names: label value to name, without background.
     """
     pieces = _components(mask.labels)
     return {
@@ -106,13 +106,13 @@ def measure(mask: Mask, names: Mapping[int, str]) -> dict[str, LabelMeasure]:
 
 
 def find_outliers(cases: Sequence[Mapping[str, LabelMeasure]]) -> list[tuple[Outlier, ...]]:
-    """For each case of a batch, what it stands out by.
+    """Return the outliers of each case of a batch.
 
     Args:
-        cases: for each case its measures by the name of the label; a failed case has none.
+        cases: measures of each case by the name of the label; a failed case has no measures.
 
     Returns:
-        As many tuples as cases, empty for those that are like the others.
+        One tuple per case, empty for a case that is like the others.
     """
     labels = dict.fromkeys(name for case in cases for name in case)
     found: list[list[Outlier]] = [[] for _ in cases]
@@ -124,11 +124,11 @@ def find_outliers(cases: Sequence[Mapping[str, LabelMeasure]]) -> list[tuple[Out
 
 
 def robust_z(values: Sequence[float], least_spread: float = 0.0) -> list[float]:
-    """How far each value lies from the median, in robust standard deviations (scaled MAD).
+    """Return the distance of each value from the median, in robust standard deviations (scaled MAD).
 
     Args:
-        values: at least one.
-        least_spread: taken where the values are closer together than that; with 0 and no spread, values that
+        values: one value or more.
+        least_spread: minimum spread, used where the values are closer together; with 0 and no spread, values that
             differ from the median are infinitely far.
     """
     middle = median(values)
@@ -140,10 +140,10 @@ def robust_z(values: Sequence[float], least_spread: float = 0.0) -> list[float]:
 
 
 def _of_label(label: str, measures: Sequence[LabelMeasure]) -> Iterator[list[Outlier]]:
-    """What each case stands out by, for one label.
+    """Yield the outliers of each case for one label.
 
-    An absent label is the business of the plausible ranges (a lesion may well be absent), and is not compared. Volumes
-    are compared by their logarithm, so that half as much is as far as twice as much.
+    An absent label is not compared: plausible ranges decide about it (a lesion may well be absent). Volumes are
+    compared by their logarithm, so half the median is as far as twice the median.
     """
     volumes = _Compared([measure.volume_ml or None for measure in measures], math.log, LEAST_VOLUME_SPREAD)
     counts = _Compared([measure.components for measure in measures], math.log1p, LEAST_COUNT_SPREAD)
@@ -156,18 +156,16 @@ def _of_label(label: str, measures: Sequence[LabelMeasure]) -> Iterator[list[Out
             words = f"{label} in {measure.components} pieces, {counts.usual('g')}"
             found.append(Outlier(OutlierKind.COMPONENTS, words, many, FAR, label))
         if (share := measure.border_share) is not None and share > LEAST_BORDER_SHARE:
-            words = f"{share:.1%} of {label} lies on the border of the image, usual is at most {LEAST_BORDER_SHARE:.1%}"
+            words = f"{share:.1%} of {label} lies on the border of the image, usually at most {LEAST_BORDER_SHARE:.1%}"
             found.append(Outlier(OutlierKind.BORDER, words, share, LEAST_BORDER_SHARE, label))
         if (dice := measure.agreement) is not None and dice < LEAST_AGREEMENT:
-            words = (
-                f"{label} of one member agrees with the ensemble's at Dice {dice:.3f} only, usual is {LEAST_AGREEMENT}"
-            )
+            words = f"{label} of one member has Dice {dice:.3f} with the ensemble, usually at least {LEAST_AGREEMENT}"
             found.append(Outlier(OutlierKind.AGREEMENT, words, dice, LEAST_AGREEMENT, label))
         yield found
 
 
 class _Compared:
-    """The robust z of each value, 0 for those that are not known, and for all in a small batch."""
+    """Robust z of each value; 0 for an unknown value, and for all values of a small batch."""
 
     def __init__(
         self, values: Sequence[float | None], transform: Callable[[float], float], least_spread: float
@@ -178,14 +176,14 @@ class _Compared:
         self.scores = [0.0 if value is None or is_small else next(scores) for value in values]
 
     def usual(self, digits: str) -> str:
-        """The median in words."""
+        """Return the median in words."""
         return f"median of {len(self._known)} cases {median(self._known):{digits}}"
 
 
 def _components(labels: LabelArray) -> dict[int, int]:
-    """Number of pieces of each label; one pass, however many labels there are."""
+    """Return the number of pieces of each label, in one pass for all labels."""
     pieces, count = components(labels)
     label_of = np.zeros(count + 1, dtype=np.uint8)
-    label_of[pieces] = labels  # each piece has one label, so that the order of writing does not matter
+    label_of[pieces] = labels  # each piece has one label, so the order of writing does not matter
     found, counts = np.unique(label_of[1:], return_counts=True)
     return dict(zip(found.tolist(), counts.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""What one case can give: which files, whether they go together, and that all of them appear or none."""
+"""Outputs of one case: their files, which of them fit together, and that all of them appear or none."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _SUFFIXES: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Where the results of one case go; what is None is not written.
+    """Files of the results of one case; a file that is None is not written.
 
     Attributes:
-        mask: label map, `.nii` or `.nii.gz`; or DICOM SEG, `.dcm`.
-        brain: the reference image with everything outside the mask set to 0.
+        mask: label map (`.nii`, `.nii.gz`) or DICOM SEG (`.dcm`).
+        brain: reference image with 0 outside the mask.
         probabilities: float32 (I, J, K, D).
         report: `.json` record, `.png` mosaic, or `.dcm` structured report, which refers to the SEG.
-        picture: mosaic as `.png`, or as secondary capture, `.dcm`.
-        seg: how a SEG is written; None is the default, and right where there is none.
-        border_mm: added around a mask of one label.
-        strict: flags are errors, and nothing is written.
+        picture: mosaic, as `.png` or as `.dcm` secondary capture.
+        seg: options of the SEG; None for the defaults, or without a SEG.
+        border_mm: width of the margin around a mask of one label.
+        strict: True to treat flags as errors; nothing is written then.
     """
 
     mask: Path
@@ -56,46 +56,46 @@ class Outputs:
     strict: bool = False
 
     def files(self) -> dict[str, Path]:
-        """Every file that will be written, by the name of its field; the mask first."""
+        """Return every file to write by the name of its field, the mask first."""
         named = {name: getattr(self, name) for name in _SUFFIXES}
         return {name: path for name, path in named.items() if path is not None}
 
     def paths(self) -> tuple[Path, ...]:
-        """Every file that will be written."""
+        """Return every file to write."""
         return tuple(self.files().values())
 
     def dicom(self) -> tuple[Path, ...]:
-        """Those that will be DICOM."""
+        """Return the files that will be DICOM."""
         return tuple(path for path in self.paths() if is_dicom_name(path))
 
     @property
     def is_fractional(self) -> bool:
-        """Whether the SEG holds the probabilities of the network instead of its mask."""
+        """True if the SEG holds the probabilities of the network instead of its mask."""
         return self.seg is not None and self.seg.encoding == "fractional"
 
 
 def is_dicom_name(path: Path) -> bool:
-    """Whether an output of this name is DICOM."""
+    """Return True if an output of this name is DICOM."""
     return path.name.lower().endswith(DICOM_SUFFIX)
 
 
 def require_outputs(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpec) -> None:
-    """Find out before the work whether its results can be written, and are what this model and input can give.
+    """Check before the run that the outputs can be written, and that the model and the input can give them.
 
     Args:
-        inputs: path per sequence; the first one gives the grid.
-        outputs: what is asked for.
-        spec: of the model.
+        inputs: path per sequence; the first sequence gives the grid.
+        outputs: files to write.
+        spec: the model.
 
     Raises:
-        UsageError: a name twice, a suffix that cannot be written, an input that would be overwritten, a border
-            for a model of several labels, or DICOM without a DICOM input.
-        InputError: a name is no text.
+        UsageError: two outputs have one name, a suffix has no format, an output would overwrite an input, a border
+            is given for several labels, or a DICOM output has no DICOM input.
+        InputError: a name cannot be encoded as text.
         OutputError: a folder is missing or not writable.
-        MissingExtraError: a picture or DICOM was asked for, and a library for it is not installed.
+        MissingExtraError: a library for a picture or a DICOM output is not installed.
     """
     if len({path.resolve() for path in outputs.paths()}) < len(outputs.paths()):
-        raise UsageError(f"two outputs have the same name: {', '.join(map(str, outputs.paths()))}")
+        raise UsageError(f"two outputs have the same name, choose others: {', '.join(map(str, outputs.paths()))}")
     for name, path in outputs.files().items():
         if not path.name.lower().endswith(_SUFFIXES[name]):
             raise UsageError(f"{path}: expected a {name} file that ends in {' or '.join(_SUFFIXES[name])}")
@@ -111,7 +111,7 @@ def require_outputs(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpe
 
 
 def is_same_file(one: Path, other: Path) -> bool:
-    """Whether two names mean one file, through links and whatever the file system thinks of upper case."""
+    """Return True if two names mean one file, also through links or on a file system that ignores case."""
     if one.exists() and other.exists():
         return one.samefile(other)
     return one.resolve() == other.resolve()
@@ -119,7 +119,7 @@ def is_same_file(one: Path, other: Path) -> bool:
 
 @contextmanager
 def hidden(outputs: Outputs) -> Iterator[Outputs]:
-    """The same outputs under hidden names; all get their own when the block ends well, the mask last, or none."""
+    """Yield the outputs under hidden names; at the end of the block all get their own names, or none on an error."""
     with ExitStack() as stack:
         files: dict[str, Any] = {name: stack.enter_context(_staged(path)) for name, path in outputs.files().items()}
         yield replace(outputs, **files)
@@ -127,7 +127,7 @@ def hidden(outputs: Outputs) -> Iterator[Outputs]:
 
 @contextmanager
 def _staged(path: Path) -> Iterator[Path]:
-    """A hidden file that becomes `path`; errors about it name what the user has asked for."""
+    """Yield a hidden file that becomes `path`; errors about the file name `path`."""
     with atomic_file(path) as partial:
         try:
             yield partial
@@ -140,20 +140,20 @@ def _require_seg(outputs: Outputs) -> None:
         return
     if outputs.seg is not None:
         raise UsageError(
-            f"{outputs.mask}: how a SEG is written was said, but this is none; name a mask that ends in .dcm"
+            f"{outputs.mask}: --seg-encoding and --keep-empty-frames need a DICOM SEG; name a mask that ends in .dcm"
         )
     if outputs.report is not None and is_dicom_name(outputs.report):
         raise UsageError(
-            f"{outputs.report}: a structured report refers to the segments of a DICOM SEG; name a mask that ends in "
-            f"{DICOM_SUFFIX} instead of {outputs.mask}, or a report that ends in .json"
+            f"{outputs.report}: a structured report needs a DICOM SEG, and {outputs.mask} is not DICOM; "
+            f"name a mask in {DICOM_SUFFIX}, or a report in .json"
         )
 
 
 def _require_probabilities(outputs: Outputs, spec: ModelSpec) -> None:
     if outputs.is_fractional and set(spec.stages[-1].label_channels()) != set(spec.label_names()):
         raise UsageError(
-            f"{outputs.mask}: a fractional SEG holds the probability of each label, and {spec.name} makes labels of "
-            "regions, levels or several networks, which have none; write binary or labelmap, --probabilities beside it"
+            f"{outputs.mask}: a fractional SEG needs a probability for each label, and {spec.name} makes labels of "
+            "regions, levels or networks; write binary or labelmap, and --probabilities"
         )
 
 
@@ -162,24 +162,24 @@ def _require_border(outputs: Outputs, spec: ModelSpec) -> None:
         raise UsageError(f"expected a border in mm, got {outputs.border_mm}")
     if outputs.border_mm and len(spec.labels) > 1:
         names = ", ".join(label.name for label in spec.labels)
-        raise UsageError(f"a border can be added to a mask of one label; {spec.name} has {len(spec.labels)}: {names}")
+        raise UsageError(f"--border needs a mask of one label; {spec.name} has {len(spec.labels)} labels: {names}")
     if outputs.border_mm and outputs.is_fractional:
-        raise UsageError("a border can be added to a mask, not to the probabilities of a fractional SEG; write binary")
+        raise UsageError("--border does not fit a fractional SEG, which holds probabilities; write a binary SEG")
 
 
 def _require_dicom_input(reference: Path, outputs: Outputs) -> None:
     if outputs.dicom() and input_kind(reference) is not InputKind.DICOM:
         raise UsageError(
-            f"{outputs.dicom()[0]}: a DICOM result lies beside the DICOM series that it was made from, and {reference} "
-            f"is none; give the series, or write {SUFFIXES[-1]}"
+            f"{outputs.dicom()[0]}: a DICOM output needs a DICOM input, and {reference} is not DICOM; give the DICOM "
+            f"series, or write {SUFFIXES[-1]}"
         )
 
 
 def require_apart(output: Path, source: Path) -> None:
-    """Refuse to write over what is read, or among its files: an input, or the package itself.
+    """Refuse to write over, or into, an input or the package.
 
     Raises:
-        UsageError: the output is the source, or lies in it.
+        UsageError: the output is the source, or lies in the folder of the source.
     """
     if is_same_file(output, source):
         raise UsageError(f"{output}: this output would overwrite an input; choose another name")

@@ -1,4 +1,4 @@
-"""The record of a run: what was made of what, by which package, and what is suspicious about it."""
+"""Record of a run: inputs, outputs, package, and flags."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 
 UNFIT: Final = {WeightsStatus.RANDOM: "UNTRAINED ", WeightsStatus.FIT_FOR_TESTING: "FIT FOR TESTING "}
-"""What stands before the name of the program in every file that such weights have made."""
+"""Words before the name of the program in every file that unfit weights have made."""
 
 
 class SeriesRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The DICOM series that was read, without a word of its free texts.
+    """DICOM series that was read, without its free texts.
 
     Attributes:
-        name: its number and the last digits of its UID.
-        contrast: as the header tells it; None where it does not.
-        notes: what a careful reader should know.
+        name: number of the series and the last digits of its UID.
+        contrast: contrast that the header states; None if it states none.
+        notes: remarks for a careful reader.
     """
 
     name: str
@@ -46,21 +46,21 @@ class SeriesRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened to one case.
+    """Record of one case.
 
     Attributes:
-        model, digest, weights_status: of the package; `precision` and `number_format` as it was run.
-        inputs: what the user named, per sequence.
-        series: the one that was read, where the input is DICOM.
-        mask: file that was written; `brain`, `probabilities` and `picture` where they were asked for.
-        border_mm: added around the mask; the flags are those of the mask without it.
-        volumes_ml: per label name.
-        member_agreement: how well the member of an ensemble, or the mirroring, that differs most agrees with all
-            together (Dice, by label name); empty where a network runs once.
-        flags: what is not plausible.
-        threads: of the inference; the last digits of INT8 with instance norm depend on them.
-        elapsed_ms: per stage; `read`, `write` and `total` are of this case, without program start.
-        peak_rss_bytes: of this process so far.
+        model, digest, weights_status: facts about the package; `precision` and `number_format` are those of the run.
+        inputs: file per sequence, as the user named it.
+        series: DICOM series that was read, per sequence.
+        mask: file that was written; `brain`, `probabilities` and `picture` are None unless requested.
+        border_mm: width of the margin around the mask; the flags are those of the mask without the margin.
+        volumes_ml: volume by label name.
+        member_agreement: Dice, by label name, of the ensemble's mask with the member (or mirroring) that differs most;
+            empty if a network runs once.
+        flags: implausible properties.
+        threads: number of inference threads; the last digits of INT8 with instance norm depend on it.
+        elapsed_ms: time per stage; `read`, `write` and `total` are those of this case, without program start.
+        peak_rss_bytes: peak memory of this process so far.
     """
 
     model: str
@@ -86,24 +86,24 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 RECORD_SUFFIX: Final = "_record.json"
-"""What the name of a case is followed by in the name of its record."""
+"""End of the name of a record, after the name of its case."""
 
 
 class CaseStatus(StrEnum):
-    """How a case of a batch ended."""
+    """State of a case of a batch."""
 
     DONE = "done"
     FAILED = "failed"
     WRITING = "writing"
-    """Its outputs are taking their names. A run that was killed then leaves this: it is run again."""
+    """The outputs are getting their final names. A killed run leaves this state, and the case is run again."""
 
 
 class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A file by its content.
+    """File and its content.
 
     Attributes:
-        path: of an input as the user named it; of an output relative to the folder of the record, with "/".
-        size_bytes, sha256: of its bytes; None of what has none (a folder) or could not be read.
+        path: input as the user named it; output relative to the folder of the record, with "/".
+        size_bytes, sha256: size and hash of the content; None for a folder or a file that cannot be read.
     """
 
     path: str
@@ -112,7 +112,7 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a case failed: the sentence that the user was told, the class, and what a single run would exit with."""
+    """Failure of a case: message for the user, class of the error, and exit code of a single run."""
 
     message: str
     kind: str
@@ -120,24 +120,24 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaseRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One case of a batch, as `NAME_record.json`; "done" is written last, so that a case with it is whole.
+    """One case of a batch, as `NAME_record.json`; "done" is written last, so a case with it is complete.
 
     Attributes:
-        case: its name, unique in the batch.
-        status: done, failed, or in the moment when the outputs appear, writing.
-        inputs: per sequence.
-        series: choices of DICOM series.
-        digest: of the package.
-        border_mm, strict: as asked for. With the hashes of the inputs and the digest they decide the outputs.
-        outputs: files of this case that are in place, by what they are (`mask`, `picture` and so on); of a failed
-            case those of an earlier run.
-        run: what happened; None of a failed case.
-        measures: of the mask, by the name of the label, for the comparison with the other cases.
-        error: why it failed; None of a case that is done.
-        started, finished: UTC.
-        rss_bytes: memory of the process after this case; its peak so far is in `run`.
-        versions: of what computed it.
-        format_version: of this record.
+        case: name of the case, unique in the batch.
+        status: done, failed, or writing while the outputs appear.
+        inputs: file per sequence.
+        series: chosen DICOM series per sequence.
+        digest: digest of the package.
+        border_mm, strict: options of the run. The outputs depend on them, on the inputs and on the package.
+        outputs: files of this case that exist, by kind (`mask`, `picture` and so on); for a failed case, those of an
+            earlier run.
+        run: record of the run; None for a failed case.
+        measures: measures of the mask by label name, for the comparison with the other cases.
+        error: failure; None for a finished case.
+        started, finished: times in UTC.
+        rss_bytes: memory of the process after this case; the peak so far is in `run`.
+        versions: versions of the software that computed the case.
+        format_version: version of this record's format.
     """
 
     case: str
@@ -159,22 +159,22 @@ class CaseRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def record_path(folder: Path, case: str) -> Path:
-    """Where the record of a case lies."""
+    """Return the path of the record of a case."""
     return folder / f"{case}{RECORD_SUFFIX}"
 
 
 def write_case_record(record: CaseRecord, path: Path) -> None:
-    """Write a record, whole or not at all.
+    """Write a record, completely or not at all.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the record cannot be written.
     """
     with atomic_file(path) as partial:
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
 
 
 def read_case_record(path: Path) -> CaseRecord | None:
-    """A record; None where there is none, or a damaged one, or one of another format."""
+    """Read a record; None if it is missing, damaged or of another format."""
     try:
         return decode_json(path.read_bytes(), CaseRecord)
     except (OSError, msgspec.DecodeError):
@@ -182,7 +182,7 @@ def read_case_record(path: Path) -> CaseRecord | None:
 
 
 def read_case_records(folder: Path) -> tuple[CaseRecord, ...]:
-    """The records of all cases in a folder that have ended, by name of the case; damaged ones are left out."""
+    """Read the records of all ended cases in a folder, sorted by case name; damaged records are left out."""
     paths = (path for path in folder.glob(f"*{RECORD_SUFFIX}") if not path.name.startswith("."))
     records = [record for path in paths if (record := read_case_record(path)) is not None]
     ended = [record for record in records if record.status is not CaseStatus.WRITING]
@@ -190,22 +190,22 @@ def read_case_records(folder: Path) -> tuple[CaseRecord, ...]:
 
 
 def input_record(path: Path) -> FileRecord:
-    """An input by its content, as far as it can be read."""
+    """Return an input and its content, as far as it can be read."""
     try:
         if path.is_file():
             return FileRecord(path=printable(path), size_bytes=path.stat().st_size, sha256=sha256_of(path))
     except (OSError, InputError):
-        pass  # the reader, which comes next, says why
+        pass  # the reader comes next and reports the reason
     return FileRecord(path=printable(path), size_bytes=None, sha256=None)
 
 
 def output_record(content: Path, name: Path, folder: Path) -> FileRecord:
-    """An output: its bytes as they lie in `content`, under the name that it gets, seen from the record's folder."""
+    """Return an output: the bytes of `content` under its final name, relative to the folder of the record."""
     return FileRecord(path=relative_path(name, folder), size_bytes=content.stat().st_size, sha256=sha256_of(content))
 
 
 def relative_path(path: Path, folder: Path) -> str:
-    """A path as seen from a folder, so that both can be moved together; absolute where Windows has no such path."""
+    """Return a path relative to a folder, so that both can move together; absolute on another Windows drive."""
     try:
         relative = os.path.relpath(path.resolve(), folder.resolve())
     except ValueError:  # another drive
@@ -214,12 +214,12 @@ def relative_path(path: Path, folder: Path) -> str:
 
 
 def printable(text: Path | str) -> str:
-    """A name as text that can be written; bytes that are no UTF-8 become backslash escapes."""
+    """Return a name as text that can be written; bytes that are not UTF-8 become backslash escapes."""
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def series_records(series: Mapping[str, SeriesInfo]) -> dict[str, SeriesRecord]:
-    """Series as they are written."""
+    """Return the series as records."""
     return {
         name: SeriesRecord(name=info.name, contrast=info.finding.contrast, notes=list(info.notes))
         for name, info in series.items()
@@ -227,6 +227,6 @@ def series_records(series: Mapping[str, SeriesInfo]) -> dict[str, SeriesRecord]:
 
 
 def provenance(package: ModelPackage) -> str:
-    """What a mask says of its maker; the name of the model is last, because writers cut what has no room."""
+    """Return the description that a mask carries; the model's name is last, because writers cut a long text."""
     mark = UNFIT.get(package.manifest.weights_status, "")
     return f"RESEARCH ONLY {mark}brain-edge {__version__} {package.digest[:16]} {package.spec.name}"

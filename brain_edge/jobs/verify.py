@@ -1,4 +1,4 @@
-"""verify: does this package do here what it did where it was built?"""
+"""Verify that a package computes on this machine what it computed where it was built."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """What was checked.
+    """Result of a verification.
 
     Attributes:
-        digest: of the package.
-        files: how many files have the hash that the manifest states.
-        dice: of the self-test's mask against the shipped one, least label.
-        minimum_dice: what the package expects.
-        empty: both masks are, so that the self-test shows that the package runs, and not what it computes.
-        baseline_dice: of the self-test's mask against that of the package that this one was made of, which travels in
-            it, least label; None where it was made of none.
-        built_baseline_dice, minimum_baseline_dice: the same where it was built, and what it must be anywhere.
-        openvino, cpu_capabilities: of this machine.
+        digest: digest of the package.
+        files: number of files whose hash the manifest confirms.
+        dice: Dice of the self-test's mask with the shipped mask, minimum over the labels.
+        minimum_dice: minimum that the package expects.
+        empty: True if both masks are empty; the self-test then shows only that the package runs.
+        baseline_dice: Dice of the self-test's mask with the shipped mask of the baseline package, minimum over the
+            labels; None without a baseline.
+        built_baseline_dice, minimum_baseline_dice: the same Dice at build time, and its minimum on any machine.
+        openvino, cpu_capabilities: version and CPU capabilities of this machine.
     """
 
     digest: str
@@ -46,27 +46,27 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verify(package: ModelPackage, options: RuntimeOptions) -> Verification:
-    """Run the self-test of an opened package (its hashes have been checked by opening it).
+    """Run the self-test of an opened package, whose hashes were checked when it was opened.
 
     Raises:
-        PackageError: a mask that was shipped cannot be read, or is of another grid.
-        BrainEdgeError: the mask of the phantom is not the one that was shipped, or too far from the baseline's.
+        PackageError: a shipped mask cannot be read, or has another grid.
+        BrainEdgeError: the mask of the phantom differs from the shipped mask, or too much from the baseline's mask.
     """
     test = package.manifest.self_test
     found = outcome(Segmenter.open(package, options, alone=True), stand_in(test.phantom, package.spec))
-    # not as Volumes, which refuse an empty image: a model may rightly find nothing in a phantom
+    # not read as a Volume, which refuses an empty image: a model may rightly find nothing in a phantom
     files = (test.mask, test.baseline) if test.baseline else (test.mask,)
     try:
         scores = [least_dice(found, read_numbers(package.folder / file)[0]) for file in files]
     except (InputError, ValueError) as error:
-        raise PackageError(f"the self-test has no mask to compare with ({error}); copy the package again") from error
+        raise PackageError(f"the self-test has no usable mask ({error}); copy the package again") from error
     leasts = (test.minimum_dice, test.minimum_baseline_dice)
-    whose = ("the mask that was shipped", "the mask of the package that it was made of")
+    whose = ("the shipped mask", "the mask of the baseline package")
     for score, least, whom in zip(scores, leasts, whose, strict=False):
         if score < least:
             raise BrainEdgeError(
-                f"{package.folder}: the self-test gives Dice {score:.5f} against {whom}, expected at least "
-                f"{least:.5g}; this machine does not compute what the builder's did, do not use it"
+                f"{package.folder}: the self-test expected Dice of at least {least:.5g} with {whom}, got "
+                f"{score:.5f}; this machine computes another result, do not use it"
             )
     return Verification(
         digest=package.digest,

@@ -1,1 +1,1 @@
-"""This machine and this process: CPU, instruction sets, memory, cgroups, places of files, options of a run."""
+"""This machine and this process: CPU, instruction sets, memory, cgroups, file paths, options of a run."""

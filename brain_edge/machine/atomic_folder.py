@@ -1,4 +1,4 @@
-"""Folders that exist whole or not at all, as `brain_edge.machine.atomic` does it for files."""
+"""Write folders completely or not at all, as `brain_edge.machine.atomic` writes files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brain_edge.errors import UsageError
-from brain_edge.machine.atomic import flush, in_words, partial_name, require_no_file
+from brain_edge.machine.atomic import flush, in_words, partial_name, remove_leftovers, require_no_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def atomic_folder(path: Path | str, *, overwrite: bool = False, draft: Path | None = None) -> Iterator[Path]:
-    """A temporary folder to fill; moved to `path` when the block ends well, removed with all in it otherwise.
+    """Yield a temporary folder to fill; rename it to `path` if the block succeeds, remove it otherwise.
 
     Args:
-        path: the folder to be; its parent must exist.
-        overwrite: replace a folder that is there, whatever it holds (the caller knows that it may go). The
-            old folder is removed after the new one is in its place.
-        draft: where it is filled, on the same disk, by a caller who alone works there: what a killed process has
-            left in it is removed. A hidden name beside `path` unless given.
+        path: final folder, whose parent must exist.
+        overwrite: replace an existing folder with any content (the caller knows that it may go). The old folder is
+            removed after the new one has its name.
+        draft: folder to fill instead of a hidden folder beside `path`, on the same disk and used by this caller only;
+            files that a killed process has left in it are removed.
 
     Raises:
         UsageError: `path` is a file, or a folder that may not be replaced.
@@ -32,6 +32,8 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False, draft: Path | No
     target = Path(path).resolve()
     with in_words(path, target.parent):
         _refuse_taken(target, overwrite=overwrite)
+        if not overwrite or target.exists():  # else the old one, which has stepped aside, is all that there is
+            remove_leftovers([target])
         partial = draft or partial_name(target)
         try:
             shutil.rmtree(partial, ignore_errors=True)
@@ -41,13 +43,13 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False, draft: Path | No
                 if file.is_file():
                     flush(file)
             _swap_in(partial, target, overwrite=overwrite)
-        except BaseException:  # an interrupt too leaves nothing behind
+        except BaseException:  # after an interrupt, too, no folder is left
             shutil.rmtree(partial, ignore_errors=True)  # the error under way is the one to report
             raise
 
 
 def _swap_in(partial: Path, target: Path, *, overwrite: bool) -> None:
-    """Give a finished folder its name; an old one steps aside first and is removed last."""
+    """Give a finished folder its name; an old folder is renamed first and removed last."""
     if not (overwrite and target.exists()):
         partial.rename(target)
         return
@@ -64,4 +66,4 @@ def _swap_in(partial: Path, target: Path, *, overwrite: bool) -> None:
 def _refuse_taken(target: Path, *, overwrite: bool) -> None:
     require_no_file(target)
     if target.exists() and not overwrite:
-        raise UsageError(f"{target}: this folder exists already; remove it, choose another name, or allow overwriting")
+        raise UsageError(f"{target}: this folder already exists; remove it, choose another name, or allow overwriting")

@@ -1,7 +1,7 @@
-"""What the cgroups of this process allow: the one it is in, and every one around that.
+"""Limits of the cgroup of this process and of all cgroups around it.
 
-In a container the file system shows the own cgroup as the root; under systemd (`CPUQuota=`, `MemoryMax=`) or a batch
-system the limit stands in a folder below. Both are read, version 1 and 2, and the tightest holds.
+In a container the file system shows the own cgroup as the root. Under systemd (`CPUQuota=`, `MemoryMax=`) or a batch
+system the limit is in a folder below. Both are read, for version 1 and 2, and the tightest limit holds.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ MEMBERSHIP: Final = Path("/proc/self/cgroup")
 
 
 def folders(controller: str) -> Iterator[Path]:
-    """Where the files of a controller (`cpu`, `memory`) may lie for this process, version 2 before version 1."""
+    """Yield the folders that may hold the files of a controller (`cpu`, `memory`), version 2 before version 1."""
     paths = _paths()
     yield from _upwards(CGROUP, paths.get("", "/"))
     yield from _upwards(CGROUP / controller, paths.get(controller, "/"))
 
 
 def _upwards(root: Path, path: str) -> Iterator[Path]:
-    """The folder of a path below a root and all above it, up to the root; a container may not show the lower ones."""
+    """Yield the folder of a path below a root and its parents up to the root; a container may hide lower folders."""
     parts = [part for part in path.split("/") if part not in ("", "..")]
     for count in reversed(range(len(parts) + 1)):
         folder = root.joinpath(*parts[:count])
@@ -33,7 +33,7 @@ def _upwards(root: Path, path: str) -> Iterator[Path]:
 
 
 def _paths() -> dict[str, str]:
-    """Path of this process by controller; "" is that of version 2."""
+    """Return the path of this process by controller; "" stands for version 2."""
     if not MEMBERSHIP.is_file():
         return {}
     found = {}

@@ -1,8 +1,8 @@
-"""How many threads this process may really use.
+"""Number of threads that this process may really use.
 
-OpenVINO reads the machine, not the cgroup: in a container with a quota of two CPUs on a host of 64 it starts 64
-threads that fight for two. So the number is ours: the least of the affinity mask, the physical cores (integer
-and matrix units are not doubled by hyper-threading) and the CPU quota.
+OpenVINO reads the machine, not the cgroup: in a container with a quota of two CPUs on a host of 64, it starts 64
+threads that compete for two. So brain_edge sets the number: the minimum of the affinity mask, the physical cores
+(hyper-threading does not double integer and matrix units) and the CPU quota.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ CPUINFO: Final = Path("/proc/cpuinfo")
 
 
 def default_threads() -> int:
-    """Threads for one inference on this machine, at least 1."""
+    """Return the number of threads for one inference on this machine, at least 1."""
     usable = _affinity()
     limits = [len(usable), _physical_cores(usable), _quota()]
     return max(1, min(limit for limit in limits if limit is not None))
 
 
 def quota_from_v2(text: str) -> int | None:
-    """Whole CPUs of a cgroup v2 `cpu.max`, "200000 100000" or "max 100000"; None without a limit."""
+    """Return the whole CPUs of a cgroup v2 `cpu.max`, "200000 100000" or "max 100000"; None without a limit."""
     fields = text.split()
     if len(fields) != 2 or fields[0] == "max":
         return None
@@ -33,13 +33,13 @@ def quota_from_v2(text: str) -> int | None:
 
 
 def quota_from_v1(quota_us: str, period_us: str) -> int | None:
-    """Whole CPUs of cgroup v1's `cpu.cfs_quota_us` and `cpu.cfs_period_us`; None without a limit (-1)."""
+    """Return the whole CPUs of cgroup v1's `cpu.cfs_quota_us` and `cpu.cfs_period_us`; None without a limit (-1)."""
     quota, period = int(quota_us), int(period_us)
     return max(1, math.floor(quota / period)) if quota > 0 and period > 0 else None
 
 
 def physical_cores(cpuinfo: str, usable: frozenset[int]) -> int | None:
-    """Distinct (package, core) pairs among the usable processors in a Linux `/proc/cpuinfo`; None if unknown."""
+    """Count distinct (package, core) pairs of the usable processors in a Linux `/proc/cpuinfo`; None if unknown."""
     cores = set()
     for fields in processor_fields(cpuinfo):
         if "core id" not in fields:
@@ -50,7 +50,7 @@ def physical_cores(cpuinfo: str, usable: frozenset[int]) -> int | None:
 
 
 def processor_fields(cpuinfo: str) -> list[dict[str, str]]:
-    """The fields of each processor in a Linux `/proc/cpuinfo`."""
+    """Return the fields of each processor in a Linux `/proc/cpuinfo`."""
     blocks = (block.splitlines() for block in cpuinfo.strip().split("\n\n"))
     pairs = ([line.partition(":") for line in lines if ":" in line] for lines in blocks)
     return [{name.strip(): value.strip() for name, _, value in fields} for fields in pairs]
@@ -64,12 +64,12 @@ def _affinity() -> frozenset[int]:
 
 
 def _physical_cores(usable: frozenset[int]) -> int | None:
-    # psutil counts all of the machine's, not those of the affinity mask: for systems without one
+    # psutil counts all cores of the machine, not of the affinity mask, so it serves systems without a mask
     return physical_cores(CPUINFO.read_text(), usable) if CPUINFO.is_file() else process.physical_cores()
 
 
 def _quota() -> int | None:
-    """The tightest quota of all cgroups that this process is in."""
+    """Return the tightest quota of all cgroups of this process."""
     quotas = [_quota_in(folder) for folder in cgroup.folders("cpu")]
     return min((quota for quota in quotas if quota is not None), default=None)
 

@@ -1,4 +1,4 @@
-"""The machine that is measured: all that tells it from another one, and nothing that names its owner."""
+"""Description of the measured machine: all that distinguishes it, and nothing that names its owner."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ NATIVE: Final = "native"
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine as a benchmark sees it; two runs are comparable only where all of this is the same.
+    """Machine of a benchmark; two runs are comparable only if all fields agree.
 
     Attributes:
         name: folder of its results, made of the CPU and the number of its processors.
         cpu: brand string of the vendor.
-        family, model, stepping: numbers of the vendor's; -1 where the system does not say. Virtual machines often
-            hide the brand, never these.
-        processors: that this process may use.
-        flags: of the CPU, sorted.
+        family, model, stepping: numbers of the vendor; -1 if the system does not report them. Virtual machines often
+            hide the brand, but never these numbers.
+        processors: number of processors that this process may use.
+        flags: flags of the CPU, sorted.
         isa: limit set by `ONEDNN_MAX_CPU_ISA`, or `native`.
-        memory_bytes: of the machine, None where unknown.
+        memory_bytes: memory of the machine; None if unknown.
         system: operating system and kernel.
     """
 
@@ -44,10 +44,10 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def this_machine() -> Machine:
-    """The machine that this process runs on.
+    """Return the machine on which this process runs.
 
     Raises:
-        UsageError: the variable that limits the instruction set names none.
+        UsageError: the variable that limits the instruction set has an unknown value.
     """
     fields = processor_fields(CPUINFO.read_text(encoding="utf-8"))[0] if CPUINFO.is_file() else {}
     cpu = fields.get("model name") or platform.processor() or platform.machine()
@@ -68,7 +68,7 @@ def this_machine() -> Machine:
 
 
 def differences(first: Machine, second: Machine) -> tuple[str, ...]:
-    """What of two machines differs, in words; their figures are comparable where this is empty."""
+    """Return the differences of two machines in words; without differences, their figures are comparable."""
     named = (
         (field, getattr(first, field), getattr(second, field))
         for field in Machine.__struct_fields__
@@ -80,12 +80,12 @@ def differences(first: Machine, second: Machine) -> tuple[str, ...]:
 
 
 def arithmetic_of(machine: Machine) -> str:
-    """What decides the numbers that a machine computes, and how fast: CPU and instructions, not memory or kernel."""
+    """Return the facts that decide the results and speed of a machine: CPU and instructions, not memory or kernel."""
     return f"{machine.name}, stepping {machine.stepping}, {machine.isa}: {' '.join(machine.flags)}"
 
 
 def folder_name(cpu: str, family: int, model: int, processors: int) -> str:
-    """Lower-case words and numbers, joined by hyphens.
+    """Return a folder name of lower-case words and numbers, joined by hyphens.
 
     >>> folder_name("AMD EPYC", 26, 2, 2)
     'amd-epyc-family-26-model-2-2-processors'

@@ -1,4 +1,4 @@
-"""What this CPU can compute with, and what it is allowed to."""
+"""Instruction sets of this CPU, and their limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ISA_VARIABLES: Final = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
-"""What oneDNN inside OpenVINO reads when the process starts; the second is its older name."""
+"""Variables that oneDNN inside OpenVINO reads when the process starts; the second is the older name."""
 
 KNOWN_ISAS: Final = (
     *("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2"),
@@ -21,14 +21,14 @@ KNOWN_ISAS: Final = (
     *("AVX512_CORE_AMX", "AVX512_CORE_AMX_FP16", "AVX10_1_512", "AVX10_1_512_AMX", "AVX10_1_512_AMX_FP16"),
     *("AVX10_2_512", "AVX10_2_512_AMX_2", "DEFAULT"),
 )
-"""oneDNN's documentation, "CPU Dispatcher Control"."""
+"""Values from oneDNN's documentation, "CPU Dispatcher Control"."""
 
 
 def isa_limit(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The instruction set that the user allows at most; None where nothing is said.
+    """Return the instruction set that the user sets as the limit; None without a limit.
 
     Raises:
-        UsageError: a name that oneDNN does not know: it would ignore it without a word and use everything.
+        UsageError: oneDNN does not know the name, and would silently ignore it and use every instruction set.
     """
     for variable in ISA_VARIABLES:
         value = environment.get(variable)
@@ -36,15 +36,15 @@ def isa_limit(environment: Mapping[str, str] = os.environ) -> str | None:
             continue
         if value.upper() not in KNOWN_ISAS:
             raise UsageError(
-                f"{variable} is {value!r}, which is no instruction set that oneDNN knows and would be ignored; "
-                f"expected one of {', '.join(KNOWN_ISAS)}"
+                f"{variable}: expected an instruction set that oneDNN knows, got {value!r}; "
+                f"set one of {', '.join(KNOWN_ISAS)}"
             )
         return value.upper()
     return None
 
 
 def cpu_fingerprint() -> str:
-    """A hash of the flags of the CPU, which tells machines apart whose vendor hides the model; empty where unknown."""
+    """Return a hash of the CPU flags, which distinguishes machines with a hidden CPU model; empty if unknown."""
     if not CPUINFO.is_file():
         return ""
     lines = CPUINFO.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""How a package is run on this machine: nothing here changes what a mask means."""
+"""Options of a run on this machine; none changes the meaning of a mask."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class RuntimeOptions:
     """Options of the runtime.
 
     Attributes:
-        threads: inference threads; None takes what the CPU, its affinity and the cgroup allow.
-        streams: windows of a volume that are computed at the same time, at most one per thread; None takes what was
-            measured to be fast. It changes how many threads share a window, and so the last bits of its output.
-        cache_folder: where compiled graphs are kept between processes; None keeps none.
-        resident_graphs: how many compiled graphs stay in memory. 1 spends the least memory on a single case;
-            a batch of cases through a cascade of two wants 2.
-        max_memory_bytes: of this process at its peak; None takes what the machine has to give. Streams and resident
-            graphs are reduced to fit; a study that cannot fit is refused.
-        stage_zero: folder of the package that the package names as its stage 0; None looks beside it.
+        threads: number of inference threads; None for the number that the CPU, its affinity and the cgroup allow.
+        streams: number of windows computed at once, at most one per thread; None for a number that measured fast.
+            It changes how many threads share a window, and so the last bits of its output.
+        cache_folder: folder for compiled graphs between processes; None keeps no graphs.
+        resident_graphs: number of compiled graphs that stay in memory. 1 uses the least memory for a single case;
+            a batch through a cascade of two graphs needs 2 for speed.
+        max_memory_bytes: peak memory of this process; None for all free memory. Streams and resident graphs are
+            reduced to fit; a study that cannot fit is refused.
+        stage_zero: folder of the stage-0 package; None looks beside the package.
 
     Raises:
         UsageError: a number below 1.
@@ -48,14 +48,14 @@ class RuntimeOptions:
 
 
 def parse_size(text: str, name: str) -> int:
-    """Bytes of a size such as `800M`, `2G`, `1.5GiB` or `2000000000`; K, M, G, T are powers of 1024.
+    """Return the bytes of a size such as `800M`, `2G`, `1.5GiB` or `2000000000`; K, M, G, T are powers of 1024.
 
     Args:
         text: the size.
-        name: of the option, for the refusal.
+        name: name of the option, for the error.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the text is not a size.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None or float(match[1]) == 0:

@@ -1,4 +1,4 @@
-"""What can be said of a path before it is opened."""
+"""Checks of a path before it is opened."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 
 def require_text(path: Path) -> Path:
-    """The same path, if its name is text: some names are bytes that this system's encoding does not know.
+    """Return the path if its name is text; some names are bytes that the encoding of this system does not know.
 
-    Such a file can be read, but neither its record nor a list of results could name it.
+    A file with such a name can be read, but neither its record nor a list of results could name it.
 
     Raises:
-        InputError: it is none.
+        InputError: the name is not text.
     """
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(
             f"{path}: expected a name in this system's encoding ({sys.getfilesystemencoding()}), got other bytes; "
-            "rename it, or set PYTHONUTF8=1 if it is text in UTF-8"
+            "rename the file, or set PYTHONUTF8=1 if the name is UTF-8"
         ) from error
     return path
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Files of a folder and of those below it, also linked ones, each real folder once; unreadable files too.
+    """Yield all files below a folder, also linked and unreadable files; each real folder is visited once.
 
-    What was passed over would be slices, or images, that are missing.
+    A skipped file would be a missing slice or image.
 
     Raises:
         InputError: a folder cannot be read.
@@ -43,7 +43,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
     def refuse(error: OSError) -> None:
         raise InputError(
-            f"{folder}: a folder in it could not be read: {error.strerror}; make it readable, or give a copy"
+            f"{folder}: a subfolder could not be read: {error.strerror}; make it readable, or give a copy"
         ) from error
 
     seen: set[str] = set()
@@ -57,10 +57,10 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def may_be_file(path: Path) -> bool:
-    """Whether a name is a file, or nobody can tell: then whoever opens it says why it cannot be read.
+    """Return True if a path is a file or cannot be examined; the reader then reports why it cannot be read.
 
-    A link that leads nowhere, or a share that does not answer, is an input that is missing and no absent one. Folders,
-    pipes and devices are no files.
+    A broken link, or a share that does not answer, is a faulty input and must not be skipped. Folders, pipes and
+    devices are not files.
     """
     try:
         return stat.S_ISREG(path.stat().st_mode)

@@ -1,4 +1,4 @@
-"""What this process has used so far, and what is left for it."""
+"""Memory and cores of this process: used so far, and still available."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 STATUS: Final = Path("/proc/self/status")
 _LIMITS: Final = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
-"""Of cgroup version 2 and 1."""
+"""Files with the limit and the use of memory, of cgroup version 2 and 1."""
 
 
 def peak_rss_bytes() -> int:
-    """Greatest resident memory of this process so far."""
+    """Return the peak resident memory of this process so far."""
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
-    # on Linux getrusage begins with the peak of the process that started this one; some sandboxes have no VmHWM
+    # on Linux getrusage starts with the peak of the parent process; some sandboxes have no VmHWM
     status = STATUS.read_text() if STATUS.is_file() else ""
     found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
     if found is not None:
@@ -38,7 +38,7 @@ def peak_rss_bytes() -> int:
 
 
 def return_free_memory() -> None:
-    """Give memory that is free in this process back to the system, where the C library keeps it (glibc)."""
+    """Return the free memory of this process to the system where the C library keeps it (glibc)."""
     if not sys.platform.startswith("linux"):
         return
     import ctypes
@@ -48,43 +48,48 @@ def return_free_memory() -> None:
         trim(0)
 
 
+def is_running(process: int) -> bool:
+    """Return True if a process with this number runs on this machine."""
+    return bool(psutil.pid_exists(process))
+
+
 def rss_bytes() -> int | None:
-    """Resident memory of this process now, or None where the system does not say."""
+    """Return the current resident memory of this process, or None if the system does not report it."""
     return _told(lambda: psutil.Process().memory_info().rss)
 
 
 def available_bytes() -> int | None:
-    """What this process may come to: what it holds and what is free, in the machine and in its cgroup."""
+    """Return the memory that this process may reach: its own plus the free memory of the machine and its cgroup."""
     held, free = rss_bytes(), _free_bytes()
     return None if held is None or free is None else held + free
 
 
 def require_free(needed_bytes: int, what: str) -> None:
-    """Refuse what the machine has no memory for, before the system ends this process for it.
+    """Refuse work that needs more than the free memory, before the system kills this process.
 
     Raises:
-        InputError: there is not enough.
+        InputError: there is not enough memory.
     """
     free = _free_bytes()
     if free is not None and needed_bytes > free:
         raise InputError(
-            f"{what} needs {needed_bytes // 2**20} MiB of memory and {free // 2**20} MiB are free; "
-            "close other programs, or take a machine with more memory"
+            f"{what} needs {needed_bytes // 2**20} MiB of memory, and {free // 2**20} MiB are free; "
+            "close other programs, or use a machine with more memory"
         )
 
 
 def total_bytes() -> int | None:
-    """Memory of the machine, or None where the system does not say."""
+    """Return the memory of the machine, or None if the system does not report it."""
     return _told(lambda: psutil.virtual_memory().total)
 
 
 def physical_cores() -> int | None:
-    """Cores of the machine, not counting hyper-threads; None where the system does not say."""
+    """Return the cores of the machine without hyper-threads, or None if the system does not report them."""
     return _told(lambda: psutil.cpu_count(logical=False))
 
 
 def _told(question: Callable[[], Answer]) -> Answer | None:
-    """What psutil says, or None where the system keeps it from it: a Linux without /proc, for one."""
+    """Return the answer of psutil, or None if the system denies it, as a Linux without /proc does."""
     try:
         return question()
     except (OSError, psutil.Error):
@@ -92,7 +97,7 @@ def _told(question: Callable[[], Answer]) -> Answer | None:
 
 
 def _free_bytes() -> int | None:
-    """The least that the machine and any cgroup of this process have left; None where nothing says it."""
+    """Return the minimum free memory of the machine and of each cgroup of this process; None if unknown."""
     in_machine = _told(lambda: psutil.virtual_memory().available)
     left = [] if in_machine is None else [in_machine]
     for folder in cgroup.folders("memory"):
@@ -104,7 +109,7 @@ def _free_bytes() -> int | None:
 
 
 def _reclaimable(folder: Path) -> int:
-    """File pages that the system drops when memory is asked for; they count as used."""
+    """Return the bytes of file pages that count as used, but that the system drops on demand."""
     stat = folder / "memory.stat"
     if not stat.is_file():
         return 0

@@ -1,4 +1,4 @@
-"""The package: a folder that holds a model, everything needed to run it, and what is known about it."""
+"""Package: a folder with a model, everything needed to run it, and its known accuracy and origin."""
 
 from brain_edge.package.manifest import Manifest as Manifest
 from brain_edge.package.manifest import NumberFormat as NumberFormat

@@ -1,4 +1,4 @@
-"""SHA-256 of files: the one hash that packages, cohorts and downloads are checked with."""
+"""SHA-256 of files, the one hash for packages, cohorts and downloads."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", max_length=64)]
-"""64 hex digits in lower case, the only spelling that is written and compared."""
+"""SHA-256 as 64 hex digits in lower case, the only spelling that is written and compared."""
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes as 64 lower-case hex digits; read in blocks, never whole.
+    """Return the SHA-256 of a file's bytes as 64 lower-case hex digits; the file is read in blocks.
 
     Raises:
         InputError: the file is missing or cannot be read.
@@ -31,5 +31,5 @@ def sha256_of(path: Path) -> str:
 
 
 def is_sha256(text: str) -> bool:
-    """True for 64 hex digits in lower case, the only spelling that is written and compared."""
+    """Return True for 64 hex digits in lower case, the only spelling that is written and compared."""
     return re.fullmatch(r"[0-9a-f]{64}", text) is not None

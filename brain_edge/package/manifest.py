@@ -1,4 +1,4 @@
-"""The manifest of a package: what is in it, where it came from, and what is known of its accuracy."""
+"""Manifest of a package: its content, its origin and its known accuracy."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ FORMAT_VERSION: Final = 2
 
 RelativePath = Annotated[str, Meta(pattern=r"^(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.+/-]*\Z")]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
-"""A part of a whole, a Dice, or 1 - Dice."""
+"""Fraction, a Dice, or 1 - Dice."""
 Count = Annotated[int, Meta(ge=0)]
 Amount = Annotated[float, Meta(ge=0.0)]
-"""A figure that cannot be negative; a finite one, since JSON has no others."""
+"""Finite figure that is not negative; JSON has no infinite figures."""
 
 
 class IntendedUse(StrEnum):
-    """What a package is for; a manifest that says anything else is refused."""
+    """Intended use of a package; a manifest with any other text is refused."""
 
     RESEARCH = "Research use only. Not a medical device; not for diagnosis or treatment."
-    """The only use there is."""
+    """The only intended use."""
 
 
 class WeightsStatus(StrEnum):
-    """Whether a mask of this package means anything."""
+    """Origin of the weights, which decides whether a mask is meaningful."""
 
     TRAINED = "trained"
-    """Published or the user's own trained weights."""
+    """Trained weights, published or the user's own."""
     FIT_FOR_TESTING = "fit-for-testing"
-    """Fit to a few cases to test this program: a Dice may be shown with that mark, and a mask is not for use."""
+    """Weights fit to a few cases to test this program; their Dice has this mark, and their masks are not for use."""
     RANDOM = "random"
     """Random weights: for speed and plumbing; never evaluated, run only with `--allow-untrained`."""
 
 
 class NumberFormat(StrEnum):
-    """How the weights and activations of the graphs are stored."""
+    """Number format of the weights and activations of the graphs."""
 
     FP32 = "fp32"
     """As trained; the baseline of every comparison."""
@@ -51,7 +51,7 @@ class NumberFormat(StrEnum):
 
 
 class Precision(StrEnum):
-    """In what precision OpenVINO computes what is not integer: pinned, since its default is bf16 on many CPUs."""
+    """Precision in which OpenVINO computes non-integer layers; pinned, because its default is bf16 on many CPUs."""
 
     F32 = "f32"
     """32-bit floating point."""
@@ -67,7 +67,7 @@ class PackageFile(Value, frozen=True):
 
 
 class WeightsRecord(Value, frozen=True):
-    """Where the weights of one graph came from."""
+    """Origin of the weights of one graph."""
 
     graph: Name
     source: str
@@ -75,7 +75,7 @@ class WeightsRecord(Value, frozen=True):
 
 
 class Licence(Value, frozen=True):
-    """The licence of the weights: other people's, and theirs to keep."""
+    """Licence of the weights, which belong to their holder."""
 
     name: str
     holder: str
@@ -83,7 +83,7 @@ class Licence(Value, frozen=True):
 
 
 class Card(Value, frozen=True):
-    """What a reader should know of the model before using it."""
+    """Facts that a reader should know before using the model."""
 
     summary: str
     citation: str
@@ -92,13 +92,13 @@ class Card(Value, frozen=True):
 
 
 class GraphParity(Value, frozen=True):
-    """How far a converted graph is from PyTorch on a real volume, in f32.
+    """Distance of a converted graph from PyTorch on a real volume, in f32.
 
     Attributes:
-        graph: its name.
+        graph: name of the graph.
         max_error: largest absolute difference of the outputs.
         relative_error: largest absolute difference / largest absolute output of PyTorch.
-        same_label_share: share of voxels with the same most probable channel.
+        same_label_share: fraction of voxels with the same most probable channel.
     """
 
     graph: Name
@@ -108,13 +108,13 @@ class GraphParity(Value, frozen=True):
 
 
 class Parity(Value, frozen=True):
-    """The comparison with PyTorch that conversion could not pass without.
+    """Comparison with PyTorch that every conversion must pass.
 
     Attributes:
-        input_sha256: of the image that was used; the image itself is not named and not shipped.
-        graphs: per graph.
-        mask_dice: Dice of the final masks, PyTorch against OpenVINO between the same steps, least label; None where
-            both were empty, which tests nothing.
+        input_sha256: SHA-256 of the compared image; the image itself is not named and not shipped.
+        graphs: distance per graph.
+        mask_dice: Dice of the final masks of PyTorch and OpenVINO with the same steps, minimum over the labels; None
+            if both masks were empty, which tests nothing.
     """
 
     input_sha256: tuple[Sha256, ...]
@@ -123,22 +123,22 @@ class Parity(Value, frozen=True):
 
     @property
     def masks_in_words(self) -> str:
-        """What the comparison of the final masks has shown."""
+        """Result of the comparison of the final masks, in words."""
         if self.mask_dice is None:
-            return "both masks were empty on the volume that was compared, which tests nothing"
+            return "both masks were empty on the compared volume, so no mask was tested"
         return f"Dice {self.mask_dice:.5f}"
 
 
 class EvidenceWords(msgspec.Struct, frozen=True):
-    """What a run reads of the evidence in a package; `brain_edge.evaluation.evidence` knows the rest.
+    """Part of the evidence in a package that a run reads; `brain_edge.evaluation.evidence` defines the whole.
 
     Attributes:
-        change: how the package was made of another one.
-        changes: what differs from that, in words.
+        change: kind of change by which the package was made from its baseline.
+        changes: differences from the baseline, in words.
         bounds: every limit that was kept, in words.
-        statement: one plain sentence on what was measured.
-        demonstration: True where one head stands in for many.
-        before: the same of that other package, where it has evidence of its own.
+        statement: one plain sentence about the measurement.
+        demonstration: True if one head replaces many.
+        before: evidence of the baseline, if it has any.
     """
 
     change: Literal["quantized", "tuned"]
@@ -150,17 +150,17 @@ class EvidenceWords(msgspec.Struct, frozen=True):
 
     @property
     def chain(self) -> tuple[EvidenceWords, ...]:
-        """This evidence, and that of its baseline, and so on back to a package that nothing made cheaper."""
+        """This evidence, the evidence of its baseline, and so on back to a package without evidence."""
         return (self, *(() if self.before is None else self.before.chain))
 
 
 class StageZero(Value, frozen=True):
-    """The package that runs before this one, a skull-stripper: what lies outside of its mask is 0 here.
+    """Package that runs before this one, a skull-stripper; voxels outside its mask are 0 in this model.
 
     Attributes:
-        name: of its model.
-        digest: of the package; no other one will do.
-        sequence: of this model, which it is shown.
+        name: name of its model.
+        digest: digest of the package; no other package is accepted.
+        sequence: sequence of this model on which the skull-stripper runs.
     """
 
     name: Name
@@ -169,15 +169,15 @@ class StageZero(Value, frozen=True):
 
 
 class SelfTest(Value, frozen=True):
-    """A phantom and the mask that this package made of it where it was built.
+    """Phantom, and the mask that this package made of it at build time.
 
     Attributes:
-        phantom: parameters of the generator.
+        phantom: parameters of the phantom.
         mask: file of the package with the expected labels.
-        minimum_dice: what a healthy machine reaches; INT8 kernels differ between CPUs.
-        baseline: file with the labels that the package gives of which this one was made; unset where there is none.
-        baseline_dice: of `mask` with them.
-        minimum_baseline_dice: what a machine must reach with them, where INT8 may cost no more than its budget allows.
+        minimum_dice: minimum Dice with `mask` on any machine; INT8 kernels differ between CPUs.
+        baseline: file with the labels of the baseline package; unset without a baseline.
+        baseline_dice: Dice of `mask` with `baseline`.
+        minimum_baseline_dice: minimum Dice with `baseline` on any machine, so that INT8 costs no more than its budget.
     """
 
     phantom: Phantom
@@ -189,7 +189,7 @@ class SelfTest(Value, frozen=True):
 
 
 class Manifest(Value, frozen=True, kw_only=True):
-    """Everything about a package; its canonical JSON is the file `manifest.json`, and what the digest is taken of."""
+    """All facts about a package; its canonical JSON is the file `manifest.json`, whose hash is the digest."""
 
     format_version: Literal[2] = 2
     spec: ModelSpec
@@ -204,42 +204,42 @@ class Manifest(Value, frozen=True, kw_only=True):
     self_test: SelfTest
     parity: Parity | None = None
     evidence: dict[str, Any] | None = None
-    """What made the package cheaper than the one it came from, and what that did to its masks: an
+    """Changes that made the package cheaper than its baseline, and their effect on the masks; an
     `brain_edge.evaluation.evidence.Evidence`."""
     converted_from: Sha256 | None = None
     fitted_on: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
-    """Cases that weights were fit to for testing."""
+    """Number of cases to which the weights were fit for testing."""
     stage_zero: StageZero | UnsetType = UNSET
     intended_use: IntendedUse = IntendedUse.RESEARCH
     files: dict[RelativePath, PackageFile] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse weights that were fit for testing and do not say on how much, the reverse, findings without words."""
+        """Refuse `fitted_on` without weights fit for testing, such weights without it, and unreadable evidence."""
         if (self.weights_status is WeightsStatus.FIT_FOR_TESTING) != (self.fitted_on is not UNSET):
             raise ValueError(
                 f"expected `fitted_on` with weights that are {WeightsStatus.FIT_FOR_TESTING} and with no others, "
-                f"they are {self.weights_status}"
+                f"got weights that are {self.weights_status}"
             )
         _ = self.found
 
     @property
     def found(self) -> EvidenceWords | None:
-        """What `evidence` says in short; None where the package was not made of another one."""
+        """Short form of `evidence`; None if the package was not made from another package."""
         return None if self.evidence is None else msgspec.convert(self.evidence, EvidenceWords)
 
     @property
     def mark(self) -> str:
-        """What stands beside every figure of weights that were fit for testing; empty for all others."""
+        """Mark beside every figure of weights that were fit for testing; empty for other weights."""
         if self.weights_status is not WeightsStatus.FIT_FOR_TESTING:
             return ""
         return f"fit for testing on {self.fitted_on} case{'' if self.fitted_on == 1 else 's'}, not for use"
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON: changes with any file, step, or record of the package."""
+        """SHA-256 of the canonical JSON, which changes with any file, step or record of the package."""
         return hashlib.sha256(canonical_json(self)).hexdigest()
 
 
 def graph_path(graph: str) -> str:
-    """Where the IR of a graph lies in a package; its weights are beside it, ending in `.bin`."""
+    """Return the path of the IR of a graph in a package; its weights have the same name with `.bin`."""
     return f"graphs/{graph}.xml"

@@ -1,4 +1,4 @@
-"""Opening a package: every byte is checked before any of it is loaded, and nothing in it is ever executed."""
+"""Open a package: every byte is checked before any file is loaded, and no code in a package is ever executed."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 MANIFEST: Final = "manifest.json"
 DIGEST: Final = "DIGEST"
-"""Beside the manifest: the SHA-256 of its bytes, in 64 hex digits and a line feed."""
+"""File beside the manifest with the SHA-256 of its bytes, as 64 hex digits and a line feed."""
 MAXIMUM_MANIFEST_BYTES: Final = 32 * 2**20
 
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """A package whose files have been checked against its manifest.
+    """Package whose files have been checked against its manifest.
 
     Attributes:
-        folder: where it lies.
-        manifest: what it says of itself.
+        folder: folder of the package.
+        manifest: manifest of the package.
     """
 
     folder: Path
@@ -39,7 +39,7 @@ class ModelPackage:
 
     @property
     def spec(self) -> ModelSpec:
-        """The steps, networks and labels of the model."""
+        """Steps, networks and labels of the model."""
         return self.manifest.spec
 
     @property
@@ -48,11 +48,11 @@ class ModelPackage:
         return self.manifest.digest
 
     def in_precision(self, precision: Precision) -> ModelPackage:
-        """The package as if it were pinned to another precision."""
+        """Return the package as if it were pinned to another precision."""
         return ModelPackage(self.folder, msgspec.structs.replace(self.manifest, precision=precision))
 
     def graph_file(self, graph: str) -> Path:
-        """The `.xml` of a graph."""
+        """Return the path of the `.xml` of a graph."""
         return self.folder / graph_path(graph)
 
     @property
@@ -64,20 +64,20 @@ class ModelPackage:
 def open_package(folder: str | Path, expect_digest: str | None = None) -> ModelPackage:
     """Read and check a package.
 
-    The hashes in the manifest, and that of the manifest in `DIGEST`, detect damage; only `expect_digest`, received by
-    another way than the package, detects that somebody has changed all of them together.
+    The hashes in the manifest, and the hash of the manifest in `DIGEST`, detect damage. Only `expect_digest`, received
+    separately from the package, detects that somebody has changed all files together.
 
     Raises:
-        PackageError: no package there, a newer format, an unknown field, a value out of its range, another spelling
-            than the canonical one, a missing or changed file, or another digest than expected.
+        PackageError: the folder is not a package, the format is newer, a field is unknown, a value is out of range, the
+            JSON is not canonical, a file is missing or changed, or the digest is not the expected one.
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)
     _require_graphs(folder, manifest)
     if expect_digest is not None and manifest.digest != expect_digest.lower():
         raise PackageError(
-            f"{folder}: expected a package with the digest {expect_digest}, this one has {manifest.digest}; "
-            "do not use it before you know why"
+            f"{folder}: expected a package with the digest {expect_digest}, got {manifest.digest}; "
+            "do not use this package until you know the reason"
         )
     for name, record in sorted(manifest.files.items()):
         check_file(folder, name, record)
@@ -85,7 +85,7 @@ def open_package(folder: str | Path, expect_digest: str | None = None) -> ModelP
 
 
 def digest_of(folder: Path) -> str | None:
-    """The digest of the package in a folder, none of whose files but the manifest is looked at; None where none is."""
+    """Return the digest of the package in a folder from its manifest only; None if the folder is not a package."""
     try:
         return _read_manifest(folder).digest
     except PackageError:
@@ -96,7 +96,7 @@ def check_file(folder: Path, name: str, record: PackageFile) -> None:
     """Compare one file with its record.
 
     Raises:
-        PackageError: it is missing, has another size or another hash.
+        PackageError: the file is missing, or has another size or hash.
     """
     path = folder / name
     if not path.is_file():
@@ -104,39 +104,39 @@ def check_file(folder: Path, name: str, record: PackageFile) -> None:
     size_bytes = path.stat().st_size
     if size_bytes != record.size_bytes or sha256_of(path) != record.sha256:
         raise PackageError(
-            f"{path}: the file is not the one that the manifest describes ({record.size_bytes} bytes, SHA-256 "
-            f"{record.sha256[:12]}...; {size_bytes} bytes here); the package is damaged, copy it again"
+            f"{path}: expected the file of the manifest ({record.size_bytes} bytes, SHA-256 {record.sha256[:12]}...), "
+            f"got another one ({size_bytes} bytes); the package is damaged, copy it again"
         )
 
 
 def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
-        raise PackageError(f"{folder}: expected a package, a folder with a {MANIFEST}; there is none")
+        raise PackageError(f"{folder}: expected a package, a folder with a {MANIFEST}, found none; check the path")
     if path.stat().st_size > MAXIMUM_MANIFEST_BYTES:
-        raise PackageError(f"{path}: a manifest of more than {MAXIMUM_MANIFEST_BYTES} bytes is not one of ours")
+        raise PackageError(f"{path}: expected a manifest of at most {MAXIMUM_MANIFEST_BYTES} bytes, got a larger file")
     text = path.read_bytes()
     _require_whole(path, text)
     _require_format(path, text)
     try:
         manifest = decode_json(text, Manifest)
     except msgspec.DecodeError as error:
-        raise PackageError(f"{path}: not a manifest that this version of brain-edge reads: {error}") from error
+        raise PackageError(f"{path}: this version of brain-edge cannot read the manifest: {error}") from error
     if canonical_json(manifest) != text:
         raise PackageError(
-            f"{path}: expected every field once, in the one order and spelling that has no white space, got another "
-            "spelling; this file was changed after the package was made, convert the model again"
+            f"{path}: expected canonical JSON (each field once, in order, without white space), got another spelling; "
+            "the file was changed after conversion, convert the model again"
         )
     return manifest
 
 
 def _require_whole(path: Path, text: bytes) -> None:
-    """Compare the manifest, before anything of it is read, with the hash that lies beside it."""
+    """Compare the manifest with the hash beside it, before any field is read."""
     beside = path.with_name(DIGEST)
     if not beside.is_file():
         raise PackageError(
-            f"{beside}: expected the SHA-256 of {MANIFEST}, there is no such file; copy the whole package again, or "
-            "convert the model again where an earlier version made it"
+            f"{beside}: expected this file with the SHA-256 of {MANIFEST}, found none; copy the package again, or "
+            "convert the model again if it is older"
         )
     digest = hashlib.sha256(text).hexdigest()
     with beside.open("rb") as file:
@@ -153,11 +153,11 @@ class _Format(msgspec.Struct):
 
 
 def _require_format(path: Path, text: bytes) -> None:
-    """Say "newer" before any field that only a newer version knows is stumbled over."""
+    """Check the format version before any field, so that the error of a newer package names its version."""
     try:
         version = decode_json(text, _Format).format_version
     except msgspec.DecodeError as error:
-        raise PackageError(f"{path}: not a manifest of a package: {error}") from error
+        raise PackageError(f"{path}: expected the manifest of a package: {error}; copy the package again") from error
     if version != FORMAT_VERSION:
         raise PackageError(
             f"{path}: expected package format {FORMAT_VERSION}, got {version}; "
@@ -170,4 +170,4 @@ def _require_graphs(folder: Path, manifest: Manifest) -> None:
     needed = {*graphs, *(xml.removesuffix(".xml") + ".bin" for xml in graphs), test.mask, test.baseline or test.mask}
     unlisted = sorted(needed - set(manifest.files))
     if unlisted:
-        raise PackageError(f"{folder}: the manifest needs {', '.join(unlisted)} but does not list it with a hash")
+        raise PackageError(f"{folder}: expected a hash of {', '.join(unlisted)} in the manifest, found none")

@@ -1,4 +1,4 @@
-"""Random weights are refused in one place, with one class of error."""
+"""Refuse random weights in one place, with one class of error."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def require_trained(package: ModelPackage, consequence: str) -> None:
     """Refuse random weights.
 
     Args:
-        package: opened package whose weights are about to be trusted.
-        consequence: end of the sentence: what random weights spoil, and what to do instead.
+        package: opened package whose weights must be trained.
+        consequence: end of the error: the effect of random weights, and the remedy.
 
     Raises:
         WeightsError: the weights are random.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.errors import InputError, OutputError
-from brain_edge.machine.atomic import atomic_file, require_no_file, require_writable_folder
+from brain_edge.machine.atomic import atomic_file, remove_leftovers, require_no_file, require_writable_folder
 from brain_edge.machine.json import decode_json
 from brain_edge.spec import canonical_json
 
@@ -121,6 +121,7 @@ def store(folder: Path, key: GraphKey, blob: bytes) -> None:
     Raises:
         OutputError: the entry cannot be written.
     """
+    remove_leftovers([folder / key.file_name])
     header = _Header(key, hashlib.sha256(blob).hexdigest(), len(blob))
     with atomic_file(folder / key.file_name) as partial, partial.open("wb") as file:
         file.writelines([MAGIC, canonical_json(header), b"\n", blob])

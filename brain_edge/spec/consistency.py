@@ -130,15 +130,13 @@ def _require_end(spec: ModelSpec, end: KnownFrame) -> None:
     """Make sure that the last stage leaves the model's kind of result, on the caller's grid."""
     last = spec.stages[-1]
     if spec.makes_images:
-        if end.labels is not None:
-            raise ValueError(f"stage {last.name!r} ends with labels, a model of the task {spec.task} must not")
         if spec.labels or spec.plausible.labels:
             raise ValueError(f"a model of the task {spec.task} makes images; remove its label table and label ranges")
     elif end.labels is None:
         raise ValueError(_without_labels(last.name))
     if sum(step.way_back() is not None for step in last.after) != 1:
         raise ValueError(f"stage {last.name!r} must restore its result to the caller's grid exactly once")
-    if end.labels is not None:
+    if end.labels is not None and not spec.makes_images:
         _require_table(spec, end.channels, end.labels)
 
 

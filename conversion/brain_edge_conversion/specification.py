@@ -1,4 +1,4 @@
-"""The specification of a model as a file of its own: read strictly, and its JSON Schema."""
+"""Strict reading of a model specification from a file of its own, and its JSON Schema."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from brain_edge.spec import ModelSpec
 
 
 def spec_from_json(text: bytes | str, where: str) -> ModelSpec:
-    """Read a spec strictly.
+    """Read a specification strictly.
+
+    Args:
+        text: JSON of the specification.
+        where: file name for messages.
 
     Raises:
-        PackageError: unknown operation, field or version, a value out of range, parts that do not fit.
+        PackageError: unknown operation, field or version, a value out of range, or parts that do not fit together.
     """
     try:
         return decode_json(text.encode() if isinstance(text, str) else text, ModelSpec)
@@ -27,6 +31,6 @@ def spec_from_json(text: bytes | str, where: str) -> ModelSpec:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of ModelSpec, generated from the types."""
+    """Return the JSON Schema (2020-12) of ModelSpec, generated from the types."""
     schema = msgspec.json.schema(ModelSpec)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ModelSpec", **schema}

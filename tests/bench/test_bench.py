@@ -14,7 +14,7 @@ from brain_edge.bench import profile as profiling
 from brain_edge.bench.advice import advice, recommended
 from brain_edge.bench.measure import BenchOptions, bench, configurations
 from brain_edge.bench.profile import LayerTime, measured_peaks, package_layers
-from brain_edge.bench.record import BenchRecord, Configuration, Sample, peak_share, sums
+from brain_edge.bench.record import BenchRecord, Configuration, Sample, peak_share, read_record, sums
 from brain_edge.bench.table import as_text, compared
 from brain_edge.errors import InputError
 from brain_edge.machine.description import differences, this_machine
@@ -118,7 +118,7 @@ def test_the_table_names_kernels_and_what_fell_back(record: BenchRecord):
 )
 def test_records_of_different_machines_are_not_compared(record: BenchRecord, field: str, value: object):
     other = msgspec.structs.replace(record, machine=msgspec.structs.replace(record.machine, **{field: value}))
-    with pytest.raises(InputError, match=rf"of different machines, whose figures are not comparable: {field} "):
+    with pytest.raises(InputError, match=rf"expected records of one machine, got different machines: {field} "):
         compared(record, other)
 
 
@@ -129,7 +129,7 @@ def test_another_flag_of_the_cpu_is_another_machine():
 
 
 def test_records_of_different_images_are_not_compared(record: BenchRecord):
-    with pytest.raises(InputError, match="of different images; measure both with the same --data"):
+    with pytest.raises(InputError, match="got different images; measure both with the same --data"):
         compared(record, msgspec.structs.replace(record, images=("0" * 64,)))
 
 
@@ -199,7 +199,7 @@ def test_the_command_prints_one_record_as_json_for_a_head_of_the_users(package: 
 
 def test_refusals(package: ModelPackage, tmp_path: Path):
     (tmp_path / "a.json").write_text('{"schema": 2}', encoding="utf-8")
-    assert "takes no package" in refused(2, "bench", package.folder, "--compare", "a", "b")
+    assert "takes two records only" in refused(2, "bench", package.folder, "--compare", "a", "b")
     assert "cannot be read" in refused(3, "bench", "--compare", tmp_path / "none.json", tmp_path / "a.json")
     assert "expected a record of" in refused(3, "bench", "--compare", tmp_path / "a.json", tmp_path / "a.json")
 
@@ -231,10 +231,27 @@ def advised(*configurations: tuple[int, str, list[float]]) -> BenchRecord:
 def test_the_fastest_configuration_is_recommended_and_its_precision_must_be_converted():
     record = advised((1, "f32", [1000, 1010]), (2, "f32", [500, 505]), (2, "bf16", [250, 252]))
     assert (recommended(record).threads, recommended(record).precision) == (2, "bf16")
-    assert "should run it with --threads 2 in bf16: 0.25 s a case when warm, 0.50 s cold" in advice(record)
-    assert "convert it again with --precision bf16" in advice(record)
+    assert "Fastest on this machine: --threads 2 in bf16, 0.25 s per case when warm, 0.50 s cold" in advice(record)
+    assert "convert the model again with --precision bf16" in advice(record)
 
 
 def test_threads_that_gain_nothing_are_not_recommended():
     assert recommended(advised((2, "f32", [500, 505]), (4, "f32", [498, 503]))).threads == 2
     assert "pins" not in advice(advised((2, "f32", [500, 505])))
+
+
+@pytest.mark.parametrize("figure", ["cold_ms", "first_ms", "warm_ms"])
+@pytest.mark.parametrize("value", [0, -1, 1e300, 5e-324])
+def test_a_record_of_times_that_no_process_takes_is_refused(figure: str, value: float, tmp_path: Path):
+    record = json.loads(msgspec.json.encode(advised((1, "f32", [1000, 1010]))))
+    record["configurations"][0]["samples"][0][figure] = value
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=rf"record\.json: expected a record of .*{figure}"):
+        read_record(tmp_path / "record.json")
+
+
+def test_a_record_without_a_process_is_refused(tmp_path: Path):
+    record = json.loads(msgspec.json.encode(advised((1, "f32", []))))
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"record\.json: expected a record of .*samples"):
+        read_record(tmp_path / "record.json")

@@ -211,7 +211,27 @@ def test_published_figures_are_quotients_of_the_papers_table():
     assert faster == pytest.approx(6.13, abs=0.01)
     assert memory == pytest.approx(1.18, abs=0.005)
     row = row_of(page_of([engines()]), "published, Intel i7-1185G7, 4 cores", "OpenVINO 2021.4, INT8")
-    assert row[2:] == ["0.97118", "2.7426", "not stated", "6.13x", "not stated", "1.18"]
+    assert row[2:] == ["0.97118", "2.7426", "not stated", "6.13x", "not stated", "1.18", "not stated"]
+
+
+def test_the_size_of_what_runs_stands_beside_its_memory_where_the_record_notes_it():
+    noted = cell_run((entry("PyTorch f32", 1000.0), entry("OpenVINO INT8", 200.0, size_bytes=9 * 2**20)))
+    page = page_of([noted])
+    assert row_of(page, "", "engine")[-1] == "size"
+    assert row_of(page, "BrainMaGe, network alone", "OpenVINO INT8")[-1] == "9 MiB"
+    assert row_of(page, "BrainMaGe, network alone", "PyTorch f32")[-1] == "-"
+    assert row_of(page, "published, Intel i7-1185G7, 4 cores", "OpenVINO 2021.4, INT8")[-1] == "not stated"
+
+
+def test_agreement_stands_beside_the_number_of_threads():
+    exact = entry("PyTorch f32", 1000.0, correlation=1.0)
+    runs = [
+        cell_run((exact, entry("OpenVINO INT8", 200.0, correlation=0.99)), group="scaling", threads=threads)
+        for threads in (1, 2)
+    ]
+    page = page_of(runs)
+    for threads in "12":
+        assert row_of(page, "brainmage", "native", threads, "OpenVINO INT8")[-1] == "0.99000"
 
 
 def test_without_a_gpu_its_figures_are_not_measured():

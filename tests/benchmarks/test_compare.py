@@ -88,4 +88,4 @@ def test_the_command_of_packages_compares_no_cells_and_names_the_one_that_does(t
     folder = save([engines()], tmp_path)
     (cell,) = folder.rglob("*-cell-*.json")
     for matrix in (folder, cell):
-        assert "by `python -m benchmarks compare A B`" in refused(3, "bench", "--compare", matrix, matrix)
+        assert "run `python -m benchmarks compare A B`" in refused(3, "bench", "--compare", matrix, matrix)

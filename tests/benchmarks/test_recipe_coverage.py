@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 from benchmarks import coverage_of_all, recipe_coverage
 from benchmarks.harness.coverage_page import coverage_page
 from benchmarks.harness.coverage_record import RecipeCoverage, read_coverage, write_coverage
+from benchmarks.report.recipe_age import Ages, RecipeAge
 
 RECORDED = read_coverage()
 NAME = "unet-baseline-m1"
@@ -58,28 +60,37 @@ def test_a_record_is_read_back_and_becomes_rows(measured: RecipeCoverage, tmp_pa
     assert write_coverage(measured, tmp_path).name == f"{NAME}.json"
     recorded = read_coverage(tmp_path)
     assert recorded == {NAME: measured}
-    page = "\n".join(coverage_page((NAME, "vox2vox"), recorded))
+    page = "\n".join(coverage_page((NAME, "vox2vox"), recorded, Ages({})))
     assert "| `vox2vox` | not measured |" in page
     assert f"| `{NAME}` | `model` | 0.0621 M |" in page
     assert "- Weights: random. Compared on: a phantom." in page
     assert "% (64^3) | " in page
     old = msgspec.structs.replace(measured.graphs[0], share_shape=())
-    page = "\n".join(coverage_page((NAME,), {NAME: msgspec.structs.replace(measured, graphs=(old,))}))
+    page = "\n".join(coverage_page((NAME,), {NAME: msgspec.structs.replace(measured, graphs=(old,))}, Ages({})))
     assert "% (32^3) | " in page
+
+
+def test_what_was_recorded_before_its_recipe_changed_is_marked(measured: RecipeCoverage):
+    later = Ages({NAME: RecipeAge("0" * 64, datetime(2100, 1, 1, tzinfo=UTC), "it has another network")})
+    page = "\n".join(coverage_page((NAME,), {NAME: measured}, later))
+    assert f"| `{NAME}` (stale) | `model` |" in page
+    assert f"{NAME}, 2100-01-01 00:00 UTC: it has another network." in page
 
 
 def test_what_was_not_quantised_is_said(measured: RecipeCoverage):
     graph = msgspec.structs.replace(measured.graphs[0], int8_share=None, layers=(), speed=None)
-    page = "\n".join(coverage_page((NAME,), {NAME: msgspec.structs.replace(measured, graphs=(graph,))})).splitlines()
+    recorded = {NAME: msgspec.structs.replace(measured, graphs=(graph,))}
+    page = "\n".join(coverage_page((NAME,), recorded, Ages({}))).splitlines()
     (row,) = [line for line in page if line.startswith(f"| `{NAME}`")]
     assert row.count("not measured") == 3
     assert not [line for line in page if "| INT8 |" in line]
 
 
 def test_why_something_was_not_measured_stands_in_the_section(measured: RecipeCoverage):
-    page = list(coverage_page((NAME,), {NAME: msgspec.structs.replace(measured, note="INT8 was not measured: why")}))
+    noted = {NAME: msgspec.structs.replace(measured, note="INT8 was not measured: why")}
+    page = list(coverage_page((NAME,), noted, Ages({})))
     assert "- INT8 was not measured: why." in page
-    assert not [line for line in coverage_page((NAME,), {NAME: measured}) if line == "- ."]
+    assert not [line for line in coverage_page((NAME,), {NAME: measured}, Ages({})) if line == "- ."]
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 16, 18, 20), (2, 4, 32, 30), (20, 1, 32, 32), (3, 8)])

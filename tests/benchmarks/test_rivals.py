@@ -22,6 +22,7 @@ from benchmarks.harness.rivals import (
     save_fx_int8,
     save_onnx_int8,
     with_batch_norms,
+    with_dynamic_int8,
 )
 from benchmarks.harness.start import NetworkStart
 from benchmarks.harness.zoo import save_onnx
@@ -90,6 +91,18 @@ def test_int8_of_onnx_runtime_is_made_of_its_graph(
     assert {path.name for path in tmp_path.iterdir()} == {"f32.onnx", "int8.onnx"}
 
 
+def test_dynamic_int8_of_pytorch_changes_linear_layers_and_no_convolution(
+    network: nn.Module, batch: FloatArray, answer: FloatArray
+):
+    """Why the source paper saw no gain of it: its network has no layer that PyTorch quantises dynamically."""
+    linear = with_dynamic_int8(nn.Sequential(nn.Linear(8, 8)))
+    assert "quantized.dynamic" in type(linear[0]).__module__
+    changed = with_dynamic_int8(network)
+    assert [type(each) for each in changed.modules()] == [type(each) for each in network.modules()]
+    got = open_pytorch(ENGINES["PyTorch INT8, dynamic"], network, None, batch, 1)()
+    np.testing.assert_array_equal(got, answer)
+
+
 def test_bf16_is_autocast_in_channels_last(network: nn.Module, batch: FloatArray, answer: FloatArray):
     got = open_pytorch(ENGINES["PyTorch bf16, jemalloc"], network, None, batch, 1)()
     assert got.dtype == np.float32
@@ -103,6 +116,14 @@ def test_what_a_peer_cannot_make_leaves_its_words(tmp_path: Path):
 
     _attempt(tmp_path / "int8.pt", refuse)
     assert (tmp_path / f"int8.pt{REFUSED}").read_text(encoding="utf-8") == "no such kernel"
+
+
+def test_the_size_of_a_graph_is_that_of_its_files(tmp_path: Path):
+    (tmp_path / "int8.xml").write_bytes(b"x" * 5)
+    (tmp_path / "int8.bin").write_bytes(b"x" * 7)
+    (tmp_path / "int8.pt").write_bytes(b"x" * 3)
+    sizes = [cell_network._size(tmp_path, graph) for graph in ("int8.xml", "int8.pt", "f32.onnx", None)]
+    assert sizes == [12, 3, None, None]
 
 
 @pytest.fixture

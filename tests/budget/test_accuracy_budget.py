@@ -62,7 +62,7 @@ def test_cases_with_and_without_references_are_not_pooled_in_the_disagreement_ei
 
 def test_a_case_with_a_reference_that_lacks_the_label_is_still_one_with_a_reference():
     cases = [record(1, drop=None, agreement=None, reference_volume_ml=0.0), without_reference(2, 0.5)]
-    with pytest.raises(UsageError, match="has a label to compare"):
+    with pytest.raises(UsageError, match="expected a label to compare, got none"):
         judge(cases, 1.0, AccuracyBudget())
 
 
@@ -127,7 +127,7 @@ def test_excess_says_how_far_the_worst_figure_is_from_its_limit():
         ({"max_hd95_increase_mm": -1.0}, r"expected --max-hd95-increase-mm of 0 mm or more, got -1"),
         ({"max_hd95_increase_mm": math.nan}, r"expected --max-hd95-increase-mm of 0 mm or more, got nan"),
         ({"max_dice_drop": 0.02, "max_case_drop": 0.01}, r"--max-case-drop of at least --max-dice-drop, got 0\.01 and"),
-        ({"max_exceedance": 0.1}, r"--max-exceedance would bind nothing without --confidence: state both"),
+        ({"max_exceedance": 0.1}, r"--max-exceedance would have no effect without --confidence; set both"),
         ({"confidence": 0.9, "max_exceedance": 1.5}, r"expected --max-exceedance between 0 and 1"),
         ({"confidence": 1.0}, r"expected --confidence between 0 and 1 \(such as 0\.95\), got 1"),
         ({"confidence": 95}, r"expected --confidence between 0 and 1 \(such as 0\.95\), got 95"),
@@ -192,5 +192,5 @@ def test_one_patient_without_a_reference_who_is_lost_among_many_is_seen():
 def test_a_label_that_the_baseline_hardly_has_is_refused_whatever_the_budget():
     """Labels that are numbered wrongly overlap a little: Dice 0.03 is no accuracy that a budget could keep."""
     cases = [record(number, dice_baseline=0.03, dice_candidate=0.03) for number in (1, 2)]
-    with pytest.raises(UsageError, match=r"mean Dice of 0\.03000 .* would promise nothing"):
+    with pytest.raises(UsageError, match=r"mean Dice of only 0\.03000 .* promises nothing"):
         judge(cases, 1.0, AccuracyBudget(max_dice_drop=0.001))

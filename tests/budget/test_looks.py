@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -176,7 +177,7 @@ def test_no_bit_of_the_log_can_change_unseen(state: Path):
     whole = log.read_bytes()
     for position in range(len(whole)):
         log.write_bytes(whole[:position] + bytes([whole[position] ^ 1 << position % 8]) + whole[position + 1 :])
-        with pytest.raises(InputError, match=r"test-looks\.jsonl: expected the log .* line \d has changed, .* move it"):
+        with pytest.raises(InputError, match=r"test-looks\.jsonl: the log .* line \d has changed\), .* move the"):
             require_log()
     lines = whole.splitlines(keepends=True)
     for left in ([lines[0], lines[2]], lines[1:], [lines[1], lines[0], lines[2]], [whole[:-1]], [whole, b"{"]):
@@ -189,7 +190,7 @@ def test_no_bit_of_the_log_can_change_unseen(state: Path):
 
 def test_a_folder_that_cannot_be_written_to_is_refused_in_one_sentence(read_only_disk: Path, monkeypatch):
     monkeypatch.setenv(STATE_VARIABLE, str(read_only_disk))
-    with pytest.raises(OutputError, match=r"looks at test images are logged there, .*; set BRAIN_EDGE_STATE"):
+    with pytest.raises(OutputError, match=r"the log of looks at test images cannot be .*; set BRAIN_EDGE_STATE"):
         require_log()
 
 
@@ -199,7 +200,7 @@ def test_a_home_without_rights_is_refused_too(
     home = tmp_path / "home"
     home.mkdir(mode=0o555)
     monkeypatch.setenv(STATE_VARIABLE, str(home / "brain-edge"))
-    with without_rights(), pytest.raises(OutputError, match="nothing can be written"):
+    with without_rights(), pytest.raises(OutputError, match="cannot be written here"):
         require_log()
 
 
@@ -218,3 +219,19 @@ def test_the_log_is_the_users(platform: str, below_home: str, monkeypatch: pytes
         for variable in (STATE_VARIABLE, "XDG_STATE_HOME", "LOCALAPPDATA"):
             monkeypatch.delenv(variable, raising=False)
         assert state_folder() == Path.home() / below_home / "brain-edge"
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"{}", b"[" * 100_000], ids=["no text", "no look", "deep"])
+def test_a_line_with_the_right_hash_that_is_no_look_is_refused(state: Path, text: bytes):
+    state.mkdir()
+    digest = hashlib.sha256(b"0" * 64 + text).hexdigest()
+    (state / LOG).write_bytes(digest.encode() + b" " + text + b"\n")
+    with pytest.raises(InputError, match=r"test-looks\.jsonl: .* line 1 has changed"):
+        require_log()
+
+
+def test_what_a_killed_process_was_writing_into_the_log_is_removed(state: Path):
+    state.mkdir()
+    (state / ".partial-0123abcd-test-looks.jsonl").write_bytes(b"half")
+    look_at()
+    assert [path.name for path in state.iterdir()] == [LOG]

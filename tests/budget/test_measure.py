@@ -58,6 +58,23 @@ def test_a_mask_of_the_baseline_is_made_once(tmp_path: Path):
     assert session.runs == 2
 
 
+@pytest.mark.parametrize("damage", ["emptied", "cut", "flipped", "another"])
+def test_a_mask_of_the_baseline_that_a_disk_has_damaged_is_made_again(damage: str, tmp_path: Path):
+    cohort, session = cohort_of(tmp_path, make_case(tmp_path, "a")), Identity()
+    write_baseline(threshold_model(300, session), cohort.cases(), tmp_path)
+    (path,) = tmp_path.glob("*.npz")
+    whole = path.read_bytes()
+    if damage == "another":
+        np.savez(path, other=np.zeros(3))
+    else:
+        middle = len(whole) // 2
+        flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+        path.write_bytes({"emptied": b"", "cut": whole[:middle], "flipped": flipped}[damage])
+    write_baseline(threshold_model(300, session), cohort.cases(), tmp_path)
+    assert session.runs == 2
+    assert path.read_bytes() == whole
+
+
 def test_a_label_must_be_in_a_mask_or_in_a_reference(tmp_path: Path):
     blind = cohort_of(tmp_path, make_case(tmp_path, "a"))
     with pytest.raises(InputError, match=r"the label 1 \(bright\) occurs in no reference and no mask of the baseline"):

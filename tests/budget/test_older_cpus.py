@@ -191,7 +191,7 @@ def test_at_a_size_that_is_not_refused_nothing_is_changed(int8: ModelPackage, tm
 
 @x86
 def test_the_share_of_an_older_cpu_is_what_min_int8_share_binds(fp32: ModelPackage, cohort: Cohort, tmp_path: Path):
-    with pytest.raises(BudgetError, match=r"33\.3% of the multiply-adds are INT8, expected at least 50\.0%"):
+    with pytest.raises(BudgetError, match=r"33\.3% of the multiply-accumulates run in INT8, expected at least 50\.0%"):
         quantize(fp32, cohort, tmp_path / "package", options(0.5))
     assert not (tmp_path / "package").exists()
 
@@ -204,10 +204,10 @@ def test_the_share_in_the_package_is_that_of_an_older_cpu(int8: ModelPackage):
     (record,) = evidence.isas
     assert (record.verified, record.met, record.int8_share) == (True, True, pytest.approx(SHARE))
     assert [(layer.layer, layer.kind) for layer in record.float_layers] == [("back", "ConvolutionBackpropData")]
-    assert "33.3% of the multiply-adds in INT8 there (" in evidence.statement
+    assert "33.3% of the multiply-accumulates in INT8 there (" in evidence.statement
     assert "(33.3% are)" in evidence.bounds
     card = (int8.folder / "README.md").read_text(encoding="utf-8")
-    assert "In float where a CPU has no more than AVX2: tiny, `back`." in card
+    assert "In float on a CPU with no more than AVX2: tiny, `back`." in card
     assert "instructions only" not in card
 
 
@@ -222,7 +222,7 @@ def test_the_record_of_older_instructions_judges_the_share_itself(
     job = isa.make_job(int8, cases, tmp_path, {"tiny": SHAPE}, ONE_THREAD)
     record = isa.isa_record(Isa.AVX2, job, AccuracyBudget(max_dice_drop=0.1, min_int8_share=0.5))
     assert (record.verified, record.met) == (True, False)
-    assert record.reason == "33.3% of the multiply-adds are INT8, expected at least 50.0%"
+    assert record.reason == "33.3% of the multiply-accumulates run in INT8, expected at least 50.0%"
     assert [path.name for path in tmp_path.iterdir()] == ["baseline-3.npz"]
 
 

@@ -63,7 +63,9 @@ def test_there_is_a_mask_with_its_explanation_for_each_image_of_the_type(work, d
     ]
     for path in (work / "out").rglob("sub-*.nii.gz"):
         assert path.with_name(path.name.replace(".nii.gz", ".json")).is_file()
-    assert "note: left out, because the model does not take their contrast: sub-02_ses-1_FLAIR.nii.gz" in done.err
+    assert (
+        "note: images left out, because the model does not take their contrast: sub-02_ses-1_FLAIR.nii.gz" in done.err
+    )
 
 
 def test_a_mask_lies_on_the_grid_of_its_source(work, done):  # noqa: ARG001
@@ -188,7 +190,7 @@ def test_a_model_of_two_sequences_does_the_complete_sessions_and_names_what_othe
     make_pair_package(tmp_path / "pair")
     ended = brain_edge("bids", raw, tmp_path / "out", "participant", "-p", tmp_path / "pair")
     assert ended.code == 6
-    assert "sub-02: expected an image for the sequence T2 (T2w), there is none" in ended.err
+    assert "sub-02: expected an image for the sequence T2 (T2w), got none" in ended.err
     assert "1 of 3 cases failed" in ended.err
     said = json.loads((tmp_path / "out/sub-01/anat/sub-01_space-orig_desc-brain_mask.json").read_text())
     assert said["Sources"] == ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz", "bids:raw:sub-01/anat/sub-01_T2w.nii.gz"]
@@ -216,7 +218,7 @@ def test_images_of_types_that_a_model_does_not_declare_get_masks_of_their_own(wo
         "sub-01_space-orig_desc-brain_mask.json": ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"],
         "sub-01_space-orig_desc-brainFLAIR_mask.json": ["bids:raw:sub-01/anat/sub-01_FLAIR.nii.gz"],
     }
-    assert "2 of 2 cases were finished before and are kept" in succeed(*call).out
+    assert "2 of 2 cases were already finished and are kept" in succeed(*call).out
     assert validate(tmp_path / "out") == {"error": set(), "warning": ONLY_WARNING}
 
 
@@ -241,7 +243,7 @@ def test_the_page_is_with_the_records(work, tmp_path):
 
 def test_the_group_level_is_refused_with_the_reason(work, tmp_path):
     words = refused(2, "bids", work / "raw", tmp_path / "out", "group", "-p", work / "tiny")
-    assert "expected the analysis level participant, got 'group': masks are made of one participant at a time" in words
+    assert "expected the analysis level participant, got 'group': each mask is made from one participant" in words
     assert "got 'qc'\n" in refused(2, "bids", work / "raw", tmp_path / "out", "qc", "-p", work / "tiny")
 
 
@@ -266,13 +268,13 @@ def test_invalid_names_are_refused_and_named(work, raw, tmp_path):
     anat = raw / "sub-01/ses-1/anat"
     shutil.copy(anat / "sub-01_ses-1_T1w.nii.gz", anat / "sub-01_ses-1_T1.nii.gz")
     words = refused(3, "bids", raw, tmp_path / "out", "participant", "-p", work / "tiny")
-    assert "sub-01/ses-1/anat/sub-01_ses-1_T1.nii.gz: 'T1' is no suffix" in words
+    assert "sub-01/ses-1/anat/sub-01_ses-1_T1.nii.gz: 'T1' is not a suffix" in words
     assert not (tmp_path / "out").exists()
 
 
 def test_an_output_in_the_dataset_is_refused(work, raw):
     before = contents(raw)
-    assert "this lies in the raw dataset" in refused(2, "bids", raw, raw / "out", "participant", "-p", work / "tiny")
+    assert "lies in the raw dataset" in refused(2, "bids", raw, raw / "out", "participant", "-p", work / "tiny")
     assert contents(raw) == before
 
 
@@ -280,7 +282,7 @@ def test_a_brain_needs_a_skull_stripper(work, tmp_path):
     (tmp_path / "tissue").mkdir()
     make_package(tmp_path / "tissue", LABELS)
     call = ("participant", "-p", tmp_path / "tissue", "--brain")
-    assert "gives no brain mask but labels" in refused(2, "bids", work / "raw", tmp_path / "out", *call)
+    assert "--brain needs a brain mask, and" in refused(2, "bids", work / "raw", tmp_path / "out", *call)
 
 
 @pytest.mark.data

@@ -55,11 +55,11 @@ def test_check_says_what_is_wrong_with_which_case_and_ends_with_3(heads):
     done = brain_edge("cohort", "check", manifest, "--quiet")
     assert (done.code, done.out) == (3, "2 of 3 cases can be used, 2 with a reference mask\n")
     assert "p1/v1_T1.nii.gz" in done.err
-    assert "cannot be used; the reasons stand above" in done.err
+    assert "cannot be used; see the messages above" in done.err
 
 
 def test_fetch_downloads_nothing_for_a_cohort_of_local_files(heads):
-    assert succeed("cohort", "fetch", create(heads)).out == "0 file(s) at hand\n"
+    assert succeed("cohort", "fetch", create(heads)).out == "0 file(s) available\n"
 
 
 def test_what_is_refused(heads, tmp_path):

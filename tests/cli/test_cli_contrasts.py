@@ -65,7 +65,7 @@ def test_run_warns_by_the_name_of_the_file(package, head, name):
     said = f"{name}: expected T1w for the sequence T1, got {FOREIGN[name]}"
     assert warnings(package, head, name) == f"warning: {said}\n"
     words = refused(3, "run", package, name, "-o", "strict.nii.gz", "--strict")
-    assert words == f"error: {said}; give an image that tiny was made for, or leave out --strict\n"
+    assert words == f"error: {said}; give an image that tiny was made for, or remove --strict\n"
     assert not Path("strict.nii.gz").exists()
 
 

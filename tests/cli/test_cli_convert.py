@@ -116,7 +116,7 @@ def test_quantisation_within_its_budget_or_exit_4_and_no_package(here):
     assert not (here / "int8").exists()
     done = succeed(*quantise, "0.2")
     assert done.out.splitlines()[-1] == f"int8: digest {open_package('int8').digest}"
-    assert "of the multiply-adds are INT8" in done.out
+    assert "of the multiply-accumulates run in INT8" in done.out
 
 
 def test_a_stage_zero_is_named_and_the_network_is_compared_on_what_it_leaves(here):
@@ -141,7 +141,7 @@ def test_a_stage_zero_is_named_and_the_network_is_compared_on_what_it_leaves(her
 def test_weights_of_a_recipe_are_known_by_their_hash():
     said = refused(3, "convert", "meshnet-tissue", "--weights", "weights.pt", "-o", "package")
     assert "weights.pt: expected the weights with SHA-256 8b83b35b" in said
-    assert "it is another version or damaged, fetch it again" in said
+    assert "The file is damaged or of another version; fetch it again" in said
     said = refused(3, "convert", "meshnet-tissue", "--weights", "no.pt", "-o", "package")
     assert "no.pt: there is no such weights file" in said
     said = refused(3, "convert", "meshnet-tissue", "-o", "package")
@@ -152,7 +152,7 @@ def test_weights_of_a_recipe_are_known_by_their_hash():
 def test_a_pickle_that_wants_to_run_code_is_refused_and_does_not(here, protocol):
     (here / "weights.pt").write_bytes(pickle.dumps(Evil(), protocol))
     said = refused(3, *convert("--weights", "weights.pt", "--trust"))
-    assert f"weights.pt: loading it would run code: it asks for {os.mkdir.__module__}.mkdir" in said
+    assert f"weights.pt: loading this file would run code: it asks for {os.mkdir.__module__}.mkdir" in said
     assert not (here / "evil").exists()
     assert not (here / "package").exists()
 
@@ -178,7 +178,7 @@ def test_a_truncated_checkpoint_is_refused(here):
 @pytest.mark.usefixtures("here")
 def test_code_runs_only_when_it_is_trusted():
     said = refused(2, *convert("--weights", "weights.pt"))
-    assert "is code that would run here; say --trust if you know where it comes from" in said
+    assert "is code that would run here; use --trust if you know where it comes from" in said
     assert MODULE not in sys.modules
     torch.jit.save(torch.jit.script(torch.nn.Conv3d(1, 2, 1)), "net.pt")
     said = refused(2, "convert", "net.pt", "--spec", "spec.json")
@@ -191,22 +191,34 @@ def test_code_runs_only_when_it_is_trusted():
         ([], "Missing argument 'SOURCE'"),
         (["deepbeet"], f"'deepbeet' is no recipe ({', '.join(recipe_names())})"),
         (["deepbet", "--members", "3"], "deepbet has 1 member(s), got --members 3"),
-        (["deepbet", "--members", "some"], "expected a number of members or `all`, got 'some'"),
+        (["deepbet", "--members", "some"], "expected --members as a number or `all`, got 'some'"),
         (["deepbet", "--flips"], "does not mirror its input; leave out --flips"),
-        (["deepbet", "--spec", "spec.json"], "deepbet is a recipe and has its own: --spec would do nothing"),
-        (["deepbet", "--weights", "weights.pt"], "name each weights file: "),
-        (["meshnet-tissue", "--weights", "a", "--weights", "b"], "two weights files for one graph: a, b"),
+        (["deepbet", "--sequences", "T1"], "deepbet has one set of sequences, got --sequences T1; leave it out"),
+        (
+            ["unet-baseline-m1", "--sequences", "T1,T2"],
+            "expected --sequences to be one of T1; FLAIR; T2; T1C; T1,T1C,T2,FLAIR; got T1,T2",
+        ),
+        ([SOURCE, "--sequences", "T1"], f"{SOURCE} is no recipe: --sequences would do nothing; leave it out"),
+        (["deepbet", "--spec", "spec.json"], "--spec has no effect: deepbet is a recipe and has its own"),
+        (["deepbet", "--weights", "weights.pt"], "got a file without a name; name each file"),
+        (["meshnet-tissue", "--weights", "a", "--weights", "b"], "expected one --weights file per graph, got a, b"),
         (
             ["meshnet-tissue", "--weights", "a", "--random-weights"],
             "there is --random-weights: --weights would do",
         ),
-        (["meshnet-tissue", "--random-weights"], "give a real head to compare with PyTorch on: --parity-data FILE"),
-        ([SOURCE, "--members", "2"], f"{SOURCE} is no recipe: --members would do nothing; leave it out"),
-        ([SOURCE, "--members", "all"], f"{SOURCE} is no recipe: --members would do nothing; leave it out"),
+        (
+            ["meshnet-tissue", "--random-weights"],
+            "the comparison with PyTorch needs a real head; give --parity-data FILE",
+        ),
+        ([SOURCE, "--members", "2"], f"--members has no effect: {SOURCE} is no recipe; remove the option"),
+        ([SOURCE, "--members", "all"], f"--members has no effect: {SOURCE} is no recipe; remove the option"),
         ([SOURCE, "--trust"], f"{SOURCE} is no recipe: describe its steps with --spec FILE"),
-        ([SOURCE, "--spec", "spec.json", "--trust"], "give its weights with --weights FILE, or say --random-weights"),
+        (
+            [SOURCE, "--spec", "spec.json", "--trust"],
+            "expected weights, got none; give --weights FILE or --random-weights",
+        ),
         (["no_such:Net", "--spec", "spec.json", "--trust"], "no_such:Net: "),
-        (["net.pt", "--weights", "weights.pt", "--trust"], "net.pt holds its weights: --weights would do nothing"),
+        (["net.pt", "--weights", "weights.pt", "--trust"], "--weights has no effect: net.pt holds its weights"),
         ([SOURCE, "--precision", "fp8"], "'fp8' is not one of 'f32', 'bf16'"),
     ],
 )
@@ -218,14 +230,14 @@ def test_wrong_usage_of_convert(arguments, words):
 def test_a_cascade_cannot_come_from_one_network(here):
     (here / "spec.json").write_bytes(canonical_json(CASCADE))
     said = refused(2, *convert("--weights", "weights.pt", "--trust"))
-    assert "one network is given, the specification names 2" in said
+    assert "expected a specification of one network, got one of 2" in said
 
 
 def test_a_package_that_is_there_is_not_overwritten(here):
     (here / "package").mkdir()
     (here / "package/thesis.txt").write_text("mine")
     said = refused(2, *convert("--weights", "weights.pt", "--trust"))
-    assert "this folder exists already" in said
+    assert "this folder already exists" in said
     assert (here / "package/thesis.txt").read_text() == "mine"
 
 
@@ -236,7 +248,7 @@ def test_a_package_that_is_there_is_not_overwritten(here):
         (["--max-dice-drop", "1"], "expected --max-dice-drop between 0 and 1"),
         (["--max-dice-drop", "0.01", "--min-int8-share", "2"], "expected --min-int8-share between 0 and 1, got 2"),
         (["--max-dice-drop", "0.01", "--threads", "0"], "0 is not in the range x>=1"),
-        (["--max-dice-drop", "0.01"], "tiny has no calibration cohort of its own: name one with --calibration COHORT"),
+        (["--max-dice-drop", "0.01"], "expected --calibration COHORT, got none, and tiny has no default cohort"),
         (["--max-dice-drop", "0.01", "--calibration", "nobody"], "there is no cohort 'nobody'"),
         (["--max-dice-drop", "0.01", "--preset", "fast"], "'fast' is not one of"),
     ],

@@ -282,7 +282,7 @@ def test_the_only_series_is_run_with_a_warning_where_it_has_another_contrast(pac
     assert done.json["flags"][0]["kind"] == "contrast"
     words = refused(3, "run", package, "other", "-o", "no.dcm", "--strict")
     assert f"error: other: {said}" in words
-    assert words.endswith("give an image that tiny was made for, or leave out --strict\n")
+    assert words.endswith("give an image that tiny was made for, or remove --strict\n")
     assert not (here / "no.dcm").exists()
 
 
@@ -296,7 +296,7 @@ def test_two_sequences_are_picked_out_of_one_folder(tmp_path, study):
     assert chosen(pair, "T1=study", "T2=study") == {"T1": "T1w", "T2": "T2w"}
     assert chosen(pair, "T1=study", "T2=study", "--series", f"T2={study['FLAIR']}") == {"T1": "T1w", "T2": "FLAIR"}
     said = refused(2, "run", pair, "T1=study", "T2=study", "-o", "no.dcm", "--series", study["T1"])
-    assert "tiny-pair takes T1, T2; say for which one of them the series" in said
+    assert "tiny-pair takes T1, T2; name the sequence of the series" in said
     said = refused(2, "run", pair, "T1=study", "T2=study", "-o", "no.dcm", "--series", f"T2={study['T1']}")
     assert "one series was chosen for two of T1, T2" in said
     said = refused(3, "run", pair, "T1=series", "T2=study", "-o", "no.dcm")
@@ -324,7 +324,7 @@ def test_sequences_between_which_the_patient_has_moved_are_refused(tmp_path, her
             "expected a series as its UID (digits and points), or T1w, T1C, T2w, FLAIR",
         ),
         ("T1=1.2/../3", 2, "expected a series as its UID"),
-        ("FLAIR=1.2.3", 2, "tiny takes T1; say for which one of them the series 1.2.3 is, for example T1=1.2.3"),
+        ("FLAIR=1.2.3", 2, "tiny takes T1; name the sequence of the series 1.2.3, such as T1=1.2.3"),
         ("", 2, "expected a series as its UID"),
     ],
 )
@@ -339,12 +339,12 @@ def test_a_series_that_is_not_there_is_refused(package, choice, code, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["head.nii.gz", "-o", "seg.dcm"], "seg.dcm: a DICOM result lies beside the DICOM series that it was made"),
-        (["head.nii.gz", "-o", "m.nii", "--picture", "sc.dcm"], "and head.nii.gz is none; give the series, or write"),
+        (["head.nii.gz", "-o", "seg.dcm"], "seg.dcm: a DICOM output needs a DICOM input, and head.nii.gz is not"),
+        (["head.nii.gz", "-o", "m.nii", "--picture", "sc.dcm"], "is not DICOM; give the DICOM series, or write"),
         (["head.nii.gz", "-o", "m.nii", "--series", "T1"], "--series needs a DICOM input; head.nii.gz is not DICOM"),
-        (["series", "-o", "m.nii", "--report", "sr.dcm"], "sr.dcm: a structured report refers to the segments of a"),
-        (["series", "-o", "m.nii", "--seg-encoding", "binary"], "m.nii: how a SEG is written was said, but this is"),
-        (["series", "-o", "m.nii", "--keep-empty-frames"], "m.nii: how a SEG is written was said, but this is none"),
+        (["series", "-o", "m.nii", "--report", "sr.dcm"], "sr.dcm: a structured report needs a DICOM SEG, and m.nii"),
+        (["series", "-o", "m.nii", "--seg-encoding", "binary"], "m.nii: --seg-encoding and --keep-empty-frames need"),
+        (["series", "-o", "m.nii", "--keep-empty-frames"], "m.nii: --seg-encoding and --keep-empty-frames need"),
         (
             ["series", "-o", "s.dcm", "--seg-encoding", "jpeg"],
             "'jpeg' is not one of 'binary', 'fractional', 'labelmap'",
@@ -354,16 +354,16 @@ def test_a_series_that_is_not_there_is_refused(package, choice, code, words):
         (["series", "-o", "s.dcm", "--report", "s.dcm"], "two outputs have the same name: s.dcm, s.dcm"),
         (
             ["series", "-o", "s.dcm", "--border", "2", "--seg-encoding", "fractional"],
-            "a border can be added to a mask, not to the probabilities of a fractional SEG",
+            "--border does not fit a fractional SEG, which holds probabilities",
         ),
         (["series", "-o", "series/mask.dcm"], "this output would lie among the files of series; choose another folder"),
         (["series", "-o", "series/s2-000.dcm"], "this output would lie among the files of series"),
         (["series/s2-000.dcm", "-o", "series/s2-000.dcm"], "this output would overwrite an input"),
-        (["series", "-o", "out"], "series: DICOM is segmented one examination at a time; name a file"),
+        (["series", "-o", "out"], "series: expected one DICOM examination with a file as its mask, got the folder out"),
         (["series", "series", "-o", "s.dcm"], "2 images, but s.dcm is one file"),
-        (["head.nii.gz", "-o", "out", "--series", "T1"], "out is a folder, and masks in it are NIfTI of images"),
-        (["head.nii.gz", "-o", "out", "--keep-empty-frames"], "out is a folder, and masks in it are NIfTI of images"),
-        (["heads", "-o", "s.dcm"], "heads is a folder of images; name a folder for their masks, too"),
+        (["head.nii.gz", "-o", "out", "--series", "T1"], "out is a folder, and a batch takes and writes no DICOM"),
+        (["head.nii.gz", "-o", "out", "--keep-empty-frames"], "out is a folder, and a batch takes and writes no DICOM"),
+        (["heads", "-o", "s.dcm"], "heads is a folder of images, and s.dcm is one file; name a folder for the masks"),
     ],
 )
 def test_what_does_not_go_together_is_said_before_anything_is_written(package, here, arguments, words):

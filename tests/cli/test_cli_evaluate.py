@@ -118,7 +118,7 @@ def test_what_is_refused(package, cohort, tmp_path):
     )
     assert "create it first" in refused(1, "evaluate", package, cohort, "--report", tmp_path / "no/r.json")
     assert "0 is not in the range x>=1" in refused(2, "evaluate", package, cohort, "--threads", "0")
-    assert "there is none" in refused(5, "evaluate", tmp_path, cohort)
+    assert "found none" in refused(5, "evaluate", tmp_path, cohort)
 
 
 def test_a_changed_image_is_refused_before_anything_runs(package, tmp_path):

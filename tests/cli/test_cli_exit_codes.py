@@ -155,9 +155,9 @@ def test_a_missing_sequence_is_refused(tmp_path, here):
     said = refused(3, "run", pair, "T1=head.nii.gz", "FLAIR=head.nii.gz", "-o", "mask.nii.gz")
     assert "missing: T2, not wanted: FLAIR" in said
     said = refused(2, "run", pair, "head.nii.gz", "head.nii.gz", "-o", "mask.nii.gz")
-    assert "tiny-pair takes T1, T2; name each file, for example T1=head.nii.gz" in said
+    assert "tiny-pair takes T1, T2; name each file, such as T1=head.nii.gz" in said
     said = refused(2, "run", pair, "T1=head.nii.gz", "T1=head.nii.gz", "-o", "mask.nii.gz")
-    assert "two files for the sequence T1 of one case" in said
+    assert "expected one file for the sequence T1, got head.nii.gz and head.nii.gz" in said
 
 
 def test_sequences_that_do_not_lie_over_each_other_are_refused(tmp_path, here):
@@ -215,16 +215,16 @@ def relabelled(folder: Path) -> None:
 
 
 BAD_PACKAGES = [
-    (one_byte, "graphs/tiny.bin: the file is not the one that the manifest describes"),
+    (one_byte, "graphs/tiny.bin: expected the file of the manifest"),
     (newer_format, "manifest.json: expected package format 2, got 3; install a newer brain-edge"),
-    (unknown_field, "manifest.json: not a manifest that this version of brain-edge reads: Object contains unknown fi"),
+    (unknown_field, "manifest.json: this version of brain-edge cannot read the manifest: Object contains unknown fi"),
     (unknown_field_of_a_step, "unknown field `speed` - at `$.spec.stages[0].before[0]`"),
     (missing_file, "graphs/tiny.bin: this file of the package is missing; copy the whole package again"),
-    (no_package, "expected a package, a folder with a manifest.json; there is none"),
-    (no_json, "manifest.json: not a manifest of a package"),
+    (no_package, "expected a package, a folder with a manifest.json, found none"),
+    (no_json, "manifest.json: expected the manifest of a package"),
     (
         no_digest,
-        "DIGEST: expected the SHA-256 of manifest.json, there is no such file; copy the whole package again, or",
+        "DIGEST: expected this file with the SHA-256 of manifest.json, found none; copy the package again, or",
     ),
     (relabelled, "the SHA-256 of manifest.json, got"),
 ]
@@ -354,7 +354,7 @@ def test_an_output_whose_place_is_taken_is_refused_with_2_and_kept(given, here, 
     before = contents(here)
     done = brain_edge(*call.format(**given, **{name: here / name for name in ("folder", "file", "new")}).split())
     assert done.code == 2, done.err
-    assert re.search(rf"^error: {here}/(folder|file).*(exists already|expected|something else)", done.err, re.MULTILINE)
+    assert re.search(rf"^error: {here}/(folder|file).*(already exists|expected)", done.err, re.MULTILINE)
     assert contents(here) == before
 
 
@@ -391,7 +391,7 @@ def tree() -> list[tuple[str, type[BrainEdgeError]]]:
         (errors.BrainEdgeError("no"), 1, "error: a.nii: no"),
         (MemoryError("8 GiB"), 1, "error: a.nii: there is not enough memory (8 GiB); close other programs"),
         (PermissionError(13, "Permission denied", "/x"), 1, "error: a.nii: the system refused: [Errno 13] Permission"),
-        (ValueError("no"), 1, "internal error, a bug of brain-edge: a.nii: ValueError: no; run it again with --debug"),
+        (ValueError("no"), 1, "internal error, a bug of brain-edge: a.nii: ValueError: no; run the command again with"),
         (KeyboardInterrupt(), 130, "interrupted; nothing half-written was left"),
         (click.Abort(), 130, "interrupted; nothing half-written was left"),
     ],
@@ -426,7 +426,7 @@ def test_wrong_usage_never_has_a_traceback():
 def test_the_exit_code_is_that_of_the_process():
     done = child("info", "nowhere")
     assert (done.code, done.out) == (5, "")
-    assert done.err == "error: nowhere: expected a package, a folder with a manifest.json; there is none\n"
+    assert done.err == "error: nowhere: expected a package, a folder with a manifest.json, found none\n"
     assert child("run").code == 2
 
 

@@ -50,7 +50,7 @@ def test_a_package_may_be_left_out_where_the_current_folder_is_one_or_holds_one(
 
 def test_a_package_must_be_named_where_there_is_none_or_more_than_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "name the package: the current folder should be one" in refused(2, "info")
+    assert "expected one package in the current folder, got none; name the package" in refused(2, "info")
     for name in ("one", "two"):
         make_package(tmp_path / name)
     assert "it holds one, two" in refused(2, "info")
@@ -73,7 +73,7 @@ def test_verify_as_json(package):
 def test_verify_compares_the_digest(package):
     succeed("verify", package.folder, "--expect-digest", package.digest)
     said = refused(5, "verify", package.folder, "--expect-digest", "1" * 64)
-    assert "do not use it before you know why" in said
+    assert "do not use this package until you know the reason" in said
 
 
 def test_verify_fails_where_the_machine_computes_something_else(tmp_path):
@@ -81,14 +81,14 @@ def test_verify_fails_where_the_machine_computes_something_else(tmp_path):
     folder = make_package(tmp_path / "tiny").folder
     _empty_the_shipped_mask(folder)
     said = refused(1, "verify", folder)
-    assert "the self-test gives Dice 0.00000 against the mask that was shipped, expected at least 0.98" in said
+    assert "the self-test expected Dice of at least 0.98 with the shipped mask, got 0.00000" in said
 
 
 def test_verify_says_how_far_the_mask_is_from_that_of_the_baseline(tmp_path):
     folder = _with_baseline(tmp_path / "tiny", planes=0, least=0.9)
     said = succeed("verify", folder).out
-    assert "baseline     Dice 1.00000 with the package that it was made of" in said
-    assert "(where it was built 1.00000, at least 0.90000 expected); a phantom is no patient" in said
+    assert "baseline     Dice 1.00000 with the package that it was made from" in said
+    assert "(when built 1.00000, at least 0.90000 expected); a phantom does not predict accuracy" in said
     assert succeed("verify", folder, "--json").json["baseline_dice"] == 1.0
 
 
@@ -96,8 +96,8 @@ def test_verify_fails_where_int8_runs_further_from_its_baseline_than_the_budget_
     """The mask is that which was shipped: only the comparison with the baseline can tell."""
     folder = _with_baseline(tmp_path / "tiny", planes=22, least=0.9)
     said = refused(1, "verify", folder)
-    assert "against the mask of the package that it was made of, expected at least 0.9;" in said
-    assert "this machine does not compute what the builder's did, do not use it" in said
+    assert "the self-test expected Dice of at least 0.9 with the mask of the baseline package, got " in said
+    assert "this machine computes another result, do not use it" in said
 
 
 def test_a_baseline_mask_without_a_hash_is_refused(tmp_path):
@@ -105,7 +105,7 @@ def test_a_baseline_mask_without_a_hash_is_refused(tmp_path):
     manifest = open_package(folder).manifest
     test = msgspec.structs.replace(manifest.self_test, baseline="selftest/baseline.nii.gz")
     seal(folder, msgspec.structs.replace(manifest, self_test=test))
-    assert "needs selftest/baseline.nii.gz but does not list it" in refused(5, "verify", folder)
+    assert "expected a hash of selftest/baseline.nii.gz in the manifest" in refused(5, "verify", folder)
 
 
 def _with_baseline(folder: Path, *, planes: int, least: float) -> Path:
@@ -142,7 +142,7 @@ def test_a_self_test_mask_that_cannot_be_read_is_damage(content, tmp_path):
     manifest = make_package(folder).manifest
     (folder / manifest.self_test.mask).write_bytes(content)
     seal(folder, msgspec.structs.replace(manifest, files={}))
-    assert "the self-test has no mask to compare with" in refused(5, "verify", folder)
+    assert "the self-test has no usable mask" in refused(5, "verify", folder)
 
 
 @pytest.mark.parametrize(

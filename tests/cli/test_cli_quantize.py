@@ -98,19 +98,21 @@ def test_nan_in_one_volume_of_any_split(package: Path, tmp_path: Path, number: i
 
 def test_a_report_without_patients_needs_a_folder(package: Path, tmp_path: Path):
     manifest = save_manifest(tmp_path, *three_heads(tmp_path))
-    assert "--without-patients would do nothing" in says(package, manifest, 2, "--without-patients")
+    assert "--without-patients has no effect without --report FOLDER; remove it" in says(
+        package, manifest, 2, "--without-patients"
+    )
 
 
 def test_without_a_limit_nothing_is_quantised(package: Path, tmp_path: Path):
     said = refused(2, "quantize", package, "-o", tmp_path / "int8")
-    assert "Missing option '--max-dice-drop'. Say what INT8 may cost, such as 0.01" in said
-    assert "random weights have nothing to lose: --for-speed" in said
+    assert "Missing option '--max-dice-drop'. Give the Dice drop that INT8 may cost, such as 0.01" in said
+    assert "for random weights give --for-speed" in said
 
 
 def test_random_weights_are_quantised_for_speed_and_promise_nothing(tmp_path: Path):
     package = make_package(tmp_path / "net-fp32", weights_status=WeightsStatus.RANDOM).folder
     said = succeed("quantize", package, "--for-speed", "--quiet").out
-    assert "only speed and memory mean anything" in said
+    assert "only its speed and memory are meaningful" in said
     quantised = open_package(tmp_path / "net-int8")
     assert quantised.manifest.number_format is NumberFormat.INT8
     assert quantised.manifest.weights_status is WeightsStatus.RANDOM
@@ -119,11 +121,11 @@ def test_random_weights_are_quantised_for_speed_and_promise_nothing(tmp_path: Pa
 
 def test_trained_weights_are_not_quantised_for_speed(package: Path, tmp_path: Path):
     said = refused(2, "quantize", package, "--for-speed", "-o", tmp_path / "int8")
-    assert "expected random weights, these are trained" in said
+    assert "expected random weights, got trained ones; set the allowed loss with --max-dice-drop" in said
     assert list(tmp_path.iterdir()) == []
 
 
 def test_for_speed_there_is_no_budget(package: Path):
     said = refused(2, "quantize", package, "--for-speed", "--max-dice-drop", "0.01", "--report", "r")
-    assert "there is --for-speed: --report, --max-dice-drop would do nothing" in said
-    assert "--unbound would do nothing" in refused(2, "quantize", package, "--for-speed", "--unbound", "1")
+    assert "--report, --max-dice-drop have no effect with --for-speed; remove them" in said
+    assert "expected --max-dice-drop with --unbound" in refused(2, "quantize", package, "--for-speed", "--unbound", "1")

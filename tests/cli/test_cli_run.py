@@ -142,19 +142,19 @@ def test_the_digest_that_was_received_by_another_way_is_compared(package):
     succeed("run", package, "head.nii.gz", "-o", "mask.nii.gz", "--expect-digest", digest.upper())
     other = "0" * 64
     said = refused(5, "run", package, "head.nii.gz", "-o", "no.nii", "--expect-digest", other)
-    assert f"expected a package with the digest {other}, this one has {digest}" in said
+    assert f"expected a package with the digest {other}, got {digest}" in said
     said = refused(2, "run", package, "head.nii.gz", "-o", "no.nii", "--expect-digest", digest[:16])
-    assert "expected a whole digest, 64 hex digits" in said
+    assert "expected a digest of 64 hex digits" in said
 
 
 def test_random_weights_run_only_where_that_is_asked_for_and_are_marked(tmp_path, here):
     untrained = make_package(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM).folder
     said = refused(3, "run", untrained, "head.nii.gz", "-o", "mask.nii.gz")
-    assert "random, its mask means nothing; say --allow-untrained" in said
+    assert "random, its mask is noise; give --allow-untrained" in said
     assert not (here / "mask.nii.gz").exists()
     done = succeed("run", untrained, "head.nii.gz", "-o", "mask.nii.gz", "--allow-untrained", "--json")
     assert done.json["weights_status"] == "random"
-    assert "are random; the mask means nothing" in done.err
+    assert "are random; the mask is noise" in done.err
     assert "UNTRAINED" in nibabel.load(here / "mask.nii.gz").header["descrip"].item().decode()
 
 
@@ -222,15 +222,15 @@ def test_an_empty_mask_is_always_a_failure(tmp_path, here, spec):
         (["head.nii.gz", "-o", "m.nii", "--threads", "two"], "'two' is not a valid integer"),
         (["head.nii.gz", "-o", "m.nii", "--border", "nan"], "expected a border in mm, got nan"),
         (["head.nii.gz", "-o", "m.nii", "--border", "-1000"], "a border of -1000 mm removes the whole mask"),
-        (["head.nii.gz"], "name the mask with -o OUT, or the image that a generator makes with --image OUT"),
-        (["-o", "m.nii"], "name at least one input image"),
+        (["head.nii.gz"], "expected an output, got none; give -o OUT (a mask) or --image OUT"),
+        (["-o", "m.nii"], "expected at least one input image, got none"),
         (["head.nii.gz", "head.nii.gz", "-o", "m.nii"], "2 images, but m.nii is one file; name a folder"),
-        ([".", "-o", "m.nii"], ". is a folder of images; name a folder for their masks"),
+        ([".", "-o", "m.nii"], ". is a folder of images, and m.nii is one file; name a folder"),
         ([".", "-o", "."], ".: results would lie among the images"),
         ([".", "-o", "inside"], "inside: results would lie among the images of ."),
-        (["head.nii.gz", "link.nii.gz", "head.nii.gz", "-o", "."], "would both give head_mask.nii.gz"),
-        (["head.nii.gz", "-o", "m.nii", "--shard", "1/2"], "--shard is for a batch, and m.nii is one file"),
-        (["head.nii.gz", "-o", "m.nii", "--at-once", "2"], "--at-once is for a batch"),
+        (["head.nii.gz", "link.nii.gz", "head.nii.gz", "-o", "."], "would both write head_mask.nii.gz"),
+        (["head.nii.gz", "-o", "m.nii", "--shard", "1/2"], "--shard needs a batch, but m.nii is one file"),
+        (["head.nii.gz", "-o", "m.nii", "--at-once", "2"], "--at-once needs a batch"),
         (["head.nii.gz", "-o", "out", "--shard", "3/2"], "expected a shard from 1/2 to 2/2, got 3/2"),
         (["head.nii.gz", "-o", "out", "--shard", "1"], "expected a shard such as 1/4 (the first of four), got '1'"),
         (["head.nii.gz", "-o", "out", "--at-once", "0"], "0 is not in the range x>=1"),
@@ -247,7 +247,7 @@ def test_a_border_is_for_a_model_of_one_label(tmp_path):
     spec = msgspec.structs.replace(SPEC, labels=(*SPEC.labels, Label(value=2, name="other")))
     folder = make_package(tmp_path / "package", spec).folder
     said = refused(2, "run", folder, "head.nii.gz", "-o", "mask.nii.gz", "--border", "1")
-    assert "a border can be added to a mask of one label; tiny has 2: brain, other" in said
+    assert "--border needs a mask of one label; tiny has 2 labels: brain, other" in said
 
 
 @pytest.mark.parametrize("option", [["-o", "no/mask.nii"], ["-o", "m.nii", "--report", "no/r.json"], ["-o", "no/out"]])

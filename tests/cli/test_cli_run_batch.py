@@ -113,7 +113,7 @@ def test_a_failing_case_does_not_stop_the_others(package, here):
     assert names(here / "out") == sorted([*results_of("a", "c"), "b_record.json"])
     assert sorted(outcomes(done)) == ["a_mask.nii.gz", "c_mask.nii.gz"]
     assert "error: in/b.nii.gz: expected a NIfTI" in done.err
-    assert "error: 1 of 3 cases failed, the reasons stand above: in/b.nii.gz" in done.err
+    assert "error: 1 of 3 cases failed; see the errors above: in/b.nii.gz" in done.err
 
 
 def test_the_json_of_a_batch_are_the_records_in_the_order_of_the_cases(package, here):
@@ -189,7 +189,7 @@ def test_the_other_outputs_of_a_batch_go_to_folders(package, here):
     assert record["outputs"]["brain"]["path"] == "head_brain.nii.gz"
     assert record["outputs"]["report"]["path"] == "../qc/head_report.png"
     said = refused(2, "run", package, "head.nii.gz", "-o", "out", "--brain", "b.nii.gz")
-    assert "b.nii.gz: expected a folder for the results of several images" in said
+    assert "b.nii.gz: expected a folder for the results of a batch" in said
 
 
 def test_a_page_to_look_at_with_a_picture_of_each_case(package, here):
@@ -263,7 +263,7 @@ def test_a_case_whose_images_are_not_clear_fails_and_the_others_are_run(pair, he
     done = brain_edge("run", pair, "in", "-o", "out")
     assert done.code == 6
     assert "p2: expected one image of each of T1, T2 beside in/p2/T1.nii.gz, found none of T2" in done.err
-    assert "p3: in/p3/T2.nii.gz and in/p3/T2W.nii.gz are both named as T2 of this case" in done.err
+    assert "p3: expected one image of T2, got in/p3/T2.nii.gz and in/p3/T2W.nii.gz" in done.err
     assert names(here / "out") == sorted([*results_of("p1"), "p2_record.json", "p3_record.json"])
 
 
@@ -278,7 +278,7 @@ def test_images_both_in_a_folder_and_below_it_are_refused(pair, here):
     for name in ("in/a_T1", "in/below/b_T1"):
         save_phantom(here / f"{name}.nii.gz")
     said = refused(2, "run", pair, "in", "-o", "out")
-    assert "in: there are images in it and in in/below; keep all cases in one folder, or each in its own" in said
+    assert "in: both this folder and in/below hold images; use one folder for all cases, or one per case" in said
     assert not (here / "out").exists()
 
 
@@ -342,7 +342,7 @@ def test_finished_cases_are_kept_and_failed_ones_tried_again(package, here):
     first = contents(here / "out", "*")
     again = brain_edge("run", package, "in", "-o", "out")
     assert again.code == 6
-    assert again.out == "2 of 3 cases were finished before and are kept\n"
+    assert again.out == "2 of 3 cases were already finished and are kept\n"
     assert {name: text for name, text in contents(here / "out", "*").items() if name != "b_record.json"} == {
         name: text for name, text in first.items() if name != "b_record.json"
     }
@@ -385,7 +385,7 @@ def test_what_would_change_the_outputs_runs_a_case_again(package, other_package,
     assert after is not None
     assert after.started > before.started
     kept = succeed("run", used, "head.nii.gz", "-o", "out", *[option for option in options if option != "--overwrite"])
-    assert kept.out == "1 of 1 cases were finished before and are kept\n"
+    assert kept.out == "1 of 1 cases were already finished and are kept\n"
 
 
 def test_a_new_date_or_place_of_the_same_image_changes_nothing(package, here):
@@ -394,7 +394,7 @@ def test_a_new_date_or_place_of_the_same_image_changes_nothing(package, here):
     (here / "moved").mkdir()
     (here / "head.nii.gz").rename(here / "moved/head.nii.gz")
     done = succeed("run", package, "moved/head.nii.gz", "-o", "out")
-    assert done.out == "1 of 1 cases were finished before and are kept\n"
+    assert done.out == "1 of 1 cases were already finished and are kept\n"
 
 
 @pytest.mark.parametrize("how", ["corrected", "truncated"])
@@ -408,7 +408,7 @@ def test_a_mask_that_was_changed_by_somebody_else_is_left_alone_and_told(package
     for used in (package, package, other_package):
         done = brain_edge("run", used, "head.nii.gz", "-o", "out")
         assert done.code == 6
-        assert "head_mask.nii.gz: this mask, or another output of the case, is not what a recorded run" in done.err
+        assert "head_mask.nii.gz: an output of this case does not match its record" in done.err
         assert mask.read_bytes() == changed
     assert json.loads((here / "out/summary.json").read_text())["rows"][0]["status"] == "failed"
     succeed("run", package, "head.nii.gz", "-o", "out", "--overwrite")
@@ -437,7 +437,7 @@ def test_a_mask_that_no_record_tells_of_is_left_alone(package, here, text):
     for _ in range(2):
         done = brain_edge("run", package, "head.nii.gz", "-o", "out")
         assert done.code == 6
-        assert "was corrected by hand, damaged or made by another program, and is left as it is" in done.err
+        assert "does not match its record (edited, damaged or foreign); move the outputs away" in done.err
         assert mask.read_bytes() == b"by a reader"
     mask.unlink()
     assert outcomes(succeed("run", package, "head.nii.gz", "-o", "out")) == ["head_mask.nii.gz"]
@@ -506,7 +506,7 @@ def test_two_runs_in_one_folder_are_refused_and_shards_of_one_division_are_not(p
         for other in ([], ["--shard", "1/2"], ["--shard", "2/3"]):
             said = refused(1, "run", package, "head.nii.gz", "-o", "out", *other)
             assert f"out: process {os.getpid()} on " in said
-            assert "works in this folder (shard 1/2); wait for it, or say --wait, or choose another folder" in said
+            assert "works in this folder (shard 1/2); give --wait, or choose another folder" in said
         succeed("run", package, "head.nii.gz", "-o", "out", "--shard", "2/2")
     succeed("run", package, "head.nii.gz", "-o", "out")
 
@@ -552,7 +552,7 @@ def test_a_full_disk_stops_a_batch_with_a_sentence_and_nothing_half_written(pack
     done = brain_edge("run", package, "in", "-o", small_disk, "--brain", small_disk)
     assert done.code == 6
     assert "the disk is full" in done.err
-    assert "error: stopped, because there is no room for results: " in done.err
+    assert "error: the disk or quota is full: " in done.err
     assert "internal error" not in done.err
     left = names(small_disk)
     assert not [name for name in left if name.startswith(".")]
@@ -577,7 +577,7 @@ def test_a_file_larger_than_allowed_fails_its_case_only(package, here):
         check=False,
     )
     assert done.returncode == 6, done.stderr
-    assert "it is larger than a file may be here (ulimit -f)" in done.stderr
+    assert "the file exceeds the size limit (ulimit -f)" in done.stderr
     assert names(here / "out") == sorted([*results_of("head"), "head_brain.nii.gz", "large_record.json"])
 
 
@@ -639,15 +639,17 @@ def test_a_run_that_is_killed_and_run_again_gives_the_same_outputs_and_no_case_t
     (here / "out/.partial-0123abcd-000_mask.nii.gz").write_bytes(b"half")
     (here / "out/.partial-0123abcd-.partial-4567cdef-001_brain.nii.gz").write_bytes(b"half")
     (here / "out/.partial-0123abcd-summary.tsv").write_bytes(b"half")
-    (here / "out/.partial-0123abcd-of-somebody-else.nii.gz").write_bytes(b"not ours")
+    (here / "out/.partial-ffffff00-index.html").write_bytes(b"half a page")
+    (here / "out/.partial-ffffff00-a-case-that-is-gone_mask.nii.gz").write_bytes(b"half")
+    (here / "out/.partial-of-somebody-else.nii.gz").write_bytes(b"not ours")
     done = succeed("run", package, "in", "-o", "out", "--brain", "out")
-    assert f"{len(finished)} of {count} cases were finished before and are kept" in done.out
+    assert f"{len(finished)} of {count} cases were already finished and are kept" in done.out
     for record in read_case_records(here / "out"):
         assert finished.get(record.case, record.finished.timestamp()) == record.finished.timestamp()
     left = set(names(here / "out"))
     cases = [f"{case:03}" for case in range(count)]
     assert left == {
-        *results_of(*cases), *(f"{case}_brain.nii.gz" for case in cases), ".partial-0123abcd-of-somebody-else.nii.gz"
+        *results_of(*cases), *(f"{case}_brain.nii.gz" for case in cases), ".partial-of-somebody-else.nii.gz"
     }  # fmt: skip
     assert len(set(contents(here / "out").values())) == 1
     assert len(set(contents(here / "out", "*_brain.nii.gz").values())) == 1

@@ -30,7 +30,7 @@ def test_random_weights_are_compared_on_the_phantom_of_the_recipe_and_the_user_i
     lines: list[str] = []
     study = parity_study(Request(source="deepbet", random_weights=True, report=lines.append), RESOLVED, ParityData())
     np.testing.assert_array_equal(study.volumes["T1"].voxels, make_volume(SMALL).voxels)
-    assert lines == ["random weights: compared on a generated phantom; for a real head give --parity-data"]
+    assert lines == ["random weights: compared on a generated phantom; give --parity-data to use a real head"]
 
 
 def test_a_head_that_is_given_comes_first(tmp_path: Path):
@@ -42,5 +42,5 @@ def test_a_head_that_is_given_comes_first(tmp_path: Path):
 
 @pytest.mark.parametrize("recipe", [RECIPE, None])
 def test_trained_weights_want_a_real_head(recipe):
-    with pytest.raises(UsageError, match=r"^small: give a real head to compare with PyTorch on: --parity-data FILE$"):
+    with pytest.raises(UsageError, match=r"^small: the comparison .* needs a real head; give --parity-data FILE$"):
         parity_study(Request(source="deepbet"), replace(RESOLVED, recipe=recipe), ParityData())

@@ -285,7 +285,7 @@ def test_a_network_that_changes_its_input_does_not_change_what_the_other_side_is
 
 def test_a_network_that_gives_one_value_everywhere_is_nothing_to_compare():
     with pytest.raises(
-        ParityError, match=r"identity: PyTorch returns 0\.25 in every voxel, so that there is nothing to"
+        ParityError, match=r"identity: PyTorch returns 0\.25 in every voxel, so there is nothing to compare"
     ):
         check(lambda batch: np.full_like(batch, 0.25), lambda batch: np.full_like(batch, 0.25))
 

@@ -141,7 +141,7 @@ def test_a_scripted_norm_is_judged_by_its_mode():
 def test_torchscript_norms_are_reported_as_unchangeable_before_anything_is_changed():
     frozen = torch.jit.script(nn.InstanceNorm3d(1, track_running_stats=True))
     module = nn.Sequential(nn.BatchNorm3d(1), frozen)
-    with pytest.raises(WeightsError, match=r"^1: expected a PyTorch layer .* frozen in TorchScript; give the"):
+    with pytest.raises(WeightsError, match=r"^1: expected a PyTorch layer .* frozen in TorchScript\. Give the"):
         use_instance_statistics(module)
     assert norms_with_running_statistics(module) == ["0", "1"]
 

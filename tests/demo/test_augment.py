@@ -248,5 +248,5 @@ def test_a_demonstration_cohort_spreads_over_its_ranges(count: int, seed: int) -
 
 
 def test_an_empty_cohort_is_refused() -> None:
-    with pytest.raises(UsageError, match="expected at least one augmentation, got a count of 0"):
+    with pytest.raises(UsageError, match="expected at least 1 augmentation, got 0"):
         demo_augmentations(0, 1)

@@ -177,13 +177,13 @@ class TestWhatIsRefused:
         wheel = save_wheel(tmp_path / "odd", OWN, __version__, ["never-heard-of>=1"])
         done = make(tmp_path / "out", wheel)
         assert done.code == 3
-        assert f"{wheel.name} needs never-heard-of>=1, of which no version was tested" in done.err
+        assert f"{wheel.name} needs never-heard-of>=1, which was not tested with this brain-edge" in done.err
 
     def test_another_version_than_the_tested_one(self, tmp_path):
         wheel = save_wheel(tmp_path / "odd", OWN, __version__, ["click<8"])
         done = make(tmp_path / "out", wheel)
         assert done.code == 3
-        assert f"needs click<8, and this brain-edge was tested with {PINS['click']}" in done.err
+        assert f"needs click<8, but this brain-edge was tested with {PINS['click']}" in done.err
 
     def test_the_wheel_of_another_version_or_of_something_else(self, tmp_path):
         for name, version in ((OWN, "99.0"), ("click", "8.5.1")):
@@ -199,7 +199,7 @@ class TestWhatIsRefused:
             path.write_bytes(content)
         done = make(tmp_path / "out", path)
         assert done.code == 3
-        assert f"{path}: expected a wheel (.whl) with its metadata, and could not read it" in done.err
+        assert f"{path}: expected a wheel (.whl) with metadata, but could not read it" in done.err
 
     def test_a_damaged_model_package(self, own, tmp_path):
         package = make_package(tmp_path / "tiny")
@@ -211,11 +211,11 @@ class TestWhatIsRefused:
         packages = [make_package(tmp_path / place / "tiny").folder for place in ("a", "b")]
         done = make(tmp_path / "out", own, *(word for each in packages for word in ("--package", each)))
         assert done.code == 2
-        assert "two packages of one name would meet in the wheelhouse: tiny, tiny; rename one" in done.err
+        assert "expected packages with different names, got tiny, tiny; rename one" in done.err
 
     def test_a_python_that_brain_edge_does_not_run_on(self, tmp_path):
         said = refused(2, "wheelhouse", tmp_path / "out", "--python", "3.10")
-        assert "brain-edge needs Python 3.11 or newer, got 3.10" in said
+        assert "expected --python 3.11 or newer, got 3.10" in said
         assert "expected a Python version such as 3.12, got 'three'" in refused(
             2, "wheelhouse", tmp_path / "out", "--python", "three"
         )
@@ -224,7 +224,7 @@ class TestWhatIsRefused:
 @pytest.mark.usefixtures("index")
 def test_a_folder_that_exists_is_not_written_to(own, tmp_path):
     (tmp_path / "out").mkdir()
-    assert "this folder exists already" in refused(2, "wheelhouse", tmp_path / "out", "--wheel", own)
+    assert "this folder already exists" in refused(2, "wheelhouse", tmp_path / "out", "--wheel", own)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -250,7 +250,7 @@ class TestTargets:
         assert set(target.pip_platforms) <= here
 
     def test_another_machine_has_to_be_named(self):
-        with pytest.raises(UsageError, match="no wheelhouse is made for sunos5 on sparc; name the workstation's --pla"):
+        with pytest.raises(UsageError, match=r"expected the platform .*, got sunos5 on sparc; name the workst"):
             this_platform("sunos5", "sparc")
 
     def test_a_version_is_two_numbers(self):
@@ -337,13 +337,29 @@ class TestInstaller:
         readme.write_text("another text", encoding="utf-8")
         assert f"{readme}: the file was changed or damaged on the way" in self.install(3, house, tmp_path / "new")
         readme.unlink()
-        assert f"{readme}: expected a file of this wheelhouse, there" in self.install(3, house, tmp_path / "new")
+        assert f"{readme}: expected a file of this wheelhouse, found" in self.install(3, house, tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+
+    @pytest.mark.parametrize("name", ["wheelhouse.json", "SHA256SUMS"])
+    @pytest.mark.parametrize("content", [b"", b"\xff", b"{}", b"[" * 100_000, b"no hash\n"], ids=repr)
+    def test_a_damaged_list_is_refused(self, name, content, house, tmp_path):
+        (house / name).write_bytes(content)
+        said = self.install(3, house, tmp_path / "new")
+        assert f"{house / name}: the file is missing or damaged" in said or "expected the hash of" in said
+        (house / name).unlink()
+        assert f"{house / name}: the file is missing or damaged" in self.install(3, house, tmp_path / "new")
+
+    def test_a_list_that_lacks_what_is_installed_is_refused(self, house, tmp_path):
+        lines = (house / "SHA256SUMS").read_text().splitlines(keepends=True)
+        for name in ("requirements.txt", "wheelhouse.json", *(path.name for path in (house / "wheels").iterdir())):
+            (house / "SHA256SUMS").write_text("".join(line for line in lines if name not in line))
+            assert f"{name}, got none; copy the folder again" in self.install(3, house, tmp_path / "new")
         assert not (tmp_path / "new").exists()
 
     def test_a_folder_that_holds_something_is_refused_and_kept(self, house, tmp_path):
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine" / "thesis.txt").write_text("irreplaceable", encoding="utf-8")
-        assert "expected a new folder, this exists" in self.install(2, house, tmp_path / "mine")
+        assert "expected a new folder, got an existing one" in self.install(2, house, tmp_path / "mine")
         assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
     def test_half_an_environment_is_removed(self, house, tmp_path):

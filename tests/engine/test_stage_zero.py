@@ -141,7 +141,7 @@ class TestWhichPackage:
     def test_is_checked_whole(self, tmp_path):
         zero, after = pair(tmp_path)
         (zero.folder / "README.md").write_text("changed")
-        with pytest.raises(PackageError, match="not the one that the manifest describes"):
+        with pytest.raises(PackageError, match="expected the file of the manifest"):
             find_stage_zero(open_package(after.folder))
 
     def test_is_not_named_by_a_package_that_has_none(self, packages):
@@ -162,7 +162,7 @@ class TestNaming:
         assert name_stage_zero(packages[0], None, several).sequence == "T1"
         assert name_stage_zero(packages[0], "T2", several).sequence == "T2"
         assert name_stage_zero(packages[0], None, _with_inputs("FLAIR")).sequence == "FLAIR"
-        with pytest.raises(UsageError, match="one of the sequences FLAIR, T2 for it to see, got none"):
+        with pytest.raises(UsageError, match="one of the sequences FLAIR, T2 as its input, got none"):
             name_stage_zero(packages[0], None, _with_inputs("FLAIR", "T2"))
 
     def test_refuses_what_strips_no_skulls_or_is_untrained_or_names_another(self, packages, tmp_path):
@@ -240,7 +240,7 @@ class TestOtherCommands:
 
     def test_bench_that_compares_records_takes_none(self, apart, tmp_path):
         said = refused(2, "bench", "--compare", tmp_path / "a", tmp_path / "b", "--stage-zero", apart[0])
-        assert "takes no package, --data, --profile, --stage-zero or --json" in said
+        assert "takes two records only; remove the package, --data, --profile, --stage-zero and --json" in said
 
     @pytest.mark.full  # a search of its own; quantize and evaluate with a stage 0 stay
     def test_tune(self, packages, cohort, apart, tmp_path):

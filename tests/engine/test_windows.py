@@ -252,7 +252,7 @@ class TestNetworksThatDoNotKeepTheirWord:
             predict(network(execution), {"n": lambda batch: batch[:, :, ::2, ::2, ::2]}, voxels((1, 4, 4, 4), 0))
 
     def test_another_number_of_channels_is_refused(self):
-        with pytest.raises(BrainEdgeError, match="or correct the channels in its specification"):
+        with pytest.raises(BrainEdgeError, match="correct the channels in the specification, or pad"):
             predict(network(), {"n": lambda batch: np.concatenate([batch, batch], axis=1)}, voxels((1, 4, 4, 4), 0))
 
     @pytest.mark.parametrize("execution", [WholeVolume(), SlidingWindow(shape=(2, 2, 2))])

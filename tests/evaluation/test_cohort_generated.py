@@ -127,9 +127,9 @@ def test_the_command_says_that_it_made_noise(package, tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--shell-mm", 3, "--generator", "PKG"], "there is --generator: --shell-mm would do nothing"),
-        (["--allow-untrained"], "without --generator: --allow-untrained would do nothing"),
-        (["--threads", 1], "without --generator: --threads would do nothing"),
+        (["--shell-mm", 3, "--generator", "PKG"], "--shell-mm has no effect with --generator; remove it"),
+        (["--allow-untrained"], "--allow-untrained has no effect without --generator; remove it"),
+        (["--threads", 1], "--threads has no effect without --generator; remove it"),
         (["--like", "real.nii.gz"], "the comparison with real label maps needs a generator; name its package"),
     ],
 )
@@ -150,7 +150,7 @@ def test_a_generator_makes_one_head_of_a_map(package):
     ("spec", "words"),
     [
         (pgan.spec(), "expected a generator of one image from one label map, got pgan, which takes grid"),
-        (spin.spec(), "spin makes masks, an image was asked for with --generator; name a generator package"),
+        (spin.spec(), "--generator needs a model that makes images, and spin makes masks; take a gen"),
     ],
 )
 def test_what_paints_no_label_map_is_refused_before_it_is_loaded(spec: ModelSpec, words: str, package: ModelPackage):

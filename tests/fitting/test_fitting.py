@@ -97,7 +97,7 @@ def test_regions_are_unions_of_labels():
 def test_a_case_without_a_label_is_refused():
     study, mask = labelled()
     empty = Mask(np.zeros_like(mask.labels), mask.geometry)
-    with pytest.raises(InputError, match="expected labels to fit fit-vox2vox to, the mask has none"):
+    with pytest.raises(InputError, match="expected labels to fit fit-vox2vox to, got none in the"):
         example(study, empty, fit_vox2vox.spec((16, 16, 16)), LESSON)
 
 
@@ -126,7 +126,7 @@ def test_a_network_learns_what_it_is_shown_and_the_same_each_time(head: Head):
 class TestTheMark:
     def test_is_at_the_top_of_the_card(self):
         lines = model_card(tiny_manifest(**MARKED)).splitlines()
-        assert f"**The weights were {MARK}. A Dice on those cases is on what they have seen.**" in lines[:6]
+        assert f"**The weights were {MARK}. A Dice on those cases is a Dice on training data.**" in lines[:6]
 
     def test_of_one_case_is_in_the_singular(self):
         assert tiny_manifest(**{**MARKED, "fitted_on": 1}).mark == "fit for testing on 1 case, not for use"

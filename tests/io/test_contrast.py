@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brain_edge.image.contrast import Contrast
-from brain_edge.io.contrast import Protocol, classify
+from brain_edge.io.contrast import Protocol, classify, contrast_of_file
 from brain_edge.io.contrast_words import in_file_name, in_words, named, says_localiser, table
 
 T1, T1C, T2, FLAIR, PD, T2STAR = (
@@ -220,3 +220,8 @@ def test_any_text_has_an_answer_in_time(text: str):
 
 def test_the_table_speaks_of_every_contrast_that_an_image_can_have():
     assert {row.contrast for row in table().rows} == set(Contrast) - {Contrast.ANY}
+
+
+def test_a_sidecar_with_a_number_that_no_float_can_hold_is_none(tmp_path):
+    (tmp_path / "head.json").write_text('{"EchoTime": 1' + "0" * 400 + "}")
+    assert contrast_of_file(tmp_path / "head.nii.gz").contrast is None

@@ -457,6 +457,18 @@ def test_damaged_encrypted_and_bloated_zips_are_refused(tmp_path: Path, monkeypa
     assert "bytes, more than the limit of 1000; unpack the zip" in refusal(lambda: list_series(archive))
 
 
+def test_a_zip_that_would_keep_the_machine_busy_is_refused(tmp_path: Path):
+    """70 MiB of zeros in 70 KiB; a slice or two that are empty are no reason."""
+    for count in (1, 70):
+        with zipfile.ZipFile(tmp_path / f"{count}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for number in range(count):
+                archive.writestr(f"{number}.dcm", bytes(2**20))
+    assert "unpacks to more than 100 times its size, as no DICOM does" in refusal(
+        lambda: list_series(tmp_path / "70.zip")
+    )
+    assert "is not DICOM" in refusal(lambda: list_series(tmp_path / "1.zip"))
+
+
 def test_a_zip_with_two_files_of_one_name_is_refused(tmp_path: Path):
     """Two series flattened into one folder: each slice of the first would hide behind one of the second."""
     folder = Series().write(tmp_path / "in")
@@ -589,7 +601,7 @@ def test_a_folder_of_slices_that_cannot_be_opened_is_not_passed_over(without_rig
         Series().write(place / "a")
         (place / "b").mkdir(mode=0o000)
         with without_rights():
-            assert "a folder in it could not be read: Permission denied" in refusal(lambda: list_series(place))
+            assert "a subfolder could not be read: Permission denied" in refusal(lambda: list_series(place))
         (place / "b").chmod(0o755)
 
 
@@ -675,3 +687,17 @@ def test_no_damaged_byte_trips_anything_but_a_refusal(tmp_path: Path, place: int
         assert not [secret for secret in SECRETS if secret in said]
     finally:
         victim.write_bytes(whole)
+
+
+@pytest.mark.parametrize("count", ["2147483647", "100001", "-1"])
+def test_a_number_of_frames_that_no_head_has_is_damage(count: str, tmp_path: Path):
+    """Each would be an object in memory."""
+
+    def edit(k: int, dataset: Dataset) -> None:
+        if k == 4:
+            dataset.NumberOfFrames = count
+
+    Series(edit=edit).write(tmp_path, order="sorted")
+    assert "file 5 of 10 in name order has a damaged or truncated DICOM header" in refusal(
+        lambda: list_series(tmp_path)
+    )

@@ -425,7 +425,7 @@ def test_a_model_of_regions_is_refused_a_fractional_seg_before_it_runs(tmp_path:
     outputs = Outputs(mask=tmp_path / "seg.dcm", seg=SegOptions(encoding=SegEncoding.FRACTIONAL))
     series = {"image": Series().write(tmp_path / "in")}
     require_outputs(series, outputs, TUMOUR)
-    with pytest.raises(UsageError, match="three-regions makes labels of regions, levels or several networks"):
+    with pytest.raises(UsageError, match="three-regions makes labels of regions, levels or networks"):
         require_outputs(series, outputs, REGIONS)
 
 

@@ -148,5 +148,5 @@ def test_a_case_that_fails_now_shows_no_mask_of_an_earlier_run_in_the_table(tmp_
 @pytest.mark.parametrize("names", [("Head", "head"), ("caf\u00e9", "cafe\u0301")])
 def test_masks_whose_names_are_one_on_other_systems_are_refused(tmp_path: Path, names: tuple[str, str]):
     images = [save(tmp_path / str(place) / f"{name}.nii.gz", np.ones((4, 5, 6))) for place, name in enumerate(names)]
-    with pytest.raises(UsageError, match=r"would both give .*; run them into two folders"):
+    with pytest.raises(UsageError, match=r"would both write .*; use two output folders"):
         plan_batch([(None, image) for image in images], SPEC, Outputs(mask=tmp_path / "out"))

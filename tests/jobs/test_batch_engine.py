@@ -28,14 +28,14 @@ FULL = OSError(errno.ENOSPC, "no space left on device")
 def test_a_full_disk_ends_a_batch_that_is_not_over():
     results = _until_full(iter([ended("a"), ended("b", FULL), ended("c")]), 3)
     assert [next(results).case, next(results).case] == ["a", "b"]
-    with pytest.raises(BatchError, match="no room for results: 1 of 3 cases were not tried"):
+    with pytest.raises(BatchError, match="disk or quota is full: 1 of 3 cases were not tried"):
         next(results)
 
 
 def test_a_disk_that_is_full_with_the_last_case_is_told_too():
     results = _until_full(iter([ended("a"), ended("b", FULL)]), 2)
     assert [next(results).case, next(results).case] == ["a", "b"]
-    with pytest.raises(BatchError, match="no room for results: 0 of 2 cases were not tried"):
+    with pytest.raises(BatchError, match="disk or quota is full: 0 of 2 cases were not tried"):
         next(results)
 
 
@@ -53,20 +53,20 @@ def test_what_is_not_an_error_of_a_case_ends_the_batch(error: BaseException):
 def test_two_cases_whose_names_differ_by_case_alone_are_refused_before_anything_is_written(tmp_path: Path):
     """On Windows and macOS they would have one record and one mask."""
     cases = [UnplannedCase(name, error=InputError("missing")) for name in ("head", "Head")]
-    with pytest.raises(UsageError, match=r"would both give .*Head_record\.json; run them into two folders"):
+    with pytest.raises(UsageError, match=r"would both write .*Head_record\.json; use two output folders"):
         next(run_batch(make_package(tmp_path / "package"), cases, Batch(records=tmp_path / "out")))
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["", "../head", "a/b", "a\\b", ".head"])
 def test_a_case_is_called_what_can_be_part_of_a_file_name(tmp_path: Path, name: str):
-    with pytest.raises(UsageError, match="expected a case with a name that can be part of a file name"):
+    with pytest.raises(UsageError, match="expected a case name that can be part of a file name"):
         next(run_batch(make_package(tmp_path / "package"), [UnplannedCase(name)], Batch(records=tmp_path / "out")))
 
 
 def test_two_cases_that_would_write_one_file_are_refused(tmp_path: Path):
     jobs = [Job({"T1": tmp_path / f"{name}.nii"}, Outputs(mask=tmp_path / "mask.nii"), case=name) for name in "ab"]
-    with pytest.raises(UsageError, match=r"would both give .*mask\.nii; run them into two folders"):
+    with pytest.raises(UsageError, match=r"would both write .*mask\.nii; use two output folders"):
         next(run_batch(make_package(tmp_path / "package"), jobs, Batch(records=tmp_path / "out")))
 
 

@@ -68,7 +68,7 @@ def test_a_sequence_of_another_name_is_spelt_as_the_model_spells_it():
 
 def test_two_files_for_one_sequence_are_refused():
     (case,) = group(paths("p1_T1.nii.gz", "p1_T1W.nii.gz", "p1_T2.nii.gz"), PAIR)
-    with pytest.raises(InputError, match=r"p1: in/p1_T1\.nii\.gz and in/p1_T1W\.nii\.gz are both named as T1"):
+    with pytest.raises(InputError, match=r"p1: expected one image of T1, got in/p1_T1\.nii\.gz and in/p1_T1W\.nii\.gz"):
         case.inputs()
 
 

@@ -50,7 +50,7 @@ def test_only_shards_of_one_division_go_together(tmp_path, one, other, is_free):
             with working(tmp_path, other):
                 pass
         else:
-            words = rf"works in this folder \(shard {one}\); wait for it, or say --wait"
+            words = rf"works in this folder \(shard {one}\); give --wait"
             with pytest.raises(OutputError, match=words), working(tmp_path, other):
                 pass
     assert left_in(tmp_path) == []
@@ -123,3 +123,11 @@ def test_the_gate_lets_one_through_at_a_time(tmp_path):
         thread.join(timeout=60)
     assert most == [1]
     assert left_in(tmp_path) == []
+
+
+def test_a_lock_whose_owner_cannot_be_read_is_still_a_lock(tmp_path):
+    with working(tmp_path, Shard()):
+        (tmp_path / ".brain-edge-1-of-1.lock").write_bytes(b" \xff\xfe")
+        refused = pytest.raises(OutputError, match=r"\\xff\\xfe works in this folder \(shard 1/1\)")
+        with refused, working(tmp_path, Shard()):
+            pass

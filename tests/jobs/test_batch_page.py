@@ -70,7 +70,7 @@ def test_failed_cases_come_first_then_flagged_ones_then_by_name_with_numbers_as_
 def test_a_row_says_all_there_is_to_say_of_a_case(read: Reader) -> None:
     heads, rows = read.rows[0], {row[0]: row for row in read.rows[1:9]}
     assert heads == [
-        *("Case", "Picture", "Status", "brain (ml)", "Components", "Flags, or why it failed", "Time (s)"),
+        *("Case", "Picture", "Status", "brain (ml)", "Components", "Flags, or error", "Time (s)"),
         *("Memory (MiB)", "Model"),
     ]
     assert rows["head1"][2:] == ["✓ done", "1420.2", "1", "none", "2.4", "512", f"tiny & small {DIGEST[:8]}"]

@@ -208,7 +208,7 @@ def test_tab_reaches_every_control_and_shows_where_it_is(page: Any) -> None:
     assert reached[4:12] == [
         f"BUTTON {name}"
         for name in (
-            *("Case", "Status", "brain (ml)", "Components", "Flags, or why it failed", "Time (s)", "Memory (MiB)"),
+            *("Case", "Status", "brain (ml)", "Components", "Flags, or error", "Time (s)", "Memory (MiB)"),
             "Model",
         )
     ]

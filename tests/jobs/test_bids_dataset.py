@@ -78,15 +78,15 @@ def test_a_label_that_no_name_can_have_is_wrong_usage(tmp_path):
 
 
 def test_a_dataset_without_subjects_is_refused(tmp_path):
-    with pytest.raises(InputError, match="expected folders sub-<label> of a BIDS dataset, found none"):
+    with pytest.raises(InputError, match="expected BIDS folders sub-<label>, found none"):
         found(dataset(tmp_path, ()))
 
 
 INVALID = {
-    "sub-01/anat/sub-01_T1.nii.gz": r"sub-01/anat/sub-01_T1\.nii\.gz: 'T1' is no suffix",
-    "sub-01/anat/sub-02_T1w.nii.gz": r"sub-01/anat/sub-02_T1w\.nii\.gz: this name belongs into sub-02/anat",
-    "sub-01/ses-1/anat/sub-01_T1w.nii.gz": r"this name belongs into sub-01/anat",
-    "sub-01/sub-01_T1w.nii.gz": r"sub-01/sub-01_T1w\.nii\.gz: an image lies in a folder of its type, anat for one",
+    "sub-01/anat/sub-01_T1.nii.gz": r"sub-01/anat/sub-01_T1\.nii\.gz: 'T1' is not a suffix",
+    "sub-01/anat/sub-02_T1w.nii.gz": r"sub-01/anat/sub-02_T1w\.nii\.gz: expected this name in the folder sub-02/anat",
+    "sub-01/ses-1/anat/sub-01_T1w.nii.gz": r"expected this name in the folder sub-01/anat",
+    "sub-01/sub-01_T1w.nii.gz": r"sub-01/sub-01_T1w\.nii\.gz: expected an image in a folder of its type, such as anat",
     "sub-0_1/anat/sub-01_T1w.nii.gz": r"sub-0_1: expected letters and digits after sub-",
     "sub-01/ses-a b/anat/sub-01_T1w.nii.gz": r"sub-01/ses-a b: expected letters and digits after ses-",
 }
@@ -105,7 +105,7 @@ def test_many_invalid_names_are_counted_and_some_told(tmp_path):
     dataset(tmp_path)
     for number in range(7):
         (tmp_path / f"sub-10/anat/image{number}.nii").touch()
-    with pytest.raises(InputError, match=r"^7 names .*image0\.nii.*image4\.nii[^;]* \.\.\.; rename, or list in \.bids"):
+    with pytest.raises(InputError, match=r"^7 names .*image0\.nii.*image4\.nii[^;]* \.\.\.; rename the files, or list"):
         found(tmp_path)
 
 
@@ -120,7 +120,7 @@ def test_what_bidsignore_lists_is_neither_found_nor_refused(tmp_path):
 def test_an_image_in_two_formats_is_refused(tmp_path):
     dataset(tmp_path)
     (tmp_path / "sub-10/anat/sub-10_T1w.nii").touch()
-    with pytest.raises(InputError, match="are one image twice, which BIDS forbids"):
+    with pytest.raises(InputError, match="are one image in two formats, which BIDS forbids"):
         found(tmp_path)
 
 
@@ -130,23 +130,21 @@ def test_subjects_that_differ_in_case_only_are_refused(tmp_path):
 
 
 def test_a_folder_without_description_is_refused(tmp_path):
-    with pytest.raises(
-        InputError, match=r"expected a BIDS dataset, a folder with a dataset_description\.json; there is"
-    ):
+    with pytest.raises(InputError, match=r"expected a BIDS dataset with a dataset_description\.json, found none"):
         open_dataset(tmp_path)
-    with pytest.raises(InputError, match="expected the folder of a BIDS dataset, there is none"):
+    with pytest.raises(InputError, match="expected the folder of a BIDS dataset, found none"):
         open_dataset(tmp_path / "missing")
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{", "this is not JSON"),
+        ("{", "expected JSON"),
         ("[]", "expected the fields Name and BIDSVersion"),
         ('{"Name": "x"}', "expected the fields Name and BIDSVersion"),
         (
             '{"Name": "x", "BIDSVersion": "1.11.1", "DatasetType": "derivative"}',
-            "expected a raw dataset, its DatasetType is 'derivative'",
+            "expected a raw dataset, got the DatasetType 'derivative'",
         ),
     ],
 )
@@ -160,7 +158,7 @@ def test_a_description_that_describes_no_raw_dataset_is_refused(tmp_path, text, 
 def test_an_unreadable_ignore_file_is_refused(tmp_path, pattern):
     dataset(tmp_path)
     (tmp_path / ".bidsignore").write_text(pattern)
-    with pytest.raises(InputError, match=r"\.bidsignore: expected the patterns of a \.gitignore"):
+    with pytest.raises(InputError, match=r"\.bidsignore: expected patterns as in \.gitignore"):
         open_dataset(tmp_path)
 
 

@@ -36,12 +36,12 @@ def test_derivatives_lie_outside_of_the_dataset_or_below_its_derivatives(tmp_pat
 @pytest.mark.parametrize(
     ("place", "reason"),
     [
-        ("raw", "this is the raw dataset, which is only read"),
-        ("raw/../raw/", "this is the raw dataset"),
-        ("raw/derivatives", r"this lies in the raw dataset, which is only read; .* or .*raw/derivatives/brain-edge"),
-        ("raw/sub-01", "this lies in the raw dataset"),
-        ("raw/sourcedata/out", "this lies in the raw dataset"),
-        (".", "the raw dataset lies in this folder"),
+        ("raw", "the output folder is the raw dataset, which is only read"),
+        ("raw/../raw/", "the output folder is the raw dataset"),
+        ("raw/derivatives", r"lies in the raw dataset, which is only read; .* or .*raw/derivatives/brain-edge"),
+        ("raw/sub-01", "the output folder lies in the raw dataset"),
+        ("raw/sourcedata/out", "the output folder lies in the raw dataset"),
+        (".", "the output folder contains the raw dataset"),
     ],
 )
 def test_no_other_place_in_or_around_the_dataset_is_taken(tmp_path, place, reason):
@@ -53,7 +53,7 @@ def test_no_other_place_in_or_around_the_dataset_is_taken(tmp_path, place, reaso
 def test_a_link_into_the_dataset_is_seen_through(tmp_path):
     (tmp_path / "raw/sub-01").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "raw/sub-01", target_is_directory=True)
-    with pytest.raises(UsageError, match="this lies in the raw dataset"):
+    with pytest.raises(UsageError, match="the output folder lies in the raw dataset"):
         require_place(tmp_path / "raw", tmp_path / "link")
 
 
@@ -104,17 +104,17 @@ def test_derivatives_of_another_package_or_dataset_are_not_mixed_in(tmp_path, ra
     other_model = {**mine, "GeneratedBy": [{"Name": "brain-edge", "Version": "0"}]}
     path.write_text(json.dumps(other_model))
     with pytest.raises(
-        UsageError, match=r"expected derivatives of tiny sha256:.*, these are of brain-edge 0; choose an"
+        UsageError, match=r"expected derivatives of tiny sha256:.*, got derivatives of brain-edge 0; choose an"
     ):
         prepare(raw, out, package)
     path.write_text(json.dumps({**mine, "DatasetLinks": {"raw": "../other"}}))
-    with pytest.raises(UsageError, match=r"expected derivatives of the dataset \.\./raw, these are of \.\./other"):
+    with pytest.raises(UsageError, match=r"expected derivatives of the dataset \.\./raw, got .* of \.\./other"):
         prepare(raw, out, package)
     path.write_text("[")
-    with pytest.raises(UsageError, match="this is no description of derivatives"):
+    with pytest.raises(UsageError, match="expected a description of derivatives"):
         prepare(raw, out, package)
     path.write_text("[]")
-    with pytest.raises(UsageError, match="these are of nobody"):
+    with pytest.raises(UsageError, match="got derivatives of nobody"):
         prepare(raw, out, package)
 
 

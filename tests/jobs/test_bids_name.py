@@ -32,19 +32,19 @@ def test_entities_are_read_with_their_values():
 
 
 REFUSED = {
-    "sub-01_T1.nii.gz": "'T1' is no suffix of an anatomical image; perhaps T1w is meant",
-    "sub-01_flair.nii.gz": "'flair' is no suffix of an anatomical image; perhaps FLAIR is meant",
-    "sub-01_brain.nii.gz": "'brain' is no suffix of an anatomical image$",
-    "head.nii.gz": "'head' is no suffix",
+    "sub-01_T1.nii.gz": "'T1' is not a suffix of an anatomical image; perhaps T1w is meant",
+    "sub-01_flair.nii.gz": "'flair' is not a suffix of an anatomical image; perhaps FLAIR is meant",
+    "sub-01_brain.nii.gz": "'brain' is not a suffix of an anatomical image$",
+    "head.nii.gz": "'head' is not a suffix",
     "T1w.nii.gz": "expected a name that begins with sub-",
     "ses-1_sub-01_T1w.nii.gz": "expected a name that begins with sub-",
-    "sub-01_sub-02_T1w.nii.gz": "the entity 'sub' is there twice",
+    "sub-01_sub-02_T1w.nii.gz": "expected each entity once, got 'sub' twice",
     "sub-01_run-1_acq-a_T1w.nii.gz": "expected the entities in the order sub, acq, run",
     "sub-01_run-first_T1w.nii.gz": "expected a number after run-, got 'first'",
     "sub-01_acq-high res_T1w.nii.gz": "expected letters and digits after acq-, got 'high res'",
     "sub-0.1_T1w.nii.gz": "expected letters and digits after sub-, got '0.1'",
-    "sub-01_space-orig_T1w.nii.gz": "'space-orig' is no entity of a raw anatomical image",
-    "sub-01_left_T1w.nii.gz": "'left' is no entity",
+    "sub-01_space-orig_T1w.nii.gz": "'space-orig' is not an entity of a raw anatomical image",
+    "sub-01_left_T1w.nii.gz": "'left' is not an entity",
     "sub-_T1w.nii.gz": "expected letters and digits after sub-, got ''",
 }
 

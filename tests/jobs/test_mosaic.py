@@ -300,7 +300,7 @@ def _relabelled(mask: Mask) -> Mask:
 def test_a_mask_on_another_grid_is_refused(ball: tuple[Volume, Mask], tmp_path: Path) -> None:
     volume, mask = ball
     moved = Mask(mask.labels, Geometry(SIDES, mask.geometry.affine + np.eye(4, k=3)))
-    with pytest.raises(GeometryError, match=r"ball: expected the mask on the grid of the volume .* map it back"):
+    with pytest.raises(GeometryError, match=r"ball: expected the mask on the grid of the volume .* map the mask back"):
         write_mosaic(volume, moved, tmp_path / "x.png", title="t", legend={1: "ball"})
     with pytest.raises(GeometryError, match=r"expected the mask 'INT8' on the grid"):
         write_comparison_mosaic(volume, {"FP32": mask, "INT8": moved}, tmp_path / "x.png", title="t")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -11,7 +13,13 @@ from typing import Any
 import pytest
 
 from brain_edge.errors import InputError, OutputError, UsageError
-from brain_edge.machine.atomic import atomic_file, require_writable_folder
+from brain_edge.machine.atomic import (
+    atomic_file,
+    partial_name,
+    remove_all_leftovers,
+    remove_leftovers,
+    require_writable_folder,
+)
 from brain_edge.machine.atomic_folder import atomic_folder
 
 
@@ -151,7 +159,7 @@ def test_a_file_beyond_the_limit_of_the_user_leaves_nothing(tmp_path):
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with pytest.raises(OutputError, match=r"larger than a file may be here \(ulimit -f\)"):  # noqa: PT012
+    with pytest.raises(OutputError, match=r"the file exceeds the size limit \(ulimit -f\)"):  # noqa: PT012
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
         try:
             with atomic_file(tmp_path / "m.nii") as partial:
@@ -214,7 +222,7 @@ def test_a_folder_that_exists_is_kept_unless_overwriting_was_asked_for(tmp_path)
     (tmp_path / "package").mkdir()
     fill(tmp_path / "package", "old")
     with (
-        pytest.raises(UsageError, match=r"package: this folder exists already; remove it, choose another name"),
+        pytest.raises(UsageError, match=r"package: this folder already exists; remove it, choose another name"),
         atomic_folder(tmp_path / "package"),
     ):
         pytest.fail("nothing can be written there")
@@ -303,3 +311,104 @@ def test_an_interrupt_in_the_instant_after_the_hidden_name_was_made_leaves_nothi
     with pytest.raises(KeyboardInterrupt):
         require_writable_folder(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+# --- what a killed process has left
+
+
+def dead_process() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def hidden_name(process: int, name: str, number: int = 0) -> str:
+    return f".partial-{process:06x}{number:02x}-{name}"
+
+
+def test_the_hidden_name_says_which_process_writes_and_is_another_one_each_time(tmp_path):
+    first, second = (partial_name(tmp_path / "mask.nii").name for _ in range(2))
+    assert first != second
+    assert {first[:15], second[:15]} == {f".partial-{os.getpid():06x}"}
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next_that_writes_there(tmp_path):
+    dead, alive = dead_process(), os.getppid()
+    (tmp_path / hidden_name(dead, "mask.nii")).write_bytes(b"voxels of a patient")
+    (tmp_path / f".partial-00000000-{hidden_name(dead, 'mask.nii')}").write_bytes(b"hidden twice")
+    fill_in(tmp_path / hidden_name(dead, "package"))
+    kept = {"mask.nii", hidden_name(alive, "mask.nii"), hidden_name(dead, "other.nii"), ".partial-of-others-mask.nii"}
+    for name in kept:
+        (tmp_path / name).write_bytes(b"")
+    remove_leftovers([tmp_path / "mask.nii", tmp_path / "package"])
+    assert set(names(tmp_path)) == kept
+
+
+def test_what_this_process_seems_to_have_written_before_it_began_is_of_another_one(tmp_path):
+    """A container that is started again gives the same number."""
+    (tmp_path / hidden_name(os.getpid(), "mask.nii")).write_bytes(b"")
+    remove_leftovers([tmp_path / "mask.nii"])
+    assert names(tmp_path) == []
+
+
+def test_who_is_alone_removes_what_a_living_process_has_begun(tmp_path):
+    (tmp_path / hidden_name(os.getppid(), "mask.nii")).write_bytes(b"")
+    remove_leftovers([tmp_path / "mask.nii"], alone=True)
+    assert names(tmp_path) == []
+
+
+def test_whatever_it_was_to_be_called(tmp_path):
+    alive = hidden_name(os.getppid(), "mask.nii")
+    for name in (hidden_name(dead_process(), "other.nii"), alive, "mask.nii", ".hidden"):
+        (tmp_path / name).write_bytes(b"")
+    remove_all_leftovers(tmp_path)
+    assert names(tmp_path) == sorted([alive, "mask.nii", ".hidden"])
+
+
+def test_a_folder_that_was_being_filled_is_removed_by_the_next(tmp_path):
+    fill_in(tmp_path / hidden_name(dead_process(), "package"))
+    with atomic_folder(tmp_path / "package") as partial:
+        assert names(tmp_path) == [partial.name]
+        fill(partial, "new")
+    assert names(tmp_path) == ["package"]
+
+
+def test_an_old_folder_that_stepped_aside_stays_until_there_is_a_new_one(tmp_path):
+    """Killed between the two moves, a process leaves the old folder under a hidden name only."""
+    old = tmp_path / hidden_name(dead_process(), "package")
+    fill_in(old)
+    write_folder_until_refused(tmp_path / "package")
+    assert names(tmp_path) == [old.name]
+
+
+def fill_in(folder: Path) -> None:
+    folder.mkdir()
+    fill(folder, "half")
+
+
+def write_folder_until_refused(target: Path) -> None:
+    with pytest.raises(InputError):
+        write_folder_until(InputError, target, overwrite=True)
+
+
+def test_a_folder_is_tried_without_a_name_that_could_be_left(tmp_path, monkeypatch):
+    try:
+        os.close(os.open(tmp_path, os.O_TMPFILE | os.O_RDWR))
+    except (AttributeError, OSError) as error:
+        pytest.skip(f"every file has a name on this disk: {error}")
+    monkeypatch.setattr(os, "unlink", lambda *_place: pytest.fail("there was a name to remove"))
+    require_writable_folder(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_may_not_be_listed_keeps_what_is_in_it(tmp_path, without_rights):
+    left = tmp_path / "box" / hidden_name(dead_process(), "mask.nii")
+    left.parent.mkdir()
+    left.touch()
+    left.parent.chmod(0o333)
+    with without_rights(tmp_path, left.parent):
+        remove_leftovers([left.with_name("mask.nii")])
+        remove_all_leftovers(tmp_path / "absent")
+    left.parent.chmod(0o755)
+    assert names(left.parent) == [left.name]

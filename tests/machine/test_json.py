@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from brain_edge.evaluation.cohort.manifest import parse_manifest
 from brain_edge.jobs.bids.dataset import open_dataset
 from brain_edge.jobs.bids.description import _read
 from brain_edge.jobs.record import read_case_record
-from brain_edge.machine.json import decode_json
+from brain_edge.machine.json import MOST_LEVELS, decode_json, unforeseen
 from brain_edge_conversion.folders.reading import read_json, read_yaml
 from brain_edge_conversion.specification import spec_from_json
 
@@ -28,6 +29,26 @@ def test_what_is_damaged_nested_or_no_text_is_one_error(content: bytes):
         decode_json(content, object)
 
 
+@pytest.mark.parametrize("depth", [MOST_LEVELS, 900])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_what_no_type_describes_has_only_so_many_levels(opening: str, closing: str, depth: int):
+    """Python goes through more until its stack is full, which depends on who asks."""
+    content = opening * (depth - 1) + "[1]" + closing * (depth - 1)
+    assert bool(unforeseen(json.loads(content))) is (depth > MOST_LEVELS)
+    if depth == MOST_LEVELS:
+        assert decode_json(content.encode(), object) == json.loads(content)
+    else:
+        with pytest.raises(msgspec.DecodeError, match=f"more than {MOST_LEVELS} levels deep"):
+            decode_json(content.encode(), object)
+
+
+@pytest.mark.parametrize("content", [b"1" + b"0" * 400, b'{"a": [0, -1' + b"0" * 400 + b"]}"])
+def test_what_no_type_describes_has_no_number_beyond_floats(content: bytes):
+    with pytest.raises(msgspec.DecodeError, match="a number that no float can hold"):
+        decode_json(content, object)
+    assert decode_json(b"1" + b"0" * 300, object) == 10**300
+
+
 def test_a_byte_order_mark_is_no_part_of_the_text():
     """RFC 8259: a parser may ignore it."""
     assert decode_json('{"a": "ä"}'.encode("utf-8-sig"), dict[str, str]) == {"a": "ä"}
@@ -37,9 +58,9 @@ def test_a_byte_order_mark_is_no_part_of_the_text():
 def test_every_reader_refuses_it_in_its_own_words(tmp_path: Path, content: bytes):
     (tmp_path / "dataset_description.json").write_bytes(content)
     path = tmp_path / "dataset_description.json"
-    with pytest.raises(InputError, match="this is not JSON"):
+    with pytest.raises(InputError, match="expected JSON"):
         open_dataset(tmp_path)
-    with pytest.raises(UsageError, match="no description of derivatives"):
+    with pytest.raises(UsageError, match="expected a description of derivatives"):
         _read(path)
     with pytest.raises(InputError, match="expected what a test writes"):
         read_json(path, dict, "a test")

@@ -147,7 +147,7 @@ class TestNames:
             pytest.skip("this file system does not tell upper from lower case")
         done = brain_edge(*run_arguments(package, heads, masks))
         assert done.code == 2
-        assert f"{first} and {second} would both give" in done.err
+        assert f"{first} and {second} would both write" in done.err
 
     def test_a_name_that_is_too_long_is_said_in_a_sentence(self, package, tmp_path):
         head = save_phantom(tmp_path / "head.nii.gz")

@@ -110,21 +110,15 @@ class TestSizes:
         assert (counted, positions) == (62_191_941, 197_730)
         assert (counted - positions) / 1e6 == pytest.approx(61.98, abs=0.02)
 
-    def test_of_the_nnunet_with_batch_norm_is_that_of_nnunet_without_biases(self):
-        """Batch norms have the parameters of instance norms, and a bias before a norm would be idle."""
+    def test_of_the_nnunet_with_batch_norm_is_that_of_nnunet_1(self):
+        """Batch norms have the parameters of instance norms, and a running mean and variance beside them."""
         from brain_edge_conversion.recipes import deepseg_nnunet, nnunet_loss_ensemble
 
         with torch.device("meta"):
             ours = deepseg_nnunet._nnunet(deepseg_nnunet.NNUNET_FEATURES)
-            published = nnunet_loss_ensemble.nnunet(nnunet_loss_ensemble.FEATURES, is_version_1=False)
-        biases = sum(
-            each.bias.numel()
-            for name, each in published.named_modules()
-            if isinstance(each, nn.Conv3d | nn.ConvTranspose3d) and each.bias is not None and "seg_layers" not in name
-        )
-        # nnU-Net keeps a head for deep supervision at each level of the decoder
-        heads = sum(parameters(head) for head in published.decoder.seg_layers[:-1])
-        assert parameters(ours) == parameters(published) - biases - heads
+            published = nnunet_loss_ensemble.nnunet(nnunet_loss_ensemble.FEATURES)
+        assert parameters(ours) == parameters(published) == 31_198_176
+        assert sum(name.endswith("running_mean") for name, _ in ours.named_buffers()) == 22
 
 
 @pytest.mark.parametrize(("build", "sides", "channels"), NARROW.values(), ids=NARROW)

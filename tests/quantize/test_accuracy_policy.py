@@ -51,7 +51,7 @@ def test_as_few_groups_as_will_do_go_back_to_float(needed: int, total: int):
     stop, history = simulate(lambda trial: 2.0 - (len(trial.reverted) >= needed), groups=GROUPS[:total])
     if needed > total:
         assert stop.chosen is None
-        assert stop.reason == "with every group that can be reverted the budget is still missed"
+        assert stop.reason == "the budget is missed even with every group reverted that can be"
     else:
         assert stop.chosen is not None
         assert stop.chosen.reverted == GROUPS[:needed]

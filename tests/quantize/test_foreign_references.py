@@ -92,7 +92,7 @@ def test_references_of_somebody_else_neither_lower_the_mean_nor_count_as_subject
     assert fmean(each.drop for each in evidence.cases) < 0.5 * evidence.worst_mean_drop
     assert evidence.subjects == 2
     assert "the test cases of 2 subject(s)" in evidence.statement
-    assert "case(s) 6, 7, 8 with too little right to lose a label lower no mean" in evidence.bounds
+    assert "case(s) 6, 7, 8 lower no mean, because the baseline finds too little" in evidence.bounds
     (aloud,) = (line for line in evidence.warnings if "somebody else" in line)
     assert "in case(s) 6, 7, 8" in aloud
     assert aloud in (package.folder / "README.md").read_text(encoding="utf-8")
@@ -116,7 +116,7 @@ def test_empty_references_are_refused_before_anything_is_computed(fp32: ModelPac
 
 @pytest.mark.parametrize(
     ("confidence", "words"),
-    [(0.9, r"0\.9 needs 5 test subjects in whom .*; 2 were found"), (0.99, r"0\.99 .* needs 10 .* has 5")],
+    [(0.9, r"0\.9 needs 5 test subjects with .*; 2 were found"), (0.99, r"0\.99 .* needs 10 .* has 5")],
 )
 def test_foreign_references_give_no_confidence(
     fp32: ModelPackage, foreign: Cohort, tmp_path: Path, confidence: float, words: str

@@ -243,8 +243,8 @@ def test_limits_that_would_bind_nothing_are_refused_before_anything_is_computed(
     cohort = phantom_cohort(tmp_path, (Split.CALIBRATION, Split.VALIDATION, Split.TEST), references=False)
     lines: list[str] = []
     for limit, words in (
-        ({"unbound": (1,)}, "--unbound names every label of tiny: the budget would bind nothing"),
-        ({"max_hd95_increase_mm": 2.0}, "has a reference mask: --max-hd95-increase-mm would bind nothing"),
+        ({"unbound": (1,)}, "--unbound names every label of tiny, so the budget has no effect"),
+        ({"max_hd95_increase_mm": 2.0}, "--max-hd95-increase-mm needs reference masks, and no judged case"),
     ):
         asked = QuantizeOptions(
             budget=AccuracyBudget(max_dice_drop=ROOM, **limit), runtime=ONE_THREAD, report=lines.append
@@ -304,13 +304,13 @@ def test_the_images_that_settings_were_chosen_on_are_known_in_another_cohort(
 
 def test_random_weights_have_no_accuracy_that_a_budget_could_bind(cohort: Cohort, tmp_path: Path):
     package = make_package(tmp_path / "fp32", SPEC, weights_status=WeightsStatus.RANDOM)
-    with pytest.raises(WeightsError, match=r"are random, so that no budget can be judged; --for-speed quantises it"):
+    with pytest.raises(WeightsError, match=r"are random, so that no budget can be judged; use --for-speed"):
         quantize(package, cohort, tmp_path / "int8", options(ROOM))
     assert not (tmp_path / "int8").exists()
 
 
 def test_an_int8_package_is_not_quantised_again(int8: ModelPackage, cohort: Cohort, tmp_path: Path):
-    with pytest.raises(UsageError, match=r"expected an FP32 package, this one is quantised already \(int8\)"):
+    with pytest.raises(UsageError, match=r"expected an FP32 package, got one that is quantised already \(int8\)"):
         quantize(int8, cohort, tmp_path / "package", options(ROOM))
     assert list(tmp_path.iterdir()) == []
 
@@ -318,7 +318,7 @@ def test_an_int8_package_is_not_quantised_again(int8: ModelPackage, cohort: Coho
 def test_the_graph_is_asked_too_whether_it_is_quantised(int8: ModelPackage, cohort: Cohort, tmp_path: Path):
     """A manifest can say fp32 of any graph; quantising this one twice has killed the interpreter."""
     said = msgspec.structs.replace(int8.manifest, number_format=NumberFormat.FP32)
-    words = r"expected an FP32 package, this one is quantised already \(FakeQuantize .+\)"
+    words = r"expected an FP32 package, got one that is quantised already \(FakeQuantize .+\)"
     with pytest.raises(UsageError, match=words):
         quantize(ModelPackage(int8.folder, said), cohort, tmp_path / "package", options(ROOM))
     random = msgspec.structs.replace(said, weights_status=WeightsStatus.RANDOM)

@@ -66,7 +66,7 @@ def test_two_processes_do_not_work_on_one_package(tmp_path: Path):
     arguments = ("quantize", package, "--calibration", cohort, "-o", tmp_path / "int8", "--max-dice-drop", "0.1")
     with scratch_folder(tmp_path / "int8"):
         said = refused(1, *arguments)
-    assert "another process is working on this folder; wait for it, or name another one with -o" in said
+    assert "another process is working on this folder; wait for it, or name another folder with -o" in said
     assert not (tmp_path / "int8").exists()
 
 

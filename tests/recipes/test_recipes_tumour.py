@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 
-from brain_edge.cli.building import build_side
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import MissingExtraError, UsageError, WeightsError
 from brain_edge.evaluation.cohort import load_case, load_cohort, study_for
@@ -22,6 +21,7 @@ from brain_edge.image.phantom import Phantom, make_study
 from brain_edge.package import WeightsStatus
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec.plan import cost_in_words
+from brain_edge.verbs.build_side import build_side
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.convert.parity import ParityLimits, TorchSession
 from brain_edge_conversion.recipe import ModelSource, Variant
@@ -36,6 +36,7 @@ from brain_edge_conversion.recipes import (
     residual_unet_cascade,
     swin_unetr,
     unet_baseline_m1,
+    unet_baseline_m3,
     unet_baseline_m4,
     unet_baseline_m5,
     vae_unet,
@@ -237,6 +238,41 @@ def test_weights_whose_landmarks_are_not_known_are_refused(name: str, tmp_path: 
         WeightsError, match=r"weights\.pt: .* step match_landmarks .*unet_baseline.*:network with --spec"
     ):
         resolved.model.graphs[0].build(resolved.weights["model"])
+
+
+def test_a_baseline_of_other_sequences_has_their_channels_and_the_figures_of_their_row(tmp_path: Path):
+    recipe = load_recipe("unet-baseline-m3")
+    assert recipe.sequences == (("T1C",), ("T1C", "FLAIR"), ("T1", "T1C", "T2", "FLAIR"))
+    alone, pair, turned, four = (
+        recipe.variant(Variant(sequences=names)) for names in (("T1C",), ("T1C", "FLAIR"), ("FLAIR", "T1C"), None)
+    )
+    assert [model.spec.stages[0].network.channels_in for model in (alone, pair, four)] == [1, 2, 4]
+    assert turned.spec == pair.spec
+    assert "0.577/0.497/0.684" in alone.card.published_figures
+    assert "0.608/0.753/0.757" in pair.card.published_figures
+    assert four.card.published_figures.startswith("none: the paper did not train this model with these sequences")
+    torch.save({}, tmp_path / "weights.pt")
+    with pytest.raises(WeightsError, match=r"unet_baseline_m3:network_of_1 with --spec"):
+        alone.graphs[0].build(tmp_path / "weights.pt")
+    assert unet_baseline_m3.network_of_1().state_dict().keys() == alone.graphs[0].build(None).state_dict().keys()
+
+
+def test_all_twelve_pairs_of_model_and_sequences_are_there():
+    trained = {
+        (name, names)
+        for name in BASELINES
+        for names in load_recipe(name).sequences or (None,)
+        if "none" not in load_recipe(name).variant(Variant(sequences=names)).card.published_figures
+    }
+    assert len(trained - {("unet-baseline-m6-pair", None)}) == 12
+
+
+def test_a_baseline_of_one_sequence_converts(tmp_path: Path):
+    baseline = unet_baseline_m1.BASELINE
+    inputs = tuple(each for each in baseline.inputs if each.name == "T1C")
+    model = source(baseline.spec(32, inputs), baseline.graphs(1))
+    package = convert(model, {"model": None}, stand_in(model.spec), tmp_path / "package", ConvertOptions(limits=TIGHT))
+    assert [each.name for each in package.spec.inputs] == ["T1C"]
 
 
 def test_weights_with_landmarks_have_a_way_in():

@@ -220,7 +220,7 @@ class TestTheCommand:
         monkeypatch.setenv("BRAIN_EDGE_MODEL_CACHE", str(tmp_path))
         assert succeed("cache", "path").out == f"{tmp_path}\n"
         monkeypatch.delenv("BRAIN_EDGE_MODEL_CACHE")
-        assert "no folder for compiled graphs is named" in refused(2, "cache", "path")
+        assert "expected a folder of compiled graphs, got none" in refused(2, "cache", "path")
 
     def test_a_folder_that_cannot_be_written_is_refused(self, package, tmp_path):
         head, mask = save_phantom(tmp_path / "head.nii.gz"), tmp_path / "mask.nii.gz"
@@ -238,7 +238,9 @@ class TestInstructionSets:
 
     def test_an_unknown_one_is_refused_with_the_list(self, package, monkeypatch):
         monkeypatch.setitem(os.environ, "ONEDNN_MAX_CPU_ISA", "AVX1024")
-        with pytest.raises(UsageError, match=r"'AVX1024', which is no instruction set .* expected one of SSE41, .*"):
+        with pytest.raises(
+            UsageError, match=r"an instruction set that oneDNN knows, got 'AVX1024'; set one of SSE41, .*"
+        ):
             open_sessions(package)
 
     def test_each_name_is_one_that_the_library_holds(self):

@@ -360,8 +360,8 @@ def listen(event, arguments):
         heard.append(event)
 sys.addaudithook(listen)
 sys.path.insert(0, os.getcwd())
-from brain_edge import Segmenter, open_package, read_volume, write_mask
-volume = read_volume(image)
+from brain_edge import Segmenter, open_package, read, write_mask
+volume = read(image)
 write_mask(Segmenter.open(open_package(package))(volume).mask, volume, mask)
 loaded = [name for name, module in sys.modules.items() if module is not None and "telemetry" in name]
 with open(report, "w") as file:

@@ -95,7 +95,8 @@ def test_what_the_images_cannot_say_stands_first_among_the_warnings():
 def test_with_twenty_eight_the_record_says_what_is_missing():
     made = evidence_of(judgement([record(case) for case in range(1, 29)]))
     assert made.warnings == (
-        "28 test subject(s): that at most 10 % of all subjects exceed the limit needs 29, 1 more (95 % confidence).",
+        "28 test subject(s): to show that at most 10 % of all subjects exceed the limit, 29 are needed, 1 more (95 % "
+        "confidence).",
     )
 
 
@@ -134,15 +135,15 @@ def test_cases_without_references_are_reported_apart():
     made = evidence_of(judgement([record(1), record(2, None, agreement=0.9), record(3, None, agreement=0.95)]))
     assert made.subjects == 1
     assert "2 case(s) without a reference mask are in none of the drops" in made.warnings[-1]
-    assert "disagree with FP32 by 0.10000 at most" in made.warnings[-1]
+    assert "disagree with FP32 by at most 0.10000" in made.warnings[-1]
 
 
 def test_a_drop_of_zero_with_other_masks_is_luck_and_said_to_be():
     many = [record(case, 0.0, agreement=0.1) for case in range(1, 30)]
     made = evidence_of(judgement(many))
     assert made.warnings == (
-        "label 1: the masks of INT8 differ from those of FP32 by 0.90000 (1 - Dice) where Dice against the reference "
-        "drops by 0.00000: errors that cancel, on these images; --max-disagreement bounds them.",
+        "label 1: the masks of INT8 differ from those of FP32 by 0.90000 (1 - Dice), but Dice against the reference "
+        "drops by only 0.00000. Errors cancel on these images; --max-disagreement limits them.",
     )
     assert evidence_of(judgement([record(case, 0.0, agreement=0.901) for case in range(1, 30)])).warnings == ()
 
@@ -153,7 +154,7 @@ def test_what_the_search_had_to_do_without_and_how_often_the_test_was_looked_at_
     assert made.warnings[0].startswith("There is no validation split")
     assert made.warnings[1].startswith("2 other candidate(s) of this model were judged on these test images before")
     assert made.earlier_looks == looks
-    assert "after 3 earlier look(s) of this model at test images among them" in made.statement
+    assert "after 3 earlier look(s) of this model at some of these test images" in made.statement
 
 
 def test_candidates_that_were_judged_on_the_same_subjects_share_the_confidence():
@@ -167,8 +168,8 @@ def test_candidates_that_were_judged_on_the_same_subjects_share_the_confidence()
     asked = AccuracyBudget(confidence=0.95)
     assert judgement(cases, budget=asked).failures == ()
     assert judgement(cases, budget=asked, looks=looks).failures == (
-        "--confidence 0.95 for this and 2 other candidate(s) needs 39 test subjects in whom a label occurs, of which "
-        "the baseline has enough right to lose; 29 were found",
+        "--confidence 0.95 for this and 2 other candidate(s) needs 39 test subjects with a label that the baseline "
+        "finds well enough to lose; 29 were found",
     )
 
 
@@ -177,10 +178,9 @@ def test_a_budget_that_was_chosen_after_a_look_is_said_to_be():
     made = evidence_of(judgement(cases, looks=(tighter,)))
     assert made.warnings == (
         "This candidate was judged on these test images before, under another budget (mean drop 0.001, single case "
-        "0.002), which it missed: a budget that is chosen after a look describes these images and is no test that was "
-        "passed.",
+        "0.002), which it missed. A budget that is chosen after a look describes these images; meeting it is no test.",
     )
-    assert made.statement.endswith("of 29 subject(s), after 1 earlier look(s) of this model at test images among them")
+    assert made.statement.endswith("29 subject(s), after 1 earlier look(s) of this model at some of these test images")
     assert "of at most 9.8% of all subjects" in made.next_patient, "no other candidate was there to be chosen from"
     again = evidence_of(judgement(cases, looks=(look(CANDIDATE),)))
     assert "under the same budget (mean drop 0.01, single case 0.02), which it missed" in again.warnings[0]
@@ -190,7 +190,7 @@ def test_labels_that_nothing_is_promised_of_are_named_in_the_statement():
     both = [record(1), record(1, 0.9, label=2), record(2), record(2, 0.9, label=2)]
     made = evidence_of(judgement(both, budget=AccuracyBudget(unbound=(2,))))
     assert made.statement.startswith(
-        "mean Dice drop at most 0.00200 of label(s) 1, while label(s) 2 may lose everything, and 0.00200 in a single "
+        "mean Dice drop at most 0.00200 for label(s) 1 (no limit for label(s) 2) and 0.00200 in a single "
     )
     assert "per label" not in made.statement
     assert "none of these 2 test subject(s) does" in made.next_patient, "of the bound label"
@@ -221,8 +221,8 @@ def test_every_limit_and_exclusion_stands_in_the_bounds():
         "mean drop of a label at most 0.01; of a single case 0.02; mean disagreement 0.03; HD95 grows by at most "
         "1.5 mm; at least 50% in INT8 (100.0% are); with a confidence of 0.5 at most 40% of all subjects exceed the "
         "limit for a single case (2 subjects or more); label 2 bound by nothing; case(s) 4 without a reference bound "
-        "by their disagreement only, 0.06 in each; where a reference lacks a label, 0.02 of its usual volume may be "
-        "invented; case(s) 3 with too little right to lose a label lower no mean"
+        "by their disagreement only, 0.06 in each; false positives of a label up to 0.02 of its usual volume; case(s) "
+        "3 lower no mean, because the baseline finds too little of a label there"
     )
 
 
@@ -241,8 +241,8 @@ def test_references_of_somebody_else_witness_nothing_and_are_counted_aloud(volum
     written = evidence_of(made)
     assert made.failures == (
         (
-            "--confidence 0.95 needs 29 test subjects in whom a label occurs, of which the baseline has enough right "
-            "to lose; 2 were found",
+            "--confidence 0.95 needs 29 test subjects with a label that the baseline finds well enough to lose; "
+            "2 were found",
         )
         if told
         else ()
@@ -251,13 +251,11 @@ def test_references_of_somebody_else_witness_nothing_and_are_counted_aloud(volum
     assert written.labels[0].little_to_lose == (27 if told else 0)
     assert written.labels[0].mean_drop == pytest.approx(0.006 if told else (2 * 0.006 + 27 * 0.0001) / 29)
     assert written.labels[0].lowest_dice_baseline == dice
-    words = [line for line in written.warnings if "too little right" in line]
+    words = [line for line in written.warnings if "finds too little" in line]
     assert bool(words) is told
     if words:
-        assert words[0].startswith("label 1: FP32 itself has too little right in case(s) 3, 4, 5,")
-        assert (
-            f"(Dice {dice:.5f} or less, its best is 0.95000): the reference may be that of somebody else." in words[0]
-        )
+        assert words[0].startswith("label 1: FP32 itself finds too little of the label in case(s) 3, 4, 5,")
+        assert f"(Dice at most {dice:.5f}, its best is 0.95000); the reference may be another patient's." in words[0]
 
 
 def test_a_loss_beyond_the_limit_is_told_of_whoever_has_it():
@@ -292,11 +290,11 @@ def test_what_ran_newer_instructions_all_the_same_is_said():
     held = IsaRecord(isa="AVX2", verified=True, met=True, worst_mean_drop=0.002, int8_share=0.968, nodes=nodes, ran=ran)
     made = evidence_of(judgement([record(1)], isas=(held,)))
     assert made.statement.endswith(
-        "; measured again for AVX2: at most 0.00200, 96.8% of the multiply-adds in INT8 there "
+        "; measured again for AVX2: at most 0.00200, 96.8% of the multiply-accumulates in INT8 there "
         "(convolutions under AVX2, norms under AVX-512)"
     )
-    assert made.warnings[-1].startswith(f"AVX2: {ran}. OpenVINO's own kernels take all that the CPU has")
-    assert "a phantom, which is no patient" in made.warnings[-1]
+    assert made.warnings[-1].startswith(f"AVX2: {ran}. OpenVINO's own kernels use every instruction set")
+    assert "of a phantom, not of a patient" in made.warnings[-1]
     older = replace(held, nodes=nodes[:1], ran="convolutions under AVX2")
     assert not any("AVX2" in words for words in evidence_of(judgement([record(1)], isas=(older,))).warnings)
 
@@ -314,8 +312,8 @@ def test_the_smallest_budget_is_one_that_older_instructions_meet_too():
 
 def test_a_budget_that_the_test_cases_meet_is_not_named_without_what_taking_it_would_be():
     assert judgement([record(1, 0.015)]).smallest_budget.startswith(
-        "smallest --max-dice-drop that these cases meet: 0.01500; to ask for them now is to choose the budget after "
-        "the look, which the next package records"
+        "smallest --max-dice-drop that these cases meet: 0.01500; a budget set now is chosen after a look at the test "
+        "images, and the next package records this"
     )
 
 
@@ -323,8 +321,8 @@ def test_subjects_in_whom_no_label_occurs_do_not_count_for_the_confidence():
     nowhere = record(3, None, agreement=None, reference_volume_ml=0.0)
     sure = judgement([record(1), record(2), nowhere], budget=AccuracyBudget(confidence=0.75, max_exceedance=0.4))
     assert sure.failures == (
-        "--confidence 0.75 needs 3 test subjects in whom a label occurs, of which the baseline has enough right to "
-        "lose; 2 were found",
+        "--confidence 0.75 needs 3 test subjects with a label that the baseline finds well enough to lose; 2 were "
+        "found",
     )
     assert judgement([record(case) for case in (1, 2, 3)], budget=sure.budget).failures == ()
 
@@ -368,7 +366,7 @@ def test_every_limit_and_every_exclusion_is_named():
         min_int8_share=0.7,
         unbound=(2,),
     )
-    assert "label 2 is bound by no limit, as was asked: nothing is promised of it." in made.warnings
+    assert "label 2 has no limit, as requested: nothing is promised about it." in made.warnings
 
 
 def test_images_that_were_seen_and_what_the_baseline_cost_itself_are_kept():
@@ -379,7 +377,7 @@ def test_images_that_were_seen_and_what_the_baseline_cost_itself_are_kept():
     assert made.seen_images == ("ab" * 32, "cd" * 32)
     assert made.before == before
     assert made.chain == (made, before)
-    assert any(line.startswith("The baseline is the result of") for line in made.warnings)
+    assert any(line.startswith("The baseline is itself the result of") for line in made.warnings)
 
 
 def test_weights_that_were_fit_for_testing_are_named_before_their_figures():
@@ -391,7 +389,7 @@ def test_weights_that_were_fit_for_testing_are_named_before_their_figures():
 @pytest.mark.parametrize(("dice", "said"), [(0.45, True), (0.55, False)])
 def test_a_baseline_that_finds_little_of_a_label_is_named(dice: float, said: bool):
     made = evidence_of(judgement([record(1, dice_baseline=dice, dice_candidate=dice - 0.002)]))
-    assert any("that INT8 loses little of it says little" in line for line in made.warnings) is said
+    assert any("a small drop of INT8 is weak evidence" in line for line in made.warnings) is said
 
 
 def test_a_case_in_which_nothing_could_be_lost_is_named_and_no_witness():
@@ -399,7 +397,7 @@ def test_a_case_in_which_nothing_could_be_lost_is_named_and_no_witness():
     assert made.subjects == 1
     (label,) = made.labels
     assert (label.little_to_lose, label.lowest_dice_baseline, label.mean_drop) == (1, 0.0, pytest.approx(0.002))
-    assert any("FP32 itself has too little right in case(s) 2 to lose" in w for w in made.warnings)
+    assert any("FP32 itself finds too little of the label in case(s) 2 (" in w for w in made.warnings)
 
 
 @pytest.mark.parametrize(("drop", "met"), [(0.001, True), (0.05, False)])

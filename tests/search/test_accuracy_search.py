@@ -120,7 +120,8 @@ def test_the_record_is_of_the_test_split_and_says_what_the_search_has_seen(repai
     assert (evidence.searched_on, evidence.subjects, evidence.earlier_looks) == ("validation", 2, ())
     assert "of at most 77.6% of all subjects" in evidence.next_patient
     assert evidence.warnings == (
-        "2 test subject(s): that at most 10 % of all subjects exceed the limit needs 29, 27 more (95 % confidence).",
+        "2 test subject(s): to show that at most 10 % of all subjects exceed the limit, 29 are needed, 27 more (95 % "
+        "confidence).",
     )
 
 
@@ -354,7 +355,7 @@ def test_a_log_that_cannot_be_trusted_or_written_is_refused_before_anything_runs
     lines: list[str] = []
     monkeypatch.setenv("BRAIN_EDGE_STATE", str(tmp_path / "state"))
     (tmp_path / "state").write_text("a file where the folder would be", encoding="utf-8")
-    with pytest.raises(OutputError, match="looks at test images are logged there, and nothing can be written"):
+    with pytest.raises(OutputError, match="the log of looks at test images cannot be written here"):
         quantize(fp32, cohort, tmp_path / "int8", options(lines.append))
     (tmp_path / "state").unlink()
     (tmp_path / "state").mkdir()
@@ -373,13 +374,13 @@ def test_a_budget_that_was_chosen_after_the_look_is_said_in_evidence_card_and_in
     words, _ = refused(fp32, harder, tmp_path / "int8", max_dice_drop=0.03)
     named = re.search(r"smallest --max-dice-drop that these cases meet: ([0-9.]+\d); (.*)", words)
     assert named is not None
-    assert named[2].startswith("to ask for them now is to choose the budget after the look")
+    assert named[2].startswith("a budget set now is chosen after a look at the test images")
     package = quantize(fp32, harder, tmp_path / "elsewhere" / "int8", options(max_dice_drop=float(named[1])))
     evidence = evidence_in(package.manifest)
     assert evidence is not None
     (look,) = evidence.earlier_looks
     assert (look.limits.max_dice_drop, look.met) == (0.03, False)
-    assert "after 1 earlier look(s) of this model at test images among them" in evidence.statement
+    assert "after 1 earlier look(s) of this model at some of these test images" in evidence.statement
     assert evidence.warnings[0].startswith("No case has a reference mask")
     assert "under another budget (mean drop 0.03, single case 0.06), which it missed" in evidence.warnings[1]
     card = (package.folder / "README.md").read_text(encoding="utf-8")

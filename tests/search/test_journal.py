@@ -104,3 +104,15 @@ def test_cohort_budget_and_machine_are_part_of_the_question(tmp_path: Path, monk
     monkeypatch.setattr(run, "arithmetic_of", lambda _machine: "another")
     asked.append(run._question(space, cohorts[0], SearchOptions()))
     assert [question == asked[0] for question in asked] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("damage", [b"\xff", b"{}", b"[" * 100_000, b"NaN", b""], ids=repr)
+def test_a_line_that_a_disk_has_damaged_ends_the_journal(tmp_path: Path, damage: bytes):
+    journal = opened(tmp_path)
+    for choice in ((1,), (2,), (3,)):
+        add(journal, choice)
+    path = journal.folder / TRIALS
+    first, _, last = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([first, damage, last, b""]))
+    assert choices(opened(tmp_path)) == [(1,)]
+    assert path.read_bytes() == first + b"\n"

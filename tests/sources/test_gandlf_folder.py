@@ -1,22 +1,17 @@
-"""A GaNDLF model folder becomes a package; what its configuration says and has no equivalent is refused by name.
-
-GaNDLF's pins (torch 2.5, its own OpenVINO) conflict with ours, so folders are made here by hand, as `save_model` of
-GaNDLF 0.1.5 writes them, with objects that only the training program could load.
-"""
+"""A GaNDLF model folder becomes a package; what its configuration says and has no equivalent is refused by name."""
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 import torch
-import yaml
 from cli_program import refused, save_phantom
 from doc_pages import run_page
+from gandlf_folder import MODEL, Command, Table, make_folder, plan_of
 from torch import nn
 from torch.nn import functional
 
@@ -25,98 +20,11 @@ from brain_edge.image.geometry import Geometry
 from brain_edge.io.nifti import read_volume
 from brain_edge.spec.steps import Frame
 from brain_edge_conversion.folders.gandlf_spec import steps_before
-from brain_edge_conversion.networks.gandlf_unet import GandlfPlan, GandlfUNet, Norm, OutputActivation
+from brain_edge_conversion.networks.gandlf_unet import GandlfUNet
 from brain_edge_conversion.sources import Request, kind_of, resolve
 from brain_edge_conversion.weights.checkpoint import ForeignObject, load_checkpoint
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 HERE = Path("config.yaml")
-MODEL = {
-    "architecture": "resunet",
-    "dimension": 3,
-    "base_filters": 4,
-    "class_list": [0, 1, 2],
-    "final_layer": "softmax",
-    "norm_type": "instance",
-    "type": "torch",
-    "amp": False,
-}
-CONFIGURATION: Mapping[str, Any] = {
-    "version": {"minimum": "0.1.5", "maximum": "0.1.5"},
-    "modality": "rad",
-    "problem_type": "segmentation",
-    "patch_size": [16, 16, 16],
-    "model": MODEL,
-    "data_preprocessing": {"to_canonical": None, "clip": {"min": 0, "max": 900}, "normalize_nonZero": None},
-    "data_postprocessing": {},
-    "inference_mechanism": {"grid_aggregator_overlap": "crop", "patch_overlap": 0},
-    "loss_function": "dc",
-}
-
-
-class Table:
-    """A class that whoever converts does not have: a table of the data set, with the names of patients."""
-
-    def __init__(self) -> None:
-        self.paths = np.array(["patient_1.nii.gz"], dtype=object)
-
-
-def touch(path: str) -> None:
-    """What a pickle could run."""
-    Path(path).touch()
-
-
-class Command:
-    """What would make a file if it were unpickled as pickles are."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return touch, (str(self.path),)
-
-
-def plan_of(model: Mapping[str, Any], channels_in: int) -> GandlfPlan:
-    return GandlfPlan(
-        residual=model["architecture"] == "resunet",
-        norm=Norm(model["norm_type"]),
-        width=model["base_filters"],
-        channels_in=channels_in,
-        channels_out=len(model["class_list"]),
-        final=OutputActivation(model["final_layer"]),
-    )
-
-
-def make_folder(root: Path, *, channels_in: int = 1, kept: bool = True, beside: object = None, **changes: Any) -> Path:
-    """A model folder. `kept`: the parameters are in the checkpoint; otherwise in config.yaml."""
-    folder = root / "experiment_0"
-    folder.mkdir(parents=True)
-    configuration = {**CONFIGURATION, **changes}
-    torch.manual_seed(0)
-    network = GandlfUNet(plan_of(MODEL, channels_in))
-    for name, buffer in network.named_buffers():
-        if "running" in name:  # as after training: not those of the image that is seen
-            buffer.copy_(torch.rand_like(buffer) / 2 + (0.5 if name.endswith("var") else -0.25))
-    with torch.no_grad():  # both sides of one half, and far from it
-        network.out.conv0.bias.zero_()
-        network.out.conv0.weight.mul_(20)
-    content = {
-        "epoch": 3,
-        "model_state_dict": network.state_dict(),
-        "optimizer_state_dict": {"state": {}, "param_groups": [{"lr": 0.001}]},
-        "loss": np.float64(0.25),
-        "timestamp": "20260101_000000",
-        "version": "0.1.5",
-    }
-    if kept:
-        content["parameters"] = {**configuration, "training_data": Table(), "device": "cpu", "more": beside}
-    else:
-        (folder / "config.yaml").write_text(yaml.safe_dump(configuration, sort_keys=False))
-    torch.save(content, folder / f"{MODEL['architecture']}_best.pth.tar")
-    (folder / "parameters.pkl").write_bytes(pickle.dumps(Command(folder / "parameters.pkl was opened")))
-    return folder
 
 
 def spec_of(folder: Path) -> Any:
@@ -143,7 +51,7 @@ class TestCheckpoint:
         assert isinstance(content["parameters"]["more"], ForeignObject)
         assert isinstance(content["model_state_dict"]["ins.conv0.weight"], torch.Tensor)
         assert not touched.exists()
-        with pytest.raises(WeightsError, match="it asks for test_gandlf_folder"):
+        with pytest.raises(WeightsError, match="it asks for gandlf_folder"):
             load_checkpoint(folder / "resunet_best.pth.tar")
 
     def test_the_pickled_parameters_are_never_opened(self, tmp_path):
@@ -260,12 +168,22 @@ class TestRefusals:
             ({"model": {**MODEL, "dimension": 2}}, "expected model.dimension 3, got 2"),
             ({"model": {**MODEL, "final_layer": "tanh"}}, "model.final_layer .*, got tanh"),
             ({"model": {**MODEL, "converter_type": "acs"}}, "model.converter_type None, got acs"),
-            ({"model": {**MODEL, "class_list": [1, 0]}}, "0 first if it is there"),
+            ({"model": {**MODEL, "class_list": [1, 0]}}, "0 only in first place"),
             ({"model": {**MODEL, "class_list": "__import__('os').abort()"}}, "expected class_list"),
             ({"patch_size": [16, 16, 20]}, "three multiples of 16, got"),
+            ({"patch_size": [16, 16, 2**60]}, "three multiples of 16, got"),
+            ({"patch_size": 2**60}, "three multiples of 16, got"),
+            ({"model": {**MODEL, "class_list": ["0", "1" * 5000]}}, "expected class_list"),
+            ({"data_preprocessing": {"clip": {"min": 10**400}}}, "data_preprocessing has clip"),
+            (
+                {"data_preprocessing": {"threshold": {"max": 10**400}}},
+                "data_preprocessing has threshold",
+            ),
+            ({"data_preprocessing": {"rescale": {"percentiles": [0, 10**400]}}}, "data_preprocessing has rescale"),
+            ({"data_preprocessing": {"rescale": {"percentiles": [0, 200]}}}, "expected steps that a package can have"),
             ({"data_postprocessing": {"fill_holes": None}}, "data_postprocessing has fill_holes"),
             ({"patch_sampler": {"type": "uniform", "enable_padding": True}}, "patch_sampler has enable_padding"),
-            ({"enable_padding": True}, "by which every image is padded before its intensities are normalised"),
+            ({"enable_padding": True}, "padding before the intensities are normalised"),
             ({"inference_mechanism": {"patch_overlap": 3}}, "an even patch_overlap"),
             ({"inference_mechanism": {"grid_aggregator_overlap": "hann"}}, "got hann and 0"),
         ],
@@ -274,11 +192,22 @@ class TestRefusals:
         with pytest.raises(InputError, match=words):
             spec_of(make_folder(tmp_path, **changes))
 
+    def test_a_network_that_cannot_be_built_is_refused(self, tmp_path):
+        folder = make_folder(tmp_path, model={**MODEL, "base_filters": -4})
+        with pytest.raises(InputError, match="expected the configuration of a network that can be built, got another"):
+            spec_of(folder)
+
+    def test_a_checkpoint_whose_names_are_numbers_is_none_of_gandlf(self, tmp_path):
+        folder = make_folder(tmp_path)
+        torch.save({1: torch.zeros(1)}, folder / "resunet_best.pth.tar")
+        with pytest.raises(WeightsError, match="expected a checkpoint of GaNDLF with model_state_dict, got 1"):
+            spec_of(folder)
+
     def test_pickled_parameters_alone_are_no_configuration(self, tmp_path):
         folder = make_folder(tmp_path, kept=False)
         (folder / "config.yaml").unlink()
         said = refused(3, "convert", folder, "-o", tmp_path / "package")
-        assert "parameters.pkl is a pickle, which is a program, and is not opened" in said
+        assert "parameters.pkl is a pickle (a program) and is not opened" in said
 
     def test_a_folder_without_a_best_checkpoint(self, tmp_path):
         folder = make_folder(tmp_path)

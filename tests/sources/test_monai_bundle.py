@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -41,6 +43,7 @@ from brain_edge.image.metrics import least_dice
 from brain_edge.image.resample import Interpolation
 from brain_edge.image.volume import Study, Volume
 from brain_edge.io.nifti import read_volume
+from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.spec import Blending, SlidingWindow, Starts
 from brain_edge.spec.steps import Frame, ResampleBetweenCentres
 from brain_edge.spec.windowed import window_starts
@@ -236,16 +239,23 @@ class TestRefusals:
             ({"preprocessing": {"_target_": "Compose", "transforms": [], "lazy": True}}, "Compose with lazy True"),
             ({"preprocessing": "@preprocessing"}, "go round in a circle"),
             ({"preprocessing": "%../train.json::preprocessing"}, "a macro or a relative reference"),
-            ({"preprocessing": "@nowhere"}, r"expected something at nowhere, to which preprocessing refers"),
+            ({"preprocessing": "@nowhere"}, r"expected a value at nowhere, to which preprocessing refers"),
             ({"inferer": WINDOWS | {"sigma_scale": 0.2}}, "SlidingWindowInferer with sigma_scale 0.2"),
             ({"inferer": WINDOWS | {"roi_size": [96, 96, -1]}}, r"roi_size \[96, 96, -1\]"),
             ({"inferer": {"_target_": "SliceInferer"}}, "got SliceInferer"),
-            ({"postprocessing": transforms(SOFTMAX, ARGMAX)}, r"leads back to the grid of the image \(Invertd\)"),
+            ({"postprocessing": transforms(SOFTMAX, ARGMAX)}, r"returns to the grid of the image \(Invertd\)"),
             ({"postprocessing": transforms(SOFTMAX, BACK)}, r"makes labels \(AsDiscreted"),
             ({"postprocessing": transforms(ARGMAX, BACK)}, "nearest_interp False, which blends labels"),
             ({"postprocessing": transforms(BACK | {"transform": "@other"}, ARGMAX), "other": {}}, "@preprocessing is"),
             ({"postprocessing": transforms(ARGMAX, {"_target_": "Lambdad", "keys": "pred", "func": "$lambda x: x"})},
              r"Lambdad with func '\$lambda x: x', which has no equivalent"),
+            ({"inferer": WINDOWS | {"mode": ["gaussian"]}}, r"SlidingWindowInferer with mode \['gaussian'\]"),
+            ({"inferer": WINDOWS | {"overlap": [[0.5], [0.5], [0.5]]}}, "one share of the window for all axes"),
+            ({"postprocessing": transforms(SOFTMAX, BACK, ARGMAX, LARGEST | {"connectivity": 7})}, "connectivity 7"),
+            ({"postprocessing": transforms(SOFTMAX, BACK, ARGMAX, LARGEST | {"connectivity": [1]})}, "connectivity"),
+            ({"postprocessing": transforms(SOFTMAX, BACK, ARGMAX, LARGEST | {"applied_labels": [[1]]})}, "are known"),
+            ({"preprocessing": transforms(LOAD, SPACE | {"pixdim": [1e-320, 1, 1]})}, "do not go together"),
+            ({"deep": json.loads("[" * 300 + "]" * 300)}, "64 levels"),
             ({"network_def": NETWORK | {"_target_": "scripts.net.Net"}}, "got scripts.net.Net"),
             ({"network_def": NETWORK | {"_target_": "torch.hub.load"}}, "got torch.hub.load"),
             ({"network_def": NETWORK | {"_requires_": "$import os"}}, "got _requires_, which would run something else"),
@@ -263,10 +273,33 @@ class TestRefusals:
         with pytest.raises(WeightsError, match=r"model.pt: the weights do not fit UNet: .*differently shaped"):
             resolved.model.graphs[0].build(None)
 
+    @pytest.mark.parametrize("channels", [2**31, 10**6])
+    def test_more_channels_than_anybody_has_are_refused(self, channels, network, tmp_path):
+        bundle = write_bundle(tmp_path / "bundle", network, described=metadata(classes=channels))
+        with pytest.raises(InputError, match=r"metadata.json: expected what a MONAI bundle writes.*num_channels"):
+            resolve(Request(source=str(bundle)))
+
+    def test_a_network_far_wider_than_its_weights_takes_no_memory(self, network, tmp_path):
+        wide = {"network_def": NETWORK | {"channels": [8, 2**20]}}
+        resolved = resolve(Request(source=str(write_bundle(tmp_path / "bundle", network, wide))))
+        before = peak_rss_bytes()
+        with pytest.raises(WeightsError, match=r"do not fit UNet: .*differently shaped"):
+            resolved.model.graphs[0].build(None)
+        assert peak_rss_bytes() - before < 2**29
+
+    @pytest.mark.parametrize("text", ["a: 0x" + "f" * 5000, "network_def: {_target_: UNet, 3: 4}"], ids=["huge", "key"])
+    def test_yaml_of_what_no_bundle_holds_is_refused(self, text, network, tmp_path):
+        bundle = write_bundle(tmp_path / "bundle", network, suffix="yaml")
+        path = bundle / "configs/inference.yaml"
+        kept = "" if text.startswith("a") else re.sub(r"(?ms)^network_def:.*?(?=^\w)", "", path.read_text())
+        path.write_text(f"{kept}\n{text}\n")
+        with pytest.raises(InputError, match=r"inference.yaml: expected (what a MONAI bundle|a component)"):
+            resolve(Request(source=str(bundle)))
+
     def test_arguments_that_the_class_does_not_take_are_said(self, network, tmp_path):
         other = {"network_def": NETWORK | {"dimensions": 3}}
         resolved = resolve(Request(source=str(write_bundle(tmp_path / "bundle", network, other))))
-        with pytest.raises(InputError, match=r"MONAI does not build UNet with these arguments .*dimensions"):
+        with pytest.raises(InputError, match=r"MONAI does not build UNet with these arguments; .*dimensions"):
             resolved.model.graphs[0].build(None)
 
     def test_a_bundle_of_torchscript_alone_must_be_trusted(self, network, tmp_path):

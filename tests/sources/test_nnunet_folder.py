@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 import torch
 from cli_program import save_phantom
 from doc_pages import run_page
+from nnunet_folder import ARCHITECTURE, make_folder
 from scipy.ndimage import gaussian_filter
 from skimage.transform import resize as scikit_resize
 
@@ -25,97 +25,12 @@ from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation
 from brain_edge.image.volume import Study
 from brain_edge.io.nifti import read_volume
+from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.spec import Blending
 from brain_edge.spec.steps import ChannelRule, Frame, NormaliseEach, ResampleThickSlices, Scheme
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
-from brain_edge_conversion.networks.nnunet_unet import NnunetUNet, UNetPlan
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.sources import Request, kind_of, resolve
-
-RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
-ARCHITECTURE = {
-    "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-    "arch_kwargs": {
-        "n_stages": 2,
-        "features_per_stage": [4, 8],
-        "conv_op": "torch.nn.modules.conv.Conv3d",
-        "kernel_sizes": [[3, 3, 3], [3, 3, 3]],
-        "strides": [[1, 1, 1], [2, 2, 2]],
-        "n_conv_per_stage": [1, 1],
-        "n_conv_per_stage_decoder": [1],
-        "conv_bias": True,
-        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-        "norm_op_kwargs": {"eps": 1e-05, "affine": True},
-        "dropout_op": None,
-        "dropout_op_kwargs": None,
-        "nonlin": "torch.nn.LeakyReLU",
-        "nonlin_kwargs": {"inplace": True},
-    },
-    "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-}
-CONFIGURATION = {
-    "preprocessor_name": "DefaultPreprocessor",
-    "patch_size": [16, 16, 16],
-    "spacing": [1.5, 1.0, 1.0],
-    "normalization_schemes": ["ZScoreNormalization", "NoNormalization"],
-    "use_mask_for_norm": [True, False],
-    "resampling_fn_data": "resample_data_or_seg_to_shape",
-    "resampling_fn_data_kwargs": RESAMPLING,
-    "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
-    "resampling_fn_probabilities_kwargs": RESAMPLING | {"order": 1},
-    "architecture": ARCHITECTURE,
-}
-PLAN = UNetPlan(
-    residual=False,
-    features=(4, 8),
-    kernels=((3, 3, 3),) * 2,
-    strides=((1, 1, 1), (2, 2, 2)),
-    encoder_blocks=(1, 1),
-    decoder_convs=(1,),
-)
-
-
-def make_folder(
-    root: Path,
-    *,
-    configuration: dict[str, Any] | None = None,
-    plans: dict[str, Any] | None = None,
-    dataset: dict[str, Any] | None = None,
-    folds: int = 2,
-) -> Path:
-    """A results folder by hand, with second names of tensors and logged numbers, as nnU-Net's trainer saves them."""
-    folder = root / "Dataset007_Tiny" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
-    folder.mkdir(parents=True)
-    written = {
-        "configurations": {"base": CONFIGURATION, "3d_fullres": {"inherits_from": "base"} | (configuration or {})},
-        "transpose_forward": [0, 1, 2],
-        "image_reader_writer": "SimpleITKIO",
-    }
-    (folder / "plans.json").write_text(json.dumps(written | (plans or {})))
-    meaning = {
-        "channel_names": {"0": "T1", "1": "FLAIR"},
-        "labels": {"background": 0, "oedema": 1, "core": 2},
-        "file_ending": ".nii.gz",
-    }
-    (folder / "dataset.json").write_text(json.dumps(meaning | (dataset or {})))
-    for fold in range(folds):
-        torch.manual_seed(fold)
-        state = NnunetUNet(PLAN, 2, 3).state_dict()
-        again = {f"decoder.{name}": tensor for name, tensor in state.items() if name.startswith("encoder.")}
-        third = {
-            name.replace(".conv.", ".all_modules.0."): tensor for name, tensor in state.items() if ".conv." in name
-        }
-        content = {
-            "network_weights": state | again | third,
-            "optimizer_state": {},
-            "logging": {"mean_fg_dice": [np.float64(0.5), np.float32(0.25)]},
-            "init_args": {"configuration": "3d_fullres", "fold": fold, "device": torch.device("cpu")},
-            "trainer_name": "nnUNetTrainerMine",
-            "inference_allowed_mirroring_axes": (0, 2),
-        }
-        (folder / f"fold_{fold}").mkdir()
-        torch.save(content, folder / f"fold_{fold}" / "checkpoint_final.pth")
-    return folder
 
 
 def build_all(folder: Path, **options: Any) -> Any:
@@ -175,7 +90,7 @@ class TestRefusals:
         [
             ({"configuration": {"architecture": ARCHITECTURE | {"network_class_name": "my.Net"}}}, "got my.Net, which"),
             ({"configuration": {"architecture": None}}, "expected an architecture in the plans, got none"),
-            ({"configuration": {"previous_stage": "3d_lowres"}}, "got one of a cascade after 3d_lowres"),
+            ({"configuration": {"previous_stage": "3d_lowres"}}, "got a cascade's network after 3d_lowres"),
             ({"configuration": {"patch_size": [16, 16]}}, "expected a 3D configuration"),
             ({"configuration": {"resampling_fn_data": "resample_torch_fornnunet"}}, "got resample_torch_fornnunet"),
             ({"configuration": {"normalization_schemes": ["Mine", "Mine"]}}, "got Mine for channel 0"),
@@ -190,9 +105,65 @@ class TestRefusals:
         with pytest.raises(InputError, match=words):
             build_all(make_folder(tmp_path, **what))
 
+    @pytest.mark.parametrize(
+        "what",
+        [
+            {"plans": {"configurations": {"3d_fullres": {"inherits_from": ["base"]}}}},
+            {"configuration": {"architecture": "PlainConvUNet"}},
+            {"configuration": {"architecture": None, "UNet_class_name": ["PlainConvUNet"]}},
+            {"configuration": {"architecture": None, "UNet_class_name": "PlainConvUNet"}},
+            {"configuration": {"patch_size": [16, 16, 2**40]}},
+            {"configuration": {"spacing": [1.0, 1.0, 0.0]}},
+            {"configuration": {"spacing": [1.0, 1.0, -1.0]}},
+            *(
+                {
+                    "configuration": {
+                        "architecture": ARCHITECTURE | {"arch_kwargs": ARCHITECTURE["arch_kwargs"] | change}
+                    }
+                }
+                for change in (
+                    {"features_per_stage": [4, 0]},
+                    {"features_per_stage": [4, 10**400]},
+                    {"kernel_sizes": [[3, 3, 3], [3, 3, -3]]},
+                    {"strides": [[1, 1, 1], [0, 2, 2]]},
+                    {"n_conv_per_stage": [1, 2**31]},
+                )
+            ),
+            {"dataset": {"labels": {"background": 0, "a": []}}},
+        ],
+        ids=str,
+    )
+    def test_values_that_no_plan_has_are_refused(self, what, tmp_path):
+        with pytest.raises(InputError, match=r"plans\.json|dataset\.json|nnUNetPlans__3d_fullres"):
+            build_all(make_folder(tmp_path, **what))
+
+    def test_a_network_far_wider_than_its_weights_takes_no_memory(self, tmp_path):
+        """It would take 28 GiB."""
+        wide = ARCHITECTURE["arch_kwargs"] | {"features_per_stage": [4, 2**14]}
+        folder = make_folder(tmp_path, configuration={"architecture": ARCHITECTURE | {"arch_kwargs": wide}})
+        before = peak_rss_bytes()
+        with pytest.raises(WeightsError, match=r"do not fit NnunetUNet: .*differently shaped"):
+            build_all(folder)
+        assert peak_rss_bytes() - before < 2**29
+
+    @pytest.mark.parametrize("axes", ["x", 5, [0, 3], [0] * 40, [None]], ids=str)
+    def test_axes_that_nothing_can_be_mirrored_along_are_refused(self, axes, tmp_path):
+        folder = make_folder(tmp_path, folds=1)
+        path = folder / "fold_0" / "checkpoint_final.pth"
+        content = torch.load(path, weights_only=False)
+        torch.save(content | {"inference_allowed_mirroring_axes": axes}, path)
+        with pytest.raises(WeightsError, match="expected inference_allowed_mirroring_axes out of 0, 1 and 2"):
+            build_all(folder, variant=Variant(flips=True))
+
+    def test_a_fold_of_a_huge_number_is_one_of_which_others_are_missing(self, tmp_path):
+        folder = make_folder(tmp_path, folds=1)
+        (folder / "fold_999999999999").mkdir()
+        with pytest.raises(WeightsError, match=r"fold_1/checkpoint_final.pth: there is no such checkpoint"):
+            build_all(folder)
+
     def test_plans_of_version_1_are_not_unpickled(self, tmp_path):
         (tmp_path / "plans.pkl").write_bytes(b"not even a pickle")
-        with pytest.raises(InputError, match=r"got those of version 1, a pickle, which is not read"):
+        with pytest.raises(InputError, match=r"got those of version 1 \(a pickle, not read\)"):
             build_all(tmp_path)
 
     def test_a_fold_that_is_missing_is_named(self, tmp_path):

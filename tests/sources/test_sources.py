@@ -112,13 +112,13 @@ def test_all_members_are_as_many_as_the_recipe_has():
 
 def test_weights_that_cannot_be_fetched_must_be_given():
     words = r"the weights of brainmage cannot be fetched: give the file with --weights FILE; resunet_ma\.pt of .*LFS"
-    with pytest.raises(WeightsError, match=words + r".*say --random-weights"):
+    with pytest.raises(WeightsError, match=words + r".*use --random-weights"):
         resolve(Request(source="brainmage"))
 
 
 def test_a_file_that_is_not_the_published_one_is_refused(tmp_path: Path):
     path = saved(tmp_path / "resunet_ma.pt", {})
-    words = rf"{path}: expected the weights with SHA-256 7eff7f10\w+, this file has {sha256_of(path)}; it is another"
+    words = rf"{path}: expected the weights with SHA-256 7eff7f10\w+, got {sha256_of(path)}\. The file is"
     with pytest.raises(WeightsError, match=words):
         resolve(Request(source="brainmage", weights={"": path}))
 
@@ -131,8 +131,8 @@ def test_a_file_that_is_missing_is_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (("",), r"name each weights file: --weights box=FILE, --weights brain=FILE; got a file without a name"),
-        (("head", "box"), r"name each weights file: --weights box=FILE, --weights brain=FILE; got head"),
+        (("",), r"expected --weights box=FILE, --weights brain=FILE, got a file without a name; name each file"),
+        (("head", "box"), r"expected --weights box=FILE, --weights brain=FILE, got head; name each file"),
     ],
 )
 def test_files_of_a_model_of_several_networks_must_be_named(given: tuple[str, ...], words: str, tmp_path: Path):
@@ -182,7 +182,7 @@ def test_a_module_does_not_run_before_it_is_trusted_and_its_hash_is_named(source
     file = folder / source.partition(":")[0].replace(".", "/")
     sha256 = sha256_of(file.with_suffix(".py"))
     words = rf"^{re.escape(source)} in .*{file.name}\.py \(SHA-256 {sha256}\), a Python module is code that would run "
-    with pytest.raises(UsageError, match=words + "here; say --trust if you know where it comes from"):
+    with pytest.raises(UsageError, match=words + "here; use --trust if you know where it comes from"):
         resolve(Request(source=source, spec_file=folder / "spec.json", random_weights=True))
     assert not (folder / "executed").exists()
     assert source.partition(":")[0] not in sys.modules
@@ -217,7 +217,9 @@ class Evil:
 def test_a_pickle_that_wants_to_run_code_is_refused_and_does_not_run(folder: Path):
     weights = saved(folder / "weights.pt", {"0.weight": Evil()})
     request = Request(source="own_network:Tiny", weights={"": weights}, spec_file=folder / "spec.json", trust=True)
-    with pytest.raises(WeightsError, match=r"loading it would run code: it asks for \w+\.mkdir, and only tensors are"):
+    with pytest.raises(
+        WeightsError, match=r"loading this file would run code: it asks for \w+\.mkdir, and only tensors are"
+    ):
         built(resolve(request))
     assert not (folder / "created by a pickle").exists()
 
@@ -236,7 +238,7 @@ def test_a_pickle_that_wants_to_run_code_is_refused_and_does_not_run(folder: Pat
         ("own_network:number", r"expected a class or function that builds the network .* got an object of int"),
         ("own_network:needs", r"own_network:needs: building the network failed \(TypeError: .*'width'"),
         ("broken_network:Tiny", r"broken_network:Tiny: expected a module and an attribute .* \(SyntaxError: "),
-        ("own_network:text", r"expected it to build a torch\.nn\.Module, it gave a str"),
+        ("own_network:text", r"expected a torch\.nn\.Module from the call, got a str"),
     ],
 )
 def test_an_attribute_that_builds_no_network_is_refused(source: str, words: str, folder: Path):
@@ -246,7 +248,7 @@ def test_an_attribute_that_builds_no_network_is_refused(source: str, words: str,
 
 
 def test_weights_are_asked_for(folder: Path):
-    words = r"own_network:Tiny: give its weights with --weights FILE, or say --random-weights"
+    words = r"own_network:Tiny: expected weights, got none; give --weights FILE or --random-weights"
     with pytest.raises(UsageError, match=words):
         resolve(Request(source="own_network:Tiny", spec_file=folder / "spec.json", trust=True))
 
@@ -273,7 +275,7 @@ def script(folder: Path) -> Path:
 
 
 def test_torchscript_is_not_loaded_before_it_is_trusted_and_its_hash_is_named(script: Path, folder: Path):
-    words = rf"tiny\.pt \(SHA-256 {sha256_of(script)}\), a TorchScript file is code that would run here; say --trust"
+    words = rf"tiny\.pt \(SHA-256 {sha256_of(script)}\), a TorchScript file is code that would run here; use --trust"
     with pytest.raises(UsageError, match=words):
         resolve(Request(source=str(script), spec_file=folder / "spec.json"))
 
@@ -289,7 +291,7 @@ def test_a_state_dict_holds_no_network(folder: Path):
     path = saved(folder / "weights.pth", tiny().state_dict())
     words = (
         r"weights\.pth: expected a TorchScript archive or a torch\.export program, got a state dict \(torch\.save\), "
-        r"which holds weights and no network; .* brain-edge convert module:attribute --weights"
+        r"which has no network\. .* brain-edge convert module:attribute --weights"
     )
     with pytest.raises(WeightsError, match=words):
         resolve(Request(source=str(path), spec_file=folder / "spec.json", trust=True))
@@ -333,7 +335,7 @@ def two_graphs() -> ModelSpec:
         (
             canonical_json(two_graphs()),
             UsageError,
-            r"own\.json: one network is given, the specification names 2: one, two; a cascade or an ensemble needs a",
+            r"own\.json: expected a specification of one network, got one of 2 \(one, two\); write a recipe",
         ),
     ],
 )

@@ -363,3 +363,22 @@ def test_torchscript_that_is_damaged_inside_is_refused(script, monkeypatch):
     monkeypatch.setattr(torch.jit, "load", load)
     with pytest.raises(WeightsError, match=r"the TorchScript archive is damaged \(Argument passed to at\(\)"):
         load_torchscript(script, sha256_of(script))
+
+
+def test_a_list_of_tensors_that_would_keep_python_busy_is_refused(tmp_path):
+    """A few kilobytes, as the zip is compressed."""
+    path = tmp_path / "w.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w/data.pkl", b"\x80\x02" + b"(" * 17 * 2**20)
+    with pytest.raises(
+        WeightsError, match=r"w\.pt: expected a list of tensors of at most 16777216 bytes, got 17825794"
+    ):
+        load_state_dict(path)
+
+
+def test_a_header_of_safetensors_that_would_keep_python_busy_is_refused(tmp_path):
+    empty = '"dtype":"F32","shape":[0],"data_offsets":[0,0]'
+    header = ("{" + ",".join(f'"{number}":{{{empty}}}' for number in range(400_000)) + "}").encode()
+    (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(WeightsError, match=r"w\.safetensors: the safetensors file is .* at most 16777216 bytes, got"):
+        load_state_dict(tmp_path / "w.safetensors")

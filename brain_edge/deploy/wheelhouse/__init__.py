@@ -1,15 +1,15 @@
-"""Everything that a workstation without network installs from: a folder made by one command on another machine.
+"""Wheelhouse: the install folder for a workstation without network, made by one command on another machine.
 
 ::
 
     OUT/
-        install.py          makes an environment from this folder, and looks at nothing else
+        install.py          makes an environment from this folder alone
         requirements.txt    every wheel with its exact version and SHA-256
-        wheels/             brain-edge, and what it needs on that platform
-        packages/           the model packages that were asked for
-        wheelhouse.json     for which platform and Python
+        wheels/             brain-edge and its requirements for the platform
+        packages/           the requested model packages
+        wheelhouse.json     platform and Python of the workstation
         README.txt, LICENCES.txt
-        SHA256SUMS          of every file above
+        SHA256SUMS          SHA-256 of every file above
 """
 
 from brain_edge.deploy.wheelhouse.make import Wheelhouse, WheelhousePlan, make_wheelhouse

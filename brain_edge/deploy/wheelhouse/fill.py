@@ -1,4 +1,4 @@
-"""Bring the wheels: brain-edge's own from a file or the checkout, the others with pip from the user's index."""
+"""Collect the wheels: brain-edge's own from a file or the checkout, the others with pip from the user's index."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ NAME: Final = "brain-edge"
 
 
 def own_wheel(given: Path | None, folder: Path) -> Wheel:
-    """The wheel of this brain-edge, copied or built into a folder.
+    """Copy or build the wheel of this brain-edge into a folder.
 
     Args:
-        given: the file; None in a checkout, where it is built.
-        folder: exists.
+        given: file of the wheel; None in a checkout, where the wheel is built.
+        folder: existing folder.
 
     Raises:
-        UsageError: none is given and this is no checkout.
-        InputError: it is no wheel of this version of brain-edge, or could not be built.
+        UsageError: no wheel is given outside a checkout.
+        InputError: the file is not a wheel of this version of brain-edge, or the wheel could not be built.
     """
     if given is None:
         return read_wheel(_built(folder))
     wheel = read_wheel(given)
     if (wheel.name, wheel.version) != (NAME, brain_edge.__version__):
         raise InputError(
-            f"{given}: expected the wheel of brain-edge {brain_edge.__version__}, which is what runs here and knows "
-            f"the tested versions, got {wheel.name} {wheel.version}; give that wheel, or install this one first"
+            f"{given}: expected the wheel of brain-edge {brain_edge.__version__}, the version that runs here, got "
+            f"{wheel.name} {wheel.version}; give this version, or install the given one first"
         )
     return read_wheel(Path(shutil.copy(given, folder)))
 
 
 def fill(folder: Path, own: Wheel, extras: Sequence[str], target: Target, report: Report) -> tuple[Wheel, ...]:
-    """Download what a wheel needs on a target, in the tested versions, wheels only; all of them, by name.
+    """Download the requirements of a wheel on a target as wheels of the tested versions, and return all wheels by name.
 
-    Each round brings what the wheels of the round before ask for, because only a wheel itself says that.
+    Each round downloads the requirements of the wheels of the previous round, because only a wheel states its own.
 
     Raises:
-        InputError: the index has no such wheel, or something untested is needed.
+        InputError: the index lacks a wheel, or a requirement was not tested.
     """
     wheels, pins = {own.name: own}, tested_versions()
     while wanted := missing(wheels, own, extras, target, pins):
@@ -58,7 +58,7 @@ def fill(folder: Path, own: Wheel, extras: Sequence[str], target: Target, report
         wheels = {wheel.name: wheel for wheel in map(read_wheel, sorted(folder.glob("*.whl")))}
         absent = sorted(wanted.keys() - wheels.keys())
         if absent:
-            raise InputError(f"pip did not bring a wheel of {', '.join(absent)}; check pip's index settings")
+            raise InputError(f"pip did not download a wheel of {', '.join(absent)}; check pip's index settings")
     return tuple(wheels[name] for name in sorted(wheels))
 
 
@@ -69,7 +69,7 @@ def _download(folder: Path, names: Sequence[str], target: Target) -> None:
     if said is not None:
         raise InputError(
             f"pip could not download wheels for {target}:\n{said}\n"
-            "check the network and pip's index settings; or there is none for this platform and Python: name others"
+            "check the network and pip's index settings, or choose another platform or Python"
         )
 
 
@@ -77,10 +77,10 @@ def _built(folder: Path) -> Path:
     checkout = Path(brain_edge.__file__).parents[1]
     if not (checkout / "pyproject.toml").is_file():
         raise UsageError(
-            "this brain-edge was installed from a wheel, which pip does not keep: "
-            f"give it with --wheel brain_edge-{brain_edge.__version__}-py3-none-any.whl"
+            "this brain-edge was installed from a wheel, which pip does not keep; "
+            f"give the wheel with --wheel brain_edge-{brain_edge.__version__}-py3-none-any.whl"
         )
-    # the build happens in an environment of its own, whose versions a constraint on this call does not reach
+    # pip builds in a separate environment, which a constraint on this call does not reach
     said = run_pip("wheel", "--no-deps", "-w", str(folder), str(checkout), PIP_CONSTRAINT=str(checkout / CONSTRAINTS))
     built = sorted(folder.glob("brain_edge-*.whl"))
     if said is not None or len(built) != 1:

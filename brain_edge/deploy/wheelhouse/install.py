@@ -1,8 +1,8 @@
 """Install brain-edge from this folder alone: `python install.py FOLDER`. No network, nothing outside FOLDER.
 
-Copied as it is into every wheelhouse. It runs with the workstation's own Python, before anything is installed; so
-it imports the standard library only, and no syntax newer than Python 3.7, which can then say what it lacks.
-Exit codes as of brain-edge: 2 the wrong call, Python or folder, 3 a file is missing or damaged, 1 it failed.
+Every wheelhouse holds an unchanged copy. It runs with the workstation's own Python before anything is installed, so
+it imports the standard library only. Its syntax is that of Python 3.7, so an old Python can print the requirement.
+Exit codes as of brain-edge: 2 wrong call, Python or folder; 3 a file is missing or damaged; 1 any other failure.
 """
 
 from __future__ import annotations
@@ -22,50 +22,69 @@ USAGE = "usage: python install.py FOLDER    (a new folder; removing it later rem
 
 
 def main() -> None:
-    """Check this Python and every file, make the environment, install, and say how to go on."""
+    """Check this Python and every file, make the environment, install, and print the path of the program."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a name that the console cannot show
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # names that the console cannot show
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         end(2, USAGE)
     folder = Path(sys.argv[1]).absolute()
-    require_this_machine(json.loads((HERE / "wheelhouse.json").read_text(encoding="utf-8")))
+    require_this_machine(made_for())
     require_intact()
     require_new(folder)
     try:
         install(folder)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)  # half an environment is worse than none
+        shutil.rmtree(folder, ignore_errors=True)  # an incomplete environment is worse than none
         raise
     say(f"installed: {programs(folder) / 'brain-edge'}")
 
 
-def require_this_machine(made_for: dict[str, str]) -> None:
-    """Refuse another Python or system than the wheels were made for; pip would only say that it finds nothing."""
-    here = {
-        "python_version": "{}.{}".format(*sys.version_info[:2]),
-        "sys_platform": sys.platform,
-        "platform_machine": platform.machine(),
-    }
-    wanted = [made_for[name] for name in here]
-    if wanted != list(here.values()):
-        words = f"was made for Python {' '.join(wanted)}, and this is Python {' '.join(here.values())}"
-        end(2, f"error: {HERE}: this folder {words}; call it with the right Python, or make a wheelhouse for this one")
+def made_for() -> list[str]:
+    """Return the version of Python, the system and the processor that the wheels are for."""
+    path = HERE / "wheelhouse.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return [str(found[name]) for name in ("python_version", "sys_platform", "platform_machine")]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        end(3, f"error: {path}: the file is missing or damaged ({type(error).__name__}); copy the folder again")
+
+
+def require_this_machine(wanted: list[str]) -> None:
+    """Refuse a Python or system that the wheels were not made for; pip would only report missing wheels."""
+    here = ["{}.{}".format(*sys.version_info[:2]), sys.platform, platform.machine()]
+    if wanted != here:
+        words = f"was made for Python {' '.join(wanted)}, and this is Python {' '.join(here)}"
+        end(2, f"error: {HERE}: this folder {words}; use the right Python, or make a wheelhouse for this Python")
 
 
 def require_intact() -> None:
-    """Compare every file with SHA256SUMS."""
-    lines = (HERE / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
-    for sha256, name in (line.split("  ", 1) for line in lines):
+    """Compare every file with SHA256SUMS, which must list each installed file."""
+    sums = listed()
+    wheels = ["wheels/" + path.name for path in (HERE / "wheels").glob("*.whl")]
+    unlisted = sorted({*wheels, "requirements.txt", "wheelhouse.json"} - set(sums))
+    if unlisted:
+        end(3, f"error: {HERE / 'SHA256SUMS'}: expected the hash of {unlisted[0]}, got none; copy the folder again")
+    for name, sha256 in sums.items():
         path = HERE / name
         if not path.is_file():
-            end(3, f"error: {path}: expected a file of this wheelhouse, there is none; copy the folder again")
+            end(3, f"error: {path}: expected a file of this wheelhouse, found none; copy the folder again")
         if sha256_of(path) != sha256:
             end(3, f"error: {path}: the file was changed or damaged on the way; copy the folder again")
-    say(f"{len(lines)} files are intact")
+    say(f"{len(sums)} files are intact")
+
+
+def listed() -> dict[str, str]:
+    """Return the SHA-256 of each file by its name, as in SHA256SUMS."""
+    path = HERE / "SHA256SUMS"
+    try:
+        pairs = [line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines()]
+        return {name: sha256 for sha256, name in pairs if "\0" not in name}
+    except (OSError, ValueError) as error:
+        end(3, f"error: {path}: the file is missing or damaged ({type(error).__name__}); copy the folder again")
 
 
 def sha256_of(path: Path) -> str:
-    """64 hex digits; read in blocks."""
+    """Return the SHA-256 of a file as 64 hex digits; the file is read in blocks."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
@@ -74,13 +93,13 @@ def sha256_of(path: Path) -> str:
 
 
 def require_new(folder: Path) -> None:
-    """Refuse a folder that holds something, which is never ours to change."""
+    """Refuse a folder that is not empty, because its files belong to the user."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        end(2, f"error: {folder}: expected a new folder, this exists; remove it or choose another name")
+        end(2, f"error: {folder}: expected a new folder, got an existing one; remove it or choose another name")
 
 
 def install(folder: Path) -> None:
-    """Make an environment and fill it from the wheels, each of which must have its hash."""
+    """Make an environment and install the wheels, each with its required hash."""
     run([sys.executable, "-I", "-m", "venv", str(folder)], "make an environment (is Python's module venv installed?)")
     pip = [str(programs(folder) / "python"), "-I", "-m", "pip", "--isolated", "--disable-pip-version-check"]
     only_here = ["--no-index", "--find-links", str(HERE / "wheels"), "--only-binary", ":all:", "--no-cache-dir"]
@@ -89,12 +108,12 @@ def install(folder: Path) -> None:
 
 
 def programs(folder: Path) -> Path:
-    """Where an environment keeps its programs."""
+    """Return the folder of the programs of an environment."""
     return folder / ("Scripts" if os.name == "nt" else "bin")
 
 
 def run(command: list[str], what: str) -> None:
-    """Run a program to its end, or end here with what it was for."""
+    """Run a program; if it fails, end with an error that names its purpose."""
     try:
         subprocess.run(command, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -102,13 +121,13 @@ def run(command: list[str], what: str) -> None:
 
 
 def end(code: int, sentence: str) -> NoReturn:
-    """Say on stderr why nothing was installed, and end."""
+    """Write the reason of the failure to stderr, and exit."""
     sys.stderr.write(sentence + "\n")
     sys.exit(code)
 
 
 def say(line: str) -> None:
-    """One line of progress."""
+    """Write one line of progress."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""Make a wheelhouse: wheels, hashes, installer, model packages; the folder appears whole or not at all."""
+"""Make a wheelhouse (wheels, hashes, installer, model packages), completely or not at all."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ INSTALLER: Final = Path(__file__).with_name("install.py")
 
 @dataclass(frozen=True)
 class WheelhousePlan:
-    """What a wheelhouse is to hold.
+    """Plan of a wheelhouse.
 
     Attributes:
-        target: the workstation.
-        extras: of brain-edge; those of the build side are not for workstations.
-        wheel: of brain-edge itself; None in a checkout.
+        target: platform and Python of the workstation.
+        extras: extras of brain-edge; extras of the build side are not for workstations.
+        wheel: wheel of brain-edge itself; None in a checkout.
         packages: folders of model packages; each keeps its name.
     """
 
@@ -47,14 +47,14 @@ class WheelhousePlan:
 
 @dataclass(frozen=True)
 class Wheelhouse:
-    """A finished wheelhouse.
+    """Finished wheelhouse.
 
     Attributes:
-        folder: where it is.
-        sha256: of `SHA256SUMS`, and through it of every file.
-        wheels: all of them, by name.
-        digests: of the model packages: name of the folder -> digest.
-        size_bytes: of everything.
+        folder: path of the wheelhouse.
+        sha256: SHA-256 of `SHA256SUMS`, which covers every file.
+        wheels: all wheels, sorted by name.
+        digests: digest of each model package by the name of its folder.
+        size_bytes: size of all files.
     """
 
     folder: Path
@@ -65,19 +65,19 @@ class Wheelhouse:
 
 
 def make_wheelhouse(output: Path, plan: WheelhousePlan, report: Report) -> Wheelhouse:
-    """Write the folder that a workstation without network installs from.
+    """Write the install folder for a workstation without network.
 
     Raises:
-        UsageError: no wheel is given outside of a checkout, or two packages have one name.
+        UsageError: no wheel is given outside a checkout, or two packages have one name.
         InputError: a wheel is missing, damaged or untested.
         PackageError: a model package is damaged.
-        UsageError: the folder exists already.
+        UsageError: the folder already exists.
         OutputError: the folder cannot be written.
     """
     packages = [open_package(folder) for folder in plan.packages]
     names = [package.folder.resolve().name for package in packages]
     if len({name.casefold() for name in names}) < len(names):  # as Windows and macOS compare names
-        raise UsageError(f"two packages of one name would meet in the wheelhouse: {', '.join(names)}; rename one")
+        raise UsageError(f"expected packages with different names, got {', '.join(names)}; rename one")
     with atomic_folder(output) as folder:
         (folder / "wheels").mkdir()
         own = own_wheel(plan.wheel, folder / "wheels")
@@ -93,13 +93,13 @@ def make_wheelhouse(output: Path, plan: WheelhousePlan, report: Report) -> Wheel
 
 
 def requirements_text(wheels: Iterable[Wheel]) -> str:
-    """What `pip install --require-hashes -r` reads: exact versions and the SHA-256 of each wheel."""
+    """Return the text for `pip install --require-hashes -r`: exact versions and the SHA-256 of each wheel."""
     lines = (f"{wheel.name}=={wheel.version} --hash=sha256:{sha256_of(wheel.path)}" for wheel in wheels)
     return "".join(f"{line}\n" for line in lines)
 
 
 def _copy_packages(packages: Sequence[ModelPackage], folder: Path) -> dict[str, str]:
-    """Copy packages and open the copies, which checks every file; name -> digest."""
+    """Copy packages, open the copies to check every file, and return the digest by name."""
     digests = {}
     for package in packages:
         copy = folder / package.folder.resolve().name
@@ -127,14 +127,14 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _sums(folder: Path) -> str:
-    """Lines as `sha256sum --check` reads them."""
+    """Return the lines that `sha256sum --check` reads."""
     names = (path.relative_to(folder).as_posix() for path in _files(folder))
     return "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
 
 
 def _verify(folder: Path) -> None:
-    """Read everything once more: a disk that lies is found out here and not in the hospital."""
+    """Read every file again, to find a faulty disk here and not in the hospital."""
     lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
     for sha256, name in (line.split("  ", 1) for line in lines):
         if sha256_of(folder / name) != sha256:
-            raise OutputError(f"{folder / name}: what was written is not what is there; check the disk")
+            raise OutputError(f"{folder / name}: the file on disk differs from what was written; check the disk")

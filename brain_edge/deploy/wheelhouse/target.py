@@ -1,8 +1,8 @@
-"""The machine that a wheelhouse is for, in pip's words: platform tags, and the values of environment markers.
+"""Target machine of a wheelhouse in the terms of pip: platform tags and values of environment markers.
 
-pip chooses wheels for another machine (`pip download --platform`), but evaluates markers such as
-`python_version < "3.12"` for the Python that runs it: what only the other machine needs would be missing. Here
-they are evaluated for the machine that is meant.
+pip downloads wheels for another machine (`pip download --platform`), but evaluates markers such as
+`python_version < "3.12"` for the Python that runs pip. A requirement of the other machine only would be missing, so
+markers are evaluated here for the target machine.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from brain_edge.errors import UsageError
 OLDEST_PYTHON: Final = (3, 11)
 NEWEST_GLIBC: Final = 28
 OLDEST_GLIBC: Final = 17
-"""Minor versions of the C library 2.x whose wheels are taken: what needs at most 2.28 (2018) runs on RHEL 8."""
+"""Minor versions of glibc 2.x whose wheels are accepted; a wheel for 2.28 (2018) or older runs on RHEL 8."""
 
 MACOS: Final = "macosx_14_0_arm64"
-"""pip takes wheels for older releases of macOS too."""
+"""Platform tag of macOS; pip also accepts wheels for older releases."""
 
 
 class Platform(StrEnum):
@@ -41,12 +41,12 @@ _MARKERS: Final = {
     Platform.LINUX: ("posix", "linux", "Linux", "x86_64"),
     Platform.MACOS_ARM: ("posix", "darwin", "Darwin", "arm64"),
 }
-"""os_name, sys_platform, platform_system, platform_machine as the Python there says them."""
+"""Values of os_name, sys_platform, platform_system and platform_machine in the Python of the target."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the wheels must run on.
+    """Machine on which the wheels must run.
 
     Attributes:
         platform: operating system and processor.
@@ -58,23 +58,23 @@ class Target:
 
     def __post_init__(self) -> None:
         if self.python < OLDEST_PYTHON or self.python[0] != OLDEST_PYTHON[0]:
-            raise UsageError(f"brain-edge needs Python 3.11 or newer, got {self.python_version}; name another --python")
+            raise UsageError(f"expected --python 3.11 or newer, got {self.python_version}; name another version")
 
     @property
     def python_version(self) -> str:
-        """As `3.11`."""
+        """Version as text, such as `3.11`."""
         return f"{self.python[0]}.{self.python[1]}"
 
     @property
     def pip_platforms(self) -> tuple[str, ...]:
-        """Values of pip's `--platform`, which does not add older glibc by itself."""
+        """Values of pip's `--platform`; pip does not add older glibc versions by itself."""
         if self.platform is Platform.LINUX:
             newest_first = range(NEWEST_GLIBC, OLDEST_GLIBC - 1, -1)
             return (*(f"manylinux_2_{minor}_x86_64" for minor in newest_first), "manylinux2014_x86_64")
         return (MACOS if self.platform is Platform.MACOS_ARM else self.platform.value,)
 
     def markers(self) -> dict[str, str]:
-        """The environment of PEP 508 markers over there; release and version of the system are not known here."""
+        """Return the environment of PEP 508 markers on the target; release and version of its system are unknown."""
         os_name, sys_platform, system, machine = _MARKERS[self.platform]
         return {
             "os_name": os_name,
@@ -95,24 +95,24 @@ class Target:
 
 
 def this_platform(system: str = sys.platform, machine: str | None = None) -> Platform:
-    """The platform that this runs on, or that of `sys.platform` and `platform.machine()` of another one.
+    """Return the platform of this machine, or of another machine with these `sys.platform` and `platform.machine()`.
 
     Raises:
-        UsageError: it is none of those that wheelhouses are made for.
+        UsageError: no wheelhouse can be made for the platform.
     """
     here = (system, machine or platform.machine())
     for known, (_, sys_platform, _, known_machine) in _MARKERS.items():
         if (sys_platform, known_machine) == here:
             return known
-    known_names = ", ".join(Platform)
-    raise UsageError(f"no wheelhouse is made for {' on '.join(here)}; name the workstation's --platform: {known_names}")
+    known_names = " or ".join(Platform)
+    raise UsageError(f"expected the platform {known_names}, got {' on '.join(here)}; name the workstation's --platform")
 
 
 def parse_python(text: str) -> tuple[int, int]:
-    """`3.12` -> (3, 12).
+    """Parse `3.12` as (3, 12).
 
     Raises:
-        UsageError: it is no such version.
+        UsageError: the text is not such a version.
     """
     found = re.fullmatch(r"(\d)\.(\d{1,2})", text)
     if found is None:

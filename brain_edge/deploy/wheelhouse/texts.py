@@ -1,4 +1,4 @@
-"""The texts of a wheelhouse: how to install from it, and under which licences."""
+"""Texts of a wheelhouse: the steps of the installation, and the licences."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ Research use only. Not a medical device; not for diagnosis or treatment.
 
 Everything needed is in this folder; no network is used. Python {python} must be installed on the workstation.
 
-1. Check that nothing was exchanged on the way. The SHA-256 of the file SHA256SUMS should have come to you by another
-   way than this folder (telephone, letter). Compare it with what the first command says, and then{compare}:
+1. Check that nobody has changed this folder. You should have received the SHA-256 of the file SHA256SUMS separately
+   from this folder (telephone, letter). Compare it with the output of the first command, then {compare}:
 
 {hash_commands}
 
-2. Install into a new folder. Every file is compared with SHA256SUMS first, and every wheel once more by pip:
+2. Install into a new folder. The installer compares every file with SHA256SUMS, and pip checks every wheel again:
 
        {python_command} install.py brain-edge-env
 
 {packages}
-To remove everything: remove the folder brain-edge-env.
-Licences of what is installed: LICENCES.txt; their texts are in the wheels.
+To uninstall, remove the folder brain-edge-env.
+LICENCES.txt lists the licences of the installed wheels; the texts are in the wheels.
 """
 
 _CERTUTIL: Final = ("certutil -hashfile SHA256SUMS SHA256", "certutil -hashfile install.py SHA256")
 _SHA256SUM: Final = ("sha256sum SHA256SUMS", "sha256sum --check --quiet SHA256SUMS")
 
 _PACKAGES: Final = """\
-3. Check each model package on this machine, with its digest, which should have come by another way, too:
+3. Check each model package on this machine with its digest, which you should also have received separately:
 
 {commands}
 
-   The digests that this folder was made with:
+   Digests of the packages when this folder was made:
 
 {digests}
 
@@ -51,14 +51,14 @@ _PACKAGES: Final = """\
 
 
 def readme(target: Target, wheels: Iterable[Wheel], digests: Mapping[str, str]) -> str:
-    """README.txt: the steps in the words of the target's system."""
+    """Return README.txt: the steps with the commands of the target's system."""
     is_windows = target.platform is Platform.WINDOWS
     version = next(wheel.version for wheel in wheels if wheel.name == "brain-edge")
     return _README.format(
         version=version,
         target=target,
         python=target.python_version,
-        compare=" what the second says with\n   the line of install.py in SHA256SUMS" if is_windows else " every file",
+        compare="that of the second with\n   the line of install.py in SHA256SUMS" if is_windows else "check all files",
         hash_commands="\n".join(f"       {command}" for command in (_CERTUTIL if is_windows else _SHA256SUM)),
         python_command=f"py -{target.python_version}" if is_windows else f"python{target.python_version}",
         packages=_packages(digests, is_windows=is_windows) if digests else "",
@@ -79,9 +79,9 @@ def _packages(digests: Mapping[str, str], *, is_windows: bool) -> str:
 
 
 def licences(wheels: Iterable[Wheel]) -> str:
-    """LICENCES.txt: one line per wheel, as its own metadata name the licence."""
+    """Return LICENCES.txt: one line per wheel with the licence of its metadata."""
     rows = [(wheel.name, wheel.version, wheel.licence) for wheel in wheels]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = (f"{name:<{widths[0]}}  {version:<{widths[1]}}  {licence}" for name, version, licence in rows)
-    heading = "As the metadata of each wheel name it; the texts are in the wheels, below *.dist-info.\n\n"
+    heading = "Licences from the metadata of each wheel; the texts are in the wheels, below *.dist-info.\n\n"
     return heading + "".join(f"{line}\n" for line in lines)

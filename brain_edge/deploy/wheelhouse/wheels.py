@@ -1,4 +1,4 @@
-"""Which wheels belong together: read from the wheels themselves, with nothing but tested versions."""
+"""Requirements between wheels, read from the wheels themselves, in tested versions only."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import brain_edge
 from brain_edge.deploy.fetch import normalised_name
 from brain_edge.errors import InputError
+from brain_edge.machine.zips import BROKEN_ZIP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,19 +22,19 @@ if TYPE_CHECKING:
 
 CONSTRAINTS: Final = "constraints.txt"
 _LONG: Final = 60
-"""Letters from which a licence field is not a name but a text."""
+"""Length in characters from which a licence field is a text, not a name."""
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel and what it says of itself.
+    """Wheel and its metadata.
 
     Attributes:
-        path: of the file.
-        name: normalised (PEP 503).
-        version: as written.
-        requires: its requirements as written, with their markers.
-        licence: its name, or "see the wheel".
+        path: path of the file.
+        name: normalised name (PEP 503).
+        version: version as written.
+        requires: requirements as written, with markers.
+        licence: name of the licence, or "see the wheel".
     """
 
     path: Path
@@ -44,10 +45,10 @@ class Wheel:
 
 
 def read_wheel(path: Path) -> Wheel:
-    """What a wheel's METADATA says; nothing of the wheel is executed.
+    """Read the METADATA of a wheel; no code of the wheel is executed.
 
     Raises:
-        InputError: it is no wheel, or a damaged one.
+        InputError: the file is not a wheel, or is damaged.
     """
     from packaging.metadata import parse_email
 
@@ -55,8 +56,8 @@ def read_wheel(path: Path) -> Wheel:
         with zipfile.ZipFile(path) as archive:
             (member,) = (name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
             raw, _ = parse_email(archive.read(member))
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: expected a wheel (.whl) with its metadata, and could not read it: {error}") from None
+    except (*BROKEN_ZIP, OSError) as error:
+        raise InputError(f"{path}: expected a wheel (.whl) with metadata, but could not read it: {error}") from None
     return Wheel(
         path=path,
         name=normalised_name(raw.get("name", "")),
@@ -67,7 +68,7 @@ def read_wheel(path: Path) -> Wheel:
 
 
 def licence_name(expression: str | None, text: str | None, classifiers: Iterable[str]) -> str:
-    """The name of a licence, where the metadata have one: newer field, older field, classifiers.
+    """Return the name of a licence from the metadata: newer field, classifiers, older field.
 
     >>> licence_name(None, None, ["License :: OSI Approved :: MIT License"])
     'MIT License'
@@ -82,14 +83,14 @@ def licence_name(expression: str | None, text: str | None, classifiers: Iterable
 
 
 def tested_versions() -> dict[str, str]:
-    """Name -> version of everything that brain_edge is tested with: shipped in the wheel, or of the checkout."""
+    """Return the tested version of each requirement by name, from the installed wheel or from the checkout."""
     package = Path(brain_edge.__file__).parent
     shipped = package / CONSTRAINTS
     return parse_pins((shipped if shipped.is_file() else package.parent / CONSTRAINTS).read_text(encoding="utf-8"))
 
 
 def parse_pins(text: str) -> dict[str, str]:
-    """Lines `name==version` of a constraints file, comments left out.
+    """Parse the lines `name==version` of a constraints file, without comments.
 
     >>> parse_pins("fill_voids==2.1.2  # holes")
     {'fill-voids': '2.1.2'}
@@ -102,17 +103,17 @@ def parse_pins(text: str) -> dict[str, str]:
 def missing(
     wheels: Mapping[str, Wheel], root: Wheel, extras: Iterable[str], target: Target, pins: Mapping[str, str]
 ) -> dict[str, str]:
-    """What is still needed: name -> tested version, from the requirements of what is there.
+    """Return the missing requirements of the present wheels, as tested version by name.
 
     Args:
-        wheels: those that are there, by name.
-        root: what is to be installed, with `extras`.
-        extras: of `root`.
-        target: for which markers are evaluated.
-        pins: the tested versions.
+        wheels: present wheels by name.
+        root: wheel to install, with `extras`.
+        extras: extras of `root`.
+        target: machine for which markers are evaluated.
+        pins: tested version by name.
 
     Raises:
-        InputError: something is needed that was never tested, or in another version.
+        InputError: a requirement was never tested, or not in the required version.
     """
     wanted: dict[str, str] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
@@ -132,7 +133,7 @@ def missing(
 
 
 def requirements(wheel: Wheel, extras: Iterable[str], target: Target) -> Iterator[Requirement]:
-    """The requirements of a wheel that hold on a target, for what is always needed and for some extras."""
+    """Yield the requirements of a wheel that hold on a target, without extras and for the given extras."""
     from packaging.requirements import Requirement
 
     environments = [target.markers() | {"extra": extra} for extra in ("", *extras)]
@@ -146,8 +147,8 @@ def _require_tested(needed: Requirement, by: Wheel, pins: Mapping[str, str]) -> 
     version = pins.get(normalised_name(needed.name))
     if version is None:
         raise InputError(
-            f"{by.path.name} needs {needed}, of which no version was tested with this brain-edge; "
-            "report this, or leave out the extra that brings it"
+            f"{by.path.name} needs {needed}, which was not tested with this brain-edge; report this, or remove the "
+            "extra that needs it"
         )
     if not needed.specifier.contains(version, prereleases=True):
-        raise InputError(f"{by.path.name} needs {needed}, and this brain-edge was tested with {version}; report this")
+        raise InputError(f"{by.path.name} needs {needed}, but this brain-edge was tested with {version}; report this")

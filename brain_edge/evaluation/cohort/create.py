@@ -15,7 +15,7 @@ from brain_edge.evaluation.cohort.discover import find_images
 from brain_edge.evaluation.cohort.manifest import CaseEntry, CohortManifest, FileEntry, Split, parse_manifest
 from brain_edge.evaluation.cohort.toml import format_manifest
 from brain_edge.image.contrast import takes
-from brain_edge.machine.atomic import atomic_file, require_file_place
+from brain_edge.machine.atomic import atomic_file, remove_leftovers, require_file_place
 from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def create_cohort(folder: Path, output: Path, plan: CohortPlan, report: Report |
         OutputError: the manifest cannot be written.
     """
     require_file_place(output)
+    remove_leftovers([output])
     plan = plan.for_model()
     found = find_images(folder, plan.mask_pattern)
     if plan.spec is not None:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from brain_edge.evaluation.evidence import Evidence
-from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.atomic import atomic_file, remove_all_leftovers
 from brain_edge.machine.json import decode_json
 from brain_edge.package.digest import Sha256
 from brain_edge.spec import Label, Value
@@ -98,6 +98,7 @@ def with_pictures(report: AccuracyReport, pictures: Mapping[int, str]) -> Accura
 def write_report(report: AccuracyReport, folder: Path) -> Path:
     """Write the report as JSON into an existing folder, and return the path of the file."""
     path = folder / REPORT
+    remove_all_leftovers(folder)
     with atomic_file(path) as partial:
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return path

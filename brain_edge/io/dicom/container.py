@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-import zlib
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from brain_edge.errors import InputError
 from brain_edge.machine.paths import files_below
+from brain_edge.machine.zips import BROKEN_ZIP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,10 @@ MAXIMUM_FILES: Final = 100_000
 """Largest number of files of one study; a folder with more is probably a whole archive."""
 MAXIMUM_MEMBER_BYTES: Final = 2 * 2**30
 """Largest member of a zip, checked before it is read: the largest enhanced series have about 1 GiB."""
+MOST_RATIO: Final = 100
+"""Largest ratio of unpacked to packed bytes of a large zip; a study of images compresses less."""
+LEAST_RATIO_BYTES: Final = 2**26
+"""Unpacked bytes from which the ratio is limited; a small zip of empty slices may compress more."""
 
 _DICOM_SUFFIXES: Final = (".dcm", ".ima", ".dicom")
 _HEAD_BYTES: Final = 132
@@ -35,10 +39,6 @@ _BARE: Final = re.compile(
     rb"[\x02\x08]\0[\0-\x18]\0(?:[A-Z]{2}|.[\0-\x03]\0\0)|\0[\x02\x08]\0[\0-\x18](?:[A-Z]{2}|\0\0[\0-\x03].)", re.DOTALL
 )
 """First bytes of a data set without preamble (ACR-NEMA, some archives): a low element of group 0002 or 0008."""
-
-
-BROKEN_ZIP: Final = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
-"""Exceptions of `zipfile` for a damaged archive, also for names that are not text and for unknown versions."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Container:
         try:
             with self._archive.open(part.name) as stream:
                 return _begins_as_dicom(stream.read(_HEAD_BYTES))
-        except BROKEN_ZIP:
+        except (*BROKEN_ZIP, OSError):
             return part.looks_like_dicom  # damaged or encrypted, which reading reports
 
     def _path(self, part: DicomPart) -> Path:
@@ -110,7 +110,7 @@ class Container:
             raise InputError(f"{self.root}: {part.place} is encrypted; unpack the zip and give the folder")
         try:
             return archive.read(info)
-        except BROKEN_ZIP as error:
+        except (*BROKEN_ZIP, OSError) as error:
             raise InputError(f"{self.root}: {part.place} is damaged in the zip; copy or export it again") from error
 
 
@@ -133,7 +133,10 @@ def open_container(root: Path | str) -> Iterator[Container]:
                 archive = stack.enter_context(zipfile.ZipFile(root))
             except (*BROKEN_ZIP, OSError) as error:
                 raise InputError(f"{root}: the zip is damaged or truncated; copy it again") from error
-            names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+            members = [info for info in archive.infolist() if not info.filename.endswith("/")]
+            if sum(info.file_size for info in members) > LEAST_RATIO_BYTES + MOST_RATIO * root.stat().st_size:
+                raise InputError(f"{root}: the zip unpacks to more than {MOST_RATIO} times its size, as no DICOM does")
+            names = sorted(info.filename for info in members)
             if len(set(names)) < len(names):
                 raise InputError(f"{root}: the zip holds several files of one name; unpack it and give the folder")
         else:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 UID_PATTERN: Final = re.compile(r"[0-9]+(\.[0-9]+)+")
 """Pattern of a UID (PS3.5 section 9). Leading zeros are accepted: the standard forbids them, but archives have them."""
+MOST_FRAMES: Final = 100_000
+"""Largest number of frames of one file; a larger number is damage."""
 
 TAGS: Final = (
     *("ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesDescription", "AcquisitionContrast"),
@@ -173,7 +175,10 @@ def _frames(dataset: Any, part: DicomPart, sop_uid: str, shared: Any) -> Iterato
     }
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if groups is None:
-        for number in range(_integer(dataset, "NumberOfFrames") or 1):
+        count = _integer(dataset, "NumberOfFrames") or 1
+        if not 1 <= count <= MOST_FRAMES:
+            raise ValueError(count)
+        for number in range(count):
             yield DicomFrame(number=number, **common, **_classic(dataset))
         return
     if len(groups) != _integer(dataset, "NumberOfFrames"):

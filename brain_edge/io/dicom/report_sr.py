@@ -71,8 +71,8 @@ def _read_segmentation(path: Path | str) -> Any:
     try:
         with discreet():
             dataset = pydicom.dcmread(path, stop_before_pixels=True)
-    except (OSError, pydicom.errors.InvalidDicomError) as error:
-        raise InputError(f"{path}: expected a DICOM SEG for the report, could not read the file") from error
+    except Exception:  # noqa: BLE001 - pydicom raises whatever a damaged header trips, and quotes values
+        raise InputError(f"{path}: expected a DICOM SEG for the report, could not read the file") from None
     if dataset.get("Modality") != "SEG":
         raise InputError(f"{path}: expected a DICOM SEG for the report, got another DICOM object")
     return dataset

@@ -1,4 +1,4 @@
-"""One case of a batch: kept, run or failed, and its record written last."""
+"""One case of a batch: keep it, run it or record its failure; its record is written last."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class CaseOutcome(StrEnum):
-    """What became of a case in this run."""
+    """Outcome of a case in this run."""
 
     NEW = "new"
     KEPT = "kept"
@@ -55,14 +55,14 @@ class CaseOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class CaseResult:
-    """A case after its run.
+    """Case after its run.
 
     Attributes:
-        case: its name.
-        inputs: as they were named, per sequence.
-        outcome: what became of it.
-        record: as it lies on disk.
-        error: why it failed.
+        case: name of the case.
+        inputs: file per sequence, as the user named it.
+        outcome: outcome of the run.
+        record: record on disk.
+        error: error of a failed case.
     """
 
     case: str
@@ -73,20 +73,20 @@ class CaseResult:
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the batch is to end
-    """The batch ends before this case does."""
+    """Sign that the batch ends before this case."""
 
 
 @dataclass(frozen=True)
 class CaseRunner:
-    """Everything that a case needs beside its job.
+    """Runner of cases, with all that they share.
 
     Attributes:
-        package: of the model.
-        warm: the package ready to run, called with the first case that is open.
-        folder: of the records.
+        package: package of the model.
+        warm: function that returns the package ready to run, called for the first case to run.
+        folder: folder of the records.
         overwrite: run finished cases again.
-        require_going: raises `Stopped` when the batch is to end.
-        first: shared by all that run at once.
+        require_going: function that raises `Stopped` when the batch is to end.
+        first: gate of the first pass, shared by all runners.
     """
 
     package: ModelPackage
@@ -97,7 +97,7 @@ class CaseRunner:
     first: FirstAlone
 
     def __call__(self, job: Job | UnplannedCase) -> CaseResult:
-        """Keep or run a case; whatever is wrong with it is in the result.
+        """Keep or run a case; any failure of the case is in the result.
 
         Raises:
             Stopped: the batch is to end.
@@ -112,7 +112,7 @@ class CaseRunner:
 
 
 class _Attempt:
-    """One case on its way."""
+    """One case in progress."""
 
     def __init__(self, runner: CaseRunner, job: Job | UnplannedCase) -> None:
         self._runner = runner
@@ -124,29 +124,28 @@ class _Attempt:
         self._written: dict[str, FileRecord] = {}
 
     def keep(self) -> CaseResult | None:
-        """The result of an earlier run, where that is what this one would make.
+        """Return the result of an earlier run if it is still valid, else None.
 
         Raises:
-            UsageError: an output has been changed since.
+            UsageError: an output has changed since that run.
         """
         if isinstance(self._job, UnplannedCase) or self._runner.overwrite:
             return None
         place = standing(self._earlier, self._job, self._inputs, self._runner.package.digest, self._runner.folder)
         if place is Standing.CHANGED:
             raise UsageError(
-                f"{self._job.outputs.mask}: this mask, or another output of the case, is not what a recorded run has "
-                "written: it was corrected by hand, damaged or made by another program, and is left as it is; move it "
-                "away, or replace it with --overwrite"
+                f"{self._job.outputs.mask}: an output of this case does not match its record (edited, damaged or "
+                "foreign); move the outputs away, or replace them with --overwrite"
             )
         if place is Standing.OPEN or self._earlier is None:
             return None
         return CaseResult(self._job.case, self._job.inputs, CaseOutcome.KEPT, self._earlier)
 
     def run(self) -> CaseResult:
-        """Segment and write, the record last.
+        """Segment the case and write its outputs, the record last.
 
         Raises:
-            Exception: whatever is wrong.
+            Exception: the case has failed.
         """
         job = self._job
         if isinstance(job, UnplannedCase):
@@ -161,7 +160,7 @@ class _Attempt:
                 measures[label] = replace(measured, agreement=run.member_agreement.get(label))
             for kind, name in job.outputs.files().items():
                 self._written[kind] = output_record(files.files()[kind], name, self._runner.folder)
-            # until the last record replaces this one the case counts as open, and its new outputs as our own
+            # until the final record replaces this one, the case is open and its new outputs count as ours
             write_case_record(self._record(CaseStatus.WRITING, self._written), self._path)
 
         with self._runner.first.turn() as passed:
@@ -177,19 +176,19 @@ class _Attempt:
         return CaseResult(job.case, job.inputs, CaseOutcome.NEW, record)
 
     def fail(self, error: Exception) -> CaseResult:
-        """Record why there is no result; the next run tries again."""
+        """Record the failure; the next run tries the case again."""
         _let_go(error)
         record = self._record(CaseStatus.FAILED, self._in_place(), error=error)
         try:
             write_case_record(record, self._path)
         except BrainEdgeError as second:
-            error.add_note(f"and its record: {second}")
+            error.add_note(f"the record also failed: {second}")
             if is_disk_full(second):
                 error = second
         return CaseResult(self._job.case, self._job.inputs, CaseOutcome.FAILED, record, error)
 
     def _in_place(self) -> dict[str, FileRecord]:
-        """What lies there of this case: an earlier run's outputs; where new ones had begun to appear, some of both."""
+        """Return the existing outputs: those of an earlier run, or a mix where new outputs had begun to appear."""
         earlier = {} if self._earlier is None else self._earlier.outputs
         if not self._written:
             return earlier
@@ -226,7 +225,7 @@ class _Attempt:
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether a failure comes from a disk, or a quota, without room: every other case would meet it, too."""
+    """Return True if an error comes from a full disk or quota, which every other case would meet too."""
     full = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
     while error is not None:
         if isinstance(error, OSError) and error.errno in full:
@@ -236,7 +235,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def _let_go(error: BaseException | None) -> None:
-    """Empty the frames that an error has come through: they hold the images of its case as long as it is kept."""
+    """Clear the frames of an error, which would keep the images of its case in memory."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

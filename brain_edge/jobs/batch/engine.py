@@ -1,9 +1,9 @@
-"""Many cases, a few at once.
+"""Run many cases, a few at once.
 
-Half of a case is work for one core: reading, resampling, components, compressing. Three cases on their way at once
-keep the cores busy, one before the network, one in it, one after it; they share the compiled graphs. Each case is
-computed as if it were alone, with the same threads, so that its mask has the same bytes. There are as many heads in
-memory as cases on their way, however long the batch is.
+Half of the work of a case uses one core: reading, resampling, components, compression. Three cases in progress keep
+the cores busy: one before the network, one in it, one after it. They share the compiled graphs. Each case runs with
+the same threads as a single case, so its mask has the same bytes. Memory holds one head per case in progress,
+however long the batch is.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from brain_edge.jobs.batch.case import CaseResult, CaseRunner, Stopped, is_disk_
 from brain_edge.jobs.batch.first_pass import FirstAlone
 from brain_edge.jobs.batch.lock import working
 from brain_edge.jobs.batch.planning import UnplannedCase, require_distinct
-from brain_edge.jobs.batch.resume import remove_leftovers
 from brain_edge.jobs.batch.shard import Shard
 from brain_edge.jobs.batch.summary import write_summary
 from brain_edge.jobs.record import record_path
-from brain_edge.machine.atomic import make_folder
+from brain_edge.machine.atomic import make_folder, remove_all_leftovers, remove_leftovers
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
 
@@ -38,19 +37,19 @@ if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
 
 AT_ONCE: Final = 3
-"""Cases on their way at once; each more costs the memory of a head. `benchmarks/folder.py --at-once N` compares."""
+"""Cases in progress at once; each needs the memory of one head. `benchmarks/folder.py --at-once N` compares."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """How a batch is run.
+    """Options of a batch.
 
     Attributes:
-        records: folder of the records and of the summary; it is made where it is missing.
-        shard: the part that is run.
-        overwrite: run finished cases again, and replace outputs that were changed.
-        wait: where another process works in the folder, wait instead of refusing.
-        at_once: cases on their way at once; by default `AT_ONCE` where there are two threads or more.
+        records: folder of the records and of the summary, created if missing.
+        shard: part of the cases to run.
+        overwrite: run finished cases again, and replace changed outputs.
+        wait: wait instead of refusing while another process works in the folder.
+        at_once: number of cases in progress at once; by default `AT_ONCE`, or 1 with a single thread.
 
     Raises:
         UsageError: fewer than one case at once.
@@ -67,7 +66,7 @@ class Batch:
             raise UsageError(f"expected at least 1 case at once, got {self.at_once}")
 
     def share(self, cases: Sequence[Job | UnplannedCase]) -> tuple[Job | UnplannedCase, ...]:
-        """The cases of this part."""
+        """Return the cases of this part."""
         return tuple(case for case in cases if self.shard.holds(case.case))
 
 
@@ -77,20 +76,20 @@ def run_batch(
     batch: Batch,
     options: RuntimeOptions | None = None,
 ) -> Generator[CaseResult]:
-    """Run every case of the shard that is not finished, and yield what became of each, as they end.
+    """Run each unfinished case of the shard, and yield the result of each case when it ends.
 
-    The model is loaded with the first case that is open. The summary is written in the end, after an interrupt too;
-    close the iterator (`contextlib.closing`) where it is not read to its end.
+    The model is loaded for the first case that has to run. The summary is written at the end, also after an interrupt.
+    Close the iterator (`contextlib.closing`) if it is not read to its end.
 
     Args:
-        package: of the model.
-        cases: of all shards, each with a name of its own.
-        batch: how, and where the records go.
-        options: of the runtime.
+        package: package of the model.
+        cases: cases of all shards, each with a unique name.
+        batch: options of the batch, with the folder of the records.
+        options: options of the runtime.
 
     Raises:
         OutputError: the folder of the records cannot be written to, or another process works in it.
-        BatchError: the disk is full, and the rest was not tried.
+        BatchError: the disk is full; the remaining cases were not tried.
         UsageError: two cases have one name.
     """
     _require_names(cases)
@@ -100,7 +99,7 @@ def run_batch(
     given = options or RuntimeOptions()
     at_once = batch.at_once or (1 if (given.threads or default_threads()) == 1 else AT_ONCE)
     with working(batch.records, batch.shard, wait=batch.wait):
-        remove_leftovers(path for case in own for path in _targets(case, batch.records))
+        _clean_up([path for case in own for path in _targets(case, batch.records)], batch)
         with (
             _summarized(batch.records),
             _lanes(package, own, batch, given, min(at_once, len(own))) as results,
@@ -108,22 +107,36 @@ def run_batch(
             yield from _until_full(results, len(own))
 
 
+def in_order(results: Sequence[CaseResult], cases: Sequence[Job | UnplannedCase]) -> tuple[CaseResult, ...]:
+    """Return results in the order of their cases."""
+    place = {case.case: number for number, case in enumerate(cases)}
+    return tuple(sorted(results, key=lambda result: place[result.case]))
+
+
+def _clean_up(targets: Sequence[Path], batch: Batch) -> None:
+    """Remove partial files of killed runs: of these targets, or of any name if no other shard can be at work."""
+    remove_leftovers(targets, alone=True)
+    if batch.shard == Shard():
+        for folder in {batch.records, *(path.parent for path in targets)}:
+            remove_all_leftovers(folder)
+
+
 @contextmanager
 def _summarized(folder: Path) -> Iterator[None]:
-    """Write the summary in the end, after an error too, which stays the one that is told."""
+    """Write the summary at the end, also after an error, which is raised again."""
     try:
         yield
     except BaseException as error:
         try:
             write_summary(folder)
         except BrainEdgeError as second:
-            error.add_note(f"and the summary: {second}")
+            error.add_note(f"the summary also failed: {second}")
         raise
     write_summary(folder)
 
 
 def _until_full(results: Iterator[CaseResult], count: int) -> Iterator[CaseResult]:
-    """All results, or those until the disk is full.
+    """Yield the results until the disk is full.
 
     Raises:
         BatchError: the disk is full.
@@ -132,13 +145,13 @@ def _until_full(results: Iterator[CaseResult], count: int) -> Iterator[CaseResul
         yield result
         if is_disk_full(result.error):
             raise BatchError(
-                f"stopped, because there is no room for results: {count - number} of {count} cases were not tried; "
-                "free some space and run it again, what is finished is kept"
+                f"the disk or quota is full: {count - number} of {count} cases were not tried; free space and run the "
+                "batch again, finished cases stay"
             )
 
 
 class _Lanes:
-    """Threads that take one case after the other."""
+    """Threads that each run one case after another."""
 
     def __init__(
         self, make_runner: Callable[[Callable[[], None]], CaseRunner], cases: Sequence[Job | UnplannedCase]
@@ -152,7 +165,7 @@ class _Lanes:
         self._stop = Event()
 
     def work(self) -> None:
-        """Take cases until there are none; any error that is not of a case ends the batch."""
+        """Run waiting cases until none is left; an error outside a case ends the batch."""
         try:
             runner = self._make_runner(self._require_going)
             while not self._stop.is_set():
@@ -163,7 +176,7 @@ class _Lanes:
             self._results.put(error)
 
     def results(self) -> Iterator[CaseResult]:
-        """What became of each case, as they end."""
+        """Yield the result of each case when it ends."""
         for _ in range(self._count):
             result = self._next()
             if isinstance(result, BaseException):
@@ -171,13 +184,13 @@ class _Lanes:
             yield result
 
     def stop(self) -> None:
-        """Let each lane end at the next moment at which nothing is half-written."""
+        """Let each lane end at the next moment without a partial output."""
         self._stop.set()
 
     def _next(self) -> CaseResult | BaseException:
         while True:
             try:
-                return self._results.get(timeout=1)  # Windows hears Ctrl-C only between two waits
+                return self._results.get(timeout=1)  # Windows handles Ctrl-C only between two waits
             except queue.Empty:
                 continue
 
@@ -190,10 +203,10 @@ class _Lanes:
 def _lanes(
     package: ModelPackage, cases: Sequence[Job | UnplannedCase], batch: Batch, options: RuntimeOptions, count: int
 ) -> Iterator[Iterator[CaseResult]]:
-    """The results of `count` lanes, which have ended when the block is left."""
+    """Yield the results of `count` lanes; all lanes have ended when the block is left."""
     first = FirstAlone()
 
-    @cache  # asked in turn: a second case asks when the first has passed the network
+    @cache  # called in turn: the second case calls it after the first has passed the network
     def warm() -> WarmSegmenter:
         return Segmenter.open(package, options)
 
@@ -221,4 +234,4 @@ def _targets(case: Job | UnplannedCase, records: Path) -> Iterator[Path]:
 def _require_names(cases: Sequence[Job | UnplannedCase]) -> None:
     for case in cases:
         if not case.case or "/" in case.case or "\\" in case.case or case.case.startswith("."):
-            raise UsageError(f"expected a case with a name that can be part of a file name, got {case.case!r}")
+            raise UsageError(f"expected a case name that can be part of a file name, got {case.case!r}; rename it")

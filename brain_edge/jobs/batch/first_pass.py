@@ -1,9 +1,9 @@
-"""The first pass of a network in a process, alone.
+"""Let the first pass of a network in a process run alone.
 
-OpenVINO's Python binding sets up its tables for numpy at their first use, behind a C++ lock that it takes while it
-holds Python's. Two threads that come there together wait for each other for ever (seen with OpenVINO 2026.4.1: one in
-`__cxa_guard_acquire` with Python's lock, the other inside the guard and waiting for Python's). So one case has
-passed a network before a second one begins.
+OpenVINO's Python binding sets up its numpy tables on first use, behind a C++ lock that it takes while it holds the
+Python lock. Two threads that arrive together block each other for ever (seen with OpenVINO 2026.4.1: one thread in
+`__cxa_guard_acquire` with the Python lock, the other inside the guard and waiting for the Python lock). So the first
+case passes a network before the second case begins.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class FirstAlone:
-    """Lets one thread through until it has passed, and then everybody."""
+    """Gate that admits one thread until it has passed a network, and then every thread."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -25,14 +25,14 @@ class FirstAlone:
 
     @contextmanager
     def turn(self) -> Iterator[Callable[[], None]]:
-        """Wait for the turn; what is yielded is to be called when the network was passed.
+        """Wait for the turn, and yield a function to call after the pass of the network.
 
-        Where a thread leaves without that, because its image is refused for instance, the next one is the first.
+        If a thread leaves without this call (a refused image, for example), the next thread is the first.
         """
         with ExitStack() as held:
             if not self._over.is_set():
                 held.enter_context(self._lock)
-            if self._over.is_set():  # before, or while this one has waited
+            if self._over.is_set():  # before or during the wait
                 held.close()
 
             def passed() -> None:

@@ -1,9 +1,9 @@
-"""Cases of several sequences by the names of their files.
+"""Group the images of several sequences into cases by their file names.
 
-The name of an image ends in its sequence: `patient01_T1.nii.gz`, or just `T1.nii.gz` in the folder of a case. What
-stands before it is the same for all images of one case. Spellings: the name that the model gives the sequence, or what
-its contrast is usually called (`T1W`, `t1ce`), upper or lower case, the separator `_` or `-`. Images of other
-sequences, and masks, are no part of any case.
+The name of an image ends in its sequence: `patient01_T1.nii.gz`, or just `T1.nii.gz` in the folder of a case. The
+part before the sequence is the same for all images of a case. A sequence is spelt as the model names it, or as its
+contrast is usually called (`T1W`, `t1ce`), in upper or lower case, after `_` or `-`. Images of other sequences, and
+masks, belong to no case.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageGroup:
-    """The images of one case.
+    """Images of one case.
 
     Attributes:
-        case: its name.
-        files: per sequence those whose names fit; a complete case has exactly one of each.
+        case: name of the case.
+        files: images per sequence; a complete case has exactly one per sequence.
     """
 
     case: str
     files: Mapping[str, list[Path]] = field(default_factory=dict)
 
     def inputs(self) -> dict[str, Path]:
-        """One file per sequence.
+        """Return one file per sequence.
 
         Raises:
-            InputError: there is none for a sequence, or more than one.
+            InputError: a sequence has no file, or more than one.
         """
         for name, paths in self.files.items():
             if len(paths) > 1:
                 both = " and ".join(str(path) for path in sorted(paths)[:2])
-                raise InputError(f"{self.case}: {both} are both named as {name} of this case; remove or rename one")
+                raise InputError(f"{self.case}: expected one image of {name}, got {both}; remove or rename one")
         missing = [name for name, paths in self.files.items() if not paths]
         if missing:
             known = next(path for paths in self.files.values() for path in paths)
             raise InputError(
                 f"{self.case}: expected one image of each of {', '.join(self.files)} beside {known}, found none of "
-                f"{', '.join(missing)}; name it as the others with _{missing[0]} at the end"
+                f"{', '.join(missing)}; name it like the others, with _{missing[0]} at the end"
             )
         return {name: paths[0] for name, paths in self.files.items()}
 
@@ -58,13 +58,13 @@ class ImageGroup:
 def group(
     images: Iterable[Path], contrasts: Mapping[str, tuple[Contrast, ...]], folder: str = ""
 ) -> tuple[ImageGroup, ...]:
-    """The cases among images of one folder, in the order of their names.
+    """Group the images of one folder into cases, sorted by name.
 
     Args:
         images: files of one folder.
-        contrasts: of each sequence, by the name that the model gives it.
-        folder: what a case is called that has no other name; it is put before another name that does not begin
-            with it, because two folders may both have a `visit1_T1.nii.gz`.
+        contrasts: contrasts of each sequence, by the model's name of the sequence.
+        folder: name of a case whose files have no other name; also the prefix of any name that does not begin with
+            it, because two folders may both have a `visit1_T1.nii.gz`.
     """
     found: dict[str, dict[str, list[Path]]] = {}
     for path in images:
@@ -84,7 +84,7 @@ def _case_name(stem: str, folder: str) -> str:
 
 
 def _sequence_of(word: str, contrasts: Mapping[str, tuple[Contrast, ...]]) -> str | None:
-    """The sequence that the last word of a file name means, by its name or by a contrast that no other one takes."""
+    """Return the sequence of the last word of a file name: by its name, or by a contrast of this sequence only."""
     named_so = [name for name in contrasts if name.upper() == word.upper()]
     contrast = named(word)
     of_contrast = [name for name, stated in contrasts.items() if contrast in stated]

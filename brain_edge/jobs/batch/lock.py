@@ -1,8 +1,8 @@
-"""Who works in a folder: one process per shard, told by locks that the system releases when a process dies.
+"""Locks of a folder: one process per shard; the system releases a lock when its process dies.
 
-A running shard holds `.brain-edge-1-of-4.lock`. Its parts share a folder; the same part twice, or parts of another
-division, would run the same cases twice. Whoever starts looks and takes his own lock while he holds the gate, so that
-two who start together cannot both find the folder free.
+A running shard holds `.brain-edge-1-of-4.lock`. The shards of one division share a folder. The same shard twice, or
+shards of different divisions, would run the same cases twice. A process checks the folder and takes its own lock
+while it holds the gate, so two processes that start together cannot both find the folder free.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ _NAME: Final = ".brain-edge-{shard.number}-of-{shard.count}.lock"
 _PATTERN: Final = re.compile(r"\.brain-edge-([0-9]+)-of-([0-9]+)\.lock")
 _PATIENCE_S: Final = 0.5
 _TEXT_AT: Final = 1
-"""Where a lock file names its owner: Windows locks the first byte, and nobody else can read that."""
+"""Offset of the owner's name in a lock file: Windows locks the first byte, which no other process can read."""
 
 
 @contextmanager
 def working(folder: Path, shard: Shard, *, wait: bool = False) -> Iterator[None]:
-    """Hold a shard of a folder.
+    """Hold the lock of a shard in a folder.
 
     Args:
-        folder: that exists and can be written to.
-        shard: what is to be run.
-        wait: until it is free, instead of refusing.
+        folder: existing folder that can be written to.
+        shard: part to run.
+        wait: wait until the shard is free instead of refusing.
 
     Raises:
-        OutputError: another process works on it, or on a part that overlaps it.
+        OutputError: another process works on the shard, or on a part that overlaps it.
     """
     own = _lock(folder / _NAME.format(shard=shard))
     while (holder := _take(folder, own, shard)) is not None:
         if not wait:
             raise OutputError(
-                f"{folder}: {holder}; wait for it, or say --wait, or choose another folder (shards "
-                "of one division may run at once: --shard 1/2 and --shard 2/2)"
+                f"{folder}: {holder}; give --wait, or choose another folder (shards of one division may run at once: "
+                "--shard 1/2 and --shard 2/2)"
             )
         time.sleep(_PATIENCE_S)
     try:
@@ -61,7 +61,7 @@ def working(folder: Path, shard: Shard, *, wait: bool = False) -> Iterator[None]
 
 @contextmanager
 def gate(folder: Path) -> Iterator[None]:
-    """Be the only one who starts, ends or writes the summary in a folder; for moments, so that others wait.
+    """Hold the gate of a folder for a moment: only its holder starts, ends or writes the summary there.
 
     Raises:
         OutputError: the folder cannot be written to, or is on a disk without locks.
@@ -75,7 +75,7 @@ def gate(folder: Path) -> Iterator[None]:
 
 
 def _take(folder: Path, own: FileLock, shard: Shard) -> str | None:
-    """Take the lock of a shard, or say who holds it or one that overlaps it; locks of dead processes are removed."""
+    """Take the lock of a shard, or return the holder of an overlapping lock; locks of dead processes are removed."""
     with gate(folder):
         for path in sorted(folder.iterdir()):
             found = _PATTERN.fullmatch(path.name)
@@ -87,14 +87,15 @@ def _take(folder: Path, own: FileLock, shard: Shard) -> str | None:
             elif held == shard or held.count != shard.count:
                 with path.open("rb") as stream:
                     stream.seek(_TEXT_AT)
-                    return f"{stream.read().decode() or 'another process'} works in this folder (shard {held})"
+                    holder = stream.read().decode(errors="backslashreplace") or "another process"
+                    return f"{holder} works in this folder (shard {held})"
         if not _acquired(own):
             raise AssertionError("a lock that nobody held was taken behind the gate")
     return None
 
 
 def _remove(lock: FileLock) -> None:
-    """Give a lock back, and its name; Windows lets nobody remove an open file, and filelock removes it there."""
+    """Release a lock and remove its file; on Windows, where an open file cannot be removed, filelock removes it."""
     with suppress(PermissionError):
         Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()
@@ -107,17 +108,17 @@ def _lock(path: Path) -> FileLock:
 
 
 def _sign(descriptor: int) -> None:
-    """Write into a lock file who holds it."""
+    """Write the holder of a lock into its file."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
     text = f"process {os.getpid()} on {socket.gethostname()} since {started}".encode()
     os.lseek(descriptor, 0, os.SEEK_SET)
-    with suppress(OSError):  # on a full disk the lock holds as well without a name
+    with suppress(OSError):  # on a full disk the lock also works without a name
         os.write(descriptor, b" " * _TEXT_AT + text)
         os.truncate(descriptor, _TEXT_AT + len(text))
 
 
 def _acquired(lock: FileLock, *, blocking: bool = False) -> bool:
-    """Whether a lock is ours now.
+    """Try to take a lock, and return True if this process has it now.
 
     Raises:
         OutputError: the folder cannot be written to, or is on a disk without locks.
@@ -130,7 +131,7 @@ def _acquired(lock: FileLock, *, blocking: bool = False) -> bool:
         return False
     except OSError as error:
         raise OutputError(
-            f"{Path(lock.lock_file).parent}: no file can be locked in this folder of results ({error.strerror}); "
-            "make it writable, or choose another one"
+            f"{Path(lock.lock_file).parent}: cannot lock a file in this output folder ({error.strerror}); "
+            "make the folder writable, or choose another folder"
         ) from error
     return True

@@ -1,4 +1,4 @@
-"""Which cases there are: what the user named, found and checked before anything runs."""
+"""Find and check the cases that the user named, before any case runs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from brain_edge.jobs.batch.grouping import ImageGroup, group
 from brain_edge.jobs.case import Job, assign_inputs, assign_series
 from brain_edge.jobs.outputs import MASK_SUFFIXES, is_same_file
 from brain_edge.jobs.record import record_path
+from brain_edge.machine.atomic import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UnplannedCase:
-    """A case that cannot be run, as its images are named: it is a failed one, and does not stop the others.
+    """Case that cannot run because of the names of its images; it counts as failed and does not stop the others.
 
     Attributes:
-        case: its name.
-        inputs: what there is of it, per sequence.
-        error: why.
+        case: name of the case.
+        inputs: files that were found, per sequence.
+        error: reason.
     """
 
     case: str
@@ -42,7 +43,7 @@ class UnplannedCase:
 
 
 def names_folder(output: Path) -> bool:
-    """Whether an output is meant as the folder of a batch: it is one, or it has no suffix at all."""
+    """Return True if an output names the folder of a batch: an existing folder, or a name without a suffix."""
     if output.name.lower().endswith(MASK_SUFFIXES):
         return False
     return output.is_dir() or not output.suffix
@@ -54,13 +55,13 @@ def plan_single(
     outputs: Outputs,
     series: Sequence[tuple[str | None, str]] = (),
 ) -> Job:
-    """The only case, where the mask names a file.
+    """Plan the only case of a run whose mask is a file.
 
     Args:
-        given: at least one file, or a DICOM folder.
-        spec: of the model.
-        outputs: files.
-        series: which DICOM series are meant, each with the name of a sequence where the user gives one.
+        given: files of the case (one or more), or a DICOM folder.
+        spec: specification of the model.
+        outputs: files to write.
+        series: chosen DICOM series, each with the name of its sequence or None.
 
     Raises:
         UsageError: a folder of images, several images for one sequence, or see `assign_inputs`, `assign_series`.
@@ -69,9 +70,7 @@ def plan_single(
     folder = next((path for _, path in given if input_kind(path) is InputKind.FOLDER), None)
     if folder is not None:
         _cases_in(folder, spec.contrasts)
-        raise UsageError(
-            f"{folder} is a folder of images; name a folder for their masks, too, instead of {outputs.mask}"
-        )
+        raise UsageError(f"{folder} is a folder of images, and {outputs.mask} is one file; name a folder for the masks")
     if len(spec.inputs) == 1 < len(given):
         raise UsageError(f"{len(given)} images, but {outputs.mask} is one file; name a folder for the masks")
     return Job(assign_inputs(given, spec), outputs, assign_series(series, spec))
@@ -83,24 +82,24 @@ def plan_batch(
     folders: Outputs,
     series: Sequence[tuple[str | None, str]] = (),
 ) -> tuple[Job | UnplannedCase, ...]:
-    """The cases among what was named, in the order in which they were named, those of a folder by their names.
+    """Plan the cases of a batch in the order of the inputs; cases of a folder are sorted by name.
 
-    A model of one sequence: each file is a case, and each image of a folder. One of several sequences: the files by
-    name (`T1=... T2=...`) are one case, and a folder, or the folders in it, are searched as
-    `brain_edge.jobs.batch.grouping` says.
+    For a model of one sequence, each file is a case, and so is each image of a folder. For a model of several
+    sequences, the named files (`T1=... T2=...`) are one case; a folder and its subfolders are searched as described in
+    `brain_edge.jobs.batch.grouping`.
 
     Args:
         given: files and folders.
-        spec: of the model.
-        folders: the mask of the case NAME becomes `NAME_mask.nii.gz` in `folders.mask`; the others are folders
-            too, for `NAME_brain.nii.gz`, `NAME_probabilities.nii.gz`, `NAME_report.png` and `NAME_picture.png`.
-        series: must be empty; a choice of DICOM series is for a single case.
+        spec: specification of the model.
+        folders: output folders: `mask` for `NAME_mask.nii.gz` of the case NAME, the others for `NAME_brain.nii.gz`,
+            `NAME_probabilities.nii.gz`, `NAME_report.png` and `NAME_picture.png`.
+        series: empty, because a DICOM series can be chosen for a single case only.
 
     Raises:
-        UsageError: DICOM, an output that is no folder, or outputs that would meet each other or an input, or would lie
-            among the images.
+        UsageError: an input is DICOM, an output is not a folder, or an output would replace an input or another output,
+            or lie among the images.
         InputError: a folder without images.
-        MissingExtraError: pictures were asked for, and matplotlib is not installed.
+        MissingExtraError: pictures need matplotlib, which is not installed.
     """
     _require_no_dicom(given, folders, series)
     if folders.picture is not None or folders.report is not None:
@@ -110,20 +109,37 @@ def plan_batch(
     for path in folders.paths():
         if not (path.is_dir() or names_folder(path)) or path.is_file():
             raise UsageError(
-                f"{path}: expected a folder for the results of several images, and there is none of that name "
-                f"(for a single mask, name a file that ends in {' or '.join(SUFFIXES)})"
+                f"{path}: expected a folder for the results of a batch; name a folder, or for a single mask a file "
+                f"that ends in {' or '.join(SUFFIXES)}"
             )
     folders_given = [path for _, path in given if input_kind(path) is InputKind.FOLDER]
     for folder, path in product(folders_given, folders.paths()):
         if is_same_file(path, folder) or folder.resolve() in path.resolve().parents:
             raise UsageError(
-                f"{path}: results would lie among the images of {folder}, and the next run would take them for "
-                "images; choose another folder for them"
+                f"{path}: results would lie among the images of {folder}, and the next run would read them as "
+                "images; choose another output folder"
             )
     found = [case for folder in folders_given for case in _cases_in(folder, spec.contrasts)]
     files = [(name, path) for name, path in given if path not in folders_given]
     cases = tuple(_with_outputs(case, folders) for case in (*_named_cases(files, spec), *found))
     require_distinct(cases, folders.mask)
+    return cases
+
+
+def prepare_batch(
+    given: Sequence[NamedInput],
+    spec: ModelSpec,
+    folders: Outputs,
+    series: Sequence[tuple[str | None, str]] = (),
+    *,
+    page: bool = False,
+) -> tuple[Job | UnplannedCase, ...]:
+    """Plan a batch as `plan_batch` does, and make its folders; a page has its pictures beside the masks by default."""
+    if page and folders.picture is None:
+        folders = replace(folders, picture=folders.mask)
+    cases = plan_batch(given, spec, folders, series)
+    for path in folders.paths():
+        make_folder(path, parents=False)
     return cases
 
 
@@ -144,10 +160,10 @@ def _named_cases(files: Sequence[NamedInput], spec: ModelSpec) -> Iterator[Image
 
 
 def _cases_in(folder: Path, contrasts: Mapping[str, tuple[Contrast, ...]]) -> list[ImageGroup]:
-    """The cases of a folder.
+    """Return the cases of a folder.
 
     Raises:
-        InputError: there is none.
+        InputError: the folder has no case.
         UsageError: several sequences, and images both in the folder and below it.
     """
     if len(contrasts) == 1:
@@ -157,7 +173,7 @@ def _cases_in(folder: Path, contrasts: Mapping[str, tuple[Contrast, ...]]) -> li
     if not groups:
         raise InputError(
             f"{folder}: expected images whose names end in {', '.join(f'_{name}' for name in contrasts)}, "
-            "in it or in one folder per case, found none; rename them, or name the images of one case"
+            "in it or in one folder per case, found none; rename the images"
         )
     return groups
 
@@ -168,7 +184,7 @@ def _groups_in(folder: Path, contrasts: Mapping[str, tuple[Contrast, ...]]) -> l
     filled = [(path, found) for path, found in below if found]
     if own and filled:
         raise UsageError(
-            f"{folder}: there are images in it and in {filled[0][0]}; keep all cases in one folder, or each in its own"
+            f"{folder}: both this folder and {filled[0][0]} hold images; use one folder for all cases, or one per case"
         )
     return [case for found in (*own, *(found for _, found in filled)) for case in found]
 
@@ -181,11 +197,11 @@ def _images(folder: Path) -> tuple[Path, ...]:
 
 
 def _with_outputs(found: ImageGroup, folders: Outputs) -> Job | UnplannedCase:
-    # bytes that are no text, as 0xF6 of `k\xf6pf`, are spelt: the record of the case needs a name
+    # bytes that are not text, as 0xF6 of `k\xf6pf`, are spelt out: the record of the case needs a name
     case = re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", found.case)
     try:
         inputs = found.inputs()
-    except InputError as error:  # the names of its images do not say which ones
+    except InputError as error:  # the file names do not tell which images belong to the case
         return UnplannedCase(case, {}, error)
     outputs = replace(
         folders,
@@ -202,20 +218,20 @@ def _require_no_dicom(given: Iterable[NamedInput], folders: Outputs, series: Seq
     dicom = next((path for _, path in given if input_kind(path) is InputKind.DICOM), None)
     if dicom is not None:
         raise UsageError(
-            f"{dicom}: DICOM is segmented one examination at a time; name a file ({', '.join(MASK_SUFFIXES)}) "
-            f"instead of the folder {folders.mask}"
+            f"{dicom}: expected one DICOM examination with a file as its mask, got the folder {folders.mask}; name a "
+            f"file ({', '.join(MASK_SUFFIXES)})"
         )
     if series or folders.seg is not None:
         raise UsageError(
-            f"{folders.mask} is a folder, and masks in it are NIfTI of images; leave out what is for DICOM"
+            f"{folders.mask} is a folder, and a batch takes and writes no DICOM; remove the options for DICOM"
         )
 
 
 def require_distinct(cases: Sequence[Job | UnplannedCase], records: Path) -> None:
-    """Let no output be that of another case or any case's input; names are compared as Windows and macOS do.
+    """Refuse an output that is also an output of another case, or an input; names are compared as on Windows and macOS.
 
     Raises:
-        UsageError: one is.
+        UsageError: there is such an output.
     """
     makers: dict[str, int] = {}
     images = {_key(path) for case in cases for path in case.inputs.values()}
@@ -225,7 +241,7 @@ def require_distinct(cases: Sequence[Job | UnplannedCase], records: Path) -> Non
             other = makers.setdefault(_key(output), number)
             if other != number:
                 raise UsageError(
-                    f"{_source(cases[other])} and {_source(case)} would both give {output}; run them into two folders"
+                    f"{_source(cases[other])} and {_source(case)} would both write {output}; use two output folders"
                 )
             if _key(output) in images:
                 raise UsageError(

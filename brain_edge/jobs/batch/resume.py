@@ -1,47 +1,43 @@
-"""What an earlier run has left: finished cases, changed outputs, files that were being written when it was killed."""
+"""Results of an earlier run: finished cases, and outputs that were changed since."""
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from brain_edge.jobs.record import CaseStatus, relative_path
 from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from brain_edge.jobs.case import Job
     from brain_edge.jobs.record import CaseRecord, FileRecord
 
-_PARTIAL: Final = re.compile(r"(?:\.partial-[0-9a-f]{8}-)+(.+)")
-"""Names of `brain_edge.machine.atomic`; a file that is staged by two layers has two of these before its own."""
-
 
 class Standing(StrEnum):
-    """How far a case is."""
+    """State of a case before this run."""
 
     FINISHED = "finished"
-    """Its outputs are there, and are what a run would make now."""
+    """The outputs exist, and a run would make the same outputs now."""
     CHANGED = "changed"
-    """An output is there that no record says was written so: corrected by hand, damaged, somebody else's. It stays."""
+    """An output differs from the record (corrected by hand, damaged, of another program), and is not replaced."""
     OPEN = "open"
-    """It is to be run."""
+    """The case has to run."""
 
 
 def standing(
     record: CaseRecord | None, job: Job, inputs: Mapping[str, FileRecord], digest: str, folder: Path
 ) -> Standing:
-    """How far a case is, by the content of files, never by their dates.
+    """Return the state of a case from the content of its files, never from their dates.
 
     Args:
-        record: that an earlier run has left, if any.
-        job: what is asked for now.
-        inputs: the images by content.
-        digest: of the package.
-        folder: of the record.
+        record: record of an earlier run, if any.
+        job: the job now.
+        inputs: images and their content, per sequence.
+        digest: digest of the package.
+        folder: folder of the record.
     """
     wanted = job.outputs.files()
     there = {kind: path for kind, path in wanted.items() if path.exists()}
@@ -57,20 +53,8 @@ def standing(
 
 
 def is_as_recorded(file: FileRecord, path: Path) -> bool:
-    """Whether a file has the bytes that a record states."""
+    """Return True if a file has the bytes that a record states."""
     return path.is_file() and path.stat().st_size == file.size_bytes and sha256_of(path) == file.sha256
-
-
-def remove_leftovers(outputs: Iterable[Path]) -> None:
-    """Remove what a killed process was writing to these names; the caller alone writes to them."""
-    by_folder: dict[Path, set[str]] = {}
-    for path in outputs:
-        by_folder.setdefault(path.resolve().parent, set()).add(path.name)
-    for folder, names in by_folder.items():
-        for path in folder.iterdir() if folder.is_dir() else ():
-            found = _PARTIAL.fullmatch(path.name)
-            if found is not None and found[1] in names:
-                path.unlink(missing_ok=True)
 
 
 def _asks_the_same(record: CaseRecord, job: Job, inputs: Mapping[str, FileRecord], digest: str) -> bool:

@@ -1,4 +1,4 @@
-"""A part of a batch, so that several processes or machines can share it."""
+"""Part of a batch, so that several processes or machines can share the batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Shard:
     """Part `number` of `count`, counted from 1.
 
     Raises:
-        UsageError: there is no such part.
+        UsageError: the number is not between 1 and `count`.
     """
 
     number: int = 1
@@ -28,20 +28,20 @@ class Shard:
         return f"{self.number}/{self.count}"
 
     def holds(self, case: str) -> bool:
-        """Whether a case is of this part.
+        """Return True if a case belongs to this part.
 
-        It depends on the name alone: whatever else comes into or goes from the folder meanwhile, each case stays in
-        exactly one of the parts.
+        The part depends on the name of the case only. Each case stays in exactly one part, whatever other files the
+        folder gains or loses.
         """
         digest = hashlib.sha256(case.encode("utf-8", "surrogateescape")).digest()
         return int.from_bytes(digest[:8], "big") % self.count == self.number - 1
 
 
 def parse_shard(text: str) -> Shard:
-    """`2/8` -> the second of eight.
+    """Parse `2/8` as the second part of eight.
 
     Raises:
-        UsageError: another spelling, or there is no such part.
+        UsageError: the text has another form, or the part does not exist.
     """
     found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
     if found is None or int(found[2]) == 0:

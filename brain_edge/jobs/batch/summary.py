@@ -1,4 +1,4 @@
-"""The table of a batch, from the records of its cases: whatever shard or run they are from."""
+"""Table of a batch, made from the records of its cases in all shards and runs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from brain_edge.jobs.batch.lock import gate
-from brain_edge.jobs.batch.resume import remove_leftovers
 from brain_edge.jobs.record import CaseStatus, read_case_records
-from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.atomic import atomic_file, remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,17 +24,17 @@ NOT_AVAILABLE: Final = "n/a"
 
 
 class SummaryRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A case in short.
+    """Summary of one case.
 
     Attributes:
-        case, status: as in its record.
-        input: the image that gave the grid.
-        mask: relative to the folder of the summary; None of a failed case.
-        volumes_ml: by the name of the label.
-        flags: what is not plausible, in words.
-        error: why it failed.
-        elapsed_ms: of the whole case.
-        digest: of the package.
+        case, status: name and status from the record.
+        input: image that gives the grid.
+        mask: path relative to the folder of the summary; None for a failed case.
+        volumes_ml: volume by label name.
+        flags: messages of the flags.
+        error: message of the error; None for a finished case.
+        elapsed_ms: time of the whole case.
+        digest: digest of the package.
     """
 
     case: str
@@ -50,13 +49,13 @@ class SummaryRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """All cases of a folder.
+    """Summary of all cases of a folder.
 
     Attributes:
-        digest: of the package, None where cases are of several.
-        cases, done, failed: how many.
-        rows: by name of the case.
-        format_version: of this file.
+        digest: digest of the package; None for cases of several packages.
+        cases, done, failed: number of cases.
+        rows: one row per case, sorted by name.
+        format_version: version of the format of this file.
     """
 
     digest: str | None
@@ -68,7 +67,7 @@ class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarize(records: Sequence[CaseRecord]) -> BatchSummary:
-    """The cases in short."""
+    """Summarize the cases."""
     digests = {record.digest for record in records}
     done = sum(record.status is CaseStatus.DONE for record in records)
     return BatchSummary(
@@ -81,14 +80,14 @@ def summarize(records: Sequence[CaseRecord]) -> BatchSummary:
 
 
 def write_summary(folder: Path) -> BatchSummary:
-    """Write `summary.tsv` and `summary.json` from all records of a folder; each appears whole.
+    """Write `summary.tsv` and `summary.json` from all records of a folder, each completely or not at all.
 
     Raises:
-        OutputError: they cannot be written.
+        OutputError: a file cannot be written.
     """
     paths = (folder / TABLE, folder / SUMMARY)
-    with gate(folder):  # one shard at a time: the last one to end sees the records of all
-        remove_leftovers(paths)
+    with gate(folder):  # one shard at a time: the last shard to end sees the records of all
+        remove_leftovers(paths, alone=True)
         summary = summarize(read_case_records(folder))
         with atomic_file(paths[0]) as partial:
             partial.write_text(as_tsv(summary.rows), encoding="utf-8", newline="\n")
@@ -98,7 +97,7 @@ def write_summary(folder: Path) -> BatchSummary:
 
 
 def as_tsv(rows: Iterable[SummaryRow]) -> str:
-    """One line per case under a header; a column per label, in ml; n/a where there is nothing."""
+    """Return a table with a header, one line per case and one column per label in ml; n/a marks a missing value."""
     rows = list(rows)
     labels = list(dict.fromkeys(label for row in rows for label in row.volumes_ml))
     header = ["case", "status", *(f"volume_ml_{label}" for label in labels), "flags", "error", "seconds", "mask"]
@@ -114,7 +113,7 @@ def as_tsv(rows: Iterable[SummaryRow]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """In one line and one column, and no formula to a spreadsheet, whatever a message or a file name holds."""
+    """Return a cell of one line and one column that no spreadsheet reads as a formula, whatever the value holds."""
     shown = (sign if sign.isprintable() else " " for sign in str(value or NOT_AVAILABLE))
     text = " ".join("".join(shown).split())
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -1,5 +1,5 @@
-"""BIDS in, BIDS out: which images of a dataset a model takes, and what its masks are called (BIDS 1.11).
+"""BIDS in, BIDS out: the images of a dataset that a model takes, and the names of its masks (BIDS 1.11).
 
-The Brain Imaging Data Structure, https://bids-specification.readthedocs.io; what is said of names and metadata here
-follows its machine-readable schema (rules `raw.anat`, `deriv.imaging`, `sidecars.derivatives`).
+Names and metadata follow the machine-readable schema (rules `raw.anat`, `deriv.imaging`, `sidecars.derivatives`)
+of the Brain Imaging Data Structure, https://bids-specification.readthedocs.io.
 """

@@ -1,4 +1,4 @@
-"""From a raw dataset to the jobs of a batch, and from their records to the files that explain their masks."""
+"""Plan the jobs of a batch from a raw dataset, and write the files that explain the masks from the records."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from brain_edge.spec import ModelSpec
 
 LOGS: Final = "logs"
-"""Records, summary, page and pictures of a batch: BIDS does not look into this folder of a dataset."""
+"""Folder of the records, summary, page and pictures of a batch; BIDS ignores this folder of a dataset."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BidsRequest:
-    """What is wanted of a dataset.
+    """Request to segment a dataset.
 
     Attributes:
-        subjects, sessions: labels with or without `sub-`, `ses-`; none means all.
-        contrasts: sequence (None for the only one) and contrast of its images, where the user says it.
-        brain: also write the image inside the mask.
+        subjects, sessions: labels with or without `sub-`, `ses-`; empty means all.
+        contrasts: pairs of a sequence (None for the only sequence) and the contrast of its images, from the user.
+        brain: also write the image with 0 outside the mask.
         pictures: also make a mosaic of each case.
         border_mm, strict: see `brain_edge.jobs.outputs.Outputs`.
     """
@@ -61,13 +61,13 @@ class BidsRequest:
 
 @dataclass(frozen=True)
 class BidsPlan:
-    """What will be done.
+    """Plan of a dataset.
 
     Attributes:
         out: root of the derivatives.
-        jobs: for the batch; visits that cannot be a case among them.
-        cases: by the name of their job.
-        notes: what is left out, in words.
+        jobs: cases of the batch, including visits that cannot be a case.
+        cases: cases by the name of their job.
+        notes: sentences about images and visits that are left out.
     """
 
     out: Path
@@ -77,14 +77,14 @@ class BidsPlan:
 
 
 def plan_dataset(dataset: RawDataset, out: Path, spec: ModelSpec, request: BidsRequest) -> BidsPlan:
-    """Find the images that a model takes, and decide what comes of them.
+    """Find the images that a model takes, and plan their outputs.
 
     Raises:
         UsageError, InputError: see `find_images`, `contrasts_of` and `choose`.
     """
     contrasts = contrasts_of(spec, request.contrasts)
     if request.brain and spec.task is not Task.SKULL_STRIPPING:
-        raise UsageError(f"{spec.name} gives no brain mask but labels ({spec.task}); leave out --brain")
+        raise UsageError(f"--brain needs a brain mask, and {spec.name} makes labels ({spec.task}); remove --brain")
     images = find_images(dataset, request.subjects, request.sessions)
     choice = choose(contrasts, images, dataset.folder)
     cases = {_case_name(case): case for case in choice.cases}
@@ -93,13 +93,13 @@ def plan_dataset(dataset: RawDataset, out: Path, spec: ModelSpec, request: BidsR
 
 
 def explained(plan: BidsPlan, package: ModelPackage, result: CaseResult) -> CaseResult:
-    """The same result, once the `.json` and `.tsv` beside its outputs are written; those that are right already stay.
+    """Write the `.json` and `.tsv` beside the outputs of a result, and return the result; correct files stay.
 
-    The record of the case is what they are made from, so a run that was killed before they were written makes them
-    the next time, without the network.
+    The files are made from the record of the case. If a run is killed before they are written, the next run makes them
+    without the network.
 
     Raises:
-        OutputError: they cannot be written.
+        OutputError: a file cannot be written.
     """
     record = result.record.run
     if result.outcome is CaseOutcome.FAILED or record is None:
@@ -115,7 +115,7 @@ def explained(plan: BidsPlan, package: ModelPackage, result: CaseResult) -> Case
 
 
 def _case_name(case: BidsCase) -> str:
-    """What records and messages call a case: its image, or its visit where it takes several."""
+    """Return the name of a case in records and messages: its image, or its visit for several images."""
     name = case.reference.name
     if len(case.images) > 1:
         return visit_of(case.reference).replace("/", "_")
@@ -134,11 +134,11 @@ def _outputs(case: BidsCase, out: Path, spec: ModelSpec, request: BidsRequest) -
 
 
 def _notes(images: Sequence[BidsImage], choice: Choice) -> Iterator[str]:
-    """What a user might have expected to be done, and is not."""
+    """Yield notes about images and visits that the user may expect to be segmented, but that are left out."""
     if choice.left_out:
         names = [image.path.name for image in choice.left_out]
-        yield f"left out, because the model does not take their contrast: {listed(names)}"
+        yield f"images left out, because the model does not take their contrast: {listed(names)}"
     done = {visit_of(case.reference).replace("/", "_") for case in choice.cases} | {each.case for each in choice.unfit}
     without = [visit for visit in dict.fromkeys(map(visit_of, images)) if visit.replace("/", "_") not in done]
     if without:
-        yield f"without an image that the model takes: {listed(without)}"
+        yield f"visits left out, because they have no image that the model takes: {listed(without)}"

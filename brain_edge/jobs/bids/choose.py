@@ -1,4 +1,4 @@
-"""Which images of a dataset a model takes, by the contrasts that it states; nothing is guessed."""
+"""Choose the images of a dataset that a model takes, by the contrasts that the model states; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BidsCase:
-    """What one mask is made of.
+    """Images of one mask.
 
     Attributes:
-        images: by name of the sequence, in the order of the model; the first one gives the grid.
+        images: image per sequence, in the order of the model; the first image gives the grid.
     """
 
     images: Mapping[str, BidsImage]
 
     @property
     def reference(self) -> BidsImage:
-        """The image that gives the grid."""
+        """Image that gives the grid."""
         return next(iter(self.images.values()))
 
     @property
     def entities(self) -> Entities:
-        """What the names of all its images have in common."""
+        """Entities that the names of all images have in common."""
         names = [image.name.entities for image in self.images.values()]
         return {key: value for key, value in names[0].items() if all(other.get(key) == value for other in names)}
 
     def inputs(self) -> dict[str, Path]:
-        """Path by name of the sequence."""
+        """Return the path per sequence."""
         return {name: image.path for name, image in self.images.items()}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a model makes of the images of a dataset.
+    """Choice among the images of a dataset.
 
     Attributes:
-        cases: one mask each.
-        unfit: visits that have some of the sequences of a model, but not exactly one of each.
+        cases: cases, one mask each.
+        unfit: visits with some sequences of the model, but not exactly one image of each.
         left_out: images of contrasts that the model does not take.
     """
 
@@ -65,52 +65,52 @@ class Choice:
 
 
 def contrasts_of(spec: ModelSpec, given: Iterable[tuple[str | None, str]] = ()) -> dict[str, tuple[Contrast, ...]]:
-    """The contrasts that each sequence of a model may have.
+    """Return the contrasts that each sequence of a model may have.
 
     Args:
-        spec: of the model.
-        given: name of a sequence (None for the only one) and a contrast that the user says instead.
+        spec: specification of the model.
+        given: pairs of a sequence (None for the only sequence) and a contrast that replaces the model's.
 
     Raises:
-        UsageError: a sequence that states none, one the model does not have, or a contrast that is none.
+        UsageError: a sequence without a stated contrast, a sequence unknown to the model, or an unknown contrast.
     """
     contrasts = {**spec.contrasts, **_said(spec, given)}
     for name, kinds in contrasts.items():
         if not kinds:
             raise UsageError(
                 f"{spec.name} does not state the contrast of its sequence {name}; "
-                f"say it: --sequence {name}=T1w, for one"
+                f"give it, for example --sequence {name}=T1w"
             )
     return contrasts
 
 
 def contrast_of(image: BidsImage) -> Contrast:
-    """The contrast that the name of an image says; that of parts and maps, which show no anatomy, is another one."""
+    """Return the contrast in the name of an image; parts and maps, which show no anatomy, have `Contrast.OTHER`."""
     found = in_file_name(image.path.name.removesuffix(image.name.extension))
     return found.contrast or Contrast.OTHER if found else Contrast.OTHER
 
 
 def choose(contrasts: Mapping[str, tuple[Contrast, ...]], images: Sequence[BidsImage], where: Path) -> Choice:
-    """The cases of a model in a dataset.
+    """Choose the cases of a model in a dataset.
 
-    A model of one sequence makes a case of every image that it takes. A model of several takes one image for
-    each sequence in a visit (a session, or a subject without sessions); a visit that has none of them is no case.
+    For a model of one sequence, each image that it takes is a case. For a model of several sequences, a case is a visit
+    (a session, or a subject without sessions) with one image per sequence; a visit without any such image is no case.
 
     Args:
-        contrasts: see `contrasts_of`.
-        images: in the order of visits, as `find_images` gives them.
-        where: the dataset, for messages.
+        contrasts: contrasts of each sequence, from `contrasts_of`.
+        images: images in the order of visits, from `find_images`.
+        where: folder of the dataset, for messages.
 
     Raises:
-        InputError: there is no image that the model takes.
+        InputError: the model takes no image of the dataset.
     """
     taken = [image for image in images if any(takes(kinds, contrast_of(image)) for kinds in contrasts.values())]
     if not taken:
         wanted = ", ".join(dict.fromkeys(kind for kinds in contrasts.values() for kind in kinds))
         there = tuple(dict.fromkeys(map(contrast_of, images)))
         raise InputError(
-            f"{where}: expected images of the contrast {wanted} in the folders {ANAT} of the chosen subjects and "
-            f"sessions, there {'are only' if there else 'is'} {listed(there)}; choose others, or another model"
+            f"{where}: expected images of the contrast {wanted} in the {ANAT} folders of the chosen subjects and "
+            f"sessions, got {'only ' if there else ''}{listed(there)}; choose others, or another model"
         )
     left_out = tuple(image for image in images if image not in taken)
     if len(contrasts) == 1:
@@ -122,7 +122,7 @@ def choose(contrasts: Mapping[str, tuple[Contrast, ...]], images: Sequence[BidsI
 
 
 def visit_of(image: BidsImage) -> str:
-    """`sub-01/ses-1`, or `sub-01` without sessions."""
+    """Return the visit of an image: `sub-01/ses-1`, or `sub-01` without sessions."""
     entities = image.name.entities
     return "/".join(f"{key}-{entities[key]}" for key in (SUBJECT, SESSION) if key in entities)
 
@@ -151,7 +151,7 @@ def _problems(contrasts: Mapping[str, tuple[Contrast, ...]], found: Mapping[str,
     for name, fitting in found.items():
         wanted = " or ".join(contrasts[name])
         if not fitting:
-            yield f"expected an image for the sequence {name} ({wanted}), there is none"
+            yield f"expected an image for the sequence {name} ({wanted}), got none"
         elif len(fitting) > 1:
             names = ", ".join(image.path.name for image in fitting)
             yield f"expected one image for the sequence {name} ({wanted}), got {len(fitting)}: {names}"

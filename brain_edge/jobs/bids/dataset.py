@@ -1,4 +1,4 @@
-"""A raw BIDS dataset on disk: its description, its subjects and sessions, its anatomical images. Nothing is written."""
+"""Read a raw BIDS dataset: its description, subjects, sessions and anatomical images. Nothing is written."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ IGNORE: Final = ".bidsignore"
 ANAT: Final = "anat"
 
 MOST_LISTED: Final = 20
-"""Names in one sentence; a dataset can have thousands."""
+"""Maximum number of names in one sentence; a dataset can have thousands."""
 
 
 @dataclass(frozen=True)
 class BidsImage:
-    """An anatomical image of a dataset.
+    """Anatomical image of a dataset.
 
     Attributes:
-        path: where it lies.
-        relative: the same within the dataset, with "/" on every system.
-        name: what its file name says.
+        path: path of the file.
+        relative: path within the dataset, with "/" on every system.
+        name: parsed file name.
     """
 
     path: Path
@@ -42,12 +42,12 @@ class BidsImage:
 
 @dataclass(frozen=True)
 class RawDataset:
-    """A dataset that says that it is one.
+    """Raw dataset with a valid description.
 
     Attributes:
-        folder: its root.
+        folder: root of the dataset.
         description: content of `dataset_description.json`.
-        ignored: what `.bidsignore` says is not BIDS.
+        ignored: patterns of `.bidsignore` for files that are not BIDS.
     """
 
     folder: Path
@@ -56,18 +56,18 @@ class RawDataset:
 
     @property
     def name(self) -> str:
-        """As it calls itself."""
+        """Name of the dataset in its description."""
         return str(self.description["Name"])
 
     def relative(self, path: Path) -> str:
-        """A path within the dataset, with "/" on every system."""
+        """Return a path relative to the dataset, with "/" on every system."""
         return path.relative_to(self.folder).as_posix()
 
     def labels(self, key: str, wanted: Sequence[str], subject: str = "") -> tuple[str, ...]:
-        """Labels of the subjects, or of the sessions of one, without `sub-` or `ses-`.
+        """Return the labels of the subjects, or of the sessions of one subject, without `sub-` or `ses-`.
 
         Raises:
-            InputError: a folder `sub-...` is no subject; not where some are wanted, and no others are judged.
+            InputError: a label is invalid (checked only if `wanted` is empty), or two labels differ only in case.
         """
         folder = self.folder / f"{SUBJECT}-{subject}" if subject else self.folder
         there = [path for path in _entries(folder) if path.name.startswith(f"{key}-") and path.is_dir()]
@@ -88,36 +88,36 @@ def open_dataset(folder: Path) -> RawDataset:
     """Open a raw BIDS dataset.
 
     Raises:
-        InputError: there is no such folder, no description, it cannot be read, or the dataset is not raw.
+        InputError: the folder or its description is missing or cannot be read, or the dataset is not raw.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: expected the folder of a BIDS dataset, there is none; check the path")
+        raise InputError(f"{folder}: expected the folder of a BIDS dataset, found none; check the path")
     path = folder / DESCRIPTION
     if not path.is_file():
         raise InputError(
-            f"{folder}: expected a BIDS dataset, a folder with a {DESCRIPTION}; there is none; name the root of the "
-            "dataset, or describe it first (Name and BIDSVersion)"
+            f"{folder}: expected a BIDS dataset with a {DESCRIPTION}, found none; name the root of the dataset, or "
+            "add the file with Name and BIDSVersion"
         )
     description = _description(path)
     if description.get("DatasetType", "raw") != "raw":
         raise InputError(
-            f"{path}: expected a raw dataset, its DatasetType is {description['DatasetType']!r}; name the dataset that "
-            "holds the images of the scanner"
+            f"{path}: expected a raw dataset, got the DatasetType {description['DatasetType']!r}; name the dataset "
+            "with the images of the scanner"
         )
     return RawDataset(folder, description, _ignore_rules(folder / IGNORE))
 
 
 def find_images(dataset: RawDataset, subjects: Iterable[str] = (), sessions: Iterable[str] = ()) -> list[BidsImage]:
-    """The anatomical images of a dataset, in the order of their names.
+    """Find the anatomical images of a dataset, sorted by name.
 
     Args:
-        dataset: opened.
-        subjects: labels with or without `sub-`; none means all.
-        sessions: labels with or without `ses-`; none means all, and images without a session too.
+        dataset: the opened dataset.
+        subjects: labels with or without `sub-`; empty means all.
+        sessions: labels with or without `ses-`; empty means all, and also images without a session.
 
     Raises:
-        UsageError: a label that no name can have.
-        InputError: no such subject or session, or names that are not of BIDS.
+        UsageError: a label has an invalid form.
+        InputError: a subject or session does not exist, or a name does not follow BIDS.
     """
     asked, wanted = _bare(subjects, SUBJECT), _bare(sessions, SESSION)
     chosen = _chosen(dataset.folder, dataset.labels(SUBJECT, asked), asked, SUBJECT)
@@ -138,7 +138,7 @@ def find_images(dataset: RawDataset, subjects: Iterable[str] = (), sessions: Ite
 
 
 def listed(labels: Sequence[str]) -> str:
-    """Names for a sentence; not all of them where there are many."""
+    """Return names for a sentence, shortened after `MOST_LISTED`."""
     if not labels:
         return "none"
     rest = len(labels) - MOST_LISTED
@@ -149,11 +149,11 @@ def _description(path: Path) -> dict[str, Any]:
     try:
         content = decode_json(path.read_bytes(), object)
     except msgspec.DecodeError as error:
-        raise InputError(f"{path}: this is not JSON ({error}); correct it") from error
+        raise InputError(f"{path}: expected JSON ({error}); correct the file") from error
     except OSError as error:
         raise InputError(f"{path}: could not be read: {error.strerror or error}") from error
     if not isinstance(content, dict) or not {"Name", "BIDSVersion"} <= content.keys():
-        raise InputError(f"{path}: expected the fields Name and BIDSVersion of a BIDS dataset; add them")
+        raise InputError(f"{path}: expected the fields Name and BIDSVersion of a BIDS dataset; add the fields")
     return content
 
 
@@ -162,12 +162,12 @@ def _ignore_rules(path: Path) -> GitIgnoreSpec:
         return GitIgnoreSpec.from_lines(path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else ())
     except (OSError, ValueError, re.error) as error:
         raise InputError(
-            f"{path}: expected the patterns of a .gitignore in UTF-8, could not read it: {error}"
+            f"{path}: expected patterns as in .gitignore, in UTF-8, but could not read them: {error}"
         ) from error
 
 
 def _bare(labels: Iterable[str], key: str) -> tuple[str, ...]:
-    """Labels without `sub-` or `ses-`, each once."""
+    """Return labels without `sub-` or `ses-`, each once."""
     bare = tuple(dict.fromkeys(label.removeprefix(f"{key}-") for label in labels))
     for label in bare:
         if not is_label(label):
@@ -181,14 +181,14 @@ def _chosen(folder: Path, known: tuple[str, ...], wanted: tuple[str, ...], key: 
     if missing:
         raise InputError(f"{folder}: there is no {what} {', '.join(missing)}; the dataset has {listed(known)}")
     if not known:
-        raise InputError(f"{folder}: expected folders {key}-<label> of a BIDS dataset, found none; name its root")
+        raise InputError(f"{folder}: expected BIDS folders {key}-<label>, found none; name the root of the dataset")
     return wanted or known
 
 
 def _images_in(dataset: RawDataset, visit: Path, problems: list[str]) -> Iterator[BidsImage]:
-    """The images of `visit/anat`; what is no name of BIDS goes to `problems`, in words."""
+    """Yield the images of `visit/anat`, and add a sentence to `problems` for each name that does not follow BIDS."""
     problems.extend(
-        f"{dataset.relative(path)}: an image lies in a folder of its type, {ANAT} for one"
+        f"{dataset.relative(path)}: expected an image in a folder of its type, such as {ANAT}"
         for path in _image_files(dataset, visit)
     )
     for path in _image_files(dataset, visit / ANAT):
@@ -200,7 +200,7 @@ def _images_in(dataset: RawDataset, visit: Path, problems: list[str]) -> Iterato
             continue
         place = "".join(f"{key}-{name.entities[key]}/" for key in (SUBJECT, SESSION) if key in name.entities)
         if relative != f"{place}{ANAT}/{path.name}":
-            problems.append(f"{relative}: this name belongs into {place}{ANAT}")
+            problems.append(f"{relative}: expected this name in the folder {place}{ANAT}")
             continue
         yield BidsImage(path, relative, name)
 
@@ -214,7 +214,7 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir()) if folder.is_dir() else []
     except OSError as error:
-        raise InputError(f"{folder}: this folder could not be read: {error.strerror or error}") from error
+        raise InputError(f"{folder}: the folder could not be read: {error.strerror or error}") from error
 
 
 def _require_names(problems: Iterable[str]) -> None:
@@ -222,12 +222,12 @@ def _require_names(problems: Iterable[str]) -> None:
     if found:
         raise InputError(
             f"{len(found)} name{'s' if len(found) > 1 else ''} of this dataset cannot be read as BIDS: "
-            f"{'; '.join(found[:5])}{' ...' if len(found) > 5 else ''}; rename, or list in {IGNORE} what is not BIDS"
+            f"{'; '.join(found[:5])}{' ...' if len(found) > 5 else ''}; rename the files, or list them in {IGNORE}"
         )
 
 
 def _require_no_twins(folder: Path, labels: Sequence[str], key: str) -> None:
-    """BIDS: labels must not differ only in upper and lower case, because not every file system tells them apart."""
+    """Refuse labels that differ only in upper and lower case; BIDS forbids them, as some file systems merge them."""
     seen: dict[str, str] = {}
     for label in labels:
         other = seen.setdefault(label.casefold(), label)
@@ -239,12 +239,12 @@ def _require_no_twins(folder: Path, labels: Sequence[str], key: str) -> None:
 
 
 def _require_once(images: Iterable[BidsImage]) -> None:
-    """An image must not be there in two formats, or its mask would be, too."""
+    """Refuse one image in two formats, which would give two masks."""
     seen: dict[str, BidsImage] = {}
     for image in images:
         stem = image.relative.removesuffix(image.name.extension).casefold()
         other = seen.setdefault(stem, image)
         if other is not image:
             raise InputError(
-                f"{other.relative} and {image.relative} are one image twice, which BIDS forbids; remove one"
+                f"{other.relative} and {image.relative} are one image in two formats, which BIDS forbids; remove one"
             )

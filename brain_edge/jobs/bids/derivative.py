@@ -1,10 +1,10 @@
-"""What is written for a case: the name of its mask or label map, and the files that explain it.
+"""Files of a case: the name of its mask or label map, and the content of the files beside it.
 
 Names: BIDS 1.11, "Derivatives: Imaging data types", templates of masks and of discrete segmentations.
 
 - `space-orig`, because a mask lies on the grid of its image, untransformed.
-- A mask cannot say which image of a session it belongs to (`mod-` is for deface masks only). Where a model takes
-  several suffixes, `desc-` tells them apart, which is what it is for: `desc-brainT1w`, `desc-brainFLAIR`.
+- The name of a mask has no entity for the image of the session (`mod-` is for deface masks only). If a model takes
+    several suffixes, `desc-` distinguishes the masks, as BIDS intends: `desc-brainT1w`, `desc-brainFLAIR`.
 - Every other entity of the image stays: `ses-`, `acq-`, `ce-`, `run-`.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from brain_edge.spec import ModelSpec
 
 RAW: Final = "raw"
-"""What BIDS URIs call the dataset that masks were made from (`DatasetLinks`)."""
+"""Name of the raw dataset in BIDS URIs (`DatasetLinks`)."""
 
 BRAIN: Final = "brain"
 EXTENSION: Final = ".nii.gz"
@@ -34,13 +34,13 @@ STANDARD_LABELS: Final[dict[str, tuple[int, str]]] = TABLES["standard_labels"]
 
 
 def derivative_name(case: BidsCase, spec: ModelSpec) -> BidsName:
-    """The name of the mask (`_mask`) or label map (`_dseg`) of a case.
+    """Return the name of the mask (`_mask`) or label map (`_dseg`) of a case.
 
-    It follows from the model and the names of the images alone, so that it stays when other images join them.
+    The name depends only on the model and on the names of the case's images, so later images do not change it.
     """
     is_mask = spec.task is Task.SKULL_STRIPPING
     stated = {"T1w" if kind is Contrast.T1C else kind for kinds in spec.contrasts.values() for kind in kinds}
-    # a user may give a model contrasts that it does not state: then two images of a session would share a name
+    # with contrasts that the user gives and the model does not state, two images of a session would share a name
     tells_apart = len(case.images) == 1 and stated != {case.reference.name.suffix}
     description = (BRAIN if is_mask else "") + (case.reference.name.suffix if tells_apart else "")
     entities = {**case.entities, "space": "orig", **({"desc": description} if description else {})}
@@ -48,21 +48,21 @@ def derivative_name(case: BidsCase, spec: ModelSpec) -> BidsName:
 
 
 def brain_name(case: BidsCase) -> BidsName:
-    """The name of the image inside the mask: as that of the image, and what became of it."""
+    """Return the name of the image inside the mask: the name of the image with `space-orig` and `desc-brain`."""
     name = case.reference.name
     return BidsName(in_order({**name.entities, "space": "orig", "desc": BRAIN}), name.suffix)
 
 
 def case_folder(case: BidsCase) -> PurePosixPath:
-    """Where the files of a case go in a derivative dataset: `sub-01/ses-1/anat`."""
+    """Return the folder of a case in a derivative dataset: `sub-01/ses-1/anat`."""
     entities = case.reference.name.entities
     return PurePosixPath(*(f"{key}-{entities[key]}" for key in (SUBJECT, SESSION) if key in entities), ANAT)
 
 
 def sidecar(case: BidsCase, package: ModelPackage, record: RunRecord) -> dict[str, Any]:
-    """The JSON beside a mask or label map; nothing in it changes when the case is run again.
+    """Return the JSON beside a mask or label map; a second run of the case writes the same JSON.
 
-    Fields: BIDS "Common file level metadata fields", "Masks", "Segmentations"; what BIDS has no field for is
+    Fields: BIDS "Common file level metadata fields", "Masks", "Segmentations". Facts without a BIDS field are
     under `BrainEdge`. (`SkullStripped` is a field of images, not of masks; `RawSources` is deprecated.)
     """
     spec = package.spec
@@ -90,7 +90,7 @@ def sidecar(case: BidsCase, package: ModelPackage, record: RunRecord) -> dict[st
 
 
 def brain_sidecar(case: BidsCase, package: ModelPackage, record: RunRecord) -> dict[str, Any]:
-    """The JSON beside the image inside the mask."""
+    """Return the JSON beside the image inside the mask."""
     return {
         "Description": f"{case.reference.path.name} with everything outside of the brain mask by {package.spec.name} "
         f"set to 0. {record.intended_use}",
@@ -104,9 +104,9 @@ def brain_sidecar(case: BidsCase, package: ModelPackage, record: RunRecord) -> d
 
 
 def lookup_table(spec: ModelSpec) -> str:
-    """The TSV beside a label map: what its numbers mean, and which of BIDS' own labels they are.
+    """Return the TSV beside a label map: the name of each label, and the standard label of BIDS that it maps to.
 
-    An abbreviation must be the only one in the table, so structures that share one (left and right) have none.
+    An abbreviation must be unique in the table, so structures that share one (left and right) have none.
     """
     names = {0: "background", **spec.label_names()}
     standard = {
@@ -123,7 +123,7 @@ def lookup_table(spec: ModelSpec) -> str:
 
 
 def raw_uri(relative: str) -> str:
-    """The BIDS URI of a file of the raw dataset."""
+    """Return the BIDS URI of a file of the raw dataset."""
     return f"bids:{RAW}:{relative}"
 
 

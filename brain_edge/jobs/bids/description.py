@@ -1,4 +1,4 @@
-"""What a derivative dataset says of itself: `dataset_description.json`, `README.md`, and whether it is ours."""
+"""Description of a derivative dataset: `dataset_description.json`, `README.md`, and a check of an existing one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brain_edge import __version__
 from brain_edge.errors import UsageError
 from brain_edge.jobs.bids.dataset import DESCRIPTION
 from brain_edge.jobs.bids.derivative import RAW
-from brain_edge.machine.atomic import atomic_file, make_folder
+from brain_edge.machine.atomic import atomic_file, make_folder, remove_leftovers
 from brain_edge.machine.json import decode_json
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
 
 BIDS_VERSION: Final = "1.11.1"
-"""Of the rules that names and metadata follow."""
+"""Version of the BIDS rules that names and metadata follow."""
 
 PIPELINE: Final = "brain-edge"
 DERIVATIVES: Final = "derivatives"
@@ -30,31 +30,31 @@ INSIDE_ALLOWED: Final = ("sourcedata", "rawbids")
 
 
 def require_place(raw: Path, out: Path) -> None:
-    """Refuse an output folder that would change the raw dataset, or mix with it.
+    """Refuse an output folder that would change the raw dataset or mix with it.
 
     BIDS keeps derivatives apart, or in `derivatives/NAME` of the dataset ("Storage of derived datasets").
 
     Raises:
-        UsageError: the output is the dataset, lies elsewhere in it, or around it.
+        UsageError: the output is the dataset, lies elsewhere in the dataset, or contains the dataset.
     """
     dataset, place = raw.resolve(), out.resolve()
     if place == dataset:
-        raise UsageError(f"{out}: this is the raw dataset, which is only read; choose another folder")
+        raise UsageError(f"{out}: the output folder is the raw dataset, which is only read; choose another folder")
     if dataset in place.parents:
         parts = place.relative_to(dataset).parts
         if parts[0] != DERIVATIVES or len(parts) == 1:
             raise UsageError(
-                f"{out}: this lies in the raw dataset, which is only read; choose a folder outside of it, or "
-                f"{raw / DERIVATIVES / PIPELINE}, the place that BIDS has for derivatives"
+                f"{out}: the output folder lies in the raw dataset, which is only read; choose a folder outside the "
+                f"dataset, or {raw / DERIVATIVES / PIPELINE}, where BIDS puts derivatives"
             )
     if place in dataset.parents and dataset.relative_to(place).parts[0] not in INSIDE_ALLOWED:
-        raise UsageError(f"{out}: the raw dataset lies in this folder, and results would lie around it; choose another")
+        raise UsageError(f"{out}: the output folder contains the raw dataset; choose another folder")
 
 
 def dataset_description(dataset: RawDataset, out: Path, package: ModelPackage) -> dict[str, Any]:
-    """The description of the derivatives of a dataset.
+    """Return the description of the derivatives of a dataset.
 
-    The licence is that of the raw dataset, where it names one: its terms hold for what is made of it.
+    The licence is the licence of the raw dataset, if it names one, because its terms also hold for derivatives.
     """
     raw = dataset.description
     link = _link(dataset.folder, out)
@@ -83,11 +83,11 @@ def dataset_description(dataset: RawDataset, out: Path, package: ModelPackage) -
 
 
 def prepare(dataset: RawDataset, out: Path, package: ModelPackage) -> None:
-    """Make the derivative dataset, or make sure that it is the one of this package and this dataset.
+    """Make the derivative dataset, or check that an existing one belongs to this package and this dataset.
 
     Raises:
-        OutputError: it cannot be written.
-        UsageError: it holds something else, or was made by another package or of another dataset; see `require_place`.
+        OutputError: the folder cannot be written to.
+        UsageError: the folder holds other files, or derivatives of another package or dataset; see `require_place`.
     """
     require_place(dataset.folder, out)
     wanted = dataset_description(dataset, out, package)
@@ -96,41 +96,42 @@ def prepare(dataset: RawDataset, out: Path, package: ModelPackage) -> None:
         _require_same(_read(path), wanted, out)
     elif out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise UsageError(
-            f"{out}: expected an empty folder, or derivatives of the same model and dataset; there is something else "
-            "in it; choose another folder"
+            f"{out}: expected an empty folder, or derivatives of the same model and dataset, got other files; "
+            "choose another folder"
         )
-    # BIDS-Apps make their output folder; here also the folder `derivatives`, but none above
+    # BIDS-Apps create their output folder; this one also creates the folder `derivatives`, but no folder above
     make_folder(out, parents=dataset.folder.resolve() in out.resolve().parents)
-    write_if_changed(path, as_json(wanted))  # first: a folder with it is ours, should we be killed before the other
+    write_if_changed(path, as_json(wanted))  # first, so that a folder left by a killed run is recognized as ours
     write_if_changed(out / "README.md", readme(dataset, package))
 
 
 def readme(dataset: RawDataset, package: ModelPackage) -> str:
-    """The README of a derivative dataset."""
+    """Return the README of a derivative dataset."""
     text = files("brain_edge.jobs.bids").joinpath("derivatives.md").read_text(encoding="utf-8")
     return text.format(dataset=dataset, package=package, manifest=package.manifest, version=__version__)
 
 
 def as_json(value: Any) -> str:
-    """A JSON file as people read it."""
+    """Return a value as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
 
 
 def write_if_changed(path: Path, text: str) -> None:
-    """Write a small text file atomically, unless it is there with just this content.
+    """Write a small text file atomically, unless it already has this content.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     content = text.encode()
     if path.is_file() and path.read_bytes() == content:
         return
+    remove_leftovers([path])
     with atomic_file(path) as partial:
         partial.write_bytes(content)
 
 
 def _link(raw: Path, out: Path) -> str:
-    """From the derivatives to the raw dataset: relative, so that both can be moved together, where there is a way."""
+    """Return the link to the raw dataset, relative to the derivatives if possible, so that both can move together."""
     try:
         return Path(os.path.relpath(raw.resolve(), out.resolve())).as_posix()
     except ValueError:  # another drive of Windows
@@ -141,22 +142,22 @@ def _read(path: Path) -> Any:
     try:
         return decode_json(path.read_bytes(), object)
     except (OSError, msgspec.DecodeError) as error:
-        raise UsageError(f"{path}: this is no description of derivatives ({error}); choose another folder") from error
+        raise UsageError(f"{path}: expected a description of derivatives ({error}); choose another folder") from error
 
 
 def _require_same(found: Any, wanted: dict[str, Any], out: Path) -> None:
-    """A folder holds the masks of one package, or nobody could tell which mask is whose."""
+    """Refuse a folder with masks of another package or dataset, where nobody could tell the masks apart."""
     makers, links = ([], {}) if not isinstance(found, dict) else (found.get("GeneratedBy"), found.get("DatasetLinks"))
     model = wanted["GeneratedBy"][1]
     versions = [(maker.get("Name"), maker.get("Version")) for maker in makers or [] if isinstance(maker, dict)]
     if (model["Name"], model["Version"]) not in versions:
         names = ", ".join(f"{name} {version}" for name, version in versions) or "nobody"
         raise UsageError(
-            f"{out}: expected derivatives of {model['Name']} {model['Version']}, these are of {names}; "
+            f"{out}: expected derivatives of {model['Name']} {model['Version']}, got derivatives of {names}; "
             "choose another folder for another package"
         )
     if links != wanted["DatasetLinks"]:
         raise UsageError(
-            f"{out}: expected derivatives of the dataset {wanted['DatasetLinks'][RAW]}, these are of "
+            f"{out}: expected derivatives of the dataset {wanted['DatasetLinks'][RAW]}, got derivatives of "
             f"{(links or {}).get(RAW, 'another one')}; choose another folder for another dataset"
         )

@@ -1,4 +1,4 @@
-"""File names of BIDS: entities (`sub-01`), a suffix (`T1w`) and an extension, and nothing else."""
+"""File names of BIDS: entities (`sub-01`), a suffix (`T1w`) and an extension."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SUBJECT: Final = "sub"
 SESSION: Final = "ses"
 
 TABLES: Final = tomllib.loads(files("brain_edge.jobs.bids").joinpath("tables.toml").read_text(encoding="utf-8"))
-"""Of BIDS, as the file says."""
+"""Tables of BIDS; the file names their version."""
 ENTITY_ORDER: Final = tuple(TABLES["entity_order"])
 RAW_ENTITIES: Final = frozenset(ENTITY_ORDER) - {"space", "seg", "desc"}
-"""Those that the name of a raw anatomical image can have (`rules.files.raw.anat`)."""
+"""Entities that the name of a raw anatomical image can have (`rules.files.raw.anat`)."""
 
 RAW_SUFFIXES: Final = frozenset(TABLES["raw_suffixes"])
 IMAGE_EXTENSIONS: Final = (".nii.gz", ".nii")
@@ -34,12 +34,12 @@ _INDEX: Final = re.compile(r"[0-9]+")
 
 @dataclass(frozen=True)
 class BidsName:
-    """The name of one file.
+    """Name of one file.
 
     Attributes:
         entities: value by key, in the order of BIDS.
-        suffix: what the file is: `T1w`, `mask`.
-        extension: with its point, or "".
+        suffix: kind of the file, such as `T1w` or `mask`.
+        extension: extension with its point, or "".
     """
 
     entities: Entities
@@ -47,42 +47,42 @@ class BidsName:
     extension: str = ""
 
     def __str__(self) -> str:
-        """As it stands on disk."""
+        """Return the name as it is on disk."""
         chain = [f"{key}-{value}" for key, value in self.entities.items()]
         return "_".join((*chain, self.suffix)) + self.extension
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is an image by its extension; hidden files are none."""
+    """Return True if the extension is that of an image and the file is not hidden."""
     return name.endswith(IMAGE_EXTENSIONS) and not name.startswith(".")
 
 
 def is_label(text: str) -> bool:
-    """Whether this can be the value of an entity."""
+    """Return True if the text can be the value of an entity."""
     return _LABEL.fullmatch(text) is not None
 
 
 def in_order(entities: Entities) -> dict[str, str]:
-    """The same entities in the order that BIDS prescribes."""
+    """Return the entities in the order that BIDS prescribes."""
     return {key: entities[key] for key in sorted(entities, key=ENTITY_ORDER.index)}
 
 
 def parse_raw_name(text: str) -> BidsName:
-    """Read the name of a raw anatomical image strictly.
+    """Parse the name of a raw anatomical image strictly.
 
     Raises:
-        InputError: what is wrong with it, beginning with the name.
+        InputError: the name does not follow BIDS; the message begins with the name.
     """
     extension = next((ending for ending in IMAGE_EXTENSIONS if text.endswith(ending)), "")
     *chain, suffix = text.removesuffix(extension).split("_")
     if suffix not in RAW_SUFFIXES:
-        raise InputError(f"{text}: {suffix!r} is no suffix of an anatomical image{_meant(suffix)}")
+        raise InputError(f"{text}: {suffix!r} is not a suffix of an anatomical image{_meant(suffix)}")
     pairs = [_pair(text, part) for part in chain]
     keys = [key for key, _ in pairs]
     if keys[:1] != [SUBJECT]:
         raise InputError(f"{text}: expected a name that begins with sub-")
     if repeated := sorted({key for key in keys if keys.count(key) > 1}):
-        raise InputError(f"{text}: the entity {repeated[0]!r} is there twice")
+        raise InputError(f"{text}: expected each entity once, got {repeated[0]!r} twice")
     entities = dict(pairs)
     if list(in_order(entities)) != keys:
         raise InputError(f"{text}: expected the entities in the order {', '.join(in_order(entities))}")
@@ -93,7 +93,7 @@ def _pair(text: str, part: str) -> tuple[str, str]:
     key, _, value = part.partition("-")
     if key not in RAW_ENTITIES:
         known = ", ".join(key for key in ENTITY_ORDER if key in RAW_ENTITIES)
-        raise InputError(f"{text}: {part!r} is no entity of a raw anatomical image ({known})")
+        raise InputError(f"{text}: {part!r} is not an entity of a raw anatomical image ({known})")
     if key in _INDICES and not _INDEX.fullmatch(value):
         raise InputError(f"{text}: expected a number after {key}-, got {value!r}")
     if not is_label(value):
@@ -102,7 +102,7 @@ def _pair(text: str, part: str) -> tuple[str, str]:
 
 
 def _meant(suffix: str) -> str:
-    """The suffix that somebody may have meant."""
+    """Return a hint with the suffix that may be meant, or an empty text."""
     plain = re.sub(r"[^a-z0-9]", "", suffix.lower())
     close = next((known for known in sorted(RAW_SUFFIXES) if known.lower() in (plain, f"{plain}w")), None)
     return f"; perhaps {close} is meant" if close else ""

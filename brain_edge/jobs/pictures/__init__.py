@@ -1,1 +1,1 @@
-"""Pictures of masks over anatomy and the page of a batch. Pictures need the extra `report` (matplotlib)."""
+"""Pictures of masks over anatomy, and the page of a batch. Pictures need the extra `report` (matplotlib)."""

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting, filtering and enlarging of a table that can be read without any of it. Text is only ever set as text.
+// Sorting, filtering and enlarging of a table that is readable without this script. Text is only ever set as text.
 (() => {
   const table = document.getElementById("cases");
   const body = table.tBodies[0];
@@ -9,7 +9,7 @@
   const words = document.getElementById("words");
   const only = document.getElementById("only");
 
-  // sorting: a cell's data-value where it has one, else its text; what is missing stays last both ways
+  // sorting: by a cell's data-value, or by its text without one; an empty cell stays last in both directions
   const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
   const valueOf = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
 
@@ -66,7 +66,7 @@
   words.addEventListener("input", filter);
   only.addEventListener("change", filter);
 
-  // enlarging: the pictures of the rows that are shown, in their order
+  // enlarging: the pictures of the shown rows, in their order
   const dialog = document.getElementById("large");
   const large = dialog.querySelector("img");
   let current = null;

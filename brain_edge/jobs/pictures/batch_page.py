@@ -1,9 +1,8 @@
-"""A batch as one HTML page to look through: every mask, its volumes and flags, offline, with or without JavaScript.
+"""Write a batch as one HTML page: every mask with volumes and flags, offline, with or without JavaScript.
 
-The page is text, style and script in one file. Pictures are links to the PNG files beside it, loaded when they are
-scrolled to: a thousand of them would make a page of a gigabyte. What comes from records and file names is escaped by
-the template engine, and the page's own policy lets a browser run this script and no other, and fetch nothing but
-pictures.
+The page is text, style and script in one file. Pictures are links to the PNG files beside the page, loaded on
+scrolling, because a thousand embedded pictures would make a page of a gigabyte. The template engine escapes all text
+from records and file names. The security policy of the page allows this script only, and only pictures to load.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import msgspec
 
 from brain_edge.jobs import outliers
 from brain_edge.jobs.pictures.batch_view import Status, read_batch
-from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.atomic import atomic_file, remove_leftovers
 from brain_edge.package.manifest import IntendedUse
 
 if TYPE_CHECKING:
@@ -33,22 +32,23 @@ ANY_FLAG: Final = "any flag"
 
 
 def write_batch_page(folder: Path) -> Path:
-    """Write `index.html` into the folder that holds the records of a batch; its path.
+    """Write `index.html` into the folder with the records of a batch, and return its path.
 
     Raises:
-        InputError: there is no record in the folder.
+        InputError: the folder holds no record.
         OutputError: the page cannot be written.
     """
     path = folder / PAGE
     html = page(read_batch(folder))
+    remove_leftovers([path])
     with atomic_file(path) as partial:
-        # a file name that is not Unicode is shown with question marks; links have its very bytes
+        # a file name that is not Unicode is shown with question marks; its link keeps the exact bytes
         partial.write_bytes(html.encode("utf-8", "replace"))
     return path
 
 
 def page(batch: BatchView) -> str:
-    """The HTML of a batch."""
+    """Return the HTML of a batch."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -81,12 +81,12 @@ def _hash(text: str) -> str:
 
 
 def _link(picture: str) -> str:
-    """A relative address; "./" keeps a name with a colon from being a scheme."""
+    """Return a relative address; "./" keeps a name with a colon from being read as a scheme."""
     return "./" + quote(picture.encode("utf-8", "surrogateescape"))
 
 
 def _tags(case: CaseView) -> str:
-    """By what a row is found, as JSON."""
+    """Return the tags by which a row is filtered, as JSON."""
     kinds = sorted({mark.kind for mark in case.marks})
     return msgspec.json.encode([case.status.value, *([ANY_FLAG, *kinds] if kinds else [])]).decode()
 
@@ -97,7 +97,7 @@ def _warnings(batch: BatchView) -> list[str]:
 
 
 def _choices(batch: BatchView) -> list[tuple[str, str, int]]:
-    """What the table can be filtered by: value, words, number of cases."""
+    """Return the filters of the table: value, words, number of cases."""
     return [
         ("", "all cases", len(batch.cases)),
         (Status.FAILED.value, "failed", batch.count(Status.FAILED)),
@@ -107,10 +107,10 @@ def _choices(batch: BatchView) -> list[tuple[str, str, int]]:
 
 
 def _meanings(batch: BatchView) -> dict[str, str]:
-    """What each flag means and from where on it is raised; the figures are those that were applied."""
+    """Return the meaning and the limit of each flag, with the limits that were applied."""
     compared = f"robust z above {outliers.FAR:g}, from {outliers.LEAST_CASES} cases on"
     meanings = {
-        "implausible ...": "outside of the range that the package of the model states for images and masks",
+        "implausible ...": "outside the range that the package of the model states for images and masks",
         outliers.OutlierKind.VOLUME: "compared with the other cases by median and MAD of the logarithms: "
         f"{compared}, and at least a factor of {outliers.LEAST_FACTOR:g}",
         outliers.OutlierKind.COMPONENTS: f"more than twice as many pieces as usual in this batch ({compared})",
@@ -118,6 +118,6 @@ def _meanings(batch: BatchView) -> dict[str, str]:
         "of the image",
     }
     if any(measure.agreement is not None for case in batch.cases for measure in case.measures.values()):
-        words = f"a member of the ensemble agrees with all together at Dice below {outliers.LEAST_AGREEMENT:g}"
+        words = f"a member of the ensemble has a Dice below {outliers.LEAST_AGREEMENT:g} with the ensemble"
         meanings[outliers.OutlierKind.AGREEMENT] = words
     return meanings

@@ -1,4 +1,4 @@
-"""What the page of a batch shows, from the records of its cases, in the order in which it should be looked at."""
+"""Content of the page of a batch, from the records of its cases, in the order in which to look at them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """What became of a case, worst first."""
+    """Outcome of a case, worst first."""
 
     FAILED = "failed"
-    """It has no mask."""
+    """The case has no mask."""
     LOOK = "look at it"
-    """It has a mask, and a flag."""
+    """The case has a mask and a flag."""
     DONE = "done"
-    """It has a mask, and nothing is suspicious about it."""
+    """The case has a mask without a flag."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Something to look at.
+    """Remark on a case.
 
     Attributes:
         kind: a few words, by which the page is filtered.
@@ -45,17 +45,17 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseView:
-    """One row.
+    """Row of one case.
 
     Attributes:
-        name: of the case.
-        model: and `digest` of its package.
-        error: why it failed, in one sentence; None where it did not.
-        measures: by label name.
-        marks: what the plausibility check found, and later what makes it stand out in the batch.
-        elapsed_ms: of the whole case.
-        peak_rss_bytes: of the process by then.
-        picture: path of the mosaic from the folder of the page, with "/".
+        name: name of the case.
+        model, digest: name of the model, digest of its package.
+        error: reason of the failure in one sentence; None for a finished case.
+        measures: measures by label name.
+        marks: flags of the plausibility check, and outliers of the batch.
+        elapsed_ms: time of the whole case.
+        peak_rss_bytes: peak memory of the process at the end of the case.
+        picture: path of the mosaic relative to the folder of the page, with "/".
     """
 
     name: str
@@ -70,19 +70,19 @@ class CaseView:
 
     @property
     def status(self) -> Status:
-        """What became of it."""
+        """Outcome of the case."""
         if self.error is not None:
             return Status.FAILED
         return Status.LOOK if self.marks else Status.DONE
 
     @property
     def components(self) -> int | None:
-        """Pieces of all labels together, or None where they were not counted."""
+        """Number of pieces of all labels, or None if they were not counted."""
         counts = [measure.components for measure in self.measures.values() if measure.components is not None]
         return sum(counts) if counts else None
 
     def sentence(self) -> str:
-        """What its picture shows, for who does not see it."""
+        """Return a description of the picture for readers who cannot see it."""
         labels = " and ".join(self.measures) or "no"
         volumes = ", ".join(f"{name} {measure.volume_ml:.0f} ml" for name, measure in self.measures.items())
         flags = "; ".join(mark.message for mark in self.marks) or "none"
@@ -91,13 +91,13 @@ class CaseView:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchView:
-    """The whole page.
+    """Content of the whole page.
 
     Attributes:
-        title: of the page.
-        intended_use: of the model, as its package says it.
-        cases: in the order in which they are shown.
-        origin: what made the masks: package, digest, versions, machine; name to value.
+        title: title of the page.
+        intended_use: intended use that the package states.
+        cases: cases in the order of the page.
+        origin: origin of the masks (package, digest, versions, threads), name to value.
     """
 
     title: str
@@ -106,21 +106,21 @@ class BatchView:
     origin: Mapping[str, str]
 
     def labels(self) -> list[str]:
-        """Names of all labels, in the order in which they come."""
+        """Return the names of all labels, in order of appearance."""
         return list(dict.fromkeys(name for case in self.cases for name in case.measures))
 
     def count(self, status: Status) -> int:
-        """How many cases are so."""
+        """Return the number of cases with this status."""
         return sum(case.status is status for case in self.cases)
 
     def kinds(self) -> dict[str, int]:
-        """How many cases have a mark of each kind, the most frequent kind first."""
+        """Return the number of cases with a mark of each kind, the most frequent kind first."""
         kinds = [kind for case in self.cases for kind in {mark.kind for mark in case.marks}]
         return dict(sorted(((kind, kinds.count(kind)) for kind in set(kinds)), key=lambda item: (-item[1], item[0])))
 
 
 def in_viewing_order(cases: Iterable[CaseView]) -> tuple[CaseView, ...]:
-    """Failed cases first, then those with most marks, then by name; numbers in names count as numbers."""
+    """Sort failed cases first, then by number of marks, then by name; numbers in names count as numbers."""
     worst_first = list(Status)
     return tuple(
         sorted(cases, key=lambda case: (worst_first.index(case.status), -len(case.marks), _natural(case.name)))
@@ -128,7 +128,7 @@ def in_viewing_order(cases: Iterable[CaseView]) -> tuple[CaseView, ...]:
 
 
 def with_outliers(cases: Sequence[CaseView]) -> list[CaseView]:
-    """The cases with a mark for each way in which one stands out among the others."""
+    """Return the cases with an added mark for each outlier."""
     found = find_outliers([case.measures for case in cases])
     return [
         replace(case, marks=(*case.marks, *(Mark(outlier.kind, outlier.message) for outlier in outliers)))
@@ -137,21 +137,21 @@ def with_outliers(cases: Sequence[CaseView]) -> list[CaseView]:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """A key by which `head10` comes after `head9`."""
+    """Return a sort key that puts `head10` after `head9`."""
     return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in re.split(r"(\d+)", name)]
 
 
 def read_batch(folder: Path) -> BatchView:
-    """What there is to show of the batch whose records lie in a folder, but for pictures that are not there any more.
+    """Read the content of the page from the records in a folder, without pictures that no longer exist.
 
     Raises:
-        InputError: there is no record in it.
+        InputError: the folder holds no record.
     """
     records = read_case_records(folder)
     if not records:
         raise InputError(
-            f"{folder}: expected the records of a batch (NAME_record.json), found none; name the folder that "
-            "brain-edge run wrote them to"
+            f"{folder}: expected the records of a batch (NAME_record.json), found none; name the output folder of "
+            "brain-edge run"
         )
     runs = [record.run for record in records if record.run is not None]
     models = {run.digest: run.model for run in runs}
@@ -183,13 +183,13 @@ def _case(record: CaseRecord, models: dict[str, str], folder: Path) -> CaseView:
 
 
 def _shown(picture: str, folder: Path) -> str | None:
-    """The picture as the page links to it, where there is one that a browser can show and that moves with the page."""
+    """Return the link to a picture, or None if it is missing, is not PNG, or does not move with the page."""
     is_shown = picture.lower().endswith(".png") and not Path(picture).is_absolute()
     return picture if is_shown and (folder / picture).is_file() else None
 
 
 def _origin(records: Sequence[CaseRecord], runs: Sequence[RunRecord]) -> Iterator[tuple[str, str]]:
-    """What made the masks; where cases differ, every value that occurs."""
+    """Yield the origin of the masks; if cases differ, with every value that occurs."""
     yield "model", _each(f"{run.model} ({run.number_format}, run in {run.precision})" for run in runs)
     yield "package digest", _each(record.digest for record in records)
     yield "threads", _each(str(run.threads) for run in runs)

@@ -1,7 +1,7 @@
-"""A picture to judge a mask by: its contours over the anatomy, in slices of three planes, as one PNG.
+"""Draw a picture to judge a mask: its contours over the anatomy, in slices of three planes, as one PNG.
 
-All panels have one scale in mm, and the pixels themselves say which side is which, how large each region is,
-and that this is research: a picture loses its file name and its page, but never its pixels.
+All panels have one scale in mm. The pixels themselves state the sides, the volume of each region and the research
+use, because a picture may lose its file name and its page, but never its pixels.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from brain_edge.jobs.pictures.sheet import Panel, Sheet
 
 RESEARCH_USE_ONLY: Final = "RESEARCH USE ONLY"
-NOTHING_SHOWN: Final = "No anatomy is shown: the picture was to be cut to the mask, and the mask is empty."
+NOTHING_SHOWN: Final = "No anatomy is shown: the picture is cut to the mask, and the mask is empty."
 OBLIQUE_DEG: Final = 1.0
-"""From this tilt on the picture says that its planes are not the anatomical ones."""
+"""Minimum tilt at which the picture states that its planes are not the anatomical planes."""
 
 TITLE_FONT: Final = Font(17, weight="bold")
 WARNING_FONT: Final = Font(15, ALERT, "bold")
@@ -49,20 +49,20 @@ LEGEND_FONT: Final = Font(12)
 FAINT_FONT: Final = Font(colour=FAINT)
 
 COLOURS: Final = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
-"""Okabe and Ito (2008), told apart with any colour vision; those that stand out best from grey come first."""
+"""Colours of Okabe and Ito (2008), distinct for any colour vision, sorted by contrast to grey."""
 DASHES: Final[tuple[tuple[float, ...], ...]] = ((), (3.0, 1.2), (1.0, 1.2), (4.0, 1.0, 1.0, 1.0))
 """Line patterns in line widths, for contours beyond the seventh: 28 different lines."""
 
 CONTOUR_PT: Final = 1.3
 COLUMNS: Final = 5
 LARGEST_PANEL_PX: Final = 520
-"""A slab of a few slices is not blown up to the width of a cell if it would become taller than this."""
+"""Maximum height of a panel: a slab of a few slices is not enlarged to the width of a cell beyond it."""
 SCALE_BAR_MM: Final = 50
 
 
 @dataclass(frozen=True, eq=False)
 class Contour:
-    """One region to outline: bool (I, J, K) on the grid of the volume, and what the legend says about it."""
+    """Region to outline: bool (I, J, K) on the grid of the volume, with its caption in the legend."""
 
     region: BoolArray
     caption: str
@@ -83,13 +83,13 @@ def write_mosaic(
 
     Args:
         volume: the anatomy.
-        mask: labels on the same grid. An empty one gives a picture that says so.
-        path: of the PNG, replaced in one step if it is there.
-        title: shown as it is, without mathematics.
-        legend: name of every label in the mask; those that do not occur are listed with 0 ml.
+        mask: labels on the same grid; the picture of an empty mask states that it is empty.
+        path: path of the PNG, replaced in one step if it exists.
+        title: title as plain text, without mathematics.
+        legend: name of every label in the mask; labels that do not occur are listed with 0 ml.
         notes: lines that must be seen, such as the flags of a segmentation.
-        around_mask: show only what lies within `MARGIN_MM` of the mask, so that the face is not in the
-            picture. If the mask is empty, no anatomy is shown at all.
+        around_mask: show only the anatomy within `MARGIN_MM` of the mask, so that the picture shows no face. With an
+            empty mask, no anatomy is shown at all.
 
     Raises:
         GeometryError: volume and mask lie on different grids.
@@ -106,7 +106,7 @@ def write_mosaic(
 
 
 def label_contours(mask: Mask, legend: Mapping[int, str]) -> list[Contour]:
-    """A contour for each label of the legend, background apart."""
+    """Return a contour for each label of the legend except background."""
     names = {label: name for label, name in sorted(legend.items()) if label != 0}
     return [
         contour_of(mask.labels == label, name, mask.geometry, line)
@@ -117,7 +117,7 @@ def label_contours(mask: Mask, legend: Mapping[int, str]) -> list[Contour]:
 def compose(
     volume: Volume, contours: Sequence[Contour], title: str, alerts: Sequence[str], *, around_mask: bool
 ) -> Sheet:
-    """The whole picture: title, rows of slices, legend, alerts (what must be seen), and what is needed to read it."""
+    """Compose the picture: title, rows of slices, legend, alerts (which must be seen) and reading remarks."""
     scene = make_scene(volume, [contour.region for contour in contours], around_mask=around_mask)
     remarks = _remarks(volume.geometry, cut=around_mask) if scene else [NOTHING_SHOWN]
     blocks = [
@@ -131,15 +131,15 @@ def compose(
 
 
 def require_same_grid(volume: Volume, mask: Mask, name: str) -> None:
-    """Make sure that a mask lies on the grid of the volume that it is drawn over.
+    """Check that a mask lies on the grid of the volume below it.
 
     Raises:
-        GeometryError: it does not.
+        GeometryError: the mask lies on another grid.
     """
     if not volume.geometry.same_grid(mask.geometry):
         raise GeometryError(
             f"{volume.name}: expected the {name} on the grid of the volume {volume.geometry.shape}, got another "
-            f"grid {mask.geometry.shape}; map it back to the volume before drawing it"
+            f"grid {mask.geometry.shape}; map the {name} back to the volume before drawing it"
         )
 
 
@@ -147,29 +147,29 @@ def _require_names(mask: Mask, legend: Mapping[int, str], name: str) -> None:
     unnamed = set(np.flatnonzero(np.bincount(mask.labels.ravel())).tolist()) - {0, *legend}
     if unnamed:
         raise InputError(
-            f"{name}: expected a name in the legend for every label of the mask, got none for "
-            f"{', '.join(map(str, sorted(unnamed)))}; take the label table of the model that made the mask"
+            f"{name}: expected a name for every label of the mask, got none for "
+            f"{', '.join(map(str, sorted(unnamed)))}; use the label table of the model that made the mask"
         )
 
 
 def contour_of(region: BoolArray, name: str, geometry: Geometry, line: Line) -> Contour:
-    """The outline of a region, its volume in the caption."""
+    """Return the contour of a region, with its volume in the caption."""
     volume_ml = float(np.count_nonzero(region)) * geometry.voxel_volume_ml
     digits = 2 if 0 < volume_ml < 10 else 1 if volume_ml else 0
     return Contour(region, f"{name}  {volume_ml:.{digits}f} ml", line)
 
 
 def contour_lines(count: int) -> list[Line]:
-    """A line for each of `count` contours; after 28 they repeat."""
+    """Return a line style for each of `count` contours; styles repeat after 28."""
     return [Line(COLOURS[k % len(COLOURS)], DASHES[k // len(COLOURS) % len(DASHES)], CONTOUR_PT) for k in range(count)]
 
 
 def _remarks(geometry: Geometry, *, cut: bool) -> list[str]:
-    """What a reader must know to read the slices."""
+    """Return the remarks that a reader needs to read the slices."""
     remarks = [f"{CONVENTION} Slice numbers are voxel indices of the file, from 0."]
     tilt = tilt_deg(geometry)
     if tilt >= OBLIQUE_DEG:
-        remarks.append(f"Oblique acquisition: its planes lie up to {tilt:.0f}° off the anatomical ones.")
+        remarks.append(f"Oblique acquisition: its planes are up to {tilt:.0f}° off the anatomical planes.")
     if cut:
         remarks.append(f"Only the mask and {MARGIN_MM:g} mm around it are shown.")
     return remarks
@@ -189,7 +189,7 @@ def _title(title: str) -> Block:
 
 
 def _rows(scene: Scene | None, lines: Sequence[Line]) -> list[Block]:
-    """One row of panels for each plane, all to one scale, and the bar that tells it."""
+    """Return one row of panels per plane, all at one scale, and the scale bar."""
     if scene is None:
         return []
     cell_px = (WIDTH_PX - 2 * EDGE_PX - (COLUMNS - 1) * GAP_PX) / COLUMNS
@@ -243,7 +243,7 @@ def _draw_letters(panel: Panel, plane: Plane, place: str) -> None:
 
 
 def _scale_bar(scale: float) -> Block:
-    """The bar that tells the scale; it stands on the right of the line on which the first row is named."""
+    """Return the scale bar, to the right on the line with the name of the first row."""
     length_px = SCALE_BAR_MM * scale
 
     def draw(sheet: Sheet, top: float) -> None:
@@ -255,7 +255,7 @@ def _scale_bar(scale: float) -> Block:
 
 
 def _legend(contours: Sequence[Contour]) -> Block:
-    """A line and a caption for each contour, in as many columns as the longest caption allows."""
+    """Return the legend: a line and a caption per contour, in as many columns as the longest caption allows."""
     swatch_px = 44
     longest_px = max((LEGEND_FONT.width_px(contour.caption) for contour in contours), default=0)
     column_px = swatch_px + 4 * GAP_PX + longest_px
@@ -271,7 +271,7 @@ def _legend(contours: Sequence[Contour]) -> Block:
 
 
 def _paragraph(sentences: Sequence[str], font: Font) -> Block:
-    """Text below the pictures, each sentence on a line of its own, wrapped where it is too long."""
+    """Return text below the pictures, each sentence on its own line, wrapped if too long."""
     lines = font.wrapped(sentences, WIDTH_PX - 2 * EDGE_PX)
 
     def draw(sheet: Sheet, top: float) -> None:

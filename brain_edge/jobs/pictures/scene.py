@@ -1,4 +1,4 @@
-"""What a picture of a mask shows: which slices, which part of them, which side is where. Arrays in, arrays out."""
+"""Content of a picture of a mask: slices, their shown part, and their sides. Arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ BoolArray: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 DISPLAY: Final = "LPS"
 """Array order of the pictures: the first voxel lies right, anterior, inferior, as radiologists look at slices."""
 SLICES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""Where slices are taken, as shares of the mask's extent: errors gather near its ends, so two lie there."""
+"""Positions of the slices as fractions of the mask's extent; two lie near its ends, where errors gather."""
 WINDOW_PERCENT: Final = (1.0, 99.5)
-"""Percentiles shown as black and as white: vessels and fat saturate, tissue keeps its contrast."""
+"""Percentiles shown as black and as white; vessels and fat saturate, and tissue keeps its contrast."""
 BRAIN_SIZED_ML: Final = 300.0
-"""From this size on a mask tells which intensities matter: white is then taken inside it, so that bright fat
-around the head does not leave the brain dark. Otherwise it is taken above black, so that air does not count."""
+"""Minimum volume of a mask that sets the white level: white is then a percentile inside the mask, so that bright fat
+around the head does not make the brain dark. Otherwise it is a percentile of all voxels above black, without air."""
 MARGIN_MM: Final = 10.0
-"""Shown around a mask that a picture is cut to: the skull, and what was missed nearby, but no face."""
+"""Margin around the mask of a cut picture: it shows the skull and missed tissue nearby, but no face."""
 
 
 class Plane(NamedTuple):
-    """One way to cut a volume in `DISPLAY` order.
+    """Plane in which a volume in `DISPLAY` order is cut.
 
     Attributes:
-        name: what radiologists call it, the direction in which slices follow one another, and who looks.
-        across: the axis that the slices are counted along; the others run to the right, then vertically.
-        upwards: whether the vertical axis grows upwards in the picture (K does, J does not).
-        letters: where the left, right, upper and lower edge lie.
+        name: radiological name, direction of successive slices, and direction of view.
+        across: axis along which slices are counted; the other axes run to the right, then vertically.
+        upwards: True if the vertical axis points upwards in the picture (K does, J does not).
+        letters: directions of the left, right, upper and lower edge.
     """
 
     name: str
@@ -49,12 +49,12 @@ class Plane(NamedTuple):
 
     @property
     def sides(self) -> tuple[int, int]:
-        """The axes that run to the right and vertically."""
+        """Axes that run to the right and vertically."""
         horizontal, vertical = (axis for axis in range(3) if axis != self.across)
         return horizontal, vertical
 
     def cut(self, voxels: np.ndarray[Any, np.dtype[Any]], index: int) -> np.ndarray[Any, np.dtype[Any]]:
-        """One slice of (I, J, K) voxels as picture rows (vertical, horizontal)."""
+        """Return one slice of (I, J, K) voxels as picture rows (vertical, horizontal)."""
         # np.take would copy the whole volume first
         return np.asarray(np.moveaxis(voxels, self.across, 0)[index].T)
 
@@ -69,14 +69,14 @@ CONVENTION: Final = "Radiological convention: the patient's right (R) is on the 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What is looked at, in `DISPLAY` order and cut to what may be shown.
+    """Anatomy and regions in `DISPLAY` order, cut to the part that may be shown.
 
     Attributes:
         anatomy: float32 (I, J, K).
         regions: bool (I, J, K) each, on the same grid.
-        spacing_mm: of that grid.
-        slices: the indices to show, for each of `PLANES`.
-        stored: for each axis, the letter of the file's axis that it is, and the index there of each slice.
+        spacing_mm: spacing of this grid.
+        slices: indices to show, for each of `PLANES`.
+        stored: letter of the same axis in the file and the file's index of each slice, for each axis.
     """
 
     anatomy: FloatArray
@@ -86,12 +86,12 @@ class Scene:
     stored: tuple[tuple[str, range], ...]
 
     def size_mm(self, plane: Plane) -> tuple[float, float]:
-        """Width and height of a slice."""
+        """Return width and height of a slice."""
         width, height = (self.anatomy.shape[axis] * self.spacing_mm[axis] for axis in plane.sides)
         return width, height
 
     def window(self) -> tuple[float, float]:
-        """The intensities shown as black and as white (estimated on every other voxel of a large image)."""
+        """Return the intensities shown as black and as white (estimated on every other voxel of a large image)."""
         step = slice(None, None, 2 if min(self.anatomy.shape) >= 32 else 1)
         sampled = self.anatomy[step, step, step]
         inside = np.logical_or.reduce([region[step, step, step] for region in self.regions])
@@ -99,24 +99,24 @@ class Scene:
         black = float(np.percentile(sampled, WINDOW_PERCENT[0]))
         bright = sampled[inside] if size_ml >= BRAIN_SIZED_ML else sampled[sampled > black]
         white = float(np.percentile(bright, WINDOW_PERCENT[1])) if bright.size else black
-        # hardly anything but background: show what there is
+        # hardly anything but background: show the full range
         return (black, white) if black < white else (float(sampled.min()), float(sampled.max()))
 
     def place(self, plane: Plane, index: int) -> str:
-        """Where a slice is in the file, such as "k = 87"; voxel indices count from 0."""
+        """Return the place of a slice in the file, such as "k = 87"; voxel indices count from 0."""
         letter, indices = self.stored[plane.across]
         return f"{letter} = {indices[index]}"
 
 
 def make_scene(volume: Volume, regions: Sequence[BoolArray], *, around_mask: bool) -> Scene | None:
-    """Choose the slices of a volume where `regions` (bool, on its grid) are.
+    """Choose the slices of a volume that show `regions` (bool, on the grid of the volume).
 
     Args:
         volume: the anatomy.
-        regions: what will be outlined; if all are empty, slices of the whole volume are chosen.
-        around_mask: cut to the box around the regions and `MARGIN_MM`, and black out what is in the box but
-            further than that from them: the box of a brain reaches over eyes and nose. None is returned if
-            the regions are empty, because then nothing may be shown.
+        regions: regions to outline; if all are empty, the slices cover the whole volume.
+        around_mask: cut to the box around the regions plus `MARGIN_MM`, and black out voxels of the box that are
+            further from the regions: the box of a brain reaches over eyes and nose. With empty regions the result
+            is None, because nothing may be shown.
     """
     geometry = volume.geometry
     moves = axis_moves(geometry.orientation, DISPLAY)
@@ -139,20 +139,20 @@ def make_scene(volume: Volume, regions: Sequence[BoolArray], *, around_mask: boo
 
 
 def choose_slices(span: tuple[int, int], start: int = 0) -> tuple[int, ...]:
-    """The slices at `SLICES` of a half-open span, counted from `start`; fewer where the span has fewer."""
+    """Return the slices at `SLICES` of a half-open span, counted from `start`; a short span gives fewer slices."""
     low, high = span
     return tuple(sorted({round(low + share * (high - 1 - low)) - start for share in SLICES}))
 
 
 def tilt_deg(geometry: Geometry) -> float:
-    """Largest angle between an axis of the grid and the anatomical axis it is named after."""
+    """Return the largest angle between an axis of the grid and its anatomical axis."""
     cosines = geometry.affine[:3, :3] / np.array(geometry.spacing_mm)
     worlds = [next(w for w, pair in enumerate(AXIS_PAIRS) if letter in pair) for letter in geometry.orientation]
     return float(np.degrees(np.arccos(min(1.0, *(abs(cosines[w, axis]) for axis, w in enumerate(worlds))))))
 
 
 def _near(anatomy: FloatArray, regions: Sequence[BoolArray], spacing_mm: Vector) -> FloatArray:
-    """The anatomy within `MARGIN_MM` of the regions, its darkest value elsewhere."""
+    """Return the anatomy within `MARGIN_MM` of the regions, and its darkest value elsewhere."""
     from scipy.ndimage import distance_transform_edt
 
     outside = ~np.logical_or.reduce(regions)
@@ -161,7 +161,7 @@ def _near(anatomy: FloatArray, regions: Sequence[BoolArray], spacing_mm: Vector)
 
 
 def _grown(box: Box, grid: Geometry) -> Box:
-    """The box with `MARGIN_MM` on each side, in whole voxels and within the grid."""
+    """Return the box with `MARGIN_MM` on each side, in whole voxels and within the grid."""
     margins = (int(MARGIN_MM / spacing) for spacing in grid.spacing_mm)
     first, second, third = (
         (max(low - margin, 0), min(high + margin, side))

@@ -1,7 +1,7 @@
-"""A black sheet that text, lines and pictures are placed on, in pixels from the upper left corner.
+"""Black sheet for text, lines and pictures, placed in pixels from the upper left corner.
 
-This is all that is asked of matplotlib's figures; the Agg canvas needs no display, and `pyplot`, whose state
-is shared by a whole process, is never imported.
+No other module uses matplotlib figures. The Agg canvas needs no display, and `pyplot`, whose state a whole process
+shares, is never imported.
 """
 
 from __future__ import annotations
@@ -36,36 +36,36 @@ ALERT: Final = "#F0E442"
 
 DPI: Final = 100
 COMPRESS_LEVEL: Final = 3
-"""Of zlib, from 0 to 9: with pillow's usual 6 a picture takes twice as long to encode and is no smaller."""
+"""Level of zlib, 0 to 9: with pillow's default of 6, a picture takes twice as long to encode and is no smaller."""
 WIDTH_PX: Final = 1800
 EDGE_PX: Final = 28
 GAP_PX: Final = 8
 LINE_PX: Final = 24
 """Height of one line of text."""
 FAMILY: Final = "DejaVu Sans"
-"""Comes with matplotlib, so that a picture looks the same on every machine."""
+"""Font that comes with matplotlib, so that a picture looks the same on every machine."""
 MATPLOTLIB_FOLDER: Final = "MPLCONFIGDIR"
-"""Environment variable of matplotlib's, for its settings and its list of fonts; else both are below the home folder."""
+"""Environment variable that names matplotlib's folder for settings and font list, by default in the home folder."""
 _IMPORTING: Final = Lock()
-"""The environment is one for all threads, and cases of a batch make their pictures side by side."""
+"""Lock of the environment, which all threads share: cases of a batch draw their pictures at once."""
 PLAIN_TEXT: Final = {"family": FAMILY, "parse_math": False, "usetex": False}
-"""A file name with a dollar sign or an underscore is not mathematics, whatever the user's matplotlibrc says."""
+"""Text style in which a dollar sign or an underscore in a file name is not mathematics, whatever matplotlibrc says."""
 
 
 def require_matplotlib() -> None:
-    """Make sure that pictures can be drawn, before anything is computed for them.
+    """Check that pictures can be drawn, before any computation.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
     with extra_needed("a picture of a mask", "matplotlib", "report"), _IMPORTING, _home_left_alone():
         import matplotlib.figure
-        import matplotlib.font_manager  # noqa: F401 - reads every font of the system, and keeps a list of them
+        import matplotlib.font_manager  # noqa: F401 - reads every font of the system, and keeps a list of the fonts
 
 
 @contextmanager
 def _home_left_alone() -> Iterator[None]:
-    """Give matplotlib a folder that goes again for its settings and caches, unless the user has named one."""
+    """Give matplotlib a temporary folder for its settings and caches, unless the user has named one."""
     if MATPLOTLIB_FOLDER in os.environ:
         yield
         return
@@ -82,14 +82,14 @@ Extent: TypeAlias = tuple[float, float, float, float]
 
 
 class Font(NamedTuple):
-    """How text is written."""
+    """Style of text."""
 
     size_pt: float = 11
     colour: str = PALE
     weight: str = "normal"
 
     def width_px(self, text: str) -> float:
-        """Width of one line as it is drawn: hinted, so not in proportion to its size."""
+        """Return the width of one line as drawn; hinting makes it not proportional to the font size."""
         from matplotlib.backends.backend_agg import RendererAgg
         from matplotlib.font_manager import FontProperties
 
@@ -98,7 +98,7 @@ class Font(NamedTuple):
         return float(width_px)
 
     def wrapped(self, sentences: Iterable[str], width_px: float) -> list[str]:
-        """Lines that fit a width, each sentence on lines of its own; a word that does not fit is broken."""
+        """Wrap sentences into lines that fit a width, each sentence on its own lines; a long word is broken."""
         wrapped = []
         for sentence in sentences:
             characters = max(len(sentence), 1)
@@ -111,19 +111,19 @@ class Font(NamedTuple):
 
 
 class Line(NamedTuple):
-    """How a contour is drawn; `dashes` is empty for an unbroken line."""
+    """Style of a contour; `dashes` is empty for an unbroken line."""
 
     colour: str
     dashes: tuple[float, ...]
     width_pt: float
 
     def style(self) -> Any:
-        """As matplotlib wants it."""
+        """Return the line style for matplotlib."""
         return (0, self.dashes) if self.dashes else "solid"
 
 
 class Sheet:
-    """A black figure of `WIDTH_PX` to draw blocks on."""
+    """Black figure of the width `WIDTH_PX` on which blocks are drawn."""
 
     def __init__(self, height_px: float) -> None:
         from matplotlib.figure import Figure
@@ -132,7 +132,7 @@ class Sheet:
         self.figure: Figure = Figure(figsize=(WIDTH_PX / DPI, height_px / DPI), dpi=DPI, facecolor=BACKGROUND)
 
     def text(self, x_px: float, y_px: float, text: str, font: Font, *, ha: str = "left", va: str = "top") -> None:
-        """Write one line, its upper left corner at a place unless the alignments say otherwise."""
+        """Write one line with its upper left corner at a place, unless the alignments differ."""
         style: dict[str, Any] = {"color": font.colour, "fontsize": font.size_pt, "weight": font.weight, **PLAIN_TEXT}
         self.figure.text(x_px / WIDTH_PX, 1 - y_px / self.height_px, text, ha=ha, va=va, **style)
 
@@ -146,7 +146,7 @@ class Sheet:
         self.figure.add_artist(Line2D(ends, (y, y), **style))
 
     def panel(self, x_px: float, y_px: float, size_px: tuple[float, float], extent_mm: Extent) -> Panel:
-        """A panel in mm without frame or ticks."""
+        """Return a panel in mm without frame or ticks."""
         width, height = size_px
         place = (x_px / WIDTH_PX, 1 - (y_px + height) / self.height_px, width / WIDTH_PX, height / self.height_px)
         axes = self.figure.add_axes(place, xlim=extent_mm[:2], ylim=extent_mm[2:])
@@ -155,13 +155,13 @@ class Sheet:
 
 
 class Panel(NamedTuple):
-    """A part of a sheet that a slice is shown in, its sides in mm."""
+    """Part of a sheet for one slice, with sides in mm."""
 
     axes: Axes
     extent_mm: Extent
 
     def picture(self, pixels: FloatArray, window: tuple[float, float]) -> None:
-        """Show grey values (rows, columns), from black to white in a window; the first row where y is 0."""
+        """Show grey values (rows, columns) from black to white in a window, with the first row at y = 0."""
         self.axes.imshow(
             pixels,
             cmap="gray",
@@ -174,12 +174,12 @@ class Panel(NamedTuple):
         )
 
     def contour(self, x_mm: Places, y_mm: Places, values: FloatArray, line: Line) -> None:
-        """Draw where values (rows, columns) at these places cross one half."""
+        """Draw the line on which values (rows, columns) at these places cross 0.5."""
         style = {"colors": [line.colour], "linewidths": line.width_pt, "linestyles": [line.style()]}
         self.axes.contour(x_mm, y_mm, values, levels=[0.5], **style)
 
     def letters(self, x: float, y: float, text: str, ha: str, va: str) -> None:
-        """Write on the picture, with a halo; from (0, 0) in the lower left corner to (1, 1)."""
+        """Write text with a halo on the picture; (0, 0) is the lower left corner and (1, 1) the upper right."""
         from matplotlib.patheffects import withStroke
 
         halo = [withStroke(linewidth=2.0, foreground=BACKGROUND)]
@@ -188,14 +188,14 @@ class Panel(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A strip of the picture: its height, and how to draw it on a sheet at a distance from the top."""
+    """Strip of the picture: its height, and a function that draws it on a sheet at a distance from the top."""
 
     height_px: float
     draw: Callable[[Sheet, float], None]
 
 
 def assembled(blocks: Sequence[Block]) -> Sheet:
-    """A sheet with the blocks one below the other."""
+    """Return a sheet with the blocks one below the other."""
     sheet = Sheet(2 * EDGE_PX + sum(block.height_px for block in blocks))
     top = float(EDGE_PX)
     for block in blocks:
@@ -205,11 +205,11 @@ def assembled(blocks: Sequence[Block]) -> Sheet:
 
 
 def save(figure: Figure, path: Path | str) -> None:
-    """Write the figure as PNG: in one step, and the same bytes for the same picture."""
+    """Write the figure as PNG in one step; the same picture gives the same bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     with atomic_file(path) as partial:
-        # not savefig, which the user's matplotlibrc can change; matplotlib's version stays out of the bytes
+        # not savefig, which the user's matplotlibrc can change; the metadata keep matplotlib's version out of the file
         FigureCanvasAgg(figure).print_png(
             partial, metadata={"Software": "brain_edge"}, pil_kwargs={"compress_level": COMPRESS_LEVEL}
         )

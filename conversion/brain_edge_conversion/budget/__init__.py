@@ -1,1 +1,1 @@
-"""The accuracy budget: what a candidate does to the masks, and the verdict on it."""
+"""The accuracy budget: measured changes of the masks, and the verdict on a candidate."""

@@ -22,45 +22,47 @@ DROP_STEP: Final = 1e-5
 """Steps in which a budget is proposed: the digits in which Dice is printed."""
 
 USUAL_DISAGREEMENT: Final = 3
-"""Times the limit of the mean drop: opposite errors that cancel may be larger than their sum, and not much larger."""
+"""Default disagreement limit as a multiple of the mean drop limit.
+
+Opposite errors that cancel in the drop may add up to more than the drop, but not to much more."""
 USUAL_HD95_INCREASE_MM: Final = 2.0
-"""What a reader sees at the border of a mask on voxels of 1 mm."""
+"""Default HD95 limit: the increase that a reader sees at the border of a mask on voxels of 1 mm."""
 LOWEST_DICE: Final = 0.1
-"""Of the baseline: below, its label and that of the references are hardly the same thing."""
+"""Smallest mean Dice of the baseline; below it, the model's label and the reference's label are hardly the same."""
 ENOUGH_RIGHT: Final = 0.5
-"""Of the baseline's best Dice with any reference: a case with less may have the reference of somebody else."""
+"""Fraction of the baseline's best Dice that a case must reach; a case below it may have another patient's reference."""
 ENOUGH_OF_AN_ORGAN: Final = 0.85
-"""The same of a large label, of which Dice differs little from head to head; other people's brains reach 0.06 to 0.88,
-most less than 0.83 (`docs/decisions/0034-limits-that-bind.md`)."""
+"""The same fraction for a large label, whose Dice varies little between heads. Brains of other people reach 0.06 to
+0.88, most less than 0.83 (`docs/decisions/0034-limits-that-bind.md`)."""
 ORGAN_ML: Final = 300.0
-"""Mean volume in the references from which a label is large: the brain and its tissues, no lesion."""
+"""Smallest mean reference volume of a large label: the brain and its tissues are large, lesions are not."""
 USUAL_SPREAD: Final = 2
-"""Times the limit of a mean: the limit for a single case."""
+"""Default limit for a single case as a multiple of the limit for the mean."""
 
 HALF: Final = 0.5
-"""From here on the limit for a single case, twice the mean's, would allow everything."""
+"""Mean limit from which the default limit for a single case (twice the mean's) would allow everything."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyBudget:
-    """How much Dice a cheaper package may cost; Dice is between 0 and 1, and so is every limit.
+    """Limits on the accuracy that a cheaper package may lose; Dice limits are between 0 and 1.
 
     Attributes:
-        max_dice_drop: greatest mean drop of any label.
-        max_case_drop: greatest drop of any single case; twice the mean's limit unless stated.
-        min_int8_share: least share of the multiply-adds that must be integer: a package that meets its budget
-            because nothing was quantised is refused.
-        max_disagreement: greatest mean of 1 - Dice(baseline, candidate) of any label; three times the limit of the
-            mean drop unless stated. Opposite errors can hide in a drop of zero, never in this.
-        max_hd95_increase_mm: greatest increase of the HD95 of any single case; 2 mm or a voxel's diagonal, whichever is
-            more, unless stated.
-        confidence: with which no more than `max_exceedance` of all subjects are to exceed the limit for a single case;
+        max_dice_drop: largest mean Dice drop of any label.
+        max_case_drop: largest Dice drop of any single case; twice `max_dice_drop` by default.
+        min_int8_share: smallest fraction of the multiply-accumulates that must run in INT8. It refuses a package that
+            meets its budget because nothing was quantised.
+        max_disagreement: largest mean of 1 - Dice(baseline, candidate) of any label; three times `max_dice_drop` by
+            default. Opposite errors can cancel in a drop, never in a disagreement.
+        max_hd95_increase_mm: largest increase of HD95 in any single case, mm; by default the larger of 2 mm and the
+            voxel's diagonal.
+        confidence: confidence that at most `max_exceedance` of all subjects exceed the limit for a single case;
             None makes no such claim.
-        max_exceedance: that share, 0 to 1; 0.1 where a confidence is stated without one.
-        unbound: labels that nothing is promised of, because the network has not learnt them.
+        max_exceedance: largest fraction of subjects above the limit, 0 to 1; 0.1 if only a confidence is stated.
+        unbound: labels without any limit, because the network has not learnt them.
 
     Raises:
-        UsageError: a limit that cannot bind, or that nothing can meet.
+        UsageError: a limit binds nothing, or no package can meet it.
     """
 
     max_dice_drop: float = 0.01
@@ -79,12 +81,12 @@ class AccuracyBudget:
             if self.max_case_drop < self.max_dice_drop:
                 raise UsageError(
                     f"expected --max-case-drop of at least --max-dice-drop, got {self.max_case_drop:g} and "
-                    f"{self.max_dice_drop:g}: where no case drops further, no mean does, and one of both binds nothing"
+                    f"{self.max_dice_drop:g}. A mean never drops further than its worst case; raise --max-case-drop"
                 )
         elif self.max_dice_drop >= HALF:
             raise UsageError(
-                f"expected --max-dice-drop below {HALF:g}, got {self.max_dice_drop:g}: a single case may drop by twice "
-                "as much unless --max-case-drop says otherwise, and a Dice drop of 1 allows everything"
+                f"expected --max-dice-drop below {HALF:g}, got {self.max_dice_drop:g}. A single case may drop by twice "
+                "as much, so this limit allows everything; lower it, or set --max-case-drop"
             )
         if not 0 <= self.min_int8_share <= 1:
             raise UsageError(f"expected --min-int8-share between 0 and 1, got {self.min_int8_share:g}")
@@ -103,7 +105,7 @@ class AccuracyBudget:
                     f"expected --max-exceedance between 0 and 1 (such as 0.1), got {self.max_exceedance:g}"
                 )
             if self.confidence is None:
-                raise UsageError("--max-exceedance would bind nothing without --confidence: state both")
+                raise UsageError("--max-exceedance would have no effect without --confidence; set both")
 
     @property
     def disagreement_limit(self) -> float:
@@ -118,12 +120,12 @@ class AccuracyBudget:
 
     @property
     def subjects_needed(self) -> int:
-        """How many test subjects the confidence needs; 0 where none was asked for."""
+        """Number of test subjects that the confidence needs; 0 without a confidence."""
         return 0 if self.confidence is None else subjects_needed(self.confidence, self.exceedance_limit)
 
     @property
     def exceedance_limit(self) -> float:
-        """The share of all subjects that may exceed the limit for a single case, where a confidence was stated."""
+        """The fraction of all subjects that may exceed the limit for a single case; used only with a confidence."""
         return USUAL_EXCEEDANCE if self.max_exceedance is None else self.max_exceedance
 
     @property
@@ -147,24 +149,24 @@ class AccuracyBudget:
 
 
 def _require_drop(name: str, value: float) -> None:
-    # written so that a NaN is refused
+    # the comparison is False for NaN, so NaN is refused
     if not 0 < value < 1:
         raise UsageError(f"expected {name} between 0 and 1 (a Dice drop, such as 0.01), got {value:g}")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was measured against a budget.
+    """Measured figures and the limits that they exceed.
 
     Attributes:
-        failures: each limit that was missed, in words; empty where the budget is met.
-        worst_mean_drop: of any label.
-        worst_case_drop: of any case and label.
-        by_reference: True where drops are against reference masks; False where no case has one, and the drop
-            is the disagreement with the baseline.
-        worst_mean_disagreement: of any label, over the cases that were judged.
-        worst_hd95_increase_mm: of any case and label; None where it is defined nowhere.
-        excess: the largest figure as a share of its limit; 1 or less where every limit on the masks is met.
+        failures: one sentence per exceeded limit; empty if the budget is met.
+        worst_mean_drop: largest mean Dice drop over the labels.
+        worst_case_drop: largest Dice drop over cases and labels.
+        by_reference: True if drops are measured against reference masks; False if no case has a reference and the
+            drop is the disagreement with the baseline.
+        worst_mean_disagreement: largest mean disagreement over the labels, over the cases that were judged.
+        worst_hd95_increase_mm: largest increase over cases and labels, mm; None if HD95 is defined in no case.
+        excess: largest figure divided by its limit; at most 1 if every limit on the masks is met.
     """
 
     failures: tuple[str, ...]
@@ -177,28 +179,29 @@ class Verdict:
 
     @property
     def met(self) -> bool:
-        """True where no limit was missed."""
+        """True if no limit was missed."""
         return not self.failures
 
 
 def judge(cases: Sequence[AccuracyCase], share: float, budget: AccuracyBudget) -> Verdict:
     """Compare measured cases with a budget.
 
-    Means are over subjects, each with the mean of its cases: who came more often does not weigh more. A case in which
-    the baseline has little right (`telling`) raises a mean or leaves it. Cases with and without reference masks are
-    never pooled: where any case has a reference, those decide, and the others are bound by the limit on the
-    disagreement only, in means of their own and twice as much for each. Unbound labels are not looked at.
+    Means are over subjects, each with the mean of its cases: a subject with several visits weighs no more than others.
+    A case in which the baseline has little right (see `telling`) can raise a mean, never lower it. Cases with and
+    without reference masks are never pooled. If any case has a reference, the cases with references decide; the others
+    are bound by the disagreement limit alone (their own mean, and twice the limit for each case). Unbound labels are
+    skipped.
 
     Raises:
-        UsageError: the budget would bind nothing, or not one of the labels: no case that decides has it, or the
-            baseline has so little of it right that all of it may be lost.
+        UsageError: the budget binds no label, or leaves a label without a limit: no deciding case has the label, or the
+            baseline finds so little of the label that all of it may be lost.
     """
     cases = [case for case in cases if case.label not in budget.unbound]
     by_reference = any(has_reference(case) for case in cases)
     drops = losses(cases)
     _require_accurate(cases, budget)
     if not drops:
-        raise UsageError("no case of the cohort has a label to compare; the budget would bind nothing")
+        raise UsageError("expected a label to compare, got none in any case of the cohort; add a case that has one")
     _require_decided(cases, telling(drops, budget))
     limits = [
         *_drop_limits(drops, budget),
@@ -208,7 +211,8 @@ def judge(cases: Sequence[AccuracyCase], share: float, budget: AccuracyBudget) -
     ]
     failures = [limit.failure for limit in limits if not limit.met]
     if share < budget.min_int8_share:
-        failures.append(f"{share:.1%} of the multiply-adds are INT8, expected at least {budget.min_int8_share:.1%}")
+        words = f"{share:.1%} of the multiply-accumulates run in INT8"
+        failures.append(f"{words}, expected at least {budget.min_int8_share:.1%}")
     judged = [case for case in cases if has_reference(case) == by_reference]
     increases = [increase for case in cases if (increase := case.hd95_increase_mm) is not None]
     return Verdict(
@@ -226,26 +230,24 @@ def _require_decided(cases: Sequence[AccuracyCase], drops: Mapping[AccuracyCase,
     seen = {case.label for case in cases if case.agreement is not None}
     for label in sorted(seen - {case.label for case in drops}):
         raise UsageError(
-            f"the label {label} occurs in cases without a reference mask only, or where the baseline has too little "
-            "of it right to lose, and the others decide: no limit on the drop would bind it; add a reference mask that "
-            "has it, or judge without any"
+            f"label {label}: no case with a reference mask can bind it (the label is absent, or the baseline finds too "
+            "little of it). Add a reference mask that has the label, or judge without reference masks"
         )
 
 
 def _require_accurate(cases: Sequence[AccuracyCase], budget: AccuracyBudget) -> None:
-    """What the baseline does not have, the candidate cannot lose: such a label would meet every budget."""
+    """Refuse a label that the baseline hardly finds: the candidate cannot lose it, so it would meet every budget."""
     for label, known in baseline_dice(cases).items():
         if fmean(known) < LOWEST_DICE or max(known) <= budget.case_limit:
             raise UsageError(
-                f"the baseline itself has a mean Dice of {fmean(known):.5f} with the references in the label {label}, "
-                f"so that a budget of {budget.max_dice_drop:g} would promise nothing; see that the cohort "
-                "numbers its labels as the model does (`labels` in its manifest), or promise nothing of it: "
-                f"--unbound {label}"
+                f"label {label}: the baseline has a mean Dice of only {fmean(known):.5f} with the references, so a "
+                f"budget of {budget.max_dice_drop:g} promises nothing. Check that the cohort numbers its labels as the "
+                f"model does (`labels` in its manifest), or exclude the label with --unbound {label}"
             )
 
 
 def baseline_dice(cases: Iterable[AccuracyCase]) -> Mapping[int, list[float]]:
-    """Label -> Dice of the baseline in the cases whose reference has it."""
+    """Label -> Dice of the baseline in the cases whose reference has the label."""
     by_label: dict[int, list[float]] = defaultdict(list)
     for case in cases:
         if case.dice_baseline is not None and case.reference_volume_ml != 0:
@@ -254,18 +256,18 @@ def baseline_dice(cases: Iterable[AccuracyCase]) -> Mapping[int, list[float]]:
 
 
 def losses(cases: Sequence[AccuracyCase]) -> Mapping[AccuracyCase, float]:
-    """What decides: the drop of the cases with a reference, or where there are none, the disagreement of all."""
+    """Return the deciding figure of each case: its drop if any case has a reference, else its disagreement."""
     if any(has_reference(case) for case in cases):
         return {case: case.drop for case in cases if case.drop is not None}
     return _disagreements(cases)
 
 
 def telling(drops: Mapping[AccuracyCase, float], budget: AccuracyBudget) -> Mapping[AccuracyCase, float]:
-    """The drops that may speak for a package: of cases in which the baseline has enough of the label right to lose.
+    """Keep the drops of cases in which the baseline finds enough of the label to lose.
 
-    The others have less than half of the label's best Dice (0.85 of it, where the label is large), or no more than may
-    be lost in a single case: a false positive, a reference of somebody else, another numbering. Whatever the candidate
-    does there is a small drop, which would pay in a mean for what it loses elsewhere.
+    In the other cases the baseline has less than half of the label's best Dice (0.85 of it for a large label), or no
+    more Dice than a single case may lose: a false positive, another patient's reference, another numbering. The drop is
+    small there whatever the candidate does, and in a mean it would pay for losses elsewhere.
     """
     best = {label: max(known) for label, known in baseline_dice(drops).items()}
     usual_ml = _usual_volumes_ml(drops)
@@ -279,7 +281,7 @@ def telling(drops: Mapping[AccuracyCase, float], budget: AccuracyBudget) -> Mapp
 
 
 def _usual_volumes_ml(cases: Iterable[AccuracyCase]) -> Mapping[int, float]:
-    """Label -> mean volume in the references that have it."""
+    """Label -> mean volume in the references that have the label, ml."""
     volumes_ml: dict[int, list[float]] = defaultdict(list)
     for case in cases:
         if case.reference_volume_ml:
@@ -288,19 +290,19 @@ def _usual_volumes_ml(cases: Iterable[AccuracyCase]) -> Mapping[int, float]:
 
 
 def deciding(drops: Mapping[AccuracyCase, float], budget: AccuracyBudget) -> Mapping[int, list[tuple[int, float]]]:
-    """Label -> (subject, drop) pairs of its telling cases, or of all where their mean is greater."""
+    """Label -> (subject, drop) pairs of its telling cases, or of all cases if their mean is greater."""
     every, some = _by_label(drops), _by_label(telling(drops, budget))
     return {label: max((some.get(label, pairs), pairs), key=mean_over_subjects) for label, pairs in every.items()}
 
 
 def has_reference(case: AccuracyCase) -> bool:
-    """Whether a case was measured against a reference mask, even one that lacks this label."""
+    """Return True if the case was measured against a reference mask, even one without this label."""
     return case.reference_volume_ml is not None or case.drop is not None
 
 
 @dataclass(frozen=True)
 class _Limit:
-    """One figure against one limit, and what to say where it is exceeded."""
+    """A figure, its limit, and the sentence for a figure above the limit."""
 
     value: float
     limit: float
@@ -314,11 +316,11 @@ class _Limit:
     def excess(self) -> float:
         if self.limit > 0:
             return self.value / self.limit
-        return 1.0 if self.met else 1.0 + self.value  # an increase of 0 mm was asked for
+        return 1.0 if self.met else 1.0 + self.value  # the user set a limit of 0 mm
 
 
 def _drop_limits(drops: Mapping[AccuracyCase, float], budget: AccuracyBudget) -> tuple[_Limit, _Limit]:
-    """The worst mean of a label, and the worst single case."""
+    """Return the limits on the worst mean of a label and on the worst single case."""
     means = {label: mean_over_subjects(pairs) for label, pairs in deciding(drops, budget).items()}
     label, mean = max(means.items(), key=lambda item: item[1])
     worst = max(drops, key=lambda case: drops[case])
@@ -331,7 +333,7 @@ def _drop_limits(drops: Mapping[AccuracyCase, float], budget: AccuracyBudget) ->
 
 
 def _disagreement_limits(cases: Sequence[AccuracyCase], budget: AccuracyBudget) -> Iterator[_Limit]:
-    """The worst mean of a label, of the cases with a reference and of those without."""
+    """Yield the limits on the disagreement, for cases with a reference and for cases without one."""
     for known, what in ((True, "cases with a reference"), (False, "cases without a reference")):
         means = _means_by_label(_disagreements([case for case in cases if has_reference(case) is known]))
         if means:
@@ -346,7 +348,7 @@ def _disagreement_limits(cases: Sequence[AccuracyCase], budget: AccuracyBudget) 
 
 
 def _invention_limits(cases: Sequence[AccuracyCase], budget: AccuracyBudget) -> Iterator[_Limit]:
-    """What the candidate invents beyond what the baseline invents, as a share of the label's usual volume."""
+    """Yield limits on false-positive volume beyond the baseline's, as a fraction of the label's usual volume."""
     volumes_ml = _usual_volumes_ml(cases)
     for case in cases:
         usual_ml = volumes_ml.get(case.label)
@@ -375,7 +377,7 @@ def _disagreements(cases: Sequence[AccuracyCase]) -> Mapping[AccuracyCase, float
 
 
 def smallest_budget(verdict: Verdict, budget: AccuracyBudget) -> str:
-    """In words, the smallest limits that the measured drops meet; empty where no limit on a drop was missed."""
+    """Return a sentence with the smallest limits that the measured drops meet; empty if no drop limit was missed."""
     mean, case = verdict.worst_mean_drop, verdict.worst_case_drop
     if budget.max_disagreement is None:
         mean = max(mean, (verdict.worst_mean_disagreement or 0.0) / USUAL_DISAGREEMENT)
@@ -384,7 +386,7 @@ def smallest_budget(verdict: Verdict, budget: AccuracyBudget) -> str:
     if budget.max_case_drop is None:
         proposed = _rounded_up(max(mean, case / 2))
         return f"smallest --max-dice-drop that these cases meet: {proposed:.5f}" if proposed < HALF else ""
-    # a mean of equal drops may be rounded to more than each of them
+    # floating point may round the mean of equal drops to more than each drop
     proposed = _rounded_up(mean)
     return (
         f"smallest limits that these cases meet: --max-dice-drop {proposed:.5f} "
@@ -393,7 +395,7 @@ def smallest_budget(verdict: Verdict, budget: AccuracyBudget) -> str:
 
 
 def _rounded_up(drop: float) -> float:
-    """To the next step, so that the number as printed is met; at least one step, since a budget is positive."""
+    """Round up to the next step, so that the printed number is met; at least one step, because a budget is positive."""
     steps = max(1, math.ceil(drop / DROP_STEP))
     rounded = round(steps * DROP_STEP, 5)
     return rounded if rounded >= drop else round((steps + 1) * DROP_STEP, 5)  # the division may have rounded down

@@ -1,4 +1,4 @@
-"""What the networks of a package really see: their inputs, caught on the way through `Segmenter`, on disk."""
+"""Capture of network inputs: each input is saved to disk on its way through `Segmenter`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from brain_edge.spec import ModelSpec
 
 MAXIMUM_WINDOWS = 8
-"""Inputs that are kept of one study and graph: a sliding window has dozens, alike; taken at equal steps."""
+"""Inputs kept per study and graph, at equal steps; a sliding window gives dozens that resemble each other."""
 
 
 def capture_inputs(
@@ -28,8 +28,8 @@ def capture_inputs(
 ) -> Mapping[str, list[Path]]:
     """Run the package on every study and keep the inputs of each graph as `.npy` files in `folder`.
 
-    They go through the disk, because a cohort of whole volumes does not fit into the memory of a workstation. What
-    the last stage answers changes no input, so its networks are run for one input of each shape and not for all.
+    Inputs are stored on disk, because a cohort of whole volumes does not fit into a workstation's memory. Outputs of
+    the last stage change no input, so its networks run on one input of each shape only.
     """
     recorders: dict[str, _Recorder] = {}
     unread = _unread(package.spec)
@@ -47,26 +47,26 @@ def capture_inputs(
 
 
 def load_inputs(files: Iterable[Path]) -> Iterator[FloatArray]:
-    """The inputs (1, C, I, J, K) one after the other."""
+    """Yield the saved inputs (1, C, I, J, K), one at a time."""
     for file in files:
         yield np.load(file, allow_pickle=False)
 
 
 def middle(batch: FloatArray, sides: Sequence[int]) -> FloatArray:
-    """The middle of an input (1, C, I, J, K), of at most so many voxels per side."""
+    """Return the central part of an input (1, C, I, J, K), at most `sides` voxels along (I, J, K)."""
     starts = [max(0, (have - wanted) // 2) for have, wanted in zip(batch.shape[2:], sides, strict=True)]
     window = tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
     return np.ascontiguousarray(batch[(slice(None), slice(None), *window)])
 
 
 def _unread(spec: ModelSpec) -> set[str]:
-    """Graphs whose answers no network sees: those of the last stage that no earlier one has."""
+    """Return the graphs whose outputs no network reads: graphs of the last stage that no earlier stage uses."""
     *earlier, last = spec.stages
     return set(last.network.graphs).difference(*(stage.network.graphs for stage in earlier))
 
 
 class _OneAnswer:
-    """A session that computes once for each shape of an input, and answers all others of the shape the same."""
+    """Session that computes one output per input shape and returns it for every input of that shape."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -79,7 +79,7 @@ class _OneAnswer:
 
 
 class _Recorder:
-    """A session that keeps what it is given; a few inputs of each study in the end."""
+    """Session that saves its inputs; `thin_out` leaves a few of each study."""
 
     def __init__(self, session: Session, folder: Path, graph: str) -> None:
         self._session = session
@@ -93,7 +93,7 @@ class _Recorder:
         return self._session(batch)
 
     def thin_out(self) -> None:
-        """Keep at most `MAXIMUM_WINDOWS` of the files since the last time, at equal steps; delete the others."""
+        """Keep at most `MAXIMUM_WINDOWS` of the files saved since the last call, at equal steps; delete the others."""
         count = len(self._files)
         chosen = {round(index) for index in np.linspace(0, count - 1, num=min(MAXIMUM_WINDOWS, count))}
         for index, file in enumerate(self._files):

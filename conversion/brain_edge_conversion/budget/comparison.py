@@ -1,4 +1,4 @@
-"""Several masks of one head over its anatomy: the picture to judge a package by that was made of another one."""
+"""Picture of several masks of one head over its anatomy, for judging a package that was made from another one."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ def write_comparison_mosaic(
 ) -> None:
     """Draw the outlines of several masks of one head, such as reference, PyTorch and INT8, and write a PNG.
 
-    All labels of a mask count as one region. Later masks are drawn over earlier ones with thinner lines, so
-    that where outlines coincide each can still be seen. Arguments and errors are those of
-    `brain_edge.jobs.pictures.mosaic.write_mosaic`.
+    All labels of a mask count as one region. Later masks are drawn with thinner lines over earlier ones, so outlines
+    that coincide stay visible. Arguments and errors are those of `brain_edge.jobs.pictures.mosaic.write_mosaic`.
     """
     require_matplotlib()
     for name, mask in masks.items():

@@ -1,7 +1,7 @@
-"""How much of a graph became integer: multiply-adds per convolution and matrix product, INT8 or float.
+"""INT8 share of a graph: multiply-accumulates of each convolution and matrix product, INT8 or float.
 
-A quantiser in a graph is a wish; the kernel that the CPU plugin has chosen is what computes. Both must be integer: some
-transposed convolutions run in f32 although their input is quantised.
+A quantiser in a graph is only a request; the kernel chosen by the CPU plugin computes. A layer counts as INT8 only if
+its input is quantised and its kernel is integer: some transposed convolutions run in f32 on a quantised input.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 TRANSPARENT: Final = frozenset(
     {"Concat", "MaxPool", "Pad", "Reshape", "Slice", "Split", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze"}
 )
-"""Operations that move integers without computing: what is quantised before them is quantised after them."""
+"""Operations that move integers without computing; a quantised input gives a quantised output."""
 
 LOOPS: Final = frozenset({"Loop", "TensorIterator", "If"})
-"""Operations with graphs of their own, which they run many times, or one of two."""
+"""Operations with inner graphs: a loop runs its body many times, `If` runs one of two."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class LayerCost:
     """One layer with weights.
 
     Attributes:
-        name: of the node in the graph.
-        kind: its operation type.
-        multiply_adds: for the input shape that was asked for.
-        quantised: whether its activations are quantised in the graph.
-        kernel: what computes it, as OpenVINO names it; None while it has not been compiled, empty where the compiled
-            graph does not name it.
+        name: name of the node in the graph.
+        kind: operation type of the node.
+        multiply_adds: number of multiply-accumulates for the given input shape.
+        quantised: True if the graph quantises the layer's activations.
+        kernel: OpenVINO's name of the kernel that runs the layer; None before compiling, empty if the compiled graph
+            does not name a kernel.
     """
 
     name: str
@@ -45,14 +45,14 @@ class LayerCost:
 
     @property
     def integer(self) -> bool:
-        """Whether it is computed in integers, as far as is known."""
+        """True if the layer runs in integers, as far as its kernel is known."""
         return self.quantised and (self.kernel is None or is_integer(self.kernel))
 
 
 def layer_costs(model: Any, shape: Sequence[int]) -> tuple[LayerCost, ...]:
-    """The cost of every weighted layer of an OpenVINO model for an input of `shape` (1, C, I, J, K).
+    """Return the cost of every weighted layer of an OpenVINO model for an input of `shape` (1, C, I, J, K).
 
-    The model itself keeps its shapes: the costs are taken from a copy.
+    The model keeps its own shapes: the costs are taken from a copy.
     """
     sized = model.clone()
     sized.reshape(list(shape))
@@ -65,9 +65,9 @@ def layer_costs(model: Any, shape: Sequence[int]) -> tuple[LayerCost, ...]:
 
 
 def _loop_costs(model: Any, rounds: int) -> Iterator[LayerCost]:
-    """The layers in the bodies of loops, which go over the first axis of the input; they are never quantised.
+    """Yield the layers in loop bodies; a loop runs over the first axis of the input, and its layers stay in float.
 
-    Of a branch both sides count, unless the shapes decide: the side that never runs has none.
+    Both sides of an `If` count, unless the shapes decide: the side that never runs has no shape.
     """
     for loop in model.get_ordered_ops():
         for body in bodies_of(loop):
@@ -82,18 +82,18 @@ def _has_no_shape(node: Any) -> bool:
 
 
 def int8_share(layers: Sequence[LayerCost]) -> float:
-    """Share of the multiply-adds that are integer, 0 to 1; 1 for a graph without weights."""
+    """Fraction of the multiply-accumulates that run in INT8, 0 to 1; 1 for a graph without weights."""
     total = sum(layer.multiply_adds for layer in layers)
     return sum(layer.multiply_adds for layer in layers if layer.integer) / total if total else 1.0
 
 
 def with_kernels(layers: Sequence[LayerCost], kernels: Mapping[str, str]) -> tuple[LayerCost, ...]:
-    """The layers with the kernels that compute them; `kernels` maps names of layers."""
+    """Return the layers with their kernels; `kernels` maps a layer's name to its kernel."""
     return tuple(replace(layer, kernel=kernels.get(layer.name, "")) for layer in layers)
 
 
 def kernel_shares(layers: Sequence[LayerCost]) -> dict[str, float]:
-    """Share of the multiply-adds of each kernel, the largest in front."""
+    """Kernel -> fraction of the multiply-accumulates that it runs, largest first."""
     sums: defaultdict[str, int] = defaultdict(int)
     for layer in layers:
         sums[layer.kernel or "not known"] += layer.multiply_adds
@@ -102,7 +102,7 @@ def kernel_shares(layers: Sequence[LayerCost]) -> dict[str, float]:
 
 
 def _is_quantised(layer: Any) -> bool:
-    """Whether the activations that a layer reads come out of a quantiser."""
+    """Return True if the layer's activations come from a quantiser."""
     return _gives_integers(layer.input_value(0).get_node())
 
 
@@ -110,6 +110,6 @@ def _gives_integers(node: Any) -> bool:
     kind = node.get_type_name()
     if kind not in TRANSPARENT:
         return bool(kind == "FakeQuantize")
-    # a concatenation is as good as the worst of its parts; the others have one input that carries data
+    # a concatenation is quantised only if all its parts are; the other operations have one data input
     parts = node.input_values() if kind == "Concat" else node.input_values()[:1]
     return all(_gives_integers(part.get_node()) for part in parts)

@@ -1,8 +1,9 @@
-"""The same measurement as near to another CPU as this one can come, in a child process.
+"""Measurement of a package in a child process that imitates an older CPU as far as this CPU can.
 
 oneDNN reads `ONEDNN_MAX_CPU_ISA` once, when a process starts. CPUs without VNNI add two 8-bit products in 16 bits,
-which saturate: a package that was judged on a new CPU only may be worse on the workstation. What OpenVINO refuses to
-compute in INT8 there is in float here, too; what the variable does not bind, its own norms among them, is recorded.
+which saturate: a package that was judged on a new CPU alone may be worse on the workstation. Layers that OpenVINO would
+not run in INT8 on the older CPU run in float here. Kernels that the variable does not bind, such as OpenVINO's own
+norms, are recorded.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ VARIABLE: Final = "ONEDNN_MAX_CPU_ISA"
 MODULE: Final = "brain_edge_conversion.budget.isa"
 X86: Final = frozenset({"x86_64", "amd64"})
 OLDER: Final = "as-on-an-older-cpu"
-"""Folder beside the baseline's masks for the graphs that the child runs."""
+"""Folder, beside the baseline's masks, of the graphs that the child runs."""
 
 
 class IsaQuestion(Value, frozen=True):
-    """What the child is asked to do: files and numbers only, since it shares nothing else with its parent.
+    """Job of the child: files and numbers only, because the child shares nothing else with its parent.
 
-    Without shapes it measures the package as it is, with them as an older CPU would run it.
+    Without `shapes` the child measures the package as it is; with `shapes`, as an older CPU would run it.
     """
 
     folder: str
@@ -65,7 +66,7 @@ class IsaQuestion(Value, frozen=True):
 
 
 class IsaAnswer(Value, frozen=True):
-    """What the child found: the masks against the baseline, what computed them, and what it has kept in float."""
+    """Answer of the child: masks against the baseline, the kernels that ran, and the layers kept in float."""
 
     records: tuple[AccuracyCase, ...]
     executed: Executed
@@ -79,7 +80,7 @@ def measure_package(
     subjects: Mapping[int, int],
     runtime: RuntimeOptions,
 ) -> tuple[tuple[AccuracyCase, ...], Executed]:
-    """A package against the baseline (see `measure`), and what has computed it at the largest size that it ran at."""
+    """Compare a package with the baseline (see `measure`), and name its kernels at the largest input that it ran on."""
     seen = Counter[Input]()
     records = measure(Segmenter.open(candidate, runtime, wrap=counted(seen)), cases, masks, subjects)
     return records, executed_package(candidate, largest_shapes(seen), runtime)
@@ -92,9 +93,14 @@ def make_job(
     shapes: dict[str, tuple[int, ...]] | None,
     runtime: RuntimeOptions,
 ) -> IsaQuestion:
-    """The measurement of a package, sealed or not, on cases of one cohort.
+    """Return the job that measures a package, sealed or not, on cases of one cohort.
 
-    `shapes` are its largest inputs there; without them it is measured as it is.
+    Args:
+        candidate: package to measure.
+        cases: cases of one cohort.
+        masks: folder of the baseline's masks.
+        shapes: largest input shape of each graph; None measures the package as it is.
+        runtime: runtime options of the child.
     """
     return IsaQuestion(
         folder=str(candidate.folder),
@@ -108,11 +114,11 @@ def make_job(
 
 
 def obstacle(machine: str, precision: Precision) -> str:
-    """Why older x86 instructions cannot be measured; empty where they can.
+    """Return the reason why older x86 instructions cannot be measured; empty if they can.
 
     Args:
-        machine: as `platform.machine` names it.
-        precision: of what is not integer; bf16 exists on CPUs only that have more than AVX2.
+        machine: machine name from `platform.machine`.
+        precision: precision of the float layers; bf16 needs a CPU with more than AVX2.
     """
     if machine.lower() not in X86:
         return f"not verified: this CPU is {machine}, not x86"
@@ -120,32 +126,32 @@ def obstacle(machine: str, precision: Precision) -> str:
 
 
 def measure_under(isa: Isa, job: IsaQuestion) -> IsaAnswer:
-    """Run a job in a child process whose oneDNN may use no more than these instructions; it ends with this process.
+    """Run a job in a child process whose oneDNN is limited to these instructions; the child ends with this process.
 
     Raises:
-        BrainEdgeError: the child failed; carries its last line.
+        BrainEdgeError: the child failed; the message carries the child's last line.
     """
     answer = ask_child(MODULE, job, f"the measurement under {isa}", {VARIABLE: isa})
     return msgspec.json.decode(answer, type=IsaAnswer)
 
 
 def measure_apart(job: IsaQuestion) -> IsaAnswer:
-    """Run a job without shapes in a child process: compilers have been killed by graphs that nobody had tried yet.
+    """Run a job without shapes in a child process, because an untried graph may crash OpenVINO's compiler.
 
     Raises:
-        CrashError: that has happened.
-        BrainEdgeError: the child failed in another way; carries its last line.
+        CrashError: the child crashed.
+        BrainEdgeError: the child failed in another way; the message carries the child's last line.
     """
     return msgspec.json.decode(ask_child(MODULE, job, "the measurement"), type=IsaAnswer)
 
 
 def isa_record(isa: Isa, job: IsaQuestion, budget: AccuracyBudget) -> IsaRecord:
-    """Measure under other instructions and judge; where that is impossible, the record says why.
+    """Measure and judge a package under an older ISA; if that is impossible, the record carries the reason.
 
     Args:
-        isa: the instructions.
-        job: what to measure.
-        budget: the limits, on the share that is integer on a CPU with these instructions too.
+        isa: instruction set of the older CPU.
+        job: measurement to run.
+        budget: limits, including the INT8 share on a CPU with this ISA.
     """
     reason = obstacle(platform.machine(), job.manifest.precision)
     if reason:
@@ -176,13 +182,13 @@ def isa_record(isa: Isa, job: IsaQuestion, budget: AccuracyBudget) -> IsaRecord:
 
 
 def main() -> None:
-    """The child: a job on stdin, the answer on stdout."""
+    """Run the child: read a job from stdin, write the answer to stdout."""
     job = msgspec.json.decode(job_from_parent(), type=IsaQuestion)
     cohort = load_cohort(job.cohort)
     cases = [case for case in cohort.cases() if case.number in job.cases]
     runtime = job.runtime.options(resident_graphs=2)
     masks, scratch = Path(job.masks), Path(job.masks) / OLDER
-    shutil.rmtree(scratch, ignore_errors=True)  # what an interrupted child has left
+    shutil.rmtree(scratch, ignore_errors=True)  # left by an interrupted child
     candidate = ModelPackage(Path(job.folder), job.manifest)
     float_layers: tuple[FloatLayer, ...] = ()
     if job.shapes is not None:

@@ -1,8 +1,8 @@
-"""What computes a package here: asked of the graphs that OpenVINO has compiled on this CPU, every node of them.
+"""Kernels that run a package on this CPU, read from every node of the graphs that OpenVINO compiled.
 
-Most kernels say in their names which instructions they use (`jit_avx2_I8`, `brgconv_avx512_f32`, `jit_avx512_i8`): the
-share of integer multiply-adds is counted by them, and they tell what `ONEDNN_MAX_CPU_ISA` has bound where older CPUs
-are imitated. It binds oneDNN, which computes convolutions, and not the norms and interpolations of the CPU plugin.
+Most kernel names state the ISA (`jit_avx2_I8`, `brgconv_avx512_f32`, `jit_avx512_i8`). The INT8 share is counted from
+these names. They also show which nodes `ONEDNN_MAX_CPU_ISA` bound in an imitation of an older CPU: the variable binds
+oneDNN, which computes convolutions, not the norms and interpolations of the CPU plugin.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
 
 NEWER: Final = {"avx512": "AVX-512", "avx10": "AVX10", "amx": "AMX", "vnni": "VNNI"}
-"""What stands in the names of kernels that a CPU with no more than AVX2 could not run -> its name."""
+"""Part of a kernel's name -> instruction set; a CPU with no more than AVX2 cannot run these kernels."""
 OLDER: Final = ("avx", "sse")
-"""What stands in the names of the others that name their instructions."""
+"""Parts of the names of kernels that need no more than AVX2."""
 KINDS: Final = {
     "Convolution": "convolutions",
     "Deconvolution": "transposed convolutions",
@@ -40,16 +40,16 @@ KINDS: Final = {
     "Subgraph": "element-wise operations",
     "Eltwise": "element-wise operations",
 }
-"""What OpenVINO calls a node -> what a reader calls it."""
+"""OpenVINO's type of a node -> the word for a reader."""
 
 
 class Executed(Value, frozen=True):
-    """What this process computes a package with, on inputs of certain shapes.
+    """Kernels with which this process runs a package on inputs of given shapes.
 
     Attributes:
-        shapes: per graph, of its input.
-        layers: per graph, its layers with weights, each with its kernel.
-        nodes: all that is executed.
+        shapes: input shape of each graph.
+        layers: weighted layers of each graph, with their kernels.
+        nodes: all executed nodes, counted by type and kernel.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -58,18 +58,18 @@ class Executed(Value, frozen=True):
 
     @property
     def all_layers(self) -> list[LayerCost]:
-        """Of all graphs."""
+        """Weighted layers of all graphs."""
         return [layer for layers in self.layers.values() for layer in layers]
 
 
 def largest_shapes(seen: Iterable[Input]) -> dict[str, tuple[int, ...]]:
-    """Per graph, the shape of its largest input: what the plugin refuses in INT8, it refuses by size."""
+    """Graph -> shape of its largest input; the plugin refuses INT8 by size."""
     return {each.graph: each.shape for each in sorted(seen, key=lambda each: prod(each.shape))}
 
 
 def executed_package(package: ModelPackage, shapes: Mapping[str, tuple[int, ...]], runtime: RuntimeOptions) -> Executed:
-    """What this process would compute the graphs of a package with, rewritten as they are when it runs."""
-    # without the flush of small numbers, which would stay with this thread
+    """Return the kernels of a package's graphs, compiled here with the rewrites of a normal run."""
+    # without flushing denormals to zero: the setting would stay with this thread
     properties = compile_properties(package.manifest.precision, runtime)
     layers: dict[str, tuple[LayerCost, ...]] = {}
     counts: Counter[tuple[str, str]] = Counter()
@@ -84,12 +84,12 @@ def executed_package(package: ModelPackage, shapes: Mapping[str, tuple[int, ...]
 
 
 def newer_than_avx2(kernels: Iterable[str]) -> list[str]:
-    """The kernels that no CPU with AVX2 alone could run."""
+    """Return the kernels that a CPU with AVX2 alone cannot run."""
     return sorted({kernel for kernel in kernels if any(word in kernel.lower() for word in NEWER)})
 
 
 def ran_in_words(nodes: Iterable[NodeKernel]) -> str:
-    """Which kinds of nodes ran under which instructions; those whose kernels do not name any are not claimed for any.
+    """Return the node types that ran under each ISA, in words; kernels whose names state no ISA are left out.
 
     >>> ran_in_words((NodeKernel("MVN", "jit_avx512_i8", 34), NodeKernel("Convolution", "jit_avx2_I8", 9)))
     'convolutions under AVX2, norms under AVX-512'
@@ -102,7 +102,7 @@ def ran_in_words(nodes: Iterable[NodeKernel]) -> str:
 
 
 def executed_kernels(executed: Any, layers: set[str]) -> dict[str, str]:
-    """Each layer with the kernel of the node into which the plugin has fused it."""
+    """Layer -> kernel of the node into which the plugin fused the layer."""
     kernels = {}
     for node in executed.get_ordered_ops():
         told = node.get_rt_info()
@@ -120,7 +120,7 @@ def _kinds_and_kernels(executed: Any) -> Iterator[tuple[str, str]]:
 
 
 def _instructions(kernel: str) -> str:
-    """The instructions in a kernel's name; those of every CPU with AVX2 are called so, and none are empty."""
+    """Return the ISA in a kernel's name: AVX2 for every ISA up to AVX2, empty if the name states none."""
     lower = kernel.lower()
     older = "AVX2" if any(word in lower for word in OLDER) else ""
     return next((name for word, name in NEWER.items() if word in lower), older)

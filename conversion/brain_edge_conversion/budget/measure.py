@@ -1,7 +1,7 @@
-"""What a candidate does to the masks: every figure through `Segmenter`, one case in memory at a time.
+"""Comparison of a candidate's masks with the baseline: every figure through `Segmenter`, one case in memory at a time.
 
 The baseline is the parity-checked package in f32. Its masks are computed once and kept on disk, because every trial
-is compared with the same ones.
+is compared with the same masks.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ if TYPE_CHECKING:
 
 
 LESION_TASKS: Final = frozenset({Task.LESION, Task.TUMOUR})
-"""Tasks whose references have components that a reader counts."""
+"""Tasks whose reference masks have connected components that a reader counts."""
 
 
 def write_baseline(baseline: Segmenter, cases: Iterable[Case], folder: Path, unbound: tuple[int, ...] = ()) -> None:
-    """Segment every case and keep the masks in `folder`; a mask that is there is not made again.
+    """Segment every case and keep the masks in `folder`; an existing whole mask is not made again.
 
     Args:
-        baseline: what candidates are compared with.
-        cases: those to be judged.
-        folder: of one baseline only.
-        unbound: labels that may be in none of them.
+        baseline: package that candidates are compared with.
+        cases: cases to judge.
+        folder: folder for the masks of this baseline alone.
+        unbound: labels that may be absent from all cases.
 
     Raises:
-        InputError: another label is in no mask and no reference of these cases, so that a budget would not bind it.
+        InputError: another label is in no mask and no reference of these cases, so a budget would not bind it.
     """
     unseen = set(baseline.spec.label_names()) - set(unbound)
     for case in cases:
         study, reference = load_case(case)
-        if not _mask_file(folder, case).is_file():
+        if not _is_kept(folder, case):
             _keep(segment_case(baseline, study).mask, folder, case)
         unseen.difference_update(np.unique(_kept_labels(folder, case)).tolist())
         if reference is not None:
@@ -63,19 +63,19 @@ def write_baseline(baseline: Segmenter, cases: Iterable[Case], folder: Path, unb
 
 
 def write_mask_of(segmenter: Segmenter, case: Case, folder: Path) -> None:
-    """Segment one case and keep the mask where `write_baseline` would, in place of one that is there."""
+    """Segment one case and write its mask to the file of `write_baseline`; an existing mask is replaced."""
     _keep(segment_case(segmenter, load_case(case)[0]).mask, folder, case)
 
 
 def measure(
     candidate: Segmenter, cases: Sequence[Case], folder: Path, subjects: Mapping[int, int]
 ) -> tuple[AccuracyCase, ...]:
-    """Compare a package, in the precision in which it is deployed, with the baseline and the references.
+    """Compare a package, in its deployed precision, with the baseline and the references.
 
     Args:
-        candidate: the package to judge.
-        cases: those to judge it on.
-        folder: where `write_baseline` has left the masks of these cases.
+        candidate: package to judge.
+        cases: cases to judge the package on.
+        folder: folder with the masks that `write_baseline` wrote for these cases.
         subjects: case number -> number of the person.
     """
     labels = tuple(candidate.spec.label_names())
@@ -94,12 +94,12 @@ def measure(
 
 
 def read_baseline(folder: Path, case: Case, geometry: Geometry) -> Mask:
-    """The mask of the baseline, on the grid of the case."""
+    """Read the mask of the baseline, on the grid of the case."""
     return Mask(_kept_labels(folder, case), geometry)
 
 
 def subject_numbers(cohort: Cohort) -> dict[int, int]:
-    """Case number -> number of the person, in the order of the manifest: what a package may say of a subject."""
+    """Case number -> number of the person, in the manifest's order; a package may state nothing else of a subject."""
     people = [person_key(case.entry.subject) for case in cohort.cases()]
     order = {person: number for number, person in enumerate(dict.fromkeys(people), start=1)}
     return {case.number: order[person] for case, person in zip(cohort.cases(), people, strict=True)}
@@ -114,6 +114,15 @@ def _kept_labels(folder: Path, case: Case) -> LabelArray:
     with np.load(_mask_file(folder, case), allow_pickle=False) as saved:
         labels: LabelArray = saved["labels"]
         return labels
+
+
+def _is_kept(folder: Path, case: Case) -> bool:
+    """Return True if the mask exists and can be read; a damaged mask is made again."""
+    try:
+        _kept_labels(folder, case)
+    except Exception:  # noqa: BLE001 - numpy's parser of headers raises whatever it trips over
+        return False
+    return True
 
 
 def _mask_file(folder: Path, case: Case) -> Path:
@@ -141,6 +150,6 @@ def _with_lesions(record: AccuracyCase, baseline: Mask, mask: Mask, reference: M
 
 def _unseen_words(spec: ModelSpec, label: int) -> str:
     return (
-        f"the label {label} ({spec.label_names()[label]}) occurs in no reference and no mask of the baseline "
-        "in the cases to be judged, so that no budget would bind it; add a case that has it"
+        f"label {label} ({spec.label_names()[label]}) occurs in no reference and no mask of the baseline in the cases "
+        "to be judged, so no budget would bind it; add a case that has the label"
     )

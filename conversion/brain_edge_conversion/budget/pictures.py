@@ -1,4 +1,4 @@
-"""The worst cases as pictures, for a report: reference, baseline and candidate over the anatomy."""
+"""Pictures of the worst cases for a report: reference, baseline and candidate over the anatomy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST: Final = 3
 
 
 def worst_cases(records: Sequence[AccuracyCase]) -> tuple[int, ...]:
-    """Numbers of the cases that lose most in any label, the worst in front."""
+    """Return the numbers of the cases that lose most in any label, worst first."""
     worst: dict[int, float] = {}
     for record, loss in losses(records).items():
         worst[record.case] = max(loss, worst.get(record.case, loss))
@@ -34,15 +34,15 @@ def worst_cases(records: Sequence[AccuracyCase]) -> tuple[int, ...]:
 def draw_cases(
     candidate: ModelPackage, change: Change, cases: Iterable[Case], masks: Path, folder: Path, runtime: RuntimeOptions
 ) -> dict[int, str]:
-    """Draw cases into a folder; case number -> name of the file.
+    """Draw cases into a folder; return case number -> file name.
 
     Args:
-        candidate: the package, sealed or not.
-        change: how it was made.
-        cases: what to draw.
-        masks: where the baseline's masks lie.
-        folder: of the report.
-        runtime: threads.
+        candidate: package, sealed or not.
+        change: change that made the candidate from the baseline.
+        cases: cases to draw.
+        masks: folder of the baseline's masks.
+        folder: folder of the report.
+        runtime: runtime options, such as threads.
     """
     segmenter = Segmenter.open(candidate, runtime)
     return {case.number: _draw(segmenter, change, case, masks, folder) for case in cases}

@@ -1,4 +1,4 @@
-"""What measured drops mean, in one sentence, for every command that makes a package within a budget. Pure."""
+"""One sentence about measured drops, for every command that makes a package within a budget. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def statement(seen: str, cohort: Cohort, split: str, mark: str) -> str:
-    """What was seen, and what it says nothing about.
+    """Return a sentence with the measured figures and their limits of validity.
 
     Args:
-        seen: the figures, in words.
-        cohort: that they belong to.
-        split: that was judged.
-        mark: of weights that were fit for testing; empty for all others.
+        seen: measured figures, in words.
+        cohort: cohort of the figures.
+        split: split that was judged.
+        mark: mark of weights that were fitted for testing; empty for all other weights.
     """
     sentence = _limited(seen, cohort, split)
     return f"weights {mark}: {sentence}" if mark else sentence
@@ -34,5 +34,5 @@ def _limited(seen: str, cohort: Cohort, split: str) -> str:
 
 
 def speaks_of_patients(cohort: Cohort, split: str) -> bool:
-    """Whether figures on a split say anything about a new patient."""
+    """Return True if figures on this split are evidence about new patients."""
     return split == Split.TEST and not cohort.manifest.demo and not cohort.manifest.synthetic

@@ -1,12 +1,14 @@
-"""What the test subjects say about others.
+"""Statistics: what n test subjects imply for the population.
 
-The question is which share of all subjects exceeds the limit for a single case. A sealed package has been seen to
-exceed it in none of its n test subjects. If each subject of the population exceeds it with probability p, that happens
-with probability (1 - p)^n; so every p for which it is less than 1 - confidence is ruled out (exact binomial, one-sided:
-Clopper and Pearson 1934). Being sealed is no condition: of all cohorts that are drawn, refused ones counted, at most a
-share of 1 - confidence leads to a false statement. That holds for a limit that was chosen after the look as well: it is
-no less than the worst of n subjects, which more than a share of p exceeds with probability (1 - p)^n (tolerance limit,
-Wilks 1941). It does not hold for the best of several candidates, which therefore share 1 - confidence (Bonferroni).
+The statement bounds the fraction of all subjects that exceeds the limit for a single case. A sealed package exceeds the
+limit in none of its n test subjects. If each subject of the population exceeds it with probability p, this outcome has
+probability (1 - p)^n. Every p with (1 - p)^n < 1 - confidence is ruled out (exact binomial, one-sided: Clopper and
+Pearson 1934).
+
+Sealing is no condition: over all drawn cohorts, refused ones included, at most a fraction of 1 - confidence leads to a
+false statement. The bound also holds for a limit chosen after the look, because that limit is at least the worst drop
+of n subjects; with probability (1 - p)^n, more than a fraction p exceeds the worst drop (tolerance limit, Wilks 1941).
+The bound does not hold for the best of several candidates; they therefore share 1 - confidence (Bonferroni).
 """
 
 from __future__ import annotations
@@ -28,13 +30,13 @@ if TYPE_CHECKING:
 USUAL_CONFIDENCE: Final = 0.95
 USUAL_EXCEEDANCE: Final = 0.1
 BOOTSTRAP_SUBJECTS: Final = 10
-"""Below this a bootstrap interval of the mean is narrower than it should be: it only knows the values it has seen."""
+"""Smallest number of subjects for a bootstrap interval of the mean; with fewer subjects the interval is too narrow."""
 BOOTSTRAP_SAMPLES: Final = 10_000
 SEED: Final = 20261121
 
 
 def exceedance(subjects: int, confidence: float = USUAL_CONFIDENCE) -> float:
-    """Greatest share of a population that may exceed a limit which none of these subjects has exceeded.
+    """Return the upper bound on the fraction of a population above a limit that none of `subjects` exceeds.
 
     >>> round(exceedance(19), 3), round(exceedance(29), 3)
     (0.146, 0.098)
@@ -43,25 +45,25 @@ def exceedance(subjects: int, confidence: float = USUAL_CONFIDENCE) -> float:
 
 
 def subjects_needed(confidence: float, share: float) -> int:
-    """The least number of test subjects, none above the limit, that bounds the share which exceeds the limit.
+    """Return the smallest number of test subjects, all within the limit, that bounds the fraction above it by `share`.
 
     >>> subjects_needed(0.95, 0.1), subjects_needed(0.95, 0.05), subjects_needed(0.9, 0.5)
     (29, 59, 4)
     """
-    # a rounding error must not cost or give a subject
+    # a rounding error must not add or remove a subject
     return math.ceil(round(math.log(1 - confidence) / math.log(1 - share), 9))
 
 
 def shared(confidence: float, others: int) -> float:
-    """The confidence that each candidate needs, so that all of them together have this one."""
+    """Return the confidence that each candidate needs, so that all candidates together have `confidence`."""
     return 1 - (1 - confidence) / (1 + others)
 
 
 def require_confidence(budget: AccuracyBudget, subjects: int, where: str) -> None:
-    """Refuse a confidence that so few subjects cannot give, before anything is computed.
+    """Refuse, before anything is computed, a confidence that needs more subjects than there are.
 
     Raises:
-        BudgetError: names how many subjects are missing.
+        BudgetError: test subjects are missing; the message says how many.
     """
     missing = budget.subjects_needed - subjects
     if missing > 0:
@@ -73,7 +75,7 @@ def require_confidence(budget: AccuracyBudget, subjects: int, where: str) -> Non
 
 
 def mean_over_subjects(drops: Iterable[tuple[int, float]]) -> float:
-    """The mean over subjects of the mean of each: (subject, drop) pairs, at least one."""
+    """Return the mean over subjects of each subject's mean, from at least one (subject, drop) pair."""
     by_subject: defaultdict[int, list[float]] = defaultdict(list)
     for subject, drop in drops:
         by_subject[subject].append(drop)
@@ -81,7 +83,7 @@ def mean_over_subjects(drops: Iterable[tuple[int, float]]) -> float:
 
 
 def worst_by_subject(drops: Sequence[tuple[int, float]]) -> dict[int, float]:
-    """The worst drop of each subject over its cases and labels: (subject, drop) pairs -> subject: drop."""
+    """Subject -> its worst drop over cases and labels, from (subject, drop) pairs."""
     worst: dict[int, float] = {}
     for subject, drop in drops:
         worst[subject] = max(drop, worst.get(subject, -math.inf))
@@ -89,13 +91,13 @@ def worst_by_subject(drops: Sequence[tuple[int, float]]) -> dict[int, float]:
 
 
 def next_patient(worst: Mapping[int, float], limit: float, what: str, others: int = 0) -> str:
-    """One plain sentence about other subjects.
+    """Return one sentence about subjects outside the test split.
 
     Args:
-        worst: of each test subject.
-        limit: that its drop was not to exceed.
-        what: names the figure ("drop" or "disagreement with FP32").
-        others: candidates that were judged on these subjects before.
+        worst: test subject -> its worst drop.
+        limit: limit on the drop of a single case.
+        what: name of the figure ("drop" or "disagreement with FP32").
+        others: number of candidates judged on these subjects before.
     """
     count, above = len(worst), sum(drop > limit for drop in worst.values())
     if above:
@@ -111,10 +113,10 @@ def next_patient(worst: Mapping[int, float], limit: float, what: str, others: in
 
 
 def mean_interval(drops: Sequence[tuple[int, float]]) -> tuple[float, float] | None:
-    """95 % percentile bootstrap interval of the mean drop over subjects; None below 10 subjects.
+    """Return the 95 % percentile bootstrap interval of the mean drop over subjects; None below 10 subjects.
 
     Subjects are drawn, each with the mean of its cases, as in the mean that the budget binds: two visits of one person
-    are not two witnesses (Efron and Tibshirani 1993, 13.3).
+    are not independent (Efron and Tibshirani 1993, 13.3).
     """
     by_subject: defaultdict[int, list[float]] = defaultdict(list)
     for subject, drop in drops:

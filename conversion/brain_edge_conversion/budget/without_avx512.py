@@ -1,8 +1,8 @@
-"""What OpenVINO's CPU plugin refuses to compute in INT8 where a CPU has no AVX-512, and packages without it.
+"""Layers that OpenVINO's CPU plugin refuses to run in INT8 on a CPU without AVX-512, and packages that imitate this.
 
-The plugin asks the CPU itself and not `ONEDNN_MAX_CPU_ISA`, so that a process that imitates an older CPU computes in
-INT8 what that CPU computes in float. The rule is that of `Deconvolution::canBeExecutedInInt8` in
-`src/plugins/intel_cpu/src/nodes/deconv.cpp` of OpenVINO; decision 0037 says how it was compared with such a CPU.
+The plugin asks the CPU itself, not `ONEDNN_MAX_CPU_ISA`. A process that imitates an older CPU would therefore run these
+layers in INT8, and the older CPU runs them in float. The rule is `Deconvolution::canBeExecutedInInt8` in
+`src/plugins/intel_cpu/src/nodes/deconv.cpp` of OpenVINO; decision 0037 says how it was compared with an older CPU.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 TRANSPOSED: Final = frozenset({"ConvolutionBackpropData", "GroupConvolutionBackpropData"})
 MOST_INT8_WORK: Final = 2**26
-"""Input channels squared times voxels of the output, batch left out: the plugin's bound for INT8."""
+"""The plugin's upper bound for INT8: input channels squared times output voxels, without the batch."""
 LARGEST_STRIDE: Final = 3
-"""Along the last axis."""
+"""The plugin's largest stride along the last axis for INT8."""
 
 
 def refused_in_int8(layer: Any) -> str:
-    """Why a layer of an OpenVINO model of static shape would run in float without AVX-512; empty where it would not."""
+    """Return the reason why a layer of a model of static shape runs in float without AVX-512; empty if it does not."""
     if layer.get_type_name() not in TRANSPOSED:
         return ""
     weights = list(layer.input_value(1).shape)
@@ -45,14 +45,14 @@ def refused_in_int8(layer: Any) -> str:
 def without_avx512(
     package: ModelPackage, shapes: Mapping[str, tuple[int, ...]], folder: Path
 ) -> tuple[ModelPackage, tuple[FloatLayer, ...]]:
-    """A package in which the layers compute in float that would without AVX-512, and these layers.
+    """Return a package whose layers run in float where a CPU without AVX-512 runs them in float, and these layers.
 
-    They keep the quantised values of their weights and activations, as they do on such a CPU: only the kernel differs.
+    The layers keep the quantised values of their weights and activations, as on such a CPU; only the kernel differs.
 
     Args:
-        package: INT8, sealed or not.
-        shapes: per graph, of its largest input.
-        folder: an empty place for its graphs.
+        package: INT8 package, sealed or not.
+        shapes: shape of the largest input of each graph.
+        folder: empty folder for the graphs.
     """
     found: list[FloatLayer] = []
     for graph in package.spec.graphs:

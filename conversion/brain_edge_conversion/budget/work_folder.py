@@ -1,7 +1,7 @@
-"""Where a quantisation or a tuning works: one hidden folder beside the package to be, for one process at a time.
+"""Work folder of a quantisation or a tuning: one hidden folder beside the future package, for one process at a time.
 
-In it lie the journal of the search, the package while it is made and, while the process lives, what the networks see
-of the heads. All of it is in one place, so that what a killed process has left is found and removed by the next one.
+It holds the journal of the search, the unfinished package and, while the process runs, the captured inputs of the
+networks. Everything lies in one place, so the next process finds and removes what a killed process left.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ SCRATCH: Final = "scratch"
 
 
 def work_folder(target: Path) -> Path:
-    """Where a package is quantised until it is written: hidden, beside it."""
+    """Return the hidden work folder beside the package `target`."""
     return target.with_name(f".{target.name}.search")
 
 
 def draft_folder(target: Path) -> Path:
-    """Where the package is put together."""
+    """Return the folder in which the package is assembled."""
     return work_folder(target) / DRAFT
 
 
 def forget_search(target: Path) -> None:
-    """Remove the trials, which nobody needs once the package is written."""
+    """Remove the trials; they are not needed once the package is written."""
     for path in work_folder(target).iterdir():
         if path.is_dir() and path.name != SCRATCH:
             shutil.rmtree(path)
@@ -43,9 +43,9 @@ def forget_search(target: Path) -> None:
 
 @contextmanager
 def scratch_folder(target: Path) -> Iterator[Path]:
-    """An empty folder for what must not outlive the process; nobody else works on `target` meanwhile.
+    """Yield an empty folder for temporary files, and lock `target` against other processes.
 
-    The lock is the system's: it ends with the process, however that ends.
+    The operating system holds the lock: the lock ends with the process, however the process ends.
 
     Raises:
         OutputError: another process works on this package, or the folder of the package cannot be written to.
@@ -58,7 +58,7 @@ def scratch_folder(target: Path) -> Iterator[Path]:
         lock.acquire()
     except Timeout:
         raise OutputError(
-            f"{target}: another process is working on this folder; wait for it, or name another one with -o"
+            f"{target}: another process is working on this folder; wait for it, or name another folder with -o"
         ) from None
     try:
         for left in (folder / SCRATCH, folder / DRAFT):
@@ -71,8 +71,8 @@ def scratch_folder(target: Path) -> Iterator[Path]:
 
 
 def _leave(folder: Path, lock: FileLock) -> None:
-    """Give the folder back, and remove it where no search has left a journal in it."""
+    """Release the folder, and remove it if no search has left a journal in it."""
     lock.release()
-    with suppress(OSError):  # another process has taken it over, or trials are kept for the next attempt
+    with suppress(OSError):  # another process has taken the folder over, or trials are kept for the next attempt
         (folder / LOCK).unlink()
         folder.rmdir()

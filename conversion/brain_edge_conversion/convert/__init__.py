@@ -1,1 +1,1 @@
-"""From a model source to a package that reproduces PyTorch, or to a refusal."""
+"""Conversion of a model source to a package that reproduces PyTorch, or a refusal."""

@@ -1,4 +1,4 @@
-"""The first stage: the published networks, with their weights, in PyTorch."""
+"""Stage 1 of a conversion: the published networks, with their weights, in PyTorch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def build(draft: Order) -> Built:
-    """Build the network of every graph; an ensemble or a cascade is told what a case will cost.
+    """Build the network of every graph; report the cost of a case for an ensemble or a cascade.
 
     Raises:
         WeightsError: a weights file is refused.

@@ -1,4 +1,4 @@
-"""A conversion as a user asks for it: a source, and what it is to be compared on."""
+"""Conversion as a user requests it: a source, and the images for the comparison with PyTorch."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ParityData:
-    """What a package is compared with PyTorch on.
+    """Images for the comparison of a package with PyTorch.
 
     Attributes:
-        files: of a real head; the recipe's own unless given.
-        stage_zero: folder of the skull-stripper that runs before the package.
-        shown: the sequence that it sees; may be left out where it is clear.
+        files: image files of a real head; the recipe's own head by default.
+        stage_zero: folder of the skull-stripping package that runs before the new package.
+        shown: sequence that the stage 0 sees; needed only if several are possible.
     """
 
     files: tuple[NamedInput, ...] = ()
@@ -42,16 +42,16 @@ class ParityData:
 
 
 def convert_request(request: Request, data: ParityData, target: Path | None, options: ConvertOptions) -> ModelPackage:
-    """Find out what is meant, find a head to compare on, and convert.
+    """Resolve the source, find a head to compare on, and convert.
 
     Args:
-        request: the source, and what goes with it.
-        data: what the package is compared on.
-        target: the folder of the package; `NAME-fp32` unless given.
-        options: how; a stage 0 follows from `data`.
+        request: source of the model, with its options.
+        data: images for the comparison.
+        target: folder of the package; `NAME-fp32` by default.
+        options: conversion options; the stage 0 is taken from `data`.
 
     Raises:
-        UsageError: an option would do nothing, no head is named, or an output is there already.
+        UsageError: an option has no effect, no head is named, or an output exists already.
         WeightsError: weights are missing or refused.
         ParityError: OpenVINO does not reproduce PyTorch.
     """
@@ -70,17 +70,17 @@ def convert_request(request: Request, data: ParityData, target: Path | None, opt
 
 
 def parity_study(request: Request, resolved: Resolved, data: ParityData) -> Study:
-    """The files that are given; else for random weights the recipe's phantom, where it has one; else its head.
+    """Return the images to compare on: the given files, else the recipe's phantom (random weights), else its head.
 
     Raises:
-        UsageError: there is none of these.
+        UsageError: none of these exists.
     """
     spec, recipe = resolved.model.spec, resolved.recipe
     if data.files:
         return read_study(assign_inputs(data.files, spec))
     if request.random_weights and recipe is not None and recipe.parity_phantom is not None:
-        request.report("random weights: compared on a generated phantom; for a real head give --parity-data")
+        request.report("random weights: compared on a generated phantom; give --parity-data to use a real head")
         return stand_in(recipe.parity_phantom, spec)
     if recipe is None or recipe.parity_input is None:
-        raise UsageError(f"{spec.name}: give a real head to compare with PyTorch on: --parity-data FILE")
+        raise UsageError(f"{spec.name}: the comparison with PyTorch needs a real head; give --parity-data FILE")
     return read_study({spec.inputs[0].name: fetch(recipe.parity_input, report=request.report)})

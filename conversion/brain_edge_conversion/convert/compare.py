@@ -1,4 +1,4 @@
-"""The comparison of a package with the published networks, on a real head."""
+"""Stage 6 of a conversion: comparison of the package with the published networks, on a real head."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def compare(draft: Saved) -> Compared:
-    """Run both on noise of several sizes and on the study; in f32, whatever precision is deployed.
+    """Run both sides on noise of several sizes and on the study.
 
-    This is about the conversion, not about rounding.
+    Both run in f32, whatever the deployed precision: the comparison tests the conversion, not the rounding.
 
     Raises:
-        ParityError: there is nothing to compare; what is too far apart is among the findings.
+        ParityError: there is nothing to compare. A difference above a limit is a finding, not an error.
     """
     draft.options.report("comparing with PyTorch on a real volume")
     package = draft.package
@@ -38,12 +38,12 @@ def compare(draft: Saved) -> Compared:
     }
     in_f32 = msgspec.structs.replace(package.manifest, precision=Precision.F32)
     converted = open_sessions(ModelPackage(package.folder, in_f32))
-    # beside the graphs: on the disk that the package needs anyway, and gone with a draft that is given up
+    # beside the graphs: on the disk that the package needs anyway, and removed with an abandoned draft
     with tempfile.TemporaryDirectory(dir=package.folder) as answers:
         recalling = {graph: RecallingSession(graph, session, Path(answers)) for graph, session in converted.items()}
         sides = Side(draft.source.spec, published), Side(package.spec, recalling)
-        frozen = find_frozen(draft, sides[0], Side(package.spec, converted))
-        if frozen.elsewhere_right:  # the head would be refused in words that hide the cause
+        frozen = find_frozen(draft, Side(package.spec, converted))
+        if frozen.elsewhere_right:  # a refusal on the head would hide the cause
             nothing = Parity(
                 input_sha256=tuple(map(image_sha256, draft.study.volumes.values())), graphs=(), mask_dice=None
             )

@@ -1,4 +1,4 @@
-"""convert: from a model source to a package that reproduces PyTorch, or to a refusal."""
+"""convert: turn a model source into a package that reproduces PyTorch, or refuse it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def convert(
     target: Path,
     options: ConvertOptions,
 ) -> ModelPackage:
-    """Build, probe, rewrite, trace, save, compare, self-test, seal: each from one frozen draft to the next.
+    """Build, probe, rewrite, trace, save, compare, self-test and seal; each stage turns one frozen draft into the next.
 
     Args:
-        source: the model.
-        weights: a weights file per graph; None for random weights (then for all graphs).
-        study: a real head for the parity check.
-        target: the folder of the package; it appears whole or not at all.
-        options: how.
+        source: model to convert.
+        weights: weights file of each graph; None for random weights (then for all graphs).
+        study: images of a real head for the parity check.
+        target: folder of the package; it appears complete or not at all.
+        options: conversion options.
 
     Raises:
         ParityError: OpenVINO does not reproduce PyTorch; nothing is written.

@@ -1,9 +1,9 @@
-"""Where a conversion goes wrong first: the layers of a PyTorch module beside the nodes that the tracer made of them.
+"""Search for the first layer at which a converted graph differs from its PyTorch module.
 
-The tracer names a node after the module that it came from (`__module.encoder.0/aten::_convolution/Add`), so the last
-node of a leaf module gives what its forward hook sees. What cannot be told: functions that are no modules (they fall to
-the next module after them), modules that are called several times, layers whose output a rewrite has given another
-shape, and all of TorchScript, torch.export and ONNX, whose layers have no hooks.
+The tracer names a node after its module (`__module.encoder.0/aten::_convolution/Add`), so the last node of a leaf
+module has the output that the module's forward hook sees. Some layers cannot be compared: functions outside modules
+(an error shows at the next module), modules that are called several times, layers whose output shape a rewrite has
+changed, and all layers of TorchScript, torch.export and ONNX, which have no hooks.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from brain_edge.image.volume import FloatArray
 
 _AT_ONCE: Final = 8
-"""Layers that are kept in memory at the same time; a whole network of feature maps would not fit."""
+"""Number of layers whose outputs are in memory at a time; the feature maps of a whole network would not fit."""
 _NO_DATA: Final = frozenset({"Constant", "Result", "Parameter"})
 
 
 class LayerError(msgspec.Struct, frozen=True):
-    """How far the output of one layer is from PyTorch.
+    """Difference between one layer's output and PyTorch's.
 
     Attributes:
         layer: name of the module.
-        kind: its class.
+        kind: class of the module.
         max_error: largest absolute difference.
         relative_error: largest absolute difference / largest absolute output of PyTorch.
     """
@@ -44,14 +44,14 @@ class LayerError(msgspec.Struct, frozen=True):
 
 
 class Divergence(msgspec.Struct, frozen=True):
-    """The layers of one graph, in the order in which they run, up to the first that differs.
+    """Layers of one graph, in running order, up to the first that differs.
 
     Attributes:
-        graph: its name.
-        layers: leaf modules of the network.
-        mapped: how many of them have a node in the graph that can be compared.
-        compared: those up to the first that differs.
-        first: the first that differs, or None.
+        graph: name of the graph.
+        layers: number of leaf modules in the network.
+        mapped: number of leaf modules with a comparable node in the graph.
+        compared: errors of the layers up to the first that differs.
+        first: name of the first layer that differs, or None.
     """
 
     graph: str
@@ -67,11 +67,11 @@ def find_divergence(
     """Compare layer by layer, in the order in which PyTorch runs them, until one differs.
 
     Args:
-        graph: its name.
-        module: the published network.
-        model: the OpenVINO model that was made of it.
-        inputs: the same input as either of them takes it, (1, C, I, J, K).
-        allowed: relative error from which on a layer differs.
+        graph: name of the graph.
+        module: published network.
+        model: OpenVINO model converted from `module`.
+        inputs: one input in the form that each side takes (module, model), (1, C, I, J, K).
+        allowed: largest relative error of a layer that counts as equal.
     """
     order = _leaves_in_order(module, inputs[0])
     mapped = [name for name in order if name in (found := _last_nodes(model, order))]
@@ -82,7 +82,7 @@ def find_divergence(
         for name, got in zip(names, _outputs_of_nodes(model, [found[name] for name in names], inputs[1]), strict=True):
             wanted = outputs[name]
             if wanted.shape != got.shape:
-                continue  # a rewrite has moved it
+                continue  # a rewrite has moved the layer
             compared.append(_layer_error(name, type(module.get_submodule(name)).__name__, wanted, got))
             if not compared[-1].relative_error <= allowed:
                 return Divergence(graph, len(order), len(mapped), tuple(compared), name)
@@ -95,7 +95,7 @@ def _layer_error(name: str, kind: str, wanted: FloatArray, got: FloatArray) -> L
 
 
 def _leaves_in_order(module: nn.Module, batch: FloatArray) -> list[str]:
-    """Leaf modules that run once, in the order in which they do."""
+    """Return the leaf modules that run exactly once, in running order."""
     calls: list[str] = []
     leaves = {name: leaf for name, leaf in module.named_modules() if name and not any(leaf.children())}
     if any(isinstance(each, torch.jit.ScriptModule) for each in module.modules()):
@@ -112,7 +112,7 @@ def _outputs_of_layers(module: nn.Module, names: Sequence[str], batch: FloatArra
     kept: dict[str, FloatArray] = {}
 
     def keep(name: str, output: Any) -> None:
-        # a copy: the next layer may work in place
+        # a copy: the next layer may change the output in place
         kept[name] = output.detach().numpy().copy() if isinstance(output, torch.Tensor) else np.empty(0, np.float32)
 
     hooks = [
@@ -126,14 +126,14 @@ def _outputs_of_layers(module: nn.Module, names: Sequence[str], batch: FloatArra
 def _run(module: nn.Module, batch: FloatArray, hooks: Sequence[Any]) -> None:
     try:
         with torch.no_grad():
-            module(torch.from_numpy(batch.copy()))  # it may work in place
+            module(torch.from_numpy(batch.copy()))  # the module may change its input in place
     finally:
         for hook in hooks:
             hook.remove()
 
 
 def _last_nodes(model: Any, names: Sequence[str]) -> dict[str, Any]:
-    """The last node that the tracer made of each module, by the module's name."""
+    """Module name -> last node that the tracer made from the module."""
     wanted = set(names)
     found: dict[str, Any] = {}
     for node in model.get_ordered_ops():
@@ -145,7 +145,7 @@ def _last_nodes(model: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _outputs_of_nodes(model: Any, nodes: Sequence[Any], batch: FloatArray) -> list[FloatArray]:
-    """What some nodes of a graph give, in f32; the graph stays as it is."""
+    """Return the f32 outputs of some nodes; the graph is unchanged."""
     own = model.clone()
     own.reshape(list(batch.shape))
     by_name = {node.get_friendly_name(): node for node in own.get_ordered_ops()}

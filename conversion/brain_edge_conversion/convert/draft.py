@@ -1,4 +1,4 @@
-"""What a conversion has decided so far: one frozen draft after another, which every stage takes and none changes."""
+"""Drafts of a conversion: each stage takes one frozen draft and returns the next, with its own decisions added."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
-    """How to convert.
+    """Options of a conversion.
 
     Attributes:
-        precision: in which the package will be run.
-        rewrites: apply the exact rewrites; without them the plain conversion is compared and usually refused.
-        limits: of the parity check.
-        report: told what is being done, one line at a time.
-        account: folder, .json or .html file for the report of the conversion, also of one that is refused.
-        stage_zero: the package that runs before this one, if any.
+        precision: precision in which the package will run.
+        rewrites: True to apply the exact rewrites; a plain conversion usually fails the comparison.
+        limits: limits of the parity check.
+        report: function that receives progress lines, one at a time.
+        account: folder, .json or .html file for the conversion report; written for a refusal too.
+        stage_zero: package that runs before this one, if any.
     """
 
     precision: Precision = Precision.F32
@@ -45,14 +45,14 @@ class ConvertOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is to be converted, and how.
+    """First draft: the model and the options.
 
     Attributes:
-        source: the model.
-        weights: a weights file per graph; None for random weights.
-        study: a real head for the parity check.
-        folder: where the package is made.
-        options: how.
+        source: model to convert.
+        weights: weights file of each graph; None for random weights.
+        study: images of a real head for the parity check.
+        folder: folder in which the package is made.
+        options: conversion options.
     """
 
     source: ModelSource
@@ -64,21 +64,21 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Built(Order):
-    """With the PyTorch module of each graph, in the state in which its program runs it."""
+    """Draft with the PyTorch module of each graph, in the state in which its program runs it."""
 
     published: Mapping[str, nn.Module]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probed(Built):
-    """With networks that are functions of their input, and per graph the layers that are known to go wrong silently."""
+    """Draft with networks that are functions of their input, and each graph's layers with a known silent fault."""
 
     suspects: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """A network as it will be traced, a module of its own where anything was changed, and what was, in words."""
+    """Network to trace (a separate module if anything was changed), and the changes in words."""
 
     network: nn.Module
     lines: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class Rewrite:
 
 @dataclass(frozen=True, kw_only=True)
 class Rewritten(Probed):
-    """With what is traced of each graph, and the steps around that."""
+    """Draft with the network to trace for each graph, and the steps around it."""
 
     spec: ModelSpec
     rewritten: Mapping[str, Rewrite]
@@ -94,7 +94,7 @@ class Rewritten(Probed):
 
 @dataclass(frozen=True, kw_only=True)
 class Traced(Rewritten):
-    """With an `openvino.Model` of each graph, the steps around those, and all that was rewritten, in words."""
+    """Draft with an `openvino.Model` of each graph, the steps around it, and all rewrites in words."""
 
     models: Mapping[str, Any]
     rewrites: tuple[str, ...]
@@ -102,21 +102,21 @@ class Traced(Rewritten):
 
 @dataclass(frozen=True, kw_only=True)
 class Saved(Probed):
-    """With a package that can be run; what it was made of is let go, since an ensemble has its weights there again."""
+    """Draft with a package that can run; the models are released, because the files now hold all weights."""
 
     package: ModelPackage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compared(Saved):
-    """With how far the package is from PyTorch, and whether that is too far."""
+    """Draft with the differences from PyTorch, and whether they exceed the limits."""
 
     findings: Findings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tested(Compared):
-    """With the mask of the phantom in the folder, and a manifest that lacks but the hashes of the files."""
+    """Draft with the phantom's mask in the folder, and a manifest that lacks only the hashes of the files."""
 
     manifest: Manifest
 
@@ -125,11 +125,11 @@ Next = TypeVar("Next", bound=Order)
 
 
 def onward(draft: Order, kind: type[Next], **decided: Any) -> Next:
-    """The next draft: what one stage has decided, beside all that stands and that the next draft still has."""
+    """Return the next draft: the decisions of one stage, and all earlier fields that the next draft keeps."""
     stands = vars(draft)
     return kind(**{each.name: stands[each.name] for each in fields(kind) if each.name in stands} | decided)
 
 
 def stage_of(spec: ModelSpec, graph: str) -> Stage:
-    """The stage that runs a graph."""
+    """Return the stage that runs a graph."""
     return next(stage for stage in spec.stages if graph in stage.network.graphs)

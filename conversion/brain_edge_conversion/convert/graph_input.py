@@ -1,4 +1,4 @@
-"""A graph that was read from a file, and what the specification says of its input: both must mean the same."""
+"""Check that a graph read from a file and its specification agree on the graph's input and output."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
 
 
 def fit_input(model: Any, network: Network, known: tuple[int, ...] | None) -> None:
-    """Open the sides of the input that the file leaves open, in place; sides that it fixes stay fixed.
+    """Give the graph its input shape, in place: sides that the file leaves open stay open, fixed sides stay fixed.
 
     Args:
-        model: an OpenVINO model.
-        network: what the specification says of it.
-        known: the input shape that the steps give, or None where it depends on the image.
+        model: OpenVINO model.
+        network: specification of the network.
+        known: input shape that the steps give; None if it depends on the image.
 
     Raises:
-        WeightsError: several inputs or outputs, no float32, an open rank, other channels than the specification says,
-            or fixed sides that the steps do not give.
+        WeightsError: the graph has several inputs or outputs, a type other than float32, a dynamic rank, other channel
+            counts than the specification, or fixed sides that the steps do not give.
     """
     _require_one(model.inputs, "input", "give a network that takes all sequences as channels of one tensor")
     _require_one(model.outputs, "output", "export the network with the wanted output alone")
     port = model.input(0)
     if port.element_type.get_type_name() != "f32":
-        raise WeightsError(f"expected a graph that takes float32, this one takes {port.element_type.get_type_name()}")
+        raise WeightsError(f"expected a graph that takes float32, got {port.element_type.get_type_name()}")
     wanted = network.execution.open_shape(network.channels_in)
     given = _sides(port.partial_shape, "input", len(wanted))
     shape = tuple(theirs if mine == -1 else mine for mine, theirs in zip(given, wanted, strict=True))
     if any(mine not in (-1, theirs) for mine, theirs in zip(given, wanted, strict=True) if theirs != -1):
         raise WeightsError(
-            f"the graph takes an input of {described(given)}, the specification gives it {described(wanted)} "
-            f"({network.channels_in} channels); correct channels_in, or export the network with that batch and channels"
+            f"expected a graph input of {described(wanted)} by the specification ({network.channels_in} channels), got "
+            f"{described(given)}; correct channels_in, or export the network with this batch and these channels"
         )
     if any(side != -1 for side, open_side in zip(given, wanted, strict=True) if open_side == -1):
         _require_known(given, known)
@@ -43,23 +43,23 @@ def fit_input(model: Any, network: Network, known: tuple[int, ...] | None) -> No
     channels = _sides(model.output(0).partial_shape, "output", None)[1:2]
     if channels not in ((-1,), (network.channels_out,)):
         raise WeightsError(
-            f"the graph returns {channels[0] if channels else 'no'} channels, the specification says "
-            f"{network.channels_out}; correct channels_out"
+            f"expected {network.channels_out} output channels by the specification, the graph returns "
+            f"{channels[0] if channels else 'none'}; correct channels_out"
         )
 
 
 def _require_one(ports: Sequence[Any], what: str, remedy: str) -> None:
     if len(ports) != 1:
         names = ", ".join(port.any_name if port.names else "unnamed" for port in ports)
-        raise WeightsError(f"expected a graph with one {what}, this one has {len(ports)} ({names}); {remedy}")
+        raise WeightsError(f"expected a graph with one {what}, got {len(ports)} ({names}); {remedy}")
 
 
 def _sides(shape: Any, what: str, rank: int | None) -> tuple[int, ...]:
-    """Sides of a partial shape, -1 where open."""
+    """Return the sides of a partial shape, -1 for an open side."""
     if shape.rank.is_dynamic:
         raise WeightsError(
-            f"the rank of the {what} is left open (dynamic rank), and it has to be fixed, with single sides open at "
-            "most: export the network with an example input of (1, C, I, J, K)"
+            f"the rank of the {what} is left open (dynamic rank), but only single sides may be open. Fix the rank: "
+            "export the network with an example input of (1, C, I, J, K)"
         )
     sides = tuple(-1 if side.is_dynamic else int(side.get_length()) for side in shape)
     if rank is not None and len(sides) != rank:
@@ -69,13 +69,13 @@ def _sides(shape: Any, what: str, rank: int | None) -> tuple[int, ...]:
 
 def _require_known(given: tuple[int, ...], known: tuple[int, ...] | None) -> None:
     if known is None or any(side not in (-1, other) for side, other in zip(given, known, strict=True)):
-        comes = "whatever the image gives" if known is None else described(known)
+        comes = "a shape that depends on the image" if known is None else described(known)
         raise WeightsError(
-            f"the graph was exported for an input of {described(given)} alone, the steps of the specification give it "
-            f"{comes}; export it with open spatial sides, or give windows or a fixed shape of that size in the steps"
+            f"the graph takes an input of {described(given)} only, but the steps of the specification give {comes}. "
+            "Export the graph with open spatial sides, or set windows or a fixed shape of this size in the steps"
         )
 
 
 def described(shape: Sequence[int]) -> str:
-    """A shape in words, open sides as ?."""
+    """Return a shape in words, with ? for open sides."""
     return " x ".join("?" if side == -1 else str(side) for side in shape)

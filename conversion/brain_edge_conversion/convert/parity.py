@@ -1,4 +1,4 @@
-"""The numerical comparison without which no conversion passes: PyTorch and OpenVINO between the same steps."""
+"""Parity check, required for every conversion: PyTorch and OpenVINO, compared between the same steps."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ParityLimits:
-    """How far OpenVINO in f32 may be from PyTorch.
+    """Largest allowed differences between OpenVINO in f32 and PyTorch.
 
-    Tight limits are possible because the runtime sums the norms of a whole volume axis by axis
-    (`brain_edge.runtime.rewrites.norm_sums`): the trained networks here are within 4e-5, PyTorch itself within
-    2e-5 of f64. Attention networks have been seen at 3e-4. Norms on the wrong statistics are off by 1 (HD-BET v1).
+    The limits are tight because the runtime sums the norms of a whole volume axis by axis
+    (`brain_edge.runtime.rewrites.norm_sums`). Relative errors: trained networks here within 4e-5, PyTorch itself within
+    2e-5 of f64, attention networks up to 3e-4, norms on the wrong statistics 1 (HD-BET v1).
 
     Attributes:
         relative_error: largest absolute difference / largest absolute output, per graph.
-        same_label_share: share of voxels whose most probable channel is the same, per graph.
-        mask_dice: Dice of the final masks, least label.
+        same_label_share: fraction of voxels with the same most probable channel, per graph.
+        mask_dice: Dice of the final masks, minimum over labels.
     """
 
     relative_error: float = 5e-4
@@ -51,7 +51,7 @@ class ParityLimits:
 
 
 class TorchSession:
-    """A PyTorch module as a `Session`: the same contract as OpenVINO's, so that it runs inside `Segmenter`."""
+    """PyTorch module as a `Session`: the same contract as OpenVINO's, so the module runs inside `Segmenter`."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -64,26 +64,26 @@ class TorchSession:
         """
         import torch
 
-        # a copy of its own: a network may change its input in place, and the other side is given the same array
+        # a copy: a network may change its input in place, and the other side gets the same array
         own = torch.from_numpy(np.array(batch, dtype=np.float32, order="C"))
         try:
             with torch.no_grad():
                 output = self._module(own)
-        except Exception as error:  # somebody else's code may fail in any way
+        except Exception as error:  # third-party code may raise anything
             raise WeightsError(refusal(self._module, own.shape, error)) from error
         return np.asarray(output.numpy(), dtype=np.float32)
 
 
 class RecallingSession:
-    """A session that computes no input twice: what it has answered lies in a folder, by graph and hash of the input.
+    """Session that computes no input twice: outputs lie in a folder, by graph and hash of the input.
 
-    The converted model sees most of its inputs twice, beside PyTorch and alone. Only inputs that are the same bit by
-    bit are recalled, so that nothing is assumed about what the steps or an earlier stage make of a difference.
+    The converted model sees most of its inputs twice, beside PyTorch and alone. Only bit-identical inputs are recalled,
+    so nothing is assumed about how the steps or an earlier stage treat a difference.
 
     Args:
-        graph: its name.
-        session: computes what is not known yet.
-        folder: of the answers.
+        graph: name of the graph.
+        session: session that computes new inputs.
+        folder: folder of the stored outputs.
     """
 
     def __init__(self, graph: str, session: Session, folder: Path) -> None:
@@ -92,7 +92,7 @@ class RecallingSession:
         self._folder = folder
 
     def __call__(self, batch: FloatArray) -> FloatArray:
-        """Recall the output, or run the graph and keep it."""
+        """Recall the output, or run the graph and store its output."""
         values = np.ascontiguousarray(batch, dtype=np.float32)
         name = f"{self._graph}-{'x'.join(map(str, values.shape))}-{hashlib.sha256(values.data).hexdigest()}.npy"
         file = self._folder / name
@@ -105,7 +105,7 @@ class RecallingSession:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two that are compared: a spec, and a session for each of its graphs."""
+    """One side of the comparison: a specification, and a session for each of its graphs."""
 
     spec: ModelSpec
     sessions: Mapping[str, Session]
@@ -113,11 +113,11 @@ class Side:
 
 @dataclass(frozen=True)
 class Moved:
-    """What the rewrites have moved between a graph and its steps.
+    """Operations that rewrites have moved between a graph and its steps.
 
     Attributes:
-        activation: what the published graph ends in and the converted one leaves to the runtime.
-        affine: the last change of intensity, which the converted graph does itself; None where its steps do it.
+        activation: last activation of the published graph that the converted graph leaves to the runtime.
+        affine: last intensity change, if the converted graph applies it; None if the steps apply it.
     """
 
     activation: Activation = Activation.NONE
@@ -125,15 +125,15 @@ class Moved:
 
 
 class PairedSession:
-    """Runs the published network and the converted graph on the same input and remembers how far they are apart.
+    """Session that runs the published network and the converted graph on the same input and records their difference.
 
-    It returns the published network's output. Both are compared as what they mean, probabilities of the same
-    classes: a graph that was rewritten returns logits, of two classes only one.
+    It returns the published network's output. Both outputs are compared as probabilities of the same classes: a
+    rewritten graph returns logits, and only one logit for two classes.
 
     Args:
-        graph: its name.
-        published, converted: the two sessions.
-        moved: what one side leaves to its steps and the other does itself.
+        graph: name of the graph.
+        published, converted: sessions of the two sides.
+        moved: operations that one side leaves to its steps and the other applies itself.
     """
 
     def __init__(self, graph: str, published: Session, converted: Session, moved: Moved) -> None:
@@ -147,14 +147,14 @@ class PairedSession:
         self._lowest, self._highest = np.inf, -np.inf
 
     def __call__(self, batch: FloatArray) -> FloatArray:
-        """Run both, compare, return the published network's output."""
+        """Run both sides, compare them, and return the published network's output."""
         wanted = self._published(batch)
         affine = self._moved.affine
         seen = batch if affine is None else affine.undone(batch)
         got = as_published(self._converted(seen), self._moved, wanted.shape[1])
         if wanted.shape != got.shape:
             raise ParityError(f"{self._graph}: PyTorch returns the shape {wanted.shape}, OpenVINO {got.shape}")
-        # np.maximum keeps a NaN, where the builtin max would lose it
+        # np.maximum keeps a NaN; the builtin max would lose it
         self._max_error = float(np.maximum(self._max_error, np.abs(wanted - got).max()))
         self._lowest = min(self._lowest, float(wanted.min()))
         self._highest = max(self._highest, float(wanted.max()))
@@ -164,15 +164,15 @@ class PairedSession:
         return wanted
 
     def parity(self) -> GraphParity:
-        """What was seen so far.
+        """Return the differences recorded so far.
 
         Raises:
-            ParityError: the published network gave one value everywhere, so that nothing was compared.
+            ParityError: the published network returned one constant value, so nothing was compared.
         """
         if self._lowest == self._highest:
             raise ParityError(
-                f"{self._graph}: PyTorch returns {self._lowest:g} in every voxel, so that there is nothing to compare; "
-                "check the weights, and that the volume is one that the model is for"
+                f"{self._graph}: PyTorch returns {self._lowest:g} in every voxel, so there is nothing to compare; "
+                "check the weights, and that the image suits the model"
             )
         return GraphParity(
             graph=self._graph,
@@ -184,12 +184,12 @@ class PairedSession:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a comparison has found, as far as it came.
+    """Findings of a comparison.
 
     Attributes:
-        parity: how far the graphs are, and the masks; without a Dice where the graphs were too far already, or both
-            masks are empty.
-        failure: why that is too far, in words; empty where it is not.
+        parity: differences of the graphs and of the masks; the Dice is None if a graph already exceeds its limits or
+            both masks are empty.
+        failure: sentence about the exceeded limit; empty if none is exceeded.
     """
 
     parity: Parity
@@ -199,19 +199,19 @@ class Findings:
 def find_parity(
     published: Side, converted: Side, study: Study, limits: ParityLimits, suspects: Mapping[str, Sequence[str]]
 ) -> Findings:
-    """Compare both sides on a study: how far apart each graph is, and the Dice of the final masks (least label).
+    """Compare both sides on a study: the difference of each graph, and the Dice of the final masks (minimum label).
 
-    Two masks without a label agree and say nothing: then the Dice is None.
+    Two empty masks agree and prove nothing: the Dice is None then.
 
-    The graphs are judged before the converted model segments anything: a stage that goes wrong may leave the next
-    one nothing to look at, and the words for that would hide the cause.
+    The graphs are judged before the converted model segments anything: a faulty stage may leave the next stage an empty
+    region, and the error about the empty region would hide the cause.
 
     Args:
-        published: PyTorch.
-        converted: OpenVINO, with the same graphs.
+        published: PyTorch side.
+        converted: OpenVINO side, with the same graphs.
         study: real images.
-        limits: what is allowed.
-        suspects: per graph, layers whose conversion is known to go wrong silently.
+        limits: largest allowed differences.
+        suspects: graph -> layers whose conversion is known to fail silently.
 
     Raises:
         ParityError: there is nothing to compare: outputs of one value or of different shapes.
@@ -231,10 +231,10 @@ def find_parity(
 
 
 def require_parity(findings: Findings) -> Parity:
-    """How far apart both are, if that is not too far.
+    """Return the differences if all limits are met.
 
     Raises:
-        ParityError: OpenVINO does not reproduce PyTorch; names the graph, the figures, and the suspect layers.
+        ParityError: OpenVINO does not reproduce PyTorch; the message names the graph, the figures and suspect layers.
     """
     if findings.failure:
         raise ParityError(findings.failure)
@@ -242,9 +242,9 @@ def require_parity(findings: Findings) -> Parity:
 
 
 def compare_graphs(published: Side, converted: Side, study: Study) -> tuple[tuple[GraphParity, ...], LabelArray]:
-    """Run the published model on a study, and each converted graph on what its networks see; PyTorch's mask.
+    """Run the published model on a study and each converted graph on its networks' inputs; return PyTorch's mask too.
 
-    Of a model that makes images it is what `brain_edge.engine.phantom_study.outcome` says.
+    For a model that makes images, `brain_edge.engine.phantom_study.outcome` stands in for the mask.
     """
     moved = moved_between(published.spec, converted.spec)
     pairs = {
@@ -256,16 +256,16 @@ def compare_graphs(published: Side, converted: Side, study: Study) -> tuple[tupl
 
 
 def exceeds(graph: GraphParity, limits: ParityLimits) -> bool:
-    """Whether a graph is further from PyTorch than allowed."""
-    # written so that a NaN exceeds
+    """Return True if a graph differs from PyTorch by more than allowed."""
+    # the comparison is False for NaN, so NaN exceeds
     within = graph.relative_error <= limits.relative_error and graph.same_label_share >= limits.same_label_share
     return not within
 
 
 def _words(graph: GraphParity, limits: ParityLimits, suspects: Sequence[str]) -> str:
     because = (
-        f"suspect: {len(suspects)} normalisation layer(s) with running statistics that PyTorch runs on the "
-        f"statistics of the input (first: {suspects[0]}), which OpenVINO silently replaces"
+        f"suspect: {len(suspects)} normalisation layer(s) with running statistics (first: {suspects[0]}) that PyTorch "
+        "runs on the statistics of the input; OpenVINO silently uses the running statistics"
         if suspects
         else "no layer is suspect by its type"
     )
@@ -278,7 +278,7 @@ def _words(graph: GraphParity, limits: ParityLimits, suspects: Sequence[str]) ->
 
 
 def moved_between(published: ModelSpec, converted: ModelSpec) -> dict[str, Moved]:
-    """Per graph, what two specifications of the same stages do not share."""
+    """Graph -> operations in which two specifications of the same stages differ."""
     moved: dict[str, Moved] = {}
     for before, after in zip(published.stages, converted.stages, strict=True):
         same = before.network.activation is after.network.activation
@@ -288,7 +288,7 @@ def moved_between(published: ModelSpec, converted: ModelSpec) -> dict[str, Moved
 
 
 def as_published(output: FloatArray, moved: Moved, channels: int) -> FloatArray:
-    """What a converted graph returns, (1, D, I, J, K), in the terms of the published network of so many channels."""
+    """Turn a converted graph's output (1, D, I, J, K) into that of the published network with `channels` channels."""
     activation = moved.activation
     if activation is Activation.NONE:
         return output
@@ -298,5 +298,5 @@ def as_published(output: FloatArray, moved: Moved, channels: int) -> FloatArray:
 
 
 def _winners(output: FloatArray) -> np.ndarray[Any, Any]:
-    """The most probable channel of each voxel; for one channel, whether it is above one half."""
+    """Return the most probable channel of each voxel; for one channel, True above one half."""
     return output.argmax(axis=1) if output.shape[1] > 1 else output[:, 0] > 0.5

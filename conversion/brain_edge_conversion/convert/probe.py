@@ -1,4 +1,4 @@
-"""A network is tried once on noise before it is converted: does it take what the steps give, and is it a function?"""
+"""Trial of each network on noise before conversion: it must take the input of the steps, and be deterministic."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def probe(draft: Built) -> Probed:
     """Run every network twice on the same noise.
 
     Raises:
-        BrainEdgeError: it does not return one tensor.
-        WeightsError: it is random, does not take the channels of the specification, or returns others.
+        BrainEdgeError: a network does not return one tensor.
+        WeightsError: a network is random, or takes or returns other channels than the specification says.
     """
     for module in draft.published.values():
-        idle_dropouts(module)  # refuses those that run
+        idle_dropouts(module)  # refuses dropout in training mode
     published = {
         graph.graph: _probe(graph, draft.published[graph.graph], stage_of(draft.source.spec, graph.graph).network)
         for graph in draft.source.graphs
@@ -41,7 +41,7 @@ def probe(draft: Built) -> Probed:
 
 
 def _probe(source: GraphSource, published: nn.Module, network: Network) -> nn.Module:
-    """The network, which returns a tensor from now on."""
+    """Try a network twice; return it in a form that returns one tensor."""
     graph, module = source.graph, with_one_output(published, source.output)
     shape = network.execution.example_input(network.channels_in, source.example_shape)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -51,15 +51,15 @@ def _probe(source: GraphSource, published: nn.Module, network: Network) -> nn.Mo
     first, second = (cast("torch.Tensor", _output(graph, module, noise)) for _ in range(2))
     if network.execution.reads_image and first.ndim > 1 and first.shape[1] != network.channels_out:
         raise WeightsError(
-            f"{graph}: the network returns {first.shape[1]} channels, the specification says {network.channels_out}; "
-            "correct channels_out, or give the network that it describes"
+            f"{graph}: expected {network.channels_out} output channels by the specification, the network returns "
+            f"{first.shape[1]}; correct channels_out, or give the network that the specification describes"
         )
     difference, largest = float((first - second).abs().max()), float(first.abs().max())
     if not difference <= REPEATABLE * max(largest, 1e-12):
         raise WeightsError(
-            f"{graph}: the network gives another output each time that it sees the same input (differs by "
-            f"{difference:.3g} of {largest:.3g}): something in it is random in evaluation mode, such as dropout "
-            "with training=True; switch that off, or there is nothing that a conversion could be compared with"
+            f"{graph}: the network is random in evaluation mode: outputs for one input differ by {difference:.3g} of "
+            f"{largest:.3g}. Such a network cannot be compared with its conversion; switch off its randomness, such as "
+            "dropout with training=True"
         )
     return published
 
@@ -68,11 +68,11 @@ def _output(graph: str, module: nn.Module, noise: torch.Tensor) -> object:
     try:
         with torch.no_grad():
             return module(noise)
-    except Exception as error:  # somebody else's code may fail in any way
+    except Exception as error:  # third-party code may raise anything
         reason = (str(error).strip().splitlines() or ["no further detail"])[-1][:300]
         said = reason if isinstance(error, BrainEdgeError) else f"{type(error).__name__}: {reason}"
         raise WeightsError(
-            f"{graph}: the network does not take an input of {tuple(noise.shape)}, which is what the specification "
-            f"gives it ({said}); correct channels_in and the shapes of the steps, or give "
-            "the network that it describes"
+            f"{graph}: the network does not take an input of {tuple(noise.shape)}, the input by the specification "
+            f"({said}). Correct channels_in and the shapes of the steps, or give the network that the specification "
+            "describes"
         ) from error

@@ -1,4 +1,4 @@
-"""Whether a graph computes in integers already: what it says of itself is a claim, its nodes are not."""
+"""Detection of a graph that is quantised already, by its nodes, not by what its file states."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 BYTES: Final = frozenset({"i8", "u8", "i4", "u4"})
 BEHIND_WEIGHTS: Final = frozenset({"Convert", "Subtract", "Multiply", "Reshape", "Transpose"})
-"""What makes floats of quantised weights."""
+"""Operations that turn quantised weights into floats."""
 
 
 def quantised_node(model: Any) -> str | None:
-    """The first node of an OpenVINO model that quantises, or whose weights are bytes, in words; None in float.
+    """Describe the first node of an OpenVINO model that quantises or has 8-bit weights; None for a float model.
 
-    OpenVINO makes these of QuantizeLinear, DequantizeLinear, QLinearConv, ConvInteger and FakeQuantize alike.
+    OpenVINO turns QuantizeLinear, DequantizeLinear, QLinearConv, ConvInteger and FakeQuantize into such nodes.
     """
     for node in _nodes(model):
         kind = node.get_type_name()

@@ -1,4 +1,4 @@
-"""What a conversion did and how close it came, for whoever has to answer for it: JSON and a page, no pictures."""
+"""Conversion report for the person responsible: rewrites and differences from PyTorch, JSON and HTML, no pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from brain_edge.errors import UsageError
-from brain_edge.machine.atomic import atomic_file, require_no_file
+from brain_edge.machine.atomic import atomic_file, remove_leftovers, require_no_file
 from brain_edge.package.manifest import GraphParity
 from brain_edge.runtime.library import read_model
 from brain_edge_conversion.convert.divergence import Divergence, find_divergence
@@ -28,20 +28,20 @@ _NOT_COUNTED: Final = frozenset({"Constant", "Parameter", "Result"})
 
 
 class ConversionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One conversion.
+    """Report of one conversion.
 
     Attributes:
         model: name of the specification.
-        passed: whether a package was written.
-        failure: why not, in the words of the command; empty where one was.
+        passed: True if a package was written.
+        failure: error message of the command; empty if a package was written.
         allowed: limits of the parity check.
-        graphs: how far each graph is from the published network; empty where it was not reached.
-        mask_dice: Dice of the final masks through all steps, least label; None where it was not reached, or both are
+        graphs: difference of each graph from the published network; empty if the comparison was not reached.
+        mask_dice: Dice of the final masks through all steps, minimum over labels; None if not reached or both masks are
             empty.
-        input_sha256: of the voxels that both ran on; no image is named or shown.
-        rewrites: what was rewritten, in words.
-        operators: per graph, how many nodes of each type the package holds.
-        divergences: where the graphs begin to differ, for those that do.
+        input_sha256: SHA-256 of the compared voxels; no image is named or shown.
+        rewrites: applied rewrites, in words.
+        operators: graph -> number of nodes of each type in the package.
+        divergences: first differing layer of each graph that differs.
         made_with: versions of the tools.
     """
 
@@ -59,19 +59,19 @@ class ConversionReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def require_report_place(place: Path) -> None:
-    """Refuse a place for a report before anything is computed.
+    """Refuse an unusable report path before anything is computed.
 
     Raises:
-        UsageError: a file that is neither JSON nor HTML, or a file where a folder is to be.
+        UsageError: the path is a file that is neither JSON nor HTML, or a file where a folder is expected.
     """
     if not place.is_dir() and place.suffix not in ("", ".json", ".html"):
-        raise UsageError(f"{place}: expected --report FOLDER, or a file that ends in .json or .html")
+        raise UsageError(f"{place}: expected a folder for --report, or a file that ends in .json or .html")
     if place.suffix == "":
         require_no_file(place)
 
 
 def account_for(draft: Compared) -> None:
-    """Write the report of a conversion where one is wanted, whether its comparison passed or not."""
+    """Write the report of a conversion, if requested, whether the comparison passed or not."""
     if draft.options.account is None:
         return
     for path in _write(_report_of(draft), draft.options.account):
@@ -98,7 +98,7 @@ def _report_of(draft: Compared) -> ConversionReport:
 
 
 def _divergence(draft: Compared, graph: str, model: Any) -> Divergence:
-    """Where a graph begins to differ from the published network, on noise."""
+    """Find the first layer at which a graph differs from the published network, on noise."""
     spec = draft.source.spec
     network = stage_of(spec, graph).network
     sides = next(each.example_shape for each in draft.source.graphs if each.graph == graph)
@@ -111,13 +111,13 @@ def _divergence(draft: Compared, graph: str, model: Any) -> Divergence:
 
 
 def _operators(model: Any) -> dict[str, int]:
-    """How many nodes of each type an OpenVINO model holds, the most frequent in front."""
+    """Count the nodes of each type in an OpenVINO model, most frequent first."""
     counts = Counter(node.get_type_name() for node in model.get_ordered_ops())
     return {kind: number for kind, number in counts.most_common() if kind not in _NOT_COUNTED}
 
 
 def _write(report: ConversionReport, place: Path) -> tuple[Path, ...]:
-    """Write both forms into a folder, or the one that the suffix of a file says; what was written."""
+    """Write both forms into a folder, or one form to a file by its suffix; return the written paths."""
     as_json = msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n"
     if place.suffix in (".json", ".html") and not place.is_dir():
         return (_written(place, as_json if place.suffix == ".json" else page(report)),)
@@ -126,6 +126,7 @@ def _write(report: ConversionReport, place: Path) -> tuple[Path, ...]:
 
 
 def _written(path: Path, text: str) -> Path:
+    remove_leftovers([path])
     with atomic_file(path) as partial:
         Path(partial).write_text(text, encoding="utf-8")
     return path

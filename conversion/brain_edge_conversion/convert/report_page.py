@@ -1,4 +1,4 @@
-"""The report of a conversion as one HTML page without pictures or scripts, readable offline."""
+"""Conversion report as one HTML page without pictures or scripts, readable offline."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def page(report: ConversionReport) -> str:
-    """The HTML of a report."""
-    title = escape(f"{report.model}: the converted network beside the published one")
+    """Return the HTML of a report."""
+    title = escape(f"{report.model}: the converted network compared with the published one")
     body = "\n".join(_sections(report))
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>'
@@ -53,23 +53,23 @@ def _outputs(report: ConversionReport) -> str:
     ]
     limit = ("allowed", "", f"{allowed.relative_error:g}", f"{allowed.same_label_share:.4%}")
     heads = ("graph", "largest error", "relative to the largest output", "voxels with the same label")
-    missing = "both masks are empty, which tests nothing" if report.passed else "not reached"
+    missing = "both masks are empty, so nothing is tested" if report.passed else "not reached"
     dice = missing if report.mask_dice is None else f"{report.mask_dice:.5f}"
     return (
         _table(heads, [*rows, limit])
-        + f"<p>Dice of the final masks, least label: {dice} (at least {allowed.mask_dice:g}).</p>"
+        + f"<p>Dice of the final masks, minimum over labels: {dice} (at least {allowed.mask_dice:g}).</p>"
     )
 
 
 def _layers(divergence: Divergence) -> Iterator[str]:
     if not divergence.mapped:
-        yield "<p>No layer could be compared: the layers of this kind of source have no names in the graph.</p>"
+        yield "<p>No layer could be compared: layers of this kind of source have no names in the graph.</p>"
         return
     first = divergence.first
-    verdict = f"The first layer that differs is {first}." if first else "No layer that could be compared differs."
+    verdict = f"The first layer that differs is {first}." if first else "No compared layer differs."
     yield (
         f"<p>{escape(verdict)} Of {divergence.layers} layers, {divergence.mapped} have a node in the graph; "
-        f"{len(divergence.compared)} were compared, on noise, in the order in which they run.</p>"
+        f"{len(divergence.compared)} were compared, on noise, in running order.</p>"
     )
     rows = [
         (layer.layer, layer.kind, f"{layer.max_error:.3g}", f"{layer.relative_error:.3g}")

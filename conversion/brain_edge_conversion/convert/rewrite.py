@@ -1,6 +1,6 @@
-"""The rewrites of the networks, where only PyTorch knows what is meant: before they are traced.
+"""Stage 3 of a conversion: rewrites of the networks in PyTorch, before they are traced.
 
-Those of a graph, whatever it was made from, follow when it is traced.
+These rewrites need information that only PyTorch has. Rewrites of a traced graph follow in `trace`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 def rewrite(draft: Probed) -> Rewritten:
-    """Rewrite a copy of every network that is traced, where rewrites are wanted.
+    """Rewrite a copy of every network that is traced, if rewrites are requested.
 
-    The published networks stay as they are: parity is measured against them.
+    The published networks stay unchanged: parity is measured against them.
 
     Raises:
-        BrainEdgeError: a network is not what its recipe says.
-        WeightsError: its layers cannot be changed.
+        BrainEdgeError: a network differs from its recipe.
+        WeightsError: the layers of a network cannot be changed.
     """
     source = draft.source
     spec = spec_from_json(canonical_json(source.spec), source.spec.name)
@@ -42,7 +42,7 @@ def rewrite(draft: Probed) -> Rewritten:
         for graph in source.graphs
     }
     spec = with_binary_heads(spec, merged)
-    # a norm that was rewritten cannot be the cause of what is wrong
+    # a rewritten norm cannot be the cause of a difference
     kept = {
         graph: names for graph, names in draft.suspects.items() if rewritten[graph].network is draft.published[graph]
     }
@@ -55,7 +55,7 @@ def _rewritten(draft: Probed, graph: GraphSource, *, merge: bool) -> Rewrite:
     if trapped := trapped_norms(module):
         use_instance_statistics(module, trapped)
         lines.append(f"unused running statistics removed from {len(trapped)} norm layers")
-    # the tracer sees how many windows there are, and so they have to be as many in every image
+    # the tracer freezes the number of windows, so the number must be the same for every image
     if graph.has_fixed_sides and (attentions := window_attentions(module)):
         attend_in_parts(module, attentions)
         lines.append(f"windows of {len(attentions)} attention layers in parts")

@@ -1,4 +1,4 @@
-"""The graphs on disk, and the manifest that goes with them."""
+"""Stage 5 of a conversion: the graphs on disk, and their manifest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def save(draft: Traced) -> Saved:
-    """Write every graph with the specification, which is known when the last of them is traced."""
+    """Write every graph with the specification, which is complete once the last graph is traced."""
     for name, model in draft.models.items():
         save_graph(model.clone(), draft.folder / graph_path(name), draft.spec)
     return onward(draft, Saved, package=ModelPackage(draft.folder, _manifest(draft)))
@@ -56,6 +56,6 @@ def _weights_status(draft: Traced) -> WeightsStatus:
 def _weights_record(graph: GraphSource, path: Path | None) -> WeightsRecord:
     if path is None:
         return WeightsRecord(graph=graph.graph, source="random", sha256="0" * 64)
-    # never the path: a folder name may hold a user's or a patient's name
+    # never the path: a folder name may contain a user's or a patient's name
     described = graph.weights.source if graph.weights is not None else "a file of the user"
     return WeightsRecord(graph=graph.graph, source=described, sha256=sha256_of(path))

@@ -1,4 +1,4 @@
-"""The last stage: the hashes of all files, after which nothing in a package can change unnoticed."""
+"""Stage 8 of a conversion: the hashes of all files; afterwards every change of the package is noticed."""
 
 from __future__ import annotations
 

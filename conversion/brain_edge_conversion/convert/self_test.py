@@ -1,4 +1,4 @@
-"""The self-test that travels in a package: a phantom, and the mask that the package made of it here."""
+"""Stage 7 of a conversion: the package's self-test, a phantom and the mask that the package makes of it here."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ SELF_TEST: Final = SelfTest(phantom=Phantom(), mask="selftest/mask.nii.gz", mini
 
 
 def self_test(draft: Compared) -> Tested:
-    """Let the package segment its phantom; with that its manifest is complete.
+    """Segment the phantom with the package and complete the manifest.
 
-    A network that the head suits need not take the size of the phantom: then it is made as large as the head.
+    If the network takes the size of the head but not that of the phantom, the phantom is made as large as the head.
     """
     package = draft.package
     try:
@@ -44,7 +44,7 @@ def self_test(draft: Compared) -> Tested:
 
 
 def like(head: Geometry) -> Phantom:
-    """A phantom with the sides of a head, in the order of RAS, and voxels of the same volume."""
+    """Return a phantom with the sides of a head, in RAS order, and voxels of the same volume."""
     i, j, k = (
         side
         for pair in ("RL", "AP", "SI")
@@ -55,20 +55,20 @@ def like(head: Geometry) -> Phantom:
 
 
 def write_self_test(package: ModelPackage) -> LabelArray:
-    """Segment the phantom of the manifest with the graphs as they will be deployed; the mask goes into the package."""
+    """Segment the manifest's phantom with the graphs as deployed, and write the mask into the package."""
     return _write(package, package, package.manifest.self_test.mask)
 
 
 def with_baseline_test(package: ModelPackage, baseline: ModelPackage, room: float) -> ModelPackage:
-    """A package whose self-test compares with the masks of its baseline, too.
+    """Return a package whose self-test also compares with the baseline's mask.
 
-    What both disagree by on the phantom here is no fault of another machine. That one may add as much as the budget
-    lets the masks of heads disagree.
+    The disagreement of both masks on this machine is no fault of another machine. Another machine may add as much
+    disagreement as the budget allows for heads.
 
     Args:
-        package: not sealed yet; both masks go into it.
-        baseline: that it was made of.
-        room: the mean disagreement (1 - Dice) that the budget allows.
+        package: package that is not sealed yet; both masks are written into it.
+        baseline: package that `package` was made from.
+        room: largest mean disagreement (1 - Dice) that the budget allows.
     """
     test, name = package.manifest.self_test, "selftest/baseline.nii.gz"
     agreed = least_dice(write_self_test(package), _write(package, baseline, name))
@@ -79,7 +79,7 @@ def with_baseline_test(package: ModelPackage, baseline: ModelPackage, room: floa
 
 
 def _write(package: ModelPackage, segmenting: ModelPackage, name: str) -> LabelArray:
-    """Let a package segment the phantom of another one, and keep the mask in that."""
+    """Segment the phantom of `package` with the package `segmenting`, and write the mask into `package`."""
     from brain_edge.io.nifti import write_mask
 
     study = stand_in(package.manifest.self_test.phantom, package.spec)

@@ -1,7 +1,7 @@
-"""A graph and its network at other sizes than those of one head: what a trace has frozen is seen there alone.
+"""Comparison of a graph and its network at several sizes: only other sizes than the traced one show frozen decisions.
 
-A network that sees whole volumes is given the size of each head. Python that asks for the size (padding where needed,
-a resize) has decided once, when it was traced, and sums over a volume are off by more the larger it is.
+A network for whole volumes gets the size of each head. Python code that asks for the size (padding, a resize) decided
+once, when it was traced. The error of a sum over a volume also grows with the volume.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from brain_edge.spec.steps import Orient, PadToMultiple
 from brain_edge.spec.steps.step import GridStep
 from brain_edge_conversion.convert.draft import stage_of
 from brain_edge_conversion.convert.parity import as_published, moved_between
-from brain_edge_conversion.convert.taken import MULTIPLES, size_in_words, takes
+from brain_edge_conversion.convert.rewrites.outputs import with_one_output
+from brain_edge_conversion.convert.taken import MULTIPLES, output_on, size_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch import nn
 
     from brain_edge.image.geometry import Shape
     from brain_edge.image.volume import FloatArray
@@ -32,16 +35,16 @@ if TYPE_CHECKING:
     from brain_edge_conversion.convert.parity import Moved, Side
 
 SMALL: Final[tuple[Shape, ...]] = ((37, 41, 35), (38, 46, 34), (36, 44, 52), (40, 56, 72), (48, 32, 80), (64, 32, 96))
-"""Odd sides, and odd multiples of 2, 4, 8, 16 and 32; seconds together."""
+"""Small test sizes: odd sides, and odd multiples of 2, 4, 8, 16 and 32; all together take seconds."""
 LARGE: Final[Shape] = (128, 112, 96)
-"""For what sums over volumes: sums in one number of float32 are off by more than parity allows from 96^3 on. It is less
-than a fifth of a head at 1 mm, whose comparison a conversion needs anyway."""
+"""Large test size for graphs that sum over volumes: from 96^3 on, a sum in one float32 exceeds the parity limits. The
+size is less than a fifth of a head at 1 mm, and a conversion compares a head anyway."""
 SUMS: Final = frozenset({"MVN", "GroupNormalization", *REDUCTIONS})
 
 
 @dataclass(frozen=True)
 class Seen:
-    """How far both are at one size, (N, C, ...): largest difference / largest output; infinite where OpenVINO fails."""
+    """Relative error at one size (N, C, ...): largest difference / largest output; infinite if OpenVINO fails."""
 
     shape: tuple[int, ...]
     error: float
@@ -49,37 +52,38 @@ class Seen:
 
 @dataclass(frozen=True)
 class Frozen:
-    """A graph that is another function at another size.
+    """Finding about a graph that computes another function at another size.
 
     Attributes:
-        words: what is wrong; empty where nothing is.
-        elsewhere_right: whether it is PyTorch's function at the size that it was traced on; else the conversion is
-            wrong altogether.
+        words: description of the fault; empty if there is none.
+        elsewhere_right: True if the graph agrees with PyTorch at the traced size; False if the conversion is wrong
+            altogether.
     """
 
     words: str = ""
     elsewhere_right: bool = False
 
 
-def find_frozen(draft: Saved, published: Side, converted: Side) -> Frozen:
-    """Compare each graph that sees volumes of any size on noise of sizes that PyTorch takes; the first that is wrong.
+def find_frozen(draft: Saved, converted: Side) -> Frozen:
+    """Compare each graph that takes any size, on noise of sizes that PyTorch takes; return the first fault.
 
     Args:
-        draft: of the conversion.
-        published: PyTorch.
-        converted: OpenVINO.
+        draft: draft of the conversion, with its PyTorch networks.
+        converted: OpenVINO side.
     """
-    known, moved = dict(known_inputs(published.spec)), moved_between(published.spec, converted.spec)
+    spec = draft.source.spec
+    known, moved = dict(known_inputs(spec)), moved_between(spec, converted.spec)
     for source in draft.source.graphs:
-        graph, stage = source.graph, stage_of(published.spec, source.graph)
+        graph, stage = source.graph, stage_of(spec, source.graph)
         if graph in known or not stage.network.execution.sees_volume:
             continue
         large = sums_volumes(read_model(draft.package.graph_file(graph)))
         network, execution = stage.network, stage.network.execution
         sides = (source.example_shape, *sizes_of(stage, large=large))
         shapes = dict.fromkeys(execution.example_input(network.channels_in, each) for each in sides)
-        taken = [shape for shape in shapes if takes(draft.published[graph], shape)]
-        seen = [_seen(shape, published.sessions[graph], converted.sessions[graph], moved[graph]) for shape in taken]
+        module = with_one_output(draft.published[graph], source.output)
+        tried = (_seen(shape, module, converted.sessions[graph], moved[graph]) for shape in shapes)
+        seen = [each for each in tried if each is not None]
         if words := judged(seen, draft.options.limits.relative_error):
             allowed = draft.options.limits.relative_error
             return Frozen(f"{graph}: {words}; no package was written", seen[0].error <= allowed)
@@ -87,7 +91,7 @@ def find_frozen(draft: Saved, published: Side, converted: Side) -> Frozen:
 
 
 def sizes_of(stage: Stage, *, large: bool) -> list[Shape]:
-    """Sides (I, J, K) that the steps before a network may give, small ones, and a larger one where that is wanted."""
+    """Return sizes (I, J, K) that the steps before a network may give: the small ones, and the large one if `large`."""
     multiple, minimum = 1, (1, 1, 1)
     for step in stage.before:
         if isinstance(step, PadToMultiple):
@@ -103,14 +107,17 @@ def sizes_of(stage: Stage, *, large: bool) -> list[Shape]:
 
 
 def sums_volumes(model: Any) -> bool:
-    """Whether a graph holds a norm or mean that may be one of whole volumes."""
+    """Return True if a graph has a norm or mean that may run over whole volumes."""
     return any(node.get_type_name() in SUMS for node in model.get_ordered_ops())
 
 
-def _seen(shape: tuple[int, ...], published: Session, converted: Session, moved: Moved) -> Seen:
+def _seen(shape: tuple[int, ...], module: nn.Module, converted: Session, moved: Moved) -> Seen | None:
+    """Return how far both are on noise of one shape (N, C, ...), or None where PyTorch does not take the shape."""
     # skewed and far from zero, as intensities are, so that sums are large
     noise = np.random.default_rng(0).gamma(2.0, 1.0, shape).astype(np.float32)
-    wanted = published(noise)
+    wanted = output_on(module, noise)
+    if wanted is None:
+        return None
     try:
         got = as_published(
             converted(noise if moved.affine is None else moved.affine.undone(noise)), moved, wanted.shape[1]
@@ -121,15 +128,15 @@ def _seen(shape: tuple[int, ...], published: Session, converted: Session, moved:
 
 
 def _distance(wanted: FloatArray, got: FloatArray) -> float:
-    """Largest difference / largest output; infinite where the shapes differ."""
+    """Return the largest difference / the largest output; infinite if the shapes differ."""
     if wanted.shape != got.shape:
         return np.inf
     return float(np.abs(wanted - got).max()) / max(float(np.abs(wanted).max()), 1e-12)
 
 
 def judged(seen: Sequence[Seen], allowed: float) -> str:
-    """What is wrong with a graph that was seen at several sizes; empty where nothing is."""
-    # written so that a NaN is wrong
+    """Describe the fault of a graph that was compared at several sizes; empty if there is none."""
+    # the comparison is False for NaN, so NaN is wrong
     wrong = [each for each in seen if not each.error <= allowed]
     right = [each for each in seen if each.error <= allowed]
     if not wrong:
@@ -138,20 +145,20 @@ def judged(seen: Sequence[Seen], allowed: float) -> str:
         f"{size_in_words(each.shape)} ({f'relative error {each.error:.3g}' if np.isfinite(each.error) else 'it fails'})"
         for each in wrong
     )
-    agreed = f", and is right on {' and on '.join(size_in_words(each.shape) for each in right)}" if right else ""
+    agreed = f", and agrees on {' and on '.join(size_in_words(each.shape) for each in right)}" if right else ""
     return (
-        f"OpenVINO is not what PyTorch is on {where}{agreed}: the network decides by the size of its input, which a "
-        f"graph has frozen, or sums over volumes in a form that drifts; {_remedy(wrong, right)}"
+        f"OpenVINO differs from PyTorch on {where}{agreed}. The graph has frozen a decision that the network makes by "
+        f"the size of its input, or sums over volumes in a form that drifts; {_remedy(wrong, right)}"
     )
 
 
 def _remedy(wrong: Sequence[Seen], right: Sequence[Seen]) -> str:
-    """The step that leaves only sizes that were right, if there is one."""
+    """Return the advice for a faulty graph: a padding step if it leaves only sizes that agreed, else windows."""
 
     def is_multiple(each: Seen, number: int) -> bool:
         return all(side % number == 0 for side in each.shape[2:])
 
     for number in MULTIPLES:
         if any(is_multiple(each, number) for each in right) and not any(is_multiple(each, number) for each in wrong):
-            return f"add pad_to_multiple (right here: {number}) as the last step before it, or give it windows"
-    return "give it windows, or steps that fix the size of its input"
+            return f"add pad_to_multiple (right here: {number}) as the last step before the network, or use windows"
+    return "use windows, or steps that fix the size of the network's input"

@@ -1,4 +1,4 @@
-"""How a new package names the one that runs before it, its stage 0."""
+"""Reference from a new package to its stage 0, the package that runs before it."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
 
 
 def name_stage_zero(package: ModelPackage, sequence: str | None, spec: ModelSpec) -> StageZero:
-    """How a new package names its stage 0.
+    """Return the reference from a new package to its stage 0.
 
     Args:
-        package: the skull-stripper.
-        sequence: of the new model, which it is shown; may be left out where it is clear.
-        spec: of the new model.
+        package: skull-stripping package.
+        sequence: sequence of the new model that the stage 0 sees; needed only if several are possible.
+        spec: specification of the new model.
 
     Raises:
-        UsageError: it strips no skulls, asks for several sequences or a stage 0 of its own, or which sequence it is
-            shown is not clear.
-        WeightsError: its weights are random.
+        UsageError: the package strips no skulls, takes several sequences or has a stage 0 itself, or the sequence that
+            it sees is ambiguous.
+        WeightsError: the weights of the package are random.
     """
     zero, names = package.spec, [each.name for each in spec.inputs]
     faults = {
         "a package that strips skulls": (zero.task is Task.SKULL_STRIPPING, f"one for {zero.task}"),
         "one of a single sequence": (len(zero.inputs) == 1, f"one of {len(zero.inputs)}"),
         "one without a stage 0 of its own": (package.manifest.stage_zero is UNSET, "one that names another package"),
-        "it before a network that segments": (not spec.makes_images, "one that makes images"),
+        "a segmentation network after it": (not spec.makes_images, "one that makes images"),
     }
     for wanted, (holds, got) in faults.items():
         if not holds:
-            raise UsageError(f"--stage-zero {package.folder}: expected {wanted}, got {got}; leave it out")
-    require_trained(package, "expected trained ones for --stage-zero; leave it out")
+            raise UsageError(f"--stage-zero {package.folder}: expected {wanted}, got {got}; remove the option")
+    require_trained(package, "expected trained ones for --stage-zero; remove the option")
     shown = sequence or (zero.inputs[0].name if zero.inputs[0].name in names else names[0] if len(names) == 1 else None)
     if shown not in names:
         raise UsageError(
-            f"--stage-zero {package.folder}: expected one of the sequences {', '.join(names)} for it to see, got "
-            f"{shown or 'none'}; say which, for example --stage-zero {names[0]}={package.folder}"
+            f"--stage-zero {package.folder}: expected one of the sequences {', '.join(names)} as its input, got "
+            f"{shown or 'none'}; name the sequence, for example --stage-zero {names[0]}={package.folder}"
         )
     return StageZero(name=zero.name, digest=package.digest, sequence=shown)

@@ -1,4 +1,4 @@
-"""From PyTorch modules to OpenVINO graphs, and the rewrites of those, whatever they were made from."""
+"""Stage 4 of a conversion: from PyTorch modules or graph files to rewritten OpenVINO graphs."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 def trace(draft: Rewritten) -> Traced:
-    """Trace every graph, or read the one that a file holds, and rewrite it where rewrites are wanted.
+    """Trace every network, or read its graph from a file, and rewrite the graph if rewrites are requested.
 
     Raises:
-        BrainEdgeError: the converter cannot express a network.
-        WeightsError: a graph from a file is not what the specification says, a network is quantised already, or a graph
+        BrainEdgeError: OpenVINO cannot convert a network.
+        WeightsError: a graph from a file differs from the specification, a network is quantised already, or a graph
             ends in an activation that its steps apply again.
     """
     options, spec = draft.options, draft.spec
@@ -66,8 +66,8 @@ def _model(draft: Rewritten, graph: GraphSource, network: Network) -> Any:
         model = graph.read(draft.weights[graph.graph])
     if (node := quantised_node(model)) is not None:
         raise WeightsError(
-            f"{graph.graph}: expected a network in floating point, this one is quantised already ({node}); give the "
-            "float model: brain-edge quantize makes INT8 of its package, within a budget"
+            f"{graph.graph}: expected a network in floating point, got a quantised one ({node}). Give the float model; "
+            "brain-edge quantize then makes an INT8 package within a budget"
         )
     if graph.read is not None or graph.has_fixed_sides:
         fit_input(model, network, dict(known_inputs(draft.spec)).get(graph.graph))
@@ -75,25 +75,25 @@ def _model(draft: Rewritten, graph: GraphSource, network: Network) -> Any:
 
 
 def trace_network(module: nn.Module, network: Network, example_shape: Shape, *, has_fixed_sides: bool = False) -> Any:
-    """An OpenVINO model of a module, its module left as it is; open sides as `Execution.open_shape` has.
+    """Convert a module to an OpenVINO model with the open sides of `Execution.open_shape`; the module is unchanged.
 
     Args:
-        module: in the state that is to be converted.
-        network: says what its input looks like, (1, C, I, J, K) for volumes.
-        example_shape: sides that it accepts, small.
-        has_fixed_sides: leave none of them open.
+        module: module in the state to convert.
+        network: specification of the network; its input is (1, C, I, J, K) for volumes.
+        example_shape: small spatial sides that the network accepts.
+        has_fixed_sides: True to leave no side open.
 
     Raises:
-        BrainEdgeError: the converter cannot express the network (its words name the operator), or the network has
+        BrainEdgeError: OpenVINO cannot convert the network (the message names the operator), or the network has
             several inputs or outputs.
     """
     import torch
 
     example = torch.zeros(network.execution.example_input(network.channels_in, example_shape))
-    # without its shape the converter leaves sides open that a later reshape cannot close again (Swin UNETR)
+    # without the shape the converter leaves sides open that a later reshape cannot close (Swin UNETR)
     shapes = {"input": [tuple(example.shape)]} if has_fixed_sides else {}
-    # the converter puts what it is given into evaluation mode: a norm that is to run in training mode would change
-    # under the hands of the parity check, which would then compare one wrong network with another
+    # the converter puts the module into evaluation mode: a norm that must run in training mode would change for the
+    # parity check too, and the check would compare one wrong network with another
     module = copy.deepcopy(module)
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -105,7 +105,7 @@ def trace_network(module: nn.Module, network: Network, example_shape: Shape, *, 
         raise BrainEdgeError(f"OpenVINO cannot convert {type(module).__name__}: {reason}") from error
     if len(traced.inputs) != 1:
         raise BrainEdgeError(
-            f"expected a network with one input, {type(module).__name__} has {len(traced.inputs)}; "
+            f"expected a network with one input, got {type(module).__name__} with {len(traced.inputs)}; "
             "give a module whose forward takes all sequences as channels of one tensor"
         )
     if len(traced.outputs) != 1:

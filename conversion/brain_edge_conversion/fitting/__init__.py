@@ -1,4 +1,4 @@
-"""Small fits: narrow networks that have learnt something, so that what INT8 costs their topology can be shown.
+"""Small fits: narrow networks with some training, to show the accuracy that INT8 costs their architecture.
 
-They are fit to the few labelled cases at hand and judged on the same: good for testing this program, for nothing else.
+They are fitted to the few available labelled cases and judged on the same cases: use them only to test this program.
 """

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--threads", default=2, show_default=True, help="Of PyTorch.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=FOLDER, help="Folder of the weights.")
 def main(name: str, threads: int, output: Path) -> None:
-    """Fit the recipe NAME to its cohort; its SHA-256 goes into the recipe."""
+    """Fit the network of the recipe NAME to its cohort; copy the printed SHA-256 into the recipe."""
     import torch
     from safetensors.torch import save_file
 
@@ -51,7 +51,7 @@ def main(name: str, threads: int, output: Path) -> None:
 
 
 def _examples(cohort: Cohort, spec: ModelSpec, lesson: Lesson) -> Iterator[Example]:
-    """The cases of a cohort that have a reference mask, each once."""
+    """Yield the cases of a cohort that have a reference mask, each once."""
     for case in (each.case for each in distinct_cases(require_cases(cohort.cases(), spec))):
         study, reference = load_case(case)
         given = study_for(study, spec)

@@ -1,4 +1,4 @@
-"""Fit a network to labelled cases in minutes on two cores, between the very steps that its recipe runs it with."""
+"""Fit of a network to labelled cases, in minutes on two cores, between the same steps as in its recipe."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A case as the network sees it.
+    """Labelled case in the form that the network sees.
 
     Attributes:
-        image: (C, I, J, K) float32 after the steps of the recipe.
-        targets: (D, I, J, K) float32, 1 where the channel should be.
-        inside: (n, 3) places of labelled voxels, where patches are centred more often than not.
+        image: image after the steps of the recipe, (C, I, J, K) float32.
+        targets: target of each channel, (D, I, J, K) float32, 1 inside and 0 outside.
+        inside: indices of labelled voxels, (n, 3); two patches in three are centred on one of them.
     """
 
     image: Tensor
@@ -41,10 +41,10 @@ class Example:
 
 
 def example(study: Study, reference: Mask, spec: ModelSpec, lesson: Lesson) -> Example:
-    """A labelled case through the steps before the first network; the labels follow onto its grid.
+    """Run a labelled case through the steps before the first network; the labels are resampled onto the same grid.
 
     Raises:
-        InputError: no voxel of the mask has a label that is fit to.
+        InputError: no voxel of the mask has a label of the lesson.
     """
     frame = assemble(study, spec)
     for step in spec.stages[0].before:
@@ -54,7 +54,7 @@ def example(study: Study, reference: Mask, spec: ModelSpec, lesson: Lesson) -> E
     targets = np.stack([np.isin(labels, wanted) for wanted in lesson.targets])
     inside = np.argwhere(labels > 0)
     if not len(inside):
-        raise InputError(f"expected labels to fit {spec.name} to, the mask has none where the network looks")
+        raise InputError(f"expected labels to fit {spec.name} to, got none in the region that the network sees")
     image = torch.from_numpy(np.ascontiguousarray(frame.voxels, dtype=np.float32))
     return Example(image, torch.from_numpy(targets.astype(np.float32)), inside)
 
@@ -62,13 +62,13 @@ def example(study: Study, reference: Mask, spec: ModelSpec, lesson: Lesson) -> E
 def fit(
     build: Callable[[], nn.Module], examples: Sequence[Example], lesson: Lesson, report: Callable[[str], None]
 ) -> nn.Module:
-    """A network that has been fit to examples; the same each time on the same machine.
+    """Fit a network to examples; the result is the same each time on the same machine.
 
     Args:
-        build: makes it; it ends in what `lesson.head` says: probabilities of the classes, or logits of the regions.
-        examples: cases.
-        lesson: how.
-        report: told the loss, ten times.
+        build: function that builds the network; by `lesson.head` it ends in class probabilities or region logits.
+        examples: labelled cases.
+        lesson: parameters of the fit.
+        report: function that receives the loss, ten times.
     """
     network = same_each_time(build, lesson.seed).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=lesson.learning_rate)
@@ -85,7 +85,7 @@ def fit(
 
 
 def _patches(examples: Sequence[Example], lesson: Lesson) -> Iterator[tuple[Tensor, Tensor]]:
-    """(1, C, I, J, K) and (1, D, I, J, K) for each step: mirrored at random, brightened a little."""
+    """Yield an image patch (1, C, I, J, K) and its targets (1, D, I, J, K) per step, randomly mirrored and scaled."""
     random = np.random.default_rng(lesson.seed)
     for number in range(lesson.steps):
         chosen = examples[number % len(examples)]
@@ -96,7 +96,7 @@ def _patches(examples: Sequence[Example], lesson: Lesson) -> Iterator[tuple[Tens
 
 
 def _box(chosen: Example, patch: tuple[int, int, int] | None, random: np.random.Generator) -> tuple[slice, ...]:
-    """Around a labelled voxel two times of three, else anywhere."""
+    """Choose a patch around a labelled voxel in two of three draws, else anywhere."""
     sides = chosen.image.shape[1:]
     if patch is None:
         return (slice(None),) * 4
@@ -111,7 +111,7 @@ def _box(chosen: Example, patch: tuple[int, int, int] | None, random: np.random.
 
 
 def _loss(output: Tensor, targets: Tensor, head: Head) -> Tensor:
-    """Cross-entropy and 1 - soft Dice, in equal parts; background has no Dice of its own."""
+    """Return cross-entropy plus 1 - soft Dice, in equal parts; background has no Dice term."""
     if head is Head.CLASSES:
         entropy = -(targets * output.clamp_min(1e-6).log()).sum(dim=1).mean()
         return entropy + _dice_loss(output[:, 1:], targets[:, 1:])

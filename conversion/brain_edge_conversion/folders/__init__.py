@@ -1,1 +1,1 @@
-"""What the folders of other programs say of their models: read as data, refused where it has no equivalent here."""
+"""Model folders of other programs: read as data, refused where something has no equivalent here."""

@@ -1,7 +1,7 @@
-"""The configuration of a GaNDLF model, read strictly where it matters: from the checkpoint, or from a YAML file.
+"""Configuration of a GaNDLF model, read strictly where it matters: from the checkpoint, or from a YAML file.
 
-GaNDLF itself reads `parameters.pkl`, a pickle, which is a program; it is never opened here. Since 0.0.14 a checkpoint
-carries the same parameters, which are data and in the order in which they were written.
+GaNDLF itself reads `parameters.pkl`. That file is a pickle, which is a program, and is never opened here. Since 0.0.14
+a checkpoint carries the same parameters as data, in the order in which they were written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MADE_BY: Final = "GaNDLF"
 RESIDUAL: Final = {"unet": False, "resunet": True, "residualunet": True}
-"""The networks that are known, by the name of their architecture."""
+"""Name of a known architecture -> whether its blocks are residual."""
 FINAL_LAYERS: Final = {
     "sigmoid": OutputActivation.SIGMOID,
     "sig": OutputActivation.SIGMOID,
@@ -30,8 +30,10 @@ FINAL_LAYERS: Final = {
     "logits": OutputActivation.NONE,
 }
 ELSEWHERE: Final = "convert the network as module:attribute with --spec"
+MOST_SIDE: Final = 4096
+"""Largest side of a patch in voxels."""
 EITHER: Final = "||"
-"""Between the values of a class that stands for several."""
+"""Separator between the values of a class that stands for several."""
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -56,7 +58,7 @@ class Inference(msgspec.Struct, frozen=True):
 
 
 class GandlfConfiguration(msgspec.Struct, frozen=True):
-    """What is needed of a configuration to run its model."""
+    """Parts of a configuration that are needed to run its model."""
 
     model: Model
     patch_size: list[int] | int
@@ -72,48 +74,48 @@ class GandlfConfiguration(msgspec.Struct, frozen=True):
 
     @property
     def pads_subjects(self) -> bool:
-        """Whether every subject is padded by half a patch before its transforms, at inference too.
+        """True if every subject is padded by half a patch before its transforms, at inference too.
 
-        Older versions say it at the top.
+        Older versions have this entry at the top level.
         """
         sampler = self.patch_sampler if isinstance(self.patch_sampler, dict) else {}
         return self.enable_padding or bool(sampler.get("enable_padding"))
 
     @property
     def overlap_mode(self) -> str:
-        """How patches are put together: older versions say it at the top."""
+        """Mode of combining patches; older versions have this entry at the top level."""
         return self.grid_aggregator_overlap or self.inference_mechanism.grid_aggregator_overlap
 
 
 def read_configuration(folder: Path, checkpoint: Path, kept: Any) -> tuple[GandlfConfiguration, Path]:
-    """The configuration of a model, and the file that it is from.
+    """Read the configuration of a model; return it with its file.
 
     Args:
-        folder: of the model.
-        checkpoint: its file.
-        kept: `parameters` of the checkpoint; None where it has none.
+        folder: folder of the model.
+        checkpoint: file of the checkpoint.
+        kept: `parameters` of the checkpoint, or None.
 
     Raises:
-        InputError: there is none, or it says something that is not understood.
+        InputError: there is no configuration, or it has an entry that is not understood.
     """
     if isinstance(kept, dict):
         return as_type(kept, GandlfConfiguration, checkpoint, MADE_BY), checkpoint
     found = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
     if len(found) != 1:
-        pickled = "; parameters.pkl is a pickle, which is a program, and is not opened"
+        pickled = "; parameters.pkl is a pickle (a program) and is not opened"
         raise InputError(
             f"{folder}: expected a checkpoint with its parameters, or one YAML file of the configuration beside it, "
             f"got {', '.join(path.name for path in found) or 'neither'}"
-            f"{pickled if (folder / 'parameters.pkl').exists() else ''}; copy the file that it was trained with"
+            f"{pickled if (folder / 'parameters.pkl').exists() else ''}; copy the configuration of the training"
         )
     return as_type(read_yaml(found[0], MADE_BY), GandlfConfiguration, found[0], MADE_BY), found[0]
 
 
 def require_segmentation(configuration: GandlfConfiguration, path: Path) -> None:
-    """That a model segments volumes, and that its network is known.
+    """Refuse a model that does not segment volumes, or whose network is unknown.
 
     Raises:
-        InputError: it does something else; says what.
+        InputError: the model does something else; the message says what.
     """
     model, known = configuration.model, ", ".join(RESIDUAL)
     for what, wanted, got in (
@@ -128,13 +130,13 @@ def require_segmentation(configuration: GandlfConfiguration, path: Path) -> None
     ):
         if got not in wanted:
             raise InputError(
-                f"{path}: expected {what} {' or '.join(map(str, wanted))}, got {got}; a network that is none of "
-                f"{known} in 3D has no equivalent here: {ELSEWHERE}"
+                f"{path}: expected {what} {' or '.join(map(str, wanted))}, got {got}. Only 3D networks of the types "
+                f"{known} have an equivalent here; {ELSEWHERE}"
             )
 
 
 def network_plan(model: Model, channels_in: int) -> GandlfPlan:
-    """The network of a model that `require_segmentation` has passed."""
+    """Return the network plan of a model that passed `require_segmentation`."""
     return GandlfPlan(
         residual=RESIDUAL[model.architecture.lower()],
         norm=Norm(model.norm_type.lower()),
@@ -147,26 +149,27 @@ def network_plan(model: Model, channels_in: int) -> GandlfPlan:
 
 
 def classes(model: Model) -> list[str]:
-    """`class_list` in channel order; a list that is written as text is split and not evaluated."""
+    """Return `class_list` in channel order; a list written as text is split, not evaluated."""
     listed = model.class_list
     return [str(entry).strip() for entry in (listed.strip("[] ").split(",") if isinstance(listed, str) else listed)]
 
 
 def patch_sides(configuration: GandlfConfiguration, path: Path) -> tuple[int, int, int]:
-    """The sides of a patch.
+    """Return the sides of a patch, voxels.
 
     Raises:
-        InputError: they are not three multiples of 16.
+        InputError: the sides are not three multiples of 16.
     """
     given = configuration.patch_size
     sides = [given] * 3 if isinstance(given, int) else given * 3 if len(given) == 1 else given
-    if len(sides) != 3 or any(side < 16 or side % 16 for side in sides):
+    if len(sides) != 3 or any(not 16 <= side <= MOST_SIDE or side % 16 for side in sides):
         raise InputError(
-            f"{path}: expected patch_size of three multiples of 16, got {given}; the network halves 4 times"
+            f"{path}: expected patch_size of three multiples of 16, at most {MOST_SIDE}, got {given}; the network "
+            "halves each side 4 times"
         )
     return sides[0], sides[1], sides[2]
 
 
 def entries(configuration: GandlfConfiguration) -> Mapping[str, Any]:
-    """`data_preprocessing` in its order."""
+    """Return `data_preprocessing` in its order."""
     return configuration.data_preprocessing or {}

@@ -1,8 +1,9 @@
-"""From the configuration of a GaNDLF model to a ModelSpec: what `gandlf run --infer` does to an image."""
+"""Translation of a GaNDLF configuration to a ModelSpec: the steps of `gandlf run --infer`."""
 
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -37,23 +38,23 @@ if TYPE_CHECKING:
 
 GRAPH: Final = "network"
 HALF: Final = float(np.nextafter(np.float32(0.5), np.float32(0)))
-"""A voxel of exactly one half is in (`reverse_one_hot`)."""
+"""Threshold just below one half: a voxel of exactly one half belongs to the class (`reverse_one_hot`)."""
 BLENDINGS: Final = {"crop": Blending.LAST, "average": Blending.CONSTANT}
 IN_TRAINING_ONLY: Final = ("crop_external_zero_planes",)
 """Entries that GaNDLF skips when it infers."""
 
 
 def gandlf_spec(folder: Path, configuration: GandlfConfiguration, path: Path, channels_in: int) -> ModelSpec:
-    """The specification of a model.
+    """Return the specification of a model.
 
     Args:
-        folder: gives the name.
-        configuration: as it is.
-        path: of the configuration, for messages.
-        channels_in: of the network.
+        folder: folder of the model; its name becomes the model's name.
+        configuration: configuration as read.
+        path: file of the configuration, for messages.
+        channels_in: number of input channels of the network.
 
     Raises:
-        InputError: an entry has no equivalent; it is named.
+        InputError: an entry has no equivalent; the message names it.
     """
     _require_no_padding(configuration, path)
     _require_no_postprocessing(configuration, path)
@@ -78,9 +79,9 @@ def gandlf_spec(folder: Path, configuration: GandlfConfiguration, path: Path, ch
 
 
 def steps_before(given: Mapping[str, Any], path: Path) -> tuple[BeforeStep, ...]:
-    """The entries of `data_preprocessing` as steps: in their order, but for the normalisation, which comes last.
+    """Return the entries of `data_preprocessing` as steps, in their order, with the normalisation last.
 
-    Of several normalisations GaNDLF takes the first.
+    GaNDLF uses the first of several normalisations.
 
     Raises:
         InputError: an entry has no equivalent.
@@ -119,17 +120,18 @@ def _to_canonical(_given: Mapping[str, Any]) -> tuple[BeforeStep, ...]:
 
 
 def _clip(given: Mapping[str, Any]) -> tuple[BeforeStep, ...] | None:
-    # where no minimum is given GaNDLF takes the least positive number, which is 0 for float32
+    # without a minimum GaNDLF takes the smallest positive number, which is 0 for float32
     low, high = given.get("min", 0.0), given.get("max")
-    if not isinstance(low, int | float) or not isinstance(high, int | float | None):
+    if not _is_number(low) or not (high is None or _is_number(high)):
         return None
     return (Clip(lower=_least(low), upper=None if high is None or high > FLOAT32_MAX else float(high)),)
 
 
 def _threshold(given: Mapping[str, Any]) -> tuple[BeforeStep, ...] | None:
-    """What is not above the minimum becomes 0: a clip where the minimum is 0, and nothing that steps can say else."""
+    """Set values up to the minimum to 0: a clip for a minimum of 0; steps cannot express any other minimum."""
     low, high = given.get("min", 0.0), given.get("max")
-    if not isinstance(low, int | float) or _least(low) != 0.0 or (high is not None and not high > FLOAT32_MAX):
+    binds = high is not None and not (_is_number(high) and high > FLOAT32_MAX)
+    if not _is_number(low) or _least(low) != 0.0 or binds:
         return None
     return (Clip(lower=0.0),)
 
@@ -153,16 +155,20 @@ def _rescale(given: Mapping[str, Any]) -> tuple[BeforeStep, ...] | None:
 
 
 def _is_range(given: Any) -> bool:
-    return (
-        isinstance(given, list | tuple)
-        and len(given) == 2
-        and all(isinstance(value, int | float) for value in given)
-        and given[0] < given[1]
-    )
+    return isinstance(given, list | tuple) and len(given) == 2 and all(map(_is_number, given)) and given[0] < given[1]
+
+
+def _is_number(given: Any) -> bool:
+    """Return True for a number that a float can hold, infinity included."""
+    if isinstance(given, float):
+        return not math.isnan(given)
+    return isinstance(given, int) and abs(given) <= sys.float_info.max
 
 
 FLOAT32_MAX: Final = 3.4e38
 FLOAT32_LEAST: Final = 1e-45
+MOST_DIGITS: Final = 9
+"""Of a label."""
 IDLE_WHERE_FALSE: Final = ("histogram_matching", "histogram_equalization", "adaptive_histogram_equalization")
 NON_ZERO: Final = (
     FitMoment(name="mean", moment=Moment.MEAN, region=Region.NONZERO),
@@ -182,7 +188,7 @@ ENTRIES: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[BeforeStep, ...]
     "threshold": _threshold,
     "rescale": _rescale,
 }
-"""What is understood; None for values that it is not understood with."""
+"""Known entries; a function returns None for values that are not understood."""
 
 
 def _windows(configuration: GandlfConfiguration, path: Path) -> SlidingWindow:
@@ -192,10 +198,10 @@ def _windows(configuration: GandlfConfiguration, path: Path) -> SlidingWindow:
         raise InputError(
             f"{path}: expected inference_mechanism with grid_aggregator_overlap {' or '.join(BLENDINGS)} and an even "
             f"patch_overlap below the side of a cubic patch, got {configuration.overlap_mode} and {overlap} in patches "
-            f"of {'x'.join(map(str, sides))}; {ELSEWHERE}"
+            f"of {'x'.join(map(str, sides))}. Otherwise {ELSEWHERE}"
         )
     share = overlap / sides[0]
-    # the step is the integer below side * (1 - share), and floats may leave it a hair's breadth below its own
+    # the step is the integer below side * (1 - share); rounding may put this product just below an integer
     while int(sides[0] * (1 - share)) < sides[0] - overlap:
         share = math.nextafter(share, 0.0)
     return SlidingWindow(sides, share, blending, Starts.FIXED_STEP)
@@ -204,8 +210,8 @@ def _windows(configuration: GandlfConfiguration, path: Path) -> SlidingWindow:
 def _require_no_padding(configuration: GandlfConfiguration, path: Path) -> None:
     if configuration.pads_subjects:
         raise InputError(
-            f"{path}: patch_sampler has enable_padding, by which every image is padded before its intensities are "
-            f"normalised; that has no equivalent among the steps; {ELSEWHERE}"
+            f"{path}: patch_sampler has enable_padding (padding before the intensities are normalised), which has no "
+            f"equivalent among the steps; {ELSEWHERE}"
         )
 
 
@@ -221,13 +227,13 @@ def _require_no_postprocessing(configuration: GandlfConfiguration, path: Path) -
 
 
 def _decision(model: Model, path: Path) -> tuple[PaintRegions, tuple[Label, ...]]:
-    """Classes painted one over the other in channel order, and the label table (`reverse_one_hot`)."""
+    """Return the step that paints classes over each other in channel order, and the labels (`reverse_one_hot`)."""
     listed = classes(model)
     values = _values(listed)
     if values is None or 0 in values[1:] or not any(values) or len(set(values)) != len(values) or max(values) > 255:
         raise InputError(
-            f"{path}: expected class_list with different whole numbers from 0 to 255, 0 first if it is there, or "
-            f"classes such as 1{EITHER}2, got {listed}; {ELSEWHERE}"
+            f"{path}: expected class_list of different integers from 0 to 255 (0 only in first place) or of classes "
+            f"such as 1{EITHER}2, got {listed}; {ELSEWHERE}"
         )
     regions = tuple(PaintedRegion(channel, HALF, value) for channel, value in enumerate(values) if value)
     names = plain_names([f"label_{name}" for name, value in zip(listed, values, strict=True) if value], "label")
@@ -237,9 +243,9 @@ def _decision(model: Model, path: Path) -> tuple[PaintRegions, tuple[Label, ...]
 
 
 def _values(listed: list[str]) -> list[int] | None:
-    """The label of each class: its own value, or its number where any class stands for several; None where unknown."""
+    """Return the label of each class: its value, or its number if any class stands for several; None if unknown."""
     parts = [part for entry in listed for part in entry.split(EITHER)]
-    if not parts or not all(part.strip().isdecimal() for part in parts):
+    if not parts or not all(part.strip().isdecimal() and len(part) < MOST_DIGITS for part in parts):
         return None
     if not any(EITHER in entry for entry in listed):
         return [int(entry) for entry in listed]

@@ -1,4 +1,4 @@
-"""Transforms after the network of a MONAI bundle, as steps."""
+"""Translation of the transforms after the network of a MONAI bundle to steps."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from brain_edge.spec.steps import AfterStep
 
 MOST_REGIONS: Final = 4
-"""Regions that overlap have a label for each combination, which soon are more than anybody reads."""
+"""Largest number of overlapping regions; each combination has its own label, and more labels would be unreadable."""
 MERGE_BEGINS: Final = "$lambda x:"
-MERGE: Final = re.compile(r"torch\.where\(x\[\[(\d+)\]\] > 0, (\d+), (.*)\)")
+MERGE: Final = re.compile(r"torch\.where\(x\[\[(\d{1,9})\]\] > 0, (\d{1,9}), (.*)\)")
 CONNECTIVITIES: Final[Mapping[int | None, Any]] = {1: 6, 2: 18, 3: 26, None: 26}
 
 
 @dataclass(frozen=True)
 class After:
-    """What the transforms so far come to.
+    """Result of the transforms translated so far.
 
     Attributes:
-        names: of the channels of the network.
-        preprocessing: what stands in the configuration, for `Invertd` to be compared with.
-        image: the key of the image.
-        activation: from the outputs to probabilities.
-        steps: after the network.
-        labels: the label table; empty where nothing has been decided.
-        is_restored: whether the grid of the image is reached.
-        is_merged: whether regions that overlap have become one label for each voxel.
+        names: names of the network's channels.
+        preprocessing: preprocessing of the configuration, for the comparison with `Invertd`.
+        image: key of the image.
+        activation: activation from outputs to probabilities.
+        steps: steps after the network.
+        labels: label table; empty before labels are decided.
+        is_restored: True once the grid of the image is reached.
+        is_merged: True once overlapping regions have become one label per voxel.
     """
 
     names: tuple[str, ...]
@@ -54,23 +54,23 @@ class After:
     is_merged: bool = False
 
     def then(self, *steps: AfterStep, **changes: Any) -> After:
-        """With further steps."""
+        """Return the result with further steps."""
         return replace(self, steps=(*self.steps, *steps), **changes)
 
 
 def steps_after(transforms: Sequence[Component], start: After, where: str, *, moves: bool, pads: bool) -> After:
-    """What all transforms come to.
+    """Translate all transforms.
 
     Args:
-        transforms: in their order.
-        start: before the first of them.
-        where: the file, for messages.
-        moves: whether the steps before the network leave the grid of the image.
-        pads: whether an image that is smaller than a window is padded.
+        transforms: transforms in their order.
+        start: result before the first transform.
+        where: file, for messages.
+        moves: True if the steps before the network leave the grid of the image.
+        pads: True if an image smaller than a window is padded.
 
     Raises:
-        InputError: one has no equivalent, nothing decides, nothing leads back to the grid of the image, or a clean-up
-            would see the padding.
+        InputError: a transform has no equivalent, no transform makes labels or returns to the grid of the image, or a
+            clean-up would see the padding.
     """
     after, key = start, None
     for transform in transforms:
@@ -82,7 +82,7 @@ def steps_after(transforms: Sequence[Component], start: After, where: str, *, mo
             continue
         key = key or one_key(transform)
         if one_key(transform) != key:
-            raise no_equivalent(transform, f"the key {one_key(transform)!r} ({key!r} is the one before it)")
+            raise no_equivalent(transform, f"the key {one_key(transform)!r} (the transform before has {key!r})")
         after = make(transform, after)
     if not after.labels:
         raise InputError(
@@ -91,14 +91,13 @@ def steps_after(transforms: Sequence[Component], start: After, where: str, *, mo
         )
     if moves and not after.is_restored:
         raise InputError(
-            f"{where}: expected postprocessing that leads back to the grid of the image (Invertd), got none; "
-            f"{ELSEWHERE}"
+            f"{where}: expected postprocessing that returns to the grid of the image (Invertd), got none; {ELSEWHERE}"
         )
     return _without_padding(after, where, moves=moves) if pads or not after.is_restored else after
 
 
 def _without_padding(after: After, where: str, *, moves: bool) -> After:
-    """MONAI takes the padding of a window away before any transform: no clean-up may look for components in it."""
+    """Refuse a clean-up that would look for components in the padding; MONAI removes padding before any transform."""
     steps = list(after.steps)
     clean = next((n for n, step in enumerate(steps) if isinstance(step, KeepLargest | FillHoles)), len(steps))
     restored = next((n for n, step in enumerate(steps) if step.way_back() is not None), len(steps))
@@ -106,10 +105,10 @@ def _without_padding(after: After, where: str, *, moves: bool) -> After:
         return after
     if moves:
         raise InputError(
-            f"{where}: expected a clean-up ({type(steps[clean]).__name__}) after Invertd, got it before, where an "
-            f"image smaller than a window would still have its padding here, which MONAI has taken away; {ELSEWHERE}"
+            f"{where}: expected a clean-up ({type(steps[clean]).__name__}) after Invertd, got it before Invertd. "
+            f"There a small image still has its padding here, and in MONAI it does not; {ELSEWHERE}"
         )
-    # padding is all that there is to undo: a label map without it is the same before and after
+    # only padding is to be undone: a label map without padding is the same before and after
     kept: list[AfterStep] = [step for step in steps if step.way_back() is None]
     kept.insert(clean, Restore(interpolation=Interpolation.NEAREST))
     return replace(after, steps=tuple(kept), is_restored=True)
@@ -119,7 +118,7 @@ def _activate(transform: Component, after: After) -> After:
     given = taken(transform, {"softmax": False, "sigmoid": False}, fixed={"other": (None,), "dim": (0,)})
     chosen = [name for name, value in given.items() if single(transform, name, value)]
     if len(chosen) != 1 or after.steps or after.activation is not Activation.NONE:
-        raise no_equivalent(transform, f"{' and '.join(chosen) or 'neither softmax nor sigmoid'} where it stands")
+        raise no_equivalent(transform, f"{' and '.join(chosen) or 'neither softmax nor sigmoid'} at this place")
     return after.then(activation=Activation(chosen[0]))
 
 
@@ -132,19 +131,19 @@ def _decide(transform: Component, after: After) -> After:
     chosen = {name: single(transform, name, value) for name, value in given.items()}
     threshold = chosen["threshold"]
     if after.labels or bool(chosen["argmax"]) == (threshold is not None):
-        raise no_equivalent(transform, f"argmax {chosen['argmax']!r} and threshold {threshold!r} where it stands")
+        raise no_equivalent(transform, f"argmax {chosen['argmax']!r} and threshold {threshold!r} at this place")
     if threshold is None:
         if len(after.names) < 2:
             raise no_equivalent(transform, "argmax of one channel")
         return after.then(Argmax(), labels=_table(dict(enumerate(after.names[1:], start=1))))
     if isinstance(threshold, bool) or not isinstance(threshold, int | float):
         raise no_equivalent(transform, f"threshold {threshold!r}")
-    # a voxel at the threshold is in
+    # a voxel at the threshold belongs to the region
     above = float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
     if len(after.names) == 1:
         return after.then(Threshold(channel=0, above=above), labels=_table({1: after.names[0]}))
     if len(after.names) > MOST_REGIONS:
-        raise no_equivalent(transform, f"a threshold for {len(after.names)} regions ({MOST_REGIONS} at most)")
+        raise no_equivalent(transform, f"a threshold for {len(after.names)} regions (at most {MOST_REGIONS})")
     entries = range(2 ** len(after.names))
     step = LookUpRegions(above=(above,) * len(after.names), labels=tuple(entries))
     return after.then(step, labels=_table({entry: _combination(entry, after.names) for entry in entries if entry}))
@@ -161,7 +160,7 @@ def _table(names: Mapping[int, str]) -> tuple[Label, ...]:
 
 
 def _merge(transform: Component, after: After) -> After:
-    """One label for each voxel of regions that overlap, as `brats_mri_segmentation` says it: recognised, not run."""
+    """Merge overlapping regions to one label per voxel, as in `brats_mri_segmentation`; the code is not run."""
     given = transform.arguments.get("func")
     rules, default = merged_regions(given) if isinstance(given, str) else ((), None)
     table = after.steps[-1] if after.steps else None
@@ -169,7 +168,7 @@ def _merge(transform: Component, after: After) -> After:
     if default is None or not isinstance(table, LookUpRegions) or after.is_merged:
         raise no_equivalent(transform, f"func {given!r}"[:120])
     if any(channel >= len(after.names) or not 0 <= label <= 255 for channel, label in rules):
-        raise no_equivalent(transform, f"func {given!r}, which names a region that is not there"[:120])
+        raise no_equivalent(transform, f"func {given!r}, which names a region that does not exist"[:120])
     labels = tuple(
         next((label for channel, label in rules if entry >> channel & 1), default) for entry in range(len(table.labels))
     )
@@ -179,9 +178,9 @@ def _merge(transform: Component, after: After) -> After:
 
 
 def merged_regions(text: str) -> tuple[tuple[tuple[int, int], ...], int | None]:
-    """The channels and labels of `$lambda x: torch.where(x[[2]] > 0, 4, torch.where(...))`, and the label elsewhere.
+    """Parse `$lambda x: torch.where(x[[2]] > 0, 4, torch.where(...))` into (channel, label) pairs and the other label.
 
-    The label elsewhere is None where the text is anything else.
+    The other label (elsewhere) is None if the text has another form.
     """
     rest, rules = text.removeprefix(MERGE_BEGINS).strip() if text.startswith(MERGE_BEGINS) else "", []
     while found := MERGE.fullmatch(rest):
@@ -202,7 +201,7 @@ def _invert(transform: Component, after: After) -> After:
             transform, f"transform {transform.arguments.get('transform')!r} (@preprocessing is expected)"
         )
     if single(transform, "orig_keys", given["orig_keys"]) != after.image or after.is_restored:
-        raise no_equivalent(transform, f"orig_keys {given['orig_keys']!r} where it stands")
+        raise no_equivalent(transform, f"orig_keys {given['orig_keys']!r} at this place")
     nearest = single(transform, "nearest_interp", given["nearest_interp"])
     if after.labels and not nearest:
         raise no_equivalent(transform, "nearest_interp False, which blends labels")
@@ -217,7 +216,9 @@ def _keep_largest(transform: Component, after: After) -> After:
         fixed={"is_onehot": (None, False), "num_components": (1,)},
     )
     of = _applied(transform, after, given["applied_labels"])
-    connectivity = CONNECTIVITIES[given["connectivity"]]
+    connectivity = next((out for name, out in CONNECTIVITIES.items() if name == given["connectivity"]), None)
+    if connectivity is None:
+        raise no_equivalent(transform, f"connectivity {given['connectivity']!r}")
     groups = [(label,) for label in of] if given["independent"] else [of]
     return after.then(*(KeepLargest(of=group, connectivity=connectivity) for group in groups))
 
@@ -232,12 +233,12 @@ def _fill_holes(transform: Component, after: After) -> After:
 
 
 def _applied(transform: Component, after: After, given: Any) -> tuple[int, ...]:
-    """The labels that a clean-up is about."""
+    """Return the labels that a clean-up applies to."""
     known = tuple(label.value for label in after.labels)
     if not known or (not after.is_merged and any(isinstance(step, LookUpRegions) for step in after.steps)):
         raise no_equivalent(transform, "no label map before it")
     of = known if given is None else tuple(given) if isinstance(given, list) else (given,)
-    if not set(of) <= set(known) or not of:
+    if not all(value in known for value in of) or not of:
         raise no_equivalent(transform, f"applied_labels {given!r} ({', '.join(map(str, known))} are known)")
     return of
 
@@ -265,4 +266,4 @@ TRANSFORMS: Final[Mapping[str, Callable[[Component, After], After]]] = {
     "ToDeviced": _nothing,
     "SaveImaged": _save,
 }
-"""What is understood, by the name of its class."""
+"""Known transforms, by the names of their classes."""

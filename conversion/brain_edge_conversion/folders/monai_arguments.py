@@ -1,4 +1,4 @@
-"""What a transform of a MONAI bundle was given, and whether all of it is understood."""
+"""Arguments of the transforms of a MONAI bundle: read, and refused if one is not understood."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from brain_edge_conversion.folders.monai_config import Component
 
 FLOAT32: Final = (None, "float32", "$np.float32", "$numpy.float32", "$torch.float32")
-"""Ways to write the only number format that steps work in; the Python among them is known without being run."""
+"""Spellings of float32, the only number format of the steps; the Python expressions are recognised, not run."""
 EVERYWHERE: Final = frozenset(
     {"keys", "allow_missing_keys", "device", "meta_key_postfix", "meta_keys", "meta_dict_key"}
 )
-"""Arguments of any transform that say where values are kept, and change none."""
+"""Arguments of any transform that set where values are stored and do not change them."""
 
 
 def taken(
@@ -27,16 +27,16 @@ def taken(
     fixed: Mapping[str, Collection[Any]] | None = None,
     idle: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The arguments that a step is made of.
+    """Return the arguments that a step needs.
 
     Args:
-        component: a transform, or an inferer.
-        wanted: these arguments, with what they are where they are not given.
-        fixed: arguments that must have one of some values where they are given; `dtype` is always among them.
-        idle: arguments that make no difference to the values.
+        component: transform or inferer.
+        wanted: needed arguments, with their defaults.
+        fixed: arguments that must have one of the listed values if given; `dtype` is always among them.
+        idle: arguments that do not change the values.
 
     Raises:
-        InputError: there is any other argument, or one is not data.
+        InputError: there is another argument, or an argument is not data.
     """
     wanted, fixed = wanted or {}, {"lazy": (False, None)} | dict(fixed or {})
     for name, value in component.arguments.items():
@@ -48,7 +48,7 @@ def taken(
 
 
 def no_equivalent(component: Component, what: str) -> InputError:
-    """The refusal of a transform for one of its arguments."""
+    """Return the refusal of a transform for one of its arguments."""
     return InputError(
         f"{component.config.path}: {component.place} is {component.target} with {what}, which has no equivalent among "
         f"the steps; {ELSEWHERE}"
@@ -56,7 +56,7 @@ def no_equivalent(component: Component, what: str) -> InputError:
 
 
 def unknown(component: Component, known: Collection[str]) -> InputError:
-    """The refusal of what is not known at all."""
+    """Return the refusal of an unknown component."""
     return InputError(
         f"{component.config.path}: expected one of {', '.join(sorted(known))} at {component.place}, got "
         f"{component.target}, which has no equivalent among the steps; {ELSEWHERE}"
@@ -64,20 +64,20 @@ def unknown(component: Component, known: Collection[str]) -> InputError:
 
 
 def one_key(component: Component) -> str:
-    """The only key that a transform works on.
+    """Return the only key that a transform works on.
 
     Raises:
-        InputError: it works on several.
+        InputError: the transform works on several keys.
     """
     keys = component.data("keys")
     keys = [keys] if isinstance(keys, str) else keys
     if not isinstance(keys, list) or len(keys) != 1 or not isinstance(keys[0], str):
-        raise no_equivalent(component, f"keys {keys!r} (one is expected)")
+        raise no_equivalent(component, f"keys {keys!r} (expected one)")
     return keys[0]
 
 
 def single(component: Component, name: str, value: Any) -> Any:
-    """An argument that may stand as a list with one entry for the only key."""
+    """Return an argument that may be a list with one entry for the only key."""
     if not isinstance(value, list):
         return value
     if len(value) != 1:
@@ -86,17 +86,17 @@ def single(component: Component, name: str, value: Any) -> Any:
 
 
 def three(component: Component, name: str, value: Any, kind: type[int] | type[float]) -> tuple[Any, Any, Any]:
-    """A positive number per axis, where one stands for all.
+    """Return a positive number per axis; a single number stands for all axes.
 
     Raises:
-        InputError: it is something else.
+        InputError: the value is something else.
     """
     values = value if isinstance(value, list) else [value] * 3
     accepted = (int,) if kind is int else (int, float)
     if len(values) != 3 or any(
         isinstance(each, bool) or not isinstance(each, accepted) or each <= 0 for each in values
     ):
-        raise no_equivalent(component, f"{name} {value!r} (three positive numbers are expected)")
+        raise no_equivalent(component, f"{name} {value!r} (expected three positive numbers)")
     return kind(values[0]), kind(values[1]), kind(values[2])
 
 

@@ -1,4 +1,4 @@
-"""Transforms before the network of a MONAI bundle, as steps."""
+"""Translation of the transforms before the network of a MONAI bundle to steps."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ ZERO_PADDING: Final = {"mode": ("constant",), "value": (0, 0.0), "constant_value
 
 
 def steps_before(transforms: Sequence[Component], channels: int) -> tuple[str, tuple[BeforeStep, ...]]:
-    """The key of the image, and the steps of all transforms.
+    """Return the key of the image, and the steps of all transforms.
 
     Raises:
-        InputError: one has no equivalent; it is named.
+        InputError: a transform has no equivalent; the message names it.
     """
     if not transforms or short_name(transforms[0]) != "LoadImaged":
         raise InputError(
@@ -50,7 +50,7 @@ def steps_before(transforms: Sequence[Component], channels: int) -> tuple[str, t
     found: list[BeforeStep] = []
     for transform in transforms:
         if one_key(transform) != image:
-            raise no_equivalent(transform, f"the key {one_key(transform)!r} ({image!r} is what was loaded)")
+            raise no_equivalent(transform, f"the key {one_key(transform)!r} (the loaded image is {image!r})")
         make = TRANSFORMS.get(short_name(transform))
         if make is None:
             raise unknown(transform, TRANSFORMS)
@@ -59,7 +59,7 @@ def steps_before(transforms: Sequence[Component], channels: int) -> tuple[str, t
 
 
 def short_name(transform: Component) -> str:
-    """`Spacingd` for each of the three names of a transform of dictionaries."""
+    """Return the short name of a dictionary transform, such as `Spacingd` for each of its three names."""
     name = transform.name
     for ending in ("Dict", "D"):
         if name.endswith(ending):
@@ -103,7 +103,7 @@ def _spacing(transform: Component, _channels: int) -> Steps:
         "max_pixdim": (None,),
         "ensure_same_shape": (True, False),
     }
-    # align_corners is about coordinates from -1 to 1, and these are made of voxels in the same way
+    # align_corners only concerns coordinates from -1 to 1, and MONAI makes them from voxels in the same way
     idle = ("align_corners", "dtype")
     given = taken(transform, {"pixdim": None, "mode": "bilinear"}, fixed=fixed, idle=idle)
     mode = single(transform, "mode", given["mode"])
@@ -186,7 +186,7 @@ def _scale_percentiles(transform: Component, channels: int) -> Steps:
 def _threshold(transform: Component, _channels: int) -> Steps:
     given = taken(transform, {"threshold": None, "above": True, "cval": 0.0})
     bound, kept = given["threshold"], given["above"]
-    # below its own threshold a value becomes that threshold only where that is what takes its place
+    # a value below the threshold becomes the threshold only if the replacement value equals the threshold
     if not isinstance(bound, int | float) or bound != given["cval"]:
         raise no_equivalent(transform, f"threshold {bound!r} and cval {given['cval']!r} (the same are expected)")
     return (Clip(lower=float(bound)) if kept else Clip(upper=float(bound)),)
@@ -202,7 +202,7 @@ def _is_range(low: Any, high: Any) -> bool:
 
 
 def _onto(transform: Component, low: Any, high: Any) -> Steps:
-    """From 0 to 1 onto another range."""
+    """Return the steps that map the range 0 to 1 to another range."""
     if not _is_range(low, high):
         raise no_equivalent(transform, f"the range {low!r} to {high!r}")
     return () if (low, high) == (0, 1) else (Linear(multiply=float(high) - float(low), add=float(low)),)
@@ -231,4 +231,4 @@ TRANSFORMS: Final[Mapping[str, Callable[[Component, int], Steps]]] = {
     "ScaleIntensityRangePercentilesd": _scale_percentiles,
     "ThresholdIntensityd": _threshold,
 }
-"""What is understood, by the name of its class."""
+"""Known transforms, by the names of their classes."""

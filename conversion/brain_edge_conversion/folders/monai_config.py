@@ -1,7 +1,7 @@
-"""The configuration of a MONAI bundle as data: references are followed, expressions and macros are never evaluated.
+"""Configuration of a MONAI bundle as data: references are followed, expressions and macros are never evaluated.
 
-MONAI's own parser imports what a configuration names and evaluates the Python in it. Here a component is a name and its
-arguments, and what would have to be run to be known is refused by its place.
+MONAI's own parser imports the names in a configuration and evaluates its Python expressions. Here a component is a name
+and its arguments. A value that only running code would give is refused, with its place.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MADE_BY: Final = "a MONAI bundle"
 ELSEWHERE: Final = "convert the network as module:attribute with --spec"
 INFERENCE: Final = ("inference.json", "inference.yaml", "inference.yml")
 REFERENCE: Final = re.compile(r"@(\w+(?:(?:#|::)\w+)*)")
-"""`@name`, or `@name::part::0`, as the whole of a value."""
+"""Pattern of a reference, `@name` or `@name::part::0`, that is a whole value."""
 KNOWN_MARKS: Final = {"_target_", "_disabled_", "_desc_", "_mode_"}
 DEEPEST: Final = 50
 LARGEST: Final = 2**53
@@ -30,13 +30,13 @@ LARGEST: Final = 2**53
 
 @dataclass(frozen=True)
 class Component:
-    """What a configuration would have MONAI build.
+    """Object that MONAI would build from a configuration.
 
     Attributes:
-        target: as it is written: a class, with its modules or without.
-        arguments: by name; nothing in them is resolved yet.
-        place: its id in the file, for messages.
-        config: the file that it stands in.
+        target: class as written, with or without its modules.
+        arguments: name -> value of each argument; references are not resolved yet.
+        place: id of the component in the file, for messages.
+        config: configuration file of the component.
     """
 
     target: str
@@ -46,14 +46,14 @@ class Component:
 
     @property
     def name(self) -> str:
-        """The class without its modules."""
+        """Name of the class without its modules."""
         return self.target.rpartition(".")[2]
 
     def data(self, argument: str, default: Any = None) -> Any:
-        """An argument that is data all the way down: numbers, strings, lists and mappings of them.
+        """Return an argument that consists of data only: numbers, strings, and lists and mappings of them.
 
         Raises:
-            InputError: there is a component, an expression or a macro in it.
+            InputError: the argument contains a component, an expression or a macro.
         """
         if argument not in self.arguments:
             return default
@@ -68,18 +68,18 @@ class Config:
     content: Mapping[str, Any]
 
     def value(self, place: str) -> Any:
-        """What stands at an id such as `preprocessing::transforms::0`, references followed.
+        """Return the value at an id such as `preprocessing::transforms::0`, with references followed.
 
         Raises:
-            InputError: nothing does, or references go round in a circle.
+            InputError: the id does not exist, or references form a circle.
         """
         return self._at(place, place, 0)
 
     def followed(self, value: Any, place: str, depth: int = 0) -> Any:
-        """A value, or what it refers to.
+        """Return a value, or the value that it refers to.
 
         Raises:
-            InputError: it is an expression or a macro, or refers to nothing, or to itself.
+            InputError: the value is an expression or a macro, or its reference leads nowhere or in a circle.
         """
         if not isinstance(value, str) or value[:1] not in ("@", "$", "%"):
             return value
@@ -88,7 +88,7 @@ class Config:
             kind = "Python" if value.startswith("$") else "a macro or a relative reference"
             raise InputError(
                 f"{self.path}: expected data at {place}, got {kind} ({value[:60]}), which is not evaluated; write "
-                f"what it comes to, or {ELSEWHERE}"
+                f"its value, or {ELSEWHERE}"
             )
         if depth > DEEPEST:
             raise InputError(f"{self.path}: the references at {place} go round in a circle ({value})")
@@ -104,14 +104,14 @@ class Config:
                 value = value[int(part)]
             else:
                 where = "" if target == place else f", to which {place} refers"
-                raise InputError(f"{self.path}: expected something at {target}{where}, got nothing there")
+                raise InputError(f"{self.path}: expected a value at {target}{where}, got nothing")
         return self.followed(value, place, depth)
 
     def data(self, value: Any, place: str, depth: int = 0, counter: Iterator[int] | None = None) -> Any:
-        """A value with every reference in it followed, that is data all the way down.
+        """Return a value that consists of data only, with all its references followed.
 
         Raises:
-            InputError: there is a component, an expression or a macro in it, or more than anybody would write.
+            InputError: the value contains a component, an expression or a macro, or more than `MOST_VALUES` values.
         """
         counter = counter or count(1)
         if next(counter) > MOST_VALUES:
@@ -132,14 +132,14 @@ class Config:
         return value
 
     def component(self, value: Any, place: str) -> Component | None:
-        """A value as a component; None where it is switched off.
+        """Return a value as a component; None if the component is switched off.
 
         Raises:
-            InputError: it is no component, or one that is made in another way than by calling its class.
+            InputError: the value is no component, or a component that is not made by calling its class.
         """
         value = self.followed(value, place)
         target = self.followed(value.get("_target_"), place) if isinstance(value, dict) else None
-        if not isinstance(target, str):
+        if not isinstance(target, str) or not all(isinstance(key, str) for key in value):
             raise InputError(f"{self.path}: expected a component with a _target_ at {place}, got {_short(value)}")
         disabled = self.followed(value.get("_disabled_", False), place)
         if disabled in (True, "true", "True"):
@@ -154,7 +154,7 @@ class Config:
         return Component(target, arguments, place, self)
 
     def components(self, value: Any, place: str) -> tuple[Component, ...]:
-        """A list of components without those that are switched off."""
+        """Return a list of components, without those that are switched off."""
         listed = self.followed(value, place)
         if not isinstance(listed, list):
             raise InputError(f"{self.path}: expected a list of transforms at {place}, got {_short(listed)}")
@@ -163,15 +163,15 @@ class Config:
 
 
 def read_inference(folder: Path) -> Config:
-    """The configuration for inference of a bundle.
+    """Read the inference configuration of a bundle.
 
     Raises:
-        InputError: there is none, or it is neither JSON nor YAML.
+        InputError: there is no such configuration, or it is neither JSON nor YAML.
     """
     paths = [folder / "configs" / name for name in INFERENCE]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
-        raise InputError(f"{paths[0]}: there is no such file, which {MADE_BY} has; copy the whole folder")
+        raise InputError(f"{paths[0]}: there is no such file, and {MADE_BY} needs one; copy the whole folder")
     content = _read(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected what {MADE_BY} holds, got {_short(content)}")

@@ -1,14 +1,15 @@
-"""The network of a MONAI bundle, built with MONAI's own class and the arguments of its configuration."""
+"""Network of a MONAI bundle, built with MONAI's own class and the arguments of its configuration."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from brain_edge.errors import InputError, MissingExtraError
+from brain_edge.errors import MissingExtraError
 from brain_edge_conversion.folders.monai_arguments import unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import nn
@@ -27,16 +28,16 @@ NETWORKS: Final = (
     "UNet",
     "VNet",
 )
-"""Classes of `monai.networks.nets` that give one tensor of the size of their input, and fetch nothing when they are
-built (`FlexibleUNet` and `AHNet` can)."""
+"""Classes of `monai.networks.nets` that return one tensor of the size of their input and download nothing when they are
+built (`FlexibleUNet` and `AHNet` may)."""
 HOME: Final = "monai.networks.nets"
 
 
 def network_arguments(network: Component) -> dict[str, Any]:
-    """The arguments of a network, all of them data.
+    """Return the arguments of a network, all of them data.
 
     Raises:
-        InputError: it is another class than `NETWORKS`, or an argument would have to be run to be known.
+        InputError: the class is not in `NETWORKS`, or an argument is not data.
     """
     modules = network.target.rpartition(".")[0]
     if network.name not in NETWORKS or not (modules in ("", HOME) or modules.startswith(f"{HOME}.")):
@@ -45,26 +46,23 @@ def network_arguments(network: Component) -> dict[str, Any]:
 
 
 def build_network(name: str, arguments: Mapping[str, Any], config: Path, weights: Path) -> nn.Module:
-    """The network with its weights, ready for inference.
+    """Build the network with its weights, ready for inference.
 
     Raises:
         MissingExtraError: MONAI is not installed.
-        InputError: its class does not take these arguments.
-        WeightsError: the weights are of another network.
+        InputError: the class does not take these arguments.
+        WeightsError: the weights belong to another network.
     """
-    from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
+    from brain_edge_conversion.weights.checkpoint import load_state_dict
+    from brain_edge_conversion.weights.described import described_network
 
     try:
         from monai.networks import nets
     except ModuleNotFoundError as error:
         raise MissingExtraError("converting a MONAI bundle", str(error.name), "monai") from error
-    try:
-        network: nn.Module = getattr(nets, name)(**arguments)
-    except (TypeError, ValueError, KeyError, AttributeError, AssertionError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{config}: network_def: MONAI does not build {name} with these arguments ({reason}); the bundle may be of "
-            "another version of MONAI, metadata.json says which"
-        ) from error
-    fit_state_dict(network, load_state_dict(weights), str(weights))
-    return network.eval()
+    build: Callable[[], nn.Module] = partial(getattr(nets, name), **arguments)
+    words = (
+        f"{config}: network_def: MONAI does not build {name} with these arguments. The bundle may need another "
+        "version of MONAI; see metadata.json"
+    )
+    return described_network(build, load_state_dict(weights), str(weights), words)

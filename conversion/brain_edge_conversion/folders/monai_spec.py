@@ -1,8 +1,8 @@
-"""From the configuration of a MONAI bundle to a ModelSpec."""
+"""Translation of the configuration of a MONAI bundle to a ModelSpec."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
@@ -37,22 +37,22 @@ MOVING_NOTHING: Final = frozenset({"FitPercentile", "Clip", "Normalise", "Rescal
 
 
 class Port(msgspec.Struct, frozen=True):
-    """What goes into a network or comes out of it."""
+    """Input or output of a network."""
 
-    num_channels: int
+    num_channels: Annotated[int, msgspec.Meta(ge=0, le=256)]
     channel_def: dict[str, str] | None = None
     modality: str = ""
 
 
 class DataFormat(msgspec.Struct, frozen=True):
-    """What goes in and what comes out, by key."""
+    """Inputs and outputs of a network, by key."""
 
     inputs: dict[str, Port]
     outputs: dict[str, Port]
 
 
 class Metadata(msgspec.Struct, frozen=True):
-    """`configs/metadata.json`, as far as it is needed."""
+    """Needed parts of `configs/metadata.json`."""
 
     network_data_format: DataFormat
     name: str = ""
@@ -65,10 +65,10 @@ class Metadata(msgspec.Struct, frozen=True):
 
 
 def read_metadata(folder: Path) -> Metadata:
-    """The description of a bundle.
+    """Read the description of a bundle.
 
     Raises:
-        InputError: there is none, it says something else, or there are several images in or several results out.
+        InputError: the file is missing or not understood, or the bundle has several input images or several results.
     """
     path = folder / "configs" / "metadata.json"
     found = read_json(path, Metadata, MADE_BY)
@@ -79,10 +79,10 @@ def read_metadata(folder: Path) -> Metadata:
 
 
 def bundle_spec(folder: Path, config: Config, metadata: Metadata) -> ModelSpec:
-    """The specification of a bundle.
+    """Return the specification of a bundle.
 
     Raises:
-        InputError: something in its configuration has no equivalent; it is named.
+        InputError: a part of the configuration has no equivalent; the message names it.
     """
     (image,), (result,) = (
         metadata.network_data_format.inputs.values(),
@@ -93,7 +93,7 @@ def bundle_spec(folder: Path, config: Config, metadata: Metadata) -> ModelSpec:
     key, before = steps_before(_transforms(config, "preprocessing"), len(channels))
     execution, padding = _execution(config)
     start = After(names=_names(result, "label"), preprocessing=preprocessing, image=key)
-    # nothing of an image is moved where it is only padded for the windows, which MONAI undoes by itself
+    # an image that is only padded for the windows is not moved: MONAI undoes this padding itself
     moves = any(type(step).__name__ not in MOVING_NOTHING for step in before)
     after = steps_after(_transforms(config, "postprocessing"), start, str(config.path), moves=moves, pads=bool(padding))
     network = Network(
@@ -117,7 +117,7 @@ def bundle_spec(folder: Path, config: Config, metadata: Metadata) -> ModelSpec:
         return msgspec.convert(msgspec.to_builtins(spec), ModelSpec)
     except ValueError as error:
         raise InputError(
-            f"{config.path}: the steps of this bundle do not go together ({error}); {ELSEWHERE}"
+            f"{config.path}: the steps of this bundle do not fit together ({error}); {ELSEWHERE}"
         ) from error
 
 
@@ -128,7 +128,7 @@ def _names(port: Port, instead: str) -> tuple[str, ...]:
 
 
 def _transforms(config: Config, place: str) -> tuple[Component, ...]:
-    """The transforms of a `Compose`."""
+    """Return the transforms of a `Compose`."""
     compose = config.component(config.value(place), place)
     if compose is None:
         return ()
@@ -140,7 +140,7 @@ def _transforms(config: Config, place: str) -> tuple[Component, ...]:
 
 
 def _execution(config: Config) -> tuple[SlidingWindow | WholeVolume, tuple[BeforeStep, ...]]:
-    """How the network is run, and the padding of images that are smaller than a window."""
+    """Return the execution of the network, and the padding of images that are smaller than a window."""
     inferer = config.component(config.value("inferer"), "inferer")
     if inferer is None or inferer.name not in INFERERS:
         where = Component("nothing", {}, "inferer", config)
@@ -170,7 +170,7 @@ def _execution(config: Config) -> tuple[SlidingWindow | WholeVolume, tuple[Befor
     )
     shape = three(inferer, "roi_size", given["roi_size"], int)
     padding = PadToMultiple(multiple_of=1, minimum=shape, placement=Placement.CENTRE)
-    blending = {"constant": Blending.CONSTANT, "gaussian": Blending.GAUSSIAN_FLOOR}.get(given["mode"])
+    blending = {"constant": Blending.CONSTANT, "gaussian": Blending.GAUSSIAN_FLOOR}.get(str(given["mode"]))
     if blending is None:
         raise no_equivalent(inferer, f"mode {given['mode']!r}")
     return SlidingWindow(shape, _overlap(inferer, given["overlap"]), blending, Starts.FIXED_STEP), (padding,)
@@ -178,6 +178,10 @@ def _execution(config: Config) -> tuple[SlidingWindow | WholeVolume, tuple[Befor
 
 def _overlap(inferer: Component, given: Any) -> float:
     values = given if isinstance(given, list) else [given]
-    if len(set(values)) != 1 or not isinstance(values[0], int | float) or not 0 <= values[0] < 1:
-        raise no_equivalent(inferer, f"overlap {given!r} (one share of the window for all axes is expected)")
+    if not values or any(each != values[0] for each in values) or not _is_share(values[0]):
+        raise no_equivalent(inferer, f"overlap {given!r} (expected one fraction of the window for all axes)")
     return float(values[0])
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < 1

@@ -1,18 +1,19 @@
-"""The files of an nnU-Net v2 results folder that are JSON: plans.json and dataset.json, read strictly where it matters.
+"""JSON files of an nnU-Net v2 results folder, plans.json and dataset.json, read strictly where it matters.
 
-nnU-Net finds its classes and functions by the names in the plans. Those that are known here are taken by name, all
-others are refused: nothing of nnU-Net is imported.
+nnU-Net finds its classes and functions by the names in the plans. Known names have an equivalent here, all others are
+refused; nothing of nnU-Net is imported.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from brain_edge.errors import InputError
 from brain_edge_conversion.folders.reading import as_type, read_json
-from brain_edge_conversion.networks.nnunet_unet import Sides, UNetPlan
+from brain_edge_conversion.networks.nnunet_unet import UNetPlan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,13 +21,21 @@ if TYPE_CHECKING:
 
 MADE_BY: Final = "nnU-Net v2"
 NETWORKS: Final = {"PlainConvUNet": "n_conv_per_stage", "ResidualEncoderUNet": "n_blocks_per_stage"}
-"""The networks that are known, each with the name of its blocks per encoder stage."""
+"""Known network -> name of the entry with its blocks per encoder stage."""
+MOST_STAGES: Final = 16
+"""Largest number of stages of an encoder."""
+
+Channels: TypeAlias = Annotated[int, Meta(ge=1, le=2**16)]
+Extent: TypeAlias = Annotated[int, Meta(ge=1, le=2**12)]
+Few: TypeAlias = Annotated[int, Meta(ge=1, le=64)]
+Kernel: TypeAlias = tuple[Few, Few, Few]
+"""Sides (I, J, K) of a kernel, or its strides."""
 
 
 class NnunetConfiguration(msgspec.Struct, frozen=True):
-    """One configuration of the plans, inheritance resolved; what is not needed to run it is left out."""
+    """One configuration of the plans with inheritance resolved, without the entries that inference does not need."""
 
-    patch_size: tuple[int, ...]
+    patch_size: tuple[Extent, ...]
     spacing: tuple[float, ...]
     normalization_schemes: tuple[str, ...]
     use_mask_for_norm: tuple[bool, ...]
@@ -39,7 +48,7 @@ class NnunetConfiguration(msgspec.Struct, frozen=True):
 
 
 class Plans(msgspec.Struct, frozen=True):
-    """plans.json."""
+    """Content of plans.json."""
 
     configurations: dict[str, dict[str, Any]]
     transpose_forward: tuple[int, int, int]
@@ -49,31 +58,50 @@ class Plans(msgspec.Struct, frozen=True):
 
 
 class Dataset(msgspec.Struct, frozen=True):
-    """dataset.json."""
+    """Content of dataset.json."""
 
-    labels: dict[str, int | tuple[int, ...]]
+    labels: dict[str, int | Annotated[tuple[int, ...], Meta(min_length=1)]]
     channel_names: dict[str, str] = {}
     modality: dict[str, str] = {}
     regions_class_order: tuple[int, ...] | None = None
 
     @property
     def channels(self) -> list[str]:
-        """The names of the sequences, in channel order."""
+        """Names of the sequences, in channel order."""
         named = self.channel_names or self.modality
         return [named[number] for number in sorted(named, key=int)]
+
+
+class _Architecture(msgspec.Struct, frozen=True):
+    """`architecture`."""
+
+    network_class_name: str = ""
+    arch_kwargs: dict[str, Any] | None = None
+
+
+class _OldArchitecture(msgspec.Struct, frozen=True):
+    """What plans written before nnU-Net 2.4 say of a network: its sizes."""
+
+    n_conv_per_stage_encoder: Annotated[tuple[Few, ...], Meta(max_length=MOST_STAGES)]
+    n_conv_per_stage_decoder: tuple[Few, ...]
+    conv_kernel_sizes: tuple[Kernel, ...]
+    pool_op_kernel_sizes: tuple[Kernel, ...]
+    UNet_base_num_features: Channels
+    unet_max_num_features: Channels
+    patch_size: tuple[Extent, ...]
 
 
 class _Arguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`arch_kwargs` of the known networks."""
 
     n_stages: int
-    features_per_stage: tuple[int, ...]
+    features_per_stage: tuple[Channels, ...]
     conv_op: str
-    kernel_sizes: tuple[Sides, ...]
-    strides: tuple[Sides, ...]
-    n_conv_per_stage_decoder: tuple[int, ...]
-    n_conv_per_stage: tuple[int, ...] = ()
-    n_blocks_per_stage: tuple[int, ...] = ()
+    kernel_sizes: tuple[Kernel, ...]
+    strides: tuple[Kernel, ...]
+    n_conv_per_stage_decoder: tuple[Few, ...]
+    n_conv_per_stage: tuple[Few, ...] = ()
+    n_blocks_per_stage: tuple[Few, ...] = ()
     conv_bias: bool = False
     norm_op: str | None = None
     norm_op_kwargs: _NormArguments | None = None
@@ -95,16 +123,16 @@ class _ReluArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_plans(folder: Path) -> Plans:
-    """plans.json of a results folder.
+    """Read plans.json of a results folder.
 
     Raises:
-        InputError: it is missing or not nnU-Net v2's; plans of version 1 are named.
+        InputError: the file is missing or not from nnU-Net v2; plans of version 1 have their own message.
     """
     path = folder / "plans.json"
     if not path.is_file() and (folder / "plans.pkl").is_file():
         raise InputError(
-            f"{folder / 'plans.pkl'}: expected plans of nnU-Net v2 (plans.json), got those of version 1, a pickle, "
-            "which is not read; train it with nnU-Net v2, or convert the network as module:attribute with --spec"
+            f"{folder / 'plans.pkl'}: expected plans of nnU-Net v2 (plans.json), got those of version 1 (a pickle, not "
+            "read). Train with nnU-Net v2, or convert the network as module:attribute with --spec"
         )
     plans = read_json(path, Plans, MADE_BY)
     if sorted(plans.transpose_forward) != [0, 1, 2]:
@@ -113,10 +141,10 @@ def read_plans(folder: Path) -> Plans:
 
 
 def read_dataset(folder: Path) -> Dataset:
-    """dataset.json of a results folder.
+    """Read dataset.json of a results folder.
 
     Raises:
-        InputError: it is missing, not nnU-Net v2's, or names no channels.
+        InputError: the file is missing, not from nnU-Net v2, or names no channels.
     """
     path = folder / "dataset.json"
     dataset = read_json(path, Dataset, MADE_BY)
@@ -127,20 +155,20 @@ def read_dataset(folder: Path) -> Dataset:
 
 
 def resolved_configuration(plans: Plans, name: str, path: Path) -> dict[str, Any]:
-    """A configuration with what it inherits.
+    """Return a configuration with everything that it inherits.
 
     Raises:
-        InputError: there is none of that name, or they inherit in a circle.
+        InputError: there is no configuration of this name, or configurations inherit in a circle.
     """
     merged: dict[str, Any] = {}
     wanted: str | None = name
     seen: list[str] = []
     while wanted is not None:
-        if wanted not in plans.configurations or wanted in seen:
+        if not isinstance(wanted, str) or wanted not in plans.configurations or wanted in seen:
             there = ", ".join(plans.configurations)
             raise InputError(
-                f"{path}: expected the configuration {wanted}, once, got {there}; take the plans.json "
-                "that lies beside the checkpoints"
+                f"{path}: expected the configuration {wanted}, once, got {there}; use the plans.json beside the "
+                "checkpoints"
             )
         seen.append(wanted)
         merged = {**plans.configurations[wanted], **merged}
@@ -149,26 +177,28 @@ def resolved_configuration(plans: Plans, name: str, path: Path) -> dict[str, Any
 
 
 def network_plan(configuration: Mapping[str, Any], path: Path) -> UNetPlan:
-    """The network of a configuration.
+    """Return the network plan of a configuration.
 
     Raises:
-        InputError: it is none of the known ones, or has arguments that are not known.
+        InputError: the network or one of its arguments is unknown.
     """
-    described = configuration.get("architecture") or _from_old_plans(configuration, path)
-    class_name = str(described.get("network_class_name", ""))
+    described = as_type(
+        configuration.get("architecture") or _from_old_plans(configuration, path), _Architecture, path, MADE_BY
+    )
+    class_name = described.network_class_name
     short = class_name.rpartition(".")[2]
     if short not in NETWORKS or not class_name.startswith("dynamic_network_architectures."):
         raise InputError(
-            f"{path}: expected the network {' or '.join(NETWORKS)}, got {class_name or 'none'}, which is not built "
-            "from plans here; convert it as module:attribute with --spec"
+            f"{path}: expected the network {' or '.join(NETWORKS)}, got {class_name or 'none'}; "
+            "convert it as module:attribute with --spec"
         )
-    arguments = as_type(described.get("arch_kwargs"), _Arguments, path, MADE_BY)
+    arguments = as_type(described.arch_kwargs, _Arguments, path, MADE_BY)
     _require_known_layers(arguments, path)
     blocks = getattr(arguments, NETWORKS[short])
     stages = arguments.n_stages
     lengths = [len(each) for each in (arguments.features_per_stage, arguments.kernel_sizes, arguments.strides, blocks)]
     if lengths != [stages] * 4 or len(arguments.n_conv_per_stage_decoder) != stages - 1:
-        raise InputError(f"{path}: expected {stages} stages throughout the architecture, got lists of other lengths")
+        raise InputError(f"{path}: expected lists of {stages} stages in the architecture, got lists of other lengths")
     norm, relu = arguments.norm_op_kwargs or _NormArguments(), arguments.nonlin_kwargs or _ReluArguments()
     return UNetPlan(
         residual=short == "ResidualEncoderUNet",
@@ -200,25 +230,27 @@ def _require_known_layers(arguments: _Arguments, path: Path) -> None:
 
 
 def _from_old_plans(configuration: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """`architecture` of plans written before nnU-Net 2.4, which named only the class and its sizes."""
+    """Return the `architecture` for plans written before nnU-Net 2.4, which name only the class and its sizes."""
     short = configuration.get("UNet_class_name")
-    if short not in NETWORKS:
+    if not isinstance(short, str) or short not in NETWORKS:
         raise InputError(
             f"{path}: expected an architecture in the plans, got none; convert the network as "
             "module:attribute with --spec"
         )
-    convs, stages = configuration["n_conv_per_stage_encoder"], len(configuration["n_conv_per_stage_encoder"])
-    base, most = configuration["UNet_base_num_features"], configuration["unet_max_num_features"]
+    old = as_type(dict(configuration), _OldArchitecture, path, MADE_BY)
+    stages = len(old.n_conv_per_stage_encoder)
     return {
         "network_class_name": f"dynamic_network_architectures.architectures.unet.{short}",
         "arch_kwargs": {
             "n_stages": stages,
-            "features_per_stage": [min(base * 2**stage, most) for stage in range(stages)],
-            "conv_op": f"torch.nn.Conv{len(configuration['patch_size'])}d",
-            "kernel_sizes": configuration["conv_kernel_sizes"],
-            "strides": configuration["pool_op_kernel_sizes"],
-            NETWORKS[short]: convs,
-            "n_conv_per_stage_decoder": configuration["n_conv_per_stage_decoder"],
+            "features_per_stage": [
+                min(old.UNet_base_num_features * 2**stage, old.unet_max_num_features) for stage in range(stages)
+            ],
+            "conv_op": f"torch.nn.Conv{len(old.patch_size)}d",
+            "kernel_sizes": old.conv_kernel_sizes,
+            "strides": old.pool_op_kernel_sizes,
+            NETWORKS[short]: old.n_conv_per_stage_encoder,
+            "n_conv_per_stage_decoder": old.n_conv_per_stage_decoder,
             "conv_bias": True,
             "norm_op": "torch.nn.InstanceNorm3d",
             "norm_op_kwargs": {"eps": 1e-5, "affine": True},

@@ -1,4 +1,4 @@
-"""From the plans of nnU-Net v2 to the steps of a ModelSpec: the order is transpose, crop, normalise, resample, pad."""
+"""Translation of nnU-Net v2 plans to the steps of a ModelSpec: transpose, crop, normalise, resample, pad."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ if TYPE_CHECKING:
     from brain_edge_conversion.folders.nnunet_plans import Dataset, NnunetConfiguration, Plans
 
 STORED_ORDER: Final = ("SimpleITKIO", "NibabelIO")
-"""Readers that give the array as it is stored, last axis first."""
+"""Readers that return the array as stored, last axis first."""
 REORIENTING: Final = ("SimpleITKIOWithReorient", "NibabelIOWithReorient")
-"""Readers that bring it to RAS before, so that it is S, A, R."""
+"""Readers that reorient the array to RAS first, so that its axes are S, A, R."""
 RESAMPLING: Final = "resample_data_or_seg_to_shape"
 
 
 def nnunet_spec(
     folder: Path, plans: Plans, configuration: NnunetConfiguration, dataset: Dataset, network: Network
 ) -> ModelSpec:
-    """The specification of a results folder.
+    """Return the specification of a results folder.
 
     Args:
-        folder: for messages, and its data set's name.
-        plans: as they are.
-        configuration: the one that was trained.
-        dataset: as it is.
+        folder: results folder, for messages and the name of its data set.
+        plans: plans as read.
+        configuration: configuration that was trained.
+        dataset: description of the data set as read.
         network: graphs, channels and windows.
 
     Raises:
-        InputError: something in the files has no equivalent.
+        InputError: a part of the files has no equivalent.
     """
     before = (
         _array_order(plans, folder / "plans.json"),
@@ -76,7 +76,7 @@ def nnunet_spec(
 def nnunet_network(
     configuration: NnunetConfiguration, dataset: Dataset, graphs: tuple[str, ...], mirror: tuple[int, ...]
 ) -> Network:
-    """How the folds are run: windows of the patch size by half, the mean of their logits."""
+    """Return the execution of the folds: windows of the patch size with half overlap, and the mean of the logits."""
     return Network(
         graphs=graphs,
         channels_in=len(dataset.channels),
@@ -88,12 +88,12 @@ def nnunet_network(
 
 
 def has_regions(dataset: Dataset) -> bool:
-    """Whether any label stands for several values."""
+    """Return True if any label stands for several values."""
     return any(isinstance(values, tuple) and len(values) > 1 for values in dataset.labels.values())
 
 
 def foreground(dataset: Dataset) -> dict[str, int | tuple[int, ...]]:
-    """Labels or regions in channel order, without background and what was ignored in training."""
+    """Return labels or regions in channel order, without background and labels ignored in training."""
     return {
         name: values
         for name, values in dataset.labels.items()
@@ -106,10 +106,10 @@ def _three(values: tuple[Any, ...]) -> tuple[Any, Any, Any]:
 
 
 def require_default_pipeline(plans: Plans, configuration: NnunetConfiguration, path: Path) -> None:
-    """That a configuration is run in nnU-Net's own way, in 3D and on images alone.
+    """Refuse a configuration that does not run with nnU-Net's default pipeline, in 3D and on images alone.
 
     Raises:
-        InputError: it is not; says what was found.
+        InputError: the configuration runs in another way; the message says how.
     """
     if len(configuration.patch_size) != 3 or len(configuration.spacing) != 3:
         raise InputError(
@@ -118,7 +118,7 @@ def require_default_pipeline(plans: Plans, configuration: NnunetConfiguration, p
         )
     if configuration.previous_stage is not None:
         raise InputError(
-            f"{path}: expected a network that sees images only, got one of a cascade after "
+            f"{path}: expected a network that sees images only, got a cascade's network after "
             f"{configuration.previous_stage}; convert 3d_fullres of the same data set"
         )
     shared = {"order_z": 0, "force_separate_z": None, "is_seg": False}
@@ -156,7 +156,7 @@ def _rules(plans: Plans, configuration: NnunetConfiguration, dataset: Dataset, p
     if not len(schemes) == len(masks) == count:
         raise InputError(
             f"{path}: expected a normalisation for each of {count} channels of dataset.json, got {len(schemes)} "
-            f"schemes and {len(masks)} masks; take plans.json and dataset.json of the same data set"
+            f"schemes and {len(masks)} masks. Use plans.json and dataset.json of the same data set"
         )
     found = []
     for number, (scheme, mask) in enumerate(zip(schemes, masks, strict=True)):
@@ -170,7 +170,7 @@ def _rules(plans: Plans, configuration: NnunetConfiguration, dataset: Dataset, p
             found.append(_fixed(plans, number, path))
         else:
             raise InputError(
-                f"{path}: expected a normalisation that is known here, got {scheme} for channel {number}; "
+                f"{path}: expected a known normalisation, got {scheme} for channel {number}; "
                 "convert the network as module:attribute with --spec"
             )
     return tuple(found)
@@ -182,14 +182,14 @@ def _fixed(plans: Plans, channel: int, path: Path) -> ChannelRule:
     if missing:
         raise InputError(
             f"{path}: expected foreground_intensity_properties_per_channel for channel {channel}, got no "
-            f"{', '.join(sorted(missing))}; take the plans.json that lies beside the checkpoints"
+            f"{', '.join(sorted(missing))}; use the plans.json beside the checkpoints"
         )
     lower, upper = values["percentile_00_5"], values["percentile_99_5"]
     return ChannelRule(Scheme.FIXED, lower, upper, values["mean"], max(values["std"], 1e-8))
 
 
 def _decision(dataset: Dataset, path: Path) -> tuple[AfterStep, tuple[Label, ...]]:
-    """What makes labels of logits, and the label table."""
+    """Return the step that turns logits into labels, and the label table."""
     found = foreground(dataset)
     names = plain_names(list(found), "label")
     values = _region_values(dataset, path) if has_regions(dataset) else _plain_values(found, path)
@@ -217,6 +217,6 @@ def _region_values(dataset: Dataset, path: Path) -> list[int]:
         or not all(1 <= value <= 255 for value in order)
     ):
         raise InputError(
-            f"{path}: expected regions_class_order with a value of its own for each of {count} regions, got {order}"
+            f"{path}: expected regions_class_order with a different value for each of {count} regions, got {order}"
         )
     return list(order)

@@ -1,4 +1,4 @@
-"""JSON and YAML files of other programs, and names that they give."""
+"""Reader for JSON and YAML files of other programs, and for the names in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from brain_edge.errors import InputError
 from brain_edge.image.contrast import Contrast
 from brain_edge.io.contrast_words import in_file_name
-from brain_edge.machine.json import decode_json
+from brain_edge.machine.json import decode_json, unforeseen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 
 Kind = TypeVar("Kind")
 MOST_VALUES: Final = 100_000
-"""In a configuration, with all that it refers to: more are made of a few lines that refer to each other."""
+"""Largest number of values in a configuration after references; a few lines that refer to each other can give more."""
 
 
 def read_json(path: Path, kind: type[Kind], made_by: str) -> Kind:
-    """A JSON file as a type.
+    """Read a JSON file as a type.
 
     Raises:
-        InputError: it is missing, no JSON, or says something else than the program that makes such files.
+        InputError: the file is missing, is no JSON, or does not have the content that `made_by` writes.
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such file, which {made_by} writes; copy the whole folder")
     try:
-        return decode_json(path.read_bytes(), kind)
+        return msgspec.convert(decode_json(path.read_bytes(), object), kind)
     except msgspec.DecodeError as error:
         raise InputError(f"{path}: expected what {made_by} writes, got something else ({error})") from error
 
 
 def read_yaml(path: Path, made_by: str) -> Any:
-    """A YAML file as plain data; a tag that would build an object is refused.
+    """Read a YAML file as plain data; a tag that would build an object is refused.
 
     Raises:
-        InputError: it is missing, or no YAML.
+        InputError: the file is missing, or is no YAML.
     """
     import yaml
 
@@ -50,16 +50,18 @@ def read_yaml(path: Path, made_by: str) -> Any:
     try:
         content = yaml.safe_load(path.read_bytes())
         size = _values(content, {})
-    except Exception as error:  # its constructors fail in any way on dates, numbers and truths that are none
+    except Exception as error:  # yaml's constructors raise anything on malformed dates, numbers and booleans
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: expected what {made_by} writes, got something else ({reason})") from error
     if size > MOST_VALUES:
         raise InputError(f"{path}: expected at most {MOST_VALUES} values, its aliases give more")
+    if problem := unforeseen(content):
+        raise InputError(f"{path}: expected what {made_by} writes, got {problem}")
     return content
 
 
 def _values(value: Any, known: dict[int, float]) -> float:
-    """How many values one is when its aliases are written out; endless where it holds itself."""
+    """Count the values of one value with its aliases written out; infinite if the value contains itself."""
     if not isinstance(value, dict | list):
         return 1
     if id(value) not in known:
@@ -70,10 +72,10 @@ def _values(value: Any, known: dict[int, float]) -> float:
 
 
 def as_type(value: Any, kind: type[Kind], path: Path, made_by: str) -> Kind:
-    """A part of a JSON file as a type.
+    """Convert a part of a JSON file to a type.
 
     Raises:
-        InputError: it says something that is not understood here.
+        InputError: the part is not understood here.
     """
     try:
         return msgspec.convert(value, kind)
@@ -82,7 +84,7 @@ def as_type(value: Any, kind: type[Kind], path: Path, made_by: str) -> Kind:
 
 
 def plain_names(names: Sequence[str], instead: str) -> list[str]:
-    """The names with `_` for what none may hold here; `instead` and a number where nothing is left, or it is taken."""
+    """Replace forbidden characters in names by `_`; an empty or repeated name becomes `instead` and a number."""
     plain: list[str] = []
     for number, name in enumerate(names):
         cleaned = re.sub(r"[^A-Za-z0-9.+-]+", "_", name).strip("_.+-")[:64]
@@ -91,7 +93,7 @@ def plain_names(names: Sequence[str], instead: str) -> list[str]:
 
 
 def stated(text: str) -> tuple[Contrast, ...] | UnsetType:
-    """The contrast that a channel is called by ("T1ce", "T2-weighted"); unset where its name says none."""
+    """Return the contrast in a channel's name ("T1ce", "T2-weighted"); unset if the name states none."""
     found = in_file_name(text)
     contrast = None if found is None else found.contrast
     return UNSET if contrast is None or contrast is Contrast.OTHER else (contrast,)

@@ -6,6 +6,10 @@ CBICA/BrainMaGe, `BrainMaGe/models/networks.py` (commit 0f6a147b) and `seg_modul
 names are kept so that `resunet_ma.pt` (its `model_state_dict`) loads.
 
 The published program runs it in evaluation mode: its instance norms use the running statistics of the weights file.
+
+The chapter on BrainMaGe and OpenVINO (Thakur, Pati et al., BrainLes 2021) states two classes (table 3) and transposed
+convolutions on the way up (section 2.3). `as_written` is that network. Its own 8.288 million parameters (section 4) are
+those of the published program: the network as written has 8,595,074. Kernel 2 and a softmax are not stated; chosen.
 """
 
 from __future__ import annotations
@@ -25,11 +29,14 @@ _conv1 = partial(nn.Conv3d, kernel_size=1)
 class BrainMaGe(nn.Module):
     """(1, 1, I, J, K), sides multiples of 16, to (1, 1, I, J, K): sigmoid of brain. Made for 128^3.
 
+    As written in the chapter: to (1, 2, I, J, K), softmax over background and brain.
+
     Args:
-        width: channels of the finest level, doubled at each of the four levels below it.
+        width: number of channels of the finest level, doubled at each of the four levels below it.
+        as_written: True for the chapter's words, where they differ from the published program.
     """
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(self, width: int = 16, *, as_written: bool = False) -> None:
         super().__init__()
         first, second, third, fourth, fifth = (width * 2**level for level in range(5))
         self.ins = _Stem(first)
@@ -41,17 +48,18 @@ class BrainMaGe(nn.Module):
         self.en_3 = _Encoder(fourth)
         self.ds_3 = _Down(fourth, fifth)
         self.en_4 = _Encoder(fifth)
-        self.us_3 = _up(fifth, fourth)
+        up = _transposed if as_written else _resized
+        self.us_3 = up(fifth, fourth)
         self.de_3 = _Decoder(fourth)
-        self.us_2 = _up(fourth, third)
+        self.us_2 = up(fourth, third)
         self.de_2 = _Decoder(third)
-        self.us_1 = _up(third, second)
+        self.us_1 = up(third, second)
         self.de_1 = _Decoder(second)
-        self.us_0 = _up(second, first)
-        self.out = _Head(first)
+        self.us_0 = up(second, first)
+        self.out = _Head(first, 2 if as_written else 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Probability of brain at the input's resolution."""
+        """Return the probability of brain at the input's resolution."""
         skip0 = self.ins(x)
         skip1 = self.en_1(self.ds_0(skip0))
         skip2 = self.en_2(self.ds_1(skip1))
@@ -127,20 +135,26 @@ class _Decoder(nn.Module):
 
 
 class _Head(_Decoder):
-    """The decoder block of the finest level, then norm, LeakyReLU, 1x1x1 convolution, sigmoid."""
+    """The decoder block of the finest level, then norm, LeakyReLU, 1x1x1 convolution, sigmoid (softmax of two)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, classes: int) -> None:
         super().__init__(channels)
         self.in_3 = _norm(channels)
-        self.conv3 = _conv1(channels, 1)
+        self.conv3 = _conv1(channels, classes)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         x = super().forward(x, skip)
-        return torch.sigmoid(self.conv3(_activate(self.in_3(x))))
+        logits: Tensor = self.conv3(_activate(self.in_3(x)))
+        return torch.softmax(logits, dim=1) if self.conv3.out_channels > 1 else torch.sigmoid(logits)
 
 
-def _up(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Trilinear upsampling by 2, then a 1x1x1 convolution; no norm."""
+def _transposed(channels_in: int, channels_out: int) -> nn.Sequential:
+    """Return a transposed convolution that doubles the sides."""
+    return nn.Sequential(OrderedDict(conv0=nn.ConvTranspose3d(channels_in, channels_out, 2, stride=2)))
+
+
+def _resized(channels_in: int, channels_out: int) -> nn.Sequential:
+    """Return trilinear upsampling by 2, then a 1x1x1 convolution without a norm."""
     upsample = nn.Upsample(scale_factor=2, mode="trilinear", align_corners=True)
     return nn.Sequential(OrderedDict(interpolate=upsample, conv0=_conv1(channels_in, channels_out)))
 

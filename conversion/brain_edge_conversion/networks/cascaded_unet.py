@@ -29,9 +29,9 @@ class CascadedUNet(nn.Module):
     """(1, channels_in, I, J, K), any sides of 8 at least, to (1, 1, I, J, K): sigmoid.
 
     Args:
-        channels_in: four sequences, and one for each region that an earlier network has found.
-        width: channels of the finest level, a multiple of 8.
-        levels: resolutions.
+        channels_in: number of channels: four sequences, and one for each region that an earlier network has found.
+        width: number of channels of the finest level, a multiple of 8.
+        levels: number of resolutions.
     """
 
     def __init__(self, channels_in: int = 4, width: int = 16, levels: int = 4) -> None:

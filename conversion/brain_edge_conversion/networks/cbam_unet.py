@@ -33,10 +33,10 @@ class CbamUNet(nn.Module):
     """(1, channels_in, I, J, K), sides multiples of 8, to (1, regions, I, J, K): sigmoid.
 
     Args:
-        channels_in: MR sequences.
-        regions: in the paper ET, WT, TC.
-        width: channels of the finest stage, a multiple of 8.
-        stages: resolutions.
+        channels_in: number of MR sequences.
+        regions: number of regions. The paper has ET, WT, TC.
+        width: number of channels of the finest stage, a multiple of 8.
+        stages: number of resolutions.
     """
 
     def __init__(self, channels_in: int = 4, regions: int = 3, width: int = 48, stages: int = 4) -> None:

@@ -31,10 +31,10 @@ class COTRNet(nn.Module):
     """(N, channels_in, H, W), sides multiples of 32, to (N, classes, H, W): sigmoid.
 
     Args:
-        channels_in: MR sequences.
-        classes: background included.
-        widths: of the residual stages.
-        decoder: channels of its levels, coarsest first.
+        channels_in: number of MR sequences.
+        classes: number of classes, background included.
+        widths: numbers of channels of the residual stages.
+        decoder: numbers of channels of the decoder's levels, coarsest first.
     """
 
     def __init__(

@@ -42,12 +42,12 @@ class GandlfPlan:
     """What the configuration says of a network.
 
     Attributes:
-        residual: `resunet`; `unet` otherwise.
-        norm: of all blocks.
-        width: `base_filters`, doubled at each of the four levels below the finest.
-        channels_in, channels_out: sequences and classes.
-        final: what makes probabilities of the outputs.
-        sigmoid_multiplier: of the outputs before the sigmoid.
+        residual: True for `resunet`, False for `unet`.
+        norm: norm of all blocks.
+        width: number of channels of the finest level (`base_filters`), doubled at each of the four levels below it.
+        channels_in, channels_out: numbers of sequences and of classes.
+        final: activation that makes probabilities of the outputs.
+        sigmoid_multiplier: factor of the outputs before the sigmoid.
     """
 
     residual: bool

@@ -28,7 +28,7 @@ FACTOR: Final = 1.7
 
 @dataclass(frozen=True)
 class HarmonicLayer:
-    """One layer of a block: which earlier ones it sees (0 is the block's input), and how many channels it has."""
+    """One layer of a block: the earlier layers that it sees (0 is the block's input), and its number of channels."""
 
     seen: tuple[int, ...]
     channels: int
@@ -51,9 +51,9 @@ class HarDNetBTS(nn.Module):
     """(1, channels_in, I, J, K), sides multiples of 8, to (1, channels_out, I, J, K): sigmoid.
 
     Args:
-        channels_in: MR sequences.
-        channels_out: background first; in the paper then ET, TC, WT, or one of them.
-        width: channels at full resolution.
+        channels_in: number of MR sequences.
+        channels_out: number of channels, background first. The paper then has ET, TC, WT, or one of them.
+        width: number of channels at full resolution.
     """
 
     def __init__(self, channels_in: int = 4, channels_out: int = 4, width: int = 32) -> None:
@@ -127,7 +127,10 @@ class HarmonicBlock(nn.Module):
 
 
 def harmonic_layers(channels_in: int, layers: int, growth: int) -> tuple[HarmonicLayer, ...]:
-    """The input and the layers of a block; a layer whose number holds 2^n has growth * FACTOR^n channels, made even."""
+    """Return the input and the layers of a block.
+
+    A layer whose number holds 2^n has growth * FACTOR^n channels, made even.
+    """
     plan = [HarmonicLayer((), channels_in)]
     for number in range(1, layers + 1):
         powers = [power for power in range(number.bit_length()) if number % 2**power == 0]

@@ -34,7 +34,7 @@ class HdBetV1(nn.Module):
     strictly, and do not run.
 
     Args:
-        width: channels of the finest level, doubled at each of the four levels below it.
+        width: number of channels of the finest level, doubled at each of the four levels below it.
     """
 
     def __init__(self, width: int = 21) -> None:

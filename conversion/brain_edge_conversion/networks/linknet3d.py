@@ -22,7 +22,8 @@ class LinkNet3d(nn.Module):
     """(1, 1, I, J, K), sides multiples of 32 and at least 64, to (1, 2, I, J, K): softmax over background, brain.
 
     Args:
-        width: channels of the finest encoder level, a multiple of 4; doubled at each of the three levels below it.
+        width: number of channels of the finest encoder level, a multiple of 4. Each level below has
+            twice as many.
     """
 
     def __init__(self, width: int = 16) -> None:
@@ -95,7 +96,7 @@ def _normed(convolution: nn.Module, channels: int) -> nn.Sequential:
 
 
 def _transposed(channels_in: int, channels_out: int, stride: int, bias: bool) -> nn.ConvTranspose3d:
-    """Kernel 3, padding 1; the output padding makes the output exactly `stride` times as large."""
+    """Return a transposed convolution of kernel 3 whose output is exactly `stride` times as large."""
     return nn.ConvTranspose3d(
         channels_in, channels_out, 3, stride=stride, padding=1, output_padding=stride - 1, bias=bias
     )

@@ -6,9 +6,9 @@
   resolution level 3 (32), at a quarter level 4 twice (64), max-pooling between; on the way up transposed
   convolutions of kernel and stride 2 to 32 and 16 channels, each concatenated with a gated skip and followed by a block
   of level 3 (32) and 2 (16); the pyramid: a 3 x 3 x 3 convolution of 64 channels and upsampling by 4 of the quarter,
-  one of 32 and upsampling by 2 of the half (both UpSampling3D, whose default in
-  the Keras 2.5 of the paper is to repeat voxels), concatenated with the full resolution, a block of level 1 (64) and a
-  3 x 3 x 3 convolution to three regions. The dropout on the input is for training only and does not exist here.
+  one of 32 and upsampling by 2 of the half (both UpSampling3D, whose default in the Keras 2.5 of the paper is to repeat
+  voxels), concatenated with the full resolution, a block of level 1 (64) and a 3 x 3 x 3 convolution to three regions.
+  The dropout on the input is for training only and does not exist here.
 - Figure of the block: a convolution at the entry, one behind an activation, and at level n further ones of dilation 2,
   4, 8 (level 1 has none, level 4 all three); what they give is combined and added to what the entry gave; attention
   closes the block.
@@ -18,9 +18,8 @@
 Not stated, chosen here: kernels of 3 and a sum of the parallel convolutions; group norm in 8 groups (the letters GN are
 in the gate's figure only) before each activation and nowhere else; the closing attention as one gate per voxel, a
 1 x 1 x 1 convolution and a sigmoid; 1 x 1 x 1 convolutions in the gates of the skips, whose coarse side is upsampled to
-the skip; regions in the order ET, WT, TC, each with a
-sigmoid. No number of parameters is stated that could say whether that is right. The paper's program is TensorFlow's, so
-its weights fit nothing here.
+the skip; regions in the order ET, WT, TC, each with a sigmoid. No number of parameters is stated that could say whether
+that is right. The paper's program is TensorFlow's, so its weights fit nothing here.
 """
 
 from __future__ import annotations
@@ -33,16 +32,17 @@ from torch.nn import functional
 
 GROUPS: Final = 8
 DILATIONS: Final = (1, 2, 4, 8)
-"""Of the parallel convolutions; level n has the first n."""
+"""Dilations of the parallel convolutions. Level n has the first n."""
 
 
 class MaabUNet3D(nn.Module):
     """(1, channels_in, I, J, K), sides multiples of 4, to (1, regions, I, J, K): sigmoid.
 
     Args:
-        channels_in: MR sequences.
-        regions: in the paper ET, WT, TC.
-        width: channels of the full resolution, a multiple of 8; twice and four times as many below it.
+        channels_in: number of MR sequences.
+        regions: number of regions. The paper has ET, WT, TC.
+        width: number of channels of the full resolution, a multiple of 8. The levels below have two and four
+            times as many.
     """
 
     def __init__(self, channels_in: int = 4, regions: int = 3, width: int = 16) -> None:

@@ -16,11 +16,11 @@ from typing import Final
 from torch import Tensor, nn
 
 DILATIONS: Final = (1, 2, 4, 8, 16, 8, 4, 2, 1)
-"""Of the 3x3x3 convolutions, first to last; the receptive field is 93 voxels."""
+"""Dilations of the 3x3x3 convolutions, first to last. The receptive field is 93 voxels."""
 
 
 class MeshNetActivation(Enum):
-    """What follows each dilated convolution; the layer list of the weights says which."""
+    """Layers after each dilated convolution, as the layer list of the weights names them."""
 
     RELU = nn.ReLU
     ELU = nn.ELU
@@ -28,12 +28,12 @@ class MeshNetActivation(Enum):
 
 @dataclass(frozen=True)
 class MeshNetConfig:
-    """What distinguishes one MeshNet of brainchop from another.
+    """Differences between one MeshNet of brainchop and another.
 
     Attributes:
-        channels: of every hidden layer.
-        classes: of the output, background included.
-        activation: after every layer but the last.
+        channels: number of channels of every hidden layer.
+        classes: number of classes of the output, background included.
+        activation: activation after every layer but the last.
     """
 
     channels: int

@@ -3,15 +3,14 @@
 "Multimodal Brain Tumor Segmentation Using Modified UNet Architecture", BrainLes 2021. Stated in its method: kernels of
 4 all over; four convolutions of stride 2 on the way down; one of stride 1 behind each of them; three more of stride 1
 at the bottom, each of which takes the one before it and what that one took; three transposed convolutions on the way
-up, each followed by a concatenation, and a last one to four classes; instance norm behind every
-convolution (the last one too) and LeakyReLU of 0.3, at the end a softmax.
+up, each followed by a concatenation, and a last one to four classes; instance norm behind every convolution (the last
+one too) and LeakyReLU of 0.3, at the end a softmax.
 
-Not stated, chosen here: what the way up is concatenated with (the text names the blocks at the bottom, whose sides do
-not fit; here the output of the stride-1 convolution of that level, a refined skip), the channels (a figure that is
-missing; those of Vox2Vox), scale and shift of the norms, that
-the chain at the bottom starts with the refined and the plain output of the deepest level, and no residual connections:
-the paper claims some and describes none. Dropout is for training only. No number of parameters is stated that could
-say whether that is right.
+Not stated, chosen here: the concatenation on the way up, with the output of the stride-1 convolution of that level, a
+refined skip (the text names the blocks at the bottom, whose sides do not fit); the channels, those of Vox2Vox (their
+figure is missing); scale and shift of the norms; the start of the chain at the bottom, from the refined and the plain
+output of the deepest level; no residual connections, of which the paper claims some and describes none. Dropout is for
+training only. No number of parameters is stated that could say whether that is right.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ class ModifiedVox2Vox(nn.Module):
     """(1, channels_in, I, J, K), sides multiples of 16, to (1, classes, I, J, K): softmax. Sides of 32 at least.
 
     Args:
-        channels_in: MR sequences; in the paper FLAIR, T1w, T1w after contrast, T2w.
-        classes: in the paper necrosis, oedema, enhancing, other.
-        width: channels of the finest level, doubled at each of the three levels below it.
+        channels_in: number of MR sequences. The paper has FLAIR, T1w, T1w after contrast, T2w.
+        classes: number of classes. The paper has necrosis, oedema, enhancing, other.
+        width: number of channels of the finest level, doubled at each of the three levels below it.
     """
 
     def __init__(self, channels_in: int = 4, classes: int = 4, width: int = 64) -> None:

@@ -26,9 +26,9 @@ class MSFRNet(nn.Module):
     """(N, channels_in, H, W), sides multiples of 16, to (N, classes, H, W): softmax.
 
     Args:
-        channels_in: MR sequences.
-        classes: background included.
-        width: channels of the finest level.
+        channels_in: number of MR sequences.
+        classes: number of classes, background included.
+        width: number of channels of the finest level.
     """
 
     def __init__(self, channels_in: int = 4, classes: int = 4, width: int = WIDTH) -> None:

@@ -16,9 +16,9 @@ class NnunetSlices(nn.Module):
     """(N, channels_in, H, W), sides multiples of 2^(levels - 1), to logits (N, channels_out, H, W).
 
     Args:
-        features: channels of each level, finest first.
-        channels_in: MR sequences.
-        channels_out: classes.
+        features: numbers of channels of each level, finest first.
+        channels_in: number of MR sequences.
+        channels_out: number of classes.
     """
 
     def __init__(self, features: tuple[int, ...], channels_in: int, channels_out: int) -> None:

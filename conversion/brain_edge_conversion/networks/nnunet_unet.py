@@ -1,8 +1,9 @@
 """The two U-Nets that nnU-Net v2 plans, built from the arguments in the plans.
 
-The same functions and parameter names as `PlainConvUNet` and `ResidualEncoderUNet` of dynamic_network_architectures
-0.4 (compared with them in the tests), without the second and third names under which that library keeps each tensor.
-Written anew because the library asks for timm and torchvision, for transformers that no plan here names.
+The functions and parameter names are those of `PlainConvUNet` and `ResidualEncoderUNet` of
+dynamic_network_architectures 0.4 (compared in the tests), without the second and third names under which that library
+keeps each tensor. They are written anew because the library asks for timm and torchvision, for transformers that no
+plan here names.
 """
 
 from __future__ import annotations
@@ -22,19 +23,20 @@ Sides = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class UNetPlan:
-    """What the plans say of a network.
+    """A network as the plans of nnU-Net describe it.
 
     Attributes:
-        residual: a residual encoder with a stem; plain convolutions otherwise.
-        features: channels of each stage, finest first.
-        kernels, strides: of each stage; the first stride is usually 1.
-        encoder_blocks: convolutions, or residual blocks, of each stage.
-        decoder_convs: convolutions of each decoder stage, coarsest first.
-        conv_bias: of all convolutions, and of the transposed ones unless `is_version_1`.
-        is_version_1: as nnU-Net 1 made it, where transposed convolutions and heads have no bias.
-        norm_eps: of the instance norms; None where there are none.
-        norm_affine: whether they have weights.
-        negative_slope: of the leaky ReLUs.
+        residual: True for a residual encoder with a stem. False for plain convolutions.
+        features: numbers of channels of each stage, finest first.
+        kernels, strides: kernels and strides of each stage. The first stride is usually 1.
+        encoder_blocks: numbers of convolutions, or of residual blocks, of each stage.
+        decoder_convs: numbers of convolutions of each decoder stage, coarsest first.
+        conv_bias: True where convolutions have a bias, and transposed ones too unless `is_version_1`.
+        norm_eps: epsilon of the norms. None where there are no norms.
+        norm_affine: True where the norms have weights.
+        batch_norm: True for batch norms in place of instance norms.
+        negative_slope: slope of the leaky ReLUs.
+        is_version_1: True for a network as nnU-Net 1 makes it, whose transposed convolutions and heads have no bias.
     """
 
     residual: bool
@@ -46,12 +48,13 @@ class UNetPlan:
     conv_bias: bool = True
     norm_eps: float | None = 1e-5
     norm_affine: bool = True
+    batch_norm: bool = False
     negative_slope: float = 0.01
     is_version_1: bool = False
 
     @classmethod
     def plain(cls, features: tuple[int, ...], kernel: Sides, stride: Sides, *, is_version_1: bool = False) -> UNetPlan:
-        """What is planned for a patch of equal sides: two convolutions at each level, all of one kernel."""
+        """Return the plan for a patch of equal sides: two convolutions at each level, all of one kernel."""
         levels = len(features)
         return cls(
             residual=False,
@@ -65,7 +68,7 @@ class UNetPlan:
 
 
 class ConvBlock(nn.Module):
-    """Convolution, instance norm, leaky ReLU."""
+    """Convolution, norm, leaky ReLU."""
 
     def __init__(
         self, plan: UNetPlan, channels: tuple[int, int], kernel: Sides, stride: Sides, *, is_active: bool = True
@@ -75,7 +78,8 @@ class ConvBlock(nn.Module):
         self.conv = nn.Conv3d(*channels, kernel, stride, (i, j, k), bias=plan.conv_bias)
         self.norm: nn.Module = nn.Identity()
         if plan.norm_eps is not None:
-            self.norm = nn.InstanceNorm3d(channels[1], eps=plan.norm_eps, affine=plan.norm_affine)
+            kind = nn.BatchNorm3d if plan.batch_norm else nn.InstanceNorm3d
+            self.norm = kind(channels[1], eps=plan.norm_eps, affine=plan.norm_affine)
         self.nonlin: nn.Module = nn.LeakyReLU(plan.negative_slope, inplace=True) if is_active else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

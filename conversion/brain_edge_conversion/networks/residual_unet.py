@@ -28,9 +28,9 @@ class ResidualUNet(nn.Module):
     """(1, channels_in, I, J, K), sides multiples of 8, to (1, 1, I, J, K): sigmoid.
 
     Args:
-        channels_in: MR sequences.
-        width: channels of the finest level.
-        levels: resolutions.
+        channels_in: number of MR sequences.
+        width: number of channels of the finest level.
+        levels: number of resolutions.
     """
 
     def __init__(self, channels_in: int = 4, width: int = FINE_WIDTH, levels: int = 4) -> None:

@@ -30,10 +30,10 @@ class SPADEGenerator(nn.Module):
     """(N, classes, H, W) one-hot, sides multiples of 32, to (N, channels_out, H, W) of -1 to 1.
 
     Args:
-        classes: of the label map, background included.
-        channels_out: MR sequences made at once.
-        width: channels of the last block.
-        hidden: channels between a label map and a scale.
+        classes: number of classes of the label map, background included.
+        channels_out: number of MR sequences that are made at once.
+        width: number of channels of the last block.
+        hidden: number of channels between a label map and a scale.
     """
 
     def __init__(self, classes: int = 7, channels_out: int = 1, width: int = WIDTH, hidden: int = HIDDEN) -> None:

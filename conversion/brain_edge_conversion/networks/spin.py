@@ -36,9 +36,9 @@ class SPiN(nn.Module):
     """(N, slices, H, W), any sides from 32 on, to (N, 1, H, W): sigmoid.
 
     Args:
-        slices: neighbours as channels, the middle one is segmented.
-        widths: filters of the encoder's levels.
-        embedding: filters of the subpixel embedding.
+        slices: number of neighbouring slices as channels. The middle one is segmented.
+        widths: numbers of filters of the encoder's levels.
+        embedding: number of filters of the subpixel embedding.
     """
 
     def __init__(self, slices: int = 5, widths: tuple[int, ...] = ENCODER, embedding: int = EMBEDDING) -> None:

@@ -33,10 +33,10 @@ class TCuPGANGenerator(nn.Module):
     """(T, channels_in, H, W), sides multiples of 2^blocks, slices in order, to (T, classes, H, W): sigmoid.
 
     Args:
-        channels_in: MR sequences.
-        classes: background not among them.
-        widths: filters of the blocks on the way down.
-        plane: sides of a slice, which say where inputs are convolved at once; any sides give the same result.
+        channels_in: number of MR sequences.
+        classes: number of classes, without the background.
+        widths: numbers of filters of the blocks on the way down.
+        plane: sides of a slice, in pixels. They decide where inputs are convolved at once, and change no result.
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class EncoderBlock(nn.Module):
     """An LSTM whose hidden states are halved in plane; its last cell state is halved, too, and goes across.
 
     Args:
-        channels_in: of each slice.
-        width: of the hidden states.
-        cell_width: of the cell state of the block on the other side.
-        batched: convolve the inputs of all slices at once.
+        channels_in: number of channels of each slice.
+        width: number of channels of the hidden states.
+        cell_width: number of channels of the cell state of the block on the other side.
+        batched: True where the inputs of all slices are convolved at once.
     """
 
     def __init__(self, channels_in: int, width: int, cell_width: int, *, batched: bool) -> None:

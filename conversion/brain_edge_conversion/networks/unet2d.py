@@ -1,10 +1,12 @@
 """The 2D U-Net that was trained on synthetic brain slices.
 
 Foroozandeh, Eklund, "Synthesizing brain tumor images and annotations by combining progressive growing GAN and SPADE"
-(arXiv 2009.05946), its segmentation network: four levels of two 3 x 3 "same" convolutions, each followed by a batch
-norm, of 64, 128, 256, 512 channels, a bridge of one convolution with 1024, transposed convolutions of 3 x 3 with stride
-2 and a batch norm, skips that are concatenated, a softmax. Not stated, chosen: ReLU behind each norm of a convolution
-(none behind the transposed ones), 2 x 2 max pooling, a last convolution of 1 x 1.
+(arXiv 2009.05946), section 3.1: four levels of two "same" convolutions, each followed by a batch norm, of 64, 128, 256,
+512 channels; max pooling; a bridge of one convolution with 1024; transposed convolutions of 3 x 3 with stride 2, "same"
+padding and a batch norm; skips that are concatenated; a softmax. The program is Keras', whose "same" padding of these
+transposed convolutions leaves out the last row and the last column. Not stated, chosen: convolutions of 3 x 3, ReLU
+behind each norm of a convolution (none behind the transposed ones), pooling of 2 x 2, a last convolution of 1 x 1,
+PyTorch's epsilon of the norms, what comes from below before the skip.
 
 Images are divided by the greatest value of the training set, and its mean is subtracted. These two numbers belong to
 the weights and are part of them here (`training_maximum`, `training_mean`): weights that lack them are refused.
@@ -24,9 +26,9 @@ class UNet2D(nn.Module):
     """(N, channels_in, H, W), sides multiples of 16, intensities as they come, to (N, classes, H, W): softmax.
 
     Args:
-        classes: background included.
-        channels_in: MR sequences; one in the paper, T1w after contrast.
-        width: channels of the finest level, doubled at each of the four below it.
+        classes: number of classes, background included.
+        channels_in: number of MR sequences. The paper has one, T1w after contrast.
+        width: number of channels of the finest level, doubled at each of the four levels below it.
     """
 
     training_maximum: Tensor
@@ -67,6 +69,16 @@ def _unit(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
     return convolution, nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True)
 
 
+class SameTransposed(nn.ConvTranspose2d):
+    """A transposed convolution of 3 x 3 with stride 2 and Keras' "same" padding: exactly twice the sides."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # its output size is fixed
+        """(N, channels_in, H, W) -> (N, channels_out, 2 H, 2 W)."""
+        return super().forward(x)[..., :-1, :-1]
+
+
 def _up(channels_in: int, channels_out: int) -> nn.Sequential:
-    transposed = nn.ConvTranspose2d(channels_in, channels_out, 3, stride=2, padding=1, output_padding=1)
-    return nn.Sequential(transposed, nn.BatchNorm2d(channels_out))
+    return nn.Sequential(SameTransposed(channels_in, channels_out), nn.BatchNorm2d(channels_out))

@@ -33,11 +33,11 @@ class XceptionUNetPlusPlus(nn.Module):
     """(N, channels_in, H, W), sides multiples of 32, to (N, classes, H, W): softmax.
 
     Args:
-        channels_in: MR sequences.
-        classes: background included.
-        encoder: channels of Xception.
-        middle_blocks: of Xception's middle flow.
-        finest: channels of the finest node, doubled at each level below it.
+        channels_in: number of MR sequences.
+        classes: number of classes, background included.
+        encoder: numbers of channels of Xception.
+        middle_blocks: number of blocks of Xception's middle flow.
+        finest: number of channels of the finest node, doubled at each level below it.
     """
 
     def __init__(

@@ -19,10 +19,10 @@ class VaeUNet(SegResNetVAE):  # type: ignore[misc]  # MONAI ships no types
     """(1, channels_in, I, J, K), sides multiples of 8, to logits (1, classes, I, J, K).
 
     Args:
-        channels_in: MR sequences.
-        classes: background included; in the paper background, ET, TC, WT.
-        width: channels of the finest level, a multiple of 8; Myronenko's are 32.
-        side: of the patches of the training, which the autoencoder's layers depend on.
+        channels_in: number of MR sequences.
+        classes: number of classes. The paper has background, ET, TC, WT.
+        width: number of channels of the finest level, a multiple of 8. Myronenko has 32.
+        side: side of the patches of the training, in voxels. The autoencoder's layers depend on it.
     """
 
     def __init__(self, channels_in: int = 4, classes: int = 4, width: int = 32, side: int = 144) -> None:

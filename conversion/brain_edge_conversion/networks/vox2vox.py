@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 SLOPE: Final = 0.3
-"""Of the LeakyReLUs."""
+"""Slope of the LeakyReLUs."""
 
 _norm = partial(nn.InstanceNorm3d, affine=True)
 
@@ -26,9 +26,9 @@ class Vox2VoxGenerator(nn.Module):
     """(1, channels_in, I, J, K), sides multiples of 16, to (1, classes, I, J, K): softmax. Sides of 32 at least.
 
     Args:
-        channels_in: MR sequences; in the paper T1w, T2w, T1w after contrast, FLAIR.
-        classes: background included; of their order see `recipes.vox2vox`.
-        width: channels of the finest level, doubled at each of the three levels below it.
+        channels_in: number of MR sequences. The paper has T1w, T2w, T1w after contrast, FLAIR.
+        classes: number of classes, background included. Their order is in `recipes.vox2vox`.
+        width: number of channels of the finest level, doubled at each of the three levels below it.
     """
 
     def __init__(self, channels_in: int = 4, classes: int = 4, width: int = 64) -> None:
@@ -66,12 +66,15 @@ class Vox2VoxGenerator(nn.Module):
 
 
 def down_block(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Kernel 4, stride 2: "same" padding is one voxel at both ends of an even side."""
+    """Return a convolution of kernel 4 and stride 2. Its "same" padding is one voxel at both ends of an even side."""
     return normed(nn.Conv3d(channels_in, channels_out, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE, inplace=True))
 
 
 def wide_block(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Kernel 4, stride 1: "same" padding is one voxel before and two after. PyTorch warns of its own word for it."""
+    """Return a convolution of kernel 4 and stride 1. Its "same" padding is one voxel before and two after.
+
+    PyTorch's own word for that padding gives a warning.
+    """
     padding = nn.ConstantPad3d((1, 2, 1, 2, 1, 2), 0.0)
     return nn.Sequential(padding, *normed(nn.Conv3d(channels_in, channels_out, 4), nn.LeakyReLU(SLOPE, inplace=True)))
 
@@ -81,10 +84,10 @@ def _up(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 def transposed(channels_in: int, channels_out: int) -> nn.ConvTranspose3d:
-    """Kernel 4, stride 2: twice the sides."""
+    """Return a transposed convolution of kernel 4 and stride 2, which doubles the sides."""
     return nn.ConvTranspose3d(channels_in, channels_out, 4, stride=2, padding=1)
 
 
 def normed(convolution: nn.Conv3d | nn.ConvTranspose3d, activation: nn.Module) -> nn.Sequential:
-    """A convolution, an instance norm, an activation."""
+    """Return a convolution, an instance norm, an activation."""
     return nn.Sequential(convolution, _norm(convolution.out_channels), activation)

@@ -1,4 +1,4 @@
-"""INT8 without a budget: of a network with random weights there is nothing to judge, only speed to measure."""
+"""INT8 without a budget: a network with random weights has no accuracy to judge, only speed to measure."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ def quantize_for_speed(
     preset: Preset,
     runtime: RuntimeOptions,
 ) -> ModelPackage:
-    """Quantise every graph at the fastest setting; the package says that its weights are random and has no accuracy.
+    """Quantise every graph at the fastest setting; the package states that its weights are random.
 
     Args:
-        package: FP32, with random weights.
-        studies: images that set the ranges of the activations; a phantom will do.
-        target: the folder of the INT8 package; it appears whole or not at all.
-        preset: of NNCF.
-        runtime: for running the package on the studies.
+        package: FP32 package with random weights.
+        studies: images that set the ranges of the activations; a phantom is enough.
+        target: folder of the INT8 package; it appears complete or not at all.
+        preset: NNCF preset.
+        runtime: runtime options for running the package on the studies.
 
     Raises:
-        UsageError: the package is INT8 already, or its weights are trained: what they lose has to be measured.
+        UsageError: the package is INT8 already, or its weights are trained, so their loss must be measured.
     """
     require_float(package)
     if package.manifest.weights_status is not WeightsStatus.RANDOM:
         raise UsageError(
-            f"{package.folder}: expected random weights, these are trained: say with --max-dice-drop what INT8 may cost"
+            f"{package.folder}: expected random weights, got trained ones; set the allowed loss with --max-dice-drop"
         )
     place = target.resolve()
     with scratch_folder(place) as scratch, atomic_folder(target, draft=draft_folder(place)) as draft:

@@ -1,4 +1,4 @@
-"""The settings that are tried, from the fastest to the safest: values that are logged, compared and never changed."""
+"""Ladder of quantisation settings, from the fastest to the safest; values are logged, compared and never changed."""
 
 from __future__ import annotations
 
@@ -9,55 +9,54 @@ from brain_edge.spec import Value
 
 
 class Preset(StrEnum):
-    """How activations are quantised; weights are symmetric per channel in both."""
+    """Quantisation of activations; weights are symmetric per channel in both presets."""
 
     PERFORMANCE = "performance"
-    """Symmetric activations: instance norms then run on 8-bit data too, which saves memory more than time. The
-    default."""
+    """Symmetric activations (default). Instance norms then run on 8-bit data too, which saves memory more than time."""
     MIXED = "mixed"
-    """Asymmetric activations: closer to float where they are not centred on zero."""
+    """Asymmetric activations: closer to float for activations that are not centred on zero."""
 
 
 class Ranges(StrEnum):
-    """How the range of an activation is taken from the calibration inputs."""
+    """Range of an activation, taken from the calibration inputs."""
 
     EXTREMES = "extremes"
-    """Smallest and largest value, averaged over inputs: nothing is cut off."""
+    """Smallest and largest value, averaged over inputs: nothing is clipped."""
     QUANTILES = "quantiles"
-    """All but one value in 10,000 on each side: a few extreme voxels no longer take the resolution of the others."""
+    """All but one value in 10,000 on each side: a few extreme voxels no longer cost the others resolution."""
 
 
 class Overflow(StrEnum):
-    """Where weights use half of their 8 bits, because CPUs without VNNI add two products in 16 bits, which saturate."""
+    """Layers with 7-bit weights, because CPUs without VNNI add two products in 16 bits, which saturate."""
 
     FIRST_LAYER = "first_layer_only"
-    """In the first convolution, whose input uses its whole range."""
+    """The first convolution, whose input uses its whole range."""
     ALL_LAYERS = "enable"
-    """Everywhere: one bit of every weight for safety on AVX2 and AVX-512 without VNNI."""
+    """All layers: one bit of every weight buys safety on AVX2 and on AVX-512 without VNNI."""
 
 
 class BiasCorrection(StrEnum):
-    """Whether biases are shifted by what quantisation does to the mean of each channel."""
+    """Correction of biases for the shift that quantisation causes in each channel's mean."""
 
     FAST = "fast"
-    """From the statistics of the float network: nearly free, and usually right."""
+    """Correction from the statistics of the float network: nearly free, and usually right."""
     NONE = "none"
-    """Not at all: where norms remove the mean anyway, the correction may be noise."""
+    """No correction: if norms remove the mean anyway, the correction may be noise."""
 
 
 class FloatEnds(StrEnum):
-    """Which ends of the network stay in floating point."""
+    """Ends of the network that stay in floating point."""
 
     NONE = "none"
-    """Neither: all is quantised."""
+    """Neither end: all layers are quantised."""
     HEAD = "head"
     """The last layers, whose errors no later layer averages out."""
     STEM_AND_HEAD = "stem and head"
-    """The first layers too, which see the intensities of the image."""
+    """The last layers and the first layers, which see the intensities of the image."""
 
 
 class Setting(Value, frozen=True):
-    """One way to call NNCF."""
+    """Parameters of one NNCF call."""
 
     preset: Preset = Preset.PERFORMANCE
     ranges: Ranges = Ranges.EXTREMES
@@ -67,7 +66,7 @@ class Setting(Value, frozen=True):
 
     @property
     def title(self) -> str:
-        """What differs from the fastest setting, in words."""
+        """Preset and differences from the fastest setting, in words."""
         words = [f"{self.preset} preset"]
         if self.ranges is Ranges.QUANTILES:
             words.append("ranges by quantiles")
@@ -89,9 +88,10 @@ LADDER: Final = (
     Setting(preset=Preset.MIXED, float_ends=FloatEnds.HEAD),
     Setting(preset=Preset.MIXED, ranges=Ranges.QUANTILES, float_ends=FloatEnds.STEM_AND_HEAD),
 )
-"""From the fastest to the safest. After the first two all run at about the same speed but for the float ends."""
+"""Settings from the fastest to the safest; after the first two, all run at about the same speed except for float
+ends."""
 
 
 def ladder_from(preset: Preset) -> tuple[Setting, ...]:
-    """The ladder without the settings that are faster than a preset."""
+    """Return the ladder without the settings that are faster than a preset."""
     return LADDER if preset is Preset.PERFORMANCE else tuple(rung for rung in LADDER if rung.preset is preset)

@@ -1,7 +1,7 @@
-"""Quantising a graph that holds loops: NNCF cannot see them, so what is around them is quantised, and they stay float.
+"""Quantisation of a graph with loops: NNCF cannot quantise loops, so they stay in float and the rest is quantised.
 
-The graph is cut at its loops: what a loop gives becomes an input of the rest, what it takes an output. The rest is
-quantised like any graph, on what the loops give for the calibration inputs, and the loops are put back as they were.
+The graph is cut at its loops: a loop's output becomes an input of the rest, a loop's input becomes an output. The rest
+is quantised like any graph, with the loops' outputs for the calibration inputs, and the loops are put back unchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from brain_edge.image.volume import FloatArray
 
     Values = dict[str, FloatArray]
-    """What a graph of several inputs is given, by their names."""
+    """Name of an input -> its values, for a graph with several inputs."""
 
 _GIVEN: Final = "given-by-loop"
 _TAKEN: Final = "taken-by-loop"
@@ -29,20 +29,20 @@ _EXIT: Final = "graph-output"
 
 
 def loops_of(model: Any) -> list[Any]:
-    """The loops of an OpenVINO model, in their order."""
+    """Return the loops of an OpenVINO model, in their order."""
     return [node for node in model.get_ordered_ops() if node.get_type_name() in LOOPS]
 
 
 def quantise_around_loops(
     model: Any, batches: Iterable[FloatArray], quantise: Callable[[Any, Sequence[Values]], Any]
 ) -> Any:
-    """A copy of a model, quantised but for its loops.
+    """Return a copy of a model that is quantised except for its loops.
 
     Args:
-        model: in floating point, with one input and one output.
-        batches: the calibration inputs.
-        quantise: from a model of several inputs and the values of these to the quantised model, whose parameters and
-            results keep their names.
+        model: floating-point model with one input and one output.
+        batches: calibration inputs.
+        quantise: function from a model with several inputs and their values to the quantised model; parameters and
+            results must keep their names.
     """
     values = [_what_loops_give(model, batch) for batch in batches]
     around, loops, end = _cut(model.clone())
@@ -50,7 +50,7 @@ def quantise_around_loops(
 
 
 def _what_loops_give(model: Any, batch: FloatArray) -> Values:
-    """The inputs of the cut graph: the batch, and what each loop gives for it."""
+    """Return the inputs of the cut graph: the batch, and the outputs of each loop for it."""
     watched = model.clone()
     ports = dict(_ports(loops_of(watched)))
     graph = import_openvino().Model(
@@ -61,7 +61,7 @@ def _what_loops_give(model: Any, batch: FloatArray) -> Values:
 
 
 def _ports(loops: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Every output of a loop that somebody reads, by the name that it has where the graph is cut."""
+    """Yield every loop output that has a reader, with its name in the cut graph."""
     for place, loop in enumerate(loops):
         for number, port in enumerate(loop.outputs()):
             if port.get_target_inputs():
@@ -69,7 +69,7 @@ def _ports(loops: Sequence[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _takers(loops: Sequence[Any], end: Any) -> Iterator[tuple[str, Any]]:
-    """The input of the graph's result and those of the loops, by the name that what each takes has after the cut."""
+    """Yield the inputs of the graph's result and of the loops, with the name of their source in the cut graph."""
     yield _EXIT, end.input(0)
     for place, loop in enumerate(loops):
         for number, port in enumerate(loop.inputs()):
@@ -77,7 +77,7 @@ def _takers(loops: Sequence[Any], end: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _cut(model: Any) -> tuple[Any, list[Any], Any]:
-    """The graph without its loops, the loops, and the result; the model itself is used up."""
+    """Return the graph without its loops, the loops, and the result; the model is consumed."""
     ops = operations()
     (entrance,), (end,), loops = model.get_parameters(), model.get_results(), loops_of(model)
     parameters, results = [_named(entrance, _ENTRANCE)], []
@@ -86,7 +86,7 @@ def _cut(model: Any) -> tuple[Any, list[Any], Any]:
         _hand_over(port, parameter.output(0))
         parameters.append(parameter)
     for name, port in _takers(loops, end):
-        # NNCF loses the name of a result that an input is: who takes that finds it by its own
+        # NNCF loses the name of a result that is also an input: its reader finds it by the input's name
         if port.get_source_output().get_node().get_type_name() not in ("Constant", "Parameter"):
             result = ops.result(port.get_source_output())
             result.set_friendly_name(name)
@@ -95,7 +95,7 @@ def _cut(model: Any) -> tuple[Any, list[Any], Any]:
 
 
 def _joined(quantised: Any, loops: Sequence[Any], end: Any) -> Any:
-    """The quantised graph with its loops in their places."""
+    """Return the quantised graph with its loops put back."""
     parameters = {node.get_friendly_name(): node for node in quantised.get_parameters()}
     results = {node.get_friendly_name(): node for node in quantised.get_results()}
     for name, port in _takers(loops, end):
@@ -118,6 +118,6 @@ def _named(parameter: Any, name: str) -> Any:
 
 
 def _hand_over(port: Any, other: Any) -> None:
-    """Let whoever reads a port read another one."""
+    """Connect all readers of a port to another port."""
     for reader in port.get_target_inputs():
         reader.replace_source_output(other)

@@ -1,4 +1,4 @@
-"""The mechanism: OpenVINO graphs in, quantised graphs out. The only module that calls NNCF."""
+"""Quantisation of OpenVINO graphs. The only module that calls NNCF."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
     from brain_edge.image.volume import FloatArray
 
 LARGEST_ACTIVATION_BYTES: Final = {Ranges.EXTREMES: 512 * 2**20, Ranges.QUANTILES: 256 * 2**20}
-"""Of one layer, while ranges are taken: NNCF keeps activations of several layers at once, and quantiles sort copies."""
+"""Largest activation of one layer while ranges are taken, bytes. NNCF holds several layers at once; quantiles sort
+copies."""
 FLOAT_BYTES: Final = 4
 MULTIPLE: Final = 32
-"""What the sides of a cut input are multiples of: networks halve them up to five times."""
+"""Divisor of the sides of a cut input; networks halve sides up to five times."""
 
 
 def import_nncf() -> Any:
-    """The module nncf; asked for before hours are spent on what it is needed for in the end.
+    """Import the module nncf; called early, before hours are spent on work that needs it at the end.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        ModuleNotFoundError: nncf is not installed.
     """
     forbid_telemetry()
     import nncf
@@ -47,17 +48,17 @@ def import_nncf() -> Any:
 
 
 def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: Collection[str] = ()) -> Any:
-    """An OpenVINO model with FakeQuantize nodes; the model itself is left as it is. Loops stay in floating point.
+    """Return a copy of an OpenVINO model with FakeQuantize nodes. Loops stay in floating point.
 
     Args:
-        model: in floating point.
-        inputs: `.npy` files of (1, C, I, J, K), from which the ranges of activations are taken; of those
-            whose activations would not fit into memory the middle.
-        setting: how.
+        model: floating-point model; it is not changed.
+        inputs: `.npy` files of (1, C, I, J, K) that set the ranges of activations; the middle of an input is used if
+            its activations would not fit into memory.
+        setting: quantisation setting.
         keep_float: names of layers that stay in floating point.
 
     Raises:
-        CrashError: NNCF cannot quantise it.
+        CrashError: NNCF cannot quantise the model.
     """
     nncf = import_nncf()
     nncf.set_log_level(logging.ERROR)
@@ -81,21 +82,21 @@ def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: C
                     advanced_parameters=_advanced(setting),
                 )
             except Exception as error:  # of NNCF, of OpenVINO within it, and whatever a graph does to either
-                reason = " ".join(str(error).split())[:300] or "it does not say why"
+                reason = " ".join(str(error).split())[:300] or "no reason given"
                 raise CrashError(f"NNCF cannot quantise this graph ({type(error).__name__}: {reason})") from error
 
     if loops_of(model):
         batches = (load(path) for path in inputs)
         quantised = quantise_around_loops(model, batches, lambda graph, values: by_nncf(graph, nncf.Dataset(values)))
     else:
-        # a list of paths: NNCF asks for its length and iterates more than once; a volume is loaded when it is used
+        # a list of paths: NNCF needs its length and iterates more than once; a volume is loaded on use
         quantised = by_nncf(model, nncf.Dataset(list(inputs), load))
     _name_by_place(quantised, {node.get_friendly_name() for node in model.get_ops()})
     return quantised
 
 
 def _as_much_as_fits(batch: FloatArray, model: Any, most_bytes: int) -> FloatArray:
-    """An input, or the middle of one that makes larger activations; all of it where the model has fixed sides."""
+    """Return an input, or its middle if its activations are too large; the whole input if the model has fixed sides."""
     bytes_there = _largest_activation_bytes(model, batch.shape) if model.inputs[0].partial_shape.is_dynamic else 0
     if bytes_there <= most_bytes:
         return batch
@@ -111,7 +112,7 @@ def _largest_activation_bytes(model: Any, shape: Sequence[int]) -> int:
 
 
 def _name_by_place(quantised: Any, published: Collection[str]) -> None:
-    """Name new nodes by their place: OpenVINO counts those of a whole process, and no two files would be alike."""
+    """Name new nodes by their place, so that files are reproducible: OpenVINO numbers nodes over a whole process."""
     for place, node in enumerate(quantised.get_ordered_ops()):
         name, kind = node.get_friendly_name(), node.get_type_name()
         if name not in published and re.fullmatch(rf"{kind}_\d+", name):
@@ -134,7 +135,7 @@ def _advanced(setting: Setting) -> Any:
 
 
 def _ends(model: Any, ends: FloatEnds) -> set[str]:
-    """Names of the layers with weights that have none before them (stem) or after them (head)."""
+    """Return the names of weighted layers with no weighted layer before them (stem) or after them (head)."""
     if ends is FloatEnds.NONE:
         return set()
     layers = weighted_layers(model)
@@ -146,12 +147,12 @@ def _ends(model: Any, ends: FloatEnds) -> set[str]:
 
 
 def weighted_layers(model: Any) -> list[Any]:
-    """The convolutions and matrix products of a model, in their order."""
+    """Return the convolutions and matrix products of a model, in their order."""
     return [node for node in model.get_ordered_ops() if node.get_type_name() in WEIGHTED]
 
 
 def _weighted_ancestors(layer: Any) -> set[str]:
-    """The closest layers with weights that feed a layer's activations."""
+    """Return the names of the closest weighted layers that feed a layer's activations."""
     found: set[str] = set()
     seen: set[str] = set()
     ahead = [layer.input_value(0).get_node()]
@@ -169,7 +170,7 @@ def _weighted_ancestors(layer: Any) -> set[str]:
 
 
 def groups(quantised: Any, graph: str) -> tuple[Group, ...]:
-    """The layers of a quantised model that read integers, those that share a quantiser together."""
+    """Return the layers of a quantised model that read integers, grouped by shared quantiser."""
     members: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for layer in weighted_layers(quantised):
         quantisers = tuple(node.get_friendly_name() for _, node in _quantisers(layer))
@@ -179,10 +180,10 @@ def groups(quantised: Any, graph: str) -> tuple[Group, ...]:
 
 
 def with_float_layers(quantised: Any, original: Any, names: Collection[str]) -> Any:
-    """A copy of a quantised model in which some layers compute in float, on the weights of the original.
+    """Return a copy of a quantised model in which some layers run in float, with the weights of the original.
 
-    Made in a moment where NNCF would need a calibration: for ranking only, since biases stay as they were corrected,
-    and a quantiser that is read through a concatenation is removed for all its readers.
+    The copy is for ranking only, and needs no new calibration: biases keep their correction, and a quantiser that is
+    read through a concatenation is removed for all its readers.
     """
     model = quantised.clone()
     published = {layer.get_friendly_name(): layer for layer in weighted_layers(original)}
@@ -203,7 +204,7 @@ def _copy_weights(source: Any, layer: Any) -> None:
 
 
 def _quantisers(layer: Any) -> Iterator[tuple[Any, Any]]:
-    """Each quantiser of a layer's activations, with the input that reads it."""
+    """Yield each quantiser of a layer's activations, with the input that reads it."""
     ahead = [layer.input(0)]
     while ahead:
         reader = ahead.pop()

@@ -1,7 +1,8 @@
-"""What to try next: pure decisions over what was tried. Nothing here measures, and nothing here knows NNCF.
+"""Choice of the next trial: pure decisions over past trials, without measurements and without NNCF.
 
-First the ladder, until a setting meets the budget. Then groups of layers of the best setting go back to floating
-point in the order of their rank: one, two, four, ... until the budget is met, and then as few as will do.
+First the ladder is tried until a setting meets the budget. Otherwise groups of layers of the best setting are set back
+to floating point in the order of their rank: one, two, four, ... until the budget is met. Bisection then finds the
+smallest number that meets it.
 """
 
 from __future__ import annotations
@@ -18,27 +19,27 @@ if TYPE_CHECKING:
 
 
 class Group(Value, frozen=True):
-    """Layers that read the same quantised activation, so that one of them alone in float would gain little."""
+    """Layers that read the same quantised activation; setting only one of them to float would gain little."""
 
     graph: str
     layers: tuple[str, ...]
 
 
 class Trial(Value, frozen=True):
-    """Something to try: a setting, and groups that stay in floating point on top of it."""
+    """Candidate of a quantisation: a setting, and groups that additionally stay in floating point."""
 
     setting: Setting
     reverted: tuple[Group, ...] = ()
 
 
 class TrialOutcome(Value, frozen=True):
-    """What became of a trial.
+    """Outcome of a trial.
 
     Attributes:
-        trial: what was tried.
-        excess: the largest measured figure as a share of its limit.
-        int8_share: of the multiply-adds.
-        met: whether every limit was met.
+        trial: candidate that was tried.
+        excess: largest measured figure divided by its limit.
+        int8_share: INT8 fraction of the multiply-accumulates.
+        met: True if every limit was met.
     """
 
     trial: Trial
@@ -49,7 +50,7 @@ class TrialOutcome(Value, frozen=True):
 
 @dataclass(frozen=True)
 class Rank:
-    """Before anything else can be decided, the groups of this trial must be ranked."""
+    """Request to rank the groups of this trial before the next decision."""
 
     base: Trial
 
@@ -60,13 +61,13 @@ Decision: TypeAlias = "Trial | Rank | Stop[Trial]"
 def next_trial(
     history: Sequence[TrialOutcome], ladder: Sequence[Setting], ranked: Sequence[Group] | None, min_int8_share: float
 ) -> Decision:
-    """What to do after `history`.
+    """Return the decision after `history`.
 
     Args:
-        history: what was tried, in order.
-        ladder: settings, the fastest first.
-        ranked: groups of the best setting, the one to revert first in front; None while they are not ranked.
-        min_int8_share: a trial below it ends the search, since whatever follows quantises less still.
+        history: outcomes of past trials, in order.
+        ladder: settings, fastest first.
+        ranked: groups of the best setting, in the order of reverting; None if they are not ranked yet.
+        min_int8_share: smallest INT8 fraction; a trial below it ends the search, because later trials quantise less.
     """
     rungs = [outcome for outcome in history if not outcome.trial.reverted]
     for outcome in rungs:
@@ -83,19 +84,19 @@ def next_trial(
 
 
 def least_reverted(history: Sequence[TrialOutcome]) -> Trial | None:
-    """Of what meets the budget the trial with the fewest groups in float; None where nothing does."""
+    """Return the trial with the fewest groups in float that meets the budget, or None."""
     met = [outcome.trial for outcome in history if outcome.met]
     return min(met, key=lambda trial: len(trial.reverted), default=None)
 
 
 def best(outcomes: Sequence[TrialOutcome], min_int8_share: float) -> TrialOutcome | None:
-    """The outcome that exceeds its limits least among those that quantise enough; the earlier one if equal."""
+    """Return the outcome with the smallest excess among those that quantise enough; the earlier one if equal."""
     enough = [outcome for outcome in outcomes if outcome.int8_share >= min_int8_share]
     return min(enough, key=lambda outcome: outcome.excess, default=None)
 
 
 def _revert(history: Sequence[TrialOutcome], base: Trial, ranked: Sequence[Group], min_int8_share: float) -> Decision:
-    """Double the number of reverted groups until the budget is met, then halve the interval that is left."""
+    """Double the number of reverted groups until the budget is met, then bisect the remaining interval."""
     tried = {len(outcome.trial.reverted): index for index, outcome in enumerate(history) if outcome.trial.reverted}
     met = min((count for count, index in tried.items() if history[index].met), default=None)
     failed = max((count for count, index in tried.items() if not history[index].met), default=0)
@@ -103,7 +104,7 @@ def _revert(history: Sequence[TrialOutcome], base: Trial, ranked: Sequence[Group
         if tried and history[tried[failed]].int8_share < min_int8_share:
             return Stop(None, "reverting more layers would leave too little in INT8")
         if failed >= len(ranked):
-            return Stop(None, "with every group that can be reverted the budget is still missed")
+            return Stop(None, "the budget is missed even with every group reverted that can be")
         return _prefix(base, ranked, min(max(1, 2 * failed), len(ranked)))
     below = max((count for count in tried if count < met and not history[tried[count]].met), default=0)
     if met - below > 1:

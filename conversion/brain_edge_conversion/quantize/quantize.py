@@ -1,8 +1,8 @@
-"""quantize: from an FP32 package to an INT8 package within a Dice budget, or to a refusal.
+"""quantize: turn an FP32 package into an INT8 package within a Dice budget, or refuse.
 
-NNCF's own accuracy control neither guarantees its limit nor raises, so it is not used: settings are tried on search
-data, the choice is frozen, and then measured once through `Segmenter` in the precision in which it will run. The
-decision is ours (`docs/decisions/0005-budget-is-measured-through-segmenter.md`).
+NNCF's own accuracy control neither guarantees its limit nor raises, so it is not used. Settings are tried on search
+data; the choice is frozen and then measured once through `Segmenter` in its deployed precision. The decision is made
+here, not by NNCF (`docs/decisions/0005-budget-is-measured-through-segmenter.md`).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = ["Preset", "QuantizeOptions", "quantize"]
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizeOptions(SearchOptions):
-    """How to quantise and how to judge.
+    """Options of a quantisation and its judgement.
 
     Attributes:
-        preset: of NNCF that the search begins with.
+        preset: NNCF preset with which the search begins.
 
     Raises:
-        UsageError: the budget asks for no share of INT8.
+        UsageError: the budget requires no INT8.
     """
 
     preset: Preset = Preset.PERFORMANCE
@@ -42,25 +42,25 @@ class QuantizeOptions(SearchOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.budget.min_int8_share:
-            raise UsageError("expected --min-int8-share above 0: a package with nothing in INT8 is not quantised")
+            raise UsageError("expected --min-int8-share above 0, got 0: a package without INT8 is not quantised")
 
 
 def quantize(package: ModelPackage, cohort: Cohort, target: Path, options: QuantizeOptions) -> ModelPackage:
     """Quantise every graph of a package and write the result if, and only if, it meets the budget.
 
     Args:
-        package: FP32, checked against PyTorch.
-        cohort: its calibration split sets the ranges of the activations, its validation split judges the trials of
-            the search, its test split (else its validation split) the result.
-        target: the folder of the INT8 package; it appears whole or not at all.
+        package: FP32 package, checked against PyTorch.
+        cohort: cohort whose calibration split sets the ranges of the activations, whose validation split judges the
+            trials, and whose test split (else validation split) judges the result.
+        target: folder of the INT8 package; it appears complete or not at all.
         options: budget and preset.
 
     Raises:
         UsageError: the package is INT8 already, the budget would not bind a label, or the report's folder is a file.
         WeightsError: the weights are random.
-        InputError: the cohort lacks a split that is needed, or one of its files is refused.
+        InputError: the cohort lacks a needed split, or one of its files is refused.
         BudgetError: the budget was missed, or the confidence needs more subjects; no package is written.
     """
     require_float(package)
-    require_trained(package, "so that no budget can be judged; --for-speed quantises it for measuring how fast it is")
+    require_trained(package, "so that no budget can be judged; use --for-speed to quantise it for speed measurements")
     return find_cheaper(Int8Space(package, ladder_from(options.preset)), cohort, target, options)

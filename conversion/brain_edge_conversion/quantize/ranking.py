@@ -1,7 +1,7 @@
-"""Which layers are to blame: the error that a graph loses when a group of layers is float, per time that this costs.
+"""Ranking of layer groups: the error that a graph loses when a group runs in float, per time that float costs.
 
-Cheap on purpose: on the middle of a few cached inputs, without NNCF and without masks. What it says is only the order
-in which groups are tried on whole volumes.
+The ranking is deliberately cheap: it uses the middle of a few cached inputs, without NNCF and without masks. It only
+sets the order in which groups are tried on whole volumes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from brain_edge_conversion.quantize.policy import Group
 
 PATCH: Final = 96
-"""Voxels per side that are looked at, a multiple of what networks halve."""
+"""Side of a patch in voxels; networks can halve it five times."""
 PATCHES: Final = 2
-"""Inputs per graph."""
+"""Number of inputs per graph."""
 
 COST_FACTORS: Final[Mapping[str, float]] = {
     "Convolution": 3.7,
@@ -39,11 +39,11 @@ COST_FACTORS: Final[Mapping[str, float]] = {
     "GroupConvolutionBackpropData": 1.2,
     "MatMul": 4.1,
 }
-"""Time in f32 / time in INT8 on AVX512-VNNI. Convolutions: median of three whole networks (3.4, 3.7, 4.0); the others:
-chains of single layers of 64 to 384 channels, which wait for memory where a layer is grouped or doubles a grid.
-`benchmarks/cost_factors.py` measures such chains on any machine: on one of AVX2 alone (Zen 3, idle) 1.9, 1.0, 1.1, 1.0
-and 0.9, the same order but for MatMul. The table is fixed all the same, and stored with each
-run, so that the same search takes the same way on every machine."""
+"""Time in f32 / time in INT8 on AVX512-VNNI. Convolutions: median of three whole networks (3.4, 3.7, 4.0). Others:
+chains of single layers with 64 to 384 channels; grouped layers and layers that double a grid are limited by memory.
+`benchmarks/cost_factors.py` measures such chains on any machine: with AVX2 alone (Zen 3, idle) 1.9, 1.0, 1.1, 1.0 and
+0.9, the same order except for MatMul. The table is fixed nevertheless and stored with each run, so that the same search
+makes the same trials on every machine."""
 
 
 def rank_groups(
@@ -53,7 +53,7 @@ def rank_groups(
     runtime: RuntimeOptions,
     report: Callable[[str], None],
 ) -> tuple[Group, ...]:
-    """All groups of the quantised graphs in `trial`, the one that gains most per cost in front."""
+    """Return all groups of the quantised graphs in `trial`, largest gain per cost first."""
     scored: list[tuple[float, Group]] = []
     for graph in package.spec.graphs:
         scored.extend(_scored(_Graph(package, trial, graph, runtime), inputs[graph], report))
@@ -62,7 +62,7 @@ def rank_groups(
 
 
 class _Graph:
-    """A graph in float and quantised, and how far any variant of it is from float."""
+    """Graph in float and quantised form, with the error of its variants against float."""
 
     def __init__(self, package: ModelPackage, trial: Path, graph: str, runtime: RuntimeOptions) -> None:
         self.name = graph
@@ -71,20 +71,20 @@ class _Graph:
         self.quantised = read_model(trial / graph_path(graph))
 
     def outputs(self, model: Any, patches: Sequence[FloatArray]) -> list[FloatArray]:
-        """Of a variant, one per patch."""
+        """Return the outputs of a variant, one per patch."""
         sized = model.clone()
         sized.reshape(list(patches[0].shape))
         request = compile_model(sized, self._properties).create_infer_request()
         return [np.array(request.infer({0: patch})[0]) for patch in patches]
 
     def error(self, model: Any, patches: Sequence[FloatArray], wanted: Sequence[FloatArray]) -> float:
-        """Mean absolute difference from the outputs of the float graph."""
+        """Return the mean absolute difference from the float graph's outputs `wanted`."""
         got = self.outputs(model, patches)
         return float(np.mean([np.abs(a - b).mean() for a, b in zip(got, wanted, strict=True)]))
 
 
 def _scored(graph: _Graph, inputs: Sequence[Path], report: Callable[[str], None]) -> list[tuple[float, Group]]:
-    """Every group of a graph with its share of the error that goes, per multiply-add that becomes dearer."""
+    """Return every group with its score: the fraction of the error that float removes, per added cost."""
     patches = [_middle(batch, graph.original) for batch in load_inputs(inputs[:PATCHES])]
     patches = [patch for patch in patches if patch.shape == patches[0].shape]
     wanted = graph.outputs(graph.original, patches)
@@ -104,7 +104,7 @@ def _scored(graph: _Graph, inputs: Sequence[Path], report: Callable[[str], None]
 
 
 def _middle(batch: FloatArray, model: Any) -> FloatArray:
-    """The middle of an input, as much as is looked at; all of it where the graph has fixed sides."""
+    """Return the central patch of an input; the whole input if the graph has fixed sides."""
     if not model.inputs[0].partial_shape.is_dynamic:
         return batch
     return middle(batch, [PATCH] * 3)

@@ -1,4 +1,4 @@
-"""The space of a quantisation: settings of NNCF from the fastest to the safest, then layers back in float."""
+"""Search space of a quantisation: NNCF settings from the fastest to the safest, then layers back in float."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ if TYPE_CHECKING:
 
 RANKING: Final = "ranking.jsonl"
 TOOLS: Final = ("openvino", "nncf", "brain-edge")
-"""What quantises and measures; PyTorch is not needed any more."""
+"""Tools that quantise and measure; PyTorch is not needed here."""
 
 
 class Int8Question(Value, frozen=True):
-    """What is tried. The budget is part of it: it decides which trials are measured under other instructions."""
+    """Trials of the search. The budget is part of it: it decides which trials are measured under an older ISA."""
 
     ladder: tuple[Setting, ...]
     budget: AccuracyBudget
@@ -60,8 +60,8 @@ class Int8Space:
     """INT8 packages of one FP32 package; a `Space`.
 
     Args:
-        package: in floating point.
-        ladder: settings to try, the fastest first.
+        package: floating-point package.
+        ladder: settings to try, fastest first.
     """
 
     traits = Traits(
@@ -78,11 +78,11 @@ class Int8Space:
         self._ladder = tuple(ladder)
 
     def question(self, options: SearchOptions) -> Int8Question:
-        """Ladder and budget."""
+        """Return ladder and budget."""
         return Int8Question(self._ladder, options.budget)
 
     def prepare(self, setup: TrialSetup[Trial]) -> None:
-        """Collect what the networks are given on the calibration cases, on disk."""
+        """Collect the inputs of the networks on the calibration cases, on disk."""
         self._setup, self._options = setup, setup.options
         self._options.report(f"collecting network inputs from {len(setup.splits.calibration)} calibration case(s)")
         studies = _studies(setup.splits.calibration, self.package.spec)
@@ -96,7 +96,7 @@ class Int8Space:
         write_baseline(segmenter, cases, self._setup.masks, options.budget.unbound)
 
     def next(self, entries: Sequence[Entry[Trial]]) -> Trial | Stop[Trial]:
-        """What the policy says; groups of layers are ranked when it asks for them."""
+        """Return the policy's decision; groups of layers are ranked on its request."""
         history = self._history(entries)
         ranked = next(iter(self._ranking), None)
         decision = next_trial(history, self._ladder, ranked, self._options.budget.min_int8_share)
@@ -109,11 +109,11 @@ class Int8Space:
         return self.next(entries)
 
     def best_so_far(self, entries: Sequence[Entry[Trial]]) -> Trial | None:
-        """The fewest groups in float that meet the budget."""
+        """Return the trial with the fewest groups in float that meets the budget, or None."""
         return least_reverted(self._history(entries))
 
     def closest(self, entries: Sequence[Entry[Trial]]) -> Entry[Trial] | None:
-        """The trial that exceeds its limits least among those that quantise enough, or that which quantises most."""
+        """Return the trial with the smallest excess among those that quantise enough, else the one with most INT8."""
         ran = [entry for entry in entries if entry.ran]
         history = self._history(ran)
         found = best(history, self._options.budget.min_int8_share)
@@ -121,23 +121,23 @@ class Int8Space:
         return None if found is None else ran[history.index(found)]
 
     def title(self, choice: Trial) -> str:
-        """Setting, and groups of layers back in float."""
+        """Describe the setting and the number of groups back in float."""
         groups = f", {len(choice.reverted)} group(s) of layers back in float" if choice.reverted else ""
         return choice.setting.title + groups
 
     def attempt(self, choice: Trial, folder: Path) -> Entry[Trial]:
-        """Quantise every graph and measure the masks; with older instructions too where they are within the budget.
+        """Quantise every graph and measure the masks; if they meet the budget, measure under an older ISA too.
 
-        That a setting cannot be made or run is a finding.
+        A setting that cannot be made or run is a finding, not an error.
         """
         start, setup, options = time.monotonic(), self._setup, self._options
-        shutil.rmtree(folder, ignore_errors=True)  # what an interrupted trial has left
+        shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted trial
         candidate, cases = candidate_in(folder, self.package), setup.splits.searched
         try:
             quantise_package(choice, self.package, self._inputs, folder)
             answer = measure_apart(make_job(candidate, cases, setup.masks, None, options.runtime))
         except CrashError as error:
-            options.report(f"it could not be run: {error}")
+            options.report(f"the trial could not run: {error}")
             return Entry(choice=choice, problem=str(error), elapsed_s=time.monotonic() - start)
         records, executed = answer.records, answer.executed
         share = int8_share(executed.all_layers)
@@ -157,7 +157,7 @@ class Int8Space:
         )
 
     def write(self, _entry: Entry[Trial], trial: Path, draft: Path) -> ModelPackage:
-        """Copy the graphs of the trial; the package says what it was made of and with."""
+        """Copy the graphs of the trial; the package states its baseline and the tools."""
         shutil.copytree(trial / "graphs", draft / "graphs")
         manifest = msgspec.structs.replace(
             candidate_in(draft, self.package).manifest,
@@ -167,7 +167,7 @@ class Int8Space:
         return ModelPackage(draft, manifest)
 
     def facts(self, entry: Entry[Trial]) -> Facts:
-        """The setting, and which layers stayed in float for which reason."""
+        """Return the setting, and the layers that stayed in float with the reason."""
         choice = entry.choice
         return Facts(
             changes=(choice.setting.title,),
@@ -177,29 +177,29 @@ class Int8Space:
         )
 
     def finish(self, _ending: Ending[Trial], _folder: Path) -> None:
-        """Nothing: the report says it all."""
+        """Do nothing: the report is already complete."""
 
     def _history(self, entries: Sequence[Entry[Trial]]) -> list[TrialOutcome]:
         return [self._outcome(entry) for entry in entries]
 
     def _outcome(self, entry: Entry[Trial]) -> TrialOutcome:
         if not entry.ran:
-            # what could not be run has no share, neither enough nor too little
+            # a trial that could not run has no share, neither enough nor too little
             return TrialOutcome(trial=entry.choice, excess=math.inf, int8_share=math.nan, met=False)
         found = outcome_of(entry, self._options.budget)
         return TrialOutcome(trial=entry.choice, excess=found.excess, int8_share=entry.int8_share, met=found.met)
 
 
 def require_float(package: ModelPackage) -> None:
-    """Ask manifest and graphs whether a package is in floating point.
+    """Refuse a package whose manifest or graphs say that it is quantised.
 
     Raises:
-        UsageError: it is INT8 already.
+        UsageError: the package is INT8 already.
     """
     said = [] if package.manifest.number_format is NumberFormat.FP32 else [str(package.manifest.number_format)]
     models = (read_graph(package.graph_file(graph), package.spec) for graph in package.spec.graphs)
     for found in (*said, *filter(None, map(quantised_node, models))):
-        raise UsageError(f"{package.folder}: expected an FP32 package, this one is quantised already ({found})")
+        raise UsageError(f"{package.folder}: expected an FP32 package, got one that is quantised already ({found})")
 
 
 def quantise_package(trial: Trial, package: ModelPackage, inputs: Mapping[str, Sequence[Path]], folder: Path) -> None:
@@ -211,12 +211,12 @@ def quantise_package(trial: Trial, package: ModelPackage, inputs: Mapping[str, S
 
 
 def candidate_in(folder: Path, package: ModelPackage) -> ModelPackage:
-    """The quantised graphs of a trial as a package that is not sealed yet."""
+    """Return the quantised graphs of a trial as a package that is not sealed yet."""
     return ModelPackage(folder, msgspec.structs.replace(package.manifest, number_format=NumberFormat.INT8))
 
 
 def float_layers(entry: Entry[Trial]) -> tuple[FloatLayer, ...]:
-    """What stayed in floating point in a trial, and why."""
+    """Return the layers that stayed in floating point in a trial, with the reason."""
     reverted = {(group.graph, layer) for group in entry.choice.reverted for layer in group.layers}
     ends = entry.choice.setting.float_ends
     return tuple(
@@ -235,10 +235,10 @@ def float_layers(entry: Entry[Trial]) -> tuple[FloatLayer, ...]:
 
 def _why_float(layer: LayerCost, ends: FloatEnds, *, is_reverted: bool) -> str:
     if is_reverted:
-        return "reverted by the search: its quantisation costs most accuracy per time"
+        return "reverted by the search: its quantisation costs most accuracy per saved time"
     if layer.quantised:
         return f"quantised, but OpenVINO has no integer kernel for it here and runs {layer.kernel or 'another'}"
-    return f"NNCF leaves it in float, or the setting does (ends in float: {ends})"
+    return f"left in float by NNCF or by the setting (ends in float: {ends})"
 
 
 def _studies(cases: Sequence[Case], spec: ModelSpec) -> Iterator[Study | Volume]:

@@ -1,9 +1,9 @@
-"""The statistics of NNCF while the network is computed, and not after it: a fraction of the memory.
+"""Order of NNCF's statistics: taken while the network runs, not after it, with a fraction of the memory.
 
-NNCF adds an output for every statistic that it takes, behind the outputs of the network, and OpenVINO computes outputs
-in their order. So the whole network runs first, and every activation of which a statistic is still to be taken waits
-for that until the end, more than 20 GiB for Swin UNETR at 128^3 (docs/decisions/0026). Here the same outputs stand in
-the order in which the network reaches what they are taken of; NNCF looks them up by name.
+NNCF adds an output for every statistic, after the outputs of the network, and OpenVINO computes outputs in their order.
+The whole network therefore runs first, and every activation with a pending statistic stays in memory until the end:
+more than 20 GiB for Swin UNETR at 128^3 (docs/decisions/0026). Here the same outputs are put into the order in which
+the network computes their activations; NNCF looks outputs up by name.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def in_order_of_computation(model: Any, order: Mapping[str, int]) -> Any:
-    """A model of the same nodes whose outputs stand in the order in which they can be computed.
+    """Return a model of the same nodes, with its outputs in the order in which they can be computed.
 
     Args:
-        model: `openvino.Model`, a network and what NNCF has added to it.
-        order: position of each node of the network itself, by friendly name, as it is computed.
+        model: `openvino.Model` of a network with the nodes that NNCF added.
+        order: friendly name of each node of the network -> its position in the computation.
     """
     if model.get_sinks() or model.get_variables():
-        return model  # one with a memory between its runs: left as it is
+        return model  # a model with state between its runs is left unchanged
     results = model.get_results()
     reached = {result.get_friendly_name(): _last_needed(result, order) for result in results}
     return import_openvino().Model(
@@ -37,12 +37,12 @@ def in_order_of_computation(model: Any, order: Mapping[str, int]) -> Any:
 
 @contextmanager
 def statistics_while_computing(engine: Any, network: Any) -> Iterator[None]:
-    """While this lasts NNCF, whose module `nncf.openvino.engine` is, runs outputs in the order of `network`."""
+    """Let NNCF (module `nncf.openvino.engine`) compute outputs in the order of `network` within this context."""
     order = {node.get_friendly_name(): place for place, node in enumerate(network.get_ordered_ops())}
     plain = engine.OVNativeEngine
 
     class InOrder(plain):  # type: ignore[misc, valid-type]  # NNCF has no types
-        """NNCF's engine, given outputs in another order."""
+        """NNCF's engine with outputs in another order."""
 
         def __init__(self, model: Any, *args: Any, **options: Any) -> None:
             super().__init__(in_order_of_computation(model, order), *args, **options)
@@ -55,7 +55,7 @@ def statistics_while_computing(engine: Any, network: Any) -> Iterator[None]:
 
 
 def _last_needed(result: Any, order: Mapping[str, int]) -> int:
-    """Position of the last node of the network that an output waits for; the network's own outputs are last."""
+    """Return the position of the last node that an output depends on; the network's own outputs come last."""
     if result.get_friendly_name() in order:
         return len(order)
     last, waiting, seen = 0, [result], set()

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """The names of all recipes, sorted; modules that start with an underscore hold what several share."""
+    """Return the names of all recipes, sorted. A module that starts with an underscore is shared by several recipes."""
     modules = (module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
     return tuple(sorted(name.replace("_", "-") for name in modules))
 
 
 def load_recipe(name: str) -> Recipe:
-    """The recipe of that name.
+    """Return the recipe of that name.
 
     Raises:
-        UsageError: there is none; the message lists those that there are.
+        UsageError: no recipe has the name. The message lists the recipes.
     """
     if name not in recipe_names():
         raise UsageError(f"there is no recipe {name!r}; there are {', '.join(recipe_names())}")

@@ -1,4 +1,4 @@
-"""What the skull-stripping recipes share: the label with its standard code (SNOMED CT), and what a brain looks like."""
+"""Parts of the skull-stripping recipes: the label with its standard code (SNOMED CT), and what a brain looks like."""
 
 from typing import Final
 
@@ -8,9 +8,13 @@ BRAIN: Final = Label(value=1, name="brain", code=Code(scheme="SCT", value="12738
 
 
 def plausible_brain(max_components: int) -> Plausible:
-    """Wide ranges of clinical heads and of the brains of children and adults; outside of them a mask is flagged.
+    """Return wide ranges of clinical heads and of the brains of children and adults.
 
-    `max_components` depends on whether the published program keeps only the largest one.
+    A mask outside of the ranges is flagged.
+
+    Args:
+        max_components: number of components that a mask may have. It is 1 where the published program keeps only the
+            largest one.
     """
     label = PlausibleLabel(
         label=BRAIN.value, volume_ml=(600.0, 2200.0), max_components=max_components, max_border_share=0.05

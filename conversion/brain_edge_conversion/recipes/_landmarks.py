@@ -1,9 +1,8 @@
-"""What the recipes share whose images are matched to a histogram that was fitted when the network was trained.
+"""Parts of the recipes whose images are matched to a histogram that was fitted when the network was trained.
 
-The landmarks of a histogram belong to the weights and are not in a state dict. No registry holds them, so these recipes
-have a stand-in, straight lines from the percentiles to 0..100, that is good for random weights and for nothing else.
-Weights are refused: with other landmarks than those of their training a network sees other images, and nothing would
-say so.
+The landmarks of a histogram belong to the weights and are not in a state dict. No registry holds them. So these recipes
+have a stand-in, straight lines from the percentiles to 0..100, that is good for random weights alone. Weights are
+refused: with other landmarks than those of their training a network sees other images, and nothing would say so.
 """
 
 from __future__ import annotations
@@ -30,26 +29,26 @@ NO_LANDMARKS: Final = (
 
 
 def stand_in_landmarks(sequences: int) -> MatchLandmarks:
-    """The step for so many sequences, with landmarks that nothing was fitted to."""
+    """Return the step for so many sequences, with landmarks that nothing was fitted to."""
     first, last = PERCENTS[0], PERCENTS[-1]
     row = tuple(round(100 * (percent - first) / (last - first), 3) for percent in PERCENTS)
     return MatchLandmarks(percents=PERCENTS, landmarks=(row,) * sequences, region=Region.NONZERO)
 
 
 def only_random(build: Callable[[], nn.Module], attribute: str) -> Callable[[Path | None], Any]:
-    """What `GraphSource.build` is, for random weights alone.
+    """Return a function for `GraphSource.build` that takes random weights alone.
 
     Args:
-        build: makes the network.
-        attribute: `module:attribute` that makes it, for those who have weights and landmarks.
+        build: function that makes the network.
+        attribute: `module:attribute` of a function that makes the network, for those who have weights and landmarks.
     """
 
     def load(weights: Path | None) -> nn.Module:
         if weights is not None:
             raise WeightsError(
-                f"{weights.name}: expected no weights file here, because its landmarks would be missing: put those of "
-                "its training into the step match_landmarks of a specification (`spec` in the manifest.json of a "
-                f"package made with --random-weights is one) and convert {attribute} with --spec, --weights and --trust"
+                f"{weights.name}: expected no weights file here, because the landmarks of its training are missing. "
+                "Put them into the step match_landmarks of a specification. A package made with --random-weights has "
+                f"one: `spec` in its manifest.json. Then convert {attribute} with --spec, --weights and --trust"
             )
         network: nn.Module = loader(build)(None)
         return network

@@ -1,4 +1,4 @@
-"""What the MeshNet recipes share: brainchop's steps around its networks.
+"""Parts of the MeshNet recipes: brainchop's steps around its networks.
 
 Fedorov et al., "End-to-end learning of brain tissue segmentation from imperfect labeling", IJCNN 2017; brainchop
 (MIT, neuroneural/brainchop) runs these networks in a browser. The head is conformed as FreeSurfer does it: 1 mm,
@@ -66,7 +66,7 @@ CONFORM: Final[tuple[BeforeStep, ...]] = (
 def meshnet_source(
     name: str, labels: tuple[Label, ...], weights: WeightsFile, config: str, summary: str
 ) -> ModelSource:
-    """A MeshNet with its label table; `config` names a constant of `networks.meshnet`."""
+    """Return a MeshNet with its label table. The argument `config` names a constant of `networks.meshnet`."""
     stage = Stage(
         name="tissue",
         before=CONFORM,
@@ -131,4 +131,4 @@ VOLUME_ML: Final = {
     "Accumbens-area": (0.3, 5.0),
     "VentralDC": (3.0, 20.0),
 }
-"""Wide ranges around adult volumes, both sides together; outside of them a mask is flagged, not judged."""
+"""Wide ranges around adult volumes, both sides together. A mask outside of them is flagged, not judged."""

@@ -49,7 +49,7 @@ LABELS: Final = {
     4: (NECROSIS, OEDEMA, ENHANCING),
     2: (Label(value=1, name="tumour"),),
 }
-"""By number of classes, background included."""
+"""Labels by number of classes, background included."""
 
 GENERATOR_LIMITS: Final = (
     "No registry holds trained weights. With random weights only speed, memory and parity can be measured. What it "
@@ -61,7 +61,7 @@ DICE_ERROR: Final = {7: "10.94", 4: "6.62", 2: "2.49"}
 
 
 def unet_recipe(classes: int) -> Recipe:
-    """The U-Net for that many classes."""
+    """Return the recipe of the U-Net for that many classes."""
     name = f"unet-2d-{classes}-classes"
     return weightless(
         name=name,
@@ -71,7 +71,7 @@ def unet_recipe(classes: int) -> Recipe:
 
 
 def unet_spec(name: str, classes: int, plane: tuple[int, int] = PLANE) -> ModelSpec:
-    """The steps around the U-Net; the training set's maximum and mean are in the network."""
+    """Return the steps around the U-Net; the training set's maximum and mean are in the network."""
     stage = Stage(
         name="slices",
         before=(Orient(axes="SPL"), CropOrPadInPlane(axis=0, shape=plane)),
@@ -85,7 +85,7 @@ def unet_spec(name: str, classes: int, plane: tuple[int, int] = PLANE) -> ModelS
 
 
 def _ranges(classes: int) -> tuple[PlausibleLabel, ...]:
-    """Tissues are larger than tumours; no slice of a head needs to hold any of them."""
+    """Return ranges in which tissues are larger than tumours. No slice of a head needs to hold any of them."""
     return tuple(
         PlausibleLabel(label=label.value, volume_ml=(0.0, 1200.0 if label in TISSUES else 400.0), max_border_share=0.05)
         for label in LABELS[classes]
@@ -93,7 +93,7 @@ def _ranges(classes: int) -> tuple[PlausibleLabel, ...]:
 
 
 def unet_graphs(classes: int, width: int = WIDTH) -> tuple[GraphSource, ...]:
-    """The U-Net, of the paper's width unless stated."""
+    """Return the U-Net, of the paper's width unless stated."""
     return (own_graph("unet", own_network("unet2d:UNet2D", classes, width=width), (2, 32, 32), corrected=CORRECTED),)
 
 

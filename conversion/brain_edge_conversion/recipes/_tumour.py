@@ -1,13 +1,12 @@
-"""What the recipes for brain tumours share: four sequences, three compartments, weights that no registry holds.
+"""Parts of the recipes for brain tumours: four sequences, three compartments, weights that no registry holds.
 
 Their data are those of BraTS: four sequences on one grid of 240 x 240 x 155 voxels of 1 mm, skull-stripped, 0 outside
 of the brain, stored in LPS. An image of another spacing is flagged: the networks see voxels, and the papers resample
 nothing.
 
-The docstrings of these recipes name the part of the paper that says something (method, pre-processing, inference,
-results, a table, a figure) and not its number: of the BrainLes volume only the running text was at hand, without the
-numbers of sections and without figures. What the text does not say is called "not stated", and what was chosen for it
-stands beside it.
+The docstrings of these recipes name the part of the paper that says something: method, pre-processing, inference,
+results, a table, a figure. Only the running text was at hand. A statement that a figure alone makes is called "not
+stated", as is what the text does not say, and the choice stands beside it.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ T1C: Final = Sequence(name="T1C", contrasts=(Contrast.T1C,))
 T2: Final = Sequence(name="T2", contrasts=(Contrast.T2W,))
 FLAIR: Final = Sequence(name="FLAIR", contrasts=(Contrast.FLAIR,))
 SEQUENCES: Final = (T1, T1C, T2, FLAIR)
-"""In the order in which most papers list them; where one does not say, this is chosen."""
+"""The order in which most papers list the sequences. It is chosen where a paper states none."""
 
 NECROSIS_CODE: Final = Code(scheme="SCT", value="6574001", meaning="Necrosis")
 OEDEMA_CODE: Final = Code(scheme="SCT", value="79654002", meaning="Edema")
@@ -80,11 +79,11 @@ LABELS_BACK: Final = Restore(interpolation=Interpolation.NEAREST)
 
 COHORT: Final = "tcga-fg-6692-tumour"
 STAND_IN: Final = Phantom(shape=(240, 240, 155), spacing_mm=1.0)
-"""The grid of BraTS; the head that a conversion with random weights is compared on, unless a real one is given."""
+"""A head on the grid of BraTS. A conversion with random weights is compared on it unless a real head is given."""
 
 NO_WEIGHTS: Final = "in no registry: bring a file with --weights, or --random-weights to measure speed"
 weightless: Final = partial(Recipe, weights=NO_WEIGHTS, parity_phantom=STAND_IN)
-"""`Recipe` of a paper whose weights are in no registry; random ones are compared on the stand-in."""
+"""`Recipe` of a paper whose weights are in no registry. Random weights are compared on the stand-in."""
 LIMITS: Final = (
     "No registry holds trained weights. With random weights only speed, memory and parity can be measured; there is no "
     "accuracy. Skull-stripped images on one grid of 1 mm."
@@ -102,7 +101,7 @@ def tumour_spec(
     inputs: tuple[Sequence, ...] = SEQUENCES,
     labels: tuple[Label, ...] = BRATS_LABELS,
 ) -> ModelSpec:
-    """A specification with the ranges of gliomas: any compartment may be absent, none is larger than 400 ml."""
+    """Return a specification with the ranges of gliomas: any compartment may be absent, none is larger than 400 ml."""
     limits = tuple(PlausibleLabel(label=label.value, volume_ml=(0.0, 400.0), max_border_share=0.05) for label in labels)
     ranges = Plausible(inputs=PlausibleInput(spacing_mm=(0.8, 1.25), extent_mm=(100.0, 300.0)), labels=limits)
     return ModelSpec(name=name, task=Task.TUMOUR, inputs=inputs, stages=stages, labels=labels, plausible=ranges)
@@ -111,7 +110,7 @@ def tumour_spec(
 def one_model(
     spec: Callable[[], ModelSpec], graphs: Callable[[], tuple[GraphSource, ...]], card: Card
 ) -> Callable[[Variant], ModelSource]:
-    """`Recipe.model` where there is nothing to choose."""
+    """Return `Recipe.model` of a recipe without choices."""
     return lambda _variant: ModelSource(spec(), graphs(), card, LICENCE)
 
 
@@ -121,7 +120,7 @@ def first_members(
     card: Card,
     licence: Licence = LICENCE,
 ) -> Callable[[Variant], ModelSource]:
-    """`Recipe.model` of an ensemble: so many of its members, one unless stated."""
+    """Return `Recipe.model` of an ensemble: so many of its members, one unless stated."""
 
     def model(variant: Variant) -> ModelSource:
         count = variant.members or 1
@@ -133,18 +132,21 @@ def first_members(
 def own_graph(
     name: str, build: Callable[[], nn.Module], example_shape: Shape, seed: int = 0, corrected: str = ""
 ) -> GraphSource:
-    """A network whose weights no registry holds; `seed` and `corrected` as in `loader`."""
+    """Return a network whose weights no registry holds. The arguments `seed` and `corrected` are those of `loader`."""
     return GraphSource(name, loader(build, seed, corrected), None, example_shape)
 
 
 def loader(
     build: Callable[[], nn.Module], seed: int = 0, corrected: str = "", rename: Rename = dict
 ) -> Callable[[Path | None], Any]:
-    """From a function that makes a network to what `GraphSource.build` is: a state dict, or random weights by a seed.
+    """Return a function for `GraphSource.build` that loads a state dict, or draws random weights by a seed.
 
-    Members of an ensemble have seeds of their own, or they would be the same network. `corrected` says what the network
-    was before it was corrected to its paper; weights that do not fit are refused with that sentence. `rename` gives
-    the tensors of a file the names that they have here.
+    Args:
+        build: function that makes the network.
+        seed: seed of the random weights. Each member of an ensemble has its own, or all would be the same network.
+        corrected: clause on the network before it was corrected to its paper. Weights that do not fit are refused with
+            it. Empty where nothing was corrected.
+        rename: function that gives the tensors of a file the names that they have here.
     """
 
     def load(weights: Path | None) -> nn.Module:
@@ -166,5 +168,8 @@ def loader(
 
 
 def own_network(name: str, *arguments: Any, **options: Any) -> Callable[[], nn.Module]:
-    """What makes `module:Class` of our networks: PyTorch is imported only then, not when recipes are listed."""
+    """Return a function that makes `module:Class` of our networks.
+
+    PyTorch is imported when the function is called, and not when recipes are listed.
+    """
     return lambda: resolve_name(f"brain_edge_conversion.networks.{name}")(*arguments, **options)

@@ -1,16 +1,18 @@
-"""What the recipes of the U-Net baselines share: the stock U-Net of TorchIO's author in six settings.
+"""Parts of the recipes of the U-Net baselines: the stock U-Net of TorchIO's author in six settings.
 
 "BRATS2021: Exploring Each Sequence in Multi-modal Input for Baseline U-net Performance", BrainLes 2021.
 
-- Table of the models: the U-Net that goes with TorchIO, here the library itself (`unet` on PyPI, MIT, by TorchIO's
-  author). M1: 3 encoding blocks, 4 channels in the first layer, patches of 64^3, batch norm, ReLU, linear upsampling;
-  M2: patches of 128^3; M3: 5 blocks, PReLU; M4: 16 channels, instance norm, LeakyReLU; M5: as M3 with each norm and
-  activation before its convolution; M6: as M5 with 16 channels. The library doubles the channels within a block and
-  from block to block.
-- Pre-processing: TorchIO's HistogramStandardization with landmarks of the training set, then ZNormalization,
-  both over the foreground; see `brain_edge_conversion.recipes._landmarks`. Chosen: the foreground is what is not 0.
-- Results: four sequences, the pair of T1w after contrast and FLAIR, and single ones; here each model with
-  four, and M6 also with the pair, which the paper finds as good.
+- Section 2.2, the list of the models: the U-Net that goes with TorchIO, here the library itself (`unet` on PyPI, MIT,
+  by TorchIO's author). M1: 3 encoding blocks, 4 channels in the first layer, patches of 64^3, batch norm, ReLU, linear
+  upsampling. M2: patches of 128^3, as in all that follow. M3: 5 blocks, PReLU. M4: 16 channels, instance norm,
+  LeakyReLU. M5: as M3 with each norm and activation before its convolution. M6: as M5 with 16 channels. The library
+  doubles the channels within a block and from block to block.
+- Section 2.2, pre-processing: TorchIO's HistogramStandardization with landmarks of the training set, then
+  ZNormalization, both over the foreground; see `brain_edge_conversion.recipes._landmarks`. Chosen: the foreground is
+  what is not 0.
+- Table 2: twelve trained networks, each a model with one set of sequences: four sequences, the pair of T1w after
+  contrast and FLAIR, or a single one. `--sequences` chooses a set, and the card has the figures of that set. Without
+  `--sequences` the four sequences are taken, which the paper trained M2 and M6 with, and no other model.
 - Loss: cross-entropy and Dice. The number of channels out is not stated; chosen: background and three labels, softmax.
 - How a case is tiled is not stated; chosen: windows of the patch without a planned overlap, TorchIO's default; those at
   the border are pushed back into the image, and overlaps are averaged.
@@ -24,6 +26,7 @@ No number of parameters is stated; those of the models here are counted in the t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.package.manifest import Card
@@ -44,7 +47,15 @@ from brain_edge_conversion.recipes._tumour import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
+
+    from brain_edge_conversion.recipe import Variant
+
+ALL: Final = "T1,T1C,T2,FLAIR"
+PAIR: Final = "T1C,FLAIR"
+"""Sets of sequences of the paper's table 2, beside the single ones."""
 
 CITATION: Final = (
     '"BRATS2021: Exploring Each Sequence in Multi-modal Input for Baseline U-net Performance", BrainLes 2021'
@@ -53,19 +64,19 @@ CITATION: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A row of the paper's table.
+    """A model of the paper's list.
 
     Attributes:
-        name: of the recipe.
-        module: in which its `RECIPE` and its `network` are.
-        blocks: resolutions.
-        channels: of the first layer.
-        patch: side of the windows.
+        name: name of the recipe.
+        module: module that holds its `RECIPE`, its `network`, and `network_of_N` for another number N of sequences.
+        blocks: number of resolutions.
+        channels: number of channels of the first layer.
+        patch: side of the windows, in voxels.
         norm: `batch` or `instance`.
-        activation: as PyTorch calls it.
-        preactivation: norm and activation come before their convolution.
-        figures: what the paper reports.
-        inputs: the sequences.
+        activation: class of the activation in PyTorch.
+        preactivation: True where norm and activation come before their convolution.
+        trained: Dice of ET/TC/WT in the paper's table 2 for each set of sequences, by their names, joined by commas.
+        inputs: sequences that are taken without `--sequences`.
     """
 
     name: str
@@ -76,15 +87,19 @@ class Baseline:
     norm: str = "batch"
     activation: str = "PReLU"
     preactivation: bool = False
-    figures: str = "none for four sequences"
+    trained: Mapping[str, str]
     inputs: tuple[Sequence, ...] = SEQUENCES
 
-    def network(self) -> nn.Module:
-        """(1, C, I, J, K), sides multiples of 2^(blocks - 1), to logits (1, 4, I, J, K)."""
+    def network(self, sequences: int | None = None) -> nn.Module:
+        """Return a network from (1, C, I, J, K), sides multiples of 2^(blocks - 1), to logits (1, 4, I, J, K).
+
+        Args:
+            sequences: number of channels C. The number of `inputs` unless given.
+        """
         from unet import UNet
 
         network: nn.Module = UNet(
-            in_channels=len(self.inputs),
+            in_channels=sequences or len(self.inputs),
             out_classes=len(BRATS_LABELS) + 1,
             dimensions=3,
             num_encoding_blocks=self.blocks,
@@ -97,15 +112,20 @@ class Baseline:
         )
         return network
 
-    def spec(self, patch: int | None = None) -> ModelSpec:
-        """The steps around the network, in windows of the paper's patch unless stated."""
-        side = patch or self.patch
+    def spec(self, patch: int | None = None, inputs: tuple[Sequence, ...] | None = None) -> ModelSpec:
+        """Return the steps around the network, in windows of the paper's patch unless stated.
+
+        Args:
+            patch: side of the windows, in voxels.
+            inputs: sequences that the network sees.
+        """
+        side, inputs = patch or self.patch, inputs or self.inputs
         stage = Stage(
             name="tumour",
-            before=(Orient(axes="LPS"), stand_in_landmarks(len(self.inputs)), ZScore(region=Region.NONZERO)),
+            before=(Orient(axes="LPS"), stand_in_landmarks(len(inputs)), ZScore(region=Region.NONZERO)),
             network=Network(
                 graphs=("model",),
-                channels_in=len(self.inputs),
+                channels_in=len(inputs),
                 channels_out=len(BRATS_LABELS) + 1,
                 activation=Activation.SOFTMAX,
                 execution=SlidingWindow(shape=(side, side, side), overlap=0.0, blending=Blending.CONSTANT),
@@ -115,26 +135,52 @@ class Baseline:
                 LABELS_BACK,
             ),
         )
-        return tumour_spec(self.name, stage, inputs=self.inputs)
+        return tumour_spec(self.name, stage, inputs=inputs)
 
-    def graphs(self) -> tuple[GraphSource, ...]:
-        """The network."""
-        return (GraphSource("model", only_random(self.network, f"{self.module}:network"), None, (32, 32, 32)),)
+    def graphs(self, sequences: int | None = None) -> tuple[GraphSource, ...]:
+        """Return the network of so many sequences."""
+        other = f"_of_{sequences}" if sequences and sequences != len(self.inputs) else ""
+        build = only_random(partial(self.network, sequences), f"{self.module}:network{other}")
+        return (GraphSource("model", build, None, (32, 32, 32)),)
 
-    def recipe(self) -> Recipe:
-        """By its name."""
-        what = f"{self.blocks} levels, {self.channels} channels, {self.norm} norm, {self.activation}"
-        card = Card(
-            summary=f"Brain tumour compartments of {len(self.inputs)} sequences by a small stock U-Net: {what}.",
+    def card(self, inputs: tuple[Sequence, ...]) -> Card:
+        """Return the card of the network of these sequences, with the figures of the paper for them."""
+        count = f"{len(inputs)} sequences" if len(inputs) > 1 else f"{inputs[0].name} alone"
+        return Card(
+            summary=f"Brain tumour compartments of {count} by a small stock U-Net: {self._what()}.",
             citation=CITATION,
-            published_figures=self.figures,
+            published_figures=self._figures(inputs),
             limits=f"{LIMITS} The paper shares its weights; their landmarks have to come with them.",
         )
+
+    def recipe(self) -> Recipe:
+        """Return the recipe of the model."""
+        offered = dict.fromkeys([tuple(names.split(",")) for names in self.trained] + [_names(self.inputs)])
         return Recipe(
             name=self.name,
-            summary=f"brain tumour compartments, stock U-Net, {what}; bring weights and landmarks",
-            model=lambda _variant: ModelSource(self.spec(), self.graphs(), card, LICENCE),
+            summary=f"brain tumour compartments, stock U-Net, {self._what()}; bring weights and landmarks",
+            model=self._model,
             weights=NO_LANDMARKS,
             cohort=COHORT,
             parity_phantom=STAND_IN,
+            sequences=tuple(offered) if len(offered) > 1 else (),
         )
+
+    def _model(self, variant: Variant) -> ModelSource:
+        chosen = variant.sequences or _names(self.inputs)
+        inputs = tuple(each for name in chosen for each in SEQUENCES if each.name == name)
+        return ModelSource(self.spec(inputs=inputs), self.graphs(len(inputs)), self.card(inputs), LICENCE)
+
+    def _what(self) -> str:
+        return f"{self.blocks} levels, {self.channels} channels, {self.norm} norm, {self.activation}"
+
+    def _figures(self, inputs: tuple[Sequence, ...]) -> str:
+        dice = self.trained.get(",".join(_names(inputs)))
+        if dice is not None:
+            return f"Dice ET/TC/WT {dice} on 312 training cases of BraTS 2021 (the paper's table 2, these sequences)"
+        sets = "; ".join(self.trained)
+        return f"none: the paper did not train this model with these sequences, but with {sets} (--sequences)"
+
+
+def _names(inputs: tuple[Sequence, ...]) -> tuple[str, ...]:
+    return tuple(each.name for each in inputs)

@@ -11,10 +11,11 @@ whose path this project follows. Network and program: CBICA/BrainMaGe (`tester/t
 - Holes filled in each axial slice; the largest component (26-connected) kept.
 
 Two published scripts are mixed: resizing the native image is `test_single_run.py`, which cleans nothing up; filling
-holes and the component are `test_ma.py`, which first resamples to 1 mm and pads. The BrainLes paper writes of two
-classes and of transposed convolutions; the published weights have one channel with a sigmoid, and trilinear upsampling.
+holes and the component are `test_ma.py`, which first resamples to 1 mm and pads. The BrainLes paper states two classes
+and transposed convolutions; the published weights have one channel with a sigmoid, and trilinear upsampling. The
+network as written is `BrainMaGe(as_written=True)`; the benchmarks have it beside the program's.
 
-Storage order is not stated there; its data are in LPS, which is fixed here. The trained weights, `resunet_ma.pt`, lie
+Storage order: LPS, of the BrainLes paper's data (section 2.2). The trained weights, `resunet_ma.pt`, lie
 in that repository's large-file storage: the user brings the file, and its hash is checked.
 """
 
@@ -54,9 +55,9 @@ WEIGHTS: Final = WeightsFile(
 
 UNTRAINED_GAIN: Final = 30.0
 UNTRAINED_BIAS: Final = 2.58
-"""Of the head where there are no weights: its output then spreads around the threshold, 0.58 to 0.98 instead of 0.46 to
-0.49, and a third of a head lies above. As it is made every mask would be empty: `run` refuses one, and two that are
-compared would always agree."""
+"""Gain and bias of the head where there are no weights. Its output then spreads around the threshold, 0.58 to 0.98
+instead of 0.46 to 0.49, and a third of a head lies above. With the head as it is made every mask would be empty: `run`
+refuses one, and two that are compared would always agree."""
 
 STAGE: Final = Stage(
     name="brain",
@@ -93,7 +94,9 @@ CARD: Final = Card(
     summary="Skull-stripping of heads with diffuse glioma, any modality: residual 3D U-Net, 8.3 million parameters.",
     citation="Thakur et al., NeuroImage 220 (2020) 117081; Thakur, Pati et al., BrainLes 2021",
     published_figures="Dice 0.97198 in FP32 and 0.97118 in INT8 on 132 images of TCGA-GBM (BrainLes 2021)",
-    limits="The trained weights are not public in a registry; with random weights only speed can be measured.",
+    limits="The trained weights are not public in a registry; with random weights only speed can be measured. "
+    "Resizing and clean-up are of two published scripts. Its BrainLes paper states two classes and transposed "
+    "convolutions, which the published weights do not have.",
 )
 
 LICENCE: Final = Licence(
@@ -102,12 +105,12 @@ LICENCE: Final = Licence(
 
 
 def model(_variant: Variant) -> ModelSource:
-    """The network and its steps; there is nothing to choose."""
+    """Return the network and its steps. There is nothing to choose."""
     return ModelSource(SPEC, (GraphSource("brainmage", build, WEIGHTS, (32, 32, 32)),), CARD, LICENCE)
 
 
 def build(weights: Path | None) -> nn.Module:
-    """The network in evaluation mode: here the published program does use the running statistics of its norms."""
+    """Return the network in evaluation mode. The published program uses the running statistics of its norms."""
     from brain_edge_conversion.networks.brainmage import BrainMaGe
     from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
 

@@ -43,7 +43,7 @@ CROP: Final = (155, 160, 160)
 WIDTH: Final = 16
 REGIONS: Final = ("wt", "tc", "et")
 CONFLICTS: Final = LookUpRegions(above=(0.5, 0.5, 0.5), labels=(0, 2, 1, 1, 0, 4, 4, 4))
-"""By bits, WT the lowest: nothing, WT, TC, WT+TC, ET, WT+ET, TC+ET, all."""
+"""Labels by bits, of which WT is the lowest: nothing, WT, TC, WT+TC, ET, WT+ET, TC+ET, all."""
 
 CARD: Final = Card(
     summary="Brain tumour compartments of four sequences by three 3D U-Nets in a chain of 1.5 million parameters each.",
@@ -54,7 +54,7 @@ CARD: Final = Card(
 
 
 def spec(crop: Shape = CROP) -> ModelSpec:
-    """The chain on a crop (slices, rows, columns)."""
+    """Return the chain on a crop (slices, rows, columns)."""
     cropped = (Orient(axes="SPL"), CropOrPadTo(shape=crop))
     decide = (JoinStages(stages=("wt", "tc")), CONFLICTS, LABELS_BACK)
     return tumour_spec(
@@ -66,7 +66,7 @@ def spec(crop: Shape = CROP) -> ModelSpec:
 
 
 def cascaded_graphs(width: int = WIDTH) -> tuple[GraphSource, ...]:
-    """The networks, of the width chosen for the recipe unless stated."""
+    """Return the networks, of the width chosen for the recipe unless stated."""
     return tuple(
         own_graph(region, own_network("cascaded_unet:CascadedUNet", 4 + number, width), (19, 24, 24), seed=number)
         for number, region in enumerate(REGIONS)

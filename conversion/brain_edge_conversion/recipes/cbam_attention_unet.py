@@ -50,12 +50,12 @@ CARD: Final = Card(
 
 
 def model(variant: Variant) -> ModelSource:
-    """The network; mirrored in all eight ways with `flips`."""
+    """Return the network; mirrored in all eight ways with `flips`."""
     return ModelSource(spec(ALL_MIRRORINGS if variant.flips else ((),)), cbam_graphs(), CARD, LICENCE)
 
 
 def spec(flips: tuple[tuple[int, ...], ...] = ((),), patch: Shape = PATCH) -> ModelSpec:
-    """The steps around the network, in windows of that shape."""
+    """Return the steps around the network, in windows of that shape."""
     stage = Stage(
         name="tumour",
         before=(
@@ -78,7 +78,7 @@ def spec(flips: tuple[tuple[int, ...], ...] = ((),), patch: Shape = PATCH) -> Mo
 
 
 def cbam_graphs(width: int = WIDTH) -> tuple[GraphSource, ...]:
-    """The network, of the paper's width unless stated."""
+    """Return the network, of the paper's width unless stated."""
     return (own_graph("model", own_network("cbam_unet:CbamUNet", width=width), (32, 32, 32)),)
 
 

@@ -3,12 +3,14 @@
 "Combining Global Information with Topological Prior for Brain Tumor Segmentation", BrainLes 2021.
 
 - Network: `brain_edge_conversion.networks.cotrnet`, which says what the paper leaves open.
-- Intensities are scaled to [0, 1]; how is not stated; chosen: from the least to the greatest value of each sequence.
+- Intensities are scaled to [0, 1] (section 3). The formula is not stated; chosen: from the least to the greatest value
+  of each sequence.
 - Every axial slice is resampled from 240 x 240 to 224 x 224, one after the other, and the masks are put together.
   Interpolation: not stated; chosen: linear, labels back by the nearest.
-- Four channels ("equal to four": necrosis, oedema, enhancing, background), each the "single connectivity domain" of its
-  label, which holds the labels inside of it. Their order is not stated; chosen: that of BraTS, background first, so
-  that channel 1 is the core, 2 the whole tumour, 3 the enhancing part; above 0.5, painted from the outside in.
+- Four channels ("equal to four": necrosis, oedema, enhancing, background; section 2.1 writes of one), each the "single
+  connectivity domain" of its label, which holds the labels inside of it. Their order is not stated; chosen: that of
+  BraTS, background first. So channel 1 is the core, 2 the whole tumour, 3 the enhancing part. They are painted above
+  0.5, from the outside in.
 - The largest component of the whole tumour is kept.
 - Order of the sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR. Labels of BraTS 2021.
 """
@@ -70,7 +72,7 @@ CARD: Final = Card(
 
 
 def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
-    """The steps around it, on slices of that shape."""
+    """Return the steps around the network, on slices of that shape."""
     stage = Stage(
         name="tumour",
         before=(
@@ -87,7 +89,7 @@ def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
 
 
 def cotrnet_graphs(widths: tuple[int, ...] = WIDTHS, decoder: tuple[int, ...] = DECODER) -> tuple[GraphSource, ...]:
-    """The network, of the chosen width unless stated."""
+    """Return the network, of the chosen width unless stated."""
     build = own_network("cotrnet:COTRNet", widths=widths, decoder=decoder)
     return (own_graph("cotrnet", build, (2, 64, 64), corrected=CORRECTED),)
 

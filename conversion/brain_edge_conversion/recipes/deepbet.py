@@ -114,13 +114,13 @@ LICENCE: Final = Licence(name="MIT", holder="Medical Machine Learning Lab, Unive
 
 
 def model(_variant: Variant) -> ModelSource:
-    """The two networks and their steps; there is nothing to choose."""
+    """Return the two networks and their steps. There is nothing to choose."""
     graphs = (_graph("box", "bbox_model.pt", BOX_SHA256), _graph("brain", "model.pt", BRAIN_SHA256))
     return ModelSource(SPEC, graphs, CARD, LICENCE)
 
 
 def _graph(name: str, file: str, sha256: str) -> GraphSource:
-    """The published TorchScript, and the same network as a module of ours, which rewrites can change."""
+    """Return the published TorchScript, and the same network as a module of ours that rewrites can change."""
 
     def published(weights: Path | None) -> nn.Module:
         from brain_edge_conversion.weights.checkpoint import load_torchscript

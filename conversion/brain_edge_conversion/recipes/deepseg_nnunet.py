@@ -9,8 +9,8 @@
   has B, "a region-based version of DeepSeg" on patches of 128^3: here, as in nnU-Net, a sigmoid for each of WT, TC, ET.
 - Method, on nnU-Net (the settings of the winner of BraTS 2020): convolutions of stride 2 on the way down, transposed
   ones on the way up, 32 channels doubled up to 320, batch norm in place of instance norm, a sigmoid for each of WT, TC,
-  ET. Here MONAI's `DynUNet` on six levels, which is what nnU-Net plans for 128^3. A and B differ in the augmentation of
-  their training, so in their weights alone.
+  ET. Here the plain U-Net of nnU-Net 1 on six levels, which is what that plans for 128^3. State dicts of its `.model`
+  files load. A and B differ in the augmentation of their training, so in their weights alone.
 - Pre-processing: cropped to the brain, brought to 192 x 224 x 160, mean and deviation of the volume, patches of
   128^3. The text says resized; chosen: cut or filled up with zeros about the middle of the brain, for 1 mm stays 1 mm,
   and moments of the voxels that are not 0. How patches overlap is not stated; chosen: by 0.5, equal weights.
@@ -20,11 +20,13 @@
   it) and so not after STAPLE. Counted on the image's own grid.
 - Order of the four sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR. Storage: as BraTS stores, LPS.
 
-DeepSeg's program is TensorFlow's, so its weights fit nothing here. MONAI is in the extra `monai`.
+DeepSeg's program is TensorFlow's, so its weights fit nothing here. A docker image of the authors holds the trained
+networks (abstract); no registry does. MONAI, for DeepSeg, is in the extra `monai`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +41,7 @@ from brain_edge.spec.steps import (
     StapleStages,
     ZScore,
 )
+from brain_edge_conversion.recipe import GraphSource
 from brain_edge_conversion.recipes._tumour import (
     BRATS_LABELS,
     COHORT,
@@ -48,17 +51,17 @@ from brain_edge_conversion.recipes._tumour import (
     NECROSIS,
     WHOLE_CORE_ENHANCING,
     first_members,
-    own_graph,
+    loader,
     tumour_spec,
     weightless,
 )
+from brain_edge_conversion.weights.nnunet_v1 import renamed
 
 if TYPE_CHECKING:
     from torch import nn
 
     from brain_edge.image.geometry import Shape
     from brain_edge.spec.steps import AfterStep
-    from brain_edge_conversion.recipe import GraphSource
 
 FOLDS: Final = 5
 BRAIN: Final = (192, 224, 160)
@@ -68,14 +71,18 @@ DEEPSEG_WIDTH: Final = 32
 NNUNET_FEATURES: Final = (32, 64, 128, 256, 320, 320)
 CONFIGURATIONS: Final = ("nnunet-a", "nnunet-b", "deepseg")
 
-CORRECTED: Final = "DeepSeg had four classes that exclude each other (final_conv.weight, final_conv.bias)"
+CORRECTED: Final = (
+    "DeepSeg had four classes that exclude each other (final_conv.weight, final_conv.bias), and the nnU-Nets were "
+    "MONAI's DynUNet"
+)
 
 CARD: Final = Card(
     summary="Brain tumour compartments of four sequences by STAPLE of two nnU-Nets and a DeepSeg, 31 and 23 million "
     "parameters.",
     citation='"Ensemble CNN Networks for GBM Tumors Segmentation Using Multi-parametric MRI", BrainLes 2021',
     published_figures="Dice ET/TC/WT 87.63/87.49/91.87 % on the test cases of BraTS 2021, fifteen networks (the paper)",
-    limits=f"{LIMITS} Brain beyond 192 x 224 x 160 mm is not seen. The paper does not state DeepSeg's widths.",
+    limits=f"{LIMITS} The paper shares its networks in a docker image. Brain beyond 192 x 224 x 160 mm is not seen. "
+    "The paper does not state DeepSeg's widths.",
 )
 
 
@@ -85,7 +92,7 @@ def spec(
     patch: int = PATCH,
     least_enhancing_voxels: float = LEAST_ENHANCING_VOXELS,
 ) -> ModelSpec:
-    """The three configurations and their agreement, in cubic windows."""
+    """Return the three configurations and their agreement, in cubic windows."""
     small = MinimumVolume(of=(ENHANCING.value,), voxels=least_enhancing_voxels, replacement=NECROSIS.value)
 
     def stage(name: str, *agreed: AfterStep) -> Stage:
@@ -107,13 +114,13 @@ def spec(
 def ensemble_graphs(
     folds: int = 1, width: int = DEEPSEG_WIDTH, features: tuple[int, ...] = NNUNET_FEATURES
 ) -> tuple[GraphSource, ...]:
-    """The networks of all configurations, as wide as the recipe's unless stated."""
+    """Return the networks of all configurations, as wide as the recipe's unless stated."""
     networks = dict(zip(CONFIGURATIONS, (partial(_nnunet, features),) * 2 + (partial(_deepseg, width),), strict=True))
     named = [(graph, networks[name]) for name in CONFIGURATIONS for graph in _folds(name, folds)]
     # two voxels are left at the deepest level: a norm of one voxel would be a constant
     side = 2 ** max(len(features), 5)
     return tuple(
-        own_graph(graph, build, (side, side, side), seed=seed, corrected=CORRECTED)
+        GraphSource(graph, loader(build, seed, CORRECTED, renamed), None, (side, side, side))
         for seed, (graph, build) in enumerate(named)
     )
 
@@ -123,21 +130,10 @@ def _folds(name: str, folds: int) -> tuple[str, ...]:
 
 
 def _nnunet(features: tuple[int, ...]) -> nn.Module:
-    from monai.networks.nets import DynUNet
+    from brain_edge_conversion.networks.nnunet_unet import NnunetUNet, UNetPlan
 
-    levels = len(features)
-    strides = (1,) + (2,) * (levels - 1)
-    network: nn.Module = DynUNet(
-        spatial_dims=3,
-        in_channels=4,
-        out_channels=len(BRATS_LABELS),
-        kernel_size=(3,) * levels,
-        strides=strides,
-        upsample_kernel_size=strides[1:],
-        filters=features,
-        norm_name=("batch", {"affine": True}),
-    )
-    return network
+    plan = UNetPlan.plain(features, (3, 3, 3), (2, 2, 2), is_version_1=True)
+    return NnunetUNet(replace(plan, batch_norm=True), channels_in=4, channels_out=len(BRATS_LABELS))
 
 
 def _deepseg(width: int) -> nn.Module:

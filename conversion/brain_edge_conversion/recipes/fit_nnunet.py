@@ -32,14 +32,14 @@ CARD: Final = fit_card("a region-based nnU-Net, a quarter as wide and with four 
 
 
 def model(_variant: Variant) -> ModelSource:
-    """The network and the steps of the paper around it."""
+    """Return the network and the steps of the paper around it."""
     graph = GraphSource("fold0", loader(network), WEIGHTS, (16, 16, 16))
     fitted = msgspec.structs.replace(spec(patch=PATCH), name=NAME)
     return ModelSource(fitted, (graph,), CARD, fit_licence(), fitted_on=FITTED_CASES)
 
 
 def network() -> nn.Module:
-    """What is fit."""
+    """Return the network that is fit."""
     return nnunet(FEATURES, is_version_1=False)
 
 

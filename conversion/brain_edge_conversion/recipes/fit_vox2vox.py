@@ -49,17 +49,17 @@ WEIGHTS: Final = shipped_weights(NAME, "fa9d5c0abf50915b4ed2b9d9cbceee0f4418c342
 CARD: Final = fit_card("Vox2Vox, a sixteenth as wide", "Cirillo, Abramian, Eklund, BrainLes 2020 (arXiv 2003.13653)")
 
 network: Final = own_network("vox2vox:Vox2VoxGenerator", width=WIDTH)
-"""What is fit."""
+"""The network that is fit."""
 
 
 def model(_variant: Variant) -> ModelSource:
-    """The network and the steps of the paper around it."""
+    """Return the network and the steps of the paper around it."""
     graph = GraphSource("model0", loader(network), WEIGHTS, (32, 32, 32))
     return ModelSource(spec(), (graph,), CARD, fit_licence(), fitted_on=FITTED_CASES)
 
 
 def spec(crop: Shape = CROP) -> ModelSpec:
-    """The steps around the network, on a crop of that shape."""
+    """Return the steps around the network, on a crop of that shape."""
     stage = msgspec.structs.replace(vox2vox_stage(1, crop, Argmax()), before=centred(crop))
     return tumour_spec(NAME, stage, inputs=(T1, T2, T1C, FLAIR), labels=LABELS)
 

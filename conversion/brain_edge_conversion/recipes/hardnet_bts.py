@@ -2,8 +2,8 @@
 
 "HarDNet-BTS: A Harmonic Shortcut Network for Brain Tumor Segmentation", BrainLes 2021.
 
-- Method, on the network: `brain_edge_conversion.networks.hardnet_bts`, which says what the paper leaves open (widths,
-  growth, norms, the last activation).
+- Method, on the network: `brain_edge_conversion.networks.hardnet_bts`, which says what the paper leaves open (growth,
+  norms, the last activation).
 - Pre-processing: the dark borders common to all sequences cut away; each sequence scaled by its 1 % and 99 %
   quantiles over the voxels that are not 0. Chosen: zeros up to multiples of 8 at the end.
 - How a whole case is covered is not stated; chosen: the cropped volume at once.
@@ -66,19 +66,19 @@ CARD: Final = Card(
     summary="Brain tumour compartments of four sequences by a U-Net of harmonic dense blocks, 8.7 million parameters.",
     citation='"HarDNet-BTS: A Harmonic Shortcut Network for Brain Tumor Segmentation", BrainLes 2021',
     published_figures="Dice ET/TC/WT .8375/.8727/.9220 on the validation cases of BraTS 2021, V1 alone (the paper)",
-    limits=f"{LIMITS} The paper does not state the widths of its deeper blocks; those here are chosen.",
+    limits=f"{LIMITS} The paper does not state the growth and the norms of its blocks; those here are chosen.",
 )
 
 
 def model(variant: Variant) -> ModelSource:
-    """V1, V1 and V2, or all three; mirrored in all eight ways with `flips`."""
+    """Return V1, V1 and V2, or all three versions, mirrored in all eight ways with `flips`."""
     versions = VERSIONS[: variant.members or 1]
     flips = ALL_MIRRORINGS if variant.flips else ((),)
     return ModelSource(spec(versions, flips), hardnet_graphs(versions), CARD, LICENCE)
 
 
 def spec(versions: tuple[str, ...] = VERSIONS[:1], flips: tuple[tuple[int, ...], ...] = ((),)) -> ModelSpec:
-    """The steps around the given versions and mirrorings."""
+    """Return the steps around the given versions and mirrorings."""
     stage = Stage(
         name="tumour",
         before=(
@@ -96,7 +96,7 @@ def spec(versions: tuple[str, ...] = VERSIONS[:1], flips: tuple[tuple[int, ...],
 
 
 def hardnet_graphs(versions: tuple[str, ...] = VERSIONS[:1], width: int = WIDTH) -> tuple[GraphSource, ...]:
-    """The networks, of the width of the paper's first level unless stated."""
+    """Return the networks, of the width of the paper's first level unless stated."""
     names = ("HarDNetBTS", "HarDNetBTS", "HarDNetBTSOfOneRegion")
     builds = [own_network(f"hardnet_bts:{name}", width=width) for name in names]
     return tuple(

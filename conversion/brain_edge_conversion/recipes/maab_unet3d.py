@@ -48,7 +48,7 @@ CARD: Final = Card(
 
 
 def spec(folds: int = 1, window: int = WINDOW, stride: int = STRIDE) -> ModelSpec:
-    """The steps around so many folds, in cubic windows."""
+    """Return the steps around so many folds, in cubic windows."""
     sides = (window, window, window)
     stage = Stage(
         name="tumour",
@@ -65,7 +65,7 @@ def spec(folds: int = 1, window: int = WINDOW, stride: int = STRIDE) -> ModelSpe
 
 
 def maab_graphs(folds: int = 1, width: int = WIDTH) -> tuple[GraphSource, ...]:
-    """The networks, of the paper's width unless stated."""
+    """Return the networks, of the paper's width unless stated."""
     build = own_network("maab_unet3d:MaabUNet3D", width=width)
     return tuple(own_graph(f"fold{n}", build, (32, 32, 32), seed=n) for n in range(folds))
 

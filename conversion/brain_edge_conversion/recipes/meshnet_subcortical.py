@@ -37,7 +37,7 @@ NAMES: Final = (
 
 
 def model(_variant: Variant) -> ModelSource:
-    """The network and its steps; there is nothing to choose."""
+    """Return the network and its steps. There is nothing to choose."""
     labels = tuple(Label(value=value, name=name) for value, name in enumerate(NAMES, start=1))
     summary = "Cortex, white matter and 15 subcortical structures of T1w heads with a MeshNet of 30 channels."
     return meshnet_source("meshnet-subcortical", labels, WEIGHTS, "SUBCORTICAL", summary)

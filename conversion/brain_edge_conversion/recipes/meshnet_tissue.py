@@ -21,7 +21,7 @@ LABELS: Final = (
 
 
 def model(_variant: Variant) -> ModelSource:
-    """The network and its steps; there is nothing to choose."""
+    """Return the network and its steps. There is nothing to choose."""
     summary = "White and grey matter of T1w heads with a MeshNet of 5 channels."
     return meshnet_source("meshnet-tissue", LABELS, WEIGHTS, "TISSUE", summary)
 

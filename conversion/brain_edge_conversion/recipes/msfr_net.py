@@ -3,10 +3,11 @@
 "Automatic Brain Tumor Segmentation Using Multi-scale Features and Attention Mechanism", BrainLes 2021.
 
 - Network: `brain_edge_conversion.networks.msfr_net`, which says what the paper leaves open.
-- Whole axial slices of 240 x 240, nothing is resized; other sides are padded with zeros or cut to that.
-- "Normalised into [0, 1] by z-score" contradicts itself; chosen: mean and deviation of the voxels that are not 0.
-- The masks of the slices are put together. Morphological operations follow which the paper does not name; there are
-  none here.
+- Whole axial slices of 240 x 240 are seen. Nothing is resized. Other sides are padded with zeros or cut to that.
+- "Normalized into [0, 1] by Z-score" (section 3.3) contradicts itself; chosen: mean and deviation of the voxels that
+  are not 0.
+- The masks of the slices are put together. The paper applies morphological operations (section 3.4) and names none, so
+  none is here.
 - Order of the sequences: T1w, T1w after contrast, T2w, FLAIR (method, at the input of the network). Labels of BraTS
   2021.
 """
@@ -46,7 +47,7 @@ CARD: Final = Card(
 
 
 def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
-    """The steps around it, on slices of that shape."""
+    """Return the steps around the network, on slices of that shape."""
     stage = Stage(
         name="tumour",
         before=(Orient(axes="SPL"), ZScore(region=Region.NONZERO), CropOrPadInPlane(axis=0, shape=shape)),
@@ -57,7 +58,7 @@ def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
 
 
 def msfr_graphs(width: int = WIDTH) -> tuple[GraphSource, ...]:
-    """The network, of the chosen width unless stated."""
+    """Return the network, of the chosen width unless stated."""
     return (own_graph("msfr", own_network("msfr_net:MSFRNet", width=width), (2, 32, 32)),)
 
 

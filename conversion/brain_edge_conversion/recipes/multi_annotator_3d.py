@@ -37,7 +37,7 @@ CARD: Final = Card(
 
 
 def spec(patch: Shape = PATCH) -> ModelSpec:
-    """The steps around it, in windows of that shape."""
+    """Return the steps around the network, in windows of that shape."""
     stage = Stage(
         name="readers",
         before=(Orient(axes="SPL"), CropToForeground(), ZScore(region=Region.NONZERO)),
@@ -54,7 +54,7 @@ def spec(patch: Shape = PATCH) -> ModelSpec:
 
 
 def annotator_graphs(features: tuple[int, ...] = FEATURES) -> tuple[GraphSource, ...]:
-    """The network, of these channels; the example is small, with two voxels at the deepest level."""
+    """Return the network, of these channels. The example is small, with two voxels at the deepest level."""
     side = 2 ** len(features)
     return (nnunet_graph("nnunet", partial(nnunet, features, READERS + 1), (side, side, side)),)
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from brain_edge_conversion.recipe import GraphSource
 
 PLANES: Final = ("sagittal", "coronal", "axial")
-"""By the axis of an RAS volume along which their slices lie; the last one holds the vote."""
+"""Planes in the order of the RAS axes along which their slices lie. The last one holds the vote."""
 SHAPE: Final = (256, 256)
 BATCH: Final = 8
 TIE_ORDER: Final = (4, 1, 2, 0)
@@ -55,7 +55,7 @@ CARD: Final = Card(
 
 
 def spec(shape: tuple[int, int] = SHAPE) -> ModelSpec:
-    """The three stages, on slices of that shape."""
+    """Return the three stages, on slices of that shape."""
     return tumour_spec("multi-plane-unet-plus-plus", *(_stage(axis, shape) for axis in range(3)))
 
 
@@ -78,7 +78,10 @@ def _stage(axis: int, shape: tuple[int, int]) -> Stage:
 def plane_graphs(
     encoder: Sequence[int] = XCEPTION, middle_blocks: int = MIDDLE_BLOCKS, finest: int = FINEST
 ) -> tuple[GraphSource, ...]:
-    """The networks, of the paper's width unless stated, with weights of their own; fewer could not outvote one."""
+    """Return the networks, of the paper's width unless stated, each with weights of its own.
+
+    Three equal networks could not outvote one another.
+    """
     build = own_network(
         "unet_plus_plus:XceptionUNetPlusPlus", encoder=encoder, middle_blocks=middle_blocks, finest=finest
     )

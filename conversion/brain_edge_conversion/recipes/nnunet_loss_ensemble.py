@@ -5,13 +5,13 @@
 - Method, on the network: the stock 3D full-resolution nnU-Net, three channels WT, TC, ET with a sigmoid; here the plain
   U-Net of nnU-Net's plans. "nnUNet 0.6" (table of the environment) is version 1, whose transposed convolutions and
   heads have no bias: 31,198,176 parameters, as the nnSegNet paper counts its nnU-Net. State dicts of its `.model` files
-  load. Channels and levels are in a figure only; chosen: what nnU-Net plans for patches of 128^3, 32 to 320 channels on
-  six levels. Deep supervision is for training only and is not here.
+  load. Patches of 128^3 are stated (table 2). Channels and levels are in a figure only; chosen: what nnU-Net plans for
+  such patches, 32 to 320 channels on six levels. Deep supervision is for training only and is not here.
 - Pre- and post-processing are nnU-Net's defaults, which the paper does not spell out: SimpleITK's array order, the box
   of what is not 0, mean and deviation of the voxels that are not 0, 1 mm as it comes, windows of 128^3 at an overlap of
   0.5 with a Gaussian weight.
 - Results, on the ensemble: of ten models (five folds with two losses) the better loss of each fold, five models
-  averaged: `--members all`; one is the default here. Mirrorings are not stated; nnU-Net 1 averages over all eight
+  averaged: `--members all`. One is the default here. Mirrorings are not stated; nnU-Net 1 averages over all eight
   unless it is told not to: `--flips`.
 - Order of the four sequences: not stated; chosen: T1w, T1w after contrast, T2w, FLAIR.
 
@@ -63,14 +63,14 @@ CARD: Final = Card(
 
 
 def model(variant: Variant) -> ModelSource:
-    """So many models, one unless stated, mirrored in all eight ways with `flips`."""
+    """Return so many models, one unless stated, mirrored in all eight ways with `flips`."""
     members = variant.members or 1
     flips = ALL_MIRRORINGS if variant.flips else ((),)
     return ModelSource(spec(members, flips=flips), nnunet_graphs(members), CARD, LICENCE)
 
 
 def spec(members: int = 1, patch: Shape = PATCH, flips: tuple[tuple[int, ...], ...] = ((),)) -> ModelSpec:
-    """The steps around so many models, in windows of that shape."""
+    """Return the steps around so many models, in windows of that shape."""
     stage = Stage(
         name="tumour",
         before=(Orient(axes="SPL"), CropToForeground(), ZScore(region=Region.NONZERO)),
@@ -88,18 +88,21 @@ def spec(members: int = 1, patch: Shape = PATCH, flips: tuple[tuple[int, ...], .
 
 
 def nnunet_graphs(members: int = 1, features: tuple[int, ...] = FEATURES) -> tuple[GraphSource, ...]:
-    """The networks, of nnU-Net's channels unless stated; the example is small, with two voxels at the deepest level."""
+    """Return the networks, of nnU-Net's channels unless stated.
+
+    The example is small, with two voxels at the deepest level.
+    """
     side = 2 ** len(features)
     return tuple(nnunet_graph(f"fold{n}", partial(nnunet, features), (side, side, side), n) for n in range(members))
 
 
 def nnunet_graph(name: str, build: Callable[[], nn.Module], example_shape: Shape, seed: int = 0) -> GraphSource:
-    """A network of nnU-Net 1, whose `.model` files load."""
+    """Return a network of nnU-Net 1, whose `.model` files load."""
     return GraphSource(name, loader(build, seed, CORRECTED, renamed), None, example_shape)
 
 
 def nnunet(features: tuple[int, ...], channels_out: int = 3, *, is_version_1: bool = True) -> nn.Module:
-    """The network, of so many channels on each level."""
+    """Return the network, of so many channels on each level."""
     from brain_edge_conversion.networks.nnunet_unet import NnunetUNet, UNetPlan
 
     plan = UNetPlan.plain(features, (3, 3, 3), (2, 2, 2), is_version_1=is_version_1)

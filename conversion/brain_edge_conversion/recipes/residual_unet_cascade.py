@@ -83,7 +83,7 @@ def spec(
     fine: Shape = FINE_SHAPE,
     least_enhancing_voxels: float = LEAST_ENHANCING_VOXELS,
 ) -> ModelSpec:
-    """The cascade, on boxes of these shapes."""
+    """Return the cascade, on boxes of these shapes."""
     merged = (
         MinimumVolume(of=(1,), voxels=least_enhancing_voxels),
         JoinStages(stages=("wt", "tc")),
@@ -105,7 +105,7 @@ def spec(
 
 
 def localisation_graphs(folds: int = 1, widths: tuple[int, int] = WIDTHS) -> tuple[GraphSource, ...]:
-    """The coarse network and the folds of the fine ones, of the paper's widths unless stated."""
+    """Return the coarse network and the folds of the fine ones, of the paper's widths unless stated."""
     coarse, fine = widths
     names = [name for region in REGIONS for name in _folds(region, folds)]
     return (

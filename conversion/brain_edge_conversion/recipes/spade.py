@@ -5,9 +5,9 @@ Foroozandeh, Eklund, "Synthesizing brain tumor images and annotations by combini
 
 - Network: `brain_edge_conversion.networks.spade`.
 - Input: a label map of seven classes, 0 background, 1 necrotic and non-enhancing core, 2 oedema, 3 enhancing, 4 white
-  matter, 5 grey matter, 6 cerebrospinal fluid; axial slices of 240 x 240, padded with background to 256 x 256.
-- Output: one channel of -1 to 1, as tanh gives it; how it was scaled to intensities is not stated. T1w after contrast,
-  since the study's segmenter takes that.
+  matter, 5 grey matter, 6 cerebrospinal fluid. Axial slices of 240 x 240 are padded with background to 256 x 256.
+- Output: one channel of -1 to 1, as tanh gives it: T1w after contrast, the only images of the study (section 2). The
+  scale of the intensities is not stated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CARD: Final = Card(
 
 
 def spec(plane: tuple[int, int] = PLANE) -> ModelSpec:
-    """The steps around it, on slices of that size."""
+    """Return the steps around the network, on slices of that size."""
     stage = Stage(
         name="image",
         before=(Orient(axes="SPL"), CropOrPadInPlane(axis=0, shape=plane), OneHot(values=CLASSES)),
@@ -54,7 +54,7 @@ def spec(plane: tuple[int, int] = PLANE) -> ModelSpec:
 
 
 def spade_graphs(width: int = WIDTH, hidden: int = HIDDEN) -> tuple[GraphSource, ...]:
-    """The generator, of the paper's width unless stated."""
+    """Return the generator, of the paper's width unless stated."""
     return (
         own_graph("spade", own_network("spade:SPADEGenerator", len(CLASSES), width=width, hidden=hidden), (2, 64, 64)),
     )

@@ -53,7 +53,7 @@ CARD: Final = Card(
 
 
 def spec() -> ModelSpec:
-    """The steps around it."""
+    """Return the steps around the network."""
     stage = Stage(
         name="lesion",
         before=(Orient(axes="SRA"), Linear(multiply=1 / DEVIATION, add=-MEAN / DEVIATION)),
@@ -79,7 +79,7 @@ def spec() -> ModelSpec:
 
 
 def spin_graphs(widths: tuple[int, ...] = WIDTHS, embedding: int = EMBEDDING) -> tuple[GraphSource, ...]:
-    """The network, of the published width unless stated."""
+    """Return the network, of the published width unless stated."""
     return (own_graph("spin", own_network("spin:SPiN", 2 * NEIGHBOURS + 1, widths, embedding), (2, 45, 52)),)
 
 

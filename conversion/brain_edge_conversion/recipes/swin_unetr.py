@@ -84,7 +84,7 @@ WEIGHTS: Final = (
 
 
 def spec(members: int = 1, window: int = WINDOW, step: int = STEP) -> ModelSpec:
-    """The steps around so many models, in cubic windows."""
+    """Return the steps around so many models, in cubic windows."""
     sides = (window, window, window)
     stage = Stage(
         name="tumour",
@@ -102,7 +102,7 @@ def spec(members: int = 1, window: int = WINDOW, step: int = STEP) -> ModelSpec:
 
 
 def swin_graphs(members: int = 1, features: int = FEATURES, window: int = WINDOW) -> tuple[GraphSource, ...]:
-    """The networks, of the paper's width and window unless stated."""
+    """Return the networks, of the paper's width and window unless stated."""
     build = partial(_network, features)
     sides = (window, window, window)
     return tuple(

@@ -13,8 +13,8 @@ Mantha, Sankar, Fortson, "Automated 3D Tumor Segmentation using Temporal Cubic P
   slice above 125, 75, 20 pixels are kept (glioma; the siblings of this recipe have those of the other three cohorts).
   On which grid is not stated; chosen: the image's own. What the others become is not stated either; chosen: background
   for WT, oedema for TC, necrosis for ET, as the regions nest.
-- Labels of BraTS 2023: 1 necrosis, 2 oedema, 3 enhancing. Order of the sequences: not stated; chosen: T1w, T1w after
-  contrast, T2w, FLAIR.
+- Labels of BraTS 2023: 1 necrosis, 2 oedema, 3 enhancing. Order of the sequences: T1w, T2w, T1w after contrast, FLAIR,
+  as the paper's data section lists them before they are concatenated.
 
 In INT8 the convolutions of the loops stay in floating point; docs/decisions/0021 says what that leaves.
 """
@@ -41,11 +41,15 @@ from brain_edge.spec.steps import (
 )
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Variant
 from brain_edge_conversion.recipes._tumour import (
+    FLAIR,
     LABELS_BACK,
     LICENCE,
     LIMITS,
     NECROSIS,
     OEDEMA,
+    T1,
+    T1C,
+    T2,
     own_graph,
     own_network,
     tumour_spec,
@@ -60,7 +64,7 @@ ENHANCING: Final = Label(value=3, name="enhancing")
 
 @dataclass(frozen=True)
 class MeanAreas:
-    """The least mean area of a component per slice, in pixels, for each region."""
+    """Least mean areas of a component per slice, in pixels, for each region."""
 
     whole: float
     core: float
@@ -78,14 +82,14 @@ CARD: Final = Card(
 
 
 def for_cohort(name: str, areas: MeanAreas, dice: str, _variant: Variant) -> ModelSource:
-    """The generator with the thresholds of one of the challenge's cohorts, and its Dice WT/TC/ET in the paper."""
+    """Return the generator with the thresholds of a cohort of the challenge, and its Dice WT/TC/ET in the paper."""
     figures = f"lesion-wise Dice WT/TC/ET {dice} on the validation cases of BraTS 2023 (the paper)"
     card = msgspec.structs.replace(CARD, published_figures=figures)
     return ModelSource(spec(name, areas), tcup_gan_graphs(), card, LICENCE)
 
 
 def spec(name: str = "tcup-gan", areas: MeanAreas = GLIOMA, plane: tuple[int, int] = PLANE) -> ModelSpec:
-    """The steps around the generator, on slices of that size."""
+    """Return the steps around the generator, on slices of that size."""
     stage = Stage(
         name="tumour",
         before=(
@@ -104,11 +108,11 @@ def spec(name: str = "tcup-gan", areas: MeanAreas = GLIOMA, plane: tuple[int, in
             ComponentExtent(of=(3,), mean_area_above=areas.enhancing, replacement=NECROSIS.value),
         ),
     )
-    return tumour_spec(name, stage, labels=(NECROSIS, OEDEMA, ENHANCING))
+    return tumour_spec(name, stage, inputs=(T1, T2, T1C, FLAIR), labels=(NECROSIS, OEDEMA, ENHANCING))
 
 
 def tcup_gan_graphs(widths: tuple[int, ...] = WIDTHS, plane: tuple[int, int] = PLANE) -> tuple[GraphSource, ...]:
-    """The generator, of the paper's width unless stated."""
+    """Return the generator, of the paper's width unless stated."""
     side = 2 ** (len(widths) + 1)
     return (
         own_graph("generator", own_network("tcup_gan:TCuPGANGenerator", widths=widths, plane=plane), (3, side, side)),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
-from brain_edge_conversion.recipes._unet_baseline import Baseline
+from brain_edge_conversion.recipes._unet_baseline import ALL, Baseline
 
 BASELINE: Final = Baseline(
     name="unet-baseline-m2",
     module=__name__,
     blocks=3,
     activation="ReLU",
-    figures="Dice ET/TC/WT 0.536/0.715/0.705 on 312 training cases of BraTS 2021 (the paper)",
+    trained={ALL: "0.536/0.715/0.705", "T1C": "0.560/0.500/0.679"},
 )
 
 network = BASELINE.network
+network_of_1 = partial(BASELINE.network, 1)
 RECIPE: Final = BASELINE.recipe()

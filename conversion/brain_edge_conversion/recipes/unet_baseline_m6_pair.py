@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from brain_edge_conversion.recipes._tumour import FLAIR, T1C
-from brain_edge_conversion.recipes._unet_baseline import Baseline
+from brain_edge_conversion.recipes._unet_baseline import PAIR, Baseline
 
 BASELINE: Final = Baseline(
     name="unet-baseline-m6-pair",
     module=__name__,
     channels=16,
     preactivation=True,
-    figures="Dice ET/TC/WT 0.623/0.791/0.779 on 312 training cases of BraTS 2021 (the paper)",
+    trained={PAIR: "0.623/0.791/0.779"},
     inputs=(T1C, FLAIR),
 )
 

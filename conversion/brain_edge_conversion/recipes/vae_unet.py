@@ -25,6 +25,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from brain_edge.errors import WeightsError
 from brain_edge.package.manifest import Card
 from brain_edge.spec import Activation, Blending, ModelSpec, Network, Stage, StridedWindows
 from brain_edge.spec.steps import Argmax, Orient, Region, ZScore
@@ -44,9 +45,10 @@ from brain_edge_conversion.recipes._tumour import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from torch import nn
+    from torch import Tensor, nn
 
 WIDTH: Final = 32
 WINDOW: Final = 144
@@ -63,7 +65,7 @@ CARD: Final = Card(
 
 
 def spec(window: int = WINDOW, core: int = CORE, stride: int = STRIDE) -> ModelSpec:
-    """The steps around the network, in cubic windows."""
+    """Return the steps around the network, in cubic windows."""
     stage = Stage(
         name="tumour",
         before=(Orient(axes="LPS"), ZScore(region=Region.NONZERO)),
@@ -88,7 +90,12 @@ def spec(window: int = WINDOW, core: int = CORE, stride: int = STRIDE) -> ModelS
 
 
 def vae_graphs(width: int = WIDTH, window: int = WINDOW) -> tuple[GraphSource, ...]:
-    """The network, of Myronenko's width unless stated; `window` is what the autoencoder of its weights was made for."""
+    """Return the network, of Myronenko's width unless stated.
+
+    Args:
+        width: number of channels of the finest level.
+        window: side, in voxels, of the windows that the autoencoder of the weights was made for.
+    """
     return (GraphSource("model", partial(_segmenter, width, window), None, (32, 32, 32)),)
 
 
@@ -96,13 +103,24 @@ def _segmenter(width: int, window: int, weights: Path | None) -> nn.Module:
     from brain_edge_conversion.networks.vae_unet import VaeUNet
     from brain_edge_conversion.weights.checkpoint import load_state_dict
 
-    has_autoencoder = weights is not None and any("vae_" in name for name in load_state_dict(weights))
-    if not has_autoencoder:
+    state = {} if weights is None else load_state_dict(weights)
+    if landmarks := _landmarks(state):
+        raise WeightsError(
+            f"{weights}: expected the weights of the network, got landmarks of a histogram ({', '.join(landmarks)}). "
+            "This recipe needs none: the z-score that follows cancels the factor that they give. Leave them out"
+        )
+    if not any("vae_" in name for name in state):
         network: nn.Module = loader(lambda: VaeUNet(width=width).without_autoencoder())(weights)
         return network
     whole = loader(lambda: VaeUNet(width=width, side=window))(weights)
     segmenter: nn.Module = whole.without_autoencoder()
     return segmenter
+
+
+def _landmarks(state: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of landmarks: those that say so, and all of a file without kernels, which no network is."""
+    has_kernels = any(each.ndim > 1 for each in state.values())
+    return [name for name in state if "landmark" in name.lower() or not has_kernels]
 
 
 RECIPE: Final = weightless(

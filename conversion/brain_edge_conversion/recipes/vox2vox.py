@@ -70,13 +70,13 @@ CARD: Final = Card(
 
 
 def spec(members: int = 1, crop: Shape = CROP) -> ModelSpec:
-    """The steps around so many models, on a crop of that shape."""
+    """Return the steps around so many models, on a crop of that shape."""
     inputs = (T1, T2, T1C, FLAIR)
     return tumour_spec("vox2vox", vox2vox_stage(members, crop, Argmax()), inputs=inputs, labels=LABELS)
 
 
 def vox2vox_stage(members: int, crop: Shape, decision: Argmax) -> Stage:
-    """What Vox2Vox and its calibrated sibling have in common."""
+    """Return the stage that Vox2Vox and its calibrated sibling share."""
     rows, columns, slices = crop
     published = (  # it starts at 34 and 8, where the middle would start at 24 and 13
         CropOrPadTo(shape=(rows, columns + 20, slices + 11)),
@@ -92,12 +92,12 @@ def vox2vox_stage(members: int, crop: Shape, decision: Argmax) -> Stage:
 
 
 def centred(crop: Shape) -> tuple[BeforeStep, ...]:
-    """A crop about the middle, then the norm: those of `vox2vox_modified`, and of `fit_vox2vox`."""
+    """Return a crop about the middle, then the norm, as `vox2vox_modified` and `fit_vox2vox` have them."""
     return (Orient(axes="LPS"), CropOrPadTo(shape=crop), ZScore(region=Region.NONZERO))
 
 
 def vox2vox_graphs(members: int, width: int = WIDTH) -> tuple[GraphSource, ...]:
-    """The networks, of the paper's width unless stated."""
+    """Return the networks, of the paper's width unless stated."""
     build = own_network("vox2vox:Vox2VoxGenerator", width=width)
     return tuple(own_graph(f"model{n}", build, (32, 32, 32), seed=n, corrected=CORRECTED) for n in range(members))
 

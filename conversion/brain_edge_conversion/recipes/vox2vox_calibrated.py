@@ -37,7 +37,7 @@ CARD: Final = msgspec.structs.replace(
 
 
 def spec() -> ModelSpec:
-    """The steps of Vox2Vox with the labels of BraTS."""
+    """Return the steps of Vox2Vox with the labels of BraTS."""
     stage = vox2vox_stage(1, CROP, Argmax(values=(0, 1, 2, 4)))
     return tumour_spec("vox2vox-calibrated", stage, inputs=(T1, T2, T1C, FLAIR))
 

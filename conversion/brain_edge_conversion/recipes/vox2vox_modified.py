@@ -48,13 +48,13 @@ CARD: Final = Card(
 
 
 def spec(crop: Shape = CROP) -> ModelSpec:
-    """The steps around the network, on a crop of that shape."""
+    """Return the steps around the network, on a crop of that shape."""
     stage = msgspec.structs.replace(vox2vox_stage(1, crop, Argmax(values=(1, 2, 4, 0))), before=centred(crop))
     return tumour_spec("vox2vox-modified", stage, inputs=(FLAIR, T1, T1C, T2))
 
 
 def modified_graphs(width: int = WIDTH) -> tuple[GraphSource, ...]:
-    """The network, as wide as Vox2Vox unless stated."""
+    """Return the network, as wide as Vox2Vox unless stated."""
     return (own_graph("model0", own_network("modified_vox2vox:ModifiedVox2Vox", width=width), (32, 32, 32)),)
 
 

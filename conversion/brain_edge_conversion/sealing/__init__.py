@@ -1,1 +1,1 @@
-"""What makes a folder a package: model card, licence text, and a manifest over the hashes of everything else."""
+"""Sealing of a folder as a package: model card, licence text, and a manifest with the hashes of everything else."""

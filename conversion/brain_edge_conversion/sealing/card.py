@@ -1,4 +1,4 @@
-"""The model card of a package, generated from its manifest: `README.md` in the package."""
+"""Model card of a package, generated from its manifest: `README.md` in the package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def model_card(manifest: Manifest) -> str:
-    """The card as Markdown."""
+    """Return the card as Markdown."""
     return "\n".join(_lines(manifest)) + "\n"
 
 
@@ -27,19 +27,19 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield f"**{manifest.intended_use}**"
     if manifest.weights_status is WeightsStatus.RANDOM:
         yield ""
-        yield "**The weights are random. A mask of this package means nothing; it is for measuring speed.**"
+        yield "**The weights are random. The masks of this package are meaningless; use it only to measure speed.**"
     if manifest.mark:
         yield ""
-        yield f"**The weights were {manifest.mark}. A Dice on those cases is on what they have seen.**"
+        yield f"**The weights were {manifest.mark}. A Dice on those cases is a Dice on training data.**"
     yield ""
     yield manifest.card.summary
     yield ""
     yield f"- Task: {spec.task}. Inputs: {', '.join(map(str, spec.inputs))}."
     yield f"- Labels: {', '.join(f'{value} {name}' for value, name in spec.label_names().items())}."
-    yield f"- Networks: {', '.join(spec.graphs)}, computed in {manifest.precision} where not integer."
+    yield f"- Networks: {', '.join(spec.graphs)}. Layers that are not INT8 run in {manifest.precision}."
     if manifest.stage_zero:
         zero = manifest.stage_zero
-        yield f"- Runs after {zero.name}, the package with the digest `{zero.digest}`, which is shown {zero.sequence}."
+        yield f"- Runs after {zero.name} (package digest `{zero.digest}`), whose input is {zero.sequence}."
     licence = manifest.licence
     yield f"- Licence of the weights: {licence.name}, {licence.holder}. {licence.notes}".rstrip()
     yield f"- Cite: {manifest.card.citation}"
@@ -66,10 +66,10 @@ def _parity(manifest: Manifest) -> Iterator[str]:
     yield "## Against PyTorch (f32, one real volume)"
     yield ""
     if manifest.converted_from is not None:
-        measured = "is measured in masks, below" if manifest.evidence else "was not measured"
+        measured = "is measured on masks, see below" if manifest.evidence else "was not measured"
         yield (
-            f"These are figures of the FP32 package `{manifest.converted_from[:16]}...`, which this one was made of. "
-            f"How far this one is from it {measured}."
+            f"These figures are those of the FP32 package `{manifest.converted_from[:16]}...`, from which this package "
+            f"was made. The difference between the two packages {measured}."
         )
         yield ""
     yield markdown_table(
@@ -88,7 +88,7 @@ def _parity(manifest: Manifest) -> Iterator[str]:
 def _rewrites(rewrites: tuple[str, ...]) -> Iterator[str]:
     if not rewrites:
         return
-    yield "Exact rewrites before the comparison, which is against the untouched network:"
+    yield "Exact rewrites before the comparison (the comparison is with the unchanged network):"
     yield ""
     for line in rewrites:
         yield f"- {line}"
@@ -97,7 +97,7 @@ def _rewrites(rewrites: tuple[str, ...]) -> Iterator[str]:
 
 def _evidence(evidence: Evidence) -> Iterator[str]:
     baseline, candidate = evidence.change.baseline, evidence.change.candidate
-    yield f"## What {evidence.change.noun} did to the masks"
+    yield f"## Effect of {evidence.change.noun} on the masks"
     yield ""
     yield f"Baseline of every figure: {baseline}, `{evidence.baseline[:16]}...`. Changed:"
     yield ""
@@ -130,7 +130,7 @@ def _evidence(evidence: Evidence) -> Iterator[str]:
 
 def _float_layers(isa: IsaRecord) -> Iterator[str]:
     for layer in isa.float_layers:
-        yield f"In float where a CPU has no more than {isa.isa}: {layer.graph}, `{layer.layer}`. {layer.reason}."
+        yield f"In float on a CPU with no more than {isa.isa}: {layer.graph}, `{layer.layer}`. {layer.reason}."
 
 
 def _figure(value: float | None) -> str:

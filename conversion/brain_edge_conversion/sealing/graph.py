@@ -1,4 +1,4 @@
-"""Writing the IR file of a graph, with the specification of the model that it belongs to."""
+"""Writer for the IR files of a graph, with the specification of its model."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def save_graph(model: Any, path: Path, spec: ModelSpec) -> None:
-    """Write `.xml` and `.bin` in full precision, with the spec and the labels in the model's `rt_info`.
+    """Write `.xml` and `.bin` in full precision, with the specification and the labels in the model's `rt_info`.
 
-    `model_info` is where OpenVINO's Model API looks for labels.
+    OpenVINO's Model API reads labels from `model_info`.
     """
     names = spec.label_names()
     model.set_rt_info(canonical_json(spec).decode(), [RT_INFO, "spec"])

@@ -1,4 +1,4 @@
-"""Writing a package: the manifest is sealed last, over the hashes of everything else."""
+"""Writer for a package: the manifest is sealed last, over the hashes of everything else."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ LICENCE: Final = "LICENSE.txt"
 
 
 def seal(folder: Path, manifest: Manifest) -> ModelPackage:
-    """Write model card, licence, the manifest with the hash of every file, and its own hash: a whole package.
+    """Write model card, licence, the manifest with the hash of every file, and the manifest's own hash.
 
-    The caller fills a folder that is not yet in place (`brain_edge.machine.atomic_folder`), so that nobody
-    ever sees a package without its manifest.
+    The caller fills a folder that is not yet in place (`brain_edge.machine.atomic_folder`), so a package without a
+    manifest is never visible.
 
     Returns:
-        The package as it will be read: a limit given as 1 is 1.0, since the digest is taken of what is written.
+        The package as it will be read back (a limit of 1 as 1.0), because the digest is that of the written text.
 
     Raises:
-        msgspec.ValidationError: a value that no reader would take; its evidence is checked with the model card.
+        msgspec.ValidationError: no reader would accept a value; the evidence is checked with the model card.
     """
     (folder / CARD).write_text(model_card(manifest), encoding="utf-8", newline="\n")
     (folder / LICENCE).write_text(licence_text(manifest.licence), encoding="utf-8", newline="\n")

@@ -1,1 +1,1 @@
-"""One search for a cheaper package under one budget: question, journal, trials, freeze, judgement, evidence, report."""
+"""Search for a cheaper package under one budget: question, journal, trials, freeze, judgement, evidence, report."""

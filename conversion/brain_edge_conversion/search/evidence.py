@@ -1,4 +1,4 @@
-"""The evidence that a package carries: what was measured, and every sentence on what that means. Pure."""
+"""Evidence that a package carries: the measured figures, and every sentence about their meaning. Pure functions."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from brain_edge_conversion.search.space import Facts
 
 HIDDEN: Final = 10
-"""Times the limit on the mean drop: where the masks are further apart than that, a small drop is luck."""
+"""Multiple of the mean drop limit; if the masks disagree by more, a small drop is luck."""
 LOW_DICE: Final = 0.5
-"""Of the baseline itself: below, a small drop says little of a label."""
+"""Mean Dice of the baseline below which a small drop of a label is weak evidence."""
 
 
 def evidence_of(judgement: Judgement) -> Evidence:
-    """Everything as the manifest of a package carries it: numbers of cases and people, no names.
+    """Return the evidence for a package's manifest: numbers of cases and people, no names.
 
-    It is returned as it will be read back, since a digest is taken of it: a limit given as 1 is read as 1.0.
+    The evidence is returned as it will be read back (a limit of 1 as 1.0), because a digest is computed from it.
     """
     return msgspec.json.decode(msgspec.json.encode(_evidence(judgement)), type=Evidence)
 
@@ -89,20 +89,20 @@ def _statement(judgement: Judgement) -> str:
 
 
 def _seen(judgement: Judgement) -> str:
-    """The figures, of which labels, in how many people, and whether anybody had looked before."""
+    """Return the figures in words, with their labels, the number of subjects and the earlier looks."""
     verdict, unbound = judgement.verdict, judgement.budget.unbound
     what = (
         "Dice drop" if verdict.by_reference else f"disagreement with {judgement.change.baseline} (no reference masks)"
     )
     bound = _listed(sorted({record.label for record in judgement.bound}))
-    of = f"of label(s) {bound}, while label(s) {_listed(unbound)} may lose everything," if unbound else "per label"
+    of = f"for label(s) {bound} (no limit for label(s) {_listed(unbound)})" if unbound else "per label"
     words = (
         f"mean {what} at most {verdict.worst_mean_drop:.5f} {of} and {verdict.worst_case_drop:.5f} in a single case, "
         f"over the {judgement.split} cases of {len(judgement.worst_by_subject)} subject(s)"
     )
     if not judgement.looks:
         return words
-    return f"{words}, after {len(judgement.looks)} earlier look(s) of this model at test images among them"
+    return f"{words}, after {len(judgement.looks)} earlier look(s) of this model at some of these test images"
 
 
 def _verified(judgement: Judgement) -> list[IsaRecord]:
@@ -110,12 +110,12 @@ def _verified(judgement: Judgement) -> list[IsaRecord]:
 
 
 def _measured_again(isa: IsaRecord) -> str:
-    share = f", {isa.int8_share:.1%} of the multiply-adds in INT8 there" if isa.int8_share else ""
+    share = f", {isa.int8_share:.1%} of the multiply-accumulates in INT8 there" if isa.int8_share else ""
     return f"measured again for {isa.isa}: at most {isa.worst_mean_drop or 0.0:z.5f}{share} ({isa.ran})"
 
 
 def _bounds(judgement: Judgement) -> str:
-    """Every limit, share and exclusion, in words."""
+    """Return every limit, fraction and exclusion in words."""
     limits, budget = judgement.budget.limits, judgement.budget
     words = [
         f"mean drop of a label at most {limits.max_dice_drop:g}",
@@ -138,9 +138,9 @@ def _bounds(judgement: Judgement) -> str:
             f"case(s) {_listed(without)} without a reference bound by their disagreement only, {single:g} in each"
         )
     if any(record.reference_volume_ml == 0 for record in judgement.bound):
-        words.append(f"where a reference lacks a label, {limits.max_case_drop:g} of its usual volume may be invented")
+        words.append(f"false positives of a label up to {limits.max_case_drop:g} of its usual volume")
     if silent := _numbers(_silent(judgement)):
-        words.append(f"case(s) {_listed(silent)} with too little right to lose a label lower no mean")
+        words.append(f"case(s) {_listed(silent)} lower no mean, because the baseline finds too little of a label there")
     return "; ".join(words)
 
 
@@ -154,18 +154,18 @@ def _listed(numbers: Iterable[int]) -> str:
 
 
 def _silent(judgement: Judgement) -> list[AccuracyCase]:
-    """The records of bound labels whose drop may not speak for the package."""
+    """Return the records of bound labels in which the baseline finds too little to lose (see `telling`)."""
     drops = losses(judgement.bound)
     return [case for case in drops if case not in telling(drops, judgement.budget)]
 
 
 def trial_record(entry: Entry[Choice], facts: Facts, outcome: Outcome | None) -> TrialRecord:
-    """One trial, in the words of the manifest.
+    """Return the record of one trial for the manifest.
 
     Args:
-        entry: the trial.
-        facts: what is known of it beside its masks.
-        outcome: against the budget; None where it could not be run.
+        entry: trial as measured.
+        facts: facts about the trial other than its masks.
+        outcome: outcome against the budget; None if the trial could not run.
     """
     return TrialRecord(
         changes=facts.changes,
@@ -181,7 +181,7 @@ def trial_record(entry: Entry[Choice], facts: Facts, outcome: Outcome | None) ->
 
 
 def label_records(records: Sequence[AccuracyCase], budget: AccuracyBudget) -> tuple[LabelRecord, ...]:
-    """Per label over the cases that decide: those with a reference, or all where none has one."""
+    """Return one record per label over the deciding cases: those with a reference, or all if none has one."""
     by_reference = any(has_reference(record) for record in records)
     judged = [record for record in records if has_reference(record) == by_reference]
     labels = sorted({record.label for record in judged})
@@ -193,7 +193,7 @@ def _label(records: Sequence[AccuracyCase], budget: AccuracyBudget) -> LabelReco
     drops = {each: each.drop for each in present if each.drop is not None}
     lost = deciding(drops, budget).get(records[0].label, [])
     apart = [(each.subject, 1.0 - each.agreement) for each in present if each.agreement is not None]
-    # a label that INT8 alone has lost is no number; it is a warning of its own
+    # a label that the candidate has lost has no finite HD95; a warning of its own reports it
     increases = [value for record in present if (value := record.hd95_increase_mm) is not None and value < math.inf]
     return LabelRecord(
         label=records[0].label,
@@ -233,7 +233,7 @@ def _next_patient(judgement: Judgement) -> str:
 
 
 def _warnings(judgement: Judgement) -> Iterator[str]:
-    """What the figures do not say."""
+    """Yield warnings about the limits of the figures."""
     yield from judgement.limits
     yield from _about_the_data(judgement)
     yield from _about_labels(judgement)
@@ -242,8 +242,9 @@ def _warnings(judgement: Judgement) -> Iterator[str]:
             yield f"{isa.isa}: {isa.reason}"
         elif newer_than_avx2(node.kernel for node in isa.nodes):
             yield (
-                f"{isa.isa}: {isa.ran}. OpenVINO's own kernels take all that the CPU has, so that a CPU with {isa.isa} "
-                "alone was imitated in part; `brain-edge verify` compares there, on a phantom, which is no patient."
+                f"{isa.isa}: {isa.ran}. OpenVINO's own kernels use every instruction set of the CPU, so a CPU with "
+                f"{isa.isa} alone was imitated in part. Run `brain-edge verify` on such a CPU: it compares the masks "
+                "of a phantom, not of a patient."
             )
 
 
@@ -254,28 +255,28 @@ def _about_the_data(judgement: Judgement) -> Iterator[str]:
     before = evidence_in(judgement.baseline.manifest)
     if before is not None:
         yield (
-            f"The baseline is the result of {before.change.noun} itself; what that cost "
-            "stands in `before`, and it comes on top of the figures here."
+            f"The baseline is itself the result of {before.change.noun}; `before` holds the loss of that change, which "
+            "adds to the figures here."
         )
     if judgement.searched_on is Split.CALIBRATION:
-        also = " that the ranges were taken from" if judgement.change is Change.QUANTIZED else ""
+        also = ", which also set the ranges" if judgement.change is Change.QUANTIZED else ""
         yield f"There is no validation split: trials were judged on the calibration images{also}."
     yield from _about_looks(judgement)
     subjects = len(judgement.worst_by_subject)
     needed = subjects_needed(USUAL_CONFIDENCE, USUAL_EXCEEDANCE)
     if speaks_of_patients(judgement.cohort, judgement.split) and subjects < needed:
         yield (
-            f"{subjects} test subject(s): that at most 10 % of all subjects exceed the limit needs {needed}, "
-            f"{needed - subjects} more (95 % confidence)."
+            f"{subjects} test subject(s): to show that at most 10 % of all subjects exceed the limit, {needed} are "
+            f"needed, {needed - subjects} more (95 % confidence)."
         )
 
 
 def _about_looks(judgement: Judgement) -> Iterator[str]:
-    """What was known of these test images before the candidate was judged, as far as the log of its maker knows."""
+    """Yield warnings about earlier looks at these test images that the user's log knows."""
     if judgement.other_candidates:
         yield (
-            f"{judgement.other_candidates} other candidate(s) of this model were judged on these test images before, "
-            "as far as the log of this user knows; each look makes the figures less new."
+            f"{judgement.other_candidates} other candidate(s) of this model were judged on these test images before "
+            "(by this user's log); each look makes the figures weaker evidence."
         )
     for look in judgement.looks:
         if look.candidate == judgement.candidate:
@@ -283,51 +284,62 @@ def _about_looks(judgement: Judgement) -> Iterator[str]:
             yield (
                 f"This candidate was judged on these test images before, under {changed} budget (mean drop "
                 f"{look.limits.max_dice_drop:g}, single case {look.limits.max_case_drop:g}), which it "
-                f"{'met' if look.met else 'missed'}: a budget that is chosen after a look describes these images and "
-                "is no test that was passed."
+                f"{'met' if look.met else 'missed'}. A budget that is chosen after a look describes these images; "
+                "meeting it is no test."
             )
 
 
 def _about_labels(judgement: Judgement) -> Iterator[str]:
     baseline, candidate = judgement.change.baseline, judgement.change.candidate
-    without = [record for record in judgement.records if not has_reference(record)]
-    if judgement.verdict.by_reference and without:
-        worst = max((1.0 - record.agreement for record in without if record.agreement is not None), default=0.0)
-        yield (
-            f"{len(_numbers(without))} case(s) without a reference mask are in none of the drops; their masks "
-            f"disagree with {baseline} by {worst:.5f} at most."
-        )
+    if judgement.verdict.by_reference:
+        yield from _about_missing_references(judgement)
     best = baseline_dice(judgement.records)
     silent = _silent(judgement)
     for number in sorted({record.label for record in silent}):
         own = [record for record in silent if record.label == number]
         yield (
-            f"label {number}: {baseline} itself has too little right in case(s) {_listed(_numbers(own))} to lose "
-            f"anything that counts (Dice {max(each.dice_baseline or 0.0 for each in own):.5f} or less, its best is "
-            f"{max(best.get(number, [0.0])):.5f}): the reference may be that of somebody else. They lower no mean and "
-            "witness nothing."
+            f"label {number}: {baseline} itself finds too little of the label in case(s) {_listed(_numbers(own))} "
+            f"(Dice at most {max(each.dice_baseline or 0.0 for each in own):.5f}, its best is "
+            f"{max(best.get(number, [0.0])):.5f}); the reference may be another patient's. These cases lower no mean "
+            "and are no evidence."
         )
     for number in judgement.budget.unbound:
-        yield f"label {number} is bound by no limit, as was asked: nothing is promised of it."
+        yield f"label {number} has no limit, as requested: nothing is promised about it."
     for number, known in baseline_dice(judgement.records).items():
         if fmean(known) < LOW_DICE:
             yield (
-                f"label {number}: {baseline} itself has a mean Dice of {fmean(known):.5f} with the references; that "
-                f"{candidate} loses little of it says little."
+                f"label {number}: {baseline} itself has a mean Dice of only {fmean(known):.5f} with the references; a "
+                f"small drop of {candidate} is weak evidence."
             )
-    for label in label_records(judgement.records, judgement.budget) if judgement.verdict.by_reference else ():
-        apart = label.mean_disagreement
-        if apart is not None and apart > HIDDEN * judgement.budget.max_dice_drop:
-            yield (
-                f"label {label.label}: the masks of {candidate} differ from those of {baseline} by {apart:.5f} "
-                f"(1 - Dice) where Dice against the reference drops by {label.mean_drop or 0.0:.5f}: errors that "
-                "cancel, on these images; --max-disagreement bounds them."
-            )
+    if judgement.verdict.by_reference:
+        yield from _about_errors_that_cancel(judgement)
     lost = [record for record in judgement.records if record.hd95_increase_mm == math.inf]
     if lost:
         yield (
             f"{candidate} loses a label that {baseline} finds in case(s) {_listed(_numbers(lost))}; HD95 is undefined."
         )
+
+
+def _about_missing_references(judgement: Judgement) -> Iterator[str]:
+    without = [record for record in judgement.records if not has_reference(record)]
+    if without:
+        worst = max((1.0 - record.agreement for record in without if record.agreement is not None), default=0.0)
+        yield (
+            f"{len(_numbers(without))} case(s) without a reference mask are in none of the drops; their masks "
+            f"disagree with {judgement.change.baseline} by at most {worst:.5f}."
+        )
+
+
+def _about_errors_that_cancel(judgement: Judgement) -> Iterator[str]:
+    baseline, candidate = judgement.change.baseline, judgement.change.candidate
+    for label in label_records(judgement.records, judgement.budget):
+        apart = label.mean_disagreement
+        if apart is not None and apart > HIDDEN * judgement.budget.max_dice_drop:
+            yield (
+                f"label {label.label}: the masks of {candidate} differ from those of {baseline} by {apart:.5f} "
+                f"(1 - Dice), but Dice against the reference drops by only {label.mean_drop or 0.0:.5f}. Errors cancel "
+                "on these images; --max-disagreement limits them."
+            )
 
 
 def _numbers(records: Iterable[AccuracyCase]) -> list[int]:

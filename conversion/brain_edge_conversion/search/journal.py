@@ -1,7 +1,7 @@
-"""The journal of a search: every trial on disk before the next one begins, so that an interrupted search goes on.
+"""Journal of a search: every trial is on disk before the next one begins, so an interrupted search can continue.
 
-A folder beside the package to be, one sub-folder per question: a trial is never taken for the answer to another
-question. No name of a patient is in it.
+The journal is a folder beside the future package, with one sub-folder per question: a trial is never taken for the
+answer to another question. It contains no patient's name.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ Line = TypeVar("Line")
 
 
 class Question(Value, frozen=True, kw_only=True):
-    """What a search is about: another answer in any field may change what a trial shows.
+    """Question that a search answers: everything on which the result of a trial may depend.
 
-    The machine is one of them (`arithmetic_of`): INT8 gives other masks with other instructions, and times are its own.
+    The machine is part of it (`arithmetic_of`): INT8 gives other masks on another ISA, and times are those of a
+    machine.
 
     Attributes:
-        change: what kind of search.
+        change: kind of search.
         package: digest of the baseline.
-        cohort: SHA-256 of its manifest.
-        space: what is tried, and what else the figures of a trial depend on.
-        versions: of what measures.
-        threads: of all measurements.
-        machine: whose arithmetic.
+        cohort: SHA-256 of the cohort's manifest.
+        space: candidates to try, and everything else that the figures of a trial depend on.
+        versions: versions of the measuring tools.
+        threads: number of threads in all measurements.
+        machine: arithmetic of the machine.
     """
 
     change: Change
@@ -55,18 +56,18 @@ class Question(Value, frozen=True, kw_only=True):
 
 
 class Entry(Value, Generic[Choice], frozen=True, kw_only=True):
-    """One trial as it was measured.
+    """One trial as measured.
 
     Attributes:
-        choice: what was tried.
-        records: on the search data, per case and label; empty where it could not be run.
-        operations: of the networks over all cases, in multiply-adds of f32; None where they are not counted.
-        int8_share: of the multiply-adds, on this CPU or with other instructions, whichever is less.
-        isas: under other instruction sets, where the budget was met on this CPU.
-        layers: of each graph, what is integer.
-        files: of the trial's folder, with their SHA-256.
-        problem: why it could not be run.
-        elapsed_s: for the estimate of what is left and for a time limit; otherwise never decisive.
+        choice: candidate that was tried.
+        records: measurements on the search data, per case and label; empty if the trial could not run.
+        operations: cost of the networks over all cases, in f32 multiply-accumulates; None if not counted.
+        int8_share: INT8 fraction of the multiply-accumulates, the smaller of this CPU's and the older ISA's.
+        isas: measurements under other ISAs, made if the budget was met on this CPU.
+        layers: cost of the layers of each graph, with what runs in INT8.
+        files: file of the trial's folder -> SHA-256.
+        problem: reason why the trial could not run.
+        elapsed_s: duration in s, for the estimate of the remaining time and for a time limit; it decides nothing else.
     """
 
     choice: Choice
@@ -81,7 +82,7 @@ class Entry(Value, Generic[Choice], frozen=True, kw_only=True):
 
     @property
     def ran(self) -> bool:
-        """Whether it could be run."""
+        """True if the trial could run."""
         return bool(self.records)
 
 
@@ -89,9 +90,9 @@ class Log(Generic[Line]):
     """Records in a file, one JSON line each; every line is on disk before it counts.
 
     Args:
-        path: of the file; what is there is read.
-        kind: of the records.
-        is_whole: told the number and the record of each line; the first line that is not whole ends the log.
+        path: path of the file; existing lines are read.
+        kind: type of the records.
+        is_whole: function of a line's number and record; the first line that it rejects ends the log.
     """
 
     def __init__(
@@ -99,11 +100,11 @@ class Log(Generic[Line]):
     ) -> None:
         self._path = path
         self._lines: list[Line] = []
-        # behind the last line end there is nothing, or what a killed process has begun
+        # after the last line end there is nothing, or a line that a killed process began
         texts = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
         for number, text in enumerate(texts):
-            line = decode_json(text, kind)
-            if not is_whole(number, line):
+            line = _line(text, kind)
+            if line is None or not is_whole(number, line):
                 break
             self._lines.append(line)
         if path.is_file():
@@ -123,13 +124,21 @@ class Log(Generic[Line]):
         self._lines.append(line)
 
 
+def _line(text: bytes, kind: type[Line]) -> Line | None:
+    """A record, None where a disk has damaged it: it is measured again, with all that came after it."""
+    try:
+        return decode_json(text, kind)
+    except msgspec.DecodeError:
+        return None
+
+
 class Journal(Generic[Choice]):
-    """The trials of one question, in order.
+    """Trials of one question, in order.
 
     Args:
-        root: the folder of all questions about one package.
-        question: which one; trials that are there already are read.
-        kind: of the entries.
+        root: folder of all questions about one package.
+        question: question of this journal; existing trials are read.
+        kind: type of the entries.
     """
 
     def __init__(self, root: Path, question: Question, kind: type[Entry[Choice]]) -> None:
@@ -140,17 +149,17 @@ class Journal(Generic[Choice]):
         self.entries = Log(self.folder / TRIALS, kind, self._has_its_files)
 
     def trial_folder(self, number: int) -> Path:
-        """Where the graphs of a trial lie, counted from 0."""
+        """Return the folder of a trial's graphs; trials are counted from 0."""
         return self.folder / f"trial-{number:02d}"
 
     def entry(self, choice: Choice) -> tuple[Entry[Choice], Path]:
-        """The trial of a choice and its folder."""
+        """Return the trial of a choice and its folder."""
         (found,) = (number for number, entry in enumerate(self.entries) if entry.choice == choice)
         return list(self.entries)[found], self.trial_folder(found)
 
     @property
     def elapsed_s(self) -> float:
-        """What the trials have taken, over all interruptions."""
+        """Total duration of the trials over all interruptions, s."""
         return sum(entry.elapsed_s for entry in self.entries)
 
     def _has_its_files(self, number: int, entry: Entry[Choice]) -> bool:
@@ -158,6 +167,6 @@ class Journal(Generic[Choice]):
 
 
 def hashes(folder: Path, graphs: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of the files of each graph; of those that are there."""
+    """File of a graph -> SHA-256, for the files that exist."""
     names = [name for graph in graphs for name in (graph_path(graph), graph_path(graph).removesuffix(".xml") + ".bin")]
     return {name: sha256_of(folder / name) for name in names if (folder / name).is_file()}

@@ -1,4 +1,4 @@
-"""A frozen candidate and what was measured of it. Pure."""
+"""Judgement of a frozen candidate from its measurements. Pure functions."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 AFTER_THE_LOOK: Final = (
-    "to ask for them now is to choose the budget after the look, which the next package records: it would describe "
-    "these test images, and only test subjects that nobody has looked at can show that it holds"
+    "a budget set now is chosen after a look at the test images, and the next package records this. Such a budget "
+    "describes these images; only new test subjects can show that it holds"
 )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trial against the budget, here and under other instructions.
+    """Outcome of a trial against the budget, on this CPU and under other ISAs.
 
     Attributes:
-        verdict: on this CPU.
-        excess: the largest figure as a share of its limit, on any CPU; a finite number, since infinity is not JSON.
-        met: whether every limit was met on every CPU that could be measured.
+        verdict: verdict on this CPU.
+        excess: largest figure divided by its limit, over all CPUs; finite, because JSON has no infinity.
+        met: True if every limit was met on every CPU that could be measured.
     """
 
     verdict: Verdict
@@ -42,7 +42,7 @@ class Outcome:
 
 
 def outcome_of(entry: Entry[Choice], budget: AccuracyBudget) -> Outcome:
-    """Judge a trial that could be run."""
+    """Judge a trial that could run."""
     verdict = judge(entry.records, entry.int8_share, budget)
     excesses = [verdict.excess, *(isa.excess for isa in entry.isas if isa.excess is not None)]
     met = verdict.met and all(isa.met for isa in entry.isas if isa.verified)
@@ -51,26 +51,26 @@ def outcome_of(entry: Entry[Choice], budget: AccuracyBudget) -> Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """A frozen candidate and what was measured of it.
+    """Frozen candidate and its measurements.
 
     Attributes:
-        change: how it was made.
-        baseline: the package it was made of.
-        cohort: the images.
-        budget: the limits.
-        records: per case and label, all of one split.
-        share: of the multiply-adds that are integer.
-        isas: other instruction sets.
-        kernels: share of the multiply-adds per kernel, on this CPU.
-        searched_on: the split that the search has seen.
-        seen_images: hashes of the images that ranges and settings were chosen on.
-        candidate: SHA-256 over its graphs.
-        looks: judgements of this model on these images that came before.
-        limits: what figures on these images do not say, whatever they are.
-        trials: of the search, with the figures of each on the search data.
-        facts: what else is known of the candidate.
-        threads: of the measurements.
-        versions: of what measured.
+        change: change that made the candidate from the baseline.
+        baseline: package that the candidate was made from.
+        cohort: cohort of the images.
+        budget: limits on the candidate.
+        records: measurements per case and label, all of one split.
+        share: INT8 fraction of the multiply-accumulates.
+        isas: measurements under other ISAs.
+        kernels: kernel -> fraction of the multiply-accumulates, on this CPU.
+        searched_on: split that the search has seen.
+        seen_images: hashes of the images on which ranges and settings were chosen.
+        candidate: SHA-256 over the candidate's graphs.
+        looks: earlier judgements of this model on these images.
+        limits: general warnings about figures on these images.
+        trials: trials of the search, with their figures on the search data.
+        facts: facts about the candidate other than its masks.
+        threads: number of threads in the measurements.
+        versions: versions of the measuring tools.
     """
 
     change: Change
@@ -93,18 +93,18 @@ class Judgement:
 
     @property
     def verdict(self) -> Verdict:
-        """On the records."""
+        """Verdict on the records."""
         return judge(self.records, self.share, self.budget)
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Every limit that was missed, here or under other instructions, in words."""
+        """One sentence per missed limit, on this CPU or under another ISA."""
         others = [f"under {isa.isa}: {isa.reason}" for isa in self.isas if isa.verified and not isa.met]
         return (*self.verdict.failures, *others, *self._missing_subjects())
 
     @property
     def smallest_budget(self) -> str:
-        """In words, the smallest limits on the drop that are met here and under the other instructions."""
+        """Sentence with the smallest drop limits that are met on this CPU and under the other ISAs."""
         verdict = self.verdict
         means = [isa.worst_mean_drop for isa in self.isas if isa.worst_mean_drop is not None]
         cases = [isa.worst_case_drop for isa in self.isas if isa.worst_case_drop is not None]
@@ -114,22 +114,22 @@ class Judgement:
             worst_case_drop=max([verdict.worst_case_drop, *cases]),
         )
         words = smallest_budget(worst, self.budget)
-        # the figures are in the failures anyway: what is said here is what taking them would be
+        # the failures already hold the figures: this sentence adds what a budget chosen from them means
         return f"{words}; {AFTER_THE_LOOK}" if words and self.split == Split.TEST else words
 
     @property
     def split(self) -> Split:
-        """The split that was judged."""
+        """Split that was judged."""
         return self.records[0].split
 
     @property
     def bound(self) -> tuple[AccuracyCase, ...]:
-        """The records of the labels that something is promised of."""
+        """Records of the labels that have a limit."""
         return tuple(case for case in self.records if case.label not in self.budget.unbound)
 
     @property
     def worst_by_subject(self) -> dict[int, float]:
-        """Number of each person who can witness a loss, or shows one -> the worst drop of a bound label."""
+        """Number of a person who shows a loss or could show one -> worst drop of a bound label."""
         drops, limit = losses(self.bound), self.budget.case_limit
         witnesses = telling(drops, self.budget)
         return worst_by_subject(
@@ -138,11 +138,11 @@ class Judgement:
 
     @property
     def other_candidates(self) -> int:
-        """How many others of this model were judged on these images before."""
+        """Number of other candidates of this model that were judged on these images before."""
         return len({look.candidate for look in self.looks} - {self.candidate})
 
     def _missing_subjects(self) -> Iterator[str]:
-        """A test subject in whom no label occurs is in the cohort, but says nothing about the next one."""
+        """Yield a sentence if too few test subjects count; a subject without any label is no evidence."""
         budget, found = self.budget, len(self.worst_by_subject)
         if self.split != Split.TEST or budget.confidence is None:
             return
@@ -150,6 +150,6 @@ class Judgement:
         if found < needed:
             among = f" for this and {self.other_candidates} other candidate(s)" if self.other_candidates else ""
             yield (
-                f"--confidence {budget.confidence:g}{among} needs {needed} test subjects in whom a label occurs, of "
-                f"which the baseline has enough right to lose; {found} were found"
+                f"--confidence {budget.confidence:g}{among} needs {needed} test subjects with a label that the "
+                f"baseline finds well enough to lose; {found} were found"
             )

@@ -1,4 +1,4 @@
-"""What a search for a cheaper package is told: budget, threads, time, and where its report goes."""
+"""Options of a search for a cheaper package: budget, threads, time limit, report."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """How to search and how to judge.
+    """Options of a search and its judgement.
 
     Attributes:
-        budget: what the masks may lose.
-        runtime: threads of all measurements.
-        report: told what is being done, one line at a time.
-        report_folder: where the report goes, with its page and pictures of the worst cases; None writes one beside the
-            package to be and without patients.
-        without_patients: the report names no subject and shows no picture.
-        time_limit_min: minutes after which no trial begins, however often the search was interrupted; there is one
-            trial in any case, and what was found until then is judged. It is no part of the question that a search
-            answers: with more time an ended one goes on. None for as many as it takes.
+        budget: accuracy that the masks may lose.
+        runtime: runtime options, such as the threads of all measurements.
+        report: function that receives progress lines, one at a time.
+        report_folder: folder of the report, with its page and pictures of the worst cases; None writes a report without
+            patients beside the future package.
+        without_patients: True for a report that names no subject and shows no picture.
+        time_limit_min: time in minutes, over all interruptions, after which no trial begins; None for no limit. At
+            least one trial runs, and the best result so far is judged. The limit is not part of the question: a search
+            that ended by time continues when given more.
 
     Raises:
-        UsageError: a time limit that is not above zero; `without_patients` without a report that would name any.
+        UsageError: the time limit is not above zero, or `without_patients` has no report that would name patients.
     """
 
     budget: AccuracyBudget = field(default_factory=AccuracyBudget)
@@ -45,9 +45,9 @@ class SearchOptions:
         if self.time_limit_min is not None and not 0 < self.time_limit_min < math.inf:
             raise UsageError(f"expected --time-limit of more than 0 minutes, got {self.time_limit_min:g}")
         if self.without_patients and self.report_folder is None:
-            raise UsageError("without --report FOLDER no patient is in any report: --without-patients would do nothing")
+            raise UsageError("--without-patients has no effect without --report FOLDER; remove it")
 
     @property
     def names_patients(self) -> bool:
-        """Whether the report names subjects and shows their images."""
+        """True if the report names subjects and shows their images."""
         return self.report_folder is not None and not self.without_patients

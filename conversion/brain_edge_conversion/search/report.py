@@ -1,4 +1,4 @@
-"""The report of a search: its judgement with the names of the cohort, a page, and the worst cases as pictures."""
+"""Report of a search: its judgement with the cohort's names, an HTML page, and pictures of the worst cases."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_search_report(
     setup: TrialSetup[Choice],
     folder: Path,
 ) -> Path:
-    """Write figures, page and, where patients may be named, pictures of the worst cases; the path of the page."""
+    """Write figures, page and, if patients may be named, pictures of the worst cases; return the path of the page."""
     report = search_report(ending, judgement)
     if setup.options.names_patients:
         worst = worst_cases(judgement.records)
@@ -46,7 +46,7 @@ def write_search_report(
 
 
 def search_report(ending: Ending[Choice], judgement: Judgement) -> AccuracyReport:
-    """Everything about one search, with the names of the cohort and without pictures."""
+    """Return the report of one search, with the cohort's names and without pictures."""
     cohort, manifest, baseline = judgement.cohort, judgement.cohort.manifest, judgement.baseline
     numbers = {record.case for record in judgement.records}
     return AccuracyReport(

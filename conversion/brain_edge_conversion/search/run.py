@@ -1,6 +1,6 @@
-"""The search for a cheaper package: try, write down, freeze, judge once, and write the package or a refusal.
+"""Search for a cheaper package: try, log, freeze, judge once, then write the package or refuse.
 
-It asks its space what to try, never shows it the test split, and decides with the budget alone
+The space proposes the trials and never sees the test split; the budget alone decides
 (`docs/decisions/0031-one-search-one-evidence.md`).
 """
 
@@ -49,24 +49,25 @@ if TYPE_CHECKING:
     from brain_edge_conversion.search.splits import Checked
 
 MASKS = "masks"
-"""Folder of a journal for the baseline's masks, where they outlive an interruption."""
+"""Folder of a journal for the baseline's masks, if they are kept over an interruption."""
 
 
 def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: SearchOptions) -> ModelPackage:
     """Search a space and write the candidate if, and only if, it meets the budget.
 
     Args:
-        space: what can be made of a package.
-        cohort: its validation split judges the trials, its test split (else its validation split) the choice.
-        target: the folder of the new package; it appears whole or not at all.
-        options: budget, threads, time, report.
+        space: candidates that can be made from a package.
+        cohort: cohort whose validation split judges the trials and whose test split (else validation split) judges the
+            choice.
+        target: folder of the new package; it appears complete or not at all.
+        options: budget, threads, time limit, report.
 
     Raises:
         UsageError: the budget would not bind a label, or the report's folder is a file.
-        InputError: the cohort lacks a split that is needed, or one of its files is refused.
+        InputError: the cohort lacks a needed split, or one of its files is refused.
         BudgetError: the budget was missed, or the confidence needs more subjects; a report is written, no package.
     """
-    # candidates lie in folders of their own, beside which there is no stage 0
+    # candidates lie in folders of their own, without a stage 0 beside them
     runtime = with_stage_zero(space.package, options.runtime)
     options = replace(options, runtime=replace(runtime, threads=runtime.threads or default_threads()))
     if options.report_folder is not None:
@@ -113,7 +114,7 @@ def _threads(options: SearchOptions) -> int:
 
 
 class _Search(Generic[Choice]):
-    """One run, from the masks of the baseline to a sealed package in a draft folder."""
+    """One run of a search, from the baseline's masks to a sealed package in a draft folder."""
 
     def __init__(self, space: Space[Choice], setup: TrialSetup[Choice], checked: Checked) -> None:
         self._space = space
@@ -124,7 +125,7 @@ class _Search(Generic[Choice]):
         self._options = setup.options
 
     def run(self, draft: Path, target: Path) -> ModelPackage:
-        """Search, freeze, judge, report; the sealed package, or a refusal."""
+        """Search, freeze, judge and report; return the sealed package, or raise the refusal."""
         self._space.prepare(self._setup)
         self._options.report(f"segmenting with {self._space.traits.change.baseline}, the baseline of every comparison")
         for cases in self._splits.compared:
@@ -144,7 +145,7 @@ class _Search(Generic[Choice]):
         return sealed
 
     def _try_until_done(self) -> Stop[Choice]:
-        """Try until the space stops or the time is over; every trial is in the journal before the next one begins."""
+        """Run trials until the space stops or the time is over; log each trial before the next one begins."""
         limit_min = self._options.time_limit_min
         while True:
             entries = list(self._journal.entries)
@@ -168,7 +169,7 @@ class _Search(Generic[Choice]):
         return f"{words}; mean drop so far {closest.worst_mean_drop:.5f}; about {minutes:.1f} min per trial"
 
     def _with_looks(self, judgement: Judgement) -> Judgement:
-        """Log the judgement, and say in it who had looked at these images before; nobody has been told of it yet."""
+        """Log the judgement and add the earlier looks at these images to it, before its result is shown to anybody."""
         if judgement.split is not Split.TEST:
             return judgement
         line = LoggedLook(
@@ -180,7 +181,7 @@ class _Search(Generic[Choice]):
         return replace(judgement, looks=looks)
 
     def _judge(self, candidate: ModelPackage, entry: Entry[Choice]) -> Judgement:
-        """Measure the frozen candidate once, here and with the instructions of an older CPU."""
+        """Measure the frozen candidate once on this CPU and once under the ISA of an older CPU."""
         options, cases = self._options, self._splits.judged
         split = self._splits.judged_on
         options.report(f"judging the choice on {len(cases)} {split} case(s)")
@@ -192,7 +193,7 @@ class _Search(Generic[Choice]):
         job = make_job(candidate, cases, masks, executed.shapes, options.runtime)
         isa = isa_record(Isa.AVX2, job, options.budget)
         shares = [int8_share(executed.all_layers), *([] if isa.int8_share is None else [isa.int8_share])]
-        # at the size of these cases: the plugin decides on INT8 by size
+        # at the sizes of these cases: the plugin decides on INT8 by size
         entry = msgspec.structs.replace(entry, layers=executed.layers, int8_share=min(shares))
         return self._judgement(entry, candidate, records, (isa,))
 
@@ -229,7 +230,7 @@ class _Search(Generic[Choice]):
         )
 
     def _none_found(self, stop: Stop[Choice], target: Path) -> BudgetError:
-        """A refusal about the closest trial, on search data: the test split was not looked at."""
+        """Return the refusal for the closest trial, on search data; the test split was not looked at."""
         closest = self._space.closest(list(self._journal.entries))
         if closest is None:
             self._space.finish(Ending(stop, failures=(stop.reason,)), self._report_folder(target))
@@ -246,7 +247,7 @@ class _Search(Generic[Choice]):
         return _refusal(failures)
 
     def _report_folder(self, target: Path) -> Path:
-        """Where the report goes; without a folder of its own it shows no patient."""
+        """Return the folder of the report: the user's, else one beside the package for a report without patients."""
         folder = self._options.report_folder or target.with_name(f"{target.name}-report")
         folder.mkdir(parents=True, exist_ok=True)
         return folder

@@ -1,4 +1,4 @@
-"""What a search asks of the space that it searches: what can be tried, in which order, and how a trial is made."""
+"""Interface between a search and its space: the candidates, their order, and how a trial is made."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSetup(Generic[Choice]):
-    """What trials are made and measured with.
+    """Environment in which trials are made and measured.
 
     Attributes:
-        splits: the cases.
+        splits: cases of the cohort, by use.
         subjects: case number -> number of the person.
-        masks: where the baseline's masks lie.
-        scratch: an empty folder that ends with this process.
-        journal: of this search.
+        masks: folder of the baseline's masks.
+        scratch: empty folder that is removed with this process.
+        journal: journal of this search.
         options: budget, threads, progress.
     """
 
@@ -43,11 +43,11 @@ class TrialSetup(Generic[Choice]):
 
 @dataclass(frozen=True)
 class Stop(Generic[Choice]):
-    """Nothing more to try.
+    """End of the trials.
 
     Attributes:
-        chosen: what is taken, or None where nothing meets the budget.
-        reason: in words.
+        chosen: chosen candidate; None if none meets the budget.
+        reason: reason for the end, in words.
     """
 
     chosen: Choice | None
@@ -56,12 +56,12 @@ class Stop(Generic[Choice]):
 
 @dataclass(frozen=True)
 class Ending(Generic[Choice]):
-    """How a search ended.
+    """Result of a search.
 
     Attributes:
-        stop: why, and with what.
-        failures: every limit that was missed, in words; empty where a package was written.
-        digest: of the package that was written, or None.
+        stop: reason for the end, and the choice.
+        failures: one sentence per missed limit; empty if a package was written.
+        digest: digest of the written package, or None.
     """
 
     stop: Stop[Choice]
@@ -71,15 +71,15 @@ class Ending(Generic[Choice]):
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of a trial beside its masks, as the evidence carries it.
+    """Facts about a trial other than its masks, as the evidence carries them.
 
     Attributes:
-        changes: what differs from the baseline, in words.
-        reverted: layers that went back to floating point.
-        graphs_from: digest of another package whose graphs are taken.
-        operations_baseline, operations_candidate: in multiply-adds of f32; None where they are not counted.
-        float_layers: what stayed in floating point; empty where the trial is not about numbers.
-        cost_factors: by which layers were ranked.
+        changes: differences from the baseline, in words.
+        reverted: layers that were set back to floating point.
+        graphs_from: digest of another package whose graphs are used.
+        operations_baseline, operations_candidate: cost in f32 multiply-accumulates; None if not counted.
+        float_layers: layers that stayed in floating point; empty if the trial changes no number format.
+        cost_factors: cost factors for the ranking of layers.
     """
 
     changes: tuple[str, ...]
@@ -93,16 +93,16 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Traits(Generic[Choice]):
-    """What holds of all searches of one kind.
+    """Properties shared by all searches of one kind.
 
     Attributes:
-        change: how candidates are made of the baseline.
-        entry: the type of the journal's entries.
-        tools: whose versions the figures depend on.
-        calibrates: whether trials need calibration cases.
-        keeps_masks: whether the baseline's masks outlive an interruption, because making them may be hours; they show
-            heads, and go when the package is written.
-        reports_always: whether a report is written where the budget is met and no folder was named.
+        change: change that makes candidates from the baseline.
+        entry: type of the journal's entries.
+        tools: tools on whose versions the figures depend.
+        calibrates: True if trials need calibration cases.
+        keeps_masks: True if the baseline's masks are kept over an interruption, because making them may take hours.
+            They show heads, and are removed when the package is written.
+        reports_always: True if a report is written when the budget is met and no folder was named.
     """
 
     change: Change
@@ -118,49 +118,49 @@ class Space(Protocol[Choice]):
 
     @property
     def package(self) -> ModelPackage:
-        """What candidates are made of."""
+        """Package that candidates are made from."""
 
     @property
     def baseline(self) -> ModelPackage:
-        """The same in the precision in which its masks are the baseline."""
+        """The same package in the precision of the baseline's masks."""
 
     @property
     def traits(self) -> Traits[Choice]:
-        """What holds of all such searches."""
+        """Properties of this kind of search."""
 
     def question(self, options: SearchOptions, /) -> Value:
-        """What is tried, and what else the figures of a trial depend on."""
+        """Return the candidates to try, and everything else that the figures of a trial depend on."""
 
     def prepare(self, setup: TrialSetup[Choice], /) -> None:
-        """Make what all trials need; nothing that is there already is made again."""
+        """Prepare what all trials need; existing results are reused."""
 
     def segment_baseline(self, cases: Sequence[Case], /) -> None:
         """Keep the baseline's masks of these cases in the folder of the setup.
 
         Raises:
-            InputError: a label that is bound is in no mask and no reference of these cases.
+            InputError: a bound label is in no mask and no reference of these cases.
         """
 
     def next(self, entries: Sequence[Entry[Choice]], /) -> Choice | Stop[Choice]:
-        """What to try after these trials."""
+        """Return the next candidate after these trials, or the end."""
 
     def best_so_far(self, entries: Sequence[Entry[Choice]], /) -> Choice | None:
-        """What is taken where the time is over: the best that meets the budget, or None."""
+        """Return the best candidate so far that meets the budget, or None; used when the time is over."""
 
     def closest(self, entries: Sequence[Entry[Choice]], /) -> Entry[Choice] | None:
-        """The trial that came nearest to the budget; None where none could be run."""
+        """Return the trial closest to the budget; None if no trial could run."""
 
     def title(self, choice: Choice, /) -> str:
-        """A choice as one line."""
+        """Describe a choice in one line."""
 
     def attempt(self, choice: Choice, folder: Path, /) -> Entry[Choice]:
         """Make a trial in an empty folder and measure it on the search data."""
 
     def write(self, entry: Entry[Choice], trial: Path, draft: Path, /) -> ModelPackage:
-        """Put the graphs of a trial, whose folder is `trial`, into a draft; the candidate, not sealed yet."""
+        """Copy the graphs of a trial from its folder `trial` into a draft; return the candidate, not sealed yet."""
 
     def facts(self, entry: Entry[Choice], /) -> Facts:
-        """What is known of a trial beside its masks."""
+        """Return the facts about a trial other than its masks."""
 
     def finish(self, ending: Ending[Choice], folder: Path, /) -> None:
-        """Add to the report in `folder` what only this space can say."""
+        """Add this space's own results to the report in `folder`."""

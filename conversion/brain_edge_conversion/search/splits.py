@@ -1,4 +1,4 @@
-"""Who is used for what: the cases that set ranges, those that judge trials, and those that judge the choice, once."""
+"""Split of a cohort by use: calibration cases set ranges, search cases judge trials, others judge the choice once."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from brain_edge_conversion.budget.budget import AccuracyBudget
 
     Checked: TypeAlias = Mapping[int, CheckedCase]
-    """By the number of the case."""
+    """Number of a case -> the checked case."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Which cases of a cohort are used for what.
+    """Cases of a cohort by use.
 
     Attributes:
-        cohort: the whole.
-        calibration: the ranges of activations are taken from them; empty where none are.
-        searched: trials are judged on them.
-        judged: the frozen candidate is judged on them, once.
+        cohort: whole cohort.
+        calibration: cases that set the ranges of activations; empty if the search needs no ranges.
+        searched: cases on which trials are judged.
+        judged: cases on which the frozen candidate is judged, once.
     """
 
     cohort: Cohort
@@ -40,35 +40,35 @@ class Splits:
 
     @property
     def searched_on(self) -> Split:
-        """The split of the trials."""
+        """Split on which trials are judged."""
         return self.searched[0].entry.split
 
     @property
     def judged_on(self) -> Split:
-        """The split of the judgement."""
+        """Split on which the frozen candidate is judged."""
         return self.judged[0].entry.split
 
     @property
     def seen(self) -> tuple[Case, ...]:
-        """The cases that ranges and settings are chosen on."""
+        """Cases on which ranges and settings are chosen."""
         return (*self.calibration, *self.searched)
 
     @property
     def compared(self) -> tuple[tuple[Case, ...], ...]:
-        """The splits that masks of the baseline are needed of, each once."""
+        """Splits that need masks of the baseline, each once."""
         return (self.searched,) if self.searched == self.judged else (self.searched, self.judged)
 
 
 def split_cohort(cohort: Cohort, *, calibrates: bool) -> Splits:
-    """Who is used for what.
+    """Split a cohort by use.
 
     Args:
-        cohort: the images.
-        calibrates: whether ranges are taken from images.
+        cohort: cohort of the images.
+        calibrates: True if ranges are taken from calibration images.
 
     Raises:
-        InputError: no calibration case where ranges are taken; no validation case, unless this is a demonstration on
-            one head.
+        InputError: a needed calibration case is missing, or a validation case is (except in a demonstration on one
+            head).
     """
     counts = cohort.counts()
     is_one_head = cohort.manifest.demo and not counts[Split.VALIDATION]
@@ -78,10 +78,10 @@ def split_cohort(cohort: Cohort, *, calibrates: bool) -> Splits:
 
 
 def require_search(splits: Splits, spec: ModelSpec, budget: AccuracyBudget, report: Callable[[str], None]) -> Checked:
-    """Refuse what a search could not judge, before anything is computed; the cases as they were checked.
+    """Refuse, before anything is computed, what a search could not judge; return the checked cases.
 
     Raises:
-        UsageError: an unbound label that the model has not, or limits that would bind nothing.
+        UsageError: the model does not have an unbound label, or a limit binds nothing.
         BudgetError: the confidence needs more subjects.
         InputError: a case cannot be used.
     """
@@ -91,12 +91,12 @@ def require_search(splits: Splits, spec: ModelSpec, budget: AccuracyBudget, repo
             f"expected --unbound to name a label of {spec.name} ({', '.join(map(str, labels))}), got {unknown[0]}"
         )
     if set(labels) <= set(budget.unbound):
-        raise UsageError(f"--unbound names every label of {spec.name}: the budget would bind nothing; leave one bound")
+        raise UsageError(f"--unbound names every label of {spec.name}, so the budget has no effect; leave one bound")
     known = [case for cases in splits.compared for case in cases if case.has_reference]
     if budget.max_hd95_increase_mm is not None and not known:
         raise UsageError(
-            f"no case to be judged of the cohort {splits.cohort.called} has a reference mask: --max-hd95-increase-mm "
-            "would bind nothing; leave it out, or add reference masks"
+            f"--max-hd95-increase-mm needs reference masks, and no judged case of the cohort {splits.cohort.called} "
+            "has one; remove the option, or add reference masks"
         )
     judged = [case for case in splits.judged if case.has_reference] or splits.judged
     people = {person_key(case.entry.subject) for case in judged}
@@ -110,5 +110,5 @@ def require_search(splits: Splits, spec: ModelSpec, budget: AccuracyBudget, repo
 
 
 def images_of(cases: Iterable[Case], checked: Checked) -> frozenset[str]:
-    """The images of these cases, by their hashes: another title or file makes no new image."""
+    """Return the hashes of the images of these cases; another title or file makes no new image."""
     return frozenset[str]().union(*(checked[case.number].hashes for case in cases))

@@ -1,7 +1,7 @@
-"""What `convert` is given, resolved: a recipe by name, `module:attribute`, or a file that holds a network.
+"""Sources of `convert`, resolved: a recipe by name, `module:attribute`, or a file or folder with a network.
 
-What is code of somebody else's runs only when the user has said so. A further kind of source is one module that
-defines `KIND`, and its place in `KINDS`.
+Third-party code runs only if the user trusts it explicitly. To add a kind of source, write one module that defines
+`KIND`, and add it to `KINDS`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Final
 from zipfile import is_zipfile
 
-from brain_edge.errors import UsageError
+import msgspec
+
+from brain_edge.errors import InputError, UsageError
+from brain_edge.machine.json import decode_json
+from brain_edge.spec import ModelSpec, canonical_json
 from brain_edge_conversion.sources import (
     by_recipe,
     gandlf_folder,
@@ -44,14 +48,14 @@ KINDS: Final = (
     torch_file.KIND,
     module.KIND,
 )
-"""All kinds in the order in which they are asked; the first that claims a source has it."""
+"""All kinds of source, in the order in which they are asked; the first that claims a source resolves it."""
 
 
 def kind_of(source: str) -> SourceKind:
-    """The kind that claims a source.
+    """Return the kind that claims a source.
 
     Raises:
-        UsageError: none does; the message says which there are.
+        UsageError: no kind claims the source; the message lists the kinds.
     """
     for kind in KINDS:
         if kind.claims(source):
@@ -64,24 +68,30 @@ def kind_of(source: str) -> SourceKind:
 
 
 def require_no_idle(request: Request) -> None:
-    """Refuse an option that would do nothing for its source: it was given for something.
+    """Refuse an option that has no effect for its source.
 
     Raises:
-        UsageError: there is one, or no kind of source claims the request's.
+        UsageError: there is such an option, or no kind claims the source.
     """
     given = request.given
     for option, reason in kind_of(request.source).idle.items():
         if given[option]:
-            raise UsageError(f"{request.source} {reason}: {option} would do nothing; leave it out")
+            raise UsageError(f"{option} has no effect: {request.source} {reason}; remove the option")
     if request.random_weights and request.weights:
-        raise UsageError("there is --random-weights: --weights would do nothing; leave it out")
+        raise UsageError("--weights has no effect with --random-weights; remove one of them")
 
 
 def resolve(request: Request) -> Resolved:
-    """Find out what is meant, and have every weights file on disk.
+    """Resolve a request to a model, with every weights file on disk.
 
     Raises:
-        UsageError: no such recipe, a spec is missing, or code that was not trusted.
-        WeightsError: a weights file is missing or is not the one that the recipe knows.
+        UsageError: there is no such recipe, a specification is missing, or code was not trusted.
+        WeightsError: a weights file is missing, or differs from the recipe's.
+        InputError: a configuration makes steps that no package can have.
     """
-    return kind_of(request.source).resolve(request)
+    resolved = kind_of(request.source).resolve(request)
+    try:
+        decode_json(canonical_json(resolved.model.spec), ModelSpec)
+    except msgspec.DecodeError as error:
+        raise InputError(f"{request.source}: expected steps that a package can have, got others ({error})") from error
+    return resolved

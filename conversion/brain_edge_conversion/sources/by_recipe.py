@@ -1,4 +1,4 @@
-"""A published model by the name of its recipe: its weights are known by their hash."""
+"""Source: a published model by the name of its recipe; its weights are identified by their hash."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _weights_of(graph: GraphSource, given: Path | None, model: ModelSource, requ
         where = f"; {known.source}" if known is not None else ""
         raise WeightsError(
             f"the weights of {model.spec.name} cannot be fetched: give the file with --weights FILE{where}. "
-            "To convert the bare network, for measuring its speed, say --random-weights"
+            "To convert the bare network for speed measurements, use --random-weights"
         )
     if known.source.startswith(SHIPPED):
         path = shipped_file(known.source)

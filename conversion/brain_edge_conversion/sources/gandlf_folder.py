@@ -1,4 +1,4 @@
-"""A model folder of GaNDLF: its checkpoint and its configuration are data, nothing of GaNDLF is imported."""
+"""Source: a GaNDLF model folder. Its checkpoint and configuration are read as data; nothing of GaNDLF is imported."""
 
 from __future__ import annotations
 
@@ -60,32 +60,34 @@ def _resolve(request: Request) -> Resolved:
 
 
 def best_checkpoint(folder: Path) -> Path:
-    """The checkpoint that GaNDLF infers with.
+    """Return the checkpoint that GaNDLF uses for inference.
 
     Raises:
-        WeightsError: there is none, or several.
+        WeightsError: there is no such checkpoint, or there are several.
     """
     found = sorted(folder.glob(f"*{BEST}"))
     if len(found) != 1:
         raise WeightsError(
             f"{folder}: expected one checkpoint NAME{BEST}, got {', '.join(path.name for path in found) or 'none'}; "
-            "after a training with several folds name the folder of one fold"
+            "for a training with several folds, give the folder of one fold"
         )
     return found[0]
 
 
 def _content(path: Path) -> Mapping[str, Any]:
-    """What is in a checkpoint. GaNDLF keeps the tables of its data sets there, which are not looked at."""
+    """Read a checkpoint without the tables of data sets that GaNDLF stores in it."""
     from brain_edge_conversion.weights.checkpoint import load_checkpoint
 
     content = load_checkpoint(path, foreign_objects=True)
     if "model_state_dict" not in content:
-        raise WeightsError(f"{path}: expected a checkpoint of GaNDLF with model_state_dict, got {', '.join(content)}")
+        raise WeightsError(
+            f"{path}: expected a checkpoint of GaNDLF with model_state_dict, got {', '.join(map(str, content))}"
+        )
     return content
 
 
 def _channels_in(content: Mapping[str, Any], path: Path) -> int:
-    """How many sequences the network takes: the configuration does not say it, the first weights do."""
+    """Return the number of input sequences, from the first weights; the configuration does not state it."""
     import torch
 
     state = content["model_state_dict"]
@@ -93,23 +95,23 @@ def _channels_in(content: Mapping[str, Any], path: Path) -> int:
     if not isinstance(weight, torch.Tensor) or weight.ndim != 5:
         raise WeightsError(
             f"{path}: expected the weights of a 3D unet or resunet of GaNDLF, got none for {FIRST_CONVOLUTION}; "
-            "they belong to another network than the configuration names"
+            "check that weights and configuration belong together"
         )
     return int(weight.shape[1])
 
 
 def _build(plan: GandlfPlan, weights: Path | None) -> nn.Module:
     from brain_edge_conversion.networks.gandlf_unet import GandlfUNet
-    from brain_edge_conversion.weights.checkpoint import fit_state_dict, is_state_dict
+    from brain_edge_conversion.weights.checkpoint import is_state_dict
+    from brain_edge_conversion.weights.described import described_network
 
     if weights is None:
-        raise WeightsError("a GaNDLF folder is converted with its own weights")
+        raise WeightsError("a GaNDLF folder is converted with its own weights; remove the other weights")
     state = _content(weights)["model_state_dict"]
     if not is_state_dict(state):
         raise WeightsError(f"{weights}: expected tensors by name in model_state_dict, got other objects among them")
-    network = GandlfUNet(plan)
-    fit_state_dict(network, state, str(weights))
-    return network.eval()
+    words = f"{weights.parent}: expected the configuration of a network that can be built, got another"
+    return described_network(partial(GandlfUNet, plan), state, str(weights), words)
 
 
 KIND: Final = SourceKind("GaNDLF model folder", _claims, _resolve, WHOLE_FOLDER | READ_AS_DATA | ONE_NETWORK)

@@ -1,4 +1,4 @@
-"""`module:attribute`: a class or function of the user's that builds the network, and a state dict beside it."""
+"""Source: `module:attribute`, a class or function of the user that builds the network, with a separate state dict."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def _resolve(request: Request) -> Resolved:
 
     model = own_model(own_spec(request), build)
     if not request.weights and not request.random_weights:
-        raise UsageError(f"{request.source}: give its weights with --weights FILE, or say --random-weights")
+        raise UsageError(f"{request.source}: expected weights, got none; give --weights FILE or --random-weights")
     graph = model.graphs[0].graph
     return Resolved(model, {graph: named_weights(request.weights, [graph]).get(graph)})
 
 
 def _network_from(factory: Any, source: str) -> nn.Module:
-    """What the user's class or function builds; its random weights are the same each time."""
+    """Build the network with the user's class or function; random weights are the same each time."""
     from torch import nn
 
     if isinstance(factory, nn.Module) or not callable(factory):
@@ -50,18 +50,18 @@ def _network_from(factory: Any, source: str) -> nn.Module:
         )
     try:
         network = same_each_time(factory)
-    except Exception as error:  # the user's code may fail in any way
+    except Exception as error:  # the user's code may raise anything
         raise UsageError(f"{source}: building the network failed ({type(error).__name__}: {error})") from error
     if not isinstance(network, nn.Module):
-        raise UsageError(f"{source}: expected it to build a torch.nn.Module, it gave a {type(network).__name__}")
+        raise UsageError(f"{source}: expected a torch.nn.Module from the call, got a {type(network).__name__}")
     return network
 
 
 def _module_file(source: str) -> Path:
-    """The file of `module:attribute`, found without running anything: not even a package that the module is in.
+    """Find the file of `module:attribute` without running anything, not even a package that contains the module.
 
     Raises:
-        UsageError: there is no such module, or it is not written in Python.
+        UsageError: there is no such module, or the module is not written in Python.
     """
     name = source.partition(":")[0]
     places: list[str] | None = [str(Path.cwd()), *sys.path]
@@ -79,11 +79,11 @@ def _module_file(source: str) -> Path:
 
 def _import(source: str) -> Any:
     module_name, _, attribute = source.partition(":")
-    # the user's module usually lies where the command is called, as with `python -m`
+    # the user's module usually lies in the current folder, as with `python -m`
     sys.path.insert(0, str(Path.cwd()))
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # the user's code may fail in any way
+    except Exception as error:  # the user's code may raise anything
         raise UsageError(
             f"{source}: expected a module and an attribute that builds the network ({type(error).__name__}: {error})"
         ) from error

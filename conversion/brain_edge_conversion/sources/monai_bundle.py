@@ -1,7 +1,7 @@
-"""A MONAI bundle: its configuration is data here, and nothing in it is evaluated or imported.
+"""Source: a MONAI bundle. Its configuration is read as data; nothing in it is evaluated or imported.
 
-The network is one of MONAI's classes with the arguments of `network_def` and `models/model.pt`; where a bundle has only
-`models/model.ts` it is a program, and runs when the user trusts it.
+The network is one of MONAI's classes with the arguments of `network_def` and the weights of `models/model.pt`. A bundle
+that has only `models/model.ts` holds a program, which runs if the user trusts it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _resolve(request: Request) -> Resolved:
 
 
 def _network(folder: Path, config: Config, request: Request) -> tuple[Callable[[Path | None], nn.Module], Path]:
-    """What builds the network, and its weights."""
+    """Return the function that builds the network, and the file of its weights."""
     from brain_edge_conversion.folders.monai_network import build_network, network_arguments
     from brain_edge_conversion.weights.checkpoint import load_torchscript
 
@@ -57,7 +57,7 @@ def _network(folder: Path, config: Config, request: Request) -> tuple[Callable[[
         if network is None:
             raise WeightsError(f"{config.path}: expected a network at network_def, got one that is switched off")
         if request.trust:
-            raise UsageError(f"{weights}: is read as data and runs nothing: --trust would do nothing; leave it out")
+            raise UsageError(f"--trust has no effect: {weights} is read as data and runs nothing; remove the option")
         arguments = network_arguments(network)
         return lambda _given: build_network(network.name, arguments, config.path, weights), weights
     if not program.is_file():

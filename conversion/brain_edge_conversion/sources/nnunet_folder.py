@@ -1,6 +1,6 @@
-"""A results folder of nnU-Net v2: plans and checkpoints are data, nothing of nnU-Net is imported.
+"""Source: a results folder of nnU-Net v2. Plans and checkpoints are read as data; nothing of nnU-Net is imported.
 
-A folder of any trainer class is taken as long as its network is the one in its plans.
+A folder of any trainer class is accepted if its network is the one in its plans.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MARKERS: Final = ("plans.json", "plans.pkl", "dataset.json")
 CHECKPOINT: Final = "checkpoint_final.pth"
 ALIAS: Final = re.compile(r"(^|\.)(all_modules|decoder\.encoder)\.")
-"""Second names under which dynamic_network_architectures keeps the same tensors."""
+"""Pattern of the second names under which dynamic_network_architectures stores the same tensors."""
 CARD: Final = Card(
     summary="An nnU-Net v2 of the user's own.",
     citation="Isensee et al., nnU-Net, Nature Methods 2021, doi:10.1038/s41592-020-01008-z, for the method",
@@ -69,36 +69,39 @@ def _resolve(request: Request) -> Resolved:
     request.report(f"{MADE_BY}: {trained['configuration']} of {trained['trainer']}, folds {', '.join(checkpoints)}")
     limits = _limits(plans.image_reader_writer)
     if found := _postprocessing(folder):
-        left = f"The post-processing that nnU-Net has found for this configuration ({found}) is not applied."
-        request.report(f"warning: {left} Compare with masks to which nnUNetv2_apply_postprocessing was not applied")
+        left = f"nnU-Net's post-processing for this configuration ({found}) is not applied."
+        request.report(f"warning: {left} Compare with masks made without nnUNetv2_apply_postprocessing")
         limits = left if limits == NOT_STATED else f"{limits} {left}"
     card = msgspec.structs.replace(CARD, limits=limits)
     return Resolved(ModelSource(spec, graphs, card, OWN_LICENCE), checkpoints)
 
 
 def fold_checkpoints(folder: Path, members: int | None) -> dict[str, Path]:
-    """The final checkpoint of each fold, by graph; the first `members` of them where that is given.
+    """Return the final checkpoint of each fold, by graph; only the first `members` folds if given.
 
     Raises:
-        WeightsError: a fold is missing among them, or its training was not finished.
+        WeightsError: a fold is missing, or its training is not finished.
     """
     there = sorted(int(path.name[5:]) for path in folder.glob("fold_*") if path.name[5:].isdecimal())
     if not there and (folder / "fold_all").is_dir():
         names = ["fold_all"]
     else:
-        names = [f"fold_{number}" for number in range(members or max(there, default=0) + 1)]
+        # of more than there are, the first one beyond is missing at the latest
+        wanted = min(members or max(there, default=0) + 1, len(there) + 1)
+        names = [f"fold_{number}" for number in range(wanted)]
     for name in names:
         if not (folder / name / CHECKPOINT).is_file():
             found = ", ".join(f"fold_{number}" for number in there) or "none"
             raise WeightsError(
-                f"{folder / name / CHECKPOINT}: there is no such checkpoint, expected those of {', '.join(names)}, got "
-                f"the folders {found}; finish its training or copy it, or take the first N folds with --members N"
+                f"{folder / name / CHECKPOINT}: there is no such checkpoint. Expected checkpoints of "
+                f"{', '.join(names)}, got the folders {found}; finish the training, copy the checkpoint, or convert "
+                "the first N folds with --members N"
             )
     return {name: folder / name / CHECKPOINT for name in names}
 
 
 def _training(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of its training: configuration, trainer, and the axes that may be mirrored."""
+    """Read a checkpoint's training facts: configuration, trainer, and the axes that may be mirrored."""
     from brain_edge_conversion.weights.checkpoint import load_checkpoint
 
     content = load_checkpoint(path)
@@ -106,27 +109,30 @@ def _training(path: Path) -> dict[str, Any]:
     configuration = arguments.get("configuration") if isinstance(arguments, dict) else None
     if not isinstance(configuration, str):
         raise WeightsError(
-            f"{path}: expected a checkpoint of nnU-Net v2, which names its configuration, got one without init_args; "
+            f"{path}: expected a checkpoint of nnU-Net v2 with init_args (its configuration), got one without; "
             "convert the network as module:attribute with --spec"
         )
     mirror = content.get("inference_allowed_mirroring_axes") or ()
-    return {"configuration": configuration, "trainer": str(content.get("trainer_name")), "mirror": mirror}
+    if not isinstance(mirror, list | tuple) or not set(map(str, mirror)) <= set("012") or len(mirror) > 3:
+        raise WeightsError(f"{path}: expected inference_allowed_mirroring_axes out of 0, 1 and 2, got {mirror!r:.60}")
+    axes = [int(axis) for axis in mirror]
+    return {"configuration": configuration, "trainer": str(content.get("trainer_name")), "mirror": axes}
 
 
 def _build(plan: UNetPlan, channels: tuple[int, int], weights: Path | None) -> nn.Module:
     from brain_edge_conversion.networks.nnunet_unet import NnunetUNet
-    from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
+    from brain_edge_conversion.weights.checkpoint import load_state_dict
+    from brain_edge_conversion.weights.described import described_network
 
     if weights is None:
-        raise WeightsError("an nnU-Net folder is converted with its own weights")
-    network = NnunetUNet(plan, *channels)
+        raise WeightsError("an nnU-Net folder is converted with its own weights; remove the other weights")
     state = {name: tensor for name, tensor in load_state_dict(weights).items() if not ALIAS.search(name)}
-    fit_state_dict(network, state, str(weights))
-    return network.eval()
+    words = f"{weights.parent.parent / 'plans.json'}: expected the plans of a U-Net that can be built, got others"
+    return described_network(partial(NnunetUNet, plan, *channels), state, str(weights), words)
 
 
 def _postprocessing(folder: Path) -> str:
-    """What `nnUNetv2_find_best_configuration` has left, as a path in the folder; empty where there is nothing."""
+    """Return the path (in the folder) of the file from `nnUNetv2_find_best_configuration`; empty if there is none."""
     found = sorted(folder.glob("crossval_results_folds_*/postprocessing.*"))
     return found[0].relative_to(folder).as_posix() if found else ""
 

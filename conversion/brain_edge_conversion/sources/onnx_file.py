@@ -1,4 +1,4 @@
-"""An ONNX file: data, no code. Compared with onnxruntime, since the PyTorch network that it came from is not there."""
+"""Source: an ONNX file (data, no code), compared with onnxruntime, because its PyTorch network is not available."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _resolve(request: Request) -> Resolved:
         return read_onnx(load_onnx(path, sha256), str(path))
 
     def build(_weights: Path | None) -> OnnxNetwork:
-        read(None)  # what OpenVINO lacks is said before what onnxruntime lacks: there is no way round the first
+        read(None)  # OpenVINO's missing operators are reported before onnxruntime's: the former have no workaround
         return OnnxNetwork(load_onnx(path, sha256), str(path))
 
     model = own_model(spec, build, read)

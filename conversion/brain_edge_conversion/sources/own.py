@@ -1,4 +1,4 @@
-"""A network of the user's own: one graph, and the specification that says what is done around it."""
+"""Source: a network of the user's own, one graph with the specification of the steps around it."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ NOT_STATED: Final = "not stated"
 OWN_CARD: Final = Card("A network of the user's own.", NOT_STATED, NOT_STATED, NOT_STATED)
 OWN_LICENCE: Final = Licence(NOT_STATED, NOT_STATED)
 EXAMPLE_SIDE: Final = 64
-"""Side of the volume that a network of the user's is traced with: divisible by 2 six times."""
+"""Side of the volume for tracing a user's network, voxels; divisible by 2 six times."""
 
-NO_RECIPE: Final = {"--members": "is no recipe", "--flips": "is no recipe"}
-ONE_NETWORK: Final = dict.fromkeys(NO_RECIPE, "is one network, run once")
+NO_RECIPE: Final = dict.fromkeys(("--members", "--flips", "--sequences"), "is no recipe")
+ONE_NETWORK: Final = dict.fromkeys(("--members", "--flips"), "is one network, run once")
 HOLDS_WEIGHTS: Final = dict.fromkeys(("--weights", "--random-weights"), "holds its weights")
-WHOLE_FOLDER: Final = {"--spec": "says its steps itself"} | HOLDS_WEIGHTS
+WHOLE_FOLDER: Final = {"--spec": "says its steps itself", "--sequences": "says its sequences itself"} | HOLDS_WEIGHTS
 READ_AS_DATA: Final = {"--trust": "is read as data and runs nothing"}
-"""Options that would do nothing, with the reason (`SourceKind.idle`)."""
+"""Options without effect, with the reason (`SourceKind.idle`)."""
 
 
 def own_spec(request: Request) -> ModelSpec:
-    """The specification of one network that comes with `--spec`.
+    """Read the specification of one network from `--spec`.
 
     Raises:
-        UsageError: none was given, or it names several networks.
+        UsageError: no specification was given, or it names several networks.
         InputError: there is no such file.
-        PackageError: it is no specification.
+        PackageError: the file is no specification.
     """
     if request.spec_file is None:
         raise UsageError(f"{request.source} is no recipe: describe its steps with --spec FILE (see docs/how-to)")
@@ -50,25 +50,25 @@ def own_spec(request: Request) -> ModelSpec:
     spec = spec_from_json(request.spec_file.read_bytes(), str(request.spec_file))
     if len(spec.graphs) != 1:
         raise UsageError(
-            f"{request.spec_file}: one network is given, the specification names {len(spec.graphs)}: "
-            f"{', '.join(spec.graphs)}; a cascade or an ensemble needs a recipe"
+            f"{request.spec_file}: expected a specification of one network, got one of {len(spec.graphs)} "
+            f"({', '.join(spec.graphs)}); write a recipe for a cascade or an ensemble"
         )
     return spec
 
 
 def own_model(spec: ModelSpec, build: Callable[[Path | None], nn.Module], read: Reader | None = None) -> ModelSource:
-    """The model of one network.
+    """Return the model of one network.
 
     Args:
-        spec: its steps, which name one graph.
-        build: from its weights to the module that the conversion is compared with.
-        read: see `GraphSource`.
+        spec: specification that names one graph.
+        build: function from the weights to the module that the conversion is compared with.
+        read: reader of the graph, see `GraphSource`.
     """
     graph = GraphSource(spec.graphs[0], build, None, example_shape(spec), read=read)
     return ModelSource(spec, (graph,), OWN_CARD, OWN_LICENCE)
 
 
 def example_shape(spec: ModelSpec) -> Shape:
-    """Sides (I, J, K) that the only network of a specification accepts: of its window, or the usual ones."""
+    """Return sides (I, J, K) that the only network of a specification accepts: those of its window, else defaults."""
     usual = (EXAMPLE_SIDE, EXAMPLE_SIDE, EXAMPLE_SIDE)
     return spec.stages[0].network.execution.seen(fixed_sides(spec.stages[0].before) or usual) or usual

@@ -1,4 +1,4 @@
-"""What `convert` is asked for and what a source answers: the protocol that every kind of source follows."""
+"""Protocol of every kind of source: the request to `convert`, and the resolved model."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asks to be converted.
+    """Conversion request of the user.
 
     Attributes:
-        source: recipe, `module:attribute`, or the path of a file or folder.
-        weights: a weights file per graph; the name may be empty where the model has one graph.
-        spec_file: JSON of the ModelSpec, where the source does not say its steps.
-        variant: of a recipe.
-        all_members: of an ensemble, however many there are; `variant` leaves it open then.
-        random_weights: do not look for weights; the package is marked.
-        trust: the user says that the code may run.
-        report: told what is fetched.
+        source: recipe name, `module:attribute`, or path of a file or folder.
+        weights: weights file of each graph; the graph's name may be empty for a model with one graph.
+        spec_file: JSON file of the ModelSpec, for a source that does not state its steps.
+        variant: variant of a recipe.
+        all_members: True to use all members of an ensemble; `variant` then leaves their number open.
+        random_weights: True to use random weights; the package is marked.
+        trust: True if the user allows the source's code to run.
+        report: function that receives progress lines, such as downloads.
     """
 
     source: str
@@ -41,11 +41,12 @@ class Request:
 
     @property
     def given(self) -> Mapping[str, object]:
-        """What the options were given that some kinds of source have no use for; false where they were not."""
+        """Option -> its value, for options that some kinds of source cannot use; false if not given."""
         return {
             "--spec": self.spec_file,
             "--members": self.all_members or self.variant.members is not None,
             "--flips": self.variant.flips,
+            "--sequences": self.variant.sequences,
             "--weights": self.weights,
             "--random-weights": self.random_weights,
             "--trust": self.trust,
@@ -54,7 +55,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A model, its weights on disk (None: random), and the recipe that it came from, if any."""
+    """Model, its weights on disk (None: random), and its recipe, if any."""
 
     model: ModelSource
     weights: Mapping[str, Path | None]
@@ -66,12 +67,12 @@ class SourceKind:
     """One kind of source.
 
     Attributes:
-        name: what it is, in words, for the list of what there is.
-        claims: whether a source is of this kind, by its name, suffix or the names in a folder; runs nothing.
-        resolve: from a request to a model with its weights on disk. What is code must go through `require_trust`
-            before anything of it is imported or loaded. Raises errors of `brain_edge.errors`.
-        idle: options of `convert` that would do nothing for this kind, each with the reason, which follows the source
-            in the message ("holds its weights").
+        name: name of the kind, for the list of kinds in messages.
+        claims: test of whether a source is of this kind, by its name, suffix or the names in a folder; runs no code.
+        resolve: function from a request to a model with its weights on disk. Code must pass `require_trust` before any
+            of it is imported or loaded. Raises errors of `brain_edge.errors`.
+        idle: options of `convert` without effect for this kind -> reason, which follows the source in the message
+            ("holds its weights").
     """
 
     name: str
@@ -81,13 +82,13 @@ class SourceKind:
 
 
 def require_trust(request: Request, what: str) -> None:
-    """Refuse to run code that the user has not said to trust; `what` names it with its SHA-256.
+    """Refuse to run code that the user does not trust; `what` names the code with its SHA-256.
 
     Raises:
-        UsageError: no `--trust`.
+        UsageError: `--trust` was not given.
     """
     if not request.trust:
         raise UsageError(
-            f"{what} is code that would run here; say --trust if you know where it comes from "
-            "(docs/concepts/trust.md says what each format can do)"
+            f"{what} is code that would run here; use --trust if you know where it comes from "
+            "(docs/concepts/trust.md explains what each format can do)"
         )

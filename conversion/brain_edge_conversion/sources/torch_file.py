@@ -1,4 +1,4 @@
-"""A file that PyTorch wrote with a program in it: TorchScript, or a `torch.export` program. Which, says its content."""
+"""Source: a PyTorch file with a program, TorchScript or `torch.export`; the content decides which."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SUFFIXES: Final = (".pt", ".pth", ".ts", ".pt2")
 WEIGHTS_SUFFIXES: Final = (".ckpt", ".safetensors", ".bin", ".model")
-"""What holds weights and no network; claimed so that the refusal can say so."""
+"""Suffixes of files with weights and no network; claimed so that the refusal can explain this."""
 
 
 def _resolve(request: Request) -> Resolved:
@@ -52,13 +52,13 @@ def _exported(path: Path, sha256: str, request: Request) -> ModelSource:
 
 
 def _only_weights(path: Path, kind: str) -> WeightsError:
-    """Why a file is no network: a state dict, or a whole module pickled, which names what it wants to import."""
+    """Return the refusal of a state dict; a pickled module is refused first, because loading it would run code."""
     from brain_edge_conversion.weights.checkpoint import load_state_dict
 
-    load_state_dict(path)  # refuses a pickled module, a truncated file and what is no checkpoint, each by its name
+    load_state_dict(path)  # refuses a pickled module, a truncated file and any other file, each with its own message
     return WeightsError(
-        f"{path}: expected a TorchScript archive or a torch.export program, got a state dict ({kind}), which holds "
-        f"weights and no network; name the code that builds it: brain-edge convert module:attribute --weights {path}"
+        f"{path}: expected a TorchScript archive or a torch.export program, got a state dict ({kind}), which has no "
+        f"network. Name the code that builds the network: brain-edge convert module:attribute --weights {path}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Weights files that the user names: which belongs to which graph, and whether it is the one that is known."""
+"""Weights files from the user: their graphs, and the comparison with a known hash."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
 
 
 def require_sha256(path: Path, sha256: str) -> None:
-    """Compare a weights file with the hash that is known of it.
+    """Compare a weights file with its known hash.
 
     Raises:
-        WeightsError: it is missing or another file.
+        WeightsError: the file is missing, or has another hash.
     """
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such weights file")
     actual = sha256_of(path)
     if actual != sha256:
         raise WeightsError(
-            f"{path}: expected the weights with SHA-256 {sha256}, this file has {actual}; "
-            "it is another version or damaged, fetch it again"
+            f"{path}: expected the weights with SHA-256 {sha256}, got {actual}. The file is damaged or of another "
+            "version; fetch it again"
         )
 
 
 def named_weights(weights: Mapping[str, Path], graphs: Sequence[str]) -> dict[str, Path]:
-    """Weights by graph; a single file without a name belongs to the only graph.
+    """Return the weights by graph; a single file without a name belongs to the only graph.
 
     Raises:
-        UsageError: a name is no graph, or a file has none where there are several graphs.
+        UsageError: a name is no graph, or a file has no name and there are several graphs.
     """
     unknown = sorted(set(weights) - set(graphs) - {""})
     if unknown or ("" in weights and len(graphs) > 1):
         named = ", ".join(f"--weights {graph}=FILE" for graph in graphs)
-        raise UsageError(f"name each weights file: {named}; got {', '.join(unknown) or 'a file without a name'}")
+        raise UsageError(f"expected {named}, got {', '.join(unknown) or 'a file without a name'}; name each file")
     return {name or graphs[0]: path for name, path in weights.items()}

@@ -1,1 +1,1 @@
-"""What an accuracy budget buys: cheaper settings of a package, tried, measured and chosen. Needs no PyTorch."""
+"""Tuning: cheaper settings of a package within an accuracy budget, tried, measured and chosen. Needs no PyTorch."""

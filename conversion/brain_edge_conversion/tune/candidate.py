@@ -1,4 +1,4 @@
-"""A setting made real: the graphs of a package between other steps, in other numbers, with every operation counted."""
+"""Candidate of a tuning: a package's graphs between other steps or in another precision, with operations counted."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from brain_edge_conversion.tune.settings import Dials, Setting
 
 BF16_FACTOR: Final = 2.0
-"""Time in f32 / time in bf16 where the CPU computes it natively: three whole networks gave 1.9, 2.1 and 2.2."""
+"""Time in f32 / time in bf16 on a CPU with native bf16: three whole networks gave 1.9, 2.1 and 2.2."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A setting of a package.
+    """Setting of a package, ready to run.
 
     Attributes:
-        graphs: the package whose graphs are run: the one that is tuned, or its INT8 package.
-        spec: the steps between which they are run.
+        graphs: package whose graphs run: the tuned package or its INT8 package.
+        spec: specification with the steps of the setting.
     """
 
     graphs: ModelPackage
@@ -43,10 +43,10 @@ class Candidate:
 
     @classmethod
     def of(cls, dials: Dials, setting: Setting, package: ModelPackage, int8: ModelPackage | None) -> Candidate:
-        """The candidate of a setting.
+        """Return the candidate of a setting.
 
         Raises:
-            ValueError: the steps do not fit together any more.
+            ValueError: the steps no longer fit together.
         """
         arithmetic = dials.numbers(setting)
         graphs = int8 if arithmetic is Arithmetic.INT8 and int8 is not None else package
@@ -55,16 +55,16 @@ class Candidate:
         return cls(graphs, dials.changed(setting))
 
     def open(self, options: RuntimeOptions, count: Counter[Input] | None = None) -> WarmSegmenter:
-        """The graphs between these steps, ready to run.
+        """Open the graphs between these steps, ready to run.
 
         Args:
-            options: of the runtime.
-            count: told of each input that a graph is given.
+            options: runtime options.
+            count: counter of the inputs that each graph gets.
         """
         return Segmenter.open(self.graphs, options, spec=self.spec, wrap=None if count is None else counted(count))
 
     def write_graphs(self, folder: Path) -> None:
-        """The graphs that the spec still needs, each carrying this spec."""
+        """Write the graphs that the specification still needs, each with this specification."""
         for graph in self.spec.graphs:
             model = read_graph(self.graphs.graph_file(graph), self.graphs.spec)
             save_graph(model, ModelPackage(folder, self.graphs.manifest).graph_file(graph), self.spec)
@@ -72,12 +72,12 @@ class Candidate:
 
 @dataclass
 class Ledger:
-    """What networks cost, in multiply-adds of f32; asks each graph once for each shape."""
+    """Cost of networks in f32 multiply-accumulates; each graph is analysed once per input shape."""
 
     _known: dict[tuple[Path, Input], tuple[LayerCost, ...]] = field(default_factory=dict)
 
     def layers(self, graphs: ModelPackage, seen: Input) -> tuple[LayerCost, ...]:
-        """The cost of each layer of a graph for an input."""
+        """Return the cost of each layer of a graph for an input."""
         key = (graphs.folder, seen)
         if key not in self._known:
             model = read_graph(graphs.graph_file(seen.graph), graphs.spec)
@@ -85,7 +85,7 @@ class Ledger:
         return self._known[key]
 
     def operations(self, graphs: ModelPackage, count: Mapping[Input, int]) -> float:
-        """Multiply-adds for the inputs that were counted; those in other numbers as their share of the time in f32."""
+        """Return the f32 multiply-accumulates for the counted inputs; bf16 and INT8 count by their time against f32."""
         is_f32 = graphs.manifest.precision is Precision.F32
         return sum(
             times * layer.multiply_adds / _factor(layer, is_f32=is_f32)

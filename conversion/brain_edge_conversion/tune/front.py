@@ -1,4 +1,4 @@
-"""The Pareto front: what nothing else beats in everything. Pure."""
+"""Pareto front: points that no other point dominates. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def pareto_front(points: Sequence[Sequence[float]]) -> tuple[int, ...]:
-    """The numbers of the points that no other dominates, in their order; of equal points all stay.
+    """Return the indices of the points that no other dominates, in order; equal points all stay.
 
     Args:
-        points: figures of which less is better, in the same order for each.
+        points: figures of each point, in the same order; smaller is better.
 
     >>> pareto_front([(1.0, 3.0), (2.0, 2.0), (2.0, 3.0)])
     (0, 1)
@@ -21,6 +21,6 @@ def pareto_front(points: Sequence[Sequence[float]]) -> tuple[int, ...]:
 
 
 def dominates(first: Sequence[float], second: Sequence[float]) -> bool:
-    """Whether the first is at least as good in every figure and better in one."""
+    """Return True if the first point is at least as good in every figure and better in one."""
     pairs = list(zip(first, second, strict=True))
     return all(one <= other for one, other in pairs) and any(one < other for one, other in pairs)

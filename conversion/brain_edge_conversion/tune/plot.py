@@ -1,4 +1,4 @@
-"""The plot of a tuning: what each setting takes against what it costs in Dice. The only module here with matplotlib."""
+"""Plot of a tuning: latency and memory of each setting against its Dice drop. The only module here with matplotlib."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ INK, GREY, BLUE, RED, GREEN = "#222222", "#9a9a9a", "#0072B2", "#D55E00", "#009E
 LEAST_AREA_PT2: Final = 30.0
 MOST_AREA_PT2: Final = 400.0
 LINE_INCH: Final = 0.16
-"""Of the legend, which names one setting a line."""
+"""Height of a line of the legend, inches; each line names one setting."""
 FAR: Final = 2.0
-"""Times the budget: drops beyond are drawn on a logarithmic scale."""
+"""Multiple of the budget from which drops are drawn on a logarithmic scale."""
 
 
 def draw(report: TuningReport, folder: Path) -> tuple[Path, Path]:
-    """Draw latency, memory (area of the marks) and worst mean drop of every setting; paths of the PNG and the SVG.
+    """Draw latency, memory (area of the marks) and worst mean drop of every setting; return the PNG and SVG paths.
 
-    The numbers are those of the table; what could not be run or was not timed is left out.
+    The numbers are those of the table; settings that could not run or were not timed are left out.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -70,7 +70,7 @@ def _draw_settings(axes: Axes, timed: Mapping[int, SettingReport], report: Tunin
 
 
 def _draw_front(axes: Axes, timed: Sequence[SettingReport]) -> None:
-    """The lower left edge of the picture; that of four figures has no line in two."""
+    """Draw the front of the two plotted figures (lower left edge); the front of all four figures is no line in 2D."""
     places = [_place(setting) for setting in timed]
     edge = sorted(places[number] for number in pareto_front(places))
     axes.step([x for x, _ in edge], [y for _, y in edge], where="post", color=GREY, zorder=1)
@@ -84,7 +84,7 @@ def _draw_budget(axes: Axes, drop: float) -> None:
 
 
 def _draw_axes(axes: Axes, report: TuningReport) -> None:
-    """Seconds and drops as people write them; drops far beyond the budget do not hide those within it."""
+    """Format both axes in plain numbers; compress drops far beyond the budget, so that those within it stay visible."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
     axes.set_xscale("log")
@@ -104,7 +104,7 @@ def _draw_axes(axes: Axes, report: TuningReport) -> None:
 
 
 def _colours(setting: SettingReport, report: TuningReport) -> tuple[str, str]:
-    """Edge and face of a mark: the choice is full, what misses the budget red."""
+    """Return edge and face colour of a mark: the choice is filled, a setting that misses the budget is red."""
     if setting.title == report.chosen:
         return GREEN, "#9FE0C8"
     if not setting.changes or setting.met:

@@ -1,6 +1,6 @@
-"""The settings of a tuning with their times, and the front of those that nothing beats.
+"""Report of a tuning: its settings with their times, and the Pareto front.
 
-It names no subject and shows no picture: cases have numbers.
+The report names no subject and shows no picture: cases have numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.evaluation.markdown import markdown_table
-from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.atomic import atomic_file, remove_all_leftovers
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import Machine, this_machine
 from brain_edge.spec import Value
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
 REPORT: Final = "tuning.json"
 TABLE: Final = "tuning.md"
 UNKNOWN_BYTES: Final = 0
-"""Where a system does not say its memory: the same for all settings, so that it decides nothing on the front."""
+"""Memory on a system that does not report it: equal for all settings, so that it does not affect the front."""
 
 
 class SettingReport(Value, frozen=True, kw_only=True):
-    """One setting, the package as it is among them.
+    """Report of one setting, including the package as it is.
 
     Attributes:
-        title: what differs from the package as it is.
-        changes: the same, one by one; empty for the package as it is.
-        operations: of the networks over all cases that were searched, in multiply-adds of f32; None where it could
-            not be run.
-        mean_drop, worst_drop: the worst mean of a label and the worst case, on search data.
+        title: differences from the package as it is.
+        changes: list of the differences; empty for the package as it is.
+        operations: cost of the networks over all search cases, f32 multiply-accumulates; None if the setting could not
+            run.
+        mean_drop, worst_drop: worst mean Dice drop of a label, and worst drop of a case, on search data.
         mean_disagreement: worst mean of 1 - Dice with the package as it is.
-        met: whether the budget is met on search data.
-        samples: cold processes on one case, one a round; sample n of all settings were taken in the same round.
+        met: True if the budget is met on search data.
+        samples: cold processes on one case, one per round; sample n of every setting is from round n.
         latency_ms, peak_rss_bytes: medians of the samples.
-        on_front: whether no other setting is at least as good in latency, memory, mean and worst drop.
-        problem: why it could not be run.
+        on_front: True if no other setting is at least as good in latency, memory, mean and worst drop.
+        problem: reason why the setting could not run.
     """
 
     title: str
@@ -69,20 +69,20 @@ class SettingReport(Value, frozen=True, kw_only=True):
 
 
 class TuningReport(Value, frozen=True, kw_only=True):
-    """The settings of a tuning, with their times; what they did to the masks is in the report beside it.
+    """Settings of a tuning with their times; the accuracy report beside it holds the measurements of the masks.
 
     Attributes:
-        model, baseline: what was tuned, and its digest.
-        max_dice_drop, max_case_drop: the budget.
+        model, baseline: name of the tuned model, and digest of its package.
+        max_dice_drop, max_case_drop: limits of the budget.
         searched_on: split of the figures.
-        reason: why the search ended.
-        failures: limits that were missed; empty where a package was written.
+        reason: reason for the end of the search.
+        failures: missed limits; empty if a package was written.
         chosen: title of the choice, or None.
-        candidate: digest of the package that was written, or None.
-        settings: the package as it is, then the trials in their order.
-        machine: that the times are of.
-        threads: of all measurements.
-        versions: of what measured.
+        candidate: digest of the written package, or None.
+        settings: the package as it is, then the trials in order.
+        machine: machine of the times.
+        threads: number of threads in all measurements.
+        versions: versions of the measuring tools.
     """
 
     model: str
@@ -107,7 +107,7 @@ def tuning_report(
     ending: Ending[Setting],
     settings: tuple[SettingReport, ...],
 ) -> TuningReport:
-    """A tuning, from its question to its end."""
+    """Return the report of a finished tuning."""
     budget = setup.options.budget
     return TuningReport(
         model=package.spec.name,
@@ -133,14 +133,14 @@ def setting_reports(
     operations: float,
     samples: Mapping[Setting, Sequence[ProcessSample]],
 ) -> tuple[SettingReport, ...]:
-    """The package as it is, then the trials in their order, with times and front.
+    """Return the package as it is, then the trials in order, with times and front.
 
     Args:
-        dials: what was turned.
-        entries: the trials.
-        budget: the limits.
-        operations: of the package as it is.
-        samples: cold processes of each setting that could be run.
+        dials: dials of the tuning.
+        entries: trials of the search.
+        budget: limits on the masks.
+        operations: cost of the package as it is, f32 multiply-accumulates.
+        samples: cold processes of each setting that could run.
     """
     full = SettingReport(
         title=dials.title(dials.full),
@@ -172,11 +172,11 @@ def _setting_report(dials: Dials, entry: Entry[Setting], budget: AccuracyBudget)
 def with_times(
     settings: Sequence[SettingReport], samples: Sequence[Sequence[ProcessSample]]
 ) -> tuple[SettingReport, ...]:
-    """The settings with their samples, their medians and the front.
+    """Add samples, medians and the front to the settings.
 
     Args:
-        settings: in any order.
-        samples: of each; empty for one that could not be run.
+        settings: settings in any order.
+        samples: cold processes of each setting; empty for a setting that could not run.
     """
     timed = [_timed(setting, each) for setting, each in zip(settings, samples, strict=True)]
     measured = [number for number, setting in enumerate(timed) if setting.latency_ms is not None]
@@ -185,7 +185,8 @@ def with_times(
 
 
 def write_tuning(report: TuningReport, folder: Path) -> Path:
-    """Write the report as JSON and as a table into a folder that exists; the path of the table."""
+    """Write the report as JSON and as a table into an existing folder; return the path of the table."""
+    remove_all_leftovers(folder)
     with atomic_file(folder / REPORT) as partial:
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     with atomic_file(folder / TABLE) as partial:
@@ -194,7 +195,7 @@ def write_tuning(report: TuningReport, folder: Path) -> Path:
 
 
 def as_markdown(report: TuningReport) -> str:
-    """The report as a page."""
+    """Return the report as a Markdown page."""
     full = report.settings[0]
     rows = [[str(number), *_row(setting, full, report)] for number, setting in enumerate(report.settings, start=1)]
     lines = [
@@ -206,13 +207,13 @@ def as_markdown(report: TuningReport) -> str:
         markdown_table(COLUMNS, rows),
         "",
         f"Latency and peak memory are medians of whole cold processes on one case, {report.threads} thread(s), "
-        f"{report.machine.cpu} ({report.machine.isa}). They are reported, and decided nothing: operations did. "
+        f"{report.machine.cpu} ({report.machine.isa}). They are for information: the search compares operations. "
         "`front`: no other setting is at least as good in latency, memory, mean and worst drop.",
         "",
     ]
     problems = [f"- {setting.title}: {setting.problem}" for setting in report.settings if setting.problem]
     if problems:
-        lines += ["Could not be run:", "", *problems, ""]
+        lines += ["Settings that could not run:", "", *problems, ""]
     return "\n".join(lines)
 
 
@@ -266,6 +267,6 @@ def _timed(setting: SettingReport, samples: Sequence[ProcessSample]) -> SettingR
 
 
 def _figures(setting: SettingReport) -> tuple[float, float, float, float]:
-    """What the front is about; drops in the digits in which they are shown."""
+    """Return the figures that the front compares; drops are rounded to the printed digits."""
     steps = [round((drop or 0.0) / DROP_STEP) for drop in (setting.mean_drop, setting.worst_drop)]
     return (setting.latency_ms or 0.0, float(setting.peak_rss_bytes or UNKNOWN_BYTES), float(steps[0]), float(steps[1]))

@@ -1,7 +1,7 @@
-"""What of a package can be made cheaper: a dial for each such thing, from the package's own setting to the cheapest.
+"""Dials of a package: each has levels from the package's own setting to the cheapest.
 
-Pure: from a specification to specifications. Whether a network can do what a setting asks of it, and what becomes of
-the masks, is measured (`docs/decisions/0020-tune-counts-operations.md`).
+Pure functions from a specification to specifications. Measurements show whether a network can run with a setting, and
+how the masks change (`docs/decisions/0020-tune-counts-operations.md`).
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
     from brain_edge.spec.execution import Cheaper
 
 Setting: TypeAlias = tuple[int, ...]
-"""The level of each dial; 0 is the package's own."""
+"""Level of each dial; 0 is the package's own level."""
 
 HEAD_MARGIN_VOXELS: Final = 4
-"""Around the box of the voxels that are not below the mean; on a network's grid of 1 to 1.5 mm, half a centimetre."""
+"""Margin around the bounding box of the voxels at or above the mean: about 5 mm on a network's grid of 1 to 1.5 mm."""
 
 
 class Arithmetic(StrEnum):
-    """In which numbers the networks are computed."""
+    """Number format in which the networks run."""
 
     OWN = "own"
-    """As the package says."""
+    """The package's own precision."""
     BF16 = "bf16"
-    """The same graphs in bf16, where the CPU computes it natively."""
+    """The same graphs in bf16, on a CPU with native bf16."""
     INT8 = "INT8"
-    """The graphs of the INT8 package that was made of this one."""
+    """The graphs of the INT8 package that was made from this package."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """One position of a dial: in words, and what it makes of a stage."""
+    """One level of a dial: its title, and its change of a stage."""
 
     title: str
     change: Callable[[Stage], Stage]
@@ -54,13 +54,13 @@ class Level:
 
 @dataclass(frozen=True)
 class Dial:
-    """One thing that can be made cheaper.
+    """One property of a package that can be made cheaper.
 
     Attributes:
-        title: what.
-        stage: whose.
-        levels: from the package's own to the cheapest; at least two.
-        resamples: True where it changes resampling only, which is no operation of a network.
+        title: name of the dial.
+        stage: stage that the dial changes.
+        levels: levels from the package's own to the cheapest, at least two.
+        resamples: True if the dial changes only resampling, which is not counted as an operation of a network.
     """
 
     title: str
@@ -71,12 +71,12 @@ class Dial:
 
 @dataclass(frozen=True)
 class Dials:
-    """All settings of a package.
+    """Dials of a package, which span all its settings.
 
     Attributes:
-        spec: as the package has it.
-        dials: of the stages, in the order in which they run.
-        arithmetic: the package's own first; the last dial of every setting, where there is more than one.
+        spec: specification of the package.
+        dials: dials of the stages, in running order.
+        arithmetic: number formats, the package's own first; if there are several, they are the last dial.
     """
 
     spec: ModelSpec
@@ -85,12 +85,12 @@ class Dials:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many levels each dial of a setting has."""
+        """Number of levels of each dial."""
         return (*(len(dial.levels) for dial in self.dials), len(self.arithmetic))
 
     @property
     def words(self) -> tuple[tuple[str, ...], ...]:
-        """Every dial with the titles of its levels."""
+        """Title of every dial with the titles of its levels."""
         dials = ((dial.stage, *(level.title for level in dial.levels)) for dial in self.dials)
         return (*dials, tuple(map(str, self.arithmetic)))
 
@@ -101,18 +101,18 @@ class Dials:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to tune."""
+        """True if there is nothing to tune."""
         return math.prod(self.sizes) == 1
 
     def numbers(self, setting: Setting) -> Arithmetic:
-        """In which numbers a setting computes."""
+        """Return the number format of a setting."""
         return self.arithmetic[setting[-1]]
 
     def changed(self, setting: Setting) -> ModelSpec:
-        """The specification of a setting.
+        """Return the specification of a setting.
 
         Raises:
-            ValueError: the steps do not fit together any more.
+            ValueError: the steps no longer fit together.
         """
         stages = []
         for stage in self.spec.stages:
@@ -124,11 +124,11 @@ class Dials:
         return msgspec.structs.replace(self.spec, stages=tuple(stages))
 
     def resampling(self, setting: Setting) -> int:
-        """How much less resampling costs, in levels: decides only where networks do as much in two settings."""
+        """Return the saving in resampling, in levels; it decides only between settings with equal operations."""
         return sum(level for dial, level in zip(self.dials, setting, strict=False) if dial.resamples)
 
     def changes(self, setting: Setting) -> tuple[str, ...]:
-        """What differs from the package, in words; empty for the package itself."""
+        """Return the differences from the package, in words; empty for the package itself."""
         several = len(self.spec.stages) > 1
         words = [
             (f"{dial.stage}: " if several else "") + dial.levels[level].title
@@ -138,18 +138,18 @@ class Dials:
         return (*words, *([f"networks in {self.numbers(setting)}"] if setting[-1] else []))
 
     def title(self, setting: Setting) -> str:
-        """The changes as one line."""
+        """Return the changes as one line."""
         return ", ".join(self.changes(setting)) or "the package as it is"
 
 
 def dials_of(spec: ModelSpec, arithmetic: Sequence[Arithmetic] = (Arithmetic.OWN,)) -> Dials:
-    """The dials of a specification, each with what is cheaper than its own setting; none where nothing is."""
+    """Return the dials of a specification that have a level cheaper than the package's own."""
     dials = [dial for stage in spec.stages for dial in _dials(stage) if len(dial.levels) > 1]
     return Dials(spec, tuple(dials), tuple(arithmetic))
 
 
 def kept_members(network: Network, count: int) -> tuple[int, ...]:
-    """Which graphs of an ensemble stay: those that count most, the first of equals, in their own order."""
+    """Return the indices of the graphs of an ensemble that stay: largest weights, first among equals, in order."""
     weights = network.member_weights
     if weights is UNSET:
         return tuple(range(count))
@@ -174,7 +174,7 @@ def _dials(stage: Stage) -> Iterator[Dial]:
 
 
 def _members(network: Network) -> Iterator[Level]:
-    """Half as many, rounded up, down to one."""
+    """Yield levels with half as many members each, rounded up, down to one."""
     count = len(network.graphs)
     while count > 1:
         count = -(-count // 2)
@@ -195,7 +195,7 @@ def _with_members(kept: tuple[int, ...]) -> Callable[[Stage], Stage]:
 
 
 def _mirrorings(network: Network) -> Iterator[Level]:
-    """Half as many, down to one; the plain run is the last to go."""
+    """Yield levels with half as many mirrorings each, down to one; the unmirrored run always stays."""
     order = sorted(network.flips, key=lambda flip: flip != ())
     count = len(order)
     while count > 1:
@@ -204,7 +204,7 @@ def _mirrorings(network: Network) -> Iterator[Level]:
 
 
 def _windows(stage: Stage) -> Iterator[Level]:
-    """What the execution says is cheaper: windows that overlap less, then the whole volume at once."""
+    """Yield the cheaper executions: windows with less overlap, then the whole volume at once."""
     for cheaper in stage.network.execution.cheaper():
         yield Level(cheaper.title, _run_as(cheaper))
 
@@ -221,7 +221,7 @@ def _run_as(cheaper: Cheaper) -> Callable[[Stage], Stage]:
 
 
 def _saved(stage: Stage, saving: Saving, title: str) -> Iterator[Level]:
-    """What the steps before the network say is cheaper, all at once."""
+    """Yield one level with the cheaper forms of all steps before the network."""
 
     def change(stage: Stage) -> Stage:
         before = tuple(step.cheaper().get(saving, step) for step in stage.before)
@@ -232,7 +232,7 @@ def _saved(stage: Stage, saving: Saving, title: str) -> Iterator[Level]:
 
 
 def _crops(stage: Stage) -> Iterator[Level]:
-    """A box around the head, where the network would see the air beside it and nothing fixes what it sees."""
+    """Yield a crop to the head if the network sees the air around it and no step fixes the size of its input."""
     follows = any(step.follows_content for step in stage.before)
     fixed = fixed_sides(step for step in stage.before if not step.only_pads) is not None
     if stage.network.execution.takes_any_box and not follows and not fixed:
@@ -240,7 +240,7 @@ def _crops(stage: Stage) -> Iterator[Level]:
 
 
 def _cropped(stage: Stage) -> Stage:
-    """Cropped behind everything that is fitted to the whole image, and before it is padded."""
+    """Insert the crop after all steps that are fitted to the whole image, and before the padding."""
     place = len(stage.before)
     while place and stage.before[place - 1].only_pads:
         place -= 1
@@ -249,7 +249,7 @@ def _cropped(stage: Stage) -> Stage:
 
 
 def _ways_back(stage: Stage) -> Iterator[Level]:
-    """Labels by nearest neighbours instead of interpolated probabilities."""
+    """Yield a level that maps labels back by nearest neighbours instead of interpolating probabilities."""
     first, *others = stage.after or (None,)
     interpolation = None if first is None else first.way_back()
     if interpolation not in (None, Interpolation.NEAREST) and others and others[0].decides:

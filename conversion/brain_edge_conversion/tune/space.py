@@ -1,6 +1,6 @@
-"""The space of a tuning: settings of a package, each dial from the package's own level to its cheapest.
+"""Search space of a tuning: settings of a package, each dial from the package's own level to its cheapest.
 
-Operations that were counted decide which setting is cheaper; times are measured and reported
+Counted operations decide which setting is cheaper; times are measured and reported only
 (`docs/decisions/0020-tune-counts-operations.md`).
 """
 
@@ -43,14 +43,14 @@ if TYPE_CHECKING:
 
 
 class SettingsQuestion(Value, frozen=True):
-    """What is tried. The budget is no part of it: what was measured holds for every budget."""
+    """Settings of the search. The budget is not part of the question: measurements hold for every budget."""
 
     int8: str | None
     dials: tuple[tuple[str, ...], ...]
 
 
 class BaselineCost(Value, frozen=True):
-    """A case whose mask by the package as it is has been kept, and what that took, in multiply-adds of f32."""
+    """Case whose mask by the package as it is has been kept, and its cost in f32 multiply-accumulates."""
 
     case: int
     operations: float
@@ -60,10 +60,10 @@ class SettingsSpace:
     """Cheaper settings of one package; a `Space`.
 
     Args:
-        package: trained.
-        int8: a package that was quantised from it, whose graphs may be taken.
-        dials: what can be made cheaper.
-        rounds: cold runs of each setting for the times in the report.
+        package: package with trained weights.
+        int8: package quantised from `package`, whose graphs may be used.
+        dials: dials of the package.
+        rounds: number of cold runs of each setting for the times in the report.
     """
 
     traits = Traits(
@@ -83,16 +83,16 @@ class SettingsSpace:
         self._ledger = Ledger()
 
     def question(self, _options: SearchOptions) -> SettingsQuestion:
-        """Every level of every dial."""
+        """Return every level of every dial."""
         return SettingsQuestion(None if self._int8 is None else self._int8.digest, self._dials.words)
 
     def prepare(self, setup: TrialSetup[Setting]) -> None:
-        """Read what is known of the package as it is."""
+        """Read the stored costs of the package as it is."""
         self._setup, self._options = setup, setup.options
         self._costs = Log(setup.journal.folder / "baseline.jsonl", BaselineCost)
 
     def segment_baseline(self, cases: Sequence[Case]) -> None:
-        """Keep the masks of the package as it is, and what they take."""
+        """Keep the masks of the package as it is, and their cost."""
         masks, count, known = self._setup.masks, Counter[Input](), {cost.case for cost in self._costs}
         segmenter = self._candidate(self._dials.full).open(self._options.runtime, count)
         for case in cases:
@@ -104,25 +104,25 @@ class SettingsSpace:
         write_baseline(segmenter, cases, masks, self._options.budget.unbound)
 
     def next(self, entries: Sequence[Entry[Setting]]) -> Setting | Stop[Setting]:
-        """What the policy says."""
+        """Return the policy's decision."""
         return next_setting(self._dials.sizes, self._history(entries))
 
     def best_so_far(self, entries: Sequence[Entry[Setting]]) -> Setting | None:
-        """The cheapest setting that meets the budget."""
+        """Return the cheapest setting that meets the budget, or None."""
         history = self._history(entries)
         return cheapest(history) if any(outcome.met for outcome in history) else None
 
     def closest(self, entries: Sequence[Entry[Setting]]) -> Entry[Setting] | None:
-        """The trial that exceeds its limits least."""
+        """Return the trial with the smallest excess."""
         ran = [entry for entry in entries if entry.ran]
         return min(ran, key=lambda entry: outcome_of(entry, self._options.budget).excess, default=None)
 
     def title(self, choice: Setting) -> str:
-        """What differs from the package as it is."""
+        """Describe the differences from the package as it is."""
         return self._dials.title(choice)
 
     def attempt(self, choice: Setting, _folder: Path) -> Entry[Setting]:
-        """Run the package in a setting; that a network cannot take what a setting gives it is a finding."""
+        """Run the package in a setting; a network that cannot take the setting's input is a finding, not an error."""
         start, count, setup = time.monotonic(), Counter[Input](), self._setup
         try:
             candidate = self._candidate(choice)
@@ -140,7 +140,7 @@ class SettingsSpace:
         return ModelPackage(draft, _manifest(chosen, self.package))
 
     def facts(self, entry: Entry[Setting]) -> Facts:
-        """The changes, and what they save."""
+        """Return the changes, and the operations before and after."""
         is_int8 = self._dials.numbers(entry.choice) is Arithmetic.INT8
         return Facts(
             changes=self._dials.changes(entry.choice),
@@ -150,7 +150,7 @@ class SettingsSpace:
         )
 
     def finish(self, ending: Ending[Setting], folder: Path) -> None:
-        """Time every setting that could be run in cold processes; table, figures and plot."""
+        """Time every setting that could run in cold processes; write table, figures and plot."""
         setup, entries = self._setup, list(self._setup.journal.entries)
         settings = (self._dials.full, *(entry.choice for entry in entries if entry.ran))
         candidates = {setting: self._candidate(setting) for setting in settings}
@@ -173,7 +173,7 @@ class SettingsSpace:
         if not entry.ran or entry.operations is None:
             return SettingOutcome(entry.choice, math.inf, resampling, math.inf, met=False)
         verdict = judge(entry.records, 0.0, self._options.budget)
-        # what does as much as the package as it is buys nothing, whatever it keeps
+        # a setting with as many operations as the package as it is saves nothing
         gains = entry.operations < full or (entry.operations == full and resampling > 0)
         return SettingOutcome(entry.choice, entry.operations, resampling, verdict.excess, met=verdict.met and gains)
 
@@ -186,7 +186,7 @@ class SettingsSpace:
 
 
 def _manifest(chosen: Candidate, package: ModelPackage) -> Manifest:
-    """What the tuned package says of itself, before it is judged: only what still holds of its graphs and steps."""
+    """Return the manifest of the tuned package before its judgement: only what still holds for its graphs and steps."""
     graphs, manifest = set(chosen.spec.graphs), chosen.graphs.manifest
     parity = manifest.parity
     if parity is not None:

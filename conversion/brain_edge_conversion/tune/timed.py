@@ -1,4 +1,4 @@
-"""Settings in cold processes, in turn: what each costs a user in time and memory. Reported, never decisive."""
+"""Timing of settings in cold processes, in turn: time and memory for a user. The times decide nothing."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ ROUNDS: Final = "rounds.jsonl"
 
 
 class ProcessSample(Value, frozen=True):
-    """One cold process.
+    """Measurement of one cold process.
 
     Attributes:
-        latency_ms: from its start to the mask.
-        peak_rss_bytes: its greatest resident memory; None where the system does not say.
+        latency_ms: time from the start of the process to the mask, ms.
+        peak_rss_bytes: largest resident memory of the process; None if the system does not report it.
     """
 
     latency_ms: float
@@ -43,7 +43,7 @@ class ProcessSample(Value, frozen=True):
 
 
 class SettingQuestion(Value, frozen=True):
-    """What the child is asked to do: files and numbers only."""
+    """Job of the child: files and numbers only."""
 
     folder: str
     manifest: Manifest
@@ -54,13 +54,13 @@ class SettingQuestion(Value, frozen=True):
 
 
 class SettingAnswer(Value, frozen=True):
-    """What only the child knows."""
+    """Answer of the child: what only the child can measure."""
 
     peak_rss_bytes: int | None
 
 
 class Round(Value, frozen=True):
-    """One cold run of each setting, one after the other; only a whole round is kept."""
+    """One cold run of each setting, one after the other; only complete rounds are kept."""
 
     settings: tuple[Setting, ...]
     samples: tuple[ProcessSample, ...]
@@ -69,7 +69,7 @@ class Round(Value, frozen=True):
 def time_settings(
     candidates: Mapping[Setting, Candidate], setup: TrialSetup[Setting], rounds: int
 ) -> dict[Setting, list[ProcessSample]]:
-    """Run each candidate on the first case that was searched, in rounds; no second round begins when time is over."""
+    """Run each candidate on the first search case, in rounds; after the first round, none begins when time is over."""
     options, settings = setup.options, tuple(candidates)
     log = Log(setup.journal.folder / ROUNDS, Round)
     limit_min = options.time_limit_min
@@ -89,7 +89,7 @@ def time_candidate(candidate: Candidate, case: Case, runtime: RuntimeOptions) ->
     """Run a candidate on a case in a process of its own.
 
     Raises:
-        BrainEdgeError: it failed.
+        BrainEdgeError: the process failed.
     """
     job = SettingQuestion(
         folder=str(candidate.graphs.folder),
@@ -105,7 +105,7 @@ def time_candidate(candidate: Candidate, case: Case, runtime: RuntimeOptions) ->
 
 
 def main() -> None:
-    """The child: a job on stdin, the answer on stdout."""
+    """Run the child: read a job from stdin, write the answer to stdout."""
     job = msgspec.json.decode(job_from_parent(), type=SettingQuestion)
     (case,) = (case for case in load_cohort(job.cohort).cases() if case.number == job.case)
     candidate = Candidate(ModelPackage(Path(job.folder), job.manifest), job.spec)

@@ -1,7 +1,7 @@
-"""tune: from a package to the same model in cheaper settings within a Dice budget, or to a refusal.
+"""tune: turn a package into the same model with cheaper settings within a Dice budget, or refuse.
 
-Settings are tried on validation cases, the choice is frozen and then judged once on test cases: the search, the budget
-and the judge are those of a quantisation.
+Settings are tried on validation cases; the choice is frozen and then judged once on test cases. Search, budget and
+judgement are the same as in a quantisation.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TuneOptions(SearchOptions):
-    """How to tune and how to judge.
+    """Options of a tuning and its judgement.
 
     Attributes:
-        budget: what the masks may lose against the package as it is; a least share of INT8 would bind nothing here.
-        rounds: cold runs of each setting for the times in the report.
+        budget: accuracy that the masks may lose against the package as it is; its INT8 share must be 0 here.
+        rounds: number of cold runs of each setting for the times in the report.
 
     Raises:
-        UsageError: the budget asks for a share of INT8.
+        UsageError: the budget requires an INT8 share.
     """
 
     budget: AccuracyBudget = field(default_factory=lambda: AccuracyBudget(min_int8_share=0.0))
@@ -45,7 +45,7 @@ class TuneOptions(SearchOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.budget.min_int8_share:
-            raise UsageError("tuning changes settings, not numbers: --min-int8-share would bind nothing; leave it out")
+            raise UsageError("--min-int8-share has no effect in tuning, which quantises nothing; remove it")
 
 
 def tune(
@@ -54,31 +54,32 @@ def tune(
     """Find the cheapest setting of a package that keeps within a budget, and write it as a package of its own.
 
     Args:
-        package: trained.
-        cohort: its validation split judges the trials, its test split (else its validation split) the choice.
-        target: the folder of the tuned package; it appears whole or not at all.
+        package: package with trained weights.
+        cohort: cohort whose validation split judges the trials and whose test split (else validation split) judges the
+            choice.
+        target: folder of the tuned package; it appears complete or not at all.
         options: budget, times, threads.
-        int8: a package that was quantised from this one, whose graphs may then be taken.
+        int8: package quantised from `package`, whose graphs may be used.
 
     Raises:
         UsageError: there is nothing to tune, the packages do not belong together, or the report's folder is a file.
         WeightsError: the weights are random.
-        InputError: no validation case, or a file of the cohort is refused.
-        BudgetError: nothing cheaper meets the budget; a report is written, no package.
+        InputError: the cohort has no validation case, or one of its files is refused.
+        BudgetError: no cheaper setting meets the budget; a report is written, no package.
     """
     space = SettingsSpace(package, int8, _dials(package, int8), options.rounds)
     return find_cheaper(space, cohort, target, options)
 
 
 def _dials(package: ModelPackage, int8: ModelPackage | None) -> Dials:
-    """The settings of a package.
+    """Return the dials of a package.
 
     Raises:
-        UsageError: it has none, it makes images, or the INT8 package was not made of it.
-        WeightsError: its weights are random.
+        UsageError: the package has no dials or makes images, or the INT8 package was not made from it.
+        WeightsError: the weights of the package are random.
     """
     if package.spec.makes_images:
-        raise UsageError(f"{package.folder}: the model {package.spec.name} makes images; a Dice budget binds masks")
+        raise UsageError(f"{package.folder}: expected a model that makes masks, got {package.spec.name} (images)")
     require_trained(package, "so that its masks have no accuracy to keep; convert the model with trained weights")
     if int8 is not None:
         _require_same_network(package, int8)
@@ -87,7 +88,7 @@ def _dials(package: ModelPackage, int8: ModelPackage | None) -> Dials:
         is_int8 = package.manifest.number_format is NumberFormat.INT8
         advice = "it is INT8 already" if is_int8 else "quantise it and give the result with --int8"
         raise UsageError(
-            f"{package.folder}: nothing can be tuned: one member, no mirroring, no windows, a fixed grid; {advice}"
+            f"{package.folder}: nothing can be tuned (one member, no mirroring, no windows, a fixed grid); {advice}"
         )
     return dials
 
@@ -95,14 +96,14 @@ def _dials(package: ModelPackage, int8: ModelPackage | None) -> Dials:
 def _require_same_network(package: ModelPackage, int8: ModelPackage) -> None:
     if int8.manifest.number_format is not NumberFormat.INT8 or int8.manifest.converted_from != package.digest:
         raise UsageError(
-            f"{int8.folder}: expected an INT8 package that was quantised from {package.folder} (digest "
-            f"{package.digest[:12]}...), this one is {int8.manifest.number_format}, made of "
-            f"{(int8.manifest.converted_from or 'no other')[:12]}; quantise {package.folder} first"
+            f"{int8.folder}: expected an INT8 package quantised from {package.folder} (digest "
+            f"{package.digest[:12]}...), got {int8.manifest.number_format} made from "
+            f"{(int8.manifest.converted_from or 'no package')[:12]}; quantise {package.folder} first"
         )
 
 
 def _arithmetic(package: ModelPackage, int8: ModelPackage | None) -> list[Arithmetic]:
-    """The numbers in which a package can be computed here, its own first, the fastest last."""
+    """Return the number formats in which a package can run here, its own first, the fastest last."""
     offered = [Arithmetic.OWN]
     is_f32 = package.manifest.number_format is NumberFormat.FP32 and package.manifest.precision is Precision.F32
     if is_f32 and "BF16" in cpu_capabilities():

@@ -1,1 +1,1 @@
-"""Weights from files that strangers wrote: read as data."""
+"""Weights from untrusted files, read as data."""

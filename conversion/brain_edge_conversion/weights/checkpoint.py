@@ -1,6 +1,6 @@
-"""Weights from files that strangers wrote: state dicts as data only, TorchScript only with its hash.
+"""Weights from untrusted files: state dicts as data only, TorchScript only with its hash.
 
-What a file is, is decided by its content; suffixes lie (`.pth` files that hold safetensors are in use).
+The content decides the format of a file, not its suffix (`.pth` files that hold safetensors are in use).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import pickletools
 import re
 import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 
 from brain_edge.errors import InputError, WeightsError
+from brain_edge.machine.zips import BROKEN_ZIP
 from brain_edge.package.digest import is_sha256, sha256_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ WRAPPERS: Final = ("state_dict", "model_state_dict", "network_weights")
 """Keys under which training programs keep the weights (Lightning and MONAI, GaNDLF, nnU-Net v2)."""
 
 PREFIXES: Final = ("module.", "_orig_mod.", "model.", "net.", "network.")
-"""What DataParallel, torch.compile and Lightning modules put before each key."""
+"""Prefixes that DataParallel, torch.compile and Lightning modules put before each key."""
 
 SAFE_EXPORT: Final = (
     "where it was trained, save only the tensors: torch.save(model.state_dict(), 'weights.pt'), "
@@ -40,7 +40,9 @@ SAFE_EXPORT: Final = (
 _ZIP_MAGIC: Final = b"PK\x03\x04"
 _LISTED: Final = 5
 _LEGACY_PICKLES: Final = 5  # magic number, protocol, system, the object, the storage keys
-_PICKLE_LIMIT_BYTES: Final = 64 * 2**20
+_LIST_LIMIT_BYTES: Final = 16 * 2**20
+"""Of what lists the tensors of a file, which takes Python some seconds: a hundred thousand tensors have less."""
+_NAMED_LIMIT_BYTES: Final = 4 * 2**20
 _HARMLESS_GLOBAL: Final = re.compile(
     r"collections\.OrderedDict|_codecs\.encode|numpy\.(dtype|ndarray|_?core\.multiarray\.(scalar|_reconstruct))"
     r"|torch\.(_utils\._rebuild_\w+|\w+Storage|storage\.\w+Storage|Size|\w*(float|int|complex|bool)\w*)"
@@ -48,7 +50,7 @@ _HARMLESS_GLOBAL: Final = re.compile(
 
 
 class WeightsFormat(StrEnum):
-    """What a weights file is, by its content.
+    """Format of a weights file, by its content.
 
     - SAFETENSORS: a JSON header and raw tensors; holds no code by design.
     - TORCH_ZIP: written by `torch.save` since PyTorch 1.6; a zip with one pickle and raw tensors.
@@ -65,10 +67,10 @@ class WeightsFormat(StrEnum):
 
 
 def weights_format(path: Path) -> WeightsFormat:
-    """What the file is, judged by its first bytes and, for a zip, by its member names.
+    """Return the format of a file, from its first bytes and, for a zip, its member names.
 
     Raises:
-        WeightsError: it is missing, truncated, or none of these.
+        WeightsError: the file is missing, truncated, or of another format.
     """
     head = _read(path, 64)
     if head[:4] == _ZIP_MAGIC:
@@ -80,20 +82,20 @@ def weights_format(path: Path) -> WeightsFormat:
         return WeightsFormat.SAFETENSORS
     raise WeightsError(
         f"{path}: expected a PyTorch checkpoint or safetensors, got a file of {path.stat().st_size} bytes "
-        f"that starts with {head[:12]!r}; was the download a web page or a Git LFS pointer?"
+        f"that starts with {head[:12]!r}. Was the download a web page or a Git LFS pointer?"
     )
 
 
 def load_state_dict(path: Path, sha256: str | None = None) -> dict[str, torch.Tensor]:
-    """The named tensors of a checkpoint, on the CPU, out of the usual wrappers; nothing in it is executed.
+    """Load the named tensors of a checkpoint on the CPU, without the usual wrappers; nothing in the file is executed.
 
     Args:
-        path: .pt, .pth, .ckpt, .model, .bin or .safetensors; the suffix is not looked at.
-        sha256: of the file; checked before it is opened where it is given.
+        path: .pt, .pth, .ckpt, .model, .bin or .safetensors file; its suffix is ignored.
+        sha256: expected SHA-256 of the file, checked before the file is opened; None for no check.
 
     Raises:
-        WeightsError: the hash is wrong, or the file is missing, truncated, TorchScript, no checkpoint, asks
-            for anything but tensors and plain values, or holds no state dict.
+        WeightsError: the hash is wrong, or the file is missing, truncated, TorchScript, no checkpoint, needs more than
+            tensors and plain values, or holds no state dict.
     """
     if sha256 is not None:
         _require_sha256(path, sha256, _sha256_of(path))
@@ -101,16 +103,16 @@ def load_state_dict(path: Path, sha256: str | None = None) -> dict[str, torch.Te
     if kind in (WeightsFormat.TORCHSCRIPT, WeightsFormat.EXPORTED):
         archive = "TorchScript archive" if kind is WeightsFormat.TORCHSCRIPT else "torch.export archive"
         raise WeightsError(
-            f"{path}: expected a state dict, got a {archive}, which is a program; convert it as one, or {SAFE_EXPORT}"
+            f"{path}: expected a state dict, got a {archive}, which is a program; convert the program, or {SAFE_EXPORT}"
         )
     content = _load_safetensors(path) if kind is WeightsFormat.SAFETENSORS else _load_pickled(path)
     return _unwrapped(path, content)
 
 
 class ForeignObject:
-    """What stands for an object that a checkpoint holds beside its tensors and that is none of PyTorch's.
+    """Stand-in for an object in a checkpoint that is not PyTorch's.
 
-    It takes whatever the pickle has for the object and keeps nothing of it: no class of that name is looked up.
+    It accepts the pickled arguments and state of the object and keeps nothing; no class of that name is looked up.
     """
 
     def __init__(self, *_arguments: object) -> None:
@@ -121,16 +123,15 @@ class ForeignObject:
 
 
 def load_checkpoint(path: Path, *, foreign_objects: bool = False) -> Mapping[str, Any]:
-    """Everything that a training program has put into a checkpoint, by name; nothing in it is executed.
+    """Load everything in a checkpoint, by name; nothing in the file is executed.
 
     Args:
-        path: of the checkpoint.
-        foreign_objects: whether it may hold objects that are none of PyTorch's, such as the tables of a data set. Each
-            is a `ForeignObject` then, also numbers of numpy. Where not, they are refused, and numbers of numpy are
-            numbers.
+        path: path of the checkpoint.
+        foreign_objects: True to accept objects that are not PyTorch's, such as tables of a data set; each becomes a
+            `ForeignObject`, numpy numbers too. False to refuse them; numpy numbers then stay numbers.
 
     Raises:
-        WeightsError: it cannot be read as data, or is no mapping of names.
+        WeightsError: the file cannot be read as data, or is no mapping of names.
     """
     if foreign_objects:
         content = _load_with_stand_ins(path)
@@ -144,19 +145,33 @@ def load_checkpoint(path: Path, *, foreign_objects: bool = False) -> Mapping[str
 
 
 def fit_state_dict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Load `state` into `module`, each key once; shared `PREFIXES` go only where that helps it to fit.
-
-    A missing `num_batches_tracked` is no fault: it counts training steps, inference never reads it, and
-    PyTorch before 0.4.1 did not save it (HD-BET v1 is such a file).
+    """Load `state` into `module`, each key once; see `fitting_state`.
 
     Args:
-        module: the network; unchanged where the state is refused.
+        module: network; unchanged if the state is refused.
         state: tensors by name, as `load_state_dict` returns them.
-        source: what messages call the weights.
+        source: name of the weights in messages.
 
     Raises:
-        WeightsError: keys are missing, unexpected, of another shape, or hold no real numbers where the network has them
-            (quantised weights need their scales, which a cast would lose without a word); the message says which.
+        WeightsError: the tensors do not fit.
+    """
+    module.load_state_dict(fitting_state(module, state, source), strict=True)
+
+
+def fitting_state(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
+    """Return `state` under the names of `module`; shared `PREFIXES` are removed only if more keys then fit.
+
+    A missing `num_batches_tracked` is no fault: it counts training steps, inference never reads it, and PyTorch before
+    0.4.1 did not save it (HD-BET v1 is such a file).
+
+    Args:
+        module: network; its tensors may be shapes alone (`torch.device("meta")`).
+        state: tensors by name, as `load_state_dict` returns them.
+        source: name of the weights in messages.
+
+    Raises:
+        WeightsError: keys are missing, unexpected, of another shape, or not in floating point where the network is
+            (quantised weights need their scales, which a cast would silently lose); the message names the keys.
     """
     wanted = module.state_dict()
     fitting = _without_prefixes(state, wanted.keys())
@@ -180,25 +195,24 @@ def fit_state_dict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], s
     if any(faults):
         raise WeightsError(
             f"{source}: the weights do not fit {type(module).__name__}: {'; '.join(filter(None, faults))}. "
-            "They belong to another network or to another configuration of it"
+            "They belong to another network or to another configuration of this network"
         )
-    module.load_state_dict(fitting, strict=True)
+    return fitting
 
 
 def load_torchscript(path: Path, sha256: str | None) -> torch.jit.ScriptModule:
-    """A TorchScript program on the CPU, in the mode (training or evaluation) in which it was saved.
+    """Load a TorchScript program on the CPU, in the mode (training or evaluation) in which it was saved.
 
-    The bytes that are hashed are the bytes that are loaded: the file cannot be exchanged in between.
+    The hashed bytes are the loaded bytes, so the file cannot be exchanged in between.
 
     Raises:
-        WeightsError: no hash or another one, or the file is missing, damaged, or not TorchScript.
+        WeightsError: the hash is missing or different, or the file is missing, damaged, or not TorchScript.
     """
     program = _read(path)
     actual = hashlib.sha256(program).hexdigest()
     if sha256 is None:
         raise WeightsError(
-            f"{path}: TorchScript is code, and is loaded only with the SHA-256 that its publisher vouches "
-            f"for; this file has {actual}"
+            f"{path}: TorchScript is code, and is loaded only with its publisher's SHA-256; this file has {actual}"
         )
     _require_sha256(path, sha256, actual)
     kind = weights_format(path)
@@ -214,9 +228,12 @@ def load_torchscript(path: Path, sha256: str | None) -> torch.jit.ScriptModule:
 def _zip_format(path: Path) -> WeightsFormat:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {name.rpartition("/")[2] for name in archive.namelist()}
-    except (zipfile.BadZipFile, ValueError, RuntimeError, OSError) as error:  # also of names and versions
+            sizes = {info.filename.rpartition("/")[2]: info.file_size for info in archive.infolist()}
+    except (*BROKEN_ZIP, OSError) as error:
         raise WeightsError(f"{path}: the checkpoint is truncated or damaged ({error}); fetch it again") from error
+    names = sizes.keys()
+    if sizes.get("data.pkl", 0) > _LIST_LIMIT_BYTES:
+        raise WeightsError(f"{path}: {_too_long(sizes['data.pkl'])}")
     if {"model.json", "archive_format"} <= names or "serialized_exported_program.json" in names:
         return WeightsFormat.EXPORTED
     if "constants.pkl" in names:
@@ -230,24 +247,30 @@ def _load_safetensors(path: Path) -> Mapping[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if (size := int.from_bytes(_read(path, 8), "little")) > _LIST_LIMIT_BYTES:
+        raise WeightsError(f"{path}: the safetensors file is truncated or damaged ({_too_long(size)})")
     try:
         return cast("Mapping[str, torch.Tensor]", load_file(path, device="cpu"))
     except SafetensorError as error:
         raise WeightsError(f"{path}: the safetensors file is truncated or damaged ({error})") from error
 
 
+def _too_long(size_bytes: int) -> str:
+    return f"expected a list of tensors of at most {_LIST_LIMIT_BYTES} bytes, got {size_bytes}"
+
+
 def _load_pickled(path: Path) -> object:
-    """What `torch.load` reads with only tensors, plain values and numpy numbers allowed."""
+    """Read a file with `torch.load`, with only tensors, plain values and numpy numbers allowed."""
     try:
         with torch.serialization.safe_globals(_numpy_reconstructors()), warnings.catch_warnings():
-            # torch warns of protocols it may not support; where that matters it refuses, and so do we
+            # torch warns of protocols that it may not support; if one matters, it refuses the file itself
             warnings.filterwarnings("ignore", "Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or damaged pickle can make the unpickler fail in any way
         asked_for = _foreign_globals(path)
         if asked_for:
             raise WeightsError(
-                f"{path}: loading it would run code: it asks for {asked_for[0]}, and only tensors are taken; "
+                f"{path}: loading this file would run code: it asks for {asked_for[0]}, and only tensors are allowed; "
                 f"{SAFE_EXPORT}"
             ) from error
         raise WeightsError(
@@ -256,9 +279,9 @@ def _load_pickled(path: Path) -> object:
 
 
 def _load_with_stand_ins(path: Path) -> object:
-    """What `torch.load` reads with only tensors and plain values, and stand-ins for everything else it names.
+    """Read a file with `torch.load`, with tensors and plain values, and stand-ins for everything else it names.
 
-    torch looks an allowed name up in the list that it was given and nowhere else, so that nothing is imported.
+    torch looks an allowed name up only in the given list, so nothing is imported.
     """
     kind = weights_format(path)
     if kind is not WeightsFormat.TORCH_ZIP:
@@ -269,16 +292,16 @@ def _load_with_stand_ins(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or damaged pickle can make the unpickler fail in any way
         raise WeightsError(
-            f"{path}: truncated, damaged, or holding what cannot be read as data ({type(error).__name__}: "
+            f"{path}: truncated, damaged, or with content that cannot be read as data ({type(error).__name__}: "
             f"{_first_line(error)}); {SAFE_EXPORT}"
         ) from error
 
 
 def _numpy_reconstructors() -> list[Any]:
-    """What a pickled numpy number or numeric array is rebuilt with, under the names of numpy 1 and 2.
+    """Return the functions that rebuild a pickled numpy number or numeric array, under the names of numpy 1 and 2.
 
-    Training programs log such values beside the weights. The data types are listed one by one: `object`,
-    which could carry anything, is not among them.
+    Training programs log such values beside the weights. The data types are listed one by one; `object`, which could
+    carry anything, is not among them.
     """
     rebuild_scalar, rebuild_array = np.float64(0).__reduce__()[0], np.empty(0).__reduce__()[0]
     named = [
@@ -291,9 +314,9 @@ def _numpy_reconstructors() -> list[Any]:
 
 
 def _foreign_globals(path: Path) -> list[str]:
-    """Functions and classes other than tensors that a checkpoint's pickles name. Only for the message.
+    """Return functions and classes other than tensors that a checkpoint's pickles name; only for the message.
 
-    A file of the old format is a row of pickles before the raw tensors. What is not a pickle ends the search.
+    A file of the old format is a row of pickles before the raw tensors. The search ends at the first non-pickle.
     """
     stream = io.BytesIO(_pickle_bytes(path))
     found: list[str] = []
@@ -307,18 +330,18 @@ def _foreign_globals(path: Path) -> list[str]:
 
 def _pickle_bytes(path: Path) -> bytes:
     if _read(path, 4) != _ZIP_MAGIC:
-        return _read(path, _PICKLE_LIMIT_BYTES)
+        return _read(path, _NAMED_LIMIT_BYTES)
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
             with archive.open(name) as stream:
-                return stream.read(_PICKLE_LIMIT_BYTES)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):  # a damaged pickle names nothing
+                return stream.read(_NAMED_LIMIT_BYTES)
+    except (*BROKEN_ZIP, OSError):  # a damaged pickle names nothing
         return b""
 
 
 def _named_globals(stream: io.BytesIO) -> list[str]:
-    """The globals of one pickle, as `module.name`, found by disassembling it (PEP 3154 for STACK_GLOBAL)."""
+    """Return the globals of one pickle as `module.name`, found by disassembling it (PEP 3154 for STACK_GLOBAL)."""
     found: list[str] = []
     strings: list[str] = []
     try:
@@ -336,7 +359,7 @@ def _named_globals(stream: io.BytesIO) -> list[str]:
 
 
 def _unwrapped(path: Path, content: object) -> dict[str, torch.Tensor]:
-    """The state dict itself, or the one under exactly one of `WRAPPERS`."""
+    """Return the state dict itself, or the one under exactly one of `WRAPPERS`."""
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path}: expected a state dict, got a {type(content).__name__}; {SAFE_EXPORT}")
     if is_state_dict(content):
@@ -347,20 +370,20 @@ def _unwrapped(path: Path, content: object) -> dict[str, torch.Tensor]:
     found = _listing("keys", [str(key) for key in content]) or "an empty dict"
     problem = f"state dicts under {' and '.join(wrappers)}" if wrappers else "no dict of tensors"
     raise WeightsError(
-        f"{path}: expected a state dict, or one under one of {', '.join(WRAPPERS)}; got {problem} ({found}); "
+        f"{path}: expected a state dict, or one under one of {', '.join(WRAPPERS)}, got {problem} ({found}); "
         f"{SAFE_EXPORT}"
     )
 
 
 def is_state_dict(content: object) -> bool:
-    """Whether it is a mapping of names to tensors, and holds any."""
+    """Return True for a non-empty mapping of names to tensors."""
     if not isinstance(content, Mapping) or not content:
         return False
     return all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items())
 
 
 def _without_prefixes(state: Mapping[str, torch.Tensor], wanted: Collection[str]) -> dict[str, torch.Tensor]:
-    """`state` under the names that agree best with `wanted`: as they are, or less prefixes that all share."""
+    """Return `state` under the names that agree best with `wanted`: as they are, or without shared prefixes."""
     candidates = [dict(state)]
     while prefix := next((p for p in PREFIXES if all(k.startswith(p) for k in candidates[-1])), None):
         candidates.append({key.removeprefix(prefix): value for key, value in candidates[-1].items()})
@@ -368,7 +391,7 @@ def _without_prefixes(state: Mapping[str, torch.Tensor], wanted: Collection[str]
 
 
 def _listing(what: str, items: Sequence[str]) -> str:
-    """`2 missing (a, b)`, the first few by name; empty where there is nothing to list."""
+    """Return a list in words, such as `2 missing (a, b)`, with the first few names; empty for no items."""
     if not items:
         return ""
     more = ", ..." if len(items) > _LISTED else ""

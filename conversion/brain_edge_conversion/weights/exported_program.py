@@ -1,4 +1,4 @@
-"""`torch.export` programs (.pt2): loaded only with their hash, and read into OpenVINO without being traced."""
+"""Loader for `torch.export` programs (.pt2): only with their hash, and read into OpenVINO without tracing."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def load_exported(path: Path, sha256: str) -> Any:
-    """The `ExportedProgram` of a file, on the CPU. Loading it is running code: the user has to trust it.
+    """Load the `ExportedProgram` of a file on the CPU. Loading runs code, so the user must trust the file.
 
-    The bytes that are hashed are the bytes that are loaded.
+    The hashed bytes are the loaded bytes.
 
     Raises:
-        WeightsError: another hash, or the file is missing, damaged, or of another version of PyTorch.
+        WeightsError: the hash is different, or the file is missing, damaged, or of another version of PyTorch.
     """
     import torch
 
@@ -41,33 +41,34 @@ def load_exported(path: Path, sha256: str) -> Any:
         reason = (str(error).strip().splitlines() or ["no further detail"])[0][:200]
         raise WeightsError(
             f"{path}: PyTorch {torch.__version__} does not load this torch.export program ({type(error).__name__}: "
-            f"{reason}); it is damaged or was saved by another version: export it again with this one"
+            f"{reason}). The file is damaged or of another version of PyTorch; export the program again with this "
+            "version"
         ) from error
     finally:
         logging.disable(logging.NOTSET)
 
 
 def input_shape(program: Any, source: str) -> tuple[int, ...]:
-    """The shape of the one input, -1 where the program leaves it open.
+    """Return the shape of the only input, -1 for sides that the program leaves open.
 
     Raises:
-        WeightsError: the program takes several inputs, or one that is no tensor.
+        WeightsError: the program takes several inputs, or an input that is no tensor.
     """
     names = program.graph_signature.user_inputs
     shapes = [node.meta["val"].shape for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
     if len(names) != 1 or len(shapes) != 1:
         raise WeightsError(
-            f"{source}: expected a program with one input, this one has {len(names)} ({', '.join(map(str, names))}); "
+            f"{source}: expected a program with one input, got {len(names)} ({', '.join(map(str, names))}); "
             "export a module whose forward takes all sequences as channels of one tensor"
         )
     return tuple(side if isinstance(side, int) else -1 for side in shapes[0])
 
 
 def read_exported(program: Any, source: str) -> Any:
-    """The OpenVINO model of a program; its input keeps the sides that the program was exported for.
+    """Convert a program to an OpenVINO model; its input keeps the sides that the program was exported for.
 
     Raises:
-        BrainEdgeError: OpenVINO has no equivalent of an operator; its words name it.
+        BrainEdgeError: OpenVINO has no equivalent of an operator; the message names it.
         WeightsError: the program takes several inputs.
     """
     shape = input_shape(program, source)

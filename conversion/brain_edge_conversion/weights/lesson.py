@@ -1,4 +1,4 @@
-"""What a network is fit to and for how long; recipes state it, `brain_edge_conversion.fitting.fit` does it."""
+"""Parameters of a fit: targets and duration. Recipes state them, `brain_edge_conversion.fitting.fit` uses them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Head(StrEnum):
-    """What a network ends in, and so what it is fit to."""
+    """Last activation of a network, which decides the loss."""
 
     CLASSES = "classes"
     """Softmax: cross-entropy with the number of the label, and Dice of each label."""
@@ -17,15 +17,15 @@ class Head(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """How a network is fit.
+    """Parameters of the fit of a network.
 
     Attributes:
-        steps: of the optimiser, one patch each.
-        patch: sides that a step sees; None for all that the network sees in a run.
-        head: what it ends in.
-        targets: labels of each output channel: for classes one each, for regions those whose union it is.
-        learning_rate: at the beginning; it falls to 0 on half a cosine.
-        seed: of the patches and the first weights.
+        steps: number of optimiser steps, one patch each.
+        patch: sides of a patch, voxels; None for the network's whole input.
+        head: last activation of the network.
+        targets: labels of each output channel: one label for a class, the united labels for a region.
+        learning_rate: initial learning rate; it falls to 0 along half a cosine.
+        seed: seed of the patches and the initial weights.
     """
 
     steps: int

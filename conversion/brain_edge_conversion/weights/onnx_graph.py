@@ -1,4 +1,4 @@
-"""ONNX files: read as data, into OpenVINO, and into onnxruntime, which is what their conversion is compared with."""
+"""Reader for ONNX files, as data: into OpenVINO, and into onnxruntime, with which the conversion is compared."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LISTED: Final = 3
 
 
 def load_onnx(path: Path, sha256: str) -> bytes:
-    """The bytes of a whole ONNX model with its weights in it.
+    """Read the bytes of a whole ONNX model with its weights inside.
 
-    Weights beside the file are not taken: the hash that goes on record would not cover them, and where they lie is
-    said by the file, which is a stranger's.
+    Weights in other files are refused: the recorded hash would not cover them, and their paths come from an untrusted
+    file.
 
     Raises:
-        WeightsError: another hash, or the file is missing, truncated, no ONNX model, has its weights elsewhere or an
-            input of any number of axes.
+        WeightsError: the hash is different, or the file is missing, truncated, no ONNX model, has its weights elsewhere
+            or an input of open rank.
     """
     import onnx
 
@@ -57,14 +57,14 @@ def _require_whole(model: Any, path: Path) -> None:
     outside = [tensor for tensor in _tensors(model) if tensor.data_location == TensorProto.EXTERNAL]
     if outside:
         raise WeightsError(
-            f"{path}: expected an ONNX model with its weights in the file, {len(outside)} tensors (first: "
-            f"{outside[0].name or 'without a name'}) are in another one; join them in Python, "
-            f"onnx.save(onnx.load('{path.name}'), 'whole.onnx'), or export with external_data=False"
+            f"{path}: expected an ONNX model with its weights in the file, got {len(outside)} tensors (first: "
+            f"{outside[0].name or 'without a name'}) in other files. Export with external_data=False, or join them in "
+            f"Python: onnx.save(onnx.load('{path.name}'), 'whole.onnx')"
         )
 
 
 def _tensors(message: Any) -> Iterator[Any]:
-    """Every tensor below a message: initializers, dense or sparse, and those in attributes, branches and functions."""
+    """Yield every tensor in a message: initializers (dense or sparse), attributes, branches and functions."""
     from onnx import TensorProto
 
     if isinstance(message, TensorProto):
@@ -81,17 +81,17 @@ def _require_rank(model: Any, path: Path) -> None:
     for each in model.graph.input:
         if each.name not in weights and not each.type.tensor_type.HasField("shape"):
             raise WeightsError(
-                f"{path}: the rank of the input is left open (dynamic rank), expected five axes of {each.name}; "
+                f"{path}: the rank of the input is left open (dynamic rank), expected five axes for {each.name}; "
                 "export the network with an example input"
             )
 
 
 def read_onnx(content: bytes, source: str) -> Any:
-    """The OpenVINO model of an ONNX model.
+    """Convert an ONNX model to an OpenVINO model.
 
     Raises:
-        WeightsError: OpenVINO has no equivalent of an operator (its name and the names of its nodes are said), or
-            cannot read the model.
+        WeightsError: OpenVINO has no equivalent of an operator (the message names it and its nodes), or cannot read the
+            model.
     """
     try:
         return read_model(content)
@@ -102,13 +102,13 @@ def read_onnx(content: bytes, source: str) -> Any:
             raise WeightsError(f"{source}: OpenVINO cannot read this ONNX model: {reason}") from error
         nodes = "; ".join(_where(content, name.strip()) for name in unknown[1].split(","))
         raise WeightsError(
-            f"{source}: OpenVINO has no equivalent of {nodes}; rewrite the network without it, or convert it from "
-            "its PyTorch module"
+            f"{source}: OpenVINO has no equivalent of {nodes}; rewrite the network without this operator, or convert "
+            "the PyTorch module"
         ) from error
 
 
 def _where(content: bytes, operation: str) -> str:
-    """An operator, as OpenVINO's message names it (`Det-17`, `com.acme.Norm`), with the nodes that use it."""
+    """Describe an operator, as OpenVINO names it (`Det-17`, `com.acme.Norm`), with the nodes that use it."""
     import onnx
 
     kind = re.sub(r"-\d+$", "", operation).rpartition(".")[2]
@@ -121,10 +121,10 @@ def _where(content: bytes, operation: str) -> str:
 
 
 def import_onnxruntime() -> Any:
-    """The module onnxruntime, and never its telemetry, which calls out from its import on unless this is set before.
+    """Import onnxruntime with its telemetry disabled; the variable must be set before the import, which calls out.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        ModuleNotFoundError: onnxruntime is not installed.
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
@@ -133,11 +133,11 @@ def import_onnxruntime() -> Any:
 
 
 class OnnxNetwork(nn.Module):
-    """An ONNX model run by onnxruntime, as a module: what PyTorch is for the other sources.
+    """ONNX model run by onnxruntime, as a PyTorch module: the reference that PyTorch is for other sources.
 
     Args:
-        content: the model.
-        source: what messages call it.
+        content: bytes of the model.
+        source: name of the model in messages.
 
     Raises:
         WeightsError: onnxruntime does not load the model.
@@ -149,7 +149,7 @@ class OnnxNetwork(nn.Module):
         onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # what it does not take is said once, in our words
+        options.log_severity_level = 4  # onnxruntime's refusal is reported once, by the error below
         try:
             # without its fallback, which prints on stdout
             self._session = onnxruntime.InferenceSession(
@@ -158,12 +158,12 @@ class OnnxNetwork(nn.Module):
         except Exception as error:  # onnxruntime's exceptions share no base class
             reason = (str(error).strip().splitlines() or ["no further detail"])[-1][:300]
             raise WeightsError(
-                f"{source}: onnxruntime, which the conversion is compared with, does not load this model: {reason}"
+                f"{source}: onnxruntime, the reference for the comparison, does not load this model: {reason}"
             ) from error
         self._input = self._session.get_inputs()[0].name
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The first output; float32, in the shape that the model gives."""
+        """Return the first output, float32, in the shape that the model gives."""
         try:
             return torch.from_numpy(self._session.run(None, {self._input: x.numpy()})[0])
         except Exception as error:  # onnxruntime's exceptions share no base class

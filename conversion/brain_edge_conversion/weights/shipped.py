@@ -1,4 +1,4 @@
-"""Weights that come with the program, and what their recipes say of them."""
+"""Weights that come with the program, with the card and licence of their recipes."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from brain_edge_conversion.recipe import SHIPPED, WeightsFile
 
 FOLDER: Final = Path(__file__).parents[1] / "fitting" / "weights"
 FITTED_CASES: Final = 1
-"""The labelled tumours that are at hand: TCGA-FG-6692."""
+"""Number of labelled tumours available for fits: TCGA-FG-6692."""
 
 
 def shipped_file(source: str) -> Path:
-    """Where the weights lie whose source begins with `shipped:`."""
+    """Return the path of weights whose source begins with `shipped:`."""
     return FOLDER / source.removeprefix(SHIPPED)
 
 
 def shipped_weights(name: str, sha256: str) -> WeightsFile:
-    """The weights of a recipe, float16 in safetensors."""
+    """Return the weights file of a recipe, float16 in safetensors."""
     return WeightsFile(f"{SHIPPED}{name}.safetensors", sha256)
 
 
 def fit_card(summary: str, citation: str) -> Card:
-    """Of a network that was fit to so few cases that it is good for testing this program alone."""
+    """Return the card of a network that was fitted to so few cases that it only serves to test this program."""
     return Card(
         summary=f"Brain tumour compartments of four sequences by {summary}, fit to {FITTED_CASES} case.",
         citation=citation,
         published_figures="none: this network is not the published one",
-        limits=f"Fit for testing on {FITTED_CASES} case, not for use. Its labels are the vote of five algorithms, not "
-        "a person's, and a Dice on that case is on what the network has seen.",
+        limits=f"Fit for testing on {FITTED_CASES} case, not for use. The labels are the vote of five algorithms, not "
+        "a person's, and a Dice on that case is a Dice on training data.",
     )
 
 
 def fit_licence() -> Licence:
-    """Weights carry the licence of the images that they were fit to."""
+    """Return the licence of the images that the weights were fitted to; the weights carry the same licence."""
     return Licence(
         name="CC BY 3.0",
         holder="The Cancer Imaging Archive, TCGA-LGG",

@@ -1,6 +1,7 @@
 """Exact rewrites: the same function in a form that converts, or runs, better.
 
-Of PyTorch modules before tracing, where only the module says what is meant: `norm_statistics`, `binary_head`. Of the
-traced OpenVINO graph, whatever it was made from: `pointwise_upsampling`, `sub_pixel` (both through `graph`) and
-`final_activation`. Of steps and graph together: `input_affine`. All are listed in docs/concepts/parity.md.
+Some rewrites change the PyTorch module before tracing, because only the module has the information: `norm_statistics`,
+`binary_head`. Others change the traced OpenVINO graph, from any source: `pointwise_upsampling`, `sub_pixel` (both
+through `graph`) and `final_activation`. `input_affine` changes steps and graph together. docs/concepts/parity.md lists
+them all.
 """

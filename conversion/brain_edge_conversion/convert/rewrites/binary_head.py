@@ -2,11 +2,11 @@
 
     softmax(a, b)[1] = 1 / (1 + exp(a - b)) = sigmoid(b - a)
 
-The last linear layer computes a and b from the same input, so the difference is that layer with the difference of its
-weights: half the output, no softmax, and a runtime that may compare the logit with a threshold instead of computing
-any probability. The rewrite is exact up to the rounding of the weights' difference (4e-6 of logits up to 15 on
-deepbet), and it is what most of the memory of a skull-stripper's last layer is saved with: the output of deepbet is
-two channels of 256^3, kept three times by the plain graph.
+The last linear layer computes a and b from the same input, so b - a is one layer with the difference of the weights.
+This halves the output and removes the softmax, and the runtime can compare the logit with a threshold without computing
+a probability. The rewrite is exact up to the rounding of the weights' difference (4e-6 of logits up to 15 on deepbet).
+It saves most of the memory of a skull-stripper's last layer: the output of deepbet is two channels of 256^3, kept three
+times by the plain graph.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 BACKGROUND: Final = 0
 FOREGROUND: Final = 1
 CHANNEL_AXES: Final = (1, -4)
-"""Of (1, C, I, J, K)."""
+"""Index of the channel axis in (1, C, I, J, K)."""
 
 
 def merge_binary_head(module: nn.Module, head: BinaryHead) -> None:
-    """Let the network return the logit of the foreground, (1, 1, I, J, K), in place.
+    """Change the network, in place, to return the logit of the foreground (1, 1, I, J, K).
 
     Raises:
-        BrainEdgeError: the layers are not what `head` says; the recipe is wrong.
+        BrainEdgeError: the layers differ from `head`; the recipe is wrong.
     """
     linear, softmax = _layer(module, head.linear), _layer(module, head.softmax)
     if not isinstance(linear, nn.Conv3d | nn.ConvTranspose3d) or not isinstance(softmax, nn.Softmax):
@@ -58,13 +58,13 @@ def merge_binary_head(module: nn.Module, head: BinaryHead) -> None:
 
 
 def with_binary_heads(spec: ModelSpec, graphs: Collection[str]) -> ModelSpec:
-    """The spec of a model in which the networks `graphs` return the logit of the foreground."""
+    """Return the specification of a model whose networks `graphs` return the logit of the foreground."""
     stages = tuple(_binary(stage) if set(stage.network.graphs) <= set(graphs) else stage for stage in spec.stages)
     return msgspec.structs.replace(spec, stages=stages)
 
 
 def can_merge(stage: Stage) -> bool:
-    """True where a stage looks at nothing but which of two probabilities is how large."""
+    """Return True if a stage uses only the probability of one of two classes."""
     network = stage.network
     if network.channels_out != 2 or network.activation is not Activation.NONE:
         return False
@@ -72,7 +72,7 @@ def can_merge(stage: Stage) -> bool:
 
 
 def mergeable_graphs(source: ModelSource) -> frozenset[str]:
-    """Graphs whose two classes become one channel: every member of their stage must, or their mean means nothing."""
+    """Return the graphs whose two classes become one channel; a stage qualifies only if all its members do."""
     heads = {graph.graph for graph in source.graphs if graph.binary_head is not None}
     stages = [stage for stage in source.spec.stages if can_merge(stage) and heads.issuperset(stage.network.graphs)]
     return frozenset(graph for stage in stages for graph in stage.network.graphs)

@@ -1,7 +1,7 @@
-"""Dropout is for training: in evaluation mode it is the identity, and tracing leaves it out.
+"""Dropout: the identity in evaluation mode, left out by tracing.
 
-A program that keeps it running at inference gives another mask each time. No conversion can reproduce that, and none
-is checked against it.
+A program that runs dropout at inference gives another mask each time. No conversion can reproduce such a program, so
+none is compared with it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ DROPOUTS: Final = (
 
 
 def idle_dropouts(module: nn.Module) -> list[str]:
-    """Names of the dropout layers of a network, none of which does anything in evaluation mode.
+    """Return the names of a network's dropout layers, all inactive (in evaluation mode).
 
     Raises:
-        WeightsError: one of them is in training mode: the network is random.
+        WeightsError: a dropout layer is in training mode, so the network is random.
     """
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, DROPOUTS) and layer.p > 0}
     running = [name for name, layer in layers.items() if layer.training]
     if running:
         raise WeightsError(
-            f"expected a network that computes the same each time, got {len(running)} dropout layer(s) in training "
+            f"expected a deterministic network, got {len(running)} dropout layer(s) in training "
             f"mode (first: {running[0]}); build the network in evaluation mode"
         )
     return list(layers)

@@ -1,10 +1,10 @@
-"""The last softmax or sigmoid leaves the graph where its stage only asks which logit is largest, or above what.
+"""Removal of the last softmax or sigmoid where its stage only takes an argmax or a threshold.
 
-Softmax and sigmoid keep the order of the logits of a voxel, so an argmax of them is an argmax of the logits, and a
-threshold on a sigmoid is one on the logit. The specification then says that the graph ends in logits; the runtime
-(`brain_edge.spec.plan.without_activation`) compares those, and computes probabilities only where somebody asks for
-them. The activation stays in the graph where the runtime would have to make up for it: probabilities that are averaged
-over members, mirrorings or windows, or interpolated before they are compared.
+Softmax and sigmoid keep the order of a voxel's logits. An argmax of the probabilities is therefore an argmax of the
+logits, and a threshold on a sigmoid is a threshold on the logit. The specification then says that the graph ends in
+logits. The runtime (`brain_edge.spec.plan.without_activation`) compares logits and computes probabilities only on
+request. The activation stays in the graph if the runtime would need it: for probabilities that are averaged over
+members, mirrorings or windows, or interpolated before the comparison.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ TRANSPARENT: Final = frozenset({"Convert", "Identity"})
 """Operations that leave the values of a float32 graph as they are."""
 
 MOVING: Final = frozenset({"Slice", "StridedSlice", "Reshape", "Squeeze", "Unsqueeze", "Transpose"})
-"""Operations that cut or move values and change none."""
+"""Operations that cut or move values without changing any."""
 
 
 def final_activation(model: Any) -> Activation:
-    """What an OpenVINO graph of one output ends in."""
+    """Return the activation at the end of an OpenVINO graph with one output."""
     last = _last(model)
     if kind(last) == "Sigmoid":
         return Activation.SIGMOID
@@ -39,18 +39,18 @@ def final_activation(model: Any) -> Activation:
 
 
 def require_one_activation(graph: str, network: Network, model: Any) -> None:
-    """Refuse a graph that ends in an activation where the specification applies one to what the graph returns.
+    """Refuse a graph that ends in an activation if the specification applies another one to its output.
 
-    A sigmoid of a sigmoid is above one half in every voxel, and no probability of a softmax of a softmax means what
-    it says. Parity cannot see it, because both sides do it.
+    A sigmoid of a sigmoid is above one half in every voxel, and a softmax of a softmax gives wrong probabilities. The
+    parity check cannot detect this, because both sides do the same.
 
     Args:
-        graph: its name.
-        network: what the specification says of it.
-        model: the graph, as it was before anything was left to the runtime.
+        graph: name of the graph.
+        network: specification of the network.
+        model: graph before its last activation is moved to the runtime.
 
     Raises:
-        WeightsError: there are two.
+        WeightsError: the graph and the specification both apply an activation.
     """
     node = producer(model.get_results()[0], 0)
     while kind(node) in TRANSPARENT | MOVING:
@@ -58,12 +58,12 @@ def require_one_activation(graph: str, network: Network, model: Any) -> None:
     if network.activation is not Activation.NONE and kind(node) in ("Sigmoid", "Softmax"):
         raise WeightsError(
             f"{graph}: the network ends in a {kind(node).lower()} itself, and the specification applies a "
-            f"{network.activation} to that; say activation none, or give the network without its last layer"
+            f"{network.activation} again. Set activation none, or give the network without its last layer"
         )
 
 
 def with_logits(stage: Stage, activation: Activation) -> Stage:
-    """The stage, its graph's last activation left to the runtime, if the runtime needs none of it; else unchanged."""
+    """Return the stage with its graph's last activation left to the runtime, if no step needs it; else unchanged."""
     if stage.network.activation is not Activation.NONE or activation is Activation.NONE:
         return stage
     network = msgspec.structs.replace(stage.network, activation=activation)
@@ -72,19 +72,19 @@ def with_logits(stage: Stage, activation: Activation) -> Stage:
 
 
 def drop_final_activation(model: Any) -> None:
-    """Let a graph that ends in a softmax or sigmoid (`final_activation`) return its logits, in place."""
+    """Change a graph that ends in a softmax or sigmoid (`final_activation`), in place, to return its logits."""
     result = model.get_results()[0]
     result.input(0).replace_source_output(_last(model).input_value(0))
     model.validate_nodes_and_infer_types()
 
 
 def leave_final_activation(spec: ModelSpec, stage: Stage, model: Any) -> tuple[ModelSpec, list[str]]:
-    """Leave the last activation of a graph to the runtime where its stage needs none; what the spec is then, in words.
+    """Leave the last activation of a graph to the runtime if its stage needs none; return the spec and the changes.
 
     Args:
-        spec: of the model.
-        stage: of it, which runs the graph.
-        model: the graph, changed in place.
+        spec: specification of the model.
+        stage: stage of `spec` that runs the graph.
+        model: graph, changed in place.
     """
     activation = final_activation(model)
     on_logits = with_logits(stage, activation)

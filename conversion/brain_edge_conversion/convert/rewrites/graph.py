@@ -1,4 +1,4 @@
-"""The exact rewrites of a traced graph, in their order, and what they did in words."""
+"""Exact rewrites of a traced graph, in their order, with a description of each change."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def rewrite_graph(model: Any, shape: Sequence[int]) -> list[str]:
-    """Rewrite an OpenVINO graph, whatever it was made from, in place; one line for each kind of rewrite applied.
+    """Rewrite an OpenVINO graph from any source, in place; return one line for each kind of rewrite applied.
 
-    The function stays the same but for the rounding of float32, and so do input and output.
+    Input, output and function stay the same, apart from float32 rounding.
 
     Args:
         model: `openvino.Model` with one input, not quantised.
-        shape: of an input (1, C, ...) that it accepts.
+        shape: shape (1, C, ...) of an input that the model accepts.
     """
     moved = commute_pointwise_upsampling(model, shape)
     interleaved = make_sub_pixel(model)

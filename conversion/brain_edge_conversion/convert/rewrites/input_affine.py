@@ -1,12 +1,12 @@
-"""A constant change of intensity right before a network becomes part of its first convolution.
+"""Folding of a constant intensity change into the first convolution of a network.
 
-Where the last step before a network is x * a + b with constants, and the network begins with a convolution,
+If the last step before a network is x * a + b with constants, and the network begins with a convolution, then
 
     conv(x a + b) = (W a) * x + (bias + b sum(W))
 
-and the step is gone. The scale a is exact in any case, since a times a zero of the padding is zero. The shift b is
-exact only where nothing is padded with zeros after it: not by the convolution, not by a window beyond the volume, not
-for a sequence that is missing. Everywhere else the step stays, and `why_not` says why (docs/decisions/0012).
+and the step can go. The scale a is always exact, because a zero of the padding times a is zero. The shift b is exact
+only if nothing is padded with zeros after it: not by the convolution, not by a window beyond the volume, not for a
+missing sequence. Otherwise the step stays, and `why_not` gives the reason (docs/decisions/0012).
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ class Affine:
     add: float
 
     def undone(self, voxels: FloatArray) -> FloatArray:
-        """What became `voxels`."""
+        """Invert the change: return the input whose image is `voxels`."""
         return np.asarray((voxels - np.float32(self.add)) / np.float32(self.multiply), dtype=np.float32)
 
 
 def last_affine(stage: Stage) -> Affine | None:
-    """The constant change of intensity with which the steps before a network end."""
+    """Return the constant intensity change at the end of the steps before a network, if there is one."""
     found = stage.before[-1].affine() if stage.before else None
     return None if found is None or found[0] == 0 else Affine(*found)
 
 
 def folded_affine(published: Stage, converted: Stage) -> Affine | None:
-    """What the converted graph does itself of the published steps; None where both have the same."""
+    """Return the intensity change that the converted graph applies itself; None if both stages have the same steps."""
     return last_affine(published) if converted.before == published.before[:-1] else None
 
 
 def why_not(spec: ModelSpec, stage: Stage, models: Sequence[Any]) -> str | None:
-    """Why the last change of intensity of a stage cannot go into its graphs; None where it can."""
+    """Return the reason why a stage's last intensity change cannot be folded into its graphs; None if it can."""
     affine = last_affine(stage)
     if affine is None or not stage.network.execution.reads_image:
         return "there is none"
@@ -63,16 +63,19 @@ def why_not(spec: ModelSpec, stage: Stage, models: Sequence[Any]) -> str | None:
     if affine.add == 0:
         return None
     if not stage.network.execution.sees_volume:
-        return "windows are filled up with zeros after it, which a shift would change"
+        return "windows are filled up with zeros after the step, and a shift would change the zeros"
     if any(sequence.missing is not UNSET for sequence in spec.inputs):
-        return "zeros stand for a missing sequence after it, which a shift would change"
+        return "zeros stand for a missing sequence after the step, and a shift would change the zeros"
     if any(_pads(_first_convolution(model)) for model in models):
-        return "the first convolution pads with zeros, which a shift would change"
+        return "the first convolution pads with zeros, and a shift would change the zeros"
     return None
 
 
 def fold_input_affine(stage: Stage, models: Sequence[Any]) -> Stage:
-    """Change the graphs in place; the stage without the step. Only where `why_not` has nothing to say."""
+    """Fold the last intensity change into the graphs, in place, and return the stage without the step.
+
+    Requires that `why_not` returns None.
+    """
     affine = last_affine(stage)
     if affine is None:
         return stage
@@ -85,12 +88,12 @@ def fold_input_affine(stage: Stage, models: Sequence[Any]) -> Stage:
 def fold_input_affines(
     spec: ModelSpec, models: Mapping[str, Any], report: Callable[[str], None]
 ) -> tuple[ModelSpec, list[str]]:
-    """Fold the last change of intensity of every stage where that is exact; the spec of that, and what was done.
+    """Fold the last intensity change of every stage where this is exact; return the new spec and the changes in words.
 
     Args:
-        spec: of the model.
-        models: the graphs, changed in place.
-        report: told what was folded, and why the rest was not.
+        spec: specification of the model.
+        models: graphs, changed in place.
+        report: function that receives a line for each change that was not folded, with the reason.
     """
     stages, lines = list(spec.stages), []
     for number, stage in enumerate(spec.stages):
@@ -108,7 +111,7 @@ def fold_input_affines(
 
 
 def _first_convolution(model: Any) -> Any | None:
-    """The convolution that alone reads the input of a graph."""
+    """Return the convolution that is the only reader of the graph's input, if there is one."""
     first = only_consumer(model.get_parameters()[0])
     if first is None or kind(first) != "Convolution" or kind(producer(first, 0)) != "Parameter":
         return None
@@ -134,7 +137,7 @@ def _fold(convolution: Any, affine: Affine) -> None:
 
 
 def _add(convolution: Any, shift: npt.NDArray[np.float32]) -> None:
-    """Add numbers (C,) to what a convolution gives, to its bias if it has one."""
+    """Add one number per channel (C,) to the output of a convolution, to its bias if it has one."""
     axes = len(convolution.get_output_partial_shape(0)) - 2
     last = convolution
     if (bias := added_bias(convolution)) is not None:

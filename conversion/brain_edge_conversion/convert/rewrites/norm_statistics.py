@@ -1,12 +1,11 @@
-"""The norm trap: layers that carry running statistics but run on the statistics of their input.
+"""Norm trap: layers that carry running statistics but run on the statistics of their input.
 
-A batch or instance norm built with `track_running_stats=True` ignores its running statistics while it is in training
-mode. Some programs run inference that way on purpose (HD-BET v1 does); converters take the running statistics
-nevertheless, silently. With those statistics removed the layer has only one behaviour, in either mode, and it is the
-published one: the rewrite is exact, bit for bit.
+A batch or instance norm built with `track_running_stats=True` ignores its running statistics in training mode. Some
+programs run inference in training mode on purpose (HD-BET v1 does), but converters silently use the running statistics.
+Without running statistics the layer behaves the same in both modes, as published: the rewrite is exact, bit for bit.
 
-For a batch norm "statistics of the input" are those of the whole batch; with the batch of one that brain_edge runs
-this is the same as per image.
+For a batch norm, "statistics of the input" means those of the whole batch; brain_edge runs batches of one, so they are
+those of one image.
 """
 
 from __future__ import annotations
@@ -27,31 +26,31 @@ _Norm: TypeAlias = _BatchNorm | _InstanceNorm
 
 _TRACED_NORMS: Final = ("aten::instance_norm", "aten::batch_norm")
 _USE_INPUT_STATISTICS: Final = 5
-"""Position of that flag among the inputs of both operators (native_functions.yaml of PyTorch)."""
+"""Position of the flag `use_input_stats` or `training` among the operator's inputs (PyTorch: native_functions.yaml)."""
 
 
 def norms_with_running_statistics(module: nn.Module) -> list[str]:
-    """Names of the layers that carry running statistics, whether they use them or not."""
+    """Return the names of the layers that carry running statistics, used or not."""
     return list(_running_norms(module))
 
 
 def trapped_norms(module: nn.Module) -> list[str]:
-    """Names of the layers that carry running statistics and do not use them, in the mode the module is in now."""
+    """Return the names of the layers that carry running statistics and do not use them in the current mode."""
     return [name for name, layer in _running_norms(module).items() if _uses_input_statistics(layer)]
 
 
 def use_instance_statistics(module: nn.Module, names: Collection[str] | None = None) -> list[str]:
-    """Remove the running statistics of norm layers, in place: from now on they use those of their input.
+    """Remove the running statistics of norm layers, in place; the layers then use the statistics of their input.
 
     Args:
-        module: changed, and in evaluation mode where it was changed.
-        names: of the layers, as `trapped_norms` returns them; None for all that carry running statistics.
+        module: network, changed in place; changed layers are put into evaluation mode.
+        names: layer names, as `trapped_norms` returns them; None for all layers with running statistics.
 
     Returns:
-        The names of the layers that were changed.
+        The names of the changed layers.
 
     Raises:
-        WeightsError: a layer is TorchScript, or of a type of which nothing is known; nothing was changed.
+        WeightsError: a layer is TorchScript or of an unknown type; nothing was changed.
     """
     carrying = _running_norms(module)
     wanted = list(carrying if names is None else names)
@@ -61,7 +60,7 @@ def use_instance_statistics(module: nn.Module, names: Collection[str] | None = N
 
 
 def _running_norms(module: nn.Module) -> dict[str, nn.Module]:
-    """By their buffer: types that we do not know and layers of a TorchScript program are to be seen as well."""
+    """Find norms by their buffer, so that unknown types and layers of a TorchScript program are found too."""
     return {
         name: layer
         for name, layer in module.named_modules()
@@ -70,7 +69,7 @@ def _running_norms(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def _uses_input_statistics(layer: nn.Module) -> bool:
-    """Tracing freezes the behaviour into the graph, where `eval()` no longer reaches it."""
+    """Return True if a layer runs on its input's statistics; a trace freezes this, and `eval()` cannot change it."""
     if isinstance(layer, torch.jit.ScriptModule):
         frozen = _frozen_flags(layer)
         if frozen:
@@ -90,8 +89,8 @@ def _changeable(name: str, layer: nn.Module) -> _Norm:
         return layer
     if isinstance(layer, torch.jit.ScriptModule):
         raise WeightsError(
-            f"{name}: expected a PyTorch layer whose running statistics can be removed, got one frozen in "
-            "TorchScript; give the network as module:attribute with its state dict instead"
+            f"{name}: expected a PyTorch layer whose running statistics can be removed, got a layer frozen in "
+            "TorchScript. Give the network as module:attribute with its state dict instead"
         )
     raise WeightsError(
         f"{name}: expected a batch or instance norm of PyTorch, got {type(layer).__name__}, which keeps running "

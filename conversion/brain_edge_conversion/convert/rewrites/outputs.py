@@ -1,8 +1,7 @@
-"""One output of a network that returns several (deep supervision, auxiliary heads): the one that a recipe names.
+"""Choice of one output, named by the recipe, of a network that returns several (deep supervision, auxiliary heads).
 
-Only PyTorch knows the structure of what a network returns: OpenVINO's converter loses the names of a list and does not
-keep the order of nested ones. So the choice is made before tracing, and what leads to the other outputs alone is never
-traced.
+Only PyTorch knows the structure of the outputs: OpenVINO's converter loses the names of a list and the order of nested
+lists. The output is therefore chosen before tracing, and layers that lead only to other outputs are not traced.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Key: TypeAlias = int | str
 
 
 class OneOutput(nn.Module):
-    """A network that returns the output `key` of another: a position in its list, or a name in its dictionary."""
+    """Network that returns the output `key` of another network: a position in its list, or a name in its dictionary."""
 
     def __init__(self, network: nn.Module, key: Key) -> None:
         super().__init__()
@@ -27,7 +26,7 @@ class OneOutput(nn.Module):
         self.key = key
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The chosen output.
+        """Return the chosen output.
 
         Raises:
             BrainEdgeError: there is no such output.
@@ -37,7 +36,7 @@ class OneOutput(nn.Module):
             chosen = returned[self.key]
         except (KeyError, IndexError, TypeError) as error:
             raise self._missing(returned) from error
-        # a tensor takes an index too, and would give away its batch axis
+        # a tensor accepts an index too, and would lose its batch axis
         if isinstance(returned, torch.Tensor) or not isinstance(chosen, torch.Tensor):
             raise self._missing(returned)
         return chosen
@@ -50,21 +49,21 @@ class OneOutput(nn.Module):
 
 
 def with_one_output(network: nn.Module, key: Key | None) -> nn.Module:
-    """The network itself where no output is named."""
+    """Return a network with the single output `key`; the network itself if `key` is None."""
     return network if key is None else OneOutput(network, key)
 
 
 def as_traced(network: nn.Module) -> nn.Module:
-    """What the converter is given: of TorchScript the program, whose one output it finds, but not below a module."""
+    """Return the module for the converter; TorchScript is unwrapped, so that the converter finds its one output."""
     is_script = isinstance(network, OneOutput) and isinstance(network.network, torch.jit.ScriptModule)
     return cast("OneOutput", network).network if is_script else network
 
 
 def only_output(network: nn.Module, returned: object) -> Key | None:
-    """Where the one tensor is that a network returned in a list, a tuple or a dictionary; None where it is all.
+    """Return the key of the single tensor in a returned list, tuple or dictionary; None if a bare tensor was returned.
 
     Raises:
-        BrainEdgeError: it is not one tensor.
+        BrainEdgeError: the network did not return exactly one tensor.
     """
     if isinstance(returned, torch.Tensor):
         return None
@@ -80,16 +79,16 @@ def _numbered(returned: object) -> Iterable[tuple[int, object]]:
 
 
 def several_outputs(network: nn.Module, returned: object) -> BrainEdgeError:
-    """The refusal of a network that does not return one tensor."""
+    """Return the error for a network that does not return exactly one tensor."""
     return BrainEdgeError(
         f"expected a network with one output, {type(network).__name__} returns {describe_outputs(returned)}; "
-        "name the one that is meant in the recipe (`output` of its GraphSource), or give a module whose forward "
-        "returns it alone"
+        "name the wanted output in the recipe (`output` of its GraphSource), or give a module whose forward returns "
+        "only this output"
     )
 
 
 def describe_outputs(returned: object) -> str:
-    """Names or positions and shapes of what a network returned, in words."""
+    """Describe a network's outputs in words: names or positions, and shapes."""
     if isinstance(returned, torch.Tensor):
         return f"one tensor ({_shape(returned)})"
     if isinstance(returned, Mapping):

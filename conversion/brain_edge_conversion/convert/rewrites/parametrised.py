@@ -1,7 +1,7 @@
-"""Weights that a layer computes from others (weight norm, spectral norm): computed once, since they stay the same.
+"""Parametrised weights (weight norm, spectral norm): computed once, because they never change at inference.
 
-What the old kind has computed last hangs on the graph of the gradients until a pass without them: layers that
-evaluation never runs could not even be copied.
+In the old implementation the last computed weight stays attached to the autograd graph until a pass without gradients.
+A layer that evaluation never runs could not even be copied.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def bake_weights(network: nn.Module) -> None:
-    """Keep what every parametrised weight is now, in place; what it was computed from goes."""
+    """Replace every parametrised weight by its current value, in place, and drop its parameters."""
     with torch.no_grad():
         for layer in list(network.modules()):
             if isinstance(layer, torch.jit.ScriptModule):

@@ -1,11 +1,10 @@
-"""A 1x1 convolution after an upsampling is the upsampling of that convolution, on a fraction of the voxels.
+"""Move of a 1x1 convolution before the upsampling that it reads, where it runs on a fraction of the voxels.
 
-Interpolation acts on each channel alone and is linear; a convolution of kernel 1 acts on each voxel alone and is
-linear: they commute. A bias commutes as well, because the weights of an interpolation sum to one, at the border too.
-In exact arithmetic the two orders are the same function; in f32 they differ by rounding.
+Interpolation is linear and acts on each channel separately; a convolution of kernel 1 is linear and acts on each voxel
+separately. The two therefore commute. A bias commutes too, because the weights of an interpolation sum to one, even at
+the border. In exact arithmetic both orders are the same function; in f32 they differ by rounding.
 
-The rewrite is done in OpenVINO's graph (docs/decisions/0009): whatever a network was written in, the pair looks
-the same there.
+The rewrite works on OpenVINO's graph (docs/decisions/0009), where the pair looks the same for every source framework.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 FIRST_SPATIAL_AXIS: Final = 2
-"""Of (N, C, ...)."""
+"""Index of the first spatial axis in (N, C, ...)."""
 
 COPIED: Final = (
     "mode",
@@ -41,18 +40,18 @@ COPIED: Final = (
     "antialias",
     "cube_coeff",
 )
-"""Attributes of Interpolate, versions 4 and 11."""
+"""Allowed attributes of Interpolate, versions 4 and 11."""
 
 
 def commute_pointwise_upsampling(model: Any, shape: Sequence[int]) -> list[str]:
-    """Convolve before upsampling wherever a 1x1 convolution alone reads an upsampled tensor and does not widen it.
+    """Move a 1x1 convolution before an upsampling if it is the only reader and does not increase the channels.
 
     Args:
         model: `openvino.Model` with one input, changed in place.
-        shape: of an input (1, C, ...), by which upsampling is told from downsampling where a graph gives only sizes.
+        shape: shape of an input (1, C, ...), to tell upsampling from downsampling if a graph states only sizes.
 
     Returns:
-        The names of the convolutions that were moved.
+        The names of the moved convolutions.
     """
     candidates = [node for node in model.get_ordered_ops() if _is_plain_interpolation(node)]
     if not candidates:
@@ -63,7 +62,7 @@ def commute_pointwise_upsampling(model: Any, shape: Sequence[int]) -> list[str]:
 
 
 def _is_plain_interpolation(node: Any) -> bool:
-    """Over spatial axes that are known, without padding: its weights sum to one and no channel sees another."""
+    """Return True for an unpadded interpolation over known spatial axes: weights sum to one, channels stay apart."""
     if kind(node) != "Interpolate" or node.get_input_size() != 3:
         return False
     attributes = node.get_attributes()
@@ -83,7 +82,7 @@ def _enlarges(node: Any, sized: Mapping[str, Any]) -> bool:
 
 
 def _commuted(upsampling: Any) -> str | None:
-    """Move the convolution that reads an upsampled tensor before it; its name, or None where there is none."""
+    """Move the convolution that reads an upsampled tensor before the upsampling; return its name, or None."""
     convolution = only_consumer(upsampling)
     kernel = _pointwise_weights(convolution) if convolution is not None else None
     if convolution is None or kernel is None:
@@ -107,7 +106,7 @@ def _commuted(upsampling: Any) -> str | None:
 
 
 def _pointwise_weights(node: Any) -> np.ndarray[Any, np.dtype[np.float32]] | None:
-    """(channels out, channels in, 1, ...) of a convolution of kernel 1 that does not widen; None for other nodes."""
+    """Return the weights (out, in, 1, ...) of a 1x1 convolution with out <= in; None for any other node."""
     if kind(node) != "Convolution" or (kernel := weights(node)) is None:
         return None
     attributes = node.get_attributes()

@@ -1,16 +1,16 @@
-"""A transposed convolution whose kernel is a multiple of its stride, as a convolution and an interleaving.
+"""Transposed convolution whose kernel is a multiple of its stride, rewritten as a convolution and an interleaving.
 
 With stride s and kernel k = m s, an output voxel o reads the inputs i with 0 <= o + p - i s < k. Written as
 o + p = q s + r with 0 <= r < s, these are the m inputs q, q - 1, ..., q - m + 1, with the weights w[r], w[s + r], ...:
 
     y[q s + r - p] = sum over j < m of x[q - j] w[j s + r]
 
-For each phase r that is an ordinary convolution with kernel m; all phases together are one convolution with s times
-the channels per axis, whose channels are then interleaved (DepthToSpace: "sub-pixel convolution", Shi et al., CVPR
-2016) and cut by the padding p. The same products are summed, so the rewrite is exact but for the order of summation.
+For each phase r this is an ordinary convolution with kernel m. All phases together are one convolution with s times
+the channels per axis; its channels are then interleaved (DepthToSpace: "sub-pixel convolution", Shi et al., CVPR 2016)
+and cut by the padding p. The same products are summed, so the rewrite is exact except for the order of summation.
 
-What is gained: OpenVINO's CPU plugin has an INT8 kernel for the convolution, but runs a transposed convolution with
-kernel 4 and stride 2 in f32, also when it is quantised (docs/decisions/0010).
+The gain: OpenVINO's CPU plugin has an INT8 kernel for the convolution, but runs a transposed convolution with kernel 4
+and stride 2 in f32, even when it is quantised (docs/decisions/0010).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AxisPlan:
-    """One axis of the convolution that stands for a transposed one.
+    """One axis of the convolution that replaces a transposed one.
 
     Attributes:
         taps: side m of the kernel, in voxels of the input.
-        pad_begin, pad_end: zeros before and after the input.
-        cut_begin, cut_end: voxels of the interleaved output that the transposed convolution does not have.
+        pad_begin, pad_end: number of zeros before and after the input.
+        cut_begin, cut_end: number of surplus voxels of the interleaved output at each end.
     """
 
     taps: int
@@ -50,19 +50,19 @@ class AxisPlan:
 
 
 def plan_axis(kernel: int, stride: int, padding: tuple[int, int], output_padding: int) -> AxisPlan | None:
-    """How one axis is computed; None where the kernel is no multiple of the stride, or the padding exceeds it.
+    """Return the plan of one axis; None if the kernel is no multiple of the stride, or the padding exceeds the kernel.
 
     Args:
         kernel: side of the transposed convolution's kernel.
-        stride: of the transposed convolution.
-        padding: what it takes away at the begin and at the end.
-        output_padding: what it adds at the end.
+        stride: stride of the transposed convolution.
+        padding: voxels that the transposed convolution removes at the begin and at the end.
+        output_padding: voxels that the transposed convolution adds at the end.
     """
     if kernel % stride:
         return None
     taps = kernel // stride
     begin, end = padding[0], padding[1] - output_padding
-    # whole steps of the stride are better not computed than cut; // rounds down, so an end below 0 adds a step
+    # whole steps of the stride are left out, not computed and cut; // rounds down, so an end below 0 adds a step
     pad_begin, pad_end = taps - 1 - begin // stride, taps - 1 - end // stride
     if min(pad_begin, pad_end) < 0:
         return None
@@ -70,9 +70,9 @@ def plan_axis(kernel: int, stride: int, padding: tuple[int, int], output_padding
 
 
 def sub_pixel_weights(kernel: Weights, stride: int) -> Weights:
-    """Weights (in, out, k, ...) of a transposed convolution to those of the convolution (s^n out, in, m, ...).
+    """Turn the weights (in, out, k, ...) of a transposed convolution into convolution weights (s^n out, in, m, ...).
 
-    Its channels are ordered as DepthToSpace reads them "blocks first": phase by phase, each with all channels.
+    The output channels are in DepthToSpace's "blocks first" order: phase by phase, each with all channels.
     """
     spatial = range(kernel.ndim - 2)
     phases = [kernel[(slice(None), slice(None), *phase_of)] for phase_of in _phases(len(spatial), stride)]
@@ -82,9 +82,9 @@ def sub_pixel_weights(kernel: Weights, stride: int) -> Weights:
 
 
 def make_sub_pixel(model: Any) -> list[str]:
-    """Rewrite every transposed convolution of a graph that this pays for; the names of those that were.
+    """Rewrite every transposed convolution whose kernel is longer than its stride; return the names of those rewritten.
 
-    It pays where the kernel is longer than the stride. Where it equals the stride, CPU plugins have an INT8 kernel.
+    For a kernel equal to the stride there is no gain: the CPU plugin has an INT8 kernel.
 
     Args:
         model: `openvino.Model`, changed in place.
@@ -116,7 +116,7 @@ def _rewritten(node: Any) -> bool:
 
 
 def _plans(node: Any, sides: Sequence[int]) -> list[AxisPlan] | None:
-    """One plan per axis; None where the node is not what can be rewritten, or it would not pay."""
+    """Return one plan per axis; None if the node cannot be rewritten or there is no gain."""
     attributes = node.get_attributes()
     strides = attributes["strides"]
     usual = set(attributes["dilations"]) == {1} and attributes["auto_pad"] in ("explicit", "notset")
@@ -131,16 +131,16 @@ def _plans(node: Any, sides: Sequence[int]) -> list[AxisPlan] | None:
 
 
 def _cut(interleaved: Any, plans: Sequence[AxisPlan]) -> Any:
-    """Without the voxels that the padding takes away."""
+    """Cut the voxels that the padding removes."""
     if not any(plan.cut_begin or plan.cut_end for plan in plans):
         return interleaved
     starts = np.array([plan.cut_begin for plan in plans], dtype=np.int64)
-    # an end of 0 would be the first voxel; the largest number is the end of any axis
+    # an end of 0 would mean the first voxel; the largest integer means the end of any axis
     stops = np.array([-plan.cut_end or np.iinfo(np.int64).max for plan in plans], dtype=np.int64)
     axes = np.arange(2, 2 + len(plans), dtype=np.int64)
     return operations().slice(interleaved, starts, stops, np.ones_like(starts), axes)
 
 
 def _phases(axes: int, stride: int) -> list[tuple[slice, ...]]:
-    """The taps of each phase, the last axis fastest."""
+    """Return the kernel taps of each phase, last axis fastest."""
     return [tuple(slice(r, None, stride) for r in each) for each in product(range(stride), repeat=axes)]

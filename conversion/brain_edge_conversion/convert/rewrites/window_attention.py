@@ -1,9 +1,9 @@
-"""Window attention in parts: windows of a Swin transformer do not see each other, and need not be there at once.
+"""Window attention in parts: the windows of a Swin transformer are independent and need not be in memory together.
 
 MONAI's `WindowAttention` (`monai/networks/nets/swin_unetr.py`) multiplies queries and keys of all windows of a volume
-in one product. At the first level of Swin UNETR, 64^3 tokens in windows of 7^3, that is 1000 windows x 3 heads x 343^2
-numbers, 1.3 GiB, and its softmax is another. Here the windows go through the same layer a part at a time and are joined
-again: every number is computed from the same ones as before (docs/decisions/0025).
+in one product. At the first level of Swin UNETR (64^3 tokens in windows of 7^3) this product has 1000 windows x 3 heads
+x 343^2 numbers, 1.3 GiB, and its softmax takes as much again. Here the windows pass through the same layer in parts and
+are joined again; every number is computed from the same inputs as before (docs/decisions/0025).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PART_BYTES: Final = 192 * 2**20
-"""Of the product of queries and keys of one part, in f32."""
+"""Bytes of the product of queries and keys of one part, in f32."""
 FLOAT_BYTES: Final = 4
 
 
 class AttentionInParts(nn.Module):
-    """A `WindowAttention` that sees as many windows at a time as `most_bytes` allow.
+    """`WindowAttention` that processes as many windows at a time as `most_bytes` allows.
 
     Args:
-        attention: the layer, with `num_heads`.
-        most_bytes: of a product of queries and keys; one window at a time where a single one is larger.
+        attention: attention layer, with `num_heads`.
+        most_bytes: largest product of queries and keys, in bytes; a window that needs more is processed alone.
     """
 
     def __init__(self, attention: nn.Module, most_bytes: int = PART_BYTES) -> None:
@@ -39,17 +39,17 @@ class AttentionInParts(nn.Module):
         """Attend within windows.
 
         Args:
-            x: (windows, tokens, channels), of all images of a batch.
-            mask: (windows of an image, tokens, tokens), added to the product; None where windows are not shifted.
+            x: tokens of all images of a batch, (windows, tokens, channels).
+            mask: mask added to the product, (windows of an image, tokens, tokens); None if windows are not shifted.
         """
         if mask is None:
             return torch.cat(self._parts(x, None))
         if mask.shape[0] != x.shape[0]:
-            # several images share the mask, and a part would be none of whole images
+            # several images share the mask, and a part would not consist of whole images
             attended: Tensor = self.attention(x, mask)
             return attended
         # only windows at the seam of a shift are masked: for all others the mask would be a large constant of zeros.
-        # Which they are follows from the sides of the volume, so that lists of numbers are what the tracer shall see
+        # The masked windows follow from the sides of the volume, so the tracer gets them as lists of numbers
         masked: list[bool] = mask.flatten(1).ne(0).any(1).tolist()
         inside = [window for window, at_seam in enumerate(masked) if not at_seam]
         seam = [window for window, at_seam in enumerate(masked) if at_seam]
@@ -67,8 +67,8 @@ class AttentionInParts(nn.Module):
 
 
 def window_attentions(module: nn.Module) -> list[str]:
-    """Names of the layers that attend within windows."""
-    # by name: MONAI is an extra, and nothing of it is loaded for a network that is not its own
+    """Return the names of the layers that attend within windows."""
+    # by name: MONAI is an optional dependency, and is not loaded for other networks
     return [
         name
         for name, layer in module.named_modules()
@@ -77,7 +77,7 @@ def window_attentions(module: nn.Module) -> list[str]:
 
 
 def attend_in_parts(module: nn.Module, names: list[str]) -> None:
-    """Let the named layers see their windows in parts; the module is changed in place."""
+    """Replace the named layers by layers that process their windows in parts, in place."""
     for name in names:
         parent, _dot, own = name.rpartition(".")
         setattr(module.get_submodule(parent), own, AttentionInParts(module.get_submodule(name)))

@@ -1,0 +1,46 @@
+"""The accuracy budget as keywords, the same for every verb that searches under one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+from brain_edge.verbs.build_side import build_side
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from brain_edge_conversion.budget.budget import AccuracyBudget
+
+
+class BudgetLimits(TypedDict, total=False):
+    """Further limits of an accuracy budget; the usual limit holds where one is left out.
+
+    Attributes:
+        max_case_drop: greatest Dice drop of a single case, 0 to 1; twice the limit of the mean by default.
+        max_disagreement: greatest mean of 1 - Dice(before, after) of a label, 0 to 1; three times the limit of the mean
+            drop by default.
+        max_hd95_increase_mm: greatest increase of HD95 in one case, in mm; 2 mm or a voxel's diagonal by default.
+        confidence: confidence that the test subjects must suffice for, 0 to 1; no claim by default.
+        max_exceedance: share of subjects that may exceed the limit of a case, 0 to 1; 0.1 by default.
+        unbound: label values that nothing is promised of.
+    """
+
+    max_case_drop: float | None
+    max_disagreement: float | None
+    max_hd95_increase_mm: float | None
+    confidence: float | None
+    max_exceedance: float | None
+    unbound: tuple[int, ...]
+
+
+def budget_of(max_dice_drop: float, min_int8_share: float, **limits: Unpack[BudgetLimits]) -> AccuracyBudget:
+    """Return the budget of these limits.
+
+    Raises:
+        UsageError: a limit that cannot bind, or that nothing can meet.
+        MissingExtraError: the build side is not installed.
+    """
+    with build_side("an accuracy budget"):
+        from brain_edge_conversion.budget.budget import AccuracyBudget
+
+    return AccuracyBudget(max_dice_drop=max_dice_drop, min_int8_share=min_int8_share, **limits)

@@ -1,0 +1,158 @@
+"""`brain_edge.run_batch`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brain_edge.machine.options import RuntimeOptions
+from brain_edge.verbs.given import named_files, path_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from brain_edge.jobs.batch import CaseResult
+    from brain_edge.jobs.case import NamedInput
+    from brain_edge.jobs.outputs import Outputs
+    from brain_edge.package import ModelPackage
+    from brain_edge.verbs.given import FilePath, NamedFiles
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What became of the cases of a batch.
+
+    Attributes:
+        folder: folder of the masks, records and `summary.tsv`.
+        cases: result of each case, in the order in which the images were named.
+        page: page to look through all, where one was asked for.
+    """
+
+    folder: Path
+    cases: tuple[CaseResult, ...]
+    page: Path | None = None
+
+    @property
+    def failed(self) -> tuple[CaseResult, ...]:
+        """Cases without a result, each with its `error`; the next run tries them again."""
+        return tuple(case for case in self.cases if case.error is not None)
+
+
+def run_batch(
+    package: FilePath,
+    inputs: NamedFiles | Iterable[FilePath],
+    output: FilePath,
+    *,
+    brain: FilePath | None = None,
+    probabilities: FilePath | None = None,
+    picture: FilePath | None = None,
+    report: FilePath | None = None,
+    border_mm: float = 0.0,
+    strict: bool = False,
+    expect_digest: str | None = None,
+    allow_untrained: bool = False,
+    shard: str | None = None,
+    overwrite: bool = False,
+    wait: bool = False,
+    at_once: int | None = None,
+    page: bool = False,
+    runtime: RuntimeOptions | None = None,
+    progress: Callable[[CaseResult], None] | None = None,
+) -> BatchResult:
+    """Segment many heads into a folder; finished cases are kept, and a failing one does not stop the others.
+
+    The same as `brain-edge run` with a folder as its output. A case that fails raises nothing: it is in `failed`.
+
+    Args:
+        package: folder of the package.
+        inputs: images, folders of images, or for a single case of several sequences the file of each by name.
+        output: folder of the masks, `NAME_mask.nii.gz` each, of the records and of `summary.tsv`.
+        brain: folder for the images inside their masks.
+        probabilities: folder for probabilities, float32 (I, J, K, D).
+        picture: folder for pictures, `.png`.
+        report: folder for pictures as reports, `.png`.
+        border_mm: width that the mask of a single label is widened by, in mm.
+        strict: refusal of implausible masks, and of images of another contrast.
+        expect_digest: digest that the package must have, 64 hex digits.
+        allow_untrained: permission to run random weights, whose masks are noise.
+        shard: part of the batch, such as `"1/4"`.
+        overwrite: repetition of finished cases.
+        wait: patience while another batch works in the same folder, instead of an error.
+        at_once: number of cases on their way at once, each with the memory of a head; 3 by default.
+        page: page to look through all, with a picture of each case.
+        runtime: threads, cache, memory limit, stage 0.
+        progress: function that is told the result of each case as it ends.
+
+    Returns:
+        The result of every case of the shard.
+
+    Raises:
+        UsageError: outputs that would meet each other or an input, DICOM among the inputs, or no such shard.
+        InputError: a folder without images.
+        PackageError: the package is damaged, or another one than expected.
+        WeightsError: the weights are random, and `allow_untrained` is not set.
+        OutputError: the folder cannot be written to, or another process works in it.
+        BatchError: the disk is full, and the rest was not tried.
+        MissingExtraError: pictures are asked for, and matplotlib is not installed.
+
+    Examples:
+        >>> import brain_edge
+        >>> batch = brain_edge.run_batch("deepbet-int8", "heads", "masks", page=True)
+        >>> for case in batch.failed:
+        ...     print(case.case, case.error)
+    """
+    from brain_edge.jobs.batch import Batch, Shard, in_order, prepare_batch, run_batch
+    from brain_edge.jobs.batch.shard import parse_shard
+    from brain_edge.jobs.outputs import Outputs
+    from brain_edge.jobs.pictures.batch_page import write_batch_page
+    from brain_edge.package import open_package
+
+    folders = Outputs(
+        mask=Path(output),
+        brain=path_or_none(brain),
+        probabilities=path_or_none(probabilities),
+        picture=path_or_none(picture),
+        report=path_or_none(report),
+        border_mm=border_mm,
+        strict=strict,
+    )
+    part = Shard() if shard is None else parse_shard(shard)
+    batch = Batch(records=folders.mask, shard=part, overwrite=overwrite, wait=wait, at_once=at_once)
+    options = replace(runtime or RuntimeOptions(), resident_graphs=2)
+    opened = open_package(package, expect_digest)
+    _require_runnable(opened, folders, options, allow_untrained=allow_untrained)
+    cases = prepare_batch(_given(inputs), opened.spec, folders, page=page)
+    ended = []
+    with closing(run_batch(opened, cases, batch, options)) as results:
+        for result in results:
+            ended.append(result)
+            if progress is not None:
+                progress(result)
+    looked = write_batch_page(batch.records) if page else None
+    return BatchResult(batch.records, in_order(ended, cases), looked)
+
+
+def _given(inputs: NamedFiles | Iterable[FilePath]) -> list[NamedInput]:
+    if isinstance(inputs, str | Path | Mapping):
+        return list(named_files(inputs))
+    return [(None, Path(path)) for path in inputs]
+
+
+def _require_runnable(
+    package: ModelPackage, folders: Outputs, options: RuntimeOptions, *, allow_untrained: bool
+) -> None:
+    """Refuse before the first case what would fail at every case."""
+    from brain_edge.engine.stage_zero import find_stage_zero
+    from brain_edge.jobs.generate import require_segmenter
+    from brain_edge.jobs.outputs import require_apart
+    from brain_edge.package.trained import require_trained
+
+    require_segmenter(package)
+    if not allow_untrained:
+        require_trained(package, "its mask means nothing; say allow_untrained=True if that is what you want")
+    for path in folders.paths():
+        require_apart(path, package.folder)
+    find_stage_zero(package, options.stage_zero)

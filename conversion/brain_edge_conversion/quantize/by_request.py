@@ -1,0 +1,80 @@
+"""A quantisation as a user asks for it: folders, and the name of a cohort."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brain_edge.engine.phantom_study import stand_in
+from brain_edge.errors import UsageError
+from brain_edge.evaluation.cohort import load_cohort
+from brain_edge.image.phantom import Phantom
+from brain_edge.package import open_package
+from brain_edge_conversion.quantize.for_speed import quantize_for_speed
+from brain_edge_conversion.quantize.quantize import quantize
+from brain_edge_conversion.recipes import load_recipe, recipe_names
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from brain_edge.image.volume import Study
+    from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.package import ModelPackage
+    from brain_edge.spec import ModelSpec
+    from brain_edge_conversion.quantize.ladder import Preset
+    from brain_edge_conversion.quantize.quantize import QuantizeOptions
+
+
+def quantize_request(
+    folder: Path, calibration: str | Path | None, target: Path | None, options: QuantizeOptions
+) -> ModelPackage:
+    """Open a package, find its cohort, and quantise within the budget.
+
+    Args:
+        folder: FP32 package.
+        calibration: cohort, by the name of a shipped one or the path of a manifest; the recipe's by default.
+        target: folder of the INT8 package; `NAME-int8` beside the other by default.
+        options: budget, preset, threads, report.
+
+    Raises:
+        UsageError: no cohort is known, or see `quantize`.
+        PackageError: the package is damaged or none.
+        InputError, WeightsError, BudgetError: see `quantize`.
+    """
+    package = open_package(folder)
+    cohort = load_cohort(calibration or _own_cohort(package.spec.name))
+    return quantize(package, cohort, target or _beside(package), options)
+
+
+def speed_request(folder: Path, target: Path | None, preset: Preset, runtime: RuntimeOptions) -> ModelPackage:
+    """Open a package with random weights and quantise it on a phantom, for speed alone.
+
+    Args:
+        folder: FP32 package.
+        target: folder of the INT8 package; `NAME-int8` beside the other by default.
+        preset: preset of NNCF.
+        runtime: threads.
+
+    Raises:
+        UsageError: see `quantize_for_speed`.
+        PackageError: the package is damaged or none.
+    """
+    package = open_package(folder)
+    return quantize_for_speed(package, [_phantom(package.spec)], target or _beside(package), preset, runtime)
+
+
+def _beside(package: ModelPackage) -> Path:
+    folder = package.folder.resolve()
+    return folder.parent / f"{folder.name.removesuffix('-fp32')}-int8"
+
+
+def _phantom(spec: ModelSpec) -> Study:
+    """Return the phantom that replaces an image: the recipe's, or one of the usual size."""
+    phantom = load_recipe(spec.name).parity_phantom if spec.name in recipe_names() else None
+    return stand_in(phantom or Phantom(), spec)
+
+
+def _own_cohort(model: str) -> str:
+    cohort = load_recipe(model).cohort if model in recipe_names() else None
+    if cohort is None:
+        raise UsageError(f"expected --calibration COHORT, got none, and {model} has no default cohort; name a cohort")
+    return cohort
