@@ -250,7 +250,7 @@ class TestRefusals:
             ({"postprocessing": transforms(ARGMAX, {"_target_": "Lambdad", "keys": "pred", "func": "$lambda x: x"})},
              r"Lambdad with func '\$lambda x: x', which has no equivalent"),
             ({"inferer": WINDOWS | {"mode": ["gaussian"]}}, r"SlidingWindowInferer with mode \['gaussian'\]"),
-            ({"inferer": WINDOWS | {"overlap": [[0.5], [0.5], [0.5]]}}, "one share of the window for all axes"),
+            ({"inferer": WINDOWS | {"overlap": [[0.5], [0.5], [0.5]]}}, "one fraction of the window for all axes"),
             ({"postprocessing": transforms(SOFTMAX, BACK, ARGMAX, LARGEST | {"connectivity": 7})}, "connectivity 7"),
             ({"postprocessing": transforms(SOFTMAX, BACK, ARGMAX, LARGEST | {"connectivity": [1]})}, "connectivity"),
             ({"postprocessing": transforms(SOFTMAX, BACK, ARGMAX, LARGEST | {"applied_labels": [[1]]})}, "are known"),
@@ -295,13 +295,13 @@ class TestRefusals:
         path = bundle / "configs/inference.yaml"
         kept = "" if text.startswith("a") else re.sub(r"(?ms)^network_def:.*?(?=^\w)", "", path.read_text())
         path.write_text(f"{kept}\n{text}\n")
-        with pytest.raises(InputError, match=r"inference.yaml: expected (what a MONAI bundle|a component)"):
+        with pytest.raises(InputError, match=r"inference.yaml: expected (a file in the format of a MONAI bundle|a component)"):
             resolve(Request(source=str(bundle)))
 
     def test_arguments_that_the_class_does_not_take_are_said(self, network, tmp_path):
         other = {"network_def": NETWORK | {"dimensions": 3}}
         resolved = resolve(Request(source=str(write_bundle(tmp_path / "bundle", network, other))))
-        with pytest.raises(InputError, match=r"MONAI does not build UNet with these arguments; .*dimensions"):
+        with pytest.raises(InputError, match=r"MONAI does not build UNet with these arguments\. .*dimensions"):
             resolved.model.graphs[0].build(None)
 
     def test_a_bundle_of_torchscript_alone_must_be_trusted(self, network, tmp_path):
