@@ -103,7 +103,9 @@ def _require_statistics(step: Step, outcome: KnownFrame, known: _Known) -> None:
     """Make sure that the statistics of a step were fitted on as many channels, and record those that it fits."""
     for name in step.statistics_used():
         if name not in known.fitted:
-            raise MisfitError(f"uses the statistic {name!r}, which no earlier step has fitted")
+            raise MisfitError(
+                f"uses the statistic {name!r}, which no earlier step has fitted; put the step that fits it first"
+            )
         if known.fitted[name] != outcome.channels:
             raise MisfitError(
                 f"uses the statistic {name!r} of {known.fitted[name]} channels for {outcome.channels} channels; "

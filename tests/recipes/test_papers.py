@@ -321,7 +321,8 @@ def test_state_dicts_of_nnunet_1_load_under_their_own_names(
     names |= {f"seg_outputs.{n}.weight": f"decoder.seg_layers.{n}.weight" for n in two}
     file = {theirs: prefix + ours for theirs, ours in names.items() if prefix + ours in wanted}
     assert set(file.values()) == set(wanted)
-    state = {theirs: (wanted[ours].squeeze(2) if prefix else wanted[ours]) + 1 for theirs, ours in file.items()}
+    flat = {name: each.squeeze(2) if prefix and each.ndim > 2 else each for name, each in wanted.items()}
+    state = {theirs: flat[ours] + 1 for theirs, ours in file.items()}
     torch.save({"state_dict": state}, tmp_path / "v1.model")
     loaded = graph.build(tmp_path / "v1.model").state_dict()
     assert all(torch.equal(loaded[name], tensor + 1) for name, tensor in wanted.items())

@@ -170,9 +170,9 @@ class TestRefusals:
             ({"model": {**MODEL, "converter_type": "acs"}}, "model.converter_type None, got acs"),
             ({"model": {**MODEL, "class_list": [1, 0]}}, "0 only in first place"),
             ({"model": {**MODEL, "class_list": "__import__('os').abort()"}}, "expected class_list"),
-            ({"patch_size": [16, 16, 20]}, "three multiples of 16, got"),
-            ({"patch_size": [16, 16, 2**60]}, "three multiples of 16, got"),
-            ({"patch_size": 2**60}, "three multiples of 16, got"),
+            ({"patch_size": [16, 16, 20]}, "three multiples of 16, at most 4096, got"),
+            ({"patch_size": [16, 16, 2**60]}, "three multiples of 16, at most 4096, got"),
+            ({"patch_size": 2**60}, "three multiples of 16, at most 4096, got"),
             ({"model": {**MODEL, "class_list": ["0", "1" * 5000]}}, "expected class_list"),
             ({"data_preprocessing": {"clip": {"min": 10**400}}}, "data_preprocessing has clip"),
             (

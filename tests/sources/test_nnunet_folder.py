@@ -88,7 +88,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("what", "words"),
         [
-            ({"configuration": {"architecture": ARCHITECTURE | {"network_class_name": "my.Net"}}}, "got my.Net, which"),
+            (
+                {"configuration": {"architecture": ARCHITECTURE | {"network_class_name": "my.Net"}}},
+                "got my.Net; convert",
+            ),
             ({"configuration": {"architecture": None}}, "expected an architecture in the plans, got none"),
             ({"configuration": {"previous_stage": "3d_lowres"}}, "got a cascade's network after 3d_lowres"),
             ({"configuration": {"patch_size": [16, 16]}}, "expected a 3D configuration"),

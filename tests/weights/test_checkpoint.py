@@ -382,3 +382,15 @@ def test_a_header_of_safetensors_that_would_keep_python_busy_is_refused(tmp_path
     (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(WeightsError, match=r"w\.safetensors: the safetensors file is .* at most 16777216 bytes, got"):
         load_state_dict(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("nested", [b"(" * 20_000, b"-" * 20_000, b"[" * 501], ids=["brackets", "signs", "lists"])
+def test_torchscript_of_which_pytorch_would_die_is_refused(nested, script, tmp_path):
+    """Its parser goes down by recursion until the stack of the process is full."""
+    path = tmp_path / "deep.pt"
+    with zipfile.ZipFile(script) as source, zipfile.ZipFile(path, "w") as target:
+        for info in source.infolist():
+            content = source.read(info)
+            target.writestr(info, content + b"\n_ = " + nested if info.filename.endswith(".py") else content)
+    with pytest.raises(WeightsError, match=r"deep.pt: the TorchScript archive is damaged \(its code has more than 500"):
+        load_torchscript(path, sha256_of(path))

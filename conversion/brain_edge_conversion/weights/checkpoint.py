@@ -21,6 +21,7 @@ import torch
 from brain_edge.errors import InputError, WeightsError
 from brain_edge.machine.zips import BROKEN_ZIP
 from brain_edge.package.digest import is_sha256, sha256_of
+from brain_edge_conversion.weights.nesting import require_shallow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -223,6 +224,7 @@ def load_torchscript(path: Path, sha256: str | None) -> torch.jit.ScriptModule:
     kind = weights_format(path)
     if kind is not WeightsFormat.TORCHSCRIPT:
         raise WeightsError(f"{path}: expected a TorchScript archive, got the format {kind}; give another file")
+    require_shallow(program, path)
     try:
         load = cast("Callable[..., torch.jit.ScriptModule]", torch.jit.load)  # ships without annotations
         return load(io.BytesIO(program), map_location="cpu")

@@ -12,6 +12,7 @@ from torch import nn
 
 from brain_edge.errors import BrainEdgeError, WeightsError
 from brain_edge.runtime.library import read_model
+from brain_edge_conversion.weights.onnx_norms import with_norms_in_double
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _UNKNOWN_OPERATIONS: Final = re.compile(r"No conversion rule found for operations: (.+)")
 _LISTED: Final = 3
+_MOST_VERSION: Final = 1000
 
 
 def load_onnx(path: Path, sha256: str) -> bytes:
@@ -53,9 +55,32 @@ def load_onnx(path: Path, sha256: str) -> bytes:
         ) from error
     if not model.graph.node:
         raise WeightsError(f"{path}: expected an ONNX model, got a file without nodes; export it again")
+    _require_version(model, path)
     _require_whole(model, path)
     _require_rank(model, path)
+    _require_valid(model, path)
     return content
+
+
+def _require_version(model: Any, path: Path) -> None:
+    """OpenVINO counts down from the version that a file states."""
+    for each in model.opset_import:
+        if not 1 <= each.version <= _MOST_VERSION:
+            raise WeightsError(
+                f"{path}: expected a version of its operators from 1 to {_MOST_VERSION}, got {each.version}; the file "
+                "is damaged, export it again"
+            )
+
+
+def _require_valid(model: Any, path: Path) -> None:
+    """OpenVINO dies of nodes without their inputs, which ONNX itself refuses."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:  # also of texts that are none
+        reason = (str(error).strip().splitlines() or ["no further detail"])[0][:200]
+        raise WeightsError(f"{path}: ONNX refuses this model ({reason}); it is damaged, export it again") from error
 
 
 def _require_whole(model: Any, path: Path) -> None:
@@ -160,7 +185,7 @@ class OnnxNetwork(nn.Module):
         try:
             # without its fallback, which prints on stdout
             self._session = onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"], enable_fallback=0
+                with_norms_in_double(content), options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
         except Exception as error:  # onnxruntime's exceptions share no base class
             reason = (str(error).strip().splitlines() or ["no further detail"])[-1][:300]
