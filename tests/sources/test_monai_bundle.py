@@ -295,7 +295,7 @@ class TestRefusals:
         path = bundle / "configs/inference.yaml"
         kept = "" if text.startswith("a") else re.sub(r"(?ms)^network_def:.*?(?=^\w)", "", path.read_text())
         path.write_text(f"{kept}\n{text}\n")
-        with pytest.raises(InputError, match=r"inference.yaml: expected (a file in the format of a MONAI bundle|a component)"):
+        with pytest.raises(InputError, match=r"expected (a file in the format of a MONAI|a component)"):
             resolve(Request(source=str(bundle)))
 
     def test_arguments_that_the_class_does_not_take_are_said(self, network, tmp_path):
