@@ -26,7 +26,7 @@ from brain_edge.evaluation.evidence import evidence_in, spelt
 from brain_edge.image.phantom import make_volume
 from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.package import Manifest, NumberFormat, Precision, WeightsStatus, open_package
+from brain_edge.package import Manifest, NumberFormat, Precision, WeightsStatus, graph_path, open_package
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import GraphParity, Licence, Parity
 from brain_edge.spec import Task, canonical_json
@@ -376,6 +376,17 @@ class TestMalice:
         segmenter = Segmenter.open(open_package(folder))
         sentence = "expected a graph with the model specification of the manifest, got another specification"
         with pytest.raises(PackageError, match=sentence):
+            segmenter(make_volume(PHANTOM))
+
+    def test_a_graph_whose_specification_is_no_text_is_refused_when_it_is_loaded(self, folder, original):
+        graph = folder / graph_path("tiny")
+        content = graph.read_bytes()
+        start = content.index(b"<brain_edge>")
+        place = content.index(b"tiny", start)
+        graph.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+        seal(folder, replace(original.manifest, files={}))
+        segmenter = Segmenter.open(open_package(folder))
+        with pytest.raises(PackageError, match="expected a graph"):
             segmenter(make_volume(PHANTOM))
 
 

@@ -169,7 +169,7 @@ def test_a_missed_budget_raises_and_leaves_no_package(converted: brain_edge.Mode
 def test_a_budget_must_be_stated_and_binds_nothing_for_speed(converted: brain_edge.ModelPackage, tmp_path: Path):
     with pytest.raises(brain_edge.UsageError, match=r"expected max_dice_drop, got none; state what INT8 may cost"):
         brain_edge.quantize(converted.folder, tmp_path / "int8")
-    with pytest.raises(brain_edge.UsageError, match="got max_dice_drop, confidence; leave it out"):
+    with pytest.raises(brain_edge.UsageError, match="got max_dice_drop, confidence; omit these parameters"):
         brain_edge.quantize(converted.folder, tmp_path / "int8", for_speed=True, max_dice_drop=0.1, confidence=0.9)
 
 
@@ -264,7 +264,7 @@ def test_a_batch_has_the_masks_of_the_command_and_a_failing_case_raises_nothing(
 def test_random_weights_are_refused_and_run_on_request(tmp_path: Path):
     package = make_package(tmp_path / "tiny", weights_status=WeightsStatus.RANDOM).folder
     head = save_phantom(tmp_path / "head.nii.gz")
-    with pytest.raises(brain_edge.WeightsError, match="say allow_untrained=True if that is what you want"):
+    with pytest.raises(brain_edge.WeightsError, match="so its mask is noise; give allow_untrained=True"):
         brain_edge.run_batch(package, head, tmp_path / "masks")
     assert not brain_edge.run_batch(package, head, tmp_path / "masks", allow_untrained=True).failed
 

@@ -44,7 +44,10 @@ class Argmax(DecodeStep, frozen=True):
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """Return the labels of the channels."""
         if before.channels < 2 or (self.values and len(self.values) != before.channels):
-            raise MisfitError(f"gives {len(self.values)} labels to {before.channels} channels")
+            raise MisfitError(
+                f"needs at least 2 channels and a label for each, got {before.channels} channel(s) and "
+                f"{len(self.values)} labels"
+            )
         return before.with_labels(set(self.values or range(before.channels)))
 
     def channels_of(self, sources: Sources) -> Mapping[int, tuple[int, ...]]:
@@ -80,7 +83,9 @@ class Threshold(DecodeStep, frozen=True):
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """Return the label 1."""
         if self.channel >= before.channels:
-            raise MisfitError(f"thresholds channel {self.channel} of {before.channels} channels (numbered from 0)")
+            raise MisfitError(
+                f"thresholds channel {self.channel} (numbered from 0), but has {before.channels} channel(s)"
+            )
         return before.with_labels({1})
 
     def channels_of(self, sources: Sources) -> Mapping[int, tuple[int, ...]]:
