@@ -53,7 +53,7 @@ def test_a_package_must_be_named_where_there_is_none_or_more_than_one(tmp_path, 
     assert "expected one package in the current folder, got none; name the package" in refused(2, "info")
     for name in ("one", "two"):
         make_package(tmp_path / name)
-    assert "it holds one, two" in refused(2, "info")
+    assert "got one, two; name the package" in refused(2, "info")
 
 
 def test_verify_counts_files_and_runs_the_self_test(package):

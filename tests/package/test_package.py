@@ -234,7 +234,7 @@ class TestDamage:
 
     def test_a_text_that_is_no_utf_8(self, folder, original):
         write_manifest(folder, canonical_json(original.manifest).replace(b"written by hand", b"written by h\xe4nd"))
-        with pytest.raises(PackageError, match=r"manifest\.json: expected the manifest .*'utf-8' codec can't decode"):
+        with pytest.raises(PackageError, match=r"manifest\.json: .* the manifest.*: .*'utf-8' codec can't decode"):
             open_package(folder)
 
     def test_a_manifest_as_large_as_a_network(self, folder):
@@ -334,7 +334,7 @@ class TestRanges:
         text = canonical_json(original.manifest)
         for number in (b"NaN", b"Infinity", b"1e999"):
             write_manifest(folder, text.replace(b'"minimum_dice":0.98', b'"minimum_dice":' + number))
-            with pytest.raises(PackageError, match=r"manifest\.json: expected the manifest of a package"):
+            with pytest.raises(PackageError, match=r"manifest\.json: (expected|.* cannot read) the manifest"):
                 open_package(folder)
 
     @pytest.mark.parametrize("dice", [1.5, -0.1, float("nan"), float("inf")])
