@@ -429,7 +429,7 @@ class TestModelCard:
             "**Research use only. Not a medical device; not for diagnosis or treatment.**",
             "- Task: skull-stripping. Inputs: T1 (T1w).",
             "- Labels: 1 brain.",
-            "computed in f32 where not integer",
+            "Layers that are not INT8 run in f32.",
             "- Licence of the weights: Apache-2.0, the authors of brain_edge. nothing was trained",
             "- Limits: finds a phantom only",
             f"- tiny: `written by hand`, SHA-256 `{original.manifest.weights[0].sha256}`",
