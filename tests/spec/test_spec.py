@@ -377,7 +377,7 @@ MISFITS = {
     ),
     "labels of a generator": (
         lambda: replace(SPEC, task=Task.SYNTHESIS),
-        "a model of the task synthesis makes images: it has no table and no ranges of labels",
+        "a model of the task synthesis makes images; remove its label table and label ranges",
     ),
     "table of a generator": (
         lambda: replace(with_labels_blended(), labels=SPEC.labels),
