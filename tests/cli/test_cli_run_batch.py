@@ -295,7 +295,7 @@ def test_a_folder_without_images_is_refused(package, pair, here):
     (here / "in").mkdir()
     (here / "in/._head.nii.gz").touch()
     said = refused(3, "run", package, "in", "-o", "out")
-    assert "in: expected a folder with images (.nii.gz, .nii, .mgz, .mgh), found none in it" in said
+    assert "in: expected a folder with images (.nii.gz, .nii, .mgz, .mgh) or DICOM, found neither" in said
     save_phantom(here / "in/head.nii.gz")
     said = refused(3, "run", pair, "in", "-o", "out")
     assert "in: expected images whose names end in _T1, _T2, in it or in one folder per case, found none" in said

@@ -155,7 +155,9 @@ def test_a_folder_without_images_is_refused(tmp_path: Path, exists: bool):
 def test_an_unusable_image_is_named_and_nothing_is_written(tmp_path: Path):
     _three_subjects(tmp_path)
     save(tmp_path / "p2/v1_T1_brainmask.nii.gz", MASK[:-1])
-    with pytest.raises(InputError, match=r"p2/v1_T1_brainmask\.nii\.gz: .*another grid \(11 x 14 x 13 .*12 x 14 x 13"):
+    with pytest.raises(
+        InputError, match=r"p2/v1_T1_brainmask\.nii\.gz: expected the grid .*12 x 14 x 13 .*, got 11 x 14 x 13"
+    ):
         create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("site"))
     assert not (tmp_path / "c.toml").exists()
 

@@ -150,7 +150,7 @@ def test_a_generator_makes_one_head_of_a_map(package):
     ("spec", "words"),
     [
         (pgan.spec(), "expected a generator of one image from one label map, got pgan, which takes grid"),
-        (spin.spec(), "--generator needs a model that makes images, and spin makes masks; take a gen"),
+        (spin.spec(), "--generator needs a model that makes images, and spin makes masks; name a generator package"),
     ],
 )
 def test_what_paints_no_label_map_is_refused_before_it_is_loaded(spec: ModelSpec, words: str, package: ModelPackage):
@@ -163,7 +163,7 @@ def test_a_class_that_the_generator_does_not_know_names_the_file(package, tmp_pa
     strange = anatomy(0)
     strange[strange == 1] = 9
     maps = save_maps(tmp_path / "maps", [anatomy(1), strange, anatomy(2)])
-    with pytest.raises(InputError, match=r"MUSTERMANN_1\.nii\.gz: expected a label map of the values .*, got 9"):
+    with pytest.raises(InputError, match=r"MUSTERMANN_1\.nii\.gz: expected a label map of the values .*, got also 9"):
         create_synthetic_cohort(maps, tmp_path / "made", plan(package))
     assert not (tmp_path / "made").exists()
 

@@ -62,7 +62,7 @@ def test_the_code_of_the_package_comes_first():
 
 
 def test_a_label_without_a_code_is_refused():
-    with pytest.raises(PackageError, match="label 3 'blob' has no standard code"):
+    with pytest.raises(PackageError, match="expected a standard code for label 3 'blob'"):
         coded(Label(value=3, name="blob"), Task.LESION)
 
 
