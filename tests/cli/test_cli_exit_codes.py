@@ -427,7 +427,7 @@ def test_wrong_usage_never_has_a_traceback():
 def test_the_exit_code_is_that_of_the_process():
     done = child("info", "nowhere")
     assert (done.code, done.out) == (5, "")
-    assert done.err == "error: nowhere: expected a package, a folder with a manifest.json, found none\n"
+    assert done.err == "error: nowhere: expected a package, a folder with a manifest.json, found none; check the path\n"
     assert child("run").code == 2
 
 

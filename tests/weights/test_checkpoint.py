@@ -182,7 +182,7 @@ def test_what_is_no_checkpoint_is_refused_with_how_it_starts(content, tmp_path):
 
 def test_a_zip_of_something_else_is_refused(tmp_path):
     np.savez(tmp_path / "w.npz", a=np.zeros(3))
-    with pytest.raises(WeightsError, match=r"got another zip archive \(no data\.pkl\)"):
+    with pytest.raises(WeightsError, match=r"got a zip archive without data\.pkl"):
         load_state_dict(tmp_path / "w.npz")
 
 
@@ -201,9 +201,9 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_a_wrong_hash_is_refused_before_the_file_is_opened_as_weights(tmp_path):
     (tmp_path / "w.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(WeightsError, match=f"expected the SHA-256 {WRONG}, got [0-9a-f]{{64}}; it is another"):
+    with pytest.raises(WeightsError, match=f"expected the SHA-256 {WRONG}, got [0-9a-f]{{64}}; fetch the file again"):
         load_state_dict(tmp_path / "w.pt", WRONG)
-    with pytest.raises(WeightsError, match="64 hex digits in lower case to check it with, got 'abc'"):
+    with pytest.raises(WeightsError, match="64 hex digits in lower case for this file, got 'abc'"):
         load_state_dict(tmp_path / "w.pt", "abc")
 
 
@@ -310,7 +310,7 @@ def test_torchscript_with_another_hash_is_refused(script):
 
 def test_a_state_dict_is_no_torchscript(tmp_path):
     path = save(network().state_dict(), tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=r"expected a TorchScript archive, got a file in the format of torch\.save"):
+    with pytest.raises(WeightsError, match=r"expected a TorchScript archive, got the format torch\.save"):
         load_torchscript(path, sha256_of(path))
 
 

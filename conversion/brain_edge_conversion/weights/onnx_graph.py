@@ -12,6 +12,7 @@ from torch import nn
 
 from brain_edge.errors import BrainEdgeError, WeightsError
 from brain_edge.runtime.library import read_model
+from brain_edge_conversion.weights.onnx_norms import with_norms_in_double
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,16 +38,23 @@ def load_onnx(path: Path, sha256: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"{path}: the model cannot be read ({error.strerror})") from error
+        raise WeightsError(
+            f"{path}: the model cannot be read ({error.strerror}); check its path and permissions"
+        ) from error
     actual = hashlib.sha256(content).hexdigest()
     if actual != sha256:
-        raise WeightsError(f"{path}: expected the SHA-256 {sha256}, got {actual}; it is another or a damaged file")
+        raise WeightsError(
+            f"{path}: expected the SHA-256 {sha256}, got {actual}; fetch the file "
+            "again (it is damaged or another version)"
+        )
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's DecodeError, which is not onnx's to promise
-        raise WeightsError(f"{path}: expected an ONNX model, this file is truncated, damaged or none") from error
+        raise WeightsError(
+            f"{path}: expected an ONNX model, got a damaged, truncated or other file; export it again"
+        ) from error
     if not model.graph.node:
-        raise WeightsError(f"{path}: expected an ONNX model, this file is truncated, damaged or none (no nodes)")
+        raise WeightsError(f"{path}: expected an ONNX model, got a file without nodes; export it again")
     _require_version(model, path)
     _require_whole(model, path)
     _require_rank(model, path)
@@ -177,7 +185,7 @@ class OnnxNetwork(nn.Module):
         try:
             # without its fallback, which prints on stdout
             self._session = onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"], enable_fallback=0
+                with_norms_in_double(content), options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
         except Exception as error:  # onnxruntime's exceptions share no base class
             reason = (str(error).strip().splitlines() or ["no further detail"])[-1][:300]
