@@ -113,13 +113,7 @@ def request_of(
     help="Contrast to take: T1w, T1C (with contrast agent), T2w, FLAIR, PDw, T2starw [default: the model's].",
 )
 @click.option("--brain", is_flag=True, help="Also write each image with 0 outside its mask.")
-@click.option(
-    "--border",
-    "border_mm",
-    default=0.0,
-    metavar="MM",
-    help="Grow each mask by this width, in mm; a negative width shrinks it.",
-)
+@click.option("--border", "border_mm", default=0.0, metavar="MM", help="Grow each mask by MM mm; shrink if negative.")
 @click.option("--strict", is_flag=True, help="Fail without a mask if the input or the mask is implausible.")
 @batch_options
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")

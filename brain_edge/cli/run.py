@@ -97,26 +97,10 @@ class MaskOptions:
 @click.command("run")
 @click.argument("package")
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
-@click.option(
-    "-i",
-    "--input",
-    "more_inputs",
-    multiple=True,
-    metavar="INPUT",
-    help="INPUT, given as an option instead of an argument.",
-)
-@click.option(
-    "-o", "--output", "mask", type=FILE, metavar="OUT", help="Output mask (.nii.gz, .nii, .dcm), or folder for a batch."
-)
-@click.option(
-    "--image", type=FILE, metavar="OUT", help="Output image, if PACKAGE makes images instead of masks (.nii.gz, .nii)."
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    metavar="N",
-    help="Seed of the noise, if PACKAGE makes images from noise.",
-)
+@click.option("-i", "--input", "more_inputs", multiple=True, metavar="INPUT", help="INPUT, given as an option.")
+@click.option("-o", "--output", "mask", type=FILE, metavar="OUT", help="Mask (.nii.gz, .nii, .dcm), or batch folder.")
+@click.option("--image", type=FILE, metavar="OUT", help="Output image of a model that makes images (.nii.gz, .nii).")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Seed, if images are made from noise.")
 @click.option(
     "--series", multiple=True, metavar="[NAME=]UID", help="DICOM series, by UID or contrast (T1w, T1C, T2w, FLAIR)."
 )
@@ -126,13 +110,7 @@ class MaskOptions:
 @click.option("--picture", type=FILE, metavar="OUT", help="Also write a picture (.png, or .dcm secondary capture).")
 @click.option("--seg-encoding", type=click.Choice(SEG_ENCODINGS), metavar="HOW", help=SEG_ENCODING_HELP)
 @click.option("--keep-empty-frames", is_flag=True, help="Also write the empty frames of a .dcm mask.")
-@click.option(
-    "--border",
-    "border_mm",
-    default=0.0,
-    metavar="MM",
-    help="Grow the mask by this width, in mm; a negative width shrinks it.",
-)
+@click.option("--border", "border_mm", default=0.0, metavar="MM", help="Grow the mask by MM mm; shrink it if negative.")
 @click.option(
     "--strict", is_flag=True, help="Fail without a mask if the mask is implausible or the image has another contrast."
 )

@@ -62,9 +62,7 @@ def is_dicom(path: Path) -> bool:
     try:
         return (path.is_file() and path.suffix.lower() == DICOM_SUFFIX) or holds_dicom(path)
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); check its permissions, or copy it again"
-        ) from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def images_in(folder: Path) -> tuple[Path, ...]:
@@ -141,10 +139,7 @@ def series_of(
         chosen[name] = choose_series(listed[path], uid=None if contrast else choice, contrasts=contrasts)
     require_one_visit(list(chosen.values()))
     if len({info.uid for info in chosen.values()}) < len(chosen):
-        raise UsageError(
-            f"two of the sequences {', '.join(chosen)} got the same DICOM series; choose one for each with --series "
-            "NAME=UID"
-        )
+        raise UsageError(f"two of {', '.join(chosen)} got the same DICOM series; choose one for each with --series")
     return chosen
 
 

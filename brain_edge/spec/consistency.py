@@ -124,12 +124,8 @@ def _require_channels(stage: Stage, seen: KnownFrame, known: _Known) -> None:
     if network.channels_in == given or not network.execution.reads_image:
         return
     if given == seen.channels == known.sequences:
-        raise MisfitError(
-            f"has {network.channels_in} channels_in, but the model has {known.sequences} sequences; correct one of them"
-        )
-    raise MisfitError(
-        f"has {network.channels_in} channels_in, but its steps give {given} channels; correct one of them"
-    )
+        raise MisfitError(f"has {network.channels_in} channels_in, but the model has {known.sequences} sequences")
+    raise MisfitError(f"has {network.channels_in} channels_in, but its steps give {given} channels")
 
 
 def _require_end(spec: ModelSpec, end: KnownFrame) -> None:

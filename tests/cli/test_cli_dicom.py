@@ -298,7 +298,7 @@ def test_two_sequences_are_picked_out_of_one_folder(tmp_path, study):
     said = refused(2, "run", pair, "T1=study", "T2=study", "-o", "no.dcm", "--series", study["T1"])
     assert "tiny-pair takes T1, T2; name the sequence of the series" in said
     said = refused(2, "run", pair, "T1=study", "T2=study", "-o", "no.dcm", "--series", f"T2={study['T1']}")
-    assert "two of the sequences T1, T2 got the same DICOM series" in said
+    assert "two of T1, T2 got the same DICOM series" in said
     said = refused(3, "run", pair, "T1=series", "T2=study", "-o", "no.dcm")
     assert "expected the sequences of one study, got 2 studies" in said
 

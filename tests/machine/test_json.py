@@ -45,7 +45,7 @@ def test_what_no_type_describes_has_only_so_many_levels(opening: str, closing: s
 
 @pytest.mark.parametrize("content", [b"1" + b"0" * 400, b'{"a": [0, -1' + b"0" * 400 + b"]}"])
 def test_what_no_type_describes_has_no_number_beyond_floats(content: bytes):
-    with pytest.raises(msgspec.DecodeError, match="a number that no float can hold"):
+    with pytest.raises(msgspec.DecodeError, match="a number too large for a float"):
         decode_json(content, object)
     assert decode_json(b"1" + b"0" * 300, object) == 10**300
 
@@ -61,7 +61,7 @@ def test_every_reader_refuses_it_in_its_own_words(tmp_path: Path, content: bytes
     path = tmp_path / "dataset_description.json"
     with pytest.raises(InputError, match="expected JSON"):
         open_dataset(tmp_path)
-    with pytest.raises(UsageError, match=r"expected a dataset_description\.json in JSON"):
+    with pytest.raises(UsageError, match="expected JSON, could not read it"):
         _read(path)
     with pytest.raises(InputError, match="expected a file in the format of a test"):
         read_json(path, dict, "a test")

@@ -295,13 +295,13 @@ class TestRefusals:
         path = bundle / "configs/inference.yaml"
         kept = "" if text.startswith("a") else re.sub(r"(?ms)^network_def:.*?(?=^\w)", "", path.read_text())
         path.write_text(f"{kept}\n{text}\n")
-        with pytest.raises(InputError, match=r"inference.yaml: expected (what a MONAI bundle|a component)"):
+        with pytest.raises(InputError, match=r"expected (a file in the format of a MONAI|a component)"):
             resolve(Request(source=str(bundle)))
 
     def test_arguments_that_the_class_does_not_take_are_said(self, network, tmp_path):
         other = {"network_def": NETWORK | {"dimensions": 3}}
         resolved = resolve(Request(source=str(write_bundle(tmp_path / "bundle", network, other))))
-        with pytest.raises(InputError, match=r"MONAI does not build UNet with these arguments; .*dimensions"):
+        with pytest.raises(InputError, match=r"MONAI does not build UNet with these arguments\. .*dimensions"):
             resolved.model.graphs[0].build(None)
 
     def test_a_bundle_of_torchscript_alone_must_be_trusted(self, network, tmp_path):
@@ -318,18 +318,18 @@ class TestRefusals:
         bundle = write_bundle(tmp_path / "bundle", network, suffix="yaml")
         (bundle / "configs/inference.yaml").write_text("a: !!python/object/apply:os.getcwd []")
         with pytest.raises(
-            InputError, match=r"inference.yaml: expected a file in the format of a MONAI bundle .*python/object/apply"
+            InputError, match=r"inference.yaml: expected a file in the format of a MONAI bundle.*python/object/apply"
         ):
             resolve(Request(source=str(bundle)))
 
     @pytest.mark.parametrize(
         ("text", "words"),
         [
-            ("x: 2001-99-99", "something else"),
-            ("x: !!int abc", "something else"),
-            ("x: !!timestamp abc", "something else"),
-            ("x: !!bool abc", "something else"),
-            ("a: &a [1]\nb: [" * 3000, "something else"),
+            ("x: 2001-99-99", "got another"),
+            ("x: !!int abc", "got another"),
+            ("x: !!timestamp abc", "got another"),
+            ("x: !!bool abc", "got another"),
+            ("a: &a [1]\nb: [" * 3000, "got another"),
             ("".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else '1'] * 10)}]\n" for n in range(40)), "100000"),
             ("a: &a [1, *a]", r"at most 100000 values, got more \(YAML aliases"),
         ],
@@ -342,7 +342,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize(
         ("size", "words"),
-        [("@b0", "at most 100000 values at inferer::roi_size"), ([10**400] * 3, "one too large for a float")],
+        [("@b0", "at most 100000 values at inferer::roi_size"), ([10**400] * 3, "too large for a float")],
     )
     def test_values_that_never_end_are_refused(self, size, words, network, tmp_path):
         """40 lists that each refer ten times to the next one, and a number of 400 digits."""

@@ -294,15 +294,15 @@ MISFITS = {
     ),
     "labels for another number of channels": (
         lambda: with_steps(after=(Argmax(values=(0, 1, 1)), RESTORE)),
-        r"stage 'brain' needs at least 2 channels and a label for each, got 2 channel\(s\) and 3 labels",
+        "stage 'brain' needs a label for each of 2 or more channels, got 3 for 2",
     ),
     "argmax of one channel": (
         lambda: with_steps(after=(Argmax(), RESTORE), network=replace(FOUR, channels_out=1)),
-        r"a label for each, got 1 channel\(s\) and 0 labels",
+        "2 or more channels, got 0 for 1",
     ),
     "threshold of a channel that is not there": (
         lambda: with_steps(after=(Threshold(channel=2, above=0.5), RESTORE)),
-        r"stage 'brain' thresholds channel 2 \(numbered from 0\), but has 2 channel\(s\)",
+        "stage 'brain' thresholds channel 2, but has only channels 0 to 1",
     ),
     "label without a name": (
         lambda: with_steps(after=(Argmax(), RESTORE), network=FOUR),

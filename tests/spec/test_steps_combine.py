@@ -43,7 +43,7 @@ class TestJoin:
         assert JoinStages(stages=("a",)).outcome(KnownFrame(1, findings={"a": numbers})).channels == 3
         before = KnownFrame(1, frozenset({0, 1}), {"a": labels})
         assert JoinStages(stages=("a",)).outcome(before).labels == {0, 1, 3}
-        with pytest.raises(MisfitError, match="joins a stage that ends with labels and one that does not"):
+        with pytest.raises(MisfitError, match="joins a stage with labels and one without"):
             JoinStages(stages=("a",)).outcome(KnownFrame(1, findings={"a": labels}))
 
 
@@ -63,7 +63,7 @@ class TestAverage:
         with pytest.raises(ValueError, match="expected 2 weights, the last for this stage itself, got 1"):
             AverageStages(stages=("a",), weights=(1.0,))
         step = AverageStages(stages=("a",))
-        with pytest.raises(MisfitError, match="averages 2 channels with 3 channels of stage 'a'"):
+        with pytest.raises(MisfitError, match="averages 2 channels with 3 of stage 'a'"):
             step.outcome(KnownFrame(2, findings={"a": KnownFrame(3)}))
         with pytest.raises(MisfitError, match="averages with stage 'a', but labels have no average; use VoteStages"):
             step.outcome(KnownFrame(1, findings={"a": KnownFrame(1, frozenset({0, 1}))}))

@@ -214,9 +214,7 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir()) if folder.is_dir() else []
     except OSError as error:
-        raise InputError(
-            f"{folder}: the folder cannot be read ({error.strerror or error}); check its permissions"
-        ) from error
+        raise InputError(f"{folder}: cannot be read ({error.strerror or error}); check its permissions") from error
 
 
 def _require_names(problems: Iterable[str]) -> None:

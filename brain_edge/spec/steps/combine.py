@@ -46,9 +46,7 @@ class JoinStages(CombineStep, frozen=True):
         if not labels:
             return joined
         if len(labels) < len(found):
-            raise MisfitError(
-                "joins a stage that ends with labels and one that does not; end both with labels, or none"
-            )
+            raise MisfitError("joins a stage with labels and one without; end both with labels, or none")
         return KnownFrame(joined.channels, frozenset().union(*labels), before.findings)
 
 
@@ -87,10 +85,7 @@ class AverageStages(CombineStep, frozen=True):
             if found.labels is not None or before.labels is not None:
                 raise MisfitError(f"averages with stage {name!r}, but labels have no average; use VoteStages")
             if found.channels != before.channels:
-                raise MisfitError(
-                    f"averages {before.channels} channels with {found.channels} channels of stage {name!r}; make them "
-                    "equal"
-                )
+                raise MisfitError(f"averages {before.channels} channels with {found.channels} of stage {name!r}")
         return before
 
 

@@ -45,8 +45,7 @@ class Argmax(DecodeStep, frozen=True):
         """Return the labels of the channels."""
         if before.channels < 2 or (self.values and len(self.values) != before.channels):
             raise MisfitError(
-                f"needs at least 2 channels and a label for each, got {before.channels} channel(s) and "
-                f"{len(self.values)} labels"
+                f"needs a label for each of 2 or more channels, got {len(self.values)} for {before.channels}"
             )
         return before.with_labels(set(self.values or range(before.channels)))
 
@@ -83,9 +82,7 @@ class Threshold(DecodeStep, frozen=True):
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """Return the label 1."""
         if self.channel >= before.channels:
-            raise MisfitError(
-                f"thresholds channel {self.channel} (numbered from 0), but has {before.channels} channel(s)"
-            )
+            raise MisfitError(f"thresholds channel {self.channel}, but has only channels 0 to {before.channels - 1}")
         return before.with_labels({1})
 
     def channels_of(self, sources: Sources) -> Mapping[int, tuple[int, ...]]:

@@ -54,9 +54,7 @@ def known_labels(outcome: KnownFrame, step: object) -> frozenset[int]:
         MisfitError: the outcome has no labels, or no longer has any.
     """
     if outcome.labels is None:
-        raise MisfitError(
-            f"needs labels for the step {type(step).__name__}, got none; put a step such as Argmax before it"
-        )
+        raise MisfitError(f"needs labels for the step {type(step).__name__}, got none; decide with Argmax first")
     return outcome.labels
 
 

@@ -58,9 +58,7 @@ class PaintRegions(DecodeStep, frozen=True):
         """Return the labels that are painted."""
         for region in self.regions:
             if region.channel >= before.channels:
-                raise MisfitError(
-                    f"paints channel {region.channel} (numbered from 0), but has {before.channels} channel(s)"
-                )
+                raise MisfitError(f"paints channel {region.channel}, but has only channels 0 to {before.channels - 1}")
         return before.with_labels({region.label for region in self.regions})
 
 
@@ -96,9 +94,7 @@ class LookUpRegions(DecodeStep, frozen=True):
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """Return the labels of the table."""
         if before.channels != len(self.above):
-            raise MisfitError(
-                f"has a table for {len(self.above)} regions, but {before.channels} channels; give a region for each"
-            )
+            raise MisfitError(f"has a table for {len(self.above)} regions, but {before.channels} channels")
         return before.with_labels(set(self.labels))
 
 

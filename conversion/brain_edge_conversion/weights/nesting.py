@@ -1,4 +1,4 @@
-"""How deeply the code of a TorchScript archive is nested: PyTorch parses it by recursion, and dies of too much."""
+"""Nesting depth of the code in a TorchScript archive: PyTorch parses code by recursion, and crashes on many levels."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_LEVELS: Final = 500
-"""Of brackets within brackets, blocks within blocks, or signs before one value; programs have a few dozen."""
+"""Largest number of nested brackets, of nested blocks, or of signs before one value; programs have a few dozen."""
 _BRACKET: Final = re.compile(rb"[(\[{]|[)\]}]")
 _SIGNS: Final = re.compile(rb"(?:[-+~(\[{ ]|not ){%d}" % (2 * MOST_LEVELS))
 
 
 def require_shallow(program: bytes, path: Path) -> None:
-    """Refuse an archive whose code nobody has written.
+    """Refuse an archive whose code is nested more deeply than that of any real program.
 
     Raises:
-        WeightsError: it is nested too deeply, or its zip is damaged.
+        WeightsError: the code is nested too deeply, or the zip is damaged.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(program)) as archive:
@@ -32,8 +32,8 @@ def require_shallow(program: bytes, path: Path) -> None:
         raise WeightsError(f"{path}: the TorchScript archive is damaged ({error})") from error
     if any(_is_deep(code) for code in codes):
         raise WeightsError(
-            f"{path}: the TorchScript archive is damaged (its code has more than {MOST_LEVELS} levels, of which "
-            "PyTorch would die)"
+            f"{path}: the TorchScript archive is damaged (its code has more than {MOST_LEVELS} levels, on which "
+            "PyTorch crashes)"
         )
 
 
