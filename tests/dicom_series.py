@@ -221,7 +221,7 @@ def on_grid(values: np.ndarray, geometry: Geometry, orientation: str) -> tuple[n
     """Voxels and grid, reordered to an orientation."""
     moves = axis_moves(geometry.orientation, orientation)
     flips = [axis for axis, (_, flipped) in enumerate(moves) if flipped]
-    return np.flip(values.transpose([axis for axis, _ in moves]), flips), geometry.reoriented(moves)
+    return np.flip(values.transpose([axis for axis, _ in moves]), tuple(flips)), geometry.reoriented(moves)
 
 
 def judge(program: str) -> str:

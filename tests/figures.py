@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-UNITS: Final = {
+UNITS: Final[dict[str, dict[str, float]]] = {
     "ms": {"printed": 1, "ms": 1, "s": 1e-3},
     "s": {"printed": 1, "ms": 1e3, "s": 1},
     "min": {"printed": 1, "ms": 60e3, "s": 60},

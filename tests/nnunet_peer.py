@@ -31,7 +31,7 @@ def make_case(seed: int) -> tuple[list[np.ndarray], np.ndarray]:
     labels = np.where(away < 0.18, 2, np.where(away < 0.38, 1, 0)) * brain
     first = 200 + 60 * i + 40 * np.sin(5 * j) + 90 * (labels == 1) + rng.normal(0, 12, SIDES)
     second = 90 + 30 * k + 15 * np.cos(4 * i) + 70 * (labels == 2) + rng.normal(0, 9, SIDES)
-    return [np.float32(image * brain) for image in (first, second)], labels.astype(np.uint8)
+    return [(image * brain).astype(np.float32) for image in (first, second)], labels.astype(np.uint8)
 
 
 def save(path: Path, voxels: np.ndarray) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
 
 from benchmarks.harness.in_turn import Rounds, quiet_turns, time_ratios, timed_calls
@@ -57,7 +58,7 @@ def test_which_of_two_requests_begins_changes_with_the_round():
         def infer(self, _given: object, **_options: bool) -> None:
             order.append(self.name)
 
-    assert len(time_ratios(Request("A"), Request("B"), None, rounds=3)) == 3
+    assert len(time_ratios(Request("A"), Request("B"), np.zeros(1, np.float32), rounds=3)) == 3
     assert "".join(order) == "ABBAAB"
 
 

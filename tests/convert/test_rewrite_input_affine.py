@@ -30,7 +30,7 @@ ROUNDING = 1e-5
 
 
 def stage(*before: Any, **network: Any) -> Stage:
-    fields = {"graphs": ("one",), "channels_in": 2, "channels_out": 3}
+    fields: dict[str, Any] = {"graphs": ("one",), "channels_in": 2, "channels_out": 3}
     after = (Argmax(), Restore(interpolation=Interpolation.NEAREST))
     return Stage(name="only", before=before, network=Network(**(fields | network)), after=after)
 

@@ -25,7 +25,7 @@ IMAGE = torch.randn(1, 2, 4, 5, 6, generator=torch.Generator().manual_seed(0))
 
 
 def stage(*after: Any, **network: Any) -> Stage:
-    fields = {"graphs": ("one",), "channels_in": 2, "channels_out": 3}
+    fields: dict[str, Any] = {"graphs": ("one",), "channels_in": 2, "channels_out": 3}
     return Stage(name="only", before=(), network=Network(**(fields | network)), after=after)
 
 

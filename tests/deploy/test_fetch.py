@@ -179,7 +179,8 @@ def toy_source(member: str = MEMBER) -> str:
 
 
 def test_pip_brings_the_archive_once_and_the_cache_serves_it_afterwards(index, tmp_path):
-    wheel, cache, told = write_wheel(index), tmp_path / "cache", []
+    told: list[str] = []
+    wheel, cache = write_wheel(index), tmp_path / "cache"
     digest = sha256_of(wheel)
     assert cached(toy_source(), cache, digest) is None
     path = fetch(toy_source(), cache, digest, hashlib.sha256(CONTENT).hexdigest(), told.append)
@@ -192,7 +193,8 @@ def test_pip_brings_the_archive_once_and_the_cache_serves_it_afterwards(index, t
 
 
 def test_the_size_is_told_before_a_download_where_it_is_known(index, tmp_path):
-    wheel, told = write_wheel(index), []
+    told: list[str] = []
+    wheel = write_wheel(index)
     download(PinnedArchive("toy", "1.0", wheel.name, sha256_of(wheel), 10_252_582), tmp_path, told.append)
     assert told == ["downloading toy 1.0 (10 MB)"]
 
@@ -285,7 +287,7 @@ def test_a_cache_that_cannot_be_written_is_an_output_error(index, tmp_path):
 
 @pytest.mark.network
 def test_deepbet_comes_from_the_registry(tmp_path):
-    told = []
+    told: list[str] = []
     path = fetch(DEEPBET, tmp_path, member_sha256=DEEPBET_MEMBER_SHA256, report=told.append)
     assert path.stat().st_size == 8_698_000
     assert told == ["downloading deepbet 1.0.2 (10 MB)"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NIFTI_1: Final = b"n+1\0"
 NIFTI_2: Final = b"n+2\0"
 MGH: Final = b"\0\0\0\1"
-DICOM_VALUES: Final = (
+DICOM_VALUES: Final[tuple[Any, ...]] = (
     *(
         "",
         "0",

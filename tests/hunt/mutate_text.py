@@ -53,7 +53,7 @@ STRINGS: Final = (
     "NaN",
     "1e999",
 )
-VALUES: Final = (
+VALUES: Final[tuple[Any, ...]] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**400, -0.0, 1e-320, 1e308, float("nan"), float("inf")),
     *([], {}, [[]], [None], [0] * 1000, {"": None}, {"a": {"a": {"a": 0}}}),
     *STRINGS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -215,7 +215,7 @@ def test_research_use_only_is_in_the_pixels_at_the_upper_right(pixels_of_ball: n
 def test_long_titles_and_flags_stay_within_the_picture(words: str, ball: tuple[Volume, Mask], tmp_path: Path) -> None:
     """Wide letters, narrow letters, words without an end: wrapped, and the rim of the picture stays black."""
     empty = Mask(np.zeros_like(ball[1].labels), ball[1].geometry)
-    how = {"title": words * 30, "legend": {1: "ball"}, "notes": [words * 60], "around_mask": True}
+    how: dict[str, Any] = {"title": words * 30, "legend": {1: "ball"}, "notes": [words * 60], "around_mask": True}
     write_mosaic(ball[0], empty, tmp_path / "long.png", **how)
     pixels = picture(tmp_path / "long.png")
     assert pixels[:, -24:].max() == pixels[:, :24].max() == 0
@@ -225,7 +225,13 @@ def test_long_titles_and_flags_stay_within_the_picture(words: str, ball: tuple[V
 def test_mathematics_and_the_matplotlibrc_of_the_user_change_nothing(ball: tuple[Volume, Mask], tmp_path: Path) -> None:
     """A dollar sign in a file name is a dollar sign; settings of the process do not reach the picture."""
     write_mosaic(*ball, tmp_path / "one", title="$\\frac x_1$ 100 %", legend={1: "a_b^c$"})
-    strange = {"savefig.bbox": "tight", "text.usetex": True, "savefig.dpi": 30, "font.size": 40, "image.cmap": "jet"}
+    strange: Any = {
+        "savefig.bbox": "tight",
+        "text.usetex": True,
+        "savefig.dpi": 30,
+        "font.size": 40,
+        "image.cmap": "jet",
+    }
     with mpl.rc_context(strange):
         write_mosaic(*ball, tmp_path / "other", title="$\\frac x_1$ 100 %", legend={1: "a_b^c$"})
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()

@@ -83,7 +83,7 @@ class TestResampling:
     def test_halves_round_to_even_as_numpy_does_in_the_published_programs(self):
         """17 and 19 voxels of 1 mm at 2 mm are 8.5 and 9.5; float32 spacings leave both slightly less."""
         step = ResampleToSpacing(spacing_mm=(2.0, 2.0, 2.0), interpolation=Interpolation.LINEAR)
-        affine = np.diag([*np.float32([0.9999999, 1.0000001, 1.0]).tolist(), 1.0])
+        affine = np.diag([*np.array([0.9999999, 1.0000001, 1.0], np.float32).tolist(), 1.0])
         assert step.apply(framed(voxels((1, 17, 17, 19), 0), affine)).geometry.shape == (8, 8, 10)
 
     def test_never_leaves_less_than_one_voxel(self):

@@ -150,7 +150,7 @@ class TestOrderIsTheModel:
         resampled = ResampleToSpacing(spacing_mm=(2.0, 1.0, 1.5), interpolation=Interpolation.CUBIC).apply(frame)
         result = ZScore().apply(resampled).voxels
         expected = resize(frame.voxels, (4, 8, 6), Interpolation.CUBIC)
-        expected = [(channel - channel.mean()) / channel.std() for channel in expected]
+        expected = np.stack([(channel - channel.mean()) / channel.std() for channel in expected])
         np.testing.assert_allclose(result, expected, atol=1e-5)
         assert result.std(axis=(1, 2, 3)) == pytest.approx(1, abs=1e-5)
 
