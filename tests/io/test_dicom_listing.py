@@ -409,6 +409,32 @@ def test_other_files_are_passed_over(tmp_path: Path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_what_macos_writes_beside_files_is_no_input(tmp_path: Path):
+    """A zip of the Finder, and a folder that was on a disk of a Mac, are read like the folder itself."""
+    study = Series().write(tmp_path / "study")
+    expected = read_series(only(study))
+    apple = b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(4072)
+    with zipfile.ZipFile(tmp_path / "finder.zip", "w") as archive:
+        for path in sorted(study.iterdir()):
+            archive.write(path, f"study/{path.name}")
+            archive.writestr(f"__MACOSX/study/._{path.name}", apple)
+            archive.writestr(f"study/._{path.name}", apple)
+    for path in sorted(study.iterdir()):
+        path.with_name(f"._{path.name}").write_bytes(apple)
+    for place in (study, tmp_path / "finder.zip"):
+        volume = read_series(only(place))
+        np.testing.assert_array_equal(volume.voxels, expected.voxels)
+
+
+def test_a_slice_whose_name_only_looks_like_one_of_macos_is_read_and_a_damaged_one_refused(tmp_path: Path):
+    Series().write(tmp_path)
+    first, second, *_ = sorted(tmp_path.iterdir())
+    first.rename(tmp_path / f"._{first.name}")
+    assert only(tmp_path).slices == SHAPE[2]
+    second.rename(tmp_path / f"._{second.name}").write_bytes(b"damaged")
+    assert f"file 2 of {SHAPE[2]} in name order is not DICOM" in refusal(lambda: list_series(tmp_path))
+
+
 def test_a_pipe_in_the_folder_does_not_hang(tmp_path: Path):
     folder = Series().write(tmp_path)
     os.mkfifo(folder / "pipe.dcm")
