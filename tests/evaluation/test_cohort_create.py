@@ -55,7 +55,7 @@ def test_a_plain_folder_becomes_a_cohort_that_checks(tmp_path: Path):
 
 
 def test_a_mask_that_nibabel_scales_to_bytes_is_whole(tmp_path: Path):
-    """nibabel stores a mask of floats as 0 and 255 with a float32 slope: 1 comes back as 1.00000006."""
+    """A mask of floats becomes bytes in nibabel, 0 and 255 with a float32 slope: 1 comes back as 1.00000006."""
     _three_subjects(tmp_path)
     mask = np.zeros(SHAPE)
     mask[2:5, 2:5, 2:5] = 1
