@@ -98,7 +98,7 @@ class Way:
 @click.command("convert")
 @click.argument("source")
 @click.option(
-    "--weights", "weights", multiple=True, metavar="[GRAPH=]FILE", help="Weights file [SOURCE's own weights]."
+    "--weights", "weights", multiple=True, metavar="[GRAPH=]FILE[#KEY]", help="Weights file [SOURCE's own weights]."
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="PKG", help="Folder of the package [SOURCE-fp32]."

@@ -59,7 +59,7 @@ def _network(folder: Path, config: Config, request: Request) -> tuple[Callable[[
         if request.trust:
             raise UsageError(f"--trust has no effect: {weights} is read as data and runs nothing; remove the option")
         arguments = network_arguments(network)
-        return lambda _given: build_network(network.name, arguments, config.path, weights), weights
+        return lambda _given: build_network(network.name, arguments, config.path, weights, request.report), weights
     if not program.is_file():
         raise WeightsError(f"{weights}: there is no such file, and no {PROGRAM.name} beside it; copy the whole bundle")
     sha256 = sha256_of(program)
