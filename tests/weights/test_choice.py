@@ -1,4 +1,4 @@
-"""Of the weights in a checkpoint those are taken that fit; of two different ones neither; PyTorch's own output judges."""
+"""Of the weights in a checkpoint those that fit are taken, of two different ones neither; PyTorch judges."""
 
 from __future__ import annotations
 

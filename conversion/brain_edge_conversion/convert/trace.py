@@ -102,6 +102,7 @@ def trace_network(module: nn.Module, network: Network, example_shape: Shape, *, 
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # public, unlisted
             traced = import_openvino().convert_model(_frozen(module), example_input=example, **shapes)
     except Exception as error:  # the converter raises RuntimeError, errors of its own, and torch's
+        has_fixed_sides = has_fixed_sides or -1 not in network.execution.open_shape(network.channels_in)[2:]
         traced = _exported(module, example, error) if has_fixed_sides else None
         if traced is None:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -68,6 +68,12 @@ def own_model(spec: ModelSpec, build: Callable[[Path | None], nn.Module], read: 
     return ModelSource(spec, (graph,), OWN_CARD, OWN_LICENCE)
 
 
+def has_fixed_sides(spec: ModelSpec) -> bool:
+    """Return True if the execution of the only network of a specification gives it one shape, such as a window."""
+    network = spec.stages[0].network
+    return -1 not in network.execution.open_shape(network.channels_in)[2:]
+
+
 def example_shape(spec: ModelSpec) -> Shape:
     """Return sides (I, J, K) that the only network of a specification accepts: those of its window, else defaults."""
     usual = (EXAMPLE_SIDE, EXAMPLE_SIDE, EXAMPLE_SIDE)
