@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SEED = 22
 BROKEN = "hunt.broken"
+COUNT = 4
 LEAST_MUTANTS = 20_000
 """By hand, over all readers: what issue after issue may rely on."""
 
@@ -106,7 +107,7 @@ def broken_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def hunted(seeds: Path, name: str, **limits: Any) -> list[Any]:
     with Watch(seeds, seeds / "worker.log", BROKEN, **limits) as watch:
-        return list(watch.try_mutants(name, SEED, 0, 6))
+        return list(watch.try_mutants(name, SEED, 0, COUNT))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def hunted(seeds: Path, name: str, **limits: Any) -> list[Any]:
 def test_a_reader_that_is_wrong_is_found_and_the_next_mutant_is_tried(broken_seeds: Path, name: str, error: str):
     limits = {"hangs": {"hang_s": 0.3}, "holds": {"most_bytes": 2**27}}.get(name, {})
     outcomes = hunted(broken_seeds, name, **limits)
-    assert [outcome.number for outcome in outcomes] == list(range(6))
+    assert [outcome.number for outcome in outcomes] == list(range(COUNT))
     faults = [outcome for outcome in outcomes if outcome.kind is Kind.FAULT]
     assert faults
     assert {kind for kind in (outcome.kind for outcome in outcomes) if kind is not Kind.FAULT} <= {Kind.REFUSED}

@@ -76,7 +76,7 @@ class Ages:
     def words(self) -> Iterator[str]:
         """One sentence on all that was marked so far; nothing without."""
         if self._marked:
-            yield f"Stale: measured before the recipe became what it is. {' '.join(_sentences(self._marked.items()))}"
+            yield f"Stale: measured before the recipe changed. {' '.join(_sentences(self._marked.items()))}"
 
 
 def _sentences(marked: Iterable[tuple[str, RecipeAge]]) -> Iterator[str]:

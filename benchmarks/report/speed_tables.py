@@ -191,11 +191,11 @@ def over_rivals(each: OneMachine, ages: Ages) -> str:
 
 
 RIVAL_WORDS: Final = (
-    "The fastest contender of any precision that does not compute with OpenVINO and keeps the budget: with published "
-    f"weights a Dice of at least {1 - MAX_DICE_DROP:g} with PyTorch f32. With random weights accuracy is not judged, "
-    "and the fastest counts. *Of*: so many such contenders have figures, PyTorch f32 among them; older records know no "
-    "INT8 and no bf16 of others. Ratios with the 95 % interval of their mean over process starts, or the number of "
-    "starts where it is below five."
+    "A rival does not compute with OpenVINO, has any precision, and keeps the budget. With published weights, the "
+    f"budget is a Dice of at least {1 - MAX_DICE_DROP:g} with PyTorch f32; with random weights, accuracy is not "
+    "judged. "
+    "*Of N*: number of measured rivals, PyTorch f32 included; older records lack INT8 and bf16 of rivals. Ratios have "
+    "the 95 % interval of their mean over process starts, or the number of starts if there are fewer than five."
 )
 
 

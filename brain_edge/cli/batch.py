@@ -84,7 +84,9 @@ def batch_options(function: Decorated) -> Decorated:
                 metavar="N",
                 help="Number of cases in progress at once; each needs the memory of one head [default: 3].",
             ),
-            click.option("--page", is_flag=True, help="Also write a picture per case and index.html with them all."),
+            click.option(
+                "--page", is_flag=True, help="Also write a picture per case, and index.html with all pictures."
+            ),
         )
     ):
         function = option(function)

@@ -95,7 +95,7 @@ def request_of(
     "subjects",
     multiple=True,
     metavar="LABEL...",
-    help="Subject, as 01 or sub-01; a list may follow participant [default: all].",
+    help="Subjects to segment, such as 01 or sub-01; give several after participant [default: all].",
 )
 @click.option(
     "--session-id",
@@ -103,7 +103,7 @@ def request_of(
     "sessions",
     multiple=True,
     metavar="LABEL...",
-    help="Session, as 1 or ses-1; a list may follow participant [default: all].",
+    help="Sessions to segment, such as 1 or ses-1; give several after participant [default: all].",
 )
 @click.option(
     "--sequence",
@@ -113,8 +113,8 @@ def request_of(
     help="Contrast to take: T1w, T1C (with contrast agent), T2w, FLAIR, PDw, T2starw [default: the model's].",
 )
 @click.option("--brain", is_flag=True, help="Also write each image with 0 outside its mask.")
-@click.option("--border", "border_mm", default=0.0, metavar="MM", help="Width of a margin around each mask, in mm.")
-@click.option("--strict", is_flag=True, help="Fail, without a mask, on an implausible input or mask.")
+@click.option("--border", "border_mm", default=0.0, metavar="MM", help="Grow each mask by MM mm; shrink if negative.")
+@click.option("--strict", is_flag=True, help="Fail without a mask if the input or the mask is implausible.")
 @batch_options
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")
 @stage_zero_option

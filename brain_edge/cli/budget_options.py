@@ -21,22 +21,30 @@ if TYPE_CHECKING:
 _LIMITS = (
     click.option("--max-dice-drop", type=float, metavar="DROP", help="Maximum mean Dice drop of any label; required."),
     click.option(
-        "--max-case-drop", type=float, metavar="DROP", help="Maximum drop of one case [twice --max-dice-drop]."
+        "--max-case-drop", type=float, metavar="DROP", help="Maximum Dice drop of one case [twice --max-dice-drop]."
     ),
     click.option(
-        "--max-disagreement", type=float, metavar="DROP", help="Maximum mean of 1 - Dice(before, after) of any label."
+        "--max-disagreement",
+        type=float,
+        metavar="DROP",
+        help="Maximum mean of 1 - Dice between the masks before and after, of any label.",
     ),
     click.option("--max-hd95-increase-mm", type=float, metavar="MM", help="Maximum increase of HD95 in one case."),
     click.option(
-        "--confidence", type=float, metavar="P", help="Confidence level; too few test subjects for it are refused."
+        "--confidence",
+        type=float,
+        metavar="P",
+        help="Required confidence in --max-exceedance, such as 0.95; takes many test subjects.",
     ),
     click.option(
         "--max-exceedance",
         type=float,
         metavar="SHARE",
-        help="With --confidence, maximum fraction of subjects beyond the limit of one case [0.1].",
+        help="Maximum fraction of all people that may exceed --max-case-drop; for --confidence [0.1].",
     ),
-    click.option("--unbound", type=int, multiple=True, metavar="LABEL", help="Label without a limit; may be repeated."),
+    click.option(
+        "--unbound", type=int, multiple=True, metavar="LABEL", help="Label that no limit applies to; may be repeated."
+    ),
 )
 _SHARE = click.option(
     "--min-int8-share",

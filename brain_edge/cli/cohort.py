@@ -24,7 +24,7 @@ def command() -> None:
 
 
 model_option = click.option(
-    "--for", "model", metavar="PKG", help="Package whose contrasts are selected (create) or required (check)."
+    "--for", "model", metavar="PKG", help="Package for which to select images (create) or to check them (check)."
 )
 
 
@@ -43,9 +43,17 @@ model_option = click.option(
     help="One case per image, or per visit.",
 )
 @click.option(
-    "--sequence", "sequences", multiple=True, metavar="NAME", help="Sequence to use; the first sets the grid."
+    "--sequence",
+    "sequences",
+    multiple=True,
+    metavar="NAME",
+    help="Sequence to use; may be repeated, and the first sets the grid.",
 )
-@click.option("--mask-pattern", metavar="PATTERN", help="Name of the mask of {image}, such as {image}_brainmask.")
+@click.option(
+    "--mask-pattern",
+    metavar="PATTERN",
+    help="Name of the masks, with {image} for the name of the image: {image}_brainmask.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the split by subject.")
 @click.option("--licence", default="not stated", show_default=True, help="Licence of the images.")
 @model_option
@@ -118,16 +126,20 @@ def fetch(cohort: str, quiet: bool) -> None:
     "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="Folder to create."
 )
 @click.option("--per-anatomy", type=int, metavar="N", help="Heads per label map [2; always 1 with --generator].")
-@click.option("--merge", is_flag=True, help="Merge all tissues of the maps into one label of the masks, the brain.")
-@click.option("--shell-mm", type=float, help="Skull and scalp around drawn heads, in mm; 0 for none [12].")
+@click.option("--merge", is_flag=True, help="Merge all tissues into one label, the brain, in the masks.")
+@click.option(
+    "--shell-mm", type=float, help="Thickness of the skull and scalp added around MAPS, in mm; 0 for none [12]."
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the heads and of the split by label map.")
-@click.option("--generator", metavar="PKG", help="Package that makes images from maps (spade), not drawn contrasts.")
+@click.option(
+    "--generator", metavar="PKG", help="Package (recipe spade) that makes the images, instead of random contrasts."
+)
 @click.option(
     "--like",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="MAP",
-    help="Real label map; MAPS unlike every real map are left out (by z-score, see the how-to).",
+    help="Real label map, for comparison by z-score; MAPS that resemble none of these are left out.",
 )
 @click.option("--allow-untrained", is_flag=True, help="Allow a generator with random weights (its heads are noise).")
 @threads_option

@@ -98,7 +98,11 @@ class Way:
 @click.command("convert")
 @click.argument("source")
 @click.option(
-    "--weights", "weights", multiple=True, metavar="[GRAPH=]FILE[#KEY]", help="Weights file [SOURCE's own weights]."
+    "--weights",
+    "weights",
+    multiple=True,
+    metavar="[GRAPH=]FILE[#KEY]",
+    help="Weights file, with GRAPH= if SOURCE has several networks [SOURCE's own weights].",
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="PKG", help="Folder of the package [SOURCE-fp32]."
@@ -108,28 +112,41 @@ class Way:
     "spec_file",
     type=click.Path(path_type=Path),
     metavar="JSON",
-    help="ModelSpec, for a SOURCE without a recipe.",
+    help="File with the model's specification, for a SOURCE without a recipe.",
 )
 @click.option("--members", metavar="N|all", help="Number of ensemble members to convert [1].")
-@click.option("--flips", is_flag=True, help="Average over the mirrored passes of the published program.")
+@click.option("--flips", is_flag=True, help="Average over mirrored inputs, as the published program does.")
 @click.option(
-    "--sequences", metavar="NAME,...", help="Sequences that the network sees, if the recipe has several sets."
+    "--sequences",
+    metavar="NAME,...",
+    help="Sequences of the network, for a recipe that offers several choices, such as T1,FLAIR.",
 )
-@click.option("--parity-data", multiple=True, metavar="[SEQUENCE=]FILE", help="Head on which to compare with PyTorch.")
 @click.option(
-    "--precision", type=click.Choice(["f32", "bf16"]), default="f32", show_default=True, help="Precision of the runs."
+    "--parity-data",
+    multiple=True,
+    metavar="[SEQUENCE=]FILE",
+    help="Image of a head on which to compare the package with PyTorch.",
 )
-@click.option("--no-rewrites", is_flag=True, help="Convert the network without rewrites, for comparison.")
+@click.option(
+    "--precision",
+    type=click.Choice(["f32", "bf16"]),
+    default="f32",
+    show_default=True,
+    help="Precision in which the package computes.",
+)
+@click.option("--no-rewrites", is_flag=True, help="Do not rewrite the network to make it faster; for comparison.")
 @click.option("--random-weights", is_flag=True, help="Use random weights; the package is marked as untrained.")
 @click.option(
     "--report",
     "account",
     type=click.Path(path_type=Path),
     metavar="FOLDER|FILE",
-    help="Write the rewrites and the distance from PyTorch, also of a refused conversion.",
+    help="Write the rewrites and the difference from PyTorch, even if the conversion is refused.",
 )
 @click.option(
-    "--stage-zero", metavar="[SEQUENCE=]PKG", help="Skull-stripper to run first; it hides voxels outside its mask."
+    "--stage-zero",
+    metavar="[SEQUENCE=]PKG",
+    help="Package of a skull-stripper that runs first; voxels outside its mask are hidden.",
 )
 @click.option("--trust", is_flag=True, help="Allow the code in SOURCE to run.")
 @quiet_option
@@ -138,7 +155,8 @@ class Way:
 def command(asked: Asked, way: Way, output: Path | None, quiet: bool) -> None:
     """Convert SOURCE to an FP32 package and compare it with PyTorch on a real head.
 
-    SOURCE is a recipe (see `brain-edge recipes`), module:attribute, or a file: TorchScript, torch.export or ONNX.
+    SOURCE is a recipe (see `brain-edge recipes`), a file (TorchScript, torch.export or ONNX), a folder (nnU-Net, GaNDLF
+    or MONAI bundle), or module:attribute, a Python function or class that builds the network.
     """
     report = reporter(quiet=quiet)
     with build_side("convert"):

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 @click.option("--split", type=click.Choice(["calibration", "validation", "test"]), help="Split to evaluate [all].")
 @click.option("--baseline", metavar="PKG", help="Package to compare PACKAGE with.")
 @click.option(
-    "--lesion-wise", multiple=True, metavar="NAME=LABELS", help="Also score each lesion as BraTS since 2023: WT=1+2+4."
+    "--lesion-wise",
+    multiple=True,
+    metavar="NAME=LABELS",
+    help="Also score each lesion of a region as in BraTS 2023, such as WT=1+2+4.",
 )
 @click.option("--report", type=click.Path(path_type=Path), help="Also write the evaluation to this .json file.")
 @stage_zero_option

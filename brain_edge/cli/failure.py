@@ -36,6 +36,8 @@ def words(error: BaseException, about: str = "") -> str:
         return f"error: {place}there is not enough memory ({error}); close other programs or use a larger machine"
     if isinstance(error, OSError):
         return f"error: {place}the system refused: {error}"
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return f"error: {place}the system allows no further thread (ulimit -u); end other programs, or raise the limit"
     return (
         f"internal error, a bug of brain-edge: {place}{type(error).__name__}: {error}; "
         f"run the command again with {DEBUG} and report its output"

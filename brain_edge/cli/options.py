@@ -86,7 +86,7 @@ stage_zero_option = click.option(
     "--stage-zero",
     type=_FOLDER,
     metavar="PKG",
-    help="Package that PACKAGE names as its stage 0 [a folder beside PACKAGE].",
+    help="Skull-stripper (stage 0) that PACKAGE needs [a folder beside PACKAGE].",
 )
 
 

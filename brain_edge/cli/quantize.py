@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.command("quantize")
 @click.argument("package", required=False)
 @budget_options(shares=True)
-@click.option("--calibration", metavar="COHORT", help="Cohort, as shipped name or .toml file [the recipe's].")
+@click.option("--calibration", metavar="COHORT", help="Cohort: name of a shipped one, or .toml file [the recipe's].")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="PKG", help="Folder of the package [PKG-int8]."
 )

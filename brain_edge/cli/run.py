@@ -97,10 +97,10 @@ class MaskOptions:
 @click.command("run")
 @click.argument("package")
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
-@click.option("-i", "--input", "more_inputs", multiple=True, metavar="INPUT", help="Input, the same as the argument.")
-@click.option("-o", "--output", "mask", type=FILE, metavar="OUT", help="Mask (.nii.gz, .nii, .dcm), or folder.")
-@click.option("--image", type=FILE, metavar="OUT", help="Image that a generator makes (.nii.gz, .nii).")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Seed of a generator's noise.")
+@click.option("-i", "--input", "more_inputs", multiple=True, metavar="INPUT", help="INPUT, given as an option.")
+@click.option("-o", "--output", "mask", type=FILE, metavar="OUT", help="Mask (.nii.gz, .nii, .dcm), or batch folder.")
+@click.option("--image", type=FILE, metavar="OUT", help="Output image of a model that makes images (.nii.gz, .nii).")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Seed, if images are made from noise.")
 @click.option(
     "--series", multiple=True, metavar="[NAME=]UID", help="DICOM series, by UID or contrast (T1w, T1C, T2w, FLAIR)."
 )
@@ -110,8 +110,10 @@ class MaskOptions:
 @click.option("--picture", type=FILE, metavar="OUT", help="Also write a picture (.png, or .dcm secondary capture).")
 @click.option("--seg-encoding", type=click.Choice(SEG_ENCODINGS), metavar="HOW", help=SEG_ENCODING_HELP)
 @click.option("--keep-empty-frames", is_flag=True, help="Also write the empty frames of a .dcm mask.")
-@click.option("--border", "border_mm", default=0.0, metavar="MM", help="Width of a margin around the mask, in mm.")
-@click.option("--strict", is_flag=True, help="Fail on an implausible mask, or an image of another contrast.")
+@click.option("--border", "border_mm", default=0.0, metavar="MM", help="Grow the mask by MM mm; shrink it if negative.")
+@click.option(
+    "--strict", is_flag=True, help="Fail without a mask if the mask is implausible or the image has another contrast."
+)
 @stage_zero_option
 @digest_option
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")
@@ -143,8 +145,8 @@ def command(
 
     Batch: OUT is a folder, created if missing. Each INPUT is one case, or a folder of images. NAME.nii.gz becomes
     NAME_mask.nii.gz in OUT, beside NAME_record.json and summary.tsv. For several sequences, a folder holds
-    NAME_T1.nii.gz, NAME_T2.nii.gz, or one folder per case. The other outputs must be folders too (--report: of
-    pictures). A case is kept if it was finished with the same images, package and options. A failed case does not stop
+    NAME_T1.nii.gz, NAME_T2.nii.gz, or one folder per case. The other outputs must be folders too; --report then writes
+    pictures. A case is kept if it was finished with the same images, package and options. A failed case does not stop
     the others; the exit code is then 6, and the next run tries the case again.
     """
     from brain_edge.engine.segmenter import Segmenter
@@ -216,7 +218,7 @@ def accept_weights(package: ModelPackage, *, allow_untrained: bool) -> None:
     if package.manifest.weights_status is not WeightsStatus.RANDOM:
         return
     if not allow_untrained:
-        require_trained(package, "its mask is noise; give --allow-untrained to run it")
+        require_trained(package, "so its mask is noise; give --allow-untrained to run it")
     say(f"warning: the weights of {package.folder} are random; the mask is noise", err=True)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("tune")
 @click.argument("package")
-@click.option("--calibration", required=True, metavar="COHORT", help="Cohort, as shipped name or .toml file.")
+@click.option("--calibration", required=True, metavar="COHORT", help="Cohort: name of a shipped one, or .toml file.")
 @budget_options(shares=False)
 @click.option(
     "--int8", type=click.Path(path_type=Path), metavar="PKG", help="INT8 package that was quantised from PACKAGE."
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "report_folder",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Folder for figures, times and worst cases, with subject names [beside PKG, without names].",
+    help="Folder for figures, times and worst cases, with subject names [no names, beside the package].",
 )
 @click.option("--without-patients", is_flag=True, help="Omit subject names and pictures from the report.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Timed cold runs per setting.")

@@ -25,10 +25,10 @@ FOLDER = click.Path(path_type=Path)
     "extras",
     multiple=True,
     type=click.Choice(["report", "dicom"]),
-    help="Also the libraries for pictures (report) or DICOM.",
+    help="Also include the libraries for pictures (report) or DICOM (dicom).",
 )
 @click.option("--package", "packages", multiple=True, type=FOLDER, metavar="PKG", help="Model package to include.")
-@click.option("--wheel", type=FOLDER, metavar="FILE", help="Wheel of this brain-edge [built from the checkout].")
+@click.option("--wheel", type=FOLDER, metavar="FILE", help="Wheel of brain-edge to include [built from the checkout].")
 @quiet_option
 @json_option
 def command(
@@ -44,7 +44,7 @@ def command(
     """Make the folder OUT from which a workstation without network installs; pip downloads the wheels.
 
     OUT holds every wheel in its tested version, requirements.txt with the hashes, install.py, a README with the steps,
-    the licences, and SHA256SUMS. Send the printed SHA-256 and the folder by different ways.
+    the licences, and SHA256SUMS. Send the printed SHA-256 by another channel than the folder.
     """
     import sys
 

@@ -208,7 +208,9 @@ def pinned_archive(source: PypiSource, sha256: str | None = None) -> PinnedArchi
     if known is not None and sha256 in (None, known.sha256):
         return known
     if known is not None:
-        raise InputError(f"{source}: expected the SHA-256 {known.sha256} for {known.filename}, got {sha256}")
+        raise InputError(
+            f"{source}: expected the SHA-256 {known.sha256} for {known.filename}, got {sha256}; correct or omit sha256="
+        )
     if sha256 is None:
         raise InputError(
             f"{source}: expected a known SHA-256 for this archive, found none; give that of its wheel "
@@ -288,4 +290,7 @@ def _is_intact(path: Path, sha256: str) -> bool:
 def _require_sha256(path: Path, expected: str, what: str) -> None:
     actual = sha256_of(path)
     if actual != expected:
-        raise InputError(f"{what}: expected the SHA-256 {expected}, got {actual}")
+        raise InputError(
+            f"{what}: expected the SHA-256 {expected}, got {actual}; fetch the file again (it is damaged or another "
+            "version)"
+        )

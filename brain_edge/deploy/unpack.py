@@ -41,7 +41,9 @@ def extract_member(archive: Path, member: str, destination: Path, limit_bytes: i
         scratch_beside(destination) as scratch,
     ):
         if size_bytes > limit_bytes:
-            raise InputError(f"{archive}: expected at most {limit_bytes} bytes in {member}, got {size_bytes}")
+            raise InputError(
+                f"{archive}: expected at most {limit_bytes} bytes in {member}, got {size_bytes}; give another archive"
+            )
         unpacked = scratch / "member"
         with unpacked.open("wb") as output:
             # neither zipfile nor tarfile reads beyond the size in the header, so the check above binds
@@ -100,7 +102,9 @@ def _open_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
         with archive.open("rb") as stream:
             magic = stream.read(4)
     except OSError as error:
-        raise InputError(f"{archive}: cannot be read ({error.strerror})") from error
+        raise InputError(
+            f"{archive}: cannot be read ({error.strerror}); check its permissions, or copy it again"
+        ) from error
     try:
         if magic == b"PK\x03\x04":
             with _open_zip_member(archive, member) as opened:
@@ -124,7 +128,9 @@ def _open_zip_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], in
         _require_regular(archive, member, regular=kind in (0, stat.S_IFREG) and not found[0].is_dir())
         readable = found[0].compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
         if found[0].flag_bits & 0x1 or not readable:
-            raise InputError(f"{archive}: {member} is encrypted or compressed by an unusual method")
+            raise InputError(
+                f"{archive}: {member} is encrypted, or compressed by an unknown method; give another archive"
+            )
         with opened.open(found[0]) as stream:
             yield stream, found[0].file_size
 
@@ -150,7 +156,7 @@ def _require_one(archive: Path, member: str, count: int, names: Iterable[str]) -
 
 def _require_regular(archive: Path, member: str, *, regular: bool) -> None:
     if not regular:
-        raise InputError(f"{archive}: expected {member} as a regular file, got a link or a folder")
+        raise InputError(f"{archive}: expected {member} as a regular file, got a link or a folder; name a file")
 
 
 def _blocks(stream: IO[bytes]) -> Iterator[bytes]:

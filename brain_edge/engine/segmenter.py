@@ -148,7 +148,7 @@ class Segmenter:
             UsageError: the model makes images instead of a mask.
         """
         if self.spec.makes_images:
-            raise UsageError(f"expected a model that segments, got {self.spec.name}, which makes images; name another")
+            raise UsageError(f"expected a model that segments, got {self.spec.name}, which makes images")
         clock = _Clock()
         flags: tuple[Flag, ...] = ()
         if self._masker is not None:

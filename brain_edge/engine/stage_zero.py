@@ -54,7 +54,10 @@ class BrainMasker:
         found = self.segmenter(study.volumes[self.sequence])
         self.segmenter.release()
         if not found.mask.labels.any():
-            raise ImplausibleError(f"stage 0, {name}, found no brain in {study.volumes[self.sequence].name}")
+            raise ImplausibleError(
+                f"stage 0, {name}, found no brain in {study.volumes[self.sequence].name}; check that this image shows "
+                "a head"
+            )
         flags = tuple(replace(flag, message=f"stage 0, {name}: {flag.message}") for flag in found.flags)
         volumes = {name: inside(volume, found.mask) for name, volume in study.volumes.items()}
         return Study(volumes, study.reference), flags

@@ -119,7 +119,7 @@ def compare_packages(
     if baseline.spec.label_names() != candidate.spec.label_names():
         raise UsageError(
             f"{baseline.folder}: expected a package with the labels of {candidate.folder}, "
-            f"got {', '.join(baseline.spec.label_names().values())}"
+            f"got {', '.join(baseline.spec.label_names().values())}; name another --baseline"
         )
     checked = distinct_cases(require_cases(cohort.cases(split), candidate.spec, report))
     cases = [each.case for each in checked]

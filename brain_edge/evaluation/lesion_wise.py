@@ -101,7 +101,7 @@ def lesion_wise(prediction: BoolArray, reference: BoolArray, geometry: Geometry)
     """
     for name, mask in (("prediction", prediction), ("reference", reference)):
         if mask.shape != geometry.shape:
-            raise GeometryError(f"expected a {name} of the grid's shape {geometry.shape}, got {mask.shape}")
+            raise GeometryError(f"expected a {name} with the shape of the grid, {geometry.shape}, got {mask.shape}")
     found, count = components(prediction.astype(np.uint8))
     touched: set[int] = set()
     scores: list[tuple[float, float]] = []

@@ -145,7 +145,7 @@ def score_labels(
     """
     for name, mask in (("prediction", prediction), ("reference", reference)):
         if mask.shape != geometry.shape:
-            raise GeometryError(f"expected a {name} of the grid's shape {geometry.shape}, got {mask.shape}")
+            raise GeometryError(f"expected a {name} with the shape of the grid, {geometry.shape}, got {mask.shape}")
         _check_declared(name, mask, labels)
     return tuple(_score(label, prediction == label, reference == label, geometry) for label in labels)
 

@@ -43,7 +43,8 @@ class Volume:
         object.__setattr__(self, "voxels", np.asarray(self.voxels, dtype=np.float32))
         if self.voxels.shape != self.geometry.shape:
             raise GeometryError(
-                f"{self.name}: expected voxels of the grid's shape {self.geometry.shape}, got {self.voxels.shape}"
+                f"{self.name}: expected voxels with the shape of the grid, {self.geometry.shape}, got "
+                f"{self.voxels.shape}"
             )
         low, high = float(self.voxels.min()), float(self.voxels.max())
         if not (np.isfinite(low) and np.isfinite(high)):
@@ -95,7 +96,9 @@ class Mask:
         if self.labels.dtype != np.uint8:
             raise InputError(f"expected labels as uint8, got {self.labels.dtype}; convert the labels first")
         if self.labels.shape != self.geometry.shape:
-            raise GeometryError(f"expected labels of the grid's shape {self.geometry.shape}, got {self.labels.shape}")
+            raise GeometryError(
+                f"expected labels with the shape of the grid, {self.geometry.shape}, got {self.labels.shape}"
+            )
 
     def volume_ml(self, label: int) -> float:
         """Return the volume of one label in millilitres."""

@@ -66,7 +66,7 @@ def is_dicom(path: Path) -> bool:
     try:
         return (path.is_file() and path.suffix.lower() == DICOM_SUFFIX) or holds_dicom(path)
     except OSError as error:
-        raise InputError(f"{path}: could not be read: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def require_one_kind(folder: Path) -> None:
@@ -94,7 +94,8 @@ def images_in(folder: Path) -> tuple[Path, ...]:
     images = tuple(filter(may_be_file, named))
     if not images:
         raise InputError(
-            f"{folder}: expected a folder with images ({', '.join(IMAGE_SUFFIXES)}) or DICOM, found neither"
+            f"{folder}: expected a folder with images ({', '.join(IMAGE_SUFFIXES)}) or DICOM, found neither; give "
+            "another folder"
         )
     return images
 
@@ -166,7 +167,7 @@ def series_of(
         chosen[name] = choose_series(listed[path], uid=None if contrast else choice, contrasts=contrasts)
     require_one_visit(list(chosen.values()))
     if len({info.uid for info in chosen.values()}) < len(chosen):
-        raise UsageError(f"one series was chosen for two of {', '.join(chosen)}; choose a series for each")
+        raise UsageError(f"two of {', '.join(chosen)} got the same DICOM series; choose one for each with --series")
     return chosen
 
 
@@ -174,4 +175,4 @@ def _names_in(folder: Path) -> list[str]:
     try:
         return [path.name for path in folder.iterdir()]
     except OSError as error:
-        raise InputError(f"{folder}: the folder could not be read: {error.strerror}") from error
+        raise InputError(f"{folder}: the folder cannot be read ({error.strerror}); check its permissions") from error

@@ -227,7 +227,7 @@ def _in_words(path: Path) -> Iterator[None]:
     except (gzip.BadGzipFile, IsalError) as error:  # type: ignore[misc]  # isal's stub declares an instance
         raise InputError(f"{path}: its gzip stream is damaged ({error}); copy it again") from error
     except OSError as error:
-        raise InputError(f"{path}: could not be read: {error.strerror or error}") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
 
 
 def _truncated(header: ImageHeader) -> InputError:

@@ -114,9 +114,7 @@ def reseeded(spec: ModelSpec, seed: int | None) -> ModelSpec:
     if seed is None:
         return spec
     if not any(_noises(spec)):
-        raise UsageError(
-            f"{spec.name} makes images of images and draws no noise: --seed would do nothing; leave it out"
-        )
+        raise UsageError(f"{spec.name} makes images without noise, so --seed has no effect; remove it")
     plain = msgspec.to_builtins(spec)
     for stage in plain["stages"]:
         if "seed" in stage["network"]["execution"]:
@@ -155,7 +153,7 @@ def require_segmenter(package: ModelPackage, seed: int | None = None) -> None:
         UsageError: the model makes images, or there is a seed.
     """
     if seed is not None:
-        raise UsageError("a mask is made of no noise: --seed would do nothing; leave it out, or name an --image")
+        raise UsageError("--seed has no effect on a mask; remove it, or write an image with --image")
     if package.spec.makes_images:
         raise UsageError(
             f"{package.folder}: -o needs a model that makes masks, and {package.spec.name} makes images; name the "

@@ -66,7 +66,7 @@ def verify(package: ModelPackage, options: RuntimeOptions) -> Verification:
         if score < least:
             raise BrainEdgeError(
                 f"{package.folder}: the self-test expected Dice of at least {least:.5g} with {whom}, got "
-                f"{score:.5f}; this machine computes another result, do not use it"
+                f"{score:.5f}; this machine computes other masks, do not use the package on it"
             )
     return Verification(
         digest=package.digest,

@@ -66,4 +66,4 @@ def _swap_in(partial: Path, target: Path, *, overwrite: bool) -> None:
 def _refuse_taken(target: Path, *, overwrite: bool) -> None:
     require_no_file(target)
     if target.exists() and not overwrite:
-        raise UsageError(f"{target}: this folder already exists; remove it, choose another name, or allow overwriting")
+        raise UsageError(f"{target}: this folder already exists; remove it, or choose another name")

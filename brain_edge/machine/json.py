@@ -33,7 +33,7 @@ def unforeseen(value: object) -> str:
     level: list[Any] = [value]
     for _ in range(MOST_LEVELS + 1):
         if any(isinstance(each, int) and each.bit_length() > MOST_BITS for each in level):
-            return "a number that no float can hold"
+            return "a number too large for a float"
         level = [each for each in level if isinstance(each, dict | list)]
         level = [each for held in level for each in (held.values() if isinstance(held, dict) else held)]
     return f"lists and mappings more than {MOST_LEVELS} levels deep" if level else ""

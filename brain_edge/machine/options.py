@@ -42,9 +42,9 @@ class RuntimeOptions:
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"expected at least 1 thread, got {self.threads}")
         if self.streams is not None and self.streams < 1:
-            raise UsageError(f"expected at least 1 stream, got {self.streams}")
+            raise UsageError(f"expected streams of at least 1, got {self.streams}")
         if self.resident_graphs < 1:
-            raise UsageError(f"expected at least 1 resident graph, got {self.resident_graphs}")
+            raise UsageError(f"expected resident_graphs of at least 1, got {self.resident_graphs}")
 
 
 def parse_size(text: str, name: str) -> int:

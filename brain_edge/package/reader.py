@@ -114,7 +114,7 @@ def _read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise PackageError(f"{folder}: expected a package, a folder with a {MANIFEST}, found none; check the path")
     if path.stat().st_size > MAXIMUM_MANIFEST_BYTES:
-        raise PackageError(f"{path}: expected a manifest of at most {MAXIMUM_MANIFEST_BYTES} bytes, got a larger file")
+        raise PackageError(f"{path}: manifest of over {MAXIMUM_MANIFEST_BYTES} bytes; copy the package again")
     text = path.read_bytes()
     _require_whole(path, text)
     _require_format(path, text)
@@ -170,4 +170,4 @@ def _require_graphs(folder: Path, manifest: Manifest) -> None:
     needed = {*graphs, *(xml.removesuffix(".xml") + ".bin" for xml in graphs), test.mask, test.baseline or test.mask}
     unlisted = sorted(needed - set(manifest.files))
     if unlisted:
-        raise PackageError(f"{folder}: expected a hash of {', '.join(unlisted)} in the manifest, found none")
+        raise PackageError(f"{folder}: no hash of {', '.join(unlisted)} in the manifest; copy the package again")

@@ -134,7 +134,7 @@ def entries(folder: Path) -> Iterator[CacheEntry]:
         InputError: the folder does not exist.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder of compiled graphs, found no such folder")
+        raise InputError(f"{folder}: expected a folder of compiled graphs, found no such folder; check the path")
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         if not path.is_file():
             continue

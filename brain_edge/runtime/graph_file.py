@@ -33,11 +33,18 @@ def read_graph(path: Path, spec: ModelSpec) -> Any:
         whole = False
     if not whole:
         raise PackageError(f"{path}: expected a graph of one input and one output; convert or copy the package again")
-    key = [RT_INFO, "spec"]
-    carried = model.get_rt_info(key).astype(str) if model.has_rt_info(key) else None
-    if carried != canonical_json(spec).decode():
+    if _carried(model) != canonical_json(spec).decode():
         raise PackageError(
             f"{path}: expected a graph with the model specification of the manifest, got another specification; "
             "convert or copy the package again"
         )
     return model
+
+
+def _carried(model: Any) -> str | None:
+    """The specification that a graph carries; None where there is none, or no text."""
+    key = [RT_INFO, "spec"]
+    try:
+        return str(model.get_rt_info(key).astype(str)) if model.has_rt_info(key) else None
+    except UnicodeDecodeError:
+        return None

@@ -94,7 +94,7 @@ def _require_stages(stage: Stage, step: Step, known: _Known) -> None:
     """Make sure that the findings of earlier stages that a step uses exist, and are labels if it needs labels."""
     for name in step.stages_used():
         if name not in known.findings:
-            raise MisfitError(f"{step.stage_verb} stage {name!r}, which does not run before it")
+            raise MisfitError(f"{step.stage_verb} stage {name!r}, which does not run earlier; name an earlier stage")
         if step.takes_labels and known.findings[name].labels is None:
             raise ValueError(f"{_without_labels(name)}; stage {stage.name!r} {step.stage_verb} it")
 
@@ -103,10 +103,12 @@ def _require_statistics(step: Step, outcome: KnownFrame, known: _Known) -> None:
     """Make sure that the statistics of a step were fitted on as many channels, and record those that it fits."""
     for name in step.statistics_used():
         if name not in known.fitted:
-            raise MisfitError(f"uses the statistic {name!r}, which no earlier step has fitted")
+            raise MisfitError(
+                f"uses the statistic {name!r}, which no earlier step has fitted; put the step that fits it first"
+            )
         if known.fitted[name] != outcome.channels:
             raise MisfitError(
-                f"uses the statistic {name!r} of {known.fitted[name]} channels on {outcome.channels}; "
+                f"uses the statistic {name!r} of {known.fitted[name]} channels for {outcome.channels} channels; "
                 "put the step before the steps that add channels"
             )
     known.fitted.update(dict.fromkeys(step.statistics_fitted(), outcome.channels))
@@ -117,13 +119,13 @@ def _require_channels(stage: Stage, seen: KnownFrame, known: _Known) -> None:
     network = stage.network
     weights = network.member_weights
     if weights is not UNSET and len(weights) != len(network.graphs):
-        raise MisfitError(f"has {len(weights)} member weights for {len(network.graphs)} graphs")
+        raise MisfitError(f"has {len(weights)} member_weights for {len(network.graphs)} graphs; give one for each")
     given = network.execution.channels_seen(seen.channels)
     if network.channels_in == given or not network.execution.reads_image:
         return
     if given == seen.channels == known.sequences:
-        raise MisfitError(f"takes {network.channels_in} channels, the model has {known.sequences} sequences")
-    raise MisfitError(f"takes {network.channels_in} channels, its steps give {given}")
+        raise MisfitError(f"has {network.channels_in} channels_in, but the model has {known.sequences} sequences")
+    raise MisfitError(f"has {network.channels_in} channels_in, but its steps give {given} channels")
 
 
 def _require_end(spec: ModelSpec, end: KnownFrame) -> None:

@@ -96,7 +96,7 @@ class SlidingWindow(Windowed, frozen=True, tag="sliding_window"):
 
     def __post_init__(self) -> None:
         if self.blending is Blending.LAST and self.starts is not Starts.FIXED_STEP:
-            raise ValueError("`blending` last needs `starts` fixed_step, because it shares a known overlap")
+            raise ValueError("`blending` last needs `starts` fixed_step, because the overlap must be known")
 
     @property
     def fixed_steps(self) -> Shape:

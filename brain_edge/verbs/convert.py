@@ -10,7 +10,7 @@ from brain_edge.verbs.build_side import build_side
 from brain_edge.verbs.given import chosen, named_files, path_or_none, reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from brain_edge.package import ModelPackage
     from brain_edge.verbs.given import FilePath, NamedFiles
@@ -24,6 +24,7 @@ def convert(
     spec: FilePath | None = None,
     members: int | Literal["all"] | None = None,
     flips: bool = False,
+    sequences: Sequence[str] | None = None,
     parity_data: NamedFiles | None = None,
     precision: str = "f32",
     rewrites: bool = True,
@@ -44,6 +45,8 @@ def convert(
         spec: JSON file of the specification, for a source that states no steps.
         members: number of members of an ensemble, or `"all"`; the recipe's choice by default.
         flips: average over the mirrorings of the published program.
+        sequences: names of the sequences that the network sees, where the recipe offers several sets; the recipe's
+            choice by default.
         parity_data: real head to compare on, or one file for each sequence; the recipe's own by default.
         precision: precision that OpenVINO computes in, `"f32"` or `"bf16"`.
         rewrites: exact rewrites of the network before the conversion.
@@ -81,7 +84,11 @@ def convert(
             source=str(source),
             weights={name or "": path for name, path in named_files(weights)},
             spec_file=path_or_none(spec),
-            variant=Variant(members=None if isinstance(members, str) else members, flips=flips),
+            variant=Variant(
+                members=None if isinstance(members, str) else members,
+                flips=flips,
+                sequences=None if sequences is None else tuple(sequences),
+            ),
             all_members=members == "all",
             random_weights=random_weights,
             trust=trust,

@@ -111,4 +111,6 @@ def _require_none(**given: object) -> None:
     """
     idle = [name for name, value in given.items() if value is not None]
     if idle:
-        raise UsageError(f"expected for_speed without a budget and its report, got {', '.join(idle)}; leave it out")
+        raise UsageError(
+            f"with for_speed there is no budget and no report, got {', '.join(idle)}; omit these parameters"
+        )

@@ -152,7 +152,7 @@ def _require_runnable(
 
     require_segmenter(package)
     if not allow_untrained:
-        require_trained(package, "its mask means nothing; say allow_untrained=True if that is what you want")
+        require_trained(package, "so its mask is noise; give allow_untrained=True to run it")
     for path in folders.paths():
         require_apart(path, package.folder)
     find_stage_zero(package, options.stage_zero)

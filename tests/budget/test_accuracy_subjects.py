@@ -55,15 +55,15 @@ def test_a_false_statement_is_printed_as_rarely_as_stated(subjects: int, share: 
 
 def test_a_confidence_that_so_few_subjects_cannot_give_is_refused():
     words = (
-        r"^--confidence 0\.95 that at most 10% of subjects exceed the limit needs 29 test subjects, the cohort x has "
-        r"4: 25 more needed; no package was written$"
+        r"^expected 29 test subjects for --confidence 0\.95 that at most 10% of all people exceed --max-case-drop, the "
+        r"cohort x has 4; add 25\. No package was written$"
     )
     asked = AccuracyBudget(confidence=0.95)
     with pytest.raises(BudgetError, match=words) as refused:
         require_confidence(asked, 4, "the cohort x")
     assert refused.value.exit_code == 4
     require_confidence(asked, 29, "the cohort x")
-    with pytest.raises(BudgetError, match="has 28: 1 more needed"):
+    with pytest.raises(BudgetError, match="has 28; add 1"):
         require_confidence(asked, 28, "the cohort x")
     require_confidence(AccuracyBudget(confidence=0.95, max_exceedance=0.2), 14, "the cohort x")
     require_confidence(AccuracyBudget(), 0, "the cohort x")

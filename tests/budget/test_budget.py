@@ -201,7 +201,7 @@ def test_a_budget_over_cases_without_any_label_would_bind_nothing(cases: list[Ac
 def test_a_label_of_cases_that_do_not_decide_is_refused():
     """One case with a reference decides for all without, and a label that is in those only is bound by nothing."""
     cases = [with_reference(1, 0.0), without_reference(2, 0.99), without_reference(2, 0.98, label=2)]
-    with pytest.raises(UsageError, match="label 2: no case with a reference mask can bind it"):
+    with pytest.raises(UsageError, match="label 2: no case with a reference mask can judge it"):
         judge(cases, ALL, AccuracyBudget())
     cases.append(with_reference(3, 0.0, label=2))
     assert judge(cases, ALL, AccuracyBudget()).met
@@ -267,7 +267,7 @@ def test_nothing_is_promised_of_a_label_that_is_unbound():
         ({"max_dice_drop": 1.0}, r"--max-dice-drop between 0 and 1 .* got 1$"),
         ({"max_dice_drop": 5}, r"--max-dice-drop between 0 and 1 .* got 5$"),
         ({"max_dice_drop": float("nan")}, r"--max-dice-drop between 0 and 1 .* got nan"),
-        ({"max_dice_drop": 0.6}, r"expected --max-dice-drop below 0\.5, got 0\.6: a single case may drop by twice as"),
+        ({"max_dice_drop": 0.6}, r"expected --max-dice-drop below 0\.5, got 0\.6\. A single case may drop by twice as"),
         ({"max_case_drop": 0.0}, r"expected --max-case-drop between 0 and 1 .* got 0$"),
         ({"max_case_drop": 1.0}, r"expected --max-case-drop between 0 and 1 .* got 1$"),
         ({"max_case_drop": float("nan")}, r"--max-case-drop between 0 and 1 .* got nan"),

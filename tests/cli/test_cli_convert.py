@@ -198,13 +198,13 @@ def test_code_runs_only_when_it_is_trusted():
             ["unet-baseline-m1", "--sequences", "T1,T2"],
             "expected --sequences to be one of T1; FLAIR; T2; T1C; T1,T1C,T2,FLAIR; got T1,T2",
         ),
-        ([SOURCE, "--sequences", "T1"], f"{SOURCE} is no recipe: --sequences would do nothing; leave it out"),
+        ([SOURCE, "--sequences", "T1"], f"--sequences has no effect: {SOURCE} is no recipe; remove the option"),
         (["deepbet", "--spec", "spec.json"], "--spec has no effect: deepbet is a recipe and has its own"),
         (["deepbet", "--weights", "weights.pt"], "got a file without a name; name each file"),
         (["meshnet-tissue", "--weights", "a", "--weights", "b"], "expected one --weights file per graph, got a, b"),
         (
             ["meshnet-tissue", "--weights", "a", "--random-weights"],
-            "there is --random-weights: --weights would do",
+            "--weights has no effect with --random-weights",
         ),
         (
             ["meshnet-tissue", "--random-weights"],

@@ -312,7 +312,7 @@ def test_two_sequences_are_picked_out_of_one_folder(tmp_path, study):
     said = refused(2, "run", pair, "T1=study", "T2=study", "-o", "no.dcm", "--series", study["T1"])
     assert "tiny-pair takes T1, T2; name the sequence of the series" in said
     said = refused(2, "run", pair, "T1=study", "T2=study", "-o", "no.dcm", "--series", f"T2={study['T1']}")
-    assert "one series was chosen for two of T1, T2" in said
+    assert "two of T1, T2 got the same DICOM series" in said
     said = refused(3, "run", pair, "T1=series", "T2=study", "-o", "no.dcm")
     assert "expected the sequences of one study, got 2 studies" in said
 
@@ -375,8 +375,11 @@ def test_a_series_that_is_not_there_is_refused(package, choice, code, words):
         (["series/s2-000.dcm", "-o", "series/s2-000.dcm"], "this output would overwrite an input"),
         (["series", "-o", "out"], "series: expected one DICOM examination with a file as its mask, got the folder out"),
         (["series", "series", "-o", "s.dcm"], "2 images, but s.dcm is one file"),
-        (["head.nii.gz", "-o", "out", "--series", "T1"], "out is a folder, and a batch takes and writes no DICOM"),
-        (["head.nii.gz", "-o", "out", "--keep-empty-frames"], "out is a folder, and a batch takes and writes no DICOM"),
+        (["head.nii.gz", "-o", "out", "--series", "T1"], "out is a folder, and a batch neither reads nor writes DICOM"),
+        (
+            ["head.nii.gz", "-o", "out", "--keep-empty-frames"],
+            "out is a folder, and a batch neither reads nor writes DICOM",
+        ),
         (["heads", "-o", "s.dcm"], "heads is a folder of images, and s.dcm is one file; name a folder for the masks"),
     ],
 )

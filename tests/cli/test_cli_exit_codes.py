@@ -389,6 +389,7 @@ def tree() -> list[tuple[str, type[BrainEdgeError]]]:
     [
         (errors.InputError("a.nii: no"), 3, "error: a.nii: no"),
         (errors.BrainEdgeError("no"), 1, "error: a.nii: no"),
+        (RuntimeError("can't start new thread"), 1, "error: a.nii: the system allows no further thread (ulimit -u);"),
         (MemoryError("8 GiB"), 1, "error: a.nii: there is not enough memory (8 GiB); close other programs"),
         (PermissionError(13, "Permission denied", "/x"), 1, "error: a.nii: the system refused: [Errno 13] Permission"),
         (ValueError("no"), 1, "internal error, a bug of brain-edge: a.nii: ValueError: no; run the command again with"),
@@ -426,7 +427,7 @@ def test_wrong_usage_never_has_a_traceback():
 def test_the_exit_code_is_that_of_the_process():
     done = child("info", "nowhere")
     assert (done.code, done.out) == (5, "")
-    assert done.err == "error: nowhere: expected a package, a folder with a manifest.json, found none\n"
+    assert done.err == "error: nowhere: expected a package, a folder with a manifest.json, found none; check the path\n"
     assert child("run").code == 2
 
 

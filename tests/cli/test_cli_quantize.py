@@ -121,7 +121,7 @@ def test_random_weights_are_quantised_for_speed_and_promise_nothing(tmp_path: Pa
 
 def test_trained_weights_are_not_quantised_for_speed(package: Path, tmp_path: Path):
     said = refused(2, "quantize", package, "--for-speed", "-o", tmp_path / "int8")
-    assert "expected random weights, got trained ones; set the allowed loss with --max-dice-drop" in said
+    assert "--for-speed is for random weights, and these are trained; replace it by --max-dice-drop" in said
     assert list(tmp_path.iterdir()) == []
 
 

@@ -437,7 +437,7 @@ def test_a_mask_that_no_record_tells_of_is_left_alone(package, here, text):
     for _ in range(2):
         done = brain_edge("run", package, "head.nii.gz", "-o", "out")
         assert done.code == 6
-        assert "does not match its record (edited, damaged or foreign); move the outputs away" in done.err
+        assert "does not match its record (edited, damaged or from another run); move the outputs away" in done.err
         assert mask.read_bytes() == b"by a reader"
     mask.unlink()
     assert outcomes(succeed("run", package, "head.nii.gz", "-o", "out")) == ["head_mask.nii.gz"]

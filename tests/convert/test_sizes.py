@@ -261,7 +261,7 @@ class Probabilities(Plain):
 
 def test_an_activation_of_an_activation_is_refused_unless_the_program_does_that(tmp_path: Path):
     network = built(Probabilities)
-    with pytest.raises(WeightsError, match=r"ends in a softmax itself, .* Set activation none"):
+    with pytest.raises(WeightsError, match=r"ends in a softmax itself, .* Set `activation` to none"):
         converted(network, spec(), tmp_path / "p", (32, 32, 32))
     once = converted(network, spec(activation=Activation.NONE), tmp_path / "once", (32, 32, 32))
     assert verify(once, RuntimeOptions()).dice == 1.0

@@ -228,7 +228,7 @@ def test_a_member_with_another_hash_is_refused(index, tmp_path):
 
 def test_an_archive_with_another_hash_is_refused_and_not_kept(index, tmp_path):
     write_wheel(index)
-    with pytest.raises(InputError, match=r"(?s)the wheel of toy 1\.0 .*DO NOT MATCH.*check the hash, the network"):
+    with pytest.raises(InputError, match=r"(?s)the wheel of toy 1\.0, .*DO NOT MATCH.*check the hash, the network"):
         fetch(toy_source(), tmp_path / "cache", WRONG)
     assert not list((tmp_path / "cache").rglob("*.whl"))
 

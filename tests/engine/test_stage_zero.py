@@ -176,7 +176,7 @@ class TestNaming:
         with pytest.raises(UsageError, match="expected one of a single sequence, got one of 2"):
             name_stage_zero(several, None, SPEC)
         untrained = make_package(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM)
-        with pytest.raises(WeightsError, match="are random, expected trained ones for --stage-zero"):
+        with pytest.raises(WeightsError, match="are random, expected trained ones for --stage-zero; name another"):
             name_stage_zero(untrained, None, SPEC)
 
 

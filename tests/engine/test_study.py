@@ -157,7 +157,9 @@ class TestVolume:
             Volume(np.full(SHAPE, 7, np.float32), Geometry(SHAPE, np.eye(4)), "head.nii")
 
     def test_refuses_another_shape_than_the_grids(self):
-        with pytest.raises(GeometryError, match=r"expected voxels of the grid's shape \(4, 4, 4\), got \(14, 17, 11\)"):
+        with pytest.raises(
+            GeometryError, match=r"expected voxels with the shape of the grid, \(4, 4, 4\), got \(14, 17, 11\)"
+        ):
             Volume(make_head(dtype=np.float32), Geometry((4, 4, 4), np.eye(4)))
 
     @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float64, ">f4"])
@@ -180,5 +182,5 @@ class TestMask:
         geometry = Geometry(SHAPE, np.eye(4))
         with pytest.raises(InputError, match="expected labels as uint8, got float32; convert the labels first"):
             Mask(np.zeros(SHAPE, np.float32), geometry)
-        with pytest.raises(GeometryError, match="expected labels of the grid's shape"):
+        with pytest.raises(GeometryError, match="expected labels with the shape of the grid"):
             Mask(np.zeros((1, 2, 3), np.uint8), geometry)

@@ -140,19 +140,19 @@ def test_the_images_of_a_visit_are_one_case_for_a_model_of_several_sequences(tmp
 def test_a_visit_without_one_of_the_sequences_is_refused(tmp_path: Path):
     _images(tmp_path, "p1/T1.nii.gz", "p1/T2.nii.gz", "p2/T1.nii.gz", "p3/T1.nii.gz", "p3/T2.nii.gz")
     plan = CohortPlan("site", grouping=Grouping.VISIT, sequences=("T1", "T2"))
-    with pytest.raises(InputError, match=r"p2: expected one T2 per visit, found 0 \(of T1\)"):
+    with pytest.raises(InputError, match=r"p2: expected one T2 per visit, found 0 among T1; add or remove images"):
         create_cohort(tmp_path, tmp_path / "cohort.toml", plan)
 
 
 def test_grouping_by_visit_asks_for_the_sequences(tmp_path: Path):
     _three_subjects(tmp_path)
-    with pytest.raises(InputError, match="expected the sequences of a case, got none"):
+    with pytest.raises(InputError, match="expected the sequences of a visit, got none; name each with --sequence"):
         create_cohort(tmp_path, tmp_path / "cohort.toml", CohortPlan("site", grouping=Grouping.VISIT))
 
 
 def test_a_sequence_that_no_image_has_is_refused_with_those_there_are(tmp_path: Path):
     _three_subjects(tmp_path)
-    with pytest.raises(InputError, match="there is no sequence FLAIR; found T1"):
+    with pytest.raises(InputError, match="there is no sequence FLAIR; choose among T1"):
         create_cohort(tmp_path, tmp_path / "cohort.toml", CohortPlan("site", sequences=("FLAIR",)))
 
 
@@ -166,7 +166,7 @@ def test_masks_are_paired_by_a_pattern(tmp_path: Path):
 
 def test_a_pattern_that_fits_nothing_is_refused(tmp_path: Path):
     _three_subjects(tmp_path)
-    with pytest.raises(InputError, match=r"found no mask named '\{image\}_roi'"):
+    with pytest.raises(InputError, match=r"no image has a mask named '\{image\}_roi'"):
         create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("site", mask_pattern="{image}_roi"))
 
 

@@ -130,7 +130,7 @@ def test_the_command_says_that_it_made_noise(package, tmp_path: Path):
         (["--shell-mm", 3, "--generator", "PKG"], "--shell-mm has no effect with --generator; remove it"),
         (["--allow-untrained"], "--allow-untrained has no effect without --generator; remove it"),
         (["--threads", 1], "--threads has no effect without --generator; remove it"),
-        (["--like", "real.nii.gz"], "the comparison with real label maps needs a generator; name its package"),
+        (["--like", "real.nii.gz"], "--like needs a generator; name its package with --generator"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(options: list, words: str, tmp_path: Path):
@@ -206,9 +206,9 @@ class TestTheFilterOfTheStudy:
     def test_no_real_label_and_other_planes_are_refused(self):
         with pytest.raises(InputError, match="got no slice with a label"):
             TypicalSlices.of([np.zeros((2, 4, 4))])
-        with pytest.raises(GeometryError, match=r"expected slices of \(4, 4\), got \(5, 4\)"):
+        with pytest.raises(GeometryError, match=r"label maps with slices of \(4, 4\) voxels, got \(5, 4\)"):
             TypicalSlices.of([np.ones((2, 4, 4)), np.ones((2, 5, 4))])
-        with pytest.raises(GeometryError, match=r"expected slices of \(4, 4\), got \(5, 4\)"):
+        with pytest.raises(GeometryError, match=r"expected slices of \(4, 4\) voxels .*, got \(5, 4\)"):
             TypicalSlices.of([np.ones((2, 4, 4))]).deviations(np.ones((2, 5, 4)))
 
     def test_a_map_unlike_real_ones_is_left_out_and_said(self, package, tmp_path: Path):

@@ -115,8 +115,8 @@ def test_from_noise_to_heads(packages, grid, tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("spade", ["--image", "i.nii.gz"], "spade makes images of images and draws no noise: --seed would do nothing"),
-        ("pgan", ["-o", "mask.nii.gz"], "a mask is made of no noise: --seed would do nothing; leave it out"),
+        ("spade", ["--image", "i.nii.gz"], "spade makes images without noise, so --seed has no effect; remove it"),
+        ("pgan", ["-o", "mask.nii.gz"], "--seed has no effect on a mask; remove it, or write an image"),
     ],
 )
 def test_a_seed_that_would_do_nothing_is_refused(name: str, options: list[str], words: str, packages, grid):

@@ -162,15 +162,15 @@ def _package_and_cohort(folder: Path) -> None:
 RUN: Final = ("run", "package", "head.nii.gz", "-o", "out/mask.nii.gz", "--threads", "1", "-q")
 COMMANDS: Final[Mapping[str, Command]] = {
     "run": Command(
-        make=_package_and_head, arguments=(*RUN, "--brain", "out/brain.nii.gz", "--report", "out/run.json"), in_ci=3
+        make=_package_and_head, arguments=(*RUN, "--brain", "out/brain.nii.gz", "--report", "out/run.json"), in_ci=1
     ),
     "batch": Command(
-        make=_package_and_heads, arguments=("run", "package", "heads", "-o", "out", "--threads", "1", "-q"), in_ci=3
+        make=_package_and_heads, arguments=("run", "package", "heads", "-o", "out", "--threads", "1", "-q"), in_ci=1
     ),
     "bids": Command(
         make=_package_and_dataset,
         arguments=("bids", "raw", "out", "participant", "-p", "package", "--threads", "1", "-q"),
-        in_ci=2,
+        in_ci=1,
     ),
     "convert": Command(
         make=_script_and_head,

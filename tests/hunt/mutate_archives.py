@@ -26,6 +26,8 @@ _END: Final = (4, 8, 10, 12, 16, 20)
 _FIELDS: Final = ((ZIP_MAGIC, _LOCAL), (b"PK\x01\x02", _CENTRAL), (b"PK\x05\x06", _END))
 """Signatures of a zip's headers, and where the fields of each begin."""
 BOMB_BYTES: Final = 3 * 2**30
+LARGEST_GZIP_BYTES: Final = 2**20
+"""Of a valid file."""
 
 
 def zip_field(content: bytes, random: Random) -> bytes:
@@ -85,6 +87,8 @@ def _zipped(members: list[tuple[zipfile.ZipInfo, bytes]]) -> bytes:
 
 def inside_gzip(content: bytes, random: Random, inner: Inner) -> bytes:
     """What is compressed, damaged and compressed again; rarely, more of it than is said."""
+    if len(content) > LARGEST_GZIP_BYTES:  # endless already
+        return content
     try:
         data = gzip.decompress(content)
     except (OSError, EOFError, zlib.error):

@@ -45,6 +45,13 @@ def make_checkpoints(root: Path) -> None:
     save_file(state, _folder(root, "safetensors") / "weights.safetensors")
 
 
+def make_zip_checkpoints(root: Path) -> None:
+    """Those that may hold objects of other programs, which are passed over."""
+    make_checkpoints(root)
+    for name in ("legacy", "safetensors"):
+        shutil.rmtree(root / name)
+
+
 def make_torchscript(root: Path) -> None:
     """A traced and a scripted program."""
     import torch

@@ -283,7 +283,9 @@ def test_an_undeclared_value_is_refused_by_name() -> None:
 
 
 def test_a_label_map_on_another_grid_is_refused() -> None:
-    with pytest.raises(GeometryError, match=r"expected a reference of the grid's shape \(4, 4, 4\), got \(3, 4, 4\)"):
+    with pytest.raises(
+        GeometryError, match=r"expected a reference with the shape of the grid, \(4, 4, 4\), got \(3, 4, 4\)"
+    ):
         score_labels(label_map(), label_map()[:3], GRID, (1,))
 
 

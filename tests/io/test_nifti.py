@@ -253,7 +253,7 @@ def test_what_is_not_there_or_not_a_file_is_refused(tmp_path):
     refused(tmp_path / "absent.nii", r"there is no such file; check the path")
     refused(tmp_path, r"expected an image file, got a folder")
     (tmp_path / "file").touch()
-    refused(tmp_path / "file" / "head.nii", r"could not be read: Not a directory")
+    refused(tmp_path / "file" / "head.nii", r"cannot be read \(Not a directory\)")
     refused(tmp_path / "file", r"got an empty file \(0 bytes\); copy or export it again")
 
 

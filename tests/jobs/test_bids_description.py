@@ -111,7 +111,7 @@ def test_derivatives_of_another_package_or_dataset_are_not_mixed_in(tmp_path, ra
     with pytest.raises(UsageError, match=r"expected derivatives of the dataset \.\./raw, got .* of \.\./other"):
         prepare(raw, out, package)
     path.write_text("[")
-    with pytest.raises(UsageError, match="expected a description of derivatives"):
+    with pytest.raises(UsageError, match="expected JSON, could not read it"):
         prepare(raw, out, package)
     path.write_text("[]")
     with pytest.raises(UsageError, match="got derivatives of nobody"):

@@ -222,7 +222,7 @@ def test_a_folder_that_exists_is_kept_unless_overwriting_was_asked_for(tmp_path)
     (tmp_path / "package").mkdir()
     fill(tmp_path / "package", "old")
     with (
-        pytest.raises(UsageError, match=r"package: this folder already exists; remove it, choose another name"),
+        pytest.raises(UsageError, match=r"package: this folder already exists; remove it, or choose another name"),
         atomic_folder(tmp_path / "package"),
     ):
         pytest.fail("nothing can be written there")
@@ -308,8 +308,6 @@ def test_an_interrupt_in_the_instant_after_the_hidden_name_was_made_leaves_nothi
         monkeypatch.setattr(Path, maker, interrupted)
     with pytest.raises(KeyboardInterrupt), begin(tmp_path / "out.nii.gz"):
         pytest.fail("the block must not begin")
-    with pytest.raises(KeyboardInterrupt):
-        require_writable_folder(tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import brain_edge
 import brain_edge_conversion
+from brain_edge.deploy.wheelhouse.make import INSTALLER
 from brain_edge.errors import BrainEdgeError, InputError, UsageError
 from brain_edge.evaluation.cohort.manifest import parse_manifest
 from brain_edge.jobs.bids.dataset import open_dataset
@@ -44,7 +45,7 @@ def test_what_no_type_describes_has_only_so_many_levels(opening: str, closing: s
 
 @pytest.mark.parametrize("content", [b"1" + b"0" * 400, b'{"a": [0, -1' + b"0" * 400 + b"]}"])
 def test_what_no_type_describes_has_no_number_beyond_floats(content: bytes):
-    with pytest.raises(msgspec.DecodeError, match="a number that no float can hold"):
+    with pytest.raises(msgspec.DecodeError, match="a number too large for a float"):
         decode_json(content, object)
     assert decode_json(b"1" + b"0" * 300, object) == 10**300
 
@@ -60,9 +61,9 @@ def test_every_reader_refuses_it_in_its_own_words(tmp_path: Path, content: bytes
     path = tmp_path / "dataset_description.json"
     with pytest.raises(InputError, match="expected JSON"):
         open_dataset(tmp_path)
-    with pytest.raises(UsageError, match="expected a description of derivatives"):
+    with pytest.raises(UsageError, match="expected JSON, could not read it"):
         _read(path)
-    with pytest.raises(InputError, match="expected what a test writes"):
+    with pytest.raises(InputError, match="expected a file in the format of a test"):
         read_json(path, dict, "a test")
     with pytest.raises(BrainEdgeError, match="not a model specification"):
         spec_from_json(content, "spec.json")
@@ -87,13 +88,15 @@ def test_values_that_choke_the_parser_of_a_manifest_are_refused(text: str):
 @pytest.mark.parametrize("text", ["x: 2001-99-99", "x: !!int abc", "x: " + "[" * 5000])
 def test_values_that_choke_the_parser_of_yaml_are_refused(tmp_path: Path, text: str):
     (tmp_path / "x.yaml").write_text(text)
-    with pytest.raises(InputError, match=r"x\.yaml: expected what a test writes"):
+    with pytest.raises(InputError, match=r"x\.yaml: expected a file in the format of a test"):
         read_yaml(tmp_path / "x.yaml", "a test")
 
 
 def test_nothing_decodes_a_file_by_itself():
     pattern = re.compile(r"json\.(decode|loads?)\([a-z_.]*(read_bytes|read_text|open)\(")
     roots = [Path(module.__file__).parent for module in (brain_edge, brain_edge_conversion)]
-    files = [path for root in roots for path in root.rglob("*.py")]
+    files = [
+        path for root in roots for path in root.rglob("*.py") if path != INSTALLER
+    ]  # which imports nothing of ours
     assert len(files) > 100
     assert [path for path in files if pattern.search(path.read_text(encoding="utf-8"))] == []

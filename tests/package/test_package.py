@@ -26,7 +26,7 @@ from brain_edge.evaluation.evidence import evidence_in, spelt
 from brain_edge.image.phantom import make_volume
 from brain_edge.jobs.verify import verify
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.package import Manifest, NumberFormat, Precision, WeightsStatus, open_package
+from brain_edge.package import Manifest, NumberFormat, Precision, WeightsStatus, graph_path, open_package
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import GraphParity, Licence, Parity
 from brain_edge.spec import Task, canonical_json
@@ -234,13 +234,13 @@ class TestDamage:
 
     def test_a_text_that_is_no_utf_8(self, folder, original):
         write_manifest(folder, canonical_json(original.manifest).replace(b"written by hand", b"written by h\xe4nd"))
-        with pytest.raises(PackageError, match=r"manifest\.json: expected the manifest .*'utf-8' codec can't decode"):
+        with pytest.raises(PackageError, match=r"manifest\.json: .* the manifest.*: .*'utf-8' codec can't decode"):
             open_package(folder)
 
     def test_a_manifest_as_large_as_a_network(self, folder):
         with (folder / "manifest.json").open("ab") as file:
             file.truncate(33 * 2**20)
-        with pytest.raises(PackageError, match="expected a manifest of at most 33554432 bytes"):
+        with pytest.raises(PackageError, match="manifest of over 33554432 bytes"):
             open_package(folder)
 
 
@@ -334,7 +334,7 @@ class TestRanges:
         text = canonical_json(original.manifest)
         for number in (b"NaN", b"Infinity", b"1e999"):
             write_manifest(folder, text.replace(b'"minimum_dice":0.98', b'"minimum_dice":' + number))
-            with pytest.raises(PackageError, match=r"manifest\.json: expected the manifest of a package"):
+            with pytest.raises(PackageError, match=r"manifest\.json: (expected|.* cannot read) the manifest"):
                 open_package(folder)
 
     @pytest.mark.parametrize("dice", [1.5, -0.1, float("nan"), float("inf")])
@@ -360,12 +360,12 @@ class TestMalice:
 
     def test_a_graph_without_a_hash_is_refused(self, folder):
         edit_manifest(folder, lambda plain: plain["files"].pop("graphs/tiny.bin"))
-        with pytest.raises(PackageError, match=r"expected a hash of graphs/tiny\.bin in the manifest, found none"):
+        with pytest.raises(PackageError, match=r"no hash of graphs/tiny\.bin in the manifest"):
             open_package(folder)
 
     def test_a_self_test_without_a_hash_is_refused(self, folder):
         edit_manifest(folder, lambda plain: plain["files"].pop("selftest/mask.nii.gz"))
-        with pytest.raises(PackageError, match=r"expected a hash of selftest/mask\.nii\.gz in the manifest"):
+        with pytest.raises(PackageError, match=r"no hash of selftest/mask\.nii\.gz in the manifest"):
             open_package(folder)
 
     def test_a_graph_made_for_other_steps_is_refused_when_it_is_loaded(self, folder, original):
@@ -376,6 +376,17 @@ class TestMalice:
         segmenter = Segmenter.open(open_package(folder))
         sentence = "expected a graph with the model specification of the manifest, got another specification"
         with pytest.raises(PackageError, match=sentence):
+            segmenter(make_volume(PHANTOM))
+
+    def test_a_graph_whose_specification_is_no_text_is_refused_when_it_is_loaded(self, folder, original):
+        graph = folder / graph_path("tiny")
+        content = graph.read_bytes()
+        start = content.index(b"<brain_edge>")
+        place = content.index(b"tiny", start)
+        graph.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+        seal(folder, replace(original.manifest, files={}))
+        segmenter = Segmenter.open(open_package(folder))
+        with pytest.raises(PackageError, match="expected a graph"):
             segmenter(make_volume(PHANTOM))
 
 

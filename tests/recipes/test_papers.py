@@ -275,7 +275,7 @@ def test_weights_of_the_variant_before_are_refused_by_name_and_with_what_was_cor
     state = graph.build(None).state_dict()
     torch.save(state | {name: torch.zeros(shape) for name, shape in tensor.items()}, tmp_path / "old.pt")
     (name,) = tensor
-    with pytest.raises(WeightsError, match=f"{re.escape(name)}.*corrected to its paper: until then .*{words}"):
+    with pytest.raises(WeightsError, match=f"{re.escape(name)}.*now follows its paper; before, .*{words}"):
         graph.build(tmp_path / "old.pt")
     torch.save(state, tmp_path / "new.pt")
     assert graph.build(tmp_path / "new.pt").state_dict().keys() == state.keys()
@@ -287,7 +287,9 @@ def test_landmarks_are_not_needed_where_a_z_score_follows(beside_weights: bool, 
     names = ["t1_landmarks"] if beside_weights else ["T1", "T1C", "T2", "FLAIR"]
     torch.save(weights | dict.fromkeys(names, torch.linspace(0, 100, 13)), tmp_path / "weights.pt")
     words = r"weights\.pt: expected the weights of the network, got landmarks of a histogram \((T1|t1_landmarks).*"
-    with pytest.raises(WeightsError, match=rf"{words}This recipe needs none: the z-score .* cancels the factor"):
+    with pytest.raises(
+        WeightsError, match=rf"{words}This recipe needs no landmarks, because its z-score cancels their factor"
+    ):
         vae_unet.vae_graphs(8)[0].build(tmp_path / "weights.pt")
 
 
@@ -319,7 +321,8 @@ def test_state_dicts_of_nnunet_1_load_under_their_own_names(
     names |= {f"seg_outputs.{n}.weight": f"decoder.seg_layers.{n}.weight" for n in two}
     file = {theirs: prefix + ours for theirs, ours in names.items() if prefix + ours in wanted}
     assert set(file.values()) == set(wanted)
-    state = {theirs: (wanted[ours].squeeze(2) if prefix else wanted[ours]) + 1 for theirs, ours in file.items()}
+    flat = {name: each.squeeze(2) if prefix and each.ndim > 2 else each for name, each in wanted.items()}
+    state = {theirs: flat[ours] + 1 for theirs, ours in file.items()}
     torch.save({"state_dict": state}, tmp_path / "v1.model")
     loaded = graph.build(tmp_path / "v1.model").state_dict()
     assert all(torch.equal(loaded[name], tensor + 1) for name, tensor in wanted.items())

@@ -129,10 +129,14 @@ class TestOptions:
 
     @pytest.mark.parametrize(
         ("name", "words"),
-        [("threads", "1 thread, got 0"), ("streams", "1 stream"), ("resident_graphs", "1 resident")],
+        [
+            ("threads", "expected at least 1 thread, got 0"),
+            ("streams", "expected streams of at least 1, got 0"),
+            ("resident_graphs", "expected resident_graphs of at least 1, got 0"),
+        ],
     )
     def test_less_than_one_is_refused(self, name, words):
-        with pytest.raises(UsageError, match=f"expected at least {words}"):
+        with pytest.raises(UsageError, match=words):
             RuntimeOptions(**{name: 0})
 
     def test_a_cache_folder_keeps_compiled_graphs_and_changes_no_digit(self, package, batch, tmp_path):

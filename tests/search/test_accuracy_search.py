@@ -306,14 +306,14 @@ def test_confidence_without_enough_subjects_is_refused_before_anything_runs(
     fp32: ModelPackage, cohort: Cohort, tmp_path: Path
 ):
     lines: list[str] = []
-    with pytest.raises(BudgetError, match=r"needs 29 test subjects, the cohort .* has 2: 27 more needed"):
+    with pytest.raises(BudgetError, match=r"expected 29 test subjects .* the cohort .* has 2; add 27"):
         quantize(fp32, cohort, tmp_path / "int8", options(lines.append, confidence=0.95))
     assert lines == []
 
 
 def test_confidence_is_refused_where_no_one_speaks_for_patients(fp32: ModelPackage, tmp_path: Path):
     made = phantom_cohort(tmp_path, SPLITS, synthetic=True)
-    with pytest.raises(BudgetError, match=r"--confidence 0\.5 .* needs 7 test subjects, .* has 0: 7 more needed"):
+    with pytest.raises(BudgetError, match=r"expected 7 test subjects for --confidence 0\.5 .* has 0; add 7"):
         quantize(fp32, made, tmp_path / "int8", options(confidence=0.5))
 
 

@@ -170,9 +170,9 @@ class TestRefusals:
             ({"model": {**MODEL, "converter_type": "acs"}}, "model.converter_type None, got acs"),
             ({"model": {**MODEL, "class_list": [1, 0]}}, "0 only in first place"),
             ({"model": {**MODEL, "class_list": "__import__('os').abort()"}}, "expected class_list"),
-            ({"patch_size": [16, 16, 20]}, "three multiples of 16, got"),
-            ({"patch_size": [16, 16, 2**60]}, "three multiples of 16, got"),
-            ({"patch_size": 2**60}, "three multiples of 16, got"),
+            ({"patch_size": [16, 16, 20]}, "three multiples of 16, at most 4096, got"),
+            ({"patch_size": [16, 16, 2**60]}, "three multiples of 16, at most 4096, got"),
+            ({"patch_size": 2**60}, "three multiples of 16, at most 4096, got"),
             ({"model": {**MODEL, "class_list": ["0", "1" * 5000]}}, "expected class_list"),
             ({"data_preprocessing": {"clip": {"min": 10**400}}}, "data_preprocessing has clip"),
             (
@@ -180,7 +180,10 @@ class TestRefusals:
                 "data_preprocessing has threshold",
             ),
             ({"data_preprocessing": {"rescale": {"percentiles": [0, 10**400]}}}, "data_preprocessing has rescale"),
-            ({"data_preprocessing": {"rescale": {"percentiles": [0, 200]}}}, "expected steps that a package can have"),
+            (
+                {"data_preprocessing": {"rescale": {"percentiles": [0, 200]}}},
+                "expected steps within the limits of a package",
+            ),
             ({"data_postprocessing": {"fill_holes": None}}, "data_postprocessing has fill_holes"),
             ({"patch_sampler": {"type": "uniform", "enable_padding": True}}, "patch_sampler has enable_padding"),
             ({"enable_padding": True}, "padding before the intensities are normalised"),
@@ -216,7 +219,7 @@ class TestRefusals:
 
     def test_a_network_without_its_weights(self, tmp_path):
         (graph,) = resolve(Request(source=str(make_folder(tmp_path)))).model.graphs
-        with pytest.raises(WeightsError, match="a GaNDLF folder is converted with its own weights"):
+        with pytest.raises(WeightsError, match="a GaNDLF folder is converted with the weights in it, got none"):
             graph.build(None)
 
     def test_an_option_that_would_do_nothing(self, tmp_path):

@@ -106,7 +106,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("what", "words"),
         [
-            ({"configuration": {"architecture": ARCHITECTURE | {"network_class_name": "my.Net"}}}, "got my.Net, which"),
+            (
+                {"configuration": {"architecture": ARCHITECTURE | {"network_class_name": "my.Net"}}},
+                "got my.Net; convert",
+            ),
             ({"configuration": {"architecture": None}}, "expected an architecture in the plans, got none"),
             ({"configuration": {"previous_stage": "3d_lowres"}}, "got a cascade's network after 3d_lowres"),
             ({"configuration": {"patch_size": [16, 16]}}, "expected a 3D configuration"),
@@ -115,7 +118,10 @@ class TestRefusals:
             ({"configuration": {"normalization_schemes": ["CTNormalization"] * 2}}, "foreground_intensity_properties"),
             ({"plans": {"image_reader_writer": "Tiff3DIO"}}, "got Tiff3DIO"),
             ({"dataset": {"channel_names": {"0": "T1"}}}, "a normalisation for each of 1 channels"),
-            ({"dataset": {"labels": {"background": 0, "far": 7}}}, "labels numbered from 1 without gaps"),
+            (
+                {"dataset": {"labels": {"background": 0, "far": 7}}},
+                "labels numbered from 1 to at most 255 without gaps",
+            ),
             ({"dataset": {"labels": {"background": 0, "a": [1, 2], "b": 2}}}, "regions_class_order"),
         ],
     )
@@ -202,7 +208,7 @@ class TestRefusals:
 
     def test_a_network_without_its_weights(self, tmp_path):
         graph, *_ = resolve(Request(source=str(make_folder(tmp_path)))).model.graphs
-        with pytest.raises(WeightsError, match="an nnU-Net folder is converted with its own weights"):
+        with pytest.raises(WeightsError, match="an nnU-Net folder is converted with the weights in it, got none"):
             graph.build(None)
 
     def test_a_network_that_the_plans_do_not_describe_does_not_fit(self, tmp_path):

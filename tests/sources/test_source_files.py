@@ -604,3 +604,27 @@ def test_onnx_that_is_quantised_already_is_refused_by_its_node(way: str, tmp_pat
 )
 def test_a_channel_states_the_contrast_that_it_is_called_by(text, contrasts):
     assert stated(text) == contrasts
+
+
+@pytest.mark.parametrize("version", [2**31 - 1, 1001, 0, -1])
+def test_operators_of_a_version_that_there_is_not_are_refused(version, tmp_path):
+    """OpenVINO would look for the first one by counting down."""
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [], []),
+        opset_imports=[onnx.helper.make_opsetid("", version)],
+    )
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(WeightsError, match=rf"net\.onnx: expected a version of its operators .*, got {version}"):
+        load_onnx(path, sha256_of(path))
+
+
+def test_a_node_without_its_inputs_is_refused(tmp_path):
+    """OpenVINO would end the process."""
+    sides = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 1, 8, 8, 8])
+    outputs = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 1, 8, 8, 8])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Conv", [], ["y"])], "g", [sides], [outputs])
+    path = tmp_path / "net.onnx"
+    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    with pytest.raises(WeightsError, match=r"net\.onnx: ONNX refuses this model \(.*input size 0"):
+        load_onnx(path, sha256_of(path))

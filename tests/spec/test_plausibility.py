@@ -195,7 +195,7 @@ class TestValues:
         (flag,) = check_input(Study.of(FLAIR=labels), Plausible())
         assert flag.kind is FlagKind.VALUES
         assert flag.value > flag.high
-        assert "FLAIR looks like a label map or a mask" in flag.message
+        assert "FLAIR looks like a label map or mask" in flag.message
 
     @pytest.mark.parametrize("levels", [60, 255, 4095])
     def test_few_grey_levels_are_no_labels(self, levels: int):

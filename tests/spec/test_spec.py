@@ -244,11 +244,11 @@ def with_labels_blended() -> ModelSpec:
 MISFITS = {
     "dangling stage": (
         lambda: with_steps(before=(CropToStage(stage="box"),)),
-        "stage 'brain' crops to stage 'box', which does not run before it",
+        "stage 'brain' crops to stage 'box', which does not run earlier",
     ),
     "stage that crops to itself": (
         lambda: with_steps(spec=CASCADE, position=0, before=(CropToStage(stage="box"), *CASCADE.stages[0].before)),
-        "stage 'box' crops to stage 'box', which does not run before it",
+        "stage 'box' crops to stage 'box', which does not run earlier",
     ),
     "statistic that nothing fits": (
         lambda: with_steps(before=(RescaleToUnit(lower=0.0, upper="high"),)),
@@ -290,19 +290,19 @@ MISFITS = {
     ),
     "more sequences than channels": (
         lambda: replace(SPEC, inputs=(Sequence(name="T1"), Sequence(name="T2"))),
-        "stage 'brain' takes 1 channels, the model has 2 sequences",
+        "stage 'brain' has 1 channels_in, but the model has 2 sequences",
     ),
     "labels for another number of channels": (
         lambda: with_steps(after=(Argmax(values=(0, 1, 1)), RESTORE)),
-        "stage 'brain' gives 3 labels to 2 channels",
+        "stage 'brain' needs a label for each of 2 or more channels, got 3 for 2",
     ),
     "argmax of one channel": (
         lambda: with_steps(after=(Argmax(), RESTORE), network=replace(FOUR, channels_out=1)),
-        "gives 0 labels to 1 channels",
+        "2 or more channels, got 0 for 1",
     ),
     "threshold of a channel that is not there": (
         lambda: with_steps(after=(Threshold(channel=2, above=0.5), RESTORE)),
-        "stage 'brain' thresholds channel 2 of 2 channels",
+        "stage 'brain' thresholds channel 2, but has only channels 0 to 1",
     ),
     "label without a name": (
         lambda: with_steps(after=(Argmax(), RESTORE), network=FOUR),
@@ -319,7 +319,7 @@ MISFITS = {
     "labels blended on the way back": (lambda: with_steps(after=(Argmax(), LINEAR)), "does not end with labels"),
     "clean-up of probabilities": (
         lambda: with_steps(after=(LargestComponent(), Argmax(), RESTORE)),
-        "stage 'brain' has the step LargestComponent where there are no labels",
+        "stage 'brain' needs labels for the step LargestComponent, got none",
     ),
     "first stage without labels": (
         lambda: with_steps(spec=CASCADE, position=0, after=()),
@@ -327,33 +327,33 @@ MISFITS = {
     ),
     "channel of a stage that is not there": (
         lambda: with_steps(before=(AppendStage(stage="box"),)),
-        "stage 'brain' uses stage 'box', which does not run before it",
+        "stage 'brain' uses stage 'box', which does not run earlier",
     ),
     "box around a stage that comes later": (
         lambda: with_steps(spec=CASCADE, position=0, before=(CropAroundStage(stage="brain", shape=(8, 8, 8)),)),
-        "stage 'box' crops to stage 'brain', which does not run before it",
+        "stage 'box' crops to stage 'brain', which does not run earlier",
     ),
     "channel that the network does not take": (
         lambda: with_steps(before=(AppendForeground(),)),
-        "stage 'brain' takes 1 channels, its steps give 2",
+        "stage 'brain' has 1 channels_in, but its steps give 2 channels",
     ),
     "neighbours that the network does not take": (
         lambda: with_steps(network=replace(SPEC.stages[0].network, execution=SlicesAlong(axis=0, neighbours=2))),
-        "stage 'brain' takes 1 channels, its steps give 5",
+        "stage 'brain' has 1 channels_in, but its steps give 5 channels",
     ),
     "constants for another number of sequences": (
         lambda: with_steps(before=(Constants(name="mean", values=(1.0, 2.0)),)),
-        "stage 'brain' gives 2 constants to 1 channels",
+        "stage 'brain' has 2 constants for 1 channels; give one for each",
     ),
     "statistic of fewer channels than there are now": (
         lambda: with_steps(
             before=(FitPercentile(name="top", percent=99.0), AppendForeground(), Normalise(divide="top"))
         ),
-        "stage 'brain' uses the statistic 'top' of 1 channels on 2; put the step before those that add channels",
+        "stage 'brain' uses the statistic 'top' of 1 channels for 2 channels; put the step before the steps",
     ),
     "weights for other members": (
         lambda: with_steps(network=replace(SPEC.stages[0].network, member_weights=(1.0, 2.0))),
-        "stage 'brain' has 2 member weights for 1 graphs",
+        "stage 'brain' has 2 member_weights for 1 graphs",
     ),
     "vote of what are no labels": (
         lambda: with_steps(spec=PROBABLE, after=(Argmax(), RESTORE, VoteStages(stages=("box",)))),
@@ -361,7 +361,7 @@ MISFITS = {
     ),
     "mean of labels": (
         lambda: with_steps(spec=PARALLEL, after=(RESTORE, AverageStages(stages=("box",)), Argmax())),
-        "stage 'brain' averages its labels with the labels of stage 'box'; use a vote instead",
+        "stage 'brain' averages with stage 'box', but labels have no average; use VoteStages",
     ),
     "two label maps": (
         lambda: with_steps(spec=PARALLEL, after=(Argmax(), RESTORE, JoinStages(stages=("box",)))),
@@ -377,7 +377,7 @@ MISFITS = {
     ),
     "labels of a generator": (
         lambda: replace(SPEC, task=Task.SYNTHESIS),
-        "a model of the task synthesis makes images: it has no table and no ranges of labels",
+        "a model of the task synthesis makes images; remove its label table and label ranges",
     ),
     "table of a generator": (
         lambda: replace(with_labels_blended(), labels=SPEC.labels),

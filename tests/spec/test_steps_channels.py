@@ -97,7 +97,7 @@ class TestOneHot:
             OneHot(values=(0, 1)).apply(frame)
 
     def test_of_several_channels_is_a_misfit(self):
-        with pytest.raises(MisfitError, match="makes classes from 2 channels, expected one label map"):
+        with pytest.raises(MisfitError, match="needs one label map to make classes, got 2 channels"):
             OneHot(values=(0, 1)).outcome(KnownFrame(2))
         assert OneHot(values=(0, 1, 2)).outcome(KnownFrame(1)) == KnownFrame(3)
 

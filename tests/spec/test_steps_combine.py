@@ -43,7 +43,7 @@ class TestJoin:
         assert JoinStages(stages=("a",)).outcome(KnownFrame(1, findings={"a": numbers})).channels == 3
         before = KnownFrame(1, frozenset({0, 1}), {"a": labels})
         assert JoinStages(stages=("a",)).outcome(before).labels == {0, 1, 3}
-        with pytest.raises(MisfitError, match="joins labels with channels that are not labels"):
+        with pytest.raises(MisfitError, match="joins a stage with labels and one without"):
             JoinStages(stages=("a",)).outcome(KnownFrame(1, findings={"a": labels}))
 
 
@@ -63,9 +63,9 @@ class TestAverage:
         with pytest.raises(ValueError, match="expected 2 weights, the last for this stage itself, got 1"):
             AverageStages(stages=("a",), weights=(1.0,))
         step = AverageStages(stages=("a",))
-        with pytest.raises(MisfitError, match="averages 2 channels with the 3 of stage 'a'"):
+        with pytest.raises(MisfitError, match="averages 2 channels with 3 of stage 'a'"):
             step.outcome(KnownFrame(2, findings={"a": KnownFrame(3)}))
-        with pytest.raises(MisfitError, match="averages its labels with the labels of stage 'a'; use a vote instead"):
+        with pytest.raises(MisfitError, match="averages with stage 'a', but labels have no average; use VoteStages"):
             step.outcome(KnownFrame(1, findings={"a": KnownFrame(1, frozenset({0, 1}))}))
 
 
@@ -114,7 +114,7 @@ def test_votes_are_single_label_maps(step):
     labels = KnownFrame(1, frozenset({0, 1}))
     found = KnownFrame(1, frozenset({0, 2}))
     assert step.outcome(KnownFrame(1, labels.labels, {"a": found})).labels == {0, 1, 2}
-    with pytest.raises(MisfitError, match="where there are no labels"):
+    with pytest.raises(MisfitError, match="needs labels for the step"):
         step.outcome(KnownFrame(1, findings={"a": found}))
     with pytest.raises(MisfitError, match="expects one label map from stage 'a', got 2"):
         step.outcome(KnownFrame(1, labels.labels, {"a": KnownFrame(2, frozenset({0, 1}))}))

@@ -155,9 +155,9 @@ class TestAll:
 
     def test_say_which_labels_they_write_and_need_labels(self, step):
         assert step.outcome(KnownFrame(1, frozenset({0, ET}))) == KnownFrame(1, frozenset({0, 3, ET}))
-        with pytest.raises(MisfitError, match=f"has the step {type(step).__name__} where there are no labels"):
+        with pytest.raises(MisfitError, match=f"needs labels for the step {type(step).__name__}, got none"):
             step.outcome(KnownFrame(1))
-        with pytest.raises(MisfitError, match=f"has the step {type(step).__name__} where there are 2 label maps"):
+        with pytest.raises(MisfitError, match=f"needs one label map for the step {type(step).__name__}, got 2"):
             step.outcome(KnownFrame(2, frozenset({0, ET})))
 
 

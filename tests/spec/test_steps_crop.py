@@ -110,7 +110,9 @@ class TestCropToForeground:
         assert CropToForeground(region=Region.ALL).apply(framed(array)).geometry.shape == (10, 10, 10)
 
     def test_an_empty_image_is_refused(self):
-        with pytest.raises(InputError, match="expected an image with a foreground to crop to, got 0 in every voxel"):
+        with pytest.raises(
+            InputError, match="expected an image with a foreground to crop to, found none; check the image"
+        ):
             CropToForeground().apply(framed(np.zeros((1, 3, 3, 3), dtype=np.float32)))
 
 

@@ -191,7 +191,7 @@ class TestRefusals:
             Normalise(divide="low").apply(fitted)
 
     def test_nothing_but_zeros_has_no_region(self):
-        with pytest.raises(InputError, match=r"expected voxels of the region nonzero for normalisation, got none"):
+        with pytest.raises(InputError, match=r"expected voxels of the region nonzero in every channel, found none"):
             ZScore(region=Region.NONZERO).apply(framed(np.zeros((1, 4, 4, 4))))
 
 

@@ -38,7 +38,7 @@ class TestConstants:
         assert Clip(upper="top").apply(frame).voxels[1].max() == 3
 
     def test_are_one_for_each_channel(self):
-        with pytest.raises(MisfitError, match="gives 2 constants to 4 channels"):
+        with pytest.raises(MisfitError, match="has 2 constants for 4 channels"):
             Constants(name="mean", values=(1.0, 2.0)).outcome(KnownFrame(4))
 
 
@@ -98,5 +98,5 @@ class TestMatchLandmarks:
                 ValueError, match="expected 2 landmarks per sequence, one for each percent, in ascending"
             ):
                 MatchLandmarks(percents=(1.0, 99.0), landmarks=(marks,))
-        with pytest.raises(MisfitError, match="gives 1 rows of landmarks to 4 channels"):
+        with pytest.raises(MisfitError, match="has 1 rows of landmarks for 4 channels"):
             MatchLandmarks(percents=(1.0, 99.0), landmarks=((0.0, 1.0),)).outcome(KnownFrame(4))

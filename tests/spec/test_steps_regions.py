@@ -83,7 +83,7 @@ class TestPaintRegions:
         assert step.apply(framed(array)).voxels.ravel().tolist() == [2, 1, 4, 0]
 
     def test_a_channel_that_is_not_there_is_a_misfit(self):
-        with pytest.raises(MisfitError, match="paints channel 2 of 2 channels"):
+        with pytest.raises(MisfitError, match="paints channel 2, but has only channels 0 to 1"):
             brats((2, 1, 4)).outcome(KnownFrame(2))
         assert brats((2, 1, 4)).outcome(KnownFrame(3)) == KnownFrame(1, frozenset({0, 1, 2, 4}))
 
@@ -122,7 +122,7 @@ class TestLookUpRegions:
     def test_a_table_of_another_size_is_refused(self):
         with pytest.raises(ValueError, match="expected 4 labels for the combinations of 2 regions, got 3"):
             LookUpRegions(above=(0.5, 0.5), labels=(0, 1, 2))
-        with pytest.raises(MisfitError, match="has a table for 2 regions, got 3 channels"):
+        with pytest.raises(MisfitError, match="has a table for 2 regions, but 3 channels"):
             LookUpRegions(above=(0.5, 0.5), labels=(0, 1, 2, 3)).outcome(KnownFrame(3))
 
 
@@ -154,7 +154,7 @@ class TestOrdinalLevels:
 
     def test_have_a_label_for_each_level(self):
         assert OrdinalLevels().outcome(KnownFrame(4)) == KnownFrame(1, frozenset({0, 1, 2, 3}))
-        with pytest.raises(MisfitError, match="has levels from one channel, expected at least two"):
+        with pytest.raises(MisfitError, match="needs at least two channels to make levels, got one"):
             OrdinalLevels().outcome(KnownFrame(1))
 
 

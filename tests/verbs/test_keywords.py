@@ -44,7 +44,7 @@ RENAMED: Final = {
 ON_PAPER_ONLY: Final = {"as_json"}
 """Options that say how to print; a function returns."""
 
-OF_ONE_CASE: Final = {"image", "series", "seg_encoding", "keep_empty_frames"}
+OF_ONE_CASE: Final = {"image", "seed", "series", "seg_encoding", "keep_empty_frames"}
 """Options of `run` that a batch does not have."""
 
 

@@ -182,7 +182,7 @@ def test_what_is_no_checkpoint_is_refused_with_how_it_starts(content, tmp_path):
 
 def test_a_zip_of_something_else_is_refused(tmp_path):
     np.savez(tmp_path / "w.npz", a=np.zeros(3))
-    with pytest.raises(WeightsError, match=r"got another zip archive \(no data\.pkl\)"):
+    with pytest.raises(WeightsError, match=r"got a zip archive without data\.pkl"):
         load_state_dict(tmp_path / "w.npz")
 
 
@@ -201,9 +201,9 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_a_wrong_hash_is_refused_before_the_file_is_opened_as_weights(tmp_path):
     (tmp_path / "w.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(WeightsError, match=f"expected the SHA-256 {WRONG}, got [0-9a-f]{{64}}; it is another"):
+    with pytest.raises(WeightsError, match=f"expected the SHA-256 {WRONG}, got [0-9a-f]{{64}}; fetch the file again"):
         load_state_dict(tmp_path / "w.pt", WRONG)
-    with pytest.raises(WeightsError, match="64 hex digits in lower case to check it with, got 'abc'"):
+    with pytest.raises(WeightsError, match="64 hex digits in lower case for this file, got 'abc'"):
         load_state_dict(tmp_path / "w.pt", "abc")
 
 
@@ -310,7 +310,7 @@ def test_torchscript_with_another_hash_is_refused(script):
 
 def test_a_state_dict_is_no_torchscript(tmp_path):
     path = save(network().state_dict(), tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=r"expected a TorchScript archive, got a file in the format of torch\.save"):
+    with pytest.raises(WeightsError, match=r"expected a TorchScript archive, got the format torch\.save"):
         load_torchscript(path, sha256_of(path))
 
 
@@ -382,3 +382,15 @@ def test_a_header_of_safetensors_that_would_keep_python_busy_is_refused(tmp_path
     (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(WeightsError, match=r"w\.safetensors: the safetensors file is .* at most 16777216 bytes, got"):
         load_state_dict(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("nested", [b"(" * 20_000, b"-" * 20_000, b"[" * 501], ids=["brackets", "signs", "lists"])
+def test_torchscript_of_which_pytorch_would_die_is_refused(nested, script, tmp_path):
+    """Its parser goes down by recursion until the stack of the process is full."""
+    path = tmp_path / "deep.pt"
+    with zipfile.ZipFile(script) as source, zipfile.ZipFile(path, "w") as target:
+        for info in source.infolist():
+            content = source.read(info)
+            target.writestr(info, content + b"\n_ = " + nested if info.filename.endswith(".py") else content)
+    with pytest.raises(WeightsError, match=r"deep.pt: the TorchScript archive is damaged \(its code has more than 500"):
+        load_torchscript(path, sha256_of(path))

@@ -191,14 +191,15 @@ def _wanted(found: Iterable[FoundImage], plan: CohortPlan, folder: Path) -> tupl
     if not plan.sequences:
         if plan.grouping is Grouping.VISIT:
             raise InputError(
-                f"{folder}: expected the sequences of a case, got none; name them, the one that gives the grid first"
+                f"{folder}: expected the sequences of a visit, got none; name each with --sequence, first the one on "
+                "whose grid the masks lie"
             )
         return images
     there = sorted({image.sequence for image in images})
     optional = plan.spec.optional if plan.spec else ()
     absent = [name for name in plan.sequences if name not in there and name not in optional]
     if absent:
-        raise InputError(f"{folder}: there is no sequence {absent[0]}; found {', '.join(there)}")
+        raise InputError(f"{folder}: there is no sequence {absent[0]}; choose among {', '.join(there)}")
     return tuple(image for image in images if image.sequence in plan.sequences)
 
 
@@ -226,7 +227,10 @@ def _complete(images: list[FoundImage], plan: CohortPlan) -> tuple[FoundImage, .
     for name in plan.sequences:
         if have.count(name) > 1 or (name not in have and name not in optional):
             where = f"{images[0].subject} {images[0].visit}".strip()
-            raise InputError(f"{where}: expected one {name} per visit, found {have.count(name)} (of {', '.join(have)})")
+            raise InputError(
+                f"{where}: expected one {name} per visit, found {have.count(name)} among {', '.join(have)}; add or "
+                "remove images"
+            )
     return tuple(sorted(images, key=lambda image: plan.sequences.index(image.sequence)))
 
 

@@ -70,13 +70,18 @@ def find_images(folder: Path, mask_pattern: str | None = None) -> tuple[FoundIma
             image, or not the grid of its image; or no file matches the given pattern.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder of images, found no such folder")
+        raise InputError(f"{folder}: expected a folder of images, found no such folder; check the path")
     find = _find_bids if (folder / BIDS_DESCRIPTION).is_file() else _find_plain
     found = find(folder, mask_pattern)
     if not found:
-        raise InputError(f"{folder}: expected images ({', '.join(IMAGE_SUFFIXES)}) below it, found none")
+        raise InputError(
+            f"{folder}: expected images ({', '.join(IMAGE_SUFFIXES)}) below this folder, found none; check the path"
+        )
     if mask_pattern is not None and all(image.mask is None for image in found):
-        raise InputError(f"{folder}: found no mask named {mask_pattern!r} (with an image's name for {{image}})")
+        raise InputError(
+            f"{folder}: no image has a mask named {mask_pattern!r} ({{image}} stands for the name of the image); "
+            "correct --mask-pattern"
+        )
     return found
 
 

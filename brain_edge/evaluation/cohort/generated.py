@@ -63,7 +63,7 @@ class Generator:
             raise UsageError(
                 f"{package.folder}: expected a generator of one image from one label map, got {spec.name}, which takes "
                 f"{', '.join(sequence.name for sequence in spec.inputs)} and makes "
-                f"{spec.stages[-1].network.channels_out} image(s)"
+                f"{spec.stages[-1].network.channels_out} image(s); name another package"
             )
         return cls(Segmenter.open(package, options))
 
@@ -88,7 +88,7 @@ class Generator:
             InputError: the label map is empty, or contains a class that the generator does not know.
         """
         if not tissues.labels.any():
-            raise InputError("expected tissues in the label map, got 0 in every voxel")
+            raise InputError("expected tissues in the label map, got 0 in every voxel; give another label map")
         (made,) = self.segmenter.synthesize(_as_volume(tissues))
         low, high = made.voxels.min(), made.voxels.max()
         stretched = np.where(tissues.labels > 0, FULL_SCALE * ((made.voxels - low) / (high - low)), np.float32(0))
@@ -108,7 +108,8 @@ class Generator:
         axis = first.network.execution.slice_axis
         if axis is None:
             raise UsageError(
-                f"{self.package.folder}: expected a generator that works slice by slice, got {self.package.spec.name}"
+                f"{self.package.folder}: expected a generator that works slice by slice, got "
+                f"{self.package.spec.name}; omit --like"
             )
         frame = assemble(_as_volume(tissues), self.package.spec)
         for step in first.before:

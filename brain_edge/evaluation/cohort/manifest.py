@@ -125,9 +125,13 @@ def read_manifest(path: Path) -> CohortManifest:
     try:
         return parse_manifest(path.read_text(encoding="utf-8-sig"), str(path))
     except OSError as error:
-        raise InputError(f"{path}: expected a cohort manifest, could not read it ({error.strerror})") from error
+        raise InputError(
+            f"{path}: expected a cohort manifest, could not read it ({error.strerror}); check its path and permissions"
+        ) from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected a cohort manifest (TOML in UTF-8), got a file that is not text") from error
+        raise InputError(
+            f"{path}: expected a cohort manifest (TOML in UTF-8), got a file that is not text; give another file"
+        ) from error
 
 
 def parse_manifest(text: str, where: str) -> CohortManifest:

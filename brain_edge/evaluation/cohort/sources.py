@@ -32,7 +32,10 @@ def find_file(entry: FileEntry, folder: Path, cohort: str) -> Path:
     """
     path = _cached(entry, cohort) if entry.source.startswith(PYPI) else _local(entry.source, folder, cohort)
     if not path.is_file():
-        raise InputError(f"{path}: expected a file of the cohort {cohort}, found no such file")
+        raise InputError(
+            f"{path}: expected a file of the cohort {cohort}, found no such file; restore it, or create the cohort "
+            "again"
+        )
     actual = sha256_of(path)
     if actual != entry.sha256:
         raise InputError(

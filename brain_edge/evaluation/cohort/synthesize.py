@@ -79,7 +79,7 @@ def synthesize(tissues: Mask, synthesis: Synthesis) -> tuple[Volume, Mask]:
         InputError: the label map is empty.
     """
     if not tissues.labels.any():
-        raise InputError("expected tissues in the label map, got 0 in every voxel")
+        raise InputError("expected tissues in the label map, got 0 in every voxel; give another label map")
     random = np.random.Generator(np.random.PCG64(synthesis.seed))
     labels = _flipped(_with_shell(tissues, synthesis.shell_mm), tissues.geometry, random)
     image = _painted(labels, random) * _bias(labels.shape, random)

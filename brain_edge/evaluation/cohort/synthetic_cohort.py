@@ -67,7 +67,7 @@ class SyntheticPlan:
             raise UsageError(f"expected at least one head per label map, got {self.per_anatomy}")
         if self.generator is None:
             if self.like:
-                raise UsageError("the comparison with real label maps needs a generator; name its package")
+                raise UsageError("--like needs a generator; name its package with --generator")
             return
         if self.per_anatomy > 1:
             raise UsageError(

@@ -56,11 +56,13 @@ class TypicalSlices:
         for labels in maps:
             values = _labelled(labels).astype(np.float64)
             if total.ndim and total.shape != values.shape[1:]:
-                raise GeometryError(f"expected slices of {total.shape}, got {values.shape[1:]}")
+                raise GeometryError(
+                    f"expected real label maps with slices of {total.shape} voxels, got {values.shape[1:]}"
+                )
             total, squares = total + values.sum(axis=0), squares + np.square(values).sum(axis=0)
             count += len(values)
         if not count:
-            raise InputError("expected real label maps for comparison, got no slice with a label")
+            raise InputError("expected real label maps for comparison, got no slice with a label; give other maps")
         mean = total / count
         spread = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
         return cls(mean, np.maximum(spread, count**-0.5), count)
@@ -72,7 +74,9 @@ class TypicalSlices:
             GeometryError: the planes have other sides than the real ones.
         """
         if labels.shape[1:] != self.mean.shape:
-            raise GeometryError(f"expected slices of {self.mean.shape}, got {labels.shape[1:]}")
+            raise GeometryError(
+                f"expected slices of {self.mean.shape} voxels as in the real label maps, got {labels.shape[1:]}"
+            )
         scores = (_labelled(labels) - self.mean) / self.deviation
         return np.asarray(np.sqrt(np.square(scores).mean(axis=(1, 2))))
 

@@ -132,7 +132,9 @@ def open_container(root: Path | str) -> Iterator[Container]:
             paths = (path for path in files_below(root) if not _is_apple_double(path))
             names = sorted(str(path.relative_to(root)) for path in islice(paths, MAXIMUM_FILES + 1))
         elif not root.is_file():
-            raise InputError(f"{root}: expected a folder, a DICOM file or a zip, but there is no such file")
+            raise InputError(
+                f"{root}: expected a folder, a DICOM file or a zip, but there is no such file; check the path"
+            )
         elif zipfile.is_zipfile(root) and not _is_dicom(root):
             try:
                 archive = stack.enter_context(zipfile.ZipFile(root))
@@ -140,7 +142,10 @@ def open_container(root: Path | str) -> Iterator[Container]:
                 raise InputError(f"{root}: the zip is damaged or truncated; copy it again") from error
             members = [info for info in archive.infolist() if not info.filename.endswith("/")]
             if sum(info.file_size for info in members) > LEAST_RATIO_BYTES + MOST_RATIO * root.stat().st_size:
-                raise InputError(f"{root}: the zip unpacks to more than {MOST_RATIO} times its size, as no DICOM does")
+                raise InputError(
+                    f"{root}: the zip unpacks to more than {MOST_RATIO} times its size, as no DICOM does; export it "
+                    "again"
+                )
             names = sorted(info.filename for info in members if not _is_apple_member(archive, info))
             if len(set(names)) < len(names):
                 raise InputError(f"{root}: the zip holds several files of one name; unpack it and give the folder")

@@ -69,7 +69,9 @@ def _with_banner(picture: Path | str) -> Any:
         with Image.open(picture) as opened:
             image = opened.convert("RGB")
     except OSError as error:
-        raise InputError(f"{picture}: expected a PNG picture, could not read the file") from error
+        raise InputError(
+            f"{picture}: expected a PNG picture, could not read the file; write the picture again"
+        ) from error
     height = max(16, round(BANNER_SHARE * image.width))
     sheet = Image.new("RGB", (image.width, image.height + height), "#B00000")
     sheet.paste(image, (0, height))

@@ -99,10 +99,13 @@ def _directions(frames: Sequence[DicomFrame]) -> Array:
     cosines = np.array([frame.orientation for frame in frames]).reshape(-1, 2, 3)
     gram = cosines[0] @ cosines[0].T
     if np.abs(gram - np.eye(2)).max() > COSINE_TOLERANCE:
-        raise GeometryError("expected rows and columns at a right angle, got another ImageOrientationPatient")
+        raise GeometryError(
+            "expected rows and columns at a right angle, got another ImageOrientationPatient; choose another series"
+        )
     if np.abs(cosines - cosines[0]).max() > COSINE_TOLERANCE:
         raise GeometryError(
-            "expected slices of one orientation, got mixed orientations (a localiser, or several stacks in one series)"
+            "expected slices of one orientation, got mixed orientations (a localiser, or several stacks in one "
+            "series); choose another series"
         )
     return np.asarray(cosines[0], dtype=np.float64)
 

@@ -135,7 +135,7 @@ class _Attempt:
         if place is Standing.CHANGED:
             raise UsageError(
                 f"{self._job.outputs.mask}: an output of this case does not match its record (edited, damaged or "
-                "foreign); move the outputs away, or replace them with --overwrite"
+                "from another run); move the outputs away, or give --overwrite"
             )
         if place is Standing.OPEN or self._earlier is None:
             return None

@@ -226,7 +226,7 @@ def _require_no_dicom(given: Iterable[NamedInput], folders: Outputs, series: Seq
         )
     if series or folders.seg is not None:
         raise UsageError(
-            f"{folders.mask} is a folder, and a batch takes and writes no DICOM; remove the options for DICOM"
+            f"{folders.mask} is a folder, and a batch neither reads nor writes DICOM; remove the options for DICOM"
         )
 
 

@@ -151,7 +151,7 @@ def _description(path: Path) -> dict[str, Any]:
     except msgspec.DecodeError as error:
         raise InputError(f"{path}: expected JSON ({error}); correct the file") from error
     except OSError as error:
-        raise InputError(f"{path}: could not be read: {error.strerror or error}") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
     if not isinstance(content, dict) or not {"Name", "BIDSVersion"} <= content.keys():
         raise InputError(f"{path}: expected the fields Name and BIDSVersion of a BIDS dataset; add the fields")
     return content
@@ -214,7 +214,7 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir()) if folder.is_dir() else []
     except OSError as error:
-        raise InputError(f"{folder}: the folder could not be read: {error.strerror or error}") from error
+        raise InputError(f"{folder}: cannot be read ({error.strerror or error}); check its permissions") from error
 
 
 def _require_names(problems: Iterable[str]) -> None:

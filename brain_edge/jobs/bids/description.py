@@ -142,7 +142,7 @@ def _read(path: Path) -> Any:
     try:
         return decode_json(path.read_bytes(), object)
     except (OSError, msgspec.DecodeError) as error:
-        raise UsageError(f"{path}: expected a description of derivatives ({error}); choose another folder") from error
+        raise UsageError(f"{path}: expected JSON, could not read it ({error}); choose another output folder") from error
 
 
 def _require_same(found: Any, wanted: dict[str, Any], out: Path) -> None:

@@ -79,7 +79,7 @@ class OneHot(ChannelStep, frozen=True):
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """Return the facts with one channel per class."""
         if before.channels != 1:
-            raise MisfitError(f"makes classes from {before.channels} channels, expected one label map")
+            raise MisfitError(f"needs one label map to make classes, got {before.channels} channels")
         return before.with_channels(len(self.values))
 
     def label_values(self) -> tuple[int, ...]:

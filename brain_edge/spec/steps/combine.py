@@ -46,7 +46,7 @@ class JoinStages(CombineStep, frozen=True):
         if not labels:
             return joined
         if len(labels) < len(found):
-            raise MisfitError("joins labels with channels that are not labels")
+            raise MisfitError("joins a stage with labels and one without; end both with labels, or none")
         return KnownFrame(joined.channels, frozenset().union(*labels), before.findings)
 
 
@@ -83,9 +83,9 @@ class AverageStages(CombineStep, frozen=True):
         for name in self.stages:
             found = before.findings[name]
             if found.labels is not None or before.labels is not None:
-                raise MisfitError(f"averages its labels with the labels of stage {name!r}; use a vote instead")
+                raise MisfitError(f"averages with stage {name!r}, but labels have no average; use VoteStages")
             if found.channels != before.channels:
-                raise MisfitError(f"averages {before.channels} channels with the {found.channels} of stage {name!r}")
+                raise MisfitError(f"averages {before.channels} channels with {found.channels} of stage {name!r}")
         return before
 
 

@@ -47,7 +47,7 @@ class CropToForeground(GridStep, frozen=True):
         """Cut every channel."""
         box = bounding_box(np.logical_or.reduce([inside(channel, self.region) for channel in frame.voxels]))
         if box is None:
-            raise InputError("expected an image with a foreground to crop to, got 0 in every voxel")
+            raise InputError("expected an image with a foreground to crop to, found none; check the image")
         spans = [
             (max(0, low - self.margin_voxels), min(side, high + self.margin_voxels))
             for (low, high), side in zip(box, frame.geometry.shape, strict=True)
@@ -80,7 +80,7 @@ class CropAroundStage(GridStep, frozen=True):
         labels = onto(found.voxels[:1], found.geometry, frame.geometry, is_labels=True)
         box = bounding_box(labels[0] > 0)
         if box is None and self.when_empty is WhenEmpty.REFUSE:
-            raise ImplausibleError(f"stage {self.stage!r} found nothing to crop to in this image")
+            raise ImplausibleError(f"stage {self.stage!r} found nothing to crop to in this image; check the image")
         sides = frame.geometry.shape
         middle = placed_box(sides, self.shape, Placement.CENTRE)
         if box is None:

@@ -44,7 +44,9 @@ class Argmax(DecodeStep, frozen=True):
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """Return the labels of the channels."""
         if before.channels < 2 or (self.values and len(self.values) != before.channels):
-            raise MisfitError(f"gives {len(self.values)} labels to {before.channels} channels")
+            raise MisfitError(
+                f"needs a label for each of 2 or more channels, got {len(self.values)} for {before.channels}"
+            )
         return before.with_labels(set(self.values or range(before.channels)))
 
     def channels_of(self, sources: Sources) -> Mapping[int, tuple[int, ...]]:
@@ -80,7 +82,7 @@ class Threshold(DecodeStep, frozen=True):
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """Return the label 1."""
         if self.channel >= before.channels:
-            raise MisfitError(f"thresholds channel {self.channel} of {before.channels} channels (numbered from 0)")
+            raise MisfitError(f"thresholds channel {self.channel}, but has only channels 0 to {before.channels - 1}")
         return before.with_labels({1})
 
     def channels_of(self, sources: Sources) -> Mapping[int, tuple[int, ...]]:

@@ -199,7 +199,7 @@ def selected(channel: Array, region: Region) -> Array:
         return channel
     values: Array = channel[inside(channel, region)]
     if values.size == 0:
-        raise InputError(f"expected voxels of the region {region} for normalisation, got none in one channel")
+        raise InputError(f"expected voxels of the region {region} in every channel, found none; check the images")
     return values
 
 

@@ -43,7 +43,7 @@ class KnownFrame:
             MisfitError: the step has more or fewer.
         """
         if given != self.channels:
-            raise MisfitError(f"gives {given} {what} to {self.channels} channels")
+            raise MisfitError(f"has {given} {what} for {self.channels} channels; give one for each")
         return self
 
 
@@ -54,7 +54,7 @@ def known_labels(outcome: KnownFrame, step: object) -> frozenset[int]:
         MisfitError: the outcome has no labels, or no longer has any.
     """
     if outcome.labels is None:
-        raise MisfitError(f"has the step {type(step).__name__} where there are no labels")
+        raise MisfitError(f"needs labels for the step {type(step).__name__}, got none; decide with Argmax first")
     return outcome.labels
 
 
@@ -66,5 +66,5 @@ def one_label_map(outcome: KnownFrame, step: object) -> frozenset[int]:
     """
     labels = known_labels(outcome, step)
     if outcome.channels != 1:
-        raise MisfitError(f"has the step {type(step).__name__} where there are {outcome.channels} label maps")
+        raise MisfitError(f"needs one label map for the step {type(step).__name__}, got {outcome.channels}")
     return labels

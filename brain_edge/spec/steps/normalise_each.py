@@ -75,7 +75,7 @@ def _normalised(channel: Array, rule: ChannelRule, foreground: Array | None) -> 
         return _scaled(values, float(values.min()), float(values.max()) - float(values.min()))
     inside = values if rule.scheme is Scheme.Z_SCORE or foreground is None else values[foreground]
     if inside.size == 0:
-        raise InputError("expected voxels for normalisation, got 0 in every voxel of every sequence")
+        raise InputError("expected voxels for normalisation, got 0 in every voxel of every sequence; check the images")
     mean, deviation = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
     scaled = _scaled(values, mean, deviation)
     return scaled if inside is values or foreground is None else np.where(foreground, scaled, values)

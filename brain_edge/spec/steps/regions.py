@@ -58,7 +58,7 @@ class PaintRegions(DecodeStep, frozen=True):
         """Return the labels that are painted."""
         for region in self.regions:
             if region.channel >= before.channels:
-                raise MisfitError(f"paints channel {region.channel} of {before.channels} channels (numbered from 0)")
+                raise MisfitError(f"paints channel {region.channel}, but has only channels 0 to {before.channels - 1}")
         return before.with_labels({region.label for region in self.regions})
 
 
@@ -94,7 +94,7 @@ class LookUpRegions(DecodeStep, frozen=True):
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """Return the labels of the table."""
         if before.channels != len(self.above):
-            raise MisfitError(f"has a table for {len(self.above)} regions, got {before.channels} channels")
+            raise MisfitError(f"has a table for {len(self.above)} regions, but {before.channels} channels")
         return before.with_labels(set(self.labels))
 
 
@@ -127,7 +127,7 @@ class OrdinalLevels(DecodeStep, frozen=True):
     def outcome(self, before: KnownFrame) -> KnownFrame:
         """Return one label per level."""
         if before.channels < 2:
-            raise MisfitError("has levels from one channel, expected at least two channels")
+            raise MisfitError("needs at least two channels to make levels, got one")
         return before.with_labels(set(range(before.channels)))
 
 

@@ -230,8 +230,8 @@ def _require_decided(cases: Sequence[AccuracyCase], drops: Mapping[AccuracyCase,
     seen = {case.label for case in cases if case.agreement is not None}
     for label in sorted(seen - {case.label for case in drops}):
         raise UsageError(
-            f"label {label}: no case with a reference mask can bind it (the label is absent, or the baseline finds too "
-            "little of it). Add a reference mask that has the label, or judge without reference masks"
+            f"label {label}: no case with a reference mask can judge it (the label is absent, or the baseline finds "
+            "too little of it). Add a reference mask that has the label, or judge without reference masks"
         )
 
 

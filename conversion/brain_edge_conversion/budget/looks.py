@@ -171,7 +171,7 @@ def _read(path: Path) -> list[LoggedLook]:
         look = _look(text)
         if number > len(lines) or line != f"{previous} ".encode() + text or look is None:
             raise InputError(
-                f"{path}: the log of looks at test images is damaged (line {number} has changed), so the number of "
+                f"{path}: the log of looks at test images is damaged: line {number} has changed, so the number of "
                 "looks at a test split is unknown. Restore the file from a backup. Without one, move the file away, "
                 "and state for packages made afterwards that earlier looks were not counted"
             )

@@ -111,7 +111,7 @@ def _keep(mask: Mask, folder: Path, case: Case) -> None:
 
 
 def _kept_labels(folder: Path, case: Case) -> LabelArray:
-    with np.load(_mask_file(folder, case), allow_pickle=False) as saved:
+    with _mask_file(folder, case).open("rb") as file, np.load(file, allow_pickle=False) as saved:
         labels: LabelArray = saved["labels"]
         return labels
 

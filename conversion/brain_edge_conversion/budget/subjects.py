@@ -68,9 +68,10 @@ def require_confidence(budget: AccuracyBudget, subjects: int, where: str) -> Non
     missing = budget.subjects_needed - subjects
     if missing > 0:
         raise BudgetError(
-            f"--confidence {budget.confidence:g} that at most {budget.exceedance_limit:.0%} of "
-            f"subjects exceed the limit needs {budget.subjects_needed} test subjects, {where} has {subjects}: "
-            f"{missing} more needed; no package was written"
+            f"expected {budget.subjects_needed} test subjects for --confidence {budget.confidence:g} that at most "
+            f"{budget.exceedance_limit:.0%} of all people exceed --max-case-drop, {where} has {subjects}; add "
+            f"{missing}. "
+            "No package was written"
         )
 
 

@@ -35,7 +35,7 @@ def convert(
     target: Path,
     options: ConvertOptions,
 ) -> ModelPackage:
-    """Build, probe, rewrite, trace, save, compare, self-test and seal; each stage turns one frozen draft into the next.
+    """Build, probe, rewrite, trace, save, compare, self-test, seal: each stage turns one frozen draft into the next.
 
     Args:
         source: model to convert.

@@ -28,7 +28,7 @@ def fit_input(model: Any, network: Network, known: tuple[int, ...] | None) -> No
     _require_one(model.outputs, "output", "export the network with the wanted output alone")
     port = model.input(0)
     if port.element_type.get_type_name() != "f32":
-        raise WeightsError(f"expected a graph that takes float32, got {port.element_type.get_type_name()}")
+        raise WeightsError(f"expected a graph with a float32 input, got {port.element_type.get_type_name()}")
     wanted = network.execution.open_shape(network.channels_in)
     given = _sides(port.partial_shape, "input", len(wanted))
     shape = tuple(theirs if mine == -1 else mine for mine, theirs in zip(given, wanted, strict=True))

@@ -153,7 +153,9 @@ class PairedSession:
         seen = batch if affine is None else affine.undone(batch)
         got = as_published(self._converted(seen), self._moved, wanted.shape[1])
         if wanted.shape != got.shape:
-            raise ParityError(f"{self._graph}: PyTorch returns the shape {wanted.shape}, OpenVINO {got.shape}")
+            raise ParityError(
+                f"{self._graph}: PyTorch returns the shape {wanted.shape}, OpenVINO {got.shape}; report this"
+            )
         # np.maximum keeps a NaN; the builtin max would lose it
         self._max_error = float(np.maximum(self._max_error, np.abs(wanted - got).max()))
         self._lowest = min(self._lowest, float(wanted.min()))

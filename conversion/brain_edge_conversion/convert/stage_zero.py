@@ -39,7 +39,7 @@ def name_stage_zero(package: ModelPackage, sequence: str | None, spec: ModelSpec
     for wanted, (holds, got) in faults.items():
         if not holds:
             raise UsageError(f"--stage-zero {package.folder}: expected {wanted}, got {got}; remove the option")
-    require_trained(package, "expected trained ones for --stage-zero; remove the option")
+    require_trained(package, "expected trained ones for --stage-zero; name another package")
     shown = sequence or (zero.inputs[0].name if zero.inputs[0].name in names else names[0] if len(names) == 1 else None)
     if shown not in names:
         raise UsageError(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", type=click.Choice(["fit-nnunet", "fit-vox2vox"]))
-@click.option("--threads", default=2, show_default=True, help="Of PyTorch.")
+@click.option("--threads", default=2, show_default=True, help="PyTorch threads.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=FOLDER, help="Folder of the weights.")
 def main(name: str, threads: int, output: Path) -> None:
     """Fit the network of the recipe NAME to its cohort; copy the printed SHA-256 into the recipe."""

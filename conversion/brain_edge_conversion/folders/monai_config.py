@@ -95,7 +95,7 @@ class Config:
                 f"its value, or {ELSEWHERE}"
             )
         if depth > DEEPEST:
-            raise InputError(f"{self.path}: the references at {place} go round in a circle ({value})")
+            raise InputError(f"{self.path}: the references at {place} form a circle ({value}); correct one of them")
         return self._at(found[1], place, depth + 1)
 
     def _at(self, target: str, place: str, depth: int) -> Any:
@@ -119,9 +119,12 @@ class Config:
         """
         counter = counter or count(1)
         if next(counter) > MOST_VALUES:
-            raise InputError(f"{self.path}: expected at most {MOST_VALUES} values at {place}, its references give more")
+            raise InputError(
+                f"{self.path}: expected at most {MOST_VALUES} values at {place}, got more (references repeat them); "
+                "write the values without references"
+            )
         if depth > DEEPEST:
-            raise InputError(f"{self.path}: the references at {place} go round in a circle")
+            raise InputError(f"{self.path}: the references at {place} form a circle; correct one of them")
         value = self.followed(value, place)
         if isinstance(value, list):
             return [self.data(each, f"{place}::{number}", depth + 1, counter) for number, each in enumerate(value)]
@@ -132,7 +135,7 @@ class Config:
                 )
             return {key: self.data(each, f"{place}::{key}", depth + 1, counter) for key, each in value.items()}
         if isinstance(value, int) and abs(value) > LARGEST:
-            raise InputError(f"{self.path}: expected a number at {place}, got one that no float can hold")
+            raise InputError(f"{self.path}: expected a number at {place}, got one too large for a float; correct it")
         return value
 
     def component(self, value: Any, place: str) -> Component | None:
@@ -175,10 +178,12 @@ def read_inference(folder: Path) -> Config:
     paths = [folder / "configs" / name for name in INFERENCE]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
-        raise InputError(f"{paths[0]}: there is no such file, and {MADE_BY} needs one; copy the whole folder")
+        raise InputError(f"{paths[0]}: there is no such file, which {MADE_BY} needs; copy the whole folder")
     content = _read(path)
     if not isinstance(content, dict):
-        raise InputError(f"{path}: expected what {MADE_BY} holds, got {_short(content)}")
+        raise InputError(
+            f"{path}: expected a dictionary, as in {MADE_BY}, got {_short(content)}; copy the whole folder again"
+        )
     return Config(path, content)
 
 

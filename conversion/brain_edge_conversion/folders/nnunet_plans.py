@@ -167,8 +167,8 @@ def resolved_configuration(plans: Plans, name: str, path: Path) -> dict[str, Any
         if not isinstance(wanted, str) or wanted not in plans.configurations or wanted in seen:
             there = ", ".join(plans.configurations)
             raise InputError(
-                f"{path}: expected the configuration {wanted}, once, got {there}; use the plans.json beside the "
-                "checkpoints"
+                f"{path}: expected the configuration {wanted} among {there}, without a circle of inherits_from; use "
+                "the plans.json beside the checkpoints"
             )
         seen.append(wanted)
         merged = {**plans.configurations[wanted], **merged}
@@ -198,7 +198,10 @@ def network_plan(configuration: Mapping[str, Any], path: Path) -> UNetPlan:
     stages = arguments.n_stages
     lengths = [len(each) for each in (arguments.features_per_stage, arguments.kernel_sizes, arguments.strides, blocks)]
     if lengths != [stages] * 4 or len(arguments.n_conv_per_stage_decoder) != stages - 1:
-        raise InputError(f"{path}: expected lists of {stages} stages in the architecture, got lists of other lengths")
+        raise InputError(
+            f"{path}: expected arch_kwargs with lists for n_stages {stages}, got other lengths; use the plans.json "
+            "beside the checkpoints"
+        )
     norm, relu = arguments.norm_op_kwargs or _NormArguments(), arguments.nonlin_kwargs or _ReluArguments()
     return UNetPlan(
         residual=short == "ResidualEncoderUNet",

@@ -204,7 +204,9 @@ def _decision(dataset: Dataset, path: Path) -> tuple[AfterStep, tuple[Label, ...
 def _plain_values(found: dict[str, int | tuple[int, ...]], path: Path) -> list[int]:
     values = [value[0] if isinstance(value, tuple) else value for value in found.values()]
     if sorted(values) != list(range(1, len(values) + 1)) or len(values) > 255:
-        raise InputError(f"{path}: expected labels numbered from 1 without gaps, got {', '.join(map(str, values))}")
+        raise InputError(
+            f"{path}: expected labels numbered from 1 to at most 255 without gaps, got {', '.join(map(str, values))}"
+        )
     return values
 
 

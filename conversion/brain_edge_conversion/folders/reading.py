@@ -34,7 +34,9 @@ def read_json(path: Path, kind: type[Kind], made_by: str) -> Kind:
     try:
         return msgspec.convert(decode_json(path.read_bytes(), object), kind)
     except msgspec.DecodeError as error:
-        raise InputError(f"{path}: expected what {made_by} writes, got something else ({error})") from error
+        raise InputError(
+            f"{path}: expected a file in the format of {made_by}, got another ({error}); copy the whole folder again"
+        ) from error
 
 
 def read_yaml(path: Path, made_by: str) -> Any:
@@ -52,11 +54,18 @@ def read_yaml(path: Path, made_by: str) -> Any:
         size = _values(content, {})
     except Exception as error:  # yaml's constructors raise anything on malformed dates, numbers and booleans
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: expected what {made_by} writes, got something else ({reason})") from error
+        raise InputError(
+            f"{path}: expected a file in the format of {made_by}, got another ({reason}); copy the whole folder again"
+        ) from error
     if size > MOST_VALUES:
-        raise InputError(f"{path}: expected at most {MOST_VALUES} values, its aliases give more")
+        raise InputError(
+            f"{path}: expected at most {MOST_VALUES} values, got more (YAML aliases repeat them); write the file "
+            "without aliases"
+        )
     if problem := unforeseen(content):
-        raise InputError(f"{path}: expected what {made_by} writes, got {problem}")
+        raise InputError(
+            f"{path}: expected a file in the format of {made_by}, got {problem}; copy the whole folder again"
+        )
     return content
 
 
@@ -80,7 +89,9 @@ def as_type(value: Any, kind: type[Kind], path: Path, made_by: str) -> Kind:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise InputError(f"{path}: expected what {made_by} writes, got something else ({error})") from error
+        raise InputError(
+            f"{path}: expected a file in the format of {made_by}, got another ({error}); copy the whole folder again"
+        ) from error
 
 
 def plain_names(names: Sequence[str], instead: str) -> list[str]:

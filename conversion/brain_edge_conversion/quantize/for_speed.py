@@ -48,7 +48,7 @@ def quantize_for_speed(
     require_float(package)
     if package.manifest.weights_status is not WeightsStatus.RANDOM:
         raise UsageError(
-            f"{package.folder}: expected random weights, got trained ones; set the allowed loss with --max-dice-drop"
+            f"{package.folder}: --for-speed is for random weights, and these are trained; replace it by --max-dice-drop"
         )
     place = target.resolve()
     with scratch_folder(place) as scratch, atomic_folder(target, draft=draft_folder(place)) as draft:

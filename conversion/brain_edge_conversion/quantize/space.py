@@ -199,7 +199,10 @@ def require_float(package: ModelPackage) -> None:
     said = [] if package.manifest.number_format is NumberFormat.FP32 else [str(package.manifest.number_format)]
     models = (read_graph(package.graph_file(graph), package.spec) for graph in package.spec.graphs)
     for found in (*said, *filter(None, map(quantised_node, models))):
-        raise UsageError(f"{package.folder}: expected an FP32 package, got one that is quantised already ({found})")
+        raise UsageError(
+            f"{package.folder}: expected an FP32 package, got one that is quantised already ({found}); give the FP32 "
+            "one"
+        )
 
 
 def quantise_package(trial: Trial, package: ModelPackage, inputs: Mapping[str, Sequence[Path]], folder: Path) -> None:

@@ -46,9 +46,9 @@ def only_random(build: Callable[[], nn.Module], attribute: str) -> Callable[[Pat
     def load(weights: Path | None) -> nn.Module:
         if weights is not None:
             raise WeightsError(
-                f"{weights.name}: expected no weights file here, because the landmarks of its training are missing. "
-                "Put them into the step match_landmarks of a specification. A package made with --random-weights has "
-                f"one: `spec` in its manifest.json. Then convert {attribute} with --spec, --weights and --trust"
+                f"{weights.name}: weights alone are not enough: the landmarks from the training are also needed. "
+                "Take the specification of a package made with --random-weights (`spec` in manifest.json). Put the "
+                f"landmarks into its step match_landmarks, then convert {attribute} with --spec, --weights and --trust"
             )
         network: nn.Module = loader(build)(None)
         return network

@@ -159,9 +159,7 @@ def loader(
             except WeightsError as error:
                 if not corrected:
                     raise
-                raise WeightsError(
-                    f"{error}. This recipe was corrected to its paper: until then {corrected}"
-                ) from error
+                raise WeightsError(f"{error}. This recipe now follows its paper; before, {corrected}") from error
         return network.eval()
 
     return load

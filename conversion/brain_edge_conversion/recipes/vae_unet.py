@@ -107,7 +107,7 @@ def _segmenter(width: int, window: int, weights: Path | None) -> nn.Module:
     if landmarks := _landmarks(state):
         raise WeightsError(
             f"{weights}: expected the weights of the network, got landmarks of a histogram ({', '.join(landmarks)}). "
-            "This recipe needs none: the z-score that follows cancels the factor that they give. Leave them out"
+            "This recipe needs no landmarks, because its z-score cancels their factor. Remove them from the file"
         )
     if not any("vae_" in name for name in state):
         network: nn.Module = loader(lambda: VaeUNet(width=width).without_autoencoder())(weights)

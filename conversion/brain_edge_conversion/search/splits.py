@@ -91,7 +91,7 @@ def require_search(splits: Splits, spec: ModelSpec, budget: AccuracyBudget, repo
             f"expected --unbound to name a label of {spec.name} ({', '.join(map(str, labels))}), got {unknown[0]}"
         )
     if set(labels) <= set(budget.unbound):
-        raise UsageError(f"--unbound names every label of {spec.name}, so the budget has no effect; leave one bound")
+        raise UsageError(f"--unbound names every label of {spec.name}, so the budget has no effect; omit one --unbound")
     known = [case for cases in splits.compared for case in cases if case.has_reference]
     if budget.max_hd95_increase_mm is not None and not known:
         raise UsageError(

@@ -102,5 +102,8 @@ def resolve(request: Request) -> Resolved:
     try:
         decode_json(canonical_json(resolved.model.spec), ModelSpec)
     except msgspec.DecodeError as error:
-        raise InputError(f"{request.source}: expected steps that a package can have, got others ({error})") from error
+        raise InputError(
+            f"{request.source}: expected steps within the limits of a package, got others ({error}); convert the "
+            "network with --spec"
+        ) from error
     return resolved

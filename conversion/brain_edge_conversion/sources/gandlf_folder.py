@@ -106,7 +106,7 @@ def _build(plan: GandlfPlan, weights: Path | None) -> nn.Module:
     from brain_edge_conversion.weights.described import described_network
 
     if weights is None:
-        raise WeightsError("a GaNDLF folder is converted with its own weights; remove the other weights")
+        raise WeightsError("a GaNDLF folder is converted with the weights in it, got none; remove --random-weights")
     state = _content(weights)["model_state_dict"]
     if not is_state_dict(state):
         raise WeightsError(f"{weights}: expected tensors by name in model_state_dict, got other objects among them")

@@ -64,7 +64,7 @@ def _network(folder: Path, config: Config, request: Request) -> tuple[Callable[[
     if weights.is_file():
         network = config.component(config.value("network_def"), "network_def")
         if network is None:
-            raise WeightsError(f"{config.path}: expected a network at network_def, got one that is switched off")
+            raise WeightsError(f"{config.path}: expected a network at network_def, got one with _disabled_; enable it")
         if request.trust:
             raise UsageError(f"--trust has no effect: {weights} is read as data and runs nothing; remove the option")
         arguments = network_arguments(network)

@@ -146,7 +146,7 @@ def _build(plan: UNetPlan, channels: tuple[int, int], weights: Path | None) -> n
     from brain_edge_conversion.weights.described import described_network
 
     if weights is None:
-        raise WeightsError("an nnU-Net folder is converted with its own weights; remove the other weights")
+        raise WeightsError("an nnU-Net folder is converted with the weights in it, got none; remove --random-weights")
     state = {name: tensor for name, tensor in load_state_dict(weights).items() if not ALIAS.search(name)}
     words = f"{weights.parent.parent / 'plans.json'}: expected the plans of a U-Net that can be built, got others"
     return described_network(partial(NnunetUNet, plan, *channels), state, str(weights), words)

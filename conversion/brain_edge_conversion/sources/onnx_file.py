@@ -16,7 +16,7 @@ def _resolve(request: Request) -> Resolved:
 
     path = Path(request.source)
     if not path.is_file():
-        raise WeightsError(f"{path}: there is no such file")
+        raise WeightsError(f"{path}: there is no such file; check the path")
     spec, sha256 = own_spec(request), sha256_of_onnx(path)
 
     def read(_weights: Path | None) -> Any:

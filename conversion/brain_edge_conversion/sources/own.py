@@ -46,7 +46,7 @@ def own_spec(request: Request) -> ModelSpec:
     if request.spec_file is None:
         raise UsageError(f"{request.source} is no recipe: describe its steps with --spec FILE (see docs/how-to)")
     if not request.spec_file.is_file():
-        raise InputError(f"{request.spec_file}: there is no such specification file")
+        raise InputError(f"{request.spec_file}: there is no such specification file; check the path after --spec")
     spec = spec_from_json(request.spec_file.read_bytes(), str(request.spec_file))
     if len(spec.graphs) != 1:
         raise UsageError(

@@ -23,7 +23,7 @@ def _resolve(request: Request) -> Resolved:
 
     path = Path(request.source)
     if not path.is_file():
-        raise WeightsError(f"{path}: there is no such file")
+        raise WeightsError(f"{path}: there is no such file; check the path")
     kind, sha256 = weights_format(path), sha256_of(path)
     if kind is WeightsFormat.TORCHSCRIPT:
         require_trust(request, f"{path} (SHA-256 {sha256}), a TorchScript file")

@@ -19,7 +19,7 @@ def require_sha256(path: Path, sha256: str) -> None:
         WeightsError: the file is missing, or has another hash.
     """
     if not path.is_file():
-        raise WeightsError(f"{path}: there is no such weights file")
+        raise WeightsError(f"{path}: there is no such weights file; check the path")
     actual = sha256_of(path)
     if actual != sha256:
         raise WeightsError(

@@ -79,7 +79,10 @@ def _dials(package: ModelPackage, int8: ModelPackage | None) -> Dials:
         WeightsError: the weights of the package are random.
     """
     if package.spec.makes_images:
-        raise UsageError(f"{package.folder}: expected a model that makes masks, got {package.spec.name} (images)")
+        raise UsageError(
+            f"{package.folder}: expected a model that makes masks, got {package.spec.name}, which makes images; name "
+            "another"
+        )
     require_trained(package, "so that its masks have no accuracy to keep; convert the model with trained weights")
     if int8 is not None:
         _require_same_network(package, int8)

@@ -21,6 +21,7 @@ import torch
 from brain_edge.errors import InputError, WeightsError
 from brain_edge.machine.zips import BROKEN_ZIP
 from brain_edge.package.digest import is_sha256, sha256_of
+from brain_edge_conversion.weights.nesting import require_shallow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -147,11 +148,15 @@ def load_checkpoint(path: Path, *, foreign_objects: bool = False) -> Mapping[str
     if foreign_objects:
         content = _load_with_stand_ins(path)
         if not isinstance(content, Mapping):
-            raise WeightsError(f"{path}: expected a checkpoint with names, got a {type(content).__name__}")
+            raise WeightsError(
+                f"{path}: expected a checkpoint that is a dictionary, got a {type(content).__name__}; give another file"
+            )
         return content
     content = _load_pickled(path) if weights_format(path) is not WeightsFormat.SAFETENSORS else _load_safetensors(path)
     if not isinstance(content, Mapping):
-        raise WeightsError(f"{path}: expected a checkpoint with names, got a {type(content).__name__}")
+        raise WeightsError(
+            f"{path}: expected a checkpoint that is a dictionary, got a {type(content).__name__}; give another file"
+        )
     return content
 
 
@@ -223,17 +228,21 @@ def load_torchscript(path: Path, sha256: str | None) -> torch.jit.ScriptModule:
     actual = hashlib.sha256(program).hexdigest()
     if sha256 is None:
         raise WeightsError(
-            f"{path}: TorchScript is code, and is loaded only with its publisher's SHA-256; this file has {actual}"
+            f"{path}: TorchScript is code, and is loaded only with its expected SHA-256, got none; this file has "
+            f"{actual}"
         )
     _require_sha256(path, sha256, actual)
     kind = weights_format(path)
     if kind is not WeightsFormat.TORCHSCRIPT:
-        raise WeightsError(f"{path}: expected a TorchScript archive, got a file in the format of {kind}")
+        raise WeightsError(f"{path}: expected a TorchScript archive, got the format {kind}; give another file")
+    require_shallow(program, path)
     try:
         load = cast("Callable[..., torch.jit.ScriptModule]", torch.jit.load)  # ships without annotations
         return load(io.BytesIO(program), map_location="cpu")
     except Exception as error:  # a damaged archive can fail in any way
-        raise WeightsError(f"{path}: the TorchScript archive is damaged ({_first_line(error)})") from error
+        raise WeightsError(
+            f"{path}: the TorchScript archive is damaged ({_first_line(error)}); fetch it again"
+        ) from error
 
 
 def _zip_format(path: Path) -> WeightsFormat:
@@ -251,7 +260,9 @@ def _zip_format(path: Path) -> WeightsFormat:
         return WeightsFormat.TORCHSCRIPT
     if "data.pkl" in names:
         return WeightsFormat.TORCH_ZIP
-    raise WeightsError(f"{path}: expected a checkpoint of torch.save, got another zip archive (no data.pkl)")
+    raise WeightsError(
+        f"{path}: expected a checkpoint written by torch.save, got a zip archive without data.pkl; give another file"
+    )
 
 
 def _load_safetensors(path: Path) -> Mapping[str, torch.Tensor]:
@@ -259,11 +270,11 @@ def _load_safetensors(path: Path) -> Mapping[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     if (size := int.from_bytes(_read(path, 8), "little")) > _LIST_LIMIT_BYTES:
-        raise WeightsError(f"{path}: the safetensors file is truncated or damaged ({_too_long(size)})")
+        raise WeightsError(f"{path}: the safetensors file is truncated or damaged ({_too_long(size)}); fetch it again")
     try:
         return cast("Mapping[str, torch.Tensor]", load_file(path, device="cpu"))
     except SafetensorError as error:
-        raise WeightsError(f"{path}: the safetensors file is truncated or damaged ({error})") from error
+        raise WeightsError(f"{path}: the safetensors file is truncated or damaged ({error}); fetch it again") from error
 
 
 def _too_long(size_bytes: int) -> str:
@@ -285,7 +296,8 @@ def _load_pickled(path: Path) -> object:
                 f"{SAFE_EXPORT}"
             ) from error
         raise WeightsError(
-            f"{path}: truncated, damaged, or not written by torch.save ({type(error).__name__}: {_first_line(error)})"
+            f"{path}: truncated, damaged, or not written by torch.save ({type(error).__name__}: {_first_line(error)}); "
+            "fetch it again"
         ) from error
 
 
@@ -296,7 +308,9 @@ def _load_with_stand_ins(path: Path) -> object:
     """
     kind = weights_format(path)
     if kind is not WeightsFormat.TORCH_ZIP:
-        raise WeightsError(f"{path}: expected a checkpoint of torch.save, got a file in the format of {kind}")
+        raise WeightsError(
+            f"{path}: expected a checkpoint written by torch.save, got the format {kind}; give another file"
+        )
     try:
         named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         with torch.serialization.safe_globals([(ForeignObject, name) for name in sorted(named)]):
@@ -413,11 +427,12 @@ def listing(what: str, items: Sequence[str]) -> str:
 
 def _require_sha256(path: Path, expected: str, actual: str) -> None:
     if not is_sha256(expected):
-        raise WeightsError(
-            f"{path}: expected a SHA-256 of 64 hex digits in lower case to check it with, got {expected!r}"
-        )
+        raise WeightsError(f"{path}: expected a SHA-256 of 64 hex digits in lower case for this file, got {expected!r}")
     if actual != expected:
-        raise WeightsError(f"{path}: expected the SHA-256 {expected}, got {actual}; it is another or a damaged file")
+        raise WeightsError(
+            f"{path}: expected the SHA-256 {expected}, got {actual}; fetch the "
+            "file again (it is damaged or another version)"
+        )
 
 
 def _read(path: Path, limit_bytes: int = -1) -> bytes:
@@ -425,7 +440,9 @@ def _read(path: Path, limit_bytes: int = -1) -> bytes:
         with path.open("rb") as stream:
             return stream.read(limit_bytes)
     except OSError as error:
-        raise WeightsError(f"{path}: the weights file cannot be read ({error.strerror})") from error
+        raise WeightsError(
+            f"{path}: the weights file cannot be read ({error.strerror}); check its path and permissions"
+        ) from error
 
 
 def _sha256_of(path: Path) -> str:

@@ -28,10 +28,15 @@ def load_exported(path: Path, sha256: str) -> Any:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"{path}: the program cannot be read ({error.strerror})") from error
+        raise WeightsError(
+            f"{path}: the program cannot be read ({error.strerror}); check its path and permissions"
+        ) from error
     actual = hashlib.sha256(content).hexdigest()
     if actual != sha256:
-        raise WeightsError(f"{path}: expected the SHA-256 {sha256}, got {actual}; it is another or a damaged file")
+        raise WeightsError(
+            f"{path}: expected the SHA-256 {sha256}, got {actual}; fetch the file "
+            "again (it is damaged or another version)"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

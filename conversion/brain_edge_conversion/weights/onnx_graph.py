@@ -12,6 +12,7 @@ from torch import nn
 
 from brain_edge.errors import BrainEdgeError, WeightsError
 from brain_edge.runtime.library import read_model
+from brain_edge_conversion.weights.onnx_norms import with_norms_in_double
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _UNKNOWN_OPERATIONS: Final = re.compile(r"No conversion rule found for operations: (.+)")
 _LISTED: Final = 3
+_MOST_VERSION: Final = 1000
 
 
 def sha256_of_onnx(path: Path) -> str:
@@ -46,12 +48,17 @@ def load_onnx(path: Path, sha256: str) -> bytes:
     files = _outside_files(model, path)
     actual = _hash(content, files)
     if actual != sha256:
-        raise WeightsError(f"{path}: expected the SHA-256 {sha256}, got {actual}; it is another or a damaged file")
+        raise WeightsError(
+            f"{path}: expected the SHA-256 {sha256}, got {actual}; fetch the file "
+            "again (it is damaged or another version)"
+        )
+    _require_version(model, path)
     _require_rank(model, path)
     _require_float_input(model, path)
     for tensor in _outside(model):
         _join(tensor, files, path)
     is_half = widen_half(model)
+    _require_valid(model, path)
     return bytes(model.SerializeToString()) if files or is_half else content
 
 
@@ -59,7 +66,9 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"{path}: the model cannot be read ({error.strerror})") from error
+        raise WeightsError(
+            f"{path}: the model cannot be read ({error.strerror}); check its path and permissions"
+        ) from error
 
 
 def _parsed(content: bytes, path: Path) -> Any:
@@ -68,9 +77,11 @@ def _parsed(content: bytes, path: Path) -> Any:
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's DecodeError, which is not onnx's to promise
-        raise WeightsError(f"{path}: expected an ONNX model, this file is truncated, damaged or none") from error
+        raise WeightsError(
+            f"{path}: expected an ONNX model, got a damaged, truncated or other file; export it again"
+        ) from error
     if not model.graph.node:
-        raise WeightsError(f"{path}: expected an ONNX model, this file is truncated, damaged or none (no nodes)")
+        raise WeightsError(f"{path}: expected an ONNX model, got a file without nodes; export it again")
     return model
 
 
@@ -163,6 +174,27 @@ def _require_float_input(model: Any, path: Path) -> None:
             )
 
 
+def _require_version(model: Any, path: Path) -> None:
+    """OpenVINO counts down from the version that a file states."""
+    for each in model.opset_import:
+        if not 1 <= each.version <= _MOST_VERSION:
+            raise WeightsError(
+                f"{path}: expected a version of its operators from 1 to {_MOST_VERSION}, got {each.version}; the file "
+                "is damaged, export it again"
+            )
+
+
+def _require_valid(model: Any, path: Path) -> None:
+    """OpenVINO dies of nodes without their inputs, which ONNX itself refuses."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:  # also of texts that are none
+        reason = (str(error).strip().splitlines() or ["no further detail"])[0][:200]
+        raise WeightsError(f"{path}: ONNX refuses this model ({reason}); it is damaged, export it again") from error
+
+
 def _tensors(message: Any) -> Iterator[Any]:
     """Yield every tensor in a message: initializers (dense or sparse), attributes, branches and functions."""
     from onnx import TensorProto
@@ -253,7 +285,7 @@ class OnnxNetwork(nn.Module):
         try:
             # without its fallback, which prints on stdout
             self._session = onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"], enable_fallback=0
+                with_norms_in_double(content), options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
         except Exception as error:  # onnxruntime's exceptions share no base class
             reason = (str(error).strip().splitlines() or ["no further detail"])[-1][:300]

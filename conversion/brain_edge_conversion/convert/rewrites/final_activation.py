@@ -58,7 +58,8 @@ def require_one_activation(graph: str, network: Network, model: Any) -> None:
     if network.activation is not Activation.NONE and kind(node) in ("Sigmoid", "Softmax"):
         raise WeightsError(
             f"{graph}: the network ends in a {kind(node).lower()} itself, and the specification applies a "
-            f"{network.activation} again. Set activation none, or give the network without its last layer"
+            f"{network.activation} again. Set `activation` to none in the specification, or give the network without "
+            "its last layer"
         )
 
 
