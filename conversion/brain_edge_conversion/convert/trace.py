@@ -62,7 +62,13 @@ def trace(draft: Rewritten) -> Traced:
 def _model(draft: Rewritten, graph: GraphSource, network: Network) -> Any:
     if graph.read is None:
         module = with_one_output(as_traced(draft.rewritten[graph.graph].network), graph.output)
-        model = trace_network(module, network, graph.example_shape, has_fixed_sides=graph.has_fixed_sides)
+        model = trace_network(
+            module,
+            network,
+            graph.example_shape,
+            has_fixed_sides=graph.has_fixed_sides,
+            is_window=dict(known_inputs(draft.spec)).get(graph.graph) is not None,
+        )
     else:
         model = graph.read(draft.weights[graph.graph])
     if (node := quantised_node(model)) is not None:
@@ -75,7 +81,9 @@ def _model(draft: Rewritten, graph: GraphSource, network: Network) -> Any:
     return model
 
 
-def trace_network(module: nn.Module, network: Network, example_shape: Shape, *, has_fixed_sides: bool = False) -> Any:
+def trace_network(
+    module: nn.Module, network: Network, example_shape: Shape, *, has_fixed_sides: bool = False, is_window: bool = False
+) -> Any:
     """Convert a module to an OpenVINO model with the open sides of `Execution.open_shape`; the module is unchanged.
 
     Args:
@@ -83,6 +91,7 @@ def trace_network(module: nn.Module, network: Network, example_shape: Shape, *, 
         network: specification of the network; its input is (1, C, I, J, K) for volumes.
         example_shape: small spatial sides that the network accepts.
         has_fixed_sides: True to leave no side open.
+        is_window: True if the steps give `example_shape` alone, so that torch.export may be tried where tracing fails.
 
     Raises:
         BrainEdgeError: OpenVINO cannot convert the network (the message names the operator), or the network has
@@ -102,7 +111,7 @@ def trace_network(module: nn.Module, network: Network, example_shape: Shape, *, 
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # public, unlisted
             traced = import_openvino().convert_model(_frozen(module), example_input=example, **shapes)
     except Exception as error:  # the converter raises RuntimeError, errors of its own, and torch's
-        has_fixed_sides = has_fixed_sides or -1 not in network.execution.open_shape(network.channels_in)[2:]
+        has_fixed_sides = has_fixed_sides or is_window
         traced = _exported(module, example, error) if has_fixed_sides else None
         if traced is None:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
