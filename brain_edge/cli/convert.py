@@ -101,7 +101,7 @@ class Way:
     "--weights",
     "weights",
     multiple=True,
-    metavar="[GRAPH=]FILE",
+    metavar="[GRAPH=]FILE[#KEY]",
     help="Weights file, with GRAPH= if SOURCE has several networks [SOURCE's own weights].",
 )
 @click.option(

@@ -103,7 +103,12 @@ def says_agent(text: str) -> bool | None:
 
 def says_localiser(text: str) -> bool:
     """Return True if a text says that images were acquired for planning."""
-    return _matches("localiser", text) or (_matches("perhaps a localiser", text) and in_words(text) is None)
+    return _matches("localiser", text)
+
+
+def may_say_localiser(text: str) -> bool:
+    """Return True if a text names no contrast, and a word that means planning or something else ("stereotaxy loc")."""
+    return _matches("perhaps a localiser", text) and in_words(text) is None
 
 
 def _said(text: str) -> Iterator[Row]:

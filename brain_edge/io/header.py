@@ -31,19 +31,31 @@ HEADER_BYTES: Final = 540
 SPACING_TOLERANCE: Final = 0.01
 """Largest relative difference of two statements of a spacing that an exporter's rounding explains."""
 
+QUATERNION_EXCESS: Final = 1e-5
+"""Largest excess of the squared length of a quaternion over 1 that the rounding of a writer explains."""
+
 MIRROR_COSINE: Final = 0.7
 """Smallest cosine between the directions of sform and qform at which they agree: within 45 degrees."""
 
 _MGH_BYTES: Final = 284
 _MGH_GOOD_RAS: Final = slice(28, 30)
+_OTHER_MGH_TYPES: Final = {
+    2: "64-bit integers",
+    5: "bits",
+    6: "tensors",
+    7: "complex numbers",
+    8: "complex numbers",
+} | {9: "colours"}
+"""Voxel types of FreeSurfer's mri.h without one real number that nibabel reads."""
 _UNKNOWN_UNIT: Final = 0
 _MILLIMETRES: Final = 2
 _OTHER_UNITS: Final = {1: "metres", 3: "micrometres"}
 
+_QUATERNION: Final = ("quatern_b", "quatern_c", "quatern_d")
 _GRID_FIELDS: Final = (
     "qform_code",
     "sform_code",
-    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *(*_QUATERNION, "qoffset_x", "qoffset_y", "qoffset_z"),
     *("srow_x", "srow_y", "srow_z"),
     "xyzt_units",
 )
@@ -133,6 +145,8 @@ def _parse_mgh(block: bytes) -> ImageHeader:
     if not any(block[_MGH_GOOD_RAS]):
         raise _no_orientation("goodRASFlag is 0", "mri_convert --in_orientation")
     fields = MGHHeader(block, check=False)
+    if name := _OTHER_MGH_TYPES.get(int(fields["type"])):
+        raise InputError(f"expected one real number per voxel, got MGH voxels of {name}; convert them (mri_convert)")
     try:
         dtype = fields.get_data_dtype()
     except KeyError as error:
@@ -211,10 +225,20 @@ def _nifti_geometry(fields: Any, shape: Shape) -> Geometry:
 def _qform(fields: Any) -> Affine:
     from nibabel.spatialimages import HeaderDataError
 
+    _normalise(fields)
     try:
         return np.asarray(fields.get_qform(), dtype=np.float64)
     except (HeaderDataError, ValueError) as error:
         raise GeometryError(f"the qform is damaged ({error}); export the image again") from error
+
+
+def _normalise(fields: Any) -> None:
+    """Normalise a quaternion that is rounded past 1, as the reference code of nifti1.h does, also for the outputs."""
+    quaternion = np.array([fields[name] for name in _QUATERNION], dtype=np.float64)
+    squared = float(np.sum(quaternion**2))
+    if fields.quaternion_threshold < squared - 1 <= QUATERNION_EXCESS:
+        for name, part in zip(_QUATERNION, quaternion / math.sqrt(squared), strict=True):
+            fields[name] = part
 
 
 def _geometry(shape: Shape, affine: Affine) -> Geometry:

@@ -34,10 +34,14 @@ class InputKind(StrEnum):
     """One examination: a folder with its subfolders, a zip, or one file. It may contain several series."""
 
 
-def input_kind(path: Path) -> InputKind:
+def input_kind(path: Path, *, dicom: bool = False) -> InputKind:
     """Return the kind of an input. All code that treats kinds differently uses this function.
 
     A folder that directly contains images is a folder of images. DICOM may lie anywhere below a folder.
+
+    Args:
+        path: path of the input.
+        dicom: True if other options mean DICOM (a series, a DICOM output): images in its folder are then left out.
 
     Raises:
         InputError: the input cannot be read, or its name is not text.
@@ -45,7 +49,7 @@ def input_kind(path: Path) -> InputKind:
     require_text(path)
     if path.is_dir():
         has_images = any(is_image_name(name) for name in _names_in(path))
-        return InputKind.DICOM if not has_images and is_dicom(path) else InputKind.FOLDER
+        return InputKind.DICOM if (dicom or not has_images) and is_dicom(path) else InputKind.FOLDER
     return InputKind.DICOM if not is_image_name(path.name) and is_dicom(path) else InputKind.IMAGE
 
 
@@ -63,6 +67,21 @@ def is_dicom(path: Path) -> bool:
         return (path.is_file() and path.suffix.lower() == DICOM_SUFFIX) or holds_dicom(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+
+
+def require_one_kind(folder: Path) -> None:
+    """Refuse a folder that contains images and DICOM where one examination is meant.
+
+    Raises:
+        UsageError: the folder contains both.
+        InputError: the folder cannot be read.
+    """
+    image = next((name for name in sorted(_names_in(folder)) if is_image_name(name)), None)
+    if image is not None and is_dicom(folder):
+        raise UsageError(
+            f"{folder}: expected images or DICOM, got both ({image} and DICOM); name the image itself, or choose the "
+            "DICOM with --series or a .dcm file as the mask"
+        )
 
 
 def images_in(folder: Path) -> tuple[Path, ...]:
@@ -105,7 +124,11 @@ def image_name(path: Path) -> str:
 
 
 def series_of(
-    inputs: Mapping[str, Path], choices: Mapping[str, str], stated: Mapping[str, tuple[Contrast, ...]]
+    inputs: Mapping[str, Path],
+    choices: Mapping[str, str],
+    stated: Mapping[str, tuple[Contrast, ...]],
+    *,
+    dicom_output: bool = False,
 ) -> dict[str, SeriesInfo]:
     """Return the series that each DICOM input means, by sequence name; inputs of other formats are omitted.
 
@@ -114,14 +137,19 @@ def series_of(
         choices: UID or contrast per sequence for which the user chose a series.
         stated: contrasts that the model was made for, by sequence. Without a choice, the series of such a contrast is
             taken, or the only series of an examination that serves no other sequence.
+        dicom_output: True if an output is DICOM, so that a folder with DICOM and images means its DICOM.
 
     Raises:
-        UsageError: a series is chosen in an input that is not DICOM, or one series is chosen for two sequences.
+        UsageError: a series is chosen in an input that is not DICOM, one series is chosen for two sequences, or a
+            folder contains images and DICOM.
         InputError: no series or several series fit, one cannot be read, or they belong to several studies.
         GeometryError: the series have several frames of reference.
         MissingExtraError: pydicom is not installed.
     """
-    dicom = {name: path for name, path in inputs.items() if input_kind(path) is InputKind.DICOM}
+    kinds = {name: input_kind(path, dicom=dicom_output or name in choices) for name, path in inputs.items()}
+    dicom = {name: path for name, path in inputs.items() if kinds[name] is InputKind.DICOM}
+    for name in (name for name, kind in kinds.items() if kind is InputKind.FOLDER):
+        require_one_kind(inputs[name])
     for name in choices.keys() - dicom.keys():
         raise UsageError(f"--series needs a DICOM input; {inputs[name]} is not DICOM")
     if not dicom:

@@ -120,7 +120,7 @@ def run_case(
         require_apart(path, package.folder)
     algorithm = _algorithm(package, job.outputs)
     before_reading = clock()
-    series = series_of(job.inputs, job.series, package.spec.contrasts)
+    series = series_of(job.inputs, job.series, package.spec.contrasts, dicom_output=bool(job.outputs.dicom()))
     flags = _contrast_flags(job, series, package.spec)
     study = _read(job.inputs, series)
     if algorithm is not None:

@@ -168,7 +168,7 @@ def _require_border(outputs: Outputs, spec: ModelSpec) -> None:
 
 
 def _require_dicom_input(reference: Path, outputs: Outputs) -> None:
-    if outputs.dicom() and input_kind(reference) is not InputKind.DICOM:
+    if outputs.dicom() and input_kind(reference, dicom=True) is not InputKind.DICOM:
         raise UsageError(
             f"{outputs.dicom()[0]}: a DICOM output needs a DICOM input, and {reference} is not DICOM; give the DICOM "
             f"series, or write {SUFFIXES[-1]}"

@@ -74,6 +74,7 @@ class GraphSource:
             made for `example_shape` alone, and the steps have to give it that shape.
         activates_twice: True where the published program may apply an activation to an output that ends in one. The
             package then does the same. Elsewhere two activations are a mistake of the specification.
+        sha256: one hash of all files of the weights. None where the weights are one file.
     """
 
     graph: str
@@ -86,6 +87,7 @@ class GraphSource:
     read: Reader | None = None
     has_fixed_sides: bool = False
     activates_twice: bool = False
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,20 @@ def test_a_seg_lies_where_the_nifti_mask_of_dcm2niix_lies(package, here):
     assert not errors_of(here / "seg.dcm") - errors_of(next((here / "series").iterdir()))
 
 
+def test_dicom_beside_an_image_is_meant_where_the_options_say_dicom(package, here):
+    """Without -o, dcm2niix writes its image into the folder of the DICOM."""
+    succeed("run", package, "series", "-o", "plain.dcm")
+    by_dcm2niix(here / "series", here / "series")
+    (uid,) = {dcmread(path).SeriesInstanceUID for path in (here / "series").glob("*.dcm")}
+    succeed("run", package, "series", "-o", "seg.dcm")
+    succeed("run", package, "series", "-o", "mask.nii.gz", "--series", uid)
+    assert seg_places("seg.dcm") == seg_places("plain.dcm") == nifti_places("mask.nii.gz")
+    said = refused(2, "run", package, "series", "-o", "other.nii.gz")
+    assert "series: expected images or DICOM, got both (judge.nii and DICOM); name the image itself" in said
+    succeed("run", package, "series", "-o", "batch")
+    assert results(here / "batch") == ["judge_mask.nii.gz", "judge_record.json", "summary.json", "summary.tsv"]
+
+
 def test_a_nifti_mask_can_be_made_of_a_series_too(package, here):
     succeed("run", package, "series", "-o", "seg.dcm")
     succeed("run", package, "series", "-o", "mask.nii.gz")

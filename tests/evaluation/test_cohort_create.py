@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gzip
 import zlib
+from codecs import BOM_UTF8
 from typing import TYPE_CHECKING
 
 import nibabel as nib
@@ -50,6 +52,47 @@ def test_a_plain_folder_becomes_a_cohort_that_checks(tmp_path: Path):
     assert [case.has_reference for case in cases] == [True, True, True, False]
     assert cases[0].entry.inputs["T1"].source == "p1/v1_T1.nii.gz"
     assert all(isinstance(case, CheckedCase) for case in check_cohort(cohort))
+
+
+def test_a_mask_that_nibabel_scales_to_bytes_is_whole(tmp_path: Path):
+    """A mask of floats becomes bytes in nibabel, 0 and 255 with a float32 slope: 1 comes back as 1.00000006."""
+    _three_subjects(tmp_path)
+    mask = np.zeros(SHAPE)
+    mask[2:5, 2:5, 2:5] = 1
+    image = nib.Nifti1Image(mask, nib.load(tmp_path / "p1/v1_T1.nii.gz").affine)
+    image.set_data_dtype(np.uint8)
+    nib.save(image, tmp_path / "p1/v1_T1_brainmask.nii.gz")
+    assert np.asanyarray(nib.load(tmp_path / "p1/v1_T1_brainmask.nii.gz").dataobj).max() != 1
+    create_cohort(tmp_path, tmp_path / "cohort.toml", CohortPlan("site"))
+    case = load_cohort(tmp_path / "cohort.toml").cases()[0]
+    _, reference = load_case(case)
+    assert reference is not None
+    np.testing.assert_array_equal(reference.labels, mask)
+
+
+def test_a_mask_whose_quaternion_is_rounded_past_one_belongs_to_its_image(tmp_path: Path):
+    """The same reader as that of `run`: a mask with this qform alone lies on the grid of its image."""
+    _three_subjects(tmp_path)
+    for name, is_mask in (("v1_T1", False), ("v1_T1_brainmask", True)):
+        image = nib.Nifti1Image(MASK if is_mask else head(1).astype(np.float32), np.diag([-1, -1, 1, 1]))
+        image.header["sform_code"], image.header["qform_code"] = 0, 1
+        image.header["quatern_b"], image.header["quatern_c"] = 0, 0
+        image.header["quatern_d"] = np.sqrt(1 + 5e-6) if is_mask else 1
+        image.header["vox_offset"] = 352
+        voxels = np.asarray(image.dataobj).tobytes(order="F")
+        (tmp_path / f"p1/{name}.nii.gz").write_bytes(gzip.compress(image.header.binaryblock + bytes(4) + voxels))
+    cohort = create_cohort(tmp_path, tmp_path / "cohort.toml", CohortPlan("site"))
+    assert [case.has_reference for case in cohort.cases()] == [True, True, True, False]
+    assert all(isinstance(case, CheckedCase) for case in check_cohort(cohort))
+
+
+def test_a_manifest_saved_with_a_byte_order_mark_is_read(tmp_path: Path):
+    _three_subjects(tmp_path)
+    path = tmp_path / "cohort.toml"
+    create_cohort(tmp_path, path, CohortPlan("site"))
+    plain = load_cohort(path).manifest
+    path.write_bytes(BOM_UTF8 + path.read_bytes())
+    assert load_cohort(path).manifest == plain
 
 
 def test_a_manifest_elsewhere_names_its_files_by_full_paths(tmp_path: Path):

@@ -176,6 +176,95 @@ def test_the_words_of_protocols(expected: Contrast, text: str):
     assert found.contrast is expected, found.evidence
 
 
+PROTOCOL_NAMES = {
+    "Siemens": {
+        T1: (
+            "t1_mprage_sag_p2_iso; WIPmocoMEMPRAGE 1mm FOV 220 RMS; T1_MPRAGE_SAG_ISO_0.9; t1_fl2d_tra; "
+            "t1_se_tra_p2; t1_tse_dark-fluid_tra_p2; t1_space_sag_p2_iso; t1_vibe_fs_tra_dixon; "
+            "tfl_mgh_epinav_ABCD; t1_starvibe_tra; t1_mpr_ns_sag_p2_iso; ABCD_T1w_MPR_vNav"
+        ),
+        T2: (
+            "t2_tse_tra_p2; t2_space_sag_p2_iso; t2_blade_tra; t2_haste_tra_mbh; t2_tse_tra_512; "
+            "ABCD_T2w_SPC_vNav; t2_spc_sag_p2_iso"
+        ),
+        FLAIR: (
+            "t2_tirm_tra_dark-fluid_p2; t2_space_dark-fluid_sag_p2_iso; t2_tse_dark-fluid_tra_fs; "
+            "t2_spc_da-fl_sag_p2_iso; t2_blade_dark-fluid_tra"
+        ),
+        T2STAR: "t2_fl2d_tra_hemo; t2_swi_tra_p2_1.5mm; SWI_Images; Mag_Images SWI",
+        PD: "pd_tse_tra_p2",
+        OTHER: (
+            "ep2d_diff_3scan_trace_p2; ep2d_bold_moco_p2; ep2d_perf_p2; tof_fl3d_tra_p2_multi-slab; "
+            "t2_ci3d_tra_iso; MP2RAGE_UNI; pcasl_3d_tra; gre_field_mapping; resolve_4scan_trace_tra; "
+            "svs_se_30; t2_trufi_sag; trufi_loc; mIP_Images(SW)"
+        ),
+    },
+    "GE": {
+        T1: (
+            "Sag T1 BRAVO; Ax 3D FSPGR; SAG CUBE T1; Ax T1 FLAIR PROPELLER; 3D T1 MPRAGE; Ax T1 SE; AX "
+            "EFGRE3D; IR-FSPGR; Ax LAVA-Flex; MP-RAGE PROMO; SAG T1 FSE; Sag 3D T1 SPGR; Ax T1 Fast SPGR"
+        ),
+        T2: "AX T2 FRFSE; Ax T2 PROPELLER; Sag CUBE T2; Ax T2 FSE FS; AX FRFSE-XL T2; Ax T2 SSFSE",
+        FLAIR: "Ax T2 FLAIR; Sag CUBE T2 FLAIR; Ax FLAIR PROPELLER; CUBE FLAIR; Ax T2 FLAIR fs",
+        T2STAR: "Ax SWAN; Ax T2* GRE; Ax SWAN 3D",
+        PD: "AX PD FSE; Ax PD FRFSE",
+        OTHER: (
+            "Ax DWI ASSET; 3D ASL (non-contrast); Ax FIESTA-C; 3D TOF MRA; Inhance 3D Velocity; Ax DTI 25 "
+            "dir; COR STIR; Ax SILENT DWI; PROBE-P"
+        ),
+    },
+    "Philips": {
+        T1: (
+            "sT1W_3D_TFE; WIP T1W_3D_TFE_SENSE; T1W_SE; T1W_FFE; 3D_T1W_mDIXON; T1W_TSE_ax; sT1W_3D_FFE; "
+            "eTHRIVE; T1W_3D_VISTA; 3DT1 TFE; T1W_IR; BrainVIEW_T1; T1_BB_VISTA"
+        ),
+        T2: "T2W_TSE; T2_3D_VIEW; T2W_TSE_MVXD; BrainVIEW_T2; T2W_GraSE; 3D_T2W_VISTA",
+        FLAIR: (
+            "FLAIR_longTR; 3D_FLAIR; sFLAIR_3D_VISTA; BrainVIEW_FLAIR; T2W_FLAIR; FLAIR_SPIR; 3D Brain VIEW FLAIR SHC"
+        ),
+        T2STAR: "SWIp; VEN_BOLD; T2_FFE; sVEN_BOLD; T2W_FFE",
+        PD: "PDW_TSE; PD_TSE_ax",
+        OTHER: (
+            "DWI_SSh; DTI_medium_iso; T2W_bFFE; s3DI_MC_HR; sDWI_b1000; pCASL; FE_EPI; T2prep_PERF; 3D_DRIVE; "
+            "bTFE_survey; TOF_3D; 3DPCA; TRANCE; M2D_DIFF"
+        ),
+    },
+    "Canon": {
+        T1: "T1 SE AX; MPRAGE3D SAG; FFE3D T1; T1 FSE; SAG MPRAGE; T1 FASE3D; T1-FFE3D; FFE3D_MPRAGE",
+        T2: "T2 FSE AX; T2 JET; FASE T2; T2 FASE; AX T2 FSE JET",
+        FLAIR: "FLAIR AX; FLAIR3D; 3D FLAIR MPV; FLAIR JET",
+        T2STAR: "T2* FE; FSBB; FSBB_AX",
+        PD: "PD FSE AX; PD",
+        OTHER: "DWI AX b1000; TOF3D; SEEPI DWI; TIME-SLIP; TrueSSFP; ASL mASTAR",
+    },
+    "Hitachi": {
+        T1: "T1 SE; T1 GrE 3D; RSSG 3D T1; T1 RADAR; isoFSE T1; TIGRE; 3D GEIR; T1W SE Ax",
+        T2: "T2 FSE; T2 RADAR; T2 primeFSE; isoFSE T2",
+        FLAIR: "FLAIR RADAR; FIR FLAIR; FLAIR; isoFSE FLAIR",
+        T2STAR: "BSI; T2* GrE; T2*W",
+        PD: "PD FSE",
+        OTHER: "DWI-EPI; MRA TOF; BASG; VASC-ASL; DWI RADAR; PBSG",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("expected", "name"),
+    [
+        pytest.param(contrast, name, id=f"{vendor}: {name}")
+        for vendor, names in PROTOCOL_NAMES.items()
+        for contrast, text in names.items()
+        for name in text.split("; ")
+    ],
+)
+def test_names_of_the_vendors_protocols_are_understood_without_timing(expected: Contrast, name: str):
+    assert classify(protocol(words=name)).contrast is expected
+
+
+def test_a_name_of_two_contrasts_is_unknown():
+    assert classify(protocol(words="pd+t2_tse_tra")).contrast is UNKNOWN
+
+
 @pytest.mark.parametrize("text", ["allocated", "restored", "glocal", "PD01", "T10", "perfect", "adcock", "t12", ""])
 def test_a_part_of_a_word_says_nothing(text: str):
     assert in_words(text) is None

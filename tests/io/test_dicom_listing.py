@@ -38,6 +38,7 @@ from pydicom.uid import generate_uid
 
 from brain_edge.errors import BrainEdgeError, GeometryError
 from brain_edge.image.contrast import Contrast
+from brain_edge.image.geometry import Geometry
 from brain_edge.io.dicom import (
     SeriesInfo,
     SeriesKind,
@@ -168,8 +169,8 @@ def test_a_ct_is_refused(tmp_path: Path):
 def test_a_localiser_is_refused_by_image_type_and_by_words(tmp_path: Path):
     write(tmp_path / "type", lambda _k, dataset: setattr(dataset, "ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]))
     Series(protocol={**T1_PROTOCOL, "SeriesDescription": "AAHead_Scout"}).write(tmp_path / "words")
-    for folder in ("type", "words"):
-        assert "got a localiser (planning images)" in problem(tmp_path / folder)
+    assert "got a localiser (planning images)" in problem(tmp_path / "type")
+    assert "got a localiser (planning images)" in only(tmp_path / "words").problem
 
 
 @pytest.mark.parametrize("description", ["T1 MPRAGE stereotaxy loc", "t1_glocal_mprage", "MPRAGE allocated"])
@@ -178,6 +179,53 @@ def test_a_word_that_may_mean_planning_does_not_outweigh_a_contrast(tmp_path: Pa
     assert only(tmp_path / "volume").kind is SeriesKind.VOLUME
     Series(protocol={"SeriesDescription": "LOC"}).write(tmp_path / "planning")
     assert only(tmp_path / "planning").kind is SeriesKind.LOCALISER
+
+
+def slices_of(count: int) -> Geometry:
+    return Geometry((*SHAPE[:2], count), grid().affine)
+
+
+def noise(geometry: Geometry) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 1000, geometry.shape)
+
+
+@pytest.mark.parametrize(("count", "kind"), [(12, SeriesKind.LOCALISER), (24, SeriesKind.VOLUME)])
+def test_the_word_loc_decides_only_over_few_slices(tmp_path: Path, count: int, kind: SeriesKind):
+    words = {**T1_PROTOCOL, "SeriesDescription": "stereotaxy loc", "ProtocolName": "head"}
+    geometry = slices_of(count)
+    Series(protocol=words, geometry=geometry, values=noise(geometry)).write(tmp_path)
+    info = only(tmp_path)
+    assert info.kind is kind
+    if kind is SeriesKind.VOLUME:
+        assert info.finding.contrast is Contrast.T1W
+
+
+def test_many_planning_images_of_three_directions_are_a_localiser(tmp_path: Path):
+    words = {**T1_PROTOCOL, "SeriesDescription": "3-pl loc", "ProtocolName": "head"}
+    shared: dict[str, Any] = {"uid": generate_uid(), "study_uid": generate_uid(), "frame_of_reference": generate_uid()}
+    for letter, orientation in enumerate(("LPS", "PSL", "LSP")):
+        Series(protocol=words, geometry=grid(orientation), number=letter, **shared).write(tmp_path / orientation)
+    assert only(tmp_path).slices >= 20
+    assert only(tmp_path).kind is SeriesKind.LOCALISER
+
+
+def test_a_uid_chooses_a_volume_whose_words_call_it_a_localiser(tmp_path: Path):
+    """The words are a guess that the user overrides; what the scanner states (the image type) is none."""
+    words = {**T1_PROTOCOL, "SeriesDescription": "AAHead_Scout"}
+    plain = Series(values=noise(grid()))
+    plain.write(tmp_path / "plain")
+    Series(protocol=words, values=plain.values).write(tmp_path / "scout")
+    (info,) = list_series(tmp_path / "scout")
+    assert "got none" in refusal(lambda: choose_series([info]))
+    chosen = choose_series([info], uid=info.uid)
+    assert chosen.kind is SeriesKind.VOLUME
+    assert "the series was chosen by its UID" in chosen.notes[-1]
+    np.testing.assert_array_equal(read_series(chosen).voxels, read_series(only(tmp_path / "plain")).voxels)
+
+
+@pytest.mark.data
+def test_the_memprage_of_a_child_is_t1w(mri: Callable[[str], Path]):
+    assert only(mri("child_10yr_dicom/data")).finding.contrast is Contrast.T1W
 
 
 def test_projections_are_refused(tmp_path: Path):
@@ -409,6 +457,32 @@ def test_other_files_are_passed_over(tmp_path: Path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_what_macos_writes_beside_files_is_no_input(tmp_path: Path):
+    """A zip of the Finder, and a folder that was on a disk of a Mac, are read like the folder itself."""
+    study = Series().write(tmp_path / "study")
+    expected = read_series(only(study))
+    apple = b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(4072)
+    with zipfile.ZipFile(tmp_path / "finder.zip", "w") as archive:
+        for path in sorted(study.iterdir()):
+            archive.write(path, f"study/{path.name}")
+            archive.writestr(f"__MACOSX/study/._{path.name}", apple)
+            archive.writestr(f"study/._{path.name}", apple)
+    for path in sorted(study.iterdir()):
+        path.with_name(f"._{path.name}").write_bytes(apple)
+    for place in (study, tmp_path / "finder.zip"):
+        volume = read_series(only(place))
+        np.testing.assert_array_equal(volume.voxels, expected.voxels)
+
+
+def test_a_slice_whose_name_only_looks_like_one_of_macos_is_read_and_a_damaged_one_refused(tmp_path: Path):
+    Series().write(tmp_path)
+    first, second, *_ = sorted(tmp_path.iterdir())
+    first.rename(tmp_path / f"._{first.name}")
+    assert only(tmp_path).slices == SHAPE[2]
+    second.rename(tmp_path / f"._{second.name}").write_bytes(b"damaged")
+    assert f"file 2 of {SHAPE[2]} in name order is not DICOM" in refusal(lambda: list_series(tmp_path))
+
+
 def test_a_pipe_in_the_folder_does_not_hang(tmp_path: Path):
     folder = Series().write(tmp_path)
     os.mkfifo(folder / "pipe.dcm")

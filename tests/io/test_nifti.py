@@ -121,7 +121,7 @@ def test_one_volume_in_a_four_dimensional_file_is_that_volume(tmp_path, further)
     np.testing.assert_array_equal(out.affine, nib.load(source).affine)
 
 
-@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f4"])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "f4"])
 @pytest.mark.parametrize("suffix", [".mgz", ".mgh"])
 def test_freesurfer_files_are_read_and_get_a_nifti_mask_at_their_place(tmp_path, dtype, suffix):
     source = tmp_path / f"head{suffix}"
@@ -185,6 +185,28 @@ def test_only_a_statement_in_doubt_is_refused_a_head_moved_in_the_world_is_not(t
     out = nib.load(mask_file_of(tmp_path / "head.nii", tmp_path / "mask.nii"))
     np.testing.assert_array_equal(out.get_qform(), judge.get_qform())
     np.testing.assert_array_equal(out.get_sform(), judge.get_sform())
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("excess", [1e-7, 1e-6, 9e-6])
+def test_a_quaternion_rounded_past_one_is_read_as_simpleitk_reads_it(tmp_path, excess, kind):
+    path = tmp_path / "head.nii"
+    image = kind(make_head(dtype=np.int16), make_affine("LIA"))
+    image.set_qform(make_affine("LIA"), 1)
+    image.header["sform_code"] = 0
+    quaternion = np.array([0, -np.sqrt(0.5), np.sqrt(0.5)]) * np.sqrt(1 + excess)
+    for name, part in zip(("quatern_b", "quatern_c", "quatern_d"), quaternion, strict=True):
+        image.header[name] = part
+    start = len(image.header.binaryblock) + 4
+    image.header["vox_offset"] = start
+    path.write_bytes(image.header.binaryblock + bytes(4) + make_head(dtype=np.int16).tobytes(order="F"))
+    np.testing.assert_allclose(read_volume(path).geometry.affine, make_affine("LIA"), atol=1e-4)
+    written = nib.load(mask_file_of(path, tmp_path / "mask.nii"))
+    np.testing.assert_allclose(written.affine, make_affine("LIA"), atol=1e-4)
+    if kind is nib.Nifti1Image:  # SimpleITK reads no NIfTI-2
+        read = sitk.ReadImage(str(path))
+        lps = np.reshape(read.GetDirection(), (3, 3)) * read.GetSpacing()
+        np.testing.assert_allclose(np.diag([-1, -1, 1]) @ lps, make_affine("LIA")[:3, :3], atol=1e-4)
 
 
 def test_a_missing_qfac_is_one_as_the_standard_says(tmp_path):
@@ -387,6 +409,7 @@ def test_a_constant_image_is_refused(tmp_path, value):
         ({"sform_code": 0, "pixdim": (2, -1.25)}, r"the qform is damaged \(pixdims\[1,2,3\] should be positive\)"),
         ({"sform_code": 0, "pixdim": (0, 0.5)}, r"the qform is damaged \(qfac"),
         ({"sform_code": 0, "quatern_b": 2.0}, r"the qform is damaged"),
+        ({"sform_code": 0, "quatern_b": 1.00001}, r"the qform is damaged"),
         ({"sform_code": 0, "qoffset_x": np.inf}, r"expected a finite 4 x 4 affine"),
         ({"sform_code": 0, "qform_code": 0},
          r"expected an orientation, got none \(sform_code and qform_code are 0\): left and right .*fslorient"),
@@ -456,6 +479,18 @@ def test_a_freesurfer_file_of_unknown_voxels_is_refused(tmp_path):
     content[20:24] = b"\0\0\0\x63"
     path.write_bytes(content)
     refused(path, r"the header is damaged \(voxels of type 99\)")
+
+
+@pytest.mark.parametrize(
+    ("code", "name"), [(2, "64-bit integers"), (5, "bits"), (7, "complex numbers"), (9, "colours")]
+)
+def test_freesurfer_voxels_without_one_real_number_are_named(tmp_path, code, name):
+    path = tmp_path / "head.mgh"
+    nib.save(nib.MGHImage(make_head(dtype=np.float32), make_affine()), path)
+    content = bytearray(path.read_bytes())
+    content[20:24] = code.to_bytes(4, "big")
+    path.write_bytes(content)
+    refused(path, rf"expected one real number per voxel, got MGH voxels of {name}; convert them")
 
 
 # --- writing masks ---------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import openvino
 import pytest
 import torch
 from doc_pages import run_page
@@ -49,6 +50,8 @@ from brain_edge.spec.steps import Frame, ResampleBetweenCentres
 from brain_edge.spec.windowed import window_starts
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.convert.parity import TorchSession
+from brain_edge_conversion.convert.trace import trace_network
+from brain_edge_conversion.folders.monai_config import read_inference
 from brain_edge_conversion.sources import Request, kind_of, resolve
 
 if TYPE_CHECKING:
@@ -220,6 +223,49 @@ def test_components_are_not_looked_for_in_the_padding_of_a_window(network, tmp_p
 
 
 FLIP = {"_target_": "Flipd", "keys": "@image", "spatial_axis": 0}
+
+
+def test_references_and_names_written_as_python_are_data(network, tmp_path):
+    """As MONAI's own template of a segmentation bundle writes them; MONAI's parser judges what they mean."""
+    written = {
+        "image": "$monai.utils.CommonKeys.IMAGE",
+        "pred": "$monai.utils.CommonKeys.PRED",
+        "transforms": [LOAD, CHANNEL_FIRST, ORIENT, SPACE, NORMALISE],
+        "preprocessing": {"_target_": "Compose", "transforms": "$@transforms"},
+    }
+    config = read_inference(write_bundle(tmp_path / "template", network, written))
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser({name: written[name] for name in ("image", "pred")})
+    assert [config.value(name) for name in ("image", "pred")] == [
+        str(parser.get_parsed_content(name)) for name in ("image", "pred")
+    ]
+    plain = resolve(Request(source=str(write_bundle(tmp_path / "plain", network))))
+    assert resolve(Request(source=str(tmp_path / "template"))).model.spec == plain.model.spec
+
+
+def test_swin_unetr_of_an_older_bundle_is_the_network_of_monai(tmp_path):
+    """Published bundles carry `img_size`, which MONAI from 1.5 on does not take; windows fix the sides of the graph."""
+    from monai.networks.nets import SwinUNETR
+
+    arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "feature_size": 12}
+    torch.manual_seed(0)
+    judge = SwinUNETR(**arguments).eval()
+    config = {
+        "network_def": {"_target_": "SwinUNETR", "img_size": [64, 64, 64], **arguments},
+        "inferer": WINDOWS | {"roi_size": [64, 64, 64]},
+    }
+    resolved = resolve(Request(source=str(write_bundle(tmp_path / "swin", judge, config))))
+    (graph,) = resolved.model.graphs
+    assert graph.has_fixed_sides
+    module = graph.build(resolved.weights[graph.graph])
+    x = torch.randn(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        expected = judge(x).numpy()
+        assert torch.equal(module(x), torch.from_numpy(expected))
+    traced = trace_network(module, resolved.model.spec.stages[0].network, graph.example_shape, has_fixed_sides=True)
+    found = openvino.compile_model(traced, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(x.numpy())[0]
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
 class TestRefusals:

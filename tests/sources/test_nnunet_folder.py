@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -20,7 +21,7 @@ from skimage.transform import resize as scikit_resize
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.engine.windows import window_weights
-from brain_edge.errors import InputError, WeightsError
+from brain_edge.errors import InputError, UsageError, WeightsError
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation
 from brain_edge.image.volume import Study
@@ -47,6 +48,23 @@ class TestSpec:
         assert spec.graphs == ("fold_0", "fold_1")
         assert spec.contrasts == {"T1": ("T1w",), "FLAIR": ("FLAIR",)}
         assert spec.label_names() == {1: "oedema", 2: "core"}
+
+    def test_folds_without_a_final_checkpoint_are_left_out_and_named(self, tmp_path):
+        folder = make_folder(tmp_path, folds=3)
+        (folder / "fold_0" / "checkpoint_final.pth").rename(folder / "fold_0" / "checkpoint_best.pth")
+        said: list[str] = []
+        assert build_all(folder, report=said.append).graphs == ("fold_1", "fold_2")
+        assert "warning: Folds without checkpoint_final.pth are left out: fold_0." in said
+        assert build_all(folder, variant=Variant(members=1)).graphs == ("fold_1",)
+
+    def test_the_best_checkpoint_counts_where_no_training_is_finished(self, tmp_path):
+        folder = make_folder(tmp_path, folds=1)
+        (folder / "fold_0" / "checkpoint_final.pth").rename(folder / "fold_0" / "checkpoint_best.pth")
+        said: list[str] = []
+        resolved = resolve(Request(source=str(folder), report=said.append))
+        assert [path.name for path in resolved.weights.values()] == ["checkpoint_best.pth"]
+        assert "the weights are those of checkpoint_best.pth" in resolved.model.card.limits
+        assert any(line.startswith("warning: No fold has checkpoint_final.pth") for line in said)
 
     def test_the_first_folds_and_the_mirrorings_can_be_chosen(self, tmp_path):
         spec = build_all(make_folder(tmp_path), variant=Variant(members=1, flips=True))
@@ -161,22 +179,32 @@ class TestRefusals:
         with pytest.raises(WeightsError, match="expected inference_allowed_mirroring_axes out of 0, 1 and 2"):
             build_all(folder, variant=Variant(flips=True))
 
-    def test_a_fold_of_a_huge_number_is_one_of_which_others_are_missing(self, tmp_path):
+    def test_a_fold_of_a_huge_number_is_a_fold(self, tmp_path):
         folder = make_folder(tmp_path, folds=1)
         (folder / "fold_999999999999").mkdir()
-        with pytest.raises(WeightsError, match=r"fold_1/checkpoint_final.pth: there is no such checkpoint"):
-            build_all(folder)
+        assert build_all(folder).graphs == ("fold_0",)
 
     def test_plans_of_version_1_are_not_unpickled(self, tmp_path):
         (tmp_path / "plans.pkl").write_bytes(b"not even a pickle")
         with pytest.raises(InputError, match=r"got those of version 1 \(a pickle, not read\)"):
             build_all(tmp_path)
 
-    def test_a_fold_that_is_missing_is_named(self, tmp_path):
+    def test_more_members_than_folds_with_a_checkpoint_are_refused_with_those_that_have_one(self, tmp_path):
         folder = make_folder(tmp_path, folds=3)
         (folder / "fold_1" / "checkpoint_final.pth").unlink()
-        with pytest.raises(WeightsError, match=r"fold_1/checkpoint_final.pth: there is no such checkpoint"):
+        words = r"expected 3 or more folds with checkpoint_final\.pth, got 2 \(fold_0, fold_2\)"
+        with pytest.raises(WeightsError, match=words):
+            build_all(folder, variant=Variant(members=3))
+        for fold in (0, 2):
+            (folder / f"fold_{fold}" / "checkpoint_final.pth").unlink()
+        with pytest.raises(WeightsError, match=r"expected one or more folds .*, got 0 \(none\)"):
             build_all(folder)
+
+    def test_a_folder_above_names_the_results_folders_in_it(self, tmp_path):
+        folder = make_folder(tmp_path)
+        words = rf"got the folder above; name the folder itself: {re.escape(str(folder))}$"
+        with pytest.raises(UsageError, match=words):
+            build_all(folder.parent)
 
     def test_a_network_without_its_weights(self, tmp_path):
         graph, *_ = resolve(Request(source=str(make_folder(tmp_path)))).model.graphs

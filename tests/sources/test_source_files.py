@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+import openvino
 import pytest
 import torch
 from msgspec import UNSET
@@ -29,7 +30,7 @@ from brain_edge_conversion.recipe import same_each_time
 from brain_edge_conversion.sources import Request, Resolved, resolve
 from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
 from brain_edge_conversion.weights.exported_program import load_exported
-from brain_edge_conversion.weights.onnx_graph import OnnxNetwork, load_onnx
+from brain_edge_conversion.weights.onnx_graph import OnnxNetwork, load_onnx, read_onnx, sha256_of_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -449,12 +450,73 @@ def test_onnx_that_cannot_be_converted_is_refused(
     assert not (tmp_path / "package").exists()
 
 
-def test_onnx_with_weights_in_another_file_is_refused_with_the_way_to_join_them(tmp_path: Path):
+def test_onnx_with_weights_beside_it_is_the_network_and_one_hash_covers_both(tmp_path: Path):
+    """The default of PyTorch's exporter; onnx itself joins the files as a judge."""
     export_onnx(unet(), tmp_path / "whole.onnx")
     model = onnx.load(tmp_path / "whole.onnx")
     onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="net.data", size_threshold=0)
-    with pytest.raises(WeightsError, match=r"net\.onnx: expected an ONNX model with its weights in the file, \d+ ten"):
-        package(tmp_path / "net.onnx", windows_spec(), tmp_path)
+    sha256 = sha256_of_onnx(tmp_path / "net.onnx")
+    joined = onnx.load_model_from_string(load_onnx(tmp_path / "net.onnx", sha256))
+    judge = onnx.load(tmp_path / "net.onnx")
+    for mine, theirs in zip(joined.graph.initializer, judge.graph.initializer, strict=True):
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(mine), onnx.numpy_helper.to_array(theirs))
+    resolved = asked(tmp_path / "net.onnx", windows_spec(), tmp_path)
+    assert resolved.model.graphs[0].sha256 == sha256
+    content = (tmp_path / "net.data").read_bytes()
+    (tmp_path / "net.data").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert sha256_of_onnx(tmp_path / "net.onnx") != sha256
+    with pytest.raises(WeightsError, match=f"expected the SHA-256 {sha256}, got"):
+        load_onnx(tmp_path / "net.onnx", sha256)
+    (tmp_path / "net.data").write_bytes(content[:-4])
+    with pytest.raises(WeightsError, match=r"net\.data is truncated or of another model; copy both files again"):
+        load_onnx(tmp_path / "net.onnx", sha256_of_onnx(tmp_path / "net.onnx"))
+
+
+@pytest.mark.parametrize("location", ["nowhere.data", "../net.data", "/etc/hostname", "", ".."])
+def test_weights_that_are_not_beside_the_onnx_file_are_refused(location: str, tmp_path: Path):
+    (tmp_path / "net.data").write_bytes(bytes(4))
+    (tmp_path / "inside").mkdir()
+    tensor = outside("w")
+    tensor.external_data[0].value = location
+    nodes = [
+        onnx.helper.make_node("Constant", [], ["w"], value=tensor),
+        onnx.helper.make_node("Add", ["x", "w"], ["y"]),
+    ]
+    path = onnx_model(tmp_path / "inside/net.onnx", nodes, shape=OPEN)
+    with pytest.raises(WeightsError, match=r"expected the weights in the file or in a file beside it, got w in"):
+        asked(path, SPEC, tmp_path)
+
+
+class HalfInside(nn.Module):
+    """Float in, float out, half precision inside, as converters with keep_io_types make it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = unet().half()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(x.half()).float()
+
+
+def test_half_precision_of_onnx_is_widened_exactly(tmp_path: Path):
+    export_onnx(HalfInside().eval(), tmp_path / "half.onnx", opset_version=17)
+    content = load_onnx(tmp_path / "half.onnx", sha256_of_onnx(tmp_path / "half.onnx"))
+    onnx.checker.check_model(onnx.load_model_from_string(content))
+    x = torch.randn(1, 1, SIDE, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = unet().half().float()(x)
+    torch.testing.assert_close(OnnxNetwork(content, "half.onnx")(x), expected, rtol=1e-4, atol=1e-5)
+    by_openvino = openvino.compile_model(read_onnx(content, "half.onnx"), "CPU")(x.numpy())[0]
+    np.testing.assert_allclose(by_openvino, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_an_onnx_input_in_half_precision_is_named(tmp_path: Path):
+    path = onnx_model(tmp_path / "net.onnx", [onnx.helper.make_node("Relu", ["x"], ["y"], name="relu")], shape=OPEN)
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    onnx.save(model, path)
+    with pytest.raises(WeightsError, match=r"expected an input in float32, got x in half precision \(float16\)"):
+        load_onnx(path, sha256_of_onnx(path))
 
 
 def outside(name: str) -> Any:
@@ -483,12 +545,20 @@ def nodes_with_weights_outside(place: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("place", ["constant", "constant of a branch", "initializer of a branch"])
-def test_onnx_with_weights_in_another_file_is_refused_wherever_it_names_them(place: str, tmp_path: Path):
+def test_onnx_with_weights_beside_it_has_another_hash_for_other_weights_wherever_it_names_them(
+    place: str, tmp_path: Path
+):
     """Two files of one hash, and of one record, could hold two networks."""
-    np.ones(1, np.float32).tofile(tmp_path / "net.data")
     path = onnx_model(tmp_path / "net.onnx", nodes_with_weights_outside(place), shape=OPEN)
-    with pytest.raises(WeightsError, match=r"with its weights in the file, got \d tensors \(first: w\) in other files"):
-        package(path, SPEC, tmp_path)
+    hashes = []
+    for value in (1, 2):
+        np.full(1, value, np.float32).tofile(tmp_path / "net.data")
+        hashes.append(sha256_of_onnx(path))
+        content = load_onnx(path, hashes[-1])
+        assert b"net.data" not in content
+        x = torch.zeros(1, 1, 4, 4, 4)
+        assert OnnxNetwork(content, "net.onnx")(x).unique().tolist() == [value]
+    assert hashes[0] != hashes[1]
 
 
 QUANTISED = {"qdq": "FakeQuantize", "operators": "FakeQuantize", "dynamic": "Convolution"}

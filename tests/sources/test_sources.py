@@ -198,6 +198,37 @@ def test_a_trusted_module_is_built_and_its_state_dict_loaded(folder: Path):
         assert torch.equal(network.state_dict()[name], tensor)
 
 
+def test_one_of_two_sets_of_weights_is_chosen_by_its_key(folder: Path):
+    """The hash that a package records is that of the whole file."""
+    later = {f"0.{name}": tensor + 1 for name, tensor in tiny()[0].state_dict().items()}
+    saved(folder / "w.pt", {"state_dict": tiny().state_dict(), "state_dict_ema": later})
+    asked = {"source": "own_network:Tiny", "spec_file": folder / "spec.json", "trust": True}
+    with pytest.raises(WeightsError, match=r"got 2 different ones \(state_dict, state_dict_ema\); choose one"):
+        built(resolve(Request(**asked, weights={"": folder / "w.pt"})))
+    resolved = resolve(Request(**asked, weights={"": folder / "w.pt#state_dict_ema"}))
+    assert list(resolved.weights.values()) == [folder / "w.pt"]
+    assert torch.equal(built(resolved).state_dict()["0.weight"], later["0.weight"])
+    saved(folder / "w#1.pt", tiny().state_dict())
+    plain = resolve(Request(**asked, weights={"": folder / "w#1.pt"}))
+    assert torch.equal(built(plain).state_dict()["0.weight"], tiny().state_dict()["0.weight"])
+
+
+def test_what_was_left_out_of_a_checkpoint_is_said(folder: Path):
+    saved(folder / "w.pt", {"model": tiny().state_dict(), "optimizer": {}, "epoch": 3})
+    said: list[str] = []
+    resolved = resolve(
+        Request(
+            source="own_network:Tiny",
+            spec_file=folder / "spec.json",
+            trust=True,
+            weights={"": folder / "w.pt"},
+            report=said.append,
+        )
+    )
+    built(resolved)
+    assert said == ["weights: took model, left out 1 names (optimizer)"]
+
+
 def test_a_state_dict_that_does_not_fit_says_which_keys(folder: Path):
     state = {"0.weight": torch.zeros(2, 1, 3, 3, 3), "1.gamma": torch.zeros(2)}
     weights = saved(folder / "weights.pt", state)

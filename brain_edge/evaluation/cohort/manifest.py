@@ -123,7 +123,7 @@ def read_manifest(path: Path) -> CohortManifest:
         InputError: the file is missing or is not TOML, a field is unknown or missing, or the cases are inconsistent.
     """
     try:
-        return parse_manifest(path.read_text(encoding="utf-8"), str(path))
+        return parse_manifest(path.read_text(encoding="utf-8-sig"), str(path))
     except OSError as error:
         raise InputError(
             f"{path}: expected a cohort manifest, could not read it ({error.strerror}); check its path and permissions"

@@ -6,7 +6,7 @@ not a valid image.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from brain_edge.image.geometry import AxisMoves, Geometry
     from brain_edge.image.volume import LabelArray
+
+WHOLE_WITHIN: Final = 1e-3
+"""Largest distance from a whole number that the float32 slope of a scaled mask explains (1/255 gives 1.00000006)."""
 
 Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
@@ -49,12 +52,13 @@ def moves_onto(geometry: Geometry, target: Geometry) -> AxisMoves | None:
 
 def _relabelled(values: Array, labels: Mapping[int, int], path: Path) -> LabelArray:
     present = np.unique(values)
-    if not np.isfinite(present).all() or (present != np.round(present)).any():
+    if not np.isfinite(present).all() or (np.abs(present - np.round(present)) > WHOLE_WITHIN).any():
         raise InputError(
             f"{path}: expected a reference mask of whole numbers, got fractions or NaN between "
             f"{present.min():g} and {present.max():g}; threshold the mask first"
         )
     table = labels or {value: value for value in range(1, 256)}
+    values, present = np.round(values), np.unique(np.round(present))
     strange = [int(value) for value in present if value != 0 and int(value) not in table]
     if strange:
         raise InputError(

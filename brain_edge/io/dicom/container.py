@@ -35,6 +35,10 @@ LEAST_RATIO_BYTES: Final = 2**26
 _DICOM_SUFFIXES: Final = (".dcm", ".ima", ".dicom")
 _HEAD_BYTES: Final = 132
 _MAGIC: Final = b"DICM"
+_APPLE_DOUBLE: Final = b"\0\5\x16\7"
+"""First bytes of a `._` file, in which macOS keeps the attributes of the file beside it (RFC 1740)."""
+_MACOS_FOLDER: Final = "__MACOSX/"
+"""Folder of such files in a zip of the Finder."""
 _BARE: Final = re.compile(
     rb"[\x02\x08]\0[\0-\x18]\0(?:[A-Z]{2}|.[\0-\x03]\0\0)|\0[\x02\x08]\0[\0-\x18](?:[A-Z]{2}|\0\0[\0-\x03].)", re.DOTALL
 )
@@ -125,7 +129,8 @@ def open_container(root: Path | str) -> Iterator[Container]:
     with ExitStack() as stack:
         archive = None
         if root.is_dir():
-            names = sorted(str(path.relative_to(root)) for path in islice(files_below(root), MAXIMUM_FILES + 1))
+            paths = (path for path in files_below(root) if not _is_apple_double(path))
+            names = sorted(str(path.relative_to(root)) for path in islice(paths, MAXIMUM_FILES + 1))
         elif not root.is_file():
             raise InputError(
                 f"{root}: expected a folder, a DICOM file or a zip, but there is no such file; check the path"
@@ -141,7 +146,7 @@ def open_container(root: Path | str) -> Iterator[Container]:
                     f"{root}: the zip unpacks to more than {MOST_RATIO} times its size, as no DICOM does; export it "
                     "again"
                 )
-            names = sorted(info.filename for info in members)
+            names = sorted(info.filename for info in members if not _is_apple_member(archive, info))
             if len(set(names)) < len(names):
                 raise InputError(f"{root}: the zip holds several files of one name; unpack it and give the folder")
         else:
@@ -166,6 +171,25 @@ def _is_dicom(path: Path) -> bool:
     """Return True for a DICOM file, also for one that ends with a zip."""
     with path.open("rb") as stream:
         return _begins_as_dicom(stream.read(_HEAD_BYTES))
+
+
+def _is_apple_double(path: Path) -> bool:
+    if not path.name.startswith("._") or not path.exists():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(len(_APPLE_DOUBLE)) == _APPLE_DOUBLE
+
+
+def _is_apple_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
+    if info.filename.startswith(_MACOS_FOLDER):
+        return True
+    if not info.filename.rpartition("/")[2].startswith("._"):
+        return False
+    try:
+        with archive.open(info) as stream:
+            return stream.read(len(_APPLE_DOUBLE)) == _APPLE_DOUBLE
+    except (*BROKEN_ZIP, OSError):
+        return False  # damaged or encrypted, which reading reports
 
 
 def _begins_as_dicom(head: bytes) -> bool:

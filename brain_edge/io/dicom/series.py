@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from brain_edge.errors import GeometryError, InputError
 from brain_edge.image.contrast import Contrast, Finding, takes
 from brain_edge.io.contrast import classify
-from brain_edge.io.contrast_words import says_localiser
+from brain_edge.io.contrast_words import may_say_localiser, says_localiser
 from brain_edge.io.dicom.container import open_container
 from brain_edge.io.dicom.instance import read_instances
 from brain_edge.io.dicom.stack import stack_frames
@@ -28,6 +28,10 @@ MR_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR: Final = "1.2.840.10008.5.1.4.1.1.4.1"
 LEGACY_ENHANCED_MR: Final = "1.2.840.10008.5.1.4.1.1.4.4"
 MR_CLASSES: Final = (MR_IMAGE, ENHANCED_MR, LEGACY_ENHANCED_MR)
+
+
+LEAST_VOLUME_SLICES: Final = 20
+"""Number of parallel slices from which a series is a volume although a word such as "loc" may mean planning."""
 
 
 class SeriesKind(StrEnum):
@@ -62,6 +66,7 @@ class SeriesInfo:
         frames: frames, in the order of K if there is a grid.
         problem: reason why the series cannot be read as a volume, one sentence; empty if it can be read.
         notes: remarks for a careful reader, such as missing slices or lossy compression.
+        volume: the same series read as a volume, if only its words call it a localiser; used if the user names its UID.
     """
 
     root: Path
@@ -79,6 +84,7 @@ class SeriesInfo:
     frames: tuple[DicomFrame, ...]
     problem: str
     notes: tuple[str, ...]
+    volume: SeriesInfo | None = None
 
     @property
     def name(self) -> str:
@@ -134,14 +140,14 @@ def choose_series(
 
     Args:
         series: series returned by `list_series`.
-        uid: SeriesInstanceUID.
+        uid: SeriesInstanceUID; it also chooses a volume whose words call it a localiser, with a note.
         contrasts: accepted contrasts; empty to choose the only volume.
 
     Raises:
         InputError: no series or several series fit, or the fitting series cannot be read.
     """
     if uid is not None:
-        fitting = [info for info in series if info.uid == uid]
+        fitting = [info.volume or info for info in series if info.uid == uid]
         shown = "".join(letter for letter in uid[-8:] if letter in "0123456789.")
         wanted = f"a series with the UID ...{shown}"
     else:
@@ -192,9 +198,18 @@ def require_one_visit(series: Sequence[SeriesInfo]) -> None:
 
 
 def _describe(root: Path, instances: list[Instance]) -> SeriesInfo:
+    kind = _kind(instances)
+    info = _described(root, instances, kind)
+    if kind is not SeriesKind.LOCALISER or "LOCALIZER" in _image_types(instances):
+        return info
+    volume = _described(root, instances, SeriesKind.VOLUME)
+    note = "the description or protocol names planning images (localiser); the series was chosen by its UID"
+    return replace(info, volume=replace(volume, notes=(*volume.notes, note)))
+
+
+def _described(root: Path, instances: list[Instance], kind: SeriesKind) -> SeriesInfo:
     first = instances[0]
     frames = tuple(frame for instance in instances for frame in instance.frames)
-    kind = _kind(instances)
     geometry, problem = None, _object_problem(kind, instances)
     if not problem:
         try:
@@ -229,12 +244,25 @@ def _kind(instances: Sequence[Instance]) -> SeriesKind:
         return SeriesKind.NOT_IMAGE
     if first.modality != "MR" or first.sop_class not in MR_CLASSES:
         return SeriesKind.OTHER_MODALITY
-    types = {part.upper() for instance in instances for part in instance.protocol.image_type}
-    if "LOCALIZER" in types or says_localiser(first.protocol.words):
+    types, words = _image_types(instances), first.protocol.words
+    if "LOCALIZER" in types or says_localiser(words) or (may_say_localiser(words) and not _looks_whole(instances)):
         return SeriesKind.LOCALISER
     if types & {"PROJECTION IMAGE", "MIP", "MNIP", "MINIP"}:
         return SeriesKind.PROJECTION
     return SeriesKind.VOLUME
+
+
+def _image_types(instances: Sequence[Instance]) -> set[str]:
+    return {part.upper() for instance in instances for part in instance.protocol.image_type}
+
+
+def _looks_whole(instances: Sequence[Instance]) -> bool:
+    """Return True for many slices of one direction; planning images are few, or of several directions."""
+    directions = [frame.orientation for instance in instances for frame in instance.frames]
+    known = [direction for direction in directions if direction is not None]
+    if len(known) < max(LEAST_VOLUME_SLICES, len(directions)):
+        return False
+    return all(math.isclose(a, b, abs_tol=0.01) for each in known for a, b in zip(known[0], each, strict=True))
 
 
 def _object_problem(kind: SeriesKind, instances: Sequence[Instance]) -> str:

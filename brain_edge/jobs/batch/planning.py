@@ -9,7 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from brain_edge.errors import BrainEdgeError, InputError, UsageError
-from brain_edge.io.inputs import InputKind, folders_in, image_name, images_in, input_kind
+from brain_edge.io.inputs import InputKind, folders_in, image_name, images_in, input_kind, require_one_kind
 from brain_edge.io.nifti import SUFFIXES
 from brain_edge.jobs.batch.grouping import ImageGroup, group
 from brain_edge.jobs.case import Job, assign_inputs, assign_series
@@ -64,11 +64,14 @@ def plan_single(
         series: chosen DICOM series, each with the name of its sequence or None.
 
     Raises:
-        UsageError: a folder of images, several images for one sequence, or see `assign_inputs`, `assign_series`.
+        UsageError: a folder of images, one with both images and DICOM, several images for one sequence, or see
+            `assign_inputs`, `assign_series`.
         InputError: a folder without images, or see `assign_inputs`.
     """
-    folder = next((path for _, path in given if input_kind(path) is InputKind.FOLDER), None)
+    dicom = bool(series or outputs.dicom())
+    folder = next((path for _, path in given if input_kind(path, dicom=dicom) is InputKind.FOLDER), None)
     if folder is not None:
+        require_one_kind(folder)
         _cases_in(folder, spec.contrasts)
         raise UsageError(f"{folder} is a folder of images, and {outputs.mask} is one file; name a folder for the masks")
     if len(spec.inputs) == 1 < len(given):

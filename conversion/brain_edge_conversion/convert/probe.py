@@ -40,15 +40,20 @@ def probe(draft: Built) -> Probed:
     return onward(draft, Probed, published=published, suspects=suspects)
 
 
+def noise(shape: tuple[int, ...]) -> torch.Tensor:
+    """Return the noise on which networks are tried and traced; zeros would take the branch for an empty patch."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
 def _probe(source: GraphSource, published: nn.Module, network: Network) -> nn.Module:
     """Try a network twice; return it in a form that returns one tensor."""
     graph, module = source.graph, with_one_output(published, source.output)
     shape = network.execution.example_input(network.channels_in, source.example_shape)
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    returned = _output(graph, module, noise)
+    example = noise(shape)
+    returned = _output(graph, module, example)
     if (key := only_output(module, returned)) is not None:
         module = published = OneOutput(published, key)
-    first, second = (cast("torch.Tensor", _output(graph, module, noise)) for _ in range(2))
+    first, second = (cast("torch.Tensor", _output(graph, module, example)) for _ in range(2))
     if network.execution.reads_image and first.ndim > 1 and first.shape[1] != network.channels_out:
         raise WeightsError(
             f"{graph}: expected {network.channels_out} output channels by the specification, the network returns "

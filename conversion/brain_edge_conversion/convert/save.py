@@ -58,4 +58,4 @@ def _weights_record(graph: GraphSource, path: Path | None) -> WeightsRecord:
         return WeightsRecord(graph=graph.graph, source="random", sha256="0" * 64)
     # never the path: a folder name may contain a user's or a patient's name
     described = graph.weights.source if graph.weights is not None else "a file of the user"
-    return WeightsRecord(graph=graph.graph, source=described, sha256=sha256_of(path))
+    return WeightsRecord(graph=graph.graph, source=described, sha256=graph.sha256 or sha256_of(path))

@@ -11,6 +11,7 @@ from brain_edge.runtime.library import import_openvino
 from brain_edge.spec.plan import known_inputs
 from brain_edge_conversion.convert.draft import Traced, onward, stage_of
 from brain_edge_conversion.convert.graph_input import fit_input
+from brain_edge_conversion.convert.probe import noise
 from brain_edge_conversion.convert.quantised import quantised_node
 from brain_edge_conversion.convert.rewrites.final_activation import leave_final_activation, require_one_activation
 from brain_edge_conversion.convert.rewrites.graph import rewrite_graph
@@ -61,7 +62,13 @@ def trace(draft: Rewritten) -> Traced:
 def _model(draft: Rewritten, graph: GraphSource, network: Network) -> Any:
     if graph.read is None:
         module = with_one_output(as_traced(draft.rewritten[graph.graph].network), graph.output)
-        model = trace_network(module, network, graph.example_shape, has_fixed_sides=graph.has_fixed_sides)
+        model = trace_network(
+            module,
+            network,
+            graph.example_shape,
+            has_fixed_sides=graph.has_fixed_sides,
+            is_window=dict(known_inputs(draft.spec)).get(graph.graph) is not None,
+        )
     else:
         model = graph.read(draft.weights[graph.graph])
     if (node := quantised_node(model)) is not None:
@@ -74,7 +81,9 @@ def _model(draft: Rewritten, graph: GraphSource, network: Network) -> Any:
     return model
 
 
-def trace_network(module: nn.Module, network: Network, example_shape: Shape, *, has_fixed_sides: bool = False) -> Any:
+def trace_network(
+    module: nn.Module, network: Network, example_shape: Shape, *, has_fixed_sides: bool = False, is_window: bool = False
+) -> Any:
     """Convert a module to an OpenVINO model with the open sides of `Execution.open_shape`; the module is unchanged.
 
     Args:
@@ -82,6 +91,7 @@ def trace_network(module: nn.Module, network: Network, example_shape: Shape, *, 
         network: specification of the network; its input is (1, C, I, J, K) for volumes.
         example_shape: small spatial sides that the network accepts.
         has_fixed_sides: True to leave no side open.
+        is_window: True if the steps give `example_shape` alone, so that torch.export may be tried where tracing fails.
 
     Raises:
         BrainEdgeError: OpenVINO cannot convert the network (the message names the operator), or the network has
@@ -89,7 +99,7 @@ def trace_network(module: nn.Module, network: Network, example_shape: Shape, *, 
     """
     import torch
 
-    example = torch.zeros(network.execution.example_input(network.channels_in, example_shape))
+    example = noise(network.execution.example_input(network.channels_in, example_shape))
     # without the shape the converter leaves sides open that a later reshape cannot close (Swin UNETR)
     shapes = {"input": [tuple(example.shape)]} if has_fixed_sides else {}
     # the converter puts the module into evaluation mode: a norm that must run in training mode would change for the
@@ -99,10 +109,15 @@ def trace_network(module: nn.Module, network: Network, example_shape: Shape, *, 
         with torch.no_grad(), warnings.catch_warnings():
             # PyTorch's own instance norm branches on shapes, which tracing freezes; parity is checked on other shapes
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # public, unlisted
-            traced = import_openvino().convert_model(module, example_input=example, **shapes)
+            traced = import_openvino().convert_model(_frozen(module), example_input=example, **shapes)
     except Exception as error:  # the converter raises RuntimeError, errors of its own, and torch's
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise BrainEdgeError(f"OpenVINO cannot convert {type(module).__name__}: {reason}") from error
+        has_fixed_sides = has_fixed_sides or is_window
+        traced = _exported(module, example, error) if has_fixed_sides else None
+        if traced is None:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise BrainEdgeError(
+                f"OpenVINO cannot convert {type(module).__name__}: {reason}{_remedy(module)}"
+            ) from error
     if len(traced.inputs) != 1:
         raise BrainEdgeError(
             f"expected a network with one input, got {type(module).__name__} with {len(traced.inputs)}; "
@@ -114,3 +129,45 @@ def trace_network(module: nn.Module, network: Network, example_shape: Shape, *, 
     if not has_fixed_sides:
         traced.reshape(list(network.execution.open_shape(network.channels_in)))
     return traced
+
+
+def _frozen(module: nn.Module) -> nn.Module:
+    """Return a scripted program with its attributes as constants, which OpenVINO needs; any other module unchanged."""
+    import torch
+
+    if not isinstance(module, torch.jit.ScriptModule) or module.training:
+        return module
+    try:
+        return torch.jit.freeze(module)
+    except RuntimeError:  # a program that is frozen already
+        return module
+
+
+def _exported(module: nn.Module, example: Any, error: Exception) -> Any:
+    """Convert a module by torch.export, which knows operators that tracing does not; None where that fails too."""
+    import torch
+
+    if isinstance(module, torch.jit.ScriptModule):
+        return None
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(module.eval(), (example,))
+            model = import_openvino().convert_model(program)
+            model.reshape(list(example.shape))
+            return model
+    except Exception as second:  # noqa: BLE001 - as above; the caller raises what tracing said
+        error.add_note(f"by torch.export: {second}")
+        return None
+
+
+def _remedy(module: nn.Module) -> str:
+    """Return the words about a program that was scripted, as MONAI's ckpt_export writes model.ts."""
+    import torch
+
+    if not isinstance(module, torch.jit.ScriptModule):
+        return ""
+    return (
+        ". The program was scripted; trace it (MONAI: ckpt_export --use_trace True --input_shape ...), or give the "
+        "state dict (model.pt)"
+    )

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 MADE_BY: Final = "a MONAI bundle"
 ELSEWHERE: Final = "convert the network as module:attribute with --spec"
 INFERENCE: Final = ("inference.json", "inference.yaml", "inference.yml")
-REFERENCE: Final = re.compile(r"@(\w+(?:(?:#|::)\w+)*)")
-"""Pattern of a reference, `@name` or `@name::part::0`, that is a whole value."""
+REFERENCE: Final = re.compile(r"\$?@(\w+(?:(?:#|::)\w+)*)")
+"""Pattern of a reference, `@name` or `@name::part::0`, that is a whole value; as Python (`$@name`) it is the same."""
+COMMON_KEY: Final = re.compile(r"\$monai\.utils\.(?:enums\.)?CommonKeys\.(IMAGE|LABEL|LOSS|METADATA|PRED)")
+"""Pattern of a name of MONAI for a string, which is its own in lower case."""
 KNOWN_MARKS: Final = {"_target_", "_disabled_", "_desc_", "_mode_"}
 DEEPEST: Final = 50
 LARGEST: Final = 2**53
@@ -83,6 +85,8 @@ class Config:
         """
         if not isinstance(value, str) or value[:1] not in ("@", "$", "%"):
             return value
+        if (key := COMMON_KEY.fullmatch(value)) is not None:
+            return key[1].lower()
         found = REFERENCE.fullmatch(value)
         if found is None:
             kind = "Python" if value.startswith("$") else "a macro or a relative reference"

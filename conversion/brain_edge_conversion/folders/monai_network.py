@@ -31,6 +31,8 @@ NETWORKS: Final = (
 """Classes of `monai.networks.nets` that return one tensor of the size of their input and download nothing when they are
 built (`FlexibleUNet` and `AHNet` may)."""
 HOME: Final = "monai.networks.nets"
+_WITHOUT_EFFECT: Final = {("SwinUNETR", "img_size")}
+"""Arguments that older versions of MONAI only checked, and that MONAI from 1.5 on does not take."""
 
 
 def network_arguments(network: Component) -> dict[str, Any]:
@@ -42,10 +44,12 @@ def network_arguments(network: Component) -> dict[str, Any]:
     modules = network.target.rpartition(".")[0]
     if network.name not in NETWORKS or not (modules in ("", HOME) or modules.startswith(f"{HOME}.")):
         raise unknown(network, [f"{HOME}.{name}" for name in NETWORKS])
-    return {name: network.data(name) for name in network.arguments}
+    return {name: network.data(name) for name in network.arguments if (network.name, name) not in _WITHOUT_EFFECT}
 
 
-def build_network(name: str, arguments: Mapping[str, Any], config: Path, weights: Path) -> nn.Module:
+def build_network(
+    name: str, arguments: Mapping[str, Any], config: Path, weights: Path, report: Callable[[str], None]
+) -> nn.Module:
     """Build the network with its weights, ready for inference.
 
     Raises:
@@ -53,7 +57,7 @@ def build_network(name: str, arguments: Mapping[str, Any], config: Path, weights
         InputError: the class does not take these arguments.
         WeightsError: the weights belong to another network.
     """
-    from brain_edge_conversion.weights.checkpoint import load_state_dict
+    from brain_edge_conversion.weights.checkpoint import load_content
     from brain_edge_conversion.weights.described import described_network
 
     try:
@@ -65,4 +69,4 @@ def build_network(name: str, arguments: Mapping[str, Any], config: Path, weights
         f"{config}: network_def: MONAI does not build {name} with these arguments. The bundle may need another "
         "version of MONAI; see metadata.json"
     )
-    return described_network(build, load_state_dict(weights), str(weights), words)
+    return described_network(build, load_content(weights), str(weights), words, report)

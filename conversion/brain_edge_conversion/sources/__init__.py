@@ -63,8 +63,17 @@ def kind_of(source: str) -> SourceKind:
     if Path(source).exists():
         known = ", ".join(kind.name for kind in KINDS if kind not in (by_recipe.KIND, module.KIND))
         what, then = ("a zip file", "; unpack it and name its folder") if is_zipfile(source) else ("something else", "")
+        if below := _folders_below(Path(source)):
+            what, then = "the folder above", f"; name the folder itself: {', '.join(below)}"
         raise UsageError(f"{source}: expected one of these: {known}; got {what}{then}")
     raise UsageError(f"{source!r} is no {', no '.join(kind.name for kind in KINDS)}")
+
+
+def _folders_below(folder: Path) -> list[str]:
+    """Return the folders in a folder that a kind of source claims, the first five by name."""
+    folders = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    kinds = [kind for kind in KINDS if kind not in (by_recipe.KIND, module.KIND)]
+    return [str(path) for path in folders if any(kind.claims(str(path)) for kind in kinds)][:5]
 
 
 def require_no_idle(request: Request) -> None:

@@ -20,23 +20,36 @@ if TYPE_CHECKING:
 
 
 def _resolve(request: Request) -> Resolved:
-    from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_state_dict
+    from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_content
+    from brain_edge_conversion.weights.choice import chosen_set
 
     file = _module_file(request.source)
     require_trust(request, f"{request.source} in {file} (SHA-256 {sha256_of(file)}), a Python module")
     factory = _import(request.source)
+    key = ""
 
     def build(weights: Path | None) -> nn.Module:
         network = _network_from(factory, request.source)
         if weights is not None:
-            fit_state_dict(network, load_state_dict(weights), str(weights))
+            found = chosen_set(network, load_content(weights), str(weights), key)
+            fit_state_dict(network, found.tensors, str(weights))
+            if found.in_words:
+                request.report(found.in_words)
         return network.eval()
 
     model = own_model(own_spec(request), build)
     if not request.weights and not request.random_weights:
         raise UsageError(f"{request.source}: expected weights, got none; give --weights FILE or --random-weights")
     graph = model.graphs[0].graph
-    return Resolved(model, {graph: named_weights(request.weights, [graph]).get(graph)})
+    given = named_weights(request.weights, [graph]).get(graph)
+    path, key = (given, "") if given is None else _without_key(given)
+    return Resolved(model, {graph: path})
+
+
+def _without_key(given: Path) -> tuple[Path, str]:
+    """Split `FILE#KEY` into the file and the key of the weights in it; an existing file with "#" stays whole."""
+    name, _, key = given.name.rpartition("#")
+    return (given, "") if given.exists() or not name else (given.with_name(name), key)
 
 
 def _network_from(factory: Any, source: str) -> nn.Module:

@@ -13,7 +13,14 @@ from brain_edge.errors import UsageError, WeightsError
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Card
 from brain_edge_conversion.recipe import GraphSource, ModelSource
-from brain_edge_conversion.sources.own import NOT_STATED, ONE_NETWORK, OWN_LICENCE, WHOLE_FOLDER, example_shape
+from brain_edge_conversion.sources.own import (
+    NOT_STATED,
+    ONE_NETWORK,
+    OWN_LICENCE,
+    WHOLE_FOLDER,
+    example_shape,
+    has_fixed_sides,
+)
 from brain_edge_conversion.sources.request import Request, Resolved, SourceKind, require_trust
 
 if TYPE_CHECKING:
@@ -41,7 +48,9 @@ def _resolve(request: Request) -> Resolved:
     config, metadata = read_inference(folder), read_metadata(folder)
     spec = bundle_spec(folder, config, metadata)
     build, weights = _network(folder, config, request)
-    graph = GraphSource(GRAPH, build, None, example_shape(spec), activates_twice=True)
+    # its shifted windows make constants of the sides, which a window of the steps fixes
+    is_fixed = has_fixed_sides(spec) and _class_name(config) == "SwinUNETR"
+    graph = GraphSource(GRAPH, build, None, example_shape(spec), activates_twice=True, has_fixed_sides=is_fixed)
     request.report(f"MONAI bundle {metadata.name} {metadata.version}, made with MONAI {metadata.monai_version}")
     return Resolved(ModelSource(spec, (graph,), _card(metadata), OWN_LICENCE), {GRAPH: weights})
 
@@ -59,12 +68,17 @@ def _network(folder: Path, config: Config, request: Request) -> tuple[Callable[[
         if request.trust:
             raise UsageError(f"--trust has no effect: {weights} is read as data and runs nothing; remove the option")
         arguments = network_arguments(network)
-        return lambda _given: build_network(network.name, arguments, config.path, weights), weights
+        return lambda _given: build_network(network.name, arguments, config.path, weights, request.report), weights
     if not program.is_file():
         raise WeightsError(f"{weights}: there is no such file, and no {PROGRAM.name} beside it; copy the whole bundle")
     sha256 = sha256_of(program)
     require_trust(request, f"{program} (SHA-256 {sha256}), a TorchScript file")
     return lambda _given: load_torchscript(program, sha256).eval(), program
+
+
+def _class_name(config: Config) -> str:
+    network = config.component(config.value("network_def"), "network_def") if "network_def" in config.content else None
+    return "" if network is None else network.name
 
 
 def _card(metadata: Metadata) -> Card:

@@ -17,12 +17,15 @@ from brain_edge_conversion.sources.own import NOT_STATED, OWN_LICENCE, READ_AS_D
 from brain_edge_conversion.sources.request import Request, Resolved, SourceKind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
     from brain_edge_conversion.networks.nnunet_unet import UNetPlan
 
 MARKERS: Final = ("plans.json", "plans.pkl", "dataset.json")
 CHECKPOINT: Final = "checkpoint_final.pth"
+BEST: Final = "checkpoint_best.pth"
 ALIAS: Final = re.compile(r"(^|\.)(all_modules|decoder\.encoder)\.")
 """Pattern of the second names under which dynamic_network_architectures stores the same tensors."""
 CARD: Final = Card(
@@ -68,6 +71,9 @@ def _resolve(request: Request) -> Resolved:
     graphs = tuple(GraphSource(graph, build, None, example) for graph in checkpoints)
     request.report(f"{MADE_BY}: {trained['configuration']} of {trained['trainer']}, folds {', '.join(checkpoints)}")
     limits = _limits(plans.image_reader_writer)
+    if left := _left_out(folder, checkpoints):
+        request.report(f"warning: {left}")
+        limits = left if limits == NOT_STATED else f"{limits} {left}"
     if found := _postprocessing(folder):
         left = f"nnU-Net's post-processing for this configuration ({found}) is not applied."
         request.report(f"warning: {left} Compare with masks made without nnUNetv2_apply_postprocessing")
@@ -77,27 +83,42 @@ def _resolve(request: Request) -> Resolved:
 
 
 def fold_checkpoints(folder: Path, members: int | None) -> dict[str, Path]:
-    """Return the final checkpoint of each fold, by graph; only the first `members` folds if given.
+    """Return the checkpoint of each fold that has one, by graph, as nnU-Net takes them; only `members` folds if given.
+
+    The best checkpoint so far counts only where no fold has a final one.
 
     Raises:
-        WeightsError: a fold is missing, or its training is not finished.
+        WeightsError: no fold has a checkpoint, or fewer folds than `members` have one.
     """
-    there = sorted(int(path.name[5:]) for path in folder.glob("fold_*") if path.name[5:].isdecimal())
-    if not there and (folder / "fold_all").is_dir():
-        names = ["fold_all"]
-    else:
-        # of more than there are, the first one beyond is missing at the latest
-        wanted = min(members or max(there, default=0) + 1, len(there) + 1)
-        names = [f"fold_{number}" for number in range(wanted)]
-    for name in names:
-        if not (folder / name / CHECKPOINT).is_file():
-            found = ", ".join(f"fold_{number}" for number in there) or "none"
-            raise WeightsError(
-                f"{folder / name / CHECKPOINT}: there is no such checkpoint. Expected checkpoints of "
-                f"{', '.join(names)}, got the folders {found}; finish the training, copy the checkpoint, or convert "
-                "the first N folds with --members N"
-            )
-    return {name: folder / name / CHECKPOINT for name in names}
+    numbered = sorted((path for path in folder.glob("fold_*") if path.name[5:].isdecimal()), key=_number)
+    names = [path.name for path in numbered] or ["fold_all"]
+    for checkpoint in (CHECKPOINT, BEST):
+        found = {name: folder / name / checkpoint for name in names if (folder / name / checkpoint).is_file()}
+        if found:
+            break
+    if not found or len(found) < (members or 1):
+        there = ", ".join(path.name for path in numbered) or "none"
+        raise WeightsError(
+            f"{folder}: expected {members or 'one'} or more folds with {CHECKPOINT}, got {len(found)} "
+            f"({', '.join(found) or 'none'}) of the folders {there}; finish the "
+            "training, copy the checkpoints, or convert fewer folds with --members N"
+        )
+    return dict(list(found.items())[:members])
+
+
+def _number(fold: Path) -> int:
+    return int(fold.name[5:])
+
+
+def _left_out(folder: Path, checkpoints: Mapping[str, Path]) -> str:
+    """Return a sentence about folds without a final checkpoint; empty if each folder of a fold has one."""
+    if any(path.name == BEST for path in checkpoints.values()):
+        return f"No fold has {CHECKPOINT}: the weights are those of {BEST}, the best epoch of a training in progress."
+    unfinished = [
+        path for path in folder.glob("fold_*") if path.name[5:].isdecimal() and not (path / CHECKPOINT).is_file()
+    ]
+    names = ", ".join(path.name for path in sorted(unfinished, key=_number)[:5])
+    return f"Folds without {CHECKPOINT} are left out: {names}." if unfinished else ""
 
 
 def _training(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import InputError, UsageError
 from brain_edge.package.manifest import Card, Licence
-from brain_edge.spec.plan import fixed_sides
+from brain_edge.spec.plan import fixed_sides, known_inputs
 from brain_edge_conversion.recipe import GraphSource, ModelSource
 from brain_edge_conversion.specification import spec_from_json
 
@@ -66,6 +66,11 @@ def own_model(spec: ModelSpec, build: Callable[[Path | None], nn.Module], read: 
     """
     graph = GraphSource(spec.graphs[0], build, None, example_shape(spec), read=read)
     return ModelSource(spec, (graph,), OWN_CARD, OWN_LICENCE)
+
+
+def has_fixed_sides(spec: ModelSpec) -> bool:
+    """Return True if the execution of the only network of a specification gives it one shape, such as a window."""
+    return all(shape is not None for _, shape in known_inputs(spec))
 
 
 def example_shape(spec: ModelSpec) -> Shape:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from brain_edge_conversion.recipe import ModelSource
 
 SUFFIXES: Final = (".pt", ".pth", ".ts", ".pt2")
-WEIGHTS_SUFFIXES: Final = (".ckpt", ".safetensors", ".bin", ".model")
+WEIGHTS_SUFFIXES: Final = (".ckpt", ".safetensors", ".bin", ".model", ".pth.tar", ".pt.tar")
 """Suffixes of files with weights and no network; claimed so that the refusal can explain this."""
 
 
@@ -53,9 +53,9 @@ def _exported(path: Path, sha256: str, request: Request) -> ModelSource:
 
 def _only_weights(path: Path, kind: str) -> WeightsError:
     """Return the refusal of a state dict; a pickled module is refused first, because loading it would run code."""
-    from brain_edge_conversion.weights.checkpoint import load_state_dict
+    from brain_edge_conversion.weights.checkpoint import load_content
 
-    load_state_dict(path)  # refuses a pickled module, a truncated file and any other file, each with its own message
+    load_content(path)  # refuses a pickled module, a truncated file and any other file, each with its own message
     return WeightsError(
         f"{path}: expected a TorchScript archive or a torch.export program, got a state dict ({kind}), which has no "
         f"network. Name the code that builds the network: brain-edge convert module:attribute --weights {path}"
@@ -64,7 +64,7 @@ def _only_weights(path: Path, kind: str) -> WeightsError:
 
 KIND: Final = SourceKind(
     name=f"TorchScript or torch.export file ({', '.join(SUFFIXES)})",
-    claims=lambda source: Path(source).suffix.lower() in SUFFIXES + WEIGHTS_SUFFIXES,
+    claims=lambda source: Path(source).name.lower().endswith(SUFFIXES + WEIGHTS_SUFFIXES),
     resolve=_resolve,
     idle=NO_RECIPE | HOLDS_WEIGHTS,
 )

@@ -88,7 +88,16 @@ def weights_format(path: Path) -> WeightsFormat:
 
 
 def load_state_dict(path: Path, sha256: str | None = None) -> dict[str, torch.Tensor]:
-    """Load the named tensors of a checkpoint on the CPU, without the usual wrappers; nothing in the file is executed.
+    """Load the named tensors of a checkpoint on the CPU, without the usual wrappers; see `load_content`.
+
+    Raises:
+        WeightsError: see `load_content`; or the file holds no state dict.
+    """
+    return unwrapped(str(path), load_content(path, sha256))
+
+
+def load_content(path: Path, sha256: str | None = None) -> Mapping[str, Any]:
+    """Load everything that a file of weights holds, by name, on the CPU; nothing in the file is executed.
 
     Args:
         path: .pt, .pth, .ckpt, .model, .bin or .safetensors file; its suffix is ignored.
@@ -96,7 +105,7 @@ def load_state_dict(path: Path, sha256: str | None = None) -> dict[str, torch.Te
 
     Raises:
         WeightsError: the hash is wrong, or the file is missing, truncated, TorchScript, no checkpoint, needs more than
-            tensors and plain values, or holds no state dict.
+            tensors and plain values, or holds nothing by name.
     """
     if sha256 is not None:
         _require_sha256(path, sha256, _sha256_of(path))
@@ -107,7 +116,9 @@ def load_state_dict(path: Path, sha256: str | None = None) -> dict[str, torch.Te
             f"{path}: expected a state dict, got a {archive}, which is a program; convert the program, or {SAFE_EXPORT}"
         )
     content = _load_safetensors(path) if kind is WeightsFormat.SAFETENSORS else _load_pickled(path)
-    return _unwrapped(path, content)
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path}: expected a state dict, got a {type(content).__name__}; {SAFE_EXPORT}")
+    return content
 
 
 class ForeignObject:
@@ -192,10 +203,10 @@ def fitting_state(module: torch.nn.Module, state: Mapping[str, torch.Tensor], so
         if key in fitting and tensor.is_floating_point() and not fitting[key].is_floating_point()
     ]
     faults = [
-        _listing("missing", [key for key in needed if key not in fitting]),
-        _listing("unexpected", [key for key in fitting if key not in wanted]),
-        _listing("differently shaped", shapes),
-        _listing("not in floating point", kinds),
+        listing("missing", [key for key in needed if key not in fitting]),
+        listing("unexpected", [key for key in fitting if key not in wanted]),
+        listing("differently shaped", shapes),
+        listing("not in floating point", kinds),
     ]
     if any(faults):
         raise WeightsError(
@@ -323,7 +334,7 @@ def _numpy_reconstructors() -> list[Any]:
         for function, name in ((rebuild_scalar, "scalar"), (rebuild_array, "_reconstruct"))
         for core in ("core", "_core")
     ]
-    numeric = np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"
+    numeric = np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?US"  # and text, such as names of classes
     return [*named, np.ndarray, np.dtype, *{type(np.dtype(code)) for code in numeric}]
 
 
@@ -372,19 +383,21 @@ def _named_globals(stream: io.BytesIO) -> list[str]:
     return found
 
 
-def _unwrapped(path: Path, content: object) -> dict[str, torch.Tensor]:
-    """Return the state dict itself, or the one under exactly one of `WRAPPERS`."""
-    if not isinstance(content, Mapping):
-        raise WeightsError(f"{path}: expected a state dict, got a {type(content).__name__}; {SAFE_EXPORT}")
+def unwrapped(source: str, content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the state dict itself, or the one under exactly one of `WRAPPERS`.
+
+    Raises:
+        WeightsError: there is none, or several; `source` names the weights.
+    """
     if is_state_dict(content):
         return dict(content)
     wrappers = [key for key in WRAPPERS if is_state_dict(content.get(key))]
     if len(wrappers) == 1:
         return dict(content[wrappers[0]])
-    found = _listing("keys", [str(key) for key in content]) or "an empty dict"
+    found = listing("keys", [str(key) for key in content]) or "an empty dict"
     problem = f"state dicts under {' and '.join(wrappers)}" if wrappers else "no dict of tensors"
     raise WeightsError(
-        f"{path}: expected a state dict, or one under one of {', '.join(WRAPPERS)}, got {problem} ({found}); "
+        f"{source}: expected a state dict, or one under one of {', '.join(WRAPPERS)}, got {problem} ({found}); "
         f"{SAFE_EXPORT}"
     )
 
@@ -404,7 +417,7 @@ def _without_prefixes(state: Mapping[str, torch.Tensor], wanted: Collection[str]
     return max(candidates, key=lambda names: len(set(wanted) & names.keys()))  # the first of the best
 
 
-def _listing(what: str, items: Sequence[str]) -> str:
+def listing(what: str, items: Sequence[str]) -> str:
     """Return a list in words, such as `2 missing (a, b)`, with the first few names; empty for no items."""
     if not items:
         return ""

@@ -15,7 +15,7 @@ from brain_edge.runtime.library import read_model
 from brain_edge_conversion.weights.onnx_norms import with_norms_in_double
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _UNKNOWN_OPERATIONS: Final = re.compile(r"No conversion rule found for operations: (.+)")
@@ -23,30 +23,57 @@ _LISTED: Final = 3
 _MOST_VERSION: Final = 1000
 
 
-def load_onnx(path: Path, sha256: str) -> bytes:
-    """Read the bytes of a whole ONNX model with its weights inside.
-
-    Weights in other files are refused: the recorded hash would not cover them, and their paths come from an untrusted
-    file.
+def sha256_of_onnx(path: Path) -> str:
+    """Return one hash for an ONNX file and the weights beside it; that of the file alone if it holds its weights.
 
     Raises:
-        WeightsError: the hash is different, or the file is missing, truncated, no ONNX model, has its weights elsewhere
-            or an input of open rank.
+        WeightsError: see `load_onnx`.
     """
-    import onnx
+    content = _bytes(path)
+    return _hash(content, _outside_files(_parsed(content, path), path))
 
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(
-            f"{path}: the model cannot be read ({error.strerror}); check its path and permissions"
-        ) from error
-    actual = hashlib.sha256(content).hexdigest()
+
+def load_onnx(path: Path, sha256: str) -> bytes:
+    """Read an ONNX model as the bytes of one file, with its weights inside and half precision widened to float32.
+
+    Weights may lie in files beside the model (the default of `torch.onnx.export`): the hash covers them, too. Every
+    other place is refused, because paths come from an untrusted file.
+
+    Raises:
+        WeightsError: the hash is different, or a file is missing, truncated, no ONNX model, has its weights elsewhere,
+            or an input of open rank or in half precision.
+    """
+    content = _bytes(path)
+    model = _parsed(content, path)
+    files = _outside_files(model, path)
+    actual = _hash(content, files)
     if actual != sha256:
         raise WeightsError(
             f"{path}: expected the SHA-256 {sha256}, got {actual}; fetch the file "
             "again (it is damaged or another version)"
         )
+    _require_version(model, path)
+    _require_rank(model, path)
+    _require_float_input(model, path)
+    for tensor in _outside(model):
+        _join(tensor, files, path)
+    is_half = widen_half(model)
+    _require_valid(model, path)
+    return bytes(model.SerializeToString()) if files or is_half else content
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: the model cannot be read ({error.strerror}); check its path and permissions"
+        ) from error
+
+
+def _parsed(content: bytes, path: Path) -> Any:
+    import onnx
+
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's DecodeError, which is not onnx's to promise
@@ -55,11 +82,96 @@ def load_onnx(path: Path, sha256: str) -> bytes:
         ) from error
     if not model.graph.node:
         raise WeightsError(f"{path}: expected an ONNX model, got a file without nodes; export it again")
-    _require_version(model, path)
-    _require_whole(model, path)
-    _require_rank(model, path)
-    _require_valid(model, path)
-    return content
+    return model
+
+
+def _hash(content: bytes, files: Mapping[str, bytes]) -> str:
+    if not files:
+        return hashlib.sha256(content).hexdigest()
+    parts = [hashlib.sha256(part).digest() for part in (content, *(files[name] for name in sorted(files)))]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _outside(model: Any) -> list[Any]:
+    from onnx import TensorProto
+
+    return [tensor for tensor in _tensors(model) if tensor.data_location == TensorProto.EXTERNAL]
+
+
+def _outside_files(model: Any, path: Path) -> dict[str, bytes]:
+    """Return the bytes of each file beside the model that holds weights, by name."""
+    files: dict[str, bytes] = {}
+    for tensor in _outside(model):
+        name = _entries(tensor).get("location", "")
+        if name not in files:
+            beside = path.parent / name
+            if not name or "\\" in name or name in (".", "..") or beside.name != name or not beside.is_file():
+                raise WeightsError(
+                    f"{path}: expected the weights in the file or in a file beside it, got {tensor.name or 'a tensor'} "
+                    f"in {name[:60]!r}, which is not there; copy both files into one folder, or export with "
+                    "external_data=False"
+                )
+            files[name] = _bytes(beside)
+    return files
+
+
+def _entries(tensor: Any) -> dict[str, str]:
+    return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def _join(tensor: Any, files: Mapping[str, bytes], path: Path) -> None:
+    """Put the bytes of a tensor that lie in another file into the tensor, in place."""
+    from onnx import TensorProto
+
+    entries = _entries(tensor)
+    content = files[entries["location"]]
+    try:
+        start = int(entries.get("offset") or 0)
+        end = start + int(entries.get("length") or len(content) - start)
+    except ValueError as error:
+        raise WeightsError(f"{path}: the place of {tensor.name} in {entries['location']} is damaged") from error
+    if not 0 <= start <= end <= len(content):
+        raise WeightsError(f"{path}: {entries['location']} is truncated or of another model; copy both files again")
+    tensor.raw_data = content[start:end]
+    tensor.data_location = TensorProto.DEFAULT
+    tensor.ClearField("external_data")
+
+
+def widen_half(message: Any) -> bool:
+    """Widen every half-precision tensor, type and cast in a message to float32, in place; False if there is none.
+
+    Each float16 is a float32, so that no weight changes. The graph then computes in float32.
+    """
+    from onnx import AttributeProto, TensorProto, TypeProto, numpy_helper
+
+    if isinstance(message, TensorProto):
+        if message.data_type != TensorProto.FLOAT16:
+            return False
+        wide = numpy_helper.to_array(message).astype("float32")
+        message.CopyFrom(numpy_helper.from_array(wide, message.name))
+        return True
+    found = False
+    if isinstance(message, TypeProto.Tensor) and message.elem_type == TensorProto.FLOAT16:
+        message.elem_type, found = TensorProto.FLOAT, True
+    if isinstance(message, AttributeProto) and message.name in ("to", "dtype") and message.i == TensorProto.FLOAT16:
+        message.i, found = TensorProto.FLOAT, True
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for each in [value] if hasattr(value, "ListFields") else value:
+                found = widen_half(each) or found
+    return found
+
+
+def _require_float_input(model: Any, path: Path) -> None:
+    from onnx import TensorProto
+
+    weights = {tensor.name for tensor in model.graph.initializer}
+    for each in model.graph.input:
+        if each.name not in weights and each.type.tensor_type.elem_type == TensorProto.FLOAT16:
+            raise WeightsError(
+                f"{path}: expected an input in float32, got {each.name} in half precision (float16); export with "
+                "float32 inputs and outputs (keep_io_types=True), or the float32 network"
+            )
 
 
 def _require_version(model: Any, path: Path) -> None:
@@ -81,18 +193,6 @@ def _require_valid(model: Any, path: Path) -> None:
     except Exception as error:  # also of texts that are none
         reason = (str(error).strip().splitlines() or ["no further detail"])[0][:200]
         raise WeightsError(f"{path}: ONNX refuses this model ({reason}); it is damaged, export it again") from error
-
-
-def _require_whole(model: Any, path: Path) -> None:
-    from onnx import TensorProto
-
-    outside = [tensor for tensor in _tensors(model) if tensor.data_location == TensorProto.EXTERNAL]
-    if outside:
-        raise WeightsError(
-            f"{path}: expected an ONNX model with its weights in the file, got {len(outside)} tensors (first: "
-            f"{outside[0].name or 'without a name'}) in other files. Export with external_data=False, or join them in "
-            f"Python: onnx.save(onnx.load('{path.name}'), 'whole.onnx')"
-        )
 
 
 def _tensors(message: Any) -> Iterator[Any]:
