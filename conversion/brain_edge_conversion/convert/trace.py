@@ -138,9 +138,10 @@ def _frozen(module: nn.Module) -> nn.Module:
     if not isinstance(module, torch.jit.ScriptModule) or module.training:
         return module
     try:
-        return torch.jit.freeze(module)
+        frozen: nn.Module = torch.jit.freeze(module)
     except RuntimeError:  # a program that is frozen already
         return module
+    return frozen
 
 
 def _exported(module: nn.Module, example: Any, error: Exception) -> Any:
