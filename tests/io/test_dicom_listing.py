@@ -317,8 +317,8 @@ def test_a_multi_echo_enhanced_object_is_refused(tmp_path: Path):
             {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]},
             "expected slices of one orientation, got mixed orientations",
         ),
-        ({"PixelSpacing": [1.5, 1.3]}, "expected slices of one pixel spacing, got 2 different ones"),
-        ({"Rows": 34, "Columns": 37}, "expected slices of one size in pixels, got 2 different ones"),
+        ({"PixelSpacing": [1.5, 1.3]}, "expected slices of one pixel spacing, got 2 different values"),
+        ({"Rows": 34, "Columns": 37}, "expected slices of one size in pixels, got 2 different values"),
         ({"ImagePositionPatient": None}, "expected ImagePositionPatient in every slice, 1 of 10 have none"),
         ({"FrameOfReferenceUID": "1.2.77"}, "expected one frame of reference in a series, got 2"),
         ({"StudyInstanceUID": "1.2.77"}, "expected one study in a series, got 2"),
@@ -504,7 +504,7 @@ def test_dicom_is_recognised_by_content_in_files_folders_and_zips(tmp_path: Path
 
 
 def test_no_dicom_and_no_folder_are_refused(tmp_path: Path):
-    assert "expected DICOM, found none in 0 file(s)" in refusal(lambda: list_series(tmp_path))
+    assert "expected DICOM, found none in 0 files" in refusal(lambda: list_series(tmp_path))
     assert "there is no such file" in refusal(lambda: list_series(tmp_path / "nowhere"))
 
 
