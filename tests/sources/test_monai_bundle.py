@@ -300,7 +300,6 @@ class TestRefusals:
             ({"postprocessing": transforms(SOFTMAX, BACK, ARGMAX, LARGEST | {"connectivity": 7})}, "connectivity 7"),
             ({"postprocessing": transforms(SOFTMAX, BACK, ARGMAX, LARGEST | {"connectivity": [1]})}, "connectivity"),
             ({"postprocessing": transforms(SOFTMAX, BACK, ARGMAX, LARGEST | {"applied_labels": [[1]]})}, "are known"),
-            ({"preprocessing": transforms(LOAD, SPACE | {"pixdim": [1e-320, 1, 1]})}, "do not fit together"),
             ({"deep": json.loads("[" * 300 + "]" * 300)}, "64 levels"),
             ({"network_def": NETWORK | {"_target_": "scripts.net.Net"}}, "got scripts.net.Net"),
             ({"network_def": NETWORK | {"_target_": "torch.hub.load"}}, "got torch.hub.load"),
