@@ -236,7 +236,8 @@ def _normalise(fields: Any) -> None:
     """Normalise a quaternion that is rounded past 1, as the reference code of nifti1.h does, also for the outputs."""
     quaternion = np.array([fields[name] for name in _QUATERNION], dtype=np.float64)
     squared = float(np.sum(quaternion**2))
-    if fields.quaternion_threshold < squared - 1 <= QUATERNION_EXCESS:
+    # a number of float32 would make one of the huge squares of a damaged header overflow
+    if float(fields.quaternion_threshold) < squared - 1 <= QUATERNION_EXCESS:
         for name, part in zip(_QUATERNION, quaternion / math.sqrt(squared), strict=True):
             fields[name] = part
 

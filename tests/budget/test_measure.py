@@ -77,7 +77,7 @@ def test_a_mask_of_the_baseline_that_a_disk_has_damaged_is_made_again(damage: st
 
 def test_a_label_must_be_in_a_mask_or_in_a_reference(tmp_path: Path):
     blind = cohort_of(tmp_path, make_case(tmp_path, "a"))
-    with pytest.raises(InputError, match=r"the label 1 \(bright\) occurs in no reference and no mask of the baseline"):
+    with pytest.raises(InputError, match=r"label 1 \(bright\) occurs in no reference and no mask of the baseline"):
         write_baseline(threshold_model(1e6), blind.cases(), tmp_path)
     write_baseline(threshold_model(1e6), blind.cases(), tmp_path, unbound=(1,))
     known = cohort_of(tmp_path, make_case(tmp_path, "b", mask=np.ones(SHAPE, np.uint8)))
