@@ -242,7 +242,7 @@ def test_what_a_careful_reader_should_know_of_a_series_is_a_warning(package, her
     head(edit=lambda _k, dataset: setattr(dataset, "ImagesInAcquisition", 41)).write(here / "short")
     done = succeed("run", package, "short", "-o", "seg.dcm", "--json")
     assert "warning: short: series 2 (UID ..." in done.err
-    assert "the header announces 41 images in the acquisition, 40 are here" in done.err
+    assert "the header announces 41 images in the acquisition, found 40" in done.err
     assert len(done.json["series"]["T1"]["notes"]) == 1
 
 

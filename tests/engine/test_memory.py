@@ -104,7 +104,7 @@ def run(package, head, limit, before="") -> dict:
 
 
 def least_of(refusal: str) -> int:
-    return int(re.search(r"say --max-memory (\d+)M", refusal)[1]) * 2**20
+    return int(re.search(r"set --max-memory (\d+)M", refusal)[1]) * 2**20
 
 
 def check_the_least_would_do(package, head, before="") -> None:
@@ -243,7 +243,7 @@ class TestTheMachine:
         path = tmp_path / "large.nii.gz"
         write_image(Volume(voxels((60, 60, 60), 1), Geometry((60, 60, 60), np.eye(4))), path)
         monkeypatch.setattr("brain_edge.machine.process._free_bytes", lambda: 2**19)
-        with pytest.raises(InputError, match=r"large\.nii\.gz needs 0 MiB of memory and 0 MiB are free; close"):
+        with pytest.raises(InputError, match=r"large\.nii\.gz needs 0 MiB of memory, and 0 MiB are free; close"):
             read_volume(path)
 
     def test_a_cubic_metre_of_voxels_is_refused_where_four_gigabytes_are_not_free(self, tmp_path, monkeypatch):
@@ -262,7 +262,7 @@ class TestTheMachine:
         with path.open("ab") as file:
             file.truncate(10**6)
         monkeypatch.setattr("brain_edge.machine.process._free_bytes", lambda: 2**31)
-        with pytest.raises(InputError, match=r"large\.nii\.gz needs 3814 MiB of memory and 2048 MiB are free; close"):
+        with pytest.raises(InputError, match=r"large\.nii\.gz needs 3814 MiB of memory, and 2048 MiB are free; close"):
             read_volume(path)
 
     @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 2)])

@@ -135,7 +135,7 @@ class TestWhichPackage:
             *("run", packages[1].folder, save_phantom(tmp_path / "head.nii.gz"), "-o", tmp_path / "mask.nii.gz"),
             *("--stage-zero", other.folder),
         )
-        assert f"with the digest {packages[0].digest}" in said
+        assert f"with digest {packages[0].digest}" in said
         assert other.digest in said
 
     def test_is_checked_whole(self, tmp_path):

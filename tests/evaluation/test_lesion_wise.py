@@ -116,5 +116,5 @@ def test_a_component_beside_a_lesion_belongs_to_it():
 
 
 def test_masks_on_other_grids_are_refused():
-    with pytest.raises(GeometryError, match="its grid"):
+    with pytest.raises(GeometryError, match="shape of the grid"):
         lesion_wise(boxes(), np.zeros((3, 3, 3), dtype=bool), GRID)

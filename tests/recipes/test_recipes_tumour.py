@@ -235,7 +235,7 @@ def test_weights_whose_landmarks_are_not_known_are_refused(name: str, tmp_path: 
     torch.save({}, file)
     resolved = resolve(Request(source=name, weights={"": file}))
     with pytest.raises(
-        WeightsError, match=r"weights\.pt: .* step match_landmarks .*unet_baseline.*:network with --spec"
+        WeightsError, match=r"weights\.pt: .* step match_landmarks, .*unet_baseline.*:network with --spec"
     ):
         resolved.model.graphs[0].build(resolved.weights["model"])
 

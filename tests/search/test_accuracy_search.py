@@ -327,7 +327,7 @@ def test_a_label_that_no_case_has_is_refused_before_the_search(cohort: Cohort, t
     labels = (*SPEC.labels, Label(value=2, name="lesion"))
     package = make_package(tmp_path / "fp32", msgspec.structs.replace(SPEC, labels=labels))
     lines: list[str] = []
-    with pytest.raises(InputError, match=r"the label 2 \(lesion\) occurs in no reference and no mask of the baseline"):
+    with pytest.raises(InputError, match=r"label 2 \(lesion\) occurs in no reference and no mask of the baseline"):
         quantize(package, cohort, tmp_path / "int8", options(lines.append))
     assert not any(line.startswith("trial") for line in lines)
 

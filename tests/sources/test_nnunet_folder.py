@@ -79,7 +79,7 @@ class TestSpec:
         (folder / f"crossval_results_folds_0_1/postprocessing.{suffix}").write_text("{}")
         found = resolve(Request(source=str(folder), report=said.append))
         assert f"(crossval_results_folds_0_1/postprocessing.{suffix}) is not applied." in found.model.card.limits
-        assert any(line.startswith("warning: The post-processing") for line in said)
+        assert any(line.startswith("warning: nnU-Net's post-processing") for line in said)
 
     def test_regions_are_painted_in_their_order(self, tmp_path):
         labels = {"background": 0, "whole tumor": [1, 2, 3], "core": [2, 3], "enhancing": [3]}

@@ -89,7 +89,10 @@ class TestSpecification:
     @pytest.mark.parametrize("before", [(Soften(knee="nobody"),), BEFORE[::-1]], ids=["nobody", "too late"])
     def test_a_statistic_that_no_earlier_step_fits_is_refused(self, before):
         name = before[0].knee
-        words = f"stage 'brain' uses the statistic '{name}', which no earlier step has fitted"
+        words = (
+            f"stage 'brain' uses the statistic '{name}', which no earlier step has fitted; put the step that fits it "
+            "first"
+        )
         with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
             spec_of(*before)
 

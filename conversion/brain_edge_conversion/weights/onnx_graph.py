@@ -58,8 +58,9 @@ def load_onnx(path: Path, sha256: str) -> bytes:
     for tensor in _outside(model):
         _join(tensor, files, path)
     is_half = widen_half(model)
+    whole = bytes(model.SerializeToString()) if files or is_half else content
     _require_valid(model, path)
-    return bytes(model.SerializeToString()) if files or is_half else content
+    return whole
 
 
 def _bytes(path: Path) -> bytes:
@@ -185,9 +186,15 @@ def _require_version(model: Any, path: Path) -> None:
 
 
 def _require_valid(model: Any, path: Path) -> None:
-    """OpenVINO dies of nodes without their inputs, which ONNX itself refuses."""
+    """Refuse what ONNX itself refuses, such as nodes without their inputs, of which OpenVINO dies.
+
+    An output may have no shape, although ONNX asks for one: exporters leave it out. The model is changed.
+    """
     import onnx
 
+    for each in model.graph.output:
+        if each.type.HasField("tensor_type"):
+            each.type.tensor_type.shape.SetInParent()
     try:
         onnx.checker.check_model(model)
     except Exception as error:  # also of texts that are none
