@@ -335,7 +335,7 @@ def test_sequences_between_which_the_patient_has_moved_are_refused(tmp_path, her
         (
             "../../etc/passwd",
             2,
-            "expected a series as its UID (digits and points), or T1w, T1C, T2w, FLAIR",
+            "expected a series as its UID (digits and points) or as T1w, T1C, T2w, FLAIR",
         ),
         ("T1=1.2/../3", 2, "expected a series as its UID"),
         ("FLAIR=1.2.3", 2, "tiny takes T1; name the sequence of the series 1.2.3, such as T1=1.2.3"),
@@ -365,7 +365,7 @@ def test_a_series_that_is_not_there_is_refused(package, choice, code, words):
         ),
         (["series", "-o", "s.dcm", "--picture", "q.jpg"], "q.jpg: expected a picture file that ends in .png or .dcm"),
         (["series", "-o", "s.dcm", "--brain", "b.dcm"], "b.dcm: expected a brain file that ends in .nii or .nii.gz"),
-        (["series", "-o", "s.dcm", "--report", "s.dcm"], "two outputs have the same name: s.dcm, s.dcm"),
+        (["series", "-o", "s.dcm", "--report", "s.dcm"], "two outputs have the same name, choose others: s.dcm, s.dcm"),
         (
             ["series", "-o", "s.dcm", "--border", "2", "--seg-encoding", "fractional"],
             "--border does not fit a fractional SEG, which holds probabilities",
@@ -501,11 +501,15 @@ def damaged_zip(folder: Path) -> None:
 BAD_INPUTS = [
     (ct, "expected one T1w series, got none. Found: series 2 (UID ...", "other modality, 40 slices, not readable"),
     (localiser, "expected one T1w series, got none. Found: series 2 (UID ...", "localiser, 40 slices, not readable"),
-    (missing_slice, "a gap after slice 20 of 39 by position; about 1 slice is missing", "export"),
+    (
+        missing_slice,
+        "a gap after slice 20 of 39 by position; about 1 slice is missing",
+        "Export the whole series again",
+    ),
     (doubled_slice, "expected one slice at each position, got two or more at 1 of 40", "series 2 (UID ..."),
     (two_series, "expected one T1w series, got 2. Found: series 2 (UID ...", "Choose a series by its UID"),
     (no_image, "expected one T1w series, got none. Found: series 2 (UID ...", "not an image"),
-    (truncated_pixels, "file 5 of 40 in name order is truncated or damaged", "copy or export it again"),
+    (truncated_pixels, "file 5 of 40 in name order cannot be decoded", "copy or export it again"),
     (truncated_header, "file 5 of 40 in name order is not DICOM or is truncated", "copy it again"),
     (crafted_uid, "expected a DICOM identifier of digits and points in SeriesInstanceUID", "file "),
     (private_syntax, "got a private one; export the series as Explicit VR Little Endian", "series 2"),

@@ -150,7 +150,7 @@ def test_the_digest_that_was_received_by_another_way_is_compared(package):
 def test_random_weights_run_only_where_that_is_asked_for_and_are_marked(tmp_path, here):
     untrained = make_package(tmp_path / "untrained", weights_status=WeightsStatus.RANDOM).folder
     said = refused(3, "run", untrained, "head.nii.gz", "-o", "mask.nii.gz")
-    assert "random, its mask is noise; give --allow-untrained" in said
+    assert "random, so its mask is noise; give --allow-untrained" in said
     assert not (here / "mask.nii.gz").exists()
     done = succeed("run", untrained, "head.nii.gz", "-o", "mask.nii.gz", "--allow-untrained", "--json")
     assert done.json["weights_status"] == "random"
@@ -212,7 +212,10 @@ def test_an_empty_mask_is_always_a_failure(tmp_path, here, spec):
         (["head.nii.gz", "-o", "m.nii", "--brain", "b.img"], "b.img: expected a brain file that ends in .nii"),
         (["head.nii.gz", "-o", "m.nii", "--probabilities", "p.npy"], "p.npy: expected a probabilities file"),
         (["head.nii.gz", "-o", "m.nii", "--report", "r.html"], "r.html: expected a report file that ends in .json or"),
-        (["head.nii.gz", "-o", "m.nii", "--brain", "m.nii"], "two outputs have the same name: m.nii, m.nii"),
+        (
+            ["head.nii.gz", "-o", "m.nii", "--brain", "m.nii"],
+            "two outputs have the same name, choose others: m.nii, m.nii",
+        ),
         (["head.nii.gz", "-o", "head.nii.gz"], "head.nii.gz: this output would overwrite an input"),
         (
             ["head.nii.gz", "-o", "m.nii", "--brain", "link.nii.gz"],

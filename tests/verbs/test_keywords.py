@@ -41,8 +41,8 @@ RENAMED: Final = {
 }
 """Options whose keyword has another name: units, and what travels in `RuntimeOptions`."""
 
-ON_PAPER_ONLY: Final = {"as_json"}
-"""Options that say how to print; a function returns."""
+ON_PAPER_ONLY: Final = {"as_json", "debug"}
+"""Options that say how to print, of results and of errors; a function returns or raises."""
 
 OF_ONE_CASE: Final = {"image", "seed", "series", "seg_encoding", "keep_empty_frames"}
 """Options of `run` that a batch does not have."""
