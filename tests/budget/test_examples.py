@@ -38,7 +38,7 @@ def test_skull_strippers_meet_them_as_before(example: str):
 
 def test_vox2vox_meets_them_where_nothing_is_promised_of_what_it_has_not_learnt():
     assert verdict_on("fit-vox2vox", unbound=(2,)) == (True, [])
-    with pytest.raises(UsageError, match=r"mean Dice of 0\.00000 .* in the label 2"):
+    with pytest.raises(UsageError, match=r"label 2: the baseline has a mean Dice of only 0\.00000"):
         verdict_on("fit-vox2vox")
 
 

@@ -70,7 +70,7 @@ def make_mutant(trees: Mapping[str, Tree], key: str, patterns: Sequence[str] = (
 
 def _exchange(tree: dict[str, bytes], file: str, random: Random) -> str:
     """A file is missing, empty, or the one that another one should be."""
-    other = random.choice(sorted(tree))
+    other = random.choice(sorted(set(tree) - {file}))
     how = random.choice(("missing", "empty", "exchanged"))
     if how == "missing":
         del tree[file]

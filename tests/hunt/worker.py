@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from brain_edge.machine.process import peak_rss_bytes
 from hunt.judge import Kind, Outcome, judge, read_tree, write_tree
 from hunt.mutations import make_mutant
 from hunt.readers import Case
@@ -84,8 +85,7 @@ def _limit_memory() -> None:
 
 
 def _answer(answers: TextIO, outcome: Outcome) -> None:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    answers.write(json.dumps({**outcome.plain(), "peak_bytes": peak}) + "\n")
+    answers.write(json.dumps({**outcome.plain(), "peak_bytes": peak_rss_bytes()}) + "\n")
     answers.flush()
 
 

@@ -67,7 +67,7 @@ def test_four_people_are_enough_and_every_image_is_known_by_its_hash(tmp_path: P
     ids=["three", "two visits of one", "two without a reference beside two with", "none has a reference", "synthetic"],
 )
 def test_witnesses_are_counted_by_person_and_reference(tmp_path: Path, tests, header, counted: int):
-    with pytest.raises(BudgetError, match=rf"needs 4 test subjects, the cohort .* has {counted}: {4 - counted} more"):
+    with pytest.raises(BudgetError, match=rf"expected 4 test subjects .* has {counted}; add {4 - counted}\."):
         require(tmp_path, SURE, *tests, **header)
 
 
