@@ -16,24 +16,12 @@ import pytest
 from cli_program import child_command, save_phantom
 from cohorts import make_case, save_manifest
 from sealed import listen
-from tiny_package import PHANTOM, SPEC, make_package, tiny_weights
+from tiny_package import NETWORK, PHANTOM, SPEC, make_package, tiny_weights
 
 from brain_edge.evaluation.cohort import Split
 from brain_edge.image.phantom import make_volume
 from brain_edge.package import open_package
 from brain_edge.spec import canonical_json
-
-NETWORK = """
-from torch import nn
-
-class Tiny(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.convolution = nn.Conv3d(1, 2, 3, padding=1)
-
-    def forward(self, image):
-        return self.convolution(image).softmax(1)
-"""
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,21 @@ if TYPE_CHECKING:
 PHANTOM = Phantom(shape=(44, 52, 50), spacing_mm=4.0)
 """A head of 110 000 voxels: large enough for a skull, small enough for a test."""
 
+NETWORK = '''
+from torch import nn
+
+class Tiny(nn.Module):
+    """The network of the tiny package."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv3d(1, 2, 3, padding=1)
+
+    def forward(self, image):
+        return self.convolution(image).softmax(1)
+'''
+"""The same network as a module that a user has written."""
+
 STEEPNESS = 40.0
 MIDDLE = 0.6
 """Between neck and grey matter, where the phantom is scaled to 0..1."""

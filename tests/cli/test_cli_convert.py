@@ -23,7 +23,7 @@ from cli_program import (  # noqa: E402 - after the check that torch is there
     succeed,
 )
 from cohorts import make_case, save_manifest  # noqa: E402
-from tiny_package import CASCADE, PHANTOM, SPEC, tiny_weights  # noqa: E402
+from tiny_package import CASCADE, NETWORK, PHANTOM, SPEC, tiny_weights  # noqa: E402
 
 from brain_edge.evaluation.cohort import Split  # noqa: E402
 from brain_edge.image.phantom import make_volume  # noqa: E402
@@ -31,19 +31,6 @@ from brain_edge.package import open_package  # noqa: E402
 from brain_edge.spec import canonical_json  # noqa: E402
 from brain_edge_conversion.recipes import recipe_names  # noqa: E402
 
-NETWORK = '''
-from torch import nn
-
-class Tiny(nn.Module):
-    """The network of the tiny package."""
-
-    def __init__(self):
-        super().__init__()
-        self.convolution = nn.Conv3d(1, 2, 3, padding=1)
-
-    def forward(self, image):
-        return self.convolution(image).softmax(1)
-'''
 MODULE = "network_of_a_user"
 SOURCE = f"{MODULE}:Tiny"
 

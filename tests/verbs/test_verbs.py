@@ -11,7 +11,7 @@ import pytest
 from cli_program import WITHOUT_BUILD_SIDE, child_environment, make_package, save_phantom, save_specks, succeed
 from cohorts import make_case, save_manifest
 from tiny_ensemble import make_cohort, make_ensemble
-from tiny_package import PHANTOM, SPEC, tiny_weights
+from tiny_package import NETWORK, PHANTOM, SPEC, tiny_weights
 
 import brain_edge
 from brain_edge.evaluation.cohort import Split
@@ -28,19 +28,6 @@ if TYPE_CHECKING:
 
 ONE_THREAD = brain_edge.RuntimeOptions(threads=1, resident_graphs=2)
 
-NETWORK = '''
-from torch import nn
-
-class Tiny(nn.Module):
-    """The network of the tiny package."""
-
-    def __init__(self):
-        super().__init__()
-        self.convolution = nn.Conv3d(1, 2, 3, padding=1)
-
-    def forward(self, image):
-        return self.convolution(image).softmax(1)
-'''
 MODULE = "network_of_a_python_user"
 
 
