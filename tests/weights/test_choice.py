@@ -99,6 +99,12 @@ def test_two_sets_that_fit_are_named_and_one_can_be_chosen(content: Any, keys: t
         assert all(torch.equal(module.state_dict()[name], tensor) for name, tensor in state.items())
 
 
+def test_one_network_under_two_names_is_taken_and_can_be_chosen_by_either():
+    content = {"state_dict": STATE, "state_dict_ema": {name: tensor.clone() for name, tensor in STATE.items()}}
+    assert chosen_set(network(), content, "net.pt").key == "state_dict"
+    assert [chosen_set(network(), content, "net.pt", key).key for key in content] == list(content)
+
+
 def test_a_key_without_weights_that_fit_is_refused_with_those_that_do():
     with pytest.raises(WeightsError, match=r"found none there; those that fit: model$"):
         chosen_set(network(), {"model": STATE, "optimizer": OPTIMISER}, "w.pt", "optimizer")

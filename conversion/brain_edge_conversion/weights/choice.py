@@ -60,9 +60,10 @@ def chosen_set(module: torch.nn.Module, content: Mapping[str, Any], source: str,
         WeightsError: several different sets fit, the chosen one is not among those that fit, or there are no weights.
     """
     wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    fitting = _distinct([each for place, held in _mappings(content) for each in _sets(place, held, wanted)])
+    named = [each for place, held in _mappings(content) for each in _sets(place, held, wanted)]
     if key:
-        return _only(_named(fitting, key, source), wanted)
+        return _only(_named(named, key, source), wanted)
+    fitting = _distinct(named)
     if len(fitting) > 1:
         raise WeightsError(
             f"{source}: expected one set of weights that fits {type(module).__name__}, got {len(fitting)} different "
