@@ -71,9 +71,12 @@ class Residual(nn.Module):
 
 
 class BrainMaGe(nn.Module):
-    """(1, 1, I, J, K) to (1, 1, I, J, K): sigmoid. Its norms use running statistics, as the published program does."""
+    """(1, 1, I, J, K) to (1, 1, I, J, K): sigmoid. Its norms use running statistics, as the published program does.
 
-    def __init__(self, width: int = 16) -> None:
+    As written in its BrainLes chapter: transposed convolutions on the way up, to (1, 2, I, J, K), softmax.
+    """
+
+    def __init__(self, width: int = 16, *, as_written: bool = False) -> None:
         super().__init__()
         norm = partial(nn.InstanceNorm3d, affine=True, track_running_stats=True)
         widths = [width * 2**level for level in range(5)]
@@ -81,11 +84,12 @@ class BrainMaGe(nn.Module):
         self.blocks = nn.ModuleList(Residual(each, norm) for each in widths)
         self.downs = nn.ModuleList(conv(a, b, stride=2) for a, b in pairwise(widths))
         self.down_norms = nn.ModuleList(norm(each) for each in widths[1:])
-        self.ups = nn.ModuleList(conv1(2 * each, each) for each in reversed(widths[:-1]))
+        up = partial(nn.ConvTranspose3d, kernel_size=2, stride=2) if as_written else conv1
+        self.ups = nn.ModuleList(up(2 * each, each) for each in reversed(widths[:-1]))
         self.merge_norms = nn.ModuleList(norm(2 * each) for each in reversed(widths[:-1]))
         self.merges = nn.ModuleList(conv(2 * each, each) for each in reversed(widths[:-1]))
         self.merged = nn.ModuleList(Residual(each, norm) for each in reversed(widths[:-1]))
-        self.last_norm, self.last = norm(width), conv1(width, 1)
+        self.last_norm, self.last = norm(width), conv1(width, 2 if as_written else 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
@@ -94,9 +98,12 @@ class BrainMaGe(nn.Module):
             skips.append(block(leaky(norm(down(skips[-1])))))
         x = skips.pop()
         for up, norm, merge, block in zip(self.ups, self.merge_norms, self.merges, self.merged, strict=True):
-            x = up(functional.interpolate(x, scale_factor=2, mode="trilinear", align_corners=True))
+            if not isinstance(up, nn.ConvTranspose3d):
+                x = functional.interpolate(x, scale_factor=2, mode="trilinear", align_corners=True)
+            x = up(x)
             x = block(merge(leaky(norm(torch.cat((x, skips.pop()), dim=1)))))
-        return torch.sigmoid(self.last(leaky(self.last_norm(x))))
+        logits: Tensor = self.last(leaky(self.last_norm(x)))
+        return torch.softmax(logits, dim=1) if logits.shape[1] > 1 else torch.sigmoid(logits)
 
 
 class Vox2Vox(nn.Module):
@@ -251,6 +258,7 @@ class NetworkInput:
 
 CASES = {
     "brainmage": NetworkInput(BrainMaGe, 1, (128, 128, 128)),
+    "brainmage-as-written": NetworkInput(partial(BrainMaGe, as_written=True), 1, (128, 128, 128)),
     "hd-bet-v1": NetworkInput(HdBet, 1, (128, 160, 128)),
     "vox2vox": NetworkInput(Vox2Vox, 4, (128, 128, 128)),
     "nnunet-style": NetworkInput(NnUnet, 4, (128, 128, 128)),

@@ -20,8 +20,14 @@ SILENCING = ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
 """`CI` silences OpenVINO's telemetry, and what this process may have set onnxruntime's, so that a test would prove
 nothing; the others lead out of the home folder."""
 
-INTERNET = re.compile(r"^\d+ +(\w+)\(.*\bAF_INET6?\b.*$", re.MULTILINE)
-"""A call of strace's record that names an internet address, or makes a socket for one."""
+INTERNET = re.compile(
+    r"^\d+ +(?!socket\()(?!bind\(.*\bhtons\(0\).*(?:\"::1\"|\"127\.0\.0\.1\"))(\w+)\(.*\bAF_INET6?\b.*$", re.MULTILINE
+)
+"""A call of strace's record that names an internet address.
+
+A socket alone reaches nobody. `urllib3`, which pydicom imports where it is installed, binds one to no port of loopback
+to learn whether this machine has IPv6.
+"""
 
 WITHOUT_ROUTES = ("unshare", "--net", "--")
 """A network of its own with one interface, loopback, which is down: nothing can be reached, not even this machine."""

@@ -36,6 +36,7 @@ def in_order_of_use(network: nn.Module, given: torch.Tensor) -> list[nn.Module]:
     "name",
     [
         "brainmage",
+        "brainmage-as-written",
         "hd-bet-v1",
         "meshnet",
         pytest.param("vox2vox", marks=pytest.mark.full),
