@@ -92,8 +92,8 @@ def child(*arguments: object, without: Iterable[str] = (), **options: Any) -> En
 
 
 def child_environment() -> dict[str, str]:
-    """Of a child: one thread, because other tests run beside this one."""
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+    """Of a child: one thread, because other tests run beside this one; a crash tells where it happened."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
 
 
 def save_phantom(path: Path, **changes: Any) -> Path:

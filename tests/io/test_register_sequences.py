@@ -36,7 +36,9 @@ def test_the_page_brings_two_sequences_together(tmp_path, monkeypatch):
     write_image(moved, tmp_path / "head_T2.nii.gz")
     make_pair_package(tmp_path / "tiny-pair")
     words = refused(3, "run", "tiny-pair", "T1=head_T1.nii.gz", "T2=head_T2.nii.gz", "-o", "mask.nii.gz")
-    assert re.search(r"T2\S* covers \d+% of the field of view of .*register the images first \(docs/how-to/" + PAGE, words)
+    assert re.search(
+        r"T2\S* covers \d+% of the field of view of .*register the images first \(docs/how-to/" + PAGE, words
+    )
 
     assert SCRIPT is not None
     assert COMMAND is not None
