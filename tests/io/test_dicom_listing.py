@@ -33,8 +33,8 @@ from dicom_series import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
-from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage, generate_uid
 
 from brain_edge.errors import BrainEdgeError, GeometryError
 from brain_edge.image.contrast import Contrast
@@ -508,6 +508,20 @@ def test_no_dicom_and_no_folder_are_refused(tmp_path: Path):
     assert "there is no such file" in refusal(lambda: list_series(tmp_path / "nowhere"))
 
 
+def test_the_index_of_a_folder_is_told_from_its_images(tmp_path: Path):
+    folder = Series().write(tmp_path / "in")
+    index = Dataset()
+    index.file_meta = FileMetaDataset()
+    index.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    index.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    index.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    index.DirectoryRecordSequence = []
+    index.save_as(folder / "DICOMDIR", enforce_file_format=True)
+    words = f"expected DICOM images, got their index; give the folder {folder}"
+    assert words in refusal(lambda: list_series(folder / "DICOMDIR"))
+    assert len(list_series(folder)) == 1
+
+
 def test_damaged_encrypted_and_bloated_zips_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = Series().write(tmp_path / "in")
     archive = tmp_path / "a.zip"
@@ -516,7 +530,7 @@ def test_damaged_encrypted_and_bloated_zips_are_refused(tmp_path: Path, monkeypa
             opened.write(path, path.name)
     content = archive.read_bytes()
     archive.write_bytes(content[:-10])
-    assert "the file is not DICOM or is truncated" in refusal(lambda: list_series(archive))
+    assert "the zip is damaged or truncated; copy it again" in refusal(lambda: list_series(archive))
     damaged = bytearray(content)
     damaged[400] ^= 0xFF
     archive.write_bytes(damaged)

@@ -7,6 +7,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from brain_edge.errors import UsageError
+from brain_edge.machine.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from brain_edge_conversion.recipe import Recipe
@@ -25,6 +26,7 @@ def load_recipe(name: str) -> Recipe:
         UsageError: no recipe has the name. The message lists the recipes.
     """
     if name not in recipe_names():
-        raise UsageError(f"there is no recipe {name!r}; there are {', '.join(recipe_names())}")
+        hint = did_you_mean(name, recipe_names())
+        raise UsageError(f"there is no recipe {name!r}; there are {', '.join(recipe_names())}{hint}")
     recipe: Recipe = import_module(f"{__name__}.{name.replace('-', '_')}").RECIPE
     return recipe

@@ -14,7 +14,9 @@ import msgspec
 
 from brain_edge.errors import InputError, UsageError
 from brain_edge.machine.json import decode_json
+from brain_edge.machine.nearest import did_you_mean
 from brain_edge.spec import ModelSpec, canonical_json
+from brain_edge_conversion.recipes import recipe_names
 from brain_edge_conversion.sources import (
     by_recipe,
     gandlf_folder,
@@ -66,7 +68,8 @@ def kind_of(source: str) -> SourceKind:
         if below := _folders_below(Path(source)):
             what, then = "the folder above", f"; name the folder itself: {', '.join(below)}"
         raise UsageError(f"{source}: expected one of these: {known}; got {what}{then}")
-    raise UsageError(f"{source!r} is no {', no '.join(kind.name for kind in KINDS)}")
+    hint = did_you_mean(source, recipe_names())
+    raise UsageError(f"{source!r} is no {', no '.join(kind.name for kind in KINDS)}{hint}")
 
 
 def _folders_below(folder: Path) -> list[str]:
