@@ -183,9 +183,12 @@ def _own(error: msgspec.ValidationError, value: object, kind: Any, path: str) ->
     elif allowed:
         yield _unlisted(value, allowed, path)
     else:
-        text = re.sub(r" - at `[^`]*`$", "", str(error))
+        text, _, place = str(error).rstrip("`").partition(" - at `$")
         text = re.sub(r"`(\w+(?: \| \w+)*)`", lambda found: _plain(found[1]), re.sub(r", got .*", "", text))
-        yield Problem(path, f"{text[:1].lower()}{text[1:]}, got {_shown(value)}", _shown(value))
+        # the parts are sound: a place below comes from a check of the whole
+        got = "" if place else _shown(value)
+        words = f"{text[:1].lower()}{text[1:]}{f', got {got}' if got else ''}"
+        yield Problem(f"{path}{place}".lstrip("."), words, got)
 
 
 def _words(kind: Any) -> Iterable[object]:

@@ -351,11 +351,11 @@ class TestMalice:
     def test_a_path_that_leads_outside_is_refused(self, folder, original, name):
         record = {"sha256": "0" * 64, "size_bytes": 1}
         edit_manifest(folder, lambda plain: plain["files"].update({name: record}))
-        with pytest.raises(PackageError, match="Expected `str` matching regex"):
+        with pytest.raises(PackageError, match="expected a text matching regex"):
             open_package(folder)
         write_manifest(folder, (original.folder / "manifest.json").read_bytes())
         edit_manifest(folder, lambda plain: plain["self_test"].update(mask=name))
-        with pytest.raises(PackageError, match="Expected `str` matching regex"):
+        with pytest.raises(PackageError, match="expected a text matching regex"):
             open_package(folder)
 
     def test_a_graph_without_a_hash_is_refused(self, folder):

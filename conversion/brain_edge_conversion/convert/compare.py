@@ -13,7 +13,8 @@ from brain_edge.image.identity import image_sha256
 from brain_edge.package import ModelPackage, Precision
 from brain_edge.package.manifest import Parity
 from brain_edge.runtime.session import open_sessions
-from brain_edge_conversion.convert.draft import Compared, onward
+from brain_edge_conversion.convert.decisions import frozen_decisions, in_words
+from brain_edge_conversion.convert.draft import Compared, onward, stage_of
 from brain_edge_conversion.convert.expected import judge
 from brain_edge_conversion.convert.parity import Findings, RecallingSession, Side, TorchSession, find_parity
 from brain_edge_conversion.convert.rewrites.outputs import with_one_output
@@ -49,9 +50,9 @@ def compare(draft: Saved) -> Compared:
             nothing = Parity(
                 input_sha256=tuple(map(image_sha256, draft.study.volumes.values())), graphs=(), mask_dice=None
             )
-            return onward(draft, Compared, findings=Findings(nothing, frozen.words))
+            return onward(draft, Compared, findings=Findings(nothing, _explained(frozen.words, draft)))
         findings = find_parity(*sides, draft.study, draft.options.limits, draft.suspects)
-        findings = replace(findings, failure=findings.failure or frozen.words)
+        findings = replace(findings, failure=_explained(findings.failure or frozen.words, draft))
     return onward(draft, Compared, findings=_with_expected(findings, draft))
 
 
@@ -61,3 +62,16 @@ def _with_expected(findings: Findings, draft: Saved) -> Findings:
         return findings
     verdict = judge(draft.package, draft.options.expectation, draft.options.report)
     return replace(findings, expected=verdict.expected, failure=verdict.failure)
+
+
+def _explained(failure: str, draft: Saved) -> str:
+    """Add the lines of the networks at which tracing has frozen a decision; nothing to an empty failure."""
+    if not failure:
+        return ""
+    places: list[str] = []
+    for graph in draft.source.graphs:
+        network = stage_of(draft.source.spec, graph.graph).network
+        shape = network.execution.example_input(network.channels_in, graph.example_shape)
+        if graph.read is None:
+            places += frozen_decisions(draft.published[graph.graph], shape)
+    return f"{failure}{in_words(tuple(places))}"

@@ -83,7 +83,9 @@ def _network_from(factory: Any, source: str) -> nn.Module:
         raise UsageError(f"{source}: building the network failed ({type(error).__name__}: {error})") from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"{source}: expected a torch.nn.Module from the call, got a {type(network).__name__}")
-    return network
+    # the network itself in place of what torch.compile has made of it
+    compiled: nn.Module = getattr(network, "_orig_mod", network)
+    return compiled
 
 
 def _module_file(source: str) -> Path:

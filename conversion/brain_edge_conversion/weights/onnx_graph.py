@@ -12,6 +12,7 @@ from torch import nn
 
 from brain_edge.errors import BrainEdgeError, WeightsError
 from brain_edge.runtime.library import read_model
+from brain_edge_conversion.weights.converter_reason import converter_reason
 from brain_edge_conversion.weights.onnx_norms import with_norms_in_double
 
 if TYPE_CHECKING:
@@ -237,8 +238,7 @@ def read_onnx(content: bytes, source: str) -> Any:
     except RuntimeError as error:
         unknown = _UNKNOWN_OPERATIONS.search(str(error))
         if unknown is None:
-            reason = (str(error).strip().splitlines() or ["no further detail"])[-1][:300]
-            raise WeightsError(f"{source}: OpenVINO cannot read this ONNX model: {reason}") from error
+            raise WeightsError(f"{source}: OpenVINO cannot read this ONNX model: {converter_reason(error)}") from error
         nodes = "; ".join(_where(content, name.strip()) for name in unknown[1].split(","))
         raise WeightsError(
             f"{source}: OpenVINO has no equivalent of {nodes}; rewrite the network without this operator, or convert "
