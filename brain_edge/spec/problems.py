@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, Union
 import msgspec
 
 from brain_edge.errors import BrainEdgeError
-from brain_edge.machine.json import decode_json
+from brain_edge.machine.json import convert_plain, decode_json
 from brain_edge.machine.nearest import nearest
 from brain_edge.spec.consistency import InconsistentError
 from brain_edge.spec.model import ModelSpec
@@ -117,7 +117,7 @@ def _faults(value: object, kind: Any, path: str) -> Iterator[Problem]:
         yield problem
     if are_sound:
         try:
-            msgspec.convert(value, kind)
+            convert_plain(value, kind)
         except msgspec.ValidationError as error:
             yield from _own(error, value, kind, path)
 

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from brain_edge.errors import InputError
+from brain_edge.machine.json import convert_plain
 from brain_edge.package.digest import Sha256
 from brain_edge.spec import Name, Value, canonical_json
 from brain_edge.spec.problems import Problem, problems_of, refusal
@@ -142,7 +143,7 @@ def parse_manifest(text: str, where: str) -> CohortManifest:
     except (ValueError, RecursionError) as error:  # also of a number of 5000 digits, or brackets within brackets
         raise InputError(f"{where}: expected a cohort manifest in TOML: {error}") from error
     try:
-        manifest = msgspec.convert(plain, CohortManifest)
+        manifest = convert_plain(plain, CohortManifest)
     except msgspec.ValidationError as error:
         faults = problems_of(plain, CohortManifest) or (Problem("", str(error)),)
         raise refusal(InputError, f"{where}: expected a cohort manifest that this version reads", faults) from error
