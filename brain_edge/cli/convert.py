@@ -110,14 +110,14 @@ class Expected:
         Raises:
             UsageError: a head or a Dice was given without a mask.
         """
-        from brain_edge_conversion.convert.expected import MINIMUM_DICE, ExpectedData
+        from brain_edge_conversion.convert.expected import ExpectedData
 
         if self.expect_mask is None:
             given = {"--expect-head": bool(self.expect_head), "--expect-dice": self.expect_dice is not None}
             require_effect([option for option, is_given in given.items() if is_given], "without --expect-mask")
             return None
-        least = MINIMUM_DICE if self.expect_dice is None else self.expect_dice
-        return ExpectedData(mask=self.expect_mask, files=tuple(map(split_input, self.expect_head)), minimum_dice=least)
+        files = tuple(map(split_input, self.expect_head))
+        return ExpectedData(mask=self.expect_mask, files=files, minimum_dice=self.expect_dice)
 
 
 @click.command("convert")
@@ -164,7 +164,12 @@ class Expected:
     metavar="[SEQUENCE=]FILE",
     help="Image of the head of --expect-mask [the head of --parity-data].",
 )
-@click.option("--expect-dice", type=float, metavar="DICE", help="Minimum Dice of each label with --expect-mask [0.97].")
+@click.option(
+    "--expect-dice",
+    type=float,
+    metavar="DICE",
+    help="Minimum Dice of each label, which alone decides [0.97, and refused if other steps make the mask].",
+)
 @click.option(
     "--precision",
     type=click.Choice(["f32", "bf16"]),

@@ -54,7 +54,8 @@ def convert(
         parity_data: real head to compare on, or one file for each sequence; the recipe's own by default.
         expect_mask: mask that your own program makes of a head; a package that makes another one is refused.
         expect_head: head of `expect_mask`, or one file for each sequence; that of `parity_data` by default.
-        expect_dice: minimum Dice of each label with `expect_mask`; 0.97 by default.
+        expect_dice: minimum Dice of each label, which alone decides; by default 0.97, and a package is refused also if
+            other steps make the mask.
         precision: precision that OpenVINO computes in, `"f32"` or `"bf16"`.
         rewrites: exact rewrites of the network before the conversion.
         random_weights: conversion without trained weights; the package is marked.
@@ -115,10 +116,10 @@ def convert(
 
 def _expected(mask: FilePath | None, head: NamedFiles | None, dice: float | None) -> ExpectedData | None:
     """Return the mask of another program and its head; None without a mask."""
-    from brain_edge_conversion.convert.expected import MINIMUM_DICE, ExpectedData
+    from brain_edge_conversion.convert.expected import ExpectedData
 
     if mask is None:
         if head is not None or dice is not None:
             raise UsageError("expect_head and expect_dice have no effect without expect_mask; remove them")
         return None
-    return ExpectedData(mask=Path(mask), files=named_files(head), minimum_dice=MINIMUM_DICE if dice is None else dice)
+    return ExpectedData(mask=Path(mask), files=named_files(head), minimum_dice=dice)

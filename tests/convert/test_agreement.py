@@ -54,4 +54,4 @@ def test_a_difference_far_from_the_border_is_none_of_interpolation():
     found[0, 0, :2] = 1
     words = differences(found, MASK, {1: "low", 2: "high"})
     assert "0% of 2 differing voxels touch the border of an expected label" in words
-    assert any("half of them lie in 1 of 1" in each for each in words)
+    assert any("Half of them lie in 1 of 1" in each for each in words)

@@ -126,6 +126,6 @@ def _slices(differing: BoolArray, expected: Mask) -> str:
         held = order[:number]
         place = f"slices {held.min()} to {held.max()}" if number > 1 else f"slice {held[0]}"
         found.append(
-            (number / counts.size, f"half of them lie in {number} of {counts.size} slices along {letter}, {place}")
+            (number / counts.size, f"Half of them lie in {number} of {counts.size} slices along {letter}, {place}")
         )
     return min(found)[1]

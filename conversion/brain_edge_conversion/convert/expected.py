@@ -52,12 +52,13 @@ class ExpectedData:
     Attributes:
         mask: file of the mask, on the grid of the head.
         files: image files of the head; the head of the comparison with PyTorch by default.
-        minimum_dice: smallest accepted Dice of a label.
+        minimum_dice: smallest accepted Dice of a label, which alone decides; None for the usual one, with a refusal of
+            specifications of which another one makes the same mask.
     """
 
     mask: Path
     files: tuple[NamedInput, ...] = ()
-    minimum_dice: float = MINIMUM_DICE
+    minimum_dice: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +69,13 @@ class Expectation:
         study: images of the head, behind the stage 0 if there is one.
         mask: expected mask on the grid of the study.
         minimum_dice: smallest accepted Dice of a label.
+        refuses_named: True to refuse a package also if a change of its specification makes the same mask.
     """
 
     study: Study
     mask: Mask
     minimum_dice: float = MINIMUM_DICE
+    refuses_named: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,9 @@ def read_expectation(data: ExpectedData, study: Study, spec: ModelSpec) -> Expec
     """
     if spec.makes_images:
         raise UsageError(f"--expect-mask needs a model that segments, got {spec.name}, which makes images; remove it")
-    if not 0 < data.minimum_dice <= 1:
-        raise UsageError(f"expected --expect-dice above 0 and at most 1, got {data.minimum_dice:g}")
+    least = MINIMUM_DICE if data.minimum_dice is None else data.minimum_dice
+    if not 0 < least <= 1:
+        raise UsageError(f"expected --expect-dice above 0 and at most 1, got {least:g}")
     read = read_reference(data.mask, {})
     mask = onto_grid(read, study.geometry)
     if mask is None:
@@ -106,7 +110,8 @@ def read_expectation(data: ExpectedData, study: Study, spec: ModelSpec) -> Expec
             f"{data.mask}: expected a mask on the grid of {study.volumes[study.reference].name} ({study.geometry}), "
             f"got {read.geometry}; give the mask of this head, or name its head with --expect-head"
         )
-    return Expectation(study, Mask(_labels(mask.labels, spec, data.mask), mask.geometry), data.minimum_dice)
+    labels = Mask(_labels(mask.labels, spec, data.mask), mask.geometry)
+    return Expectation(study, labels, least, refuses_named=data.minimum_dice is None)
 
 
 def _labels(values: LabelArray, spec: ModelSpec, path: Path) -> LabelArray:
@@ -160,8 +165,9 @@ def judge(package: ModelPackage, expectation: Expectation, report: Callable[[str
         return Verdict(record)
     report(f"the masks differ, {record.in_words}: trying other axes, flips and normalisations")
     cause = _cause(spec, agreement, expectation, runs)
-    told = (*differences(found, expectation.mask, spec.label_names()), cause)
-    if agreement.least >= expectation.minimum_dice:
+    told = (*differences(found, expectation.mask, spec.label_names()), cause.words)
+    is_wrong = expectation.refuses_named and cause.dice >= SAME_DICE
+    if agreement.least >= expectation.minimum_dice and not is_wrong:
         return Verdict(msgspec.structs.replace(record, differences=told))
     told = (f"the package does not make the expected mask: {record.in_words}", *told, "No package was written")
     return Verdict(record, ". ".join(told))
@@ -177,17 +183,27 @@ def _record(agreement: Agreement, expectation: Expectation, spec: ModelSpec) -> 
     )
 
 
-def _cause(spec: ModelSpec, agreement: Agreement, expectation: Expectation, runs: _Runs) -> str:
-    """Return the change that explains the disagreement, in words; tried are other labels, then other steps."""
+@dataclass(frozen=True)
+class _Cause:
+    """Change that explains the disagreement, in words, and the Dice with it; 0 if none was found."""
+
+    words: str
+    dice: float = 0.0
+
+
+def _cause(spec: ModelSpec, agreement: Agreement, expectation: Expectation, runs: _Runs) -> _Cause:
+    """Return the change that explains the disagreement; tried are other labels, then other steps."""
     if _explains(agreement.least_as_partners, agreement, expectation):
-        return f"Another numbering fits (Dice {agreement.least_as_partners:.4f}): {_exchange(agreement, spec)}"
+        dice = agreement.least_as_partners
+        return _Cause(f"Another numbering fits (Dice {dice:.4f}): {_exchange(agreement, spec)}", dice)
     best, count = _best(spec, agreement, expectation, runs)
     if best is None:
-        return f"None of {count} other axes, flips and normalisations fits; check spacing, crops and the steps after"
+        words = f"None of {count} other axes, flips and normalisations fits; check spacing, crops and the steps after"
+        return _Cause(words)
     trial, reached = best
     also = f" and {_exchange(reached, spec)}" if reached.exchanged else ""
     dice = max(reached.least, reached.least_as_partners)
-    return f"This change of the specification fits (Dice {dice:.4f}): {trial.remedy}{also}"
+    return _Cause(f"This change of the specification fits (Dice {dice:.4f}): {trial.remedy}{also}", dice)
 
 
 def _best(
