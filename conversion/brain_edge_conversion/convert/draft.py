@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from brain_edge.package import Manifest, ModelPackage
     from brain_edge.package.manifest import StageZero
     from brain_edge.spec import ModelSpec, Stage
+    from brain_edge_conversion.convert.expected import Expectation
     from brain_edge_conversion.convert.parity import Findings
     from brain_edge_conversion.recipe import ModelSource
 
@@ -33,6 +34,7 @@ class ConvertOptions:
         report: function that receives progress lines, one at a time.
         account: folder, .json or .html file for the conversion report; written for a refusal too.
         stage_zero: package that runs before this one, if any.
+        expectation: mask that the package has to make of a head, if any.
     """
 
     precision: Precision = Precision.F32
@@ -41,6 +43,7 @@ class ConvertOptions:
     report: Callable[[str], None] = lambda _line: None
     account: Path | None = None
     stage_zero: StageZero | None = None
+    expectation: Expectation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,14 +26,16 @@ from brain_edge_conversion.sources import (
     onnx_file,
     torch_file,
 )
-from brain_edge_conversion.sources.request import Request, Resolved, SourceKind, require_trust
+from brain_edge_conversion.sources.request import BareNetwork, Request, Resolved, SourceKind, require_trust
 from brain_edge_conversion.sources.weights import require_sha256
 
 __all__ = [
     "KINDS",
+    "BareNetwork",
     "Request",
     "Resolved",
     "SourceKind",
+    "bare_network",
     "kind_of",
     "require_no_idle",
     "require_sha256",
@@ -91,6 +93,22 @@ def require_no_idle(request: Request) -> None:
             raise UsageError(f"{option} has no effect: {request.source} {reason}; remove the option")
     if request.random_weights and request.weights:
         raise UsageError("--weights has no effect with --random-weights; remove one of them")
+
+
+def bare_network(request: Request) -> BareNetwork:
+    """Return the network of a source that states no steps, to be looked at before there is a specification.
+
+    Raises:
+        UsageError: the source states its steps itself, or is code that is not trusted.
+        WeightsError: a file is missing or refused.
+    """
+    kind = kind_of(request.source)
+    if kind.network is None:
+        raise UsageError(
+            f"{request.source} states its steps itself and needs no specification; convert it with "
+            f"brain-edge convert {request.source}"
+        )
+    return kind.network(request)
 
 
 def resolve(request: Request) -> Resolved:

@@ -301,6 +301,11 @@ class OnnxNetwork(nn.Module):
             ) from error
         self._input = self._session.get_inputs()[0].name
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the input, -1 for open sides."""
+        return tuple(side if isinstance(side, int) else -1 for side in self._session.get_inputs()[0].shape)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the first output, float32, in the shape that the model gives."""
         try:
