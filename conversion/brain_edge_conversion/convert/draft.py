@@ -33,6 +33,7 @@ class ConvertOptions:
         report: function that receives progress lines, one at a time.
         account: folder, .json or .html file for the conversion report; written for a refusal too.
         stage_zero: package that runs before this one, if any.
+        overwrite: True to replace a package of the same name.
     """
 
     precision: Precision = Precision.F32
@@ -41,6 +42,7 @@ class ConvertOptions:
     report: Callable[[str], None] = lambda _line: None
     account: Path | None = None
     stage_zero: StageZero | None = None
+    overwrite: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
@@ -22,9 +23,11 @@ def load_recipe(name: str) -> Recipe:
     """Return the recipe of that name.
 
     Raises:
-        UsageError: no recipe has the name. The message lists the recipes.
+        UsageError: no recipe has the name. The message names the nearest one, or lists all.
     """
     if name not in recipe_names():
-        raise UsageError(f"there is no recipe {name!r}; there are {', '.join(recipe_names())}")
+        near = get_close_matches(name, recipe_names(), n=1)
+        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(recipe_names())}"
+        raise UsageError(f"there is no recipe {name!r}; {meant}")
     recipe: Recipe = import_module(f"{__name__}.{name.replace('-', '_')}").RECIPE
     return recipe

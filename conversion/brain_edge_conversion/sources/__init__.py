@@ -6,6 +6,7 @@ Third-party code runs only if the user trusts it explicitly. To add a kind of so
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 from zipfile import is_zipfile
@@ -15,6 +16,7 @@ import msgspec
 from brain_edge.errors import InputError, UsageError
 from brain_edge.machine.json import decode_json
 from brain_edge.spec import ModelSpec, canonical_json
+from brain_edge_conversion.recipes import recipe_names
 from brain_edge_conversion.sources import (
     by_recipe,
     gandlf_folder,
@@ -66,7 +68,9 @@ def kind_of(source: str) -> SourceKind:
         if below := _folders_below(Path(source)):
             what, then = "the folder above", f"; name the folder itself: {', '.join(below)}"
         raise UsageError(f"{source}: expected one of these: {known}; got {what}{then}")
-    raise UsageError(f"{source!r} is no {', no '.join(kind.name for kind in KINDS)}")
+    near = get_close_matches(source, recipe_names(), n=1)
+    meant = f"did you mean {near[0]}?" if near else "`brain-edge recipes` lists the recipes"
+    raise UsageError(f"{source!r} is no {', no '.join(kind.name for kind in KINDS)}; {meant}")
 
 
 def _folders_below(folder: Path) -> list[str]:
