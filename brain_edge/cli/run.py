@@ -162,6 +162,8 @@ def command(
     from brain_edge.jobs.outputs import require_apart
 
     given = [split_input(text) for text in (*inputs, *more_inputs)]
+    if package is None and not given:
+        raise click.UsageError("expected an image, got none; call: brain-edge run PACKAGE head.nii.gz -o mask.nii.gz")
     if not given:
         raise UsageError("expected at least one input image, got none; name it after the package or with -i")
     if image is not None:
