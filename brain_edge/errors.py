@@ -10,7 +10,7 @@
     +-- BudgetError                4: the accuracy budget was not met; no package was written
     +-- PackageError               5: a package is damaged, newer than this program, or not a package
     +-- BatchError                 6: some cases of a batch failed
-    +-- ParityError                1: OpenVINO and PyTorch disagree; no package was written
+    +-- ParityError                1: OpenVINO and PyTorch disagree, or the package and the expected mask
     +-- ImplausibleError           1: the mask is empty, or outside the plausible range under `--strict`
     +-- OutputError                1: a result could not be written; no partial file is left
     +-- MissingExtraError          1: an optional feature is not installed
@@ -73,7 +73,7 @@ class BatchError(BrainEdgeError):
 
 
 class ParityError(BrainEdgeError):
-    """The converted network does not reproduce PyTorch; no package was written."""
+    """The converted network does not reproduce PyTorch or an expected mask; no package was written."""
 
 
 class ImplausibleError(BrainEdgeError):

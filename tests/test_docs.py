@@ -19,9 +19,12 @@ from tiny_package import make_package
 import brain_edge
 from brain_edge import errors
 from brain_edge.cli.main import COMMANDS, PROGRAM, program
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.evaluation.cohort.manifest import CaseEntry, CohortManifest, parse_manifest
+from brain_edge.io.nifti import write_mask
+from brain_edge.jobs.case import read_study
 from brain_edge.package import Manifest
-from brain_edge_conversion.convert.parity import ParityLimits
+from brain_edge_conversion.convert.parity import ParityLimits, TorchSession
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 from brain_edge_conversion.specification import spec_from_json
 
@@ -275,13 +278,17 @@ class TestExamples:
         monkeypatch.chdir(tmp_path)
         (code,), (spec,) = blocks(page, "python"), blocks(page, "json")
         (tmp_path / "mynet.py").write_text(code, encoding="utf-8")
-        (tmp_path / "mynet.json").write_text(spec, encoding="utf-8")
-        _save_random_weights(code, tmp_path / "mynet.pt")
+        network = _save_random_weights(code, tmp_path / "mynet.pt")
         for seed, sequence in enumerate(("T1", "FLAIR")):
             save_phantom(tmp_path / f"head_{sequence}.nii.gz", seed=seed)
+        study = read_study({name: Path(f"head_{name}.nii.gz") for name in ("T1", "FLAIR")})
+        own = Segmenter(spec_from_json(spec, "mynet"), {"mynet": TorchSession(network.eval())})(study)
+        write_mask(own.mask, study.volumes["T1"], "mine.nii.gz")
         for words in _command_lines(page):
             if words[0] == PROGRAM and "mynet.ts" not in words:  # the same package from TorchScript
                 succeed(*words[1:])
+            if words[1:3] == ["spec", "new"]:  # the user corrects the starter
+                (tmp_path / "mynet.json").write_text(spec, encoding="utf-8")
         assert (tmp_path / "mask.nii.gz").is_file()
         sys.modules.pop("mynet", None)
 
@@ -310,12 +317,14 @@ class TestExamples:
         sys.modules.pop("mynetwork", None)
 
 
-def _save_random_weights(code: str, path: Path) -> None:
+def _save_random_weights(code: str, path: Path) -> torch.nn.Module:
     namespace: dict[str, Any] = {"__name__": "mynet"}
     exec(code, namespace)  # noqa: S102 - our own page
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
-        torch.save(namespace["MyNetwork"]().state_dict(), path)
+        network: torch.nn.Module = namespace["MyNetwork"]()
+    torch.save(network.state_dict(), path)
+    return network
 
 
 def _command_lines(page: Path) -> Iterator[list[str]]:

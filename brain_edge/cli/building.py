@@ -27,6 +27,21 @@ def reporter(*, quiet: bool) -> Callable[[str], None]:
     return (lambda _line: None) if quiet else (lambda line: say(line, err=True))
 
 
+def print_comparisons(package: ModelPackage) -> None:
+    """Print on stdout how a converted package compares with PyTorch and an expected mask, and where it lies."""
+    parity, expected = package.manifest.parity, package.manifest.expected
+    if parity is not None:
+        for graph in parity.graphs:
+            say(
+                f"{graph.graph}: OpenVINO differs from PyTorch by {graph.relative_error:.1e} of the largest output, "
+                f"same label in {graph.same_label_share:.4%} of the voxels"
+            )
+        say(f"masks of PyTorch and OpenVINO: {parity.masks_in_words}")
+    if expected:
+        say(f"expected mask: {expected.in_words}", *(f"  {words}" for words in expected.differences))
+    say(f"{package.folder}: digest {package.digest}")
+
+
 def print_evidence(package: ModelPackage) -> None:
     """Print on stdout how the masks of a cheaper package differ, and where the package lies."""
     from brain_edge.evaluation.evidence import evidence_in

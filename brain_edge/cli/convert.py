@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brain_edge.cli.building import quiet_option, reporter
-from brain_edge.cli.failure import say
-from brain_edge.cli.options import gathered, overwrite_option, split_input
+from brain_edge.cli.building import print_comparisons, quiet_option, reporter
+from brain_edge.cli.options import gathered, overwrite_option, require_effect, split_input
 from brain_edge.errors import UsageError
 from brain_edge.verbs.build_side import build_side
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from brain_edge_conversion.convert.by_request import ParityData
     from brain_edge_conversion.convert.convert import ConvertOptions
+    from brain_edge_conversion.convert.expected import ExpectedData
     from brain_edge_conversion.sources import Request
 
 ALL = "all"
@@ -80,12 +80,13 @@ class Way:
     account: Path | None
     overwrite: bool
 
-    def data(self) -> ParityData:
-        """Return the files and folders of the comparison by sequence name."""
+    def data(self, expected: ExpectedData | None) -> ParityData:
+        """Return the files and folders of the comparisons by sequence name."""
         from brain_edge_conversion.convert.by_request import ParityData
 
         shown, zero = (None, None) if self.stage_zero is None else split_input(self.stage_zero)
-        return ParityData(files=tuple(map(split_input, self.parity_data)), stage_zero=zero, shown=shown)
+        files = tuple(map(split_input, self.parity_data))
+        return ParityData(files=files, stage_zero=zero, shown=shown, expected=expected)
 
     def options(self, report: Callable[[str], None]) -> ConvertOptions:
         """Return the options of the conversion."""
@@ -99,6 +100,30 @@ class Way:
             account=self.account,
             overwrite=self.overwrite,
         )
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Options of the comparison with the mask of another program, as typed."""
+
+    expect_mask: Path | None
+    expect_head: tuple[str, ...]
+    expect_dice: float | None
+
+    def data(self) -> ExpectedData | None:
+        """Return the mask and its head by sequence name; None without a mask.
+
+        Raises:
+            UsageError: a head or a Dice was given without a mask.
+        """
+        from brain_edge_conversion.convert.expected import ExpectedData
+
+        if self.expect_mask is None:
+            given = {"--expect-head": bool(self.expect_head), "--expect-dice": self.expect_dice is not None}
+            require_effect([option for option, is_given in given.items() if is_given], "without --expect-mask")
+            return None
+        files = tuple(map(split_input, self.expect_head))
+        return ExpectedData(mask=self.expect_mask, files=files, minimum_dice=self.expect_dice)
 
 
 @click.command("convert")
@@ -134,6 +159,24 @@ class Way:
     help="Image of a head on which to compare the package with PyTorch.",
 )
 @click.option(
+    "--expect-mask",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Mask that your own program makes of a head; a package that makes another one is refused.",
+)
+@click.option(
+    "--expect-head",
+    multiple=True,
+    metavar="[SEQUENCE=]FILE",
+    help="Image of the head of --expect-mask [the head of --parity-data].",
+)
+@click.option(
+    "--expect-dice",
+    type=float,
+    metavar="DICE",
+    help="Minimum Dice of each label, which alone decides [0.97, and refused if other steps make the mask].",
+)
+@click.option(
     "--precision",
     type=click.Choice(["f32", "bf16"]),
     default="f32",
@@ -159,15 +202,20 @@ class Way:
 @quiet_option
 @gathered("asked", Asked)
 @gathered("way", Way)
-def command(asked: Asked, way: Way, output: Path | None, quiet: bool) -> None:
+@gathered("expected", Expected)
+def command(asked: Asked, way: Way, expected: Expected, output: Path | None, quiet: bool) -> None:
     """Convert SOURCE to an FP32 package and compare it with PyTorch on a real head.
 
     SOURCE is a recipe (see `brain-edge recipes`), a file (TorchScript, torch.export or ONNX), a folder (nnU-Net, GaNDLF
     or MONAI bundle), or module:attribute, a Python function or class that builds the network.
+
+    The comparison with PyTorch cannot notice a wrong step, because both sides share the steps. --expect-mask can: it
+    compares the package with your own program. If the masks differ, other axes, flips, normalisations and labels are
+    tried, and what fits is named.
     """
     report = reporter(quiet=quiet)
     with build_side("convert"):
         from brain_edge_conversion.convert.by_request import convert_request
 
-        package = convert_request(asked.request(report), way.data(), output, way.options(report))
-    say(f"{package.folder}: digest {package.digest}")
+        package = convert_request(asked.request(report), way.data(expected.data()), output, way.options(report))
+    print_comparisons(package)

@@ -71,7 +71,7 @@ def say(*lines: str, err: bool = False) -> None:
 
 
 def show(error: BaseException, about: str = "") -> None:
-    """Write an error to stderr, after its traceback under `--debug`."""
+    """Write an error and its notes to stderr, after its traceback under `--debug`."""
     if isinstance(error, click.exceptions.Exit):
         return
     if isinstance(error, click.ClickException):
@@ -83,4 +83,5 @@ def show(error: BaseException, about: str = "") -> None:
         import traceback
 
         say(*"".join(traceback.format_exception(error)).splitlines(), err=True)
-    say(words(error, about), err=True)
+    further = error.__notes__ if isinstance(error, BrainEdgeError) and hasattr(error, "__notes__") else []
+    say(words(error, about), *(f"  {note}" for note in further), err=True)

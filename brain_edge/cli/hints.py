@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from brain_edge.errors import PackageError
+from brain_edge.machine.nearest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,8 +58,8 @@ def _about_option(error: click.NoSuchOption, words: Sequence[str]) -> str | None
 
 def _about_command(words: Sequence[str], commands: list[str]) -> str | None:
     word = next(word for word in words if not word.startswith("-"))
-    if near := get_close_matches(word, commands, n=1):
-        return f"did you mean {near[0]}?"
+    if near := nearest(word, commands):
+        return f"did you mean {near}?"
     return f"name a command first: brain-edge run {shlex.join(words)}" if Path(word).exists() else None
 
 
@@ -78,8 +78,8 @@ def _about_package(word: str, words: Sequence[str]) -> str | None:
             f"{recipe} is a recipe; make its package: brain-edge convert {recipe}, then brain-edge quantize "
             f"{recipe}-fp32 --max-dice-drop 0.01"
         )
-    near = get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]}?" if near else None
+    near = nearest(word, known)
+    return f"did you mean {near}?" if near else None
 
 
 def _recipe_in(word: str) -> str | None:

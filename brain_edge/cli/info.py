@@ -98,6 +98,8 @@ def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     if manifest.parity is not None:
         made_of = f"of FP32 {manifest.converted_from[:16]}..., " if manifest.converted_from else ""
         yield "parity", f"{made_of}masks of PyTorch against OpenVINO: {manifest.parity.masks_in_words}"
+    if manifest.expected:
+        yield "expected", f"mask of another program: {manifest.expected.in_words}"
     if manifest.found is not None:
         yield manifest.found.change, "; ".join(manifest.found.changes)
         yield "accuracy", manifest.found.statement

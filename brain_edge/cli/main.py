@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "info": "show a package and its digest, or the series in DICOM",
     "verify": "check a package on this machine: hashes and self-test",
     "evaluate": "measure Dice and HD95 of a package on a cohort",
+    "spec": "write and check the specification of your own network",
     "convert": "convert PyTorch to an FP32 package, compared with PyTorch",
     "quantize": "quantise an FP32 package to INT8 within a Dice budget",
     "tune": "find cheaper settings of a package within a Dice budget",

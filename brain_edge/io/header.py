@@ -28,6 +28,10 @@ VoxelType: TypeAlias = np.dtype[Any]
 HEADER_BYTES: Final = 540
 """Bytes of a file that `parse_header` needs: the longest header (NIfTI-2)."""
 
+POINTERS: Final = {"git-annex": b"/annex/objects/", "Git LFS": b"version https://git-lfs"}
+"""First bytes of the text that stands in a repository for an image that was not fetched."""
+FETCHES: Final = "datalad get, git annex get or git lfs pull"
+
 SPACING_TOLERANCE: Final = 0.01
 """Largest relative difference of two statements of a spacing that an exporter's rounding explains."""
 
@@ -91,10 +95,10 @@ class ImageHeader:
         return math.prod(self.geometry.shape) * self.dtype.itemsize
 
 
-def parse_header(block: bytes) -> ImageHeader:
+def parse_header(block: bytes, name: str = "") -> ImageHeader:
     """Read the header of a NIfTI-1, NIfTI-2 or MGH file from its first `HEADER_BYTES` (uncompressed) bytes.
 
-    The content decides the format, not the file name.
+    The content decides the format. The name of the file serves the message about another format alone.
 
     Raises:
         InputError: the file has another format, is damaged, or has several volumes, a single slice, or complex or
@@ -110,14 +114,19 @@ def parse_header(block: bytes) -> ImageHeader:
         return _parse_nifti(Nifti2Header, block[:540])
     if len(block) >= _MGH_BYTES and block[:4] == b"\0\0\0\1":
         return _parse_mgh(block[:_MGH_BYTES])
-    raise InputError(f"expected a NIfTI (.nii, .nii.gz) or FreeSurfer (.mgz, .mgh) image, got {_describe(block)}")
+    raise InputError(f"expected a NIfTI (.nii, .nii.gz) or FreeSurfer (.mgz, .mgh) image, got {_describe(block, name)}")
 
 
-def _describe(block: bytes) -> str:
+def _describe(block: bytes, name: str) -> str:
+    if pointer := next((kind for kind, start in POINTERS.items() if block.startswith(start)), None):
+        return f"a pointer of {pointer} in place of the image; fetch the content ({FETCHES})"
+    if block[:4] == b"PK\3\4":
+        return "a zip; unpack it"
     if block[128:132] == b"DICM":
         return "a DICOM file; give the folder of its series, or convert it with dcm2niix"
-    if block[344:348] == b"ni1\0":
-        return "the header of a .hdr/.img pair; save it as one .nii file"
+    is_header = block[344:348] == b"ni1\0" or block[:4] in (b"\x5c\1\0\0", b"\0\0\1\x5c")
+    if is_header or name.lower().endswith((".img", ".img.gz")):
+        return "one file of a .hdr/.img pair (Analyze or NIfTI); save the pair as one .nii file"
     return f"a file that begins with {block[:8]!r}; export or convert the image again"
 
 
@@ -174,6 +183,8 @@ def _volume_shape(sides: Sequence[int]) -> Shape:
     text = " x ".join(map(str, sides))
     if min(sides) < 1:
         raise _damaged(f"it states {text} voxels")
+    if len(sides) > 3 and sides[0] == 1 and min(sides[1:4]) > 1:
+        raise InputError(f"expected a volume, got a first axis of one ({text} voxels); save the image without it")
     if len(sides) < 3 or min(sides[:3]) == 1:
         raise InputError(f"expected a volume, got a single slice of {text} voxels; give the whole series")
     volumes = math.prod(sides[3:])

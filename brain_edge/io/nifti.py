@@ -18,7 +18,7 @@ from isal.igzip_lib import IsalError
 
 from brain_edge.errors import GeometryError, InputError, UsageError
 from brain_edge.image.volume import Volume
-from brain_edge.io.header import HEADER_BYTES, ImageHeader, fields_like, parse_header, require_same_grid
+from brain_edge.io.header import FETCHES, HEADER_BYTES, ImageHeader, fields_like, parse_header, require_same_grid
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.machine.process import require_free
 
@@ -80,7 +80,7 @@ def read_geometry(path: Path | str) -> Geometry:
     """
     path = Path(path)
     with _in_words(path), _decompressed(path) as (stream, _):
-        return parse_header(stream.read(HEADER_BYTES)).geometry
+        return parse_header(stream.read(HEADER_BYTES), path.name).geometry
 
 
 def write_mask(mask: Mask, like: Volume, path: Path | str, description: str = "") -> None:
@@ -159,7 +159,7 @@ def write_stripped(source: Path | str, mask: Mask, path: Path | str, description
 def _read(path: Path, *, raw: bool) -> tuple[ImageHeader, Array]:
     """Read header and voxels (I, J, K) in Fortran order: float32 intensities, or the numbers of the file."""
     with _in_words(path), _decompressed(path) as (stream, most_bytes):
-        header = parse_header(stream.read(HEADER_BYTES))
+        header = parse_header(stream.read(HEADER_BYTES), path.name)
         if header.offset + header.voxel_bytes > most_bytes:
             raise _truncated(header)
         require_free(math.prod(header.geometry.shape) * (header.dtype.itemsize if raw else 4), str(path))
@@ -219,6 +219,9 @@ def _in_words(path: Path) -> Iterator[None]:
     except InputError as error:
         raise type(error)(f"{path}: {error}") from error
     except FileNotFoundError as error:
+        if path.is_symlink():
+            words = f"the link leads nowhere ({path.readlink()}); fetch the content ({FETCHES}), or correct the link"
+            raise InputError(f"{path}: {words}") from error
         raise InputError(f"{path}: there is no such file; check the path") from error
     except PermissionError as error:
         raise InputError(f"{path}: no permission to read this file; change its permissions") from error

@@ -13,7 +13,7 @@ import numpy as np
 
 from brain_edge.errors import ImplausibleError, InputError, UsageError
 from brain_edge.image.border import with_border
-from brain_edge.image.contrast import NAMES
+from brain_edge.image.contrast import NAMES, Contrast
 from brain_edge.image.volume import Study
 from brain_edge.io.contrast import contrast_of_file
 from brain_edge.io.contrast_words import named
@@ -21,6 +21,7 @@ from brain_edge.io.inputs import series_of
 from brain_edge.io.nifti import read_volume, write_image, write_mask, write_probabilities, write_stripped
 from brain_edge.jobs.outputs import hidden, is_dicom_name, require_apart, require_outputs
 from brain_edge.jobs.record import RunRecord, printable, provenance, series_records
+from brain_edge.machine.nearest import did_you_mean
 from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.spec.plausibility import check_contrast, is_empty
 
@@ -178,7 +179,7 @@ def assign_inputs(given: Iterable[NamedInput], spec: ModelSpec) -> dict[str, Pat
     if missing or unknown:
         raise InputError(
             f"{spec.name} takes {', '.join(names)}; missing: {', '.join(missing) or 'none'}, "
-            f"not wanted: {', '.join(unknown) or 'none'}"
+            f"not wanted: {', '.join(unknown) or 'none'}{did_you_mean(unknown[0], missing) if unknown else ''}"
         )
     return {name: chosen[name] for name in names if name in chosen}
 
@@ -195,7 +196,8 @@ def assign_series(given: Iterable[tuple[str | None, str]], spec: ModelSpec) -> d
     chosen: dict[str, str] = {}
     for given_name, text in given:
         if not (UID_PATTERN.fullmatch(text) or named(text)):
-            raise UsageError(f"expected a series as its UID (digits and points) or as {NAMES}, got {text!r}")
+            hint = did_you_mean(text, Contrast)
+            raise UsageError(f"expected a series as its UID (digits and points) or as {NAMES}, got {text!r}{hint}")
         name = meant_sequence(given_name, "series", text, spec)
         if name in chosen:
             raise UsageError(f"expected one series for the sequence {name}, got {chosen[name]} and {text}; remove one")
@@ -214,6 +216,7 @@ def meant_sequence(given: str | None, what: str, text: str, spec: ModelSpec) -> 
     if name not in names:
         raise UsageError(
             f"{spec.name} takes {', '.join(names)}; name the sequence of the {what} {text}, such as {names[0]}={text}"
+            f"{did_you_mean(given or '', names)}"
         )
     return name
 

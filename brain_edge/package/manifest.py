@@ -130,6 +130,29 @@ class Parity(Value, frozen=True):
         return f"Dice {self.mask_dice:.5f}"
 
 
+class ExpectedMask(Value, frozen=True):
+    """Agreement with the mask that another program makes of a head.
+
+    Attributes:
+        input_sha256: SHA-256 of the images of the head; they are not named and not shipped.
+        mask_sha256: SHA-256 of the expected labels.
+        minimum_dice: smallest accepted Dice of a label.
+        dice: Dice by name of the label.
+        differences: places of the differences and their likely cause, in words; empty if the masks are the same.
+    """
+
+    input_sha256: tuple[Sha256, ...]
+    mask_sha256: Sha256
+    minimum_dice: Share
+    dice: dict[str, Share]
+    differences: tuple[str, ...] = ()
+
+    @property
+    def in_words(self) -> str:
+        """Dice of each label, and the minimum."""
+        return f"Dice {', '.join(f'{n} {d:.4f}' for n, d in self.dice.items())} (at least {self.minimum_dice:g})"
+
+
 class EvidenceWords(msgspec.Struct, frozen=True):
     """Part of the evidence in a package that a run reads; `brain_edge.evaluation.evidence` defines the whole.
 
@@ -211,6 +234,7 @@ class Manifest(Value, frozen=True, kw_only=True):
     fitted_on: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
     """Number of cases to which the weights were fit for testing."""
     stage_zero: StageZero | UnsetType = UNSET
+    expected: ExpectedMask | UnsetType = UNSET
     intended_use: IntendedUse = IntendedUse.RESEARCH
     files: dict[RelativePath, PackageFile] = msgspec.field(default_factory=dict)
 

@@ -14,6 +14,7 @@ from brain_edge.machine.json import decode_json
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import FORMAT_VERSION, Manifest, PackageFile, graph_path
 from brain_edge.spec import canonical_json
+from brain_edge.spec.problems import Problem, problems_in, refusal
 
 if TYPE_CHECKING:
     from brain_edge.package.manifest import Precision
@@ -121,7 +122,8 @@ def _read_manifest(folder: Path) -> Manifest:
     try:
         manifest = decode_json(text, Manifest)
     except msgspec.DecodeError as error:
-        raise PackageError(f"{path}: this version of brain-edge cannot read the manifest: {error}") from error
+        problems = problems_in(text, Manifest) or (Problem("", str(error)),)
+        raise refusal(PackageError, f"{path}: this version of brain-edge cannot read the manifest", problems) from error
     if canonical_json(manifest) != text:
         raise PackageError(
             f"{path}: expected canonical JSON (each field once, in order, without white space), got another spelling; "

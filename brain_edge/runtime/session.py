@@ -24,6 +24,7 @@ from brain_edge.runtime.cache import require_cache_folder
 from brain_edge.runtime.graph_file import read_graph
 from brain_edge.runtime.graph_memory import graph_memory_of
 from brain_edge.runtime.library import import_openvino, operations
+from brain_edge.runtime.reason import reason_of, remedy_of, runtime_problem
 from brain_edge.runtime.rewrites.f32 import rewrite_for_f32
 from brain_edge.spec.plan import known_inputs
 
@@ -44,7 +45,6 @@ AHEAD_BYTES: Final = 32 * 2**20
 """Bytes of weights of the graphs that are compiled while the first image is read. Both networks of deepbet have 17 MiB,
 one fold of HD-BET has 62 MiB."""
 
-LITTLE_MEMORY: Final = "if memory is short, close other programs or use a package with smaller windows"
 OTHER_SIZE: Final = "use a package whose steps pad to the sizes of its network (pad_to_multiple)"
 
 DEFAULT_STREAMS: Final = 2
@@ -111,7 +111,7 @@ class GraphSession:
             try:
                 requests[0].start_async({0: batch}, share_inputs=True)
             except RuntimeError as error:
-                raise BrainEdgeError(_runtime_problem(self._graph, batch.shape, error)) from error
+                raise BrainEdgeError(runtime_problem(self._graph, batch.shape, error)) from error
             return self._awaited(requests[0], batch.shape)
 
     def run_many(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
@@ -164,7 +164,7 @@ class GraphSession:
         try:
             request.wait()
         except RuntimeError as error:
-            raise BrainEdgeError(_runtime_problem(self._graph, shape, error)) from error
+            raise BrainEdgeError(runtime_problem(self._graph, shape, error)) from error
         return np.asarray(request.get_output_tensor(0).data, dtype=np.float32)
 
 
@@ -201,10 +201,18 @@ class CompiledGraph:
                 self.compiled.release_memory()
 
     def requests(self) -> list[Any]:
-        """Return the requests of the calling thread: one, or one per stream and one that waits."""
+        """Return the requests of the calling thread: one, or one per stream and one that waits.
+
+        Raises:
+            BrainEdgeError: OpenVINO cannot make them, usually for want of memory.
+        """
         if not hasattr(self._own, "requests"):
             count = 1 if self.streams == 1 else self.streams + 1
-            self._own.requests = [self.compiled.create_infer_request() for _ in range(count)]
+            try:
+                self._own.requests = [self.compiled.create_infer_request() for _ in range(count)]
+            except RuntimeError as error:
+                words = f"OpenVINO could not prepare a compiled graph: {reason_of(error)}; {remedy_of(error)}"
+                raise BrainEdgeError(words) from error
         requests: list[Any] = self._own.requests
         return requests
 
@@ -310,7 +318,7 @@ class GraphCompiler:
         try:
             return CompiledGraph(self._compiled(graph, shape, self.properties(graph)), streams)
         except RuntimeError as error:
-            raise BrainEdgeError(_runtime_problem(graph, shape, error)) from error
+            raise BrainEdgeError(runtime_problem(graph, shape, error)) from error
 
     def use_one_stream(self) -> bool:
         """Compute one window at a time from now on; return False if already so."""
@@ -333,7 +341,7 @@ class GraphCompiler:
         try:
             model.reshape(list(shape))
         except RuntimeError as error:
-            raise InputError(_runtime_problem(graph, shape, error, OTHER_SIZE)) from error
+            raise InputError(runtime_problem(graph, shape, error, OTHER_SIZE)) from error
         if self._package.manifest.precision is Precision.F32:
             rewrite_for_f32(model, operations())
         return model
@@ -399,8 +407,3 @@ def streams_by_graph(spec: ModelSpec, options: RuntimeOptions) -> dict[str, int]
     streams = min(options.streams or DEFAULT_STREAMS, threads)
     windowed = {graph for stage in spec.stages if stage.network.execution.is_streamed for graph in stage.network.graphs}
     return {graph: streams if graph in windowed else 1 for graph in spec.graphs}
-
-
-def _runtime_problem(graph: str, shape: tuple[int, ...], error: RuntimeError, remedy: str = LITTLE_MEMORY) -> str:
-    reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
-    return f"OpenVINO could not run the graph {graph} on an input of {' x '.join(map(str, shape))}: {reason}; {remedy}"

@@ -1,13 +1,13 @@
 """Consistency of a specification, checked before any image or weight is read.
 
-Every check returns nothing or raises `ValueError`, which msgspec turns into an error with the path when a
-specification is read.
+All misfits of a specification are found together, each with its place; of the stages only the first that does not fit,
+because the later ones may follow from it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import UNSET
 
@@ -15,10 +15,25 @@ from brain_edge.image.contrast import NAMES, Contrast
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from brain_edge.spec.model import ModelSpec, Stage
     from brain_edge.spec.steps import Step
+
+
+class Misfit(NamedTuple):
+    """One misfit: its place in the specification, such as `stages[0]`, and words."""
+
+    path: str
+    words: str
+
+
+class InconsistentError(ValueError):
+    """Parts of a specification do not fit together."""
+
+    def __init__(self, misfits: Sequence[Misfit]) -> None:
+        super().__init__("; ".join(misfit.words for misfit in misfits))
+        self.misfits = tuple(misfits)
 
 
 @dataclass
@@ -40,34 +55,45 @@ def require_consistent(spec: ModelSpec) -> None:
     """Check a specification by following the known facts of a frame through its stages.
 
     Raises:
-        ValueError: parts of the specification do not fit together.
+        InconsistentError: parts of the specification do not fit together.
     """
-    _require_names(spec)
+    misfits = [*_misfits_of_names(spec), *_misfits_of_stages(spec)]
+    if misfits:
+        raise InconsistentError(misfits)
+
+
+def _misfits_of_names(spec: ModelSpec) -> Iterator[Misfit]:
+    yield from _repeated("inputs", "sequence", [sequence.name for sequence in spec.inputs])
+    yield from _repeated("stages", "stage", [stage.name for stage in spec.stages])
+    yield from _repeated("labels", "label", [str(label.value) for label in spec.labels])
+    for number, sequence in enumerate(spec.inputs):
+        place = f"inputs[{number}].contrasts"
+        yield from _repeated(place, f"in the sequence {sequence.name!r}, contrast", list(map(str, sequence.stated)))
+        if Contrast.OTHER in sequence.stated or (Contrast.ANY in sequence.stated and len(sequence.stated) > 1):
+            stated = ", ".join(sequence.stated)
+            yield Misfit(place, f"sequence {sequence.name!r} takes {stated}; expected {NAMES}, or any alone")
+    if spec.inputs[0].missing is not UNSET:
+        words = f"sequence {spec.inputs[0].name!r} may not be missing, because it gives the grid"
+        yield Misfit("inputs[0].missing", words)
+
+
+def _repeated(place: str, what: str, names: list[str]) -> Iterator[Misfit]:
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Misfit(place, f"{what} {name!r} occurs twice")
+
+
+def _misfits_of_stages(spec: ModelSpec) -> Iterator[Misfit]:
     known = _Known(len(spec.inputs))
-    for stage in spec.stages:
+    for number, stage in enumerate(spec.stages):
         try:
             known.findings[stage.name] = _outcome(stage, known)
         except MisfitError as error:
-            raise ValueError(f"stage {stage.name!r} {error}") from error
-    _require_end(spec, known.findings[spec.stages[-1].name])
-
-
-def _require_names(spec: ModelSpec) -> None:
-    _require_once("sequence", [sequence.name for sequence in spec.inputs])
-    _require_once("stage", [stage.name for stage in spec.stages])
-    _require_once("label", [str(label.value) for label in spec.labels])
-    for sequence in spec.inputs:
-        _require_once(f"in the sequence {sequence.name!r}, contrast", list(map(str, sequence.stated)))
-        if Contrast.OTHER in sequence.stated or (Contrast.ANY in sequence.stated and len(sequence.stated) > 1):
-            stated = ", ".join(sequence.stated)
-            raise ValueError(f"sequence {sequence.name!r} takes {stated}; expected {NAMES}, or any alone")
-    if spec.inputs[0].missing is not UNSET:
-        raise ValueError(f"sequence {spec.inputs[0].name!r} may not be missing, because it gives the grid")
-
-
-def _require_once(what: str, names: list[str]) -> None:
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{what} {name!r} occurs twice")
+            yield Misfit(f"stages[{number}]", f"stage {stage.name!r} {error}")
+            return
+        except ValueError as error:
+            yield Misfit(f"stages[{number}]", str(error))
+            return
+    yield from _misfits_of_end(spec, known.findings[spec.stages[-1].name])
 
 
 def _outcome(stage: Stage, known: _Known) -> KnownFrame:
@@ -128,30 +154,30 @@ def _require_channels(stage: Stage, seen: KnownFrame, known: _Known) -> None:
     raise MisfitError(f"has {network.channels_in} channels_in, but its steps give {given} channels")
 
 
-def _require_end(spec: ModelSpec, end: KnownFrame) -> None:
-    """Make sure that the last stage leaves the model's kind of result, on the caller's grid."""
-    last = spec.stages[-1]
-    if spec.makes_images:
-        if spec.labels or spec.plausible.labels:
-            raise ValueError(f"a model of the task {spec.task} makes images; remove its label table and label ranges")
-    elif end.labels is None:
-        raise ValueError(_without_labels(last.name))
+def _misfits_of_end(spec: ModelSpec, end: KnownFrame) -> Iterator[Misfit]:
+    """Yield what keeps the last stage from leaving the model's kind of result, on the caller's grid."""
+    last, place = spec.stages[-1], f"stages[{len(spec.stages) - 1}].after"
+    if spec.makes_images and (spec.labels or spec.plausible.labels):
+        words = f"a model of the task {spec.task} makes images; remove its label table and label ranges"
+        yield Misfit("labels", words)
+    if not spec.makes_images and end.labels is None:
+        yield Misfit(place, _without_labels(last.name))
     if sum(step.way_back() is not None for step in last.after) != 1:
-        raise ValueError(f"stage {last.name!r} must restore its result to the caller's grid exactly once")
+        yield Misfit(place, f"stage {last.name!r} must restore its result to the caller's grid exactly once")
     if end.labels is not None and not spec.makes_images:
-        _require_table(spec, end.channels, end.labels)
+        yield from _misfits_of_table(spec, end.channels, end.labels)
 
 
-def _require_table(spec: ModelSpec, maps: int, written: frozenset[int]) -> None:
+def _misfits_of_table(spec: ModelSpec, maps: int, written: frozenset[int]) -> Iterator[Misfit]:
+    last, place = spec.stages[-1].name, f"stages[{len(spec.stages) - 1}].after"
     if maps != 1:
-        raise ValueError(f"stage {spec.stages[-1].name!r} ends with {maps} label maps, expected one")
+        yield Misfit(place, f"stage {last!r} ends with {maps} label maps, expected one")
     table = set(spec.label_names())
     if unnamed := written - {0} - table:
-        raise ValueError(
-            f"stage {spec.stages[-1].name!r} writes labels that are not in the label table: {sorted(unnamed)}"
-        )
+        words = f"stage {last!r} writes labels that are not in the label table: {sorted(unnamed)}"
+        yield Misfit("labels", words)
     if unknown := {plausible.label for plausible in spec.plausible.labels} - table:
-        raise ValueError(f"plausible ranges name labels that are not in the label table: {sorted(unknown)}")
+        yield Misfit("plausible", f"plausible ranges name labels that are not in the label table: {sorted(unknown)}")
 
 
 def _without_labels(stage: str) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from brain_edge.package import ModelPackage
     from brain_edge.verbs.given import FilePath, NamedFiles
+    from brain_edge_conversion.convert.expected import ExpectedData
 
 
 def convert(
@@ -26,6 +27,9 @@ def convert(
     flips: bool = False,
     sequences: Sequence[str] | None = None,
     parity_data: NamedFiles | None = None,
+    expect_mask: FilePath | None = None,
+    expect_head: NamedFiles | None = None,
+    expect_dice: float | None = None,
     precision: str = "f32",
     rewrites: bool = True,
     random_weights: bool = False,
@@ -49,6 +53,10 @@ def convert(
         sequences: names of the sequences that the network sees, where the recipe offers several sets; the recipe's
             choice by default.
         parity_data: real head to compare on, or one file for each sequence; the recipe's own by default.
+        expect_mask: mask that your own program makes of a head; a package that makes another one is refused.
+        expect_head: head of `expect_mask`, or one file for each sequence; that of `parity_data` by default.
+        expect_dice: minimum Dice of each label, which alone decides; by default 0.97, and a package is refused also if
+            other steps make the mask.
         precision: precision that OpenVINO computes in, `"f32"` or `"bf16"`.
         rewrites: exact rewrites of the network before the conversion.
         random_weights: conversion without trained weights; the package is marked.
@@ -64,7 +72,7 @@ def convert(
     Raises:
         UsageError: no such source, an option without effect, or an output that exists already.
         WeightsError: weights that are missing or refused.
-        ParityError: OpenVINO does not reproduce PyTorch.
+        ParityError: OpenVINO does not reproduce PyTorch, or the package does not make the expected mask.
         MissingExtraError: a library of the build side is not installed.
 
     Examples:
@@ -104,5 +112,17 @@ def convert(
             account=path_or_none(report),
             overwrite=overwrite,
         )
-        data = ParityData(files=named_files(parity_data), stage_zero=zero, shown=shown)
+        expected = _expected(expect_mask, expect_head, expect_dice)
+        data = ParityData(files=named_files(parity_data), stage_zero=zero, shown=shown, expected=expected)
         return convert_request(request, data, None if output is None else Path(output), options)
+
+
+def _expected(mask: FilePath | None, head: NamedFiles | None, dice: float | None) -> ExpectedData | None:
+    """Return the mask of another program and its head; None without a mask."""
+    from brain_edge_conversion.convert.expected import ExpectedData
+
+    if mask is None:
+        if head is not None or dice is not None:
+            raise UsageError("expect_head and expect_dice have no effect without expect_mask; remove them")
+        return None
+    return ExpectedData(mask=Path(mask), files=named_files(head), minimum_dice=dice)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from brain_edge.errors import UsageError
+from brain_edge.machine.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,8 @@ def chosen(kind: type[Choice], value: str, keyword: str) -> Choice:
     try:
         return kind(value)
     except ValueError as error:
-        raise UsageError(f"expected {keyword} as one of {', '.join(kind)}, got {value!r}") from error
+        hint = did_you_mean(str(value), kind)
+        raise UsageError(f"expected {keyword} as one of {', '.join(kind)}, got {value!r}{hint}") from error
 
 
 def reporter(progress: Callable[[str], None] | None) -> Callable[[str], None]:

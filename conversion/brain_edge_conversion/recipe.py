@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from brain_edge.errors import UsageError
+from brain_edge.machine.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,7 +196,9 @@ class Recipe:
         found = [choice for choice in self.sequences if sorted(choice) == sorted(names)]
         if not found:
             offered = "; ".join(",".join(choice) for choice in self.sequences)
-            raise UsageError(f"{self.name}: expected --sequences to be one of {offered}; got {given}")
+            known = dict.fromkeys(name for choice in self.sequences for name in choice)
+            hint = "".join(did_you_mean(name, known) for name in names if name not in known)
+            raise UsageError(f"{self.name}: expected --sequences to be one of {offered}; got {given}{hint}")
         return found[0]
 
 

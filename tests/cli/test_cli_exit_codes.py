@@ -217,8 +217,8 @@ def relabelled(folder: Path) -> None:
 BAD_PACKAGES = [
     (one_byte, "graphs/tiny.bin: expected the file of the manifest"),
     (newer_format, "manifest.json: expected package format 2, got 3; install a newer brain-edge"),
-    (unknown_field, "manifest.json: this version of brain-edge cannot read the manifest: Object contains unknown fi"),
-    (unknown_field_of_a_step, "unknown field `speed` - at `$.spec.stages[0].before[0]`"),
+    (unknown_field, "manifest.json: this version of brain-edge cannot read the manifest: hint: unknown field, exp"),
+    (unknown_field_of_a_step, "manifest: spec.stages[0].before[0].speed: unknown field"),
     (missing_file, "graphs/tiny.bin: this file of the package is missing; copy the whole package again"),
     (no_package, "expected a package, a folder with a manifest.json, found none"),
     (no_json, "manifest.json: expected the manifest of a package"),

@@ -18,7 +18,13 @@ from brain_edge.cli.main import COMMANDS
 FOLDER = Path(__file__).parents[1] / "help"
 WIDTH = "100"
 COHORT_CALLS = ("create", "check", "fetch", "synthesize")
-CALLS = [(), *((name,) for name in COMMANDS), *(("cohort", name) for name in COHORT_CALLS)]
+SPEC_CALLS = ("new", "check", "schema")
+CALLS = [
+    (),
+    *((name,) for name in COMMANDS),
+    *(("cohort", name) for name in COHORT_CALLS),
+    *(("spec", name) for name in SPEC_CALLS),
+]
 HEAVY = ("numpy", "scipy", "nibabel", "openvino", "msgspec", "torch", "nncf", "matplotlib", "brain_edge_conversion")
 
 

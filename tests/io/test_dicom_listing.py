@@ -34,6 +34,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.fileset import FileSet
 from pydicom.uid import generate_uid
 
 from brain_edge.errors import BrainEdgeError, GeometryError
@@ -508,6 +509,17 @@ def test_no_dicom_and_no_folder_are_refused(tmp_path: Path):
     assert "there is no such file" in refusal(lambda: list_series(tmp_path / "nowhere"))
 
 
+def test_the_index_of_a_folder_is_told_from_its_images(tmp_path: Path):
+    folder = Series().write(tmp_path / "in")
+    index = FileSet()
+    for path in folder.iterdir():
+        index.add(path)
+    index.write(tmp_path / "cd")
+    words = f"expected DICOM images, got their index; give the folder {tmp_path / 'cd'}"
+    assert words in refusal(lambda: list_series(tmp_path / "cd" / "DICOMDIR"))
+    assert len(list_series(tmp_path / "cd")) == 1
+
+
 def test_damaged_encrypted_and_bloated_zips_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = Series().write(tmp_path / "in")
     archive = tmp_path / "a.zip"
@@ -516,7 +528,7 @@ def test_damaged_encrypted_and_bloated_zips_are_refused(tmp_path: Path, monkeypa
             opened.write(path, path.name)
     content = archive.read_bytes()
     archive.write_bytes(content[:-10])
-    assert "the file is not DICOM or is truncated" in refusal(lambda: list_series(archive))
+    assert "the zip is damaged or truncated; copy it again" in refusal(lambda: list_series(archive))
     damaged = bytearray(content)
     damaged[400] ^= 0xFF
     archive.write_bytes(damaged)

@@ -275,15 +275,31 @@ def test_a_file_without_permission_is_refused(tmp_path, without_rights):
     [
         (b"no image, but as long as one is" * 20, r"expected a NIfTI .* got a file that begins with b'no image'"),
         (b"short", r"got a file that begins with b'short'; export or convert the image again"),
+        (b"/annex/objects/SHA256E-s123--abc.nii.gz\n", r"got a pointer of git-annex in place of the image; fetch the"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\n", r"a pointer of Git LFS .*git lfs pull"),
+        (b"PK\3\4" + b"\0" * 600, r"got a zip; unpack it"),
+        (b"\x5c\1\0\0" + b"\0" * 700, r"got one file of a \.hdr/\.img pair \(Analyze or NIfTI\); save the pair as"),
         (b"\0" * 128 + b"DICM" + b"\0" * 600, r"got a DICOM file; give the folder of its series, or convert it"),
-        (b"\x5c\1\0\0" + b"\0" * 340 + b"ni1\0" + b"\0" * 600, r"got the header of a \.hdr/\.img pair; save it as"),
+        (b"\x5c\1\0\0" + b"\0" * 340 + b"ni1\0" + b"\0" * 600, r"got one file of a \.hdr/\.img pair"),
         (gzip.compress(b"text in a gzip stream", mtime=0), r"got a file that begins with b'text in "),
     ],
-    ids=["text", "short text", "DICOM", "Analyze header", "text in gzip"],
+    ids=["text", "short text", "annex", "LFS", "zip", "Analyze", "DICOM", "NIfTI header", "text in gzip"],
 )  # fmt: skip
 def test_another_format_is_refused(tmp_path, content, message):
     (tmp_path / "head.nii.gz").write_bytes(content)
     refused(tmp_path / "head.nii.gz", message)
+
+
+def test_a_link_that_leads_nowhere_says_where_it_leads(tmp_path):
+    path = tmp_path / "head.nii.gz"
+    path.symlink_to(".git/annex/objects/xx/head.nii.gz")
+    refused(path, r"the link leads nowhere \(\.git/annex/objects/xx/head\.nii\.gz\); fetch the content \(datalad get,")
+
+
+def test_the_voxels_of_a_pair_are_told_by_their_name(tmp_path):
+    nib.save(nib.AnalyzeImage(np.zeros((9, 9, 9), np.int16), np.eye(4)), tmp_path / "head.img")
+    for name in ("head.img", "head.hdr"):
+        refused(tmp_path / name, r"got one file of a \.hdr/\.img pair \(Analyze or NIfTI\); save the pair as one \.nii")
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])
@@ -360,6 +376,7 @@ def test_a_damaged_header_is_refused(tmp_path, fields, message):
         ((14, 17, 1), r"expected a volume, got a single slice of 14 x 17 x 1 voxels"),
         ((1, 14, 17), r"expected a volume, got a single slice"),
         ((14, 17, 1, 30), r"expected a volume, got a single slice"),
+        ((1, 14, 17, 5), r"got a first axis of one \(1 x 14 x 17 x 5 voxels\); save the image without it"),
         ((4, 5, 6, 2), r"expected one volume, got 2 in one file \(4 x 5 x 6 x 2\); .*fslsplit.*four_to_three"),
         ((4, 5, 6, 1, 3), r"expected one volume, got 3 in one file \(4 x 5 x 6 x 1 x 3\)"),
     ],

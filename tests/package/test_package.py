@@ -258,12 +258,12 @@ class TestOtherVersions:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            (lambda plain: plain.update(quantum=True), "unknown field `quantum`"),
-            (lambda plain: plain["card"].update(quantum=True), r"unknown field `quantum` - at `\$\.card`"),
-            (lambda plain: plain["spec"]["stages"][0]["before"][0].update(op="sharpen"), "Invalid value 'sharpen'"),
-            (lambda plain: plain["self_test"]["phantom"].update(generator=2), "Invalid enum value 2"),
-            (lambda plain: plain.update(precision="f8"), "Invalid enum value 'f8'"),
-            (lambda plain: plain.pop("licence"), "missing required field `licence`"),
+            (lambda plain: plain.update(quantum=True), "quantum: unknown field"),
+            (lambda plain: plain["card"].update(quantum=True), r"card\.quantum: unknown field"),
+            (lambda plain: plain["spec"]["stages"][0]["before"][0].update(op="sharpen"), 'got "sharpen"'),
+            (lambda plain: plain["self_test"]["phantom"].update(generator=2), "phantom.generator: expected 1, got 2"),
+            (lambda plain: plain.update(precision="f8"), 'precision: expected one of f32, bf16, got "f8"'),
+            (lambda plain: plain.pop("licence"), "licence: expected this field, got none"),
             (lambda plain: plain["spec"]["stages"][0].update(after=[]), "does not end with labels"),
         ],
     )
@@ -351,11 +351,11 @@ class TestMalice:
     def test_a_path_that_leads_outside_is_refused(self, folder, original, name):
         record = {"sha256": "0" * 64, "size_bytes": 1}
         edit_manifest(folder, lambda plain: plain["files"].update({name: record}))
-        with pytest.raises(PackageError, match="Expected `str` matching regex"):
+        with pytest.raises(PackageError, match="expected a text matching regex"):
             open_package(folder)
         write_manifest(folder, (original.folder / "manifest.json").read_bytes())
         edit_manifest(folder, lambda plain: plain["self_test"].update(mask=name))
-        with pytest.raises(PackageError, match="Expected `str` matching regex"):
+        with pytest.raises(PackageError, match="expected a text matching regex"):
             open_package(folder)
 
     def test_a_graph_without_a_hash_is_refused(self, folder):

@@ -168,7 +168,7 @@ def test_a_folder_or_file_of_no_kind_is_told_what_a_folder_or_file_may_be(tmp_pa
 
 
 def test_a_source_of_no_kind_is_told_what_there_is():
-    words = r"'deepbt' is no recipe \(brainmage, .*deepbet, .*\), no .*ONNX .*, no module:attribute$"
+    words = r"'deepbt' is no recipe \(.*deepbet, .*\), no .*ONNX .*, no module:attribute; did you mean deepbet\?$"
     with pytest.raises(UsageError, match=words):
         resolve(Request(source="deepbt"))
 

@@ -101,7 +101,7 @@ class TestRoundTrip:
     def test_a_contrast_is_one_of_those_that_there_are(self):
         plain = msgspec.to_builtins(SPEC)
         plain["inputs"][0]["contrasts"] = ["T1"]
-        with pytest.raises(PackageError, match=r"Invalid enum value 'T1'.*contrasts"):
+        with pytest.raises(PackageError, match=r"inputs\[0\]\.contrasts\[0\]: .*, got \"T1\"; did you mean T1w\?"):
             spec_from_json(msgspec.json.encode(plain), "there")
 
     @pytest.mark.parametrize("name", RECIPES)
@@ -161,22 +161,49 @@ def stage(plain, position=0):
 
 
 STRANGE = {
-    "operation": (lambda p: stage(p)["before"][0].update(op="sharpen"), "Invalid value 'sharpen'"),
-    "operation after the network": (lambda p: stage(p)["after"].append({"op": "orient", "axes": "RAS"}), "'orient'"),
-    "version": (lambda p: stage(p)["before"][0].update(version=2), "Invalid enum value 2"),
-    "field of a step": (lambda p: stage(p)["before"][0].update(sharp=1), "unknown field `sharp`"),
-    "field of the network": (lambda p: stage(p)["network"].update(sharp=1), "unknown field `sharp`"),
-    "field of the spec": (lambda p: p.update(sharp=1), "unknown field `sharp`"),
-    "missing parameter": (lambda p: stage(p)["before"][0].pop("axes"), "missing required field `axes`"),
-    "missing labels": (lambda p: p.pop("labels"), "missing required field `labels`"),
-    "number out of range": (lambda p: stage(p)["before"][2].update(percent=101), "Expected `float` <= 100.0"),
-    "text for a number": (lambda p: stage(p)["network"].update(channels_in="1"), "Expected `int`, got `str`"),
-    "name with a path": (lambda p: stage(p)["network"].update(graphs=["../evil"]), "Expected `str` matching regex"),
-    "execution": (lambda p: stage(p)["network"].update(execution={"kind": "patches"}), "Invalid value 'patches'"),
-    "no input": (lambda p: p.update(inputs=[]), "Expected `array` of length >= 1"),
-    "task": (lambda p: p.update(task="diagnosis"), "Invalid enum value 'diagnosis'"),
-    "label 256": (lambda p: p["labels"][0].update(value=256), "Expected `int` <= 255"),
-    "flip of a fourth axis": (lambda p: stage(p)["network"].update(flips=[[3]]), "Expected `int` <= 2"),
+    "operation": (
+        lambda p: stage(p)["before"][0].update(op="sharpen"),
+        "stages[0].before[0].op: expected one of append_foreground,",
+    ),
+    "operation after the network": (
+        lambda p: stage(p)["after"].append({"op": "orient", "axes": "RAS"}),
+        'got "orient"',
+    ),
+    "version": (lambda p: stage(p)["before"][0].update(version=2), "version: expected 1, got 2; a newer brain-edge"),
+    "field of a step": (
+        lambda p: stage(p)["before"][0].update(sharp=1),
+        "before[0].sharp: unknown field, expected one of axes",
+    ),
+    "field of the network": (lambda p: stage(p)["network"].update(sharp=1), "stages[0].network.sharp: unknown field"),
+    "field of the spec": (lambda p: p.update(sharp=1), "sharp: unknown field, expected one of name, task"),
+    "missing parameter": (lambda p: stage(p)["before"][0].pop("axes"), "before[0].axes: expected this field, got none"),
+    "missing labels": (lambda p: p.pop("labels"), "labels: expected this field, got none"),
+    "number out of range": (
+        lambda p: stage(p)["before"][2].update(percent=101),
+        "percent: expected a number <= 100.0, got 101",
+    ),
+    "text for a number": (
+        lambda p: stage(p)["network"].update(channels_in="1"),
+        'channels_in: expected a whole number, got "1"',
+    ),
+    "name with a path": (
+        lambda p: stage(p)["network"].update(graphs=["../evil"]),
+        "graphs[0]: expected a text matching regex",
+    ),
+    "execution": (
+        lambda p: stage(p)["network"].update(execution={"kind": "patches"}),
+        "execution.kind: expected one of noise_slices,",
+    ),
+    "no input": (lambda p: p.update(inputs=[]), "inputs: expected a list of length >= 1, got []"),
+    "task": (lambda p: p.update(task="diagnosis"), 'tumour, synthesis, got "diagnosis"'),
+    "label 256": (
+        lambda p: p["labels"][0].update(value=256),
+        "labels[0].value: expected a whole number <= 255, got 256",
+    ),
+    "flip of a fourth axis": (
+        lambda p: stage(p)["network"].update(flips=[[3]]),
+        "flips[0][0]: expected a whole number <= 2, got 3",
+    ),
 }
 
 
@@ -184,16 +211,13 @@ class TestStrangeJson:
     @pytest.mark.parametrize(("change", "words"), STRANGE.values(), ids=STRANGE)
     def test_is_refused_by_the_reader_and_by_the_schema(self, change, words):
         text = changed(SPEC, change)
-        sentence = (
-            r"model\.xml: this is not a model specification that this version reads "
-            rf"\(.*{re.escape(words)}.*\); a newer brain-edge may have written it"
-        )
+        sentence = rf"model\.xml: this is not a model specification that this version reads: .*{re.escape(words)}"
         with pytest.raises(PackageError, match=sentence):
             spec_from_json(text, "model.xml")
         assert not VALIDATOR.is_valid(json.loads(text))
 
     def test_the_message_says_where(self):
-        with pytest.raises(PackageError, match=r"at `\$\.stages\[0\]\.before\[0\]\.version`"):
+        with pytest.raises(PackageError, match=r"reads: stages\[0\]\.before\[0\]\.version: "):
             spec_from_json(changed(SPEC, STRANGE["version"][0]), "model.xml")
 
     @pytest.mark.parametrize(

@@ -172,11 +172,22 @@ def test_truncated_safetensors_are_refused(kept_share, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<!DOCTYPE html>", b"version https://git-lfs.github.com/spec/v1\n", b"cos\nsystem\n"]
+    ("content", "told"),
+    [
+        (b"", "give another file"),
+        (b"cos\nsystem\n", "give another file"),
+        (b"<!DOCTYPE html>", "the file is a web page, download the weights themselves"),
+        (b"version https://git-lfs.github.com/spec/v1\n", r"a pointer of Git LFS, fetch the weights \(git lfs pull\)"),
+        (b"/annex/objects/MD5E-s1--a.pt\n", "a pointer of git-annex, fetch the weights"),
+        (b'{"metadata": {}, "weight_map": {}}', "the index of split weights: save all tensors in one file"),
+    ],
 )
-def test_what_is_no_checkpoint_is_refused_with_how_it_starts(content, tmp_path):
+def test_what_is_no_checkpoint_is_refused_with_how_it_starts(content, told, tmp_path):
     (tmp_path / "w.pt").write_bytes(content)
-    with pytest.raises(WeightsError, match=r"expected a PyTorch checkpoint or safetensors.*Git LFS pointer"):
+    words = (
+        rf"expected a PyTorch checkpoint or safetensors, got a file of {len(content)} bytes that starts with .*{told}"
+    )
+    with pytest.raises(WeightsError, match=words):
         load_state_dict(tmp_path / "w.pt")
 
 

@@ -6,24 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from brain_edge.errors import InputError, UsageError
 from brain_edge.evaluation.cohort.manifest import CohortManifest, Split, read_manifest
-from brain_edge.evaluation.cohort.reference import moves_onto, read_reference
+from brain_edge.evaluation.cohort.reference import onto_grid, read_reference
 from brain_edge.evaluation.cohort.sources import fetch_file, find_file
 from brain_edge.image.contrast import Finding
-from brain_edge.image.volume import Mask, Study, Volume
+from brain_edge.image.volume import Study, Volume
 from brain_edge.io.contrast import contrast_of_file
 from brain_edge.io.contrast_words import named
 from brain_edge.io.nifti import read_volume
-from brain_edge.spec.steps.moves import reorder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from brain_edge.deploy.fetch import Report
     from brain_edge.evaluation.cohort.manifest import CaseEntry, FileEntry
+    from brain_edge.image.volume import Mask
     from brain_edge.spec import ModelSpec
     from brain_edge.spec import Sequence as SequenceSpec
 
@@ -200,14 +198,14 @@ def load_case(case: Case) -> tuple[Study, Mask | None]:
     study = Study({name: read_volume(path) for name, path in files.inputs.items()}, next(iter(files.inputs)))
     if files.reference is None:
         return study, None
-    mask = read_reference(files.reference, case.labels)
-    moves = moves_onto(mask.geometry, study.geometry)
-    if moves is None:
+    read = read_reference(files.reference, case.labels)
+    mask = onto_grid(read, study.geometry)
+    if mask is None:
         raise InputError(
             f"{files.reference}: expected a reference mask on the grid of {study.reference} of {case.title} "
-            f"({study.geometry}), got {mask.geometry}; resample the mask to that image first"
+            f"({study.geometry}), got {read.geometry}; resample the mask to that image first"
         )
-    return study, Mask(np.asfortranarray(reorder(mask.labels[np.newaxis], moves)[0]), study.geometry)
+    return study, mask
 
 
 def study_for(study: Study, spec: ModelSpec) -> Study | Volume:

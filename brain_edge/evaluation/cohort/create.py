@@ -16,6 +16,7 @@ from brain_edge.evaluation.cohort.manifest import CaseEntry, CohortManifest, Fil
 from brain_edge.evaluation.cohort.toml import format_manifest
 from brain_edge.image.contrast import takes
 from brain_edge.machine.atomic import atomic_file, remove_leftovers, require_file_place
+from brain_edge.machine.nearest import did_you_mean
 from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
@@ -199,7 +200,8 @@ def _wanted(found: Iterable[FoundImage], plan: CohortPlan, folder: Path) -> tupl
     optional = plan.spec.optional if plan.spec else ()
     absent = [name for name in plan.sequences if name not in there and name not in optional]
     if absent:
-        raise InputError(f"{folder}: there is no sequence {absent[0]}; choose among {', '.join(there)}")
+        hint = did_you_mean(absent[0], there)
+        raise InputError(f"{folder}: there is no sequence {absent[0]}; choose among {', '.join(there)}{hint}")
     return tuple(image for image in images if image.sequence in plan.sequences)
 
 

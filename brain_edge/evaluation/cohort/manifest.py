@@ -20,6 +20,7 @@ from brain_edge.errors import InputError
 from brain_edge.machine.json import convert_plain
 from brain_edge.package.digest import Sha256
 from brain_edge.spec import Name, Value, canonical_json
+from brain_edge.spec.problems import Problem, problems_of, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,13 +139,16 @@ def read_manifest(path: Path) -> CohortManifest:
 def parse_manifest(text: str, where: str) -> CohortManifest:
     """Parse the text of a TOML file as a manifest; errors are those of `read_manifest` and name `where`."""
     try:
-        manifest = convert_plain(tomllib.loads(text), CohortManifest)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{where}: expected a cohort manifest that this version reads: {error}") from error
+        plain = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also of a number of 5000 digits, or brackets within brackets
         raise InputError(f"{where}: expected a cohort manifest in TOML: {error}") from error
-    for problem in _problems(manifest):
-        raise InputError(f"{where}: {problem}")
+    try:
+        manifest = convert_plain(plain, CohortManifest)
+    except msgspec.ValidationError as error:
+        faults = problems_of(plain, CohortManifest) or (Problem("", str(error)),)
+        raise refusal(InputError, f"{where}: expected a cohort manifest that this version reads", faults) from error
+    if problems := [Problem("", words) for words in _problems(manifest)]:
+        raise refusal(InputError, where, problems)
     return manifest
 
 

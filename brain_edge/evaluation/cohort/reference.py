@@ -14,6 +14,7 @@ from brain_edge.errors import InputError
 from brain_edge.image.geometry import axis_moves
 from brain_edge.image.volume import Mask
 from brain_edge.io.nifti import read_numbers
+from brain_edge.spec.steps.moves import reorder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +49,15 @@ def moves_onto(geometry: Geometry, target: Geometry) -> AxisMoves | None:
     """Return the axis moves that turn one grid into another, voxel by voxel; None if there are none."""
     moves = axis_moves(geometry.orientation, target.orientation)
     return moves if geometry.reoriented(moves).same_grid(target) else None
+
+
+def onto_grid(mask: Mask, target: Geometry) -> Mask | None:
+    """Return a mask in the axis order of a grid of the same voxels; None if the grids differ.
+
+    fMRIPrep and other programs write the mask of a reoriented image.
+    """
+    moves = moves_onto(mask.geometry, target)
+    return None if moves is None else Mask(np.asfortranarray(reorder(mask.labels[np.newaxis], moves)[0]), target)
 
 
 def _relabelled(values: Array, labels: Mapping[int, int], path: Path) -> LabelArray:

@@ -35,6 +35,7 @@ LEAST_RATIO_BYTES: Final = 2**26
 _DICOM_SUFFIXES: Final = (".dcm", ".ima", ".dicom")
 _HEAD_BYTES: Final = 132
 _MAGIC: Final = b"DICM"
+_ZIP: Final = b"PK\3\4"
 _APPLE_DOUBLE: Final = b"\0\5\x16\7"
 """First bytes of a `._` file, in which macOS keeps the attributes of the file beside it (RFC 1740)."""
 _MACOS_FOLDER: Final = "__MACOSX/"
@@ -135,7 +136,7 @@ def open_container(root: Path | str) -> Iterator[Container]:
             raise InputError(
                 f"{root}: expected a folder, a DICOM file or a zip, but there is no such file; check the path"
             )
-        elif zipfile.is_zipfile(root) and not _is_dicom(root):
+        elif _is_zip(root):
             try:
                 archive = stack.enter_context(zipfile.ZipFile(root))
             except (*BROKEN_ZIP, OSError) as error:
@@ -165,6 +166,13 @@ def holds_dicom(path: Path | str) -> bool:
     """
     with open_container(path) as container:
         return any(container.is_dicom(part) for part in container.parts)
+
+
+def _is_zip(path: Path) -> bool:
+    """Return True for a zip, also for a truncated one, of which only the beginning tells; no DICOM file is one."""
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    return not _begins_as_dicom(head) and (head.startswith(_ZIP) or zipfile.is_zipfile(path))
 
 
 def _is_dicom(path: Path) -> bool:

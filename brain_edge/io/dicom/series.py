@@ -126,6 +126,8 @@ def list_series(path: Path | str) -> tuple[SeriesInfo, ...]:
         for instance in read_instances(container):
             by_series.setdefault(instance.series_uid, []).append(instance)
     if not by_series:
+        if Path(path).name.upper() == "DICOMDIR":
+            raise InputError(f"{path}: expected DICOM images, got their index; give the folder {Path(path).parent}")
         raise InputError(f"{path}: expected DICOM, found none in {len(container.parts)} files; give another folder")
     series = [_describe(Path(path), instances) for instances in by_series.values()]
     return tuple(sorted(series, key=lambda info: (info.number is None, info.number or 0, info.uid)))

@@ -13,6 +13,7 @@ from brain_edge.jobs.batch import UnplannedCase
 from brain_edge.jobs.bids.dataset import ANAT, listed
 from brain_edge.jobs.bids.name import SESSION, SUBJECT
 from brain_edge.jobs.case import meant_sequence
+from brain_edge.machine.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -132,7 +133,7 @@ def _said(spec: ModelSpec, given: Iterable[tuple[str | None, str]]) -> dict[str,
     for given_name, text in given:
         name, contrast = meant_sequence(given_name, "contrast", text, spec), named(text)
         if contrast is None:
-            raise UsageError(f"expected a contrast ({NAMES}), got {text!r}")
+            raise UsageError(f"expected a contrast ({NAMES}), got {text!r}{did_you_mean(text, Contrast)}")
         said[name] = (*said.get(name, ()), contrast)
     return said
 

@@ -14,6 +14,7 @@ from brain_edge.errors import UsageError
 from brain_edge.jobs.case import assign_inputs, read_study
 from brain_edge.package import open_package
 from brain_edge_conversion.convert.convert import convert
+from brain_edge_conversion.convert.expected import Expectation, ExpectedData, read_expectation
 from brain_edge_conversion.convert.report import require_report_place
 from brain_edge_conversion.convert.stage_zero import name_stage_zero
 from brain_edge_conversion.sources import require_no_idle, resolve
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from brain_edge.image.volume import Study
     from brain_edge.jobs.case import NamedInput
     from brain_edge.package import ModelPackage
+    from brain_edge.spec import ModelSpec
     from brain_edge_conversion.convert.convert import ConvertOptions
     from brain_edge_conversion.sources import Request, Resolved
 
@@ -34,11 +36,13 @@ class ParityData:
         files: image files of a real head; the recipe's own head by default.
         stage_zero: folder of the skull-stripping package that runs before the new package.
         shown: sequence that the stage 0 sees; needed only if several are possible.
+        expected: mask of the user's own program that the package has to make, if any.
     """
 
     files: tuple[NamedInput, ...] = ()
     stage_zero: Path | None = None
     shown: str | None = None
+    expected: ExpectedData | None = None
 
 
 def convert_request(request: Request, data: ParityData, target: Path | None, options: ConvertOptions) -> ModelPackage:
@@ -48,25 +52,38 @@ def convert_request(request: Request, data: ParityData, target: Path | None, opt
         request: source of the model, with its options.
         data: images for the comparison.
         target: folder of the package; `NAME-fp32` by default.
-        options: conversion options; the stage 0 is taken from `data`.
+        options: conversion options; the stage 0 and the expected mask are taken from `data`.
 
     Raises:
         UsageError: an option has no effect, no head is named, or an output exists already.
         WeightsError: weights are missing or refused.
-        ParityError: OpenVINO does not reproduce PyTorch.
+        ParityError: OpenVINO does not reproduce PyTorch, or the package does not reproduce the expected mask.
     """
     require_no_idle(request)
+    if data.expected is not None and request.random_weights:
+        raise UsageError("--expect-mask has no effect with --random-weights; remove one of them")
     if options.account is not None:
         require_report_place(options.account)
     zero = None if data.stage_zero is None else open_package(data.stage_zero)
     resolved = resolve(request)
     spec = resolved.model.spec
     study = parity_study(request, resolved, data)
+    expectation = None if data.expected is None else _expectation(data.expected, study, spec)
     if zero is not None:
         named = name_stage_zero(zero, data.shown, spec)
-        study, _ = BrainMasker(Segmenter.open(zero), named.sequence)(study)
+        masker = BrainMasker(Segmenter.open(zero), named.sequence)
+        study, _ = masker(study)
+        if expectation is not None:
+            expectation = replace(expectation, study=masker(expectation.study)[0])
         options = replace(options, stage_zero=named)
+    options = replace(options, expectation=expectation)
     return convert(resolved.model, resolved.weights, study, target or Path(f"{spec.name}-fp32"), options)
+
+
+def _expectation(data: ExpectedData, study: Study, spec: ModelSpec) -> Expectation:
+    """Read the expected mask of the given head, or of the head of the comparison with PyTorch."""
+    head = read_study(assign_inputs(data.files, spec)) if data.files else study
+    return read_expectation(data, head, spec)
 
 
 def parity_study(request: Request, resolved: Resolved, data: ParityData) -> Study:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from brain_edge.package import Manifest, ModelPackage
     from brain_edge.package.manifest import StageZero
     from brain_edge.spec import ModelSpec, Stage
+    from brain_edge_conversion.convert.expected import Expectation
     from brain_edge_conversion.convert.parity import Findings
     from brain_edge_conversion.recipe import ModelSource
 
@@ -34,6 +35,7 @@ class ConvertOptions:
         account: folder, .json or .html file for the conversion report; written for a refusal too.
         stage_zero: package that runs before this one, if any.
         overwrite: True to replace a package of the same name.
+        expectation: mask that the package has to make of a head, if any.
     """
 
     precision: Precision = Precision.F32
@@ -43,6 +45,7 @@ class ConvertOptions:
     account: Path | None = None
     stage_zero: StageZero | None = None
     overwrite: bool = False
+    expectation: Expectation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

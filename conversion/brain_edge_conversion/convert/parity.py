@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from brain_edge.image.volume import FloatArray, LabelArray, Study
+    from brain_edge.package.manifest import ExpectedMask
     from brain_edge.runtime.protocol import Session
     from brain_edge.spec import ModelSpec
 
@@ -192,10 +193,12 @@ class Findings:
         parity: differences of the graphs and of the masks; the Dice is None if a graph already exceeds its limits or
             both masks are empty.
         failure: sentence about the exceeded limit; empty if none is exceeded.
+        expected: agreement with an expected mask; None if there is none, or if a limit was exceeded before.
     """
 
     parity: Parity
     failure: str = ""
+    expected: ExpectedMask | None = None
 
 
 def find_parity(
@@ -236,7 +239,8 @@ def require_parity(findings: Findings) -> Parity:
     """Return the differences if all limits are met.
 
     Raises:
-        ParityError: OpenVINO does not reproduce PyTorch; the message names the graph, the figures and suspect layers.
+        ParityError: OpenVINO does not reproduce PyTorch, or the package an expected mask; the message names the figures
+            and what is suspect.
     """
     if findings.failure:
         raise ParityError(findings.failure)

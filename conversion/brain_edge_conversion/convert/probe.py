@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 import torch
 
-from brain_edge.errors import BrainEdgeError, WeightsError
+from brain_edge.errors import WeightsError
 from brain_edge_conversion.convert.draft import Probed, onward, stage_of
+from brain_edge_conversion.convert.failures import reason_in, remedy_for
 from brain_edge_conversion.convert.rewrites.dropout import idle_dropouts
 from brain_edge_conversion.convert.rewrites.norm_statistics import trapped_norms
 from brain_edge_conversion.convert.rewrites.outputs import OneOutput, only_output, with_one_output
@@ -74,10 +75,7 @@ def _output(graph: str, module: nn.Module, noise: torch.Tensor) -> object:
         with torch.no_grad():
             return module(noise)
     except Exception as error:  # third-party code may raise anything
-        reason = (str(error).strip().splitlines() or ["no further detail"])[-1][:300]
-        said = reason if isinstance(error, BrainEdgeError) else f"{type(error).__name__}: {reason}"
         raise WeightsError(
             f"{graph}: the network does not take an input of {tuple(noise.shape)}, the input by the specification "
-            f"({said}). Correct channels_in and the shapes of the steps, or give the network that the specification "
-            "describes"
+            f"({reason_in(error)}). {remedy_for(error)}"
         ) from error

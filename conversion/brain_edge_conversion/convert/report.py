@@ -11,7 +11,7 @@ import numpy as np
 
 from brain_edge.errors import UsageError
 from brain_edge.machine.atomic import atomic_file, remove_leftovers, require_no_file
-from brain_edge.package.manifest import GraphParity
+from brain_edge.package.manifest import ExpectedMask, GraphParity
 from brain_edge.runtime.library import read_model
 from brain_edge_conversion.convert.divergence import Divergence, find_divergence
 from brain_edge_conversion.convert.draft import stage_of
@@ -42,6 +42,7 @@ class ConversionReport(msgspec.Struct, frozen=True, kw_only=True):
         rewrites: applied rewrites, in words.
         operators: graph -> number of nodes of each type in the package.
         divergences: first differing layer of each graph that differs.
+        expected: agreement with an expected mask; None if none was given or the comparison was not reached.
         made_with: versions of the tools.
     """
 
@@ -56,6 +57,7 @@ class ConversionReport(msgspec.Struct, frozen=True, kw_only=True):
     operators: dict[str, dict[str, int]]
     divergences: tuple[Divergence, ...]
     made_with: dict[str, str]
+    expected: ExpectedMask | None = None
 
 
 def require_report_place(place: Path) -> None:
@@ -94,6 +96,7 @@ def _report_of(draft: Compared) -> ConversionReport:
         operators={graph: _operators(model) for graph, model in models.items()},
         divergences=tuple(_divergence(draft, graph, models[graph]) for graph in wrong),
         made_with=package.manifest.made_with,
+        expected=draft.findings.expected,
     )
 
 

@@ -31,6 +31,9 @@ def _sections(report: ConversionReport) -> Iterator[str]:
         yield f'<div class="warning"><p class="missed">{escape(report.failure)}</p></div>'
     yield "<h2>Outputs</h2>"
     yield _outputs(report)
+    if report.expected is not None:
+        yield "<h2>Expected mask</h2>"
+        yield _list((report.expected.in_words, *report.expected.differences))
     for divergence in report.divergences:
         yield f"<h2>Layers of {escape(divergence.graph)}</h2>"
         yield from _layers(divergence)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 
 from brain_edge.engine.phantom_study import outcome, stand_in
 from brain_edge.engine.segmenter import Segmenter
@@ -39,7 +40,8 @@ def self_test(draft: Compared) -> Tested:
         test = msgspec.structs.replace(package.manifest.self_test, phantom=phantom)
         package = ModelPackage(package.folder, msgspec.structs.replace(package.manifest, self_test=test))
         write_self_test(package)
-    manifest = msgspec.structs.replace(package.manifest, parity=draft.findings.parity)
+    findings = draft.findings
+    manifest = msgspec.structs.replace(package.manifest, parity=findings.parity, expected=findings.expected or UNSET)
     return onward(draft, Tested, package=package, manifest=manifest)
 
 

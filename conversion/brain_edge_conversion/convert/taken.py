@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from brain_edge_conversion.convert.failures import reason_in, remedy_for
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 MULTIPLES: Final = (2, 4, 8, 16, 32, 64)
 """Multiples that networks require of their input sides: one factor of 2 for each halving."""
+STEPS: Final = "Correct the steps before the network, or give the network that the steps describe"
 LEAST_SIDE: Final = 32
 """Smallest side that is tried; deeper levels of a smaller volume have too few voxels for a norm."""
 
@@ -61,10 +64,9 @@ def refusal(module: nn.Module, shape: tuple[int, ...], error: Exception) -> str:
     """Return the error about a size that the steps give and the network does not take, with the step that helps."""
     size, multiple = size_in_words(shape), least_multiple(module, shape)
     if multiple is None:
-        reason = (str(error).strip().splitlines() or ["no further detail"])[-1][:300]
         return (
-            f"the network does not take {size}, which the steps give for this head ({type(error).__name__}: {reason}); "
-            f"correct the steps before the network, or give the network that they describe"
+            f"the network does not take {size}, which the steps give for this head ({reason_in(error)}). "
+            f"{remedy_for(error, STEPS)}"
         )
     return (
         f"the network does not take {size}, which the steps give for this head: "

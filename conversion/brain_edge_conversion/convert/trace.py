@@ -16,9 +16,13 @@ from brain_edge_conversion.convert.quantised import quantised_node
 from brain_edge_conversion.convert.rewrites.final_activation import leave_final_activation, require_one_activation
 from brain_edge_conversion.convert.rewrites.graph import rewrite_graph
 from brain_edge_conversion.convert.rewrites.input_affine import fold_input_affines
+from brain_edge_conversion.convert.rewrites.nearest_exact import OPERATION, WithoutNearestExact
 from brain_edge_conversion.convert.rewrites.outputs import as_traced, several_outputs, with_one_output
+from brain_edge_conversion.weights.converter_reason import converter_reason
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
     from brain_edge.image.geometry import Shape
@@ -106,17 +110,13 @@ def trace_network(
     # parity check too, and the check would compare one wrong network with another
     module = copy.deepcopy(module)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            # PyTorch's own instance norm branches on shapes, which tracing freezes; parity is checked on other shapes
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # public, unlisted
-            traced = import_openvino().convert_model(_frozen(module), example_input=example, **shapes)
+        traced = _traced(module, example, shapes)
     except Exception as error:  # the converter raises RuntimeError, errors of its own, and torch's
         has_fixed_sides = has_fixed_sides or is_window
         traced = _exported(module, example, error) if has_fixed_sides else None
         if traced is None:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             raise BrainEdgeError(
-                f"OpenVINO cannot convert {type(module).__name__}: {reason}{_remedy(module)}"
+                f"OpenVINO cannot convert {type(module).__name__}: {converter_reason(error)}{_remedy(module)}"
             ) from error
     if len(traced.inputs) != 1:
         raise BrainEdgeError(
@@ -129,6 +129,25 @@ def trace_network(
     if not has_fixed_sides:
         traced.reshape(list(network.execution.open_shape(network.channels_in)))
     return traced
+
+
+def _traced(module: nn.Module, example: Any, shapes: Mapping[str, Any]) -> Any:
+    """Convert a module by tracing it; a second time without `nearest-exact` where OpenVINO has no rule for that."""
+    import torch
+
+    def convert() -> Any:
+        with torch.no_grad(), warnings.catch_warnings():
+            # PyTorch's own instance norm branches on shapes, which tracing freezes; parity is checked on other shapes
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # public, unlisted
+            return import_openvino().convert_model(_frozen(module), example_input=example, **shapes)
+
+    try:
+        return convert()
+    except Exception as error:  # as above
+        if OPERATION not in str(error) or isinstance(module, torch.jit.ScriptModule):
+            raise
+        with WithoutNearestExact():
+            return convert()
 
 
 def _frozen(module: nn.Module) -> nn.Module:

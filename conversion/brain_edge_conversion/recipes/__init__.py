@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from brain_edge.errors import UsageError
+from brain_edge.machine.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from brain_edge_conversion.recipe import Recipe
@@ -23,11 +23,10 @@ def load_recipe(name: str) -> Recipe:
     """Return the recipe of that name.
 
     Raises:
-        UsageError: no recipe has the name. The message names the nearest one, or lists all.
+        UsageError: no recipe has the name. The message lists the recipes.
     """
     if name not in recipe_names():
-        near = get_close_matches(name, recipe_names(), n=1)
-        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(recipe_names())}"
-        raise UsageError(f"there is no recipe {name!r}; {meant}")
+        hint = did_you_mean(name, recipe_names())
+        raise UsageError(f"there is no recipe {name!r}; there are {', '.join(recipe_names())}{hint}")
     recipe: Recipe = import_module(f"{__name__}.{name.replace('-', '_')}").RECIPE
     return recipe

@@ -6,7 +6,6 @@ Third-party code runs only if the user trusts it explicitly. To add a kind of so
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 from zipfile import is_zipfile
@@ -15,6 +14,7 @@ import msgspec
 
 from brain_edge.errors import InputError, UsageError
 from brain_edge.machine.json import decode_json
+from brain_edge.machine.nearest import did_you_mean
 from brain_edge.spec import ModelSpec, canonical_json
 from brain_edge_conversion.recipes import recipe_names
 from brain_edge_conversion.sources import (
@@ -26,14 +26,16 @@ from brain_edge_conversion.sources import (
     onnx_file,
     torch_file,
 )
-from brain_edge_conversion.sources.request import Request, Resolved, SourceKind, require_trust
+from brain_edge_conversion.sources.request import BareNetwork, Request, Resolved, SourceKind, require_trust
 from brain_edge_conversion.sources.weights import require_sha256
 
 __all__ = [
     "KINDS",
+    "BareNetwork",
     "Request",
     "Resolved",
     "SourceKind",
+    "bare_network",
     "kind_of",
     "require_no_idle",
     "require_sha256",
@@ -68,9 +70,8 @@ def kind_of(source: str) -> SourceKind:
         if below := _folders_below(Path(source)):
             what, then = "the folder above", f"; name the folder itself: {', '.join(below)}"
         raise UsageError(f"{source}: expected one of these: {known}; got {what}{then}")
-    near = get_close_matches(source, recipe_names(), n=1)
-    meant = f"did you mean {near[0]}?" if near else "`brain-edge recipes` lists the recipes"
-    raise UsageError(f"{source!r} is no {', no '.join(kind.name for kind in KINDS)}; {meant}")
+    hint = did_you_mean(source, recipe_names())
+    raise UsageError(f"{source!r} is no {', no '.join(kind.name for kind in KINDS)}{hint}")
 
 
 def _folders_below(folder: Path) -> list[str]:
@@ -92,6 +93,22 @@ def require_no_idle(request: Request) -> None:
             raise UsageError(f"{option} has no effect: {request.source} {reason}; remove the option")
     if request.random_weights and request.weights:
         raise UsageError("--weights has no effect with --random-weights; remove one of them")
+
+
+def bare_network(request: Request) -> BareNetwork:
+    """Return the network of a source that states no steps, to be looked at before there is a specification.
+
+    Raises:
+        UsageError: the source states its steps itself, or is code that is not trusted.
+        WeightsError: a file is missing or refused.
+    """
+    kind = kind_of(request.source)
+    if kind.network is None:
+        raise UsageError(
+            f"{request.source} states its steps itself and needs no specification; convert it with "
+            f"brain-edge convert {request.source}"
+        )
+    return kind.network(request)
 
 
 def resolve(request: Request) -> Resolved:

@@ -12,7 +12,7 @@ from brain_edge.errors import UsageError
 from brain_edge.package.digest import sha256_of
 from brain_edge_conversion.recipe import same_each_time
 from brain_edge_conversion.sources.own import NO_RECIPE, own_model, own_spec
-from brain_edge_conversion.sources.request import Request, Resolved, SourceKind, require_trust
+from brain_edge_conversion.sources.request import BareNetwork, Request, Resolved, SourceKind, require_trust
 from brain_edge_conversion.sources.weights import named_weights
 
 if TYPE_CHECKING:
@@ -20,22 +20,10 @@ if TYPE_CHECKING:
 
 
 def _resolve(request: Request) -> Resolved:
-    from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_content
-    from brain_edge_conversion.weights.choice import chosen_set
-
-    file = _module_file(request.source)
-    require_trust(request, f"{request.source} in {file} (SHA-256 {sha256_of(file)}), a Python module")
-    factory = _import(request.source)
-    key = ""
+    factory, key = _trusted(request), ""
 
     def build(weights: Path | None) -> nn.Module:
-        network = _network_from(factory, request.source)
-        if weights is not None:
-            found = chosen_set(network, load_content(weights), str(weights), key)
-            fit_state_dict(network, found.tensors, str(weights))
-            if found.in_words:
-                request.report(found.in_words)
-        return network.eval()
+        return _built(factory, request, weights, key)
 
     model = own_model(own_spec(request), build)
     if not request.weights and not request.random_weights:
@@ -44,6 +32,34 @@ def _resolve(request: Request) -> Resolved:
     given = named_weights(request.weights, [graph]).get(graph)
     path, key = (given, "") if given is None else _without_key(given)
     return Resolved(model, {graph: path})
+
+
+def _network(request: Request) -> BareNetwork:
+    """Return the network, with random weights unless a file was given."""
+    given = next(iter(request.weights.values()), None)
+    path, key = (None, "") if given is None else _without_key(given)
+    return BareNetwork(_built(_trusted(request), request, path, key))
+
+
+def _trusted(request: Request) -> Any:
+    """Import the class or function that builds the network, if the user trusts it."""
+    file = _module_file(request.source)
+    require_trust(request, f"{request.source} in {file} (SHA-256 {sha256_of(file)}), a Python module")
+    return _import(request.source)
+
+
+def _built(factory: Any, request: Request, weights: Path | None, key: str) -> nn.Module:
+    """Build the network, with the set of weights that a key names in a file; random weights without a file."""
+    from brain_edge_conversion.weights.checkpoint import fit_state_dict, load_content
+    from brain_edge_conversion.weights.choice import chosen_set
+
+    network = _network_from(factory, request.source)
+    if weights is not None:
+        found = chosen_set(network, load_content(weights), str(weights), key)
+        fit_state_dict(network, found.tensors, str(weights))
+        if found.in_words:
+            request.report(found.in_words)
+    return network.eval()
 
 
 def _without_key(given: Path) -> tuple[Path, str]:
@@ -67,7 +83,9 @@ def _network_from(factory: Any, source: str) -> nn.Module:
         raise UsageError(f"{source}: building the network failed ({type(error).__name__}: {error})") from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"{source}: expected a torch.nn.Module from the call, got a {type(network).__name__}")
-    return network
+    # the network itself in place of what torch.compile has made of it
+    compiled: nn.Module = getattr(network, "_orig_mod", network)
+    return compiled
 
 
 def _module_file(source: str) -> Path:
@@ -104,4 +122,10 @@ def _import(source: str) -> Any:
         sys.path.pop(0)
 
 
-KIND: Final = SourceKind(name="module:attribute", claims=lambda source: ":" in source, resolve=_resolve, idle=NO_RECIPE)
+KIND: Final = SourceKind(
+    name="module:attribute",
+    claims=lambda source: ":" in source,
+    resolve=_resolve,
+    idle=NO_RECIPE,
+    network=_network,
+)

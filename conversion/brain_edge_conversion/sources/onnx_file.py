@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from brain_edge.errors import WeightsError
 from brain_edge_conversion.sources.own import HOLDS_WEIGHTS, NO_RECIPE, own_model, own_spec
-from brain_edge_conversion.sources.request import Request, Resolved, SourceKind
+from brain_edge_conversion.sources.request import BareNetwork, Request, Resolved, SourceKind
 
 
 def _resolve(request: Request) -> Resolved:
@@ -31,9 +31,20 @@ def _resolve(request: Request) -> Resolved:
     return Resolved(model, {model.graphs[0].graph: path})
 
 
+def _network(request: Request) -> BareNetwork:
+    from brain_edge_conversion.weights.onnx_graph import OnnxNetwork, load_onnx, sha256_of_onnx
+
+    path = Path(request.source)
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file; check the path")
+    network = OnnxNetwork(load_onnx(path, sha256_of_onnx(path)), str(path))
+    return BareNetwork(network, network.input_shape)
+
+
 KIND: Final = SourceKind(
     name="ONNX file (.onnx)",
     claims=lambda source: Path(source).suffix.lower() == ".onnx",
     resolve=_resolve,
     idle=NO_RECIPE | HOLDS_WEIGHTS | {"--trust": "is data and runs nothing"},
+    network=_network,
 )

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from torch import nn
+
     from brain_edge_conversion.recipe import ModelSource, Recipe
 
 
@@ -63,6 +65,19 @@ class Resolved:
 
 
 @dataclass(frozen=True)
+class BareNetwork:
+    """Network of a source without its specification.
+
+    Attributes:
+        module: network in evaluation mode.
+        input_shape: shape (N, C, ...) that the source states, -1 for open sides; empty if it states none.
+    """
+
+    module: nn.Module
+    input_shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class SourceKind:
     """One kind of source.
 
@@ -73,12 +88,15 @@ class SourceKind:
             of it is imported or loaded. Raises errors of `brain_edge.errors`.
         idle: options of `convert` without effect for this kind -> reason, which follows the source in the message
             ("holds its weights").
+        network: function from a request to the network alone, for a kind that states no steps. It must pass
+            `require_trust` as `resolve` does. None for a kind that states its steps.
     """
 
     name: str
     claims: Callable[[str], bool]
     resolve: Callable[[Request], Resolved]
     idle: Mapping[str, str] = field(default_factory=dict)
+    network: Callable[[Request], BareNetwork] | None = None
 
 
 def require_trust(request: Request, what: str) -> None:

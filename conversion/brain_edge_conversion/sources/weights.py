@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brain_edge.errors import UsageError, WeightsError
+from brain_edge.machine.nearest import did_you_mean
 from brain_edge.package.digest import sha256_of
 
 if TYPE_CHECKING:
@@ -37,5 +38,6 @@ def named_weights(weights: Mapping[str, Path], graphs: Sequence[str]) -> dict[st
     unknown = sorted(set(weights) - set(graphs) - {""})
     if unknown or ("" in weights and len(graphs) > 1):
         named = ", ".join(f"--weights {graph}=FILE" for graph in graphs)
-        raise UsageError(f"expected {named}, got {', '.join(unknown) or 'a file without a name'}; name each file")
+        hint = did_you_mean(unknown[0], graphs) if unknown else ""
+        raise UsageError(f"expected {named}, got {', '.join(unknown) or 'a file without a name'}; name each file{hint}")
     return {name or graphs[0]: path for name, path in weights.items()}

@@ -38,6 +38,13 @@ SAFE_EXPORT: Final = (
     "or safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
 )
 
+_OTHERS: Final = {
+    b"version https://git-lfs": "the file is a pointer of Git LFS, fetch the weights (git lfs pull)",
+    b"/annex/objects/": "the file is a pointer of git-annex, fetch the weights (datalad get)",
+    b"<": "the file is a web page, download the weights themselves",
+    b"{": "the file is JSON, such as the index of split weights: save all tensors in one file",
+}
+"""First bytes of text files that are taken for weights, and what to do."""
 _ZIP_MAGIC: Final = b"PK\x03\x04"
 _LISTED: Final = 5
 _LEGACY_PICKLES: Final = 5  # magic number, protocol, system, the object, the storage keys
@@ -81,9 +88,10 @@ def weights_format(path: Path) -> WeightsFormat:
     # safetensors: the length of the header in 8 bytes, then the header, which is a JSON object
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
         return WeightsFormat.SAFETENSORS
+    told = next((words for start, words in _OTHERS.items() if head.lstrip().startswith(start)), "give another file")
     raise WeightsError(
         f"{path}: expected a PyTorch checkpoint or safetensors, got a file of {path.stat().st_size} bytes "
-        f"that starts with {head[:12]!r}. Was the download a web page or a Git LFS pointer?"
+        f"that starts with {head[:12]!r}; {told}"
     )
 
 

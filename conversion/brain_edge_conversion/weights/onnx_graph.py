@@ -12,6 +12,7 @@ from torch import nn
 
 from brain_edge.errors import BrainEdgeError, WeightsError
 from brain_edge.runtime.library import read_model
+from brain_edge_conversion.weights.converter_reason import converter_reason
 from brain_edge_conversion.weights.onnx_norms import with_norms_in_double
 
 if TYPE_CHECKING:
@@ -237,8 +238,7 @@ def read_onnx(content: bytes, source: str) -> Any:
     except RuntimeError as error:
         unknown = _UNKNOWN_OPERATIONS.search(str(error))
         if unknown is None:
-            reason = (str(error).strip().splitlines() or ["no further detail"])[-1][:300]
-            raise WeightsError(f"{source}: OpenVINO cannot read this ONNX model: {reason}") from error
+            raise WeightsError(f"{source}: OpenVINO cannot read this ONNX model: {converter_reason(error)}") from error
         nodes = "; ".join(_where(content, name.strip()) for name in unknown[1].split(","))
         raise WeightsError(
             f"{source}: OpenVINO has no equivalent of {nodes}; rewrite the network without this operator, or convert "
@@ -300,6 +300,11 @@ class OnnxNetwork(nn.Module):
                 f"{source}: onnxruntime, the reference for the comparison, does not load this model: {reason}"
             ) from error
         self._input = self._session.get_inputs()[0].name
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the input, -1 for open sides."""
+        return tuple(side if isinstance(side, int) else -1 for side in self._session.get_inputs()[0].shape)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the first output, float32, in the shape that the model gives."""

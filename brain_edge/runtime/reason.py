@@ -1,0 +1,38 @@
+"""Reason in an error of OpenVINO, in one line, and the remedy that belongs to the cause."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+LITTLE_MEMORY: Final = "memory is short: close other programs, or use a package with smaller windows"
+NOT_MEMORY: Final = "convert the model again with this version, or report this"
+SHORT: Final = re.compile(r"\balloc|bad_?alloc|out of memory|not enough memory|Cannot allocate", re.IGNORECASE)
+"""Words of OpenVINO, oneDNN and the system about memory that could not be had."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the last line of an error, which holds the reason, with the node if one is named."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith("Exception from ")]
+    node = re.search(r"friendly_name '([^']+)'", str(error))
+    return f"{told[-1] if told else type(error).__name__}{f' (node {node[1]})' if node else ''}"
+
+
+def remedy_of(error: BaseException, otherwise: str = NOT_MEMORY) -> str:
+    """Return the advice about an error of OpenVINO; `otherwise` where memory is not the cause."""
+    return LITTLE_MEMORY if SHORT.search(str(error)) else otherwise
+
+
+def runtime_problem(graph: str, shape: tuple[int, ...], error: RuntimeError, remedy: str = NOT_MEMORY) -> str:
+    """Return the sentence about a graph that OpenVINO could not run.
+
+    Args:
+        graph: name of the graph.
+        shape: shape of its input.
+        error: error of OpenVINO.
+        remedy: advice where memory is not the cause.
+    """
+    size = " x ".join(map(str, shape))
+    reason = f"{reason_of(error)}; {remedy_of(error, remedy)}"
+    return f"OpenVINO could not run the graph {graph} on an input of {size}: {reason}"
