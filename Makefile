@@ -45,7 +45,7 @@ FOR_THE_SITE := .venv/.installed-docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-wheel coverage mutants fuzz venv lint types bench bench-full bench-suite bench-once docs site wheel clean
+.PHONY: help demo test test-all test-wheel coverage mutants fuzz venv lint types bench bench-full bench-suite bench-once doors docs site wheel clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -95,6 +95,9 @@ bench-suite: $(FOR_DEVELOPMENT) ## stages, cold start, imports, memory: pytest-b
 bench-once: $(FOR_DEVELOPMENT) ## each benchmark once on its smallest shape, not timed
 	$(BENCHMARKS) --benchmark-disable
 	$(BIN)/python -m benchmarks matrix --suite smallest --busy --again --results .benchmarks/smallest
+
+doors: $(FOR_DEVELOPMENT) ## four new users with the commands of the README, from a clone to a mask, in minutes
+	$(BIN)/python -m benchmarks doors $(if $(HEADS),--heads $(HEADS))
 
 docs: $(FOR_DEVELOPMENT) ## write the generated reference pages: commands, JSON Schema
 	$(BIN)/python docs/generate.py

@@ -1,7 +1,7 @@
 """Write the pages of `docs/reference` that the code itself knows best: commands, steps, recipes, the JSON Schema.
 
-And from what was recorded under `benchmarks/results`: the page of operator coverage, and in the README the networks
-over their strongest rivals.
+And from what was recorded under `benchmarks/results`: the page of operator coverage, the newest figures of whole
+programs in the README, and the networks over their strongest rivals.
 
     python docs/generate.py
 
@@ -29,6 +29,7 @@ from benchmarks.harness.record import RESULTS
 from benchmarks.report.recipe_age import Ages, read_recipe_ages
 from benchmarks.report.speed_tables import RIVAL_WORDS, over_rivals
 from benchmarks.report.summaries import machines
+from benchmarks.report.whole_programs import newest_comparisons, programs_table, programs_words
 from brain_edge.cli.main import COMMANDS, PROGRAM, program
 from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.spec import Network, Sequence
@@ -66,6 +67,7 @@ def pages() -> dict[str, str]:
         "recipes.md": lambda: _page(_recipes()),
         "steps.md": lambda: _page(_steps()),
         "../../README.md": _readme,
+        "../benchmarks/programs.md": _programs,
         "spec-schema.json": lambda: json.dumps(json_schema(), indent=2) + "\n",
     }
     return {name: write() for name, write in writers.items()}
@@ -79,14 +81,25 @@ def main() -> None:
 
 
 def _readme() -> str:
-    """As it is, but for the block between the marks."""
-    before, begin, rest = (REFERENCE / "../../README.md").read_text(encoding="utf-8").partition("<!-- rivals:begin")
-    mark, _, rest = rest.partition("\n")
-    _, end, after = rest.partition("<!-- rivals:end -->")
+    """As it is, but for the table of whole programs."""
+    runs = newest_comparisons(RESULTS)
+    return _filled("../../README.md", "figures", [programs_table(runs), programs_words(runs)])
+
+
+def _programs() -> str:
+    """As it is, but for the networks over their rivals."""
     ages = Ages(read_recipe_ages())
     shown = [(each.cpu, table) for each in machines(read_cells(RESULTS)) if (table := over_rivals(each, ages))]
     blocks = [*(f"{cpu}\n\n{table}" for cpu, table in shown), RIVAL_WORDS, *ages.words()]
-    return "".join([before, begin, mark, "\n", "\n\n".join(blocks), "\n", end, after])
+    return _filled("../benchmarks/programs.md", "rivals", blocks)
+
+
+def _filled(page: str, block: str, parts: Iterable[str]) -> str:
+    """A page with other paragraphs between the marks of a block."""
+    before, begin, rest = (REFERENCE / page).read_text(encoding="utf-8").partition(f"<!-- {block}:begin")
+    mark, _, rest = rest.partition("\n")
+    _, end, after = rest.partition(f"<!-- {block}:end -->")
+    return "".join([before, begin, mark, "\n", "\n\n".join(parts), "\n", end, after])
 
 
 def _page(lines: Iterable[str]) -> str:

@@ -128,6 +128,9 @@ def run_all(
     if telling.as_json:
         print_json([result.record for result in ordered])
     _tell_kept(ordered, is_silent=telling.is_silent)
+    flagged = sum(result.record.run is not None and bool(result.record.run.flags) for result in ordered)
+    if flagged:
+        say(f"warning: {flagged} of {len(ordered)} cases have flags; summary.tsv lists them", err=True)
     if page:
         path = write_batch_page(batch.records)
         if not telling.is_silent:

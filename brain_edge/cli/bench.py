@@ -9,7 +9,15 @@ import click
 
 from brain_edge.cli.building import quiet_option, reporter
 from brain_edge.cli.failure import say
-from brain_edge.cli.options import find_package, json_option, print_json, split_input, stage_zero_option
+from brain_edge.cli.options import (
+    PACKAGE_HELP,
+    PATH,
+    json_option,
+    opened_package,
+    print_json,
+    split_input,
+    stage_zero_option,
+)
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +26,8 @@ if TYPE_CHECKING:
 RECORD = click.Path(path_type=Path)
 
 
-@click.command("bench")
-@click.argument("package", required=False)
+@click.command("bench", epilog=PACKAGE_HELP)
+@click.argument("package", required=False, type=PATH)
 @click.option(
     "--data",
     multiple=True,
@@ -56,9 +64,7 @@ def command(
             )
         say(*compared(read_record(compare[0]), read_record(compare[1])).splitlines())
         return
-    from brain_edge.package import open_package
-
-    opened = open_package(find_package(package))
+    opened = opened_package(package)
     options = BenchOptions(
         threads=threads, rounds=rounds, profile=profile, report=reporter(quiet=quiet), stage_zero=stage_zero
     )

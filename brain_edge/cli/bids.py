@@ -13,9 +13,10 @@ import click
 from brain_edge.cli.batch import batch_options, run_all
 from brain_edge.cli.failure import say
 from brain_edge.cli.options import (
+    PACKAGE_HELP,
     digest_option,
-    find_package,
     gathered,
+    opened_package,
     runtime_from,
     split_name,
     stage_zero_option,
@@ -84,11 +85,11 @@ def request_of(
     )
 
 
-@click.command("bids", cls=BidsApp)
+@click.command("bids", cls=BidsApp, epilog=PACKAGE_HELP)
 @click.argument("bids_dir", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("level", metavar=PARTICIPANT)
-@click.option("--package", "-p", metavar="PACKAGE", help="Model package [default: the one in the current folder].")
+@click.option("--package", "-p", metavar="PACKAGE", help="Model package.")
 @click.option(
     "--participant-label",
     "--participant_label",
@@ -150,7 +151,6 @@ def command(
     from brain_edge.jobs.bids.description import prepare, require_place
     from brain_edge.jobs.outputs import require_apart
     from brain_edge.jobs.pictures.sheet import require_matplotlib
-    from brain_edge.package import open_package
 
     if level != PARTICIPANT:
         reason = ": each mask is made from one participant, and a group has no analysis; see OUT/logs/summary.tsv"
@@ -159,7 +159,7 @@ def command(
     batch = choices.batch(out / LOGS)
     require_place(bids_dir, out)
     dataset = open_dataset(bids_dir)
-    opened = open_package(find_package(package), expect_digest)
+    opened = opened_package(package, expect_digest)
     require_apart(out, opened.folder)
     accept_weights(opened, allow_untrained=allow_untrained)
     if choices.page:

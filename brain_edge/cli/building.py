@@ -60,4 +60,6 @@ def print_evidence(package: ModelPackage) -> None:
             fewer = evidence.operations_baseline / evidence.operations_candidate
             say(f"{fewer:.1f} times fewer operations (of f32) than {evidence.change.baseline}")
         say(f"{evidence.int8_share:.1%} of the multiply-accumulates run in INT8")
+        if evidence.demonstration:
+            say("a demonstration: for DICOM results, repeat it with heads of three people (--calibration COHORT)")
     say(f"{package.folder}: digest {package.digest}")

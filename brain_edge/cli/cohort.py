@@ -9,7 +9,7 @@ import click
 
 from brain_edge.cli.building import quiet_option, reporter
 from brain_edge.cli.failure import say
-from brain_edge.cli.options import require_effect, runtime_from, threads_option
+from brain_edge.cli.options import opened_package, require_effect, runtime_from, threads_option
 from brain_edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def check(cohort: str, model: str | None, quiet: bool) -> None:
     results = check_cohort(load_cohort(cohort), reporter(quiet=quiet), _spec(model))
     for result in results:
         for flag in result.flags if isinstance(result, CheckedCase) else ():
-            click.echo(f"warning: {result.case.title}: {flag.message}", err=True)
+            say(f"warning: {result.case.title}: {flag.message}", err=True)
     refused = [result for result in results if isinstance(result, RefusedCase)]
     for result in refused:
         say(result.problem, err=True)
@@ -183,9 +183,7 @@ def synthesize(
 
 
 def _spec(package: str | None) -> ModelSpec | None:
-    from brain_edge.package import open_package
-
-    return None if package is None else open_package(package).spec
+    return None if package is None else opened_package(package).spec
 
 
 def _refuse_idle(generator: str | None, of_drawing: dict[str, object], of_generator: dict[str, object]) -> None:
@@ -197,6 +195,5 @@ def _refuse_idle(generator: str | None, of_drawing: dict[str, object], of_genera
 
 def _generator(package: str, runtime: RuntimeOptions) -> Generator:
     from brain_edge.evaluation.cohort.generated import Generator
-    from brain_edge.package import open_package
 
-    return Generator.open(open_package(package), runtime)
+    return Generator.open(opened_package(package), runtime)

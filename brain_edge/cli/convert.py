@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.building import print_comparisons, quiet_option, reporter
-from brain_edge.cli.options import gathered, require_effect, split_input
+from brain_edge.cli.options import gathered, overwrite_option, require_effect, split_input
 from brain_edge.errors import UsageError
 from brain_edge.verbs.build_side import build_side
 
@@ -78,6 +78,7 @@ class Way:
     precision: str
     no_rewrites: bool
     account: Path | None
+    overwrite: bool
 
     def data(self, expected: ExpectedData | None) -> ParityData:
         """Return the files and folders of the comparisons by sequence name."""
@@ -92,8 +93,13 @@ class Way:
         from brain_edge.package import Precision
         from brain_edge_conversion.convert.convert import ConvertOptions
 
-        precision, rewrites = Precision(self.precision), not self.no_rewrites
-        return ConvertOptions(precision=precision, rewrites=rewrites, report=report, account=self.account)
+        return ConvertOptions(
+            precision=Precision(self.precision),
+            rewrites=not self.no_rewrites,
+            report=report,
+            account=self.account,
+            overwrite=self.overwrite,
+        )
 
 
 @dataclass(frozen=True)
@@ -191,6 +197,7 @@ class Expected:
     metavar="[SEQUENCE=]PKG",
     help="Package of a skull-stripper that runs first; voxels outside its mask are hidden.",
 )
+@overwrite_option
 @click.option("--trust", is_flag=True, help="Allow the code in SOURCE to run.")
 @quiet_option
 @gathered("asked", Asked)

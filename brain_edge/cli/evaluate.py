@@ -10,7 +10,10 @@ import click
 from brain_edge.cli.building import quiet_option, reporter
 from brain_edge.cli.failure import say
 from brain_edge.cli.options import (
+    NAMED_PACKAGE,
+    PATH,
     json_option,
+    place_of,
     print_json,
     runtime_from,
     stage_zero_option,
@@ -24,8 +27,8 @@ if TYPE_CHECKING:
     from brain_edge.machine.options import RuntimeOptions
 
 
-@click.command("evaluate")
-@click.argument("package")
+@click.command("evaluate", epilog=NAMED_PACKAGE)
+@click.argument("package", type=PATH)
 @click.argument("cohort")
 @click.option("--split", type=click.Choice(["calibration", "validation", "test"]), help="Split to evaluate [all].")
 @click.option("--baseline", metavar="PKG", help="Package to compare PACKAGE with.")
@@ -71,10 +74,10 @@ def command(
     )
     evaluation: Evaluation | Comparison
     if baseline is None:
-        evaluation = evaluate_request(Path(package), cohort, request)
+        evaluation = evaluate_request(place_of(package), cohort, request)
         table = format_table(evaluation)
     else:
-        evaluation = compare_request(Path(package), Path(baseline), cohort, request)
+        evaluation = compare_request(place_of(package), place_of(baseline), cohort, request)
         table = format_comparison(evaluation)
     if as_json:
         print_json(evaluation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from io import StringIO
 from typing import Final
@@ -14,6 +15,14 @@ EXIT_FAILED: Final = 1
 EXIT_INTERRUPTED: Final = 130
 
 DEBUG: Final = "--debug"
+
+COLOURS: Final = {
+    "error": "red",
+    "internal error, a bug of brain-edge": "red",
+    "warning": "yellow",
+    "hint": "cyan",
+}
+"""First words of a line on stderr and their colour on a terminal; click omits colours elsewhere."""
 
 
 def exit_code(error: BaseException) -> int:
@@ -44,11 +53,21 @@ def words(error: BaseException, about: str = "") -> str:
     )
 
 
+def printable(line: str) -> str:
+    """Return a line with its control characters escaped."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
+
+
 def say(*lines: str, err: bool = False) -> None:
-    """Write lines with control characters escaped, so that no name in them moves the cursor or ends a line."""
+    """Write lines with control characters escaped, so that no name in them moves the cursor or ends a line.
+
+    On a terminal, errors and warnings on stderr have a colour, unless NO_COLOR is set (https://no-color.org).
+    """
     for line in lines:
-        shown = (sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
-        click.echo("".join(shown), err=err)
+        shown = printable(line)
+        kind, colon, rest = shown.partition(":")
+        colour = COLOURS.get(kind.lower()) if err and colon and not os.environ.get("NO_COLOR") else None
+        click.echo(shown if colour is None else click.style(kind + colon, fg=colour, bold=True) + rest, err=err)
 
 
 def show(error: BaseException, about: str = "") -> None:

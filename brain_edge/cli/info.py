@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.failure import say
-from brain_edge.cli.options import find_package, json_option, print_json
+from brain_edge.cli.options import PACKAGE_HELP, PATH, json_option, opened_package, print_json
+from brain_edge.errors import BrainEdgeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
 
 
-@click.command("info")
-@click.argument("place", required=False, metavar="[PACKAGE|DICOM]")
+@click.command("info", epilog=PACKAGE_HELP)
+@click.argument("place", required=False, type=PATH, metavar="[PACKAGE|DICOM]")
 @json_option
 def command(place: str | None, as_json: bool) -> None:
     """Show a package: model, steps, licence, accuracy, digest. Every file is checked first.
@@ -27,7 +28,6 @@ def command(place: str | None, as_json: bool) -> None:
     For DICOM (a folder, a zip or a file), list its series, the contrast of each, and why a series cannot be used.
     """
     from brain_edge.io.inputs import is_dicom
-    from brain_edge.package import open_package
 
     if place is not None and not Path(place, "manifest.json").is_file() and is_dicom(Path(place)):
         from brain_edge.io.dicom import list_series
@@ -36,7 +36,7 @@ def command(place: str | None, as_json: bool) -> None:
         shown: object = [info.record() for info in listed]
         rows: Iterator[tuple[str, str]] = chain.from_iterable(map(_series_rows, listed))
     else:
-        opened = open_package(find_package(place))
+        opened = opened_package(place)
         shown = {"digest": opened.digest, "size_bytes": opened.size_bytes, "manifest": opened.manifest}
         rows = _rows(opened)
     if as_json:
@@ -58,6 +58,22 @@ def _series_rows(info: SeriesInfo) -> Iterator[tuple[str, str]]:
         yield "  problem", info.problem
     for note in info.notes:
         yield "  note", note
+
+
+def _permissions(package: ModelPackage) -> Iterator[tuple[str, str]]:
+    """Yield what the package may do, and what is missing for the rest."""
+    from brain_edge.io.dicom.algorithm import algorithm_of
+
+    if package.spec.makes_images:
+        return
+    is_random = package.manifest.weights_status == "random"
+    yield "may", "measure speed and memory; run with --allow-untrained" if is_random else "write NIfTI masks"
+    try:
+        algorithm_of(package)
+    except BrainEdgeError as error:
+        yield "may not", f"write DICOM: {str(error).removeprefix(f'{package.folder}: ')}"
+    else:
+        yield "", "write DICOM (SEG, SR, secondary capture)"
 
 
 def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
@@ -88,6 +104,7 @@ def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
         yield manifest.found.change, "; ".join(manifest.found.changes)
         yield "accuracy", manifest.found.statement
         yield "within", manifest.found.bounds
+    yield from _permissions(package)
     yield "size", f"{package.size_bytes / 2**20:.1f} MiB"
     yield "use", manifest.intended_use
     yield "digest", package.digest

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import click
 
 from brain_edge import __version__
-from brain_edge.cli.failure import DEBUG, exit_code, show
+from brain_edge.cli.failure import DEBUG, exit_code, say, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,8 +107,17 @@ def main() -> NoReturn:
         is_end = isinstance(caught, click.Abort) and isinstance(caught.__cause__, EOFError)
         error = caught.__cause__ if is_end and caught.__cause__ else caught
         show(error)
+        show_hint(error)
         sys.exit(exit_code(error))
     sys.exit(0)
+
+
+def show_hint(error: BaseException) -> None:
+    """Write a hint below an error, where there is one."""
+    from brain_edge.cli.hints import hint
+
+    if words := hint(error, sys.argv[1:], COMMANDS):
+        say(f"hint: {words}", err=True)
 
 
 @contextmanager

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
+from brain_edge.cli.failure import printable
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.package import ModelPackage
 
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
@@ -88,6 +90,8 @@ stage_zero_option = click.option(
     metavar="PKG",
     help="Skull-stripper (stage 0) that PACKAGE needs [a folder beside PACKAGE].",
 )
+
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the package PKG if it exists already.")
 
 
 def runtime_from(*fields: str, resident_graphs: int = 1) -> Callable[[Decorated], Decorated]:
@@ -183,7 +187,7 @@ def progress(label: str, steps: int, *, quiet: bool) -> Iterator[Progress]:
     if quiet or not sys.stderr.isatty():
         yield Progress(step=lambda: None, clear=lambda: None)
         return
-    with click.progressbar(length=steps, label=label, file=sys.stderr) as bar:
+    with click.progressbar(length=steps, label=printable(label), file=sys.stderr) as bar:
         yield Progress(step=lambda: bar.update(1), clear=_clear_line)
 
 
@@ -218,19 +222,25 @@ def require_effect(idle: Sequence[str], where: str) -> None:
         raise UsageError(f"{', '.join(idle)} {has} no effect {where}; remove {it}")
 
 
-def find_package(given: str | None) -> Path:
-    """Return the named package, or the one in the current folder.
+PATH: Final = click.Path(readable=False)
+"""Word that a shell completes as a path; whether it can be read is checked where it is read."""
+NAMED_PACKAGE: Final = (
+    "PACKAGE is a folder, or a name in the current folder, BRAIN_EDGE_PACKAGES or the folder of the user."
+)
+PACKAGE_HELP: Final = f"{NAMED_PACKAGE} Without PACKAGE, the only package in the first of these is taken."
+"""What PACKAGE means in every command, and its default."""
 
-    Raises:
-        UsageError: no package was named, and the current folder neither is a package nor holds exactly one.
-    """
-    if given is not None:
-        return Path(given)
-    here = Path.cwd()
-    if (here / "manifest.json").is_file():
-        return here
-    inside = sorted(path.parent for path in here.glob("*/manifest.json"))
-    if len(inside) != 1:
-        found = ", ".join(path.name for path in inside) or "none"
-        raise UsageError(f"expected one package in the current folder, got {found}; name the package")
-    return inside[0]
+
+def opened_package(given: str | None, expect_digest: str | None = None) -> ModelPackage:
+    """Find, read and check the package of a command; None means the default."""
+    from brain_edge.package import open_package
+    from brain_edge.package.find import find_package
+
+    return open_package(find_package(given), expect_digest)
+
+
+def place_of(given: str | None) -> Path:
+    """Return the folder of the package of a command, which is not opened yet; None means the default."""
+    from brain_edge.package.find import find_package
+
+    return find_package(given)

@@ -10,7 +10,16 @@ import click
 from brain_edge.cli.budget_options import budget_options, require_budget
 from brain_edge.cli.building import print_evidence, quiet_option, reporter
 from brain_edge.cli.failure import say
-from brain_edge.cli.options import find_package, require_effect, runtime_from, stage_zero_option, threads_option
+from brain_edge.cli.options import (
+    PACKAGE_HELP,
+    PATH,
+    overwrite_option,
+    place_of,
+    require_effect,
+    runtime_from,
+    stage_zero_option,
+    threads_option,
+)
 from brain_edge.verbs.build_side import build_side
 
 if TYPE_CHECKING:
@@ -18,8 +27,8 @@ if TYPE_CHECKING:
     from brain_edge.machine.options import RuntimeOptions
 
 
-@click.command("quantize")
-@click.argument("package", required=False)
+@click.command("quantize", epilog=PACKAGE_HELP)
+@click.argument("package", required=False, type=PATH)
 @budget_options(shares=True)
 @click.option("--calibration", metavar="COHORT", help="Cohort: name of a shipped one, or .toml file [the recipe's].")
 @click.option(
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
 @click.option("--without-patients", is_flag=True, help="Omit subject names and pictures from the report.")
 @click.option("--for-speed", is_flag=True, help="Quantise random weights on a phantom, to measure speed only.")
 @click.option("--time-limit", type=float, metavar="MINUTES", help="Time after which no trial begins [no limit].")
+@overwrite_option
 @stage_zero_option
 @threads_option
 @quiet_option
@@ -56,6 +66,7 @@ def command(
     without_patients: bool,
     for_speed: bool,
     time_limit: float | None,
+    overwrite: bool,
     runtime: RuntimeOptions,
     quiet: bool,
 ) -> None:
@@ -76,7 +87,7 @@ def command(
             max_dice_drop=limits.budget(0.5),
             time_limit=time_limit,
         )
-        quantised = speed_request(find_package(package), output, Preset(preset), runtime)
+        quantised = speed_request(place_of(package), output, Preset(preset), runtime, overwrite=overwrite)
         say("random weights, calibrated on a phantom: only its speed and memory are meaningful")
         say(f"{quantised.folder}: digest {quantised.digest}")
         return
@@ -89,8 +100,9 @@ def command(
         report_folder=report_folder,
         without_patients=without_patients,
         time_limit_min=time_limit,
+        overwrite=overwrite,
     )
-    print_evidence(quantize_request(find_package(package), calibration, output, options))
+    print_evidence(quantize_request(place_of(package), calibration, output, options))
 
 
 def _refuse_idle(**options: object) -> None:

@@ -11,10 +11,13 @@ import click
 from brain_edge.cli.batch import batch_options, print_summary, run_all, warn
 from brain_edge.cli.failure import say
 from brain_edge.cli.options import (
+    PACKAGE_HELP,
+    PATH,
     cache_option,
     digest_option,
     gathered,
     memory_option,
+    opened_package,
     print_json,
     progress,
     require_effect,
@@ -94,10 +97,12 @@ class MaskOptions:
         require_effect([spelt.get(name, f"--{name.replace('_', '-')}") for name in given], "with --image")
 
 
-@click.command("run")
-@click.argument("package")
-@click.argument("inputs", nargs=-1, metavar="[INPUT]...")
-@click.option("-i", "--input", "more_inputs", multiple=True, metavar="INPUT", help="INPUT, given as an option.")
+@click.command("run", epilog=PACKAGE_HELP)
+@click.argument("package", required=False, type=PATH)
+@click.argument("inputs", nargs=-1, type=PATH, metavar="[INPUT]...")
+@click.option(
+    "-i", "--input", "more_inputs", multiple=True, type=PATH, metavar="INPUT", help="INPUT, given as an option."
+)
 @click.option("-o", "--output", "mask", type=FILE, metavar="OUT", help="Mask (.nii.gz, .nii, .dcm), or batch folder.")
 @click.option("--image", type=FILE, metavar="OUT", help="Output image of a model that makes images (.nii.gz, .nii).")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Seed, if images are made from noise.")
@@ -125,7 +130,7 @@ class MaskOptions:
 @gathered("asked", MaskOptions)
 @runtime_from("threads", "stage_zero", "max_memory", "cache")
 def command(
-    package: str,
+    package: str | None,
     inputs: tuple[str, ...],
     more_inputs: tuple[str, ...],
     image: Path | None,
@@ -137,7 +142,7 @@ def command(
     runtime: RuntimeOptions,
     telling: Telling,
 ) -> None:
-    """Segment a head with the model in the folder PACKAGE.
+    """Segment a head with the model in PACKAGE. A file OUT that exists is overwritten.
 
     INPUT is an image (.nii, .nii.gz or .mgz) or DICOM (a folder, a zip or a file). A model of several sequences takes
     T1=..., T2=... and so on. `brain-edge info` lists the series in DICOM. The series of the model's contrast is taken,
@@ -145,25 +150,26 @@ def command(
 
     Batch: OUT is a folder, created if missing. Each INPUT is one case, or a folder of images. NAME.nii.gz becomes
     NAME_mask.nii.gz in OUT, beside NAME_record.json and summary.tsv. For several sequences, a folder holds
-    NAME_T1.nii.gz, NAME_T2.nii.gz, or one folder per case. The other outputs must be folders too; --report then writes
-    pictures. A case is kept if it was finished with the same images, package and options. A failed case does not stop
-    the others; the exit code is then 6, and the next run tries the case again.
+    NAME_T1.nii.gz, NAME_T2.nii.gz, or one folder per case. Masks in a folder (_mask, _brainmask, _seg or _dseg at the
+    end of the name) are left out. The other outputs must be folders too; --report then writes pictures. A case is kept
+    if it was finished with the same images, package and options. A failed case does not stop the others; the exit code
+    is then 6, and the next run tries the case again.
     """
     from brain_edge.engine.segmenter import Segmenter
     from brain_edge.engine.stage_zero import find_stage_zero
     from brain_edge.jobs.batch import names_folder, plan_single, prepare_batch
     from brain_edge.jobs.generate import require_generator, require_segmenter, reseeded
     from brain_edge.jobs.outputs import require_apart
-    from brain_edge.package import open_package
-    from brain_edge.spec.plan import cost_in_words
 
     given = [split_input(text) for text in (*inputs, *more_inputs)]
+    if package is None and not given:
+        raise click.UsageError("expected an image, got none; call: brain-edge run PACKAGE head.nii.gz -o mask.nii.gz")
     if not given:
         raise UsageError("expected at least one input image, got none; name it after the package or with -i")
     if image is not None:
         asked.require_none()
         require_effect([] if runtime.stage_zero is None else ["--stage-zero"], "with --image")
-        opened = open_package(package, expect_digest)
+        opened = opened_package(package, expect_digest)
         require_generator(opened)
         accept_weights(opened, allow_untrained=allow_untrained)
         segmenter = Segmenter.open(opened, runtime, spec=reseeded(opened.spec, seed))
@@ -173,21 +179,22 @@ def command(
     is_batch = names_folder(outputs.mask)
     if not is_batch:
         choices.require_none(outputs.mask)
-    opened = open_package(package, expect_digest)
+    opened = opened_package(package, expect_digest)
     require_segmenter(opened, seed)
     accept_weights(opened, allow_untrained=allow_untrained)
-    cost = cost_in_words(opened.spec)
-    if cost is not None and not telling.quiet:
-        say(cost, err=True)
     for path in outputs.paths():
         require_apart(path, opened.folder)
     find_stage_zero(opened, runtime.stage_zero)  # a missing package must not count as a failure of the first case
     series = [split_name(text) for text in asked.series]
     if not is_batch:
-        _run_one(opened, plan_single(given, opened.spec, outputs, series), runtime, telling)
+        job = plan_single(given, opened.spec, outputs, series)
+        _announce(str(next(iter(job.inputs.values()))), opened, telling)
+        _run_one(opened, job, runtime, telling)
         return
     batch = choices.batch(outputs.mask)
     cases = prepare_batch(given, opened.spec, outputs, series, page=choices.page)
+    _name_left_out(given)
+    _announce(f"{len(cases)} case(s)", opened, telling)
     run_all(opened, cases, batch, replace(runtime, resident_graphs=2), telling, page=choices.page)
 
 
@@ -222,6 +229,24 @@ def accept_weights(package: ModelPackage, *, allow_untrained: bool) -> None:
     say(f"warning: the weights of {package.folder} are random; the mask is noise", err=True)
 
 
+def _name_left_out(given: list[NamedInput]) -> None:
+    """Print the masks in the folders of a batch, which are no cases."""
+    from brain_edge.io.inputs import masks_in
+
+    masks = [str(mask) for _, folder in given if folder.is_dir() for mask in masks_in(folder)]
+    if masks:
+        say(f"note: left out as masks by their names: {', '.join(masks)}", err=True)
+
+
+def _announce(what: str, package: ModelPackage, telling: Telling) -> None:
+    """Print what is run, and how often its networks run, where that is more than once."""
+    from brain_edge.spec.plan import cost_in_words
+
+    cost = cost_in_words(package.spec)
+    if cost is not None and not telling.quiet:
+        say(f"{what}: {package.spec.name}, {cost}", err=True)
+
+
 def _run_one(package: ModelPackage, job: Job, runtime: RuntimeOptions, telling: Telling) -> None:
     from brain_edge.engine.segmenter import Segmenter
     from brain_edge.jobs.case import run_case
@@ -230,7 +255,8 @@ def _run_one(package: ModelPackage, job: Job, runtime: RuntimeOptions, telling: 
     remove_leftovers(job.outputs.paths())
     segmenter = Segmenter.open(package, runtime)
     passes = sum(stage.network.passes for stage in package.spec.stages)
-    with progress(package.spec.name, passes, quiet=telling.quiet) as bar:
+    label = f"{next(iter(job.inputs.values())).name}: {package.spec.name}"
+    with progress(label, passes, quiet=telling.quiet) as bar:
         record = run_case(segmenter, job, bar.step)
     warn(record)
     if telling.as_json:

@@ -9,7 +9,15 @@ import click
 
 from brain_edge.cli.budget_options import budget_options, require_budget
 from brain_edge.cli.building import print_evidence, quiet_option, reporter
-from brain_edge.cli.options import runtime_from, stage_zero_option, threads_option
+from brain_edge.cli.options import (
+    PACKAGE_HELP,
+    PATH,
+    overwrite_option,
+    place_of,
+    runtime_from,
+    stage_zero_option,
+    threads_option,
+)
 from brain_edge.verbs.build_side import build_side
 
 if TYPE_CHECKING:
@@ -17,13 +25,11 @@ if TYPE_CHECKING:
     from brain_edge.machine.options import RuntimeOptions
 
 
-@click.command("tune")
-@click.argument("package")
+@click.command("tune", epilog=PACKAGE_HELP)
+@click.argument("package", required=False, type=PATH)
 @click.option("--calibration", required=True, metavar="COHORT", help="Cohort: name of a shipped one, or .toml file.")
 @budget_options(shares=False)
-@click.option(
-    "--int8", type=click.Path(path_type=Path), metavar="PKG", help="INT8 package that was quantised from PACKAGE."
-)
+@click.option("--int8", metavar="PKG", help="INT8 package that was quantised from PACKAGE.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="PKG", help="Folder of the package [PKG-tuned]."
 )
@@ -37,20 +43,22 @@ if TYPE_CHECKING:
 @click.option("--without-patients", is_flag=True, help="Omit subject names and pictures from the report.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Timed cold runs per setting.")
 @click.option("--time-limit", type=float, metavar="MINUTES", help="Time after which no trial begins [no limit].")
+@overwrite_option
 @stage_zero_option
 @threads_option
 @quiet_option
 @runtime_from("threads", "stage_zero", resident_graphs=2)
 def command(
-    package: str,
+    package: str | None,
     limits: LimitOptions,
     calibration: str,
-    int8: Path | None,
+    int8: str | None,
     output: Path | None,
     report_folder: Path | None,
     without_patients: bool,
     rounds: int,
     time_limit: float | None,
+    overwrite: bool,
     runtime: RuntimeOptions,
     quiet: bool,
 ) -> None:
@@ -70,5 +78,7 @@ def command(
         report_folder=report_folder,
         without_patients=without_patients,
         time_limit_min=time_limit,
+        overwrite=overwrite,
     )
-    print_evidence(tune_request(Path(package), calibration, output, options, int8))
+    quantised = None if int8 is None else place_of(int8)
+    print_evidence(tune_request(place_of(package), calibration, output, options, quantised))

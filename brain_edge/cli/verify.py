@@ -8,9 +8,11 @@ import click
 
 from brain_edge.cli.failure import say
 from brain_edge.cli.options import (
+    PACKAGE_HELP,
+    PATH,
     digest_option,
-    find_package,
     json_option,
+    opened_package,
     print_json,
     runtime_from,
     threads_option,
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from brain_edge.machine.options import RuntimeOptions
 
 
-@click.command("verify")
-@click.argument("package", required=False)
+@click.command("verify", epilog=PACKAGE_HELP)
+@click.argument("package", required=False, type=PATH)
 @digest_option
 @threads_option
 @json_option
@@ -29,9 +31,8 @@ if TYPE_CHECKING:
 def command(package: str | None, expect_digest: str | None, runtime: RuntimeOptions, as_json: bool) -> None:
     """Check a package on this machine: every hash, and its masks of a phantom against the shipped masks."""
     from brain_edge.jobs.verify import verify
-    from brain_edge.package import open_package
 
-    result = verify(open_package(find_package(package), expect_digest), runtime)
+    result = verify(opened_package(package, expect_digest), runtime)
     if as_json:
         print_json(result)
         return

@@ -8,7 +8,7 @@ import click
 
 from brain_edge.cli.building import quiet_option, reporter
 from brain_edge.cli.failure import say
-from brain_edge.cli.options import json_option, print_json
+from brain_edge.cli.options import json_option, place_of, print_json
 
 PLATFORMS = ("win_amd64", "linux_x86_64", "macosx_arm64")
 """Values of `brain_edge.deploy.wheelhouse.Platform`."""
@@ -27,7 +27,7 @@ FOLDER = click.Path(path_type=Path)
     type=click.Choice(["report", "dicom"]),
     help="Also include the libraries for pictures (report) or DICOM (dicom).",
 )
-@click.option("--package", "packages", multiple=True, type=FOLDER, metavar="PKG", help="Model package to include.")
+@click.option("--package", "packages", multiple=True, metavar="PKG", help="Model package to include.")
 @click.option("--wheel", type=FOLDER, metavar="FILE", help="Wheel of brain-edge to include [built from the checkout].")
 @quiet_option
 @json_option
@@ -36,7 +36,7 @@ def command(
     platform: str | None,
     python: str | None,
     extras: tuple[str, ...],
-    packages: tuple[Path, ...],
+    packages: tuple[str, ...],
     wheel: Path | None,
     quiet: bool,
     as_json: bool,
@@ -55,7 +55,7 @@ def command(
         Platform(platform) if platform else this_platform(),
         parse_python(python) if python else sys.version_info[:2],
     )
-    plan = WheelhousePlan(target, extras, wheel, packages)
+    plan = WheelhousePlan(target, extras, wheel, tuple(map(place_of, packages)))
     made = make_wheelhouse(output, plan, reporter(quiet=quiet))
     if as_json:
         wheels = [{"name": each.name, "version": each.version, "licence": each.licence} for each in made.wheels]

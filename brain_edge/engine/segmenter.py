@@ -24,6 +24,7 @@ from brain_edge.runtime.protocol import MeasuredSession
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec.plan import fixed_sides, without_activation
 from brain_edge.spec.plausibility import Flag, check_input, check_mask
+from brain_edge.spec.stripped import check_stripped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -158,7 +159,9 @@ class Segmenter:
         clock.lap("assemble")
         found = self._run_stages(start, clock, tick, keep=probabilities)
         mask = Mask(np.ascontiguousarray(found.frame.voxels[0]), start.geometry)
-        flags = (*flags, *check_input(_as_study(study, self.spec), self.spec.plausible), *check_mask(mask, self.spec))
+        shown = _as_study(study, self.spec)
+        flags = (*flags, *check_input(shown, self.spec.plausible), *check_stripped(shown, self.spec))
+        flags = (*flags, *check_mask(mask, self.spec))
         clock.lap("check")
         return Segmentation(mask, flags, found.probabilities, clock.elapsed_ms, found.member_agreement)
 

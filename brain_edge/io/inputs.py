@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import InputError, UsageError
@@ -11,13 +12,15 @@ from brain_edge.machine.paths import may_be_file, require_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from brain_edge.image.contrast import Contrast
     from brain_edge.io.dicom import SeriesInfo
 
 IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mgz", ".mgh")
 """Suffixes of images in a folder; of suffixes with the same end, the longest comes first."""
+
+MASK_ENDS: Final = ("_mask", "_brainmask", "_seg", "_dseg")
+"""Ends of the names of masks and label maps, which are no images of a folder."""
 
 DICOM_SUFFIX: Final = ".dcm"
 """Suffix of a DICOM output, and of an input that must be DICOM; other inputs are recognised by their content."""
@@ -85,19 +88,29 @@ def require_one_kind(folder: Path) -> None:
 
 
 def images_in(folder: Path) -> tuple[Path, ...]:
-    """List the images of a folder by name, without subfolders and hidden files.
+    """List the images of a folder by name, without masks, subfolders and hidden files.
 
     Raises:
         InputError: the folder contains no image, or cannot be read.
     """
-    named = [folder / name for name in sorted(_names_in(folder)) if is_image_name(name)]
+    named = [folder / name for name in sorted(_names_in(folder)) if is_image_name(name) and not is_mask_name(name)]
     images = tuple(filter(may_be_file, named))
+    if not images and (masks := masks_in(folder)):
+        raise InputError(
+            f"{folder}: expected images, got only masks by their names ({masks[0].name}); give the folder of the "
+            "heads, or name each file"
+        )
     if not images:
         raise InputError(
             f"{folder}: expected a folder with images ({', '.join(IMAGE_SUFFIXES)}) or DICOM, found neither; give "
             "another folder"
         )
     return images
+
+
+def masks_in(folder: Path) -> tuple[Path, ...]:
+    """List the images of a folder that are masks or label maps by their names; `images_in` leaves them out."""
+    return tuple(folder / name for name in sorted(_names_in(folder)) if is_image_name(name) and is_mask_name(name))
 
 
 def folders_in(folder: Path) -> tuple[Path, ...]:
@@ -114,6 +127,11 @@ def is_image_name(name: str) -> bool:
     """Return True if a file name is that of an image; hidden files are not images."""
     # macOS writes `._head.nii.gz`, which is not an image, beside each file on foreign disks
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+
+
+def is_mask_name(name: str) -> bool:
+    """Return True if an image has the name of a mask or label map."""
+    return image_name(Path(name)).lower().endswith(MASK_ENDS)
 
 
 def image_name(path: Path) -> str:

@@ -219,6 +219,12 @@ class ModelSpec(Value, frozen=True):
         return self.task in (Task.LESION, Task.TUMOUR)
 
     @property
+    def takes_stripped(self) -> bool:
+        """True if the model finds lesions or tumours in heads that are already skull-stripped."""
+        steps = (step for stage in self.stages for step in stage.before)
+        return self.may_be_empty and any(step.takes_stripped for step in steps)
+
+    @property
     def optional(self) -> tuple[str, ...]:
         """Names of the sequences that may be missing."""
         return tuple(sequence.name for sequence in self.inputs if sequence.missing is not UNSET)

@@ -43,7 +43,7 @@ def cost_in_words(spec: ModelSpec) -> str | None:
     if total == 1:
         return None
     each = ", ".join(f"{name} {count}" for name, count in passes.items())
-    return f"a case takes {total} passes of a network ({each}), each over the whole volume or all of its windows"
+    return f"{total} passes of a network ({each}), each over the whole volume or all of its windows"
 
 
 def known_inputs(spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:

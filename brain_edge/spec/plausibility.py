@@ -30,7 +30,9 @@ class FlagKind(StrEnum):
     SPACING = "spacing"
     """The voxels are finer or coarser than the model was made for."""
     VALUES = "values"
-    """An image has the numbers of a label map or a mask, or two sequences are the same image."""
+    """An image has the numbers of a label map, a mask or a CT, or two sequences are the same image."""
+    STRIPPED = "stripped"
+    """The head has no skull where the model expects one, or a skull where the model expects none."""
     COVERAGE = "coverage"
     """The field of view is too small or too large for a head, or a sequence does not cover the head."""
     EMPTY = "empty"
@@ -68,6 +70,12 @@ MOST_LABELS: Final = 512
 MOST_ALIKE: Final = 0.6
 """Share of equal neighbours outside of the background above which an image counts as a label map. Heads have up to 0.18
 (0.57 after doubling the grid by nearest neighbour), label maps 0.92."""
+FEWEST_VALUES: Final = 16
+"""Number of different values below which an image counts as a label map. An 8-bit head has more than a hundred."""
+AIR_HU: Final = (-1100.0, -900.0)
+"""Range of air in a CT, in Hounsfield units. The range of an MR image begins at 0, or at a few deviations below."""
+LEAST_AIR: Final = 0.05
+"""Share of voxels in the range of air above which an image counts as a CT."""
 MOST_CORRELATED: Final = 0.9999
 """Correlation of two sequences of one visit above which they count as one image."""
 
@@ -121,13 +129,24 @@ def _check_cover(name: str, geometry: Geometry, study: Study) -> Iterator[Flag]:
 
 def _check_values(study: Study) -> Iterator[Flag]:
     for name, volume in study.volumes.items():
-        if (share := alike_share(volume)) > MOST_ALIKE:
-            words = f"{name} looks like a label map or mask, not an image: {share:.0%} of neighbours are equal"
-            yield Flag(FlagKind.VALUES, words, share, 0.0, MOST_ALIKE)
+        yield from _check_numbers(name, volume)
     for (name, volume), (other, copy) in combinations(study.volumes.items(), 2):
         if (alike := correlation(volume, copy)) > MOST_CORRELATED:
             words = f"{other} is the same image as {name}"
             yield Flag(FlagKind.VALUES, words, alike, -1.0, MOST_CORRELATED)
+
+
+def _check_numbers(name: str, volume: Volume) -> Iterator[Flag]:
+    seen = volume.voxels[np.ix_(*lattice(volume))]
+    if (share := alike_share(volume)) > MOST_ALIKE:
+        words = f"{name} looks like a label map or mask, not an image: {share:.0%} of neighbours are equal"
+        yield Flag(FlagKind.VALUES, words, share, 0.0, MOST_ALIKE)
+    elif (values := np.unique(seen).size) < FEWEST_VALUES:
+        words = f"{name} looks like a label map or mask, not an image: it has {values} different values"
+        yield Flag(FlagKind.VALUES, words, values, FEWEST_VALUES, float(seen.size))
+    if (share := float(((seen > AIR_HU[0]) & (seen < AIR_HU[1])).mean())) > LEAST_AIR:
+        words = f"{name} looks like a CT, not an MR image: {share:.0%} of voxels have the Hounsfield units of air"
+        yield Flag(FlagKind.VALUES, words, share, 0.0, LEAST_AIR)
 
 
 def alike_share(volume: Volume) -> float:
@@ -136,7 +155,7 @@ def alike_share(volume: Volume) -> float:
     Neighbours with the most common value (background) do not count. Noise distinguishes intensities from labels. The
     number of values alone would not: an 8-bit image has no more values than an atlas.
     """
-    axes = _lattice(volume)
+    axes = lattice(volume)
     numbers, counts = np.unique(volume.voxels[np.ix_(*axes)], return_counts=True)
     if numbers.size > MOST_LABELS:
         return 0.0
@@ -150,19 +169,19 @@ def correlation(volume: Volume, other: Volume) -> float:
     """Return the correlation (-1 to 1) of two images at the same lattice points; 0 if their grids differ."""
     if not volume.geometry.same_grid(other.geometry):
         return 0.0
-    first, second = (image.voxels[np.ix_(*_lattice(image))].ravel() for image in (volume, other))
+    first, second = (image.voxels[np.ix_(*lattice(image))].ravel() for image in (volume, other))
     with np.errstate(invalid="ignore"):  # one number on the whole lattice
         return float(np.nan_to_num(np.corrcoef(first, second)[0, 1]))
 
 
-def _lattice(volume: Volume) -> list[IntArray]:
+def lattice(volume: Volume) -> list[IntArray]:
     """Return about `LATTICE` indices along each axis."""
     return [np.linspace(0, side - 1, num=min(side, LATTICE)).round().astype(int) for side in volume.voxels.shape]
 
 
 def head_share(reference: Volume, other: Geometry) -> float:
     """Return the share (0 to 1) of an image's head (voxels above the mean, on a lattice) that lies in another grid."""
-    axes = _lattice(reference)
+    axes = lattice(reference)
     seen = reference.voxels[np.ix_(*axes)]
     places = np.argwhere(seen > reference.voxels.mean(dtype=np.float64))
     if not places.size:

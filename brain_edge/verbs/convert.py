@@ -36,6 +36,7 @@ def convert(
     stage_zero: NamedFiles | None = None,
     trust: bool = False,
     report: FilePath | None = None,
+    overwrite: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> ModelPackage:
     """Convert a trained network to an FP32 package and compare it with PyTorch on a real head.
@@ -62,6 +63,7 @@ def convert(
         stage_zero: folder of the skull-stripper that runs first, or the same by the name of the sequence it sees.
         trust: permission to run a source that is code.
         report: folder, `.json` or `.html` file for the report, which is also written of a refused conversion.
+        overwrite: replacement of a package of the same name.
         progress: function that is told each step, in one line.
 
     Returns:
@@ -108,6 +110,7 @@ def convert(
             rewrites=rewrites,
             report=tell,
             account=path_or_none(report),
+            overwrite=overwrite,
         )
         expected = _expected(expect_mask, expect_head, expect_dice)
         data = ParityData(files=named_files(parity_data), stage_zero=zero, shown=shown, expected=expected)

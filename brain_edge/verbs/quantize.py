@@ -32,6 +32,7 @@ def quantize(
     without_patients: bool = False,
     for_speed: bool = False,
     time_limit_min: float | None = None,
+    overwrite: bool = False,
     runtime: RuntimeOptions | None = None,
     progress: Callable[[str], None] | None = None,
     **limits: Unpack[BudgetLimits],
@@ -51,6 +52,7 @@ def quantize(
         without_patients: report without names of subjects and without pictures.
         for_speed: quantisation of random weights on a phantom, without a budget and without a promise.
         time_limit_min: minutes after which no trial begins; none by default.
+        overwrite: replacement of a package of the same name.
         runtime: threads, cache, memory limit, stage 0.
         progress: function that is told each step, in one line.
         **limits: further limits of the budget, as `BudgetLimits` lists them.
@@ -88,7 +90,7 @@ def quantize(
             time_limit_min=time_limit_min,
             **limits,
         )
-        return speed_request(Path(package), path_or_none(output), begin, options)
+        return speed_request(Path(package), path_or_none(output), begin, options, overwrite=overwrite)
     if max_dice_drop is None:
         raise UsageError("expected max_dice_drop, got none; state what INT8 may cost, such as 0.01")
     asked = QuantizeOptions(
@@ -99,6 +101,7 @@ def quantize(
         report_folder=path_or_none(report),
         without_patients=without_patients,
         time_limit_min=time_limit_min,
+        overwrite=overwrite,
     )
     return quantize_request(Path(package), calibration, path_or_none(output), asked)
 

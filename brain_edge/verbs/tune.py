@@ -30,6 +30,7 @@ def tune(
     without_patients: bool = False,
     rounds: int = 3,
     time_limit_min: float | None = None,
+    overwrite: bool = False,
     runtime: RuntimeOptions | None = None,
     progress: Callable[[str], None] | None = None,
     **limits: Unpack[BudgetLimits],
@@ -49,6 +50,7 @@ def tune(
         without_patients: report without names of subjects and without pictures.
         rounds: number of timed cold runs of each setting.
         time_limit_min: minutes after which no trial begins; none by default.
+        overwrite: replacement of a package of the same name.
         runtime: threads, cache, memory limit, stage 0.
         progress: function that is told each step, in one line.
         **limits: further limits of the budget, as `BudgetLimits` lists them.
@@ -80,5 +82,6 @@ def tune(
         report_folder=path_or_none(report),
         without_patients=without_patients,
         time_limit_min=time_limit_min,
+        overwrite=overwrite,
     )
     return tune_request(Path(package), calibration, path_or_none(output), options, path_or_none(int8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from brain_edge.errors import UsageError
@@ -25,6 +26,17 @@ Built = TypeVar("Built")
 
 SHIPPED: Final = "shipped:"
 """First characters of the source of weights that come with the program (`brain_edge_conversion.fitting`)."""
+
+
+class Availability(StrEnum):
+    """What it takes to convert a recipe, as a listing says it."""
+
+    READY = "ready: weights are downloaded or included"
+    """`brain-edge convert NAME` is enough."""
+    BRING = "bring weights: published, the file is yours to get"
+    """`brain-edge convert NAME --weights FILE`."""
+    PAPER = "papers: no public weights"
+    """Weights of the user's own, or `--random-weights` for speed and memory."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,8 @@ class Recipe:
         name: name of the recipe on the command line.
         summary: one line for `brain-edge recipes`.
         model: function of a variant that returns the model.
-        weights: source of trained weights, in words.
+        weights: source of trained weights in words, which begin with `fetched` or `shipped:` where nothing has to be
+            brought, and with `bring` where a published file has to.
         cohort: name of the default calibration cohort, or None.
         parity_input: source of a public head for the parity check, or None.
         parity_phantom: phantom on which random weights are compared, where no public head has all sequences. Trained
@@ -153,6 +166,13 @@ class Recipe:
     members: int = 1
     has_flips: bool = False
     sequences: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def availability(self) -> Availability:
+        """What it takes to convert this recipe."""
+        if self.weights.startswith(("fetched ", SHIPPED)):
+            return Availability.READY
+        return Availability.BRING if self.weights.startswith("bring ") else Availability.PAPER
 
     def variant(self, variant: Variant) -> ModelSource:
         """Return the model of a variant.

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from tiny_package import make_package, tiny_manifest
 
-from brain_edge.deploy.cache_folder import user_folder
 from brain_edge.errors import InputError, OutputError
 from brain_edge.evaluation.evidence import Look
+from brain_edge.machine.user_folder import user_folder
 from brain_edge.package import ModelPackage
 from brain_edge.package.manifest import WeightsRecord
 from brain_edge_conversion.budget.budget import AccuracyBudget

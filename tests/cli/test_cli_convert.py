@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import re
 import sys
 from pathlib import Path  # noqa: TC003 - here, because what follows cannot be sorted
 
@@ -224,7 +225,9 @@ def test_a_package_that_is_there_is_not_overwritten(here):
     (here / "package").mkdir()
     (here / "package/thesis.txt").write_text("mine")
     said = refused(2, *convert("--weights", "weights.pt", "--trust"))
-    assert "this folder already exists" in said
+    assert "this folder already exists; give --overwrite" in said
+    said = refused(2, *convert("--weights", "weights.pt", "--trust", "--overwrite"))
+    assert "expected a package to overwrite, got another folder" in said
     assert (here / "package/thesis.txt").read_text() == "mine"
 
 
@@ -250,10 +253,16 @@ def test_wrong_usage_of_quantize(tmp_path, arguments, words):
 
 def test_recipes_are_listed_with_their_weights():
     done = succeed("recipes")
-    assert done.out.startswith("brainmage")
+    groups = re.findall(r"^(\w+)[^\n]*\n((?:  .*\n)+)", done.out, re.MULTILINE)
+    assert [name for name, _ in groups] == ["ready", "bring", "papers"]
+    by_group = {name: re.findall(r"^  ([a-z][\w-]*) ", lines, re.MULTILINE) for name, lines in groups}
+    assert set(by_group["ready"]) == {"deepbet", "hd-bet-v1", "fit-nnunet", "fit-vox2vox"}
+    assert "brainmage" in by_group["bring"]
+    assert "vox2vox" in by_group["papers"]
     listed = {recipe["name"]: recipe for recipe in succeed("recipes", "--json").json}
     assert {"brainmage", "deepbet", "hd-bet-v1", "meshnet-subcortical", "meshnet-tissue"} <= listed.keys()
     assert listed["hd-bet-v1"]["members"] == 5
+    assert listed["hd-bet-v1"]["availability"] == "ready"
 
 
 def test_a_demo_of_no_threads_is_refused():

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from cli_program import make_package, refused, succeed
+from evidences import evidence
 
-from brain_edge.package import ModelPackage, graph_path, open_package
+from brain_edge.evaluation.evidence import spelt
+from brain_edge.package import ModelPackage, WeightsStatus, graph_path, open_package
 from brain_edge_conversion.sealing.writer import seal
 
 if TYPE_CHECKING:
@@ -33,6 +35,33 @@ def test_info_names_model_labels_use_and_digest(package):
     assert done.err == ""
 
 
+@pytest.mark.parametrize(
+    ("changes", "may", "may_not"),
+    [
+        ({}, "write NIfTI masks", None),
+        (
+            {"evidence": spelt(evidence(demonstration=True))},
+            "write NIfTI masks",
+            "write DICOM: this package is a demonstration, measured on one head, and a DICOM result could reach a "
+            "patient's record; write NIfTI instead, or make the package again with heads of at least three people "
+            "(--calibration)",
+        ),
+        (
+            {"weights_status": WeightsStatus.RANDOM},
+            "measure speed and memory; run with --allow-untrained",
+            "write DICOM: the weights of this package are random, not trained, and a DICOM result could reach a "
+            "patient's record; write NIfTI instead",
+        ),
+    ],
+    ids=["trained", "demonstration", "random"],
+)
+def test_info_says_what_a_package_may_do_and_what_is_missing(tmp_path, changes, may, may_not):
+    lines = succeed("info", make_package(tmp_path / "package", **changes).folder).out.splitlines()
+    assert f"may          {may}" in lines
+    assert (f"may not      {may_not}" in lines) is (may_not is not None)
+    assert ("             write DICOM (SEG, SR, secondary capture)" in lines) is (may_not is None)
+
+
 def test_info_as_json_is_the_manifest_with_its_digest(package):
     whole = succeed("info", package.folder, "--json").json
     assert whole["digest"] == package.digest
@@ -50,10 +79,11 @@ def test_a_package_may_be_left_out_where_the_current_folder_is_one_or_holds_one(
 
 def test_a_package_must_be_named_where_there_is_none_or_more_than_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "expected one package in the current folder, got none; name the package" in refused(2, "info")
+    said = refused(2, "info")
+    assert "expected one package in the current folder or in BRAIN_EDGE_PACKAGES, got none; name it" in said
     for name in ("one", "two"):
         make_package(tmp_path / name)
-    assert "got one, two; name the package" in refused(2, "info")
+    assert "got one, two; name it" in refused(2, "info")
 
 
 def test_verify_counts_files_and_runs_the_self_test(package):

@@ -219,6 +219,33 @@ def test_a_warning_of_a_batch_names_its_case(package, here):
     assert "error: coarse.nii.gz: spacing of 7 mm" in strict.err
 
 
+def test_masks_in_a_folder_are_left_out_and_named(package, here):
+    (here / "in").mkdir()
+    for name in ("head", "head_mask", "other_BrainMask", "a_seg", "b_dseg"):
+        (here / f"in/{name}.nii.gz").symlink_to(here / "head.nii.gz")
+    done = succeed("run", package, "in", "-o", "out")
+    assert names(here / "out") == results_of("head")
+    (note,) = [line for line in done.err.splitlines() if line.startswith("note: ")]
+    listed = ("a_seg", "b_dseg", "head_mask", "other_BrainMask")
+    assert note == f"note: left out as masks by their names: {', '.join(f'in/{name}.nii.gz' for name in listed)}"
+    succeed("run", package, "in/head_mask.nii.gz", "-o", "named")
+    assert "head_mask_mask.nii.gz" in names(here / "named")
+
+
+def test_a_folder_of_masks_only_is_refused(package, here):
+    (here / "in").mkdir()
+    (here / "in/head_mask.nii.gz").symlink_to(here / "head.nii.gz")
+    said = refused(3, "run", package, "in", "-o", "out")
+    assert "in: expected images, got only masks by their names (head_mask.nii.gz)" in said
+
+
+def test_the_end_of_a_batch_says_how_many_cases_have_flags_also_where_they_are_kept(package, here):
+    save_phantom(here / "coarse.nii.gz", shape=(26, 30, 28), spacing_mm=7.0)
+    for _ in range(2):
+        done = succeed("run", package, "head.nii.gz", "coarse.nii.gz", "-o", "out")
+        assert done.err.splitlines()[-1] == "warning: 1 of 2 cases have flags; summary.tsv lists them"
+
+
 def test_an_empty_mask_fails_its_case_only(package, here):
     save_specks(here / "specks.nii.gz")
     assert brain_edge("run", package, "specks.nii.gz", "head.nii.gz", "-o", "out").code == 6

@@ -176,10 +176,10 @@ def test_without_weights_it_is_said_that_none_can_be_fetched(name: str):
 def test_what_an_ensemble_costs_is_said_in_words():
     assert cost_in_words(vox2vox.spec(1)) is None
     assert cost_in_words(vox2vox.spec(5)) == (
-        "a case takes 5 passes of a network (tumour 5), each over the whole volume or all of its windows"
+        "5 passes of a network (tumour 5), each over the whole volume or all of its windows"
     )
     cascade = load_recipe("residual-unet-cascade").variant(Variant(members=5)).spec
-    assert str(cost_in_words(cascade)).startswith("a case takes 16 passes of a network (coarse 1, wt 5, tc 5, et 5)")
+    assert str(cost_in_words(cascade)).startswith("16 passes of a network (coarse 1, wt 5, tc 5, et 5)")
 
 
 def test_there_are_no_more_members_than_the_paper_has():

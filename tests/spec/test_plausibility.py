@@ -204,6 +204,25 @@ class TestValues:
         grey = np.rint(volume.voxels / volume.voxels.max() * levels) - 1
         assert check_input(Study.of(T1=Volume(grey, volume.geometry)), Plausible()) == ()
 
+    def test_an_image_of_few_values_is_flagged_however_they_are_mixed(self):
+        """Noise of sixteen values is an image of few grey levels; of four it is none."""
+        geometry = make_volume(PHANTOM).geometry
+        random = np.random.default_rng(0)
+        kinds = []
+        for values in (4, 40):
+            noise = random.integers(0, values, geometry.shape).astype(np.float32)
+            kinds.append([flag.kind for flag in check_input(Study.of(T1=Volume(noise, geometry)), Plausible())])
+        assert kinds == [[FlagKind.VALUES], []]
+
+    def test_a_ct_is_flagged_and_a_z_score_is_not(self):
+        volume = make_volume(PHANTOM)
+        hounsfield = np.where(volume.voxels < 50, -1000 + volume.voxels, volume.voxels / 10)
+        (flag,) = check_input(Study.of(T1=Volume(hounsfield, volume.geometry)), Plausible())
+        assert flag.kind is FlagKind.VALUES
+        assert "T1 looks like a CT, not an MR image" in flag.message
+        scored = (volume.voxels - volume.voxels.mean()) / volume.voxels.std()
+        assert check_input(Study.of(T1=Volume(scored, volume.geometry)), Plausible()) == ()
+
     def test_one_image_for_two_sequences_is_flagged(self):
         """Also scaled."""
         volume = make_volume(PHANTOM)

@@ -82,7 +82,10 @@ def algorithm_of(package: ModelPackage) -> Algorithm:
     if manifest.weights_status is not WeightsStatus.TRAINED:
         raise WeightsError(_refusal(package, f"the weights of this package are {manifest.weights_status}, not trained"))
     if manifest.found is not None and any(each.demonstration for each in manifest.found.chain):
-        raise UsageError(_refusal(package, "this package is a demonstration, measured on one head"))
+        raise UsageError(
+            _refusal(package, "this package is a demonstration, measured on one head")
+            + ", or make the package again with heads of at least three people (--calibration)"
+        )
     labels = sorted(package.spec.labels, key=lambda label: label.value)
     return Algorithm(
         name=package.spec.name,

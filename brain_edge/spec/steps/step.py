@@ -160,6 +160,11 @@ class Step(
         """Return the interpolation with which the step undoes every move of the stage; None for any other step."""
         return None
 
+    @property
+    def takes_stripped(self) -> bool:
+        """True if the step is for images with 0 outside of the brain."""
+        return False
+
     def affine(self) -> tuple[float, float] | None:
         """Return (multiply, add) if the step computes x * multiply + add of every voxel; else None."""
         return None
@@ -193,6 +198,11 @@ class GridStep(Step, frozen=True):
 
 class IntensityStep(Step, frozen=True):
     """A step before the network that changes intensities channel by channel, or fits a statistic for another step."""
+
+    @property
+    def takes_stripped(self) -> bool:
+        """True if the step has a parameter `region` and computes over voxels that are not 0."""
+        return getattr(self, "region", None) == "nonzero"
 
 
 class ChannelStep(Step, frozen=True):

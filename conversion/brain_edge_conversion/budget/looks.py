@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from brain_edge.deploy.cache_folder import user_folder
 from brain_edge.errors import InputError, OutputError
 from brain_edge.evaluation.evidence import Look
 from brain_edge.jobs.batch.lock import gate
 from brain_edge.machine.atomic import atomic_file, remove_leftovers, require_writable_folder
 from brain_edge.machine.json import decode_json
+from brain_edge.machine.user_folder import user_folder
 from brain_edge.package.digest import Sha256, sha256_of
 from brain_edge.spec import Value
 

@@ -19,7 +19,7 @@ def build(draft: Order) -> Built:
         WeightsError: a weights file is refused.
     """
     if cost := cost_in_words(draft.source.spec):
-        draft.options.report(cost)
+        draft.options.report(f"a case takes {cost}")
     published = {graph.graph: graph.build(draft.weights[graph.graph]) for graph in draft.source.graphs}
     for module in published.values():
         bake_weights(module)

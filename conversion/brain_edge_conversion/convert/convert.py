@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.package import ModelPackage
 from brain_edge_conversion.convert.build import build
 from brain_edge_conversion.convert.compare import compare
@@ -17,6 +16,7 @@ from brain_edge_conversion.convert.save import save
 from brain_edge_conversion.convert.seal import seal
 from brain_edge_conversion.convert.self_test import self_test
 from brain_edge_conversion.convert.trace import trace
+from brain_edge_conversion.sealing.place import package_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ def convert(
         ParityError: OpenVINO does not reproduce PyTorch; nothing is written.
         WeightsError: a weights file is refused.
     """
-    with atomic_folder(target) as folder:
+    with package_folder(target, overwrite=options.overwrite) as folder:
         built = build(Order(source=source, weights=weights, study=study, folder=folder, options=options))
         probed = probe(built)
         rewritten = rewrite(probed)

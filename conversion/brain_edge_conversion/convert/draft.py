@@ -34,6 +34,7 @@ class ConvertOptions:
         report: function that receives progress lines, one at a time.
         account: folder, .json or .html file for the conversion report; written for a refusal too.
         stage_zero: package that runs before this one, if any.
+        overwrite: True to replace a package of the same name.
         expectation: mask that the package has to make of a head, if any.
     """
 
@@ -43,6 +44,7 @@ class ConvertOptions:
     report: Callable[[str], None] = lambda _line: None
     account: Path | None = None
     stage_zero: StageZero | None = None
+    overwrite: bool = False
     expectation: Expectation | None = None
 
 

@@ -45,7 +45,9 @@ def quantize_request(
     return quantize(package, cohort, target or _beside(package), options)
 
 
-def speed_request(folder: Path, target: Path | None, preset: Preset, runtime: RuntimeOptions) -> ModelPackage:
+def speed_request(
+    folder: Path, target: Path | None, preset: Preset, runtime: RuntimeOptions, *, overwrite: bool = False
+) -> ModelPackage:
     """Open a package with random weights and quantise it on a phantom, for speed alone.
 
     Args:
@@ -53,13 +55,15 @@ def speed_request(folder: Path, target: Path | None, preset: Preset, runtime: Ru
         target: folder of the INT8 package; `NAME-int8` beside the other by default.
         preset: preset of NNCF.
         runtime: threads.
+        overwrite: True to replace a package of the same name.
 
     Raises:
         UsageError: see `quantize_for_speed`.
         PackageError: the package is damaged or none.
     """
     package = open_package(folder)
-    return quantize_for_speed(package, [_phantom(package.spec)], target or _beside(package), preset, runtime)
+    place = target or _beside(package)
+    return quantize_for_speed(package, [_phantom(package.spec)], place, preset, runtime, overwrite=overwrite)
 
 
 def _beside(package: ModelPackage) -> Path:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from brain_edge.errors import UsageError
-from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.package import ModelPackage, NumberFormat, WeightsStatus
 from brain_edge_conversion.budget.capture import capture_inputs
 from brain_edge_conversion.budget.work_folder import draft_folder, scratch_folder
@@ -16,6 +15,7 @@ from brain_edge_conversion.convert.versions import tool_versions
 from brain_edge_conversion.quantize.ladder import Preset, Setting
 from brain_edge_conversion.quantize.policy import Trial
 from brain_edge_conversion.quantize.space import TOOLS, quantise_package, require_float
+from brain_edge_conversion.sealing.place import package_folder, require_other
 from brain_edge_conversion.sealing.writer import seal
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def quantize_for_speed(
     target: Path,
     preset: Preset,
     runtime: RuntimeOptions,
+    *,
+    overwrite: bool = False,
 ) -> ModelPackage:
     """Quantise every graph at the fastest setting; the package states that its weights are random.
 
@@ -41,6 +43,7 @@ def quantize_for_speed(
         target: folder of the INT8 package; it appears complete or not at all.
         preset: NNCF preset.
         runtime: runtime options for running the package on the studies.
+        overwrite: True to replace a package of the same name.
 
     Raises:
         UsageError: the package is INT8 already, or its weights are trained, so their loss must be measured.
@@ -50,8 +53,9 @@ def quantize_for_speed(
         raise UsageError(
             f"{package.folder}: --for-speed is for random weights, and these are trained; replace it by --max-dice-drop"
         )
-    place = target.resolve()
-    with scratch_folder(place) as scratch, atomic_folder(target, draft=draft_folder(place)) as draft:
+    place, draft = target.resolve(), draft_folder(target.resolve())
+    require_other(target, package.folder)
+    with scratch_folder(place) as scratch, package_folder(target, overwrite=overwrite, draft=draft) as draft:
         inputs = capture_inputs(package, studies, scratch, runtime)
         quantise_package(Trial(setting=Setting(preset=preset)), package, inputs, draft)
         manifest = msgspec.structs.replace(

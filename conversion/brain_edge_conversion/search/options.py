@@ -29,6 +29,7 @@ class SearchOptions:
         time_limit_min: time in minutes, over all interruptions, after which no trial begins; None for no limit. At
             least one trial runs, and the best result so far is judged. The limit is not part of the question: a search
             that ended by time continues when given more.
+        overwrite: True to replace a package of the same name.
 
     Raises:
         UsageError: the time limit is not above zero, or `without_patients` has no report that would name patients.
@@ -40,6 +41,7 @@ class SearchOptions:
     report_folder: Path | None = None
     without_patients: bool = False
     time_limit_min: float | None = None
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         if self.time_limit_min is not None and not 0 < self.time_limit_min < math.inf:

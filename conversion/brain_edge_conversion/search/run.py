@@ -18,7 +18,6 @@ from brain_edge.evaluation.cohort import Split, limits_of_contrast
 from brain_edge.evaluation.evidence import Isa, Look, spelt
 from brain_edge.jobs.pictures.sheet import require_matplotlib
 from brain_edge.machine.atomic import require_no_file
-from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import arithmetic_of, this_machine
 from brain_edge.package import ModelPackage
@@ -29,6 +28,7 @@ from brain_edge_conversion.budget.measure import subject_numbers
 from brain_edge_conversion.budget.work_folder import draft_folder, forget_search, scratch_folder, work_folder
 from brain_edge_conversion.convert.self_test import with_baseline_test
 from brain_edge_conversion.convert.versions import tool_versions
+from brain_edge_conversion.sealing.place import package_folder, require_other
 from brain_edge_conversion.sealing.writer import seal
 from brain_edge_conversion.search.evidence import evidence_of, trial_record
 from brain_edge_conversion.search.journal import Choice, Journal, Question
@@ -79,8 +79,9 @@ def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: Se
         require_log()
     checked = require_search(splits, space.package.spec, options.budget, options.report)
     place = target.resolve()
+    require_other(target, space.package.folder)
     with scratch_folder(place) as scratch:
-        with atomic_folder(target, draft=draft_folder(place)) as draft:
+        with package_folder(target, overwrite=options.overwrite, draft=draft_folder(place)) as draft:
             journal = Journal(work_folder(place), _question(space, cohort, options), space.traits.entry)
             masks = journal.folder / MASKS if space.traits.keeps_masks else scratch
             masks.mkdir(exist_ok=True)

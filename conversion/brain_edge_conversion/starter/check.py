@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brain_edge.spec.problems import Problem, problems_in
-
 from brain_edge.errors import InputError
 from brain_edge.spec import Activation
 from brain_edge.spec.plan import fixed_sides
+from brain_edge.spec.problems import Problem, problems_in
 from brain_edge.spec.steps import PadToMultiple
 from brain_edge_conversion.specification import spec_from_json, without_remarks
 from brain_edge_conversion.starter.lines import line_of, lines_of
