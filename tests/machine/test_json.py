@@ -94,7 +94,7 @@ def test_values_that_choke_the_parser_of_yaml_are_refused(tmp_path: Path, text: 
 
 def test_nothing_decodes_a_file_by_itself():
     pattern = re.compile(r"json\.(decode|loads?)\([a-z_.]*(read_bytes|read_text|open)\(")
-    roots = [Path(module.__file__).parent for module in (brain_edge, brain_edge_conversion)]
+    roots = [Path(str(module.__file__)).parent for module in (brain_edge, brain_edge_conversion)]
     files = [
         path for root in roots for path in root.rglob("*.py") if path != INSTALLER
     ]  # which imports nothing of ours
