@@ -85,6 +85,7 @@ def make_folder(root: Path, *, channels_in: int = 1, kept: bool = True, beside: 
     for name, buffer in network.named_buffers():
         if "running" in name:  # as after training: not those of the image that is seen
             buffer.copy_(torch.rand_like(buffer) / 2 + (0.5 if name.endswith("var") else -0.25))
+    assert network.out.conv0.bias is not None
     with torch.no_grad():  # both sides of one half, and far from it
         network.out.conv0.bias.zero_()
         network.out.conv0.weight.mul_(20)

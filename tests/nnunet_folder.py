@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
-ARCHITECTURE = {
+ARCHITECTURE: dict[str, Any] = {
     "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
     "arch_kwargs": {
         "n_stages": 2,

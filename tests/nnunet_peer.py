@@ -48,7 +48,7 @@ def write_dataset(raw: Path, kind: str) -> None:
             save(raw / "imagesTr" / f"case_{number}_{channel:04d}.nii.gz", voxels)
         save(raw / "labelsTr" / f"case_{number}.nii.gz", labels)
     meaning = {"background": 0, "whole lesion": [1, 2], "core": 2}
-    dataset = {
+    dataset: dict[str, object] = {
         "channel_names": {"0": "T1 contrast", "1": "FLAIR"},
         "labels": meaning if kind == "regions" else {"background": 0, "oedema": 1, "core": 2},
         "numTraining": CASES,

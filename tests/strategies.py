@@ -186,7 +186,9 @@ EXECUTIONS = st.one_of(
         blending=st.just(Blending.LAST),
         starts=st.just(Starts.FIXED_STEP),
     ),
-    shapes(1, 64).map(lambda core: StridedWindows(shape=tuple(side + 8 for side in core), stride=core, core=core)),
+    shapes(1, 64).map(
+        lambda core: StridedWindows(shape=(core[0] + 8, core[1] + 8, core[2] + 8), stride=core, core=core)
+    ),
     st.builds(SlicesAlong, axis=AXES, batch=st.integers(1, 99), edge=st.sampled_from(Edge)),
     st.builds(WholeStack, axis=AXES),
     st.builds(NoiseSlices, axis=AXES, seed=st.integers(0, 2**63 - 1)),

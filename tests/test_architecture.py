@@ -274,10 +274,10 @@ def test_convert_reads_like_its_docstring():
     path = modules(PACKAGES["brain_edge_conversion"])[module]
     assert {f"brain_edge_conversion.convert.{stage}.{stage}" for stage in STAGES} <= set(imported(path, module))
     (verb,) = (node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef))
-    calls = [node for node in ast.walk(verb) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    in_order = sorted(calls, key=lambda call: call.lineno)
-    assert tuple(call.func.id for call in in_order if call.func.id in STAGES) == STAGES
-    says = ast.get_docstring(verb).partition(":")[0].lower().replace("-", "_")
+    calls = [node.func for node in ast.walk(verb) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    in_order = sorted(calls, key=lambda called: called.lineno)
+    assert tuple(called.id for called in in_order if called.id in STAGES) == STAGES
+    says = (ast.get_docstring(verb) or "").partition(":")[0].lower().replace("-", "_")
     assert tuple(says.split(", ")) == STAGES
 
 

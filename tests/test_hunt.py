@@ -121,8 +121,8 @@ def hunted(seeds: Path, name: str, **limits: Any) -> list[Any]:
     ],
 )
 def test_a_reader_that_is_wrong_is_found_and_the_next_mutant_is_tried(broken_seeds: Path, name: str, error: str):
-    limits = {"hangs": {"hang_s": 0.3}, "holds": {"most_bytes": 2**27}}.get(name, {})
-    outcomes = hunted(broken_seeds, name, **limits)
+    limits: dict[str, dict[str, Any]] = {"hangs": {"hang_s": 0.3}, "holds": {"most_bytes": 2**27}}
+    outcomes = hunted(broken_seeds, name, **limits.get(name, {}))
     assert [outcome.number for outcome in outcomes] == list(range(COUNT))
     faults = [outcome for outcome in outcomes if outcome.kind is Kind.FAULT]
     assert faults

@@ -115,7 +115,8 @@ def test_public_names_are_those_that_are_listed():
 
 
 def test_type_checkers_read_the_same_names_of_the_same_modules():
-    homes, listed = {}, []
+    homes: dict[str, str] = {}
+    listed: list[str] = []
     for node in ast.parse(STUB.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom):
             homes |= dict.fromkeys((alias.name for alias in node.names), str(node.module).removeprefix("brain_edge."))

@@ -21,7 +21,7 @@ class Session(Protocol):
     ahead, which must not be changed afterwards.
     """
 
-    def __call__(self, batch: FloatArray) -> FloatArray:
+    def __call__(self, batch: FloatArray, /) -> FloatArray:
         """Run the network once."""
 
 

@@ -14,7 +14,7 @@ from brain_edge.bench import profile as profiling
 from brain_edge.bench.advice import advice, recommended
 from brain_edge.bench.measure import BenchOptions, bench, configurations
 from brain_edge.bench.profile import LayerTime, measured_peaks, package_layers
-from brain_edge.bench.record import BenchRecord, Configuration, Sample, peak_share, read_record, sums
+from brain_edge.bench.record import BenchRecord, Configuration, Profile, Sample, peak_share, read_record, sums
 from brain_edge.bench.table import as_text, compared
 from brain_edge.errors import InputError
 from brain_edge.machine.description import differences, this_machine
@@ -44,6 +44,12 @@ def record(package: ModelPackage) -> BenchRecord:
         return bench(package, {}, BenchOptions(threads=1, rounds=2, profile=True))
 
 
+def profile_of(record: BenchRecord) -> Profile:
+    """The profile that `record` was asked for."""
+    assert record.profile is not None
+    return record.profile
+
+
 def test_each_configuration_has_a_sample_a_round(record: BenchRecord, package: ModelPackage):
     assert {configuration.threads for configuration in record.configurations} == {1}
     assert record.configurations[0].precision == package.manifest.precision
@@ -53,14 +59,15 @@ def test_each_configuration_has_a_sample_a_round(record: BenchRecord, package: M
 
 def test_operations_are_those_of_the_network_on_the_grid_that_it_sees(record: BenchRecord):
     """3^3 weights from one channel to two, counted by hand."""
-    assert sum(layer.multiply_adds for layer in record.profile.layers) == VOXELS * 27 * 2
-    (convolution,) = (layer for layer in record.profile.layers if layer.multiply_adds)
+    layers = profile_of(record).layers
+    assert sum(layer.multiply_adds for layer in layers) == VOXELS * 27 * 2
+    (convolution,) = (layer for layer in layers if layer.multiply_adds)
     assert (convolution.times, convolution.numbers, convolution.fell_back) == (1, "f32", False)
 
 
 def test_bytes_are_those_of_what_goes_in_and_out(record: BenchRecord):
     """f32 in, two channels out, and the weights."""
-    (convolution,) = (layer for layer in record.profile.layers if layer.multiply_adds)
+    (convolution,) = (layer for layer in profile_of(record).layers if layer.multiply_adds)
     weights_and_bias = 4 * (2 * 27 + 2)
     assert 3 * 4 * VOXELS <= convolution.moved_bytes <= 3 * 4 * VOXELS + 2 * weights_and_bias
 
@@ -108,8 +115,9 @@ def test_what_became_slower_is_said_where_no_repetition_explains_it(record: Benc
 def test_the_table_names_kernels_and_what_fell_back(record: BenchRecord):
     text = as_text(record)
     assert "0 quantised layer(s) fell back to floating point" in text
-    layer = msgspec.structs.replace(record.profile.layers[0], fell_back=True, kernel="ref_any_f32", is_reference=True)
-    changed = msgspec.structs.replace(record, profile=msgspec.structs.replace(record.profile, layers=(layer,)))
+    profile = profile_of(record)
+    layer = msgspec.structs.replace(profile.layers[0], fell_back=True, kernel="ref_any_f32", is_reference=True)
+    changed = msgspec.structs.replace(record, profile=msgspec.structs.replace(profile, layers=(layer,)))
     assert "fell back to float, reference kernel" in as_text(changed)
 
 

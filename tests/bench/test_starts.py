@@ -20,6 +20,7 @@ def test_the_interval_is_students_on_logarithms():
     logs = np.log(values)
     expected = np.exp(stats.t.interval(0.95, 4, loc=logs.mean(), scale=stats.sem(logs)))
     found = estimate(values).interval
+    assert found is not None
     assert (found.low, found.high) == pytest.approx(tuple(expected))
 
 
@@ -51,6 +52,7 @@ def test_the_range_holds_another_repetition(repetitions: int):
         logs = hours[:, None] + 0.2 * draw.integers(0, 2, (repetitions + 1, 5))
         *known, other = np.exp(logs)
         found = estimate(*known).repetition
+        assert found is not None
         held += found.low <= estimate(other).value <= found.high
     assert held >= 900
 
@@ -67,6 +69,7 @@ def test_a_change_is_one_that_neither_side_expects():
 
 
 def test_nothing_has_no_mean():
+    nothing: tuple[list[float], ...]
     for nothing in ((), ([],), ([4.0], [])):
         with pytest.raises(ValueError, match="got none"):
             estimate(*nothing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -50,7 +50,7 @@ STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PNG = b"\x89PNG\r\n"
 
 
-def entry(name: str, latency_ms: float, *, rounds: int = 5, passes: int = 3, **facts: object) -> CellEntry:
+def entry(name: str, latency_ms: float, *, rounds: int = 5, passes: int = 3, **facts: Any) -> CellEntry:
     """Of which the geometric mean over starts is the latency; memory goes with it."""
     taken_ms = [latency_ms * 1.01 ** (number - (rounds - 1) / 2) for number in range(rounds)]
     samples = tuple(
@@ -60,9 +60,15 @@ def entry(name: str, latency_ms: float, *, rounds: int = 5, passes: int = 3, **f
     return CellEntry(name=name, precision="f32", samples=samples, **facts)
 
 
-def cell_run(entries: tuple[CellEntry, ...], *, machine: Machine = MACHINE, **facts: object) -> CellRun:
+def cell_run(entries: tuple[CellEntry, ...], *, machine: Machine = MACHINE, **facts: Any) -> CellRun:
     """A cell of BrainMaGe's network with these contenders, unless told otherwise."""
-    told = {"kind": Kind.NETWORK, "group": "engines", "subject": "brainmage", "threads": 2, "limits_mib": ()} | facts
+    told: dict[str, Any] = {
+        "kind": Kind.NETWORK,
+        "group": "engines",
+        "subject": "brainmage",
+        "threads": 2,
+        "limits_mib": (),
+    } | facts
     kind, group, subject, threads = (told.pop(name) for name in ("kind", "group", "subject", "threads"))
     limits = told.pop("limits_mib")
     cell = Cell(
@@ -76,7 +82,7 @@ def cell_run(entries: tuple[CellEntry, ...], *, machine: Machine = MACHINE, **fa
         limits_mib=limits,
         rounds=5,
     )
-    defaults = {
+    defaults: dict[str, Any] = {
         "repetition": 1,
         "started": STARTED,
         "commit": Commit("0" * 40, changed=False),
@@ -87,7 +93,7 @@ def cell_run(entries: tuple[CellEntry, ...], *, machine: Machine = MACHINE, **fa
     return CellRun(cell=cell, machine=machine, entries=entries, **(defaults | told))
 
 
-def engines(*, pytorch_ms: float = 1000.0, int8_ms: float = 200.0, passes: int = 3, **facts: object) -> CellRun:
+def engines(*, pytorch_ms: float = 1000.0, int8_ms: float = 200.0, passes: int = 3, **facts: Any) -> CellRun:
     return cell_run(
         (
             entry("PyTorch f32", pytorch_ms, passes=passes),
@@ -99,7 +105,7 @@ def engines(*, pytorch_ms: float = 1000.0, int8_ms: float = 200.0, passes: int =
     )
 
 
-def repeated(*int8_ms: float, **facts: object) -> list[CellRun]:
+def repeated(*int8_ms: float, **facts: Any) -> list[CellRun]:
     """A cell in repetitions an hour apart."""
     return [
         engines(int8_ms=each, repetition=number, started=STARTED + timedelta(hours=number), **facts)
@@ -425,6 +431,7 @@ def test_without_pytorch_nothing_is_as_fast_as_it():
 def test_accuracy_is_the_mean_over_heads_and_names_nobody():
     scores = tuple(CaseScore(case=1, subject=1, split="test", dice=dice, hd95_mm=None) for dice in (0.9, 1.0))
     found = accuracy(CellEntry(name="package INT8", scores=scores))
+    assert found is not None
     assert (found.dice, found.hd95_mm, found.worst_dice, found.heads, found.subjects) == (0.95, None, 0.9, 2, 1)
     page = page_of(everything())
     assert row_of(page, "deepbet, whole process", "package INT8")[2:4] == ["0.9600", "2.50"]

@@ -43,6 +43,7 @@ def test_the_layers_of_a_network_add_up(measured: RecipeCoverage):
     assert sum(group.share for group in graph.layers) == pytest.approx(1)
     assert graph.int8_share == pytest.approx(sum(group.share for group in graph.layers if group.is_integer))
     assert sum(group.layers for group in graph.layers) == 11  # two of each block, up and down, and the classifier
+    assert graph.int8_share is not None
     assert graph.int8_share > 0.5
     assert all(bool(group.why_float) != group.is_integer for group in graph.layers)
 
@@ -104,9 +105,9 @@ def test_what_is_timed_is_a_head_or_slices_of_one_or_noise(shape: tuple[int, ...
 
 
 class TestAllRecipesInTurn:
-    def options(self, tmp_path: Path, **changed: object) -> Any:
+    def options(self, tmp_path: Path, **changed: Any) -> Any:
         data = {name: tmp_path / f"{name}.nii.gz" for name in ("T1", "T1C", "T2", "FLAIR")}
-        usual = {"packages": tmp_path, "data": data, "compared_on": "a case", "threads": 1, "rounds": 2}
+        usual: dict[str, Any] = {"packages": tmp_path, "data": data, "compared_on": "a case", "threads": 1, "rounds": 2}
         return coverage_of_all.CoverageOptions(**{**usual, "memory_gib": 1.0, "folder": tmp_path, **changed})
 
     def test_a_step_that_needs_more_memory_than_it_may_take_is_told_from_one_that_fails(self, tmp_path: Path):

@@ -36,11 +36,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def network() -> nn.Module:
+def network() -> nn.Sequential:
     """A convolution, an instance norm with running statistics of its own, a transposed convolution."""
     torch.manual_seed(0)
     norm = nn.InstanceNorm3d(4, affine=True, track_running_stats=True)
     made = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), norm, nn.ReLU(), nn.ConvTranspose3d(4, 2, 2, stride=2))
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     with torch.no_grad():
         norm.running_mean.uniform_(-0.1, 0.1)
         norm.running_var.uniform_(0.5, 1.5)
@@ -62,8 +64,9 @@ def correlation(one: FloatArray, other: FloatArray) -> float:
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
-def test_batch_norms_answer_as_the_instance_norms_did(network: nn.Module, batch: FloatArray, answer: FloatArray):
+def test_batch_norms_answer_as_the_instance_norms_did(network: nn.Sequential, batch: FloatArray, answer: FloatArray):
     changed = with_batch_norms(network)
+    assert isinstance(changed, nn.Sequential)
     assert isinstance(changed[1], nn.BatchNorm3d)
     assert isinstance(network[1], nn.InstanceNorm3d)
     with torch.no_grad():
@@ -96,6 +99,7 @@ def test_dynamic_int8_of_pytorch_changes_linear_layers_and_no_convolution(
 ):
     """Why the source paper saw no gain of it: its network has no layer that PyTorch quantises dynamically."""
     linear = with_dynamic_int8(nn.Sequential(nn.Linear(8, 8)))
+    assert isinstance(linear, nn.Sequential)
     assert "quantized.dynamic" in type(linear[0]).__module__
     changed = with_dynamic_int8(network)
     assert [type(each) for each in changed.modules()] == [type(each) for each in network.modules()]
@@ -103,10 +107,10 @@ def test_dynamic_int8_of_pytorch_changes_linear_layers_and_no_convolution(
     np.testing.assert_array_equal(got, answer)
 
 
-def test_bf16_is_autocast_in_channels_last(network: nn.Module, batch: FloatArray, answer: FloatArray):
+def test_bf16_is_autocast_in_channels_last(network: nn.Sequential, batch: FloatArray, answer: FloatArray):
     got = open_pytorch(ENGINES["PyTorch bf16, jemalloc"], network, None, batch, 1)()
     assert got.dtype == np.float32
-    assert network[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert network[0].get_parameter("weight").is_contiguous(memory_format=torch.channels_last_3d)
     assert 0.99 < correlation(got, answer) < 1
 
 

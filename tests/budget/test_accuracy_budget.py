@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -33,7 +33,7 @@ def without_reference(case: int, agreement: float) -> AccuracyCase:
     return record(case, None, agreement, hd95_baseline_mm=None, hd95_candidate_mm=None, reference_volume_ml=None)
 
 
-def failures(cases: list[AccuracyCase], **limits: float) -> list[str]:
+def failures(cases: list[AccuracyCase], **limits: Any) -> list[str]:
     return list(judge(cases, 1.0, AccuracyBudget(**({"max_dice_drop": 0.01} | limits))).failures)
 
 
@@ -133,7 +133,7 @@ def test_excess_says_how_far_the_worst_figure_is_from_its_limit():
         ({"confidence": 95}, r"expected --confidence between 0 and 1 \(such as 0\.95\), got 95"),
     ],
 )
-def test_a_limit_that_cannot_bind_is_refused(limits: dict[str, float], words: str):
+def test_a_limit_that_cannot_bind_is_refused(limits: dict[str, Any], words: str):
     with pytest.raises(UsageError, match=words):
         AccuracyBudget(**limits)
 

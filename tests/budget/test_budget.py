@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -163,7 +163,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("cases", "limits", "failures"), TABLE)
-def test_verdict(cases: list[AccuracyCase], limits: dict[str, float], failures: list[str]):
+def test_verdict(cases: list[AccuracyCase], limits: dict[str, Any], failures: list[str]):
     verdict = judge(cases, ALL, AccuracyBudget(**({"max_dice_drop": 0.01} | limits)))
     assert list(verdict.failures) == failures
     assert verdict.met is not bool(failures)
@@ -276,7 +276,7 @@ def test_nothing_is_promised_of_a_label_that_is_unbound():
         ({"min_int8_share": 80}, r"expected --min-int8-share between 0 and 1, got 80"),
     ],
 )
-def test_a_limit_that_cannot_bind_or_that_nothing_meets_is_refused(limits: dict[str, float], words: str):
+def test_a_limit_that_cannot_bind_or_that_nothing_meets_is_refused(limits: dict[str, Any], words: str):
     with pytest.raises(UsageError, match=words):
         AccuracyBudget(**limits)
 
@@ -303,7 +303,7 @@ def test_the_smallest_budget_that_is_named_is_met_and_a_smaller_one_is_not(
     words = smallest_budget(verdict, asked)
     assert bool(words) is not verdict.met
     assume(words)
-    named = {"max_dice_drop": float(re.findall(r"[\d.]+", words)[0])}
+    named: dict[str, Any] = {"max_dice_drop": float(re.findall(r"[\d.]+", words)[0])}
     if case_limit is not None:
         named["max_case_drop"] = float(re.findall(r"[\d.]+", words)[1])
     assert judge(cases, ALL, AccuracyBudget(**named)).met

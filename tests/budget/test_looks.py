@@ -6,10 +6,11 @@ import hashlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from present import present
 from tiny_package import make_package, tiny_manifest
 
 from brain_edge.errors import InputError, OutputError
@@ -46,7 +47,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def line(
-    candidate: str = "c1", *, model: tuple[str, ...] = MODEL, images: tuple[str, ...] = HEADS, **limits: float
+    candidate: str = "c1", *, model: tuple[str, ...] = MODEL, images: tuple[str, ...] = HEADS, **limits: Any
 ) -> LoggedLook:
     look = Look(candidate=candidate * 32, limits=AccuracyBudget(**limits).limits, met=False)
     return LoggedLook(weights=model, images=images, look=look)
@@ -137,12 +138,14 @@ for number in range(10, 22):
 def test_processes_at_once_know_of_each_other():
     """They begin together. Whoever comes later has seen all before: the counts are 0 to 35, each once."""
     command = [sys.executable, "-c", TWELVE_LOOKS]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    children = [subprocess.Popen([*command, name], **pipes) for name in "abc"]
-    assert [child.stdout.readline() for child in children] == ["ready\n"] * 3
+    children = [
+        subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for name in "abc"
+    ]
+    assert [present(child.stdout).readline() for child in children] == ["ready\n"] * 3
     for child in children:
-        child.stdin.write("go\n")
-        child.stdin.flush()
+        to_child = present(child.stdin)
+        to_child.write("go\n")
+        to_child.flush()
     counts = [int(count) for child in children for count in child.communicate()[0].split()]
     assert sorted(counts) == list(range(36))
 

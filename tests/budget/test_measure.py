@@ -29,7 +29,8 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 def test_every_figure_is_that_of_the_two_masks_and_the_reference(tmp_path: Path):
     heads = {"Ann": head(1), "ann ": head(2), "Bob": head(3)}
     cohort = cohort_of(
-        tmp_path, *(make_case(tmp_path, name, voxels=each, mask=np.uint8(each > 700)) for name, each in heads.items())
+        tmp_path,
+        *(make_case(tmp_path, name, voxels=each, mask=(each > 700).astype(np.uint8)) for name, each in heads.items()),
     )
     write_baseline(threshold_model(300), cohort.cases(), tmp_path)
     records = measure(threshold_model(500), cohort.cases(), tmp_path, subject_numbers(cohort))
@@ -89,7 +90,7 @@ def test_lesions_are_counted_for_each_of_the_two(tmp_path: Path):
     """A bright and a dim one: the candidate sees the bright one alone."""
     voxels = np.zeros(SHAPE, np.float32)
     voxels[1:4, 1:4, 1:4], voxels[7:10, 7:10, 7:10] = 600, 400
-    cohort = cohort_of(tmp_path, make_case(tmp_path, "a", voxels=voxels, mask=np.uint8(voxels > 0)))
+    cohort = cohort_of(tmp_path, make_case(tmp_path, "a", voxels=voxels, mask=(voxels > 0).astype(np.uint8)))
     write_baseline(threshold_model(300, task=Task.LESION), cohort.cases(), tmp_path)
     (record,) = measure(threshold_model(500, task=Task.LESION), cohort.cases(), tmp_path, {1: 1})
     assert (record.lesions, record.found_baseline, record.found_candidate) == (2, 2, 1)

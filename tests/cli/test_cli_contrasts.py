@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -22,6 +23,9 @@ from brain_edge_conversion.budget.budget import AccuracyBudget
 from brain_edge_conversion.recipe import Variant
 from brain_edge_conversion.recipes import load_recipe
 from brain_edge_conversion.search.splits import Splits, require_search
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def here(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def warnings(package: Path, head: Path, name: str, sidecar: dict[str, object] | None = None) -> str:
+def warnings(package: Path, head: Path, name: str, sidecar: Mapping[str, object] | None = None) -> str:
     """What a run says on stderr of the head under another name."""
     shutil.copy(head, name)
     if sidecar is not None:
@@ -192,7 +196,8 @@ def test_check_and_evaluate_say_which_cases_have_another_contrast(package, here)
 
 
 def test_a_search_says_it_before_the_first_trial(package, here):
-    cohort, lines = load_cohort(different_heads(here)), []
+    cohort = load_cohort(different_heads(here))
+    lines: list[str] = []
     splits = Splits(cohort, (), cohort.cases(), cohort.cases())
     checked = require_search(splits, open_package(package).spec, AccuracyBudget(max_dice_drop=0.01), lines.append)
     assert f"warning: {WORDS}" in lines

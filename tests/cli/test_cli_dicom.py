@@ -16,6 +16,7 @@ import pytest
 from cli_program import child, make_package, make_pair_package, refused, save_phantom, succeed
 from dicom_series import CT, FLAIR_PROTOCOL, SECRETS, SHAPE, T1_PROTOCOL, Series, by_dcm2niix, errors_of
 from evidences import evidence
+from present import present
 from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless
 from tiny_package import SPEC
@@ -226,7 +227,7 @@ def test_a_border_is_in_the_seg_and_the_seg_says_so(package, here):
 
 def test_flags_are_warnings_and_stand_in_the_descriptions(tmp_path, here):
     narrow = msgspec.structs.replace(
-        SPEC.plausible, inputs=msgspec.structs.replace(SPEC.plausible.inputs, spacing_mm=(0.5, 4.0))
+        SPEC.plausible, inputs=msgspec.structs.replace(present(SPEC.plausible.inputs), spacing_mm=(0.5, 4.0))
     )
     flagging = make_package(tmp_path / "flagging", msgspec.structs.replace(SPEC, plausible=narrow)).folder
     done = succeed("run", flagging, "series", "-o", "seg.dcm", "-q")

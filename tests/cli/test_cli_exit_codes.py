@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import nibabel
@@ -101,7 +101,7 @@ def several_volumes(path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.stack([make_head()] * 3, axis=-1), make_affine()), path)
 
 
-def with_fields(**fields: object) -> Callable[[Path], None]:
+def with_fields(**fields: Any) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         save_with_fields(path, **fields)  # the content decides what a file is, not its name
 

@@ -30,6 +30,7 @@ from cli_program import (
     save_specks,
     succeed,
 )
+from present import present
 
 from brain_edge.errors import ImplausibleError
 from brain_edge.image.volume import Volume
@@ -393,9 +394,9 @@ def test_a_batch_that_is_finished_loads_no_model(package, here):
     ["another image", "another package", "border", "strict", "another output", "mask gone", "overwrite"],
 )
 def test_what_would_change_the_outputs_runs_a_case_again(package, other_package, here, change):
-    options: list[object] = {"border": ["--border", 4], "strict": ["--strict"], "overwrite": ["--overwrite"]}.get(
-        change, []
-    )
+    known: dict[str, list[object]]
+    known = {"border": ["--border", 4], "strict": ["--strict"], "overwrite": ["--overwrite"]}
+    options = known.get(change, [])
     if change == "another output":
         options = ["--brain", "out"]
     succeed("run", package, "head.nii.gz", "-o", "out")
@@ -483,12 +484,14 @@ def test_outputs_that_a_killed_run_had_just_named_are_its_own(package, here):
     """Killed between the first output and the last word on the case: it is run again, and nobody has to say so."""
     succeed("run", package, "head.nii.gz", "-o", "out", "--brain", "out")
     record = read_case_record(here / "out/head_record.json")
-    write_case_record(msgspec.structs.replace(record, status=CaseStatus.WRITING), here / "out/head_record.json")
+    write_case_record(
+        msgspec.structs.replace(present(record), status=CaseStatus.WRITING), here / "out/head_record.json"
+    )
     (here / "out/head_mask.nii.gz").unlink()
     assert read_case_records(here / "out") == ()
     done = succeed("run", package, "head.nii.gz", "-o", "out", "--brain", "out")
     assert outcomes(done) == ["head_mask.nii.gz"]
-    assert read_case_record(here / "out/head_record.json").status is CaseStatus.DONE
+    assert present(read_case_record(here / "out/head_record.json")).status is CaseStatus.DONE
 
 
 def test_an_image_that_cannot_be_reached_is_a_case_that_fails(package, here, monkeypatch):

@@ -98,7 +98,7 @@ def test_a_layer_with_other_weights_is_found_in_the_middle():
     network = spec("net").stages[0].network
     model = trace_network(module, network, (16, 16, 16))
     with torch.no_grad():
-        module.get_submodule("context3.conv1").weight.mul_(1.5)  # type: ignore[operator]
+        module.get_parameter("context3.conv1.weight").mul_(1.5)
     noise = np.random.default_rng(0).standard_normal((1, 1, 16, 16, 16), np.float32)
     found = find_divergence("net", module, model, (noise, noise), 1e-3)
     assert found.first == "context3.conv1"

@@ -123,7 +123,7 @@ def test_a_head_that_is_not_what_the_recipe_says_is_refused_before_anything_is_c
 
 
 def stage(*after: Any, graphs: tuple[str, ...] = ("one",), name: str = "brain", **network: Any) -> Stage:
-    fields = {"graphs": graphs, "channels_in": 1, "channels_out": 2}
+    fields: dict[str, Any] = {"graphs": graphs, "channels_in": 1, "channels_out": 2}
     return Stage(name=name, before=(), network=Network(**(fields | network)), after=after)
 
 

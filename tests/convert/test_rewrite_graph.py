@@ -265,7 +265,8 @@ def test_what_the_converter_makes_of_a_transposed_convolution_is_found_and_holds
 
 @pytest.mark.parametrize("kernel", [(4, 2, 2), (2, 4, 6)])
 def test_kernels_of_different_sides_are_interleaved_too(kernel: tuple[int, int, int]):
-    module = seeded(lambda: nn.ConvTranspose3d(3, 2, kernel, 2, tuple(side // 2 - 1 for side in kernel)), 3)
+    i, j, k = (side // 2 - 1 for side in kernel)
+    module = seeded(lambda: nn.ConvTranspose3d(3, 2, kernel, 2, (i, j, k)), 3)
     image = image_of(3, (3, 4, 5))
     model = traced(module, image)
     assert len(make_sub_pixel(model)) == 1

@@ -137,4 +137,6 @@ def test_what_was_folded_is_known_from_both_specifications_and_can_be_undone():
     assert folded_affine(published, stage(Clip())) == Affine(0.25, -0.75)
     assert folded_affine(published, published) is None
     voxels = random(2, 3, 4)
-    np.testing.assert_allclose(Affine(0.25, -0.75).undone((voxels - 3) / 4), voxels, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        Affine(0.25, -0.75).undone(((voxels - 3) / 4).astype(np.float32)), voxels, rtol=1e-5, atol=1e-6
+    )

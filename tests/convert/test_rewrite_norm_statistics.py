@@ -100,7 +100,8 @@ def test_rewriting_a_batch_norm_is_exact_for_one_image(image: torch.Tensor):
     module = published_state(randomised(nn.Sequential(nn.Conv3d(1, 3, 3), nn.BatchNorm3d(3))))
     expected = run(module, image)
     assert use_instance_statistics(module.train()) == ["1"]
-    assert [module[1].training, module[0].training] == [False, True], "the norm alone is changed"
+    convolution, norm = module.children()
+    assert [norm.training, convolution.training] == [False, True], "the norm alone is changed"
     torch.testing.assert_close(run(module.eval(), image), expected)
 
 

@@ -160,8 +160,8 @@ def spec(*, multiple: int | None = None, activation: Activation = Activation.SOF
     return ModelSpec(name="small", task=Task.TUMOUR, inputs=inputs, stages=(stage,), labels=labels)
 
 
-def head(*shape: int) -> Any:
-    return make_study(Phantom(shape=shape, spacing_mm=200 / shape[0]), ["T1"])
+def head(i: int, j: int, k: int) -> Any:
+    return make_study(Phantom(shape=(i, j, k), spacing_mm=200 / i), ["T1"])
 
 
 def converted(network: nn.Module, of: ModelSpec, folder: Path, sides: Shape, **of_graph: Any) -> Any:

@@ -60,8 +60,8 @@ DECIDED = (Argmax(), NEAREST)
 
 def stage(before=(), after=DECIDED, execution=None, **network) -> Stage:
     parameters = {"graphs": ("n",), "channels_in": 1, "channels_out": 3, "activation": Activation.SOFTMAX, **network}
-    network = Network(execution=execution or WholeVolume(), **parameters)
-    return Stage(name="s", before=tuple(before), network=network, after=tuple(after))
+    made = Network(execution=execution or WholeVolume(), **parameters)
+    return Stage(name="s", before=tuple(before), network=made, after=tuple(after))
 
 
 def three_classes(batch: np.ndarray) -> np.ndarray:
@@ -79,8 +79,8 @@ def one_after_the_other(stage: Stage, frame: Frame) -> Frame:
     for step in stage.before:
         frame = step.apply(frame)
     frame = frame.with_voxels(predict(stage.network, {"n": three_classes}, frame.voxels))
-    for step in stage.after:
-        frame = step.apply(frame)
+    for last in stage.after:
+        frame = last.apply(frame)
     return frame
 
 
@@ -95,6 +95,7 @@ def equal_to_rounding(labels: np.ndarray, stage: Stage, frame: Frame) -> np.ndar
     if isinstance(decide, Threshold):
         score = scores[decide.channel]
         return np.where(labels == 1, score > decide.above - rounding, score <= decide.above + rounding)
+    assert isinstance(decide, Argmax)
     values = decide.values or range(len(scores))
     chosen = np.select([labels == value for value in values], list(scores), default=-np.inf)
     return chosen >= scores.max(axis=0) - rounding
@@ -105,8 +106,8 @@ def as_planned(stage: Stage, frame: Frame, session=three_classes) -> Frame:
     for step in plan.whole:
         frame = step.apply(frame)
     frame = execute(plan, stage, {"n": session}, frame)
-    for step in plan.after:
-        frame = step.apply(frame)
+    for last in plan.after:
+        frame = last.apply(frame)
     return frame
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from cli_program import brain_edge
+from present import present
 
 from brain_edge.engine.phantom_study import outcome, stand_in
 from brain_edge.engine.segmenter import Segmenter
@@ -156,11 +157,12 @@ class TestNetworks:
         from brain_edge_conversion.networks.spade import SPADENorm
 
         norm = SPADENorm(3, 2, 4).double().eval()
-        norm.norm.running_mean.uniform_()
-        norm.norm.running_var.uniform_(0.5, 2)
+        means, variances = present(norm.norm.running_mean), present(norm.norm.running_var)
+        means.uniform_()
+        variances.uniform_(0.5, 2)
         x, labels = torch.randn(2, 3, 4, 4).double(), torch.rand(2, 2, 8, 8).double()
         seen = torch.relu(norm.shared(labels[:, :, ::2, ::2]))
-        mean, variance = (each.view(1, 3, 1, 1) for each in (norm.norm.running_mean, norm.norm.running_var))
+        mean, variance = (each.view(1, 3, 1, 1) for each in (means, variances))
         expected = (x - mean) / (variance + norm.norm.eps).sqrt() * (1 + norm.scale(seen)) + norm.shift(seen)
         torch.testing.assert_close(norm(x, labels), expected)
 

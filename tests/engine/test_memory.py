@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 from cli_program import child_environment
+from present import present
 from strategies import voxels
 from tiny_package import SPEC, STAGE, make_package
 
@@ -104,7 +105,7 @@ def run(package, head, limit, before="") -> dict:
 
 
 def least_of(refusal: str) -> int:
-    return int(re.search(r"set --max-memory (\d+)M", refusal)[1]) * 2**20
+    return int(present(re.search(r"set --max-memory (\d+)M", refusal))[1]) * 2**20
 
 
 def check_the_least_would_do(package, head, before="") -> None:
@@ -231,13 +232,13 @@ class TestSparing:
         for side in (60, 90, 70, 80, 60, 90, 75, 85, 60, 60):
             segmenter(Volume(voxels((side, 60, 60), 3), Geometry((side, 60, 60), np.eye(4))))
             segmenter.release()
-            held.append(rss_bytes())
+            held.append(present(rss_bytes()))
         assert max(held[2:]) < 1.05 * held[1] + 8 * 2**20
 
 
 class TestTheMachine:
     def test_has_what_this_process_holds_and_what_is_free(self):
-        assert rss_bytes() < available_bytes() < 2**50
+        assert present(rss_bytes()) < present(available_bytes()) < 2**50
 
     def test_a_header_that_promises_more_than_there_is_is_refused_before_it_is_read(self, tmp_path, monkeypatch):
         path = tmp_path / "large.nii.gz"
@@ -336,7 +337,7 @@ class TestCgroups:
         (inner / "memory.current").write_text(str(2**29))
         (inner / "memory.stat").write_text("anon 5\ninactive_file 1024\n")
         monkeypatch.setattr(process.psutil, "virtual_memory", lambda: SimpleNamespace(available=2**40))
-        assert available_bytes() - rss_bytes() == pytest.approx(2**29 + 1024, abs=2**22)
+        assert present(available_bytes()) - present(rss_bytes()) == pytest.approx(2**29 + 1024, abs=2**22)
 
 
 def test_nothing_is_predicted_of_sessions_that_cannot_say():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -34,7 +35,11 @@ from brain_edge_conversion.sealing.graph import save_graph
 
 replace = msgspec.structs.replace
 AXES = st.integers(0, 2)
-PADDING = {Edge.REPEAT: "edge", Edge.ZERO: "constant", Edge.MIRROR: "reflect"}
+PADDING: dict[Edge, Literal["edge", "constant", "reflect"]] = {
+    Edge.REPEAT: "edge",
+    Edge.ZERO: "constant",
+    Edge.MIRROR: "reflect",
+}
 
 
 def network(execution, channels_in: int = 1, channels_out: int = 1, **parameters) -> Network:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from cli_program import refused, save_phantom, save_specks, succeed
 from cohorts import head, make_case, save_manifest
+from present import present
 from tiny_package import PHANTOM, SPEC, STAGE, make_package
 
 from brain_edge.deploy.fetch import fetch
@@ -118,7 +119,7 @@ class TestMask:
 
 class TestWhichPackage:
     def test_is_found_beside_the_package_by_its_digest(self, packages):
-        assert find_stage_zero(packages[1]).digest == packages[0].digest
+        assert present(find_stage_zero(packages[1])).digest == packages[0].digest
 
     def test_is_refused_where_it_is_missing(self, tmp_path):
         zero, after = pair(tmp_path / "here")
@@ -228,9 +229,10 @@ class TestOtherCommands:
         succeed(*command, "--stage-zero", zero)
         manifest = open_package(tmp_path / "int8").manifest
         assert manifest.stage_zero == packages[1].manifest.stage_zero
-        (judged,) = evidence_in(manifest).cases
-        assert (judged.dice_baseline, evidence_in(manifest).isas[0].verified) == (1, True)
-        assert judged.dice_candidate > 0.95
+        evidence = present(evidence_in(manifest))
+        (judged,) = evidence.cases
+        assert (judged.dice_baseline, evidence.isas[0].verified) == (1, True)
+        assert present(judged.dice_candidate) > 0.95
 
     def test_bench(self, apart):
         zero, after = apart

@@ -69,7 +69,8 @@ class TestResampleOnto:
         bright = Volume(volume.voxels + 100, volume.geometry)
         finer = volume.geometry.resized([3 * side for side in SHAPE])
         assert resample_onto(bright, finer).min() >= 100
-        wider = finer.cropped(tuple((-1, side + 1) for side in finer.shape))
+        i, j, k = ((-1, side + 1) for side in finer.shape)
+        wider = finer.cropped((i, j, k))
         resampled = resample_onto(bright, wider)
         assert np.count_nonzero(resampled) == np.prod(finer.shape)
 

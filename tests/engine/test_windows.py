@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.inferers import SlidingWindowInferer
+from present import present
 from scipy import ndimage
 from scipy.special import expit, softmax
 from strategies import shapes, voxels
@@ -238,7 +239,7 @@ class TestActivation:
         ],
     )
     def test_is_scipys(self, activation, expected):
-        array = voxels((3, 4, 5, 6), 10) / 20 - 5
+        array = (voxels((3, 4, 5, 6), 10) / 20 - 5).astype(np.float32)
         result = predict(network(channels=3, activation=activation), {"n": identity}, array)
         assert result.dtype == np.float32
         np.testing.assert_allclose(result, expected(array), rtol=1e-5)
@@ -332,10 +333,11 @@ class TestConstantWindows:
     def test_of_the_background_are_computed_once(self):
         array = np.zeros((1, 40, 8, 8), np.float32)
         array[0, 15:20] = voxels((5, 8, 8), 1)
-        sliding, calls = network(SlidingWindow(shape=(8, 8, 8))), []
+        sliding = network(SlidingWindow(shape=(8, 8, 8)))
+        calls: list[np.ndarray] = []
         result = predict(sliding, {"n": self.counted(calls)}, array)
         np.testing.assert_allclose(result, array * 2 + 1, rtol=1e-6)
-        assert len(calls) < len(list(sliding.execution.tiling((40, 8, 8)).places()))
+        assert len(calls) < len(list(present(sliding.execution.tiling((40, 8, 8))).places()))
         assert sum(not batch.any() for batch in calls) == 1
 
     def test_with_one_other_voxel_are_not(self):

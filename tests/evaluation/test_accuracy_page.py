@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import jsonschema
@@ -14,7 +14,7 @@ from outlier_package import phantom_cohort
 from tiny_package import SPEC, make_package
 
 from brain_edge.evaluation.cohort import Split
-from brain_edge.evaluation.evidence import Basis, FloatLayer, IsaRecord, LabelRecord, TrialRecord, evidence_in
+from brain_edge.evaluation.evidence import Basis, FloatLayer, Isa, IsaRecord, LabelRecord, TrialRecord, evidence_in
 from brain_edge.evaluation.report.accuracy_page import page, write_page
 from brain_edge.evaluation.report.accuracy_report import (
     AccuracyReport,
@@ -64,7 +64,7 @@ EVIDENCE = evidence(
             interval=(0.01, 0.03),
         ),
     ),
-    isas=(IsaRecord(isa="AVX2", verified=False, reason="not verified: this CPU is aarch64, not x86"),),
+    isas=(IsaRecord(isa=Isa.AVX2, verified=False, reason="not verified: this CPU is aarch64, not x86"),),
     trials=(
         TrialRecord(
             changes=("mixed preset",), int8_share=1.0, worst_mean_drop=0.03, worst_case_drop=0.03, excess=3.0, met=False
@@ -154,6 +154,7 @@ def test_a_page_with_pictures_says_that_it_shows_patients(tmp_path: Path):
 
 @pytest.mark.parametrize(("mark", "words"), [("synthetic", "SYNTHETIC IMAGES"), ("demonstration", "DEMONSTRATION")])
 def test_images_that_are_no_patients_are_marked(mark: str, words: str):
+    marked: dict[str, dict[str, Any]]
     marked = {"synthetic": {"synthetic": True}, "demonstration": {"evidence": replace(EVIDENCE, demonstration=True)}}
     assert words in page(replace(REPORT, **marked[mark]), {})
     assert words not in page(REPORT, {})
@@ -213,7 +214,7 @@ def test_a_report_for_others_has_numbers_for_subjects_and_no_picture(tmp_path: P
 
 
 def test_the_kernels_that_ran_are_on_the_page():
-    older = IsaRecord(isa="AVX2", verified=True, met=True, int8_share=0.9, kernels={"jit_avx2_I8": 0.9})
+    older = IsaRecord(isa=Isa.AVX2, verified=True, met=True, int8_share=0.9, kernels={"jit_avx2_I8": 0.9})
     ran = replace(EVIDENCE, isas=(older,), kernels={"brgconv_avx512_I8": 0.95, "jit_avx512_f32": 0.05})
     text = Reader(page(replace(REPORT, evidence=ran), {})).text
     for words in ("jit_avx2_I8 90.0%", "multiply-accumulates by brgconv_avx512_I8", "95.0%", "5.0%"):

@@ -141,7 +141,7 @@ def test_a_mask_without_a_lesion_is_a_good_reference(tmp_path: Path):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
-def test_labels_are_mapped_as_the_cohort_says_in_any_voxel_type(tmp_path: Path, dtype: type):
+def test_labels_are_mapped_as_the_cohort_says_in_any_voxel_type(tmp_path: Path, dtype: type[np.generic]):
     mask = np.zeros(SHAPE, dtype)
     mask[2, 2, 2], mask[3, 3, 3], mask[4, 4, 4] = 1, 4, 2
     (case,) = _cohort(tmp_path, make_case(tmp_path, "a", mask=mask), labels={"1": 1, "4": 3, "2": 0}).cases()

@@ -87,7 +87,7 @@ def test_a_head_is_what_pytorch_makes_of_its_label_map(package, tmp_path: Path):
     (painted,) = Segmenter(model.spec, sessions).synthesize(labels)
     low, high = painted.voxels.min(), painted.voxels.max()
     expected = FULL_SCALE * (painted.voxels - low) / (high - low) * (anatomy(0) > 0)
-    np.testing.assert_allclose(volume.voxels, expected, atol=1e-3 * FULL_SCALE)
+    np.testing.assert_allclose(volume.voxels, expected, atol=1e-3 * float(FULL_SCALE))
     np.testing.assert_array_equal(mask.labels, anatomy(0))
     assert volume.geometry.same_grid(tissues.geometry)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -99,7 +99,7 @@ def test_an_empty_map_is_refused():
         ({"seed": 0, "shell_mm": 41}, "a shell of 0 to 40 mm, got 41"),
     ],
 )
-def test_what_makes_no_head_is_refused(how: dict[str, float], words: str):
+def test_what_makes_no_head_is_refused(how: dict[str, Any], words: str):
     with pytest.raises(UsageError, match=words):
         Synthesis(**how)
 
@@ -127,7 +127,7 @@ def test_a_cohort_is_marked_synthetic_and_can_be_used(tmp_path: Path):
 def test_heads_of_one_anatomy_are_in_one_split_and_nobody_is_named(tmp_path: Path):
     plan = SyntheticPlan(name="made", per_anatomy=3)
     cohort = create_synthetic_cohort(save_maps(tmp_path / "maps", 4), tmp_path / "made", plan)
-    splits = {case.entry.subject: set() for case in cohort.cases()}
+    splits: dict[str, set[Split]] = {case.entry.subject: set() for case in cohort.cases()}
     for case in cohort.cases():
         splits[case.entry.subject].add(case.entry.split)
     assert all(len(found) == 1 for found in splits.values())

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import pytest
 from cohorts import SHAPE, SPACING_MM, Identity, head, make_case, save_manifest, threshold_model, threshold_spec
 from evidences import evidence
+from present import present
 from scipy.spatial.distance import dice as scipy_dissimilarity
 
 from brain_edge.engine.segmenter import Segmentation, Segmenter
@@ -68,7 +69,7 @@ def test_dice_and_volumes_are_those_of_the_masks_that_the_model_makes(tmp_path: 
 
 def test_each_label_has_its_own_volume_and_the_time_is_that_of_all_stages(tmp_path: Path):
     class Timed(Segmenter):
-        def __call__(self, *args: object, **options: object) -> Segmentation:
+        def __call__(self, *args: Any, **options: Any) -> Segmentation:
             found = super().__call__(*args, **options)
             return dataclasses.replace(found, elapsed_ms={"first": 2.0, "second": 3.0})
 
@@ -97,7 +98,7 @@ def _moved(entry: CaseEntry, folder: str) -> CaseEntry:
     """A visit in a folder of its own, as the manifest beside that folder names its files."""
     image, mask = (
         msgspec.structs.replace(file, source=f"{folder}/{file.source}")
-        for file in (entry.inputs["T1"], entry.reference)
+        for file in (entry.inputs["T1"], present(entry.reference))
     )
     return msgspec.structs.replace(entry, visit=folder, inputs={"T1": image}, reference=mask)
 
@@ -156,7 +157,8 @@ def test_a_bad_case_is_refused_before_the_network_runs_at_all(tmp_path: Path):
 
 def test_only_the_split_that_is_asked_for_runs(tmp_path: Path):
     cohort = _cohort(tmp_path, make_case(tmp_path, "a", Split.CALIBRATION), make_case(tmp_path, "b", Split.TEST))
-    session, told = Identity(), []
+    session = Identity()
+    told: list[str] = []
     evaluation = evaluate(threshold_model(300, session), cohort, Split.TEST, report=told.append)
     assert [case.subject for case in evaluation.without_reference] == ["b"]
     assert session.runs == 1
@@ -277,8 +279,8 @@ def test_a_comparison_names_the_worst_drop_and_the_least_agreement(tmp_path: Pat
     cohort = _cohort(
         tmp_path, *cases, *(make_case(tmp_path, name, voxels=each) for name, each in apart_and_empty.items())
     )
-    packages = [_package(tmp_path / str(above), WeightsStatus.TRAINED, above=above) for above in (300, 500)]
-    (summary,) = compare_packages(*packages, cohort, options=RuntimeOptions(threads=1)).summaries
+    one, other = (_package(tmp_path / str(above), WeightsStatus.TRAINED, above=above) for above in (300, 500))
+    (summary,) = compare_packages(one, other, cohort, options=RuntimeOptions(threads=1)).summaries
     apart = [scipy_dissimilarity((each > 300).ravel(), (each > 500).ravel()) for each in heads]
     assert apart[0] != pytest.approx(apart[1], abs=1e-3)
     assert (summary.cases, summary.with_reference) == (3, 2)

@@ -91,7 +91,8 @@ def test_without_a_seed_the_one_of_the_package_counts_and_the_record_says_which(
 
 def test_from_noise_to_heads(packages, grid, tmp_path: Path):
     """As in the how-to on synthetic heads. Random weights are refused until noise is asked for, and called noise."""
-    maps, real = [], []
+    maps: list[Path] = []
+    real: list[Path] = []
     for seed in range(6):
         path = tmp_path / f"{seed}.nii.gz"
         drawn(packages["pgan"], grid, path, "--seed", seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import nibabel as nib
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 FITS = ("fit-nnunet", "fit-vox2vox")
 MARK = "fit for testing on 3 cases, not for use"
-MARKED = {"weights_status": WeightsStatus.FIT_FOR_TESTING, "fitted_on": 3}
+MARKED: dict[str, Any] = {"weights_status": WeightsStatus.FIT_FOR_TESTING, "fitted_on": 3}
 LESSON = Lesson(steps=300, patch=(8, 8, 8), head=Head.CLASSES, targets=((0,), (1,)), learning_rate=0.1)
 
 

@@ -222,11 +222,9 @@ def _journal(case: Case) -> None:
 
 
 def _kept_mask(case: Case) -> None:
-    from types import SimpleNamespace
-
     from brain_edge_conversion.budget import measure
 
-    measure._is_kept(case.folder, SimpleNamespace(number=seeds_state.KEPT))
+    measure._is_kept(case.folder, seeds_state.kept_case(case.folder))
 
 
 def _looks(case: Case) -> None:
@@ -287,7 +285,7 @@ def _installer(case: Case) -> None:
     found = importlib.util.spec_from_file_location("installer", INSTALLER)
     assert found is not None
     assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
+    module: Any = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     module.HERE = case.folder
     try:

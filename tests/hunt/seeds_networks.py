@@ -159,7 +159,7 @@ def _onnx_model(*, branch: bool = False) -> Any:
         numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
         for name, shape in (("w", (4, 1, 3, 3, 3)), ("scale", (4,)), ("bias", (4,)), ("head", (2, 4, 1, 1, 1)))
     ]
-    sides = ["N", 1, "I", "J", "K"]
+    sides: list[str | int | None] = ["N", 1, "I", "J", "K"]
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["a"], name="first", pads=[1] * 6),
         helper.make_node("InstanceNormalization", ["a", "scale", "bias"], ["b"], name="norm", epsilon=1e-5),

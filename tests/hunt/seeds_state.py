@@ -15,6 +15,10 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from brain_edge.evaluation.cohort.cases import Case
+    from brain_edge.runtime.cache import GraphKey
+    from brain_edge_conversion.search.journal import Journal
+
 STATE_VARIABLE: Final = "BRAIN_EDGE_STATE"
 KEPT: Final = 1
 CANDIDATES: Final = ("c1", "c2", "c3")
@@ -64,7 +68,7 @@ def make_caches(root: Path) -> None:
     cache.store(_folder(root, "cache"), cache_key(), bytes(range(256)) * 40)
 
 
-def cache_key() -> object:
+def cache_key() -> GraphKey:
     """Of the entry in that folder."""
     from brain_edge.runtime.cache import GraphKey
 
@@ -106,7 +110,7 @@ def make_journals(root: Path) -> None:
         journal.entries.append(Entry(choice=choice, int8_share=0.5, problem="none", elapsed_s=2.0))
 
 
-def open_journal(folder: Path) -> object:
+def open_journal(folder: Path) -> Journal[tuple[int, ...]]:
     """The journal of one question in a folder."""
     from brain_edge.evaluation.evidence import Change
     from brain_edge_conversion.quantize.ladder import Setting
@@ -129,6 +133,15 @@ def make_kept_masks(root: Path) -> None:
     np.savez_compressed(
         _folder(root, "mask") / f"baseline-{KEPT}.npz", labels=np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
     )
+
+
+def kept_case(folder: Path) -> Case:
+    """The case whose mask is kept."""
+    from brain_edge.evaluation.cohort.cases import Case
+    from brain_edge.evaluation.cohort.manifest import CaseEntry, Split
+
+    entry = CaseEntry(subject="a", split=Split.TEST, inputs={})
+    return Case(number=KEPT, cohort="c", folder=folder, entry=entry, inputs={}, labels={})
 
 
 def make_looks(root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,12 +11,12 @@ from scipy import ndimage
 
 from brain_edge.image.components import components, largest
 
-STRUCTURES = {6: 1, 18: 2, 26: 3}
+STRUCTURES: dict[Literal[6, 18, 26], int] = {6: 1, 18: 2, 26: 3}
 
 
 @pytest.mark.parametrize("connectivity", STRUCTURES)
 @pytest.mark.parametrize("shape", list(itertools.product([1, 2, 3, 5], repeat=3)), ids=str)
-def test_count_and_places_are_those_of_scipy(shape: tuple[int, int, int], connectivity: int):
+def test_count_and_places_are_those_of_scipy(shape: tuple[int, int, int], connectivity: Literal[6, 18, 26]):
     """Lines and planes of odd length too, for which cc3d alone reserves too little."""
     structure = ndimage.generate_binary_structure(3, STRUCTURES[connectivity])
     generator = np.random.default_rng(sum(shape))

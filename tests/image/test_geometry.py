@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - the name that its own documentation uses
 from hypothesis import given
 from hypothesis import strategies as st
+from nibabel.affines import voxel_sizes
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from phantoms import OBLIQUE, ORIENTATIONS, SHAPE, make_affine, to_sitk
 from scipy.optimize import linear_sum_assignment
@@ -69,7 +70,7 @@ class TestOrientation:
             worlds, axes = linear_sum_assignment(matrix**2, maximize=True)
             letters = {
                 axis: "LPI"[world] if matrix[world, axis] < 0 else "RAS"[world]
-                for world, axis in zip(worlds, axes, strict=True)
+                for world, axis in zip(worlds.tolist(), axes.tolist(), strict=True)
             }
             assert Geometry(SHAPE, affine).orientation == "".join(letters[axis] for axis in range(3))
 
@@ -174,7 +175,7 @@ class TestResized:
 class TestProperties:
     @given(geometries())
     def test_spacing_is_nibabels_voxel_sizes(self, geometry):
-        np.testing.assert_allclose(geometry.spacing_mm, nib.affines.voxel_sizes(geometry.affine))
+        np.testing.assert_allclose(geometry.spacing_mm, voxel_sizes(geometry.affine))
 
     @given(geometries())
     def test_volume_of_a_straight_voxel_is_the_product_of_its_sides(self, geometry):

@@ -19,6 +19,7 @@ from dicom_series import (
     refusal,
     voxels,
 )
+from present import present
 from pydicom import dcmread
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -37,6 +38,8 @@ from brain_edge.io.dicom import DicomSource, SeriesInfo, choose_series, list_ser
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from pydicom.dataset import Dataset
 
     from brain_edge.image.volume import Volume
 
@@ -99,7 +102,7 @@ def test_rescale_is_applied_as_dcm2niix_applies_it(tmp_path: Path):
 def test_each_slice_has_its_own_rescale(tmp_path: Path):
     """As Philips writes it."""
 
-    def edit(k: int, dataset: object) -> None:
+    def edit(k: int, dataset: Dataset) -> None:
         dataset.RescaleSlope, dataset.RescaleIntercept = 1 + k / 4, -k
 
     series = Series(edit=edit)
@@ -109,7 +112,7 @@ def test_each_slice_has_its_own_rescale(tmp_path: Path):
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
 def test_every_uncompressed_transfer_syntax_is_read(tmp_path: Path, syntax: str):
-    def edit(_k: int, dataset: object) -> None:
+    def edit(_k: int, dataset: Dataset) -> None:
         dataset.file_meta.TransferSyntaxUID = syntax
         if syntax == ExplicitVRBigEndian:
             dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").byteswap().tobytes()
@@ -204,7 +207,7 @@ def test_what_writing_needs_travels_in_the_header_without_pixels(tmp_path: Path)
     volume = read(series.write(tmp_path))
     assert isinstance(volume.header, DicomSource)
     assert len(volume.header.frames) == 10
-    heights = [frame.position_mm[2] for frame in volume.header.frames]
+    heights = [present(frame.position_mm)[2] for frame in volume.header.frames]
     assert heights == sorted(heights)
     assert "UID ..." in volume.name
 

@@ -73,11 +73,15 @@ class Header:
         cosines = np.array(dataset.ImageOrientationPatient, dtype=float)
         dataset.ImageOrientationPatient = [f"{value:.9g}" for value in cosines + self.jitter * (k % 2)]
 
+    def edit(self, k: int, dataset: Dataset) -> None:
+        self.number(k, dataset)
+        self.say(dataset)
+
     def write(self, folder: Path) -> Path:
         folder.mkdir()
         series = Series(self.geometry(), edit=self.number)
         if self.kind == "classic":
-            series = replace(series, edit=lambda k, one: (self.number(k, one), self.say(one)))
+            series = replace(series, edit=self.edit)
             return series.write(folder)
         if self.kind == "legacy":
             new = {"series_instance_uid": hd.UID(), "series_number": 5, "sop_instance_uid": hd.UID()}

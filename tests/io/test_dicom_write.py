@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -432,9 +433,7 @@ def test_a_model_of_regions_is_refused_a_fractional_seg_before_it_runs(tmp_path:
 def test_a_report_needs_the_seg_that_it_refers_to(tmp_path: Path, algorithm: Algorithm):
     volume = read(Series().write(tmp_path / "in"))
     for wrong in (tmp_path / "nowhere.dcm", next((tmp_path / "in").iterdir())):
-        words = refusal(
-            lambda wrong=wrong: write_report(segment(volume), volume, algorithm, wrong, tmp_path / "sr.dcm")
-        )
+        words = refusal(partial(write_report, segment(volume), volume, algorithm, wrong, tmp_path / "sr.dcm"))
         assert "expected a DICOM SEG for the report" in words
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 DIGEST = "ab" * 32
 
 
-def job_in(folder: Path, **outputs: object) -> Job:
+def job_in(folder: Path, **outputs: Any) -> Job:
     """A case whose image, mask and brain are there."""
     for name in ("head", "mask", "brain"):
         (folder / f"{name}.nii").write_text(f"{name} of the patient")
-    files = {name: folder / f"{name}.nii" for name in ("mask", "brain")}
+    files: dict[str, Any] = {name: folder / f"{name}.nii" for name in ("mask", "brain")}
     return Job({"T1": folder / "head.nii"}, Outputs(**(files | outputs)), case="head")
 
 
-def record_of(job: Job, folder: Path, **fields: object) -> CaseRecord:
+def record_of(job: Job, folder: Path, **fields: Any) -> CaseRecord:
     """What a run that has finished has left."""
-    known = {
+    known: dict[str, Any] = {
         "case": "head",
         "status": CaseStatus.DONE,
         "inputs": {name: input_record(path) for name, path in job.inputs.items()},

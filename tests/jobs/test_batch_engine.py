@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_package import make_package
@@ -19,7 +20,8 @@ from brain_edge.jobs.outputs import Outputs
 
 def ended(case: str, error: Exception | None = None) -> CaseResult:
     """What became of a case; its record is of no interest here."""
-    return CaseResult(case, {}, CaseOutcome.FAILED if error else CaseOutcome.NEW, None, error)
+    record: Any = None
+    return CaseResult(case, {}, CaseOutcome.FAILED if error else CaseOutcome.NEW, record, error)
 
 
 FULL = OSError(errno.ENOSPC, "no space left on device")
@@ -44,7 +46,8 @@ def test_what_is_not_an_error_of_a_case_ends_the_batch(error: BaseException):
     def broken(_job):
         raise error
 
-    lanes = _Lanes(lambda _require_going: broken, [UnplannedCase("a")])
+    runner: Any = broken
+    lanes = _Lanes(lambda _require_going: runner, [UnplannedCase("a")])
     lanes.work()
     with pytest.raises(type(error)):
         next(lanes.results())

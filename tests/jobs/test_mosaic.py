@@ -16,6 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from phantoms import OBLIQUE, ORIENTATIONS, make_affine, make_head, make_volume
 from PIL import Image
+from present import present
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
@@ -74,7 +75,8 @@ def picture(path: Path) -> np.ndarray:
 def panels(pixels: np.ndarray) -> list[tuple[slice, slice]]:
     """The pictures of slices in reading order: large connected areas that are not black."""
     labelled, _ = ndimage.label(pixels.max(axis=-1) > 0.15)
-    boxes = [box for box in ndimage.find_objects(labelled) if (box[0].stop - box[0].start) > 60]
+    found = ((rows, columns) for rows, columns in ndimage.find_objects(labelled))
+    boxes = [box for box in found if (box[0].stop - box[0].start) > 60]
     return sorted(boxes, key=lambda box: (box[0].start // 20, box[1].start))
 
 
@@ -270,7 +272,8 @@ def test_a_brain_sized_mask_sets_white_inside_it() -> None:
     lesion = np.zeros_like(brain)
     lesion[30:33, 30:33, 30:33] = True
     whites = [
-        make_scene(volume, [region], around_mask=False).window()[1] for region in (brain & (voxels < 600), lesion)
+        present(make_scene(volume, [region], around_mask=False)).window()[1]
+        for region in (brain & (voxels < 600), lesion)
     ]
     assert whites[0] < 120
     assert whites[1] == 600

@@ -138,7 +138,7 @@ def test_nothing_decodes_a_file_by_itself():
     """And nothing decodes into a type beside the one decoder that is safe in threads."""
     by_itself = re.compile(r"json\.(decode|loads?)\([a-z_.]*(read_bytes|read_text|open)\(")
     into_a_type = re.compile(r"msgspec\.(convert|(json|msgpack|toml|yaml)\.Decoder)\(|msgspec\.\w+\.decode\(.*type=")
-    roots = [Path(module.__file__).parent for module in (brain_edge, brain_edge_conversion)]
+    roots = [Path(str(module.__file__)).parent for module in (brain_edge, brain_edge_conversion)]
     files = [
         path for root in roots for path in root.rglob("*.py") if path != INSTALLER
     ]  # which imports nothing of ours

@@ -9,6 +9,7 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from present import present
 
 from brain_edge.machine.cpu import default_threads, physical_cores, quota_from_v1, quota_from_v2
 from brain_edge.machine.process import peak_rss_bytes
@@ -101,8 +102,9 @@ class TestQuota:
 
     @given(st.integers(1, 10**8), st.integers(1000, 10**6))
     def test_is_never_more_than_granted_and_never_less_than_one(self, quota, period):
-        cpus = quota_from_v2(f"{quota} {period}")
-        assert cpus == quota_from_v1(str(quota), str(period)) >= 1
+        cpus = present(quota_from_v2(f"{quota} {period}"))
+        assert cpus == quota_from_v1(str(quota), str(period))
+        assert cpus >= 1
         assert cpus == 1 or cpus <= quota / period
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -132,6 +132,7 @@ def test_vox2vox_keeps_even_sides_through_its_even_kernels():
 def test_the_wide_convolutions_of_vox2vox_pad_as_pytorch_pads_same():
     """One zero before and two after, in every axis, as TensorFlow does, too."""
     padding, convolution = list(Vox2VoxGenerator(width=1).wide1)[:2]
+    assert isinstance(convolution, torch.nn.Conv3d)
     image = torch.randn(1, 8, 4, 5, 6, generator=torch.Generator().manual_seed(3))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", UserWarning)  # "may require a zero-padded copy"
@@ -144,7 +145,7 @@ def test_meshnet_is_the_chain_of_its_layer_list(activation: MeshNetActivation):
     """(dilation = padding) per layer, as in `model.json`; linear after the last."""
     network = filled(MeshNet(MeshNetConfig(channels=3, classes=4, activation=activation))).eval()
     state = network.state_dict()
-    activate = {MeshNetActivation.RELU: functional.relu, MeshNetActivation.ELU: functional.elu}[activation]
+    activate: Any = {MeshNetActivation.RELU: functional.relu, MeshNetActivation.ELU: functional.elu}[activation]
     x = image = formula((1, 1, 12, 20, 16), 0)
     for layer, dilation in enumerate((1, 2, 4, 8, 16, 8, 4, 2, 1)):
         weight, bias = state[f"model.{2 * layer}.weight"], state[f"model.{2 * layer}.bias"]

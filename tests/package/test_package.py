@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 from evidences import accuracy_case, evidence
+from present import present
 from tiny_package import (
     CASCADE,
     PHANTOM,
@@ -468,7 +469,7 @@ class TestFindings:
         again = msgspec.json.decode(canonical_json(tiny_manifest(evidence=spelt(EVIDENCE))), type=Manifest)
         assert evidence_in(again) == EVIDENCE
         assert canonical_json(EVIDENCE) in canonical_json(again), "the digest is that of the record with its types"
-        found = again.found
+        found = present(again.found)
         assert (found.change, found.changes, found.statement) == (EVIDENCE.change, EVIDENCE.changes, EVIDENCE.statement)
         assert [each.demonstration for each in found.chain] == [each.demonstration for each in EVIDENCE.chain]
 

@@ -14,6 +14,7 @@ import pytest
 from cohorts import file_entry, save_manifest
 from openvino import Core
 from outlier_package import phantom_cohort
+from present import present
 from tiny_package import PHANTOM, SPEC, make_package
 
 from brain_edge.engine.segmenter import Segmenter
@@ -263,7 +264,7 @@ def test_nothing_in_int8_is_no_quantisation():
 def test_an_empty_reference_of_a_brain_is_refused_before_anything_is_computed(fp32: ModelPackage, tmp_path: Path):
     cohort = make_cohort(tmp_path, fp32, (Split.CALIBRATION, Split.VALIDATION, Split.TEST))
     *others, test = (case.entry for case in cohort.cases())
-    path = tmp_path / test.reference.source
+    path = tmp_path / present(test.reference).source
     nib.save(nib.Nifti1Image(np.zeros(nib.load(path).shape, np.uint8), nib.load(path).affine), path)
     emptied = load_cohort(
         save_manifest(tmp_path, *others, msgspec.structs.replace(test, reference=file_entry(path, tmp_path)))
@@ -274,7 +275,7 @@ def test_an_empty_reference_of_a_brain_is_refused_before_anything_is_computed(fp
 
 
 def test_every_limit_stands_in_the_evidence_and_in_the_card(int8: ModelPackage):
-    words = int8.manifest.found.bounds
+    words = present(int8.manifest.found).bounds
     for limit in (
         "mean drop of a label at most",
         "of a single case",

@@ -43,7 +43,7 @@ def test_the_cut_graph_is_given_what_the_loops_give(model):
     """Run by itself on the values for calibration, it ends in the output of the whole graph."""
     import openvino as ov
 
-    seen = []
+    seen: list[np.ndarray] = []
 
     def watch(graph, values):
         compiled = ov.Core().compile_model(graph.clone(), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -88,7 +88,7 @@ class Counted(torch.nn.Module):
         y, rounds = torch.relu(self.first(x)), 0
         while rounds < int(x.shape[2]) // 8:
             y, rounds = torch.relu(self.again(y) + y), rounds + 1
-        return self.last(y)  # type: ignore[no-any-return]
+        return self.last(y)
 
 
 class Branching(torch.nn.Module):
@@ -102,9 +102,9 @@ class Branching(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = torch.relu(self.first(x))
         if x.shape[2] % 2 == 0:
-            return self.even(y)  # type: ignore[no-any-return]
+            return self.even(y)
         else:  # noqa: RET505  # what TorchScript makes a branch of
-            return self.odd(y)  # type: ignore[no-any-return]
+            return self.odd(y)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pytest
 import torch
 
 from brain_edge.errors import WeightsError
+from brain_edge.spec import SlicesAlong, SlidingWindow, StridedWindows
+from brain_edge.spec.execution import Execution
 from brain_edge.spec.steps import (
     Argmax,
     ComponentExtent,
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 
 STATEMENTS: Final = tomllib.loads((Path(__file__).parents[1] / "papers.toml").read_text("utf-8"))["statement"]
 LONGEST_QUOTE: Final = 20
+Run = TypeVar("Run", bound=Execution)
 
 
 def steps(source: ModelSource, kind: type[Step]) -> Iterator[Any]:
@@ -80,6 +83,13 @@ def windows(source: ModelSource) -> list[list[int]]:
 
 def strides(source: ModelSource) -> list[list[int]]:
     return [list(getattr(stage.network.execution, "stride", ())) for stage in source.spec.stages]
+
+
+def executions(source: ModelSource, kind: type[Run]) -> Iterator[Run]:
+    """How the networks run, where all run in one way."""
+    for stage in source.spec.stages:
+        assert isinstance(stage.network.execution, kind)
+        yield stage.network.execution
 
 
 def children(source: ModelSource) -> dict[str, int]:
@@ -123,9 +133,9 @@ MEASURES: Final[dict[str, Callable[[ModelSource], Any]]] = {
     "looked_up": lambda source: [list(step.labels) for step in steps(source, LookUpRegions)],
     "painted": painted,
     "ties": lambda source: [list(step.tie_order) for step in steps(source, VoteStages)],
-    "neighbours": lambda source: [stage.network.execution.neighbours for stage in source.spec.stages],
-    "overlaps": lambda source: [stage.network.execution.overlap for stage in source.spec.stages],
-    "cores": lambda source: [list(stage.network.execution.core) for stage in source.spec.stages],
+    "neighbours": lambda source: [each.neighbours for each in executions(source, SlicesAlong)],
+    "overlaps": lambda source: [each.overlap for each in executions(source, SlidingWindow)],
+    "cores": lambda source: [list(each.core) for each in executions(source, StridedWindows)],
 }
 
 

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from present import present
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import MissingExtraError, UsageError, WeightsError
 from brain_edge.evaluation.cohort import load_case, load_cohort, study_for
 from brain_edge.image.phantom import Phantom, make_study
+from brain_edge.image.volume import Study
 from brain_edge.package import WeightsStatus
 from brain_edge.runtime.session import open_sessions
 from brain_edge.spec.plan import cost_in_words
+from brain_edge.spec.steps import Argmax, MinimumVolume
 from brain_edge.verbs.build_side import build_side
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
 from brain_edge_conversion.convert.parity import ParityLimits, TorchSession
@@ -80,6 +83,7 @@ def source(spec: ModelSpec, graphs: tuple[GraphSource, ...]) -> ModelSource:
     return ModelSource(spec, graphs, vox2vox.CARD, LICENCE)
 
 
+NARROW_M4 = dataclasses.replace(unet_baseline_m4.BASELINE, channels=4)
 NARROW: dict[str, Callable[[], ModelSource]] = {
     "vox2vox-ensemble": lambda: source(vox2vox.spec(5, (48, 48, 32)), vox2vox.vox2vox_graphs(5, 4)),
     "vox2vox-modified": lambda: source(vox2vox_modified.spec((48, 48, 32)), vox2vox_modified.modified_graphs(4)),
@@ -107,7 +111,6 @@ NARROW: dict[str, Callable[[], ModelSource]] = {
     "unet-baseline-m4": lambda: source(NARROW_M4.spec(32), NARROW_M4.graphs()),
     "unet-baseline-m5": lambda: source(unet_baseline_m5.BASELINE.spec(32), unet_baseline_m5.BASELINE.graphs()),
 }
-NARROW_M4 = dataclasses.replace(unet_baseline_m4.BASELINE, channels=4)
 QUICK = ("vox2vox-modified", "unet-baseline-m1")
 """The others take minutes."""
 
@@ -124,7 +127,7 @@ def test_converts_with_random_weights_and_openvino_agrees(name: str, tmp_path: P
     options = ConvertOptions(limits=TIGHT, report=lines.append)
     package = convert(model, weights, stand_in(model.spec), tmp_path / "package", options)
     assert package.manifest.weights_status is WeightsStatus.RANDOM
-    assert tuple(graph.graph for graph in package.manifest.parity.graphs) == model.spec.graphs
+    assert tuple(graph.graph for graph in present(package.manifest.parity).graphs) == model.spec.graphs
     networks = [line for line in lines if "passes of a network" in line]
     assert len(networks) == (1 if sum(stage.network.passes for stage in model.spec.stages) > 1 else 0)
 
@@ -164,7 +167,7 @@ def test_members_have_weights_of_their_own_and_the_same_each_time():
     once, again, other = first.build(None), first.build(None), second.build(None)
     for name, tensor in once.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name])
-    assert not torch.equal(once.down1[0].weight, other.down1[0].weight)
+    assert not torch.equal(once.get_parameter("down1.0.weight"), other.get_parameter("down1.0.weight"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -190,6 +193,7 @@ def test_there_are_no_more_members_than_the_paper_has():
 def test_calibrated_vox2vox_has_the_steps_of_vox2vox_and_the_labels_of_brats():
     (ours,), (theirs,) = vox2vox_calibrated.spec().stages, vox2vox.spec().stages
     assert ours.before == theirs.before
+    assert isinstance(ours.after[0], Argmax)
     assert ours.after[0].values == (0, 1, 2, 4)
     assert vox2vox_calibrated.spec().label_names() == {1: "necrosis", 2: "oedema", 4: "enhancing"}
     assert vox2vox.spec().label_names() == {1: "necrosis", 2: "oedema", 3: "enhancing"}
@@ -308,7 +312,7 @@ def test_swin_unetr_sees_the_windows_of_the_published_program():
     from monai.data.utils import dense_patch_slices
 
     (stage,) = swin_unetr.spec().stages
-    ours = stage.network.execution.tiling((240, 240, 155)).places()
+    ours = present(stage.network.execution.tiling((240, 240, 155))).places()
     step = int(128 * (1 - 0.7))
     theirs = [tuple(place) for place in dense_patch_slices((240, 240, 155), (128,) * 3, (step,) * 3)]
     assert len(theirs) == 32
@@ -320,6 +324,7 @@ def test_swin_unetr_sees_the_windows_of_the_published_program():
 def test_deepseg_and_nnunet_agree_by_staple_on_the_callers_grid():
     *_, last = deepseg_nnunet.spec(5).stages
     assert [type(step).__name__ for step in last.after] == ["PaintRegions", "Restore", "MinimumVolume", "StapleStages"]
+    assert isinstance(last.after[2], MinimumVolume)
     assert last.after[2].voxels == 200
     assert len(load_recipe("deepseg-nnunet").variant(Variant(members=5)).graphs) == 15
 
@@ -332,6 +337,7 @@ def test_converts_at_full_width_on_a_real_case_of_four_sequences(name: str, tmp_
     resolved = resolve(Request(source=name, random_weights=True))
     (case,) = load_cohort("tcga-fg-6692-tumour").cases()
     study = study_for(load_case(case)[0], resolved.model.spec)
+    assert isinstance(study, Study)
     limits = ATTENTION if name == "swin-unetr" else TIGHT
     package = convert(resolved.model, resolved.weights, study, tmp_path / "package", ConvertOptions(limits=limits))
     assert package.manifest.weights_status is WeightsStatus.RANDOM
@@ -341,6 +347,6 @@ def test_converts_at_full_width_on_a_real_case_of_four_sequences(name: str, tmp_
 @pytest.mark.parametrize("name", NAMES)
 def test_converts_at_full_width(name: str, tmp_path: Path):
     resolved = resolve(Request(source=name, random_weights=True))
-    study = make_study(load_recipe(name).parity_phantom, [each.name for each in resolved.model.spec.inputs])
+    study = make_study(present(load_recipe(name).parity_phantom), [each.name for each in resolved.model.spec.inputs])
     package = convert(resolved.model, resolved.weights, study, tmp_path / "package", ConvertOptions(limits=TIGHT))
     assert package.manifest.weights_status is WeightsStatus.RANDOM

@@ -44,7 +44,7 @@ def relative_error(got: np.ndarray, norm: torch.nn.Module, image: np.ndarray) ->
     return float(np.abs(got - wanted).max() / np.abs(wanted).max())
 
 
-def group_norm() -> torch.nn.Module:
+def group_norm() -> torch.nn.GroupNorm:
     norm = torch.nn.GroupNorm(4, 16)
     torch.nn.init.normal_(norm.weight)
     torch.nn.init.normal_(norm.bias)

@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -136,8 +138,9 @@ class TestOptions:
         ],
     )
     def test_less_than_one_is_refused(self, name, words):
+        wrong: dict[str, Any] = {name: 0}
         with pytest.raises(UsageError, match=words):
-            RuntimeOptions(**{name: 0})
+            RuntimeOptions(**wrong)
 
     def test_a_cache_folder_keeps_compiled_graphs_and_changes_no_digit(self, package, batch, tmp_path):
         plain = open_sessions(package, ONE_THREAD)["tiny"](batch)
@@ -184,7 +187,7 @@ class TestSession:
 
     def test_memory_is_given_back_only_while_no_thread_needs_it(self, package):
         """OpenVINO refuses to release a graph that runs; who would release it then has nothing to do."""
-        batch = np.clip(voxels((1, 1, 96, 96, 96), 1) / 200, 0, 1)
+        batch = np.clip(voxels((1, 1, 96, 96, 96), 1) / 200, 0, 1).astype(np.float32)
         session = open_sessions(package, ONE_THREAD)["tiny"]
         expected = session(batch).copy()
         over = Event()
@@ -208,7 +211,7 @@ class TestSession:
     def test_any_shape_of_volume_is_run(self, package):
         session = open_sessions(package, ONE_THREAD)["tiny"]
         for shape in ((1, 1, 5, 6, 7), (1, 1, 3, 3, 3), (1, 1, 16, 8, 4)):
-            array = np.clip(voxels(shape, 2) / 200, 0, 1)
+            array = np.clip(voxels(shape, 2) / 200, 0, 1).astype(np.float32)
             np.testing.assert_allclose(session(array), by_scipy(array), atol=1e-5)
 
     def test_what_openvino_cannot_run_is_said_in_a_sentence(self, package):
@@ -282,7 +285,8 @@ class TestManyWindows:
 
         requests = [Request() for _ in range(3)]
         session = open_sessions(package, ONE_THREAD)["tiny"]
-        outputs = session._overlapped(requests, itertools.repeat(np.zeros(1)), SHAPE)
+        outputs = session._overlapped(requests, itertools.repeat(np.zeros(1, np.float32)), SHAPE)
+        assert isinstance(outputs, Generator)
         next(outputs)
         outputs.close()
         assert [request.heard[-2:] for request in requests] == [["cancel", "wait"]] * 3

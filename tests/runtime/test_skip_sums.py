@@ -51,9 +51,9 @@ class Decoder(nn.Module):
 class Shortcut(Decoder):
     """A residual block of the joined tensor: two convolutions read it, one of them behind a norm."""
 
-    def __init__(self, *sizes: int) -> None:
-        super().__init__(*sizes, nn.InstanceNorm3d)
-        self.shortcut = nn.Conv3d(sizes[0] + sizes[1], sizes[2], 1)
+    def __init__(self, kept: int, upsampled: int, out: int) -> None:
+        super().__init__(kept, upsampled, out, nn.InstanceNorm3d)
+        self.shortcut = nn.Conv3d(kept + upsampled, out, 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         joined = self.joined(image)

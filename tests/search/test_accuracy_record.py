@@ -23,7 +23,7 @@ from brain_edge_conversion.search.space import Facts
 CANDIDATE = "ca" * 32
 
 
-def look(candidate: str = "ef" * 32, *, met: bool = False, **limits: float) -> Look:
+def look(candidate: str = "ef" * 32, *, met: bool = False, **limits: Any) -> Look:
     """A judgement that came before, missed unless said otherwise."""
     return Look(candidate=candidate, limits=AccuracyBudget(**limits).limits, met=met)
 
@@ -45,7 +45,7 @@ def record(case: int, drop: float | None = 0.002, split: str = "test", **fields:
 
 def judgement(
     records: list[AccuracyCase],
-    header: dict[str, bool] | None = None,
+    header: dict[str, Any] | None = None,
     manifest: dict[str, Any] | None = None,
     **fields: Any,
 ) -> Judgement:
@@ -275,9 +275,11 @@ def test_a_label_that_int8_alone_has_lost_is_named():
 
 
 def test_a_budget_missed_under_older_instructions_is_missed():
-    isa = IsaRecord(isa="AVX2", verified=True, reason="mean drop of label 1 is 0.02000, the budget is 0.01", met=False)
+    isa = IsaRecord(
+        isa=Isa.AVX2, verified=True, reason="mean drop of label 1 is 0.02000, the budget is 0.01", met=False
+    )
     assert judgement([record(1)], isas=(isa,)).failures == (f"under AVX2: {isa.reason}",)
-    unknown = IsaRecord(isa="AVX2", verified=False, reason="not verified: this CPU is aarch64, not x86")
+    unknown = IsaRecord(isa=Isa.AVX2, verified=False, reason="not verified: this CPU is aarch64, not x86")
     blind = judgement([record(1)], isas=(unknown,))
     assert blind.failures == ()
     assert evidence_of(blind).warnings[-1] == "AVX2: not verified: this CPU is aarch64, not x86"
@@ -287,7 +289,9 @@ def test_what_ran_newer_instructions_all_the_same_is_said():
     """Convolutions that were held to AVX2 do not make the process one of an AVX2 CPU."""
     ran = "convolutions under AVX2, norms under AVX-512"
     nodes = (NodeKernel("Convolution", "jit_avx2_I8", 9), NodeKernel("MVN", "jit_avx512_i8", 27))
-    held = IsaRecord(isa="AVX2", verified=True, met=True, worst_mean_drop=0.002, int8_share=0.968, nodes=nodes, ran=ran)
+    held = IsaRecord(
+        isa=Isa.AVX2, verified=True, met=True, worst_mean_drop=0.002, int8_share=0.968, nodes=nodes, ran=ran
+    )
     made = evidence_of(judgement([record(1)], isas=(held,)))
     assert made.statement.endswith(
         "; measured again for AVX2: at most 0.00200, 96.8% of the multiply-accumulates in INT8 there "
@@ -300,7 +304,7 @@ def test_what_ran_newer_instructions_all_the_same_is_said():
 
 
 def test_the_smallest_budget_is_one_that_older_instructions_meet_too():
-    isa = IsaRecord(isa="AVX2", verified=True, reason="missed", worst_mean_drop=0.02, worst_case_drop=0.03)
+    isa = IsaRecord(isa=Isa.AVX2, verified=True, reason="missed", worst_mean_drop=0.02, worst_case_drop=0.03)
     made = judgement([record(1, 0.015, split="validation")], isas=(isa,))
     assert made.smallest_budget == "smallest --max-dice-drop that these cases meet: 0.02000"
     assert judgement([record(1, 0.002)]).smallest_budget == ""

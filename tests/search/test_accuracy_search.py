@@ -5,19 +5,20 @@ from __future__ import annotations
 import platform
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import pytest
 from outlier_package import BLAMED, make_outlier_package, phantom_cohort
+from present import present
 from tiny_package import SPEC, make_package
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError, BudgetError, InputError, OutputError, UsageError
 from brain_edge.evaluation.cohort import Cohort, Split, load_case
 from brain_edge.evaluation.evaluate import segment_case
-from brain_edge.evaluation.evidence import evidence_in
+from brain_edge.evaluation.evidence import Isa, evidence_in
 from brain_edge.evaluation.report.accuracy_report import AccuracyReport, read_report
 from brain_edge.image.metrics import dice
 from brain_edge.machine.options import RuntimeOptions
@@ -48,7 +49,7 @@ SPLITS = (Split.CALIBRATION, Split.VALIDATION, Split.TEST, Split.TEST)
 ROOM = 0.02
 
 
-def options(report: Callable[[str], None] = lambda _line: None, **limits: float) -> QuantizeOptions:
+def options(report: Callable[[str], None] = lambda _line: None, **limits: Any) -> QuantizeOptions:
     budget = AccuracyBudget(**({"max_dice_drop": ROOM} | limits))
     return QuantizeOptions(budget=budget, runtime=ONE_THREAD, report=report)
 
@@ -79,8 +80,9 @@ def repaired(fp32: ModelPackage, cohort: Cohort, tmp_path_factory: pytest.TempPa
 def drop_on(package: ModelPackage, fp32: ModelPackage, cohort: Cohort, number: int) -> float:
     """Measured here, without anything that searches or judges."""
     study, reference = load_case(cohort.cases()[number - 1])
+    assert reference is not None
     masks = [segment_case(Segmenter.open(each, ONE_THREAD), study).mask.labels == 1 for each in (fp32, package)]
-    first, second = (dice(mask, reference.labels == 1) for mask in masks)
+    first, second = (present(dice(mask, reference.labels == 1)) for mask in masks)
     return first - second
 
 
@@ -144,7 +146,7 @@ def test_a_child_that_fails_says_why(repaired: ModelPackage, cohort: Cohort, tmp
         repaired, cohort.cases(Split.TEST), tmp_path / "nowhere", {"tiny": (1, 1, 44, 52, 52)}, ONE_THREAD
     )
     with pytest.raises(BrainEdgeError, match=r"the measurement under AVX2 failed \(exit 1\): .*No such file"):
-        isa.measure_under("AVX2", job)
+        isa.measure_under(Isa.AVX2, job)
 
 
 # --- interrupted
@@ -269,7 +271,7 @@ def looks() -> int:
     return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
-def refused(fp32: ModelPackage, cohort: Cohort, target: Path, **limits: float) -> tuple[str, AccuracyReport]:
+def refused(fp32: ModelPackage, cohort: Cohort, target: Path, **limits: Any) -> tuple[str, AccuracyReport]:
     with pytest.raises(BudgetError) as missed:
         quantize(fp32, cohort, target, options(**limits))
     assert missed.value.exit_code == 4
@@ -388,7 +390,7 @@ def test_a_budget_that_was_chosen_after_the_look_is_said_in_evidence_card_and_in
     card = (package.folder / "README.md").read_text(encoding="utf-8")
     assert evidence.statement in card
     assert evidence.warnings[1] in card
-    assert evidence.statement in package.manifest.found.statement
+    assert evidence.statement in present(package.manifest.found).statement
 
 
 def test_baseline_masks_are_those_of_the_package(fp32: ModelPackage, cohort: Cohort, tmp_path: Path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cohorts import make_case, save_manifest
@@ -24,7 +24,7 @@ GRAPH = "tiny"
 
 
 def opened(root: Path, **fields) -> Journal:
-    known = {"change": Change.QUANTIZED, "package": "p", "cohort": "c", "space": Setting()}
+    known: dict[str, Any] = {"change": Change.QUANTIZED, "package": "p", "cohort": "c", "space": Setting()}
     known |= {"versions": {"nncf": "3"}, "threads": 1, "machine": "m"}
     return Journal(root, Question(**(known | fields)), Entry[tuple[int, ...]])
 

@@ -24,7 +24,7 @@ SURE = AccuracyBudget(confidence=0.8, max_exceedance=0.4)
 def case(folder: Path, subject: str, split: Split, seed: int, *, reference: bool = True) -> CaseEntry:
     voxels = head(seed)
     return make_case(
-        folder / str(seed), subject, split, voxels=voxels, mask=np.uint8(voxels > 300) if reference else None
+        folder / str(seed), subject, split, voxels=voxels, mask=(voxels > 300).astype(np.uint8) if reference else None
     )
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 from brain_edge.errors import InputError, WeightsError
 from brain_edge.image.geometry import Geometry
 from brain_edge.io.nifti import read_volume
-from brain_edge.spec.steps import Frame
+from brain_edge.spec.steps import Frame, ZScore
 from brain_edge_conversion.folders.gandlf_spec import steps_before
 from brain_edge_conversion.networks.gandlf_unet import GandlfUNet
 from brain_edge_conversion.sources import Request, kind_of, resolve
@@ -123,6 +123,7 @@ class TestSteps:
     def test_a_normalisation_comes_last_and_only_the_first_of_several_counts(self):
         steps = steps_before({"normalize": None, "clip": {"min": 1, "max": 9}, "normalize_positive": None}, HERE)
         assert [type(step).__name__ for step in steps] == ["Clip", "ZScore"]
+        assert isinstance(steps[1], ZScore)
         assert steps[1].region == "all"
 
     def test_rescaling_clips_at_percentiles(self):

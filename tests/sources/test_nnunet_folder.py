@@ -16,6 +16,7 @@ import torch
 from cli_program import save_phantom
 from doc_pages import run_page
 from nnunet_folder import ARCHITECTURE, make_folder
+from present import present
 from scipy.ndimage import gaussian_filter
 from skimage.transform import resize as scikit_resize
 
@@ -62,7 +63,7 @@ class TestSpec:
         (folder / "fold_0" / "checkpoint_final.pth").rename(folder / "fold_0" / "checkpoint_best.pth")
         said: list[str] = []
         resolved = resolve(Request(source=str(folder), report=said.append))
-        assert [path.name for path in resolved.weights.values()] == ["checkpoint_best.pth"]
+        assert [present(path).name for path in resolved.weights.values()] == ["checkpoint_best.pth"]
         assert "the weights are those of checkpoint_best.pth" in resolved.model.card.limits
         assert any(line.startswith("warning: No fold has checkpoint_final.pth") for line in said)
 
@@ -73,7 +74,8 @@ class TestSpec:
 
     @pytest.mark.parametrize("suffix", ["json", "pkl"])
     def test_a_post_processing_that_is_not_applied_is_told(self, tmp_path, suffix):
-        folder, said = make_folder(tmp_path), []
+        folder = make_folder(tmp_path)
+        said: list[str] = []
         assert "post-processing" not in resolve(Request(source=str(folder))).model.card.limits
         (folder / "crossval_results_folds_0_1").mkdir()
         (folder / f"crossval_results_folds_0_1/postprocessing.{suffix}").write_text("{}")

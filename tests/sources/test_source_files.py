@@ -160,7 +160,7 @@ def test_open_sides_of_a_file_stay_open(name: str, tmp_path: Path):
 # --- checkpoints as training programs write them
 
 
-class AttributeDict(dict):  # type: ignore[type-arg]
+class AttributeDict(dict):
     """What Lightning calls the class of its hyper-parameters."""
 
 
@@ -380,7 +380,7 @@ class Normed(nn.Module):
             self.last = nn.utils.weight_norm(nn.Conv3d(4, 2, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.last(self.third(self.second(self.first(x))))  # type: ignore[no-any-return]
+        return self.last(self.third(self.second(self.first(x))))
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
@@ -574,7 +574,7 @@ QUANTISED = {"qdq": "FakeQuantize", "operators": "FakeQuantize", "dynamic": "Con
 def quantise_onnx(source: Path, path: Path, way: str) -> None:
     from onnxruntime import quantization as by_onnxruntime
 
-    class Reader(by_onnxruntime.CalibrationDataReader):  # type: ignore[misc]
+    class Reader(by_onnxruntime.CalibrationDataReader):
         def __init__(self) -> None:
             self.left = [{"x": np.random.default_rng(0).random((1, 1, SIDE, SIDE, SIDE), dtype=np.float32)}]
 

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -74,10 +74,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         sys.modules.pop(name, None)
 
 
-def tiny() -> nn.Module:
+def tiny() -> nn.Sequential:
     """The network of the tiny package in PyTorch, with its weights."""
     weights, bias = tiny_weights()
     convolution = nn.Conv3d(1, 2, 3, padding=1)
+    assert convolution.bias is not None
     with torch.no_grad():
         convolution.weight.copy_(torch.from_numpy(weights))
         convolution.bias.copy_(torch.from_numpy(bias.reshape(-1)))
@@ -202,7 +203,7 @@ def test_one_of_two_sets_of_weights_is_chosen_by_its_key(folder: Path):
     """The hash that a package records is that of the whole file."""
     later = {f"0.{name}": tensor + 1 for name, tensor in tiny()[0].state_dict().items()}
     saved(folder / "w.pt", {"state_dict": tiny().state_dict(), "state_dict_ema": later})
-    asked = {"source": "own_network:Tiny", "spec_file": folder / "spec.json", "trust": True}
+    asked: dict[str, Any] = {"source": "own_network:Tiny", "spec_file": folder / "spec.json", "trust": True}
     with pytest.raises(WeightsError, match=r"got 2 different ones \(state_dict, state_dict_ema\); choose one"):
         built(resolve(Request(**asked, weights={"": folder / "w.pt"})))
     resolved = resolve(Request(**asked, weights={"": folder / "w.pt#state_dict_ema"}))

@@ -426,6 +426,7 @@ class TestEnsembles:
             for name, value in constant.items()
         }
         step = HARDNET.stages[1].after[2]
+        assert isinstance(step, PaintRegions)
         inside = tuple(replace(region, above=0.5333) for region in step.regions)
         last = replace(HARDNET.stages[1], after=(*HARDNET.stages[1].after[:2], replace(step, regions=inside)))
         model = replace(HARDNET, stages=(HARDNET.stages[0], last))
@@ -488,7 +489,7 @@ class TestSlices:
 
         def generator(batch):
             assert batch.shape == (SHAPE[2], 4, 32, 32)
-            wt, tc, et = (level(each / p99)(batch) for each in (130, 190, 250))
+            wt, tc, et = (level(float(each / p99))(batch) for each in (130, 190, 250))
             return np.concatenate([tc - et, wt - tc, et], axis=1)
 
         labels = Segmenter(TCUP_GAN, {"generator": generator})(image).mask.labels
@@ -579,7 +580,7 @@ class TestGenerators:
 
 class TestMissingSequences:
     OPTIONAL = tuple(
-        Sequence(name=each.name, **({"missing": Missing.ZERO} if each.name == "T2" else {})) for each in SEQUENCES
+        replace(each, missing=Missing.ZERO) if each.name == "T2" else Sequence(name=each.name) for each in SEQUENCES
     )
     STEPS = (
         Orient(axes="RAS"),
@@ -593,8 +594,12 @@ class TestMissingSequences:
         return spec("optional", tumour_stage, inputs=self.OPTIONAL)
 
     def test_one_that_may_be_is_zero_after_all_steps_and_the_others_are_as_ever(self):
-        seen = []
-        session = lambda batch: seen.append(batch.copy()) or batch  # noqa: E731
+        seen: list[np.ndarray] = []
+
+        def session(batch: np.ndarray) -> np.ndarray:
+            seen.append(batch.copy())
+            return batch
+
         complete, without = study(), study(names=("T1", "T1C", "FLAIR"))
         without = Study({name: complete.volumes[name] for name in without.volumes}, "T1")
         for image in (complete, without):

@@ -27,7 +27,12 @@ ROUNDING = 1e-4
 
 def stage(above: float = 0.5, channel: int = 0, channels: int = 1, **network: Any) -> Stage:
     """A stage that decides on one sigmoid as soon as it has it."""
-    fields = {"graphs": ("one",), "channels_in": 1, "channels_out": channels, "activation": Activation.SIGMOID}
+    fields: dict[str, Any] = {
+        "graphs": ("one",),
+        "channels_in": 1,
+        "channels_out": channels,
+        "activation": Activation.SIGMOID,
+    }
     after = (Threshold(channel=channel, above=above), RESTORE, LargestComponent())
     return Stage(name="only", before=(), network=Network(**(fields | network)), after=after)
 
@@ -61,7 +66,8 @@ def test_logits_against_a_logit_decide_as_probabilities_against_a_probability(ab
 def test_only_the_activation_and_the_first_threshold_change():
     published = stage(0.9)
     planned = without_activation(published)
-    assert planned.after[0] == Threshold(channel=0, above=pytest.approx(np.log(9)))
+    above: Any = pytest.approx(np.log(9))
+    assert planned.after[0] == Threshold(channel=0, above=above)
     assert planned.after[1:] == published.after[1:]
     assert msgspec.structs.replace(planned.network, activation=Activation.SIGMOID) == published.network
 

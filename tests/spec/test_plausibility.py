@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from brain_edge.spec import ModelSpec
+
 INPUTS = Plausible(inputs=PlausibleInput(spacing_mm=(0.3, 7.0), extent_mm=(100.0, 400.0)))
 CUBE = Geometry((60, 60, 60), np.diag([2.0, 2.0, 2.0, 1.0]))
 
@@ -39,7 +41,7 @@ def mask_of(*boxes: tuple[slice, slice, slice]) -> Mask:
     return Mask(labels, CUBE)
 
 
-def limited(**limits) -> msgspec.Struct:
+def limited(**limits) -> ModelSpec:
     """The tiny spec with one label and these limits."""
     label = PlausibleLabel(**{"label": 1, "volume_ml": (0.0, 1e9), **limits})
     return msgspec.structs.replace(SPEC, plausible=Plausible(labels=(label,)))
@@ -62,7 +64,7 @@ def beside(geometry: Geometry) -> tuple[Flag, ...]:
     """The flags of a second sequence on this grid, beside `image()`, whose head lies from 45 to 134 mm along x."""
     first = image().volumes["T1"]
     voxels = np.zeros(geometry.shape, np.float32)
-    voxels.flat = np.arange(voxels.size) % 991
+    voxels[:] = (np.arange(voxels.size) % 991).reshape(voxels.shape)
     second = Volume(voxels, geometry)
     return check_input(Study.of(T1=first, T2=second), INPUTS)
 

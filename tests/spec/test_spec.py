@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import msgspec
@@ -150,10 +151,12 @@ class TestOperations:
         assert tags[Argmax] == "argmax"
 
     def test_a_step_can_neither_be_changed_nor_take_an_unknown_parameter(self):
+        clip: Any = Clip
+        made = clip()
         with pytest.raises(AttributeError, match="immutable"):
-            Clip().lower = 3.0
+            made.lower = 3.0
         with pytest.raises(TypeError, match="Unexpected keyword argument 'minimum'"):
-            Clip(minimum=3.0)
+            clip(minimum=3.0)
 
 
 def stage(plain, position=0):

@@ -98,8 +98,8 @@ class TestCropToForeground:
         places = np.argwhere((array != 0).any(axis=0))
         low = np.maximum(places.min(axis=0) - margin, 0)
         high = np.minimum(places.max(axis=0) + 1 + margin, shape)
-        box = tuple(zip(low.tolist(), high.tolist(), strict=True))
-        np.testing.assert_array_equal(cropped.voxels, take_box(array, box))
+        i, j, k = zip(low.tolist(), high.tolist(), strict=True)
+        np.testing.assert_array_equal(cropped.voxels, take_box(array, (i, j, k)))
         np.testing.assert_array_equal(cropped.undone(Interpolation.NEAREST).voxels, array)
 
     def test_the_head_is_what_is_above_the_mean(self):

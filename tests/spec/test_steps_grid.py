@@ -150,7 +150,8 @@ class TestPadding:
     @given(shapes(1, 6), st.tuples(*[st.tuples(st.integers(-4, 9), st.integers(1, 8))] * 3), st.integers(0, 99))
     def test_a_box_anywhere_is_numpys_pad_and_slice(self, shape, spans, seed):
         array = voxels((2, *shape), seed)
-        box = tuple((start, start + length) for start, length in spans)
+        i, j, k = ((start, start + length) for start, length in spans)
+        box = (i, j, k)
         wide = np.pad(array, [(0, 0), (20, 20), (20, 20), (20, 20)], constant_values=5)
         expected = wide[(slice(None), *(slice(low + 20, high + 20) for low, high in box))]
         np.testing.assert_array_equal(take_box(array, box, 5.0), expected)

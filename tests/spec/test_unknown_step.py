@@ -66,8 +66,8 @@ def one_after_the_other(stage: Stage, frame: Frame) -> Frame:
     for step in stage.before:
         frame = step.apply(frame)
     frame = frame.with_voxels(predict(stage.network, {"tiny": looks_around}, frame.voxels))
-    for step in stage.after:
-        frame = step.apply(frame)
+    for last in stage.after:
+        frame = last.apply(frame)
     return frame
 
 
@@ -76,8 +76,8 @@ def as_planned(stage: Stage, frame: Frame) -> Frame:
     for step in plan.whole:
         frame = step.apply(frame)
     frame = execute(plan, stage, {"tiny": looks_around}, frame)
-    for step in plan.after:
-        frame = step.apply(frame)
+    for last in plan.after:
+        frame = last.apply(frame)
     return frame
 
 

@@ -7,10 +7,11 @@ import json
 import os
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from present import present
 from tiny_ensemble import FIXED, PATIENT, make_cohort, make_ensemble
 from tiny_package import PHANTOM, SPEC, make_package
 
@@ -39,7 +40,7 @@ ROOM = 0.3
 TIGHT = 1e-5
 
 
-def options(max_dice_drop: float, **changes: object) -> TuneOptions:
+def options(max_dice_drop: float, **changes: Any) -> TuneOptions:
     budget = AccuracyBudget(
         max_dice_drop=max_dice_drop, max_case_drop=0.9, max_hd95_increase_mm=1000.0, min_int8_share=0.0
     )
@@ -81,12 +82,12 @@ def test_the_package_is_one_plain_pass_without_needless_padding(tuned: ModelPack
     """The head of the phantom fills its image: a crop saves nothing, so that it is tried and not taken."""
     manifest = open_package(tuned.folder).manifest
     assert manifest.spec.stages[0].network.passes == 1
-    assert evidence_in(manifest).changes == (
+    assert present(evidence_in(manifest)).changes == (
         "1 of 2 members",
         "1 of 2 mirrorings",
         "padded to the multiple only",
     )
-    assert evidence_in(manifest).baseline == package.digest
+    assert present(evidence_in(manifest)).baseline == package.digest
     assert [record.graph for record in manifest.weights] == ["first"]
     assert sorted(path.name for path in (tuned.folder / "graphs").iterdir()) == ["first.bin", "first.xml"]
 
@@ -100,10 +101,13 @@ def test_the_figures_are_those_of_the_package_that_was_written(
 ):
     """Each drop is the difference of two evaluations, made by another part of the program."""
     dice = [
-        {case.case: case.scores[0].dice for case in evaluate(each, cohort, Split.TEST, options=ONE_THREAD).cases}
+        {
+            case.case: present(case.scores[0].dice)
+            for case in evaluate(each, cohort, Split.TEST, options=ONE_THREAD).cases
+        }
         for each in (package, open_package(tuned.folder))
     ]
-    found = {case.case: case for case in evidence_in(tuned.manifest).cases}
+    found = {case.case: case for case in present(evidence_in(tuned.manifest)).cases}
     assert set(found) == set(dice[0]) == {2, 3}
     for number, case in found.items():
         assert case.dice_baseline == dice[0][number]
@@ -115,24 +119,24 @@ def test_its_mask_agrees_with_the_full_one_as_recorded(tuned: ModelPackage, pack
     volume = make_study(msgspec.structs.replace(PHANTOM, seed=2), ["T1"]).volumes["T1"]
     first, second = (Segmenter.open(each, ONE_THREAD)(volume).mask for each in (package, open_package(tuned.folder)))
     (compared,) = compare_masks(first, second, None, (1,))
-    (case,) = (case for case in evidence_in(tuned.manifest).cases if case.case == 2)
+    (case,) = (case for case in present(evidence_in(tuned.manifest)).cases if case.case == 2)
     assert case.agreement == compared.agreement
-    assert 0.5 < case.agreement < 1.0
+    assert 0.5 < present(case.agreement) < 1.0
 
 
 def test_operations_are_those_of_passes_and_voxels(tuned: ModelPackage):
     """64^3 voxels four times, against 44 x 52 x 52 once; 3^3 weights from one channel to two."""
-    tuning = evidence_in(tuned.manifest)
+    tuning = present(evidence_in(tuned.manifest))
     assert tuning.operations_baseline == 4 * 64**3 * 27 * 2
     assert tuning.operations_candidate == 44 * 52 * 52 * 27 * 2
 
 
 def test_every_trial_has_its_figures_in_the_order_of_the_search(tuned: ModelPackage):
-    trials = evidence_in(tuned.manifest).trials
+    trials = present(evidence_in(tuned.manifest)).trials
     assert [len(trial.changes) for trial in trials] == [4, 3, 3, 3, 3]
     assert all(trial.met for trial in trials)
-    cheapest = trials[0].operations
-    assert [trial.operations / cheapest for trial in trials[1:3]] == [2, 2]
+    cheapest = present(trials[0].operations)
+    assert [present(trial.operations) / cheapest for trial in trials[1:3]] == [2, 2]
     assert trials[3].operations == 64**3 * 27 * 2
     assert trials[4].operations == cheapest
 
@@ -141,7 +145,7 @@ def test_the_model_card_names_the_changes_and_the_drop(tuned: ModelPackage):
     card = (tuned.folder / "README.md").read_text(encoding="utf-8")
     assert "## Effect of tuning on the masks" in card
     assert "- 1 of 2 mirrorings" in card
-    assert evidence_in(tuned.manifest).statement in card
+    assert present(evidence_in(tuned.manifest)).statement in card
 
 
 def test_no_name_of_a_patient_is_in_the_package_or_its_report(tuned: ModelPackage, folder: Path):
@@ -163,7 +167,7 @@ def test_the_report_has_a_time_and_a_peak_of_every_setting(tuned: ModelPackage, 
     report = msgspec.json.decode((folder / "package-report/tuning.json").read_bytes(), type=TuningReport)
     assert report.candidate == tuned.digest
     assert [len(setting.samples) for setting in report.settings] == [1] * 6
-    assert all(setting.latency_ms > 0 for setting in report.settings)
+    assert all(present(setting.latency_ms) > 0 for setting in report.settings)
     assert any(setting.on_front for setting in report.settings)
     assert report.settings[0].changes == ()
     table = (folder / "package-report/tuning.md").read_text(encoding="utf-8")
@@ -203,8 +207,8 @@ def test_what_changes_no_mask_is_within_every_budget(package: ModelPackage, coho
     """Less padding is no matter to a network that sees three voxels."""
     tight = options(TIGHT, budget=AccuracyBudget(max_dice_drop=TIGHT, min_int8_share=0.0))
     result = tune(package, cohort, tmp_path / "package", tight)
-    assert evidence_in(result.manifest).changes == ("padded to the multiple only",)
-    assert {case.drop for case in evidence_in(result.manifest).cases} == {0.0}
+    assert present(evidence_in(result.manifest)).changes == ("padded to the multiple only",)
+    assert {case.drop for case in present(evidence_in(result.manifest)).cases} == {0.0}
 
 
 # --- refusals
@@ -293,7 +297,7 @@ def test_a_time_limit_ends_the_search_with_the_best_so_far_and_says_so(
     said: list[str] = []
     result = tune(package, cohort, tmp_path / "package", options(ROOM, time_limit_min=1.0, report=said.append))
     assert "the time limit of 1 minutes was over after 2 trial(s)" in said
-    assert len(evidence_in(result.manifest).trials) == 2
+    assert len(present(evidence_in(result.manifest)).trials) == 2
     report = json.loads((tmp_path / "package-report/tuning.json").read_bytes())
     assert report["reason"].startswith("the time limit")
 
@@ -302,4 +306,4 @@ def test_a_time_limit_ends_the_search_with_the_best_so_far_and_says_so(
 def test_bf16_is_one_more_setting_where_the_cpu_has_it(package, cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "cpu_capabilities", lambda: ("FP32", "BF16", "INT8"))
     tune(package, cohort, tmp_path / "bf16", options(ROOM))
-    assert "networks in bf16" in evidence_in(open_package(tmp_path / "bf16").manifest).changes
+    assert "networks in bf16" in present(evidence_in(open_package(tmp_path / "bf16").manifest)).changes

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiny_package import CASCADE, SPEC, STAGE
 
 from brain_edge.image.resample import Interpolation
-from brain_edge.spec import Activation, SlidingWindow, StridedWindows, WholeVolume, canonical_json
+from brain_edge.spec import Activation, SlidingWindow, Stage, StridedWindows, WholeVolume, canonical_json
 from brain_edge.spec.steps import (
     Argmax,
     Clip,
@@ -43,7 +43,7 @@ def titles(space: Dials) -> dict[str, list[str]]:
     return {dial.title: [level.title for level in dial.levels[1:]] for dial in space.dials}
 
 
-def at(space: Dials, **levels: int) -> msgspec.Struct:
+def at(space: Dials, **levels: int) -> Stage:
     """The only stage with these dials turned; spaces in titles are underscores."""
     setting = [levels.get(dial.title.replace(" ", "_"), 0) for dial in space.dials]
     (stage,) = space.changed((*setting, 0)).stages
@@ -115,12 +115,16 @@ def test_windows_overlap_less_and_then_are_the_whole_volume_padded_to_what_their
     ]
     whole = at(space, windows=3)
     assert isinstance(whole.network.execution, WholeVolume)
-    assert whole.before[-1].multiple_of == 16
+    padding = whole.before[-1]
+    assert isinstance(padding, PadToMultiple)
+    assert padding.multiple_of == 16
 
 
 def test_strided_windows_lie_side_by_side():
     execution = StridedWindows(shape=(32, 32, 32), stride=(8, 8, 8), core=(16, 16, 16))
-    assert at(dials_of(changed({"execution": execution})), windows=1).network.execution.stride == (16, 16, 16)
+    apart = at(dials_of(changed({"execution": execution})), windows=1).network.execution
+    assert isinstance(apart, StridedWindows)
+    assert apart.stride == (16, 16, 16)
 
 
 def test_a_grid_that_is_fixed_is_not_cropped():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
+from present import present
 
 from brain_edge_conversion.search.space import Stop
 from brain_edge_conversion.tune.front import dominates, pareto_front
@@ -65,7 +66,7 @@ def test_the_choice_is_the_cheapest_that_was_seen_to_meet_the_budget(model):
     met = [outcome for outcome in history if outcome.met]
     if met:
         assert excesses[stop.chosen] <= 1
-        assert cost_of(sizes, stop.chosen) == min(outcome.operations for outcome in met)
+        assert cost_of(sizes, present(stop.chosen)) == min(outcome.operations for outcome in met)
     else:
         assert stop.chosen is None
 

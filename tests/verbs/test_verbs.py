@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from cli_program import WITHOUT_BUILD_SIDE, child_environment, make_package, save_phantom, save_specks, succeed
 from cohorts import make_case, save_manifest
+from present import present
 from tiny_ensemble import make_cohort, make_ensemble
 from tiny_package import NETWORK, PHANTOM, SPEC, tiny_weights
 
@@ -77,7 +78,7 @@ def cohort(converted: brain_edge.ModelPackage, place: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def quantised(converted: brain_edge.ModelPackage, cohort: Path) -> brain_edge.ModelPackage:
-    limits = {"max_case_drop": 0.4, "max_hd95_increase_mm": 1000.0}
+    limits: dict[str, Any] = {"max_case_drop": 0.4, "max_hd95_increase_mm": 1000.0}
     return brain_edge.quantize(converted.folder, max_dice_drop=0.2, calibration=cohort, runtime=ONE_THREAD, **limits)
 
 
@@ -87,7 +88,7 @@ def quantised(converted: brain_edge.ModelPackage, cohort: Path) -> brain_edge.Mo
 def test_a_network_becomes_the_package_that_the_command_makes(
     converted: brain_edge.ModelPackage, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    assert converted.manifest.parity.mask_dice == 1.0
+    assert present(converted.manifest.parity).mask_dice == 1.0
     monkeypatch.chdir(place)
     options = ("--spec", "spec.json", "--weights", "weights.pt", "--parity-data", "T1=head.nii.gz", "--trust", "-q")
     succeed("convert", f"{MODULE}:Tiny", "-o", tmp_path / "package", *options)
@@ -109,7 +110,7 @@ def weights_and_masks(manifest: Manifest) -> dict[str, str]:
         ({"precision": "f16"}, r"expected precision as one of f32, bf16, got 'f16'"),
     ],
 )
-def test_a_word_that_is_no_choice_is_refused(options: dict[str, str], said: str):
+def test_a_word_that_is_no_choice_is_refused(options: dict[str, Any], said: str):
     with pytest.raises(brain_edge.UsageError, match=said):
         brain_edge.convert("deepbet", **options)
 

@@ -7,12 +7,15 @@ import os
 import pickle
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the build side needs the extra `convert`")
 safetensors_torch = pytest.importorskip("safetensors.torch", reason="the extra `convert` brings it")
+
+from torch import nn  # noqa: E402
 
 from brain_edge.errors import WeightsError  # noqa: E402
 from brain_edge.package.digest import sha256_of  # noqa: E402
@@ -26,16 +29,19 @@ from brain_edge_conversion.weights.checkpoint import (  # noqa: E402 - after the
     weights_format,
 )
 
+if TYPE_CHECKING:
+    from torch import dtype as DType  # noqa: N812 - the tests have arguments of its name
+
 WRONG = "0" * 64
 MKDIR = rf"{os.mkdir.__module__}\.mkdir"  # posix or nt
 
 
-def network() -> torch.nn.Module:
+def network() -> nn.Sequential:
     torch.manual_seed(3)
     return torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3), torch.nn.BatchNorm3d(2), torch.nn.Conv3d(2, 1, 1))
 
 
-class OwnNetwork(torch.nn.Module):
+class OwnNetwork(nn.Module):
     """A module that a whole-module pickle can only name by import."""
 
 
@@ -272,7 +278,7 @@ def test_weights_that_do_not_fit_are_refused_with_their_keys_and_change_nothing(
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64])
-def test_quantised_weights_without_their_scales_are_refused(dtype: torch.dtype):
+def test_quantised_weights_without_their_scales_are_refused(dtype: DType):
     """A cast would make most of them 0 without a word."""
     module = network()
     state = module.state_dict() | {"0.weight": module.state_dict()["0.weight"].to(dtype)}
@@ -281,7 +287,7 @@ def test_quantised_weights_without_their_scales_are_refused(dtype: torch.dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_weights_of_another_precision_are_taken(dtype: torch.dtype):
+def test_weights_of_another_precision_are_taken(dtype: DType):
     module, other = network(), network()
     fit_state_dict(module, {key: value.to(dtype) for key, value in other.state_dict().items()}, "weights.pt")
     for key, value in module.state_dict().items():

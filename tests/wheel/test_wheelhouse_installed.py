@@ -128,7 +128,8 @@ def test_a_wheel_that_was_changed_on_the_way_is_refused_by_us_and_by_pip(made: d
     assert done.returncode == 3
     assert f"error: {wheel}: the file was changed or damaged on the way; copy the folder again" in done.stderr
     assert not (tmp_path / "new").exists()
-    pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--no-index", "--find-links", wheel.parent]
+    links = str(wheel.parent)
+    pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--no-index", "--find-links", links]
     by_pip = subprocess.run(
         [*pip, "--require-hashes", "-r", copy / "requirements.txt", "--target", tmp_path / "target"],
         capture_output=True,
