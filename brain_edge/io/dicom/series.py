@@ -294,8 +294,8 @@ def _format_problems(instances: Sequence[Instance]) -> Iterator[str]:
             yield f"expected one {words} in a series, got {kinds}; export the series again"
     if any(len(instance.frames) > 1 for instance in instances) and (first.sop_class == MR_IMAGE or len(instances) > 1):
         yield (
-            "expected one slice per file or one enhanced file, got a classic file of several slices or several multi-frame "
-            "files; export the series again"
+            "expected one slice per file or one enhanced file, got a classic file of several slices or several "
+            "multi-frame files; export the series again"
         )
     yield from transfer_problem(first.transfer_syntax)
     if first.samples_per_pixel != 1 or first.photometric != "MONOCHROME2":
