@@ -258,6 +258,7 @@ def test_names_that_older_versions_of_monai_had_mean_what_they_meant(network, tm
         torch.testing.assert_close(graph.build(found.weights[graph.graph])(x), network(x))
 
 
+@pytest.mark.full  # half a minute for one network
 def test_swin_unetr_of_an_older_bundle_is_the_network_of_monai(tmp_path):
     """Published bundles carry `img_size`, which MONAI from 1.5 on does not take; windows fix the sides of the graph."""
     from monai.networks.nets import SwinUNETR
