@@ -294,6 +294,53 @@ def test_several_volumes_in_one_series_are_refused_with_what_distinguishes_them(
     assert f"expected one slice at each position, got 3: {words}" in problem(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "what"),
+    [
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]}, "magnitude, phase, real or imaginary part"),
+        ({"EchoTime": "4.92"}, "echo time"),
+    ],
+)
+def test_slices_of_two_images_that_fill_one_stack_are_refused(tmp_path: Path, attributes: dict[str, Any], what: str):
+    """An export has kept one of two slices at each position; dcm2niix makes two images of such a series."""
+    folder = write(tmp_path / "in", edit_last(**attributes))
+    assert f"got slices that differ in {what}; export each image as a separate series" in problem(folder)
+    (tmp_path / "out").mkdir()
+    ask("dcm2niix", "-b", "n", "-z", "n", "-o", tmp_path / "out", folder)
+    assert len(list((tmp_path / "out").glob("*.nii"))) == 2
+
+
+@pytest.mark.parametrize("image_type", [["ORIGINAL", "PRIMARY", "M_FFE", "M", "FFE"], ["DERIVED", "PRIMARY", "OTHER"]])
+def test_slices_of_one_image_need_not_state_all_of_its_type(tmp_path: Path, image_type: list[str]):
+    folder = write(tmp_path, edit_last(ImageType=image_type, EchoTime="2.9700001"))
+    assert choose_series(list_series(folder)).slices == SHAPE[2]
+
+
+def test_phase_frames_among_those_of_an_enhanced_magnitude_image_are_refused(tmp_path: Path):
+    dataset = Series().enhanced()
+    for number, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        kind = Dataset()
+        kind.FrameType = ["ORIGINAL", "PRIMARY", "M", "NONE"]
+        kind.ComplexImageComponent = "PHASE" if number == 3 else "MAGNITUDE"
+        group.MRImageFrameTypeSequence = [kind]
+    dataset.save_as(tmp_path / "one.dcm", enforce_file_format=True)
+    assert "differ in magnitude, phase, real or imaginary part" in problem(tmp_path)
+
+
+def test_slices_with_a_series_uid_each_are_refused_in_one_sentence(tmp_path: Path):
+    """Canon's classic export and some anonymisers write such series; a list of them all would hide the reason."""
+    folder = write(tmp_path, lambda _k, dataset: setattr(dataset, "SeriesInstanceUID", generate_uid()))
+    words = refusal(lambda: choose_series(list_series(folder)))
+    assert "Found: 10 series of one slice; one volume must have one series UID, so repeat the anonymisation." in words
+
+
+def test_a_classic_file_of_several_slices_is_refused_for_what_it_is(tmp_path: Path):
+    first, *others = Series().datasets()
+    first.NumberOfFrames, first.PixelData = 10, first.PixelData + b"".join(each.PixelData for each in others)
+    first.save_as(tmp_path / "one.dcm", enforce_file_format=True)
+    assert "got a classic file of several slices or several multi-frame files" in problem(tmp_path)
+
+
 def test_a_multi_echo_enhanced_object_is_refused(tmp_path: Path):
     dataset = Series().enhanced()
     groups = list(dataset.PerFrameFunctionalGroupsSequence)

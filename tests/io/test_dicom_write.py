@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import shutil
@@ -16,6 +17,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_series import (
+    ENHANCED_MR,
     FLAIR_PROTOCOL,
     SECRETS,
     SHAPE,
@@ -221,6 +223,34 @@ def test_an_enhanced_series_gets_a_seg_on_its_own_frames(tmp_path: Path, algorit
         k = next(k for k, one in enumerate(volume.header.frames) if one.number == frame - 1)
         position = volume.header.frames[k].position_mm
         assert list(map(float, group.PlanePositionSequence[0].ImagePositionPatient)) == list(position)
+
+
+def test_a_seg_can_be_written_beside_enhanced_files_of_one_frame_each(tmp_path: Path, algorithm: Algorithm):
+    """Some scanners export so; highdicom takes one enhanced object only."""
+    (tmp_path / "in").mkdir()
+    whole = Series(grid(oblique=True)).enhanced()
+    groups, size = list(whole.PerFrameFunctionalGroupsSequence), len(whole.PixelData) // int(whole.NumberOfFrames)
+    for number, group in enumerate(groups):
+        whole.PerFrameFunctionalGroupsSequence, whole.NumberOfFrames, whole.InstanceNumber = [group], 1, number + 1
+        whole.SOPInstanceUID = whole.file_meta.MediaStorageSOPInstanceUID = hd.UID()
+        one = copy.deepcopy(whole)
+        one.PixelData = whole.PixelData[number * size : (number + 1) * size]
+        one.save_as(tmp_path / "in" / f"{number}.dcm", enforce_file_format=True)
+    volume = read(tmp_path / "in")
+    segmentation = segment(volume)
+    write_seg(segmentation, volume, algorithm, tmp_path / "seg.dcm")
+    assert_same_places(segmentation.mask, *by_highdicom(tmp_path / "seg.dcm"), NUMBERS)
+    assert_same_places(segmentation.mask, *by_dcmqi(tmp_path / "seg.dcm", tmp_path / "out"), NUMBERS)
+    assert not errors_of(tmp_path / "seg.dcm") - errors_of(tmp_path / "in" / "0.dcm")
+    seg = dcmread(tmp_path / "seg.dcm")
+    sources = {frame.sop_uid: frame for frame in volume.header.frames}
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        source = group.DerivationImageSequence[0].SourceImageSequence[0]
+        assert source.ReferencedSOPClassUID == ENHANCED_MR
+        position = sources[source.ReferencedSOPInstanceUID].position_mm
+        assert list(map(float, group.PlanePositionSequence[0].ImagePositionPatient)) == list(position)
+    listed = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert {each.ReferencedSOPClassUID for each in listed} == {ENHANCED_MR}
 
 
 @pytest.mark.parametrize("kind", ["zip", "jpeg-ls", "big endian", "legacy"])

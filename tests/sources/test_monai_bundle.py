@@ -244,6 +244,20 @@ def test_references_and_names_written_as_python_are_data(network, tmp_path):
     assert resolve(Request(source=str(tmp_path / "template"))).model.spec == plain.model.spec
 
 
+def test_names_that_older_versions_of_monai_had_mean_what_they_meant(network, tmp_path):
+    """`AddChanneld` (removed in MONAI 1.3) adds the only channel; `dimensions` (removed in 1.0) is `spatial_dims`."""
+    add = {"_target_": "AddChanneld", "keys": "@image"}
+    old = {("dimensions" if name == "spatial_dims" else name): value for name, value in NETWORK.items()}
+    config = {"network_def": old, "preprocessing": transforms(LOAD, add, ORIENT, SPACE, NORMALISE)}
+    found = resolve(Request(source=str(write_bundle(tmp_path / "old", network, config))))
+    usual = resolve(Request(source=str(write_bundle(tmp_path / "usual", network))))
+    assert found.model.spec == usual.model.spec
+    (graph,) = found.model.graphs
+    x = torch.randn(1, 1, 24, 24, 24, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        torch.testing.assert_close(graph.build(found.weights[graph.graph])(x), network(x))
+
+
 @pytest.mark.full  # half a minute for one network
 def test_swin_unetr_of_an_older_bundle_is_the_network_of_monai(tmp_path):
     """Published bundles carry `img_size`, which MONAI from 1.5 on does not take; windows fix the sides of the graph."""

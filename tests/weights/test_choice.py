@@ -121,3 +121,28 @@ def test_weights_of_another_network_are_refused_as_before():
         fit_state_dict(module, found.tensors, "w.pt")
     with pytest.raises(WeightsError, match="no dict of tensors"):
         chosen_set(module, {"encoder": state}, "w.pt")
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_blocks_that_torch_compile_has_wrapped_are_found_by_their_own_names(prefix: str):
+    """A compiled block has `_orig_mod.` within its names (torch 2.13), not before them; DataParallel adds a prefix."""
+    judge, module = network(7), network(1)
+    state = {name.replace(".", "._orig_mod.", 1): tensor for name, tensor in judge.state_dict().items()}
+    fit_state_dict(module, chosen_set(module, prefixed(prefix, state), "x").tensors, "x")
+    torch.testing.assert_close(module(VOLUME), judge(VOLUME), rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.parametrize("prefix", ["", "net."])
+def test_weight_norm_of_pytorch_before_2_1_is_loaded_as_pytorch_loads_it(prefix: str):
+    def normed(norm: Any, seed: int) -> nn.Module:
+        module = network(seed)
+        module[2] = norm(module[2])
+        return module
+
+    old = normed(nn.utils.weight_norm, 7)
+    assert "2.weight_g" in old.state_dict()
+    judge, module = (normed(nn.utils.parametrizations.weight_norm, seed) for seed in (1, 2))
+    judge.load_state_dict(old.state_dict())
+    fit_state_dict(module, chosen_set(module, prefixed(prefix, old.state_dict()), "x").tensors, "x")
+    torch.testing.assert_close(module(VOLUME), judge(VOLUME), rtol=0, atol=0)

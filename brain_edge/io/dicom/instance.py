@@ -207,6 +207,7 @@ def _enhanced(groups: tuple[Any, ...]) -> dict[str, Any]:
     values = _macro(groups, "PixelValueTransformationSequence")
     content = _macro(groups, "FrameContentSequence")
     measures = _macro(groups, "PixelMeasuresSequence")
+    kind = _macro(groups, "MRImageFrameTypeSequence")
     return {
         "position_mm": _numbers(_macro(groups, "PlanePositionSequence"), "ImagePositionPatient", 3),
         "orientation": _numbers(_macro(groups, "PlaneOrientationSequence"), "ImageOrientationPatient", 6),
@@ -220,7 +221,7 @@ def _enhanced(groups: tuple[Any, ...]) -> dict[str, Any]:
             _number(content, "TemporalPositionIndex"),
             _number(_macro(groups, "CardiacSynchronizationSequence"), "NominalCardiacTriggerDelayTime"),
         ),
-        "image_type": _texts(_macro(groups, "MRImageFrameTypeSequence"), "FrameType"),
+        "image_type": (*_texts(kind, "FrameType"), *_texts(kind, "ComplexImageComponent")),
     }
 
 

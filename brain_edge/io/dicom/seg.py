@@ -12,6 +12,7 @@ from brain_edge.errors import GeometryError, InputError, UsageError
 from brain_edge.io.dicom.algorithm import RESEARCH_ONLY, content_description, remarks
 from brain_edge.io.dicom.codes import BRAIN
 from brain_edge.io.dicom.library import import_highdicom
+from brain_edge.io.dicom.series import MR_IMAGE
 from brain_edge.io.dicom.target import UTF_8, building, equipment, new_instance, origin_of, save
 
 if TYPE_CHECKING:
@@ -93,6 +94,9 @@ def write_seg(
         frames = [k for ks in source.parts().values() for k in sorted(ks, key=lambda k: source.frames[k].number)]
         pixels = _pixels(segmentation, algorithm, options.encoding)[frames]
         _state_measures(headers, source.frames, volume.geometry.spacing_mm[2])
+        sop_class = headers[0].SOPClassUID
+        if len(headers) > 1 and "PerFrameFunctionalGroupsSequence" in headers[0]:
+            _as_classic(headers, source.frames)
         dataset = hd.seg.Segmentation(
             source_images=headers,
             pixel_array=pixels,
@@ -106,6 +110,9 @@ def write_seg(
             **equipment(algorithm),
         )
         dataset.ContentCreatorName = None  # type 2: there is no human creator
+        for element in dataset.iterall():
+            if element.keyword == "ReferencedSOPClassUID" and element.value == MR_IMAGE:
+                element.value = sop_class
     save(dataset, path)
 
 
@@ -128,6 +135,14 @@ def _state_measures(headers: list[Any], frames: tuple[DicomFrame, ...], distance
         else:
             header.update(measures[0])
             header.ImageOrientationPatient = headers[0].ImageOrientationPatient
+
+
+def _as_classic(headers: list[Any], frames: tuple[DicomFrame, ...]) -> None:
+    """Describe enhanced objects of one frame each as classic ones: highdicom takes a single enhanced object only."""
+    for header, frame in zip(headers, frames, strict=True):
+        header.update(header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0])
+        header.ImagePositionPatient, header.ImageOrientationPatient = list(frame.position_mm), list(frame.orientation)
+        header.SOPClassUID = MR_IMAGE
 
 
 def _pixels(segmentation: Segmentation, algorithm: Algorithm, encoding: SegEncoding) -> Any:

@@ -15,7 +15,7 @@ from brain_edge.io.contrast import classify
 from brain_edge.io.contrast_words import may_say_localiser, says_localiser
 from brain_edge.io.dicom.container import open_container
 from brain_edge.io.dicom.instance import read_instances
-from brain_edge.io.dicom.stack import stack_frames
+from brain_edge.io.dicom.stack import MINIMUM_SLICES, stack_frames
 from brain_edge.io.dicom.transfer import transfer_problem
 
 if TYPE_CHECKING:
@@ -158,8 +158,7 @@ def choose_series(
         fitting = [info for info in volumes if not contrasts or takes(contrasts, info.finding.contrast)]
     if len(fitting) != 1:
         raise InputError(
-            f"{_roots(series)}: expected {wanted}, got {len(fitting) or 'none'}. "
-            f"Found: {'; '.join(map(_in_short, series)) or 'no series'}. "
+            f"{_roots(series)}: expected {wanted}, got {len(fitting) or 'none'}. Found: {_listed(series)}. "
             "Choose a series by its UID (brain-edge info lists them)"
         )
     require_readable(fitting[0])
@@ -296,7 +295,10 @@ def _format_problems(instances: Sequence[Instance]) -> Iterator[str]:
         if kinds > 1:
             yield f"expected one {words} in a series, got {kinds}; export the series again"
     if any(len(instance.frames) > 1 for instance in instances) and (first.sop_class == MR_IMAGE or len(instances) > 1):
-        yield "expected one multi-frame file or many single-frame files, got a mixture; export the series again"
+        yield (
+            "expected one slice per file or one enhanced file, got a classic file of several slices or several "
+            "multi-frame files; export the series again"
+        )
     yield from transfer_problem(first.transfer_syntax)
     if first.samples_per_pixel != 1 or first.photometric != "MONOCHROME2":
         yield "expected grey values (MONOCHROME2), got colour, inverted grey or unstated pixels; choose another series"
@@ -335,6 +337,14 @@ def _decimation_problem(frames: Sequence[DicomFrame], spacing_mm: float, announc
 def _in_short(info: SeriesInfo) -> str:
     kind = info.finding.contrast or "unknown" if info.kind is SeriesKind.VOLUME else info.kind
     return f"{info.name} {kind}, {info.slices} slices{', not readable' if info.problem else ''}"
+
+
+def _listed(series: Sequence[SeriesInfo]) -> str:
+    """Return the series in words; of many single slices, which an anonymiser has given a UID each, only the number."""
+    alone = sum(info.kind is SeriesKind.VOLUME and info.slices == 1 for info in series)
+    if alone > MINIMUM_SLICES:
+        return f"{alone} series of one slice; one volume must have one series UID, so repeat the anonymisation"
+    return "; ".join(map(_in_short, series)) or "no series"
 
 
 def _roots(series: Iterable[SeriesInfo]) -> str:

@@ -6,6 +6,7 @@ normal (row direction x column direction), so that every stack is right-handed i
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,13 +37,19 @@ SAME_PLACE_MM: Final = 0.01
 STEP_TOLERANCE: Final = 0.02
 """Largest deviation of a slice from the regular grid, as a share of the slice distance, to allow for rounding."""
 
+ECHO_TOLERANCE: Final = 0.01
+"""Largest relative difference of the echo times of one image, to allow for rounding."""
+
+_COMPONENT: Final = re.compile(r"[MPRI](_\w+)?|MAGNITUDE|PHASE( MAP)?|REAL|IMAGINARY")
+"""Words of ImageType and ComplexImageComponent for one part of a complex image, such as M, M_FFE, PHASE."""
+
 
 def stack_frames(frames: Sequence[DicomFrame]) -> tuple[tuple[DicomFrame, ...], Geometry]:
     """Sort slices by position and find their grid: the frames in the order of K, and the grid (RAS+).
 
     Raises:
-        GeometryError: attributes or slices are missing; slices differ in size, spacing or direction; or slices share a
-            position, are unevenly spaced, or are shifted sideways.
+        GeometryError: attributes or slices are missing; slices differ in size, spacing, direction, or belong to several
+            images; or slices share a position, are unevenly spaced, or are shifted sideways.
     """
     _require_attributes(frames)
     _require_same("size in pixels", [(frame.rows, frame.columns) for frame in frames])
@@ -56,6 +63,7 @@ def stack_frames(frames: Sequence[DicomFrame]) -> tuple[tuple[DicomFrame, ...], 
         raise GeometryError(
             f"expected a volume of at least {MINIMUM_SLICES} slices, got {len(frames)}; give the folder of the series"
         )
+    _require_one_image(frames)
     step = _regular_step(positions[order], normal)
     return tuple(frames[k] for k in order), _grid(frames[order[0]], directions, step, len(frames))
 
@@ -144,6 +152,28 @@ def _why_several(frames: Sequence[DicomFrame]) -> str:
     }
     found = [words for name, words in reasons.items() if differ(name)]
     return found[0] if found else "several volumes that the header does not distinguish"
+
+
+def _require_one_image(frames: Sequence[DicomFrame]) -> None:
+    """Refuse slices of several images that fill one stack, because an export has kept one of two at each position."""
+    components = {_components(frame) for frame in frames} - {""}
+    echoes = [frame.echo_time_ms for frame in frames if frame.echo_time_ms]
+    weightings = {frame.b_value for frame in frames if frame.b_value is not None}
+    for what, is_mixed in (
+        ("magnitude, phase, real or imaginary part", len(components) > 1),
+        ("echo time", bool(echoes) and max(echoes) > (1 + ECHO_TOLERANCE) * min(echoes)),
+        ("b-value", len(weightings) > 1),
+    ):
+        if is_mixed:
+            raise GeometryError(
+                f"expected slices of one image, got slices that differ in {what}; export each image as a separate "
+                "series from the scanner"
+            )
+
+
+def _components(frame: DicomFrame) -> str:
+    """Return the first letters of the parts that a frame shows; empty if the header states none."""
+    return "".join(sorted({word[0].upper() for word in frame.image_type if _COMPONENT.fullmatch(word.upper())}))
 
 
 def _regular_step(positions: Array, normal: Array) -> Array:

@@ -215,6 +215,7 @@ def _nothing(transform: Component, _channels: int) -> Steps:
 
 TRANSFORMS: Final[Mapping[str, Callable[[Component, int], Steps]]] = {
     "LoadImaged": _load,
+    "AddChanneld": _nothing,  # of MONAI before 1.3, for images without channels
     "EnsureChannelFirstd": _channel_first,
     "EnsureTyped": _typed,
     "CastToTyped": _nothing,

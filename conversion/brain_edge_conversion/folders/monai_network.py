@@ -33,6 +33,8 @@ built (`FlexibleUNet` and `AHNet` may)."""
 HOME: Final = "monai.networks.nets"
 _WITHOUT_EFFECT: Final = {("SwinUNETR", "img_size")}
 """Arguments that older versions of MONAI only checked, and that MONAI from 1.5 on does not take."""
+_RENAMED: Final = {"dimensions": "spatial_dims"}
+"""Arguments under the name that they had in MONAI before 0.9, and their present name."""
 
 
 def network_arguments(network: Component) -> dict[str, Any]:
@@ -44,7 +46,8 @@ def network_arguments(network: Component) -> dict[str, Any]:
     modules = network.target.rpartition(".")[0]
     if network.name not in NETWORKS or not (modules in ("", HOME) or modules.startswith(f"{HOME}.")):
         raise unknown(network, [f"{HOME}.{name}" for name in NETWORKS])
-    return {name: network.data(name) for name in network.arguments if (network.name, name) not in _WITHOUT_EFFECT}
+    kept = (name for name in network.arguments if (network.name, name) not in _WITHOUT_EFFECT)
+    return {_RENAMED.get(name, name): network.data(name) for name in kept}
 
 
 def build_network(

@@ -19,6 +19,14 @@ from brain_edge_conversion.weights.checkpoint import is_state_dict, listing, unw
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_COMPILED: Final = "_orig_mod."
+"""Part of the names of a block that torch.compile has wrapped; a network that is compiled whole has it as prefix."""
+
+_NORMED: Final = {
+    ".weight_g": ".parametrizations.weight.original0",
+    ".weight_v": ".parametrizations.weight.original1",
+}
+"""End of a name under the weight norm of PyTorch before 2.1, which PyTorch still loads, and its present end."""
 _DEEPEST: Final = 4
 _MOST_MAPPINGS: Final = 10_000
 
@@ -60,7 +68,8 @@ def chosen_set(module: torch.nn.Module, content: Mapping[str, Any], source: str,
         WeightsError: several different sets fit, the chosen one is not among those that fit, or there are no weights.
     """
     wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    named = [each for place, held in _mappings(content) for each in _sets(place, held, wanted)]
+    held_by = [(place, _renamed(held, wanted)) for place, held in _mappings(content)]
+    named = [each for place, held in held_by for each in _sets(place, held, wanted)]
     if key:
         return _only(_named(named, key, source), wanted)
     fitting = _distinct(named)
@@ -113,6 +122,23 @@ def _mappings(content: Mapping[str, Any], place: str = "", depth: int = 0) -> It
     for name, each in content.items():
         if isinstance(each, Mapping):
             yield from _mappings(each, f"{place}.{name}" if place else str(name), depth + 1)
+
+
+def _renamed(held: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Size]) -> dict[str, torch.Tensor]:
+    """Return tensors by the names that they have without torch.compile and in the network's version of weight norm."""
+    is_compiled = any(_COMPILED in name for name in wanted)
+    plain = {
+        _normed(name if is_compiled else name.replace(_COMPILED, ""), wanted): tensor for name, tensor in held.items()
+    }
+    return plain if len(plain) == len(held) else dict(held)
+
+
+def _normed(name: str, wanted: Mapping[str, torch.Size]) -> str:
+    for old, new in _NORMED.items():
+        present = name.removesuffix(old) + new
+        if name.endswith(old) and any(f".{present}".endswith(f".{each}") for each in wanted):
+            return present
+    return name
 
 
 def _sets(place: str, held: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Size]) -> Iterator[WeightsSet]:
