@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.engine.execution import SLAB_BYTES, Decision
 from brain_edge.errors import InputError, UsageError
-from brain_edge.machine.process import available_bytes, peak_rss_bytes, return_free_memory, rss_bytes
+from brain_edge.image.geometry import require_few_voxels
+from brain_edge.machine.process import MIB, available, peak_rss_bytes, return_free_memory, rss_bytes
 from brain_edge.runtime.protocol import MeasuredSession
+from brain_edge.spec.steps.step import GridStep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from brain_edge.engine.execution import StagePlan
     from brain_edge.image.geometry import Shape
     from brain_edge.runtime.protocol import Session
     from brain_edge.spec import Network, Stage
+    from brain_edge.spec.steps import BeforeStep, Frame
 
 FLOAT_BYTES: Final = 4
 
@@ -36,6 +39,11 @@ that many fit easily, no prediction is made."""
 
 MARGIN: Final = 1.05
 """Factor for memory that the allocator keeps between two blocks."""
+
+STEP_COPIES: Final = 2
+"""Copies of its result that a step on the whole volume makes on the way: a result, and what it is made from."""
+GRID_COPIES: Final = 3
+"""The same of a step that interpolates or pads, beside a contiguous copy of what it is given."""
 
 STARTS_DIFFER_BYTES: Final = 4 * 2**20
 """Bytes between the current need and the limit that a refusal advises. The advice is for the next start, and two starts
@@ -79,45 +87,102 @@ class MemoryLimit:
             InputError: even the smallest need exceeds the limit.
         """
         wanted = list(stages)
-        limit = self.limit_bytes or available_bytes()
+        limit = self._bound_bytes()
         if limit is None or (self.limit_bytes is None and _fits_easily(wanted, native, limit)):
             return False
-        needed = predicted_peak_bytes(wanted, native, sessions)
+        # a peak that has passed counts against the user's limit, and not against the memory that is free now
+        predict = predicted_bytes if self.limit_bytes is None else predicted_peak_bytes
+        needed = predict(wanted, native, sessions)
         while needed is not None and needed > limit:
             if not any(isinstance(each, MeasuredSession) and each.spare() for each in sessions.values()):
-                raise InputError(self._refusal(needed, limit))
+                raise InputError(self._refusal(needed))
             return_free_memory()
-            needed = predicted_peak_bytes(wanted, native, sessions)
+            needed = predict(wanted, native, sessions)
         return True
 
-    def require_copy(self, size_bytes: int) -> None:
-        """Make sure that memory suffices for one copy of an image, which the steps before the network make.
+    def require_steps(
+        self,
+        steps: Sequence[BeforeStep],
+        frame: Frame,
+        ahead: Callable[[Shape], Iterable[tuple[Stage, StagePlan, Shape]]],
+        sessions: Mapping[str, Session],
+    ) -> None:
+        """Make sure that memory suffices for the steps before a network, before the first one makes a larger grid.
+
+        Args:
+            steps: steps on the whole volume, in order.
+            frame: frame before the first step.
+            ahead: stages of known input for the sides of this one's input; see `require`.
+            sessions: session of each graph, by graph name.
 
         Raises:
-            InputError: memory does not suffice.
+            InputError: memory does not suffice; the advice counts the network after the steps, too.
+            GeometryError: a step makes more voxels than any image may have.
         """
-        # the user's limit is judged after these steps, when the smallest need is known
-        limit, held = available_bytes(), rss_bytes()
-        if self.limit_bytes is None and limit is not None and held is not None and held + size_bytes > limit:
-            raise InputError(self._refusal(held + size_bytes, limit))
+        taken, sides = steps_bytes(steps, frame)
+        held, limit = rss_bytes(), self._bound_bytes()
+        if held is None or limit is None or held + taken <= limit:
+            return
+        needed, there = held + taken, available()
+        if self.limit_bytes is not None and (there is None or needed <= there.size_bytes):
+            kept = frame.voxels.shape[0] * prod(sides) * FLOAT_BYTES
+            network = predicted_peak_bytes(ahead(sides), frame.geometry.shape, sessions)
+            needed = max(needed, kept + (network or 0))
+        raise InputError(self._refusal(needed))
 
-    def _refusal(self, needed: int, limit: int) -> str:
-        least = -(-(needed + STARTS_DIFFER_BYTES) // (10 * 2**20)) * 10
-        if self.limit_bytes is None:
+    def _bound_bytes(self) -> int | None:
+        """Return the limit of the user or the available memory, whichever is less; None if neither is known."""
+        there = available()
+        known = [size for size in (self.limit_bytes, None if there is None else there.size_bytes) if size is not None]
+        return min(known, default=None)
+
+    def _refusal(self, needed: int) -> str:
+        least = -(-(needed + STARTS_DIFFER_BYTES) // (10 * MIB)) * 10
+        there = available()
+        if there is not None and (self.limit_bytes is None or least * MIB > there.size_bytes):
             return (
-                f"this case needs about {least} MiB of memory, and {limit // 2**20} MiB are available; "
-                "close other programs, or use a machine with more memory"
+                f"this case needs about {least} MiB of memory, and {there.size_bytes // MIB} MiB are available; "
+                f"{there.advice(least * MIB)}"
             )
         return (
-            f"this case needs at least about {least} MiB of memory, and --max-memory allows {limit // 2**20} MiB; "
+            f"this case needs at least about {least} MiB of memory, and --max-memory allows "
+            f"{(self.limit_bytes or 0) // MIB} MiB; "
             f"set --max-memory {least}M or more, or use a package with smaller windows or fewer labels"
         )
+
+
+def steps_bytes(steps: Sequence[BeforeStep], frame: Frame) -> tuple[int, Shape]:
+    """Return the most bytes that steps on the whole volume hold beside their frame, and the sides after them.
+
+    Raises:
+        GeometryError: a step makes more voxels than any image may have.
+    """
+    channel, grid = frame.voxels.shape[0] * FLOAT_BYTES, frame.geometry
+    most, given = 0, 0
+    for step in steps:
+        after = step.grid_after(grid)
+        require_few_voxels(after.shape)
+        made, source = prod(after.shape) * channel, prod(grid.shape) * channel
+        if made != source:
+            most, given = max(most, given + source + GRID_COPIES * made), made
+        elif not isinstance(step, GridStep):  # a step that only reorders axes makes a view
+            most, given = max(most, given + STEP_COPIES * made), made
+        grid = after
+    return most, grid.shape
 
 
 def predicted_peak_bytes(
     stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape, sessions: Mapping[str, Session]
 ) -> int | None:
-    """Predict the peak resident memory of this process in bytes; None if the process or a session cannot report it.
+    """Predict the peak resident memory of this process from its start; see `predicted_bytes`."""
+    coming, so_far = predicted_bytes(stages, native, sessions), peak_rss_bytes()
+    return None if coming is None or so_far is None else max(so_far, coming)
+
+
+def predicted_bytes(
+    stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape, sessions: Mapping[str, Session]
+) -> int | None:
+    """Predict the peak of what is still to come in bytes; None if the process or a session cannot report it.
 
     Args:
         stages: stages of known input; see `MemoryLimit.require`.
@@ -133,10 +198,7 @@ def predicted_peak_bytes(
             max(network_bytes(stage.network, plan, sides, graphs), after_bytes(stage, plan, sides, native))
         )
     now = rss_bytes()  # last, so that it includes the compiled graphs
-    so_far = peak_rss_bytes()
-    if now is None or so_far is None:
-        return None
-    return max(so_far, int((now + max(increments, default=0)) * MARGIN))
+    return None if now is None else int((now + max(increments, default=0)) * MARGIN)
 
 
 def graph_memory(network: Network, sides: Shape, sessions: Mapping[str, Session]) -> int | None:

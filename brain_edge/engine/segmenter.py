@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -212,14 +213,15 @@ class Segmenter:
             stage = without_activation(stage)
         plan = plan_stage(stage, keep_probabilities=keep)
         frame = start
-        self._memory.require_copy(frame.voxels.nbytes)
+        self._memory.require_steps(plan.whole, frame, partial(self._ahead, stage, plan), self._sessions)
         for before in plan.whole:
             frame = before.apply(frame)
         if frame.absent:
             # a missing sequence is filled with zeros after all steps, so no step can be left to the windows
             plan, frame = plan.all_at_once(frame)
         clock.lap(f"{stage.name}: before")
-        is_short = self._memory.require(self._ahead(stage, plan, frame), start.geometry.shape, self._sessions)
+        ahead = self._ahead(stage, plan, frame.geometry.shape)
+        is_short = self._memory.require(ahead, start.geometry.shape, self._sessions)
         members = MemberLabels(frame.geometry.shape) if last and stage.network.passes > 1 else None
         frame = execute(plan, stage, self._sessions, frame, tick, members)
         if is_short:
@@ -237,9 +239,9 @@ class Segmenter:
         findings = {**start.findings, stage.name: found}
         return _Found(replace(start, statistics=frame.statistics, findings=findings))
 
-    def _ahead(self, stage: Stage, plan: StagePlan, frame: Frame) -> Iterator[tuple[Stage, StagePlan, Shape]]:
-        """Yield this stage and the later stages whose input sides are known."""
-        yield stage, plan, frame.geometry.shape
+    def _ahead(self, stage: Stage, plan: StagePlan, sides: Shape) -> Iterator[tuple[Stage, StagePlan, Shape]]:
+        """Yield this stage, with the sides of its input, and the later stages whose input sides are known."""
+        yield stage, plan, sides
         position = next(at for at, each in enumerate(self.spec.stages) if each.name == stage.name)
         for later in self.spec.stages[position + 1 :]:
             sides = fixed_sides(later.before)

@@ -17,7 +17,7 @@ from brain_edge.errors import BrainEdgeError, InputError
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.isa import cpu_fingerprint, isa_limit
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.machine.process import return_free_memory
+from brain_edge.machine.process import require_free, return_free_memory
 from brain_edge.package import Precision, graph_path
 from brain_edge.runtime import cache
 from brain_edge.runtime.cache import require_cache_folder
@@ -43,6 +43,11 @@ this for the compiling thread, which therefore is never the caller's."""
 AHEAD_BYTES: Final = 32 * 2**20
 """Bytes of weights of the graphs that are compiled while the first image is read. Both networks of deepbet have 17 MiB,
 one fold of HD-BET has 62 MiB."""
+
+COMPILER_BYTES: Final = 48 * 2**20
+"""Memory that OpenVINO takes to compile a graph without weights."""
+COMPILER_COPIES: Final = 2
+"""Copies of its weights that it makes: those of the file, and those in the order of its kernels."""
 
 LITTLE_MEMORY: Final = "if memory is short, close other programs or use a package with smaller windows"
 OTHER_SIZE: Final = "use a package whose steps pad to the sizes of its network (pad_to_multiple)"
@@ -108,10 +113,8 @@ class GraphSession:
     def __call__(self, batch: FloatArray) -> FloatArray:
         """Run the graph once."""
         with self._pool.ready(self._graph, batch.shape).running() as requests:
-            try:
+            with _in_words(self._graph, batch.shape):
                 requests[0].start_async({0: batch}, share_inputs=True)
-            except RuntimeError as error:
-                raise BrainEdgeError(_runtime_problem(self._graph, batch.shape, error)) from error
             return self._awaited(requests[0], batch.shape)
 
     def run_many(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
@@ -148,7 +151,8 @@ class GraphSession:
                 if not free:
                     yield self._awaited(waiting[0], shape)
                     free.append(waiting.popleft())
-                free[0].start_async({0: batch}, share_inputs=True)
+                with _in_words(self._graph, shape):
+                    free[0].start_async({0: batch}, share_inputs=True)
                 waiting.append(free.popleft())
             while waiting:
                 yield self._awaited(waiting[0], shape)
@@ -161,10 +165,8 @@ class GraphSession:
                     request.wait()
 
     def _awaited(self, request: Any, shape: tuple[int, ...]) -> FloatArray:
-        try:
+        with _in_words(self._graph, shape):
             request.wait()
-        except RuntimeError as error:
-            raise BrainEdgeError(_runtime_problem(self._graph, shape, error)) from error
         return np.asarray(request.get_output_tensor(0).data, dtype=np.float32)
 
 
@@ -174,11 +176,13 @@ class CompiledGraph:
     Args:
         compiled: compiled model of OpenVINO.
         streams: number of passes that run at the same time.
+        graph: name of the graph, for messages.
     """
 
-    def __init__(self, compiled: Any, streams: int) -> None:
+    def __init__(self, compiled: Any, streams: int, graph: str) -> None:
         self.compiled = compiled
         self.streams = streams
+        self._graph = graph
         self._own = local()
         self._lock = Lock()
         self._running = 0
@@ -204,7 +208,8 @@ class CompiledGraph:
         """Return the requests of the calling thread: one, or one per stream and one that waits."""
         if not hasattr(self._own, "requests"):
             count = 1 if self.streams == 1 else self.streams + 1
-            self._own.requests = [self.compiled.create_infer_request() for _ in range(count)]
+            with _in_words(self._graph, self.compiled.input().shape):
+                self._own.requests = [self.compiled.create_infer_request() for _ in range(count)]
         requests: list[Any] = self._own.requests
         return requests
 
@@ -307,10 +312,10 @@ class GraphCompiler:
             PackageError: see `read_graph`.
         """
         streams = self._streams[graph]
-        try:
-            return CompiledGraph(self._compiled(graph, shape, self.properties(graph)), streams)
-        except RuntimeError as error:
-            raise BrainEdgeError(_runtime_problem(graph, shape, error)) from error
+        weights = self._package.graph_file(graph).with_suffix(".bin").stat().st_size
+        require_free(COMPILER_BYTES + COMPILER_COPIES * weights, f"the graph {graph}")
+        with _in_words(graph, shape):
+            return CompiledGraph(self._compiled(graph, shape, self.properties(graph)), streams, graph)
 
     def use_one_stream(self) -> bool:
         """Compute one window at a time from now on; return False if already so."""
@@ -401,6 +406,15 @@ def streams_by_graph(spec: ModelSpec, options: RuntimeOptions) -> dict[str, int]
     return {graph: streams if graph in windowed else 1 for graph in spec.graphs}
 
 
-def _runtime_problem(graph: str, shape: tuple[int, ...], error: RuntimeError, remedy: str = LITTLE_MEMORY) -> str:
+@contextmanager
+def _in_words(graph: str, shape: Iterable[int]) -> Iterator[None]:
+    """Turn an error of OpenVINO into one that names the graph and its input."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise BrainEdgeError(_runtime_problem(graph, shape, error)) from error
+
+
+def _runtime_problem(graph: str, shape: Iterable[int], error: RuntimeError, remedy: str = LITTLE_MEMORY) -> str:
     reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
     return f"OpenVINO could not run the graph {graph} on an input of {' x '.join(map(str, shape))}: {reason}; {remedy}"

@@ -204,7 +204,7 @@ def _lanes(
     package: ModelPackage, cases: Sequence[Job | UnplannedCase], batch: Batch, options: RuntimeOptions, count: int
 ) -> Iterator[Iterator[CaseResult]]:
     """Yield the results of `count` lanes; all lanes have ended when the block is left."""
-    first = FirstAlone()
+    first = FirstAlone(options.max_memory_bytes)
 
     @cache  # called in turn: the second case calls it after the first has passed the network
     def warm() -> WarmSegmenter:
