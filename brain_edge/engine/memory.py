@@ -42,7 +42,7 @@ MARGIN: Final = 1.05
 
 STEP_COPIES: Final = 2
 """Copies of its result that a step on the whole volume makes on the way: a result, and what it is made from."""
-GRID_COPIES: Final = 3
+GRID_COPIES: Final = 4
 """The same of a step that interpolates or pads, beside a contiguous copy of what it is given."""
 
 STARTS_DIFFER_BYTES: Final = 4 * 2**20
@@ -127,7 +127,9 @@ class MemoryLimit:
         if self.limit_bytes is not None and (there is None or needed <= there.size_bytes):
             kept = frame.voxels.shape[0] * prod(sides) * FLOAT_BYTES
             network = predicted_peak_bytes(ahead(sides), frame.geometry.shape, sessions)
-            needed = max(needed, kept + (network or 0))
+            if network is None:  # as `require` judges it
+                return
+            needed = max(needed, kept + network)
         raise InputError(self._refusal(needed))
 
     def _bound_bytes(self) -> int | None:
@@ -165,7 +167,7 @@ def steps_bytes(steps: Sequence[BeforeStep], frame: Frame) -> tuple[int, Shape]:
         made, source = prod(after.shape) * channel, prod(grid.shape) * channel
         if made != source:
             most, given = max(most, given + source + GRID_COPIES * made), made
-        elif not isinstance(step, GridStep):  # a step that only reorders axes makes a view
+        elif step.follows_content or not isinstance(step, GridStep):  # a step that reorders axes makes a view
             most, given = max(most, given + STEP_COPIES * made), made
         grid = after
     return most, grid.shape

@@ -26,9 +26,9 @@ class Remedy(Enum):
     """What bounds the memory of this process, as the advice to whoever needs more."""
 
     MACHINE = "close other programs, or use a machine with more memory"
-    CGROUP = "raise the memory limit of this container or job by {} MiB"
-    ADDRESSES = "raise the limit of the address space (ulimit -v) by {} MiB"
-    DATA = "raise the limit of the data segment (ulimit -d) by {} MiB"
+    CGROUP = "raise the memory limit of this container or job"
+    ADDRESSES = "raise the limit of the address space (ulimit -v)"
+    DATA = "raise the limit of the data segment (ulimit -d)"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Room:
 
     def advice(self, needed_bytes: int) -> str:
         """Return what to do to have `needed_bytes`; what is missing is rounded up to 10 MiB."""
-        return self.remedy.value.format(-(-(needed_bytes - self.size_bytes) // (10 * MIB)) * 10)
+        missing_mib = -(-(needed_bytes - self.size_bytes) // (10 * MIB)) * 10
+        return self.remedy.value if self.remedy is Remedy.MACHINE else f"{self.remedy.value} by {missing_mib} MiB"
 
 
 def peak_rss_bytes() -> int:
@@ -91,17 +92,25 @@ def available() -> Room | None:
     return None if held is None or free is None else Room(held + free.size_bytes, free.remedy)
 
 
-def require_free(needed_bytes: int, what: str) -> None:
+def require_free(needed_bytes: int, what: str, addresses_bytes: int = 0) -> None:
     """Refuse work that needs more than the free memory, before the system kills this process.
+
+    Args:
+        needed_bytes: memory that the work touches, in bytes.
+        what: subject of the message.
+        addresses_bytes: address space that the work reserves beside it, in bytes.
 
     Raises:
         InputError: there is not enough memory.
     """
     free = free_memory()
-    if free is not None and needed_bytes > free.size_bytes:
+    if free is None:
+        return
+    needed = needed_bytes + (addresses_bytes if free.remedy is Remedy.ADDRESSES else 0)
+    if needed > free.size_bytes:
         raise InputError(
-            f"{what} needs {needed_bytes // MIB} MiB of memory, and {free.size_bytes // MIB} MiB are free; "
-            f"{free.advice(needed_bytes)}"
+            f"{what} needs {needed // MIB} MiB of memory, and {free.size_bytes // MIB} MiB are free; "
+            f"{free.advice(needed)}"
         )
 
 

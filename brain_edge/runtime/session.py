@@ -44,10 +44,16 @@ AHEAD_BYTES: Final = 32 * 2**20
 """Bytes of weights of the graphs that are compiled while the first image is read. Both networks of deepbet have 17 MiB,
 one fold of HD-BET has 62 MiB."""
 
-COMPILER_BYTES: Final = 48 * 2**20
+LIBRARY_BYTES: Final = 32 * 2**20
+"""Memory that OpenVINO takes when it is loaded."""
+LIBRARY_ADDRESSES_BYTES: Final = 192 * 2**20
+"""Address space that its libraries and pools reserve, most of it without touching it."""
+THREAD_ADDRESSES_BYTES: Final = 72 * 2**20
+"""Address space of a thread: a stack of 8 MiB, and a heap of 64 MiB of its own (glibc)."""
+COMPILER_BYTES: Final = 64 * 2**20
 """Memory that OpenVINO takes to compile a graph without weights."""
-COMPILER_COPIES: Final = 2
-"""Copies of its weights that it makes: those of the file, and those in the order of its kernels."""
+COMPILER_COPIES: Final = 4
+"""Copies of the weights that it makes on the way: of the file, of the rewritten graph, in the order of its kernels."""
 
 LITTLE_MEMORY: Final = "if memory is short, close other programs or use a package with smaller windows"
 OTHER_SIZE: Final = "use a package whose steps pad to the sizes of its network (pad_to_multiple)"
@@ -199,9 +205,13 @@ class CompiledGraph:
                 self._running -= 1
 
     def release(self) -> None:
-        """Release the memory of intermediate results, unless a thread is using it."""
+        """Release intermediate results and the requests of all threads, unless a thread is using them.
+
+        An output that is still in use keeps its memory. Without this, each thread of a batch would keep its requests.
+        """
         with self._lock:
             if not self._running:
+                self._own = local()
                 self.compiled.release_memory()
 
     def requests(self) -> list[Any]:
@@ -299,6 +309,8 @@ class GraphCompiler:
     def __init__(self, package: ModelPackage, options: RuntimeOptions, streams: Mapping[str, int]) -> None:
         self._package = package
         self._options = options
+        threads = options.threads or default_threads()
+        require_free(LIBRARY_BYTES, "OpenVINO", LIBRARY_ADDRESSES_BYTES + threads * THREAD_ADDRESSES_BYTES)
         self._core = import_openvino().Core()
         self._streams = dict(streams)
         if options.cache_folder is not None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DEEPEST: Final = 4
 _MOST_MAPPINGS: Final = 10_000
-_MOST_NAMES: Final = 1_000_000
+_MOST_NAMES: Final = 200_000
 
 
 @dataclass(frozen=True)
