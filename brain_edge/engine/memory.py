@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from brain_edge.engine.execution import SLAB_BYTES, Decision
 from brain_edge.errors import InputError, UsageError
@@ -19,7 +19,7 @@ from brain_edge.runtime.protocol import MeasuredSession
 from brain_edge.spec.steps.step import GridStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from brain_edge.engine.execution import StagePlan
     from brain_edge.image.geometry import Shape
@@ -44,6 +44,10 @@ STEP_COPIES: Final = 2
 """Copies of its result that a step on the whole volume makes on the way: a result, and what it is made from."""
 GRID_COPIES: Final = 4
 """The same of a step that interpolates or pads, beside a contiguous copy of what it is given."""
+
+ADVISED: Final = 1.05
+"""Factor from the current need to the limit that a refusal advises: at a later stage or case, a process holds a little
+more than is known now, and whoever follows the advice must not be refused there."""
 
 STARTS_DIFFER_BYTES: Final = 4 * 2**20
 """Bytes between the current need and the limit that a refusal advises. The advice is for the next start, and two starts
@@ -70,13 +74,11 @@ class MemoryLimit:
                 "and this system does not; remove --max-memory"
             )
 
-    def require(
-        self, stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape, sessions: Mapping[str, Session]
-    ) -> bool:
+    def require(self, stages: Iterable[Ahead], native: Shape, sessions: Mapping[str, Session]) -> bool:
         """Make sure that stages fit in memory, and reduce what the sessions take only as far as needed.
 
         Args:
-            stages: stages of known input, each with its plan and the sides in voxels of its network's input.
+            stages: stages of known input.
             native: sides of the image in voxels.
             sessions: session of each graph, by graph name.
 
@@ -100,36 +102,28 @@ class MemoryLimit:
             needed = predict(wanted, native, sessions)
         return True
 
-    def require_steps(
-        self,
-        steps: Sequence[BeforeStep],
-        frame: Frame,
-        ahead: Callable[[Shape], Iterable[tuple[Stage, StagePlan, Shape]]],
-        sessions: Mapping[str, Session],
-    ) -> None:
+    def require_steps(self, stages: Iterable[Ahead], native: Shape, sessions: Mapping[str, Session]) -> None:
         """Make sure that memory suffices for the steps before a network, before the first one makes a larger grid.
 
         Args:
-            steps: steps on the whole volume, in order.
-            frame: frame before the first step.
-            ahead: stages of known input for the sides of this one's input; see `require`.
+            stages: stages of known input from the one whose steps come next.
+            native: sides of the image in voxels.
             sessions: session of each graph, by graph name.
 
         Raises:
-            InputError: memory does not suffice; the advice counts the network after the steps, too.
-            GeometryError: a step makes more voxels than any image may have.
+            InputError: memory does not suffice; the advice counts the networks after the steps, too.
         """
-        taken, sides = steps_bytes(steps, frame)
+        coming = iter(stages)
+        first = next(coming)
         held, limit = rss_bytes(), self._bound_bytes()
-        if held is None or limit is None or held + taken <= limit:
+        if held is None or limit is None or held + first.steps_bytes <= limit:
             return
-        needed, there = held + taken, available()
+        needed, there = held + first.steps_bytes, available()
         if self.limit_bytes is not None and (there is None or needed <= there.size_bytes):
-            kept = frame.voxels.shape[0] * prod(sides) * FLOAT_BYTES
-            network = predicted_peak_bytes(ahead(sides), frame.geometry.shape, sessions)
-            if network is None:  # as `require` judges it
+            predicted = predicted_peak_bytes([first, *coming], native, sessions)
+            if predicted is None:  # as `require` judges it
                 return
-            needed = max(needed, kept + network)
+            needed = max(needed, predicted)
         raise InputError(self._refusal(needed))
 
     def _bound_bytes(self) -> int | None:
@@ -139,7 +133,7 @@ class MemoryLimit:
         return min(known, default=None)
 
     def _refusal(self, needed: int) -> str:
-        least = -(-(needed + STARTS_DIFFER_BYTES) // (10 * MIB)) * 10
+        least = -(-int(needed * ADVISED + STARTS_DIFFER_BYTES) // (10 * MIB)) * 10
         there = available()
         if there is not None and (self.limit_bytes is None or least * MIB > there.size_bytes):
             return (
@@ -151,6 +145,35 @@ class MemoryLimit:
             f"{(self.limit_bytes or 0) // MIB} MiB; "
             f"set --max-memory {least}M or more, or use a package with smaller windows or fewer labels"
         )
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """A stage that is to come, as far as its memory goes.
+
+    Attributes:
+        stage: the stage.
+        plan: its plan.
+        sides: sides (I, J, K) in voxels of its network's input.
+        steps_bytes: most bytes that its steps on the whole volume will hold; 0 after them.
+        frame_bytes: bytes of the frame that they will make; 0 after them.
+    """
+
+    stage: Stage
+    plan: StagePlan
+    sides: Shape
+    steps_bytes: int = 0
+    frame_bytes: int = 0
+
+    @classmethod
+    def of(cls, stage: Stage, plan: StagePlan, frame: Frame) -> Self:
+        """Return a stage before its steps, of which the first gets this frame.
+
+        Raises:
+            GeometryError: a step makes more voxels than any image may have.
+        """
+        taken, sides = steps_bytes(plan.whole, frame)
+        return cls(stage, plan, sides, taken, frame.voxels.shape[0] * prod(sides) * FLOAT_BYTES)
 
 
 def steps_bytes(steps: Sequence[BeforeStep], frame: Frame) -> tuple[int, Shape]:
@@ -173,17 +196,13 @@ def steps_bytes(steps: Sequence[BeforeStep], frame: Frame) -> tuple[int, Shape]:
     return most, grid.shape
 
 
-def predicted_peak_bytes(
-    stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape, sessions: Mapping[str, Session]
-) -> int | None:
+def predicted_peak_bytes(stages: Iterable[Ahead], native: Shape, sessions: Mapping[str, Session]) -> int | None:
     """Predict the peak resident memory of this process from its start; see `predicted_bytes`."""
     coming, so_far = predicted_bytes(stages, native, sessions), peak_rss_bytes()
     return None if coming is None or so_far is None else max(so_far, coming)
 
 
-def predicted_bytes(
-    stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape, sessions: Mapping[str, Session]
-) -> int | None:
+def predicted_bytes(stages: Iterable[Ahead], native: Shape, sessions: Mapping[str, Session]) -> int | None:
     """Predict the peak of what is still to come in bytes; None if the process or a session cannot report it.
 
     Args:
@@ -192,13 +211,14 @@ def predicted_bytes(
         sessions: session of each graph, by graph name.
     """
     increments = []
-    for stage, plan, sides in stages:
-        graphs = graph_memory(stage.network, sides, sessions)
+    for each in stages:
+        network = each.stage.network
+        graphs = graph_memory(network, each.sides, sessions)
         if graphs is None:
             return None
-        increments.append(
-            max(network_bytes(stage.network, plan, sides, graphs), after_bytes(stage, plan, sides, native))
-        )
+        running = network_bytes(network, each.plan, each.sides, graphs)
+        after = after_bytes(each.stage, each.plan, each.sides, native)
+        increments.append(max(each.steps_bytes, each.frame_bytes + max(running, after)))
     now = rss_bytes()  # last, so that it includes the compiled graphs
     return None if now is None else int((now + max(increments, default=0)) * MARGIN)
 
@@ -244,12 +264,14 @@ def after_bytes(stage: Stage, plan: StagePlan, sides: Shape, native: Shape) -> i
     return output + 3 * stage.network.channels_out * prod(native) * FLOAT_BYTES
 
 
-def _fits_easily(stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape, limit: int) -> bool:
+def _fits_easily(stages: Iterable[Ahead], native: Shape, limit: int) -> bool:
     """Return True if memory exceeds the need of an ordinary network so far that a prediction is not worth its time."""
     roughly = 0
-    for stage, plan, sides in stages:
-        seen = stage.network.execution.seen(sides) or sides
+    for each in stages:
+        network = each.stage.network
+        seen = network.execution.seen(each.sides) or each.sides
         graphs = 2 * ORDINARY_CHANNELS * FLOAT_BYTES * prod(seen)
-        sums = 2 * stage.network.channels_out * prod(sides) * FLOAT_BYTES
-        roughly = max(roughly, graphs + sums, after_bytes(stage, plan, sides, native))
+        sums = 2 * network.channels_out * prod(each.sides) * FLOAT_BYTES
+        after = after_bytes(each.stage, each.plan, each.sides, native)
+        roughly = max(roughly, each.steps_bytes, each.frame_bytes + max(graphs + sums, after))
     return (rss_bytes() or 0) + roughly < limit

@@ -98,6 +98,16 @@ def compiled_ahead(package: ModelPackage, spec: ModelSpec) -> Iterator[tuple[str
         yield graph, shape
 
 
+def require_start(options: RuntimeOptions, more_threads: int = 0) -> None:
+    """Make sure that OpenVINO can be loaded and start its threads, beside threads of the caller.
+
+    Raises:
+        InputError: there is not enough memory.
+    """
+    threads = (options.threads or default_threads()) + more_threads
+    require_free(LIBRARY_BYTES, "OpenVINO", LIBRARY_ADDRESSES_BYTES + threads * THREAD_ADDRESSES_BYTES)
+
+
 def runtime_version() -> str:
     """Return the version of OpenVINO in use."""
     return str(import_openvino().get_version())
@@ -309,8 +319,7 @@ class GraphCompiler:
     def __init__(self, package: ModelPackage, options: RuntimeOptions, streams: Mapping[str, int]) -> None:
         self._package = package
         self._options = options
-        threads = options.threads or default_threads()
-        require_free(LIBRARY_BYTES, "OpenVINO", LIBRARY_ADDRESSES_BYTES + threads * THREAD_ADDRESSES_BYTES)
+        require_start(options)
         self._core = import_openvino().Core()
         self._streams = dict(streams)
         if options.cache_folder is not None:

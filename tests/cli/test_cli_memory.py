@@ -140,6 +140,7 @@ def addresses(package: Path, heads: Path, tmp_path_factory: pytest.TempPathFacto
     return int(re.search(r"VmPeak:\s+(\d+) kB", done.stderr)[1]) * 1024
 
 
+@pytest.mark.full  # several children, each of which loads OpenVINO
 @pytest.mark.parametrize(("percent", "least", "most"), [(100, HEADS, HEADS), (60, 0, HEADS), (30, 0, 0)])
 def test_of_the_address_space(percent, least, most, package, heads, addresses, tmp_path):
     limit = addresses * percent // 100 + (2**26 if percent == 100 else 0)
@@ -166,6 +167,7 @@ def control_group(limit: int) -> Iterator[Callable[[], None]]:
         folder.rmdir()
 
 
+@pytest.mark.full  # several children, each of which loads OpenVINO
 @pytest.mark.parametrize(("percent", "least", "most"), [(100, HEADS, HEADS), (60, 0, HEADS), (30, 0, 0)])
 def test_of_a_control_group(percent, least, most, package, heads, predicted_bytes, tmp_path):
     """The kernel kills whoever takes more; the interpreter alone takes most of the least share."""
@@ -174,10 +176,11 @@ def test_of_a_control_group(percent, least, most, package, heads, predicted_byte
     check(done, tmp_path / "out", least=least, most=most)
 
 
+@pytest.mark.full  # several children, each of which loads OpenVINO
 def test_advice_of_an_address_space_is_followed_until_the_batch_is_done(package, heads, addresses, tmp_path):
-    """From half of what is needed, each refusal says how much more at least; after the third there is enough."""
+    """From half of what is needed, each refusal says how much more at least; after a few there is enough."""
     limit = addresses // 2
-    for attempt in range(4):
+    for attempt in range(6):
         out = tmp_path / f"out{attempt}"
         done = ended(package, heads, "-o", out, before=within(limit))
         if done.code == 0:
