@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -174,18 +173,3 @@ def test_of_a_control_group(percent, least, most, package, heads, predicted_byte
     with control_group(predicted_bytes * percent // 100) as enter:
         done = ended(package, heads, "-o", tmp_path / "out", before=enter)
     check(done, tmp_path / "out", least=least, most=most)
-
-
-@pytest.mark.full  # several children, each of which loads OpenVINO
-def test_advice_of_an_address_space_is_followed_until_the_batch_is_done(package, heads, addresses, tmp_path):
-    """From half of what is needed, each refusal says how much more at least; after a few there is enough."""
-    limit = addresses // 2
-    for attempt in range(6):
-        out = tmp_path / f"out{attempt}"
-        done = ended(package, heads, "-o", out, before=within(limit))
-        if done.code == 0:
-            break
-        more = [int(each) for each in re.findall(r"address space \(ulimit -v\) by (\d+) MiB", done.err)]
-        limit += max(more, default=100) * MIB
-        shutil.rmtree(out, ignore_errors=True)
-    assert done.code == 0, done.err
