@@ -15,6 +15,7 @@ from brain_edge.bench.record import Configuration, Sample
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.image.phantom import make_study
 from brain_edge.jobs.case import read_study
+from brain_edge.machine.json import decode_json
 from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.package import Manifest, ModelPackage, Precision
 
@@ -83,14 +84,14 @@ def _sample(package: ModelPackage, images: Mapping[str, Path], precision: Precis
         runtime=ChildOptions.of(runtime),
     )
     start = time.perf_counter()
-    answer = msgspec.json.decode(ask_child(MODULE, job, "the timed run"), type=TimingAnswer)
+    answer = decode_json(ask_child(MODULE, job, "the timed run"), TimingAnswer)
     cold_ms = (time.perf_counter() - start) * 1000.0 - answer.warm_ms
     return Sample(cold_ms=cold_ms, **msgspec.structs.asdict(answer))
 
 
 def main() -> None:
     """Run as the child: read a job on stdin, and write the answer to stdout."""
-    job = msgspec.json.decode(job_from_parent(), type=TimingQuestion)
+    job = decode_json(job_from_parent(), TimingQuestion)
     package = ModelPackage(Path(job.folder), job.manifest)
     segmenter = Segmenter.open(package, job.runtime.options(resident_graphs=2))
     study = study_of(package, {name: Path(path) for name, path in job.images.items()})

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from brain_edge.errors import PackageError
 from brain_edge.evaluation.cohort.manifest import Split
+from brain_edge.machine.json import convert_plain
 from brain_edge.package.digest import Sha256
 from brain_edge.package.manifest import Amount, Count, Share
 from brain_edge.spec import Name, Value
@@ -374,7 +375,7 @@ def evidence_in(manifest: Manifest) -> Evidence | None:
     if manifest.evidence is None:
         return None
     try:
-        return msgspec.convert(manifest.evidence, Evidence)
+        return convert_plain(manifest.evidence, Evidence)
     except msgspec.ValidationError as error:
         raise PackageError(
             f"{manifest.spec.name}: expected evidence in the format of this version, got another format ({error}); "

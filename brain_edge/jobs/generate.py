@@ -15,6 +15,7 @@ from brain_edge.jobs.case import read_study
 from brain_edge.jobs.outputs import require_apart
 from brain_edge.jobs.record import printable, provenance
 from brain_edge.machine.atomic import remove_leftovers, require_file_place
+from brain_edge.machine.json import convert_plain
 from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.spec import NoiseSlices
 
@@ -119,7 +120,7 @@ def reseeded(spec: ModelSpec, seed: int | None) -> ModelSpec:
     for stage in plain["stages"]:
         if "seed" in stage["network"]["execution"]:
             stage["network"]["execution"]["seed"] = seed
-    return msgspec.convert(plain, type(spec))
+    return convert_plain(plain, type(spec))
 
 
 def _noises(spec: ModelSpec) -> Iterator[NoiseSlices]:

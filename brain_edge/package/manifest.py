@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from brain_edge.image.phantom import Phantom
+from brain_edge.machine.json import convert_plain
 from brain_edge.package.digest import Sha256
 from brain_edge.spec import ModelSpec, Name, Value, canonical_json
 
@@ -225,7 +226,7 @@ class Manifest(Value, frozen=True, kw_only=True):
     @property
     def found(self) -> EvidenceWords | None:
         """Short form of `evidence`; None if the package was not made from another package."""
-        return None if self.evidence is None else msgspec.convert(self.evidence, EvidenceWords)
+        return None if self.evidence is None else convert_plain(self.evidence, EvidenceWords)
 
     @property
     def mark(self) -> str:

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from brain_edge.errors import InputError
+from brain_edge.machine.json import convert_plain
 from brain_edge.machine.paths import read_small
 from brain_edge.package.digest import Sha256
 from brain_edge.spec import Name, Value, canonical_json
@@ -138,7 +139,7 @@ def read_manifest(path: Path) -> CohortManifest:
 def parse_manifest(text: str, where: str) -> CohortManifest:
     """Parse the text of a TOML file as a manifest; errors are those of `read_manifest` and name `where`."""
     try:
-        manifest = msgspec.convert(tomllib.loads(text), CohortManifest)
+        manifest = convert_plain(tomllib.loads(text), CohortManifest)
     except msgspec.ValidationError as error:
         raise InputError(f"{where}: expected a cohort manifest that this version reads: {error}") from error
     except (ValueError, RecursionError) as error:  # also of a number of 5000 digits, or brackets within brackets

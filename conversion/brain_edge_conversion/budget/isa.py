@@ -22,6 +22,7 @@ from brain_edge.bench.counted import Input, counted
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.evaluation.cohort import load_cohort
 from brain_edge.evaluation.evidence import AccuracyCase, FloatLayer, Isa, IsaRecord
+from brain_edge.machine.json import decode_json
 from brain_edge.package import Manifest, ModelPackage, Precision
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import judge
@@ -132,7 +133,7 @@ def measure_under(isa: Isa, job: IsaQuestion) -> IsaAnswer:
         BrainEdgeError: the child failed; the message carries the child's last line.
     """
     answer = ask_child(MODULE, job, f"the measurement under {isa}", {VARIABLE: isa})
-    return msgspec.json.decode(answer, type=IsaAnswer)
+    return decode_json(answer, IsaAnswer)
 
 
 def measure_apart(job: IsaQuestion) -> IsaAnswer:
@@ -142,7 +143,7 @@ def measure_apart(job: IsaQuestion) -> IsaAnswer:
         CrashError: the child crashed.
         BrainEdgeError: the child failed in another way; the message carries the child's last line.
     """
-    return msgspec.json.decode(ask_child(MODULE, job, "the measurement"), type=IsaAnswer)
+    return decode_json(ask_child(MODULE, job, "the measurement"), IsaAnswer)
 
 
 def isa_record(isa: Isa, job: IsaQuestion, budget: AccuracyBudget) -> IsaRecord:
@@ -183,7 +184,7 @@ def isa_record(isa: Isa, job: IsaQuestion, budget: AccuracyBudget) -> IsaRecord:
 
 def main() -> None:
     """Run the child: read a job from stdin, write the answer to stdout."""
-    job = msgspec.json.decode(job_from_parent(), type=IsaQuestion)
+    job = decode_json(job_from_parent(), IsaQuestion)
     cohort = load_cohort(job.cohort)
     cases = [case for case in cohort.cases() if case.number in job.cases]
     runtime = job.runtime.options(resident_graphs=2)

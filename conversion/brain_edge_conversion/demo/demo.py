@@ -25,6 +25,7 @@ from brain_edge.io.nifti import read_volume, write_image, write_stripped
 from brain_edge.jobs.case import read_study
 from brain_edge.machine.atomic import require_no_file
 from brain_edge.machine.cpu import default_threads
+from brain_edge.machine.json import decode_json
 from brain_edge.package import open_package
 from brain_edge.package.digest import sha256_of
 from brain_edge_conversion.budget.budget import AccuracyBudget
@@ -220,7 +221,7 @@ def _run_process(contender: Contender) -> tuple[float, int]:
     latency_ms = (time.perf_counter() - start) * 1000
     if done.returncode != 0:
         raise BrainEdgeError(f"{contender.name} failed (exit {done.returncode}): {done.stderr.strip()}")
-    return latency_ms, msgspec.json.decode(done.stdout, type=_Peak).peak_rss_bytes
+    return latency_ms, decode_json(done.stdout.encode(), _Peak).peak_rss_bytes
 
 
 class _Peak(msgspec.Struct):

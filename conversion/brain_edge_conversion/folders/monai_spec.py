@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 
 from brain_edge.errors import InputError
+from brain_edge.machine.json import convert_plain
 from brain_edge.spec import (
     Blending,
     ModelSpec,
@@ -114,7 +115,7 @@ def bundle_spec(folder: Path, config: Config, metadata: Metadata) -> ModelSpec:
             stages=(Stage("bundle", (*before, *padding), network, after.steps),),
             labels=after.labels,
         )
-        return msgspec.convert(msgspec.to_builtins(spec), ModelSpec)
+        return convert_plain(msgspec.to_builtins(spec), ModelSpec)
     except ValueError as error:
         raise InputError(
             f"{config.path}: the steps of this bundle do not fit together ({error}); {ELSEWHERE}"

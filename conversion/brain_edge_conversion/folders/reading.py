@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from brain_edge.errors import InputError
 from brain_edge.image.contrast import Contrast
 from brain_edge.io.contrast_words import in_file_name
-from brain_edge.machine.json import decode_json, unforeseen
+from brain_edge.machine.json import convert_plain, decode_json, unforeseen
 from brain_edge.machine.paths import read_small
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def read_json(path: Path, kind: type[Kind], made_by: str) -> Kind:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file, which {made_by} writes; copy the whole folder")
     try:
-        return msgspec.convert(decode_json(read_small(path), object), kind)
+        return convert_plain(decode_json(read_small(path), object), kind)
     except msgspec.DecodeError as error:
         raise InputError(
             f"{path}: expected a file in the format of {made_by}, got another ({error}); copy the whole folder again"
@@ -94,7 +94,7 @@ def as_type(value: Any, kind: type[Kind], path: Path, made_by: str) -> Kind:
         InputError: the part is not understood here.
     """
     try:
-        return msgspec.convert(value, kind)
+        return convert_plain(value, kind)
     except msgspec.ValidationError as error:
         raise InputError(
             f"{path}: expected a file in the format of {made_by}, got another ({error}); copy the whole folder again"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from brain_edge.machine.json import decode_json
 from brain_edge.package.digest import sha256_of
 from brain_edge.package.manifest import Manifest, PackageFile
 from brain_edge.package.reader import DIGEST, MANIFEST, ModelPackage
@@ -40,7 +41,7 @@ def seal(folder: Path, manifest: Manifest) -> ModelPackage:
         if path.is_file() and path.relative_to(folder).as_posix() not in (MANIFEST, DIGEST)
     }
     text = canonical_json(msgspec.structs.replace(manifest, files=files))
-    sealed = msgspec.json.decode(text, type=Manifest)
+    sealed = decode_json(text, Manifest)
     (folder / MANIFEST).write_bytes(canonical_json(sealed))
     (folder / DIGEST).write_bytes(f"{sealed.digest}\n".encode())
     return ModelPackage(folder, sealed)

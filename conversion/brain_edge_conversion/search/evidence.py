@@ -10,6 +10,7 @@ import msgspec
 
 from brain_edge.evaluation.cohort import Split
 from brain_edge.evaluation.evidence import AccuracyCase, Basis, Change, Evidence, LabelRecord, TrialRecord, evidence_in
+from brain_edge.machine.json import decode_json
 from brain_edge_conversion.budget.budget import USUAL_SPREAD, baseline_dice, deciding, has_reference, losses, telling
 from brain_edge_conversion.budget.kernels import newer_than_avx2
 from brain_edge_conversion.budget.statement import speaks_of_patients, statement
@@ -42,7 +43,7 @@ def evidence_of(judgement: Judgement) -> Evidence:
 
     The evidence is returned as it will be read back (a limit of 1 as 1.0), because a digest is computed from it.
     """
-    return msgspec.json.decode(msgspec.json.encode(_evidence(judgement)), type=Evidence)
+    return decode_json(msgspec.json.encode(_evidence(judgement)), Evidence)
 
 
 def _evidence(judgement: Judgement) -> Evidence:

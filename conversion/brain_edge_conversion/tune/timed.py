@@ -12,6 +12,7 @@ import msgspec
 from brain_edge.bench.child import ChildOptions, ask_child, job_from_parent
 from brain_edge.evaluation.cohort import load_case, load_cohort
 from brain_edge.evaluation.evaluate import segment_case
+from brain_edge.machine.json import decode_json
 from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.package import Manifest, ModelPackage
 from brain_edge.spec import ModelSpec, Value
@@ -100,13 +101,13 @@ def time_candidate(candidate: Candidate, case: Case, runtime: RuntimeOptions) ->
         runtime=ChildOptions.of(runtime),
     )
     start = time.perf_counter()
-    answer = msgspec.json.decode(ask_child(MODULE, job, "the timed run"), type=SettingAnswer)
+    answer = decode_json(ask_child(MODULE, job, "the timed run"), SettingAnswer)
     return ProcessSample((time.perf_counter() - start) * 1000.0, answer.peak_rss_bytes)
 
 
 def main() -> None:
     """Run the child: read a job from stdin, write the answer to stdout."""
-    job = msgspec.json.decode(job_from_parent(), type=SettingQuestion)
+    job = decode_json(job_from_parent(), SettingQuestion)
     (case,) = (case for case in load_cohort(job.cohort).cases() if case.number == job.case)
     candidate = Candidate(ModelPackage(Path(job.folder), job.manifest), job.spec)
     segmenter = candidate.open(job.runtime.options())
