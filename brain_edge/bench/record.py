@@ -11,6 +11,7 @@ from brain_edge.bench.profile import LayerTime
 from brain_edge.errors import InputError
 from brain_edge.machine.description import Machine
 from brain_edge.machine.json import decode_json
+from brain_edge.machine.paths import read_small
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,9 +151,6 @@ def _sum(kind: str, layers: Sequence[LayerTime], peaks: dict[str, float]) -> Typ
     )
 
 
-MOST_BYTES: Final = 64 * 2**20
-"""Maximum size of a record; a real record has some kilobytes."""
-
 OF_THE_MATRIX: Final = "to compare results of the benchmark matrix, run `python -m benchmarks compare A B`"
 
 
@@ -163,9 +161,7 @@ def read_record(path: Path) -> BenchRecord:
         InputError: the file is missing or is not such a record.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path}: expected a record of `brain-edge bench --json`, got a much larger file")
-        return decode_json(path.read_bytes(), BenchRecord)
+        return decode_json(read_small(path), BenchRecord)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {OF_THE_MATRIX}") from error
     except msgspec.DecodeError as error:

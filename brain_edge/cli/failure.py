@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from io import StringIO
 from typing import Final
@@ -15,6 +16,8 @@ EXIT_FAILED: Final = 1
 EXIT_INTERRUPTED: Final = 130
 
 DEBUG: Final = "--debug"
+_NOT_LOADED: Final = re.compile("failed to map segment|annot allocate memory")
+"""Of a library for which the address space is too small."""
 
 COLOURS: Final = {
     "error": "red",
@@ -41,8 +44,13 @@ def words(error: BaseException, about: str = "") -> str:
     place = f"{about}: " if about not in str(error) else ""
     if isinstance(error, BrainEdgeError):
         return f"error: {place}{error}"
-    if isinstance(error, MemoryError):
-        return f"error: {place}there is not enough memory ({error}); close other programs or use a larger machine"
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and _NOT_LOADED.search(str(error))):
+        from brain_edge.machine.process import Remedy, free_memory
+
+        room = free_memory()
+        remedy = Remedy.MACHINE if room is None else room.remedy
+        reason = f" ({error})" if str(error) else ""
+        return f"error: {place}there is not enough memory{reason}; {remedy.value}"
     if isinstance(error, OSError):
         return f"error: {place}the system refused: {error}"
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):

@@ -15,7 +15,8 @@ from typing import IO, TYPE_CHECKING, Final, cast
 
 from brain_edge.deploy.cache_folder import CACHE_VARIABLE
 from brain_edge.errors import InputError, OutputError
-from brain_edge.machine.zips import BROKEN_ZIP
+from brain_edge.machine.paths import require_regular
+from brain_edge.machine.zips import BROKEN_ZIP, MOST_RATIO, unpacks_too_far
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -99,7 +100,7 @@ def _open_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
     """Yield a regular member as a stream, and its size in bytes; every fault of the archive is an InputError."""
     check_member(member)
     try:
-        with archive.open("rb") as stream:
+        with require_regular(archive).open("rb") as stream:
             magic = stream.read(4)
     except OSError as error:
         raise InputError(
@@ -138,11 +139,21 @@ def _open_zip_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], in
 @contextmanager
 def _open_tar_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
     with tarfile.open(archive, "r:gz") as opened:
-        found = [info for info in opened if info.name == member]
+        found = [info for info in _modest(opened, archive) if info.name == member]
         _require_one(archive, member, len(found), opened.getnames())
         _require_regular(archive, member, regular=found[0].isreg())
         with cast(IO[bytes], opened.extractfile(found[0])) as stream:  # None only for a member that is not regular
             yield stream, found[0].size
+
+
+def _modest(opened: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
+    """Yield the members of an archive, and refuse it before more is unpacked than an honest archive holds."""
+    unpacked = 0
+    for info in opened:
+        unpacked += info.size
+        if unpacks_too_far(unpacked, archive.stat().st_size):
+            raise InputError(f"{archive}: the archive unpacks to more than {MOST_RATIO} times its size; fetch it again")
+        yield info
 
 
 def _require_one(archive: Path, member: str, count: int, names: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from brain_edge.errors import InputError
-from brain_edge.image.geometry import overlap_share
+from brain_edge.image.geometry import overlap_share, require_head
 from brain_edge.image.volume import Study, Volume
 from brain_edge.spec.steps import Frame
 from brain_edge.spec.steps.regrid import sampled
@@ -31,11 +31,14 @@ def assemble(study: Study | Volume, spec: ModelSpec) -> Frame:
 
     Raises:
         InputError: a sequence is missing, is not one of the model's, or covers too little of the reference.
+        GeometryError: no head has the grid of an image.
     """
     names = [sequence.name for sequence in spec.inputs]
     if isinstance(study, Volume):
         study = Study({names[0]: study}, names[0])
     _require_sequences(study, names, spec)
+    for volume in study.volumes.values():
+        require_head(volume.geometry)
     reference = study.volumes[study.reference]
     channels = [_on_grid(study.volumes[name], reference) for name in names if name in study.volumes]
     absent = tuple(position for position, name in enumerate(names) if name not in study.volumes)

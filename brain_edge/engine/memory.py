@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from brain_edge.engine.execution import SLAB_BYTES, Decision
 from brain_edge.errors import InputError, UsageError
-from brain_edge.machine.process import available_bytes, peak_rss_bytes, return_free_memory, rss_bytes
+from brain_edge.image.geometry import require_few_voxels
+from brain_edge.machine.process import MIB, available, peak_rss_bytes, return_free_memory, rss_bytes
 from brain_edge.runtime.protocol import MeasuredSession
+from brain_edge.spec.steps.step import GridStep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from brain_edge.engine.execution import StagePlan
     from brain_edge.image.geometry import Shape
     from brain_edge.runtime.protocol import Session
     from brain_edge.spec import Network, Stage
+    from brain_edge.spec.steps import BeforeStep, Frame
 
 FLOAT_BYTES: Final = 4
 
@@ -36,6 +39,15 @@ that many fit easily, no prediction is made."""
 
 MARGIN: Final = 1.05
 """Factor for memory that the allocator keeps between two blocks."""
+
+STEP_COPIES: Final = 2
+"""Copies of its result that a step on the whole volume makes on the way: a result, and what it is made from."""
+GRID_COPIES: Final = 4
+"""The same of a step that interpolates or pads, beside a contiguous copy of what it is given."""
+
+ADVISED: Final = 1.05
+"""Factor from the current need to the limit that a refusal advises: at a later stage or case, a process holds a little
+more than is known now, and whoever follows the advice must not be refused there."""
 
 STARTS_DIFFER_BYTES: Final = 4 * 2**20
 """Bytes between the current need and the limit that a refusal advises. The advice is for the next start, and two starts
@@ -62,13 +74,11 @@ class MemoryLimit:
                 "and this system does not; remove --max-memory"
             )
 
-    def require(
-        self, stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape, sessions: Mapping[str, Session]
-    ) -> bool:
+    def require(self, stages: Iterable[Ahead], native: Shape, sessions: Mapping[str, Session]) -> bool:
         """Make sure that stages fit in memory, and reduce what the sessions take only as far as needed.
 
         Args:
-            stages: stages of known input, each with its plan and the sides in voxels of its network's input.
+            stages: stages of known input.
             native: sides of the image in voxels.
             sessions: session of each graph, by graph name.
 
@@ -79,45 +89,121 @@ class MemoryLimit:
             InputError: even the smallest need exceeds the limit.
         """
         wanted = list(stages)
-        limit = self.limit_bytes or available_bytes()
+        limit = self._bound_bytes()
         if limit is None or (self.limit_bytes is None and _fits_easily(wanted, native, limit)):
             return False
-        needed = predicted_peak_bytes(wanted, native, sessions)
+        # a peak that has passed counts against the user's limit, and not against the memory that is free now
+        predict = predicted_bytes if self.limit_bytes is None else predicted_peak_bytes
+        needed = predict(wanted, native, sessions)
         while needed is not None and needed > limit:
             if not any(isinstance(each, MeasuredSession) and each.spare() for each in sessions.values()):
-                raise InputError(self._refusal(needed, limit))
+                raise InputError(self._refusal(needed))
             return_free_memory()
-            needed = predicted_peak_bytes(wanted, native, sessions)
+            needed = predict(wanted, native, sessions)
         return True
 
-    def require_copy(self, size_bytes: int) -> None:
-        """Make sure that memory suffices for one copy of an image, which the steps before the network make.
+    def require_steps(self, stages: Iterable[Ahead], native: Shape, sessions: Mapping[str, Session]) -> None:
+        """Make sure that memory suffices for the steps before a network, before the first one makes a larger grid.
+
+        Args:
+            stages: stages of known input from the one whose steps come next.
+            native: sides of the image in voxels.
+            sessions: session of each graph, by graph name.
 
         Raises:
-            InputError: memory does not suffice.
+            InputError: memory does not suffice; the advice counts the networks after the steps, too.
         """
-        # the user's limit is judged after these steps, when the smallest need is known
-        limit, held = available_bytes(), rss_bytes()
-        if self.limit_bytes is None and limit is not None and held is not None and held + size_bytes > limit:
-            raise InputError(self._refusal(held + size_bytes, limit))
+        coming = iter(stages)
+        first = next(coming)
+        held, limit = rss_bytes(), self._bound_bytes()
+        if held is None or limit is None or held + first.steps_bytes <= limit:
+            return
+        needed, there = held + first.steps_bytes, available()
+        if self.limit_bytes is not None and (there is None or needed <= there.size_bytes):
+            predicted = predicted_peak_bytes([first, *coming], native, sessions)
+            if predicted is None:  # as `require` judges it
+                return
+            needed = max(needed, predicted)
+        raise InputError(self._refusal(needed))
 
-    def _refusal(self, needed: int, limit: int) -> str:
-        least = -(-(needed + STARTS_DIFFER_BYTES) // (10 * 2**20)) * 10
-        if self.limit_bytes is None:
+    def _bound_bytes(self) -> int | None:
+        """Return the limit of the user or the available memory, whichever is less; None if neither is known."""
+        there = available()
+        known = [size for size in (self.limit_bytes, None if there is None else there.size_bytes) if size is not None]
+        return min(known, default=None)
+
+    def _refusal(self, needed: int) -> str:
+        least = -(-int(needed * ADVISED + STARTS_DIFFER_BYTES) // (10 * MIB)) * 10
+        there = available()
+        if there is not None and (self.limit_bytes is None or least * MIB > there.size_bytes):
             return (
-                f"this case needs about {least} MiB of memory, and {limit // 2**20} MiB are available; "
-                "close other programs, or use a machine with more memory"
+                f"this case needs about {least} MiB of memory, and {there.size_bytes // MIB} MiB are available; "
+                f"{there.advice(least * MIB)}"
             )
         return (
-            f"this case needs at least about {least} MiB of memory, and --max-memory allows {limit // 2**20} MiB; "
+            f"this case needs at least about {least} MiB of memory, and --max-memory allows "
+            f"{(self.limit_bytes or 0) // MIB} MiB; "
             f"set --max-memory {least}M or more, or use a package with smaller windows or fewer labels"
         )
 
 
-def predicted_peak_bytes(
-    stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape, sessions: Mapping[str, Session]
-) -> int | None:
-    """Predict the peak resident memory of this process in bytes; None if the process or a session cannot report it.
+@dataclass(frozen=True)
+class Ahead:
+    """A stage that is to come, as far as its memory goes.
+
+    Attributes:
+        stage: the stage.
+        plan: its plan.
+        sides: sides (I, J, K) in voxels of its network's input.
+        steps_bytes: most bytes that its steps on the whole volume will hold; 0 after them.
+        frame_bytes: bytes of the frame that they will make; 0 after them.
+    """
+
+    stage: Stage
+    plan: StagePlan
+    sides: Shape
+    steps_bytes: int = 0
+    frame_bytes: int = 0
+
+    @classmethod
+    def of(cls, stage: Stage, plan: StagePlan, frame: Frame) -> Self:
+        """Return a stage before its steps, of which the first gets this frame.
+
+        Raises:
+            GeometryError: a step makes more voxels than any image may have.
+        """
+        taken, sides = steps_bytes(plan.whole, frame)
+        return cls(stage, plan, sides, taken, frame.voxels.shape[0] * prod(sides) * FLOAT_BYTES)
+
+
+def steps_bytes(steps: Sequence[BeforeStep], frame: Frame) -> tuple[int, Shape]:
+    """Return the most bytes that steps on the whole volume hold beside their frame, and the sides after them.
+
+    Raises:
+        GeometryError: a step makes more voxels than any image may have.
+    """
+    channel, grid = frame.voxels.shape[0] * FLOAT_BYTES, frame.geometry
+    most, given = 0, 0
+    for step in steps:
+        after = step.grid_after(grid)
+        require_few_voxels(after.shape)
+        made, source = prod(after.shape) * channel, prod(grid.shape) * channel
+        if made != source:
+            most, given = max(most, given + source + GRID_COPIES * made), made
+        elif step.follows_content or not isinstance(step, GridStep):  # a step that reorders axes makes a view
+            most, given = max(most, given + STEP_COPIES * made), made
+        grid = after
+    return most, grid.shape
+
+
+def predicted_peak_bytes(stages: Iterable[Ahead], native: Shape, sessions: Mapping[str, Session]) -> int | None:
+    """Predict the peak resident memory of this process from its start; see `predicted_bytes`."""
+    coming, so_far = predicted_bytes(stages, native, sessions), peak_rss_bytes()
+    return None if coming is None or so_far is None else max(so_far, coming)
+
+
+def predicted_bytes(stages: Iterable[Ahead], native: Shape, sessions: Mapping[str, Session]) -> int | None:
+    """Predict the peak of what is still to come in bytes; None if the process or a session cannot report it.
 
     Args:
         stages: stages of known input; see `MemoryLimit.require`.
@@ -125,18 +211,16 @@ def predicted_peak_bytes(
         sessions: session of each graph, by graph name.
     """
     increments = []
-    for stage, plan, sides in stages:
-        graphs = graph_memory(stage.network, sides, sessions)
+    for each in stages:
+        network = each.stage.network
+        graphs = graph_memory(network, each.sides, sessions)
         if graphs is None:
             return None
-        increments.append(
-            max(network_bytes(stage.network, plan, sides, graphs), after_bytes(stage, plan, sides, native))
-        )
+        running = network_bytes(network, each.plan, each.sides, graphs)
+        after = after_bytes(each.stage, each.plan, each.sides, native)
+        increments.append(max(each.steps_bytes, each.frame_bytes + max(running, after)))
     now = rss_bytes()  # last, so that it includes the compiled graphs
-    so_far = peak_rss_bytes()
-    if now is None or so_far is None:
-        return None
-    return max(so_far, int((now + max(increments, default=0)) * MARGIN))
+    return None if now is None else int((now + max(increments, default=0)) * MARGIN)
 
 
 def graph_memory(network: Network, sides: Shape, sessions: Mapping[str, Session]) -> int | None:
@@ -180,12 +264,14 @@ def after_bytes(stage: Stage, plan: StagePlan, sides: Shape, native: Shape) -> i
     return output + 3 * stage.network.channels_out * prod(native) * FLOAT_BYTES
 
 
-def _fits_easily(stages: Iterable[tuple[Stage, StagePlan, Shape]], native: Shape, limit: int) -> bool:
+def _fits_easily(stages: Iterable[Ahead], native: Shape, limit: int) -> bool:
     """Return True if memory exceeds the need of an ordinary network so far that a prediction is not worth its time."""
     roughly = 0
-    for stage, plan, sides in stages:
-        seen = stage.network.execution.seen(sides) or sides
+    for each in stages:
+        network = each.stage.network
+        seen = network.execution.seen(each.sides) or each.sides
         graphs = 2 * ORDINARY_CHANNELS * FLOAT_BYTES * prod(seen)
-        sums = 2 * stage.network.channels_out * prod(sides) * FLOAT_BYTES
-        roughly = max(roughly, graphs + sums, after_bytes(stage, plan, sides, native))
+        sums = 2 * network.channels_out * prod(each.sides) * FLOAT_BYTES
+        after = after_bytes(each.stage, each.plan, each.sides, native)
+        roughly = max(roughly, each.steps_bytes, each.frame_bytes + max(graphs + sums, after))
     return (rss_bytes() or 0) + roughly < limit

@@ -11,7 +11,7 @@ import numpy as np
 from brain_edge.engine.agreement import MemberLabels
 from brain_edge.engine.assembly import assemble
 from brain_edge.engine.execution import execute, plan_stage
-from brain_edge.engine.memory import MemoryLimit
+from brain_edge.engine.memory import Ahead, MemoryLimit
 from brain_edge.engine.stage_zero import BrainMasker, find_stage_zero
 from brain_edge.errors import InputError, UsageError
 from brain_edge.image.resample import Interpolation
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
-    from brain_edge.engine.execution import StagePlan
-    from brain_edge.image.geometry import Shape
     from brain_edge.runtime.protocol import Session
     from brain_edge.runtime.session import GraphSession
     from brain_edge.spec import ModelSpec, Stage
@@ -215,14 +213,16 @@ class Segmenter:
             stage = without_activation(stage)
         plan = plan_stage(stage, keep_probabilities=keep)
         frame = start
-        self._memory.require_copy(frame.voxels.nbytes)
+        native = start.geometry.shape
+        self._memory.require_steps(self._ahead(Ahead.of(stage, plan, frame), start), native, self._sessions)
         for before in plan.whole:
             frame = before.apply(frame)
         if frame.absent:
             # a missing sequence is filled with zeros after all steps, so no step can be left to the windows
             plan, frame = plan.all_at_once(frame)
         clock.lap(f"{stage.name}: before")
-        is_short = self._memory.require(self._ahead(stage, plan, frame), start.geometry.shape, self._sessions)
+        ahead = self._ahead(Ahead(stage, plan, frame.geometry.shape), start)
+        is_short = self._memory.require(ahead, native, self._sessions)
         members = MemberLabels(frame.geometry.shape) if last and stage.network.passes > 1 else None
         frame = execute(plan, stage, self._sessions, frame, tick, members)
         if is_short:
@@ -240,14 +240,13 @@ class Segmenter:
         findings = {**start.findings, stage.name: found}
         return _Found(replace(start, statistics=frame.statistics, findings=findings))
 
-    def _ahead(self, stage: Stage, plan: StagePlan, frame: Frame) -> Iterator[tuple[Stage, StagePlan, Shape]]:
-        """Yield this stage and the later stages whose input sides are known."""
-        yield stage, plan, frame.geometry.shape
-        position = next(at for at, each in enumerate(self.spec.stages) if each.name == stage.name)
+    def _ahead(self, now: Ahead, start: Frame) -> Iterator[Ahead]:
+        """Yield this stage and the later stages whose input sides are known, which begin with the native frame."""
+        yield now
+        position = next(at for at, each in enumerate(self.spec.stages) if each.name == now.stage.name)
         for later in self.spec.stages[position + 1 :]:
-            sides = fixed_sides(later.before)
-            if sides is not None and later.network.execution.sees_volume:
-                yield later, plan_stage(later), sides
+            if fixed_sides(later.before) is not None and later.network.execution.sees_volume:
+                yield Ahead.of(later, plan_stage(later), start)
 
 
 class WarmSegmenter(Segmenter):

@@ -8,6 +8,7 @@ converts from DICOM's LPS.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -29,6 +30,13 @@ AXIS_PAIRS: Final = ("LR", "PA", "IS")
 
 GRID_TOLERANCE_MM: Final = 1e-2
 """Largest distance in mm between corners of equal grids: far below a voxel, far above float32 rounding."""
+
+SPACINGS_MM: Final = (0.1, 20.0)
+"""Smallest and largest spacing of an image or a grid of a network; no image of a head has another."""
+MOST_VOXELS: Final = 2**30
+"""Largest number of voxels of an image or a grid of a network: 4 GiB of float32."""
+ROUNDING: Final = 1e-3
+"""Relative tolerance of a spacing, so that a float32 header of 0.09999 mm counts as 0.1 mm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +138,31 @@ class Geometry:
         affine[:3, :3] = self.affine[:3, :3] * scale
         affine[:3, 3] += self.affine[:3, :3] @ ((scale - 1.0) / 2.0)
         return Geometry(_shape(shape), affine)
+
+
+def require_head(geometry: Geometry) -> Geometry:
+    """Return the grid if an image of a head can have it.
+
+    Raises:
+        GeometryError: a spacing is outside of `SPACINGS_MM`, or the grid has more than `MOST_VOXELS` voxels.
+    """
+    (low, high), spacing = SPACINGS_MM, geometry.spacing_mm
+    if min(spacing) < low * (1 - ROUNDING) or max(spacing) > high * (1 + ROUNDING):
+        raise GeometryError(
+            f"expected a spacing of {low:g} to {high:g} mm, got {' x '.join(f'{side:.4g}' for side in spacing)} mm; "
+            "correct the header, or give an image of a head"
+        )
+    require_few_voxels(geometry.shape)
+    return geometry
+
+
+def require_few_voxels(shape: Sequence[int]) -> None:
+    """Refuse sides of more than `MOST_VOXELS` voxels with a GeometryError."""
+    if math.prod(shape) > MOST_VOXELS:
+        raise GeometryError(
+            f"expected at most {MOST_VOXELS} voxels, got {' x '.join(map(str, shape))}; resample the image to a "
+            "coarser spacing"
+        )
 
 
 AxisMoves: TypeAlias = tuple[tuple[int, bool], tuple[int, bool], tuple[int, bool]]

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from brain_edge.errors import InputError
 from brain_edge.image.contrast import Contrast, Finding
 from brain_edge.io.contrast_words import in_file_name, in_words, says_agent
 from brain_edge.io.inputs import image_name
 from brain_edge.machine.json import decode_json
+from brain_edge.machine.paths import read_small
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -123,8 +125,8 @@ def _with_agent(found: Finding, protocol: Protocol) -> Finding:
 
 def _fields(sidecar: Path) -> Mapping[str, Any] | None:
     try:
-        read = decode_json(sidecar.read_bytes(), object) if sidecar.is_file() else None
-    except (OSError, msgspec.DecodeError):
+        read = decode_json(read_small(sidecar), object) if sidecar.is_file() else None
+    except (OSError, InputError, msgspec.DecodeError):
         return None
     return read if isinstance(read, dict) else None
 

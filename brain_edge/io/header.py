@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from brain_edge.errors import GeometryError, InputError
-from brain_edge.image.geometry import Geometry
+from brain_edge.image.geometry import Geometry, require_head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +103,7 @@ def parse_header(block: bytes, name: str = "") -> ImageHeader:
     Raises:
         InputError: the file has another format, is damaged, or has several volumes, a single slice, or complex or
             colour voxels.
-        GeometryError: the grid is missing, contradictory, singular or not in millimetres.
+        GeometryError: the grid is missing, contradictory, singular, not in millimetres, or not that of a head.
     """
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
@@ -145,7 +145,7 @@ def _parse_nifti(kind: Any, block: bytes) -> ImageHeader:
         slope, inter = 1.0, 0.0
     if not (math.isfinite(slope) and math.isfinite(inter)):
         raise _damaged(f"scl_slope is {slope}, scl_inter is {inter}")
-    return ImageHeader(_nifti_geometry(fields, shape), dtype, int(start), slope, inter, fields)
+    return ImageHeader(require_head(_nifti_geometry(fields, shape)), dtype, int(start), slope, inter, fields)
 
 
 def _parse_mgh(block: bytes) -> ImageHeader:
@@ -163,7 +163,7 @@ def _parse_mgh(block: bytes) -> ImageHeader:
     shape = _volume_shape([int(side) for side in fields["dims"]])
     with np.errstate(all="ignore"):  # overflow and NaN are refused later, as a geometry
         affine = fields.get_affine()
-    return ImageHeader(_geometry(shape, affine), dtype, _MGH_BYTES, 1.0, 0.0, fields)
+    return ImageHeader(require_head(_geometry(shape, affine)), dtype, _MGH_BYTES, 1.0, 0.0, fields)
 
 
 def _damaged(what: str) -> InputError:

@@ -37,6 +37,7 @@ DESCRIPTION_BYTES: Final = 79
 """Maximum number of bytes of text in NIfTI's `descrip`."""
 
 _BLOCK_BYTES: Final = 1 << 20  # small enough for the cache: twice as fast as one large read
+_MOST_BLOCKS_AFTER: Final = 64  # the tags of an MGH have some kilobytes
 _GZIP_LEVEL: Final = 2
 _GZIP_BEST_RATIO: Final = 1032  # DEFLATE cannot do better, so a header that promises more voxels is wrong
 
@@ -162,7 +163,7 @@ def _read(path: Path, *, raw: bool) -> tuple[ImageHeader, Array]:
         header = parse_header(stream.read(HEADER_BYTES), path.name)
         if header.offset + header.voxel_bytes > most_bytes:
             raise _truncated(header)
-        require_free(math.prod(header.geometry.shape) * (header.dtype.itemsize if raw else 4), str(path))
+        require_free(math.prod(header.geometry.shape) * _bytes_per_voxel(header, raw=raw), str(path))
         stream.seek(header.offset)
         dtype = header.dtype.newbyteorder("=") if raw else np.dtype(np.float32)
         voxels: Array = np.empty(math.prod(header.geometry.shape), dtype)
@@ -171,9 +172,23 @@ def _read(path: Path, *, raw: bool) -> tuple[ImageHeader, Array]:
             with np.errstate(over="ignore", invalid="ignore"):  # Volume refuses infinity
                 voxels[start : start + block.size] = block if raw else _intensities(block, header)
             start += block.size
-        while stream.read(_BLOCK_BYTES):  # the checksum of a gzip stream is checked at its end
-            pass
+        _finish(stream)  # the checksum of a gzip stream is checked at its end
     return header, voxels.reshape(header.geometry.shape, order="F")
+
+
+def _finish(stream: IO[bytes]) -> None:
+    """Read what follows the voxels, of which a small gzip stream can promise gigabytes."""
+    for _ in range(_MOST_BLOCKS_AFTER):
+        if not stream.read(_BLOCK_BYTES):
+            return
+    raise InputError(
+        f"expected the file to end after its voxels, got over {_MOST_BLOCKS_AFTER} MiB more; export the image again"
+    )
+
+
+def _bytes_per_voxel(header: ImageHeader, *, raw: bool) -> int:
+    """Return the bytes that a voxel takes while it is read: float32, or the type of the file and its float64s."""
+    return (header.dtype.itemsize + (16 if header.is_scaled else 0)) if raw else 4
 
 
 def _intensities(voxels: Array, header: ImageHeader) -> Array:

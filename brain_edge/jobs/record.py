@@ -16,6 +16,7 @@ from brain_edge.image.contrast import Contrast
 from brain_edge.jobs.outliers import LabelMeasure
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.machine.json import decode_json
+from brain_edge.machine.paths import read_small
 from brain_edge.package import WeightsStatus
 from brain_edge.package.digest import sha256_of
 from brain_edge.spec.plausibility import Flag
@@ -176,8 +177,8 @@ def write_case_record(record: CaseRecord, path: Path) -> None:
 def read_case_record(path: Path) -> CaseRecord | None:
     """Read a record; None if it is missing, damaged or of another format."""
     try:
-        return decode_json(path.read_bytes(), CaseRecord)
-    except (OSError, msgspec.DecodeError):
+        return decode_json(read_small(path), CaseRecord)
+    except (OSError, InputError, msgspec.DecodeError):
         return None
 
 

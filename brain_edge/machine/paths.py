@@ -6,12 +6,15 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+MOST_SMALL_BYTES: Final = 64 * 2**20
+"""Largest file that is read as a whole to be parsed; real ones have some kilobytes, long records some megabytes."""
 
 
 def require_text(path: Path) -> Path:
@@ -54,6 +57,33 @@ def files_below(folder: Path) -> Iterator[Path]:
         seen.add(real)
         folders.sort()
         yield from (path for name in sorted(names) if may_be_file(path := Path(place, name)))
+
+
+def require_regular(path: Path) -> Path:
+    """Return the path unless it is a pipe, a device or a socket, of which reading may never end.
+
+    The reader reports a path that is missing, a folder, or cannot be examined.
+
+    Raises:
+        InputError: the path is a pipe, a device or a socket.
+    """
+    if not may_be_file(path) and not path.is_dir():
+        raise InputError(f"{path}: expected a file, got a pipe or a device; give a file")
+    return path
+
+
+def read_small(path: Path) -> bytes:
+    """Return the content of a file of text or numbers, of which nobody writes more than `MOST_SMALL_BYTES`.
+
+    Raises:
+        InputError: the path is a pipe or a device, or the file is larger.
+        OSError: the file cannot be read.
+    """
+    with require_regular(path).open("rb") as file:
+        content = file.read(MOST_SMALL_BYTES + 1)
+    if len(content) > MOST_SMALL_BYTES:
+        raise InputError(f"{path}: expected a file of at most {MOST_SMALL_BYTES} bytes, got more; give another file")
+    return content
 
 
 def may_be_file(path: Path) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -13,12 +15,40 @@ from brain_edge.errors import InputError
 from brain_edge.machine import cgroup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Answer = TypeVar("Answer")
 STATUS: Final = Path("/proc/self/status")
-_LIMITS: Final = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
-"""Files with the limit and the use of memory, of cgroup version 2 and 1."""
+MIB: Final = 2**20
+
+
+class Remedy(Enum):
+    """What bounds the memory of this process, as the advice to whoever needs more."""
+
+    MACHINE = "close other programs, or use a machine with more memory"
+    CGROUP = "raise the memory limit of this container or job"
+    ADDRESSES = "raise the limit of the address space (ulimit -v)"
+    DATA = "raise the limit of the data segment (ulimit -d)"
+
+
+@dataclass(frozen=True)
+class Room:
+    """Memory that is left to this process.
+
+    Attributes:
+        size_bytes: its size in bytes.
+        remedy: what bounds it.
+    """
+
+    size_bytes: int
+    remedy: Remedy
+
+    def advice(self, needed_bytes: int) -> str:
+        """Return what to do to have `needed_bytes`; what is missing is rounded up to 10 MiB."""
+        if self.remedy is Remedy.MACHINE:
+            return self.remedy.value
+        missing_mib = -(-(needed_bytes - self.size_bytes) // (10 * MIB)) * 10
+        return f"{self.remedy.value} by {missing_mib} MiB or more"
 
 
 def peak_rss_bytes() -> int:
@@ -58,23 +88,31 @@ def rss_bytes() -> int | None:
     return _told(lambda: psutil.Process().memory_info().rss)
 
 
-def available_bytes() -> int | None:
-    """Return the memory that this process may reach: its own plus the free memory of the machine and its cgroup."""
-    held, free = rss_bytes(), _free_bytes()
-    return None if held is None or free is None else held + free
+def available() -> Room | None:
+    """Return the memory that this process may reach: its resident memory and what is free; None if unknown."""
+    held, free = rss_bytes(), free_memory()
+    return None if held is None or free is None else Room(held + free.size_bytes, free.remedy)
 
 
-def require_free(needed_bytes: int, what: str) -> None:
+def require_free(needed_bytes: int, what: str, addresses_bytes: int = 0) -> None:
     """Refuse work that needs more than the free memory, before the system kills this process.
+
+    Args:
+        needed_bytes: memory that the work touches, in bytes.
+        what: subject of the message.
+        addresses_bytes: address space that the work reserves beside it, in bytes.
 
     Raises:
         InputError: there is not enough memory.
     """
-    free = _free_bytes()
-    if free is not None and needed_bytes > free:
+    free = free_memory()
+    if free is None:
+        return
+    needed = needed_bytes + (addresses_bytes if free.remedy is Remedy.ADDRESSES else 0)
+    if needed > free.size_bytes:
         raise InputError(
-            f"{what} needs {needed_bytes // 2**20} MiB of memory, and {free // 2**20} MiB are free; "
-            "close other programs, or use a machine with more memory"
+            f"{what} needs {needed // MIB} MiB of memory, and {free.size_bytes // MIB} MiB are free; "
+            f"{free.advice(needed)}"
         )
 
 
@@ -96,22 +134,25 @@ def _told(question: Callable[[], Answer]) -> Answer | None:
         return None
 
 
-def _free_bytes() -> int | None:
-    """Return the minimum free memory of the machine and of each cgroup of this process; None if unknown."""
+def free_memory() -> Room | None:
+    """Return the least that the machine, a cgroup or a limit of this process leaves it; None if unknown."""
     in_machine = _told(lambda: psutil.virtual_memory().available)
-    left = [] if in_machine is None else [in_machine]
-    for folder in cgroup.folders("memory"):
-        for limit_name, used_name in _LIMITS:
-            limit, used = folder / limit_name, folder / used_name
-            if limit.is_file() and used.is_file() and (text := limit.read_text().strip()) != "max":
-                left.append(max(0, int(text) - int(used.read_text()) + _reclaimable(folder)))
-    return min(left, default=None)
+    left = [] if in_machine is None else [Room(in_machine, Remedy.MACHINE)]
+    left += [Room(size, Remedy.CGROUP) for size in cgroup.free_memory_bytes()]
+    return min([*left, *_below_limits()], key=lambda room: room.size_bytes, default=None)
 
 
-def _reclaimable(folder: Path) -> int:
-    """Return the bytes of file pages that count as used, but that the system drops on demand."""
-    stat = folder / "memory.stat"
-    if not stat.is_file():
-        return 0
-    fields = dict(line.split() for line in stat.read_text().splitlines() if len(line.split()) == 2)
-    return int(fields.get("inactive_file", fields.get("total_inactive_file", "0")))
+def _below_limits() -> Iterator[Room]:
+    """Yield what the limits of this process leave; only Linux keeps them, and counts what they bind as psutil does."""
+    used = _told(lambda: psutil.Process().memory_info()) if sys.platform == "linux" else None
+    if used is None:
+        return
+    import resource
+
+    for number, taken, remedy in (
+        (resource.RLIMIT_AS, used.vms, Remedy.ADDRESSES),
+        (resource.RLIMIT_DATA, used.data, Remedy.DATA),
+    ):
+        limit = resource.getrlimit(number)[0]
+        if limit != resource.RLIM_INFINITY:
+            yield Room(max(0, limit - taken), remedy)

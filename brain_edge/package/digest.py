@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta
 
 from brain_edge.errors import InputError
+from brain_edge.machine.paths import require_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ def sha256_of(path: Path) -> str:
         InputError: the file is missing or cannot be read.
     """
     try:
-        with path.open("rb") as stream:
+        with require_regular(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its path and permissions") from error

@@ -16,6 +16,7 @@ import msgspec
 from brain_edge.errors import InputError, OutputError
 from brain_edge.machine.atomic import atomic_file, remove_leftovers, require_no_file, require_writable_folder
 from brain_edge.machine.json import decode_json
+from brain_edge.machine.process import free_memory
 from brain_edge.spec import canonical_json
 
 if TYPE_CHECKING:
@@ -102,17 +103,23 @@ def require_cache_folder(folder: Path) -> None:
 def load(folder: Path, key: GraphKey) -> bytes | None:
     """Load OpenVINO's export for this key; None if there is no such entry or it is damaged."""
     path = folder / key.file_name
+    if not path.is_file():  # a pipe would never end
+        return None
     try:
-        content = path.read_bytes() if path.is_file() else b""  # a pipe would never end
+        with path.open("rb") as file:
+            head = file.read(MOST_HEADER_BYTES)
+            header = _header(head)
+            if header is None or header.key != key:
+                return None
+            start, free = head.index(b"\n", len(MAGIC)) + 1, free_memory()
+            too_large = free is not None and header.blob_bytes > free.size_bytes
+            if too_large or path.stat().st_size != start + header.blob_bytes:
+                return None
+            file.seek(start)
+            blob = file.read()
     except OSError:
         return None
-    header = _header(content)
-    if header is None or header.key != key:
-        return None
-    blob = memoryview(content)[content.index(b"\n", len(MAGIC)) + 1 :]
-    if len(blob) != header.blob_bytes or hashlib.sha256(blob).hexdigest() != header.blob_sha256:
-        return None
-    return bytes(blob)
+    return blob if hashlib.sha256(blob).hexdigest() == header.blob_sha256 else None
 
 
 def store(folder: Path, key: GraphKey, blob: bytes) -> None:

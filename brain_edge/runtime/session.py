@@ -17,14 +17,14 @@ from brain_edge.errors import BrainEdgeError, InputError
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.isa import cpu_fingerprint, isa_limit
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.machine.process import return_free_memory
+from brain_edge.machine.process import require_free, return_free_memory
 from brain_edge.package import Precision, graph_path
 from brain_edge.runtime import cache
 from brain_edge.runtime.cache import require_cache_folder
 from brain_edge.runtime.graph_file import read_graph
 from brain_edge.runtime.graph_memory import graph_memory_of
 from brain_edge.runtime.library import import_openvino, operations
-from brain_edge.runtime.reason import reason_of, remedy_of, runtime_problem
+from brain_edge.runtime.reason import runtime_problem
 from brain_edge.runtime.rewrites.f32 import rewrite_for_f32
 from brain_edge.spec.plan import known_inputs
 
@@ -45,6 +45,16 @@ AHEAD_BYTES: Final = 32 * 2**20
 """Bytes of weights of the graphs that are compiled while the first image is read. Both networks of deepbet have 17 MiB,
 one fold of HD-BET has 62 MiB."""
 
+LIBRARY_BYTES: Final = 32 * 2**20
+"""Memory that OpenVINO takes when it is loaded."""
+LIBRARY_ADDRESSES_BYTES: Final = 192 * 2**20
+"""Address space that its libraries and pools reserve, most of it without touching it."""
+THREAD_ADDRESSES_BYTES: Final = 72 * 2**20
+"""Address space of a thread: a stack of 8 MiB, and a heap of 64 MiB of its own (glibc)."""
+COMPILER_BYTES: Final = 64 * 2**20
+"""Memory that OpenVINO takes to compile a graph without weights."""
+COMPILER_COPIES: Final = 4
+"""Copies of the weights that it makes on the way: of the file, of the rewritten graph, in the order of its kernels."""
 OTHER_SIZE: Final = "use a package whose steps pad to the sizes of its network (pad_to_multiple)"
 
 DEFAULT_STREAMS: Final = 2
@@ -87,6 +97,16 @@ def compiled_ahead(package: ModelPackage, spec: ModelSpec) -> Iterator[tuple[str
         yield graph, shape
 
 
+def require_start(options: RuntimeOptions, more_threads: int = 0) -> None:
+    """Make sure that OpenVINO can be loaded and start its threads, beside threads of the caller.
+
+    Raises:
+        InputError: there is not enough memory.
+    """
+    threads = (options.threads or default_threads()) + more_threads
+    require_free(LIBRARY_BYTES, "OpenVINO", LIBRARY_ADDRESSES_BYTES + threads * THREAD_ADDRESSES_BYTES)
+
+
 def runtime_version() -> str:
     """Return the version of OpenVINO in use."""
     return str(import_openvino().get_version())
@@ -108,10 +128,8 @@ class GraphSession:
     def __call__(self, batch: FloatArray) -> FloatArray:
         """Run the graph once."""
         with self._pool.ready(self._graph, batch.shape).running() as requests:
-            try:
+            with _in_words(self._graph, batch.shape):
                 requests[0].start_async({0: batch}, share_inputs=True)
-            except RuntimeError as error:
-                raise BrainEdgeError(runtime_problem(self._graph, batch.shape, error)) from error
             return self._awaited(requests[0], batch.shape)
 
     def run_many(self, batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
@@ -148,7 +166,8 @@ class GraphSession:
                 if not free:
                     yield self._awaited(waiting[0], shape)
                     free.append(waiting.popleft())
-                free[0].start_async({0: batch}, share_inputs=True)
+                with _in_words(self._graph, shape):
+                    free[0].start_async({0: batch}, share_inputs=True)
                 waiting.append(free.popleft())
             while waiting:
                 yield self._awaited(waiting[0], shape)
@@ -161,10 +180,8 @@ class GraphSession:
                     request.wait()
 
     def _awaited(self, request: Any, shape: tuple[int, ...]) -> FloatArray:
-        try:
+        with _in_words(self._graph, shape):
             request.wait()
-        except RuntimeError as error:
-            raise BrainEdgeError(runtime_problem(self._graph, shape, error)) from error
         return np.asarray(request.get_output_tensor(0).data, dtype=np.float32)
 
 
@@ -174,11 +191,13 @@ class CompiledGraph:
     Args:
         compiled: compiled model of OpenVINO.
         streams: number of passes that run at the same time.
+        graph: name of the graph, for messages.
     """
 
-    def __init__(self, compiled: Any, streams: int) -> None:
+    def __init__(self, compiled: Any, streams: int, graph: str) -> None:
         self.compiled = compiled
         self.streams = streams
+        self._graph = graph
         self._own = local()
         self._lock = Lock()
         self._running = 0
@@ -195,9 +214,13 @@ class CompiledGraph:
                 self._running -= 1
 
     def release(self) -> None:
-        """Release the memory of intermediate results, unless a thread is using it."""
+        """Release intermediate results and the requests of all threads, unless a thread is using them.
+
+        An output that is still in use keeps its memory. Without this, each thread of a batch would keep its requests.
+        """
         with self._lock:
             if not self._running:
+                self._own = local()
                 self.compiled.release_memory()
 
     def requests(self) -> list[Any]:
@@ -208,11 +231,8 @@ class CompiledGraph:
         """
         if not hasattr(self._own, "requests"):
             count = 1 if self.streams == 1 else self.streams + 1
-            try:
+            with _in_words(self._graph, self.compiled.input().shape):
                 self._own.requests = [self.compiled.create_infer_request() for _ in range(count)]
-            except RuntimeError as error:
-                words = f"OpenVINO could not prepare a compiled graph: {reason_of(error)}; {remedy_of(error)}"
-                raise BrainEdgeError(words) from error
         requests: list[Any] = self._own.requests
         return requests
 
@@ -302,6 +322,7 @@ class GraphCompiler:
     def __init__(self, package: ModelPackage, options: RuntimeOptions, streams: Mapping[str, int]) -> None:
         self._package = package
         self._options = options
+        require_start(options)
         self._core = import_openvino().Core()
         self._streams = dict(streams)
         if options.cache_folder is not None:
@@ -315,10 +336,10 @@ class GraphCompiler:
             PackageError: see `read_graph`.
         """
         streams = self._streams[graph]
-        try:
-            return CompiledGraph(self._compiled(graph, shape, self.properties(graph)), streams)
-        except RuntimeError as error:
-            raise BrainEdgeError(runtime_problem(graph, shape, error)) from error
+        weights = self._package.graph_file(graph).with_suffix(".bin").stat().st_size
+        require_free(COMPILER_BYTES + COMPILER_COPIES * weights, f"the graph {graph}")
+        with _in_words(graph, shape):
+            return CompiledGraph(self._compiled(graph, shape, self.properties(graph)), streams, graph)
 
     def use_one_stream(self) -> bool:
         """Compute one window at a time from now on; return False if already so."""
@@ -407,3 +428,12 @@ def streams_by_graph(spec: ModelSpec, options: RuntimeOptions) -> dict[str, int]
     streams = min(options.streams or DEFAULT_STREAMS, threads)
     windowed = {graph for stage in spec.stages if stage.network.execution.is_streamed for graph in stage.network.graphs}
     return {graph: streams if graph in windowed else 1 for graph in spec.graphs}
+
+
+@contextmanager
+def _in_words(graph: str, shape: Iterable[int]) -> Iterator[None]:
+    """Turn an error of OpenVINO into one that names the graph and its input."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise BrainEdgeError(runtime_problem(graph, tuple(shape), error)) from error

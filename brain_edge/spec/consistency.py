@@ -6,12 +6,15 @@ because the later ones may follow from it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+import numpy as np
 from msgspec import UNSET
 
 from brain_edge.image.contrast import NAMES, Contrast
+from brain_edge.image.geometry import MOST_VOXELS, Geometry
 from brain_edge.spec.steps.known_frame import KnownFrame, MisfitError
 
 if TYPE_CHECKING:
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
     from brain_edge.spec.model import ModelSpec, Stage
     from brain_edge.spec.steps import Step
+
+ONE_VOXEL: Final = Geometry((1, 1, 1), np.eye(4))
+"""Smallest image: what a step makes of it, it makes of every image."""
 
 
 class Misfit(NamedTuple):
@@ -102,9 +108,21 @@ def _outcome(stage: Stage, known: _Known) -> KnownFrame:
     Raises:
         MisfitError: the stage is inconsistent; the message continues "stage 'x' ...".
     """
+    _require_sides(stage)
     start = KnownFrame(known.sequences, findings=dict(known.findings))
     _require_channels(stage, _through(stage, stage.before, start, known), known)
     return _through(stage, stage.after, start.with_channels(stage.network.channels_out), known)
+
+
+def _require_sides(stage: Stage) -> None:
+    """Make sure that the steps and the windows of a stage do not need more than `MOST_VOXELS` voxels of any image."""
+    grids, grid = [stage.network.execution.seen((1, 1, 1)) or (1, 1, 1)], ONE_VOXEL
+    for step in stage.before:
+        grid = step.grid_after(grid)
+        grids.append(grid.shape)
+    largest = max(grids, key=math.prod)
+    if math.prod(largest) > MOST_VOXELS:
+        raise MisfitError(f"needs {' x '.join(map(str, largest))} voxels of any image, expected at most {MOST_VOXELS}")
 
 
 def _through(stage: Stage, steps: Sequence[Step], start: KnownFrame, known: _Known) -> KnownFrame:

@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from strategies import geometries, shapes, voxels
 
 from brain_edge.errors import GeometryError
-from brain_edge.image.geometry import Geometry, axis_moves, inverse_moves, is_orientation, overlap_share
+from brain_edge.image.geometry import Geometry, axis_moves, inverse_moves, is_orientation, overlap_share, require_head
 from brain_edge.image.resample import Interpolation, resize
 from brain_edge.spec.steps.moves import reorder
 
@@ -275,3 +275,24 @@ class TestRefusals:
     def test_another_number_of_sides_or_an_empty_one(self, shape):
         with pytest.raises(GeometryError, match=r"expected three sides of at least one voxel, got the shape \("):
             Geometry(shape, np.eye(4))
+
+
+class TestAHead:
+    @pytest.mark.parametrize("spacing", [(0.1, 0.1, 0.1), (20, 20, 20), (np.float32(0.1), 1, 6), (0.09999, 0.5, 5)])
+    def test_can_have_any_spacing_from_a_tenth_of_a_millimetre_to_two_centimetres(self, spacing):
+        grid = Geometry((10, 10, 10), np.diag([*spacing, 1]))
+        assert require_head(grid) is grid
+
+    @pytest.mark.parametrize("spacing", [(0.09, 1, 1), (1, 1, 20.1), (1e-9, 1e-9, 1e-9), (1, 1000, 1)])
+    def test_has_no_other_spacing(self, spacing):
+        with pytest.raises(GeometryError, match=r"expected a spacing of 0\.1 to 20 mm, got .* mm; correct the header"):
+            require_head(Geometry((10, 10, 10), np.diag([*spacing, 1])))
+
+    @pytest.mark.parametrize(("shape", "allowed"), [((1024, 1024, 1024), True), ((1024, 1024, 1025), False)])
+    def test_has_at_most_two_to_the_thirty_voxels(self, shape, allowed):
+        grid = Geometry(shape, np.eye(4))
+        if allowed:
+            assert require_head(grid) is grid
+            return
+        with pytest.raises(GeometryError, match=r"at most 1073741824 voxels, got 1024 x 1024 x 1025; resample the"):
+            require_head(grid)

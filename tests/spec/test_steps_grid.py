@@ -9,20 +9,24 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from phantoms import OBLIQUE, ORIENTATIONS, make_affine, make_head
-from strategies import INTERPOLATIONS, ORIENTED, geometries, shapes, voxels
+from strategies import GRID_STEPS, INTERPOLATIONS, ORIENTED, geometries, shapes, voxels
 
 from brain_edge.errors import ImplausibleError, PackageError
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation, resize
 from brain_edge.spec.steps import (
+    CropAroundStage,
     CropOrPadTo,
     CropToStage,
     Frame,
     Orient,
     PadToMultiple,
     Placement,
+    ResampleBetweenCentres,
+    ResampleThickSlices,
     ResampleToSpacing,
     ResizeTo,
+    TransposeAxes,
 )
 from brain_edge.spec.steps.grid import placed_box
 from brain_edge.spec.steps.moves import take_box
@@ -87,7 +91,7 @@ class TestResampling:
         assert step.apply(framed(voxels((1, 17, 17, 19), 0), affine)).geometry.shape == (8, 8, 10)
 
     def test_never_leaves_less_than_one_voxel(self):
-        step = ResampleToSpacing(spacing_mm=(50.0, 1.0, 1.0), interpolation=Interpolation.LINEAR)
+        step = ResampleToSpacing(spacing_mm=(20.0, 1.0, 1.0), interpolation=Interpolation.LINEAR)
         assert step.apply(framed(voxels((1, 3, 4, 5), 0))).geometry.shape == (1, 4, 5)
 
     @given(geometries(), st.integers(1, 3), st.integers(0, 99))
@@ -280,3 +284,44 @@ def test_steps_do_not_change_the_frame_they_are_given():
 def test_sides_and_spacings_out_of_range_are_refused_when_read(kind, text):
     with pytest.raises(msgspec.ValidationError, match=r"Expected `(int|float)`"):
         msgspec.convert(text, kind)
+
+
+@pytest.mark.parametrize(
+    "spacing_mm", [(0.05, 1.0, 1.0), (1.0, 20.5, 1.0), (1e-320, 1.0, 1.0), (float("nan"), 1.0, 1.0)]
+)
+@pytest.mark.parametrize("made", [
+    lambda spacing_mm: ResampleToSpacing(spacing_mm=spacing_mm, interpolation=Interpolation.LINEAR),
+    lambda spacing_mm: ResampleBetweenCentres(spacing_mm=spacing_mm),
+    lambda spacing_mm: ResampleThickSlices(spacing_mm=spacing_mm),
+], ids=["over the field of view", "between centres", "thick slices"])  # fmt: skip
+def test_a_spacing_that_no_head_has_is_refused_when_a_step_is_made(made, spacing_mm):
+    with pytest.raises(ValueError, match=r"expected a spacing of 0\.1 to 20 mm, got .* mm"):
+        made(spacing_mm)
+
+
+class TestTheGridAfter:
+    """What is predicted before a step is what it makes."""
+
+    @given(geometries(), GRID_STEPS, st.integers(0, 99))
+    def test_is_the_one_that_it_makes_and_a_crop_only_makes_less(self, geometry, step, seed):
+        after = step.grid_after(geometry)
+        assume(np.prod(after.shape, dtype=float) < 2**22)
+        made = step.apply(noise(geometry, seed=seed)).geometry
+        if step.follows_content:
+            assert all(side <= most for side, most in zip(made.shape, after.shape, strict=True))
+        else:
+            assert made.shape == after.shape
+            np.testing.assert_allclose(made.affine, after.affine, atol=1e-9)
+
+    def test_of_a_crop_to_a_stage_is_at_most_what_it_was(self):
+        grid = Geometry((9, 8, 7), np.eye(4))
+        assert CropToStage(stage="box").grid_after(grid).shape == (9, 8, 7)
+        assert CropAroundStage(stage="box", shape=(4, 20, 5)).grid_after(grid).shape == (4, 20, 5)
+        assert TransposeAxes(axes=(2, 0, 1)).grid_after(grid).shape == (7, 9, 8)
+
+    def test_of_a_thick_head_at_one_millimetre(self):
+        """24 slices of 6 mm and 0.5 mm in the plane, as clinics make them."""
+        grid = Geometry((480, 480, 24), np.diag([0.5, 0.5, 6.0, 1.0]))
+        step = ResampleToSpacing(spacing_mm=(1.0, 1.0, 1.0), interpolation=Interpolation.CUBIC)
+        assert step.grid_after(grid).shape == (240, 240, 144)
+        assert PadToMultiple(multiple_of=32).grid_after(step.grid_after(grid)).shape == (256, 256, 160)

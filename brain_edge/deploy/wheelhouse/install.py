@@ -43,7 +43,7 @@ def made_for() -> list[str]:
     """Return the version of Python, the system and the processor that the wheels are for."""
     path = HERE / "wheelhouse.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(text_of(path))
         return [str(found[name]) for name in ("python_version", "sys_platform", "platform_machine")]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         end(3, f"error: {path}: the file is missing or damaged ({type(error).__name__}); copy the folder again")
@@ -77,10 +77,17 @@ def listed() -> dict[str, str]:
     """Return the SHA-256 of each file by its name, as in SHA256SUMS."""
     path = HERE / "SHA256SUMS"
     try:
-        pairs = [line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines()]
+        pairs = [line.split("  ", 1) for line in text_of(path).splitlines()]
         return {name: sha256 for sha256, name in pairs if "\0" not in name}
     except (OSError, ValueError) as error:
         end(3, f"error: {path}: the file is missing or damaged ({type(error).__name__}); copy the folder again")
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a file; a pipe, which would never end, is no file."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    return path.read_text(encoding="utf-8")
 
 
 def sha256_of(path: Path) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import brain_edge
 from brain_edge.deploy.fetch import normalised_name
 from brain_edge.errors import InputError
+from brain_edge.machine.paths import MOST_SMALL_BYTES, require_regular
 from brain_edge.machine.zips import BROKEN_ZIP
 
 if TYPE_CHECKING:
@@ -53,8 +54,10 @@ def read_wheel(path: Path) -> Wheel:
     from packaging.metadata import parse_email
 
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(require_regular(path)) as archive:
             (member,) = (name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
+            if archive.getinfo(member).file_size > MOST_SMALL_BYTES:
+                raise ValueError(f"metadata of more than {MOST_SMALL_BYTES} bytes")
             raw, _ = parse_email(archive.read(member))
     except (*BROKEN_ZIP, OSError) as error:
         raise InputError(f"{path}: expected a wheel (.whl) with metadata, but could not read it: {error}") from None

@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from brain_edge.errors import InputError
 from brain_edge.machine.json import convert_plain
+from brain_edge.machine.paths import read_small
 from brain_edge.package.digest import Sha256
 from brain_edge.spec import Name, Value, canonical_json
 from brain_edge.spec.problems import Problem, problems_of, refusal
@@ -125,7 +126,7 @@ def read_manifest(path: Path) -> CohortManifest:
         InputError: the file is missing or is not TOML, a field is unknown or missing, or the cases are inconsistent.
     """
     try:
-        return parse_manifest(path.read_text(encoding="utf-8-sig"), str(path))
+        return parse_manifest(read_small(path).decode("utf-8-sig"), str(path))
     except OSError as error:
         raise InputError(
             f"{path}: expected a cohort manifest, could not read it ({error.strerror}); check its path and permissions"

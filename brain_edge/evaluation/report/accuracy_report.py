@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from brain_edge.evaluation.evidence import Evidence
 from brain_edge.machine.atomic import atomic_file, remove_all_leftovers
 from brain_edge.machine.json import decode_json
+from brain_edge.machine.paths import read_small
 from brain_edge.package.digest import Sha256
 from brain_edge.spec import Label, Value
 
@@ -106,4 +107,4 @@ def write_report(report: AccuracyReport, folder: Path) -> Path:
 
 def read_report(path: Path) -> AccuracyReport:
     """Read a report back."""
-    return decode_json(path.read_bytes(), AccuracyReport)
+    return decode_json(read_small(path), AccuracyReport)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from contextlib import ExitStack, contextmanager
+import zlib
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from brain_edge.errors import InputError
 from brain_edge.machine.paths import files_below
-from brain_edge.machine.zips import BROKEN_ZIP
+from brain_edge.machine.zips import BROKEN_ZIP, MOST_RATIO, unpacks_too_far
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +28,6 @@ MAXIMUM_FILES: Final = 100_000
 """Largest number of files of one study; a folder with more is probably a whole archive."""
 MAXIMUM_MEMBER_BYTES: Final = 2 * 2**30
 """Largest member of a zip, checked before it is read: the largest enhanced series have about 1 GiB."""
-MOST_RATIO: Final = 100
-"""Largest ratio of unpacked to packed bytes of a large zip; a study of images compresses less."""
-LEAST_RATIO_BYTES: Final = 2**26
-"""Unpacked bytes from which the ratio is limited; a small zip of empty slices may compress more."""
 
 _DICOM_SUFFIXES: Final = (".dcm", ".ima", ".dicom")
 _HEAD_BYTES: Final = 132
@@ -40,6 +37,12 @@ _APPLE_DOUBLE: Final = b"\0\5\x16\7"
 """First bytes of a `._` file, in which macOS keeps the attributes of the file beside it (RFC 1740)."""
 _MACOS_FOLDER: Final = "__MACOSX/"
 """Folder of such files in a zip of the Finder."""
+_DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
+"""Transfer syntax of a data set that is deflated as a whole."""
+_META_START: Final = 144
+"""First byte of the file meta information after the element that states its length."""
+_META_BYTES: Final = 1024
+_BLOCK_BYTES: Final = 2**20
 _BARE: Final = re.compile(
     rb"[\x02\x08]\0[\0-\x18]\0(?:[A-Z]{2}|.[\0-\x03]\0\0)|\0[\x02\x08]\0[\0-\x18](?:[A-Z]{2}|\0\0[\0-\x03].)", re.DOTALL
 )
@@ -82,9 +85,9 @@ class Container:
         try:
             if self._archive is None:
                 with self._path(part).open("rb") as stream:
-                    yield _with_preamble(stream)
+                    yield self._checked(stream, part)
             else:
-                yield _with_preamble(io.BytesIO(self._member(self._archive, part)))
+                yield self._checked(io.BytesIO(self._member(self._archive, part)), part)
         except OSError as error:
             raise InputError(
                 f"{self.root}: {part.place} could not be read: {error.strerror}; copy the file again"
@@ -100,6 +103,11 @@ class Container:
                 return _begins_as_dicom(stream.read(_HEAD_BYTES))
         except (*BROKEN_ZIP, OSError):
             return part.looks_like_dicom  # damaged or encrypted, which reading reports
+
+    def _checked(self, stream: BinaryIO, part: DicomPart) -> BinaryIO:
+        if _inflates_too_far(stream):
+            raise _bomb(f"{self.root}: {part.place}")
+        return _with_preamble(stream)
 
     def _path(self, part: DicomPart) -> Path:
         return self.root / part.name if part.name else self.root
@@ -142,11 +150,8 @@ def open_container(root: Path | str) -> Iterator[Container]:
             except (*BROKEN_ZIP, OSError) as error:
                 raise InputError(f"{root}: the zip is damaged or truncated; copy it again") from error
             members = [info for info in archive.infolist() if not info.filename.endswith("/")]
-            if sum(info.file_size for info in members) > LEAST_RATIO_BYTES + MOST_RATIO * root.stat().st_size:
-                raise InputError(
-                    f"{root}: the zip unpacks to more than {MOST_RATIO} times its size, as no DICOM does; export it "
-                    "again"
-                )
+            if unpacks_too_far(sum(info.file_size for info in members), root.stat().st_size):
+                raise _bomb(f"{root}: the zip")
             names = sorted(info.filename for info in members if not _is_apple_member(archive, info))
             if len(set(names)) < len(names):
                 raise InputError(f"{root}: the zip holds several files of one name; unpack it and give the folder")
@@ -202,6 +207,30 @@ def _is_apple_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
 
 def _begins_as_dicom(head: bytes) -> bool:
     return head[128:] == _MAGIC or _BARE.match(head) is not None
+
+
+def _bomb(what: str) -> InputError:
+    return InputError(f"{what} unpacks to more than {MOST_RATIO} times its size, as no DICOM does; export it again")
+
+
+def _inflates_too_far(stream: BinaryIO) -> bool:
+    """Return True for a data set that is deflated as a whole and is too large; pydicom would inflate it at once.
+
+    The data set follows the file meta information, whose length is its first element (PS3.10 section 7.1).
+    """
+    head = stream.read(_META_BYTES)
+    stream.seek(0)
+    if head[128:132] != _MAGIC or _DEFLATED not in head:
+        return False
+    stream.seek(_META_START + int.from_bytes(head[_META_START - 4 : _META_START], "little"))
+    inflater, unpacked = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with suppress(zlib.error):  # damaged, which reading reports
+        while block := inflater.unconsumed_tail or stream.read(_BLOCK_BYTES):
+            unpacked += len(inflater.decompress(block, _BLOCK_BYTES))
+            if unpacked > MAXIMUM_MEMBER_BYTES or unpacks_too_far(unpacked, stream.tell()):
+                return True
+    stream.seek(0)
+    return False
 
 
 def _with_preamble(stream: BinaryIO) -> BinaryIO:

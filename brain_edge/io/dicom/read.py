@@ -15,6 +15,7 @@ from brain_edge.io.dicom.container import open_container
 from brain_edge.io.dicom.library import discreet, import_pydicom
 from brain_edge.io.dicom.series import require_readable
 from brain_edge.io.dicom.transfer import require_codec
+from brain_edge.machine.process import require_free
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,6 +74,7 @@ def read_series(info: SeriesInfo) -> Volume:
     with open_container(info.root) as container, discreet():
         for k, plane in _planes(container, source):
             if voxels is None:  # only now, because a damaged header can announce more slices than memory holds
+                require_free(slices * rows * columns * 4, f"{info.root}: {info.name}")
                 voxels = np.empty((slices, rows, columns), dtype=np.float32)
             frame = source.frames[k]
             # in float64: float32 would lose digits of a large intercept

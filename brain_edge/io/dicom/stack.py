@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from brain_edge.errors import GeometryError
-from brain_edge.image.geometry import Geometry
+from brain_edge.image.geometry import Geometry, require_head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ def _grid(first: DicomFrame, directions: Array, step: Array, slices: int) -> Geo
     lps[:3, 1] = directions[1] * row_mm
     lps[:3, 2] = step
     lps[:3, 3] = first.position_mm
-    return Geometry((first.columns, first.rows, slices), np.diag([*LPS_TO_RAS, 1.0]) @ lps)
+    return require_head(Geometry((first.columns, first.rows, slices), np.diag([*LPS_TO_RAS, 1.0]) @ lps))
 
 
 def _require_attributes(frames: Sequence[DicomFrame]) -> None:

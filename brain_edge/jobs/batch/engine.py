@@ -27,6 +27,7 @@ from brain_edge.jobs.record import record_path
 from brain_edge.machine.atomic import make_folder, remove_all_leftovers, remove_leftovers
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
+from brain_edge.runtime.session import require_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -204,7 +205,8 @@ def _lanes(
     package: ModelPackage, cases: Sequence[Job | UnplannedCase], batch: Batch, options: RuntimeOptions, count: int
 ) -> Iterator[Iterator[CaseResult]]:
     """Yield the results of `count` lanes; all lanes have ended when the block is left."""
-    first = FirstAlone()
+    require_start(options, count)
+    first = FirstAlone(options.max_memory_bytes)
 
     @cache  # called in turn: the second case calls it after the first has passed the network
     def warm() -> WarmSegmenter:

@@ -12,6 +12,7 @@ from pathspec import GitIgnoreSpec
 from brain_edge.errors import InputError, UsageError
 from brain_edge.jobs.bids.name import SESSION, SUBJECT, BidsName, is_image_name, is_label, parse_raw_name
 from brain_edge.machine.json import decode_json
+from brain_edge.machine.paths import read_small
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -147,7 +148,7 @@ def listed(labels: Sequence[str]) -> str:
 
 def _description(path: Path) -> dict[str, Any]:
     try:
-        content = decode_json(path.read_bytes(), object)
+        content = decode_json(read_small(path), object)
     except msgspec.DecodeError as error:
         raise InputError(f"{path}: expected JSON ({error}); correct the file") from error
     except OSError as error:
@@ -159,7 +160,7 @@ def _description(path: Path) -> dict[str, Any]:
 
 def _ignore_rules(path: Path) -> GitIgnoreSpec:
     try:
-        return GitIgnoreSpec.from_lines(path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else ())
+        return GitIgnoreSpec.from_lines(read_small(path).decode("utf-8-sig").splitlines() if path.is_file() else ())
     except (OSError, ValueError, re.error) as error:
         raise InputError(
             f"{path}: expected patterns as in .gitignore, in UTF-8, but could not read them: {error}"

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from brain_edge import __version__
-from brain_edge.errors import UsageError
+from brain_edge.errors import InputError, UsageError
 from brain_edge.jobs.bids.dataset import DESCRIPTION
 from brain_edge.jobs.bids.derivative import RAW
 from brain_edge.machine.atomic import atomic_file, make_folder, remove_leftovers
 from brain_edge.machine.json import decode_json
+from brain_edge.machine.paths import read_small
 
 if TYPE_CHECKING:
     from brain_edge.jobs.bids.dataset import RawDataset
@@ -140,8 +141,8 @@ def _link(raw: Path, out: Path) -> str:
 
 def _read(path: Path) -> Any:
     try:
-        return decode_json(path.read_bytes(), object)
-    except (OSError, msgspec.DecodeError) as error:
+        return decode_json(read_small(path), object)
+    except (OSError, InputError, msgspec.DecodeError) as error:
         raise UsageError(f"{path}: expected JSON, could not read it ({error}); choose another output folder") from error
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from brain_edge.errors import InputError
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.resample import Interpolation
-from brain_edge.spec.steps.grid import Spacing
+from brain_edge.spec.steps.grid import Spacing, require_spacing
 from brain_edge.spec.steps.moves import Move
 from brain_edge.spec.steps.step import GridStep
 
@@ -42,17 +42,23 @@ class ResampleBetweenCentres(GridStep, frozen=True):
 
     spacing_mm: tuple[Spacing, Spacing, Spacing]
 
+    def __post_init__(self) -> None:
+        require_spacing(self.spacing_mm)
+
     def apply(self, frame: Frame) -> Frame:
         """Resample every channel."""
-        before = frame.geometry
-        near = np.abs(np.array(before.spacing_mm) - self.spacing_mm) <= SAME_SPACING_MM
-        after = _between_centres(before, np.where(near, before.spacing_mm, self.spacing_mm))
+        before, after = frame.geometry, self.grid_after(frame.geometry)
         mapping = np.linalg.solve(before.affine, after.affine)
         _require_right_angles(mapping, after.shape)
         if before.shape == after.shape and np.allclose(mapping, np.eye(4), atol=SAME_SPACING_MM):
             return frame
         voxels = resampled(frame.voxels, after.shape, mapping, Interpolation.LINEAR)
         return frame.moved(voxels, after, CentresResampled(before, after))
+
+    def grid_after(self, before: Geometry) -> Geometry:
+        """Return the grid of the spacing."""
+        near = np.abs(np.array(before.spacing_mm) - self.spacing_mm) <= SAME_SPACING_MM
+        return _between_centres(before, np.where(near, before.spacing_mm, self.spacing_mm))
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from brain_edge.spec.steps.regrid import onto
 from brain_edge.spec.steps.step import GridStep, StageName
 
 if TYPE_CHECKING:
-    from brain_edge.image.geometry import Box, Shape
+    from brain_edge.image.geometry import Box, Geometry, Shape
     from brain_edge.spec.steps.frame import Array, Frame
 
 
@@ -92,6 +92,10 @@ class CropAroundStage(GridStep, frozen=True):
         p, q, r = self.shape
         return boxed(frame, ((i, i + p), (j, j + q), (k, k + r)), 0.0)
 
+    def grid_after(self, before: Geometry) -> Geometry:
+        """Return a grid of the fixed sides."""
+        return before.cropped(placed_box(before.shape, self.shape, Placement.CENTRE))
+
     def sides_after(self, before: Shape | None) -> Shape:  # noqa: ARG002 - whatever they were
         """Return the fixed sides."""
         return self.shape
@@ -111,6 +115,10 @@ class ResizeInPlane(GridStep, frozen=True):
         """Resample every slice of every channel."""
         return resized(frame, _in_plane(self.axis, self.shape, frame.geometry.shape), self.interpolation)
 
+    def grid_after(self, before: Geometry) -> Geometry:
+        """Return the grid of the fixed slices."""
+        return before.resized(_in_plane(self.axis, self.shape, before.shape))
+
 
 class CropOrPadInPlane(GridStep, frozen=True):
     """Cut or pad every slice along `axis` to a fixed number of voxels; the number of slices stays."""
@@ -122,8 +130,14 @@ class CropOrPadInPlane(GridStep, frozen=True):
 
     def apply(self, frame: Frame) -> Frame:
         """Cut or pad every slice of every channel."""
-        wanted = _in_plane(self.axis, self.shape, frame.geometry.shape)
-        return boxed(frame, placed_box(frame.geometry.shape, wanted, self.placement), self.value)
+        return boxed(frame, self._box(frame.geometry.shape), self.value)
+
+    def grid_after(self, before: Geometry) -> Geometry:
+        """Return the cut or padded grid."""
+        return before.cropped(self._box(before.shape))
+
+    def _box(self, shape: Shape) -> Box:
+        return placed_box(shape, _in_plane(self.axis, self.shape, shape), self.placement)
 
 
 def bounding_box(mask: Array) -> Box | None:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from brain_edge.errors import ImplausibleError, PackageError
-from brain_edge.image.geometry import GRID_TOLERANCE_MM, Box, Shape, axis_moves, is_orientation
+from brain_edge.image.geometry import GRID_TOLERANCE_MM, SPACINGS_MM, Box, Shape, axis_moves, is_orientation
 from brain_edge.image.resample import Interpolation, resize
 from brain_edge.spec.steps.moves import Boxed, Reordered, Resized, reorder, take_box
 from brain_edge.spec.steps.step import GridStep, Saving, StageName, Step
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Side = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 Axis = Annotated[int, msgspec.Meta(ge=0, le=2)]
-Spacing = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
+Spacing = Annotated[float, msgspec.Meta(ge=SPACINGS_MM[0], le=SPACINGS_MM[1])]
 
 
 class Placement(StrEnum):
@@ -50,6 +50,10 @@ class Orient(GridStep, frozen=True):
         """Permute and flip axes as a view, without copying voxels."""
         return reordered(frame, axis_moves(frame.geometry.orientation, self.axes))
 
+    def grid_after(self, before: Geometry) -> Geometry:
+        """Return the same voxels in the other order."""
+        return before.reoriented(axis_moves(before.orientation, self.axes))
+
 
 class TransposeAxes(GridStep, frozen=True):
     """Put the stored axes into another order: new axis n is the former axis `axes[n]`; no axis is flipped.
@@ -68,8 +72,16 @@ class TransposeAxes(GridStep, frozen=True):
 
     def apply(self, frame: Frame) -> Frame:
         """Permute axes as a view, without copying voxels."""
+        return reordered(frame, self._moves)
+
+    def grid_after(self, before: Geometry) -> Geometry:
+        """Return the same voxels in the other order."""
+        return before.reoriented(self._moves)
+
+    @property
+    def _moves(self) -> AxisMoves:
         first, second, third = ((axis, False) for axis in self.axes)
-        return reordered(frame, (first, second, third))
+        return first, second, third
 
 
 class ResampleToSpacing(GridStep, frozen=True):
@@ -82,9 +94,16 @@ class ResampleToSpacing(GridStep, frozen=True):
     spacing_mm: tuple[Spacing, Spacing, Spacing]
     interpolation: Interpolation
 
+    def __post_init__(self) -> None:
+        require_spacing(self.spacing_mm)
+
     def apply(self, frame: Frame) -> Frame:
         """Resample every channel."""
         return resized(frame, sides_at(frame.geometry, self.spacing_mm), self.interpolation)
+
+    def grid_after(self, before: Geometry) -> Geometry:
+        """Return the grid of the spacing."""
+        return before.resized(sides_at(before, self.spacing_mm))
 
 
 class ResizeTo(GridStep, frozen=True):
@@ -96,6 +115,10 @@ class ResizeTo(GridStep, frozen=True):
     def apply(self, frame: Frame) -> Frame:
         """Resample every channel."""
         return resized(frame, self.shape, self.interpolation)
+
+    def grid_after(self, before: Geometry) -> Geometry:
+        """Return the grid of the fixed sides."""
+        return before.resized(self.shape)
 
     def sides_after(self, before: Shape | None) -> Shape:  # noqa: ARG002 - whatever they were
         """Return the fixed sides."""
@@ -114,10 +137,16 @@ class PadToMultiple(GridStep, frozen=True):
 
     def apply(self, frame: Frame) -> Frame:
         """Pad every channel."""
-        sides = zip(frame.geometry.shape, self.minimum, strict=True)
+        return boxed(frame, self._box(frame.geometry.shape), self.value)
+
+    def grid_after(self, before: Geometry) -> Geometry:
+        """Return the padded grid."""
+        return before.cropped(self._box(before.shape))
+
+    def _box(self, shape: Shape) -> Box:
         step = self.multiple_of
-        wanted = tuple(-(-max(side, least) // step) * step for side, least in sides)
-        return boxed(frame, placed_box(frame.geometry.shape, wanted, self.placement), self.value)
+        wanted = tuple(-(-max(side, least) // step) * step for side, least in zip(shape, self.minimum, strict=True))
+        return placed_box(shape, wanted, self.placement)
 
     def cheaper(self) -> Mapping[Saving, Step]:
         """Return padding without the minimum, if the minimum adds more than the multiple."""
@@ -136,6 +165,10 @@ class CropOrPadTo(GridStep, frozen=True):
     def apply(self, frame: Frame) -> Frame:
         """Cut or pad every channel."""
         return boxed(frame, placed_box(frame.geometry.shape, self.shape, self.placement), self.value)
+
+    def grid_after(self, before: Geometry) -> Geometry:
+        """Return the cut or padded grid."""
+        return before.cropped(placed_box(before.shape, self.shape, self.placement))
 
     def sides_after(self, before: Shape | None) -> Shape:  # noqa: ARG002 - whatever they were
         """Return the fixed sides."""
@@ -186,6 +219,14 @@ class CropToStage(GridStep, frozen=True):
         centre = np.round(scale * np.float32((low + high) / 2))
         size = np.round((np.float32(1) + np.float32(2) * np.float32(self.margin)) * (scale * np.float32(high - low)))
         return max(0, int(centre - size / 2)), min(side, int(centre + size / 2))
+
+
+def require_spacing(spacing_mm: Sequence[float]) -> None:
+    """Refuse a spacing outside of `SPACINGS_MM`, also in steps that are made of files of other programs."""
+    low, high = SPACINGS_MM
+    if not all(low <= side <= high for side in spacing_mm):
+        got = " x ".join(f"{side:.4g}" for side in spacing_mm)
+        raise ValueError(f"expected a spacing of {low:g} to {high:g} mm, got {got} mm")
 
 
 def sides_at(geometry: Geometry, spacing_mm: Sequence[float]) -> Shape:

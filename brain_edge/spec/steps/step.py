@@ -18,7 +18,7 @@ from brain_edge.spec.steps.known_frame import KnownFrame, one_label_map
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from brain_edge.image.geometry import Shape
+    from brain_edge.image.geometry import Geometry, Shape
     from brain_edge.spec.execution import Activation
     from brain_edge.spec.steps.frame import Array, Frame
 
@@ -128,6 +128,10 @@ class Step(
 
     def sides_after(self, before: Shape | None) -> Shape | None:
         """Return the sides (I, J, K) after the step for known sides, or None, before it; None if the image decides."""
+        return before
+
+    def grid_after(self, before: Geometry) -> Geometry:
+        """Return the largest grid after the step for an image on the grid `before`; by default the same grid."""
         return before
 
     def channels_of(self, sources: Sources) -> Sources | Mapping[int, tuple[int, ...]]:  # noqa: ARG002

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from brain_edge.image.resample import Interpolation, resize
-from brain_edge.spec.steps.grid import Spacing, sides_at
+from brain_edge.spec.steps.grid import Spacing, require_spacing, sides_at
 from brain_edge.spec.steps.moves import Move, Resized
 from brain_edge.spec.steps.step import GridStep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brain_edge.image.geometry import Shape
+    from brain_edge.image.geometry import Geometry, Shape
     from brain_edge.spec.steps.frame import Array, Frame
 
 THICK: Final = 3.0
@@ -33,6 +33,9 @@ class ResampleThickSlices(GridStep, frozen=True):
 
     spacing_mm: tuple[Spacing, Spacing, Spacing]
 
+    def __post_init__(self) -> None:
+        require_spacing(self.spacing_mm)
+
     def apply(self, frame: Frame) -> Frame:
         """Resample every channel."""
         before = frame.geometry
@@ -43,6 +46,10 @@ class ResampleThickSlices(GridStep, frozen=True):
         back = thick_axis(self.spacing_mm, native)
         move: Move = Resized(before) if back is None else SlicesResized(before, back)
         return frame.moved(voxels, before.resized(shape), move)
+
+    def grid_after(self, before: Geometry) -> Geometry:
+        """Return the grid of the spacing."""
+        return before.resized(sides_at(before, self.spacing_mm))
 
 
 @dataclass(frozen=True, eq=False)

@@ -109,7 +109,10 @@ def _spacing(transform: Component, _channels: int) -> Steps:
     mode = single(transform, "mode", given["mode"])
     if mode != "bilinear":
         raise no_equivalent(transform, f"mode {mode!r} (bilinear is expected)")
-    return (ResampleBetweenCentres(spacing_mm=three(transform, "pixdim", given["pixdim"], float)),)
+    try:
+        return (ResampleBetweenCentres(spacing_mm=three(transform, "pixdim", given["pixdim"], float)),)
+    except ValueError as error:
+        raise no_equivalent(transform, f"pixdim {given['pixdim']} ({error})") from error
 
 
 def _crop_foreground(transform: Component, _channels: int) -> Steps:

@@ -51,8 +51,20 @@ def nnunet_spec(
         network: graphs, channels and windows.
 
     Raises:
-        InputError: a part of the files has no equivalent.
+        InputError: a part of the files has no equivalent, or is out of range.
     """
+    try:
+        return _spec(folder, plans, configuration, dataset, network)
+    except ValueError as error:
+        raise InputError(
+            f"{folder / 'plans.json'}: the steps of these plans do not fit together ({error}); correct the plans, or "
+            "convert the network as module:attribute with --spec"
+        ) from error
+
+
+def _spec(
+    folder: Path, plans: Plans, configuration: NnunetConfiguration, dataset: Dataset, network: Network
+) -> ModelSpec:
     before = (
         _array_order(plans, folder / "plans.json"),
         CropToForeground(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -13,6 +14,7 @@ from brain_edge.errors import InputError
 from brain_edge.image.contrast import Contrast
 from brain_edge.io.contrast_words import in_file_name
 from brain_edge.machine.json import convert_plain, decode_json, unforeseen
+from brain_edge.machine.paths import read_small
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +34,7 @@ def read_json(path: Path, kind: type[Kind], made_by: str) -> Kind:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file, which {made_by} writes; copy the whole folder")
     try:
-        return convert_plain(decode_json(path.read_bytes(), object), kind)
+        return convert_plain(decode_json(read_small(path), object), kind)
     except msgspec.DecodeError as error:
         raise InputError(
             f"{path}: expected a file in the format of {made_by}, got another ({error}); copy the whole folder again"
@@ -50,8 +52,13 @@ def read_yaml(path: Path, made_by: str) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file, which {made_by} writes; copy the whole folder")
     try:
-        content = yaml.safe_load(path.read_bytes())
-        size = _values(content, {})
+        loader = yaml.SafeLoader(read_small(path))
+        root = loader.get_single_node()
+        size = _values(root, {})
+        # aliases in merges (<<) are copied while plain data are made, so the nodes are counted before
+        content = loader.construct_document(root) if root is not None and size <= MOST_VALUES else None
+    except InputError:
+        raise
     except Exception as error:  # yaml's constructors raise anything on malformed dates, numbers and booleans
         reason = " ".join(str(error).split())
         raise InputError(
@@ -69,15 +76,15 @@ def read_yaml(path: Path, made_by: str) -> Any:
     return content
 
 
-def _values(value: Any, known: dict[int, float]) -> float:
-    """Count the values of one value with its aliases written out; infinite if the value contains itself."""
-    if not isinstance(value, dict | list):
+def _values(node: Any, known: dict[int, float]) -> float:
+    """Count the values of a node with its aliases written out; infinite if the node contains itself."""
+    if node is None or isinstance(node.value, str):
         return 1
-    if id(value) not in known:
-        known[id(value)] = math.inf  # while it is counted
-        parts = value.values() if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_values(each, known) for each in parts)
-    return known[id(value)]
+    if id(node) not in known:
+        known[id(node)] = math.inf  # while it is counted
+        parts = itertools.chain.from_iterable(each if isinstance(each, tuple) else (each,) for each in node.value)
+        known[id(node)] = 1 + sum(_values(each, known) for each in parts)
+    return known[id(node)]
 
 
 def as_type(value: Any, kind: type[Kind], path: Path, made_by: str) -> Kind:

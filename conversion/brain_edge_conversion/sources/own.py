@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import InputError, UsageError
+from brain_edge.machine.paths import read_small
 from brain_edge.package.manifest import Card, Licence
 from brain_edge.spec.plan import fixed_sides, known_inputs
 from brain_edge_conversion.recipe import GraphSource, ModelSource
@@ -47,7 +48,7 @@ def own_spec(request: Request) -> ModelSpec:
         raise UsageError(f"{request.source} is no recipe: describe its steps with --spec FILE (see docs/how-to)")
     if not request.spec_file.is_file():
         raise InputError(f"{request.spec_file}: there is no such specification file; check the path after --spec")
-    spec = spec_from_json(request.spec_file.read_bytes(), str(request.spec_file))
+    spec = spec_from_json(read_small(request.spec_file), str(request.spec_file))
     if len(spec.graphs) != 1:
         raise UsageError(
             f"{request.spec_file}: expected a specification of one network, got one of {len(spec.graphs)} "

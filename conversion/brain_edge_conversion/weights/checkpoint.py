@@ -19,7 +19,9 @@ import numpy as np
 import torch
 
 from brain_edge.errors import InputError, WeightsError
-from brain_edge.machine.zips import BROKEN_ZIP
+from brain_edge.machine.paths import require_regular
+from brain_edge.machine.process import require_free
+from brain_edge.machine.zips import BROKEN_ZIP, MOST_RATIO, unpacks_too_far
 from brain_edge.package.digest import is_sha256, sha256_of
 from brain_edge_conversion.weights.nesting import require_shallow
 
@@ -256,9 +258,16 @@ def load_torchscript(path: Path, sha256: str | None) -> torch.jit.ScriptModule:
 def _zip_format(path: Path) -> WeightsFormat:
     try:
         with zipfile.ZipFile(path) as archive:
-            sizes = {info.filename.rpartition("/")[2]: info.file_size for info in archive.infolist()}
+            members = archive.infolist()
     except (*BROKEN_ZIP, OSError) as error:
         raise WeightsError(f"{path}: the checkpoint is truncated or damaged ({error}); fetch it again") from error
+    unpacked = sum(info.file_size for info in members)
+    if unpacks_too_far(unpacked, path.stat().st_size):
+        raise WeightsError(
+            f"{path}: the checkpoint unpacks to more than {MOST_RATIO} times its size, as none does; fetch it again"
+        )
+    require_free(unpacked, str(path))
+    sizes = {info.filename.rpartition("/")[2]: info.file_size for info in members}
     names = sizes.keys()
     if sizes.get("data.pkl", 0) > _LIST_LIMIT_BYTES:
         raise WeightsError(f"{path}: {_too_long(sizes['data.pkl'])}")
@@ -445,7 +454,7 @@ def _require_sha256(path: Path, expected: str, actual: str) -> None:
 
 def _read(path: Path, limit_bytes: int = -1) -> bytes:
     try:
-        with path.open("rb") as stream:
+        with require_regular(path).open("rb") as stream:
             return stream.read(limit_bytes)
     except OSError as error:
         raise WeightsError(

@@ -29,6 +29,7 @@ _NORMED: Final = {
 """End of a name under the weight norm of PyTorch before 2.1, which PyTorch still loads, and its present end."""
 _DEEPEST: Final = 4
 _MOST_MAPPINGS: Final = 10_000
+_MOST_NAMES: Final = 200_000
 
 
 @dataclass(frozen=True)
@@ -112,16 +113,23 @@ def _keys(sets: list[WeightsSet]) -> str:
     return ", ".join(each.key or "." for each in sets)
 
 
-def _mappings(content: Mapping[str, Any], place: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each mapping in a checkpoint that holds tensors, with its place, such as `state_dict`."""
+def _mappings(
+    content: Mapping[str, Any], place: str = "", depth: int = 0, left: list[int] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each mapping in a checkpoint that holds tensors, with its place, such as `state_dict`.
+
+    One mapping under many names can stand for any number of them, so that at most `_MOST_NAMES` names are looked at.
+    """
+    left = [_MOST_NAMES] if left is None else left
+    left[0] -= len(content) + 1
     tensors = {name: each for name, each in content.items() if isinstance(name, str) and isinstance(each, torch.Tensor)}
     if tensors:
         yield place, tensors
     if depth == _DEEPEST or len(content) > _MOST_MAPPINGS:
         return
     for name, each in content.items():
-        if isinstance(each, Mapping):
-            yield from _mappings(each, f"{place}.{name}" if place else str(name), depth + 1)
+        if isinstance(each, Mapping) and left[0] > 0:
+            yield from _mappings(each, f"{place}.{name}" if place else str(name), depth + 1, left)
 
 
 def _renamed(held: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Size]) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from brain_edge.errors import BrainEdgeError, WeightsError
+from brain_edge.machine.paths import require_regular
 from brain_edge.runtime.library import import_openvino
 from brain_edge_conversion.weights.converter_reason import advice_for, converter_reason
 
@@ -27,7 +28,7 @@ def load_exported(path: Path, sha256: str) -> Any:
     import torch
 
     try:
-        content = path.read_bytes()
+        content = require_regular(path).read_bytes()
     except OSError as error:
         raise WeightsError(
             f"{path}: the program cannot be read ({error.strerror}); check its path and permissions"

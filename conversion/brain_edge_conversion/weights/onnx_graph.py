@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from brain_edge.errors import BrainEdgeError, WeightsError
+from brain_edge.machine.paths import require_regular
 from brain_edge.runtime.library import read_model
 from brain_edge_conversion.weights.converter_reason import converter_reason
 from brain_edge_conversion.weights.onnx_norms import with_norms_in_double
@@ -66,7 +67,7 @@ def load_onnx(path: Path, sha256: str) -> bytes:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return require_regular(path).read_bytes()
     except OSError as error:
         raise WeightsError(
             f"{path}: the model cannot be read ({error.strerror}); check its path and permissions"
