@@ -181,6 +181,7 @@ class TestTheLeastThatWouldDo:
     def test_of_windows(self, windowed, head):
         check_the_least_would_do(windowed.folder, head)
 
+    @pytest.mark.full  # five processes; in CI windows and whole volumes
     def test_of_windows_where_there_is_no_proc_for_us(self, windowed, head):
         """As on Windows and macOS: the limit is kept by what psutil says."""
         check_the_least_would_do(windowed.folder, head, HIDE_PROC)
@@ -199,6 +200,7 @@ class TestTheLeastThatWouldDo:
             ).stdout
         )
 
+    @pytest.mark.full  # five processes; in CI windows and whole volumes
     def test_of_windows_that_keep_their_core(self, tmp_path, head):
         network = msgspec.structs.replace(
             WINDOWED.stages[0].network,
