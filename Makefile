@@ -57,7 +57,7 @@ test: $(FOR_DEVELOPMENT) ## the tests that CI runs
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not full and not wheel"
 
 test-all: $(FOR_DEVELOPMENT) ## every test: also HD-BET v1 (downloads 294 MB), peers, and the wheel
-	$(PYTEST) $(SIDE_BY_SIDE)
+	BRAIN_EDGE_EXAMPLES=200 $(PYTEST) $(SIDE_BY_SIDE)
 
 coverage: $(FOR_DEVELOPMENT) ## the tests that CI runs, and the lines that none of them reaches; fails below the floor
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not full and not wheel" --cov --cov-report=term-missing:skip-covered

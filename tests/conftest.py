@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 NOBODY = 65534
 
-# before torch reads it: idle threads of one test process sleep, so that the other process has the core
+# before torch reads them: PyTorch has one thread, and idle threads sleep, so that the other test process has its core
+os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 

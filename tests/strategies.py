@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,8 +79,8 @@ from brain_edge.spec.steps import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# a busy machine is no defect of what is tested
-settings.register_profile("brain_edge", deadline=None)
+# A busy machine is no defect of what is tested. `make test-all` and the mutants draw more than CI has time for.
+settings.register_profile("brain_edge", deadline=None, max_examples=int(os.environ.get("BRAIN_EDGE_EXAMPLES", "40")))
 settings.load_profile("brain_edge")
 
 LARGEST_TILT = 40

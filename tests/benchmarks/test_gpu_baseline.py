@@ -35,9 +35,9 @@ def in_order_of_use(network: nn.Module, given: torch.Tensor) -> list[nn.Module]:
 @pytest.mark.parametrize(
     "name",
     [
-        "brainmage",
+        pytest.param("brainmage", marks=pytest.mark.full),
         "brainmage-as-written",
-        "hd-bet-v1",
+        pytest.param("hd-bet-v1", marks=pytest.mark.full),
         "meshnet",
         pytest.param("vox2vox", marks=pytest.mark.full),
         pytest.param("nnunet-style", marks=pytest.mark.full),

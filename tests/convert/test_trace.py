@@ -37,6 +37,17 @@ class NearestExact(nn.Sequential):
         )
 
 
+class Sized(nn.Module):
+    """Goes back to the size of its input by `nearest-exact`, whatever the size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv3d(1, 4, 3, 2, 1), nn.Conv3d(4, 2, 3, 2, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.interpolate(self.layers(x), size=x.shape[2:], mode="nearest-exact")
+
+
 class Unpool(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -101,3 +112,16 @@ def test_a_scripted_program_that_cannot_be_converted_is_named_as_scripted():
     script = scripted(SegResNet(3, 8, 1, 2))
     with pytest.raises(BrainEdgeError, match=r"The program was scripted; trace it .*, or give the state dict"):
         trace_network(script, NETWORK, (SIDE, SIDE, SIDE), has_fixed_sides=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("build", [NearestExact, Sized])
+def test_the_nearest_voxels_of_a_volume_of_any_size_are_pytorchs(build: type[nn.Module]):
+    module = same_each_time(lambda: build().eval())
+    model = trace_network(module, SPEC.stages[0].network, (SIDE, SIDE, SIDE))
+    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for sides in ((8, 12, 20), (32, 18, 24)):
+        x = torch.randn(1, 1, *sides, generator=torch.Generator().manual_seed(5))
+        with torch.no_grad():
+            expected = module(x).numpy()
+        np.testing.assert_allclose(compiled(x.numpy())[0], expected, atol=1e-5 * np.abs(expected).max())

@@ -33,9 +33,8 @@ from dicom_series import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
-from pydicom.dataset import Dataset
-from pydicom.fileset import FileSet
-from pydicom.uid import generate_uid
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage, generate_uid
 
 from brain_edge.errors import BrainEdgeError, GeometryError
 from brain_edge.image.contrast import Contrast
@@ -511,13 +510,16 @@ def test_no_dicom_and_no_folder_are_refused(tmp_path: Path):
 
 def test_the_index_of_a_folder_is_told_from_its_images(tmp_path: Path):
     folder = Series().write(tmp_path / "in")
-    index = FileSet()
-    for path in folder.iterdir():
-        index.add(path)
-    index.write(tmp_path / "cd")
-    words = f"expected DICOM images, got their index; give the folder {tmp_path / 'cd'}"
-    assert words in refusal(lambda: list_series(tmp_path / "cd" / "DICOMDIR"))
-    assert len(list_series(tmp_path / "cd")) == 1
+    index = Dataset()
+    index.file_meta = FileMetaDataset()
+    index.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    index.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    index.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    index.DirectoryRecordSequence = []
+    index.save_as(folder / "DICOMDIR", enforce_file_format=True)
+    words = f"expected DICOM images, got their index; give the folder {folder}"
+    assert words in refusal(lambda: list_series(folder / "DICOMDIR"))
+    assert len(list_series(folder)) == 1
 
 
 def test_damaged_encrypted_and_bloated_zips_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

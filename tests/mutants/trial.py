@@ -102,7 +102,7 @@ def _become_the_tests(root: Path, tests: Sequence[str], report: Path, limit_s: i
             os.dup2(output.fileno(), 2)
         os.chdir(root)
         sys.path[:0] = ours = [str(root), str(root / "conversion")]
-        os.environ.update(PYTHONPATH=os.pathsep.join(ours), PYTHONDONTWRITEBYTECODE="1")
+        os.environ.update(PYTHONPATH=os.pathsep.join(ours), PYTHONDONTWRITEBYTECODE="1", BRAIN_EDGE_EXAMPLES="100")
         sys.dont_write_bytecode = True
         first = _FirstFailure()
         arguments = [*OPTIONS, f"--basetemp={root.parent / 'temporary'}", *tests]

@@ -204,6 +204,7 @@ def test_nothing_is_written_to_stdout(
 # --- a budget that is missed
 
 
+@pytest.mark.full  # half a minute; in CI tests/cli misses a budget
 def test_a_missed_budget_leaves_no_package_and_names_one_that_is_met(fp32: ModelPackage, tmp_path: Path):
     """Without a test split, so that the second run is judged on the very cases that the first one names."""
     cohort = make_cohort(tmp_path / "cohort", fp32, (Split.CALIBRATION, Split.VALIDATION))

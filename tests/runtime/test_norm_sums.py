@@ -91,7 +91,7 @@ NORMS = {
 }
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.full), 2])  # one thread adds up as two do
 @pytest.mark.parametrize("name", NORMS)
 def test_norm_is_pytorchs_in_double_precision_to_rounding(name, threads, image):
     torch.manual_seed(1)
@@ -101,7 +101,13 @@ def test_norm_is_pytorchs_in_double_precision_to_rounding(name, threads, image):
     assert relative_error(computed(model, image, threads), norm, image) < 2e-6
 
 
-@pytest.mark.parametrize("name", sorted(set(NORMS) - {"over one axis of all voxels"}))
+@pytest.mark.parametrize(
+    "name",
+    [  # what a new OpenVINO may do: one norm tells in CI
+        name if name == "instance" else pytest.param(name, marks=pytest.mark.full)
+        for name in sorted(set(NORMS) - {"over one axis of all voxels"})
+    ],
+)
 def test_the_plugins_own_norm_is_still_wrong_so_this_is_still_needed(name, image):
     """Fails on the day on which OpenVINO sums in parts by itself: then this module can go.
 

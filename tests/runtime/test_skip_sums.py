@@ -119,7 +119,7 @@ def test_a_skip_connection_is_a_sum_and_nothing_is_joined(between):
     assert_is_pytorchs(network, model, (16, 12, 8))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     st.integers(1, 5).map(lambda half: 2 * half),
     st.integers(1, 5).map(lambda half: 2 * half),

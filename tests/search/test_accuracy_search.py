@@ -224,6 +224,7 @@ def test_a_search_that_was_killed_goes_on_and_ends_with_the_same_bytes(resumed: 
     assert resumed.tidy
 
 
+@pytest.mark.full  # two searches; in CI a search is killed and goes on
 def test_a_search_whose_time_is_over_is_refused_and_goes_on_when_it_is_given_more(
     fp32: ModelPackage, cohort: Cohort, repaired: ModelPackage, tmp_path: Path
 ):
@@ -365,6 +366,7 @@ def test_a_log_that_cannot_be_trusted_or_written_is_refused_before_anything_runs
     assert lines == []
 
 
+@pytest.mark.full  # three quantisations; tests/budget/test_looks.py tells the same of the log
 def test_a_budget_that_was_chosen_after_the_look_is_said_in_evidence_card_and_info(fp32: ModelPackage, tmp_path: Path):
     """The same candidate, refused on its test head, is asked for the budget that the refusal names."""
     (tmp_path / "data").mkdir()

@@ -244,6 +244,7 @@ def test_references_and_names_written_as_python_are_data(network, tmp_path):
     assert resolve(Request(source=str(tmp_path / "template"))).model.spec == plain.model.spec
 
 
+@pytest.mark.full  # half a minute for one network
 def test_swin_unetr_of_an_older_bundle_is_the_network_of_monai(tmp_path):
     """Published bundles carry `img_size`, which MONAI from 1.5 on does not take; windows fix the sides of the graph."""
     from monai.networks.nets import SwinUNETR

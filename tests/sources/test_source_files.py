@@ -334,7 +334,13 @@ class Wrapped(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("form", "name"), [("list", "net.pt2"), ("tuple", "net.pt2"), ("dict", "net.ts"), ("list", "module")]
+    ("form", "name"),
+    [  # torch.export takes long
+        pytest.param("list", "net.pt2", marks=pytest.mark.full),
+        ("tuple", "net.pt2"),
+        ("dict", "net.ts"),
+        ("list", "module"),
+    ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_one_output_is_taken_out_of_what_it_comes_in(

@@ -145,6 +145,7 @@ def test_a_package_is_quantised_within_its_limits_beside_the_other(
     assert (evidence.limits.max_dice_drop, evidence.limits.max_case_drop) == (0.2, 0.4)
 
 
+@pytest.mark.full  # half a minute; in CI tests/cli misses a budget
 def test_a_missed_budget_raises_and_leaves_no_package(converted: brain_edge.ModelPackage, cohort: Path, tmp_path: Path):
     with pytest.raises(brain_edge.BudgetError, match="the budget is 1e-09"):
         brain_edge.quantize(

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from brain_edge.runtime.library import import_openvino
-from brain_edge_conversion.weights.converter_reason import converter_reason
+from brain_edge_conversion.weights.converter_reason import advice_for, converter_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +110,8 @@ def failure(convert: Callable[[], object]) -> Exception:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(("build", "words"), CAUSES.values(), ids=CAUSES)
 def test_a_module_that_cannot_be_converted_says_why(build, words):
-    said = converter_reason(failure(lambda: import_openvino().convert_model(build().eval(), example_input=EXAMPLE)))
+    error = failure(lambda: import_openvino().convert_model(build().eval(), example_input=EXAMPLE))
+    said = converter_reason(error) + advice_for(error)
     assert said.startswith(words)
     assert "\n" not in said
 

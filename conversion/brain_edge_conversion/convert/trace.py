@@ -18,7 +18,7 @@ from brain_edge_conversion.convert.rewrites.graph import rewrite_graph
 from brain_edge_conversion.convert.rewrites.input_affine import fold_input_affines
 from brain_edge_conversion.convert.rewrites.nearest_exact import OPERATION, WithoutNearestExact
 from brain_edge_conversion.convert.rewrites.outputs import as_traced, several_outputs, with_one_output
-from brain_edge_conversion.weights.converter_reason import converter_reason
+from brain_edge_conversion.weights.converter_reason import advice_for, converter_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,9 +115,8 @@ def trace_network(
         has_fixed_sides = has_fixed_sides or is_window
         traced = _exported(module, example, error) if has_fixed_sides else None
         if traced is None:
-            raise BrainEdgeError(
-                f"OpenVINO cannot convert {type(module).__name__}: {converter_reason(error)}{_remedy(module)}"
-            ) from error
+            reason = f"{converter_reason(error)}{advice_for(error) or _remedy(module)}"
+            raise BrainEdgeError(f"OpenVINO cannot convert {type(module).__name__}: {reason}") from error
     if len(traced.inputs) != 1:
         raise BrainEdgeError(
             f"expected a network with one input, got {type(module).__name__} with {len(traced.inputs)}; "

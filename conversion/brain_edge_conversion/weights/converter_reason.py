@@ -27,9 +27,13 @@ ADVICE: Final = (
 
 
 def converter_reason(error: BaseException) -> str:
-    """Return why OpenVINO could not convert a network, in one line, with advice where the cause is known."""
-    advice = next((words for pattern, words in ADVICE if re.search(pattern, str(error))), "")
-    return f"{_cause(error)[:LONGEST_REASON]}{f'; {advice}' if advice else ''}"
+    """Return why OpenVINO could not convert a network, in one line: the operations and the cause."""
+    return _cause(error)[:LONGEST_REASON]
+
+
+def advice_for(error: BaseException) -> str:
+    """Return the end of a refusal with the advice that belongs to the cause; empty where the cause is not known."""
+    return next((f"; {words}" for pattern, words in ADVICE if re.search(pattern, str(error))), "")
 
 
 def _cause(error: BaseException) -> str:

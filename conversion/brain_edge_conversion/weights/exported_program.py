@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from brain_edge.errors import BrainEdgeError, WeightsError
 from brain_edge.runtime.library import import_openvino
-from brain_edge_conversion.weights.converter_reason import converter_reason
+from brain_edge_conversion.weights.converter_reason import advice_for, converter_reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,6 @@ def read_exported(program: Any, source: str) -> Any:
             warnings.simplefilter("ignore")  # PyTorch's own deprecations while the program is decomposed
             return import_openvino().convert_model(program, input=[list(shape)])
     except Exception as error:  # the converter raises RuntimeError, errors of its own, and torch's
-        remedy = "; export it with fixed sides, those of a window" if -1 in shape[2:] else ""
-        raise BrainEdgeError(
-            f"{source}: OpenVINO cannot convert this torch.export program: {converter_reason(error)}{remedy}"
-        ) from error
+        fixed = "; export it with fixed sides, those of a window" if -1 in shape[2:] else ""
+        reason = f"{converter_reason(error)}{advice_for(error) or fixed}"
+        raise BrainEdgeError(f"{source}: OpenVINO cannot convert this torch.export program: {reason}") from error

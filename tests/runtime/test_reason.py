@@ -1,0 +1,45 @@
+"""Memory is named only where OpenVINO could not have it; the reason is a line with its node."""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino
+import openvino.opset13 as ops
+import pytest
+
+from brain_edge.runtime.reason import LITTLE_MEMORY, NOT_MEMORY, reason_of, remedy_of, runtime_problem
+
+
+def joined() -> openvino.Model:
+    """A graph that joins an image with itself at half the size, which suits even sides only."""
+    image = ops.parameter([1, 1, -1, -1, -1], np.float32, name="image")
+    small = ops.avg_pool(image, [2] * 3, [0] * 3, [0] * 3, [2] * 3, exclude_pad=True)
+    large = ops.tile(small, np.array([1, 1, 2, 2, 2]))
+    return openvino.Model([ops.concat([image, large], 1)], [image])
+
+
+def test_a_size_that_does_not_suit_is_told_with_its_node_and_without_memory():
+    with pytest.raises(RuntimeError) as failed:
+        joined().reshape([1, 1, 5, 5, 5])
+    said = runtime_problem("net", (1, 1, 5, 5, 5), failed.value, "pad it")
+    assert said.startswith(
+        "OpenVINO could not run the graph net on an input of 1 x 1 x 5 x 5 x 5: Argument shapes are inc"
+    )
+    assert "(node Concat_" in said
+    assert said.endswith("; pad it")
+    assert "memory" not in said
+    assert remedy_of(failed.value) == NOT_MEMORY
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["std::bad_alloc", "bad allocation", "Failed to allocate memory", "[CPU] out of memory", "Cannot allocate memory"],
+)
+def test_memory_that_could_not_be_had_is_named(message):
+    error = RuntimeError(f"Exception from src/inference/src/cpp/compiled_model.cpp:128:\n{message}\n")
+    assert reason_of(error) == message
+    assert remedy_of(error, "pad it") == LITTLE_MEMORY
+
+
+def test_an_error_without_words_is_its_kind():
+    assert reason_of(RuntimeError("")) == "RuntimeError"
