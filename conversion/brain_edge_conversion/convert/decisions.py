@@ -28,7 +28,7 @@ def frozen_decisions(module: nn.Module, shape: tuple[int, ...]) -> tuple[str, ..
     with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            torch.jit.trace(module, noise(shape), check_trace=False)
+            torch.jit.trace(module, noise(shape), check_trace=False)  # type: ignore[no-untyped-call]  # of torch
         except Exception:  # noqa: BLE001 - the question is about a trace, and there is none
             return ()
     of_tracing = torch.jit.TracerWarning  # type: ignore[attr-defined]  # public, unlisted

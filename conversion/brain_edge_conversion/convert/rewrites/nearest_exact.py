@@ -59,7 +59,8 @@ def nearest_exact(image: torch.Tensor, size: Any, scales: Sequence[float] | None
         else:
             after, ratio = torch.floor(before * scales[number]), torch.tensor(1 / scales[number])
         # as PyTorch's kernel rounds: the ratio is float32, multiplied and reduced by a half in one step
-        places = ((torch.arange(after, dtype=torch.float64) + 0.5) * ratio.double() - 0.5).clamp(min=0).float() + 0.5
+        each = torch.arange(after, dtype=torch.float64)  # type: ignore[call-overload]  # a tensor keeps the trace open
+        places = ((each + 0.5) * ratio.double() - 0.5).clamp(min=0).float() + 0.5
         image = image.index_select(axis, torch.minimum(places.floor().long(), before - 1))
     return image
 
