@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -22,7 +22,7 @@ STATUS: Final = Path("/proc/self/status")
 MIB: Final = 2**20
 
 
-class Remedy(Enum):
+class Remedy(StrEnum):
     """What bounds the memory of this process, as the advice to whoever needs more."""
 
     MACHINE = "close other programs, or use a machine with more memory"

@@ -343,10 +343,12 @@ def test_a_checksum_far_behind_the_voxels_is_compared_too(tmp_path):
 
 
 def test_a_header_that_promises_more_than_a_file_can_hold_is_refused_before_memory_is_taken(tmp_path):
-    path = save_with_fields(tmp_path / "head.nii", dim=(slice(1, 4), 30_000))
-    refused(path, r"truncated: its header promises 30000 x 30000 x 30000 voxels \(54000000000000 bytes\)")
+    path = save_with_fields(tmp_path / "head.nii", dim=(slice(1, 4), 1000))
+    refused(path, r"truncated: its header promises 1000 x 1000 x 1000 voxels \(2000000000 bytes\)")
     path.write_bytes(gzip.compress(path.read_bytes()))
-    refused(path, r"truncated: its header promises 30000 x 30000 x 30000 voxels")
+    refused(path, r"truncated: its header promises 1000 x 1000 x 1000 voxels")
+    path = save_with_fields(tmp_path / "large.nii", dim=(slice(1, 4), 30_000))
+    refused(path, r"expected at most 1073741824 voxels, got 30000 x 30000 x 30000; resample the image", GeometryError)
 
 
 @pytest.mark.parametrize(
