@@ -141,7 +141,8 @@ def _as_classic(headers: list[Any], frames: tuple[DicomFrame, ...]) -> None:
     """Describe enhanced objects of one frame each as classic ones: highdicom takes a single enhanced object only."""
     for header, frame in zip(headers, frames, strict=True):
         header.update(header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0])
-        header.ImagePositionPatient, header.ImageOrientationPatient = list(frame.position_mm), list(frame.orientation)
+        header.ImagePositionPatient = [*(frame.position_mm or ())]
+        header.ImageOrientationPatient = [*(frame.orientation or ())]
         header.SOPClassUID = MR_IMAGE
 
 
