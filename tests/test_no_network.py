@@ -106,6 +106,7 @@ def network(tmp_path, package):
     return tmp_path
 
 
+@pytest.mark.full  # as what it belongs to
 def test_the_ears_hear_onnxruntime_write_in_the_home_folder_unless_it_is_told_not_to(tmp_path):
     pytest.importorskip("brain_edge_conversion.weights.onnx_graph", reason="the build side needs the extra `convert`")
     for name, command, silent in (

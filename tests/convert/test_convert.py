@@ -130,6 +130,7 @@ def test_the_naive_conversion_of_a_trapped_network_is_refused_and_names_the_laye
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.full  # 20 s; in CI all rewrites together are compared with PyTorch, on a smaller network
 def test_rewritten_it_gives_the_masks_of_pytorch(tmp_path: Path):
     model = source(binary_head=HEAD)
     package = convert(model, random_weights(model), STUDY, tmp_path / "package", ConvertOptions())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -70,13 +71,16 @@ def own(tmp_path) -> Path:
 @pytest.fixture
 def index(tmp_path, monkeypatch) -> Path:
     """A folder that is all the index that pip has; numpy is there for two systems."""
-    folder = tmp_path / "index"
+    return make_index(tmp_path / "index", monkeypatch)
+
+
+def make_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, requires in PEERS.items():
         for tags in ("cp312-cp312-win_amd64", "cp311-cp311-manylinux_2_28_x86_64"):
             save_wheel(folder, name, PINS[name], requires, tags if name == "numpy" else "py3-none-any")
     for name in ("PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL", "PIP_CONSTRAINT"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "no-settings-of-this-machine"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(folder.parent / "no-settings-of-this-machine"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder
@@ -296,13 +300,20 @@ class TestClosure:
 class TestInstaller:
     """The script on the workstation, up to the point where it would install; `tests/wheel` goes on from there."""
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def made(cls, tmp_path_factory) -> Path:
+        folder = tmp_path_factory.mktemp("made")
+        with pytest.MonkeyPatch.context() as patch:
+            save_wheel(make_index(folder / "index", patch), "numpy", PINS["numpy"])  # for whatever machine this is
+            own = save_wheel(folder / "own", OWN, __version__, REQUIRES)
+            assert make(folder / "house", own, target=Target(this_platform(), sys.version_info[:2])).code == 0
+        return folder / "house"
+
     @pytest.fixture
-    def house(self, own, index, tmp_path) -> Path:
-        target = Target(this_platform(), sys.version_info[:2])
-        for name in ("numpy",):  # for whatever machine this is
-            save_wheel(index, name, PINS[name])
-        assert make(tmp_path / "house", own, target=target).code == 0
-        return tmp_path / "house"
+    def house(self, made, tmp_path) -> Path:
+        """A wheelhouse that is made once, and copied for each test."""
+        return Path(shutil.copytree(made, tmp_path / "house"))
 
     @staticmethod
     def install(code: int, house: Path, *arguments: object) -> str:

@@ -24,7 +24,8 @@ pytestmark = [pytest.mark.data, pytest.mark.timeout(1200)]
 HEAD = "brainchop_t1/t1_crop.nii.gz"
 WEIGHTS = {"meshnet-tissue": "model5_gw_ae", "meshnet-subcortical": "subcortical"}
 MODELS = [
-    "meshnet-tissue",
+    # a minute and a half of processor time at 256^3
+    pytest.param("meshnet-tissue", marks=pytest.mark.full),
     # 30 channels of 256^3 voxels: 2 GB for each of the arrays in between
     pytest.param("meshnet-subcortical", marks=pytest.mark.full),
 ]
