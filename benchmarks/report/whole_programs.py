@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from benchmarks.harness.ratios import ratio_of_starts
-from benchmarks.harness.record import InterleavedRun, median
+from benchmarks.harness.record import InterleavedRun
+from benchmarks.harness.sample import median
 from benchmarks.report.summaries import best_isa
 from brain_edge.evaluation.markdown import markdown_table
 
