@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import pytest
 from cli_program import Ended, child_command, child_environment, make_package
+from present import present
 from strategies import voxels
 from tiny_package import SPEC, STAGE
 
@@ -134,9 +135,9 @@ def addresses(package: Path, heads: Path, tmp_path_factory: pytest.TempPathFacto
         "try:\n    main()\nfinally:\n    sys.stderr.write(re.search(r'VmPeak:.*', open('/proc/self/status').read())[0])"
     )
     out = tmp_path_factory.mktemp("out") / "out"
-    command = [sys.executable, "-c", program, "run", package, heads, "-o", out, "--threads", "2"]
+    command = [sys.executable, "-c", program, "run", str(package), str(heads), "-o", str(out), "--threads", "2"]
     done = subprocess.run(command, capture_output=True, text=True, env=child_environment(), check=True, timeout=120)
-    return int(re.search(r"VmPeak:\s+(\d+) kB", done.stderr)[1]) * 1024
+    return int(present(re.search(r"VmPeak:\s+(\d+) kB", done.stderr))[1]) * 1024
 
 
 @pytest.mark.full  # several children, each of which loads OpenVINO

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import nibabel
@@ -43,7 +44,7 @@ def steps(axes: str) -> ModelSpec:
     return msgspec.structs.replace(SPEC, stages=(stage,))
 
 
-def state() -> dict[str, torch.Tensor]:
+def state() -> dict[str, Any]:
     """Weights that look to the right and downwards."""
     kernel = torch.zeros(2, 1, 3, 3, 3)
     kernel[1, 0, 2, 1, 1], kernel[1, 0, 1, 1, 0] = 0.6 * STEEPNESS, 0.4 * STEEPNESS
@@ -166,6 +167,7 @@ def test_the_comparison_is_printed_and_recorded(here):
     assert masks == "masks of PyTorch and OpenVINO: Dice 1.00000"
     assert expected == "expected mask: Dice brain 1.0000 (at least 0.97)"
     assert digest == f"package: digest {package.digest}"
+    assert package.manifest.expected
     assert package.manifest.expected.dice["brain"] > 0.9995
     shown = succeed("info", "package").out
     assert "expected     mask of another program: Dice brain 1.0000 (at least 0.97)" in shown

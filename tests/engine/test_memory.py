@@ -389,7 +389,7 @@ class TestCgroups:
         (inner / "memory.stat").write_text("anon 5\ninactive_file 1024\n")
         monkeypatch.setattr(process.psutil, "virtual_memory", lambda: SimpleNamespace(available=2**40))
         there = available()
-        assert present(there.size_bytes) - present(rss_bytes()) == pytest.approx(2**29 + 1024, abs=2**22)
+        assert present(there).size_bytes - present(rss_bytes()) == pytest.approx(2**29 + 1024, abs=2**22)
 
 
 def test_nothing_is_predicted_of_sessions_that_cannot_say():
@@ -485,13 +485,13 @@ class TestAdvice:
         segmenter = Segmenter.open(windowed, RuntimeOptions(threads=1))
         volume = Volume(voxels((90, 90, 90), 3), Geometry((90, 90, 90), np.eye(4)))
         segmenter(volume)
-        there = rss_bytes() + 2**20
+        there = present(rss_bytes()) + 2**20
         monkeypatch.setattr("brain_edge.engine.memory.available", lambda: Room(there, remedy))
         with pytest.raises(InputError) as refused:
             segmenter(volume)
-        needed = int(re.search(r"needs about (\d+) MiB", str(refused.value))[1]) * 2**20
+        needed = int(present(re.search(r"needs about (\d+) MiB", str(refused.value)))[1]) * 2**20
         if remedy is not Remedy.MACHINE:
-            more = int(re.search(r" by (\d+) MiB or more$", str(refused.value))[1]) * 2**20
+            more = int(present(re.search(r" by (\d+) MiB or more$", str(refused.value)))[1]) * 2**20
             assert there + more >= needed
         monkeypatch.setattr("brain_edge.engine.memory.available", lambda: Room(needed, remedy))
         assert segmenter(volume).mask.labels.any()
@@ -505,7 +505,7 @@ class TestAdvice:
             stage = msgspec.structs.replace(stage, network=network)
             sessions = open_sessions(windowed, RuntimeOptions(threads=1))
             plan = plan_stage(stage)
-            return network_bytes(network, plan, SIDES, graph_memory(network, SIDES, sessions)) + after_bytes(
+            return network_bytes(network, plan, SIDES, present(graph_memory(network, SIDES, sessions))) + after_bytes(
                 stage, plan, SIDES, SIDES
             )
 
@@ -517,7 +517,9 @@ class TestAdvice:
         """--max-memory 64G on a machine that has a few MiB left: no number after --max-memory would help."""
         segmenter = Segmenter.open(windowed, RuntimeOptions(threads=1, max_memory_bytes=2**36))
         volume = Volume(voxels((90, 90, 90), 3), Geometry((90, 90, 90), np.eye(4)))
-        monkeypatch.setattr("brain_edge.engine.memory.available", lambda: Room(rss_bytes() + 2**20, Remedy.CGROUP))
+        monkeypatch.setattr(
+            "brain_edge.engine.memory.available", lambda: Room(present(rss_bytes()) + 2**20, Remedy.CGROUP)
+        )
         with pytest.raises(
             InputError, match=r"are available; raise the memory limit of this container or job by \d+ MiB or more$"
         ):
@@ -529,6 +531,8 @@ class TestAdvice:
         volume = Volume(voxels((60, 60, 60), 3), Geometry((60, 60, 60), np.eye(4)))
         segmenter(volume)
         monkeypatch.setattr("brain_edge.engine.memory.peak_rss_bytes", lambda: 2**40)
-        monkeypatch.setattr("brain_edge.engine.memory.available", lambda: Room(rss_bytes() + 2**28, Remedy.MACHINE))
+        monkeypatch.setattr(
+            "brain_edge.engine.memory.available", lambda: Room(present(rss_bytes()) + 2**28, Remedy.MACHINE)
+        )
         monkeypatch.setattr("brain_edge.engine.memory._fits_easily", lambda *_arguments: False)
         assert segmenter(volume).mask.labels.any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -95,7 +97,7 @@ def test_a_network_that_changes_the_size_is_refused():
 
 def test_several_outputs_are_named():
     class Two(Ending):
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
+        def forward(self, image: torch.Tensor) -> Any:
             return {"mask": self.first(image), "edge": self.first(image)}
 
     with pytest.raises(BrainEdgeError, match=r"'mask' \(1 x 2 x 64 x 64 x 64\), 'edge'"):

@@ -136,7 +136,7 @@ def test_blocks_that_torch_compile_has_wrapped_are_found_by_their_own_names(pref
 @pytest.mark.parametrize("prefix", ["", "net."])
 def test_weight_norm_of_pytorch_before_2_1_is_loaded_as_pytorch_loads_it(prefix: str):
     def normed(norm: Any, seed: int) -> nn.Module:
-        module = network(seed)
+        module: Any = network(seed)
         module[2] = norm(module[2])
         return module
 
