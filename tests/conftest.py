@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from brain_edge.runtime.library import forbid_telemetry
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
@@ -20,6 +22,8 @@ NOBODY = 65534
 # before torch reads them: PyTorch has one thread, and idle threads sleep, so that the other test process has its core
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# before a test imports OpenVINO or NNCF by itself: both would send events, which took longer than a small conversion
+forbid_telemetry()
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:

@@ -101,17 +101,29 @@ def test_a_users_network_becomes_a_package_that_segments(tmp_path):
     np.testing.assert_array_equal(labels("mask.nii.gz"), labels("expected.nii.gz"))
 
 
-def test_quantisation_within_its_budget_or_exit_4_and_no_package(here):
+QUANTISE = ("quantize", "package", "-o", "int8", "--calibration")
+
+
+def test_quantisation_within_its_budget(here):
     succeed(*convert("--weights", "weights.pt", "--trust", "--quiet"))
-    cohort = save_cohort(here / "cohort")
-    quantise = ("quantize", "package", "--calibration", cohort, "-o", "int8", "--max-dice-drop")
-    # all of it must be integer: reverting layers one after the other takes half a minute
-    said = refused(4, *quantise, "1e-9", "--max-case-drop", "1e-9", "--min-int8-share", "1")
-    assert "the budget is 1e-09" in said
-    assert not (here / "int8").exists()
-    done = succeed(*quantise, "0.2")
+    done = succeed(*QUANTISE, save_cohort(here / "cohort"), "--max-dice-drop", "0.2")
     assert done.out.splitlines()[-1] == f"int8: digest {open_package('int8').digest}"
     assert "of the multiply-accumulates run in INT8" in done.out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--time-limit", "0.001"), "the time limit of 0.001 minutes was over after 1 trial"),
+        pytest.param((), "the budget is 1e-09", marks=pytest.mark.full),  # all settings, and layers one by one
+    ],
+)
+def test_a_missed_budget_ends_with_4_and_leaves_no_package(here, options, words):
+    succeed(*convert("--weights", "weights.pt", "--trust", "--quiet"))
+    cohort = save_cohort(here / "cohort")
+    said = refused(4, *QUANTISE, cohort, "--max-dice-drop", "1e-9", "--max-case-drop", "1e-9", *options)
+    assert words in said
+    assert not (here / "int8").exists()
 
 
 def test_a_stage_zero_is_named_and_the_network_is_compared_on_what_it_leaves(here):
