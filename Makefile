@@ -28,7 +28,7 @@ BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
 # two processes: half of the tests keep one core busy; the tests of a file share what is costly to make, so stay together
-SIDE_BY_SIDE := -n 2 --dist loadfile
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 # options of the matrix, each as `make bench NAME=value`: REPETITION (once more: five give a figure its range), MINUTES
 # (start no cell after these; the next call goes on), PACKAGES (a folder of ready packages MODEL-fp32 and MODEL-int8)
 MATRIX := $(BIN)/python -m benchmarks matrix $(if $(REPETITION),--repetition $(REPETITION)) \

@@ -26,6 +26,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 forbid_telemetry()
 
 
+COSTLY = ("test_deepbet", "test_hunt", "test_accuracy_search", "test_quantize", "test_convert", "test_cli_dicom")
+"""Files of a minute or so. They begin first, so that one test process does not wait for the other at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the costly files before the others; xdist hands files out in this order (`--no-loadscope-reorder`)."""
+    items.sort(key=lambda item: item.path.stem not in COSTLY)
+
+
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """No test may leave its thread flushing small numbers to zero, as OpenVINO can: later ones would be wrong."""
     if not (np.full(4, 1e-40, np.float32) * np.float32(1)).all():

@@ -210,6 +210,7 @@ class TestTheLeastThatWouldDo:
         package = make_package(tmp_path / "strided", msgspec.structs.replace(WINDOWED, stages=(stage,)))
         check_the_least_would_do(package.folder, head)
 
+    @pytest.mark.full  # five processes; in CI windows and whole volumes
     def test_of_thick_slices_that_a_step_makes_thin(self, tmp_path):
         """The steps before the network take more than it does: 24 slices of 12 mm become 144 of 2 mm."""
         sides = (160, 180, 24)

@@ -221,6 +221,7 @@ class TestOtherCommands:
         told = succeed("evaluate", after, cohort, "--stage-zero", zero, "--json", "-q").json
         assert told["summaries"][0]["mean_dice"] == 1.0
 
+    @pytest.mark.full  # ten seconds; tests/quantize has the same with another package
     def test_quantize(self, packages, cohort, apart, tmp_path):
         """Calibration, trials and the judgement with AVX2 see it, in folders beside which there is no stage 0."""
         zero, after = apart

@@ -221,6 +221,7 @@ def test_the_kernels_that_ran_are_on_the_page():
         assert words in text
 
 
+@pytest.mark.full  # a quantisation
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_run_leaves_figures_page_and_pictures_where_they_were_asked_for(tmp_path: Path):
     (tmp_path / "data").mkdir()

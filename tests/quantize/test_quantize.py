@@ -194,6 +194,7 @@ def test_no_patient_is_in_the_package(int8: ModelPackage, cohort: Cohort):
         assert set(np.unique(nib.load(image).get_fdata())) == {0, 1}
 
 
+@pytest.mark.full  # a quantisation; the command line is looked at in tests/cli
 def test_nothing_is_written_to_stdout(
     fp32: ModelPackage, tmp_path: Path, cohort: Cohort, capfd: pytest.CaptureFixture[str]
 ):

@@ -338,6 +338,7 @@ def test_a_label_that_no_case_has_is_refused_before_the_search(cohort: Cohort, t
 # --- how often the test split was looked at
 
 
+@pytest.mark.full  # a quantisation; tests/budget/test_looks.py tells the same of the log
 def test_a_second_package_from_the_same_test_images_says_so_wherever_it_lies(
     repaired: ModelPackage, fp32: ModelPackage, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

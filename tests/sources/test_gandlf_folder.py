@@ -229,6 +229,7 @@ class TestRefusals:
         )
 
 
+@pytest.mark.full  # a page among many
 def test_the_how_to_page_is_converted_and_run(tmp_path, monkeypatch):
     """Its commands as they stand; the mask is what PyTorch says window by window."""
     monkeypatch.chdir(tmp_path)

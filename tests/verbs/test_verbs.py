@@ -172,6 +172,7 @@ def test_random_weights_are_quantised_for_speed(tmp_path: Path):
 # tune
 
 
+@pytest.mark.full  # as tests/tune, from Python
 def test_an_ensemble_is_tuned_and_says_what_it_was_made_from(tmp_path: Path):
     package = make_ensemble(tmp_path / "brain")
     cohort = make_cohort(tmp_path / "heads", package)
