@@ -124,7 +124,8 @@ def _describe(block: bytes, name: str) -> str:
         return "a zip; unpack it"
     if block[128:132] == b"DICM":
         return "a DICOM file; give the folder of its series, or convert it with dcm2niix"
-    is_header = block[344:348] == b"ni1\0" or block[:4] in (b"\x5c\1\0\0", b"\0\0\1\x5c")
+    is_whole = len(block) >= 348
+    is_header = is_whole and (block[344:348] == b"ni1\0" or block[:4] in (b"\x5c\1\0\0", b"\0\0\1\x5c"))
     if is_header or name.lower().endswith((".img", ".img.gz")):
         return "one file of a .hdr/.img pair (Analyze or NIfTI); save the pair as one .nii file"
     return f"a file that begins with {block[:8]!r}; export or convert the image again"

@@ -208,7 +208,7 @@ def test_an_unusable_image_is_named_and_nothing_is_written(tmp_path: Path):
 
 def test_a_cohort_name_that_no_command_could_take_is_refused(tmp_path: Path):
     _three_subjects(tmp_path)
-    with pytest.raises(InputError, match=r"matching regex .*name"):
+    with pytest.raises(InputError, match=r"name: expected a text matching regex"):
         create_cohort(tmp_path, tmp_path / "c.toml", CohortPlan("my site"))
 
 

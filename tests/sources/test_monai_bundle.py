@@ -364,9 +364,9 @@ class TestRefusals:
             resolve(Request(source=str(bundle)))
 
     def test_arguments_that_the_class_does_not_take_are_said(self, network, tmp_path):
-        other = {"network_def": NETWORK | {"dimensions": 3}}
+        other = {"network_def": NETWORK | {"rank": 3}}
         resolved = resolve(Request(source=str(write_bundle(tmp_path / "bundle", network, other))))
-        with pytest.raises(InputError, match=r"MONAI does not build UNet with these arguments\. .*dimensions"):
+        with pytest.raises(InputError, match=r"MONAI does not build UNet with these arguments\. .*rank"):
             resolved.model.graphs[0].build(None)
 
     def test_a_bundle_of_torchscript_alone_must_be_trusted(self, network, tmp_path):
