@@ -50,7 +50,7 @@ def hint(error: BaseException, words: Sequence[str], commands: Iterable[str]) ->
 
 def _about_option(error: click.NoSuchOption, words: Sequence[str]) -> str | None:
     if error.ctx is None or error.ctx.parent is None:
-        return f"name a command first: brain-edge run PACKAGE {shlex.join(words)}"
+        return f"name a command first: brain-edge run PACKAGE {shlex.join(word for word in words if word != 'run')}"
     given = (word.partition("=")[0] for word in words)
     found = next((word for word in given if word in ELSEWHERE and word.startswith(error.option_name)), None)
     return ELSEWHERE[found] if found and error.ctx.info_name in ("run", "bids") else None

@@ -59,6 +59,7 @@ class TestWords:
         words = ("-i", "head.nii.gz", "-o", "mask.nii.gz")
         assert hint(2, *words) == f"name a command first: brain-edge run PACKAGE {' '.join(words)}"
         assert hint(2, "head.nii.gz").startswith("name a command first: brain-edge run head.nii.gz")
+        assert hint(2, "-i", "head.nii.gz", "run") == "name a command first: brain-edge run PACKAGE -i head.nii.gz"
 
     def test_package_and_image_exchanged(self):
         said = hint(5, "run", "head.nii.gz", "tiny-int8", "-o", "m.nii.gz")
