@@ -28,6 +28,7 @@ from brain_edge.jobs.record import input_record, read_case_record
 from brain_edge.package import open_package
 from brain_edge.package.digest import sha256_of
 from brain_edge_conversion.folders.reading import read_json, read_yaml
+from brain_edge_conversion.starter.check import faults_in
 from brain_edge_conversion.weights.checkpoint import load_checkpoint, load_state_dict, load_torchscript, weights_format
 from brain_edge_conversion.weights.exported_program import load_exported
 from brain_edge_conversion.weights.onnx_graph import load_onnx, sha256_of_onnx
@@ -84,6 +85,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a torch.export program": ("net.pt2", lambda path: load_exported(path, NO_HASH)),
     "an ONNX model": ("net.onnx", lambda path: load_onnx(path, NO_HASH)),
     "the hash of an ONNX model": ("net.onnx", sha256_of_onnx),
+    "a specification to check": ("spec.json", lambda path: faults_in(path, None)),
     "JSON of a folder": ("plans.json", lambda path: read_json(path, dict, "a program")),
     "YAML of a folder": ("config.yaml", lambda path: read_yaml(path, "a program")),
 }

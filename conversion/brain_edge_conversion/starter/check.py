@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brain_edge.errors import InputError
+from brain_edge.machine.paths import read_small
 from brain_edge.spec import Activation
 from brain_edge.spec.plan import fixed_sides
 from brain_edge.spec.problems import Problem, problems_in
@@ -38,12 +39,12 @@ def faults_in(path: Path, request: Request | None) -> tuple[Fault, ...]:
         request: source of the network that it describes; None to check the file alone.
 
     Raises:
-        InputError: the file cannot be read as text.
+        InputError: the file is a pipe, a device or larger than a specification, or cannot be read as text.
         UsageError: the source states its steps itself, or is code that is not trusted.
         WeightsError: the source is refused.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_small(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected a JSON file in UTF-8, got none ({error}); check the path") from error
     problems = problems_in(without_remarks(text))
