@@ -462,7 +462,12 @@ def test_a_model_of_regions_is_refused_a_fractional_seg_before_it_runs(tmp_path:
 
 def test_a_report_needs_the_seg_that_it_refers_to(tmp_path: Path, algorithm: Algorithm):
     volume = read(Series().write(tmp_path / "in"))
-    for wrong in (tmp_path / "nowhere.dcm", next((tmp_path / "in").iterdir())):
+    series = next((tmp_path / "in").iterdir())
+    # pydicom reads this value representation when the attribute is asked for, not with the file
+    unknown = tmp_path / "unknown.dcm"
+    unknown.write_bytes(series.read_bytes().replace(b"\x08\x00\x60\x00CS", b"\x08\x00\x60\x00\x43\x13", 1))
+    assert unknown.read_bytes() != series.read_bytes()
+    for wrong in (tmp_path / "nowhere.dcm", series, unknown):
         words = refusal(partial(write_report, segment(volume), volume, algorithm, wrong, tmp_path / "sr.dcm"))
         assert "expected a DICOM SEG for the report" in words
 
@@ -608,6 +613,7 @@ def test_dicom_and_nifti_routes_give_the_same_mask(tmp_path: Path):
     assert_same_places(nifti.mask, *by_dcmqi(tmp_path / "seg.dcm", tmp_path / "out"), {1: 1})
 
 
+@pytest.mark.full  # the command writes the SEG of a real series in CI
 @pytest.mark.data
 def test_a_real_series_to_seg_and_back_is_the_nifti_route(
     tmp_path: Path, algorithm: Algorithm, mri: Callable[[str], Path]

@@ -71,11 +71,12 @@ def _read_segmentation(path: Path | str) -> Any:
     try:
         with discreet():
             dataset = pydicom.dcmread(path, stop_before_pixels=True)
+            modality = dataset.get("Modality")
     except Exception:  # noqa: BLE001 - pydicom raises whatever a damaged header trips, and quotes values
         raise InputError(
             f"{path}: expected a DICOM SEG for the report, could not read the file; write the SEG again"
         ) from None
-    if dataset.get("Modality") != "SEG":
+    if modality != "SEG":
         raise InputError(f"{path}: expected a DICOM SEG for the report, got another DICOM object; give the SEG")
     return dataset
 
