@@ -23,6 +23,9 @@ KNOWN_ISAS: Final = (
 )
 """Values from oneDNN's documentation, "CPU Dispatcher Control"."""
 
+NEWER_FLAGS: Final = ("avx512", "avx_vnni", "avx10", "amx")
+"""Beginnings of the flags of vector instructions that are newer than AVX2, as Linux names them."""
+
 
 def isa_limit(environment: Mapping[str, str] = os.environ) -> str | None:
     """Return the instruction set that the user sets as the limit; None without a limit.
@@ -45,8 +48,18 @@ def isa_limit(environment: Mapping[str, str] = os.environ) -> str | None:
 
 def cpu_fingerprint() -> str:
     """Return a hash of the CPU flags, which distinguishes machines with a hidden CPU model; empty if unknown."""
+    flags = _line_of_flags()
+    return hashlib.sha256(flags.encode()).hexdigest()[:12] if flags is not None else ""
+
+
+def newest_is_avx2() -> bool:
+    """Return True if this CPU has AVX2, no newer vector instructions, and no limit that the user sets."""
+    flags = (_line_of_flags() or "").split()
+    return "avx2" in flags and not any(flag.startswith(NEWER_FLAGS) for flag in flags) and isa_limit() is None
+
+
+def _line_of_flags() -> str | None:
     if not CPUINFO.is_file():
-        return ""
+        return None
     lines = CPUINFO.read_text(encoding="utf-8").splitlines()
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return hashlib.sha256(flags.encode()).hexdigest()[:12]
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

@@ -7,6 +7,8 @@ Where the tests themselves run on such a CPU, the same figures come out without 
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,9 +22,11 @@ from tiny_package import SPEC, make_package, tiny_weights
 from brain_edge.bench.counted import Input
 from brain_edge.bench.operations import is_integer
 from brain_edge.bench.profile import executed_layers
+from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BudgetError
 from brain_edge.evaluation.cohort import Cohort, Split
 from brain_edge.evaluation.evidence import Evidence, Isa, IsaRecord, NodeKernel, evidence_in
+from brain_edge.machine.isa import newest_is_avx2
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import ModelPackage, Precision, graph_path, open_package
 from brain_edge.runtime.session import compile_properties
@@ -43,7 +47,7 @@ from brain_edge_conversion.sealing.writer import seal
 from brain_edge_conversion.search import run
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 pytestmark = [
     # nncf reads its configuration with a deprecated corner of a library of its own
@@ -211,26 +215,53 @@ def test_the_share_in_the_package_is_that_of_an_older_cpu(int8: ModelPackage):
     assert "instructions only" not in card
 
 
-@x86
-def test_the_record_of_older_instructions_judges_the_share_itself(
-    int8: ModelPackage, fp32: ModelPackage, cohort: Cohort, tmp_path: Path
-):
-    from brain_edge.engine.segmenter import Segmenter
+@dataclass(frozen=True)
+class Job:
+    """A measurement of the INT8 package, with the answer of this CPU and the limits."""
 
-    cases = cohort.cases(Split.TEST)
-    write_baseline(Segmenter.open(fp32, ONE_THREAD), cases, tmp_path)
-    job = isa.make_job(int8, cases, tmp_path, {"tiny": SHAPE}, ONE_THREAD)
-    record = isa.isa_record(Isa.AVX2, job, AccuracyBudget(max_dice_drop=0.1, min_int8_share=0.5))
-    assert (record.verified, record.met) == (True, False)
+    question: isa.IsaQuestion
+    here: isa.IsaAnswer
+    budget: AccuracyBudget
+
+    def record(self, announce: Callable[[], object]) -> IsaRecord:
+        return isa.avx2_record(self.question, self.here, self.budget, announce)
+
+
+@pytest.fixture(scope="module")
+def job(int8: ModelPackage, fp32: ModelPackage, cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    cases, folder = cohort.cases(Split.TEST), tmp_path_factory.mktemp("masks")
+    write_baseline(Segmenter.open(fp32, ONE_THREAD), cases, folder)
+    records, executed = isa.measure_package(int8, cases, folder, {3: 3}, ONE_THREAD)
+    question = isa.make_job(int8, cases, folder, {"tiny": SHAPE}, ONE_THREAD)
+    here = isa.IsaAnswer(records, executed, ())
+    return Job(question, here, AccuracyBudget(max_dice_drop=0.1, min_int8_share=0.5))
+
+
+@x86
+def test_the_record_of_older_instructions_judges_the_share_itself(job: Job, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(isa, "newest_is_avx2", lambda: False)
+    announced: list[int] = []
+    record = job.record(lambda: announced.append(1))
+    assert (record.verified, record.met, announced) == (True, False, [1])
     assert record.reason == "33.3% of the multiply-accumulates run in INT8, expected at least 50.0%"
-    assert [path.name for path in tmp_path.iterdir()] == ["baseline-3.npz"]
+    assert [path.name for path in Path(job.question.masks).iterdir()] == ["baseline-3.npz"]
+
+
+@pytest.mark.skipif(not newest_is_avx2(), reason="a CPU with more than AVX2, or another")
+def test_on_a_cpu_with_avx2_alone_nothing_is_measured_twice(job: Job, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(isa, "newest_is_avx2", lambda: False)
+    apart = job.record(lambda: None)
+    monkeypatch.undo()
+    monkeypatch.setattr(isa, "ask_child", lambda *_: pytest.fail("a child was started"))
+    here = job.record(lambda: pytest.fail("a second measurement was announced"))
+    assert msgspec.structs.replace(here, nodes=(), ran="") == msgspec.structs.replace(apart, nodes=(), ran="")
 
 
 def test_a_candidate_that_an_older_cpu_fails_on_the_test_split_alone_is_refused(
     fp32: ModelPackage, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     failed = IsaRecord(isa=Isa.AVX2, verified=True, reason="mean drop of label 1 is 0.2", met=False)
-    monkeypatch.setattr(run, "isa_record", lambda *_: failed)
+    monkeypatch.setattr(run, "avx2_record", lambda *_: failed)
     with pytest.raises(BudgetError, match=r"under AVX2: mean drop of label 1 is 0\.2"):
         quantize(fp32, cohort, tmp_path / "package", options(0.3))
     assert not (tmp_path / "package").exists()

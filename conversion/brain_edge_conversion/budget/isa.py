@@ -22,6 +22,7 @@ from brain_edge.bench.counted import Input, counted
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.evaluation.cohort import load_cohort
 from brain_edge.evaluation.evidence import AccuracyCase, FloatLayer, Isa, IsaRecord
+from brain_edge.machine.isa import newest_is_avx2
 from brain_edge.machine.json import decode_json
 from brain_edge.package import Manifest, ModelPackage, Precision
 from brain_edge.spec import Value
@@ -35,10 +36,10 @@ from brain_edge_conversion.budget.kernels import (
     ran_in_words,
 )
 from brain_edge_conversion.budget.measure import measure, subject_numbers
-from brain_edge_conversion.budget.without_avx512 import without_avx512
+from brain_edge_conversion.budget.without_avx512 import layers_without_avx512, without_avx512
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from brain_edge.evaluation.cohort import Case
     from brain_edge.machine.options import RuntimeOptions
@@ -146,18 +147,32 @@ def measure_apart(job: IsaQuestion) -> IsaAnswer:
     return decode_json(ask_child(MODULE, job, "the measurement"), IsaAnswer)
 
 
-def isa_record(isa: Isa, job: IsaQuestion, budget: AccuracyBudget) -> IsaRecord:
-    """Measure and judge a package under an older ISA; if that is impossible, the record carries the reason.
+def avx2_record(job: IsaQuestion, here: IsaAnswer, budget: AccuracyBudget, announce: Callable[[], object]) -> IsaRecord:
+    """Measure and judge a package under AVX2; if that is impossible, the record carries the reason.
+
+    On a CPU whose newest instructions are AVX2 the measurement of the package as it is holds, and nothing runs again.
 
     Args:
-        isa: instruction set of the older CPU.
-        job: measurement to run.
-        budget: limits, including the INT8 share on a CPU with this ISA.
+        job: measurement to run, with shapes.
+        here: answer for the same cases on this CPU.
+        budget: limits, including the INT8 share on a CPU with AVX2.
+        announce: function that tells the user that a second measurement begins.
     """
     reason = obstacle(platform.machine(), job.manifest.precision)
     if reason:
-        return IsaRecord(isa=isa, verified=False, reason=reason)
-    answer = measure_under(isa, job)
+        return IsaRecord(isa=Isa.AVX2, verified=False, reason=reason)
+    if newest_is_avx2():
+        return _record(Isa.AVX2, _with_float_layers(job, here), budget)
+    announce()
+    return _record(Isa.AVX2, measure_under(Isa.AVX2, job), budget)
+
+
+def _with_float_layers(job: IsaQuestion, here: IsaAnswer) -> IsaAnswer:
+    package = ModelPackage(Path(job.folder), job.manifest)
+    return msgspec.structs.replace(here, float_layers=layers_without_avx512(package, here.executed.shapes))
+
+
+def _record(isa: Isa, answer: IsaAnswer, budget: AccuracyBudget) -> IsaRecord:
     layers, nodes = answer.executed.all_layers, answer.executed.nodes
     shares, share = kernel_shares(layers), int8_share(layers)
     newer = newer_than_avx2(shares)

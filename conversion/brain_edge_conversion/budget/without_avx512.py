@@ -69,6 +69,17 @@ def without_avx512(
     return ModelPackage(folder, package.manifest), tuple(found)
 
 
+def layers_without_avx512(package: ModelPackage, shapes: Mapping[str, tuple[int, ...]]) -> tuple[FloatLayer, ...]:
+    """Return the layers that a CPU without AVX-512 runs in float although they are quantised.
+
+    Args:
+        package: INT8 package, sealed or not.
+        shapes: shape of the largest input of each graph.
+    """
+    models = {graph: read_graph(package.graph_file(graph), package.spec) for graph in package.spec.graphs}
+    return tuple(layer for graph, model in models.items() for layer in _refused_layers(model, graph, shapes[graph]))
+
+
 def _refused_layers(model: Any, graph: str, shape: tuple[int, ...]) -> list[FloatLayer]:
     sized = model.clone()
     sized.reshape(list(shape))

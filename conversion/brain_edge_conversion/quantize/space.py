@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -20,7 +21,7 @@ from brain_edge.spec import Value
 from brain_edge_conversion.budget.budget import AccuracyBudget, judge
 from brain_edge_conversion.budget.capture import capture_inputs
 from brain_edge_conversion.budget.coverage import LayerCost, int8_share
-from brain_edge_conversion.budget.isa import isa_record, make_job, measure_apart
+from brain_edge_conversion.budget.isa import avx2_record, make_job, measure_apart
 from brain_edge_conversion.budget.measure import write_baseline
 from brain_edge_conversion.convert.quantised import quantised_node
 from brain_edge_conversion.convert.versions import tool_versions
@@ -143,9 +144,9 @@ class Int8Space:
         share = int8_share(executed.all_layers)
         isas: tuple[IsaRecord, ...] = ()
         if judge(records, share, options.budget).met:
-            options.report(f"measuring again with {Isa.AVX2} convolutions")
             job = make_job(candidate, cases, setup.masks, executed.shapes, options.runtime)
-            isas = (isa_record(Isa.AVX2, job, options.budget),)
+            again = partial(options.report, f"measuring again with {Isa.AVX2} convolutions")
+            isas = (avx2_record(job, answer, options.budget, again),)
         return Entry(
             choice=choice,
             records=records,

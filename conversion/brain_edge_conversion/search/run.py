@@ -7,6 +7,7 @@ The space proposes the trials and never sees the test split; the budget alone de
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Generic
 
@@ -22,7 +23,7 @@ from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import arithmetic_of, this_machine
 from brain_edge.package import ModelPackage
 from brain_edge_conversion.budget.coverage import int8_share, kernel_shares
-from brain_edge_conversion.budget.isa import isa_record, make_job, measure_package
+from brain_edge_conversion.budget.isa import IsaAnswer, avx2_record, make_job, measure_package
 from brain_edge_conversion.budget.looks import LoggedLook, candidate_of, log_look, require_log, weights_of
 from brain_edge_conversion.budget.measure import subject_numbers
 from brain_edge_conversion.budget.work_folder import draft_folder, forget_search, scratch_folder, work_folder
@@ -190,9 +191,9 @@ class _Search(Generic[Choice]):
             return self._judgement(entry, candidate, entry.records, entry.isas)
         masks = self._setup.masks
         records, executed = measure_package(candidate, cases, masks, self._setup.subjects, options.runtime)
-        options.report(f"judging it again with {Isa.AVX2} convolutions")
         job = make_job(candidate, cases, masks, executed.shapes, options.runtime)
-        isa = isa_record(Isa.AVX2, job, options.budget)
+        again = partial(options.report, f"judging it again with {Isa.AVX2} convolutions")
+        isa = avx2_record(job, IsaAnswer(records, executed, ()), options.budget, again)
         shares = [int8_share(executed.all_layers), *([] if isa.int8_share is None else [isa.int8_share])]
         # at the sizes of these cases: the plugin decides on INT8 by size
         entry = msgspec.structs.replace(entry, layers=executed.layers, int8_share=min(shares))
