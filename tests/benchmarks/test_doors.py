@@ -57,6 +57,7 @@ def test_the_readme_is_one_screen_with_four_users():
     assert FIRST in README
 
 
+@pytest.mark.full  # the how-to page of test_docs has the same commands in CI
 def test_the_engineer_has_a_package_of_her_network_in_at_most_six_commands(engineer: Path):
     """And one that may write DICOM, because it was calibrated and judged on three people."""
     assert len([FIRST, *USERS["engineer"]]) <= 6

@@ -33,6 +33,7 @@ def report_of(path: Path) -> ConversionReport:
     return msgspec.json.decode(path.read_bytes(), type=ConversionReport)
 
 
+@pytest.mark.full  # the naive conversion of test_convert is the same in CI
 def test_a_refused_conversion_names_the_first_layer_that_differs(tmp_path: Path):
     """The norm trap: OpenVINO takes running statistics that PyTorch does not use, from the first norm on."""
     model = source()

@@ -112,6 +112,7 @@ def test_local_files_need_no_fetching(tmp_path: Path):
     assert fetch_cohort(_cohort(tmp_path, make_case(tmp_path, "a"))) == ()
 
 
+@pytest.mark.full  # test_fetch has small archives in CI
 @pytest.mark.network
 def test_the_demonstration_head_is_fetched_once_and_then_read_without_network(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("BRAIN_EDGE_CACHE", str(tmp_path))

@@ -170,7 +170,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "bids": Command(
         make=_package_and_dataset,
         arguments=("bids", "raw", "out", "participant", "-p", "package", "--threads", "1", "-q"),
-        in_ci=1,
+        in_ci=0,
     ),
     "convert": Command(
         make=_script_and_head,

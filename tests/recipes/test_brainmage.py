@@ -84,6 +84,7 @@ def test_the_network_sees_what_the_published_program_shows_it():
     np.testing.assert_allclose(seen[0], seen[1], atol=1e-5)
 
 
+@pytest.mark.full  # a second pass over the same head
 def test_the_order_of_the_axes_matters_to_that_comparison():
     volume = make_volume(PHANTOM)
     ours = Segmenter(SPEC, {"brainmage": lopsided})(volume).mask.labels > 0

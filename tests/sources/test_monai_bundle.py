@@ -457,6 +457,7 @@ class TestSpacing:
         back = spacing.inverse(theirs.clone())
         assert np.abs(ours.undone(Interpolation.LINEAR).voxels - np.asarray(back)).max() < SMALL * np.abs(voxels).max()
 
+    @pytest.mark.full  # ten seconds in a process of its own; the spacings before it stay
     def test_what_is_zero_in_monai_is_zero_here(self, tmp_path):
         """All of them, also where 1e-16 of a neighbour decides: as torch computes with AVX2, on any CPU that has it."""
         spacings_mm = [(spacing, target) for spacing in (0.9, 1.0) for target in (0.7, 1.4, 1.5, 1.6, 1.8, 2.0, 2.1)]
