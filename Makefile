@@ -27,12 +27,16 @@ endif
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
+# tests start hundreds of programs; without kept bytecode each compiles the package anew, half a second
+export PYTHONDONTWRITEBYTECODE :=
 # two processes: half of the tests keep one core busy; the tests of a file share what is costly to make, so stay together
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 # options of the matrix, each as `make bench NAME=value`: REPETITION (once more: five give a figure its range), MINUTES
 # (start no cell after these; the next call goes on), PACKAGES (a folder of ready packages MODEL-fp32 and MODEL-int8)
 MATRIX := $(BIN)/python -m benchmarks matrix $(if $(REPETITION),--repetition $(REPETITION)) \
     $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PACKAGES),--packages $(PACKAGES))
+# tests that bound memory and file sizes of a program, to which tracing adds
+UNTRACED := tests/test_hunt.py::test_who_is_short_of_something_is_told_in_one_sentence tests/cli/test_cli_memory.py
 # options of the hunt: KEEP=1 writes what came of it into tests/hunt/results.jsonl and docs/reference/hunt.md
 HUNTED := $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep)
 # pyproject.toml switches pytest-benchmark off for the tests; the benchmarks switch it on again
@@ -60,7 +64,8 @@ test-all: $(FOR_DEVELOPMENT) ## every test: also HD-BET v1 (downloads 294 MB), p
 	BRAIN_EDGE_EXAMPLES=200 $(PYTEST) $(SIDE_BY_SIDE)
 
 coverage: $(FOR_DEVELOPMENT) ## the tests that CI runs, and the lines that none of them reaches; fails below the floor
-	$(PYTEST) $(SIDE_BY_SIDE) -m "not full and not wheel" --cov --cov-report=term-missing:skip-covered
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not full and not wheel" --cov --cov-report=term-missing:skip-covered \
+	    $(UNTRACED:%=--deselect=%)
 
 mutants: $(FOR_DEVELOPMENT) ## deliberate faults, those without a result: does a test notice? AREA=budget for one table
 	cd tests && ../$(BIN)/python -m mutants $(AREA)

@@ -124,7 +124,9 @@ def executed_in_integers(model: Any, shape: tuple[int, ...]) -> dict[str, bool]:
     }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.full] if name == "brainmage" else []) for name in NETWORKS]
+)
 def test_a_quantised_graph_is_counted_as_the_cpu_runs_it(name: str, tmp_path: Path):
     """No layer may be counted as integer that the plugin runs in floating point."""
     shape = NETWORKS[name][1]

@@ -101,6 +101,7 @@ class TestAGenerator:
         assert "makes images; name the image with --image" in done.err
 
 
+@pytest.mark.full  # converts the network once more; the generator that verifies stays
 def test_a_segmenter_is_not_asked_for_an_image(packages, given, tmp_path):
     done = brain_edge(
         "run", packages("spin").folder, given("spin"), "--image", tmp_path / "i.nii.gz", "--allow-untrained"

@@ -220,6 +220,7 @@ class TestTheLeastThatWouldDo:
         package = make_package(tmp_path / "thin", with_steps(thin, PadToMultiple(multiple_of=32)))
         check_the_least_would_do(package.folder, tmp_path / "thick.nii")
 
+    @pytest.mark.full  # six seconds; windows and a real process stay
     def test_of_a_whole_volume(self, tmp_path, head):
         stage = msgspec.structs.replace(WINDOWED.stages[0], network=STAGE.network)
         package = make_package(tmp_path / "whole", msgspec.structs.replace(WINDOWED, stages=(stage,)))

@@ -802,6 +802,7 @@ def test_a_dicom_file_with_a_zip_at_its_end_is_dicom(tmp_path: Path):
     assert read_series(only(path)).geometry.shape == SHAPE
 
 
+@pytest.mark.full  # the hunt damages DICOM in CI
 @settings(
     max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -272,6 +272,7 @@ def test_all_twelve_pairs_of_model_and_sequences_are_there():
     assert len(trained - {("unet-baseline-m6-pair", None)}) == 12
 
 
+@pytest.mark.full  # a smaller input of the baseline that stays
 def test_a_baseline_of_one_sequence_converts(tmp_path: Path):
     baseline = unet_baseline_m1.BASELINE
     inputs = tuple(each for each in baseline.inputs if each.name == "T1C")

@@ -86,7 +86,11 @@ def drop_on(package: ModelPackage, fp32: ModelPackage, cohort: Cohort, number: i
     return first - second
 
 
-@pytest.mark.parametrize("setting", LADDER, ids=lambda setting: setting.title)
+@pytest.mark.parametrize(
+    "setting",
+    [setting if n < 2 else pytest.param(setting, marks=pytest.mark.full) for n, setting in enumerate(LADDER)],
+    ids=lambda setting: setting.title,
+)
 def test_plain_nncf_breaks_the_network_at_every_setting(
     setting: Setting, fp32: ModelPackage, cohort: Cohort, tmp_path: Path
 ):
@@ -280,6 +284,7 @@ def refused(fp32: ModelPackage, cohort: Cohort, target: Path, **limits: Any) -> 
     return str(missed.value), read_report(target.with_name("int8-report") / "accuracy.json")
 
 
+@pytest.mark.full  # seventeen seconds; the miss on the test split stays
 def test_a_budget_that_cannot_be_met_is_refused_with_a_report_and_without_a_look_at_the_test_split(
     fp32: ModelPackage, cohort: Cohort, tmp_path: Path
 ):
