@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
 
+LAYOUTS = ("flat", "folders")
+"""Values of `brain_edge.jobs.layout.Layout`, whose import takes too long for `--help`."""
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
 
@@ -37,6 +39,7 @@ class BatchChoices:
         wait: wait while another batch works in the same folder.
         at_once: number of cases in progress at once; None for the default.
         page: also write a picture per case and a page of all pictures.
+        layout: layout of the results below their folders; None for the default.
     """
 
     shard: str | None
@@ -44,32 +47,45 @@ class BatchChoices:
     wait: bool
     at_once: int | None
     page: bool
+    layout: str | None
 
-    def batch(self, records: Path) -> Batch:
+    def batch(self, records: Path, *, is_listed: bool = False) -> Batch:
         """Return the batch whose records lie in the folder `records`.
+
+        Args:
+            records: folder of the records.
+            is_listed: the cases come from a list, whose results have folders by default.
 
         Raises:
             UsageError: the shard does not exist.
         """
         from brain_edge.jobs.batch import Batch, Shard
         from brain_edge.jobs.batch.shard import parse_shard
+        from brain_edge.jobs.layout import Layout
 
-        shard = parse_shard(self.shard) if self.shard else Shard()
-        return Batch(records=records, shard=shard, overwrite=self.overwrite, wait=self.wait, at_once=self.at_once)
+        return Batch(
+            records=records,
+            shard=parse_shard(self.shard) if self.shard else Shard(),
+            overwrite=self.overwrite,
+            wait=self.wait,
+            at_once=self.at_once,
+            layout=Layout(self.layout or (Layout.FOLDERS if is_listed else Layout.FLAT)),
+        )
 
-    def require_none(self, mask: Path) -> None:
+    def require_none(self, mask: Path, cases: Path | None) -> None:
         """Refuse batch options for a single mask.
 
         Raises:
             UsageError: a batch option was given.
         """
-        given = next((f"--{name.replace('_', '-')}" for name, value in asdict(self).items() if value), None)
+        values = {"cases": cases, **asdict(self)}
+        given = next((f"--{name.replace('_', '-')}" for name, value in values.items() if value), None)
         if given is not None:
             raise UsageError(f"{given} needs a batch, but {mask} is one file; name a folder for the results")
 
 
 def batch_options(function: Decorated) -> Decorated:
-    """Add `--shard`, `--overwrite`, `--wait`, `--at-once` and `--page` as the parameter `choices` of a command."""
+    """Add the options of `BatchChoices` as the parameter `choices` of a command."""
     function = gathered("choices", BatchChoices)(function)
     for option in reversed(
         (
@@ -86,6 +102,12 @@ def batch_options(function: Decorated) -> Decorated:
             ),
             click.option(
                 "--page", is_flag=True, help="Also write a picture per case, and index.html with all pictures."
+            ),
+            click.option(
+                "--layout",
+                type=click.Choice(LAYOUTS),
+                metavar="HOW",
+                help="Place of the results: flat, or folders per subject [default: folders for --cases, else flat].",
             ),
         )
     ):

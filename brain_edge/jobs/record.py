@@ -182,14 +182,6 @@ def read_case_record(path: Path) -> CaseRecord | None:
         return None
 
 
-def read_case_records(folder: Path) -> tuple[CaseRecord, ...]:
-    """Read the records of all ended cases in a folder, sorted by case name; damaged records are left out."""
-    paths = (path for path in folder.glob(f"*{RECORD_SUFFIX}") if not path.name.startswith("."))
-    records = [record for path in paths if (record := read_case_record(path)) is not None]
-    ended = [record for record in records if record.status is not CaseStatus.WRITING]
-    return tuple(sorted(ended, key=lambda record: record.case))
-
-
 def input_record(path: Path) -> FileRecord:
     """Return an input and its content, as far as it can be read."""
     try:

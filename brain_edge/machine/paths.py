@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +34,11 @@ def require_text(path: Path) -> Path:
             "rename the file, or set PYTHONUTF8=1 if the name is UTF-8"
         ) from error
     return path
+
+
+def folded(name: str) -> str:
+    """Return a name as Windows and macOS compare it: without case, and composed."""
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
 
 
 def files_below(folder: Path) -> Iterator[Path]:

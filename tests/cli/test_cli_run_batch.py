@@ -38,7 +38,8 @@ from brain_edge.jobs.batch import Batch, Shard, run_batch
 from brain_edge.jobs.batch.lock import working
 from brain_edge.jobs.case import Job
 from brain_edge.jobs.outputs import Outputs
-from brain_edge.jobs.record import CaseStatus, input_record, read_case_record, read_case_records, write_case_record
+from brain_edge.jobs.record import CaseStatus, input_record, read_case_record, write_case_record
+from brain_edge.jobs.records import read_case_records
 from brain_edge.package import open_package
 from brain_edge.package.digest import sha256_of
 
@@ -307,6 +308,40 @@ def test_images_both_in_a_folder_and_below_it_are_refused(pair, here):
         save_phantom(here / f"{name}.nii.gz")
     said = refused(2, "run", pair, "in", "-o", "out")
     assert "in: both this folder and in/below hold images; use one folder for all cases, or one per case" in said
+    assert not (here / "out").exists()
+
+
+# a list of cases
+
+
+def test_a_list_of_cases_is_run_shard_by_shard_into_folders(package, here):
+    """The folder of the images is not searched: an image that the list does not name is no case."""
+    make_links(here, 4)
+    lines = "".join(f"sub-{case}\tin/{case:03}.nii.gz\n" for case in range(3))
+    (here / "list.tsv").write_text(f"case\timage\n{lines}other\tin/gone.nii.gz\n")
+    for number in (1, 2):
+        done = brain_edge(
+            "run", package, "--cases", "list.tsv", "-o", "out", "--shard", f"{number}/2", "--brain", "out"
+        )
+        assert done.code == (6 if Shard(number, 2).holds("other") else 0), done.err
+    for case in range(3):
+        assert {"mask.nii.gz", "brain.nii.gz", "record.json"} == {
+            name.partition("_")[2] for name in names(here / f"out/sub-{case}")
+        }
+    statuses = {record.case: record.status for record in read_case_records(here / "out")}
+    assert statuses == {"sub-0": "done", "sub-1": "done", "sub-2": "done", "other": "failed"}
+    kept = brain_edge("run", package, "--cases", "list.tsv", "-o", "out", "--brain", "out")
+    assert kept.out == "3 of 4 cases were already finished and are kept\n"
+
+
+def test_a_list_and_images_are_refused_together(package, here):
+    (here / "list.tsv").write_text("case\timage\na\thead.nii.gz\n")
+    said = refused(2, "run", package, "head.nii.gz", "--cases", "list.tsv", "-o", "out")
+    assert "expected inputs or --cases, got both; remove head.nii.gz or --cases" in said
+    said = refused(2, "run", package, "--cases", "list.tsv", "-o", "mask.nii.gz")
+    assert "--cases needs a batch, but mask.nii.gz is one file; name a folder for the results" in said
+    said = refused(3, "run", package, "--cases", "none.tsv", "-o", "out")
+    assert "none.tsv: the list cannot be read" in said
     assert not (here / "out").exists()
 
 

@@ -14,6 +14,7 @@ from tiny_package import SPEC, make_package
 from brain_edge.errors import InputError, UsageError
 from brain_edge.jobs.batch.case import CaseOutcome, CaseRunner
 from brain_edge.jobs.batch.first_pass import FirstAlone
+from brain_edge.jobs.batch.options import Batch
 from brain_edge.jobs.batch.planning import plan_batch
 from brain_edge.jobs.batch.resume import Standing, standing
 from brain_edge.jobs.batch.summary import summarize
@@ -111,7 +112,7 @@ def test_whatever_is_wrong_with_a_case_is_in_its_record_and_ends_nothing(
     folder.mkdir()
     job = Job({"T1": save(tmp_path / "head.nii.gz", np.ones((4, 5, 6)))}, Outputs(mask=folder / "m.nii"), case="head")
     package = make_package(tmp_path / "package")
-    result = CaseRunner(package, broken, folder, overwrite=False, require_going=lambda: None, first=FirstAlone())(job)
+    result = CaseRunner(package, broken, Batch(records=folder), lambda: None, FirstAlone())(job)
     assert (result.outcome, result.error) == (CaseOutcome.FAILED, error)
     record = read_case_record(record_path(folder, "head"))
     assert record is not None
@@ -128,9 +129,8 @@ def test_a_finished_case_is_kept_unless_it_is_to_be_run_again(tmp_path: Path):
         def warm():
             raise InputError("was asked for")
 
-        runner = CaseRunner(
-            package, warm, tmp_path, overwrite=overwrite, require_going=lambda: None, first=FirstAlone()
-        )
+        batch = Batch(records=tmp_path, overwrite=overwrite)
+        runner = CaseRunner(package, warm, batch, lambda: None, FirstAlone())
         return runner(job).outcome
 
     assert outcome(overwrite=False) is CaseOutcome.KEPT
@@ -149,4 +149,6 @@ def test_a_case_that_fails_now_shows_no_mask_of_an_earlier_run_in_the_table(tmp_
 def test_masks_whose_names_are_one_on_other_systems_are_refused(tmp_path: Path, names: tuple[str, str]):
     images = [save(tmp_path / str(place) / f"{name}.nii.gz", np.ones((4, 5, 6))) for place, name in enumerate(names)]
     with pytest.raises(UsageError, match=r"would both write .*; use two output folders"):
-        plan_batch([(None, image) for image in images], SPEC, Outputs(mask=tmp_path / "out"))
+        plan_batch(
+            [(None, image) for image in images], SPEC, Outputs(mask=tmp_path / "out"), Batch(records=tmp_path / "out")
+        )

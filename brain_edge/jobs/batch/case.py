@@ -24,7 +24,6 @@ from brain_edge.jobs.record import (
     output_record,
     printable,
     read_case_record,
-    record_path,
     write_case_record,
 )
 from brain_edge.machine.atomic import make_folder
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from brain_edge.engine.segmenter import WarmSegmenter
     from brain_edge.image.volume import Mask
     from brain_edge.jobs.batch.first_pass import FirstAlone
+    from brain_edge.jobs.batch.options import Batch
     from brain_edge.jobs.case import Job
     from brain_edge.jobs.outliers import LabelMeasure
     from brain_edge.jobs.outputs import Outputs
@@ -83,16 +83,14 @@ class CaseRunner:
     Attributes:
         package: package of the model.
         warm: function that returns the package ready to run, called for the first case to run.
-        folder: folder of the records.
-        overwrite: run finished cases again.
+        batch: options of the batch.
         require_going: function that raises `Stopped` when the batch is to end.
         first: gate of the first pass, shared by all runners.
     """
 
     package: ModelPackage
     warm: Callable[[], WarmSegmenter]
-    folder: Path
-    overwrite: bool
+    batch: Batch
     require_going: Callable[[], None]
     first: FirstAlone
 
@@ -117,7 +115,7 @@ class _Attempt:
     def __init__(self, runner: CaseRunner, job: Job | UnplannedCase) -> None:
         self._runner = runner
         self._job = job
-        self._path = record_path(runner.folder, job.case)
+        self._path = runner.batch.record(job.case)
         self._started = datetime.now(UTC)
         self._inputs = {name: input_record(path) for name, path in job.inputs.items()}
         self._earlier = read_case_record(self._path)
@@ -129,9 +127,9 @@ class _Attempt:
         Raises:
             UsageError: an output has changed since that run.
         """
-        if isinstance(self._job, UnplannedCase) or self._runner.overwrite:
+        if isinstance(self._job, UnplannedCase) or self._runner.batch.overwrite:
             return None
-        place = standing(self._earlier, self._job, self._inputs, self._runner.package.digest, self._runner.folder)
+        place = standing(self._earlier, self._job, self._inputs, self._runner.package.digest, self._path.parent)
         if place is Standing.CHANGED:
             raise UsageError(
                 f"{self._job.outputs.mask}: an output of this case does not match its record (edited, damaged or "
@@ -150,8 +148,8 @@ class _Attempt:
         job = self._job
         if isinstance(job, UnplannedCase):
             raise job.error
-        for path in job.outputs.paths():
-            make_folder(path.parent)
+        for folder in {self._path.parent, *(path.parent for path in job.outputs.paths())}:
+            make_folder(folder)
         measures: dict[str, LabelMeasure] = {}
 
         def complete(run: RunRecord, mask: Mask, files: Outputs) -> None:
@@ -159,7 +157,7 @@ class _Attempt:
             for label, measured in measure(mask, self._runner.package.spec.label_names()).items():
                 measures[label] = replace(measured, agreement=run.member_agreement.get(label))
             for kind, name in job.outputs.files().items():
-                self._written[kind] = output_record(files.files()[kind], name, self._runner.folder)
+                self._written[kind] = output_record(files.files()[kind], name, self._path.parent)
             # until the final record replaces this one, the case is open and its new outputs count as ours
             write_case_record(self._record(CaseStatus.WRITING, self._written), self._path)
 
@@ -180,6 +178,7 @@ class _Attempt:
         _let_go(error)
         record = self._record(CaseStatus.FAILED, self._in_place(), error=error)
         try:
+            make_folder(self._path.parent)
             write_case_record(record, self._path)
         except BrainEdgeError as second:
             error.add_note(f"the record also failed: {second}")
@@ -193,7 +192,7 @@ class _Attempt:
         if not self._written:
             return earlier
         found = [*earlier.items(), *self._written.items()]
-        return {kind: file for kind, file in found if is_as_recorded(file, self._runner.folder / file.path)}
+        return {kind: file for kind, file in found if is_as_recorded(file, self._path.parent / file.path)}
 
     def _record(
         self,

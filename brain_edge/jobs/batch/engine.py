@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import queue
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
@@ -18,12 +17,12 @@ from typing import TYPE_CHECKING, Final
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BatchError, BrainEdgeError, UsageError
 from brain_edge.jobs.batch.case import CaseResult, CaseRunner, Stopped, is_disk_full
+from brain_edge.jobs.batch.case_list import is_case_name
 from brain_edge.jobs.batch.first_pass import FirstAlone
 from brain_edge.jobs.batch.lock import working
 from brain_edge.jobs.batch.planning import UnplannedCase, require_distinct
 from brain_edge.jobs.batch.shard import Shard
 from brain_edge.jobs.batch.summary import write_summary
-from brain_edge.jobs.record import record_path
 from brain_edge.machine.atomic import make_folder, remove_all_leftovers, remove_leftovers
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
@@ -34,41 +33,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.engine.segmenter import WarmSegmenter
+    from brain_edge.jobs.batch.options import Batch
     from brain_edge.jobs.case import Job
     from brain_edge.package import ModelPackage
 
 AT_ONCE: Final = 3
 """Cases in progress at once; each needs the memory of one head. `benchmarks/folder.py --at-once N` compares."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Options of a batch.
-
-    Attributes:
-        records: folder of the records and of the summary, created if missing.
-        shard: part of the cases to run.
-        overwrite: run finished cases again, and replace changed outputs.
-        wait: wait instead of refusing while another process works in the folder.
-        at_once: number of cases in progress at once; by default `AT_ONCE`, or 1 with a single thread.
-
-    Raises:
-        UsageError: fewer than one case at once.
-    """
-
-    records: Path
-    shard: Shard = Shard()  # noqa: RUF009 - frozen
-    overwrite: bool = False
-    wait: bool = False
-    at_once: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.at_once is not None and self.at_once < 1:
-            raise UsageError(f"expected at least 1 case at once, got {self.at_once}")
-
-    def share(self, cases: Sequence[Job | UnplannedCase]) -> tuple[Job | UnplannedCase, ...]:
-        """Return the cases of this part."""
-        return tuple(case for case in cases if self.shard.holds(case.case))
 
 
 def run_batch(
@@ -94,13 +64,13 @@ def run_batch(
         UsageError: two cases have one name.
     """
     _require_names(cases)
-    require_distinct(cases, batch.records)
+    require_distinct(cases, batch)
     make_folder(batch.records)
     own = batch.share(cases)
     given = options or RuntimeOptions()
     at_once = batch.at_once or (1 if (given.threads or default_threads()) == 1 else AT_ONCE)
     with working(batch.records, batch.shard, wait=batch.wait):
-        _clean_up([path for case in own for path in _targets(case, batch.records)], batch)
+        _clean_up([path for case in own for path in _targets(case, batch)], batch)
         with (
             _summarized(batch.records),
             _lanes(package, own, batch, given, min(at_once, len(own))) as results,
@@ -213,7 +183,7 @@ def _lanes(
         return Segmenter.open(package, options)
 
     def make_runner(require_going: Callable[[], None]) -> CaseRunner:
-        return CaseRunner(package, warm, batch.records, batch.overwrite, require_going, first)
+        return CaseRunner(package, warm, batch, require_going, first)
 
     lanes = _Lanes(make_runner, cases)
     threads = [Thread(target=lanes.work, name=f"brain-edge-case-{number}") for number in range(count)]
@@ -227,13 +197,13 @@ def _lanes(
             thread.join()
 
 
-def _targets(case: Job | UnplannedCase, records: Path) -> Iterator[Path]:
-    yield record_path(records, case.case)
+def _targets(case: Job | UnplannedCase, batch: Batch) -> Iterator[Path]:
+    yield batch.record(case.case)
     if not isinstance(case, UnplannedCase):
         yield from case.outputs.paths()
 
 
 def _require_names(cases: Sequence[Job | UnplannedCase]) -> None:
     for case in cases:
-        if not case.case or "/" in case.case or "\\" in case.case or case.case.startswith("."):
+        if not is_case_name(case.case):
             raise UsageError(f"expected a case name that can be part of a file name, got {case.case!r}; rename it")

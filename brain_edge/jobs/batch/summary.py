@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from brain_edge.jobs.batch.lock import gate
-from brain_edge.jobs.record import CaseStatus, read_case_records
+from brain_edge.jobs.record import CaseStatus
+from brain_edge.jobs.records import read_case_records
 from brain_edge.machine.atomic import atomic_file, remove_leftovers
 
 if TYPE_CHECKING:
