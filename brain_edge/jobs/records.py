@@ -33,16 +33,22 @@ def read_case_records(folder: Path) -> tuple[CaseRecord, ...]:
 
 
 def record_paths(folder: Path) -> Iterator[str]:
-    """Yield the records of a batch, relative to their folder, with "/"; none if the folder does not exist.
+    """Yield the paths of `record_entries`."""
+    return (path for path, _ in record_entries(folder))
+
+
+def record_entries(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield the records of a batch, each with its path relative to the folder, with "/"; none for a missing folder.
 
     Raises:
         InputError: a folder cannot be listed.
     """
     for entry in _entries(folder):
         if is_case_folder(entry.name) and entry.is_dir():
-            yield from (f"{entry.name}/{below.name}" for below in _entries(entry) if _is_record_name(below.name))
+            records = (below for below in _entries(entry) if _is_record_name(below.name))
+            yield from ((f"{entry.name}/{below.name}", below) for below in records)
         elif _is_record_name(entry.name):
-            yield entry.name
+            yield entry.name, entry
 
 
 def rebased(record: CaseRecord, path: str) -> CaseRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -85,6 +86,15 @@ def read_small(path: Path) -> bytes:
         InputError: the path is a pipe or a device, or the file is larger.
         OSError: the file cannot be read.
     """
+    try:
+        return _small_content(path)
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        return _small_content(path)  # replaced on the server of a share, where its name leads to the new file
+
+
+def _small_content(path: Path) -> bytes:
     with require_regular(path).open("rb") as file:
         content = file.read(MOST_SMALL_BYTES + 1)
     if len(content) > MOST_SMALL_BYTES:

@@ -62,6 +62,7 @@ def run_batch(
     at_once: int | None = None,
     page: bool = False,
     layout: str | None = None,
+    check: bool = False,
     runtime: RuntimeOptions | None = None,
     progress: Callable[[CaseResult], None] | None = None,
 ) -> BatchResult:
@@ -87,8 +88,9 @@ def run_batch(
         overwrite: repetition of finished cases.
         wait: patience while another batch works in the same folder, instead of an error.
         at_once: number of cases on their way at once, each with the memory of a head; 3 by default.
-        page: page to look through all, with a picture of each case.
+        page: page to look through all, with a picture of each case; for a shard, the pictures only.
         layout: place of the results, `"flat"` or `"folders"`; `"folders"` for `cases`, else `"flat"` by default.
+        check: comparison of the hashes of finished cases, also if size, time and inode are equal.
         runtime: threads, cache, memory limit, stage 0.
         progress: function that is told the result of each case as it ends.
 
@@ -135,6 +137,7 @@ def run_batch(
         wait=wait,
         at_once=at_once,
         layout=chosen(Layout, layout or (Layout.FLAT if listed is None else Layout.FOLDERS), "layout"),
+        check=check,
     )
     given = _given(inputs, listed)
     options = replace(runtime or RuntimeOptions(), resident_graphs=2)
@@ -147,7 +150,7 @@ def run_batch(
             ended.append(result)
             if progress is not None:
                 progress(result)
-    looked = write_batch_page(batch.records) if page else None
+    looked = write_batch_page(batch.records) if page and batch.is_whole else None
     return BatchResult(batch.records, in_order(ended, planned), looked)
 
 

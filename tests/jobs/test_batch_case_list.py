@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_package import SPEC, STAGE
 
@@ -130,6 +130,7 @@ def test_records_are_found_in_the_folders_of_cases_and_in_no_others(tmp_path: Pa
     assert list(record_paths(tmp_path / "none")) == []
 
 
+@settings(deadline=None, max_examples=25)
 @given(cases=st.sets(st.from_regex(r"[a-z0-9]{1,6}", fullmatch=True), min_size=1, max_size=30), count=st.integers(1, 9))
 def test_the_shards_of_a_list_are_the_shards_of_its_names(tmp_path_factory, cases: set[str], count: int):
     path = written(tmp_path_factory.mktemp("list"), "case\timage", *(f"{case}\t{case}.nii" for case in sorted(cases)))

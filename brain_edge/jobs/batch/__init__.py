@@ -14,5 +14,4 @@ from brain_edge.jobs.batch.planning import plan_batch as plan_batch
 from brain_edge.jobs.batch.planning import plan_single as plan_single
 from brain_edge.jobs.batch.planning import prepare_batch as prepare_batch
 from brain_edge.jobs.batch.shard import Shard as Shard
-from brain_edge.jobs.batch.summary import write_summary as write_summary
 from brain_edge.jobs.layout import Layout as Layout

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Final
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BatchError, BrainEdgeError, UsageError
+from brain_edge.jobs.batch.books import Books
 from brain_edge.jobs.batch.case import CaseResult, CaseRunner, Stopped, is_disk_full
 from brain_edge.jobs.batch.case_list import is_case_name
 from brain_edge.jobs.batch.first_pass import FirstAlone
-from brain_edge.jobs.batch.lock import working
+from brain_edge.jobs.batch.lock import gate, working
+from brain_edge.jobs.batch.parts import part_row, write_part
 from brain_edge.jobs.batch.planning import UnplannedCase, require_distinct
-from brain_edge.jobs.batch.shard import Shard
-from brain_edge.jobs.batch.summary import write_summary
-from brain_edge.machine.atomic import make_folder, remove_all_leftovers, remove_leftovers
+from brain_edge.jobs.batch.summary import close_books
+from brain_edge.machine.atomic import remove_leftovers
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.runtime.session import require_start
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from brain_edge.engine.segmenter import WarmSegmenter
     from brain_edge.jobs.batch.options import Batch
+    from brain_edge.jobs.batch.parts import PartRow
     from brain_edge.jobs.case import Job
     from brain_edge.package import ModelPackage
 
@@ -49,7 +51,9 @@ def run_batch(
 ) -> Generator[CaseResult]:
     """Run each unfinished case of the shard, and yield the result of each case when it ends.
 
-    The model is loaded for the first case that has to run. The summary is written at the end, also after an interrupt.
+    The model is loaded for the first case that has to run. At the end, also after an interrupt, a batch in one part
+    writes the summary. A shard writes only its part of the summary (`brain_edge.jobs.batch.summary.write_summary`
+    merges the parts).
     Close the iterator (`contextlib.closing`) if it is not read to its end.
 
     Args:
@@ -65,17 +69,21 @@ def run_batch(
     """
     _require_names(cases)
     require_distinct(cases, batch)
-    make_folder(batch.records)
+    books = Books(batch.records)
+    books.open()
     own = batch.share(cases)
     given = options or RuntimeOptions()
     at_once = batch.at_once or (1 if (given.threads or default_threads()) == 1 else AT_ONCE)
-    with working(batch.records, batch.shard, wait=batch.wait):
-        _clean_up([path for case in own for path in _targets(case, batch)], batch)
-        with (
-            _summarized(batch.records),
-            _lanes(package, own, batch, given, min(at_once, len(own))) as results,
-        ):
-            yield from _until_full(results, len(own))
+    with working(books, batch.shard, wait=batch.wait), books.staged(batch.shard) as staging:
+        with gate(books):
+            books.keep_layout(batch.layout)
+        _clean_up([path for case in own for path in _targets(case, batch)], staging)
+        lanes = _lanes(package, own, batch, given, staging, min(at_once, len(own)))
+        with _summarized(batch, staging) as rows, lanes as results:
+            for result in _until_full(results, len(own)):
+                if (row := part_row(result, batch)) is not None:
+                    rows.append(row)
+                yield result
 
 
 def in_order(results: Sequence[CaseResult], cases: Sequence[Job | UnplannedCase]) -> tuple[CaseResult, ...]:
@@ -84,26 +92,36 @@ def in_order(results: Sequence[CaseResult], cases: Sequence[Job | UnplannedCase]
     return tuple(sorted(results, key=lambda result: place[result.case]))
 
 
-def _clean_up(targets: Sequence[Path], batch: Batch) -> None:
-    """Remove partial files of killed runs: of these targets, or of any name if no other shard can be at work."""
-    remove_leftovers(targets, alone=True)
-    if batch.shard == Shard():
-        for folder in {batch.records, *(path.parent for path in targets)}:
-            remove_all_leftovers(folder)
+def _clean_up(targets: Sequence[Path], staging: Path) -> None:
+    """Remove partial files of killed runs beside targets on other disks, where no file of this disk can be renamed."""
+    disk, folders = staging.stat().st_dev, {path.parent for path in targets}
+    elsewhere = {folder for folder in folders if folder.is_dir() and folder.stat().st_dev != disk}
+    remove_leftovers([path for path in targets if path.parent in elsewhere], alone=True)
 
 
 @contextmanager
-def _summarized(folder: Path) -> Iterator[None]:
-    """Write the summary at the end, also after an error, which is raised again."""
+def _summarized(batch: Batch, staging: Path) -> Iterator[list[PartRow]]:
+    """Yield the list of the rows of ended cases, and write them at the end, also after an error, which is raised again.
+
+    Only a batch in one part also writes the summary of the whole folder.
+    """
+    rows: list[PartRow] = []
     try:
-        yield
+        yield rows
     except BaseException as error:
         try:
-            write_summary(folder)
+            _write_books(batch, rows, staging)
         except BrainEdgeError as second:
             error.add_note(f"the summary also failed: {second}")
         raise
-    write_summary(folder)
+    _write_books(batch, rows, staging)
+
+
+def _write_books(batch: Batch, rows: Sequence[PartRow], staging: Path) -> None:
+    if batch.is_whole:
+        close_books(batch.records, rows)
+    else:
+        write_part(Books(batch.records).part(batch.shard), rows, staging)
 
 
 def _until_full(results: Iterator[CaseResult], count: int) -> Iterator[CaseResult]:
@@ -172,7 +190,12 @@ class _Lanes:
 
 @contextmanager
 def _lanes(
-    package: ModelPackage, cases: Sequence[Job | UnplannedCase], batch: Batch, options: RuntimeOptions, count: int
+    package: ModelPackage,
+    cases: Sequence[Job | UnplannedCase],
+    batch: Batch,
+    options: RuntimeOptions,
+    staging: Path,
+    count: int,
 ) -> Iterator[Iterator[CaseResult]]:
     """Yield the results of `count` lanes; all lanes have ended when the block is left."""
     require_start(options, count)
@@ -183,7 +206,7 @@ def _lanes(
         return Segmenter.open(package, options)
 
     def make_runner(require_going: Callable[[], None]) -> CaseRunner:
-        return CaseRunner(package, warm, batch, require_going, first)
+        return CaseRunner(package, warm, batch, staging, require_going, first)
 
     lanes = _Lanes(make_runner, cases)
     threads = [Thread(target=lanes.work, name=f"brain-edge-case-{number}") for number in range(count)]

@@ -29,6 +29,7 @@ class Batch:
         wait: wait instead of refusing while another process works in the folder.
         at_once: number of cases in progress at once; by default `AT_ONCE`, or 1 with a single thread.
         layout: layout of the records below their folder.
+        check: compare the content of the files of finished cases, also where their stamps are equal.
 
     Raises:
         UsageError: fewer than one case at once.
@@ -40,10 +41,16 @@ class Batch:
     wait: bool = False
     at_once: int | None = None
     layout: Layout = Layout.FLAT
+    check: bool = False
 
     def __post_init__(self) -> None:
         if self.at_once is not None and self.at_once < 1:
             raise UsageError(f"expected at least 1 case at once, got {self.at_once}")
+
+    @property
+    def is_whole(self) -> bool:
+        """True if this batch is not one of several shards."""
+        return self.shard == Shard()
 
     def share(self, cases: Sequence[Job | UnplannedCase]) -> tuple[Job | UnplannedCase, ...]:
         """Return the cases of this part."""
