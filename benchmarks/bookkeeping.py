@@ -6,7 +6,8 @@ Makes images and masks of one byte and records whose hashes are wrong on purpose
 would not count as finished, and the program would end. Measures a shard of about 100 cases from its start to its end
 (list of cases, locks, resume, part of the summary), the resume of all cases, and `brain-edge summarize` with the parts
 of the shards and from the records alone. The sizes take turns. Prints a table, the time that a shard takes more at the
-largest size than at the smallest, and for the others the exponent of the size to which the time is proportional.
+largest size than at the smallest, and for the others the exponent of the size to which the time is proportional. Time
+on the clock and of the processor: other programs make the first longer, and hardly the second.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import math
 import shutil
 import statistics
 import tempfile
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 import msgspec
@@ -49,6 +51,13 @@ SHARD, RESUME = "a shard of 100 cases", "resume of all cases"
 MERGE, READ = "summarize, from parts", "summarize, from records"
 
 
+class Taken(NamedTuple):
+    """Time on the clock and of the processor, in seconds."""
+
+    clock_s: float
+    processor_s: float
+
+
 @dataclass(frozen=True)
 class Finished:
     """A batch of cases that are finished.
@@ -75,13 +84,15 @@ class Finished:
 
     def make(self) -> None:
         """Make the list, the images, the masks and the records."""
-        lines = ["case\timage"]
+        lines, made = ["case\timage"], set[Path]()
         for number in range(self.count):
             case = f"sub-{number // 4:06}_ses-{number % 4}" if number % 2 else f"head{number:06}"
             place, image = Layout.FOLDERS.place(self.out, case), self.folder / "in" / f"{number // 1000}" / case
             image = image.with_name(f"{case}.nii.gz")
             for path in (image, place / f"{case}_mask.nii.gz"):
-                path.parent.mkdir(parents=True, exist_ok=True)
+                if path.parent not in made:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    made.add(path.parent)
                 path.write_bytes(b"x")
             record = self._record(case, image, place / f"{case}_mask.nii.gz")
             record_path(place, case).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
@@ -166,41 +177,46 @@ def main(package: Path, sizes: str, rounds: int, folder: Path | None) -> None:
         batches = [Finished(opened, Path(place, size), int(size)) for size in sizes.split(",")]
         for batch in batches:
             batch.make()
-        times_s = measured(batches, rounds)
-    click.echo(report([batch.count for batch in batches], times_s))
+        taken = measured(batches, rounds)
+    click.echo(report([batch.count for batch in batches], taken))
     click.echo(f"\nPeak memory of the process: {peak_rss_bytes() / 2**20:.0f} MiB.")
 
 
-def measured(batches: Sequence[Finished], rounds: int) -> dict[str, dict[int, list[float]]]:
-    """Times in seconds by what is measured and by size; the first round of the shards warms up."""
-    times_s: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+def measured(batches: Sequence[Finished], rounds: int) -> dict[str, dict[int, list[Taken]]]:
+    """What was taken, by what is measured and by size; the first round of the shards warms up."""
+    taken: dict[str, dict[int, list[Taken]]] = defaultdict(lambda: defaultdict(list))
 
     def take(what: str, batch: Finished, function: Callable[[], None]) -> None:
-        times_s[what][batch.count].append(milliseconds(function) / 1000)
+        start_s = time.process_time()
+        clock_s = milliseconds(function) / 1000
+        taken[what][batch.count].append(Taken(clock_s, time.process_time() - start_s))
 
     for _ in range(5 * rounds + 1):
         for batch in batches:
             take(SHARD, batch, partial(batch.run, batch.shard))
-    for times in times_s[SHARD].values():
-        del times[0]
+    for samples in taken[SHARD].values():
+        del samples[0]
     for _ in range(rounds):
         for batch in batches:
             take(RESUME, batch, partial(batch.run, Shard()))
             take(MERGE, batch, partial(batch.summarize, with_parts=True))
             take(READ, batch, partial(batch.summarize, with_parts=False))
-    return times_s
+    return taken
 
 
-def report(sizes: Sequence[int], times_s: dict[str, dict[int, list[float]]]) -> str:
+def report(sizes: Sequence[int], taken: dict[str, dict[int, list[Taken]]]) -> str:
     """The medians as a table, the growth of a shard, and the exponents of the others."""
-    medians = {what: [statistics.median(times[size]) for size in sizes] for what, times in times_s.items()}
+    rows, more = [], []
+    for what, by_size in taken.items():
+        for name, field in (("clock", 0), ("processor", 1)):
+            values = [statistics.median(sample[field] for sample in by_size[size]) for size in sizes]
+            slope = "" if what == SHARD else f"{exponent(sizes, values):.2f}"
+            rows.append([f"{what} ({name})", *(f"{value:.3f}" for value in values), slope])
+            if what == SHARD:
+                more.append(f"{values[-1] - values[0]:.3f} s ({name})")
     header = ["seconds (median)", *(f"{size:,} cases" for size in sizes), "exponent"]
-    rows = [
-        [what, *(f"{value:.3f}" for value in values), "" if what == SHARD else f"{exponent(sizes, values):.2f}"]
-        for what, values in medians.items()
-    ]
-    more = medians[SHARD][-1] - medians[SHARD][0]
-    return f"{markdown_table(header, rows)}\n\n{SHARD}: {more:.3f} s more at {sizes[-1]:,} cases than at {sizes[0]:,}"
+    grown = f"{SHARD}: {' and '.join(more)} more at {sizes[-1]:,} cases than at {sizes[0]:,}"
+    return f"{markdown_table(header, rows)}\n\n{grown}"
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:

@@ -96,7 +96,10 @@ def read_small(path: Path) -> bytes:
 
 def _small_content(path: Path) -> bytes:
     with require_regular(path).open("rb") as file:
-        content = file.read(MOST_SMALL_BYTES + 1)
+        likely_bytes = min(os.fstat(file.fileno()).st_size, MOST_SMALL_BYTES) + 1  # to take no memory for the most
+        content = file.read(likely_bytes)
+        if len(content) == likely_bytes:  # it has grown, or its system does not tell its size
+            content += file.read(MOST_SMALL_BYTES + 1 - likely_bytes)
     if len(content) > MOST_SMALL_BYTES:
         raise InputError(f"{path}: expected a file of at most {MOST_SMALL_BYTES} bytes, got more; give another file")
     return content

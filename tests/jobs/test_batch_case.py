@@ -20,7 +20,7 @@ from brain_edge.errors import InputError, UsageError
 from brain_edge.jobs.batch.case import CaseOutcome, CaseRunner
 from brain_edge.jobs.batch.first_pass import FirstAlone
 from brain_edge.jobs.batch.options import Batch
-from brain_edge.jobs.batch.planning import plan_batch
+from brain_edge.jobs.batch.planning import plan_batch, require_distinct
 from brain_edge.jobs.batch.resume import Standing, find
 from brain_edge.jobs.batch.row import row_of
 from brain_edge.jobs.batch.summary import summarize
@@ -237,7 +237,7 @@ def test_a_case_that_fails_now_shows_no_mask_of_an_earlier_run_in_the_table(tmp_
 @pytest.mark.parametrize("names", [("Head", "head"), ("caf\u00e9", "cafe\u0301")])
 def test_masks_whose_names_are_one_on_other_systems_are_refused(tmp_path: Path, names: tuple[str, str]):
     images = [save(tmp_path / str(place) / f"{name}.nii.gz", np.ones((4, 5, 6))) for place, name in enumerate(names)]
+    batch = Batch(records=tmp_path / "out")
+    cases = plan_batch([(None, image) for image in images], SPEC, Outputs(mask=tmp_path / "out"), batch)
     with pytest.raises(UsageError, match=r"would both write .*; use two output folders"):
-        plan_batch(
-            [(None, image) for image in images], SPEC, Outputs(mask=tmp_path / "out"), Batch(records=tmp_path / "out")
-        )
+        require_distinct(cases, batch)

@@ -156,7 +156,7 @@ class _Attempt:
             )
         if found.record is None:
             return None
-        if found.record != self._earlier:  # the same content with new stamps, so that the next run need not read it
+        if found.record is not self._earlier:  # the same content with new stamps, so that the next run need not read it
             self._write(found.record)
         return self._result(CaseOutcome.KEPT, found.record)
 

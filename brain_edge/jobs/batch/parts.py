@@ -13,8 +13,8 @@ import msgspec
 
 from brain_edge.errors import InputError
 from brain_edge.jobs.batch.row import SummaryRow, row_of
-from brain_edge.jobs.record import CaseStatus, read_case_record
-from brain_edge.jobs.records import rebased, record_entries
+from brain_edge.jobs.record import RECORD_SUFFIX, CaseStatus, read_case_record
+from brain_edge.jobs.records import record_entries
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.machine.json import decode_json_lines
 from brain_edge.machine.stamp import Stamp, stamp_of
@@ -47,8 +47,9 @@ def part_row(result: CaseResult, batch: Batch) -> PartRow | None:
     """Return the row of an ended case; None if its record is not on disk."""
     if result.stamp is None:
         return None
-    path = batch.record(result.case).relative_to(batch.records).as_posix()
-    return PartRow(record=path, stamp=result.stamp, row=row_of(rebased(result.record, path)))
+    folder = batch.layout.folder(result.case)
+    path = f"{folder}/{result.case}{RECORD_SUFFIX}" if folder else f"{result.case}{RECORD_SUFFIX}"
+    return PartRow(record=path, stamp=result.stamp, row=row_of(result.record, folder))
 
 
 def write_part(path: Path, rows: Iterable[PartRow], staging: Path) -> None:
@@ -101,7 +102,7 @@ def _current(folder: Path, path: str, entry: os.DirEntry[str], known: Mapping[st
     record = read_case_record(folder / path)
     if record is None or record.status is CaseStatus.WRITING:
         return None
-    return PartRow(record=path, stamp=stamp, row=row_of(rebased(record, path)))
+    return PartRow(record=path, stamp=stamp, row=row_of(record, path.rpartition("/")[0]))
 
 
 def _rows(path: Path) -> list[PartRow]:

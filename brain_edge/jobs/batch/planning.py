@@ -106,8 +106,7 @@ def plan_batch(
         series: empty, because a DICOM series can be chosen for a single case only.
 
     Raises:
-        UsageError: an input is DICOM, an output is not a folder, or an output would replace an input or another output,
-            or lie among the images.
+        UsageError: an input is DICOM, an output is not a folder, or an output would lie among the images.
         InputError: a folder without images, or a fault of the list.
         MissingExtraError: pictures need matplotlib, which is not installed.
     """
@@ -116,9 +115,7 @@ def plan_batch(
         found = [_listed(case, files) for case, files in listed_cases(given, spec, batch.shard)]
     else:
         found = _found_cases(given, spec, folders)
-    cases = tuple(_with_outputs(case, folders, batch.layout) for case in found)
-    require_distinct(cases, batch)
-    return cases
+    return tuple(_with_outputs(case, folders, batch.layout) for case in found)
 
 
 def prepare_batch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from brain_edge.jobs.case import Job
     from brain_edge.jobs.record import CaseRecord, FileRecord
+    from brain_edge.machine.stamp import Stamp
 
 
 class Standing(StrEnum):
@@ -38,7 +40,7 @@ class Found:
 
     Attributes:
         standing: what to do with the case.
-        record: record of the earlier run with the stamps of its files now; None unless the case is finished.
+        record: record of the earlier run, a new one if a file has another stamp now; None unless the case is finished.
     """
 
     standing: Standing
@@ -62,10 +64,11 @@ def find(record: CaseRecord | None, job: Job, digest: str, folder: Path, *, chec
     outputs: dict[str, FileRecord] = {}
     wanted = job.outputs.files()
     for kind, path in wanted.items():
-        if stamp_or_none(path) is None:
+        stamp = stamp_or_none(path)
+        if stamp is None:
             continue
         file = written.get(kind)
-        same = unchanged(file, path, check=check) if file and _is_at(file, path, folder) else None
+        same = _unchanged(file, path, stamp, check=check) if file and _is_at(file, path, folder) else None
         if same is None:
             return Found(Standing.CHANGED)
         outputs[kind] = same
@@ -76,7 +79,10 @@ def find(record: CaseRecord | None, job: Job, digest: str, folder: Path, *, chec
     inputs = _same_inputs(record.inputs, job.inputs, check=check)
     if inputs is None:
         return Found(Standing.OPEN)
-    return Found(Standing.FINISHED, msgspec.structs.replace(record, inputs=inputs, outputs=record.outputs | outputs))
+    outputs = {kind: outputs.get(kind, file) for kind, file in record.outputs.items()}
+    if _are_the_same(inputs, record.inputs) and _are_the_same(outputs, record.outputs):
+        return Found(Standing.FINISHED, record)
+    return Found(Standing.FINISHED, msgspec.structs.replace(record, inputs=inputs, outputs=outputs))
 
 
 def unchanged(file: FileRecord, path: Path, *, check: bool = False) -> FileRecord | None:
@@ -89,7 +95,11 @@ def unchanged(file: FileRecord, path: Path, *, check: bool = False) -> FileRecor
         OSError: the file cannot be examined.
     """
     stamp = stamp_or_none(path)
-    if stamp is None or file.sha256 is None or stamp.size_bytes != file.size_bytes:
+    return None if stamp is None else _unchanged(file, path, stamp, check=check)
+
+
+def _unchanged(file: FileRecord, path: Path, stamp: Stamp, *, check: bool) -> FileRecord | None:
+    if file.sha256 is None or stamp.size_bytes != file.size_bytes:
         return None
     is_stamped = (stamp.mtime_ns, stamp.inode) == (file.mtime_ns, file.inode)
     if is_stamped and not check:
@@ -119,9 +129,13 @@ def _same_inputs(
     return inputs
 
 
+def _are_the_same(one: Mapping[str, FileRecord], other: Mapping[str, FileRecord]) -> bool:
+    return all(file is other[name] for name, file in one.items())
+
+
 def _is_at(file: FileRecord, path: Path, folder: Path) -> bool:
     """Return True if a recorded output has this path; links are followed only where the names differ."""
-    return (path.parent == folder and path.name == file.path) or relative_path(path, folder) == file.path
+    return str(path) == f"{folder}{os.sep}{file.path}" or relative_path(path, folder) == file.path
 
 
 def _asks_the_same(record: CaseRecord, job: Job, digest: str) -> bool:

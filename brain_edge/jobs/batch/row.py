@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import posixpath
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,15 +44,20 @@ class SummaryRow(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
 
 
-def row_of(record: CaseRecord) -> SummaryRow:
-    """Return the row of a record whose outputs are relative to the folder of the batch."""
+def row_of(record: CaseRecord, folder: str = "") -> SummaryRow:
+    """Return the row of a record.
+
+    Args:
+        record: record whose outputs are relative to its own folder.
+        folder: folder of the record, relative to the folder of the batch; empty for the same folder.
+    """
     run = record.run
     mask = record.outputs.get("mask")
     return SummaryRow(
         case=record.case,
         status=record.status,
         input=next((file.path for file in record.inputs.values()), None),
-        mask=mask.path if mask is not None and run is not None else None,
+        mask=posixpath.normpath(f"{folder or '.'}/{mask.path}") if mask is not None and run is not None else None,
         volumes_ml=run.volumes_ml if run is not None else {},
         flags=[flag.message for flag in run.flags] if run is not None else [],
         error=record.error.message if record.error is not None else None,
@@ -82,6 +88,8 @@ def as_tsv(rows: Sequence[SummaryRow]) -> str:
 
 def _cell(value: Any) -> str:
     """Return a cell of one line and one column that no spreadsheet reads as a formula, whatever the value holds."""
-    shown = (sign if sign.isprintable() else " " for sign in str(value or NOT_AVAILABLE))
-    text = " ".join("".join(shown).split())
+    text = str(value or NOT_AVAILABLE)
+    if not text.isprintable():
+        text = "".join(sign if sign.isprintable() else " " for sign in text)
+    text = " ".join(text.split())
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
