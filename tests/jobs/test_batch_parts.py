@@ -133,7 +133,7 @@ def test_a_case_whose_record_is_gone_or_open_is_not_in_the_summary(books: Books)
 def test_a_batch_in_one_part_replaces_the_parts_of_all_shards(books: Books):
     for number in (1, 2, 3):
         run(books, Shard(number, 3))
-    close_books(books.folder, [])
+    close_books(books, [], books.partial)
     assert [path.name for path in books.parts.iterdir()] == ["1-of-1.jsonl"]
     lines = books.part(Shard()).read_bytes().splitlines()
     assert [msgspec.json.decode(line)["row"]["case"] for line in lines] == sorted(CASES)

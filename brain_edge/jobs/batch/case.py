@@ -128,6 +128,7 @@ class _Attempt:
         self._earlier: CaseRecord | None = None
         self._has_looked = False
         self._written: dict[str, FileRecord] = {}
+        self._stamp: Stamp | None = None
 
     def look(self) -> None:
         """Read the record of an earlier run.
@@ -158,6 +159,8 @@ class _Attempt:
             return None
         if found.record is not self._earlier:  # the same content with new stamps, so that the next run need not read it
             self._write(found.record)
+        else:
+            self._stamp = self._stamp_now()
         return self._result(CaseOutcome.KEPT, found.record)
 
     def run(self) -> CaseResult:
@@ -202,6 +205,7 @@ class _Attempt:
         """
         _let_go(error)
         record = self._record(CaseStatus.FAILED, self._in_place(), error=error)
+        self._stamp = None
         try:
             if self._has_looked:
                 make_folder(self._path.parent)
@@ -213,14 +217,17 @@ class _Attempt:
         return self._result(CaseOutcome.FAILED, record, error)
 
     def _result(self, outcome: CaseOutcome, record: CaseRecord, error: Exception | None = None) -> CaseResult:
-        try:
-            stamp = stamp_or_none(self._path) if self._has_looked else None
-        except OSError:  # the summary then reads the record
-            stamp = None
-        return CaseResult(self._job.case, self._job.inputs, outcome, record, error, stamp)
+        return CaseResult(self._job.case, self._job.inputs, outcome, record, error, self._stamp)
 
     def _write(self, record: CaseRecord) -> None:
         write_case_record(record, self._path, self._runner.staging)
+        self._stamp = self._stamp_now()
+
+    def _stamp_now(self) -> Stamp | None:
+        try:
+            return stamp_or_none(self._path)
+        except OSError:  # the summary then reads the record
+            return None
 
     def _staged(self, job: Job) -> Job:
         return replace(job, outputs=replace(job.outputs, staging=self._runner.staging))

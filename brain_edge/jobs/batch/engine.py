@@ -118,10 +118,11 @@ def _summarized(batch: Batch, staging: Path) -> Iterator[list[PartRow]]:
 
 
 def _write_books(batch: Batch, rows: Sequence[PartRow], staging: Path) -> None:
+    books = Books(batch.records)
     if batch.is_whole:
-        close_books(batch.records, rows)
+        close_books(books, rows, staging)
     else:
-        write_part(Books(batch.records).part(batch.shard), rows, staging)
+        write_part(books.part(batch.shard), rows, staging)
 
 
 def _until_full(results: Iterator[CaseResult], count: int) -> Iterator[CaseResult]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from brain_edge.jobs.batch.shard import Shard
 
 GATE: Final = "gate.lock"
+SUMMARY_GATE: Final = "summary.lock"
+"""Gate of the summary, which takes longer than a shard should wait for."""
 _PATIENCE_S: Final = 0.5
 _TEXT_AT: Final = 1
 """Offset of the owner's name in a lock file: Windows locks the first byte, which no other process can read."""
@@ -61,13 +63,13 @@ def working(books: Books, shard: Shard, *, wait: bool = False) -> Iterator[None]
 
 
 @contextmanager
-def gate(books: Books) -> Iterator[None]:
-    """Hold the gate of a folder for a moment: only its holder starts or ends a shard there.
+def gate(books: Books, name: str = GATE) -> Iterator[None]:
+    """Hold a gate of a folder for a moment: only its holder starts or ends a shard there, or writes the summary.
 
     Raises:
         OutputError: the folder cannot be written to, or is on a disk without locks.
     """
-    lock = _lock(books.locks / GATE)
+    lock = _lock(books.locks / name)
     _acquired(lock, blocking=True)
     try:
         yield

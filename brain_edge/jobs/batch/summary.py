@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.jobs.batch.books import Books
+from brain_edge.jobs.batch.lock import SUMMARY_GATE, gate
 from brain_edge.jobs.batch.parts import collect, write_part
 from brain_edge.jobs.batch.row import SummaryRow, as_tsv
 from brain_edge.jobs.batch.shard import Shard
 from brain_edge.jobs.record import CaseStatus
-from brain_edge.machine.atomic import atomic_file, remove_all_leftovers
+from brain_edge.machine.atomic import atomic_file, remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -82,22 +83,22 @@ def write_summary(folder: Path, forms: Collection[Form] = USUAL) -> BatchSummary
     return _write(books, collect(books), forms)
 
 
-def close_books(folder: Path, rows: Sequence[PartRow]) -> None:
+def close_books(books: Books, rows: Sequence[PartRow], staging: Path) -> None:
     """Write the summary at the end of a batch in one part, and replace all parts by one.
 
     No shard of another division runs meanwhile.
 
     Args:
-        folder: folder of the records.
+        books: bookkeeping of the folder.
         rows: rows of the cases of this batch.
+        staging: folder of the files that are not finished.
 
     Raises:
         InputError: a record of an earlier batch cannot be read.
         OutputError: a file cannot be written.
     """
-    books = Books(folder)
     own, everything = books.part(Shard()), collect(books, rows)
-    write_part(own, everything, books.partial)
+    write_part(own, everything, staging)
     for part in books.parts.iterdir():
         if part != own:
             part.unlink()
@@ -105,12 +106,13 @@ def close_books(folder: Path, rows: Sequence[PartRow]) -> None:
 
 
 def _write(books: Books, rows: Sequence[PartRow], forms: Collection[Form]) -> BatchSummary:
-    remove_all_leftovers(books.partial)
     summary = summarize([row.row for row in rows])
-    for form in forms:
-        path = books.folder / f"summary.{form}"
-        with atomic_file(path, books.partial) as partial:
-            _WRITERS[form](summary, partial)
+    paths = {form: books.folder / f"summary.{form}" for form in forms}
+    with gate(books, SUMMARY_GATE):
+        remove_leftovers([books.partial / path.name for path in paths.values()], alone=True)
+        for form, path in paths.items():
+            with atomic_file(path, books.partial) as partial:
+                _WRITERS[form](summary, partial)
     return summary
 
 
