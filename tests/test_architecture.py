@@ -41,6 +41,7 @@ HEAVY = {
         "openvino": "runtime.library",
         "packaging": "deploy.wheelhouse.wheels",
         "pathspec": "jobs.bids.dataset",
+        "pyarrow": "jobs.batch.parquet",
         "psutil": "machine.process",
         "pydicom": "io.dicom.library",
         **dict.fromkeys(("torch", "nncf", "onnx", "onnxruntime", "monai"), ""),

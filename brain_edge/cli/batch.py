@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from brain_edge.cli.options import Telling
     from brain_edge.jobs.batch import Batch, CaseResult, UnplannedCase
     from brain_edge.jobs.case import Job
-    from brain_edge.jobs.record import RunRecord
+    from brain_edge.jobs.record import CaseRecord, RunRecord
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
 
+LAYOUTS = ("flat", "folders")
+"""Values of `brain_edge.jobs.layout.Layout`, whose import takes too long for `--help`."""
+MOST_NAMES = 20
+"""Names in one message."""
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
 
@@ -37,6 +41,8 @@ class BatchChoices:
         wait: wait while another batch works in the same folder.
         at_once: number of cases in progress at once; None for the default.
         page: also write a picture per case and a page of all pictures.
+        layout: layout of the results below their folders; None for the default.
+        check: compare the content of all files of finished cases.
     """
 
     shard: str | None
@@ -44,32 +50,47 @@ class BatchChoices:
     wait: bool
     at_once: int | None
     page: bool
+    layout: str | None
+    check: bool
 
-    def batch(self, records: Path) -> Batch:
+    def batch(self, records: Path, *, is_listed: bool = False) -> Batch:
         """Return the batch whose records lie in the folder `records`.
+
+        Args:
+            records: folder of the records.
+            is_listed: the cases come from a list, whose results have folders by default.
 
         Raises:
             UsageError: the shard does not exist.
         """
         from brain_edge.jobs.batch import Batch, Shard
         from brain_edge.jobs.batch.shard import parse_shard
+        from brain_edge.jobs.layout import Layout
 
-        shard = parse_shard(self.shard) if self.shard else Shard()
-        return Batch(records=records, shard=shard, overwrite=self.overwrite, wait=self.wait, at_once=self.at_once)
+        return Batch(
+            records=records,
+            shard=parse_shard(self.shard) if self.shard else Shard(),
+            overwrite=self.overwrite,
+            wait=self.wait,
+            at_once=self.at_once,
+            layout=Layout(self.layout or (Layout.FOLDERS if is_listed else Layout.FLAT)),
+            check=self.check,
+        )
 
-    def require_none(self, mask: Path) -> None:
+    def require_none(self, mask: Path, cases: Path | None) -> None:
         """Refuse batch options for a single mask.
 
         Raises:
             UsageError: a batch option was given.
         """
-        given = next((f"--{name.replace('_', '-')}" for name, value in asdict(self).items() if value), None)
+        values = {"cases": cases, **asdict(self)}
+        given = next((f"--{name.replace('_', '-')}" for name, value in values.items() if value), None)
         if given is not None:
             raise UsageError(f"{given} needs a batch, but {mask} is one file; name a folder for the results")
 
 
 def batch_options(function: Decorated) -> Decorated:
-    """Add `--shard`, `--overwrite`, `--wait`, `--at-once` and `--page` as the parameter `choices` of a command."""
+    """Add the options of `BatchChoices` as the parameter `choices` of a command."""
     function = gathered("choices", BatchChoices)(function)
     for option in reversed(
         (
@@ -77,6 +98,11 @@ def batch_options(function: Decorated) -> Decorated:
                 "--shard", metavar="I/N", help="Run only part I of N of a batch, such as 1/4; parts may run at once."
             ),
             click.option("--overwrite", is_flag=True, help="Run finished cases of a batch again."),
+            click.option(
+                "--check",
+                is_flag=True,
+                help="Compare the hashes of finished cases, also if size, time and inode are equal.",
+            ),
             click.option("--wait", is_flag=True, help="Wait while another batch uses the same folder."),
             click.option(
                 "--at-once",
@@ -86,6 +112,12 @@ def batch_options(function: Decorated) -> Decorated:
             ),
             click.option(
                 "--page", is_flag=True, help="Also write a picture per case, and index.html with all pictures."
+            ),
+            click.option(
+                "--layout",
+                type=click.Choice(LAYOUTS),
+                metavar="HOW",
+                help="Place of the results: flat, or folders per subject [default: folders for --cases, else flat].",
             ),
         )
     ):
@@ -110,11 +142,11 @@ def run_all(
     Raises:
         BatchError: cases have failed.
     """
-    from brain_edge.jobs.batch import in_order, run_batch
+    from brain_edge.jobs.batch import run_batch
     from brain_edge.jobs.pictures.batch_page import write_batch_page
 
     own = batch.share(cases)
-    ended = []
+    seen = _Seen(keeps_records=telling.as_json)
     with (
         closing(run_batch(package, cases, batch, options)) as results,
         progress(package.spec.name, len(own), quiet=telling.quiet) as bar,
@@ -123,21 +155,60 @@ def run_all(
             bar.clear()
             tell(result, is_silent=telling.is_silent)
             bar.step()
-            ended.append(result)
-    ordered = in_order(ended, own)
+            seen.add(result)
     if telling.as_json:
-        print_json([result.record for result in ordered])
-    _tell_kept(ordered, is_silent=telling.is_silent)
-    flagged = sum(result.record.run is not None and bool(result.record.run.flags) for result in ordered)
-    if flagged:
-        say(f"warning: {flagged} of {len(ordered)} cases have flags; summary.tsv lists them", err=True)
-    if page:
+        print_json([seen.records[case.case] for case in own])
+    _tell_kept(seen, len(own), is_silent=telling.is_silent)
+    if seen.flagged:
+        say(f"warning: {seen.flagged} of {len(own)} cases have flags; summary.tsv lists them", err=True)
+    if not batch.is_whole and not telling.is_silent:
+        more = " --page" if page else ""
+        say(f"note: brain-edge summarize {batch.records}{more} merges the shards that have ended", err=True)
+    elif page and batch.is_whole:
         path = write_batch_page(batch.records)
         if not telling.is_silent:
             say(f"{path}: open it in a browser")
-    failed = [about(result) for result in ordered if result.error is not None]
-    if failed:
-        raise BatchError(f"{len(failed)} of {len(ordered)} cases failed; see the errors above: {', '.join(failed)}")
+    if seen.failed:
+        names = _listed(sorted(seen.failed))
+        raise BatchError(f"{len(seen.failed)} of {len(own)} cases failed; see the errors above: {names}")
+
+
+@dataclass
+class _Seen:
+    """Results that have ended, as far as the end of a batch needs them: 100,000 records would fill the memory.
+
+    Attributes:
+        keeps_records: keep all records.
+        kept, flagged: number of cases.
+        versions: versions of brain-edge that made the kept cases.
+        failed: what identifies each failed case.
+        records: records by the name of the case.
+    """
+
+    keeps_records: bool
+    kept: int = 0
+    flagged: int = 0
+    versions: set[str] = field(default_factory=set)
+    failed: list[str] = field(default_factory=list)
+    records: dict[str, CaseRecord] = field(default_factory=dict)
+
+    def add(self, result: CaseResult) -> None:
+        from brain_edge.jobs.batch import CaseOutcome
+
+        record = result.record
+        self.flagged += record.run is not None and bool(record.run.flags)
+        if result.outcome is CaseOutcome.KEPT:
+            self.kept += 1
+            self.versions.add(record.versions.get("brain_edge", "unknown"))
+        if result.error is not None:
+            self.failed.append(about(result))
+        if self.keeps_records:
+            self.records[result.case] = record
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{', '.join(names[:MOST_NAMES])}{more}"
 
 
 def tell(result: CaseResult, *, is_silent: bool) -> None:
@@ -173,14 +244,12 @@ def print_summary(record: RunRecord) -> None:
     say(f"{record.mask}: {volumes} ({record.elapsed_ms['total'] / 1000:.1f} s){origin}")
 
 
-def _tell_kept(results: Sequence[CaseResult], *, is_silent: bool) -> None:
+def _tell_kept(seen: _Seen, count: int, *, is_silent: bool) -> None:
     from brain_edge import __version__
-    from brain_edge.jobs.batch import CaseOutcome
 
-    kept = [result.record for result in results if result.outcome is CaseOutcome.KEPT]
-    if kept and not is_silent:
-        say(f"{len(kept)} of {len(results)} cases were already finished and are kept")
-    others = sorted({record.versions.get("brain_edge", "unknown") for record in kept} - {__version__})
+    if seen.kept and not is_silent:
+        say(f"{seen.kept} of {count} cases were already finished and are kept")
+    others = sorted(seen.versions - {__version__})
     if others:
         say(
             f"warning: brain-edge {', '.join(others)} made some of the kept cases, and this is {__version__}; "

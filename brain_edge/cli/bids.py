@@ -165,7 +165,7 @@ def command(
     if choices.page:
         require_matplotlib()
     runtime = with_stage_zero(opened, runtime)
-    plan = plan_dataset(dataset, out, opened.spec, replace(request, pictures=choices.page))
+    plan = plan_dataset(dataset, out, opened.spec, replace(request, pictures=choices.page, layout=batch.layout))
     prepare(dataset, out, opened)
     for note in plan.notes:
         say(f"note: {note}", err=True)

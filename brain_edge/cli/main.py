@@ -24,6 +24,7 @@ PROGRAM: Final = "brain-edge"
 # workstation without torch never imports the build commands.
 COMMANDS: Final = {
     "run": "segment a head: image in, mask out",
+    "summarize": "merge the parts of a batch into one table",
     "bids": "segment a BIDS dataset into BIDS derivatives",
     "info": "show a package and its digest, or the series in DICOM",
     "verify": "check a package on this machine: hashes and self-test",

@@ -122,6 +122,7 @@ class MaskOptions:
 @stage_zero_option
 @digest_option
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")
+@click.option("--cases", type=FILE, metavar="LIST", help="Table of the cases of a batch (.tsv), in place of INPUT.")
 @batch_options
 @threads_option
 @memory_option
@@ -138,6 +139,7 @@ def command(
     asked: MaskOptions,
     expect_digest: str | None,
     allow_untrained: bool,
+    cases: Path | None,
     choices: BatchChoices,
     runtime: RuntimeOptions,
     telling: Telling,
@@ -148,12 +150,13 @@ def command(
     T1=..., T2=... and so on. `brain-edge info` lists the series in DICOM. The series of the model's contrast is taken,
     or the only series; if several fit, choose one with --series.
 
-    Batch: OUT is a folder, created if missing. Each INPUT is one case, or a folder of images. NAME.nii.gz becomes
-    NAME_mask.nii.gz in OUT, beside NAME_record.json and summary.tsv. For several sequences, a folder holds
-    NAME_T1.nii.gz, NAME_T2.nii.gz, or one folder per case. Masks in a folder (_mask, _brainmask, _seg or _dseg at the
-    end of the name) are left out. The other outputs must be folders too; --report then writes pictures. A case is kept
-    if it was finished with the same images, package and options. A failed case does not stop the others; the exit code
-    is then 6, and the next run tries the case again.
+    Batch: OUT is a folder, created if missing. Each INPUT is one case, or a folder of images; or --cases names a table
+    with the columns case and image, or case, T1, T2 and so on. NAME.nii.gz becomes NAME_mask.nii.gz in OUT, beside
+    NAME_record.json and summary.tsv. For several sequences, a folder holds NAME_T1.nii.gz, NAME_T2.nii.gz, or one
+    folder per case. Masks in a folder (_mask, _brainmask, _seg or _dseg at the end of the name) are left out. The other
+    outputs must be folders too; --report then writes pictures. A case is kept if it was finished with the same images,
+    package and options. A failed case does not stop the others; the exit code is then 6, and the next run tries the
+    case again.
     """
     from brain_edge.engine.segmenter import Segmenter
     from brain_edge.engine.stage_zero import find_stage_zero
@@ -162,13 +165,16 @@ def command(
     from brain_edge.jobs.outputs import require_apart
 
     given = [split_input(text) for text in (*inputs, *more_inputs)]
-    if package is None and not given:
+    if cases is not None and given:
+        raise UsageError(f"expected inputs or --cases, got both; remove {given[0][1]} or --cases")
+    if package is None and not given and cases is None:
         raise click.UsageError("expected an image, got none; call: brain-edge run PACKAGE head.nii.gz -o mask.nii.gz")
-    if not given:
+    if not given and cases is None:
         raise UsageError("expected at least one input image, got none; name it after the package or with -i")
     if image is not None:
         asked.require_none()
-        require_effect([] if runtime.stage_zero is None else ["--stage-zero"], "with --image")
+        idle = {"--stage-zero": runtime.stage_zero, "--cases": cases}
+        require_effect([name for name, value in idle.items() if value is not None], "with --image")
         opened = opened_package(package, expect_digest)
         require_generator(opened)
         accept_weights(opened, allow_untrained=allow_untrained)
@@ -178,7 +184,7 @@ def command(
     outputs = asked.outputs()
     is_batch = names_folder(outputs.mask)
     if not is_batch:
-        choices.require_none(outputs.mask)
+        choices.require_none(outputs.mask, cases)
     opened = opened_package(package, expect_digest)
     require_segmenter(opened, seed)
     accept_weights(opened, allow_untrained=allow_untrained)
@@ -191,11 +197,11 @@ def command(
         _announce(str(next(iter(job.inputs.values()))), opened, telling)
         _run_one(opened, job, runtime, telling)
         return
-    batch = choices.batch(outputs.mask)
-    cases = prepare_batch(given, opened.spec, outputs, series, page=choices.page)
+    batch = choices.batch(outputs.mask, is_listed=cases is not None)
+    planned = prepare_batch(cases or given, opened.spec, outputs, batch, series, page=choices.page)
     _name_left_out(given)
-    _announce(f"{len(cases)} case(s)", opened, telling)
-    run_all(opened, cases, batch, replace(runtime, resident_graphs=2), telling, page=choices.page)
+    _announce(f"{len(planned)} case(s)", opened, telling)
+    run_all(opened, planned, batch, replace(runtime, resident_graphs=2), telling, page=choices.page)
 
 
 def _run_generator(segmenter: WarmSegmenter, given: list[NamedInput], image: Path, telling: Telling) -> None:

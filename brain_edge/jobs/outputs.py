@@ -44,6 +44,7 @@ class Outputs:
         seg: options of the SEG; None for the defaults, or without a SEG.
         border_mm: width of the margin around a mask of one label.
         strict: True to treat flags as errors; nothing is written then.
+        staging: existing folder of the files while they are written; None for the folder of each file.
     """
 
     mask: Path
@@ -54,6 +55,7 @@ class Outputs:
     seg: SegOptions | None = None
     border_mm: float = 0.0
     strict: bool = False
+    staging: Path | None = None
 
     def files(self) -> dict[str, Path]:
         """Return every file to write by the name of its field, the mask first."""
@@ -121,14 +123,16 @@ def is_same_file(one: Path, other: Path) -> bool:
 def hidden(outputs: Outputs) -> Iterator[Outputs]:
     """Yield the outputs under hidden names; at the end of the block all get their own names, or none on an error."""
     with ExitStack() as stack:
-        files: dict[str, Any] = {name: stack.enter_context(_staged(path)) for name, path in outputs.files().items()}
+        files: dict[str, Any] = {
+            name: stack.enter_context(_staged(path, outputs.staging)) for name, path in outputs.files().items()
+        }
         yield replace(outputs, **files)
 
 
 @contextmanager
-def _staged(path: Path) -> Iterator[Path]:
+def _staged(path: Path, staging: Path | None) -> Iterator[Path]:
     """Yield a hidden file that becomes `path`; errors about the file name `path`."""
-    with atomic_file(path) as partial:
+    with atomic_file(path, staging) as partial:
         try:
             yield partial
         except OutputError as error:

@@ -17,6 +17,7 @@ from brain_edge.jobs.outliers import LabelMeasure
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.machine.json import decode_json
 from brain_edge.machine.paths import read_small
+from brain_edge.machine.stamp import stamp_of
 from brain_edge.package import WeightsStatus
 from brain_edge.package.digest import sha256_of
 from brain_edge.spec.plausibility import Flag
@@ -105,11 +106,14 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: input as the user named it; output relative to the folder of the record, with "/".
         size_bytes, sha256: size and hash of the content; None for a folder or a file that cannot be read.
+        mtime_ns, inode: stamp of the file when its hash was taken; None where the file may have changed just then.
     """
 
     path: str
     size_bytes: int | None
     sha256: str | None
+    mtime_ns: int | None = None
+    inode: int | None = None
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,37 +168,42 @@ def record_path(folder: Path, case: str) -> Path:
     return folder / f"{case}{RECORD_SUFFIX}"
 
 
-def write_case_record(record: CaseRecord, path: Path) -> None:
+def write_case_record(record: CaseRecord, path: Path, staging: Path | None = None) -> None:
     """Write a record, completely or not at all.
+
+    Args:
+        record: record to write.
+        path: file to write.
+        staging: folder of the file while it is written; by default the folder of `path`.
 
     Raises:
         OutputError: the record cannot be written.
     """
-    with atomic_file(path) as partial:
+    with atomic_file(path, staging) as partial:
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
 
 
 def read_case_record(path: Path) -> CaseRecord | None:
-    """Read a record; None if it is missing, damaged or of another format."""
+    """Read a record; None if it is missing, damaged or of another format.
+
+    Raises:
+        InputError: the record cannot be read, as on a share that does not answer.
+    """
     try:
         return decode_json(read_small(path), CaseRecord)
-    except (OSError, InputError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, InputError, msgspec.DecodeError):
         return None
-
-
-def read_case_records(folder: Path) -> tuple[CaseRecord, ...]:
-    """Read the records of all ended cases in a folder, sorted by case name; damaged records are left out."""
-    paths = (path for path in folder.glob(f"*{RECORD_SUFFIX}") if not path.name.startswith("."))
-    records = [record for path in paths if (record := read_case_record(path)) is not None]
-    ended = [record for record in records if record.status is not CaseStatus.WRITING]
-    return tuple(sorted(ended, key=lambda record: record.case))
+    except OSError as error:
+        raise InputError(
+            f"{path}: the record cannot be read ({error.strerror}); check the share and its permissions, and run again"
+        ) from error
 
 
 def input_record(path: Path) -> FileRecord:
     """Return an input and its content, as far as it can be read."""
     try:
         if path.is_file():
-            return FileRecord(path=printable(path), size_bytes=path.stat().st_size, sha256=sha256_of(path))
+            return _file_record(printable(path), path)
     except (OSError, InputError):
         pass  # the reader comes next and reports the reason
     return FileRecord(path=printable(path), size_bytes=None, sha256=None)
@@ -202,7 +211,15 @@ def input_record(path: Path) -> FileRecord:
 
 def output_record(content: Path, name: Path, folder: Path) -> FileRecord:
     """Return an output: the bytes of `content` under its final name, relative to the folder of the record."""
-    return FileRecord(path=relative_path(name, folder), size_bytes=content.stat().st_size, sha256=sha256_of(content))
+    return _file_record(relative_path(name, folder), content, is_ours=True)
+
+
+def _file_record(name: str, path: Path, *, is_ours: bool = False) -> FileRecord:
+    """Return a file under a name, with a stamp unless another program may change the file just now."""
+    stamp, digest = stamp_of(path), sha256_of(path)
+    if not is_ours and (stamp.is_recent() or stamp_of(path) != stamp):
+        return FileRecord(path=name, size_bytes=stamp.size_bytes, sha256=digest)
+    return FileRecord(path=name, size_bytes=stamp.size_bytes, sha256=digest, mtime_ns=stamp.mtime_ns, inode=stamp.inode)
 
 
 def relative_path(path: Path, folder: Path) -> str:

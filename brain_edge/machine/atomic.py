@@ -1,8 +1,8 @@
 """Write files completely or not at all: under a hidden name first, renamed when complete.
 
-A partial file has a hidden name that starts with `.partial-`, in the folder of its target, because a rename
-is one step only there. A killed process can leave such a file, which no reader takes for a result; the next
-process that writes in the same place removes the file.
+A partial file has a hidden name that starts with `.partial-`. It lies in the folder of its target, or in a staging
+folder on the same disk, because a rename is one step only there. A killed process can leave such a file, which no
+reader takes for a result; the next process that writes in the same place removes the file.
 """
 
 from __future__ import annotations
@@ -43,28 +43,44 @@ _REASONS: Final[dict[int, str]] = {
 
 
 @contextmanager
-def atomic_file(path: Path | str) -> Iterator[Path]:
+def atomic_file(path: Path | str, staging: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path for one file; rename it to `path` if the block succeeds, remove it otherwise.
 
     The temporary name ends like `path`, so that a writer that looks at the suffix chooses the same format. An
     existing file is replaced in one step; a symbolic link is followed.
+
+    Args:
+        path: file to write.
+        staging: existing folder of the temporary file; by default the folder of `path`.
 
     Raises:
         UsageError: `path` exists and is not a regular file.
         OutputError: the folder is missing or not writable, or the disk is full.
     """
     target = Path(path).resolve()
-    with in_words(path, target.parent):
+    with in_words(path, target.parent, staging):
         _refuse_special(target)
-        partial = partial_name(target)
+        partial = partial_name(target if staging is None else staging / target.name)
         try:
             partial.touch(exist_ok=False)
             yield partial
             flush(partial)
-            partial.replace(target)
+            _rename(partial, target)
         except BaseException:  # after an interrupt, too, no file is left
             partial.unlink(missing_ok=True)
             raise
+
+
+def _rename(partial: Path, target: Path) -> None:
+    """Give a whole file its name; where the name lies on another disk, a copy beside it gets the name."""
+    try:
+        partial.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with atomic_file(target) as beside:
+            shutil.copyfile(partial, beside)
+        partial.unlink()
 
 
 def require_no_file(folder: Path | str) -> None:
@@ -173,14 +189,16 @@ def _refuse_special(target: Path) -> None:
 
 
 @contextmanager
-def in_words(path: Path | str, folder: Path) -> Iterator[None]:
+def in_words(path: Path | str, folder: Path, staging: Path | None = None) -> Iterator[None]:
     """Turn an error of the system into an OutputError with the reason and the remedy."""
     try:
         yield
     except OSError as error:
         # the system's own message if the error is about another place
         place = error.filename
-        is_elsewhere = isinstance(place, str | os.PathLike) and folder not in Path(place).absolute().parents
+        is_elsewhere = isinstance(place, str | os.PathLike) and not (
+            {folder, staging} & {*Path(place).absolute().parents}
+        )
         known = None if is_elsewhere or error.errno is None else _REASONS.get(error.errno)
         reason = str(error) if known is None else known.format(folder=folder)
         raise OutputError(f"{path}: could not be written: {reason} (no partial file is left)") from error

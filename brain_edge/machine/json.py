@@ -36,6 +36,18 @@ def decode_json(content: bytes, kind: type[Kind]) -> Kind:
     return found
 
 
+def decode_json_lines(content: bytes, kind: type[Kind]) -> list[Kind]:
+    """Decode lines of JSON in UTF-8 as a type.
+
+    Raises:
+        msgspec.DecodeError: a line is damaged, nested too deeply, not UTF-8, or of another type.
+    """
+    try:
+        return _decoder_of(kind).decode_lines(content)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
+
+
 def convert_plain(value: object, kind: type[Kind]) -> Kind:
     """Convert plain data (as JSON, TOML or YAML give it) to a type.
 

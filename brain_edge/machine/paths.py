@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +35,11 @@ def require_text(path: Path) -> Path:
             "rename the file, or set PYTHONUTF8=1 if the name is UTF-8"
         ) from error
     return path
+
+
+def folded(name: str) -> str:
+    """Return a name as Windows and macOS compare it: without case, and composed."""
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -79,8 +86,20 @@ def read_small(path: Path) -> bytes:
         InputError: the path is a pipe or a device, or the file is larger.
         OSError: the file cannot be read.
     """
+    try:
+        return _small_content(path)
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        return _small_content(path)  # replaced on the server of a share, where its name leads to the new file
+
+
+def _small_content(path: Path) -> bytes:
     with require_regular(path).open("rb") as file:
-        content = file.read(MOST_SMALL_BYTES + 1)
+        likely_bytes = min(os.fstat(file.fileno()).st_size, MOST_SMALL_BYTES) + 1  # to take no memory for the most
+        content = file.read(likely_bytes)
+        if len(content) == likely_bytes:  # it has grown, or its system does not tell its size
+            content += file.read(MOST_SMALL_BYTES + 1 - likely_bytes)
     if len(content) > MOST_SMALL_BYTES:
         raise InputError(f"{path}: expected a file of at most {MOST_SMALL_BYTES} bytes, got more; give another file")
     return content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -43,7 +44,7 @@ class ModelPackage:
         """Steps, networks and labels of the model."""
         return self.manifest.spec
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the bytes of the manifest."""
         return self.manifest.digest

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brain_edge.errors import UsageError
 from brain_edge.machine.options import RuntimeOptions
-from brain_edge.verbs.given import named_files, path_or_none
+from brain_edge.verbs.given import chosen, named_files, path_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -43,9 +44,10 @@ class BatchResult:
 
 def run_batch(
     package: FilePath,
-    inputs: NamedFiles | Iterable[FilePath],
+    inputs: NamedFiles | Iterable[FilePath] | None,
     output: FilePath,
     *,
+    cases: FilePath | None = None,
     brain: FilePath | None = None,
     probabilities: FilePath | None = None,
     picture: FilePath | None = None,
@@ -59,6 +61,8 @@ def run_batch(
     wait: bool = False,
     at_once: int | None = None,
     page: bool = False,
+    layout: str | None = None,
+    check: bool = False,
     runtime: RuntimeOptions | None = None,
     progress: Callable[[CaseResult], None] | None = None,
 ) -> BatchResult:
@@ -68,8 +72,10 @@ def run_batch(
 
     Args:
         package: folder of the package.
-        inputs: images, folders of images, or for a single case of several sequences the file of each by name.
+        inputs: images, folders of images, or for a single case of several sequences the file of each by name; None
+            with `cases`.
         output: folder of the masks, `NAME_mask.nii.gz` each, of the records and of `summary.tsv`.
+        cases: table of the cases (`.tsv`), in place of `inputs`.
         brain: folder for the images inside their masks.
         probabilities: folder for probabilities, float32 (I, J, K, D).
         picture: folder for pictures, `.png`.
@@ -82,7 +88,9 @@ def run_batch(
         overwrite: repetition of finished cases.
         wait: patience while another batch works in the same folder, instead of an error.
         at_once: number of cases on their way at once, each with the memory of a head; 3 by default.
-        page: page to look through all, with a picture of each case.
+        page: page to look through all, with a picture of each case; for a shard, the pictures only.
+        layout: place of the results, `"flat"` or `"folders"`; `"folders"` for `cases`, else `"flat"` by default.
+        check: comparison of the hashes of finished cases, also if size, time and inode are equal.
         runtime: threads, cache, memory limit, stage 0.
         progress: function that is told the result of each case as it ends.
 
@@ -90,8 +98,9 @@ def run_batch(
         The result of every case of the shard.
 
     Raises:
-        UsageError: outputs that would meet each other or an input, DICOM among the inputs, or no such shard.
-        InputError: a folder without images.
+        UsageError: outputs that would meet each other or an input, DICOM among the inputs, no such shard or layout,
+            or not exactly one of `inputs` and `cases`.
+        InputError: a folder without images, or a fault of the table of cases.
         PackageError: the package is damaged, or another one than expected.
         WeightsError: the weights are random, and `allow_untrained` is not set.
         OutputError: the folder cannot be written to, or another process works in it.
@@ -106,6 +115,7 @@ def run_batch(
     """
     from brain_edge.jobs.batch import Batch, Shard, in_order, prepare_batch, run_batch
     from brain_edge.jobs.batch.shard import parse_shard
+    from brain_edge.jobs.layout import Layout
     from brain_edge.jobs.outputs import Outputs
     from brain_edge.jobs.pictures.batch_page import write_batch_page
     from brain_edge.package import open_package
@@ -119,23 +129,36 @@ def run_batch(
         border_mm=border_mm,
         strict=strict,
     )
-    part = Shard() if shard is None else parse_shard(shard)
-    batch = Batch(records=folders.mask, shard=part, overwrite=overwrite, wait=wait, at_once=at_once)
+    listed = path_or_none(cases)
+    batch = Batch(
+        records=folders.mask,
+        shard=Shard() if shard is None else parse_shard(shard),
+        overwrite=overwrite,
+        wait=wait,
+        at_once=at_once,
+        layout=chosen(Layout, layout or (Layout.FLAT if listed is None else Layout.FOLDERS), "layout"),
+        check=check,
+    )
+    given = _given(inputs, listed)
     options = replace(runtime or RuntimeOptions(), resident_graphs=2)
     opened = open_package(package, expect_digest)
     _require_runnable(opened, folders, options, allow_untrained=allow_untrained)
-    cases = prepare_batch(_given(inputs), opened.spec, folders, page=page)
+    planned = prepare_batch(given, opened.spec, folders, batch, page=page)
     ended = []
-    with closing(run_batch(opened, cases, batch, options)) as results:
+    with closing(run_batch(opened, planned, batch, options)) as results:
         for result in results:
             ended.append(result)
             if progress is not None:
                 progress(result)
-    looked = write_batch_page(batch.records) if page else None
-    return BatchResult(batch.records, in_order(ended, cases), looked)
+    looked = write_batch_page(batch.records) if page and batch.is_whole else None
+    return BatchResult(batch.records, in_order(ended, planned), looked)
 
 
-def _given(inputs: NamedFiles | Iterable[FilePath]) -> list[NamedInput]:
+def _given(inputs: NamedFiles | Iterable[FilePath] | None, cases: Path | None) -> list[NamedInput] | Path:
+    if inputs is None and cases is not None:
+        return cases
+    if inputs is None or cases is not None:
+        raise UsageError("expected inputs or cases, got both or neither; give one of the two, and None for inputs")
     if isinstance(inputs, str | Path | Mapping):
         return list(named_files(inputs))
     return [(None, Path(path)) for path in inputs]

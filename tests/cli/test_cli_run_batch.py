@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,13 +33,15 @@ from cli_program import (
 )
 from present import present
 
-from brain_edge.errors import ImplausibleError
+from brain_edge.errors import ImplausibleError, OutputError
 from brain_edge.image.volume import Volume
-from brain_edge.jobs.batch import Batch, Shard, run_batch
+from brain_edge.jobs.batch import Batch, CaseOutcome, Shard, plan_batch, run_batch
+from brain_edge.jobs.batch.books import BOOKS, Books
 from brain_edge.jobs.batch.lock import working
 from brain_edge.jobs.case import Job
 from brain_edge.jobs.outputs import Outputs
-from brain_edge.jobs.record import CaseStatus, input_record, read_case_record, read_case_records, write_case_record
+from brain_edge.jobs.record import CaseStatus, input_record, read_case_record, write_case_record
+from brain_edge.jobs.records import read_case_records
 from brain_edge.package import open_package
 from brain_edge.package.digest import sha256_of
 
@@ -69,8 +72,17 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    """Everything in a folder, hidden files too."""
-    return sorted(path.name for path in folder.iterdir())
+    """Everything in a folder, hidden files too; of the bookkeeping only what no ended run may leave there."""
+    left = [path for path in (folder / BOOKS).rglob("*") if path.is_file() and path.parent.name != "parts"]
+    found = [path.name for path in folder.iterdir() if path.name != BOOKS]
+    return sorted([*found, *(path.name for path in left if path.name != "layout")])
+
+
+def opened(folder: Path) -> Books:
+    """The bookkeeping of a folder in which a run has begun."""
+    books = Books(folder)
+    books.open()
+    return books
 
 
 def results_of(*cases: str) -> list[str]:
@@ -79,7 +91,7 @@ def results_of(*cases: str) -> list[str]:
 
 
 def contents(folder: Path, pattern: str = "*_mask.nii.gz") -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob(pattern)}
+    return {path.name: path.read_bytes() for path in folder.glob(pattern) if path.is_file()}
 
 
 def make_batch(folder: Path) -> Path:
@@ -310,6 +322,40 @@ def test_images_both_in_a_folder_and_below_it_are_refused(pair, here):
     assert not (here / "out").exists()
 
 
+# a list of cases
+
+
+def test_a_list_of_cases_is_run_shard_by_shard_into_folders(package, here):
+    """The folder of the images is not searched: an image that the list does not name is no case."""
+    make_links(here, 4)
+    lines = "".join(f"sub-{case}\tin/{case:03}.nii.gz\n" for case in range(3))
+    (here / "list.tsv").write_text(f"case\timage\n{lines}other\tin/gone.nii.gz\n")
+    for number in (1, 2):
+        done = brain_edge(
+            "run", package, "--cases", "list.tsv", "-o", "out", "--shard", f"{number}/2", "--brain", "out"
+        )
+        assert done.code == (6 if Shard(number, 2).holds("other") else 0), done.err
+    for case in range(3):
+        assert {"mask.nii.gz", "brain.nii.gz", "record.json"} == {
+            name.partition("_")[2] for name in names(here / f"out/sub-{case}")
+        }
+    statuses = {record.case: record.status for record in read_case_records(here / "out")}
+    assert statuses == {"sub-0": "done", "sub-1": "done", "sub-2": "done", "other": "failed"}
+    kept = brain_edge("run", package, "--cases", "list.tsv", "-o", "out", "--brain", "out")
+    assert kept.out == "3 of 4 cases were already finished and are kept\n"
+
+
+def test_a_list_and_images_are_refused_together(package, here):
+    (here / "list.tsv").write_text("case\timage\na\thead.nii.gz\n")
+    said = refused(2, "run", package, "head.nii.gz", "--cases", "list.tsv", "-o", "out")
+    assert "expected inputs or --cases, got both; remove head.nii.gz or --cases" in said
+    said = refused(2, "run", package, "--cases", "list.tsv", "-o", "mask.nii.gz")
+    assert "--cases needs a batch, but mask.nii.gz is one file; name a folder for the results" in said
+    said = refused(3, "run", package, "--cases", "none.tsv", "-o", "out")
+    assert "none.tsv: the list cannot be read" in said
+    assert not (here / "out").exists()
+
+
 # what is refused
 
 
@@ -526,13 +572,13 @@ def test_shards_are_disjoint_and_together_the_whole(package, here):
         made += outcomes(done)
     cases = [f"{case:03}" for case in range(12)]
     assert sorted(made) == [f"{case}_mask.nii.gz" for case in cases]
-    assert names(here / "out") == results_of(*cases)
+    assert names(here / "out") == sorted(set(results_of(*cases)) - set(SUMMARY))
+    assert succeed("summarize", "out").out == "out: 12 cases, 12 done, 0 failed\n"
     assert json.loads((here / "out/summary.json").read_text())["done"] == 12
 
 
 def test_two_runs_in_one_folder_are_refused_and_shards_of_one_division_are_not(package, here):
-    (here / "out").mkdir()
-    with working(here / "out", Shard(1, 2)):
+    with working(opened(here / "out"), Shard(1, 2)):
         for other in ([], ["--shard", "1/2"], ["--shard", "2/3"]):
             said = refused(1, "run", package, "head.nii.gz", "-o", "out", *other)
             assert f"out: process {os.getpid()} on " in said
@@ -541,11 +587,68 @@ def test_two_runs_in_one_folder_are_refused_and_shards_of_one_division_are_not(p
     succeed("run", package, "head.nii.gz", "-o", "out")
 
 
+def test_two_schedulers_on_one_output_run_each_case_once(package, here):
+    """Both start all shards at the same time; a shard that is refused belongs to the other."""
+    make_links(here, 8)
+    spec, start = open_package(package), threading.Barrier(4)
+    succeed("run", package, "head.nii.gz", "-o", "warm")
+    made, refusals = [], []
+
+    def schedule(shard: Shard) -> None:
+        batch = Batch(records=here / "out", shard=shard)
+        cases = plan_batch([(None, here / "in")], spec.spec, Outputs(mask=here / "out"), batch)
+        start.wait()
+        try:
+            made.extend(result.case for result in run_batch(spec, cases, batch) if result.outcome is CaseOutcome.NEW)
+        except OutputError as error:
+            refusals.append(str(error))
+
+    threads = [threading.Thread(target=schedule, args=(Shard(number, 2),)) for number in (1, 2) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert sorted(made) == [f"{case:03}" for case in range(8)]
+    assert all("works in this folder (shard " in said for said in refusals)
+    assert len(set(contents(here / "out").values())) == 1
+
+
+def test_a_number_of_shards_that_changes_runs_no_case_twice(package, here):
+    make_links(here, 9)
+    made = outcomes(succeed("run", package, "in", "-o", "out", "--shard", "1/2"))
+    for number in (1, 2, 3):
+        done = succeed("run", package, "in", "-o", "out", "--shard", f"{number}/3")
+        made += [name for name in outcomes(done) if name.endswith("_mask.nii.gz")]
+    assert sorted(made) == [f"{case:03}_mask.nii.gz" for case in range(9)]
+    assert succeed("summarize", "out").out == "out: 9 cases, 9 done, 0 failed\n"
+
+
+def test_a_layout_that_changes_is_refused_and_nothing_is_run_twice(package, here):
+    succeed("run", package, "head.nii.gz", "-o", "out")
+    (here / "list.tsv").write_text("case\timage\nhead\thead.nii.gz\n")
+    said = refused(2, "run", package, "--cases", "list.tsv", "-o", "out")
+    assert "the results in this folder have the layout flat, and this run has folders; give --layout flat" in said
+    kept = succeed("run", package, "--cases", "list.tsv", "-o", "out", "--layout", "flat")
+    assert kept.out == "1 of 1 cases were already finished and are kept\n"
+
+
+def test_a_check_compares_what_no_stamp_tells(package, here):
+    """A bit of the mask that has flipped on the disk: size, time and inode are as they were."""
+    succeed("run", package, "head.nii.gz", "-o", "out")
+    mask = here / "out/head_mask.nii.gz"
+    stamp, content = mask.stat(), mask.read_bytes()
+    mask.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(mask, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert succeed("run", package, "head.nii.gz", "-o", "out").out.startswith("1 of 1 cases were already finished")
+    done = brain_edge("run", package, "head.nii.gz", "-o", "out", "--check")
+    assert done.code == 6
+    assert "an output of this case does not match its record" in done.err
+
+
 def test_a_run_that_waits_goes_on_when_the_other_has_ended(package, here):
-    (here / "out").mkdir()
     command = child_command("run", package, "head.nii.gz", "-o", "out", "--wait")
     with ExitStack() as stack:
-        with working(here / "out", Shard()):
+        with working(opened(here / "out"), Shard()):
             waiting = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, env=child_environment()))
             with pytest.raises(subprocess.TimeoutExpired):
                 waiting.wait(timeout=3)
@@ -574,15 +677,17 @@ def test_an_image_whose_name_is_no_text_is_a_failed_case(package, here):
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize(("cases", "taken"), [(12, 0), (12, 48), (12, 56), (1, 48)])
-def test_a_full_disk_stops_a_batch_with_a_sentence_and_nothing_half_written(package, here, small_disk, cases, taken):
-    """Whether there is room for the table of the batch or not, and whether the last case meets it or the first."""
+@pytest.mark.parametrize(("cases", "taken", "code"), [(12, 0, 6), (12, 40, 6), (12, 56, 1), (1, 40, 6)])
+def test_a_full_disk_stops_a_batch_with_a_sentence_and_nothing_half_written(
+    package, here, small_disk, cases, taken, code
+):
+    """Whether there is room for the bookkeeping or not, and whether the last case meets it or the first."""
     (small_disk / "taken").write_bytes(bytes(taken * 1024))
     make_links(here, cases)
     done = brain_edge("run", package, "in", "-o", small_disk, "--brain", small_disk)
-    assert done.code == 6
+    assert done.code == code
     assert "the disk is full" in done.err
-    assert "error: the disk or quota is full: " in done.err
+    assert ("error: the disk or quota is full: " in done.err) is (code == 6)
     assert "internal error" not in done.err
     left = names(small_disk)
     assert not [name for name in left if name.startswith(".")]
@@ -666,11 +771,11 @@ def test_a_run_that_is_killed_and_run_again_gives_the_same_outputs_and_no_case_t
                 assert sha256_of(here / "out" / file.path) == file.sha256
     assert 0 < len(finished) < count
     save_phantom(here / "foreign.nii.gz")
-    (here / "out/.partial-0123abcd-000_mask.nii.gz").write_bytes(b"half")
-    (here / "out/.partial-0123abcd-.partial-4567cdef-001_brain.nii.gz").write_bytes(b"half")
-    (here / "out/.partial-0123abcd-summary.tsv").write_bytes(b"half")
-    (here / "out/.partial-ffffff00-index.html").write_bytes(b"half a page")
-    (here / "out/.partial-ffffff00-a-case-that-is-gone_mask.nii.gz").write_bytes(b"half")
+    partial = here / "out" / BOOKS / "partial"
+    for place in ("1-of-1", "3-of-8"):
+        (partial / place).mkdir(exist_ok=True)
+        (partial / place / ".partial-0123abcd-000_mask.nii.gz").write_bytes(b"half")
+    (partial / ".partial-ffffff00-summary.tsv").write_bytes(b"half")
     (here / "out/.partial-of-somebody-else.nii.gz").write_bytes(b"not ours")
     done = succeed("run", package, "in", "-o", "out", "--brain", "out")
     assert f"{len(finished)} of {count} cases were already finished and are kept" in done.out

@@ -15,7 +15,7 @@ from bids_dataset import phantom_dataset
 from cli_program import brain_edge, child_command, child_environment, make_package, refused, save_phantom, succeed
 
 from brain_edge.cli import verify
-from brain_edge.jobs.batch.summary import SummaryRow, as_tsv
+from brain_edge.jobs.batch.row import SummaryRow, as_tsv
 from brain_edge.jobs.record import CaseStatus
 from brain_edge.package.manifest import Licence
 

@@ -63,8 +63,8 @@ def results(folder: Path) -> dict[str, bytes]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Every hidden file or folder below `out` and beside it."""
-    named = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    """Every hidden file or folder below `out` and beside it, but the folder of the bookkeeping, which stays."""
+    named = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.name != ".brain-edge"]
     return sorted(name for name in named if name.rpartition("/")[2].startswith("."))
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, Any
 
 import msgspec
 import numpy as np
@@ -14,15 +19,14 @@ from tiny_package import SPEC, make_package
 from brain_edge.errors import InputError, UsageError
 from brain_edge.jobs.batch.case import CaseOutcome, CaseRunner
 from brain_edge.jobs.batch.first_pass import FirstAlone
-from brain_edge.jobs.batch.planning import plan_batch
-from brain_edge.jobs.batch.resume import Standing, standing
+from brain_edge.jobs.batch.options import Batch
+from brain_edge.jobs.batch.planning import plan_batch, require_distinct
+from brain_edge.jobs.batch.resume import Standing, find
+from brain_edge.jobs.batch.row import row_of
 from brain_edge.jobs.batch.summary import summarize
 from brain_edge.jobs.case import Job
 from brain_edge.jobs.outputs import Outputs
 from brain_edge.jobs.record import CaseRecord, CaseStatus, input_record, output_record, read_case_record, record_path
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DIGEST = "ab" * 32
 
@@ -57,8 +61,8 @@ def record_of(job: Job, folder: Path, **fields: Any) -> CaseRecord:
     return CaseRecord(**(known | fields))
 
 
-def found(record: CaseRecord | None, job: Job, folder: Path, digest: str = DIGEST) -> Standing:
-    return standing(record, job, {name: input_record(path) for name, path in job.inputs.items()}, digest, folder)
+def found(record: CaseRecord | None, job: Job, folder: Path, *, check: bool = False) -> Standing:
+    return find(record, job, DIGEST, folder, check=check).standing
 
 
 def test_a_case_with_all_that_its_record_says_is_finished(tmp_path: Path):
@@ -98,6 +102,90 @@ def test_an_output_that_is_not_what_was_written_is_somebodys(tmp_path: Path):
     assert found(None, job, tmp_path) is Standing.CHANGED
 
 
+def settled(job: Job) -> Job:
+    """The case with files that nobody has written just now, so that their stamps are kept."""
+    for path in (*job.inputs.values(), *job.outputs.paths()):
+        os.utime(path, ns=(10**18, 10**18 + 7))
+    return job
+
+
+def test_files_with_their_stamps_are_not_read(tmp_path: Path):
+    """Their content is another than the record says, which only `--check` finds."""
+    job = settled(job_in(tmp_path))
+    whole = record_of(job, tmp_path)
+    assert whole.inputs["T1"].inode == (tmp_path / "head.nii").stat().st_ino
+    for kind, standing in (("inputs", Standing.OPEN), ("outputs", Standing.CHANGED)):
+        files = {name: msgspec.structs.replace(file, sha256=DIGEST) for name, file in getattr(whole, kind).items()}
+        record = msgspec.structs.replace(whole, **{kind: files})
+        assert found(record, job, tmp_path) is Standing.FINISHED
+        assert found(record, job, tmp_path, check=True) is standing
+    assert found(whole, job, tmp_path, check=True) is Standing.FINISHED
+
+
+def test_a_file_with_another_inode_or_time_is_read_again(tmp_path: Path):
+    """Of the same size and, where another file has taken its place, even of the same time."""
+    job = settled(job_in(tmp_path))
+    record, head = record_of(job, tmp_path), tmp_path / "head.nii"
+    (tmp_path / "new.nii").write_text("head of the patienT")
+    shutil.copystat(head, tmp_path / "new.nii")
+    (tmp_path / "new.nii").replace(head)
+    assert head.stat().st_mtime_ns == record.inputs["T1"].mtime_ns
+    assert found(record, job, tmp_path) is Standing.OPEN
+    head.write_text("head of the patient")
+    os.utime(head, ns=(0, 0))
+    assert found(record, job, tmp_path) is Standing.FINISHED
+
+
+@pytest.mark.parametrize("mtime_ns", [0, 10**9, 4 * 10**18 + 1])
+def test_a_clock_that_jumps_makes_no_case_finished_or_open(tmp_path: Path, mtime_ns: int):
+    """The files seem to be of 1970 or of 2096: only that the times differ counts, and then the content decides."""
+    job = settled(job_in(tmp_path))
+    record = record_of(job, tmp_path)
+    for path in (*job.inputs.values(), *job.outputs.paths()):
+        os.utime(path, ns=(mtime_ns, mtime_ns))
+    now = find(record, job, DIGEST, tmp_path)
+    assert now.standing is Standing.FINISHED
+    assert now.record is not None
+    assert {file.mtime_ns for file in (*now.record.inputs.values(), *now.record.outputs.values())} == {mtime_ns}
+    (tmp_path / "head.nii").write_text("head of the patienT")
+    os.utime(tmp_path / "head.nii", ns=(mtime_ns, mtime_ns))
+    assert found(record, job, tmp_path) is Standing.OPEN
+
+
+def test_a_file_that_was_changed_just_now_has_no_stamp(tmp_path: Path):
+    """It may change again within the same tick, which is long where times are whole seconds."""
+    path, now = tmp_path / "head.nii", time.time_ns()
+    path.write_text("head of the patient")
+    for mtime_ns, is_stamped in ((now, False), (now // 10**9 * 10**9, False), (now - 10 * 10**9, True)):
+        os.utime(path, ns=(mtime_ns, mtime_ns))
+        assert (input_record(path).mtime_ns == mtime_ns) is is_stamped
+
+
+def test_a_record_that_cannot_be_read_fails_its_case_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A share that has lost the file for a moment: the finished case is not forgotten."""
+    package, job = make_package(tmp_path / "package"), job_in(tmp_path)
+    path = record_path(tmp_path, "head")
+    path.write_bytes(msgspec.json.encode(record_of(job, tmp_path, digest=package.digest)))
+    content, stale = path.read_bytes(), [errno.ESTALE] * 2
+
+    def open_stale(self: Path, *arguments: Any, **options: Any) -> IO[Any]:
+        if self == path and stale:
+            raise OSError(stale.pop(), "Stale file handle")
+        return open(self, *arguments, **options)  # noqa: PTH123 - this is what replaces `Path.open`
+
+    def warm():
+        raise AssertionError("nothing is to run")
+
+    monkeypatch.setattr(Path, "open", open_stale)
+    runner = CaseRunner(package, warm, Batch(records=tmp_path), tmp_path, lambda: None, FirstAlone())
+    result = runner(job)
+    assert (result.outcome, result.stamp) == (CaseOutcome.FAILED, None)
+    assert "head_record.json: the record cannot be read (Stale file handle); check the share" in str(result.error)
+    assert path.read_bytes() == content
+    stale.append(errno.ESTALE)
+    assert runner(job).outcome is CaseOutcome.KEPT, "a file that was replaced on the server is read by its name again"
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "exit_code"), [(InputError("no image"), "InputError", 3), (ValueError("a bug"), "ValueError", 1)]
 )
@@ -111,7 +199,7 @@ def test_whatever_is_wrong_with_a_case_is_in_its_record_and_ends_nothing(
     folder.mkdir()
     job = Job({"T1": save(tmp_path / "head.nii.gz", np.ones((4, 5, 6)))}, Outputs(mask=folder / "m.nii"), case="head")
     package = make_package(tmp_path / "package")
-    result = CaseRunner(package, broken, folder, overwrite=False, require_going=lambda: None, first=FirstAlone())(job)
+    result = CaseRunner(package, broken, Batch(records=folder), folder, lambda: None, FirstAlone())(job)
     assert (result.outcome, result.error) == (CaseOutcome.FAILED, error)
     record = read_case_record(record_path(folder, "head"))
     assert record is not None
@@ -128,9 +216,8 @@ def test_a_finished_case_is_kept_unless_it_is_to_be_run_again(tmp_path: Path):
         def warm():
             raise InputError("was asked for")
 
-        runner = CaseRunner(
-            package, warm, tmp_path, overwrite=overwrite, require_going=lambda: None, first=FirstAlone()
-        )
+        batch = Batch(records=tmp_path, overwrite=overwrite)
+        runner = CaseRunner(package, warm, batch, tmp_path, lambda: None, FirstAlone())
         return runner(job).outcome
 
     assert outcome(overwrite=False) is CaseOutcome.KEPT
@@ -140,7 +227,9 @@ def test_a_finished_case_is_kept_unless_it_is_to_be_run_again(tmp_path: Path):
 def test_a_case_that_fails_now_shows_no_mask_of_an_earlier_run_in_the_table(tmp_path: Path):
     job = job_in(tmp_path)
     failed = record_of(job, tmp_path, status=CaseStatus.FAILED)
-    made = summarize([failed, msgspec.structs.replace(failed, case="other", digest="cd" * 32)])
+    made = summarize(
+        [row_of(each) for each in (failed, msgspec.structs.replace(failed, case="other", digest="cd" * 32))]
+    )
     assert [row.mask for row in made.rows] == [None, None]
     assert (made.cases, made.done, made.failed, made.digest) == (2, 0, 2, None)
 
@@ -148,5 +237,7 @@ def test_a_case_that_fails_now_shows_no_mask_of_an_earlier_run_in_the_table(tmp_
 @pytest.mark.parametrize("names", [("Head", "head"), ("caf\u00e9", "cafe\u0301")])
 def test_masks_whose_names_are_one_on_other_systems_are_refused(tmp_path: Path, names: tuple[str, str]):
     images = [save(tmp_path / str(place) / f"{name}.nii.gz", np.ones((4, 5, 6))) for place, name in enumerate(names)]
+    batch = Batch(records=tmp_path / "out")
+    cases = plan_batch([(None, image) for image in images], SPEC, Outputs(mask=tmp_path / "out"), batch)
     with pytest.raises(UsageError, match=r"would both write .*; use two output folders"):
-        plan_batch([(None, image) for image in images], SPEC, Outputs(mask=tmp_path / "out"))
+        require_distinct(cases, batch)

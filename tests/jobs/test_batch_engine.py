@@ -11,7 +11,8 @@ from tiny_package import make_package
 
 from brain_edge.errors import BatchError, InputError, OutputError, UsageError
 from brain_edge.jobs.batch.case import CaseOutcome, CaseResult, is_disk_full
-from brain_edge.jobs.batch.engine import Batch, _Lanes, _until_full, run_batch
+from brain_edge.jobs.batch.engine import _Lanes, _until_full, run_batch
+from brain_edge.jobs.batch.options import Batch
 from brain_edge.jobs.batch.planning import UnplannedCase
 from brain_edge.jobs.batch.shard import Shard
 from brain_edge.jobs.case import Job

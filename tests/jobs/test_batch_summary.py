@@ -9,7 +9,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brain_edge.jobs.batch.summary import SummaryRow, as_tsv, write_summary
+from brain_edge.jobs.batch.row import SummaryRow, as_tsv
+from brain_edge.jobs.batch.summary import write_summary
 from brain_edge.jobs.record import CaseStatus, printable
 
 ROW = SummaryRow(
@@ -46,7 +47,7 @@ def test_a_column_for_each_label_of_any_case_in_ml():
 
 def test_a_folder_without_records_has_an_empty_summary(tmp_path):
     assert write_summary(tmp_path).cases == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["summary.json", "summary.tsv"]
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["summary.json", "summary.tsv"]
     assert parsed((tmp_path / "summary.tsv").read_text()) == []
 
 

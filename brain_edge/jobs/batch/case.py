@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from brain_edge import __version__
 from brain_edge.errors import BrainEdgeError, UsageError
 from brain_edge.jobs.batch.planning import UnplannedCase
-from brain_edge.jobs.batch.resume import Standing, is_as_recorded, standing
+from brain_edge.jobs.batch.resume import Standing, find, unchanged
 from brain_edge.jobs.case import run_case
 from brain_edge.jobs.outliers import measure
 from brain_edge.jobs.record import (
@@ -24,11 +24,11 @@ from brain_edge.jobs.record import (
     output_record,
     printable,
     read_case_record,
-    record_path,
     write_case_record,
 )
 from brain_edge.machine.atomic import make_folder
 from brain_edge.machine.process import rss_bytes
+from brain_edge.machine.stamp import stamp_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from brain_edge.engine.segmenter import WarmSegmenter
     from brain_edge.image.volume import Mask
     from brain_edge.jobs.batch.first_pass import FirstAlone
+    from brain_edge.jobs.batch.options import Batch
     from brain_edge.jobs.case import Job
     from brain_edge.jobs.outliers import LabelMeasure
     from brain_edge.jobs.outputs import Outputs
     from brain_edge.jobs.record import FileRecord, RunRecord
+    from brain_edge.machine.stamp import Stamp
     from brain_edge.package import ModelPackage
 
 
@@ -61,8 +63,9 @@ class CaseResult:
         case: name of the case.
         inputs: file per sequence, as the user named it.
         outcome: outcome of the run.
-        record: record on disk.
+        record: record of this case.
         error: error of a failed case.
+        stamp: stamp of the record on disk; None if the record is not there.
     """
 
     case: str
@@ -70,6 +73,7 @@ class CaseResult:
     outcome: CaseOutcome
     record: CaseRecord
     error: Exception | None = None
+    stamp: Stamp | None = None
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the batch is to end
@@ -83,16 +87,16 @@ class CaseRunner:
     Attributes:
         package: package of the model.
         warm: function that returns the package ready to run, called for the first case to run.
-        folder: folder of the records.
-        overwrite: run finished cases again.
+        batch: options of the batch.
+        staging: folder of the files that are not finished.
         require_going: function that raises `Stopped` when the batch is to end.
         first: gate of the first pass, shared by all runners.
     """
 
     package: ModelPackage
     warm: Callable[[], WarmSegmenter]
-    folder: Path
-    overwrite: bool
+    batch: Batch
+    staging: Path
     require_going: Callable[[], None]
     first: FirstAlone
 
@@ -104,6 +108,7 @@ class CaseRunner:
         """
         attempt = _Attempt(self, job)
         try:
+            attempt.look()
             return attempt.keep() or attempt.run()
         except Stopped:
             raise
@@ -117,29 +122,46 @@ class _Attempt:
     def __init__(self, runner: CaseRunner, job: Job | UnplannedCase) -> None:
         self._runner = runner
         self._job = job
-        self._path = record_path(runner.folder, job.case)
+        self._path = runner.batch.record(job.case)
         self._started = datetime.now(UTC)
-        self._inputs = {name: input_record(path) for name, path in job.inputs.items()}
-        self._earlier = read_case_record(self._path)
+        self._inputs: dict[str, FileRecord] | None = None
+        self._earlier: CaseRecord | None = None
+        self._has_looked = False
         self._written: dict[str, FileRecord] = {}
+        self._stamp: Stamp | None = None
+
+    def look(self) -> None:
+        """Read the record of an earlier run.
+
+        Raises:
+            InputError: the record cannot be read.
+        """
+        self._earlier = read_case_record(self._path)
+        self._has_looked = True
 
     def keep(self) -> CaseResult | None:
         """Return the result of an earlier run if it is still valid, else None.
 
         Raises:
             UsageError: an output has changed since that run.
+            InputError, OSError: an output cannot be read.
         """
-        if isinstance(self._job, UnplannedCase) or self._runner.overwrite:
+        if isinstance(self._job, UnplannedCase) or self._runner.batch.overwrite:
             return None
-        place = standing(self._earlier, self._job, self._inputs, self._runner.package.digest, self._runner.folder)
-        if place is Standing.CHANGED:
+        digest, check = self._runner.package.digest, self._runner.batch.check
+        found = find(self._earlier, self._job, digest, self._path.parent, check=check)
+        if found.standing is Standing.CHANGED:
             raise UsageError(
                 f"{self._job.outputs.mask}: an output of this case does not match its record (edited, damaged or "
                 "from another run); move the outputs away, or give --overwrite"
             )
-        if place is Standing.OPEN or self._earlier is None:
+        if found.record is None:
             return None
-        return CaseResult(self._job.case, self._job.inputs, CaseOutcome.KEPT, self._earlier)
+        if found.record is not self._earlier:  # the same content with new stamps, so that the next run need not read it
+            self._write(found.record)
+        else:
+            self._stamp = self._stamp_now()
+        return self._result(CaseOutcome.KEPT, found.record)
 
     def run(self) -> CaseResult:
         """Segment the case and write its outputs, the record last.
@@ -150,18 +172,19 @@ class _Attempt:
         job = self._job
         if isinstance(job, UnplannedCase):
             raise job.error
-        for path in job.outputs.paths():
-            make_folder(path.parent)
+        for folder in {self._path.parent, *(path.parent for path in job.outputs.paths())}:
+            make_folder(folder)
         measures: dict[str, LabelMeasure] = {}
+        self._inputs = _inputs_of(job)
 
         def complete(run: RunRecord, mask: Mask, files: Outputs) -> None:
             self._runner.require_going()
             for label, measured in measure(mask, self._runner.package.spec.label_names()).items():
                 measures[label] = replace(measured, agreement=run.member_agreement.get(label))
             for kind, name in job.outputs.files().items():
-                self._written[kind] = output_record(files.files()[kind], name, self._runner.folder)
+                self._written[kind] = output_record(files.files()[kind], name, self._path.parent)
             # until the final record replaces this one, the case is open and its new outputs count as ours
-            write_case_record(self._record(CaseStatus.WRITING, self._written), self._path)
+            self._write(self._record(CaseStatus.WRITING, self._written))
 
         with self._runner.first.turn() as passed:
 
@@ -170,22 +193,44 @@ class _Attempt:
                 self._runner.require_going()
 
             self._runner.require_going()
-            run = run_case(self._runner.warm(), job, tick, complete)
+            run = run_case(self._runner.warm(), self._staged(job), tick, complete)
         record = self._record(CaseStatus.DONE, self._written, run=run, measures=measures)
-        write_case_record(record, self._path)
-        return CaseResult(job.case, job.inputs, CaseOutcome.NEW, record)
+        self._write(record)
+        return self._result(CaseOutcome.NEW, record)
 
     def fail(self, error: Exception) -> CaseResult:
-        """Record the failure; the next run tries the case again."""
+        """Record the failure; the next run tries the case again.
+
+        A record that could not be read stays as it is: it may tell of a finished case.
+        """
         _let_go(error)
         record = self._record(CaseStatus.FAILED, self._in_place(), error=error)
+        self._stamp = None
         try:
-            write_case_record(record, self._path)
+            if self._has_looked:
+                make_folder(self._path.parent)
+                self._write(record)
         except BrainEdgeError as second:
             error.add_note(f"the record also failed: {second}")
             if is_disk_full(second):
                 error = second
-        return CaseResult(self._job.case, self._job.inputs, CaseOutcome.FAILED, record, error)
+        return self._result(CaseOutcome.FAILED, record, error)
+
+    def _result(self, outcome: CaseOutcome, record: CaseRecord, error: Exception | None = None) -> CaseResult:
+        return CaseResult(self._job.case, self._job.inputs, outcome, record, error, self._stamp)
+
+    def _write(self, record: CaseRecord) -> None:
+        write_case_record(record, self._path, self._runner.staging)
+        self._stamp = self._stamp_now()
+
+    def _stamp_now(self) -> Stamp | None:
+        try:
+            return stamp_or_none(self._path)
+        except OSError:  # the summary then reads the record
+            return None
+
+    def _staged(self, job: Job) -> Job:
+        return replace(job, outputs=replace(job.outputs, staging=self._runner.staging))
 
     def _in_place(self) -> dict[str, FileRecord]:
         """Return the existing outputs: those of an earlier run, or a mix where new outputs had begun to appear."""
@@ -193,7 +238,14 @@ class _Attempt:
         if not self._written:
             return earlier
         found = [*earlier.items(), *self._written.items()]
-        return {kind: file for kind, file in found if is_as_recorded(file, self._runner.folder / file.path)}
+        return {kind: file for kind, file in found if self._is_in_place(file)}
+
+    def _is_in_place(self, file: FileRecord) -> bool:
+        """Return True if an output is as recorded, or cannot be read now: the next run looks again."""
+        try:
+            return unchanged(file, self._path.parent / file.path) is not None
+        except (OSError, BrainEdgeError):
+            return True
 
     def _record(
         self,
@@ -208,7 +260,7 @@ class _Attempt:
         return CaseRecord(
             case=printable(self._job.case),
             status=status,
-            inputs=self._inputs,
+            inputs=_inputs_of(self._job) if self._inputs is None else self._inputs,
             series=dict(job.series) if job else {},
             digest=self._runner.package.digest,
             border_mm=job.outputs.border_mm if job else 0.0,
@@ -222,6 +274,10 @@ class _Attempt:
             rss_bytes=rss_bytes(),
             versions=_versions(),
         )
+
+
+def _inputs_of(job: Job | UnplannedCase) -> dict[str, FileRecord]:
+    return {name: input_record(path) for name, path in job.inputs.items()}
 
 
 def is_disk_full(error: BaseException | None) -> bool:

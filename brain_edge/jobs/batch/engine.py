@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import queue
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BatchError, BrainEdgeError, UsageError
+from brain_edge.jobs.batch.books import Books
 from brain_edge.jobs.batch.case import CaseResult, CaseRunner, Stopped, is_disk_full
+from brain_edge.jobs.batch.case_list import is_case_name
 from brain_edge.jobs.batch.first_pass import FirstAlone
-from brain_edge.jobs.batch.lock import working
+from brain_edge.jobs.batch.lock import gate, working
+from brain_edge.jobs.batch.parts import part_row, write_part
 from brain_edge.jobs.batch.planning import UnplannedCase, require_distinct
-from brain_edge.jobs.batch.shard import Shard
-from brain_edge.jobs.batch.summary import write_summary
-from brain_edge.jobs.record import record_path
-from brain_edge.machine.atomic import make_folder, remove_all_leftovers, remove_leftovers
+from brain_edge.jobs.batch.summary import close_books
+from brain_edge.machine.atomic import remove_leftovers
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.runtime.session import require_start
@@ -34,41 +34,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_edge.engine.segmenter import WarmSegmenter
+    from brain_edge.jobs.batch.options import Batch
+    from brain_edge.jobs.batch.parts import PartRow
     from brain_edge.jobs.case import Job
     from brain_edge.package import ModelPackage
 
 AT_ONCE: Final = 3
 """Cases in progress at once; each needs the memory of one head. `benchmarks/folder.py --at-once N` compares."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Options of a batch.
-
-    Attributes:
-        records: folder of the records and of the summary, created if missing.
-        shard: part of the cases to run.
-        overwrite: run finished cases again, and replace changed outputs.
-        wait: wait instead of refusing while another process works in the folder.
-        at_once: number of cases in progress at once; by default `AT_ONCE`, or 1 with a single thread.
-
-    Raises:
-        UsageError: fewer than one case at once.
-    """
-
-    records: Path
-    shard: Shard = Shard()  # noqa: RUF009 - frozen
-    overwrite: bool = False
-    wait: bool = False
-    at_once: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.at_once is not None and self.at_once < 1:
-            raise UsageError(f"expected at least 1 case at once, got {self.at_once}")
-
-    def share(self, cases: Sequence[Job | UnplannedCase]) -> tuple[Job | UnplannedCase, ...]:
-        """Return the cases of this part."""
-        return tuple(case for case in cases if self.shard.holds(case.case))
 
 
 def run_batch(
@@ -79,7 +51,9 @@ def run_batch(
 ) -> Generator[CaseResult]:
     """Run each unfinished case of the shard, and yield the result of each case when it ends.
 
-    The model is loaded for the first case that has to run. The summary is written at the end, also after an interrupt.
+    The model is loaded for the first case that has to run. At the end, also after an interrupt, a batch in one part
+    writes the summary. A shard writes only its part of the summary (`brain_edge.jobs.batch.summary.write_summary`
+    merges the parts).
     Close the iterator (`contextlib.closing`) if it is not read to its end.
 
     Args:
@@ -94,18 +68,22 @@ def run_batch(
         UsageError: two cases have one name.
     """
     _require_names(cases)
-    require_distinct(cases, batch.records)
-    make_folder(batch.records)
+    require_distinct(cases, batch)
+    books = Books(batch.records)
+    books.open()
     own = batch.share(cases)
     given = options or RuntimeOptions()
     at_once = batch.at_once or (1 if (given.threads or default_threads()) == 1 else AT_ONCE)
-    with working(batch.records, batch.shard, wait=batch.wait):
-        _clean_up([path for case in own for path in _targets(case, batch.records)], batch)
-        with (
-            _summarized(batch.records),
-            _lanes(package, own, batch, given, min(at_once, len(own))) as results,
-        ):
-            yield from _until_full(results, len(own))
+    with working(books, batch.shard, wait=batch.wait), books.staged(batch.shard) as staging:
+        with gate(books):
+            books.keep_layout(batch.layout)
+        _clean_up([path for case in own for path in _targets(case, batch)], staging)
+        lanes = _lanes(package, own, batch, given, staging, min(at_once, len(own)))
+        with _summarized(batch, staging) as rows, lanes as results:
+            for result in _until_full(results, len(own)):
+                if (row := part_row(result, batch)) is not None:
+                    rows.append(row)
+                yield result
 
 
 def in_order(results: Sequence[CaseResult], cases: Sequence[Job | UnplannedCase]) -> tuple[CaseResult, ...]:
@@ -114,26 +92,37 @@ def in_order(results: Sequence[CaseResult], cases: Sequence[Job | UnplannedCase]
     return tuple(sorted(results, key=lambda result: place[result.case]))
 
 
-def _clean_up(targets: Sequence[Path], batch: Batch) -> None:
-    """Remove partial files of killed runs: of these targets, or of any name if no other shard can be at work."""
-    remove_leftovers(targets, alone=True)
-    if batch.shard == Shard():
-        for folder in {batch.records, *(path.parent for path in targets)}:
-            remove_all_leftovers(folder)
+def _clean_up(targets: Sequence[Path], staging: Path) -> None:
+    """Remove partial files of killed runs beside targets on other disks, where no file of this disk can be renamed."""
+    disk, folders = staging.stat().st_dev, {path.parent for path in targets}
+    elsewhere = {folder for folder in folders if folder.is_dir() and folder.stat().st_dev != disk}
+    remove_leftovers([path for path in targets if path.parent in elsewhere], alone=True)
 
 
 @contextmanager
-def _summarized(folder: Path) -> Iterator[None]:
-    """Write the summary at the end, also after an error, which is raised again."""
+def _summarized(batch: Batch, staging: Path) -> Iterator[list[PartRow]]:
+    """Yield the list of the rows of ended cases, and write them at the end, also after an error, which is raised again.
+
+    Only a batch in one part also writes the summary of the whole folder.
+    """
+    rows: list[PartRow] = []
     try:
-        yield
+        yield rows
     except BaseException as error:
         try:
-            write_summary(folder)
+            _write_books(batch, rows, staging)
         except BrainEdgeError as second:
             error.add_note(f"the summary also failed: {second}")
         raise
-    write_summary(folder)
+    _write_books(batch, rows, staging)
+
+
+def _write_books(batch: Batch, rows: Sequence[PartRow], staging: Path) -> None:
+    books = Books(batch.records)
+    if batch.is_whole:
+        close_books(books, rows, staging)
+    else:
+        write_part(books.part(batch.shard), rows, staging)
 
 
 def _until_full(results: Iterator[CaseResult], count: int) -> Iterator[CaseResult]:
@@ -202,7 +191,12 @@ class _Lanes:
 
 @contextmanager
 def _lanes(
-    package: ModelPackage, cases: Sequence[Job | UnplannedCase], batch: Batch, options: RuntimeOptions, count: int
+    package: ModelPackage,
+    cases: Sequence[Job | UnplannedCase],
+    batch: Batch,
+    options: RuntimeOptions,
+    staging: Path,
+    count: int,
 ) -> Iterator[Iterator[CaseResult]]:
     """Yield the results of `count` lanes; all lanes have ended when the block is left."""
     require_start(options, count)
@@ -213,7 +207,7 @@ def _lanes(
         return Segmenter.open(package, options)
 
     def make_runner(require_going: Callable[[], None]) -> CaseRunner:
-        return CaseRunner(package, warm, batch.records, batch.overwrite, require_going, first)
+        return CaseRunner(package, warm, batch, staging, require_going, first)
 
     lanes = _Lanes(make_runner, cases)
     threads = [Thread(target=lanes.work, name=f"brain-edge-case-{number}") for number in range(count)]
@@ -227,13 +221,13 @@ def _lanes(
             thread.join()
 
 
-def _targets(case: Job | UnplannedCase, records: Path) -> Iterator[Path]:
-    yield record_path(records, case.case)
+def _targets(case: Job | UnplannedCase, batch: Batch) -> Iterator[Path]:
+    yield batch.record(case.case)
     if not isinstance(case, UnplannedCase):
         yield from case.outputs.paths()
 
 
 def _require_names(cases: Sequence[Job | UnplannedCase]) -> None:
     for case in cases:
-        if not case.case or "/" in case.case or "\\" in case.case or case.case.startswith("."):
+        if not is_case_name(case.case):
             raise UsageError(f"expected a case name that can be part of a file name, got {case.case!r}; rename it")

@@ -1,14 +1,14 @@
 """Locks of a folder: one process per shard; the system releases a lock when its process dies.
 
-A running shard holds `.brain-edge-1-of-4.lock`. The shards of one division share a folder. The same shard twice, or
-shards of different divisions, would run the same cases twice. A process checks the folder and takes its own lock
-while it holds the gate, so two processes that start together cannot both find the folder free.
+A running shard holds `1-of-4.lock` in the folder of the locks. The shards of one division share a folder. The same
+shard twice, or shards of different divisions, would run the same cases twice. A process checks the folder and takes its
+own lock while it holds the gate, so two processes that start together cannot both find the folder free. It does not try
+the other locks of its own division, of which there may be a thousand.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import socket
 import time
 from contextlib import contextmanager, suppress
@@ -17,56 +17,59 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import OutputError
-from brain_edge.jobs.batch.shard import Shard
+from brain_edge.jobs.batch.shard import in_file_name, shard_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from filelock import FileLock
 
-GATE: Final = ".brain-edge-gate.lock"
-_NAME: Final = ".brain-edge-{shard.number}-of-{shard.count}.lock"
-_PATTERN: Final = re.compile(r"\.brain-edge-([0-9]+)-of-([0-9]+)\.lock")
+    from brain_edge.jobs.batch.books import Books
+    from brain_edge.jobs.batch.shard import Shard
+
+GATE: Final = "gate.lock"
+SUMMARY_GATE: Final = "summary.lock"
+"""Gate of the summary, which takes longer than a shard should wait for."""
 _PATIENCE_S: Final = 0.5
 _TEXT_AT: Final = 1
 """Offset of the owner's name in a lock file: Windows locks the first byte, which no other process can read."""
 
 
 @contextmanager
-def working(folder: Path, shard: Shard, *, wait: bool = False) -> Iterator[None]:
+def working(books: Books, shard: Shard, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock of a shard in a folder.
 
     Args:
-        folder: existing folder that can be written to.
+        books: bookkeeping of the folder, whose folders exist.
         shard: part to run.
         wait: wait until the shard is free instead of refusing.
 
     Raises:
         OutputError: another process works on the shard, or on a part that overlaps it.
     """
-    own = _lock(folder / _NAME.format(shard=shard))
-    while (holder := _take(folder, own, shard)) is not None:
+    own = _lock(books.locks / f"{in_file_name(shard)}.lock")
+    while (holder := _take(books, own, shard)) is not None:
         if not wait:
             raise OutputError(
-                f"{folder}: {holder}; give --wait, or choose another folder (shards of one division may run at once: "
-                "--shard 1/2 and --shard 2/2)"
+                f"{books.folder}: {holder}; give --wait, or choose another folder (shards of one division may run at "
+                "once: --shard 1/2 and --shard 2/2)"
             )
         time.sleep(_PATIENCE_S)
     try:
         yield
     finally:
-        with gate(folder):
+        with gate(books):
             _remove(own)
 
 
 @contextmanager
-def gate(folder: Path) -> Iterator[None]:
-    """Hold the gate of a folder for a moment: only its holder starts, ends or writes the summary there.
+def gate(books: Books, name: str = GATE) -> Iterator[None]:
+    """Hold a gate of a folder for a moment: only its holder starts or ends a shard there, or writes the summary.
 
     Raises:
         OutputError: the folder cannot be written to, or is on a disk without locks.
     """
-    lock = _lock(folder / GATE)
+    lock = _lock(books.locks / name)
     _acquired(lock, blocking=True)
     try:
         yield
@@ -74,17 +77,17 @@ def gate(folder: Path) -> Iterator[None]:
         _remove(lock)
 
 
-def _take(folder: Path, own: FileLock, shard: Shard) -> str | None:
+def _take(books: Books, own: FileLock, shard: Shard) -> str | None:
     """Take the lock of a shard, or return the holder of an overlapping lock; locks of dead processes are removed."""
-    with gate(folder):
-        for path in sorted(folder.iterdir()):
-            found = _PATTERN.fullmatch(path.name)
-            if found is None:
+    with gate(books):
+        for path in sorted(books.locks.iterdir()):
+            held = shard_of_file(path.name)
+            if held is None or (held.count == shard.count and held != shard):
                 continue
-            lock, held = _lock(path), Shard(int(found[1]), int(found[2]))
+            lock = _lock(path)
             if _acquired(lock):
                 _remove(lock)
-            elif held == shard or held.count != shard.count:
+            else:
                 with path.open("rb") as stream:
                     stream.seek(_TEXT_AT)
                     holder = stream.read().decode(errors="backslashreplace") or "another process"
@@ -131,7 +134,7 @@ def _acquired(lock: FileLock, *, blocking: bool = False) -> bool:
         return False
     except OSError as error:
         raise OutputError(
-            f"{Path(lock.lock_file).parent}: cannot lock a file in this output folder ({error.strerror}); "
+            f"{Path(lock.lock_file).parents[2]}: cannot lock a file in this output folder ({error.strerror}); "
             "make the folder writable, or choose another folder"
         ) from error
     return True

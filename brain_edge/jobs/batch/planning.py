@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import re
-import unicodedata
 from dataclasses import dataclass, field, replace
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brain_edge.errors import BrainEdgeError, InputError, UsageError
 from brain_edge.io.inputs import InputKind, folders_in, image_name, images_in, input_kind, require_one_kind
 from brain_edge.io.nifti import SUFFIXES
+from brain_edge.jobs.batch.case_list import listed_cases
 from brain_edge.jobs.batch.grouping import ImageGroup, group
 from brain_edge.jobs.case import Job, assign_inputs, assign_series
 from brain_edge.jobs.outputs import MASK_SUFFIXES, is_same_file
-from brain_edge.jobs.record import record_path
 from brain_edge.machine.atomic import make_folder
+from brain_edge.machine.paths import folded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from brain_edge.image.contrast import Contrast
+    from brain_edge.jobs.batch.options import Batch
     from brain_edge.jobs.case import NamedInput
+    from brain_edge.jobs.layout import Layout
     from brain_edge.jobs.outputs import Outputs
     from brain_edge.spec import ModelSpec
 
@@ -80,31 +83,64 @@ def plan_single(
 
 
 def plan_batch(
-    given: Sequence[NamedInput],
+    given: Sequence[NamedInput] | Path,
     spec: ModelSpec,
     folders: Outputs,
+    batch: Batch,
     series: Sequence[tuple[str | None, str]] = (),
 ) -> tuple[Job | UnplannedCase, ...]:
     """Plan the cases of a batch in the order of the inputs; cases of a folder are sorted by name.
+
+    A list of cases gives only the cases of the shard of the batch; images and folders give the cases of all shards.
 
     For a model of one sequence, each file is a case, and so is each image of a folder. For a model of several
     sequences, the named files (`T1=... T2=...`) are one case; a folder and its subfolders are searched as described in
     `brain_edge.jobs.batch.grouping`.
 
     Args:
-        given: files and folders.
+        given: files and folders, or the file that lists the cases (`brain_edge.jobs.batch.case_list`).
         spec: specification of the model.
         folders: output folders: `mask` for `NAME_mask.nii.gz` of the case NAME, the others for `NAME_brain.nii.gz`,
             `NAME_probabilities.nii.gz`, `NAME_report.png` and `NAME_picture.png`.
+        batch: options of the batch, with the layout below the output folders.
         series: empty, because a DICOM series can be chosen for a single case only.
 
     Raises:
-        UsageError: an input is DICOM, an output is not a folder, or an output would replace an input or another output,
-            or lie among the images.
-        InputError: a folder without images.
+        UsageError: an input is DICOM, an output is not a folder, or an output would lie among the images.
+        InputError: a folder without images, or a fault of the list.
         MissingExtraError: pictures need matplotlib, which is not installed.
     """
-    _require_no_dicom(given, folders, series)
+    _require_folders(folders, series)
+    if isinstance(given, Path):
+        found = [_listed(case, files) for case, files in listed_cases(given, spec, batch.shard)]
+    else:
+        found = _found_cases(given, spec, folders)
+    return tuple(_with_outputs(case, folders, batch.layout) for case in found)
+
+
+def prepare_batch(
+    given: Sequence[NamedInput] | Path,
+    spec: ModelSpec,
+    folders: Outputs,
+    batch: Batch,
+    series: Sequence[tuple[str | None, str]] = (),
+    *,
+    page: bool = False,
+) -> tuple[Job | UnplannedCase, ...]:
+    """Plan a batch as `plan_batch` does, and make its folders; a page has its pictures beside the masks by default."""
+    if page and folders.picture is None:
+        folders = replace(folders, picture=folders.mask)
+    cases = plan_batch(given, spec, folders, batch, series)
+    for path in folders.paths():
+        make_folder(path, parents=False)
+    return cases
+
+
+def _require_folders(folders: Outputs, series: Sequence[tuple[str | None, str]]) -> None:
+    if series or folders.seg is not None:
+        raise UsageError(
+            f"{folders.mask} is a folder, and a batch neither reads nor writes DICOM; remove the options for DICOM"
+        )
     if folders.picture is not None or folders.report is not None:
         from brain_edge.jobs.pictures.sheet import require_matplotlib
 
@@ -115,6 +151,11 @@ def plan_batch(
                 f"{path}: expected a folder for the results of a batch; name a folder, or for a single mask a file "
                 f"that ends in {' or '.join(SUFFIXES)}"
             )
+
+
+def _found_cases(given: Sequence[NamedInput], spec: ModelSpec, folders: Outputs) -> list[ImageGroup | UnplannedCase]:
+    """Return the cases of files and folders."""
+    _require_no_dicom(given, folders)
     folders_given = [path for _, path in given if input_kind(path) is InputKind.FOLDER]
     for folder, path in product(folders_given, folders.paths()):
         if is_same_file(path, folder) or folder.resolve() in path.resolve().parents:
@@ -124,26 +165,13 @@ def plan_batch(
             )
     found = [case for folder in folders_given for case in _cases_in(folder, spec.contrasts)]
     files = [(name, path) for name, path in given if path not in folders_given]
-    cases = tuple(_with_outputs(case, folders) for case in (*_named_cases(files, spec), *found))
-    require_distinct(cases, folders.mask)
-    return cases
+    return [*_named_cases(files, spec), *found]
 
 
-def prepare_batch(
-    given: Sequence[NamedInput],
-    spec: ModelSpec,
-    folders: Outputs,
-    series: Sequence[tuple[str | None, str]] = (),
-    *,
-    page: bool = False,
-) -> tuple[Job | UnplannedCase, ...]:
-    """Plan a batch as `plan_batch` does, and make its folders; a page has its pictures beside the masks by default."""
-    if page and folders.picture is None:
-        folders = replace(folders, picture=folders.mask)
-    cases = plan_batch(given, spec, folders, series)
-    for path in folders.paths():
-        make_folder(path, parents=False)
-    return cases
+def _listed(case: str, files: dict[str, Path] | InputError) -> ImageGroup | UnplannedCase:
+    if isinstance(files, InputError):
+        return UnplannedCase(case, {}, files)
+    return ImageGroup(case, {name: [path] for name, path in files.items()})
 
 
 def _named_cases(files: Sequence[NamedInput], spec: ModelSpec) -> Iterator[ImageGroup]:
@@ -199,54 +227,58 @@ def _images(folder: Path) -> tuple[Path, ...]:
         return ()
 
 
-def _with_outputs(found: ImageGroup, folders: Outputs) -> Job | UnplannedCase:
+def _with_outputs(found: ImageGroup | UnplannedCase, folders: Outputs, layout: Layout) -> Job | UnplannedCase:
+    if isinstance(found, UnplannedCase):
+        return found
     # bytes that are not text, as 0xF6 of `k\xf6pf`, are spelt out: the record of the case needs a name
     case = re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", found.case)
     try:
         inputs = found.inputs()
     except InputError as error:  # the file names do not tell which images belong to the case
         return UnplannedCase(case, {}, error)
+
+    def named(folder: Path, end: str) -> Path:
+        return layout.place(folder, case) / f"{case}_{end}"
+
     outputs = replace(
         folders,
-        mask=folders.mask / f"{case}_mask.nii.gz",
-        brain=folders.brain and folders.brain / f"{case}_brain.nii.gz",
-        probabilities=folders.probabilities and folders.probabilities / f"{case}_probabilities.nii.gz",
-        report=folders.report and folders.report / f"{case}_report.png",
-        picture=folders.picture and folders.picture / f"{case}_picture.png",
+        mask=named(folders.mask, "mask.nii.gz"),
+        brain=folders.brain and named(folders.brain, "brain.nii.gz"),
+        probabilities=folders.probabilities and named(folders.probabilities, "probabilities.nii.gz"),
+        report=folders.report and named(folders.report, "report.png"),
+        picture=folders.picture and named(folders.picture, "picture.png"),
     )
     return Job(inputs, outputs, case=case)
 
 
-def _require_no_dicom(given: Iterable[NamedInput], folders: Outputs, series: Sequence[tuple[str | None, str]]) -> None:
+def _require_no_dicom(given: Iterable[NamedInput], folders: Outputs) -> None:
     dicom = next((path for _, path in given if input_kind(path) is InputKind.DICOM), None)
     if dicom is not None:
         raise UsageError(
             f"{dicom}: expected one DICOM examination with a file as its mask, got the folder {folders.mask}; name a "
             f"file ({', '.join(MASK_SUFFIXES)})"
         )
-    if series or folders.seg is not None:
-        raise UsageError(
-            f"{folders.mask} is a folder, and a batch neither reads nor writes DICOM; remove the options for DICOM"
-        )
 
 
-def require_distinct(cases: Sequence[Job | UnplannedCase], records: Path) -> None:
+def require_distinct(cases: Sequence[Job | UnplannedCase], batch: Batch) -> None:
     """Refuse an output that is also an output of another case, or an input; names are compared as on Windows and macOS.
 
     Raises:
         UsageError: there is such an output.
     """
     makers: dict[str, int] = {}
-    images = {_key(path) for case in cases for path in case.inputs.values()}
+    key_of = _keys()
+    images = {key_of(path) for case in cases for path in case.inputs.values()}
     for number, case in enumerate(cases):
         outputs = case.outputs.paths() if isinstance(case, Job) else ()
-        for output in (*outputs, record_path(records, case.case)):
-            other = makers.setdefault(_key(output), number)
+        for output in (*outputs, batch.record(case.case)):
+            key = key_of(output)
+            other = makers.setdefault(key, number)
             if other != number:
                 raise UsageError(
                     f"{_source(cases[other])} and {_source(case)} would both write {output}; use two output folders"
                 )
-            if _key(output) in images:
+            if key in images:
                 raise UsageError(
                     f"{output}: this output of {_source(case)} would overwrite an input; choose another folder"
                 )
@@ -256,5 +288,14 @@ def _source(case: Job | UnplannedCase) -> str:
     return str(next(iter(case.inputs.values()), case.case))
 
 
-def _key(path: Path) -> str:
-    return unicodedata.normalize("NFC", str(path.resolve())).casefold()
+def _keys() -> Callable[[Path], str]:
+    """Return the function that names the file of a path, whatever links lead to it; each folder is resolved once."""
+    folders: dict[str, str] = {}
+
+    def key_of(path: Path) -> str:
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        return folded(os.path.realpath(path) if path.is_symlink() else f"{folders[folder]}{os.sep}{name}")
+
+    return key_of

@@ -37,6 +37,17 @@ class Shard:
         return int.from_bytes(digest[:8], "big") % self.count == self.number - 1
 
 
+def in_file_name(shard: Shard) -> str:
+    """Return a shard as part of a file name: `3-of-8`."""
+    return f"{shard.number}-of-{shard.count}"
+
+
+def shard_of_file(name: str) -> Shard | None:
+    """Return the shard that a file is named after, without its suffix; None for other names."""
+    found = re.fullmatch(r"([0-9]{1,6})-of-([0-9]{1,6})(\.[a-z]+)?", name)
+    return Shard(int(found[1]), int(found[2])) if found and 1 <= int(found[1]) <= int(found[2]) else None
+
+
 def parse_shard(text: str) -> Shard:
     """Parse `2/8` as the second part of eight.
 

@@ -1,51 +1,40 @@
-"""Table of a batch, made from the records of its cases in all shards and runs."""
+"""Summary of a batch, merged from the parts of its shards and the records of its cases."""
 
 from __future__ import annotations
 
-import csv
-from io import StringIO
-from typing import TYPE_CHECKING, Any, Final
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from brain_edge.jobs.batch.lock import gate
-from brain_edge.jobs.record import CaseStatus, read_case_records
+from brain_edge.jobs.batch.books import Books
+from brain_edge.jobs.batch.lock import SUMMARY_GATE, gate
+from brain_edge.jobs.batch.parts import collect, write_part
+from brain_edge.jobs.batch.row import SummaryRow, as_tsv
+from brain_edge.jobs.batch.shard import Shard
+from brain_edge.jobs.record import CaseStatus
 from brain_edge.machine.atomic import atomic_file, remove_leftovers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
-    from brain_edge.jobs.record import CaseRecord
-
-TABLE: Final = "summary.tsv"
-SUMMARY: Final = "summary.json"
-NOT_AVAILABLE: Final = "n/a"
+    from brain_edge.jobs.batch.parts import PartRow
 
 
-class SummaryRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Summary of one case.
+class Form(StrEnum):
+    """File format of a summary."""
 
-    Attributes:
-        case, status: name and status from the record.
-        input: image that gives the grid.
-        mask: path relative to the folder of the summary; None for a failed case.
-        volumes_ml: volume by label name.
-        flags: messages of the flags.
-        error: message of the error; None for a finished case.
-        elapsed_ms: time of the whole case.
-        digest: digest of the package.
-    """
+    TSV = "tsv"
+    """Table for a reader and a spreadsheet."""
+    JSON = "json"
+    """All rows with counts, for a program."""
+    PARQUET = "parquet"
+    """Typed columns, for a data frame; needs the extra `parquet`."""
 
-    case: str
-    status: CaseStatus
-    input: str | None
-    mask: str | None
-    volumes_ml: dict[str, float]
-    flags: list[str]
-    error: str | None
-    elapsed_ms: float | None
-    digest: str
+
+USUAL: Final = (Form.TSV, Form.JSON)
+"""Formats that every batch of a single process writes."""
 
 
 class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,70 +55,79 @@ class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
     format_version: int = 1
 
 
-def summarize(records: Sequence[CaseRecord]) -> BatchSummary:
+def summarize(rows: Sequence[SummaryRow]) -> BatchSummary:
     """Summarize the cases."""
-    digests = {record.digest for record in records}
-    done = sum(record.status is CaseStatus.DONE for record in records)
+    digests = {row.digest for row in rows}
+    done = sum(row.status is CaseStatus.DONE for row in rows)
     return BatchSummary(
         digest=digests.pop() if len(digests) == 1 else None,
-        cases=len(records),
+        cases=len(rows),
         done=done,
-        failed=len(records) - done,
-        rows=[_row(record) for record in records],
+        failed=len(rows) - done,
+        rows=list(rows),
     )
 
 
-def write_summary(folder: Path) -> BatchSummary:
-    """Write `summary.tsv` and `summary.json` from all records of a folder, each completely or not at all.
+def write_summary(folder: Path, forms: Collection[Form] = USUAL) -> BatchSummary:
+    """Write `summary.tsv`, `summary.json` and `summary.parquet` of a folder, each completely or not at all.
+
+    Shards may run meanwhile: the summary holds the cases that have ended.
 
     Raises:
+        InputError: a record cannot be read.
+        OutputError: a file cannot be written.
+        MissingExtraError: Parquet is asked for, and pyarrow is not installed.
+    """
+    books = Books(folder)
+    books.open()
+    return _write(books, collect(books), forms)
+
+
+def close_books(books: Books, rows: Sequence[PartRow], staging: Path) -> None:
+    """Write the summary at the end of a batch in one part, and replace all parts by one.
+
+    No shard of another division runs meanwhile.
+
+    Args:
+        books: bookkeeping of the folder.
+        rows: rows of the cases of this batch.
+        staging: folder of the files that are not finished.
+
+    Raises:
+        InputError: a record of an earlier batch cannot be read.
         OutputError: a file cannot be written.
     """
-    paths = (folder / TABLE, folder / SUMMARY)
-    with gate(folder):  # one shard at a time: the last shard to end sees the records of all
-        remove_leftovers(paths, alone=True)
-        summary = summarize(read_case_records(folder))
-        with atomic_file(paths[0]) as partial:
-            partial.write_text(as_tsv(summary.rows), encoding="utf-8", newline="\n")
-        with atomic_file(paths[1]) as partial:
-            partial.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2))
+    own, everything = books.part(Shard()), collect(books, rows)
+    write_part(own, everything, staging)
+    for part in books.parts.iterdir():
+        if part != own:
+            part.unlink()
+    _write(books, everything, USUAL)
+
+
+def _write(books: Books, rows: Sequence[PartRow], forms: Collection[Form]) -> BatchSummary:
+    summary = summarize([row.row for row in rows])
+    paths = {form: books.folder / f"summary.{form}" for form in forms}
+    with gate(books, SUMMARY_GATE):
+        remove_leftovers([books.partial / path.name for path in paths.values()], alone=True)
+        for form, path in paths.items():
+            with atomic_file(path, books.partial) as partial:
+                _WRITERS[form](summary, partial)
     return summary
 
 
-def as_tsv(rows: Iterable[SummaryRow]) -> str:
-    """Return a table with a header, one line per case and one column per label in ml; n/a marks a missing value."""
-    rows = list(rows)
-    labels = list(dict.fromkeys(label for row in rows for label in row.volumes_ml))
-    header = ["case", "status", *(f"volume_ml_{label}" for label in labels), "flags", "error", "seconds", "mask"]
-    lines: list[list[Any]] = [[*header, "input", "digest"]]
-    for row in rows:
-        volumes = [f"{row.volumes_ml[label]:.3f}" if label in row.volumes_ml else None for label in labels]
-        seconds = None if row.elapsed_ms is None else f"{row.elapsed_ms / 1000:.2f}"
-        flags = "; ".join(row.flags)
-        lines.append([row.case, row.status, *volumes, flags, row.error, seconds, row.mask, row.input, row.digest])
-    table = StringIO()
-    csv.writer(table, "excel-tab", lineterminator="\n").writerows([_cell(value) for value in line] for line in lines)
-    return table.getvalue()
+def _write_tsv(summary: BatchSummary, path: Path) -> None:
+    path.write_text(as_tsv(summary.rows), encoding="utf-8", newline="\n")
 
 
-def _cell(value: Any) -> str:
-    """Return a cell of one line and one column that no spreadsheet reads as a formula, whatever the value holds."""
-    shown = (sign if sign.isprintable() else " " for sign in str(value or NOT_AVAILABLE))
-    text = " ".join("".join(shown).split())
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+def _write_json(summary: BatchSummary, path: Path) -> None:
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2))
 
 
-def _row(record: CaseRecord) -> SummaryRow:
-    run = record.run
-    mask = record.outputs.get("mask")
-    return SummaryRow(
-        case=record.case,
-        status=record.status,
-        input=next((file.path for file in record.inputs.values()), None),
-        mask=mask.path if mask is not None and run is not None else None,
-        volumes_ml=run.volumes_ml if run is not None else {},
-        flags=[flag.message for flag in run.flags] if run is not None else [],
-        error=record.error.message if record.error is not None else None,
-        elapsed_ms=run.elapsed_ms["total"] if run is not None else None,
-        digest=record.digest,
-    )
+def _write_parquet(summary: BatchSummary, path: Path) -> None:
+    from brain_edge.jobs.batch.parquet import write_parquet
+
+    write_parquet(summary.rows, path)
+
+
+_WRITERS: Final = {Form.TSV: _write_tsv, Form.JSON: _write_json, Form.PARQUET: _write_parquet}

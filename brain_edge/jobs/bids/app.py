@@ -21,6 +21,7 @@ from brain_edge.jobs.bids.derivative import (
 from brain_edge.jobs.bids.description import as_json, write_if_changed
 from brain_edge.jobs.bids.name import BidsName
 from brain_edge.jobs.case import Job
+from brain_edge.jobs.layout import Layout
 from brain_edge.jobs.outputs import Outputs
 from brain_edge.spec import Task
 
@@ -47,6 +48,7 @@ class BidsRequest:
         contrasts: pairs of a sequence (None for the only sequence) and the contrast of its images, from the user.
         brain: also write the image with 0 outside the mask.
         pictures: also make a mosaic of each case.
+        layout: layout of the pictures and records below `LOGS`.
         border_mm, strict: see `brain_edge.jobs.outputs.Outputs`.
     """
 
@@ -55,6 +57,7 @@ class BidsRequest:
     contrasts: tuple[tuple[str | None, str], ...] = ()
     brain: bool = False
     pictures: bool = False
+    layout: Layout = Layout.FLAT
     border_mm: float = 0.0
     strict: bool = False
 
@@ -123,11 +126,11 @@ def _case_name(case: BidsCase) -> str:
 
 
 def _outputs(case: BidsCase, out: Path, spec: ModelSpec, request: BidsRequest) -> Outputs:
-    base = out / case_folder(case)
+    base, name = out / case_folder(case), _case_name(case)
     return Outputs(
         mask=base / f"{derivative_name(case, spec)}{EXTENSION}",
         brain=base / f"{brain_name(case)}{EXTENSION}" if request.brain else None,
-        picture=out / LOGS / f"{_case_name(case)}_picture.png" if request.pictures else None,
+        picture=request.layout.place(out / LOGS, name) / f"{name}_picture.png" if request.pictures else None,
         border_mm=request.border_mm,
         strict=request.strict,
     )

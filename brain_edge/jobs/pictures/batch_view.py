@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from brain_edge.errors import InputError
 from brain_edge.jobs.outliers import find_outliers
-from brain_edge.jobs.record import CaseStatus, read_case_records
+from brain_edge.jobs.record import CaseStatus
+from brain_edge.jobs.records import read_case_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
