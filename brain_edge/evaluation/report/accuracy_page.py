@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from brain_edge.evaluation.evidence import AccuracyCase, Evidence
+    from brain_edge.evaluation.evidence import AccuracyCase, Evidence, LabelRecord
     from brain_edge.evaluation.report.accuracy_report import AccuracyReport
 
 PAGE: Final = "accuracy.html"
@@ -116,7 +116,8 @@ def _labels(report: AccuracyReport) -> str:
     change = report.evidence.change
     columns = (
         *("label", "cases", "absent", f"lowest Dice of {change.baseline}"),
-        *("mean drop", "worst drop", "95 % interval of the mean"),
+        *("limit", "mean drop", "worst drop", "95 % interval of the mean"),
+        *("least volume (ml)", "masks differ by (ml)", "in a single case (ml)"),
         *("mean disagreement", "mean HD95 increase (mm)", "false-positive (ml)", f"lesions found by {change.baseline}"),
         f"by {change.candidate}",
     )
@@ -127,8 +128,9 @@ def _labels(report: AccuracyReport) -> str:
             (
                 *(f"{record.label} {names.get(record.label, '')}", str(record.cases), str(record.absent)),
                 _dice(record.lowest_dice_baseline),
-                *(_dice(record.mean_drop), _dice(record.worst_drop)),
+                *(_limit_of(record), _dice(record.mean_drop), _dice(record.worst_drop)),
                 "-" if record.interval is None else " to ".join(map(_dice, record.interval)),
+                *(_mm(record.least_volume_ml), _mm(record.mean_apart_ml), _mm(record.worst_apart_ml)),
                 *(_dice(record.mean_disagreement), _mm(record.mean_hd95_increase_mm)),
                 f"{record.false_positive_ml:.2f}",
                 *(_of(record.found_baseline, record.lesions), _of(record.found_candidate, record.lesions)),
@@ -136,6 +138,12 @@ def _labels(report: AccuracyReport) -> str:
             for record in report.evidence.labels
         ),
     )
+
+
+def _limit_of(record: LabelRecord) -> str:
+    if record.allowed_ml is not None:
+        return f"{record.allowed_ml:.2g} ml"
+    return "-" if record.max_dice_drop is None else f"{record.max_dice_drop:g}"
 
 
 def _cases(report: AccuracyReport) -> str:
