@@ -53,6 +53,7 @@ def page(report: AccuracyReport, pictures: Mapping[int, Path]) -> str:
 
 def _sections(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterator[str]:
     yield from _warnings(report, pictures)
+    yield from _gain(report)
     yield from _verdict(report)
     yield "<h2>Per label</h2>"
     yield _labels(report)
@@ -83,6 +84,13 @@ def _warnings(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterator[
         words.append("DEMONSTRATION on one head: the figures on this page do not apply to other heads.")
     words += report.evidence.warnings
     yield f'<div class="warning">{"".join(f"<p>{escape(line)}</p>" for line in words)}</div>'
+
+
+def _gain(report: AccuracyReport) -> Iterator[str]:
+    if report.gain is not None:
+        change = report.evidence.change
+        yield f"<h2>What {escape(change.candidate)} gives on the computer of the search</h2>"
+        yield f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in report.gain.in_words)}</ul>"
 
 
 def _verdict(report: AccuracyReport) -> Iterator[str]:
