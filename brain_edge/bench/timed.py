@@ -58,15 +58,42 @@ def time_configurations(
     Raises:
         BrainEdgeError: a process failed.
     """
-    samples: list[list[Sample]] = [[] for _ in choices]
-    for number in range(rounds):
-        report(f"round {number + 1} of {rounds}, {len(choices)} configuration(s)")
-        for (threads, precision), taken in zip(choices, samples, strict=True):
-            taken.append(_sample(package, images, precision, replace(runtime, threads=threads)))
+    jobs = [(package, precision, replace(runtime, threads=threads)) for threads, precision in choices]
+    samples = _in_turn(jobs, images, rounds, report)
     return tuple(
-        Configuration(threads=threads, precision=str(precision), samples=tuple(taken))
+        Configuration(threads=threads, precision=str(precision), samples=taken)
         for (threads, precision), taken in zip(choices, samples, strict=True)
     )
+
+
+def time_packages(
+    packages: Sequence[ModelPackage],
+    images: Mapping[str, Path],
+    rounds: int,
+    report: Callable[[str], None],
+    runtime: RuntimeOptions,
+) -> tuple[tuple[Sample, ...], ...]:
+    """Measure packages in turn (A B A B), each in the precision that it pins; one tuple of samples for each.
+
+    Raises:
+        BrainEdgeError: a process failed.
+    """
+    jobs = [(package, package.manifest.precision, runtime) for package in packages]
+    return _in_turn(jobs, images, rounds, report)
+
+
+def _in_turn(
+    jobs: Sequence[tuple[ModelPackage, Precision, RuntimeOptions]],
+    images: Mapping[str, Path],
+    rounds: int,
+    report: Callable[[str], None],
+) -> tuple[tuple[Sample, ...], ...]:
+    samples: list[list[Sample]] = [[] for _ in jobs]
+    for number in range(rounds):
+        report(f"round {number + 1} of {rounds}, {len(jobs)} configuration(s)")
+        for (package, precision, runtime), taken in zip(jobs, samples, strict=True):
+            taken.append(_sample(package, images, precision, runtime))
+    return tuple(tuple(taken) for taken in samples)
 
 
 def study_of(package: ModelPackage, images: Mapping[str, Path]) -> Study:

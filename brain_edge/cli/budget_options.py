@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from brain_edge_conversion.budget.budget import AccuracyBudget
 
 _LIMITS = (
-    click.option("--max-dice-drop", type=float, metavar="DROP", help="Maximum mean Dice drop of any label; required."),
+    click.option(
+        "--max-dice-drop",
+        multiple=True,
+        metavar="[LABEL=]DROP",
+        help="Maximum mean Dice drop of any label; required. With LABEL= (name or number), of that label.",
+    ),
     click.option(
         "--max-case-drop", type=float, metavar="DROP", help="Maximum Dice drop of one case [twice --max-dice-drop]."
     ),
@@ -58,7 +63,7 @@ _SHARE = click.option(
 class LimitOptions:
     """Limits of a budget as typed, None where a limit is missing; `AccuracyBudget` explains each."""
 
-    max_dice_drop: float | None
+    max_dice_drop: tuple[str, ...]
     max_case_drop: float | None
     max_disagreement: float | None
     max_hd95_increase_mm: float | None
@@ -76,14 +81,17 @@ class LimitOptions:
         Raises:
             UsageError: `--max-dice-drop` is missing beside another limit, or a limit cannot bind.
         """
-        if self.max_dice_drop is None:
+        of_all, of_labels = drops_in(self.max_dice_drop)
+        if of_all is None:
             self._require_nothing()
             return None
         with build_side("an accuracy budget"):
             from brain_edge_conversion.budget.budget import AccuracyBudget
+            from brain_edge_conversion.budget.label_limits import LabelDrop
 
         return AccuracyBudget(
-            max_dice_drop=self.max_dice_drop,
+            max_dice_drop=of_all,
+            label_drops=tuple(LabelDrop(label, drop) for label, drop in of_labels),
             max_case_drop=self.max_case_drop,
             max_disagreement=self.max_disagreement,
             max_hd95_increase_mm=self.max_hd95_increase_mm,
@@ -97,6 +105,38 @@ class LimitOptions:
         idle = [f"--{name.replace('_', '-')}" for name, value in asdict(self).items() if value not in (None, ())]
         if idle:
             raise UsageError(f"expected --max-dice-drop with {', '.join(idle)}, got none; add --max-dice-drop")
+
+
+def drops_in(typed: tuple[str, ...]) -> tuple[float | None, list[tuple[str, float]]]:
+    """Return the limit of all labels, None where none was typed, and the limits of single labels.
+
+    >>> drops_in(("0.01", "necrosis=0.02"))
+    (0.01, [('necrosis', 0.02)])
+
+    Raises:
+        UsageError: a text is no limit, or there is no limit, or more than one, for all labels.
+    """
+    drops = [_drop_in(text) for text in typed]
+    of_labels = [(label, drop) for label, drop in drops if label]
+    of_all = [drop for label, drop in drops if not label]
+    if len(of_all) > 1:
+        raise UsageError(
+            f"expected one --max-dice-drop for all labels, got {len(of_all)}; write LABEL=DROP for a label"
+        )
+    if of_labels and not of_all:
+        raise UsageError(
+            f"expected --max-dice-drop for all other labels beside {of_labels[0][0]}={of_labels[0][1]:g}, got none; "
+            "add one, such as --max-dice-drop 0.01"
+        )
+    return (of_all[0] if of_all else None), of_labels
+
+
+def _drop_in(text: str) -> tuple[str, float]:
+    label, _, drop = ("", "", text) if text.startswith("=") else text.rpartition("=")
+    try:
+        return label, float(drop)
+    except ValueError as error:
+        raise UsageError(f"expected --max-dice-drop as 0.01 or LABEL=0.02, got {text!r}; correct the limit") from error
 
 
 def budget_options(*, shares: bool) -> Callable[[Decorated], Decorated]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from brain_edge.cli.budget_options import budget_options
 from brain_edge.cli.building import quiet_option, reporter
 from brain_edge.cli.failure import say
 from brain_edge.cli.options import (
@@ -20,11 +21,14 @@ from brain_edge.cli.options import (
     threads_option,
 )
 from brain_edge.errors import UsageError
+from brain_edge.verbs.build_side import build_side
 
 if TYPE_CHECKING:
+    from brain_edge.cli.budget_options import LimitOptions
     from brain_edge.evaluation.compare import Comparison
     from brain_edge.evaluation.evaluate import Evaluation
     from brain_edge.machine.options import RuntimeOptions
+    from brain_edge_conversion.budget.budget import AccuracyBudget
 
 
 @click.command("evaluate", epilog=NAMED_PACKAGE)
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 @click.argument("cohort")
 @click.option("--split", type=click.Choice(["calibration", "validation", "test"]), help="Split to evaluate [all].")
 @click.option("--baseline", metavar="PKG", help="Package to compare PACKAGE with.")
+@budget_options(shares=False)
 @click.option(
     "--lesion-wise",
     multiple=True,
@@ -49,6 +54,7 @@ def command(
     cohort: str,
     split: str | None,
     baseline: str | None,
+    limits: LimitOptions,
     lesion_wise: tuple[str, ...],
     report: Path | None,
     runtime: RuntimeOptions,
@@ -58,7 +64,7 @@ def command(
     """Measure Dice, HD95 and volumes of PACKAGE on the cases of COHORT (a shipped name or a .toml file).
 
     Nothing is downloaded. The result names subjects: keep it out of a package. With --baseline, the result is the Dice
-    drop and the agreement of both masks, by case number.
+    drop and the agreement of both masks, by case number; with --max-dice-drop too, exit 4 if the budget is missed.
     """
     from brain_edge.evaluation.by_request import EvaluationRequest, compare_request, evaluate_request
     from brain_edge.evaluation.cohort import Split
@@ -72,17 +78,38 @@ def command(
         runtime=runtime,
         report=reporter(quiet=quiet),
     )
+    budget = limits.budget(0.0)
+    if budget is not None and baseline is None:
+        raise UsageError("--max-dice-drop has no effect without --baseline; add --baseline")
     evaluation: Evaluation | Comparison
+    compared: Comparison | None = None
     if baseline is None:
         evaluation = evaluate_request(place_of(package), cohort, request)
         table = format_table(evaluation)
     else:
-        evaluation = compare_request(place_of(package), place_of(baseline), cohort, request)
+        evaluation = compared = compare_request(place_of(package), place_of(baseline), cohort, request)
         table = format_comparison(evaluation)
     if as_json:
         print_json(evaluation)
     else:
         say(*table.splitlines())
+    if budget is not None and compared is not None:
+        _require_within(compared, package, cohort, budget)
+
+
+def _require_within(comparison: Comparison, package: str, cohort: str, budget: AccuracyBudget) -> None:
+    """Say on stderr that the budget is met.
+
+    Raises:
+        BudgetError: the budget is missed.
+    """
+    from brain_edge.evaluation.cohort import load_cohort
+    from brain_edge.package import open_package
+
+    with build_side("an accuracy budget"):
+        from brain_edge_conversion.budget.of_comparison import require_within
+
+    say(require_within(comparison, load_cohort(cohort), open_package(place_of(package)).spec, budget), err=True)
 
 
 def _regions(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

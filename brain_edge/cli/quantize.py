@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 )
 @click.option("--without-patients", is_flag=True, help="Omit subject names and pictures from the report.")
 @click.option("--for-speed", is_flag=True, help="Quantise random weights on a phantom, to measure speed only.")
+@click.option("--no-gain", is_flag=True, help="Do not measure size, latency and memory before and after.")
 @click.option("--time-limit", type=float, metavar="MINUTES", help="Time after which no trial begins [no limit].")
 @overwrite_option
 @stage_zero_option
@@ -65,6 +66,7 @@ def command(
     report_folder: Path | None,
     without_patients: bool,
     for_speed: bool,
+    no_gain: bool,
     time_limit: float | None,
     overwrite: bool,
     runtime: RuntimeOptions,
@@ -75,7 +77,7 @@ def command(
     A package with random weights has no accuracy to lose: quantise it with --for-speed to measure its speed.
     """
     with build_side("quantize"):
-        from brain_edge_conversion.quantize.by_request import quantize_request, speed_request
+        from brain_edge_conversion.quantize.by_request import GAIN_ROUNDS, quantize_request, speed_request
         from brain_edge_conversion.quantize.networks import import_nncf
         from brain_edge_conversion.quantize.quantize import Preset, QuantizeOptions
 
@@ -85,6 +87,7 @@ def command(
             calibration=calibration,
             report_folder=report_folder,
             max_dice_drop=limits.budget(0.5),
+            no_gain=no_gain or None,
             time_limit=time_limit,
         )
         quantised = speed_request(place_of(package), output, Preset(preset), runtime, overwrite=overwrite)
@@ -95,6 +98,7 @@ def command(
     options = QuantizeOptions(
         budget=require_budget(limits, advice, min_int8_share=0.5),
         preset=Preset(preset),
+        gain_rounds=0 if no_gain else GAIN_ROUNDS,
         runtime=runtime,
         report=reporter(quiet=quiet),
         report_folder=report_folder,
@@ -102,7 +106,10 @@ def command(
         time_limit_min=time_limit,
         overwrite=overwrite,
     )
-    print_evidence(quantize_request(place_of(package), calibration, output, options))
+    quantized = quantize_request(place_of(package), calibration, output, options)
+    print_evidence(quantized.package)
+    if quantized.gain is not None:
+        say(*quantized.gain.in_words)
 
 
 def _refuse_idle(**options: object) -> None:

@@ -6,6 +6,7 @@ errors can cancel in the loss).
 
 from __future__ import annotations
 
+import math
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ class ComparedCase(Value, frozen=True, kw_only=True):
         elapsed_baseline_ms, elapsed_candidate_ms: time of the whole segmentations in ms.
         flags_baseline, flags_candidate: implausible findings.
         labels: comparison of each label.
+        voxel_diagonal_mm: diagonal of a voxel of the masks in mm.
     """
 
     case: int
@@ -52,6 +54,7 @@ class ComparedCase(Value, frozen=True, kw_only=True):
     flags_baseline: tuple[Flag, ...]
     flags_candidate: tuple[Flag, ...]
     labels: tuple[ComparedLabel, ...]
+    voxel_diagonal_mm: float
 
 
 class ComparedSummary(Value, frozen=True, kw_only=True):
@@ -217,6 +220,7 @@ def compare(baseline: Segmenter, candidate: Segmenter, cases: Iterable[Case]) ->
             flags_baseline=first.flags,
             flags_candidate=second.flags,
             labels=compare_masks(first.mask, second.mask, reference, tuple(labels)),
+            voxel_diagonal_mm=math.hypot(*first.mask.geometry.spacing_mm),
         )
 
 

@@ -150,6 +150,10 @@ class LabelRecord(Value, frozen=True, kw_only=True):
         false_positive_ml: volume in ml that the candidate finds in cases whose reference lacks the label.
         lesions, found_baseline, found_candidate: lesion counts over all judged cases; None if labels are not lesions.
         interval: 95 % bootstrap interval of the mean drop over subjects; None below 10 subjects.
+        max_dice_drop: limit of the mean drop; None if Dice does not bind the label, or in older evidence.
+        least_volume_ml: least volume in ml in a head that has the label; None in older evidence.
+        mean_apart_ml, worst_apart_ml: volume in ml on which both masks differ.
+        allowed_ml: limit of the mean of that volume in ml; None unless the label was too small for Dice.
     """
 
     label: LabelValue
@@ -167,6 +171,11 @@ class LabelRecord(Value, frozen=True, kw_only=True):
     lesions: Count | None = None
     found_baseline: Count | None = None
     found_candidate: Count | None = None
+    max_dice_drop: Open | None = None
+    least_volume_ml: Amount | None = None
+    mean_apart_ml: Amount | None = None
+    worst_apart_ml: Amount | None = None
+    allowed_ml: Amount | None = None
 
 
 class NodeKernel(Value, frozen=True):
@@ -251,6 +260,18 @@ class TrialRecord(Value, frozen=True, kw_only=True):
     problem: str = ""
 
 
+class LabelLimit(Value, frozen=True, kw_only=True):
+    """Limit of one label, in place of the limit for all labels.
+
+    Attributes:
+        label: value of the label.
+        max_dice_drop: largest mean drop of the label.
+    """
+
+    label: LabelValue
+    max_dice_drop: Open
+
+
 class Limits(Value, frozen=True, kw_only=True):
     """The budget that was requested; a limit that was not requested is None.
 
@@ -263,6 +284,8 @@ class Limits(Value, frozen=True, kw_only=True):
         confidence, max_exceedance: confidence that at most the share `max_exceedance` of all subjects exceeds
             `max_case_drop`.
         unbound: labels without a limit.
+        label_drops: labels with a limit of their own.
+        small_label_ml: volume in ml below which a label was bound by agreement in ml; None if there was no such rule.
     """
 
     max_dice_drop: Open
@@ -273,6 +296,8 @@ class Limits(Value, frozen=True, kw_only=True):
     confidence: Open | None = None
     max_exceedance: Open | None = None
     unbound: tuple[LabelValue, ...] = ()
+    label_drops: tuple[LabelLimit, ...] = ()
+    small_label_ml: Amount | None = None
 
 
 class Look(Value, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 from brain_edge.verbs.build_side import build_side
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Unpack
 
     from brain_edge_conversion.budget.budget import AccuracyBudget
@@ -23,6 +24,8 @@ class BudgetLimits(TypedDict, total=False):
         confidence: confidence that the test subjects must suffice for, 0 to 1; no claim by default.
         max_exceedance: share of subjects that may exceed the limit of a case, 0 to 1; 0.1 by default.
         unbound: label values that nothing is promised of.
+        label_drops: label, by name or value -> greatest mean Dice drop of that label, 0 to 1, such as
+            `{"necrosis": 0.02}`.
     """
 
     max_case_drop: float | None
@@ -31,6 +34,7 @@ class BudgetLimits(TypedDict, total=False):
     confidence: float | None
     max_exceedance: float | None
     unbound: tuple[int, ...]
+    label_drops: Mapping[str, float] | Mapping[int, float]
 
 
 def budget_of(max_dice_drop: float, min_int8_share: float, **limits: Unpack[BudgetLimits]) -> AccuracyBudget:
@@ -42,5 +46,7 @@ def budget_of(max_dice_drop: float, min_int8_share: float, **limits: Unpack[Budg
     """
     with build_side("an accuracy budget"):
         from brain_edge_conversion.budget.budget import AccuracyBudget
+        from brain_edge_conversion.budget.label_limits import LabelDrop
 
-    return AccuracyBudget(max_dice_drop=max_dice_drop, min_int8_share=min_int8_share, **limits)
+    drops = tuple(LabelDrop(label, drop) for label, drop in limits.pop("label_drops", {}).items())
+    return AccuracyBudget(max_dice_drop=max_dice_drop, min_int8_share=min_int8_share, label_drops=drops, **limits)

@@ -31,6 +31,7 @@ def quantize(
     report: FilePath | None = None,
     without_patients: bool = False,
     for_speed: bool = False,
+    gain: bool = True,
     time_limit_min: float | None = None,
     overwrite: bool = False,
     runtime: RuntimeOptions | None = None,
@@ -51,6 +52,7 @@ def quantize(
         report: folder for figures and a page that names subjects and shows the worst cases.
         without_patients: report without names of subjects and without pictures.
         for_speed: quantisation of random weights on a phantom, without a budget and without a promise.
+        gain: measurement of size, latency and memory before and after, for the report and for `progress`.
         time_limit_min: minutes after which no trial begins; none by default.
         overwrite: replacement of a package of the same name.
         runtime: threads, cache, memory limit, stage 0.
@@ -74,7 +76,7 @@ def quantize(
     """
     options = runtime or RuntimeOptions(resident_graphs=2)
     with build_side("quantize"):
-        from brain_edge_conversion.quantize.by_request import quantize_request, speed_request
+        from brain_edge_conversion.quantize.by_request import GAIN_ROUNDS, quantize_request, speed_request
         from brain_edge_conversion.quantize.networks import import_nncf
         from brain_edge_conversion.quantize.quantize import Preset, QuantizeOptions
 
@@ -96,6 +98,7 @@ def quantize(
     asked = QuantizeOptions(
         budget=budget_of(max_dice_drop, 0.5 if min_int8_share is None else min_int8_share, **limits),
         preset=begin,
+        gain_rounds=GAIN_ROUNDS if gain else 0,
         runtime=options,
         report=reporter(progress),
         report_folder=path_or_none(report),
@@ -103,7 +106,10 @@ def quantize(
         time_limit_min=time_limit_min,
         overwrite=overwrite,
     )
-    return quantize_request(Path(package), calibration, path_or_none(output), asked)
+    quantized = quantize_request(Path(package), calibration, path_or_none(output), asked)
+    for line in () if quantized.gain is None else quantized.gain.in_words:
+        asked.report(line)
+    return quantized.package
 
 
 def _require_none(**given: object) -> None:

@@ -101,7 +101,7 @@ def test_a_users_network_becomes_a_package_that_segments(tmp_path):
     np.testing.assert_array_equal(labels("mask.nii.gz"), labels("expected.nii.gz"))
 
 
-QUANTISE = ("quantize", "package", "-o", "int8", "--calibration")
+QUANTISE = ("quantize", "package", "-o", "int8", "--no-gain", "--calibration")
 
 
 def test_quantisation_within_its_budget(here):

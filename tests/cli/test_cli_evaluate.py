@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from cli_program import make_package, refused, save_phantom, succeed
 from cohorts import head, make_case, save_manifest
-from tiny_package import SPEC
+from tiny_package import FIT, SPEC, STAGE
 
 from brain_edge.evaluation.cohort import Split, load_cohort
 from brain_edge.evaluation.cohort.toml import format_manifest
 from brain_edge.package import WeightsStatus, open_package
 from brain_edge.spec import Label
+from brain_edge.spec.steps import FitPercentile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,3 +150,33 @@ def test_lesion_by_lesion_where_it_is_asked_for(package, cohort):
 )
 def test_regions_that_mean_nothing_are_refused(package, cohort, text, words):
     assert words in refused(2, "evaluate", package, cohort, "--lesion-wise", text)
+
+
+def test_a_comparison_is_judged_by_a_budget_of_labels_by_name(package, cohort):
+    """Against itself it meets the tightest budget; the bounds of a single label are those of `quantize`."""
+    budget = ("--max-dice-drop", "0.001", "--max-dice-drop", "brain=0.002")
+    done = succeed("evaluate", package, cohort, "--baseline", package, *budget)
+    assert "the accuracy budget is met: mean drop at most 0.00000, of a single case 0.00000" in done.err
+    assert "got 'skull'" in refused(
+        2,
+        "evaluate",
+        package,
+        cohort,
+        "--baseline",
+        package,
+        "--max-dice-drop",
+        "0.01",
+        "--max-dice-drop",
+        "skull=0.02",
+    )
+    assert "--max-dice-drop has no effect without --baseline; add --baseline" in refused(
+        2, "evaluate", package, cohort, "--max-dice-drop", "0.01"
+    )
+
+
+def test_a_comparison_that_misses_its_budget_is_printed_and_ends_with_4(package, cohort, tmp_path):
+    brighter = tuple(FitPercentile(name="high", percent=90.0) if step == FIT[1] else step for step in STAGE.before)
+    stage = msgspec.structs.replace(STAGE, before=brighter)
+    other = make_package(tmp_path / "other", msgspec.structs.replace(SPEC, stages=(stage,))).folder
+    said = refused(4, "evaluate", other, cohort, "--baseline", package, "--max-dice-drop", "0.0001")
+    assert "the accuracy budget is not met: mean drop of label 1 is" in said

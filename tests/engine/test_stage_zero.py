@@ -226,6 +226,7 @@ class TestOtherCommands:
         """Calibration, trials and the judgement with AVX2 see it, in folders beside which there is no stage 0."""
         zero, after = apart
         command = ("quantize", after, "--calibration", cohort, "--max-dice-drop", "0.3", "-o", tmp_path / "int8", "-q")
+        command += ("--no-gain",)
         assert "in the folders beside it" in refused(5, *command)
         succeed(*command, "--stage-zero", zero)
         manifest = open_package(tmp_path / "int8").manifest

@@ -185,7 +185,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
         make=_package_and_cohort,
         arguments=(
             *("quantize", "package", "--calibration", "tiny.toml", "--max-dice-drop", "0.1", "--threads", "1", "-q"),
-            *("-o", "out/int8"),
+            *("--no-gain", "-o", "out/int8"),
         ),
         in_ci=0,
         once=True,

@@ -16,10 +16,12 @@ from torch import nn
 from torch.nn import functional
 
 from brain_edge_conversion.networks.brainmage import BrainMaGe
+from brain_edge_conversion.networks.dilated_autoencoder import DilatedAutoencoder
 from brain_edge_conversion.networks.hd_bet_v1 import HdBetV1
 from brain_edge_conversion.networks.linknet3d import LinkNet3d
 from brain_edge_conversion.networks.meshnet import SUBCORTICAL, TISSUE, MeshNet, MeshNetActivation, MeshNetConfig
 from brain_edge_conversion.networks.vox2vox import Vox2VoxGenerator
+from brain_edge_conversion.recipes import mindgrab
 from brain_edge_conversion.weights.checkpoint import load_state_dict
 
 if TYPE_CHECKING:
@@ -72,6 +74,8 @@ def parameters(module: nn.Module) -> int:
         pytest.param(LinkNet3d, 2_126_258, id="linknet3d"),
         pytest.param(lambda: MeshNet(TISSUE), 5_598, id="meshnet-tissue"),
         pytest.param(lambda: MeshNet(SUBCORTICAL), 196_038, id="meshnet-subcortical"),
+        pytest.param(mindgrab.network, 146_235, id="mindgrab"),
+        pytest.param(lambda: DilatedAutoencoder(width=16, classes=3), 219_219, id="robust-tissue"),
     ],
 )
 def test_each_network_has_as_many_parameters_as_the_published_one(build: Callable[[], nn.Module], expected: int):
@@ -140,17 +144,60 @@ def test_the_wide_convolutions_of_vox2vox_pad_as_pytorch_pads_same():
         torch.testing.assert_close(convolution(padding(image)), expected)
 
 
+def tanh_gelu(x: torch.Tensor) -> torch.Tensor:
+    """GELU as the programs of niivue-tinygrad compute it: x * sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3))."""
+    return x * torch.sigmoid(2 * (2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3))
+
+
 @pytest.mark.parametrize("activation", MeshNetActivation)
 def test_meshnet_is_the_chain_of_its_layer_list(activation: MeshNetActivation):
     """(dilation = padding) per layer, as in `model.json`; linear after the last."""
     network = filled(MeshNet(MeshNetConfig(channels=3, classes=4, activation=activation))).eval()
     state = network.state_dict()
-    activate: Any = {MeshNetActivation.RELU: functional.relu, MeshNetActivation.ELU: functional.elu}[activation]
+    activate: Any = {
+        MeshNetActivation.RELU: functional.relu,
+        MeshNetActivation.ELU: functional.elu,
+        MeshNetActivation.GELU: tanh_gelu,
+    }[activation]
     x = image = formula((1, 1, 12, 20, 16), 0)
     for layer, dilation in enumerate((1, 2, 4, 8, 16, 8, 4, 2, 1)):
         weight, bias = state[f"model.{2 * layer}.weight"], state[f"model.{2 * layer}.bias"]
         x = activate(functional.conv3d(x, weight, bias, padding=dilation, dilation=dilation))
     expected = functional.conv3d(x, state["model.18.weight"], state["model.18.bias"])
+    with torch.no_grad():
+        torch.testing.assert_close(network(image), expected)
+
+
+def test_mindgrab_normalises_each_channel_and_has_no_bias():
+    """`r_15_16_16` of its program: mean and variance of each channel over all voxels, epsilon 1e-5."""
+    config = MeshNetConfig(3, 2, MeshNetActivation.GELU, dilations=(2, 1), has_norm=True)
+    network = filled(MeshNet(config)).eval()
+    state = network.state_dict()
+    assert list(state) == ["model.0.weight", "model.3.weight", "model.6.weight"]
+    x = image = formula((1, 1, 6, 8, 7), 0)
+    for name, dilation in (("model.0.weight", 2), ("model.3.weight", 1)):
+        x = functional.conv3d(x, state[name], padding=dilation, dilation=dilation)
+        mean, variance = x.mean((2, 3, 4), keepdim=True), x.var((2, 3, 4), keepdim=True, unbiased=False)
+        x = tanh_gelu((x - mean) / (variance + 1e-5).sqrt())
+    with torch.no_grad():
+        torch.testing.assert_close(network(image), functional.conv3d(x, state["model.6.weight"]))
+
+
+def test_the_robust_network_is_the_chain_of_its_program():
+    """(stride, dilation) of each pass of `net_robust_tissue.js`; its transposed convolution has no activation."""
+    network = filled(DilatedAutoencoder(width=2, classes=3)).eval()
+    state = network.state_dict()
+    passes = [(1, 1), (1, 2), (1, 4), (1, 6), (1, 8), (2, 1), (1, 10), (1, 12), (1, 16), (1, 12), (1, 10), None]
+    passes += [(1, 8), (1, 6), (1, 4), (1, 2), (1, 1)]
+    x = image = formula((1, 1, 12, 20, 16), 0)
+    for layer, each in enumerate(passes):
+        weight, bias = state[f"layers.{layer}.weight"], state[f"layers.{layer}.bias"]
+        if each is None:
+            x = functional.conv_transpose3d(x, weight, bias, stride=2)
+        else:
+            x = functional.conv3d(x, weight, bias, stride=each[0], padding=each[1], dilation=each[1])
+            x = x * torch.sigmoid(x)
+    expected = functional.conv3d(x, state["layers.17.weight"], state["layers.17.bias"])
     with torch.no_grad():
         torch.testing.assert_close(network(image), expected)
 

@@ -142,6 +142,11 @@ MEASURES: Final[dict[str, Callable[[ModelSource], Any]]] = {
 WITHOUT_A_PAPER: Final = {
     "deepbet": "no text at hand; read from its published program",
     "hd-bet-v1": "no text at hand; read from its published program",
+    "aparc50": "no text at hand; read from its published program",
+    "dk-atlas": "no text at hand; read from its published program",
+    "mindgrab": "no text at hand; read from its published program",
+    "robust-subcortical": "no text at hand; read from its published program",
+    "robust-tissue": "no text at hand; read from its published program",
     "meshnet-subcortical": "no text at hand; read from its published program",
     "meshnet-tissue": "no text at hand; read from its published program",
     "fit-nnunet": "fit for testing; not the published network",

@@ -18,7 +18,7 @@ from brain_edge.evaluation.cohort import shipped_cohorts
 from brain_edge.package.digest import is_sha256
 from brain_edge.spec import Task, canonical_json
 from brain_edge_conversion import recipes
-from brain_edge_conversion.recipe import SHIPPED, Variant
+from brain_edge_conversion.recipe import SHIPPED, Availability, Variant
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 from brain_edge_conversion.specification import json_schema, spec_from_json
 
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from brain_edge_conversion.recipe import ModelSource
 
 NAMES = recipe_names()
-PINNED = ("brainmage", "deepbet", "fit-nnunet", "fit-vox2vox", "hd-bet-v1", "meshnet-subcortical", "meshnet-tissue")
+ANY_FILE = ("swin-unetr",)
+"""Recipes whose published weights are several files, of which the user brings any."""
+PINNED = tuple(
+    name for name in NAMES if load_recipe(name).availability is not Availability.PAPER and name not in ANY_FILE
+)
 """Recipes that name one file of published weights by its hash; the others take files of the user's."""
 VARIANTS = {name: Variant() for name in NAMES} | {
     "hd-bet-v1 --members all --flips": Variant(members=5, flips=True),

@@ -369,6 +369,7 @@ def test_every_limit_and_every_exclusion_is_named():
         max_hd95_increase_mm=4.0,
         min_int8_share=0.7,
         unbound=(2,),
+        small_label_ml=2.0,
     )
     assert "label 2 has no limit, as requested: nothing is promised about it." in made.warnings
 

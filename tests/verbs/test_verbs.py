@@ -79,7 +79,9 @@ def cohort(converted: brain_edge.ModelPackage, place: Path) -> Path:
 @pytest.fixture(scope="module")
 def quantised(converted: brain_edge.ModelPackage, cohort: Path) -> brain_edge.ModelPackage:
     limits: dict[str, Any] = {"max_case_drop": 0.4, "max_hd95_increase_mm": 1000.0}
-    return brain_edge.quantize(converted.folder, max_dice_drop=0.2, calibration=cohort, runtime=ONE_THREAD, **limits)
+    return brain_edge.quantize(
+        converted.folder, max_dice_drop=0.2, calibration=cohort, gain=False, runtime=ONE_THREAD, **limits
+    )
 
 
 # convert

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from brain_edge.evaluation.evidence import AccuracyCase, Evidence
+    from brain_edge.evaluation.evidence import AccuracyCase, Evidence, LabelRecord
     from brain_edge.evaluation.report.accuracy_report import AccuracyReport
 
 PAGE: Final = "accuracy.html"
@@ -53,6 +53,7 @@ def page(report: AccuracyReport, pictures: Mapping[int, Path]) -> str:
 
 def _sections(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterator[str]:
     yield from _warnings(report, pictures)
+    yield from _gain(report)
     yield from _verdict(report)
     yield "<h2>Per label</h2>"
     yield _labels(report)
@@ -83,6 +84,13 @@ def _warnings(report: AccuracyReport, pictures: Mapping[int, Path]) -> Iterator[
         words.append("DEMONSTRATION on one head: the figures on this page do not apply to other heads.")
     words += report.evidence.warnings
     yield f'<div class="warning">{"".join(f"<p>{escape(line)}</p>" for line in words)}</div>'
+
+
+def _gain(report: AccuracyReport) -> Iterator[str]:
+    if report.gain is not None:
+        change = report.evidence.change
+        yield f"<h2>What {escape(change.candidate)} gives on the computer of the search</h2>"
+        yield f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in report.gain.in_words)}</ul>"
 
 
 def _verdict(report: AccuracyReport) -> Iterator[str]:
@@ -116,7 +124,8 @@ def _labels(report: AccuracyReport) -> str:
     change = report.evidence.change
     columns = (
         *("label", "cases", "absent", f"lowest Dice of {change.baseline}"),
-        *("mean drop", "worst drop", "95 % interval of the mean"),
+        *("limit", "mean drop", "worst drop", "95 % interval of the mean"),
+        *("least volume (ml)", "masks differ by (ml)", "in a single case (ml)"),
         *("mean disagreement", "mean HD95 increase (mm)", "false-positive (ml)", f"lesions found by {change.baseline}"),
         f"by {change.candidate}",
     )
@@ -127,8 +136,9 @@ def _labels(report: AccuracyReport) -> str:
             (
                 *(f"{record.label} {names.get(record.label, '')}", str(record.cases), str(record.absent)),
                 _dice(record.lowest_dice_baseline),
-                *(_dice(record.mean_drop), _dice(record.worst_drop)),
+                *(_limit_of(record), _dice(record.mean_drop), _dice(record.worst_drop)),
                 "-" if record.interval is None else " to ".join(map(_dice, record.interval)),
+                *(_mm(record.least_volume_ml), _mm(record.mean_apart_ml), _mm(record.worst_apart_ml)),
                 *(_dice(record.mean_disagreement), _mm(record.mean_hd95_increase_mm)),
                 f"{record.false_positive_ml:.2f}",
                 *(_of(record.found_baseline, record.lesions), _of(record.found_candidate, record.lesions)),
@@ -136,6 +146,12 @@ def _labels(report: AccuracyReport) -> str:
             for record in report.evidence.labels
         ),
     )
+
+
+def _limit_of(record: LabelRecord) -> str:
+    if record.allowed_ml is not None:
+        return f"{record.allowed_ml:.2g} ml"
+    return "-" if record.max_dice_drop is None else f"{record.max_dice_drop:g}"
 
 
 def _cases(report: AccuracyReport) -> str:

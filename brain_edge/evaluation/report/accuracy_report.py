@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from brain_edge.evaluation.evidence import Evidence
+from brain_edge.evaluation.report.gain import Gain
 from brain_edge.machine.atomic import atomic_file, remove_all_leftovers
 from brain_edge.machine.json import decode_json
 from brain_edge.machine.paths import read_small
@@ -60,6 +61,7 @@ class AccuracyReport(Value, frozen=True, kw_only=True):
         evidence: evidence as the package contains it.
         cases: identities of the judged cases.
         warning: statement whether this report names people and may show them.
+        gain: size, latency and memory before and after on the computer of the search; None if they were not measured.
     """
 
     format_version: Literal[2] = 2
@@ -79,6 +81,7 @@ class AccuracyReport(Value, frozen=True, kw_only=True):
     evidence: Evidence
     cases: tuple[NamedCase, ...]
     warning: str = WITH_PATIENTS
+    gain: Gain | None = None
 
 
 def pseudonymous(report: AccuracyReport) -> AccuracyReport:

@@ -5,15 +5,21 @@ Fedorov et al., "End-to-end learning of brain tissue segmentation from imperfect
 `model5_gw_ae` and `subcortical`. Both lists have `bnorm` false and `dropout_p` 0, so neither layer exists here; they
 differ in channels, classes and activation. `elu` is absent from the list of `model5_gw_ae`: it uses ReLU, as the
 TensorFlow.js original of the same weights states.
+
+Later MeshNets (niivue/niivue-tinygrad, commit ff10415) differ in the dilations too; `mindgrab` normalises each channel
+after each convolution and has no bias.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DILATIONS: Final = (1, 2, 4, 8, 16, 8, 4, 2, 1)
 """Dilations of the 3x3x3 convolutions, first to last. The receptive field is 93 voxels."""
@@ -22,8 +28,10 @@ DILATIONS: Final = (1, 2, 4, 8, 16, 8, 4, 2, 1)
 class MeshNetActivation(Enum):
     """Layers after each dilated convolution, as the layer list of the weights names them."""
 
-    RELU = nn.ReLU
-    ELU = nn.ELU
+    RELU = "relu"
+    ELU = "elu"
+    GELU = "gelu"
+    """With the approximation by the hyperbolic tangent, as the published programs compute GELU."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +42,15 @@ class MeshNetConfig:
         channels: number of channels of every hidden layer.
         classes: number of classes of the output, background included.
         activation: activation after every layer but the last.
+        dilations: dilations of the 3x3x3 convolutions, first to last.
+        has_norm: True for a norm of each channel after each convolution, which then has no bias.
     """
 
     channels: int
     classes: int
     activation: MeshNetActivation
+    dilations: tuple[int, ...] = DILATIONS
+    has_norm: bool = False
 
 
 TISSUE: Final = MeshNetConfig(channels=5, classes=3, activation=MeshNetActivation.RELU)
@@ -55,13 +67,28 @@ class MeshNet(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         channels_in = 1
-        for dilation in DILATIONS:
-            layers.append(nn.Conv3d(channels_in, config.channels, 3, padding=dilation, dilation=dilation))
-            layers.append(config.activation.value(inplace=True))
+        for dilation in config.dilations:
+            layers.extend(_block(config, channels_in, dilation))
             channels_in = config.channels
-        self.model = nn.Sequential(*layers, nn.Conv3d(channels_in, config.classes, kernel_size=1))
+        last = nn.Conv3d(channels_in, config.classes, kernel_size=1, bias=not config.has_norm)
+        self.model = nn.Sequential(*layers, last)
 
     def forward(self, x: Tensor) -> Tensor:
         """One logit per class and voxel."""
         logits: Tensor = self.model(x)
         return logits
+
+
+def _block(config: MeshNetConfig, channels_in: int, dilation: int) -> Iterator[nn.Module]:
+    """Yield a dilated convolution and the layers up to the next one."""
+    channels, has_bias = config.channels, not config.has_norm
+    yield nn.Conv3d(channels_in, channels, 3, padding=dilation, dilation=dilation, bias=has_bias)
+    if config.has_norm:
+        yield nn.GroupNorm(num_groups=channels, num_channels=channels, affine=False)
+    yield _activation(config.activation)
+
+
+def _activation(activation: MeshNetActivation) -> nn.Module:
+    if activation is MeshNetActivation.GELU:
+        return nn.GELU(approximate="tanh")
+    return nn.ELU(inplace=True) if activation is MeshNetActivation.ELU else nn.ReLU(inplace=True)

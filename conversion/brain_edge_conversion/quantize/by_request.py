@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from brain_edge.engine.phantom_study import stand_in
 from brain_edge.errors import UsageError
@@ -10,12 +11,14 @@ from brain_edge.evaluation.cohort import load_cohort
 from brain_edge.image.phantom import Phantom
 from brain_edge.package import open_package
 from brain_edge_conversion.quantize.for_speed import quantize_for_speed
+from brain_edge_conversion.quantize.gain import add_to_report, measure_gain
 from brain_edge_conversion.quantize.quantize import quantize
 from brain_edge_conversion.recipes import load_recipe, recipe_names
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from brain_edge.evaluation.report.gain import Gain
     from brain_edge.image.volume import Study
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
@@ -24,10 +27,27 @@ if TYPE_CHECKING:
     from brain_edge_conversion.quantize.quantize import QuantizeOptions
 
 
+GAIN_ROUNDS: Final = 3
+"""Default number of timed processes of each package."""
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Result of a quantisation.
+
+    Attributes:
+        package: sealed INT8 package.
+        gain: size, latency and memory before and after; None if they were not measured.
+    """
+
+    package: ModelPackage
+    gain: Gain | None
+
+
 def quantize_request(
     folder: Path, calibration: str | Path | None, target: Path | None, options: QuantizeOptions
-) -> ModelPackage:
-    """Open a package, find its cohort, and quantise within the budget.
+) -> Quantized:
+    """Open a package, find its cohort, quantise within the budget, and measure the gain if the options ask for it.
 
     Args:
         folder: FP32 package.
@@ -42,7 +62,13 @@ def quantize_request(
     """
     package = open_package(folder)
     cohort = load_cohort(calibration or _own_cohort(package.spec.name))
-    return quantize(package, cohort, target or _beside(package), options)
+    quantized = quantize(package, cohort, target or _beside(package), options)
+    if not options.gain_rounds:
+        return Quantized(quantized, None)
+    gain = measure_gain(package, quantized, cohort, options)
+    if options.report_folder is not None:
+        add_to_report(gain, options.report_folder)
+    return Quantized(quantized, gain)
 
 
 def speed_request(

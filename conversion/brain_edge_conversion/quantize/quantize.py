@@ -32,15 +32,19 @@ class QuantizeOptions(SearchOptions):
 
     Attributes:
         preset: NNCF preset with which the search begins.
+        gain_rounds: number of timed processes of each package for the gain; 0 leaves out the measurement.
 
     Raises:
         UsageError: the budget requires no INT8.
     """
 
     preset: Preset = Preset.PERFORMANCE
+    gain_rounds: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.gain_rounds < 0:
+            raise ValueError(f"expected gain_rounds of 0 or more, got {self.gain_rounds}")
         if not self.budget.min_int8_share:
             raise UsageError("expected --min-int8-share above 0, got 0: a package without INT8 is not quantised")
 

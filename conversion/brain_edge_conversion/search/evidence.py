@@ -13,6 +13,7 @@ from brain_edge.evaluation.evidence import AccuracyCase, Basis, Change, Evidence
 from brain_edge.machine.json import decode_json
 from brain_edge_conversion.budget.budget import USUAL_SPREAD, baseline_dice, deciding, has_reference, losses, telling
 from brain_edge_conversion.budget.kernels import newer_than_avx2
+from brain_edge_conversion.budget.label_limits import apart_ml, least_volumes_ml
 from brain_edge_conversion.budget.statement import speaks_of_patients, statement
 from brain_edge_conversion.budget.subjects import (
     USUAL_CONFIDENCE,
@@ -95,15 +96,32 @@ def _seen(judgement: Judgement) -> str:
     what = (
         "Dice drop" if verdict.by_reference else f"disagreement with {judgement.change.baseline} (no reference masks)"
     )
-    bound = _listed(sorted({record.label for record in judgement.bound}))
-    of = f"for label(s) {bound} (no limit for label(s) {_listed(unbound)})" if unbound else "per label"
+    by_dice = sorted({record.label for record in judgement.bound} - {*verdict.small})
+    if not by_dice:
+        return _seen_of_small(judgement)
+    of = f"for label(s) {_listed(by_dice)}" if unbound or verdict.small else "per label"
+    if unbound:
+        of += f" (no limit for label(s) {_listed(unbound)})"
     words = (
         f"mean {what} at most {verdict.worst_mean_drop:.5f} {of} and {verdict.worst_case_drop:.5f} in a single case, "
         f"over the {judgement.split} cases of {len(judgement.worst_by_subject)} subject(s)"
     )
+    if verdict.small:
+        words += f"; {_seen_of_small(judgement)}"
     if not judgement.looks:
         return words
     return f"{words}, after {len(judgement.looks)} earlier look(s) of this model at some of these test images"
+
+
+def _seen_of_small(judgement: Judgement) -> str:
+    """Return in words how far the masks of small labels differ, in ml, with the least volume of each."""
+    own = [label for label in label_records(judgement.records, judgement.budget) if label.allowed_ml is not None]
+    words = ", ".join(
+        f"{label.label} ({label.least_volume_ml or 0.0:.2g} ml in a head) {label.mean_apart_ml or 0.0:.2g} ml, "
+        f"{label.worst_apart_ml or 0.0:.2g} ml in a single case"
+        for label in own
+    )
+    return f"mean volume on which the masks of a small label differ: {words}"
 
 
 def _verified(judgement: Judgement) -> list[IsaRecord]:
@@ -131,6 +149,9 @@ def _bounds(judgement: Judgement) -> str:
             f"with a confidence of {budget.confidence:g} at most {budget.exceedance_limit:.0%} of all subjects exceed "
             f"the limit for a single case ({budget.subjects_needed} subjects or more)"
         )
+    words += [f"label {each.label}: mean drop at most {each.max_dice_drop:g}" for each in limits.label_drops]
+    if judgement.verdict.small:
+        words.append(_bounds_in_ml(judgement))
     words += [f"label {label} bound by nothing" for label in limits.unbound]
     without = _numbers(record for record in judgement.records if not has_reference(record))
     if judgement.verdict.by_reference and without:
@@ -145,6 +166,17 @@ def _bounds(judgement: Judgement) -> str:
     return "; ".join(words)
 
 
+def _bounds_in_ml(judgement: Judgement) -> str:
+    budget, verdict = judgement.budget, judgement.verdict
+    limit = budget.disagreement_limit
+    share = 2 * (limit if verdict.by_reference else min(limit, budget.max_dice_drop))
+    return (
+        f"label(s) {_listed(verdict.small)} below {budget.small_label_ml:g} ml in a judged head bound by agreement in "
+        f"ml, not by Dice: the masks differ by at most {share * budget.small_label_ml:.2g} ml on average (in a larger "
+        f"head by {share:.2g} of its volume), by twice as much in a single case"
+    )
+
+
 def _hd95_limit(limits: Limits) -> str:
     usual = limits.max_hd95_increase_mm is None
     return "2 mm or a voxel's diagonal" if usual else f"{limits.max_hd95_increase_mm:g} mm"
@@ -156,7 +188,7 @@ def _listed(numbers: Iterable[int]) -> str:
 
 def _silent(judgement: Judgement) -> list[AccuracyCase]:
     """Return the records of bound labels in which the baseline finds too little to lose (see `telling`)."""
-    drops = losses(judgement.bound)
+    drops = losses([case for case in judgement.bound if case.label not in judgement.verdict.small])
     return [case for case in drops if case not in telling(drops, judgement.budget)]
 
 
@@ -186,7 +218,32 @@ def label_records(records: Sequence[AccuracyCase], budget: AccuracyBudget) -> tu
     by_reference = any(has_reference(record) for record in records)
     judged = [record for record in records if has_reference(record) == by_reference]
     labels = sorted({record.label for record in judged})
-    return tuple(_label([record for record in judged if record.label == label], budget) for label in labels)
+    small = budget.small_labels(records)
+    found = [_label([record for record in judged if record.label == label], budget) for label in labels]
+    return tuple(
+        _with_volumes(
+            each, [record for record in judged if record.label == each.label], budget, by_ml=each.label in small
+        )
+        for each in found
+    )
+
+
+def _with_volumes(
+    label: LabelRecord, records: Sequence[AccuracyCase], budget: AccuracyBudget, *, by_ml: bool
+) -> LabelRecord:
+    """Add the limit of a label, its least volume, and the volumes on which the masks differ."""
+    apart = {each: differ_ml for each in records if (differ_ml := apart_ml(each)) is not None}
+    by_reference = any(has_reference(record) for record in records)
+    allowed = [(each.subject, budget.allowed_ml(each, by_reference=by_reference)) for each in apart]
+    is_bound = label.label not in budget.unbound
+    return msgspec.structs.replace(
+        label,
+        max_dice_drop=budget.drop_limit(label.label) if is_bound and not by_ml else None,
+        least_volume_ml=least_volumes_ml(records).get(label.label),
+        mean_apart_ml=mean_over_subjects([(each.subject, ml) for each, ml in apart.items()]) if apart else None,
+        worst_apart_ml=max(apart.values(), default=None),
+        allowed_ml=mean_over_subjects(allowed) if allowed and by_ml else None,
+    )
 
 
 def _label(records: Sequence[AccuracyCase], budget: AccuracyBudget) -> LabelRecord:
@@ -230,6 +287,8 @@ def _next_patient(judgement: Judgement) -> str:
     if not speaks_of_patients(judgement.cohort, judgement.split):
         return "No statement about new patients."
     what = "drop" if judgement.verdict.by_reference else f"disagreement with {judgement.change.baseline}"
+    if judgement.budget.label_drops or judgement.verdict.small:
+        what += ", on a scale on which every label has the limit for all labels,"
     return next_patient(judgement.worst_by_subject, judgement.budget.case_limit, what, judgement.other_candidates)
 
 
@@ -307,7 +366,7 @@ def _about_labels(judgement: Judgement) -> Iterator[str]:
     for number in judgement.budget.unbound:
         yield f"label {number} has no limit, as requested: nothing is promised about it."
     for number, known in baseline_dice(judgement.records).items():
-        if fmean(known) < LOW_DICE:
+        if fmean(known) < LOW_DICE and number not in judgement.verdict.small:
             yield (
                 f"label {number}: {baseline} itself has a mean Dice of only {fmean(known):.5f} with the references; a "
                 f"small drop of {candidate} is weak evidence."
@@ -334,7 +393,7 @@ def _about_missing_references(judgement: Judgement) -> Iterator[str]:
 def _about_errors_that_cancel(judgement: Judgement) -> Iterator[str]:
     baseline, candidate = judgement.change.baseline, judgement.change.candidate
     for label in label_records(judgement.records, judgement.budget):
-        apart = label.mean_disagreement
+        apart = label.mean_disagreement if label.allowed_ml is None else None
         if apart is not None and apart > HIDDEN * judgement.budget.max_dice_drop:
             yield (
                 f"label {label.label}: the masks of {candidate} differ from those of {baseline} by {apart:.5f} "

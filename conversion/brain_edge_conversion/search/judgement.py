@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.evaluation.cohort import Split
-from brain_edge_conversion.budget.budget import judge, losses, smallest_budget, telling
+from brain_edge_conversion.budget.budget import judge, shown_losses, smallest_budget
 from brain_edge_conversion.budget.subjects import shared, subjects_needed, worst_by_subject
 
 if TYPE_CHECKING:
@@ -108,8 +108,10 @@ class Judgement:
         verdict = self.verdict
         means = [isa.worst_mean_drop for isa in self.isas if isa.worst_mean_drop is not None]
         cases = [isa.worst_case_drop for isa in self.isas if isa.worst_case_drop is not None]
+        excesses = [isa.excess for isa in self.isas if isa.excess is not None]
         worst = replace(
             verdict,
+            drop_excess=max([verdict.drop_excess, *excesses]),
             worst_mean_drop=max([verdict.worst_mean_drop, *means]),
             worst_case_drop=max([verdict.worst_case_drop, *cases]),
         )
@@ -129,12 +131,8 @@ class Judgement:
 
     @property
     def worst_by_subject(self) -> dict[int, float]:
-        """Number of a person who shows a loss or could show one -> worst drop of a bound label."""
-        drops, limit = losses(self.bound), self.budget.case_limit
-        witnesses = telling(drops, self.budget)
-        return worst_by_subject(
-            [(case.subject, drop) for case, drop in drops.items() if case in witnesses or drop > limit]
-        )
+        """Number of a person who shows a loss or could show one -> worst loss of a bound label (`shown_losses`)."""
+        return worst_by_subject(list(shown_losses(self.records, self.budget)))
 
     @property
     def other_candidates(self) -> int:

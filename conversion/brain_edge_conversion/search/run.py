@@ -70,7 +70,11 @@ def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: Se
     """
     # candidates lie in folders of their own, without a stage 0 beside them
     runtime = with_stage_zero(space.package, options.runtime)
-    options = replace(options, runtime=replace(runtime, threads=runtime.threads or default_threads()))
+    options = replace(
+        options,
+        runtime=replace(runtime, threads=runtime.threads or default_threads()),
+        budget=options.budget.for_labels(space.package.spec.labels),
+    )
     if options.report_folder is not None:
         require_no_file(options.report_folder)
     if options.names_patients:
