@@ -44,6 +44,7 @@ HEAVY = {
         "pyarrow": "jobs.batch.parquet",
         "psutil": "machine.process",
         "pydicom": "io.dicom.library",
+        "SimpleITK": "registration.library",
         **dict.fromkeys(("torch", "nncf", "onnx", "onnxruntime", "monai"), ""),
     },
     "brain_edge_conversion": {
