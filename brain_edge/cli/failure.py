@@ -45,12 +45,10 @@ def words(error: BaseException, about: str = "") -> str:
     if isinstance(error, BrainEdgeError):
         return f"error: {place}{error}"
     if isinstance(error, MemoryError) or (isinstance(error, ImportError) and _NOT_LOADED.search(str(error))):
-        from brain_edge.machine.process import Remedy, free_memory
+        from brain_edge.machine.process import binding_remedy
 
-        room = free_memory()
-        remedy = Remedy.MACHINE if room is None else room.remedy
         reason = f" ({error})" if str(error) else ""
-        return f"error: {place}there is not enough memory{reason}; {remedy.value}"
+        return f"error: {place}there is not enough memory{reason}; {binding_remedy().value}"
     if isinstance(error, OSError):
         return f"error: {place}the system refused: {error}"
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):

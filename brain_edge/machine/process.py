@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 STATUS: Final = Path("/proc/self/status")
 MIB: Final = 2**20
+HEAPS_BYTES: Final = 288 * MIB
+"""Address space that a process takes beyond its need as soon as there is more: heaps of 64 MiB (glibc) and stacks of
+8 MiB for four threads. Without them, whoever follows the advice is refused at the very same step."""
 
 
 class Remedy(StrEnum):
@@ -29,6 +32,11 @@ class Remedy(StrEnum):
     CGROUP = "raise the memory limit of this container or job"
     ADDRESSES = "raise the limit of the address space (ulimit -v)"
     DATA = "raise the limit of the data segment (ulimit -d)"
+
+    @property
+    def counts_reserved(self) -> bool:
+        """Return True if also what is reserved and never touched counts: a limit that this process itself has."""
+        return self in (Remedy.ADDRESSES, Remedy.DATA)
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,8 @@ class Room:
         """Return what to do to have `needed_bytes`; what is missing is rounded up to 10 MiB."""
         if self.remedy is Remedy.MACHINE:
             return self.remedy.value
-        missing_mib = -(-(needed_bytes - self.size_bytes) // (10 * MIB)) * 10
+        missing = needed_bytes - self.size_bytes + (HEAPS_BYTES if self.remedy.counts_reserved else 0)
+        missing_mib = -(-missing // (10 * MIB)) * 10
         return f"{self.remedy.value} by {missing_mib} MiB or more"
 
 
@@ -108,12 +117,18 @@ def require_free(needed_bytes: int, what: str, addresses_bytes: int = 0) -> None
     free = free_memory()
     if free is None:
         return
-    needed = needed_bytes + (addresses_bytes if free.remedy is Remedy.ADDRESSES else 0)
+    needed = needed_bytes + (addresses_bytes if free.remedy.counts_reserved else 0)
     if needed > free.size_bytes:
         raise InputError(
             f"{what} needs {needed // MIB} MiB of memory, and {free.size_bytes // MIB} MiB are free; "
             f"{free.advice(needed)}"
         )
+
+
+def binding_remedy() -> Remedy:
+    """Return the advice about whatever leaves the least memory now; that about the machine if nothing is known."""
+    room = free_memory()
+    return Remedy.MACHINE if room is None else room.remedy
 
 
 def total_bytes() -> int | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-LITTLE_MEMORY: Final = "memory is short: close other programs, or use a package with smaller windows"
+from brain_edge.machine.process import binding_remedy
+
+LITTLE_MEMORY: Final = "memory is short: {}, or use a package with smaller windows"
 NOT_MEMORY: Final = "convert the model again with this version, or report this"
 SHORT: Final = re.compile(r"\balloc|bad_?alloc|out of memory|not enough memory|Cannot allocate", re.IGNORECASE)
 """Words of OpenVINO, oneDNN and the system about memory that could not be had."""
@@ -20,8 +22,8 @@ def reason_of(error: BaseException) -> str:
 
 
 def remedy_of(error: BaseException, otherwise: str = NOT_MEMORY) -> str:
-    """Return the advice about an error of OpenVINO; `otherwise` where memory is not the cause."""
-    return LITTLE_MEMORY if SHORT.search(str(error)) else otherwise
+    """Return the advice about an error of OpenVINO: about what bounds memory, or `otherwise` where that is no cause."""
+    return LITTLE_MEMORY.format(binding_remedy().value) if SHORT.search(str(error)) else otherwise
 
 
 def runtime_problem(graph: str, shape: tuple[int, ...], error: RuntimeError, remedy: str = NOT_MEMORY) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import pickle
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -14,12 +15,12 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from dicom_series import Series
+from dicom_series import SHAPE, Series
 
 from brain_edge.deploy.unpack import extract_member
 from brain_edge.deploy.wheelhouse.wheels import read_wheel
 from brain_edge.errors import InputError
-from brain_edge.io.dicom import list_series
+from brain_edge.io.dicom import list_series, read_series
 from brain_edge.io.nifti import read_volume
 from brain_edge.jobs.record import read_case_record
 from brain_edge.machine.paths import MOST_SMALL_BYTES, read_small
@@ -99,6 +100,37 @@ def test_a_dicom_data_set_that_is_deflated_to_far_more(tmp_path: Path):
         list_series(tmp_path / "bomb")
     (tmp_path / "bomb" / "1.dcm").write_bytes(content)
     assert len(list_series(tmp_path / "bomb")) == 1
+
+
+def restated(syntax: str, sides: tuple[int, int]) -> Series:
+    """A compressed series whose frames state other rows and columns than their headers."""
+    import pydicom
+
+    def edit(_k: int, dataset: Any) -> None:
+        dataset.compress(syntax, generate_instance_uid=False)
+        (frame,) = pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1)
+        frame = bytearray(frame)
+        if syntax == pydicom.uid.JPEG2000Lossless:
+            place = frame.index(b"\xff\x4f\xff\x51")
+            for start in (place + 8, place + 24):  # the image, and its only tile
+                frame[start : start + 8] = struct.pack(">II", sides[1], sides[0])
+        else:
+            place = frame.index(b"\xff\xf7")
+            frame[place + 5 : place + 9] = struct.pack(">HH", *sides)
+        dataset.PixelData = pydicom.encaps.encapsulate([bytes(frame)])
+
+    return Series(edit=edit)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80"], ids=["JPEG 2000", "JPEG-LS"])
+def test_a_compressed_slice_that_is_larger_than_its_header_says(syntax: str, tmp_path: Path):
+    """A codec believes the stream: 20 000 x 20 000 voxels would be 1.6 GB before their shape could be compared."""
+    (info,) = list_series(restated(syntax, (20_000, 20_000)).write(tmp_path / "bomb"))
+    words = r"expected compressed frames of 37 x 34 by the header, got 20000 x 20000; export it again"
+    with pytest.raises(InputError, match=words):
+        read_series(info)
+    (info,) = list_series(restated(syntax, SHAPE[1::-1]).write(tmp_path / "right"))
+    np.testing.assert_array_equal(np.sort(read_series(info).voxels.ravel()), np.sort(Series().values.ravel()))
 
 
 def test_a_checkpoint_whose_members_unpack_to_far_more(tmp_path: Path):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import openvino
 import openvino.opset13 as ops
+import psutil
 import pytest
 
+from brain_edge.machine.process import Remedy
 from brain_edge.runtime.reason import LITTLE_MEMORY, NOT_MEMORY, reason_of, remedy_of, runtime_problem
 
 
@@ -38,7 +42,22 @@ def test_a_size_that_does_not_suit_is_told_with_its_node_and_without_memory():
 def test_memory_that_could_not_be_had_is_named(message):
     error = RuntimeError(f"Exception from src/inference/src/cpp/compiled_model.cpp:128:\n{message}\n")
     assert reason_of(error) == message
-    assert remedy_of(error, "pad it") == LITTLE_MEMORY
+    assert remedy_of(error, "pad it") == LITTLE_MEMORY.format(Remedy.MACHINE.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps this limit")
+def test_the_remedy_is_that_of_what_binds():
+    """Under `ulimit -v`, as on some clusters, other programs take nothing of what is missing."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, limits[1]))
+    try:
+        said = remedy_of(RuntimeError("std::bad_alloc"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert said == LITTLE_MEMORY.format("raise the limit of the address space (ulimit -v)")
 
 
 def test_an_error_without_words_is_its_kind():

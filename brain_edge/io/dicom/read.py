@@ -11,6 +11,7 @@ import numpy as np
 
 from brain_edge.errors import BrainEdgeError, InputError
 from brain_edge.image.volume import Volume
+from brain_edge.io.dicom.coded import JPEG_FAMILY, require_stated_sides
 from brain_edge.io.dicom.container import open_container
 from brain_edge.io.dicom.library import discreet, import_pydicom
 from brain_edge.io.dicom.series import require_readable
@@ -108,6 +109,8 @@ def _planes(container: Container, source: DicomSource) -> Iterator[tuple[int, An
         header = pydicom.Dataset()
         asked = {"ds_out": header, "specific_tags": [_SOP_INSTANCE_UID], "indices": [frame.number for frame in frames]}
         with container.stream(part) as stream, _in_words(source, part):
+            if source.transfer_syntax.startswith(JPEG_FAMILY):
+                require_stated_sides(stream, (frames[0].rows, frames[0].columns))
             pixels: Any = pydicom.pixels.iter_pixels(_inflated(stream, source.transfer_syntax), **asked)
             with closing(pixels):  # while the stream is open, because it seeks in it when it ends
                 for k, frame, plane in zip(places, frames, pixels, strict=True):
