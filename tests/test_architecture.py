@@ -43,6 +43,7 @@ HEAVY = {
         "pathspec": "jobs.bids.dataset",
         "psutil": "machine.process",
         "pydicom": "io.dicom.library",
+        "SimpleITK": "registration.library",
         **dict.fromkeys(("torch", "nncf", "onnx", "onnxruntime", "monai"), ""),
     },
     "brain_edge_conversion": {

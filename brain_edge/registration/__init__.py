@@ -1,0 +1,1 @@
+"""Rigid registration: transforms, their search, one interpolation through them, and the judgement of a result."""

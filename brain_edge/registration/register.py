@@ -1,0 +1,62 @@
+"""Search for the rigid transform between two images of a head, from coarse to fine, from several starts."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from brain_edge.registration.library import Level, align, import_simpleitk
+from brain_edge.registration.rigid import Rigid
+from brain_edge.registration.working import Pair, centre_mm
+
+if TYPE_CHECKING:
+    from brain_edge.image.volume import Mask, Volume
+    from brain_edge.registration.rigid import Points
+
+COARSE: Final = Level(spacing_mm=4.0, points=200_000)
+"""Where every start is tried: a whole head at 4 mm has about 80,000 points."""
+FINER: Final = (Level(spacing_mm=2.0, points=100_000), Level(spacing_mm=1.0, points=150_000))
+
+
+def register(
+    moving: Volume, fixed: Volume, *, threads: int, fixed_mask: Mask | None = None, moving_mask: Mask | None = None
+) -> Rigid:
+    """Return the rigid transform from the world of `fixed` to the world of `moving`.
+
+    The search maximises the mutual information of both images. The starts are the positions that both headers state,
+    and centre on centre. The same input gives the same transform, whatever the number of threads.
+
+    Args:
+        moving: image to be moved.
+        fixed: image that stays.
+        threads: number of starts that are searched at once.
+        fixed_mask: region of `fixed` that counts; None counts all voxels.
+        moving_mask: region of `moving` that counts; None counts all voxels.
+
+    Raises:
+        MissingExtraError: the extra `register` is not installed.
+    """
+    import_simpleitk()
+    pair = Pair(fixed, moving, fixed_mask, moving_mask)
+    centre = centre_mm(fixed, fixed_mask)
+    transform = _best_start(pair, centre, threads)
+    for level in FINER:
+        transform, _ = align(pair.at(level.spacing_mm), transform, centre, level)
+    return transform
+
+
+def _best_start(pair: Pair, centre: Points, threads: int) -> Rigid:
+    """Return the best coarse transform of all starts."""
+    coarse = pair.at(COARSE.spacing_mm)
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(lambda start: align(coarse, start, centre, COARSE), _starts(pair, centre)))
+    return max(found, key=lambda each: each[1])[0]
+
+
+def _starts(pair: Pair, centre: Points) -> list[Rigid]:
+    """Return the starts: centre on centre, and the positions that the headers state."""
+    onto = np.eye(4)
+    onto[:3, 3] = centre_mm(pair.moving, pair.moving_mask) - centre
+    return [Rigid(onto), Rigid.identity()]
