@@ -45,7 +45,7 @@ class Skull(StrEnum):
 
 
 class Doubtful(StrEnum):
-    """Treatment of a registration outside of its limits."""
+    """Treatment of a registration that a person must look at; one that has failed is always refused."""
 
     REFUSED = "refused"
     """The case is an error; nothing is written."""
@@ -94,7 +94,7 @@ class Preparation(Value, frozen=True):
         bias_field: True to correct the bias field of the images from which a transform is found. The images that the
             network sees are not corrected.
         skull: treatment of what is not brain.
-        doubtful: treatment of a registration outside of its limits.
+        doubtful: treatment of a registration that a person must look at.
     """
 
     references: Annotated[tuple[SequenceName, ...], Meta(min_length=1)]
@@ -103,7 +103,7 @@ class Preparation(Value, frozen=True):
     axes: str = "LPS"
     bias_field: bool = False
     skull: Skull = Skull.KEPT
-    doubtful: Doubtful = Doubtful.REFUSED
+    doubtful: Doubtful = Doubtful.FLAGGED
 
     def __post_init__(self) -> None:
         _require_axes(self.axes)

@@ -15,7 +15,7 @@ from brain_edge.errors import InputError, UsageError
 from brain_edge.jobs.batch.case import CaseOutcome, CaseRunner
 from brain_edge.jobs.batch.first_pass import FirstAlone
 from brain_edge.jobs.batch.planning import plan_batch
-from brain_edge.jobs.batch.resume import Standing, standing
+from brain_edge.jobs.batch.resume import MadeBy, Standing, standing
 from brain_edge.jobs.batch.summary import summarize
 from brain_edge.jobs.case import Job
 from brain_edge.jobs.outputs import Outputs
@@ -58,7 +58,9 @@ def record_of(job: Job, folder: Path, **fields: Any) -> CaseRecord:
 
 
 def found(record: CaseRecord | None, job: Job, folder: Path, digest: str = DIGEST) -> Standing:
-    return standing(record, job, {name: input_record(path) for name, path in job.inputs.items()}, digest, folder)
+    return standing(
+        record, job, {name: input_record(path) for name, path in job.inputs.items()}, MadeBy(digest), folder
+    )
 
 
 def test_a_case_with_all_that_its_record_says_is_finished(tmp_path: Path):
@@ -111,7 +113,9 @@ def test_whatever_is_wrong_with_a_case_is_in_its_record_and_ends_nothing(
     folder.mkdir()
     job = Job({"T1": save(tmp_path / "head.nii.gz", np.ones((4, 5, 6)))}, Outputs(mask=folder / "m.nii"), case="head")
     package = make_package(tmp_path / "package")
-    result = CaseRunner(package, broken, folder, overwrite=False, require_going=lambda: None, first=FirstAlone())(job)
+    result = CaseRunner(
+        package, broken, folder, overwrite=False, require_going=lambda: None, first=FirstAlone(), made_by=MadeBy(DIGEST)
+    )(job)
     assert (result.outcome, result.error) == (CaseOutcome.FAILED, error)
     record = read_case_record(record_path(folder, "head"))
     assert record is not None
@@ -128,9 +132,7 @@ def test_a_finished_case_is_kept_unless_it_is_to_be_run_again(tmp_path: Path):
         def warm():
             raise InputError("was asked for")
 
-        runner = CaseRunner(
-            package, warm, tmp_path, overwrite=overwrite, require_going=lambda: None, first=FirstAlone()
-        )
+        runner = CaseRunner(package, warm, tmp_path, overwrite, lambda: None, FirstAlone(), MadeBy(package.digest))
         return runner(job).outcome
 
     assert outcome(overwrite=False) is CaseOutcome.KEPT

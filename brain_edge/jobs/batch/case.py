@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from brain_edge.engine.segmenter import WarmSegmenter
     from brain_edge.image.volume import Mask
     from brain_edge.jobs.batch.first_pass import FirstAlone
+    from brain_edge.jobs.batch.resume import MadeBy
     from brain_edge.jobs.case import Job
     from brain_edge.jobs.outliers import LabelMeasure
     from brain_edge.jobs.outputs import Outputs
@@ -87,6 +88,7 @@ class CaseRunner:
         overwrite: run finished cases again.
         require_going: function that raises `Stopped` when the batch is to end.
         first: gate of the first pass, shared by all runners.
+        made_by: package and what its preparation takes.
     """
 
     package: ModelPackage
@@ -95,6 +97,7 @@ class CaseRunner:
     overwrite: bool
     require_going: Callable[[], None]
     first: FirstAlone
+    made_by: MadeBy
 
     def __call__(self, job: Job | UnplannedCase) -> CaseResult:
         """Keep or run a case; any failure of the case is in the result.
@@ -131,7 +134,7 @@ class _Attempt:
         """
         if isinstance(self._job, UnplannedCase) or self._runner.overwrite:
             return None
-        place = standing(self._earlier, self._job, self._inputs, self._runner.package.digest, self._runner.folder)
+        place = standing(self._earlier, self._job, self._inputs, self._runner.made_by, self._runner.folder)
         if place is Standing.CHANGED:
             raise UsageError(
                 f"{self._job.outputs.mask}: an output of this case does not match its record (edited, damaged or "
@@ -221,6 +224,8 @@ class _Attempt:
             finished=datetime.now(UTC),
             rss_bytes=rss_bytes(),
             versions=_versions(),
+            on=job.outputs.on if job else None,
+            prepared_by=dict(self._runner.made_by.prepared_by),
         )
 
 

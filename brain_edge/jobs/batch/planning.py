@@ -69,6 +69,7 @@ def plan_single(
         InputError: a folder without images, or see `assign_inputs`.
     """
     dicom = bool(series or outputs.dicom())
+    given = _of_one_study(given, spec, dicom=dicom)
     folder = next((path for _, path in given if input_kind(path, dicom=dicom) is InputKind.FOLDER), None)
     if folder is not None:
         require_one_kind(folder)
@@ -77,6 +78,17 @@ def plan_single(
     if len(spec.inputs) == 1 < len(given):
         raise UsageError(f"{len(given)} images, but {outputs.mask} is one file; name a folder for the masks")
     return Job(assign_inputs(given, spec), outputs, assign_series(series, spec))
+
+
+def _of_one_study(given: Sequence[NamedInput], spec: ModelSpec, *, dicom: bool) -> Sequence[NamedInput]:
+    """Return the sequences of a study that is given as one folder; other inputs stay as they are."""
+    if len(spec.inputs) == 1 or len(given) != 1 or given[0][0] is not None:
+        return given
+    ((_, place),) = given
+    if input_kind(place, dicom=dicom) is InputKind.DICOM:
+        return [(name, place) for name in spec.contrasts]
+    groups = _groups_in(place, spec.contrasts) if place.is_dir() else []
+    return [*groups[0].inputs().items()] if len(groups) == 1 else given
 
 
 def plan_batch(
@@ -213,6 +225,7 @@ def _with_outputs(found: ImageGroup, folders: Outputs) -> Job | UnplannedCase:
         probabilities=folders.probabilities and folders.probabilities / f"{case}_probabilities.nii.gz",
         report=folders.report and folders.report / f"{case}_report.png",
         picture=folders.picture and folders.picture / f"{case}_picture.png",
+        also=tuple((name, folder / f"{case}_{name}_mask.nii.gz") for name, folder in folders.also),
     )
     return Job(inputs, outputs, case=case)
 

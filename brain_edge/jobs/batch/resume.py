@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from brain_edge.jobs.record import CaseStatus, relative_path
 from brain_edge.package.digest import sha256_of
+from brain_edge.package.reader import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +16,33 @@ if TYPE_CHECKING:
 
     from brain_edge.jobs.case import Job
     from brain_edge.jobs.record import CaseRecord, FileRecord
+    from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.package import ModelPackage
+
+
+@dataclass(frozen=True)
+class MadeBy:
+    """What makes the masks of a batch, besides the images.
+
+    Attributes:
+        digest: digest of the package.
+        prepared_by: stage 0 and atlas that the user gave, and whether the images were taken as they are.
+    """
+
+    digest: str
+    prepared_by: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, package: ModelPackage, options: RuntimeOptions) -> MadeBy:
+        """Return what makes the masks; a package without a preparation depends on itself alone."""
+        if not package.spec.preparation:
+            return cls(package.digest)
+        given = {
+            "stage 0": None if options.stage_zero is None else digest_of(options.stage_zero),
+            "atlas": None if options.atlas is None or not options.atlas.is_file() else sha256_of(options.atlas),
+            "as they are": "yes" if options.as_they_are else None,
+        }
+        return cls(package.digest, {name: text for name, text in given.items() if text is not None})
 
 
 class Standing(StrEnum):
@@ -28,7 +57,7 @@ class Standing(StrEnum):
 
 
 def standing(
-    record: CaseRecord | None, job: Job, inputs: Mapping[str, FileRecord], digest: str, folder: Path
+    record: CaseRecord | None, job: Job, inputs: Mapping[str, FileRecord], made_by: MadeBy, folder: Path
 ) -> Standing:
     """Return the state of a case from the content of its files, never from their dates.
 
@@ -36,7 +65,7 @@ def standing(
         record: record of an earlier run, if any.
         job: the job now.
         inputs: images and their content, per sequence.
-        digest: digest of the package.
+        made_by: package and what its preparation takes.
         folder: folder of the record.
     """
     wanted = job.outputs.files()
@@ -47,7 +76,7 @@ def standing(
         if file is None or file.path != relative_path(path, folder) or not is_as_recorded(file, path):
             return Standing.CHANGED
     is_done = record is not None and record.status is CaseStatus.DONE and len(there) == len(wanted)
-    if record is not None and is_done and _asks_the_same(record, job, inputs, digest):
+    if record is not None and is_done and _asks_the_same(record, job, inputs, made_by):
         return Standing.FINISHED
     return Standing.OPEN
 
@@ -57,11 +86,12 @@ def is_as_recorded(file: FileRecord, path: Path) -> bool:
     return path.is_file() and path.stat().st_size == file.size_bytes and sha256_of(path) == file.sha256
 
 
-def _asks_the_same(record: CaseRecord, job: Job, inputs: Mapping[str, FileRecord], digest: str) -> bool:
+def _asks_the_same(record: CaseRecord, job: Job, inputs: Mapping[str, FileRecord], made_by: MadeBy) -> bool:
     hashes = {name: file.sha256 for name, file in inputs.items()}
     return (
         None not in hashes.values()
         and hashes == {name: file.sha256 for name, file in record.inputs.items()}
-        and (record.digest, record.series) == (digest, dict(job.series))
-        and (record.border_mm, record.strict) == (job.outputs.border_mm, job.outputs.strict)
+        and (record.digest, record.prepared_by, record.series)
+        == (made_by.digest, made_by.prepared_by, dict(job.series))
+        and (record.border_mm, record.strict, record.on) == (job.outputs.border_mm, job.outputs.strict, job.outputs.on)
     )

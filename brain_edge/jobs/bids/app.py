@@ -130,6 +130,7 @@ def _outputs(case: BidsCase, out: Path, spec: ModelSpec, request: BidsRequest) -
         picture=out / LOGS / f"{_case_name(case)}_picture.png" if request.pictures else None,
         border_mm=request.border_mm,
         strict=request.strict,
+        on=next(iter(case.images)) if spec.preparation else None,
     )
 
 
