@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 MASKS = "masks"
 """Folder of a journal for the baseline's masks, if they are kept over an interruption."""
+PREPARED = "prepared"
+"""Work folder of the studies that were prepared for this search, so that none is registered twice."""
 
 
 def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: SearchOptions) -> ModelPackage:
@@ -69,7 +71,9 @@ def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: Se
     """
     # candidates lie in folders of their own, without a stage 0 beside them
     runtime = with_stage_zero(space.package, options.runtime)
-    options = replace(options, runtime=replace(runtime, threads=runtime.threads or default_threads()))
+    prepared = runtime.prepared or work_folder(target.resolve()) / PREPARED
+    runtime = replace(runtime, threads=runtime.threads or default_threads(), prepared=prepared)
+    options = replace(options, runtime=runtime)
     if options.report_folder is not None:
         require_no_file(options.report_folder)
     if options.names_patients:
