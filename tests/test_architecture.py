@@ -292,8 +292,9 @@ the noise of a generator has a seed. Files of macOS, rounded quaternions and pro
 package is found by its name, an error is followed by a hint, masks in a folder are left out, and an image that is a CT
 or a head without its skull is flagged. A manifest is refused with all its faults and the nearest words, and an error of
 OpenVINO with its cause. Memory is predicted for what steps make, of cgroups and limits of the process, and what unpacks
-to gigabytes is refused. Then 2,400 lines with the preparation of a study: registration and its judgement, the parts that
-a study lacks, and the way back of a mask to each sequence. `run` and `bids` call them for a package that states one.
+to gigabytes is refused. Then 2,400 lines with the preparation of a study: registration and its judgement, the parts
+that a study lacks, and the way back of a mask to each sequence. `run` and `bids` call them for a package that states
+one.
 """
 
 

@@ -20,6 +20,7 @@ from brain_edge.machine.json import decode_json
 from brain_edge.machine.paths import read_small
 from brain_edge.machine.process import peak_rss_bytes
 from brain_edge.package.digest import sha256_of
+from brain_edge.preparation.parts import Part
 from brain_edge.preparation.record import PreparationRecord, record_of
 from brain_edge.spec.preparation import Preparation
 
@@ -135,9 +136,7 @@ def prepare_case(case: RawCase, preparer: Preparer, out: Path, options: PrepareO
     with atomic_folder(folder, overwrite=True) as place:
         images, brain = _write(case, prepared, place)
         if options.picture:
-            from brain_edge.jobs.pictures.prepared_view import write_prepared_view
-
-            write_prepared_view(prepared, place / case.names.picture, title=case.names.case)
+            _draw(case, prepared, preparer, place)
         record = StudyRecord(
             case=printable(case.names.case),
             inputs=inputs,
@@ -179,6 +178,17 @@ def _write(case: RawCase, prepared: Prepared, place: Path) -> tuple[dict[str, st
     reference = prepared.study.reference
     write_mask(prepared.brain, prepared.study.volumes[reference], place / case.names.brain(reference))
     return images, case.names.brain(reference)
+
+
+def _draw(case: RawCase, prepared: Prepared, preparer: Preparer, place: Path) -> None:
+    from brain_edge.jobs.pictures.prepared_view import write_prepared_view
+
+    atlas = None
+    if Part.ATLAS in prepared.parts:
+        from brain_edge.preparation.transforms import open_atlas
+
+        atlas, _ = open_atlas(preparer)
+    write_prepared_view(prepared, place / case.names.picture, title=case.names.case, atlas=atlas)
 
 
 def _earlier(folder: Path, case: RawCase) -> StudyRecord | None:
