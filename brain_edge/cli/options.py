@@ -92,7 +92,7 @@ stage_zero_option = click.option(
 )
 
 atlas_option = click.option(
-    "--atlas", type=_FOLDER, metavar="FILE", help="Atlas of the preparation [the folder of the user]."
+    "--atlas", type=_FOLDER, metavar="FILE", help="Image of the atlas that the preparation names."
 )
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the package PKG if it exists already.")
 

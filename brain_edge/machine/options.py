@@ -26,7 +26,7 @@ class RuntimeOptions:
         max_memory_bytes: peak memory of this process; None for all free memory. Streams and resident graphs are
             reduced to fit; a study that cannot fit is refused.
         stage_zero: folder of the stage-0 package; None looks beside the package.
-        atlas: file of the atlas that a preparation names; None looks where `brain_edge.registration` keeps atlases.
+        atlas: file of the atlas that a preparation names; None refuses a study that is to be registered to one.
         as_they_are: True to take images as they are, without the preparation of the package.
         prepared: folder that keeps prepared studies between runs; None keeps none.
 

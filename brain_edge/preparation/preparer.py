@@ -49,7 +49,7 @@ class Preparer:
         threads: number of threads of the registration.
         stripper: stage 0; None if there is none.
         shown: sequence in which stage 0 finds the brain; None for the reference.
-        atlas: file of the atlas; None for the place where the program looks for it.
+        atlas: file of the atlas; None for no file, which refuses a study that is to be registered to it.
         kept: folder of studies that were prepared already; None keeps nothing.
     """
 
