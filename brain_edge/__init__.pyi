@@ -29,6 +29,7 @@ from brain_edge.package import ModelPackage, open_package
 from brain_edge.spec import ModelSpec
 from brain_edge.verbs.convert import convert
 from brain_edge.verbs.evaluate import evaluate
+from brain_edge.verbs.prepare import PrepareResult, prepare
 from brain_edge.verbs.quantize import quantize
 from brain_edge.verbs.run_batch import BatchResult, run_batch
 from brain_edge.verbs.tune import tune
@@ -54,6 +55,7 @@ __all__ = [
     "OutputError",
     "PackageError",
     "ParityError",
+    "PrepareResult",
     "RuntimeOptions",
     "Segmentation",
     "Segmenter",
@@ -66,6 +68,7 @@ __all__ = [
     "convert",
     "evaluate",
     "open_package",
+    "prepare",
     "quantize",
     "read",
     "run_batch",

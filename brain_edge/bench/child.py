@@ -36,20 +36,46 @@ class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         threads: number of inference threads.
         stage_zero: folder of the package that runs first.
+        atlas: file of the atlas of a preparation.
+        prepared: folder of studies that were prepared already.
+        as_they_are: True to take images as they are.
     """
 
     threads: int | None
     stage_zero: str | None
+    atlas: str | None = None
+    prepared: str | None = None
+    as_they_are: bool = False
 
     @classmethod
     def of(cls, options: RuntimeOptions) -> ChildOptions:
         """Return the options of a child (called in the parent)."""
-        return cls(threads=options.threads, stage_zero=None if options.stage_zero is None else str(options.stage_zero))
+        return cls(
+            threads=options.threads,
+            stage_zero=_text(options.stage_zero),
+            atlas=_text(options.atlas),
+            prepared=_text(options.prepared),
+            as_they_are=options.as_they_are,
+        )
 
     def options(self, resident_graphs: int = 1) -> RuntimeOptions:
         """Return the runtime options (called in the child)."""
-        zero = None if self.stage_zero is None else Path(self.stage_zero)
-        return RuntimeOptions(threads=self.threads, resident_graphs=resident_graphs, stage_zero=zero)
+        return RuntimeOptions(
+            threads=self.threads,
+            resident_graphs=resident_graphs,
+            stage_zero=_path(self.stage_zero),
+            atlas=_path(self.atlas),
+            prepared=_path(self.prepared),
+            as_they_are=self.as_they_are,
+        )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def ask_child(module: str, job: msgspec.Struct, what: str, environment: Mapping[str, str] | None = None) -> bytes:

@@ -65,7 +65,9 @@ def bench(package: ModelPackage, images: Mapping[str, Path], options: BenchOptio
     machine = this_machine()
     study = study_of(package, images)
     choices = configurations(package, options.threads, cpu_capabilities())
-    runtime = with_stage_zero(package, RuntimeOptions(threads=options.threads, stage_zero=options.stage_zero))
+    # the speed of the networks is asked, which does not depend on how a study came to be
+    given = RuntimeOptions(threads=options.threads, stage_zero=options.stage_zero, as_they_are=True)
+    runtime = with_stage_zero(package, given)
     timed = time_configurations(package, images, choices, options.rounds, options.report, runtime)
     profile = None
     if options.profile:

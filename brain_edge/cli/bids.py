@@ -14,9 +14,11 @@ from brain_edge.cli.batch import batch_options, run_all
 from brain_edge.cli.failure import say
 from brain_edge.cli.options import (
     PACKAGE_HELP,
+    PREPARATION_FIELDS,
     digest_option,
     gathered,
     opened_package,
+    preparation_options,
     runtime_from,
     split_name,
     stage_zero_option,
@@ -119,11 +121,12 @@ def request_of(
 @batch_options
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")
 @stage_zero_option
+@preparation_options
 @digest_option
 @threads_option
 @telling_options
 @gathered("request", request_of)
-@runtime_from("threads", "stage_zero", resident_graphs=2)
+@runtime_from("threads", "stage_zero", *PREPARATION_FIELDS, resident_graphs=2)
 def command(
     bids_dir: Path,
     out: Path,

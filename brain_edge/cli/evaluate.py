@@ -13,8 +13,10 @@ from brain_edge.cli.failure import say
 from brain_edge.cli.options import (
     NAMED_PACKAGE,
     PATH,
+    PREPARATION_FIELDS,
     json_option,
     place_of,
+    preparation_options,
     print_json,
     runtime_from,
     stage_zero_option,
@@ -45,10 +47,11 @@ if TYPE_CHECKING:
 )
 @click.option("--report", type=click.Path(path_type=Path), help="Also write the evaluation to this .json file.")
 @stage_zero_option
+@preparation_options
 @threads_option
 @quiet_option
 @json_option
-@runtime_from("threads", "stage_zero", resident_graphs=2)
+@runtime_from("threads", "stage_zero", *PREPARATION_FIELDS, resident_graphs=2)
 def command(
     package: str,
     cohort: str,

@@ -84,6 +84,10 @@ def _rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     yield "numbers", f"{manifest.number_format}, computed in {manifest.precision} where not integer"
     yield "weights", manifest.mark or str(manifest.weights_status)
     yield "inputs", ", ".join(map(str, spec.inputs))
+    if manifest.spec.preparation:
+        first, *others = manifest.spec.preparation.sentences()
+        yield "preparation", first
+        yield from (("", words) for words in others)
     if manifest.stage_zero:
         yield "stage 0", f"{manifest.stage_zero.name}, run on {manifest.stage_zero.sequence}"
         yield "", f"digest {manifest.stage_zero.digest}"

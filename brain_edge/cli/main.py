@@ -24,6 +24,7 @@ PROGRAM: Final = "brain-edge"
 # workstation without torch never imports the build commands.
 COMMANDS: Final = {
     "run": "segment a head: image in, mask out",
+    "prepare": "register, bring to an atlas and strip the sequences of a study",
     "summarize": "merge the parts of a batch into one table",
     "bids": "segment a BIDS dataset into BIDS derivatives",
     "info": "show a package and its digest, or the series in DICOM",

@@ -91,14 +91,32 @@ stage_zero_option = click.option(
     help="Skull-stripper (stage 0) that PACKAGE needs [a folder beside PACKAGE].",
 )
 
+atlas_option = click.option(
+    "--atlas", type=_FOLDER, metavar="FILE", help="Image of the atlas that the preparation names."
+)
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the package PKG if it exists already.")
+
+
+def preparation_options(function: Decorated) -> Decorated:
+    """Add `--atlas`, `--prepared` and `--as-they-are` to a command that runs a package."""
+    as_they_are = click.option(
+        "--as-they-are", is_flag=True, help="Take the images as they are, without the preparation of the package."
+    )
+    prepared = click.option(
+        "--prepared", type=_FOLDER, metavar="FOLDER", help="Keep prepared studies in this folder for the next run."
+    )
+    return atlas_option(prepared(as_they_are(function)))
+
+
+PREPARATION_FIELDS: Final = ("atlas", "prepared", "as_they_are")
+"""Fields of `runtime_from` for `preparation_options`."""
 
 
 def runtime_from(*fields: str, resident_graphs: int = 1) -> Callable[[Decorated], Decorated]:
     """Add the parameter `runtime` to a command: `RuntimeOptions` from its options and the environment.
 
     Args:
-        fields: names of the options that the command has, among `threads`, `stage_zero`, `max_memory` and `cache`.
+        fields: names of the options that the command has, among those of `_runtime`.
         resident_graphs: number of compiled graphs that stay in memory.
     """
     return gathered("runtime", partial(_runtime, resident_graphs=resident_graphs), *fields)
@@ -111,6 +129,9 @@ def _runtime(
     stage_zero: Path | None = None,
     max_memory: str | None = None,
     cache: Path | None = None,
+    atlas: Path | None = None,
+    as_they_are: bool = False,
+    prepared: Path | None = None,
 ) -> RuntimeOptions:
     from brain_edge.machine.options import RuntimeOptions, parse_size
 
@@ -120,6 +141,9 @@ def _runtime(
         resident_graphs=resident_graphs,
         max_memory_bytes=None if max_memory is None else parse_size(max_memory, "--max-memory"),
         stage_zero=stage_zero,
+        atlas=atlas,
+        as_they_are=as_they_are,
+        prepared=prepared,
     )
 
 

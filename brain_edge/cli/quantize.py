@@ -13,6 +13,7 @@ from brain_edge.cli.failure import say
 from brain_edge.cli.options import (
     PACKAGE_HELP,
     PATH,
+    atlas_option,
     overwrite_option,
     place_of,
     require_effect,
@@ -54,9 +55,10 @@ if TYPE_CHECKING:
 @click.option("--time-limit", type=float, metavar="MINUTES", help="Time after which no trial begins [no limit].")
 @overwrite_option
 @stage_zero_option
+@atlas_option
 @threads_option
 @quiet_option
-@runtime_from("threads", "stage_zero", resident_graphs=2)
+@runtime_from("threads", "stage_zero", "atlas", resident_graphs=2)
 def command(
     package: str | None,
     limits: LimitOptions,

@@ -13,11 +13,13 @@ from brain_edge.cli.failure import say
 from brain_edge.cli.options import (
     PACKAGE_HELP,
     PATH,
+    PREPARATION_FIELDS,
     cache_option,
     digest_option,
     gathered,
     memory_option,
     opened_package,
+    preparation_options,
     print_json,
     progress,
     require_effect,
@@ -59,6 +61,7 @@ class MaskOptions:
     keep_empty_frames: bool
     border_mm: float
     strict: bool
+    on: tuple[str, ...]
 
     def outputs(self) -> Outputs:
         """Return the files or folders to write.
@@ -70,6 +73,7 @@ class MaskOptions:
 
         if self.mask is None:
             raise UsageError("expected an output, got none; give -o OUT (a mask) or --image OUT (a generator's image)")
+        grids = tuple(dict.fromkeys(self.on))
         outputs = Outputs(
             mask=self.mask,
             brain=self.brain,
@@ -78,6 +82,8 @@ class MaskOptions:
             picture=self.picture,
             border_mm=self.border_mm,
             strict=self.strict,
+            on=next(iter(grids), None),
+            also=tuple((name, self._beside(self.mask, name)) for name in grids[1:]),
         )
         if self.seg_encoding is None and not self.keep_empty_frames:
             return outputs
@@ -85,6 +91,15 @@ class MaskOptions:
 
         encoding = SegEncoding(self.seg_encoding or SegEncoding.BINARY)
         return replace(outputs, seg=SegOptions(encoding=encoding, omit_empty_frames=not self.keep_empty_frames))
+
+    @staticmethod
+    def _beside(mask: Path, name: str) -> Path:
+        """Return the file of a further mask: `mask_FLAIR.nii.gz` beside `mask.nii.gz`; a batch has one folder."""
+        suffix = next((end for end in (".nii.gz", ".nii", ".dcm") if mask.name.lower().endswith(end)), None)
+        if suffix is None:
+            return mask
+        stem = mask.name[: len(mask.name) - len(suffix)]
+        return mask.with_name(f"{stem}_{name}{mask.name[len(stem) :]}")
 
     def require_none(self) -> None:
         """Refuse options of a mask where an image is made.
@@ -119,7 +134,9 @@ class MaskOptions:
 @click.option(
     "--strict", is_flag=True, help="Fail without a mask if the mask is implausible or the image has another contrast."
 )
+@click.option("--on", multiple=True, metavar="NAME", help="Grid of the mask: a sequence, or atlas; repeatable.")
 @stage_zero_option
+@preparation_options
 @digest_option
 @click.option("--allow-untrained", is_flag=True, help="Run a package with random weights (the mask is noise).")
 @click.option("--cases", type=FILE, metavar="LIST", help="Table of the cases of a batch (.tsv), in place of INPUT.")
@@ -129,7 +146,7 @@ class MaskOptions:
 @cache_option
 @telling_options
 @gathered("asked", MaskOptions)
-@runtime_from("threads", "stage_zero", "max_memory", "cache")
+@runtime_from("threads", "stage_zero", "max_memory", "cache", *PREPARATION_FIELDS)
 def command(
     package: str | None,
     inputs: tuple[str, ...],
@@ -149,6 +166,10 @@ def command(
     INPUT is an image (.nii, .nii.gz or .mgz) or DICOM (a folder, a zip or a file). A model of several sequences takes
     T1=..., T2=... and so on. `brain-edge info` lists the series in DICOM. The series of the model's contrast is taken,
     or the only series; if several fit, choose one with --series.
+
+    A model with a preparation takes the sequences as they were scanned. brain-edge registers them, brings the reference
+    to the atlas and removes the skull; what is done already stays. The mask lies on the grid of the reference, or of
+    the sequence that --on names. With several --on, the first mask is OUT, and OUT_NAME.nii.gz has the grid of NAME.
 
     Batch: OUT is a folder, created if missing. Each INPUT is one case, or a folder of images; or --cases names a table
     with the columns case and image, or case, T1, T2 and so on. NAME.nii.gz becomes NAME_mask.nii.gz in OUT, beside

@@ -12,6 +12,7 @@ from brain_edge.cli.building import print_evidence, quiet_option, reporter
 from brain_edge.cli.options import (
     PACKAGE_HELP,
     PATH,
+    atlas_option,
     overwrite_option,
     place_of,
     runtime_from,
@@ -45,9 +46,10 @@ if TYPE_CHECKING:
 @click.option("--time-limit", type=float, metavar="MINUTES", help="Time after which no trial begins [no limit].")
 @overwrite_option
 @stage_zero_option
+@atlas_option
 @threads_option
 @quiet_option
-@runtime_from("threads", "stage_zero", resident_graphs=2)
+@runtime_from("threads", "stage_zero", "atlas", resident_graphs=2)
 def command(
     package: str | None,
     limits: LimitOptions,

@@ -12,7 +12,7 @@ from brain_edge.engine.agreement import MemberLabels
 from brain_edge.engine.assembly import assemble
 from brain_edge.engine.execution import execute, plan_stage
 from brain_edge.engine.memory import Ahead, MemoryLimit
-from brain_edge.engine.stage_zero import BrainMasker, find_stage_zero
+from brain_edge.engine.stage_zero import BrainMasker, SkullStripper, find_stage_zero
 from brain_edge.errors import InputError, UsageError
 from brain_edge.image.resample import Interpolation
 from brain_edge.image.volume import FloatArray, Mask, Study, Volume
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
+    from brain_edge.preparation.prepared import Prepared
+    from brain_edge.preparation.preparer import Preparer
     from brain_edge.runtime.protocol import Session
     from brain_edge.runtime.session import GraphSession
     from brain_edge.spec import ModelSpec, Stage
@@ -45,12 +47,14 @@ class Segmentation:
     """Result of a model on a study.
 
     Attributes:
-        mask: labels on the grid of the reference sequence.
+        mask: labels on the grid of the reference of the study.
         flags: implausible findings about the input or the mask; empty for most heads.
         probabilities: probabilities (D, I, J, K) float32 of the last network on the same grid, if requested.
         elapsed_ms: time per stage and step group in milliseconds.
         member_agreement: lowest Dice of a pass of the last network (ensemble member or mirroring) with the mean of all
             passes on the network's grid, by label name; empty if the network runs once.
+        prepared: study as the network saw it, after the preparation of the package; None without a preparation.
+        prepared_mask: labels on the grid of the prepared study; None without a preparation.
     """
 
     mask: Mask
@@ -58,6 +62,18 @@ class Segmentation:
     probabilities: FloatArray | None = None
     elapsed_ms: Mapping[str, float] = field(default_factory=dict)
     member_agreement: Mapping[str, float] = field(default_factory=dict)
+    prepared: Prepared | None = None
+    prepared_mask: Mask | None = None
+
+    def mask_on(self, name: str) -> Mask:
+        """Return the mask on the grid of a sequence of the study as it was scanned; `atlas` for the prepared grid.
+
+        Raises:
+            UsageError: the package has no preparation, or the study has no such sequence.
+        """
+        if self.prepared is None or self.prepared_mask is None:
+            raise UsageError(f"--on {name} has no effect: the package takes images as they are; remove --on")
+        return self.prepared.mask_on(self.prepared_mask, name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +94,7 @@ class Segmenter:
             PyTorch's, so that both run between the same steps.
         memory: memory limit.
         masker: stage 0 that runs before the first step, if the package names one.
+        preparer: preparation of a study before the first step, if the package has one; it runs its own stage 0.
 
     >>> segmenter = Segmenter.open("deepbet-int8")  # doctest: +SKIP
     >>> segmenter(read_volume("head.nii.gz")).mask.volume_ml(1)  # doctest: +SKIP
@@ -89,6 +106,7 @@ class Segmenter:
         sessions: Mapping[str, Session],
         memory: MemoryLimit | None = None,
         masker: BrainMasker | None = None,
+        preparer: Preparer | None = None,
     ) -> None:
         missing = sorted(set(spec.graphs) - set(sessions))
         if missing:
@@ -99,6 +117,7 @@ class Segmenter:
         self._sessions = sessions
         self._memory = memory or MemoryLimit()
         self._masker = masker
+        self._preparer = preparer
 
     @classmethod
     def open(
@@ -133,6 +152,7 @@ class Segmenter:
         *,
         probabilities: bool = False,
         tick: Callable[[], None] | None = None,
+        on: str | None = None,
     ) -> Segmentation:
         """Segment one study.
 
@@ -140,28 +160,48 @@ class Segmenter:
             study: images by sequence name; a single volume is taken as the only sequence of the model.
             probabilities: True to also return the probabilities of the last network on the study's grid.
             tick: function called after each pass of a network, for a progress bar.
+            on: sequence whose grid the mask gets, or `atlas` for the prepared grid; the reference of the study by
+                default. Only a package with a preparation has a choice.
 
         Raises:
             InputError: a sequence is missing, or the images do not overlap enough.
             ImplausibleError: a cascade found nothing to crop to.
-            UsageError: the model makes images instead of a mask.
+            UsageError: the model makes images instead of a mask, or `on` names no sequence of the study.
         """
         if self.spec.makes_images:
             raise UsageError(f"expected a model that segments, got {self.spec.name}, which makes images")
         clock = _Clock()
-        flags: tuple[Flag, ...] = ()
-        if self._masker is not None:
-            study, flags = self._masker(_as_study(study, self.spec))
-            clock.lap("stage 0")
-        start = assemble(study, self.spec)
+        given = _as_study(study, self.spec)
+        if on is not None:
+            self._require_on(given, on)
+        seen, prepared, flags = self._seen(given, clock)
+        start = assemble(seen, self.spec)
         clock.lap("assemble")
         found = self._run_stages(start, clock, tick, keep=probabilities)
         mask = Mask(np.ascontiguousarray(found.frame.voxels[0]), start.geometry)
-        shown = _as_study(study, self.spec)
-        flags = (*flags, *check_input(shown, self.spec.plausible), *check_stripped(shown, self.spec))
+        flags = (*flags, *check_input(seen, self.spec.plausible), *check_stripped(seen, self.spec))
         flags = (*flags, *check_mask(mask, self.spec))
         clock.lap("check")
-        return Segmentation(mask, flags, found.probabilities, clock.elapsed_ms, found.member_agreement)
+        made = Segmentation(mask, flags, found.probabilities, clock.elapsed_ms, found.member_agreement)
+        return made if prepared is None else _brought_back(made, prepared, on or given.reference, clock)
+
+    def _require_on(self, given: Study, on: str) -> None:
+        """Refuse a grid that the mask cannot have, before the network runs."""
+        if self._preparer is None:
+            raise UsageError(f"--on {on} has no effect: {self.spec.name} takes images as they are; remove --on")
+        self._preparer.require_grid(given, on)
+
+    def _seen(self, given: Study, clock: _Clock) -> tuple[Study, Prepared | None, tuple[Flag, ...]]:
+        """Return the study as the network sees it: prepared, or without a skull, or as it is; also return flags."""
+        if self._preparer is not None:
+            prepared = self._preparer(given)
+            clock.lap("preparation")
+            return prepared.study, prepared, prepared.flags
+        if self._masker is None:
+            return given, None, ()
+        study, flags = self._masker(given)
+        clock.lap("stage 0")
+        return study, None, flags
 
     def synthesize(self, study: Study | Volume, *, tick: Callable[[], None] | None = None) -> tuple[Volume, ...]:
         """Return the images that a generator makes of a study, one per channel, on the grid of the study.
@@ -264,10 +304,12 @@ class WarmSegmenter(Segmenter):
         self, package: ModelPackage, options: RuntimeOptions, *, alone: bool, spec: ModelSpec | None, wrap: Wrap | None
     ) -> None:
         self.package, self.threads = package, options.threads or default_threads()
-        limit, masker = MemoryLimit(options.max_memory_bytes), None if alone else _masker(package, options)
+        limit = MemoryLimit(options.max_memory_bytes)
+        preparer = None if alone or options.as_they_are else _preparer(package, options, self.threads)
+        masker = None if alone or preparer is not None else _masker(package, options)
         made = open_sessions(package, options, spec)
         sessions = made if wrap is None else {graph: wrap(graph, session) for graph, session in made.items()}
-        super().__init__(spec or package.spec, sessions, limit, masker)
+        super().__init__(spec or package.spec, sessions, limit, masker, preparer)
 
 
 def _masker(package: ModelPackage, options: RuntimeOptions) -> BrainMasker | None:
@@ -276,6 +318,35 @@ def _masker(package: ModelPackage, options: RuntimeOptions) -> BrainMasker | Non
     if zero is None or not package.manifest.stage_zero:
         return None
     return BrainMasker(Segmenter.open(zero, replace(options, stage_zero=None)), package.manifest.stage_zero.sequence)
+
+
+def _preparer(package: ModelPackage, options: RuntimeOptions, threads: int) -> Preparer | None:
+    """Return the preparation of a package, with the stage 0 that the package names or the options give."""
+    spec, named = package.spec, package.manifest.stage_zero
+    if not spec.preparation:
+        return None
+    from brain_edge.preparation.preparer import Preparer
+
+    zero = find_stage_zero(package, options.stage_zero) if spec.removes_skull else None
+    return Preparer(
+        spec.preparation,
+        spec.contrasts,
+        threads,
+        stripper=None if zero is None else SkullStripper(Segmenter.open(zero, replace(options, stage_zero=None))),
+        shown=named.sequence if named else None,
+        atlas=options.atlas,
+        kept=options.prepared,
+    )
+
+
+def _brought_back(made: Segmentation, prepared: Prepared, name: str, clock: _Clock) -> Segmentation:
+    """Return a result of the prepared grid on the grid of the image `name` as it was scanned."""
+    mask = prepared.mask_on(made.mask, name)
+    numbers = made.probabilities
+    if numbers is not None:
+        numbers = prepared.numbers_on(numbers, name)
+    clock.lap("way back")
+    return replace(made, mask=mask, probabilities=numbers, prepared=prepared, prepared_mask=made.mask)
 
 
 def _as_study(study: Study | Volume, spec: ModelSpec) -> Study:

@@ -20,10 +20,51 @@ from brain_edge.spec.steps.regrid import onto
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from brain_edge.engine.segmenter import Segmenter
+    from brain_edge.engine.segmenter import Segmenter, WarmSegmenter
+    from brain_edge.image.contrast import Contrast
     from brain_edge.image.volume import Mask
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.spec.plausibility import Flag
+
+
+@dataclass(frozen=True, eq=False)
+class SkullStripper:
+    """A stage 0 that finds the brain in one image, for a preparation.
+
+    Attributes:
+        segmenter: segmenter of the package.
+    """
+
+    segmenter: WarmSegmenter
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.segmenter.spec.name
+
+    @property
+    def digest(self) -> str:
+        """Digest of the package."""
+        return self.segmenter.package.digest
+
+    @property
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """Contrasts that the model was made for; empty if not stated."""
+        return self.segmenter.spec.inputs[0].stated
+
+    def __call__(self, volume: Volume) -> tuple[Mask, tuple[Flag, ...]]:
+        """Return the brain of an image on its own grid, and doubtful findings.
+
+        Raises:
+            ImplausibleError: no brain was found.
+        """
+        found = self.segmenter(volume)
+        self.segmenter.release()
+        if not found.mask.labels.any():
+            raise ImplausibleError(
+                f"stage 0, {self.name}, found no brain in {volume.name}; check that this image shows a head"
+            )
+        return found.mask, tuple(replace(flag, message=f"stage 0, {self.name}: {flag.message}") for flag in found.flags)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +113,8 @@ def inside(volume: Volume, mask: Mask) -> Volume:
 def find_stage_zero(package: ModelPackage, given: Path | None = None) -> ModelPackage | None:
     """Open and check the stage 0 that a package names; None if the package names none.
 
+    A package whose preparation removes the skull, and that names no stage 0, takes the one that the user gives.
+
     Args:
         package: package that names its stage 0.
         given: folder of the stage 0. By default the folders beside the package are searched for its digest.
@@ -82,6 +125,8 @@ def find_stage_zero(package: ModelPackage, given: Path | None = None) -> ModelPa
     """
     wanted = package.manifest.stage_zero
     if wanted is UNSET:
+        if given is not None and package.spec.removes_skull:
+            return open_package(given)
         if given is not None:
             raise UsageError(f"--stage-zero has no effect: {package.folder} names no stage 0; remove --stage-zero")
         return None

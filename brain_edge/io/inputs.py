@@ -147,6 +147,7 @@ def series_of(
     stated: Mapping[str, tuple[Contrast, ...]],
     *,
     dicom_output: bool = False,
+    registers: bool = False,
 ) -> dict[str, SeriesInfo]:
     """Return the series that each DICOM input means, by sequence name; inputs of other formats are omitted.
 
@@ -156,6 +157,7 @@ def series_of(
         stated: contrasts that the model was made for, by sequence. Without a choice, the series of such a contrast is
             taken, or the only series of an examination that serves no other sequence.
         dicom_output: True if an output is DICOM, so that a folder with DICOM and images means its DICOM.
+        registers: True if the sequences are registered, so that their frames of reference may differ.
 
     Raises:
         UsageError: a series is chosen in an input that is not DICOM, one series is chosen for two sequences, or a
@@ -183,7 +185,7 @@ def series_of(
         is_only = [*dicom.values()].count(path) == volumes == 1
         contrasts = (contrast,) if contrast else () if is_only else stated.get(name, ())
         chosen[name] = choose_series(listed[path], uid=None if contrast else choice, contrasts=contrasts)
-    require_one_visit(list(chosen.values()))
+    require_one_visit(list(chosen.values()), registers=registers)
     if len({info.uid for info in chosen.values()}) < len(chosen):
         raise UsageError(f"two of {', '.join(chosen)} got the same DICOM series; choose one for each with --series")
     return chosen

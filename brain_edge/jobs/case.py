@@ -6,10 +6,11 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from brain_edge.errors import ImplausibleError, InputError, UsageError
 from brain_edge.image.border import with_border
@@ -33,8 +34,24 @@ if TYPE_CHECKING:
     from brain_edge.io.dicom import Algorithm, SeriesInfo
     from brain_edge.jobs.outputs import Outputs
     from brain_edge.package import ModelPackage
-    from brain_edge.spec import ModelSpec
+    from brain_edge.preparation.record import PreparationRecord
+    from brain_edge.spec import ModelSpec, Sequence
     from brain_edge.spec.plausibility import Flag
+
+    class TakesSequences(Protocol):
+        """What takes sequences by name: a specification, or a preparation."""
+
+        @property
+        def name(self) -> str:
+            """Name in messages."""
+
+        @property
+        def inputs(self) -> tuple[Sequence, ...]:
+            """Sequences in order."""
+
+        @property
+        def optional(self) -> tuple[str, ...]:
+            """Names of the sequences that may be missing."""
 
     NamedInput: TypeAlias = tuple[str | None, Path]
     """Name of a sequence, or None where the user gives no name, and its file."""
@@ -78,7 +95,12 @@ class _Result:
     @property
     def reference(self) -> Volume:
         """Image that gives the grid."""
-        return self.study.volumes[self.study.reference]
+        return self.volume_of(self.job.outputs.on or self.study.reference)
+
+    def volume_of(self, name: str) -> Volume:
+        """Return the image of a sequence as it was scanned; `atlas` for the prepared reference."""
+        prepared = self.segmentation.prepared
+        return self.study.volumes[name] if prepared is None else prepared.volume_of(name)
 
     def notes(self) -> list[str]:
         """Return the warnings to show beside the mask."""
@@ -121,9 +143,15 @@ def run_case(
         require_apart(path, package.folder)
     algorithm = _algorithm(package, job.outputs)
     before_reading = clock()
-    series = series_of(job.inputs, job.series, package.spec.contrasts, dicom_output=bool(job.outputs.dicom()))
+    series = series_of(
+        job.inputs,
+        job.series,
+        package.spec.contrasts,
+        dicom_output=bool(job.outputs.dicom()),
+        registers=bool(package.spec.preparation),
+    )
     flags = _contrast_flags(job, series, package.spec)
-    study = _read(job.inputs, series)
+    study = _with_reference(_read(job.inputs, series), job.outputs, package.spec)
     if algorithm is not None:
         _require_writable_beside(study)
     after_reading = clock()
@@ -148,6 +176,16 @@ def run_case(
     return record
 
 
+def _with_reference(study: Study, outputs: Outputs, spec: ModelSpec) -> Study:
+    """Return the study with the sequence whose grid the mask gets as its reference."""
+    if not spec.preparation:
+        return study
+    if outputs.on in study.volumes:
+        return Study(study.volumes, str(outputs.on))
+    given = next((name for name in spec.preparation.references if name in study.volumes), study.reference)
+    return Study(study.volumes, given)
+
+
 def read_study(inputs: Mapping[str, Path], spec: ModelSpec | None = None) -> Study:
     """Read the sequences of a case from files or DICOM series; the first sequence gives the output grid.
 
@@ -158,7 +196,7 @@ def read_study(inputs: Mapping[str, Path], spec: ModelSpec | None = None) -> Stu
     return _read(inputs, series_of(inputs, {}, {} if spec is None else spec.contrasts))
 
 
-def assign_inputs(given: Iterable[NamedInput], spec: ModelSpec) -> dict[str, Path]:
+def assign_inputs(given: Iterable[NamedInput], spec: TakesSequences) -> dict[str, Path]:
     """Match files to the sequences of a model: by name (`T1=head.nii.gz`), or the only file to the only sequence.
 
     Raises:
@@ -287,7 +325,7 @@ def _segment(segmenter: Segmenter, study: Study, outputs: Outputs, tick: Callabl
     needs_probabilities = outputs.probabilities is not None or outputs.is_fractional
     name = study.volumes[study.reference].name
     try:
-        segmentation = segmenter(study, probabilities=needs_probabilities, tick=tick)
+        segmentation = segmenter(study, probabilities=needs_probabilities, tick=tick, on=outputs.on)
         require_plausible(segmentation, strict=outputs.strict)
     except ImplausibleError as error:
         raise ImplausibleError(f"{name}: {error}; nothing was written") from error
@@ -301,6 +339,8 @@ def _segment(segmenter: Segmenter, study: Study, outputs: Outputs, tick: Callabl
 def _write_images(result: _Result, package: ModelPackage, files: Outputs) -> None:
     description, probabilities = provenance(package), result.segmentation.probabilities
     _write_mask(result, files, description)
+    for name, path in files.also:
+        _write_mask_on(result, name, path, files, description)
     if files.brain is not None:
         _write_brain(result, files.brain, description)
     if files.probabilities is not None and probabilities is not None:
@@ -310,17 +350,31 @@ def _write_images(result: _Result, package: ModelPackage, files: Outputs) -> Non
 
 
 def _write_mask(result: _Result, files: Outputs, description: str) -> None:
-    if result.algorithm is None or not is_dicom_name(files.mask):
-        write_mask(result.segmentation.mask, result.reference, files.mask, description)
+    _write_one(result.segmentation, result.reference, result.algorithm, files, description)
+
+
+def _write_mask_on(result: _Result, name: str, path: Path, files: Outputs, description: str) -> None:
+    """Write the mask on the grid of another sequence."""
+    mask = with_border(result.segmentation.mask_on(name), files.border_mm)
+    found = replace(result.segmentation, mask=mask, probabilities=None)
+    _write_one(found, result.volume_of(name), result.algorithm, replace(files, mask=path), description)
+
+
+def _write_one(
+    found: Segmentation, volume: Volume, algorithm: Algorithm | None, files: Outputs, description: str
+) -> None:
+    """Write a mask as NIfTI, or as DICOM SEG on the frames of its series."""
+    if algorithm is None or not is_dicom_name(files.mask):
+        write_mask(found.mask, volume, files.mask, description)
         return
     from brain_edge.io.dicom import write_seg
 
-    write_seg(result.segmentation, result.reference, result.algorithm, files.mask, files.seg)
+    write_seg(found, volume, algorithm, files.mask, files.seg)
 
 
 def _write_brain(result: _Result, path: Path, description: str) -> None:
-    name, mask = result.study.reference, result.segmentation.mask
-    if name in result.series:
+    name, mask = result.job.outputs.on or result.study.reference, result.segmentation.mask
+    if name in result.series or name not in result.job.inputs:
         brain = np.where(mask.labels, result.reference.voxels, np.float32(0))
         write_image(replace(result.reference, voxels=brain), path, description)
     else:
@@ -385,4 +439,14 @@ def _record(segmenter: WarmSegmenter, result: _Result, times_ms: Mapping[str, fl
         threads=segmenter.threads,
         elapsed_ms=dict(times_ms),
         peak_rss_bytes=peak_rss_bytes(),
+        preparation=_preparation_record(package.spec, segmentation),
+        also={name: printable(path) for name, path in job.outputs.also} or UNSET,
     )
+
+
+def _preparation_record(spec: ModelSpec, segmentation: Segmentation) -> PreparationRecord | UnsetType:
+    if segmentation.prepared is None or not spec.preparation:
+        return UNSET
+    from brain_edge.preparation.record import record_of
+
+    return record_of(segmentation.prepared, spec.preparation)

@@ -12,6 +12,7 @@ from brain_edge.io.inputs import DICOM_SUFFIX, InputKind, input_kind
 from brain_edge.io.nifti import SUFFIXES
 from brain_edge.machine.atomic import atomic_file, require_file_place
 from brain_edge.machine.paths import require_text
+from brain_edge.spec.preparation import PREPARED_GRID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,6 +31,9 @@ _SUFFIXES: Final = {
     "picture": (".png", DICOM_SUFFIX),
 }
 
+FURTHER: Final = "mask on "
+"""Begin of the kind of a further mask; the sequence follows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
@@ -45,6 +49,9 @@ class Outputs:
         border_mm: width of the margin around a mask of one label.
         strict: True to treat flags as errors; nothing is written then.
         staging: existing folder of the files while they are written; None for the folder of each file.
+        on: sequence whose grid the mask gets, or `atlas` for the prepared grid; None for the reference. Only a package
+            with a preparation has a choice.
+        also: further masks, each with the sequence whose grid it gets.
     """
 
     mask: Path
@@ -56,11 +63,14 @@ class Outputs:
     border_mm: float = 0.0
     strict: bool = False
     staging: Path | None = None
+    on: str | None = None
+    also: tuple[tuple[str, Path], ...] = ()
 
     def files(self) -> dict[str, Path]:
         """Return every file to write by the name of its field, the mask first."""
         named = {name: getattr(self, name) for name in _SUFFIXES}
-        return {name: path for name, path in named.items() if path is not None}
+        further = {f"{FURTHER}{name}": path for name, path in self.also}
+        return {name: path for name, path in named.items() if path is not None} | further
 
     def paths(self) -> tuple[Path, ...]:
         """Return every file to write."""
@@ -99,12 +109,14 @@ def require_outputs(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpe
     if len({path.resolve() for path in outputs.paths()}) < len(outputs.paths()):
         raise UsageError(f"two outputs have the same name, choose others: {', '.join(map(str, outputs.paths()))}")
     for name, path in outputs.files().items():
-        if not path.name.lower().endswith(_SUFFIXES[name]):
-            raise UsageError(f"{path}: expected a {name} file that ends in {' or '.join(_SUFFIXES[name])}")
+        suffixes = _SUFFIXES["mask" if name.startswith(FURTHER) else name]
+        if not path.name.lower().endswith(suffixes):
+            raise UsageError(f"{path}: expected a {name} file that ends in {' or '.join(suffixes)}")
     _require_seg(outputs)
     _require_probabilities(outputs, spec)
     _require_border(outputs, spec)
-    _require_dicom_input(next(iter(inputs.values())), outputs)
+    _require_grids(inputs, outputs, spec)
+    _require_dicom_input(inputs.get(outputs.on or "", next(iter(inputs.values()))), outputs)
     for path in outputs.paths():
         require_file_place(require_text(path))
         for source in inputs.values():
@@ -123,10 +135,13 @@ def is_same_file(one: Path, other: Path) -> bool:
 def hidden(outputs: Outputs) -> Iterator[Outputs]:
     """Yield the outputs under hidden names; at the end of the block all get their own names, or none on an error."""
     with ExitStack() as stack:
-        files: dict[str, Any] = {
-            name: stack.enter_context(_staged(path, outputs.staging)) for name, path in outputs.files().items()
-        }
-        yield replace(outputs, **files)
+
+        def staged(path: Path) -> Path:
+            return stack.enter_context(_staged(path, outputs.staging))
+
+        also = tuple((name, staged(path)) for name, path in outputs.also)
+        files: dict[str, Any] = {name: staged(path) for name, path in replace(outputs, also=()).files().items()}
+        yield replace(outputs, also=also, **files)
 
 
 @contextmanager
@@ -169,6 +184,23 @@ def _require_border(outputs: Outputs, spec: ModelSpec) -> None:
         raise UsageError(f"--border needs a mask of one label; {spec.name} has {len(spec.labels)} labels: {names}")
     if outputs.border_mm and outputs.is_fractional:
         raise UsageError("--border does not fit a fractional SEG, which holds probabilities; write a binary SEG")
+
+
+def _require_grids(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpec) -> None:
+    """Refuse `--on` where there is no choice, and grids that no sequence has."""
+    asked = [name for name in (outputs.on, *(name for name, _ in outputs.also)) if name is not None]
+    if asked and not spec.preparation:
+        raise UsageError(f"--on {asked[0]} has no effect: {spec.name} takes images as they are; remove --on")
+    if unknown := [name for name in asked if name not in (*inputs, PREPARED_GRID)]:
+        raise UsageError(
+            f"expected --on as one of {', '.join(inputs)} or {PREPARED_GRID}, got {unknown[0]!r}; name a sequence of "
+            "this study"
+        )
+    if PREPARED_GRID in asked and outputs.dicom():
+        raise UsageError(
+            f"{outputs.dicom()[0]}: a DICOM output lies on the frames of a series, and {PREPARED_GRID} has none; "
+            f"write {SUFFIXES[-1]}, or name a sequence with --on"
+        )
 
 
 def _require_dicom_input(reference: Path, outputs: Outputs) -> None:

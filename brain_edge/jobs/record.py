@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from brain_edge import __version__
 from brain_edge.errors import InputError
@@ -20,6 +21,7 @@ from brain_edge.machine.paths import read_small
 from brain_edge.machine.stamp import stamp_of
 from brain_edge.package import WeightsStatus
 from brain_edge.package.digest import sha256_of
+from brain_edge.preparation.record import PreparationRecord
 from brain_edge.spec.plausibility import Flag
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         threads: number of inference threads; the last digits of INT8 with instance norm depend on it.
         elapsed_ms: time per stage; `read`, `write` and `total` are those of this case, without program start.
         peak_rss_bytes: peak memory of this process so far.
+        preparation: preparation of the study; omitted if the model takes images as they are.
+        also: further masks by the sequence whose grid they have; omitted without any.
     """
 
     model: str
@@ -84,6 +88,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     elapsed_ms: dict[str, float]
     peak_rss_bytes: int | None
+    preparation: PreparationRecord | UnsetType = UNSET
+    also: dict[str, str] | UnsetType = UNSET
     brain_edge: str = __version__
 
 
@@ -134,6 +140,8 @@ class CaseRecord(msgspec.Struct, frozen=True, kw_only=True):
         series: chosen DICOM series per sequence.
         digest: digest of the package.
         border_mm, strict: options of the run. The outputs depend on them, on the inputs and on the package.
+        on: sequence whose grid the mask has, if the user named one.
+        prepared_by: stage 0 and atlas that the user gave, and whether the images were taken as they are.
         outputs: files of this case that exist, by kind (`mask`, `picture` and so on); for a failed case, those of an
             earlier run.
         run: record of the run; None for a failed case.
@@ -160,6 +168,8 @@ class CaseRecord(msgspec.Struct, frozen=True, kw_only=True):
     finished: datetime
     rss_bytes: int | None
     versions: dict[str, str]
+    on: str | None = None
+    prepared_by: dict[str, str] = {}
     format_version: int = 1
 
 

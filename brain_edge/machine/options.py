@@ -26,6 +26,9 @@ class RuntimeOptions:
         max_memory_bytes: peak memory of this process; None for all free memory. Streams and resident graphs are
             reduced to fit; a study that cannot fit is refused.
         stage_zero: folder of the stage-0 package; None looks beside the package.
+        atlas: file of the atlas that a preparation names; None refuses a study that is to be registered to one.
+        as_they_are: True to take images as they are, without the preparation of the package.
+        prepared: folder that keeps prepared studies between runs; None keeps none.
 
     Raises:
         UsageError: a number below 1.
@@ -37,6 +40,9 @@ class RuntimeOptions:
     resident_graphs: int = 1
     max_memory_bytes: int | None = None
     stage_zero: Path | None = None
+    atlas: Path | None = None
+    as_they_are: bool = False
+    prepared: Path | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:

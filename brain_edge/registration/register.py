@@ -56,7 +56,10 @@ def _best_start(pair: Pair, centre: Points, threads: int) -> Rigid:
 
 
 def _starts(pair: Pair, centre: Points) -> list[Rigid]:
-    """Return the starts: centre on centre, and the positions that the headers state."""
+    """Return the starts: centre on centre, and the positions of the headers where the images overlap there."""
     onto = np.eye(4)
     onto[:3, 3] = centre_mm(pair.moving, pair.moving_mask) - centre
-    return [Rigid(onto), Rigid.identity()]
+    index = np.linalg.inv(pair.moving.geometry.affine) @ [*centre, 1.0]
+    inside = (index[:3] >= 0).all() and (index[:3] <= np.array(pair.moving.geometry.shape) - 1).all()
+    # SimpleITK fails where no point of the fixed image lies in the moving one
+    return [Rigid(onto), Rigid.identity()] if inside else [Rigid(onto)]

@@ -21,6 +21,10 @@ from brain_edge.spec.model import Sequence as Sequence
 from brain_edge.spec.model import Stage as Stage
 from brain_edge.spec.model import Task as Task
 from brain_edge.spec.model import canonical_json as canonical_json
+from brain_edge.spec.preparation import Atlas as Atlas
+from brain_edge.spec.preparation import Doubtful as Doubtful
+from brain_edge.spec.preparation import Preparation as Preparation
+from brain_edge.spec.preparation import Skull as Skull
 from brain_edge.spec.windowed import Blending as Blending
 from brain_edge.spec.windowed import SlidingWindow as SlidingWindow
 from brain_edge.spec.windowed import Starts as Starts

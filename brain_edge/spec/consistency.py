@@ -81,6 +81,21 @@ def _misfits_of_names(spec: ModelSpec) -> Iterator[Misfit]:
     if spec.inputs[0].missing is not UNSET:
         words = f"sequence {spec.inputs[0].name!r} may not be missing, because it gives the grid"
         yield Misfit("inputs[0].missing", words)
+    yield from _misfits_of_preparation(spec)
+
+
+def _misfits_of_preparation(spec: ModelSpec) -> Iterator[Misfit]:
+    names = {sequence.name for sequence in spec.inputs}
+    if not spec.preparation:
+        return
+    if spec.makes_images:
+        yield Misfit("preparation", f"a model of the task {spec.task} has no mask to bring back; remove preparation")
+    if unknown := [name for name in spec.preparation.references if name not in names]:
+        words = f"`references` names {', '.join(unknown)}, and the sequences are {', '.join(sorted(names))}"
+        yield Misfit("preparation.references", words)
+    if all(name in spec.optional for name in spec.preparation.references):
+        words = "each of `references` may be missing; add one that is always given"
+        yield Misfit("preparation.references", words)
 
 
 def _repeated(place: str, what: str, names: list[str]) -> Iterator[Misfit]:

@@ -25,6 +25,7 @@ from brain_edge.spec.execution import (
     WholeStack,
     WholeVolume,
 )
+from brain_edge.spec.preparation import Preparation
 from brain_edge.spec.steps import AfterStep, BeforeStep
 from brain_edge.spec.windowed import SlidingWindow, StridedWindows
 
@@ -193,6 +194,7 @@ class ModelSpec(Value, frozen=True):
         stages: stages in the order in which they run; the last ends on the caller's grid.
         labels: label table; empty if the model makes images.
         plausible: ranges for flags.
+        preparation: preparation of a study as it was scanned; omitted if the model takes images as they are.
 
     Raises:
         ValueError: the parts do not fit together (in msgspec's decoding: a ValidationError with the path).
@@ -204,6 +206,7 @@ class ModelSpec(Value, frozen=True):
     stages: Annotated[tuple[Stage, ...], Meta(min_length=1)]
     labels: tuple[Label, ...]
     plausible: Plausible = Plausible()
+    preparation: Preparation | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         require_consistent(self)
@@ -223,6 +226,11 @@ class ModelSpec(Value, frozen=True):
         """True if the model finds lesions or tumours in heads that are already skull-stripped."""
         steps = (step for stage in self.stages for step in stage.before)
         return self.may_be_empty and any(step.takes_stripped for step in steps)
+
+    @property
+    def removes_skull(self) -> bool:
+        """True if the preparation of a study leaves a brain alone."""
+        return bool(self.preparation) and self.preparation.removes_skull
 
     @property
     def optional(self) -> tuple[str, ...]:

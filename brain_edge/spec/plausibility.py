@@ -35,6 +35,8 @@ class FlagKind(StrEnum):
     """The head has no skull where the model expects one, or a skull where the model expects none."""
     COVERAGE = "coverage"
     """The field of view is too small or too large for a head, or a sequence does not cover the head."""
+    REGISTRATION = "registration"
+    """Two sequences, or a sequence and the atlas, may not lie over each other."""
     EMPTY = "empty"
     """The mask is empty although every head has the structure."""
     VOLUME = "volume"

@@ -54,6 +54,7 @@ def run_batch(
     report: FilePath | None = None,
     border_mm: float = 0.0,
     strict: bool = False,
+    on: Iterable[str] = (),
     expect_digest: str | None = None,
     allow_untrained: bool = False,
     shard: str | None = None,
@@ -82,6 +83,7 @@ def run_batch(
         report: folder for pictures as reports, `.png`.
         border_mm: width that the mask of a single label is widened by, in mm.
         strict: refusal of implausible masks, and of images of another contrast.
+        on: sequences whose grid the masks get, or `"atlas"`; the reference of the preparation by default.
         expect_digest: digest that the package must have, 64 hex digits.
         allow_untrained: permission to run random weights, whose masks are noise.
         shard: part of the batch, such as `"1/4"`.
@@ -120,6 +122,7 @@ def run_batch(
     from brain_edge.jobs.pictures.batch_page import write_batch_page
     from brain_edge.package import open_package
 
+    grids = tuple(dict.fromkeys(on))
     folders = Outputs(
         mask=Path(output),
         brain=path_or_none(brain),
@@ -128,6 +131,8 @@ def run_batch(
         report=path_or_none(report),
         border_mm=border_mm,
         strict=strict,
+        on=next(iter(grids), None),
+        also=tuple((name, Path(output)) for name in grids[1:]),
     )
     listed = path_or_none(cases)
     batch = Batch(

@@ -21,7 +21,7 @@ from brain_edge.jobs.batch.case import CaseOutcome, CaseRunner
 from brain_edge.jobs.batch.first_pass import FirstAlone
 from brain_edge.jobs.batch.options import Batch
 from brain_edge.jobs.batch.planning import plan_batch, require_distinct
-from brain_edge.jobs.batch.resume import Standing, find
+from brain_edge.jobs.batch.resume import MadeBy, Standing, find
 from brain_edge.jobs.batch.row import row_of
 from brain_edge.jobs.batch.summary import summarize
 from brain_edge.jobs.case import Job
@@ -61,8 +61,8 @@ def record_of(job: Job, folder: Path, **fields: Any) -> CaseRecord:
     return CaseRecord(**(known | fields))
 
 
-def found(record: CaseRecord | None, job: Job, folder: Path, *, check: bool = False) -> Standing:
-    return find(record, job, DIGEST, folder, check=check).standing
+def found(record: CaseRecord | None, job: Job, folder: Path, digest: str = DIGEST, *, check: bool = False) -> Standing:
+    return find(record, job, MadeBy(digest), folder, check=check).standing
 
 
 def test_a_case_with_all_that_its_record_says_is_finished(tmp_path: Path):
@@ -199,7 +199,8 @@ def test_whatever_is_wrong_with_a_case_is_in_its_record_and_ends_nothing(
     folder.mkdir()
     job = Job({"T1": save(tmp_path / "head.nii.gz", np.ones((4, 5, 6)))}, Outputs(mask=folder / "m.nii"), case="head")
     package = make_package(tmp_path / "package")
-    result = CaseRunner(package, broken, Batch(records=folder), folder, lambda: None, FirstAlone())(job)
+    made_by = MadeBy(package.digest)
+    result = CaseRunner(package, broken, Batch(records=folder), folder, lambda: None, FirstAlone(), made_by)(job)
     assert (result.outcome, result.error) == (CaseOutcome.FAILED, error)
     record = read_case_record(record_path(folder, "head"))
     assert record is not None
@@ -217,7 +218,7 @@ def test_a_finished_case_is_kept_unless_it_is_to_be_run_again(tmp_path: Path):
             raise InputError("was asked for")
 
         batch = Batch(records=tmp_path, overwrite=overwrite)
-        runner = CaseRunner(package, warm, batch, tmp_path, lambda: None, FirstAlone())
+        runner = CaseRunner(package, warm, batch, tmp_path, lambda: None, FirstAlone(), MadeBy(package.digest))
         return runner(job).outcome
 
     assert outcome(overwrite=False) is CaseOutcome.KEPT

@@ -102,6 +102,14 @@ def painted(source: ModelSource) -> list[list[float]]:
     return [[each.channel, each.above, each.label] for step in steps(source, PaintRegions) for each in step.regions]
 
 
+def prepared(source: ModelSource) -> list[Any]:
+    """The reference, the atlas, its grid and spacing, and the skull."""
+    found = source.spec.preparation
+    assert found
+    assert found.atlas
+    return [found.references[0], found.atlas.space, list(found.atlas.shape), found.atlas.spacing_mm, str(found.skull)]
+
+
 MEASURES: Final[dict[str, Callable[[ModelSource], Any]]] = {
     "sequences": lambda source: [each.name for each in source.spec.inputs],
     "channels_in": lambda source: [stage.network.channels_in for stage in source.spec.stages],
@@ -135,6 +143,7 @@ MEASURES: Final[dict[str, Callable[[ModelSource], Any]]] = {
     "ties": lambda source: [list(step.tie_order) for step in steps(source, VoteStages)],
     "neighbours": lambda source: [each.neighbours for each in executions(source, SlicesAlong)],
     "overlaps": lambda source: [each.overlap for each in executions(source, SlidingWindow)],
+    "preparation": prepared,
     "cores": lambda source: [list(each.core) for each in executions(source, StridedWindows)],
 }
 

@@ -22,7 +22,7 @@ DOCS: Final = Path(__file__).parents[2] / "docs"
 PAGES: Final = [page for page in sorted(DOCS.rglob("*.md")) if "```pycon\n" in page.read_text(encoding="utf-8")]
 """Pages with calls that are shown and not run."""
 
-VERBS: Final = {**{name: name for name in ("convert", "quantize", "tune", "evaluate")}, "run_batch": "run"}
+VERBS: Final = {**{name: name for name in ("convert", "quantize", "tune", "evaluate", "prepare")}, "run_batch": "run"}
 """Public functions and the commands that do the same."""
 
 RENAMED: Final = {
@@ -37,6 +37,9 @@ RENAMED: Final = {
     "stage_zero": "runtime",
     "max_memory": "runtime",
     "cache": "runtime",
+    **dict.fromkeys(("atlas", "prepared", "as_they_are"), "runtime"),
+    "out": "output",
+    "no_picture": "picture",
     "quiet": "progress",
 }
 """Options whose keyword has another name: units, and what travels in `RuntimeOptions`."""

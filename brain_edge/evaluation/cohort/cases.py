@@ -187,9 +187,10 @@ def sequences_for(names: Sequence[str], spec: ModelSpec) -> dict[str, SequenceSp
 
 
 def load_case(case: Case) -> tuple[Study, Mask | None]:
-    """Read the images of a case and its reference mask, on the grid of the first image.
+    """Read the images of a case and its reference mask, on the grid of the first image that has the grid of the mask.
 
-    A mask with the same voxels in another order (from fMRIPrep, of a reoriented image) is reordered.
+    That image is the reference of the study. A mask with the same voxels in another order (from fMRIPrep, of a
+    reoriented image) is reordered.
 
     Raises:
         InputError: see `resolve`; or an image or the mask is refused, or the mask is on another grid.
@@ -199,13 +200,14 @@ def load_case(case: Case) -> tuple[Study, Mask | None]:
     if files.reference is None:
         return study, None
     read = read_reference(files.reference, case.labels)
-    mask = onto_grid(read, study.geometry)
-    if mask is None:
-        raise InputError(
-            f"{files.reference}: expected a reference mask on the grid of {study.reference} of {case.title} "
-            f"({study.geometry}), got {read.geometry}; resample the mask to that image first"
-        )
-    return study, mask
+    for name, volume in study.volumes.items():
+        mask = onto_grid(read, volume.geometry)
+        if mask is not None:
+            return Study(study.volumes, name), mask
+    raise InputError(
+        f"{files.reference}: expected a reference mask on the grid of {study.reference} of {case.title} "
+        f"({study.geometry}), got {read.geometry}; resample the mask to that image first"
+    )
 
 
 def study_for(study: Study, spec: ModelSpec) -> Study | Volume:

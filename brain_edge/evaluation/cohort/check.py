@@ -98,7 +98,9 @@ def check_case(case: Case, spec: ModelSpec | None = None) -> CheckedCase:
     foreign: tuple[tuple[SequenceSpec, Finding], ...] = ()
     labels = None if mask is None else tuple(int(value) for value in np.unique(mask.labels) if value)
     if spec is not None:
-        grid = assemble(study_for(study, spec), spec).geometry
+        given = study_for(study, spec)
+        # a preparation registers the sequences, so that their headers need not agree
+        grid = given.geometry if spec.preparation else assemble(given, spec).geometry
         foreign = tuple(_foreign(case, spec))
         if mask is not None and not mask.geometry.same_grid(grid):
             raise InputError(

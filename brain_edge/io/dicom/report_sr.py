@@ -15,9 +15,9 @@ from brain_edge.spec import Code
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from brain_edge.engine.segmenter import Segmentation
     from brain_edge.image.volume import Volume
     from brain_edge.io.dicom.algorithm import Algorithm, Segment
+    from brain_edge.io.dicom.segmented import Segmented
 
 SERIES_NUMBER: Final = 9902
 
@@ -31,7 +31,7 @@ _AI: Final = Code(scheme="DCM", value="123110", meaning="Artificial Intelligence
 
 
 def write_report(
-    segmentation: Segmentation, volume: Volume, algorithm: Algorithm, seg: Path | str, path: Path | str
+    segmentation: Segmented, volume: Volume, algorithm: Algorithm, seg: Path | str, path: Path | str
 ) -> None:
     """Write the volume of every label (in cm3, equal to ml) as Comprehensive SR, atomically.
 
@@ -81,7 +81,7 @@ def _read_segmentation(path: Path | str) -> Any:
     return dataset
 
 
-def _measurements(segmentation: Segmentation, algorithm: Algorithm, seg: Any) -> Any:
+def _measurements(segmentation: Segmented, algorithm: Algorithm, seg: Any) -> Any:
     sr = import_highdicom().sr
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=_observer(algorithm)),
@@ -108,7 +108,7 @@ def _observer(algorithm: Algorithm) -> Any:
     return hd.sr.ObserverContext(observer_type=concept(_DEVICE), observer_identifying_attributes=attributes)
 
 
-def _group(segmentation: Segmentation, algorithm: Algorithm, segment: Segment, seg: Any) -> Any:
+def _group(segmentation: Segmented, algorithm: Algorithm, segment: Segment, seg: Any) -> Any:
     """Make one measurement group: the segment and its volume."""
     sr = import_highdicom().sr
     # by segment number, because a LABELMAP has the background first, as number 0

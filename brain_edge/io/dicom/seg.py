@@ -18,10 +18,10 @@ from brain_edge.io.dicom.target import UTF_8, building, equipment, new_instance,
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from brain_edge.engine.segmenter import Segmentation
     from brain_edge.image.volume import FloatArray, LabelArray, Volume
     from brain_edge.io.dicom.algorithm import Algorithm, Segment
     from brain_edge.io.dicom.instance import DicomFrame
+    from brain_edge.io.dicom.segmented import Segmented
     from brain_edge.spec import Code
     from brain_edge.spec.plausibility import Flag
 
@@ -60,7 +60,7 @@ class SegOptions:
 
 
 def write_seg(
-    segmentation: Segmentation,
+    segmentation: Segmented,
     volume: Volume,
     algorithm: Algorithm,
     path: Path | str,
@@ -146,7 +146,7 @@ def _as_classic(headers: list[Any], frames: tuple[DicomFrame, ...]) -> None:
         header.SOPClassUID = MR_IMAGE
 
 
-def _pixels(segmentation: Segmentation, algorithm: Algorithm, encoding: SegEncoding) -> Any:
+def _pixels(segmentation: Segmented, algorithm: Algorithm, encoding: SegEncoding) -> Any:
     """Return segment numbers (K, J, I), or probabilities (K, J, I, segment)."""
     if encoding is not SegEncoding.FRACTIONAL:
         return _segment_numbers(segmentation.mask.labels, algorithm).transpose(2, 1, 0)

@@ -176,10 +176,14 @@ def require_readable(info: SeriesInfo) -> None:
         raise kind(f"{info.root}: {info.name}: {info.problem}")
 
 
-def require_one_visit(series: Sequence[SeriesInfo]) -> None:
+def require_one_visit(series: Sequence[SeriesInfo], *, registers: bool = False) -> None:
     """Refuse sequences of several studies, which may belong to several patients, or of several frames of reference.
 
     Coordinates of two frames of reference cannot be compared (C.7.4.1), because the patient may have moved in between.
+
+    Args:
+        series: series of the sequences.
+        registers: True if the sequences are registered, so that their frames of reference may differ.
 
     Raises:
         InputError: the series belong to more than one study.
@@ -191,7 +195,7 @@ def require_one_visit(series: Sequence[SeriesInfo]) -> None:
             f"{_roots(series)}: expected the sequences of one study, got {len(studies)} studies; "
             "give the folder of one examination of one patient"
         )
-    if len(frames) > 1:
+    if len(frames) > 1 and not registers:
         raise GeometryError(
             f"{_roots(series)}: expected sequences of one frame of reference, got {len(frames)} in "
             f"{', '.join(info.name for info in series)}; register them first (docs/how-to/register-sequences.md)"

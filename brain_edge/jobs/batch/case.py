@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from brain_edge.image.volume import Mask
     from brain_edge.jobs.batch.first_pass import FirstAlone
     from brain_edge.jobs.batch.options import Batch
+    from brain_edge.jobs.batch.resume import MadeBy
     from brain_edge.jobs.case import Job
     from brain_edge.jobs.outliers import LabelMeasure
     from brain_edge.jobs.outputs import Outputs
@@ -91,6 +92,7 @@ class CaseRunner:
         staging: folder of the files that are not finished.
         require_going: function that raises `Stopped` when the batch is to end.
         first: gate of the first pass, shared by all runners.
+        made_by: package and what its preparation takes.
     """
 
     package: ModelPackage
@@ -99,6 +101,7 @@ class CaseRunner:
     staging: Path
     require_going: Callable[[], None]
     first: FirstAlone
+    made_by: MadeBy
 
     def __call__(self, job: Job | UnplannedCase) -> CaseResult:
         """Keep or run a case; any failure of the case is in the result.
@@ -148,8 +151,8 @@ class _Attempt:
         """
         if isinstance(self._job, UnplannedCase) or self._runner.batch.overwrite:
             return None
-        digest, check = self._runner.package.digest, self._runner.batch.check
-        found = find(self._earlier, self._job, digest, self._path.parent, check=check)
+        made_by, check = self._runner.made_by, self._runner.batch.check
+        found = find(self._earlier, self._job, made_by, self._path.parent, check=check)
         if found.standing is Standing.CHANGED:
             raise UsageError(
                 f"{self._job.outputs.mask}: an output of this case does not match its record (edited, damaged or "
@@ -273,6 +276,8 @@ class _Attempt:
             finished=datetime.now(UTC),
             rss_bytes=rss_bytes(),
             versions=_versions(),
+            on=job.outputs.on if job else None,
+            prepared_by=dict(self._runner.made_by.prepared_by),
         )
 
 

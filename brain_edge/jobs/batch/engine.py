@@ -23,6 +23,7 @@ from brain_edge.jobs.batch.first_pass import FirstAlone
 from brain_edge.jobs.batch.lock import gate, working
 from brain_edge.jobs.batch.parts import part_row, write_part
 from brain_edge.jobs.batch.planning import UnplannedCase, require_distinct
+from brain_edge.jobs.batch.resume import MadeBy
 from brain_edge.jobs.batch.summary import close_books
 from brain_edge.machine.atomic import remove_leftovers
 from brain_edge.machine.cpu import default_threads
@@ -200,14 +201,14 @@ def _lanes(
 ) -> Iterator[Iterator[CaseResult]]:
     """Yield the results of `count` lanes; all lanes have ended when the block is left."""
     require_start(options, count)
-    first = FirstAlone(options.max_memory_bytes)
+    first, made_by = FirstAlone(options.max_memory_bytes), MadeBy.of(package, options)
 
     @cache  # called in turn: the second case calls it after the first has passed the network
     def warm() -> WarmSegmenter:
         return Segmenter.open(package, options)
 
     def make_runner(require_going: Callable[[], None]) -> CaseRunner:
-        return CaseRunner(package, warm, batch, staging, require_going, first)
+        return CaseRunner(package, warm, batch, staging, require_going, first, made_by)
 
     lanes = _Lanes(make_runner, cases)
     threads = [Thread(target=lanes.work, name=f"brain-edge-case-{number}") for number in range(count)]

@@ -72,6 +72,7 @@ def plan_single(
         InputError: a folder without images, or see `assign_inputs`.
     """
     dicom = bool(series or outputs.dicom())
+    given = _of_one_study(given, spec, dicom=dicom)
     folder = next((path for _, path in given if input_kind(path, dicom=dicom) is InputKind.FOLDER), None)
     if folder is not None:
         require_one_kind(folder)
@@ -80,6 +81,17 @@ def plan_single(
     if len(spec.inputs) == 1 < len(given):
         raise UsageError(f"{len(given)} images, but {outputs.mask} is one file; name a folder for the masks")
     return Job(assign_inputs(given, spec), outputs, assign_series(series, spec))
+
+
+def _of_one_study(given: Sequence[NamedInput], spec: ModelSpec, *, dicom: bool) -> Sequence[NamedInput]:
+    """Return the sequences of a study that is given as one folder; other inputs stay as they are."""
+    if len(spec.inputs) == 1 or len(given) != 1 or given[0][0] is not None:
+        return given
+    ((_, place),) = given
+    if input_kind(place, dicom=dicom) is InputKind.DICOM:
+        return [(name, place) for name in spec.contrasts]
+    groups = _groups_in(place, spec.contrasts) if place.is_dir() else []
+    return [*groups[0].inputs().items()] if len(groups) == 1 else given
 
 
 def plan_batch(
@@ -247,6 +259,7 @@ def _with_outputs(found: ImageGroup | UnplannedCase, folders: Outputs, layout: L
         probabilities=folders.probabilities and named(folders.probabilities, "probabilities.nii.gz"),
         report=folders.report and named(folders.report, "report.png"),
         picture=folders.picture and named(folders.picture, "picture.png"),
+        also=tuple((name, named(folder, f"{name}_mask.nii.gz")) for name, folder in folders.also),
     )
     return Job(inputs, outputs, case=case)
 

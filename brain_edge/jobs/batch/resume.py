@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from brain_edge.errors import InputError
 from brain_edge.jobs.record import CaseStatus, relative_path
 from brain_edge.machine.stamp import stamp_or_none
 from brain_edge.package.digest import sha256_of
+from brain_edge.package.reader import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,34 @@ if TYPE_CHECKING:
 
     from brain_edge.jobs.case import Job
     from brain_edge.jobs.record import CaseRecord, FileRecord
+    from brain_edge.machine.options import RuntimeOptions
     from brain_edge.machine.stamp import Stamp
+    from brain_edge.package import ModelPackage
+
+
+@dataclass(frozen=True)
+class MadeBy:
+    """What makes the masks of a batch, besides the images.
+
+    Attributes:
+        digest: digest of the package.
+        prepared_by: stage 0 and atlas that the user gave, and whether the images were taken as they are.
+    """
+
+    digest: str
+    prepared_by: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, package: ModelPackage, options: RuntimeOptions) -> MadeBy:
+        """Return what makes the masks; a package without a preparation depends on itself alone."""
+        if not package.spec.preparation:
+            return cls(package.digest)
+        given = {
+            "stage 0": None if options.stage_zero is None else digest_of(options.stage_zero),
+            "atlas": None if options.atlas is None or not options.atlas.is_file() else sha256_of(options.atlas),
+            "as they are": "yes" if options.as_they_are else None,
+        }
+        return cls(package.digest, {name: text for name, text in given.items() if text is not None})
 
 
 class Standing(StrEnum):
@@ -47,13 +75,13 @@ class Found:
     record: CaseRecord | None = None
 
 
-def find(record: CaseRecord | None, job: Job, digest: str, folder: Path, *, check: bool = False) -> Found:
+def find(record: CaseRecord | None, job: Job, made_by: MadeBy, folder: Path, *, check: bool = False) -> Found:
     """Return the state of a case, from the stamps of its files, or from their content where a stamp differs.
 
     Args:
         record: record of an earlier run, if any.
         job: the job now.
-        digest: digest of the package.
+        made_by: package and what its preparation takes.
         folder: folder of the record.
         check: compare the content of every file.
 
@@ -74,7 +102,7 @@ def find(record: CaseRecord | None, job: Job, digest: str, folder: Path, *, chec
         outputs[kind] = same
     if record is None or record.status is not CaseStatus.DONE or len(outputs) < len(wanted):
         return Found(Standing.OPEN)
-    if not _asks_the_same(record, job, digest):
+    if not _asks_the_same(record, job, made_by):
         return Found(Standing.OPEN)
     inputs = _same_inputs(record.inputs, job.inputs, check=check)
     if inputs is None:
@@ -138,7 +166,8 @@ def _is_at(file: FileRecord, path: Path, folder: Path) -> bool:
     return str(path) == f"{folder}{os.sep}{file.path}" or relative_path(path, folder) == file.path
 
 
-def _asks_the_same(record: CaseRecord, job: Job, digest: str) -> bool:
-    return (record.digest, record.series) == (digest, dict(job.series)) and (
-        (record.border_mm, record.strict) == (job.outputs.border_mm, job.outputs.strict)
+def _asks_the_same(record: CaseRecord, job: Job, made_by: MadeBy) -> bool:
+    asked = (made_by.digest, made_by.prepared_by, dict(job.series))
+    return (record.digest, record.prepared_by, record.series) == asked and (
+        (record.border_mm, record.strict, record.on) == (job.outputs.border_mm, job.outputs.strict, job.outputs.on)
     )

@@ -133,6 +133,7 @@ def _outputs(case: BidsCase, out: Path, spec: ModelSpec, request: BidsRequest) -
         picture=request.layout.place(out / LOGS, name) / f"{name}_picture.png" if request.pictures else None,
         border_mm=request.border_mm,
         strict=request.strict,
+        on=next(iter(case.images)) if spec.preparation else None,
     )
 
 

@@ -130,6 +130,23 @@ def compose(
     return assembled(blocks)
 
 
+def captioned_row(volume: Volume, contours: Sequence[Contour], caption: str) -> list[Block]:
+    """Return a caption and the axial slices of a volume with contours, as blocks of a sheet."""
+    scene = make_scene(volume, [contour.region for contour in contours], around_mask=False)
+    if scene is None:
+        return [_paragraph([caption, NOTHING_SHOWN], LEGEND_FONT)]
+    width_mm, height_mm = scene.size_mm(PLANES[0])
+    cell_px = (WIDTH_PX - 2 * EDGE_PX - (COLUMNS - 1) * GAP_PX) / COLUMNS
+    scale = min(cell_px / width_mm, LARGEST_PANEL_PX / height_mm)
+    lines = [contour.line for contour in contours]
+    return [_paragraph([caption], LEGEND_FONT), _row(scene, PLANES[0], lines, scale)]
+
+
+def page_of(title: str, rows: Sequence[Block], alerts: Sequence[str]) -> Sheet:
+    """Return a sheet with a title, rows, alerts (which must be seen) and the convention of the sides."""
+    return assembled([_title(title), *rows, _paragraph(alerts, ALERT_FONT), _paragraph([CONVENTION], FAINT_FONT)])
+
+
 def require_same_grid(volume: Volume, mask: Mask, name: str) -> None:
     """Check that a mask lies on the grid of the volume below it.
 

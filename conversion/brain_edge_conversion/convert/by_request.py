@@ -71,11 +71,12 @@ def convert_request(request: Request, data: ParityData, target: Path | None, opt
     expectation = None if data.expected is None else _expectation(data.expected, study, spec)
     if zero is not None:
         named = name_stage_zero(zero, data.shown, spec)
-        masker = BrainMasker(Segmenter.open(zero), named.sequence)
+        options = replace(options, stage_zero=named)
+    if zero is not None and not spec.removes_skull:  # a preparation removes the skull, and here is a prepared head
+        masker = BrainMasker(Segmenter.open(zero), name_stage_zero(zero, data.shown, spec).sequence)
         study, _ = masker(study)
         if expectation is not None:
             expectation = replace(expectation, study=masker(expectation.study)[0])
-        options = replace(options, stage_zero=named)
     options = replace(options, expectation=expectation)
     return convert(resolved.model, resolved.weights, study, target or Path(f"{spec.name}-fp32"), options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -56,7 +57,7 @@ def quantize_for_speed(
     place, draft = target.resolve(), draft_folder(target.resolve())
     require_other(target, package.folder)
     with scratch_folder(place) as scratch, package_folder(target, overwrite=overwrite, draft=draft) as draft:
-        inputs = capture_inputs(package, studies, scratch, runtime)
+        inputs = capture_inputs(package, studies, scratch, replace(runtime, as_they_are=True))
         quantise_package(Trial(setting=Setting(preset=preset)), package, inputs, draft)
         manifest = msgspec.structs.replace(
             package.manifest,

@@ -4,6 +4,18 @@ Their data are those of BraTS: four sequences on one grid of 240 x 240 x 155 vox
 of the brain, stored in LPS. An image of another spacing is flagged: the networks see voxels, and the papers resample
 nothing.
 
+How the data came to be is the preparation of each recipe. The papers name its parts: one anatomical template, rigid,
+1 mm, skull-stripped, some with CaPTk as the program. BrainMaGe's paper (BrainLes 2021, section 2.2) states them in
+order, as "the well-accepted pre-processing protocol of the BraTS challenge":
+
+- LPS; T1w after contrast rigidly (6 degrees of freedom) to the atlas SRI24, at 1 mm.
+- The others rigidly to T1w after contrast; both matrices are combined before an image is resampled.
+- N4 for the time of the registration alone; the transforms are applied to the images without it.
+- The program is Greedy; ours and the reasons are in docs/decisions/0043-preparation.md.
+- The skull: removed in the space of the atlas, as BraTS' own masks lie there. The paper's network is the one that
+  removes it, on images prepared so. The interpolation is not stated; chosen: linear.
+- Without T1w after contrast the paper has no reference; chosen: T1w, then T2w, then FLAIR.
+
 The docstrings of these recipes name the part of the paper that says something: method, pre-processing, inference,
 results, a table, a figure. Only the running text was at hand. A statement that a figure alone makes is called "not
 stated", as is what the text does not say, and the choice stands beside it.
@@ -21,7 +33,20 @@ from brain_edge.image.contrast import Contrast
 from brain_edge.image.phantom import Phantom
 from brain_edge.image.resample import Interpolation
 from brain_edge.package.manifest import Licence
-from brain_edge.spec import Code, Label, ModelSpec, Plausible, PlausibleInput, PlausibleLabel, Sequence, Stage, Task
+from brain_edge.spec import (
+    Atlas,
+    Code,
+    Label,
+    ModelSpec,
+    Plausible,
+    PlausibleInput,
+    PlausibleLabel,
+    Preparation,
+    Sequence,
+    Skull,
+    Stage,
+    Task,
+)
 from brain_edge.spec.steps import PaintedRegion, PaintRegions, Restore
 from brain_edge_conversion.recipe import GraphSource, ModelSource, Recipe, same_each_time
 
@@ -95,6 +120,21 @@ LICENCE: Final = Licence(
 )
 
 
+SRI24: Final = Atlas(space="SRI24", shape=(240, 240, 155), spacing_mm=1.0, axes="LPS", origin_mm=(0.0, 239.0, 0.0))
+"""The atlas in the version of the tumour challenges."""
+
+
+def brats_preparation(inputs: tuple[Sequence, ...] = SEQUENCES) -> Preparation:
+    """Return the preparation of BraTS for these sequences."""
+    names = {each.name for each in inputs}
+    return Preparation(
+        references=tuple(each.name for each in (T1C, T1, T2, FLAIR) if each.name in names),
+        atlas=SRI24,
+        bias_field=True,
+        skull=Skull.REMOVED_AFTER,
+    )
+
+
 def tumour_spec(
     name: str,
     *stages: Stage,
@@ -104,7 +144,15 @@ def tumour_spec(
     """Return a specification with the ranges of gliomas: any compartment may be absent, none is larger than 400 ml."""
     limits = tuple(PlausibleLabel(label=label.value, volume_ml=(0.0, 400.0), max_border_share=0.05) for label in labels)
     ranges = Plausible(inputs=PlausibleInput(spacing_mm=(0.8, 1.25), extent_mm=(100.0, 300.0)), labels=limits)
-    return ModelSpec(name=name, task=Task.TUMOUR, inputs=inputs, stages=stages, labels=labels, plausible=ranges)
+    return ModelSpec(
+        name=name,
+        task=Task.TUMOUR,
+        inputs=inputs,
+        stages=stages,
+        labels=labels,
+        plausible=ranges,
+        preparation=brats_preparation(inputs),
+    )
 
 
 def one_model(

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 MASKS = "masks"
 """Folder of a journal for the baseline's masks, if they are kept over an interruption."""
+PREPARED = "prepared"
+"""Work folder of the studies that were prepared for this search, so that none is registered twice."""
 
 
 def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: SearchOptions) -> ModelPackage:
@@ -70,9 +72,10 @@ def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: Se
     """
     # candidates lie in folders of their own, without a stage 0 beside them
     runtime = with_stage_zero(space.package, options.runtime)
+    prepared = runtime.prepared or work_folder(target.resolve()) / PREPARED
     options = replace(
         options,
-        runtime=replace(runtime, threads=runtime.threads or default_threads()),
+        runtime=replace(runtime, threads=runtime.threads or default_threads(), prepared=prepared),
         budget=options.budget.for_labels(space.package.spec.labels),
     )
     if options.report_folder is not None:

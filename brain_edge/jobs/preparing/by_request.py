@@ -1,0 +1,153 @@
+"""A preparation as a user asks for it: inputs, an output folder, a package or an atlas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.engine.stage_zero import SkullStripper, find_stage_zero
+from brain_edge.errors import UsageError
+from brain_edge.jobs.outputs import require_apart
+from brain_edge.jobs.preparing.batch import prepare_all
+from brain_edge.jobs.preparing.cases import find_cases
+from brain_edge.jobs.preparing.one import PrepareOptions
+from brain_edge.jobs.preparing.wanted import of_four, of_model
+from brain_edge.machine.atomic import make_folder
+from brain_edge.machine.cpu import default_threads
+from brain_edge.machine.options import RuntimeOptions
+from brain_edge.package import open_package
+from brain_edge.package.digest import sha256_of
+from brain_edge.preparation.preparer import Preparer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from brain_edge.jobs.case import NamedInput
+    from brain_edge.jobs.preparing.cases import RawCase
+    from brain_edge.jobs.preparing.names import Style
+    from brain_edge.jobs.preparing.one import PreparedCase
+    from brain_edge.jobs.preparing.wanted import Wanted
+    from brain_edge.package import ModelPackage
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareRequest:
+    """Request to prepare studies.
+
+    Attributes:
+        inputs: files, each with the name of its sequence or None, and folders.
+        out: folder of the prepared studies.
+        like: package whose preparation is done; None for that of the tumour challenges.
+        style: style of the file names; None for the style that fits the input.
+        keeps_skull: True to leave the skull; not with a package.
+        runtime: threads, stage 0, atlas.
+        options: options of each study.
+    """
+
+    inputs: tuple[NamedInput, ...]
+    out: Path
+    like: Path | None = None
+    style: Style | None = None
+    keeps_skull: bool = False
+    runtime: RuntimeOptions = RuntimeOptions()  # noqa: RUF009 - frozen
+    options: PrepareOptions = PrepareOptions()  # noqa: RUF009 - frozen
+
+
+@dataclass(frozen=True, eq=False)
+class PreparePlan:
+    """Plan of a request.
+
+    Attributes:
+        cases: studies to prepare.
+        preparer: preparation that is ready to run.
+        out: folder of the prepared studies.
+        options: options of each study.
+    """
+
+    cases: tuple[RawCase, ...]
+    preparer: Preparer
+    out: Path
+    options: PrepareOptions
+
+    def run(self) -> Iterator[PreparedCase]:
+        """Prepare each study and yield its result when it ends.
+
+        Raises:
+            BatchError: the disk is full.
+            OutputError: the folder cannot be made.
+        """
+        make_folder(self.out)
+        yield from prepare_all(self.cases, self.preparer, self.out, self.options)
+
+
+def plan_preparation(request: PrepareRequest) -> PreparePlan:
+    """Find the studies and open what their preparation takes; nothing is written.
+
+    Raises:
+        UsageError: the package has no preparation, an option has no effect, or the output lies among the inputs.
+        InputError: an input holds no study, or the atlas is refused.
+        PackageError: a package is damaged, or the stage 0 that it names is missing.
+        MissingExtraError: the library of the registration, or of the pictures, is not installed.
+    """
+    from brain_edge.registration.library import import_simpleitk
+
+    import_simpleitk()
+    if request.options.picture:
+        from brain_edge.jobs.pictures.sheet import require_matplotlib
+
+        require_matplotlib()
+    for _, path in request.inputs:
+        require_apart(request.out, path)
+    like = None if request.like is None else open_package(request.like)
+    wanted = _wanted(request, like)
+    zero = _stage_zero(request, like)
+    preparer = _preparer(request, wanted, like, zero)
+    means = {
+        **({"stage 0": zero.digest} if zero else {}),
+        **({"atlas": sha256_of(request.runtime.atlas)} if request.runtime.atlas else {}),
+    }
+    cases = find_cases(request.inputs, wanted, request.style)
+    options = PrepareOptions(request.options.overwrite, request.options.strict, request.options.picture, means)
+    return PreparePlan(cases, preparer, request.out, options)
+
+
+def _wanted(request: PrepareRequest, like: ModelPackage | None) -> Wanted:
+    if like is None:
+        from brain_edge.preparation.transforms import atlas_of_file
+
+        atlas = None if request.runtime.atlas is None else atlas_of_file(request.runtime.atlas)
+        return of_four(atlas, keeps_skull=request.keeps_skull)
+    if request.keeps_skull:
+        raise UsageError("--keep-skull has no effect with --like, whose package says it; remove one of them")
+    wanted = of_model(like.spec)
+    if wanted is None:
+        raise UsageError(
+            f"--like {like.folder}: expected a package with a preparation, got {like.spec.name}, which takes images as "
+            "they are; name another package, or --atlas FILE"
+        )
+    return wanted
+
+
+def _stage_zero(request: PrepareRequest, like: ModelPackage | None) -> ModelPackage | None:
+    if like is not None:
+        return find_stage_zero(like, request.runtime.stage_zero)
+    if request.keeps_skull and request.runtime.stage_zero is not None:
+        raise UsageError("--stage-zero has no effect with --keep-skull; remove one of them")
+    return None if request.runtime.stage_zero is None else open_package(request.runtime.stage_zero)
+
+
+def _preparer(
+    request: PrepareRequest, wanted: Wanted, like: ModelPackage | None, zero: ModelPackage | None
+) -> Preparer:
+    runtime = request.runtime
+    named = None if like is None else like.manifest.stage_zero
+    return Preparer(
+        wanted.preparation,
+        wanted.contrasts,
+        runtime.threads or default_threads(),
+        stripper=None if zero is None else SkullStripper(Segmenter.open(zero, RuntimeOptions(threads=runtime.threads))),
+        shown=named.sequence if named else None,
+        atlas=runtime.atlas,
+    )

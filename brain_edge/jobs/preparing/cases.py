@@ -1,0 +1,204 @@
+"""The studies that a user names: files, a folder of cases, a tree of DICOM, or a BIDS dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from brain_edge.errors import BrainEdgeError, InputError, UsageError
+from brain_edge.image.contrast import takes
+from brain_edge.io.inputs import InputKind, folders_in, image_name, images_in, input_kind
+from brain_edge.jobs.batch.grouping import group
+from brain_edge.jobs.case import assign_inputs
+from brain_edge.jobs.preparing.names import CaseNames, Style, bids_names, brats_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from brain_edge.image.volume import Volume
+    from brain_edge.io.dicom import SeriesInfo
+    from brain_edge.jobs.batch.grouping import ImageGroup
+    from brain_edge.jobs.bids.dataset import BidsImage
+    from brain_edge.jobs.case import NamedInput
+    from brain_edge.jobs.preparing.wanted import Wanted
+
+UNNAMED: Final = "case"
+"""Name that a group of images has whose files are called by their sequence alone."""
+DESCRIPTION: Final = "dataset_description.json"
+
+
+@dataclass(frozen=True)
+class RawCase:
+    """A study to prepare.
+
+    Attributes:
+        names: names of its files.
+        inputs: path of each sequence.
+        series: DICOM series of each sequence that is DICOM.
+        error: reason why the study cannot be prepared; None if it can.
+    """
+
+    names: CaseNames
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    series: Mapping[str, SeriesInfo] = field(default_factory=dict)
+    error: BrainEdgeError | None = None
+
+    def read(self) -> dict[str, Volume]:
+        """Read the images.
+
+        Raises:
+            InputError, GeometryError: an image is refused.
+        """
+        from brain_edge.io.nifti import read_volume
+
+        if self.series:
+            from brain_edge.io.dicom import read_series
+        return {
+            name: read_series(self.series[name]) if name in self.series else read_volume(path)
+            for name, path in self.inputs.items()
+        }
+
+
+def find_cases(given: Sequence[NamedInput], wanted: Wanted, style: Style | None = None) -> tuple[RawCase, ...]:
+    """Return the studies among the inputs, in their order; studies of a folder are sorted by name.
+
+    Args:
+        given: files with the names of their sequences (together one study), folders, zips.
+        wanted: sequences to look for.
+        style: style of the names; None for BIDS in a BIDS dataset, else that of the tumour challenges.
+
+    Raises:
+        InputError: an input holds no study, or a file is for an unknown sequence.
+        UsageError: two studies have one name, or the style does not fit.
+    """
+    files = [pair for pair in given if pair[0] is not None or input_kind(pair[1]) is InputKind.IMAGE]
+    places = [path for pair in given if pair not in files for path in [pair[1]]]
+    found = [*_named(files, wanted), *(case for place in places for case in _in_place(place, wanted, style))]
+    if style is Style.BIDS and any(not case.names.raw for case in found):
+        raise UsageError("expected a BIDS dataset for --names bids, got other images; remove --names")
+    taken = [case.names.folder for case in found]
+    if doubled := next((folder for folder in taken if taken.count(folder) > 1), None):
+        raise UsageError(f"expected studies of different names, got {doubled} twice; rename one folder")
+    return tuple(found)
+
+
+def _named(files: Sequence[NamedInput], wanted: Wanted) -> Iterator[RawCase]:
+    if not files:
+        return
+    inputs = assign_inputs(files, wanted)
+    first, *others = inputs.values()
+    together = others and all(path.parent == first.parent for path in others)
+    yield _case(first.resolve().parent.name if together else image_name(first), wanted, inputs)
+
+
+def _in_place(place: Path, wanted: Wanted, style: Style | None) -> list[RawCase]:
+    if (place / DESCRIPTION).is_file():
+        return list(_in_dataset(place, wanted, style))
+    if input_kind(place) is InputKind.DICOM:
+        return list(_in_dicom(place, wanted))
+    groups = _groups(place, wanted)
+    if not groups:
+        raise InputError(
+            f"{place}: expected images whose names end in {', '.join(f'_{name}' for name in wanted.contrasts)}, in it "
+            "or in one folder per study, or DICOM, found neither; rename the images, or name each: T1=FILE"
+        )
+    return [_of_group(each, wanted) for each in groups]
+
+
+def _groups(folder: Path, wanted: Wanted) -> list[ImageGroup]:
+    # `T1.nii.gz` alone in the folder of a study has the name of the folder
+    own = group(_images(folder), wanted.contrasts)
+    found = [replace(each, case=folder.resolve().name) if each.case == UNNAMED else each for each in own]
+    for below in folders_in(folder):
+        found += group(_images(below), wanted.contrasts, below.name)
+    return found
+
+
+def _images(folder: Path) -> tuple[Path, ...]:
+    try:
+        return images_in(folder)
+    except InputError:
+        return ()
+
+
+def _of_group(found: ImageGroup, wanted: Wanted) -> RawCase:
+    doubled = next((name for name, paths in found.files.items() if len(paths) > 1), None)
+    if doubled is not None:
+        both = " and ".join(str(path) for path in sorted(found.files[doubled])[:2])
+        words = f"{found.case}: expected one image of {doubled}, got {both}; remove or rename one"
+        return _case(found.case, wanted, {}, InputError(words))
+    return _case(found.case, wanted, {name: paths[0] for name, paths in found.files.items() if paths})
+
+
+def _case(case: str, wanted: Wanted, inputs: Mapping[str, Path], error: BrainEdgeError | None = None) -> RawCase:
+    """Return a study; one that lacks a sequence that it needs cannot be prepared."""
+    names = brats_names(case, wanted.preparation.space, wanted.contrasts)
+    missing = [name for name in wanted.contrasts if name not in inputs and name not in wanted.optional]
+    missing = missing or ([] if inputs else list(wanted.contrasts)[:1])
+    if error is None and missing:
+        error = InputError(f"{case}: expected one image of each of {', '.join(missing)}, found none; add it")
+    return RawCase(names, dict(inputs), error=error)
+
+
+def _in_dicom(place: Path, wanted: Wanted) -> Iterator[RawCase]:
+    """Yield a study for each examination in a tree of DICOM."""
+    from brain_edge.io.dicom import list_series
+
+    listed = list_series(place)
+    studies = dict.fromkeys(info.study_uid for info in listed)
+    for number, uid in enumerate(studies, start=1):
+        case = place.name.removesuffix(".zip") + (f"_study-{number}" if len(studies) > 1 else "")
+        yield _of_series(case, place, [info for info in listed if info.study_uid == uid], wanted)
+
+
+def _of_series(case: str, place: Path, series: Sequence[SeriesInfo], wanted: Wanted) -> RawCase:
+    from brain_edge.io.dicom import SeriesKind, choose_series
+
+    chosen: dict[str, SeriesInfo] = {}
+    names = brats_names(case, wanted.preparation.space, wanted.contrasts)
+    volumes = [info for info in series if info.kind is SeriesKind.VOLUME]
+    try:
+        for name, stated in wanted.contrasts.items():
+            fits = any(takes(stated, info.finding.contrast) for info in volumes)
+            if fits or name not in wanted.optional:
+                chosen[name] = choose_series(series, contrasts=stated)
+    except InputError as error:
+        return RawCase(names, {}, error=error)
+    if not chosen:
+        return RawCase(names, {}, error=InputError(f"{place}: expected series of {', '.join(wanted.contrasts)}"))
+    return RawCase(names, dict.fromkeys(chosen, place), chosen)
+
+
+def _in_dataset(folder: Path, wanted: Wanted, style: Style | None) -> Iterator[RawCase]:
+    """Yield a study for each visit of a BIDS dataset."""
+    from brain_edge.jobs.bids.choose import visit_of
+    from brain_edge.jobs.bids.dataset import find_images, open_dataset
+
+    images = find_images(open_dataset(folder), (), ())
+    for visit, found in groupby(images, key=visit_of):
+        yield _of_visit(visit, list(found), wanted, style)
+
+
+def _of_visit(visit: str, images: Sequence[BidsImage], wanted: Wanted, style: Style | None) -> RawCase:
+    from brain_edge.jobs.bids.choose import BidsCase, contrast_of
+    from brain_edge.jobs.bids.derivative import case_folder
+
+    case = visit.replace("/", "_")
+    fitting = {
+        name: [image for image in images if takes(stated, contrast_of(image))]
+        for name, stated in wanted.contrasts.items()
+    }
+    doubled = next((name for name, found in fitting.items() if len(found) > 1), None)
+    if doubled is not None:
+        listed = ", ".join(image.path.name for image in fitting[doubled])
+        words = f"{visit}: expected one image for the sequence {doubled}, got {listed}; remove one"
+        return _case(case, wanted, {}, InputError(words))
+    chosen = {name: found[0] for name, found in fitting.items() if found}
+    found = _case(case, wanted, {name: image.path for name, image in chosen.items()})
+    if style is Style.BRATS or not chosen:
+        return found
+    raw = {name: image.name for name, image in chosen.items()}
+    names = bids_names(case, wanted.preparation.space, case_folder(BidsCase(chosen)), raw)
+    return RawCase(names, found.inputs, error=found.error)

@@ -1,0 +1,211 @@
+"""Prepare one study from files to a folder: all of its files appear, or none."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from brain_edge import __version__
+from brain_edge.errors import ImplausibleError, InputError, OutputError
+from brain_edge.image.volume import Study
+from brain_edge.io.nifti import write_image, write_mask
+from brain_edge.jobs.record import FileRecord, input_record, printable
+from brain_edge.machine.atomic import make_folder
+from brain_edge.machine.atomic_folder import atomic_folder
+from brain_edge.machine.json import decode_json
+from brain_edge.machine.paths import read_small
+from brain_edge.machine.process import peak_rss_bytes
+from brain_edge.package.digest import sha256_of
+from brain_edge.preparation.parts import Part
+from brain_edge.preparation.record import PreparationRecord, record_of
+from brain_edge.spec.preparation import Preparation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from brain_edge.jobs.preparing.cases import RawCase
+    from brain_edge.preparation.prepared import Prepared
+    from brain_edge.preparation.preparer import Preparer
+
+
+class Outcome(StrEnum):
+    """Outcome of a study in this run."""
+
+    NEW = "new"
+    KEPT = "kept"
+    """Prepared by an earlier run from the same images in the same way."""
+    FAILED = "failed"
+
+
+class StudyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Record of a prepared study, as `CASE_preparation.json`.
+
+    Attributes:
+        case: name of the study.
+        inputs: file of each sequence and its content.
+        asked: preparation that was asked for.
+        means: digest of stage 0 and hash of the atlas that were given.
+        images: prepared image of each sequence, by file name.
+        brain: brain mask, by file name; None if no skull was removed.
+        files: hash of each file of the study.
+        preparation: what was done.
+        elapsed_ms: time of the study, ms.
+        peak_rss_bytes: peak memory of this process so far.
+    """
+
+    case: str
+    inputs: dict[str, FileRecord]
+    asked: Preparation
+    means: dict[str, str]
+    images: dict[str, str]
+    brain: str | None
+    files: dict[str, str]
+    preparation: PreparationRecord
+    elapsed_ms: float
+    peak_rss_bytes: int | None
+    brain_edge: str = __version__
+    format_version: int = 1
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """A study after its run.
+
+    Attributes:
+        case: name of the study.
+        outcome: outcome of the run.
+        folder: folder of its files.
+        record: record; None for a study that failed.
+        error: error of a study that failed.
+    """
+
+    case: str
+    outcome: Outcome
+    folder: Path
+    record: StudyRecord | None = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """Options of each study.
+
+    Attributes:
+        overwrite: True to prepare finished studies again.
+        strict: True to refuse studies with flags.
+        picture: True to draw a picture of each study.
+        means: digest of stage 0 and hash of the atlas, for the records.
+    """
+
+    overwrite: bool = False
+    strict: bool = False
+    picture: bool = True
+    means: Mapping[str, str] | None = None
+
+
+def prepare_case(case: RawCase, preparer: Preparer, out: Path, options: PrepareOptions) -> PreparedCase:
+    """Prepare one study and write its folder.
+
+    Raises:
+        InputError: an image is refused, or a registration is outside of its limits.
+        ImplausibleError: a study has flags under `strict`, or stage 0 found no brain.
+        OutputError: the folder cannot be written to; nothing of it is left.
+    """
+    if case.error is not None:
+        raise case.error
+    folder, start = out / case.names.folder, time.perf_counter()
+    asked, means = preparer.preparation, dict(options.means or {})
+    inputs = {name: input_record(path) for name, path in case.inputs.items()}
+    earlier = None if options.overwrite else _earlier(folder, case)
+    if earlier is not None and _is_same(earlier, inputs, asked, means, folder):
+        return PreparedCase(case.names.case, Outcome.KEPT, folder, earlier)
+    if earlier is None and folder.exists() and not options.overwrite and any(folder.iterdir()):
+        raise OutputError(
+            f"{folder}: expected no folder or one of an earlier run, got other files; choose another output folder, or "
+            "give --overwrite"
+        )
+    prepared = _prepared(case, preparer)
+    if options.strict and prepared.flags:
+        raise ImplausibleError("; ".join(flag.message for flag in prepared.flags))
+    make_folder(folder.parent)
+    with atomic_folder(folder, overwrite=True) as place:
+        images, brain = _write(case, prepared, place)
+        if options.picture:
+            _draw(case, prepared, preparer, place)
+        record = StudyRecord(
+            case=printable(case.names.case),
+            inputs=inputs,
+            asked=asked,
+            means=means,
+            images=images,
+            brain=brain,
+            files={path.name: sha256_of(path) for path in sorted(place.iterdir())},
+            preparation=record_of(prepared, asked),
+            elapsed_ms=(time.perf_counter() - start) * 1000,
+            peak_rss_bytes=peak_rss_bytes(),
+        )
+        (place / case.names.record).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
+    return PreparedCase(case.names.case, Outcome.NEW, folder, record)
+
+
+def _prepared(case: RawCase, preparer: Preparer) -> Prepared:
+    volumes = case.read()
+    first = next((name for name in preparer.preparation.references if name in volumes), next(iter(volumes)))
+    try:
+        return preparer(Study(volumes, first))
+    except InputError as error:
+        if any(str(path) in str(error) for path in case.inputs.values()):
+            raise
+        raise type(error)(f"{case.names.case}: {error}") from error
+
+
+def _write(case: RawCase, prepared: Prepared, place: Path) -> tuple[dict[str, str], str | None]:
+    """Write images, transforms and brain mask; return the names of the images and of the mask."""
+    from brain_edge.registration.itk_file import write_itk
+
+    images = {name: case.names.image(name) for name in prepared.study.volumes}
+    for name, volume in prepared.study.volumes.items():
+        write_image(volume, place / images[name])
+    for name, transform in prepared.transforms.items():
+        write_itk(transform, place / case.names.transform(name))
+    if prepared.brain is None:
+        return images, None
+    reference = prepared.study.reference
+    write_mask(prepared.brain, prepared.study.volumes[reference], place / case.names.brain(reference))
+    return images, case.names.brain(reference)
+
+
+def _draw(case: RawCase, prepared: Prepared, preparer: Preparer, place: Path) -> None:
+    from brain_edge.jobs.pictures.prepared_view import write_prepared_view
+
+    atlas = None
+    if Part.ATLAS in prepared.parts:
+        from brain_edge.preparation.transforms import open_atlas
+
+        atlas, _ = open_atlas(preparer)
+    write_prepared_view(prepared, place / case.names.picture, title=case.names.case, atlas=atlas)
+
+
+def _earlier(folder: Path, case: RawCase) -> StudyRecord | None:
+    try:
+        return decode_json(read_small(folder / case.names.record), StudyRecord)
+    except (OSError, InputError, msgspec.DecodeError):
+        return None
+
+
+def _is_same(
+    earlier: StudyRecord, inputs: Mapping[str, FileRecord], asked: Preparation, means: Mapping[str, str], folder: Path
+) -> bool:
+    """Return True if a run now would make the files that are there."""
+    hashes = {name: file.sha256 for name, file in inputs.items()}
+    return (
+        None not in hashes.values()
+        and hashes == {name: file.sha256 for name, file in earlier.inputs.items()}
+        and (earlier.asked, earlier.means) == (asked, dict(means))
+        and all((folder / name).is_file() and sha256_of(folder / name) == sha for name, sha in earlier.files.items())
+    )

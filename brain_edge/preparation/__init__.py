@@ -1,0 +1,1 @@
+"""A study as it was scanned, brought to what a network wants, and masks brought back to the images."""

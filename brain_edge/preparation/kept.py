@@ -1,0 +1,100 @@
+"""Prepared studies that are kept on disk, so that no study is registered twice.
+
+The name of an entry is a hash of the images, their grids, the preparation and everything that takes part in it. An
+entry appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+
+from brain_edge.errors import InputError, UsageError
+from brain_edge.image.volume import Mask, Study
+from brain_edge.io.nifti import read_numbers, read_volume, write_image, write_mask
+from brain_edge.machine.atomic import make_folder
+from brain_edge.machine.atomic_folder import atomic_folder
+from brain_edge.machine.json import decode_json
+from brain_edge.preparation.parts import Part
+from brain_edge.preparation.prepared import Prepared
+from brain_edge.preparation.record import PreparationRecord, record_of
+from brain_edge.registration.rigid import Rigid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from brain_edge.spec.preparation import Preparation
+
+FORMAT: Final = "1"
+"""Version of the entries; another version is another name."""
+RECORD: Final = "preparation.json"
+BRAIN: Final = "brain.nii.gz"
+
+
+def entry_of(folder: Path, study: Study, preparation: Preparation, made_by: Mapping[str, str]) -> Path:
+    """Return the place of a prepared study.
+
+    Args:
+        folder: folder of all entries.
+        study: images as they were scanned.
+        preparation: preparation of the model.
+        made_by: names, versions and hashes of everything that takes part.
+    """
+    digest = hashlib.sha256(msgspec.json.encode([FORMAT, sorted(made_by.items())]) + preparation.canonical)
+    for name, volume in sorted(study.volumes.items()):
+        digest.update(msgspec.json.encode([name, volume.geometry.shape, volume.geometry.affine.tolist()]))
+        digest.update(np.ascontiguousarray(volume.voxels).data)
+    return folder / digest.hexdigest()[:32]
+
+
+def keep(prepared: Prepared, preparation: Preparation, entry: Path) -> Prepared:
+    """Write a prepared study to its place and return it as the next run will read it.
+
+    Raises:
+        OutputError: the folder cannot be written to, or the disk is full; no part of the entry is left.
+    """
+    make_folder(entry.parent)
+    with atomic_folder(entry, overwrite=True) as folder:
+        for name, volume in prepared.study.volumes.items():
+            write_image(volume, folder / f"{name}.nii.gz")
+        if prepared.brain is not None:
+            write_mask(prepared.brain, prepared.study.volumes[prepared.study.reference], folder / BRAIN)
+        record = msgspec.json.encode(record_of(prepared, preparation))
+        (folder / RECORD).write_bytes(msgspec.json.format(record, indent=2))
+    return kept(entry, prepared.scanned) or prepared
+
+
+def kept(entry: Path, study: Study) -> Prepared | None:
+    """Return a prepared study from its place; None if it is not there or is damaged.
+
+    Args:
+        entry: place of the prepared study.
+        study: images as they were scanned.
+    """
+    try:
+        record = decode_json((entry / RECORD).read_bytes(), PreparationRecord)
+        volumes = {name: read_volume(entry / f"{name}.nii.gz") for name in study.volumes}
+        brain = _brain(entry)
+    except (OSError, InputError, UsageError, msgspec.DecodeError):
+        return None
+    return Prepared(
+        Study(volumes, record.reference),
+        study,
+        {name: Rigid(np.array(matrix)) for name, matrix in record.transforms.items()},
+        brain,
+        tuple(Part(part) for part in record.parts),
+        record.flags,
+        record.judgements,
+        record.made_by,
+    )
+
+
+def _brain(entry: Path) -> Mask | None:
+    if not (entry / BRAIN).exists():
+        return None
+    labels, geometry = read_numbers(entry / BRAIN)
+    return Mask(labels.astype(np.uint8), geometry)

@@ -1,0 +1,50 @@
+"""A cohort may hold studies as they were scanned: each is prepared once, and judged where its reference mask lies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from cli_program import make_package, succeed
+from cohorts import file_entry, save_manifest
+from test_run import GRID, scanned
+
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.evaluation.cohort import CaseEntry, Split, load_case, load_cohort
+from brain_edge.image.volume import Volume
+from brain_edge.io.nifti import write_image, write_mask
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_raw_study_is_prepared_once_and_judged_where_its_reference_lies(tmp_path: Path):
+    package, head = make_package(tmp_path / "package", GRID), scanned()
+    write_image(head, tmp_path / "head.nii.gz")
+    write_mask(Segmenter.open(package)(head).mask, head, tmp_path / "reference.nii.gz")
+    images = {"T1": file_entry(tmp_path / "head.nii.gz", tmp_path)}
+    reference = file_entry(tmp_path / "reference.nii.gz", tmp_path)
+    cohort = save_manifest(tmp_path, CaseEntry(subject="one", split=Split.TEST, inputs=images, reference=reference))
+    command = ("evaluate", package.folder, cohort, "--prepared", tmp_path / "kept", "--json", "-q")
+    first = succeed(*command).json
+    assert first["summaries"][0]["mean_dice"] > 0.999
+    (entry,) = (tmp_path / "kept").iterdir()
+    before = entry.stat().st_mtime_ns
+    assert succeed(*command).json["summaries"] == first["summaries"]
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()] == [before]
+
+
+def test_a_reference_may_lie_on_any_sequence_of_its_case(tmp_path: Path):
+    head = scanned()
+    small = Volume(head.voxels[5:-5], head.geometry.cropped(((5, 55), (0, 70), (0, 36))))
+    for name, volume in {"T1": head, "T2": small}.items():
+        write_image(volume, tmp_path / f"{name}.nii.gz")
+    write_image(Volume(np.where(small.voxels > 100, 1.0, 0.0), small.geometry), tmp_path / "reference.nii.gz")
+    images = {name: file_entry(tmp_path / f"{name}.nii.gz", tmp_path) for name in ("T1", "T2")}
+    reference = file_entry(tmp_path / "reference.nii.gz", tmp_path)
+    entry = CaseEntry(subject="one", split=Split.TEST, inputs=images, reference=reference)
+    (case,) = load_cohort(save_manifest(tmp_path, entry, sequences=("T1", "T2"))).cases()
+    study, mask = load_case(case)
+    assert study.reference == "T2"
+    assert mask is not None
+    assert mask.geometry.same_grid(study.geometry)

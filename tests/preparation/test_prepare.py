@@ -1,0 +1,162 @@
+"""`prepare` writes prepared images and transforms that other programs read, once, and nothing of a study that fails."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from bids_dataset import phantom_dataset
+from cli_program import brain_edge as program
+from cli_program import make_package, refused, save_phantom, succeed
+from scipy.ndimage import gaussian_filter
+from test_run import GRID, scanned
+
+import brain_edge
+from brain_edge.image.volume import Volume
+from brain_edge.io.nifti import write_image
+from brain_edge.registration.itk_file import read_itk
+from brain_edge.spec import Preparation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from brain_edge.package import ModelPackage
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory) -> ModelPackage:
+    return make_package(tmp_path_factory.mktemp("packages") / "grid", GRID)
+
+
+@pytest.fixture
+def studies(tmp_path) -> Path:
+    """Two studies of one image each, one folder per study."""
+    for number, name in enumerate(("one", "two")):
+        path = tmp_path / "studies" / name / "T1.nii.gz"
+        path.parent.mkdir(parents=True)
+        head = scanned()
+        write_image(Volume(head.voxels + number, head.geometry), path)
+    return tmp_path / "studies"
+
+
+def failed(*arguments: object) -> str:
+    """What the program says where studies have failed."""
+    ended = program(*arguments)
+    assert ended.code == 6
+    return ended.err
+
+
+def test_the_images_and_their_transform_agree_in_another_program(package, studies, tmp_path):
+    itk = pytest.importorskip("SimpleITK")
+    succeed("prepare", studies, "-o", tmp_path / "out", "--like", package.folder, "--no-picture")
+    folder = tmp_path / "out" / "one"
+    names = {path.name for path in folder.iterdir()}
+    xfm = "one_t1_from-orig_to-reference_mode-image_xfm.txt"
+    assert names == {"one_t1.nii.gz", xfm, "one_preparation.json"}
+    prepared = itk.ReadImage(str(folder / "one_t1.nii.gz"))
+    raw = itk.ReadImage(str(studies / "one" / "T1.nii.gz"))
+    again = itk.Resample(raw, prepared, itk.ReadTransform(str(folder / xfm)), itk.sitkLinear, 0.0)
+    ours, theirs = itk.GetArrayFromImage(prepared), itk.GetArrayFromImage(again)
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9999
+    assert np.array_equal(read_itk(folder / xfm).matrix, np.eye(4))
+
+
+def test_a_finished_study_is_kept_and_a_changed_one_is_prepared_again(package, studies, tmp_path):
+    command = ("prepare", studies, "-o", tmp_path / "out", "--like", package.folder, "--no-picture")
+    first = succeed(*command, "--json").json
+    assert [record["preparation"]["parts"] for record in first] == [["new grid"], ["new grid"]]
+    head = scanned()
+    write_image(Volume(head.voxels * 2, head.geometry), studies / "two" / "T1.nii.gz")
+    again = succeed(*command).out
+    assert "one: kept" in again
+    assert "two: new" in again
+
+
+def test_a_study_that_fails_leaves_nothing_and_does_not_stop_the_others(package, studies, tmp_path):
+    (studies / "one" / "T1.nii.gz").write_bytes(b"no image")
+    words = failed("prepare", studies, "-o", tmp_path / "out", "--like", package.folder, "--no-picture")
+    assert "1 of 2 studies failed; see the errors above: one" in words
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["two"]
+
+
+def test_two_images_of_one_sequence_are_refused(package, studies, tmp_path):
+    save_phantom(studies / "one" / "t1w.nii.gz")
+    words = failed("prepare", studies, "-o", tmp_path / "out", "--like", package.folder, "--no-picture")
+    assert "one: expected one image of T1, got " in words
+
+
+def test_a_full_disk_leaves_nothing_of_the_study(package, studies, small_disk):
+    out = small_disk / "out"
+    words = failed("prepare", studies, "-o", out, "--like", package.folder, "--no-picture")
+    assert "the disk or quota is full: 1 of 2 studies were not tried" in words
+    assert [path for path in out.rglob("*") if path.is_file()] == []
+
+
+def test_files_of_others_are_not_replaced(package, studies, tmp_path):
+    (tmp_path / "out" / "one").mkdir(parents=True)
+    (tmp_path / "out" / "one" / "notes.txt").write_text("mine")
+    words = failed("prepare", studies, "-o", tmp_path / "out", "--like", package.folder, "--no-picture")
+    assert "expected no folder or one of an earlier run, got other files" in words
+    assert (tmp_path / "out" / "one" / "notes.txt").read_text() == "mine"
+
+
+def test_a_dataset_gets_the_names_of_bids_derivatives(package, tmp_path):
+    dataset = phantom_dataset(tmp_path / "raw", ["sub-01_ses-1_T1w"])
+    write_image(scanned(), dataset / "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz")
+    succeed("prepare", dataset, "-o", tmp_path / "out", "--like", package.folder, "--no-picture", "-q")
+    folder = tmp_path / "out" / "sub-01" / "ses-1" / "anat"
+    assert (folder / "sub-01_ses-1_space-reference_desc-preproc_T1w.nii.gz").is_file()
+    assert (folder / "sub-01_ses-1_T1w_from-orig_to-reference_mode-image_xfm.txt").is_file()
+    record = json.loads((folder / "sub-01_ses-1_preparation.json").read_bytes())
+    assert record["images"] == {"T1": "sub-01_ses-1_space-reference_desc-preproc_T1w.nii.gz"}
+
+
+def test_a_package_without_a_preparation_is_refused(studies, tmp_path):
+    plain = make_package(tmp_path / "plain")
+    words = refused(2, "prepare", studies, "-o", tmp_path / "out", "--like", plain.folder)
+    assert "expected a package with a preparation, got tiny, which takes images as they are" in words
+
+
+def test_the_function_does_what_the_command_does(package, studies, tmp_path):
+    done = brain_edge.prepare(studies, tmp_path / "by_function", like=package.folder, picture=False)
+    succeed("prepare", studies, "-o", tmp_path / "by_command", "--like", package.folder, "--no-picture", "-q")
+    assert [case.case for case in done.cases] == ["one", "two"]
+    assert done.failed == ()
+    for case in done.cases:
+        name = f"{case.case}_t1.nii.gz"
+        assert (case.folder / name).read_bytes() == (tmp_path / "by_command" / case.case / name).read_bytes()
+
+
+def test_the_picture_shows_each_sequence(package, studies, tmp_path):
+    succeed("prepare", studies / "one", "-o", tmp_path / "out", "--like", package.folder, "-q")
+    assert (tmp_path / "out" / "one" / "one_preparation.png").stat().st_size > 10_000
+
+
+def lopsided(volume: Volume) -> Volume:
+    """The phantom with structures that are not the same left and right, as in a person."""
+    blobs = gaussian_filter(np.random.default_rng(1).normal(size=volume.voxels.shape), (3.0, 3.0, 1.5))
+    inside = volume.voxels > volume.voxels.mean()
+    return Volume(np.where(inside, volume.voxels * (1 + 8 * blobs), volume.voxels), volume.geometry, volume.name)
+
+
+class TestRegistration:
+    """Two sequences of the phantom, one of them moved by a known rigid transform."""
+
+    def test_of_a_moved_sequence_is_found(self):
+        pytest.importorskip("SimpleITK")
+        from test_prepared import TURN
+
+        from brain_edge.preparation.preparer import Preparer
+        from brain_edge.registration.rigid import Rigid
+        from brain_edge.registration.through import resample_through
+
+        head = lopsided(scanned())
+        moved = resample_through(head, Rigid(TURN).inverse(), head.geometry)
+        preparation = Preparation(references=("T1",), spacing_mm=4.0)
+        prepared = Preparer(preparation, {}, 1)(brain_edge.Study.of(T1=head, T2=moved))
+        points = np.array([[x, y, z] for x in (-50, 50) for y in (-60, 60) for z in (-40, 50)], dtype=float)
+        apart = prepared.transforms["T2"].moved(points) - Rigid(TURN).moved(points)
+        assert np.linalg.norm(apart, axis=1).mean() < 1.0
+        assert prepared.study.volumes["T2"].geometry.same_grid(prepared.study.volumes["T1"].geometry)
