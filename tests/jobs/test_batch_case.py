@@ -143,7 +143,7 @@ def test_a_clock_that_jumps_makes_no_case_finished_or_open(tmp_path: Path, mtime
     record = record_of(job, tmp_path)
     for path in (*job.inputs.values(), *job.outputs.paths()):
         os.utime(path, ns=(mtime_ns, mtime_ns))
-    now = find(record, job, DIGEST, tmp_path)
+    now = find(record, job, MadeBy(DIGEST), tmp_path)
     assert now.standing is Standing.FINISHED
     assert now.record is not None
     assert {file.mtime_ns for file in (*now.record.inputs.values(), *now.record.outputs.values())} == {mtime_ns}
@@ -177,7 +177,9 @@ def test_a_record_that_cannot_be_read_fails_its_case_and_stays(tmp_path: Path, m
         raise AssertionError("nothing is to run")
 
     monkeypatch.setattr(Path, "open", open_stale)
-    runner = CaseRunner(package, warm, Batch(records=tmp_path), tmp_path, lambda: None, FirstAlone())
+    runner = CaseRunner(
+        package, warm, Batch(records=tmp_path), tmp_path, lambda: None, FirstAlone(), MadeBy(package.digest)
+    )
     result = runner(job)
     assert (result.outcome, result.stamp) == (CaseOutcome.FAILED, None)
     assert "head_record.json: the record cannot be read (Stale file handle); check the share" in str(result.error)

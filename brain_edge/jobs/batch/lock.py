@@ -69,7 +69,18 @@ def gate(books: Books, name: str = GATE) -> Iterator[None]:
     Raises:
         OutputError: the folder cannot be written to, or is on a disk without locks.
     """
-    lock = _lock(books.locks / name)
+    with locked(books.locks / name):
+        yield
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock for a moment, after the process that holds it now.
+
+    Raises:
+        OutputError: the folder of the lock cannot be written to, or is on a disk without locks.
+    """
+    lock = _lock(path)
     _acquired(lock, blocking=True)
     try:
         yield
@@ -134,7 +145,7 @@ def _acquired(lock: FileLock, *, blocking: bool = False) -> bool:
         return False
     except OSError as error:
         raise OutputError(
-            f"{Path(lock.lock_file).parents[2]}: cannot lock a file in this output folder ({error.strerror}); "
+            f"{Path(lock.lock_file).parent}: cannot lock a file in this output folder ({error.strerror}); "
             "make the folder writable, or choose another folder"
         ) from error
     return True
