@@ -72,6 +72,7 @@ def test_looking_at_a_package_makes_no_network_call_and_leaves_the_home_folder_e
     assert "digest" in heard.out
 
 
+@pytest.mark.full  # drawing imports matplotlib once more
 def test_a_picture_makes_no_network_call_and_leaves_the_home_folder_empty(package, tmp_path):
     """A list of fonts is what matplotlib would keep there: below `.cache`."""
     head, mask, picture = save_phantom(tmp_path / "head.nii.gz"), tmp_path / "mask.nii.gz", tmp_path / "qc.png"

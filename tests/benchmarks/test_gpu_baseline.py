@@ -32,6 +32,7 @@ def in_order_of_use(network: nn.Module, given: torch.Tensor) -> list[nn.Module]:
     return called
 
 
+@pytest.mark.full  # imports torch in a process of its own
 @pytest.mark.parametrize(
     "name",
     [
@@ -90,6 +91,7 @@ def test_on_a_cpu_it_records_a_cpu(tmp_path: Path):
     assert {len(entry.samples) for entry in found.measured} == {3}
 
 
+@pytest.mark.full  # imports torch in a process of its own
 def test_it_needs_nothing_of_ours():
     """It is copied to machines where only torch and NumPy are."""
     code = f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import gpu_baseline; print(*sys.modules)"

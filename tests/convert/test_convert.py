@@ -212,6 +212,7 @@ def test_no_path_of_the_builder_is_in_a_package(package_folder: Path):
         assert str(package_folder.parent).encode() not in content, path
 
 
+@pytest.mark.full  # two conversions
 def test_random_weights_are_marked_and_are_the_same_each_time(tmp_path: Path):
     model = source(small_network)
     first, second = (

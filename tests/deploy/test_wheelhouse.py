@@ -373,6 +373,7 @@ class TestInstaller:
         assert "expected a new folder, got an existing one" in self.install(2, house, tmp_path / "mine")
         assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
+    @pytest.mark.full  # eight seconds of venv
     def test_half_an_environment_is_removed(self, house, tmp_path):
         """Our wheel here has no program, so that the last step fails."""
         assert "error: could not start brain-edge" in self.install(1, house, tmp_path / "new")

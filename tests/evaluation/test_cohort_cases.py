@@ -271,7 +271,13 @@ def test_an_unknown_name_lists_the_shipped_ones():
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", sorted(set(shipped_cohorts()) - {"mni152"}))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "brainchop-t1" else [pytest.mark.full])
+        for name in sorted(set(shipped_cohorts()) - {"mni152"})
+    ],
+)
 def test_the_real_heads_are_the_ones_that_the_manifests_describe(name: str, data_folder: Path):
     assert data_folder
     refused = [case.problem for case in check_cohort(load_cohort(name)) if isinstance(case, RefusedCase)]

@@ -143,7 +143,7 @@ def test_a_state_dict_gives_the_mask_of_the_module(
     assert np.mean(Segmenter.open(made.folder)(STUDY).mask.labels == expected) > 0.999
 
 
-@pytest.mark.parametrize("name", ["net.pt2", "net.onnx"])
+@pytest.mark.parametrize("name", [pytest.param("net.pt2", marks=pytest.mark.full), "net.onnx"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_open_sides_of_a_file_stay_open(name: str, tmp_path: Path):
     """The whole volume, which has another size than the example that the file was exported with."""
