@@ -40,6 +40,8 @@ STATE_PLACES: Final = {
     "": ("XDG_STATE_HOME", ".local/state"),
 }
 LOG: Final = "test-looks.jsonl"
+GATE: Final = ".brain-edge-gate.lock"
+"""Lock of the log; earlier versions of this program take the same one."""
 BEGINNING: Final = "0" * 64
 """Hash that stands for the line before the first one."""
 
@@ -144,7 +146,7 @@ def _opened() -> Iterator[tuple[Path, list[LoggedLook]]]:
             f"{folder}: the log of looks at test images cannot be written here ({error}); set {STATE_VARIABLE} to a "
             "folder that is kept"
         ) from error
-    with gate(folder):
+    with gate(folder, GATE):
         yield folder / LOG, _read(folder / LOG)
 
 
