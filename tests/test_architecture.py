@@ -283,7 +283,7 @@ def test_convert_reads_like_its_docstring():
     assert tuple(says.split(", ")) == STAGES
 
 
-MOST_LINES = 21_700
+MOST_LINES = 22_800
 """That the commands of a hospital may reach: what one of them does not need lies where it is needed.
 
 16,994 with the rooms; since then the contrast of an image is told from its name, sidecar and header, linked folders and
@@ -295,7 +295,8 @@ or a head without its skull is flagged. A manifest is refused with all its fault
 OpenVINO with its cause. Memory is predicted for what steps make, of cgroups and limits of the process, and what unpacks
 to gigabytes is refused. Then 2,400 lines with the preparation of a study: registration and its judgement, the parts
 that a study lacks, and the way back of a mask to each sequence. `run` and `bids` call them for a package that states
-one.
+one. A batch may be a list of 100,000 cases in a thousand shards: a case is resumed without reading its images, and a
+shard writes its part of the summary.
 """
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 PATH: Final = click.Path(path_type=Path)
 FORMS: Final = ("tsv", "json", "parquet")
-"""Values of `brain_edge.jobs.batch.summary.Form`, whose import takes too long for `--help`."""
 MOST_NAMES: Final = 20
 
 
@@ -42,7 +41,8 @@ def command(out: Path, forms: tuple[str, ...], page: bool, cases: Path | None, a
     With --cases, the exit code is 6 if a case of the table has no mask, and the message names the cases.
     """
     from brain_edge.jobs.batch.case_list import listed_names
-    from brain_edge.jobs.batch.summary import USUAL, Form, write_summary
+    from brain_edge.jobs.batch.parquet import write_parquet
+    from brain_edge.jobs.batch.summary import USUAL, write_summary
     from brain_edge.jobs.records import record_paths
 
     if next(record_paths(out), None) is None:
@@ -51,7 +51,8 @@ def command(out: Path, forms: tuple[str, ...], page: bool, cases: Path | None, a
             "brain-edge run, or its folder logs for brain-edge bids"
         )
     wanted = () if cases is None else listed_names(cases)
-    summary = write_summary(out, [Form(form) for form in forms] or USUAL)
+    writers = {**USUAL, "parquet": write_parquet}
+    summary = write_summary(out, {form: writers[form] for form in forms})
     if as_json:
         print_json(summary)
     else:

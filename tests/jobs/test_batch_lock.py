@@ -120,7 +120,7 @@ def test_the_gate_lets_one_through_at_a_time(books):
 
     def go() -> None:
         for _ in range(20):
-            with gate(books):
+            with gate(books.locks):
                 inside[0] += 1
                 most[0] = max(most[0], inside[0])
                 inside[0] -= 1

@@ -76,7 +76,7 @@ def run_batch(
     given = options or RuntimeOptions()
     at_once = batch.at_once or (1 if (given.threads or default_threads()) == 1 else AT_ONCE)
     with working(books, batch.shard, wait=batch.wait), books.staged(batch.shard) as staging:
-        with gate(books):
+        with gate(books.locks):
             books.keep_layout(batch.layout)
         _clean_up([path for case in own for path in _targets(case, batch)], staging)
         lanes = _lanes(package, own, batch, given, staging, min(at_once, len(own)))

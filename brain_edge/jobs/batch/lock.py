@@ -58,29 +58,22 @@ def working(books: Books, shard: Shard, *, wait: bool = False) -> Iterator[None]
     try:
         yield
     finally:
-        with gate(books):
+        with gate(books.locks):
             _remove(own)
 
 
 @contextmanager
-def gate(books: Books, name: str = GATE) -> Iterator[None]:
-    """Hold a gate of a folder for a moment: only its holder starts or ends a shard there, or writes the summary.
+def gate(folder: Path, name: str = GATE) -> Iterator[None]:
+    """Hold a gate for a moment: only its holder starts or ends a shard, or writes the summary.
+
+    Args:
+        folder: folder of the locks.
+        name: file of the gate.
 
     Raises:
         OutputError: the folder cannot be written to, or is on a disk without locks.
     """
-    with locked(books.locks / name):
-        yield
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock for a moment, after the process that holds it now.
-
-    Raises:
-        OutputError: the folder of the lock cannot be written to, or is on a disk without locks.
-    """
-    lock = _lock(path)
+    lock = _lock(folder / name)
     _acquired(lock, blocking=True)
     try:
         yield
@@ -90,7 +83,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def _take(books: Books, own: FileLock, shard: Shard) -> str | None:
     """Take the lock of a shard, or return the holder of an overlapping lock; locks of dead processes are removed."""
-    with gate(books):
+    with gate(books.locks):
         for path in sorted(books.locks.iterdir()):
             held = shard_of_file(path.name)
             if held is None or (held.count == shard.count and held != shard):
@@ -145,7 +138,7 @@ def _acquired(lock: FileLock, *, blocking: bool = False) -> bool:
         return False
     except OSError as error:
         raise OutputError(
-            f"{Path(lock.lock_file).parent}: cannot lock a file in this output folder ({error.strerror}); "
+            f"{Path(lock.lock_file).parent}: cannot lock a file in this folder ({error.strerror}); "
             "make the folder writable, or choose another folder"
         ) from error
     return True

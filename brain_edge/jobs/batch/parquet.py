@@ -8,13 +8,12 @@ from brain_edge.errors import extra_needed
 from brain_edge.jobs.batch.row import labels_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from brain_edge.jobs.batch.row import SummaryRow
+    from brain_edge.jobs.batch.summary import BatchSummary
 
 
-def write_parquet(rows: Sequence[SummaryRow], path: Path) -> None:
+def write_parquet(summary: BatchSummary, path: Path) -> None:
     """Write the columns of the table, with null for a missing value and a list of texts for the flags.
 
     Raises:
@@ -23,6 +22,7 @@ def write_parquet(rows: Sequence[SummaryRow], path: Path) -> None:
     with extra_needed("a summary in Parquet", "pyarrow", "parquet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
+    rows = summary.rows
     text, number = pa.string(), pa.float64()
     columns = {
         "case": pa.array([row.case for row in rows], text),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
@@ -16,25 +15,13 @@ from brain_edge.jobs.record import CaseStatus
 from brain_edge.machine.atomic import atomic_file, remove_leftovers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from brain_edge.jobs.batch.parts import PartRow
 
-
-class Form(StrEnum):
-    """File format of a summary."""
-
-    TSV = "tsv"
-    """Table for a reader and a spreadsheet."""
-    JSON = "json"
-    """All rows with counts, for a program."""
-    PARQUET = "parquet"
-    """Typed columns, for a data frame; needs the extra `parquet`."""
-
-
-USUAL: Final = (Form.TSV, Form.JSON)
-"""Formats that every batch of a single process writes."""
+    Writer: TypeAlias = Callable[["BatchSummary", Path], None]
+    """Function that writes a summary to a file."""
 
 
 class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,19 +55,23 @@ def summarize(rows: Sequence[SummaryRow]) -> BatchSummary:
     )
 
 
-def write_summary(folder: Path, forms: Collection[Form] = USUAL) -> BatchSummary:
-    """Write `summary.tsv`, `summary.json` and `summary.parquet` of a folder, each completely or not at all.
+def write_summary(folder: Path, writers: Mapping[str, Writer] | None = None) -> BatchSummary:
+    """Write `summary.tsv` and `summary.json` of a folder, each completely or not at all.
 
     Shards may run meanwhile: the summary holds the cases that have ended.
+
+    Args:
+        folder: folder of the records.
+        writers: function of each format by the suffix of its file; by default `USUAL`.
 
     Raises:
         InputError: a record cannot be read.
         OutputError: a file cannot be written.
-        MissingExtraError: Parquet is asked for, and pyarrow is not installed.
+        MissingExtraError: the library of a format is not installed.
     """
     books = Books(folder)
     books.open()
-    return _write(books, collect(books), forms)
+    return _write(books, collect(books), writers or USUAL)
 
 
 def close_books(books: Books, rows: Sequence[PartRow], staging: Path) -> None:
@@ -105,29 +96,26 @@ def close_books(books: Books, rows: Sequence[PartRow], staging: Path) -> None:
     _write(books, everything, USUAL)
 
 
-def _write(books: Books, rows: Sequence[PartRow], forms: Collection[Form]) -> BatchSummary:
+def _write(books: Books, rows: Sequence[PartRow], writers: Mapping[str, Writer]) -> BatchSummary:
     summary = summarize([row.row for row in rows])
-    paths = {form: books.folder / f"summary.{form}" for form in forms}
-    with gate(books, SUMMARY_GATE):
+    paths = {suffix: books.folder / f"summary.{suffix}" for suffix in writers}
+    with gate(books.locks, SUMMARY_GATE):
         remove_leftovers([books.partial / path.name for path in paths.values()], alone=True)
-        for form, path in paths.items():
+        for suffix, path in paths.items():
             with atomic_file(path, books.partial) as partial:
-                _WRITERS[form](summary, partial)
+                writers[suffix](summary, partial)
     return summary
 
 
-def _write_tsv(summary: BatchSummary, path: Path) -> None:
+def write_tsv(summary: BatchSummary, path: Path) -> None:
+    """Write the table for a reader and a spreadsheet."""
     path.write_text(as_tsv(summary.rows), encoding="utf-8", newline="\n")
 
 
-def _write_json(summary: BatchSummary, path: Path) -> None:
+def write_json(summary: BatchSummary, path: Path) -> None:
+    """Write all rows with counts, for a program."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2))
 
 
-def _write_parquet(summary: BatchSummary, path: Path) -> None:
-    from brain_edge.jobs.batch.parquet import write_parquet
-
-    write_parquet(summary.rows, path)
-
-
-_WRITERS: Final = {Form.TSV: _write_tsv, Form.JSON: _write_json, Form.PARQUET: _write_parquet}
+USUAL: Final[Mapping[str, Writer]] = {"tsv": write_tsv, "json": write_json}
+"""Formats that every batch in one part writes, by the suffix of the file."""

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from brain_edge.errors import InputError, OutputError
 from brain_edge.evaluation.evidence import Look
-from brain_edge.jobs.batch.lock import locked
+from brain_edge.jobs.batch.lock import gate
 from brain_edge.machine.atomic import atomic_file, remove_leftovers, require_writable_folder
 from brain_edge.machine.json import decode_json
 from brain_edge.machine.user_folder import user_folder
@@ -40,7 +40,8 @@ STATE_PLACES: Final = {
     "": ("XDG_STATE_HOME", ".local/state"),
 }
 LOG: Final = "test-looks.jsonl"
-LOCK: Final = ".brain-edge-gate.lock"
+GATE: Final = ".brain-edge-gate.lock"
+"""Lock of the log; earlier versions of this program take the same one."""
 BEGINNING: Final = "0" * 64
 """Hash that stands for the line before the first one."""
 
@@ -145,7 +146,7 @@ def _opened() -> Iterator[tuple[Path, list[LoggedLook]]]:
             f"{folder}: the log of looks at test images cannot be written here ({error}); set {STATE_VARIABLE} to a "
             "folder that is kept"
         ) from error
-    with locked(folder / LOCK):
+    with gate(folder, GATE):
         yield folder / LOG, _read(folder / LOG)
 
 
