@@ -23,7 +23,6 @@ from brain_edge.cli.options import (
     threads_option,
 )
 from brain_edge.errors import UsageError
-from brain_edge.verbs.build_side import build_side
 
 if TYPE_CHECKING:
     from brain_edge.cli.budget_options import LimitOptions
@@ -81,9 +80,7 @@ def command(
         runtime=runtime,
         report=reporter(quiet=quiet),
     )
-    budget = limits.budget(0.0)
-    if budget is not None and baseline is None:
-        raise UsageError("--max-dice-drop has no effect without --baseline; add --baseline")
+    budget = _budget(limits, package, baseline)
     evaluation: Evaluation | Comparison
     compared: Comparison | None = None
     if baseline is None:
@@ -97,22 +94,35 @@ def command(
     else:
         say(*table.splitlines())
     if budget is not None and compared is not None:
-        _require_within(compared, package, cohort, budget)
+        _require_within(compared, cohort, budget)
 
 
-def _require_within(comparison: Comparison, package: str, cohort: str, budget: AccuracyBudget) -> None:
+def _budget(limits: LimitOptions, package: str, baseline: str | None) -> AccuracyBudget | None:
+    """Return the budget of a comparison with the values of its labels, or None where no limit was typed.
+
+    Raises:
+        UsageError: nothing is compared, the package lacks a label of the budget, or a limit cannot bind.
+    """
+    from brain_edge.package import open_package
+
+    budget = limits.budget(0.0)
+    if budget is None:
+        return None
+    if baseline is None:
+        raise UsageError("--max-dice-drop has no effect without --baseline; add --baseline")
+    return budget.for_labels(open_package(place_of(package)).spec.labels)
+
+
+def _require_within(comparison: Comparison, cohort: str, budget: AccuracyBudget) -> None:
     """Say on stderr that the budget is met.
 
     Raises:
         BudgetError: the budget is missed.
     """
     from brain_edge.evaluation.cohort import load_cohort
-    from brain_edge.package import open_package
+    from brain_edge_conversion.budget.of_comparison import require_within
 
-    with build_side("an accuracy budget"):
-        from brain_edge_conversion.budget.of_comparison import require_within
-
-    say(require_within(comparison, load_cohort(cohort), open_package(place_of(package)).spec, budget), err=True)
+    say(require_within(comparison, load_cohort(cohort), budget), err=True)
 
 
 def _regions(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

@@ -8,7 +8,7 @@ import msgspec
 import nibabel
 import numpy as np
 import pytest
-from cli_program import make_package, refused, save_phantom, succeed
+from cli_program import brain_edge, make_package, refused, save_phantom, succeed
 from cohorts import head, make_case, save_manifest
 from tiny_package import FIT, SPEC, STAGE
 
@@ -178,5 +178,7 @@ def test_a_comparison_that_misses_its_budget_is_printed_and_ends_with_4(package,
     brighter = tuple(FitPercentile(name="high", percent=90.0) if step == FIT[1] else step for step in STAGE.before)
     stage = msgspec.structs.replace(STAGE, before=brighter)
     other = make_package(tmp_path / "other", msgspec.structs.replace(SPEC, stages=(stage,))).folder
-    said = refused(4, "evaluate", other, cohort, "--baseline", package, "--max-dice-drop", "0.0001")
-    assert "the accuracy budget is not met: mean drop of label 1 is" in said
+    done = brain_edge("evaluate", other, cohort, "--baseline", package, "--max-dice-drop", "0.0001")
+    assert done.code == 4
+    assert "candidate against baseline" in done.out
+    assert "the accuracy budget is not met: mean drop of label 1 is" in done.err

@@ -42,10 +42,11 @@ GAIN = Gain(
 def heads(folder: Path) -> Cohort:
     """One head for each split."""
     voxels = make_volume(PHANTOM).voxels
-    cases = [make_case(folder, f"p{number}", split, voxels=voxels) for number, split in enumerate(Split)]
+    cases = [make_case(folder, f"p{number}", split, voxels=voxels + number) for number, split in enumerate(Split)]
     return load_cohort(save_manifest(folder, *cases))
 
 
+@pytest.mark.full  # starts two processes, some seconds; tests/bench times configurations in CI
 def test_both_packages_are_measured_on_one_case_in_turn(tmp_path: Path):
     package, lines = make_package(tmp_path / "package"), list[str]()
     options = QuantizeOptions(

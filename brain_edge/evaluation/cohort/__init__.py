@@ -7,6 +7,7 @@ from brain_edge.evaluation.cohort.cases import fetch_cohort as fetch_cohort
 from brain_edge.evaluation.cohort.cases import load_case as load_case
 from brain_edge.evaluation.cohort.cases import load_cohort as load_cohort
 from brain_edge.evaluation.cohort.cases import resolve as resolve
+from brain_edge.evaluation.cohort.cases import sequences_for as sequences_for
 from brain_edge.evaluation.cohort.cases import shipped_cohorts as shipped_cohorts
 from brain_edge.evaluation.cohort.cases import study_for as study_for
 from brain_edge.evaluation.cohort.check import CheckedCase as CheckedCase

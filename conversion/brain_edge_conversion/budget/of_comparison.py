@@ -15,18 +15,16 @@ from brain_edge_conversion.budget.subjects import require_confidence
 if TYPE_CHECKING:
     from brain_edge.evaluation.cohort import Cohort
     from brain_edge.evaluation.compare import Comparison
-    from brain_edge.spec import ModelSpec
     from brain_edge_conversion.budget.budget import AccuracyBudget
 
 
-def require_within(comparison: Comparison, cohort: Cohort, spec: ModelSpec, budget: AccuracyBudget) -> str:
+def require_within(comparison: Comparison, cohort: Cohort, budget: AccuracyBudget) -> str:
     """Return a sentence about a budget that the compared masks meet. No INT8 share is judged.
 
     Raises:
-        UsageError: the model lacks a label of the budget, or the budget binds nothing on these cases.
+        UsageError: the budget binds nothing on these cases.
         BudgetError: the budget is missed, or the confidence needs more subjects.
     """
-    budget = budget.for_labels(spec.labels)
     numbers = subject_numbers(cohort)
     people = len({numbers[case.case] for case in comparison.cases})
     require_confidence(budget, people, comparison.cohort)

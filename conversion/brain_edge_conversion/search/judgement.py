@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.evaluation.cohort import Split
-from brain_edge_conversion.budget.budget import judge, shown_losses, smallest_budget
+from brain_edge_conversion.budget.budget import USUAL_SPREAD, has_reference, judge, losses, smallest_budget, telling
+from brain_edge_conversion.budget.label_limits import apart_ml
 from brain_edge_conversion.budget.subjects import shared, subjects_needed, worst_by_subject
 
 if TYPE_CHECKING:
@@ -47,6 +48,27 @@ def outcome_of(entry: Entry[Choice], budget: AccuracyBudget) -> Outcome:
     excesses = [verdict.excess, *(isa.excess for isa in entry.isas if isa.excess is not None)]
     met = verdict.met and all(isa.met for isa in entry.isas if isa.verified)
     return Outcome(verdict, min(max(excesses), 1e9), met)
+
+
+def shown_losses(cases: Sequence[AccuracyCase], budget: AccuracyBudget) -> Iterator[tuple[int, float]]:
+    """Yield (subject, loss) of every case and bound label that shows a loss or could show one.
+
+    A loss is a drop on the scale on which `budget.case_limit` is the limit of every label, also of those with a limit
+    of their own and of those that are bound in ml.
+    """
+    bound = [case for case in cases if case.label not in budget.unbound]
+    small = budget.small_labels(bound)
+    drops = losses([case for case in bound if case.label not in small])
+    witnesses = telling(drops, budget)
+    for case, drop in drops.items():
+        limit = budget.of(case.label).case_limit
+        if case in witnesses or drop > limit:
+            yield case.subject, drop / (limit / budget.case_limit)
+    by_reference = any(has_reference(case) for case in bound)
+    for case in bound:
+        if case.label in small and (differ_ml := apart_ml(case)) is not None:
+            allowed = USUAL_SPREAD * budget.allowed_ml(case, by_reference=by_reference)
+            yield case.subject, differ_ml / allowed * budget.case_limit
 
 
 @dataclass(frozen=True, kw_only=True)
