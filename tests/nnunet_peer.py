@@ -115,7 +115,9 @@ def predict(folder: Path, target: Path, images: list[str], *, single: bool) -> d
 
     torch.set_num_threads(int(os.environ.get("THREADS", "2")))
     predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(str(folder), None)
+    final = "checkpoint_final.pth"
+    checkpoint = final if any(folder.glob(f"fold_*/{final}")) else "checkpoint_best.pth"
+    predictor.initialize_from_trained_model_folder(str(folder), None, checkpoint)
     start = time.perf_counter()
     predictor.predict_from_files_sequential([images], [str(target).removesuffix(".nii.gz")])
     seconds = time.perf_counter() - start

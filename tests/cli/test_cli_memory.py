@@ -73,7 +73,7 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ended(*arguments: object, before: Callable[[], None] | None = None) -> Ended:
     done = subprocess.run(
-        child_command("run", *arguments, "--threads", 2), capture_output=True, text=True, env=child_environment(),
+        child_command("run", "--threads", 2, *arguments), capture_output=True, text=True, env=child_environment(),
         check=False, timeout=120, preexec_fn=before,
     )  # fmt: skip
     return Ended(done.returncode, done.stdout, done.stderr)
@@ -146,6 +146,24 @@ def test_of_the_address_space(percent, least, most, package, heads, addresses, t
     limit = addresses * percent // 100 + (2**26 if percent == 100 else 0)
     done = ended(package, heads, "-o", tmp_path / "out", before=within(limit))
     check(done, tmp_path / "out", least=least, most=most)
+
+
+@pytest.mark.full  # children, each of which loads OpenVINO
+@pytest.mark.parametrize(("kind", "start_mib"), [("RLIMIT_AS", 300), ("RLIMIT_AS", 560), ("RLIMIT_DATA", 140)])
+def test_of_a_process_is_enough_once_its_advice_is_followed(kind, start_mib, package, heads, tmp_path):
+    """A process that may take more does: the advice counts what it takes beside what is missing."""
+    import resource
+
+    def run(limit: int) -> Ended:
+        name = getattr(resource, kind)
+        return ended(package, heads / "head0.nii", "-o", tmp_path / "mask.nii.gz", "--threads", 1,
+                     before=lambda: resource.setrlimit(name, (limit, limit)))  # fmt: skip
+
+    refused = run(start_mib * MIB)
+    assert refused.code == 3, refused.err
+    advised = int(present(re.search(r" by (\d+) MiB or more", refused.err))[1])
+    done = run((start_mib + advised) * MIB)
+    assert done.code == 0, done.err
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cli_program import save_phantom
+from cli_program import save_phantom, succeed
 from doc_pages import run_page
 from nnunet_folder import ARCHITECTURE, make_folder
 from present import present
@@ -324,3 +325,22 @@ def test_the_mask_is_that_of_nnunet(meaning, network, nnunet_python, tmp_path):
         for label in (1, 2):
             either = (wanted == label).sum() + (got == label).sum()
             assert either == 0 or 2 * ((wanted == label) & (got == label)).sum() / either >= 0.999
+    check_one_unfinished_fold(nnunet_python, Path(folder), tmp_path)
+
+
+def check_one_unfinished_fold(python: str, folder: Path, work: Path) -> None:
+    """From the folder to the mask by the commands, where all but the best checkpoint of fold 1 is gone."""
+    import nibabel
+
+    shutil.rmtree(folder / "fold_0")
+    (folder / "fold_1/checkpoint_final.pth").replace(folder / "fold_1/checkpoint_best.pth")
+    files = sorted(work.glob("finer_*.nii.gz"))
+    sequences = [sequence.name for sequence in resolve(Request(source=str(folder))).model.spec.inputs]
+    heads = [f"{name}={path}" for name, path in zip(sequences, files, strict=True)]
+    parity = [option for head in heads for option in ("--parity-data", head)]
+    succeed("convert", folder, *parity, "-o", work / "one-fold")
+    succeed("run", work / "one-fold", *heads, "-o", work / "ours.nii.gz")
+    peer(python, "predict-in-single", folder, work / "theirs.nii.gz", *files)
+    ours, theirs = (np.asarray(nibabel.load(work / f"{name}.nii.gz").dataobj) for name in ("ours", "theirs"))
+    assert theirs.any()
+    assert (ours == theirs).all()
