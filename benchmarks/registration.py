@@ -1,4 +1,4 @@
-"""How well sequences are registered: known movements, published atlas space, other people and mirrored headers.
+"""How well sequences are registered, by known movements and published images, and what the judge refuses.
 
     python -m benchmarks registration FOLDER --movements 200
 
@@ -80,14 +80,17 @@ class Moved:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--part", type=click.Choice(["published", "people", "movements"]), help="One part; all without it.")
 @click.option("--movements", default=200, show_default=True, help="Number of known movements.")
-def main(folder: Path, movements: int) -> None:
+def main(folder: Path, part: str | None, movements: int) -> None:
     """Measure the registration on the images below FOLDER."""
-    click.echo("## Published atlas space\n")
-    click.echo(markdown_table(("sequence", "correlation", "verdict", "seconds, one thread"), list(_published(folder))))
-    click.echo("\n## Who is refused\n")
-    click.echo(markdown_table(("images", "verdict", "times mirrored", "drift, mm"), list(_people(folder))))
-    if movements:
+    if part in (None, "published"):
+        titles = ("sequence", "correlation", "verdict", "CPU seconds, one thread")
+        click.echo(f"## Published atlas space\n\n{markdown_table(titles, list(_published(folder)))}")
+    if part in (None, "people"):
+        titles = ("images", "verdict", "times mirrored", "drift, mm")
+        click.echo(f"\n## Who is refused\n\n{markdown_table(titles, list(_people(folder)))}")
+    if part in (None, "movements"):
         click.echo(f"\n## {movements} known movements, up to {MOST_MM:g} mm and {MOST_DEG:g} degrees\n")
         _report_moved([_moved(folder, number) for number in range(movements)])
 
@@ -110,6 +113,7 @@ def _published(folder: Path) -> Iterator[tuple[str, ...]]:
         moved = resample_through(heads[name], found, published[name].geometry).voxels
         brain = published[name].voxels > 0
         correlation = float(np.corrcoef(moved[brain], published[name].voxels[brain])[0, 1])
+        click.echo(f"{name} {correlation:.4f} {verdict}", err=True)
         yield name, f"{correlation:.3f}", _in_words(verdict), f"{time.process_time() - began:.0f}"
         began = time.process_time()
 
