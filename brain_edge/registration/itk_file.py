@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from brain_edge.errors import InputError
 from brain_edge.machine.atomic import atomic_file
 from brain_edge.registration.rigid import Rigid
+
+if TYPE_CHECKING:
+    from brain_edge.registration.rigid import Points
 
 HEADER: Final = "#Insight Transform File V1.0"
 TYPES: Final = ("AffineTransform", "MatrixOffsetTransformBase")
@@ -68,7 +71,7 @@ def _fields(path: Path) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _numbers(fields: dict[str, str], name: str, count: int, path: Path | str) -> np.ndarray:  # type: ignore[type-arg]
+def _numbers(fields: dict[str, str], name: str, count: int, path: Path | str) -> Points:
     """Return the numbers of a field."""
     words = fields.get(name, "").split()
     try:

@@ -40,7 +40,7 @@ class Sampler:
     points: Points
     fixed: Array
     moving: Array
-    to_voxel: Affine
+    to_voxel: Array
 
     @classmethod
     def of(cls, pair: Pair, spacing_mm: float) -> Sampler:

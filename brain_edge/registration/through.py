@@ -56,10 +56,9 @@ def _sampled(voxels: Array, matrix: Affine, grid: Geometry, interpolation: Inter
     """Return voxels at the voxel centres of `grid`; `matrix` maps voxel indices of the grid to those of `voxels`."""
     from scipy.ndimage import affine_transform
 
-    order = SPLINE_ORDER.get(interpolation, 0)
-    found = affine_transform(
-        voxels, matrix[:3, :3], matrix[:3, 3], output_shape=grid.shape, output=np.float32, order=order, mode="nearest"
-    )
+    order = 0 if interpolation is Interpolation.NEAREST else SPLINE_ORDER[interpolation]
+    found = np.empty(grid.shape, dtype=np.float32)
+    affine_transform(voxels, matrix[:3, :3], matrix[:3, 3], output=found, order=order, mode="nearest")
     found[~_inside(voxels.shape, matrix, grid)] = voxels.min()
     return np.asarray(found)
 

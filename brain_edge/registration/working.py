@@ -65,7 +65,7 @@ def centre_mm(volume: Volume, mask: Mask | None) -> Points:
 def _weights(volume: Volume, mask: Mask | None) -> FloatArray:
     if mask is not None and mask.labels.any():
         return np.asarray(mask.labels > 0, dtype=np.float32)
-    return np.maximum(volume.voxels - float(volume.voxels.mean(dtype=np.float64)), 0)
+    return np.asarray(np.maximum(volume.voxels - float(volume.voxels.mean(dtype=np.float64)), 0))
 
 
 def _box(volume: Volume, mask: Mask | None) -> Box:
