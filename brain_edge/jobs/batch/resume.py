@@ -88,10 +88,11 @@ def is_as_recorded(file: FileRecord, path: Path) -> bool:
 
 def _asks_the_same(record: CaseRecord, job: Job, inputs: Mapping[str, FileRecord], made_by: MadeBy) -> bool:
     hashes = {name: file.sha256 for name, file in inputs.items()}
+    digest = made_by.digest
     return (
         None not in hashes.values()
         and hashes == {name: file.sha256 for name, file in record.inputs.items()}
-        and (record.digest, record.prepared_by, record.series)
-        == (made_by.digest, made_by.prepared_by, dict(job.series))
-        and (record.border_mm, record.strict, record.on) == (job.outputs.border_mm, job.outputs.strict, job.outputs.on)
+        and (record.digest, record.series) == (digest, dict(job.series))
+        and (record.border_mm, record.strict) == (job.outputs.border_mm, job.outputs.strict)
+        and (record.prepared_by, record.on) == (made_by.prepared_by, job.outputs.on)
     )
