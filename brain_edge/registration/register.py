@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 COARSE: Final = Level(spacing_mm=4.0, points=200_000)
 """Where every start is tried: a whole head at 4 mm has about 80,000 points."""
-FINER: Final = (Level(spacing_mm=2.0, points=100_000), Level(spacing_mm=1.0, points=150_000))
+MIDDLE: Final = Level(spacing_mm=2.0, points=100_000)
+FINE: Final = Level(spacing_mm=1.0, points=150_000)
 
 
 def register(
@@ -32,26 +33,25 @@ def register(
         moving: image to be moved.
         fixed: image that stays.
         threads: number of starts that are searched at once.
-        fixed_mask: region of `fixed` that counts; None counts all voxels.
+        fixed_mask: region of `fixed` that counts; None counts all voxels. A mask without a rim hides the outline.
         moving_mask: region of `moving` that counts; None counts all voxels.
 
     Raises:
         MissingExtraError: the extra `register` is not installed.
     """
     import_simpleitk()
-    pair = Pair(fixed, moving, fixed_mask, moving_mask)
-    centre = centre_mm(fixed, fixed_mask)
-    transform = _best_start(pair, centre, threads)
-    for level in FINER:
-        transform, _ = align(pair.at(level.spacing_mm), transform, centre, level)
-    return transform
+    finest = Pair(fixed, moving, fixed_mask, moving_mask).at(FINE.spacing_mm)
+    middle = finest.at(MIDDLE.spacing_mm)
+    centre = centre_mm(finest.fixed, finest.fixed_mask)
+    transform = _best_start(middle.at(COARSE.spacing_mm), centre, threads)
+    transform, _ = align(middle, transform, centre, MIDDLE)
+    return align(finest, transform, centre, FINE)[0]
 
 
-def _best_start(pair: Pair, centre: Points, threads: int) -> Rigid:
+def _best_start(coarse: Pair, centre: Points, threads: int) -> Rigid:
     """Return the best coarse transform of all starts."""
-    coarse = pair.at(COARSE.spacing_mm)
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(lambda start: align(coarse, start, centre, COARSE), _starts(pair, centre)))
+        found = list(pool.map(lambda start: align(coarse, start, centre, COARSE), _starts(coarse, centre)))
     return max(found, key=lambda each: each[1])[0]
 
 

@@ -22,6 +22,8 @@ FWHM: Final = 0.4247
 """Standard deviation of a Gaussian with a full width at half maximum of one."""
 MARGIN_MM: Final = 10.0
 """Air around what is bright, so that the outline counts."""
+SAME_SPACING: Final = 0.05
+"""Relative difference up to which a spacing counts as the wanted one."""
 BORDER_SHARE: Final = 0.005
 """Share of the brightness above the mean that the box leaves out at each end of an axis, such as noise in air."""
 
@@ -43,14 +45,21 @@ class Pair:
 
 
 def isotropic(volume: Volume, mask: Mask | None, spacing_mm: float) -> Volume:
-    """Return an image on an isotropic grid, smoothed along the axes whose spacing is finer."""
+    """Return what is bright or masked in an image, with a margin, on an isotropic grid of this spacing.
+
+    The image is smoothed along the axes whose spacing is finer. An image that has this spacing is cropped alone.
+    """
     from scipy.ndimage import gaussian_filter
 
-    spacing = np.array(volume.geometry.spacing_mm)
+    box = _box(volume, mask)
+    geometry = volume.geometry.cropped(box)
+    voxels = volume.voxels[tuple(slice(*side) for side in box)]
+    spacing = np.array(geometry.spacing_mm)
+    if np.allclose(spacing, spacing_mm, rtol=SAME_SPACING):
+        return Volume(voxels, geometry, volume.name)
     sigma = FWHM * np.sqrt(np.maximum(spacing_mm**2 - spacing**2, 0)) / spacing
-    voxels = gaussian_filter(volume.voxels, sigma, mode="nearest", truncate=3.0)
-    grid = _isotropic_grid(volume.geometry.cropped(_box(volume, mask)), spacing_mm)
-    return resample_through(Volume(voxels, volume.geometry, volume.name), Rigid.identity(), grid, Interpolation.LINEAR)
+    smooth = Volume(gaussian_filter(voxels, sigma, mode="nearest", truncate=3.0), geometry, volume.name)
+    return resample_through(smooth, Rigid.identity(), _isotropic_grid(geometry, spacing_mm), Interpolation.LINEAR)
 
 
 def centre_mm(volume: Volume, mask: Mask | None) -> Points:

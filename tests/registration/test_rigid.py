@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from movements import rigid
 from scipy.spatial.transform import Rotation
 
 from brain_edge.errors import GeometryError, InputError
@@ -15,13 +16,6 @@ from brain_edge.registration.rigid import Rigid
 POINTS = np.array([[0.0, 0, 0], [60, -80, 40], [-70, 20, -30]])
 ANGLES = st.tuples(*[st.floats(-170, 170)] * 3)
 SHIFTS = st.tuples(*[st.floats(-100, 100)] * 3)
-
-
-def rigid(angles_deg, shift_mm):
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_euler("xyz", angles_deg, degrees=True).as_matrix()
-    matrix[:3, 3] = shift_mm
-    return Rigid(matrix)
 
 
 @given(ANGLES, SHIFTS, ANGLES, SHIFTS)

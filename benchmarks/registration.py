@@ -1,0 +1,204 @@
+"""How well sequences are registered, by known movements and published images, and what the judge refuses.
+
+    python -m benchmarks registration FOLDER --movements 200
+
+FOLDER is `mri` in the one of `BRAIN_EDGE_DATA`. Prints Markdown: errors at the corners of the brain, verdicts of the
+judge, and correlations with published images. The movements have a seed; the first N of 200 are the N of `--movements`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+import numpy as np
+
+from brain_edge.evaluation.markdown import markdown_table
+from brain_edge.image.geometry import Geometry
+from brain_edge.image.volume import Volume
+from brain_edge.io.nifti import read_volume
+from brain_edge.registration.judgement import Judgement, Verdict, judge
+from brain_edge.registration.nearby import brain_corners, movement
+from brain_edge.registration.register import register
+from brain_edge.registration.rigid import Rigid
+from brain_edge.registration.through import resample_through
+from brain_edge.registration.working import centre_mm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CROSS: Final = "ms_cross/patient07"
+GLIOMA: Final = "tcga_fg_6692"
+LONG: Final = "ms_longitudinal"
+STRIPPED: Final = f"{GLIOMA}/skull_stripped/OtherEXampleFromTCIA"
+PAIRS: Final = (
+    (f"{CROSS}/T1", f"{CROSS}/FLAIR"),
+    (f"{CROSS}/T1", f"{CROSS}/T1"),
+    (f"{STRIPPED}_t1c_bet", f"{STRIPPED}_fla_bet"),
+    (f"{LONG}/patient01/study1_FLAIR", f"{LONG}/patient01/study1_FLAIR"),
+    (f"{CROSS}/T1", f"{CROSS}/T2"),
+    (f"{STRIPPED}_t1c_bet", f"{STRIPPED}_t1c_bet"),
+    (f"{STRIPPED}_t1c_bet", f"{STRIPPED}_t2_bet"),
+    (f"{LONG}/patient04/study1_T1W", f"{LONG}/patient04/study1_T1W"),
+)
+"""Fixed and moving images that lie over each other; twice the same name is a sequence against its own moved copy."""
+ONE_PERSON: Final = (
+    *(
+        (f"{LONG}/patient0{who}/study1_T1W", f"{LONG}/patient0{who}/study1_{other}")
+        for who in (1, 4)
+        for other in ("T2W", "FLAIR")
+    ),
+    (f"{LONG}/patient01/study1_T1W", f"{LONG}/patient01/study2_T1W"),
+    (f"{LONG}/patient03/study1_FLAIR", f"{LONG}/patient03/study1_T2W"),
+)
+TWO_PEOPLE: Final = (
+    (f"{CROSS}/T1", f"{STRIPPED}_t1_bet"),
+    (f"{CROSS}/T1", f"{STRIPPED}_fla_bet"),
+    (f"{LONG}/patient01/study1_T1W", f"{LONG}/patient04/study1_T1W"),
+    (f"{LONG}/patient01/study1_T1W", f"{LONG}/patient03/study1_FLAIR"),
+    (f"{LONG}/patient04/study1_T1W", f"{LONG}/patient09/study2_FLAIR"),
+)
+MIRRORED: Final = (PAIRS[0], PAIRS[1], PAIRS[2], ONE_PERSON[0], ONE_PERSON[3])
+MOST_MM: Final = 20.0
+MOST_DEG: Final = 20.0
+NOISE: Final = 0.02
+"""Standard deviation of the noise in a moved copy, as a share of its 99th percentile."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a registration made of one known movement."""
+
+    same_contrast: bool
+    error_mm: float
+    slice_mm: float
+    judgement: Judgement
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--part", type=click.Choice(["published", "people", "movements"]), help="One part; all without it.")
+@click.option("--movements", default=200, show_default=True, help="Number of known movements.")
+def main(folder: Path, part: str | None, movements: int) -> None:
+    """Measure the registration on the images below FOLDER."""
+    if part in (None, "published"):
+        titles = ("sequence", "correlation", "verdict", "CPU seconds, one thread")
+        click.echo(f"## Published atlas space\n\n{markdown_table(titles, list(_published(folder)))}")
+    if part in (None, "people"):
+        titles = ("images", "verdict", "times mirrored", "drift, mm")
+        click.echo(f"\n## Who is refused\n\n{markdown_table(titles, list(_people(folder)))}")
+    if part in (None, "movements"):
+        click.echo(f"\n## {movements} known movements, up to {MOST_MM:g} mm and {MOST_DEG:g} degrees\n")
+        _report_moved([_moved(folder, number) for number in range(movements)])
+
+
+def _read(folder: Path, name: str) -> Volume:
+    return read_volume(folder / f"{name}.nii.gz")
+
+
+def _published(folder: Path) -> Iterator[tuple[str, ...]]:
+    """Raw heads to T1C, T1C to the published T1C; correlation where the published image is brain."""
+    heads = {name: read_volume(next((folder / GLIOMA / "raw_head").glob(f"*_{name}.nii.gz"))) for name in _NAMES}
+    published = {name: _read(folder, f"{STRIPPED}_{name}_bet") for name in _NAMES}
+    began = time.process_time()
+    to_atlas = register(heads["t1c"], published["t1c"], threads=1)
+    for name in _NAMES:
+        found, verdict = to_atlas, judge(heads["t1c"], published["t1c"], to_atlas, same_person=True)
+        if name != "t1c":
+            to_reference = register(heads[name], heads["t1c"], threads=1)
+            found, verdict = to_reference.after(to_atlas), judge(heads[name], heads["t1c"], to_reference)
+        moved = resample_through(heads[name], found, published[name].geometry).voxels
+        brain = published[name].voxels > 0
+        correlation = float(np.corrcoef(moved[brain], published[name].voxels[brain])[0, 1])
+        click.echo(f"{name} {correlation:.4f} {verdict}", err=True)
+        yield name, f"{correlation:.3f}", _in_words(verdict), f"{time.process_time() - began:.0f}"
+        began = time.process_time()
+
+
+_NAMES: Final = ("t1c", "t1", "t2", "fla")
+
+
+def _people(folder: Path) -> Iterator[tuple[str, ...]]:
+    for fixed, moving in ONE_PERSON:
+        yield _judged(f"one person: {fixed}, {moving}", _read(folder, fixed), _read(folder, moving))
+    for fixed, moving in TWO_PEOPLE:
+        yield _judged(f"two people: {fixed}, {moving}", _read(folder, fixed), _read(folder, moving))
+    for fixed, moving in MIRRORED:
+        yield _judged(f"mirrored header: {fixed}, {moving}", _read(folder, fixed), _mirrored(_read(folder, moving)))
+    for fixed, moving in PAIRS:
+        shifted = _shifted(_read(folder, moving), Rigid(movement(np.array([0, 0, 0, 3.0, 4.0, 0]), np.zeros(3))))
+        found = judge(shifted, _read(folder, fixed), Rigid.identity())
+        yield _row(f"5 mm apart, not registered: {fixed}, {moving}", found)
+
+
+def _judged(name: str, fixed: Volume, moving: Volume) -> tuple[str, ...]:
+    return _row(name, judge(moving, fixed, register(moving, fixed, threads=1)))
+
+
+def _row(name: str, found: Judgement) -> tuple[str, ...]:
+    click.echo(f"{name}: {found}", err=True)
+    return name, _in_words(found), f"{found.times_mirrored:.2f}", f"{found.drift_mm:.1f}"
+
+
+def _in_words(found: Judgement) -> str:
+    return " ".join((f"{found.verdict}.", *found.reasons))
+
+
+def _mirrored(volume: Volume) -> Volume:
+    """Return the image with a header that exchanges left and right."""
+    return Volume(volume.voxels, Geometry(volume.geometry.shape, np.diag([-1, 1, 1, 1]) @ volume.geometry.affine))
+
+
+def _shifted(volume: Volume, movement_of: Rigid) -> Volume:
+    """Return the image at another place, by its header alone."""
+    affine = movement_of.inverse().matrix @ volume.geometry.affine
+    return Volume(volume.voxels, Geometry(volume.geometry.shape, affine), volume.name)
+
+
+def _moved(folder: Path, number: int) -> Moved:
+    """Register an image to a copy of another one that was moved; thick slices move by their header alone."""
+    chance = np.random.default_rng(number)
+    fixed_name, moving_name = PAIRS[number % len(PAIRS)]
+    fixed, moving = _read(folder, fixed_name), _read(folder, moving_name)
+    known = _chosen(chance, moving)
+    thick = max(moving.geometry.spacing_mm) > 2
+    copy = _shifted(moving, known) if thick else resample_through(moving, known, moving.geometry)
+    noise = NOISE * float(np.percentile(copy.voxels, 99)) * chance.standard_normal(copy.voxels.shape)
+    copy = Volume(copy.voxels + noise, copy.geometry)
+    found = register(copy, fixed, threads=1)
+    bright = np.argwhere(fixed.voxels > fixed.voxels.mean())[::50]
+    corners = brain_corners(bright @ fixed.geometry.affine[:3, :3].T + fixed.geometry.affine[:3, 3])
+    error = float(np.linalg.norm(found.moved(corners) - known.inverse().moved(corners), axis=1).mean())
+    judgement = judge(copy, fixed, found)
+    click.echo(f"{number} {fixed_name} {moving_name} {error:.3f} mm {judgement}", err=True)
+    return Moved(fixed_name == moving_name, error, max(moving.geometry.spacing_mm), judgement)
+
+
+def _chosen(chance: np.random.Generator, moving: Volume) -> Rigid:
+    """Return a movement about the centre of an image, with any axis and direction."""
+    from scipy.spatial.transform import Rotation
+
+    axis, direction = (each / np.linalg.norm(each) for each in chance.standard_normal((2, 3)))
+    matrix, centre = np.eye(4), centre_mm(moving, None)
+    matrix[:3, :3] = Rotation.from_rotvec(axis * np.radians(chance.uniform(0, MOST_DEG))).as_matrix()
+    matrix[:3, 3] = centre - matrix[:3, :3] @ centre + direction * chance.uniform(0, MOST_MM)
+    return Rigid(matrix)
+
+
+def _report_moved(found: list[Moved]) -> None:
+    groups = {
+        "within a contrast": [each for each in found if each.same_contrast],
+        "across contrasts": [each for each in found if not each.same_contrast],
+    }
+    rows = []
+    for name, group in groups.items():
+        errors = np.array([each.error_mm for each in group] or [0.0])
+        flagged = np.array([each.judgement.verdict is not Verdict.GOOD for each in group] or [False])
+        good, missed = errors <= 3.0, int(((errors > 3.0) & ~flagged).sum())
+        share = f"{int((flagged & good).sum())} of {int(good.sum())}"
+        rows.append((name, str(len(group)), f"{errors.mean():.2f}", f"{errors.max():.2f}", str(missed), share))
+    titles = ("movements", "count", "mean error, mm", "largest, mm", "beyond 3 mm, not flagged", "good, but flagged")
+    click.echo(markdown_table(titles, rows))
