@@ -60,7 +60,7 @@ class SkullStripper:
         """
         found = self.segmenter(volume)
         self.segmenter.release()
-        if not found.mask.labels.any():
+        if np.count_nonzero(found.mask.labels) == 0:
             raise ImplausibleError(
                 f"stage 0, {self.name}, found no brain in {volume.name}; check that this image shows a head"
             )

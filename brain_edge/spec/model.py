@@ -230,7 +230,7 @@ class ModelSpec(Value, frozen=True):
     @property
     def removes_skull(self) -> bool:
         """True if the preparation of a study leaves a brain alone."""
-        return bool(self.preparation) and self.preparation.removes_skull
+        return self.preparation is not UNSET and self.preparation.removes_skull
 
     @property
     def optional(self) -> tuple[str, ...]:

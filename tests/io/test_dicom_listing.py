@@ -715,6 +715,7 @@ def test_sequences_of_two_frames_of_reference_have_no_common_coordinates(tmp_pat
     ):
         require_one_visit(series)
     require_one_visit(series[:1])
+    require_one_visit(series, registers=True)
 
 
 def test_a_slice_that_is_a_link_to_nowhere_is_not_passed_over(tmp_path: Path):

@@ -167,7 +167,8 @@ def _is_at(file: FileRecord, path: Path, folder: Path) -> bool:
 
 
 def _asks_the_same(record: CaseRecord, job: Job, made_by: MadeBy) -> bool:
-    asked = (made_by.digest, made_by.prepared_by, dict(job.series))
-    return (record.digest, record.prepared_by, record.series) == asked and (
-        (record.border_mm, record.strict, record.on) == (job.outputs.border_mm, job.outputs.strict, job.outputs.on)
+    digest = made_by.digest
+    return (record.digest, record.series) == (digest, dict(job.series)) and (
+        (record.border_mm, record.strict) == (job.outputs.border_mm, job.outputs.strict)
+        and (record.prepared_by, record.on) == (made_by.prepared_by, job.outputs.on)
     )

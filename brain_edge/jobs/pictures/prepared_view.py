@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from brain_edge.image.volume import FloatArray
+    from brain_edge.image.volume import FloatArray, Mask
     from brain_edge.jobs.pictures.mosaic import Contour
     from brain_edge.jobs.pictures.sheet import Block
     from brain_edge.preparation.prepared import Prepared
@@ -43,23 +43,31 @@ def write_prepared_view(prepared: Prepared, path: Path, *, title: str, atlas: Vo
     save(page_of(f"{title}: preparation", rows, [flag.message for flag in prepared.flags]).figure, path)
 
 
-def checkerboard(first: Volume, second: Volume) -> Volume:
-    """Return two images of one grid in alternating cubes, each scaled to its own bright value."""
+def checkerboard(first: Volume, second: Volume, brain: Mask | None = None) -> Volume:
+    """Return two images of one grid in alternating cubes, each scaled to its own bright value.
+
+    Args:
+        first: image of the first cube.
+        second: image of the next cube, on the same grid.
+        brain: region in which the bright value is looked for; None for all that is not background.
+    """
     sides = [max(1, round(SQUARE_MM / spacing)) for spacing in first.geometry.spacing_mm]
     numbers = [np.arange(count) // side for count, side in zip(first.geometry.shape, sides, strict=True)]
     odd = (numbers[0][:, None, None] + numbers[1][:, None] + numbers[2]) % 2 == 1
-    return Volume(np.where(odd, _scaled(second), _scaled(first)), first.geometry, first.name)
+    return Volume(np.where(odd, _scaled(second, brain), _scaled(first, brain)), first.geometry, first.name)
 
 
 def _rows(prepared: Prepared, atlas: Volume | None) -> Iterator[list[Block]]:
     reference = prepared.study.reference
     whole = {name: _whole(prepared, name) for name in prepared.study.volumes}
-    contours = _contours(prepared, f"brain of {reference}")
+    shown = prepared.made_by.get("brain of", reference)
+    contours = _contours(prepared, f"brain of {shown}")
     for name, volume in whole.items():
-        caption = f"{name}{'' if name == reference else f', with the brain of {reference}'}"
+        caption = f"{name}{'' if name == shown or not contours else f', with the brain of {shown}'}"
         yield captioned_row(volume, contours, caption)
     if atlas is not None and atlas.geometry.same_grid(whole[reference].geometry):
-        yield captioned_row(checkerboard(whole[reference], atlas), contours, f"{reference} and the atlas in squares")
+        board = checkerboard(whole[reference], atlas, prepared.brain)
+        yield captioned_row(board, contours, f"{reference} and the atlas in squares")
 
 
 def _whole(prepared: Prepared, name: str) -> Volume:
@@ -76,6 +84,7 @@ def _contours(prepared: Prepared, name: str) -> list[Contour]:
     return [contour_of(prepared.brain.labels > 0, name, prepared.brain.geometry, line)]
 
 
-def _scaled(volume: Volume) -> FloatArray:
-    white = float(np.percentile(volume.voxels[volume.voxels > volume.voxels.min()], WHITE_PERCENT))
-    return np.asarray(volume.voxels / (white or 1.0), dtype=np.float32)
+def _scaled(volume: Volume, brain: Mask | None) -> FloatArray:
+    inside = volume.voxels > volume.voxels.min() if brain is None else brain.labels > 0
+    white = float(np.percentile(volume.voxels[inside], WHITE_PERCENT)) if inside.any() else 1.0
+    return np.asarray(np.clip(volume.voxels / (white or 1.0), 0.0, 1.5), dtype=np.float32)

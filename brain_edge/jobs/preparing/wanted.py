@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from msgspec import UNSET
+
 from brain_edge.image.contrast import Contrast
 from brain_edge.spec import Missing, Sequence
 from brain_edge.spec.preparation import Preparation, Skull
@@ -61,6 +63,6 @@ def of_four(atlas: Atlas | None, *, keeps_skull: bool) -> Wanted:
         references=tuple(sequence.name for sequence in FOUR),
         bias_field=True,
         skull=Skull.KEPT if keeps_skull else Skull.REMOVED_AFTER,
-        **({"atlas": atlas} if atlas else {}),
+        atlas=atlas or UNSET,
     )
     return Wanted("prepare", FOUR, preparation)
