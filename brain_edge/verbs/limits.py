@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from brain_edge.verbs.build_side import build_side
 
@@ -48,5 +48,6 @@ def budget_of(max_dice_drop: float, min_int8_share: float, **limits: Unpack[Budg
         from brain_edge_conversion.budget.budget import AccuracyBudget
         from brain_edge_conversion.budget.label_limits import LabelDrop
 
-    drops = tuple(LabelDrop(label, drop) for label, drop in limits.pop("label_drops", {}).items())
-    return AccuracyBudget(max_dice_drop=max_dice_drop, min_int8_share=min_int8_share, label_drops=drops, **limits)
+    given: dict[str, Any] = {**limits}
+    drops = tuple(LabelDrop(label, drop) for label, drop in given.pop("label_drops", {}).items())
+    return AccuracyBudget(max_dice_drop=max_dice_drop, min_int8_share=min_int8_share, label_drops=drops, **given)

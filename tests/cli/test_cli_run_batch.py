@@ -14,6 +14,7 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import nibabel
@@ -592,7 +593,8 @@ def test_two_schedulers_on_one_output_run_each_case_once(package, here):
     make_links(here, 8)
     spec, start = open_package(package), threading.Barrier(4)
     succeed("run", package, "head.nii.gz", "-o", "warm")
-    made, refusals = [], []
+    made: list[Any] = []
+    refusals: list[Any] = []
 
     def schedule(shard: Shard) -> None:
         batch = Batch(records=here / "out", shard=shard)

@@ -38,6 +38,8 @@ from brain_edge_conversion.networks.nnunet_unet import NnunetUNet  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import Tensor
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 SIDE = 24
 SELF = "test_file_to_mask"
@@ -53,7 +55,7 @@ class Net(nn.Module):
         self.up = nn.ConvTranspose3d(8, 4, 2, 2) if up is None else up
         self.last = nn.Conv3d(8, 2, 1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         shallow = self.first(x)
         return self.last(torch.cat([self.up(self.deep(functional.max_pool3d(shallow, 2))), shallow], 1))
 
@@ -61,7 +63,7 @@ class Net(nn.Module):
 class GuardsEmptyPatches(Net):
     """Normalises what it gets, but not where nothing is: an example of zeros would freeze the wrong branch."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         if x.std() > 0:
             x = (x - x.mean()) / x.std()
         return super().forward(3 * x + 1)
@@ -89,7 +91,7 @@ class HalfInside(nn.Module):
         super().__init__()
         self.network = seeded(Net).half()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.network(x.half()).float()
 
 
@@ -109,7 +111,7 @@ class Desk:
     """A folder with a head, a specification, and what a network is given of the head."""
 
     folder: Path
-    scaled: torch.Tensor
+    scaled: Tensor
 
 
 @pytest.fixture

@@ -225,8 +225,8 @@ class TestOtherCommands:
     def test_quantize(self, packages, cohort, apart, tmp_path):
         """Calibration, trials and the judgement with AVX2 see it, in folders beside which there is no stage 0."""
         zero, after = apart
-        command = ("quantize", after, "--calibration", cohort, "--max-dice-drop", "0.3", "-o", tmp_path / "int8", "-q")
-        command += ("--no-gain",)
+        limits = ("--max-dice-drop", "0.3", "--no-gain")
+        command = ("quantize", after, "--calibration", cohort, *limits, "-o", tmp_path / "int8", "-q")
         assert "in the folders beside it" in refused(5, *command)
         succeed(*command, "--stage-zero", zero)
         manifest = open_package(tmp_path / "int8").manifest

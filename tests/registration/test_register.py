@@ -64,9 +64,10 @@ def test_the_same_input_gives_the_same_bytes_with_any_number_of_threads():
 
 
 def test_a_missing_extra_is_named_before_any_work(monkeypatch):
+    image = make_volume(Phantom(shape=(24, 24, 24)))
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     with pytest.raises(MissingExtraError, match=r"registration needs SimpleITK.*brain-edge\[register\]"):
-        register(None, None, threads=1)
+        register(image, image, threads=1)
 
 
 @pytest.mark.data
