@@ -188,6 +188,29 @@ def test_a_record_that_cannot_be_read_fails_its_case_and_stays(tmp_path: Path, m
     assert runner(job).outcome is CaseOutcome.KEPT, "a file that was replaced on the server is read by its name again"
 
 
+def test_an_output_that_cannot_be_examined_fails_its_case_and_its_record_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    package, job = make_package(tmp_path / "package"), job_in(tmp_path)
+    path = record_path(tmp_path, "head")
+    path.write_bytes(msgspec.json.encode(record_of(job, tmp_path, digest=package.digest)))
+    content, examine = path.read_bytes(), os.stat
+
+    def stale(examined: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if str(examined).endswith("brain.nii"):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return examine(examined, *arguments, **options)
+
+    runner = CaseRunner(package, lambda: None, Batch(records=tmp_path), tmp_path, lambda: None, FirstAlone())
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stale)
+        result = runner(job)
+    assert result.outcome is CaseOutcome.FAILED
+    assert "mask.nii: an output cannot be read ([Errno 116] Stale file handle); check the share" in str(result.error)
+    assert path.read_bytes() == content
+    assert runner(job).outcome is CaseOutcome.KEPT
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "exit_code"), [(InputError("no image"), "InputError", 3), (ValueError("a bug"), "ValueError", 1)]
 )

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from brain_edge import __version__
-from brain_edge.errors import BrainEdgeError, UsageError
+from brain_edge.errors import BrainEdgeError, InputError, UsageError
 from brain_edge.jobs.batch.planning import UnplannedCase
 from brain_edge.jobs.batch.resume import Standing, find, unchanged
 from brain_edge.jobs.case import run_case
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from brain_edge.image.volume import Mask
     from brain_edge.jobs.batch.first_pass import FirstAlone
     from brain_edge.jobs.batch.options import Batch
-    from brain_edge.jobs.batch.resume import MadeBy
+    from brain_edge.jobs.batch.resume import Found, MadeBy
     from brain_edge.jobs.case import Job
     from brain_edge.jobs.outliers import LabelMeasure
     from brain_edge.jobs.outputs import Outputs
@@ -129,7 +129,7 @@ class _Attempt:
         self._started = datetime.now(UTC)
         self._inputs: dict[str, FileRecord] | None = None
         self._earlier: CaseRecord | None = None
-        self._has_looked = False
+        self._may_write = False
         self._written: dict[str, FileRecord] = {}
         self._stamp: Stamp | None = None
 
@@ -140,19 +140,18 @@ class _Attempt:
             InputError: the record cannot be read.
         """
         self._earlier = read_case_record(self._path)
-        self._has_looked = True
+        self._may_write = True
 
     def keep(self) -> CaseResult | None:
         """Return the result of an earlier run if it is still valid, else None.
 
         Raises:
             UsageError: an output has changed since that run.
-            InputError, OSError: an output cannot be read.
+            InputError: an output cannot be read.
         """
         if isinstance(self._job, UnplannedCase) or self._runner.batch.overwrite:
             return None
-        made_by, check = self._runner.made_by, self._runner.batch.check
-        found = find(self._earlier, self._job, made_by, self._path.parent, check=check)
+        found = self._found(self._job)
         if found.standing is Standing.CHANGED:
             raise UsageError(
                 f"{self._job.outputs.mask}: an output of this case does not match its record (edited, damaged or "
@@ -165,6 +164,19 @@ class _Attempt:
         else:
             self._stamp = self._stamp_now()
         return self._result(CaseOutcome.KEPT, found.record)
+
+    def _found(self, job: Job) -> Found:
+        """Return the state of a case; where a file cannot be read, its record stays as it is.
+
+        Raises:
+            InputError: an output cannot be read.
+        """
+        made_by, check = self._runner.made_by, self._runner.batch.check
+        try:
+            return find(self._earlier, job, made_by, self._path.parent, check=check)
+        except (OSError, InputError) as error:
+            self._may_write = False
+            raise InputError(f"{job.outputs.mask}: an output cannot be read ({error}); check the share") from error
 
     def run(self) -> CaseResult:
         """Segment the case and write its outputs, the record last.
@@ -204,13 +216,13 @@ class _Attempt:
     def fail(self, error: Exception) -> CaseResult:
         """Record the failure; the next run tries the case again.
 
-        A record that could not be read stays as it is: it may tell of a finished case.
+        A record stays as it is if it, or an output of it, could not be read: the case may be finished.
         """
         _let_go(error)
         record = self._record(CaseStatus.FAILED, self._in_place(), error=error)
         self._stamp = None
         try:
-            if self._has_looked:
+            if self._may_write:
                 make_folder(self._path.parent)
                 self._write(record)
         except BrainEdgeError as second:
