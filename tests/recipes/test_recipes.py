@@ -58,9 +58,7 @@ def test_the_recipes_with_pinned_weights_are_those_whose_weights_are_published()
 
 
 def test_a_recipe_that_there_is_not_is_refused_with_those_that_there_are():
-    with pytest.raises(
-        UsageError, match=r"there is no recipe 'hd-bet'; there are aparc50, brainmage, (\S+, )+hd-bet-v1, "
-    ):
+    with pytest.raises(UsageError, match=r"there is no recipe 'hd-bet'; there are aparc50, (\S+, )+hd-bet-v1, "):
         load_recipe("hd-bet")
 
 
