@@ -124,7 +124,7 @@ def restated(syntax: str, sides: tuple[int, int]) -> Series:
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80"], ids=["JPEG 2000", "JPEG-LS"])
 def test_a_compressed_slice_that_is_larger_than_its_header_says(syntax: str, tmp_path: Path):
-    """A codec believes the stream: 20 000 x 20 000 voxels would be 1.6 GB before their shape could be compared."""
+    """A codec believes the stream: 20 000 x 20 000 voxels took 0.8 GB before their shape could be compared."""
     (info,) = list_series(restated(syntax, (20_000, 20_000)).write(tmp_path / "bomb"))
     words = r"expected compressed frames of 37 x 34 by the header, got 20000 x 20000; export it again"
     with pytest.raises(InputError, match=words):
