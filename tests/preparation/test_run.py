@@ -14,7 +14,7 @@ from tiny_package import PHANTOM, SPEC, STAGE, make_package
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import MissingExtraError, UsageError
 from brain_edge.image.geometry import Geometry
-from brain_edge.image.metrics import dice
+from brain_edge.image.metrics import least_dice
 from brain_edge.image.phantom import make_volume
 from brain_edge.image.volume import Study, Volume
 from brain_edge.io.nifti import read_numbers, read_volume, write_image
@@ -79,7 +79,7 @@ class TestRun:
         assert grid.same_grid(read_volume(head).geometry)
         assert record["preparation"]["parts"] == [str(Part.GRID)]
         succeed("run", package.folder, head, "-o", tmp_path / "plain.nii.gz", "--as-they-are", "-q")
-        assert dice(found > 0, labels(tmp_path / "plain.nii.gz")[0] > 0) > 0.93
+        assert least_dice(found, labels(tmp_path / "plain.nii.gz")[0]) > 0.93
 
     def test_writes_a_mask_for_each_grid(self, package, head, tmp_path):
         both = ("--on", "T1", "--on", "atlas")
