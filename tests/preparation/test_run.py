@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import pytest
-from cli_program import refused, succeed
+from cli_program import make_pair_package, refused, save_phantom, succeed
 from tiny_package import PHANTOM, SPEC, STAGE, make_package
 
 from brain_edge.engine.segmenter import Segmenter
@@ -115,6 +115,23 @@ class TestRun:
         plain = make_package(tmp_path / "plain")
         words = refused(2, "run", plain.folder, head, "-o", tmp_path / "mask.nii.gz", "--on", "T1")
         assert "--on T1 has no effect: tiny takes images as they are" in words
+
+
+class TestStudy:
+    def test_of_several_sequences_may_be_one_folder(self, tmp_path):
+        pair = make_pair_package(tmp_path / "pair")
+        for name in ("T1", "T2"):
+            (tmp_path / "study").mkdir(exist_ok=True)
+            save_phantom(tmp_path / "study" / f"one_{name}.nii.gz", seed=len(name) + ord(name[1]))
+        succeed("run", pair.folder, tmp_path / "study", "-o", tmp_path / "mask.nii.gz", "-q")
+        named = [f"{name}={tmp_path}/study/one_{name}.nii.gz" for name in ("T1", "T2")]
+        succeed("run", pair.folder, *named, "-o", tmp_path / "named.nii.gz", "-q")
+        assert (tmp_path / "mask.nii.gz").read_bytes() == (tmp_path / "named.nii.gz").read_bytes()
+
+    def test_is_prepared_as_info_says(self, package):
+        told = succeed("info", package.folder).out
+        assert "registers the other sequences to T1" in told
+        assert "keeps the skull" in told
 
 
 class TestPreparedStudy:
