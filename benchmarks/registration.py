@@ -167,7 +167,7 @@ def _moved(folder: Path, number: int) -> Moved:
     thick = max(moving.geometry.spacing_mm) > 2
     copy = _shifted(moving, known) if thick else resample_through(moving, known, moving.geometry)
     noise = NOISE * float(np.percentile(copy.voxels, 99)) * chance.standard_normal(copy.voxels.shape)
-    copy = Volume(copy.voxels + noise, copy.geometry)
+    copy = Volume(np.asarray(copy.voxels + noise, dtype=np.float32), copy.geometry)
     found = register(copy, fixed, threads=1)
     bright = np.argwhere(fixed.voxels > fixed.voxels.mean())[::50]
     corners = brain_corners(bright @ fixed.geometry.affine[:3, :3].T + fixed.geometry.affine[:3, 3])

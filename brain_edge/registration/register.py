@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COARSE: Final = Level(spacing_mm=4.0, points=200_000)
 """Where every start is tried: a whole head at 4 mm has about 80,000 points."""
 MIDDLE: Final = Level(spacing_mm=2.0, points=100_000)
-FINE: Final = Level(spacing_mm=1.0, points=150_000)
+FINE: Final = Level(spacing_mm=1.0, points=400_000)
 
 
 def register(
