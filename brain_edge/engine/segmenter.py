@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -332,11 +333,16 @@ def _preparer(package: ModelPackage, options: RuntimeOptions, threads: int) -> P
         spec.preparation,
         spec.contrasts,
         threads,
-        stripper=None if zero is None else SkullStripper(Segmenter.open(zero, replace(options, stage_zero=None))),
+        stripper=None if zero is None else skull_stripper(zero, replace(options, stage_zero=None)),
         shown=named.sequence if named else None,
         atlas=options.atlas,
         kept=options.prepared,
     )
+
+
+def skull_stripper(package: ModelPackage, options: RuntimeOptions) -> SkullStripper:
+    """Return a stage 0 for a preparation, which is compiled for the first image that it sees."""
+    return SkullStripper(package, cache(partial(Segmenter.open, package, options)))
 
 
 def _brought_back(made: Segmentation, prepared: Prepared, name: str, clock: _Clock) -> Segmentation:

@@ -18,6 +18,7 @@ from brain_edge.package.reader import ModelPackage, digest_of, open_package
 from brain_edge.spec.steps.regrid import onto
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from brain_edge.engine.segmenter import Segmenter, WarmSegmenter
@@ -32,25 +33,27 @@ class SkullStripper:
     """A stage 0 that finds the brain in one image, for a preparation.
 
     Attributes:
-        segmenter: segmenter of the package.
+        package: package of the stage 0.
+        warm: function that returns the package ready to run, called for the first image; a prepared study needs none.
     """
 
-    segmenter: WarmSegmenter
+    package: ModelPackage
+    warm: Callable[[], WarmSegmenter]
 
     @property
     def name(self) -> str:
         """Name of the model."""
-        return self.segmenter.spec.name
+        return self.package.spec.name
 
     @property
     def digest(self) -> str:
         """Digest of the package."""
-        return self.segmenter.package.digest
+        return self.package.digest
 
     @property
     def contrasts(self) -> tuple[Contrast, ...]:
         """Contrasts that the model was made for; empty if not stated."""
-        return self.segmenter.spec.inputs[0].stated
+        return self.package.spec.inputs[0].stated
 
     def __call__(self, volume: Volume) -> tuple[Mask, tuple[Flag, ...]]:
         """Return the brain of an image on its own grid, and doubtful findings.
@@ -58,8 +61,9 @@ class SkullStripper:
         Raises:
             ImplausibleError: no brain was found.
         """
-        found = self.segmenter(volume)
-        self.segmenter.release()
+        segmenter = self.warm()
+        found = segmenter(volume)
+        segmenter.release()
         if np.count_nonzero(found.mask.labels) == 0:
             raise ImplausibleError(
                 f"stage 0, {self.name}, found no brain in {volume.name}; check that this image shows a head"

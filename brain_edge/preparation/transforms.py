@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from brain_edge import __version__
 from brain_edge.errors import InputError
 from brain_edge.image.volume import Mask, Volume
 from brain_edge.io.nifti import read_volume
@@ -99,12 +100,12 @@ def find_transforms(
 
 
 def library() -> str:
-    """Return name and version of the library of the registration.
+    """Return the versions of this program and of the library of the registration.
 
     Raises:
         MissingExtraError: the library is not installed.
     """
-    return f"SimpleITK {import_simpleitk().Version.VersionString()}"
+    return f"brain-edge {__version__}, SimpleITK {import_simpleitk().Version.VersionString()}"
 
 
 def open_atlas(preparer: Preparer) -> tuple[Volume, str]:

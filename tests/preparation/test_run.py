@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import pytest
-from cli_program import refused, succeed
-from present import present
+from cli_program import make_pair_package, refused, save_phantom, succeed
 from tiny_package import PHANTOM, SPEC, STAGE, make_package
 
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import MissingExtraError, UsageError
 from brain_edge.image.geometry import Geometry
-from brain_edge.image.metrics import dice
+from brain_edge.image.metrics import least_dice
 from brain_edge.image.phantom import make_volume
 from brain_edge.image.volume import Study, Volume
 from brain_edge.io.nifti import read_numbers, read_volume, write_image
@@ -80,7 +79,7 @@ class TestRun:
         assert grid.same_grid(read_volume(head).geometry)
         assert record["preparation"]["parts"] == [str(Part.GRID)]
         succeed("run", package.folder, head, "-o", tmp_path / "plain.nii.gz", "--as-they-are", "-q")
-        assert present(dice(found > 0, labels(tmp_path / "plain.nii.gz")[0] > 0)) > 0.93
+        assert least_dice(found, labels(tmp_path / "plain.nii.gz")[0]) > 0.93
 
     def test_writes_a_mask_for_each_grid(self, package, head, tmp_path):
         both = ("--on", "T1", "--on", "atlas")
@@ -116,6 +115,23 @@ class TestRun:
         plain = make_package(tmp_path / "plain")
         words = refused(2, "run", plain.folder, head, "-o", tmp_path / "mask.nii.gz", "--on", "T1")
         assert "--on T1 has no effect: tiny takes images as they are" in words
+
+
+class TestStudy:
+    def test_of_several_sequences_may_be_one_folder(self, tmp_path):
+        pair = make_pair_package(tmp_path / "pair")
+        for name in ("T1", "T2"):
+            (tmp_path / "study").mkdir(exist_ok=True)
+            save_phantom(tmp_path / "study" / f"one_{name}.nii.gz", seed=len(name) + ord(name[1]))
+        succeed("run", pair.folder, tmp_path / "study", "-o", tmp_path / "mask.nii.gz", "-q")
+        named = [f"{name}={tmp_path}/study/one_{name}.nii.gz" for name in ("T1", "T2")]
+        succeed("run", pair.folder, *named, "-o", tmp_path / "named.nii.gz", "-q")
+        assert (tmp_path / "mask.nii.gz").read_bytes() == (tmp_path / "named.nii.gz").read_bytes()
+
+    def test_is_prepared_as_info_says(self, package):
+        told = succeed("info", package.folder).out
+        assert "registers the other sequences to T1" in told
+        assert "keeps the skull" in told
 
 
 class TestPreparedStudy:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brain_edge.engine.segmenter import Segmenter
-from brain_edge.engine.stage_zero import SkullStripper, find_stage_zero
+from brain_edge.engine.segmenter import skull_stripper
+from brain_edge.engine.stage_zero import find_stage_zero
 from brain_edge.errors import UsageError
 from brain_edge.jobs.outputs import require_apart
 from brain_edge.jobs.preparing.batch import prepare_all
@@ -147,7 +147,7 @@ def _preparer(
         wanted.preparation,
         wanted.contrasts,
         runtime.threads or default_threads(),
-        stripper=None if zero is None else SkullStripper(Segmenter.open(zero, RuntimeOptions(threads=runtime.threads))),
+        stripper=None if zero is None else skull_stripper(zero, RuntimeOptions(threads=runtime.threads)),
         shown=named.sequence if named else None,
         atlas=runtime.atlas,
     )
