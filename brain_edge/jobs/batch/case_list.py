@@ -45,8 +45,9 @@ def listed_cases(path: Path, spec: ModelSpec, shard: Shard) -> tuple[tuple[str, 
     sequences = _sequences(path, header.split("\t"), spec)
     names = [line.partition("\t")[0] for line in lines]
     _require_sound(path, lines, names, len(sequences))
-    own = ((name, line) for name, line in zip(names, lines, strict=True) if shard.holds(name))
-    return tuple((name, _files(path, name, sequences, line.split("\t")[1:], spec)) for name, line in own)
+    own = set(shard.share(names))
+    rows = (line.split("\t") for name, line in zip(names, lines, strict=True) if name in own)
+    return tuple((name, _files(path, name, sequences, cells, spec)) for name, *cells in rows)
 
 
 def listed_names(path: Path) -> tuple[str, ...]:
@@ -114,13 +115,14 @@ def _require_sound(path: Path, lines: Sequence[str], names: Sequence[str], tabs:
     if faulty is not None:
         cells = lines[faulty - 2].count("\t") + 1
         raise InputError(f"{path}, line {faulty}: expected {tabs + 1} cells, got {cells}; correct the line")
-    odd = next((number for number, name in enumerate(names, 2) if not is_case_name(name)), None)
-    if odd is not None:
+    text = "\n".join(["", *names, ""])
+    if any(sign in text for sign in ("/", "\\", "\0", "\n.", "\n\n")):
+        odd = next(number for number, name in enumerate(names, 2) if not is_case_name(name))
         raise InputError(
             f"{path}, line {odd}: expected a case name that can be part of a file name, got {names[odd - 2]!r}; "
             "rename the case"
         )
-    keys = [folded(name) for name in names]
+    keys = folded(text).split("\n")[1:-1]
     if len(set(keys)) < len(keys):
         first: dict[str, int] = {}
         number = next(number for number, key in enumerate(keys, 2) if first.setdefault(key, number) != number)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from zlib import crc32
 
 from brain_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,12 @@ class Shard:
         The part depends on the name of the case only. Each case stays in exactly one part, whatever other files the
         folder gains or loses.
         """
-        digest = hashlib.sha256(case.encode("utf-8", "surrogateescape")).digest()
-        return int.from_bytes(digest[:8], "big") % self.count == self.number - 1
+        return bool(self.share([case]))
+
+    def share(self, cases: Iterable[str]) -> list[str]:
+        """Return the cases of this part, of which there may be 100,000 in all."""
+        count, own = self.count, self.number - 1
+        return [case for case in cases if crc32(case.encode("utf-8", "surrogateescape")) % count == own]
 
 
 def in_file_name(shard: Shard) -> str:
