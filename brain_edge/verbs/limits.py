@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from brain_edge.verbs.build_side import build_side
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from brain_edge_conversion.budget.budget import AccuracyBudget
 
 
-class BudgetLimits(TypedDict, total=False):
-    """Further limits of an accuracy budget; the usual limit holds where one is left out.
+class LimitsOfAll(TypedDict, total=False):
+    """Further limits of an accuracy budget that hold for every label; the usual limit holds where one is left out.
 
     Attributes:
         max_case_drop: greatest Dice drop of a single case, 0 to 1; twice the limit of the mean by default.
@@ -24,8 +24,6 @@ class BudgetLimits(TypedDict, total=False):
         confidence: confidence that the test subjects must suffice for, 0 to 1; no claim by default.
         max_exceedance: share of subjects that may exceed the limit of a case, 0 to 1; 0.1 by default.
         unbound: label values that nothing is promised of.
-        label_drops: label, by name or value -> greatest mean Dice drop of that label, 0 to 1, such as
-            `{"necrosis": 0.02}`.
     """
 
     max_case_drop: float | None
@@ -34,10 +32,25 @@ class BudgetLimits(TypedDict, total=False):
     confidence: float | None
     max_exceedance: float | None
     unbound: tuple[int, ...]
+
+
+class BudgetLimits(LimitsOfAll, total=False):
+    """Further limits of an accuracy budget, those of single labels too.
+
+    Attributes:
+        label_drops: label, by name or value -> greatest mean Dice drop of that label, 0 to 1, such as
+            `{"necrosis": 0.02}`.
+    """
+
     label_drops: Mapping[str, float] | Mapping[int, float]
 
 
-def budget_of(max_dice_drop: float, min_int8_share: float, **limits: Unpack[BudgetLimits]) -> AccuracyBudget:
+def budget_of(
+    max_dice_drop: float,
+    min_int8_share: float,
+    label_drops: Mapping[str, float] | Mapping[int, float] | None = None,
+    **limits: Unpack[LimitsOfAll],
+) -> AccuracyBudget:
     """Return the budget of these limits.
 
     Raises:
@@ -48,6 +61,5 @@ def budget_of(max_dice_drop: float, min_int8_share: float, **limits: Unpack[Budg
         from brain_edge_conversion.budget.budget import AccuracyBudget
         from brain_edge_conversion.budget.label_limits import LabelDrop
 
-    given: dict[str, Any] = {**limits}
-    drops = tuple(LabelDrop(label, drop) for label, drop in given.pop("label_drops", {}).items())
-    return AccuracyBudget(max_dice_drop=max_dice_drop, min_int8_share=min_int8_share, label_drops=drops, **given)
+    drops = tuple(LabelDrop(label, drop) for label, drop in (label_drops or {}).items())
+    return AccuracyBudget(max_dice_drop=max_dice_drop, min_int8_share=min_int8_share, label_drops=drops, **limits)
