@@ -73,8 +73,8 @@ def require_atlas(volume: Volume, atlas: Atlas) -> Volume:
     found, expected = volume.geometry, atlas.grid
     if atlas is SRI24 and found.same_grid(SRI24_AS_RAS):
         raise InputError(
-            f"{volume.name}: expected SRI24 in the order LPS (first voxel at 0, 239, 0 mm), got SRI24 in the order RAS "
-            "(first voxel at -239, 0, 0 mm); give the file of the tumour challenges"
+            f"{volume.name}: expected SRI24 in LPS (origin 0, 239, 0 mm), got SRI24 in RAS (origin -239, 0, 0 mm); "
+            "give the file of the tumour challenges"
         )
     if not found.same_grid(expected):
         raise InputError(

@@ -26,7 +26,7 @@ def test_an_atlas_is_recognised(atlas):
 
 
 def test_the_other_file_of_sri24_is_named():
-    with pytest.raises(InputError, match=r"order LPS \(first voxel at 0, 239, 0 mm\), got SRI24 in the order RAS"):
+    with pytest.raises(InputError, match=r"SRI24 in LPS \(origin 0, 239, 0 mm\), got SRI24 in RAS"):
         recognised(ball(SRI24_AS_RAS, SRI24.centre))
 
 
