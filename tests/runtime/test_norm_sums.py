@@ -223,3 +223,22 @@ def test_a_quantised_graph_has_its_group_norms_summed_because_there_is_no_int8_k
     assert sum_by_axis(model, opset13) == 1
     levels = np.round(np.clip(image, 0, 60) * (255 / 60)).astype(np.float32) * np.float32(60 / 255)
     assert relative_error(computed(model, image, 2), norm, levels) < 1e-4
+
+
+def pooled(*, keep_dims: bool) -> ov.Model:
+    """ONNX's global average pooling: OpenVINO reads its axes as a range up to the rank."""
+    x = opset13.parameter(list(SIDES), np.float32)
+    first, step = (opset13.constant(np.int64(number)) for number in (2, 1))
+    rank = opset13.squeeze(opset13.shape_of(opset13.shape_of(x)))
+    mean = opset13.reduce_mean(x, opset13.range(first, rank, step, "i64"), keep_dims)
+    return ov.Model([mean], [x], "pooled")
+
+
+def test_axes_that_the_graph_computes_are_summed_too():
+    model = pooled(keep_dims=True)
+    assert sum_by_axis(model, opset13) == 1
+    assert "Range" not in {node.get_type_name() for node in model.get_ordered_ops()}
+
+
+def test_axes_that_the_shapes_do_not_tell_stay():
+    assert sum_by_axis(pooled(keep_dims=False), opset13) == 0

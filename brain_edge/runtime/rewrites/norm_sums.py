@@ -119,11 +119,19 @@ def _of_group_norm(node: Any, opset: Any) -> Any | None:
 def _summed_axes(node: Any) -> list[int]:
     """Return the axes over which a node sums, without axes of length 1; empty if it sums too few numbers to rewrite."""
     axes, sides = node.input_value(1).get_node(), list(node.get_input_shape(0))
-    if axes.get_type_name() != "Constant":
-        return []
-    summed = sorted({int(axis) % len(sides) for axis in axes.data.ravel()})
+    if axes.get_type_name() == "Constant":
+        summed = sorted({int(axis) % len(sides) for axis in axes.data.ravel()})
+    else:
+        summed = _vanished_axes(sides, node.get_output_partial_shape(0))
     long = [axis for axis in summed if sides[axis] > 1]
     return long if prod(sides[axis] for axis in long) >= LEAST_SUMMANDS else []
+
+
+def _vanished_axes(sides: list[int], after: Any) -> list[int]:
+    """Return the axes of length 1 in a result of the same rank; ONNX computes the axes of a global average pooling."""
+    if after.is_dynamic or len(after) != len(sides):
+        return []
+    return [axis for axis, length in enumerate(after.to_shape()) if length == 1]
 
 
 def _inverse_deviation(length: Any, summands: int, attributes: dict[str, Any], opset: Any) -> Any:
