@@ -24,7 +24,8 @@ def volume(shape=(24, 30, 9), spacing=(1.0, 1.0, 4.0)):
     return Volume(np.random.default_rng(7).random(shape, dtype=np.float32) + 1, Geometry(shape, affine))
 
 
-GRID = volume((31, 29, 27), (1.0, 1.2, 1.1)).geometry
+# no corner of this grid lies midway between voxels of the image, where nearest is a matter of rounding
+GRID = volume((31, 29, 27), (1.0, 1.2, 1.1)).geometry.cropped(((1, 31), (0, 28), (0, 26)))
 
 
 @pytest.mark.parametrize("name", ["Linear", "NearestNeighbor"])
@@ -56,11 +57,12 @@ def test_an_image_beside_the_grid_is_refused():
         resample_through(volume(), rigid((0, 0, 0), (500, 0, 0)), GRID)
 
 
-def test_labels_are_never_blended():
+@pytest.mark.parametrize("method", [Interpolation.LINEAR, Interpolation.NEAREST])
+def test_labels_are_never_blended(method):
     """Between the labels 1 and 3 there is no 2, and outside is background."""
     labels = np.zeros((24, 30, 9), dtype=np.uint8)
     labels[4:12, 5:25, 2:7], labels[12:20, 5:25, 2:7] = 1, 3
-    found = resample_through(Mask(labels, volume().geometry), MOVE, GRID)
+    found = resample_through(Mask(labels, volume().geometry), MOVE, GRID, method)
     assert np.unique(found.labels).tolist() == [0, 1, 3]
 
 
@@ -74,6 +76,8 @@ def test_cubic_labels_are_refused():
 def test_lesions_come_back_from_the_atlas(mri):
     """Lesions at 1 mm, moved and turned, and back: Dice 0.95, volumes within 2 %."""
     gold = read_volume(mri("ms_cross/patient07/gold.nii.gz"))
+    box = tuple((max(int(side.min()) - 30, 0), int(side.max()) + 31) for side in np.nonzero(gold.voxels))
+    gold = Volume(gold.voxels[tuple(slice(*side) for side in box)], gold.geometry.cropped(box))
     mask = Mask(np.asarray(gold.voxels > 0, dtype=np.uint8), gold.geometry)
     there = resample_through(mask, MOVE, gold.geometry)
     back = resample_through(there, MOVE.inverse(), gold.geometry)
