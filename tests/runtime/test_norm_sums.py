@@ -228,8 +228,8 @@ def test_a_quantised_graph_has_its_group_norms_summed_because_there_is_no_int8_k
 def pooled(*, keep_dims: bool) -> ov.Model:
     """ONNX's global average pooling: OpenVINO reads its axes as a range up to the rank."""
     x = opset13.parameter(list(SIDES), np.float32)
-    first, step = (opset13.constant(np.int64(number)) for number in (2, 1))
-    rank = opset13.squeeze(opset13.shape_of(opset13.shape_of(x)))
+    first, step = (opset13.constant(np.array(number, dtype=np.int64)) for number in (2, 1))
+    rank = opset13.squeeze(opset13.shape_of(opset13.shape_of(x)), opset13.constant(np.array(0)))
     mean = opset13.reduce_mean(x, opset13.range(first, rank, step, "i64"), keep_dims)
     return ov.Model([mean], [x], "pooled")
 
