@@ -109,6 +109,7 @@ class Segmenter:
         alone: bool = False,
         spec: ModelSpec | None = None,
         wrap: Wrap | None = None,
+        memory: MemoryLimit | None = None,
     ) -> WarmSegmenter:
         """Open a package, given as its folder or already opened, to run with OpenVINO on this CPU.
 
@@ -118,6 +119,7 @@ class Segmenter:
             alone: True to run without the stage 0 that the package names, for its self-test.
             spec: specification of the steps around the graphs; the package's own by default.
             wrap: function that replaces each session; see `Wrap`.
+            memory: memory limit; that of the options by default.
 
         Raises:
             PackageError: a package is damaged, or its stage 0 is missing.
@@ -125,7 +127,9 @@ class Segmenter:
                 instruction set has an unknown value.
         """
         opened = package if isinstance(package, ModelPackage) else open_package(package)
-        return WarmSegmenter(opened, options or RuntimeOptions(), alone=alone, spec=spec, wrap=wrap)
+        given = options or RuntimeOptions()
+        limit = memory or MemoryLimit(given.max_memory_bytes)
+        return WarmSegmenter(opened, given, limit, alone=alone, spec=spec, wrap=wrap)
 
     def __call__(
         self,
@@ -261,10 +265,17 @@ class WarmSegmenter(Segmenter):
     """
 
     def __init__(
-        self, package: ModelPackage, options: RuntimeOptions, *, alone: bool, spec: ModelSpec | None, wrap: Wrap | None
+        self,
+        package: ModelPackage,
+        options: RuntimeOptions,
+        limit: MemoryLimit,
+        *,
+        alone: bool,
+        spec: ModelSpec | None,
+        wrap: Wrap | None,
     ) -> None:
         self.package, self.threads = package, options.threads or default_threads()
-        limit, masker = MemoryLimit(options.max_memory_bytes), None if alone else _masker(package, options)
+        masker = None if alone else _masker(package, options)
         made = open_sessions(package, options, spec)
         sessions = made if wrap is None else {graph: wrap(graph, session) for graph, session in made.items()}
         super().__init__(spec or package.spec, sessions, limit, masker)
