@@ -82,13 +82,16 @@ class Finished:
         """The first of as many shards as make about `PER_SHARD` cases each."""
         return Shard(1, max(1, self.count // PER_SHARD))
 
-    def make(self) -> None:
-        """Make the list, the images, the masks and the records."""
+    def make(self, *, shard_only: bool = False) -> None:
+        """Make the list, the images, the masks and the records; of the first shard only, if asked for."""
         lines, made = ["case\timage"], set[Path]()
         for number in range(self.count):
             case = f"sub-{number // 4:06}_ses-{number % 4}" if number % 2 else f"head{number:06}"
             place, image = Layout.FOLDERS.place(self.out, case), self.folder / "in" / f"{number // 1000}" / case
             image = image.with_name(f"{case}.nii.gz")
+            lines.append(f"{case}\t{image.relative_to(self.folder)}")
+            if shard_only and not self.shard.holds(case):
+                continue
             for path in (image, place / f"{case}_mask.nii.gz"):
                 if path.parent not in made:
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +99,6 @@ class Finished:
                 path.write_bytes(b"x")
             record = self._record(case, image, place / f"{case}_mask.nii.gz")
             record_path(place, case).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
-            lines.append(f"{case}\t{image.relative_to(self.folder)}")
         (self.folder / "list.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def run(self, shard: Shard) -> None:
@@ -170,19 +172,20 @@ class Finished:
 @click.option("--sizes", default="1000,10000,100000", show_default=True, help="Numbers of cases, smallest first.")
 @click.option("--rounds", default=3, show_default=True, help="Measurements of each, in turn.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Folder for the cases [a temporary one].")
-def main(package: Path, sizes: str, rounds: int, folder: Path | None) -> None:
+@click.option("--shard-only", is_flag=True, help="Make the cases of one shard of the list, and measure only it.")
+def main(package: Path, sizes: str, rounds: int, folder: Path | None, shard_only: bool) -> None:
     """Make the cases, measure, and print."""
     opened = open_package(package)
     with tempfile.TemporaryDirectory(dir=folder) as place:
         batches = [Finished(opened, Path(place, size), int(size)) for size in sizes.split(",")]
         for batch in batches:
-            batch.make()
-        taken = measured(batches, rounds)
+            batch.make(shard_only=shard_only)
+        taken = measured(batches, rounds, shard_only=shard_only)
     click.echo(report([batch.count for batch in batches], taken))
     click.echo(f"\nPeak memory of the process: {peak_rss_bytes() / 2**20:.0f} MiB.")
 
 
-def measured(batches: Sequence[Finished], rounds: int) -> dict[str, dict[int, list[Taken]]]:
+def measured(batches: Sequence[Finished], rounds: int, *, shard_only: bool) -> dict[str, dict[int, list[Taken]]]:
     """What was taken, by what is measured and by size; the first round of the shards warms up."""
     taken: dict[str, dict[int, list[Taken]]] = defaultdict(lambda: defaultdict(list))
 
@@ -196,7 +199,7 @@ def measured(batches: Sequence[Finished], rounds: int) -> dict[str, dict[int, li
             take(SHARD, batch, partial(batch.run, batch.shard))
     for samples in taken[SHARD].values():
         del samples[0]
-    for _ in range(rounds):
+    for _ in range(0 if shard_only else rounds):
         for batch in batches:
             take(RESUME, batch, partial(batch.run, Shard()))
             take(MERGE, batch, partial(batch.summarize, with_parts=True))
