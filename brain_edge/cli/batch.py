@@ -36,7 +36,7 @@ MOST_NAMES = 20
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
 
-class AtOnce(click.ParamType):
+class AtOnce(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """A number of cases of at least 1, or `auto`."""
 
     name = "number"
