@@ -44,12 +44,12 @@ BENCHMARKS := $(PYTEST) -p benchmark -o python_files='test_*.py bench_*.py' benc
 
 # A stamp for each set of extras that is installed: remade when what should be installed has changed.
 FOR_USE := .venv/.installed-convert,report
-FOR_DEVELOPMENT := .venv/.installed-convert,report,dicom,dev
+FOR_DEVELOPMENT := .venv/.installed-convert,report,dicom,register,parquet,dask,store,dev
 FOR_THE_SITE := .venv/.installed-docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-wheel coverage mutants fuzz venv lint types bench bench-full bench-suite bench-once doors docs site wheel clean
+.PHONY: help demo test test-all test-wheel coverage mutants fuzz venv lint types bench bench-full bench-suite bench-once scale doors docs site wheel clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -100,6 +100,9 @@ bench-suite: $(FOR_DEVELOPMENT) ## stages, cold start, imports, memory: pytest-b
 bench-once: $(FOR_DEVELOPMENT) ## each benchmark once on its smallest shape, not timed
 	$(BENCHMARKS) --benchmark-disable
 	$(BIN)/python -m benchmarks matrix --suite smallest --busy --again --results .benchmarks/smallest
+
+scale: $(FOR_DEVELOPMENT) ## 60 heads on a real Slurm and a real Dask with kills; as root, with the Debian packages of .ci/run
+	BRAIN_EDGE_HEADS=60 $(PYTEST) tests/cluster
 
 doors: $(FOR_DEVELOPMENT) ## four new users with the commands of the README, from a clone to a mask, in minutes
 	$(BIN)/python -m benchmarks doors $(if $(HEADS),--heads $(HEADS))

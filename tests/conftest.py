@@ -26,7 +26,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 forbid_telemetry()
 
 
-COSTLY = ("test_deepbet", "test_hunt", "test_accuracy_search", "test_quantize", "test_convert", "test_cli_dicom")
+COSTLY = (
+    *("test_deepbet", "test_hunt", "test_accuracy_search", "test_quantize", "test_convert", "test_cli_dicom"),
+    *("test_slurm", "test_dask"),
+)
 """Files of a minute or so. They begin first, so that one test process does not wait for the other at the end."""
 
 

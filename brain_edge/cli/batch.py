@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,7 +16,7 @@ from brain_edge.cli.options import gathered, print_json, progress
 from brain_edge.errors import BatchError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     from brain_edge.cli.options import Telling
@@ -26,9 +28,22 @@ if TYPE_CHECKING:
 
 LAYOUTS = ("flat", "folders")
 """Values of `brain_edge.jobs.layout.Layout`, whose import takes too long for `--help`."""
+ENGINES = ("threads", "processes", "dask")
+"""Values of `brain_edge.jobs.batch.engines.ENGINES`, whose import takes too long for `--help`."""
+AUTO = "auto"
 MOST_NAMES = 20
 """Names in one message."""
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
+
+
+class AtOnce(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
+    """A number of cases of at least 1, or `auto`."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the number, or `auto`."""
+        return AUTO if value == AUTO else click.IntRange(min=1).convert(value, param, ctx)
 
 
 @dataclass(frozen=True)
@@ -39,18 +54,24 @@ class BatchChoices:
         shard: part of the batch, such as 1/4; None for all cases.
         overwrite: run finished cases again.
         wait: wait while another batch works in the same folder.
-        at_once: number of cases in progress at once; None for the default.
+        at_once: number of cases in progress at once; "auto" for the fastest way, None for the default.
         page: also write a picture per case and a page of all pictures.
         layout: layout of the results below their folders; None for the default.
+        engine: what runs the cases; None for threads of this process.
+        scheduler: address of a scheduler of Dask.
+        workers: number of processes.
         check: compare the content of all files of finished cases.
     """
 
     shard: str | None
     overwrite: bool
     wait: bool
-    at_once: int | None
+    at_once: int | str | None
     page: bool
     layout: str | None
+    engine: str | None
+    scheduler: str | None
+    workers: int | None
     check: bool
 
     def batch(self, records: Path, *, is_listed: bool = False) -> Batch:
@@ -61,19 +82,23 @@ class BatchChoices:
             is_listed: the cases come from a list, whose results have folders by default.
 
         Raises:
-            UsageError: the shard does not exist.
+            UsageError: the shard does not exist, or options of an engine have no effect.
         """
         from brain_edge.jobs.batch import Batch, Shard
+        from brain_edge.jobs.batch.engines import EngineChoice
         from brain_edge.jobs.batch.shard import parse_shard
         from brain_edge.jobs.layout import Layout
 
+        chosen = EngineChoice(self.engine, self.scheduler, self.workers, is_auto=self.at_once == AUTO)
         return Batch(
             records=records,
             shard=parse_shard(self.shard) if self.shard else Shard(),
             overwrite=self.overwrite,
             wait=self.wait,
-            at_once=self.at_once,
+            at_once=None if isinstance(self.at_once, str) else self.at_once,
             layout=Layout(self.layout or (Layout.FOLDERS if is_listed else Layout.FLAT)),
+            is_divided=is_listed,
+            engine=chosen.engine(partial(say, err=True)),
             check=self.check,
         )
 
@@ -106,9 +131,9 @@ def batch_options(function: Decorated) -> Decorated:
             click.option("--wait", is_flag=True, help="Wait while another batch uses the same folder."),
             click.option(
                 "--at-once",
-                type=click.IntRange(min=1),
+                type=AtOnce(),
                 metavar="N",
-                help="Number of cases in progress at once; each needs the memory of one head [default: 3].",
+                help="Number of cases in progress at once, each with the memory of one head, or auto [default: 3].",
             ),
             click.option(
                 "--page", is_flag=True, help="Also write a picture per case, and index.html with all pictures."
@@ -118,6 +143,19 @@ def batch_options(function: Decorated) -> Decorated:
                 type=click.Choice(LAYOUTS),
                 metavar="HOW",
                 help="Place of the results: flat, or folders per subject [default: folders for --cases, else flat].",
+            ),
+            click.option(
+                "--engine",
+                type=click.Choice(ENGINES),
+                metavar="NAME",
+                help="Run the cases in threads, in processes with cores of their own, or on dask [default: threads].",
+            ),
+            click.option("--scheduler", metavar="ADDRESS", help="Scheduler of Dask, such as tcp://head:8786."),
+            click.option(
+                "--workers",
+                type=click.IntRange(min=1),
+                metavar="N",
+                help="Number of processes of an engine on this machine [default: cores / --threads].",
             ),
         )
     ):
@@ -142,13 +180,12 @@ def run_all(
     Raises:
         BatchError: cases have failed.
     """
-    from brain_edge.jobs.batch import run_batch
     from brain_edge.jobs.pictures.batch_page import write_batch_page
 
     own = batch.share(cases)
     seen = _Seen(keeps_records=telling.as_json)
     with (
-        closing(run_batch(package, cases, batch, options)) as results,
+        closing(_runner(cases, batch)(package, cases, batch, options)) as results,
         progress(package.spec.name, len(own), quiet=telling.quiet) as bar,
     ):
         for result in map(each, results):
@@ -209,6 +246,20 @@ class _Seen:
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return f"{', '.join(names[:MOST_NAMES])}{more}"
+
+
+def _runner(cases: Sequence[Job | UnplannedCase], batch: Batch) -> Callable[..., Generator[CaseResult]]:
+    """Return the function that runs a batch: for images or results in an object store, that of the store."""
+    from brain_edge.jobs.batch import UnplannedCase, run_batch
+    from brain_edge.machine.paths import in_store
+
+    images = (path for case in cases for path in case.inputs.values())
+    outputs = (path for case in cases[:1] if not isinstance(case, UnplannedCase) for path in case.outputs.paths())
+    if not any(map(in_store, (batch.records, *outputs, *images))):
+        return run_batch
+    # found by its name: no command of a single workstation needs it
+    found: Callable[..., Generator[CaseResult]] = import_module("brain_edge.cluster.store").run_with_stores
+    return found
 
 
 def tell(result: CaseResult, *, is_silent: bool) -> None:

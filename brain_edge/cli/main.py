@@ -25,6 +25,7 @@ PROGRAM: Final = "brain-edge"
 COMMANDS: Final = {
     "run": "segment a head: image in, mask out",
     "prepare": "register, bring to an atlas and strip the sequences of a study",
+    "batch-script": "print a script that runs a batch on a cluster",
     "summarize": "merge the parts of a batch into one table",
     "bids": "segment a BIDS dataset into BIDS derivatives",
     "info": "show a package and its digest, or the series in DICOM",
@@ -54,7 +55,7 @@ class LazyGroup(click.Group):
         """Import and return the command of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"brain_edge.cli.{cmd_name}").command
+        command: click.Command = import_module(f"brain_edge.cli.{cmd_name.replace('-', '_')}").command
         _accept_debug(command)
         return command
 

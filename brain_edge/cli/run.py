@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -204,6 +205,7 @@ def command(
         return
     outputs = asked.outputs()
     is_batch = names_folder(outputs.mask)
+    given = _from_stores(given, outputs, choices, is_batch=is_batch)
     if not is_batch:
         choices.require_none(outputs.mask, cases)
     opened = opened_package(package, expect_digest)
@@ -223,6 +225,26 @@ def command(
     _name_left_out(given)
     _announce(f"{len(planned)} case(s)", opened, telling)
     run_all(opened, planned, batch, replace(runtime, resident_graphs=2), telling, page=choices.page)
+
+
+def _from_stores(
+    given: list[NamedInput], outputs: Outputs, choices: BatchChoices, *, is_batch: bool
+) -> list[NamedInput]:
+    """Replace each folder of an object store by its images.
+
+    Raises:
+        UsageError: images or results in a store, where the run is no batch or has a page.
+    """
+    from brain_edge.machine.paths import in_store
+
+    if not any(in_store(path) for path in (*(path for _, path in given), *outputs.paths())):
+        return given
+    if not is_batch:
+        raise UsageError(f"expected a folder as OUT for an address of a store, got {outputs.mask}; name a folder")
+    require_effect(["--page"] if choices.page else [], "with an address of a store")
+    # found by its name: no command of a single workstation needs it
+    found: list[NamedInput] = import_module("brain_edge.cluster.store").found_in_stores(given)
+    return found
 
 
 def _run_generator(segmenter: WarmSegmenter, given: list[NamedInput], image: Path, telling: Telling) -> None:

@@ -129,6 +129,7 @@ class Segmenter:
         alone: bool = False,
         spec: ModelSpec | None = None,
         wrap: Wrap | None = None,
+        memory: MemoryLimit | None = None,
     ) -> WarmSegmenter:
         """Open a package, given as its folder or already opened, to run with OpenVINO on this CPU.
 
@@ -138,6 +139,7 @@ class Segmenter:
             alone: True to run without the stage 0 that the package names, for its self-test.
             spec: specification of the steps around the graphs; the package's own by default.
             wrap: function that replaces each session; see `Wrap`.
+            memory: memory limit; that of the options by default.
 
         Raises:
             PackageError: a package is damaged, or its stage 0 is missing.
@@ -145,7 +147,9 @@ class Segmenter:
                 instruction set has an unknown value.
         """
         opened = package if isinstance(package, ModelPackage) else open_package(package)
-        return WarmSegmenter(opened, options or RuntimeOptions(), alone=alone, spec=spec, wrap=wrap)
+        given = options or RuntimeOptions()
+        limit = memory or MemoryLimit(given.max_memory_bytes)
+        return WarmSegmenter(opened, given, limit, alone=alone, spec=spec, wrap=wrap)
 
     def __call__(
         self,
@@ -302,10 +306,16 @@ class WarmSegmenter(Segmenter):
     """
 
     def __init__(
-        self, package: ModelPackage, options: RuntimeOptions, *, alone: bool, spec: ModelSpec | None, wrap: Wrap | None
+        self,
+        package: ModelPackage,
+        options: RuntimeOptions,
+        limit: MemoryLimit,
+        *,
+        alone: bool,
+        spec: ModelSpec | None,
+        wrap: Wrap | None,
     ) -> None:
         self.package, self.threads = package, options.threads or default_threads()
-        limit = MemoryLimit(options.max_memory_bytes)
         preparer = None if alone or options.as_they_are else _preparer(package, options, self.threads)
         masker = None if alone or preparer is not None else _masker(package, options)
         made = open_sessions(package, options, spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 import unicodedata
@@ -35,6 +36,14 @@ def require_text(path: Path) -> Path:
             "rename the file, or set PYTHONUTF8=1 if the name is UTF-8"
         ) from error
     return path
+
+
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+]+:/+.+", re.DOTALL)
+
+
+def in_store(path: Path) -> bool:
+    """Return True for an address in a store, such as `s3://bucket/head.nii.gz`; a drive has one letter."""
+    return _ADDRESS.fullmatch(path.as_posix()) is not None
 
 
 def folded(name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from brain_edge.errors import UsageError
 from brain_edge.machine.options import RuntimeOptions
@@ -60,7 +60,10 @@ def run_batch(
     shard: str | None = None,
     overwrite: bool = False,
     wait: bool = False,
-    at_once: int | None = None,
+    at_once: int | Literal["auto"] | None = None,
+    engine: str | None = None,
+    scheduler: str | None = None,
+    workers: int | None = None,
     page: bool = False,
     layout: str | None = None,
     check: bool = False,
@@ -89,7 +92,10 @@ def run_batch(
         shard: part of the batch, such as `"1/4"`.
         overwrite: repetition of finished cases.
         wait: patience while another batch works in the same folder, instead of an error.
-        at_once: number of cases on their way at once, each with the memory of a head; 3 by default.
+        at_once: number of cases in progress at once, each with the memory of a head, or "auto"; 3 by default.
+        engine: what runs the cases: threads of this process, "processes" or "dask".
+        scheduler: address of a scheduler of Dask.
+        workers: number of processes of an engine on this machine.
         page: page to look through all, with a picture of each case; for a shard, the pictures only.
         layout: place of the results, `"flat"` or `"folders"`; `"folders"` for `cases`, else `"flat"` by default.
         check: comparison of the hashes of finished cases, also if size, time and inode are equal.
@@ -116,6 +122,7 @@ def run_batch(
         ...     print(case.case, case.error)
     """
     from brain_edge.jobs.batch import Batch, Shard, in_order, prepare_batch, run_batch
+    from brain_edge.jobs.batch.engines import EngineChoice
     from brain_edge.jobs.batch.shard import parse_shard
     from brain_edge.jobs.layout import Layout
     from brain_edge.jobs.outputs import Outputs
@@ -140,8 +147,10 @@ def run_batch(
         shard=Shard() if shard is None else parse_shard(shard),
         overwrite=overwrite,
         wait=wait,
-        at_once=at_once,
+        at_once=None if at_once == "auto" else at_once,
+        engine=EngineChoice(engine, scheduler, workers, is_auto=at_once == "auto").engine(lambda _line: None),
         layout=chosen(Layout, layout or (Layout.FLAT if listed is None else Layout.FOLDERS), "layout"),
+        is_divided=listed is not None,
         check=check,
     )
     given = _given(inputs, listed)

@@ -2,29 +2,31 @@
 
 The list is a table with tabs, in UTF-8, with one line per case and a header. The first column is `case`, the name of
 the case. Each other column is a sequence of the model; a model of one sequence may call it `image`. A cell is a path,
-absolute or relative to the folder of the list. The cell of an optional sequence may be empty.
+absolute or relative to the folder of the list. The cell of an optional sequence may be empty. The column after `case`
+may be `shard`, such as `3/8`: it decides the shard of each case, in place of the name.
 
 A fault of the list is refused before any case runs, in every shard. An image that is missing fails its own case.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import InputError
 from brain_edge.io.inputs import IMAGE_SUFFIXES, is_image_name
+from brain_edge.jobs.batch.shard import Shard
 from brain_edge.machine.nearest import did_you_mean
-from brain_edge.machine.paths import folded, read_small
+from brain_edge.machine.paths import folded, in_store, read_small
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from brain_edge.jobs.batch.shard import Shard
     from brain_edge.spec import ModelSpec
 
 CASE: Final = "case"
 IMAGE: Final = "image"
+SHARD: Final = "shard"
 
 
 def listed_cases(path: Path, spec: ModelSpec, shard: Shard) -> tuple[tuple[str, dict[str, Path] | InputError], ...]:
@@ -42,12 +44,34 @@ def listed_cases(path: Path, spec: ModelSpec, shard: Shard) -> tuple[tuple[str, 
         InputError: the list cannot be read, or has a fault.
     """
     header, lines = _lines(path)
-    sequences = _sequences(path, header.split("\t"), spec)
+    columns = header.split("\t")
+    is_divided = columns[1:2] == [SHARD]
+    first = 2 if is_divided else 1
+    sequences = _sequences(path, columns[first - 1 :], spec)
     names = [line.partition("\t")[0] for line in lines]
-    _require_sound(path, lines, names, len(sequences))
-    own = set(shard.share(names))
+    _require_sound(path, lines, names, len(columns) - 1)
+    own = _divided(path, lines, shard) if is_divided else set(shard.share(names))
     rows = (line.split("\t") for name, line in zip(names, lines, strict=True) if name in own)
-    return tuple((name, _files(path, name, sequences, cells, spec)) for name, *cells in rows)
+    return tuple((cells[0], _files(path, cells[0], sequences, cells[first:], spec)) for cells in rows)
+
+
+def _divided(path: Path, lines: Sequence[str], shard: Shard) -> set[str]:
+    """Return the cases of a shard of a list with the column `shard`; all cases without a division.
+
+    Raises:
+        InputError: a line belongs to another division.
+    """
+    division, own = f"/{shard.count}", str(shard)
+    places = [line.split("\t", 2)[:2] for line in lines]
+    if shard == Shard():
+        return {name for name, _ in places}
+    odd = next((place for _, place in places if not place.endswith(division)), None)
+    if odd is not None:
+        raise InputError(
+            f"{path}: expected the shard {shard}, got a list whose column {SHARD!r} has {odd!r}; give a shard of that "
+            "division, or make the list again"
+        )
+    return {name for name, place in places if place == own}
 
 
 def listed_names(path: Path) -> tuple[str, ...]:
@@ -141,7 +165,11 @@ def _files(
     path: Path, case: str, sequences: Sequence[str], cells: Sequence[str], spec: ModelSpec
 ) -> dict[str, Path] | InputError:
     """Return the file per sequence in the order of the model, or the fault of a cell."""
-    named = {name: path.parent / cell for name, cell in zip(sequences, cells, strict=True) if cell}
+    named = {
+        name: Path(cell) if in_store(Path(cell)) else path.parent / cell
+        for name, cell in zip(sequences, cells, strict=True)
+        if cell
+    }
     for name in (sequence.name for sequence in spec.inputs):
         if name not in named and name not in spec.optional:
             return InputError(f"{path}, case {case}: expected an image of {name}, got an empty cell; fill it in")

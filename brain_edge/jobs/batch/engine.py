@@ -74,13 +74,13 @@ def run_batch(
     books.open()
     own = batch.share(cases)
     given = options or RuntimeOptions()
-    at_once = batch.at_once or (1 if (given.threads or default_threads()) == 1 else AT_ONCE)
+    engine = batch.engine or threads_of_this_process
     with working(books, batch.shard, wait=batch.wait), books.staged(batch.shard) as staging:
         with gate(books.locks):
             books.keep_layout(batch.layout)
         _clean_up([path for case in own for path in _targets(case, batch)], staging)
-        lanes = _lanes(package, own, batch, given, staging, min(at_once, len(own)))
-        with _summarized(batch, staging) as rows, lanes as results:
+        running = engine(package, own, batch, given, staging)
+        with _summarized(batch, staging) as rows, running as results:
             for result in _until_full(results, len(own)):
                 if (row := part_row(result, batch)) is not None:
                     rows.append(row)
@@ -145,7 +145,9 @@ class _Lanes:
     """Threads that each run one case after another."""
 
     def __init__(
-        self, make_runner: Callable[[Callable[[], None]], CaseRunner], cases: Sequence[Job | UnplannedCase]
+        self,
+        make_runner: Callable[[Callable[[], None]], Callable[[Job | UnplannedCase], CaseResult]],
+        cases: Sequence[Job | UnplannedCase],
     ) -> None:
         self._make_runner = make_runner
         self._waiting: queue.SimpleQueue[Job | UnplannedCase] = queue.SimpleQueue()
@@ -191,15 +193,26 @@ class _Lanes:
 
 
 @contextmanager
-def _lanes(
+def threads_of_this_process(
     package: ModelPackage,
     cases: Sequence[Job | UnplannedCase],
     batch: Batch,
     options: RuntimeOptions,
     staging: Path,
-    count: int,
+    wrap: Callable[[CaseRunner], Callable[[Job | UnplannedCase], CaseResult]] = lambda runner: runner,
 ) -> Iterator[Iterator[CaseResult]]:
-    """Yield the results of `count` lanes; all lanes have ended when the block is left."""
+    """Yield the results of cases in lanes of this process; all lanes have ended when the block is left.
+
+    Args:
+        package: package of the model.
+        cases: cases to run.
+        batch: options of the batch, with the number of lanes.
+        options: options of the runtime.
+        staging: folder of the files that are not finished.
+        wrap: function that replaces the runner of a lane.
+    """
+    at_once = batch.at_once or (1 if (options.threads or default_threads()) == 1 else AT_ONCE)
+    count = min(at_once, len(cases))
     require_start(options, count)
     first, made_by = FirstAlone(options.max_memory_bytes), MadeBy.of(package, options)
 
@@ -207,8 +220,8 @@ def _lanes(
     def warm() -> WarmSegmenter:
         return Segmenter.open(package, options)
 
-    def make_runner(require_going: Callable[[], None]) -> CaseRunner:
-        return CaseRunner(package, warm, batch, staging, require_going, first, made_by)
+    def make_runner(require_going: Callable[[], None]) -> Callable[[Job | UnplannedCase], CaseResult]:
+        return wrap(CaseRunner(package, warm, batch, staging, require_going, first, made_by))
 
     lanes = _Lanes(make_runner, cases)
     threads = [Thread(target=lanes.work, name=f"brain-edge-case-{number}") for number in range(count)]

@@ -13,6 +13,7 @@ import socket
 import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -74,6 +75,21 @@ def gate(folder: Path, name: str = GATE) -> Iterator[None]:
         OutputError: the folder cannot be written to, or is on a disk without locks.
     """
     lock = _lock(folder / name)
+    _acquired(lock, blocking=True)
+    try:
+        yield
+    finally:
+        _remove(lock)
+
+
+@contextmanager
+def claimed(books: Books, case: str) -> Iterator[None]:
+    """Hold the lock of one case, after any process that runs the case now; needed where a case has another worker.
+
+    Raises:
+        OutputError: the folder cannot be written to, or is on a disk without locks.
+    """
+    lock = _lock(books.locks / f"case-{sha256(case.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}.lock")
     _acquired(lock, blocking=True)
     try:
         yield

@@ -11,11 +11,22 @@ from brain_edge.jobs.layout import Layout
 from brain_edge.jobs.record import record_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
+    from typing import TypeAlias
 
+    from brain_edge.jobs.batch.case import CaseResult
     from brain_edge.jobs.batch.planning import UnplannedCase
     from brain_edge.jobs.case import Job
+    from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.package import ModelPackage
+
+    Engine: TypeAlias = Callable[
+        [ModelPackage, Sequence[Job | UnplannedCase], "Batch", RuntimeOptions, Path],
+        AbstractContextManager[Iterator[CaseResult]],
+    ]
+    """What runs cases: it gives their results as they end, and has ended itself when its block is left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +40,8 @@ class Batch:
         wait: wait instead of refusing while another process works in the folder.
         at_once: number of cases in progress at once; by default `AT_ONCE`, or 1 with a single thread.
         layout: layout of the records below their folder.
+        is_divided: the cases are those of this shard alone, because their list names the shard of each.
+        engine: function that runs the cases; None for threads of this process.
         check: compare the content of the files of finished cases, also where their stamps are equal.
 
     Raises:
@@ -41,6 +54,8 @@ class Batch:
     wait: bool = False
     at_once: int | None = None
     layout: Layout = Layout.FLAT
+    is_divided: bool = False
+    engine: Engine | None = None
     check: bool = False
 
     def __post_init__(self) -> None:
@@ -54,7 +69,7 @@ class Batch:
 
     def share(self, cases: Sequence[Job | UnplannedCase]) -> tuple[Job | UnplannedCase, ...]:
         """Return the cases of this part."""
-        return tuple(case for case in cases if self.shard.holds(case.case))
+        return tuple(case for case in cases if self.is_divided or self.shard.holds(case.case))
 
     def record(self, case: str) -> Path:
         """Return the path of the record of a case."""

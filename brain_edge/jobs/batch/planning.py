@@ -17,7 +17,7 @@ from brain_edge.jobs.batch.grouping import ImageGroup, group
 from brain_edge.jobs.case import Job, assign_inputs, assign_series
 from brain_edge.jobs.outputs import MASK_SUFFIXES, is_same_file
 from brain_edge.machine.atomic import make_folder
-from brain_edge.machine.paths import folded
+from brain_edge.machine.paths import folded, in_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -144,7 +144,8 @@ def prepare_batch(
         folders = replace(folders, picture=folders.mask)
     cases = plan_batch(given, spec, folders, batch, series)
     for path in folders.paths():
-        make_folder(path, parents=False)
+        if not in_store(path):
+            make_folder(path, parents=False)
     return cases
 
 

@@ -1,0 +1,175 @@
+"""Ways to share the cores of this machine among the cases of a batch, against single runs in one process.
+
+    python -m benchmarks sharing PKG HEAD... --threads 2 --cases 24 --rounds 3
+
+Single runs (`run_case`, one after the other, with all threads) and each way of `--at-once auto` take turns: one process
+with one to three cases at once, and several processes with disjoint cores and one compiled network each. The masks of
+the processes are compared byte by byte with single runs of the same number of threads before anything is timed.
+
+The bound is the rate if all cores were busy all the time: the time of a single run, times the cores, divided by the CPU
+time of a run with one thread. Memory of a process is compared with the prediction of the package.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from benchmarks.harness.record import write_record
+from brain_edge.cluster.auto import Measured, Sharing, engine_of, keep, machine_of, sharings
+from brain_edge.cluster.probe import probe
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.errors import BrainEdgeError
+from brain_edge.jobs.batch import Batch, run_batch
+from brain_edge.jobs.case import Job, run_case
+from brain_edge.jobs.outputs import Outputs
+from brain_edge.machine.cpu import default_threads
+from brain_edge.machine.options import RuntimeOptions
+from brain_edge.package import open_package
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brain_edge.package import ModelPackage
+
+RESIDENT: Final = 2
+"""Compiled graphs that stay in memory, as `brain-edge run` has it for a batch."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What all ways share: package, images, cores, number of cases and a folder for masks."""
+
+    package: ModelPackage
+    heads: tuple[Path, ...]
+    cores: int
+    cases: int
+    folder: Path
+
+    def jobs(self, what: str) -> tuple[Job, ...]:
+        """The cases, the heads in turn, with masks in a folder of their own."""
+        place = self.folder / what
+        place.mkdir()
+        (sequence,) = self.package.spec.inputs
+        return tuple(
+            Job(
+                {sequence.name: self.heads[number % len(self.heads)].resolve()},
+                Outputs(mask=place / f"{number}_mask.nii.gz"),
+                case=f"{number}",
+            )
+            for number in range(self.cases)
+        )
+
+
+@click.command()
+@click.argument("package", type=click.Path(path_type=Path, exists=True))
+@click.argument("heads", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--threads", "cores", type=int, help="Cores to share [those of this process].")
+@click.option("--cases", default=24, show_default=True, help="In a round, of each way.")
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--remember", is_flag=True, help="Keep the answer for --at-once auto.")
+def main(package: Path, heads: tuple[Path, ...], cores: int | None, cases: int, rounds: int, remember: bool) -> None:
+    """Compare, print, and write the result."""
+    started = datetime.now(UTC)
+    with tempfile.TemporaryDirectory() as folder:
+        sides = Sides(open_package(package), heads, cores or default_threads(), cases, Path(folder))
+        figures = compared(sides, rounds)
+    path = write_record(
+        "ways to share the cores among the cases of a batch",
+        f"sharing-{sides.package.spec.name}",
+        started,
+        package_digest=sides.package.digest,
+        threads=sides.cores,
+        cases=cases,
+        **figures,
+    )
+    for way, ratio in figures["rate_to_single_runs"].items():
+        click.echo(f"{ratio:5.2f}  {way}", err=True)
+    click.echo(f"{figures['bound']:5.2f}  bound; {path}", err=True)
+    if remember:
+        keep(_answer(sides, figures))
+
+
+def compared(sides: Sides, rounds: int) -> dict[str, Any]:
+    """Rates of each way to single runs, round by round in turn, with the bound and the memory of a process."""
+    ways = sharings(sides.cores)
+    cpu_s = _require_same_masks(sides, ways[-1])
+    single, taken = [], {str(way): list[float]() for way in ways}
+    for number in range(rounds):
+        single.append(_single_s(sides, sides.jobs(f"single-{number}"), sides.cores))
+        for way in ways:
+            taken[str(way)].append(_batch_s(sides, f"{number}-{way}", way)[0])
+    median = statistics.median(single)
+    memory = _memory(sides, ways[-1])
+    return {
+        "single_s": single,
+        "batch_s": taken,
+        "rate_to_single_runs": {way: statistics.median(single) / statistics.median(s) for way, s in taken.items()},
+        "cpu_s_of_one_thread": cpu_s,
+        "bound": median * sides.cores / cpu_s,
+        **memory,
+    }
+
+
+def _require_same_masks(sides: Sides, way: Sharing) -> float:
+    """Compare the masks of processes with those of single runs; return the CPU time of the latter, one thread each."""
+    jobs = sides.jobs("one-thread")
+    warm = Segmenter.open(sides.package, RuntimeOptions(threads=way.threads, resident_graphs=RESIDENT))
+    begin = time.process_time()
+    for job in jobs:
+        run_case(warm, job)
+    cpu_s = time.process_time() - begin
+    _, others = _batch_s(sides, "checked", way)
+    for one, other in zip(jobs, others, strict=True):
+        if one.outputs.mask.read_bytes() != other.outputs.mask.read_bytes():
+            raise BrainEdgeError(f"case {one.case}: a process gave another mask than a single run; nothing was timed")
+    return cpu_s
+
+
+def _single_s(sides: Sides, jobs: Sequence[Job], threads: int) -> float:
+    begin = time.perf_counter()
+    warm = Segmenter.open(sides.package, RuntimeOptions(threads=threads, resident_graphs=RESIDENT))
+    for job in jobs:
+        run_case(warm, job)
+    return time.perf_counter() - begin
+
+
+def _batch_s(sides: Sides, what: str, way: Sharing) -> tuple[float, tuple[Job, ...]]:
+    jobs = sides.jobs(what.replace("/", "-"))
+    batch = Batch(records=jobs[0].outputs.mask.parent, at_once=way.at_once, engine=engine_of(way))
+    begin = time.perf_counter()
+    options = RuntimeOptions(threads=way.threads, resident_graphs=RESIDENT)
+    with closing(run_batch(sides.package, jobs, batch, options)) as results:
+        for result in results:
+            if result.error is not None:
+                raise result.error
+    return time.perf_counter() - begin, jobs
+
+
+def _memory(sides: Sides, way: Sharing) -> dict[str, Any]:
+    """Predicted and measured peak memory of a process with one case at once, in bytes."""
+    (sequence,) = sides.package.spec.inputs
+    largest = max(sides.heads, key=lambda head: head.stat().st_size)
+    options = RuntimeOptions(threads=way.threads, resident_graphs=RESIDENT)
+    predicted = probe(sides.package, [{sequence.name: largest}], options).predicted_bytes
+    jobs = sides.jobs("memory")
+    batch = Batch(records=jobs[0].outputs.mask.parent, at_once=1, engine=engine_of(way))
+    with closing(run_batch(sides.package, jobs, batch, options)) as results:
+        runs = [result.record.run for result in results]
+    peaks = [run.peak_rss_bytes for run in runs if run is not None and run.peak_rss_bytes is not None]
+    return {"predicted_bytes": predicted, "measured_bytes": max(peaks, default=None)}
+
+
+def _answer(sides: Sides, figures: dict[str, Any]) -> Measured:
+    ways = sharings(sides.cores)
+    rates = [sides.cases / statistics.median(figures["batch_s"][str(way)]) for way in ways]
+    machine = machine_of(sides.cores)
+    return Measured(machine=machine, digest=sides.package.digest, sharings=list(ways), cases_per_s=rates)
