@@ -36,7 +36,7 @@ DRIFT_FAILED_MM: Final = 4.0
 """Mean distance to a better place nearby that is refused: no network was trained on sequences so far apart."""
 UNLIKE_DOUBTFUL: Final = 1.18
 UNLIKE_FAILED: Final = 1.1
-"""Similarity above chance over that of the mirrored moving image. One brain was 1.24 and more above its mirror image, two
+"""Similarity above chance over that of the mirrored moving image. One brain was 1.24 times and more as alike, and two
 brains are as alike as a brain and a mirrored one."""
 OVERLAP_DOUBTFUL: Final = 0.90
 OVERLAP_FAILED: Final = 0.85
