@@ -34,9 +34,9 @@ DRIFT_DOUBTFUL_MM: Final = 2.5
 of the search (1.5 mm), which two axes can make by chance."""
 DRIFT_FAILED_MM: Final = 4.0
 """Mean distance to a better place nearby that is refused: no network was trained on sequences so far apart."""
-UNLIKE_DOUBTFUL: Final = 1.25
-UNLIKE_FAILED: Final = 1.12
-"""Similarity above chance over that of the mirrored moving image. One brain is 1.5 or more above its mirror image, two
+UNLIKE_DOUBTFUL: Final = 1.18
+UNLIKE_FAILED: Final = 1.1
+"""Similarity above chance over that of the mirrored moving image. One brain was 1.24 times and more as alike, and two
 brains are as alike as a brain and a mirrored one."""
 OVERLAP_DOUBTFUL: Final = 0.90
 OVERLAP_FAILED: Final = 0.85

@@ -50,13 +50,16 @@ class Level:
 
 
 def import_simpleitk() -> Any:
-    """Import and return SimpleITK.
+    """Import and return SimpleITK, with one thread for all of its filters.
+
+    The search has parts that ask for the number of threads of the process, and not for its own.
 
     Raises:
         MissingExtraError: SimpleITK is not installed.
     """
     with extra_needed("registration", "SimpleITK", "register"):
         import SimpleITK
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     return SimpleITK
 
 
@@ -108,6 +111,7 @@ def align(pair: Pair, start: Rigid, centre: Points, level: Level) -> tuple[Rigid
 def _search(sitk: Any, pair: Pair, level: Level) -> Any:
     search = sitk.ImageRegistrationMethod()
     search.SetNumberOfThreads(1)
+    search.SetNumberOfWorkUnits(1)
     search.SetMetricAsMattesMutualInformation(BINS)
     share = level.points / pair.fixed.voxels.size
     if share < 1:
