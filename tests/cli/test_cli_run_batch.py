@@ -102,6 +102,8 @@ def make_batch(folder: Path) -> Path:
     (folder / "b.nii.gz").write_bytes(b"no image")
     save_phantom(folder / "c.nii", seed=7)
     (folder / "a.json").write_text("{}")
+    for path in folder.iterdir():
+        os.utime(path, (10**9, 10**9 + 0.5))  # a file that was changed just now would have no stamp
     return folder
 
 
