@@ -13,6 +13,7 @@ from brain_edge.errors import GeometryError, InputError, UsageError
 from brain_edge.evaluation.cohort import (
     CaseEntry,
     CheckedCase,
+    FileEntry,
     RefusedCase,
     Split,
     check_case,
@@ -25,6 +26,7 @@ from brain_edge.evaluation.cohort import (
     shipped_cohorts,
     study_for,
 )
+from brain_edge.evaluation.cohort.sources import find_file
 from brain_edge.image.volume import Study, Volume
 from brain_edge.spec import Task
 
@@ -87,6 +89,12 @@ def test_a_missing_file_is_refused(tmp_path: Path):
     (tmp_path / "a/T1.nii.gz").unlink()
     with pytest.raises(InputError, match=r"T1\.nii\.gz: expected a file of the cohort .*, found no such file"):
         resolve(cohort.cases()[0])
+
+
+def test_a_name_that_no_disk_takes_is_a_missing_file(tmp_path: Path):
+    entry = FileEntry(source=f"T1{'9' * 2000}.nii.gz", sha256="0" * 64)
+    with pytest.raises(InputError, match=r"expected a file of the cohort mine, found no such file"):
+        find_file(entry, tmp_path, "mine")
 
 
 def test_a_variable_leads_to_the_files_and_is_named_where_it_is_not_set(tmp_path: Path, monkeypatch):

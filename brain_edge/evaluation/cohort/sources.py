@@ -31,7 +31,7 @@ def find_file(entry: FileEntry, folder: Path, cohort: str) -> Path:
         InputError: the variable is not set, the archive is not in the cache, or the file is missing or has changed.
     """
     path = _cached(entry, cohort) if entry.source.startswith(PYPI) else _local(entry.source, folder, cohort)
-    if not path.is_file():
+    if not _is_there(path):
         raise InputError(
             f"{path}: expected a file of the cohort {cohort}, found no such file; restore it, or create the cohort "
             "again"
@@ -43,6 +43,14 @@ def find_file(entry: FileEntry, folder: Path, cohort: str) -> Path:
             f"got {actual[:12]}...; restore the file, or create the cohort again"
         )
     return path
+
+
+def _is_there(path: Path) -> bool:
+    """Return True if there is such a file; no disk takes a name of thousands of letters."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def fetch_file(entry: FileEntry, report: Report | None = None) -> Path | None:
