@@ -59,8 +59,9 @@ def import_simpleitk() -> Any:
     """
     with extra_needed("registration", "SimpleITK", "register"):
         import SimpleITK
-    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    return SimpleITK
+    library: Any = SimpleITK  # its functions have no types
+    library.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    return library
 
 
 def itk_image(voxels: np.ndarray[Any, Any], geometry: Geometry) -> ItkImage:
