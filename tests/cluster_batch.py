@@ -24,18 +24,18 @@ class Heads:
     Attributes:
         folder: place of all.
         package: the tiny package.
-        list: table of the cases.
+        table: table of the cases.
         masks: bytes of each mask of the serial run, by the name of its case.
     """
 
     folder: Path
     package: Path
-    list: Path
+    table: Path
     masks: dict[str, bytes]
 
     def run(self, out: Path, *options: object) -> list[str]:
         """The command line of a batch with one thread, whose masks are those of the serial run."""
-        return child_command("run", self.package, "--cases", self.list, "-o", out, "--threads", 1, *options)
+        return child_command("run", self.package, "--cases", self.table, "-o", out, "--threads", 1, *options)
 
 
 def make_heads(folder: Path) -> Heads:

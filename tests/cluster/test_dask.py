@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from cluster_batch import Heads
 
 pytest.importorskip("distributed", reason="needs Dask: pip install 'brain-edge[dask]'")
+
+pytestmark = pytest.mark.full
+"""Real clusters of several processes, minutes each: `make scale`."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def scheduler(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         yield process, json.loads(told.read_text(encoding="utf-8"))["address"]
 
 
-def below(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def below(process: subprocess.Popen[Any]) -> list[psutil.Process]:
     try:
         return psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:

@@ -38,7 +38,7 @@ def cluster() -> Iterator[Slurm]:
 def make_script(heads: Heads, out: Path, *options: object) -> Path:
     """Write the script of a batch with one CPU per task."""
     arguments = ("--slurm", "--tasks", TASKS, "--cpus", 1, *options)
-    text = succeed("batch-script", heads.package, "--cases", heads.list, "-o", out, *arguments).out
+    text = succeed("batch-script", heads.package, "--cases", heads.table, "-o", out, *arguments).out
     path = out.with_suffix(".sh")
     path.write_text(text, encoding="utf-8")
     return path
@@ -78,7 +78,9 @@ def test_the_shards_of_the_list_are_run_once_each(heads: Heads, tmp_path: Path):
     ],
 )
 def test_a_script_that_cannot_run_is_refused(heads: Heads, tmp_path: Path, options, words: str):
-    done = brain_edge("batch-script", heads.package, "--cases", heads.list, "-o", tmp_path / "out", "--slurm", *options)
+    done = brain_edge(
+        "batch-script", heads.package, "--cases", heads.table, "-o", tmp_path / "out", "--slurm", *options
+    )
     assert (done.code, done.out) == (2, "")
     assert re.search(words, done.err)
 
@@ -89,6 +91,7 @@ def test_a_folder_that_slurm_cannot_name_is_refused(tmp_path: Path):
     assert "for Slurm's log files" in refused(2, "batch-script", package, head, "-o", out, "--slurm", "--tasks", 1)
 
 
+@pytest.mark.full  # a real cluster, two minutes: make scale
 def test_the_array_ends_whole_after_kills_a_cancel_a_lost_scheduler_and_a_drained_node(
     cluster: Slurm, heads: Heads, tmp_path: Path
 ):

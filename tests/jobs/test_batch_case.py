@@ -201,7 +201,11 @@ def test_an_output_that_cannot_be_examined_fails_its_case_and_its_record_stays(
             raise OSError(errno.ESTALE, "Stale file handle")
         return examine(examined, *arguments, **options)
 
-    runner = CaseRunner(package, lambda: None, Batch(records=tmp_path), tmp_path, lambda: None, FirstAlone())
+    def warm():
+        raise AssertionError("nothing is to run")
+
+    made_by = MadeBy(package.digest)
+    runner = CaseRunner(package, warm, Batch(records=tmp_path), tmp_path, lambda: None, FirstAlone(), made_by)
     with monkeypatch.context() as patched:
         patched.setattr(os, "stat", stale)
         result = runner(job)

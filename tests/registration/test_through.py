@@ -76,7 +76,8 @@ def test_cubic_labels_are_refused():
 def test_lesions_come_back_from_the_atlas(mri):
     """Lesions at 1 mm, moved and turned, and back: Dice 0.95, volumes within 2 %."""
     gold = read_volume(mri("ms_cross/patient07/gold.nii.gz"))
-    box = tuple((max(int(side.min()) - 30, 0), int(side.max()) + 31) for side in np.nonzero(gold.voxels))
+    i, j, k = ((max(int(side.min()) - 30, 0), int(side.max()) + 31) for side in np.nonzero(gold.voxels))
+    box = (i, j, k)
     gold = Volume(gold.voxels[tuple(slice(*side) for side in box)], gold.geometry.cropped(box))
     mask = Mask(np.asarray(gold.voxels > 0, dtype=np.uint8), gold.geometry)
     there = resample_through(mask, MOVE, gold.geometry)
