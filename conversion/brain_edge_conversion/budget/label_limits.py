@@ -1,7 +1,7 @@
 """Limits of single labels: a Dice drop of their own, and agreement in ml where a label is small. Pure functions.
 
 A Dice of a small label is a figure of a few voxels: 20 of them are 0.01 of 2 ml at 1 mm. So a label below `SMALL_ML` in
-any judged head is bound by the volume on which both masks differ (`docs/decisions/0047-budgets-per-label.md`).
+any judged head is bound by the volume on which both masks differ (`docs/decisions/0046-budgets-per-label.md`).
 """
 
 from __future__ import annotations
