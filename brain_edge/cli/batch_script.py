@@ -76,11 +76,13 @@ def command(
     from brain_edge.jobs.batch import Batch, Layout, plan_batch
     from brain_edge.jobs.outputs import Outputs
     from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.package.trained import require_trained
 
     given = [split_input(text) for text in inputs]
     if bool(given) == (cases is not None):
         raise UsageError("expected images or --cases, got both or neither; give one of the two")
     opened = opened_package(package, expect_digest)
+    require_trained(opened, "so its masks are noise; give a package with trained weights")
     batch = Batch(records=out, layout=Layout.FOLDERS, is_divided=True)
     planned = plan_batch(cases or given, opened.spec, Outputs(mask=out), batch)
     options = RuntimeOptions(threads=tasks.cpus, stage_zero=stage_zero)

@@ -244,6 +244,7 @@ def test_a_spoilt_package_is_refused_with_5_by_every_command(package, here, spoi
 
 UNTRAINED = {
     "run package": "run {untrained} {head} -o {new}.nii.gz",
+    "batch-script package": "batch-script {untrained} {images} -o {new} --slurm --tasks 1",
     "bids package": "bids {raw} {new} participant --package {untrained}",
     "evaluate package": "evaluate {untrained} {cohort}",
     "evaluate baseline": "evaluate {package} {cohort} --baseline {untrained}",
@@ -262,6 +263,8 @@ TAKEN = {
     "run report": "run {package} {head} -o {new}.nii.gz --report {folder}.json",
     "run picture": "run {package} {head} -o {new}.nii.gz --picture {folder}.png",
     "run cache": "run {package} {head} -o {new}.nii.gz --cache {file}",
+    "batch-script out": "batch-script {package} {images} -o {file} --slurm --tasks 1",
+    "prepare out": "prepare T1C={head} -o {file} --keep-skull",
     "bids out": "bids {raw} {folder} participant --package {package}",
     "evaluate report": "evaluate {package} {cohort} --report {folder}.json",
     "convert output": "convert {model} --random-weights --parity-data {head} -o {folder}",
@@ -289,6 +292,11 @@ READ = {
         "convert spec_file",
         "convert expect_mask",
     ),
+    *("run cases", "batch-script inputs", "batch-script cases", "summarize out", "summarize cases"),
+    # a preparation, and what it keeps for the next run
+    *("prepare inputs", "prepare like", "prepare atlas", "prepare stage_zero", "batch-script stage_zero"),
+    *(f"{command} atlas" for command in ("run", "bids", "evaluate", "quantize", "tune")),
+    *(f"{command} prepared" for command in ("run", "bids", "evaluate")),
     *(
         "spec new source",
         "spec new weights",

@@ -19,6 +19,7 @@ from brain_edge.errors import WeightsError
 from brain_edge.image.geometry import axis_moves
 from brain_edge.image.phantom import Phantom, make_study
 from brain_edge.image.volume import Study, Volume
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import WeightsStatus
 from brain_edge.spec.steps.moves import reorder
 from brain_edge_conversion.convert.convert import ConvertOptions, convert
@@ -140,7 +141,7 @@ def test_runs_on_one_slice_and_on_400_on_planes_of_512_and_of_64(name: str, shap
     """Whatever the sides, the mask lies on the grid of the image and holds labels of the table."""
     spec = packages(name).spec
     study = make_study(Phantom(shape=shape, spacing_mm=1.0), [each.name for each in spec.inputs])
-    mask = Segmenter.open(packages(name))(study).mask
+    mask = Segmenter.open(packages(name), PREPARED)(study).mask
     assert mask.labels.shape == shape
     assert set(np.unique(mask.labels)) <= {0, *spec.label_names()}
 
@@ -159,6 +160,8 @@ def stored(study: Study, orientation: str) -> Study:
     return Study(volumes, study.reference)
 
 
+PREPARED = RuntimeOptions(as_they_are=True)
+"""For images that are prepared, of which a few slices or a small head cannot tell."""
 SOME = ("LPS", "SAR")
 
 
@@ -167,7 +170,7 @@ SOME = ("LPS", "SAR")
 )
 @pytest.mark.parametrize("name", SOME_NAMES)
 def test_gives_the_same_mask_in_all_ways_to_store_a_head(name: str, orientation: str, packages):
-    segmenter = Segmenter.open(packages(name))
+    segmenter = Segmenter.open(packages(name), PREPARED)
     study = stand_in(segmenter.spec)
     expected = segmenter(study).mask.labels
     got = segmenter(stored(study, orientation)).mask.labels
@@ -195,7 +198,7 @@ def test_a_real_case_file_to_file_lies_on_the_grid_of_its_input(
             nibabel.save(in_order(head.slicer[::2, ::2, ::2], codes), given[sequence.name])
         mask = tmp_path / f"{codes}-mask.nii.gz"
         named = [f"{sequence}={path}" for sequence, path in given.items()]
-        succeed("run", packages(name).folder, *named, "-o", mask, "--allow-untrained", "--quiet")
+        succeed("run", packages(name).folder, *named, "-o", mask, "--allow-untrained", "--as-they-are", "--quiet")
         made = nibabel.load(mask)
         np.testing.assert_allclose(made.affine, nibabel.load(next(iter(given.values()))).affine, atol=1e-4)
         masks.append(made)

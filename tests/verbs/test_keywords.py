@@ -40,12 +40,16 @@ RENAMED: Final = {
     **dict.fromkeys(("atlas", "prepared", "as_they_are"), "runtime"),
     "out": "output",
     "no_picture": "picture",
+    "no_gain": "gain",
     "quiet": "progress",
 }
 """Options whose keyword has another name: units, and what travels in `RuntimeOptions`."""
 
 ON_PAPER_ONLY: Final = {"as_json", "debug"}
 """Options that say how to print, of results and of errors; a function returns or raises."""
+
+OF_A_VERDICT: Final = {*BudgetLimits.__annotations__, "max_dice_drop", "min_int8_share"}
+"""Options by which `evaluate --baseline` ends with an exit code; the function returns what it compared."""
 
 OF_ONE_CASE: Final = {"image", "seed", "series", "seg_encoding", "keep_empty_frames"}
 """Options of `run` that a batch does not have."""
@@ -61,7 +65,9 @@ def options(verb: str) -> set[str]:
     """The names that the command takes, as the function would call them."""
     command = import_module(f"brain_edge.cli.{VERBS[verb]}").command
     given = {parameter.name for parameter in command.params} - ON_PAPER_ONLY
-    names = given - OF_ONE_CASE if verb == "run_batch" else given
+    names = given - {"run_batch": OF_ONE_CASE, "evaluate": OF_A_VERDICT}.get(verb, set())
+    if "max_dice_drop" in names:
+        names.add("label_drops")  # LABEL=DROP of the same option
     # what a conversion names as its stage 0 is recorded, and nothing is run there with options of a machine
     return {name if verb == "convert" and name == "stage_zero" else RENAMED.get(name, name) for name in names}
 

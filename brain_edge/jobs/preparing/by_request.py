@@ -13,7 +13,7 @@ from brain_edge.jobs.preparing.batch import prepare_all
 from brain_edge.jobs.preparing.cases import find_cases
 from brain_edge.jobs.preparing.one import PrepareOptions
 from brain_edge.jobs.preparing.wanted import of_four, of_model
-from brain_edge.machine.atomic import make_folder
+from brain_edge.machine.atomic import make_folder, require_no_file
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
@@ -94,6 +94,7 @@ def plan_preparation(request: PrepareRequest) -> PreparePlan:
     from brain_edge.registration.library import import_simpleitk
 
     import_simpleitk()
+    require_no_file(request.out)
     if request.options.picture:
         from brain_edge.jobs.pictures.sheet import require_matplotlib
 
