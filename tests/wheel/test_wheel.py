@@ -79,7 +79,7 @@ def test_the_wheel_holds_no_image_and_no_weights_but_the_two_that_are_fit_for_te
     weights = {f"brain_edge_conversion/fitting/weights/fit-{name}.safetensors" for name in ("nnunet", "vox2vox")}
     assert weights <= contents(wheel)
     kinds = {Path(name).suffix for name in contents(wheel) - weights}
-    assert kinds <= {"", ".css", ".html", ".js", ".json", ".md", ".py", ".pyi", ".toml", ".txt", ".typed"}
+    assert kinds <= {"", ".css", ".html", ".j2", ".js", ".json", ".md", ".py", ".pyi", ".toml", ".txt", ".typed"}
 
 
 def test_the_weights_of_the_wheel_are_under_three_megabytes(wheel: Path):
