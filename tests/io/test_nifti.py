@@ -721,3 +721,18 @@ def test_probabilities_of_another_shape_are_refused(tmp_path):
         GeometryError, match=r"head: expected probabilities of the grid \(14, 17, 11\), got \(2, 3, 3, 3\)"
     ):
         write_probabilities(np.zeros((2, 3, 3, 3), np.float32), make_volume(), tmp_path / "p.nii")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_quaternion_of_nifti_2_that_overflows_is_refused_without_a_warning_of_numpy(tmp_path: Path):
+    image = nib.Nifti2Image(np.zeros((9, 9, 9), np.int16), np.eye(4))
+    image.header["qform_code"], image.header["sform_code"] = 1, 0
+    image.header["pixdim"][1:4] = 1e300
+    image.header["quatern_b"] = 0.5
+    nib.save(image, tmp_path / "head.nii")
+    raw = bytearray((tmp_path / "head.nii").read_bytes())
+    assert raw[4:8] == b"n+2\0"
+    raw[104:136] = np.array([1.0, 1e300, 1e300, 1e300], np.float64).tobytes()
+    (tmp_path / "head.nii").write_bytes(raw)
+    with pytest.raises(GeometryError):
+        read_volume(tmp_path / "head.nii")

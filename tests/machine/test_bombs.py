@@ -25,6 +25,7 @@ from brain_edge.io.nifti import read_volume
 from brain_edge.jobs.record import read_case_record
 from brain_edge.machine.paths import MOST_SMALL_BYTES, read_small
 from brain_edge.machine.process import peak_rss_bytes
+from brain_edge_conversion.folders.monai_config import Config
 from brain_edge_conversion.folders.reading import read_yaml
 from brain_edge_conversion.weights.checkpoint import load_state_dict, weights_format
 from brain_edge_conversion.weights.choice import chosen_set
@@ -222,6 +223,14 @@ def test_yaml_that_multiplies(text: str, tmp_path: Path):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(InputError, match=r"expected at most 100000 values, got more \(YAML aliases repeat them\)"):
         read_yaml(tmp_path / "a.yaml", "a program")
+
+
+def test_references_of_a_bundle_that_multiply(tmp_path: Path):
+    """Forty lists that each name the next one ten times: a bundle is read before anybody trusts it."""
+    content = {f"b{k}": [f"@b{k + 1}"] * 10 for k in range(40)} | {"b40": 1}
+    config = Config(tmp_path / "inference.json", content)
+    with pytest.raises(InputError, match=r"expected at most 100000 values at roi\S*, got more \(references repeat them\)"):
+        config.data("@b0", "roi")
 
 
 def test_yaml_with_aliases_and_merges_is_read(tmp_path: Path):
