@@ -229,7 +229,8 @@ def test_references_of_a_bundle_that_multiply(tmp_path: Path):
     """Forty lists that each name the next one ten times: a bundle is read before anybody trusts it."""
     content = {f"b{k}": [f"@b{k + 1}"] * 10 for k in range(40)} | {"b40": 1}
     config = Config(tmp_path / "inference.json", content)
-    with pytest.raises(InputError, match=r"expected at most 100000 values at roi\S*, got more \(references repeat them\)"):
+    words = r"expected at most 100000 values at roi\S*, got more \(references repeat them\)"
+    with pytest.raises(InputError, match=words):
         config.data("@b0", "roi")
 
 
