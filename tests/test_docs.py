@@ -275,6 +275,7 @@ class TestExamples:
     def test_the_network_of_the_how_to_is_converted_and_run(self, tmp_path, monkeypatch):
         """Its commands as they stand, beside the two files of the page, weights and a head of two sequences."""
         page = DOCS / "how-to/convert-your-own-network.md"
+        monkeypatch.delitem(sys.modules, "mynet", raising=False)
         monkeypatch.chdir(tmp_path)
         (code,), (spec,) = blocks(page, "python"), blocks(page, "json")
         (tmp_path / "mynet.py").write_text(code, encoding="utf-8")

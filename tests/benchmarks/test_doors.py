@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,7 @@ def engineer(tmp_path_factory) -> Iterator[Path]:
         patch.setenv("BRAIN_EDGE_STATE", str(place / "state"))
         for command in USERS["engineer"]:
             run(command)
+        sys.modules.pop("mynet", None)  # her module; other networks of this name are made elsewhere
         yield place
 
 
