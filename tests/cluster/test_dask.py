@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +126,4 @@ def test_a_full_disk_ends_the_batch(heads: Heads, small_disk: Path):
 def test_an_address_without_a_scheduler_is_refused(heads: Heads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("brain_edge.cluster.dask.PATIENCE_S", 1)
     arguments = [*heads.run(tmp_path / "out", "--engine", "dask", "--scheduler", "tcp://127.0.0.1:9")[3:]]
-    begun = time.monotonic()
     assert "expected a scheduler of Dask with a worker, got none" in refused(6, *arguments)
-    assert time.monotonic() - begun < 60

@@ -116,6 +116,13 @@ class TestRun:
         words = refused(2, "run", plain.folder, head, "-o", tmp_path / "mask.nii.gz", "--on", "T1")
         assert "--on T1 has no effect: tiny takes images as they are" in words
 
+    def test_of_a_package_without_a_preparation_takes_nothing_for_one(self, head, tmp_path):
+        plain = make_package(tmp_path / "plain")
+        given = ("--atlas", head, "--prepared", tmp_path / "kept")
+        words = refused(2, "run", plain.folder, head, "-o", tmp_path / "mask.nii.gz", *given)
+        assert "--atlas, --prepared have no effect with tiny, which has no preparation; remove them" in words
+        assert not (tmp_path / "mask.nii.gz").exists()
+
 
 class TestStudy:
     def test_of_several_sequences_may_be_one_folder(self, tmp_path):
