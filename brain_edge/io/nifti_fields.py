@@ -18,63 +18,30 @@ if TYPE_CHECKING:
 
 Record: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
-_SHARED_QUATERNION: Final = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+_QUATERNION: Final = ("quatern_b", "quatern_c", "quatern_d")
+_OFFSETS: Final = ("qoffset_x", "qoffset_y", "qoffset_z")
 _ROWS: Final = ("srow_x", "srow_y", "srow_z")
-NIFTI_1: Final = np.dtype(
-    [
-        ("sizeof_hdr", "<i4"),
-        ("data_type", "S10"),
-        ("db_name", "S18"),
-        ("extents", "<i4"),
-        ("session_error", "<i2"),
-        ("regular", "S1"),
-        ("dim_info", "u1"),
-        ("dim", "<i2", 8),
-        *((f"intent_p{number}", "<f4") for number in (1, 2, 3)),
-        *((name, "<i2") for name in ("intent_code", "datatype", "bitpix", "slice_start")),
-        ("pixdim", "<f4", 8),
-        *((name, "<f4") for name in ("vox_offset", "scl_slope", "scl_inter")),
-        ("slice_end", "<i2"),
-        ("slice_code", "u1"),
-        ("xyzt_units", "u1"),
-        *((name, "<f4") for name in ("cal_max", "cal_min", "slice_duration", "toffset")),
-        ("glmax", "<i4"),
-        ("glmin", "<i4"),
-        ("descrip", "S80"),
-        ("aux_file", "S24"),
-        ("qform_code", "<i2"),
-        ("sform_code", "<i2"),
-        *((name, "<f4") for name in _SHARED_QUATERNION),
-        *((name, "<f4", 4) for name in _ROWS),
-        ("intent_name", "S16"),
-        ("magic", "S4"),
-    ]
+
+
+def _layout(text: str) -> np.dtype[Any]:
+    """Return the little-endian record of pairs `name type`, where `8f4` stands for eight numbers."""
+    words = text.split()
+    return np.dtype(list(zip(words[::2], words[1::2], strict=True))).newbyteorder("<")
+
+
+NIFTI_1: Final = _layout(
+    "sizeof_hdr i4 data_type S10 db_name S18 extents i4 session_error i2 regular S1 dim_info u1 dim 8i2 intent_p1 f4 "
+    "intent_p2 f4 intent_p3 f4 intent_code i2 datatype i2 bitpix i2 slice_start i2 pixdim 8f4 vox_offset f4 "
+    "scl_slope f4 scl_inter f4 slice_end i2 slice_code u1 xyzt_units u1 cal_max f4 cal_min f4 slice_duration f4 "
+    "toffset f4 glmax i4 glmin i4 descrip S80 aux_file S24 qform_code i2 sform_code i2 quatern_b f4 quatern_c f4 "
+    "quatern_d f4 qoffset_x f4 qoffset_y f4 qoffset_z f4 srow_x 4f4 srow_y 4f4 srow_z 4f4 intent_name S16 magic S4"
 )
-NIFTI_2: Final = np.dtype(
-    [
-        ("sizeof_hdr", "<i4"),
-        ("magic", "S4"),
-        ("eol_check", "i1", 4),
-        ("datatype", "<i2"),
-        ("bitpix", "<i2"),
-        ("dim", "<i8", 8),
-        *((f"intent_p{number}", "<f8") for number in (1, 2, 3)),
-        ("pixdim", "<f8", 8),
-        ("vox_offset", "<i8"),
-        *((name, "<f8") for name in ("scl_slope", "scl_inter", "cal_max", "cal_min", "slice_duration", "toffset")),
-        ("slice_start", "<i8"),
-        ("slice_end", "<i8"),
-        ("descrip", "S80"),
-        ("aux_file", "S24"),
-        ("qform_code", "<i4"),
-        ("sform_code", "<i4"),
-        *((name, "<f8") for name in _SHARED_QUATERNION),
-        *((name, "<f8", 4) for name in _ROWS),
-        *((name, "<i4") for name in ("slice_code", "xyzt_units", "intent_code")),
-        ("intent_name", "S16"),
-        ("dim_info", "u1"),
-        ("unused_str", "S15"),
-    ]
+NIFTI_2: Final = _layout(
+    "sizeof_hdr i4 magic S4 eol_check 4i1 datatype i2 bitpix i2 dim 8i8 intent_p1 f8 intent_p2 f8 intent_p3 f8 "
+    "pixdim 8f8 vox_offset i8 scl_slope f8 scl_inter f8 cal_max f8 cal_min f8 slice_duration f8 toffset f8 "
+    "slice_start i8 slice_end i8 descrip S80 aux_file S24 qform_code i4 sform_code i4 quatern_b f8 quatern_c f8 "
+    "quatern_d f8 qoffset_x f8 qoffset_y f8 qoffset_z f8 srow_x 4f8 srow_y 4f8 srow_z 4f8 slice_code i4 "
+    "xyzt_units i4 intent_code i4 intent_name S16 dim_info u1 unused_str S15"
 )
 _STARTS: Final[Mapping[np.dtype[Any], Mapping[str, Any]]] = {
     NIFTI_1: {"sizeof_hdr": 348, "magic": b"n+1"},
@@ -179,7 +146,7 @@ class NiftiFields:
             ValueError: the spacing is negative, the fourth number of the quaternion is imaginary, or `pixdim[0]` is
                 neither 1 nor -1.
         """
-        rotation = _rotation(_quaternion([self[name] for name in _SHARED_QUATERNION[:3]], self.quaternion_threshold))
+        rotation = _rotation(_quaternion([self[name] for name in _QUATERNION], self.quaternion_threshold))
         sides, handedness = self["pixdim"][1:4].copy(), self["pixdim"][0]
         if np.any(sides < 0):
             msg = "pixdims[1,2,3] should be positive"
@@ -190,7 +157,7 @@ class NiftiFields:
         sides[-1] *= handedness
         affine = np.eye(4)
         affine[:3, :3] = np.dot(rotation, np.diag(sides))
-        affine[:3, 3] = [self[name] for name in _SHARED_QUATERNION[3:]]
+        affine[:3, 3] = [self[name] for name in _OFFSETS]
         return affine
 
 

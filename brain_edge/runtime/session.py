@@ -14,7 +14,7 @@ import numpy as np
 from brain_edge import __version__
 from brain_edge.errors import BrainEdgeError, InputError
 from brain_edge.machine.cpu import default_threads
-from brain_edge.machine.isa import cpu_fingerprint, isa_limit
+from brain_edge.machine.isa import cpu_fingerprint, isa_limit, newest_is_avx2
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.machine.process import require_free, return_free_memory
 from brain_edge.package import Precision, graph_path
@@ -25,6 +25,7 @@ from brain_edge.runtime.kept_graphs import KeptGraphs
 from brain_edge.runtime.library import import_openvino, operations
 from brain_edge.runtime.reason import runtime_problem
 from brain_edge.runtime.rewrites.f32 import rewrite_for_f32
+from brain_edge.runtime.rewrites.strided_stem import split_stem
 from brain_edge.spec.plan import known_inputs
 
 if TYPE_CHECKING:
@@ -363,6 +364,8 @@ class GraphCompiler:
             raise InputError(runtime_problem(graph, shape, error, OTHER_SIZE)) from error
         if self._package.manifest.precision is Precision.F32:
             rewrite_for_f32(model, operations())
+        if newest_is_avx2():
+            split_stem(model, operations())
         return model
 
     def _compiled(self, graph: str, shape: tuple[int, ...], properties: dict[str, Any]) -> Any:
