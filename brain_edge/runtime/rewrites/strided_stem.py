@@ -91,7 +91,8 @@ def phases_of(weights: FloatArray, pads_begin: Sequence[int], sides: Sequence[in
     split = np.zeros((weights.shape[0], *[STRIDE] * 3, *taps), dtype=weights.dtype)
     phase = np.ix_(*(shift % STRIDE for shift in shifts))
     tap = np.ix_(*(shift // STRIDE - low for shift, low in zip(shifts, lowest, strict=True)))
-    split[:, *phase, *tap] = weights[:, 0]
+    place: tuple[Any, ...] = (slice(None), *phase, *tap)
+    split[place] = weights[:, 0]
     ends = (
         wanted - side // STRIDE + low + count - 1
         for wanted, side, low, count in zip(target, sides, lowest, taps, strict=True)
