@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ KillWait=5
 MinJobAge=300
 JobAcctGatherType=jobacct_gather/none
 MailProg=/bin/true
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=8000
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mib}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -141,7 +142,8 @@ def running_slurm(folder: Path) -> Iterator[Slurm]:
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
     ports = _free_ports(2)
-    text = CONFIG.format(host=socket.gethostname(), ports=ports, folder=folder)
+    has = {"cpus": min(2, os.cpu_count() or 1), "memory_mib": psutil.virtual_memory().total * 9 // 10 // 2**20}
+    text = CONFIG.format(host=socket.gethostname(), ports=ports, folder=folder, **has)  # a node with less is drained
     (folder / "slurm.conf").write_text(text, encoding="utf-8")
     with ExitStack() as stack:
         stack.callback(cluster.stop)
