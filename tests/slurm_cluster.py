@@ -105,6 +105,10 @@ class Slurm:
         lines = self.run("squeue", "-a", "-r", "-h", "-t", "all", "-o", "%i %T").splitlines()
         return dict(line.split() for line in lines)
 
+    def node(self) -> str:
+        """State of the node, such as `idle`, `allocated` or `drained`; with `*` if it does not answer."""
+        return self.run("sinfo", "-h", "-o", "%T").strip()
+
     def wait(self, timeout_s: float = 400) -> dict[str, str]:
         """Wait until no job waits or runs, and return the state of each."""
         open_states = {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED"}
@@ -152,7 +156,7 @@ def running_slurm(folder: Path) -> Iterator[Slurm]:
         until((folder / "munge.socket").exists, "munged listens")
         cluster.start_scheduler()
         cluster.start("slurmd", "-D", "-f", str(folder / "slurm.conf"))
-        until(lambda: "idle" in cluster.run("sinfo", "-h", "-o", "%t"), "the node is idle")
+        until(lambda: cluster.node() == "idle", "the node is idle")
         yield cluster
 
 
