@@ -48,7 +48,7 @@ RUNTIME = {
     "numpy",
     "openvino",
     "psutil",
-    "typing_extensions",  # of openvino
+    "typing_extensions",  # of msgspec
 }
 """Everything that `run` loads. A name that is added here is installed and started in every hospital."""
 
