@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brain_edge.preparation.checks import shows_head
-from brain_edge.registration.judgement import DRIFT_DOUBTFUL_MM, Verdict, judge
+from brain_edge.registration.judgement import DRIFT_DOUBTFUL_MM, MIRRORED, judge
 from brain_edge.registration.rigid import Rigid
 from brain_edge.spec.plausibility import Flag, FlagKind
 
@@ -28,7 +28,9 @@ def _flags(study: Study) -> Iterator[Flag]:
     for name, volume in study.volumes.items():
         if name == study.reference or not (shows_head(volume.geometry) and shows_head(reference.geometry)):
             continue
-        found = judge(volume, reference, Rigid.identity())
-        if found.verdict is Verdict.FAILED or found.drift_mm > DRIFT_DOUBTFUL_MM:
-            words = f"{name} may not lie over {study.reference}: {' '.join(found.reasons)}"
+        # whether one person is shown is not asked: a symmetric brain, or thick slices, would be flagged in every study
+        found = judge(volume, reference, Rigid.identity(), same_person=False)
+        reasons = [*found.reasons, *([MIRRORED] if found.is_mirrored else [])]
+        if reasons:
+            words = f"{name} may not lie over {study.reference}: {' '.join(reasons)}"
             yield Flag(FlagKind.REGISTRATION, words, found.drift_mm, 0.0, DRIFT_DOUBTFUL_MM)

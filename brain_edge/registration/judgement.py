@@ -43,6 +43,7 @@ OVERLAP_FAILED: Final = 0.85
 """Dice of the brain masks of two sequences of one person: two masks of one brain agree at 0.93 and more."""
 NO_SIMILARITY: Final = 1.005
 """Similarity that images of two unrelated things reach by chance."""
+MIRRORED: Final = "The left-right mirrored image fits better: one of both headers exchanges left and right."
 ATLAS_OVERLAP_FAILED: Final = 0.75
 """Dice of the brain mask and that of an atlas: a rigid transform keeps the size of the brain, which differs."""
 
@@ -88,6 +89,11 @@ class Judgement:
     def times_mirrored(self) -> float:
         """Similarity above chance, as a multiple of that of the mirrored moving image."""
         return (self.similarity - 1) / max(self.similarity_mirrored - 1, 1e-6)
+
+    @property
+    def is_mirrored(self) -> bool:
+        """True if the mirrored moving image fits so much better that one header exchanges left and right."""
+        return self.times_mirrored * UNLIKE_FAILED < 1
 
 
 def judge(
@@ -150,8 +156,8 @@ def _of_place(found: Judgement) -> Iterator[Finding]:
 def _of_person(found: Judgement) -> Iterator[Finding]:
     """Findings about two images that must show one person."""
     times = found.times_mirrored
-    if times * UNLIKE_FAILED < 1:
-        yield Verdict.FAILED, "The left-right mirrored image fits better: one of both headers exchanges left and right."
+    if found.is_mirrored:
+        yield Verdict.FAILED, MIRRORED
     elif times < UNLIKE_DOUBTFUL:
         severity = Verdict.FAILED if times < UNLIKE_FAILED else Verdict.DOUBTFUL
         yield severity, f"The image fits only {times:.2f} times as well as mirrored: do both images show one person?"

@@ -1,4 +1,4 @@
-"""Pages of HTML from files of this package: all text is escaped, and only the style and script of the page are taken."""
+"""Pages of HTML from files of this package: all text is escaped, and only the script of the page runs."""
 
 from __future__ import annotations
 

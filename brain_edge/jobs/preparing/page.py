@@ -100,7 +100,5 @@ def _row(result: PreparedCase, out: Path) -> Row:
 
 def _line(name: str, figures: Mapping[str, float]) -> str:
     """Return a registration in words: the movement, and the overlap of the brains if it is known."""
-    overlap = f", brains overlap at a Dice of {figures['overlap']:.2f}" if "overlap" in figures else ""
-    return (
-        f"{name}: moved by {figures['displacement_mm']:.1f} mm, turned by {figures['angle_deg']:.1f} degrees{overlap}"
-    )
+    moved = f"{name}: moved by {figures['displacement_mm']:.1f} mm, turned by {figures['angle_deg']:.1f} degrees"
+    return f"{moved}, Dice of the brains {figures['overlap']:.2f}" if "overlap" in figures else moved
