@@ -1,10 +1,10 @@
 """Libraries of rigid registration beside each other: the same files, one process each, one thread.
 
-    python -m benchmarks registration_peers FOLDER --site FOLDER_OF_PIP --movements 8
+    python -m benchmarks registration_peers FOLDER --site FOLDER_OF_PIP --site ants=ANOTHER --movements 8
 
-FOLDER is `mri` in the one of `BRAIN_EDGE_DATA`. `--site` is where `pip install --target` put picsl-greedy, itk-elastix
-and antspyx. Prints Markdown: correlations of the prepared glioma with its published images, errors of known movements,
-processor time, memory, and size.
+FOLDER is `mri` in the one of `BRAIN_EDGE_DATA`. `--site` is where `pip install --target` put picsl-greedy and
+itk-elastix; antspyx wants other versions of NumPy and SciPy, and has a folder of its own. Prints Markdown: correlations
+of the prepared glioma with its published images, errors of known movements, processor time, memory, and size.
 """
 
 from __future__ import annotations
@@ -72,20 +72,26 @@ class Found:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--site", "sites", multiple=True, type=click.Path(path_type=Path, exists=True), help="Folder of pip.")
+@click.option("--site", "given", multiple=True, metavar="[LIBRARY=]FOLDER", help="Folder of pip, for all or for one.")
 @click.option("--library", "libraries", multiple=True, type=click.Choice(list(LIBRARIES)), help="One of them; all.")
 @click.option("--movements", default=8, show_default=True, help="Number of known movements.")
-def main(folder: Path, sites: tuple[Path, ...], libraries: tuple[str, ...], movements: int) -> None:
+def main(folder: Path, given: tuple[str, ...], libraries: tuple[str, ...], movements: int) -> None:
     """Register the images below FOLDER with each library."""
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for name in libraries or LIBRARIES:
-            found = Found()
+            found, sites = Found(), _sites(given, name)
             _glioma(folder, name, sites, found)
             _movements(folder, Path(scratch), name, sites, movements, found)
             rows.append(found.row(name, sites))
             click.echo(f"{rows[-1]}", err=True)
     click.echo(markdown_table(TITLES, rows))
+
+
+def _sites(given: Sequence[str], name: str) -> list[Path]:
+    """Folders of one library: those that are named for it, then those for all."""
+    pairs = [text.rpartition("=") for text in given]
+    return [Path(folder) for wanted in (name, "") for library, _, folder in pairs if library == wanted]
 
 
 def _glioma(folder: Path, name: str, sites: Sequence[Path], found: Found) -> None:
