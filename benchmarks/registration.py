@@ -19,10 +19,12 @@ import numpy as np
 
 from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.image.geometry import Geometry
-from brain_edge.image.volume import Volume
-from brain_edge.io.nifti import read_volume
+from brain_edge.image.volume import Mask, Volume
+from brain_edge.io.nifti import read_numbers, read_volume
 from brain_edge.registration.judgement import Judgement, Verdict, judge
+from brain_edge.registration.library import without_bias
 from brain_edge.registration.nearby import brain_corners, movement
+from brain_edge.registration.refine import refined
 from brain_edge.registration.register import register
 from brain_edge.registration.rigid import Rigid
 from brain_edge.registration.through import resample_through
@@ -113,20 +115,32 @@ def _read(folder: Path, name: str) -> Volume:
 
 
 def _published(folder: Path) -> Iterator[tuple[str, ...]]:
-    """Raw heads to T1C, T1C to the published T1C; correlation where the published image is brain."""
+    """As the tumour recipes prepare: raw heads to T1C, T1C to the published T1C, N4 for the search, refined by the brain.
+
+    The correlation counts where the published image is brain.
+    """
     heads = {name: read_volume(next((folder / GLIOMA / "raw_head").glob(f"*_{name}.nii.gz"))) for name in SEQUENCES}
     published = {name: _read(folder, f"{STRIPPED}_{name}_bet") for name in SEQUENCES}
+    labels, grid = read_numbers(folder / GLIOMA / "published_masks/hdbet_native_t1c.nii.gz")
+    brain = Mask((labels > 0).astype(np.uint8), grid)
     began = time.process_time()
-    to_atlas = register(heads["t1c"], published["t1c"], threads=1)
+    shown = {name: without_bias(head) for name, head in heads.items()}
+    to_atlas = register(shown["t1c"], published["t1c"], threads=1, fixed_mask=_content(published["t1c"]))
     for name in SEQUENCES:
-        found, verdict = to_atlas, judge(heads["t1c"], published["t1c"], to_atlas, same_person=True)
+        found, verdict = to_atlas, judge(shown["t1c"], published["t1c"], to_atlas, same_person=True)
         if name != "t1c":
-            to_reference = register(heads[name], heads["t1c"], threads=1)
-            found, verdict = to_reference.after(to_atlas), judge(heads[name], heads["t1c"], to_reference)
+            whole = register(shown[name], shown["t1c"], threads=1)
+            to_reference = refined(shown[name], shown["t1c"], whole, brain)
+            found, verdict = to_reference.after(to_atlas), judge(shown[name], shown["t1c"], to_reference)
         alike = correlation(heads[name], found, published[name])
         click.echo(f"{name} {alike:.4f} {verdict}", err=True)
         yield name, f"{alike:.3f}", _in_words(verdict), f"{time.process_time() - began:.0f}"
         began = time.process_time()
+
+
+def _content(stripped: Volume) -> Mask:
+    """The brain of an image without a skull."""
+    return Mask((stripped.voxels > 0).astype(np.uint8), stripped.geometry)
 
 
 def correlation(head: Volume, found: Rigid, published: Volume) -> float:

@@ -41,7 +41,7 @@ def test_the_rim_is_measured_in_millimetres():
     labels = np.zeros((11, 11, 11), np.uint8)
     labels[5, 5, 5] = 1
     grid = Geometry((11, 11, 11), np.diag([2.0, 3.0, 6.5, 1.0]))
-    image = Volume(np.zeros((11, 11, 11), np.float32), grid)
+    image = Volume(labels.astype(np.float32), grid)
     near = _with_rim(Mask(labels, grid), image).labels
     assert near[2, 5, 5] == near[8, 5, 5] == near[5, 3, 5] == 1
     assert near[1, 5, 5] == near[5, 2, 5] == near[5, 5, 4] == 0
