@@ -115,7 +115,7 @@ def _read(folder: Path, name: str) -> Volume:
 
 
 def _published(folder: Path) -> Iterator[tuple[str, ...]]:
-    """As the tumour recipes prepare: raw heads to T1C, T1C to the published T1C, N4 for the search, refined by the brain.
+    """As the tumour recipes prepare: heads to T1C, T1C to the published T1C, N4 for the search, refined by the brain.
 
     The correlation counts where the published image is brain.
     """
