@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from contextlib import contextmanager
@@ -36,6 +37,12 @@ COSTLY = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the costly files before the others; xdist hands files out in this order (`--no-loadscope-reorder`)."""
     items.sort(key=lambda item: item.path.stem not in COSTLY)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported and collected out of every later search for garbage: hundreds of MB that stay anyway."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:

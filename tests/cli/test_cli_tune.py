@@ -43,6 +43,7 @@ def test_an_atlas_has_no_effect_where_nothing_is_prepared(place: Path, tmp_path:
     assert not (tmp_path / "tuned").exists()
 
 
+@pytest.mark.full  # eight seconds; one more search, in a process that cannot import them
 def test_it_needs_neither_pytorch_nor_nncf_and_says_what_it_changed(place: Path, tmp_path: Path):
     done = child(
         *("tune", place / "brain-fp32", "--calibration", place / "heads/cohort.toml", "--max-dice-drop", "0.3"),
