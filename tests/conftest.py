@@ -23,6 +23,8 @@ NOBODY = 65534
 # before torch reads them: PyTorch has one thread, and idle threads sleep, so that the other test process has its core
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# no test reads or writes the compiled graphs of the user who runs it
+os.environ["BRAIN_EDGE_MODEL_CACHE"] = "none"
 # before a test imports OpenVINO or NNCF by itself: both would send events, which took longer than a small conversion
 forbid_telemetry()
 
