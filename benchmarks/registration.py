@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+import msgspec
 import numpy as np
 
 from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.image.geometry import Geometry
-from brain_edge.image.volume import Volume
-from brain_edge.io.nifti import read_volume
+from brain_edge.image.volume import Mask, Volume
+from brain_edge.io.nifti import read_numbers, read_volume
 from brain_edge.registration.judgement import Judgement, Verdict, judge
+from brain_edge.registration.library import without_bias
 from brain_edge.registration.nearby import brain_corners, movement
+from brain_edge.registration.refine import refined
 from brain_edge.registration.register import register
 from brain_edge.registration.rigid import Rigid
 from brain_edge.registration.through import resample_through
@@ -62,27 +65,39 @@ TWO_PEOPLE: Final = (
     (f"{LONG}/patient04/study1_T1W", f"{LONG}/patient09/study2_FLAIR"),
 )
 MIRRORED: Final = (PAIRS[0], PAIRS[1], PAIRS[2], ONE_PERSON[0], ONE_PERSON[3])
+SEQUENCES: Final = ("t1c", "t1", "t2", "fla")
+"""Sequences of the glioma as its files call them; the others are registered to the first."""
 MOST_MM: Final = 20.0
 MOST_DEG: Final = 20.0
 NOISE: Final = 0.02
 """Standard deviation of the noise in a moved copy, as a share of its 99th percentile."""
 
 
-@dataclass(frozen=True)
-class Moved:
+class Moved(msgspec.Struct, frozen=True):
     """What a registration made of one known movement."""
 
+    number: int
     same_contrast: bool
     error_mm: float
     slice_mm: float
     judgement: Judgement
 
 
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A copy that was moved, the image that stayed, and how the copy was moved."""
+
+    fixed: Volume
+    copy: Volume
+    movement: Rigid
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--part", type=click.Choice(["published", "people", "movements"]), help="One part; all without it.")
 @click.option("--movements", default=200, show_default=True, help="Number of known movements.")
-def main(folder: Path, part: str | None, movements: int) -> None:
+@click.option("--done", type=click.Path(path_type=Path, dir_okay=False), help="Finished movements; the run goes on.")
+def main(folder: Path, part: str | None, movements: int, done: Path | None) -> None:
     """Measure the registration on the images below FOLDER."""
     if part in (None, "published"):
         titles = ("sequence", "correlation", "verdict", "CPU seconds, one thread")
@@ -92,7 +107,7 @@ def main(folder: Path, part: str | None, movements: int) -> None:
         click.echo(f"\n## Who is refused\n\n{markdown_table(titles, list(_people(folder)))}")
     if part in (None, "movements"):
         click.echo(f"\n## {movements} known movements, up to {MOST_MM:g} mm and {MOST_DEG:g} degrees\n")
-        _report_moved([_moved(folder, number) for number in range(movements)])
+        _report_moved(list(_all_moved(folder, movements, done)))
 
 
 def _read(folder: Path, name: str) -> Volume:
@@ -100,25 +115,38 @@ def _read(folder: Path, name: str) -> Volume:
 
 
 def _published(folder: Path) -> Iterator[tuple[str, ...]]:
-    """Raw heads to T1C, T1C to the published T1C; correlation where the published image is brain."""
-    heads = {name: read_volume(next((folder / GLIOMA / "raw_head").glob(f"*_{name}.nii.gz"))) for name in _NAMES}
-    published = {name: _read(folder, f"{STRIPPED}_{name}_bet") for name in _NAMES}
+    """As the tumour recipes prepare: heads to T1C, T1C to the published T1C, N4 for the search, refined by the brain.
+
+    The correlation counts where the published image is brain.
+    """
+    heads = {name: read_volume(next((folder / GLIOMA / "raw_head").glob(f"*_{name}.nii.gz"))) for name in SEQUENCES}
+    published = {name: _read(folder, f"{STRIPPED}_{name}_bet") for name in SEQUENCES}
+    labels, grid = read_numbers(folder / GLIOMA / "published_masks/hdbet_native_t1c.nii.gz")
+    brain = Mask((labels > 0).astype(np.uint8), grid)
     began = time.process_time()
-    to_atlas = register(heads["t1c"], published["t1c"], threads=1)
-    for name in _NAMES:
-        found, verdict = to_atlas, judge(heads["t1c"], published["t1c"], to_atlas, same_person=True)
+    shown = {name: without_bias(head) for name, head in heads.items()}
+    to_atlas = register(shown["t1c"], published["t1c"], threads=1, fixed_mask=_content(published["t1c"]))
+    for name in SEQUENCES:
+        found, verdict = to_atlas, judge(shown["t1c"], published["t1c"], to_atlas, same_person=True)
         if name != "t1c":
-            to_reference = register(heads[name], heads["t1c"], threads=1)
-            found, verdict = to_reference.after(to_atlas), judge(heads[name], heads["t1c"], to_reference)
-        moved = resample_through(heads[name], found, published[name].geometry).voxels
-        brain = published[name].voxels > 0
-        correlation = float(np.corrcoef(moved[brain], published[name].voxels[brain])[0, 1])
-        click.echo(f"{name} {correlation:.4f} {verdict}", err=True)
-        yield name, f"{correlation:.3f}", _in_words(verdict), f"{time.process_time() - began:.0f}"
+            whole = register(shown[name], shown["t1c"], threads=1)
+            to_reference = refined(shown[name], shown["t1c"], whole, brain)
+            found, verdict = to_reference.after(to_atlas), judge(shown[name], shown["t1c"], to_reference)
+        alike = correlation(heads[name], found, published[name])
+        click.echo(f"{name} {alike:.4f} {verdict}", err=True)
+        yield name, f"{alike:.3f}", _in_words(verdict), f"{time.process_time() - began:.0f}"
         began = time.process_time()
 
 
-_NAMES: Final = ("t1c", "t1", "t2", "fla")
+def _content(stripped: Volume) -> Mask:
+    """The brain of an image without a skull."""
+    return Mask((stripped.voxels > 0).astype(np.uint8), stripped.geometry)
+
+
+def correlation(head: Volume, found: Rigid, published: Volume) -> float:
+    """Correlation of a raw head, interpolated once, with a published image, where that is brain."""
+    moved, brain = resample_through(head, found, published.geometry).voxels, published.voxels > 0
+    return float(np.corrcoef(moved[brain], published.voxels[brain])[0, 1])
 
 
 def _people(folder: Path) -> Iterator[tuple[str, ...]]:
@@ -158,8 +186,30 @@ def _shifted(volume: Volume, movement_of: Rigid) -> Volume:
     return Volume(volume.voxels, Geometry(volume.geometry.shape, affine), volume.name)
 
 
+def _all_moved(folder: Path, count: int, done: Path | None) -> Iterator[Moved]:
+    """Take each movement from the file of finished ones, or register it and add it to the file."""
+    lines = done.read_bytes().splitlines() if done is not None and done.exists() else []
+    finished = {each.number: each for each in (msgspec.json.decode(line, type=Moved) for line in lines)}
+    for number in range(count):
+        found = finished.get(number) or _moved(folder, number)
+        if done is not None and number not in finished:
+            with done.open("ab") as stream:
+                stream.write(msgspec.json.encode(found) + b"\n")
+        yield found
+
+
 def _moved(folder: Path, number: int) -> Moved:
-    """Register an image to a copy of another one that was moved; thick slices move by their header alone."""
+    """Register an image to a copy of another one that was moved, and judge the result."""
+    pair = known_movement(folder, number)
+    found = register(pair.copy, pair.fixed, threads=1)
+    error, judgement = corner_error_mm(pair, found), judge(pair.copy, pair.fixed, found)
+    fixed, moving = PAIRS[number % len(PAIRS)]
+    click.echo(f"{number} {fixed} {moving} {error:.3f} mm {judgement}", err=True)
+    return Moved(number, fixed == moving, error, max(pair.copy.geometry.spacing_mm), judgement)
+
+
+def known_movement(folder: Path, number: int) -> Known:
+    """A pair with a movement of this number; thick slices move by their header alone, and noise is added."""
     chance = np.random.default_rng(number)
     fixed_name, moving_name = PAIRS[number % len(PAIRS)]
     fixed, moving = _read(folder, fixed_name), _read(folder, moving_name)
@@ -167,14 +217,15 @@ def _moved(folder: Path, number: int) -> Moved:
     thick = max(moving.geometry.spacing_mm) > 2
     copy = _shifted(moving, known) if thick else resample_through(moving, known, moving.geometry)
     noise = NOISE * float(np.percentile(copy.voxels, 99)) * chance.standard_normal(copy.voxels.shape)
-    copy = Volume(np.asarray(copy.voxels + noise, dtype=np.float32), copy.geometry)
-    found = register(copy, fixed, threads=1)
+    return Known(fixed, Volume(np.asarray(copy.voxels + noise, dtype=np.float32), copy.geometry), known)
+
+
+def corner_error_mm(pair: Known, found: Rigid) -> float:
+    """Mean error at the eight corners of the brain, mm."""
+    fixed = pair.fixed
     bright = np.argwhere(fixed.voxels > fixed.voxels.mean())[::50]
     corners = brain_corners(bright @ fixed.geometry.affine[:3, :3].T + fixed.geometry.affine[:3, 3])
-    error = float(np.linalg.norm(found.moved(corners) - known.inverse().moved(corners), axis=1).mean())
-    judgement = judge(copy, fixed, found)
-    click.echo(f"{number} {fixed_name} {moving_name} {error:.3f} mm {judgement}", err=True)
-    return Moved(fixed_name == moving_name, error, max(moving.geometry.spacing_mm), judgement)
+    return float(np.linalg.norm(found.moved(corners) - pair.movement.inverse().moved(corners), axis=1).mean())
 
 
 def _chosen(chance: np.random.Generator, moving: Volume) -> Rigid:

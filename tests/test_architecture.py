@@ -38,7 +38,7 @@ HEAVY = {
         "fsspec": "cluster.store",
         "highdicom": "io.dicom.library",
         "isal": "io.nifti",
-        "jinja2": "jobs.pictures.batch_page cluster.slurm",
+        "jinja2": "jobs.pictures.html cluster.slurm",
         "matplotlib": "jobs.pictures.sheet",
         "nibabel": "io.header",
         "openvino": "runtime.library",

@@ -148,6 +148,7 @@ def command(
     Finished cases are not run again. Records, summary and page are in OUT/logs. A failed case does not stop the others;
     the exit code is then 6.
     """
+    from brain_edge.engine.prepares import require_preparation
     from brain_edge.engine.stage_zero import with_stage_zero
     from brain_edge.jobs.bids.app import LOGS, explained, plan_dataset
     from brain_edge.jobs.bids.dataset import open_dataset
@@ -167,6 +168,7 @@ def command(
     accept_weights(opened, allow_untrained=allow_untrained)
     if choices.page:
         require_matplotlib()
+    require_preparation(opened.spec, runtime)
     runtime = with_stage_zero(opened, runtime)
     plan = plan_dataset(dataset, out, opened.spec, replace(request, pictures=choices.page, layout=batch.layout))
     prepare(dataset, out, opened)

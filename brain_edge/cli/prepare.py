@@ -41,6 +41,7 @@ STYLES = ("brats", "bids")
 @click.option("--keep-skull", "keep_skull", is_flag=True, help="Leave the skull in the images.")
 @click.option("--names", type=click.Choice(STYLES), help="Style of the file names [bids for BIDS, else brats].")
 @click.option("--no-picture", is_flag=True, help="Draw no picture of each study.")
+@click.option("--page", is_flag=True, help="Also write index.html with all studies and their pictures.")
 @click.option("--strict", is_flag=True, help="Refuse a study whose registration is doubtful.")
 @click.option("--overwrite", is_flag=True, help="Prepare finished studies again.")
 @threads_option
@@ -53,6 +54,7 @@ def command(
     keep_skull: bool,
     names: str | None,
     no_picture: bool,
+    page: bool,
     strict: bool,
     overwrite: bool,
     runtime: RuntimeOptions,
@@ -64,8 +66,8 @@ def command(
     or a BIDS dataset. Sequences: T1, T1C, T2, FLAIR, or those of --like. Each image is interpolated once. Without an
     atlas the study stays where T1C (or T1) is, at 1 mm.
 
-    OUT gets one folder per study: images, transforms (ITK), brain mask, record and picture. A finished study is kept. A
-    failed study does not stop the others; the exit code is then 6.
+    OUT gets one folder per study: images, transforms (ITK), brain mask, record and picture. --page writes all pictures
+    as one page. A finished study is kept. A failed study does not stop the others; the exit code is then 6.
     """
     from brain_edge.cli.options import place_of
     from brain_edge.jobs.preparing.by_request import PrepareRequest, plan_preparation
@@ -83,10 +85,10 @@ def command(
         runtime=runtime,
         options=PrepareOptions(overwrite=overwrite, strict=strict, picture=not no_picture),
     )
-    _run(plan_preparation(request), telling)
+    _run(plan_preparation(request), telling, page=page)
 
 
-def _run(plan: PreparePlan, telling: Telling) -> None:
+def _run(plan: PreparePlan, telling: Telling, *, page: bool) -> None:
     """Prepare the studies of a plan; print results on stdout, failures on stderr.
 
     Raises:
@@ -100,6 +102,10 @@ def _run(plan: PreparePlan, telling: Telling) -> None:
             _tell(result, telling)
             bar.step()
             results.append(result)
+    if page:
+        from brain_edge.jobs.preparing.page import write_prepared_page
+
+        write_prepared_page(results, plan.out)
     if telling.as_json:
         print_json([result.record for result in results if result.record])
     failed = [result for result in results if result.error is not None]

@@ -91,6 +91,7 @@ def command(
             max_dice_drop=limits.budget(0.5),
             no_gain=no_gain or None,
             time_limit=time_limit,
+            atlas=runtime.atlas,
         )
         quantised = speed_request(place_of(package), output, Preset(preset), runtime, overwrite=overwrite)
         say("random weights, calibrated on a phantom: only its speed and memory are meaningful")

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from brain_edge.jobs.outputs import Outputs
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
-    from brain_edge.spec import ModelSpec
 
 FILE = click.Path(path_type=Path)
 SEG_ENCODINGS = ("binary", "fractional", "labelmap")
@@ -181,6 +180,7 @@ def command(
     package and options. A failed case does not stop the others; the exit code is then 6, and the next run tries the
     case again.
     """
+    from brain_edge.engine.prepares import require_preparation
     from brain_edge.engine.segmenter import Segmenter
     from brain_edge.engine.stage_zero import find_stage_zero
     from brain_edge.jobs.batch import names_folder, plan_single, prepare_batch
@@ -214,7 +214,7 @@ def command(
     accept_weights(opened, allow_untrained=allow_untrained)
     for path in outputs.paths():
         require_apart(path, opened.folder)
-    _require_preparation(opened.spec, runtime)
+    require_preparation(opened.spec, runtime)
     find_stage_zero(opened, runtime.stage_zero)  # a missing package must not count as a failure of the first case
     series = [split_name(text) for text in asked.series]
     if not is_batch:
@@ -260,17 +260,6 @@ def _run_generator(segmenter: WarmSegmenter, given: list[NamedInput], image: Pat
         print_json(record)
     elif not telling.quiet:
         say(f"{record.image}: synthetic image, {record.elapsed_ms / 1000:.1f} s")
-
-
-def _require_preparation(spec: ModelSpec, runtime: RuntimeOptions) -> None:
-    """Refuse what only a preparation takes where the package has none.
-
-    Raises:
-        UsageError: an option would do nothing.
-    """
-    given = {"--atlas": runtime.atlas, "--prepared": runtime.prepared}
-    if not spec.preparation:
-        require_effect([name for name, path in given.items() if path], f"with {spec.name}, which has no preparation")
 
 
 def accept_weights(package: ModelPackage, *, allow_untrained: bool) -> None:

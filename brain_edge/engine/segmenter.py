@@ -191,6 +191,10 @@ class Segmenter:
         made = Segmentation(mask, flags, found.probabilities, clock.elapsed_ms, found.member_agreement)
         return made if prepared is None else _brought_back(made, prepared, on or given.reference, clock)
 
+    def registers(self, study: Study) -> bool:
+        """Return True if the preparation of the model registers the sequences of a study, and judges the result."""
+        return self._preparer is not None and self._preparer.registers(study)
+
     def _require_on(self, given: Study, on: str) -> None:
         """Refuse a grid that the mask cannot have, before the network runs."""
         if self._preparer is None:

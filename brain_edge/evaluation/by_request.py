@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from brain_edge.engine.prepares import require_preparation
 from brain_edge.errors import UsageError
 from brain_edge.evaluation.cohort import load_cohort
 from brain_edge.evaluation.compare import Comparison, compare_packages
 from brain_edge.evaluation.evaluate import Evaluation, evaluate
 from brain_edge.machine.atomic import atomic_file, remove_leftovers, require_file_place
+from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
     from brain_edge.deploy.fetch import Report
     from brain_edge.evaluation.cohort import Split
-    from brain_edge.machine.options import RuntimeOptions
 
 Result = TypeVar("Result", Evaluation, Comparison)
 
@@ -70,6 +71,7 @@ def evaluate_request(folder: Path, cohort: str | Path, request: EvaluationReques
         OutputError: the file cannot be written.
     """
     model = open_package(folder)
+    require_preparation(model.spec, request.runtime or RuntimeOptions())
     wanted, tell = request.regions, request.report
     found = evaluate(model, load_cohort(cohort), request.split, options=request.runtime, report=tell, regions=wanted)
     return _kept(found, request)
@@ -93,6 +95,8 @@ def compare_request(folder: Path, baseline: Path, cohort: str | Path, request: E
     if request.regions:
         raise UsageError("--lesion-wise has no effect with --baseline; remove it")
     model, first = open_package(folder), open_package(baseline)
+    preparing = first if first.spec.preparation else model
+    require_preparation(preparing.spec, request.runtime or RuntimeOptions())
     tell = request.report
     found = compare_packages(first, model, load_cohort(cohort), request.split, options=request.runtime, report=tell)
     return _kept(found, request)

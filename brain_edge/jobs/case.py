@@ -155,6 +155,7 @@ def run_case(
     if algorithm is not None:
         _require_writable_beside(study)
     after_reading = clock()
+    flags += _alignment_flags(segmenter, study, job.outputs)
     segmentation = _segment(segmenter, study, job.outputs, tick)
     mask = with_border(segmentation.mask, job.outputs.border_mm)
     segmentation = replace(segmentation, mask=mask, flags=(*flags, *segmentation.flags))
@@ -303,6 +304,22 @@ def _contrast_flags(job: Job, series: Mapping[str, SeriesInfo], spec: ModelSpec)
                 )
             flags += [] if flag is None else [flag]
     return tuple(flags)
+
+
+def _alignment_flags(segmenter: Segmenter, study: Study, outputs: Outputs) -> tuple[Flag, ...]:
+    """Return a flag for each sequence that does not lie over the others and is not registered to them.
+
+    Raises:
+        InputError: a sequence has such a flag, and flags are errors.
+    """
+    if len(study.volumes) < 2 or segmenter.registers(study):
+        return ()
+    from brain_edge.preparation.alignment import check_alignment
+
+    flags = check_alignment(study)
+    if flags and outputs.strict:
+        raise InputError(f"{flags[0].message} Register the sequences first, or remove --strict")
+    return flags
 
 
 def _read(inputs: Mapping[str, Path], series: Mapping[str, SeriesInfo]) -> Study:

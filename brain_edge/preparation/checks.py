@@ -9,6 +9,7 @@ from brain_edge.image.geometry import require_head
 from brain_edge.spec.plausibility import FlagKind, check_input
 
 if TYPE_CHECKING:
+    from brain_edge.image.geometry import Geometry
     from brain_edge.image.volume import Study, Volume
 
 FEWEST_SLICES: Final = 12
@@ -33,6 +34,11 @@ def require_volumes(study: Study) -> None:
     flag = next((flag for flag in check_input(study, Plausible()) if flag.kind is FlagKind.VALUES), None)
     if flag is not None:
         raise InputError(f"{flag.message}; give the MR images of one head, each once")
+
+
+def shows_head(geometry: Geometry) -> bool:
+    """Return True if a grid is large enough for a whole head, and no slice, slab or part of it."""
+    return min(geometry.shape) >= FEWEST_SLICES and min(geometry.extent_mm) >= LEAST_EXTENT_MM
 
 
 def _require_head_shown(name: str, volume: Volume) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from brain_edge.spec.preparation import Preparation
 
-FORMAT: Final = "1"
+FORMAT: Final = "2"
 """Version of the entries; another version is another name."""
 RECORD: Final = "preparation.json"
 BRAIN: Final = "brain.nii.gz"

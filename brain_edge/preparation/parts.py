@@ -9,6 +9,7 @@ import numpy as np
 
 from brain_edge.errors import InputError
 from brain_edge.image.geometry import axis_moves
+from brain_edge.preparation.checks import shows_head
 from brain_edge.spec.stripped import LARGEST_BRAIN_ML, content_ml
 
 if TYPE_CHECKING:
@@ -34,10 +35,13 @@ def missing_parts(study: Study, preparation: Preparation) -> tuple[Part, ...]:
 
     Sequences count as registered if they lie on one grid that nobody scans: that of the atlas, or one of the prepared
     spacing. A brain counts as a brain alone if no sequence has more content than a brain. The order of the axes does
-    not count, because a step of the model sets it.
+    not count, because a step of the model sets it. A part of the grid of the atlas counts as that grid. A slice or a
+    slab of the prepared spacing is a part of a prepared study, because no registration can use one.
     """
     reference = study.volumes[reference_of(study, preparation)].geometry
     one_grid = all(volume.geometry.same_grid(reference) for volume in study.volumes.values())
+    if one_grid and _has_spacing(reference, preparation) and not shows_head(reference):
+        return ()
     parts = {
         Part.SEQUENCES: not one_grid or (len(study.volumes) > 1 and not _has_spacing(reference, preparation)),
         Part.ATLAS: bool(preparation.atlas) and not _is_on_atlas(reference, preparation),
@@ -71,7 +75,11 @@ def _is_on_atlas(grid: Geometry, preparation: Preparation) -> bool:
     if not preparation.atlas:
         return False
     atlas = preparation.atlas.geometry
-    return grid.reoriented(axis_moves(grid.orientation, atlas.orientation)).same_grid(atlas)
+    turned = grid.reoriented(axis_moves(grid.orientation, atlas.orientation))
+    first = np.linalg.inv(atlas.affine) @ turned.affine[:, 3]
+    box = [(int(start), int(start) + side) for start, side in zip(np.rint(first[:3]), turned.shape, strict=True)]
+    inside = all(low >= 0 and high <= side for (low, high), side in zip(box, atlas.shape, strict=True))
+    return inside and turned.same_grid(atlas.cropped((box[0], box[1], box[2])))
 
 
 def _has_spacing(grid: Geometry, preparation: Preparation) -> bool:

@@ -80,6 +80,10 @@ class Preparer:
 
         return prepare(self, study, missing)
 
+    def registers(self, study: Study) -> bool:
+        """Return True if the sequences of a study do not yet lie over each other by their grids."""
+        return Part.SEQUENCES in missing_parts(study, self.preparation)
+
     def require(self, missing: tuple[Part, ...]) -> None:
         """Refuse, before any work, parts that cannot be done here.
 

@@ -20,6 +20,7 @@ from brain_edge.preparation.parts import Part
 from brain_edge.registration.atlas import ATLASES, recognised, require_atlas
 from brain_edge.registration.judgement import DRIFT_DOUBTFUL_MM, Judgement, Verdict, judge
 from brain_edge.registration.library import import_simpleitk, without_bias
+from brain_edge.registration.refine import refined
 from brain_edge.registration.register import register
 from brain_edge.registration.rigid import Rigid
 from brain_edge.spec.plausibility import Flag, FlagKind
@@ -185,6 +186,8 @@ def _registered(preparer: Preparer, moving: _Image, fixed: _Image, found: Found)
     # a whole head is rigid and says more than its brain; an atlas without a skull has nothing outside of its brain
     region = fixed.brain if to_atlas else None
     transform = register(moving.volume, fixed.volume, threads=preparer.threads, fixed_mask=region)
+    if fixed.brain is not None and not to_atlas:
+        transform = refined(moving.volume, fixed.volume, transform, fixed.brain)
     masks = (moving.brain, fixed.brain)
     judgement = judge(moving.volume, fixed.volume, transform, masks=masks, same_person=not to_atlas)
     found.judgements[moving.name if not to_atlas else ATLAS] = _figures(judgement)

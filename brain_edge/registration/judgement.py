@@ -43,6 +43,8 @@ OVERLAP_FAILED: Final = 0.85
 """Dice of the brain masks of two sequences of one person: two masks of one brain agree at 0.93 and more."""
 NO_SIMILARITY: Final = 1.005
 """Similarity that images of two unrelated things reach by chance."""
+UNRELATED: Final = "The images do not overlap, or show nothing in common."
+MIRRORED: Final = "The left-right mirrored image fits better: one of both headers exchanges left and right."
 ATLAS_OVERLAP_FAILED: Final = 0.75
 """Dice of the brain mask and that of an atlas: a rigid transform keeps the size of the brain, which differs."""
 
@@ -72,6 +74,7 @@ class Judgement:
         displacement_mm: mean movement of the corners of the brain by the transform, mm.
         angle_deg: angle of its rotation, degrees.
         drift_mm: mean distance of these corners to the best place nearby, mm; 0 if no place nearby is better.
+        similarity_nearby: similarity at the best place nearby.
     """
 
     verdict: Verdict
@@ -83,11 +86,18 @@ class Judgement:
     displacement_mm: float
     angle_deg: float
     drift_mm: float
+    similarity_nearby: float = 1.0
 
     @property
     def times_mirrored(self) -> float:
         """Similarity above chance, as a multiple of that of the mirrored moving image."""
         return (self.similarity - 1) / max(self.similarity_mirrored - 1, 1e-6)
+
+    @property
+    def is_mirrored(self) -> bool:
+        """True if the mirrored moving image fits so much better that one header exchanges left and right."""
+        # a mirrored image at its best place is compared with the image at its own best place
+        return (max(self.similarity, self.similarity_nearby) - 1) * UNLIKE_FAILED < self.similarity_mirrored - 1
 
 
 def judge(
@@ -125,6 +135,7 @@ def judge(
         drift_mm=float(Rigid(np.linalg.inv(transform.matrix) @ better).displacement_mm(corners).mean())
         if best > at
         else 0.0,
+        similarity_nearby=best,
     )
     return _with_verdict(found, same_person=same_person)
 
@@ -139,7 +150,7 @@ def _with_verdict(found: Judgement, *, same_person: bool) -> Judgement:
 def _of_place(found: Judgement) -> Iterator[Finding]:
     """Findings about the place, whoever the images show."""
     if found.similarity <= NO_SIMILARITY:
-        yield Verdict.FAILED, "The images do not overlap, or show nothing in common."
+        yield Verdict.FAILED, UNRELATED
     elif found.similarity < found.similarity_before:
         yield Verdict.FAILED, "The images are less alike after the registration than where their headers put them."
     if found.drift_mm > DRIFT_DOUBTFUL_MM:
@@ -150,8 +161,8 @@ def _of_place(found: Judgement) -> Iterator[Finding]:
 def _of_person(found: Judgement) -> Iterator[Finding]:
     """Findings about two images that must show one person."""
     times = found.times_mirrored
-    if times * UNLIKE_FAILED < 1:
-        yield Verdict.FAILED, "The left-right mirrored image fits better: one of both headers exchanges left and right."
+    if found.is_mirrored:
+        yield Verdict.FAILED, MIRRORED
     elif times < UNLIKE_DOUBTFUL:
         severity = Verdict.FAILED if times < UNLIKE_FAILED else Verdict.DOUBTFUL
         yield severity, f"The image fits only {times:.2f} times as well as mirrored: do both images show one person?"

@@ -20,11 +20,11 @@ MOST_ROUNDS: Final = 6
 """Rounds over the six axes at one step: 36 mm, beyond which the start was wrong."""
 
 
-def best_nearby(sampler: Sampler, matrix: Affine) -> tuple[float, Affine]:
+def best_nearby(sampler: Sampler, matrix: Affine, steps_mm: tuple[float, ...] = STEPS_MM) -> tuple[float, Affine]:
     """Return the greatest similarity near a transform (4 x 4, may mirror), and the transform there."""
     centre = sampler.points.mean(axis=0)
     best, at = sampler.nmi(matrix), np.zeros(6)
-    for step in STEPS_MM:
+    for step in steps_mm:
         for _ in range(MOST_ROUNDS):
             before = best
             for axis, sign in product(range(6), (1.0, -1.0)):

@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from brain_edge.image.geometry import Affine
     from brain_edge.image.volume import Mask, Volume
-    from brain_edge.registration.rigid import Points
+    from brain_edge.registration.rigid import Points, Rigid
     from brain_edge.registration.working import Pair
 
 Array = np.ndarray[Any, Any]
@@ -24,6 +24,8 @@ CLIPPED_PERCENT: Final = (0.5, 99.5)
 """Percentiles between which intensities are binned: fat and vessels would take most bins otherwise."""
 MOST_POINTS: Final = 50_000
 """Points beyond which the histogram of 1024 cells gains nothing: a brain at 3 mm has as many."""
+MOST_INSIDE: Final = 150_000
+"""Points of a comparison at the resolution of the images."""
 LEAST_POINTS: Final = 500
 """Fewest points from which a joint histogram of 32 x 32 bins says anything."""
 
@@ -56,6 +58,27 @@ class Sampler:
         moving = _binned(small.moving, small.moving_mask)
         return cls(points, fixed, moving, np.linalg.inv(small.moving.geometry.affine))
 
+    @classmethod
+    def inside(cls, moving: Volume, fixed: Volume, region: Mask, start: Rigid) -> Sampler:
+        """Take voxels of the fixed image in a region, neither smoothed nor resampled.
+
+        Args:
+            moving: moving image.
+            fixed: fixed image.
+            region: region on the grid of `fixed`.
+            start: transform at which intensities of `moving` in the region give the range of its bins.
+        """
+        from scipy.ndimage import map_coordinates
+
+        index = np.argwhere(region.labels)
+        index = index[:: len(index) // MOST_INSIDE + 1]
+        points = index @ fixed.geometry.affine[:3, :3].T + fixed.geometry.affine[:3, 3]
+        to_voxel = np.linalg.inv(moving.geometry.affine)
+        voxel = to_voxel[:3, :3] @ start.moved(points).T + to_voxel[:3, 3:]
+        shown = fixed.voxels[tuple(index.T)]
+        bins = np.rint(_scaled(shown, shown)).astype(np.int64)
+        return cls(points, bins, _scaled(moving.voxels, map_coordinates(moving.voxels, voxel, order=1)), to_voxel)
+
     def nmi(self, matrix: Affine) -> float:
         """Return the NMI at a 4 x 4 transform, which may mirror; 1 where too few points are left."""
         from scipy.ndimage import map_coordinates
@@ -84,6 +107,11 @@ def _foreground(volume: Volume, mask: Mask | None) -> Array:
 
 
 def _binned(volume: Volume, mask: Mask | None) -> Array:
-    low, high = np.percentile(volume.voxels[_foreground(volume, mask)], CLIPPED_PERCENT)
-    scaled = (volume.voxels - low) * ((BINS - 1) / max(high - low, 1e-6))
+    return _scaled(volume.voxels, volume.voxels[_foreground(volume, mask)])
+
+
+def _scaled(voxels: Array, counted: Array) -> Array:
+    """Return intensities as bins, float32 from 0 to `BINS` - 1, between the percentiles of those that count."""
+    low, high = np.percentile(counted, CLIPPED_PERCENT)
+    scaled = (voxels - low) * ((BINS - 1) / max(high - low, 1e-6))
     return np.asarray(np.clip(scaled, 0, BINS - 1), dtype=np.float32)

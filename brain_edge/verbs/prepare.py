@@ -44,6 +44,7 @@ def prepare(
     keep_skull: bool = False,
     names: str | None = None,
     picture: bool = True,
+    page: bool = False,
     strict: bool = False,
     overwrite: bool = False,
     runtime: RuntimeOptions | None = None,
@@ -60,6 +61,7 @@ def prepare(
         keep_skull: images with their skull; not with `like`.
         names: style of the file names, `"brats"` or `"bids"`; `"bids"` for a BIDS dataset by default.
         picture: picture of each study, `.png`.
+        page: page of all studies with their pictures, `index.html`; it needs the extra `report`.
         strict: refusal of studies whose registration is doubtful.
         overwrite: repetition of finished studies.
         runtime: threads, stage 0, atlas.
@@ -100,6 +102,10 @@ def prepare(
         ended.append(result)
         if progress is not None:
             progress(result)
+    if page:
+        from brain_edge.jobs.preparing.page import write_prepared_page
+
+        write_prepared_page(ended, Path(output))
     return PrepareResult(Path(output), tuple(ended))
 
 

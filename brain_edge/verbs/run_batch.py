@@ -182,6 +182,7 @@ def _require_runnable(
     package: ModelPackage, folders: Outputs, options: RuntimeOptions, *, allow_untrained: bool
 ) -> None:
     """Refuse before the first case what would fail at every case."""
+    from brain_edge.engine.prepares import require_preparation
     from brain_edge.engine.stage_zero import find_stage_zero
     from brain_edge.jobs.generate import require_segmenter
     from brain_edge.jobs.outputs import require_apart
@@ -192,4 +193,5 @@ def _require_runnable(
         require_trained(package, "so its mask is noise; give allow_untrained=True to run it")
     for path in folders.paths():
         require_apart(path, package.folder)
+    require_preparation(package.spec, options)
     find_stage_zero(package, options.stage_zero)

@@ -49,6 +49,13 @@ def raw(work, tmp_path):
     return shutil.copytree(work / "raw", tmp_path / "raw")
 
 
+def test_what_only_a_preparation_takes_is_refused_before_anything_is_written(work, tmp_path):
+    dataset = ("bids", work / "raw", tmp_path / "out", "participant", "--package", work / "tiny")
+    words = refused(2, *dataset, "--atlas", work / "atlas.nii.gz", "--prepared", tmp_path / "kept")
+    assert "--atlas, --prepared have no effect with tiny, which has no preparation; remove them" in words
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_validator_passes_raw_dataset_and_derivatives(work, done):  # noqa: ARG001
     assert validate(work / "raw")["error"] == set()
     assert validate(work / "out") == {"error": set(), "warning": ONLY_WARNING}

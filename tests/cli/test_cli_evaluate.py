@@ -109,6 +109,14 @@ def test_an_accuracy_of_random_weights_is_refused(tmp_path, cohort):
     assert "random, so its Dice says nothing about accuracy" in refused(3, "evaluate", untrained, cohort)
 
 
+def test_what_only_a_preparation_takes_is_refused(package, cohort, tmp_path):
+    kept = ("--prepared", tmp_path / "kept")
+    words = "--prepared has no effect with tiny, which has no preparation; remove it"
+    assert words in refused(2, "evaluate", package, cohort, *kept)
+    assert words in refused(2, "evaluate", package, cohort, "--baseline", package, *kept)
+    assert not (tmp_path / "kept").exists()
+
+
 def test_what_is_refused(package, cohort, tmp_path):
     assert "there is no cohort 'nobody'; name a shipped cohort" in refused(2, "evaluate", package, "nobody")
     assert "is not one of 'calibration', 'validation', 'test'" in refused(

@@ -77,6 +77,12 @@ def test_no_validation_case(package: Path, tmp_path: Path):
     assert "has no validation case (calibration: 1, validation: 0, test: 1); add cases to" in said
 
 
+def test_an_atlas_where_nothing_is_prepared(package: Path, tmp_path: Path):
+    manifest = save_manifest(tmp_path, *three_heads(tmp_path))
+    said = says(package, manifest, 2, "--atlas", str(tmp_path / "p1/T1.nii.gz"))
+    assert "--atlas has no effect with tiny, which has no preparation; remove it" in said
+
+
 @pytest.mark.parametrize("budget", ["0", "-0.01", "1", "1.5", "nan"])
 def test_a_budget_that_nothing_meets_or_everything(package: Path, tmp_path: Path, budget: str):
     manifest = save_manifest(tmp_path, *three_heads(tmp_path))

@@ -36,6 +36,13 @@ def test_the_commands_of_the_page_are_run_as_they_stand(place: Path, tmp_path: P
     }
 
 
+def test_an_atlas_has_no_effect_where_nothing_is_prepared(place: Path, tmp_path: Path):
+    where = ("--calibration", place / "heads/cohort.toml", "-o", tmp_path / "tuned", "--max-dice-drop", "0.3")
+    words = refused(2, "tune", place / "brain-fp32", *where, "--atlas", tmp_path / "atlas.nii.gz")
+    assert "--atlas has no effect with" in words
+    assert not (tmp_path / "tuned").exists()
+
+
 @pytest.mark.full  # eight seconds; one more search, in a process that cannot import them
 def test_it_needs_neither_pytorch_nor_nncf_and_says_what_it_changed(place: Path, tmp_path: Path):
     done = child(

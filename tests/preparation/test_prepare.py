@@ -141,6 +141,16 @@ def test_the_picture_shows_each_sequence(package, studies, tmp_path):
     assert (tmp_path / "out" / "one" / "one_preparation.png").stat().st_size > 10_000
 
 
+def test_the_page_shows_each_study_failed_ones_first(package, studies, tmp_path):
+    (studies / "one" / "T1.nii.gz").write_bytes(b"no <image>")
+    failed("prepare", studies, "-o", tmp_path / "out", "--like", package.folder, "--page", "-q")
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.index(">one<") < page.index(">two<")
+    assert 'src="./two/two_preparation.png"' in page
+    assert "CONTAINS PATIENT IMAGES" in page
+    assert "<dt>failed</dt><dd>1</dd>" in page
+
+
 def blobs() -> Volume:
     """A small round object of 84 mm whose inside is not the same left and right; a search over it takes little time."""
     grid = Geometry((36, 36, 36), np.diag([3.0, 3.0, 3.0, 1.0]) - np.outer([52.5, 52.5, 52.5, 0], [0, 0, 0, 1]))

@@ -66,6 +66,23 @@ class TestParts:
         moved = Geometry(SMALL.shape, np.diag([2.8, 3.0, 3.0, 1.0]))
         assert missing_parts(Study.of(T1=BRAIN, T1C=on(BRAIN, moved)), STRIPPED) == (Part.SEQUENCES, Part.ATLAS)
 
+    def test_of_a_part_of_a_prepared_study_are_none(self):
+        for box in (((10, 50), (10, 60), (5, 55)), ((0, 60), (0, 70), (28, 29)), ((20, 40), (0, 70), (0, 60))):
+            part = Volume(BRAIN.voxels[tuple(slice(*side) for side in box)], BRAIN.geometry.cropped(box))
+            assert missing_parts(Study.of(T1=part, T1C=part), STRIPPED) == ()
+
+    def test_of_a_part_beside_the_atlas_are_the_registrations(self):
+        beside = BRAIN.geometry.cropped(((-3, 50), (0, 70), (0, 60)))
+        moved = Geometry(BRAIN.geometry.shape, BRAIN.geometry.affine + np.array([[0, 0, 0, 1.4]] + [[0] * 4] * 3))
+        for grid in (beside, moved):
+            part = Volume(np.resize(BRAIN.voxels, grid.shape), grid)
+            assert Part.ATLAS in missing_parts(Study.of(T1=part), STRIPPED)
+
+    def test_of_a_localiser_are_all(self):
+        thick = Geometry((60, 70, 5), np.diag([3.0, 3.0, 9.0, 1.0]))
+        study = Study.of(T1=Volume(HEAD.voxels[..., :5], thick), T1C=BRAIN)
+        assert Part.SEQUENCES in missing_parts(study, STRIPPED)
+
     def test_without_an_atlas_are_a_grid_of_the_spacing(self):
         keeps = Preparation(references=("T1",), spacing_mm=3.0)
         assert missing_parts(Study.of(T1=HEAD), keeps) == ()

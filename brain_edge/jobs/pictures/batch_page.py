@@ -7,16 +7,13 @@ from records and file names. The security policy of the page allows this script 
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from importlib.resources import files
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
 import msgspec
 
 from brain_edge.jobs import outliers
 from brain_edge.jobs.pictures.batch_view import Status, read_batch
+from brain_edge.jobs.pictures.html import PATIENTS, asset, environment
 from brain_edge.machine.atomic import atomic_file, remove_leftovers
 from brain_edge.package.manifest import IntendedUse
 
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
     from brain_edge.jobs.pictures.batch_view import BatchView, CaseView
 
 PAGE: Final = "index.html"
-PATIENTS: Final = "This page CONTAINS PATIENT IMAGES: treat it and the pictures beside it like the images themselves."
 SYMBOLS: Final = {Status.FAILED: "✗", Status.LOOK: "!", Status.DONE: "✓"}
 ANY_FLAG: Final = "any flag"
 
@@ -49,15 +45,14 @@ def write_batch_page(folder: Path) -> Path:
 
 def page(batch: BatchView) -> str:
     """Return the HTML of a batch."""
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment.filters |= {"hash": _hash, "link": _link, "tags": _tags}
-    return environment.from_string(_asset("html")).render(
+    templates = environment()
+    templates.filters["tags"] = _tags
+    return templates.from_string(asset("batch_page.html")).render(
         batch=batch,
-        style=Markup(_asset("css")),  # noqa: S704 - files of this package
-        script=Markup(_asset("js")),  # noqa: S704
+        style=Markup(asset("batch_page.css")),  # noqa: S704 - files of this package
+        script=Markup(asset("batch_page.js")),  # noqa: S704
         warnings=_warnings(batch),
         counts={
             "cases": len(batch.cases),
@@ -70,19 +65,6 @@ def page(batch: BatchView) -> str:
         symbols=SYMBOLS,
         meanings=_meanings(batch),
     )
-
-
-def _asset(kind: str) -> str:
-    return files("brain_edge.jobs.pictures").joinpath(f"batch_page.{kind}").read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def _link(picture: str) -> str:
-    """Return a relative address; "./" keeps a name with a colon from being read as a scheme."""
-    return "./" + quote(picture.encode("utf-8", "surrogateescape"))
 
 
 def _tags(case: CaseView) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic
 
 import msgspec
 
+from brain_edge.engine.prepares import require_preparation
 from brain_edge.engine.stage_zero import with_stage_zero
 from brain_edge.errors import BudgetError
 from brain_edge.evaluation.cohort import Split, limits_of_contrast
@@ -70,6 +71,7 @@ def find_cheaper(space: Space[Choice], cohort: Cohort, target: Path, options: Se
         InputError: the cohort lacks a needed split, or one of its files is refused.
         BudgetError: the budget was missed, or the confidence needs more subjects; a report is written, no package.
     """
+    require_preparation(space.package.spec, options.runtime)
     # candidates lie in folders of their own, without a stage 0 beside them
     runtime = with_stage_zero(space.package, options.runtime)
     prepared = runtime.prepared or work_folder(target.resolve()) / PREPARED

@@ -1,0 +1,24 @@
+"""Refusal of options that only a preparation takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brain_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from brain_edge.machine.options import RuntimeOptions
+    from brain_edge.spec import ModelSpec
+
+
+def require_preparation(spec: ModelSpec, options: RuntimeOptions) -> None:
+    """Refuse what only a preparation takes where the package has none.
+
+    Raises:
+        UsageError: an option would do nothing.
+    """
+    given = {"--atlas": options.atlas, "--prepared": options.prepared}
+    idle = [name for name, path in given.items() if path is not None]
+    if idle and not spec.preparation:
+        has, it = ("has", "it") if len(idle) == 1 else ("have", "them")
+        raise UsageError(f"{', '.join(idle)} {has} no effect with {spec.name}, which has no preparation; remove {it}")
