@@ -10,8 +10,7 @@ from openvino import Core
 from openvino import opset13 as ops
 from small_graphs import chain, image, mixture
 
-from brain_edge_conversion.mending.equalise import equalised, pairs_of
-from brain_edge_conversion.mending.watching import watched
+from brain_edge_conversion.mending.equalise import Channels, best_scales, equalised, least_costly, pairs_of
 
 F32 = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
 
@@ -39,12 +38,21 @@ def test_the_function_is_the_same_and_so_are_the_operations(activation: Any):
     assert sorted(kinds[0]) == sorted(kinds[1])
 
 
-def test_all_channels_between_two_layers_have_the_same_range_then():
-    changed = equalised(chain(), [image(0)], F32)
-    for pair in pairs_of(changed):
-        ((values,),) = watched(changed, [(pair.between.get_friendly_name(), 0)], [image(0)], F32)
-        ranges = values.max(axis=(0, 2, 3, 4))
-        assert ranges[ranges > 0] == pytest.approx(ranges.max(), rel=1e-3)
+def test_scales_even_out_what_costs_more():
+    """Ranges that differ by a hundred before alike weights: scales follow the ranges; alike ranges: no scale moves."""
+    weights = np.ones((3, 4, 3, 3, 3), np.float32)
+    uneven = np.array([1, 1, 1, 100], np.float32)
+    scales = best_scales(Channels(uneven, uneven**2 / 12), weights)
+    assert scales[3] / scales[0] > 5
+    assert scales.max() == 1
+    even = np.ones(4, np.float32)
+    assert best_scales(Channels(even, even), weights) == pytest.approx(1.0)
+
+
+def test_a_range_leaves_out_a_single_outlier_and_nothing_else():
+    values = np.random.default_rng(0).uniform(0, 1, (2, 10**6)).astype(np.float32)
+    values[1, 7] = 2.0
+    assert least_costly(values, values.max(axis=1)) == pytest.approx([1.0, 1.0], abs=0.25)
 
 
 @pytest.mark.parametrize("model", [chain(elu), mixture()], ids=["ELU keeps no scale", "a norm is between"])

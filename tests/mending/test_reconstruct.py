@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 from small_graphs import chain, image, mixture
@@ -13,7 +14,7 @@ from brain_edge_conversion.mending.layers import Int8Layer, Quantiser, int8_laye
 from brain_edge_conversion.mending.reconstruct import reconstruct
 from brain_edge_conversion.mending.site import Graphs
 from brain_edge_conversion.mending.watching import port_of, watched
-from brain_edge_conversion.quantize.ladder import MENDED, BiasCorrection, Setting, Weights
+from brain_edge_conversion.quantize.ladder import MENDED, BiasCorrection, Overflow, Setting, Weights
 from brain_edge_conversion.quantize.networks import quantise
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 F32 = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-FITTED = MENDED[0]
+FITTED = msgspec.structs.replace(MENDED[0], overflow=Overflow.ALL_LAYERS)
 
 
 def quantised(model: Any, folder: Path, setting: Setting = FITTED) -> Any:

@@ -114,8 +114,9 @@ def ladder_from(preset: Preset) -> tuple[Setting, ...]:
 
 
 MENDED: Final = tuple(
-    Setting(preset=Preset.MIXED, overflow=Overflow.ALL_LAYERS, bias_correction=BiasCorrection.NONE, weights=weights)
+    Setting(preset=Preset.MIXED, bias_correction=BiasCorrection.NONE, weights=weights)
     for weights in (Weights.FITTED, Weights.EQUALISED)
 )
 """Settings with changed weights, tried when no setting of the ladder meets the budget. The fit sets the biases and
-narrows the ranges. One bit of each weight is left out, because sums of 16 bits then do not saturate."""
+narrows the ranges. The weights have 8 bits but for the first layer: a fit with 7 bits loses more than saturation does
+(docs/decisions/0047)."""
