@@ -122,6 +122,7 @@ def test_the_graph_has_the_operations_of_plain_int8(
     assert kinds[0] == kinds[1]
 
 
+@pytest.mark.full  # a whole search; in CI the policy is asked what follows a ladder without changes of weights
 def test_without_weight_changes_the_same_budget_is_refused(
     fp32: ModelPackage, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -14,7 +14,7 @@ from brain_edge_conversion.budget.capture import capture_inputs
 from brain_edge_conversion.budget.work_folder import scratch_folder
 from brain_edge_conversion.mending.blame import GraphBlame, blame
 from brain_edge_conversion.quantize.explain_plot import PNG, draw
-from brain_edge_conversion.quantize.graphs import GraphMaker
+from brain_edge_conversion.quantize.graphs import Cut, GraphMaker
 from brain_edge_conversion.quantize.ladder import BiasCorrection, Preset, Setting
 from brain_edge_conversion.quantize.space import require_float
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 JSON: Final = "int8-layers.json"
 TABLE: Final = "int8-layers.md"
-INPUTS: Final = 2
-"""Largest number of inputs on which errors are measured."""
+CUT: Final = Cut(2, 16 * 2**20)
+"""Part of the inputs on which errors are measured; the graph runs several times for each layer."""
 HEADER: Final = (
     *("layer", "input range", "narrowest channel", "clipped", "weights alone", "input alone", "both"),
     *("labels changed", "error so far"),
@@ -89,7 +89,7 @@ def _blamed(package: ModelPackage, graph: str, inputs: list[Path], options: Expl
     setting = Setting(preset=options.preset, bias_correction=BiasCorrection.NONE)
     options.report(f"quantising {graph}, then each of its layers alone")
     maker = GraphMaker(package, graph, inputs, options.runtime)
-    return blame(graph, maker.both(setting, options.report, INPUTS))
+    return blame(graph, maker.both(setting, options.report, CUT))
 
 
 def _table(found: GraphBlame) -> Iterator[str]:

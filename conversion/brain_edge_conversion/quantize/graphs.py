@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from brain_edge.package import Precision
@@ -23,10 +24,22 @@ if TYPE_CHECKING:
     from brain_edge.package import ModelPackage
     from brain_edge_conversion.quantize.ladder import Setting
 
-INPUTS: Final = 6
-"""Largest number of inputs on which layers are fitted."""
-LARGEST_ACTIVATION_BYTES: Final = 64 * 2**20
-"""Largest activation of one layer during a fit, bytes; the activations of one layer are held for all inputs."""
+
+@dataclass(frozen=True)
+class Cut:
+    """Part of the calibration inputs on which layers are looked at.
+
+    Attributes:
+        inputs: largest number of inputs.
+        activation_bytes: largest activation of one layer, bytes; a larger input is cut to its middle.
+    """
+
+    inputs: int
+    activation_bytes: int
+
+
+FOR_FITS: Final = Cut(6, 64 * 2**20)
+"""Part for a fit, which holds the activations of one layer for all inputs."""
 SEED: Final = 0
 """Seed of the positions at which layers are fitted: the same calibration cases give the same bytes."""
 
@@ -63,25 +76,25 @@ class GraphMaker:
         return self.both(setting, report, keep=keep).quantised
 
     def both(
-        self, setting: Setting, report: Callable[[str], None], most_inputs: int = INPUTS, keep: Collection[str] = ()
+        self, setting: Setting, report: Callable[[str], None], cut: Cut = FOR_FITS, keep: Collection[str] = ()
     ) -> Graphs:
-        """Return float and quantised graph, with at most some inputs on which a change of weights is fitted.
+        """Return float and quantised graph, with the inputs on which a change of weights is fitted.
 
         Raises:
             CrashError: NNCF cannot quantise the graph.
         """
         original = self.original(setting)
         model = quantise(original, self._inputs, setting, keep)
-        graphs = Graphs(model, original, self._batches(most_inputs), self._properties)
+        graphs = Graphs(model, original, self._batches(cut), self._properties)
         if setting.weights is not Weights.AS_TRAINED:
             reconstruct(graphs, SEED, report)
         return graphs
 
-    def _batches(self, most: int = INPUTS) -> list[FloatArray]:
+    def _batches(self, cut: Cut = FOR_FITS) -> list[FloatArray]:
         """Return a few inputs at equal steps, each cut to its middle if its activations are too large."""
-        step = max(1, len(self._inputs) // most)
-        loaded = load_inputs(self._inputs[::step][:most])
-        return [as_much_as_fits(batch, self._model, LARGEST_ACTIVATION_BYTES) for batch in loaded]
+        step = max(1, len(self._inputs) // cut.inputs)
+        loaded = load_inputs(self._inputs[::step][: cut.inputs])
+        return [as_much_as_fits(batch, self._model, cut.activation_bytes) for batch in loaded]
 
 
 def has_pairs(package: ModelPackage) -> bool:
