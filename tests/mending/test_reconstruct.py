@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_graphs import chain, image, mixture
 
+from brain_edge_conversion.mending import site
 from brain_edge_conversion.mending.blame import blame, relative
 from brain_edge_conversion.mending.layers import Int8Layer, Quantiser, int8_layers
 from brain_edge_conversion.mending.reconstruct import reconstruct
@@ -102,6 +103,21 @@ def test_integers_stay_within_the_bits_of_the_plain_graph(both: tuple[Any, Any, 
 def test_every_layer_that_can_be_fitted_is_fitted(both: tuple[Any, Any, Any, list[Any]]):
     _, plain, _, records = both
     assert [record.layer for record in records] == [layer.name for layer in int8_layers(plain)]
+
+
+def test_a_fit_that_is_no_nearer_at_other_positions_is_dropped(
+    both: tuple[Any, Any, Any, list[Any]], monkeypatch: pytest.MonkeyPatch
+):
+    """Two positions say nothing about a layer: what follows them is worse elsewhere."""
+    model, plain, _, _ = both
+    monkeypatch.setattr(site, "COUNTS", site.COUNTS | {site.Stream.FIT: 2})
+    monkeypatch.setattr(site, "POSITIONS_PER_TERM", 0)
+    again = plain.clone()
+    records = reconstruct(Graphs(again, model, [image(0)], F32), 0, lambda _line: None)
+    dropped = {record.layer for record in records if record.after == record.before}
+    assert dropped
+    weights = [{layer.name: layer.state()[0][0].tobytes() for layer in int8_layers(each)} for each in (plain, again)]
+    assert {name for name in weights[0] if weights[0][name] == weights[1][name]} >= dropped
 
 
 def test_images_without_contrast_leave_a_graph_that_can_be_run(tmp_path: Path):
