@@ -53,5 +53,6 @@ def _draw_graph(axes: Axes, graph: GraphBlame, title: str) -> None:
     axes.set_xlabel("relative error (root mean square)", color=INK)
     axes.set_title(f"{title}, {graph.graph}: error of the output with all layers in INT8 {graph.error:.3f}", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True, axis="x", color="#eeeeee", zorder=0)
+    axes.grid(visible=True, axis="x", color="#eeeeee")
+    axes.set_axisbelow(True)
     axes.legend(fontsize=7, frameon=False)
