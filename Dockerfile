@@ -25,7 +25,7 @@ LABEL org.opencontainers.image.title="brain-edge" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/brain-edge /opt/brain-edge
 # nothing is written but what the user names, below /data
-ENV PYTHONDONTWRITEBYTECODE=1
+ENV PYTHONDONTWRITEBYTECODE=1 BRAIN_EDGE_MODEL_CACHE=none
 USER 10001:10001
 WORKDIR /data
 ENTRYPOINT ["/opt/brain-edge/bin/brain-edge"]

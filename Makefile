@@ -101,8 +101,8 @@ bench-once: $(FOR_DEVELOPMENT) ## each benchmark once on its smallest shape, not
 	$(BENCHMARKS) --benchmark-disable
 	$(BIN)/python -m benchmarks matrix --suite smallest --busy --again --results .benchmarks/smallest
 
-scale: $(FOR_DEVELOPMENT) ## 60 heads on a real Slurm and a real Dask with kills; as root, with the Debian packages of .ci/run
-	BRAIN_EDGE_HEADS=60 $(PYTEST) tests/cluster
+scale: $(FOR_DEVELOPMENT) ## 60 heads [HEADS] on a real Slurm and a real Dask with kills; as root, with the Debian packages of .ci/run
+	BRAIN_EDGE_HEADS=$(or $(HEADS),60) $(PYTEST) tests/cluster
 
 doors: $(FOR_DEVELOPMENT) ## four new users with the commands of the README, from a clone to a mask, in minutes
 	$(BIN)/python -m benchmarks doors $(if $(HEADS),--heads $(HEADS))

@@ -13,13 +13,13 @@ from benchmarks.harness.measure import children_cpu_ms
 if TYPE_CHECKING:
     from benchmarks.harness.timing import Timing
 
-WITHOUT_TELEMETRY = "from brain_edge.runtime.library import forbid_telemetry; forbid_telemetry(); import openvino"
 IMPORTS = {
     "nothing": "pass",
     "brain_edge": "import brain_edge",
     "what run imports": "import brain_edge.cli.run, brain_edge.package\n"
     "import brain_edge.engine.segmenter, brain_edge.jobs.case",
-    "openvino": WITHOUT_TELEMETRY,
+    "numpy and openvino": "import numpy, openvino",
+    "openvino as a run imports it": "from brain_edge.runtime.library import import_openvino; import_openvino()",
     "torch": "import torch",
 }
 

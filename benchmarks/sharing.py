@@ -26,6 +26,7 @@ import click
 from benchmarks.harness.record import write_record
 from brain_edge.cluster.auto import Measured, Sharing, engine_of, keep, machine_of, sharings
 from brain_edge.cluster.probe import probe
+from brain_edge.cluster.processes import shared
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError
 from brain_edge.jobs.batch import Batch, run_batch
@@ -159,7 +160,8 @@ def _memory(sides: Sides, way: Sharing) -> dict[str, Any]:
     (sequence,) = sides.package.spec.inputs
     largest = max(sides.heads, key=lambda head: head.stat().st_size)
     options = RuntimeOptions(threads=way.threads, resident_graphs=RESIDENT)
-    predicted = probe(sides.package, [{sequence.name: largest}], options).predicted_bytes
+    _, each = shared(way.processes, options)
+    predicted = probe(sides.package, [{sequence.name: largest}], each).needed_bytes(1)
     jobs = sides.jobs("memory")
     batch = Batch(records=jobs[0].outputs.mask.parent, at_once=1, engine=engine_of(way))
     with closing(run_batch(sides.package, jobs, batch, options)) as results:

@@ -27,6 +27,7 @@ _HOMES = {
     "ImplausibleError": "errors",
     "InputError": "errors",
     "Mask": "image.volume",
+    "MemoryShortError": "errors",
     "MissingExtraError": "errors",
     "ModelPackage": "package",
     "ModelSpec": "spec",

@@ -50,6 +50,10 @@ class GeometryError(InputError):
     """An image whose affine, spacing or shape cannot be trusted."""
 
 
+class MemoryShortError(InputError):
+    """A case needs more memory than there is, or than `--max-memory` allows."""
+
+
 class WeightsError(InputError):
     """A weights file, a checkpoint or its source is refused, or the weights of a package are random."""
 

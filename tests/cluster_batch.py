@@ -56,17 +56,22 @@ def make_heads(folder: Path) -> Heads:
 
 def masks_in(out: Path) -> dict[str, bytes]:
     """The bytes of every mask below a folder of results, by the name of its case."""
-    return {path.name.removesuffix("_mask.nii.gz"): path.read_bytes() for path in sorted(out.rglob("*_mask.nii.gz"))}
+    return {path.name.removesuffix("_mask.nii.gz"): path.read_bytes() for path in _results(out, "*_mask.nii.gz")}
 
 
 def finished(out: Path) -> dict[str, int]:
     """The number of the file (inode) of each mask whose record is done: another number is another run of its case."""
-    records = {path: read_case_record(path) for path in out.rglob("*_record.json")}
+    records = {path: read_case_record(path) for path in _results(out, "*_record.json")}
     return {
         record.case: (path.parent / record.outputs["mask"].path).stat().st_ino
         for path, record in records.items()
         if record is not None and record.status is CaseStatus.DONE
     }
+
+
+def _results(out: Path, pattern: str) -> list[Path]:
+    """The results whose name fits, without those that are being written in the batch's own folder."""
+    return sorted(path for path in out.rglob(pattern) if ".brain-edge" not in path.parts)
 
 
 def require_whole(out: Path, heads: Heads) -> None:

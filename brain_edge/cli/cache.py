@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from brain_edge.cli.failure import say
-from brain_edge.cli.options import CACHE_VARIABLE, cache_option, json_option, print_json
+from brain_edge.cli.options import CACHE_VARIABLE, NO_CACHE, cache_option, default_cache, json_option, print_json
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 @click.group("cache")
 def command() -> None:
-    """List or clear the compiled graphs that `run --cache FOLDER` keeps for a faster start.
+    """List or clear the compiled graphs that `run` keeps for a faster start.
 
-    Graphs are kept only if --cache or the variable BRAIN_EDGE_MODEL_CACHE names a folder. An entry is used only with
-    the same package, program, OpenVINO, CPU and options. A damaged entry is built again. Entries contain the weights of
-    the network: protect the folder like the package.
+    Graphs are kept in the folder that --cache or the variable BRAIN_EDGE_MODEL_CACHE names, by default in the cache of
+    the user; the value `none` keeps no graphs. An entry is used only with the same package, program, OpenVINO, CPU and
+    options. A damaged entry is built again. Beyond 2 GiB, the oldest entries are removed. Entries contain the weights
+    of the network: protect the folder like the package.
     """
 
 
@@ -40,7 +41,7 @@ def list_command(cache: Path | None, as_json: bool) -> None:
     """List the compiled graphs: size, model, graph, input shape and compile options."""
     from brain_edge.runtime.cache import entries
 
-    found = list(entries(_folder(cache)))
+    found = list(entries(_existing(cache)))
     if as_json:
         print_json([_as_json(entry) for entry in found])
         return
@@ -54,16 +55,30 @@ def clear_command(cache: Path | None) -> None:
     """Remove all compiled graphs from the folder; other files in it stay."""
     from brain_edge.runtime.cache import clear
 
-    folder = _folder(cache)
+    folder = _existing(cache)
     removed = clear(folder)
     size = sum(entry.size_bytes for entry in removed) / 2**20
     say(f"removed {len(removed)} compiled graph(s), {size:.1f} MiB, from {folder}")
 
 
 def _folder(given: Path | None) -> Path:
-    if given is None:
+    """Return the folder of compiled graphs that is named, or the default folder.
+
+    Raises:
+        UsageError: no compiled graphs are kept.
+    """
+    folder = given or default_cache()
+    if folder == NO_CACHE:
         raise UsageError(f"expected a folder of compiled graphs, got none; give --cache FOLDER or set {CACHE_VARIABLE}")
-    return given
+    return folder
+
+
+def _existing(given: Path | None) -> Path:
+    """Return the folder of `_folder`; the default folder is created, because a run may not have needed it yet."""
+    folder = _folder(given)
+    if given is None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
 
 
 def _words(entry: CacheEntry) -> str:

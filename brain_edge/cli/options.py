@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from brain_edge.cli.failure import printable
+from brain_edge.cli.failure import printable, say
 from brain_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
 CACHE_VARIABLE = "BRAIN_EDGE_MODEL_CACHE"
+NO_CACHE: Final = Path("none")
+"""Value of `--cache` that keeps no compiled graphs; a folder of this name is `./none`."""
 _FOLDER: Final = click.Path(path_type=Path)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 """Pattern of the name of a sequence or a graph (`brain_edge.spec.Name`)."""
@@ -77,7 +79,7 @@ cache_option = click.option(
     type=_FOLDER,
     envvar=CACHE_VARIABLE,
     metavar="FOLDER",
-    help="Keep compiled graphs in this folder for a faster start.",
+    help="Folder of compiled graphs for a faster start, or none [default: the cache of the user].",
 )
 memory_option = click.option(
     "--max-memory",
@@ -119,12 +121,14 @@ def runtime_from(*fields: str, resident_graphs: int = 1) -> Callable[[Decorated]
         fields: names of the options that the command has, among those of `_runtime`.
         resident_graphs: number of compiled graphs that stay in memory.
     """
-    return gathered("runtime", partial(_runtime, resident_graphs=resident_graphs), *fields)
+    make = partial(_runtime, resident_graphs=resident_graphs, keeps_graphs="cache" in fields)
+    return gathered("runtime", make, *fields)
 
 
 def _runtime(
     *,
     resident_graphs: int,
+    keeps_graphs: bool,
     threads: int | None,
     stage_zero: Path | None = None,
     max_memory: str | None = None,
@@ -135,9 +139,12 @@ def _runtime(
 ) -> RuntimeOptions:
     from brain_edge.machine.options import RuntimeOptions, parse_size
 
+    named = cache or named_cache()
+    folder = named or (default_cache() if keeps_graphs else NO_CACHE)
     return RuntimeOptions(
         threads=threads,
-        cache_folder=cache or (Path(environ) if (environ := os.environ.get(CACHE_VARIABLE)) else None),
+        cache_folder=None if folder == NO_CACHE else folder,
+        cache_is_default=named is None,
         resident_graphs=resident_graphs,
         max_memory_bytes=None if max_memory is None else parse_size(max_memory, "--max-memory"),
         stage_zero=stage_zero,
@@ -145,6 +152,23 @@ def _runtime(
         as_they_are=as_they_are,
         prepared=prepared,
     )
+
+
+def named_cache() -> Path | None:
+    """Return the folder of compiled graphs that the environment names, or `NO_CACHE`; None if it names none."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named) if named else None
+
+
+def default_cache() -> Path:
+    """Return the folder of compiled graphs of this user, or `NO_CACHE` and a note for an account without a home."""
+    from brain_edge.machine.cache_folder import cache_folder
+
+    try:
+        return cache_folder("graphs")
+    except UsageError as error:
+        say(f"note: no compiled graphs are kept: {error}", err=True)
+        return NO_CACHE
 
 
 @dataclass(frozen=True)

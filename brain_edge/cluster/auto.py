@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from brain_edge.cluster.processes import Processes
-from brain_edge.deploy.cache_folder import cache_folder
 from brain_edge.errors import BrainEdgeError, InputError
 from brain_edge.jobs.batch import Batch, UnplannedCase, run_batch
 from brain_edge.jobs.batch.engine import AT_ONCE, threads_of_this_process
 from brain_edge.jobs.outputs import Outputs
 from brain_edge.machine.atomic import atomic_file, make_folder
+from brain_edge.machine.cache_folder import cache_folder
 from brain_edge.machine.cpu import default_threads
 from brain_edge.machine.description import this_machine
 from brain_edge.machine.json import decode_json

@@ -11,10 +11,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from brain_edge.deploy.cache_folder import cache_folder
 from brain_edge.deploy.pip import run_pip
 from brain_edge.deploy.unpack import check_member, extract_member, holds_same_bytes, scratch_beside, writing
 from brain_edge.errors import InputError
+from brain_edge.machine.cache_folder import cache_folder
 from brain_edge.package.digest import is_sha256, sha256_of
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
 
-from brain_edge.deploy.cache_folder import CACHE_VARIABLE
 from brain_edge.errors import InputError, OutputError
+from brain_edge.machine.cache_folder import CACHE_VARIABLE
 from brain_edge.machine.paths import require_regular
 from brain_edge.machine.zips import BROKEN_ZIP, MOST_RATIO, unpacks_too_far
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from brain_edge.engine.in_blocks import applied
 from brain_edge.engine.inference import predict, predicted_blocks
 from brain_edge.engine.windows import Source
 from brain_edge.spec.steps.moves import Rest
@@ -64,8 +65,7 @@ class StagePlan:
 
     def all_at_once(self, frame: Frame) -> tuple[StagePlan, Frame]:
         """Return the plan without steps in windows, and the complete frame to which those steps have been applied."""
-        for step in self.in_windows:
-            frame = step.apply(frame)
+        frame = applied(self.in_windows, frame)
         return replace(self, whole=(*self.whole, *self.in_windows), in_windows=()), frame.complete()
 
 

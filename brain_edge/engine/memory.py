@@ -12,7 +12,7 @@ from math import prod
 from typing import TYPE_CHECKING, Final, Self
 
 from brain_edge.engine.execution import SLAB_BYTES, Decision
-from brain_edge.errors import InputError, UsageError
+from brain_edge.errors import MemoryShortError, UsageError
 from brain_edge.image.geometry import require_few_voxels
 from brain_edge.machine.process import MIB, available, peak_rss_bytes, return_free_memory, rss_bytes
 from brain_edge.runtime.protocol import MeasuredSession
@@ -86,7 +86,7 @@ class MemoryLimit:
             True if memory is so short that unused memory must be released at once.
 
         Raises:
-            InputError: even the smallest need exceeds the limit.
+            MemoryShortError: even the smallest need exceeds the limit.
         """
         wanted = list(stages)
         limit = self._bound_bytes()
@@ -97,7 +97,7 @@ class MemoryLimit:
         needed = predict(wanted, native, sessions)
         while needed is not None and needed > limit:
             if not any(isinstance(each, MeasuredSession) and each.spare() for each in sessions.values()):
-                raise InputError(self._refusal(needed))
+                raise MemoryShortError(self._refusal(needed))
             return_free_memory()
             needed = predict(wanted, native, sessions)
         return True
@@ -111,7 +111,7 @@ class MemoryLimit:
             sessions: session of each graph, by graph name.
 
         Raises:
-            InputError: memory does not suffice; the advice counts the networks after the steps, too.
+            MemoryShortError: memory does not suffice; the advice counts the networks after the steps, too.
         """
         coming = iter(stages)
         first = next(coming)
@@ -124,7 +124,7 @@ class MemoryLimit:
             if predicted is None:  # as `require` judges it
                 return
             needed = max(needed, predicted)
-        raise InputError(self._refusal(needed))
+        raise MemoryShortError(self._refusal(needed))
 
     def _bound_bytes(self) -> int | None:
         """Return the limit of the user or the available memory, whichever is less; None if neither is known."""

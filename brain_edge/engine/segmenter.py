@@ -12,6 +12,7 @@ import numpy as np
 from brain_edge.engine.agreement import MemberLabels
 from brain_edge.engine.assembly import assemble
 from brain_edge.engine.execution import execute, plan_stage
+from brain_edge.engine.in_blocks import applied
 from brain_edge.engine.memory import Ahead, MemoryLimit
 from brain_edge.engine.stage_zero import BrainMasker, SkullStripper, find_stage_zero
 from brain_edge.errors import InputError, UsageError
@@ -260,8 +261,7 @@ class Segmenter:
         frame = start
         native = start.geometry.shape
         self._memory.require_steps(self._ahead(Ahead.of(stage, plan, frame), start), native, self._sessions)
-        for before in plan.whole:
-            frame = before.apply(frame)
+        frame = applied(plan.whole, frame)
         if frame.absent:
             # a missing sequence is filled with zeros after all steps, so no step can be left to the windows
             plan, frame = plan.all_at_once(frame)

@@ -40,10 +40,13 @@ def resize(
     """Resample (C, I, J, K) voxels to (C, *shape) over the same field of view, voxel edges aligned.
 
     Nearest keeps the data type; linear and cubic return float32. The axes that shrink most are resized first, so that
-    later products work on less data.
+    later products work on less data. Nearest enlarges the last axis first, voxel by voxel and while there are few
+    voxels, and then copies whole rows and planes.
     """
-    order = sorted(range(3), key=lambda axis: shape[axis] / voxels.shape[axis + 1])
-    for axis in order:
+    growth = [wanted / side for wanted, side in zip(shape, voxels.shape[1:], strict=True)]
+    if interpolation is Interpolation.NEAREST:
+        growth = [min(ratio, 1.0) for ratio in growth]
+    for axis in sorted(range(3), key=lambda axis: (growth[axis], -axis)):
         if voxels.shape[axis + 1] != shape[axis]:
             voxels = _resize_axis(voxels, axis + 1, shape[axis], interpolation)
     return voxels

@@ -1,4 +1,6 @@
-"""Header of an image file: voxel type, scaling, and one consistent grid. Only this module imports nibabel.
+"""Header of an image file: voxel type, scaling, and one consistent grid.
+
+Only this module imports nibabel: for MGH, and for a NIfTI on a grid that no NIfTI stated.
 
 A NIfTI header states the grid up to three times (sform, qform, pixdim), and programs choose differently. If sform and
 qform are mirrored, nibabel and ITK can disagree on left and right (ITK can choose the qform if the sform's code is not
@@ -17,6 +19,7 @@ import numpy as np
 
 from brain_edge.errors import GeometryError, InputError
 from brain_edge.image.geometry import Geometry, require_head
+from brain_edge.io.nifti_fields import OTHER_TYPES, VOXEL_TYPES, NiftiFields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +77,7 @@ class ImageHeader:
         dtype: data type of a voxel in the file, including byte order.
         offset: offset of the first voxel in bytes.
         slope, inter: intensity = voxel * slope + inter, in scanner units.
-        fields: header object of nibabel.
+        fields: fields of a NIfTI, or nibabel's header of an MGH.
     """
 
     geometry: Geometry
@@ -105,13 +108,10 @@ def parse_header(block: bytes, name: str = "") -> ImageHeader:
             colour voxels.
         GeometryError: the grid is missing, contradictory, singular, not in millimetres, or not that of a head.
     """
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.nifti2 import Nifti2Header
-
     if len(block) >= 348 and block[344:348] == b"n+1\0":
-        return _parse_nifti(Nifti1Header, block[:348])
+        return _parse_nifti(block[:348])
     if len(block) >= 540 and block[4:12] == b"n+2\0\r\n\x1a\n":
-        return _parse_nifti(Nifti2Header, block[:540])
+        return _parse_nifti(block[:540])
     if len(block) >= _MGH_BYTES and block[:4] == b"\0\0\0\1":
         return _parse_mgh(block[:_MGH_BYTES])
     raise InputError(f"expected a NIfTI (.nii, .nii.gz) or FreeSurfer (.mgz, .mgh) image, got {_describe(block, name)}")
@@ -131,9 +131,8 @@ def _describe(block: bytes, name: str) -> str:
     return f"a file that begins with {block[:8]!r}; export or convert the image again"
 
 
-def _parse_nifti(kind: Any, block: bytes) -> ImageHeader:
-    # nibabel's own check would repair a header by guessing
-    fields = kind(block, endianness=_byte_order(block), check=False)
+def _parse_nifti(block: bytes) -> ImageHeader:
+    fields = NiftiFields.parsed(block, _byte_order(block))
     count, start = int(fields["dim"][0]), float(fields["vox_offset"])
     if not 1 <= count <= 7:
         raise _damaged(f"it states {count} dimensions")
@@ -197,22 +196,19 @@ def _volume_shape(sides: Sequence[int]) -> Shape:
     return (sides[0], sides[1], sides[2])
 
 
-def _nifti_dtype(fields: Any) -> VoxelType:
-    from nibabel.nifti1 import data_type_codes
-
+def _nifti_dtype(fields: NiftiFields) -> VoxelType:
     code = int(fields["datatype"])
-    if code not in data_type_codes.dtype:
+    if code in VOXEL_TYPES:
+        return fields.get_data_dtype()
+    if code not in OTHER_TYPES:
         raise _damaged(f"voxels of type {code}")
-    dtype: VoxelType = fields.get_data_dtype()
-    if dtype.kind not in "iuf":
-        raise InputError(
-            f"expected one real number per voxel, got the NIfTI data type {data_type_codes.label[code]}; "
-            "save the magnitude or one channel"
-        )
-    return dtype
+    raise InputError(
+        f"expected one real number per voxel, got the NIfTI data type {OTHER_TYPES[code]}; "
+        "save the magnitude or one channel"
+    )
 
 
-def _nifti_geometry(fields: Any, shape: Shape) -> Geometry:
+def _nifti_geometry(fields: NiftiFields, shape: Shape) -> Geometry:
     unit = int(fields["xyzt_units"]) & 7
     if unit not in (_UNKNOWN_UNIT, _MILLIMETRES):
         raise GeometryError(
@@ -234,22 +230,20 @@ def _nifti_geometry(fields: Any, shape: Shape) -> Geometry:
     return chosen
 
 
-def _qform(fields: Any) -> Affine:
-    from nibabel.spatialimages import HeaderDataError
-
+def _qform(fields: NiftiFields) -> Affine:
     _normalise(fields)
     try:
-        return np.asarray(fields.get_qform(), dtype=np.float64)
-    except (HeaderDataError, ValueError) as error:
+        return fields.get_qform()
+    except ValueError as error:
         raise GeometryError(f"the qform is damaged ({error}); export the image again") from error
 
 
-def _normalise(fields: Any) -> None:
+def _normalise(fields: NiftiFields) -> None:
     """Normalise a quaternion that is rounded past 1, as the reference code of nifti1.h does, also for the outputs."""
     quaternion = np.array([fields[name] for name in _QUATERNION], dtype=np.float64)
     squared = float(np.sum(quaternion**2))
     # a number of float32 would make one of the huge squares of a damaged header overflow
-    if float(fields.quaternion_threshold) < squared - 1 <= QUATERNION_EXCESS:
+    if fields.quaternion_threshold < squared - 1 <= QUATERNION_EXCESS:
         for name, part in zip(_QUATERNION, quaternion / math.sqrt(squared), strict=True):
             fields[name] = part
 
@@ -293,11 +287,12 @@ def _by(sides: Sequence[float]) -> str:
     return " x ".join(f"{float(side):.4g}" for side in sides)
 
 
-def fields_like(source: Any, geometry: Geometry, dtype: np.dtype[Any], channels: int | None = None) -> Any:
+def fields_like(source: Any, geometry: Geometry, dtype: np.dtype[Any], channels: int | None = None) -> NiftiFields:
     """Make a new little-endian NIfTI header that copies only the grid of `source`.
 
     Args:
-        source: header fields of the image. Both transforms get code 1 for None or another format.
+        source: header of the image, of this program or of nibabel. Both transforms get code 1 for None or another
+            format.
         geometry: grid of the image.
         dtype: data type of a voxel.
         channels: length of a fourth axis; None for three axes.
@@ -305,25 +300,34 @@ def fields_like(source: Any, geometry: Geometry, dtype: np.dtype[Any], channels:
     Raises:
         GeometryError: the header cannot hold the grid.
     """
-    from nibabel.nifti1 import Nifti1Header
-
-    kind = type(source) if isinstance(source, Nifti1Header) else Nifti1Header  # NIfTI-2 is a subclass
-    fields = kind(endianness="<")
-    fields.set_data_dtype(dtype)
-    fields.set_data_shape(geometry.shape if channels is None else (*geometry.shape, channels))
+    source = _stated_by(source) or _grid_fields(geometry)
+    fields = NiftiFields.new(source, geometry.shape if channels is None else (*geometry.shape, channels), dtype)
     fields["vox_offset"] = len(fields.binaryblock) + 4
     fields["scl_slope"], fields["scl_inter"] = 1, 0
-    if isinstance(source, Nifti1Header):
-        fields["pixdim"][:4] = source["pixdim"][:4]
-        for name in _GRID_FIELDS:
-            fields[name] = source[name]
-    else:
-        fields.set_xyzt_units("mm")
-        fields.set_qform(geometry.affine, code=1)  # also sets pixdim
-        fields.set_sform(geometry.affine, code=1)
-    written = Geometry(geometry.shape, fields.get_best_affine())
-    require_same_grid(geometry, written, "the volume and its NIfTI header")
+    fields["pixdim"][:4] = source["pixdim"][:4]
+    for name in _GRID_FIELDS:
+        fields[name] = source[name]
+    affine = fields.get_sform() if fields["sform_code"] != 0 else fields.get_qform()
+    require_same_grid(geometry, Geometry(geometry.shape, affine), "the volume and its NIfTI header")
     return fields
+
+
+def _stated_by(source: Any) -> NiftiFields | None:
+    """Return the fields of a NIfTI header; None if the source is no such header."""
+    if isinstance(source, NiftiFields):
+        return source
+    return NiftiFields.parsed(source.binaryblock, source.endianness) if hasattr(source, "get_qform") else None
+
+
+def _grid_fields(geometry: Geometry) -> NiftiFields:
+    """Return a NIfTI-1 header that states a grid of its own, in millimetres."""
+    from nibabel.nifti1 import Nifti1Header
+
+    stated = Nifti1Header(endianness="<")
+    stated.set_xyzt_units("mm")
+    stated.set_qform(geometry.affine, code=1)  # also sets pixdim
+    stated.set_sform(geometry.affine, code=1)
+    return NiftiFields.parsed(stated.binaryblock, "<")
 
 
 def require_same_grid(first: Geometry, second: Geometry, what: str) -> None:

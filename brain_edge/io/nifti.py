@@ -46,7 +46,7 @@ def read_volume(path: Path | str) -> Volume:
     """Read one volume from `.nii`, `.nii.gz`, `.mgz` or `.mgh`.
 
     Returns:
-        Volume of float32 voxels (I, J, K) in Fortran order, with scaling applied and nibabel's header as `header`.
+        Volume of float32 voxels (I, J, K) in Fortran order, with scaling applied and the file's fields as `header`.
 
     Raises:
         InputError: the file is missing, truncated or another format; or it has several volumes, NaN, infinity, or one

@@ -21,6 +21,8 @@ class RuntimeOptions:
         streams: number of windows computed at once, at most one per thread; None for a number that measured fast.
             It changes how many threads share a window, and so the last bits of its output.
         cache_folder: folder for compiled graphs between processes; None keeps no graphs.
+        cache_is_default: True if nobody named `cache_folder`: a folder that does not work is then no error, and only
+            graphs are kept whose input has the same shape for every image.
         resident_graphs: number of compiled graphs that stay in memory. 1 uses the least memory for a single case;
             a batch through a cascade of two graphs needs 2 for speed.
         max_memory_bytes: peak memory of this process; None for all free memory. Streams and resident graphs are
@@ -37,6 +39,7 @@ class RuntimeOptions:
     threads: int | None = None
     streams: int | None = None
     cache_folder: Path | None = None
+    cache_is_default: bool = False
     resident_graphs: int = 1
     max_memory_bytes: int | None = None
     stage_zero: Path | None = None

@@ -1,4 +1,4 @@
-"""Cache of compiled graphs between processes, in a folder that the user chooses; every entry is verified.
+"""Cache of compiled graphs between processes, in one folder; every entry is verified.
 
 OpenVINO's own cache loads an entry whose bytes have changed and computes with it (docs/decisions/0014). This cache
 therefore has its own entries, one file each: a file names its source and its target, and contains the SHA-256 of
@@ -8,6 +8,9 @@ OpenVINO's export. An entry that does not match is compiled again and replaced.
 from __future__ import annotations
 
 import hashlib
+import os
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -117,9 +120,16 @@ def load(folder: Path, key: GraphKey) -> bytes | None:
                 return None
             file.seek(start)
             blob = file.read()
+            _mark_as_used(path)
     except OSError:
         return None
     return blob if hashlib.sha256(blob).hexdigest() == header.blob_sha256 else None
+
+
+def _mark_as_used(path: Path) -> None:
+    """Set the time of the last access, which a disk may not keep by itself; the time of the last change stays."""
+    with suppress(OSError):  # an entry of another user
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
 
 
 def store(folder: Path, key: GraphKey, blob: bytes) -> None:
@@ -132,6 +142,16 @@ def store(folder: Path, key: GraphKey, blob: bytes) -> None:
     header = _Header(key, hashlib.sha256(blob).hexdigest(), len(blob))
     with atomic_file(folder / key.file_name) as partial, partial.open("wb") as file:
         file.writelines([MAGIC, canonical_json(header), b"\n", blob])
+
+
+def remove_oldest(folder: Path, limit_bytes: int, newest: GraphKey) -> None:
+    """Remove the entries that were not used for longest until the rest is small enough; the newest entry stays."""
+    total_bytes = 0
+    found = [(path, path.stat()) for path in folder.glob(f"*{SUFFIX}") if path.name != newest.file_name]
+    for path, status in sorted(found, key=lambda each: each[1].st_atime_ns, reverse=True):
+        total_bytes += status.st_size
+        if total_bytes > limit_bytes:
+            path.unlink(missing_ok=True)
 
 
 def entries(folder: Path) -> Iterator[CacheEntry]:

@@ -4,16 +4,25 @@
 contacts an analytics host and writes an identifier under the home folder. Both libraries fall back to their own stub if
 the import fails. No environment variable of OpenVINO switches it off, and `CI=true` would mislead every child process.
 Therefore this module makes that import fail before openvino or nncf are imported.
+
+`import openvino` also imports its converter, a third of its time, which no run needs. This module leaves the converter
+out; `openvino.convert_model` then imports it when somebody calls it (docs/decisions/0048).
 """
 
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
+from threading import Lock
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+CONVERTER: Final = "openvino.tools.ovc"
+_importing: Final = Lock()
 
 
 def forbid_telemetry() -> None:
@@ -24,9 +33,29 @@ def forbid_telemetry() -> None:
 def import_openvino() -> Any:
     """Import and return openvino."""
     forbid_telemetry()
-    import openvino
-
+    with _importing, _without_converter():
+        import openvino
     return openvino
+
+
+@contextmanager
+def _without_converter() -> Iterator[None]:
+    """Leave the converter out of the first import of openvino, and let `openvino.convert_model` import it later."""
+    if "openvino" in sys.modules:
+        yield
+        return
+    sys.modules[CONVERTER] = cast(ModuleType, None)
+    try:
+        yield
+    finally:
+        del sys.modules[CONVERTER]
+    cast(Any, sys.modules["openvino"]).convert_model = _convert_model
+
+
+def _convert_model(*given: Any, **named: Any) -> Any:
+    from openvino.tools.ovc import convert_model
+
+    return convert_model(*given, **named)
 
 
 def operations() -> Any:

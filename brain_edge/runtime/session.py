@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -15,17 +14,18 @@ import numpy as np
 from brain_edge import __version__
 from brain_edge.errors import BrainEdgeError, InputError
 from brain_edge.machine.cpu import default_threads
-from brain_edge.machine.isa import cpu_fingerprint, isa_limit
+from brain_edge.machine.isa import cpu_fingerprint, isa_limit, newest_is_avx2
 from brain_edge.machine.options import RuntimeOptions
 from brain_edge.machine.process import require_free, return_free_memory
 from brain_edge.package import Precision, graph_path
-from brain_edge.runtime import cache
-from brain_edge.runtime.cache import require_cache_folder
+from brain_edge.runtime.cache import GraphKey
 from brain_edge.runtime.graph_file import read_graph
 from brain_edge.runtime.graph_memory import graph_memory_of
+from brain_edge.runtime.kept_graphs import KeptGraphs
 from brain_edge.runtime.library import import_openvino, operations
 from brain_edge.runtime.reason import runtime_problem
 from brain_edge.runtime.rewrites.f32 import rewrite_for_f32
+from brain_edge.runtime.rewrites.strided_stem import split_stem
 from brain_edge.spec.plan import known_inputs
 
 if TYPE_CHECKING:
@@ -325,8 +325,7 @@ class GraphCompiler:
         require_start(options)
         self._core = import_openvino().Core()
         self._streams = dict(streams)
-        if options.cache_folder is not None:
-            require_cache_folder(options.cache_folder)
+        self._kept = KeptGraphs.of(options)
 
     def compile(self, graph: str, shape: tuple[int, ...]) -> CompiledGraph:
         """Compile a graph for inputs of one shape.
@@ -365,25 +364,27 @@ class GraphCompiler:
             raise InputError(runtime_problem(graph, shape, error, OTHER_SIZE)) from error
         if self._package.manifest.precision is Precision.F32:
             rewrite_for_f32(model, operations())
+        if newest_is_avx2():
+            split_stem(model, operations())
         return model
 
     def _compiled(self, graph: str, shape: tuple[int, ...], properties: dict[str, Any]) -> Any:
-        folder, key = self._options.cache_folder, self._key(graph, shape, properties)
-        if folder is None or key is None:
+        kept, key = self._kept, self._key(graph, shape, properties)
+        if kept is None or key is None or not self._is_worth_keeping(graph, shape):
             return self._core.compile_model(self.model(graph, shape), "CPU", properties)
-        blob = cache.load(folder, key)
+        blob = kept.load(key)
         if blob is not None:
             with suppress(RuntimeError):  # intact, but not accepted by this OpenVINO: it is compiled again
                 return self._core.import_model(blob, "CPU", properties)
         compiled = self._core.compile_model(self.model(graph, shape), "CPU", properties)
-        try:
-            cache.store(folder, key, compiled.export_model().getvalue())
-        except BrainEdgeError as error:
-            # a full disk costs the next process half a second, not this patient the mask
-            logging.getLogger(__name__).warning("the compiled graph %s was not stored in the cache: %s", graph, error)
+        kept.store(key, compiled.export_model().getvalue())
         return compiled
 
-    def _key(self, graph: str, shape: tuple[int, ...], properties: dict[str, Any]) -> cache.GraphKey | None:
+    def _is_worth_keeping(self, graph: str, shape: tuple[int, ...]) -> bool:
+        """Return False for a shape that the image decides: by default such graphs would fill the disk of the user."""
+        return not self._options.cache_is_default or (graph, shape) in set(known_inputs(self._package.spec))
+
+    def _key(self, graph: str, shape: tuple[int, ...], properties: dict[str, Any]) -> GraphKey | None:
         """Return the key of a compiled graph; None for a package in the making, whose files have no hashes yet."""
         manifest = self._package.manifest
         xml = graph_path(graph)
@@ -392,7 +393,7 @@ class GraphCompiler:
         if len(hashes) != len(files):
             return None
         device = self._core.get_property("CPU", "FULL_DEVICE_NAME")
-        return cache.GraphKey(
+        return GraphKey(
             package_digest=self._package.digest,
             model=self._package.spec.name,
             graph=graph,

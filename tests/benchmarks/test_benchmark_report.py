@@ -199,6 +199,7 @@ def test_every_link_of_the_page_leads_to_a_file(report: Path):
     assert all((report / name).is_file() for name in linked)
 
 
+@pytest.mark.full  # draws every figure twice
 def test_the_same_results_give_the_same_bytes(report: Path, tmp_path: Path):
     again = write_benchmark_report(report.parent / "results", tmp_path / "again").parent
     for path in report.iterdir():
@@ -452,6 +453,7 @@ def test_costs_are_the_readers_own(tmp_path: Path):
     assert "mine.toml" in page
 
 
+@pytest.mark.full  # draws every figure again
 def test_the_command_writes_a_page_and_refuses_an_empty_folder(tmp_path: Path):
     save([engines()], tmp_path / "results")
     told = benchmarks("report", tmp_path / "results", "-o", tmp_path / "page")

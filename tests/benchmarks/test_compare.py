@@ -71,6 +71,7 @@ def test_without_a_common_cell_there_is_nothing_to_say():
         changes([engines()], [engines(group="isa")])
 
 
+@pytest.mark.full  # two seconds of processes; the comparison is tested in bench
 def test_the_command_fails_where_something_became_slower(tmp_path: Path):
     a, b = save([engines()], tmp_path / "a"), save([engines(int8_ms=300.0)], tmp_path / "b")
     assert "noise" in benchmarks("compare", a, a).out

@@ -83,6 +83,7 @@ def published(engineer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return tmp_path
 
 
+@pytest.mark.full  # twenty seconds; test_docs runs the same commands of the how-to pages in CI
 def test_the_others_run_what_they_were_given(published: Path):
     """What builds deepbet has tests of its own, on its real weights; a wheelhouse has them too."""
     commands = [command for user in NEEDS.keys() | {"researcher"} for command in USERS[user]]

@@ -79,6 +79,7 @@ def test_without_a_gpu_it_refuses_in_one_sentence(tmp_path: Path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.full  # imports torch in a process of its own
 def test_on_a_cpu_it_records_a_cpu(tmp_path: Path):
     """The plumbing, without a GPU: every contender has an entry, and nothing calls the device a GPU."""
     done = run("--device", "cpu", "--smallest", "--rounds", "3", "--warm", "0", "--results", str(tmp_path))

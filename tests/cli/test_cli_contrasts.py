@@ -205,6 +205,7 @@ def test_a_search_says_it_before_the_first_trial(package, here):
     assert checked[2].foreign
 
 
+@pytest.mark.full  # six seconds of real heads; in CI the same on phantoms
 @pytest.mark.data
 def test_heads_of_three_contrasts_are_not_all_for_deepbet(mri):
     """A T1w model was once measured over T1w, T2w and FLAIR heads without a word."""

@@ -115,7 +115,9 @@ def test_quantisation_within_its_budget(here):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--time-limit", "0.001"), "the time limit of 0.001 minutes was over after 1 trial"),
+        pytest.param(
+            ("--time-limit", "0.001"), "the time limit of 0.001 minutes was over after 1 trial", marks=pytest.mark.full
+        ),
         pytest.param((), "the budget is 1e-09", marks=pytest.mark.full),  # all settings, and layers one by one
     ],
 )

@@ -117,6 +117,7 @@ def test_a_seg_lies_where_the_nifti_mask_of_dcm2niix_lies(package, here):
     assert not errors_of(here / "seg.dcm") - errors_of(next((here / "series").iterdir()))
 
 
+@pytest.mark.full  # three seconds of processes; inputs are told apart in tests/io
 def test_dicom_beside_an_image_is_meant_where_the_options_say_dicom(package, here):
     """Without -o, dcm2niix writes its image into the folder of the DICOM."""
     succeed("run", package, "series", "-o", "plain.dcm")
@@ -187,6 +188,7 @@ def _references(report: Any) -> list[Any]:
     ]
 
 
+@pytest.mark.full  # three seconds of processes; in CI every output of a case
 def test_a_picture_is_png_for_images_too_and_stands_beside_a_record(package, here):
     save_phantom(here / "head.nii.gz")
     succeed("run", package, "head.nii.gz", "-o", "mask.nii", "--picture", "qc.png", "--report", "r.json")
@@ -208,6 +210,7 @@ def test_the_command_line_knows_every_encoding():
     assert tuple(SegEncoding) == SEG_ENCODINGS
 
 
+@pytest.mark.full  # two seconds of processes; io/test_dicom_write has them in CI
 def test_empty_frames_are_kept_where_that_is_asked_for(package, here):
     succeed("run", package, "series", "-o", "few.dcm")
     succeed("run", package, "series", "-o", "all.dcm", "--keep-empty-frames")
@@ -278,6 +281,7 @@ def test_the_sequence_of_the_model_picks_the_series_and_a_choice_overrules_it(pa
         assert dcmread("seg.dcm").ReferencedSeriesSequence[0].SeriesInstanceUID == study["FLAIR"]
 
 
+@pytest.mark.full  # three seconds of processes; the choice of a series is tested in io/dicom
 def test_an_input_without_a_sequence_takes_the_only_series_there_is(tmp_path, study):
     package = image_package(tmp_path / "image")
     assert chosen(package, "series") == {"image": "T1w"}
@@ -306,6 +310,7 @@ def test_a_series_of_unknown_contrast_is_neither_warned_of_nor_refused(package, 
     assert "contrast" not in succeed("run", package, "unknown", "-o", "seg.dcm", "--strict").err
 
 
+@pytest.mark.full  # four seconds of processes; in CI one sequence is picked and overruled
 def test_two_sequences_are_picked_out_of_one_folder(tmp_path, study):
     pair = make_pair_package(tmp_path / "pair").folder
     assert chosen(pair, "T1=study", "T2=study") == {"T1": "T1w", "T2": "T2w"}

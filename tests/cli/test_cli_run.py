@@ -357,6 +357,7 @@ def test_the_bar_of_a_batch_says_how_much_time_is_left(package, here):
     assert "100%" in shown
 
 
+@pytest.mark.full  # two processes; in CI the bar and its absence away from a terminal
 @pytest.mark.usefixtures("here")
 def test_quiet_has_no_bar_even_on_a_terminal(package):
     assert on_a_terminal("run", package, "head.nii.gz", "-o", "mask.nii.gz", "-q") == ("", "")

@@ -268,6 +268,7 @@ def test_an_empty_mask_fails_its_case_only(package, here):
     assert names(here / "out") == sorted([*results_of("head"), "specks_record.json"])
 
 
+@pytest.mark.full  # three seconds of processes
 def test_a_case_that_fails_leaves_no_image_in_memory(package, here):
     """Its error does not hold it, though errors are kept until all cases have ended."""
 
@@ -739,7 +740,9 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize(
+    "signal_name", ["SIGINT", *(pytest.param(name, marks=pytest.mark.full) for name in ("SIGTERM", "SIGHUP"))]
+)
 def test_an_interrupted_run_ends_with_130_and_leaves_only_whole_cases(package, here, signal_name):
     count = 300
     make_links(here, count)

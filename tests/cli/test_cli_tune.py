@@ -36,6 +36,7 @@ def test_the_commands_of_the_page_are_run_as_they_stand(place: Path, tmp_path: P
     }
 
 
+@pytest.mark.full  # eight seconds; one more search, in a process that cannot import them
 def test_it_needs_neither_pytorch_nor_nncf_and_says_what_it_changed(place: Path, tmp_path: Path):
     done = child(
         *("tune", place / "brain-fp32", "--calibration", place / "heads/cohort.toml", "--max-dice-drop", "0.3"),

@@ -166,7 +166,9 @@ def check(got: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> None:
 MODULE = ("--spec", "spec.json", "--trust")
 
 
-@pytest.mark.parametrize("build", [GuardsEmptyPatches, Spectral, NearestExact])
+@pytest.mark.parametrize(
+    "build", [GuardsEmptyPatches, *(pytest.param(each, marks=pytest.mark.full) for each in (Spectral, NearestExact))]
+)
 def test_of_a_module(build: Callable[[], nn.Module], desk: Desk):
     network = seeded(build)
     torch.save(network.state_dict(), "weights.pt")
@@ -191,7 +193,10 @@ def checkpoint(kind: str, network: nn.Module) -> Any:
     }[kind]
 
 
-@pytest.mark.parametrize("kind", ["model and optimizer", "Lightning with a weighted loss", "AveragedModel"])
+@pytest.mark.parametrize(
+    "kind",
+    ["model and optimizer", "Lightning with a weighted loss", pytest.param("AveragedModel", marks=pytest.mark.full)],
+)
 def test_of_a_checkpoint_of_a_training_program(kind: str, desk: Desk):
     network = seeded(Net)
     torch.save(checkpoint(kind, network), "last.ckpt")
@@ -275,6 +280,7 @@ def check_by_monai(bundle: Path, *options: object) -> None:
     assert least_dice(wanted.astype(np.uint8), got) >= 0.999
 
 
+@pytest.mark.full  # five seconds; sources/test_monai_bundle reads such a bundle
 def test_of_a_bundle_with_a_scripted_program_alone(desk: Desk):
     from monai.networks.utils import convert_to_torchscript
 
@@ -328,6 +334,7 @@ def test_of_a_bundle_of_swin_unetr_as_it_is_published(desk: Desk):
 # results folders of nnU-Net; nnU-Net itself judges in tests/sources/test_nnunet_folder.py
 
 
+@pytest.mark.full  # six seconds; tests/sources converts such folders
 def test_of_an_nnunet_folder_with_one_unfinished_fold_that_is_not_the_first(desk: Desk):
     """The weights are those of the best checkpoint of fold 1, whatever other fold there could have been."""
     plan = {"patch_size": [48, 48, 48], "spacing": [4.0, 4.0, 4.0]}

@@ -106,8 +106,9 @@ def test_the_array_ends_whole_after_kills_a_cancel_a_lost_scheduler_and_a_draine
     kill(cluster.daemons["slurmctld"].pid)  # the scheduler is killed, and comes back
     cluster.daemons["slurmctld"].wait()
     cluster.start_scheduler()
+    until(lambda: cluster.node() in {"idle", "mixed", "allocated"}, "the scheduler that came back knows its node")
     cluster.run("scontrol", "update", f"NodeName={host}", "State=DRAIN", "Reason=test")
-    until(lambda: "RUNNING" not in cluster.states().values(), "the drained node is empty")
+    until(lambda: cluster.node() == "drained", "the drained node is empty")
     assert "PENDING" in cluster.states().values()
     cluster.run("scontrol", "update", f"NodeName={host}", "State=RESUME")
     cluster.run("scancel", f"{array}_{TASKS}", check=False)  # its end may have come first

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -14,9 +13,9 @@ from cli_program import child, child_environment, make_package, save_phantom
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "clusters.md"
 
 
+@pytest.mark.full  # a scheduler with jobs of its own: make scale, in CI too
 def test_the_rule_of_the_page_makes_each_mask_as_a_single_run_does(tmp_path: Path):
-    if importlib.util.find_spec("snakemake") is None:
-        pytest.skip("needs Snakemake: pip install snakemake")
+    pytest.importorskip("snakemake", reason="needs Snakemake: pip install snakemake")
     package = make_package(tmp_path / "package").folder
     (tmp_path / "heads").mkdir()
     for name in "ab":

@@ -71,6 +71,7 @@ def test_a_conversion_that_passes_is_accounted_for(tmp_path: Path):
     assert not (tmp_path / "conversion.html").exists()
 
 
+@pytest.mark.full  # a second conversion of the same network
 def test_a_page_alone_can_be_asked_for(tmp_path: Path):
     model = source(small_network)
     convert(model, random_weights(model), STUDY, tmp_path / "p", ConvertOptions(account=tmp_path / "r.html"))

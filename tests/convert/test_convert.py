@@ -228,6 +228,7 @@ def test_random_weights_are_marked_and_are_the_same_each_time(tmp_path: Path):
     assert first.manifest.files["selftest/mask.nii.gz"] == second.manifest.files["selftest/mask.nii.gz"]
 
 
+@pytest.mark.full  # three seconds: one more conversion
 def test_parity_is_measured_in_f32_also_for_a_package_that_runs_in_bf16(tmp_path: Path):
     model = source(small_network)
     limits = ParityLimits(relative_error=1e-2)  # bf16 has three digits

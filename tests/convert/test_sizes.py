@@ -191,6 +191,7 @@ def test_every_kind_of_decision_gives_pytorchs_mask_or_is_refused(kind: str, tmp
         np.testing.assert_array_equal(Segmenter.open(package)(study).mask.labels, wanted)
 
 
+@pytest.mark.full  # five seconds; in CI the step is named
 def test_the_step_that_is_named_heals_it(tmp_path: Path):
     network = built(PadInside)
     with pytest.raises(ParityError, match=r"add pad_to_multiple \(right here: 4\)"):

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 
-from brain_edge.deploy.cache_folder import CACHE_PLACES, CACHE_VARIABLE, cache_folder
 from brain_edge.deploy.fetch import (
     KNOWN_ARCHIVES,
     PinnedArchive,
@@ -30,6 +29,7 @@ from brain_edge.deploy.fetch import (
     pinned_archive,
 )
 from brain_edge.errors import InputError, OutputError
+from brain_edge.machine.cache_folder import CACHE_PLACES, CACHE_VARIABLE, cache_folder
 from brain_edge.machine.user_folder import user_folder
 from brain_edge.package.digest import is_sha256, sha256_of
 

@@ -102,6 +102,7 @@ class TestWhatIsMade:
         (windows,) = (tmp_path / "win_amd64" / "wheels").glob("numpy*")
         assert windows.name.endswith("cp312-cp312-win_amd64.whl")
 
+    @pytest.mark.full  # builds one more folder
     def test_an_extra_brings_what_it_needs(self, own, tmp_path):
         done = make(tmp_path / "out", own, "--with", "report", "--json")
         assert {"matplotlib", "pillow"} <= {each["name"] for each in done.json["wheels"]}
@@ -141,6 +142,7 @@ class TestWhatIsMade:
         assert {"packages/tiny/manifest.json", "install.py", "README.txt", "LICENCES.txt"} <= listed.keys()
         assert f"package      {package.digest}  tiny" in done.out
 
+    @pytest.mark.full  # builds one more folder
     def test_the_readme_speaks_to_the_system_that_it_is_for(self, own, tmp_path):
         package = make_package(tmp_path / "tiny")
         texts = {}

@@ -117,6 +117,7 @@ def test_what_belongs_to_a_mask_is_refused_beside_an_image(packages, given, tmp_
     assert "--brain, --strict have no effect with --image; remove them" in done.err
 
 
+@pytest.mark.full  # converts one more network for a refusal
 def test_neither_mask_nor_image_is_refused(packages, given):
     done = brain_edge("run", packages("spin").folder, given("spin"))
     assert done.code == 2

@@ -62,8 +62,8 @@ def make_mutant(trees: Mapping[str, Tree], key: str, patterns: Sequence[str] = (
     for _ in range(random.choice((1, 1, 1, 2, 4))):
         tree[file], how = _mutated(file, tree[file], random, random.choice(others))
         what.append(how)
-    if tree[file] == trees[seed][file]:
-        tree[file] = flip_bits(tree[file], random, b"")
+    while tree[file] == trees[seed][file]:  # one bit flipped twice is none
+        tree[file] = flip_bits(tree[file] or b"\0", random, b"")
         what.append("flip bits")
     return Mutant(seed, file, tuple(what), tree)
 

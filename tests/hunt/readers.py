@@ -41,7 +41,7 @@ class Reader:
     Attributes:
         make: writes valid folders below a folder, each into one of its own.
         read: reads a damaged one as the program does; what it raises is judged by the error tree.
-        in_ci: how many mutants the tests try.
+        in_ci: how many mutants the tests try; 0 where valid folders take long to make.
         patterns: names of the files that are damaged.
         mend: makes hashes right again, as somebody would who knows the format.
     """
@@ -327,14 +327,14 @@ READERS: Final[Mapping[str, Reader]] = {
     "cohorts": Reader(make=seeds_images.make_cohorts, read=_cohort, in_ci=12),
     "cohort-folders": Reader(make=seeds_images.make_cohort_folders, read=_cohort_folder, in_ci=8),
     "specifications": Reader(make=seeds_networks.make_specs, read=_specification, in_ci=150),
-    "checkpoints": Reader(make=seeds_networks.make_checkpoints, read=_checkpoint, in_ci=15),
+    "checkpoints": Reader(make=seeds_networks.make_checkpoints, read=_checkpoint, in_ci=8),
     "checkpoints-foreign": Reader(make=seeds_networks.make_zip_checkpoints, read=_foreign_checkpoint, in_ci=10),
     "torchscript": Reader(make=seeds_networks.make_torchscript, read=_network, in_ci=8, patterns=("net.*",)),
-    "torch-export": Reader(make=seeds_networks.make_exported, read=_network, in_ci=3, patterns=("net.*",)),
+    "torch-export": Reader(make=seeds_networks.make_exported, read=_network, in_ci=0, patterns=("net.*",)),
     "onnx": Reader(make=seeds_networks.make_onnx, read=_network, in_ci=8, patterns=("net.*",)),
-    "monai-bundles": Reader(make=seeds_networks.make_bundles, read=_network, in_ci=5),
+    "monai-bundles": Reader(make=seeds_networks.make_bundles, read=_network, in_ci=0),
     "nnunet-folders": Reader(make=seeds_networks.make_nnunet, read=_network, in_ci=8),
-    "gandlf-folders": Reader(make=seeds_networks.make_gandlf, read=_network, in_ci=5),
+    "gandlf-folders": Reader(make=seeds_networks.make_gandlf, read=_network, in_ci=3),
     "bids-datasets": Reader(make=seeds_state.make_datasets, read=_dataset, in_ci=10, patterns=("*.json", "*ignore")),
     "caches": Reader(make=seeds_state.make_caches, read=_cache, in_ci=75),
     "results": Reader(make=seeds_state.make_results, read=_results, in_ci=8, patterns=("*.json", "*.tsv")),

@@ -268,8 +268,8 @@ def test_pictures_far_below_are_not_read_before_they_are_scrolled_to(browser: An
     context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1400, 360])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.full)])
+@pytest.mark.parametrize("width", [1400, pytest.param(360, marks=pytest.mark.full)])
 def test_axe_finds_nothing_to_complain_of(scheme: str, width: int, browser: Any, file: Path) -> None:
     """WCAG 2.2 AA and axe's best practices, with the picture closed and open; contrast is among the rules that ran."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()

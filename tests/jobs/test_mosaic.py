@@ -170,6 +170,7 @@ def test_what_lies_beyond_the_margin_is_not_in_a_scene_around_the_mask(seed: int
     assert np.array_equal(np.sort(scene.anatomy[scene.regions[0]]), np.sort(voxels[region]))
 
 
+@pytest.mark.full  # draws two more pictures
 def test_a_face_beyond_the_margin_changes_no_pixel(ball: tuple[Volume, Mask], tmp_path: Path) -> None:
     """Two heads that differ only further than the margin from the mask give the same file around the mask."""
     volume, mask = ball
@@ -224,6 +225,7 @@ def test_long_titles_and_flags_stay_within_the_picture(words: str, ball: tuple[V
     assert pixels[-20:].max() == 0
 
 
+@pytest.mark.full  # draws two more pictures
 def test_mathematics_and_the_matplotlibrc_of_the_user_change_nothing(ball: tuple[Volume, Mask], tmp_path: Path) -> None:
     """A dollar sign in a file name is a dollar sign; settings of the process do not reach the picture."""
     write_mosaic(*ball, tmp_path / "one", title="$\\frac x_1$ 100 %", legend={1: "a_b^c$"})
@@ -249,6 +251,7 @@ def test_comparison_shows_each_of_coinciding_contours(ball: tuple[Volume, Mask],
     assert all(near_colour(panel, colour).any() for colour in COLOURS[:3])
 
 
+@pytest.mark.full  # draws two more pictures
 def test_comparison_names_an_empty_mask_among_others(ball: tuple[Volume, Mask], tmp_path: Path) -> None:
     """One empty mask of two: the alert takes a line more than the picture of two full ones."""
     volume, mask = ball

@@ -17,7 +17,7 @@ from cli_program import brain_edge, child_command, child_environment, save_phant
 from tiny_package import make_package
 
 from brain_edge.cli.options import print_json, split_input
-from brain_edge.deploy.cache_folder import CACHE_PLACES, CACHE_VARIABLE
+from brain_edge.machine.cache_folder import CACHE_PLACES, CACHE_VARIABLE
 from brain_edge.machine.user_folder import user_folder
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -164,6 +164,7 @@ def test_a_moved_sequence_is_found_and_interpolated_onto_the_grid():
     assert set(prepared.judgements) == {"T2"}
 
 
+@pytest.mark.full  # three seconds; registration/test_register refuses the same
 def test_a_sequence_of_something_else_is_refused():
     pytest.importorskip("SimpleITK")
     fixed = blobs()

@@ -61,6 +61,7 @@ def published_mask(stored: np.ndarray, network: Callable[[np.ndarray], np.ndarra
     return np.asarray(labels == np.bincount(labels[labels > 0]).argmax())
 
 
+@pytest.mark.full  # six seconds; in CI what the network sees is compared
 def test_the_steps_are_those_of_the_published_program():
     """On a phantom in RAS; the program takes what is stored, and its data are stored in LPS."""
     volume = make_volume(PHANTOM)

@@ -246,7 +246,7 @@ def test_nearly_all_of_it_became_integer(int8: ModelPackage):
     assert accuracy.worst_mean_drop <= accuracy.limits.max_dice_drop
 
 
-@pytest.mark.parametrize("package", ["fp32", pytest.param("int8", marks=in_full)])
+@pytest.mark.parametrize("package", [pytest.param("fp32", marks=pytest.mark.full), pytest.param("int8", marks=in_full)])
 def test_a_package_passes_its_own_self_test(package: str, request: pytest.FixtureRequest):
     assert verify(request.getfixturevalue(package), RuntimeOptions()).dice >= 0.999
 

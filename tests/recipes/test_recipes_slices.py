@@ -182,7 +182,7 @@ def test_gives_the_same_mask_in_all_ways_to_store_a_head(name: str, orientation:
     "orientation", [each if each == "SAR" else pytest.param(each, marks=FULL) for each in ORIENTATIONS]
 )
 # three planes of every slice of a real head take most of a minute
-@pytest.mark.parametrize("name", ["unet-2d", "spin", pytest.param("multi-plane", marks=FULL)])
+@pytest.mark.parametrize("name", ["unet-2d", *(pytest.param(each, marks=FULL) for each in ("spin", "multi-plane"))])
 def test_a_real_case_file_to_file_lies_on_the_grid_of_its_input(
     name: str, orientation: str, packages, mri: Callable[[str], Path], tmp_path: Path
 ):

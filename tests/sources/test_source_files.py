@@ -123,7 +123,7 @@ def test_every_file_gives_the_mask_of_the_module(name: str, expected: np.ndarray
     assert [record.sha256 for record in made.manifest.weights] == [sha256_of(tmp_path / name)]
 
 
-@pytest.mark.parametrize("safetensors", [False, True])
+@pytest.mark.parametrize("safetensors", [pytest.param(False, marks=pytest.mark.full), True])
 def test_a_state_dict_gives_the_mask_of_the_module(
     safetensors: bool, expected: np.ndarray[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -339,7 +339,7 @@ class Wrapped(nn.Module):
         pytest.param("list", "net.pt2", marks=pytest.mark.full),
         ("tuple", "net.pt2"),
         ("dict", "net.ts"),
-        ("list", "module"),
+        pytest.param("list", "module", marks=pytest.mark.full),
     ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")

@@ -209,6 +209,7 @@ def test_an_evaluation_has_the_figures_that_the_command_prints(
     assert (tmp_path / "scores.json").is_file()
 
 
+@pytest.mark.full  # four seconds; cli/test_cli_evaluate compares in CI
 def test_a_baseline_gives_a_comparison(
     quantised: brain_edge.ModelPackage, converted: brain_edge.ModelPackage, cohort: Path
 ):

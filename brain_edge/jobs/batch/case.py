@@ -201,14 +201,15 @@ class _Attempt:
             # until the final record replaces this one, the case is open and its new outputs count as ours
             self._write(self._record(CaseStatus.WRITING, self._written))
 
-        with self._runner.first.turn() as passed:
-
+        def segment(passed: Callable[[], None]) -> RunRecord:
             def tick() -> None:
                 passed()
                 self._runner.require_going()
 
             self._runner.require_going()
-            run = run_case(self._runner.warm(), self._staged(job), tick, complete)
+            return run_case(self._runner.warm(), self._staged(job), tick, complete)
+
+        run = self._runner.first.run(segment)
         record = self._record(CaseStatus.DONE, self._written, run=run, measures=measures)
         self._write(record)
         return self._result(CaseOutcome.NEW, record)

@@ -1,0 +1,120 @@
+"""Steps in blocks: the same bits in the same memory order as one step after the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from phantoms import ORIENTATIONS
+
+from brain_edge.engine import in_blocks
+from brain_edge.engine.in_blocks import applied
+from brain_edge.errors import InputError
+from brain_edge.image.geometry import Geometry, axis_moves
+from brain_edge.io.nifti import read_volume
+from brain_edge.spec.steps import (
+    Clip,
+    FitPercentile,
+    Frame,
+    Linear,
+    Normalise,
+    RescaleToUnit,
+    ZScore,
+)
+from brain_edge.spec.steps.intensity import Region
+from brain_edge.spec.steps.moves import reorder
+from brain_edge_conversion.recipes.deepbet import SPEC as DEEPBET
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brain_edge.spec.steps import BeforeStep
+
+SHAPE = (9, 14, 11)
+FITS = (FitPercentile(name="low", percent=2.0), FitPercentile(name="high", percent=97.0))
+STEPS: tuple[BeforeStep, ...] = (
+    Clip(lower="low", upper="high"),
+    Clip(),
+    Normalise(subtract="low", divide=3.7),
+    RescaleToUnit(lower="low", upper="high"),
+    ZScore(),
+    ZScore(region=Region.NONZERO),
+    Linear(multiply=0.226, add=0.449),
+    FitPercentile(name="low", percent=5.0),
+)
+
+
+def one_after_the_other(steps: Sequence[BeforeStep], frame: Frame) -> Frame:
+    """What a stage did before it worked in blocks."""
+    for step in steps:
+        frame = step.apply(frame)
+    return frame
+
+
+def assert_same(found: Frame, expected: Frame) -> None:
+    assert found.statistics == expected.statistics
+    assert found.voxels.dtype == expected.voxels.dtype
+    assert found.voxels.shape == expected.voxels.shape
+    # a sum over the volume is taken in the order of its memory, and its last digits depend on that order
+    wide = [axis for axis, side in enumerate(found.voxels.shape) if side > 1]
+    assert [found.voxels.strides[axis] for axis in wide] == [expected.voxels.strides[axis] for axis in wide]
+    np.testing.assert_array_equal(found.voxels, expected.voxels)
+
+
+def head(channels: int, orientation: str, *, is_fortran: bool) -> Frame:
+    """Skewed noise with a few zeros, whose axes are a view in another order."""
+    rng = np.random.default_rng(1)
+    voxels = (rng.gamma(2, 90, (channels, *SHAPE)) * (rng.random((channels, *SHAPE)) > 0.1)).astype(np.float32)
+    if is_fortran:
+        voxels = np.asfortranarray(voxels[0])[np.newaxis] if channels == 1 else np.asfortranarray(voxels)
+    voxels = reorder(voxels, axis_moves("RAS", orientation))
+    return Frame(voxels, Geometry(voxels.shape[1:], np.diag([1.0, 1.0, 1.0, 1.0])))
+
+
+@pytest.mark.parametrize("is_fortran", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_every_orientation_in_small_blocks_is_one_step_after_the_other(orientation, channels, is_fortran, monkeypatch):
+    monkeypatch.setattr(in_blocks, "BLOCK_BYTES", 1000)
+    frame = head(channels, orientation, is_fortran=is_fortran)
+    steps = (*FITS, RescaleToUnit(lower="low", upper="high"), ZScore(), Linear(multiply=0.226, add=0.449))
+    assert_same(applied(steps, frame), one_after_the_other(steps, frame))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(STEPS), max_size=6), st.sampled_from([1, 900, 4000, 2**18]))
+def test_any_steps_in_blocks_of_any_size_are_one_step_after_the_other(steps, block_bytes):
+    frame = one_after_the_other(FITS, head(2, "RAS", is_fortran=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(in_blocks, "BLOCK_BYTES", block_bytes)
+        try:
+            expected = one_after_the_other(steps, frame)
+        except InputError as error:
+            with pytest.raises(InputError, match=str(error)[:40]):
+                applied(steps, frame)
+            return
+        assert_same(applied(steps, frame), expected)
+
+
+def test_the_voxels_that_were_read_stay_as_they_are():
+    frame = one_after_the_other(FITS, head(1, "LPS", is_fortran=True))
+    before = frame.voxels.copy()
+    applied((RescaleToUnit(lower="low", upper="high"), ZScore(), Linear(multiply=2.0)), frame)
+    np.testing.assert_array_equal(frame.voxels, before)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["brainchop_t1/t1_crop.nii.gz", "ms_longitudinal/patient01/study1_T1W.nii.gz"])
+def test_deepbet_sees_a_real_head_to_the_bit(mri, name):
+    volume = read_volume(mri(name))
+    frame = Frame(volume.voxels[np.newaxis], volume.geometry)
+    box, brain = DEEPBET.stages
+    expected = one_after_the_other(box.before, frame)
+    assert_same(applied(box.before, frame), expected)
+    cut = replace(frame, statistics=expected.statistics)
+    steps = tuple(step for step in brain.before if not step.stages_used())
+    assert_same(applied(steps, cut), one_after_the_other(steps, cut))
