@@ -52,7 +52,7 @@ HEAVY = {
     },
     "brain_edge_conversion": {
         "filelock": "budget.work_folder",
-        "matplotlib": "tune.plot",
+        "matplotlib": "quantize.explain_plot tune.plot",
         "nncf": "quantize.networks",
         "onnx": "weights.onnx_graph weights.onnx_norms",
         "onnxruntime": "weights.onnx_graph",

@@ -117,7 +117,7 @@ def _nearest(wanted: Matrix, steps: Matrix, most: int) -> Matrix:
 
 
 def _loss(errors: Matrix, inputs: Matrix) -> Matrix:
-    return np.einsum("op,op->o", errors @ inputs, errors)
+    return np.asarray(np.einsum("op,op->o", errors @ inputs, errors))
 
 
 def _in_turn(wanted: Matrix, steps: Matrix, inputs: Matrix, most: int) -> Matrix:
