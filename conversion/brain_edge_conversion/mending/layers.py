@@ -41,7 +41,7 @@ class Quantiser:
     def __call__(self, values: FloatArray) -> FloatArray:
         """Return the values as the quantiser passes them on."""
         low, step = np.float32(self.low), np.float32(self.step)
-        return np.rint((np.clip(values, low, np.float32(self.high)) - low) / step) * step + low
+        return np.asarray(np.rint((np.clip(values, low, np.float32(self.high)) - low) / step) * step + low)
 
     def clipped_share(self, values: FloatArray) -> float:
         """Return the share of values outside of the range by more than half a step, 0 to 1."""
@@ -113,7 +113,7 @@ class Int8Layer:
 
     def set_quantiser(self, value: Quantiser) -> None:
         """Replace the range of the input."""
-        found = own_quantiser(self.node)
+        found: Any = own_quantiser(self.node)
         for port, end in enumerate((value.low, value.high) * 2, start=1):
             old = found.input_value(port).get_node()
             new = operations().constant(np.full_like(old.data, end))
@@ -143,7 +143,8 @@ def int8_layers(model: Any) -> list[Int8Layer]:
 
 def end_of(node: Any) -> Any:
     """Return the output of a layer with weights, behind its bias if it has one."""
-    return node.output(0) if bias_of(node) is None else _only_reader(node).get_node().output(0)
+    reader = _only_reader(node)
+    return node.output(0) if reader is None or bias_of(node) is None else reader.get_node().output(0)
 
 
 def bias_of(node: Any) -> Any | None:
