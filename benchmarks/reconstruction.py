@@ -53,6 +53,10 @@ class _Inputs:
         self._channels, self._side = channels, side
         self.kept: list[FloatArray] = []
 
+    def instead(self, _graph: str, _session: object) -> _Inputs:
+        """Take the place of the session of a graph."""
+        return self
+
     def __call__(self, batch: FloatArray) -> FloatArray:
         self.kept.append(middle(batch, [self._side] * 3))
         return np.zeros((batch.shape[0], self._channels, *batch.shape[2:]), np.float32)
@@ -64,7 +68,7 @@ def inputs_of(package: ModelPackage, cases: Sequence[Case], side: int, runtime: 
     found = []
     for case in cases:
         session = _Inputs(network.channels_out, side)
-        segmenter = Segmenter.open(package, runtime, wrap=lambda _graph, _session, kept=session: kept)
+        segmenter = Segmenter.open(package, runtime, wrap=session.instead)
         segmenter(study_for(load_case(case)[0], package.spec))
         found.append(session.kept[0])
     return found

@@ -104,7 +104,7 @@ def best_scales(channels: Channels, weights: FloatArray) -> FloatArray:
     largest = np.abs(np.moveaxis(weights, 1, 0)).reshape(weights.shape[1], -1).max(axis=1)
     ranges, peaks = (np.maximum(each, LEAST_SCALE * each.max()) for each in (channels.ranges, largest))
     tried = [_normed(ranges**power / peaks ** (1 - power)) for power in POWERS] + [np.ones_like(ranges)]
-    return tried[int(np.argmin([_cost(scales, channels, weights) for scales in tried]))]
+    return np.asarray(tried[int(np.argmin([_cost(scales, channels, weights) for scales in tried]))])
 
 
 def _normed(scales: FloatArray) -> FloatArray:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from brain_edge.image.volume import FloatArray
     from brain_edge_conversion.mending.layers import Int8Layer, Quantiser
+    from brain_edge_conversion.mending.rounding import Matrix
     from brain_edge_conversion.mending.site import Graphs, Site
 
 SHARES: Final = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
@@ -118,5 +119,5 @@ def _set_weights(site: Site) -> None:
     layer.set_biases(np.concatenate([each.biases for each in found]).astype(np.float32))
 
 
-def _as_weights(rows: FloatArray, site: Site) -> FloatArray:
+def _as_weights(rows: Matrix, site: Site) -> FloatArray:
     return from_rows(np.asarray(rows, np.float32), site.target.layout)
