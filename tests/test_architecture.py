@@ -89,7 +89,8 @@ ONLY_MAKERS = {
     **dict.fromkeys(("GraphSession", "SessionPool", "CompiledGraph"), "brain_edge.runtime.session"),
     # the profiler compiles a graph again, with counters
     "GraphCompiler": "brain_edge.runtime.session brain_edge.bench.profile",
-    "run_case": "brain_edge.cli.run brain_edge.jobs.batch.case",
+    # the probe of a cluster measures the very way of a batch
+    "run_case": "brain_edge.cli.run brain_edge.jobs.batch.case brain_edge.cluster.probe",
 }
 """Who calls what runs a case, or what it is made of. Everybody else calls `Segmenter.open`."""
 

@@ -45,13 +45,10 @@ RUNTIME = {
     "fill_voids",
     "isal",
     "msgspec",
-    "nibabel",
     "numpy",
     "openvino",
-    "packaging",  # of nibabel
     "psutil",
-    "scipy",
-    "typing_extensions",  # of nibabel
+    "typing_extensions",  # of msgspec
 }
 """Everything that `run` loads. A name that is added here is installed and started in every hospital."""
 

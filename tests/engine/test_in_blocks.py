@@ -108,7 +108,13 @@ def test_the_voxels_that_were_read_stay_as_they_are():
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", ["brainchop_t1/t1_crop.nii.gz", "ms_longitudinal/patient01/study1_T1W.nii.gz"])
+@pytest.mark.parametrize(
+    "name",
+    [  # ten seconds of the steps one after the other
+        "brainchop_t1/t1_crop.nii.gz",
+        pytest.param("ms_longitudinal/patient01/study1_T1W.nii.gz", marks=pytest.mark.full),
+    ],
+)
 def test_deepbet_sees_a_real_head_to_the_bit(mri, name):
     volume = read_volume(mri(name))
     frame = Frame(volume.voxels[np.newaxis], volume.geometry)
