@@ -52,7 +52,7 @@ HEAVY = {
     },
     "brain_edge_conversion": {
         "filelock": "budget.work_folder",
-        "matplotlib": "tune.plot",
+        "matplotlib": "quantize.explain_plot tune.plot",
         "nncf": "quantize.networks",
         "onnx": "weights.onnx_graph weights.onnx_norms",
         "onnxruntime": "weights.onnx_graph",
@@ -72,6 +72,7 @@ WHOLE_OPENVINO = {
         "brain_edge.bench.operations",
         "brain_edge.bench.profile",
         "brain_edge_conversion.sealing.graph",
+        "brain_edge_conversion.mending.watching",
     ),
     *(f"brain_edge_conversion.{each}" for each in ("convert.trace", "weights.exported_program")),
     *(f"brain_edge_conversion.quantize.{each}" for each in ("loops", "statistics_order")),

@@ -51,6 +51,13 @@ if TYPE_CHECKING:
 )
 @click.option("--without-patients", is_flag=True, help="Omit subject names and pictures from the report.")
 @click.option("--for-speed", is_flag=True, help="Quantise random weights on a phantom, to measure speed only.")
+@click.option(
+    "--explain",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Quantise no package; write the error of INT8 in each layer as a table and a picture.",
+)
+@click.option("--no-weight-changes", is_flag=True, help="Keep the weights as trained; try settings only.")
 @click.option("--no-gain", is_flag=True, help="Do not measure size, latency and memory before and after.")
 @click.option("--time-limit", type=float, metavar="MINUTES", help="Time after which no trial begins [no limit].")
 @overwrite_option
@@ -68,6 +75,8 @@ def command(
     report_folder: Path | None,
     without_patients: bool,
     for_speed: bool,
+    explain: Path | None,
+    no_weight_changes: bool,
     no_gain: bool,
     time_limit: float | None,
     overwrite: bool,
@@ -79,17 +88,39 @@ def command(
     A package with random weights has no accuracy to lose: quantise it with --for-speed to measure its speed.
     """
     with build_side("quantize"):
-        from brain_edge_conversion.quantize.by_request import GAIN_ROUNDS, quantize_request, speed_request
+        from brain_edge_conversion.quantize.by_request import (
+            GAIN_ROUNDS,
+            explain_request,
+            quantize_request,
+            speed_request,
+        )
+        from brain_edge_conversion.quantize.explain import ExplainOptions
         from brain_edge_conversion.quantize.networks import import_nncf
         from brain_edge_conversion.quantize.quantize import Preset, QuantizeOptions
 
         import_nncf()
+    if explain is not None:
+        _refuse_idle(
+            "--explain",
+            output=output,
+            report_folder=report_folder,
+            max_dice_drop=limits.budget(0.5),
+            for_speed=for_speed or None,
+            no_gain=no_gain or None,
+            no_weight_changes=no_weight_changes or None,
+            time_limit=time_limit,
+        )
+        asked = ExplainOptions(preset=Preset(preset), runtime=runtime, report=reporter(quiet=quiet))
+        say(*explain_request(place_of(package), calibration, explain, asked))
+        return
     if for_speed:
         _refuse_idle(
+            "--for-speed",
             calibration=calibration,
             report_folder=report_folder,
             max_dice_drop=limits.budget(0.5),
             no_gain=no_gain or None,
+            no_weight_changes=no_weight_changes or None,
             time_limit=time_limit,
             atlas=runtime.atlas,
         )
@@ -101,6 +132,7 @@ def command(
     options = QuantizeOptions(
         budget=require_budget(limits, advice, min_int8_share=0.5),
         preset=Preset(preset),
+        weight_changes=not no_weight_changes,
         gain_rounds=0 if no_gain else GAIN_ROUNDS,
         runtime=runtime,
         report=reporter(quiet=quiet),
@@ -115,6 +147,6 @@ def command(
         say(*quantized.gain.in_words)
 
 
-def _refuse_idle(**options: object) -> None:
+def _refuse_idle(beside: str, **options: object) -> None:
     given = [name for name, value in options.items() if value is not None]
-    require_effect([f"--{name.removesuffix('_folder').replace('_', '-')}" for name in given], "with --for-speed")
+    require_effect([f"--{name.removesuffix('_folder').replace('_', '-')}" for name in given], f"with {beside}")

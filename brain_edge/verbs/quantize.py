@@ -31,6 +31,7 @@ def quantize(
     report: FilePath | None = None,
     without_patients: bool = False,
     for_speed: bool = False,
+    weight_changes: bool = True,
     gain: bool = True,
     time_limit_min: float | None = None,
     overwrite: bool = False,
@@ -52,6 +53,7 @@ def quantize(
         report: folder for figures and a page that names subjects and shows the worst cases.
         without_patients: report without names of subjects and without pictures.
         for_speed: quantisation of random weights on a phantom, without a budget and without a promise.
+        weight_changes: fit of the weights to the float outputs of the calibration cases, if no setting suffices.
         gain: measurement of size, latency and memory before and after, for the report and for `progress`.
         time_limit_min: minutes after which no trial begins; none by default.
         overwrite: replacement of a package of the same name.
@@ -89,6 +91,7 @@ def quantize(
             calibration=calibration,
             report=report,
             without_patients=without_patients or None,
+            weight_changes=None if weight_changes else False,
             time_limit_min=time_limit_min,
             **limits,
         )
@@ -98,6 +101,7 @@ def quantize(
     asked = QuantizeOptions(
         budget=budget_of(max_dice_drop, 0.5 if min_int8_share is None else min_int8_share, **limits),
         preset=begin,
+        weight_changes=weight_changes,
         gain_rounds=GAIN_ROUNDS if gain else 0,
         runtime=options,
         report=reporter(progress),

@@ -227,6 +227,6 @@ def test_inputs_whose_activations_fill_the_memory_are_cut_to_their_middle(channe
         nn.Conv3d(1, channels, 1), Network(graphs=("n",), channels_in=1, channels_out=channels), (8, 8, 8)
     )
     batch = np.arange(64.0**3, dtype=np.float32).reshape(1, 1, 64, 64, 64)
-    cut = networks._as_much_as_fits(batch, model, 20 * 2**20)
+    cut = networks.as_much_as_fits(batch, model, 20 * 2**20)
     start = (64 - seen[0]) // 2
     np.testing.assert_array_equal(cut, batch[:, :, start : 64 - start, start : 64 - start, start : 64 - start])

@@ -135,3 +135,20 @@ def test_for_speed_there_is_no_budget(package: Path):
     said = refused(2, "quantize", package, "--for-speed", "--max-dice-drop", "0.01", "--report", "r")
     assert "--report, --max-dice-drop have no effect with --for-speed; remove them" in said
     assert "expected --max-dice-drop with --unbound" in refused(2, "quantize", package, "--for-speed", "--unbound", "1")
+
+
+def test_where_errors_arise_is_a_table_and_one_picture(package: Path, tmp_path: Path):
+    manifest, place = save_manifest(tmp_path, *three_heads(tmp_path)), tmp_path / "errors"
+    done = succeed("quantize", package, "--calibration", manifest, "--explain", place)
+    table = (place / "int8-layers.md").read_text(encoding="utf-8")
+    assert "| layer | input range | narrowest channel | clipped | weights alone | input alone | both |" in table
+    assert table.splitlines()[0] in done.out
+    assert {path.name for path in place.iterdir()} == {"int8-layers.md", "int8-layers.json", "int8-layers.png"}
+    assert (place / "int8-layers.png").read_bytes().startswith(b"\x89PNG")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_what_has_no_effect_beside_an_explanation_is_refused(package: Path, tmp_path: Path):
+    said = refused(2, "quantize", package, "--explain", tmp_path / "errors", "--max-dice-drop", "0.01", "--for-speed")
+    assert "--max-dice-drop, --for-speed have no effect with --explain; remove them" in said
+    assert not (tmp_path / "errors").exists()

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from brain_edge_conversion.quantize.ladder import (
     LADDER,
+    MENDED,
     BiasCorrection,
     FloatEnds,
     Overflow,
@@ -82,6 +83,17 @@ def test_a_network_that_cannot_be_quantised_enough_ends_without_reverting_anythi
     stop, history = simulate(lambda _trial: 0.0, lambda _trial: 0.1)
     assert stop == Stop(None, "no setting quantises enough of the network")
     assert len(history) == len(LADDER)
+
+
+def test_weights_change_only_after_every_setting_and_before_any_layer_goes_back_to_float():
+    ladder = LADDER + MENDED
+    stop, history = simulate(lambda trial: 2.0 - (trial.setting in MENDED), ladder=ladder)
+    assert [outcome.trial.setting for outcome in history] == [*LADDER, MENDED[0]]
+    assert stop.chosen == Trial(setting=MENDED[0])
+    assert stop.reason == "no setting meets the budget with the weights as trained; with changed weights it is met"
+    stop, history = simulate(lambda trial: 2.0 - bool(trial.reverted) - (trial.setting in MENDED) / 2, ladder=ladder)
+    assert [outcome.trial.setting for outcome in history[: len(ladder)]] == list(ladder)
+    assert stop.chosen == Trial(setting=MENDED[0], reverted=GROUPS[:1])
 
 
 def test_a_network_without_groups_ends():

@@ -13,8 +13,8 @@ from outlier_package import BLAMED, outlier_graph
 from brain_edge_conversion.quantize.ladder import BiasCorrection, FloatEnds, Overflow, Preset, Ranges, Setting
 from brain_edge_conversion.quantize.networks import (
     _advanced,
-    _as_much_as_fits,
     _ends,
+    as_much_as_fits,
     groups,
     quantise,
     weighted_layers,
@@ -126,8 +126,8 @@ def test_the_ends_of_a_network_are_what_nothing_with_weights_precedes_or_follows
 def test_of_an_input_that_does_not_fit_the_middle_is_taken():
     """Eight channels of 64^3 float32 are 8 MiB; an eighth of that is half of every side."""
     image = np.arange(64**3, dtype=np.float32).reshape(1, 1, 64, 64, 64)
-    assert _as_much_as_fits(image, outlier_graph(), 8 * 2**20) is image
-    cut = _as_much_as_fits(image, outlier_graph(), 2**20)
+    assert as_much_as_fits(image, outlier_graph(), 8 * 2**20) is image
+    cut = as_much_as_fits(image, outlier_graph(), 2**20)
     np.testing.assert_array_equal(cut, image[:, :, 16:48, 16:48, 16:48])
 
 

@@ -51,7 +51,7 @@ ROOM = 0.02
 
 def options(report: Callable[[str], None] = lambda _line: None, **limits: Any) -> QuantizeOptions:
     budget = AccuracyBudget(**({"max_dice_drop": ROOM} | limits))
-    return QuantizeOptions(budget=budget, runtime=ONE_THREAD, report=report)
+    return QuantizeOptions(budget=budget, runtime=ONE_THREAD, report=report, weight_changes=False)
 
 
 @pytest.fixture(scope="module")

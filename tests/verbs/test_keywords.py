@@ -41,12 +41,16 @@ RENAMED: Final = {
     "out": "output",
     "no_picture": "picture",
     "no_gain": "gain",
+    "no_weight_changes": "weight_changes",
     "quiet": "progress",
 }
 """Options whose keyword has another name: units, and what travels in `RuntimeOptions`."""
 
 ON_PAPER_ONLY: Final = {"as_json", "debug"}
 """Options that say how to print, of results and of errors; a function returns or raises."""
+
+OF_AN_EXPLANATION: Final = {"explain"}
+"""Option by which `quantize` writes where errors arise, and no package; the function returns a package."""
 
 OF_A_VERDICT: Final = {*BudgetLimits.__annotations__, "max_dice_drop", "min_int8_share"}
 """Options by which `evaluate --baseline` ends with an exit code; the function returns what it compared."""
@@ -65,7 +69,8 @@ def options(verb: str) -> set[str]:
     """The names that the command takes, as the function would call them."""
     command = import_module(f"brain_edge.cli.{VERBS[verb]}").command
     given = {parameter.name for parameter in command.params} - ON_PAPER_ONLY
-    names = given - {"run_batch": OF_ONE_CASE, "evaluate": OF_A_VERDICT}.get(verb, set())
+    others = {"run_batch": OF_ONE_CASE, "evaluate": OF_A_VERDICT, "quantize": OF_AN_EXPLANATION}
+    names = given - others.get(verb, set())
     if "max_dice_drop" in names:
         names.add("label_drops")  # LABEL=DROP of the same option
     # what a conversion names as its stage 0 is recorded, and nothing is run there with options of a machine

@@ -10,6 +10,7 @@ from brain_edge.errors import UsageError
 from brain_edge.evaluation.cohort import load_cohort
 from brain_edge.image.phantom import Phantom
 from brain_edge.package import open_package
+from brain_edge_conversion.quantize.explain import explain
 from brain_edge_conversion.quantize.for_speed import quantize_for_speed
 from brain_edge_conversion.quantize.gain import add_to_report, measure_gain
 from brain_edge_conversion.quantize.quantize import quantize
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from brain_edge.machine.options import RuntimeOptions
     from brain_edge.package import ModelPackage
     from brain_edge.spec import ModelSpec
+    from brain_edge_conversion.quantize.explain import ExplainOptions
     from brain_edge_conversion.quantize.ladder import Preset
     from brain_edge_conversion.quantize.quantize import QuantizeOptions
 
@@ -90,6 +92,26 @@ def speed_request(
     package = open_package(folder)
     place = target or _beside(package)
     return quantize_for_speed(package, [_phantom(package.spec)], place, preset, runtime, overwrite=overwrite)
+
+
+def explain_request(
+    folder: Path, calibration: str | Path | None, place: Path, options: ExplainOptions
+) -> tuple[str, ...]:
+    """Open a package, find its cohort, and write where the error of INT8 arises; return the lines of the table.
+
+    Args:
+        folder: FP32 package.
+        calibration: cohort, by the name of a shipped one or the path of a manifest; the recipe's by default.
+        place: folder of table, figures and picture.
+        options: preset, threads, progress.
+
+    Raises:
+        UsageError: no cohort is known, or see `explain`.
+        PackageError: the package is damaged or none.
+        InputError, CrashError: see `explain`.
+    """
+    package = open_package(folder)
+    return explain(package, load_cohort(calibration or _own_cohort(package.spec.name)), place, options)
 
 
 def _beside(package: ModelPackage) -> Path:

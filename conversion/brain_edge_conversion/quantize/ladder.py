@@ -55,14 +55,26 @@ class FloatEnds(StrEnum):
     """The last layers and the first layers, which see the intensities of the image."""
 
 
+class Weights(StrEnum):
+    """Change of the weights, from the inputs of the calibration cases alone; no label is used."""
+
+    AS_TRAINED = "as trained"
+    """No change: each weight is rounded for itself."""
+    FITTED = "fitted"
+    """Weights, biases and ranges of each layer are fitted to the outputs of the float layer."""
+    EQUALISED = "equalised"
+    """Scales move between neighbouring convolutions, which is exact in float; then the layers are fitted."""
+
+
 class Setting(Value, frozen=True):
-    """Parameters of one NNCF call."""
+    """Parameters of one NNCF call, and of the change of the weights after it."""
 
     preset: Preset = Preset.PERFORMANCE
     ranges: Ranges = Ranges.EXTREMES
     overflow: Overflow = Overflow.FIRST_LAYER
     bias_correction: BiasCorrection = BiasCorrection.FAST
     float_ends: FloatEnds = FloatEnds.NONE
+    weights: Weights = Weights.AS_TRAINED
 
     @property
     def title(self) -> str:
@@ -76,6 +88,10 @@ class Setting(Value, frozen=True):
             words.append("7-bit weights")
         if self.float_ends is not FloatEnds.NONE:
             words.append(f"{self.float_ends} in float")
+        if self.weights is Weights.EQUALISED:
+            words.append("scales moved between neighbouring convolutions")
+        if self.weights is not Weights.AS_TRAINED:
+            words.append("weights, biases and ranges fitted to the outputs of the float layers on calibration cases")
         return ", ".join(words)
 
 
@@ -95,3 +111,12 @@ ends."""
 def ladder_from(preset: Preset) -> tuple[Setting, ...]:
     """Return the ladder without the settings that are faster than a preset."""
     return LADDER if preset is Preset.PERFORMANCE else tuple(rung for rung in LADDER if rung.preset is preset)
+
+
+MENDED: Final = tuple(
+    Setting(preset=Preset.MIXED, bias_correction=BiasCorrection.NONE, weights=weights)
+    for weights in (Weights.FITTED, Weights.EQUALISED)
+)
+"""Settings with changed weights, tried when no setting of the ladder meets the budget. The fit sets the biases and
+narrows the ranges. The weights have 8 bits but for the first layer: a fit with 7 bits loses more than saturation does
+(docs/decisions/0047)."""

@@ -65,7 +65,7 @@ def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: C
     most = LARGEST_ACTIVATION_BYTES[setting.ranges]
 
     def load(path: Path) -> FloatArray:
-        return _as_much_as_fits(next(load_inputs([path])), model, most)
+        return as_much_as_fits(next(load_inputs([path])), model, most)
 
     ignored = sorted({*keep_float, *_ends(model, setting.float_ends)})
 
@@ -95,7 +95,7 @@ def quantise(model: Any, inputs: Sequence[Path], setting: Setting, keep_float: C
     return quantised
 
 
-def _as_much_as_fits(batch: FloatArray, model: Any, most_bytes: int) -> FloatArray:
+def as_much_as_fits(batch: FloatArray, model: Any, most_bytes: int) -> FloatArray:
     """Return an input, or its middle if its activations are too large; the whole input if the model has fixed sides."""
     bytes_there = _largest_activation_bytes(model, batch.shape) if model.inputs[0].partial_shape.is_dynamic else 0
     if bytes_there <= most_bytes:

@@ -1,8 +1,8 @@
 """Choice of the next trial: pure decisions over past trials, without measurements and without NNCF.
 
-First the ladder is tried until a setting meets the budget. Otherwise groups of layers of the best setting are set back
-to floating point in the order of their rank: one, two, four, ... until the budget is met. Bisection then finds the
-smallest number that meets it.
+First the ladder is tried until a setting meets the budget; its last settings change weights. Otherwise groups of layers
+of the best setting are set back to floating point in the order of their rank: one, two, four, ... until the budget is
+met. Bisection then finds the smallest number that meets it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from brain_edge.spec import Value
-from brain_edge_conversion.quantize.ladder import Setting
+from brain_edge_conversion.quantize.ladder import Setting, Weights
 from brain_edge_conversion.search.space import Stop
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def next_trial(
     rungs = [outcome for outcome in history if not outcome.trial.reverted]
     for outcome in rungs:
         if outcome.met:
-            return Stop(outcome.trial, "a setting of the ladder meets the budget")
+            return Stop(outcome.trial, _met_by(outcome.trial.setting))
     if len(rungs) < len(ladder):
         return Trial(setting=ladder[len(rungs)])
     base = best(rungs, min_int8_share)
@@ -81,6 +81,12 @@ def next_trial(
     if ranked is None:
         return Rank(base.trial)
     return _revert(history, base.trial, ranked, min_int8_share)
+
+
+def _met_by(setting: Setting) -> str:
+    if setting.weights is Weights.AS_TRAINED:
+        return "a setting of the ladder meets the budget"
+    return "no setting meets the budget with the weights as trained; with changed weights it is met"
 
 
 def least_reverted(history: Sequence[TrialOutcome]) -> Trial | None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from brain_edge.errors import UsageError
 from brain_edge.package.trained import require_trained
-from brain_edge_conversion.quantize.ladder import Preset, ladder_from
+from brain_edge_conversion.quantize.graphs import has_pairs
+from brain_edge_conversion.quantize.ladder import MENDED, Preset, Weights, ladder_from
 from brain_edge_conversion.quantize.space import Int8Space, require_float
 from brain_edge_conversion.search.options import SearchOptions
 from brain_edge_conversion.search.run import find_cheaper
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from brain_edge.evaluation.cohort import Cohort
     from brain_edge.package import ModelPackage
+    from brain_edge_conversion.quantize.ladder import Setting
 
 __all__ = ["Preset", "QuantizeOptions", "quantize"]
 
@@ -32,6 +34,7 @@ class QuantizeOptions(SearchOptions):
 
     Attributes:
         preset: NNCF preset with which the search begins.
+        weight_changes: True to fit weights to the float outputs of the calibration cases where settings do not suffice.
         gain_rounds: number of timed processes of each package for the gain; 0 leaves out the measurement.
 
     Raises:
@@ -40,6 +43,7 @@ class QuantizeOptions(SearchOptions):
 
     preset: Preset = Preset.PERFORMANCE
     gain_rounds: int = 0
+    weight_changes: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,4 +71,11 @@ def quantize(package: ModelPackage, cohort: Cohort, target: Path, options: Quant
     """
     require_float(package)
     require_trained(package, "so that no budget can be judged; use --for-speed to quantise it for speed measurements")
-    return find_cheaper(Int8Space(package, ladder_from(options.preset)), cohort, target, options)
+    ladder = ladder_from(options.preset) + (_changes(package) if options.weight_changes else ())
+    return find_cheaper(Int8Space(package, ladder), cohort, target, options)
+
+
+def _changes(package: ModelPackage) -> tuple[Setting, ...]:
+    """Return the settings with changed weights that differ for this package."""
+    equalises = has_pairs(package)
+    return tuple(setting for setting in MENDED if equalises or setting.weights is not Weights.EQUALISED)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from brain_edge.bench.operations import compile_model
-from brain_edge.package import ModelPackage, Precision, graph_path
-from brain_edge.runtime.graph_file import read_graph
+from brain_edge.package import Precision, graph_path
 from brain_edge.runtime.library import read_model
 from brain_edge.runtime.session import compile_properties
 from brain_edge_conversion.budget.capture import load_inputs, middle
@@ -47,16 +46,24 @@ makes the same trials on every machine."""
 
 
 def rank_groups(
-    package: ModelPackage,
+    originals: Mapping[str, Any],
     trial: Path,
     inputs: Mapping[str, Sequence[Path]],
     runtime: RuntimeOptions,
     report: Callable[[str], None],
 ) -> tuple[Group, ...]:
-    """Return all groups of the quantised graphs in `trial`, largest gain per cost first."""
+    """Return all groups of the quantised graphs in `trial`, largest gain per cost first.
+
+    Args:
+        originals: name of a graph -> the float graph that was quantised.
+        trial: folder of the quantised graphs.
+        inputs: `.npy` files of inputs of each graph.
+        runtime: threads.
+        report: function that receives progress lines.
+    """
     scored: list[tuple[float, Group]] = []
-    for graph in package.spec.graphs:
-        scored.extend(_scored(_Graph(package, trial, graph, runtime), inputs[graph], report))
+    for graph, original in originals.items():
+        scored.extend(_scored(_Graph(original, trial, graph, runtime), inputs[graph], report))
     # sorted is stable: equal scores stay in the order of the graph
     return tuple(group for _, group in sorted(scored, key=lambda item: item[0], reverse=True))
 
@@ -64,10 +71,10 @@ def rank_groups(
 class _Graph:
     """Graph in float and quantised form, with the error of its variants against float."""
 
-    def __init__(self, package: ModelPackage, trial: Path, graph: str, runtime: RuntimeOptions) -> None:
+    def __init__(self, original: Any, trial: Path, graph: str, runtime: RuntimeOptions) -> None:
         self.name = graph
         self._properties = compile_properties(Precision.F32, runtime)
-        self.original = read_graph(package.graph_file(graph), package.spec)
+        self.original = original
         self.quantised = read_model(trial / graph_path(graph))
 
     def outputs(self, model: Any, patches: Sequence[FloatArray]) -> list[FloatArray]:

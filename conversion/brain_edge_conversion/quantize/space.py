@@ -25,13 +25,14 @@ from brain_edge_conversion.budget.isa import avx2_record, make_job, measure_apar
 from brain_edge_conversion.budget.measure import write_baseline
 from brain_edge_conversion.convert.quantised import quantised_node
 from brain_edge_conversion.convert.versions import tool_versions
+from brain_edge_conversion.quantize.graphs import GraphMaker
 from brain_edge_conversion.quantize.ladder import Setting
-from brain_edge_conversion.quantize.networks import quantise
 from brain_edge_conversion.quantize.policy import Group, Rank, Trial, TrialOutcome, best, least_reverted, next_trial
 from brain_edge_conversion.quantize.ranking import COST_FACTORS, rank_groups
 from brain_edge_conversion.sealing.graph import save_graph
 from brain_edge_conversion.search.journal import Entry, Log, hashes
 from brain_edge_conversion.search.judgement import outcome_of
+from brain_edge_conversion.search.options import SearchOptions
 from brain_edge_conversion.search.space import Facts, Traits
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from brain_edge.image.volume import Study, Volume
     from brain_edge.spec import ModelSpec
     from brain_edge_conversion.quantize.ladder import FloatEnds
-    from brain_edge_conversion.search.options import SearchOptions
     from brain_edge_conversion.search.space import Ending, Stop, TrialSetup
 
 RANKING: Final = "ranking.jsonl"
@@ -104,9 +104,8 @@ class Int8Space:
         if not isinstance(decision, Rank):
             return decision
         _, folder = self._setup.journal.entry(decision.base)
-        self._ranking.append(
-            rank_groups(self.package, folder, self._inputs, self._options.runtime, self._options.report)
-        )
+        originals = {graph: self._maker(graph).original(decision.base.setting) for graph in self.package.spec.graphs}
+        self._ranking.append(rank_groups(originals, folder, self._inputs, self._options.runtime, self._options.report))
         return self.next(entries)
 
     def best_so_far(self, entries: Sequence[Entry[Trial]]) -> Trial | None:
@@ -135,7 +134,7 @@ class Int8Space:
         shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted trial
         candidate, cases = candidate_in(folder, self.package), setup.splits.searched
         try:
-            quantise_package(choice, self.package, self._inputs, folder)
+            quantise_package(choice, self.package, self._inputs, folder, options)
             answer = measure_apart(make_job(candidate, cases, setup.masks, None, options.runtime))
         except CrashError as error:
             options.report(f"the trial could not run: {error}")
@@ -180,6 +179,9 @@ class Int8Space:
     def finish(self, _ending: Ending[Trial], _folder: Path) -> None:
         """Do nothing: the report is already complete."""
 
+    def _maker(self, graph: str) -> GraphMaker:
+        return GraphMaker(self.package, graph, self._inputs[graph], self._options.runtime)
+
     def _history(self, entries: Sequence[Entry[Trial]]) -> list[TrialOutcome]:
         return [self._outcome(entry) for entry in entries]
 
@@ -206,12 +208,27 @@ def require_float(package: ModelPackage) -> None:
         )
 
 
-def quantise_package(trial: Trial, package: ModelPackage, inputs: Mapping[str, Sequence[Path]], folder: Path) -> None:
-    """Quantise every graph of a package into a folder."""
+def quantise_package(
+    trial: Trial,
+    package: ModelPackage,
+    inputs: Mapping[str, Sequence[Path]],
+    folder: Path,
+    options: SearchOptions | None = None,
+) -> None:
+    """Quantise every graph of a package into a folder.
+
+    Args:
+        trial: setting, and layers that stay in float.
+        package: floating-point package.
+        inputs: `.npy` files of inputs of each graph.
+        folder: folder of the graphs.
+        options: threads and progress of a change of weights.
+    """
+    asked = options or SearchOptions()
     for graph in package.spec.graphs:
-        model = read_graph(package.graph_file(graph), package.spec)
         keep = {layer for group in trial.reverted if group.graph == graph for layer in group.layers}
-        save_graph(quantise(model, inputs[graph], trial.setting, keep), folder / graph_path(graph), package.spec)
+        model = GraphMaker(package, graph, inputs[graph], asked.runtime).quantised(trial.setting, keep, asked.report)
+        save_graph(model, folder / graph_path(graph), package.spec)
 
 
 def candidate_in(folder: Path, package: ModelPackage) -> ModelPackage:

@@ -1,0 +1,61 @@
+"""Small OpenVINO graphs with a little of everything that a fit meets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from openvino import Model, PartialShape, Type
+from openvino import opset13 as ops
+
+
+def numbers(seed: int, *shape: int) -> np.ndarray:
+    fan = max(1, int(np.prod(shape[1:])))
+    return (np.random.default_rng(seed).normal(size=shape) * np.sqrt(2 / fan)).astype(np.float32)
+
+
+def named(node: Any, name: str) -> Any:
+    node.set_friendly_name(name)
+    return node
+
+
+def convolution(node: Any, weights: np.ndarray, bias: np.ndarray | None, name: str) -> Any:
+    ones, pads = [1, 1, 1], [weights.shape[-1] // 2] * 3
+    made = ops.group_convolution if weights.ndim == 6 else ops.convolution
+    found = named(made(node, ops.constant(weights), ones, pads, pads, ones), name)
+    return found if bias is None else named(ops.add(found, ops.constant(bias.reshape(1, -1, 1, 1, 1))), f"{name}/bias")
+
+
+def chain(activation: Any = ops.relu, spread: float = 30.0) -> Any:
+    """Four convolutions (1, 1, I, J, K) -> (1, 3, I, J, K); channels of the second activation differ by `spread`."""
+    image = ops.parameter(PartialShape([1, 1, -1, -1, -1]), Type.f32, name="image")
+    first = numbers(0, 6, 1, 3, 3, 3)
+    second = numbers(1, 6, 6, 3, 3, 3) * np.geomspace(1, spread, 6).astype(np.float32).reshape(-1, 1, 1, 1, 1)
+    third = numbers(2, 6, 6, 3, 3, 3) / np.geomspace(1, spread, 6).astype(np.float32).reshape(1, -1, 1, 1, 1)
+    node = activation(convolution(image, first, numbers(3, 6) * 0.1, "first"))
+    node = activation(convolution(node, second, numbers(4, 6) * 0.1, "second"))
+    node = activation(convolution(node, third, numbers(5, 6) * 0.1, "third"))
+    return Model([convolution(node, numbers(6, 3, 6, 1, 1, 1), numbers(7, 3), "head")], [image], "chain")
+
+
+def mixture() -> Any:
+    """A grouped convolution without a bias, a norm, a skip connection, a strided and a transposed convolution."""
+    image = ops.parameter(PartialShape([1, 1, -1, -1, -1]), Type.f32, name="image")
+    stem = ops.relu(convolution(image, numbers(0, 4, 1, 3, 3, 3), numbers(1, 4) * 0.1, "stem"))
+    grouped = convolution(stem, numbers(2, 4, 1, 1, 3, 3, 3), None, "grouped")
+    axes = ops.constant(np.array([2, 3, 4]))
+    normed = ops.relu(ops.mvn(grouped, axes, normalize_variance=True, eps=1e-5, eps_mode="inside_sqrt"))
+    down = ops.convolution(normed, ops.constant(numbers(3, 8, 4, 2, 2, 2)), [2, 2, 2], [0] * 3, [0] * 3, [1, 1, 1])
+    up = ops.convolution_backprop_data(
+        ops.relu(named(down, "down")), ops.constant(numbers(4, 8, 4, 2, 2, 2)), [2, 2, 2]
+    )
+    both = ops.concat([stem, ops.relu(named(up, "up"))], 1)
+    return Model([convolution(both, numbers(5, 2, 8, 1, 1, 1), numbers(6, 2), "head")], [image], "mixture")
+
+
+def image(seed: int = 0, side: int = 16) -> np.ndarray:
+    """A smooth image (1, 1, side, side, side) between 0 and 1."""
+    places = np.meshgrid(*[np.linspace(0, 3, side)] * 3, indexing="ij")
+    waves = sum(np.sin(place * (2 + number) + seed) for number, place in enumerate(places))
+    noise = np.random.default_rng(seed).normal(0, 0.1, (side,) * 3)
+    return ((waves + noise + 3) / 6).astype(np.float32)[np.newaxis, np.newaxis]
