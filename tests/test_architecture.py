@@ -303,7 +303,8 @@ that a study lacks, and the way back of a mask to each sequence. `run` and `bids
 one. A batch may be a list of 100,000 cases in a thousand shards: a case is resumed without reading its images, and a
 shard writes its part of the summary. An engine is chosen by name, and its code is not reached. A run reads the fields
 of a NIfTI without nibabel, whose import took longer than that of OpenVINO. Compiled graphs are kept for the user within
-a size, and a strided stem in bytes is computed on the phases of its image.
+a size, and a strided stem in bytes is computed on the phases of its image. Sequences that are said to lie over each
+other are compared.
 """
 
 

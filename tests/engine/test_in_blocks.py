@@ -72,7 +72,7 @@ def head(channels: int, orientation: str, *, is_fortran: bool) -> Frame:
     if is_fortran:
         voxels = np.asfortranarray(voxels[0])[np.newaxis] if channels == 1 else np.asfortranarray(voxels)
     voxels = reorder(voxels, axis_moves("RAS", orientation))
-    return Frame(voxels, Geometry(voxels.shape[1:], np.diag([1.0, 1.0, 1.0, 1.0])))
+    return Frame(voxels, Geometry(voxels[0].shape, np.diag([1.0, 1.0, 1.0, 1.0])))
 
 
 @pytest.mark.parametrize("is_fortran", [False, True])

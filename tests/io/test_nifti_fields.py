@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nibabel.spatialimages import HeaderDataError
 
 from brain_edge.io.nifti_fields import NIFTI_1, NIFTI_2, OTHER_TYPES, VOXEL_TYPES, NiftiFields
 
@@ -43,7 +44,7 @@ def test_any_header_gives_the_transforms_of_nibabel_or_its_error(kind, order, da
     np.testing.assert_array_equal(fields.get_sform(), judge.get_sform())
     try:
         expected = judge.get_qform()
-    except (ValueError, nib.spatialimages.HeaderDataError) as error:
+    except (ValueError, HeaderDataError) as error:
         with pytest.raises(ValueError, match=re.escape(str(error)[:20])):
             fields.get_qform()
         return

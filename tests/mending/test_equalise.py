@@ -42,7 +42,7 @@ def test_scales_even_out_what_costs_more():
     """Ranges that differ by a hundred before alike weights: scales follow the ranges; alike ranges: no scale moves."""
     weights = np.ones((3, 4, 3, 3, 3), np.float32)
     uneven = np.array([1, 1, 1, 100], np.float32)
-    scales = best_scales(Channels(uneven, uneven**2 / 12), weights)
+    scales = best_scales(Channels(uneven, (uneven**2 / 12).astype(np.float32)), weights)
     assert scales[3] / scales[0] > 5
     assert scales.max() == 1
     even = np.ones(4, np.float32)

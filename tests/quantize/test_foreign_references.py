@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 ONE_THREAD = RuntimeOptions(threads=1)
-WIDE = QuantizeOptions(budget=AccuracyBudget(max_dice_drop=0.05, min_int8_share=1.0), runtime=ONE_THREAD)
+WIDE = QuantizeOptions(
+    weight_changes=False, budget=AccuracyBudget(max_dice_drop=0.05, min_int8_share=1.0), runtime=ONE_THREAD
+)
 OWN, FOREIGN, EMPTY = "own", "somebody else's", "empty"
 DRAWN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     OWN: lambda mask: mask,
