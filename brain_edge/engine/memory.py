@@ -49,9 +49,9 @@ ADVISED: Final = 1.05
 """Factor from the current need to the limit that a refusal advises: at a later stage or case, a process holds a little
 more than is known now, and whoever follows the advice must not be refused there."""
 
-STARTS_DIFFER_BYTES: Final = 4 * 2**20
-"""Bytes between the current need and the limit that a refusal advises. The advice is for the next start, and two starts
-of one command differ by up to 1 MiB."""
+KEPT_LATER_BYTES: Final = 24 * 2**20
+"""Bytes between the current need and the limit that a refusal advises. After its first cases, a process holds about
+20 MiB more: heaps of its threads, and modules that the first mask loads. Two starts differ by 1 MiB."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class MemoryLimit:
         return min(known, default=None)
 
     def _refusal(self, needed: int) -> str:
-        least = -(-int(needed * ADVISED + STARTS_DIFFER_BYTES) // (10 * MIB)) * 10
+        least = -(-int(needed * ADVISED + KEPT_LATER_BYTES) // (10 * MIB)) * 10
         there = available()
         if there is not None and (self.limit_bytes is None or least * MIB > there.size_bytes):
             return (

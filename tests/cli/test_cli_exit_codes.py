@@ -271,6 +271,7 @@ TAKEN = {
     "convert account": "convert {model} --random-weights --parity-data {head} -o {new} --report {file}",
     "quantize output": "quantize {package} --calibration {cohort} --max-dice-drop 0.1 -o {folder}",
     "quantize report_folder": "quantize {package} --calibration {cohort} --max-dice-drop 0.1 -o {new} --report {file}",
+    "quantize explain": "quantize {package} --calibration {cohort} --explain {file}",
     "spec new output": "spec new {model} -o {file}",
     "tune output": "tune {ensemble} --calibration {cohort} --max-dice-drop 0.1 -o {folder}",
     "tune report_folder": "tune {ensemble} --calibration {cohort} --max-dice-drop 0.1 -o {new} --report {file}",
@@ -401,6 +402,7 @@ def test_every_error_has_the_exit_code_of_its_class():
         "PackageError": 5,
         "ParityError": 1,
         "UsageError": 2,
+        "MemoryShortError": 3,
         "WeightsError": 3,
     }
 

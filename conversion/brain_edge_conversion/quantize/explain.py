@@ -9,7 +9,7 @@ import msgspec
 
 from brain_edge.evaluation.cohort import Split, load_case, require_cases, study_for
 from brain_edge.jobs.pictures.sheet import require_matplotlib
-from brain_edge.machine.atomic import atomic_file
+from brain_edge.machine.atomic import atomic_file, require_no_file
 from brain_edge_conversion.budget.capture import capture_inputs
 from brain_edge_conversion.budget.work_folder import scratch_folder
 from brain_edge_conversion.mending.blame import GraphBlame, blame
@@ -62,11 +62,12 @@ def explain(package: ModelPackage, cohort: Cohort, folder: Path, options: Explai
         options: preset, threads and progress.
 
     Raises:
-        UsageError: the package is INT8 already.
+        UsageError: the package is INT8 already, or the folder is a file.
         InputError: the cohort has no calibration case, or one of its files is refused.
         CrashError: NNCF cannot quantise a graph.
     """
     require_float(package)
+    require_no_file(folder)
     require_matplotlib()
     cases = cohort.cases(Split.CALIBRATION)
     require_cases(cases, package.spec, options.report)
