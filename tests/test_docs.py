@@ -294,7 +294,11 @@ class TestExamples:
         sys.modules.pop("mynet", None)
 
     @pytest.mark.parametrize(
-        "page", ["from-a-state-dict.md", "from-torchscript.md", "from-torch-export.md", "from-onnx.md"]
+        "page",
+        [  # torch.export takes long
+            *("from-a-state-dict.md", "from-torchscript.md", "from-onnx.md"),
+            pytest.param("from-torch-export.md", marks=pytest.mark.full),
+        ],
     )
     @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
     def test_every_source_of_the_how_tos_is_converted_and_run(self, page, tmp_path, monkeypatch):

@@ -38,6 +38,7 @@ def overlap(own: nib.Nifti1Image, other: nib.Nifti1Image, to_other: np.ndarray) 
     return found
 
 
+@pytest.mark.full  # four seconds of real masks
 @pytest.mark.data
 def test_most_are_below_what_is_enough_of_a_brain(mri: Callable[[str], Path]):
     """With a network that has 0.97 of a brain right: fifteen of eighteen ways to take somebody else's mask."""

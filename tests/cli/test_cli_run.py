@@ -347,6 +347,7 @@ def test_on_a_terminal_there_is_a_progress_bar_on_stderr_and_only_results_on_std
     assert "brain 1" not in shown
 
 
+@pytest.mark.full  # four seconds of a bar
 def test_the_bar_of_a_batch_says_how_much_time_is_left(package, here):
     (here / "in").mkdir()
     for case in range(60):

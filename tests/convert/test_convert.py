@@ -118,6 +118,7 @@ def agreement(labels: np.ndarray, expected: np.ndarray) -> float:
 # --- the norm trap
 
 
+@pytest.mark.full  # ten seconds; test_rewrite_norm_statistics has the trap in CI
 def test_the_naive_conversion_of_a_trapped_network_is_refused_and_names_the_layers(tmp_path: Path):
     """OpenVINO takes the running statistics of 27 norms that PyTorch does not use, and says nothing."""
     model = source()
@@ -409,6 +410,7 @@ def test_a_package_that_is_there_is_not_replaced(package_folder: Path):
     assert open_package(package_folder).digest == before
 
 
+@pytest.mark.full  # one more conversion
 def test_the_user_is_told_what_is_being_done(tmp_path: Path):
     lines: list[str] = []
     model = source(small_network)

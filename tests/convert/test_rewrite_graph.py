@@ -304,7 +304,13 @@ def test_kernel_4_stride_2_needs_one_zero_around_and_loses_one_voxel_at_each_end
 @pytest.mark.parametrize(
     ("build", "channels", "lines"),
     [
-        pytest.param(lambda: BrainMaGe(width=4), 1, ["4 1x1 convolutions moved before the upsampling"], id="brainmage"),
+        pytest.param(
+            lambda: BrainMaGe(width=4),
+            1,
+            ["4 1x1 convolutions moved before the upsampling"],
+            id="brainmage",
+            marks=pytest.mark.full,
+        ),
         pytest.param(lambda: Vox2VoxGenerator(width=4), 4, ["4 transposed convolutions made sub-pixel"], id="vox2vox"),
     ],
 )

@@ -260,6 +260,7 @@ class Probabilities(Plain):
         return super().forward(x).softmax(1)[:, :, : x.shape[2]]
 
 
+@pytest.mark.full  # six seconds: three more conversions
 def test_an_activation_of_an_activation_is_refused_unless_the_program_does_that(tmp_path: Path):
     network = built(Probabilities)
     with pytest.raises(WeightsError, match=r"ends in a softmax itself, .* Set `activation` to none"):

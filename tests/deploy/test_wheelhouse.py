@@ -107,6 +107,7 @@ class TestWhatIsMade:
         done = make(tmp_path / "out", own, "--with", "report", "--json")
         assert {"matplotlib", "pillow"} <= {each["name"] for each in done.json["wheels"]}
 
+    @pytest.mark.full  # pip in a process of its own; the test of the wheel installs from such a folder
     def test_pip_accepts_every_hash_and_finds_nothing_missing(self, own, tmp_path, monkeypatch):
         out = tmp_path / "out"
         assert make(out, own, target=LINUX).code == 0

@@ -289,6 +289,7 @@ def test_the_tilt_of_an_oblique_acquisition_is_the_rotation_angle(angle_deg: flo
     assert tilt_deg(Geometry((4, 4, 4), affine)) == pytest.approx(angle_deg, abs=1e-5)
 
 
+@pytest.mark.full  # draws two more pictures
 def test_an_oblique_acquisition_says_so(tmp_path: Path) -> None:
     volume = make_volume(OBLIQUE)
     mask = Mask((volume.voxels > 0).astype(np.uint8), volume.geometry)
@@ -346,6 +347,7 @@ assert "matplotlib.pyplot" not in sys.modules and "matplotlib.figure" in sys.mod
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.full  # draws two more pictures
 @pytest.mark.data
 def test_a_real_head_with_thick_oblique_slices_is_drawn(mri: Callable[[str], Path], tmp_path: Path) -> None:
     """3 mm slices tilted by three degrees: panels keep their proportions, brain volume is in the legend."""

@@ -114,6 +114,7 @@ def test_the_package_is_int8_and_says_what_it_was_made_from(int8: ModelPackage, 
     assert verify(int8, ONE_THREAD).dice > 0.999
 
 
+@pytest.mark.full  # four seconds; cli/test_cli_contrasts warns in CI
 def test_images_of_another_contrast_are_told_before_and_stand_in_the_evidence(fp32: ModelPackage, tmp_path: Path):
     """By the numbers of their cases: no name of a file or person is in a package."""
     lines: list[str] = []

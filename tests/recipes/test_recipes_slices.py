@@ -114,7 +114,7 @@ def packages(tmp_path_factory):
     return get
 
 
-QUICK = ("tcup-gan", "unet-2d", "spin")
+QUICK = ("tcup-gan", "unet-2d")
 """The others take a minute together."""
 SOME_NAMES = [name if name in QUICK else pytest.param(name, marks=FULL) for name in NARROW]
 TRYING = [(name, shape) for name in NARROW for shape in ((40, 48, 1), (64, 64, 400), (512, 512, 2), (64, 64, 3))]

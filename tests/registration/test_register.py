@@ -96,6 +96,7 @@ def test_what_does_not_is_refused(sequences, change, words):
     assert any(re.search(words, reason) for reason in found.reasons), found.reasons
 
 
+@pytest.mark.full  # five seconds of N4, which is SimpleITK's
 def test_n4_removes_a_bias_field():
     """A phantom under a field that doubles from left to right is nearer to the phantom afterwards."""
     pytest.importorskip("SimpleITK", reason="needs the extra register")

@@ -75,6 +75,7 @@ def mended(fp32: ModelPackage, cohort: Cohort, tmp_path_factory: pytest.TempPath
     return package, sum(line.startswith("trial") for line in lines)
 
 
+@pytest.mark.full  # ten seconds; in CI a search without a fit is killed and goes on
 def test_a_killed_fit_begins_anew_and_no_trial_before_it_does(mended: tuple[ModelPackage, int]):
     assert mended[1] == 1
 

@@ -194,6 +194,7 @@ class TestMask:
 
 
 class TestHowTo:
+    @pytest.mark.full  # four seconds; cli/test_file_to_mask runs such commands in CI
     def test_its_commands_convert_and_run_the_bundle(self, network, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         write_bundle(tmp_path / "balls", network)

@@ -190,6 +190,7 @@ def test_a_tuned_package_that_is_evaluated_says_on_which_cases_it_was_tuned(tune
 # --- a budget that is missed
 
 
+@pytest.mark.full  # one more search
 def test_where_nothing_cheaper_will_do_there_is_a_report_and_no_package(cohort: Cohort, tmp_path: Path):
     """The members differ, and the networks are lopsided, so that each mirroring says something else."""
     fixed = make_ensemble(tmp_path / "fixed", FIXED)
@@ -288,6 +289,7 @@ def test_an_interrupted_search_goes_on_where_it_was_and_ends_with_the_same_packa
     assert again.digest == tuned.digest
 
 
+@pytest.mark.full  # one more search
 def test_a_time_limit_ends_the_search_with_the_best_so_far_and_says_so(
     package: ModelPackage, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
