@@ -13,7 +13,7 @@ from cli_program import child, child_environment, make_package, save_phantom
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "clusters.md"
 
 
-@pytest.mark.full  # a scheduler with jobs of its own: make scale, in CI too
+@pytest.mark.full  # a scheduler with jobs of its own: make scale
 def test_the_rule_of_the_page_makes_each_mask_as_a_single_run_does(tmp_path: Path):
     pytest.importorskip("snakemake", reason="needs Snakemake: pip install snakemake")
     package = make_package(tmp_path / "package").folder
