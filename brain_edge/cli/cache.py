@@ -41,7 +41,7 @@ def list_command(cache: Path | None, as_json: bool) -> None:
     """List the compiled graphs: size, model, graph, input shape and compile options."""
     from brain_edge.runtime.cache import entries
 
-    found = list(entries(_existing(cache)))
+    found = [] if _is_not_made(cache) else list(entries(_folder(cache)))
     if as_json:
         print_json([_as_json(entry) for entry in found])
         return
@@ -55,8 +55,8 @@ def clear_command(cache: Path | None) -> None:
     """Remove all compiled graphs from the folder; other files in it stay."""
     from brain_edge.runtime.cache import clear
 
-    folder = _existing(cache)
-    removed = clear(folder)
+    folder = _folder(cache)
+    removed = [] if _is_not_made(cache) else clear(folder)
     size = sum(entry.size_bytes for entry in removed) / 2**20
     say(f"removed {len(removed)} compiled graph(s), {size:.1f} MiB, from {folder}")
 
@@ -73,12 +73,9 @@ def _folder(given: Path | None) -> Path:
     return folder
 
 
-def _existing(given: Path | None) -> Path:
-    """Return the folder of `_folder`; the default folder is created, because a run may not have needed it yet."""
-    folder = _folder(given)
-    if given is None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+def _is_not_made(given: Path | None) -> bool:
+    """Return True if no folder is named and no run has made the default folder yet."""
+    return given is None and not _folder(None).exists()
 
 
 def _words(entry: CacheEntry) -> str:

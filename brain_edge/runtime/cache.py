@@ -146,8 +146,11 @@ def store(folder: Path, key: GraphKey, blob: bytes) -> None:
 
 def remove_oldest(folder: Path, limit_bytes: int, newest: GraphKey) -> None:
     """Remove the entries that were not used for longest until the rest is small enough; the newest entry stays."""
-    total_bytes = 0
-    found = [(path, path.stat()) for path in folder.glob(f"*{SUFFIX}") if path.name != newest.file_name]
+    total_bytes, found = 0, []
+    for path in folder.glob(f"*{SUFFIX}"):
+        with suppress(FileNotFoundError):  # another process removes, too
+            found.append((path, path.stat()))
+    found = [each for each in found if each[0].name != newest.file_name]
     for path, status in sorted(found, key=lambda each: each[1].st_atime_ns, reverse=True):
         total_bytes += status.st_size
         if total_bytes > limit_bytes:

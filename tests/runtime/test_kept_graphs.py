@@ -211,7 +211,12 @@ class TestTheProgram:
         assert succeed("cache", "path").out == f"{tmp_path / 'home' / 'graphs'}\n"
         assert succeed("cache", "clear").out.startswith("removed 1 compiled graph")
 
-    def test_of_a_fresh_account_has_no_graphs(self, tmp_path, monkeypatch):
-        monkeypatch.delenv("BRAIN_EDGE_MODEL_CACHE")
-        monkeypatch.setenv("BRAIN_EDGE_CACHE", str(tmp_path / "home"))
-        assert succeed("cache", "list").out == ""
+    def test_a_folder_that_no_run_has_made_is_empty_and_stays_unmade(self, tmp_path, monkeypatch):
+        file = tmp_path / "file"
+        file.touch()
+        for home in (tmp_path / "home", file / "home"):  # below a file, no folder can be made
+            monkeypatch.setenv("BRAIN_EDGE_CACHE", str(home))
+            monkeypatch.delenv("BRAIN_EDGE_MODEL_CACHE", raising=False)
+            assert succeed("cache", "list", "--json").json == []
+            assert succeed("cache", "clear").out.startswith("removed 0 compiled graph(s)")
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
