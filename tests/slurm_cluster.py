@@ -105,6 +105,12 @@ class Slurm:
         lines = self.run("squeue", "-a", "-r", "-h", "-t", "all", "-o", "%i %T").splitlines()
         return dict(line.split() for line in lines)
 
+    def save(self, job: str) -> None:
+        """Wait until the scheduler has saved its state with all that is true of a job now."""
+        saved, asked = self.folder / "state" / "job_state", time.time()
+        self.run("scontrol", "update", f"JobId={job}", "Comment=saved")  # a change: the reason to save
+        until(lambda: saved.exists() and saved.stat().st_mtime > asked, "the scheduler has saved its state")
+
     def node(self) -> str:
         """State of the node, such as `idle`, `allocated` or `drained`; with `*` if it does not answer."""
         return self.run("sinfo", "-h", "-o", "%T").strip()
