@@ -6,6 +6,8 @@ FOLDER is `mri` in the one of `BRAIN_EDGE_DATA`. `--site` is where `pip install 
 it needs; the first one that is named comes first. The atlas of all is the raw T1C of the glioma with its skull, at the
 place of the published T1C: the other program expects a skull. Prints Markdown and writes a record: correlation with
 each published image inside the published brain, ratios of times, processor times, peak memory.
+
+A stripped image is 0 wherever its mask ends before the published one, and correlates less for it.
 """
 
 from __future__ import annotations
