@@ -13,7 +13,9 @@ from dicom_series import SHAPE, T1_PROTOCOL, Series
 from pydicom import dcmread
 from test_run import GRID
 
+from brain_edge.errors import UsageError
 from brain_edge.image.phantom import Phantom, make_volume
+from brain_edge.io.inputs import series_of
 from brain_edge.spec import Preparation
 
 if TYPE_CHECKING:
@@ -61,6 +63,11 @@ def test_one_of_two_series_is_prepared_by_its_uid_or_its_folder(package, twice, 
     assert images[0].read_bytes() == images[1].read_bytes()
     words = refused(2, *prepare(package, folder / "second", "-o", tmp_path / "no", "--series", "T1=1.2.3"))
     assert "--series T1=1.2.3: expected the UID of a series in the studies, found none with it" in words
+
+
+def test_a_series_of_a_sequence_without_an_input_is_refused(twice):
+    with pytest.raises(UsageError, match="--series needs a DICOM input; T1C has none; name it"):
+        series_of({"T1": twice[0]}, {"T1C": "1.2.3"}, {})
 
 
 def test_a_finished_examination_is_kept_and_has_the_name_of_its_folder(package, twice, tmp_path, monkeypatch):
