@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LOCK: Final = "lock"
 DRAFT: Final = "draft"
 SCRATCH: Final = "scratch"
+QUESTION: Final = "question.json"
+"""File of a journal that states what its search answers."""
 
 
 def work_folder(target: Path) -> Path:
@@ -67,7 +69,15 @@ def scratch_folder(target: Path) -> Iterator[Path]:
         yield folder / SCRATCH
     finally:
         shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+        _forget_questions(folder)
         _leave(folder, lock)
+
+
+def _forget_questions(folder: Path) -> None:
+    """Remove the journals in which nothing was written after the question: their search was refused at once."""
+    for path in folder.glob(f"*/{QUESTION}"):
+        if len(list(path.parent.iterdir())) == 1:
+            shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _leave(folder: Path, lock: FileLock) -> None:
