@@ -69,8 +69,16 @@ def scratch_folder(target: Path) -> Iterator[Path]:
         yield folder / SCRATCH
     finally:
         shutil.rmtree(folder / SCRATCH, ignore_errors=True)
-        _forget_questions(folder)
         _leave(folder, lock)
+
+
+def _leave(folder: Path, lock: FileLock) -> None:
+    """Release the folder, and remove it if no search has left a trial in it."""
+    _forget_questions(folder)
+    lock.release()
+    with suppress(OSError):  # another process has taken the folder over, or trials are kept for the next attempt
+        (folder / LOCK).unlink()
+        folder.rmdir()
 
 
 def _forget_questions(folder: Path) -> None:
@@ -78,11 +86,3 @@ def _forget_questions(folder: Path) -> None:
     for path in folder.glob(f"*/{QUESTION}"):
         if len(list(path.parent.iterdir())) == 1:
             shutil.rmtree(path.parent, ignore_errors=True)
-
-
-def _leave(folder: Path, lock: FileLock) -> None:
-    """Release the folder, and remove it if no search has left a journal in it."""
-    lock.release()
-    with suppress(OSError):  # another process has taken the folder over, or trials are kept for the next attempt
-        (folder / LOCK).unlink()
-        folder.rmdir()
