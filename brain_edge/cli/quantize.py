@@ -59,7 +59,12 @@ if TYPE_CHECKING:
 )
 @click.option("--no-weight-changes", is_flag=True, help="Keep the weights as trained; try settings only.")
 @click.option("--no-gain", is_flag=True, help="Do not measure size, latency and memory before and after.")
-@click.option("--time-limit", type=float, metavar="MINUTES", help="Time after which no trial begins [no limit].")
+@click.option(
+    "--time-limit",
+    type=float,
+    metavar="MINUTES",
+    help="Time after which no trial begins and no fit of weights goes on [no limit].",
+)
 @overwrite_option
 @stage_zero_option
 @atlas_option

@@ -55,7 +55,7 @@ def quantize(
         for_speed: quantisation of random weights on a phantom, without a budget and without a promise.
         weight_changes: fit of the weights to the float outputs of the calibration cases, if no setting suffices.
         gain: measurement of size, latency and memory before and after, for the report and for `progress`.
-        time_limit_min: minutes after which no trial begins; none by default.
+        time_limit_min: minutes after which no trial begins and no fit of weights goes on; none by default.
         overwrite: replacement of a package of the same name.
         runtime: threads, cache, memory limit, stage 0.
         progress: function that is told each step, in one line.

@@ -92,6 +92,12 @@ def test_what_the_images_cannot_say_stands_first_among_the_warnings():
     assert evidence_of(judgement([record(case) for case in range(1, 30)], limits=limits)).warnings == limits
 
 
+def test_what_a_search_knows_of_its_choice_stands_among_the_warnings():
+    facts = Facts(changes=("fitted",), warnings=("The weights were fitted to one person.",))
+    made = evidence_of(judgement([record(case) for case in range(1, 30)], facts=facts))
+    assert made.warnings == facts.warnings
+
+
 def test_with_twenty_eight_the_record_says_what_is_missing():
     made = evidence_of(judgement([record(case) for case in range(1, 29)]))
     assert made.warnings == (

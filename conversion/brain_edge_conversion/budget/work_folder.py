@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LOCK: Final = "lock"
 DRAFT: Final = "draft"
 SCRATCH: Final = "scratch"
+QUESTION: Final = "question.json"
+"""File of a journal that states what its search answers."""
 
 
 def work_folder(target: Path) -> Path:
@@ -71,8 +73,16 @@ def scratch_folder(target: Path) -> Iterator[Path]:
 
 
 def _leave(folder: Path, lock: FileLock) -> None:
-    """Release the folder, and remove it if no search has left a journal in it."""
+    """Release the folder, and remove it if no search has left a trial in it."""
+    _forget_questions(folder)
     lock.release()
     with suppress(OSError):  # another process has taken the folder over, or trials are kept for the next attempt
         (folder / LOCK).unlink()
         folder.rmdir()
+
+
+def _forget_questions(folder: Path) -> None:
+    """Remove the journals in which nothing was written after the question: their search was refused at once."""
+    for path in folder.glob(f"*/{QUESTION}"):
+        if len(list(path.parent.iterdir())) == 1:
+            shutil.rmtree(path.parent, ignore_errors=True)

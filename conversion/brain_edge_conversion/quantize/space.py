@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,7 @@ from brain_edge_conversion.budget.isa import avx2_record, make_job, measure_apar
 from brain_edge_conversion.budget.measure import write_baseline
 from brain_edge_conversion.convert.quantised import quantised_node
 from brain_edge_conversion.convert.versions import tool_versions
+from brain_edge_conversion.quantize.calibration_inputs import fit_warnings, is_one_person, require_contrast
 from brain_edge_conversion.quantize.graphs import GraphMaker
 from brain_edge_conversion.quantize.ladder import Setting
 from brain_edge_conversion.quantize.policy import Group, Rank, Trial, TrialOutcome, best, least_reverted, next_trial
@@ -34,6 +36,7 @@ from brain_edge_conversion.search.journal import Entry, Log, hashes
 from brain_edge_conversion.search.judgement import outcome_of
 from brain_edge_conversion.search.options import SearchOptions
 from brain_edge_conversion.search.space import Facts, Traits
+from brain_edge_conversion.search.time_limit import report_within_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -83,11 +86,16 @@ class Int8Space:
         return Int8Question(self._ladder, options.budget)
 
     def prepare(self, setup: TrialSetup[Trial]) -> None:
-        """Collect the inputs of the networks on the calibration cases, on disk."""
+        """Collect the inputs of the networks on the calibration cases, on disk.
+
+        Raises:
+            InputError: a calibration case is refused, or no network input has contrast.
+        """
         self._setup, self._options = setup, setup.options
         self._options.report(f"collecting network inputs from {len(setup.splits.calibration)} calibration case(s)")
         studies = _studies(setup.splits.calibration, self.package.spec)
         self._inputs = capture_inputs(self.package, studies, setup.scratch, self._options.runtime)
+        require_contrast(self._inputs)
         self._ranking = Log(setup.journal.folder / RANKING, tuple[Group, ...])
 
     def segment_baseline(self, cases: Sequence[Case]) -> None:
@@ -129,12 +137,16 @@ class Int8Space:
         """Quantise every graph and measure the masks; if they meet the budget, measure under an older ISA too.
 
         A setting that cannot be made or run is a finding, not an error.
+
+        Raises:
+            TimeOverError: the time limit is over while weights are fitted.
         """
         start, setup, options = time.monotonic(), self._setup, self._options
         shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted trial
         candidate, cases = candidate_in(folder, self.package), setup.splits.searched
         try:
-            quantise_package(choice, self.package, self._inputs, folder, options)
+            within = replace(options, report=report_within_limit(options, setup.journal))
+            quantise_package(choice, self.package, self._inputs, folder, within)
             answer = measure_apart(make_job(candidate, cases, setup.masks, None, options.runtime))
         except CrashError as error:
             options.report(f"the trial could not run: {error}")
@@ -174,10 +186,17 @@ class Int8Space:
             reverted=tuple(f"{group.graph}: {layer}" for group in choice.reverted for layer in group.layers),
             float_layers=float_layers(entry),
             cost_factors=COST_FACTORS,
+            warnings=self._warnings(entry),
         )
 
     def finish(self, _ending: Ending[Trial], _folder: Path) -> None:
         """Do nothing: the report is already complete."""
+
+    def _warnings(self, entry: Entry[Trial]) -> tuple[str, ...]:
+        if not is_one_person(self._setup):
+            return ()
+        trials, searched_on = list(self._setup.journal.entries), self._setup.splits.searched_on
+        return fit_warnings(entry, trials, searched_on, self._options.budget)
 
     def _maker(self, graph: str) -> GraphMaker:
         return GraphMaker(self.package, graph, self._inputs[graph], self._options.runtime)

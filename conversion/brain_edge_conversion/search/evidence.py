@@ -296,6 +296,7 @@ def _warnings(judgement: Judgement) -> Iterator[str]:
     """Yield warnings about the limits of the figures."""
     yield from judgement.limits
     yield from _about_the_data(judgement)
+    yield from judgement.facts.warnings
     yield from _about_labels(judgement)
     for isa in judgement.isas:
         if not isa.verified:

@@ -18,12 +18,12 @@ from brain_edge.package import graph_path
 from brain_edge.package.digest import sha256_of
 from brain_edge.spec import Value
 from brain_edge_conversion.budget.coverage import LayerCost
+from brain_edge_conversion.budget.work_folder import QUESTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-QUESTION: Final = "question.json"
 TRIALS: Final = "trials.jsonl"
 
 Choice = TypeVar("Choice")

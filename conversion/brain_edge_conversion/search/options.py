@@ -26,9 +26,9 @@ class SearchOptions:
         report_folder: folder of the report, with its page and pictures of the worst cases; None writes a report without
             patients beside the future package.
         without_patients: True for a report that names no subject and shows no picture.
-        time_limit_min: time in minutes, over all interruptions, after which no trial begins; None for no limit. At
-            least one trial runs, and the best result so far is judged. The limit is not part of the question: a search
-            that ended by time continues when given more.
+        time_limit_min: time in minutes, over all interruptions, after which no trial begins and no fit of weights goes
+            on; None for no limit. At least one trial runs, and the best result so far is judged. The limit is not part
+            of the question: a search that ended by time continues when given more.
         overwrite: True to replace a package of the same name.
 
     Raises:

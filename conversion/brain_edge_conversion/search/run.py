@@ -38,6 +38,7 @@ from brain_edge_conversion.search.judgement import Judgement, outcome_of
 from brain_edge_conversion.search.report import write_search_report
 from brain_edge_conversion.search.space import Ending, Stop, TrialSetup
 from brain_edge_conversion.search.splits import images_of, require_search, split_cohort
+from brain_edge_conversion.search.time_limit import TimeOverError, is_over
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,18 +158,30 @@ class _Search(Generic[Choice]):
 
     def _try_until_done(self) -> Stop[Choice]:
         """Run trials until the space stops or the time is over; log each trial before the next one begins."""
-        limit_min = self._options.time_limit_min
         while True:
             entries = list(self._journal.entries)
             decision = self._space.next(entries)
-            if not isinstance(decision, Stop) and limit_min and 0 < limit_min * 60.0 <= self._journal.elapsed_s:
-                words = f"the time limit of {limit_min:g} minutes was over after {len(entries)} trial(s)"
-                decision = Stop(self._space.best_so_far(entries), words)
+            if not isinstance(decision, Stop) and is_over(self._options, self._journal):
+                decision = self._out_of_time(entries)
+            if not isinstance(decision, Stop):
+                decision = self._tried(decision, entries)
             if isinstance(decision, Stop):
                 self._options.report(decision.reason)
                 return decision
-            self._options.report(self._progress(decision, entries))
-            self._journal.entries.append(self._space.attempt(decision, self._journal.trial_folder(len(entries))))
+
+    def _tried(self, choice: Choice, entries: Sequence[Entry[Choice]]) -> Choice | Stop[Choice]:
+        """Run and log one trial; return it, or the end of the search if the time is over before it is measured."""
+        self._options.report(self._progress(choice, entries))
+        try:
+            self._journal.entries.append(self._space.attempt(choice, self._journal.trial_folder(len(entries))))
+        except TimeOverError:
+            return self._out_of_time(entries, ", in the middle of another one")
+        return choice
+
+    def _out_of_time(self, entries: Sequence[Entry[Choice]], where: str = "") -> Stop[Choice]:
+        limit_min = self._options.time_limit_min or 0.0
+        words = f"the time limit of {limit_min:g} minutes was over after {len(entries)} trial(s){where}"
+        return Stop(self._space.best_so_far(entries), words)
 
     def _progress(self, choice: Choice, entries: Sequence[Entry[Choice]]) -> str:
         words = f"trial {len(entries) + 1}: {self._space.title(choice)}"

@@ -80,6 +80,7 @@ class Facts:
         operations_baseline, operations_candidate: cost in f32 multiply-accumulates; None if not counted.
         float_layers: layers that stayed in floating point; empty if the trial changes no number format.
         cost_factors: cost factors for the ranking of layers.
+        warnings: sentences about the limits of the figures.
     """
 
     changes: tuple[str, ...]
@@ -89,6 +90,7 @@ class Facts:
     operations_candidate: float | None = None
     float_layers: tuple[FloatLayer, ...] = ()
     cost_factors: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
