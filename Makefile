@@ -37,8 +37,9 @@ PACKED := -n 3 --dist loadfile --no-loadscope-reorder
 # (start no cell after these; the next call goes on), PACKAGES (a folder of ready packages MODEL-fp32 and MODEL-int8)
 MATRIX := $(BIN)/python -m benchmarks matrix $(if $(REPETITION),--repetition $(REPETITION)) \
     $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PACKAGES),--packages $(PACKAGES))
-# tests that bound memory and file sizes of a program, to which tracing adds
-UNTRACED := tests/test_hunt.py::test_who_is_short_of_something_is_told_in_one_sentence tests/cli/test_cli_memory.py
+# tests that bound memory, file sizes and imports of a program, to which tracing adds
+UNTRACED := tests/test_hunt.py::test_who_is_short_of_something_is_told_in_one_sentence tests/cli/test_cli_memory.py \
+    tests/cli/test_start.py
 # options of the hunt: KEEP=1 writes what came of it into tests/hunt/results.jsonl and docs/reference/hunt.md
 HUNTED := $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep)
 # pyproject.toml switches pytest-benchmark off for the tests; the benchmarks switch it on again

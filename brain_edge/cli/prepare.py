@@ -16,6 +16,7 @@ from brain_edge.cli.options import (
     progress,
     runtime_from,
     split_input,
+    split_name,
     stage_zero_option,
     telling_options,
     threads_option,
@@ -36,6 +37,7 @@ STYLES = ("brats", "bids")
 @click.argument("inputs", nargs=-1, type=PATH, metavar="STUDY...")
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), metavar="OUT", help="Folder of the results.")
 @click.option("--like", metavar="PKG", help="Package whose preparation is done [that of the tumour challenges].")
+@click.option("--series", multiple=True, metavar="NAME=UID", help="DICOM series of a sequence; needed if several fit.")
 @atlas_option
 @stage_zero_option
 @click.option("--keep-skull", "keep_skull", is_flag=True, help="Leave the skull in the images.")
@@ -51,6 +53,7 @@ def command(
     inputs: tuple[str, ...],
     out: Path | None,
     like: str | None,
+    series: tuple[str, ...],
     keep_skull: bool,
     names: str | None,
     no_picture: bool,
@@ -63,8 +66,8 @@ def command(
     """Register the sequences of a STUDY, bring them to an atlas and remove the skull.
 
     STUDY is T1=FILE T1C=FILE and so on, a folder of images NAME_T1.nii.gz or of one folder per study, a tree of DICOM,
-    or a BIDS dataset. Sequences: T1, T1C, T2, FLAIR, or those of --like. Each image is interpolated once. Without an
-    atlas the study stays where T1C (or T1) is, at 1 mm.
+    or a BIDS dataset. The FILE of a DICOM series is its folder. Sequences: T1, T1C, T2, FLAIR, or those of --like. Each
+    image is interpolated once. Without an atlas the study stays where T1C (or T1) is, at 1 mm.
 
     OUT gets one folder per study: images, transforms (ITK), brain mask, record and picture. --page writes all pictures
     as one page. A finished study is kept. A failed study does not stop the others; the exit code is then 6.
@@ -83,6 +86,7 @@ def command(
         style=None if names is None else Style(names),
         keeps_skull=keep_skull,
         runtime=runtime,
+        series=tuple(split_name(text) for text in series),
         options=PrepareOptions(overwrite=overwrite, strict=strict, picture=not no_picture),
     )
     _run(plan_preparation(request), telling, page=page)

@@ -171,7 +171,8 @@ def series_of(
     for name in (name for name, kind in kinds.items() if kind is InputKind.FOLDER):
         require_one_kind(inputs[name])
     for name in choices.keys() - dicom.keys():
-        raise UsageError(f"--series needs a DICOM input; {inputs[name]} is not DICOM")
+        reason = f"{inputs[name]} is not DICOM" if name in inputs else f"{name} has none; name it"
+        raise UsageError(f"--series needs a DICOM input; {reason}")
     if not dicom:
         return {}
     from brain_edge.io.dicom import SeriesKind, choose_series, list_series, require_one_visit

@@ -53,6 +53,10 @@ if TYPE_CHECKING:
         def optional(self) -> tuple[str, ...]:
             """Names of the sequences that may be missing."""
 
+        @property
+        def contrasts(self) -> Mapping[str, tuple[Contrast, ...]]:
+            """Contrasts of each sequence."""
+
     NamedInput: TypeAlias = tuple[str | None, Path]
     """Name of a sequence, or None where the user gives no name, and its file."""
 
@@ -223,7 +227,7 @@ def assign_inputs(given: Iterable[NamedInput], spec: TakesSequences) -> dict[str
     return {name: chosen[name] for name in names if name in chosen}
 
 
-def assign_series(given: Iterable[tuple[str | None, str]], spec: ModelSpec) -> dict[str, str]:
+def assign_series(given: Iterable[tuple[str | None, str]], spec: TakesSequences) -> dict[str, str]:
     """Match chosen series (each a UID or a contrast) to the sequences of a model, as `assign_inputs` does.
 
     Raises:
@@ -244,7 +248,7 @@ def assign_series(given: Iterable[tuple[str | None, str]], spec: ModelSpec) -> d
     return chosen
 
 
-def meant_sequence(given: str | None, what: str, text: str, spec: ModelSpec) -> str:
+def meant_sequence(given: str | None, what: str, text: str, spec: TakesSequences) -> str:
     """Return the sequence that a choice is for: the named sequence, or the only sequence of the model.
 
     Raises:

@@ -42,6 +42,7 @@ def prepare(
     *,
     like: FilePath | None = None,
     keep_skull: bool = False,
+    series: Mapping[str, str] | None = None,
     names: str | None = None,
     picture: bool = True,
     page: bool = False,
@@ -59,6 +60,7 @@ def prepare(
         output: folder of the prepared studies, one folder for each.
         like: folder of the package whose preparation is done; that of the tumour challenges by default.
         keep_skull: images with their skull; not with `like`.
+        series: UID or contrast of a DICOM series, by the name of its sequence.
         names: style of the file names, `"brats"` or `"bids"`; `"bids"` for a BIDS dataset by default.
         picture: picture of each study, `.png`.
         page: page of all studies with their pictures, `index.html`; it needs the extra `report`.
@@ -94,6 +96,7 @@ def prepare(
         like=path_or_none(like),
         style=None if names is None else chosen(Style, names, "names"),
         keeps_skull=keep_skull,
+        series=tuple((series or {}).items()),
         runtime=replace(runtime or RuntimeOptions(), resident_graphs=2),
         options=PrepareOptions(overwrite=overwrite, strict=strict, picture=picture),
     )

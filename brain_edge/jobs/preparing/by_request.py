@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from brain_edge.engine.segmenter import skull_stripper
 from brain_edge.engine.stage_zero import find_stage_zero
 from brain_edge.errors import UsageError
+from brain_edge.jobs.case import assign_series
 from brain_edge.jobs.outputs import require_apart
 from brain_edge.jobs.preparing.batch import prepare_all
 from brain_edge.jobs.preparing.cases import find_cases
@@ -44,6 +45,7 @@ class PrepareRequest:
         keeps_skull: True to leave the skull; not with a package.
         runtime: threads, stage 0, atlas.
         options: options of each study.
+        series: DICOM series, each its UID or contrast with the name of its sequence.
     """
 
     inputs: tuple[NamedInput, ...]
@@ -53,6 +55,7 @@ class PrepareRequest:
     keeps_skull: bool = False
     runtime: RuntimeOptions = RuntimeOptions()  # noqa: RUF009 - frozen
     options: PrepareOptions = PrepareOptions()  # noqa: RUF009 - frozen
+    series: tuple[tuple[str | None, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +106,7 @@ def plan_preparation(request: PrepareRequest) -> PreparePlan:
         require_apart(request.out, path)
     like = None if request.like is None else open_package(request.like)
     wanted = _wanted(request, like)
+    wanted = replace(wanted, series=assign_series(request.series, wanted))
     zero = _stage_zero(request, like)
     preparer = _preparer(request, wanted, like, zero)
     means = {

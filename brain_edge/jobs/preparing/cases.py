@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.errors import BrainEdgeError, InputError, UsageError
 from brain_edge.image.contrast import takes
-from brain_edge.io.inputs import InputKind, folders_in, image_name, images_in, input_kind
+from brain_edge.io.contrast_words import named
+from brain_edge.io.inputs import InputKind, folders_in, image_name, images_in, input_kind, series_of
 from brain_edge.jobs.batch.grouping import group
 from brain_edge.jobs.case import assign_inputs
 from brain_edge.jobs.preparing.names import CaseNames, Style, bids_names, brats_names
@@ -46,19 +47,26 @@ class RawCase:
     error: BrainEdgeError | None = None
 
     def read(self) -> dict[str, Volume]:
-        """Read the images.
+        """Read the images that are not DICOM.
 
         Raises:
             InputError, GeometryError: an image is refused.
         """
         from brain_edge.io.nifti import read_volume
 
-        if self.series:
-            from brain_edge.io.dicom import read_series
-        return {
-            name: read_series(self.series[name]) if name in self.series else read_volume(path)
-            for name, path in self.inputs.items()
-        }
+        return {name: read_volume(path) for name, path in self.inputs.items() if name not in self.series}
+
+    def read_dicom(self) -> dict[str, Volume]:
+        """Read the DICOM series.
+
+        Raises:
+            InputError, GeometryError: a series is refused.
+        """
+        if not self.series:
+            return {}
+        from brain_edge.io.dicom import read_series
+
+        return {name: read_series(info) for name, info in self.series.items()}
 
 
 def find_cases(given: Sequence[NamedInput], wanted: Wanted, style: Style | None = None) -> tuple[RawCase, ...]:
@@ -71,26 +79,39 @@ def find_cases(given: Sequence[NamedInput], wanted: Wanted, style: Style | None 
 
     Raises:
         InputError: an input holds no study, or a file is for an unknown sequence.
-        UsageError: two studies have one name, or the style does not fit.
+        UsageError: two studies have one name, the style does not fit, or no study has a series that the user chose.
     """
     files = [pair for pair in given if pair[0] is not None or input_kind(pair[1]) is InputKind.IMAGE]
     places = [path for pair in given if pair not in files for path in [pair[1]]]
     found = [*_named(files, wanted), *(case for place in places for case in _in_place(place, wanted, style))]
     if style is Style.BIDS and any(not case.names.raw for case in found):
         raise UsageError("expected a BIDS dataset for --names bids, got other images; remove --names")
+    _require_found(found, wanted)
     taken = [case.names.folder for case in found]
     if doubled := next((folder for folder in taken if taken.count(folder) > 1), None):
         raise UsageError(f"expected studies of different names, got {doubled} twice; rename one folder")
     return tuple(found)
 
 
+def _require_found(cases: Sequence[RawCase], wanted: Wanted) -> None:
+    """Refuse a UID that no study has; a study that has failed names its series itself."""
+    uids = {info.uid for case in cases for info in case.series.values()}
+    lost = [name for name, text in wanted.series.items() if not named(text) and text not in uids]
+    if lost and not any(case.error for case in cases):
+        raise UsageError(
+            f"--series {lost[0]}={wanted.series[lost[0]]}: expected the UID of a series in the studies, found none "
+            "with it; brain-edge info lists the series"
+        )
+
+
 def _named(files: Sequence[NamedInput], wanted: Wanted) -> Iterator[RawCase]:
     if not files:
         return
     inputs = assign_inputs(files, wanted)
-    first, *others = inputs.values()
+    first, *others = (path.resolve() for path in inputs.values())
     together = others and all(path.parent == first.parent for path in others)
-    yield _case(first.resolve().parent.name if together else image_name(first), wanted, inputs)
+    found = _case(first.parent.name if together else image_name(first), wanted, inputs)
+    yield replace(found, series=series_of(inputs, wanted.series, wanted.contrasts, registers=True))
 
 
 def _in_place(place: Path, wanted: Wanted, style: Style | None) -> list[RawCase]:
@@ -149,26 +170,41 @@ def _in_dicom(place: Path, wanted: Wanted) -> Iterator[RawCase]:
     listed = list_series(place)
     studies = dict.fromkeys(info.study_uid for info in listed)
     for number, uid in enumerate(studies, start=1):
-        case = place.name.removesuffix(".zip") + (f"_study-{number}" if len(studies) > 1 else "")
+        case = place.resolve().name.removesuffix(".zip") + (f"_study-{number}" if len(studies) > 1 else "")
         yield _of_series(case, place, [info for info in listed if info.study_uid == uid], wanted)
 
 
 def _of_series(case: str, place: Path, series: Sequence[SeriesInfo], wanted: Wanted) -> RawCase:
-    from brain_edge.io.dicom import SeriesKind, choose_series
+    from brain_edge.io.dicom import choose_series
 
-    chosen: dict[str, SeriesInfo] = {}
     names = brats_names(case, wanted.preparation.space, wanted.contrasts)
-    volumes = [info for info in series if info.kind is SeriesKind.VOLUME]
     try:
-        for name, stated in wanted.contrasts.items():
-            fits = any(takes(stated, info.finding.contrast) for info in volumes)
-            if fits or name not in wanted.optional:
-                chosen[name] = choose_series(series, contrasts=stated)
+        chosen = _chosen(series, wanted)
+        if not chosen:  # the refusal lists what is there
+            choose_series(series, contrasts=tuple(chain.from_iterable(wanted.contrasts.values())))
     except InputError as error:
         return RawCase(names, {}, error=error)
-    if not chosen:
-        return RawCase(names, {}, error=InputError(f"{place}: expected series of {', '.join(wanted.contrasts)}"))
     return RawCase(names, dict.fromkeys(chosen, place), chosen)
+
+
+def _chosen(series: Sequence[SeriesInfo], wanted: Wanted) -> dict[str, SeriesInfo]:
+    """Return the series of each sequence: the one that the user chose, or the only one of its contrast.
+
+    Raises:
+        InputError: several series fit, none fits a sequence that may not be missing, or one cannot be read.
+    """
+    from brain_edge.io.dicom import SeriesKind, choose_series
+
+    chosen = {}
+    volumes = [info for info in series if info.kind is SeriesKind.VOLUME]
+    for name, stated in wanted.contrasts.items():
+        choice = wanted.series.get(name, "")
+        contrast = named(choice)
+        contrasts = (contrast,) if contrast else stated
+        uid = choice if any(info.uid == choice for info in series) else None
+        if uid or name not in wanted.optional or any(takes(contrasts, info.finding.contrast) for info in volumes):
+            chosen[name] = choose_series(series, uid=uid, contrasts=contrasts)
+    return chosen
 
 
 def _in_dataset(folder: Path, wanted: Wanted, style: Style | None) -> Iterator[RawCase]:

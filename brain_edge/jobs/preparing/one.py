@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from brain_edge import __version__
 from brain_edge.errors import ImplausibleError, InputError, OutputError
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from brain_edge.image.volume import Volume
     from brain_edge.jobs.preparing.cases import RawCase
     from brain_edge.preparation.prepared import Prepared
     from brain_edge.preparation.preparer import Preparer
@@ -120,7 +123,8 @@ def prepare_case(case: RawCase, preparer: Preparer, out: Path, options: PrepareO
         raise case.error
     folder, start = out / case.names.folder, time.perf_counter()
     asked, means = preparer.preparation, dict(options.means or {})
-    inputs = {name: input_record(path) for name, path in case.inputs.items()}
+    from_dicom = case.read_dicom()
+    inputs = {name: _input_record(path, from_dicom.get(name)) for name, path in case.inputs.items()}
     earlier = None if options.overwrite else _earlier(folder, case)
     if earlier is not None and _is_same(earlier, inputs, asked, means, folder):
         return PreparedCase(case.names.case, Outcome.KEPT, folder, earlier)
@@ -129,7 +133,7 @@ def prepare_case(case: RawCase, preparer: Preparer, out: Path, options: PrepareO
             f"{folder}: expected no folder or one of an earlier run, got other files; choose another output folder, or "
             "give --overwrite"
         )
-    prepared = _prepared(case, preparer)
+    prepared = _prepared(case, from_dicom, preparer)
     if options.strict and prepared.flags:
         raise ImplausibleError("; ".join(flag.message for flag in prepared.flags))
     make_folder(folder.parent)
@@ -153,8 +157,18 @@ def prepare_case(case: RawCase, preparer: Preparer, out: Path, options: PrepareO
     return PreparedCase(case.names.case, Outcome.NEW, folder, record)
 
 
-def _prepared(case: RawCase, preparer: Preparer) -> Prepared:
-    volumes = case.read()
+def _input_record(path: Path, volume: Volume | None) -> FileRecord:
+    """Return an input and its content; that of a DICOM series is its grid and its values, in whatever files."""
+    if volume is None:
+        return input_record(path)
+    content = hashlib.sha256(msgspec.json.encode([volume.geometry.shape, volume.geometry.affine.tolist()]))
+    content.update(np.ascontiguousarray(volume.voxels).data)
+    return FileRecord(path=printable(path), size_bytes=None, sha256=content.hexdigest())
+
+
+def _prepared(case: RawCase, from_dicom: Mapping[str, Volume], preparer: Preparer) -> Prepared:
+    images = {**case.read(), **from_dicom}
+    volumes = {name: images[name] for name in case.inputs}
     first = next((name for name in preparer.preparation.references if name in volumes), next(iter(volumes)))
     try:
         return preparer(Study(volumes, first))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET
@@ -12,6 +12,8 @@ from brain_edge.spec import Missing, Sequence
 from brain_edge.spec.preparation import Preparation, Skull
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from brain_edge.spec import ModelSpec
     from brain_edge.spec.preparation import Atlas
 
@@ -35,11 +37,13 @@ class Wanted:
         name: what they are for, in messages.
         inputs: sequences, in order.
         preparation: preparation of a study.
+        series: UID or contrast of the DICOM series that the user chose, by sequence.
     """
 
     name: str
     inputs: tuple[Sequence, ...]
     preparation: Preparation
+    series: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def optional(self) -> tuple[str, ...]:
