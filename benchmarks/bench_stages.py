@@ -11,14 +11,21 @@ import pytest
 from scipy import ndimage
 from skimage.transform import resize
 
+from benchmarks.second_head import second_heads
 from brain_edge.engine.assembly import assemble
-from brain_edge.image.phantom import Phantom, make_volume
+from brain_edge.engine.segmenter import Segmenter
+from brain_edge.image.phantom import Phantom, make_study, make_volume
 from brain_edge.io.nifti import read_volume, write_image
+from brain_edge.machine.options import RuntimeOptions
+from brain_edge.package import NumberFormat
 from brain_edge.spec.steps import FillHoles, LargestComponent, ResampleToSpacing
 from brain_edge_conversion.recipes import hd_bet_v1
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from benchmarks.harness.timing import Timing
+    from brain_edge.package import ModelPackage
     from brain_edge.spec.steps import Frame
 
 SMALL = Phantom(shape=(44, 52, 50), spacing_mm=4.0)
@@ -76,6 +83,15 @@ def test_after(timing: Timing, frame: Frame) -> None:
     judge = _filled_largest(_after(decided, clean=False).voxels[0] > 0)
     assert np.array_equal(_after(decided, clean=True).voxels[0] > 0, judge)
     timing.call(lambda: _after(decided, clean=True), rounds=ROUNDS, precision="f32")
+
+
+def test_second_head(timing: Timing, package: Callable[[str, NumberFormat], ModelPackage], threads: int) -> None:
+    """A whole warm case of the package's phantom; `second_head` checks the mask and says what the case consists of."""
+    opened = package("deepbet", NumberFormat.FP32)
+    segmenter = Segmenter.open(opened, RuntimeOptions(threads=threads))
+    study = make_study(opened.manifest.self_test.phantom, [opened.spec.inputs[0].name])
+    assert all(each.case_ms > each.network_ms > 0 for each in second_heads(segmenter, study, 1))
+    timing.call(lambda: segmenter(study), rounds=ROUNDS, precision="f32")
 
 
 def _before(frame: Frame) -> Frame:

@@ -12,6 +12,7 @@ from brain_edge.bench.counted import Input, counted
 from brain_edge.bench.profile import measured_peaks, package_layers
 from brain_edge.bench.record import BenchRecord, Profile
 from brain_edge.bench.timed import study_of, time_configurations
+from brain_edge.bench.written import watched
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.engine.stage_zero import with_stage_zero
 from brain_edge.machine.cpu import default_threads
@@ -102,10 +103,15 @@ def configurations(
 
 
 def profile_case(package: ModelPackage, images: Mapping[str, Path], options: RuntimeOptions) -> Profile:
-    """Measure the layers of all networks for one case, in the precision of the package."""
+    """Measure the layers of all networks and the bytes of all steps for one case, in the precision of the package."""
     count = Counter[Input]()
-    Segmenter.open(package, options, wrap=counted(count)).run(study_of(package, images))
-    found = (package_layers(package, options, seen.graph, seen.shape, times) for seen, times in count.items())
+    segmenter = Segmenter.open(package, options, wrap=counted(count))
+    study = study_of(package, images)
+    segmenter.run(study)
+    seen_once = Counter(count)
+    with watched() as watch:  # again, because the first case also imports modules
+        segmenter.run(study_of(package, images))
+    found = (package_layers(package, options, seen.graph, seen.shape, times) for seen, times in seen_once.items())
     layers = [layer for of_one in found for layer in of_one]
     weighted = sorted({layer.numbers for layer in layers if layer.multiply_adds})
     return Profile(
@@ -113,4 +119,5 @@ def profile_case(package: ModelPackage, images: Mapping[str, Path], options: Run
         precision=str(package.manifest.precision),
         peaks=measured_peaks(options, weighted),
         layers=tuple(layers),
+        written=watch.steps(study.geometry.shape),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 import msgspec
 
 from brain_edge.bench.profile import LayerTime
+from brain_edge.bench.written import StepBytes
 from brain_edge.errors import InputError
 from brain_edge.machine.description import Machine
 from brain_edge.machine.json import decode_json
@@ -74,12 +75,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         threads, precision: threads and precision of the run.
         peaks: multiply-accumulates per second that convolutions reach on this CPU, by number format (i8, bf16, f32).
         layers: layers in order of execution.
+        written: bytes that each step around the networks writes at full size; empty in records before this figure.
     """
 
     threads: int
     precision: str
     peaks: dict[str, float]
     layers: tuple[LayerTime, ...]
+    written: tuple[StepBytes, ...] = ()
 
 
 class BenchRecord(msgspec.Struct, frozen=True, kw_only=True):

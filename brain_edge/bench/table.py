@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Final
 
 from brain_edge.bench.advice import advice
 from brain_edge.bench.record import peak_share, sums
 from brain_edge.bench.starts import Change, estimate
+from brain_edge.bench.written import StepBytes
 from brain_edge.errors import InputError
 from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.machine.description import differences
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from brain_edge.bench.profile import LayerTime
     from brain_edge.bench.record import BenchRecord, Configuration, Profile, TypeSum
 
+FLOAT_BYTES: Final = 4
 MOST_LAYERS: Final = 30
 """Maximum number of layers in a table, the slowest first; JSON has all layers."""
 
@@ -25,6 +28,7 @@ LATENCY_COLUMNS: Final = (
 )
 LAYER_COLUMNS: Final = ("layer", "kind", "kernel", "times", "G operations", "ms", "of all", "of peak", "MiB moved", "")
 SUM_COLUMNS: Final = ("numbers", "G operations", "ms", "of all", "of peak", "peak (G/s)", "MiB moved")
+WRITTEN_COLUMNS: Final = ("stage", "step", "MiB written", "of the image")
 COMPARE_COLUMNS: Final = (
     *("precision", "threads", "cold A (s)", "cold B (s)", "A / B", "B is"),
     *("warm A (s)", "warm B (s)", "A / B", "B is"),
@@ -46,7 +50,7 @@ def as_text(record: BenchRecord) -> str:
         advice(record),
     ]
     if record.profile is not None:
-        blocks += _profile_blocks(record.profile)
+        blocks += [*_profile_blocks(record.profile), *_written_blocks(record.profile.written, record.shape)]
     return "\n\n".join(blocks)
 
 
@@ -122,6 +126,27 @@ def _profile_blocks(profile: Profile) -> Iterator[str]:
     by_numbers = sums(profile.layers, profile.peaks)
     yield markdown_table(SUM_COLUMNS, [_sum_row(each, profile.peaks.get(each.numbers), all_ms) for each in by_numbers])
     yield _in_words(profile.layers)
+
+
+def _written_blocks(written: Sequence[StepBytes], shape: Sequence[int]) -> Iterator[str]:
+    if not written:
+        return
+    image_bytes = FLOAT_BYTES * prod(shape)
+    total = StepBytes(stage="all", step="", written_bytes=sum(each.written_bytes for each in written))
+    yield "Arrays of full size that the steps around the networks write in one case:"
+    yield markdown_table(WRITTEN_COLUMNS, [_written_row(each, image_bytes) for each in (*written, total)])
+    yield _WRITTEN_LEGEND
+
+
+_WRITTEN_LEGEND: Final = (
+    "MiB written: arrays that a step allocates with at least one byte per voxel of the image or of the network's grid, "
+    "its result and those on the way. Views, changes in place and blocks that stay in the caches are not counted. "
+    "of the image: the same over the bytes of the first image in float32."
+)
+
+
+def _written_row(each: StepBytes, image_bytes: int) -> list[str]:
+    return [each.stage, each.step, f"{each.written_bytes / 2**20:.1f}", f"{each.written_bytes / image_bytes:.2f}"]
 
 
 def _layer_row(layer: LayerTime, profile: Profile, all_ms: float) -> list[str]:

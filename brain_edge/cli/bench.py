@@ -34,7 +34,12 @@ RECORD = click.Path(path_type=Path)
     metavar="HEAD",
     help="Image, or NAME=image for each of several sequences [the phantom of the self-test].",
 )
-@click.option("--profile", is_flag=True, help="Also profile each layer: operations, time, share of this CPU's peak.")
+@click.option(
+    "--profile",
+    is_flag=True,
+    help="Also profile each layer: operations, time, share of this CPU's peak. State the bytes that each step around "
+    "the networks writes at full size.",
+)
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Processes per configuration.")
 @click.option("--compare", nargs=2, type=RECORD, metavar="A B", help="Compare two records that --json printed.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Thread count [1 to all physical cores].")

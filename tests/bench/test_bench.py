@@ -121,6 +121,18 @@ def test_the_table_names_kernels_and_what_fell_back(record: BenchRecord):
     assert "fell back to float, reference kernel" in as_text(changed)
 
 
+def test_the_table_states_the_bytes_that_each_step_writes_and_their_sum(record: BenchRecord):
+    """Three sides of the padded phantom in f32 are one array."""
+    written = profile_of(record).written
+    by_step = {each.step: each.written_bytes for each in written}
+    assert by_step["pad_to_multiple"] == pytest.approx(4 * VOXELS, abs=2000)
+    text = " ".join(as_text(record).split())
+    assert f"| tiny: brain | pad_to_multiple | {4 * VOXELS / 2**20:.1f} | 1.04 |" in text
+    assert f"| all | | {sum(each.written_bytes for each in written) / 2**20:.1f} |" in text
+    before = msgspec.structs.replace(record, profile=msgspec.structs.replace(profile_of(record), written=()))
+    assert "MiB written" not in as_text(before)
+
+
 @pytest.mark.parametrize(
     ("field", "value"), [("model", 999), ("stepping", 99), ("processors", 64), ("isa", "AVX2"), ("memory_bytes", 1)]
 )

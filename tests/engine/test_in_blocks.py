@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.lib.array_utils import byte_bounds
 from phantoms import ORIENTATIONS
 
 from brain_edge.engine import in_blocks
@@ -98,6 +99,21 @@ def test_any_steps_in_blocks_of_any_size_are_one_step_after_the_other(steps, blo
                 applied(steps, frame)
             return
         assert_same(applied(steps, frame), expected)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_each_voxel_is_in_one_block_and_a_block_is_one_piece_of_memory(orientation, monkeypatch):
+    """A block that is spread over the volume would not stay in the caches, nor would a larger one."""
+    monkeypatch.setattr(in_blocks, "BLOCK_BYTES", 1500)
+    voxels = head(1, orientation, is_fortran=False).voxels
+    visits, extents = np.zeros(voxels.shape, dtype=int), []
+    for place in in_blocks._places(voxels):
+        visits[place] += 1
+        low, high = byte_bounds(voxels[place])
+        extents.append((high - low, voxels[place].nbytes))
+    assert visits.min() == visits.max() == 1
+    assert all(extent == size <= 1500 for extent, size in extents)
+    assert len(extents) >= voxels.nbytes // 1500
 
 
 def test_the_voxels_that_were_read_stay_as_they_are():

@@ -49,6 +49,7 @@ def test_any_header_gives_the_transforms_of_nibabel_or_its_error(kind, order, da
             fields.get_qform()
         return
     np.testing.assert_array_equal(fields.get_qform(), expected)
+    assert fields.binaryblock == judge.binaryblock
 
 
 @HEADERS
