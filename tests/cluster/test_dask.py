@@ -50,7 +50,8 @@ def scheduler(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     told = folder / "scheduler.json"
     told.unlink(missing_ok=True)
     with daemon("scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--scheduler-file", told) as process:
-        until(told.exists, "the scheduler has an address", 60)
+        # the file is there before it is whole
+        until(lambda: told.exists() and told.read_text(encoding="utf-8").endswith("}"), "the scheduler has an address")
         yield process, json.loads(told.read_text(encoding="utf-8"))["address"]
 
 
