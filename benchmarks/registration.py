@@ -4,12 +4,14 @@
 
 FOLDER is `mri` in the one of `BRAIN_EDGE_DATA`. Prints Markdown: errors at the corners of the brain, verdicts of the
 judge, and correlations with published images. The movements have a seed; the first N of 200 are the N of `--movements`.
+They are also written as a record.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +19,7 @@ import click
 import msgspec
 import numpy as np
 
+from benchmarks.harness.record import write_record
 from brain_edge.evaluation.markdown import markdown_table
 from brain_edge.image.geometry import Geometry
 from brain_edge.image.volume import Mask, Volume
@@ -69,6 +72,8 @@ SEQUENCES: Final = ("t1c", "t1", "t2", "fla")
 """Sequences of the glioma as its files call them; the others are registered to the first."""
 MOST_MM: Final = 20.0
 MOST_DEG: Final = 20.0
+GOOD_MM: Final = 3.0
+"""Greatest error of a registration that counts as good, mm."""
 NOISE: Final = 0.02
 """Standard deviation of the noise in a moved copy, as a share of its 99th percentile."""
 
@@ -107,7 +112,12 @@ def main(folder: Path, part: str | None, movements: int, done: Path | None) -> N
         click.echo(f"\n## Who is refused\n\n{markdown_table(titles, list(_people(folder)))}")
     if part in (None, "movements"):
         click.echo(f"\n## {movements} known movements, up to {MOST_MM:g} mm and {MOST_DEG:g} degrees\n")
-        _report_moved(list(_all_moved(folder, movements, done)))
+        started, moved = datetime.now(UTC), list(_all_moved(folder, movements, done))
+        groups = _groups(moved)
+        click.echo(markdown_table(tuple(groups[0]), [tuple(map(str, group.values())) for group in groups]))
+        each = [{"number": one.number, "error_mm": one.error_mm, "verdict": one.judgement.verdict} for one in moved]
+        path = write_record("known movements found again", "registration", started, groups=groups, movements=each)
+        click.echo(f"{path}", err=True)
 
 
 def _read(folder: Path, name: str) -> Volume:
@@ -239,17 +249,21 @@ def _chosen(chance: np.random.Generator, moving: Volume) -> Rigid:
     return Rigid(matrix)
 
 
-def _report_moved(found: list[Moved]) -> None:
-    groups = {
-        "within a contrast": [each for each in found if each.same_contrast],
-        "across contrasts": [each for each in found if not each.same_contrast],
-    }
-    rows = []
-    for name, group in groups.items():
+def _groups(found: list[Moved]) -> list[dict[str, str | float]]:
+    """Return what the table says of each kind of pair."""
+    groups: list[dict[str, str | float]] = []
+    for name, is_same in (("within a contrast", True), ("across contrasts", False)):
+        group = [each for each in found if each.same_contrast is is_same]
         errors = np.array([each.error_mm for each in group] or [0.0])
         flagged = np.array([each.judgement.verdict is not Verdict.GOOD for each in group] or [False])
-        good, missed = errors <= 3.0, int(((errors > 3.0) & ~flagged).sum())
-        share = f"{int((flagged & good).sum())} of {int(good.sum())}"
-        rows.append((name, str(len(group)), f"{errors.mean():.2f}", f"{errors.max():.2f}", str(missed), share))
-    titles = ("movements", "count", "mean error, mm", "largest, mm", "beyond 3 mm, not flagged", "good, but flagged")
-    click.echo(markdown_table(titles, rows))
+        good = errors <= GOOD_MM
+        facts = {
+            "count": len(group),
+            "mean error, mm": round(float(errors.mean()), 2),
+            "largest, mm": round(float(errors.max()), 2),
+            f"beyond {GOOD_MM:g} mm, not flagged": int((~good & ~flagged).sum()),
+            "good": int(good.sum()),
+            "good, but flagged": int((flagged & good).sum()),
+        }
+        groups.append({"movements": name, **facts})
+    return groups
