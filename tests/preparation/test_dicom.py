@@ -61,8 +61,13 @@ def test_one_of_two_series_is_prepared_by_its_uid_or_its_folder(package, twice, 
     succeed(*prepare(package, f"T1={folder / 'second'}", "-o", tmp_path / "folder", "-q"))
     images = [tmp_path / "uid/twice/twice_t1.nii.gz", tmp_path / "folder/second/second_t1.nii.gz"]
     assert images[0].read_bytes() == images[1].read_bytes()
-    words = refused(2, *prepare(package, folder / "second", "-o", tmp_path / "no", "--series", "T1=1.2.3"))
-    assert "--series T1=1.2.3: expected the UID of a series in the studies, found none with it" in words
+
+
+def test_a_uid_that_no_study_has_is_refused_also_beside_a_study_that_fails(package, twice, tmp_path):
+    for study in (twice[0] / "second", twice[0]):  # the whole examination has two series that fit
+        words = refused(2, *prepare(package, study, "-o", tmp_path / "no", "--series", "T1=1.2.3"))
+        assert "--series T1=1.2.3: expected the UID of a series in the studies, found none with it" in words
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_series_of_a_sequence_without_an_input_is_refused(twice):

@@ -39,12 +39,14 @@ class RawCase:
         inputs: path of each sequence.
         series: DICOM series of each sequence that is DICOM.
         error: reason why the study cannot be prepared; None if it can.
+        listed: UIDs of the DICOM series among which the user may choose.
     """
 
     names: CaseNames
     inputs: Mapping[str, Path] = field(default_factory=dict)
     series: Mapping[str, SeriesInfo] = field(default_factory=dict)
     error: BrainEdgeError | None = None
+    listed: tuple[str, ...] = ()
 
     def read(self) -> dict[str, Volume]:
         """Read the images that are not DICOM.
@@ -94,10 +96,10 @@ def find_cases(given: Sequence[NamedInput], wanted: Wanted, style: Style | None 
 
 
 def _require_found(cases: Sequence[RawCase], wanted: Wanted) -> None:
-    """Refuse a UID that no study has; a study that has failed names its series itself."""
-    uids = {info.uid for case in cases for info in case.series.values()}
+    """Refuse a UID that no study has, also where another study has failed."""
+    uids = {uid for case in cases for uid in case.listed}
     lost = [name for name, text in wanted.series.items() if not named(text) and text not in uids]
-    if lost and not any(case.error for case in cases):
+    if lost:
         raise UsageError(
             f"--series {lost[0]}={wanted.series[lost[0]]}: expected the UID of a series in the studies, found none "
             "with it; brain-edge info lists the series"
@@ -111,7 +113,8 @@ def _named(files: Sequence[NamedInput], wanted: Wanted) -> Iterator[RawCase]:
     first, *others = (path.resolve() for path in inputs.values())
     together = others and all(path.parent == first.parent for path in others)
     found = _case(first.parent.name if together else image_name(first), wanted, inputs)
-    yield replace(found, series=series_of(inputs, wanted.series, wanted.contrasts, registers=True))
+    series = series_of(inputs, wanted.series, wanted.contrasts, registers=True)
+    yield replace(found, series=series, listed=tuple(info.uid for info in series.values()))
 
 
 def _in_place(place: Path, wanted: Wanted, style: Style | None) -> list[RawCase]:
@@ -178,13 +181,14 @@ def _of_series(case: str, place: Path, series: Sequence[SeriesInfo], wanted: Wan
     from brain_edge.io.dicom import choose_series
 
     names = brats_names(case, wanted.preparation.space, wanted.contrasts)
+    listed = tuple(info.uid for info in series)
     try:
         chosen = _chosen(series, wanted)
         if not chosen:  # the refusal lists what is there
             choose_series(series, contrasts=tuple(chain.from_iterable(wanted.contrasts.values())))
     except InputError as error:
-        return RawCase(names, {}, error=error)
-    return RawCase(names, dict.fromkeys(chosen, place), chosen)
+        return RawCase(names, {}, error=error, listed=listed)
+    return RawCase(names, dict.fromkeys(chosen, place), chosen, listed=listed)
 
 
 def _chosen(series: Sequence[SeriesInfo], wanted: Wanted) -> dict[str, SeriesInfo]:
