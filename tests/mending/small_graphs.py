@@ -59,3 +59,17 @@ def image(seed: int = 0, side: int = 16) -> np.ndarray:
     waves = sum(np.sin(place * (2 + number) + seed) for number, place in enumerate(places))
     noise = np.random.default_rng(seed).normal(0, 0.1, (side,) * 3)
     return ((waves + noise + 3) / 6).astype(np.float32)[np.newaxis, np.newaxis]
+
+
+def operations_of(model: Any) -> list[tuple[str, str, str, str]]:
+    """Kind, name, shape and type of every node, constants included."""
+    return [
+        (
+            node.get_type_name(),
+            node.get_friendly_name(),
+            str(node.get_output_partial_shape(0)),
+            str(node.get_output_element_type(0)),
+        )
+        for node in model.get_ordered_ops()
+        if node.get_type_name() != "Result"
+    ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
-from small_graphs import chain, image
+from small_graphs import chain, image, operations_of
 from tiny_package import SPEC, tiny_manifest
 
 from brain_edge.machine.options import RuntimeOptions
@@ -60,20 +60,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
 @pytest.fixture(scope="module")
 def graphs(made: Callable[..., Any]) -> dict[Weights, Any]:
     return {setting.weights: made(setting) for setting in (PLAIN, *MENDED)}
-
-
-def operations_of(model: Any) -> list[tuple[str, ...]]:
-    """Kind, name, shape and number format of every node, constants included."""
-    return [
-        (
-            node.get_type_name(),
-            node.get_friendly_name(),
-            str(node.get_output_partial_shape(0)),
-            str(node.get_output_element_type(0)),
-        )
-        for node in model.get_ordered_ops()
-        if node.get_type_name() != "Result"
-    ]
 
 
 def files_of(model: Any, folder: Path) -> tuple[bytes, bytes]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
-from small_graphs import chain, image, mixture
+from small_graphs import chain, image, mixture, operations_of
 
 from brain_edge_conversion.mending import site
 from brain_edge_conversion.mending.blame import blame, relative
@@ -38,20 +38,6 @@ def quantised(model: Any, folder: Path, setting: Setting = FITTED) -> Any:
 def outputs(model: Any, *batches: np.ndarray) -> list[np.ndarray]:
     port = port_of(model.get_results()[0].input_value(0))
     return [found for (found,) in watched(model, [port], batches, F32)]
-
-
-def operations_of(model: Any) -> list[tuple[str, str, str, str]]:
-    """Kind, name, shape and type of every node, constants included."""
-    return [
-        (
-            node.get_type_name(),
-            node.get_friendly_name(),
-            str(node.get_output_partial_shape(0)),
-            str(node.get_output_element_type(0)),
-        )
-        for node in model.get_ordered_ops()
-        if node.get_type_name() != "Result"
-    ]
 
 
 def constants_of(model: Any) -> list[bytes]:
