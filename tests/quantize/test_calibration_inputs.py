@@ -72,6 +72,20 @@ def test_network_inputs_of_one_value_are_refused_by_their_graph(tmp_path: Path):
         require_contrast({"first": [uneven], "second": [flat, flat]})
 
 
+def test_a_search_ends_before_its_first_trial_where_no_network_input_has_contrast(
+    fp32: ModelPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The inputs are replaced: the preparation of this package lets no image without contrast pass."""
+    flat = tmp_path / "flat.npy"
+    np.save(flat, np.full((1, 1, 4, 4, 4), 2.0, np.float32))
+    monkeypatch.setattr("brain_edge_conversion.quantize.space.capture_inputs", lambda *_: {"tiny": [flat]})
+    (tmp_path / "data").mkdir()
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match="got one value in all voxels"):
+        quantize(fp32, phantom_cohort(tmp_path / "data", ONE_PERSON), tmp_path / "out/int8", OPTIONS)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 # --- one person
 
 
