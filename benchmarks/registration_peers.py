@@ -4,7 +4,8 @@
 
 FOLDER is `mri` in the one of `BRAIN_EDGE_DATA`. `--site` is where `pip install --target` put picsl-greedy and
 itk-elastix; antspyx wants other versions of NumPy and SciPy, and has a folder of its own. Prints Markdown: correlations
-of the prepared glioma with its published images, errors of known movements, processor time, memory, and size.
+of the prepared glioma with its published images, errors of known movements, processor time, memory, and size. The table
+is also written as a record.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
-from importlib.metadata import distributions
+from datetime import UTC, datetime
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +24,7 @@ import click
 import msgspec
 import numpy as np
 
+from benchmarks.harness.record import write_record
 from benchmarks.harness.registration_rivals import DISTRIBUTIONS, LIBRARIES, ONE_THREAD, Outcome
 from benchmarks.registration import GLIOMA, SEQUENCES, STRIPPED, corner_error_mm, correlation, known_movement
 from brain_edge.evaluation.markdown import markdown_table
@@ -40,6 +43,7 @@ TITLES: Final = (
     "installed, MB",
     "same input, same bytes",
 )
+RECORDED: Final = "libraries of rigid registration beside each other"
 LIMIT_S: Final = 3600
 """Time after which a registration counts as failed."""
 
@@ -59,7 +63,7 @@ class Found:
         seconds = np.mean([each.cpu_s for each in self.outcomes])
         peak = max(each.peak_rss_bytes for each in self.outcomes)
         return (
-            name,
+            f"{name} {_installed(DISTRIBUTIONS[name][0], sites).version}",
             *(f"{each:.3f}" for each in self.correlations),
             f"{errors.mean():.2f}",
             f"{errors.max():.2f}",
@@ -77,7 +81,7 @@ class Found:
 @click.option("--movements", default=8, show_default=True, help="Number of known movements.")
 def main(folder: Path, given: tuple[str, ...], libraries: tuple[str, ...], movements: int) -> None:
     """Register the images below FOLDER with each library."""
-    rows = []
+    rows, started = [], datetime.now(UTC)
     with tempfile.TemporaryDirectory() as scratch:
         for name in libraries or LIBRARIES:
             found, sites = Found(), _sites(given, name)
@@ -86,6 +90,9 @@ def main(folder: Path, given: tuple[str, ...], libraries: tuple[str, ...], movem
             rows.append(found.row(name, sites))
             click.echo(f"{rows[-1]}", err=True)
     click.echo(markdown_table(TITLES, rows))
+    found_of_each = [dict(zip(TITLES, row, strict=True)) for row in rows]
+    path = write_record(RECORDED, "registration-peers", started, movements=movements, libraries=found_of_each)
+    click.echo(f"{path}", err=True)
 
 
 def _sites(given: Sequence[str], name: str) -> list[Path]:
@@ -132,8 +139,9 @@ def _registered(name: str, moving: Path, fixed: Path, sites: Sequence[Path]) -> 
 
 def installed_bytes(names: Iterable[str], sites: Sequence[Path]) -> int:
     """Size on disk of the files of some distributions, the first of each name that is found."""
-    total = 0
-    for wanted in names:
-        found = next(iter(distributions(name=wanted, path=[*map(str, sites), *sys.path])))
-        total += sum(each.size or 0 for each in found.files or [])
-    return total
+    return sum(each.size or 0 for name in names for each in _installed(name, sites).files or [])
+
+
+def _installed(name: str, sites: Sequence[Path]) -> Distribution:
+    """The first distribution of a name, as Python would find it."""
+    return next(iter(distributions(name=name, path=[*map(str, sites), *sys.path])))

@@ -369,6 +369,7 @@ def test_a_multi_echo_enhanced_object_is_refused(tmp_path: Path):
         ({"ImagePositionPatient": None}, "expected ImagePositionPatient in every slice, 1 of 10 have none"),
         ({"FrameOfReferenceUID": "1.2.77"}, "expected one frame of reference in a series, got 2"),
         ({"StudyInstanceUID": "1.2.77"}, "expected one study in a series, got 2"),
+        ({"PatientID": "another"}, "expected one patient in a series, got 2"),
     ],
 )
 def test_slices_that_do_not_belong_together_are_refused(tmp_path: Path, attributes: dict[str, Any], words: str):
@@ -702,6 +703,30 @@ def test_sequences_of_two_studies_are_not_one_patient(tmp_path: Path):
     series = list_series(tmp_path)
     assert "expected the sequences of one study, got 2 studies" in refusal(lambda: require_one_visit(series))
     require_one_visit(series[:1])
+
+
+@pytest.mark.parametrize("registers", [False, True])
+@pytest.mark.parametrize(("patient", "refused"), [("other", True), ("MARKERID4711", False), ("", False)])
+def test_sequences_of_two_patients_in_one_study_are_refused(
+    tmp_path: Path, patient: str, refused: bool, registers: bool
+):
+    """An archive that joined two examinations; an anonymiser may empty the identifier of some series alone."""
+    first = Series(number=2)
+    first.write(tmp_path)
+
+    def edit(_k: int, dataset: Dataset) -> None:
+        dataset.PatientID = patient
+
+    second = Series(number=3, protocol=FLAIR_PROTOCOL, edit=edit, study_uid=first.study_uid)
+    second.frame_of_reference = first.frame_of_reference
+    second.write(tmp_path)
+    series = list_series(tmp_path)
+    if not refused:
+        return require_one_visit(series, registers=registers)
+    words = refusal(lambda: require_one_visit(series, registers=registers))
+    assert "expected the sequences of one patient, got several values of PatientID in series 2" in words
+    assert "MARKER" not in words
+    return None
 
 
 def test_sequences_of_two_frames_of_reference_have_no_common_coordinates(tmp_path: Path):

@@ -1,6 +1,6 @@
 """Header of one DICOM file as plain values, so that no module above this one handles a data set.
 
-Attribute names are those of DICOM PS3.6. No attribute of the Patient module is read.
+Attribute names are those of DICOM PS3.6. Of the Patient module only PatientID is read, and only its hash is kept.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from brain_edge.errors import InputError
@@ -31,7 +32,7 @@ TAGS: Final = (
     *("MRAcquisitionType", "SequenceName", "AngioFlag", "RepetitionTime", "EchoTime", "InversionTime"),
     *("EchoTrainLength", "FlipAngle", "ProtocolName", "TriggerTime", "DiffusionBValue", "PulseSequenceName"),
     *("EchoPulseSequence", "InversionRecovery", "SliceThickness", "SpacingBetweenSlices"),
-    *("StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber", "InstanceNumber"),
+    *("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber", "InstanceNumber"),
     *("ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "TemporalPositionIdentifier"),
     *("ImagesInAcquisition", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns"),
     *("PixelSpacing", "BitsAllocated", "RescaleIntercept", "RescaleSlope", "LossyImageCompression"),
@@ -77,9 +78,14 @@ class DicomFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """One DICOM object of a series."""
+    """One DICOM object of a series.
+
+    Attributes:
+        patient: hash of PatientID, which tells two patients apart and names neither; empty if the header has none.
+    """
 
     part: DicomPart
+    patient: str
     sop_class: str
     series_uid: str
     study_uid: str
@@ -140,8 +146,10 @@ def _instance(dataset: Any, part: DicomPart, root: str) -> Instance:
         for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
     }
     shared = _macro((dataset,), "SharedFunctionalGroupsSequence")
+    patient = _text(dataset, "PatientID")
     return Instance(
         part=part,
+        patient=patient and sha256(patient.encode("utf-8", "replace")).hexdigest(),
         sop_class=uids["SOPClassUID"],
         series_uid=uids["SeriesInstanceUID"],
         study_uid=uids["StudyInstanceUID"],

@@ -55,6 +55,7 @@ class SeriesInfo:
 
     Attributes:
         root: folder, file or zip of the series.
+        patient: see `Instance`.
         uid, study_uid, frame_of_reference, transfer_syntax: identifiers of the series; digits and points.
         number: SeriesNumber, or None.
         modality: Modality, such as MR.
@@ -70,6 +71,7 @@ class SeriesInfo:
     """
 
     root: Path
+    patient: str
     uid: str
     study_uid: str
     frame_of_reference: str
@@ -177,7 +179,7 @@ def require_readable(info: SeriesInfo) -> None:
 
 
 def require_one_visit(series: Sequence[SeriesInfo], *, registers: bool = False) -> None:
-    """Refuse sequences of several studies, which may belong to several patients, or of several frames of reference.
+    """Refuse sequences of several studies, of several patients, or of several frames of reference.
 
     Coordinates of two frames of reference cannot be compared (C.7.4.1), because the patient may have moved in between.
 
@@ -186,7 +188,7 @@ def require_one_visit(series: Sequence[SeriesInfo], *, registers: bool = False) 
         registers: True if the sequences are registered, so that their frames of reference may differ.
 
     Raises:
-        InputError: the series belong to more than one study.
+        InputError: the series belong to more than one study or patient.
         GeometryError: the series have more than one frame of reference.
     """
     studies, frames = ({getattr(info, name) for info in series} for name in ("study_uid", "frame_of_reference"))
@@ -194,6 +196,11 @@ def require_one_visit(series: Sequence[SeriesInfo], *, registers: bool = False) 
         raise InputError(
             f"{_roots(series)}: expected the sequences of one study, got {len(studies)} studies; "
             "give the folder of one examination of one patient"
+        )
+    if len({info.patient for info in series} - {""}) > 1:
+        raise InputError(
+            f"{_roots(series)}: expected the sequences of one patient, got several values of PatientID in "
+            f"{', '.join(info.name for info in series)}; ask the archive whose images these are"
         )
     if len(frames) > 1 and not registers:
         raise GeometryError(
@@ -224,6 +231,7 @@ def _described(root: Path, instances: list[Instance], kind: SeriesKind) -> Serie
             problem = str(error)
     return SeriesInfo(
         root=root,
+        patient=first.patient,
         uid=first.series_uid,
         study_uid=first.study_uid,
         frame_of_reference=first.frame_of_reference,
@@ -294,6 +302,7 @@ def _format_problems(instances: Sequence[Instance]) -> Iterator[str]:
         ("transfer_syntax", "transfer syntax"),
         ("frame_of_reference", "frame of reference"),
         ("study_uid", "study"),
+        ("patient", "patient"),
     ):
         kinds = len({getattr(instance, attribute) for instance in instances})
         if kinds > 1:
