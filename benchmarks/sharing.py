@@ -7,7 +7,10 @@ with one to three cases at once, and several processes with disjoint cores and o
 the processes are compared byte by byte with single runs of the same number of threads before anything is timed.
 
 The bound is the rate if all cores were busy all the time: the time of a single run, times the cores, divided by the CPU
-time of a run with one thread. Memory of a process is compared with the prediction of the package.
+time of a run with one thread. That CPU time is taken twice: while the other cores are idle, and while each core runs
+the same cases in a process that shares nothing with the others. Busy cores slow each other through the memory and the
+clock, and no way of sharing undoes that; so the second bound is the one to reach. Memory of a process is compared with
+the prediction of the package.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +32,7 @@ from benchmarks.harness.record import write_record
 from brain_edge.cluster.auto import Measured, Sharing, engine_of, keep, machine_of, sharings
 from brain_edge.cluster.probe import probe
 from brain_edge.cluster.processes import shared
+from brain_edge.cluster.task import pin
 from brain_edge.engine.segmenter import Segmenter
 from brain_edge.errors import BrainEdgeError
 from brain_edge.jobs.batch import Batch, run_batch
@@ -37,7 +43,8 @@ from brain_edge.machine.options import RuntimeOptions
 from brain_edge.package import open_package
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from threading import Barrier
 
     from brain_edge.package import ModelPackage
 
@@ -94,6 +101,7 @@ def main(package: Path, heads: tuple[Path, ...], cores: int | None, cases: int, 
     )
     for way, ratio in figures["rate_to_single_runs"].items():
         click.echo(f"{ratio:5.2f}  {way}", err=True)
+    click.echo(f"{figures['bound_of_idle_cores']:5.2f}  bound if busy cores did not slow each other", err=True)
     click.echo(f"{figures['bound']:5.2f}  bound; {path}", err=True)
     if remember:
         keep(_answer(sides, figures))
@@ -102,7 +110,7 @@ def main(package: Path, heads: tuple[Path, ...], cores: int | None, cases: int, 
 def compared(sides: Sides, rounds: int) -> dict[str, Any]:
     """Rates of each way to single runs, round by round in turn, with the bound and the memory of a process."""
     ways = sharings(sides.cores)
-    cpu_s = _require_same_masks(sides, ways[-1])
+    alone_s, busy_s = _require_same_masks(sides, ways[-1]), _busy_cpu_s(sides)
     single, taken = [], {str(way): list[float]() for way in ways}
     for number in range(rounds):
         single.append(_single_s(sides, sides.jobs(f"single-{number}"), sides.cores))
@@ -114,8 +122,10 @@ def compared(sides: Sides, rounds: int) -> dict[str, Any]:
         "single_s": single,
         "batch_s": taken,
         "rate_to_single_runs": {way: statistics.median(single) / statistics.median(s) for way, s in taken.items()},
-        "cpu_s_of_one_thread": cpu_s,
-        "bound": median * sides.cores / cpu_s,
+        "cpu_s_of_one_thread": alone_s,
+        "cpu_s_of_one_thread_of_busy_cores": busy_s,
+        "bound_of_idle_cores": median * sides.cores / alone_s,
+        "bound": median * sides.cores / statistics.mean(busy_s),
         **memory,
     }
 
@@ -123,16 +133,35 @@ def compared(sides: Sides, rounds: int) -> dict[str, Any]:
 def _require_same_masks(sides: Sides, way: Sharing) -> float:
     """Compare the masks of processes with those of single runs; return the CPU time of the latter, one thread each."""
     jobs = sides.jobs("one-thread")
-    warm = Segmenter.open(sides.package, RuntimeOptions(threads=way.threads, resident_graphs=RESIDENT))
-    begin = time.process_time()
-    for job in jobs:
-        run_case(warm, job)
-    cpu_s = time.process_time() - begin
+    cpu_s = _cpu_s(sides, jobs, way.threads)
     _, others = _batch_s(sides, "checked", way)
     for one, other in zip(jobs, others, strict=True):
         if one.outputs.mask.read_bytes() != other.outputs.mask.read_bytes():
             raise BrainEdgeError(f"case {one.case}: a process gave another mask than a single run; nothing was timed")
     return cpu_s
+
+
+def _cpu_s(sides: Sides, jobs: Sequence[Job], threads: int, all_are_ready: Callable[[], object] = int) -> float:
+    """CPU time of the cases one after the other, without the start, which ends when all are ready."""
+    warm = Segmenter.open(sides.package, RuntimeOptions(threads=threads, resident_graphs=RESIDENT))
+    all_are_ready()
+    begin = time.process_time()
+    for job in jobs:
+        run_case(warm, job)
+    return time.process_time() - begin
+
+
+def _busy_cpu_s(sides: Sides) -> list[float]:
+    """CPU time of all cases on each core, while every other core does the same in a process of its own."""
+    context = get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(sides.cores, context) as pool:
+        barrier = manager.Barrier(sides.cores)
+        return list(pool.map(_on_one_core, [sides] * sides.cores, range(sides.cores), [barrier] * sides.cores))
+
+
+def _on_one_core(sides: Sides, core: int, barrier: Barrier) -> float:
+    pin(core, 1)
+    return _cpu_s(sides, sides.jobs(f"busy-{core}"), 1, barrier.wait)
 
 
 def _single_s(sides: Sides, jobs: Sequence[Job], threads: int) -> float:
