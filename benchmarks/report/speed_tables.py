@@ -27,7 +27,7 @@ TABLE_4_COLUMNS: Final = (
 )
 PYTORCH_NAMES: Final = ("PyTorch f32", "PyTorch, our steps")
 RIVAL_GROUPS: Final = ("engines", "trained")
-NETWORK_GROUPS: Final = (*RIVAL_GROUPS, "streams")
+NETWORK_GROUPS: Final = (*RIVAL_GROUPS, "chapter", "streams")
 RIVAL_COLUMNS: Final = ("network", "INT8", "over PyTorch f32", "fastest rival", "its agreement", "over that rival")
 FASTER: Final = ("faster than PyTorch (95 %)", "a repetition", "seen in repetitions")
 
