@@ -105,8 +105,28 @@ def test_files_of_others_are_not_replaced(package, studies, tmp_path):
     (tmp_path / "out" / "one").mkdir(parents=True)
     (tmp_path / "out" / "one" / "notes.txt").write_text("mine")
     words = failed("prepare", studies, "-o", tmp_path / "out", "--like", package.folder, "--no-picture")
-    assert "expected no folder or one of an earlier run, got other files" in words
+    assert "expected the files of an earlier run alone, got notes.txt" in words
     assert (tmp_path / "out" / "one" / "notes.txt").read_text() == "mine"
+
+
+def test_a_study_is_never_replaced_by_its_results(package, studies):
+    raw = (studies / "one" / "T1.nii.gz").read_bytes()
+    command = ("prepare", studies / "one", "-o", studies, "--like", package.folder, "--no-picture", "--overwrite")
+    assert f"{studies / 'one'}: the results of one would replace the folder of its images" in refused(2, *command)
+    assert (studies / "one" / "T1.nii.gz").read_bytes() == raw
+
+
+@pytest.mark.parametrize("name", ["one_brainmask.nii.gz", "one_t1.nii.gz"])
+def test_files_that_were_added_or_corrected_by_hand_are_not_replaced(package, studies, tmp_path, name):
+    command = ("prepare", studies / "one", "-o", tmp_path / "out", "--like", package.folder, "--no-picture")
+    succeed(*command)
+    (tmp_path / "out" / "one" / name).write_bytes(b"mine")
+    save_phantom(studies / "one" / "T1.nii.gz")  # another image, so that the study must be prepared again
+    words = refused(1, *command)
+    assert f"{tmp_path / 'out' / 'one'}: expected the files of an earlier run alone, got {name}" in words
+    assert (tmp_path / "out" / "one" / name).read_bytes() == b"mine"
+    succeed(*command, "--overwrite")
+    assert (tmp_path / "out" / "one" / "one_t1.nii.gz").read_bytes() != b"mine"
 
 
 def test_a_dataset_gets_the_names_of_bids_derivatives(package, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from brain_edge.engine.segmenter import skull_stripper
@@ -22,7 +23,7 @@ from brain_edge.package.digest import sha256_of
 from brain_edge.preparation.preparer import Preparer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from brain_edge.jobs.case import NamedInput
@@ -114,8 +115,26 @@ def plan_preparation(request: PrepareRequest) -> PreparePlan:
         **({"atlas": sha256_of(request.runtime.atlas)} if request.runtime.atlas else {}),
     }
     cases = find_cases(request.inputs, wanted, request.style)
+    _require_places(cases, request.out)
     options = PrepareOptions(request.options.overwrite, request.options.strict, request.options.picture, means)
     return PreparePlan(cases, preparer, request.out, options)
+
+
+def _require_places(cases: Sequence[RawCase], out: Path) -> None:
+    """Refuse folders of results that hold images, because the folder of a study is replaced as a whole.
+
+    Raises:
+        UsageError: a folder holds images of a study.
+    """
+    taken = {(out / case.names.folder).resolve(): case.names.case for case in cases}
+    for path in chain.from_iterable(case.inputs.values() for case in cases):
+        # an image may be a link into another folder
+        places = (path.resolve(), path.parent.resolve(), *path.parent.resolve().parents)
+        if folder := next((place for place in places if place in taken), None):
+            raise UsageError(
+                f"{folder}: the results of {taken[folder]} would replace the folder of its images; choose another "
+                "output folder"
+            )
 
 
 def _wanted(request: PrepareRequest, like: ModelPackage | None) -> Wanted:
