@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from brain_edge.engine.prepares import require_preparation
 from brain_edge.engine.segmenter import skull_stripper
 from brain_edge.engine.stage_zero import find_stage_zero
 from brain_edge.errors import UsageError
 from brain_edge.jobs.case import assign_series
 from brain_edge.jobs.outputs import require_apart
 from brain_edge.jobs.preparing.batch import prepare_all
-from brain_edge.jobs.preparing.cases import find_cases
+from brain_edge.jobs.preparing.cases import find_cases, left_out
 from brain_edge.jobs.preparing.one import PrepareOptions
 from brain_edge.jobs.preparing.wanted import of_four, of_model
 from brain_edge.machine.atomic import make_folder, require_no_file
@@ -68,12 +69,14 @@ class PreparePlan:
         preparer: preparation that is ready to run.
         out: folder of the prepared studies.
         options: options of each study.
+        left_out: images in the folders that belong to no study.
     """
 
     cases: tuple[RawCase, ...]
     preparer: Preparer
     out: Path
     options: PrepareOptions
+    left_out: tuple[Path, ...] = ()
 
     def run(self) -> Iterator[PreparedCase]:
         """Prepare each study and yield its result when it ends.
@@ -117,7 +120,7 @@ def plan_preparation(request: PrepareRequest) -> PreparePlan:
     cases = find_cases(request.inputs, wanted, request.style)
     _require_places(cases, request.out)
     options = PrepareOptions(request.options.overwrite, request.options.strict, request.options.picture, means)
-    return PreparePlan(cases, preparer, request.out, options)
+    return PreparePlan(cases, preparer, request.out, options, left_out(request.inputs, wanted))
 
 
 def _require_places(cases: Sequence[RawCase], out: Path) -> None:
@@ -151,6 +154,7 @@ def _wanted(request: PrepareRequest, like: ModelPackage | None) -> Wanted:
             f"--like {like.folder}: expected a package with a preparation, got {like.spec.name}, which takes images as "
             "they are; name another package, or --atlas FILE"
         )
+    require_preparation(like.spec, request.runtime)
     return wanted
 
 
