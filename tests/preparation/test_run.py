@@ -190,6 +190,11 @@ class TestSkull:
         assert np.array_equal(prepared.voxels, np.where(brain, whole.voxels, np.float32(0)))
         assert found.mask.geometry.same_grid(scanned().geometry)
 
+    def test_is_not_removed_by_another_model(self, tmp_path):
+        brains = make_package(tmp_path / "brains", BRAINS)
+        with pytest.raises(UsageError, match="expected a skull-stripper, got of-brains, a model for lesion"):
+            Segmenter.open(brains, RuntimeOptions(stage_zero=brains.folder))
+
     def test_without_a_stage_0_is_refused_before_any_work(self, tmp_path):
         brains = make_package(tmp_path / "brains", BRAINS)
         with pytest.raises(UsageError, match="got a head with its skull and no skull-stripper; give --stage-zero PKG"):

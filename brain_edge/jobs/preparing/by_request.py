@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from brain_edge.engine.prepares import require_preparation
 from brain_edge.engine.segmenter import skull_stripper
-from brain_edge.engine.stage_zero import find_stage_zero
+from brain_edge.engine.stage_zero import find_stage_zero, open_stripper
 from brain_edge.errors import UsageError
 from brain_edge.jobs.case import assign_series
 from brain_edge.jobs.outputs import require_apart
@@ -163,7 +163,7 @@ def _stage_zero(request: PrepareRequest, like: ModelPackage | None) -> ModelPack
         return find_stage_zero(like, request.runtime.stage_zero)
     if request.keeps_skull and request.runtime.stage_zero is not None:
         raise UsageError("--stage-zero has no effect with --keep-skull; remove one of them")
-    return None if request.runtime.stage_zero is None else open_package(request.runtime.stage_zero)
+    return None if request.runtime.stage_zero is None else open_stripper(request.runtime.stage_zero)
 
 
 def _preparer(
