@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,6 +124,15 @@ def test_a_study_of_links_has_the_name_of_the_folder_of_the_links(tmp_path):
     given = [(name, tmp_path / "sub-01" / f"{name}.nii.gz") for name in ("T1", "T2")]
     (case,) = find_cases(given, of_four(None, keeps_skull=True))
     assert case.names.case == "sub-01"
+
+
+def test_what_a_killed_process_has_left_goes_with_the_next_run(package, studies, tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = tmp_path / "out" / f".partial-{dead.pid:06x}00-one"
+    left.mkdir(parents=True)
+    succeed("prepare", studies / "one", "-o", tmp_path / "out", "--like", package.folder, "--no-picture", "-q")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["one"]
 
 
 def test_a_missing_folder_is_named(tmp_path):

@@ -16,7 +16,7 @@ from brain_edge.errors import ImplausibleError, InputError, OutputError
 from brain_edge.image.volume import Study
 from brain_edge.io.nifti import write_image, write_mask
 from brain_edge.jobs.record import FileRecord, input_record, printable
-from brain_edge.machine.atomic import make_folder
+from brain_edge.machine.atomic import make_folder, remove_leftovers
 from brain_edge.machine.atomic_folder import atomic_folder
 from brain_edge.machine.json import decode_json
 from brain_edge.machine.paths import read_small
@@ -151,6 +151,7 @@ def prepare_case(case: RawCase, preparer: Preparer, out: Path, options: PrepareO
             peak_rss_bytes=peak_rss_bytes(),
         )
         (place / case.names.record).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
+    remove_leftovers([folder])  # of a killed process; now that the study is whole, none of them is the only copy
     return PreparedCase(case.names.case, Outcome.NEW, folder, record)
 
 
