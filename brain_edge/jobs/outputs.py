@@ -205,7 +205,7 @@ def _require_grids(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpec
 
 def _under_mask(inputs: Mapping[str, Path], outputs: Outputs, spec: ModelSpec) -> Path:
     """Return the input whose grid the mask gets."""
-    names = (outputs.on, *(spec.preparation.references if spec.preparation else ()), *inputs)
+    names = (outputs.on or "", *(spec.preparation.references if spec.preparation else ()), *inputs)
     return next(inputs[name] for name in names if name in inputs)
 
 
